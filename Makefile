@@ -1,0 +1,63 @@
+# Everything runs in .venv, which is made when first needed. PYTHON chooses the interpreter it is made with.
+
+PYTHON ?= python3
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+ROOMS := io jobs lvm
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format types check clean
+.DELETE_ON_ERROR:
+
+help: ## Print this help
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+demo: $(VENV)/.runtime ## Install, then run the main job on the vectors that ship with the project
+	@$(BIN)/lvm-batch demo $(ARGS)
+
+test: $(VENV)/.test ## Install what is missing, then run the tests; ARGS="tests/io -k name" chooses among them
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.dev ## Check style and formatting
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+format: $(VENV)/.dev ## Format the code
+	@$(BIN)/ruff format .
+
+types: $(VENV)/.dev .types ## Check types
+	@cd .types && ../$(BIN)/mypy --config-file ../pyproject.toml -p lvm_batch  # from the root, io/ would hide the library's
+
+check: lint types test ## Check style, types and tests
+
+clean: ## Remove the virtual environment and everything else that was generated
+	rm -rf $(VENV) .types .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	find $(ROOMS) tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp is newer than what it was installed from, so that a second call installs nothing.
+
+$(VENV)/.runtime: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or later is needed: make PYTHON=python3.11")'
+	@echo "Installing lvm-batch and what it needs into $(VENV); the first time takes a minute or two."
+	@$(PYTHON) -m venv $(VENV)
+	@$(INSTALL) --editable .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.runtime
+	@echo "Installing what the tests need."
+	@$(INSTALL) --editable '.[faiss,test]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.test
+	@echo "Installing what the checks need."
+	@$(INSTALL) --editable '.[dev]'
+	@touch $@
+
+# Type checkers do not follow the installed mapping of folders to packages; these links show it to them.
+.types: Makefile
+	@mkdir -p $@/lvm_batch
+	@for room in $(ROOMS); do ln -sfn ../../$$room $@/lvm_batch/$$room; done
+	@touch $@
