@@ -1,0 +1,125 @@
+"""Models, checkpoints, inference, routing, neighbour search and training.
+
+The one rule: importing this room imports neither torch nor numpy; each public name brings its module on first
+use. Knows torch and numpy; does not know Parquet, Dask, or the command.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lvm_batch.lvm.amn import AttentionMixtureNetwork
+    from lvm_batch.lvm.amn_mixer import AttentionMixerNetwork
+    from lvm_batch.lvm.architectures import ARCHITECTURES, build_model
+    from lvm_batch.lvm.beginnings import begin_near_mean
+    from lvm_batch.lvm.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+    from lvm_batch.lvm.context_model import ContextModel
+    from lvm_batch.lvm.devices import DEVICES, pick_device, set_threads
+    from lvm_batch.lvm.errors import (
+        ArchitectureError,
+        BankError,
+        CheckpointError,
+        DeviceError,
+        MissingExtra,
+        ModelError,
+    )
+    from lvm_batch.lvm.faiss_index import FAISS_PAYS_FROM, FaissIndex, build_faiss_index
+    from lvm_batch.lvm.gru import GRUStack
+    from lvm_batch.lvm.inference import Predictor, row_cosines
+    from lvm_batch.lvm.lstm import LSTMBaseline
+    from lvm_batch.lvm.neighbours import ExactIndex
+    from lvm_batch.lvm.registry import DEFAULT_MODELS_DIR, ROLES, list_models, resolve_model
+    from lvm_batch.lvm.routing import REASONS, cap, escalation_reasons, shadow_rows
+    from lvm_batch.lvm.thresholds import HIGH_STAKES_LANES, Thresholds
+    from lvm_batch.lvm.training import RECIPES, Epoch, History, Recipe, fit
+    from lvm_batch.lvm.transformer import TransformerPredictor
+
+_NAMES_IN = {
+    "amn": ("AttentionMixtureNetwork",),
+    "amn_mixer": ("AttentionMixerNetwork",),
+    "architectures": ("ARCHITECTURES", "build_model"),
+    "beginnings": ("begin_near_mean",),
+    "checkpoint": ("Checkpoint", "load_checkpoint", "save_checkpoint"),
+    "context_model": ("ContextModel",),
+    "devices": ("DEVICES", "pick_device", "set_threads"),
+    "errors": (
+        "ArchitectureError",
+        "BankError",
+        "CheckpointError",
+        "DeviceError",
+        "MissingExtra",
+        "ModelError",
+    ),
+    "faiss_index": ("FAISS_PAYS_FROM", "FaissIndex", "build_faiss_index"),
+    "gru": ("GRUStack",),
+    "inference": ("Predictor", "row_cosines"),
+    "lstm": ("LSTMBaseline",),
+    "neighbours": ("ExactIndex",),
+    "registry": ("DEFAULT_MODELS_DIR", "ROLES", "list_models", "resolve_model"),
+    "routing": ("REASONS", "cap", "escalation_reasons", "shadow_rows"),
+    "thresholds": ("HIGH_STAKES_LANES", "Thresholds"),
+    "training": ("RECIPES", "Epoch", "History", "Recipe", "fit"),
+    "transformer": ("TransformerPredictor",),
+}
+_MODULE_OF = {name: module for module, names in _NAMES_IN.items() for name in names}
+
+__all__ = [
+    "ARCHITECTURES",
+    "DEFAULT_MODELS_DIR",
+    "DEVICES",
+    "FAISS_PAYS_FROM",
+    "HIGH_STAKES_LANES",
+    "REASONS",
+    "RECIPES",
+    "ROLES",
+    "ArchitectureError",
+    "AttentionMixerNetwork",
+    "AttentionMixtureNetwork",
+    "BankError",
+    "Checkpoint",
+    "CheckpointError",
+    "ContextModel",
+    "DeviceError",
+    "Epoch",
+    "ExactIndex",
+    "FaissIndex",
+    "GRUStack",
+    "History",
+    "LSTMBaseline",
+    "MissingExtra",
+    "ModelError",
+    "Predictor",
+    "Recipe",
+    "Thresholds",
+    "TransformerPredictor",
+    "begin_near_mean",
+    "build_faiss_index",
+    "build_model",
+    "cap",
+    "escalation_reasons",
+    "fit",
+    "list_models",
+    "load_checkpoint",
+    "pick_device",
+    "resolve_model",
+    "row_cosines",
+    "save_checkpoint",
+    "set_threads",
+    "shadow_rows",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name's module on first use (PEP 562)."""
+    if name not in _MODULE_OF:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    value: object = getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,61 @@
+"""What can go wrong in this room, as a user can cause and mend it.
+
+    ModelError                what a caller catches to handle everything below
+    ├── CheckpointError       a file of weights that cannot be used
+    ├── ArchitectureError     an unknown architecture, or vectors that do not fit one
+    ├── BankError             a neighbour bank that cannot be searched
+    ├── DeviceError           a device that was asked for and is not there
+    └── MissingExtra          an optional package is not installed; the hint holds the command
+
+Every error carries ``(message, hint)``: what went wrong and where, and what to do about it. ``kind`` is a
+stable code for programs. All of them survive pickling, as they cross process borders. Knows nothing of exit
+codes or of how errors are shown.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class ModelError(Exception):
+    """A model, a registry of models or a bank cannot be used as asked."""
+
+    kind: ClassVar[str] = "model"
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message, hint)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class CheckpointError(ModelError):
+    """A checkpoint cannot be loaded: damaged, unsafe, or not the weights of a known architecture."""
+
+    kind = "checkpoint"
+
+
+class ArchitectureError(ModelError):
+    """There is no such architecture, or the vectors given do not fit it."""
+
+    kind = "architecture"
+
+
+class BankError(ModelError):
+    """A bank of vectors is malformed, or of another dimension than the queries."""
+
+    kind = "bank"
+
+
+class DeviceError(ModelError):
+    """The device asked for is not available on this machine."""
+
+    kind = "device"
+
+
+class MissingExtra(ModelError):
+    """An optional package is not installed. The hint is the exact pip command."""
+
+    kind = "missing_extra"

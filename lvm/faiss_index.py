@@ -1,0 +1,116 @@
+"""The two nearest vectors of a large bank, by an inverted file of the ``[faiss]`` extra.
+
+The one rule: the scores of the vectors found are exact; that the nearest two are among them holds for 99 % of
+such queries as the build tried. Does not know where the index lies on disk. Nothing here is imported but on
+use, and faiss only then.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from lvm_batch.lvm.errors import BankError, MissingExtra
+from lvm_batch.lvm.neighbours import ExactIndex, check_bank, check_queries
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Floats = npt.NDArray[np.float32]
+
+FAISS_PAYS_FROM = 50_000
+"""Bank size, in vectors, from which this search is worth being approximate.
+
+Measured 2026-11-23 on one core of an AMD EPYC (Zen 4), 768 dimensions, 1,024 queries, faiss 1.15, torch 2.13: 1.3 times
+the rate of the exact search at 7,000 to 30,000 vectors, 2.5 times at 60,000. The exact search takes 17 µs a query per
+1,000 vectors.
+"""
+RECALL = 0.99
+_SAMPLE = 512  # queries that recall is measured on
+_PULL = 0.75  # weight of the farther vector in such a query
+_PER_LIST = 39  # vectors a list that faiss wants at least for its clustering, and warns below
+_TRAIN_PER_LIST = 64  # more does not sharpen the lists noticeably
+
+
+def build_faiss_index(vectors: Floats) -> bytes:
+    """Build an inverted file (IVF-flat, inner product) over a bank float32 (m, dim) of unit rows, and return
+    it as bytes.
+
+    The number of lists searched is raised until the recall of the two nearest is at least ``RECALL`` on
+    vectors between those of the bank, and kept in the index. Raises MissingExtra without faiss, BankError for
+    a bank that is no matrix of unit vectors.
+    """
+    faiss = _faiss()
+    check_bank(vectors)
+    n_lists = max(1, min(round(2 * math.sqrt(len(vectors))), len(vectors) // _PER_LIST))
+    quantizer = faiss.IndexFlatIP(vectors.shape[1])
+    index = faiss.IndexIVFFlat(quantizer, vectors.shape[1], n_lists, faiss.METRIC_INNER_PRODUCT)
+    index.train(vectors[:: max(1, len(vectors) // (n_lists * _TRAIN_PER_LIST))])
+    index.add(vectors)
+    _raise_nprobe(index, vectors)
+    return bytes(faiss.serialize_index(index))
+
+
+class FaissIndex:
+    """Search in an index that ``build_faiss_index`` made; ``top2`` is that of ``ExactIndex``."""
+
+    def __init__(self, data: bytes) -> None:
+        """Read an index from its bytes. Raises MissingExtra without faiss, BankError where the bytes are not
+        an index.
+        """
+        faiss = _faiss()
+        try:
+            self.index = faiss.deserialize_index(np.frombuffer(data, dtype=np.uint8))
+        except RuntimeError as error:
+            raise BankError("the neighbour index is damaged", "build the bank again") from error
+
+    def top2(self, queries: Floats) -> Floats:
+        """Return the cosines of the two nearest vectors found, float32 (n, 2), descending, of queries float32
+        (n, dim).
+
+        NaN where fewer were found, and where a query is not finite. Raises BankError for another dimension.
+        """
+        check_queries(queries, self.index.d)
+        return _search(self.index, queries)
+
+
+def _search(index: Any, queries: Floats) -> Floats:  # noqa: ANN401 - faiss has no types
+    """Search on as many threads as torch uses."""
+    _faiss().omp_set_num_threads(torch.get_num_threads())
+    finite = np.isfinite(queries).all(axis=1, keepdims=True)
+    scores, places = index.search(np.where(finite, queries, np.float32(0)), 2)
+    return np.where((places >= 0) & finite, scores, np.float32(np.nan))
+
+
+def _raise_nprobe(index: Any, vectors: Floats) -> None:  # noqa: ANN401
+    """Raise the number of lists searched until the recall suffices; all of them are an exact search."""
+    queries = _between(vectors)
+    exact = ExactIndex(vectors, torch.device("cpu")).top2(queries)
+    index.nprobe = 1
+    while _recall(_search(index, queries), exact) < RECALL and index.nprobe < index.nlist:
+        index.nprobe = min(index.nprobe + max(1, index.nprobe // 4), index.nlist)
+
+
+def _recall(found: Floats, exact: Floats) -> float:
+    """Return the share of the exact scores that were found, to float32's rounding."""
+    return float(np.isclose(found, exact, rtol=0, atol=1e-5, equal_nan=True).mean())
+
+
+def _between(vectors: Floats) -> Floats:
+    """Return unit vectors between two of the bank, nearer to one of them, as predictions are; always the same
+    ones.
+    """
+    sample = vectors[:: max(1, len(vectors) // _SAMPLE)][:_SAMPLE]
+    moved = sample + np.float32(_PULL) * np.roll(sample, 1, axis=0)
+    return np.asarray(moved / np.linalg.norm(moved, axis=1, keepdims=True))
+
+
+def _faiss() -> Any:  # noqa: ANN401
+    try:
+        return importlib.import_module("faiss")
+    except ImportError as error:
+        raise MissingExtra("faiss is not installed", 'pip install "lvm-batch[faiss]"') from error

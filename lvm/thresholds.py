@@ -1,0 +1,27 @@
+"""The thresholds that send a row from the primary model to the fallback.
+
+The one rule: the defaults are those of the models' cards. Imports neither numpy nor torch, so that a command
+can print its help from them at once. Does not know how a criterion is evaluated; that is ``routing``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+HIGH_STAKES_LANES = ("sci-fact", "math-derivation", "med-guideline", "policy/procedure")
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """When a row is escalated. Each bound is strict: a row that stands exactly on it is not escalated.
+
+    ``min_confidence``: lowest cosine of the prediction with its nearest neighbour in the bank, in [-1, 1].
+    ``min_margin``: lowest difference of the nearest and the second nearest cosine.
+    ``max_context_tokens``: longest context, in tokens.
+    ``high_stakes_lanes``: lanes whose rows are always escalated, spelled exactly as in the data.
+    """
+
+    min_confidence: float = 0.70
+    min_margin: float = 0.02
+    max_context_tokens: float = 384
+    high_stakes_lanes: tuple[str, ...] = HIGH_STAKES_LANES

@@ -1,0 +1,70 @@
+"""The room as it is imported: its public names, what they load, and its errors."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+
+import pytest
+
+import lvm_batch.lvm
+from lvm_batch.lvm import errors
+
+ERRORS = [
+    value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, Exception)
+]
+
+
+def test_every_public_name_is_there() -> None:
+    """``__all__`` is what the lazy imports give, sorted as ruff sorts, and what ``dir`` shows."""
+    assert set(lvm_batch.lvm.__all__) == set(lvm_batch.lvm._MODULE_OF)
+    assert dir(lvm_batch.lvm) == sorted(lvm_batch.lvm.__all__)
+    for name in lvm_batch.lvm.__all__:
+        assert getattr(lvm_batch.lvm, name) is not None
+
+
+def test_the_five_architectures_are_public() -> None:
+    """Users build them by these names."""
+    assert {
+        "AttentionMixtureNetwork",
+        "AttentionMixerNetwork",
+        "GRUStack",
+        "LSTMBaseline",
+        "TransformerPredictor",
+    } <= set(lvm_batch.lvm.__all__)
+
+
+def test_an_unknown_name_is_no_attribute() -> None:
+    """As of any module."""
+    with pytest.raises(AttributeError, match="has no attribute 'Mamba'"):
+        _ = lvm_batch.lvm.Mamba  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("code", "absent"),
+    [
+        ("from lvm_batch.lvm import Thresholds, MissingExtra, resolve_model", "torch numpy"),
+        ("from lvm_batch.lvm import escalation_reasons, shadow_rows", "torch"),
+        ("from lvm_batch.lvm import load_checkpoint, Predictor, FaissIndex", "faiss"),
+    ],
+)
+def test_names_load_no_more_than_they_need(code: str, absent: str) -> None:
+    """Thresholds and the registry need no numpy, routing no torch, and nothing faiss until it is used."""
+    check = f"{code}\nimport sys\nassert not [name for name in {absent.split()} if name in sys.modules]"
+    subprocess.run([sys.executable, "-c", check], check=True)  # noqa: S603 - our own code
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_errors_cross_process_borders(error: type[errors.ModelError]) -> None:
+    """Message, hint and kind survive pickling; the text is the message."""
+    again = pickle.loads(pickle.dumps(error("what and where", "what to do")))  # noqa: S301
+    assert (type(again), again.args) == (error, ("what and where", "what to do"))
+    assert (str(again), again.hint, again.kind) == ("what and where", "what to do", error.kind)
+    assert error("only a message").hint == ""
+
+
+def test_errors_have_kinds_of_their_own() -> None:
+    """All are ModelErrors, and no two share a kind."""
+    assert len({error.kind for error in ERRORS}) == len(ERRORS) == 6
+    assert all(issubclass(error, errors.ModelError) for error in ERRORS)

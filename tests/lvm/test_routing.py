@@ -1,0 +1,229 @@
+"""The routing policy at its edges, its cap, and the choice of shadow rows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lvm_batch.lvm import HIGH_STAKES_LANES, REASONS, Thresholds, cap, escalation_reasons, shadow_rows
+
+EDGE = np.float32(0.70)
+BELOW, ABOVE = np.nextafter(EDGE, np.float32(0)), np.nextafter(EDGE, np.float32(1))
+MARGIN = np.float32(0.02)
+
+
+def floats(*values: float) -> np.ndarray:
+    """A float32 column."""
+    return np.array(values, dtype=np.float32)
+
+
+def column(reason: str, n_rows: int, **inputs: object) -> list[bool]:
+    """One criterion of the default policy; no other may hold."""
+    reasons = escalation_reasons(Thresholds(), n_rows, **inputs)  # type: ignore[arg-type]
+    assert reasons.sum() == reasons[:, REASONS.index(reason)].sum()
+    return reasons[:, REASONS.index(reason)].tolist()
+
+
+def test_confidence_is_compared_strictly_in_float32() -> None:
+    """0.70 exactly is confident enough, the float32 below it is not; unknown confidence is no reason."""
+    confidence = floats(BELOW, EDGE, ABOVE, np.nan, -1.0)
+    assert column("low_confidence", 5, confidence=confidence) == [True, False, False, False, True]
+
+
+def test_margin_is_compared_strictly_in_float32() -> None:
+    """0.02 exactly is margin enough; an unknown margin, as of a bank of one, is no reason."""
+    margin = floats(np.nextafter(MARGIN, np.float32(0)), MARGIN, 0.0, np.nan)
+    assert column("low_margin", 4, margin=margin) == [True, False, True, False]
+
+
+def test_a_context_of_384_tokens_is_not_long() -> None:
+    """385 are; an unknown count is no reason."""
+    tokens = np.array([384, 385, 383, np.nan, 384.5])
+    assert column("long_context", 5, context_tokens=tokens) == [False, True, False, False, True]
+
+
+def test_high_stakes_lanes_are_the_four_of_the_cards() -> None:
+    """Each of them escalates; others, part names and null do not."""
+    lanes = [
+        "sci-fact",
+        "math-derivation",
+        "med-guideline",
+        "policy/procedure",
+        "chat",
+        None,
+        "sci",
+        "",
+        "SCI-FACT",
+    ]
+    assert column("high_stakes_lane", 9, lanes=np.array(lanes, dtype=object)) == [True] * 4 + [False] * 5
+    assert column("high_stakes_lane", 9, lanes=lanes) == [True] * 4 + [False] * 5
+
+
+def test_nothing_known_is_no_reason() -> None:
+    """Without a bank, lanes and counts every row stays."""
+    assert escalation_reasons(Thresholds(), 3).tolist() == [[False] * 4] * 3
+
+
+def test_reasons_hold_together() -> None:
+    """A row may have all four reasons at once, in the order of REASONS."""
+    reasons = escalation_reasons(
+        Thresholds(),
+        1,
+        confidence=floats(0.1),
+        margin=floats(0),
+        lanes=["sci-fact"],
+        context_tokens=np.array([999.0]),
+    )
+    assert REASONS == ("low_confidence", "high_stakes_lane", "long_context", "low_margin")
+    assert reasons.tolist() == [[True] * 4]
+
+
+def test_thresholds_are_settings() -> None:
+    """Each threshold is used where it is changed."""
+    changed = Thresholds(
+        min_confidence=0.5, min_margin=0.1, max_context_tokens=10, high_stakes_lanes=("law",)
+    )
+    reasons = escalation_reasons(
+        changed,
+        2,
+        confidence=floats(0.5, 0.4),
+        margin=floats(0.1, 0.05),
+        lanes=["sci-fact", "law"],
+        context_tokens=np.array([10.0, 11.0]),
+    )
+    assert reasons.tolist() == [[False] * 4, [True] * 4]
+    assert Thresholds() == Thresholds(0.70, 0.02, 384, HIGH_STAKES_LANES)
+
+
+def flags(*numbers: int, n_rows: int) -> np.ndarray:
+    """True at these rows."""
+    return np.isin(np.arange(n_rows), numbers)
+
+
+def reasons_of(n_rows: int, *, low: tuple[int, ...], high_stakes: tuple[int, ...] = ()) -> np.ndarray:
+    """Reasons of rows that are not confident or of high stakes."""
+    reasons = np.zeros((n_rows, 4), dtype=bool)
+    reasons[list(low), 0] = True
+    reasons[list(high_stakes), 1] = True
+    return reasons
+
+
+def capped(
+    reasons: np.ndarray, confidence: np.ndarray | None, rate: float, eligible: np.ndarray | None = None
+) -> list[int]:
+    """The rows whose escalation stands."""
+    everyone = np.ones(len(reasons), dtype=bool)
+    return np.flatnonzero(
+        cap(reasons, confidence, max_rate=rate, eligible=everyone if eligible is None else eligible)
+    ).tolist()
+
+
+def test_a_cap_keeps_the_least_confident() -> None:
+    """Of four low rows in ten, a cap of 0.2 keeps the two lowest."""
+    confidence = floats(0.9, 0.3, 0.9, 0.1, 0.9, 0.2, 0.9, 0.4, 0.9, 0.9)
+    assert capped(reasons_of(10, low=(1, 3, 5, 7)), confidence, 0.2) == [3, 5]
+
+
+def test_a_cap_keeps_every_high_stakes_row() -> None:
+    """They stand above the budget, and what they take is not left for others."""
+    confidence = floats(*[0.1] * 10)
+    assert capped(reasons_of(10, low=(0, 1), high_stakes=(7, 8, 9)), confidence, 0.2) == [7, 8, 9]
+    assert capped(reasons_of(10, low=(0, 1), high_stakes=(7,)), confidence, 0.2) == [0, 7]
+
+
+def test_ties_under_a_cap_go_to_the_earlier_row() -> None:
+    """And unknown confidence comes last; without a bank all is a tie."""
+    assert capped(reasons_of(10, low=(2, 4, 6)), floats(*[0.5] * 10), 0.2) == [2, 4]
+    assert capped(reasons_of(10, low=(2, 4, 6)), floats(*[0.5] * 4, np.nan, *[0.5] * 5), 0.2) == [2, 6]
+    assert capped(reasons_of(10, low=(2, 4, 6)), None, 0.2) == [2, 4]
+    many = np.tile(floats(0.5, 0.4, 0.3), 1000)
+    assert capped(reasons_of(3000, low=tuple(range(3000))), many, 0.1) == list(range(2, 900, 3))
+
+
+def test_rows_without_a_prediction_neither_count_nor_escalate() -> None:
+    """The budget is a share of the eligible rows, and only they are chosen."""
+    eligible = ~flags(0, 1, 2, 3, 4, n_rows=10)
+    reasons = reasons_of(10, low=(0, 6, 7), high_stakes=(1,))
+    assert capped(reasons, floats(*[0.5] * 10), 0.2, eligible) == [6]
+
+
+@pytest.mark.parametrize(
+    ("rate", "n_rows", "budget"), [(0.2, 9, 1), (0.29, 100, 29), (0.0, 10, 0), (1.0, 10, 10)]
+)
+def test_a_budget_is_the_rate_of_the_rows_rounded_down(rate: float, n_rows: int, budget: int) -> None:
+    """Floating point takes no row off it: 0.29 of 100 is 29."""
+    assert len(capped(reasons_of(n_rows, low=tuple(range(n_rows))), None, rate)) == budget
+
+
+@given(st.data())
+def test_a_cap_takes_from_the_top(data: st.DataObject) -> None:
+    """Whatever the rows: those that stand had a reason, keep the budget, and are less confident than those
+    turned down.
+    """
+    n_rows = data.draw(st.integers(0, 30))
+    confidence = np.array(
+        data.draw(st.lists(st.sampled_from([0.1, 0.2, 0.3, np.nan]), min_size=n_rows, max_size=n_rows)),
+        np.float32,
+    )
+    reasons = np.array(
+        data.draw(st.lists(st.booleans(), min_size=4 * n_rows, max_size=4 * n_rows)), bool
+    ).reshape(n_rows, 4)
+    rate = data.draw(st.floats(0, 1))
+    stands = cap(reasons, confidence, max_rate=rate, eligible=np.ones(n_rows, dtype=bool))
+    wanted, must = reasons.any(1), reasons[:, 1]
+    assert not (stands & ~wanted).any()
+    assert stands[must].all()
+    assert stands.sum() == min(wanted.sum(), max(must.sum(), int(np.floor(rate * n_rows + 1e-9))))
+    order = np.nan_to_num(confidence, nan=9) * 1000 + np.arange(n_rows)
+    chosen, turned_down = order[stands & ~must], order[wanted & ~stands]
+    assert not len(chosen) or not len(turned_down) or chosen.max() < turned_down.min()
+
+
+def test_shadow_rows_are_chosen_at_the_rate() -> None:
+    """A million rows at 0.01 give 10,000 within five standard deviations, and evenly over the file."""
+    chosen = shadow_rows("a/b.parquet", np.arange(1_000_000), 0.01)
+    assert abs(int(chosen.sum()) - 10_000) < 5 * 99.5
+    assert np.abs(chosen.reshape(10, -1).sum(axis=1) - 1_000).max() < 5 * 31.5
+
+
+def test_shadow_rows_do_not_depend_on_batches() -> None:
+    """Any cut of the rows, in any order, chooses the same."""
+    rows = np.arange(10_000)
+    whole = shadow_rows("a.parquet", rows, 0.05)
+    parts = [shadow_rows("a.parquet", part, 0.05) for part in np.split(rows, [1, 17, 4096])]
+    assert np.array_equal(whole, np.concatenate(parts))
+    assert np.array_equal(whole[::-1], shadow_rows("a.parquet", rows[::-1], 0.05))
+
+
+def test_files_choose_their_shadow_rows_apart() -> None:
+    """Two files agree on no more rows than chance would have it."""
+    rows = np.arange(100_000)
+    both = shadow_rows("a.parquet", rows, 0.1) & shadow_rows("b.parquet", rows, 0.1)
+    assert abs(int(both.sum()) - 1_000) < 5 * 31.5
+
+
+def test_a_higher_rate_adds_rows() -> None:
+    """0 chooses none, 1 all, and a row chosen at a rate is chosen at any higher one."""
+    rows = np.arange(5_000)
+    low, high = shadow_rows("k", rows, 0.01), shadow_rows("k", rows, 0.1)
+    assert not shadow_rows("k", rows, 0.0).any()
+    assert shadow_rows("k", rows, 1.0).all()
+    assert high[low].all()
+
+
+def test_shadow_rows_stay_the_same_over_versions() -> None:
+    """The choice is part of what a job's output holds: these rows were chosen when it was first written."""
+    assert np.flatnonzero(shadow_rows("part-0.parquet", np.arange(500), 0.02)).tolist() == [
+        12,
+        19,
+        56,
+        97,
+        129,
+        184,
+        277,
+        345,
+        443,
+        473,
+    ]
