@@ -1,0 +1,263 @@
+"""Which column plays which part: the two layouts, told apart by their columns.
+
+The rule: everything that can be wrong with a file's columns is found here, from its schema alone, before a
+row is read. This module knows Arrow types; it does not know how values are decoded.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Literal
+
+import pyarrow as pa
+
+from lvm_batch.io.errors import ColumnError
+from lvm_batch.io.vectors import check_vector_type
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+Layout = Literal["windows", "sequences"]
+
+OUTPUT_COLUMNS = (
+    "prediction",
+    "cosine",
+    "route",
+    "escalation_reasons",
+    "confidence",
+    "margin",
+    "amn_cosine",
+    "gru_cosine",
+    "shadow",
+    "status",
+    "status_detail",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class WindowShape:
+    """The shape of a context: ``length`` vectors of ``dim`` components."""
+
+    length: int = 5
+    dim: int = 768
+
+    @property
+    def width(self) -> int:
+        """Components in one context."""
+        return self.length * self.dim
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnNames:
+    """What the columns with a part are called in this dataset."""
+
+    context: str = "context"
+    vector: str = "vector"
+    target: str = "target"
+    lane: str = "lane"
+    context_tokens: str = "context_tokens"
+    tokens: str = "tokens"
+    split: str = "split"
+    article: str = "article_id"
+    position: str = "position"
+
+
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """The columns of one file by the part they play; ``None`` where the file has no such column.
+
+    ``vectors`` is the column of contexts (windows) or of vectors (sequences). ``tokens`` is the context's token
+    count (windows) or one sentence's (sequences). ``carried`` maps each column that goes to the output, as the
+    input calls it, to its name there.
+    """
+
+    layout: Layout
+    vectors: str
+    target: str | None
+    lane: str | None
+    tokens: str | None
+    split: str | None
+    article: str | None
+    position: str | None
+    carried: Mapping[str, str]
+
+    @property
+    def read_columns(self) -> list[str]:
+        """Every column a reader needs, each once."""
+        parts = (self.vectors, self.target, self.lane, self.tokens, self.article, self.position)
+        return list(dict.fromkeys([*(p for p in parts if p is not None), *self.carried]))
+
+
+def assign_roles(
+    schema: pa.Schema,
+    file: str,
+    *,
+    names: ColumnNames,
+    shape: WindowShape,
+    layout: Layout | None = None,
+    rename: Mapping[str, str] | None = None,
+) -> Roles:
+    """Give each column of ``schema`` its part.
+
+    ``layout`` overrides what the columns say; ``rename`` maps carried columns to their names in the output.
+    Raises :class:`ColumnError`, naming ``file``, if a needed column is missing, has the wrong type or width, is
+    there twice, or if a carried one would collide with a column of the output.
+    """
+    _refuse_repeated(schema, file)
+    layout = layout or _detect_layout(schema, file, names)
+    sequences = layout == "sequences"
+    needed = (names.vector, names.article, names.position) if sequences else (names.context,)
+    _refuse_missing(schema, file, layout, needed, names)
+
+    def optional(name: str) -> str | None:
+        return name if name in schema.names else None
+
+    vectors = names.vector if sequences else names.context
+    target = None if sequences else optional(names.target)
+    lane, tokens = optional(names.lane), optional(names.tokens if sequences else names.context_tokens)
+    _check_vectors(schema, file, vectors, 1 if sequences else shape.length, shape.dim)
+    if target is not None:
+        _check_vectors(schema, file, target, 1, shape.dim)
+    _check_type(schema, file, lane, _is_text, names)
+    _check_type(schema, file, tokens, _is_number, names)
+    _check_type(schema, file, names.position if sequences else None, _is_number, names)
+    _check_type(schema, file, names.article if sequences else None, _is_plain, names)
+    return Roles(
+        layout=layout,
+        vectors=vectors,
+        target=target,
+        lane=lane,
+        tokens=tokens,
+        split=optional(names.split),
+        article=names.article if sequences else None,
+        position=names.position if sequences else None,
+        carried=_carried(schema, file, {vectors, target}, rename or {}),
+    )
+
+
+def _detect_layout(schema: pa.Schema, file: str, names: ColumnNames) -> Layout:
+    has_context, has_vector = names.context in schema.names, names.vector in schema.names
+    if has_context and has_vector:
+        raise ColumnError(
+            f"{file} has both a `{names.context}` and a `{names.vector}` column",
+            "say which one to read: --layout windows or --layout sequences",
+        )
+    if not has_context and not has_vector:
+        raise ColumnError(
+            f"{file} has neither a `{names.context}` nor a `{names.vector}` column; it has {_listing(schema)}",
+            _rename_hint(schema, (names.context, names.vector), names),
+        )
+    return "windows" if has_context else "sequences"
+
+
+def _refuse_missing(
+    schema: pa.Schema, file: str, layout: Layout, needed: tuple[str, ...], names: ColumnNames
+) -> None:
+    missing = [name for name in needed if name not in schema.names]
+    if missing:
+        columns = " and ".join(f"`{name}`" for name in missing)
+        raise ColumnError(
+            f"{file} has no {columns} column, which the {layout} layout needs; it has {_listing(schema)}",
+            _rename_hint(schema, missing, names),
+        )
+
+
+def _refuse_repeated(schema: pa.Schema, file: str) -> None:
+    twice = [name for name, count in Counter(schema.names).items() if count > 1]
+    if twice:
+        raise ColumnError(
+            f"{file} has the column `{twice[0]}` more than once",
+            "write the file again with each name once",
+        )
+
+
+def _check_vectors(schema: pa.Schema, file: str, name: str, length: int, dim: int) -> None:
+    problem = check_vector_type(schema.field(name).type, length=length, dim=dim)
+    if problem:
+        raise ColumnError(f"{file}: column `{name}` {problem}", _vector_hint(length, dim))
+
+
+def _check_type(
+    schema: pa.Schema, file: str, name: str | None, accepts: Callable[[pa.DataType], bool], names: ColumnNames
+) -> None:
+    if name is not None and not accepts(schema.field(name).type):
+        raise ColumnError(
+            f"{file}: column `{name}` is {schema.field(name).type}, but must hold {_EXPECTED[accepts]}",
+            f"convert it, or point to another column: {_flag(names, name)} NAME",
+        )
+
+
+def _flag(names: ColumnNames, column: str) -> str:
+    """The option that says what ``column`` is called."""
+    part = next(part.name for part in fields(names) if getattr(names, part.name) == column)
+    return f"--{part.replace('_', '-')}-column"
+
+
+def _carried(
+    schema: pa.Schema, file: str, vectors: set[str | None], rename: Mapping[str, str]
+) -> dict[str, str]:
+    carried = {name: rename.get(name, name) for name in schema.names if name not in vectors}
+    for old, new in carried.items():
+        if new in OUTPUT_COLUMNS:
+            raise ColumnError(
+                f"{file}: column `{old}` would be carried as `{new}`, which is a column of the output",
+                f"give it another name in the output: --rename {old}=source_{old}",
+            )
+    twice = [new for new, count in Counter(carried.values()).items() if count > 1]
+    if twice:
+        raise ColumnError(
+            f"{file}: --rename gives two columns the name `{twice[0]}`",
+            "choose a name that no carried column has",
+        )
+    return carried
+
+
+def _is_text(arrow_type: pa.DataType) -> bool:
+    if pa.types.is_dictionary(arrow_type):
+        arrow_type = arrow_type.value_type
+    kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_null)
+    return any(is_kind(arrow_type) for is_kind in kinds)
+
+
+def _is_number(arrow_type: pa.DataType) -> bool:
+    kinds = (pa.types.is_integer, pa.types.is_floating, pa.types.is_null)
+    return any(is_kind(arrow_type) for is_kind in kinds)
+
+
+def _is_plain(arrow_type: pa.DataType) -> bool:
+    storage = arrow_type.storage_type if isinstance(arrow_type, pa.BaseExtensionType) else arrow_type
+    return not pa.types.is_nested(storage)
+
+
+_EXPECTED: dict[Callable[[pa.DataType], bool], str] = {
+    _is_text: "strings",
+    _is_number: "integers",
+    _is_plain: "strings or integers",
+}
+
+
+def _listing(schema: pa.Schema) -> str:
+    shown = ", ".join(f"`{name}`" for name in schema.names[:12])
+    more = len(schema.names) - 12
+    return (shown or "no columns at all") + (f" and {more} more" if more > 0 else "")
+
+
+def _rename_hint(schema: pa.Schema, wanted: Sequence[str], names: ColumnNames) -> str:
+    for name in wanted:
+        near = difflib.get_close_matches(name, schema.names, n=1, cutoff=0.5)
+        if near:
+            return f"did you mean `{near[0]}`? Then add {_flag(names, name)} {near[0]}"
+    return (
+        f"name the right column with {_flag(names, wanted[0])}, or look at the file with `lvm-batch inspect`"
+    )
+
+
+def _vector_hint(length: int, dim: int) -> str:
+    if length == 1:
+        return f"each row must hold one vector of {dim} floats"
+    return (
+        f"each row must hold {length} vectors of {dim} floats: a list of {length * dim}, {length} lists of {dim}, "
+        f"a tensor [{length}, {dim}], or binary of {length * dim * 4} (float32) or {length * dim * 2} (float16) bytes"
+    )

@@ -1,0 +1,224 @@
+"""The files of a dataset: what a path, a folder, a pattern or a URL stands for.
+
+The rule: the same arguments give the same files in the same order, and every file has one name, relative to
+what was given, from which the names of its outputs follow. Nothing here opens a file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from fnmatch import translate
+from typing import TYPE_CHECKING
+
+from pyarrow import fs
+
+from lvm_batch.io.errors import DataError, InputNotFound, UnreadableFile
+from lvm_batch.io.locations import Location, is_within, locate, relative_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+_MAGIC = re.compile(r"[*?\[]")
+_SUFFIX = re.compile(r"\.(parquet|parq|pq)$", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class InputFile:
+    """One file to read: its place, its name within the dataset, its size in bytes and when it was written (ns)."""
+
+    path: str
+    name: str
+    size: int
+    modified_ns: int | None
+
+    @property
+    def stem(self) -> str:
+        """The name without a Parquet suffix: outputs are called ``<stem>-00000.parquet``."""
+        return _SUFFIX.sub("", self.name)
+
+
+def find_files(arguments: Iterable[str]) -> list[InputFile]:
+    """Find the files that ``arguments`` (paths, folders, patterns, URLs) stand for, sorted by name.
+
+    Folders are read to any depth; files and folders whose name begins with ``_`` or ``.`` are passed over.
+    Raises :class:`InputNotFound` where nothing is there to read, :class:`DataError` where two files would write
+    to the same outputs.
+    """
+    files = [file for argument in arguments for file in _expand(argument)]
+    _refuse_repeated(files)
+    by_stem: dict[str, list[InputFile]] = defaultdict(list)
+    for file in files:
+        by_stem[file.stem].append(file)
+    for same in by_stem.values():
+        _refuse_collision(same)
+    return sorted(files, key=lambda file: file.name)
+
+
+def reads(argument: str, folder: Location) -> bool:
+    """Whether a file written into ``folder`` would be among those that ``argument`` stands for."""
+    place = locate(argument)
+    if _info(place).type == fs.FileType.Directory:
+        return is_within(folder, place)
+    if not _MAGIC.search(argument) or place.is_local != folder.is_local:
+        return False
+    root, wanted = _cut_pattern(place)
+    written = (folder.child(f"{file.stem}-00000.parquet") for file in _matching(place))
+    return any(
+        is_within(output, root) and _is_meant(relative_name(output, root), wanted) for output in written
+    )
+
+
+def check_unchanged(file: InputFile) -> None:
+    """Raise :class:`UnreadableFile` if the file has gone, or is not the one that was found when the job was planned."""
+    place = locate(file.path)
+    found = _info(place)
+    if found.type != fs.FileType.File:
+        raise UnreadableFile(f"{file.path} is not there any more", "bring it back, then run again", file.path)
+    if (found.size, found.mtime_ns) != (file.size, file.modified_ns):
+        raise UnreadableFile(
+            f"{file.path} has changed since the job was planned",
+            "let it be written to the end, then run again",
+            file.path,
+        )
+
+
+def _refuse_repeated(files: list[InputFile]) -> None:
+    twice = next((path for path, count in Counter(file.path for file in files).items() if count > 1), None)
+    if twice is not None:
+        raise DataError(f"{twice} is given twice", "name each file once, by itself or by a folder above it")
+
+
+def _refuse_collision(same: list[InputFile]) -> None:
+    if len(same) == 1:
+        return
+    first, second = same[:2]
+    raise DataError(
+        f"{first.path} and {second.path} would both write to {first.stem}-00000.parquet",
+        "give the folder above both, or a pattern that begins there, so that their names differ",
+    )
+
+
+def _expand(argument: str) -> list[InputFile]:
+    place = locate(argument)
+    found = _info(place)
+    if found.type == fs.FileType.File:
+        return [_single(place, found)]
+    if found.type == fs.FileType.Directory:
+        return _or_refuse(list(_below(place, place)), f"{argument} holds no file to read")
+    if _MAGIC.search(argument):
+        return _or_refuse(list(_matching(place)), f"no file matches {argument}")
+    raise InputNotFound(f"{argument} does not exist", _nearest_existing(place))
+
+
+def _or_refuse(files: list[InputFile], message: str) -> list[InputFile]:
+    if not files:
+        raise InputNotFound(
+            message,
+            "check the path; names that begin with `_` or `.`, and what lies below them, are not read",
+        )
+    return files
+
+
+def _info(place: Location) -> fs.FileInfo:
+    try:
+        return place.filesystem.get_file_info(place.path)
+    except OSError as error:
+        raise InputNotFound(
+            f"{place.text} cannot be looked at: {error}", "check access and the address"
+        ) from error
+
+
+def _single(place: Location, found: fs.FileInfo) -> InputFile:
+    if _is_hidden(found.base_name):
+        raise DataError(
+            f"{place.text} begins with `_` or `.`, and so would its outputs: readers pass over such names",
+            "rename the file",
+        )
+    return _input_file(place, found.base_name, found)
+
+
+def _below(folder: Location, root: Location) -> Iterator[InputFile]:
+    for place, found in _listing(folder, recursive=True):
+        name = relative_name(place, root)
+        if found.type == fs.FileType.File and not _is_hidden(name):
+            yield _input_file(place, name, found)
+
+
+def _matching(pattern: Location) -> Iterator[InputFile]:
+    """Yield what a pattern matches, with names relative to its root, and all that lies below a folder it matches."""
+    root, wanted = _cut_pattern(pattern)
+    if not wanted or _info(root).type != fs.FileType.Directory:
+        return
+    deep = len(wanted) > 1 or wanted == ["**"]
+    for place, found in _listing(root, recursive=deep):
+        name = relative_name(place, root)
+        if _is_hidden(name) or not _is_meant(name, wanted):
+            continue
+        if found.type == fs.FileType.File:
+            yield _input_file(place, name, found)
+        elif found.type == fs.FileType.Directory and not deep:
+            yield from _below(place, root)
+
+
+def _cut_pattern(pattern: Location) -> tuple[Location, list[str]]:
+    """Cut a pattern into its root, the last folder before its first part with a special character, and its parts.
+
+    A folder that is there by that very name belongs to the root, whatever characters it has.
+    """
+    parts = pattern.path.split("/")
+    for n_fixed, part in enumerate(parts):
+        if _MAGIC.search(part) and _info(_head(pattern, parts, n_fixed + 1)).type != fs.FileType.Directory:
+            return _head(pattern, parts, n_fixed), parts[n_fixed:]
+    return pattern, []
+
+
+def _head(pattern: Location, parts: list[str], n_parts: int) -> Location:
+    cut = sum(len(part) + 1 for part in parts[n_parts:])
+    text = pattern.text[: len(pattern.text) - cut]
+    return Location(pattern.filesystem, "/".join(parts[:n_parts]) or "/", text or "/")
+
+
+def _is_meant(name: str, wanted: list[str]) -> bool:
+    """Whether a pattern matches ``name``, or a folder above it."""
+    names = name.split("/")
+    return any(_matches(names[:n_parts], wanted) for n_parts in range(1, len(names) + 1))
+
+
+def _matches(names: list[str], wanted: list[str]) -> bool:
+    """Match part by part; ``**`` stands for any number of folders."""
+    if not wanted:
+        return not names
+    if wanted[0] == "**":
+        return any(_matches(names[i:], wanted[1:]) for i in range(len(names) + 1))
+    return bool(names) and bool(re.match(translate(wanted[0]), names[0])) and _matches(names[1:], wanted[1:])
+
+
+def _listing(folder: Location, *, recursive: bool) -> Iterator[tuple[Location, fs.FileInfo]]:
+    selector = fs.FileSelector(folder.path, recursive=recursive)
+    try:
+        entries = folder.filesystem.get_file_info(selector)
+    except OSError as error:
+        raise InputNotFound(
+            f"{folder.text} cannot be listed: {error}", "check access to what lies below it"
+        ) from error
+    for found in entries:
+        yield folder.child(found.path.removeprefix(folder.path).lstrip("/")), found
+
+
+def _input_file(place: Location, name: str, found: fs.FileInfo) -> InputFile:
+    return InputFile(place.text, name, int(found.size), found.mtime_ns)
+
+
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith(("_", ".")) for part in name.split("/"))
+
+
+def _nearest_existing(place: Location) -> str:
+    if not place.is_local:
+        return "check the bucket and the key"
+    parent = place.path
+    while parent and _info(locate(parent)).type != fs.FileType.Directory:
+        parent = parent.rpartition("/")[0]
+    return f"check the path: {parent or '/'} is there, but nothing of that name below it"

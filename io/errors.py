@@ -1,0 +1,67 @@
+"""What can be wrong with files, columns and outputs.
+
+    DataError                 anything below; catch it to refuse a dataset or an output
+    ├── InputNotFound         nothing to read where the user pointed
+    ├── UnreadableFile        a file is there, but is not the Parquet (or NPZ, or bank) it should be
+    ├── ColumnError           columns are missing, of the wrong type or width, or collide
+    └── OutputError           the output folder cannot take this job
+        ├── JobChanged        it holds another job
+        └── OutputLocked      another run is writing to it now
+
+Every error carries two texts, ``args == (message, hint)``: what is wrong and where, and what to do about it.
+``kind`` is a stable code for programs.
+"""
+
+from __future__ import annotations
+
+
+class DataError(Exception):
+    """Base of every error of this room; ``args`` are the message and the hint."""
+
+    kind = "data"
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message, hint)
+
+
+class InputNotFound(DataError):
+    """A path, folder or pattern leads to no file that could be read."""
+
+    kind = "not_found"
+
+
+class UnreadableFile(DataError):
+    """A file breaks while its footer or its pages are read; ``path`` says which."""
+
+    kind = "unreadable_file"
+
+    def __init__(self, message: str, hint: str = "", path: str = "") -> None:
+        super().__init__(message, hint)
+        self.path = path
+
+    def __reduce__(self) -> tuple[type[UnreadableFile], tuple[str, str, str]]:
+        return type(self), (*self.args, self.path)
+
+
+class ColumnError(DataError):
+    """The columns of a file do not fit the job."""
+
+    kind = "columns"
+
+
+class OutputError(DataError):
+    """The output folder cannot be used as asked."""
+
+    kind = "output"
+
+
+class JobChanged(OutputError):
+    """The output folder holds a job with another fingerprint."""
+
+    kind = "job_changed"
+
+
+class OutputLocked(OutputError):
+    """Another process holds the output folder."""
+
+    kind = "locked"

@@ -1,0 +1,204 @@
+"""NPZ and NPY files: arrays read a few rows at a time, never whole and never unpickled.
+
+The rule: an array's header says all there is to know before anything is read; arrays of objects, which only
+unpickling could read, are refused by it. This module does not know what the arrays mean.
+"""
+
+from __future__ import annotations
+
+import math
+import zipfile
+import zlib
+from contextlib import contextmanager
+from dataclasses import dataclass
+from lzma import LZMAError
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+from numpy.lib import format as npy
+
+from lvm_batch.io.errors import UnreadableFile
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from numpy.typing import NDArray
+
+_HEADER_READERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+_SUFFIX = ".npy"
+_ENCRYPTED = 0x1
+_DAMAGED = "copy it again, or write it again: it may have been cut short"
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What an array is: its shape, its type, its order, and where its values begin in its file."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    fortran_order: bool
+    offset: int
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row."""
+        return math.prod(self.shape[1:]) * self.dtype.itemsize
+
+    @property
+    def end(self) -> int:
+        """Where its values end in its file."""
+        return self.offset + math.prod(self.shape) * self.dtype.itemsize
+
+
+class StoredArray(Protocol):
+    """An array in a file."""
+
+    @property
+    def header(self) -> Header:
+        """What it is."""
+
+    def blocks(self, n_rows: int) -> Iterator[NDArray[Any]]:
+        """Yield its rows in order, ``n_rows`` at a time, read-only, in the type they are stored in.
+
+        Raises :class:`UnreadableFile` where the file breaks.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class MappedArray:
+    """The array of an NPY file, mapped into memory."""
+
+    path: str
+    header: Header
+
+    def blocks(self, n_rows: int) -> Iterator[NDArray[Any]]:
+        """Yield views of the mapped file."""
+        header = self.header
+        if math.prod(header.shape) == 0:  # nothing can be mapped
+            return
+        order: Literal["F", "C"] = "F" if header.fortran_order else "C"
+        values: NDArray[Any] = np.memmap(
+            self.path, header.dtype, mode="r", offset=header.offset, shape=header.shape, order=order
+        )
+        for first in range(0, len(values), n_rows):
+            yield values[first : first + n_rows]
+
+
+@dataclass(frozen=True, slots=True)
+class ZippedArray:
+    """An array of an NPZ file, stored or compressed, read as a stream; its checksum is checked at its end."""
+
+    path: str
+    name: str
+    header: Header
+    archive: zipfile.ZipFile
+    member: zipfile.ZipInfo
+
+    def blocks(self, n_rows: int) -> Iterator[NDArray[Any]]:
+        """Yield blocks, each in memory of its own."""
+        with _naming(self.path, self.name), self.archive.open(self.member) as stream:
+            stream.read(self.header.offset)
+            for first in range(0, self.header.shape[0], n_rows):
+                yield self._block(stream, min(n_rows, self.header.shape[0] - first))
+
+    def _block(self, stream: IO[bytes], n_rows: int) -> NDArray[Any]:
+        content = stream.read(n_rows * self.header.row_bytes)
+        return np.frombuffer(content, self.header.dtype).reshape(n_rows, *self.header.shape[1:])
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayFile:
+    """An open file: its arrays by name, and the names of what is in it and no array."""
+
+    arrays: dict[str, StoredArray]
+    strangers: tuple[str, ...]
+
+
+def open_npy(path: str) -> MappedArray:
+    """Look at the NPY file at ``path``; raises :class:`UnreadableFile`."""
+    with _naming(path, ""), Path(path).open("rb") as stream:
+        header = _read_header(stream, path, "")
+    _check_size(header, Path(path).stat().st_size, path, "")
+    return MappedArray(path, header)
+
+
+@contextmanager
+def open_npz(path: str, *, leave_out: Collection[str] = ()) -> Iterator[ArrayFile]:
+    """Open the NPZ file at ``path`` but for the arrays ``leave_out``; raises :class:`UnreadableFile`.
+
+    Every header is read and checked before the block is entered.
+    """
+    with _naming(path, ""):
+        archive = zipfile.ZipFile(path)
+    with archive:
+        arrays: dict[str, StoredArray] = {}
+        strangers = []
+        for member in archive.infolist():
+            name = member.filename.removesuffix(_SUFFIX)
+            if not member.filename.endswith(_SUFFIX):
+                strangers.append(member.filename)
+            elif name not in leave_out:
+                arrays[name] = _open_member(archive, member, path, name)
+        yield ArrayFile(arrays, tuple(strangers))
+
+
+def _open_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: str, name: str) -> ZippedArray:
+    if member.flag_bits & _ENCRYPTED:
+        raise UnreadableFile(
+            f"{path}: array `{name}` is encrypted", "write it again without a password", path
+        )
+    with _naming(path, name), archive.open(member) as stream:
+        header = _read_header(stream, path, name)
+    _check_size(header, member.file_size, path, name)
+    if header.fortran_order and len(header.shape) > 1:
+        raise UnreadableFile(
+            f"{path}: array `{name}` is in Fortran order, so that no row of it stands in one piece",
+            "save np.ascontiguousarray(array), or as NPY, which may have any order",
+            path,
+        )
+    return ZippedArray(path, name, header, archive, member)
+
+
+def _read_header(stream: IO[bytes], path: str, name: str) -> Header:
+    version = npy.read_magic(stream)
+    if version not in _HEADER_READERS:
+        raise ValueError(f"its format {version[0]}.{version[1]} is for structured arrays only")
+    shape, fortran_order, dtype = _HEADER_READERS[version](stream)
+    if dtype.hasobject:
+        raise UnreadableFile(
+            f"{_called(path, name)} holds Python objects, and unpickling a file can run any code in it",
+            "save texts as np.array(values, dtype=str)"
+            + (f", or leave it out: --leave-out {name}" if name else ""),
+            path,
+        )
+    return Header(tuple(shape), dtype, bool(fortran_order), stream.tell())
+
+
+def _check_size(header: Header, n_bytes: int, path: str, name: str) -> None:
+    if n_bytes < header.end or min(header.shape, default=0) < 0:
+        raise UnreadableFile(
+            f"{_called(path, name)} is cut short: of {header.end:,} bytes it has {n_bytes:,}", _DAMAGED, path
+        )
+
+
+def _called(path: str, name: str) -> str:
+    return f"{path}: array `{name}`" if name else path
+
+
+@contextmanager
+def _naming(path: str, name: str) -> Iterator[None]:
+    """Turn what numpy and zipfile raise into an error that says where."""
+    try:
+        yield
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        LZMAError,
+        EOFError,
+        ValueError,
+        NotImplementedError,
+        OSError,
+    ) as error:
+        reason = str(error).rstrip(".") or type(error).__name__
+        raise UnreadableFile(f"{_called(path, name)} cannot be read: {reason}", _DAMAGED, path) from error

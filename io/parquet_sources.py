@@ -1,0 +1,109 @@
+"""Parquet files as sources of rows: windows or single vectors of any encoding, and every other column as it is.
+
+The rule: a row that a run would find bad is still bad, for the same reason, after it has been through here; only
+vectors of a wrong length, which no fixed size can hold, become null.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from lvm_batch.io.errors import ColumnError
+from lvm_batch.io.parquet import open_parquet, read_tables
+from lvm_batch.io.sources import Block, Source, stem_of
+from lvm_batch.io.vectors import check_vector_type, decode_column, vector_dtype
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from lvm_batch.io.dataset import InputFile
+    from lvm_batch.io.sources import Reading
+
+
+def parquet_source(file: InputFile, reading: Reading) -> Source:
+    """Return the rows of a Parquet file; raises ``DataError``."""
+    with open_parquet(file.path) as parquet:
+        schema, n_rows = parquet.schema_arrow, parquet.metadata.num_rows
+    lengths = _vector_columns(schema, file.path, reading)
+    kept = [field for field in schema if field.name not in lengths and field.name not in reading.leave_out]
+    others = pa.schema(kept)
+    widths = {column: length * reading.shape.dim for column, length in lengths.items()}
+    return Source(
+        path=file.path,
+        part="",
+        stem=stem_of(file),
+        n_rows=n_rows,
+        length=next(iter(lengths.values())),
+        vectors={
+            column: vector_dtype(schema.field(column).type, width=width) for column, width in widths.items()
+        },
+        others=others,
+        notices=(),
+        blocks=lambda n_rows: _parquet_blocks(file.path, lengths, others, reading, n_rows),
+    )
+
+
+def _vector_columns(schema: pa.Schema, path: str, reading: Reading) -> dict[str, int]:
+    """Find the columns of vectors and how many vectors a row of each holds."""
+    twice = [name for name, count in Counter(schema.names).items() if count > 1]
+    if twice:
+        raise ColumnError(
+            f"{path} has the column `{twice[0]}` more than once", "write it with each name once"
+        )
+    names, shape = reading.names, reading.shape
+    windows = {names.context: shape.length, names.target: 1}
+    lengths = windows if names.context in schema.names else {names.vector: 1}
+    lengths = {column: length for column, length in lengths.items() if column in schema.names}
+    if not lengths:
+        shown = ", ".join(f"`{name}`" for name in schema.names[:12]) or "no columns"
+        near = difflib.get_close_matches(names.context, schema.names, n=1)
+        flag = f"--context-column {near[0]}" if near else "--context-column NAME or --vector-column NAME"
+        raise ColumnError(
+            f"{path} has neither a `{names.context}` nor a `{names.vector}` column; it has {shown}",
+            f"name it: {flag}",
+        )
+    for column, length in lengths.items():
+        problem = check_vector_type(schema.field(column).type, length=length, dim=shape.dim)
+        if problem:
+            raise ColumnError(
+                f"{path}: column `{column}` {problem}", f"give each row {length} of {shape.dim} floats"
+            )
+    return lengths
+
+
+def _parquet_blocks(
+    path: str, lengths: dict[str, int], others: pa.Schema, reading: Reading, n_rows: int
+) -> Iterator[Block]:
+    columns = [*lengths, *others.names]
+    with open_parquet(path) as parquet:
+        row_groups = range(parquet.metadata.num_row_groups)
+        tables = read_tables(parquet, path, row_groups=row_groups, columns=columns, batch_rows=n_rows)
+        for table in tables:
+            yield _decoded(table, lengths, others, reading)
+
+
+def _decoded(table: pa.Table, lengths: dict[str, int], others: pa.Schema, reading: Reading) -> Block:
+    block = Block({}, {}, table.select(others.names))
+    padded = 0
+    for column, length in lengths.items():
+        rows = np.empty((table.num_rows, length, reading.shape.dim), np.float32)
+        flaws = decode_column(table[column], rows, pad=reading.pad if length > 1 else None)
+        block.null[column] = _restore(rows, flaws.bad)
+        padded += len(flaws.short)
+        block.vectors[column] = rows.reshape(len(rows), -1)
+    return Block(block.vectors, block.null, block.others, padded)
+
+
+def _restore(rows: NDArray[np.float32], bad: dict[int, str]) -> list[int]:
+    """Put back into bad rows what makes them bad; return those that hold no vector of the right length."""
+    values = {"nan": np.nan, "inf": np.inf, "zero_norm": 0.0}
+    for row, reason in bad.items():
+        rows[row] = values.get(reason, np.nan)
+    return [row for row, reason in bad.items() if reason not in values]

@@ -1,0 +1,127 @@
+"""Work units: runs of row groups of one file, cut by bytes from footers alone.
+
+The rule: the same files and the same unit size give the same units with the same names, whoever asks. This
+module reads footers, never rows.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from lvm_batch.io.columns import ColumnNames, Layout, Roles, WindowShape, assign_roles
+from lvm_batch.io.errors import DataError
+from lvm_batch.io.parquet import open_parquet
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    import pyarrow as pa
+
+    from lvm_batch.io.dataset import InputFile
+
+_FLOAT32_BYTES = 4
+_FOOTER_READERS = 8  # footers wait on disks and networks, not on cores
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetFormat:
+    """How the files of a dataset are to be understood; picklable, the same for every file."""
+
+    names: ColumnNames = field(default_factory=ColumnNames)
+    shape: WindowShape = field(default_factory=WindowShape)
+    layout: Layout | None = None
+    rename: Mapping[str, str] = field(default_factory=dict)
+
+    def roles(self, schema: pa.Schema, path: str) -> Roles:
+        """Give the columns of one file their parts; raises ``ColumnError``."""
+        return assign_roles(
+            schema, path, names=self.names, shape=self.shape, layout=self.layout, rename=self.rename
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Footer:
+    """What a file's footer says: its columns' parts and the rows of each row group."""
+
+    file: InputFile
+    schema: pa.Schema
+    roles: Roles
+    row_group_rows: tuple[int, ...]
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of the file."""
+        return sum(self.row_group_rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """Row groups from ``first_row_group`` up to, not with, ``last_row_group``: ``n_rows`` rows from ``first_row``.
+
+    ``output`` is the path of its predictions below the output folder, and its name everywhere.
+    """
+
+    file: InputFile
+    output: str
+    first_row_group: int
+    last_row_group: int
+    first_row: int
+    n_rows: int
+
+
+def read_footers(
+    files: Iterable[InputFile], dataset_format: DatasetFormat
+) -> Iterator[tuple[InputFile, Footer | DataError]]:
+    """Read every file's footer, several at a time, in order; a file that cannot be used comes with its error."""
+
+    def read(file: InputFile) -> Footer | DataError:
+        try:
+            return _read_footer(file, dataset_format)
+        except DataError as error:
+            return error
+
+    files = list(files)
+    with ThreadPoolExecutor(_FOOTER_READERS) as pool:
+        yield from zip(files, pool.map(read, files), strict=True)
+
+
+def _read_footer(file: InputFile, dataset_format: DatasetFormat) -> Footer:
+    with open_parquet(file.path) as parquet:
+        metadata = parquet.metadata
+        rows = tuple(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))
+        schema = parquet.schema_arrow
+    return Footer(file, schema, dataset_format.roles(schema, file.path), rows)
+
+
+def row_bytes(footer: Footer, shape: WindowShape) -> int:
+    """Decoded bytes of one row: a float32 context, or one float32 vector in the sequences layout."""
+    length = shape.length if footer.roles.layout == "windows" else 1
+    return length * shape.dim * _FLOAT32_BYTES
+
+
+def cut_units(footer: Footer, *, unit_bytes: int, shape: WindowShape) -> list[Unit]:
+    """Cut one file into units of at most ``unit_bytes`` decoded bytes, never less than a row group.
+
+    A file without rows is one empty unit, so that it has an output as every other file has.
+    """
+    max_rows = max(1, unit_bytes // row_bytes(footer, shape))
+    units: list[Unit] = []
+    first_row = 0
+    for first, last in _runs(footer.row_group_rows, max_rows):
+        n_rows = sum(footer.row_group_rows[first:last])
+        output = f"{footer.file.stem}-{len(units):05d}.parquet"
+        units.append(Unit(footer.file, output, first, last, first_row, n_rows))
+        first_row += n_rows
+    return units
+
+
+def _runs(row_group_rows: tuple[int, ...], max_rows: int) -> Iterator[tuple[int, int]]:
+    first = n_rows = 0
+    for index, rows in enumerate(row_group_rows):
+        if n_rows and rows and n_rows + rows > max_rows:  # row groups without rows make no unit of their own
+            yield first, index
+            first, n_rows = index, 0
+        n_rows += rows
+    yield first, len(row_group_rows)

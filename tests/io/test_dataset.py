@@ -1,0 +1,317 @@
+"""What paths, folders, patterns and URLs stand for."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from pyarrow import fs
+
+from lvm_batch.io.dataset import check_unchanged, find_files, reads
+from lvm_batch.io.errors import DataError, InputNotFound, UnreadableFile
+from lvm_batch.io.locations import locate, read_file
+
+TREE = (
+    "a.parquet",
+    "b.parquet",
+    "year=2023/lang=de/x.parquet",
+    "year=2024/lang=de/x.parquet",
+    "year=2024/lang=en/x.parquet",
+    "year=2024/lang=en/y.pq",
+    "year=2024/_temporary/z.parquet",
+    "year=2024/.hidden.parquet",
+    "_SUCCESS",
+    "_lvm_batch/tmp/t.parquet",
+    ".git/c.parquet",
+)
+VISIBLE = list(TREE[:6])
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A folder `data` of files, hive partitions among them, with a few hidden ones."""
+    for name in TREE:
+        put(tmp_path / "data" / name)
+    return tmp_path / "data"
+
+
+def put(path: Path, content: str = "x") -> Path:
+    """Write a file, with the folders above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+    return path
+
+
+def names(*arguments: object) -> list[str]:
+    """The names of the files that arguments stand for."""
+    return [file.name for file in find_files(map(str, arguments))]
+
+
+def test_a_folder_is_read_to_any_depth(tree: Path) -> None:
+    """Names are relative to the folder, sorted, with hive partitions kept; `_` and `.` hide files and folders."""
+    assert names(tree) == VISIBLE
+    assert names(f"{tree}/") == VISIBLE
+
+
+def test_files_know_their_place_and_state(tree: Path) -> None:
+    """A file has its absolute path, size and time; its stem has no Parquet suffix."""
+    first = find_files([str(tree)])[0]
+    assert (first.path, first.size, first.stem) == (str(tree / "a.parquet"), 1, "a")
+    assert first.modified_ns == (tree / "a.parquet").stat().st_mtime_ns
+    assert [file.stem for file in find_files([f"{tree}/year=2024/lang=en"])] == ["x", "y"]
+
+
+@pytest.mark.parametrize("name", ["part.0", "weird.parquet.gz", "UPPER.PARQUET", "plain", "x.parq"])
+def test_stems_lose_parquet_suffixes_only(tmp_path: Path, name: str) -> None:
+    """Whatever else a name ends with stays in the outputs' names."""
+    stem = {"UPPER.PARQUET": "UPPER", "x.parq": "x"}.get(name, name)
+    assert find_files([str(put(tmp_path / name))])[0].stem == stem
+
+
+def test_a_single_file_is_called_by_its_name(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file given by a relative, absolute or round-about path has its last part for a name."""
+    monkeypatch.chdir(tree)
+    for argument in ("year=2023/lang=de/x.parquet", "./year=2023/../year=2023/lang=de/x.parquet"):
+        (file,) = find_files([argument])
+        assert (file.name, file.path) == ("x.parquet", str(tree / "year=2023/lang=de/x.parquet"))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("*.parquet", ["a.parquet", "b.parquet"]),
+        ("?.parquet", ["a.parquet", "b.parquet"]),
+        ("[!a].parquet", ["b.parquet"]),
+        ("[ab].*", ["a.parquet", "b.parquet"]),
+        ("year=*/lang=de/*.parquet", [VISIBLE[2], VISIBLE[3]]),
+        ("year=2024/*/x.parquet", ["lang=de/x.parquet", "lang=en/x.parquet"]),
+        ("**/*.parquet", VISIBLE[:5]),
+        ("**", VISIBLE),
+        ("**/y.pq", [VISIBLE[5]]),
+        ("year=2024/**/x.parquet", ["lang=de/x.parquet", "lang=en/x.parquet"]),
+        ("year=202[4]", [name for name in VISIBLE if "2024" in name]),
+        ("*", VISIBLE),
+        ("*/lang=de", [VISIBLE[2], VISIBLE[3]]),
+        ("**/lang=de", [VISIBLE[2], VISIBLE[3]]),
+        ("**/*", VISIBLE),
+        ("*/**", VISIBLE),
+    ],
+)
+def test_patterns(tree: Path, pattern: str, expected: list[str]) -> None:
+    """Names are relative to the last folder before the first special character; a folder stands for its files."""
+    assert names(f"{tree}/{pattern}") == expected
+    assert names(f"file://{tree}/{pattern}") == expected
+
+
+@pytest.mark.parametrize(
+    "pattern", ["*.csv", "year=*/*.parquet/x", "nowhere/*", "_*/*/*", ".g?t/*", "a.parquet/*"]
+)
+def test_patterns_that_match_nothing(tree: Path, pattern: str) -> None:
+    """A pattern without a match is an error that repeats it; hidden names are not matched."""
+    with pytest.raises(InputNotFound) as error:
+        names(f"{tree}/{pattern}")
+    assert f"no file matches {tree}/{pattern}" in error.value.args[0]
+
+
+@pytest.mark.parametrize(
+    "name", ["a[1].parquet", "what?.parquet", "star*.parquet", "100%.parquet", "a b#c.parquet"]
+)
+def test_special_characters_may_stand_in_a_files_name(tmp_path: Path, name: str) -> None:
+    """A file that is there by that very name is meant, not a pattern."""
+    put(tmp_path / "a1.parquet")
+    path = put(tmp_path / name)
+    assert names(path) == [name]
+    assert names(path.as_uri()) == [name]
+
+
+@pytest.mark.parametrize("folder", ["d[1]", "d*", "what?"])
+def test_special_characters_may_stand_in_a_folders_name(tmp_path: Path, folder: str) -> None:
+    """A folder that is there by that very name is meant, before a pattern and without one."""
+    put(tmp_path / "d1/b.parquet")
+    put(tmp_path / folder / "a.parquet")
+    assert [file.path for file in find_files([f"{tmp_path / folder}/*.parquet"])] == [
+        str(tmp_path / folder / "a.parquet")
+    ]
+    assert names(tmp_path / folder) == ["a.parquet"]
+    with pytest.raises(InputNotFound):
+        names(tmp_path / folder / "missing.parquet")
+
+
+def test_file_urls_are_paths(tree: Path) -> None:
+    """`file://` URLs name files and folders, with percent-encoding undone."""
+    put(tree.parent / "über uns" / "a.parquet")
+    assert names(tree.as_uri()) == VISIBLE
+    assert names(f"file://localhost{tree}/a.parquet") == ["a.parquet"]
+    (file,) = find_files([(tree.parent / "über uns").as_uri()])
+    assert file.path == str(tree.parent / "über uns" / "a.parquet")
+
+
+def test_several_arguments_give_one_sorted_list(tree: Path) -> None:
+    """The order of arguments does not matter; a list of names is sorted."""
+    assert names(tree / "b.parquet", tree / "a.parquet") == ["a.parquet", "b.parquet"]
+    assert names(tree / "year=2023", tree / "*.parquet") == ["a.parquet", "b.parquet", "lang=de/x.parquet"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("a.parquet", "a.parquet"),
+        ("a.parquet", "./a.parquet"),
+        (".", "year=2023/lang=de/x.parquet"),
+        (".", "**/y.pq"),
+    ],
+)
+def test_a_file_given_twice_is_refused(
+    tree: Path, arguments: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However a file is given a second time, its rows would be there twice."""
+    monkeypatch.chdir(tree)
+    with pytest.raises(DataError, match="is given twice"):
+        names(*arguments)
+
+
+def test_names_that_collide_are_refused(tree: Path) -> None:
+    """Two files that would write to the same outputs are both named, with what to do."""
+    with pytest.raises(DataError) as error:
+        names(tree / "year=2023/lang=de", tree / "year=2024/lang=de")
+    message, hint = error.value.args
+    assert "year=2023/lang=de/x.parquet and" in message
+    assert "x-00000.parquet" in message
+    assert "folder above both" in hint
+    put(tree / "a.pq")
+    with pytest.raises(DataError, match=r"a-00000\.parquet"):
+        names(tree)
+
+
+@pytest.mark.parametrize(
+    "prepare", [lambda _: None, lambda path: put(path / "_x/a.parquet"), lambda path: put(path / ".a")]
+)
+def test_a_folder_without_files_is_an_error(tmp_path: Path, prepare: object) -> None:
+    """An empty folder, or one of hidden names only, holds nothing to read."""
+    prepare(tmp_path)  # type: ignore[operator]
+    (tmp_path / "empty").mkdir(exist_ok=True)
+    with pytest.raises(InputNotFound) as error:
+        names(tmp_path)
+    assert "holds no file to read" in error.value.args[0]
+    assert "`_` or `.`" in error.value.args[1]
+
+
+def test_a_missing_path_is_an_error_that_says_what_is_there(tree: Path) -> None:
+    """The hint names the deepest folder that exists."""
+    with pytest.raises(InputNotFound) as error:
+        names(tree / "year=2025/lang=de/x.parquet")
+    assert "does not exist" in error.value.args[0]
+    assert f"{tree} is there" in error.value.args[1]
+
+
+def test_hidden_names_can_not_be_given_themselves(tree: Path) -> None:
+    """A hidden file's outputs would be hidden too; a hidden folder can be given, since names begin below it."""
+    with pytest.raises(DataError, match="readers pass over"):
+        names(tree / "year=2024/.hidden.parquet")
+    assert names(tree / "year=2024/_temporary") == ["z.parquet"]
+    assert names(tree / ".git/*.parquet") == ["c.parquet"]
+
+
+def test_broken_links_and_pipes_are_passed_over(tree: Path) -> None:
+    """Only files are read; links to files and folders are followed."""
+    (tree / "broken.parquet").symlink_to("nowhere")
+    os.mkfifo(tree / "pipe.parquet")
+    put(tree.parent / "elsewhere/l.parquet")
+    (tree / "linked").symlink_to(tree.parent / "elsewhere")
+    assert names(tree) == sorted([*VISIBLE, "linked/l.parquet"])
+
+
+def test_a_folder_that_cannot_be_listed_is_an_error(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the file system refuses is said, with the folder."""
+
+    class Refusing:
+        """A file system that lists nothing."""
+
+        def get_file_info(self, selector: object) -> object:
+            """Answer for one path, refuse a listing."""
+            if isinstance(selector, fs.FileSelector):
+                raise PermissionError(13, "Permission denied")
+            return fs.LocalFileSystem().get_file_info(selector)
+
+    place = locate(str(tree))
+    fake = type("Place", (), {"filesystem": Refusing(), "path": place.path, "text": place.text})()
+    monkeypatch.setattr("lvm_batch.io.dataset.locate", lambda _: fake)
+    with pytest.raises(InputNotFound, match=r"cannot be listed: .*Permission denied"):
+        names(tree)
+
+
+def test_urls_of_an_unknown_kind_are_an_error() -> None:
+    """The message has the URL, the hint what would do."""
+    with pytest.raises(DataError) as error:
+        names("gopher://somewhere/data")
+    assert "gopher://somewhere" in error.value.args[0]
+    assert "s3://" in error.value.args[1]
+
+
+@pytest.mark.parametrize(
+    ("argument", "folder", "expected"),
+    [
+        (".", ".", True),
+        (".", "out", True),
+        ("year=2023", "out", False),
+        ("a.parquet", ".", False),
+        ("*.parquet", ".", True),
+        ("*.parquet", "out", False),
+        ("*.parquet", "..", False),
+        ("*", "out", True),
+        ("**/*.parquet", "deep/er/out", True),
+        ("**/[ab].parquet", "out", False),
+        ("*/*/*.parquet", ".", True),
+        ("year=*/lang=de/x*.parquet", "year=2024/lang=de", False),
+        ("year=*/**/x*", "year=2024", True),
+        ("year=*", "year=2024/out", True),
+        ("year=202[4]", "../out", False),
+    ],
+)
+def test_outputs_that_a_dataset_would_read(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, argument: str, folder: str, *, expected: bool
+) -> None:
+    """An output lies inside an input if the files that this job writes would be among those read next time."""
+    monkeypatch.chdir(tree)
+    assert reads(argument, locate(folder)) is expected
+    assert reads(f"{tree}/{argument}", locate(str(tree / folder))) is expected
+    if expected:
+        (tree / "year=2024/lang=en/y.pq").unlink()
+        before = names(argument)
+        for file in find_files([argument]):
+            put(Path(locate(folder).path) / f"{file.stem}-00000.parquet")
+        assert names(argument) != before
+
+
+def test_a_dataset_reads_an_output_through_a_link(tree: Path) -> None:
+    """A link into the dataset is inside it."""
+    (tree.parent / "alias").symlink_to(tree)
+    assert reads(str(tree), locate(str(tree.parent / "alias" / "out")))
+
+
+def test_a_file_that_changes_is_noticed(tree: Path) -> None:
+    """Another size, another time or no file at all: what was planned is not there any more."""
+    file, other, gone = find_files([str(tree)])[:3]
+    check_unchanged(file)
+    os.utime(file.path, ns=(1, 1))
+    Path(other.path).write_text("xx")
+    Path(gone.path).unlink()
+    for changed, said in ((file, "has changed"), (other, "has changed"), (gone, "is not there")):
+        with pytest.raises(UnreadableFile, match=said) as error:
+            check_unchanged(changed)
+        assert error.value.path == changed.path
+
+
+def test_small_files_are_read_whole(tree: Path) -> None:
+    """`read_file` gives a file's bytes from a path or a URL, or says that it cannot."""
+    assert read_file(str(tree / "a.parquet")) == b"x"
+    assert read_file((tree / "a.parquet").as_uri()) == b"x"
+    for missing in (tree / "none", tree):
+        with pytest.raises(InputNotFound, match="cannot be read"):
+            read_file(str(missing))
+
+
+def test_the_root_has_children_without_a_double_slash() -> None:
+    """What lies at the top of a file system is named once."""
+    assert locate("/").child("data").text == "/data"

@@ -1,0 +1,449 @@
+"""Every encoding of vectors gives the same numbers, and every flaw its row and its reason."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from lvm_batch.io.vectors import (
+    Flaws,
+    Pad,
+    check_vector_type,
+    decode_column,
+    decode_vectors,
+    vector_width,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+LENGTH, DIM = 5, 768
+WIDTH = LENGTH * DIM
+FLOATS = {"float16": pa.float16(), "float32": pa.float32(), "float64": pa.float64()}
+
+
+def values(n_rows: int = 7, *, dtype: str = "float32", seed: int = 0) -> NDArray[Any]:
+    """Random contexts, (rows, 5, 768)."""
+    return np.random.default_rng(seed).standard_normal((n_rows, LENGTH, DIM)).astype(dtype)
+
+
+def offsets(n_lists: int, size: int, kind: Any) -> pa.Array:  # noqa: ANN401 - Arrow publishes no types
+    """Edges of equal lists."""
+    return pa.array(np.arange(n_lists + 1) * size, kind)
+
+
+def as_fixed(leaf: pa.Array, size: int) -> pa.Array:
+    """Lists of a fixed size."""
+    return pa.FixedSizeListArray.from_arrays(leaf, size)
+
+
+def as_list(leaf: pa.Array, size: int) -> pa.Array:
+    """Lists with 32-bit offsets."""
+    return pa.ListArray.from_arrays(offsets(len(leaf) // size, size, pa.int32()), leaf)
+
+
+def as_large(leaf: pa.Array, size: int) -> pa.Array:
+    """Lists with 64-bit offsets."""
+    return pa.LargeListArray.from_arrays(offsets(len(leaf) // size, size, pa.int64()), leaf)
+
+
+LISTS = {"fixed": as_fixed, "list": as_list, "large": as_large}
+
+
+def as_tensor(leaf: pa.Array, shape: list[int]) -> pa.Array:
+    """Tensors of a fixed shape."""
+    kind = pa.fixed_shape_tensor(leaf.type, shape)
+    return pa.ExtensionArray.from_storage(kind, as_fixed(leaf, int(np.prod(shape))))
+
+
+def as_binary(rows: NDArray[Any]) -> pa.Array:
+    """Bytes of a fixed width, little-endian."""
+    return pa.array([row.tobytes() for row in rows], pa.binary(rows[0].nbytes))
+
+
+ENCODINGS: dict[str, Callable[[pa.Array], pa.Array]] = {
+    **{name: (lambda leaf, wrap=wrap: wrap(leaf, WIDTH)) for name, wrap in LISTS.items()},
+    **{
+        f"{outer} of {inner}": (lambda leaf, o=wrap_outer, i=wrap_inner: o(i(leaf, DIM), LENGTH))
+        for outer, wrap_outer in LISTS.items()
+        for inner, wrap_inner in LISTS.items()
+    },
+    "tensor": lambda leaf: as_tensor(leaf, [LENGTH, DIM]),
+    "flat tensor": lambda leaf: as_tensor(leaf, [WIDTH]),
+}
+SHORTENABLE = [name for name in ENCODINGS if not name.startswith("fixed") and "tensor" not in name]
+
+
+def encode(rows: NDArray[Any], encoding: str) -> pa.Array:
+    """Rows of floats in one of the encodings."""
+    return ENCODINGS[encoding](pa.array(rows.reshape(-1)))
+
+
+def ragged(rows: list[NDArray[np.float32] | None], encoding: str) -> pa.Array:
+    """Rows of any number of floats; lists of lists hold vectors of 768 and, last, what is left."""
+    nested = " of " in encoding
+    listed = [None if row is None else cut(row) if nested else row.tolist() for row in rows]
+    kinds = {"list": pa.list_, "large": pa.large_list, "fixed": lambda kind: pa.list_(kind, DIM)}
+    kind = pa.float32()
+    for name in reversed(encoding.split(" of ")):
+        kind = kinds[name](kind)
+    return pa.array(listed, kind)
+
+
+def cut(row: NDArray[np.float32]) -> list[list[float]]:
+    """A row as vectors."""
+    return [row[first : first + DIM].tolist() for first in range(0, len(row), DIM)]
+
+
+def decoded(
+    array: pa.Array | pa.ChunkedArray, *, pad: Pad | None = "repeat", length: int = LENGTH, dim: int = DIM
+) -> tuple[NDArray[np.float32], Flaws]:
+    """Contexts, in a buffer full of rubbish before, and their flaws."""
+    out = np.full((len(array), length, dim), 12345.0, np.float32)
+    decode = decode_column if isinstance(array, pa.ChunkedArray) else decode_vectors
+    return out, decode(array, out, pad=pad)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_every_encoding_gives_the_same_contexts(encoding: str, dtype: str) -> None:
+    """Whatever the encoding and the dtype, a context is its floats, as float32; its type is accepted."""
+    rows = values(dtype=dtype)
+    array = encode(rows, encoding)
+    contexts, flaws = decoded(array)
+    np.testing.assert_array_equal(contexts, rows.astype(np.float32))
+    assert flaws == Flaws()
+    assert check_vector_type(array.type, length=LENGTH, dim=DIM) is None
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_binary_gives_the_same_contexts(dtype: str) -> None:
+    """Binary of a context's width is its floats, little-endian, whole, sliced and with null rows."""
+    rows = values(dtype=dtype)
+    array = as_binary(rows)
+    assert check_vector_type(array.type, length=LENGTH, dim=DIM) is None
+    np.testing.assert_array_equal(decoded(array)[0], rows.astype(np.float32))
+    np.testing.assert_array_equal(decoded(array.slice(2, 3))[0], rows[2:5].astype(np.float32))
+    contexts, flaws = decoded(pa.array([None, *array.to_pylist(), None], array.type).slice(0, 4))
+    np.testing.assert_array_equal(contexts[1:], rows[:3].astype(np.float32))
+    assert flaws == Flaws(bad={0: "null"})
+    assert not contexts[0].any()
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_a_slice_is_decoded_as_its_rows(encoding: str) -> None:
+    """Slices, slices of slices and empty slices give the rows they show."""
+    rows = values(9)
+    array = encode(rows, encoding)
+    for first, n_rows in [(0, 9), (1, 8), (3, 2), (8, 1), (9, 0), (4, 0)]:
+        contexts, flaws = decoded(array.slice(first, n_rows))
+        np.testing.assert_array_equal(contexts, rows[first : first + n_rows])
+        assert flaws == Flaws()
+    np.testing.assert_array_equal(decoded(array.slice(2).slice(3, 2))[0], rows[5:7])
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_chunks_are_decoded_as_one_column(encoding: str) -> None:
+    """Chunks of any length, empty ones too, number their rows through."""
+    rows = values(6)
+    rows[4, 2, 3] = np.nan
+    array = encode(rows, encoding)
+    column = pa.chunked_array([array.slice(0, 1), array.slice(1, 0), array.slice(1, 2), array.slice(3)])
+    contexts, flaws = decoded(column)
+    assert flaws == Flaws(bad={4: "nan"})
+    np.testing.assert_array_equal(np.delete(contexts, 4, 0), np.delete(rows, 4, 0))
+    assert decoded(pa.chunked_array([], array.type))[1] == Flaws()
+
+
+@pytest.mark.parametrize("sliced", [False, True])
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_null_rows_keep_their_place(encoding: str, *, sliced: bool) -> None:
+    """A null row is zeros with the reason `null`; the rows around it do not move."""
+    rows = values(6)
+    array = encode(rows, encoding).take(pa.array([0, None, 2, None, 4, 5]))
+    array, rows, null = (array.slice(1, 4), rows[1:5], [0, 2]) if sliced else (array, rows, [1, 3])
+    contexts, flaws = decoded(array)
+    assert flaws == Flaws(bad=dict.fromkeys(null, "null"))
+    assert not contexts[null].any()
+    np.testing.assert_array_equal(np.delete(contexts, null, 0), np.delete(rows, null, 0))
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_a_null_value_makes_its_row_bad(encoding: str) -> None:
+    """A null among the floats is found in its own row, whatever number stands under it, in slices too."""
+    rows = values(5)
+    mask = np.zeros((5, LENGTH, DIM), bool)
+    mask[1, 4, 767] = mask[3, 0, 0] = True
+    array = ENCODINGS[encoding](pa.array(rows.reshape(-1), mask=mask.reshape(-1)))
+    assert decoded(array)[1] == Flaws(bad={1: "null", 3: "null"})
+    contexts, flaws = decoded(array.slice(2, 3))
+    assert flaws == Flaws(bad={1: "null"})
+    np.testing.assert_array_equal(contexts[[0, 2]], rows[[2, 4]])
+
+
+@pytest.mark.parametrize("encoding", [name for name in ENCODINGS if " of " in name])
+def test_a_null_inner_list_makes_its_row_bad(encoding: str) -> None:
+    """A context one of whose vectors is null is bad, and only that one."""
+    outer, inner = encoding.split(" of ")
+    rows = values(4)
+    vectors = LISTS[inner](pa.array(rows.reshape(-1)), DIM)
+    picked: list[int | None] = list(range(20))
+    picked[9] = None
+    contexts, flaws = decoded(LISTS[outer](vectors.take(pa.array(picked)), LENGTH))
+    assert flaws == Flaws(bad={1: "null"})
+    np.testing.assert_array_equal(contexts[[0, 2, 3]], rows[[0, 2, 3]])
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("encoding", ["fixed", "list", "list of fixed", "tensor"])
+@pytest.mark.parametrize(("value", "reason"), [(np.nan, "nan"), (np.inf, "inf"), (-np.inf, "inf")])
+def test_what_is_not_finite_is_bad(encoding: str, dtype: str, value: float, reason: str) -> None:
+    """One NaN or infinity makes its row bad, and zeros."""
+    rows = values(3, dtype=dtype)
+    rows[1, 3, 100] = value
+    contexts, flaws = decoded(encode(rows, encoding))
+    assert flaws == Flaws(bad={1: reason})
+    assert not contexts[1].any()
+
+
+def test_nan_goes_before_infinity() -> None:
+    """A row with both is called by the NaN."""
+    rows = values(1)
+    rows[0, 0, :2] = np.inf, np.nan
+    assert decoded(encode(rows, "fixed"))[1].bad == {0: "nan"}
+
+
+@pytest.mark.parametrize("encoding", ["fixed", "large", "fixed of list"])
+def test_float64_beyond_float32_is_infinite(encoding: str) -> None:
+    """A number that float32 does not hold makes its row `inf`, without a warning."""
+    rows = values(2, dtype="float64")
+    rows[0, 0, 0] = 1e39
+    assert decoded(encode(rows, encoding))[1].bad == {0: "inf"}
+
+
+@pytest.mark.parametrize("scale", [1e-25, 1e25, 3e38, 1e-44])
+def test_honest_values_are_not_bad(scale: float) -> None:
+    """Values whose squares leave float32's range are finite and not zero all the same."""
+    rows = np.full((2, LENGTH, DIM), scale, np.float32)
+    contexts, flaws = decoded(encode(rows, "fixed"))
+    assert flaws == Flaws()
+    np.testing.assert_array_equal(contexts, rows)
+
+
+@pytest.mark.parametrize("zero", [0.0, -0.0])
+def test_a_context_of_zeros_has_no_norm(zero: float) -> None:
+    """A whole context of zeros is bad; one vector of zeros within it is not."""
+    rows = values(3)
+    rows[0], rows[1, 2] = zero, zero
+    assert decoded(encode(rows, "fixed"))[1] == Flaws(bad={0: "zero_norm"})
+
+
+def test_a_single_vector_may_be_zero() -> None:
+    """Where a row is one vector, zeros are a vector."""
+    array = as_fixed(pa.array(np.zeros(3 * DIM, np.float32)), DIM)
+    assert decoded(array, length=1, pad=None)[1] == Flaws()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "width"),
+    [
+        (encoding, width)
+        for encoding in SHORTENABLE
+        for width in (0, 1, 767, 3839, 3841, 7681)
+        if not (encoding.endswith("fixed") and width % DIM)
+    ],
+)
+def test_a_row_of_no_whole_vectors_is_bad(encoding: str, width: int) -> None:
+    """A row whose floats make no vectors says how many there are, whatever `pad` is."""
+    good = values(2).reshape(2, WIDTH)
+    odd = np.ones(width, np.float32)
+    contexts, flaws = decoded(ragged([good[0], odd, good[1]], encoding))
+    assert list(flaws.bad) == [1]
+    assert flaws.bad[1] == f"wrong_length: {width}"
+    assert flaws.short == {}
+    np.testing.assert_array_equal(contexts[[0, 2]].reshape(2, WIDTH), good)
+    assert not contexts[1].any()
+
+
+@pytest.mark.parametrize("encoding", SHORTENABLE)
+@pytest.mark.parametrize("k", [1, 2, 4])
+def test_short_contexts_are_padded_at_the_front(encoding: str, k: int) -> None:
+    """The k vectors stand last; before them stands the first one again, or zeros, or the row is bad."""
+    full = values(3).reshape(3, WIDTH)
+    array = ragged([full[0], full[1, : k * DIM], full[2]], encoding)
+    vectors = full[1].reshape(LENGTH, DIM)[:k]
+    repeated, flaws = decoded(array, pad="repeat")
+    assert flaws == Flaws(short={1: k})
+    np.testing.assert_array_equal(repeated[1], np.concatenate([vectors[:1]] * (LENGTH - k) + [vectors]))
+    zeroed, flaws = decoded(array, pad="zero")
+    assert flaws == Flaws(short={1: k})
+    np.testing.assert_array_equal(zeroed[1, LENGTH - k :], vectors)
+    assert not zeroed[1, : LENGTH - k].any()
+    rejected, flaws = decoded(array, pad="reject")
+    assert flaws == Flaws(bad={1: f"wrong_length: {k * DIM}"})
+    for contexts in (repeated, zeroed, rejected):
+        np.testing.assert_array_equal(contexts[[0, 2]].reshape(2, WIDTH), full[[0, 2]])
+
+
+@pytest.mark.parametrize("pad", ["repeat", "zero", "reject"])
+@pytest.mark.parametrize("encoding", SHORTENABLE)
+def test_long_contexts_are_cut_to_their_last_vectors(encoding: str, pad: Pad) -> None:
+    """Of ten vectors the last five count, and there is nothing to say."""
+    long = values(2).reshape(10 * DIM)
+    short = values(1, seed=1).reshape(WIDTH)
+    contexts, flaws = decoded(ragged([short, long], encoding), pad=pad)
+    assert flaws == Flaws()
+    np.testing.assert_array_equal(contexts[1].reshape(-1), long[WIDTH:])
+
+
+@pytest.mark.parametrize("k", [1, 3, 6])
+def test_a_column_of_fixed_lists_may_be_short_throughout(k: int) -> None:
+    """Lists of a fixed size that hold another number of vectors are padded or cut row by row."""
+    rows = np.random.default_rng(k).standard_normal((4, k * DIM)).astype(np.float32)
+    array = as_fixed(pa.array(rows.reshape(-1)), k * DIM).take(pa.array([0, None, 2, 3]))
+    assert check_vector_type(array.type, length=LENGTH, dim=DIM) is None
+    contexts, flaws = decoded(array, pad="zero")
+    assert flaws.bad == {1: "null"}
+    assert flaws.short == ({} if k > LENGTH else dict.fromkeys([0, 2, 3], k))
+    kept = min(k, LENGTH)
+    np.testing.assert_array_equal(contexts[3, LENGTH - kept :].reshape(-1), rows[3, -kept * DIM :])
+
+
+@pytest.mark.parametrize("widths", [(767, 769, 768, 768, 768), (0, 1536, 768, 768, 768), (1536,), (384, 384)])
+def test_inner_lists_of_another_width_are_bad_though_the_total_fits(widths: tuple[int, ...]) -> None:
+    """Vectors are not glued together: the first inner list that is none gives the reason."""
+    row = [np.ones(width, np.float32).tolist() for width in widths]
+    good = cut(values(1).reshape(-1))
+    contexts, flaws = decoded(pa.array([good, row, good], pa.list_(pa.list_(pa.float32()))))
+    assert flaws == Flaws(bad={1: f"wrong_length: {widths[0]}"})
+    assert not contexts[1].any()
+    np.testing.assert_array_equal(contexts[0], contexts[2])
+
+
+def test_empty_inner_lists_are_no_vectors() -> None:
+    """A context of five empty lists has length 0."""
+    array = pa.array([[[]] * 5, []], pa.list_(pa.list_(pa.float32())))
+    assert decoded(array)[1].bad == {0: "wrong_length: 0", 1: "wrong_length: 0"}
+
+
+def test_flaws_of_all_kinds_stand_side_by_side() -> None:
+    """Rows of every kind in one array each get what is theirs."""
+    good = values(1).reshape(WIDTH)
+    rows = [
+        good,
+        None,
+        good[:DIM],
+        np.zeros(2 * DIM),
+        good[:5],
+        np.r_[good[:DIM], np.full(DIM, np.inf)],
+        good,
+    ]
+    contexts, flaws = decoded(ragged(rows, "list"))
+    assert flaws.short == {2: 1}
+    assert flaws.bad == {1: "null", 3: "zero_norm", 4: "wrong_length: 5", 5: "inf"}
+    np.testing.assert_array_equal(contexts[[0, 6]].reshape(2, WIDTH), [good, good])
+
+
+def test_nulls_hide_what_lies_under_them() -> None:
+    """A null list may have floats of any number under it; they count for nobody."""
+    leaf = pa.array(np.arange(3 * DIM, dtype=np.float32))
+    edges = pa.array([0, DIM, 2 * DIM + 5, 3 * DIM + 0], pa.int32())
+    array = pa.ListArray.from_arrays(edges, leaf, mask=pa.array([False, True, False]))
+    _, flaws = decoded(array, length=1, pad=None)
+    assert flaws.bad == {1: "null", 2: f"wrong_length: {DIM - 5}"}
+
+
+@pytest.mark.parametrize(
+    "encoded",
+    [
+        lambda rows: as_fixed(pa.array(rows.reshape(-1)), DIM),
+        lambda rows: as_list(pa.array(rows.reshape(-1)), DIM),
+        lambda rows: as_large(as_fixed(pa.array(rows.reshape(-1)), DIM), 1),
+        lambda rows: as_tensor(pa.array(rows.reshape(-1)), [DIM]),
+        lambda rows: as_tensor(pa.array(rows.reshape(-1)), [1, DIM]),
+        as_binary,
+    ],
+)
+def test_single_vectors_have_the_same_encodings(encoded: Callable[[NDArray[Any]], pa.Array]) -> None:
+    """A column of vectors is decoded as a context of one."""
+    rows = values(1).reshape(LENGTH, DIM)
+    array = encoded(rows)
+    assert check_vector_type(array.type, length=1, dim=DIM) is None
+    vectors, flaws = decoded(array, length=1, pad=None)
+    np.testing.assert_array_equal(vectors[:, 0], rows)
+    assert flaws == Flaws()
+
+
+def test_single_vectors_are_neither_cut_nor_padded() -> None:
+    """Without padding, two vectors are no vector."""
+    two = np.ones(2 * DIM, np.float32)
+    assert decoded(ragged([two, two[:DIM]], "list"), length=1, pad=None)[1].bad == {0: "wrong_length: 1536"}
+
+
+F32 = pa.float32()
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (pa.binary(15359), "15359 bytes"),
+        (pa.binary(WIDTH * 8), "not 15360"),
+        (pa.binary(3072), "3072 bytes"),
+        (pa.binary(), "binary"),
+        (pa.string(), "string"),
+        (pa.int64(), "int64"),
+        (F32, "float"),
+        (pa.list_(pa.int32()), "list<item: int32>"),
+        (pa.list_(pa.string()), "list<item: string>"),
+        (pa.list_(pa.decimal128(5, 2), WIDTH), "decimal"),
+        (pa.struct([("x", F32)]), "struct"),
+        (pa.list_(pa.list_(pa.list_(F32))), "list"),
+        (pa.dictionary(pa.int32(), pa.string()), "dictionary"),
+        (pa.null(), "null"),
+        (pa.list_(F32, 3839), "3839 floats"),
+        (pa.list_(F32, 0), "0 floats"),
+        (pa.list_(pa.list_(F32, 767), 5), "767"),
+        (pa.list_(pa.list_(F32, 767)), "767"),
+        (pa.list_(pa.list_(F32, 1536), 5), "1536"),
+        (pa.list_(pa.list_(F32, DIM), 0), "0 floats"),
+        (pa.fixed_shape_tensor(F32, [DIM, LENGTH]), "[768, 5]"),
+        (pa.fixed_shape_tensor(F32, [2, 1920]), "[2, 1920]"),
+        (pa.fixed_shape_tensor(F32, [LENGTH, DIM], permutation=[1, 0]), "permuted"),
+        (pa.fixed_shape_tensor(pa.int32(), [LENGTH, DIM]), "not vectors of floats"),
+    ],
+)
+def test_what_holds_no_contexts_is_refused_by_type(kind: Any, said: str) -> None:  # noqa: ANN401
+    """A column that can hold no context says so before a row is read."""
+    problem = check_vector_type(kind, length=LENGTH, dim=DIM)
+    assert problem is not None
+    assert said in problem
+
+
+@pytest.mark.parametrize("kind", [pa.list_(F32, WIDTH), pa.binary(15360), pa.list_(pa.list_(F32, DIM), 5)])
+def test_contexts_are_no_single_vectors(kind: Any) -> None:  # noqa: ANN401
+    """A column of contexts is refused where single vectors are asked for."""
+    assert check_vector_type(kind, length=1, dim=DIM)
+
+
+@pytest.mark.parametrize(
+    ("kind", "width"),
+    [
+        (pa.list_(F32, 384), 384),
+        (pa.list_(pa.list_(F32, 384)), 384),
+        (pa.fixed_shape_tensor(pa.float16(), [DIM]), DIM),
+        (pa.binary(1536), DIM),
+        (pa.binary(3072), DIM),
+        (pa.binary(4096), 1024),
+        (pa.list_(F32), None),
+        (pa.list_(pa.list_(F32), 1), None),
+        (pa.string(), None),
+    ],
+)
+def test_types_tell_how_wide_a_vector_is(kind: Any, width: int | None) -> None:  # noqa: ANN401
+    """The type of a column of vectors gives their width, or nothing where only rows can tell."""
+    assert vector_width(kind, usual=DIM) == width
