@@ -52,7 +52,7 @@ def test_an_unknown_name_is_no_attribute() -> None:
 def test_names_load_no_more_than_they_need(code: str, absent: str) -> None:
     """Thresholds and the registry need no numpy, routing no torch, and nothing faiss until it is used."""
     check = f"{code}\nimport sys\nassert not [name for name in {absent.split()} if name in sys.modules]"
-    subprocess.run([sys.executable, "-c", check], check=True)  # noqa: S603 - our own code
+    subprocess.run([sys.executable, "-c", check], check=True)
 
 
 @pytest.mark.parametrize("error", ERRORS)

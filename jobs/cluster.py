@@ -1,0 +1,74 @@
+"""Where the work runs: a local cluster made for this run, or a scheduler that is there already.
+
+The rule: within half a minute there are workers, or an error that says what is missing.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from distributed import Client, LocalCluster
+
+from lvm_batch.jobs.errors import TryAgain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+WAIT_S = 30
+"""How long to wait for a scheduler and its first worker."""
+
+
+def local_workers(wanted: int | None) -> tuple[int, int]:
+    """Return how many local workers to start, and with how many threads each: together all cores."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    n_workers = wanted or cores
+    return n_workers, max(1, cores // n_workers)
+
+
+@contextmanager
+def local_cluster(n_workers: int) -> Iterator[Client]:
+    """Start ``n_workers`` processes of one thread, and stop them when the block is left."""
+    with (
+        LocalCluster(
+            n_workers=n_workers,
+            threads_per_worker=1,
+            dashboard_address="127.0.0.1:0",  # None would still take the port 8787, which another run may hold
+            silence_logs=logging.ERROR,
+            preload=["lvm_batch.jobs.worker_setup"],
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+@contextmanager
+def remote_cluster(address: str) -> Iterator[Client]:
+    """Connect to the scheduler at ``address`` and wait for its first worker; raises :class:`TryAgain`."""
+    try:
+        client = Client(address, timeout=WAIT_S, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise TryAgain(
+            f"no scheduler answers at {address}: {error}",
+            "start one with `dask scheduler`, or check the address",
+        ) from error
+    with client:
+        _await_worker(client, address)
+        yield client
+
+
+def _await_worker(client: Client, address: str) -> None:
+    try:
+        client.wait_for_workers(1, timeout=WAIT_S)
+    except TimeoutError as error:
+        raise TryAgain(
+            f"the scheduler at {address} has no workers", f"start one: `dask worker {address}`"
+        ) from error
+
+
+def n_slots(client: Client) -> int:
+    """Tasks that the cluster can run at once, now."""
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    return max(1, sum(int(worker["nthreads"]) for worker in workers))

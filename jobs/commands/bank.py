@@ -1,0 +1,67 @@
+"""``lvm-batch bank``: banks of known vectors, against which confidence and margin are measured."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lvm_batch.jobs.console import Console
+from lvm_batch.jobs.options import takes_console
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+app = typer.Typer(help="Make banks of known vectors.")
+
+
+@app.command()
+@takes_console
+def build(
+    vectors: Annotated[
+        list[str], typer.Argument(help="Parquet files, folders, globs or URLs.", metavar="VECTORS")
+    ],
+    *,
+    console: Console,
+    output: Annotated[str, typer.Option("--output", help="Folder to make.", metavar="DIR")],
+    vector_column: Annotated[str, typer.Option(help="The column of vectors.", metavar="NAME")] = "vector",
+    id_column: Annotated[
+        str | None, typer.Option(help="The column of ids. Default: id, if there is one.", metavar="NAME")
+    ] = None,
+    index: Annotated[
+        str,
+        typer.Option(
+            help="How it will be searched: exact, or faiss for a large bank.", metavar="exact|faiss"
+        ),
+    ] = "exact",
+) -> None:
+    """Make unit vectors of VECTORS, keep their ids, and write a bank that run takes with --bank."""
+    from rich.progress import Progress
+
+    from lvm_batch.io.bank import build_bank
+    from lvm_batch.io.dataset import find_files
+    from lvm_batch.jobs.errors import UsageError
+
+    if index not in {"exact", "faiss"}:
+        raise UsageError(f"--index cannot be {index!r}", "it can be exact or faiss")
+    with Progress(console=console.progress, disable=not console.progress.is_terminal) as progress:
+        task = progress.add_task("reading vectors", total=None)
+        meta = build_bank(
+            find_files(vectors),
+            output,
+            vector_column=vector_column,
+            id_column=id_column,
+            build_index=_index_builder() if index == "faiss" else None,
+            on_rows=lambda rows: progress.update(task, completed=rows),
+        )
+    left_out = f", {meta['left_out']:,} rows without a usable vector left out" if meta["left_out"] else ""
+    console.result(
+        {"output": output, **meta},
+        f"{output}: {meta['count']:,} vectors of {meta['dim']}{left_out}\nuse it with: lvm-batch run … --bank {output}",
+    )
+
+
+def _index_builder() -> Callable[..., bytes]:
+    from lvm_batch.lvm.faiss_index import build_faiss_index
+
+    return build_faiss_index

@@ -1,0 +1,76 @@
+"""``lvm-batch pack``: arrays of numpy, or Parquet of any encoding, as Parquet that a run reads fast."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lvm_batch.jobs.console import Console
+from lvm_batch.jobs.options import takes_console
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+@takes_console
+def pack(
+    inputs: Annotated[
+        list[str], typer.Argument(help="NPZ, NPY or Parquet files, folders, globs.", metavar="INPUT")
+    ],
+    *,
+    console: Console,
+    output: Annotated[str, typer.Option(help="Folder or URL to write to, new or empty.", metavar="DIR")],
+    encoding: Annotated[
+        str, typer.Option(help="How vectors are stored.", metavar="fixed_size_binary|fixed_size_list")
+    ] = "fixed_size_binary",
+    dtype: Annotated[
+        str | None,
+        typer.Option(
+            help="Type of their values. Default: float16 if the source is, else float32.",
+            metavar="float32|float16",
+        ),
+    ] = None,
+    rows_per_file: Annotated[
+        str, typer.Option(help="Rows of a file, or the size of its vectors as float32.", metavar="N|SIZE")
+    ] = "1GiB",
+    pad: Annotated[
+        str, typer.Option(help="What fills up contexts that are too short.", metavar="repeat|zero|reject")
+    ] = "repeat",
+    leave_out: Annotated[
+        list[str] | None, typer.Option(help="Array or column to leave out; repeatable.", metavar="NAME")
+    ] = None,
+    context_column: Annotated[str, typer.Option(help="In Parquet: contexts.", metavar="NAME")] = "context",
+    target_column: Annotated[str, typer.Option(help="In Parquet: targets.", metavar="NAME")] = "target",
+    vector_column: Annotated[
+        str, typer.Option(help="In Parquet: single vectors.", metavar="NAME")
+    ] = "vector",
+) -> None:
+    """Write INPUT as Parquet that run reads fast, row for row.
+
+    An NPZ file holds context_sequences or contexts, and perhaps target_vectors
+    or targets. With the prefixes train_, val_ or test_ each part goes to a
+    folder of its own. Arrays of one value a row become columns; objects are
+    refused, never unpickled. Single vectors stay in one file, because no
+    window crosses a file.
+    """
+    from lvm_batch.io.columns import ColumnNames
+    from lvm_batch.jobs.pack import PackOptions, survey, write
+
+    names = ColumnNames(context=context_column, target=target_column, vector=vector_column)
+    options = PackOptions(encoding, dtype, rows_per_file, pad, tuple(leave_out or ()), names)
+    sources, packing = survey(inputs, output, options)
+    with _rows_bar(console, sum(source.n_rows for source in sources)) as on_rows:
+        result = write(sources, output, packing=packing, on_rows=on_rows)
+    console.result(*result)
+
+
+@contextmanager
+def _rows_bar(console: Console, n_rows: int) -> Iterator[Callable[[int], None]]:
+    """Show a bar on a terminal; what it gives is told how many rows more are done."""
+    from rich.progress import Progress
+
+    with Progress(console=console.progress, disable=not console.progress.is_terminal) as progress:
+        task = progress.add_task("packing", total=n_rows)
+        yield lambda rows: progress.advance(task, rows)

@@ -1,0 +1,36 @@
+"""``lvm-batch run``: contexts in, routed predictions out."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import Annotated
+
+import typer
+
+from lvm_batch.jobs.console import Console
+from lvm_batch.jobs.options import takes_console, takes_settings
+from lvm_batch.jobs.resolution import Resolved
+
+
+@takes_settings()
+@takes_console
+def run(
+    resolved: Resolved,
+    *,
+    console: Console,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
+    ] = False,
+) -> int:
+    """Predict the next vector of every row of DATASET, escalate where a criterion asks for it, and write OUT."""
+    if dry_run:
+        from lvm_batch.jobs.plan import plan
+
+        console.result(*plan(resolved.settings))
+        return 0
+    started = monotonic()
+    from lvm_batch.jobs import run as job
+
+    outcome = job.run(resolved.settings, console=console, started=started)
+    console.result(outcome.summary, outcome.text, error=outcome.error)
+    return outcome.error.exit_code if outcome.error else 0

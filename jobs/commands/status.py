@@ -1,0 +1,22 @@
+"""``lvm-batch status``: how far the job in an output folder is."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lvm_batch.jobs.console import Console
+from lvm_batch.jobs.options import takes_console
+
+
+@takes_console
+def status(
+    output: Annotated[str, typer.Argument(help="The output folder of a run.", metavar="OUT")],
+    *,
+    console: Console,
+) -> None:
+    """Say how far the job in OUT is, and what came of it so far."""
+    from lvm_batch.jobs.status import status as found
+
+    console.result(*found(output))

@@ -1,0 +1,104 @@
+"""Where a command's words go: its result to stdout, everything else to stderr.
+
+The rule: stdout carries the result and nothing else, or, with --json, exactly one JSON object; a command that
+fails prints its error in the same form. This module does not know what a result means.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from typing import TYPE_CHECKING
+
+import rich.console
+
+from lvm_batch.jobs.errors import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from rich.console import RenderableType
+
+    from lvm_batch.jobs.errors import JobError
+
+_PIPE_WIDTH = 200
+
+
+class Console:
+    """The two streams of one command.
+
+    ``progress`` is the rich console on stderr, for progress bars and live displays.
+    """
+
+    def __init__(self, *, json: bool = False, verbose: bool = False) -> None:
+        self.json = json
+        self.verbose = verbose
+        self.progress: rich.console.Console = _Stream(stderr=True)
+        self._stdout = _Stream()
+
+    @classmethod
+    def for_arguments(cls, arguments: Sequence[str]) -> Console:
+        """The console that a command line asks for, also where it cannot be parsed."""
+        options = arguments[: arguments.index("--")] if "--" in arguments else arguments
+        return cls(json="--json" in options, verbose="-v" in options or "--verbose" in options)
+
+    def result(
+        self,
+        values: Mapping[str, object],
+        text: RenderableType | None = None,
+        *,
+        error: JobError | None = None,
+    ) -> None:
+        """Print what a command found: ``values`` as JSON, else ``text``, else ``values`` a line each.
+
+        ``error`` is why the result is not a success: a part of the JSON object, or said on stderr after the text.
+        """
+        if self.json:
+            problem = {"error": {"kind": error.kind, **Problem(*error.args)._asdict()}} if error else {}
+            self._print(json.dumps({**values, **problem}, allow_nan=False))
+            return
+        self._print(_lines(values) if text is None else text)
+        if error:
+            self.failed(error.kind, [Problem(*error.args)])
+
+    def note(self, text: RenderableType) -> None:
+        """Say something that is not the result."""
+        self.progress.print(text, soft_wrap=True)
+
+    def failed(self, kind: str, problems: Sequence[Problem], error: BaseException | None = None) -> None:
+        """Print what went wrong; the first of ``problems`` sums up the others.
+
+        ``error`` is given where its traceback helps.
+        """
+        if error is not None:
+            self.note("".join(traceback.format_exception(error)).rstrip())
+        if self.json:
+            summary, *rest = [problem._asdict() for problem in problems]
+            several = {"problems": rest} if rest else {}
+            self._print(json.dumps({"error": {"kind": kind, **summary, **several}}))
+            return
+        for message, hint in problems:
+            self.note(f"error: {message}\n  what to do: {hint}" if hint else f"error: {message}")
+
+    def _print(self, text: RenderableType) -> None:
+        self._stdout.print(text, soft_wrap=True)
+
+
+class _Stream(rich.console.Console):
+    """Prints text as it is: paths hold brackets and colons, which rich would interpret, and break nowhere."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        is_terminal = (sys.stderr if stderr else sys.stdout).isatty()
+        width = None if is_terminal else _PIPE_WIDTH
+        super().__init__(stderr=stderr, width=width, markup=False, highlight=False, emoji=False)
+
+    def on_broken_pipe(self) -> None:
+        """A reader that has gone away (``| head``) changes nothing about how the command ends."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+
+
+def _lines(values: Mapping[str, object]) -> str:
+    longest = max(map(len, values), default=0)
+    return "\n".join(f"{name:{longest}}  {value}" for name, value in values.items())

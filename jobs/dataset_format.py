@@ -1,0 +1,45 @@
+"""What a run's settings say about how its dataset is to be understood.
+
+The rule: every command that reads a dataset reads it as a run with the same settings would.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import TYPE_CHECKING
+
+from lvm_batch.io.columns import ColumnNames, WindowShape
+from lvm_batch.io.units import DatasetFormat, Footer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lvm_batch.jobs.settings import RunSettings
+
+
+def dataset_format(settings: RunSettings, shape: WindowShape) -> DatasetFormat:
+    """Return how files are to be understood, with contexts of ``shape``."""
+    names = ColumnNames(
+        **{part.name: getattr(settings, f"{part.name}_column") for part in fields(ColumnNames)}
+    )
+    layout = None if settings.layout == "auto" else settings.layout
+    rename = dict(pair.split("=", 1) for pair in settings.rename)
+    return DatasetFormat(names, shape, layout, rename)
+
+
+def missing_columns(footers: Sequence[Footer], names: ColumnNames) -> dict[str, str]:
+    """Return why an escalation criterion that needs a column cannot be evaluated, for those that cannot."""
+    sequences = any(footer.roles.layout == "sequences" for footer in footers)
+    tokens = names.tokens if sequences else names.context_tokens
+    missing = {
+        "high_stakes_lane": _missing_column([footer.roles.lane for footer in footers], names.lane),
+        "long_context": _missing_column([footer.roles.tokens for footer in footers], tokens),
+    }
+    return {reason: why for reason, why in missing.items() if why}
+
+
+def _missing_column(columns: Sequence[str | None], name: str) -> str | None:
+    n_missing = sum(column is None for column in columns)
+    if n_missing == len(columns):
+        return f"there is no `{name}` column"
+    return f"{n_missing} of {len(columns)} files have no `{name}` column" if n_missing else None

@@ -1,0 +1,221 @@
+"""A first look: models, a bank and a run, made from the vectors that ship with the package.
+
+The rule: what the demo does is what a user would do, with the same commands on files of the same form; what it has
+made is not made again.
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from lvm_batch.io.bank import build_bank
+from lvm_batch.io.batches import OK
+from lvm_batch.io.dataset import find_files
+from lvm_batch.io.reading import open_unit
+from lvm_batch.io.units import DatasetFormat, Footer, cut_units, read_footers
+from lvm_batch.jobs.resolution import flag_of, resolve_settings
+from lvm_batch.jobs.run import Outcome, run
+from lvm_batch.lvm.architectures import build_model
+from lvm_batch.lvm.checkpoint import save_checkpoint
+from lvm_batch.lvm.training import RECIPES, Epoch, fit
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+
+    from numpy.typing import NDArray
+
+    from lvm_batch.jobs.console import Console
+
+SEED = 20
+
+# The cards' thresholds belong to their encoder. These escalate about one row in seven of the sample's vectors.
+THRESHOLDS = {"min_confidence": 0.77, "min_margin": 0.002}
+
+N_SHARDS = 4
+N_HELD_OUT = 4
+"""Articles that no model is trained on: the last ones of the sample."""
+
+ROLES = {"amn": "production_model", "gru": "fallback_model"}
+
+# The sample says nothing of lanes, so its articles take turns: one in eight is of high stakes.
+LANES = ("history", "sport", "music", "sci-fact", "places", "weather", "film", "biography")
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """All windows of the sample that have a target: contexts (n, 5, 768) and targets (n, 768), float32."""
+
+    contexts: NDArray[np.float32]
+    targets: NDArray[np.float32]
+    article: NDArray[np.int64]
+    position: NDArray[np.int64]
+    tokens: NDArray[np.float64]
+
+    @property
+    def held_out(self) -> NDArray[np.bool_]:
+        """Which windows are of articles that no model is trained on."""
+        return np.isin(self.article, np.unique(self.article)[-N_HELD_OUT:])
+
+
+def make_inputs(root: Path, console: Console) -> None:
+    """Make, below ``root``, two trained models with their roles, a bank, and a dataset of windows in shards."""
+    root.mkdir(parents=True, exist_ok=True)
+    with as_file(sample_file()) as sample:
+        windows = read_windows(sample)
+        train_models(root / "artifacts/lvm", windows, console)
+        write_shards(root / "windows", windows)
+        if not (root / "bank").exists():
+            console.note(f"$ lvm-batch bank build {sample} --output {root / 'bank'}")
+            build_bank(find_files([str(sample)]), str(root / "bank"))
+
+
+def predict(root: Path, console: Console) -> Outcome:
+    """Run the job over the shards, and say by which command a user would."""
+    dataset = str(root / "windows")
+    flags = {
+        "output": str(root / "predictions"),
+        "models_dir": str(root / "artifacts/lvm/models"),
+        "bank": str(root / "bank"),
+        **THRESHOLDS,
+    }
+    options = [text for name, value in flags.items() for text in (flag_of(name), str(value))]
+    console.note("$ " + shlex.join(["lvm-batch", "run", dataset, *options]))
+    return run(resolve_settings({"dataset": [dataset], **flags}, {}).settings, console=console)
+
+
+def sample_file() -> Traversable:
+    """The Parquet file of sentence vectors that ships with the package."""
+    return files("lvm_batch.sample") / "wikipedia_sample.parquet"
+
+
+def read_windows(path: Path) -> Windows:
+    """Read every whole window with a target, as the job reads sequences."""
+    dataset_format = DatasetFormat()
+    ((_, footer),) = read_footers(find_files([str(path)]), dataset_format)
+    if not isinstance(footer, Footer):
+        raise footer
+    (unit,) = cut_units(footer, unit_bytes=2**40, shape=dataset_format.shape)
+    with open_unit(unit, dataset_format, batch_rows=unit.n_rows) as rows:
+        (batch,) = rows.batches
+    assert batch.targets is not None  # noqa: S101 - sequences have targets
+    assert batch.context_tokens is not None  # noqa: S101 - the sample has a column of tokens
+    whole = (batch.status == OK) & np.isfinite(batch.targets[:, 0])
+    return Windows(
+        batch.contexts[whole],
+        batch.targets[whole],
+        batch.carried["article_id"].to_numpy()[whole],
+        batch.carried["position"].to_numpy()[whole],
+        batch.context_tokens[whole],
+    )
+
+
+def train_models(root: Path, windows: Windows, console: Console) -> None:
+    """Train AMN and GRU on the articles that are not held out, and give each its role."""
+    for architecture, role in ROLES.items():
+        folder = root / "models" / architecture
+        if (folder / "best_model.pt").exists():
+            continue
+        folder.mkdir(parents=True, exist_ok=True)
+        _train(folder / "best_model.pt", architecture, windows, console)
+        link = root / role
+        link.unlink(missing_ok=True)
+        link.symlink_to(Path("models") / architecture)
+
+
+def _train(path: Path, architecture: str, windows: Windows, console: Console) -> None:
+    model = build_model(architecture, seed=SEED)
+    known, unseen = ~windows.held_out, windows.held_out
+    with _epochs_bar(console) as bar:
+        task = bar.add_task(f"training {architecture}", total=RECIPES[architecture].epochs, cosine="")
+
+        def show(epoch: Epoch) -> None:
+            bar.update(
+                task, completed=epoch.number, cosine=f"cosine on held-out articles {epoch.val_cosine:.4f}"
+            )
+
+        best = fit(
+            model,
+            windows.contexts[known],
+            windows.targets[known],
+            recipe=RECIPES[architecture],
+            seed=SEED,
+            validation=(windows.contexts[unseen], windows.targets[unseen]),
+            on_epoch=show,
+        ).best
+    if not console.progress.is_terminal:
+        console.note(f"trained {architecture}: cosine on held-out articles {best.val_cosine:.4f}")
+    save_checkpoint(
+        path,
+        model,
+        architecture=architecture,
+        epoch=best.number,
+        val_loss=best.val_loss,
+        val_cosine=best.val_cosine,
+        args={"seed": SEED},
+    )
+
+
+def _epochs_bar(console: Console) -> Progress:
+    columns = (
+        TextColumn("{task.description:<14}"),
+        BarColumn(),
+        TextColumn("{task.fields[cosine]}"),
+        TimeElapsedColumn(),
+    )
+    return Progress(*columns, console=console.progress, disable=not console.progress.is_terminal)
+
+
+def write_shards(folder: Path, windows: Windows) -> None:
+    """Write the windows as the job takes them: a dataset of several files, with targets, lanes and token counts."""
+    folder.mkdir(exist_ok=True)
+    for number, rows in enumerate(np.array_split(np.arange(len(windows.article)), N_SHARDS)):
+        path = folder / f"shard-{number}.parquet"
+        if not path.exists():  # written again it would be another input, and its job another job
+            pq.write_table(_table(windows, rows), path, compression="none", use_dictionary=["lane", "split"])
+
+
+def _table(windows: Windows, rows: NDArray[np.int64]) -> pa.Table:
+    lanes = [LANES[article % len(LANES)] for article in windows.article[rows].tolist()]
+    return pa.table(
+        {
+            "article_id": windows.article[rows],
+            "position": windows.position[rows],
+            "context": _binary(windows.contexts[rows]),
+            "target": _binary(windows.targets[rows]),
+            "lane": lanes,
+            "context_tokens": windows.tokens[rows].astype(np.int64),
+            "split": np.where(windows.held_out[rows], "ood", "in_dist"),
+        }
+    )
+
+
+def _binary(vectors: NDArray[np.float32]) -> pa.Array:
+    """Encode rows of float32 as fixed-size binary, the encoding that is read fastest."""
+    flat = np.ascontiguousarray(vectors.reshape(len(vectors), -1), dtype="<f4")
+    width = flat.shape[1] * flat.itemsize
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(flat), [None, pa.py_buffer(flat)])
+
+
+def what_next(root: Path) -> str:
+    """Return what to try after the demo, as text."""
+    predictions = root / "predictions"
+    return "\n".join(
+        [
+            f"\nThe predictions are in {predictions}, one file for each shard. Look at them:",
+            f"  python -c \"import polars; print(polars.read_parquet('{predictions}/*.parquet'))\"",
+            "Then try:",
+            f"  lvm-batch status {predictions}",
+            f"  lvm-batch inspect {root / 'windows'}",
+            "  the run above once more: it finds everything done",
+            "  the run above with another --output and --fallback-policy cap --max-fallback-rate 0.1",
+        ]
+    )

@@ -1,0 +1,89 @@
+"""What can end a job, grouped by what the caller does about it.
+
+    JobError              anything below; exit 2 unless a line here says otherwise
+    ├── UsageError        the command line does not make sense
+    ├── SettingsError     settings are unknown, missing or out of range; lists every one of them
+    ├── UnitsFailed       the job ran, but parts of it have no output (exit 1); the same command does them
+    ├── GateFailed        the job ran and its result is not good enough (exit 3); look at the output
+    ├── TryAgain          something is held or away for now (exit 75); the same command later may work
+    └── Interrupted       stopped by Ctrl-C (exit 130); the same command resumes
+        └── Terminated    stopped by SIGTERM (exit 143)
+
+Every error carries two texts, what is wrong and what to do about it, as ``args == (message, hint)``. ``kind``
+is a stable code for programs, ``exit_code`` what the command exits with. Nothing here knows how they look.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong: what and where, and what to do about it."""
+
+    message: str
+    hint: str = ""
+
+
+class JobError(Exception):
+    """Base of every error of this room; ``args`` are the message and the hint."""
+
+    kind = "job"
+    exit_code = 2
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message, hint)
+
+
+class UsageError(JobError):
+    """The command line does not make sense."""
+
+    kind = "usage"
+
+
+class SettingsError(JobError):
+    """Settings cannot be used; ``problems`` holds every one of them."""
+
+    kind = "settings"
+
+    def __init__(self, *problems: Problem) -> None:
+        several = Problem(f"{len(problems)} things stand in the way", "mend them all, then try again")
+        super().__init__(*(problems[0] if len(problems) == 1 else several))
+        self.problems = problems
+
+    def __reduce__(self) -> tuple[type[SettingsError], tuple[Problem, ...]]:
+        return type(self), self.problems
+
+
+class UnitsFailed(JobError):
+    """The job came to its end, and some of its units have no output."""
+
+    kind = "units_failed"
+    exit_code = 1
+
+
+class GateFailed(JobError):
+    """The job ran, and its result is not good enough to be used unseen."""
+
+    kind = "gate"
+    exit_code = 3
+
+
+class TryAgain(JobError):
+    """Something is held or away for now."""
+
+    kind = "try_again"
+    exit_code = 75
+
+
+class Interrupted(JobError):
+    """The job was stopped by Ctrl-C."""
+
+    kind = "interrupted"
+    exit_code = 130
+
+
+class Terminated(Interrupted):
+    """The job was stopped by SIGTERM."""
+
+    exit_code = 143

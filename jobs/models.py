@@ -1,0 +1,116 @@
+"""The models of a job: found and checked before it starts, loaded on a worker.
+
+The rule: a worker runs exactly the files that the job was planned with, known by their digests.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lvm_batch.io.bank import Bank, open_bank
+from lvm_batch.io.locations import locate, read_file
+from lvm_batch.jobs.job import BankRef, ModelRef, ModelSet
+from lvm_batch.lvm.cascade import Cascade, NeighbourIndex
+from lvm_batch.lvm.checkpoint import Checkpoint, load_checkpoint
+from lvm_batch.lvm.devices import pick_device
+from lvm_batch.lvm.errors import ArchitectureError, BankError, CheckpointError
+from lvm_batch.lvm.faiss_index import FaissIndex
+from lvm_batch.lvm.inference import Predictor
+from lvm_batch.lvm.neighbours import ExactIndex
+from lvm_batch.lvm.registry import resolve_model
+
+if TYPE_CHECKING:
+    import torch
+
+    from lvm_batch.jobs.settings import RunSettings
+
+PRIMARY_ARCHITECTURES = ("amn", "amn-mixer")
+FALLBACK_ARCHITECTURES = ("gru",)
+
+
+def find_primary(settings: RunSettings) -> Checkpoint:
+    """Load the checkpoint that ``--model``, or else the role ``production_model``, names."""
+    path = resolve_model(settings.model, role="production_model", models_dir=Path(settings.models_dir))
+    if path is None:
+        raise CheckpointError(
+            f"there is no primary model: neither --model nor {Path(settings.models_dir).parent}/production_model",
+            "give --model CKPT, or train one: `lvm-batch demo` makes one to try",
+        )
+    return _of_architecture(_load(path), PRIMARY_ARCHITECTURES, "--model")
+
+
+def find_fallback(settings: RunSettings) -> Checkpoint | None:
+    """Load the checkpoint that ``--fallback``, or else the role ``fallback_model``, names, if there is one."""
+    path = resolve_model(settings.fallback, role="fallback_model", models_dir=Path(settings.models_dir))
+    return None if path is None else _of_architecture(_load(path), FALLBACK_ARCHITECTURES, "--fallback")
+
+
+def reference(checkpoint: Checkpoint) -> ModelRef:
+    """Return what a worker needs to load the same checkpoint."""
+    return ModelRef(checkpoint.name, checkpoint.sha256, checkpoint.architecture)
+
+
+def check_dimensions(dim: int, fallback: Checkpoint | None, bank: Bank | None) -> None:
+    """Raise :class:`ArchitectureError` or :class:`BankError` where the fallback or the bank has another dimension."""
+    if fallback is not None and fallback.dim != dim:
+        raise ArchitectureError(
+            f"{fallback.name} takes vectors of {fallback.dim}, the primary model of {dim}",
+            "give --fallback a model trained on the same vectors",
+        )
+    if bank is not None and bank.dim != dim:
+        raise BankError(
+            f"{bank.path} holds vectors of {bank.dim}, the primary model predicts vectors of {dim}",
+            "build a bank of vectors of the same encoder: lvm-batch bank build",
+        )
+
+
+def find_bank(path: str) -> Bank:
+    """Open the bank that ``--bank`` names; raises ``MissingExtra`` where its index needs one."""
+    bank = open_bank(locate(path).text)
+    if bank.index is not None:
+        FaissIndex(bank.index)
+    return bank
+
+
+def load_cascade(models: ModelSet) -> Cascade:
+    """Load the models and open the bank on this process's device."""
+    device = pick_device(models.device)
+    primary = _predictor(models.primary, device)
+    fallback = _predictor(models.fallback, device) if models.fallback else None
+    return Cascade(primary, fallback, _index(models.bank, device), models.thresholds)
+
+
+def _load(path: str) -> Checkpoint:
+    return load_checkpoint(read_file(path), path)
+
+
+def _of_architecture(checkpoint: Checkpoint, allowed: tuple[str, ...], option: str) -> Checkpoint:
+    if checkpoint.architecture not in allowed:
+        raise CheckpointError(
+            f"{checkpoint.name} is a model of the architecture {checkpoint.architecture}, which {option} does not take",
+            f"give {option} one of {' or '.join(allowed)}",
+        )
+    return checkpoint
+
+
+def _predictor(model: ModelRef, device: torch.device) -> Predictor:
+    checkpoint = _load(model.path)
+    if checkpoint.sha256 != model.sha256:
+        raise CheckpointError(
+            f"{model.path} is not the file that the job was planned with",
+            "leave models in place while a job runs",
+        )
+    return Predictor(checkpoint.model, device)
+
+
+def _index(bank: BankRef | None, device: torch.device) -> NeighbourIndex | None:
+    if bank is None:
+        return None
+    opened = open_bank(bank.path)
+    if opened.digest != bank.digest:
+        raise BankError(
+            f"{bank.path} is not the bank that the job was planned with",
+            "leave the bank in place while a job runs",
+        )
+    return ExactIndex(opened.vectors, device) if opened.index is None else FaissIndex(opened.index)

@@ -1,0 +1,109 @@
+"""Options that commands share, made into the signature that typer reads.
+
+The rule: no option is written twice; a run's options follow from the declarations in ``settings``. Each is
+taken as plain text and None by default, so that "not given" is seen and ``resolution`` can tell all problems
+at once. This module does not know what any setting means.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+from functools import partial, wraps
+from inspect import Parameter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from pydantic import ByteSize
+
+from lvm_batch.jobs.resolution import REQUIRED, flag_of, resolve_settings
+from lvm_batch.jobs.settings import SETTINGS, RunSettings, is_list, metavar, shown_as
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    Command = Callable[..., int | None]
+
+_JSON = typer.Option("--json", help="Print one JSON object.")
+_VERBOSE = typer.Option("--verbose", "-v", help="Show a traceback with every error.")
+_CONFIG = typer.Option("--config", metavar="FILE", help="TOML file of settings.", rich_help_panel="Running")
+
+
+def takes_console(command: Command) -> Command:
+    """Give ``command`` the options --json and --verbose, and call it with ``console``.
+
+    The console stands ready in typer's context: the command's main reads these two before anything is parsed,
+    so that a command line that cannot be parsed is told of in the right form.
+    """
+    return _replaced(
+        command,
+        "console",
+        [
+            _parameter("context", typer.Context),
+            _parameter("json", Annotated[bool, _JSON], default=False),
+            _parameter("verbose", Annotated[bool, _VERBOSE], default=False),
+        ],
+        lambda given: given["context"].obj,
+    )
+
+
+def takes_settings(
+    required: Iterable[str] = REQUIRED, *, names: Sequence[str] = SETTINGS
+) -> Callable[[Command], Command]:
+    """Give a command DATASET..., an option for each setting of ``names``, and --config; call it with ``resolved``."""
+
+    def decorate(command: Command) -> Command:
+        return _replaced(
+            command,
+            "resolved",
+            [*map(_setting, names), _parameter("config", Annotated[Path | None, _CONFIG], default=None)],
+            lambda given: resolve_settings(
+                {name: given[name] for name in names}, os.environ, given["config"], required=required
+            ),
+        )
+
+    return decorate
+
+
+def _replaced(
+    command: Command,
+    name: str,
+    parameters: Sequence[Parameter],
+    make: Callable[[Mapping[str, Any]], object],
+) -> Command:
+    """``command`` with ``parameters`` in place of its parameter ``name``; ``make`` makes its value of theirs."""
+    signature = inspect.signature(command, eval_str=True)
+    kept = [parameter for parameter in signature.parameters.values() if parameter.name != name]
+
+    @wraps(command)
+    def call(**values: Any) -> int | None:  # noqa: ANN401 - whatever the options hold
+        given = {parameter.name: values.pop(parameter.name) for parameter in parameters}
+        return command(**values, **{name: make(given)})
+
+    everything = [*kept, *parameters]
+    call.__signature__ = signature.replace(parameters=everything)  # type: ignore[attr-defined]
+    call.__annotations__ = {parameter.name: parameter.annotation for parameter in everything}
+    return call
+
+
+def _parameter(name: str, annotation: object, **default: object) -> Parameter:
+    return Parameter(name, Parameter.KEYWORD_ONLY, annotation=annotation, **default)
+
+
+def _setting(name: str) -> Parameter:
+    values = list[str] | None if is_list(name) else str | None
+    return _parameter(name, Annotated[values, _declared(name)], default=None)
+
+
+def _declared(name: str) -> Any:  # noqa: ANN401 - typer's declarations have no public type
+    declare = typer.Argument if name == "dataset" else partial(typer.Option, flag_of(name))
+    return declare(metavar=metavar(name), help=_help(name), rich_help_panel=shown_as(name).panel)
+
+
+def _help(name: str) -> str:
+    """The description and the default, which typer cannot see."""
+    field = RunSettings.model_fields[name]
+    default = field.default.human_readable() if isinstance(field.default, ByteSize) else field.default
+    text = ", ".join(default) if isinstance(default, tuple) else str(default or "")
+    return f"{field.description} Default: {text}" if text else str(field.description)

@@ -1,0 +1,125 @@
+"""Packing as a command asks for it: options checked, sources found, files written, and what came of it told.
+
+The rule: nothing is written before every input has been looked at. This module does not know how files are read
+or written.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, get_args
+
+from pydantic import ByteSize, TypeAdapter, ValidationError
+
+from lvm_batch.io.columns import ColumnNames, WindowShape
+from lvm_batch.io.dataset import find_files, reads
+from lvm_batch.io.encoding import Dtype, Encoding, Packing
+from lvm_batch.io.errors import OutputError
+from lvm_batch.io.locations import locate
+from lvm_batch.io.pack_sources import find_sources
+from lvm_batch.io.packing import PackedFile, pack
+from lvm_batch.io.sources import Reading, Source
+from lvm_batch.io.vectors import Pad
+from lvm_batch.jobs.errors import Problem, SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_MIB = 2**20
+_ROWS_HINT = "it can be a number of rows, or a size such as 1GiB"
+
+
+@dataclass(frozen=True, slots=True)
+class PackOptions:
+    """What the command line says, as it says it."""
+
+    encoding: str
+    dtype: str | None
+    rows_per_file: str
+    pad: str
+    leave_out: tuple[str, ...]
+    names: ColumnNames
+
+
+def survey(inputs: Sequence[str], output: str, options: PackOptions) -> tuple[list[Source], Packing]:
+    """Look at every input; raises ``SettingsError`` or ``DataError``."""
+    packing, pad = _checked(options)
+    for argument in inputs:
+        if reads(argument, locate(output)):
+            raise OutputError(
+                f"the output {output} lies inside the input {argument}", "give --output a folder beside it"
+            )
+    reading = Reading(options.names, packing.shape, frozenset(options.leave_out), pad)
+    return [source for file in find_files(inputs) for source in find_sources(file, reading)], packing
+
+
+def write(
+    sources: Sequence[Source], output: str, *, packing: Packing, on_rows: Callable[[int], None]
+) -> tuple[dict[str, Any], str]:
+    """Write ``sources`` to ``output`` and tell it as values and as text; raises ``DataError``."""
+    files, notices = pack(sources, output, packing=packing, on_rows=on_rows)
+    values = {
+        "output": locate(output).text,
+        "rows": sum(file.n_rows for file in files),
+        "bytes": sum(file.n_bytes for file in files),
+        "encoding": packing.encoding,
+        "files": [_told(file) for file in files],
+        "notices": notices,
+    }
+    return values, _as_text(values)
+
+
+def _told(file: PackedFile) -> dict[str, Any]:
+    source = file.source
+    return {
+        "name": file.name,
+        "rows": file.n_rows,
+        "bytes": file.n_bytes,
+        "source": source.path,
+        "part": source.part or None,
+        "columns": [*source.vectors, *source.others.names],
+    }
+
+
+def _as_text(values: dict[str, Any]) -> str:
+    files = values["files"]
+    parts = sorted({file["part"] or "" for file in files})
+    inputs = [values["output"]] if "" in parts else [f"{values['output']}/{part}" for part in parts]
+    lines = {
+        "output": values["output"],
+        "rows": f"{values['rows']:,} in {len(files)} file{'s' * (len(files) > 1)}, {values['bytes'] / _MIB:,.1f} MiB",
+        "vectors": values["encoding"],
+        "columns": ", ".join(dict.fromkeys(name for file in files for name in file["columns"])),
+        **{f"note {number}": notice for number, notice in enumerate(values["notices"], 1)},
+        "next": "; ".join(f"lvm-batch run {folder} --output …" for folder in inputs),
+    }
+    return "\n".join(f"{name:<10}{text}" for name, text in lines.items())
+
+
+def _checked(options: PackOptions) -> tuple[Packing, Pad]:
+    problems: list[Problem] = []
+    encoding = _choice("--encoding", options.encoding, get_args(Encoding), problems)
+    dtype = _choice("--dtype", options.dtype, get_args(Dtype), problems) if options.dtype else None
+    pad = _choice("--pad", options.pad, get_args(Pad), problems)
+    rows, n_bytes = _file_size(options.rows_per_file, problems)
+    if problems:
+        raise SettingsError(*problems)
+    return Packing(WindowShape(), encoding, dtype, rows, n_bytes), pad
+
+
+def _choice(flag: str, value: str, allowed: tuple[str, ...], problems: list[Problem]) -> Any:  # noqa: ANN401 - one of ``allowed``
+    if value not in allowed:
+        problems.append(Problem(f"{flag} cannot be {value!r}", f"it can be {', '.join(allowed)}"))
+    return value
+
+
+def _file_size(text: str, problems: list[Problem]) -> tuple[int | None, int]:
+    """Return rows, if ``text`` is a number of them, and else bytes."""
+    is_rows = text.isdecimal()
+    try:
+        size = int(TypeAdapter(ByteSize).validate_python(text))
+    except ValidationError:
+        size = 0
+    if size < 1 or not (is_rows or text[-1].isalpha()):
+        problems.append(Problem(f"--rows-per-file cannot be {text!r}", _ROWS_HINT))
+    return (size, 0) if is_rows else (None, size)

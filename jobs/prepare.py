@@ -1,0 +1,244 @@
+"""From settings to a job and its units: everything that can be checked before work begins, is.
+
+The rule: nothing is written here, and every problem that can be told without the others being solved is told at
+once.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from lvm_batch.io.columns import WindowShape
+from lvm_batch.io.commit import OutputFolder
+from lvm_batch.io.dataset import find_files, reads
+from lvm_batch.io.errors import ColumnError, DataError, OutputError, UnreadableFile
+from lvm_batch.io.locations import is_within, locate
+from lvm_batch.io.units import DatasetFormat, Footer, Unit, cut_units, read_footers
+from lvm_batch.jobs.dataset_format import dataset_format, missing_columns
+from lvm_batch.jobs.errors import Problem, SettingsError
+from lvm_batch.jobs.job import BankRef, Job, ModelSet, cap_rate, fingerprint, identity
+from lvm_batch.jobs.models import check_dimensions, find_bank, find_fallback, find_primary, reference
+from lvm_batch.lvm.devices import pick_device
+from lvm_batch.lvm.errors import ModelError
+from lvm_batch.lvm.faiss_index import FAISS_PAYS_FROM
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from lvm_batch.io.bank import Bank
+    from lvm_batch.io.dataset import InputFile
+    from lvm_batch.jobs.settings import RunSettings
+    from lvm_batch.lvm.checkpoint import Checkpoint
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A job that can start: its units in order, what is left out, and what the user should know beforehand.
+
+    ``identity`` is what the fingerprint was made of. ``unreadable`` are inputs left out by ``--on-bad-file skip``.
+    ``unavailable`` says of each escalation criterion that cannot be evaluated why not.
+    """
+
+    job: Job
+    identity: dict[str, Any]
+    footers: tuple[Footer, ...]
+    units: tuple[Unit, ...]
+    unreadable: tuple[UnreadableFile, ...]
+    unavailable: dict[str, str]
+    notices: tuple[str, ...]
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of all units."""
+        return sum(unit.n_rows for unit in self.units)
+
+
+class _Checks:
+    """Runs checks one after the other and keeps what they complain of."""
+
+    def __init__(self) -> None:
+        self.errors: list[DataError | ModelError] = []
+
+    def run(self, check: Callable[[], T]) -> T | None:
+        """Return what ``check`` returns, or ``None`` and keep its error."""
+        try:
+            return check()
+        except (DataError, ModelError) as error:
+            self.errors.append(error)
+            return None
+
+    def raise_all(self) -> None:
+        """Raise what was kept: one error as it is, several together."""
+        if len(self.errors) == 1:
+            raise self.errors[0]
+        if self.errors:
+            raise SettingsError(*(Problem(*error.args) for error in self.errors))
+
+
+def prepare(settings: RunSettings, *, threads: int | None) -> Prepared:
+    """Check inputs, models, bank, device and output, and cut the inputs into units.
+
+    ``threads`` is what each worker may use, or ``None`` for its share of its machine. Raises ``DataError``,
+    ``ModelError`` or, for several problems at once, ``SettingsError``.
+    """
+    checks = _Checks()
+    files = checks.run(lambda: find_files(settings.dataset)) or []
+    checks.run(lambda: _check_output(settings, files))
+    found = _find_models(settings, checks)
+    shape = WindowShape(dim=found.primary.dim) if found.primary else WindowShape()
+    understood = dataset_format(settings, shape)
+    footers, unreadable = _read_footers(files, understood, checks, skip=settings.on_bad_file == "skip")
+    if footers:
+        checks.run(lambda: _check_renames(settings, footers))
+    checks.raise_all()
+
+    models = found.as_set(settings)
+    values = identity(settings, models, inputs=files, unreadable=_left_out(settings, unreadable))
+    unavailable = _unavailable_criteria(found.bank, footers, understood)
+    return Prepared(
+        job=Job(
+            fingerprint=fingerprint(values),
+            output=locate(settings.output).text,
+            dataset_format=understood,
+            pad=settings.pad,
+            models=models,
+            cap_rate=cap_rate(settings),
+            shadow_rate=settings.shadow_rate,
+            output_dtype=settings.output_dtype,
+            threads=threads,
+        ),
+        identity=values,
+        footers=tuple(footers),
+        units=tuple(
+            unit
+            for footer in footers
+            for unit in cut_units(footer, unit_bytes=settings.unit_size, shape=shape)
+        ),
+        unreadable=unreadable,
+        unavailable=unavailable,
+        notices=tuple(_notices(models, found.bank, footers, unreadable, unavailable)),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _FoundModels:
+    """What the settings lead to; ``primary`` is there unless a check has complained."""
+
+    primary: Checkpoint | None
+    fallback: Checkpoint | None
+    bank: Bank | None
+
+    def as_set(self, settings: RunSettings) -> ModelSet:
+        assert self.primary is not None  # noqa: S101 - its absence has been raised by now
+        return ModelSet(
+            primary=reference(self.primary),
+            fallback=reference(self.fallback) if self.fallback else None,
+            bank=BankRef(self.bank.path, self.bank.digest) if self.bank else None,
+            thresholds=settings.thresholds,
+            device=settings.device,
+        )
+
+
+def _find_models(settings: RunSettings, checks: _Checks) -> _FoundModels:
+    checks.run(lambda: pick_device(settings.device))
+    primary = checks.run(lambda: find_primary(settings))
+    fallback = checks.run(lambda: find_fallback(settings))
+    bank_path = settings.bank
+    bank = checks.run(lambda: find_bank(bank_path)) if bank_path else None
+    if primary is not None:
+        dim = primary.dim
+        checks.run(lambda: check_dimensions(dim, fallback, bank))
+    return _FoundModels(primary, fallback, bank)
+
+
+def _check_output(settings: RunSettings, files: Sequence[InputFile]) -> None:
+    output = locate(settings.output)
+    if output.is_local and Path(output.path).is_file():
+        raise OutputError(f"{settings.output} is a file", "give --output a folder")
+    for argument in settings.dataset:
+        if reads(argument, output):
+            raise OutputError(
+                f"the output {settings.output} lies inside the input {argument}",
+                "give --output a folder beside it, or the next run would read this one's predictions",
+            )
+    inside = next((file for file in files if is_within(locate(file.path), output)), None)
+    if inside:
+        raise OutputError(
+            f"the input {inside.path} lies inside the output {settings.output}",
+            "give --output a folder of its own, so that readers of it see predictions only",
+        )
+
+
+def _check_renames(settings: RunSettings, footers: Sequence[Footer]) -> None:
+    carried = dict.fromkeys(name for footer in footers for name in footer.roles.carried)
+    for pair in settings.rename:
+        old = pair.split("=", 1)[0]
+        if old not in carried:
+            near = difflib.get_close_matches(old, carried, n=1)
+            raise ColumnError(
+                f"--rename {pair}: no file has a column `{old}` that is carried to the output",
+                f"did you mean `{near[0]}`?" if near else "`lvm-batch inspect` lists the columns",
+            )
+
+
+def _read_footers(
+    files: Sequence[InputFile], understood: DatasetFormat, checks: _Checks, *, skip: bool
+) -> tuple[list[Footer], tuple[UnreadableFile, ...]]:
+    """Read all footers; a file that cannot be read is left out where ``skip`` allows it."""
+    footers, unreadable = [], []
+    for _, footer in read_footers(files, understood):
+        if isinstance(footer, Footer):
+            footers.append(footer)
+        elif skip and isinstance(footer, UnreadableFile):
+            unreadable.append(footer)
+        else:
+            checks.errors.append(footer)
+    return footers, tuple(unreadable)
+
+
+def _left_out(settings: RunSettings, unreadable: Sequence[UnreadableFile]) -> list[str]:
+    """Return the inputs that were unreadable when the job in the output folder began, or now if none has begun."""
+    standing = OutputFolder(settings.output).job()
+    return standing["unreadable"] if standing else [error.path for error in unreadable]
+
+
+def _unavailable_criteria(
+    bank: Bank | None, footers: Sequence[Footer], understood: DatasetFormat
+) -> dict[str, str]:
+    """Return why an escalation criterion cannot be evaluated, for those that cannot."""
+    no_bank = None if bank else "no --bank is given"
+    too_small = (
+        f"{bank.path} holds one vector, and a margin needs two" if bank and len(bank.vectors) == 1 else None
+    )
+    columns = missing_columns(footers, understood.names)
+    missing = {
+        "low_confidence": no_bank,
+        "high_stakes_lane": columns.get("high_stakes_lane"),
+        "long_context": columns.get("long_context"),
+        "low_margin": no_bank or too_small,
+    }
+    return {reason: why for reason, why in missing.items() if why}
+
+
+def _notices(
+    models: ModelSet,
+    bank: Bank | None,
+    footers: Sequence[Footer],
+    unreadable: Sequence[UnreadableFile],
+    unavailable: dict[str, str],
+) -> Iterator[str]:
+    for error in unreadable:
+        yield f"left out: {error.args[0]}"
+    if models.fallback is None:
+        yield "no fallback model: every row keeps the route amn; its reasons are written all the same"
+    for reason, why in unavailable.items():
+        yield f"{reason} is not evaluated: {why}"
+    if bank is not None and bank.index is None and len(bank.vectors) >= FAISS_PAYS_FROM:
+        yield f"the bank's {len(bank.vectors):,} vectors are searched exactly; `bank build --index faiss` is faster"
+    if all(footer.roles.layout == "windows" and footer.roles.target is None for footer in footers):
+        yield "no target column: cosines will be null"

@@ -1,0 +1,148 @@
+"""Where settings come from: a flag, else the environment, else a TOML file, else the default.
+
+The rule: everything that is wrong is found and told at once, each problem with the place it was written in.
+This module does not know what a setting means, and reads no environment but the one it is given.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import ValidationError
+
+from lvm_batch.jobs.errors import Problem, SettingsError
+from lvm_batch.jobs.settings import SETTINGS, RunSettings, allowed, is_list
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from pydantic_core import ErrorDetails
+
+Origin = Literal["flag", "environment", "config", "default"]
+
+PREFIX = "LVM_BATCH_"
+CONFIG_VARIABLE = "LVM_BATCH_CONFIG"
+VARIABLES = {PREFIX + name.upper(): name for name in SETTINGS} | {"LVM_BATCH_MODELS": "models_dir"}
+REQUIRED = ("dataset", "output")
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """Valid settings, and for each of them where its value came from."""
+
+    settings: RunSettings
+    origins: Mapping[str, Origin]
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """A value as it was written, and where."""
+
+    value: object
+    origin: Origin
+    place: str
+
+
+def resolve_settings(
+    flags: Mapping[str, object],
+    environ: Mapping[str, str],
+    config: Path | None = None,
+    *,
+    required: Iterable[str] = REQUIRED,
+) -> Resolved:
+    """The settings that hold: flag over ``LVM_BATCH_*`` variable over TOML file over default.
+
+    ``flags`` maps names of settings to values, None where a flag is not given. Of ``environ`` an empty variable
+    counts as not set, and a list is split at commas. Without ``config``, the file that ``LVM_BATCH_CONFIG`` names
+    is read. Each name of ``required`` must have a value. Raises SettingsError with every problem there is.
+    """
+    problems: list[Problem] = []
+    file = config or environ.get(CONFIG_VARIABLE)
+    given = {
+        **(_from_file(Path(file), problems) if file else {}),
+        **_from_environment(environ, problems),
+        **_from_flags(flags),
+    }
+    settings = _validated(given, problems)
+    problems += [_missing(name) for name in required if name not in given or not given[name].value]
+    if problems:
+        raise SettingsError(*problems)
+    return Resolved(settings, {name: given[name].origin if name in given else "default" for name in SETTINGS})
+
+
+def flag_of(name: str) -> str:
+    """How the setting ``name`` is given on the command line."""
+    return "DATASET" if name == "dataset" else "--" + name.replace("_", "-")
+
+
+def nearest(name: str, known: Iterable[str], *, otherwise: str) -> str:
+    """What to do about the unknown ``name``: the most similar of ``known``, else ``otherwise``."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"did you mean {close[0]}?" if close else otherwise
+
+
+def _from_flags(flags: Mapping[str, object]) -> dict[str, _Given]:
+    return {name: _Given(value, "flag", flag_of(name)) for name, value in flags.items() if value is not None}
+
+
+def _from_environment(environ: Mapping[str, str], problems: list[Problem]) -> dict[str, _Given]:
+    """Sorted, so that LVM_BATCH_MODELS_DIR, a setting's own name, comes after its short form and wins."""
+    given = {}
+    for variable in sorted(name for name in environ if name.startswith(PREFIX) and name != CONFIG_VARIABLE):
+        if variable not in VARIABLES:
+            problems.append(_unknown(variable, VARIABLES))
+        elif value := environ[variable]:
+            name = VARIABLES[variable]
+            given[name] = _Given(value.split(",") if is_list(name) else value, "environment", variable)
+    return given
+
+
+def _from_file(path: Path, problems: list[Problem]) -> dict[str, _Given]:
+    given: dict[str, _Given] = {}
+    for key, value in _toml(path, problems).items():
+        name, place = key.replace("-", "_"), f"{key} in {path}"
+        if name not in SETTINGS:
+            problems.append(_unknown(key, SETTINGS, place))
+        elif name in given:
+            problems.append(Problem(f"{place} is given twice", "keep one of the two spellings"))
+        else:
+            given[name] = _Given(value, "config", place)
+    return given
+
+
+def _toml(path: Path, problems: list[Problem]) -> dict[str, object]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        problems.append(Problem(f"{path} cannot be read: {error.strerror}", "give --config a TOML file"))
+    except ValueError as error:
+        hint = 'write one `name = value` a line, texts in "quotes"'
+        problems.append(Problem(f"{path} is not TOML: {error}", hint))
+    return {}
+
+
+def _validated(given: Mapping[str, _Given], problems: list[Problem]) -> RunSettings:
+    try:
+        return RunSettings.model_validate({name: found.value for name, found in given.items()})
+    except ValidationError as error:
+        problems += [_wrong(detail, given) for detail in error.errors(include_url=False)]
+        return RunSettings()
+
+
+def _wrong(detail: ErrorDetails, given: Mapping[str, _Given]) -> Problem:
+    name = str(detail["loc"][0])
+    return Problem(f"{given[name].place} cannot be {detail['input']!r}", f"it can be {allowed(name)}")
+
+
+def _unknown(name: str, known: Iterable[str], place: str | None = None) -> Problem:
+    hint = nearest(name, known, otherwise="`lvm-batch config schema` lists every setting")
+    return Problem(f"{place or name} is not a setting", hint)
+
+
+def _missing(name: str) -> Problem:
+    where = f"give {flag_of(name)}, set {PREFIX}{name.upper()}, or write {name} in a --config file"
+    return Problem(f"no {name} is given", where)

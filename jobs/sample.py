@@ -1,0 +1,114 @@
+"""The first rows of a dataset, looked at: how many can be used, and what their vectors are like.
+
+The rule: rows are read as a run reads them, and only as many as are asked for.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lvm_batch.io.batches import OK, STATUSES
+from lvm_batch.io.reading import open_unit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from numpy.typing import NDArray
+
+    from lvm_batch.io.batches import Batch
+    from lvm_batch.io.units import DatasetFormat, Unit
+    from lvm_batch.io.vectors import Pad
+
+SAMPLE_ROWS = 2000
+_BATCH_ROWS = 500
+_MAX_DETAILS = 3
+
+
+@dataclass(slots=True)
+class _Mean:
+    """A mean over values that are numbers."""
+
+    count: int = 0
+    total: float = 0.0
+
+    @property
+    def value(self) -> float | None:
+        return self.total / self.count if self.count else None
+
+    def add(self, values: NDArray[np.float64]) -> None:
+        known = values[np.isfinite(values)]
+        self.count += len(known)
+        self.total += float(known.sum())
+
+
+@dataclass(slots=True)
+class Sample:
+    """What the rows looked at have shown; ``None`` for a mean of nothing.
+
+    ``details`` are the first few rows with something to say. ``last_cosine`` and ``mean_cosine`` compare the
+    context's last vector, and the mean of the context, with the target: what a model has to beat.
+    """
+
+    rows: int = 0
+    by_status: Counter[str] = field(default_factory=Counter)
+    details: list[dict[str, Any]] = field(default_factory=list)
+    norms: _Mean = field(default_factory=_Mean)
+    last_cosine: _Mean = field(default_factory=_Mean)
+    mean_cosine: _Mean = field(default_factory=_Mean)
+
+    def values(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        return {
+            "rows": self.rows,
+            "by_status": {status: self.by_status[status] for status in STATUSES},
+            "details": self.details,
+            "vector_norm": self.norms.value,
+            "targets": self.last_cosine.count,
+            "last_vector_cosine": self.last_cosine.value,
+            "context_mean_cosine": self.mean_cosine.value,
+        }
+
+    def add(self, batch: Batch, file: str) -> None:
+        """Look at the rows of a batch."""
+        self.rows += batch.n_rows
+        self.by_status.update(STATUSES[code] for code in batch.status.tolist())
+        for row in sorted(batch.details)[: _MAX_DETAILS - len(self.details)]:
+            told = {"file": file, "row": batch.first_row + row, "detail": batch.details[row]}
+            self.details.append(told | {"status": STATUSES[batch.status[row]]})
+        usable = batch.status == OK
+        contexts = batch.contexts[usable].astype(np.float64)  # (n, length, dim)
+        self.norms.add(np.linalg.norm(contexts, axis=2).reshape(-1))
+        if batch.targets is not None:
+            targets = batch.targets[usable].astype(np.float64)
+            self.last_cosine.add(_cosines(contexts[:, -1], targets))
+            self.mean_cosine.add(_cosines(contexts.mean(axis=1), targets))
+
+
+def look_at(units: Iterable[Unit], dataset_format: DatasetFormat, *, pad: Pad | None) -> Sample:
+    """Read the first rows of ``units``, at most :data:`SAMPLE_ROWS`; raises ``DataError``."""
+    sample = Sample()
+    for path, batch in _batches(units, dataset_format, pad):
+        sample.add(batch, path)
+        if sample.rows >= SAMPLE_ROWS:
+            break
+    return sample
+
+
+def _batches(
+    units: Iterable[Unit], dataset_format: DatasetFormat, pad: Pad | None
+) -> Iterator[tuple[str, Batch]]:
+    for unit in units:
+        with open_unit(unit, dataset_format, batch_rows=_BATCH_ROWS, pad=pad) as rows:
+            for batch in rows.batches:
+                yield unit.file.path, batch
+
+
+def _cosines(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
+    norms = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
+    products = np.einsum("ij,ij->i", left, right)
+    cosines: NDArray[np.float64] = np.divide(products, norms, out=np.full(len(left), np.nan), where=norms > 0)
+    return cosines

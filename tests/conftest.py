@@ -1,0 +1,94 @@
+"""What the tests share: models with fresh weights, a bank, and a cluster that is started once."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+
+class Result(NamedTuple):
+    """How a command ended: its exit code, its JSON object, and what it said on stderr."""
+
+    code: int
+    values: dict[str, Any]
+    stderr: str
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with amn.pt and gru.pt, fresh weights in production's form."""
+    import torch
+
+    from lvm_batch.lvm import AttentionMixtureNetwork, GRUStack, save_checkpoint
+
+    folder = tmp_path_factory.mktemp("models")
+    torch.manual_seed(7)
+    for name, model in (("amn", AttentionMixtureNetwork()), ("gru", GRUStack())):
+        save_checkpoint(
+            folder / f"{name}.pt", model, architecture=name, epoch=1, val_loss=0.5, val_cosine=0.5
+        )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bank(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bank of the sample's vectors."""
+    from importlib.resources import as_file, files
+
+    from lvm_batch.io.bank import build_bank
+    from lvm_batch.io.dataset import find_files
+
+    folder = tmp_path_factory.mktemp("bank") / "bank"
+    with as_file(files("lvm_batch.sample") / "wikipedia_sample.parquet") as path:
+        build_bank(find_files([str(path)]), str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def scheduler() -> Iterator[str]:
+    """The address of a real scheduler with two workers, in threads of this process: quick to start, over TCP."""
+    import logging
+
+    from distributed import LocalCluster
+
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # else every failure drowns in it
+    with LocalCluster(
+        n_workers=2,
+        threads_per_worker=1,
+        processes=False,
+        protocol="tcp://",
+        dashboard_address="127.0.0.1:0",
+        silence_logs=logging.CRITICAL,
+    ) as cluster:
+        yield cluster.scheduler_address
+
+
+@pytest.fixture
+def lvm_batch(capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
+    """Call the command in this process, with --json; returns a Result."""
+    from lvm_batch.jobs.cli import main
+
+    def call(*arguments: object) -> Result:
+        capsys.readouterr()
+        code = main([*map(str, arguments), "--json"])
+        captured = capsys.readouterr()
+        return Result(code, json.loads(captured.out), captured.err)
+
+    return call
+
+
+@pytest.fixture
+def predict(lvm_batch: Callable[..., Result], models: Path, scheduler: str) -> Callable[..., Result]:
+    """Call ``run`` with the fresh models on the shared cluster; later options win over the fixture's."""
+
+    def call(*arguments: object) -> Result:
+        defaults = ("--model", models / "amn.pt", "--fallback", models / "gru.pt", "--scheduler", scheduler)
+        return lvm_batch("run", *defaults, *arguments)
+
+    return call

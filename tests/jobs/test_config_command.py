@@ -1,0 +1,91 @@
+"""`lvm-batch config` shows the settings that hold, in a form that can be used again."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from typing import TYPE_CHECKING
+
+from pydantic import ByteSize
+
+from lvm_batch.jobs.cli import main
+from lvm_batch.jobs.resolution import resolve_settings
+from lvm_batch.jobs.settings import SETTINGS, RunSettings, schema
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+GIVEN = [
+    "data/[a]",
+    "b",
+    "--output",
+    'say "ß"\\',
+    "--rename",
+    "route=old",
+    "--unit-size",
+    "1MiB",
+    "--workers",
+    "3",
+]
+
+
+def test_show_prints_a_file_that_config_takes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What `config show` prints, given as --config, gives the same settings."""
+    assert main(["config", "show", *GIVEN, "--origin"]) == 0
+    file = tmp_path / "job.toml"
+    file.write_text(capsys.readouterr().out, encoding="utf-8")
+    again = resolve_settings({}, {}, file).settings
+    assert again == RunSettings(
+        dataset=("data/[a]", "b"),
+        output='say "ß"\\',
+        rename=("route=old",),
+        unit_size=ByteSize(2**20),
+        workers=3,
+    )
+
+
+def test_show_needs_no_dataset(capsys: pytest.CaptureFixture[str]) -> None:
+    """Defaults can be looked at without a job in mind."""
+    assert main(["config", "show"]) == 0
+    assert tomllib.loads(capsys.readouterr().out)["min_confidence"] == 0.7
+
+
+def test_origin_says_where_each_value_comes_from(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """--origin marks each value with its source."""
+    monkeypatch.setenv("LVM_BATCH_DEVICE", "cpu")
+    main(["config", "show", "--min-margin", "0.5", "--origin"])
+    lines = capsys.readouterr().out.splitlines()
+    assert 'device = "cpu"  # environment' in lines
+    assert "min_margin = 0.5  # flag" in lines
+    assert "# bank is not set  # default" in lines
+
+
+def test_show_as_json_holds_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    """With --json the settings are one object; origins stand beside them only when asked for."""
+    main(["config", "show", "--json"])
+    plain = json.loads(capsys.readouterr().out)
+    main(["config", "show", "--json", "--origin"])
+    with_origins = json.loads(capsys.readouterr().out)
+    assert set(plain) == {"settings"}
+    assert set(plain["settings"]) == set(with_origins["origins"]) == set(SETTINGS)
+
+
+def test_a_wrong_variable_is_refused_by_show(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`config show` checks what it shows."""
+    monkeypatch.setenv("LVM_BATCH_DEVIEC", "cpu")
+    assert main(["config", "show"]) == 2
+    assert "did you mean LVM_BATCH_DEVICE?" in capsys.readouterr().err
+
+
+def test_schema_is_printed_with_and_without_json(capsys: pytest.CaptureFixture[str]) -> None:
+    """`config schema` prints the schema either way: it has no other form."""
+    main(["config", "schema"])
+    text = capsys.readouterr().out
+    main(["config", "schema", "--json"])
+    assert json.loads(text) == json.loads(capsys.readouterr().out) == schema()

@@ -1,0 +1,45 @@
+"""The demo: what a newcomer sees first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from datasets import read_rows, windows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the demo lies: it is made once for the tests here."""
+    return tmp_path_factory.mktemp("demo") / "demo"
+
+
+def test_the_demo_trains_predicts_and_says_what_next(lvm_batch: Callable[..., Any], folder: Path) -> None:
+    """Every window of the sample gets a prediction, both models answer some, and AMN beats the context's mean."""
+    result = lvm_batch("demo", "--output", folder)
+    assert result.code == 0
+    assert result.values["rows_out"] == len(windows()[0])
+    assert min(result.values["rows_by_route"].values()) > 0
+    assert "lvm-batch run" in result.stderr
+    assert str(folder / "predictions") in result.stderr
+    contexts, targets = windows()
+    means = contexts.mean(axis=1)
+    baseline = float(((means / np.linalg.norm(means, axis=1, keepdims=True)) * targets).sum(axis=1).mean())
+    unseen = [row["amn_cosine"] for row in read_rows(folder / "predictions") if row["split"] == "ood"]
+    assert len(unseen) > 100
+    assert result.values["amn_cosine"]["mean"] > baseline
+
+
+def test_a_second_demo_finds_everything_made(lvm_batch: Callable[..., Any], folder: Path) -> None:
+    """Nothing is trained, built or computed again."""
+    if not folder.exists():
+        pytest.skip("the first demo has not run")
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.suffix in {".pt", ".npy"}}
+    result = lvm_batch("demo", "--output", folder)
+    assert (result.code, result.values["units_computed"]) == (0, 0)
+    assert {path: path.stat().st_mtime_ns for path in before} == before

@@ -1,0 +1,79 @@
+"""A run that is stopped from outside, as a real process with real workers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from datasets import predictions_of, windows, write_windows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+_COMMAND = (
+    "import sys; from lvm_batch.jobs.cli import main; sys.exit(main()) if __name__ == '__main__' else None"
+)
+
+
+def start(tmp_path: Path, arguments: list[str]) -> subprocess.Popen[str]:
+    """Start the command in a process group of its own, as a terminal would."""
+    script = tmp_path / "command.py"
+    script.write_text(_COMMAND.replace("; ", "\n", 2))
+    return subprocess.Popen(
+        [sys.executable, script, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_for_records(out: Path, count: int) -> None:
+    """Wait until ``count`` units are committed."""
+    deadline = time.monotonic() + 60
+    while len(list(out.glob("_lvm_batch/done/*.json"))) < count:
+        assert time.monotonic() < deadline, "no unit was committed"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize(("signal_name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGKILL", -9)])
+def test_a_stopped_run_is_resumed_by_the_same_command(
+    predict: Callable[..., Any], models: Path, tmp_path: Path, signal_name: str, code: int
+) -> None:
+    """Whatever stops it, what was committed stays, and the same command makes it what a clean run makes."""
+    contexts, targets = windows()
+    write_windows(tmp_path / "in/a.parquet", contexts[:1500], targets[:1500], row_group_rows=50)
+    ask = [
+        str(tmp_path / "in"),
+        "--unit-size",
+        "760KiB",
+        "--min-confidence",
+        "1",
+        "--fallback",
+        str(models / "gru.pt"),
+    ]
+    ask += ["--model", str(models / "amn.pt")]
+    process = start(tmp_path, ["run", *ask, "--output", str(tmp_path / "out"), "--workers", "1"])
+    wait_for_records(tmp_path / "out", 2)
+    os.killpg(process.pid, getattr(signal, signal_name))
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "Traceback" not in stderr
+    committed = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("_lvm_batch/done/*.json")}
+    assert not (tmp_path / "out/_SUCCESS").exists()
+
+    resumed = predict(*ask, "--output", tmp_path / "out")
+    assert resumed.code == 0
+    assert resumed.values["units_computed"] <= resumed.values["units"] - 2
+    assert {path: path.stat().st_mtime_ns for path in committed} == committed
+    predict(*ask, "--output", tmp_path / "clean")
+    np.testing.assert_allclose(
+        predictions_of(tmp_path / "out"), predictions_of(tmp_path / "clean"), atol=1e-5
+    )

@@ -1,0 +1,91 @@
+"""Options of a command follow from the settings."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING
+
+import pytest
+from typer import Typer
+
+from lvm_batch.jobs.console import Console
+from lvm_batch.jobs.options import takes_console, takes_settings
+from lvm_batch.jobs.resolution import Resolved, flag_of
+from lvm_batch.jobs.settings import SETTINGS, metavar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Run = Callable[..., tuple[Resolved, Console]]
+
+
+@pytest.fixture
+def run() -> Run:
+    """Run a command line of a command that takes every setting, and return what it was called with."""
+    app, seen = Typer(), []
+
+    @app.command()
+    @takes_settings(required=())
+    @takes_console
+    def command(resolved: Resolved, *, console: Console) -> None:
+        seen.append((resolved, console))
+
+    def called(*arguments: str, console: Console | None = None) -> tuple[Resolved, Console]:
+        app(args=arguments, standalone_mode=False, obj=console)
+        return seen.pop()
+
+    return called
+
+
+def test_every_setting_has_one_option(run: Run) -> None:
+    """Each setting can be given on the command line, and only once."""
+    arguments = [part for name in SETTINGS if name != "dataset" for part in (flag_of(name), _example(name))]
+    resolved, _ = run("a", "b", *arguments)
+    assert set(resolved.origins.values()) == {"flag"}
+    assert resolved.settings.dataset == ("a", "b")
+
+
+def _example(name: str) -> str:
+    examples = {"NUMBER": "0.5", "N": "3", "SIZE": "1MiB", "OLD=NEW": "a=b"}
+    return examples.get(metavar(name), metavar(name).split("|")[0])
+
+
+def test_what_is_not_given_is_a_default(run: Run) -> None:
+    """An option that is not given leaves the setting to the other sources."""
+    resolved, _ = run()
+    assert set(resolved.origins.values()) == {"default"}
+
+
+def test_a_repeated_option_collects_its_values(run: Run) -> None:
+    """A repeatable option given twice has two values, which replace the default."""
+    resolved, _ = run("--high-stakes-lane", "law", "--high-stakes-lane", "sci-fact")
+    assert resolved.settings.high_stakes_lane == ("law", "sci-fact")
+
+
+def test_the_environment_is_read_when_a_command_runs(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable set after the command was declared counts."""
+    monkeypatch.setenv("LVM_BATCH_DEVICE", "cpu")
+    resolved, _ = run()
+    assert resolved.settings.device == "cpu"
+
+
+def test_a_command_gets_the_console_that_main_made(run: Run) -> None:
+    """--json and --verbose are read once, by main; the command sees what main saw."""
+    console = Console.for_arguments(["--json", "-v"])
+    _, seen = run("--json", "-v", console=console)
+    assert seen is console
+    assert (seen.json, seen.verbose) == (True, True)
+
+
+def test_own_options_stay_beside_the_shared_ones() -> None:
+    """A command's own parameters keep their place in the signature, the shared ones follow."""
+
+    @takes_console
+    def command(name: str, *, console: Console) -> None: ...
+
+    assert list(inspect.signature(command).parameters) == ["name", "context", "json", "verbose"]
+
+
+def test_words_after_two_dashes_are_no_options() -> None:
+    """A dataset may be called --json."""
+    assert not Console.for_arguments(["run", "--", "--json"]).json

@@ -1,0 +1,293 @@
+"""What a run can be told, and where each value comes from."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from typing import TYPE_CHECKING
+
+import pytest
+from pydantic import ValidationError
+
+from lvm_batch.jobs.errors import Problem, SettingsError
+from lvm_batch.jobs.resolution import VARIABLES, Resolved, resolve_settings
+from lvm_batch.jobs.settings import SETTINGS, RunSettings, allowed, schema
+from lvm_batch.lvm.thresholds import Thresholds
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+def resolved(
+    flags: Mapping[str, object] | None = None,
+    environ: Mapping[str, str] | None = None,
+    config: Path | None = None,
+) -> Resolved:
+    """Settings of a run whose dataset and output are given."""
+    return resolve_settings({"dataset": ["in"], "output": "out", **(flags or {})}, environ or {}, config)
+
+
+def problems(
+    flags: Mapping[str, object] | None = None,
+    environ: Mapping[str, str] | None = None,
+    config: Path | None = None,
+) -> tuple[Problem, ...]:
+    """Everything that is told about settings that cannot be used."""
+    with pytest.raises(SettingsError) as caught:
+        resolved(flags, environ, config)
+    return caught.value.problems
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Path:
+    """The path of a configuration file that a test writes."""
+    return tmp_path / "job.toml"
+
+
+def test_defaults_of_routing_are_the_cards() -> None:
+    """Without a word from the user, thresholds are those of the model cards."""
+    assert RunSettings().thresholds == Thresholds(0.70, 0.02, 384)
+
+
+def test_thresholds_follow_the_settings() -> None:
+    """Each threshold of the policy is the setting of its name."""
+    settings = RunSettings(min_confidence=0.5, min_margin=0.1, max_context_tokens=9, high_stakes_lane=("a",))
+    assert settings.thresholds == Thresholds(0.5, 0.1, 9, ("a",))
+
+
+def test_flag_over_environment_over_file_over_default(job: Path) -> None:
+    """Each source gives way to the one before it, and the origin says which one won."""
+    job.write_text("min_confidence = 0.1\nmin_margin = 0.2\nshadow-rate = 0.3\n")
+    environ = {"LVM_BATCH_MIN_CONFIDENCE": "0.4", "LVM_BATCH_MIN_MARGIN": "0.5"}
+    found = resolved({"min_confidence": "0.6"}, environ, job)
+    names = ("min_confidence", "min_margin", "shadow_rate", "max_bad_rows")
+    assert [getattr(found.settings, name) for name in names] == [0.6, 0.5, 0.3, 0.01]
+    assert [found.origins[name] for name in names] == ["flag", "environment", "config", "default"]
+
+
+def test_a_flag_equal_to_the_default_is_a_flag(job: Path) -> None:
+    """A flag wins over the file also where it says what the default says."""
+    job.write_text('device = "cuda"\n')
+    found = resolved({"device": "auto"}, config=job)
+    assert (found.settings.device, found.origins["device"]) == ("auto", "flag")
+
+
+def test_settings_are_frozen() -> None:
+    """Settings are decided once and cannot change afterwards."""
+    with pytest.raises(ValidationError):
+        RunSettings().device = "cpu"
+
+
+@pytest.mark.parametrize(
+    ("text", "n_bytes"),
+    [("64MiB", 64 * 2**20), ("200MB", 200_000_000), ("1.5 GiB", 3 * 2**29), ("4096", 4096)],
+)
+def test_sizes_are_read_as_people_write_them(text: str, n_bytes: int) -> None:
+    """A unit size is a number of bytes, with or without a unit."""
+    assert resolved({"unit_size": text}).settings.unit_size == n_bytes
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("min_confidence", "1.01"),
+        ("min_confidence", "-1.01"),
+        ("min_confidence", "nan"),
+        ("min_margin", "-0.01"),
+        ("max_context_tokens", "-1"),
+        ("max_context_tokens", "12.5"),
+        ("max_fallback_rate", "1.1"),
+        ("shadow_rate", "-0.1"),
+        ("max_bad_rows", "many"),
+        ("workers", "0"),
+        ("unit_size", "0"),
+        ("unit_size", "large"),
+        ("device", "gpu"),
+        ("layout", "rows"),
+        ("pad", "mirror"),
+        ("precision", "fp8"),
+        ("fallback_policy", "stop"),
+        ("on_bad_file", "ignore"),
+        ("output_dtype", "float64"),
+        ("model", ""),
+        ("lane_column", ""),
+        ("rename", ["route"]),
+        ("high_stakes_lane", [""]),
+    ],
+)
+def test_a_value_out_of_range_is_refused(name: str, value: object) -> None:
+    """A problem names the flag, the value, and what is allowed."""
+    (problem,) = problems({name: value})
+    shown = value[0] if isinstance(value, list) else value
+    assert problem == Problem(f"--{name.replace('_', '-')} cannot be {shown!r}", f"it can be {allowed(name)}")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("min_confidence", "-1"),
+        ("min_confidence", "1"),
+        ("max_fallback_rate", "0"),
+        ("shadow_rate", "1"),
+        ("workers", "1"),
+    ],
+)
+def test_the_edges_of_a_range_are_allowed(name: str, value: str) -> None:
+    """Bounds belong to the range."""
+    assert getattr(resolved({name: value}).settings, name) == float(value)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("min_confidence", "a number from -1 to 1"),
+        ("max_context_tokens", "a whole number of at least 0"),
+        ("workers", "a whole number of at least 1"),
+        ("device", "auto, cpu, cuda, mps"),
+        ("pad", "repeat, zero, reject"),
+        ("precision", "fp32"),
+        ("high_stakes_lane", "a list of texts"),
+        ("model", "a text that is not empty"),
+        ("unit_size", "something like 64MiB or 200MB"),
+    ],
+)
+def test_what_is_allowed_is_said_in_words(name: str, words: str) -> None:
+    """What a setting may be follows from its declaration."""
+    assert allowed(name) == words
+
+
+def test_every_problem_is_told_at_once(job: Path) -> None:
+    """Problems of all sources stand in one error, each with its place."""
+    job.write_text('min_margin = "wide"\nlayuot = "windows"\n')
+    found = problems({"device": "gpu"}, {"LVM_BATCH_WORKERS": "none", "LVM_BATCH_MODEL_DIR": "m"}, job)
+    assert {problem.message for problem in found} == {
+        "--device cannot be 'gpu'",
+        "LVM_BATCH_WORKERS cannot be 'none'",
+        "LVM_BATCH_MODEL_DIR is not a setting",
+        f"min_margin in {job} cannot be 'wide'",
+        f"layuot in {job} is not a setting",
+    }
+
+
+def test_an_unknown_key_names_the_nearest_right_one(job: Path) -> None:
+    """A misspelt key or variable is refused with the setting that was likely meant."""
+    job.write_text("min_confidense = 0.5\n")
+    file, variable = problems(environ={"LVM_BATCH_MODELS_DIRS": "m"}, config=job)
+    assert file.hint == "did you mean min_confidence?"
+    assert variable.hint == "did you mean LVM_BATCH_MODELS_DIR?"
+
+
+def test_an_unknown_key_unlike_any_setting_points_to_the_schema(job: Path) -> None:
+    """Where nothing is near, the hint says where all settings are listed."""
+    job.write_text("[routing]\nmin_confidence = 0.5\n")
+    (problem,) = problems(config=job)
+    assert problem == Problem(
+        f"routing in {job} is not a setting", "`lvm-batch config schema` lists every setting"
+    )
+
+
+def test_what_is_missing_is_told_with_every_way_to_give_it() -> None:
+    """A run needs a dataset and an output."""
+    with pytest.raises(SettingsError) as caught:
+        resolve_settings({}, {})
+    assert [problem.message for problem in caught.value.problems] == [
+        "no dataset is given",
+        "no output is given",
+    ]
+    assert caught.value.problems[1].hint == (
+        "give --output, set LVM_BATCH_OUTPUT, or write output in a --config file"
+    )
+
+
+def test_nothing_is_missing_where_nothing_is_required() -> None:
+    """Settings can be looked at before a dataset is chosen."""
+    assert resolve_settings({}, {}, required=()).settings == RunSettings()
+
+
+def test_variables_that_hold_lists_are_split_at_commas() -> None:
+    """Repeatable settings take several values from one variable."""
+    environ = {
+        "LVM_BATCH_DATASET": "a.parquet,b.parquet",
+        "LVM_BATCH_HIGH_STAKES_LANE": "law,policy/procedure",
+    }
+    settings = resolve_settings({"output": "out"}, environ).settings
+    assert settings.dataset == ("a.parquet", "b.parquet")
+    assert settings.high_stakes_lane == ("law", "policy/procedure")
+
+
+def test_an_empty_variable_is_not_set() -> None:
+    """`LVM_BATCH_BANK= lvm-batch run` has no bank."""
+    found = resolved(environ={"LVM_BATCH_BANK": ""})
+    assert (found.settings.bank, found.origins["bank"]) == (None, "default")
+
+
+def test_the_models_folder_has_a_short_variable() -> None:
+    """LVM_BATCH_MODELS means the models folder; the setting's own name wins over it."""
+    short = {"LVM_BATCH_MODELS": "short"}
+    assert resolved(environ=short).settings.models_dir == "short"
+    assert resolved(environ=short | {"LVM_BATCH_MODELS_DIR": "long"}).settings.models_dir == "long"
+
+
+def test_the_file_can_be_named_by_a_variable_and_a_flag_wins(tmp_path: Path) -> None:
+    """LVM_BATCH_CONFIG names the configuration file where --config does not."""
+    one, other = tmp_path / "one.toml", tmp_path / "other.toml"
+    one.write_text("workers = 1\n")
+    other.write_text("workers = 2\n")
+    environ = {"LVM_BATCH_CONFIG": str(one)}
+    assert resolved(environ=environ).settings.workers == 1
+    assert resolved(environ=environ, config=other).settings.workers == 2
+
+
+@pytest.mark.parametrize("content", [None, "min_margin 0.5", b"\xff\xfe"])
+def test_a_file_that_cannot_be_used_is_named(job: Path, content: str | bytes | None) -> None:
+    """A missing file, one that is not TOML and one that is not text are told by name."""
+    if content is not None:
+        job.write_bytes(content.encode() if isinstance(content, str) else content)
+    (problem,) = problems(config=job)
+    assert str(job) in problem.message
+    assert problem.hint
+
+
+def test_one_key_in_two_spellings_is_refused(job: Path) -> None:
+    """Dashes and underscores mean the same key, so that writing both is a mistake."""
+    job.write_text("min-margin = 0.1\nmin_margin = 0.2\n")
+    (problem,) = problems(config=job)
+    assert problem.message == f"min_margin in {job} is given twice"
+
+
+def test_booleans_are_no_numbers(job: Path) -> None:
+    """TOML's true is not 1."""
+    job.write_text("max_fallback_rate = true\n")
+    (problem,) = problems(config=job)
+    assert problem.message == f"max_fallback_rate in {job} cannot be True"
+
+
+def test_an_empty_list_of_lanes_is_a_choice(job: Path) -> None:
+    """With no high-stakes lane given as a list, the criterion holds for no row."""
+    job.write_text("high_stakes_lane = []\n")
+    assert resolved(config=job).settings.high_stakes_lane == ()
+
+
+def test_every_setting_is_described_and_has_a_variable() -> None:
+    """Help, schema and environment cover every setting."""
+    assert all(schema()["properties"][name]["description"] for name in SETTINGS)
+    assert set(VARIABLES.values()) == set(SETTINGS)
+
+
+def test_the_schema_refuses_unknown_keys() -> None:
+    """An editor that checks against the schema flags a misspelt key."""
+    assert schema()["additionalProperties"] is False
+    assert json.loads(json.dumps(schema())) == schema()
+
+
+def test_a_settings_error_survives_pickling() -> None:
+    """An error keeps its problems on the way between processes."""
+    error = SettingsError(Problem("a", "b"), Problem("c", "d"))
+    copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - made on the line itself
+    assert (copy.args, copy.problems) == (error.args, error.problems)
+
+
+def test_one_problem_is_the_error_itself() -> None:
+    """A single problem is told without a summary around it."""
+    assert SettingsError(Problem("what", "do")).args == ("what", "do")

@@ -1,0 +1,133 @@
+"""The walls between rooms, the top of the repository, and what quick commands may load."""
+
+from __future__ import annotations
+
+import ast
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).parents[1]
+ROOMS = ("io", "lvm", "jobs")
+FORBIDDEN = {
+    "io": {"torch", "dask", "distributed", "typer", "rich", "pydantic", "lvm_batch.lvm", "lvm_batch.jobs"},
+    "lvm": {
+        "pyarrow",
+        "polars",
+        "dask",
+        "distributed",
+        "typer",
+        "rich",
+        "pydantic",
+        "lvm_batch.io",
+        "lvm_batch.jobs",
+    },
+    "jobs": {"pandas", "duckdb"},
+}
+HEAVY = ("torch", "dask", "distributed", "numpy", "pyarrow", "polars")
+ALLOWED_AT_TOP = {
+    *ROOMS,
+    "workflows",
+    "tests",
+    "pyproject.toml",
+    "README.md",
+    "Makefile",
+    "constraints.txt",
+    "LICENSE",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+}
+GENERATED_AT_TOP = {"artifacts", "build", "dist", "lvm_batch.egg-info"}
+
+
+def imported(module: Path) -> set[str]:
+    """Full names of everything that a module imports, inside functions and for type checkers too."""
+    package = ["lvm_batch", *module.relative_to(TOP).parent.parts]
+    names = set()
+    for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) + 1 - node.level] if node.level else []
+            start = [*above, node.module] if node.module else above
+            names |= {".".join([*start, alias.name]) for alias in node.names}
+    return names
+
+
+def within(name: str, package: str) -> bool:
+    """Whether ``name`` is ``package`` or something in it."""
+    return name == package or name.startswith(package + ".")
+
+
+def loaded_by(code: str) -> set[str]:
+    """The heavy packages that a fresh interpreter has loaded after running ``code``."""
+    report = f"\nimport sys\nprint(*[name for name in {HEAVY} if name in sys.modules], file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code + report], capture_output=True, text=True, check=True)
+    return set(done.stderr.split())
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_rooms_keep_to_their_walls(room: str) -> None:
+    """Io knows no models, lvm no files, and neither knows jobs."""
+    over_the_wall = {
+        f"{module.relative_to(TOP)}: {name}"
+        for module in (TOP / room).rglob("*.py")
+        for name in imported(module)
+        if any(within(name, package) for package in FORBIDDEN[room])
+    }
+    assert not over_the_wall
+
+
+def test_relative_imports_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relative import is known by its full name, so that none slips over a wall."""
+    monkeypatch.setattr(sys.modules[__name__], "TOP", tmp_path)
+    module = tmp_path / "jobs" / "commands" / "run.py"
+    module.parent.mkdir(parents=True)
+    module.write_text(
+        "from . import plan\nfrom ..errors import JobError\nfrom ...io import errors\nimport ast\n"
+    )
+    assert imported(module) == {
+        "lvm_batch.jobs.commands.plan",
+        "lvm_batch.jobs.errors.JobError",
+        "lvm_batch.io.errors",
+        "ast",
+    }
+
+
+def test_the_top_holds_only_what_belongs_there() -> None:
+    """Three rooms, workflows, tests and the project's own files; the rest are dotfiles or generated."""
+    names = {path.name for path in TOP.iterdir() if not path.name.startswith(".")}
+    assert names - GENERATED_AT_TOP <= ALLOWED_AT_TOP
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_each_room_is_typed(room: str) -> None:
+    """Type checkers of users see the types of every room."""
+    assert (TOP / room / "py.typed").is_file()
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["--version"], ["config", "show"]])
+def test_quick_commands_load_nothing_heavy(arguments: list[str]) -> None:
+    """Help and settings need neither torch, Dask, numpy nor pyarrow."""
+    assert loaded_by(f"from lvm_batch.jobs.cli import main; assert main({arguments}) == 0") == set()
+
+
+def test_thresholds_load_nothing_heavy() -> None:
+    """The defaults of the routing policy can be read without loading a model's libraries."""
+    assert loaded_by("import lvm_batch.lvm.thresholds") == set()
+
+
+def test_help_takes_little_time() -> None:
+    """`lvm-batch --help` takes less than 0.4 s of CPU, best of three."""
+    assert min(cpu_s_of_help() for _ in range(3)) < 0.4
+
+
+def cpu_s_of_help() -> float:
+    """CPU seconds of one fresh `lvm-batch --help`."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    loaded_by("from lvm_batch.jobs.cli import main; main(['--help'])")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return (after.ru_utime + after.ru_stime) - (before.ru_utime + before.ru_stime)
