@@ -7,6 +7,8 @@ made is not made again.
 from __future__ import annotations
 
 import shlex
+import shutil
+import sys
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -74,7 +76,8 @@ def make_inputs(root: Path, console: Console) -> None:
         train_models(root / "artifacts/lvm", windows, console)
         write_shards(root / "windows", windows)
         if not (root / "bank").exists():
-            console.note(f"$ lvm-batch bank build {sample} --output {root / 'bank'}")
+            command = _as_called(sys.argv[0], "lvm-batch")
+            console.note(f"$ {command} bank build {sample} --output {root / 'bank'}")
             build_bank(find_files([str(sample)]), str(root / "bank"))
 
 
@@ -88,7 +91,7 @@ def predict(root: Path, console: Console) -> Outcome:
         **THRESHOLDS,
     }
     options = [text for name, value in flags.items() for text in (flag_of(name), str(value))]
-    console.note("$ " + shlex.join(["lvm-batch", "run", dataset, *options]))
+    console.note("$ " + shlex.join([_as_called(sys.argv[0], "lvm-batch"), "run", dataset, *options]))
     return run(resolve_settings({"dataset": [dataset], **flags}, {}).settings, console=console)
 
 
@@ -207,15 +210,24 @@ def _binary(vectors: NDArray[np.float32]) -> pa.Array:
 
 def what_next(root: Path) -> str:
     """Return what to try after the demo, as text."""
-    predictions = root / "predictions"
+    predictions, command = root / "predictions", _as_called(sys.argv[0], "lvm-batch")
+    python = _as_called(sys.executable, "python")
     return "\n".join(
         [
             f"\nThe predictions are in {predictions}, one file for each shard. Look at them:",
-            f"  python -c \"import polars; print(polars.read_parquet('{predictions}/*.parquet'))\"",
+            f"  {python} -c \"import polars; print(polars.read_parquet('{predictions}/*.parquet').drop('prediction'))\"",
             "Then try:",
-            f"  lvm-batch status {predictions}",
-            f"  lvm-batch inspect {root / 'windows'}",
+            f"  {command} status {predictions}",
+            f"  {command} inspect {root / 'windows'}",
             "  the run above once more: it finds everything done",
             "  the run above with another --output and --fallback-policy cap --max-fallback-rate 0.1",
         ]
     )
+
+
+def _as_called(program: str, name: str) -> str:
+    """How a user calls ``program`` from here: by ``name`` if that leads to it, else by its path."""
+    path = Path(program).absolute()
+    if shutil.which(name) == str(path):
+        return name
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
