@@ -212,10 +212,11 @@ def what_next(root: Path) -> str:
     """Return what to try after the demo, as text."""
     predictions, command = root / "predictions", _as_called(sys.argv[0], "lvm-batch")
     python = _as_called(sys.executable, "python")
+    look = f"import polars; print(polars.read_parquet('{predictions}/*.parquet').drop('prediction'))"
     return "\n".join(
         [
             f"\nThe predictions are in {predictions}, one file for each shard. Look at them:",
-            f"  {python} -c \"import polars; print(polars.read_parquet('{predictions}/*.parquet').drop('prediction'))\"",
+            f'  {python} -c "{look}"',
             "Then try:",
             f"  {command} status {predictions}",
             f"  {command} inspect {root / 'windows'}",
