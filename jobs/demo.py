@@ -229,6 +229,6 @@ def what_next(root: Path) -> str:
 def _as_called(program: str, name: str) -> str:
     """How a user calls ``program`` from here: by ``name`` if that leads to it, else by its path."""
     path = Path(program).absolute()
-    if shutil.which(name) == str(path):
+    if shutil.which(name) == str(path) or not path.name.startswith(name):
         return name
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
