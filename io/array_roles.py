@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 CONTEXTS = ("context_sequences", "contexts")
 TARGETS = ("target_vectors", "targets")
+_MAX_TEXT_BYTES = 2**16  # every row of such an array takes that much, whatever its text
 PREFIXES = ("train_", "val_", "test_")
 
 
@@ -84,7 +85,7 @@ def check_width(header: Header, what: str, *, length: int, dim: int) -> None:
 def column_type(dtype: np.dtype[Any]) -> pa.DataType | None:
     """Return the type of the column that an array of one value a row becomes, or ``None`` if it can become none."""
     if dtype.kind in "US":
-        return pa.string() if dtype.itemsize else None
+        return pa.string() if 0 < dtype.itemsize <= _MAX_TEXT_BYTES else None
     if dtype.kind not in "biufmM" or dtype.itemsize > 8:  # noqa: PLR2004 - Arrow has no wider numbers
         return None
     try:

@@ -15,7 +15,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +24,9 @@ import pyarrow.parquet as pq
 from lvm_batch.io.columns import WindowShape
 from lvm_batch.io.errors import ColumnError, OutputError, UnreadableFile
 from lvm_batch.io.locations import locate
+from lvm_batch.io.numpy_files import open_npy
 from lvm_batch.io.parquet import open_parquet, read_tables
+from lvm_batch.io.remote_bank import IDS, INDEX, META, VECTORS, fetched_bank, uploaded_bank
 from lvm_batch.io.vectors import check_vector_type, decode_column, vector_width
 
 if TYPE_CHECKING:
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
 
 _BATCH_ROWS = 4096
 _USUAL_DIM = WindowShape().dim
-_META, _VECTORS, _IDS, _INDEX = "bank.json", "vectors.npy", "ids.parquet", "faiss.index"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +70,27 @@ def build_bank(
     where there is one. ``build_index`` makes an index of the vectors; ``on_rows`` hears of progress in rows.
     Raises :class:`ColumnError`, ``UnreadableFile`` or :class:`OutputError` (a bank stands there already).
     """
-    root = _local_root(output)
-    _refuse_occupied(root, output)
+    place = locate(output)
+    options = (vector_column, id_column, build_index, on_rows)
+    if place.is_local:
+        _refuse_occupied(Path(place.path), output)
+        return _build(files, Path(place.path), output, *options)
+    with uploaded_bank(place) as root:
+        return _build(files, root, output, *options)
+
+
+def _build(  # noqa: PLR0917 - called twice, with the same
+    files: Sequence[InputFile],
+    root: Path,
+    output: str,
+    vector_column: str,
+    id_column: str | None,
+    build_index: Callable[[NDArray[np.float32]], bytes] | None,
+    on_rows: Callable[[int], None] | None,
+) -> dict[str, Any]:
     dim, n_rows = _survey(files, vector_column, id_column)
     _make(root, output)
-    vectors = np.lib.format.open_memmap(root / _VECTORS, mode="w+", dtype=np.float32, shape=(n_rows, dim))
+    vectors = np.lib.format.open_memmap(root / VECTORS, mode="w+", dtype=np.float32, shape=(n_rows, dim))
     kept, digest, ids = 0, hashlib.sha256(), []
     for block, names in _blocks(files, vector_column, id_column, dim):
         vectors[kept : kept + len(block)] = block
@@ -87,33 +104,48 @@ def build_bank(
             f"none of the {n_rows} rows holds a usable vector", "check the column and the files"
         )
     vectors.flush()
-    usable = _cut(root / _VECTORS, vectors, kept)
-    pq.write_table(_joined(ids), root / _IDS)
+    usable = _cut(root / VECTORS, vectors, kept)
+    pq.write_table(_joined(ids), root / IDS)
     if build_index is not None:
         index = build_index(usable)
-        (root / _INDEX).write_bytes(index)
+        (root / INDEX).write_bytes(index)
         digest.update(index)
     return _write_meta(root, files, kept=kept, left_out=n_rows - kept, dim=dim, digest=digest.hexdigest())
 
 
 def open_bank(path: str) -> Bank:
     """Open the bank at ``path``, its vectors mapped into memory; raises :class:`UnreadableFile`."""
-    root = _local_root(path)
+    place = locate(path)
+    root = Path(place.path) if place.is_local else fetched_bank(place)
     try:
-        meta = json.loads((root / _META).read_bytes())
+        meta = json.loads((root / META).read_bytes())
         count, dim, digest = int(meta["count"]), int(meta["dim"]), str(meta["digest"])
-        # Copy on write: torch wants arrays it may write to, and nobody does.
-        vectors = np.lib.format.open_memmap(root / _VECTORS, mode="c")
-        index = (root / _INDEX).read_bytes() if meta.get("index") else None
+        vectors = _mapped(root / VECTORS)
+        index = (root / INDEX).read_bytes() if meta.get("index") else None
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UnreadableFile(f"{path} is no bank: {_reason(error, root)}", _build_hint(path)) from error
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise UnreadableFile(f"{path} is a damaged bank: {_reason(error, root)}", "build it again") from error
     if vectors.shape != (count, dim) or vectors.dtype != np.float32:
         raise UnreadableFile(
             f"{path} is a damaged bank: its vectors are not {count} of {dim} floats", "build it again"
         )
     return Bank(path, digest, vectors, index)
+
+
+def _mapped(path: Path) -> NDArray[np.float32]:
+    """Map the vectors into memory; raises ``OSError`` or ``ValueError``."""
+    try:
+        header = open_npy(str(path)).header
+    except UnreadableFile as error:
+        if isinstance(error.__cause__, OSError):
+            raise error.__cause__ from None
+        raise ValueError(error.args[0]) from error
+    if header.dtype != np.dtype("<f4") or len(header.shape) != 2 or 0 in header.shape:  # noqa: PLR2004
+        raise ValueError(f"its vectors are {header.dtype} of the shape {header.shape}")
+    order: Literal["F", "C"] = "F" if header.fortran_order else "C"
+    # Copy on write: torch wants arrays it may write to, and nobody does.
+    return np.memmap(path, header.dtype, mode="c", offset=header.offset, shape=header.shape, order=order)
 
 
 def _reason(error: Exception, root: Path) -> str:
@@ -129,20 +161,10 @@ def _build_hint(path: str) -> str:
     return f"build one: lvm-batch bank build {source} --output my_bank"
 
 
-def _local_root(text: str) -> Path:
-    place = locate(text)
-    if not place.is_local:
-        raise UnreadableFile(
-            f"{text} is in an object store, and a bank is mapped into memory",
-            "keep the bank in a local folder",
-        )
-    return Path(place.path)
-
-
 def _refuse_occupied(root: Path, output: str) -> None:
-    if (root / _META).exists():
+    if (root / META).exists():
         raise OutputError(f"{output} holds a bank already", "choose another folder, or remove it first")
-    if root.is_dir() and any(root.iterdir()) and not (root / _VECTORS).exists():
+    if root.is_dir() and any(root.iterdir()) and not (root / VECTORS).exists():
         raise OutputError(f"{output} is not empty", "choose another folder")
 
 
@@ -253,9 +275,9 @@ def _write_meta(
         "left_out": left_out,
         "dim": dim,
         "digest": digest,
-        "index": (root / _INDEX).exists(),
+        "index": (root / INDEX).exists(),
         "sources": [file.path for file in files],
     }
     # Last: a folder without it is no bank, so a build that was cut short is not taken for one.
-    (root / _META).write_text(json.dumps(meta, indent=1) + "\n")
+    (root / META).write_text(json.dumps(meta, indent=1) + "\n")
     return meta

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from numpy.typing import NDArray
 
     from lvm_batch.io.columns import Roles
@@ -48,10 +48,23 @@ class Batch:
 
 
 def text_values(column: pa.ChunkedArray) -> NDArray[np.object_]:
-    """Return a column of strings, plain or dictionary, as an object array of ``str`` and ``None``."""
+    """Return a column of strings, plain or dictionary, as an object array of ``str`` and ``None``.
+
+    What is no UTF-8 in it, which Parquet does not rule out, becomes U+FFFD.
+    """
     values = np.empty(len(column), object)
-    values[:] = column.to_pylist()
+    try:
+        values[:] = column.to_pylist()
+    except UnicodeDecodeError:
+        values[:] = [text if text is None else text.decode("utf-8", "replace") for text in _bytes(column)]
     return values
+
+
+def _bytes(column: pa.ChunkedArray) -> list[bytes | None]:
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    texts: list[bytes | None] = column.cast(pa.large_binary()).to_pylist()
+    return texts
 
 
 def number_values(column: pa.ChunkedArray) -> NDArray[np.float64]:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -61,8 +62,9 @@ class OutputFolder:
     def begin(self, job: Mapping[str, Any]) -> dict[str, Any]:
         """Write ``job.json`` unless it is there, and return what it says.
 
-        Raises :class:`JobChanged`, naming what differs, if another job stands there, and :class:`OutputError` if the
-        folder holds files of something else.
+        An input that has changed since is taken as it is now, as long as no unit of it is committed: a file that
+        broke can be mended. Raises :class:`JobChanged`, naming what differs, where anything else does, and
+        :class:`OutputError` if the folder holds files of something else.
         """
         standing = self.job()
         if standing is None:
@@ -71,26 +73,35 @@ class OutputFolder:
                 return dict(job)
             standing = self.job() or {}
         if standing.get("fingerprint") != job["fingerprint"]:
-            raise JobChanged(
-                f"{self.text} holds another job: {_difference(standing, job)}",
-                "choose another --output, or run the command that began this one",
-            )
+            self._refuse_change(standing, json.loads(_as_json(job)))
         return standing
 
+    def _refuse_change(self, standing: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+        committed = {record["input"] for record in self.records().values()}
+        before = _settled(standing.get("identity", {}), committed)
+        now = _settled(asked["identity"], committed)
+        if before != now or standing.get("identity") == asked["identity"]:
+            raise JobChanged(
+                f"{self.text} holds another job: {_difference(before, now)}",
+                "choose another --output, or run the command that began this one",
+            )
+
     def records(self) -> dict[str, Record]:
-        """Return the commit records by the unit's output path."""
+        """Return the commit records by the unit's output path; one whose file is gone or cut short does not count."""
+        # Network file systems leave other files behind.
+        names = [f"{DONE}/{name}" for name in self._store.names(DONE) if name.endswith(".json")]
+        published = self._store.visible_sizes() if names else {}
         records = {}
-        for name in self._store.names(DONE):
-            if not name.endswith(".json"):
-                continue  # what network file systems leave behind
-            record = self._read_json(f"{DONE}/{name}")
-            if record is not None:
+        for name, content in zip(names, self._store.read_many(names), strict=True):
+            record = self._parsed(name, content)
+            if record is not None and published.get(record["output"]) == record["bytes"]:
                 records[str(record["output"])] = record
         return records
 
     def record(self, output: str) -> Record | None:
-        """Return the commit record of one unit."""
-        return self._read_json(_record_name(output))
+        """Return the commit record of one unit, unless its file is gone or cut short."""
+        record = self._read_json(_record_name(output))
+        return record if record is not None and self._store.size(output) == record["bytes"] else None
 
     def stage(self) -> AbstractContextManager[Path]:
         """Give a local path to write a unit to."""
@@ -109,6 +120,7 @@ class OutputFolder:
         record: Record = json.loads(metadata[RECORD_KEY])
         if record["output"] != output:  # another unit's file under this one's name
             return None
+        record["bytes"] = self._store.size(output)
         self._store.write(_record_name(output), _as_json(record))
         return record
 
@@ -125,10 +137,10 @@ class OutputFolder:
         self._store.append(EVENTS, lines.encode())
 
     def mark_success(self, totals: Mapping[str, Any] | None) -> None:
-        """Write ``_SUCCESS`` with ``totals``, or take it away (``None``)."""
+        """Write ``_SUCCESS`` with ``totals`` unless it says so already, or take it away (``None``)."""
         if totals is None:
             self._store.remove(SUCCESS)
-        else:
+        elif self._store.read(SUCCESS) != _as_json(totals):
             self._store.write(SUCCESS, _as_json(totals))
 
     @property
@@ -158,14 +170,16 @@ class OutputFolder:
         return {key.decode(): value.decode("utf-8", "replace") for key, value in found.items()}
 
     def _read_json(self, name: str) -> dict[str, Any] | None:
-        content = self._store.read(name)
+        return self._parsed(name, self._store.read(name))
+
+    def _parsed(self, name: str, content: bytes | None) -> dict[str, Any] | None:
         if content is None:
             return None
         try:
-            value = json.loads(content)
-        except ValueError as error:
+            value = json.loads(content, object_pairs_hook=_with_shared_keys)
+        except (ValueError, RecursionError) as error:
             raise self._damaged(name, str(error)) from error
-        if not isinstance(value, dict) or (name.startswith(DONE) and "output" not in value):
+        if not isinstance(value, dict) or (name.startswith(DONE) and not {"output", "bytes"} <= value.keys()):
             raise self._damaged(name, "it is no record of a job")
         return value
 
@@ -180,6 +194,11 @@ class OutputFolder:
         return OutputError(f"{self.text}/{name} is damaged: {why}", hint)
 
 
+def _with_shared_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Keep one copy of each key over all records: of 100,000 that is 200 MB."""
+    return {sys.intern(key): value for key, value in pairs}
+
+
 def _record_name(output: str) -> str:
     name = quote(output, safe="")
     if len(name) > _MAX_NAME:  # file systems allow 255 bytes
@@ -191,9 +210,17 @@ def _as_json(value: Mapping[str, Any]) -> bytes:
     return (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
-def _difference(standing: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
+def _settled(identity: Mapping[str, Any], committed: set[str]) -> dict[str, Any]:
+    """Return what of an identity must not change any more, flat: of inputs without a committed unit only the path."""
+    inputs = {
+        name: file if file["path"] in committed else {"path": file["path"]}
+        for name, file in identity.get("inputs", {}).items()
+    }
+    return _flat({**identity, "inputs": inputs})
+
+
+def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """Name the first few settings that differ, with both values."""
-    before, now = _flat(standing.get("identity", {})), _flat(json.loads(_as_json(asked["identity"])))
     keys = [key for key in dict.fromkeys([*before, *now]) if before.get(key) != now.get(key)]
     if not keys:
         return "its fingerprint differs"

@@ -6,6 +6,7 @@ what was given, from which the names of its outputs follow. Nothing here opens a
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 from pyarrow import fs
 
 from lvm_batch.io.errors import DataError, InputNotFound, UnreadableFile
+from lvm_batch.io.listing import is_hidden, listing, look_at
 from lvm_batch.io.locations import Location, is_within, locate, relative_name
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ def find_files(arguments: Iterable[str]) -> list[InputFile]:
     _refuse_repeated(files)
     by_stem: dict[str, list[InputFile]] = defaultdict(list)
     for file in files:
-        by_stem[file.stem].append(file)
+        by_stem[posixpath.normpath(file.stem)].append(file)  # a store's key may hold `//`
     for same in by_stem.values():
         _refuse_collision(same)
     return sorted(files, key=lambda file: file.name)
@@ -59,7 +61,7 @@ def find_files(arguments: Iterable[str]) -> list[InputFile]:
 def reads(argument: str, folder: Location) -> bool:
     """Whether a file written into ``folder`` would be among those that ``argument`` stands for."""
     place = locate(argument)
-    if _info(place).type == fs.FileType.Directory:
+    if look_at(place).type == fs.FileType.Directory:
         return is_within(folder, place)
     if not _MAGIC.search(argument) or place.is_local != folder.is_local:
         return False
@@ -73,7 +75,7 @@ def reads(argument: str, folder: Location) -> bool:
 def check_unchanged(file: InputFile) -> None:
     """Raise :class:`UnreadableFile` if the file has gone, or is not the one that was found when the job was planned."""
     place = locate(file.path)
-    found = _info(place)
+    found = look_at(place)
     if found.type != fs.FileType.File:
         raise UnreadableFile(f"{file.path} is not there any more", "bring it back, then run again", file.path)
     if (found.size, found.mtime_ns) != (file.size, file.modified_ns):
@@ -102,7 +104,7 @@ def _refuse_collision(same: list[InputFile]) -> None:
 
 def _expand(argument: str) -> list[InputFile]:
     place = locate(argument)
-    found = _info(place)
+    found = look_at(place)
     if found.type == fs.FileType.File:
         return [_single(place, found)]
     if found.type == fs.FileType.Directory:
@@ -121,17 +123,8 @@ def _or_refuse(files: list[InputFile], message: str) -> list[InputFile]:
     return files
 
 
-def _info(place: Location) -> fs.FileInfo:
-    try:
-        return place.filesystem.get_file_info(place.path)
-    except OSError as error:
-        raise InputNotFound(
-            f"{place.text} cannot be looked at: {error}", "check access and the address"
-        ) from error
-
-
 def _single(place: Location, found: fs.FileInfo) -> InputFile:
-    if _is_hidden(found.base_name):
+    if is_hidden(found.base_name):
         raise DataError(
             f"{place.text} begins with `_` or `.`, and so would its outputs: readers pass over such names",
             "rename the file",
@@ -140,21 +133,21 @@ def _single(place: Location, found: fs.FileInfo) -> InputFile:
 
 
 def _below(folder: Location, root: Location) -> Iterator[InputFile]:
-    for place, found in _listing(folder, recursive=True):
+    for place, found in listing(folder, recursive=True):
         name = relative_name(place, root)
-        if found.type == fs.FileType.File and not _is_hidden(name):
+        if found.type == fs.FileType.File and not is_hidden(name):
             yield _input_file(place, name, found)
 
 
 def _matching(pattern: Location) -> Iterator[InputFile]:
     """Yield what a pattern matches, with names relative to its root, and all that lies below a folder it matches."""
     root, wanted = _cut_pattern(pattern)
-    if not wanted or _info(root).type != fs.FileType.Directory:
+    if not wanted or look_at(root).type != fs.FileType.Directory:
         return
     deep = len(wanted) > 1 or wanted == ["**"]
-    for place, found in _listing(root, recursive=deep):
+    for place, found in listing(root, recursive=deep):
         name = relative_name(place, root)
-        if _is_hidden(name) or not _is_meant(name, wanted):
+        if is_hidden(name) or not _is_meant(name, wanted):
             continue
         if found.type == fs.FileType.File:
             yield _input_file(place, name, found)
@@ -169,7 +162,7 @@ def _cut_pattern(pattern: Location) -> tuple[Location, list[str]]:
     """
     parts = pattern.path.split("/")
     for n_fixed, part in enumerate(parts):
-        if _MAGIC.search(part) and _info(_head(pattern, parts, n_fixed + 1)).type != fs.FileType.Directory:
+        if _MAGIC.search(part) and look_at(_head(pattern, parts, n_fixed + 1)).type != fs.FileType.Directory:
             return _head(pattern, parts, n_fixed), parts[n_fixed:]
     return pattern, []
 
@@ -195,30 +188,14 @@ def _matches(names: list[str], wanted: list[str]) -> bool:
     return bool(names) and bool(re.match(translate(wanted[0]), names[0])) and _matches(names[1:], wanted[1:])
 
 
-def _listing(folder: Location, *, recursive: bool) -> Iterator[tuple[Location, fs.FileInfo]]:
-    selector = fs.FileSelector(folder.path, recursive=recursive)
-    try:
-        entries = folder.filesystem.get_file_info(selector)
-    except OSError as error:
-        raise InputNotFound(
-            f"{folder.text} cannot be listed: {error}", "check access to what lies below it"
-        ) from error
-    for found in entries:
-        yield folder.child(found.path.removeprefix(folder.path).lstrip("/")), found
-
-
 def _input_file(place: Location, name: str, found: fs.FileInfo) -> InputFile:
     return InputFile(place.text, name, int(found.size), found.mtime_ns)
-
-
-def _is_hidden(name: str) -> bool:
-    return any(part.startswith(("_", ".")) for part in name.split("/"))
 
 
 def _nearest_existing(place: Location) -> str:
     if not place.is_local:
         return "check the bucket and the key"
     parent = place.path
-    while parent and _info(locate(parent)).type != fs.FileType.Directory:
+    while parent and look_at(locate(parent)).type != fs.FileType.Directory:
         parent = parent.rpartition("/")[0]
     return f"check the path: {parent or '/'} is there, but nothing of that name below it"

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pyarrow as pa
 
+from lvm_batch.io.errors import UnreadableFile
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -73,11 +75,17 @@ class PackedRows:
         self._n_null = self._n_padded = self._n_overflown = 0
 
     def take(self, n_rows: int) -> pa.Table:
-        """Return the next ``n_rows`` rows."""
+        """Return the next ``n_rows`` rows; raises :class:`UnreadableFile` where the source has fewer."""
         parts = [self._rest]
         missing = n_rows - self._rest.num_rows
         while missing > 0:
-            parts.append(self._encoded(next(self._blocks)))
+            block = next(self._blocks, None)
+            if block is None:
+                path = self.source.path
+                raise UnreadableFile(
+                    f"{path} has {missing:,} rows less than it promises", "write the file again", path
+                )
+            parts.append(self._encoded(block))
             missing -= parts[-1].num_rows
         table = pa.concat_tables(parts)
         self._rest = table.slice(n_rows)

@@ -3,6 +3,7 @@
     DataError                 anything below; catch it to refuse a dataset or an output
     ├── InputNotFound         nothing to read where the user pointed
     ├── UnreadableFile        a file is there, but is not the Parquet (or NPZ, or bank) it should be
+    ├── MissingExtra          a package that is only needed for this is not installed
     ├── ColumnError           columns are missing, of the wrong type or width, or collide
     └── OutputError           the output folder cannot take this job
         ├── JobChanged        it holds another job
@@ -41,6 +42,12 @@ class UnreadableFile(DataError):
 
     def __reduce__(self) -> tuple[type[UnreadableFile], tuple[str, str, str]]:
         return type(self), (*self.args, self.path)
+
+
+class MissingExtra(DataError):
+    """A package of an extra is not installed; the hint is the pip command that installs it."""
+
+    kind = "missing_extra"
 
 
 class ColumnError(DataError):

@@ -10,12 +10,18 @@ import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from urllib.parse import quote, unquote
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 import pyarrow as pa
 from pyarrow import fs
 
+from lvm_batch.io.bucket_access import EXTRAS, check_address, open_bucket
 from lvm_batch.io.errors import DataError, InputNotFound
+from lvm_batch.io.redaction import redacted
+
+if TYPE_CHECKING:
+    from lvm_batch.io.bucket import Bucket
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +43,16 @@ class Location:
 
 
 def locate(text: str) -> Location:
-    """Open the file system that ``text``, a path or a URL (``s3://``, ``gs://``, ``file://``), points into.
+    """Open the file system that ``text``, a path or a URL (``s3://``, ``gs://``, ``az://``, ``file://``), points into.
 
-    Local paths become absolute. Raises :class:`DataError` for a URL of an unknown kind.
+    Local paths become absolute. Raises :class:`DataError` for a URL of an unknown kind or with credentials in it, for a
+    text that can be no path, and where a store needs what is not installed or set.
     """
+    if "\0" in text or (not text.isascii() and _is_not_utf8(text)):
+        raise DataError(
+            f"{redacted(text)!a} can be no path: it has a null character or bytes that are no UTF-8",
+            "rename it",
+        )
     scheme, _, rest = text.partition("://") if "://" in text else ("", "", text)
     if scheme.lower() in {"", "file"}:
         path = (
@@ -48,21 +60,42 @@ def locate(text: str) -> Location:
         )  # `?` begins no query: it may be a pattern's
         path = str(Path(os.path.abspath(path)))  # noqa: PTH100 - resolve() would follow links and change names
         return Location(fs.LocalFileSystem(), path, path)
-    text = text.rstrip("/")
-    bucket, _, key = rest.rstrip("/").partition("/")
-    filesystem = _remote_filesystem(f"{scheme}://{bucket}")
-    return Location(filesystem, f"{bucket}/{key}".rstrip("/"), text)
+    return _locate_remote(scheme.lower(), rest.rstrip("/"), text)
+
+
+def _locate_remote(scheme: str, path: str, text: str) -> Location:
+    check_address(text)
+    bucket, _, key = path.partition("/")
+    if scheme not in EXTRAS or not bucket:
+        raise DataError(
+            f"{redacted(text)} cannot be opened: {'it names no bucket' if scheme in EXTRAS else 'no such store'}",
+            "use a local path, or a URL with s3://, gs://, az:// or file://",
+        )
+    if "" in key.split("/")[:-1]:
+        raise DataError(f"{text} has an empty part between two `/`", "copy the object to a key without")
+    return Location(_remote_filesystem(scheme, bucket), path, f"{scheme}://{path}")
+
+
+def _is_not_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 @lru_cache(maxsize=32)
-def _remote_filesystem(root: str) -> fs.FileSystem:
-    try:
-        filesystem, _ = fs.FileSystem.from_uri(quote(root, safe=":/@%"))
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise DataError(
-            f"{root} cannot be opened: {error}", "use a local path, or a URL with s3://, gs:// or file://"
-        ) from error
-    return filesystem
+def _remote_filesystem(scheme: str, bucket: str) -> fs.FileSystem:
+    opened = open_bucket(scheme, bucket)
+    from lvm_batch.io.bucket_filesystem import BucketFileSystem  # noqa: PLC0415 - it needs an extra
+
+    return fs.PyFileSystem(BucketFileSystem(opened, bucket, scheme))
+
+
+def bucket_of(place: Location) -> tuple[Bucket, str]:
+    """Return the bucket that a place which is not local lies in, and its key there."""
+    handler = place.filesystem.handler
+    return handler.bucket, handler.key(place.path)
 
 
 def read_file(text: str) -> bytes:

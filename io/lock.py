@@ -1,6 +1,7 @@
-"""One run at a time over an output folder of this machine.
+"""One run at a time over an output folder.
 
-The rule: the lock falls with the process that holds it, however it ends, so that a rerun never waits for the dead.
+The rule: the lock falls with the process that holds it, however it ends. On this machine that is at once; in an object
+store it is when the holder has not been heard of for a while.
 """
 
 from __future__ import annotations
@@ -13,27 +14,38 @@ from typing import IO, TYPE_CHECKING
 
 from lvm_batch.io.commit import PRIVATE
 from lvm_batch.io.errors import OutputError, OutputLocked
-from lvm_batch.io.locations import locate
+from lvm_batch.io.locations import bucket_of, locate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from lvm_batch.io.locations import Location
 
+_LOCK = f"{PRIVATE}/lock"
 _TRIES, _RETRY_S = 5, 0.1  # is_held takes the lock for an instant, and is no run
 
 
 @contextmanager
-def lock_output(text: str) -> Iterator[None]:
+def lock_output(text: str, *, on_wait: Callable[[str], None] = lambda _: None) -> Iterator[None]:
     """Hold the output folder at ``text``; raises :class:`OutputLocked` if another process does.
 
-    Object stores have no such lock: there nothing is held.
+    ``on_wait`` is told what is waited for, where that takes longer: in an object store, to see whether a holder lives.
     """
     place = locate(text)
-    if not place.is_local:
-        yield
+    if place.is_local:
+        with _locked_folder(place, text):
+            yield
         return
-    path = _lock_path(place)
+    from lvm_batch.io.lease import hold_lease  # noqa: PLC0415 - it needs an extra
+
+    bucket, key = bucket_of(place.child(_LOCK))
+    with hold_lease(bucket, key, text=text, on_wait=on_wait):
+        yield
+
+
+@contextmanager
+def _locked_folder(place: Location, text: str) -> Iterator[None]:
+    path = Path(place.path) / _LOCK
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a")
@@ -51,17 +63,15 @@ def lock_output(text: str) -> Iterator[None]:
 def is_held(text: str) -> bool:
     """Whether a run is writing to the output folder at ``text`` now."""
     place = locate(text)
-    if not place.is_local:
-        return False
     try:
-        with _lock_path(place).open("a") as file:
-            return not _take(file)
+        if place.is_local:
+            with (Path(place.path) / _LOCK).open("a") as file:
+                return not _take(file)
+        from lvm_batch.io.lease import lease_is_alive  # noqa: PLC0415 - it needs an extra
+
+        return lease_is_alive(*bucket_of(place.child(_LOCK)))
     except OSError:
         return False  # no lock file, or none that may be opened: nobody here holds it
-
-
-def _lock_path(place: Location) -> Path:
-    return Path(place.path) / PRIVATE / "lock"
 
 
 def _take_patiently(file: IO[str]) -> bool:

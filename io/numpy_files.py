@@ -7,6 +7,8 @@ unpickling could read, are refused by it. This module does not know what the arr
 from __future__ import annotations
 
 import math
+import tokenize
+import warnings
 import zipfile
 import zlib
 from contextlib import contextmanager
@@ -26,8 +28,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _HEADER_READERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+_BROKEN_HEADER = (tokenize.TokenError, SyntaxError, RecursionError, MemoryError, OverflowError, TypeError)
 _SUFFIX = ".npy"
 _ENCRYPTED = 0x1
+_DEFLATE_AT_MOST = 1100  # times smaller, by its format; NumPy writes no other
 _DAMAGED = "copy it again, or write it again: it may have been cut short"
 
 
@@ -148,6 +152,13 @@ def _open_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: str, n
         raise UnreadableFile(
             f"{path}: array `{name}` is encrypted", "write it again without a password", path
         )
+    packed = member.compress_type != zipfile.ZIP_STORED
+    if member.file_size > member.compress_size * (_DEFLATE_AT_MOST if packed else 1):
+        raise UnreadableFile(
+            f"{path}: array `{name}` declares {member.file_size:,} bytes in {member.compress_size:,}",
+            _DAMAGED,
+            path,
+        )
     with _naming(path, name), archive.open(member) as stream:
         header = _read_header(stream, path, name)
     _check_size(header, member.file_size, path, name)
@@ -164,7 +175,9 @@ def _read_header(stream: IO[bytes], path: str, name: str) -> Header:
     version = npy.read_magic(stream)
     if version not in _HEADER_READERS:
         raise ValueError(f"its format {version[0]}.{version[1]} is for structured arrays only")
-    shape, fortran_order, dtype = _HEADER_READERS[version](stream)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of headers that Python 2 wrote, which are read all the same
+        shape, fortran_order, dtype = _HEADER_READERS[version](stream)
     if dtype.hasobject:
         raise UnreadableFile(
             f"{_called(path, name)} holds Python objects, and unpickling a file can run any code in it",
@@ -172,7 +185,7 @@ def _read_header(stream: IO[bytes], path: str, name: str) -> Header:
             + (f", or leave it out: --leave-out {name}" if name else ""),
             path,
         )
-    return Header(tuple(shape), dtype, bool(fortran_order), stream.tell())
+    return Header(tuple(map(int, shape)), dtype, bool(fortran_order), stream.tell())
 
 
 def _check_size(header: Header, n_bytes: int, path: str, name: str) -> None:
@@ -199,6 +212,7 @@ def _naming(path: str, name: str) -> Iterator[None]:
         ValueError,
         NotImplementedError,
         OSError,
+        *_BROKEN_HEADER,
     ) as error:
-        reason = str(error).rstrip(".") or type(error).__name__
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise UnreadableFile(f"{_called(path, name)} cannot be read: {reason}", _DAMAGED, path) from error

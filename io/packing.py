@@ -21,12 +21,13 @@ from pyarrow import fs
 
 from lvm_batch.io.encoding import PackedRows, Packing
 from lvm_batch.io.errors import DataError, OutputError
+from lvm_batch.io.listing import look_at
 from lvm_batch.io.locations import locate
 from lvm_batch.io.parquet import leaf_options
 from lvm_batch.io.store import open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from lvm_batch.io.locations import Location
     from lvm_batch.io.sources import Source
@@ -61,12 +62,13 @@ def pack(
     with _claimed(output) as store, ExitStack() as stack:
         for source in sources:
             rows = PackedRows(source, packing)
-            for number, sizes in enumerate(_row_group_sizes(source, packing)):
+            group_rows, file_rows = _sizes(source, packing)
+            for number, n_rows in enumerate(_cut(source.n_rows, file_rows)):
                 staged = stack.enter_context(store.stage())
                 with _told_as(output):
-                    _write_file(staged, rows, sizes, on_rows)
+                    _write_file(staged, rows, _cut(n_rows, group_rows), on_rows)
                 name = f"{source.stem}-{number:05d}.parquet"
-                files[staged] = PackedFile(name, sum(sizes), staged.stat().st_size, source)
+                files[staged] = PackedFile(name, n_rows, staged.stat().st_size, source)
             notices += [*source.notices, *rows.notices()]
         _publish(store, files)
     return list(files.values()), notices
@@ -110,7 +112,7 @@ def _claimed(output: str) -> Iterator[Store]:
 
 
 def _refuse_full(place: Location) -> None:
-    found = place.filesystem.get_file_info(place.path)
+    found = look_at(place)
     if found.type == fs.FileType.File:
         raise OutputError(f"{place.text} is a file", "give --output a folder")
     selector = fs.FileSelector(place.path, allow_not_found=True)
@@ -148,29 +150,36 @@ def _told_as(output: str) -> Iterator[None]:
 
 
 def _write_file(
-    path: Path, rows: PackedRows, sizes: Sequence[int], on_rows: Callable[[int], None] | None
+    path: Path, rows: PackedRows, sizes: Iterable[int], on_rows: Callable[[int], None] | None
 ) -> None:
     """Write row groups of ``sizes`` rows to ``path``, and wait until the disk has the file."""
     options = leaf_options(rows.schema, vectors=rows.source.vectors)
     with path.open("wb") as sink:
         with pq.ParquetWriter(sink, rows.schema, **options) as writer:
             for size in sizes:
-                writer.write_table(rows.take(size), row_group_size=size)
+                if size:  # a file without rows has no row groups
+                    writer.write_table(rows.take(size), row_group_size=size)
                 if on_rows:
                     on_rows(size)
         sink.flush()
         os.fsync(sink.fileno())
 
 
-def _row_group_sizes(source: Source, packing: Packing) -> list[list[int]]:
-    """Return the rows of each row group of each file; a source without rows is one file without row groups.
+def _sizes(source: Source, packing: Packing) -> tuple[int, int]:
+    """Return the rows of a row group and of a file.
 
     Single vectors stay in one file: windows slide over them, and none crosses a file.
     """
     row_bytes = source.length * packing.shape.dim * _FLOAT32_BYTES
     group_rows = max(1, _ROW_GROUP_BYTES // row_bytes)
     file_rows = packing.file_rows or group_rows * max(1, packing.file_bytes // (group_rows * row_bytes))
-    if source.length == 1:
-        file_rows = max(1, source.n_rows)
-    files = [min(file_rows, source.n_rows - first) for first in range(0, source.n_rows, file_rows)]
-    return [[min(group_rows, n_rows - at) for at in range(0, n_rows, group_rows)] for n_rows in files] or [[]]
+    return group_rows, max(1, source.n_rows) if source.length == 1 else file_rows
+
+
+def _cut(n_rows: int, most: int) -> Iterator[int]:
+    """Yield ``n_rows`` in parts of at most ``most``, one at a time, since a footer may promise any number; no rows are
+    one part.
+    """
+    yield min(n_rows, most)
+    for first in range(most, n_rows, most):
+        yield min(most, n_rows - first)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from lvm_batch.io.errors import ColumnError
+from lvm_batch.io.errors import ColumnError, UnreadableFile
 from lvm_batch.io.parquet import open_parquet, read_tables
 from lvm_batch.io.sources import Block, Source, stem_of
 from lvm_batch.io.vectors import check_vector_type, decode_column, vector_dtype
@@ -31,6 +31,8 @@ def parquet_source(file: InputFile, reading: Reading) -> Source:
     """Return the rows of a Parquet file; raises ``DataError``."""
     with open_parquet(file.path) as parquet:
         schema, n_rows = parquet.schema_arrow, parquet.metadata.num_rows
+    if n_rows < 0:
+        raise UnreadableFile(f"{file.path} promises {n_rows} rows", "write the file again", file.path)
     lengths = _vector_columns(schema, file.path, reading)
     kept = [field for field in schema if field.name not in lengths and field.name not in reading.leave_out]
     others = pa.schema(kept)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from lvm_batch.io.dataset import check_unchanged
+from lvm_batch.io.errors import DataError
 from lvm_batch.io.parquet import open_parquet, read_tables
 from lvm_batch.io.sequences import SequencesReader
 from lvm_batch.io.windows import WindowsReader
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from lvm_batch.io.batches import Batch
     from lvm_batch.io.columns import Roles
+    from lvm_batch.io.dataset import InputFile
     from lvm_batch.io.units import DatasetFormat, Unit
     from lvm_batch.io.vectors import Pad
 
@@ -50,7 +52,19 @@ def open_unit(
     with open_parquet(unit.file.path) as file:
         roles = dataset_format.roles(file.schema_arrow, unit.file.path)
         batches = _batches(file, unit, roles, dataset_format, batch_rows=batch_rows, pad=pad)
-        yield UnitRows(_carried_schema(file.schema_arrow, roles), batches)
+        yield UnitRows(_carried_schema(file.schema_arrow, roles), _watched(batches, unit.file))
+
+
+def _watched(batches: Iterator[Batch], file: InputFile) -> Iterator[Batch]:
+    """Yield ``batches``, and raise ``UnreadableFile`` where the file was changed under them: what was read is not to
+    be trusted, and what broke broke for that reason.
+    """
+    try:
+        yield from batches
+    except DataError:
+        check_unchanged(file)
+        raise
+    check_unchanged(file)
 
 
 def _carried_schema(schema: pa.Schema, roles: Roles) -> pa.Schema:

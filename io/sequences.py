@@ -105,11 +105,11 @@ class SequencesReader:
 
     def _check_order(self, rows: pa.Table, first: NDArray[np.bool_], file_row: int) -> None:
         positions = number_values(rows[self._roles.position])
-        falling = np.flatnonzero((np.diff(positions) < 0) & ~first[1:])
+        falling = np.flatnonzero((positions[1:] < positions[:-1]) & ~first[1:])
         if len(falling):
             row = int(falling[0]) + 1
             raise DataError(
-                f"{self._path}: article {rows[self._roles.article][row].as_py()} is out of order: position "
+                f"{self._path}: article {_shown(rows[self._roles.article], row)} is out of order: position "
                 f"{positions[row]:.0f} follows {positions[row - 1]:.0f} at row {file_row + row}",
                 f"sort the file by `{self._roles.article}` and `{self._roles.position}`",
             )
@@ -159,6 +159,13 @@ class SequencesReader:
         return targets
 
 
+def _shown(article: pa.ChunkedArray, row: int) -> str:
+    try:
+        return str(article[row].as_py())
+    except UnicodeDecodeError:  # Parquet does not rule it out
+        return f"of row {row}"
+
+
 def _comparable(article: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return article ids in a type that Arrow compares: not a dictionary, an extension type, or nulls alone."""
     kind = article.type
@@ -180,5 +187,6 @@ def _windows(run_start: NDArray[np.int64], n_before: int, n_rows: int, length: i
 
 
 def _window_sums(values: NDArray[np.float64], windows: _Windows) -> NDArray[np.float64]:
-    sums: NDArray[np.float64] = np.where(windows.inside, values[windows.index], 0.0).sum(axis=1)
+    with np.errstate(invalid="ignore"):  # infinity less infinity is not known, which is what NaN says
+        sums: NDArray[np.float64] = np.where(windows.inside, values[windows.index], 0.0).sum(axis=1)
     return sums

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from lvm_batch.io.columns import ColumnNames, Layout, Roles, WindowShape, assign_roles
 from lvm_batch.io.errors import DataError
-from lvm_batch.io.parquet import open_parquet
+from lvm_batch.io.locations import locate
+from lvm_batch.io.parquet import ChunkSizes, chunk_sizes, open_parquet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     from lvm_batch.io.dataset import InputFile
 
 _FLOAT32_BYTES = 4
-_FOOTER_READERS = 8  # footers wait on disks and networks, not on cores
+_FOOTER_READERS = 8
+"""Footers read at a time over a network. Of a disk of this machine it is one: threads would only wait for one another's
+turn in the interpreter, and take twice the time (0.24 and 0.12 ms a footer, 2026-11-23)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +46,16 @@ class DatasetFormat:
 
 @dataclass(frozen=True, slots=True)
 class Footer:
-    """What a file's footer says: its columns' parts and the rows of each row group."""
+    """What a file's footer says: its columns' parts, the rows of each row group, and the sizes of the largest one.
+
+    Files of one schema share ``schema`` and ``roles``: there may be hundreds of thousands of them.
+    """
 
     file: InputFile
     schema: pa.Schema
     roles: Roles
     row_group_rows: tuple[int, ...]
+    sizes: ChunkSizes = field(default_factory=ChunkSizes)
 
     @property
     def n_rows(self) -> int:
@@ -74,25 +81,37 @@ class Unit:
 def read_footers(
     files: Iterable[InputFile], dataset_format: DatasetFormat
 ) -> Iterator[tuple[InputFile, Footer | DataError]]:
-    """Read every file's footer, several at a time, in order; a file that cannot be used comes with its error."""
+    """Read every file's footer, in order; a file that cannot be used comes with its error."""
+    known: dict[bytes, tuple[pa.Schema, Roles]] = {}
 
     def read(file: InputFile) -> Footer | DataError:
         try:
-            return _read_footer(file, dataset_format)
+            return _read_footer(file, dataset_format, known)
         except DataError as error:
             return error
 
     files = list(files)
+    if all(locate(path).is_local for path in {file.path.rpartition("/")[0] for file in files}):
+        yield from ((file, read(file)) for file in files)
+        return
     with ThreadPoolExecutor(_FOOTER_READERS) as pool:
         yield from zip(files, pool.map(read, files), strict=True)
 
 
-def _read_footer(file: InputFile, dataset_format: DatasetFormat) -> Footer:
+def _read_footer(
+    file: InputFile, dataset_format: DatasetFormat, known: dict[bytes, tuple[pa.Schema, Roles]]
+) -> Footer:
+    """Read one footer; ``known`` holds the schemas met so far, by their serialised form."""
     with open_parquet(file.path) as parquet:
         metadata = parquet.metadata
         rows = tuple(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))
         schema = parquet.schema_arrow
-    return Footer(file, schema, dataset_format.roles(schema, file.path), rows)
+        key = schema.serialize().to_pybytes()
+        if key not in known:
+            known[key] = schema, dataset_format.roles(schema, file.path)
+        schema, roles = known[key]
+        sizes = chunk_sizes(metadata, file.path, vectors=(roles.vectors, roles.target))
+    return Footer(file, schema, roles, rows, sizes)
 
 
 def row_bytes(footer: Footer, shape: WindowShape) -> int:

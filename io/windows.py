@@ -34,8 +34,10 @@ class WindowsReader:
     def batches(self, tables: Iterator[pa.Table], first_row: int) -> Iterator[Batch]:
         """Yield one batch for each table; ``first_row`` is the file's row at which the first begins."""
         for table in tables:
-            yield self._batch(table, first_row)
+            batch = self._batch(table, first_row)
             first_row += table.num_rows
+            del table  # or it would be held while the next one is read
+            yield batch
 
     def _batch(self, table: pa.Table, first_row: int) -> Batch:
         roles, n_rows = self._roles, table.num_rows

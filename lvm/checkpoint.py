@@ -1,22 +1,17 @@
 """Checkpoints in production's form: a ``torch.save`` dict around the weights.
 
-The one rule: loading runs no code of the file. Nothing is unpickled but tensors, plain values and paths, and
-a path becomes a pure one, which cannot reach a disk. Does not know where files lie (``registry``) or how they
-are fetched: it takes bytes.
+The one rule: a file is what its weights are; what it says of itself is held against them. Does not know where files
+lie (``registry``), how they are fetched or unpickled (``torch_files``).
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
+import math
 import os
 import pathlib
-import pickle
-import re
-import struct
-import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -27,33 +22,16 @@ from lvm_batch.lvm.architectures import (
     architecture_spelled,
 )
 from lvm_batch.lvm.errors import CheckpointError
+from lvm_batch.lvm.pickled import shown
+from lvm_batch.lvm.torch_files import RESAVE, plain_dict, read_torch_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from lvm_batch.lvm.context_model import ContextModel
 
-_PURE_PATHS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
-    (getattr(pathlib, f"Pure{flavour}Path"), f"{module}.{kind}{flavour}Path")
-    for module in ("pathlib", "pathlib._local")  # where Python 3.13 keeps them
-    for kind in ("", "Pure")
-    for flavour in ("Posix", "Windows", "")
-]
-_DAMAGED = (  # all that torch was seen to raise on 6,000 damaged files
-    RuntimeError,
-    EOFError,
-    LookupError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    OSError,
-    AssertionError,
-    struct.error,
-)
-_RESAVE = 'save it again as torch.save({"model_type": …, "model_state_dict": model.state_dict()}, path)'
 _WRAPPERS = ("module.", "_orig_mod.")  # DataParallel's and torch.compile's
-_TORCH_FILES = (b"PK\x03\x04", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.")  # zip, and before torch 1.6
-_LOADING = threading.Lock()  # torch keeps the allow-list in a global
+_MAX_SHARING = 4  # tied layers refer to the same values
 
 
 @dataclass(frozen=True)
@@ -82,8 +60,8 @@ def load_checkpoint(data: bytes, name: str) -> Checkpoint:
     The keys of the weights decide the architecture and their shapes its dimensions. Raises CheckpointError
     where the file is damaged, would run code, is of no known architecture, or does not agree with itself.
     """
-    content = _unpickle(data, name)
-    weights = _weights(content, name)
+    content = read_torch_file(data, name)
+    weights = _weights(content, name, n_bytes=len(data))
     architecture = _architecture(content, weights, name)
     model = _model(architecture, weights, content, name)
     return Checkpoint(
@@ -94,8 +72,12 @@ def load_checkpoint(data: bytes, name: str) -> Checkpoint:
         sha256=hashlib.sha256(data).hexdigest(),
         name=name,
         epoch=epoch if isinstance(epoch := content.get("epoch"), int) else None,
-        val_cosine=cosine if isinstance(cosine := content.get("val_cosine"), float) else None,
+        val_cosine=_finite(content.get("val_cosine")),
     )
+
+
+def _finite(value: object) -> float | None:
+    return value if isinstance(value, float) and math.isfinite(value) else None
 
 
 def save_checkpoint(
@@ -132,42 +114,17 @@ def save_checkpoint(
         partial.unlink(missing_ok=True)
 
 
-def _unpickle(data: bytes, name: str) -> dict[str, object]:
-    """Read the file's dict without running anything in it."""
-    if not data.startswith(_TORCH_FILES):
-        raise CheckpointError(f"{name}: not a file of torch.save ({len(data):,} bytes)", _RESAVE)
-    try:
-        with _LOADING, torch.serialization.safe_globals(_PURE_PATHS):
-            content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(f"{name}: {_refusal(str(error))}", _RESAVE) from error
-    except _DAMAGED as error:
-        message = f"{name}: damaged or cut short ({len(data):,} bytes)"
-        raise CheckpointError(message, "copy or save the file again") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{name}: holds a {type(content).__name__}, not a dict of weights", _RESAVE)
-    return content
-
-
-def _refusal(text: str) -> str:
-    """Say what torch refused to load, from its long message."""
-    refused = re.search(r"(?:GLOBAL|blocked module) ([\w.]+)", text)
-    return (
-        f"holds more than weights, plain values and paths: {refused[1]}"
-        if refused
-        else "damaged: no valid pickle"
-    )
-
-
-def _weights(content: Mapping[str, object], name: str) -> dict[str, torch.Tensor]:
+def _weights(content: Mapping[str, object], name: str, *, n_bytes: int) -> dict[str, torch.Tensor]:
     """Take the state dict out, as float32, without the prefixes of wrappers."""
     state = content.get("model_state_dict", content)
     if not isinstance(state, dict) or not state:
-        raise CheckpointError(f"{name}: model_state_dict is not a dict of weights", _RESAVE)
-    odd = [str(key) for key, value in state.items() if not _is_weight(value)]
+        raise CheckpointError(f"{name}: model_state_dict is not a dict of weights", RESAVE)
+    state = plain_dict(state)
+    odd = [shown(key) for key, value in state.items() if not (isinstance(key, str) and _is_weight(value))]
     if odd:
-        raise CheckpointError(f"{name}: not dense floating-point tensors: {_some(odd)}", _RESAVE)
-    weights = {_unwrapped(str(key)): value.float() for key, value in state.items()}
+        raise CheckpointError(f"{name}: not dense floating-point tensors: {_some(odd)}", RESAVE)
+    _refuse_stretched(state, name, n_bytes)
+    weights = {_unwrapped(key): value.detach().float() for key, value in state.items()}
     broken = [key for key, value in weights.items() if not torch.isfinite(value).all()]
     if broken:
         raise CheckpointError(
@@ -177,7 +134,17 @@ def _weights(content: Mapping[str, object], name: str) -> dict[str, torch.Tensor
 
 
 def _is_weight(value: object) -> bool:
-    return isinstance(value, torch.Tensor) and value.is_floating_point() and value.layout == torch.strided
+    if not isinstance(value, torch.Tensor) or type(value) not in {torch.Tensor, torch.nn.Parameter}:
+        return False
+    plain = value.layout == torch.strided and not (value.is_nested or value.is_quantized)
+    return plain and value.is_floating_point() and value.device.type == "cpu" and 0 not in value.shape
+
+
+def _refuse_stretched(state: Mapping[str, torch.Tensor], name: str, n_bytes: int) -> None:
+    """Refuse tensors that a stride of zero, or a storage shared by many, makes larger than the file they come in."""
+    total = sum(value.numel() * value.element_size() for value in state.values())
+    if total > n_bytes * _MAX_SHARING:
+        raise CheckpointError(f"{name}: declares {total:,} bytes of weights and holds {n_bytes:,}", RESAVE)
 
 
 def _unwrapped(key: str) -> str:
@@ -196,10 +163,11 @@ def _architecture(
             f"{name}: weights of no known architecture; their keys are {_some(list(weights))}",
             "a GRU for example has the keys input_proj, blocks.N.gru, blocks.N.norm, output_proj",
         )
-    said = architecture_spelled(str(content.get("model_type", "")))
+    spelled = content.get("model_type")
+    said = architecture_spelled(spelled) if isinstance(spelled, str) else None
     if said not in {None, found}:
         raise CheckpointError(
-            f"{name}: model_type says {content['model_type']}, but the weights are those of {found.name}",
+            f"{name}: model_type says {shown(spelled)}, but the weights are those of {found.name}",
             "one of the two is wrong: look where the file comes from, then correct model_type",
         )
     return found
@@ -211,11 +179,12 @@ def _model(
     """Build the model that fits the weights, and put them in."""
     config = content.get("model_config")
     try:
-        dimensions = architecture.dimensions(weights, config if isinstance(config, dict) else {})
-    except (LookupError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{name}: not the weights of {architecture.name}: {error}", _RESAVE) from error
-    with torch.device("meta"):  # neither time nor random numbers are spent on weights to be replaced
-        model = architecture.model_class(**dimensions)
+        dimensions = architecture.dimensions(weights, plain_dict(config) if isinstance(config, dict) else {})
+        with torch.device("meta"):  # neither time nor random numbers are spent on weights to be replaced
+            model = architecture.model_class(**dimensions)
+    except (LookupError, TypeError, ValueError, ArithmeticError, AssertionError, RuntimeError) as error:
+        why = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"{name}: not the weights of {architecture.name}: {why}", RESAVE) from error
     fitted = _fitted(model, weights, f"{name}: not the weights of {architecture.name}")
     model.load_state_dict(fitted, assign=True)
     return model.eval().requires_grad_(requires_grad=False)
@@ -228,16 +197,16 @@ def _fitted(model: ContextModel, weights: Mapping[str, torch.Tensor], where: str
     """
     expected = model.state_dict()
     if missing := [key for key in expected if key not in weights]:
-        raise CheckpointError(f"{where}: missing {_some(missing)}", _RESAVE)
+        raise CheckpointError(f"{where}: missing {_some(missing)}", RESAVE)
     if extra := [key for key in weights if key not in expected]:
-        raise CheckpointError(f"{where}: beyond it there are {_some(extra)}", _RESAVE)
+        raise CheckpointError(f"{where}: beyond it there are {_some(extra)}", RESAVE)
     for key, value in expected.items():
         if weights[key].squeeze().shape != value.squeeze().shape:
             shapes = f"{tuple(weights[key].shape)}, not {tuple(value.shape)}"
-            raise CheckpointError(f"{where}: {key} is {shapes}", _RESAVE)
+            raise CheckpointError(f"{where}: {key} is {shapes}", RESAVE)
     return {key: weights[key].reshape(value.shape) for key, value in expected.items()}
 
 
 def _some(names: list[str]) -> str:
     """Name at most three."""
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")  # noqa: PLR2004
+    return ", ".join(map(shown, names[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")  # noqa: PLR2004

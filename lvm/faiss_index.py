@@ -65,7 +65,7 @@ class FaissIndex:
         faiss = _faiss()
         try:
             self.index = faiss.deserialize_index(np.frombuffer(data, dtype=np.uint8))
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             raise BankError("the neighbour index is damaged", "build the bank again") from error
 
     def top2(self, queries: Floats) -> Floats:

@@ -269,17 +269,6 @@ def test_a_standing_bank_is_not_overwritten(tmp_path: Path) -> None:
         build(tmp_path, path, name="v.parquet")
 
 
-def test_banks_are_local(tmp_path: Path) -> None:
-    """A bank is mapped into memory, which an object store is not, and no local folder is made by mistake."""
-    path = put(tmp_path / "v.parquet", vectors())
-    for ask in (
-        lambda: open_bank("mock://bucket/bank"),
-        lambda: build_bank(find_files([str(path)]), "mock://bucket/b"),
-    ):
-        with pytest.raises(UnreadableFile, match=r"mock://bucket/b.* object store"):
-            ask()
-
-
 def damage(bank: Path, how: str) -> None:
     """Break one thing about a bank."""
     meta = json.loads((bank / "bank.json").read_text())

@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -21,7 +20,6 @@ from lvm_batch.io.lock import is_held, lock_output
 if TYPE_CHECKING:
     from pathlib import Path
 
-_numbers = count()
 INPUTS = {"a": {"path": "/in/a", "size": 1}, "b": {"path": "/in/b", "size": 2}}
 IDENTITY: dict[str, Any] = {
     "format": 1,
@@ -34,7 +32,10 @@ IDENTITY: dict[str, Any] = {
 @pytest.fixture(params=["local", "object store"])
 def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The address of an output that does not exist yet."""
-    return str(tmp_path / "out") if request.param == "local" else f"mock://bucket/{next(_numbers)}/out"
+    if request.param == "local":
+        return str(tmp_path / "out")
+    request.getfixturevalue("s3")
+    return "s3://bucket/out"
 
 
 def job(fingerprint: str = "f1", **changes: Any) -> dict[str, Any]:  # noqa: ANN401
@@ -55,7 +56,13 @@ def stage_unit(
     metadata = {} if fingerprint is None else {FINGERPRINT_KEY: fingerprint}
     metadata |= {RECORD_KEY: json.dumps(made)} if record else {}
     pq.write_table(pa.table({"x": [1, 2, 3]}).replace_schema_metadata(metadata), staged)
-    return made
+    return made | {"bytes": staged.stat().st_size}
+
+
+def commit_unit(folder: OutputFolder, path: str) -> None:
+    """Commit a unit of the input at ``path``."""
+    with folder.stage() as staged:
+        folder.commit(staged, stage_unit(staged, "b-00000.parquet") | {"input": path})
 
 
 def publish(folder: OutputFolder, output: str, **options: Any) -> dict[str, Any]:  # noqa: ANN401
@@ -101,6 +108,7 @@ def test_another_job_is_refused_naming_what_differs(
     """The message names the settings that changed, with both values, and no others."""
     folder = OutputFolder(address)
     folder.begin(job())
+    commit_unit(folder, "/in/b")
     with pytest.raises(JobChanged) as error:
         folder.begin(job("f2", **changes))
     message, hint = error.value.args
@@ -109,6 +117,17 @@ def test_another_job_is_refused_naming_what_differs(
     assert not any(text in message for text in unsaid)
     assert "--output" in hint
     assert OutputFolder(address).job() == json.loads(json.dumps(job()))
+
+
+def test_an_input_without_a_committed_unit_may_change(address: str) -> None:
+    """A file that broke is taken as it is once it is mended; one that has been read may not change."""
+    folder = OutputFolder(address)
+    folder.begin(job())
+    commit_unit(folder, "/in/b")
+    mended = INPUTS | {"a": {"path": "/in/a", "size": 7}}
+    assert folder.begin(job("f2", inputs=mended))["fingerprint"] == "f1"
+    with pytest.raises(JobChanged, match=r"inputs\.b\.size"):
+        folder.begin(job("f3", inputs=mended | {"b": {"path": "/in/b", "size": 7}}))
 
 
 @pytest.mark.parametrize("name", ["old.parquet", "notes.txt", "lang=de/old.parquet"])
@@ -167,9 +186,23 @@ def test_a_unit_that_is_committed_again_replaces_itself(address: str) -> None:
     folder = OutputFolder(address)
     for seconds in (1, 2):
         with folder.stage() as staged:
-            folder.commit(staged, stage_unit(staged, "a-00000.parquet") | {"seconds": seconds})
-    assert folder.records() == {"a-00000.parquet": {"output": "a-00000.parquet", "rows_out": 3, "seconds": 2}}
+            made = stage_unit(staged, "a-00000.parquet") | {"seconds": seconds}
+            folder.commit(staged, made)
+    assert made["seconds"] == 2
+    assert folder.records() == {"a-00000.parquet": made}
     assert folder._store.names("") == ["a-00000.parquet"]
+
+
+def test_a_record_without_its_file_does_not_count(tmp_path: Path) -> None:
+    """A unit whose file was removed or cut short is not done, whatever its record says."""
+    folder = OutputFolder(str(tmp_path / "out"))
+    commit_unit(folder, "/in/b")
+    assert set(folder.records()) == {"b-00000.parquet"}
+    path = tmp_path / "out/b-00000.parquet"
+    path.write_bytes(path.read_bytes()[:-1])
+    assert (folder.records(), folder.record("b-00000.parquet")) == ({}, None)
+    path.unlink()
+    assert (folder.records(), folder.record("b-00000.parquet")) == ({}, None)
 
 
 def test_a_published_file_without_a_record_is_adopted(address: str) -> None:
@@ -329,12 +362,6 @@ def test_an_exception_frees_the_lock(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), lock_output(str(tmp_path)):
         raise ZeroDivisionError
     assert not is_held(str(tmp_path))
-
-
-def test_object_stores_are_not_locked() -> None:
-    """There is no lock to hold in an object store."""
-    with lock_output("mock://bucket/out"), lock_output("mock://bucket/out"):
-        assert not is_held("mock://bucket/out")
 
 
 def test_an_output_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from lvm_batch.io.batches import STATUSES
 from lvm_batch.io.columns import WindowShape
 from lvm_batch.io.dataset import find_files, reads
 from lvm_batch.io.errors import DataError, InputNotFound
-from lvm_batch.io.locations import locate
+from lvm_batch.io.locations import bucket_of, locate
 from lvm_batch.io.reading import open_unit
 from lvm_batch.io.units import DatasetFormat, Footer, cut_units, read_footers
 
@@ -373,23 +373,22 @@ def test_files_of_other_writers(
     assert read_rows(tmp_path / "w.parquet", Chunking(5, 5, 3), "zero") == expected_sequences(rows, "zero")
 
 
-def test_files_of_an_object_store(tmp_path: Path) -> None:
+def test_files_of_an_object_store(s3: None, tmp_path: Path) -> None:
     """Files behind a URL are found and read as local ones."""
     rows = plain_sequences([9, 1, 7])
     local = write(tmp_path / "w.parquet", sequences_table(rows), 5)
-    place = locate("mock://readers/data/year=2024/w.parquet")
-    place.filesystem.create_dir("readers/data/year=2024", recursive=True)
-    with place.filesystem.open_output_stream(place.path) as stream:
-        stream.write(local.read_bytes())
+    place = locate("s3://readers/data/year=2024/w.parquet")
+    bucket, key = bucket_of(place)
+    bucket.put(key, local)
     for argument in ("data", "data/", "data/*", "data/**/*.parquet"):
-        (file,) = find_files([f"mock://readers/{argument}"])
+        (file,) = find_files([f"s3://readers/{argument}"])
         assert (file.name, file.path) == ("year=2024/w.parquet", place.text)
-        assert reads(f"mock://readers/{argument}", locate("mock://readers/data/out"))
-        assert not reads(f"mock://readers/{argument}", locate("mock://readers/database"))
-        assert not reads(f"mock://readers/{argument}", locate(str(tmp_path)))
+        assert reads(f"s3://readers/{argument}", locate("s3://readers/data/out"))
+        assert not reads(f"s3://readers/{argument}", locate("s3://readers/database"))
+        assert not reads(f"s3://readers/{argument}", locate(str(tmp_path)))
     assert read_rows(place.text, Chunking(5, 5, 3), "zero") == expected_sequences(rows, "zero")
     with pytest.raises(InputNotFound):
-        find_files(["mock://readers/nothing"])
+        find_files(["s3://readers/nothing"])
 
 
 # The windows layout

@@ -1,0 +1,127 @@
+"""A folder of an object store that files are published into.
+
+The rule: an object appears when its upload completes, whole, and an upload that is cut short leaves nothing that can be
+seen. This module does not know what the files are.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lvm_batch.io.errors import OutputError
+from lvm_batch.io.listing import is_hidden
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from lvm_batch.io.bucket import Bucket
+
+_READERS = 32  # of small objects, which take a round trip each
+
+
+class ObjectStore:
+    """What begins with ``prefix`` in a bucket; ``text`` is its address."""
+
+    def __init__(self, bucket: Bucket, prefix: str, text: str) -> None:
+        self._bucket = bucket
+        self._prefix = prefix
+        self._text = text
+
+    def read(self, name: str) -> bytes | None:
+        """Return an object's bytes, or ``None``."""
+        with self._naming(name, "read"):
+            try:
+                return self._bucket.read(self._key(name)).content
+            except FileNotFoundError:
+                return None
+
+    def read_many(self, names: Sequence[str]) -> list[bytes | None]:
+        """Read side by side: each object takes a round trip."""
+        with ThreadPoolExecutor(_READERS) as pool:
+            return list(pool.map(self.read, names))
+
+    def write(self, name: str, content: bytes) -> None:
+        """Upload in one request."""
+        with self._naming(name, "uploaded"):
+            self._bucket.put(self._key(name), content)
+
+    def create(self, name: str, content: bytes) -> bool:
+        """Upload on the condition that the name is free."""
+        with self._naming(name, "uploaded"):
+            return self._bucket.swap(self._key(name), content, None) is not None
+
+    def append(self, name: str, content: bytes) -> None:
+        """Upload anew: objects do not grow."""
+        self.write(name, (self.read(name) or b"") + content)
+
+    def names(self, folder: str) -> list[str]:
+        """List objects."""
+        with self._naming(folder, "listed"):
+            found = self._bucket.right_below(self._key(folder))
+        return sorted(one.key.rpartition("/")[2] for one in found if not one.is_folder)
+
+    def first_visible(self) -> str | None:
+        """Go through all keys up to the first."""
+        with self._naming("", "listed"):
+            return next((name for name, _ in self._visible()), None)
+
+    def size(self, name: str) -> int | None:
+        """Ask for the object's head."""
+        with self._naming(name, "looked at"):
+            found = self._bucket.look(self._key(name))
+            return None if found is None or found.is_folder else found.size
+
+    def visible_sizes(self) -> dict[str, int]:
+        """Go through all keys."""
+        with self._naming("", "listed"):
+            return dict(self._visible())
+
+    def remove(self, name: str) -> None:
+        """Delete the object."""
+        with self._naming(name, "deleted"):
+            self._bucket.remove(self._key(name))
+
+    @contextmanager
+    def stage(self) -> Iterator[Path]:
+        """Stage on the local disk; nothing is visible in the store before it is whole."""
+        folder = Path(tempfile.mkdtemp(prefix="lvm-batch-"))
+        try:
+            yield folder / "staged.part"
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def publish(self, staged: Path, name: str) -> None:
+        """Upload; the object appears when the upload completes.
+
+        An upload in parts that is cut short leaves nothing visible. If only the answer to its completion is lost, the
+        client is told that there is no such upload any more: the second try settles it.
+        """
+        with self._naming(name, "uploaded"):
+            try:
+                self._bucket.put(self._key(name), staged)
+            except FileNotFoundError:
+                self._bucket.put(self._key(name), staged)
+
+    def _visible(self) -> Iterator[tuple[str, int]]:
+        for found in self._bucket.below(self._prefix):
+            name = found.key.removeprefix(self._prefix).lstrip("/")
+            if not is_hidden(name):
+                yield name, found.size
+
+    def _key(self, name: str) -> str:
+        return f"{self._prefix}/{name}".strip("/")
+
+    @contextmanager
+    def _naming(self, name: str, done: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OutputError(
+                f"{self._text}/{name}".rstrip("/") + f" cannot be {done}: {error}",
+                "check access to the store, then run again",
+            ) from error

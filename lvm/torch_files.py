@@ -1,0 +1,81 @@
+"""What ``torch.save`` has put into a file, as a dict.
+
+The one rule: reading runs no code of the file. Nothing is unpickled but tensors, plain values and paths, and a path
+becomes a pure one, which cannot reach a disk. Does not know what a checkpoint is.
+"""
+
+from __future__ import annotations
+
+import io
+import pathlib
+import pickle
+import re
+import struct
+import threading
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from lvm_batch.lvm.errors import CheckpointError
+from lvm_batch.lvm.pickled import check_pickles
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+RESAVE = 'save it again as torch.save({"model_type": …, "model_state_dict": model.state_dict()}, path)'
+_PURE_PATHS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
+    (getattr(pathlib, f"Pure{flavour}Path"), f"{module}.{kind}{flavour}Path")
+    for module in ("pathlib", "pathlib._local")  # where Python 3.13 keeps them
+    for kind in ("", "Pure")
+    for flavour in ("Posix", "Windows", "")
+]
+_DAMAGED = (  # all that torch was seen to raise on 6,000 damaged files
+    RuntimeError,
+    EOFError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    OSError,
+    AssertionError,
+    ArithmeticError,
+    MemoryError,
+    struct.error,
+)
+_TORCH_FILES = (b"PK\x03\x04", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.")  # zip, and before torch 1.6
+_LOADING = threading.Lock()  # torch keeps the allow-list in a global
+
+
+def read_torch_file(data: bytes, name: str) -> dict[str, object]:
+    """Read a file's dict from its bytes; raises CheckpointError, naming the file ``name``."""
+    if not data.startswith(_TORCH_FILES):
+        raise CheckpointError(f"{name}: not a file of torch.save ({len(data):,} bytes)", RESAVE)
+    check_pickles(data, name)
+    try:
+        with _LOADING, warnings.catch_warnings(), torch.serialization.safe_globals(_PURE_PATHS):
+            warnings.simplefilter("ignore")  # of pickle protocols and formats that load all the same
+            content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(f"{name}: {_refusal(str(error))}", RESAVE) from error
+    except _DAMAGED as error:
+        message = f"{name}: damaged or cut short ({len(data):,} bytes)"
+        raise CheckpointError(message, "copy or save the file again") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{name}: holds a {type(content).__name__}, not a dict of weights", RESAVE)
+    return plain_dict(content)
+
+
+def plain_dict(content: dict[Any, Any]) -> dict[Any, Any]:
+    """Copy a dict without asking it anything: an OrderedDict of a file may bring attributes of its own."""
+    return dict(dict.items(content))
+
+
+def _refusal(text: str) -> str:
+    """Say what torch refused to load, from its long message."""
+    refused = re.search(r"(?:GLOBAL|blocked module) ([\w.]+)", text)
+    return (
+        f"holds more than weights, plain values and paths: {refused[1]}"
+        if refused
+        else "damaged: no valid pickle"
+    )

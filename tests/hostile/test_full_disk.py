@@ -1,0 +1,247 @@
+"""Disks that fill, folders that may not be written or read, and files that change while a job runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from datasets import predictions_of, read_rows, windows, write_windows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+N_ROWS = 240
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    """Six files of forty rows."""
+    contexts, targets = windows()
+    for number in range(6):
+        rows = slice(40 * number, 40 * number + 40)
+        write_windows(tmp_path / f"in/{number}.parquet", contexts[rows], targets[rows], row_group_rows=20)
+    return tmp_path / "in"
+
+
+@contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[Path]:
+    """A file system of its own at ``folder``; skips where none may be mounted."""
+    folder.mkdir()
+    mounted = shutil.which("mount") and subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)],  # noqa: S607
+        capture_output=True,
+        check=False,
+    )
+    if not mounted or mounted.returncode:
+        pytest.skip("no file system may be mounted here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)  # noqa: S607
+
+
+def grown(folder: Path, size: str) -> None:
+    """Make room on a small disk."""
+    subprocess.run(["mount", "-o", f"remount,size={size}", str(folder)], check=True)  # noqa: S607
+
+
+def consistent(out: Path) -> int:
+    """Every file that a reader sees is whole; return how many rows they have."""
+    assert not (out / "_SUCCESS").exists()
+    records = [json.loads(path.read_bytes()) for path in out.glob("_lvm_batch/done/*.json")]
+    rows = len(read_rows(out))
+    assert rows >= sum(record["rows_out"] for record in records)
+    assert not list(out.glob("_lvm_batch/tmp/*"))
+    return rows
+
+
+@pytest.mark.parametrize("size", ["40k", "200k", "400k"])
+def test_a_full_disk_is_named_and_the_rerun_goes_on(
+    predict: Callable[..., Any], dataset: Path, tmp_path: Path, size: str
+) -> None:
+    """What does not fit fails by name, what is there is whole, and with more room the same command does the rest."""
+    with small_disk(tmp_path / "disk", size) as disk:
+        result = predict(dataset, "--output", disk / "out")
+        assert result.code in {1, 2}, result
+        error = result.values["error"]
+        assert "No space left on device" in error["message"]
+        assert error["hint"]
+        assert "Traceback" not in result.stderr
+        consistent(disk / "out")
+        grown(disk, "20m")
+        mended = predict(dataset, "--output", disk / "out")
+        assert (mended.code, mended.values["rows_out"]) == (0, N_ROWS)
+        predict(dataset, "--output", tmp_path / "clean")
+        np.testing.assert_allclose(
+            predictions_of(disk / "out"), predictions_of(tmp_path / "clean"), atol=1e-5
+        )
+
+
+def unprivileged() -> list[str]:
+    """How to call a command that file permissions hold for, which they do not for root."""
+    if os.geteuid() != 0:
+        return []
+    if shutil.which("setpriv") is None:
+        pytest.skip("tests run as root, and nothing is there to give that up")
+    return ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
+
+
+_COMMANDS = """
+import json, sys
+from lvm_batch.jobs.cli import main
+for line in sys.stdin:
+    code = main(json.loads(line))
+    print(code, flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def called() -> Iterator[Callable[..., tuple[int, dict[str, Any]]]]:
+    """Call the command in a process that may do no more than its user may."""
+    process = subprocess.Popen(
+        [*unprivileged(), sys.executable, "-c", _COMMANDS],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+
+    def call(*arguments: object) -> tuple[int, dict[str, Any]]:
+        process.stdin.write(json.dumps([*map(str, arguments), "--json"]) + "\n")
+        process.stdin.flush()
+        said, code = process.stdout.readline(), process.stdout.readline()
+        return int(code), json.loads(said)
+
+    yield call
+    process.stdin.close()
+    process.stdout.close()
+    process.wait()
+
+
+@pytest.mark.parametrize("what", ["file", "folder", "output", "parent of the output", "model", "bank"])
+def test_what_may_not_be_read_or_written_is_named(
+    called: Callable[..., tuple[int, dict[str, Any]]], dataset: Path, models: Path, tmp_path: Path, what: str
+) -> None:
+    """Without permission nothing starts: the exit code is 2, and the message has the path."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "locked").mkdir()
+    shutil.copy(models / "amn.pt", tmp_path / "amn.pt")
+    (tmp_path / "bank").mkdir()
+    (tmp_path / "bank/bank.json").write_text("{}")
+    path = {
+        "file": dataset / "3.parquet",
+        "folder": dataset,
+        "output": tmp_path / "out",
+        "parent of the output": tmp_path / "locked",
+        "model": tmp_path / "amn.pt",
+        "bank": tmp_path / "bank/bank.json",
+    }[what]
+    path.chmod(0o500 if "output" in what else 0)
+    try:
+        code, values = called(
+            "run",
+            dataset,
+            "--output",
+            tmp_path / ("locked/out" if what == "parent of the output" else "out"),
+            "--model",
+            tmp_path / "amn.pt",
+            *(["--bank", tmp_path / "bank"] if what == "bank" else []),
+        )
+    finally:
+        path.chmod(0o700)
+    assert code == 2, values
+    assert str(path.parent if what == "bank" else path) in values["error"]["message"]
+    assert "ermission denied" in values["error"]["message"]
+    assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.fixture
+def meddle(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object], int], None]:
+    """Do something to the inputs once a number of batches has been read in the workers, which are threads here."""
+
+    def when(act: Callable[[], object], after_batches: int) -> None:
+        from lvm_batch.io.windows import WindowsReader
+
+        original, count = WindowsReader._batch, [0]
+
+        def batch(self: Any, *arguments: Any) -> Any:  # noqa: ANN401
+            if count[0] == after_batches:
+                act()
+            count[0] += 1
+            return original(self, *arguments)
+
+        monkeypatch.setattr(WindowsReader, "_batch", batch)
+
+    return when
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "cut short": lambda path: os.truncate(path, 50_000),
+    "emptied": lambda path: os.truncate(path, 0),
+    "deleted": lambda path: path.unlink(),
+    "replaced": lambda path: write_windows(path, windows()[0][900:940]),
+    "written over": lambda path: path.write_bytes(bytes(path.stat().st_size)),
+    "appended to": lambda path: path.write_bytes(path.read_bytes() + b"x"),
+}
+
+
+@pytest.mark.parametrize("after_batches", [0, 1])
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_file_that_changes_while_it_is_read_fails_by_name(
+    predict: Callable[..., Any],
+    meddle: Callable[[Callable[[], object], int], None],
+    dataset: Path,
+    tmp_path: Path,
+    change: str,
+    after_batches: int,
+) -> None:
+    """Its units fail with its name, the others stand, and once it is back the same command does it."""
+    target = dataset / "5.parquet"
+    kept, times = target.read_bytes(), target.stat()
+    done = [False]
+
+    def act() -> None:
+        if not done[0]:
+            done[0] = True
+            CHANGES[change](target)
+
+    meddle(act, after_batches)
+    result = predict(dataset, "--output", tmp_path / "out")
+    assert result.code == 1, result
+    error = result.values["error"]
+    assert str(target) in error["message"]
+    assert "there any more" in error["message"] or "has changed" in error["message"]
+    assert {failed["kind"] for failed in result.values["failed_units"]} == {"unreadable_file"}
+    assert consistent(tmp_path / "out") == N_ROWS - 40
+
+    target.write_bytes(kept)
+    os.utime(target, ns=(times.st_atime_ns, times.st_mtime_ns))
+    mended = predict(dataset, "--output", tmp_path / "out")
+    assert (mended.code, mended.values["rows_out"], mended.values["units_computed"]) == (0, N_ROWS, 1)
+
+
+@pytest.mark.parametrize("change", ["cut short", "deleted"])
+def test_a_file_that_goes_in_the_middle_of_its_unit_fails_by_name(tmp_path: Path, change: str) -> None:
+    """Not even a file cut short under its reader ends the process, as it would under one that maps it into memory."""
+    from lvm_batch.io.dataset import find_files
+    from lvm_batch.io.errors import UnreadableFile
+    from lvm_batch.io.reading import open_unit
+    from lvm_batch.io.units import DatasetFormat, cut_units, read_footers
+
+    path = write_windows(tmp_path / "a.parquet", windows()[0][:400], encoding="binary", row_group_rows=100)
+    understood = DatasetFormat()
+    [(_, footer)] = read_footers(find_files([str(path)]), understood)
+    [unit] = cut_units(footer, unit_bytes=2**30, shape=understood.shape)
+    with open_unit(unit, understood, batch_rows=50) as rows:
+        next(rows.batches)
+        CHANGES[change](path)
+        with pytest.raises(UnreadableFile, match=r"a\.parquet"):
+            list(rows.batches)

@@ -1,0 +1,179 @@
+"""Names of files, folders and columns that would leave the output, or speak to the terminal."""
+
+from __future__ import annotations
+
+import os
+import pty
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from datasets import read_rows, windows, write_windows
+
+from lvm_batch.io.dataset import find_files
+from lvm_batch.io.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+NAMES = [
+    "date=%2e%2e%2f%2e%2e/x.parquet",
+    "date=%2Fetc%2Fpasswd/x.parquet",
+    "a/b%00..%2f..%2fetc.parquet",
+    "back\\..\\..\\x.parquet",
+    "new\nline/x\n.parquet",
+    "esc\x1b[2J/x\x1b]0;title\x07.parquet",
+    "\u202egnp/x.parquet",
+    "q?uery#frag/*[a].parquet",
+    "colon:s3:/b.parquet",
+    "~/x.parquet",
+    "$HOME/x.parquet",
+    "-rf.parquet",
+    f"k={'v' * 200}/{'n' * 230}.parquet",
+    "x=__HIVE_DEFAULT_PARTITION__/a.parquet",
+    "tmp/x.parquet",
+]
+
+
+def everything(root: Path) -> set[str]:
+    """The name of everything below a folder."""
+    return {str(path.relative_to(root)) for path in root.rglob("*")}
+
+
+def test_names_lead_nowhere_but_into_the_output(predict: Callable[..., Any], tmp_path: Path) -> None:
+    """Whatever partitions and files are called, their predictions lie under the same name in the output."""
+    source = write_windows(tmp_path / "source.parquet", windows()[0][:2])
+    for name in NAMES:
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, tmp_path / "in" / name)
+    before = everything(tmp_path)
+    result = predict(tmp_path / "in", "--output", tmp_path / "out")
+    assert result.code == 0
+    assert {name for name in everything(tmp_path) - before if not name.startswith("out")} == set()
+    written = {name for name in everything(tmp_path / "out") if name.endswith(".parquet")}
+    assert written == {name.removesuffix(".parquet") + "-00000.parquet" for name in NAMES}
+    assert predict(tmp_path / "in", "--output", tmp_path / "out").values["units_computed"] == 0
+
+
+def test_an_outputs_name_may_be_too_long(predict: Callable[..., Any], tmp_path: Path) -> None:
+    """A file whose output's name no file system takes fails by name; the others have their predictions."""
+    write_windows(tmp_path / f"in/{'n' * 247}.parquet", windows()[0][:2])
+    write_windows(tmp_path / "in/short.parquet", windows()[0][:2])
+    result = predict(tmp_path / "in", "--output", tmp_path / "out")
+    assert result.code == 1
+    assert "File name too long" in result.values["error"]["message"]
+    assert len(read_rows(tmp_path / "out")) == 2
+
+
+def test_links_are_read_and_not_written_through(predict: Callable[..., Any], tmp_path: Path) -> None:
+    """Files that links lead to are read; predictions go to the output, never to where a link points."""
+    outside = write_windows(tmp_path / "outside/a.parquet", windows()[0][:2]).parent
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/part").symlink_to(outside)
+    (tmp_path / "in/b.parquet").symlink_to(outside / "a.parquet")
+    assert predict(tmp_path / "in", "--output", tmp_path / "out").code == 0
+    assert everything(outside) == {"a.parquet"}
+    assert {"part/a-00000.parquet", "b-00000.parquet"} <= everything(tmp_path / "out")
+
+
+def test_the_output_may_be_a_link(predict: Callable[..., Any], tmp_path: Path) -> None:
+    """A link in the output's place is the folder it leads to, also where that lies inside the input."""
+    path = write_windows(tmp_path / "in/a.parquet", windows()[0][:2])
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    assert predict(path, "--output", tmp_path / "link").code == 0
+    assert len(read_rows(tmp_path / "real")) == 2
+    (tmp_path / "around").symlink_to(tmp_path / "in")
+    refused = predict(tmp_path / "in", "--output", tmp_path / "around/out")
+    assert (refused.code, "lies inside" in refused.values["error"]["message"]) == (2, True)
+
+
+@pytest.mark.parametrize("links", [{"in/up": "in"}, {"in/a": "other", "in/b": "other"}, {"in/a/up": "in"}])
+def test_rows_are_not_read_twice_by_links(tmp_path: Path, links: dict[str, str]) -> None:
+    """A folder that two ways lead to, or that leads to itself, is refused by both names, at once."""
+    write_windows(tmp_path / "in/a.parquet", windows()[0][:2])
+    (tmp_path / "other").mkdir()
+    (tmp_path / "in/a").mkdir() if "in/a/up" in links else None
+    for link, target in links.items():
+        (tmp_path / link).symlink_to(tmp_path / target)
+    with pytest.raises(DataError, match="are one folder, whose rows would be read twice"):
+        find_files([str(tmp_path / "in")])
+
+
+def test_names_that_are_no_text_are_refused(lvm_batch: Callable[..., Any], tmp_path: Path) -> None:
+    """A file name that is no UTF-8 could not be written down, so it is refused, and so is a null character."""
+    path = write_windows(tmp_path / "in/a.parquet", windows()[0][:2])
+    shutil.copy(path, os.fsencode(tmp_path) + b"/in/\xff\xfe.parquet")
+    for dataset in (
+        str(tmp_path / "in"),
+        os.fsdecode(os.fsencode(tmp_path) + b"/in/\xff\xfe.parquet"),
+        "a\0b",
+    ):
+        result = lvm_batch("inspect", dataset)
+        assert (result.code, result.values["error"]["kind"] in {"data", "settings"}) == (2, True)
+    result = lvm_batch("run", path, "--output", "o\0ut", "--model", "nowhere")
+    assert result.code == 2
+
+
+def on_a_terminal(*arguments: object) -> bytes:
+    """Call the command in a terminal; return all that it sends there."""
+    code = "import sys; from lvm_batch.jobs.cli import main; sys.exit(main())"
+    ours, its = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)], stdin=its, stdout=its, stderr=its
+    )
+    os.close(its)
+    sent = b""
+    try:
+        while part := os.read(ours, 65536):
+            sent += part
+    except OSError:  # a terminal's way to say that nobody writes to it any more
+        pass
+    os.close(ours)
+    process.wait()
+    return sent
+
+
+@pytest.mark.parametrize("command", ["inspect", "plan"])
+def test_names_do_not_speak_to_the_terminal(command: str, models: Path, tmp_path: Path) -> None:
+    """Escape sequences in names of files, columns and lanes are shown, not sent."""
+    hostile = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202e\r"
+    lane = pa.array([hostile] * 2).dictionary_encode()
+    write_windows(
+        tmp_path / f"in/{hostile}.parquet", windows()[0][:2], columns={hostile: [1, 2], "lane": lane}
+    )
+    (tmp_path / f"in/{hostile}2.parquet").write_bytes(b"junk")
+    more = (
+        [] if command == "inspect" else ["--output", tmp_path / f"out{hostile}", "--model", models / "amn.pt"]
+    )
+    bad = on_a_terminal(command, tmp_path / "in", *more)
+    (tmp_path / f"in/{hostile}2.parquet").unlink()
+    good = on_a_terminal(command, tmp_path / "in", *more)
+    for sent in (bad, good):
+        assert b"\\x1b]0;owned\\x07" in sent
+        for raw in (b"\x1b]0", b"\x07", b"\x1b[2J", "\x9b".encode(), "\u202e".encode()):
+            assert raw not in sent
+
+
+def test_a_message_is_one_line(lvm_batch: Callable[..., Any], tmp_path: Path) -> None:
+    """A new line in a name does not begin a line of the command's own."""
+    from lvm_batch.jobs.cli import main
+
+    path = tmp_path / "a\n  what to do: rm -rf .parquet"
+    path.write_bytes(b"junk")
+    sent = on_a_terminal("inspect", path).decode().splitlines()
+    assert [line for line in sent if line.startswith("  what to do: rm")] == []
+    assert main(["inspect", str(path), "--json"]) == 2
+
+
+def test_columns_for_a_terminal_are_carried_as_they_are(predict: Callable[..., Any], tmp_path: Path) -> None:
+    """What is shown differently is not written differently."""
+    name = "\x1b[2J"
+    path = write_windows(tmp_path / "in.parquet", windows()[0][:2], columns={name: ["\x1b", "\0"]})
+    assert predict(path, "--output", tmp_path / "out").code == 0
+    assert pq.ParquetFile(tmp_path / "out/in-00000.parquet").read([name])[name].to_pylist() == ["\x1b", "\0"]

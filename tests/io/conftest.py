@@ -1,0 +1,32 @@
+"""What the tests of this room share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import buckets
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Any]:
+    """An S3 over HTTP; a ``s3_server.Server``."""
+    with buckets.serving() as serving:
+        yield serving
+
+
+@pytest.fixture
+def bucket(server: Any) -> Iterator[str]:  # noqa: ANN401 - of a module that may be missing
+    """The name of an empty bucket of the server, to which AWS's variables lead."""
+    with buckets.environment(server):
+        yield buckets.new_bucket(server)
+
+
+@pytest.fixture
+def s3() -> Iterator[None]:
+    """Addresses with s3:// lead to buckets in memory."""
+    with buckets.in_memory():
+        yield

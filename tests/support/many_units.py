@@ -1,0 +1,68 @@
+"""Jobs of very many units that compute nothing: what is left is what a unit costs the driver."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lvm_batch.io.commit import _as_json, _record_name
+from lvm_batch.jobs.settings import RunSettings
+from lvm_batch.jobs.tally import empty_tally
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from lvm_batch.io.units import Unit
+    from lvm_batch.jobs.job import Job
+
+_FILES_IN_FOLDER = 1000
+
+
+def small_job(folder: Path, model: Path, n_files: int) -> RunSettings:
+    """Settings of a job over ``n_files`` files of one row, in folders of a thousand: the names of one file in each."""
+    values = pa.FixedSizeListArray.from_arrays(pa.array([0.5] * 3840, pa.float32()), 3840)
+    table = pa.table({"id": [1], "lane": ["fact"], "context": values})
+    for number in range(n_files):
+        name = folder / "in" / f"part-{number // _FILES_IN_FOLDER:04d}" / f"{number:07d}.parquet"
+        if number % _FILES_IN_FOLDER == 0:
+            name.parent.mkdir(parents=True)
+            source = name
+            pq.write_table(table, source)
+        else:
+            os.link(source, name)
+    return RunSettings(dataset=(str(folder / "in"),), output=str(folder / "out"), model=str(model))
+
+
+def pretend(job: Job, unit: Unit) -> dict[str, Any]:
+    """Stand in for ``run_unit``: the record of a unit that nothing was computed for."""
+    tally = empty_tally() | {"rows_out": unit.n_rows}
+    place = {"first_row": unit.first_row, "row_groups": [unit.first_row_group, unit.last_row_group]}
+    return {
+        "output": unit.output,
+        "input": unit.file.path,
+        **place,
+        "rows_in": unit.n_rows,
+        "bytes": 0,
+        **tally,
+    }
+
+
+def write_records(output: Path, records: Iterable[dict[str, Any]]) -> None:
+    """Put commit records and (empty) outputs there as a finished job has them, without waiting for the disk."""
+    for record in records:
+        published = output / record["output"]
+        published.parent.mkdir(parents=True, exist_ok=True)
+        published.touch()
+        path = output / _record_name(record["output"])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(_as_json(record))
+
+
+def peak_bytes() -> int:
+    """The most memory that this process has held."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))

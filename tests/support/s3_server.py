@@ -1,0 +1,163 @@
+"""An S3 of one's own: moto's, over real HTTP on this machine, that fails on demand."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from moto.backends import get_backend
+from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+KEY, SECRET, TOKEN = "AKIATESTKEYVISIBLE7", "wJalrXUtnFEMI/K7MDENG+secretsecret", "FwoGZXIvYXdzEtokentoken"
+
+How = Literal["500", "503", "501", "403", "cut before", "cut within", "cut after", "hang"]
+"""An answer; a connection cut before the request is done, within its answer, or after it is done; or no answer."""
+
+_ERRORS = {"500": "InternalError", "503": "SlowDown", "501": "NotImplemented", "403": "AccessDenied"}
+
+
+@dataclass
+class Fault:
+    """Meets the next ``times`` requests whose line, ``PUT /bucket/key?query``, holds all of ``words``."""
+
+    how: How
+    words: tuple[str, ...]
+    times: int
+    met: int = 0
+
+    def takes(self, line: str) -> bool:
+        """Whether this request is met."""
+        if self.met >= self.times or not all(word in line for word in self.words):
+            return False
+        self.met += 1
+        return True
+
+
+@dataclass
+class Server:
+    """The server's address, the lines of the requests so far, and what is to go wrong."""
+
+    url: str = ""
+    requests: list[str] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+    authorization: str = ""
+    awake: threading.Event = field(default_factory=threading.Event)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def fail(self, how: How, *words: str, times: int = 1) -> Fault:
+        """Let requests fail."""
+        self.faults.append(Fault(how, words, times))
+        return self.faults[-1]
+
+    def make_bucket(self, name: str) -> None:
+        """Make a bucket."""
+        self.backend.create_bucket(name, "us-east-1")
+
+    def put(self, bucket: str, key: str, content: bytes) -> None:
+        """Put an object, past HTTP."""
+        self.backend.put_object(bucket, key, content)
+
+    def objects(self, bucket: str) -> dict[str, bytes]:
+        """All objects of a bucket, past HTTP."""
+        return {name: key.value for name, key in self.backend.buckets[bucket].keys.items()}
+
+    def uploads(self, bucket: str) -> int:
+        """Uploads in parts that were begun, and neither completed nor aborted."""
+        return len(self.backend.buckets[bucket].multiparts)
+
+    @property
+    def backend(self) -> Any:  # noqa: ANN401 - moto's
+        """Moto's model of S3."""
+        return get_backend("s3")["123456789012"]["aws"]
+
+    def fault(self, line: str) -> Fault | None:
+        """Note a request, and return what is to go wrong with it."""
+        with self._lock:
+            self.requests.append(line)
+            return next((fault for fault in self.faults if fault.takes(line)), None)
+
+
+@contextmanager
+def serving() -> Iterator[Server]:
+    """Serve until the block is left."""
+    server = Server()
+    app = _failing(DomainDispatcherApplication(create_backend_app), server)
+    logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
+    httpd = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Handler)
+    server.url = f"http://127.0.0.1:{httpd.server_port}"
+    thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        httpd.shutdown()
+        thread.join()
+        httpd.server_close()
+
+
+class _Handler(WSGIRequestHandler):
+    """Keeps connections open, as stores do."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_request(self, *_: object) -> None:
+        """Say nothing."""
+
+    def handle(self) -> None:
+        """Take what a cut connection raises here for what it is."""
+        try:
+            super().handle()
+        except (OSError, ValueError):
+            self.close_connection = True
+
+
+def _failing(app: Callable[..., Iterable[bytes]], server: Server) -> Callable[..., Iterable[bytes]]:
+    def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        query = environ.get("QUERY_STRING", "")
+        line = f"{environ['REQUEST_METHOD']} {environ['RAW_URI']}"
+        line += (
+            " conditional" if {"HTTP_IF_MATCH", "HTTP_IF_NONE_MATCH"} & environ.keys() and not query else ""
+        )
+        server.authorization = environ.get("HTTP_AUTHORIZATION", "")
+        fault = server.fault(line)
+        if fault is None:
+            return app(environ, start_response)
+        if fault.how in _ERRORS:
+            return _error(fault.how, environ, start_response)
+        if fault.how == "hang":
+            server.awake.wait(20)
+        elif fault.how != "cut before":
+            body = b"".join(app(environ, start_response))
+            if fault.how == "cut within":
+                return _cut_within(body, environ)
+        _cut(environ)
+        return []
+
+    return answer
+
+
+def _error(status: str, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+    environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+    key = environ.get("HTTP_AUTHORIZATION", "")
+    body = f"<Error><Code>{_ERRORS[status]}</Code><Message>{key}</Message><StringToSign>{SECRET}</StringToSign></Error>"
+    start_response(f"{status} {_ERRORS[status]}", [("Content-Length", str(len(body)))])
+    return [body.encode()]
+
+
+def _cut_within(body: bytes, environ: dict[str, Any]) -> Iterator[bytes]:
+    yield body[: len(body) // 2]
+    _cut(environ)
+    yield body[len(body) // 2 :]
+
+
+def _cut(environ: dict[str, Any]) -> None:
+    connection: socket.socket = environ["werkzeug.socket"]
+    connection.shutdown(socket.SHUT_RDWR)
