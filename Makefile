@@ -9,7 +9,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 ROOMS := io jobs lvm
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types check clean
+.PHONY: help demo test soak lint format types check clean
 .DELETE_ON_ERROR:
 
 help: ## Print this help
@@ -20,6 +20,10 @@ demo: $(VENV)/.runtime ## Install, then run the main job on the vectors that shi
 
 test: $(VENV)/.test ## Install what is missing, then run the tests; ARGS="tests/io -k name" chooses among them
 	@$(BIN)/python -m pytest $(ARGS)
+
+soak: $(VENV)/.test ## Kill a run twenty times; plan, drive and rerun 100,000 units; ARGS="--units 5000 --driven 500"
+	@$(BIN)/python -m pytest -m soak
+	@$(BIN)/python tests/benchmarks/soak.py $(ARGS)
 
 lint: $(VENV)/.dev ## Check style and formatting
 	@$(BIN)/ruff check .

@@ -8,17 +8,27 @@ from __future__ import annotations
 import logging
 import os
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import dask
 from distributed import Client, LocalCluster
+from distributed.comm.addressing import parse_address
 
-from lvm_batch.jobs.errors import TryAgain
+from lvm_batch.jobs.errors import TryAgain, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 WAIT_S = 30
 """How long to wait for a scheduler and its first worker."""
+
+
+_LOCAL = {
+    # Which unit killed a worker is found out by the driver, in rounds.
+    "distributed.scheduler.allowed-failures": 0,
+    # A worker that stands still for so long is given up; while torch computes, the heart goes on beating.
+    "distributed.scheduler.worker-ttl": "60s",
+}
 
 
 def local_workers(wanted: int | None) -> tuple[int, int]:
@@ -32,6 +42,7 @@ def local_workers(wanted: int | None) -> tuple[int, int]:
 def local_cluster(n_workers: int) -> Iterator[Client]:
     """Start ``n_workers`` processes of one thread, and stop them when the block is left."""
     with (
+        dask.config.set(_LOCAL),
         LocalCluster(
             n_workers=n_workers,
             threads_per_worker=1,
@@ -47,6 +58,10 @@ def local_cluster(n_workers: int) -> Iterator[Client]:
 @contextmanager
 def remote_cluster(address: str) -> Iterator[Client]:
     """Connect to the scheduler at ``address`` and wait for its first worker; raises :class:`TryAgain`."""
+    try:
+        parse_address(address, strict=True)
+    except ValueError as error:
+        raise UsageError(f"--scheduler cannot be {address!r}", "it looks like tcp://host:8786") from error
     try:
         client = Client(address, timeout=WAIT_S, set_as_default=False)
     except (OSError, ValueError) as error:
@@ -72,3 +87,10 @@ def n_slots(client: Client) -> int:
     """Tasks that the cluster can run at once, now."""
     workers = client.scheduler_info(n_workers=-1)["workers"].values()
     return max(1, sum(int(worker["nthreads"]) for worker in workers))
+
+
+def worker_memory(worker: Mapping[str, Any]) -> str:
+    """Say how much memory a worker held when it last told, of how much it may have."""
+    held = worker["metrics"].get("memory", 0) / 2**20
+    limit = worker["memory_limit"]
+    return f"{held:,.0f} MiB" + (f" of {limit / 2**20:,.0f} MiB" if limit else "")

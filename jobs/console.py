@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import traceback
 from typing import TYPE_CHECKING
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from lvm_batch.jobs.errors import JobError
 
 _PIPE_WIDTH = 200
+
+# What a terminal would act upon, or cannot write: names of files and columns may hold any of it.
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class Console:
@@ -65,7 +69,7 @@ class Console:
 
     def note(self, text: RenderableType) -> None:
         """Say something that is not the result."""
-        self.progress.print(text, soft_wrap=True)
+        self.progress.print(_seen(text), soft_wrap=True)
 
     def failed(self, kind: str, problems: Sequence[Problem], error: BaseException | None = None) -> None:
         """Print what went wrong; the first of ``problems`` sums up the others.
@@ -79,11 +83,11 @@ class Console:
             several = {"problems": rest} if rest else {}
             self._print(json.dumps({"error": {"kind": kind, **summary, **several}}))
             return
-        for message, hint in problems:
+        for message, hint in (map(_on_one_line, problem) for problem in problems):
             self.note(f"error: {message}\n  what to do: {hint}" if hint else f"error: {message}")
 
     def _print(self, text: RenderableType) -> None:
-        self._stdout.print(text, soft_wrap=True)
+        self._stdout.print(_seen(text), soft_wrap=True)
 
 
 class _Stream(rich.console.Console):
@@ -97,6 +101,20 @@ class _Stream(rich.console.Console):
     def on_broken_pipe(self) -> None:
         """A reader that has gone away (``| head``) changes nothing about how the command ends."""
         os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+
+
+def _seen(text: RenderableType) -> RenderableType:
+    """Write control characters as Python writes them; new lines and tabs stay."""
+    return _UNSEEN.sub(_escaped, text) if isinstance(text, str) else text
+
+
+def _on_one_line(text: str) -> str:
+    """Write new lines as Python writes them: a name with one in it could pass for a line of ours."""
+    return text.replace("\n", "\\n")
+
+
+def _escaped(character: re.Match[str]) -> str:
+    return ascii(character[0])[1:-1]
 
 
 def _lines(values: Mapping[str, object]) -> str:

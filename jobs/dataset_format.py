@@ -42,4 +42,6 @@ def _missing_column(columns: Sequence[str | None], name: str) -> str | None:
     n_missing = sum(column is None for column in columns)
     if n_missing == len(columns):
         return f"there is no `{name}` column"
-    return f"{n_missing} of {len(columns)} files have no `{name}` column" if n_missing else None
+    if n_missing:
+        return f"{n_missing} of {len(columns)} files have no `{name}` column (in the others it is)"
+    return None

@@ -22,6 +22,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from lvm_batch.io.bank import build_bank
 from lvm_batch.io.batches import OK
 from lvm_batch.io.dataset import find_files
+from lvm_batch.io.errors import OutputError
 from lvm_batch.io.reading import open_unit
 from lvm_batch.io.units import DatasetFormat, Footer, cut_units, read_footers
 from lvm_batch.jobs.resolution import flag_of, resolve_settings
@@ -69,13 +70,21 @@ class Windows:
 
 
 def make_inputs(root: Path, console: Console) -> None:
-    """Make, below ``root``, two trained models with their roles, a bank, and a dataset of windows in shards."""
-    root.mkdir(parents=True, exist_ok=True)
+    """Make, below ``root``, two trained models with their roles, a bank, and a dataset of windows in shards.
+
+    Raises :class:`OutputError` where no folder can be made.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"{root} cannot be made: {error.strerror}", "give --output another folder"
+        ) from error
     with as_file(sample_file()) as sample:
         windows = read_windows(sample)
         train_models(root / "artifacts/lvm", windows, console)
         write_shards(root / "windows", windows)
-        if not (root / "bank").exists():
+        if not (root / "bank/bank.json").exists():  # written last: a build that was cut short is begun again
             command = _as_called(sys.argv[0], "lvm-batch")
             console.note(f"$ {command} bank build {sample} --output {root / 'bank'}")
             build_bank(find_files([str(sample)]), str(root / "bank"))

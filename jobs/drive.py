@@ -1,22 +1,30 @@
 """Units over a cluster, a bounded number at a time.
 
-The rule: the client keeps twice as many tasks submitted as the cluster has slots, whatever the number of units,
-and every unit ends as a record or a failure. Tasks with ``resources=`` would pass by the scheduler's own queue
+The rule: every unit ends as a record or a failure, whatever becomes of workers. The client keeps twice as many tasks
+submitted as the cluster has slots; tasks with ``resources=`` would pass by the scheduler's own queue
 (distributed#9164), so the window is kept here.
+
+A worker that dies takes along every unit it held, and nobody knows which of them killed it. So units are tried in
+three rounds: all of them; those that were lost with a worker, one to a slot; those that were lost again, one at a
+time with nothing beside them. A unit that loses its worker then too is guilty, and is quarantined by name.
 """
 
 from __future__ import annotations
 
-from itertools import islice
+from collections import deque
+from dataclasses import dataclass, field
+from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
 from distributed import as_completed
+from distributed.scheduler import KilledWorker
 
-from lvm_batch.jobs.cluster import n_slots
+from lvm_batch.jobs.cluster import WAIT_S, worker_memory
+from lvm_batch.jobs.errors import TryAgain
 from lvm_batch.jobs.worker import Failure, run_unit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from dask.typing import Key
     from distributed import Client, Future
@@ -25,39 +33,199 @@ if TYPE_CHECKING:
     from lvm_batch.io.units import Unit
     from lvm_batch.jobs.job import Job
 
-_IN_FLIGHT_PER_SLOT = 2
+    Outcome = Record | Failure
+
+_POLL_S = 0.01
+_LOOK_AT_WORKERS_S = 1.0
+_RESTART_S = 4
+_FETCH_S = 10
 
 
-def drive(client: Client, job: Job, units: Iterable[Unit]) -> Iterator[tuple[Unit, Record | Failure]]:
-    """Compute ``units`` on the cluster; yield each with its record or failure, as they end."""
-    waiting = iter(units)
-    in_flight: dict[Key, Unit] = {}
+@dataclass(frozen=True, slots=True)
+class _Lost:
+    """A unit whose worker died, or took longer than a unit may; ``why`` says so for people."""
 
-    def submit(unit: Unit) -> Future[Record | Failure]:
-        future = client.submit(run_unit, job, unit, key=f"{job.job_id}/{unit.output}", pure=False)
-        in_flight[future.key] = unit
+    unit: Unit
+    kind: str
+    why: str
+
+
+@dataclass(slots=True)
+class _InFlight:
+    """A submitted unit, and when it was."""
+
+    unit: Unit
+    future: Future[Outcome]
+    since: float = field(default_factory=monotonic)
+
+
+def drive(
+    client: Client, job: Job, units: Iterable[Unit], *, unit_timeout_s: float
+) -> Iterator[tuple[Unit, Outcome]]:
+    """Compute ``units`` on the cluster; yield each with its record or failure, as they end.
+
+    A unit that runs longer than ``unit_timeout_s`` loses its worker. Raises :class:`TryAgain` when the scheduler goes
+    away, or there have been no workers for half a minute.
+    """
+    cluster = _Cluster(client)
+    windows: tuple[Callable[[], int], ...] = (lambda: 2 * cluster.n_slots, lambda: cluster.n_slots, lambda: 1)
+    for number, window in enumerate(windows):
+        attempt = _Attempt(cluster, job, number, unit_timeout_s)
+        lost: list[_Lost] = []
+        for outcome in attempt.run(units, window):
+            if isinstance(outcome, _Lost):
+                lost.append(outcome)
+            else:
+                yield outcome
+        units = [loss.unit for loss in lost]
+    for loss in lost:
+        message = f"{loss.unit.output}: tried {len(windows)} times, the last time alone; {loss.why}"
+        yield loss.unit, Failure(loss.unit.output, loss.kind, message, _HINTS[loss.kind])
+
+
+_HINTS = {
+    "worker_lost": "look into the workers' logs; where memory ran out, use fewer --workers or smaller row groups",
+    "unit_timeout": "give more time with --unit-timeout, or cut the input into smaller row groups",
+}
+
+
+class _Cluster:
+    """What is known of the workers, looked up at most once a second."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.memory: dict[str, str] = {}
+        self.finished_at: dict[str, float] = {}
+        self._n_slots = 0
+        self._looked = -_LOOK_AT_WORKERS_S
+        self._seen_workers = monotonic()
+
+    @property
+    def n_slots(self) -> int:
+        """Tasks that the cluster can run at once, at least 1."""
+        self.look()
+        return max(1, self._n_slots)
+
+    def look(self, *, now: bool = False) -> None:
+        """Look at the workers; raises :class:`TryAgain` if there is no scheduler, or for long no worker."""
+        if monotonic() - self._looked < _LOOK_AT_WORKERS_S and not now:
+            return
+        try:
+            workers = self.client.scheduler_info(n_workers=-1)["workers"]
+        except (OSError, TimeoutError) as error:
+            raise scheduler_gone() from error
+        self._looked = monotonic()
+        self._n_slots = sum(int(worker["nthreads"]) for worker in workers.values())
+        self.memory.update({address: worker_memory(worker) for address, worker in workers.items()})
+        if workers:
+            self._seen_workers = self._looked
+        elif self._looked - self._seen_workers > WAIT_S:
+            raise TryAgain(
+                "the cluster has no workers any more", "start some, then run the same command again"
+            )
+
+    def holder(self, key: Key) -> tuple[str, bool]:
+        """Return the worker that holds a task, ``""`` if none does, and whether the task is first in its line."""
+        for address, keys in self.client.processing().items():
+            if key in keys:
+                return address, key == next(iter(keys))
+        return "", False
+
+    def restart(self, address: str) -> None:
+        """Kill a worker that does not come back; its nanny starts another."""
+        self.client.restart_workers([address], timeout=_RESTART_S, raise_for_error=False)
+
+
+def scheduler_gone() -> TryAgain:
+    """The error of a run whose scheduler does not answer any more."""
+    return TryAgain(
+        "the scheduler went away", "start it again, then run the same command: it does what is missing"
+    )
+
+
+class _Attempt:
+    """One round over some units."""
+
+    def __init__(self, cluster: _Cluster, job: Job, number: int, unit_timeout_s: float) -> None:
+        self._cluster = cluster
+        self._job = job
+        self._number = number
+        self._timeout_s = unit_timeout_s
+        self._in_flight: dict[Key, _InFlight] = {}
+
+    def run(self, units: Iterable[Unit], window: Callable[[], int]) -> Iterator[tuple[Unit, Outcome] | _Lost]:
+        """Submit units as others end, and yield what becomes of each."""
+        waiting = iter(units)
+        completed = as_completed(loop=self._cluster.client.loop)
+        exhausted = False
+        while True:
+            while not exhausted and len(self._in_flight) < window():
+                unit = next(waiting, None)
+                exhausted = unit is None
+                if unit is not None:
+                    completed.add(self._submit(unit))
+            if exhausted and not self._in_flight:
+                return
+            ended = deque(completed.next_batch(block=False))
+            for future in ended:
+                if future.key not in self._in_flight:
+                    continue  # it was given up
+                if future.status == "pending":
+                    completed.add(future)  # it had ended, but its result went with a worker
+                else:
+                    yield self._ended(future)
+            if not ended:
+                yield from self._overdue()
+                self._cluster.look()
+                sleep(_POLL_S)
+
+    def _submit(self, unit: Unit) -> Future[Outcome]:
+        key = f"{self._job.job_id}/{unit.output}/{self._number}"
+        future = self._cluster.client.submit(run_unit, self._job, unit, key=key, pure=False)
+        self._in_flight[key] = _InFlight(unit, future)
         return future
 
-    window = _IN_FLIGHT_PER_SLOT * n_slots(client)
-    completed = as_completed([submit(unit) for unit in islice(waiting, window)], loop=client.loop)
-    for future in completed:
-        unit = in_flight.pop(future.key)
-        outcome = _outcome(future, unit)
+    def _ended(self, future: Future[Outcome]) -> tuple[Unit, Outcome] | _Lost:
+        """A task returns its failures; what it raises comes from the cluster, which lost it."""
+        unit = self._in_flight.pop(future.key).unit
+        if future.status == "finished":
+            return self._fetched(future, unit)
+        error = future.exception() if future.status == "error" else None
         future.release()
-        for following in islice(waiting, 1):
-            completed.add(submit(following))
-        yield unit, outcome
+        if not isinstance(error, KilledWorker):
+            self._cluster.look(
+                now=True
+            )  # the scheduler may have gone; else it dropped the task with a worker
+            return _Lost(unit, "worker_lost", f"the cluster dropped it: {error or future.status}")
+        address = error.last_worker.address
+        held = self._cluster.memory.get(address, "an unknown amount of memory")
+        return _Lost(unit, "worker_lost", f"its worker {address} died; it last held {held}")
 
+    def _fetched(self, future: Future[Outcome], unit: Unit) -> tuple[Unit, Outcome] | _Lost:
+        """Get a result from the worker that holds it; if that does not answer, the next round finds the record."""
+        try:
+            result = future.result(timeout=_FETCH_S)
+        except TimeoutError:
+            return _Lost(unit, "worker_lost", f"its worker did not hand over the result within {_FETCH_S} s")
+        except OSError as error:
+            raise scheduler_gone() from error
+        finally:
+            future.release()
+        worker = result.worker if isinstance(result, Failure) else result.get("worker", "")
+        self._cluster.finished_at[worker] = monotonic()
+        return unit, result
 
-def _outcome(future: Future[Record | Failure], unit: Unit) -> Record | Failure:
-    """A task returns its failures; what it raises comes from the cluster, which lost it."""
-    if future.status == "finished":
-        result: Record | Failure = future.result()
-        return result
-    error = future.exception() if future.status == "error" else None
-    return Failure(
-        unit.output,
-        "worker_lost",
-        f"{unit.output}: no worker could finish it: {error or future.status}",
-        "look into the workers' logs; with less memory than a unit needs, choose a smaller --unit-size",
-    )
+    def _overdue(self) -> Iterator[_Lost]:
+        """Give up units that have run too long, and the workers with them."""
+        for key, flight in list(self._in_flight.items()):
+            if monotonic() - flight.since <= self._timeout_s:
+                continue
+            address, is_first = self._cluster.holder(key)
+            started = max(flight.since, self._cluster.finished_at.get(address, 0.0))
+            if not is_first or monotonic() - started <= self._timeout_s:
+                continue  # it waits for another
+            del self._in_flight[key]
+            flight.future.cancel()
+            self._cluster.restart(address)
+            why = f"it ran longer than {self._timeout_s:g} s on {address}"
+            yield _Lost(flight.unit, "unit_timeout", why)

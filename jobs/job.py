@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 """Version of the output and of the commit protocol; a job of another version is another job."""
 
-BATCH_ROWS = 2048
+BATCH_ROWS = 1024
 """Rows run through the primary model at once, cut from a unit's first row."""
 
 # Settings that change a value in the output. Those of routing are here whole; how many workers there are is not.
@@ -120,21 +120,13 @@ class Job:
         }
 
 
-def identity(
-    settings: RunSettings, models: ModelSet, *, inputs: Iterable[InputFile], unreadable: Iterable[str]
-) -> dict[str, Any]:
-    """Return what makes this job this job, as plain JSON values.
-
-    ``unreadable`` are the paths that were left out when the job began: they count by name only, so that the same
-    command takes them in once they are mended.
-    """
+def identity(settings: RunSettings, models: ModelSet, *, inputs: Iterable[InputFile]) -> dict[str, Any]:
+    """Return what makes this job this job, as plain JSON values."""
     values = settings.model_dump(mode="json")
-    left_out = set(unreadable)
     return {
         "format": FORMAT,
         "inputs": {
-            file.name: {"path": file.path}
-            | ({} if file.path in left_out else {"size": file.size, "modified_ns": file.modified_ns})
+            file.name: {"path": file.path, "size": file.size, "modified_ns": file.modified_ns}
             for file in inputs
         },
         "models": {"amn": models.primary.sha256, "gru": models.fallback.sha256 if models.fallback else None},

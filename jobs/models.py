@@ -69,7 +69,7 @@ def find_bank(path: str) -> Bank:
     """Open the bank that ``--bank`` names; raises ``MissingExtra`` where its index needs one."""
     bank = open_bank(locate(path).text)
     if bank.index is not None:
-        FaissIndex(bank.index)
+        _index_of(bank, pick_device("cpu"))
     return bank
 
 
@@ -113,4 +113,12 @@ def _index(bank: BankRef | None, device: torch.device) -> NeighbourIndex | None:
             f"{bank.path} is not the bank that the job was planned with",
             "leave the bank in place while a job runs",
         )
-    return ExactIndex(opened.vectors, device) if opened.index is None else FaissIndex(opened.index)
+    return _index_of(opened, device)
+
+
+def _index_of(bank: Bank, device: torch.device) -> NeighbourIndex:
+    try:
+        return ExactIndex(bank.vectors, device) if bank.index is None else FaissIndex(bank.index)
+    except BankError as error:
+        message, *hint = error.args
+        raise BankError(f"{bank.path}: {message}", *hint) from error

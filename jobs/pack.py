@@ -85,15 +85,21 @@ def _as_text(values: dict[str, Any]) -> str:
     files = values["files"]
     parts = sorted({file["part"] or "" for file in files})
     inputs = [values["output"]] if "" in parts else [f"{values['output']}/{part}" for part in parts]
+    columns = list(dict.fromkeys(name for file in files for name in file["columns"]))
     lines = {
         "output": values["output"],
         "rows": f"{values['rows']:,} in {len(files)} file{'s' * (len(files) > 1)}, {values['bytes'] / _MIB:,.1f} MiB",
         "vectors": values["encoding"],
-        "columns": ", ".join(dict.fromkeys(name for file in files for name in file["columns"])),
+        "columns": ", ".join(columns),
         **{f"note {number}": notice for number, notice in enumerate(values["notices"], 1)},
-        "next": "; ".join(f"lvm-batch run {folder} --output …" for folder in inputs),
+        "next": "; ".join(f"lvm-batch {_next(columns)} {folder} --output …" for folder in inputs),
     }
     return "\n".join(f"{name:<10}{text}" for name, text in lines.items())
+
+
+def _next(columns: Sequence[str]) -> str:
+    """The command that takes what was packed: vectors alone have no article, and make no window."""
+    return "bank build" if list(columns) == ["vector"] else "run"
 
 
 def _checked(options: PackOptions) -> tuple[Packing, Pad]:

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 from lvm_batch.io.commit import OutputFolder
 from lvm_batch.io.units import row_bytes
 from lvm_batch.jobs.cluster import local_workers
+from lvm_batch.jobs.memory import MIB, NotEnoughMemory, check_memory, memory_limit
 from lvm_batch.jobs.prepare import Prepared, prepare
 from lvm_batch.jobs.summary import as_lines
 
 if TYPE_CHECKING:
     from lvm_batch.jobs.settings import RunSettings
-
-_MIB = 2**20
 
 
 def plan(settings: RunSettings) -> tuple[dict[str, Any], str]:
@@ -41,6 +40,7 @@ def _values(settings: RunSettings, prepared: Prepared) -> dict[str, Any]:
             for unit in prepared.units
         ],
         "workers": settings.scheduler or local_workers(settings.workers)[0],
+        "memory": _memory(settings, prepared),
         "models": {
             route: None if model is None else {"path": model.path, "architecture": model.architecture}
             for route, model in (("amn", job.models.primary), ("gru", job.models.fallback))
@@ -51,14 +51,40 @@ def _values(settings: RunSettings, prepared: Prepared) -> dict[str, Any]:
     }
 
 
+def _memory(settings: RunSettings, prepared: Prepared) -> dict[str, Any]:
+    """What a worker needs at its peak and may use, in bytes, and what a run would say to it."""
+    projection = prepared.memory
+    values = {
+        "peak": projection.peak,
+        "limit": memory_limit(settings),
+        "unit": projection.unit,
+        "parts": dict(projection.parts),
+        "mapped": projection.mapped,
+        "refusal": None,
+    }
+    try:
+        check_memory(projection, settings)
+    except NotEnoughMemory as error:
+        values["refusal"] = {"message": error.args[0], "hint": error.args[1]}
+    return values
+
+
+def _memory_text(memory: dict[str, Any]) -> str:
+    limit = "" if memory["limit"] is None else f" of {memory['limit'] / MIB:,.0f} MiB"
+    mapped = f", and {memory['mapped'] / MIB:,.0f} MiB of the bank mapped" if memory["mapped"] else ""
+    refused = f"; run will refuse it: {memory['refusal']['hint']}" if memory["refusal"] else ""
+    return f"{memory['peak'] / MIB:,.0f} MiB{limit} for each worker at its peak{mapped}{refused}"
+
+
 def _as_text(values: dict[str, Any]) -> str:
     units = values["units"]
     lines = {
         "input": f"{values['rows']:,} rows in {values['files']} files of {' and '.join(values['layouts'])}, "
-        f"{values['decoded_bytes'] / _MIB:,.0f} MiB decoded",
+        f"{values['decoded_bytes'] / MIB:,.0f} MiB decoded",
         "units": f"{len(units)}, {sum(unit['done'] for unit in units)} of them done; "
         f"the largest has {max(unit['rows'] for unit in units):,} rows",
         "workers": str(values["workers"]),
+        "memory": _memory_text(values["memory"]),
         "amn": values["models"]["amn"]["path"],
         "gru": values["models"]["gru"]["path"] if values["models"]["gru"] else "none",
         "bank": values["bank"] or "none",

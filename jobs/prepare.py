@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lvm_batch.io.columns import WindowShape
-from lvm_batch.io.commit import OutputFolder
 from lvm_batch.io.dataset import find_files, reads
 from lvm_batch.io.errors import ColumnError, DataError, OutputError, UnreadableFile
 from lvm_batch.io.locations import is_within, locate
@@ -20,6 +19,7 @@ from lvm_batch.io.units import DatasetFormat, Footer, Unit, cut_units, read_foot
 from lvm_batch.jobs.dataset_format import dataset_format, missing_columns
 from lvm_batch.jobs.errors import Problem, SettingsError
 from lvm_batch.jobs.job import BankRef, Job, ModelSet, cap_rate, fingerprint, identity
+from lvm_batch.jobs.memory import Fixed, Projection, project
 from lvm_batch.jobs.models import check_dimensions, find_bank, find_fallback, find_primary, reference
 from lvm_batch.lvm.devices import pick_device
 from lvm_batch.lvm.errors import ModelError
@@ -35,19 +35,23 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_FLOAT32_BYTES = 4
+
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """A job that can start: its units in order, what is left out, and what the user should know beforehand.
 
     ``identity`` is what the fingerprint was made of. ``unreadable`` are inputs left out by ``--on-bad-file skip``.
-    ``unavailable`` says of each escalation criterion that cannot be evaluated why not.
+    ``memory`` is what a worker will need. ``unavailable`` says of each escalation criterion that cannot be
+    evaluated why not.
     """
 
     job: Job
     identity: dict[str, Any]
     footers: tuple[Footer, ...]
     units: tuple[Unit, ...]
+    memory: Projection
     unreadable: tuple[UnreadableFile, ...]
     unavailable: dict[str, str]
     notices: tuple[str, ...]
@@ -98,8 +102,11 @@ def prepare(settings: RunSettings, *, threads: int | None) -> Prepared:
     checks.raise_all()
 
     models = found.as_set(settings)
-    values = identity(settings, models, inputs=files, unreadable=_left_out(settings, unreadable))
+    values = identity(settings, models, inputs=files)
     unavailable = _unavailable_criteria(found.bank, footers, understood)
+    units = [
+        unit for footer in footers for unit in cut_units(footer, unit_bytes=settings.unit_size, shape=shape)
+    ]
     return Prepared(
         job=Job(
             fingerprint=fingerprint(values),
@@ -114,11 +121,8 @@ def prepare(settings: RunSettings, *, threads: int | None) -> Prepared:
         ),
         identity=values,
         footers=tuple(footers),
-        units=tuple(
-            unit
-            for footer in footers
-            for unit in cut_units(footer, unit_bytes=settings.unit_size, shape=shape)
-        ),
+        units=tuple(units),
+        memory=project(footers, units, found.fixed, shape=shape, capped=cap_rate(settings) is not None),
         unreadable=unreadable,
         unavailable=unavailable,
         notices=tuple(_notices(models, found.bank, footers, unreadable, unavailable)),
@@ -132,6 +136,13 @@ class _FoundModels:
     primary: Checkpoint | None
     fallback: Checkpoint | None
     bank: Bank | None
+
+    @property
+    def fixed(self) -> Fixed:
+        """What each worker holds of them."""
+        weights = sum(model.n_parameters for model in (self.primary, self.fallback) if model) * _FLOAT32_BYTES
+        bank, index = (self.bank.vectors.nbytes, self.bank.index or b"") if self.bank else (0, b"")
+        return Fixed(weights, self.fallback is not None, bank, len(index))
 
     def as_set(self, settings: RunSettings) -> ModelSet:
         assert self.primary is not None  # noqa: S101 - its absence has been raised by now
@@ -166,7 +177,11 @@ def _check_output(settings: RunSettings, files: Sequence[InputFile]) -> None:
                 f"the output {settings.output} lies inside the input {argument}",
                 "give --output a folder beside it, or the next run would read this one's predictions",
             )
-    inside = next((file for file in files if is_within(locate(file.path), output)), None)
+    # There may be very many files, but not folders.
+    folders = {file.path.rpartition("/")[0]: file for file in files}
+    inside = next(
+        (file for folder, file in folders.items() if is_within(locate(folder or "/"), output)), None
+    )
     if inside:
         raise OutputError(
             f"the input {inside.path} lies inside the output {settings.output}",
@@ -199,12 +214,6 @@ def _read_footers(
         else:
             checks.errors.append(footer)
     return footers, tuple(unreadable)
-
-
-def _left_out(settings: RunSettings, unreadable: Sequence[UnreadableFile]) -> list[str]:
-    """Return the inputs that were unreadable when the job in the output folder began, or now if none has begun."""
-    standing = OutputFolder(settings.output).job()
-    return standing["unreadable"] if standing else [error.path for error in unreadable]
 
 
 def _unavailable_criteria(

@@ -28,6 +28,7 @@ PREFIX = "LVM_BATCH_"
 CONFIG_VARIABLE = "LVM_BATCH_CONFIG"
 VARIABLES = {PREFIX + name.upper(): name for name in SETTINGS} | {"LVM_BATCH_MODELS": "models_dir"}
 REQUIRED = ("dataset", "output")
+_SHOWN_CHARACTERS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,7 @@ def _toml(path: Path, problems: list[Problem]) -> dict[str, object]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         problems.append(Problem(f"{path} cannot be read: {error.strerror}", "give --config a TOML file"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # the latter of brackets within brackets
         hint = 'write one `name = value` a line, texts in "quotes"'
         problems.append(Problem(f"{path} is not TOML: {error}", hint))
     return {}
@@ -135,7 +136,16 @@ def _validated(given: Mapping[str, _Given], problems: list[Problem]) -> RunSetti
 
 def _wrong(detail: ErrorDetails, given: Mapping[str, _Given]) -> Problem:
     name = str(detail["loc"][0])
-    return Problem(f"{given[name].place} cannot be {detail['input']!r}", f"it can be {allowed(name)}")
+    return Problem(f"{given[name].place} cannot be {_brief(detail['input'])}", f"it can be {allowed(name)}")
+
+
+def _brief(value: object) -> str:
+    """A value as it was written, cut where it would fill the screen."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python does not print whole numbers of thousands of digits
+        return "a number of thousands of digits"
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
 
 
 def _unknown(name: str, known: Iterable[str], place: str | None = None) -> Problem:

@@ -6,10 +6,7 @@ module puts the parts in order; each part is elsewhere.
 
 from __future__ import annotations
 
-import signal
-import threading
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from time import monotonic
@@ -19,16 +16,17 @@ from lvm_batch.io.commit import OutputFolder
 from lvm_batch.io.lock import lock_output
 from lvm_batch.jobs.cluster import local_cluster, local_workers, n_slots, remote_cluster
 from lvm_batch.jobs.drive import drive
-from lvm_batch.jobs.errors import JobError, Terminated
 from lvm_batch.jobs.event_log import EventLog
 from lvm_batch.jobs.events import RunEnded, RunStarted, UnitDone, UnitFailed
+from lvm_batch.jobs.memory import check_memory
 from lvm_batch.jobs.prepare import Prepared, prepare
 from lvm_batch.jobs.progress import ProgressBar, ProgressLines
+from lvm_batch.jobs.signals import stoppable
 from lvm_batch.jobs.summary import as_text, summarise, totals_of, verdict, warnings_of
 from lvm_batch.jobs.worker import Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable
     from contextlib import AbstractContextManager
 
     from distributed import Client
@@ -36,6 +34,7 @@ if TYPE_CHECKING:
     from lvm_batch.io.commit import Record
     from lvm_batch.io.units import Unit
     from lvm_batch.jobs.console import Console
+    from lvm_batch.jobs.errors import JobError
     from lvm_batch.jobs.events import Event, Listener
     from lvm_batch.jobs.settings import RunSettings
 
@@ -58,20 +57,23 @@ def run(settings: RunSettings, *, console: Console, started: float | None = None
     started = monotonic() if started is None else started
     n_workers, threads = local_workers(settings.workers)
     prepared = prepare(settings, threads=None if settings.scheduler else threads)
+    check_memory(prepared.memory, settings)
     for notice in prepared.notices:
         console.note(notice)
     folder = OutputFolder(prepared.job.output)
-    with lock_output(prepared.job.output):
-        folder.begin(_job_document(prepared, settings))
-        folder.mark_success(None)
+    with stoppable(), lock_output(prepared.job.output, on_wait=console.note):
+        standing = folder.begin(_job_document(prepared, settings))
+        prepared = replace(prepared, job=replace(prepared.job, fingerprint=standing["fingerprint"]))
         folder.clear_tmp()
         records = _standing_records(folder, prepared)
         missing = [unit for unit in prepared.units if unit.output not in records]
         failures: list[Failure] = []
         if missing:
+            folder.mark_success(None)
             tell = _broadcast(EventLog(folder, lambda: datetime.now(UTC)), _progress(console))
-            with _terminable(), _cluster(settings, min(n_workers, len(missing))) as client:
-                failures = _compute(client, prepared, missing, records, tell)
+            with _cluster(settings, min(n_workers, len(missing))) as client:
+                outcomes = drive(client, prepared.job, missing, unit_timeout_s=settings.unit_timeout)
+                failures = _collect(outcomes, records, tell, _started(prepared, records, n_slots(client)))
         summary = summarise(
             prepared,
             settings,
@@ -90,9 +92,8 @@ def _conclude(
     for warning in warnings_of(summary, settings):
         console.note(warning)
     folder.write_summary(summary)
-    if error is None:
-        kept = ("job_id", "fingerprint", "units", "rows_in", "rows_out", "rows_by_route", "rows_by_status")
-        folder.mark_success({name: summary[name] for name in kept})
+    kept = ("job_id", "fingerprint", "units", "rows_in", "rows_out", "rows_by_route", "rows_by_status")
+    folder.mark_success(None if error else {name: summary[name] for name in kept})
     return Outcome(summary, as_text(summary, success=error is None), error)
 
 
@@ -119,15 +120,18 @@ def _standing_records(folder: OutputFolder, prepared: Prepared) -> dict[str, Rec
     return {output: record for output, record in folder.records().items() if output in wanted}
 
 
-def _compute(
-    client: Client, prepared: Prepared, missing: Sequence[Unit], records: dict[str, Record], tell: Listener
+def _collect(
+    outcomes: Iterable[tuple[Unit, Record | Failure]],
+    records: dict[str, Record],
+    tell: Listener,
+    started: RunStarted,
 ) -> list[Failure]:
-    """Compute the missing units, adding to ``records``; return what failed."""
+    """Add records to ``records`` as they come; return what failed."""
     failures: list[Failure] = []
     state = "interrupted"
-    tell(_started(prepared, records, n_slots(client)))
+    tell(started)
     try:
-        for unit, outcome in drive(client, prepared.job, missing):
+        for unit, outcome in outcomes:
             if isinstance(outcome, Failure):
                 failures.append(outcome)
                 tell(UnitFailed(outcome, unit.n_rows))
@@ -159,20 +163,3 @@ def _cluster(settings: RunSettings, n_workers: int) -> AbstractContextManager[Cl
 
 def _progress(console: Console) -> Listener:
     return ProgressBar(console.progress) if console.progress.is_terminal else ProgressLines(console.note)
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Make SIGTERM end the block as Ctrl-C does, so that the cluster is taken down."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(*_: object) -> None:
-        raise Terminated("stopped by SIGTERM", "run the same command again to resume")
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -120,6 +120,15 @@ class RunSettings(BaseModel):
     workers: Annotated[Annotated[int, Field(ge=1)] | None, _RUNNING] = Field(
         default=None, description="Worker processes; unless given, what the machine holds."
     )
+    unit_timeout: Annotated[float, Field(gt=0), Shown("Running", "SECONDS")] = Field(
+        default=3600, description="Time that a work unit may take before its worker is given up."
+    )
+    memory_limit: Annotated[Annotated[ByteSize, Field(gt=0)] | None, Shown("Running", "SIZE")] = Field(
+        default=None,
+        description="Memory that each worker may use; unless given, its share of the machine. A job that would need"
+        " more is refused before it starts.",
+        examples=["2GiB", "900MB"],
+    )
     scheduler: Annotated[Text | None, Shown("Running", "ADDRESS")] = Field(
         default=None,
         description="Dask scheduler to run on, such as tcp://host:8786, in place of local workers.",
@@ -219,6 +228,8 @@ def _in_words(part: dict[str, Any]) -> str:
     noun = {"number": "a number", "integer": "a whole number", "string": "a text that is not empty"}[
         part["type"]
     ]
+    if "exclusiveMinimum" in part:
+        return f"{noun} above {part['exclusiveMinimum']:g}"
     lower, upper = part.get("minimum"), part.get("maximum")
     if upper is not None:
         return f"{noun} from {lower} to {upper}"

@@ -33,7 +33,8 @@ _COUNTS = (
 def totals_of(records: Iterable[Record]) -> dict[str, Any]:
     """Add up commit records: counts, rates, means, seconds, and the first bad rows with their files."""
     records = sorted(records, key=lambda record: str(record["output"]))
-    total = add_tallies([{name: record[name] for name in empty_tally()} for record in records])
+    counted = tuple(empty_tally())
+    total = add_tallies({name: record[name] for name in counted} for record in records)
     routed = sum(total["rows_by_route"].values())
     rows_in = sum(record["rows_in"] for record in records)
     return {

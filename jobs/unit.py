@@ -15,7 +15,7 @@ from lvm_batch.io.errors import UnreadableFile
 from lvm_batch.io.predictions import PredictionBlock, PredictionWriter
 from lvm_batch.io.reading import open_unit
 from lvm_batch.jobs.job import BATCH_ROWS
-from lvm_batch.jobs.passes import FirstPass, first_pass, join, second_pass
+from lvm_batch.jobs.passes import FALLBACK_ROWS, Passed, block_of, first_pass, second_pass
 from lvm_batch.jobs.stopwatch import Stopwatch
 from lvm_batch.jobs.tally import Tally, add_tallies, tally_block
 from lvm_batch.lvm.routing import REASONS
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from lvm_batch.jobs.job import Job
     from lvm_batch.lvm.cascade import Cascade
 
-BLOCK_BATCHES = 4
-"""Batches whose escalated rows go through the fallback together, and which make one row group of the output."""
+BLOCK_BATCHES = 8
+"""Batches that make one row group of the output, and beyond which no row waits for the fallback."""
 
 
 def compute_unit(job: Job, unit: Unit, cascade: Cascade, folder: OutputFolder) -> Record:
@@ -67,6 +67,7 @@ def _write_blocks(
         tallies.append(tally_block(block, unit.first_row + writer.n_rows))
         with watch.timing("write"):
             writer.write(block)
+        del block  # or it would be held until the next one is ready
     return add_tallies(tallies)
 
 
@@ -84,17 +85,49 @@ def _record(unit: Unit, tally: dict[str, Any]) -> Record:
 def _blocks(
     job: Job, unit: Unit, cascade: Cascade, batches: Iterator[Batch], watch: Stopwatch
 ) -> Iterator[PredictionBlock]:
-    """Yield the unit's predictions in blocks; under a cap the unit is one block, since the cap is the unit's."""
-    waiting: list[FirstPass] = []
-    while True:
-        with watch.timing("read"):
-            batch = next(batches, None)
-        if batch is not None:
-            waiting.append(
-                first_pass(batch, cascade, key=unit.file.name, shadow_rate=job.shadow_rate, watch=watch)
-            )
-        if waiting and (batch is None or (len(waiting) == BLOCK_BATCHES and job.cap_rate is None)):
-            yield second_pass(join(waiting), cascade, cap_rate=job.cap_rate, watch=watch)
-            waiting = []
-        if batch is None:
-            return
+    """Yield the unit's predictions in blocks of ``BLOCK_BATCHES`` batches."""
+    waiting: list[Passed] = []
+    for passed in _passed(job, unit, cascade, batches, watch):
+        waiting.append(passed)
+        del passed  # or its rows would be held twice
+        if len(waiting) == BLOCK_BATCHES:
+            block = block_of(waiting)
+            waiting.clear()
+            yield block
+            del block
+    if waiting:
+        yield block_of(waiting)
+
+
+def _passed(
+    job: Job, unit: Unit, cascade: Cascade, batches: Iterator[Batch], watch: Stopwatch
+) -> Iterator[Passed]:
+    """Yield the unit's batches when both passes are over.
+
+    The fallback runs when it has enough rows for its best speed, or no more are coming into the block; under a cap,
+    which is the unit's, only when the unit has been read.
+    """
+    waiting: list[Passed] = []
+    n_batches = 0
+    while (batch := _next(batches, watch)) is not None:
+        passed = first_pass(batch, cascade, key=unit.file.name, shadow_rate=job.shadow_rate, watch=watch)
+        waiting.append(passed)
+        n_batches += 1
+        candidates = sum(len(part.candidates or ()) for part in waiting)
+        ready = candidates >= FALLBACK_ROWS or n_batches % BLOCK_BATCHES == 0
+        if ready and job.cap_rate is None:
+            second_pass(waiting, cascade, cap_rate=None, watch=watch)
+            yield from _let_go(waiting)
+        del passed
+    second_pass(waiting, cascade, cap_rate=job.cap_rate, watch=watch)
+    yield from _let_go(waiting)
+
+
+def _let_go(waiting: list[Passed]) -> Iterator[Passed]:
+    while waiting:
+        yield waiting.pop(0)
+
+
+def _next(batches: Iterator[Batch], watch: Stopwatch) -> Batch | None:
+    with watch.timing("read"):
+        return next(batches, None)

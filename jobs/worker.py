@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -29,13 +29,17 @@ _loading = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a unit has no record: ``kind`` is that of the error, ``trace`` is there for bugs only."""
+    """Why a unit has no record: ``kind`` is that of the error, ``trace`` is there for bugs only.
+
+    ``worker`` is the address of the worker that found out, ``""`` if none did.
+    """
 
     output: str
     kind: str
     message: str
     hint: str = ""
     trace: str | None = None
+    worker: str = ""
 
     @property
     def as_dict(self) -> dict[str, Any]:
@@ -44,7 +48,14 @@ class Failure:
 
 
 def run_unit(job: Job, unit: Unit) -> Record | Failure:
-    """Compute ``unit`` unless it is done already."""
+    """Compute ``unit`` unless it is done already; the result names the worker."""
+    outcome = _outcome(job, unit)
+    if isinstance(outcome, Failure):
+        return replace(outcome, worker=_address())
+    return outcome | {"worker": _address()}
+
+
+def _outcome(job: Job, unit: Unit) -> Record | Failure:
     try:
         folder = OutputFolder(job.output)
         standing = folder.record(unit.output) or folder.adopt(unit.output, job.fingerprint)
@@ -52,14 +63,21 @@ def run_unit(job: Job, unit: Unit) -> Record | Failure:
     except (DataError, ModelError) as error:
         return Failure(unit.output, error.kind, *error.args)
     except OSError as error:
-        return Failure(
-            unit.output, "os", f"{unit.output}: {error}", "mend what the message names, then run again"
-        )
+        return Failure(unit.output, "os", f"{unit.output}: {error}", "mend what is named, then run again")
     except Exception as error:  # noqa: BLE001 - the worker's door: one bug must not take the other units along
         trace = "".join(traceback.format_exception(error))
         return Failure(
             unit.output, "bug", f"{unit.output}: {type(error).__name__}: {error}", "report this", trace
         )
+
+
+def _address() -> str:
+    from distributed import get_worker
+
+    try:
+        return str(get_worker().address)
+    except ValueError:  # not on a worker
+        return ""
 
 
 def _compute(job: Job, unit: Unit, folder: OutputFolder) -> Record:

@@ -43,3 +43,20 @@ def test_a_second_demo_finds_everything_made(lvm_batch: Callable[..., Any], fold
     result = lvm_batch("demo", "--output", folder)
     assert (result.code, result.values["units_computed"]) == (0, 0)
     assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_a_demo_whose_bank_was_cut_short_builds_it_again(lvm_batch: Callable[..., Any], folder: Path) -> None:
+    """The bank's description is written last; without it the folder holds no bank."""
+    if not folder.exists():
+        pytest.skip("the first demo has not run")
+    (folder / "bank/bank.json").unlink()
+    assert lvm_batch("demo", "--output", folder).code == 0
+    assert (folder / "bank/bank.json").exists()
+
+
+def test_a_demo_over_a_file_is_refused(lvm_batch: Callable[..., Any], tmp_path: Path) -> None:
+    """It is a wrong option, not a bug."""
+    (tmp_path / "file").write_text("mine")
+    result = lvm_batch("demo", "--output", tmp_path / "file")
+    assert (result.code, result.values["error"]["kind"]) == (2, "output")
+    assert "--output" in result.values["error"]["hint"]

@@ -46,7 +46,7 @@ def test_every_setting_has_one_option(run: Run) -> None:
 
 
 def _example(name: str) -> str:
-    examples = {"NUMBER": "0.5", "N": "3", "SIZE": "1MiB", "OLD=NEW": "a=b"}
+    examples = {"NUMBER": "0.5", "N": "3", "SIZE": "1MiB", "SECONDS": "3", "OLD=NEW": "a=b"}
     return examples.get(metavar(name), metavar(name).split("|")[0])
 
 

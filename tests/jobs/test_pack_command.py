@@ -148,3 +148,13 @@ def test_an_output_inside_the_input_is_refused(npz: Path, capsys: pytest.Capture
     code, told = result(capsys, npz.parent, "--output", npz.parent / "out")
     assert (code, told["error"]["kind"]) == (2, "output")
     assert "lies inside the input" in told["error"]["message"]
+
+
+@pytest.mark.parametrize(("shape", "command"), [((20, 768), "bank build"), ((20, 5, 768), "run")])
+def test_what_comes_next_takes_what_was_packed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], shape: tuple[int, ...], command: str
+) -> None:
+    """Vectors alone make a bank, but no window."""
+    np.save(tmp_path / "some.npy", vectors(*shape))
+    assert main(["pack", str(tmp_path / "some.npy"), "--output", str(tmp_path / "packed")]) == 0
+    assert f"lvm-batch {command} {tmp_path / 'packed'} --output" in capsys.readouterr().out

@@ -363,12 +363,13 @@ def test_bad_rows_keep_their_place_and_a_gate_counts_them(
     assert (tmp_path / "out/_SUCCESS").exists()
 
 
+@pytest.mark.parametrize("scale", [1e20, 1e37])
 def test_numbers_that_overflow_in_the_model_are_bad_input(
-    predict: Callable[..., Any], tmp_path: Path
+    predict: Callable[..., Any], tmp_path: Path, scale: float
 ) -> None:
     """A context so large that the model cannot answer it in float32 has no prediction, and says so."""
     contexts = windows()[0][:20].copy()
-    contexts[2] *= 1e37
+    contexts[2] *= scale
     path = write_windows(tmp_path / "in.parquet", contexts)
     predict(path, "--output", tmp_path / "out", "--max-bad-rows", 1)
     row = read_rows(tmp_path / "out")[2]

@@ -1,0 +1,52 @@
+"""Ctrl-C and SIGTERM: the first ends the run in good order, the second ends the process at once.
+
+The rule: whoever stops a run gets the exit code of the signal, and what was committed stays.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NoReturn
+
+from lvm_batch.jobs.errors import Interrupted, Terminated
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_ENDS = {signal.SIGINT: Interrupted, signal.SIGTERM: Terminated}
+_MESSAGES = {signal.SIGINT: "interrupted", signal.SIGTERM: "stopped by SIGTERM"}
+
+
+class _Stopped(KeyboardInterrupt):
+    """A signal, raised where the run happens to be; no ``except Exception`` on the way takes it for an error."""
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """End the block where a signal comes: raises ``Interrupted`` or ``Terminated`` once the block is left."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may handle signals
+        return
+    before = {number: signal.signal(number, _stop) for number in _ENDS}
+    try:
+        yield
+    except _Stopped as stopped:
+        number = stopped.args[0]
+        raise _ENDS[number](_MESSAGES[number], "run the same command again to resume") from None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _stop(number: int, _: object) -> NoReturn:
+    for each in _ENDS:
+        signal.signal(each, _stop_at_once)
+    raise _Stopped(signal.Signals(number))
+
+
+def _stop_at_once(number: int, _: object) -> NoReturn:
+    """Workers see that their parent has gone, and end by themselves."""
+    os._exit(_ENDS[signal.Signals(number)].exit_code)

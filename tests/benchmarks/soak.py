@@ -1,0 +1,127 @@
+"""Plans, drives and reruns a job of very many units that compute nothing, and prints what each step takes.
+
+    make soak ARGS="--units 100000"
+
+What is measured is the driver: listing, footers, identity, ``job.json``, tasks, records, summary. Figures with their
+dates stand in ``soak.md`` beside this file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from time import perf_counter, process_time
+from typing import TYPE_CHECKING, TypeVar
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+
+from many_units import peak_bytes, pretend, small_job, write_records
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lvm_batch.io.commit import OutputFolder
+    from lvm_batch.jobs.prepare import Prepared
+    from lvm_batch.jobs.settings import RunSettings
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one step took: seconds of wall and of this process's cores, and the process's peak in bytes at its end."""
+
+    name: str
+    wall_s: float
+    cpu_s: float
+    peak_bytes: int
+
+
+class Stopwatch:
+    """Times one step after the other."""
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+
+    def time(self, name: str, act: Callable[[], T]) -> T:
+        """Return what ``act`` returns, and take down what it took."""
+        wall, cpu = perf_counter(), process_time()
+        result = act()
+        self.steps.append(Step(name, perf_counter() - wall, process_time() - cpu, peak_bytes()))
+        return result
+
+
+def soak(settings: RunSettings, n_driven: int) -> list[Step]:
+    """Plan a job, drive its first ``n_driven`` units, and rerun it as if all had been done."""
+    from lvm_batch.io.commit import OutputFolder
+    from lvm_batch.jobs.console import Console
+    from lvm_batch.jobs.prepare import prepare
+    from lvm_batch.jobs.run import run
+
+    watch = Stopwatch()
+    prepared = watch.time("plan", lambda: prepare(settings, threads=1))
+    _drive(prepared, n_driven, watch)
+    folder = OutputFolder(settings.output)
+    watch.time("job.json", partial(_begin, folder, prepared, settings))
+    write_records(Path(settings.output), (pretend(prepared.job, unit) for unit in prepared.units))
+    del prepared
+    watch.time("rerun of the finished job", lambda: run(settings, console=Console(json=True)))
+    return watch.steps
+
+
+def _begin(folder: OutputFolder, prepared: Prepared, settings: RunSettings) -> None:
+    from lvm_batch.jobs.run import _job_document
+
+    folder.begin(_job_document(prepared, settings))
+
+
+def _drive(prepared: Prepared, n_driven: int, watch: Stopwatch) -> None:
+    from distributed import Client, LocalCluster
+
+    from lvm_batch.jobs import drive as driving
+
+    driving.run_unit = pretend  # the task of every unit
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,
+        Client(cluster) as client,
+    ):
+        outcomes = driving.drive(client, prepared.job, prepared.units[:n_driven], unit_timeout_s=600)
+        n_ended = watch.time(f"drive {n_driven:,}", lambda: sum(1 for _ in outcomes))
+    if n_ended != n_driven:
+        raise RuntimeError(f"{n_ended} of {n_driven} units ended")
+
+
+def main() -> None:
+    """Print the steps as a Markdown table."""
+    import torch
+
+    from lvm_batch.lvm import AttentionMixtureNetwork, save_checkpoint
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--units", type=int, default=100_000)
+    parser.add_argument("--driven", type=int, help="how many of them are driven; all, unless given")
+    options = parser.parse_args()
+    n_driven = options.driven or options.units
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        model = Path(folder) / "amn.pt"
+        save_checkpoint(
+            model, AttentionMixtureNetwork(), architecture="amn", epoch=1, val_loss=0.5, val_cosine=0.5
+        )
+        steps = soak(small_job(Path(folder), model, options.units), n_driven)
+    lines = ["| step | wall, s | cores, s | wall a unit, ms | peak, MiB |", "| --- | --- | --- | --- | --- |"]
+    for step in steps:
+        n_units = n_driven if step.name.startswith("drive") else options.units
+        a_unit = f"{1000 * step.wall_s / n_units:.3f}"
+        lines.append(
+            f"| {step.name} | {step.wall_s:.1f} | {step.cpu_s:.1f} | {a_unit} | {step.peak_bytes >> 20:,} |"
+        )
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
