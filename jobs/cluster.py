@@ -85,7 +85,7 @@ def _await_worker(client: Client, address: str) -> None:
 
 def n_slots(client: Client) -> int:
     """Tasks that the cluster can run at once, now."""
-    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    workers = client.scheduler_info(n_workers=-1).get("workers", {}).values()
     return max(1, sum(int(worker["nthreads"]) for worker in workers))
 
 

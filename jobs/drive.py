@@ -12,9 +12,10 @@ time with nothing beside them. A unit that loses its worker then too is guilty, 
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from time import monotonic, sleep
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from distributed import as_completed
 from distributed.scheduler import KilledWorker
@@ -24,7 +25,7 @@ from lvm_batch.jobs.errors import TryAgain
 from lvm_batch.jobs.worker import Failure, run_unit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from dask.typing import Key
     from distributed import Client, Future
@@ -39,6 +40,7 @@ _POLL_S = 0.01
 _LOOK_AT_WORKERS_S = 1.0
 _RESTART_S = 4
 _FETCH_S = 10
+_ANSWER_S = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +112,7 @@ class _Cluster:
         """Look at the workers; raises :class:`TryAgain` if there is no scheduler, or for long no worker."""
         if monotonic() - self._looked < _LOOK_AT_WORKERS_S and not now:
             return
-        try:
-            workers = self.client.scheduler_info(n_workers=-1)["workers"]
-        except (OSError, TimeoutError) as error:
-            raise scheduler_gone() from error
+        workers = self._ask_scheduler()
         self._looked = monotonic()
         self._n_slots = sum(int(worker["nthreads"]) for worker in workers.values())
         self.memory.update({address: worker_memory(worker) for address, worker in workers.items()})
@@ -124,6 +123,17 @@ class _Cluster:
                 "the cluster has no workers any more", "start some, then run the same command again"
             )
 
+    def _ask_scheduler(self) -> Mapping[str, Mapping[str, Any]]:
+        scheduler = self.client.scheduler
+        if scheduler is None or self.client.status != "running":
+            raise scheduler_gone()
+        try:
+            known = self.client.sync(scheduler.identity, n_workers=-1, callback_timeout=_ANSWER_S)
+        except (OSError, TimeoutError) as error:
+            raise scheduler_gone() from error
+        workers: Mapping[str, Mapping[str, Any]] = known["workers"]
+        return workers
+
     def holder(self, key: Key) -> tuple[str, bool]:
         """Return the worker that holds a task, ``""`` if none does, and whether the task is first in its line."""
         for address, keys in self.client.processing().items():
@@ -132,8 +142,9 @@ class _Cluster:
         return "", False
 
     def restart(self, address: str) -> None:
-        """Kill a worker that does not come back; its nanny starts another."""
-        self.client.restart_workers([address], timeout=_RESTART_S, raise_for_error=False)
+        """Kill a worker that does not come back; its nanny starts another. Without a nanny it is left to itself."""
+        with suppress(ValueError, OSError, TimeoutError):
+            self.client.restart_workers([address], timeout=_RESTART_S, raise_for_error=False)
 
 
 def scheduler_gone() -> TryAgain:

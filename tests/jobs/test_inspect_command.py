@@ -175,7 +175,7 @@ def test_other_columns_in_other_files_are_said(
         "no `lane`, also `split`, `id` is string, not int64 in b.parquet"
     )
     assert values["criteria_not_evaluated"] == {
-        "high_stakes_lane": "1 of 2 files have no `lane` column",
+        "high_stakes_lane": "1 of 2 files have no `lane` column (in the others it is)",
         "long_context": "there is no `context_tokens` column",
     }
     assert values["columns"]["split"] == "split"
