@@ -26,6 +26,10 @@ _MAGIC = re.compile(r"[*?\[]")
 _SUFFIX = re.compile(r"\.(parquet|parq|pq)$", re.IGNORECASE)
 
 
+# A link that leads nowhere is listed and not found; it is to be named when it is read, not lost in silence.
+_TO_READ = (fs.FileType.File, fs.FileType.NotFound)
+
+
 @dataclass(frozen=True, slots=True)
 class InputFile:
     """One file to read: its place, its name within the dataset, its size in bytes and when it was written (ns)."""
@@ -135,7 +139,7 @@ def _single(place: Location, found: fs.FileInfo) -> InputFile:
 def _below(folder: Location, root: Location) -> Iterator[InputFile]:
     for place, found in listing(folder, recursive=True):
         name = relative_name(place, root)
-        if found.type == fs.FileType.File and not is_hidden(name):
+        if found.type in _TO_READ and not is_hidden(name):
             yield _input_file(place, name, found)
 
 
@@ -149,7 +153,7 @@ def _matching(pattern: Location) -> Iterator[InputFile]:
         name = relative_name(place, root)
         if is_hidden(name) or not _is_meant(name, wanted):
             continue
-        if found.type == fs.FileType.File:
+        if found.type in _TO_READ:
             yield _input_file(place, name, found)
         elif found.type == fs.FileType.Directory and not deep:
             yield from _below(place, root)
@@ -189,7 +193,7 @@ def _matches(names: list[str], wanted: list[str]) -> bool:
 
 
 def _input_file(place: Location, name: str, found: fs.FileInfo) -> InputFile:
-    return InputFile(place.text, name, int(found.size), found.mtime_ns)
+    return InputFile(place.text, name, int(found.size or 0), found.mtime_ns)
 
 
 def _nearest_existing(place: Location) -> str:

@@ -213,13 +213,13 @@ def test_hidden_names_can_not_be_given_themselves(tree: Path) -> None:
     assert names(tree / ".git/*.parquet") == ["c.parquet"]
 
 
-def test_broken_links_and_pipes_are_passed_over(tree: Path) -> None:
-    """Only files are read; links to files and folders are followed."""
+def test_links_are_followed_and_pipes_passed_over(tree: Path) -> None:
+    """Links lead to files and folders; one that leads nowhere is kept, to fail by name when it is read."""
     (tree / "broken.parquet").symlink_to("nowhere")
     os.mkfifo(tree / "pipe.parquet")
     put(tree.parent / "elsewhere/l.parquet")
     (tree / "linked").symlink_to(tree.parent / "elsewhere")
-    assert names(tree) == sorted([*VISIBLE, "linked/l.parquet"])
+    assert names(tree) == sorted([*VISIBLE, "broken.parquet", "linked/l.parquet"])
 
 
 def test_a_folder_that_cannot_be_listed_is_an_error(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,6 +75,13 @@ def test_a_truncated_parquet_file(refused: Callable[..., str], good: Path) -> No
     assert "a.parquet cannot be read" in refused(good)
 
 
+@pytest.mark.parametrize("argument", ["", "*.parquet"])
+def test_a_link_that_leads_nowhere(refused: Callable[..., str], good: Path, argument: str) -> None:
+    """A file on a disk that is not mounted is missed by name, in a folder and in a pattern."""
+    (good.parent / "b.parquet").symlink_to("/nonexistent/b.parquet")
+    assert "b.parquet is not there" in refused(good.parent / argument)
+
+
 def test_an_unreadable_file_is_left_out_on_request(
     predict: Callable[..., Any], good: Path, tmp_path: Path
 ) -> None:
