@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import pyarrow as pa
 
 from lvm_batch.io.errors import ColumnError
-from lvm_batch.io.vectors import check_vector_type
+from lvm_batch.io.vectors import check_vector_type, flat_width, vector_width
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -120,6 +120,8 @@ def assign_roles(
     _check_vectors(schema, file, vectors, 1 if sequences else shape.length, shape.dim)
     if target is not None:
         _check_vectors(schema, file, target, 1, shape.dim)
+    if not sequences:
+        _refuse_doubtful_width(schema, file, vectors, target, shape)
     _check_type(schema, file, lane, _is_text, names)
     _check_type(schema, file, tokens, _is_number, names)
     _check_type(schema, file, names.position if sequences else None, _is_number, names)
@@ -179,6 +181,26 @@ def _check_vectors(schema: pa.Schema, file: str, name: str, length: int, dim: in
         raise ColumnError(f"{file}: column `{name}` {problem}", _vector_hint(length, dim))
 
 
+def _refuse_doubtful_width(
+    schema: pa.Schema, file: str, contexts: str, target: str | None, shape: WindowShape
+) -> None:
+    """Refuse contexts that would be cut into vectors of another width than they have, without anyone seeing it.
+
+    A flat row does not say where its vectors end. Where the width asked for is not the usual one, nothing else in the
+    file says so, and the row makes ``shape.length`` vectors of another width, those are what it most likely holds.
+    """
+    width = flat_width(schema.field(contexts).type)
+    if shape.dim == WindowShape().dim or width in {None, shape.width} or width % shape.length:
+        return
+    if target is None or vector_width(schema.field(target).type, usual=shape.dim) != shape.dim:
+        raise ColumnError(
+            f"{file}: column `{contexts}` holds {shape.length} vectors of {width // shape.length} a row, and the "
+            f"model reads vectors of {shape.dim}",
+            f"use a model of vectors of {width // shape.length}; if these are {width // shape.dim} vectors of "
+            f"{shape.dim}, write them as lists of {shape.dim}",
+        )
+
+
 def _check_type(
     schema: pa.Schema, file: str, name: str | None, accepts: Callable[[pa.DataType], bool], names: ColumnNames
 ) -> None:
@@ -227,8 +249,10 @@ def _is_number(arrow_type: pa.DataType) -> bool:
 
 
 def _is_plain(arrow_type: pa.DataType) -> bool:
+    """Whether values can be compared, and tell articles apart: of float16 beyond 2,048 not even whole numbers do."""
     storage = arrow_type.storage_type if isinstance(arrow_type, pa.BaseExtensionType) else arrow_type
-    return not pa.types.is_nested(storage)
+    storage = storage.value_type if pa.types.is_dictionary(storage) else storage
+    return not (pa.types.is_nested(storage) or pa.types.is_float16(storage))
 
 
 _EXPECTED: dict[Callable[[pa.DataType], bool], str] = {
@@ -255,9 +279,11 @@ def _rename_hint(schema: pa.Schema, wanted: Sequence[str], names: ColumnNames) -
 
 
 def _vector_hint(length: int, dim: int) -> str:
+    reason = "" if dim == WindowShape().dim else f"the model reads vectors of {dim}: "
     if length == 1:
-        return f"each row must hold one vector of {dim} floats"
+        return f"{reason}each row must hold one vector of {dim} floats"
     return (
-        f"each row must hold {length} vectors of {dim} floats: a list of {length * dim}, {length} lists of {dim}, "
-        f"a tensor [{length}, {dim}], or binary of {length * dim * 4} (float32) or {length * dim * 2} (float16) bytes"
+        f"{reason}each row must hold {length} vectors of {dim} floats: "
+        f"a list of {length * dim}, {length} lists of {dim}, a tensor [{length}, {dim}], or "
+        f"binary of {length * dim * 4} (float32) or {length * dim * 2} (float16) bytes"
     )

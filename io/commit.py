@@ -24,12 +24,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lvm_batch.io.errors import JobChanged, OutputError
+from lvm_batch.io.job_changes import job_difference
 from lvm_batch.io.locations import locate
 from lvm_batch.io.store import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from contextlib import AbstractContextManager
+    from io import BufferedReader
     from pathlib import Path
 
 PRIVATE = "_lvm_batch"
@@ -72,31 +74,49 @@ class OutputFolder:
             if self._store.create(JOB, _as_json(job)):
                 return dict(job)
             standing = self.job() or {}
-        if standing.get("fingerprint") != job["fingerprint"]:
-            self._refuse_change(standing, json.loads(_as_json(job)))
-        return standing
-
-    def _refuse_change(self, standing: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
-        committed = {record["input"] for record in self.records().values()}
-        before = _settled(standing.get("identity", {}), committed)
-        now = _settled(asked["identity"], committed)
-        if before != now or standing.get("identity") == asked["identity"]:
+        if difference := self._difference(standing, job):
             raise JobChanged(
-                f"{self.text} holds another job: {_difference(before, now)}",
+                f"{self.text} holds another job: {difference}",
                 "choose another --output, or run the command that began this one",
             )
+        return standing
+
+    def difference(self, job: Mapping[str, Any]) -> str | None:
+        """Say in what ``job`` differs from the one that the folder holds; ``None`` if it may go on with it."""
+        standing = self.job()
+        return self._difference(standing, job) if standing else None
+
+    def _difference(self, standing: Mapping[str, Any], asked: Mapping[str, Any]) -> str | None:
+        if standing.get("fingerprint") == asked["fingerprint"]:
+            return None
+        committed = {record["input"] for record in self.records().values()}
+        plain = json.loads(_as_json({"identity": asked["identity"]}))
+        return job_difference(standing, plain, committed=committed)
 
     def records(self) -> dict[str, Record]:
         """Return the commit records by the unit's output path; one whose file is gone or cut short does not count."""
+        recorded = self.recorded()
+        published = self.published() if recorded else {}
+        return {
+            output: record for output, record in recorded.items() if published.get(output) == record["bytes"]
+        }
+
+    def recorded(self) -> dict[str, Record]:
+        """Return every commit record by the unit's output path, whatever has become of its file."""
         # Network file systems leave other files behind.
         names = [f"{DONE}/{name}" for name in self._store.names(DONE) if name.endswith(".json")]
-        published = self._store.visible_sizes() if names else {}
-        records = {}
-        for name, content in zip(names, self._store.read_many(names), strict=True):
-            record = self._parsed(name, content)
-            if record is not None and published.get(record["output"]) == record["bytes"]:
-                records[str(record["output"])] = record
-        return records
+        contents = zip(names, self._store.read_many(names), strict=True)
+        parsed = (self._parsed(name, content) for name, content in contents)
+        return {str(record["output"]): record for record in parsed if record is not None}
+
+    def published(self) -> dict[str, int]:
+        """Return the bytes of every file that readers of the folder take, by its path below it."""
+        return self._store.visible_sizes()
+
+    def open(self, output: str) -> pa.NativeFile:
+        """Open a published file for reading; raises ``OSError`` if it is not there."""
+        place = locate(self.text).child(output)
+        return place.filesystem.open_input_file(place.path)
 
     def record(self, output: str) -> Record | None:
         """Return the commit record of one unit, unless its file is gone or cut short."""
@@ -107,10 +127,13 @@ class OutputFolder:
         """Give a local path to write a unit to."""
         return self._store.stage()
 
-    def commit(self, staged: Path, record: Record) -> None:
-        """Publish a unit's file, then record it."""
+    def commit(self, staged: Path, record: Record) -> Record:
+        """Publish a unit's file, then record it; return the record, which tells the file's size and checksum."""
+        with staged.open("rb") as file:
+            record = record | _measured(file)
         self._store.publish(staged, record["output"])
         self._store.write(_record_name(record["output"]), _as_json(record))
+        return record
 
     def adopt(self, output: str, fingerprint: str) -> Record | None:
         """Record a unit whose file was published by this job, but not recorded; return its record, or ``None``."""
@@ -120,7 +143,8 @@ class OutputFolder:
         record: Record = json.loads(metadata[RECORD_KEY])
         if record["output"] != output:  # another unit's file under this one's name
             return None
-        record["bytes"] = self._store.size(output)
+        with self.open(output) as file:
+            record = record | _measured(file)
         self._store.write(_record_name(output), _as_json(record))
         return record
 
@@ -143,6 +167,10 @@ class OutputFolder:
         elif self._store.read(SUCCESS) != _as_json(totals):
             self._store.write(SUCCESS, _as_json(totals))
 
+    def success(self) -> dict[str, Any] | None:
+        """Return the totals that ``_SUCCESS`` tells, or ``None`` where it does not stand."""
+        return self._read_json(SUCCESS)
+
     @property
     def succeeded(self) -> bool:
         """Whether ``_SUCCESS`` stands."""
@@ -162,10 +190,10 @@ class OutputFolder:
             )
 
     def _footer(self, output: str) -> dict[str, str]:
-        place = locate(self.text).child(output)
         try:
-            found = pq.read_metadata(place.path, filesystem=place.filesystem).metadata or {}
-        except (FileNotFoundError, pa.ArrowException, OSError):
+            with self.open(output) as file:
+                found = pq.read_metadata(file).metadata or {}
+        except (pa.ArrowException, OSError):
             return {}  # not published, or not ours: it is computed and replaced
         return {key.decode(): value.decode("utf-8", "replace") for key, value in found.items()}
 
@@ -187,6 +215,7 @@ class OutputFolder:
         hints = {
             JOB: "remove the folder, or choose another --output",
             SUMMARY: "remove that file and run again",
+            SUCCESS: "remove that file and run again",
         }
         hint = hints.get(
             name, "remove that file and run again: its unit is taken from its output, or computed anew"
@@ -199,6 +228,10 @@ def _with_shared_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return {sys.intern(key): value for key, value in pairs}
 
 
+def _measured(file: BufferedReader | pa.NativeFile) -> dict[str, Any]:
+    return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": file.tell()}
+
+
 def _record_name(output: str) -> str:
     name = quote(output, safe="")
     if len(name) > _MAX_NAME:  # file systems allow 255 bytes
@@ -208,32 +241,3 @@ def _record_name(output: str) -> str:
 
 def _as_json(value: Mapping[str, Any]) -> bytes:
     return (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
-
-
-def _settled(identity: Mapping[str, Any], committed: set[str]) -> dict[str, Any]:
-    """Return what of an identity must not change any more, flat: of inputs without a committed unit only the path."""
-    inputs = {
-        name: file if file["path"] in committed else {"path": file["path"]}
-        for name, file in identity.get("inputs", {}).items()
-    }
-    return _flat({**identity, "inputs": inputs})
-
-
-def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Name the first few settings that differ, with both values."""
-    keys = [key for key in dict.fromkeys([*before, *now]) if before.get(key) != now.get(key)]
-    if not keys:
-        return "its fingerprint differs"
-    shown = [f"{key} was {_brief(before.get(key))}, is {_brief(now.get(key))}" for key in keys[:3]]
-    return "; ".join(shown) + (f"; and {len(keys) - 3} more" if len(keys) > 3 else "")  # noqa: PLR2004
-
-
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:  # noqa: ANN401 - any JSON
-    if not isinstance(value, dict):
-        return {prefix: value}
-    inner = (_flat(item, f"{prefix}.{key}" if prefix else str(key)) for key, item in value.items())
-    return {key: item for part in inner for key, item in part.items()}
-
-
-def _brief(value: Any) -> str:  # noqa: ANN401 - any JSON
-    return "absent" if value is None else str(value)[:80]

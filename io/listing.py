@@ -7,14 +7,15 @@ says where. This module does not know which of the files are meant.
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyarrow import fs
 
-from lvm_batch.io.errors import DataError, InputNotFound
+from lvm_batch.io.errors import DataError, InputNotFound, OutputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from lvm_batch.io.locations import Location
 
@@ -55,6 +56,31 @@ def listing(folder: Location, *, recursive: bool) -> Iterator[tuple[Location, fs
 def is_hidden(name: str) -> bool:
     """Whether readers pass over a file of this relative name."""
     return any(part.startswith(("_", ".")) for part in name.split("/"))
+
+
+def refuse_long_names(folder: Location, names: Iterable[str]) -> None:
+    """Raise :class:`OutputError` for the first of ``names`` that no file below ``folder`` can have.
+
+    What is written is called longer than what it was read from, and file systems of this machine set limits, in bytes,
+    to a name and to a path; stores refuse by themselves.
+    """
+    if not folder.is_local:
+        return
+    place = Path(folder.path)
+    existing = next(
+        parent
+        for parent in (place, *place.parents)
+        if os.path.exists(parent)  # noqa: PTH110 - Path.exists() raises where the name is too long
+    )
+    max_name, max_path = (os.pathconf(existing, limit) for limit in ("PC_NAME_MAX", "PC_PATH_MAX"))
+    for path in (f"{folder.path}/{name}" for name in names):
+        longest = max(len(os.fsencode(part)) for part in path.split("/"))
+        if longest > max_name or len(os.fsencode(path)) >= max_path:
+            raise OutputError(
+                f"{path} would be written, and it is too long: the file system takes names of {max_name} bytes and "
+                f"paths of {max_path - 1}",
+                "shorten the input's name, or the path of --output",
+            )
 
 
 def _local_paths(folder: str, *, recursive: bool) -> Iterator[str]:

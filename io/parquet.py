@@ -30,6 +30,7 @@ _REMOTE_BUFFER_BYTES = (
 )  # a request each: a tenth of a second of waiting should bring more than a page
 _ROWS_AT_ONCE = 512  # decoding 2048 windows at once takes 260 MB, 512 take 90, at the same speed
 
+_LIGHT_BYTES = 2**20  # a file of fewer is nothing beside a worker, and there may be very many of these
 _PEEK_FROM_BYTES = 8 * 2**20  # pages of smaller column chunks are small, whatever their writer did
 _PAGE_HEADER_BYTES = 32
 
@@ -39,7 +40,7 @@ class ChunkSizes:
     """Sizes within the row group with the most bytes.
 
     ``vector_row`` and ``other_row`` are uncompressed bytes of a row: of the columns of vectors, and of the others, as
-    they are encoded. ``page`` is what a page of vectors takes while it is decoded.
+    they are encoded; of a light file each is all of it. ``page`` is what a page of vectors takes while it is decoded.
     """
 
     vector_row: int = 0
@@ -52,13 +53,14 @@ def open_parquet(path: str) -> Iterator[pq.ParquetFile]:
     """Open the Parquet file at ``path``; raises :class:`UnreadableFile` if it is none, or is damaged."""
     place = locate(path)
     with _naming(path, "its footer"):
-        source = place.path if place.is_local else place.filesystem.open_input_file(place.path)
+        # Given a path, Arrow would look for the file system anew, which takes a fifth of the time.
+        source = place.filesystem.open_input_file(place.path)
         file = pq.ParquetFile(
             source, buffer_size=_BUFFER_BYTES if place.is_local else _REMOTE_BUFFER_BYTES, pre_buffer=False
         )
         schema = file.schema_arrow  # an unreadable schema shows here, not later
     del schema
-    with file:
+    with source:
         yield file
 
 
@@ -133,22 +135,47 @@ def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
-def chunk_sizes(metadata: pq.FileMetaData, path: str, *, vectors: Iterable[str | None]) -> ChunkSizes:
+def row_group_rows(file: pq.ParquetFile, path: str) -> tuple[int, ...]:
+    """Return the rows of each row group; raises :class:`UnreadableFile` where the footer counts less than none."""
+    metadata = file.metadata
+    rows = tuple(metadata.row_group(index).num_rows for index in range(metadata.num_row_groups))
+    if min(rows, default=0) < 0:
+        with _naming(path, "its footer"):
+            raise pa.ArrowInvalid(f"row group {rows.index(min(rows))} has {min(rows)} rows")
+    return rows
+
+
+def chunk_sizes(file: pq.ParquetFile, path: str, *, vectors: Iterable[str | None]) -> ChunkSizes:
     """Look up what one row takes; the page's size is read from the first one's header, where a chunk is large."""
-    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+    metadata = file.metadata
+    groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
     largest = max(groups, key=lambda group: group.total_byte_size, default=None)
     if largest is None or not largest.num_rows:
         return ChunkSizes()
+    if 0 < (n_bytes := sum(group.total_byte_size for group in groups)) < _LIGHT_BYTES:
+        row = n_bytes // sum(group.num_rows for group in groups)
+        return ChunkSizes(row, row)
+    _check_chunks(file, path, groups.index(largest))
     wanted = set(vectors)
     sizes = {True: 0, False: 0}
     page = 0
-    for index in range(largest.num_columns):
+    for index in range(metadata.num_columns):
         chunk = largest.column(index)
         is_vector = chunk.path_in_schema.partition(".")[0] in wanted
         sizes[is_vector] += chunk.total_uncompressed_size
         if is_vector and chunk.total_uncompressed_size > _PEEK_FROM_BYTES:
             page += _page_bytes(path, chunk.data_page_offset)
     return ChunkSizes(sizes[True] // largest.num_rows, sizes[False] // largest.num_rows, page)
+
+
+def _check_chunks(file: pq.ParquetFile, path: str, row_group: int) -> None:
+    """Raise :class:`UnreadableFile` where the footer's words on a column chunk contradict its schema.
+
+    ``RowGroupMetaData.column()`` would end the process there. A reader looks at the same words and raises; asked for
+    batches of no rows it reads nothing of the file (10 us a column, 2026-11-23).
+    """
+    with _naming(path, f"row group {row_group}"):
+        next(file.reader.iter_batches(0, [row_group], use_threads=False), None)
 
 
 def _page_bytes(path: str, offset: int) -> int:

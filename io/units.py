@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from lvm_batch.io.columns import ColumnNames, Layout, Roles, WindowShape, assign_roles
 from lvm_batch.io.errors import DataError
 from lvm_batch.io.locations import locate
-from lvm_batch.io.parquet import ChunkSizes, chunk_sizes, open_parquet
+from lvm_batch.io.parquet import ChunkSizes, chunk_sizes, open_parquet, row_group_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -103,14 +103,13 @@ def _read_footer(
 ) -> Footer:
     """Read one footer; ``known`` holds the schemas met so far, by their serialised form."""
     with open_parquet(file.path) as parquet:
-        metadata = parquet.metadata
-        rows = tuple(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))
+        rows = row_group_rows(parquet, file.path)
         schema = parquet.schema_arrow
         key = schema.serialize().to_pybytes()
         if key not in known:
             known[key] = schema, dataset_format.roles(schema, file.path)
         schema, roles = known[key]
-        sizes = chunk_sizes(metadata, file.path, vectors=(roles.vectors, roles.target))
+        sizes = chunk_sizes(parquet, file.path, vectors=(roles.vectors, roles.target))
     return Footer(file, schema, roles, rows, sizes)
 
 

@@ -70,6 +70,16 @@ def vector_width(arrow_type: pa.DataType, *, usual: int) -> int | None:
     )  # a row of lists holds one of them
 
 
+def flat_width(arrow_type: pa.DataType) -> int | None:
+    """Floats in each row of a column that says how many there are, and not how many of them make a vector."""
+    if pa.types.is_fixed_size_binary(arrow_type) or (
+        isinstance(arrow_type, pa.FixedShapeTensorType) and len(arrow_type.shape) > 1
+    ):
+        return None  # of binary the width is checked, a tensor has an axis of vectors
+    *lists, _ = _levels(arrow_type)
+    return int(lists[0].list_size) if len(lists) == 1 and _is_fixed(lists[0]) else None
+
+
 def vector_dtype(arrow_type: pa.DataType, *, width: int) -> np.dtype[Any]:
     """Return the type of the floats in a column that holds ``width`` of them a row and has been checked."""
     if pa.types.is_fixed_size_binary(arrow_type):

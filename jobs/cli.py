@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lvm_batch.jobs.commands import bank, config, demo, inspect, pack, plan, run, status
+from lvm_batch.jobs.commands import bank, config, demo, inspect, pack, plan, run, status, verify
 from lvm_batch.jobs.console import Console
 from lvm_batch.jobs.errors import Interrupted, JobError, Problem, SettingsError, TryAgain, UsageError
 
@@ -28,6 +28,7 @@ app = typer.Typer(no_args_is_help=False, pretty_exceptions_enable=False)
 app.command()(run.run)
 app.command()(plan.plan)
 app.command()(status.status)
+app.command()(verify.verify)
 app.command()(inspect.inspect)
 app.command()(pack.pack)
 app.command()(demo.demo)

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 _PIPE_WIDTH = 200
 
+# Of the problems of one command: a dataset may have as many as files.
+_IN_TEXT = 10
+_IN_JSON = 100
+
 # What a terminal would act upon, or cannot write: names of files and columns may hold any of it.
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -74,17 +78,20 @@ class Console:
     def failed(self, kind: str, problems: Sequence[Problem], error: BaseException | None = None) -> None:
         """Print what went wrong; the first of ``problems`` sums up the others.
 
-        ``error`` is given where its traceback helps.
+        ``error`` is given where its traceback helps. Of very many problems the first are printed, and how many more
+        there are.
         """
         if error is not None:
             self.note("".join(traceback.format_exception(error)).rstrip())
         if self.json:
-            summary, *rest = [problem._asdict() for problem in problems]
-            several = {"problems": rest} if rest else {}
+            summary, *rest = [problem._asdict() for problem in problems[: 1 + _IN_JSON]]
+            several = {"problems": rest, "n_problems": len(problems) - 1} if rest else {}
             self._print(json.dumps({"error": {"kind": kind, **summary, **several}}))
             return
-        for message, hint in (map(_on_one_line, problem) for problem in problems):
+        for message, hint in (map(_on_one_line, problem) for problem in problems[: 1 + _IN_TEXT]):
             self.note(f"error: {message}\n  what to do: {hint}" if hint else f"error: {message}")
+        if (n_others := len(problems) - 1 - _IN_TEXT) > 0:
+            self.note(f"and {n_others:,} more; --json lists up to {_IN_JSON}")
 
     def _print(self, text: RenderableType) -> None:
         self._stdout.print(_seen(text), soft_wrap=True)

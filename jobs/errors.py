@@ -4,6 +4,7 @@
     ├── UsageError        the command line does not make sense
     ├── SettingsError     settings are unknown, missing or out of range; lists every one of them
     ├── UnitsFailed       the job ran, but parts of it have no output (exit 1); the same command does them
+    ├── NotVerified       files of an output are not as they were recorded (exit 1); remove them, run again
     ├── GateFailed        the job ran and its result is not good enough (exit 3); look at the output
     ├── TryAgain          something is held or away for now (exit 75); the same command later may work
     └── Interrupted       stopped by Ctrl-C (exit 130); the same command resumes
@@ -59,6 +60,13 @@ class UnitsFailed(JobError):
     """The job came to its end, and some of its units have no output."""
 
     kind = "units_failed"
+    exit_code = 1
+
+
+class NotVerified(JobError):
+    """Files of an output are not as they were recorded, or units are missing."""
+
+    kind = "not_verified"
     exit_code = 1
 
 

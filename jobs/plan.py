@@ -24,11 +24,14 @@ def plan(settings: RunSettings) -> tuple[dict[str, Any], str]:
 
 def _values(settings: RunSettings, prepared: Prepared) -> dict[str, Any]:
     job = prepared.job
-    done = OutputFolder(job.output).records()
+    folder = OutputFolder(job.output)
+    difference = folder.difference({"fingerprint": job.fingerprint, "identity": prepared.identity})
+    done = () if difference else folder.records()
     return {
         "job_id": job.job_id,
         "fingerprint": job.fingerprint,
         "output": job.output,
+        "refusal": _refusal(job.output, difference),
         "files": len(prepared.footers),
         "rows": prepared.n_rows,
         "decoded_bytes": sum(
@@ -49,6 +52,13 @@ def _values(settings: RunSettings, prepared: Prepared) -> dict[str, Any]:
         "criteria_not_evaluated": prepared.unavailable,
         "notices": list(prepared.notices),
     }
+
+
+def _refusal(output: str, difference: str | None) -> dict[str, str] | None:
+    """What a run would say to an output folder that holds another job."""
+    if difference is None:
+        return None
+    return {"message": f"{output} holds another job: {difference}", "hint": "choose another --output"}
 
 
 def _memory(settings: RunSettings, prepared: Prepared) -> dict[str, Any]:
@@ -76,6 +86,10 @@ def _memory_text(memory: dict[str, Any]) -> str:
     return f"{memory['peak'] / MIB:,.0f} MiB{limit} for each worker at its peak{mapped}{refused}"
 
 
+def _refusal_text(refusal: dict[str, str] | None) -> str:
+    return f"run will refuse it: {refusal['message']}; {refusal['hint']}" if refusal else ""
+
+
 def _as_text(values: dict[str, Any]) -> str:
     units = values["units"]
     lines = {
@@ -89,6 +103,7 @@ def _as_text(values: dict[str, Any]) -> str:
         "gru": values["models"]["gru"]["path"] if values["models"]["gru"] else "none",
         "bank": values["bank"] or "none",
         "output": values["output"],
+        "refusal": _refusal_text(values["refusal"]),
         **{f"note {number}": notice for number, notice in enumerate(values["notices"], 1)},
     }
     return as_lines(lines)

@@ -7,13 +7,16 @@ once.
 from __future__ import annotations
 
 import difflib
+import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+
+import pyarrow as pa
 
 from lvm_batch.io.columns import WindowShape
 from lvm_batch.io.dataset import find_files, reads
 from lvm_batch.io.errors import ColumnError, DataError, OutputError, UnreadableFile
+from lvm_batch.io.listing import refuse_long_names
 from lvm_batch.io.locations import is_within, locate
 from lvm_batch.io.units import DatasetFormat, Footer, Unit, cut_units, read_footers
 from lvm_batch.jobs.dataset_format import dataset_format, missing_columns
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _FLOAT32_BYTES = 4
+_SHOWN_FILES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +129,7 @@ def prepare(settings: RunSettings, *, threads: int | None) -> Prepared:
         memory=project(footers, units, found.fixed, shape=shape, capped=cap_rate(settings) is not None),
         unreadable=unreadable,
         unavailable=unavailable,
-        notices=tuple(_notices(models, found.bank, footers, unreadable, unavailable)),
+        notices=tuple(_notices(models, found.bank, footers, unreadable, unavailable, shape=shape)),
     )
 
 
@@ -169,7 +173,7 @@ def _find_models(settings: RunSettings, checks: _Checks) -> _FoundModels:
 
 def _check_output(settings: RunSettings, files: Sequence[InputFile]) -> None:
     output = locate(settings.output)
-    if output.is_local and Path(output.path).is_file():
+    if output.is_local and os.path.isfile(output.path):  # noqa: PTH113 - Path.is_file() raises for long names
         raise OutputError(f"{settings.output} is a file", "give --output a folder")
     for argument in settings.dataset:
         if reads(argument, output):
@@ -187,6 +191,7 @@ def _check_output(settings: RunSettings, files: Sequence[InputFile]) -> None:
             f"the input {inside.path} lies inside the output {settings.output}",
             "give --output a folder of its own, so that readers of it see predictions only",
         )
+    refuse_long_names(output, (f"{file.stem}-00000.parquet" for file in files))
 
 
 def _check_renames(settings: RunSettings, footers: Sequence[Footer]) -> None:
@@ -240,9 +245,13 @@ def _notices(
     footers: Sequence[Footer],
     unreadable: Sequence[UnreadableFile],
     unavailable: dict[str, str],
+    *,
+    shape: WindowShape,
 ) -> Iterator[str]:
-    for error in unreadable:
+    for error in unreadable[:_SHOWN_FILES]:
         yield f"left out: {error.args[0]}"
+    if len(unreadable) > _SHOWN_FILES:
+        yield f"left out: {len(unreadable) - _SHOWN_FILES:,} files more"
     if models.fallback is None:
         yield "no fallback model: every row keeps the route amn; its reasons are written all the same"
     for reason, why in unavailable.items():
@@ -251,3 +260,12 @@ def _notices(
         yield f"the bank's {len(bank.vectors):,} vectors are searched exactly; `bank build --index faiss` is faster"
     if all(footer.roles.layout == "windows" and footer.roles.target is None for footer in footers):
         yield "no target column: cosines will be null"
+    if shape.dim != WindowShape().dim and any(map(_is_unmeasured, footers)):
+        yield f"contexts are lists that do not say how long a vector is: they are read as vectors of {shape.dim}"
+
+
+def _is_unmeasured(footer: Footer) -> bool:
+    """Whether contexts are flat and of any length, so that their schema is no reason to refuse them."""
+    kind = footer.schema.field(footer.roles.vectors).type
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    return footer.roles.layout == "windows" and is_list and pa.types.is_floating(kind.value_type)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import ValidationError
 
 from lvm_batch.jobs.errors import Problem, SettingsError
-from lvm_batch.jobs.settings import SETTINGS, RunSettings, allowed, is_list
+from lvm_batch.jobs.settings import CONTRADICTION, SETTINGS, RunSettings, allowed, is_list
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -29,6 +29,7 @@ CONFIG_VARIABLE = "LVM_BATCH_CONFIG"
 VARIABLES = {PREFIX + name.upper(): name for name in SETTINGS} | {"LVM_BATCH_MODELS": "models_dir"}
 REQUIRED = ("dataset", "output")
 _SHOWN_CHARACTERS = 200
+_NEAR = 0.7  # difflib's 0.6 takes `batch_size` for `unit_size`
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +79,6 @@ def resolve_settings(
 def flag_of(name: str) -> str:
     """How the setting ``name`` is given on the command line."""
     return "DATASET" if name == "dataset" else "--" + name.replace("_", "-")
-
-
-def nearest(name: str, known: Iterable[str], *, otherwise: str) -> str:
-    """What to do about the unknown ``name``: the most similar of ``known``, else ``otherwise``."""
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"did you mean {close[0]}?" if close else otherwise
 
 
 def _from_flags(flags: Mapping[str, object]) -> dict[str, _Given]:
@@ -136,6 +131,8 @@ def _validated(given: Mapping[str, _Given], problems: list[Problem]) -> RunSetti
 
 def _wrong(detail: ErrorDetails, given: Mapping[str, _Given]) -> Problem:
     name = str(detail["loc"][0])
+    if detail["type"] == CONTRADICTION:
+        return Problem(f"{given[name].place}: {detail['msg']}", "keep one of the two")
     return Problem(f"{given[name].place} cannot be {_brief(detail['input'])}", f"it can be {allowed(name)}")
 
 
@@ -149,7 +146,9 @@ def _brief(value: object) -> str:
 
 
 def _unknown(name: str, known: Iterable[str], place: str | None = None) -> Problem:
-    hint = nearest(name, known, otherwise="`lvm-batch config schema` lists every setting")
+    bare = {each.removeprefix(PREFIX): each for each in known}  # what all begin with makes none of them near
+    close = difflib.get_close_matches(name.removeprefix(PREFIX), bare, n=1, cutoff=_NEAR)
+    hint = f"did you mean {bare[close[0]]}?" if close else "`lvm-batch config schema` lists every setting"
     return Problem(f"{place or name} is not a setting", hint)
 
 

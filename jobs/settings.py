@@ -12,8 +12,11 @@ from functools import cache
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ByteSize, ConfigDict, Field, field_validator
+from pydantic_core import PydanticCustomError
 
 from lvm_batch.lvm.thresholds import Thresholds
+
+CONTRADICTION = "contradiction"  # the type of a problem whose message says what contradicts what
 
 _CARD = Thresholds()  # the model cards' own
 
@@ -160,6 +163,22 @@ class RunSettings(BaseModel):
         if isinstance(value, bool):
             raise ValueError("true and false are values of no setting")  # noqa: TRY004 - pydantic's way
         return value
+
+    @field_validator("rename")
+    @classmethod
+    def _refuse_contradictions(cls, pairs: tuple[str, ...]) -> tuple[str, ...]:
+        """The last of them would win in silence."""
+        for part, is_given in enumerate(("is renamed twice", "is the new name of two columns")):
+            known: dict[str, str] = {}
+            for pair in pairs:
+                name = pair.split("=", 1)[part]
+                if name in known:
+                    told = {"name": name, "is_given": is_given, "first": known[name], "second": pair}
+                    raise PydanticCustomError(
+                        CONTRADICTION, "`{name}` {is_given}: {first} and {second}", told
+                    )
+                known[name] = pair
+        return pairs
 
     @property
     def thresholds(self) -> Thresholds:

@@ -20,15 +20,17 @@ def status(output: str) -> tuple[dict[str, Any], str]:
     if job is None:
         raise InputNotFound(f"{output} holds no job", "name the folder that was given to run as --output")
     records = folder.records()
-    done = [records[unit["output"]] for unit in job["units"] if unit["output"] in records]
-    totals = totals_of(done)
+    begun = {unit["output"] for unit in job["units"]}
+    later = [record for output, record in records.items() if output not in begun]  # of files mended since
+    n_units = len(begun) + len(later)
+    totals = totals_of(records.values())
     values = {
         "output": output,
         "job_id": job["job_id"],
-        "state": _state(folder, output, missing=len(job["units"]) - len(done)),
-        "units": len(job["units"]),
-        "units_done": len(done),
-        "rows": job["rows"],
+        "state": _state(folder, output, missing=n_units - len(records)),
+        "units": n_units,
+        "units_done": len(records),
+        "rows": job["rows"] + sum(record["rows_in"] for record in later),
         "rows_done": totals["rows_in"],
         "unreadable_files": job["unreadable"],
         **totals,

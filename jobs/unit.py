@@ -54,9 +54,7 @@ def compute_unit(job: Job, unit: Unit, cascade: Cascade, folder: OutputFolder) -
             record = _record(unit, tally)
             with watch.timing("write"):
                 writer.close(job.footer | {RECORD_KEY: json.dumps(record)})
-        record |= {"seconds": watch.seconds, "bytes": staged.stat().st_size}
-        folder.commit(staged, record)
-    return record
+        return folder.commit(staged, record | {"seconds": watch.seconds})
 
 
 def _write_blocks(

@@ -1,4 +1,4 @@
-"""What runs on a worker: one task for one unit.
+"""What runs on a worker: one task for one unit, or for a few small ones.
 
 The rule: a task never raises. It returns a commit record, or a failure that says what, where and what to do; it
 looks for the record, then for a published file of this job, before it computes anything. Models are loaded once
@@ -19,6 +19,8 @@ from lvm_batch.io.errors import DataError
 from lvm_batch.lvm.errors import ModelError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lvm_batch.io.commit import Record
     from lvm_batch.io.units import Unit
     from lvm_batch.jobs.job import Job, ModelSet
@@ -45,6 +47,11 @@ class Failure:
     def as_dict(self) -> dict[str, Any]:
         """The failure as plain values."""
         return {name: getattr(self, name) for name in self.__slots__}
+
+
+def run_units(job: Job, units: Sequence[Unit]) -> list[Record | Failure]:
+    """Do what :func:`run_unit` does for each of ``units``, one after the other."""
+    return [run_unit(job, unit) for unit in units]
 
 
 def run_unit(job: Job, unit: Unit) -> Record | Failure:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
-from many_units import peak_bytes, pretend, small_job, write_records
+from many_units import peak_bytes, pretend, pretend_all, small_job, write_records
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,7 +84,7 @@ def _drive(prepared: Prepared, n_driven: int, watch: Stopwatch) -> None:
 
     from lvm_batch.jobs import drive as driving
 
-    driving.run_unit = pretend  # the task of every unit
+    driving.run_units = pretend_all  # the task of every group
     with (
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,
         Client(cluster) as client,

@@ -60,14 +60,15 @@ def test_names_lead_nowhere_but_into_the_output(predict: Callable[..., Any], tmp
     assert predict(tmp_path / "in", "--output", tmp_path / "out").values["units_computed"] == 0
 
 
-def test_an_outputs_name_may_be_too_long(predict: Callable[..., Any], tmp_path: Path) -> None:
-    """A file whose output's name no file system takes fails by name; the others have their predictions."""
-    write_windows(tmp_path / f"in/{'n' * 247}.parquet", windows()[0][:2])
+@pytest.mark.parametrize("name", ["n" * 247, f"key={'v' * 200}/{'é' * 121}"])
+def test_an_outputs_name_may_be_too_long(predict: Callable[..., Any], tmp_path: Path, name: str) -> None:
+    """An input whose output's name no file system takes is refused by name, before anything is written."""
+    write_windows(tmp_path / f"in/{name}.parquet", windows()[0][:2])
     write_windows(tmp_path / "in/short.parquet", windows()[0][:2])
     result = predict(tmp_path / "in", "--output", tmp_path / "out")
-    assert result.code == 1
-    assert "File name too long" in result.values["error"]["message"]
-    assert len(read_rows(tmp_path / "out")) == 2
+    assert (result.code, result.values["error"]["kind"]) == (2, "output")
+    assert f"{name}-00000.parquet would be written, and it is too long" in result.values["error"]["message"]
+    assert not (tmp_path / "out").exists()
 
 
 def test_links_are_read_and_not_written_through(predict: Callable[..., Any], tmp_path: Path) -> None:

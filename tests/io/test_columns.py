@@ -25,10 +25,11 @@ def roles(
     *,
     layout: Layout | None = None,
     rename: Mapping[str, str] | None = None,
+    dim: int = 768,
 ) -> Roles:
     """The roles of columns, by name and type, in `a.parquet`."""
     schema = columns if isinstance(columns, pa.Schema) else pa.schema(list(columns.items()))
-    names, shape = names or ColumnNames(), WindowShape()
+    names, shape = names or ColumnNames(), WindowShape(dim=dim)
     return assign_roles(schema, "a.parquet", names=names, shape=shape, layout=layout, rename=rename)
 
 
@@ -38,10 +39,11 @@ def refusal(
     *,
     layout: Layout | None = None,
     rename: Mapping[str, str] | None = None,
+    dim: int = 768,
 ) -> tuple[str, str]:
     """The message and the hint with which columns are refused; the message names the file."""
     with pytest.raises(ColumnError) as refused:
-        roles(columns, names, layout=layout, rename=rename)
+        roles(columns, names, layout=layout, rename=rename, dim=dim)
     message, hint = refused.value.args
     assert "a.parquet" in message
     assert hint
@@ -222,11 +224,20 @@ def test_counts_that_are_no_numbers_are_refused(columns: dict[str, Any], flag: s
     assert flag in hint
 
 
-@pytest.mark.parametrize("kind", [pa.list_(pa.int32()), pa.struct([("id", pa.int32())])])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pa.list_(pa.int32()),
+        pa.struct([("id", pa.int32())]),
+        pa.float16(),
+        pa.dictionary(pa.int8(), pa.float16()),
+    ],
+)
 def test_articles_have_ids_that_can_be_compared(kind: Any) -> None:  # noqa: ANN401
-    """Lists and structs are no article ids: that shows at the start, not in the middle of a run."""
+    """Lists, structs and half floats are no article ids: that shows at the start, not in the middle of a run."""
     message, hint = refusal(SEQUENCES | {"article_id": kind})
     assert "`article_id`" in message
+    assert "must hold strings or integers" in message
     assert "--article-column" in hint
 
 
@@ -245,3 +256,47 @@ def test_vectors_of_another_width_are_refused(columns: dict[str, Any], said: str
     message, hint = refusal(columns)
     assert said in message
     assert advice in hint
+
+
+FLAT = pa.list_(pa.float32(), 640)
+
+
+@pytest.mark.parametrize(
+    ("context", "said"),
+    [
+        (CONTEXT, "5 vectors of 768"),
+        (pa.fixed_shape_tensor(pa.float32(), [3840]), "5 vectors of 768"),
+        (FLAT, "5 vectors of 128"),
+    ],
+)
+def test_contexts_of_another_width_than_the_models_are_refused(context: Any, said: str) -> None:  # noqa: ANN401
+    """A flat row says of no vector where it ends: five vectors of 768 are not taken for sixty of 64."""
+    message, hint = refusal({"context": context}, dim=64)
+    assert f"holds {said} a row, and the model reads vectors of 64" in message
+    assert "lists of 64" in hint
+    assert "model reads vectors of 64" in refusal({"context": pa.binary(15360)}, dim=64)[1]
+    assert "`context`" in refusal({"context": context, "target": pa.list_(pa.float32())}, dim=64)[0]
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"context": pa.list_(pa.float32(), 320)},
+        {"context": pa.list_(pa.float32(), 192)},
+        {"context": pa.list_(pa.list_(pa.float32(), 64), 60)},
+        {"context": pa.list_(pa.list_(pa.float32(), 64))},
+        {"context": pa.fixed_shape_tensor(pa.float32(), [60, 64])},
+        {"context": pa.binary(1280)},
+        {"context": CONTEXT, "target": pa.list_(pa.float32(), 64)},
+        {"context": CONTEXT, "target": pa.binary(256)},
+    ],
+)
+def test_contexts_of_the_models_width_may_hold_any_number_of_vectors(columns: dict[str, Any]) -> None:
+    """What says that its vectors are of 64, or that the target is, is read by a model of 64."""
+    assert roles(columns, dim=64).vectors == "context"
+
+
+@pytest.mark.parametrize("n_vectors", [1, 4, 6, 10])
+def test_contexts_of_the_usual_width_may_hold_any_number_of_vectors(n_vectors: int) -> None:
+    """A flat row of vectors of 768 needs no more than a whole number of them."""
+    assert roles({"context": pa.list_(pa.float32(), n_vectors * 768)}).vectors == "context"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import signal
 import subprocess
@@ -56,7 +57,8 @@ def stage_unit(
     metadata = {} if fingerprint is None else {FINGERPRINT_KEY: fingerprint}
     metadata |= {RECORD_KEY: json.dumps(made)} if record else {}
     pq.write_table(pa.table({"x": [1, 2, 3]}).replace_schema_metadata(metadata), staged)
-    return made | {"bytes": staged.stat().st_size}
+    content = staged.read_bytes()
+    return made | {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
 
 
 def commit_unit(folder: OutputFolder, path: str) -> None:
@@ -117,6 +119,15 @@ def test_another_job_is_refused_naming_what_differs(
     assert not any(text in message for text in unsaid)
     assert "--output" in hint
     assert OutputFolder(address).job() == json.loads(json.dumps(job()))
+
+
+def test_what_differs_is_told_without_beginning(address: str) -> None:
+    """A plan can ask what stands in its way: nothing in an empty folder, nothing of the same job."""
+    folder = OutputFolder(address)
+    assert folder.difference(job()) is None
+    folder.begin(job())
+    assert folder.difference(job()) is None
+    assert folder.difference(job("f2", bank="abc")) == "bank was absent, is abc"
 
 
 def test_an_input_without_a_committed_unit_may_change(address: str) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import thrift
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -200,6 +201,39 @@ def test_what_is_not_parquet_is_named(tmp_path: Path, how: str) -> None:
     assert str(bad) in error.args[0]
     assert "--on-bad-file skip" in error.args[1]
     assert pickle.loads(pickle.dumps(error)).path == error.path  # noqa: S301 - our own
+
+
+@pytest.mark.parametrize("group", [0, 1])
+def test_fewer_rows_than_none_are_refused_by_name(tmp_path: Path, group: int) -> None:
+    """A footer that counts a row group's rows below zero is damaged, and its file is named before a row is read."""
+    path = write(tmp_path / "n.parquet", [3, 4])
+    footer = thrift.read_footer(path)
+    thrift.put(footer[4][1][1][group], 3, -5)
+    path.write_bytes(thrift.with_footer(path, footer))
+    ((_, error),) = read_footers(find_files([str(path)]), FORMAT)
+    assert isinstance(error, UnreadableFile)
+    assert f"row group {group} has -5 rows" in error.args[0]
+    assert error.path == str(path)
+
+
+def test_a_footer_is_understood_without_the_pages(tmp_path: Path) -> None:
+    """Sizes come from the footer alone: no page of a column that is not large is read before its unit is."""
+    n_rows = 40_000
+    path = write(tmp_path / "s.parquet", [n_rows])
+    content = path.read_bytes()
+    footer_at = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    path.write_bytes(b"PAR1" + bytes(footer_at - 4) + content[footer_at:])
+    ((_, footer),) = read_footers(find_files([str(path)]), FORMAT)
+    assert isinstance(footer, Footer)
+    assert footer.sizes.vector_row in range(32, 60)
+    assert footer.sizes.other_row in range(1, 20)
+
+
+def test_rows_of_a_light_file_are_not_told_apart(tmp_path: Path) -> None:
+    """Of a file that is nothing beside a worker, each part of a row counts as the whole row."""
+    ((_, footer),) = read_footers(find_files([str(write(tmp_path / "l.parquet", [50, 0, 50]))]), FORMAT)
+    assert isinstance(footer, Footer)
+    assert footer.sizes.vector_row == footer.sizes.other_row > 0
 
 
 def test_footers_come_in_order_with_their_own_errors(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from datasets import encode, sample, vectors, windows, write_windows
 
 from lvm_batch.io.lock import lock_output
+from lvm_batch.jobs.cli import main
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,3 +102,29 @@ def test_a_plan_writes_nothing(lvm_batch: Callable[..., Any], models: Path, tmp_
     assert planned.values == dry.values
     assert [unit["rows"] for unit in planned.values["units"]] == [100, 100, 100]
     assert not (tmp_path / "out").exists()
+
+
+def test_a_plan_says_that_the_output_holds_another_job(
+    lvm_batch: Callable[..., Any],
+    predict: Callable[..., Any],
+    capsys: pytest.CaptureFixture[str],
+    models: Path,
+    tmp_path: Path,
+) -> None:
+    """What a run would refuse is told beforehand, with what differs, and no unit of the other job counts as done."""
+    path = write_windows(tmp_path / "in.parquet", windows()[0][:20])
+    predict(path, "--output", tmp_path / "out")
+    ask = ["plan", path, "--output", tmp_path / "out", *_models(models)]
+    same, other = lvm_batch(*ask), lvm_batch(*ask, "--min-confidence", "0.5")
+    assert (same.values["refusal"], same.values["units"][0]["done"]) == (None, True)
+    refusal = other.values["refusal"]
+    assert "holds another job: settings.min_confidence was 0.7, is 0.5" in refusal["message"]
+    assert other.values["units"][0]["done"] is False
+    refused = predict(path, "--output", tmp_path / "out", "--min-confidence", "0.5")
+    assert refused.values["error"]["message"] == refusal["message"]
+    assert main([*map(str, ask), "--min-confidence", "0.5"]) == 0
+    assert f"run will refuse it: {refusal['message']}" in capsys.readouterr().out
+
+
+def _models(models: Path) -> tuple[object, ...]:
+    return "--model", models / "amn.pt", "--fallback", models / "gru.pt"

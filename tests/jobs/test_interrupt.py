@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import psutil
 import pytest
 from datasets import predictions_of, windows, write_windows
 
@@ -77,3 +78,29 @@ def test_a_stopped_run_is_resumed_by_the_same_command(
     np.testing.assert_allclose(
         predictions_of(tmp_path / "out"), predictions_of(tmp_path / "clean"), atol=1e-5
     )
+
+
+def test_a_second_ctrl_c_stops_at_once(models: Path, tmp_path: Path) -> None:
+    """Whoever does not want to wait for the cluster to be stopped presses Ctrl-C again; workers end by themselves."""
+    contexts, targets = windows()
+    write_windows(tmp_path / "in/a.parquet", contexts[:600], targets[:600], row_group_rows=50)
+    ask = [
+        str(tmp_path / "in"),
+        "--unit-size",
+        "760KiB",
+        "--model",
+        str(models / "amn.pt"),
+        "--shadow-rate",
+        "1",
+    ]
+    ask += ["--fallback", str(models / "gru.pt"), "--output", str(tmp_path / "out"), "--workers", "1"]
+    process = start(tmp_path, ["run", *ask])
+    wait_for_records(tmp_path / "out", 1)
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in stderr
+    assert not psutil.wait_procs(children, timeout=30)[1]
+    assert not (tmp_path / "out/_SUCCESS").exists()

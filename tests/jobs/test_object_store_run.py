@@ -341,3 +341,24 @@ def test_killed_with_its_workers_and_run_again(
     assert result.code == 0, result
     assert_same(fetched(server, remote, tmp_path / "copy"), local_output)
     assert json.loads(server.objects(remote[5:])["out/_SUCCESS"])["rows_out"] == N_ROWS
+
+
+def test_an_output_in_a_bucket_is_verified(
+    server: Any,  # noqa: ANN401
+    remote: str,
+    lvm_batch: Callable[..., Any],
+) -> None:
+    """What was uploaded is read again, whole: an object that was changed in place is named."""
+    assert lvm_batch("run", *arguments(remote)).code == 0
+    assert lvm_batch("verify", f"{remote}/out").code == 0
+    key = next(
+        key for key in server.objects(remote[5:]) if key.startswith("out/") and key.endswith(".parquet")
+    )
+    content = bytearray(server.objects(remote[5:])[key])
+    content[len(content) // 2] ^= 1
+    server.put(remote[5:], key, bytes(content))
+    result = lvm_batch("verify", f"{remote}/out")
+    assert (result.code, [fault["file"] for fault in result.values["faults"]]) == (
+        1,
+        [key.removeprefix("out/")],
+    )

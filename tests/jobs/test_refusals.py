@@ -8,11 +8,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import thrift
 import torch
 from datasets import sample, vectors, windows, write_windows
 
 from lvm_batch.io.bank import build_bank
 from lvm_batch.io.dataset import find_files
+from lvm_batch.jobs.cli import main
+from lvm_batch.lvm import AttentionMixtureNetwork, save_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -253,3 +256,93 @@ def test_a_scheduler_that_is_not_there(
     result = predict(good, "--output", tmp_path / "out", "--scheduler", "tcp://127.0.0.1:1")
     assert (result.code, result.values["error"]["kind"]) == (75, "try_again")
     assert "127.0.0.1:1" in result.values["error"]["message"]
+
+
+@pytest.fixture
+def narrow(tmp_path: Path) -> Path:
+    """A model of vectors of 64."""
+    path = tmp_path / "narrow.pt"
+    model = AttentionMixtureNetwork(input_dim=64)
+    save_checkpoint(path, model, architecture="amn", epoch=1, val_loss=0.5, val_cosine=0.5)
+    return path
+
+
+@pytest.mark.parametrize("encoding", ["fixed_size_list", "binary"])
+def test_contexts_of_another_width_than_the_models(
+    lvm_batch: Callable[..., Any], narrow: Path, tmp_path: Path, encoding: str
+) -> None:
+    """Five vectors of 768 are not sixty of 64: a model that reads the latter is refused before anything is read."""
+    path = write_windows(tmp_path / "in.parquet", windows()[0][:20], encoding=encoding)
+    result = lvm_batch("run", path, "--output", tmp_path / "out", "--model", narrow)
+    assert (result.code, result.values["error"]["kind"]) == (2, "columns")
+    assert "model reads vectors of 64" in " ".join(result.values["error"].values())
+    assert str(path) in result.values["error"]["message"]
+
+
+def test_lists_that_do_not_say_how_long_a_vector_is(
+    lvm_batch: Callable[..., Any], narrow: Path, tmp_path: Path
+) -> None:
+    """Where no schema contradicts the model, the width that contexts are read as is said beforehand."""
+    path = write_windows(tmp_path / "in.parquet", windows()[0][:20], encoding="list")
+    planned = lvm_batch("plan", path, "--output", tmp_path / "out", "--model", narrow)
+    assert any("read as vectors of 64" in notice for notice in planned.values["notices"])
+
+
+def test_a_row_group_of_fewer_rows_than_none(refused: Callable[..., str], good: Path) -> None:
+    """A footer that counts rows below zero is refused by name."""
+    footer = thrift.read_footer(good)
+    thrift.put(footer[4][1][1][0], 3, -20)
+    good.write_bytes(thrift.with_footer(good, footer))
+    assert "a.parquet cannot be read as Parquet, its footer: row group 0 has -20 rows" in refused(good)
+
+
+@pytest.mark.parametrize("kind", [pa.float16(), pa.list_(pa.int8())])
+def test_article_ids_that_cannot_be_compared(
+    refused: Callable[..., str], tmp_path: Path, kind: pa.DataType
+) -> None:
+    """What an article id may be is told where it is something else."""
+    rows = sample().slice(0, 9).select(["vector", "position"])
+    ids = pa.array(np.zeros(9, "f2")) if kind == pa.float16() else pa.array([[1]] * 9, kind)
+    pq.write_table(rows.append_column("article_id", ids), tmp_path / "in.parquet")
+    assert "`article_id` is" in (text := refused(tmp_path / "in.parquet"))
+    assert "must hold strings or integers" in text
+
+
+@pytest.mark.parametrize("output", ["x" * 300, "/".join(["y" * 200] * 21)])
+def test_an_output_folder_of_a_name_too_long(
+    predict: Callable[..., Any], good: Path, tmp_path: Path, output: str
+) -> None:
+    """A name or a path of the output folder itself may be too long, too."""
+    result = predict(good, "--output", tmp_path / output)
+    assert (result.code, result.values["error"]["kind"]) == (2, "output")
+    assert "too long" in result.values["error"]["message"]
+    assert [path.name for path in tmp_path.iterdir()] == ["good"]
+
+
+def test_very_many_bad_files(
+    lvm_batch: Callable[..., Any], capsys: pytest.CaptureFixture[str], models: Path, tmp_path: Path
+) -> None:
+    """Ten are named and the others counted; with --json a hundred are."""
+    (tmp_path / "in").mkdir()
+    for number in range(130):
+        (tmp_path / f"in/{number:03d}.parquet").write_bytes(b"junk")
+    ask = ["plan", tmp_path / "in", "--output", tmp_path / "out", "--model", models / "amn.pt"]
+    error = lvm_batch(*ask).values["error"]
+    assert "130 things" in error["message"]
+    assert (len(error["problems"]), error["n_problems"]) == (100, 130)
+    assert main(list(map(str, ask))) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert sum("cannot be read as Parquet" in line for line in said) == 10
+    assert said[-1] == "and 120 more; --json lists up to 100"
+
+
+def test_very_many_files_left_out(
+    lvm_batch: Callable[..., Any], good: Path, models: Path, tmp_path: Path
+) -> None:
+    """Notices name the first ten files that are left out, and count the others."""
+    for number in range(15):
+        (good.parent / f"b{number:02d}.parquet").write_bytes(b"junk")
+    ask = ("plan", good.parent, "--output", tmp_path / "out", "--model", models / "amn.pt")
+    notices = lvm_batch(*ask, "--on-bad-file", "skip").values["notices"]
+    assert sum(notice.startswith("left out: ") for notice in notices) == 11
+    assert "left out: 5 files more" in notices

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from distributed import Client
-from many_units import pretend, small_job, write_records
+from hypothesis import given
+from hypothesis import strategies as st
+from many_units import pretend, pretend_all, small_job, write_records
 
 from lvm_batch.io import store
 from lvm_batch.io.commit import OutputFolder
-from lvm_batch.io.units import DatasetFormat, read_footers
+from lvm_batch.io.dataset import InputFile
+from lvm_batch.io.units import DatasetFormat, Unit, read_footers
 from lvm_batch.jobs import drive as driving
 from lvm_batch.jobs import run as running
 from lvm_batch.jobs.console import Console
@@ -57,7 +60,7 @@ def test_footers_come_in_the_order_of_their_files(job: RunSettings) -> None:
 
 def test_submissions_are_bounded(job: RunSettings, scheduler: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The cluster never holds more than a few tasks for each of its slots, whatever the number of units."""
-    monkeypatch.setattr(driving, "run_unit", pretend)
+    monkeypatch.setattr(driving, "run_units", pretend_all)
     prepared = prepare(job, threads=1)
     with Client(scheduler, set_as_default=False) as client:
         held: list[int] = []
@@ -99,3 +102,19 @@ def test_a_finished_job_is_seen_to_be_so(job: RunSettings, monkeypatch: pytest.M
     records = [name for name in read if "/done/" in name]
     assert len(records) == len(set(records)) == N_UNITS
     assert len(read) < N_UNITS + 10
+
+
+def unit_of(number: int, n_rows: int) -> Unit:
+    """A unit of a file that is never read."""
+    file = InputFile(name=f"{number}.parquet", path=f"/{number}.parquet", size=1, modified_ns=1)
+    return Unit(file, f"{number}-00000.parquet", 0, 1, 0, n_rows)
+
+
+@given(st.lists(st.integers(0, 3000), max_size=300), st.integers(1, 16))
+def test_small_units_share_a_task_and_no_worker_waits_for_them(rows: list[int], n_slots: int) -> None:
+    """Groups hold each unit once, in order, at most a batch of rows unless alone, and are enough for all slots."""
+    units = [unit_of(number, n_rows) for number, n_rows in enumerate(rows)]
+    groups = list(driving.in_groups(units, n_slots))
+    assert [unit for group in groups for unit in group] == units
+    assert all(len(group) == 1 or sum(unit.n_rows for unit in group) <= 1024 for group in groups)
+    assert len(groups) >= min(len(units), 4 * n_slots)

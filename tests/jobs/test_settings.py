@@ -178,6 +178,14 @@ def test_an_unknown_key_names_the_nearest_right_one(job: Path) -> None:
     assert variable.hint == "did you mean LVM_BATCH_MODELS_DIR?"
 
 
+@pytest.mark.parametrize("word", ["batch_size", "threads", "home", "columns", "thresholds"])
+def test_a_name_that_is_only_a_little_alike_is_not_suggested(job: Path, word: str) -> None:
+    """A far suggestion misleads; what all variables begin with makes none of them near."""
+    job.write_text(f"{word} = 1\n")
+    hints = {problem.hint for problem in problems(environ={f"LVM_BATCH_{word.upper()}": "1"}, config=job)}
+    assert hints == {"`lvm-batch config schema` lists every setting"}
+
+
 def test_an_unknown_key_unlike_any_setting_points_to_the_schema(job: Path) -> None:
     """Where nothing is near, the hint says where all settings are listed."""
     job.write_text("[routing]\nmin_confidence = 0.5\n")
@@ -261,6 +269,26 @@ def test_booleans_are_no_numbers(job: Path) -> None:
     job.write_text("max_fallback_rate = true\n")
     (problem,) = problems(config=job)
     assert problem.message == f"max_fallback_rate in {job} cannot be True"
+
+
+@pytest.mark.parametrize(
+    ("pairs", "what"),
+    [
+        (["a=b", "c=d", "a=e"], "`a` is renamed twice: a=b and a=e"),
+        (["a=b", "c=b"], "`b` is the new name of two columns: a=b and c=b"),
+        (["a=b", "a=b"], "`a` is renamed twice: a=b and a=b"),
+    ],
+)
+def test_renames_that_contradict_each_other_are_refused(job: Path, pairs: list[str], what: str) -> None:
+    """None of two wins in silence; both are named, wherever they are written."""
+    assert problems({"rename": pairs}) == (Problem(f"--rename: {what}", "keep one of the two"),)
+    job.write_text(f"rename = {json.dumps(pairs)}\n")
+    assert [problem.message for problem in problems(config=job)] == [f"rename in {job}: {what}"]
+
+
+def test_two_columns_may_swap_their_names() -> None:
+    """A new name may be another column's old one."""
+    assert resolved({"rename": ["a=b", "b=a"]}).settings.rename == ("a=b", "b=a")
 
 
 def test_an_empty_list_of_lanes_is_a_choice(job: Path) -> None:

@@ -1,0 +1,24 @@
+"""``lvm-batch verify``: every file of an output against its record."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lvm_batch.jobs.console import Console
+from lvm_batch.jobs.options import takes_console
+
+
+@takes_console
+def verify(
+    output: Annotated[str, typer.Argument(help="The output folder of a run.", metavar="OUT")],
+    *,
+    console: Console,
+) -> int:
+    """Read every file in OUT again and compare footer, rows, size and checksum with its commit record."""
+    from lvm_batch.jobs.verify import verify as verified
+
+    values, text, error = verified(output)
+    console.result(values, text, error=error)
+    return error.exit_code if error else 0
