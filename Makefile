@@ -9,7 +9,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 ROOMS := io jobs lvm
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak lint format types check clean
+.PHONY: help demo test soak bench lint format types check clean
 .DELETE_ON_ERROR:
 
 help: ## Print this help
@@ -24,6 +24,10 @@ test: $(VENV)/.test ## Install what is missing, then run the tests; ARGS="tests/
 soak: $(VENV)/.test ## Kill a run twenty times; plan, drive and rerun 100,000 units; ARGS="--units 5000 --driven 500"
 	@$(BIN)/python -m pytest -m soak
 	@$(BIN)/python tests/benchmarks/soak.py $(ARGS)
+
+bench: $(VENV)/.test ## Time the job against a plain script, and models as published; ARGS="--rows 40000 --pairs 1"
+	@$(BIN)/python tests/benchmarks/against_script.py $(ARGS)
+	@OPENBLAS_NUM_THREADS=1 $(BIN)/python tests/benchmarks/models_alone.py
 
 lint: $(VENV)/.dev ## Check style and formatting
 	@$(BIN)/ruff check .

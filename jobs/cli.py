@@ -9,13 +9,14 @@ to do. A command is added by one line below; this module does not know what any 
 
 from __future__ import annotations
 
+import gc
 import sys
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lvm_batch.jobs.commands import bank, config, demo, inspect, pack, plan, run, status, verify
+from lvm_batch.jobs.commands import bank, bench, config, demo, inspect, pack, plan, run, status, verify
 from lvm_batch.jobs.console import Console
 from lvm_batch.jobs.errors import Interrupted, JobError, Problem, SettingsError, TryAgain, UsageError
 
@@ -31,9 +32,17 @@ app.command()(status.status)
 app.command()(verify.verify)
 app.command()(inspect.inspect)
 app.command()(pack.pack)
+app.command()(bench.bench)
 app.command()(demo.demo)
 app.add_typer(bank.app, name="bank")
 app.add_typer(config.app, name="config")
+
+
+def command() -> int:
+    """Be the ``lvm-batch`` command: what :func:`main` does, as the last thing that this process does."""
+    code = main()
+    gc.freeze()  # or the interpreter would look through all of torch before it ends, for half a second
+    return code
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

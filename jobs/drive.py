@@ -1,8 +1,8 @@
 """Units over a cluster, a bounded number at a time.
 
-The rule: every unit ends as a record or a failure, whatever becomes of workers. The client keeps twice as many tasks
-submitted as the cluster has slots; tasks with ``resources=`` would pass by the scheduler's own queue
-(distributed#9164), so the window is kept here.
+The rule: every unit ends as a record or a failure, whatever becomes of workers. The client keeps as many tasks
+submitted as the cluster has slots, and twice as many where they are short; tasks with ``resources=`` would pass by the
+scheduler's own queue (distributed#9164), so the window is kept here.
 
 A worker that dies takes along every unit it held, and nobody knows which of them killed it. So units are tried in
 three rounds: all of them, small ones in groups; those that were lost with a worker, one to a slot; those that were
@@ -13,11 +13,12 @@ by name.
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
-from time import monotonic, sleep
+from queue import Empty, SimpleQueue
+from time import monotonic
 from typing import TYPE_CHECKING
 
-from distributed import as_completed
 from distributed.scheduler import KilledWorker
 
 from lvm_batch.jobs.worker import Failure, run_units
@@ -43,7 +44,7 @@ _GROUP_UNITS = 32
 _TASKS_A_SLOT = 4
 """Tasks to each slot at least, as far as there are units: a group must not leave other workers idle."""
 
-_POLL_S = 0.01
+_PATIENCE_S = 0.5
 _FETCH_S = 10
 
 
@@ -74,7 +75,7 @@ def drive(
     away, or there have been no workers for half a minute.
     """
     workers = Workers(client)
-    windows: tuple[Callable[[], int], ...] = (lambda: 2 * workers.n_slots, lambda: workers.n_slots, lambda: 1)
+    windows: tuple[Callable[[], int], ...] = (lambda: workers.window, lambda: workers.n_slots, lambda: 1)
     groups = list(in_groups(units, workers.n_slots))
     for number, window in enumerate(windows):
         attempt = _Attempt(workers, job, number, unit_timeout_s)
@@ -120,39 +121,44 @@ class _Attempt:
         self._number = number
         self._timeout_s = unit_timeout_s
         self._in_flight: dict[Key, _InFlight] = {}
+        self._completed: SimpleQueue[Future[list[Outcome]]] = SimpleQueue()
 
     def run(
         self, groups: Sequence[Group], window: Callable[[], int]
     ) -> Iterator[tuple[Unit, Outcome] | _Lost]:
         """Submit groups as others end, and yield what becomes of each unit."""
         waiting = deque(groups)
-        completed = as_completed(loop=self._workers.client.loop)
         while waiting or self._in_flight:
             while waiting and len(self._in_flight) < window():
-                completed.add(self._submit(waiting.popleft()))
-            ended = deque(completed.next_batch(block=False))
-            for future in ended:
-                if future.key not in self._in_flight:
-                    continue  # it was given up
-                if future.status == "pending":
-                    completed.add(future)  # it had ended, but its result went with a worker
-                else:
-                    yield from self._ended(future)
-            if not ended:
-                yield from self._overdue()
+                self._submit(waiting.popleft())
+            future = self._next_ended()
+            if future is None:
                 self._workers.look()
-                sleep(_POLL_S)
+            elif future.status == "pending":
+                future.add_done_callback(
+                    self._completed.put
+                )  # it had ended, but its result went with a worker
+            elif future.key in self._in_flight:  # or it was given up
+                yield from self._ended(future)
+            yield from self._overdue()
 
-    def _submit(self, group: Group) -> Future[list[Outcome]]:
+    def _next_ended(self) -> Future[list[Outcome]] | None:
+        with suppress(Empty):
+            return self._completed.get(timeout=_PATIENCE_S)
+        return None
+
+    def _submit(self, group: Group) -> None:
         key = f"{self._job.job_id}/{group[0].output}/{self._number}"
         future = self._workers.client.submit(run_units, self._job, group, key=key, pure=False)
         self._in_flight[key] = _InFlight(group, future)
-        return future
+        future.add_done_callback(self._completed.put)
 
     def _ended(self, future: Future[list[Outcome]]) -> Iterator[tuple[Unit, Outcome] | _Lost]:
         """A task returns its failures; what it raises comes from the cluster, which lost it."""
-        group = self._in_flight.pop(future.key).group
+        flight = self._in_flight.pop(future.key)
+        group = flight.group
         if future.status == "finished":
+            self._workers.took(monotonic() - flight.since)
             yield from self._fetched(future, group)
             return
         error = future.exception() if future.status == "error" else None

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lvm_batch.io.units import DatasetFormat
     from lvm_batch.io.vectors import Pad
     from lvm_batch.jobs.settings import RunSettings
+    from lvm_batch.lvm.inference import Precision
     from lvm_batch.lvm.thresholds import Thresholds
 
 FORMAT = 1
@@ -70,13 +71,14 @@ class BankRef:
 
 @dataclass(frozen=True, slots=True)
 class ModelSet:
-    """What a worker loads once and keeps: models, bank and thresholds, on one device; hashable."""
+    """What a worker loads once and keeps: models, bank and thresholds, on one device, in one precision; hashable."""
 
     primary: ModelRef
     fallback: ModelRef | None
     bank: BankRef | None
     thresholds: Thresholds
     device: str
+    precision: Precision
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import torch
 
     from lvm_batch.jobs.settings import RunSettings
+    from lvm_batch.lvm.inference import Precision
 
 PRIMARY_ARCHITECTURES = ("amn", "amn-mixer")
 FALLBACK_ARCHITECTURES = ("gru",)
@@ -65,6 +66,14 @@ def check_dimensions(dim: int, fallback: Checkpoint | None, bank: Bank | None) -
         )
 
 
+def check_precision(settings: RunSettings, *checkpoints: Checkpoint | None) -> None:
+    """Raise ``DeviceError`` or ``ArchitectureError`` where a model cannot run in the precision that is asked for."""
+    if settings.precision != "fp32":
+        device = pick_device(settings.device)
+        for checkpoint in filter(None, checkpoints):
+            Predictor(checkpoint.model, device, precision=settings.precision)
+
+
 def find_bank(path: str) -> Bank:
     """Open the bank that ``--bank`` names; raises ``MissingExtra`` where its index needs one."""
     bank = open_bank(locate(path).text)
@@ -76,8 +85,8 @@ def find_bank(path: str) -> Bank:
 def load_cascade(models: ModelSet) -> Cascade:
     """Load the models and open the bank on this process's device."""
     device = pick_device(models.device)
-    primary = _predictor(models.primary, device)
-    fallback = _predictor(models.fallback, device) if models.fallback else None
+    primary = _predictor(models.primary, device, models.precision)
+    fallback = _predictor(models.fallback, device, models.precision) if models.fallback else None
     return Cascade(primary, fallback, _index(models.bank, device), models.thresholds)
 
 
@@ -94,14 +103,14 @@ def _of_architecture(checkpoint: Checkpoint, allowed: tuple[str, ...], option: s
     return checkpoint
 
 
-def _predictor(model: ModelRef, device: torch.device) -> Predictor:
+def _predictor(model: ModelRef, device: torch.device, precision: Precision) -> Predictor:
     checkpoint = _load(model.path)
     if checkpoint.sha256 != model.sha256:
         raise CheckpointError(
             f"{model.path} is not the file that the job was planned with",
             "leave models in place while a job runs",
         )
-    return Predictor(checkpoint.model, device)
+    return Predictor(checkpoint.model, device, precision=precision)
 
 
 def _index(bank: BankRef | None, device: torch.device) -> NeighbourIndex | None:

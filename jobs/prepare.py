@@ -23,7 +23,14 @@ from lvm_batch.jobs.dataset_format import dataset_format, missing_columns
 from lvm_batch.jobs.errors import Problem, SettingsError
 from lvm_batch.jobs.job import BankRef, Job, ModelSet, cap_rate, fingerprint, identity
 from lvm_batch.jobs.memory import Fixed, Projection, project
-from lvm_batch.jobs.models import check_dimensions, find_bank, find_fallback, find_primary, reference
+from lvm_batch.jobs.models import (
+    check_dimensions,
+    check_precision,
+    find_bank,
+    find_fallback,
+    find_primary,
+    reference,
+)
 from lvm_batch.lvm.devices import pick_device
 from lvm_batch.lvm.errors import ModelError
 from lvm_batch.lvm.faiss_index import FAISS_PAYS_FROM
@@ -156,6 +163,7 @@ class _FoundModels:
             bank=BankRef(self.bank.path, self.bank.digest) if self.bank else None,
             thresholds=settings.thresholds,
             device=settings.device,
+            precision=settings.precision,
         )
 
 
@@ -168,6 +176,7 @@ def _find_models(settings: RunSettings, checks: _Checks) -> _FoundModels:
     if primary is not None:
         dim = primary.dim
         checks.run(lambda: check_dimensions(dim, fallback, bank))
+    checks.run(lambda: check_precision(settings, primary, fallback))
     return _FoundModels(primary, fallback, bank)
 
 

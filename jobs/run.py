@@ -158,7 +158,9 @@ def _started(prepared: Prepared, records: dict[str, Record], workers: int) -> Ru
 
 
 def _cluster(settings: RunSettings, n_workers: int) -> AbstractContextManager[Client]:
-    return remote_cluster(settings.scheduler) if settings.scheduler else local_cluster(n_workers)
+    if settings.scheduler:
+        return remote_cluster(settings.scheduler)
+    return local_cluster(n_workers, memory_limit=settings.memory_limit)
 
 
 def _progress(console: Console) -> Listener:

@@ -100,9 +100,11 @@ def _cascade(job: Job) -> Cascade:
 
 @lru_cache(maxsize=2)
 def _kept_cascade(models: ModelSet, threads: int | None) -> Cascade:
+    from lvm_batch.jobs.allocator import keep_freed_memory
     from lvm_batch.jobs.models import load_cascade
     from lvm_batch.lvm.devices import set_threads
 
+    keep_freed_memory()
     set_threads(threads or _share_of_threads())
     return load_cascade(models)
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _LOOK_EVERY_S = 1.0
 _RESTART_S = 4
+_SHORT_S = 0.5  # a task that waits at a worker spares it some 10 ms, and may wait there while another has nothing to do
 _ANSWER_S = 10
 
 
@@ -32,6 +33,7 @@ class Workers:
         self.memory: dict[str, str] = {}
         self.finished_at: dict[str, float] = {}
         self._n_slots = 0
+        self._are_short = False
         self._looked = -_LOOK_EVERY_S
         self._seen_workers = monotonic()
 
@@ -40,6 +42,15 @@ class Workers:
         """Tasks that the cluster can run at once, at least 1."""
         self.look()
         return max(1, self._n_slots)
+
+    @property
+    def window(self) -> int:
+        """Tasks to keep submitted: one to each slot, and one more where they end so soon that it would stand idle."""
+        return self.n_slots * (2 if self._are_short else 1)
+
+    def took(self, task_s: float) -> None:
+        """Take note of how long a task was on its way."""
+        self._are_short = task_s < _SHORT_S
 
     def look(self, *, now: bool = False) -> None:
         """Look at the workers; raises :class:`TryAgain` if there is no scheduler, or for long no worker."""

@@ -12,10 +12,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from lvm_batch.lvm.amn_packed import PackedAMN
 from lvm_batch.lvm.context_model import ContextModel, linear
+from lvm_batch.lvm.packed import PackedLinear
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from lvm_batch.lvm.packed import LinearForm
 
 
 class AttentionMixtureNetwork(ContextModel):
@@ -36,6 +40,10 @@ class AttentionMixtureNetwork(ContextModel):
             nn.LayerNorm(d_model),
             nn.Linear(d_model, input_dim),
         )
+
+    def packed(self, form: type[LinearForm] = PackedLinear) -> PackedAMN:
+        """Return what runs fast on a CPU."""
+        return PackedAMN(self, form)
 
     @property
     def output_layer(self) -> nn.Linear:

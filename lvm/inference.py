@@ -6,32 +6,51 @@ in a slice of another size may differ in its low bits.) Does not know which rows
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
 
 from lvm_batch.lvm.arrays import as_tensor
 from lvm_batch.lvm.errors import ArchitectureError
+from lvm_batch.lvm.int8 import Int8Linear, check_int8
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy.typing as npt
+    from torch import Tensor
 
     from lvm_batch.lvm.context_model import ContextModel
 
     Floats = npt.NDArray[np.float32]
 
-# On a CPU, AMN and GRU are as fast at 256 rows as at 1024, and GRU holds 30 MiB of gates in place of 120 (measured
-# 2026-11-23, torch 2.13, one thread). Accelerators want more rows at once.
+Precision = Literal["fp32", "int8"]
+
+# On a CPU, GRU is fastest at 256 rows, and holds 30 MiB of gates in place of 120 at 1024; AMN is as fast at 256 as at
+# 512, and slower beyond (measured 2026-11-23, torch 2.13, one thread). Accelerators want more rows at once.
 _ROWS_ON_CPU, _ROWS_ELSEWHERE = 256, 1024
 
 
 class Predictor:
-    """A model on a device, called with numpy arrays."""
+    """A model on a device, called with numpy arrays.
 
-    def __init__(self, model: ContextModel, device: torch.device, *, max_rows: int | None = None) -> None:
-        self.model = model.to(device).eval()
+    ``precision`` is float32, or ``int8`` for linear layers in 8-bit integers, on a CPU. Raises ``DeviceError`` or
+    ``ArchitectureError`` where there is no such form.
+    """
+
+    def __init__(
+        self,
+        model: ContextModel,
+        device: torch.device,
+        *,
+        max_rows: int | None = None,
+        precision: Precision = "fp32",
+    ) -> None:
+        model = model.to(device).eval()
+        self.dim = model.dim
         self.device = device
+        self._forward = _forward(model, device, precision)
         self.max_rows = max_rows or (_ROWS_ON_CPU if device.type == "cpu" else _ROWS_ELSEWHERE)
 
     @torch.inference_mode()
@@ -42,21 +61,31 @@ class Predictor:
         another width than the model's.
         """
         self._check(contexts)
-        predictions = np.empty((len(contexts), self.model.dim), dtype=np.float32)
+        if len(contexts) <= self.max_rows and len(contexts):
+            return self._slice(contexts).cpu().numpy()
+        predictions = np.empty((len(contexts), self.dim), dtype=np.float32)
         out = torch.from_numpy(predictions)
         for start in range(0, len(contexts), self.max_rows):
             rows = slice(start, start + self.max_rows)
-            out[rows] = self.model(as_tensor(contexts[rows]).to(self.device))
+            out[rows] = self._slice(contexts[rows])
         return predictions
 
+    def _slice(self, contexts: Floats) -> Tensor:
+        return self._forward(as_tensor(contexts).to(self.device))
+
     def _check(self, contexts: Floats) -> None:
-        if contexts.ndim != 3 or contexts.shape[2] != self.model.dim:  # noqa: PLR2004
-            message = (
-                f"contexts of shape {contexts.shape} for a model that reads (n, length, {self.model.dim})"
-            )
+        if contexts.ndim != 3 or contexts.shape[2] != self.dim:  # noqa: PLR2004
+            message = f"contexts of shape {contexts.shape} for a model that reads (n, length, {self.dim})"
             raise ArchitectureError(
                 message, "use vectors of the model's width, or a model trained on such vectors"
             )
+
+
+def _forward(model: ContextModel, device: torch.device, precision: Precision) -> Callable[[Tensor], Tensor]:
+    if precision == "int8":
+        check_int8(device)
+        return model.packed(Int8Linear)
+    return model.packed() if device.type == "cpu" else model
 
 
 def row_cosines(a: Floats, b: Floats) -> Floats:

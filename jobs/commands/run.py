@@ -10,6 +10,7 @@ import typer
 from lvm_batch.jobs.console import Console
 from lvm_batch.jobs.options import takes_console, takes_settings
 from lvm_batch.jobs.resolution import Resolved
+from lvm_batch.jobs.warm_up import warm_up
 
 
 @takes_settings()
@@ -29,6 +30,8 @@ def run(
         console.result(*plan(resolved.settings))
         return 0
     started = monotonic()
+    if resolved.settings.scheduler is None:
+        warm_up()
     from lvm_batch.jobs import run as job
 
     outcome = job.run(resolved.settings, console=console, started=started)

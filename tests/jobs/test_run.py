@@ -443,3 +443,17 @@ def test_footers_say_what_made_the_file(
     assert result.values["models"]["gru"]["sha256"] in metadata[b"lvm_batch.models"].decode()
     assert b'"min_confidence": 0.7' in metadata[b"lvm_batch.thresholds"]
     assert b"lvm_batch.version" in metadata
+
+
+def test_int8_is_near_float32(dataset: Path, predict: Callable[..., Any], bank: Path, tmp_path: Path) -> None:
+    """Rounded to 8 bits, cosines stay the same in the mean; it is another job, as its numbers are others."""
+    found = {}
+    for precision in ("fp32", "int8"):
+        out = tmp_path / precision
+        ask = (dataset, "--output", out, "--bank", bank, "--precision", precision, *THRESHOLDS)
+        assert predict(*ask).code == 0
+        found[precision] = [row["amn_cosine"] for row in read_rows(out)]
+    assert np.mean(found["int8"]) == pytest.approx(np.mean(found["fp32"]), abs=0.002)
+    assert found["int8"] != found["fp32"]
+    ask = (dataset, "--output", tmp_path / "fp32", "--bank", bank, "--precision", "int8", *THRESHOLDS)
+    assert "precision was fp32, is int8" in predict(*ask).values["error"]["message"]

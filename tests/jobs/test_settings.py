@@ -146,7 +146,7 @@ def test_the_edges_of_a_range_are_allowed(name: str, value: str) -> None:
         ("workers", "a whole number of at least 1"),
         ("device", "auto, cpu, cuda, mps"),
         ("pad", "repeat, zero, reject"),
-        ("precision", "fp32"),
+        ("precision", "fp32, int8"),
         ("high_stakes_lane", "a list of texts"),
         ("model", "a text that is not empty"),
         ("unit_size", "something like 64MiB or 200MB"),

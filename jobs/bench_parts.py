@@ -1,0 +1,74 @@
+"""What one core of this machine does of each part of the work, measured in a process like a worker.
+
+The rule: the code that is timed is the code that a run runs. Does not know how many workers there will be.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from lvm_batch.io.commit import OutputFolder
+from lvm_batch.jobs.allocator import keep_freed_memory
+from lvm_batch.jobs.models import load_cascade
+from lvm_batch.jobs.prepare import prepare
+from lvm_batch.jobs.unit import compute_unit
+from lvm_batch.lvm.architectures import build_model
+from lvm_batch.lvm.devices import set_threads
+from lvm_batch.lvm.inference import Predictor
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lvm_batch.jobs.settings import RunSettings
+
+QUERIES = 1000
+_WARM_UP = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Seconds that ``rows`` rows took in each part, of which ``escalated`` went through the fallback, and in all."""
+
+    rows: int
+    escalated: int
+    seconds: Mapping[str, float]
+    total_s: float
+
+
+def measure_parts(settings: RunSettings) -> Parts:
+    """Compute the units of a job on one thread, one after the other; the first one is not counted."""
+    keep_freed_memory()
+    set_threads(1)
+    prepared = prepare(settings, threads=1)
+    cascade, folder = load_cascade(prepared.job.models), OutputFolder(settings.output)
+    first, *others = prepared.units
+    compute_unit(prepared.job, first, cascade, folder)
+    start = perf_counter()
+    records = [compute_unit(prepared.job, unit, cascade, folder) for unit in others]
+    total_s = perf_counter() - start
+    seconds = {part: sum(record["seconds"][part] for record in records) for part in records[0]["seconds"]}
+    rows = sum(record["rows_out"] for record in records)
+    escalated = sum(record["rows_by_route"]["gru"] for record in records)
+    return Parts(rows, escalated, seconds, total_s)
+
+
+def measure_latency(architecture: str) -> dict[str, float]:
+    """Ask a model of fresh weights for one prediction at a time, on one thread; milliseconds at p50, p95 and p99."""
+    keep_freed_memory()
+    set_threads(1)
+    predict = Predictor(build_model(architecture, seed=0), torch.device("cpu"))
+    contexts = np.random.default_rng(0).standard_normal((QUERIES + _WARM_UP, 1, 5, 768), dtype=np.float32)
+    took_ms = [_timed_ms(predict, context) for context in contexts][_WARM_UP:]
+    p50, p95, p99 = np.percentile(took_ms, [50, 95, 99])
+    return {"p50": float(p50), "p95": float(p95), "p99": float(p99)}
+
+
+def _timed_ms(predict: Predictor, context: np.ndarray) -> float:
+    start = perf_counter()
+    predict(context)
+    return 1000 * (perf_counter() - start)

@@ -1,0 +1,27 @@
+"""``lvm-batch bench``: how fast this machine is at the job."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lvm_batch.jobs.console import Console
+from lvm_batch.jobs.options import takes_console, takes_settings
+from lvm_batch.jobs.resolution import Resolved
+
+_NAMES = ("model", "fallback", "models_dir", "bank", "precision", "workers")
+
+
+@takes_settings(required=(), names=_NAMES)
+@takes_console
+def bench(
+    resolved: Resolved,
+    *,
+    console: Console,
+    rows: Annotated[int, typer.Option("--rows", help="Rows of the run that is timed.", min=1)] = 40_000,
+) -> None:
+    """Measure the parts of the job on this machine, the whole, and single queries, on windows of random vectors."""
+    from lvm_batch.jobs.bench import bench as measured
+
+    console.result(*measured(resolved.settings, n_rows=rows, console=console))

@@ -1,0 +1,167 @@
+"""Times whole runs against the plain script, and models against themselves as published, in turns; prints ratios.
+
+    make bench ARGS="--rows 160000 --pairs 3"
+
+Absolute times say little on a shared machine; each ratio is of two commands that ran one after the other, and the
+median of all pairs is what counts. Figures with their dates stand in ``speed.md`` beside this file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+import numpy as np
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lvm_batch.jobs.bench_inputs import write_fresh_model, write_windows
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SCRIPT = Path(__file__).with_name("plain_script.py")
+COMMAND = "import sys; from lvm_batch.jobs.cli import command; sys.exit(command())"
+_SHARD_ROWS = 20_000
+
+
+def write_sequences(folder: Path, windows: Path) -> Path:
+    """Write the vectors of ``windows`` as sequences, an article a shard, its lanes on the rows that windows end at."""
+    folder.mkdir()
+    for shard in sorted(windows.glob("*.parquet")):
+        table = pq.read_table(shard)
+        contexts = table["context"].combine_chunks().flatten().to_numpy().reshape(-1, 5, 768)
+        targets = table["target"].combine_chunks().flatten().to_numpy().reshape(-1, 768)
+        vectors = np.concatenate([contexts[0, :4], contexts[:, 4], targets[-1:]])
+        lanes = ["general"] * 4 + table["lane"].to_pylist() + ["general"]
+        columns = {
+            "article_id": np.zeros(len(vectors), np.int64),
+            "position": np.arange(len(vectors)),
+            "lane": lanes,
+            "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), 768),
+        }
+        pq.write_table(pa.table(columns), folder / shard.name, compression="zstd", row_group_size=5000)
+    return folder
+
+
+class Timed:
+    """One run of a command: its seconds, and the most memory that it and its children held, shared pages shared out."""
+
+    def __init__(self, command: Sequence[object], *, watched: bool = False) -> None:
+        start = time.perf_counter()
+        process = subprocess.Popen(
+            [str(part) for part in command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        self.peak_bytes = 0
+        watcher = threading.Thread(target=self._watch, args=[process])
+        if watched:
+            watcher.start()
+        _, stderr = process.communicate()
+        self.seconds = time.perf_counter() - start
+        if watched:
+            watcher.join()
+        if process.returncode:
+            raise RuntimeError(stderr)
+
+    def _watch(self, process: subprocess.Popen[str]) -> None:
+        while process.poll() is None:
+            self.peak_bytes = max(self.peak_bytes, _held(process.pid))
+            time.sleep(0.3)
+
+
+def _held(pid: int) -> int:
+    held = 0
+    try:
+        for each in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
+            held += each.memory_full_info().pss
+    except psutil.Error:
+        return 0
+    return held
+
+
+class Bench:
+    """The commands to compare, with models of fresh weights."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._amn = write_fresh_model(root / "amn.pt", "amn")
+        self._gru = write_fresh_model(root / "gru.pt", "gru")
+        self._runs = 0
+
+    def script(self, shards: Path) -> Timed:
+        """Run the plain script."""
+        return Timed([sys.executable, SCRIPT, shards, self._out(), self._amn, self._gru])
+
+    def job(self, dataset: Path, *options: object, watched: bool = False) -> Timed:
+        """Run the command."""
+        models = ("--model", self._amn, "--fallback", self._gru, "--shadow-rate", 0)
+        command = [sys.executable, "-c", COMMAND, "run", dataset, "--output", self._out(), *models, *options]
+        return Timed(command, watched=watched)
+
+    def _out(self) -> Path:
+        self._runs += 1
+        return self._root / f"out-{self._runs}"
+
+
+def line(name: str, theirs: Sequence[Timed], ours: Sequence[Timed], goal: str) -> str:
+    """One row of the table."""
+    ratios = [slow.seconds / fast.seconds for slow, fast in zip(theirs, ours, strict=True)]
+    seconds = [f"{median(run.seconds for run in runs):.1f}" for runs in (theirs, ours)]
+    spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
+    return f"| {name} | {seconds[0]} | {seconds[1]} | {median(ratios):.2f} ({spread}) | {goal} |"
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=160_000)
+    parser.add_argument("--pairs", type=int, default=3)
+    options = parser.parse_args()
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # nobody's imports are compiled anew
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        escalated = write_windows(root / "escalated", options.rows, escalated=0.1)
+        plain = write_windows(root / "plain", options.rows, escalated=0.0)
+        sequences = write_sequences(root / "sequences", escalated)
+        tenth = write_windows(root / "tenth", options.rows // 10, escalated=0.1)
+        few = write_windows(root / "few", 10, escalated=0.1)
+        bench = Bench(root)
+        bench.job(few)
+        works = {
+            "windows, 10 % escalated": (lambda: bench.script(escalated), lambda: bench.job(escalated), "1.8"),
+            "windows, none escalated": (lambda: bench.script(plain), lambda: bench.job(plain), "2.0"),
+            "sequences against the script on windows": (
+                lambda: bench.script(escalated),
+                lambda: bench.job(sequences),
+                "2.4",
+            ),
+            "int8 against float32": (
+                lambda: bench.job(escalated),
+                lambda: bench.job(escalated, "--precision", "int8"),
+                "1.4",
+            ),
+        }
+        print("| work | plain, s | lvm-batch, s | ratio (of all pairs) | goal |")
+        print("| --- | --- | --- | --- | --- |")
+        for name, (slow, fast, goal) in works.items():
+            pairs = [(slow(), fast()) for _ in range(options.pairs)]
+            print(line(name, *zip(*pairs, strict=True), goal), flush=True)
+        start = median(bench.job(few).seconds for _ in range(3))
+        whole, part = bench.job(escalated, watched=True), bench.job(tenth)
+        print(
+            f"\nstart: {start:.1f} s; 10 times the rows: {(whole.seconds - start) / (part.seconds - start):.1f} x"
+        )
+        print(f"peak of all processes, {psutil.cpu_count()} workers: {whole.peak_bytes / 1e9:.2f} GB")
+
+
+if __name__ == "__main__":
+    main()

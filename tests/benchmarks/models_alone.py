@@ -1,0 +1,104 @@
+"""Models on one thread against themselves as published, and the bank's search against the products that it needs.
+
+    make bench
+
+Each ratio is the median over turns of both; figures with their dates stand in ``speed.md`` beside this file.
+"""
+
+from __future__ import annotations
+
+import time
+from statistics import median
+from typing import TYPE_CHECKING
+
+import numpy as np
+import plain_script as plain
+import torch
+
+from lvm_batch.jobs.allocator import keep_freed_memory
+from lvm_batch.lvm import ExactIndex, Predictor, build_model
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+CPU = torch.device("cpu")
+ROWS, TURNS = 2048, 7
+BANK_ROWS, QUERIES = 100_000, 1024
+N_SINGLE = 1500
+
+
+def seconds(action: Callable[[], object]) -> float:
+    """Time one call."""
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
+
+
+def in_turns(slow: Callable[[], object], fast: Callable[[], object]) -> list[tuple[float, float]]:
+    """Time both, one after the other, several times; the first turn is not counted."""
+    return [(seconds(slow), seconds(fast)) for _ in range(TURNS + 1)][1:]
+
+
+def line(name: str, pairs: Sequence[tuple[float, float]], n_rows: int, goal: str) -> str:
+    """One row of the table."""
+    theirs, ours = (n_rows / median(column) for column in zip(*pairs, strict=True))
+    return f"| {name} | {theirs:,.0f} | {ours:,.0f} | {median(slow / fast for slow, fast in pairs):.2f} | {goal} |"
+
+
+def single(predict: Callable[[], object]) -> np.ndarray:
+    """Time single queries; p50 and p95 in milliseconds."""
+    took = [seconds(predict) for _ in range(N_SINGLE + 50)][50:]
+    return 1000 * np.percentile(took, [50, 95])
+
+
+def model_lines(name: str, published: torch.nn.Module, goal: str) -> list[str]:
+    """Compare a model with itself as published, and in 8 bits with itself in float32."""
+    contexts = np.random.default_rng(0).standard_normal((ROWS, 5, 768), dtype=np.float32)
+    as_tensor = torch.from_numpy(contexts)
+    model = build_model(name, seed=0)
+    published.load_state_dict(model.state_dict())
+    published.eval()
+    predict, rounded = Predictor(model, CPU), Predictor(model, CPU, precision="int8")
+    assert np.abs(predict(contexts) - published(as_tensor).numpy()).max() < 1e-5
+    turns = in_turns(lambda: published(as_tensor), lambda: predict(contexts))
+    turns_int8 = in_turns(lambda: predict(contexts), lambda: rounded(contexts))
+    return [line(name, turns, ROWS, goal), line(f"{name}, int8 against float32", turns_int8, ROWS, "")]
+
+
+def bank_line() -> str:
+    """Compare a search with its matrix products alone."""
+    vectors = np.random.default_rng(1).standard_normal((BANK_ROWS, 768), dtype=np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    index, queries, weights = ExactIndex(vectors, CPU), vectors[:QUERIES], torch.from_numpy(vectors)
+    turns = in_turns(
+        lambda: [torch.from_numpy(queries) @ block.T for block in weights.split(4096)],
+        lambda: index.top2(queries),
+    )
+    return line("bank of 100,000 against its products alone", turns, QUERIES, "0.80")
+
+
+def query_lines() -> list[str]:
+    """Compare single queries."""
+    context = np.random.default_rng(2).standard_normal((1, 5, 768), dtype=np.float32)
+    as_tensor = torch.from_numpy(context)
+    published, predict = plain.AMN().eval(), Predictor(build_model("amn", seed=0), CPU)
+    theirs, ours = single(lambda: published(as_tensor)), single(lambda: predict(context))
+    figures = {"as published": theirs, "lvm-batch": ours, "ratio (goals 0.6 and 0.7)": ours / theirs}
+    return [f"| {name} | {p50:.3f} | {p95:.3f} |" for name, (p50, p95) in figures.items()]
+
+
+@torch.inference_mode()
+def main() -> None:
+    """Print the tables."""
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    print("\n| one thread | as published, rows/s | lvm-batch, rows/s | ratio | goal |")
+    print("| --- | --- | --- | --- | --- |")
+    print("\n".join(model_lines("amn", plain.AMN(), "1.45") + model_lines("gru", plain.GRU(), "1.1")))
+    print(bank_line())
+    print("\n| one query, amn | p50, ms | p95, ms |\n| --- | --- | --- |")
+    print("\n".join(query_lines()))
+
+
+if __name__ == "__main__":
+    main()
