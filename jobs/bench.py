@@ -9,8 +9,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -20,12 +18,12 @@ from lvm_batch.jobs.bench_parts import QUERIES, Parts, measure_latency, measure_
 from lvm_batch.jobs.cluster import local_workers
 from lvm_batch.jobs.errors import JobError
 from lvm_batch.jobs.summary import as_lines
-from lvm_batch.jobs.warm_up import METHOD, warm_up
+from lvm_batch.jobs.warm_up import in_warm_process, warm_up
 from lvm_batch.lvm.architectures import ARCHITECTURES
 from lvm_batch.lvm.registry import resolve_model
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from lvm_batch.jobs.console import Console
     from lvm_batch.jobs.settings import RunSettings
@@ -46,8 +44,8 @@ def bench(settings: RunSettings, *, n_rows: int, console: Console) -> tuple[dict
         root = Path(folder)
         console.note(f"writing {n_rows:,} windows of random vectors to {root}")
         base = _with_models(settings, root)
-        parts = _in_a_worker(measure_parts, _job(base, root, "parts", _PARTS_ROWS))
-        latency = {name: _in_a_worker(measure_latency, name) for name in ARCHITECTURES}
+        parts = in_warm_process(measure_parts, _job(base, root, "parts", _PARTS_ROWS))
+        latency = {name: in_warm_process(measure_latency, name) for name in ARCHITECTURES}
         n_workers = local_workers(settings.workers)[0]
         start_s = _timed_run(_job(base, root, "start", _FEW_ROWS))
         whole_s = _timed_run(_job(base, root, "whole", n_rows))
@@ -72,11 +70,6 @@ def _with_models(settings: RunSettings, root: Path) -> RunSettings:
 def _job(base: RunSettings, root: Path, name: str, n_rows: int) -> RunSettings:
     dataset = write_windows(root / name / "in", n_rows, escalated=ESCALATED)
     return base.model_copy(update={"dataset": (str(dataset),), "output": str(root / name / "out")})
-
-
-def _in_a_worker(measure: Callable[..., Any], *arguments: object) -> Any:  # noqa: ANN401 - whatever it measures
-    with ProcessPoolExecutor(1, mp_context=get_context(METHOD)) as pool:
-        return pool.submit(measure, *arguments).result()
 
 
 def _timed_run(settings: RunSettings) -> float:

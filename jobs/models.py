@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 
 from lvm_batch.io.bank import Bank, open_bank
 from lvm_batch.io.locations import locate, read_file
+from lvm_batch.jobs.checks import Checks
+from lvm_batch.jobs.found_models import BankFacts, FoundModels, ModelFacts
 from lvm_batch.jobs.job import BankRef, ModelRef, ModelSet
 from lvm_batch.lvm.cascade import Cascade, NeighbourIndex
 from lvm_batch.lvm.checkpoint import Checkpoint, load_checkpoint
 from lvm_batch.lvm.devices import pick_device
 from lvm_batch.lvm.errors import ArchitectureError, BankError, CheckpointError
-from lvm_batch.lvm.faiss_index import FaissIndex
+from lvm_batch.lvm.faiss_index import FAISS_PAYS_FROM, FaissIndex
 from lvm_batch.lvm.inference import Predictor
 from lvm_batch.lvm.neighbours import ExactIndex
 from lvm_batch.lvm.registry import resolve_model
@@ -28,6 +30,42 @@ if TYPE_CHECKING:
 
 PRIMARY_ARCHITECTURES = ("amn", "amn-mixer")
 FALLBACK_ARCHITECTURES = ("gru",)
+
+
+def look_at_models(settings: RunSettings) -> FoundModels:
+    """Load what the settings name, check that it fits together, and say what it is."""
+    checks = Checks()
+    checks.run(lambda: pick_device(settings.device))
+    primary = checks.run(lambda: find_primary(settings))
+    fallback = checks.run(lambda: find_fallback(settings))
+    bank_path = settings.bank
+    bank = checks.run(lambda: find_bank(bank_path)) if bank_path else None
+    if primary is not None:
+        dim = primary.dim
+        checks.run(lambda: check_dimensions(dim, fallback, bank))
+    checks.run(lambda: check_precision(settings, primary, fallback))
+    return FoundModels(
+        primary=_facts(primary) if primary else None,
+        fallback=_facts(fallback) if fallback else None,
+        bank=_bank_facts(bank) if bank else None,
+        problems=tuple(checks.errors),
+    )
+
+
+def _facts(checkpoint: Checkpoint) -> ModelFacts:
+    ref = ModelRef(checkpoint.name, checkpoint.sha256, checkpoint.architecture)
+    return ModelFacts(ref, checkpoint.dim, checkpoint.n_parameters)
+
+
+def _bank_facts(bank: Bank) -> BankFacts:
+    n_vectors = len(bank.vectors)
+    return BankFacts(
+        BankRef(bank.path, bank.digest),
+        n_vectors,
+        n_bytes=bank.vectors.nbytes,
+        index_bytes=len(bank.index or b""),
+        wants_index=bank.index is None and n_vectors >= FAISS_PAYS_FROM,
+    )
 
 
 def find_primary(settings: RunSettings) -> Checkpoint:
@@ -45,11 +83,6 @@ def find_fallback(settings: RunSettings) -> Checkpoint | None:
     """Load the checkpoint that ``--fallback``, or else the role ``fallback_model``, names, if there is one."""
     path = resolve_model(settings.fallback, role="fallback_model", models_dir=Path(settings.models_dir))
     return None if path is None else _of_architecture(_load(path), FALLBACK_ARCHITECTURES, "--fallback")
-
-
-def reference(checkpoint: Checkpoint) -> ModelRef:
-    """Return what a worker needs to load the same checkpoint."""
-    return ModelRef(checkpoint.name, checkpoint.sha256, checkpoint.architecture)
 
 
 def check_dimensions(dim: int, fallback: Checkpoint | None, bank: Bank | None) -> None:

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from lvm_batch.io.batches import BAD_INPUT, OK
 from lvm_batch.io.predictions import NO_ROUTE, ROUTES, PredictionBlock
-from lvm_batch.lvm.inference import row_cosines
+from lvm_batch.lvm.cosines import row_cosines
 from lvm_batch.lvm.routing import cap, shadow_rows
 
 if TYPE_CHECKING:

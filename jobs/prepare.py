@@ -9,43 +9,30 @@ from __future__ import annotations
 import difflib
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from lvm_batch.io.columns import WindowShape
 from lvm_batch.io.dataset import find_files, reads
-from lvm_batch.io.errors import ColumnError, DataError, OutputError, UnreadableFile
+from lvm_batch.io.errors import ColumnError, OutputError, UnreadableFile
 from lvm_batch.io.listing import refuse_long_names
 from lvm_batch.io.locations import is_within, locate
 from lvm_batch.io.units import DatasetFormat, Footer, Unit, cut_units, read_footers
+from lvm_batch.jobs.checks import Checks
 from lvm_batch.jobs.dataset_format import dataset_format, missing_columns
-from lvm_batch.jobs.errors import Problem, SettingsError
-from lvm_batch.jobs.job import BankRef, Job, ModelSet, cap_rate, fingerprint, identity
-from lvm_batch.jobs.memory import Fixed, Projection, project
-from lvm_batch.jobs.models import (
-    check_dimensions,
-    check_precision,
-    find_bank,
-    find_fallback,
-    find_primary,
-    reference,
-)
-from lvm_batch.lvm.devices import pick_device
-from lvm_batch.lvm.errors import ModelError
-from lvm_batch.lvm.faiss_index import FAISS_PAYS_FROM
+from lvm_batch.jobs.found_models import find_models
+from lvm_batch.jobs.job import Job, cap_rate, fingerprint, identity
+from lvm_batch.jobs.memory import Projection, project
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
-    from lvm_batch.io.bank import Bank
     from lvm_batch.io.dataset import InputFile
+    from lvm_batch.jobs.found_models import BankFacts
+    from lvm_batch.jobs.job import ModelSet
     from lvm_batch.jobs.settings import RunSettings
-    from lvm_batch.lvm.checkpoint import Checkpoint
 
-T = TypeVar("T")
-
-_FLOAT32_BYTES = 4
 _SHOWN_FILES = 10
 
 
@@ -73,38 +60,17 @@ class Prepared:
         return sum(unit.n_rows for unit in self.units)
 
 
-class _Checks:
-    """Runs checks one after the other and keeps what they complain of."""
-
-    def __init__(self) -> None:
-        self.errors: list[DataError | ModelError] = []
-
-    def run(self, check: Callable[[], T]) -> T | None:
-        """Return what ``check`` returns, or ``None`` and keep its error."""
-        try:
-            return check()
-        except (DataError, ModelError) as error:
-            self.errors.append(error)
-            return None
-
-    def raise_all(self) -> None:
-        """Raise what was kept: one error as it is, several together."""
-        if len(self.errors) == 1:
-            raise self.errors[0]
-        if self.errors:
-            raise SettingsError(*(Problem(*error.args) for error in self.errors))
-
-
 def prepare(settings: RunSettings, *, threads: int | None) -> Prepared:
     """Check inputs, models, bank, device and output, and cut the inputs into units.
 
     ``threads`` is what each worker may use, or ``None`` for its share of its machine. Raises ``DataError``,
     ``ModelError`` or, for several problems at once, ``SettingsError``.
     """
-    checks = _Checks()
+    checks = Checks()
     files = checks.run(lambda: find_files(settings.dataset)) or []
     checks.run(lambda: _check_output(settings, files))
-    found = _find_models(settings, checks)
+    found = find_models(settings)
+    checks.errors.extend(found.problems)
     shape = WindowShape(dim=found.primary.dim) if found.primary else WindowShape()
     understood = dataset_format(settings, shape)
     footers, unreadable = _read_footers(files, understood, checks, skip=settings.on_bad_file == "skip")
@@ -138,46 +104,6 @@ def prepare(settings: RunSettings, *, threads: int | None) -> Prepared:
         unavailable=unavailable,
         notices=tuple(_notices(models, found.bank, footers, unreadable, unavailable, shape=shape)),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _FoundModels:
-    """What the settings lead to; ``primary`` is there unless a check has complained."""
-
-    primary: Checkpoint | None
-    fallback: Checkpoint | None
-    bank: Bank | None
-
-    @property
-    def fixed(self) -> Fixed:
-        """What each worker holds of them."""
-        weights = sum(model.n_parameters for model in (self.primary, self.fallback) if model) * _FLOAT32_BYTES
-        bank, index = (self.bank.vectors.nbytes, self.bank.index or b"") if self.bank else (0, b"")
-        return Fixed(weights, self.fallback is not None, bank, len(index))
-
-    def as_set(self, settings: RunSettings) -> ModelSet:
-        assert self.primary is not None  # noqa: S101 - its absence has been raised by now
-        return ModelSet(
-            primary=reference(self.primary),
-            fallback=reference(self.fallback) if self.fallback else None,
-            bank=BankRef(self.bank.path, self.bank.digest) if self.bank else None,
-            thresholds=settings.thresholds,
-            device=settings.device,
-            precision=settings.precision,
-        )
-
-
-def _find_models(settings: RunSettings, checks: _Checks) -> _FoundModels:
-    checks.run(lambda: pick_device(settings.device))
-    primary = checks.run(lambda: find_primary(settings))
-    fallback = checks.run(lambda: find_fallback(settings))
-    bank_path = settings.bank
-    bank = checks.run(lambda: find_bank(bank_path)) if bank_path else None
-    if primary is not None:
-        dim = primary.dim
-        checks.run(lambda: check_dimensions(dim, fallback, bank))
-    checks.run(lambda: check_precision(settings, primary, fallback))
-    return _FoundModels(primary, fallback, bank)
 
 
 def _check_output(settings: RunSettings, files: Sequence[InputFile]) -> None:
@@ -216,7 +142,7 @@ def _check_renames(settings: RunSettings, footers: Sequence[Footer]) -> None:
 
 
 def _read_footers(
-    files: Sequence[InputFile], understood: DatasetFormat, checks: _Checks, *, skip: bool
+    files: Sequence[InputFile], understood: DatasetFormat, checks: Checks, *, skip: bool
 ) -> tuple[list[Footer], tuple[UnreadableFile, ...]]:
     """Read all footers; a file that cannot be read is left out where ``skip`` allows it."""
     footers, unreadable = [], []
@@ -231,12 +157,12 @@ def _read_footers(
 
 
 def _unavailable_criteria(
-    bank: Bank | None, footers: Sequence[Footer], understood: DatasetFormat
+    bank: BankFacts | None, footers: Sequence[Footer], understood: DatasetFormat
 ) -> dict[str, str]:
     """Return why an escalation criterion cannot be evaluated, for those that cannot."""
     no_bank = None if bank else "no --bank is given"
     too_small = (
-        f"{bank.path} holds one vector, and a margin needs two" if bank and len(bank.vectors) == 1 else None
+        f"{bank.ref.path} holds one vector, and a margin needs two" if bank and bank.n_vectors == 1 else None
     )
     columns = missing_columns(footers, understood.names)
     missing = {
@@ -250,7 +176,7 @@ def _unavailable_criteria(
 
 def _notices(
     models: ModelSet,
-    bank: Bank | None,
+    bank: BankFacts | None,
     footers: Sequence[Footer],
     unreadable: Sequence[UnreadableFile],
     unavailable: dict[str, str],
@@ -265,8 +191,8 @@ def _notices(
         yield "no fallback model: every row keeps the route amn; its reasons are written all the same"
     for reason, why in unavailable.items():
         yield f"{reason} is not evaluated: {why}"
-    if bank is not None and bank.index is None and len(bank.vectors) >= FAISS_PAYS_FROM:
-        yield f"the bank's {len(bank.vectors):,} vectors are searched exactly; `bank build --index faiss` is faster"
+    if bank is not None and bank.wants_index:
+        yield f"the bank's {bank.n_vectors:,} vectors are searched exactly; `bank build --index faiss` is faster"
     if all(footer.roles.layout == "windows" and footer.roles.target is None for footer in footers):
         yield "no target column: cosines will be null"
     if shape.dim != WindowShape().dim and any(map(_is_unmeasured, footers)):

@@ -8,15 +8,24 @@ not safe, and workers start on their own. This module does not know what workers
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 METHOD = "forkserver" if sys.platform == "linux" else "spawn"
 """How Dask is to start its workers."""
+
+_servers: set[str] = set()
 
 _ENVIRONMENT = {
     # Libraries that make a pool of threads when they are imported: a copy of the process would not have the threads.
@@ -38,6 +47,28 @@ def warm_up() -> None:
     )
     with _environment(_ENVIRONMENT):
         forkserver.ensure_running()
+    _servers.add(METHOD)
+
+
+def in_warm_process(function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
+    """Return what ``function`` returns, called in a copy of the server; here, where none has been started.
+
+    Raises what it raises. The function, its arguments and its result travel by pickle.
+    """
+    if not _servers:
+        return function(*arguments, **options)
+    here = str(Path.cwd()), dict(os.environ)
+    with ProcessPoolExecutor(
+        1, mp_context=get_context(METHOD), initializer=_come_here, initargs=here
+    ) as pool:
+        return pool.submit(function, *arguments, **options).result()
+
+
+def _come_here(folder: str, environment: dict[str, str]) -> None:
+    """Be where the driver is, and leave Ctrl-C to it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.chdir(folder)
+    os.environ.update(environment)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lvm_batch.lvm.beginnings import begin_near_mean
     from lvm_batch.lvm.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
     from lvm_batch.lvm.context_model import ContextModel
+    from lvm_batch.lvm.cosines import row_cosines
     from lvm_batch.lvm.devices import DEVICES, pick_device, set_threads
     from lvm_batch.lvm.errors import (
         ArchitectureError,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     )
     from lvm_batch.lvm.faiss_index import FAISS_PAYS_FROM, FaissIndex, build_faiss_index
     from lvm_batch.lvm.gru import GRUStack
-    from lvm_batch.lvm.inference import Predictor, row_cosines
+    from lvm_batch.lvm.inference import Predictor
     from lvm_batch.lvm.lstm import LSTMBaseline
     from lvm_batch.lvm.neighbours import ExactIndex
     from lvm_batch.lvm.registry import DEFAULT_MODELS_DIR, ROLES, list_models, resolve_model
@@ -54,7 +55,8 @@ _NAMES_IN = {
     ),
     "faiss_index": ("FAISS_PAYS_FROM", "FaissIndex", "build_faiss_index"),
     "gru": ("GRUStack",),
-    "inference": ("Predictor", "row_cosines"),
+    "cosines": ("row_cosines",),
+    "inference": ("Predictor",),
     "lstm": ("LSTMBaseline",),
     "neighbours": ("ExactIndex",),
     "registry": ("DEFAULT_MODELS_DIR", "ROLES", "list_models", "resolve_model"),

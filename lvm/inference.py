@@ -86,18 +86,3 @@ def _forward(model: ContextModel, device: torch.device, precision: Precision) ->
         check_int8(device)
         return model.packed(Int8Linear)
     return model.packed() if device.type == "cpu" else model
-
-
-def row_cosines(a: Floats, b: Floats) -> Floats:
-    """Return the cosine of each row of ``a`` with the same row of ``b``, float32 (n,); both are (n, dim).
-
-    Computed in float64. NaN where either row has no norm or is not finite.
-    """
-    products = _row_dots(a, b)
-    norms = np.sqrt(_row_dots(a, a) * _row_dots(b, b))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(norms > 0, products / norms, np.nan).astype(np.float32)
-
-
-def _row_dots(a: Floats, b: Floats) -> npt.NDArray[np.float64]:
-    return np.asarray(np.einsum("nd,nd->n", a, b, dtype=np.float64))

@@ -17,8 +17,9 @@ import torch.nn.functional as F  # noqa: N812 - its usual name
 
 from lvm_batch.lvm.arrays import as_tensor
 from lvm_batch.lvm.beginnings import begin_near_mean
+from lvm_batch.lvm.cosines import row_cosines
 from lvm_batch.lvm.errors import ModelError
-from lvm_batch.lvm.inference import Predictor, row_cosines
+from lvm_batch.lvm.inference import Predictor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -120,6 +120,11 @@ def test_thresholds_load_nothing_heavy() -> None:
     assert loaded_by("import lvm_batch.lvm.thresholds") == set()
 
 
+def test_the_driver_of_a_run_loads_no_torch() -> None:
+    """What plans and drives a run leaves models to others: torch would add 180 MB to it."""
+    assert "torch" not in loaded_by("import lvm_batch.jobs.run")
+
+
 def test_help_takes_little_time() -> None:
     """`lvm-batch --help` takes less than 0.4 s of CPU, best of three."""
     assert min(cpu_s_of_help() for _ in range(3)) < 0.4

@@ -20,10 +20,20 @@ def _few_queries(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_few_queries")
-def test_every_part_has_a_rate_and_adds_up(lvm_batch: Callable[..., Any], models: Path, tmp_path: Path) -> None:
+def test_every_part_has_a_rate_and_adds_up(
+    lvm_batch: Callable[..., Any], models: Path, tmp_path: Path
+) -> None:
     """Parts, limit, what was reached of it and single queries of all models stand in the result, in both forms."""
     result = lvm_batch(
-        "bench", "--rows", 300, "--model", models / "amn.pt", "--workers", 1, "--models-dir", tmp_path / "none"
+        "bench",
+        "--rows",
+        300,
+        "--model",
+        models / "amn.pt",
+        "--workers",
+        1,
+        "--models-dir",
+        tmp_path / "none",
     )
     assert result.code == 0, result.stderr
     values = result.values

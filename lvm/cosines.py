@@ -1,0 +1,30 @@
+"""Cosines of vectors with vectors, row by row.
+
+The rule: what has no cosine is NaN, never a number. Needs numpy alone, so that what only compares loads no torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Floats = npt.NDArray[np.float32]
+
+
+def row_cosines(a: Floats, b: Floats) -> Floats:
+    """Return the cosine of each row of ``a`` with the same row of ``b``, float32 (n,); both are (n, dim).
+
+    Computed in float64. NaN where either row has no norm or is not finite.
+    """
+    products = _row_dots(a, b)
+    norms = np.sqrt(_row_dots(a, a) * _row_dots(b, b))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(norms > 0, products / norms, np.nan).astype(np.float32)
+
+
+def _row_dots(a: Floats, b: Floats) -> npt.NDArray[np.float64]:
+    return np.asarray(np.einsum("nd,nd->n", a, b, dtype=np.float64))
