@@ -134,10 +134,8 @@ class _Attempt:
             future = self._next_ended()
             if future is None:
                 self._workers.look()
-            elif future.status == "pending":
-                future.add_done_callback(
-                    self._completed.put
-                )  # it had ended, but its result went with a worker
+            elif future.status == "pending":  # it had ended, but its result went with a worker
+                future.add_done_callback(self._completed.put)
             elif future.key in self._in_flight:  # or it was given up
                 yield from self._ended(future)
             yield from self._overdue()
@@ -168,9 +166,8 @@ class _Attempt:
             held = self._workers.memory.get(address, "an unknown amount of memory")
             why = f"its worker {address} died; it last held {held}"
         else:
-            self._workers.look(
-                now=True
-            )  # the scheduler may have gone; else it dropped the task with a worker
+            # The scheduler may have gone; else it dropped the task with a worker.
+            self._workers.look(now=True)
             why = f"the cluster dropped it: {error or future.status}"
         yield from _all_lost(group, "worker_lost", why)
 

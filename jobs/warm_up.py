@@ -11,7 +11,8 @@ import os
 import signal
 import sys
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
@@ -51,12 +52,17 @@ def warm_up() -> None:
 
 
 def in_warm_process(function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
-    """Return what ``function`` returns, called in a copy of the server; here, where none has been started.
+    """Return what ``function`` returns, called in a copy of the server; here, where none has been started or it dies.
 
     Raises what it raises. The function, its arguments and its result travel by pickle.
     """
-    if not _servers:
-        return function(*arguments, **options)
+    if _servers:
+        with suppress(BrokenProcessPool):
+            return _in_a_copy(function, *arguments, **options)
+    return function(*arguments, **options)
+
+
+def _in_a_copy(function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
     here = str(Path.cwd()), dict(os.environ)
     with ProcessPoolExecutor(
         1, mp_context=get_context(METHOD), initializer=_come_here, initargs=here

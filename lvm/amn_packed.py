@@ -37,7 +37,8 @@ class PackedAMN:
         self._keys = form(model.context_encoder.weight.t() * scale)
         self._first = form.of(linear(first), activation="gelu")
         self._second = form.of(linear(second), activation="gelu")
-        self._last = form.of(linear(last))
+        # Rounded too, it would move confidence and margin by half as much again, and one route in 200.
+        self._last = PackedLinear.of(linear(last))
         self._norms: tuple[nn.Module, nn.Module] = (norm, second_norm)
         self._single = SingleAMN(model) if form is PackedLinear else None
 
