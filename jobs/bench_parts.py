@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from lvm_batch.jobs.settings import RunSettings
 
-QUERIES = 1000
 _WARM_UP = 50
 
 
@@ -38,6 +37,7 @@ class Parts:
     escalated: int
     seconds: Mapping[str, float]
     total_s: float
+    has_bank: bool
 
 
 def measure_parts(settings: RunSettings) -> Parts:
@@ -54,15 +54,15 @@ def measure_parts(settings: RunSettings) -> Parts:
     seconds = {part: sum(record["seconds"][part] for record in records) for part in records[0]["seconds"]}
     rows = sum(record["rows_out"] for record in records)
     escalated = sum(record["rows_by_route"]["gru"] for record in records)
-    return Parts(rows, escalated, seconds, total_s)
+    return Parts(rows, escalated, seconds, total_s, cascade.index is not None)
 
 
-def measure_latency(architecture: str) -> dict[str, float]:
+def measure_latency(architecture: str, n_queries: int) -> dict[str, float]:
     """Ask a model of fresh weights for one prediction at a time, on one thread; milliseconds at p50, p95 and p99."""
     keep_freed_memory()
     set_threads(1)
     predict = Predictor(build_model(architecture, seed=0), torch.device("cpu"))
-    contexts = np.random.default_rng(0).standard_normal((QUERIES + _WARM_UP, 1, 5, 768), dtype=np.float32)
+    contexts = np.random.default_rng(0).standard_normal((n_queries + _WARM_UP, 1, 5, 768), dtype=np.float32)
     took_ms = [_timed_ms(predict, context) for context in contexts][_WARM_UP:]
     p50, p95, p99 = np.percentile(took_ms, [50, 95, 99])
     return {"p50": float(p50), "p95": float(p95), "p99": float(p99)}

@@ -19,7 +19,7 @@ def bench(
     resolved: Resolved,
     *,
     console: Console,
-    rows: Annotated[int, typer.Option("--rows", help="Rows of the run that is timed.", min=1)] = 40_000,
+    rows: Annotated[int, typer.Option("--rows", help="Rows of the run that is timed.", min=1)] = 100_000,
 ) -> None:
     """Measure the parts of the job on this machine, the whole, and single queries, on windows of random vectors."""
     from lvm_batch.jobs.bench import bench as measured
