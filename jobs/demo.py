@@ -27,6 +27,7 @@ from lvm_batch.io.reading import open_unit
 from lvm_batch.io.units import DatasetFormat, Footer, cut_units, read_footers
 from lvm_batch.jobs.resolution import flag_of, resolve_settings
 from lvm_batch.jobs.run import Outcome, run
+from lvm_batch.jobs.settings import RunSettings
 from lvm_batch.lvm.architectures import build_model
 from lvm_batch.lvm.checkpoint import save_checkpoint
 from lvm_batch.lvm.training import RECIPES, Epoch, fit
@@ -101,7 +102,7 @@ def predict(root: Path, console: Console) -> Outcome:
     }
     options = [text for name, value in flags.items() for text in (flag_of(name), str(value))]
     console.note("$ " + shlex.join([_as_called(sys.argv[0], "lvm-batch"), "run", dataset, *options]))
-    return run(resolve_settings({"dataset": [dataset], **flags}, {}).settings, console=console)
+    return run(resolve_settings(RunSettings, {"dataset": [dataset], **flags}, {}).settings, console=console)
 
 
 def sample_file() -> Traversable:

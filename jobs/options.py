@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from pydantic import ByteSize
 
+from lvm_batch.jobs.declared import Settings, is_list, metavar, names_of, shown_as
 from lvm_batch.jobs.resolution import REQUIRED, flag_of, resolve_settings
-from lvm_batch.jobs.settings import SETTINGS, RunSettings, is_list, metavar, shown_as
+from lvm_batch.jobs.settings import RunSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -49,17 +50,26 @@ def takes_console(command: Command) -> Command:
 
 
 def takes_settings(
-    required: Iterable[str] = REQUIRED, *, names: Sequence[str] = SETTINGS
+    required: Iterable[str] = REQUIRED,
+    *,
+    kind: type[Settings] = RunSettings,
+    names: Sequence[str] | None = None,
 ) -> Callable[[Command], Command]:
-    """Give a command DATASET..., an option for each setting of ``names``, and --config; call it with ``resolved``."""
+    """Give a command DATASET..., an option for each setting of ``kind``, or of ``names`` among them, and --config;
+    call it with ``resolved``.
+    """
+    taken = names_of(kind) if names is None else names
 
     def decorate(command: Command) -> Command:
         return _replaced(
             command,
             "resolved",
-            [*map(_setting, names), _parameter("config", Annotated[Path | None, _CONFIG], default=None)],
+            [
+                *(_setting(kind, name) for name in taken),
+                _parameter("config", Annotated[Path | None, _CONFIG], default=None),
+            ],
             lambda given: resolve_settings(
-                {name: given[name] for name in names}, os.environ, given["config"], required=required
+                kind, {name: given[name] for name in taken}, os.environ, given["config"], required=required
             ),
         )
 
@@ -91,19 +101,21 @@ def _parameter(name: str, annotation: object, **default: object) -> Parameter:
     return Parameter(name, Parameter.KEYWORD_ONLY, annotation=annotation, **default)
 
 
-def _setting(name: str) -> Parameter:
-    values = list[str] | None if is_list(name) else str | None
-    return _parameter(name, Annotated[values, _declared(name)], default=None)
+def _setting(kind: type[Settings], name: str) -> Parameter:
+    values = list[str] | None if is_list(kind, name) else str | None
+    return _parameter(name, Annotated[values, _declared(kind, name)], default=None)
 
 
-def _declared(name: str) -> Any:  # noqa: ANN401 - typer's declarations have no public type
+def _declared(kind: type[Settings], name: str) -> Any:  # noqa: ANN401 - typer's declarations have no public type
     declare = typer.Argument if name == "dataset" else partial(typer.Option, flag_of(name))
-    return declare(metavar=metavar(name), help=_help(name), rich_help_panel=shown_as(name).panel)
+    return declare(
+        metavar=metavar(kind, name), help=_help(kind, name), rich_help_panel=shown_as(kind, name).panel
+    )
 
 
-def _help(name: str) -> str:
+def _help(kind: type[Settings], name: str) -> str:
     """The description and the default, which typer cannot see."""
-    field = RunSettings.model_fields[name]
+    field = kind.model_fields[name]
     default = field.default.human_readable() if isinstance(field.default, ByteSize) else field.default
     text = ", ".join(default) if isinstance(default, tuple) else str(default or "")
     return f"{field.description} Default: {text}" if text else str(field.description)

@@ -10,33 +10,43 @@ import difflib
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 from pydantic import ValidationError
 
+from lvm_batch.jobs.declared import CONTRADICTION, Settings, allowed, is_list, names_of
 from lvm_batch.jobs.errors import Problem, SettingsError
-from lvm_batch.jobs.settings import CONTRADICTION, SETTINGS, RunSettings, allowed, is_list
+from lvm_batch.jobs.evaluate_settings import EvaluateSettings
+from lvm_batch.jobs.settings import RunSettings
+from lvm_batch.jobs.train_settings import TrainSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from pydantic_core import ErrorDetails
 
+Kind = TypeVar("Kind", bound=Settings)
 Origin = Literal["flag", "environment", "config", "default"]
 
 PREFIX = "LVM_BATCH_"
 CONFIG_VARIABLE = "LVM_BATCH_CONFIG"
-VARIABLES = {PREFIX + name.upper(): name for name in SETTINGS} | {"LVM_BATCH_MODELS": "models_dir"}
+VARIABLES = {
+    PREFIX + name.upper(): name
+    for kind in (RunSettings, TrainSettings, EvaluateSettings)
+    for name in names_of(kind)
+} | {"LVM_BATCH_MODELS": "models_dir"}
+"""The settings of all commands, by their variable: one that another command takes is no mistake."""
+
 REQUIRED = ("dataset", "output")
 _SHOWN_CHARACTERS = 200
 _NEAR = 0.7  # difflib's 0.6 takes `batch_size` for `unit_size`
 
 
 @dataclass(frozen=True, slots=True)
-class Resolved:
+class Resolved(Generic[Kind]):
     """Valid settings, and for each of them where its value came from."""
 
-    settings: RunSettings
+    settings: Kind
     origins: Mapping[str, Origin]
 
 
@@ -50,30 +60,32 @@ class _Given:
 
 
 def resolve_settings(
+    kind: type[Kind],
     flags: Mapping[str, object],
     environ: Mapping[str, str],
     config: Path | None = None,
     *,
     required: Iterable[str] = REQUIRED,
-) -> Resolved:
-    """The settings that hold: flag over ``LVM_BATCH_*`` variable over TOML file over default.
+) -> Resolved[Kind]:
+    """The settings of a kind that hold: flag over ``LVM_BATCH_*`` variable over TOML file over default.
 
     ``flags`` maps names of settings to values, None where a flag is not given. Of ``environ`` an empty variable
     counts as not set, and a list is split at commas. Without ``config``, the file that ``LVM_BATCH_CONFIG`` names
     is read. Each name of ``required`` must have a value. Raises SettingsError with every problem there is.
     """
     problems: list[Problem] = []
+    names = names_of(kind)
     file = config or environ.get(CONFIG_VARIABLE)
     given = {
-        **(_from_file(Path(file), problems) if file else {}),
-        **_from_environment(environ, problems),
+        **(_from_file(kind, Path(file), problems) if file else {}),
+        **_from_environment(kind, environ, problems),
         **_from_flags(flags),
     }
-    settings = _validated(given, problems)
+    settings = _validated(kind, given, problems)
     problems += [_missing(name) for name in required if name not in given or not given[name].value]
     if problems:
         raise SettingsError(*problems)
-    return Resolved(settings, {name: given[name].origin if name in given else "default" for name in SETTINGS})
+    return Resolved(settings, {name: given[name].origin if name in given else "default" for name in names})
 
 
 def flag_of(name: str) -> str:
@@ -85,24 +97,25 @@ def _from_flags(flags: Mapping[str, object]) -> dict[str, _Given]:
     return {name: _Given(value, "flag", flag_of(name)) for name, value in flags.items() if value is not None}
 
 
-def _from_environment(environ: Mapping[str, str], problems: list[Problem]) -> dict[str, _Given]:
+def _from_environment(
+    kind: type[Settings], environ: Mapping[str, str], problems: list[Problem]
+) -> dict[str, _Given]:
     """Sorted, so that LVM_BATCH_MODELS_DIR, a setting's own name, comes after its short form and wins."""
     given = {}
     for variable in sorted(name for name in environ if name.startswith(PREFIX) and name != CONFIG_VARIABLE):
         if variable not in VARIABLES:
             problems.append(_unknown(variable, VARIABLES))
-        elif value := environ[variable]:
-            name = VARIABLES[variable]
-            given[name] = _Given(value.split(",") if is_list(name) else value, "environment", variable)
+        elif (value := environ[variable]) and (name := VARIABLES[variable]) in kind.model_fields:
+            given[name] = _Given(value.split(",") if is_list(kind, name) else value, "environment", variable)
     return given
 
 
-def _from_file(path: Path, problems: list[Problem]) -> dict[str, _Given]:
+def _from_file(kind: type[Settings], path: Path, problems: list[Problem]) -> dict[str, _Given]:
     given: dict[str, _Given] = {}
     for key, value in _toml(path, problems).items():
         name, place = key.replace("-", "_"), f"{key} in {path}"
-        if name not in SETTINGS:
-            problems.append(_unknown(key, SETTINGS, place))
+        if name not in kind.model_fields:
+            problems.append(_unknown(key, kind.model_fields, place))
         elif name in given:
             problems.append(Problem(f"{place} is given twice", "keep one of the two spellings"))
         else:
@@ -121,19 +134,21 @@ def _toml(path: Path, problems: list[Problem]) -> dict[str, object]:
     return {}
 
 
-def _validated(given: Mapping[str, _Given], problems: list[Problem]) -> RunSettings:
+def _validated(kind: type[Kind], given: Mapping[str, _Given], problems: list[Problem]) -> Kind:
     try:
-        return RunSettings.model_validate({name: found.value for name, found in given.items()})
+        return kind.model_validate({name: found.value for name, found in given.items()})
     except ValidationError as error:
-        problems += [_wrong(detail, given) for detail in error.errors(include_url=False)]
-        return RunSettings()
+        problems += [_wrong(kind, detail, given) for detail in error.errors(include_url=False)]
+        return kind()
 
 
-def _wrong(detail: ErrorDetails, given: Mapping[str, _Given]) -> Problem:
+def _wrong(kind: type[Settings], detail: ErrorDetails, given: Mapping[str, _Given]) -> Problem:
     name = str(detail["loc"][0])
     if detail["type"] == CONTRADICTION:
         return Problem(f"{given[name].place}: {detail['msg']}", "keep one of the two")
-    return Problem(f"{given[name].place} cannot be {_brief(detail['input'])}", f"it can be {allowed(name)}")
+    return Problem(
+        f"{given[name].place} cannot be {_brief(detail['input'])}", f"it can be {allowed(kind, name)}"
+    )
 
 
 def _brief(value: object) -> str:

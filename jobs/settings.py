@@ -1,33 +1,21 @@
 """The settings of a run: what they are called, what they mean and what they may be.
 
-The rule: each setting is declared once, here. Its option, its environment variable, its key in a TOML file,
-its help and its JSON Schema all follow from the declaration. This module does not know where values come from
-(``resolution``) or how options are made (``options``).
+The rule: each setting is declared once. Its option, its environment variable, its key in a TOML file, its help and its
+JSON Schema all follow from the declaration. This module does not know where values come from (``resolution``) or how
+options are made (``options``).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ByteSize, ConfigDict, Field, field_validator
+from pydantic import ByteSize, Field, field_validator
 from pydantic_core import PydanticCustomError
 
+from lvm_batch.jobs.declared import CONTRADICTION, Settings, Shown, names_of
 from lvm_batch.lvm.thresholds import Thresholds
 
-CONTRADICTION = "contradiction"  # the type of a problem whose message says what contradicts what
-
 _CARD = Thresholds()  # the model cards' own
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """How a setting stands in a command's help: under which heading, and what its value is called."""
-
-    panel: str
-    metavar: str | None = None
-
 
 Text = Annotated[str, Field(min_length=1)]
 Rate = Annotated[float, Field(ge=0, le=1)]
@@ -40,22 +28,39 @@ _ROUTING = Shown("Routing")
 _RUNNING = Shown("Running")
 
 
-class RunSettings(BaseModel):
+class DatasetSettings(Settings):
+    """How a dataset is to be understood: what every command that reads one can be told."""
+
+    dataset: Annotated[tuple[Text, ...], Shown("Arguments", "DATASET")] = Field(
+        default=(), description="Parquet files, folders, globs or URLs to read."
+    )
+    layout: Annotated[Literal["auto", "windows", "sequences"], _FILES] = Field(
+        default="auto", description="What a row is: a whole context, or one vector of an article."
+    )
+
+    context_column: Column = Field(default="context", description="Five vectors, in windows.")
+    vector_column: Column = Field(default="vector", description="One vector, in sequences.")
+    target_column: Column = Field(default="target", description="The true next vector.")
+    lane_column: Column = Field(default="lane", description="The row's lane.")
+    context_tokens_column: Column = Field(
+        default="context_tokens", description="Tokens of the whole context."
+    )
+    tokens_column: Column = Field(default="tokens", description="Tokens of one row, in sequences.")
+    split_column: Column = Field(default="split", description="in_dist or ood.")
+    article_column: Column = Field(
+        default="article_id", description="Which article a row is of, in sequences."
+    )
+    position_column: Column = Field(default="position", description="Place in the article, in sequences.")
+
+
+class RunSettings(DatasetSettings):
     """Everything that a run can be told.
 
     Keys of a TOML file are these names; paths are relative to where the command is called.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    dataset: Annotated[tuple[Text, ...], Shown("Arguments", "DATASET")] = Field(
-        default=(), description="Parquet files, folders, globs or URLs to read."
-    )
     output: Annotated[str, Shown("Files", "OUT")] = Field(
         default="", description="Folder or URL to write to; the same job resumes there."
-    )
-    layout: Annotated[Literal["auto", "windows", "sequences"], _FILES] = Field(
-        default="auto", description="What a row is: a whole context, or one vector of an article."
     )
     pad: Annotated[Literal["repeat", "zero", "reject"] | None, _FILES] = Field(
         default=None,
@@ -143,28 +148,6 @@ class RunSettings(BaseModel):
         examples=["64MiB", "200MB"],
     )
 
-    context_column: Column = Field(default="context", description="Five vectors, in windows.")
-    vector_column: Column = Field(default="vector", description="One vector, in sequences.")
-    target_column: Column = Field(default="target", description="The true next vector.")
-    lane_column: Column = Field(default="lane", description="The row's lane.")
-    context_tokens_column: Column = Field(
-        default="context_tokens", description="Tokens of the whole context."
-    )
-    tokens_column: Column = Field(default="tokens", description="Tokens of one row, in sequences.")
-    split_column: Column = Field(default="split", description="in_dist or ood.")
-    article_column: Column = Field(
-        default="article_id", description="Which article a row is of, in sequences."
-    )
-    position_column: Column = Field(default="position", description="Place in the article, in sequences.")
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _refuse_booleans(cls, value: object) -> object:
-        """TOML's true and false would pass for 1 and 0 otherwise."""
-        if isinstance(value, bool):
-            raise ValueError("true and false are values of no setting")  # noqa: TRY004 - pydantic's way
-        return value
-
     @field_validator("rename")
     @classmethod
     def _refuse_contradictions(cls, pairs: tuple[str, ...]) -> tuple[str, ...]:
@@ -192,65 +175,4 @@ class RunSettings(BaseModel):
         )
 
 
-SETTINGS = tuple(RunSettings.model_fields)
-
-
-@cache
-def schema() -> dict[str, Any]:
-    """The JSON Schema of a configuration file."""
-    return RunSettings.model_json_schema()
-
-
-def is_list(name: str) -> bool:
-    """Whether the setting ``name`` takes several values."""
-    return bool(schema()["properties"][name].get("type") == "array")
-
-
-def allowed(name: str) -> str:
-    """What the setting ``name`` may be, in words: "a number from 0 to 1"."""
-    examples = schema()["properties"][name].get("examples")
-    if examples:
-        return "something like " + " or ".join(examples)
-    return " or ".join(map(_in_words, _parts(name)))
-
-
-def choices(name: str) -> tuple[str, ...]:
-    """The values that the setting ``name`` is chosen from; empty where it is not a choice."""
-    return tuple(value for part in _parts(name) for value in _values(part))
-
-
-def metavar(name: str) -> str:
-    """What help calls the value of the setting ``name``."""
-    shown = shown_as(name).metavar or "|".join(choices(name))
-    return shown or {"number": "NUMBER", "integer": "N"}.get(_parts(name)[0]["type"], "TEXT")
-
-
-def shown_as(name: str) -> Shown:
-    """How the setting ``name`` stands in a command's help."""
-    return next(mark for mark in RunSettings.model_fields[name].metadata if isinstance(mark, Shown))
-
-
-def _parts(name: str) -> list[dict[str, Any]]:
-    """The schemas that a value may follow, but for "no value"."""
-    declared = schema()["properties"][name]
-    return [part for part in declared.get("anyOf", [declared]) if part.get("type") != "null"]
-
-
-def _values(part: dict[str, Any]) -> list[str]:
-    return [part["const"]] if "const" in part else list(part.get("enum", ()))
-
-
-def _in_words(part: dict[str, Any]) -> str:
-    if values := _values(part):
-        return ", ".join(values)
-    if part["type"] == "array":
-        return "a list of texts"
-    noun = {"number": "a number", "integer": "a whole number", "string": "a text that is not empty"}[
-        part["type"]
-    ]
-    if "exclusiveMinimum" in part:
-        return f"{noun} above {part['exclusiveMinimum']:g}"
-    lower, upper = part.get("minimum"), part.get("maximum")
-    if upper is not None:
-        return f"{noun} from {lower} to {upper}"
-    return noun if lower is None else f"{noun} of at least {lower}"
+SETTINGS = names_of(RunSettings)

@@ -9,6 +9,7 @@ import typer
 from lvm_batch.jobs.console import Console
 from lvm_batch.jobs.options import takes_console, takes_settings
 from lvm_batch.jobs.resolution import Resolved
+from lvm_batch.jobs.settings import RunSettings
 
 _NAMES = ("model", "fallback", "models_dir", "bank", "precision", "workers")
 
@@ -16,7 +17,7 @@ _NAMES = ("model", "fallback", "models_dir", "bank", "precision", "workers")
 @takes_settings(required=(), names=_NAMES)
 @takes_console
 def bench(
-    resolved: Resolved,
+    resolved: Resolved[RunSettings],
     *,
     console: Console,
     rows: Annotated[int, typer.Option("--rows", help="Rows of the run that is timed.", min=1)] = 100_000,

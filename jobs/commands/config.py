@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lvm_batch.jobs.console import Console
+from lvm_batch.jobs.declared import schema
 from lvm_batch.jobs.options import takes_console, takes_settings
 from lvm_batch.jobs.resolution import Resolved
-from lvm_batch.jobs.settings import schema
+from lvm_batch.jobs.settings import RunSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -22,7 +23,7 @@ app = typer.Typer(help="Show settings, and what they may be.")
 @takes_settings(required=())
 @takes_console
 def show(
-    resolved: Resolved,
+    resolved: Resolved[RunSettings],
     *,
     console: Console,
     origin: Annotated[bool, typer.Option("--origin", help="Say where each value comes from.")] = False,
@@ -39,7 +40,7 @@ def show(
 @takes_console
 def show_schema(*, console: Console) -> None:
     """Print the JSON Schema of a configuration file."""
-    console.result(schema(), json.dumps(schema(), indent=2))
+    console.result(schema(RunSettings), json.dumps(schema(RunSettings), indent=2))
 
 
 def _toml(values: Mapping[str, object], origins: Mapping[str, str]) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from lvm_batch.jobs.console import Console
 from lvm_batch.jobs.options import takes_console, takes_settings
 from lvm_batch.jobs.resolution import Resolved
-from lvm_batch.jobs.settings import SETTINGS
+from lvm_batch.jobs.settings import SETTINGS, RunSettings
 
 _NAMES = tuple(
     name for name in SETTINGS if name in {"dataset", "layout", "pad", "unit_size"} or name.endswith("_column")
@@ -14,7 +14,7 @@ _NAMES = tuple(
 
 @takes_settings(required=("dataset",), names=_NAMES)
 @takes_console
-def inspect(resolved: Resolved, *, console: Console) -> None:
+def inspect(resolved: Resolved[RunSettings], *, console: Console) -> None:
     """Say what DATASET holds: its files, columns and encodings, and how the first rows look."""
     from lvm_batch.jobs.inspection import inspect as inspected
 

@@ -10,13 +10,14 @@ import typer
 from lvm_batch.jobs.console import Console
 from lvm_batch.jobs.options import takes_console, takes_settings
 from lvm_batch.jobs.resolution import Resolved
+from lvm_batch.jobs.settings import RunSettings
 from lvm_batch.jobs.warm_up import warm_up
 
 
 @takes_settings()
 @takes_console
 def run(
-    resolved: Resolved,
+    resolved: Resolved[RunSettings],
     *,
     console: Console,
     dry_run: Annotated[

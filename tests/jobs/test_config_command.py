@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from pydantic import ByteSize
 
 from lvm_batch.jobs.cli import main
+from lvm_batch.jobs.declared import schema
 from lvm_batch.jobs.resolution import resolve_settings
-from lvm_batch.jobs.settings import SETTINGS, RunSettings, schema
+from lvm_batch.jobs.settings import SETTINGS, RunSettings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,7 +37,7 @@ def test_show_prints_a_file_that_config_takes(tmp_path: Path, capsys: pytest.Cap
     assert main(["config", "show", *GIVEN, "--origin"]) == 0
     file = tmp_path / "job.toml"
     file.write_text(capsys.readouterr().out, encoding="utf-8")
-    again = resolve_settings({}, {}, file).settings
+    again = resolve_settings(RunSettings, {}, {}, file).settings
     assert again == RunSettings(
         dataset=("data/[a]", "b"),
         output='say "ß"\\',
@@ -88,4 +89,4 @@ def test_schema_is_printed_with_and_without_json(capsys: pytest.CaptureFixture[s
     main(["config", "schema"])
     text = capsys.readouterr().out
     main(["config", "schema", "--json"])
-    assert json.loads(text) == json.loads(capsys.readouterr().out) == schema()
+    assert json.loads(text) == json.loads(capsys.readouterr().out) == schema(RunSettings)

@@ -26,6 +26,7 @@ import lvm_batch.jobs.run
 from lvm_batch.io.store import LocalStore
 from lvm_batch.jobs.console import Console
 from lvm_batch.jobs.resolution import resolve_settings
+from lvm_batch.jobs.settings import RunSettings
 from lvm_batch.jobs.worker import Failure, run_unit
 
 if TYPE_CHECKING:
@@ -108,7 +109,9 @@ class Crashes(RuleBasedStateMachine):
             "fallback": str(self.models / "gru.pt"),
             "shadow_rate": "0",
         }
-        return lvm_batch.jobs.run.run(resolve_settings(flags, {}).settings, console=Console(json=True))
+        return lvm_batch.jobs.run.run(
+            resolve_settings(RunSettings, flags, {}).settings, console=Console(json=True)
+        )
 
     @rule(step=st.integers(0, 2 * (4 * N_UNITS + 6)))
     def run_and_die(self, step: int) -> None:

@@ -9,14 +9,15 @@ import pytest
 from typer import Typer
 
 from lvm_batch.jobs.console import Console
+from lvm_batch.jobs.declared import metavar
 from lvm_batch.jobs.options import takes_console, takes_settings
 from lvm_batch.jobs.resolution import Resolved, flag_of
-from lvm_batch.jobs.settings import SETTINGS, metavar
+from lvm_batch.jobs.settings import SETTINGS, RunSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Run = Callable[..., tuple[Resolved, Console]]
+    Run = Callable[..., tuple[Resolved[RunSettings], Console]]
 
 
 @pytest.fixture
@@ -27,10 +28,10 @@ def run() -> Run:
     @app.command()
     @takes_settings(required=())
     @takes_console
-    def command(resolved: Resolved, *, console: Console) -> None:
+    def command(resolved: Resolved[RunSettings], *, console: Console) -> None:
         seen.append((resolved, console))
 
-    def called(*arguments: str, console: Console | None = None) -> tuple[Resolved, Console]:
+    def called(*arguments: str, console: Console | None = None) -> tuple[Resolved[RunSettings], Console]:
         app(args=arguments, standalone_mode=False, obj=console)
         return seen.pop()
 
@@ -47,7 +48,7 @@ def test_every_setting_has_one_option(run: Run) -> None:
 
 def _example(name: str) -> str:
     examples = {"NUMBER": "0.5", "N": "3", "SIZE": "1MiB", "SECONDS": "3", "OLD=NEW": "a=b"}
-    return examples.get(metavar(name), metavar(name).split("|")[0])
+    return examples.get(metavar(RunSettings, name), metavar(RunSettings, name).split("|")[0])
 
 
 def test_what_is_not_given_is_a_default(run: Run) -> None:

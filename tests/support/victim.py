@@ -226,8 +226,9 @@ def _bank(path: str) -> Any:  # noqa: ANN401
 
 def _config(path: str) -> Any:  # noqa: ANN401
     from lvm_batch.jobs.resolution import resolve_settings
+    from lvm_batch.jobs.settings import RunSettings
 
-    resolved = resolve_settings({}, {}, Path(path), required=())
+    resolved = resolve_settings(RunSettings, {}, {}, Path(path), required=())
     return {"settings": len(resolved.settings.model_dump(mode="json"))}
 
 
