@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lvm_batch.jobs.commands import bank, bench, config, demo, inspect, pack, plan, run, status, verify
+from lvm_batch.jobs.commands import bank, bench, config, demo, inspect, pack, plan, run, status, train, verify
 from lvm_batch.jobs.console import Console
 from lvm_batch.jobs.errors import Interrupted, JobError, Problem, SettingsError, TryAgain, UsageError
 
@@ -32,6 +32,7 @@ app.command()(status.status)
 app.command()(verify.verify)
 app.command()(inspect.inspect)
 app.command()(pack.pack)
+app.command()(train.train)
 app.command()(bench.bench)
 app.command()(demo.demo)
 app.add_typer(bank.app, name="bank")

@@ -12,12 +12,11 @@ import sys
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from lvm_batch.io.bank import build_bank
 from lvm_batch.io.batches import OK
@@ -28,9 +27,8 @@ from lvm_batch.io.units import DatasetFormat, Footer, cut_units, read_footers
 from lvm_batch.jobs.resolution import flag_of, resolve_settings
 from lvm_batch.jobs.run import Outcome, run
 from lvm_batch.jobs.settings import RunSettings
-from lvm_batch.lvm.architectures import build_model
-from lvm_batch.lvm.checkpoint import save_checkpoint
-from lvm_batch.lvm.training import RECIPES, Epoch, fit
+from lvm_batch.jobs.train import train
+from lvm_batch.jobs.train_settings import TrainSettings
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -48,7 +46,7 @@ N_SHARDS = 4
 N_HELD_OUT = 4
 """Articles that no model is trained on: the last ones of the sample."""
 
-ROLES = {"amn": "production_model", "gru": "fallback_model"}
+ROLES: dict[Literal["amn", "gru"], str] = {"amn": "production_model", "gru": "fallback_model"}
 
 # The sample says nothing of lanes, so its articles take turns: one in eight is of high stakes.
 LANES = ("history", "sport", "music", "sci-fact", "places", "weather", "film", "biography")
@@ -82,12 +80,10 @@ def make_inputs(root: Path, console: Console) -> None:
             f"{root} cannot be made: {error.strerror}", "give --output another folder"
         ) from error
     with as_file(sample_file()) as sample:
-        windows = read_windows(sample)
-        train_models(root / "artifacts/lvm", windows, console)
-        write_shards(root / "windows", windows)
+        write_shards(root / "windows", read_windows(sample))
+        train_models(root, console)
         if not (root / "bank/bank.json").exists():  # written last: a build that was cut short is begun again
-            command = _as_called(sys.argv[0], "lvm-batch")
-            console.note(f"$ {command} bank build {sample} --output {root / 'bank'}")
+            _tell(console, "bank", "build", sample, "--output", root / "bank")
             build_bank(find_files([str(sample)]), str(root / "bank"))
 
 
@@ -101,7 +97,7 @@ def predict(root: Path, console: Console) -> Outcome:
         **THRESHOLDS,
     }
     options = [text for name, value in flags.items() for text in (flag_of(name), str(value))]
-    console.note("$ " + shlex.join([_as_called(sys.argv[0], "lvm-batch"), "run", dataset, *options]))
+    _tell(console, "run", dataset, *options)
     return run(resolve_settings(RunSettings, {"dataset": [dataset], **flags}, {}).settings, console=console)
 
 
@@ -131,60 +127,26 @@ def read_windows(path: Path) -> Windows:
     )
 
 
-def train_models(root: Path, windows: Windows, console: Console) -> None:
+def train_models(root: Path, console: Console) -> None:
     """Train AMN and GRU on the articles that are not held out, and give each its role."""
+    models = root / "artifacts/lvm/models"
     for architecture, role in ROLES.items():
-        folder = root / "models" / architecture
-        if (folder / "best_model.pt").exists():
-            continue
-        folder.mkdir(parents=True, exist_ok=True)
-        _train(folder / "best_model.pt", architecture, windows, console)
-        link = root / role
+        settings = TrainSettings(
+            dataset=(str(root / "windows"),), arch=architecture, output=str(models / architecture), seed=SEED
+        )
+        if not (models / architecture / "best_model.pt").exists():
+            options = ("--arch", architecture, "--output", settings.output, "--seed", SEED)
+            _tell(console, "train", root / "windows", *options)
+        trained = train(settings, console=console)
+        console.note(trained.text)
+        link = models.parent / role
         link.unlink(missing_ok=True)
         link.symlink_to(Path("models") / architecture)
 
 
-def _train(path: Path, architecture: str, windows: Windows, console: Console) -> None:
-    model = build_model(architecture, seed=SEED)
-    known, unseen = ~windows.held_out, windows.held_out
-    with _epochs_bar(console) as bar:
-        task = bar.add_task(f"training {architecture}", total=RECIPES[architecture].epochs, cosine="")
-
-        def show(epoch: Epoch) -> None:
-            bar.update(
-                task, completed=epoch.number, cosine=f"cosine on held-out articles {epoch.val_cosine:.4f}"
-            )
-
-        best = fit(
-            model,
-            windows.contexts[known],
-            windows.targets[known],
-            recipe=RECIPES[architecture],
-            seed=SEED,
-            validation=(windows.contexts[unseen], windows.targets[unseen]),
-            on_epoch=show,
-        ).best
-    if not console.progress.is_terminal:
-        console.note(f"trained {architecture}: cosine on held-out articles {best.val_cosine:.4f}")
-    save_checkpoint(
-        path,
-        model,
-        architecture=architecture,
-        epoch=best.number,
-        val_loss=best.val_loss,
-        val_cosine=best.val_cosine,
-        args={"seed": SEED},
-    )
-
-
-def _epochs_bar(console: Console) -> Progress:
-    columns = (
-        TextColumn("{task.description:<14}"),
-        BarColumn(),
-        TextColumn("{task.fields[cosine]}"),
-        TimeElapsedColumn(),
-    )
-    return Progress(*columns, console=console.progress, disable=not console.progress.is_terminal)
+def _tell(console: Console, *command: object) -> None:
+    """Say by which command a user would do what is done now."""
+    console.note("$ " + shlex.join([_as_called(sys.argv[0], "lvm-batch"), *map(str, command)]))
 
 
 def write_shards(folder: Path, windows: Windows) -> None:

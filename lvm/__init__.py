@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from lvm_batch.lvm.amn import AttentionMixtureNetwork
     from lvm_batch.lvm.amn_mixer import AttentionMixerNetwork
     from lvm_batch.lvm.architectures import ARCHITECTURES, build_model
-    from lvm_batch.lvm.beginnings import begin_near_mean
+    from lvm_batch.lvm.beginnings import begin_at_ridge
     from lvm_batch.lvm.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
     from lvm_batch.lvm.context_model import ContextModel
     from lvm_batch.lvm.cosines import row_cosines
@@ -31,17 +31,20 @@ if TYPE_CHECKING:
     from lvm_batch.lvm.inference import Predictor
     from lvm_batch.lvm.lstm import LSTMBaseline
     from lvm_batch.lvm.neighbours import ExactIndex
+    from lvm_batch.lvm.recipes import Recipe, recipe_for
     from lvm_batch.lvm.registry import DEFAULT_MODELS_DIR, ROLES, list_models, resolve_model
+    from lvm_batch.lvm.ridge import RidgePredictor, RidgeSums
     from lvm_batch.lvm.routing import REASONS, cap, escalation_reasons, shadow_rows
     from lvm_batch.lvm.thresholds import HIGH_STAKES_LANES, Thresholds
-    from lvm_batch.lvm.training import RECIPES, Epoch, History, Recipe, fit
+    from lvm_batch.lvm.training import Epoch, History, Training, fit
     from lvm_batch.lvm.transformer import TransformerPredictor
+    from lvm_batch.lvm.windows import Windows
 
 _NAMES_IN = {
     "amn": ("AttentionMixtureNetwork",),
     "amn_mixer": ("AttentionMixerNetwork",),
     "architectures": ("ARCHITECTURES", "build_model"),
-    "beginnings": ("begin_near_mean",),
+    "beginnings": ("begin_at_ridge",),
     "checkpoint": ("Checkpoint", "load_checkpoint", "save_checkpoint"),
     "context_model": ("ContextModel",),
     "devices": ("DEVICES", "pick_device", "set_threads"),
@@ -59,11 +62,14 @@ _NAMES_IN = {
     "inference": ("Predictor",),
     "lstm": ("LSTMBaseline",),
     "neighbours": ("ExactIndex",),
+    "recipes": ("Recipe", "recipe_for"),
+    "ridge": ("RidgePredictor", "RidgeSums"),
     "registry": ("DEFAULT_MODELS_DIR", "ROLES", "list_models", "resolve_model"),
     "routing": ("REASONS", "cap", "escalation_reasons", "shadow_rows"),
     "thresholds": ("HIGH_STAKES_LANES", "Thresholds"),
-    "training": ("RECIPES", "Epoch", "History", "Recipe", "fit"),
+    "training": ("Epoch", "History", "Training", "fit"),
     "transformer": ("TransformerPredictor",),
+    "windows": ("Windows",),
 }
 _MODULE_OF = {name: module for module, names in _NAMES_IN.items() for name in names}
 
@@ -74,7 +80,6 @@ __all__ = [
     "FAISS_PAYS_FROM",
     "HIGH_STAKES_LANES",
     "REASONS",
-    "RECIPES",
     "ROLES",
     "ArchitectureError",
     "AttentionMixerNetwork",
@@ -94,9 +99,13 @@ __all__ = [
     "ModelError",
     "Predictor",
     "Recipe",
+    "RidgePredictor",
+    "RidgeSums",
     "Thresholds",
+    "Training",
     "TransformerPredictor",
-    "begin_near_mean",
+    "Windows",
+    "begin_at_ridge",
     "build_faiss_index",
     "build_model",
     "cap",
@@ -105,6 +114,7 @@ __all__ = [
     "list_models",
     "load_checkpoint",
     "pick_device",
+    "recipe_for",
     "resolve_model",
     "row_cosines",
     "save_checkpoint",

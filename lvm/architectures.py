@@ -117,13 +117,39 @@ ARCHITECTURES = {
 """Every architecture, by name."""
 
 
+@dataclass(frozen=True)
+class Preset:
+    """An architecture in another size than its published checkpoint: the constructor's arguments that make it."""
+
+    architecture: str
+    dimensions: Mapping[str, int]
+
+
+PRESETS = {
+    "lstm-v0": Preset("lstm", {"hidden_dim": 576, "num_layers": 1}),
+    "transformer-v0": Preset(
+        "transformer", {"d_model": 320, "nhead": 8, "num_layers": 4, "dim_feedforward": 768}
+    ),
+}
+"""The sizes that the v0 cards' table prints, by name: LSTM 3.5 M and 14.1 MB, Transformer 5.9 M and 23.7 MB.
+
+Nothing else of their layout is published. One layer of 576 is the only LSTM whose width is a multiple of 64 and that
+comes within 2 %: 3,544,320, 14.2 MB. Of several Transformers this one keeps the published four layers and eight heads,
+which no shape of a weight can tell, and is nearest to both figures: 5,861,120, 23.4 MB.
+"""
+
+
 def architecture_named(name: str) -> Architecture:
-    """Return the architecture of that exact name. Raises ArchitectureError naming the nearest."""
-    if name in ARCHITECTURES:
-        return ARCHITECTURES[name]
-    near = difflib.get_close_matches(name, ARCHITECTURES, n=1, cutoff=0.4)
+    """Return the architecture of that exact name, or of that preset. Raises ArchitectureError naming the nearest."""
+    known = {
+        **ARCHITECTURES,
+        **{name: ARCHITECTURES[preset.architecture] for name, preset in PRESETS.items()},
+    }
+    if name in known:
+        return known[name]
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
     guess = f"did you mean {near[0]}? " if near else ""
-    raise ArchitectureError(f"there is no architecture {name!r}", f"{guess}known: {', '.join(ARCHITECTURES)}")
+    raise ArchitectureError(f"there is no architecture {name!r}", f"{guess}known: {', '.join(known)}")
 
 
 def architecture_spelled(spelling: str) -> Architecture | None:
@@ -149,13 +175,14 @@ def build_model(name: str, *, seed: int, **dimensions: float) -> ContextModel:
     """Build a model with fresh weights that follow from ``seed`` alone, on the CPU; the global random state
     is left as it was.
 
-    ``dimensions`` are its constructor's arguments, the published ones by default. Raises ArchitectureError
-    for an unknown name.
+    ``name`` is that of an architecture or a preset, ``dimensions`` its constructor's arguments: the published ones, or
+    the preset's, unless given. Raises ArchitectureError for an unknown name.
     """
     model_class = architecture_named(name).model_class
+    preset = PRESETS[name].dimensions if name in PRESETS else {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return model_class(**dimensions)
+        return model_class(**{**preset, **dimensions})
 
 
 def _fold(spelling: str) -> str:

@@ -1,8 +1,7 @@
-"""How a model begins its training: near the mean of the context.
+"""How a model begins its training: at ridge regression.
 
-The one rule: before the first step a model already predicts about what the mean of the context would, which a
-few thousand windows are too few to teach it. Without this, a GRU trained on 1,750 windows stays 0.07 in
-cosine under that mean; with it, it begins above. Does not know targets or optimisers.
+The rule: before the first step a model already predicts about what ridge regression would, which steps alone do not
+find from a few thousand windows. Does not know optimisers, or how the regression was fitted.
 """
 
 from __future__ import annotations
@@ -18,31 +17,41 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from lvm_batch.lvm.context_model import ContextModel
+    from lvm_batch.lvm.ridge import RidgePredictor
 
-_SAMPLE = 8192  # contexts a beginning is fitted on, at most
-_SHRINKAGE = 0.1  # of the ridge regression, as a share of the mean variance of a feature
-_KEEP = 0.9  # update gate: what a state keeps of itself at a step; 5 steps then weigh 0.66 to 1
-_INPUT_RMS = 0.022  # of a state's input, which goes on beside the average and is to be small against it
-_FIRST_GAIN, _LATER_GAIN = 16.0, 0.3  # candidates stay in the straight part of tanh
+SAMPLE = 8192
+"""Contexts that a beginning is fitted on; more change nothing."""
+
+_SHRINKAGE = 0.03  # of the last layer's fit, as a share of the mean variance of a feature
+_KEEP = 0.8  # update gate: what a state keeps of itself at a step; 5 steps then weigh 0.41 to 1
+_INPUT_RMS = 0.022  # of a state's input, which goes on beside the average
+_FIRST_GAIN, _LATER_GAIN = 4.0, 0.3  # candidates stay in the straight part of tanh
 _RECURRENT_GAIN = 0.1  # of a candidate's own recurrence, which would blur the average
 
 
 @torch.no_grad()
-def begin_near_mean(model: ContextModel, contexts: Tensor) -> None:
-    """Set the model's weights, in place, so that it predicts about the mean of a context (n, length, dim) of
-    such data.
+def begin_at_ridge(model: ContextModel, contexts: Tensor, ridge: RidgePredictor) -> None:
+    """Set the model's weights, in place, so that it predicts about what ``ridge`` does of contexts (n, length, dim).
 
-    A model that adds to a mean gets an output layer of zeros. Any other gets an output layer fitted by ridge
-    regression, and a GRU before that states that are running averages.
+    The last layer is fitted to it, on what the fresh layers before it make of the contexts. Those of a GRU are set
+    before that so that their states are running averages.
     """
-    if model.adds_to_mean:
-        model.output_layer.weight.zero_()
-        model.output_layer.bias.zero_()
-        return
-    sample = contexts[:: math.ceil(len(contexts) / _SAMPLE)].to(model.output_layer.weight.device)
+    device = model.output_layer.weight.device
+    contexts = contexts.to(device)
     if isinstance(model, GRUStack):
-        _average_in_states(model, sample)
-    _fit_output_layer(model, sample)
+        _average_in_states(model, contexts)
+    features, rest = _at_output_layer(model, contexts)
+    wanted = ridge.to(device).direction(contexts)  # (n, D)
+    _fit_output_layer(model.output_layer, features, wanted / _share(rest, wanted) - rest)
+
+
+def _share(rest: Tensor, wanted: Tensor) -> Tensor:
+    """How much of what a model adds its correction to is in what is wanted: predictions are normalised, so their
+    scale is free, and that part's is not.
+    """
+    rest, wanted = rest - rest.mean(dim=0), wanted - wanted.mean(dim=0)
+    size = rest.square().sum()
+    return (rest * wanted).sum() / size if size > 0 else torch.ones_like(size)
 
 
 def _average_in_states(model: GRUStack, contexts: Tensor) -> None:
@@ -73,29 +82,27 @@ def _average(gru: nn.GRU, gain: float) -> None:
     weights["bias_hh_l0"][candidate] = 0.0
 
 
-def _fit_output_layer(model: ContextModel, contexts: Tensor) -> None:
-    """Fit the output layer so that it gives the mean of the context, by ridge regression on what reaches
-    it.
-    """
-    features = _reaching_output(model, contexts)  # (n, d)
-    means = contexts.mean(dim=1)  # (n, D)
-    centre, level = features.mean(dim=0), means.mean(dim=0)
+def _fit_output_layer(layer: nn.Linear, features: Tensor, wanted: Tensor) -> None:
+    """Fit a layer so that it gives ``wanted`` (n, D) of ``features`` (n, d), by ridge regression."""
+    centre, level = features.mean(dim=0), wanted.mean(dim=0)
     spread = features - centre
     gram = spread.T @ spread  # (d, d)
     gram.diagonal().add_(_SHRINKAGE * gram.diagonal().mean())
-    weight = torch.linalg.solve(gram, spread.T @ (means - level))  # (d, D)
-    model.output_layer.weight.copy_(weight.T)
-    model.output_layer.bias.copy_(level - centre @ weight)
+    weight = torch.linalg.solve(gram, spread.T @ (wanted - level))  # (d, D)
+    layer.weight.copy_(weight.T)
+    layer.bias.copy_(level - centre @ weight)
 
 
-def _reaching_output(model: ContextModel, contexts: Tensor) -> Tensor:
-    """Return the output layer's input for each context, (n, d)."""
-    seen: list[Tensor] = []
-    hook = model.output_layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+def _at_output_layer(model: ContextModel, contexts: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the output layer's input for each context, (n, d), and what the model adds its output to, (n, D)."""
+    seen: list[tuple[Tensor, Tensor]] = []
+    hook = model.output_layer.register_forward_hook(
+        lambda _, inputs, output: seen.append((inputs[0], output))
+    )
     try:
         model.eval()
-        for rows in torch.split(contexts, 1024):
-            model(rows)
+        directions = [model.direction(rows) for rows in torch.split(contexts, 1024)]
     finally:
         hook.remove()
-    return torch.cat(seen)
+    features, outputs = (torch.cat(parts) for parts in zip(*seen, strict=True))
+    return features, torch.cat(directions) - outputs

@@ -1,197 +1,262 @@
-"""Fit a model to windows: contexts and the vectors that follow them.
+"""Train a model on windows: contexts and the vectors that follow them.
 
-The one rule: on a CPU the result follows from the data, the recipe and the seed alone. Does not know where
-windows come from, how they are split into training and validation, or where weights are kept.
+The rule: on a CPU the result follows from the data, the recipe and the seed alone, also where training was broken off
+between two epochs and taken up again. Does not know where windows come from, how they are divided, or where a model
+and the state of its training are kept.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 
-from lvm_batch.lvm.arrays import as_tensor
-from lvm_batch.lvm.beginnings import begin_near_mean
+from lvm_batch.lvm.beginnings import SAMPLE, begin_at_ridge
 from lvm_batch.lvm.cosines import row_cosines
 from lvm_batch.lvm.errors import ModelError
 from lvm_batch.lvm.inference import Predictor
+from lvm_batch.lvm.ridge import RidgeSums
+from lvm_batch.lvm.schedules import make_schedule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
-    import numpy.typing as npt
     from torch import Tensor
 
     from lvm_batch.lvm.context_model import ContextModel
+    from lvm_batch.lvm.recipes import Recipe
+    from lvm_batch.lvm.ridge import RidgePredictor
+    from lvm_batch.lvm.windows import Windows
 
-    Floats = npt.NDArray[np.float32]
-    Windows = tuple[Floats, Floats]
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """How to train: AdamW on the mean squared error, with a warm-up and a cosine decay of the learning rate.
-
-    ``warmup`` is the share of all steps over which the rate rises. Gradients are clipped to a norm of
-    ``max_gradient_norm``.
-    """
-
-    epochs: int = 12
-    batch_size: int = 512
-    learning_rate: float = 5e-4
-    warmup: float = 0.05
-    weight_decay: float = 0.01
-    max_gradient_norm: float = 1.0
-
-
-RECIPES = {
-    "amn": Recipe(epochs=8, learning_rate=3e-4),
-    "gru": Recipe(epochs=3, learning_rate=1e-5, batch_size=256),
-}
-"""Recipes for a few thousand windows, by architecture; more windows bear more steps and, for a GRU, a higher rate.
-
-Measured 2026-11-23 over three splits by article, 1,100 to 1,500 windows to train on and 46 articles to judge by, as
-cosine over that of the mean of the context: AMN +0.009 to +0.012 in 1 s, GRU +0.009 to +0.012 in 7 s on two cores.
-At a rate of 1e-4 the GRU falls below the mean.
-"""
+Stop = Literal["finished", "patience", "diverged"]
 
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
     """What an epoch came to. Number 0 is the model before its first step; its ``train_loss`` is NaN.
 
-    Losses are mean squared errors of one value. ``val_loss`` and ``val_cosine`` are None without validation
-    windows.
+    Losses are mean squared errors of one value of a prediction against the target. ``val_loss`` and ``val_cosine``
+    are None without validation windows. ``learning_rate`` is that of the epoch's last step.
     """
 
     number: int
     train_loss: float
     val_loss: float | None
     val_cosine: float | None
+    learning_rate: float
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """Every epoch in order, and the one whose weights were kept: the best by ``val_cosine``, or else the
-    last.
+    """Every epoch in order, the one whose weights were kept (the best by ``val_cosine``, or else the last), and why
+    there were no more.
     """
 
     epochs: tuple[Epoch, ...]
     best: Epoch
+    stopped: Stop
 
 
 def fit(
     model: ContextModel,
-    contexts: Floats,
-    targets: Floats,
+    windows: Windows,
     *,
     recipe: Recipe,
     seed: int,
     validation: Windows | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> History:
-    """Train a model in place, on the device it is on, and leave it in eval mode with the weights of the best
-    epoch.
+    """Train a model in place, and leave it in eval mode with the weights of the best epoch.
 
-    ``contexts`` is float32 (n, length, dim), ``targets`` float32 (n, dim), ``validation`` a pair of the same.
-    ``on_epoch`` is called after each epoch, and before the first with number 0. The global random state is left
-    as it was. Raises ModelError where there are no windows.
+    ``on_epoch`` is called after each epoch, and before the first with number 0. Raises ModelError where there are no
+    windows.
     """
-    if not len(contexts):
-        raise ModelError("there are no windows to train on", "give articles of at least six vectors")
-    device = next(model.parameters()).device
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        return _Training(model, contexts, targets, recipe=recipe, validation=validation).run(on_epoch)
+    training = Training(model, windows, recipe=recipe, seed=seed, validation=validation)
+    for epoch in training:
+        if on_epoch:
+            on_epoch(epoch)
+    return training.finish()
 
 
-class _Training:
-    """The state of one training run."""
+class Training:
+    """One training, as an iterator over its epochs.
+
+    Its state can be taken after any epoch, and given to another of the same data, recipe and seed, which then goes on
+    from there. All that is left to chance in an epoch follows from the seed and the epoch's number; the global random
+    state is left as it was.
+    """
 
     def __init__(
         self,
         model: ContextModel,
-        contexts: Floats,
-        targets: Floats,
+        windows: Windows,
         *,
         recipe: Recipe,
-        validation: Windows | None,
+        seed: int,
+        validation: Windows | None = None,
+        on_step: Callable[[int, float], None] | None = None,
     ) -> None:
+        """Prepare to train ``model`` in place, on the device it is on.
+
+        ``on_step`` is told after each step of how many windows it was, and their loss. Raises ModelError where there
+        are no windows.
+        """
+        if not len(windows):
+            raise ModelError(
+                "there are no windows to train on", "give articles of more vectors than a context has"
+            )
         self.model = model
         self.device = next(model.parameters()).device
-        self.contexts, self.targets = as_tensor(contexts), as_tensor(targets)
-        self.recipe = recipe
+        self.windows = windows.in_both_directions() if recipe.both_directions else windows
         self.validation = validation
+        self.recipe, self.seed = recipe, seed
+        self.on_step = on_step
+        self.epochs: list[Epoch] = []
+        self._ridge = self._fit_ridge()
         self.optimizer = torch.optim.AdamW(
             model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
         )
-        steps = recipe.epochs * math.ceil(len(contexts) / recipe.batch_size)
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(
-            self.optimizer, lambda step: _rate(step, steps, recipe.warmup)
-        )
+        n_steps = recipe.epochs * math.ceil(len(self.windows) / recipe.batch_size)
+        self.schedule = make_schedule(self.optimizer, recipe, n_steps=n_steps)
+        self._best: Epoch | None = None
+        self._best_weights: dict[str, Tensor] = {}
 
-    def run(self, on_epoch: Callable[[Epoch], None] | None) -> History:
-        """Train every epoch, and put the best epoch's weights back."""
-        epochs = []
-        for epoch in self._epochs():
-            epochs.append(epoch)
-            if on_epoch:
-                on_epoch(epoch)
-            if _is_best(epochs):
-                best, weights = epoch, copy.deepcopy(self.model.state_dict())
-        self.model.load_state_dict(weights)
+    def __iter__(self) -> Iterator[Epoch]:
+        """Train, and yield each epoch when it is over, the beginning first."""
+        if not self.epochs:
+            if self._ridge and self.recipe.beginning == "ridge":
+                begin_at_ridge(self.model, self.windows.sample(SAMPLE), self._ridge)
+            yield self._over(math.nan)
+        while self.stopped is None:
+            yield self._over(self._train_epoch(len(self.epochs)))
+
+    @property
+    def stopped(self) -> Stop | None:
+        """Why there are no more epochs; None while there are."""
+        last, best = self.epochs[-1], self._best
+        number = last.number
+        if number and not math.isfinite(last.train_loss + (last.val_loss or 0.0)):
+            return "diverged"
+        if number >= self.recipe.epochs:
+            return "finished"
+        waited = number - best.number if best else 0
+        return "patience" if self.recipe.patience and waited >= self.recipe.patience else None
+
+    def finish(self) -> History:
+        """Put the best epoch's weights back, and say what there was."""
+        assert self._best is not None  # noqa: S101 - an iteration begins with epoch 0
+        self.model.load_state_dict(self._best_weights)
         self.model.eval()
-        return History(tuple(epochs), best)
+        return History(tuple(self.epochs), self._best, self.stopped or "finished")
 
-    def _epochs(self) -> Iterator[Epoch]:
-        """Yield what the model is after each epoch, the beginning first."""
-        begin_near_mean(self.model, self.contexts)
-        yield self._measured(0, math.nan)
-        for number in range(1, self.recipe.epochs + 1):
-            yield self._measured(number, self._train_epoch())
+    def state(self) -> dict[str, Any]:
+        """Return what going on from here needs, as plain values and tensors."""
+        return {
+            "epochs": [asdict(epoch) for epoch in self.epochs],
+            "best": self._best.number if self._best else None,
+            "best_weights": self._best_weights,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+        }
 
-    def _train_epoch(self) -> float:
-        """Go once through the windows in random order. Returns the mean loss."""
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a state that :meth:`state` returned."""
+        self.epochs = [Epoch(**epoch) for epoch in state["epochs"]]
+        self._best = self.epochs[state["best"]]
+        self._best_weights = state["best_weights"]
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+
+    def _fit_ridge(self) -> RidgePredictor | None:
+        if self.recipe.beginning != "ridge" and not self.recipe.teaching:
+            return None
+        sums = RidgeSums(self.windows.length, self.windows.dim)
+        for contexts, targets in self.windows.batches():
+            sums.add(contexts, targets)
+        return sums.solve().to(self.device)
+
+    def _over(self, train_loss: float) -> Epoch:
+        """Measure the model after an epoch, and keep its weights if they are the best so far."""
+        rate = self.optimizer.param_groups[0]["lr"]
+        val_loss, val_cosine = self._judged()
+        epoch = Epoch(len(self.epochs), train_loss, val_loss, val_cosine, rate)
+        self.epochs.append(epoch)
+        if epoch.number:
+            self.schedule.end_epoch(train_loss if val_loss is None else val_loss)
+        if _is_better(epoch, self._best):
+            self._best, self._best_weights = epoch, copy.deepcopy(self.model.state_dict())
+        return epoch
+
+    def _train_epoch(self, number: int) -> float:
+        """Go once through the windows in random order. Returns the mean loss, NaN once a step's loss is not finite."""
         self.model.train()
         total = 0.0
-        for contexts, targets in self._batches():
-            total += self._step(contexts, targets) * len(contexts)
-        return total / len(self.contexts)
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0]))
+            for rows in torch.split(torch.randperm(len(self.windows)), self.recipe.batch_size):
+                loss = self._step(rows)
+                if not math.isfinite(loss):
+                    return math.nan
+                total += loss * len(rows)
+        return total / len(self.windows)
 
-    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for rows in torch.split(torch.randperm(len(self.contexts)), self.recipe.batch_size):
-            yield self.contexts[rows].to(self.device), self.targets[rows].to(self.device)
-
-    def _step(self, contexts: Tensor, targets: Tensor) -> float:
+    def _step(self, rows: Tensor) -> float:
+        contexts, targets = (part.to(self.device) for part in self.windows.batch(rows.numpy()))
+        if self.recipe.mixing:
+            contexts, targets = mixed(contexts, targets, self.recipe.mixing)
         self.optimizer.zero_grad()
-        loss = F.mse_loss(self.model(contexts), targets)
-        loss.backward()  # type: ignore[no-untyped-call]
+        predictions = self.model(contexts)
+        loss = F.mse_loss(predictions, targets)
+        (loss + self._teaching(predictions, contexts, loss)).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.max_gradient_norm)
         self.optimizer.step()
-        self.schedule.step()
-        return loss.item()
+        self.schedule.end_step()
+        value = loss.item()
+        if self.on_step:
+            self.on_step(len(rows), value)
+        return value
 
-    def _measured(self, number: int, train_loss: float) -> Epoch:
+    def _teaching(self, predictions: Tensor, contexts: Tensor, loss: Tensor) -> Tensor:
+        """What to add to the loss so that a share of it is measured against ridge regression."""
+        if not (self._ridge and self.recipe.teaching):
+            return torch.zeros_like(loss)
+        taught = F.normalize(self._ridge.direction(contexts), dim=1)
+        return self.recipe.teaching * (F.mse_loss(predictions, taught) - loss)
+
+    def _judged(self) -> tuple[float | None, float | None]:
+        """Return the loss and the mean cosine on the validation windows."""
         if self.validation is None:
-            return Epoch(number, train_loss, None, None)
-        contexts, targets = self.validation
-        predictions = Predictor(self.model, self.device)(contexts)
-        loss = float(np.square(predictions - targets).mean())
-        return Epoch(number, train_loss, loss, float(row_cosines(predictions, targets).mean()))
+            return None, None
+        predict = Predictor(self.model, self.device)
+        errors = cosines = 0.0
+        for contexts, targets in self.validation.batches():
+            predictions, wanted = predict(contexts.numpy()), targets.numpy()
+            errors += float(np.square(predictions - wanted).mean(axis=1).sum())
+            cosines += float(row_cosines(predictions, wanted).sum())
+        return errors / len(self.validation), cosines / len(self.validation)
 
 
-def _is_best(epochs: Sequence[Epoch]) -> bool:
-    """Whether the last epoch is the best so far by validation cosine; without one, later is better."""
-    *earlier, last = [epoch.val_cosine for epoch in epochs]
-    return last is None or all(cosine is None or last > cosine for cosine in earlier)
+def _is_better(epoch: Epoch, best: Epoch | None) -> bool:
+    """By validation cosine; without one, later is better."""
+    if best is None:
+        return True
+    if epoch.val_cosine is None or best.val_cosine is None:
+        return math.isfinite(epoch.train_loss)
+    return epoch.val_cosine > best.val_cosine
 
 
-def _rate(step: int, steps: int, warmup: float) -> float:
-    """Return the learning rate's factor: a straight rise, then half a cosine down to 0."""
-    rise = min(1.0, (step + 1) / max(1.0, warmup * steps))
-    return rise * 0.5 * (1 + math.cos(math.pi * min(1.0, step / max(1, steps))))
+def mixed(contexts: Tensor, targets: Tensor, concentration: float) -> tuple[Tensor, Tensor]:
+    """Mix each window with another of the batch, most of it its own; targets are of unit norm again."""
+    drawn = torch.distributions.Beta(concentration, concentration).sample((len(contexts), 1))
+    share = torch.maximum(drawn, 1 - drawn).to(contexts)
+    others = torch.randperm(len(contexts))
+    mixed_targets = F.normalize(share * targets + (1 - share) * targets[others], dim=1)
+    share = share.unsqueeze(2)
+    return share * contexts + (1 - share) * contexts[others], mixed_targets

@@ -1,0 +1,125 @@
+"""The card of a trained model, as Markdown, and the same in a few lines for the terminal.
+
+The rule: every figure here was measured by the training that the card is of; what it does not know it does not say.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_ROWS = {
+    "model": "this model",
+    "mean": "mean of the context",
+    "last": "last vector",
+    "ridge": "ridge regression",
+}
+_SPLITS = {
+    "validation": "other articles (best epoch chosen by these)",
+    "ood": "rows marked ood",
+    "training": "windows trained on",
+}
+_STOPPED = {
+    "finished": "all epochs were trained",
+    "patience": "the validation cosine got no better for several epochs",
+    "diverged": "the loss was not a number any more",
+}
+
+
+def as_text(document: Mapping[str, Any], output: str, *, already: bool = False) -> str:
+    """Return what a training came to, for the terminal."""
+    figures = document["measured"]["validation"]
+    gain = figures["model"]["cosine"] - figures["mean"]["cosine"]
+    told = "holds this model already" if already else f"written in {document['seconds']:.0f} s"
+    cosines = f"{figures['model']['cosine']:.4f}  ({gain:+.4f} to the mean of the context, "
+    return "\n".join(
+        [
+            f"{output}: {document['model_type']}, {document['final_params']:,} parameters, {told}",
+            f"  cosine on articles not trained on  {cosines}epoch {document['best_epoch']} kept)",
+            f"  ridge regression                   {figures['ridge']['cosine']:.4f}",
+            f"use it with: lvm-batch run … --model {output}",
+        ]
+    )
+
+
+def card_text(document: Mapping[str, Any]) -> str:
+    """Return the card."""
+    return "\n".join(
+        [
+            f"# Model card: {document['model_type']}",
+            "",
+            f"Reads {document['context_length']} vectors of {document['dim']} and predicts the next one, of unit norm.",
+            f"{document['final_params']:,} parameters. Trained {document['trained_at'][:10]} on "
+            f"{document['trained_on']} in {document['seconds']:.0f} s with "
+            + ", ".join(f"{name} {number}" for name, number in document["versions"].items())
+            + ".",
+            "",
+            *_data(document),
+            "",
+            *_recipe(document),
+            "",
+            *_figures(document["measured"]),
+            "",
+            *_limits(document),
+            "",
+        ]
+    )
+
+
+def _data(document: Mapping[str, Any]) -> Iterator[str]:
+    windows, articles = document["windows"], document["articles"]
+    yield "## Data"
+    yield ""
+    yield f"From {', '.join(f'`{name}`' for name in document['dataset'])}, {document['rows']:,} rows:"
+    yield ""
+    yield f"- trained on {windows['training']:,} windows of {articles['training']:,} articles"
+    yield f"- judged by {windows['validation']:,} windows of {articles['validation']:,} other articles"
+    if windows["ood"]:
+        yield f"- {windows['ood']:,} windows marked `ood` were kept out of both"
+
+
+def _recipe(document: Mapping[str, Any]) -> Iterator[str]:
+    recipe = document["recipe"]
+    yield "## Training"
+    yield ""
+    yield (
+        f"AdamW, learning rate {recipe['learning_rate']:g} ({recipe['schedule']}), weight decay "
+        f"{recipe['weight_decay']:g}, batches of {recipe['batch_size']}, gradients clipped to "
+        f"{recipe['max_gradient_norm']:g}, seed {document['arguments'].get('seed', 0)}; mean squared error"
+        + (f", {recipe['teaching']:.0%} of it against ridge regression" if recipe["teaching"] else "")
+        + (", windows also backwards" if recipe["both_directions"] else "")
+        + (", last layer begun at ridge regression" if recipe["beginning"] == "ridge" else "")
+        + "."
+    )
+    yield ""
+    n_epochs = document["history"][-1]["epoch"]
+    yield f"Epoch {document['best_epoch']} of {n_epochs} is kept; {_STOPPED[document['stopped']]}."
+    yield ""
+    yield "![Loss and cosine by epoch](curves.svg)"
+
+
+def _figures(measured: Mapping[str, Any]) -> Iterator[str]:
+    yield "## Measured"
+    yield ""
+    yield "Cosine with the true next vector, mean ± standard deviation over windows."
+    yield ""
+    yield "| windows | predicted by | cosine |"
+    yield "| --- | --- | --- |"
+    for split, title in _SPLITS.items():
+        for name, figure in measured.get(split, {}).items():
+            yield f"| {title} | {_ROWS[name]} | {_cosine(figure)} |"
+
+
+def _cosine(figure: Mapping[str, float | None]) -> str:
+    return "no target" if figure["cosine"] is None else f"{figure['cosine']:.4f} ± {figure['std']:.4f}"
+
+
+def _limits(document: Mapping[str, Any]) -> Iterator[str]:
+    yield "## Limits"
+    yield ""
+    yield "- It knows vectors of the encoder that made its data, and no others."
+    n_articles = document["articles"]["validation"]
+    yield f"- It was judged on {n_articles:,} articles of the same source; other text may differ."
+    yield "- The best epoch was chosen by those articles too, so their figure is a little too good."

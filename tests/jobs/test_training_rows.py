@@ -1,0 +1,183 @@
+"""Windows read to be trained on, and divided by article."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from lvm_batch.io.errors import DataError
+from lvm_batch.jobs.article_split import split_by_article
+from lvm_batch.jobs.articles import Articles, chains
+from lvm_batch.jobs.train_settings import TrainSettings
+from lvm_batch.jobs.training_rows import TrainingRows, read_training_rows
+from lvm_batch.jobs.vector_store import VectorStore
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DIM = 8
+
+
+def articles(*lengths: int, seed: int = 0) -> list[np.ndarray]:
+    """Articles of random vectors, float32 (length, DIM) each."""
+    rng = np.random.default_rng(seed)
+    return [rng.standard_normal((length, DIM)).astype(np.float32) for length in lengths]
+
+
+def lists(vectors: np.ndarray) -> pa.Array:
+    """A fixed-size list of each row."""
+    flat = vectors.reshape(len(vectors), -1)
+    return pa.FixedSizeListArray.from_arrays(pa.array(flat.reshape(-1)), flat.shape[1])
+
+
+def write_sequences(
+    path: Path, found: list[np.ndarray], names: list[object] | None = None, **columns: object
+) -> Path:
+    """One row a vector, the articles one after another."""
+    lengths = [len(article) for article in found]
+    table = {
+        "article_id": np.repeat(names or np.arange(len(found)), lengths).tolist(),
+        "position": np.concatenate([np.arange(length) for length in lengths]),
+        "vector": lists(np.concatenate(found)),
+        **columns,
+    }
+    pq.write_table(pa.table(table), path, row_group_size=7)
+    return path
+
+
+def write_windows(
+    path: Path, found: list[np.ndarray], *, order: np.ndarray | None = None, **columns: object
+) -> Path:
+    """One row a window, every window of every article."""
+    starts = [(article, row) for article in found for row in range(len(article) - 5)]
+    contexts = np.stack([article[row : row + 5] for article, row in starts])
+    targets = np.stack([article[row + 5] for article, row in starts])
+    order = np.arange(len(starts)) if order is None else order
+    table = {"context": lists(contexts[order]), "target": lists(targets[order]), **columns}
+    pq.write_table(pa.table(table), path)
+    return path
+
+
+def read(path: Path, **settings: object) -> TrainingRows:
+    """The windows that training would read."""
+    return read_training_rows(TrainSettings(dataset=(str(path),), **settings))
+
+
+def test_sequences_and_windows_give_the_same(tmp_path: Path) -> None:
+    """Row for row, whichever layout the articles lie in, and every vector held once."""
+    found = articles(9, 5, 12, 6)
+    sequences = read(write_sequences(tmp_path / "s.parquet", found))
+    windows = read(write_windows(tmp_path / "w.parquet", found))
+    assert len(sequences.windows) == 4 + 0 + 7 + 1
+    for mine, others in zip(
+        sequences.windows.batch(slice(None)), windows.windows.batch(slice(None)), strict=True
+    ):
+        assert np.array_equal(mine, others)
+    assert len(windows.windows.vectors) == 9 + 12 + 6
+    _, as_sequences = np.unique(sequences.articles, return_inverse=True)
+    _, as_windows = np.unique(windows.articles, return_inverse=True)
+    assert np.array_equal(as_sequences, as_windows)
+
+
+def test_windows_need_no_order(tmp_path: Path) -> None:
+    """Articles are found by what windows share, also where rows were shuffled."""
+    found = articles(20, 30, 25)
+    order = np.random.default_rng(1).permutation(15 + 25 + 20)
+    rows = read(write_windows(tmp_path / "w.parquet", found, order=order))
+    true = np.repeat([0, 1, 2], [15, 25, 20])[order]
+    for article in range(3):
+        assert len(set(rows.articles[true == article].tolist())) == 1
+    assert len(np.unique(rows.articles)) == 3
+
+
+def test_one_shared_vector_joins_no_articles() -> None:
+    """The same heading may stand in many articles; two vectors in the same succession do not."""
+    assert len(set(chains(np.array([[0, 1, 2], [3, 1, 4]])).tolist())) == 2
+    assert len(set(chains(np.array([[0, 1, 2], [1, 2, 4], [5, 6, 7]])).tolist())) == 2
+
+
+def test_a_bad_vector_takes_its_windows_along(tmp_path: Path) -> None:
+    """As context and as target: of 15 windows those five that read it and the one that predicts it."""
+    (found,) = articles(20)
+    found[9, 3] = np.nan
+    rows = read(write_sequences(tmp_path / "s.parquet", [found]))
+    assert rows.windows.targets.tolist() == [5, 6, 7, 8, 15, 16, 17, 18, 19]
+
+
+def test_a_file_ends_an_article_and_articles_may_span_files(tmp_path: Path) -> None:
+    """No window crosses files, and yet both parts are one article to the split."""
+    first, second = articles(10, 10)
+    write_sequences(tmp_path / "a.parquet", [first], ["x"])
+    write_sequences(tmp_path / "b.parquet", [second], ["x"])
+    rows = read(tmp_path)
+    assert len(rows.windows) == 10
+    assert len(np.unique(rows.articles)) == 1
+
+
+@pytest.mark.parametrize("length", [1, 3, 7])
+def test_contexts_may_be_of_any_length(tmp_path: Path, length: int) -> None:
+    """Each article gives as many windows as it has vectors beyond the context."""
+    rows = read(write_sequences(tmp_path / "s.parquet", articles(9, 12)), context_length=length)
+    assert rows.windows.contexts.shape == (9 + 12 - 2 * length, length)
+
+
+def test_ids_may_be_of_any_type() -> None:
+    """Text, dictionaries and numbers; the same value is the same article in every batch, and a null is alone."""
+    codes = Articles()
+    codes.add(pa.chunked_array([pa.array(["a", "b", None, "a"])]))
+    again = codes.add(pa.chunked_array([pa.array(["b", None]).dictionary_encode()]))
+    assert again[0] == codes.codes[1]
+    assert len(set(codes.codes.tolist())) == 4
+
+
+def test_the_store_knows_a_vector_again() -> None:
+    """Also within one batch; half-precision values, whose last bits are zero, are told apart too."""
+    store = VectorStore(DIM)
+    rng = np.random.default_rng(0)
+    many = rng.standard_normal((2000, 2, DIM)).astype(np.float16).astype(np.float32)
+    many[7, 1] = many[1990, 0]
+    places = store.add(many)
+    assert places[7, 1] == places[1990, 0]
+    assert len(store.vectors) == 3999
+    assert np.array_equal(store.vectors[places], many)
+    assert np.array_equal(store.add(many[5:6]), places[5:6])
+
+
+def test_no_article_is_on_both_sides(tmp_path: Path) -> None:
+    """The share is of articles, rounded up; the seed chooses which, and rows marked ood are on neither side."""
+    found = articles(*[12] * 20)
+    marks = np.repeat(["in_dist"] * 15 + ["ood"] * 5, 12).tolist()
+    rows = read(write_sequences(tmp_path / "s.parquet", found, split=marks))
+    split = split_by_article(rows, share=0.1, seed=4)
+    assert split.n_articles == (13, 2)
+    sides = [{place // 12 for place in part.targets.tolist()} for part in (split.training, split.validation)]
+    assert not sides[0] & sides[1]
+    assert sides[0] | sides[1] == set(range(15))
+    assert split.ood is not None
+    assert {place // 12 for place in split.ood.targets.tolist()} == set(range(15, 20))
+    other = split_by_article(rows, share=0.1, seed=5)
+    assert other.validation.targets.tolist() != split.validation.targets.tolist()
+
+
+@pytest.mark.parametrize(
+    ("lengths", "message"),
+    [((30,), "one article"), ((5, 5, 4), "none of 14 rows is a window")],
+)
+def test_too_little_to_split_is_refused(tmp_path: Path, lengths: tuple[int, ...], message: str) -> None:
+    """One article cannot be divided, and articles no longer than a context have no window."""
+    rows = read(write_sequences(tmp_path / "s.parquet", articles(*lengths)))
+    with pytest.raises(DataError, match=message):
+        split_by_article(rows, share=0.1, seed=0)
+
+
+def test_windows_without_targets_are_refused(tmp_path: Path) -> None:
+    """A context alone teaches nothing: the hint names the column that is missing."""
+    path = tmp_path / "w.parquet"
+    pq.write_table(pa.table({"context": lists(np.ones((4, 5, 768), np.float32))}), path)
+    with pytest.raises(DataError) as error:
+        split_by_article(read(path), share=0.1, seed=0)
+    assert "`target`" in error.value.args[1]

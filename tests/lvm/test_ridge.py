@@ -1,0 +1,95 @@
+"""Ridge regression from sums, and the windows it is fitted to."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from lvm_batch.lvm import ModelError, RidgeSums, Windows, row_cosines
+
+LENGTH, DIM = 3, 6
+
+
+def sample(n_rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Contexts, and targets that are a weighted sum of them, turned a little, off by a constant."""
+    rng = np.random.default_rng(seed)
+    contexts = rng.standard_normal((n_rows, LENGTH, DIM))
+    turn = np.random.default_rng(99).standard_normal((DIM, DIM)) * 0.3
+    targets = contexts @ turn
+    targets = 0.2 * contexts[:, 0] + 0.7 * contexts[:, 2] + targets.mean(axis=1) + 0.5
+    return contexts.astype(np.float32), targets.astype(np.float32)
+
+
+def sums_of(*parts: tuple[np.ndarray, np.ndarray]) -> RidgeSums:
+    """The sums over several batches."""
+    sums = RidgeSums(LENGTH, DIM)
+    for contexts, targets in parts:
+        sums.add(contexts, targets)
+    return sums
+
+
+def test_what_is_linear_is_found() -> None:
+    """Weights of positions, a map of the mean and a constant together give such targets nearly exactly."""
+    ridge = sums_of(sample(4000, 1)).solve(shrinkage=1e-6)
+    contexts, targets = sample(200, 2)
+    assert row_cosines(ridge(contexts), targets).min() > 0.9999
+
+
+def test_the_map_is_ridge_regression_of_what_the_weights_leave() -> None:
+    """As solved row by row in float64."""
+    contexts, targets = sample(300, 3)
+    x, y = contexts.astype(np.float64), targets.astype(np.float64)
+    x -= x.mean(axis=0)
+    y -= y.mean(axis=0)
+    weights = np.linalg.lstsq(x.transpose(0, 2, 1).reshape(-1, LENGTH), y.reshape(-1), rcond=None)[0]
+    mean = x.mean(axis=1)
+    squared_norm = float(np.square(contexts.astype(np.float64)).sum(axis=2).mean())
+    gram = mean.T @ mean + 7 * squared_norm * np.eye(DIM)
+    mapping = np.linalg.solve(gram, mean.T @ (y - np.einsum("nld,l->nd", x, weights)))
+    found = sums_of((contexts, targets)).solve(shrinkage=7)
+    assert np.allclose(found.weights, weights, atol=1e-4)
+    assert np.allclose(found.mapping, mapping, atol=1e-4)
+
+
+def test_sums_can_be_taken_apart() -> None:
+    """Batches change nothing, and what is taken out leaves what is left, as if it had never been added."""
+    first, second = sample(500, 1), sample(300, 2)
+    alone = sums_of(first).solve()
+    rest = (sums_of(first, second) - sums_of(second)).solve()
+    contexts, _ = sample(50, 3)
+    assert np.allclose(alone(contexts), rest(contexts), atol=1e-5)
+    assert np.allclose(np.linalg.norm(rest(contexts), axis=1), 1, atol=1e-5)
+
+
+def test_the_scale_of_the_vectors_is_free() -> None:
+    """The shrinkage is in squared norms: vectors ten times as long give the same predictions."""
+    contexts, targets = sample(400, 1)
+    plain = sums_of((contexts, targets)).solve()(contexts)
+    scaled = sums_of((contexts * 10, targets * 10)).solve()(contexts * 10)
+    assert np.allclose(plain, scaled, atol=1e-4)
+
+
+def test_no_windows_cannot_be_fitted() -> None:
+    """Told as an error of the data."""
+    with pytest.raises(ModelError, match="no windows"):
+        RidgeSums(LENGTH, DIM).solve()
+
+
+def test_windows_backwards_predict_what_came_before() -> None:
+    """The context is read from its end, after the target; the first vector is what follows then."""
+    contexts, targets = sample(4, 1)
+    both = Windows.of(contexts, targets).in_both_directions()
+    assert len(both) == 8
+    read, wanted = both.batch(np.array([1, 5]))
+    assert torch.equal(read[0], torch.from_numpy(contexts[1]))
+    assert torch.equal(read[1], torch.from_numpy(np.stack([targets[1], contexts[1, 2], contexts[1, 1]])))
+    assert np.allclose(wanted[1], contexts[1, 0] / np.linalg.norm(contexts[1, 0]), atol=1e-6)
+
+
+def test_a_sample_is_taken_evenly() -> None:
+    """No more windows than asked for, from the first to near the last."""
+    contexts, targets = sample(100, 1)
+    taken = Windows.of(contexts, targets).sample(30)
+    assert len(taken) == 25
+    assert torch.equal(taken[1], torch.from_numpy(contexts[4]))
