@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lvm_batch.lvm.amn import AttentionMixtureNetwork
     from lvm_batch.lvm.amn_mixer import AttentionMixerNetwork
-    from lvm_batch.lvm.architectures import ARCHITECTURES, build_model
+    from lvm_batch.lvm.architectures import ARCHITECTURES, PRESETS, build_model
     from lvm_batch.lvm.beginnings import begin_at_ridge
+    from lvm_batch.lvm.calibration import CalibrationRows
     from lvm_batch.lvm.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
     from lvm_batch.lvm.context_model import ContextModel
     from lvm_batch.lvm.cosines import row_cosines
@@ -31,10 +32,12 @@ if TYPE_CHECKING:
     from lvm_batch.lvm.inference import Predictor
     from lvm_batch.lvm.lstm import LSTMBaseline
     from lvm_batch.lvm.neighbours import ExactIndex
+    from lvm_batch.lvm.published import PUBLISHED, PublishedCard, card_of
     from lvm_batch.lvm.recipes import Recipe, recipe_for
     from lvm_batch.lvm.registry import DEFAULT_MODELS_DIR, ROLES, list_models, resolve_model
     from lvm_batch.lvm.ridge import RidgePredictor, RidgeSums
     from lvm_batch.lvm.routing import REASONS, cap, escalation_reasons, shadow_rows
+    from lvm_batch.lvm.threshold_search import Recovery, find_thresholds, recoveries
     from lvm_batch.lvm.thresholds import HIGH_STAKES_LANES, Thresholds
     from lvm_batch.lvm.training import Epoch, History, Training, fit
     from lvm_batch.lvm.transformer import TransformerPredictor
@@ -43,8 +46,9 @@ if TYPE_CHECKING:
 _NAMES_IN = {
     "amn": ("AttentionMixtureNetwork",),
     "amn_mixer": ("AttentionMixerNetwork",),
-    "architectures": ("ARCHITECTURES", "build_model"),
+    "architectures": ("ARCHITECTURES", "PRESETS", "build_model"),
     "beginnings": ("begin_at_ridge",),
+    "calibration": ("CalibrationRows",),
     "checkpoint": ("Checkpoint", "load_checkpoint", "save_checkpoint"),
     "context_model": ("ContextModel",),
     "devices": ("DEVICES", "pick_device", "set_threads"),
@@ -62,10 +66,12 @@ _NAMES_IN = {
     "inference": ("Predictor",),
     "lstm": ("LSTMBaseline",),
     "neighbours": ("ExactIndex",),
+    "published": ("PUBLISHED", "PublishedCard", "card_of"),
     "recipes": ("Recipe", "recipe_for"),
     "ridge": ("RidgePredictor", "RidgeSums"),
     "registry": ("DEFAULT_MODELS_DIR", "ROLES", "list_models", "resolve_model"),
     "routing": ("REASONS", "cap", "escalation_reasons", "shadow_rows"),
+    "threshold_search": ("Recovery", "find_thresholds", "recoveries"),
     "thresholds": ("HIGH_STAKES_LANES", "Thresholds"),
     "training": ("Epoch", "History", "Training", "fit"),
     "transformer": ("TransformerPredictor",),
@@ -79,12 +85,15 @@ __all__ = [
     "DEVICES",
     "FAISS_PAYS_FROM",
     "HIGH_STAKES_LANES",
+    "PRESETS",
+    "PUBLISHED",
     "REASONS",
     "ROLES",
     "ArchitectureError",
     "AttentionMixerNetwork",
     "AttentionMixtureNetwork",
     "BankError",
+    "CalibrationRows",
     "Checkpoint",
     "CheckpointError",
     "ContextModel",
@@ -98,7 +107,9 @@ __all__ = [
     "MissingExtra",
     "ModelError",
     "Predictor",
+    "PublishedCard",
     "Recipe",
+    "Recovery",
     "RidgePredictor",
     "RidgeSums",
     "Thresholds",
@@ -109,12 +120,15 @@ __all__ = [
     "build_faiss_index",
     "build_model",
     "cap",
+    "card_of",
     "escalation_reasons",
+    "find_thresholds",
     "fit",
     "list_models",
     "load_checkpoint",
     "pick_device",
     "recipe_for",
+    "recoveries",
     "resolve_model",
     "row_cosines",
     "save_checkpoint",

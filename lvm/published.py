@@ -1,0 +1,114 @@
+"""What the models' own cards publish, as figures: what a leaderboard prints beside what was measured.
+
+The rule: a figure here was published, by the source that is named, and stands in the card of its architecture
+(``cards/<name>.md``); nothing here was measured by us. Does not know how anything is measured or shown.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.resources import files
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedCard:
+    """One published model; None where nothing was published.
+
+    ``n_parameters`` is the number as printed, which is not always that of the weights. Cosines are means over rows,
+    with their standard deviations. ``latency_ms`` is the mean for one query (``amn``: the median), ``p95_ms`` its 95th
+    percentile, both of one query at a time on Apple silicon.
+    """
+
+    name: str
+    n_parameters: int
+    size_mb: float
+    in_dist_cosine: float
+    in_dist_std: float | None
+    ood_cosine: float
+    ood_std: float | None
+    latency_ms: float
+    p95_ms: float | None
+    recommendation: str
+    source: str
+
+
+PUBLISHED: Mapping[str, PublishedCard] = MappingProxyType(
+    {
+        "amn": PublishedCard(
+            name="AMN",
+            n_parameters=1_472_768,
+            size_mb=5.8,
+            in_dist_cosine=0.5597,
+            in_dist_std=0.0198,
+            ood_cosine=0.6375,
+            ood_std=None,
+            latency_ms=0.62,
+            p95_ms=None,
+            recommendation="Production primary",
+            source="AMN card 1.0 (2025-10-24); size: leaderboard (2025-10-16)",
+        ),
+        "amn-mixer": PublishedCard(
+            name="AMN_v0",
+            n_parameters=1_500_000,
+            size_mb=5.8,
+            in_dist_cosine=0.5664,
+            in_dist_std=0.1283,
+            ood_cosine=0.6375,
+            ood_std=0.1061,
+            latency_ms=0.62,
+            p95_ms=0.89,
+            recommendation="Primary (default)",
+            source="AMN_v0 card (2025-10-28)",
+        ),
+        "gru": PublishedCard(
+            name="GRU_v0",
+            n_parameters=7_079_936,
+            size_mb=28.3,
+            in_dist_cosine=0.5920,
+            in_dist_std=0.1235,
+            ood_cosine=0.6295,
+            ood_std=0.1071,
+            latency_ms=2.11,
+            p95_ms=2.87,
+            recommendation="Fallback (accuracy)",
+            source="GRU_v0 card (2025-10-28); parameters: GRU card 1.0 (2025-10-24)",
+        ),
+        "lstm": PublishedCard(
+            name="LSTM_v0",
+            n_parameters=3_500_000,
+            size_mb=14.1,
+            in_dist_cosine=0.5758,
+            in_dist_std=None,
+            ood_cosine=0.6281,
+            ood_std=None,
+            latency_ms=0.56,
+            p95_ms=None,
+            recommendation="Archived (redundant)",
+            source="table of the v0 cards (2025-10-28); in distribution: leaderboard (2025-10-16)",
+        ),
+        "transformer": PublishedCard(
+            name="Transformer",
+            n_parameters=5_900_000,
+            size_mb=23.7,
+            in_dist_cosine=0.5820,
+            in_dist_std=None,
+            ood_cosine=0.6042,
+            ood_std=None,
+            latency_ms=2.68,
+            p95_ms=None,
+            recommendation="Archived (slower)",
+            source="table of the v0 cards (2025-10-28); in distribution: leaderboard (2025-10-16)",
+        ),
+    }
+)
+"""The cards' figures, by architecture."""
+
+
+def card_of(architecture: str) -> str:
+    """Return the card of an architecture, Markdown, as it comes with this package."""
+    return (files("lvm_batch.lvm") / "cards" / f"{architecture}.md").read_text(encoding="utf-8")

@@ -1,0 +1,333 @@
+"""Calibration, against counting by hand and on rows made so that the answer is known."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lvm_batch.lvm.calibration import (
+    SIGNALS,
+    CalibrationRows,
+    auroc,
+    average_ranks,
+    gain_curve,
+    oracle_curve,
+    oracle_rows,
+    reliability,
+    signals,
+    spearman,
+)
+from lvm_batch.lvm.routing import escalation_reasons
+from lvm_batch.lvm.threshold_search import (
+    NEVER,
+    Recovery,
+    escalated,
+    find_thresholds,
+    fit_gate,
+    quantile_below,
+    recoveries,
+)
+from lvm_batch.lvm.thresholds import Thresholds
+
+FEW = st.lists(st.integers(-3, 3), min_size=2, max_size=30)
+
+
+def rows_of(gain: np.ndarray, *, n_articles: int = 20, **columns: np.ndarray) -> CalibrationRows:
+    """Rows whose fallback gains ``gain``; what is not given tells nothing."""
+    n_rows, rng = len(gain), np.random.default_rng(1)
+    confidence = columns.get("confidence", rng.uniform(0.5, 0.9, n_rows)).astype(np.float32)
+    margin = columns.get("margin", rng.uniform(0, 0.05, n_rows)).astype(np.float32)
+    others = rng.standard_normal((n_rows, len(SIGNALS) - 2))
+    return CalibrationRows(
+        primary=np.full(n_rows, 0.6),
+        fallback=0.6 + gain,
+        confidence=confidence,
+        margin=margin,
+        standing=columns.get("standing", np.zeros(n_rows, np.bool_)),
+        articles=columns.get("articles", np.arange(n_rows) * n_articles // n_rows),
+        signals=np.nan_to_num(np.column_stack([confidence, margin, others])),
+    )
+
+
+def noise(n_rows: int, seed: int = 0) -> np.ndarray:
+    """Gains of 0.01 in either direction that nothing tells of."""
+    return 0.01 * np.random.default_rng(seed).standard_normal(n_rows)
+
+
+def told(rows: CalibrationRows, *, budget: float = 0.2) -> dict[str, Recovery]:
+    """What the policies recover."""
+    return recoveries(rows, budget=budget, seed=3, resamples=200)
+
+
+@given(FEW, st.data())
+def test_auroc_is_the_share_of_pairs_in_the_right_order(scores: list[int], data: st.DataObject) -> None:
+    """Counted pair by pair, a tie counts half; rows of one kind alone have none."""
+    flags = data.draw(st.lists(st.booleans(), min_size=len(scores), max_size=len(scores)))
+    pairs = [
+        (high > low) + (high == low) / 2
+        for (high, is_high), (low, is_low) in product(zip(scores, flags, strict=True), repeat=2)
+        if is_high and not is_low
+    ]
+    found = auroc(np.array(scores, float), np.array(flags))
+    assert found == (pytest.approx(sum(pairs) / len(pairs)) if pairs else None)
+
+
+@given(FEW)
+def test_equal_values_share_their_ranks(values: list[int]) -> None:
+    """A rank is one more than the values below, and half of the others that are equal."""
+    ranks = [sum(x < value for x in values) + (values.count(value) + 1) / 2 for value in values]
+    assert average_ranks(np.array(values, float)).tolist() == ranks
+
+
+def test_rank_correlation_sees_order_alone() -> None:
+    """Any rising map of values has 1, any falling one -1, and a constant has none."""
+    values = np.array([3.0, 1.0, 2.0, 9.0])
+    assert spearman(values, np.exp(values)) == pytest.approx(1)
+    assert spearman(values, -(values**3)) == pytest.approx(-1)
+    assert spearman(values, np.ones(4)) is None
+    assert spearman(np.array([1.0, 2, 3, 4]), np.array([2.0, 1, 4, 3])) == pytest.approx(0.6)
+
+
+def test_a_reliability_curve_has_bins_of_equal_size() -> None:
+    """From the lowest to the highest, each with the means of its rows; of fewer rows there are fewer bins."""
+    predicted = np.random.default_rng(0).permutation(103) / 103
+    curve = reliability(predicted, 2 * predicted)
+    assert [tenth.rows for tenth in curve] == [11] * 3 + [10] * 7
+    assert all(tenth.actual == pytest.approx(2 * tenth.predicted) for tenth in curve)
+    assert curve[0].predicted == pytest.approx(5 / 103)
+    assert len(reliability(predicted[:4], predicted[:4])) == 4
+
+
+def test_an_oracle_takes_the_best_and_no_row_that_loses() -> None:
+    """It chooses by the gain itself, as many as it may, and stops at the first that gains nothing."""
+    gain = np.array([0.0, 3, -1, 2, 1])
+    assert oracle_rows(gain, 2).tolist() == [False, True, False, True, False]
+    assert oracle_rows(gain, 5).tolist() == [False, True, False, True, True]
+    assert oracle_curve(gain, np.array([0, 0.2, 0.4, 1])).tolist() == pytest.approx([0, 0.6, 1.0, 1.2])
+
+
+def test_a_gain_curve_ends_where_every_row_is_escalated() -> None:
+    """It adds up gains in the order of the scores, over all rows; no order is better than the oracle's."""
+    gain, shares = np.array([0.5, -1.0, 2.0, 0.25]), np.array([0, 0.25, 0.5, 1])
+    curve = gain_curve(np.array([4.0, 3, 2, 1]), gain, shares)
+    assert curve.tolist() == pytest.approx([0, 0.125, -0.125, 0.4375])
+    assert (oracle_curve(gain, shares) >= curve).all()
+
+
+def test_signals_are_known_before_the_fallback_runs() -> None:
+    """Confidence, margin, cosines with the last vector and with the mean of directions, and the mean's norm."""
+    contexts = np.array([[[2.0, 0], [0, 1]], [[0, 3.0], [0, 0]]], np.float32)
+    predictions = np.array([[1, 0], [0.6, 0.8]], np.float32)
+    found = signals(predictions, contexts, np.array([0.9, np.nan]), np.array([0.1, np.nan]))
+    assert found[0] == pytest.approx([0.9, 0.1, 0, 0.5**0.5, 0.5**0.5])
+    assert found[1] == pytest.approx([0, 0, 0, 0.8, 0.5])
+
+
+@given(
+    st.lists(st.floats(-1, 1, width=32) | st.just(np.nan), min_size=1, max_size=40),
+    st.floats(0, 1),
+)
+def test_a_quantile_is_never_above_its_share(values: list[float], share: float) -> None:
+    """Rounded to four digits, as it is written into a file, a threshold has at most its share of values below."""
+    column = np.array(values, np.float32)
+    bound = quantile_below(column, share)
+    assert (column < np.float32(bound)).sum() <= share * len(column) + 1e-9
+    assert float(f"{bound:.4g}") == bound
+
+
+def test_thresholds_find_the_rows_that_gain() -> None:
+    """Where the least confident tenth gains and all others lose, that tenth is escalated, and margin plays no part."""
+    rng = np.random.default_rng(0)
+    confidence = rng.uniform(0.5, 0.9, 2000)
+    gain = np.where(confidence < np.quantile(confidence, 0.1), 0.05, -0.02)
+    rows = rows_of(gain, confidence=confidence)
+    found = find_thresholds(rows, 0.2)
+    assert found.min_margin == 0
+    assert escalated(rows, found).sum() == pytest.approx(200, abs=2)
+    assert (gain[escalated(rows, found)] > 0).all()
+
+
+def test_both_thresholds_are_found_together() -> None:
+    """Where low confidence and low margin each tell of gains, the budget goes to both."""
+    rng = np.random.default_rng(0)
+    confidence, margin = rng.uniform(0.5, 0.9, 4000), rng.uniform(0, 0.05, 4000)
+    gain = np.where((confidence < 0.52) | (margin < 0.004), 0.05, -0.02)
+    rows = rows_of(gain, confidence=confidence, margin=margin)
+    chosen = escalated(rows, find_thresholds(rows, 0.2))
+    assert gain[chosen].sum() > 0.9 * gain[gain > 0].sum()
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 2**32), st.sampled_from([0.0, 0.05, 0.2, 1.0]))
+def test_thresholds_gain_most_of_all_pairs_within_the_budget(seed: int, budget: float) -> None:
+    """No pair of quantiles, tried one after the other as a run escalates, gains more; none goes over the budget."""
+    rng = np.random.default_rng(seed)
+    standing = rng.random(200) < 0.03
+    margin = np.where(rng.random(200) < 0.1, np.nan, rng.uniform(0, 0.05, 200))
+    rows = rows_of(noise(200, seed), margin=margin, standing=standing)
+    found = find_thresholds(rows, budget)
+    chosen = escalated(rows, found)
+    assert chosen.sum() <= max(budget * 200 + 1e-9, standing.sum())
+    shares = [budget * step / 20 for step in range(1, 21)]
+    for confidence, bound in product(shares, shares):
+        pair = Thresholds(
+            min_confidence=quantile_below(rows.confidence, confidence),
+            min_margin=max(0, quantile_below(rows.margin, bound)),
+        )
+        other = escalated(rows, pair)
+        if other.sum() <= budget * 200 + 1e-9:
+            assert rows.gain[other].sum() <= rows.gain[chosen].sum() + 1e-12
+
+
+def test_nothing_is_proposed_where_nothing_gains() -> None:
+    """Where the fallback is worse on every row no threshold escalates any."""
+    rows = rows_of(np.full(300, -0.01))
+    assert find_thresholds(rows, 0.2) == NEVER
+    assert not escalated(rows, NEVER).any()
+
+
+def test_rows_are_escalated_as_a_run_escalates_them() -> None:
+    """The routing policy itself decides, in float32 and strictly, and unknown values are no reason."""
+    rows = rows_of(noise(5), confidence=np.array([0.7, 0.69, 0.8, np.nan, 0.9]), margin=np.full(5, np.nan))
+    expected = escalation_reasons(Thresholds(), 5, confidence=rows.confidence, margin=rows.margin)
+    assert escalated(rows, Thresholds()).tolist() == expected.any(axis=1).tolist()
+    assert escalated(rows, Thresholds()).tolist() == [False, True, False, False, False]
+
+
+def test_rows_that_are_escalated_anyway_use_up_the_budget() -> None:
+    """Where lane and length take the whole budget, neither threshold escalates any more."""
+    confidence = np.linspace(0.5, 0.9, 1000)
+    gain = np.where(confidence < 0.6, 0.05, -0.01)
+    standing = np.arange(1000) >= 750
+    assert find_thresholds(rows_of(gain, confidence=confidence, standing=standing), 0.2) == NEVER
+    half = rows_of(gain, confidence=confidence, standing=np.arange(1000) >= 900)
+    assert escalated(half, find_thresholds(half, 0.2)).sum() == pytest.approx(200, abs=10)
+
+
+def test_every_policy_leaves_room_for_rows_that_are_escalated_anyway() -> None:
+    """A tenth of the rows stands, so that each policy adds a tenth of its own to a budget of a fifth."""
+    rows = rows_of(noise(4000) + 0.01, standing=np.arange(4000) % 10 == 0)
+    found = told(rows)
+    for name in ("confidence", "margin", "gate"):
+        assert found[name].escalated == pytest.approx(0.19, abs=0.015), name
+    assert found["both"].escalated <= 0.21
+
+
+def test_a_row_on_its_threshold_is_not_counted_as_escalated() -> None:
+    """Where confidences repeat, the search counts as strictly as a run compares."""
+    confidence = np.where(np.arange(100) < 10, 0.5, 0.75)
+    rows = rows_of(np.where(confidence < 0.7, 0.05, -0.02), confidence=confidence)
+    assert find_thresholds(rows, 0.2) == Thresholds(min_confidence=0.75, min_margin=0)
+
+
+def test_a_gate_escalates_no_row_that_it_expects_to_lose() -> None:
+    """Where the fallback is worse throughout, the budget is not spent."""
+    assert told(rows_of(np.full(400, -0.02) + noise(400) / 100))["gate"].escalated == 0
+
+
+def test_a_signal_that_tells_all_recovers_what_the_oracle_gains() -> None:
+    """Where confidence orders rows by their gain, escalating by it is nearly the oracle, and margin is chance."""
+    gain = noise(4000)
+    found = told(rows_of(gain, confidence=0.7 - 5 * gain, articles=np.arange(4000) % 40))
+    assert found["oracle"].of_oracle == 1
+    for name in ("confidence", "both", "gate"):
+        assert found[name].of_oracle == pytest.approx(1, abs=0.03), name
+        assert found[name].escalated == pytest.approx(0.2, abs=0.02)
+    assert found["margin"].of_oracle == pytest.approx(found["random"].of_oracle, abs=0.06)
+
+
+def test_random_choice_gains_its_share_of_everything() -> None:
+    """Of rows that all gain the same it is as good as the oracle; of gains that are noise it recovers nothing."""
+    even = told(rows_of(np.full(400, 0.03)))
+    assert even["random"].gain == pytest.approx(0.2 * 0.03)
+    assert even["random"].of_oracle == pytest.approx(1)
+    assert even["random"].of_gap == pytest.approx(0.2)
+    gain = noise(400)
+    gain -= gain.mean()
+    assert told(rows_of(gain))["random"].of_oracle == pytest.approx(0, abs=1e-12)
+
+
+def of_chance(seed: int) -> tuple[float, float]:
+    """The share of the oracle's gain on the rows themselves and on articles not seen, of signals that are an article's
+    own and tell nothing of any other.
+    """
+    rng = np.random.default_rng(seed)
+    articles = np.arange(1800) % 60
+    gain = rng.standard_normal(60)[articles] * 0.05
+    rows = rows_of(gain - gain.mean(), confidence=rng.uniform(0.5, 0.9, 60)[articles], articles=articles)
+    itself = rows.gain[escalated(rows, find_thresholds(rows, 0.2))].sum()
+    return itself / rows.gain[oracle_rows(rows.gain, 360)].sum(), told(rows)["both"].of_oracle or 0.0
+
+
+def test_what_holds_for_some_articles_alone_is_not_rewarded() -> None:
+    """Thresholds that were fitted to chance gain on the articles they were found on, and nothing on others."""
+    on_itself, on_others = np.mean([of_chance(seed) for seed in range(12)], axis=0)
+    assert on_itself > 0.06
+    assert on_others < 0.03
+
+
+def test_an_oracle_may_escalate_as_many_rows_as_the_policy_did() -> None:
+    """Thresholds of the cards that escalate every row are held against an oracle that may do the same."""
+    gain = noise(500) + 0.002
+    found = told(rows_of(gain, margin=np.full(500, 0.001)))["cards"]
+    assert found.escalated == 1
+    assert found.of_oracle == pytest.approx(gain.sum() / gain[gain > 0].sum())
+    assert found.of_gap == pytest.approx(1)
+
+
+def test_a_gate_uses_all_signals() -> None:
+    """A gain that is a sum of signals is told exactly, also of rows that the gate was not fitted on."""
+    rows = rows_of(noise(1000))
+    exact = CalibrationRows(
+        **{name: getattr(rows, name) for name in ("primary", "confidence", "margin", "standing", "articles")},
+        fallback=rows.primary + rows.signals @ np.array([0.0, 0.5, 0.01, -0.02, 0.03]),
+        signals=rows.signals,
+    )
+    first = np.arange(1000) < 500
+    expected = fit_gate(exact.take(first))(exact.take(~first))
+    np.testing.assert_allclose(expected, exact.gain[~first], atol=2e-4)
+
+
+def test_a_bank_of_one_vector_leaves_margin_out() -> None:
+    """Where no margin is known it escalates nothing, and confidence still does."""
+    gain = noise(800)
+    found = told(rows_of(gain, confidence=0.7 - 5 * gain, margin=np.full(800, np.nan)))
+    assert found["margin"].escalated == 0
+    assert found["both"].of_oracle is not None
+    assert found["both"].of_oracle > 0.8
+
+
+def test_where_nothing_can_be_gained_no_share_is_told() -> None:
+    """Models that answer alike leave an oracle nothing to gain, and no share of it."""
+    for recovery in told(rows_of(np.zeros(200))).values():
+        assert (recovery.gain, recovery.of_oracle, recovery.interval, recovery.of_gap) == (
+            0,
+            None,
+            None,
+            None,
+        )
+
+
+def test_recoveries_follow_from_the_seed() -> None:
+    """The same rows and seed give the same figures; the interval holds the figure that it is of."""
+    rows = rows_of(noise(600) + 0.003)
+    first = told(rows)
+    assert first == told(rows)
+    for name in ("random", "confidence", "margin", "both"):
+        low, high = first[name].interval or (np.nan, np.nan)
+        assert low <= (first[name].of_oracle or np.nan) <= high
+
+
+def test_a_budget_may_be_nothing_or_everything() -> None:
+    """Of nothing no share can be told; of everything, thresholds take all that gains."""
+    nothing = told(rows_of(noise(300)), budget=0.0)
+    assert all(
+        (found.escalated, found.of_oracle) == (0, None) for name, found in nothing.items() if name != "cards"
+    )
+    everything = told(rows_of(np.full(300, 0.01)), budget=1.0)
+    for name in ("random", "confidence", "margin", "both", "oracle"):
+        assert everything[name].of_oracle == pytest.approx(1), name
