@@ -1,4 +1,4 @@
-"""What a run's settings say about how its dataset is to be understood.
+"""What a command's settings say about how its dataset is to be understood.
 
 The rule: every command that reads a dataset reads it as a run with the same settings would.
 """
@@ -8,22 +8,28 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from lvm_batch.io.columns import ColumnNames, WindowShape
+from lvm_batch.io.columns import OUTPUT_COLUMNS, ColumnNames, WindowShape
 from lvm_batch.io.units import DatasetFormat, Footer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lvm_batch.jobs.settings import RunSettings
+    from lvm_batch.jobs.settings import DatasetSettings
+
+_OUT_OF_THE_WAY = {name: f"input:{name}" for name in OUTPUT_COLUMNS}
 
 
-def dataset_format(settings: RunSettings, shape: WindowShape) -> DatasetFormat:
-    """Return how files are to be understood, with contexts of ``shape``."""
+def dataset_format(settings: DatasetSettings, shape: WindowShape) -> DatasetFormat:
+    """Return how files are to be understood, with contexts of ``shape``.
+
+    A command without ``rename`` writes no rows: there a column called like one of the output is in nobody's way.
+    """
     names = ColumnNames(
         **{part.name: getattr(settings, f"{part.name}_column") for part in fields(ColumnNames)}
     )
     layout = None if settings.layout == "auto" else settings.layout
-    rename = dict(pair.split("=", 1) for pair in settings.rename)
+    pairs = getattr(settings, "rename", None)
+    rename = _OUT_OF_THE_WAY if pairs is None else dict(pair.split("=", 1) for pair in pairs)
     return DatasetFormat(names, shape, layout, rename)
 
 

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from lvm_batch.io.lock import lock_output
 from lvm_batch.jobs.article_split import split_by_article
 from lvm_batch.jobs.errors import JobError
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     from lvm_batch.lvm.recipes import Recipe
     from lvm_batch.lvm.training import History
 
+_SAMPLE = 1000
+_NORM_TOLERANCE = 0.01
 _OVERRIDES = ("epochs", "batch_size", "learning_rate", "weight_decay", "schedule", "patience")
 
 
@@ -71,6 +75,8 @@ def train(settings: TrainSettings, *, console: Console) -> Trained:
         if done := folder.finished():
             return Trained(done, as_text(done, settings.output, already=True), None)
         console.note(_start(settings, split, device))
+        if odd := _odd_norms(split):
+            console.note(odd)
         ridge = fit_ridge(split.training)
         history = _learn(model, split, recipe, settings=settings, folder=folder, console=console)
         document = {
@@ -109,6 +115,17 @@ def _start(settings: TrainSettings, split: Split, device: torch.device) -> str:
     return (
         f"training {settings.arch} on {device}: {len(split.training):,} windows of {train:,} articles; judged by "
         f"{len(split.validation):,} windows of {val:,} others"
+    )
+
+
+def _odd_norms(split: Split) -> str | None:
+    """What to say of vectors that are no unit vectors: a model gets used to them, and a run reads them as they are."""
+    norms = np.linalg.norm(split.training.sample(_SAMPLE).numpy(), axis=2)
+    if abs(float(norms.mean()) - 1) < _NORM_TOLERANCE:
+        return None
+    return (
+        f"the vectors' norm is {norms.mean():.3g} in the mean, not 1: the model will want such vectors from a run too "
+        "(--input-norm unit trains on unit vectors, which a run must then be given)"
     )
 
 

@@ -60,11 +60,15 @@ def read_training_rows(settings: TrainSettings) -> TrainingRows:
     understood = dataset_format(settings, WindowShape(settings.context_length, dim))
     footers = _read_footers(files, understood)
     if footers[0].roles.layout == "sequences":
-        alone = dataset_format(
-            settings, WindowShape(1, dim)
-        )  # a row's own vector, and whether another follows
-        return _of_sequences(footers, alone, length=settings.context_length)
-    return _of_windows(footers, understood)
+        # Contexts of one vector: a row's own, and whether another follows.
+        alone = dataset_format(settings, WindowShape(1, dim))
+        rows = _of_sequences(footers, alone, length=settings.context_length)
+    else:
+        rows = _of_windows(footers, understood)
+    if settings.input_norm == "unit":
+        vectors = rows.windows.vectors
+        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    return rows
 
 
 def _dim(file: InputFile, settings: TrainSettings) -> int:

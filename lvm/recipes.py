@@ -21,8 +21,6 @@ class Recipe:
     ``patience`` epochs without a better validation cosine. ``beginning`` "ridge" fits the last layer to ridge
     regression before the first step. ``teaching`` is the share of the loss that is measured against ridge
     regression's prediction in place of the target. With ``both_directions`` windows are learnt from backwards too.
-    Where ``mixing`` is above 0 each window is mixed with another, by weights from Beta(mixing, mixing): the mixup of
-    Zhang et al. 2018.
     """
 
     epochs: int
@@ -36,7 +34,6 @@ class Recipe:
     beginning: Literal["random", "ridge"] = "random"
     teaching: float = 0.0
     both_directions: bool = False
-    mixing: float = 0.0
 
 
 CARDS = {
@@ -54,7 +51,6 @@ _UNSEEN = Recipe(
     warmup=0.1,
     beginning="ridge",
     both_directions=True,
-    mixing=0.5,
 )
 UNSEEN = {
     "amn": _UNSEEN,

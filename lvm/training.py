@@ -209,8 +209,6 @@ class Training:
 
     def _step(self, rows: Tensor) -> float:
         contexts, targets = (part.to(self.device) for part in self.windows.batch(rows.numpy()))
-        if self.recipe.mixing:
-            contexts, targets = mixed(contexts, targets, self.recipe.mixing)
         self.optimizer.zero_grad()
         predictions = self.model(contexts)
         loss = F.mse_loss(predictions, targets)
@@ -250,13 +248,3 @@ def _is_better(epoch: Epoch, best: Epoch | None) -> bool:
     if epoch.val_cosine is None or best.val_cosine is None:
         return math.isfinite(epoch.train_loss)
     return epoch.val_cosine > best.val_cosine
-
-
-def mixed(contexts: Tensor, targets: Tensor, concentration: float) -> tuple[Tensor, Tensor]:
-    """Mix each window with another of the batch, most of it its own; targets are of unit norm again."""
-    drawn = torch.distributions.Beta(concentration, concentration).sample((len(contexts), 1))
-    share = torch.maximum(drawn, 1 - drawn).to(contexts)
-    others = torch.randperm(len(contexts))
-    mixed_targets = F.normalize(share * targets + (1 - share) * targets[others], dim=1)
-    share = share.unsqueeze(2)
-    return share * contexts + (1 - share) * contexts[others], mixed_targets

@@ -125,6 +125,13 @@ def test_contexts_may_be_of_any_length(tmp_path: Path, length: int) -> None:
     assert rows.windows.contexts.shape == (9 + 12 - 2 * length, length)
 
 
+def test_vectors_are_made_unit_vectors_where_asked(tmp_path: Path) -> None:
+    """By --input-norm unit; else they are learnt from as they are."""
+    path = write_sequences(tmp_path / "s.parquet", articles(9))
+    assert np.allclose(np.linalg.norm(read(path, input_norm="unit").windows.vectors, axis=1), 1)
+    assert not np.allclose(np.linalg.norm(read(path).windows.vectors, axis=1), 1)
+
+
 def test_ids_may_be_of_any_type() -> None:
     """Text, dictionaries and numbers; the same value is the same article in every batch, and a null is alone."""
     codes = Articles()
