@@ -9,17 +9,14 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
-
 from lvm_batch.io.commit import OutputFolder
 from lvm_batch.jobs.allocator import keep_freed_memory
+from lvm_batch.jobs.latency import latency_ms
 from lvm_batch.jobs.models import load_cascade
 from lvm_batch.jobs.prepare import prepare
 from lvm_batch.jobs.unit import compute_unit
 from lvm_batch.lvm.architectures import build_model
 from lvm_batch.lvm.devices import set_threads
-from lvm_batch.lvm.inference import Predictor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,16 +56,4 @@ def measure_parts(settings: RunSettings) -> Parts:
 
 def measure_latency(architecture: str, n_queries: int) -> dict[str, float]:
     """Ask a model of fresh weights for one prediction at a time, on one thread; milliseconds at p50, p95 and p99."""
-    keep_freed_memory()
-    set_threads(1)
-    predict = Predictor(build_model(architecture, seed=0), torch.device("cpu"))
-    contexts = np.random.default_rng(0).standard_normal((n_queries + _WARM_UP, 1, 5, 768), dtype=np.float32)
-    took_ms = [_timed_ms(predict, context) for context in contexts][_WARM_UP:]
-    p50, p95, p99 = np.percentile(took_ms, [50, 95, 99])
-    return {"p50": float(p50), "p95": float(p95), "p99": float(p99)}
-
-
-def _timed_ms(predict: Predictor, context: np.ndarray) -> float:
-    start = perf_counter()
-    predict(context)
-    return 1000 * (perf_counter() - start)
+    return latency_ms(build_model(architecture, seed=0), length=5, n_queries=n_queries)

@@ -16,7 +16,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lvm_batch.jobs.commands import bank, bench, config, demo, inspect, pack, plan, run, status, train, verify
+from lvm_batch.jobs.commands import (
+    bank,
+    bench,
+    config,
+    demo,
+    evaluate,
+    inspect,
+    pack,
+    plan,
+    run,
+    status,
+    train,
+    verify,
+)
 from lvm_batch.jobs.console import Console
 from lvm_batch.jobs.errors import Interrupted, JobError, Problem, SettingsError, TryAgain, UsageError
 
@@ -33,6 +46,7 @@ app.command()(verify.verify)
 app.command()(inspect.inspect)
 app.command()(pack.pack)
 app.command()(train.train)
+app.command()(evaluate.evaluate)
 app.command()(bench.bench)
 app.command()(demo.demo)
 app.add_typer(bank.app, name="bank")

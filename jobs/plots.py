@@ -6,6 +6,7 @@ anything that chance has made. This module does not know what is drawn.
 
 from __future__ import annotations
 
+import warnings
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,8 @@ WIDTH, HEIGHT = 9.0, 3.8
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Colours in their order, told apart by colour-blind readers too (Okabe and Ito 2008)."""
 
+_LETTERS = 24  # of a label
+
 GREY = "#767676"
 """For what is there to be compared with."""
 
@@ -34,7 +37,8 @@ def figure_svg(draw: Draw, *, size: tuple[float, float] = (WIDTH, HEIGHT)) -> by
     from matplotlib.figure import Figure
 
     out = BytesIO()
-    with mpl.rc_context(_style()):
+    with mpl.rc_context(_style()), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of letters that no font here has: names may hold any
         figure = Figure(figsize=size, layout="constrained")
         draw(figure)
         FigureCanvasSVG(figure).print_svg(out, metadata={"Date": None})  # type: ignore[no-untyped-call]
@@ -44,6 +48,14 @@ def figure_svg(draw: Draw, *, size: tuple[float, float] = (WIDTH, HEIGHT)) -> by
 def save_figure(path: Path, draw: Draw, *, size: tuple[float, float] = (WIDTH, HEIGHT)) -> None:
     """Write what ``draw`` draws to ``path``; raises ``OSError`` as writing does."""
     path.write_bytes(figure_svg(draw, size=size))
+
+
+def label(name: str) -> str:
+    """Return a name as a figure can hold it: of printable letters, no more than 24, and cut from the left, as paths
+    differ at their end.
+    """
+    shown = "".join(letter if letter.isprintable() else "?" for letter in name).lstrip("_")
+    return shown if len(shown) <= _LETTERS else f"..{shown[2 - _LETTERS :]}"
 
 
 def _style() -> Any:  # noqa: ANN401 - matplotlib's own type lists every setting there is
@@ -57,6 +69,7 @@ def _style() -> Any:  # noqa: ANN401 - matplotlib's own type lists every setting
     return defaults | {
         "svg.hashsalt": "lvm-batch",
         "svg.fonttype": "path",
+        "text.parse_math": False,  # a `$` in a name is a letter
         "font.size": 9.0,
         "axes.prop_cycle": cycler(color=COLOURS),
         "axes.titlesize": 10.0,

@@ -27,6 +27,13 @@ if TYPE_CHECKING:
         MissingExtra,
         ModelError,
     )
+    from lvm_batch.lvm.evaluation import (
+        CosineSummary,
+        interval,
+        mean_squared_error,
+        resampled_means,
+        summarise_cosines,
+    )
     from lvm_batch.lvm.faiss_index import FAISS_PAYS_FROM, FaissIndex, build_faiss_index
     from lvm_batch.lvm.gru import GRUStack
     from lvm_batch.lvm.inference import Predictor
@@ -35,6 +42,7 @@ if TYPE_CHECKING:
     from lvm_batch.lvm.published import PUBLISHED, PublishedCard, card_of
     from lvm_batch.lvm.recipes import Recipe, recipe_for
     from lvm_batch.lvm.registry import DEFAULT_MODELS_DIR, ROLES, list_models, resolve_model
+    from lvm_batch.lvm.retrieval import Places, RankSearch, RetrievalSummary, recall_curve, summarise_ranks
     from lvm_batch.lvm.ridge import RidgePredictor, RidgeSums
     from lvm_batch.lvm.routing import REASONS, cap, escalation_reasons, shadow_rows
     from lvm_batch.lvm.threshold_search import Recovery, find_thresholds, recoveries
@@ -60,6 +68,13 @@ _NAMES_IN = {
         "MissingExtra",
         "ModelError",
     ),
+    "evaluation": (
+        "CosineSummary",
+        "interval",
+        "mean_squared_error",
+        "resampled_means",
+        "summarise_cosines",
+    ),
     "faiss_index": ("FAISS_PAYS_FROM", "FaissIndex", "build_faiss_index"),
     "gru": ("GRUStack",),
     "cosines": ("row_cosines",),
@@ -68,6 +83,7 @@ _NAMES_IN = {
     "neighbours": ("ExactIndex",),
     "published": ("PUBLISHED", "PublishedCard", "card_of"),
     "recipes": ("Recipe", "recipe_for"),
+    "retrieval": ("Places", "RankSearch", "RetrievalSummary", "recall_curve", "summarise_ranks"),
     "ridge": ("RidgePredictor", "RidgeSums"),
     "registry": ("DEFAULT_MODELS_DIR", "ROLES", "list_models", "resolve_model"),
     "routing": ("REASONS", "cap", "escalation_reasons", "shadow_rows"),
@@ -97,6 +113,7 @@ __all__ = [
     "Checkpoint",
     "CheckpointError",
     "ContextModel",
+    "CosineSummary",
     "DeviceError",
     "Epoch",
     "ExactIndex",
@@ -106,10 +123,13 @@ __all__ = [
     "LSTMBaseline",
     "MissingExtra",
     "ModelError",
+    "Places",
     "Predictor",
     "PublishedCard",
+    "RankSearch",
     "Recipe",
     "Recovery",
+    "RetrievalSummary",
     "RidgePredictor",
     "RidgeSums",
     "Thresholds",
@@ -124,16 +144,22 @@ __all__ = [
     "escalation_reasons",
     "find_thresholds",
     "fit",
+    "interval",
     "list_models",
     "load_checkpoint",
+    "mean_squared_error",
     "pick_device",
+    "recall_curve",
     "recipe_for",
     "recoveries",
+    "resampled_means",
     "resolve_model",
     "row_cosines",
     "save_checkpoint",
     "set_threads",
     "shadow_rows",
+    "summarise_cosines",
+    "summarise_ranks",
 ]
 
 

@@ -82,14 +82,22 @@ class RidgeSums:
         mean = contexts.mean(dim=1)
         self.outer += torch.einsum("nd,nie->ide", mean, vectors)
 
+    def __add__(self, other: RidgeSums) -> RidgeSums:
+        """Return the sums over the windows of both."""
+        return self._with(other, 1)
+
     def __sub__(self, other: RidgeSums) -> RidgeSums:
         """Return the sums over the windows that are not among the other's."""
+        return self._with(other, -1)
+
+    def _with(self, other: RidgeSums, sign: int) -> RidgeSums:
         length, dim = len(self.totals) - 1, self.totals.shape[1]
-        rest = RidgeSums(length, dim)
-        rest.n_windows = self.n_windows - other.n_windows
-        rest.totals, rest.inner = self.totals - other.totals, self.inner - other.inner
-        rest.outer = self.outer - other.outer
-        return rest
+        sums = RidgeSums(length, dim)
+        sums.n_windows = self.n_windows + sign * other.n_windows
+        sums.totals = self.totals + sign * other.totals
+        sums.inner = self.inner + sign * other.inner
+        sums.outer = self.outer + sign * other.outer
+        return sums
 
     def solve(self, shrinkage: float = SHRINKAGE) -> RidgePredictor:
         """Fit the weights of the positions by least squares, then the map from the mean, shrunk, to what they leave.

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from lvm_batch.lvm.context_model import ContextModel, causal_mask, linear
+from lvm_batch.lvm.errors import ArchitectureError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,7 +31,10 @@ class SinusoidalPositions(nn.Module):
         self.register_buffer("pe", sinusoids(max_length, d_model).unsqueeze(0))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Add the code of each position to (batch, length, d_model)."""
+        """Add the code of each position to (batch, length, d_model). Raises ArchitectureError beyond the last code."""
+        if x.shape[1] > self.pe.shape[1]:
+            message = f"a context of {x.shape[1]} vectors; this transformer reads at most {self.pe.shape[1]}"
+            raise ArchitectureError(message, "cut each context to its last vectors")
         return x + self.pe[:, : x.shape[1]]
 
 

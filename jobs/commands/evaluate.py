@@ -1,0 +1,54 @@
+"""``lvm-batch evaluate``: how good models are on a dataset."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lvm_batch.jobs.console import Console
+from lvm_batch.jobs.errors import UsageError
+from lvm_batch.jobs.evaluate_settings import EvaluateSettings
+from lvm_batch.jobs.options import takes_console, takes_settings
+from lvm_batch.jobs.resolution import Resolved
+
+_CALIBRATE = typer.Option(
+    "--calibrate",
+    help="Also tell how well confidence and margin predict the cosine, and propose thresholds; needs --bank.",
+    rich_help_panel="Judging",
+)
+
+
+@takes_settings(required=("dataset",), kind=EvaluateSettings)
+@takes_console
+def evaluate(
+    resolved: Resolved[EvaluateSettings],
+    *,
+    console: Console,
+    calibrate: Annotated[bool, _CALIBRATE] = False,
+) -> None:
+    """Judge models by the true next vectors of DATASET, beside baselines that need no model."""
+    _refuse_unused(resolved, calibrate=calibrate)
+    from lvm_batch.jobs.evaluate import evaluate as evaluated
+
+    found, more = ({}, "") if not calibrate else _calibrated(resolved.settings, console)
+    values, text = evaluated(resolved.settings, console=console)
+    console.result(values | found, f"{text}\n\n{more}" if more else text)
+
+
+def _calibrated(settings: EvaluateSettings, console: Console) -> tuple[dict[str, object], str]:
+    """Calibrate, before anything else: it needs more than an evaluation does, and refuses what lacks it."""
+    from lvm_batch.jobs.calibrate import calibrate
+
+    values, text = calibrate(settings, console=console)
+    return {"calibration": values}, text
+
+
+def _refuse_unused(resolved: Resolved[EvaluateSettings], *, calibrate: bool) -> None:
+    """Refuse options that only a calibration reads: who gives one expects something of it."""
+    for name in ("fallback", "budget"):
+        if not calibrate and resolved.origins[name] == "flag":
+            raise UsageError(
+                f"--{name} means nothing without --calibrate",
+                "add --calibrate; a model is judged where --model names it",
+            )
