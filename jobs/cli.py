@@ -23,6 +23,7 @@ from lvm_batch.jobs.commands import (
     demo,
     evaluate,
     inspect,
+    models,
     pack,
     plan,
     run,
@@ -50,6 +51,7 @@ app.command()(evaluate.evaluate)
 app.command()(bench.bench)
 app.command()(demo.demo)
 app.add_typer(bank.app, name="bank")
+app.add_typer(models.app, name="models")
 app.add_typer(config.app, name="config")
 
 

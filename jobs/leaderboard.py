@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from lvm_batch.jobs.evaluated_models import JudgedModel
 
 NEAR = 0.005
-"""Cosines out of distribution that are no further apart are as good as equal: the mean moves by more from one sample of 60
-articles to another."""
+"""Cosines out of distribution that are no further apart are as good as equal: the mean moves by more from one sample of
+60 articles to another."""
 
 RULE = (
     f"primary: the quickest of those within {NEAR} of the highest cosine out of distribution; fallback: the highest in "

@@ -41,9 +41,11 @@ if TYPE_CHECKING:
     from lvm_batch.lvm.neighbours import ExactIndex
     from lvm_batch.lvm.published import PUBLISHED, PublishedCard, card_of
     from lvm_batch.lvm.recipes import Recipe, recipe_for
-    from lvm_batch.lvm.registry import DEFAULT_MODELS_DIR, ROLES, list_models, resolve_model
+    from lvm_batch.lvm.registry import DEFAULT_MODELS_DIR, ROLES, list_models, named_model, resolve_model
     from lvm_batch.lvm.retrieval import Places, RankSearch, RetrievalSummary, recall_curve, summarise_ranks
     from lvm_batch.lvm.ridge import RidgePredictor, RidgeSums
+    from lvm_batch.lvm.role_log import RoleChange, read_role_log
+    from lvm_batch.lvm.roles import Held, give_role, holder
     from lvm_batch.lvm.routing import REASONS, cap, escalation_reasons, shadow_rows
     from lvm_batch.lvm.threshold_search import Recovery, find_thresholds, recoveries
     from lvm_batch.lvm.thresholds import HIGH_STAKES_LANES, Thresholds
@@ -85,7 +87,9 @@ _NAMES_IN = {
     "recipes": ("Recipe", "recipe_for"),
     "retrieval": ("Places", "RankSearch", "RetrievalSummary", "recall_curve", "summarise_ranks"),
     "ridge": ("RidgePredictor", "RidgeSums"),
-    "registry": ("DEFAULT_MODELS_DIR", "ROLES", "list_models", "resolve_model"),
+    "registry": ("DEFAULT_MODELS_DIR", "ROLES", "list_models", "named_model", "resolve_model"),
+    "role_log": ("RoleChange", "read_role_log"),
+    "roles": ("Held", "give_role", "holder"),
     "routing": ("REASONS", "cap", "escalation_reasons", "shadow_rows"),
     "threshold_search": ("Recovery", "find_thresholds", "recoveries"),
     "thresholds": ("HIGH_STAKES_LANES", "Thresholds"),
@@ -119,6 +123,7 @@ __all__ = [
     "ExactIndex",
     "FaissIndex",
     "GRUStack",
+    "Held",
     "History",
     "LSTMBaseline",
     "MissingExtra",
@@ -132,6 +137,7 @@ __all__ = [
     "RetrievalSummary",
     "RidgePredictor",
     "RidgeSums",
+    "RoleChange",
     "Thresholds",
     "Training",
     "TransformerPredictor",
@@ -144,11 +150,15 @@ __all__ = [
     "escalation_reasons",
     "find_thresholds",
     "fit",
+    "give_role",
+    "holder",
     "interval",
     "list_models",
     "load_checkpoint",
     "mean_squared_error",
+    "named_model",
     "pick_device",
+    "read_role_log",
     "recall_curve",
     "recipe_for",
     "recoveries",

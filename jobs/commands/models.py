@@ -1,0 +1,203 @@
+"""``lvm-batch models``: the registry of models, and which of them have a role."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lvm_batch.jobs.console import Console
+from lvm_batch.jobs.errors import UsageError
+from lvm_batch.jobs.options import takes_console, takes_settings
+from lvm_batch.jobs.resolution import Resolved
+from lvm_batch.jobs.settings import SETTINGS, RunSettings
+from lvm_batch.lvm.registry import ROLES
+
+if TYPE_CHECKING:
+    from lvm_batch.jobs.candidate import Asked
+    from lvm_batch.jobs.evaluate_settings import EvaluateSettings
+
+app = typer.Typer(help="List, verify and promote the models that run takes.")
+
+_MAX_TOLERANCE = 2.0  # the widest difference of two cosines
+_PLACE = ("models_dir",)
+_DATASET = tuple(name for name in SETTINGS if name == "layout" or name.endswith("_column"))
+
+Name = Annotated[
+    str, typer.Argument(help="A name under the models folder, a role, or a path.", metavar="NAME")
+]
+Role = Annotated[
+    str | None,
+    typer.Option(
+        "--role",
+        help="production_model or fallback_model. Default: the one that takes the architecture.",
+        metavar="ROLE",
+    ),
+]
+RoleGiven = Annotated[str, typer.Option("--role", help="production_model or fallback_model.", metavar="ROLE")]
+Data = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--data",
+        help="Dataset to compare cosines on: articles that no model was trained on; repeatable.",
+        metavar="DATASET",
+    ),
+]
+Tolerance = Annotated[
+    float,
+    typer.Option(help="How far the mean cosine may be below that of who has the role.", metavar="NUMBER"),
+]
+SampleRows = Annotated[
+    int,
+    typer.Option(
+        help="Windows to compare cosines on: those whose split is ood, among the first 20 times as many, then others.",
+        min=1,
+        metavar="N",
+    ),
+]
+Dim = Annotated[
+    int | None,
+    typer.Option(
+        help="Width that vectors must have. Default: that of the models with a role, else the data's, else 768.",
+        min=1,
+        metavar="N",
+    ),
+]
+
+
+@app.command("list")
+@takes_settings(required=(), names=_PLACE)
+@takes_console
+def list_models(resolved: Resolved[RunSettings], *, console: Console) -> None:
+    """List the models of the registry with their roles; one that cannot be loaded is listed with the reason."""
+    from lvm_batch.jobs.registry_view import list_registry
+
+    console.result(*list_registry(_models_dir(resolved)))
+
+
+@app.command()
+@takes_settings(required=(), names=_PLACE)
+@takes_console
+def show(name: Name, resolved: Resolved[RunSettings], *, console: Console) -> None:
+    """Show one model: its digest, dimensions, figures, roles, and its card."""
+    from lvm_batch.jobs.registry_view import show_model
+
+    console.result(*show_model(name, _models_dir(resolved)))
+
+
+@app.command()
+@takes_settings(required=(), names=(*_PLACE, *_DATASET))
+@takes_console
+def verify(
+    name: Name,
+    resolved: Resolved[RunSettings],
+    *,
+    console: Console,
+    role: Role = None,
+    data: Data = None,
+    tolerance: Tolerance = 0.005,
+    sample_rows: SampleRows = 2000,
+    dim: Dim = None,
+) -> int:
+    """Check that a model loads, has the right dimensions, gives finite unit vectors, the same ones packed as published,
+    and, with --data, a mean cosine not below that of who has the role. Ends with 3 where a check fails.
+    """
+    asked = _asked(resolved, role, data, tolerance=tolerance, sample_rows=sample_rows, dim=dim)
+    from lvm_batch.jobs.candidate import find_candidate
+    from lvm_batch.jobs.verify_model import verify_candidate
+
+    verified = verify_candidate(find_candidate(name, asked), asked)
+    console.result(verified.values(), verified.text(), error=verified.error)
+    return verified.error.exit_code if verified.error else 0
+
+
+@app.command()
+@takes_settings(required=(), names=(*_PLACE, *_DATASET))
+@takes_console
+def promote(
+    name: Name,
+    resolved: Resolved[RunSettings],
+    *,
+    console: Console,
+    role: Role = None,
+    data: Data = None,
+    tolerance: Tolerance = 0.005,
+    sample_rows: SampleRows = 2000,
+    dim: Dim = None,
+) -> int:
+    """Verify a model of the registry, and give it its role if every check passes.
+
+    Without --data no cosine is compared. Who had the role before stays in roles.jsonl beside the models folder.
+    """
+    asked = _asked(resolved, role, data, tolerance=tolerance, sample_rows=sample_rows, dim=dim)
+    from lvm_batch.jobs.promotion import Signature
+    from lvm_batch.jobs.promotion import promote as promoted
+
+    outcome = promoted(name, asked, signature=Signature.now())
+    console.result(outcome.values(), outcome.text(), error=outcome.error)
+    return outcome.error.exit_code if outcome.error else 0
+
+
+@app.command()
+@takes_settings(required=(), names=_PLACE)
+@takes_console
+def rollback(
+    resolved: Resolved[RunSettings], *, console: Console, role: RoleGiven = "production_model"
+) -> None:
+    """Give a role back to the model that had it before; once more goes one further back."""
+    from lvm_batch.jobs.promotion import Signature
+    from lvm_batch.jobs.promotion import rollback as rolled_back
+
+    outcome = rolled_back(_known_role(role), _models_dir(resolved), signature=Signature.now())
+    console.result(outcome.values(), outcome.text())
+
+
+def _asked(
+    resolved: Resolved[RunSettings],
+    role: str | None,
+    data: list[str] | None,
+    *,
+    tolerance: float,
+    sample_rows: int,
+    dim: int | None,
+) -> Asked:
+    """Gather what a model is to be verified for; raises ``UsageError``."""
+    if not 0 <= tolerance <= _MAX_TOLERANCE:  # not a number is neither
+        raise UsageError(f"--tolerance cannot be {tolerance:g}", "it can be a number from 0 to 2")
+    role = None if role is None else _known_role(role)
+    from lvm_batch.jobs.candidate import Asked
+
+    return Asked(
+        models_dir=_models_dir(resolved),
+        role=role,
+        dim=dim,
+        data=_data_settings(resolved.settings, data) if data else None,
+        sample_rows=sample_rows,
+        tolerance=tolerance,
+    )
+
+
+def _data_settings(settings: RunSettings, data: list[str]) -> EvaluateSettings:
+    """How --data is to be read: as ``evaluate`` reads a dataset with the same options."""
+    from lvm_batch.jobs.evaluate_settings import EvaluateSettings
+
+    return EvaluateSettings(
+        dataset=tuple(data), **{name: getattr(settings, name) for name in (*_PLACE, *_DATASET)}
+    )
+
+
+def _models_dir(resolved: Resolved[RunSettings]) -> Path:
+    text = resolved.settings.models_dir
+    if "://" in text:
+        raise UsageError(
+            f"a registry is a folder of this machine, not {text}",
+            "give --models-dir a folder that is mounted",
+        )
+    return Path(text)
+
+
+def _known_role(role: str) -> str:
+    if role not in ROLES:
+        raise UsageError(f"--role cannot be {role!r}", f"it can be {' or '.join(ROLES)}")
+    return role
