@@ -19,7 +19,7 @@ demo: $(VENV)/.runtime ## Install, then run the main job on the vectors that shi
 	@$(BIN)/lvm-batch demo $(ARGS)
 
 test: $(VENV)/.test ## Install what is missing, then run the tests; ARGS="tests/io -k name" chooses among them
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal $(ARGS)
 
 soak: $(VENV)/.test ## Kill a run twenty times; plan, drive and rerun 100,000 units; ARGS="--units 5000 --driven 500"
 	@$(BIN)/python -m pytest -m soak

@@ -14,6 +14,7 @@ import dask
 from distributed import Client, LocalCluster
 from distributed.comm.addressing import parse_address
 
+from lvm_batch.jobs.cores import usable_cores
 from lvm_batch.jobs.errors import TryAgain, UsageError
 from lvm_batch.jobs.warm_up import METHOD, warm_up
 
@@ -42,7 +43,7 @@ _LOCAL = {
 
 def local_workers(wanted: int | None) -> tuple[int, int]:
     """Return how many local workers to start, and with how many threads each: together all cores."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     n_workers = wanted or cores
     return n_workers, max(1, cores // n_workers)
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from lvm_batch.io.lock import lock_output
 from lvm_batch.jobs.article_split import split_by_article
+from lvm_batch.jobs.cores import usable_cores
 from lvm_batch.jobs.errors import JobError
 from lvm_batch.jobs.model_card import as_text, card_text
 from lvm_batch.jobs.signals import stoppable
@@ -24,7 +25,7 @@ from lvm_batch.jobs.training_progress import TrainingProgress
 from lvm_batch.jobs.training_rows import read_training_rows
 from lvm_batch.lvm.architectures import architecture_named, build_model
 from lvm_batch.lvm.checkpoint import save_checkpoint
-from lvm_batch.lvm.devices import pick_device
+from lvm_batch.lvm.devices import pick_device, set_threads
 from lvm_batch.lvm.recipes import recipe_for
 from lvm_batch.lvm.training import Training
 
@@ -64,6 +65,7 @@ def train(settings: TrainSettings, *, console: Console) -> Trained:
     assert settings.arch is not None  # noqa: S101 - the command requires it
     started = monotonic()
     device = pick_device(settings.device)
+    set_threads(usable_cores())  # not what an import has left: sums of floats follow from it
     check_writable(settings.output)
     rows = read_training_rows(settings)
     split = split_by_article(rows, share=settings.validation_share, seed=settings.seed)
@@ -74,10 +76,10 @@ def train(settings: TrainSettings, *, console: Console) -> Trained:
         folder = TrainingFolder(settings.output, identity)
         if done := folder.finished():
             return Trained(done, as_text(done, settings.output, already=True), None)
+        ridge = fit_ridge(split.training)
         console.note(_start(settings, split, device))
         if odd := _odd_norms(split):
             console.note(odd)
-        ridge = fit_ridge(split.training)
         history = _learn(model, split, recipe, settings=settings, folder=folder, console=console)
         document = {
             **describe(model, split, history, ridge=ridge, seconds=monotonic() - started),
