@@ -18,11 +18,9 @@ from lvm_batch.io.batches import OK, STATUSES, text_values
 from lvm_batch.io.columns import WindowShape
 from lvm_batch.io.dataset import find_files
 from lvm_batch.io.errors import ColumnError, DataError
-from lvm_batch.io.reading import open_unit
-from lvm_batch.io.units import Footer, cut_units, read_footers
 from lvm_batch.jobs.articles import Articles
-from lvm_batch.jobs.checks import Checks
 from lvm_batch.jobs.dataset_format import dataset_format
+from lvm_batch.jobs.whole_files import batches_of, usable_footers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,14 +28,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lvm_batch.io.batches import Batch
-    from lvm_batch.io.units import DatasetFormat
+    from lvm_batch.io.units import Footer
     from lvm_batch.jobs.evaluate_settings import EvaluateSettings
 
 SPLITS = ("in_dist", "ood")
 NO_TARGET = "no_target"
-
-_BATCH_ROWS = 1024
-_WHOLE = 2**62  # unit bytes: a file is read as one unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +71,7 @@ class JudgedDataset:
     def __init__(self, settings: EvaluateSettings, *, dim: int) -> None:
         """Read every footer; raises ``DataError``, or ``SettingsError`` for several bad files."""
         self._format = dataset_format(settings, WindowShape(settings.context_length, dim))
-        self._footers = _read_footers(settings, self._format)
+        self._footers = usable_footers(find_files(settings.dataset), self._format)
         self._has_articles = all(self._article_column(footer) for footer in self._footers)
         self._has_splits = any(footer.roles.split for footer in self._footers)
         self._has_lanes = any(footer.roles.lane for footer in self._footers)
@@ -101,10 +96,8 @@ class JudgedDataset:
 
     def _batches(self) -> Iterator[tuple[Footer, Batch]]:
         for footer in self._footers:
-            (unit,) = cut_units(footer, unit_bytes=_WHOLE, shape=self._format.shape)
-            with open_unit(unit, self._format, batch_rows=_BATCH_ROWS) as rows:
-                for batch in rows.batches:
-                    yield footer, batch
+            for batch in batches_of(footer, self._format):
+                yield footer, batch
 
     def _usable(self, batch: Batch) -> NDArray[np.bool_]:
         """Tell which rows can be judged by, and count the others."""
@@ -155,18 +148,6 @@ class JudgedDataset:
             f"windows need a usable `{name}`, sequences articles of more than {self._format.shape.length} rows; "
             "`lvm-batch inspect` shows what is there",
         )
-
-
-def _read_footers(settings: EvaluateSettings, understood: DatasetFormat) -> list[Footer]:
-    checks = Checks()
-    footers: list[Footer] = []
-    for _, found in read_footers(find_files(settings.dataset), understood):
-        if isinstance(found, Footer):
-            footers.append(found)
-        else:
-            checks.errors.append(found)
-    checks.raise_all()
-    return footers
 
 
 def _has_direction(vectors: NDArray[np.float32]) -> NDArray[np.bool_]:

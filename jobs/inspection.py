@@ -15,18 +15,17 @@ import pyarrow as pa
 
 from lvm_batch.io.columns import WindowShape
 from lvm_batch.io.dataset import find_files
-from lvm_batch.io.units import Footer, cut_units, read_footers, row_bytes
+from lvm_batch.io.units import cut_units, row_bytes
 from lvm_batch.io.vectors import vector_dtype
 from lvm_batch.jobs.dataset_format import dataset_format, missing_columns
-from lvm_batch.jobs.errors import Problem, SettingsError
 from lvm_batch.jobs.inspection_text import as_text
 from lvm_batch.jobs.sample import look_at
+from lvm_batch.jobs.whole_files import usable_footers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from lvm_batch.io.errors import DataError
-    from lvm_batch.io.units import DatasetFormat
+    from lvm_batch.io.units import Footer
     from lvm_batch.jobs.settings import RunSettings
 
 # Windows/s that open_unit decodes on one core, as (fixed_size_binary, lists), by the type of the values. Measured on
@@ -39,7 +38,7 @@ def inspect(settings: RunSettings) -> tuple[dict[str, Any], str]:
     """Return a description of the dataset as values and as text; raises what ``prepare`` raises for it."""
     shape = WindowShape()
     understood = dataset_format(settings, shape)
-    footers = _read_footers(settings, understood)
+    footers = usable_footers(find_files(settings.dataset), understood)
     units = [cut_units(footer, unit_bytes=settings.unit_size, shape=shape) for footer in footers]
     sample = look_at(chain.from_iterable(units), understood, pad=settings.pad)
     rows = [n_rows for footer in footers for n_rows in footer.row_group_rows]
@@ -64,21 +63,6 @@ def inspect(settings: RunSettings) -> tuple[dict[str, Any], str]:
     }
     values["notices"] = list(_notices(values, footers))
     return values, as_text(values)
-
-
-def _read_footers(settings: RunSettings, understood: DatasetFormat) -> list[Footer]:
-    footers: list[Footer] = []
-    errors: list[DataError] = []
-    for _, footer in read_footers(find_files(settings.dataset), understood):
-        if isinstance(footer, Footer):
-            footers.append(footer)
-        else:
-            errors.append(footer)
-    if len(errors) == 1:
-        raise errors[0]
-    if errors:
-        raise SettingsError(*(Problem(*error.args) for error in errors))
-    return footers
 
 
 def _vectors(footers: Sequence[Footer], shape: WindowShape) -> list[dict[str, Any]]:

@@ -14,30 +14,25 @@ import numpy as np
 from lvm_batch.io.batches import OK
 from lvm_batch.io.columns import WindowShape
 from lvm_batch.io.dataset import find_files
+from lvm_batch.io.errors import DataError
 from lvm_batch.io.parquet import open_parquet
-from lvm_batch.io.reading import open_unit
-from lvm_batch.io.units import Footer, cut_units, read_footers
 from lvm_batch.io.vectors import flat_width, vector_width
 from lvm_batch.jobs.articles import Articles, chains
 from lvm_batch.jobs.dataset_format import dataset_format
-from lvm_batch.jobs.errors import Problem, SettingsError
 from lvm_batch.jobs.vector_store import VectorStore
+from lvm_batch.jobs.whole_files import batches_of, usable_footers
 from lvm_batch.lvm.windows import Windows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     import pyarrow as pa
     from numpy.typing import NDArray
 
     from lvm_batch.io.batches import Batch
     from lvm_batch.io.dataset import InputFile
-    from lvm_batch.io.errors import DataError
-    from lvm_batch.io.units import DatasetFormat
+    from lvm_batch.io.units import DatasetFormat, Footer
     from lvm_batch.jobs.train_settings import TrainSettings
-
-_BATCH_ROWS = 1024
-_WHOLE = 2**62  # unit bytes: a file is read as one unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +53,8 @@ def read_training_rows(settings: TrainSettings) -> TrainingRows:
     files = find_files(settings.dataset)
     dim = _dim(files[0], settings)
     understood = dataset_format(settings, WindowShape(settings.context_length, dim))
-    footers = _read_footers(files, understood)
+    footers = usable_footers(files, understood)
+    _refuse_two_layouts(footers)
     if footers[0].roles.layout == "sequences":
         # Contexts of one vector: a row's own, and whether another follows.
         alone = dataset_format(settings, WindowShape(1, dim))
@@ -69,6 +65,16 @@ def read_training_rows(settings: TrainSettings) -> TrainingRows:
         vectors = rows.windows.vectors
         vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
     return rows
+
+
+def _refuse_two_layouts(footers: Sequence[Footer]) -> None:
+    """One article may lie in both, and would then be learnt from twice."""
+    first_with = {footer.roles.layout: footer.file.path for footer in reversed(footers)}
+    if len(first_with) > 1:
+        raise DataError(
+            f"{first_with['windows']} has windows, {first_with['sequences']} sequences",
+            "train on one of the two: name its files, or a pattern that matches them alone",
+        )
 
 
 def _dim(file: InputFile, settings: TrainSettings) -> int:
@@ -85,27 +91,6 @@ def _dim(file: InputFile, settings: TrainSettings) -> int:
     return usual
 
 
-def _read_footers(files: Sequence[InputFile], understood: DatasetFormat) -> list[Footer]:
-    footers: list[Footer] = []
-    errors: list[DataError] = []
-    for _, found in read_footers(files, understood):
-        if isinstance(found, Footer):
-            footers.append(found)
-        else:
-            errors.append(found)
-    if len(errors) == 1:
-        raise errors[0]
-    if errors:
-        raise SettingsError(*(Problem(*error.args) for error in errors))
-    return footers
-
-
-def _batches(footer: Footer, understood: DatasetFormat) -> Iterator[Batch]:
-    (unit,) = cut_units(footer, unit_bytes=_WHOLE, shape=understood.shape)
-    with open_unit(unit, understood, batch_rows=_BATCH_ROWS) as rows:
-        yield from rows.batches
-
-
 def _of_sequences(footers: Sequence[Footer], alone: DatasetFormat, *, length: int) -> TrainingRows:
     """Find the windows among the rows: each is a run of usable rows of one article, and the row behind it."""
     vectors = np.empty((sum(footer.n_rows for footer in footers), alone.shape.dim), np.float32)
@@ -115,7 +100,7 @@ def _of_sequences(footers: Sequence[Footer], alone: DatasetFormat, *, length: in
     articles = Articles()
     start = 0
     for footer in footers:
-        for batch in _batches(footer, alone):
+        for batch in batches_of(footer, alone):
             assert batch.targets is not None  # noqa: S101 - of sequences it is the next row
             rows = slice(start, start + batch.n_rows)
             vectors[rows] = batch.contexts[:, 0]
@@ -144,7 +129,7 @@ def _of_windows(footers: Sequence[Footer], understood: DatasetFormat) -> Trainin
     articles = Articles()
     for footer in footers:
         column = _carried(footer, understood.names.article)
-        for batch in _batches(footer, understood):
+        for batch in batches_of(footer, understood):
             if batch.targets is None:
                 continue
             taken = (batch.status == OK) & np.isfinite(batch.targets).all(axis=1)

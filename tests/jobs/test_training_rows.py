@@ -118,6 +118,14 @@ def test_a_file_ends_an_article_and_articles_may_span_files(tmp_path: Path) -> N
     assert len(np.unique(rows.articles)) == 1
 
 
+def test_two_layouts_in_one_dataset_are_refused(tmp_path: Path) -> None:
+    """An article that lies in both would be learnt from twice, and could be judged by too."""
+    write_sequences(tmp_path / "s.parquet", articles(9))
+    write_windows(tmp_path / "w.parquet", articles(9))
+    with pytest.raises(DataError, match=r"w\.parquet has windows, .*s\.parquet sequences"):
+        read(tmp_path)
+
+
 @pytest.mark.parametrize("length", [1, 3, 7])
 def test_contexts_may_be_of_any_length(tmp_path: Path, length: int) -> None:
     """Each article gives as many windows as it has vectors beyond the context."""
