@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from lvm_batch.jobs.console import Console
 
-SEED = 20
+SEED = 4
 
 # The cards' thresholds belong to their encoder. These escalate about one row in seven of the sample's vectors.
 THRESHOLDS = {"min_confidence": 0.77, "min_margin": 0.002}
@@ -50,7 +50,7 @@ N_HELD_OUT = 4
 
 ROLES: dict[Literal["amn", "gru"], str] = {"amn": "production_model", "gru": "fallback_model"}
 
-EPOCHS = {"amn": 8, "gru": 2}  # their recipe for so few windows would take a minute or two
+EPOCHS = {"gru": 2}  # its recipe for so few windows would take a minute or two
 
 # The sample says nothing of lanes, so its articles take turns: one in eight is of high stakes.
 LANES = ("history", "sport", "music", "sci-fact", "places", "weather", "film", "biography")

@@ -30,18 +30,24 @@ _STOPPED = {
 
 def as_text(document: Mapping[str, Any], output: str, *, already: bool = False) -> str:
     """Return what a training came to, for the terminal."""
-    figures = document["measured"]["validation"]
-    gain = figures["model"]["cosine"] - figures["mean"]["cosine"]
     told = "holds this model already" if already else f"written in {document['seconds']:.0f} s"
-    cosines = f"{figures['model']['cosine']:.4f}  ({gain:+.4f} to the mean of the context, "
     return "\n".join(
         [
             f"{output}: {document['model_type']}, {document['final_params']:,} parameters, {told}",
-            f"  cosine on articles not trained on  {cosines}epoch {document['best_epoch']} kept)",
-            f"  ridge regression                   {figures['ridge']['cosine']:.4f}",
+            f"  epoch {document['best_epoch']} of {document['history'][-1]['epoch']} is kept",
+            *_lines(document["measured"]),
             f"use it with: lvm-batch run … --model {output}",
         ]
     )
+
+
+def _lines(measured: Mapping[str, Any]) -> Iterator[str]:
+    """Yield how good the model is on articles that it was not trained on, beside what needs no model."""
+    for split, title in (("validation", "articles kept apart"), ("ood", "rows marked ood")):
+        figures = measured.get(split)
+        if figures and None not in {figures[name]["cosine"] for name in _ROWS}:
+            cosine, mean, ridge = (figures[name]["cosine"] for name in ("model", "mean", "ridge"))
+            yield f"  cosine on {title:<19}  {cosine:.4f}   context's mean {mean:.4f}   ridge regression {ridge:.4f}"
 
 
 def card_text(document: Mapping[str, Any]) -> str:
