@@ -82,7 +82,7 @@ def open_bucket(scheme: str, name: str) -> Bucket:
 
         from lvm_batch.io.bucket import Bucket  # noqa: PLC0415
 
-        options = _aws() if extra == "s3" else {}
+        options = aws_access() if extra == "s3" else {}
     except ImportError as error:
         raise MissingExtra(
             f"{scheme}://{name} needs {error.name}, which is not installed",
@@ -116,7 +116,7 @@ def _patience(endpoint: str) -> dict[str, Any]:
     }
 
 
-def _aws() -> dict[str, Any]:
+def aws_access() -> dict[str, Any]:
     """Return what AWS's own tools would use: credentials, region and endpoint."""
     from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - part of an extra
     from botocore.session import Session  # noqa: PLC0415

@@ -7,7 +7,8 @@
     ├── ColumnError           columns are missing, of the wrong type or width, or collide
     └── OutputError           the output folder cannot take this job
         ├── JobChanged        it holds another job
-        └── OutputLocked      another run is writing to it now
+        ├── OutputLocked      another run is writing to it now
+        └── NotFinished       it has no ``_SUCCESS`` (yet), and whoever reads it wants one
 
 Every error carries two texts, ``args == (message, hint)``: what is wrong and where, and what to do about it.
 ``kind`` is a stable code for programs.
@@ -72,3 +73,9 @@ class OutputLocked(OutputError):
     """Another process holds the output folder."""
 
     kind = "locked"
+
+
+class NotFinished(OutputError):
+    """The output has no ``_SUCCESS``: a run is at it, was interrupted, or a gate failed."""
+
+    kind = "not_finished"

@@ -1,0 +1,127 @@
+"""What is committed in an output folder, for those who read it.
+
+The rule: a file counts where its commit record and its bytes say the same, so that readers see whole files of one job
+only, also while a run goes on. Files come in the order of the inputs that they answer. This module does not know how
+rows are read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lvm_batch.io.commit import OutputFolder
+from lvm_batch.io.errors import InputNotFound, NotFinished, OutputError
+from lvm_batch.io.locations import Location, locate
+from lvm_batch.io.lock import is_held
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lvm_batch.io.commit import Record
+
+FORMAT = 1
+"""The newest version of the output that is understood here; ``job.json`` tells each output's."""
+
+_READ_ALL_THE_SAME = "to read what is committed: require_success=False"
+
+
+@dataclass(frozen=True, slots=True)
+class CommittedFile:
+    """One file of predictions: its path below the output folder, and the input it answers."""
+
+    name: str
+    input: str
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """The files to read below ``root``, in the order of the inputs, never none; ``planned`` has those to come too."""
+
+    root: Location
+    files: tuple[CommittedFile, ...]
+    planned: tuple[str, ...]
+
+
+def committed(output: str, *, require_success: bool) -> Committed:
+    """Return the committed files of the job in ``output``.
+
+    Raises :class:`InputNotFound` where no job is, :class:`NotFinished` without ``_SUCCESS`` where that is required or
+    nothing is committed yet, and :class:`OutputError` for a newer format or a file that is gone.
+    """
+    folder = OutputFolder(output)
+    job = _job(folder)
+    recorded = folder.recorded()
+    published = folder.published()
+    whole = {name: record for name, record in recorded.items() if published.get(name) == record["bytes"]}
+    if require_success:
+        _require_success(folder, job, whole, recorded)
+    if not whole:
+        raise NotFinished(f"nothing of {output} is committed yet", "wait for the run, or begin it again")
+    ordered = sorted(whole.values(), key=_by_input(job))
+    files = tuple(CommittedFile(record["output"], record["input"]) for record in ordered)
+    planned = dict.fromkeys([*(unit["output"] for unit in job["units"]), *whole])
+    return Committed(locate(output), files, tuple(planned))
+
+
+def _job(folder: OutputFolder) -> dict[str, Any]:
+    try:
+        job = folder.job()
+    except OSError as error:
+        raise InputNotFound(f"{folder.text} cannot be read: {error}", "check access to it") from error
+    if job is None:
+        raise InputNotFound(
+            f"{folder.text} holds no job", "name the folder that was given to run as --output"
+        )
+    identity = job.get("identity")
+    found = identity.get("format") if isinstance(identity, dict) else None
+    if not isinstance(found, int):
+        raise OutputError(
+            f"{folder.text}/_lvm_batch/job.json is damaged: it tells no format", "run the job anew"
+        )
+    if found > FORMAT:
+        raise OutputError(
+            f"{folder.text} is in format {found}, written by lvm-batch {job.get('version', 'of a newer version')}; "
+            f"formats up to {FORMAT} are read here",
+            "pip install --upgrade lvm-batch",
+        )
+    return job
+
+
+def _require_success(
+    folder: OutputFolder, job: Mapping[str, Any], whole: Mapping[str, Record], recorded: Mapping[str, Record]
+) -> None:
+    if not folder.succeeded:
+        raise NotFinished(*_unfinished(folder.text, job, whole))
+    if lost := sorted(recorded.keys() - whole.keys()):
+        raise OutputError(
+            f"{folder.text}/{lost[0]} is gone or has changed since it was committed ({len(lost)} such files)",
+            "run the command that began the job again: it makes them anew; or, "
+            f"{_READ_ALL_THE_SAME.replace('what is committed', 'the others')}",
+        )
+
+
+def _unfinished(output: str, job: Mapping[str, Any], whole: Mapping[str, Record]) -> tuple[str, str]:
+    """Return what an output without ``_SUCCESS`` is waiting for, and what to do."""
+    begun = {unit["output"] for unit in job["units"]}
+    counted = f"{len(begun & whole.keys()):,} of {len(begun):,} units are committed"
+    if is_held(output):
+        return f"{output} is being written: {counted}", f"wait for the run; or, {_READ_ALL_THE_SAME}"
+    if begun - whole.keys():
+        return (
+            f"{output} is incomplete: {counted}, and no run is at it",
+            f"run the command that began it again: it does the rest; or, {_READ_ALL_THE_SAME}",
+        )
+    return (
+        f"{output} was not accepted: {counted}, but a gate failed or files were left out",
+        f"see _lvm_batch/summary.json in it; or, {_READ_ALL_THE_SAME}",
+    )
+
+
+def _by_input(job: Mapping[str, Any]) -> Any:  # noqa: ANN401 - a key to sort records by
+    places = {entry["path"]: place for place, entry in enumerate(job["identity"]["inputs"].values())}
+
+    def key(record: Record) -> tuple[int, str, int]:
+        return places.get(record["input"], len(places)), record["input"], record["first_row"]
+
+    return key

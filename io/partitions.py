@@ -1,0 +1,63 @@
+"""Columns that stand in the names of folders: ``date=2026-01-01/lane=news/part.parquet``.
+
+The rule: a column's type follows from all its values: whole numbers, dates, or else text; a column that a file holds
+itself is the file's. This module reads no files.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+import pyarrow as pa
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+Value = str | int | date | None
+
+_NULL = "__HIVE_DEFAULT_PARTITION__"
+_INTEGER = re.compile(r"-?\d{1,18}")
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
+
+
+def folder_texts(path: str) -> dict[str, str | None]:
+    """Return the columns that the folders of ``path``, with ``/`` between its parts, tell, as texts."""
+    parts = (part.partition("=") for part in path.split("/")[:-1])
+    return {name: None if text == _NULL else unquote(text) for name, equals, text in parts if name and equals}
+
+
+def folder_schema(paths: Iterable[str]) -> pa.Schema:
+    """Return the columns that the folders of all ``paths`` tell, with their types."""
+    texts: dict[str, set[str]] = {}
+    for folder in dict.fromkeys(path.rpartition("/")[0] for path in paths):
+        for name, text in folder_texts(f"{folder}/").items():
+            texts.setdefault(name, set()).update(() if text is None else (text,))
+    return pa.schema([(name, _type(values)) for name, values in texts.items()])
+
+
+def folder_values(path: str, schema: pa.Schema) -> Mapping[str, Value]:
+    """Return the columns of ``schema`` that the folders of ``path`` tell, as values."""
+    texts = folder_texts(path)
+    return {name: _value(texts[name], schema.field(name).type) for name in schema.names if name in texts}
+
+
+def _type(values: set[str]) -> pa.DataType:
+    if values and all(_INTEGER.fullmatch(value) for value in values):
+        return pa.int64()
+    return pa.date32() if values and all(map(_is_date, values)) else pa.string()
+
+
+def _is_date(text: str) -> bool:
+    try:
+        return bool(_DATE.fullmatch(text) and date.fromisoformat(text))
+    except ValueError:
+        return False
+
+
+def _value(text: str | None, kind: pa.DataType) -> Value:
+    if text is None or pa.types.is_string(kind):
+        return text
+    return int(text) if pa.types.is_integer(kind) else date.fromisoformat(text)

@@ -1,0 +1,129 @@
+"""An output as its readers want it: a lazy polars frame, or an Arrow dataset.
+
+The rule: both give the same rows and columns, in the order of the inputs, and read only the columns and row groups that
+are asked for. What is committed is looked up once, when the reader is made. This module does not know what is in a
+record.
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, NamedTuple
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from lvm_batch.io.committed import committed
+from lvm_batch.io.errors import ColumnError, UnreadableFile
+from lvm_batch.io.partitions import Value, folder_schema, folder_values
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import polars as pl
+
+    from lvm_batch.io.committed import Committed
+    from lvm_batch.io.locations import Location
+
+_FOOTER_READERS = 32
+_PREDICTION = "prediction"
+
+
+def read_predictions(output: str | os.PathLike[str], *, require_success: bool = True) -> pl.LazyFrame:
+    """Return the rows of an output, a folder or a URL, as a lazy frame; what is not asked for is not read.
+
+    Columns are those of the files, ``prediction`` as ``pl.Array(pl.Float32, 768)``, and those in the names of
+    folders: whole numbers, dates, or text. Rows stand in the inputs' order. Without ``require_success``, what is
+    committed so far.
+
+    Raises ``InputNotFound`` where no job is, ``NotFinished`` for an output without ``_SUCCESS``, ``OutputError`` for
+    one of a newer version or with files gone, ``ColumnError`` where files do not go together.
+    """
+    from lvm_batch.io.polars_scan import scan  # noqa: PLC0415 - Arrow's readers do not need polars
+
+    found = committed(os.fspath(output), require_success=require_success)
+    files = _files(found)
+    return scan(files, found.root).select(_unified(files).names)
+
+
+def predictions_dataset(output: str | os.PathLike[str], *, require_success: bool = True) -> ds.Dataset:
+    """Return the rows of an output, a folder or a URL, as a ``pyarrow.dataset.Dataset``, which DuckDB queries too.
+
+    As :func:`read_predictions`, which see for columns, order and errors.
+    """
+    found = committed(os.fspath(output), require_success=require_success)
+    files = _files(found)
+    return ds.FileSystemDataset.from_paths(
+        [file.place.path for file in files],
+        schema=_unified(files),
+        format=ds.ParquetFileFormat(),
+        filesystem=found.root.filesystem,
+        partitions=[_told_by_folders(file) for file in files],
+    )
+
+
+class ReadFile(NamedTuple):
+    """A file to read: where it is, its own columns, those of all folders, and the values that its folders tell."""
+
+    place: Location
+    schema: pa.Schema
+    folders: pa.Schema
+    values: Mapping[str, Value]
+
+
+def _files(found: Committed) -> list[ReadFile]:
+    """Read the columns of one file for each input: its other files have the same."""
+    first = {file.input: found.root.child(file.name) for file in reversed(found.files)}
+    with ThreadPoolExecutor(1 if found.root.is_local else _FOOTER_READERS) as pool:
+        schemas = dict(zip(first, pool.map(_read_schema, first.values()), strict=True))
+    own = {name for schema in schemas.values() for name in schema.names}
+    folders = pa.schema([field for field in folder_schema(found.planned) if field.name not in own])
+    return [
+        ReadFile(found.root.child(file.name), schemas[file.input], folders, folder_values(file.name, folders))
+        for file in found.files
+    ]
+
+
+def _read_schema(place: Location) -> pa.Schema:
+    try:
+        with place.filesystem.open_input_file(place.path) as file:
+            return pq.read_schema(file).remove_metadata()
+    except (pa.ArrowException, OSError) as error:
+        raise UnreadableFile(
+            f"{place.text} cannot be read: {error}", "see what `lvm-batch verify` says of it", place.text
+        ) from error
+
+
+def _told_by_folders(file: ReadFile) -> ds.Expression:
+    """Return what Arrow may take for granted of the rows of a file, and fills their columns from."""
+    told = ds.scalar(True)  # noqa: FBT003 - an expression that says nothing
+    for name, value in file.values.items():
+        column = ds.field(name)
+        is_so = (
+            column.is_null() if value is None else column == pa.scalar(value, file.folders.field(name).type)
+        )
+        told &= is_so
+    return told
+
+
+def _unified(files: Sequence[ReadFile]) -> pa.Schema:
+    """Return the columns of all files together; raises :class:`ColumnError` where types do not go together."""
+    different = {file.schema: file for file in files}
+    unified = _with_float32(files[0].schema)
+    for file in different.values():
+        try:
+            unified = pa.unify_schemas([unified, _with_float32(file.schema)], promote_options="permissive")
+        except pa.ArrowException as error:
+            raise ColumnError(
+                f"{file.place.text} does not go together with the files before it: {error}",
+                "read the files of each kind on their own",
+            ) from error
+    return pa.schema([*unified, *files[0].folders])
+
+
+def _with_float32(schema: pa.Schema) -> pa.Schema:
+    place = schema.get_field_index(_PREDICTION)
+    field = schema.field(place)
+    return schema.set(place, field.with_type(pa.list_(pa.float32(), field.type.list_size)))
