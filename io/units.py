@@ -37,6 +37,11 @@ class DatasetFormat:
     layout: Layout | None = None
     rename: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def carried_split(self) -> str:
+        """What the column of splits is called in the output, in files that have one."""
+        return self.rename.get(self.names.split, self.names.split)
+
     def roles(self, schema: pa.Schema, path: str) -> Roles:
         """Give the columns of one file their parts; raises ``ColumnError``."""
         return assign_roles(

@@ -24,8 +24,10 @@ from lvm_batch.jobs.commands import (
     evaluate,
     inspect,
     models,
+    monitor,
     pack,
     plan,
+    report,
     run,
     status,
     train,
@@ -43,7 +45,9 @@ app = typer.Typer(no_args_is_help=False, pretty_exceptions_enable=False)
 app.command()(run.run)
 app.command()(plan.plan)
 app.command()(status.status)
+app.command()(report.report)
 app.command()(verify.verify)
+app.command()(monitor.monitor)
 app.command()(inspect.inspect)
 app.command()(pack.pack)
 app.command()(train.train)

@@ -11,7 +11,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from matplotlib.figure import Figure
@@ -30,14 +30,19 @@ GREY = "#767676"
 """For what is there to be compared with."""
 
 
-def figure_svg(draw: Draw, *, size: tuple[float, float] = (WIDTH, HEIGHT)) -> bytes:
-    """Return as SVG what ``draw`` draws into the figure it is given, of ``size`` in inches."""
+def figure_svg(
+    draw: Draw, *, size: tuple[float, float] = (WIDTH, HEIGHT), style: Mapping[str, Any] | None = None
+) -> bytes:
+    """Return as SVG what ``draw`` draws into the figure it is given, of ``size`` in inches.
+
+    ``style`` holds settings of matplotlib in which the figure differs from the one look.
+    """
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
     out = BytesIO()
-    with mpl.rc_context(_style()), warnings.catch_warnings():
+    with mpl.rc_context(_style() | (style or {})), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of letters that no font here has: names may hold any
         figure = Figure(figsize=size, layout="constrained")
         draw(figure)

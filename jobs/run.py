@@ -18,9 +18,12 @@ from lvm_batch.jobs.cluster import local_cluster, local_workers, n_slots, remote
 from lvm_batch.jobs.drive import drive
 from lvm_batch.jobs.event_log import EventLog
 from lvm_batch.jobs.events import RunEnded, RunStarted, UnitDone, UnitFailed
+from lvm_batch.jobs.history import add_to_history
 from lvm_batch.jobs.memory import check_memory
 from lvm_batch.jobs.prepare import Prepared, prepare
 from lvm_batch.jobs.progress import ProgressBar, ProgressLines
+from lvm_batch.jobs.query_latency import worker_p95_ms
+from lvm_batch.jobs.report import write_report
 from lvm_batch.jobs.signals import stoppable
 from lvm_batch.jobs.summary import as_text, summarise, totals_of, verdict, warnings_of
 from lvm_batch.jobs.worker import Failure
@@ -68,12 +71,16 @@ def run(settings: RunSettings, *, console: Console, started: float | None = None
         records = _standing_records(folder, prepared)
         missing = [unit for unit in prepared.units if unit.output not in records]
         failures: list[Failure] = []
+        query_p95_ms: float | None = None
         if missing:
             folder.mark_success(None)
             tell = _broadcast(EventLog(folder, lambda: datetime.now(UTC)), _progress(console))
             with _cluster(settings, min(n_workers, len(missing))) as client:
+                if settings.history:
+                    query_p95_ms = worker_p95_ms(client, prepared.job, tell=console.note)
+                n_workers = n_slots(client)
                 outcomes = drive(client, prepared.job, missing, unit_timeout_s=settings.unit_timeout)
-                failures = _collect(outcomes, records, tell, _started(prepared, records, n_slots(client)))
+                failures = _collect(outcomes, records, tell, _started(prepared, records, n_workers))
         summary = summarise(
             prepared,
             settings,
@@ -82,7 +89,22 @@ def run(settings: RunSettings, *, console: Console, started: float | None = None
             units_computed=len(missing) - len(failures),
             wall_s=monotonic() - started,
         )
-        return _conclude(folder, summary, settings, console)
+        ended = datetime.now(UTC)
+        outcome = _conclude(folder, summary, settings, console)
+        if missing and (why_none := write_report(folder, summary, records=records)):
+            console.note(why_none)
+        add_to_history(
+            prepared,
+            settings,
+            summary,
+            [records[unit.output] for unit in missing if unit.output in records],
+            error=outcome.error,
+            ended=ended,
+            workers=n_workers,
+            tell=console.note,
+            query_p95_ms=query_p95_ms,
+        )
+        return outcome
 
 
 def _conclude(

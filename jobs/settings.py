@@ -62,6 +62,9 @@ class RunSettings(DatasetSettings):
     output: Annotated[str, Shown("Files", "OUT")] = Field(
         default="", description="Folder or URL to write to; the same job resumes there."
     )
+    history: Annotated[Text | None, _FILES] = Field(
+        default=None, description="Folder or URL that gets a small file about each run, for monitor."
+    )
     pad: Annotated[Literal["repeat", "zero", "reject"] | None, _FILES] = Field(
         default=None,
         description="What stands in for missing vectors of a short context. Unless given, windows repeat"

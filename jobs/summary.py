@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from lvm_batch.io.predictions import ROUTES
 from lvm_batch.jobs.errors import GateFailed, JobError, UnitsFailed
-from lvm_batch.jobs.tally import SHOWN_BAD_ROWS, add_tallies, empty_tally, mean
+from lvm_batch.jobs.tally import NOTHING, SHOWN_BAD_ROWS, SPLITS, add_tallies, empty_tally, mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from lvm_batch.jobs.worker import Failure
 
 _MEANS = ("cosine", "amn_cosine", "gru_cosine", "escalation_gain", "shadow_gain", "confidence", "margin")
+_MEANS_BY_PART = {"cosine_by_split": SPLITS, "cosine_by_route": ROUTES}
 _COUNTS = (
     "rows_by_route",
     "rows_by_reason",
@@ -34,7 +36,9 @@ def totals_of(records: Iterable[Record]) -> dict[str, Any]:
     """Add up commit records: counts, rates, means, seconds, and the first bad rows with their files."""
     records = sorted(records, key=lambda record: str(record["output"]))
     counted = tuple(empty_tally())
-    total = add_tallies({name: record[name] for name in counted} for record in records)
+    total = add_tallies(
+        {name: record[name] for name in counted if name in record} for record in records
+    )  # records of older versions have less
     routed = sum(total["rows_by_route"].values())
     rows_in = sum(record["rows_in"] for record in records)
     return {
@@ -43,7 +47,11 @@ def totals_of(records: Iterable[Record]) -> dict[str, Any]:
         **{name: total[name] for name in _COUNTS},
         "fallback_rate": total["rows_by_route"]["gru"] / routed if routed else 0.0,
         "bad_row_rate": total["rows_by_status"]["bad_input"] / rows_in if rows_in else 0.0,
-        **{name: {"mean": mean(total[name]), "n": total[name]["n"]} for name in _MEANS},
+        **{name: _mean_of(total[name]) for name in _MEANS},
+        **{
+            name: {part: _mean_of(total[name].get(part, NOTHING)) for part in parts}
+            for name, parts in _MEANS_BY_PART.items()
+        },
         "bad_rows": _bad_rows(records),
         "seconds": _seconds(records),
     }
@@ -148,6 +156,10 @@ def totals_lines(totals: Mapping[str, Any]) -> dict[str, str]:
 def as_lines(texts: Mapping[str, str]) -> str:
     """Lay named texts out in lines; one that has nothing to say is left out."""
     return "\n".join(f"{name:<10}{text}" for name, text in texts.items() if text)
+
+
+def _mean_of(sums: Mapping[str, float]) -> dict[str, Any]:
+    return {"mean": mean(sums), "n": sums["n"]}
 
 
 def _bad_rows(records: Sequence[Record]) -> list[dict[str, Any]]:

@@ -10,6 +10,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from lvm_batch.io.batches import OK, STATUSES
 from lvm_batch.io.predictions import ROUTES
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
     from lvm_batch.io.predictions import PredictionBlock
 
 SHOWN_BAD_ROWS = 20
+SPLITS = ("in_dist", "ood")
+
+NOTHING = {"n": 0, "sum": 0.0}
+"""The sums of no values."""
 
 Tally = dict[str, Any]
 
@@ -40,16 +46,21 @@ def empty_tally() -> Tally:
         "cosine": _sums(()),
         "amn_cosine": _sums(()),
         "gru_cosine": _sums(()),
-        "escalation_gain": _sums(()),
-        "shadow_gain": _sums(()),
+        "cosine_by_split": {},
+        "cosine_by_route": {},
+        "escalation_gain": _squares_too(()),
+        "shadow_gain": _squares_too(()),
         "confidence": _sums(()),
         "margin": _sums(()),
         "bad_rows": [],
     }
 
 
-def tally_block(block: PredictionBlock, first_row: int) -> Tally:
-    """Count one block, whose first row is ``first_row`` of its file."""
+def tally_block(block: PredictionBlock, first_row: int, *, split_column: str = "split") -> Tally:
+    """Count one block, whose first row is ``first_row`` of its file.
+
+    ``split_column`` is the carried column, if there is one, that says which rows are ``in_dist`` and which ``ood``.
+    """
     routed = block.route == ROUTES.index("gru")
     gain = block.gru_cosine - block.amn_cosine
     bad = [(row, text) for row, text in sorted(block.details.items()) if block.status[row] != OK]
@@ -64,8 +75,12 @@ def tally_block(block: PredictionBlock, first_row: int) -> Tally:
         "cosine": _sums(block.cosine),
         "amn_cosine": _sums(block.amn_cosine),
         "gru_cosine": _sums(block.gru_cosine),
-        "escalation_gain": _sums(gain[routed]),
-        "shadow_gain": _sums(gain[block.shadow]),
+        "cosine_by_split": _sums_by_part(block.cosine, _splits(block.carried, split_column)),
+        "cosine_by_route": _sums_by_part(
+            block.cosine, {name: block.route == code for code, name in enumerate(ROUTES)}
+        ),
+        "escalation_gain": _squares_too(gain[routed]),
+        "shadow_gain": _squares_too(gain[block.shadow]),
         "confidence": _sums(block.confidence),
         "margin": _sums(block.margin),
         "bad_rows": [{"row": first_row + row, "detail": text} for row, text in bad[:SHOWN_BAD_ROWS]],
@@ -85,10 +100,9 @@ def _add(total: Tally, tally: Mapping[str, Any]) -> None:
         if name == "bad_rows":
             total[name] = (total[name] + list(value))[:SHOWN_BAD_ROWS]
         elif isinstance(value, dict):
-            for key, amount in value.items():
-                total[name][key] = total[name].get(key, 0) + amount
+            _add(total.setdefault(name, {}), value)
         else:
-            total[name] += value
+            total[name] = total.get(name, 0) + value
 
 
 def mean(sums: Mapping[str, float]) -> float | None:
@@ -96,11 +110,52 @@ def mean(sums: Mapping[str, float]) -> float | None:
     return sums["sum"] / sums["n"] if sums["n"] else None
 
 
+def deviation(sums: Mapping[str, float]) -> float | None:
+    """Return the standard deviation (of a sample, n - 1) of what was summed with its squares.
+
+    ``None`` of fewer than two values, and where squares of some are missing: older records have none.
+    """
+    n = sums["n"]
+    if n < 2 or sums["n_squares"] != n:  # noqa: PLR2004 - one value has no deviation
+        return None
+    return float(np.sqrt(max(0.0, sums["squares"] - sums["sum"] ** 2 / n) / (n - 1)))
+
+
+def _splits(carried: pa.Table, column: str) -> dict[str, NDArray[np.bool_]]:
+    """Return the rows of each split, (n,) bool; none where there is no column of texts that says it."""
+    if column not in carried.column_names:
+        return {}
+    values = carried[column]
+    if pa.types.is_dictionary(values.type):
+        values = values.cast(values.type.value_type)
+    if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
+        return {}
+    return {name: pc.fill_null(pc.equal(values, name), fill_value=False).to_numpy() for name in SPLITS}
+
+
+def _sums_by_part(
+    values: NDArray[np.float32], parts: Mapping[str, NDArray[np.bool_]]
+) -> dict[str, dict[str, float]]:
+    """Sum each part that has values; of very many units the others would take memory at the driver."""
+    sums = {name: _sums(values[rows]) for name, rows in parts.items()}
+    return {name: part for name, part in sums.items() if part["n"]}
+
+
 def _sums(values: NDArray[np.float32] | tuple[()]) -> dict[str, float]:
-    """Sum what is known, in float64."""
-    known = np.asarray(values, np.float64)
-    known = known[~np.isnan(known)]
+    known = _known(values)
     return {"n": len(known), "sum": float(known.sum())}
+
+
+def _squares_too(values: NDArray[np.float32] | tuple[()]) -> dict[str, float]:
+    """Sum squares too; they are counted by themselves, as records of older versions have none."""
+    known = _known(values)
+    return _sums(values) | {"n_squares": len(known), "squares": float((known**2).sum())}
+
+
+def _known(values: NDArray[np.float32] | tuple[()]) -> NDArray[np.float64]:
+    """What is known, in float64."""
+    floats = np.asarray(values, np.float64)
+    return floats[~np.isnan(floats)]
 
 
 def _kind_of(detail: str) -> str:

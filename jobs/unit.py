@@ -16,6 +16,7 @@ from lvm_batch.io.predictions import PredictionBlock, PredictionWriter
 from lvm_batch.io.reading import open_unit
 from lvm_batch.jobs.job import BATCH_ROWS
 from lvm_batch.jobs.passes import FALLBACK_ROWS, Passed, block_of, first_pass, second_pass
+from lvm_batch.jobs.peak_memory import peak_bytes
 from lvm_batch.jobs.stopwatch import Stopwatch
 from lvm_batch.jobs.tally import Tally, add_tallies, tally_block
 from lvm_batch.lvm.routing import REASONS
@@ -50,19 +51,25 @@ def compute_unit(job: Job, unit: Unit, cascade: Cascade, folder: OutputFolder) -
                 reasons=REASONS,
             ) as writer,
         ):
-            tally = _write_blocks(_blocks(job, unit, cascade, rows.batches, watch), unit, writer, watch)
+            blocks = _blocks(job, unit, cascade, rows.batches, watch)
+            tally = _write_blocks(blocks, unit, writer, watch, split_column=job.dataset_format.carried_split)
             record = _record(unit, tally)
             with watch.timing("write"):
                 writer.close(job.footer | {RECORD_KEY: json.dumps(record)})
-        return folder.commit(staged, record | {"seconds": watch.seconds})
+        return folder.commit(staged, record | {"seconds": watch.seconds, "worker_peak": peak_bytes()})
 
 
 def _write_blocks(
-    blocks: Iterator[PredictionBlock], unit: Unit, writer: PredictionWriter, watch: Stopwatch
+    blocks: Iterator[PredictionBlock],
+    unit: Unit,
+    writer: PredictionWriter,
+    watch: Stopwatch,
+    *,
+    split_column: str,
 ) -> Tally:
     tallies = []
     for block in blocks:
-        tallies.append(tally_block(block, unit.first_row + writer.n_rows))
+        tallies.append(tally_block(block, unit.first_row + writer.n_rows, split_column=split_column))
         with watch.timing("write"):
             writer.write(block)
         del block  # or it would be held until the next one is ready

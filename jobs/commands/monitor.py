@@ -1,0 +1,52 @@
+"""``lvm-batch monitor``: what the history of runs gives cause for."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lvm_batch.jobs.console import Console
+from lvm_batch.jobs.errors import UsageError
+from lvm_batch.jobs.options import takes_console, takes_settings
+from lvm_batch.jobs.resolution import Resolved
+from lvm_batch.jobs.settings import RunSettings
+
+_SINCE = typer.Option(
+    metavar="TIME", help="How far back runs are looked at: 24h, 7d, or a time such as 2026-11-23T06:00Z."
+)
+_RULES = typer.Option(
+    metavar="FILE", help="TOML file of rules; what it does not say is as --print-rules has it."
+)
+_PRINT = typer.Option("--print-rules", help="Print the rules that hold, as TOML, and do nothing else.")
+
+
+@takes_settings(required=(), names=("history",))
+@takes_console
+def monitor(
+    resolved: Resolved[RunSettings],
+    *,
+    console: Console,
+    since: Annotated[str, _SINCE] = "24h",
+    rules: Annotated[Path | None, _RULES] = None,
+    print_rules: Annotated[bool, _PRINT] = False,
+) -> int:
+    """Evaluate rules over the runs of a history. Ends with 3 where one fires."""
+    from lvm_batch.jobs.rules import Rules, load_rules, rules_text
+
+    held = load_rules(rules) if rules else Rules()
+    if print_rules:
+        console.result(held.model_dump(), rules_text(held))
+        return 0
+    history = resolved.settings.history
+    if history is None:
+        raise UsageError("no history is given", "give --history, or set LVM_BATCH_HISTORY")
+    now = datetime.now(UTC)
+    from lvm_batch.jobs.monitor import monitor as evaluated
+    from lvm_batch.jobs.monitor_window import parse_since
+
+    values, text, error = evaluated(history, held, since=parse_since(since, now), now=now)
+    console.result(values, text, error=error)
+    return error.exit_code if error else 0

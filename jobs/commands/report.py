@@ -1,0 +1,39 @@
+"""``lvm-batch report``: a page that shows what a job did, or how two jobs differ."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lvm_batch.jobs.console import Console
+from lvm_batch.jobs.options import takes_console
+
+
+@takes_console
+def report(
+    output: Annotated[str, typer.Argument(help="The output folder of a run.", metavar="OUT")],
+    other: Annotated[
+        str | None, typer.Argument(help="Another one, to compare with the first.", metavar="OUT2")
+    ] = None,
+    *,
+    console: Console,
+    file: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            help="Where to write the page, a path or a URL. Default: OUT/_lvm_batch/report.html, "
+            "or comparison.html here.",
+            metavar="FILE",
+        ),
+    ] = None,
+) -> None:
+    """Write a page that shows what the job in OUT did, or how it differs from the one in OUT2.
+
+    The page is one HTML file with nothing to load. A job that is not finished
+    is shown as far as it is.
+    """
+    from lvm_batch.jobs.compare import compare
+    from lvm_batch.jobs.report import report as reported
+
+    console.result(*(reported(output, file=file) if other is None else compare(output, other, file=file)))

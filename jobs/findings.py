@@ -1,0 +1,62 @@
+"""What a rule says of a window of past runs, and the words that rules share.
+
+The rule: what a rule lacks data for is said and does not fire. This module does not know any rule.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from lvm_batch.io.past_run import Figure, PastRun
+
+State = Literal["fired", "quiet", "not_evaluated"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a rule says of a window.
+
+    ``figure`` is what was judged, ``threshold`` by what; ``text`` says both in words, or why nothing was judged.
+    ``rows`` and ``runs`` are how many the figure is of; ``report`` leads to the report of the run that stands out most.
+    """
+
+    rule: str
+    state: State
+    text: str
+    figure: float | None = None
+    threshold: float | None = None
+    rows: int = 0
+    runs: int = 0
+    report: str | None = None
+
+
+def state_of(fires: bool) -> State:  # noqa: FBT001 - it is the one thing that is asked
+    """What a rule's condition means."""
+    return "fired" if fires else "quiet"
+
+
+def lacks(rule: str, why: str) -> Finding:
+    """What a rule says that has not the data it needs."""
+    return Finding(rule, "not_evaluated", why)
+
+
+def runs_with(runs: Iterable[PastRun], figure: Callable[[PastRun], Figure | None]) -> list[PastRun]:
+    """Return the runs that have rows of a figure."""
+    return [run for run in runs if (found := figure(run)) is not None and found.n and found.mean is not None]
+
+
+def mean_of(figure: Figure | None) -> float:
+    """A figure's mean, 0 where there is none."""
+    return 0.0 if figure is None or figure.mean is None else figure.mean
+
+
+def spell(runs: Sequence[PastRun]) -> str:
+    """Say which runs a window is compared with."""
+    first, last = runs[0].ended, runs[-1].ended
+    if len(runs) == 1:
+        return f"the run that ended at {last:%Y-%m-%d %H:%M} UTC"
+    return f"{len(runs)} runs that ended from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC"

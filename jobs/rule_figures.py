@@ -1,0 +1,96 @@
+"""Figures of several runs, pooled.
+
+The rule: a pooled figure is what one run over all the rows would have told, so runs weigh as much as they have rows.
+This module does not know rules.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta  # noqa: TC003 - a dataclass's
+from statistics import NormalDist
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lvm_batch.io.past_run import Figure, PastRun
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The runs that ended from ``since`` on, and those that ended before, both in the order of their ends."""
+
+    since: datetime
+    until: datetime
+    inside: tuple[PastRun, ...]
+    before: tuple[PastRun, ...]
+
+    @property
+    def length(self) -> timedelta:
+        """How long the window is."""
+        return self.until - self.since
+
+    def reference(self, has: Callable[[PastRun], bool]) -> tuple[PastRun, ...]:
+        """Return the runs to compare the window's with: of those that ``has`` takes, the ones of the equally long time
+        before it, or, where there are none, the last one before.
+        """
+        able = tuple(run for run in self.before if has(run))
+        near = tuple(run for run in able if run.ended >= self.since - self.length)
+        return near or able[-1:]
+
+
+def pooled(figures: Iterable[Figure | None]) -> Figure:
+    """Return the mean and standard deviation of all rows that ``figures`` are of.
+
+    The deviation is ``None`` where that of a figure is not known; that of a single row is no matter.
+    """
+    known = [figure for figure in figures if figure is not None and figure.mean is not None and figure.n > 0]
+    n = sum(figure.n for figure in known)
+    if not n:
+        return Figure(None, 0)
+    mean = sum(figure.n * _mean(figure) for figure in known) / n
+    if n == 1 or any(figure.std is None and figure.n > 1 for figure in known):
+        return Figure(mean, n)
+    squares = sum(
+        (figure.n - 1) * (figure.std or 0.0) ** 2 + figure.n * (_mean(figure) - mean) ** 2 for figure in known
+    )
+    return Figure(mean, n, (squares / (n - 1)) ** 0.5)
+
+
+def interval(figure: Figure, confidence: float) -> tuple[float, float] | None:
+    """Return the two-sided z-interval of a mean: mean ± z · std / √n; ``None`` where the deviation is not known.
+
+    Rows are taken as independent; those of one article are not quite, so the interval is rather too narrow.
+    """
+    if figure.mean is None or figure.std is None:
+        return None
+    reach = NormalDist().inv_cdf(0.5 + confidence / 2) * figure.std / figure.n**0.5
+    return figure.mean - reach, figure.mean + reach
+
+
+def fallback_rate(runs: Iterable[PastRun]) -> Figure:
+    """Return the fraction of routed rows that took the fallback, and how many were routed."""
+    counts = [run.rows_by_route for run in runs]
+    n = sum(sum(rows.values()) for rows in counts)
+    return Figure(sum(rows.get("gru", 0) for rows in counts) / n, n) if n else Figure(None, 0)
+
+
+def centroid(runs: Sequence[PastRun]) -> np.ndarray | None:
+    """Return the mean vector of all rows sampled, (dim,) float64; ``None`` of none, or where widths differ."""
+    sampled = [(run.input_norm.n, run.input_centroid) for run in runs if has_centroid(run) and run.input_norm]
+    if not sampled or len({len(vector or ()) for _, vector in sampled}) > 1:
+        return None
+    weights, vectors = zip(*sampled, strict=True)
+    return np.asarray(np.average(np.asarray(vectors, np.float64), axis=0, weights=weights))
+
+
+def has_centroid(run: PastRun) -> bool:
+    """Whether the run's input was sampled."""
+    return bool(run.input_centroid and run.input_norm and run.input_norm.n)
+
+
+def _mean(figure: Figure) -> float:
+    return 0.0 if figure.mean is None else figure.mean

@@ -1,0 +1,184 @@
+"""The rules of ``monitor``: what each may be told, its defaults, and where they come from.
+
+The rule: a rule and its thresholds are declared once; the file that users edit, its checks and its printed form follow.
+This module does not know how a rule is evaluated.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lvm_batch.jobs.errors import Problem, SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from pydantic_core import ErrorDetails
+
+_NEAR = 0.6
+_CARD = "the model cards"
+_OWN = "lvm-batch's own, as the cards say nothing of it"
+
+Cosine = Annotated[float, Field(ge=-1, le=1)]
+Rate = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Rule(BaseModel):
+    """What all rules can be told."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    enabled: bool = Field(default=True, description="false leaves the rule out")
+
+
+class OodCosine(Rule):
+    """Mean cosine of the rows whose split is ood, pooled over the window."""
+
+    min: Cosine = Field(default=0.60, description=f"fires below it; {_CARD}' alert")
+    target: Cosine = Field(default=0.63, description=f"what should be reached; {_CARD}")
+
+
+class OodDelta(Rule):
+    """Mean cosine of ood rows minus that of in_dist rows, against the runs before the window."""
+
+    max_drop: Positive = Field(default=0.03, description=f"fires where it fell by more; {_CARD}, over 24 h")
+
+
+class FallbackRate(Rule):
+    """Fraction of rows that the fallback answered, pooled over the window, of runs that have one."""
+
+    max: Rate = Field(default=0.20, description=f"fires above it; {_CARD}' target")
+
+
+class QueryP95(Rule):
+    """p95 of the primary model's time for a single query, of each run."""
+
+    max_ms: Positive = Field(default=1.5, description=f"fires above it; {_CARD}' alert")
+    objective_ms: Positive = Field(default=1.2, description=f"what is promised; {_CARD}' SLO")
+    target_ms: Positive = Field(default=1.0, description=f"what should be reached; {_CARD}")
+
+
+class RowsPerS(Rule):
+    """Rows per second of each run, against the median of the runs before it of the same job shape."""
+
+    min_share: Rate = Field(default=0.5, description=f"fires below this share of the median; {_OWN}")
+    last_runs: Count = Field(default=10, description=f"runs that the median is taken of, at most; {_OWN}")
+    min_runs: Count = Field(default=3, description=f"runs that it takes, at least; {_OWN}")
+
+
+class Memory(Rule):
+    """A worker's memory at its peak, of each run, against what the plan projected."""
+
+    max_share: Positive = Field(
+        default=1.25,
+        description="fires above this share of the projection, which is promised within 25 %; README",
+    )
+
+
+class ShadowGain(Rule):
+    """Cosine of the fallback minus that of the primary, on rows of the shadow evaluation, pooled over the window."""
+
+    margin: Cosine = Field(
+        default=0.01, description=f"fires where the interval's lower end lies above; {_OWN}"
+    )
+    confidence: Annotated[float, Field(gt=0, lt=1)] = Field(
+        default=0.95, description=f"of the two-sided z-interval; {_OWN}"
+    )
+    min_rows: Annotated[int, Field(ge=2)] = Field(default=30, description=f"rows that it takes; {_OWN}")
+
+
+class InputNorm(Rule):
+    """Mean norm of sampled input vectors, against the runs before the window."""
+
+    max_change: Positive = Field(
+        default=0.05, description=f"fires where it changed by a larger share; {_OWN}"
+    )
+
+
+class InputCentroid(Rule):
+    """Mean of sampled input vectors, against that of the runs before the window."""
+
+    min_cosine: Cosine = Field(default=0.90, description=f"fires where the two are less alike; {_OWN}")
+
+
+class Rules(BaseModel):
+    """Every rule, in the order of their telling."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    ood_cosine: OodCosine = OodCosine()
+    ood_delta: OodDelta = OodDelta()
+    fallback_rate: FallbackRate = FallbackRate()
+    query_p95: QueryP95 = QueryP95()
+    rows_per_s: RowsPerS = RowsPerS()
+    memory: Memory = Memory()
+    shadow_gain: ShadowGain = ShadowGain()
+    input_norm: InputNorm = InputNorm()
+    input_centroid: InputCentroid = InputCentroid()
+
+
+RULES = tuple(Rules.model_fields)
+
+
+def load_rules(path: Path) -> Rules:
+    """Return the rules of a TOML file, defaults where it says nothing; raises SettingsError with every problem."""
+    try:
+        given = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        problem = Problem(f"{path} cannot be read: {error.strerror}", "give --rules a TOML file")
+        raise SettingsError(problem) from error
+    except (ValueError, RecursionError) as error:  # the latter of brackets within brackets
+        hint = "`lvm-batch monitor --print-rules` prints a file to begin with"
+        raise SettingsError(Problem(f"{path} is not TOML: {error}", hint)) from error
+    try:
+        return Rules.model_validate(given)
+    except ValidationError as error:
+        raise SettingsError(*(_wrong(detail, path) for detail in error.errors(include_url=False))) from error
+
+
+def rules_text(rules: Rules) -> str:
+    """Return rules as the TOML file that gives them, with what each threshold is and where its default comes from."""
+    return "\n".join(line for name in RULES for line in _section(name, getattr(rules, name)))
+
+
+def _section(name: str, rule: Rule) -> Iterator[str]:
+    yield from (f"# {rule.__doc__}", f"[{name}]")
+    for key, field in type(rule).model_fields.items():
+        value = getattr(rule, key)
+        text = str(value).lower() if isinstance(value, bool) else repr(value)
+        yield f"{key} = {text}  # {field.description}"
+    yield ""
+
+
+def _wrong(detail: ErrorDetails, path: Path) -> Problem:
+    name, *key = (str(part) for part in detail["loc"])
+    place = ".".join((name, *key))
+    if detail["type"] == "extra_forbidden":
+        known: Iterable[str] = getattr(Rules(), name).__class__.model_fields if key else RULES
+        return _unknown(
+            place, (key or [name])[0], known, path, what="a key of this rule" if key else "a rule"
+        )
+    allowed = detail["msg"].removeprefix("Input should be ")
+    if not key:
+        return Problem(
+            f"{place} in {path} cannot be {_brief(detail['input'])}", f"write a table of its keys: [{name}]"
+        )
+    return Problem(f"{place} in {path} cannot be {_brief(detail['input'])}", f"it can be {allowed}")
+
+
+def _unknown(place: str, name: str, known: Iterable[str], path: Path, *, what: str) -> Problem:
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=_NEAR)
+    hint = f"did you mean {near[0]}?" if near else f"it can be one of {', '.join(known)}"
+    return Problem(f"{place} in {path} is not {what}", hint)
+
+
+def _brief(value: Any) -> str:  # noqa: ANN401 - whatever TOML holds
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:80]}…"  # noqa: PLR2004 - characters of a line
