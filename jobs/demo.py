@@ -24,13 +24,13 @@ from lvm_batch.io.dataset import find_files
 from lvm_batch.io.errors import OutputError
 from lvm_batch.io.reading import open_unit
 from lvm_batch.io.units import DatasetFormat, Footer, cut_units, read_footers
-from lvm_batch.jobs.candidate import Asked
-from lvm_batch.jobs.promotion import Signature, promote
+from lvm_batch.jobs.prediction.run import Outcome, run
+from lvm_batch.jobs.registry.candidate import Asked
+from lvm_batch.jobs.registry.promotion import Signature, promote
 from lvm_batch.jobs.resolution import flag_of, resolve_settings
-from lvm_batch.jobs.run import Outcome, run
 from lvm_batch.jobs.settings import RunSettings
-from lvm_batch.jobs.train import train
-from lvm_batch.jobs.train_settings import TrainSettings
+from lvm_batch.jobs.training.settings import TrainSettings
+from lvm_batch.jobs.training.train import train
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable

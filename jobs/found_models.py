@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lvm_batch.jobs.job import BankRef, ModelRef, ModelSet
-from lvm_batch.jobs.memory import Fixed
-from lvm_batch.jobs.warm_up import in_warm_process
+from lvm_batch.jobs.prediction.job import BankRef, ModelRef, ModelSet
+from lvm_batch.jobs.prediction.memory import Fixed
+from lvm_batch.jobs.prediction.warm_up import in_warm_process
 
 if TYPE_CHECKING:
     from lvm_batch.io.errors import DataError

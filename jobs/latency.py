@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from lvm_batch.jobs.allocator import keep_freed_memory
+from lvm_batch.jobs.prediction.allocator import keep_freed_memory
 from lvm_batch.lvm.checkpoint import load_checkpoint
 from lvm_batch.lvm.devices import set_threads
 from lvm_batch.lvm.inference import Predictor

@@ -12,7 +12,7 @@ from lvm_batch.io.bank import Bank, open_bank
 from lvm_batch.io.locations import locate, read_file
 from lvm_batch.jobs.checks import Checks
 from lvm_batch.jobs.found_models import BankFacts, FoundModels, ModelFacts
-from lvm_batch.jobs.job import BankRef, ModelRef, ModelSet
+from lvm_batch.jobs.prediction.job import BankRef, ModelRef, ModelSet
 from lvm_batch.lvm.cascade import Cascade, NeighbourIndex
 from lvm_batch.lvm.checkpoint import Checkpoint, load_checkpoint
 from lvm_batch.lvm.devices import pick_device

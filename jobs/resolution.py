@@ -16,9 +16,9 @@ from pydantic import ValidationError
 
 from lvm_batch.jobs.declared import CONTRADICTION, Settings, allowed, is_list, names_of
 from lvm_batch.jobs.errors import Problem, SettingsError
-from lvm_batch.jobs.evaluate_settings import EvaluateSettings
+from lvm_batch.jobs.evaluation.settings import EvaluateSettings
 from lvm_batch.jobs.settings import RunSettings
-from lvm_batch.jobs.train_settings import TrainSettings
+from lvm_batch.jobs.training.settings import TrainSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

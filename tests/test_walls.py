@@ -122,7 +122,7 @@ def test_thresholds_load_nothing_heavy() -> None:
 
 def test_the_driver_of_a_run_loads_no_torch() -> None:
     """What plans and drives a run leaves models to others: torch would add 180 MB to it."""
-    assert "torch" not in loaded_by("import lvm_batch.jobs.run")
+    assert "torch" not in loaded_by("import lvm_batch.jobs.prediction.run")
 
 
 def test_help_takes_little_time() -> None:

@@ -8,7 +8,7 @@ import typer
 
 from lvm_batch.jobs.console import Console
 from lvm_batch.jobs.errors import UsageError
-from lvm_batch.jobs.evaluate_settings import EvaluateSettings
+from lvm_batch.jobs.evaluation.settings import EvaluateSettings
 from lvm_batch.jobs.options import takes_console, takes_settings
 from lvm_batch.jobs.resolution import Resolved
 
@@ -29,7 +29,7 @@ def evaluate(
 ) -> None:
     """Judge models by the true next vectors of DATASET, beside baselines that need no model."""
     _refuse_unused(resolved, calibrate=calibrate)
-    from lvm_batch.jobs.evaluate import evaluate as evaluated
+    from lvm_batch.jobs.evaluation.evaluate import evaluate as evaluated
 
     found, more = ({}, "") if not calibrate else _calibrated(resolved.settings, console)
     values, text = evaluated(resolved.settings, console=console)
@@ -38,7 +38,7 @@ def evaluate(
 
 def _calibrated(settings: EvaluateSettings, console: Console) -> tuple[dict[str, object], str]:
     """Calibrate, before anything else: it needs more than an evaluation does, and refuses what lacks it."""
-    from lvm_batch.jobs.calibrate import calibrate
+    from lvm_batch.jobs.evaluation.calibrate import calibrate
 
     values, text = calibrate(settings, console=console)
     return {"calibration": values}, text

@@ -15,8 +15,8 @@ from lvm_batch.jobs.settings import SETTINGS, RunSettings
 from lvm_batch.lvm.registry import ROLES
 
 if TYPE_CHECKING:
-    from lvm_batch.jobs.candidate import Asked
-    from lvm_batch.jobs.evaluate_settings import EvaluateSettings
+    from lvm_batch.jobs.evaluation.settings import EvaluateSettings
+    from lvm_batch.jobs.registry.candidate import Asked
 
 app = typer.Typer(help="List, verify and promote the models that run takes.")
 
@@ -71,7 +71,7 @@ Dim = Annotated[
 @takes_console
 def list_models(resolved: Resolved[RunSettings], *, console: Console) -> None:
     """List the models of the registry with their roles; one that cannot be loaded is listed with the reason."""
-    from lvm_batch.jobs.registry_view import list_registry
+    from lvm_batch.jobs.registry.view import list_registry
 
     console.result(*list_registry(_models_dir(resolved)))
 
@@ -81,7 +81,7 @@ def list_models(resolved: Resolved[RunSettings], *, console: Console) -> None:
 @takes_console
 def show(name: Name, resolved: Resolved[RunSettings], *, console: Console) -> None:
     """Show one model: its digest, dimensions, figures, roles, and its card."""
-    from lvm_batch.jobs.registry_view import show_model
+    from lvm_batch.jobs.registry.view import show_model
 
     console.result(*show_model(name, _models_dir(resolved)))
 
@@ -104,8 +104,8 @@ def verify(
     and, with --data, a mean cosine not below that of who has the role. Ends with 3 where a check fails.
     """
     asked = _asked(resolved, role, data, tolerance=tolerance, sample_rows=sample_rows, dim=dim)
-    from lvm_batch.jobs.candidate import find_candidate
-    from lvm_batch.jobs.verify_model import verify_candidate
+    from lvm_batch.jobs.registry.candidate import find_candidate
+    from lvm_batch.jobs.registry.verify_model import verify_candidate
 
     verified = verify_candidate(find_candidate(name, asked), asked)
     console.result(verified.values(), verified.text(), error=verified.error)
@@ -131,8 +131,8 @@ def promote(
     Without --data no cosine is compared. Who had the role before stays in roles.jsonl beside the models folder.
     """
     asked = _asked(resolved, role, data, tolerance=tolerance, sample_rows=sample_rows, dim=dim)
-    from lvm_batch.jobs.promotion import Signature
-    from lvm_batch.jobs.promotion import promote as promoted
+    from lvm_batch.jobs.registry.promotion import Signature
+    from lvm_batch.jobs.registry.promotion import promote as promoted
 
     outcome = promoted(name, asked, signature=Signature.now())
     console.result(outcome.values(), outcome.text(), error=outcome.error)
@@ -146,8 +146,8 @@ def rollback(
     resolved: Resolved[RunSettings], *, console: Console, role: RoleGiven = "production_model"
 ) -> None:
     """Give a role back to the model that had it before; once more goes one further back."""
-    from lvm_batch.jobs.promotion import Signature
-    from lvm_batch.jobs.promotion import rollback as rolled_back
+    from lvm_batch.jobs.registry.promotion import Signature
+    from lvm_batch.jobs.registry.promotion import rollback as rolled_back
 
     outcome = rolled_back(_known_role(role), _models_dir(resolved), signature=Signature.now())
     console.result(outcome.values(), outcome.text())
@@ -166,7 +166,7 @@ def _asked(
     if not 0 <= tolerance <= _MAX_TOLERANCE:  # not a number is neither
         raise UsageError(f"--tolerance cannot be {tolerance:g}", "it can be a number from 0 to 2")
     role = None if role is None else _known_role(role)
-    from lvm_batch.jobs.candidate import Asked
+    from lvm_batch.jobs.registry.candidate import Asked
 
     return Asked(
         models_dir=_models_dir(resolved),
@@ -180,7 +180,7 @@ def _asked(
 
 def _data_settings(settings: RunSettings, data: list[str]) -> EvaluateSettings:
     """How --data is to be read: as ``evaluate`` reads a dataset with the same options."""
-    from lvm_batch.jobs.evaluate_settings import EvaluateSettings
+    from lvm_batch.jobs.evaluation.settings import EvaluateSettings
 
     return EvaluateSettings(
         dataset=tuple(data), **{name: getattr(settings, name) for name in (*_PLACE, *_DATASET)}

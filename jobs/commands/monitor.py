@@ -34,7 +34,7 @@ def monitor(
     print_rules: Annotated[bool, _PRINT] = False,
 ) -> int:
     """Evaluate rules over the runs of a history. Ends with 3 where one fires."""
-    from lvm_batch.jobs.rules import Rules, load_rules, rules_text
+    from lvm_batch.jobs.monitoring.rules import Rules, load_rules, rules_text
 
     held = load_rules(rules) if rules else Rules()
     if print_rules:
@@ -44,8 +44,8 @@ def monitor(
     if history is None:
         raise UsageError("no history is given", "give --history, or set LVM_BATCH_HISTORY")
     now = datetime.now(UTC)
-    from lvm_batch.jobs.monitor import monitor as evaluated
-    from lvm_batch.jobs.monitor_window import parse_since
+    from lvm_batch.jobs.monitoring.monitor import monitor as evaluated
+    from lvm_batch.jobs.monitoring.window import parse_since
 
     values, text, error = evaluated(history, held, since=parse_since(since, now), now=now)
     console.result(values, text, error=error)

@@ -56,7 +56,7 @@ def pack(
     window crosses a file.
     """
     from lvm_batch.io.columns import ColumnNames
-    from lvm_batch.jobs.pack import PackOptions, survey, write
+    from lvm_batch.jobs.datasets.pack import PackOptions, survey, write
 
     names = ColumnNames(context=context_column, target=target_column, vector=vector_column)
     options = PackOptions(encoding, dtype, rows_per_file, pad, tuple(leave_out or ()), names)

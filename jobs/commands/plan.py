@@ -12,6 +12,6 @@ from lvm_batch.jobs.settings import RunSettings
 @takes_console
 def plan(resolved: Resolved[RunSettings], *, console: Console) -> None:
     """Check the inputs, models and options of a run and say how it would be cut into work units."""
-    from lvm_batch.jobs.plan import plan as planned
+    from lvm_batch.jobs.prediction.plan import plan as planned
 
     console.result(*planned(resolved.settings))

@@ -33,7 +33,7 @@ def report(
     The page is one HTML file with nothing to load. A job that is not finished
     is shown as far as it is.
     """
-    from lvm_batch.jobs.compare import compare
-    from lvm_batch.jobs.report import report as reported
+    from lvm_batch.jobs.reports.compare import compare
+    from lvm_batch.jobs.reports.report import report as reported
 
     console.result(*(reported(output, file=file) if other is None else compare(output, other, file=file)))

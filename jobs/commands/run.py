@@ -9,9 +9,9 @@ import typer
 
 from lvm_batch.jobs.console import Console
 from lvm_batch.jobs.options import takes_console, takes_settings
+from lvm_batch.jobs.prediction.warm_up import warm_up
 from lvm_batch.jobs.resolution import Resolved
 from lvm_batch.jobs.settings import RunSettings
-from lvm_batch.jobs.warm_up import warm_up
 
 
 @takes_settings()
@@ -26,14 +26,14 @@ def run(
 ) -> int:
     """Predict the next vector of every row of DATASET, escalate where a criterion asks for it, and write OUT."""
     if dry_run:
-        from lvm_batch.jobs.plan import plan
+        from lvm_batch.jobs.prediction.plan import plan
 
         console.result(*plan(resolved.settings))
         return 0
     started = monotonic()
     if resolved.settings.scheduler is None:
         warm_up()
-    from lvm_batch.jobs import run as job
+    from lvm_batch.jobs.prediction import run as job
 
     outcome = job.run(resolved.settings, console=console, started=started)
     console.result(outcome.summary, outcome.text, error=outcome.error)

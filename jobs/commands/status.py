@@ -17,6 +17,6 @@ def status(
     console: Console,
 ) -> None:
     """Say how far the job in OUT is, and what came of it so far."""
-    from lvm_batch.jobs.status import status as found
+    from lvm_batch.jobs.prediction.status import status as found
 
     console.result(*found(output))

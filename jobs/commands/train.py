@@ -5,14 +5,14 @@ from __future__ import annotations
 from lvm_batch.jobs.console import Console
 from lvm_batch.jobs.options import takes_console, takes_settings
 from lvm_batch.jobs.resolution import Resolved
-from lvm_batch.jobs.train_settings import TrainSettings
+from lvm_batch.jobs.training.settings import TrainSettings
 
 
 @takes_settings(required=("dataset", "arch", "output"), kind=TrainSettings)
 @takes_console
 def train(resolved: Resolved[TrainSettings], *, console: Console) -> int:
     """Train a model on the windows of DATASET, judge it on articles that are kept apart, and write it with its card."""
-    from lvm_batch.jobs.train import train as trained
+    from lvm_batch.jobs.training.train import train as trained
 
     outcome = trained(resolved.settings, console=console)
     console.result(outcome.history, outcome.text, error=outcome.error)

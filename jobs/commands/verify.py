@@ -17,7 +17,7 @@ def verify(
     console: Console,
 ) -> int:
     """Read every file in OUT again and compare footer, rows, size and checksum with its commit record."""
-    from lvm_batch.jobs.verify import verify as verified
+    from lvm_batch.jobs.prediction.verify import verify as verified
 
     values, text, error = verified(output)
     console.result(values, text, error=error)

@@ -24,7 +24,7 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lvm_batch.jobs.bench_inputs import write_fresh_model, write_windows
+from lvm_batch.jobs.benchmark.inputs import write_fresh_model, write_windows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,7 +15,7 @@ import numpy as np
 import plain_script as plain
 import torch
 
-from lvm_batch.jobs.allocator import keep_freed_memory
+from lvm_batch.jobs.prediction.allocator import keep_freed_memory
 from lvm_batch.lvm import ExactIndex, Predictor, build_model
 
 if TYPE_CHECKING:

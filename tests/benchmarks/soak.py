@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lvm_batch.io.commit import OutputFolder
-    from lvm_batch.jobs.prepare import Prepared
+    from lvm_batch.jobs.prediction.prepare import Prepared
     from lvm_batch.jobs.settings import RunSettings
 
 T = TypeVar("T")
@@ -59,8 +59,8 @@ def soak(settings: RunSettings, n_driven: int) -> list[Step]:
     """Plan a job, drive its first ``n_driven`` units, and rerun it as if all had been done."""
     from lvm_batch.io.commit import OutputFolder
     from lvm_batch.jobs.console import Console
-    from lvm_batch.jobs.prepare import prepare
-    from lvm_batch.jobs.run import run
+    from lvm_batch.jobs.prediction.prepare import prepare
+    from lvm_batch.jobs.prediction.run import run
 
     watch = Stopwatch()
     prepared = watch.time("plan", lambda: prepare(settings, threads=1))
@@ -74,7 +74,7 @@ def soak(settings: RunSettings, n_driven: int) -> list[Step]:
 
 
 def _begin(folder: OutputFolder, prepared: Prepared, settings: RunSettings) -> None:
-    from lvm_batch.jobs.run import _job_document
+    from lvm_batch.jobs.prediction.run import _job_document
 
     folder.begin(_job_document(prepared, settings))
 
@@ -82,7 +82,7 @@ def _begin(folder: OutputFolder, prepared: Prepared, settings: RunSettings) -> N
 def _drive(prepared: Prepared, n_driven: int, watch: Stopwatch) -> None:
     from distributed import Client, LocalCluster
 
-    from lvm_batch.jobs import drive as driving
+    from lvm_batch.jobs.prediction import drive as driving
 
     driving.run_units = pretend_all  # the task of every group
     with (

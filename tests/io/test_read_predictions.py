@@ -376,7 +376,7 @@ def test_what_is_not_there_is_refused(read: Reader, tmp_path: Path) -> None:
 
 def test_the_format_is_that_of_the_writer() -> None:
     """What is written now is what is read."""
-    from lvm_batch.jobs.job import FORMAT as WRITTEN
+    from lvm_batch.jobs.prediction.job import FORMAT as WRITTEN
 
     assert WRITTEN == FORMAT
 

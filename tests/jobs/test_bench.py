@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lvm_batch.jobs import bench
+from lvm_batch.jobs.benchmark import bench
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,11 +15,11 @@ from datasets import sample, vectors, windows, write_windows
 from lvm_batch.io.bank import build_bank
 from lvm_batch.io.dataset import find_files
 from lvm_batch.io.errors import OutputError
-from lvm_batch.jobs.calibrate import calibrate, calibrated_models
-from lvm_batch.jobs.calibrate_text import as_toml
 from lvm_batch.jobs.console import Console
 from lvm_batch.jobs.errors import UsageError
-from lvm_batch.jobs.evaluate_settings import EvaluateSettings
+from lvm_batch.jobs.evaluation.calibrate import calibrate, calibrated_models
+from lvm_batch.jobs.evaluation.calibration_text import as_toml
+from lvm_batch.jobs.evaluation.settings import EvaluateSettings
 from lvm_batch.lvm.checkpoint import save_checkpoint
 from lvm_batch.lvm.errors import CheckpointError
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import lvm_batch.jobs
+import lvm_batch.jobs.prediction
 from lvm_batch.io.errors import DataError, OutputLocked
 from lvm_batch.jobs import cli
 from lvm_batch.jobs.cli import main
@@ -109,7 +109,7 @@ def test_ctrl_c_exits_with_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(lvm_batch.jobs, "run", SimpleNamespace(run=interrupted), raising=False)
+    monkeypatch.setattr(lvm_batch.jobs.prediction, "run", SimpleNamespace(run=interrupted), raising=False)
     assert main(["run", "in", "--output", "out"]) == 130
     assert "run the same command again to resume" in capsys.readouterr().err
 
@@ -155,7 +155,7 @@ def _gated(monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that ends with one row, and a gate that failed."""
     outcome = SimpleNamespace(summary={"rows": 1}, text="one row", error=GateFailed("what", "do"))
     engine = SimpleNamespace(run=lambda _settings, **_: outcome)
-    monkeypatch.setattr(lvm_batch.jobs, "run", engine, raising=False)
+    monkeypatch.setattr(lvm_batch.jobs.prediction, "run", engine, raising=False)
 
 
 @pytest.mark.usefixtures("_gated")
@@ -183,7 +183,7 @@ def test_plan_is_a_dry_run(
     def plan(settings: RunSettings) -> tuple[dict[str, object], str]:
         return {"dataset": settings.dataset}, "a plan"
 
-    monkeypatch.setitem(sys.modules, "lvm_batch.jobs.plan", SimpleNamespace(plan=plan))
+    monkeypatch.setitem(sys.modules, "lvm_batch.jobs.prediction.plan", SimpleNamespace(plan=plan))
     assert main([*arguments, "in", "--output", "out", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"dataset": ["in"]}
 

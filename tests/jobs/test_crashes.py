@@ -22,19 +22,19 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-import lvm_batch.jobs.run
+import lvm_batch.jobs.prediction.run
 from lvm_batch.io.store import LocalStore
 from lvm_batch.jobs.console import Console
+from lvm_batch.jobs.prediction.worker import Failure, run_unit
 from lvm_batch.jobs.resolution import resolve_settings
 from lvm_batch.jobs.settings import RunSettings
-from lvm_batch.jobs.worker import Failure, run_unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from lvm_batch.io.commit import Record
     from lvm_batch.io.units import Unit
-    from lvm_batch.jobs.job import Job
+    from lvm_batch.jobs.prediction.job import Job
 
 N_UNITS, UNIT_ROWS = 4, 6
 STEPS = ("write", "create", "append", "remove", "publish")
@@ -97,11 +97,11 @@ class Crashes(RuleBasedStateMachine):
         write_windows(self.folder / "in/a.parquet", contexts, targets, row_group_rows=UNIT_ROWS)
         self.records: dict[Path, int] = {}
         self.patch = pytest.MonkeyPatch()
-        self.patch.setattr(lvm_batch.jobs.run, "_cluster", lambda *_: nullcontext())
-        self.patch.setattr(lvm_batch.jobs.run, "n_slots", lambda _: 1)
-        self.patch.setattr(lvm_batch.jobs.run, "drive", one_after_the_other)
+        self.patch.setattr(lvm_batch.jobs.prediction.run, "_cluster", lambda *_: nullcontext())
+        self.patch.setattr(lvm_batch.jobs.prediction.run, "n_slots", lambda _: 1)
+        self.patch.setattr(lvm_batch.jobs.prediction.run, "drive", one_after_the_other)
 
-    def run(self) -> lvm_batch.jobs.run.Outcome:
+    def run(self) -> lvm_batch.jobs.prediction.run.Outcome:
         """Run the job."""
         flags = {"dataset": [str(self.folder / "in")], "output": str(self.out), "unit_size": "92160"}
         flags |= {
@@ -109,7 +109,7 @@ class Crashes(RuleBasedStateMachine):
             "fallback": str(self.models / "gru.pt"),
             "shadow_rate": "0",
         }
-        return lvm_batch.jobs.run.run(
+        return lvm_batch.jobs.prediction.run.run(
             resolve_settings(RunSettings, flags, {}).settings, console=Console(json=True)
         )
 

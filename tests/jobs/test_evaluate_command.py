@@ -16,10 +16,10 @@ import torch
 
 from lvm_batch.io.bank import build_bank
 from lvm_batch.io.dataset import find_files
-from lvm_batch.jobs import evaluated_models
 from lvm_batch.jobs.cli import main
-from lvm_batch.jobs.evaluate_settings import EvaluateSettings
-from lvm_batch.jobs.evaluated_rows import judged_rows
+from lvm_batch.jobs.evaluation import models as evaluated_models
+from lvm_batch.jobs.evaluation.rows import judged_rows
+from lvm_batch.jobs.evaluation.settings import EvaluateSettings
 from lvm_batch.lvm import RidgeSums, build_model, save_checkpoint
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lvm_batch.jobs import sample as sample_module
 from lvm_batch.jobs.cli import main
+from lvm_batch.jobs.datasets import sample as sample_module
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

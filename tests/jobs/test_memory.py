@@ -15,8 +15,8 @@ from peak_probe import peaks_of
 from lvm_batch.io.columns import WindowShape
 from lvm_batch.io.dataset import find_files
 from lvm_batch.io.units import DatasetFormat, Footer, cut_units, read_footers
-from lvm_batch.jobs.memory import MIB, Fixed, NotEnoughMemory, check_memory, memory_limit, project
-from lvm_batch.jobs.prepare import Prepared, prepare
+from lvm_batch.jobs.prediction.memory import MIB, Fixed, NotEnoughMemory, check_memory, memory_limit, project
+from lvm_batch.jobs.prediction.prepare import Prepared, prepare
 from lvm_batch.jobs.settings import RunSettings
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import torch
 from datasets import write_windows
 
 from lvm_batch.jobs.cli import main
-from lvm_batch.jobs.model_checks import check_outputs, random_contexts
+from lvm_batch.jobs.registry.checks import check_outputs, random_contexts
 from lvm_batch.lvm import AttentionMixtureNetwork, build_model, row_cosines, save_checkpoint
 from lvm_batch.lvm.role_log import open_role_log, read_role_log
 

@@ -15,13 +15,13 @@ from reported import BAD_ROW, FILE, HOSTILE, N_ROWS, make_output
 from lvm_batch.io.commit import OutputFolder
 from lvm_batch.io.lock import lock_output
 from lvm_batch.io.store import open_store
-from lvm_batch.jobs import report_columns
 from lvm_batch.jobs.plots import COLOURS, figure_svg
-from lvm_batch.jobs.report import write_report
-from lvm_batch.jobs.report_columns import read_columns
-from lvm_batch.jobs.report_documents import Event
-from lvm_batch.jobs.report_figures import picture
-from lvm_batch.jobs.report_rates import rates_of
+from lvm_batch.jobs.reports import columns as report_columns
+from lvm_batch.jobs.reports.columns import read_columns
+from lvm_batch.jobs.reports.documents import Event
+from lvm_batch.jobs.reports.figures import picture
+from lvm_batch.jobs.reports.rates import rates_of
+from lvm_batch.jobs.reports.report import write_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -280,7 +280,7 @@ def test_a_group_of_an_output_holds_the_means_of_its_rows(finished: Path) -> Non
     """Cosines by lane, split and route are those of the rows that have them."""
     import polars as pl
 
-    from lvm_batch.jobs.report_groups import groups_by
+    from lvm_batch.jobs.reports.groups import groups_by
 
     folder = OutputFolder(str(finished))
     rows_by_output = {name: record["rows_out"] for name, record in folder.records().items()}

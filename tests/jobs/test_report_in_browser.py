@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from reported import FILE, HOSTILE, make_output
 
-from lvm_batch.jobs.compare import compare
-from lvm_batch.jobs.report import report
+from lvm_batch.jobs.reports.compare import compare
+from lvm_batch.jobs.reports.report import report
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

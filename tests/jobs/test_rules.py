@@ -12,16 +12,16 @@ from past_runs import NOW, past_run
 
 from lvm_batch.io.past_run import Figure, PastRun
 from lvm_batch.jobs.errors import SettingsError
-from lvm_batch.jobs.monitor_window import parse_since, window_of
-from lvm_batch.jobs.rule_checks import evaluate_rules
-from lvm_batch.jobs.rule_figures import interval, pooled
-from lvm_batch.jobs.rules import RULES, Rules, load_rules, rules_text
+from lvm_batch.jobs.monitoring.rule_checks import evaluate_rules
+from lvm_batch.jobs.monitoring.rule_figures import interval, pooled
+from lvm_batch.jobs.monitoring.rules import RULES, Rules, load_rules, rules_text
+from lvm_batch.jobs.monitoring.window import parse_since, window_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from lvm_batch.jobs.findings import Finding
+    from lvm_batch.jobs.monitoring.findings import Finding
 
 DAY = 24.0
 

@@ -16,10 +16,10 @@ from lvm_batch.io import store
 from lvm_batch.io.commit import OutputFolder
 from lvm_batch.io.dataset import InputFile
 from lvm_batch.io.units import DatasetFormat, Unit, read_footers
-from lvm_batch.jobs import drive as driving
-from lvm_batch.jobs import run as running
 from lvm_batch.jobs.console import Console
-from lvm_batch.jobs.prepare import prepare
+from lvm_batch.jobs.prediction import drive as driving
+from lvm_batch.jobs.prediction import run as running
+from lvm_batch.jobs.prediction.prepare import prepare
 
 if TYPE_CHECKING:
     from lvm_batch.jobs.settings import RunSettings

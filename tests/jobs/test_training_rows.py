@@ -10,11 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from lvm_batch.io.errors import DataError
-from lvm_batch.jobs.article_split import split_by_article
-from lvm_batch.jobs.articles import Articles, chains
-from lvm_batch.jobs.train_settings import TrainSettings
-from lvm_batch.jobs.training_rows import TrainingRows, read_training_rows
-from lvm_batch.jobs.vector_store import VectorStore
+from lvm_batch.jobs.datasets.articles import Articles, chains
+from lvm_batch.jobs.training.article_split import split_by_article
+from lvm_batch.jobs.training.rows import TrainingRows, read_training_rows
+from lvm_batch.jobs.training.settings import TrainSettings
+from lvm_batch.jobs.training.vector_store import VectorStore
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from lvm_batch.jobs import warm_up
 from lvm_batch.jobs.errors import UsageError
-from lvm_batch.jobs.warm_up import in_warm_process
+from lvm_batch.jobs.prediction import warm_up
+from lvm_batch.jobs.prediction.warm_up import in_warm_process
 
 
 @pytest.fixture(autouse=True)

@@ -34,7 +34,7 @@ class Result(Protocol):
 # Imported by every worker of a test: makes one unit do what TROUBLE says.
 TROUBLE = """
 import os, signal, time
-from lvm_batch.jobs import worker
+from lvm_batch.jobs.prediction import worker
 
 hoard = []
 compute = getattr(worker, "_untroubled", worker._compute)  # a worker may import this twice
@@ -232,7 +232,7 @@ def test_a_scheduler_without_workers_is_said(
     lvm_batch: Callable[..., Any], ask: list[object], cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A cluster that has no workers is named within the time that a run waits for them."""
-    monkeypatch.setattr("lvm_batch.jobs.cluster.WAIT_S", 2)
+    monkeypatch.setattr("lvm_batch.jobs.prediction.cluster.WAIT_S", 2)
     address = cluster.start()
     os.killpg(cluster.processes[1].pid, signal.SIGKILL)
     result = lvm_batch(*ask, "--scheduler", address)

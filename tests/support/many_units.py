@@ -10,14 +10,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lvm_batch.io.commit import _as_json, _record_name
+from lvm_batch.jobs.prediction.tally import empty_tally
 from lvm_batch.jobs.settings import RunSettings
-from lvm_batch.jobs.tally import empty_tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from lvm_batch.io.units import Unit
-    from lvm_batch.jobs.job import Job
+    from lvm_batch.jobs.prediction.job import Job
 
 _FILES_IN_FOLDER = 1000
 

@@ -191,7 +191,7 @@ def _read_back(out: Path, n_rows: int) -> None:
 
 
 def _inspected(path: str) -> Any:  # noqa: ANN401
-    from lvm_batch.jobs.inspection import inspect
+    from lvm_batch.jobs.datasets.inspection import inspect
     from lvm_batch.jobs.settings import RunSettings
 
     values, text = inspect(RunSettings(dataset=(path,)))
@@ -272,7 +272,7 @@ def _peak_bytes() -> int:
 def _main() -> None:
     import torch
 
-    import lvm_batch.jobs.prepare  # noqa: F401 - what is imported in a case would count against it
+    import lvm_batch.jobs.prediction.prepare  # noqa: F401 - what is imported in a case would count against it
 
     torch.set_num_threads(1)
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))

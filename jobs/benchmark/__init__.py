@@ -1,0 +1,1 @@
+"""``bench``: how fast this machine is at the job."""

@@ -1,0 +1,141 @@
+"""How fast this machine is at the job, part by part and as a whole, and how near to what the parts allow.
+
+The rule: the whole is the command itself, in a process of its own, as a user runs it; the limit is what its workers
+would do if each of them computed as undisturbed as one does alone.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from lvm_batch.jobs.benchmark.inputs import write_fresh_model, write_windows
+from lvm_batch.jobs.benchmark.parts import Parts, measure_latency, measure_parts
+from lvm_batch.jobs.errors import JobError
+from lvm_batch.jobs.prediction.cluster import local_workers
+from lvm_batch.jobs.prediction.summary import as_lines
+from lvm_batch.jobs.prediction.warm_up import in_warm_process, warm_up
+from lvm_batch.lvm.architectures import ARCHITECTURES
+from lvm_batch.lvm.registry import resolve_model
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lvm_batch.jobs.console import Console
+    from lvm_batch.jobs.settings import RunSettings
+
+ESCALATED = 0.1
+QUERIES = 1000
+_FEW_ROWS = 10
+_STARTS = 3  # of which the median counts
+_PARTS_ROWS = 15_000
+
+CARD_P95_MS = {"target": 1.0, "objective": 1.2, "alert": 1.5}
+"""What the cards ask of the primary model's p95 for a single query, in milliseconds."""
+
+
+def bench(settings: RunSettings, *, n_rows: int, console: Console) -> tuple[dict[str, Any], str]:
+    """Measure, and return the figures as values and as text."""
+    warm_up()
+    with tempfile.TemporaryDirectory(prefix="lvm-batch-bench-") as folder:
+        root = Path(folder)
+        console.note(f"writing {n_rows:,} windows of random vectors to {root}")
+        base = _with_models(settings, root)
+        parts = in_warm_process(measure_parts, _job(base, root, "parts", _PARTS_ROWS))
+        latency = {name: in_warm_process(measure_latency, name, QUERIES) for name in ARCHITECTURES}
+        n_workers = local_workers(settings.workers)[0]
+        start_s = median(_timed_run(_job(base, root, f"start-{turn}", _FEW_ROWS)) for turn in range(_STARTS))
+        whole_s = _timed_run(_job(base, root, "whole", n_rows))
+    values = _values(parts, n_workers, n_rows, start_s, whole_s) | {"latency_ms": latency}
+    return values, _as_text(values)
+
+
+def _with_models(settings: RunSettings, root: Path) -> RunSettings:
+    """Take the models that the settings lead to, and fresh ones where they lead to none."""
+    models_dir = Path(settings.models_dir)
+    model = resolve_model(settings.model, role="production_model", models_dir=models_dir)
+    fallback = resolve_model(settings.fallback, role="fallback_model", models_dir=models_dir)
+    return settings.model_copy(
+        update={
+            "model": model or str(write_fresh_model(root / "amn.pt", "amn")),
+            "fallback": fallback or str(write_fresh_model(root / "gru.pt", "gru")),
+            "shadow_rate": 0.0,
+        }
+    )
+
+
+def _job(base: RunSettings, root: Path, name: str, n_rows: int) -> RunSettings:
+    dataset = write_windows(root / name / "in", n_rows, escalated=ESCALATED)
+    return base.model_copy(update={"dataset": (str(dataset),), "output": str(root / name / "out")})
+
+
+def _timed_run(settings: RunSettings) -> float:
+    """Run the command over a dataset; return the seconds of the whole process."""
+    code = "import sys; from lvm_batch.jobs.cli import command; sys.exit(command())"
+    named = ("output", "model", "fallback", "bank", "precision", "workers", "shadow_rate")
+    values = settings.model_dump(mode="json", include=set(named))
+    options = [
+        part
+        for name, value in values.items()
+        if value is not None
+        for part in (f"--{name.replace('_', '-')}", str(value))
+    ]
+    start = perf_counter()
+    done = subprocess.run(  # noqa: S603 - this very command
+        [sys.executable, "-c", code, "run", *settings.dataset, *options, "--json"],
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+    took_s = perf_counter() - start
+    if done.returncode:
+        raise JobError(f"the run that was to be timed ended with {done.returncode}: {done.stdout.strip()}")
+    return took_s
+
+
+def _values(parts: Parts, n_workers: int, n_rows: int, start_s: float, whole_s: float) -> dict[str, Any]:
+    rows_s = {
+        part: (parts.escalated if part == "gru" else parts.rows) / seconds
+        for part, seconds in parts.seconds.items()
+        if part != "bank" or parts.has_bank
+    }
+    limit = n_workers * parts.rows / parts.total_s
+    reached = n_rows / max(whole_s - start_s, 1e-9)
+    return {
+        "rows": n_rows,
+        "workers": n_workers,
+        "rows_per_s_of_a_core": {part: round(rate) for part, rate in rows_s.items()},
+        "share_of_time": {part: round(seconds / parts.total_s, 4) for part, seconds in parts.seconds.items()},
+        "escalated": parts.escalated / parts.rows,
+        "limit_rows_per_s": round(limit),
+        "rows_per_s": round(reached),
+        "share_of_limit": round(reached / limit, 4),
+        "start_s": round(start_s, 2),
+        "whole_s": round(whole_s, 2),
+        "card_p95_ms": CARD_P95_MS,
+    }
+
+
+def _as_text(values: Mapping[str, Any]) -> str:
+    lines = {
+        part: f"{rate:>9,} rows/s of a core, {values['share_of_time'][part]:.0%} of its time"
+        for part, rate in values["rows_per_s_of_a_core"].items()
+    }
+    lines |= {
+        "limit": f"{values['limit_rows_per_s']:>9,} rows/s: {values['workers']} workers, each as fast as one alone",
+        "reached": f"{values['rows_per_s']:>9,} rows/s once started, {values['share_of_limit']:.0%} of the limit, "
+        f"{values['escalated']:.0%} of the rows escalated",
+        "whole": f"{values['whole_s']:>9.1f} s for {values['rows']:,} rows, {values['start_s']:.1f} s of it to start",
+    }
+    card = ", ".join(f"{name} {value:g}" for name, value in values["card_p95_ms"].items())
+    text = f"{as_lines(lines)}\n\none query, one thread, ms over {QUERIES:,} queries (the cards' p95 of amn: {card})\n"
+    rows = [
+        f"{name:<12} p50 {ms['p50']:7.3f}   p95 {ms['p95']:7.3f}   p99 {ms['p99']:7.3f}"
+        for name, ms in values["latency_ms"].items()
+    ]
+    return text + "\n".join(rows)

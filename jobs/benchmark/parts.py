@@ -1,0 +1,59 @@
+"""What one core of this machine does of each part of the work, measured in a process like a worker.
+
+The rule: the code that is timed is the code that a run runs. Does not know how many workers there will be.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from lvm_batch.io.commit import OutputFolder
+from lvm_batch.jobs.latency import latency_ms
+from lvm_batch.jobs.models import load_cascade
+from lvm_batch.jobs.prediction.allocator import keep_freed_memory
+from lvm_batch.jobs.prediction.prepare import prepare
+from lvm_batch.jobs.prediction.unit import compute_unit
+from lvm_batch.lvm.architectures import build_model
+from lvm_batch.lvm.devices import set_threads
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lvm_batch.jobs.settings import RunSettings
+
+_WARM_UP = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Seconds that ``rows`` rows took in each part, of which ``escalated`` went through the fallback, and in all."""
+
+    rows: int
+    escalated: int
+    seconds: Mapping[str, float]
+    total_s: float
+    has_bank: bool
+
+
+def measure_parts(settings: RunSettings) -> Parts:
+    """Compute the units of a job on one thread, one after the other; the first one is not counted."""
+    keep_freed_memory()
+    set_threads(1)
+    prepared = prepare(settings, threads=1)
+    cascade, folder = load_cascade(prepared.job.models), OutputFolder(settings.output)
+    first, *others = prepared.units
+    compute_unit(prepared.job, first, cascade, folder)
+    start = perf_counter()
+    records = [compute_unit(prepared.job, unit, cascade, folder) for unit in others]
+    total_s = perf_counter() - start
+    seconds = {part: sum(record["seconds"][part] for record in records) for part in records[0]["seconds"]}
+    rows = sum(record["rows_out"] for record in records)
+    escalated = sum(record["rows_by_route"]["gru"] for record in records)
+    return Parts(rows, escalated, seconds, total_s, cascade.index is not None)
+
+
+def measure_latency(architecture: str, n_queries: int) -> dict[str, float]:
+    """Ask a model of fresh weights for one prediction at a time, on one thread; milliseconds at p50, p95 and p99."""
+    return latency_ms(build_model(architecture, seed=0), length=5, n_queries=n_queries)

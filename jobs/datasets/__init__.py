@@ -1,0 +1,1 @@
+"""Datasets as commands take them up: described, sampled, packed, read whole."""

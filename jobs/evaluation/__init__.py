@@ -1,0 +1,1 @@
+"""``evaluate``: models judged on a dataset beside baselines, and thresholds calibrated."""

@@ -1,0 +1,180 @@
+"""An evaluation: models judged on the rows of a dataset, beside what needs no model, and written down.
+
+The rule: everything that can be refused is refused before a row is predicted. This module does not know how a figure is
+computed or drawn.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lvm_batch.io.errors import OutputError
+from lvm_batch.jobs.evaluation.cosines import BASELINES, RIDGE, judge
+from lvm_batch.jobs.evaluation.figures import figures_of
+from lvm_batch.jobs.evaluation.leaderboard import RULE, leaderboard
+from lvm_batch.jobs.evaluation.models import load_bank, load_models
+from lvm_batch.jobs.evaluation.plots import plots
+from lvm_batch.jobs.evaluation.rows import SPLITS, JudgedDataset
+from lvm_batch.jobs.evaluation.text import as_markdown, as_text
+from lvm_batch.jobs.prediction.warm_up import warm_up
+from lvm_batch.lvm.devices import pick_device
+from lvm_batch.lvm.evaluation import CONFIDENCE
+from lvm_batch.lvm.retrieval import NOT_IN_BANK, RankSearch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from lvm_batch.io.bank import Bank
+    from lvm_batch.jobs.console import Console
+    from lvm_batch.jobs.evaluation.cosines import Judged
+    from lvm_batch.jobs.evaluation.models import JudgedModel
+    from lvm_batch.jobs.evaluation.settings import EvaluateSettings
+
+VALUES, BOARD = "evaluation.json", "leaderboard.md"
+
+
+def evaluate(settings: EvaluateSettings, *, console: Console) -> tuple[dict[str, Any], str]:
+    """Judge the models that the settings name, and write what came of it to the output, if there is one.
+
+    Returns the figures as values and as text. Raises ``DataError``, ``ModelError`` or ``JobError``.
+    """
+    warm_up()  # where single queries will be timed
+    folder = _make_folder(settings.output) if settings.output else None
+    models = load_models(settings)
+    dim = models[0].checkpoint.dim
+    bank = load_bank(settings.bank, dim=dim)
+    search = RankSearch(bank.vectors, pick_device(settings.device)) if bank else None
+    dataset = JudgedDataset(settings, dim=dim)
+    judged = judge(dataset, {model.name: model.predict for model in models}, search=search, console=console)
+    values = _values(settings, models, bank, dataset, judged)
+    if folder:
+        _write(folder, values, judged)
+    return values, as_text(values)
+
+
+def _values(
+    settings: EvaluateSettings,
+    models: Sequence[JudgedModel],
+    bank: Bank | None,
+    dataset: JudgedDataset,
+    judged: Judged,
+) -> dict[str, Any]:
+    dim = models[0].checkpoint.dim
+    figures = figures_of(judged, dim=dim, resamples=settings.resamples, seed=settings.seed)
+    values = {
+        "version": version("lvm-batch"),
+        "dataset": list(settings.dataset),
+        "dim": dim,
+        "context_length": settings.context_length,
+        "rows": _rows(dataset, judged),
+        "bootstrap": {
+            "of": "rows" if judged.marks.articles is None else "articles",
+            "resamples": settings.resamples,
+            "seed": settings.seed,
+            "confidence": CONFIDENCE,
+        },
+        "models": [_model(model) | figures[model.name] for model in models],
+        "baselines": [{"name": name} | figures[name] for name in BASELINES if name in figures],
+        "bank": _bank(bank, judged) if bank else None,
+        "leaderboard": leaderboard(models, figures),
+        "rule": RULE,
+    }
+    return values | {"notices": list(_notices(values, settings))}
+
+
+def _rows(dataset: JudgedDataset, judged: Judged) -> dict[str, Any]:
+    articles, splits = judged.marks.articles, judged.marks.splits
+    return {
+        "read": dataset.n_rows,
+        "judged": judged.n_rows,
+        "left_out": {why: n_rows for why, n_rows in dataset.left_out.items() if n_rows},
+        "articles": None if articles is None else len(np.unique(articles)),
+        "by_split": {} if splits is None else {name: int((splits == name).sum()) for name in SPLITS},
+    }
+
+
+def _model(model: JudgedModel) -> dict[str, Any]:
+    checkpoint = model.checkpoint
+    return {
+        "name": model.name,
+        "path": checkpoint.name,
+        "sha256": checkpoint.sha256,
+        "architecture": checkpoint.architecture,
+        "parameters": checkpoint.n_parameters,
+        "bytes": model.n_bytes,
+        "latency_ms": dict(model.latency_ms),
+    }
+
+
+def _bank(bank: Bank, judged: Judged) -> dict[str, Any]:
+    ranks = next(iter(judged.ranks.values()))
+    return {
+        "path": bank.path,
+        "digest": bank.digest,
+        "vectors": len(bank.vectors),
+        "rows": int((ranks != NOT_IN_BANK).sum()),
+    }
+
+
+def _notices(values: Mapping[str, Any], settings: EvaluateSettings) -> Iterator[str]:
+    """Yield what keeps figures from being taken as they stand."""
+    for judged in (*values["models"], *values["baselines"]):
+        if n_rows := judged["without_cosine"]:
+            yield (
+                f"{n_rows:,} of {judged['rows']:,} predictions of {judged['name']} have no cosine, as they are not "
+                "finite or have no direction: its means are over the others"
+            )
+    rows = values["rows"]
+    if rows["articles"] is None:
+        yield (
+            f"without a column `{settings.article_column}` in every file, rows are drawn as if each stood alone: "
+            "intervals are too narrow where windows overlap"
+        )
+    if RIDGE not in {baseline["name"] for baseline in values["baselines"]}:
+        what = "row" if rows["articles"] is None else "article"
+        yield f"there is no ridge: it would be fitted to the one {what} that it is judged by"
+    if values["bank"] and not values["bank"]["rows"]:
+        yield "the bank holds no row's target, so nothing is known of retrieval"
+    if len(values["models"]) > 1 and not all(rows["by_split"].get(name) for name in SPLITS):
+        yield f"no model is recommended: that takes rows with a `{settings.split_column}` of in_dist and of ood"
+
+
+def _make_folder(output: str) -> Path:
+    if "://" in output:
+        raise OutputError(
+            f"{output}: an evaluation is written to a folder of this machine",
+            "give --output a path, and copy it from there",
+        )
+    folder = Path(output)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"{output} cannot be made: {error.strerror}", "give --output another folder"
+        ) from error
+    if not os.access(folder, os.W_OK):
+        raise OutputError(f"{output} cannot be written", "give --output another folder")
+    return folder
+
+
+def _write(folder: Path, values: Mapping[str, Any], judged: Judged) -> None:
+    figures = dict(plots(values, judged))
+    files = {
+        **figures,
+        BOARD: as_markdown(values, list(figures)).encode(),
+        VALUES: (json.dumps(values, indent=2, allow_nan=False) + "\n").encode(),
+    }
+    for name, content in files.items():
+        try:
+            (folder / name).write_bytes(content)
+        except OSError as error:
+            raise OutputError(
+                f"{folder / name} cannot be written: {error.strerror}",
+                "make room, or give --output another folder",
+            ) from error

@@ -1,0 +1,1 @@
+"""``--history`` and ``monitor``: past runs kept, and rules evaluated over them."""

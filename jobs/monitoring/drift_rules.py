@@ -1,0 +1,76 @@
+"""Rules about the input: whether its vectors are still those of before.
+
+The rule: the window's sample is compared with that of the runs before. This module does not know how it was taken.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lvm_batch.jobs.monitoring.findings import Finding, lacks, mean_of, runs_with, spell, state_of
+from lvm_batch.jobs.monitoring.rule_figures import centroid, has_centroid, pooled
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lvm_batch.io.past_run import PastRun
+    from lvm_batch.jobs.monitoring import rules as declared
+    from lvm_batch.jobs.monitoring.rule_figures import Window
+
+
+def check_input_norm(rule: declared.InputNorm, window: Window) -> Finding:
+    """Judge how the norm of input vectors has changed since the runs before the window."""
+    runs = runs_with(window.inside, lambda run: run.input_norm)
+    now = pooled(run.input_norm for run in runs)
+    if now.mean is None:
+        return lacks("input_norm", "not recorded by any run")
+    before = window.reference(lambda run: bool(run.input_norm and run.input_norm.mean))
+    then = pooled(run.input_norm for run in before).mean
+    if not then:
+        return lacks("input_norm", "no run before the window that recorded it")
+    change = now.mean / then - 1
+    return Finding(
+        "input_norm",
+        state_of(abs(change) > rule.max_change),
+        f"mean norm of input vectors {now.mean:.4g}, before {then:.4g} ({spell(before)}): {change:+.1%}, alert beyond "
+        f"{rule.max_change:.1%}",
+        change,
+        rule.max_change,
+        now.n,
+        len(runs),
+        max(runs, key=lambda run: abs(mean_of(run.input_norm) - then)).report,
+    )
+
+
+def check_input_centroid(rule: declared.InputCentroid, window: Window) -> Finding:
+    """Judge how the mean input vector has turned since the runs before the window."""
+    runs = [run for run in window.inside if has_centroid(run)]
+    if not runs:
+        return lacks("input_centroid", "not recorded by any run")
+    before = window.reference(has_centroid)
+    if not before:
+        return lacks("input_centroid", "no run before the window that recorded it")
+    found = _likeness(runs, before)
+    if found is None:
+        return lacks("input_centroid", "vectors of several widths, or none but zeros")
+    return Finding(
+        "input_centroid",
+        state_of(found < rule.min_cosine),
+        f"cosine of the mean input vector with that before ({spell(before)}) {found:.4f}, alert below "
+        f"{rule.min_cosine:g}",
+        found,
+        rule.min_cosine,
+        sum(run.input_norm.n for run in runs if run.input_norm),
+        len(runs),
+        min(runs, key=lambda run: _likeness([run], before) or 0.0).report,
+    )
+
+
+def _likeness(runs: Sequence[PastRun], before: Sequence[PastRun]) -> float | None:
+    now, then = centroid(runs), centroid(before)
+    if now is None or then is None or len(now) != len(then):
+        return None
+    norms = float(np.linalg.norm(now) * np.linalg.norm(then))
+    return float(now @ then) / norms if norms else None

@@ -1,0 +1,104 @@
+"""Rules about what runs took: time of a query, rows per second, memory.
+
+The rule: each run is judged by itself, and the one that stands out most is told. This module does not know how anything
+was measured.
+"""
+
+from __future__ import annotations
+
+from statistics import median
+from typing import TYPE_CHECKING
+
+from lvm_batch.jobs.monitoring.findings import Finding, lacks, state_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lvm_batch.io.past_run import PastRun
+    from lvm_batch.jobs.monitoring import rules as declared
+    from lvm_batch.jobs.monitoring.rule_figures import Window
+
+_MIB = 2**20
+_ROWS_APART = (
+    2  # runs whose rows differ by a larger factor are not compared: each has its own share of start-up
+)
+
+
+def check_query_p95(rule: declared.QueryP95, window: Window) -> Finding:
+    """Judge the slowest run's p95 of a single query."""
+    runs = [run for run in window.inside if run.query_p95_ms is not None]
+    if not runs:
+        return lacks("query_p95", "not recorded by any run")
+    slowest = max(runs, key=lambda run: run.query_p95_ms or 0.0)
+    found = slowest.query_p95_ms or 0.0
+    return Finding(
+        "query_p95",
+        state_of(found > rule.max_ms),
+        f"p95 of a single query {found:.3f} ms, alert above {rule.max_ms:g}, objective {rule.objective_ms:g}, "
+        f"target {rule.target_ms:g}",
+        found,
+        rule.max_ms,
+        slowest.rows_in,
+        len(runs),
+        slowest.report,
+    )
+
+
+def check_rows_per_s(rule: declared.RowsPerS, window: Window) -> Finding:
+    """Judge the run that fell furthest behind the runs before it of its shape and size."""
+    known = [run for run in (*window.before, *window.inside) if run.rows_per_s]
+    compared = [
+        (run, (run.rows_per_s or 0.0), _usual_rate(run, known, rule))
+        for run in window.inside
+        if run.rows_per_s
+    ]
+    judged = [(run, rate, usual) for run, rate, usual in compared if usual is not None]
+    if not judged:
+        return lacks("rows_per_s", f"no run has {rule.min_runs} runs of its shape and size before it")
+    run, rate, usual = min(judged, key=lambda one: one[1] / one[2])
+    return Finding(
+        "rows_per_s",
+        state_of(rate < rule.min_share * usual),
+        f"{rate:,.0f} rows/s, {rate / usual:.0%} of the median of the runs before it, {usual:,.0f}; alert below "
+        f"{rule.min_share:.0%}",
+        rate,
+        rule.min_share * usual,
+        run.rows_in,
+        len(judged),
+        run.report,
+    )
+
+
+def _usual_rate(run: PastRun, known: Sequence[PastRun], rule: declared.RowsPerS) -> float | None:
+    earlier = [
+        one.rows_per_s or 0.0
+        for one in known
+        if one.shape == run.shape
+        and one.ended <= run.started
+        and run.rows_in <= _ROWS_APART * one.rows_in
+        and one.rows_in <= _ROWS_APART * run.rows_in
+    ][-rule.last_runs :]
+    return median(earlier) if len(earlier) >= rule.min_runs else None
+
+
+def check_memory(rule: declared.Memory, window: Window) -> Finding:
+    """Judge the run whose workers held most of what was projected."""
+    known = [
+        (run, run.peak_bytes, run.projected_bytes)
+        for run in window.inside
+        if run.peak_bytes is not None and run.projected_bytes
+    ]
+    if not known:
+        return lacks("memory", "not recorded by any run")
+    run, peak, projected = max(known, key=lambda one: one[1] / one[2])
+    return Finding(
+        "memory",
+        state_of(peak > rule.max_share * projected),
+        f"a worker held {peak / _MIB:,.0f} MiB at its peak, {peak / projected:.0%} of the {projected / _MIB:,.0f} MiB "
+        f"projected; alert above {rule.max_share:.0%}",
+        peak / projected,
+        rule.max_share,
+        run.rows_in,
+        len(known),
+        run.report,
+    )

@@ -1,0 +1,1 @@
+"""The main job, from settings to committed predictions: plan, cluster, worker, unit, summary."""

@@ -1,0 +1,210 @@
+"""Units over a cluster, a bounded number at a time.
+
+The rule: every unit ends as a record or a failure, whatever becomes of workers. The client keeps as many tasks
+submitted as the cluster has slots, and twice as many where they are short; tasks with ``resources=`` would pass by the
+scheduler's own queue (distributed#9164), so the window is kept here.
+
+A worker that dies takes along every unit it held, and nobody knows which of them killed it. So units are tried in
+three rounds: all of them, small ones in groups; those that were lost with a worker, one to a slot; those that were
+lost again, one at a time with nothing beside them. A unit that loses its worker then too is guilty, and is quarantined
+by name.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from distributed.scheduler import KilledWorker
+
+from lvm_batch.jobs.prediction.worker import Failure, run_units
+from lvm_batch.jobs.prediction.workers import Workers, scheduler_gone
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from dask.typing import Key
+    from distributed import Client, Future
+
+    from lvm_batch.io.commit import Record
+    from lvm_batch.io.units import Unit
+    from lvm_batch.jobs.prediction.job import Job
+
+    Outcome = Record | Failure
+
+    Group = tuple[Unit, ...]
+
+# A task costs the driver 3 to 7 ms whatever it does (2026-11-23, distributed 2026.8): units of a few rows share one.
+_GROUP_ROWS = 1024
+_GROUP_UNITS = 32
+_TASKS_A_SLOT = 4
+"""Tasks to each slot at least, as far as there are units: a group must not leave other workers idle."""
+
+_PATIENCE_S = 0.5
+_FETCH_S = 10
+
+
+@dataclass(frozen=True, slots=True)
+class _Lost:
+    """A unit whose worker died, or took longer than a unit may; ``why`` says so for people."""
+
+    unit: Unit
+    kind: str
+    why: str
+
+
+@dataclass(slots=True)
+class _InFlight:
+    """A submitted group of units, and when it was."""
+
+    group: Group
+    future: Future[list[Outcome]]
+    since: float = field(default_factory=monotonic)
+
+
+def drive(
+    client: Client, job: Job, units: Sequence[Unit], *, unit_timeout_s: float
+) -> Iterator[tuple[Unit, Outcome]]:
+    """Compute ``units`` on the cluster; yield each with its record or failure, as they end.
+
+    A unit that runs longer than ``unit_timeout_s`` loses its worker. Raises :class:`TryAgain` when the scheduler goes
+    away, or there have been no workers for half a minute.
+    """
+    workers = Workers(client)
+    windows: tuple[Callable[[], int], ...] = (lambda: workers.window, lambda: workers.n_slots, lambda: 1)
+    groups = list(in_groups(units, workers.n_slots))
+    for number, window in enumerate(windows):
+        attempt = _Attempt(workers, job, number, unit_timeout_s)
+        lost: list[_Lost] = []
+        for outcome in attempt.run(groups, window):
+            if isinstance(outcome, _Lost):
+                lost.append(outcome)
+            else:
+                yield outcome
+        groups = [(loss.unit,) for loss in lost]
+    for loss in lost:
+        message = f"{loss.unit.output}: tried {len(windows)} times, the last time alone; {loss.why}"
+        yield loss.unit, Failure(loss.unit.output, loss.kind, message, _HINTS[loss.kind])
+
+
+def in_groups(units: Sequence[Unit], n_slots: int) -> Iterator[Group]:
+    """Put neighbours together until they have a batch of rows, as long as there is enough for every slot."""
+    fair_share = max(1, len(units) // (_TASKS_A_SLOT * n_slots))
+    group: list[Unit] = []
+    n_rows = 0
+    for unit in units:
+        if group and (n_rows + unit.n_rows > _GROUP_ROWS or len(group) >= min(_GROUP_UNITS, fair_share)):
+            yield tuple(group)
+            group, n_rows = [], 0
+        group.append(unit)
+        n_rows += unit.n_rows
+    if group:
+        yield tuple(group)
+
+
+_HINTS = {
+    "worker_lost": "look into the workers' logs; where memory ran out, use fewer --workers or smaller row groups",
+    "unit_timeout": "give more time with --unit-timeout, or cut the input into smaller row groups",
+}
+
+
+class _Attempt:
+    """One round over some groups of units."""
+
+    def __init__(self, workers: Workers, job: Job, number: int, unit_timeout_s: float) -> None:
+        self._workers = workers
+        self._job = job
+        self._number = number
+        self._timeout_s = unit_timeout_s
+        self._in_flight: dict[Key, _InFlight] = {}
+        self._completed: SimpleQueue[Future[list[Outcome]]] = SimpleQueue()
+
+    def run(
+        self, groups: Sequence[Group], window: Callable[[], int]
+    ) -> Iterator[tuple[Unit, Outcome] | _Lost]:
+        """Submit groups as others end, and yield what becomes of each unit."""
+        waiting = deque(groups)
+        while waiting or self._in_flight:
+            while waiting and len(self._in_flight) < window():
+                self._submit(waiting.popleft())
+            future = self._next_ended()
+            if future is None:
+                self._workers.look()
+            elif future.status == "pending":  # it had ended, but its result went with a worker
+                future.add_done_callback(self._completed.put)
+            elif future.key in self._in_flight:  # or it was given up
+                yield from self._ended(future)
+            yield from self._overdue()
+
+    def _next_ended(self) -> Future[list[Outcome]] | None:
+        with suppress(Empty):
+            return self._completed.get(timeout=_PATIENCE_S)
+        return None
+
+    def _submit(self, group: Group) -> None:
+        key = f"{self._job.job_id}/{group[0].output}/{self._number}"
+        future = self._workers.client.submit(run_units, self._job, group, key=key, pure=False)
+        self._in_flight[key] = _InFlight(group, future)
+        future.add_done_callback(self._completed.put)
+
+    def _ended(self, future: Future[list[Outcome]]) -> Iterator[tuple[Unit, Outcome] | _Lost]:
+        """A task returns its failures; what it raises comes from the cluster, which lost it."""
+        flight = self._in_flight.pop(future.key)
+        group = flight.group
+        if future.status == "finished":
+            self._workers.took(monotonic() - flight.since)
+            yield from self._fetched(future, group)
+            return
+        error = future.exception() if future.status == "error" else None
+        future.release()
+        if isinstance(error, KilledWorker):
+            address = error.last_worker.address
+            held = self._workers.memory.get(address, "an unknown amount of memory")
+            why = f"its worker {address} died; it last held {held}"
+        else:
+            # The scheduler may have gone; else it dropped the task with a worker.
+            self._workers.look(now=True)
+            why = f"the cluster dropped it: {error or future.status}"
+        yield from _all_lost(group, "worker_lost", why)
+
+    def _fetched(self, future: Future[list[Outcome]], group: Group) -> Iterator[tuple[Unit, Outcome] | _Lost]:
+        """Get a result from the worker that holds it; if that does not answer, the next round finds the records."""
+        try:
+            outcomes = future.result(timeout=_FETCH_S)
+        except TimeoutError:
+            why = f"its worker did not hand over the result within {_FETCH_S} s"
+            yield from _all_lost(group, "worker_lost", why)
+            return
+        except OSError as error:
+            raise scheduler_gone() from error
+        finally:
+            future.release()
+        last = outcomes[-1]
+        worker = last.worker if isinstance(last, Failure) else last.get("worker", "")
+        self._workers.finished_at[worker] = monotonic()
+        yield from zip(group, outcomes, strict=True)
+
+    def _overdue(self) -> Iterator[_Lost]:
+        """Give up groups that have run too long, and the workers with them."""
+        for key, flight in list(self._in_flight.items()):
+            allowed_s = self._timeout_s * len(flight.group)
+            if monotonic() - flight.since <= allowed_s:
+                continue
+            address, is_first = self._workers.holder(key)
+            started = max(flight.since, self._workers.finished_at.get(address, 0.0))
+            if not is_first or monotonic() - started <= allowed_s:
+                continue  # it waits for another
+            del self._in_flight[key]
+            flight.future.cancel()
+            self._workers.restart(address)
+            yield from _all_lost(
+                flight.group, "unit_timeout", f"it ran longer than {allowed_s:g} s on {address}"
+            )
+
+
+def _all_lost(group: Group, kind: str, why: str) -> Iterator[_Lost]:
+    return (_Lost(unit, kind, why) for unit in group)

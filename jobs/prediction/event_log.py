@@ -1,0 +1,50 @@
+"""The events of a run as lines of JSON, in the output folder.
+
+The rule: a line is written soon after its event, but never at the price of one write for each unit.
+"""
+
+from __future__ import annotations
+
+import json
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from lvm_batch.jobs.prediction.events import Event, RunEnded, RunStarted, UnitDone, UnitFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from lvm_batch.io.commit import OutputFolder
+
+_FLUSH_EVERY_S = 5
+
+
+class EventLog:
+    """Appends events to ``events.jsonl``; ``now`` gives the time to be written beside each."""
+
+    def __init__(self, folder: OutputFolder, now: Callable[[], datetime]) -> None:
+        self._folder = folder
+        self._now = now
+        self._lines: list[str] = []
+        self._flushed = monotonic()
+
+    def __call__(self, event: Event) -> None:
+        """Take down one event."""
+        self._lines.append(json.dumps({"at": self._now().isoformat(), **_described(event)}) + "\n")
+        if isinstance(event, (RunStarted, RunEnded)) or monotonic() - self._flushed > _FLUSH_EVERY_S:
+            self._folder.append_events("".join(self._lines))
+            self._lines, self._flushed = [], monotonic()
+
+
+def _described(event: Event) -> dict[str, Any]:
+    match event:
+        case RunStarted():
+            return {"event": "run_started"} | {name: getattr(event, name) for name in event.__slots__}
+        case UnitDone(record):
+            kept = ("output", "rows_in", "seconds")
+            return {"event": "unit_done"} | {name: record[name] for name in kept if name in record}
+        case UnitFailed(failure):
+            return {"event": "unit_failed", **failure.as_dict}
+        case RunEnded(state):
+            return {"event": "run_ended", "state": state}

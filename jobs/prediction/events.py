@@ -1,0 +1,56 @@
+"""What happens during a run, told to whoever listens.
+
+The rule: the engine tells events and knows no listener; adding an output never touches it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from lvm_batch.io.commit import Record
+    from lvm_batch.jobs.prediction.worker import Failure
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    """Work begins: units and rows in all, and those that earlier runs have done."""
+
+    units: int
+    rows: int
+    units_done: int
+    rows_done: int
+    workers: int
+
+
+@dataclass(frozen=True, slots=True)
+class UnitDone:
+    """A unit is committed."""
+
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class UnitFailed:
+    """A unit has no record."""
+
+    failure: Failure
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnded:
+    """No more work: finished, or interrupted."""
+
+    state: str
+
+
+Event = RunStarted | UnitDone | UnitFailed | RunEnded
+
+
+class Listener(Protocol):
+    """Anything that wants to hear of a run."""
+
+    def __call__(self, event: Event) -> None:
+        """Take note of one event."""

@@ -1,0 +1,172 @@
+"""How much memory a worker will need, known before anything is read.
+
+The rule: what is projected is the worst that the job allows for, every row escalated, so that a job that is let
+through does not die of memory at its end. This module knows the sizes of what a unit holds at a time, as ``unit`` and
+``passes`` hold it; it does not know how to read or compute anything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lvm_batch.io.units import row_bytes
+from lvm_batch.jobs.errors import JobError
+from lvm_batch.jobs.prediction.cluster import local_workers
+from lvm_batch.jobs.prediction.job import BATCH_ROWS
+from lvm_batch.jobs.prediction.passes import FALLBACK_ROWS
+from lvm_batch.jobs.prediction.unit import BLOCK_BATCHES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from lvm_batch.io.columns import WindowShape
+    from lvm_batch.io.units import Footer, Unit
+    from lvm_batch.jobs.settings import RunSettings
+
+MIB = 2**20
+
+# Measured on 2026-11-23 with torch 2.13 for CPUs, pyarrow 26 and distributed 2026.8; tests/jobs/test_memory.py
+# compares projections with peaks.
+_PROCESS = 400 * MIB  # torch, Arrow and Dask, with what they set up at their first use
+_ACTIVATIONS = {"amn": 10 * MIB, "gru": 40 * MIB}  # of the rows that a Predictor takes at once
+_BLOCK_ROWS = BATCH_ROWS * BLOCK_BATCHES
+_DECODING = 1.5  # Arrow's table of a batch, and the half batch that is being decoded into
+_BLOCK_COPIES = 3  # predictions of a block's batches, joined, and on their way into pages
+_FLOAT32_BYTES = 4
+
+
+class NotEnoughMemory(JobError):
+    """A worker would need more memory than it may use."""
+
+    kind = "memory"
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """What a worker holds whatever it reads, in bytes: weights of both models, and the bank.
+
+    ``bank`` is mapped into memory: workers share it, and the system takes it back where memory runs short.
+    """
+
+    models: int
+    has_fallback: bool
+    bank: int = 0
+    index: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """The peak of one worker, in bytes, by what holds it; ``unit`` is the output path of the unit that needs most.
+
+    ``mapped`` comes on top and is not counted: pages of the bank that the system takes back where it must.
+    """
+
+    parts: Mapping[str, int]
+    unit: str
+    mapped: int
+
+    @property
+    def peak(self) -> int:
+        """Bytes that a worker holds at its peak."""
+        return sum(self.parts.values())
+
+
+def project(
+    footers: Iterable[Footer],
+    units: Iterable[Unit],
+    fixed: Fixed,
+    *,
+    shape: WindowShape,
+    capped: bool,
+) -> Projection:
+    """Return the peak of a worker that computes the most demanding of ``units``; ``capped`` holds a unit whole."""
+    by_path = {footer.file.path: footer for footer in footers}
+    largest: dict[str, Unit] = {}
+    for unit in units:
+        known = largest.get(unit.file.path)
+        if known is None or unit.n_rows > known.n_rows:
+            largest[unit.file.path] = unit
+    always = {
+        "process": _PROCESS,
+        "models": fixed.models + fixed.index + _ACTIVATIONS["amn"] + fixed.has_fallback * _ACTIVATIONS["gru"],
+    }
+    demands = (
+        (unit, _unit_parts(by_path[path], unit.n_rows, fixed, shape=shape, capped=capped))
+        for path, unit in largest.items()
+    )
+    unit, parts = max(demands, key=lambda demand: sum(demand[1].values()))
+    return Projection(always | parts, unit.output, fixed.bank)
+
+
+def _unit_parts(
+    footer: Footer, n_rows: int, fixed: Fixed, *, shape: WindowShape, capped: bool
+) -> dict[str, int]:
+    batch_rows, block_rows = min(BATCH_ROWS, n_rows), min(_BLOCK_ROWS, n_rows)
+    vector = shape.dim * _FLOAT32_BYTES
+    context = shape.length * vector
+    sequences = footer.roles.layout == "sequences"
+    target = vector if sequences or footer.roles.target else 0
+    table_row = max(footer.sizes.vector_row, row_bytes(footer, shape) + (0 if sequences else target))
+    gathered = (n_rows if capped else min(FALLBACK_ROWS + BATCH_ROWS, block_rows)) * fixed.has_fallback
+    held_rows = n_rows if capped else 0
+    carried = footer.sizes.other_row
+    return {
+        "pages": footer.sizes.page,
+        "batch": int(
+            batch_rows * (context + target + vector * sequences + _DECODING * (table_row + carried))
+        ),
+        "escalated rows": gathered * (context + target),
+        "block": block_rows * (_BLOCK_COPIES * vector + carried),
+        "capped unit": max(0, held_rows - block_rows) * (vector + carried),
+    }
+
+
+def memory_limit(settings: RunSettings) -> int | None:
+    """Return what each worker may use, in bytes: what was given, or else its share of this machine, or of what this
+    machine's control group allows; ``None`` if it runs elsewhere.
+    """
+    if settings.memory_limit or settings.scheduler:
+        return settings.memory_limit
+    from distributed.system import MEMORY_LIMIT
+
+    return int(MEMORY_LIMIT) // local_workers(settings.workers)[0]
+
+
+def check_memory(projection: Projection, settings: RunSettings) -> None:
+    """Raise :class:`NotEnoughMemory` where a worker needs more than it may use, naming what to change."""
+    limit = memory_limit(settings)
+    if limit is None or projection.peak <= limit:
+        return
+    n_workers = None if settings.memory_limit else local_workers(settings.workers)[0]
+    largest = max(_HOLDERS, key=lambda part: projection.parts[part])
+    raise NotEnoughMemory(
+        f"a worker would need {projection.peak / MIB:,.0f} MiB for the unit {projection.unit}, and may use "
+        f"{limit / MIB:,.0f} MiB; {_HOLDERS[largest].format(projection.parts[largest] / MIB)}",
+        _advice(projection, largest, limit, n_workers),
+    )
+
+
+_HOLDERS = {
+    "pages": "a page of its vectors alone takes {:,.0f} MiB",
+    "batch": "a batch of its rows takes {:,.0f} MiB",
+    "escalated rows": "contexts that wait for the fallback take {:,.0f} MiB",
+    "block": "predictions that wait to be written take {:,.0f} MiB",
+    "capped unit": "rows that wait for the cap take {:,.0f} MiB",
+}
+
+
+def _advice(projection: Projection, largest: str, limit: int, n_workers: int | None) -> str:
+    """Say what makes the projection smaller, or the limit larger."""
+    advice = []
+    if n_workers is not None and (fitting := limit * n_workers // projection.peak):
+        advice.append(f"use fewer workers: --workers {fitting}")
+    if largest == "pages":
+        advice.append("write the file with smaller pages: lvm-batch pack")
+    if largest in {"capped unit", "escalated rows"}:
+        advice.append(
+            "cut it smaller, as --fallback-policy cap holds a unit whole: a smaller --unit-size, or smaller row groups "
+            "with lvm-batch pack"
+        )
+    advice.append("give each worker more memory: --memory-limit")
+    return "; or ".join(advice)

@@ -1,0 +1,109 @@
+"""What a run would do, told without doing it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lvm_batch.io.commit import OutputFolder
+from lvm_batch.io.units import row_bytes
+from lvm_batch.jobs.prediction.cluster import local_workers
+from lvm_batch.jobs.prediction.memory import MIB, NotEnoughMemory, check_memory, memory_limit
+from lvm_batch.jobs.prediction.prepare import Prepared, prepare
+from lvm_batch.jobs.prediction.summary import as_lines
+
+if TYPE_CHECKING:
+    from lvm_batch.jobs.settings import RunSettings
+
+
+def plan(settings: RunSettings) -> tuple[dict[str, Any], str]:
+    """Return the plan of a run as values and as text; raises what ``prepare`` raises."""
+    prepared = prepare(settings, threads=None)
+    values = _values(settings, prepared)
+    return values, _as_text(values)
+
+
+def _values(settings: RunSettings, prepared: Prepared) -> dict[str, Any]:
+    job = prepared.job
+    folder = OutputFolder(job.output)
+    difference = folder.difference({"fingerprint": job.fingerprint, "identity": prepared.identity})
+    done = () if difference else folder.records()
+    return {
+        "job_id": job.job_id,
+        "fingerprint": job.fingerprint,
+        "output": job.output,
+        "refusal": _refusal(job.output, difference),
+        "files": len(prepared.footers),
+        "rows": prepared.n_rows,
+        "decoded_bytes": sum(
+            footer.n_rows * row_bytes(footer, job.dataset_format.shape) for footer in prepared.footers
+        ),
+        "layouts": sorted({footer.roles.layout for footer in prepared.footers}),
+        "units": [
+            {"output": unit.output, "input": unit.file.path, "rows": unit.n_rows, "done": unit.output in done}
+            for unit in prepared.units
+        ],
+        "workers": settings.scheduler or local_workers(settings.workers)[0],
+        "memory": _memory(settings, prepared),
+        "models": {
+            route: None if model is None else {"path": model.path, "architecture": model.architecture}
+            for route, model in (("amn", job.models.primary), ("gru", job.models.fallback))
+        },
+        "bank": job.models.bank.path if job.models.bank else None,
+        "criteria_not_evaluated": prepared.unavailable,
+        "notices": list(prepared.notices),
+    }
+
+
+def _refusal(output: str, difference: str | None) -> dict[str, str] | None:
+    """What a run would say to an output folder that holds another job."""
+    if difference is None:
+        return None
+    return {"message": f"{output} holds another job: {difference}", "hint": "choose another --output"}
+
+
+def _memory(settings: RunSettings, prepared: Prepared) -> dict[str, Any]:
+    """What a worker needs at its peak and may use, in bytes, and what a run would say to it."""
+    projection = prepared.memory
+    values = {
+        "peak": projection.peak,
+        "limit": memory_limit(settings),
+        "unit": projection.unit,
+        "parts": dict(projection.parts),
+        "mapped": projection.mapped,
+        "refusal": None,
+    }
+    try:
+        check_memory(projection, settings)
+    except NotEnoughMemory as error:
+        values["refusal"] = {"message": error.args[0], "hint": error.args[1]}
+    return values
+
+
+def _memory_text(memory: dict[str, Any]) -> str:
+    limit = "" if memory["limit"] is None else f" of {memory['limit'] / MIB:,.0f} MiB"
+    mapped = f", and {memory['mapped'] / MIB:,.0f} MiB of the bank mapped" if memory["mapped"] else ""
+    refused = f"; run will refuse it: {memory['refusal']['hint']}" if memory["refusal"] else ""
+    return f"{memory['peak'] / MIB:,.0f} MiB{limit} for each worker at its peak{mapped}{refused}"
+
+
+def _refusal_text(refusal: dict[str, str] | None) -> str:
+    return f"run will refuse it: {refusal['message']}; {refusal['hint']}" if refusal else ""
+
+
+def _as_text(values: dict[str, Any]) -> str:
+    units = values["units"]
+    lines = {
+        "input": f"{values['rows']:,} rows in {values['files']} files of {' and '.join(values['layouts'])}, "
+        f"{values['decoded_bytes'] / MIB:,.0f} MiB decoded",
+        "units": f"{len(units)}, {sum(unit['done'] for unit in units)} of them done; "
+        f"the largest has {max(unit['rows'] for unit in units):,} rows",
+        "workers": str(values["workers"]),
+        "memory": _memory_text(values["memory"]),
+        "amn": values["models"]["amn"]["path"],
+        "gru": values["models"]["gru"]["path"] if values["models"]["gru"] else "none",
+        "bank": values["bank"] or "none",
+        "output": values["output"],
+        "refusal": _refusal_text(values["refusal"]),
+        **{f"note {number}": notice for number, notice in enumerate(values["notices"], 1)},
+    }
+    return as_lines(lines)

@@ -1,0 +1,60 @@
+"""What an output folder says of its job: how far it is, and what came of it so far.
+
+The rule: everything is read from the folder alone, so that any machine that sees it can ask.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lvm_batch.io.commit import OutputFolder
+from lvm_batch.io.errors import InputNotFound
+from lvm_batch.io.lock import is_held
+from lvm_batch.jobs.prediction.summary import as_lines, totals_lines, totals_of
+
+
+def status(output: str) -> tuple[dict[str, Any], str]:
+    """Return the state of the job in ``output`` as values and as text; raises :class:`InputNotFound` without one."""
+    folder = OutputFolder(output)
+    job = folder.job()
+    if job is None:
+        raise InputNotFound(f"{output} holds no job", "name the folder that was given to run as --output")
+    records = folder.records()
+    begun = {unit["output"] for unit in job["units"]}
+    later = [record for output, record in records.items() if output not in begun]  # of files mended since
+    n_units = len(begun) + len(later)
+    totals = totals_of(records.values())
+    values = {
+        "output": output,
+        "job_id": job["job_id"],
+        "state": _state(folder, output, missing=n_units - len(records)),
+        "units": n_units,
+        "units_done": len(records),
+        "rows": job["rows"] + sum(record["rows_in"] for record in later),
+        "rows_done": totals["rows_in"],
+        "unreadable_files": job["unreadable"],
+        **totals,
+    }
+    return values, _as_text(values)
+
+
+def _state(folder: OutputFolder, output: str, *, missing: int) -> str:
+    """``done`` needs ``_SUCCESS``: a job whose units are all there may have failed a gate."""
+    if is_held(output):
+        return "running"
+    if folder.succeeded:
+        return "done"
+    return "incomplete" if missing else "not accepted"
+
+
+def _as_text(values: dict[str, Any]) -> str:
+    advice = {
+        "incomplete": "; the command that began it does the rest",
+        "not accepted": "; a gate failed, or files were left out: see _lvm_batch/summary.json",
+    }
+    lines = {
+        "job": f"{values['job_id']}, {values['state']}{advice.get(values['state'], '')}",
+        "units": f"{values['units_done']:,} of {values['units']:,} done",
+        "rows": f"{values['rows_done']:,} of {values['rows']:,} done",
+    }
+    return as_lines(lines | totals_lines(values))

@@ -1,0 +1,75 @@
+"""An output folder against its own records: every file read again, every row counted.
+
+The rule: everything is read from the folder alone, and nothing in it is changed; what is to be removed is named.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lvm_batch.io.commit import OutputFolder, Record
+from lvm_batch.io.errors import InputNotFound
+from lvm_batch.io.verification import Fault, file_faults
+from lvm_batch.jobs.errors import NotVerified
+from lvm_batch.jobs.prediction.summary import as_lines
+
+_SHOWN = 10
+
+
+def verify(output: str) -> tuple[dict[str, Any], str, NotVerified | None]:
+    """Read the job in ``output`` again: values, text, and the error that names what is wrong, if anything is.
+
+    Raises :class:`InputNotFound` where there is no job.
+    """
+    folder = OutputFolder(output)
+    job = folder.job()
+    if job is None:
+        raise InputNotFound(f"{output} holds no job", "name the folder that was given to run as --output")
+    records = folder.recorded()
+    faults = list(file_faults(folder, records, job["fingerprint"]))
+    missing = _missing(folder, job, records)
+    values = {
+        "output": output,
+        "job_id": job["job_id"],
+        "units": len(records),
+        "rows": sum(record["rows_out"] for record in records.values()),
+        "bytes": sum(record["bytes"] for record in records.values()),
+        "faults": [{"file": fault.output, "what": fault.what} for fault in faults],
+        "units_missing": missing,
+        "success_stands": folder.succeeded,
+    }
+    return values, _as_text(values), _error(folder, faults, missing)
+
+
+def _missing(folder: OutputFolder, job: dict[str, Any], records: dict[str, Record]) -> list[str]:
+    """Name the units without a record; a run that has succeeded knows how many there are, a job only how it began."""
+    success = folder.success()
+    if success and success["units"] == len(records):
+        return []
+    return [unit["output"] for unit in job["units"] if unit["output"] not in records]
+
+
+def _error(folder: OutputFolder, faults: list[Fault], missing: list[str]) -> NotVerified | None:
+    if faults:
+        named = "; ".join(f"{fault.output}: {fault.what}" for fault in faults[:_SHOWN])
+        more = f"; and {len(faults) - _SHOWN:,} more" if len(faults) > _SHOWN else ""
+        return NotVerified(
+            f"{len(faults):,} files are not as they were recorded: {named}{more}",
+            f"remove them from {folder.text}, then run the same command again: it does what is missing",
+        )
+    if missing:
+        return NotVerified(
+            f"{len(missing):,} units are not done, {missing[0]} first",
+            "run the command that began the job again: it does what is missing",
+        )
+    return None
+
+
+def _as_text(values: dict[str, Any]) -> str:
+    damaged = {fault["file"] for fault in values["faults"]}
+    lines = {
+        "job": f"{values['job_id']}, {'_SUCCESS stands' if values['success_stands'] else 'without _SUCCESS'}",
+        "units": f"{values['units']:,} read again, {len(damaged):,} faults, {len(values['units_missing']):,} not done",
+        "rows": f"{values['rows']:,}, {values['bytes'] / 2**20:,.1f} MiB",
+    }
+    return as_lines(lines)

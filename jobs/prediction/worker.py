@@ -1,0 +1,116 @@
+"""What runs on a worker: one task for one unit, or for a few small ones.
+
+The rule: a task never raises. It returns a commit record, or a failure that says what, where and what to do; it
+looks for the record, then for a published file of this job, before it computes anything. Models are loaded once
+per process.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import traceback
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from lvm_batch.io.commit import OutputFolder
+from lvm_batch.io.errors import DataError
+from lvm_batch.lvm.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lvm_batch.io.commit import Record
+    from lvm_batch.io.units import Unit
+    from lvm_batch.jobs.prediction.job import Job, ModelSet
+    from lvm_batch.lvm.cascade import Cascade
+
+_loading = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a unit has no record: ``kind`` is that of the error, ``trace`` is there for bugs only.
+
+    ``worker`` is the address of the worker that found out, ``""`` if none did.
+    """
+
+    output: str
+    kind: str
+    message: str
+    hint: str = ""
+    trace: str | None = None
+    worker: str = ""
+
+    @property
+    def as_dict(self) -> dict[str, Any]:
+        """The failure as plain values."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+def run_units(job: Job, units: Sequence[Unit]) -> list[Record | Failure]:
+    """Do what :func:`run_unit` does for each of ``units``, one after the other."""
+    return [run_unit(job, unit) for unit in units]
+
+
+def run_unit(job: Job, unit: Unit) -> Record | Failure:
+    """Compute ``unit`` unless it is done already; the result names the worker."""
+    outcome = _outcome(job, unit)
+    if isinstance(outcome, Failure):
+        return replace(outcome, worker=_address())
+    return outcome | {"worker": _address()}
+
+
+def _outcome(job: Job, unit: Unit) -> Record | Failure:
+    try:
+        folder = OutputFolder(job.output)
+        standing = folder.record(unit.output) or folder.adopt(unit.output, job.fingerprint)
+        return standing or _compute(job, unit, folder)
+    except (DataError, ModelError) as error:
+        return Failure(unit.output, error.kind, *error.args)
+    except OSError as error:
+        return Failure(unit.output, "os", f"{unit.output}: {error}", "mend what is named, then run again")
+    except Exception as error:  # noqa: BLE001 - the worker's door: one bug must not take the other units along
+        trace = "".join(traceback.format_exception(error))
+        return Failure(
+            unit.output, "bug", f"{unit.output}: {type(error).__name__}: {error}", "report this", trace
+        )
+
+
+def _address() -> str:
+    from distributed import get_worker
+
+    try:
+        return str(get_worker().address)
+    except ValueError:  # not on a worker
+        return ""
+
+
+def _compute(job: Job, unit: Unit, folder: OutputFolder) -> Record:
+    from lvm_batch.jobs.prediction.unit import compute_unit
+
+    return compute_unit(job, unit, _cascade(job), folder)
+
+
+def _cascade(job: Job) -> Cascade:
+    with _loading:  # several threads of a worker may ask at once
+        return _kept_cascade(job.models, job.threads)
+
+
+@lru_cache(maxsize=2)
+def _kept_cascade(models: ModelSet, threads: int | None) -> Cascade:
+    from lvm_batch.jobs.models import load_cascade
+    from lvm_batch.jobs.prediction.allocator import keep_freed_memory
+    from lvm_batch.lvm.devices import set_threads
+
+    keep_freed_memory()
+    set_threads(threads or _share_of_threads())
+    return load_cascade(models)
+
+
+def _share_of_threads() -> int:
+    """Cores for each task of this worker: the nanny has set OMP_NUM_THREADS to 1, which says nothing about them."""
+    from distributed import get_worker
+
+    return max(1, (os.cpu_count() or 1) // int(get_worker().state.nthreads))

@@ -1,0 +1,139 @@
+"""What a model must do before it gets a role: checks, each with its figure.
+
+The rule: a check says what it measured, whether it passed or not. This module opens no file and knows no role.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from lvm_batch.lvm.cosines import row_cosines
+from lvm_batch.lvm.errors import ArchitectureError
+from lvm_batch.lvm.inference import Predictor
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from lvm_batch.jobs.registry.held_out_sample import HeldOutSample
+    from lvm_batch.lvm.context_model import ContextModel
+
+    Floats = NDArray[np.float32]
+
+CONTEXT_LENGTH = 5  # what a run gives its models
+NORM_TOLERANCE = 1e-5
+"""How far a prediction's norm may be from 1: float32 gives 1e-7."""
+
+FORM_TOLERANCE = 1e-5
+"""How far a component may be from the published forward pass: what every way to run a job keeps."""
+
+_N_CONTEXTS = 256
+_CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One check: whether it passed, what was found in words, and the figure behind it where it is one."""
+
+    name: str
+    passed: bool
+    found: str
+    figure: float | None = None
+
+    def values(self) -> dict[str, Any]:
+        """Return it as plain values; a figure that is no number is None."""
+        figure = self.figure if self.figure is not None and np.isfinite(self.figure) else None
+        return {**asdict(self), "figure": figure}
+
+
+@dataclass(frozen=True, slots=True)
+class Cosines:
+    """Mean cosines with the target on the same rows: of the model, of a context's mean, of who has the role now."""
+
+    rows: int
+    ood_rows: int
+    mean: float
+    context_mean: float
+    current: str | None
+    current_mean: float | None
+    tolerance: float
+
+    @property
+    def change(self) -> float | None:
+        """What the role would gain; None where nobody has it."""
+        return None if self.current_mean is None else self.mean - self.current_mean
+
+    def values(self) -> dict[str, Any]:
+        """Return it as plain values; a mean that is no number is None."""
+        values = {**asdict(self), "change": self.change}
+        return {name: _finite(value) for name, value in values.items()}
+
+
+def random_contexts(dim: int) -> Floats:
+    """Return contexts (256, 5, ``dim``) of unit vectors in random directions, always the same ones."""
+    shape = (_N_CONTEXTS, CONTEXT_LENGTH, dim)
+    contexts = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+    contexts /= np.linalg.norm(contexts, axis=2, keepdims=True)
+    return contexts
+
+
+def check_outputs(model: ContextModel, contexts: Floats) -> tuple[Check, ...]:
+    """Check that predictions are finite, of norm 1, and the same in the form that a run uses and as published."""
+    try:
+        predictor = Predictor(model, _CPU)
+        with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is looked at below
+            predictions = predictor(contexts)
+            alone = predictor(contexts[:1])  # one row may take a way of its own
+        published = _published(model, contexts)
+    except ArchitectureError as error:
+        return (Check("unit norm", False, f"no predictions: {error}"),)  # noqa: FBT003 - it says "failed"
+    return (_unit_norm(published), _same(np.concatenate([predictions, alone]), published))
+
+
+def mean_cosine(model: ContextModel, sample: HeldOutSample) -> float:
+    """Return the mean cosine of predictions with targets; NaN where a prediction has none."""
+    return float(row_cosines(Predictor(model, _CPU)(sample.contexts), sample.targets).mean(dtype=np.float64))
+
+
+def check_cosine(cosines: Cosines) -> Check:
+    """Check that the model's mean cosine is not below the current one's by more than the tolerance."""
+    floor = None if cosines.current_mean is None else cosines.current_mean - cosines.tolerance
+    passed = bool(np.isfinite(cosines.mean)) if floor is None else cosines.mean >= floor
+    return Check("cosine", passed, _cosine_text(cosines), cosines.mean)
+
+
+def _published(model: ContextModel, contexts: Floats) -> Floats:
+    with torch.inference_mode():
+        published: Floats = model(torch.from_numpy(contexts)).numpy()
+    return published
+
+
+def _unit_norm(predictions: Floats) -> Check:
+    norms = np.linalg.norm(predictions.astype(np.float64), axis=1)
+    n_broken = int((~np.isfinite(norms)).sum())
+    if n_broken:
+        return Check("unit norm", False, f"{n_broken:,} of {len(norms):,} predictions are not finite")  # noqa: FBT003
+    off = float(np.abs(norms - 1).max())
+    found = f"norms of {len(norms):,} predictions within {off:.1e} of 1"
+    return Check("unit norm", off <= NORM_TOLERANCE, found, off)
+
+
+def _same(predictions: Floats, published: Floats) -> Check:
+    off = float(np.abs(predictions - np.concatenate([published, published[:1]])).max())
+    found = f"within {off:.1e} of the published forward pass" if np.isfinite(off) else "not finite"
+    return Check("same numbers", off <= FORM_TOLERANCE, found, off)
+
+
+def _cosine_text(cosines: Cosines) -> str:
+    ood = f", {cosines.ood_rows:,} of them ood" if cosines.ood_rows else ""
+    own = f"{cosines.mean:.4f} on {cosines.rows:,} windows{ood} (mean of the context {cosines.context_mean:.4f})"
+    if cosines.change is None:
+        return f"{own}, nothing to compare with"
+    return f"{own}, {cosines.current} {cosines.current_mean:.4f}: {cosines.change:+.4f}, -{cosines.tolerance:g} allowed"
+
+
+def _finite(value: Any) -> Any:  # noqa: ANN401 - texts and whole numbers stay
+    return None if isinstance(value, float) and not np.isfinite(value) else value

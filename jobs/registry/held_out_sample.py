@@ -1,0 +1,78 @@
+"""The rows that models are compared on before a role passes from one to another.
+
+The rule: both models are judged on the same rows, and the same dataset gives the same rows. Whether a model was
+trained on them is for who names the dataset to know.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lvm_batch.jobs.evaluation.rows import judged_rows
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from lvm_batch.jobs.evaluation.rows import JudgedRows
+    from lvm_batch.jobs.evaluation.settings import EvaluateSettings
+
+    Floats = NDArray[np.float32]
+
+_LOOK_AHEAD = 20
+"""How many times the rows wanted are looked through for those out of distribution."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOutSample:
+    """Contexts (n, length, dim) and targets (n, dim), float32; the first ``n_ood`` are out of distribution."""
+
+    contexts: Floats
+    targets: Floats
+    n_ood: int
+
+
+@dataclass(slots=True)
+class _Kept:
+    """The first rows of one kind, up to a number."""
+
+    room: int
+    contexts: list[Floats]
+    targets: list[Floats]
+
+    def add(self, rows: JudgedRows, which: NDArray[np.bool_]) -> None:
+        chosen = np.flatnonzero(which)[: self.room]
+        self.contexts.append(rows.contexts[chosen])
+        self.targets.append(rows.targets[chosen])
+        self.room -= len(chosen)
+
+
+def held_out_sample(settings: EvaluateSettings, *, dim: int, n_rows: int) -> HeldOutSample:
+    """Read the first ``n_rows`` windows with a target, those whose split is ``ood`` before all others.
+
+    Where few are ``ood``, the first 20 times as many rows are looked through. Raises ``DataError`` where the dataset
+    cannot be read, has vectors of another width than ``dim``, or no window with a target.
+    """
+    ood, others = _Kept(n_rows, [], []), _Kept(n_rows, [], [])
+    seen = 0
+    for rows in judged_rows(settings, dim=dim):
+        seen += len(rows.targets)
+        is_ood = _is_ood(rows)
+        ood.add(rows, is_ood)
+        others.add(rows, ~is_ood)
+        enough = n_rows if rows.splits is None else _LOOK_AHEAD * n_rows
+        if not ood.room or (not others.room and seen >= enough):
+            break
+    return HeldOutSample(
+        np.concatenate([*ood.contexts, *others.contexts])[:n_rows],
+        np.concatenate([*ood.targets, *others.targets])[:n_rows],
+        n_rows - ood.room,
+    )
+
+
+def _is_ood(rows: JudgedRows) -> NDArray[np.bool_]:
+    if rows.splits is None:
+        return np.zeros(len(rows.targets), np.bool_)
+    return np.asarray(rows.splits == "ood", np.bool_)

@@ -1,0 +1,142 @@
+"""What a registry holds: its models, who has which role, and one model in full.
+
+The rule: everything that is there is told; a model that cannot be loaded, or a role that leads nowhere, is told with
+what is wrong with it. This module changes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lvm_batch.io.errors import DataError
+from lvm_batch.io.locations import read_file
+from lvm_batch.jobs.registry.text import card_text, list_text
+from lvm_batch.lvm.checkpoint import load_checkpoint
+from lvm_batch.lvm.errors import ModelError
+from lvm_batch.lvm.registry import ROLES, list_folders, named_model, resolve_model
+from lvm_batch.lvm.role_log import RoleChange, read_role_log
+from lvm_batch.lvm.roles import Held, holder, name_of, roles_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+CARD, HISTORY = "MODEL_CARD.md", "training_history.json"
+
+
+@dataclass(frozen=True, slots=True)
+class RoleState:
+    """Who has a role: ``held`` is None where nobody has, ``since`` the change in the log that gave it.
+
+    ``problem`` says why whoever has it cannot be used, or is not the file that it was.
+    """
+
+    role: str
+    held: Held | None
+    since: RoleChange | None
+    problem: str | None
+
+    def values(self) -> dict[str, Any] | None:
+        """Return it as plain values, None where there is nothing to tell."""
+        if self.held is None and self.problem is None:
+            return None
+        return {
+            "name": self.held.name if self.held else None,
+            "sha256": self.held.sha256 if self.held else None,
+            "since": self.since.at if self.since else None,
+            "by": self.since.by if self.since else None,
+            "problem": self.problem,
+        }
+
+
+def list_registry(models_dir: Path) -> tuple[dict[str, Any], str]:
+    """Return every model and every role, as values and as text; raises ``ModelError`` where there is no registry."""
+    models = [_model(name, models_dir) for name in list_folders(models_dir)]
+    changes, log_problem = _changes(models_dir)
+    values = {
+        "models_dir": str(models_dir),
+        "models": models,
+        "roles": {role: _state(role, models_dir, changes).values() for role in ROLES},
+        "log_problem": log_problem,
+    }
+    return values, list_text(values)
+
+
+def show_model(name: str, models_dir: Path) -> tuple[dict[str, Any], str]:
+    """Return what is known of one model, as values and as text.
+
+    ``name`` is a name in the registry, a role or a path. Raises ``ModelError`` where there is none or it cannot be
+    loaded, and ``DataError`` where it cannot be read.
+    """
+    path = named_model(name, models_dir)
+    changes, log_problem = _changes(models_dir)
+    facts = _facts(path, models_dir)
+    states = {role: _state(role, models_dir, changes).values() for role in facts["roles"]}
+    card, history = (_beside(path, name) for name in (CARD, HISTORY))
+    values = {
+        "name": path if "://" in path else name_of(Path(path), models_dir),
+        **facts,
+        "roles": states,
+        "log_problem": log_problem,
+        "card_path": str(card) if card else None,
+        "card": card.read_text(encoding="utf-8", errors="replace") if card else None,
+        "history_path": str(history) if history else None,
+    }
+    return values, card_text(values)
+
+
+def _model(name: str, models_dir: Path) -> dict[str, Any]:
+    """Describe one folder of the registry, with what is wrong with it."""
+    try:
+        return {"name": name, **_facts(named_model(name, models_dir), models_dir), "problem": None}
+    except (ModelError, DataError) as error:
+        return {"name": name, "problem": str(error.args[0])}
+
+
+def _facts(path: str, models_dir: Path) -> dict[str, Any]:
+    data = read_file(path)
+    checkpoint = load_checkpoint(data, path)
+    return {
+        "path": path,
+        "sha256": checkpoint.sha256,
+        "bytes": len(data),
+        "architecture": checkpoint.architecture,
+        "n_parameters": checkpoint.n_parameters,
+        "dim": checkpoint.dim,
+        "dimensions": dict(checkpoint.model.config),
+        "epoch": checkpoint.epoch,
+        "val_cosine": checkpoint.val_cosine,
+        "roles": [] if "://" in path else list(roles_of(Path(path), models_dir)),
+    }
+
+
+def _changes(models_dir: Path) -> tuple[tuple[RoleChange, ...], str | None]:
+    try:
+        return read_role_log(models_dir), None
+    except ModelError as error:
+        return (), error.message
+
+
+def _state(role: str, models_dir: Path, changes: Sequence[RoleChange]) -> RoleState:
+    try:
+        resolve_model(None, role=role, models_dir=models_dir)
+        problem = None
+    except ModelError as error:
+        problem = error.message
+    try:
+        held = holder(role, models_dir)
+    except ModelError:
+        held = None
+    last = next((change for change in reversed(changes) if change.role == role), None)
+    since = last if held and last and last.after.name == held.name else None
+    if problem is None and held and since and since.after.sha256 != held.sha256:
+        problem = f"{held.name} has been written anew since it got the role, and was not verified"
+    return RoleState(role, held, since, problem)
+
+
+def _beside(path: str, name: str) -> Path | None:
+    """Return the file of that name in a checkpoint's folder, if it is there."""
+    file = Path(path).parent / name
+    return file if "://" not in path and file.is_file() else None

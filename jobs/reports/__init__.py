@@ -1,0 +1,1 @@
+"""``report``: one page on an output folder, or on two."""

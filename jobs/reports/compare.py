@@ -1,0 +1,228 @@
+"""Two outputs side by side: what differs in their settings and models, and in what came of them.
+
+The rule: a difference is always that of the second from the first. This module does not know how a page looks or where
+values are read from.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lvm_batch.io.commit import OutputFolder
+from lvm_batch.io.locations import locate
+from lvm_batch.io.predictions import ROUTES
+from lvm_batch.jobs.reports.data import gather
+from lvm_batch.jobs.reports.figures import histograms
+from lvm_batch.jobs.reports.groups import everything, groups_by
+from lvm_batch.jobs.reports.page import state_note
+from lvm_batch.jobs.reports.parts import Note, Page, Section, render, table
+from lvm_batch.jobs.reports.rates import shares_of
+from lvm_batch.jobs.reports.report import write_page
+from lvm_batch.jobs.reports.sections import NO_BANK, NO_TARGETS
+from lvm_batch.jobs.reports.text import DASH, cosine, count, duration, moment, rate, setting, share
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from numpy.typing import NDArray
+
+    from lvm_batch.jobs.reports.data import Reported
+    from lvm_batch.jobs.reports.groups import Group
+    from lvm_batch.jobs.reports.parts import Part
+
+    Pair = tuple[Reported, Reported]
+
+COMPARISON = "comparison.html"
+
+_MEANS = ("cosine", "amn_cosine", "gru_cosine", "escalation_gain", "shadow_gain", "confidence", "margin")
+
+
+def compare(first: str, second: str, *, file: str | None = None) -> tuple[dict[str, Any], str]:
+    """Write what differs between the jobs in two outputs to ``file``; return values and text.
+
+    Raises as :func:`lvm_batch.jobs.reports.report.report` does.
+    """
+    pair = gather(OutputFolder(locate(first).text)), gather(OutputFolder(locate(second).text))
+    place = write_page(render(_page(pair)), output=first, file=file or COMPARISON)
+    settings, models = differing(*map(_settings, pair)), differing(*map(_models, pair))
+    values = {
+        "outputs": [first, second],
+        "states": [told.documents.state for told in pair],
+        "settings_differ": sorted(settings),
+        "models_differ": sorted(models),
+        "means": {name: [told.documents.totals[name]["mean"] for told in pair] for name in _MEANS},
+        "fallback_rates": [told.documents.totals["fallback_rate"] for told in pair],
+        "rows_per_s": [told.rates.rate for told in pair],
+        "comparison": place,
+    }
+    return values, f"compared  {place}"
+
+
+def differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return what the two do not have in common, by name; ``None`` stands where one has no such thing."""
+    return {
+        name: (first.get(name), second.get(name))
+        for name in dict.fromkeys((*first, *second))
+        if first.get(name) != second.get(name)
+    }
+
+
+def _page(pair: Pair) -> Page:
+    names = [told.documents.job.job_id for told in pair]
+    return Page(
+        title=f"lvm-batch runs {names[0]} and {names[1]}",
+        lead=tuple(_lead(pair)),
+        sections=(
+            Section("What differs", tuple(_what_differs(pair))),
+            Section("Rows", tuple(_rows(pair))),
+            Section("Cosine", tuple(_cosines(pair))),
+            Section("Confidence and margin", tuple(_signals(pair))),
+            Section("Speed", tuple(_speed(pair))),
+        ),
+    )
+
+
+def _lead(pair: Pair) -> Iterator[Part]:
+    for which, told in zip("AB", pair, strict=True):
+        state = state_note(told.documents)
+        yield Note(f"{which}: {told.documents.text}. {state.text}", grave=state.grave)
+
+
+def _what_differs(pair: Pair) -> Iterator[Part]:
+    yield table(
+        "Settings that differ",
+        ("setting", "A", "B"),
+        ((name, *map(setting, both)) for name, both in differing(*map(_settings, pair)).items()),
+        n_texts=3,
+        empty="All settings are the same.",
+    )
+    yield table(
+        "Models that differ",
+        ("model", "A", "B"),
+        ((name, *(value or DASH for value in both)) for name, both in differing(*map(_models, pair)).items()),
+        n_texts=3,
+        empty="Models and bank are the same.",
+    )
+    versions = [told.documents.job.version for told in pair]
+    if versions[0] != versions[1]:
+        yield Note(f"A was written by lvm-batch {versions[0]}, B by {versions[1]}.")
+
+
+def _rows(pair: Pair) -> Iterator[Part]:
+    totals = [told.documents.totals for told in pair]
+    for caption, kind in (
+        ("Rows by route", "rows_by_route"),
+        ("Rows by reason to escalate", "rows_by_reason"),
+        ("Rows by status", "rows_by_status"),
+        ("Rows by detail", "rows_by_detail"),
+    ):
+        names = dict.fromkeys(name for one in totals for name in one[kind])
+        yield table(
+            caption,
+            ("", "A", "share", "B", "share"),
+            (
+                (name, *(text for one in totals for text in _count(one[kind].get(name, 0), one["rows_out"])))
+                for name in names
+            ),
+            empty=f"{caption}: neither has any.",
+        )
+
+
+def _cosines(pair: Pair) -> Iterator[Part]:
+    yield table(
+        "Means over all rows",
+        ("", "A", "B", "B - A"),
+        ((name, *_both(*(told.documents.totals[name]["mean"] for told in pair))) for name in _MEANS),
+        empty="",
+    )
+    yield histograms(
+        "cosine", "Cosines.", _by_run(pair, "cosine"), of="cosine with the true next vector", empty=NO_TARGETS
+    )
+    yield _groups("Mean cosine by split and route", "split", pair, _by_split)
+    yield _groups("Mean cosine by lane and route", "lane", pair, _by_lane)
+
+
+def _groups(caption: str, what: str, pair: Pair, grouped: Callable[[Reported], list[Group]]) -> Part:
+    first, second = ({group.name: group for group in grouped(told)} for told in pair)
+    rows = [
+        (name, route, *_both(_mean(first.get(name), route), _mean(second.get(name), route)))
+        for name in dict.fromkeys((*first, *second))
+        for route in ("all", *ROUTES)
+    ]
+    known = [row for row in rows if row[2:4] != (DASH, DASH)]
+    return table(caption, (what, "route", "A", "B", "B - A"), known, n_texts=2, empty=f"No row has a {what}.")
+
+
+def _by_split(told: Reported) -> list[Group]:
+    return [*groups_by(told.columns, told.columns.split), everything(told.columns)]
+
+
+def _by_lane(told: Reported) -> list[Group]:
+    return groups_by(told.columns, told.columns.lane)
+
+
+def _signals(pair: Pair) -> Iterator[Part]:
+    for signal in ("confidence", "margin"):
+        yield histograms(
+            f"signal-{signal}",
+            f"{signal.capitalize()}.",
+            _by_run(pair, signal),
+            of=signal,
+            empty=NO_BANK.format(signal),
+        )
+
+
+def _speed(pair: Pair) -> Iterator[Part]:
+    rates = [told.rates for told in pair]
+    started = [moment(one.sessions[0].started) if one.sessions else DASH for one in rates]
+    rows = [
+        ("started", *started),
+        ("time at work", *(duration(one.wall_s) for one in rates)),
+        ("rate", *(rate(one.rate) for one in rates)),
+        ("workers at most", *(count(max((s.workers for s in one.sessions), default=None)) for one in rates)),
+        ("workers busy", *(DASH if one.busy is None else f"{one.busy:.0%}" for one in rates)),
+    ]
+    yield table("Runs", ("", "A", "B"), rows, empty="")
+    seconds = [
+        {part: spent for _, part, spent in shares_of(told.documents.totals["seconds"])} for told in pair
+    ]
+    yield table(
+        "Busy time of all units",
+        ("part", "A", "share", "B", "share"),
+        (
+            (part, *(text for one in seconds for text in _seconds(one.get(part), sum(one.values()))))
+            for part in dict.fromkeys(part for one in seconds for part in one)
+        ),
+        empty="No unit tells how long it took.",
+    )
+
+
+def _by_run(pair: Pair, column: str) -> dict[str, NDArray[Any]]:
+    return {which: told.columns.floats[column] for which, told in zip("AB", pair, strict=True)}
+
+
+def _settings(told: Reported) -> dict[str, Any]:
+    return told.documents.settings.model_dump()
+
+
+def _models(told: Reported) -> dict[str, str]:
+    return {role: f"{architecture} {path} {digest}" for role, architecture, path, digest in told.models}
+
+
+def _mean(group: Group | None, route: str) -> float | None:
+    if group is None:
+        return None
+    return group.cosine if route == "all" else group.by_route[route][0]
+
+
+def _both(first: float | None, second: float | None) -> tuple[str, str, str]:
+    gained = None if first is None or second is None else second - first
+    return cosine(first), cosine(second), cosine(gained, signed=True)
+
+
+def _count(number: int, total: int) -> tuple[str, str]:
+    return count(number), share(number, total)
+
+
+def _seconds(spent: float | None, total_s: float) -> tuple[str, str]:
+    return (DASH, DASH) if spent is None else (f"{spent:,.1f} s", share(spent, total_s))

@@ -1,0 +1,58 @@
+"""All that a report is made of, gathered from an output folder.
+
+The rule: everything is read from the folder alone, and the same folder gives the same values. This module does not
+know how they are shown.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lvm_batch.jobs.reports.columns import Columns, read_columns
+from lvm_batch.jobs.reports.documents import Documents, read_documents
+from lvm_batch.jobs.reports.rates import Rates, rates_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lvm_batch.io.commit import OutputFolder, Record
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """A job as its output folder tells of it."""
+
+    documents: Documents
+    columns: Columns
+    rates: Rates
+
+    @property
+    def models(self) -> list[tuple[str, str, str, str]]:
+        """Role, architecture, path and digest of each model, and of the bank."""
+        found = []
+        for role, known in self.documents.job.models.items():
+            if isinstance(known, dict) and "path" in known:
+                digest = known.get("sha256") or known.get("digest")
+                found.append(
+                    (role, str(known.get("architecture") or "-"), str(known["path"]), str(digest or "-"))
+                )
+        return found
+
+
+def gather(
+    folder: OutputFolder,
+    *,
+    summary: dict[str, Any] | None = None,
+    records: Mapping[str, Record] | None = None,
+) -> Reported:
+    """Read everything; raises as :func:`read_documents` does."""
+    documents = read_documents(folder, summary=summary, records=records)
+    settings = documents.settings
+    columns = read_columns(
+        folder,
+        documents.rows_by_output,
+        lane=settings.name_in_output(settings.lane_column),
+        split=settings.name_in_output(settings.split_column),
+    )
+    return Reported(documents, columns, rates_of(documents.events))

@@ -1,0 +1,124 @@
+"""The page that reports one job.
+
+The rule: what a reader must know first stands first: whether the job is done, and if not, why. This module does not
+know what values are made of or how a page looks.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lvm_batch.jobs.prediction.summary import verdict
+from lvm_batch.jobs.reports.parts import Note, Page, Section, table
+from lvm_batch.jobs.reports.sections import (
+    cosine_section,
+    faults_section,
+    gain_section,
+    rows_section,
+    signals_section,
+    speed_section,
+)
+from lvm_batch.jobs.reports.text import cosine, duration, moment, plural, rate, setting
+from lvm_batch.jobs.settings import RunSettings
+
+if TYPE_CHECKING:
+    from lvm_batch.jobs.reports.data import Reported
+    from lvm_batch.jobs.reports.documents import Documents
+
+
+def page_of(told: Reported) -> Page:
+    """Return the report of a job."""
+    documents = told.documents
+    return Page(
+        title=f"lvm-batch run {documents.job.job_id}",
+        lead=(state_note(documents), _facts(told)),
+        sections=(
+            rows_section(told),
+            cosine_section(told),
+            signals_section(told),
+            gain_section(told),
+            speed_section(told),
+            faults_section(told),
+            _settings_section(told),
+        ),
+    )
+
+
+def state_note(documents: Documents) -> Note:
+    """Return in a sentence how far the job is."""
+    done = f"{len(documents.rows_by_output):,} of {plural(documents.n_units, 'unit')}"
+    match documents.state:
+        case "done":
+            return Note(f"Done: all {plural(documents.n_units, 'unit')} are committed, and _SUCCESS stands.")
+        case "running":
+            return Note(f"Not finished: a run is at work on it, {done} are done.", grave=True)
+        case "incomplete":
+            failed = plural(len(documents.failed_units), "unit")
+            why = f", {failed} failed" if documents.failed_units else ""
+            return Note(
+                f"Not finished: {done} are done{why}. The command that began the job does the rest.",
+                grave=True,
+            )
+        case _:
+            return Note(f"Not accepted, _SUCCESS does not stand: {_why_not_accepted(documents)}.", grave=True)
+
+
+def differing_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings that differ from what they are unless given."""
+    defaults = RunSettings().model_dump(mode="json")
+    return {
+        name: value for name, value in settings.items() if name not in defaults or value != defaults[name]
+    }
+
+
+def _why_not_accepted(documents: Documents) -> str:
+    """What the run said, found out anew of the same figures."""
+    summary = documents.summary
+    if summary is None:
+        return "no run has come to its end since"
+    parts = {
+        "output": documents.text,
+        "failed_units": [],
+        "unreadable_files": [one.model_dump() for one in summary.unreadable_files],
+    }
+    error = verdict(
+        documents.totals | parts, RunSettings.model_construct(None, **documents.settings.model_dump())
+    )
+    return "no run has come to its end since" if error is None else error.args[0]
+
+
+def _facts(told: Reported) -> Any:  # noqa: ANN401 - a part
+    documents, rates = told.documents, told.rates
+    totals, sessions = documents.totals, rates.sessions
+    facts = {
+        "output": documents.text,
+        "job": documents.job.job_id,
+        "version": f"lvm-batch {documents.job.version}",
+        "rows": f"{totals['rows_out']:,} of {documents.n_rows:,} from {plural(documents.n_units, 'unit')}",
+        "fallback rate": f"{totals['fallback_rate']:.1%}",
+        "mean cosine": f"{cosine(totals['cosine']['mean'])} over {plural(totals['cosine']['n'], 'row')}",
+        "first run": moment(sessions[0].started) if sessions else "no unit was done by a run that told of it",
+        "last end": moment(sessions[-1].ended) if sessions else "-",
+        "time at work": f"{duration(rates.wall_s)} in {plural(len(sessions), 'run')}, {rate(rates.rate)}",
+    }
+    return table("What ran", ("", ""), facts.items(), n_texts=2, empty="")
+
+
+def _settings_section(told: Reported) -> Section:
+    documents = told.documents
+    changed = differing_settings(documents.settings.model_dump())
+    heads = ("role", "architecture", "path", "SHA-256")
+    return Section(
+        "Settings, models, version",
+        (
+            table(
+                "Settings that differ from the defaults",
+                ("setting", "value"),
+                ((name, setting(value)) for name, value in changed.items()),
+                n_texts=2,
+                empty="Every setting has its default.",
+            ),
+            table("Models and bank", heads, told.models, n_texts=4, empty="The job names no models."),
+            Note(f"Written by lvm-batch {documents.job.version}; fingerprint {documents.job.fingerprint}."),
+        ),
+    )

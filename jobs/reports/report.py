@@ -1,0 +1,106 @@
+"""The report of an output folder: one page that holds everything it shows.
+
+The rule: the same output gives the same bytes, whether a run writes its report at its end or somebody asks for it
+later; and a report that cannot be made is told, never a reason for a run to fail. This module does not know what the
+page says.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lvm_batch.io.commit import PRIVATE, TMP, OutputFolder
+from lvm_batch.io.errors import DataError, OutputError
+from lvm_batch.io.locations import locate
+from lvm_batch.io.store import open_store
+from lvm_batch.jobs.reports.data import gather
+from lvm_batch.jobs.reports.page import page_of
+from lvm_batch.jobs.reports.parts import render
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lvm_batch.io.commit import Record
+
+REPORT = f"{PRIVATE}/report.html"
+
+_SPOILED = (
+    DataError,
+    OSError,  # reading and writing
+    ArithmeticError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,  # computing, drawing, filling in; also what Arrow and the template raise
+)
+
+
+def report(output: str, *, file: str | None = None) -> tuple[dict[str, Any], str]:
+    """Write the report of the job in ``output``, to ``file`` if it is given; return values and text.
+
+    Raises :class:`DataError` where there is no job, a document of it is damaged or newer, or the report cannot be
+    written.
+    """
+    folder = OutputFolder(locate(output).text)
+    told = gather(folder)
+    content = render(page_of(told))
+    place = write_page(content, output=output, file=file)
+    documents = told.documents
+    values = {
+        "output": output,
+        "job_id": documents.job.job_id,
+        "state": documents.state,
+        "units": documents.n_units,
+        "units_done": len(documents.rows_by_output),
+        "rows_done": documents.totals["rows_in"],
+        "rows_looked_at": told.columns.n_rows,
+        "report": place,
+    }
+    unfinished = "" if documents.state == "done" else f" (the job is {documents.state})"
+    return values, f"report    {place}{unfinished}"
+
+
+def write_report(
+    folder: OutputFolder, summary: dict[str, Any], *, records: Mapping[str, Record] | None = None
+) -> str | None:
+    """Write the report of a run that has just ended, its summary and ``_SUCCESS`` being written; never raises.
+
+    Returns why there is no report, for the run to say, or ``None``. ``records`` spares reading them again.
+    """
+    try:
+        content = render(page_of(gather(folder, summary=summary, records=records)))
+        write_page(content, output=folder.text)
+    except _SPOILED as error:
+        why = error.args[0] if isinstance(error, DataError) else f"{type(error).__name__}: {error}"
+        return f"no report was written: {why}; `lvm-batch report {folder.text}` tries again"
+    return None
+
+
+def write_page(content: bytes, *, output: str, file: str | None = None) -> str:
+    """Write a page to ``file``, a path or a URL, or to its place in ``output``; return where it stands."""
+    if file is None:
+        place = locate(output).child(REPORT)
+        try:
+            open_store(output, staging=TMP).write(REPORT, content)
+        except OSError as error:
+            raise _unwritable(place.text, error) from error
+        return place.text
+    place = locate(file)
+    try:
+        if place.is_local:
+            Path(place.path).write_bytes(content)
+        else:
+            above, _, name = place.text.rpartition("/")
+            open_store(above, staging=TMP).write(name, content)
+    except OSError as error:
+        raise _unwritable(place.text, error) from error
+    return place.text
+
+
+def _unwritable(text: str, error: OSError) -> OutputError:
+    return OutputError(
+        f"{text} cannot be written: {error.strerror or error}", "name another file with --output"
+    )

@@ -1,0 +1,1 @@
+"""``train``: from a dataset to a folder that holds a model, its card and its history."""

@@ -1,0 +1,161 @@
+"""The windows of a dataset, read to be trained on, each with its article.
+
+The rule: a window is one that a run would predict and whose target is usable, read as a run reads it; every vector is
+held once, however many windows it stands in. This module does not know how a model learns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lvm_batch.io.batches import OK
+from lvm_batch.io.columns import WindowShape
+from lvm_batch.io.dataset import find_files
+from lvm_batch.io.errors import DataError
+from lvm_batch.io.parquet import open_parquet
+from lvm_batch.io.vectors import flat_width, vector_width
+from lvm_batch.jobs.datasets.articles import Articles, chains
+from lvm_batch.jobs.datasets.dataset_format import dataset_format
+from lvm_batch.jobs.datasets.whole_files import batches_of, usable_footers
+from lvm_batch.jobs.training.vector_store import VectorStore
+from lvm_batch.lvm.windows import Windows
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from lvm_batch.io.batches import Batch
+    from lvm_batch.io.dataset import InputFile
+    from lvm_batch.io.units import DatasetFormat, Footer
+    from lvm_batch.jobs.training.settings import TrainSettings
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRows:
+    """Windows, the article of each as int64 codes (n,), and whether its ``split`` is ``ood``, bool (n,).
+
+    ``n_rows`` is how many rows were read.
+    """
+
+    windows: Windows
+    articles: NDArray[np.int64]
+    ood: NDArray[np.bool_]
+    n_rows: int
+
+
+def read_training_rows(settings: TrainSettings) -> TrainingRows:
+    """Read every window of the dataset; raises ``DataError`` or, for several bad files, ``SettingsError``."""
+    files = find_files(settings.dataset)
+    dim = _dim(files[0], settings)
+    understood = dataset_format(settings, WindowShape(settings.context_length, dim))
+    footers = usable_footers(files, understood)
+    _refuse_two_layouts(footers)
+    if footers[0].roles.layout == "sequences":
+        # Contexts of one vector: a row's own, and whether another follows.
+        alone = dataset_format(settings, WindowShape(1, dim))
+        rows = _of_sequences(footers, alone, length=settings.context_length)
+    else:
+        rows = _of_windows(footers, understood)
+    if settings.input_norm == "unit":
+        vectors = rows.windows.vectors
+        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    return rows
+
+
+def _refuse_two_layouts(footers: Sequence[Footer]) -> None:
+    """One article may lie in both, and would then be learnt from twice."""
+    first_with = {footer.roles.layout: footer.file.path for footer in reversed(footers)}
+    if len(first_with) > 1:
+        raise DataError(
+            f"{first_with['windows']} has windows, {first_with['sequences']} sequences",
+            "train on one of the two: name its files, or a pattern that matches them alone",
+        )
+
+
+def _dim(file: InputFile, settings: TrainSettings) -> int:
+    """Width of the dataset's vectors, by the first file's schema; the usual one where no type says it."""
+    usual = WindowShape().dim
+    with open_parquet(file.path) as parquet:
+        schema: pa.Schema = parquet.schema_arrow
+    for name in (settings.vector_column, settings.target_column):
+        if name in schema.names and (width := vector_width(schema.field(name).type, usual=usual)):
+            return width
+    if settings.context_column in schema.names:
+        width = flat_width(schema.field(settings.context_column).type)
+        return width // settings.context_length if width else usual
+    return usual
+
+
+def _of_sequences(footers: Sequence[Footer], alone: DatasetFormat, *, length: int) -> TrainingRows:
+    """Find the windows among the rows: each is a run of usable rows of one article, and the row behind it."""
+    vectors = np.empty((sum(footer.n_rows for footer in footers), alone.shape.dim), np.float32)
+    usable = np.zeros(len(vectors), np.bool_)
+    continued = np.zeros(len(vectors), np.bool_)
+    ood = np.zeros(len(vectors), np.bool_)
+    articles = Articles()
+    start = 0
+    for footer in footers:
+        for batch in batches_of(footer, alone):
+            assert batch.targets is not None  # noqa: S101 - of sequences it is the next row
+            rows = slice(start, start + batch.n_rows)
+            vectors[rows] = batch.contexts[:, 0]
+            usable[rows] = batch.status == OK
+            continued[rows] = np.isfinite(batch.targets).all(axis=1)
+            ood[rows] = _is_ood(batch, footer)
+            articles.add(batch.carried[_carried(footer, footer.roles.article)])
+            start = rows.stop
+    targets = _row_after_runs(usable & continued, length=length)
+    contexts = targets[:, None] + np.arange(-length, 0)
+    last = targets - 1
+    return TrainingRows(Windows(vectors, contexts, targets), articles.codes[last], ood[last], len(vectors))
+
+
+def _row_after_runs(goes_on: NDArray[np.bool_], *, length: int) -> NDArray[np.int64]:
+    """The rows that end a run of ``length`` others, each of them usable and followed by the next one."""
+    ends = np.cumsum(np.concatenate([[0], goes_on]))
+    whole = ends[length:] - ends[: len(ends) - length] == length
+    return np.flatnonzero(whole) + length
+
+
+def _of_windows(footers: Sequence[Footer], understood: DatasetFormat) -> TrainingRows:
+    store = VectorStore(understood.shape.dim)
+    places: list[NDArray[np.int64]] = []
+    ood: list[NDArray[np.bool_]] = []
+    articles = Articles()
+    for footer in footers:
+        column = _carried(footer, understood.names.article)
+        for batch in batches_of(footer, understood):
+            if batch.targets is None:
+                continue
+            taken = (batch.status == OK) & np.isfinite(batch.targets).all(axis=1)
+            whole = np.concatenate([batch.contexts[taken], batch.targets[taken, None]], axis=1)
+            places.append(store.add(whole))
+            ood.append(_is_ood(batch, footer)[taken])
+            if column in batch.carried.column_names:
+                articles.add(batch.carried[column].filter(taken))
+    found = np.concatenate(places) if places else np.empty((0, understood.shape.length + 1), np.int64)
+    known = len(articles.codes) == len(found)
+    return TrainingRows(
+        Windows(store.vectors, found[:, :-1], found[:, -1]),
+        articles.codes if known else chains(found),
+        np.concatenate(ood) if ood else np.empty(0, np.bool_),
+        sum(footer.n_rows for footer in footers),
+    )
+
+
+def _is_ood(batch: Batch, footer: Footer) -> NDArray[np.bool_]:
+    if footer.roles.split is None:
+        return np.zeros(batch.n_rows, np.bool_)
+    return np.array(
+        [value == "ood" for value in batch.carried[_carried(footer, footer.roles.split)].to_pylist()]
+    )
+
+
+def _carried(footer: Footer, column: str | None) -> str:
+    """What a column of the file is called among the carried ones."""
+    return footer.roles.carried.get(column or "", column or "")

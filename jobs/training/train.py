@@ -1,0 +1,186 @@
+"""Training a model on a dataset: read, divided by article, learnt from, measured, and written down.
+
+The rule: the same data, settings and seed give the same model on a CPU, also where the training was killed in between.
+This module does not know how a model learns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lvm_batch.io.lock import lock_output
+from lvm_batch.jobs.cores import usable_cores
+from lvm_batch.jobs.errors import JobError
+from lvm_batch.jobs.signals import stoppable
+from lvm_batch.jobs.training.article_split import split_by_article
+from lvm_batch.jobs.training.curves import curves
+from lvm_batch.jobs.training.figures import describe, fit_ridge
+from lvm_batch.jobs.training.folder import MODEL, TrainingFolder, check_writable, digest
+from lvm_batch.jobs.training.model_card import as_text, card_text
+from lvm_batch.jobs.training.progress import TrainingProgress
+from lvm_batch.jobs.training.rows import read_training_rows
+from lvm_batch.lvm.architectures import architecture_named, build_model
+from lvm_batch.lvm.checkpoint import save_checkpoint
+from lvm_batch.lvm.devices import pick_device, set_threads
+from lvm_batch.lvm.recipes import recipe_for
+from lvm_batch.lvm.training import Training
+
+if TYPE_CHECKING:
+    import torch
+
+    from lvm_batch.jobs.console import Console
+    from lvm_batch.jobs.training.article_split import Split
+    from lvm_batch.jobs.training.settings import TrainSettings
+    from lvm_batch.lvm.context_model import ContextModel
+    from lvm_batch.lvm.recipes import Recipe
+    from lvm_batch.lvm.training import History
+
+_SAMPLE = 1000
+_NORM_TOLERANCE = 0.01
+_OVERRIDES = ("epochs", "batch_size", "learning_rate", "weight_decay", "schedule", "patience")
+
+
+class Diverged(JobError):
+    """The loss was no number any more; the best model before that was kept."""
+
+    kind = "diverged"
+    exit_code = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What a training came to: its history as values and as text, and why it is not a success, if so."""
+
+    history: dict[str, Any]
+    text: str
+    error: JobError | None
+
+
+def train(settings: TrainSettings, *, console: Console) -> Trained:
+    """Train and write the model; raises ``DataError``, ``ModelError`` or ``JobError`` before any work is done."""
+    assert settings.arch is not None  # noqa: S101 - the command requires it
+    started = monotonic()
+    device = pick_device(settings.device)
+    set_threads(usable_cores())  # not what an import has left: sums of floats follow from it
+    check_writable(settings.output)
+    rows = read_training_rows(settings)
+    split = split_by_article(rows, share=settings.validation_share, seed=settings.seed)
+    recipe = _recipe(settings, len(split.training))
+    model = _fresh_model(settings, rows.windows.dim).to(device)
+    identity = _identity(settings, recipe, digest(split))
+    with stoppable(), lock_output(settings.output, on_wait=console.note):
+        folder = TrainingFolder(settings.output, identity)
+        if done := folder.finished():
+            return Trained(done, as_text(done, settings.output, already=True), None)
+        ridge = fit_ridge(split.training)
+        console.note(_start(settings, split, device))
+        if odd := _odd_norms(split):
+            console.note(odd)
+        history = _learn(model, split, recipe, settings=settings, folder=folder, console=console)
+        document = {
+            **describe(model, split, history, ridge=ridge, seconds=monotonic() - started),
+            "identity": folder.identity,
+            "recipe": asdict(recipe),
+            "dataset": list(settings.dataset),
+            "rows": rows.n_rows,
+            "arguments": settings.model_dump(mode="json", exclude_defaults=True),
+        }
+        _write(folder, model, history, document)
+    return Trained(document, as_text(document, settings.output), _verdict(history))
+
+
+def _recipe(settings: TrainSettings, n_windows: int) -> Recipe:
+    given = {name: value for name in _OVERRIDES if (value := getattr(settings, name)) is not None}
+    architecture = architecture_named(settings.arch or "").name
+    return replace(recipe_for(settings.recipe, architecture, n_windows=n_windows), **given)
+
+
+def _fresh_model(settings: TrainSettings, dim: int) -> ContextModel:
+    name = settings.arch or ""
+    dimensions = {"input_dim": dim}
+    if name == "amn-mixer":
+        dimensions |= {"output_dim": dim, "max_length": settings.context_length}
+    return build_model(name, seed=settings.seed, **dimensions)
+
+
+def _identity(settings: TrainSettings, recipe: Recipe, data: str) -> dict[str, Any]:
+    """Everything that the model follows from."""
+    return {"arch": settings.arch, "seed": settings.seed, "data": data, **asdict(recipe)}
+
+
+def _start(settings: TrainSettings, split: Split, device: torch.device) -> str:
+    train, val = split.n_articles
+    return (
+        f"training {settings.arch} on {device}: {len(split.training):,} windows of {train:,} articles; judged by "
+        f"{len(split.validation):,} windows of {val:,} others"
+    )
+
+
+def _odd_norms(split: Split) -> str | None:
+    """What to say of vectors that are no unit vectors: a model gets used to them, and a run reads them as they are."""
+    norms = np.linalg.norm(split.training.sample(_SAMPLE).numpy(), axis=2)
+    if abs(float(norms.mean()) - 1) < _NORM_TOLERANCE:
+        return None
+    return (
+        f"the vectors' norm is {norms.mean():.3g} in the mean, not 1: the model will want such vectors from a run too "
+        "(--input-norm unit trains on unit vectors, which a run must then be given)"
+    )
+
+
+def _learn(
+    model: ContextModel,
+    split: Split,
+    recipe: Recipe,
+    *,
+    settings: TrainSettings,
+    folder: TrainingFolder,
+    console: Console,
+) -> History:
+    """Train to the end, from where the same training was broken off, if it was; keep its state after each epoch."""
+    n_windows = len(split.training) * (2 if recipe.both_directions else 1)
+    with TrainingProgress(
+        console, name=settings.arch or "", n_windows=n_windows, n_epochs=recipe.epochs
+    ) as progress:
+        training = Training(
+            model,
+            split.training,
+            recipe=recipe,
+            seed=settings.seed,
+            validation=split.validation,
+            on_step=progress.step,
+        )
+        if state := folder.saved_state():
+            training.restore(state)
+            console.note(f"going on after epoch {training.epochs[-1].number}")
+        for epoch in training:
+            folder.save_state(training.state())
+            progress.epoch(epoch)
+        return training.finish()
+
+
+def _write(folder: TrainingFolder, model: ContextModel, history: History, document: dict[str, Any]) -> None:
+    save_checkpoint(
+        folder.path / MODEL,
+        model,
+        architecture=document["model_type"],
+        epoch=history.best.number,
+        val_loss=history.best.val_loss,
+        val_cosine=history.best.val_cosine,
+        args=document["arguments"] | {"recipe": document["recipe"]},
+    )
+    (folder.path / "curves.svg").write_bytes(curves(document))
+    folder.write_text("MODEL_CARD.md", card_text(document))
+    folder.finish(document)
+
+
+def _verdict(history: History) -> JobError | None:
+    if history.stopped != "diverged":
+        return None
+    return Diverged(
+        f"the loss was not a number in epoch {history.epochs[-1].number}; epoch {history.best.number} was kept",
+        "give a lower --learning-rate, and look at the vectors with `lvm-batch inspect`",
+    )
