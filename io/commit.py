@@ -1,6 +1,8 @@
 """The output folder and its commit protocol.
 
     OUT/_lvm_batch/job.json          what was asked, written once
+    OUT/_lvm_batch/grown/<n>.json    what the dataset has grown by since, each written once
+    OUT/_lvm_batch/accepted.json     how far it had grown when it last succeeded
     OUT/_lvm_batch/tmp/              being written
     OUT/_lvm_batch/done/<unit>.json  commit record of one unit
     OUT/_lvm_batch/events.jsonl      the run as it went
@@ -24,18 +26,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lvm_batch.io.errors import JobChanged, OutputError
-from lvm_batch.io.job_changes import job_difference
+from lvm_batch.io.growth import growth, joined
+from lvm_batch.io.job_changes import Difference, job_difference
 from lvm_batch.io.locations import locate
 from lvm_batch.io.store import open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from contextlib import AbstractContextManager
     from io import BufferedReader
     from pathlib import Path
 
 PRIVATE = "_lvm_batch"
 JOB = f"{PRIVATE}/job.json"
+GROWN = f"{PRIVATE}/grown"
+ACCEPTED = f"{PRIVATE}/accepted.json"
 SUMMARY = f"{PRIVATE}/summary.json"
 EVENTS = f"{PRIVATE}/events.jsonl"
 DONE = f"{PRIVATE}/done"
@@ -58,15 +63,26 @@ class OutputFolder:
         self._store = open_store(text, staging=TMP)
 
     def job(self) -> dict[str, Any] | None:
-        """Return what ``job.json`` says, or ``None`` before the first run."""
-        return self._read_json(JOB)
+        """Return what was asked, with all that the dataset has grown by; ``None`` before the first run."""
+        first = self._read_json(JOB)
+        return None if first is None else joined(first, self._growths())
 
-    def begin(self, job: Mapping[str, Any]) -> dict[str, Any]:
-        """Write ``job.json`` unless it is there, and return what it says.
+    def accepted_job(self) -> dict[str, Any] | None:
+        """Return the job as it was when it last succeeded; ``None`` if it never did, or its units were taken back."""
+        first, accepted = self._read_json(JOB), self._read_json(ACCEPTED)
+        if first is None or accepted is None:
+            return None
+        return joined(first, self._growths()[: accepted["growths"]])
 
-        An input that has changed since is taken as it is now, as long as no unit of it is committed: a file that
-        broke can be mended. Raises :class:`JobChanged`, naming what differs, where anything else does, and
-        :class:`OutputError` if the folder holds files of something else.
+    def begin(
+        self, job: Mapping[str, Any], *, selected: bool = False, again: Collection[str] = ()
+    ) -> dict[str, Any]:
+        """Write ``job.json`` unless it is there, and return what was asked by it and since.
+
+        A dataset that has grown is taken as it is now, and so is an input that has changed, as long as no unit of it is
+        committed: a file that broke can be mended. Units whose output is in ``again`` are taken back and count as not
+        committed. Where inputs are ``selected``, the job keeps those that were not. Raises :class:`JobChanged`, naming
+        what differs, where anything else does, and :class:`OutputError` if the folder holds files of something else.
         """
         standing = self.job()
         if standing is None:
@@ -74,24 +90,54 @@ class OutputFolder:
             if self._store.create(JOB, _as_json(job)):
                 return dict(job)
             standing = self.job() or {}
-        if difference := self._difference(standing, job):
-            raise JobChanged(
-                f"{self.text} holds another job: {difference}",
-                "choose another --output, or run the command that began this one",
-            )
-        return standing
+        if difference := self._difference(standing, job, selected=selected, again=again):
+            raise JobChanged(f"{self.text} holds another job: {difference.text}", difference.hint)
+        self._take_back(again)
+        return self._grown(standing, job)
 
-    def difference(self, job: Mapping[str, Any]) -> str | None:
+    def difference(
+        self, job: Mapping[str, Any], *, selected: bool = False, again: Collection[str] = ()
+    ) -> Difference | None:
         """Say in what ``job`` differs from the one that the folder holds; ``None`` if it may go on with it."""
         standing = self.job()
-        return self._difference(standing, job) if standing else None
+        return self._difference(standing, job, selected=selected, again=again) if standing else None
 
-    def _difference(self, standing: Mapping[str, Any], asked: Mapping[str, Any]) -> str | None:
+    def _difference(
+        self, standing: Mapping[str, Any], asked: Mapping[str, Any], *, selected: bool, again: Collection[str]
+    ) -> Difference | None:
         if standing.get("fingerprint") == asked["fingerprint"]:
             return None
-        committed = {record["input"] for record in self.records().values()}
         plain = json.loads(_as_json({"identity": asked["identity"]}))
-        return job_difference(standing, plain, committed=committed)
+        if standing.get("identity") == plain["identity"] and not self._store.names(GROWN):
+            return Difference("its fingerprint differs", "choose another --output")
+        committed = {record["input"] for output, record in self.records().items() if output not in again}
+        return job_difference(standing, plain, committed=committed, selected=selected)
+
+    def _grown(self, standing: dict[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+        grown = growth(standing, json.loads(_as_json(asked)))
+        if grown is None:
+            return standing
+        self._store.remove(SUCCESS)
+        number = len(self._store.names(GROWN)) + 1
+        while not self._store.create(f"{GROWN}/{number:05d}.json", _as_json(grown)):
+            number += 1
+        return self.job() or {}
+
+    def _growths(self) -> list[dict[str, Any]]:
+        names = sorted(f"{GROWN}/{name}" for name in self._store.names(GROWN) if name.endswith(".json"))
+        contents = zip(names, self._store.read_many(names), strict=True)
+        return [found for name, content in contents if (found := self._parsed(name, content)) is not None]
+
+    def _take_back(self, outputs: Collection[str]) -> None:
+        """Remove units, each file before its record: a record without its file counts for nothing, while a file without
+        its record would be adopted.
+        """
+        if outputs:  # readers wait from here on
+            self._store.remove(SUCCESS)
+            self._store.remove(ACCEPTED)
+        for output in outputs:
+            self._store.remove(output)
+            self._store.remove(_record_name(output))
 
     def records(self) -> dict[str, Record]:
         """Return the commit records by the unit's output path; one whose file is gone or cut short does not count."""
@@ -165,7 +211,15 @@ class OutputFolder:
         if totals is None:
             self._store.remove(SUCCESS)
         elif self._store.read(SUCCESS) != _as_json(totals):
+            self._store.write(ACCEPTED, _as_json({"growths": len(self._store.names(GROWN))}))
             self._store.write(SUCCESS, _as_json(totals))
+
+    def mark_refused(self) -> None:
+        """Take ``_SUCCESS`` away; readers still see the job as it was accepted before it grew, if it was."""
+        self._store.remove(SUCCESS)
+        accepted = self._read_json(ACCEPTED)
+        if accepted is not None and accepted["growths"] == len(self._store.names(GROWN)):
+            self._store.remove(ACCEPTED)
 
     def success(self) -> dict[str, Any] | None:
         """Return the totals that ``_SUCCESS`` tells, or ``None`` where it does not stand."""

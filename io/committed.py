@@ -1,8 +1,8 @@
 """What is committed in an output folder, for those who read it.
 
 The rule: a file counts where its commit record and its bytes say the same, so that readers see whole files of one job
-only, also while a run goes on. Files come in the order of the inputs that they answer. This module does not know how
-rows are read.
+only, also while a run goes on; while a dataset that has grown is predicted, they see it as it was before. Files come in
+the order of the inputs that they answer. This module does not know how rows are read.
 """
 
 from __future__ import annotations
@@ -46,8 +46,9 @@ class Committed:
 def committed(output: str, *, require_success: bool) -> Committed:
     """Return the committed files of the job in ``output``.
 
-    Raises :class:`InputNotFound` where no job is, :class:`NotFinished` without ``_SUCCESS`` where that is required or
-    nothing is committed yet, and :class:`OutputError` for a newer format or a file that is gone.
+    Where success is required and ``_SUCCESS`` does not stand, these are the files of the job as it last succeeded.
+    Raises :class:`InputNotFound` where no job is, :class:`NotFinished` where it has not succeeded yet though that is
+    required or nothing is committed yet, and :class:`OutputError` for a newer format or a file that is gone.
     """
     folder = OutputFolder(output)
     job = _job(folder)
@@ -55,13 +56,14 @@ def committed(output: str, *, require_success: bool) -> Committed:
     published = folder.published()
     whole = {name: record for name, record in recorded.items() if published.get(name) == record["bytes"]}
     if require_success:
-        _require_success(folder, job, whole, recorded)
+        job = _succeeded(folder, job, whole)
+        _require_whole(folder, whole, recorded)
+    whole = {unit["output"]: whole[unit["output"]] for unit in job["units"] if unit["output"] in whole}
     if not whole:
         raise NotFinished(f"nothing of {output} is committed yet", "wait for the run, or begin it again")
     ordered = sorted(whole.values(), key=_by_input(job))
     files = tuple(CommittedFile(record["output"], record["input"]) for record in ordered)
-    planned = dict.fromkeys([*(unit["output"] for unit in job["units"]), *whole])
-    return Committed(locate(output), files, tuple(planned))
+    return Committed(locate(output), files, tuple(unit["output"] for unit in job["units"]))
 
 
 def _job(folder: OutputFolder) -> dict[str, Any]:
@@ -88,11 +90,17 @@ def _job(folder: OutputFolder) -> dict[str, Any]:
     return job
 
 
-def _require_success(
-    folder: OutputFolder, job: Mapping[str, Any], whole: Mapping[str, Record], recorded: Mapping[str, Record]
-) -> None:
-    if not folder.succeeded:
+def _succeeded(folder: OutputFolder, job: dict[str, Any], whole: Mapping[str, Record]) -> dict[str, Any]:
+    """Return the job as it last succeeded, perhaps before it grew; raises :class:`NotFinished` where it never did."""
+    if folder.succeeded:
+        return job
+    accepted = folder.accepted_job()
+    if accepted is None or any(unit["output"] not in whole for unit in accepted["units"]):
         raise NotFinished(*_unfinished(folder.text, job, whole))
+    return accepted
+
+
+def _require_whole(folder: OutputFolder, whole: Mapping[str, Record], recorded: Mapping[str, Record]) -> None:
     if lost := sorted(recorded.keys() - whole.keys()):
         raise OutputError(
             f"{folder.text}/{lost[0]} is gone or has changed since it was committed ({len(lost)} such files)",

@@ -10,6 +10,7 @@ to do. A command is added by one line below; this module does not know what any 
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated
@@ -29,17 +30,17 @@ from lvm_batch.jobs.commands import (
     plan,
     report,
     run,
+    serve,
     status,
     train,
     verify,
 )
 from lvm_batch.jobs.console import Console
-from lvm_batch.jobs.errors import Interrupted, JobError, Problem, SettingsError, TryAgain, UsageError
+from lvm_batch.jobs.endings import BUG, exit_code_of
+from lvm_batch.jobs.errors import Interrupted, JobError, Problem, SettingsError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-BUG = 70
 
 app = typer.Typer(no_args_is_help=False, pretty_exceptions_enable=False)
 app.command()(run.run)
@@ -52,6 +53,7 @@ app.command()(inspect.inspect)
 app.command()(pack.pack)
 app.command()(train.train)
 app.command()(evaluate.evaluate)
+app.command()(serve.serve)
 app.command()(bench.bench)
 app.command()(demo.demo)
 app.add_typer(bank.app, name="bank")
@@ -69,11 +71,12 @@ def command() -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line ``arguments`` (the process's own by default) and return the exit code."""
     arguments = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
-    console = Console.for_arguments(arguments)
-    try:
-        return _called(arguments, console)
-    except Exception as error:  # noqa: BLE001 - the one door that every failure of a command leaves by
-        return _failed(error, console)
+    console = Console.for_arguments(arguments, os.environ)
+    with console.taking_stderr():
+        try:
+            return _called(arguments, console)
+        except Exception as error:  # noqa: BLE001 - the one door that every failure of a command leaves by
+            return _failed(error, console)
 
 
 def _called(arguments: Sequence[str], console: Console) -> int:
@@ -88,7 +91,7 @@ def _called(arguments: Sequence[str], console: Console) -> int:
 
 def _failed(error: Exception, console: Console) -> int:
     # Only here, so that help needs neither room.
-    from lvm_batch.io.errors import DataError, OutputLocked
+    from lvm_batch.io.errors import DataError
     from lvm_batch.lvm.errors import ModelError
 
     if not isinstance(error, (JobError, DataError, ModelError)):
@@ -97,9 +100,7 @@ def _failed(error: Exception, console: Console) -> int:
         return BUG
     several = error.problems if isinstance(error, SettingsError) and len(error.problems) > 1 else ()
     console.failed(error.kind, [Problem(*error.args), *several], error if console.verbose else None)
-    if isinstance(error, OutputLocked):
-        return TryAgain.exit_code
-    return error.exit_code if isinstance(error, JobError) else JobError.exit_code
+    return exit_code_of(error)
 
 
 def _usage_error(error: typer.TyperException) -> UsageError:

@@ -6,15 +6,31 @@ know any setting.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
+from lvm_batch.io.redaction import redacted
+
 CONTRADICTION = "contradiction"  # the type of a problem whose message says what contradicts what
 
-_PANELS = ("Arguments", "Files", "Models", "Training", "Judging", "Routing", "Running", "Column names")
+_SECRET = re.compile("pass|secret|token|credential|_key$", re.IGNORECASE)
+"""Names within a table whose values are shown to nobody."""
+
+_PANELS = (
+    "Arguments",
+    "Files",
+    "Selection by time",
+    "Models",
+    "Training",
+    "Judging",
+    "Routing",
+    "Running",
+    "Column names",
+)
 """The headings of a command's help, in their order."""
 
 
@@ -38,6 +54,10 @@ class Settings(BaseModel):
         if isinstance(value, bool):
             raise ValueError("true and false are values of no setting")  # noqa: TRY004 - pydantic's way
         return value
+
+    def told(self) -> dict[str, Any]:
+        """The values as plain JSON values, without the credentials that URLs and tables may hold."""
+        return {name: without_credentials(value) for name, value in self.model_dump(mode="json").items()}
 
 
 Kind = type[Settings]
@@ -67,6 +87,16 @@ def allowed(kind: Kind, name: str) -> str:
     return " or ".join(map(_in_words, _parts(kind, name)))
 
 
+def is_table(kind: Kind, name: str) -> bool:
+    """Whether the setting ``name`` is a table of a TOML file, which has no option and no variable."""
+    return bool(schema(kind)["properties"][name].get("type") == "object")
+
+
+def is_secret(kind: Kind, name: str) -> bool:
+    """Whether the value of the setting ``name`` is shown to nobody."""
+    return any(part.get("writeOnly") for part in _parts(kind, name))
+
+
 def choices(kind: Kind, name: str) -> tuple[str, ...]:
     """The values that the setting ``name`` is chosen from; empty where it is not a choice."""
     return tuple(value for part in _parts(kind, name) for value in _values(part))
@@ -81,6 +111,20 @@ def metavar(kind: Kind, name: str) -> str:
 def shown_as(kind: Kind, name: str) -> Shown:
     """How the setting ``name`` stands in a command's help."""
     return next(mark for mark in kind.model_fields[name].metadata if isinstance(mark, Shown))
+
+
+def without_credentials(value: object) -> object:
+    """Return JSON values without what URLs in them hold of credentials, and without values whose names sound secret."""
+    if isinstance(value, list):
+        return [without_credentials(part) for part in value]
+    if isinstance(value, dict):
+        # Kubernetes writes a variable as {name = "TOKEN", value = "..."}.
+        named = {"value"} if _SECRET.search(str(value.get("name"))) else set()
+        return {
+            key: "***" if key in named or _SECRET.search(key) else without_credentials(part)
+            for key, part in value.items()
+        }
+    return redacted(value) if isinstance(value, str) else value
 
 
 def _parts(kind: Kind, name: str) -> list[dict[str, Any]]:
@@ -98,9 +142,12 @@ def _in_words(part: dict[str, Any]) -> str:
         return ", ".join(values)
     if part["type"] == "array":
         return "a list of texts"
-    noun = {"number": "a number", "integer": "a whole number", "string": "a text that is not empty"}[
-        part["type"]
-    ]
+    noun = {
+        "number": "a number",
+        "integer": "a whole number",
+        "string": "a text that is not empty",
+        "object": "a table of texts, numbers, true and false, lists and tables",
+    }[part["type"]]
     if "exclusiveMinimum" in part:
         return f"{noun} above {part['exclusiveMinimum']:g}"
     lower, upper = part.get("minimum"), part.get("maximum")

@@ -15,8 +15,10 @@ from lvm_batch.jobs.prediction.warm_up import in_warm_process
 
 if TYPE_CHECKING:
     from lvm_batch.io.errors import DataError
+    from lvm_batch.jobs.prediction.self_check import Expected
     from lvm_batch.jobs.settings import RunSettings
     from lvm_batch.lvm.errors import ModelError
+    from lvm_batch.lvm.found_device import FoundDevice
 
 _FLOAT32_BYTES = 4
 
@@ -43,12 +45,17 @@ class BankFacts:
 
 @dataclass(frozen=True, slots=True)
 class FoundModels:
-    """What the settings lead to, and everything that is wrong with it; without problems there is a primary model."""
+    """What the settings lead to, and everything that is wrong with it; without problems there is a primary model.
+
+    ``expected`` is what the models answer to the rows of the self-check, where that was asked for.
+    """
 
     primary: ModelFacts | None
     fallback: ModelFacts | None
     bank: BankFacts | None
     problems: tuple[DataError | ModelError, ...]
+    device: FoundDevice | None = None
+    expected: Expected | None = None
 
     @property
     def fixed(self) -> Fixed:
@@ -68,6 +75,7 @@ class FoundModels:
             thresholds=settings.thresholds,
             device=settings.device,
             precision=settings.precision,
+            fallback_device=settings.fallback_device,
         )
 
 
@@ -77,6 +85,7 @@ def find_models(settings: RunSettings) -> FoundModels:
 
 
 def _look(settings: RunSettings) -> FoundModels:
+    from lvm_batch.io.columns import WindowShape
     from lvm_batch.jobs.models import look_at_models
 
-    return look_at_models(settings)
+    return look_at_models(settings, answers_to=WindowShape().length)

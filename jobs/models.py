@@ -8,34 +8,45 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+
 from lvm_batch.io.bank import Bank, open_bank
 from lvm_batch.io.locations import locate, read_file
 from lvm_batch.jobs.checks import Checks
 from lvm_batch.jobs.found_models import BankFacts, FoundModels, ModelFacts
 from lvm_batch.jobs.prediction.job import BankRef, ModelRef, ModelSet
-from lvm_batch.lvm.cascade import Cascade, NeighbourIndex
+from lvm_batch.jobs.prediction.self_check import expected_answers
+from lvm_batch.lvm.accelerators import open_accelerator
+from lvm_batch.lvm.cascade import Cascade, ContextPredictor, NeighbourIndex
 from lvm_batch.lvm.checkpoint import Checkpoint, load_checkpoint
-from lvm_batch.lvm.devices import pick_device
+from lvm_batch.lvm.devices import find_device, pick_device
 from lvm_batch.lvm.errors import ArchitectureError, BankError, CheckpointError
 from lvm_batch.lvm.faiss_index import FAISS_PAYS_FROM, FaissIndex
-from lvm_batch.lvm.inference import Predictor
+from lvm_batch.lvm.found_device import FoundDevice
+from lvm_batch.lvm.inference import Predictor, form_of
 from lvm_batch.lvm.neighbours import ExactIndex
+from lvm_batch.lvm.pipelined import PipelinedPredictor
 from lvm_batch.lvm.registry import resolve_model
+from lvm_batch.lvm.screened_search import ScreenedIndex
 
 if TYPE_CHECKING:
-    import torch
-
     from lvm_batch.jobs.settings import RunSettings
-    from lvm_batch.lvm.inference import Precision
+    from lvm_batch.lvm.accelerators import Accelerator
 
 PRIMARY_ARCHITECTURES = ("amn", "amn-mixer")
 FALLBACK_ARCHITECTURES = ("gru",)
 
 
-def look_at_models(settings: RunSettings) -> FoundModels:
-    """Load what the settings name, check that it fits together, and say what it is."""
+_CPU = torch.device("cpu")
+
+
+def look_at_models(settings: RunSettings, *, answers_to: int | None = None) -> FoundModels:
+    """Load what the settings name, check that it fits together, and say what it is.
+
+    With ``answers_to``, the length of a context, also what the models answer to the rows of the self-check.
+    """
     checks = Checks()
-    checks.run(lambda: pick_device(settings.device))
+    device = checks.run(lambda: _device(settings))
     primary = checks.run(lambda: find_primary(settings))
     fallback = checks.run(lambda: find_fallback(settings))
     bank_path = settings.bank
@@ -43,13 +54,27 @@ def look_at_models(settings: RunSettings) -> FoundModels:
     if primary is not None:
         dim = primary.dim
         checks.run(lambda: check_dimensions(dim, fallback, bank))
-    checks.run(lambda: check_precision(settings, primary, fallback))
+    expected = None
+    if primary is not None and answers_to and not checks.errors:
+        models, length = (primary.model, fallback.model if fallback else None), answers_to
+        expected = checks.run(lambda: expected_answers(*models, length=length))
+    if device is not None:
+        checks.run(lambda: check_precision(settings, primary, fallback))
     return FoundModels(
         primary=_facts(primary) if primary else None,
         fallback=_facts(fallback) if fallback else None,
         bank=_bank_facts(bank) if bank else None,
         problems=tuple(checks.errors),
+        device=device,
+        expected=expected,
     )
+
+
+def _device(settings: RunSettings) -> FoundDevice:
+    """Find the device of local workers; what those elsewhere have, they find out."""
+    if settings.runs_elsewhere:
+        return FoundDevice("", "what each worker has" if settings.device == "auto" else settings.device)
+    return find_device(settings.device)
 
 
 def _facts(checkpoint: Checkpoint) -> ModelFacts:
@@ -99,12 +124,23 @@ def check_dimensions(dim: int, fallback: Checkpoint | None, bank: Bank | None) -
         )
 
 
-def check_precision(settings: RunSettings, *checkpoints: Checkpoint | None) -> None:
-    """Raise ``DeviceError`` or ``ArchitectureError`` where a model cannot run in the precision that is asked for."""
-    if settings.precision != "fp32":
-        device = pick_device(settings.device)
-        for checkpoint in filter(None, checkpoints):
-            Predictor(checkpoint.model, device, precision=settings.precision)
+def check_precision(settings: RunSettings, primary: Checkpoint | None, fallback: Checkpoint | None) -> None:
+    """Raise ``DeviceError`` or ``ArchitectureError`` where a model cannot run in the precision that is asked for.
+
+    Workers elsewhere refuse by themselves what their devices lack.
+    """
+    if settings.precision == "fp32":
+        return
+    if settings.runs_elsewhere:
+        first = second = _CPU
+        if settings.precision != "int8":
+            return
+    else:
+        first = pick_device(settings.device)
+        second = _fallback_device(first, settings.fallback_device)
+    for checkpoint, device in ((primary, first), (fallback, second)):
+        if checkpoint is not None:
+            form_of(checkpoint.model, device, settings.precision)
 
 
 def find_bank(path: str) -> Bank:
@@ -118,9 +154,24 @@ def find_bank(path: str) -> Bank:
 def load_cascade(models: ModelSet) -> Cascade:
     """Load the models and open the bank on this process's device."""
     device = pick_device(models.device)
-    primary = _predictor(models.primary, device, models.precision)
-    fallback = _predictor(models.fallback, device, models.precision) if models.fallback else None
-    return Cascade(primary, fallback, _index(models.bank, device), models.thresholds)
+    accelerator = open_accelerator(device)
+    primary = _predictor(models, models.primary, device, accelerator)
+    fallback = None
+    if models.fallback is not None:
+        second = _fallback_device(device, models.fallback_device)
+        beside = accelerator if second == device else open_accelerator(second)
+        fallback = _predictor(models, models.fallback, second, beside)
+    return Cascade(primary, fallback, _index(models.bank, device, accelerator), models.thresholds)
+
+
+def _fallback_device(primary: torch.device, wanted: str | None) -> torch.device:
+    """Return where the fallback runs: with the primary, unless told otherwise; beside MPS on the CPU.
+
+    A recurrent model is many small steps, each of which MPS would have to begin by itself. (Not measured: no Mac.)
+    """
+    if wanted is not None:
+        return pick_device(wanted)
+    return _CPU if primary.type == "mps" else primary
 
 
 def _load(path: str) -> Checkpoint:
@@ -136,17 +187,23 @@ def _of_architecture(checkpoint: Checkpoint, allowed: tuple[str, ...], option: s
     return checkpoint
 
 
-def _predictor(model: ModelRef, device: torch.device, precision: Precision) -> Predictor:
+def _predictor(
+    models: ModelSet, model: ModelRef, device: torch.device, accelerator: Accelerator | None
+) -> ContextPredictor:
     checkpoint = _load(model.path)
     if checkpoint.sha256 != model.sha256:
         raise CheckpointError(
             f"{model.path} is not the file that the job was planned with",
             "leave models in place while a job runs",
         )
-    return Predictor(checkpoint.model, device, precision=precision)
+    if accelerator is None:
+        return Predictor(checkpoint.model, device, precision=models.precision)
+    return PipelinedPredictor(checkpoint.model, accelerator, precision=models.precision)
 
 
-def _index(bank: BankRef | None, device: torch.device) -> NeighbourIndex | None:
+def _index(
+    bank: BankRef | None, device: torch.device, accelerator: Accelerator | None
+) -> NeighbourIndex | None:
     if bank is None:
         return None
     opened = open_bank(bank.path)
@@ -155,12 +212,16 @@ def _index(bank: BankRef | None, device: torch.device) -> NeighbourIndex | None:
             f"{bank.path} is not the bank that the job was planned with",
             "leave the bank in place while a job runs",
         )
-    return _index_of(opened, device)
+    return _index_of(opened, device, free_bytes=accelerator.free_bytes() if accelerator else None)
 
 
-def _index_of(bank: Bank, device: torch.device) -> NeighbourIndex:
+def _index_of(bank: Bank, device: torch.device, *, free_bytes: int | None = None) -> NeighbourIndex:
     try:
-        return ExactIndex(bank.vectors, device) if bank.index is None else FaissIndex(bank.index)
+        if bank.index is not None:
+            return FaissIndex(bank.index, bank.vectors)
+        if device.type == "cpu":
+            return ExactIndex(bank.vectors, device)
+        return ScreenedIndex(bank.vectors, device, free_bytes=free_bytes)
     except BankError as error:
         message, *hint = error.args
         raise BankError(f"{bank.path}: {message}", *hint) from error

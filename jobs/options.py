@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import os
+from datetime import UTC, datetime
 from functools import partial, wraps
 from inspect import Parameter
 from pathlib import Path
@@ -17,7 +18,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from pydantic import ByteSize
 
-from lvm_batch.jobs.declared import Settings, is_list, metavar, names_of, shown_as
+from lvm_batch.jobs.console import LOG_FORMAT, LOG_FORMAT_VARIABLE, LogFormat
+from lvm_batch.jobs.declared import Settings, is_list, is_table, metavar, names_of, shown_as
 from lvm_batch.jobs.resolution import REQUIRED, flag_of, resolve_settings
 from lvm_batch.jobs.settings import RunSettings
 
@@ -28,13 +30,16 @@ if TYPE_CHECKING:
 
 _JSON = typer.Option("--json", help="Print one JSON object.")
 _VERBOSE = typer.Option("--verbose", "-v", help="Show a traceback with every error.")
+_LOG_FORMAT = typer.Option(
+    LOG_FORMAT, envvar=LOG_FORMAT_VARIABLE, help="What stderr is made of: lines of text, or of JSON objects."
+)
 _CONFIG = typer.Option("--config", metavar="FILE", help="TOML file of settings.", rich_help_panel="Running")
 
 
 def takes_console(command: Command) -> Command:
-    """Give ``command`` the options --json and --verbose, and call it with ``console``.
+    """Give ``command`` the options --json, --verbose and --log-format, and call it with ``console``.
 
-    The console stands ready in typer's context: the command's main reads these two before anything is parsed,
+    The console stands ready in typer's context: the command's main reads these before anything is parsed,
     so that a command line that cannot be parsed is told of in the right form.
     """
     return _replaced(
@@ -44,6 +49,7 @@ def takes_console(command: Command) -> Command:
             _parameter("context", typer.Context),
             _parameter("json", Annotated[bool, _JSON], default=False),
             _parameter("verbose", Annotated[bool, _VERBOSE], default=False),
+            _parameter("log_format", Annotated[LogFormat, _LOG_FORMAT], default="text"),
         ],
         lambda given: given["context"].obj,
     )
@@ -55,10 +61,10 @@ def takes_settings(
     kind: type[Settings] = RunSettings,
     names: Sequence[str] | None = None,
 ) -> Callable[[Command], Command]:
-    """Give a command DATASET..., an option for each setting of ``kind``, or of ``names`` among them, and --config;
-    call it with ``resolved``.
+    """Give a command DATASET..., an option for each setting of ``kind`` that is no table, or of ``names`` among them,
+    and --config; call it with ``resolved``.
     """
-    taken = names_of(kind) if names is None else names
+    taken = [name for name in names or names_of(kind) if not is_table(kind, name)]
 
     def decorate(command: Command) -> Command:
         return _replaced(
@@ -69,7 +75,12 @@ def takes_settings(
                 _parameter("config", Annotated[Path | None, _CONFIG], default=None),
             ],
             lambda given: resolve_settings(
-                kind, {name: given[name] for name in taken}, os.environ, given["config"], required=required
+                kind,
+                {name: given[name] for name in taken},
+                os.environ,
+                given["config"],
+                required=required,
+                now=datetime.now(UTC),
             ),
         )
 

@@ -8,20 +8,25 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 from pydantic import ValidationError
 
-from lvm_batch.jobs.declared import CONTRADICTION, Settings, allowed, is_list, names_of
+from lvm_batch.jobs.console import LOG_FORMAT_VARIABLE
+from lvm_batch.jobs.declared import CONTRADICTION, Settings, allowed, is_list, is_secret, is_table, names_of
 from lvm_batch.jobs.errors import Problem, SettingsError
 from lvm_batch.jobs.evaluation.settings import EvaluateSettings
+from lvm_batch.jobs.placeholders import UnknownPlaceholder, filled
+from lvm_batch.jobs.serving.settings import ServeSettings
 from lvm_batch.jobs.settings import RunSettings
+from lvm_batch.jobs.times import as_time
 from lvm_batch.jobs.training.settings import TrainSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from datetime import datetime
 
     from pydantic_core import ErrorDetails
 
@@ -32,14 +37,17 @@ PREFIX = "LVM_BATCH_"
 CONFIG_VARIABLE = "LVM_BATCH_CONFIG"
 VARIABLES = {
     PREFIX + name.upper(): name
-    for kind in (RunSettings, TrainSettings, EvaluateSettings)
+    for kind in (RunSettings, TrainSettings, EvaluateSettings, ServeSettings)
     for name in names_of(kind)
+    if not is_table(kind, name)
 } | {"LVM_BATCH_MODELS": "models_dir"}
 """The settings of all commands, by their variable: one that another command takes is no mistake."""
 
+_NO_SETTINGS = (CONFIG_VARIABLE, LOG_FORMAT_VARIABLE)
+
 REQUIRED = ("dataset", "output")
 _SHOWN_CHARACTERS = 200
-_NEAR = 0.7  # difflib's 0.6 takes `batch_size` for `unit_size`
+_NEAR = 0.72  # difflib's 0.6 takes `batch_size` for `unit_size`
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +74,14 @@ def resolve_settings(
     config: Path | None = None,
     *,
     required: Iterable[str] = REQUIRED,
+    now: datetime | None = None,
 ) -> Resolved[Kind]:
     """The settings of a kind that hold: flag over ``LVM_BATCH_*`` variable over TOML file over default.
 
     ``flags`` maps names of settings to values, None where a flag is not given. Of ``environ`` an empty variable
     counts as not set, and a list is split at commas. Without ``config``, the file that ``LVM_BATCH_CONFIG`` names
-    is read. Each name of ``required`` must have a value. Raises SettingsError with every problem there is.
+    is read. Each name of ``required`` must have a value. Where ``as_of`` is given (``now`` is what it calls the
+    present), placeholders are filled in. Raises SettingsError with every problem there is.
     """
     problems: list[Problem] = []
     names = names_of(kind)
@@ -81,6 +91,8 @@ def resolve_settings(
         **_from_environment(kind, environ, problems),
         **_from_flags(flags),
     }
+    if "as_of" in given:
+        given = _filled_in(given, now, problems)
     settings = _validated(kind, given, problems)
     problems += [_missing(name) for name in required if name not in given or not given[name].value]
     if problems:
@@ -102,7 +114,7 @@ def _from_environment(
 ) -> dict[str, _Given]:
     """Sorted, so that LVM_BATCH_MODELS_DIR, a setting's own name, comes after its short form and wins."""
     given = {}
-    for variable in sorted(name for name in environ if name.startswith(PREFIX) and name != CONFIG_VARIABLE):
+    for variable in sorted(name for name in environ if name.startswith(PREFIX) and name not in _NO_SETTINGS):
         if variable not in VARIABLES:
             problems.append(_unknown(variable, VARIABLES))
         elif (value := environ[variable]) and (name := VARIABLES[variable]) in kind.model_fields:
@@ -134,6 +146,29 @@ def _toml(path: Path, problems: list[Problem]) -> dict[str, object]:
     return {}
 
 
+def _filled_in(given: dict[str, _Given], now: datetime | None, problems: list[Problem]) -> dict[str, _Given]:
+    """Fill in placeholders in every text; a time that is none is told of when settings are validated."""
+    written = given["as_of"]
+    try:
+        time = now if now is not None and written.value == "now" else as_time(written.value)
+    except ValueError:
+        return given
+    filling = {name: replace(found, value=_filled(found, time, problems)) for name, found in given.items()}
+    return filling | {"as_of": replace(written, value=time)}
+
+
+def _filled(given: _Given, time: datetime, problems: list[Problem]) -> object:
+    try:
+        if isinstance(given.value, (list, tuple)):
+            return [filled(text, time) if isinstance(text, str) else text for text in given.value]
+        return filled(given.value, time) if isinstance(given.value, str) else given.value
+    except UnknownPlaceholder as error:
+        text, near = error.args
+        hint = f"did you mean {{{near}}}? Braces as such are written twice"
+        problems.append(Problem(f"{given.place}: {text} cannot be filled in", hint))
+        return given.value
+
+
 def _validated(kind: type[Kind], given: Mapping[str, _Given], problems: list[Problem]) -> Kind:
     try:
         return kind.model_validate({name: found.value for name, found in given.items()})
@@ -146,9 +181,8 @@ def _wrong(kind: type[Settings], detail: ErrorDetails, given: Mapping[str, _Give
     name = str(detail["loc"][0])
     if detail["type"] == CONTRADICTION:
         return Problem(f"{given[name].place}: {detail['msg']}", "keep one of the two")
-    return Problem(
-        f"{given[name].place} cannot be {_brief(detail['input'])}", f"it can be {allowed(kind, name)}"
-    )
+    found = "what is given (a secret, not shown)" if is_secret(kind, name) else _brief(detail["input"])
+    return Problem(f"{given[name].place} cannot be {found}", f"it can be {allowed(kind, name)}")
 
 
 def _brief(value: object) -> str:

@@ -7,23 +7,31 @@ options are made (``options``).
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import ByteSize, Field, field_validator
+from pydantic import BeforeValidator, ByteSize, Field, JsonValue, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from lvm_batch.jobs.declared import CONTRADICTION, Settings, Shown, names_of
+from lvm_batch.jobs.prediction.dashboard import Address
+from lvm_batch.jobs.prediction.pings import PingURL
+from lvm_batch.jobs.times import SPAN, as_span, as_time
 from lvm_batch.lvm.thresholds import Thresholds
 
+_RANGE = r"^[0-9]{1,6}:[0-9]{1,6}$"
 _CARD = Thresholds()  # the model cards' own
 
 Text = Annotated[str, Field(min_length=1)]
 Rate = Annotated[float, Field(ge=0, le=1)]
 Cosine = Annotated[float, Field(ge=-1, le=1)]
 Column = Annotated[Text, Shown("Column names", "NAME")]
+Time = Annotated[datetime, BeforeValidator(as_time)]
+Table = Annotated[dict[str, JsonValue], Shown("Running", "TABLE")]
 
 _FILES = Shown("Files")
 _MODELS = Shown("Models")
+_TIME = Shown("Selection by time", "TIME")
 _ROUTING = Shown("Routing")
 _RUNNING = Shown("Running")
 
@@ -65,6 +73,17 @@ class RunSettings(DatasetSettings):
     history: Annotated[Text | None, _FILES] = Field(
         default=None, description="Folder or URL that gets a small file about each run, for monitor."
     )
+    openlineage: Annotated[Text | None, Shown("Running", "NAME")] = Field(
+        default=None,
+        description="Name of this job in OpenLineage, which is told what a run reads and writes. Where OpenLineage is"
+        " found stands in OPENLINEAGE_URL or openlineage.yml.",
+    )
+    ping_url: Annotated[PingURL | None, Shown("Running", "URL")] = Field(
+        default=None,
+        description="Health check that is told how the run goes, as healthchecks.io takes it. Whoever has the address"
+        " can ping: LVM_BATCH_PING_URL keeps it out of lists of processes. It is shown nowhere.",
+        examples=["https://hc-ping.com/UUID"],
+    )
     pad: Annotated[Literal["repeat", "zero", "reject"] | None, _FILES] = Field(
         default=None,
         description="What stands in for missing vectors of a short context. Unless given, windows repeat"
@@ -87,6 +106,41 @@ class RunSettings(DatasetSettings):
         )
     )
 
+    as_of: Annotated[Time | None, _TIME] = Field(
+        default=None,
+        description="Time that the run is for. It fills in {date}, {date_nodash}, {year}, {month}, {day} and {hour} in"
+        " every text setting, also as {date-1d} or {hour+2h}; `now` is the present.",
+        examples=["2026-11-22", "2026-11-22T06:00Z", "now"],
+    )
+    since: Annotated[Time | None, _TIME] = Field(
+        default=None,
+        description="Read input files of this time and later: that of their folders, as date=2026-11-22, or else that"
+        " at which they were written. Without an offset it is UTC.",
+        examples=["2026-11-22", "2026-11-22T06:00Z"],
+    )
+    until: Annotated[Time | None, _TIME] = Field(
+        default=None,
+        description="Read input files of before this time.",
+        examples=["2026-11-23", "2026-11-23T06:00Z"],
+    )
+    lookback: Annotated[Annotated[str, Field(pattern=SPAN)] | None, Shown("Selection by time", "SPAN")] = (
+        Field(
+            default=None,
+            description="Begin so much before --since, for files that came late; else before --until or --as-of.",
+            examples=["3d", "12h"],
+        )
+    )
+    time_column: Annotated[Text | None, Shown("Selection by time", "NAME")] = Field(
+        default=None,
+        description="Folder column that tells a file's time, or `modified`. Unless given: date, dt, ds or datetime, or"
+        " year, month and day, with hour; else when the file was written.",
+    )
+    reprocess: Annotated[Literal["missing", "failed", "all"], Shown("Selection by time")] = Field(
+        default="missing",
+        description="What is predicted of the files that are read: what is missing; besides, files that have changed"
+        " and units that had bad rows; or all.",
+    )
+
     model: Annotated[Text | None, Shown("Models", "CKPT")] = Field(
         default=None, description="Primary checkpoint: a path, or a name under the models folder."
     )
@@ -102,9 +156,14 @@ class RunSettings(DatasetSettings):
     device: Annotated[Literal["auto", "cpu", "cuda", "mps"], _MODELS] = Field(
         default="auto", description="Where models run."
     )
-    precision: Annotated[Literal["fp32", "int8"], _MODELS] = Field(
+    fallback_device: Annotated[Literal["cpu", "cuda", "mps"] | None, _MODELS] = Field(
+        default=None,
+        description="Where the fallback runs; unless given, where the primary model does, but beside mps on the CPU.",
+    )
+    precision: Annotated[Literal["fp32", "tf32", "bf16", "fp16", "int8"], _MODELS] = Field(
         default="fp32",
-        description="Arithmetic that models run in. int8 is faster and a little off; it needs a CPU.",
+        description="Arithmetic that models run in. All but fp32 are a little off, and mostly faster: int8 needs a CPU,"
+        " tf32 and fp16 need CUDA, bf16 runs on both.",
     )
 
     min_confidence: Annotated[Cosine, _ROUTING] = Field(
@@ -143,7 +202,50 @@ class RunSettings(DatasetSettings):
     )
     scheduler: Annotated[Text | None, Shown("Running", "ADDRESS")] = Field(
         default=None,
-        description="Dask scheduler to run on, such as tcp://host:8786, in place of local workers.",
+        description="Dask scheduler to run on, such as tcp://host:8786, in place of local workers; tls://host:8786"
+        " takes its certificates from Dask's own settings, distributed.comm.tls.",
+    )
+    cluster: Annotated[Literal["slurm", "kubernetes", "ssh"] | None, _RUNNING] = Field(
+        default=None,
+        description="Where to start workers for this run alone, in place of local ones. The table of that name in a"
+        " --config file says how.",
+    )
+    adapt: Annotated[Annotated[str, Field(pattern=_RANGE)] | None, Shown("Running", "MIN:MAX")] = Field(
+        default=None,
+        description="Workers that --cluster has at least and at most, as many as the work that is left can use.",
+        examples=["1:20"],
+    )
+    wait_for_workers: Annotated[Annotated[float, Field(gt=0)] | None, Shown("Running", "SECONDS")] = Field(
+        default=None,
+        description="Time to wait for a first worker, and for another once all have gone; unless given, 30 with"
+        " --scheduler and 600 with --cluster.",
+    )
+    slurm: Table = Field(
+        default_factory=dict,
+        description="What dask-jobqueue's SLURMCluster is made with, for --cluster slurm: cores, memory, queue and so"
+        " on.",
+    )
+    kubernetes: Table = Field(
+        default_factory=dict,
+        description="What dask-kubernetes' KubeCluster is made with, for --cluster kubernetes: image, resources, env"
+        " and so on.",
+    )
+    ssh: Table = Field(
+        default_factory=dict,
+        description="What Dask's SSHCluster is made with, for --cluster ssh: hosts, the first for the scheduler, and"
+        " so on.",
+    )
+    metrics_file: Annotated[Text | None, Shown("Running", "FILE")] = Field(
+        default=None,
+        description="File for node_exporter's textfile collector, *.prom, that tells how the run ended.",
+    )
+    dashboard: Annotated[Address | None, Shown("Running", "ADDRESS")] = Field(
+        default=None,
+        description="Where Dask's dashboard is served while local workers compute; :0 takes any free port.",
+        examples=["127.0.0.1:8787", "127.0.0.1:0"],
+    )
+    performance_report: Annotated[Text | None, Shown("Running", "FILE")] = Field(
+        default=None, description="HTML file that gets Dask's report of what the workers did when."
     )
     unit_size: Annotated[ByteSize, Field(gt=0), Shown("Running", "SIZE")] = Field(
         default=ByteSize(64 * 2**20),
@@ -166,6 +268,49 @@ class RunSettings(DatasetSettings):
                     )
                 known[name] = pair
         return pairs
+
+    @field_validator("adapt")
+    @classmethod
+    def _refuse_ranges_of_nothing(cls, adapt: str | None) -> str | None:
+        if adapt is not None:
+            least, most = map(int, adapt.split(":"))
+            if most < max(least, 1):
+                raise ValueError("the most is less than the least")
+        return adapt
+
+    @field_validator("lookback")
+    @classmethod
+    def _refuse_spans_before_nothing(cls, lookback: str | None, info: ValidationInfo) -> str | None:
+        if lookback is not None and not any(info.data.get(name) for name in ("since", "until", "as_of")):
+            raise PydanticCustomError(
+                CONTRADICTION, "it is before nothing: no since, until or as_of is given"
+            )
+        return lookback
+
+    @field_validator("until")
+    @classmethod
+    def _refuse_empty_spans(cls, until: datetime | None, info: ValidationInfo) -> datetime | None:
+        since = info.data.get("since")
+        if until is not None and since is not None and until <= since:
+            raise PydanticCustomError(
+                CONTRADICTION,
+                "no time is before it and not before since, {since}",
+                {"since": since.isoformat()},
+            )
+        return until
+
+    @property
+    def runs_elsewhere(self) -> bool:
+        """Whether workers are on other machines than this one."""
+        return bool(self.scheduler or self.cluster)
+
+    @property
+    def span(self) -> tuple[datetime | None, datetime | None]:
+        """From when on and before when input files are read; (``None``, ``None``) is all of them."""
+        if self.lookback is None:
+            return self.since, self.until
+        begin = self.since or self.until or self.as_of
+        return (begin - as_span(self.lookback) if begin else None), self.until
 
     @property
     def thresholds(self) -> Thresholds:

@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from lvm_batch.lvm.accelerators import Accelerator, open_accelerator
     from lvm_batch.lvm.amn import AttentionMixtureNetwork
     from lvm_batch.lvm.amn_mixer import AttentionMixerNetwork
     from lvm_batch.lvm.architectures import ARCHITECTURES, PRESETS, build_model
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from lvm_batch.lvm.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
     from lvm_batch.lvm.context_model import ContextModel
     from lvm_batch.lvm.cosines import row_cosines
-    from lvm_batch.lvm.devices import DEVICES, pick_device, set_threads
+    from lvm_batch.lvm.devices import DEVICES, find_device, pick_device, set_threads
     from lvm_batch.lvm.errors import (
         ArchitectureError,
         BankError,
@@ -35,10 +36,13 @@ if TYPE_CHECKING:
         summarise_cosines,
     )
     from lvm_batch.lvm.faiss_index import FAISS_PAYS_FROM, FaissIndex, build_faiss_index
+    from lvm_batch.lvm.found_device import FoundDevice
     from lvm_batch.lvm.gru import GRUStack
     from lvm_batch.lvm.inference import Predictor
     from lvm_batch.lvm.lstm import LSTMBaseline
     from lvm_batch.lvm.neighbours import ExactIndex
+    from lvm_batch.lvm.pipelined import PipelinedPredictor
+    from lvm_batch.lvm.precision import Precision, check_precision
     from lvm_batch.lvm.published import PUBLISHED, PublishedCard, card_of
     from lvm_batch.lvm.recipes import Recipe, recipe_for
     from lvm_batch.lvm.registry import DEFAULT_MODELS_DIR, ROLES, list_models, named_model, resolve_model
@@ -47,6 +51,7 @@ if TYPE_CHECKING:
     from lvm_batch.lvm.role_log import RoleChange, read_role_log
     from lvm_batch.lvm.roles import Held, give_role, holder
     from lvm_batch.lvm.routing import REASONS, cap, escalation_reasons, shadow_rows
+    from lvm_batch.lvm.screened_search import ScreenedIndex
     from lvm_batch.lvm.threshold_search import Recovery, find_thresholds, recoveries
     from lvm_batch.lvm.thresholds import HIGH_STAKES_LANES, Thresholds
     from lvm_batch.lvm.training import Epoch, History, Training, fit
@@ -54,6 +59,7 @@ if TYPE_CHECKING:
     from lvm_batch.lvm.windows import Windows
 
 _NAMES_IN = {
+    "accelerators": ("Accelerator", "open_accelerator"),
     "amn": ("AttentionMixtureNetwork",),
     "amn_mixer": ("AttentionMixerNetwork",),
     "architectures": ("ARCHITECTURES", "PRESETS", "build_model"),
@@ -61,7 +67,7 @@ _NAMES_IN = {
     "calibration": ("CalibrationRows",),
     "checkpoint": ("Checkpoint", "load_checkpoint", "save_checkpoint"),
     "context_model": ("ContextModel",),
-    "devices": ("DEVICES", "pick_device", "set_threads"),
+    "devices": ("DEVICES", "find_device", "pick_device", "set_threads"),
     "errors": (
         "ArchitectureError",
         "BankError",
@@ -83,6 +89,10 @@ _NAMES_IN = {
     "inference": ("Predictor",),
     "lstm": ("LSTMBaseline",),
     "neighbours": ("ExactIndex",),
+    "found_device": ("FoundDevice",),
+    "pipelined": ("PipelinedPredictor",),
+    "precision": ("Precision", "check_precision"),
+    "screened_search": ("ScreenedIndex",),
     "published": ("PUBLISHED", "PublishedCard", "card_of"),
     "recipes": ("Recipe", "recipe_for"),
     "retrieval": ("Places", "RankSearch", "RetrievalSummary", "recall_curve", "summarise_ranks"),
@@ -109,6 +119,7 @@ __all__ = [
     "PUBLISHED",
     "REASONS",
     "ROLES",
+    "Accelerator",
     "ArchitectureError",
     "AttentionMixerNetwork",
     "AttentionMixtureNetwork",
@@ -122,13 +133,16 @@ __all__ = [
     "Epoch",
     "ExactIndex",
     "FaissIndex",
+    "FoundDevice",
     "GRUStack",
     "Held",
     "History",
     "LSTMBaseline",
     "MissingExtra",
     "ModelError",
+    "PipelinedPredictor",
     "Places",
+    "Precision",
     "Predictor",
     "PublishedCard",
     "RankSearch",
@@ -138,6 +152,7 @@ __all__ = [
     "RidgePredictor",
     "RidgeSums",
     "RoleChange",
+    "ScreenedIndex",
     "Thresholds",
     "Training",
     "TransformerPredictor",
@@ -147,7 +162,9 @@ __all__ = [
     "build_model",
     "cap",
     "card_of",
+    "check_precision",
     "escalation_reasons",
+    "find_device",
     "find_thresholds",
     "fit",
     "give_role",
@@ -157,6 +174,7 @@ __all__ = [
     "load_checkpoint",
     "mean_squared_error",
     "named_model",
+    "open_accelerator",
     "pick_device",
     "read_role_log",
     "recall_curve",

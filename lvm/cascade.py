@@ -18,8 +18,14 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from lvm_batch.lvm.inference import Predictor
     from lvm_batch.lvm.thresholds import Thresholds
+
+
+class ContextPredictor(Protocol):
+    """A model that is ready to answer, wherever it runs; several threads may ask at once."""
+
+    def __call__(self, contexts: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Predict from contexts float32 (n, length, dim). Returns float32 (n, dim), unit norm."""
 
 
 class NeighbourIndex(Protocol):
@@ -46,8 +52,8 @@ class Judgement:
 class Cascade:
     """The models of one job, ready to answer: without a fallback no second pass, without a bank no confidence."""
 
-    primary: Predictor
-    fallback: Predictor | None
+    primary: ContextPredictor
+    fallback: ContextPredictor | None
     index: NeighbourIndex | None
     thresholds: Thresholds
 

@@ -6,14 +6,15 @@ in a slice of another size may differ in its low bits.) Does not know which rows
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from lvm_batch.lvm.arrays import as_tensor
 from lvm_batch.lvm.errors import ArchitectureError
-from lvm_batch.lvm.int8 import Int8Linear, check_int8
+from lvm_batch.lvm.int8 import Int8Linear
+from lvm_batch.lvm.precision import DTYPES, HalfForm, check_precision
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,10 +23,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lvm_batch.lvm.context_model import ContextModel
+    from lvm_batch.lvm.precision import Precision
 
     Floats = npt.NDArray[np.float32]
-
-Precision = Literal["fp32", "int8"]
 
 # On a CPU, GRU is fastest at 256 rows, and holds 30 MiB of gates in place of 120 at 1024; AMN is as fast at 256 as at
 # 512, and slower beyond (measured 2026-11-23, torch 2.13, one thread). Accelerators want more rows at once.
@@ -33,10 +33,9 @@ _ROWS_ON_CPU, _ROWS_ELSEWHERE = 256, 1024
 
 
 class Predictor:
-    """A model on a device, called with numpy arrays.
+    """A model on a device, called with numpy arrays; what comes back is there when the call returns.
 
-    ``precision`` is float32, or ``int8`` for linear layers in 8-bit integers, on a CPU. Raises ``DeviceError`` or
-    ``ArchitectureError`` where there is no such form.
+    Raises ``DeviceError`` or ``ArchitectureError`` where the device or the model has no such ``precision``.
     """
 
     def __init__(
@@ -47,10 +46,9 @@ class Predictor:
         max_rows: int | None = None,
         precision: Precision = "fp32",
     ) -> None:
-        model = model.to(device).eval()
         self.dim = model.dim
         self.device = device
-        self._forward = _forward(model, device, precision)
+        self._forward = form_of(model, device, precision)
         self.max_rows = max_rows or (_ROWS_ON_CPU if device.type == "cpu" else _ROWS_ELSEWHERE)
 
     @torch.inference_mode()
@@ -60,7 +58,7 @@ class Predictor:
         A context that holds NaN or infinity gives NaN in its own row only. Raises ArchitectureError for
         another width than the model's.
         """
-        self._check(contexts)
+        check_contexts(contexts, self.dim)
         if len(contexts) <= self.max_rows and len(contexts):
             return self._slice(contexts).cpu().numpy()
         predictions = np.empty((len(contexts), self.dim), dtype=np.float32)
@@ -73,16 +71,26 @@ class Predictor:
     def _slice(self, contexts: Floats) -> Tensor:
         return self._forward(as_tensor(contexts).to(self.device))
 
-    def _check(self, contexts: Floats) -> None:
-        if contexts.ndim != 3 or contexts.shape[2] != self.dim:  # noqa: PLR2004
-            message = f"contexts of shape {contexts.shape} for a model that reads (n, length, {self.dim})"
-            raise ArchitectureError(
-                message, "use vectors of the model's width, or a model trained on such vectors"
-            )
+
+def check_contexts(contexts: Floats, dim: int) -> None:
+    """Raise :class:`ArchitectureError` unless contexts are (n, length, ``dim``)."""
+    if contexts.ndim != 3 or contexts.shape[2] != dim:  # noqa: PLR2004
+        message = f"contexts of shape {contexts.shape} for a model that reads (n, length, {dim})"
+        raise ArchitectureError(
+            message, "use vectors of the model's width, or a model trained on such vectors"
+        )
 
 
-def _forward(model: ContextModel, device: torch.device, precision: Precision) -> Callable[[Tensor], Tensor]:
+def form_of(model: ContextModel, device: torch.device, precision: Precision) -> Callable[[Tensor], Tensor]:
+    """Return what computes the model on a device in a precision, from contexts there; the model is moved there.
+
+    Raises ``DeviceError`` or ``ArchitectureError`` where there is no such form.
+    """
+    check_precision(precision, device)
+    model = model.eval()
+    if precision in DTYPES:
+        return HalfForm(model, device, DTYPES[precision])
+    model = model.to(device)
     if precision == "int8":
-        check_int8(device)
         return model.packed(Int8Linear)
     return model.packed() if device.type == "cpu" else model

@@ -84,8 +84,14 @@ def lvm_batch(capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
 
 
 @pytest.fixture
-def predict(lvm_batch: Callable[..., Result], models: Path, scheduler: str) -> Callable[..., Result]:
-    """Call ``run`` with the fresh models on the shared cluster; later options win over the fixture's."""
+def predict(
+    lvm_batch: Callable[..., Result], models: Path, scheduler: str, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Result]:
+    """Call ``run`` with the fresh models on the shared cluster; later options win over the fixture's.
+
+    No report is drawn, which takes longer than such a run; tests of the report begin their runs without this.
+    """
+    monkeypatch.setattr("lvm_batch.jobs.prediction.run.write_report", lambda *_, **__: None)
 
     def call(*arguments: object) -> Result:
         defaults = ("--model", models / "amn.pt", "--fallback", models / "gru.pt", "--scheduler", scheduler)

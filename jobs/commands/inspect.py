@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from lvm_batch.jobs.console import Console
+from lvm_batch.jobs.declared import names_of
 from lvm_batch.jobs.options import takes_console, takes_settings
 from lvm_batch.jobs.resolution import Resolved
-from lvm_batch.jobs.settings import SETTINGS, RunSettings
+from lvm_batch.jobs.settings import DatasetSettings, RunSettings
 
-_NAMES = tuple(
-    name for name in SETTINGS if name in {"dataset", "layout", "pad", "unit_size"} or name.endswith("_column")
-)
+_NAMES = (*names_of(DatasetSettings), "pad", "unit_size")
 
 
 @takes_settings(required=("dataset",), names=_NAMES)

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lvm_batch.jobs.console import Console
+from lvm_batch.jobs.declared import names_of
 from lvm_batch.jobs.errors import UsageError
 from lvm_batch.jobs.options import takes_console, takes_settings
 from lvm_batch.jobs.resolution import Resolved
-from lvm_batch.jobs.settings import SETTINGS, RunSettings
+from lvm_batch.jobs.settings import DatasetSettings, RunSettings
 from lvm_batch.lvm.registry import ROLES
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ app = typer.Typer(help="List, verify and promote the models that run takes.")
 
 _MAX_TOLERANCE = 2.0  # the widest difference of two cosines
 _PLACE = ("models_dir",)
-_DATASET = tuple(name for name in SETTINGS if name == "layout" or name.endswith("_column"))
+_DATASET = tuple(name for name in names_of(DatasetSettings) if name != "dataset")
 
 Name = Annotated[
     str, typer.Argument(help="A name under the models folder, a role, or a path.", metavar="NAME")

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from time import monotonic
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lvm_batch.jobs.console import Console
+from lvm_batch.jobs.extras import check_extras
 from lvm_batch.jobs.options import takes_console, takes_settings
+from lvm_batch.jobs.prediction.lineage import lineage_of
+from lvm_batch.jobs.prediction.metrics import metrics_of
+from lvm_batch.jobs.prediction.pings import pinging
 from lvm_batch.jobs.prediction.warm_up import warm_up
 from lvm_batch.jobs.resolution import Resolved
 from lvm_batch.jobs.settings import RunSettings
+from lvm_batch.jobs.signals import stoppable
+
+if TYPE_CHECKING:
+    from lvm_batch.jobs.prediction.prepare import Prepared
 
 
 @takes_settings()
@@ -31,10 +39,24 @@ def run(
         console.result(*plan(resolved.settings))
         return 0
     started = monotonic()
-    if resolved.settings.scheduler is None:
-        warm_up()
-    from lvm_batch.jobs.prediction import run as job
+    with (
+        metrics_of(resolved.settings, started=started, tell=console.note) as metrics,
+        pinging(resolved.settings.ping_url, tell=console.note) as pings,
+        lineage_of(resolved.settings, tell=console.note) as lineage,
+        stoppable(),
+    ):
+        check_extras(resolved.settings)
+        if not resolved.settings.runs_elsewhere:
+            warm_up()
+        from lvm_batch.jobs.prediction import run as job
 
-    outcome = job.run(resolved.settings, console=console, started=started)
-    console.result(outcome.summary, outcome.text, error=outcome.error)
+        def on_begin(prepared: Prepared) -> None:
+            pings.begin(prepared)
+            lineage.begin(prepared)
+
+        outcome = job.run(resolved.settings, console=console, started=started, on_begin=on_begin)
+        console.result(outcome.summary, outcome.text, error=outcome.error)
+        metrics.conclude(outcome.summary, outcome.error)
+    pings.conclude(outcome.summary, outcome.error)
+    lineage.conclude(outcome.summary, outcome.error)
     return outcome.error.exit_code if outcome.error else 0

@@ -7,19 +7,18 @@ what is done with a window.
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from lvm_batch.jobs.errors import UsageError
 from lvm_batch.jobs.monitoring.rule_figures import Window
+from lvm_batch.jobs.times import SPAN, as_span, as_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from lvm_batch.io.past_run import PastRun
 
-_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_SPAN = re.compile(r"(\d{1,6})([mhdw])")
 _SKEW = timedelta(minutes=5)  # clocks of two machines differ; a run that ended so much later has just ended
 
 
@@ -40,10 +39,7 @@ def parse_since(text: str, now: datetime) -> datetime:
 
 
 def _since(text: str, now: datetime) -> datetime:
-    if span := _SPAN.fullmatch(text):
-        return now - timedelta(**{_UNITS[span[2]]: int(span[1])})
-    time = datetime.fromisoformat(text)
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    return now - as_span(text) if re.match(SPAN, text) else as_time(text)
 
 
 def window_of(runs: Iterable[PastRun], *, since: datetime, now: datetime) -> tuple[Window, list[str]]:

@@ -8,6 +8,9 @@ A worker that dies takes along every unit it held, and nobody knows which of the
 three rounds: all of them, small ones in groups; those that were lost with a worker, one to a slot; those that were
 lost again, one at a time with nothing beside them. A unit that loses its worker then too is guilty, and is quarantined
 by name.
+
+A worker whose self-check fails returns its units unchanged, and gets no others; from then on tasks name the workers
+that they may go to. It is left running: on a scheduler of the user's own it may serve others.
 """
 
 from __future__ import annotations
@@ -15,12 +18,15 @@ from __future__ import annotations
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import count
 from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from distributed.scheduler import KilledWorker
 
+from lvm_batch.jobs.clusters.terms import LOCAL
+from lvm_batch.jobs.prediction.self_check import Refusal
 from lvm_batch.jobs.prediction.worker import Failure, run_units
 from lvm_batch.jobs.prediction.workers import Workers, scheduler_gone
 
@@ -32,6 +38,7 @@ if TYPE_CHECKING:
 
     from lvm_batch.io.commit import Record
     from lvm_batch.io.units import Unit
+    from lvm_batch.jobs.clusters.terms import Terms
     from lvm_batch.jobs.prediction.job import Job
 
     Outcome = Record | Failure
@@ -62,21 +69,29 @@ class _InFlight:
     """A submitted group of units, and when it was."""
 
     group: Group
-    future: Future[list[Outcome]]
+    future: Future[list[Outcome | Refusal]]
+    allowed: frozenset[str] | None
     since: float = field(default_factory=monotonic)
 
 
 def drive(
-    client: Client, job: Job, units: Sequence[Unit], *, unit_timeout_s: float
+    client: Client,
+    job: Job,
+    units: Sequence[Unit],
+    *,
+    unit_timeout_s: float,
+    on_refused: Callable[[Refusal], None] = lambda _: None,
+    terms: Terms = LOCAL,
 ) -> Iterator[tuple[Unit, Outcome]]:
     """Compute ``units`` on the cluster; yield each with its record or failure, as they end.
 
-    A unit that runs longer than ``unit_timeout_s`` loses its worker. Raises :class:`TryAgain` when the scheduler goes
-    away, or there have been no workers for half a minute.
+    A unit that runs longer than ``unit_timeout_s`` loses its worker. ``on_refused`` hears of workers that may not work.
+    Raises :class:`TryAgain` when the scheduler goes away, there have been no workers for as long as ``terms`` say, or
+    all that there are were refused.
     """
-    workers = Workers(client)
+    workers = Workers(client, on_refused, terms=terms)
     windows: tuple[Callable[[], int], ...] = (lambda: workers.window, lambda: workers.n_slots, lambda: 1)
-    groups = list(in_groups(units, workers.n_slots))
+    groups = list(in_groups(units, workers.most_slots))
     for number, window in enumerate(windows):
         attempt = _Attempt(workers, job, number, unit_timeout_s)
         lost: list[_Lost] = []
@@ -120,38 +135,53 @@ class _Attempt:
         self._job = job
         self._number = number
         self._timeout_s = unit_timeout_s
+        self._waiting: deque[Group] = deque()
+        self._tries = count()
         self._in_flight: dict[Key, _InFlight] = {}
-        self._completed: SimpleQueue[Future[list[Outcome]]] = SimpleQueue()
+        self._completed: SimpleQueue[Future[list[Outcome | Refusal]]] = SimpleQueue()
 
     def run(
         self, groups: Sequence[Group], window: Callable[[], int]
     ) -> Iterator[tuple[Unit, Outcome] | _Lost]:
         """Submit groups as others end, and yield what becomes of each unit."""
-        waiting = deque(groups)
-        while waiting or self._in_flight:
-            while waiting and len(self._in_flight) < window():
-                self._submit(waiting.popleft())
+        self._waiting.extend(groups)
+        while self._waiting or self._in_flight:
+            while self._waiting and len(self._in_flight) < window():
+                self._submit(self._waiting.popleft())
             future = self._next_ended()
             if future is None:
                 self._workers.look()
+                self._take_back_stranded()
             elif future.status == "pending":  # it had ended, but its result went with a worker
                 future.add_done_callback(self._completed.put)
             elif future.key in self._in_flight:  # or it was given up
                 yield from self._ended(future)
             yield from self._overdue()
 
-    def _next_ended(self) -> Future[list[Outcome]] | None:
+    def _next_ended(self) -> Future[list[Outcome | Refusal]] | None:
         with suppress(Empty):
             return self._completed.get(timeout=_PATIENCE_S)
         return None
 
     def _submit(self, group: Group) -> None:
-        key = f"{self._job.job_id}/{group[0].output}/{self._number}"
-        future = self._workers.client.submit(run_units, self._job, group, key=key, pure=False)
-        self._in_flight[key] = _InFlight(group, future)
+        # A group that comes back from a refused worker must not meet its first result.
+        key = f"{self._job.job_id}/{group[0].output}/{self._number}.{next(self._tries)}"
+        allowed = self._workers.allowed
+        future = self._workers.client.submit(
+            run_units, self._job, group, key=key, pure=False, workers=allowed and sorted(allowed)
+        )
+        self._in_flight[key] = _InFlight(group, future, allowed)
         future.add_done_callback(self._completed.put)
 
-    def _ended(self, future: Future[list[Outcome]]) -> Iterator[tuple[Unit, Outcome] | _Lost]:
+    def _take_back_stranded(self) -> None:
+        """Submit again what none of its workers is left for: the scheduler would wait for them, whoever comes."""
+        for key, flight in list(self._in_flight.items()):
+            if self._workers.is_stranded(flight.allowed):
+                del self._in_flight[key]
+                flight.future.cancel()
+                self._waiting.appendleft(flight.group)
+
+    def _ended(self, future: Future[list[Outcome | Refusal]]) -> Iterator[tuple[Unit, Outcome] | _Lost]:
         """A task returns its failures; what it raises comes from the cluster, which lost it."""
         flight = self._in_flight.pop(future.key)
         group = flight.group
@@ -171,7 +201,9 @@ class _Attempt:
             why = f"the cluster dropped it: {error or future.status}"
         yield from _all_lost(group, "worker_lost", why)
 
-    def _fetched(self, future: Future[list[Outcome]], group: Group) -> Iterator[tuple[Unit, Outcome] | _Lost]:
+    def _fetched(
+        self, future: Future[list[Outcome | Refusal]], group: Group
+    ) -> Iterator[tuple[Unit, Outcome] | _Lost]:
         """Get a result from the worker that holds it; if that does not answer, the next round finds the records."""
         try:
             outcomes = future.result(timeout=_FETCH_S)
@@ -184,9 +216,17 @@ class _Attempt:
         finally:
             future.release()
         last = outcomes[-1]
-        worker = last.worker if isinstance(last, Failure) else last.get("worker", "")
+        worker = last.worker if isinstance(last, (Failure, Refusal)) else last.get("worker", "")
         self._workers.finished_at[worker] = monotonic()
-        yield from zip(group, outcomes, strict=True)
+        refused = []
+        for unit, outcome in zip(group, outcomes, strict=True):
+            if isinstance(outcome, Refusal):
+                refused.append(unit)
+            else:
+                yield unit, outcome
+        if isinstance(last, Refusal):
+            self._waiting.appendleft(tuple(refused))
+            self._workers.refuse(last)
 
     def _overdue(self) -> Iterator[_Lost]:
         """Give up groups that have run too long, and the workers with them."""

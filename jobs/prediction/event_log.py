@@ -9,7 +9,14 @@ import json
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from lvm_batch.jobs.prediction.events import Event, RunEnded, RunStarted, UnitDone, UnitFailed
+from lvm_batch.jobs.prediction.events import (
+    Event,
+    RunEnded,
+    RunStarted,
+    UnitDone,
+    UnitFailed,
+    WorkerRefused,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,5 +53,7 @@ def _described(event: Event) -> dict[str, Any]:
             return {"event": "unit_done"} | {name: record[name] for name in kept if name in record}
         case UnitFailed(failure):
             return {"event": "unit_failed", **failure.as_dict}
+        case WorkerRefused(refusal):
+            return {"event": "worker_refused", **refusal.as_dict}
         case RunEnded(state):
             return {"event": "run_ended", "state": state}

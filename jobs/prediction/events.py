@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from lvm_batch.io.commit import Record
+    from lvm_batch.jobs.prediction.self_check import Refusal
     from lvm_batch.jobs.prediction.worker import Failure
 
 
@@ -40,13 +41,20 @@ class UnitFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerRefused:
+    """A worker may not work on this job."""
+
+    refusal: Refusal
+
+
+@dataclass(frozen=True, slots=True)
 class RunEnded:
     """No more work: finished, or interrupted."""
 
     state: str
 
 
-Event = RunStarted | UnitDone | UnitFailed | RunEnded
+Event = RunStarted | UnitDone | UnitFailed | WorkerRefused | RunEnded
 
 
 class Listener(Protocol):

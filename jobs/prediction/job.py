@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from lvm_batch.io.predictions import OutputDtype
     from lvm_batch.io.units import DatasetFormat
     from lvm_batch.io.vectors import Pad
+    from lvm_batch.jobs.prediction.self_check import Expected
     from lvm_batch.jobs.settings import RunSettings
-    from lvm_batch.lvm.inference import Precision
+    from lvm_batch.lvm.precision import Precision
     from lvm_batch.lvm.thresholds import Thresholds
 
 FORMAT = 1
@@ -79,6 +80,7 @@ class ModelSet:
     thresholds: Thresholds
     device: str
     precision: Precision
+    fallback_device: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,8 @@ class Job:
     """What a worker needs to compute any unit of the job; picklable and small.
 
     ``cap_rate`` is the fraction of a unit's rows that may be escalated, or ``None`` for no cap. ``threads`` is the
-    number of threads for a worker's arithmetic, or ``None`` for its share of the machine.
+    number of threads for a worker's arithmetic, or ``None`` for its share of the machine. ``expected`` is what a worker
+    must answer before it gets work, and ``release`` the version of this package that it must have.
     """
 
     fingerprint: str
@@ -98,6 +101,8 @@ class Job:
     shadow_rate: float
     output_dtype: OutputDtype
     threads: int | None
+    expected: Expected | None = None
+    release: str = field(default_factory=lambda: version("lvm-batch"))
 
     @property
     def job_id(self) -> str:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from lvm_batch.io.columns import WindowShape
     from lvm_batch.io.units import Footer, Unit
+    from lvm_batch.jobs.prediction.cluster import Fleet
     from lvm_batch.jobs.settings import RunSettings
 
 MIB = 2**20
@@ -29,6 +30,7 @@ MIB = 2**20
 # Measured on 2026-11-23 with torch 2.13 for CPUs, pyarrow 26 and distributed 2026.8; tests/jobs/test_memory.py
 # compares projections with peaks.
 _PROCESS = 400 * MIB  # torch, Arrow and Dask, with what they set up at their first use
+_CUDA = 2048 * MIB  # what CUDA's libraries add to it, generously: not measured, as no GPU was at hand
 _ACTIVATIONS = {"amn": 10 * MIB, "gru": 40 * MIB}  # of the rows that a Predictor takes at once
 _BLOCK_ROWS = BATCH_ROWS * BLOCK_BATCHES
 _DECODING = 1.5  # Arrow's table of a batch, and the half batch that is being decoded into
@@ -60,11 +62,13 @@ class Projection:
     """The peak of one worker, in bytes, by what holds it; ``unit`` is the output path of the unit that needs most.
 
     ``mapped`` comes on top and is not counted: pages of the bank that the system takes back where it must.
+    ``n_workers`` is how many share the machine, ``None`` where settings alone say so.
     """
 
     parts: Mapping[str, int]
     unit: str
     mapped: int
+    n_workers: int | None = None
 
     @property
     def peak(self) -> int:
@@ -79,8 +83,13 @@ def project(
     *,
     shape: WindowShape,
     capped: bool,
+    fleet: Fleet | None = None,
 ) -> Projection:
-    """Return the peak of a worker that computes the most demanding of ``units``; ``capped`` holds a unit whole."""
+    """Return the peak of a worker that computes the most demanding of ``units``; ``capped`` holds a unit whole.
+
+    A worker of a ``fleet`` that has a GPU computes several units at once, and stages their rows in pinned memory.
+    """
+    tasks = fleet.slots if fleet else 1
     by_path = {footer.file.path: footer for footer in footers}
     largest: dict[str, Unit] = {}
     for unit in units:
@@ -88,15 +97,23 @@ def project(
         if known is None or unit.n_rows > known.n_rows:
             largest[unit.file.path] = unit
     always = {
-        "process": _PROCESS,
-        "models": fixed.models + fixed.index + _ACTIVATIONS["amn"] + fixed.has_fallback * _ACTIVATIONS["gru"],
+        "process": _PROCESS + (_CUDA if fleet and fleet.gpus else 0),
+        "models": fixed.models
+        + fixed.index
+        + tasks * (_ACTIVATIONS["amn"] + fixed.has_fallback * _ACTIVATIONS["gru"]),
     }
+    if fleet and fleet.gpus:
+        rows = BATCH_ROWS + FALLBACK_ROWS * fixed.has_fallback
+        always["staged for the GPU"] = tasks * rows * (shape.length + 1) * shape.dim * _FLOAT32_BYTES
     demands = (
         (unit, _unit_parts(by_path[path], unit.n_rows, fixed, shape=shape, capped=capped))
         for path, unit in largest.items()
     )
-    unit, parts = max(demands, key=lambda demand: sum(demand[1].values()))
-    return Projection(always | parts, unit.output, fixed.bank)
+    if tasks > 1:
+        demands = ((unit, {name: tasks * size for name, size in parts.items()}) for unit, parts in demands)
+    named = ((unit.output, parts) for unit, parts in demands)
+    output, parts = max(named, key=lambda demand: sum(demand[1].values()), default=("", {}))
+    return Projection(always | parts, output, fixed.bank, fleet.n_workers if fleet else None)
 
 
 def _unit_parts(
@@ -122,23 +139,23 @@ def _unit_parts(
     }
 
 
-def memory_limit(settings: RunSettings) -> int | None:
+def memory_limit(settings: RunSettings, n_workers: int | None = None) -> int | None:
     """Return what each worker may use, in bytes: what was given, or else its share of this machine, or of what this
     machine's control group allows; ``None`` if it runs elsewhere.
     """
-    if settings.memory_limit or settings.scheduler:
+    if settings.memory_limit or settings.runs_elsewhere:
         return settings.memory_limit
     from distributed.system import MEMORY_LIMIT
 
-    return int(MEMORY_LIMIT) // local_workers(settings.workers)[0]
+    return int(MEMORY_LIMIT) // (n_workers or local_workers(settings.workers)[0])
 
 
 def check_memory(projection: Projection, settings: RunSettings) -> None:
     """Raise :class:`NotEnoughMemory` where a worker needs more than it may use, naming what to change."""
-    limit = memory_limit(settings)
+    limit = memory_limit(settings, projection.n_workers)
     if limit is None or projection.peak <= limit:
         return
-    n_workers = None if settings.memory_limit else local_workers(settings.workers)[0]
+    n_workers = None if settings.memory_limit else projection.n_workers or local_workers(settings.workers)[0]
     largest = max(_HOLDERS, key=lambda part: projection.parts[part])
     raise NotEnoughMemory(
         f"a worker would need {projection.peak / MIB:,.0f} MiB for the unit {projection.unit}, and may use "

@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 
     from lvm_batch.io.batches import Batch
     from lvm_batch.jobs.prediction.stopwatch import Stopwatch
-    from lvm_batch.lvm.cascade import Cascade
-    from lvm_batch.lvm.inference import Predictor
+    from lvm_batch.lvm.cascade import Cascade, ContextPredictor
 
 FALLBACK_ROWS = 512
 """Candidates that are gathered before the fallback runs: in fewer rows at a time it is slower."""
@@ -139,7 +138,7 @@ def _escalated(parts: Sequence[Passed], cap_rate: float | None) -> list[NDArray[
     return np.split(standing, np.cumsum([len(part.status) for part in parts[:-1]]))
 
 
-def _answer(parts: Sequence[Passed], fallback: Predictor) -> None:
+def _answer(parts: Sequence[Passed], fallback: ContextPredictor) -> None:
     for group in _groups(parts):
         contexts = [candidates.contexts for _, candidates in group]
         answers = fallback(contexts[0] if len(contexts) == 1 else np.concatenate(contexts))

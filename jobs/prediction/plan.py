@@ -6,17 +6,20 @@ from typing import TYPE_CHECKING, Any
 
 from lvm_batch.io.commit import OutputFolder
 from lvm_batch.io.units import row_bytes
-from lvm_batch.jobs.prediction.cluster import local_workers
+from lvm_batch.jobs.clusters.asked import asked_text, check_cluster, n_workers_text
 from lvm_batch.jobs.prediction.memory import MIB, NotEnoughMemory, check_memory, memory_limit
 from lvm_batch.jobs.prediction.prepare import Prepared, prepare
+from lvm_batch.jobs.prediction.reprocess import units_again
 from lvm_batch.jobs.prediction.summary import as_lines
 
 if TYPE_CHECKING:
+    from lvm_batch.io.job_changes import Difference
     from lvm_batch.jobs.settings import RunSettings
 
 
 def plan(settings: RunSettings) -> tuple[dict[str, Any], str]:
     """Return the plan of a run as values and as text; raises what ``prepare`` raises."""
+    check_cluster(settings)
     prepared = prepare(settings, threads=None)
     values = _values(settings, prepared)
     return values, _as_text(values)
@@ -25,8 +28,13 @@ def plan(settings: RunSettings) -> tuple[dict[str, Any], str]:
 def _values(settings: RunSettings, prepared: Prepared) -> dict[str, Any]:
     job = prepared.job
     folder = OutputFolder(job.output)
-    difference = folder.difference({"fingerprint": job.fingerprint, "identity": prepared.identity})
-    done = () if difference else folder.records()
+    again = units_again(folder, prepared, settings.reprocess)
+    difference = folder.difference(
+        {"fingerprint": job.fingerprint, "identity": prepared.identity},
+        selected=prepared.span is not None,
+        again=again,
+    )
+    done = () if difference else folder.records().keys() - again
     return {
         "job_id": job.job_id,
         "fingerprint": job.fingerprint,
@@ -42,7 +50,8 @@ def _values(settings: RunSettings, prepared: Prepared) -> dict[str, Any]:
             {"output": unit.output, "input": unit.file.path, "rows": unit.n_rows, "done": unit.output in done}
             for unit in prepared.units
         ],
-        "workers": settings.scheduler or local_workers(settings.workers)[0],
+        "workers": _workers(settings) or prepared.fleet.n_workers,
+        "asked_of_cluster": asked_text(settings) if settings.cluster else None,
         "memory": _memory(settings, prepared),
         "models": {
             route: None if model is None else {"path": model.path, "architecture": model.architecture}
@@ -54,11 +63,15 @@ def _values(settings: RunSettings, prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def _refusal(output: str, difference: str | None) -> dict[str, str] | None:
+def _workers(settings: RunSettings) -> str | None:
+    return n_workers_text(settings) if settings.cluster else settings.scheduler
+
+
+def _refusal(output: str, difference: Difference | None) -> dict[str, str] | None:
     """What a run would say to an output folder that holds another job."""
     if difference is None:
         return None
-    return {"message": f"{output} holds another job: {difference}", "hint": "choose another --output"}
+    return {"message": f"{output} holds another job: {difference.text}", "hint": difference.hint}
 
 
 def _memory(settings: RunSettings, prepared: Prepared) -> dict[str, Any]:
@@ -66,7 +79,7 @@ def _memory(settings: RunSettings, prepared: Prepared) -> dict[str, Any]:
     projection = prepared.memory
     values = {
         "peak": projection.peak,
-        "limit": memory_limit(settings),
+        "limit": memory_limit(settings, projection.n_workers),
         "unit": projection.unit,
         "parts": dict(projection.parts),
         "mapped": projection.mapped,
@@ -96,7 +109,7 @@ def _as_text(values: dict[str, Any]) -> str:
         "input": f"{values['rows']:,} rows in {values['files']} files of {' and '.join(values['layouts'])}, "
         f"{values['decoded_bytes'] / MIB:,.0f} MiB decoded",
         "units": f"{len(units)}, {sum(unit['done'] for unit in units)} of them done; "
-        f"the largest has {max(unit['rows'] for unit in units):,} rows",
+        f"the largest has {max((unit['rows'] for unit in units), default=0):,} rows",
         "workers": str(values["workers"]),
         "memory": _memory_text(values["memory"]),
         "amn": values["models"]["amn"]["path"],
@@ -106,4 +119,5 @@ def _as_text(values: dict[str, Any]) -> str:
         "refusal": _refusal_text(values["refusal"]),
         **{f"note {number}": notice for number, notice in enumerate(values["notices"], 1)},
     }
-    return as_lines(lines)
+    asked = values["asked_of_cluster"]
+    return as_lines(lines) + (f"\n\nwould be asked for:\n\n{asked}" if asked else "")

@@ -16,12 +16,14 @@ import pyarrow as pa
 from lvm_batch.io.columns import WindowShape
 from lvm_batch.io.dataset import find_files, reads
 from lvm_batch.io.errors import ColumnError, OutputError, UnreadableFile
+from lvm_batch.io.file_times import Span, files_within
 from lvm_batch.io.listing import refuse_long_names
 from lvm_batch.io.locations import is_within, locate
 from lvm_batch.io.units import DatasetFormat, Footer, Unit, cut_units, read_footers
 from lvm_batch.jobs.checks import Checks
 from lvm_batch.jobs.datasets.dataset_format import dataset_format, missing_columns
 from lvm_batch.jobs.found_models import find_models
+from lvm_batch.jobs.prediction.cluster import Fleet, local_fleet
 from lvm_batch.jobs.prediction.job import Job, cap_rate, fingerprint, identity
 from lvm_batch.jobs.prediction.memory import Projection, project
 
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from lvm_batch.jobs.found_models import BankFacts
     from lvm_batch.jobs.prediction.job import ModelSet
     from lvm_batch.jobs.settings import RunSettings
+    from lvm_batch.lvm.found_device import FoundDevice
 
 _SHOWN_FILES = 10
 
@@ -42,7 +45,8 @@ class Prepared:
 
     ``identity`` is what the fingerprint was made of. ``unreadable`` are inputs left out by ``--on-bad-file skip``.
     ``memory`` is what a worker will need. ``unavailable`` says of each escalation criterion that cannot be
-    evaluated why not.
+    evaluated why not. ``span`` is the time whose files are read, ``None`` where all are. ``fleet`` is what local
+    workers there will be.
     """
 
     job: Job
@@ -53,6 +57,8 @@ class Prepared:
     unreadable: tuple[UnreadableFile, ...]
     unavailable: dict[str, str]
     notices: tuple[str, ...]
+    span: Span | None
+    fleet: Fleet
 
     @property
     def n_rows(self) -> int:
@@ -67,8 +73,10 @@ def prepare(settings: RunSettings, *, threads: int | None) -> Prepared:
     ``ModelError`` or, for several problems at once, ``SettingsError``.
     """
     checks = Checks()
-    files = checks.run(lambda: find_files(settings.dataset)) or []
-    checks.run(lambda: _check_output(settings, files))
+    found_files = checks.run(lambda: find_files(settings.dataset)) or []
+    checks.run(lambda: _check_output(settings, found_files))
+    span = None if settings.span == (None, None) else Span(*settings.span)
+    files = checks.run(lambda: _within(found_files, span, settings)) or []
     found = find_models(settings)
     checks.errors.extend(found.problems)
     shape = WindowShape(dim=found.primary.dim) if found.primary else WindowShape()
@@ -78,9 +86,10 @@ def prepare(settings: RunSettings, *, threads: int | None) -> Prepared:
         checks.run(lambda: _check_renames(settings, footers))
     checks.raise_all()
 
+    fleet = local_fleet(settings.workers, found.device)
     models = found.as_set(settings)
     values = identity(settings, models, inputs=files)
-    unavailable = _unavailable_criteria(found.bank, footers, understood)
+    unavailable = _unavailable_criteria(found.bank, footers, understood) if footers else {}
     units = [
         unit for footer in footers for unit in cut_units(footer, unit_bytes=settings.unit_size, shape=shape)
     ]
@@ -94,16 +103,28 @@ def prepare(settings: RunSettings, *, threads: int | None) -> Prepared:
             cap_rate=cap_rate(settings),
             shadow_rate=settings.shadow_rate,
             output_dtype=settings.output_dtype,
-            threads=threads,
+            threads=threads if fleet.slots == 1 else threads and 1,
+            expected=found.expected,
         ),
         identity=values,
         footers=tuple(footers),
         units=tuple(units),
-        memory=project(footers, units, found.fixed, shape=shape, capped=cap_rate(settings) is not None),
+        memory=project(
+            footers, units, found.fixed, shape=shape, capped=cap_rate(settings) is not None, fleet=fleet
+        ),
         unreadable=unreadable,
         unavailable=unavailable,
-        notices=tuple(_notices(models, found.bank, footers, unreadable, unavailable, shape=shape)),
+        notices=(
+            *_device_notices(found.device, fleet, settings),
+            *_notices(models, found.bank, footers, unreadable, unavailable, shape=shape),
+        ),
+        span=span,
+        fleet=fleet,
     )
+
+
+def _within(files: Sequence[InputFile], span: Span | None, settings: RunSettings) -> Sequence[InputFile]:
+    return files if span is None else files_within(files, span, by=settings.time_column)
 
 
 def _check_output(settings: RunSettings, files: Sequence[InputFile]) -> None:
@@ -174,6 +195,19 @@ def _unavailable_criteria(
     return {reason: why for reason, why in missing.items() if why}
 
 
+def _device_notices(device: FoundDevice | None, fleet: Fleet, settings: RunSettings) -> Iterator[str]:
+    if device is None:
+        return
+    yield f"device: {device.text}"
+    wanted = settings.workers or 0
+    if fleet.gpus and wanted > fleet.n_workers:
+        yield f"workers: {fleet.n_workers} in place of {wanted}, one for each GPU"
+    if device.kind == "mps" and os.environ.get("PYTORCH_ENABLE_MPS_FALLBACK") == "1":
+        yield "PYTORCH_ENABLE_MPS_FALLBACK is set: torch does on the CPU what mps lacks"
+    if device.kind == "mps" and settings.fallback_device is None:
+        yield "the fallback runs on the CPU; --fallback-device mps puts it beside the primary model"
+
+
 def _notices(
     models: ModelSet,
     bank: BankFacts | None,
@@ -183,6 +217,9 @@ def _notices(
     *,
     shape: WindowShape,
 ) -> Iterator[str]:
+    if not footers and not unreadable:
+        yield "no file lies in the time that is asked for"
+        return
     for error in unreadable[:_SHOWN_FILES]:
         yield f"left out: {error.args[0]}"
     if len(unreadable) > _SHOWN_FILES:

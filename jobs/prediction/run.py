@@ -14,22 +14,28 @@ from typing import TYPE_CHECKING, Any
 
 from lvm_batch.io.commit import OutputFolder
 from lvm_batch.io.lock import lock_output
+from lvm_batch.jobs.clusters.asked import check_cluster
+from lvm_batch.jobs.clusters.skew import check_versions
+from lvm_batch.jobs.clusters.started import started_cluster
+from lvm_batch.jobs.clusters.terms import terms_of
 from lvm_batch.jobs.monitoring.history import add_to_history
 from lvm_batch.jobs.prediction.cluster import local_cluster, local_workers, n_slots, remote_cluster
+from lvm_batch.jobs.prediction.dashboard import watched
 from lvm_batch.jobs.prediction.drive import drive
 from lvm_batch.jobs.prediction.event_log import EventLog
-from lvm_batch.jobs.prediction.events import RunEnded, RunStarted, UnitDone, UnitFailed
+from lvm_batch.jobs.prediction.events import RunEnded, RunStarted, UnitDone, UnitFailed, WorkerRefused
 from lvm_batch.jobs.prediction.memory import check_memory
 from lvm_batch.jobs.prediction.prepare import Prepared, prepare
-from lvm_batch.jobs.prediction.progress import ProgressBar, ProgressLines
+from lvm_batch.jobs.prediction.progress import progress_on
 from lvm_batch.jobs.prediction.query_latency import worker_p95_ms
-from lvm_batch.jobs.prediction.summary import as_text, summarise, totals_of, verdict, warnings_of
+from lvm_batch.jobs.prediction.reprocess import units_again
+from lvm_batch.jobs.prediction.summary import as_text, is_whole, summarise, verdict, warnings_of
 from lvm_batch.jobs.prediction.worker import Failure
 from lvm_batch.jobs.reports.report import write_report
 from lvm_batch.jobs.signals import stoppable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from contextlib import AbstractContextManager
 
     from distributed import Client
@@ -38,7 +44,9 @@ if TYPE_CHECKING:
     from lvm_batch.io.units import Unit
     from lvm_batch.jobs.console import Console
     from lvm_batch.jobs.errors import JobError
+    from lvm_batch.jobs.prediction.cluster import Fleet
     from lvm_batch.jobs.prediction.events import Event, Listener
+    from lvm_batch.jobs.prediction.self_check import Refusal
     from lvm_batch.jobs.settings import RunSettings
 
 
@@ -51,42 +59,69 @@ class Outcome:
     error: JobError | None
 
 
-def run(settings: RunSettings, *, console: Console, started: float | None = None) -> Outcome:
+def run(
+    settings: RunSettings,
+    *,
+    console: Console,
+    started: float | None = None,
+    on_begin: Callable[[Prepared], None] = lambda _: None,
+) -> Outcome:
     """Do what is missing of the job that ``settings`` ask for, and sum it up.
 
-    ``started`` is the reading of ``time.monotonic`` from which the run's time counts. Raises ``JobError``,
-    ``DataError`` or ``ModelError`` where the job cannot start or is interrupted.
+    ``started`` is the reading of ``time.monotonic`` from which the run's time counts; ``on_begin`` is called once the
+    output is held. Raises ``JobError``, ``DataError`` or ``ModelError`` where the job cannot start or is interrupted.
     """
     started = monotonic() if started is None else started
-    n_workers, threads = local_workers(settings.workers)
-    prepared = prepare(settings, threads=None if settings.scheduler else threads)
+    check_cluster(settings)
+    threads = None if settings.runs_elsewhere else local_workers(settings.workers)[1]
+    prepared = prepare(settings, threads=threads)
+    n_workers = prepared.fleet.n_workers
     check_memory(prepared.memory, settings)
     for notice in prepared.notices:
         console.note(notice)
     folder = OutputFolder(prepared.job.output)
     with stoppable(), lock_output(prepared.job.output, on_wait=console.note):
-        standing = folder.begin(_job_document(prepared, settings))
+        standing = _begin(folder, prepared, settings, console)
         prepared = replace(prepared, job=replace(prepared.job, fingerprint=standing["fingerprint"]))
+        on_begin(prepared)
         folder.clear_tmp()
-        records = _standing_records(folder, prepared)
+        records = _standing_records(folder, standing)
         missing = [unit for unit in prepared.units if unit.output not in records]
         failures: list[Failure] = []
+        refused: list[Refusal] = []
         query_p95_ms: float | None = None
         if missing:
             folder.mark_success(None)
-            tell = _broadcast(EventLog(folder, lambda: datetime.now(UTC)), _progress(console))
-            with _cluster(settings, min(n_workers, len(missing))) as client:
+            tell = _broadcast(EventLog(folder, lambda: datetime.now(UTC)), progress_on(console))
+            with (
+                _cluster(
+                    settings, prepared.fleet.for_units(len(missing)), n_units=len(missing), tell=console.note
+                ) as client,
+                watched(client, settings, tell=console.note),
+            ):
+                if settings.runs_elsewhere:
+                    check_versions(client, tell=console.note)
                 if settings.history:
                     query_p95_ms = worker_p95_ms(client, prepared.job, tell=console.note)
                 n_workers = n_slots(client)
-                outcomes = drive(client, prepared.job, missing, unit_timeout_s=settings.unit_timeout)
+                outcomes = drive(
+                    client,
+                    prepared.job,
+                    missing,
+                    unit_timeout_s=settings.unit_timeout,
+                    on_refused=_noted(refused, tell, console),
+                    terms=terms_of(settings),
+                )
                 failures = _collect(outcomes, records, tell, _started(prepared, records, n_workers))
         summary = summarise(
             prepared,
             settings,
+            standing,
             records,
             failures,
             units_computed=len(missing) - len(failures),
+            rows_computed=sum(unit.n_rows for unit in missing if unit.output in records),
+            refused=refused,
             wall_s=monotonic() - started,
         )
         ended = datetime.now(UTC)
@@ -112,11 +147,28 @@ def _conclude(
 ) -> Outcome:
     error = verdict(summary, settings)
     for warning in warnings_of(summary, settings):
-        console.note(warning)
+        console.note(warning, level="warning")
     folder.write_summary(summary)
     kept = ("job_id", "fingerprint", "units", "rows_in", "rows_out", "rows_by_route", "rows_by_status")
-    folder.mark_success(None if error else {name: summary[name] for name in kept})
-    return Outcome(summary, as_text(summary, success=error is None), error)
+    success = error is None and is_whole(summary)
+    if success:
+        folder.mark_success({name: summary[name] for name in kept})
+    else:
+        folder.mark_refused()
+    return Outcome(summary, as_text(summary, success=success), error)
+
+
+def _begin(
+    folder: OutputFolder, prepared: Prepared, settings: RunSettings, console: Console
+) -> dict[str, Any]:
+    """Begin the job or go on with it; return what was asked of it in all."""
+    again = units_again(folder, prepared, settings.reprocess)
+    if again:
+        console.note(
+            f"units to predict again: {len(again):,}; if this is interrupted, the same command without --reprocess "
+            "does the rest"
+        )
+    return folder.begin(_job_document(prepared, settings), selected=prepared.span is not None, again=again)
 
 
 def _job_document(prepared: Prepared, settings: RunSettings) -> dict[str, Any]:
@@ -127,7 +179,7 @@ def _job_document(prepared: Prepared, settings: RunSettings) -> dict[str, Any]:
         "fingerprint": job.fingerprint,
         "identity": prepared.identity,
         "unreadable": [error.path for error in prepared.unreadable],
-        "settings": settings.model_dump(mode="json"),
+        "settings": settings.told(),
         "models": asdict(job.models),
         "rows": prepared.n_rows,
         "units": [
@@ -137,8 +189,8 @@ def _job_document(prepared: Prepared, settings: RunSettings) -> dict[str, Any]:
     }
 
 
-def _standing_records(folder: OutputFolder, prepared: Prepared) -> dict[str, Record]:
-    wanted = {unit.output for unit in prepared.units}
+def _standing_records(folder: OutputFolder, job: Mapping[str, Any]) -> dict[str, Record]:
+    wanted = {unit["output"] for unit in job["units"]}
     return {output: record for output, record in folder.records().items() if output in wanted}
 
 
@@ -166,6 +218,17 @@ def _collect(
     return failures
 
 
+def _noted(refused: list[Refusal], tell: Listener, console: Console) -> Callable[[Refusal], None]:
+    """Return what adds a worker to ``refused``, and tells of it."""
+
+    def note(refusal: Refusal) -> None:
+        refused.append(refusal)
+        console.note(refusal.text, level="warning")
+        tell(WorkerRefused(refusal))
+
+    return note
+
+
 def _broadcast(*listeners: Listener) -> Listener:
     def tell(event: Event) -> None:
         for listener in listeners:
@@ -175,15 +238,22 @@ def _broadcast(*listeners: Listener) -> Listener:
 
 
 def _started(prepared: Prepared, records: dict[str, Record], workers: int) -> RunStarted:
-    rows_done = totals_of(records.values())["rows_in"]
-    return RunStarted(len(prepared.units), prepared.n_rows, len(records), rows_done, workers)
+    done = [records[unit.output]["rows_in"] for unit in prepared.units if unit.output in records]
+    return RunStarted(len(prepared.units), prepared.n_rows, len(done), sum(done), workers)
 
 
-def _cluster(settings: RunSettings, n_workers: int) -> AbstractContextManager[Client]:
+def _cluster(
+    settings: RunSettings, fleet: Fleet, *, n_units: int, tell: Callable[[str], object]
+) -> AbstractContextManager[Client]:
+    if settings.cluster:
+        return started_cluster(settings, n_units=n_units, tell=tell)
     if settings.scheduler:
-        return remote_cluster(settings.scheduler)
-    return local_cluster(n_workers, memory_limit=settings.memory_limit)
-
-
-def _progress(console: Console) -> Listener:
-    return ProgressBar(console.progress) if console.progress.is_terminal else ProgressLines(console.note)
+        return remote_cluster(settings.scheduler, wait_s=settings.wait_for_workers, tell=tell)
+    return local_cluster(
+        fleet.n_workers,
+        memory_limit=settings.memory_limit,
+        slots=fleet.slots,
+        gpus=fleet.gpus,
+        dashboard=settings.dashboard,
+        profile=bool(settings.dashboard or settings.performance_report),
+    )

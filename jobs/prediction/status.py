@@ -19,18 +19,16 @@ def status(output: str) -> tuple[dict[str, Any], str]:
     job = folder.job()
     if job is None:
         raise InputNotFound(f"{output} holds no job", "name the folder that was given to run as --output")
-    records = folder.records()
-    begun = {unit["output"] for unit in job["units"]}
-    later = [record for output, record in records.items() if output not in begun]  # of files mended since
-    n_units = len(begun) + len(later)
+    wanted = {unit["output"] for unit in job["units"]}
+    records = {output: record for output, record in folder.records().items() if output in wanted}
     totals = totals_of(records.values())
     values = {
         "output": output,
         "job_id": job["job_id"],
-        "state": _state(folder, output, missing=n_units - len(records)),
-        "units": n_units,
+        "state": _state(folder, output, missing=len(wanted) - len(records)),
+        "units": len(wanted),
         "units_done": len(records),
-        "rows": job["rows"] + sum(record["rows_in"] for record in later),
+        "rows": job["rows"],
         "rows_done": totals["rows_in"],
         "unreadable_files": job["unreadable"],
         **totals,

@@ -14,9 +14,11 @@ from lvm_batch.jobs.prediction.tally import NOTHING, SHOWN_BAD_ROWS, SPLITS, add
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
 
     from lvm_batch.io.commit import Record
     from lvm_batch.jobs.prediction.prepare import Prepared
+    from lvm_batch.jobs.prediction.self_check import Refusal
     from lvm_batch.jobs.prediction.worker import Failure
     from lvm_batch.jobs.settings import RunSettings
 
@@ -60,25 +62,32 @@ def totals_of(records: Iterable[Record]) -> dict[str, Any]:
 def summarise(
     prepared: Prepared,
     settings: RunSettings,
+    asked: Mapping[str, Any],
     records: Mapping[str, Record],
     failures: Sequence[Failure],
     *,
     units_computed: int,
+    rows_computed: int,
+    refused: Sequence[Refusal] = (),
     wall_s: float,
 ) -> dict[str, Any]:
-    """Return the summary of a run that has come to its end."""
+    """Return the summary of a run that has come to its end; ``asked`` is its job, with all that it has grown by."""
     job = prepared.job
     return {
         "job_id": job.job_id,
         "fingerprint": job.fingerprint,
         "output": job.output,
-        "files": len(prepared.footers),
-        "units": len(prepared.units),
+        "files": len({unit["input"] for unit in asked["units"]}),
+        "units": len(asked["units"]),
         "units_done": len(records),
         "units_computed": units_computed,
+        "rows_computed": rows_computed,
         "failed_units": [failure.as_dict for failure in failures],
+        "refused_workers": [refusal.as_dict for refusal in refused],
+        "left_out": asked["unreadable"],
         "unreadable_files": [{"path": error.path, "message": error.args[0]} for error in prepared.unreadable],
         **totals_of(records.values()),
+        "selected": _selected(prepared, records),
         "criteria_not_evaluated": prepared.unavailable,
         "notices": list(prepared.notices),
         "wall_s": round(wall_s, 3),
@@ -87,24 +96,60 @@ def summarise(
             for route, model in (("amn", job.models.primary), ("gru", job.models.fallback))
         },
         "bank": job.models.bank.path if job.models.bank else None,
-        "settings": settings.model_dump(mode="json"),
+        "settings": settings.told(),
     }
+
+
+def _selected(prepared: Prepared, records: Mapping[str, Record]) -> dict[str, Any] | None:
+    """Figures of the files of the time that was asked for; ``None`` where all files were."""
+    if prepared.span is None:
+        return None
+    done = [records[unit.output] for unit in prepared.units if unit.output in records]
+    totals = totals_of(done)
+    kept = ("rows_in", "rows_out", "fallback_rate", "bad_row_rate", "bad_rows")
+    return {
+        "since": _iso(prepared.span.since),
+        "until": _iso(prepared.span.until),
+        "files": len(prepared.footers),
+        "units": len(prepared.units),
+        "units_done": len(done),
+        **{name: totals[name] for name in kept},
+    }
+
+
+def _iso(time: datetime | None) -> str | None:
+    return time.isoformat() if time else None
+
+
+def is_whole(summary: Mapping[str, Any]) -> bool:
+    """Whether every unit of the job is committed, also those that this run did not look at."""
+    return bool(summary["units_done"] == summary["units"] and not summary["left_out"])
 
 
 def warnings_of(summary: Mapping[str, Any], settings: RunSettings) -> list[str]:
     """Return what is worth a look although nothing failed."""
+    warnings = []
     rate, target = summary["fallback_rate"], settings.max_fallback_rate
-    if rate <= target or settings.fallback_policy == "fail":
-        return []
-    return [f"{rate:.1%} of the rows took the fallback, more than --max-fallback-rate {target:.1%}"]
+    if rate > target and settings.fallback_policy != "fail":
+        warnings.append(
+            f"{rate:.1%} of the rows took the fallback, more than --max-fallback-rate {target:.1%}"
+        )
+    missing = summary["units"] - summary["units_done"] - len(summary["failed_units"])
+    if missing or len(summary["left_out"]) > len(summary["unreadable_files"]):
+        warnings.append(
+            "parts of other times have no output, so that _SUCCESS does not stand: the same command without --since, "
+            "--until and --lookback makes them"
+        )
+    return warnings
 
 
 def verdict(summary: Mapping[str, Any], settings: RunSettings) -> JobError | None:
     """Return why the job is not a success, or ``None``.
 
-    Units that failed go before gates: rates of a part say little of the whole.
+    Units that failed go before gates: rates of a part say little of the whole. Of a run over the files of some time the
+    gates are asked twice, of those files and of all.
     """
-    output, missing = summary["output"], len(summary["failed_units"]) + len(summary["unreadable_files"])
+    missing = len(summary["failed_units"]) + len(summary["unreadable_files"])
     if missing:
         first = (summary["failed_units"] + summary["unreadable_files"])[0]
         return UnitsFailed(
@@ -112,6 +157,14 @@ def verdict(summary: Mapping[str, Any], settings: RunSettings) -> JobError | Non
             first.get("hint")
             or "mend what is named, then run the same command again: it does what is missing",
         )
+    selected = summary.get("selected")
+    if selected and (error := _gates({**summary, **selected}, settings)):
+        return error
+    return _gates(summary, settings)
+
+
+def _gates(summary: Mapping[str, Any], settings: RunSettings) -> JobError | None:
+    output = summary["output"]
     if summary["bad_row_rate"] > settings.max_bad_rows:
         return GateFailed(
             f"{summary['bad_row_rate']:.2%} of the rows are bad_input, more than --max-bad-rows "
@@ -135,10 +188,22 @@ def as_text(summary: Mapping[str, Any], *, success: bool) -> str:
                 f"{summary['rows_out']:,} from {_plural(summary['files'], 'file')}, "
                 f"{_plural(summary['units'], 'unit')}, {summary['units_computed']} of them computed now"
             ),
+            "selected": _selection(summary["selected"]),
             **totals_lines(summary),
+            "refused": "; ".join(f"{each['worker']}: {each['why']}" for each in summary["refused_workers"]),
             "time": f"{summary['wall_s']:.1f} s",
             "output": f"{summary['output']} ({'_SUCCESS stands' if success else 'without _SUCCESS'})",
         }
+    )
+
+
+def _selection(selected: Mapping[str, Any] | None) -> str:
+    if selected is None:
+        return ""
+    bounds = [f"{word} {selected[word]}" for word in ("since", "until") if selected[word]]
+    return (
+        f"{selected['rows_out']:,} rows from {_plural(selected['files'], 'file')}, "
+        f"{_plural(selected['units'], 'unit')}, {' '.join(bounds)}"
     )
 
 

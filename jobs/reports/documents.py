@@ -85,6 +85,18 @@ class _Unreadable(BaseModel):
     message: str
 
 
+class Selection(BaseModel):
+    """What the last run read, where it did not read all."""
+
+    since: AwareDatetime | None
+    until: AwareDatetime | None
+    files: Count
+    rows_out: Count
+    fallback_rate: float
+    bad_row_rate: float
+    bad_rows: list[dict[str, Any]]
+
+
 class SummaryDocument(BaseModel):
     """``summary.json``, as far as records do not tell the same: what the last run that came to its end said."""
 
@@ -94,6 +106,7 @@ class SummaryDocument(BaseModel):
     criteria_not_evaluated: dict[str, str] = {}
     notices: list[str] = []
     settings: SettingsDocument | None = None
+    selected: Selection | None = None
 
 
 class Event(BaseModel):

@@ -23,7 +23,7 @@ from lvm_batch.jobs.settings import RunSettings
 
 if TYPE_CHECKING:
     from lvm_batch.jobs.reports.data import Reported
-    from lvm_batch.jobs.reports.documents import Documents
+    from lvm_batch.jobs.reports.documents import Documents, Selection
 
 
 def page_of(told: Reported) -> Page:
@@ -80,6 +80,7 @@ def _why_not_accepted(documents: Documents) -> str:
         "output": documents.text,
         "failed_units": [],
         "unreadable_files": [one.model_dump() for one in summary.unreadable_files],
+        "selected": summary.selected.model_dump() if summary.selected else None,
     }
     error = verdict(
         documents.totals | parts, RunSettings.model_construct(None, **documents.settings.model_dump())
@@ -90,6 +91,7 @@ def _why_not_accepted(documents: Documents) -> str:
 def _facts(told: Reported) -> Any:  # noqa: ANN401 - a part
     documents, rates = told.documents, told.rates
     totals, sessions = documents.totals, rates.sessions
+    selected = documents.summary.selected if documents.summary else None
     facts = {
         "output": documents.text,
         "job": documents.job.job_id,
@@ -100,8 +102,14 @@ def _facts(told: Reported) -> Any:  # noqa: ANN401 - a part
         "first run": moment(sessions[0].started) if sessions else "no unit was done by a run that told of it",
         "last end": moment(sessions[-1].ended) if sessions else "-",
         "time at work": f"{duration(rates.wall_s)} in {plural(len(sessions), 'run')}, {rate(rates.rate)}",
-    }
+    } | ({"last run read": _selection(selected)} if selected else {})
     return table("What ran", ("", ""), facts.items(), n_texts=2, empty="")
+
+
+def _selection(selected: Selection) -> str:
+    bounds = (("since", selected.since), ("until", selected.until))
+    told = " ".join(f"{word} {moment(time)}" for word, time in bounds if time)
+    return f"{plural(selected.rows_out, 'row')} from {plural(selected.files, 'file')}, {told}"
 
 
 def _settings_section(told: Reported) -> Section:

@@ -8,15 +8,17 @@ Each ratio is the median over turns of both; figures with their dates stand in `
 from __future__ import annotations
 
 import time
+from importlib.resources import as_file, files
 from statistics import median
 from typing import TYPE_CHECKING
 
 import numpy as np
 import plain_script as plain
+import pyarrow.parquet as pq
 import torch
 
 from lvm_batch.jobs.prediction.allocator import keep_freed_memory
-from lvm_batch.lvm import ExactIndex, Predictor, build_model
+from lvm_batch.lvm import ExactIndex, FaissIndex, Predictor, build_faiss_index, build_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -77,6 +79,24 @@ def bank_line() -> str:
     return line("bank of 100,000 against its products alone", turns, QUERIES, "0.80")
 
 
+def faiss_lines() -> list[str]:
+    """Compare the search by an index with the exact one, over vectors of Wikipedia, mixed in pairs to make more."""
+    with as_file(files("lvm_batch.sample") / "wikipedia_sample.parquet") as path:
+        known = np.stack(pq.read_table(path, columns=["vector"])["vector"].to_numpy()).astype(np.float32)
+    chance = np.random.default_rng(3)
+    share = chance.uniform(0.5, 0.95, (BANK_ROWS, 1)).astype(np.float32)
+    vectors = share * known[chance.integers(0, len(known), BANK_ROWS)]
+    vectors += (1 - share) * known[chance.integers(0, len(known), BANK_ROWS)]
+    vectors += 0.012 * chance.standard_normal(vectors.shape, dtype=np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    queries = 0.8 * vectors[:QUERIES] + 0.6 * known[chance.integers(0, len(known), QUERIES)]
+    queries /= np.linalg.norm(queries, axis=1, keepdims=True)
+    exact, index = ExactIndex(vectors, CPU), FaissIndex(build_faiss_index(vectors), vectors)
+    turns = in_turns(lambda: exact.top2(queries), lambda: index.top2(queries))
+    recall = np.isclose(exact.top2(queries), index.top2(queries), rtol=0, atol=1e-5).mean()
+    return [line(f"bank of 100,000, faiss against exact, recall@2 {recall:.4f}", turns, QUERIES, "10")]
+
+
 def query_lines() -> list[str]:
     """Compare single queries."""
     context = np.random.default_rng(2).standard_normal((1, 5, 768), dtype=np.float32)
@@ -95,7 +115,7 @@ def main() -> None:
     print("\n| one thread | as published, rows/s | lvm-batch, rows/s | ratio | goal |")
     print("| --- | --- | --- | --- | --- |")
     print("\n".join(model_lines("amn", plain.AMN(), "1.45") + model_lines("gru", plain.GRU(), "1.1")))
-    print(bank_line())
+    print("\n".join([bank_line(), *faiss_lines()]))
     print("\n| one query, amn | p50, ms | p95, ms |\n| --- | --- | --- |")
     print("\n".join(query_lines()))
 

@@ -41,7 +41,8 @@ def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 def job(fingerprint: str = "f1", **changes: Any) -> dict[str, Any]:  # noqa: ANN401
     """A job document."""
-    return {"fingerprint": fingerprint, "identity": IDENTITY | changes, "job_id": "j"}
+    asked = {"version": "0.1.0", "units": [], "unreadable": [], "rows": 0}
+    return asked | {"fingerprint": fingerprint, "identity": IDENTITY | changes, "job_id": "j"}
 
 
 def put(folder: OutputFolder, name: str, content: bytes) -> None:
@@ -127,7 +128,9 @@ def test_what_differs_is_told_without_beginning(address: str) -> None:
     assert folder.difference(job()) is None
     folder.begin(job())
     assert folder.difference(job()) is None
-    assert folder.difference(job("f2", bank="abc")) == "bank was absent, is abc"
+    difference = folder.difference(job("f2", bank="abc"))
+    assert difference is not None
+    assert difference.text == "bank was absent, is abc"
 
 
 def test_an_input_without_a_committed_unit_may_change(address: str) -> None:

@@ -81,7 +81,11 @@ def begin(output: str, names: list[str], **changes: Any) -> OutputFolder:  # noq
         "version": "0.1.0",
         "fingerprint": "f",
         "identity": {"format": FORMAT, "inputs": inputs},
-        "units": [{"output": name} for name in names],
+        "units": [
+            {"output": name, "input": f"/in/{name.rpartition('-')[0]}.parquet", "rows": 0} for name in names
+        ],
+        "unreadable": [],
+        "rows": 0,
     }
     folder.begin(job | changes)
     return folder
@@ -131,9 +135,11 @@ def test_rows_stand_in_the_inputs_order(read: Reader, output: str) -> None:
 @readers
 def test_rows_of_a_mended_file_stand_in_their_place(read: Reader, tmp_path: Path) -> None:
     """A unit that was not planned at first, since its input was broken then, comes where its input came."""
-    inputs = {f"{stem}.parquet": {"path": f"/in/{stem}.parquet"} for stem in ("c", "b", "a")}
-    names = ["c-00000.parquet", "a-00000.parquet"]
-    folder = begin(str(tmp_path), names, identity={"format": FORMAT, "inputs": inputs})
+    inputs = {f"{stem}.parquet": {"path": f"/in/{stem}.parquet"} for stem in ("a", "b", "c")}
+    names = ["a-00000.parquet", "c-00000.parquet"]
+    identity = {"identity": {"format": FORMAT, "inputs": inputs}}
+    begin(str(tmp_path), names, **identity, unreadable=["/in/b.parquet"])
+    folder = begin(str(tmp_path), [*names, "b-00000.parquet"], **identity)
     for number, name in enumerate([*names, "b-00000.parquet"]):
         write_unit(folder, name, {"key": [number]})
     folder.mark_success({})

@@ -23,6 +23,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 import lvm_batch.jobs.prediction.run
+from lvm_batch.io import read_predictions
+from lvm_batch.io.errors import InputNotFound, NotFinished
 from lvm_batch.io.store import LocalStore
 from lvm_batch.jobs.console import Console
 from lvm_batch.jobs.prediction.worker import Failure, run_unit
@@ -82,6 +84,27 @@ def one_after_the_other(
         yield unit, run_unit(job, unit)
 
 
+def without_a_cluster() -> pytest.MonkeyPatch:
+    """Let runs drive their units in this process, and draw no report."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(lvm_batch.jobs.prediction.run, "_cluster", lambda *_, **__: nullcontext())
+    patch.setattr(lvm_batch.jobs.prediction.run, "n_slots", lambda _: 1)
+    patch.setattr(lvm_batch.jobs.prediction.run, "drive", one_after_the_other)
+    patch.setattr(lvm_batch.jobs.prediction.run, "write_report", lambda *_, **__: None)
+    return patch
+
+
+def run_job(
+    models: Path, dataset: Path, output: Path, **options: str
+) -> lvm_batch.jobs.prediction.run.Outcome:
+    """Run a job in units of ``UNIT_ROWS`` rows."""
+    flags = {"dataset": [str(dataset)], "output": str(output), "unit_size": "92160", "shadow_rate": "0"}
+    flags |= {"model": str(models / "amn.pt"), "fallback": str(models / "gru.pt")}
+    return lvm_batch.jobs.prediction.run.run(
+        resolve_settings(RunSettings, flags | options, {}).settings, console=Console(json=True)
+    )
+
+
 class Crashes(RuleBasedStateMachine):
     """Runs of one job that die somewhere; after each, readers see whole files and records tell the truth."""
 
@@ -96,22 +119,11 @@ class Crashes(RuleBasedStateMachine):
         contexts, targets = (part[: N_UNITS * UNIT_ROWS] for part in windows())
         write_windows(self.folder / "in/a.parquet", contexts, targets, row_group_rows=UNIT_ROWS)
         self.records: dict[Path, int] = {}
-        self.patch = pytest.MonkeyPatch()
-        self.patch.setattr(lvm_batch.jobs.prediction.run, "_cluster", lambda *_: nullcontext())
-        self.patch.setattr(lvm_batch.jobs.prediction.run, "n_slots", lambda _: 1)
-        self.patch.setattr(lvm_batch.jobs.prediction.run, "drive", one_after_the_other)
+        self.patch = without_a_cluster()
 
     def run(self) -> lvm_batch.jobs.prediction.run.Outcome:
         """Run the job."""
-        flags = {"dataset": [str(self.folder / "in")], "output": str(self.out), "unit_size": "92160"}
-        flags |= {
-            "model": str(self.models / "amn.pt"),
-            "fallback": str(self.models / "gru.pt"),
-            "shadow_rate": "0",
-        }
-        return lvm_batch.jobs.prediction.run.run(
-            resolve_settings(RunSettings, flags, {}).settings, console=Console(json=True)
-        )
+        return run_job(self.models, self.folder / "in", self.out)
 
     @rule(step=st.integers(0, 2 * (4 * N_UNITS + 6)))
     def run_and_die(self, step: int) -> None:
@@ -186,6 +198,123 @@ def test_dying_at_each_step_costs_nothing(step: int, models: Path) -> None:
     machine.committed_units_are_left_alone()
     assert len(read_rows(machine.out)) == N_UNITS * UNIT_ROWS
     machine.teardown()
+
+
+NIGHTS = ("2026-11-20", "2026-11-21", "2026-11-22")
+
+
+class GrowingCrashes(RuleBasedStateMachine):
+    """Runs over a dataset that grows and changes; readers see it as it was accepted, or wait, or see it as it is."""
+
+    models: Path
+    rows: dict[tuple[str, int], list[bytes]]
+
+    @initialize()
+    def begin(self) -> None:
+        """Begin without any night."""
+        self.folder = Path(tempfile.mkdtemp())
+        self.data, self.out = self.folder / "data", self.folder / "out"
+        self.nights: dict[str, int] = {}
+        self.asked: dict[str, int] = {}
+        self.accepted: dict[str, int] | None = None
+        self.replacing = False
+        self.patch = without_a_cluster()
+
+    @rule(night=st.sampled_from(NIGHTS))
+    def write_night(self, night: str) -> None:
+        """A night comes, or comes again with other rows, and fewer."""
+        self.nights[night] = self.nights.get(night, -1) + 1
+        if self.nights[night] > 1:
+            self.nights[night] = 1
+            return
+        write_night(self.data, night, self.nights[night])
+
+    def run(self) -> lvm_batch.jobs.prediction.run.Outcome:
+        """Predict what is missing, and again what has changed."""
+        self.asked = dict(self.nights)
+        before, stood = self.accepted or {}, self.accepted_at()
+        self.replacing = self.replacing or any(self.nights[night] != before[night] for night in before)
+        try:
+            return run_job(self.models, self.data, self.out, reprocess="failed")
+        finally:
+            if self.accepted_at() not in {None, stood}:
+                self.accepted, self.replacing = self.asked, False
+
+    def accepted_at(self) -> int | None:
+        """When the job last succeeded."""
+        path = self.out / "_lvm_batch/accepted.json"
+        return path.stat().st_mtime_ns if path.exists() else None
+
+    @rule(step=st.integers(0, 50))
+    def run_and_die(self, step: int) -> None:
+        """Die at some step, if the run gets that far."""
+        if self.nights:
+            with dying(step), suppress(Killed):
+                self.run()
+
+    @rule()
+    def run_to_the_end(self) -> None:
+        """In the end the rows are those of one run over the dataset as it is."""
+        if self.nights:
+            assert self.run().error is None
+            assert self.accepted == self.nights
+            assert self.read() == self.expected(self.nights)
+
+    @invariant()
+    def readers_see_one_dataset(self) -> None:
+        """Never a part of a night, nor rows of two versions; and they wait only while rows are being replaced."""
+        if not hasattr(self, "out"):
+            return
+        try:
+            seen = self.read()
+        except (NotFinished, InputNotFound):
+            assert self.accepted is None or self.replacing
+        else:
+            assert seen in [self.expected(nights) for nights in (self.accepted, self.asked) if nights]
+
+    def read(self) -> list[bytes]:
+        """The rows that a reader gets, without anything that runs differ in."""
+        return sorted(
+            np.asarray(row, np.float32).tobytes()
+            for row in read_predictions(self.out).collect()["prediction"].to_numpy()
+        )
+
+    def expected(self, nights: dict[str, int]) -> list[bytes]:
+        """The rows of a clean run over nights."""
+        return sorted(row for night in nights.items() for row in self.rows[night])
+
+    def teardown(self) -> None:
+        """Clean up."""
+        if hasattr(self, "patch"):
+            self.patch.undo()
+            shutil.rmtree(self.folder)
+
+
+def write_night(data: Path, night: str, version: int) -> None:
+    """Write a night of two units, or, in its second version, of one."""
+    contexts, targets = windows()
+    first = 100 * version + 2 * UNIT_ROWS * NIGHTS.index(night)
+    rows = slice(first, first + (2 - version) * UNIT_ROWS)
+    write_windows(data / f"date={night}/a.parquet", contexts[rows], targets[rows], row_group_rows=UNIT_ROWS)
+
+
+def test_any_crash_of_a_job_that_grows(models: Path, tmp_path: Path) -> None:
+    """Whatever comes, changes and dies, readers see one dataset, and a run in the end is one clean run."""
+    patch = without_a_cluster()
+    GrowingCrashes.models, GrowingCrashes.rows = models, {}
+    for night in NIGHTS:
+        for version in (0, 1):
+            name = f"{night}-{version}"
+            write_night(tmp_path / name, night, version)
+            run_job(models, tmp_path / name, tmp_path / f"{name}.out")
+            GrowingCrashes.rows[night, version] = [
+                row.tobytes() for row in predictions_of(tmp_path / f"{name}.out")
+            ]
+    patch.undo()
+    GrowingCrashes.TestCase.settings = settings(
+        max_examples=12, stateful_step_count=10, deadline=None, suppress_health_check=list(HealthCheck)
+    )
+    GrowingCrashes.TestCase().runTest()
 
 
 @pytest.mark.soak

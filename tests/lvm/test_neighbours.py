@@ -10,15 +10,27 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+from datasets import vectors
 
-from lvm_batch.lvm import BankError, ExactIndex, FaissIndex, MissingExtra, build_faiss_index, neighbours
+from lvm_batch.lvm import (
+    BankError,
+    ExactIndex,
+    FaissIndex,
+    MissingExtra,
+    build_faiss_index,
+    faiss_index,
+    neighbours,
+    screened_search,
+)
+from lvm_batch.lvm.reranking import best_two
+from lvm_batch.lvm.screened_search import ScreenedIndex
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 CPU = torch.device("cpu")
 DIM = 32
-INDEXES = ["exact", "faiss"]
+INDEXES = ["exact", "screened", "faiss"]
 
 
 def unit_rows(n_rows: int, *, seed: int = 0, dim: int = DIM) -> np.ndarray:
@@ -33,12 +45,14 @@ def brute_force(bank: np.ndarray, queries: np.ndarray) -> np.ndarray:
     return np.pad(scores, ((0, 0), (0, 2 - scores.shape[1])), constant_values=np.nan)
 
 
-def index_of(kind: str, bank: np.ndarray) -> ExactIndex | FaissIndex:
+def index_of(kind: str, bank: np.ndarray) -> ExactIndex | ScreenedIndex | FaissIndex:
     """An index of that kind over a bank; the test is skipped where faiss is not installed."""
     if kind == "exact":
         return ExactIndex(bank, CPU)
+    if kind == "screened":
+        return ScreenedIndex(bank, CPU)
     import_faiss()
-    return FaissIndex(build_faiss_index(bank))
+    return FaissIndex(build_faiss_index(bank), bank)
 
 
 def import_faiss() -> None:
@@ -134,6 +148,32 @@ def test_no_more_than_a_block_of_scores_is_held(monkeypatch: pytest.MonkeyPatch)
     assert sum(sizes) == 1000 * 300
 
 
+@pytest.mark.parametrize("free_bytes", [None, 0])
+@pytest.mark.parametrize("n_vectors", [0, 1, 2, 15, 16, 17, 255, 256, 257, 900])
+def test_screened_search_equals_brute_force(
+    n_vectors: int, free_bytes: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether the device holds the bank or it is sent there in blocks, for every size about that of a block."""
+    monkeypatch.setattr(screened_search, "_QUERIES", 64)
+    monkeypatch.setattr(screened_search, "_VECTORS", 256)
+    bank, queries = unit_rows(n_vectors, dim=768), unit_rows(130, seed=1, dim=768)
+    index = ScreenedIndex(bank, CPU, free_bytes=free_bytes)
+    assert index.is_resident == (free_bytes is None or n_vectors == 0)
+    found = index.top2(queries)
+    np.testing.assert_allclose(found[:, 0], brute_force(bank, queries)[:, 0], atol=1e-6)
+    assert np.isclose(found, brute_force(bank, queries), atol=1e-6, equal_nan=True).mean() > 0.999
+
+
+def test_screened_search_is_exact_on_text() -> None:
+    """On vectors of Wikipedia the two nearest are those of float32, for 99.9 % of predictions or more."""
+    bank = vectors().astype(np.float32)
+    bank /= np.linalg.norm(bank, axis=1, keepdims=True)
+    queries = sum(np.roll(bank, place, axis=0) for place in range(5))
+    queries /= np.linalg.norm(queries, axis=1, keepdims=True)
+    exact, screened = ExactIndex(bank, CPU).top2(queries), ScreenedIndex(bank, CPU).top2(queries)
+    assert np.isclose(exact, screened, rtol=0, atol=1e-5).all(axis=1).mean() >= 0.999
+
+
 def clustered(n_rows: int, *, seed: int) -> np.ndarray:
     """Unit vectors in 50 loose groups, as vectors of text are."""
     rng = np.random.default_rng(seed)
@@ -148,7 +188,7 @@ def test_faiss_finds_nearly_all_and_scores_them_exactly() -> None:
     """
     import_faiss()
     bank, queries = clustered(6000, seed=1), clustered(500, seed=2)
-    index = FaissIndex(build_faiss_index(bank))
+    index = FaissIndex(build_faiss_index(bank), bank)
     found, exact = index.top2(queries), brute_force(bank, queries)
     assert np.isclose(found, exact, atol=1e-5).mean() > 0.97
     assert (found <= exact + 1e-5).all()
@@ -161,18 +201,68 @@ def test_a_faiss_index_is_built_the_same_twice() -> None:
     assert build_faiss_index(clustered(500, seed=1)) == build_faiss_index(clustered(500, seed=1))
 
 
+def test_a_large_bank_is_searched_by_codes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a fraction of its size, the same when built twice, and with exact scores of what they find."""
+    import_faiss()
+    monkeypatch.setattr(faiss_index, "FAISS_PAYS_FROM", 1500)
+    bank = vectors()[:1500].astype(np.float32)
+    bank /= np.linalg.norm(bank, axis=1, keepdims=True)
+    queries = bank[:300] + np.roll(bank[:300], 1, axis=0) / 2
+    queries /= np.linalg.norm(queries, axis=1, keepdims=True)
+    data = build_faiss_index(bank)
+    assert len(data) < bank.nbytes / 5
+    assert data == build_faiss_index(bank)
+    found, exact = FaissIndex(data, bank).top2(queries), brute_force(bank, queries)
+    assert np.isclose(found, exact, atol=1e-5).mean() > 0.95
+    assert (found <= exact + 1e-5).all()
+
+
+def test_where_codes_do_not_suffice_the_index_holds_the_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Vectors without any structure are told apart by nothing less; the recall is kept all the same."""
+    import_faiss()
+    monkeypatch.setattr(faiss_index, "FAISS_PAYS_FROM", 2000)
+    monkeypatch.setattr(faiss_index, "_CANDIDATES", 2)
+    bank, queries = unit_rows(2000), unit_rows(100, seed=1)
+    index = FaissIndex(build_faiss_index(bank), bank)
+    assert "PQ" not in type(index.index).__name__
+    assert np.isclose(index.top2(queries), brute_force(bank, queries), atol=1e-5).mean() > 0.95
+
+
+def test_an_index_of_another_bank_is_refused() -> None:
+    """Its places would be those of other vectors."""
+    import_faiss()
+    data = build_faiss_index(unit_rows(60))
+    with pytest.raises(BankError, match="of another bank"):
+        FaissIndex(data, unit_rows(61))
+
+
+@pytest.mark.parametrize("k", [1, 2, 5])
+def test_candidates_are_scored_by_their_own_vectors(k: int) -> None:
+    """Negative places are none; fewer than two give NaN, and so does a query that is not finite."""
+    bank, queries = unit_rows(50), unit_rows(130, seed=1)
+    places = np.random.default_rng(2).integers(-1, 50, (130, k))
+    queries[7] = np.inf
+    found = best_two(torch.from_numpy(bank), queries, places)
+    for row, query in enumerate(queries):
+        scores = np.full(2, np.nan)
+        if row != 7:
+            known = np.sort(bank[places[row][places[row] >= 0]] @ query)[::-1][:2]
+            scores[: len(known)] = known
+        np.testing.assert_allclose(found[row], scores, atol=1e-6)
+
+
 @pytest.mark.parametrize("data", [b"", b"not an index", b"IwFl" + bytes(100)])
 def test_a_damaged_faiss_index_is_refused(data: bytes) -> None:
     """Bytes that are no index are an error that says so."""
     import_faiss()
     with pytest.raises(BankError, match="index is damaged"):
-        FaissIndex(data)
+        FaissIndex(data, unit_rows(3))
 
 
 def test_without_faiss_the_command_to_install_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Building and opening an index say which extra they need."""
     monkeypatch.setitem(sys.modules, "faiss", None)
-    for use in (lambda: build_faiss_index(unit_rows(3)), lambda: FaissIndex(b"")):
+    for use in (lambda: build_faiss_index(unit_rows(3)), lambda: FaissIndex(b"", unit_rows(3))):
         with pytest.raises(MissingExtra) as caught:
             use()
         assert caught.value.hint == 'pip install "lvm-batch[faiss]"'

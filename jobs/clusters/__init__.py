@@ -1,0 +1,1 @@
+"""Clusters that a run starts for itself, and what client and workers must have in common."""

@@ -1,0 +1,208 @@
+"""What a cluster would be asked for, known before anything is contacted.
+
+The rule: every problem of a table is told at once, and what is shown is what would be submitted. This module does not
+start anything.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import warnings
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import dask
+
+from lvm_batch.jobs.clusters.blocks import BLOCKS, block_of, problems_of
+from lvm_batch.jobs.clusters.tls import client_security
+from lvm_batch.jobs.clusters.waiting import CLUSTER_WAIT_S
+from lvm_batch.jobs.declared import without_credentials
+from lvm_batch.jobs.errors import Problem, SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lvm_batch.jobs.settings import RunSettings
+
+IDLE_S = 300
+"""How long a scheduler elsewhere that has nothing to do stays when the run that started it was killed."""
+
+_ONE = "keep one of the two; `lvm-batch config show --origin` says where each is from"
+_HOSTS = 2
+"""One host for the scheduler, and one for a worker."""
+
+
+def check_cluster(settings: RunSettings) -> None:
+    """Raise ``SettingsError`` or ``MissingExtra`` where the cluster or scheduler that is asked for cannot be."""
+    if settings.scheduler and settings.scheduler.startswith("tls:"):
+        client_security()
+    problems = list(_contradictions(settings))
+    if settings.cluster:
+        problems += problems_of(settings.cluster, block_of(settings))
+        problems = problems or list(_incomplete(settings))
+    if problems:
+        raise SettingsError(*problems)
+
+
+def asked_text(settings: RunSettings) -> str:
+    """What would be submitted: a job script, a Kubernetes resource, or which hosts; for settings that were checked."""
+    return {"slurm": job_script, "kubernetes": _resource, "ssh": _hosts}[str(settings.cluster)](settings)
+
+
+def n_workers_text(settings: RunSettings) -> str:
+    """How many workers are asked for, in words."""
+    if settings.cluster == "ssh":
+        return f"ssh, on {len(block_of(settings)['hosts']) - 1} hosts"
+    if settings.adapt:
+        return f"{settings.cluster}, {settings.adapt.replace(':', ' to ')} of them"
+    return f"{settings.cluster}, {settings.workers} of them"
+
+
+def limits(settings: RunSettings) -> tuple[int, int] | None:
+    """The workers that ``--adapt`` allows, at least and at most, or ``None``.
+
+    At least one: a run has work until it ends, so that a worker that goes would only have to be waited for again.
+    """
+    if settings.adapt is None:
+        return None
+    least, most = settings.adapt.split(":")
+    return max(1, int(least)), int(most)
+
+
+def slurm_options(settings: RunSettings) -> dict[str, Any]:
+    """What a ``SLURMCluster`` is made with, of the table; certificates where its ``protocol`` is tls."""
+    block = block_of(settings)
+    secure = str(block.get("protocol", "")).startswith("tls")
+    return block | ({"security": client_security()} if secure else {})
+
+
+def job_script(settings: RunSettings) -> str:
+    """Return the script that each job of SLURM would be, with a place for the scheduler's address."""
+    job = import_module("dask_jobqueue.slurm").SLURMJob
+    cluster_only = ("scheduler_options", "shared_temp_directory")
+    options = {name: value for name, value in slurm_options(settings).items() if name not in cluster_only}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of names in a site's own Dask settings
+        return str(job("<scheduler>", name="<name>", **options).job_script()).rstrip()
+
+
+def _contradictions(settings: RunSettings) -> Iterator[Problem]:
+    if settings.cluster and settings.scheduler:
+        yield Problem(
+            f"--cluster {settings.cluster} and --scheduler {settings.scheduler} are both given", _ONE
+        )
+    if settings.adapt and settings.workers:
+        yield Problem(f"--adapt {settings.adapt} and --workers {settings.workers} are both given", _ONE)
+    if settings.adapt and settings.cluster not in {"slurm", "kubernetes"}:
+        yield Problem("--adapt has nothing to adapt", "give --cluster slurm or kubernetes, or leave it out")
+    if settings.cluster in {"slurm", "kubernetes"} and not (settings.adapt or settings.workers):
+        yield Problem(
+            f"--cluster {settings.cluster} is not told how many workers to ask for",
+            "give --workers N or --adapt MIN:MAX",
+        )
+    if settings.cluster == "ssh" and settings.workers:
+        yield Problem("--workers is not for --cluster ssh", "its workers are on the hosts of [ssh]")
+    if settings.cluster in {"ssh", "kubernetes"} and settings.dashboard:
+        yield Problem(
+            f"--dashboard is not for --cluster {settings.cluster}, whose scheduler is not on this machine",
+            "leave it out: Dask's scheduler serves its own",
+        )
+    if settings.wait_for_workers and not settings.runs_elsewhere:
+        yield Problem("--wait-for-workers is for --scheduler or --cluster", "leave it out")
+
+
+def _incomplete(settings: RunSettings) -> Iterator[Problem]:
+    """Yield what is missing from a table whose keys and values are right as such."""
+    block = block_of(settings)
+    if settings.cluster == "slurm":
+        for name in ("cores", "memory"):
+            if not block.get(name) and dask.config.get(f"jobqueue.slurm.{name}", None) is None:
+                example = {"cores": "cores = 8", "memory": 'memory = "24GB"'}[name]
+                yield Problem(f"[slurm] does not say {name}", f"write what each job is to have: {example}")
+                return
+        yield from _refused_by_class(settings)
+    elif settings.cluster == "kubernetes":
+        if not (block.get("image") or block.get("custom_cluster_spec")):
+            yield Problem(
+                "[kubernetes] does not say image", 'name one that has lvm-batch installed: image = "..."'
+            )
+            return
+        yield from _refused_by_class(settings)
+    elif len(block.get("hosts", ())) < _HOSTS:
+        yield Problem(
+            f"[ssh] names {len(block.get('hosts', ()))} hosts, and takes at least {_HOSTS}",
+            'write the scheduler\'s, then the workers\': hosts = ["login1", "node1", "node2"]',
+        )
+    elif problem := _unequal(block):
+        yield problem
+
+
+def _unequal(block: dict[str, Any]) -> Problem | None:
+    for name in ("connect_options", "remote_python"):
+        value = block.get(name)
+        if isinstance(value, list) and len(value) != len(block["hosts"]):
+            return Problem(
+                f"[ssh] has {len(block['hosts'])} hosts and {len(value)} {name}", "write one for each host"
+            )
+    return None
+
+
+def _refused_by_class(settings: RunSettings) -> Iterator[Problem]:
+    try:
+        asked_text(settings)
+    except (ValueError, TypeError, OSError, KeyError) as error:
+        yield Problem(f"[{settings.cluster}] cannot be used: {error}", f"mend it: {_where(settings)}")
+
+
+def _where(settings: RunSettings) -> str:
+    kind = BLOCKS[str(settings.cluster)]
+    return f"it is what {kind.module}.{kind.takes} takes"
+
+
+def kubernetes_options(settings: RunSettings) -> dict[str, Any]:
+    """What a ``KubeCluster`` is made with, of the table, with a name by which what it leaves would be found.
+
+    Should this process be killed, Dask's operator ends the cluster once it has had nothing to do for long.
+    """
+    idle_s = IDLE_S + int(settings.wait_for_workers or CLUSTER_WAIT_S)
+    return {"name": "lvm-batch-{uuid}", "idle_timeout": idle_s} | block_of(settings)
+
+
+def _resource(settings: RunSettings) -> str:
+    """Return the ``DaskCluster`` that would be created, as YAML."""
+    yaml = import_module("yaml")  # it publishes no types
+    block = kubernetes_options(settings)
+    spec = block.get("custom_cluster_spec")
+    if isinstance(spec, str):
+        with open(spec, encoding="utf-8") as file:  # noqa: PTH123 - as dask-kubernetes opens it
+            spec = yaml.safe_load(file)
+    if spec is None:
+        make = import_module("dask_kubernetes.operator").make_cluster_spec
+        taken = inspect.signature(make).parameters
+        given = {name: value for name, value in block.items() if name in taken}
+        spec = make(n_workers=_first(settings), **given)
+    _check_name(str(spec["metadata"]["name"]))
+    shown = without_credentials(json.loads(json.dumps(spec)))  # YAML would refer to what stands there twice
+    return str(yaml.safe_dump(shown, sort_keys=False)).rstrip()
+
+
+def _check_name(name: str) -> None:
+    """Check it as dask-kubernetes fills it in, by the operator's rule."""
+    filled = name.replace("{uuid}", "0" * 10).replace("{user}", "user")
+    if "{" not in filled:
+        try:
+            import_module("dask_kubernetes.operator.validation").validate_cluster_name(filled)
+        except import_module("dask_kubernetes.exceptions").ValidationError as error:
+            raise ValueError(error.message) from error
+
+
+def _first(settings: RunSettings) -> int:
+    """Workers to begin with."""
+    allowed = limits(settings)
+    return allowed[0] if allowed else settings.workers or 1
+
+
+def _hosts(settings: RunSettings) -> str:
+    scheduler, *workers = block_of(settings)["hosts"]
+    return f"scheduler on {scheduler}\nworkers on {', '.join(workers)}"

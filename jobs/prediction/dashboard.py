@@ -1,0 +1,103 @@
+"""Dask's own pages: the dashboard while a run computes, and a report of what the workers did when.
+
+The rule: both are there on demand only, and a report that cannot be made changes nothing about the run. This module
+does not know what the workers compute.
+"""
+
+from __future__ import annotations
+
+import socket
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import AfterValidator
+
+from lvm_batch.io.redaction import redacted
+from lvm_batch.jobs.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from distributed import Client
+
+    from lvm_batch.jobs.settings import RunSettings
+
+_THIS_MACHINE = "127.0.0.1"
+_HIGHEST_PORT = 65535
+
+
+def _with_host(text: str) -> str:
+    """Without a host, nobody but this machine sees the page."""
+    host, _, port = text.rpartition(":")
+    if not (port.isascii() and port.isdigit()) or int(port) > _HIGHEST_PORT or host.strip() != host:
+        raise ValueError("not an address with a port")
+    return f"{host or _THIS_MACHINE}:{port}"
+
+
+Address = Annotated[str, AfterValidator(_with_host)]
+"""``host:port``; port 0 is any that is free."""
+
+
+def check_address(address: str) -> None:
+    """Raise :class:`UsageError` where nothing could be served at the host of ``address``."""
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        family = socket.getaddrinfo(host, 0)[0][0]
+        socket.create_server((host, 0), family=family).close()
+    except (OSError, UnicodeError) as error:
+        raise UsageError(
+            f"--dashboard cannot be served at {address}: {error}",
+            "give it an address of this machine, such as 127.0.0.1:8787",
+        ) from error
+
+
+def served_at(address: str | None) -> dict[str, Any]:
+    """Return what a ``LocalCluster`` is told of the dashboard at ``address``, or without one.
+
+    A cluster without one serves metrics all the same, and spares the half second that importing bokeh takes.
+    """
+    return {
+        "dashboard_address": address or f"{_THIS_MACHINE}:0",  # None would still take the port 8787
+        "scheduler_kwargs": {"dashboard": address is not None},
+    }
+
+
+@contextmanager
+def watched(client: Client, settings: RunSettings, *, tell: Callable[[str], object]) -> Iterator[None]:
+    """Tell where the dashboard is, and write ``--performance-report`` of what the workers do in the block.
+
+    The report is one file that loads nothing but Dask's icon. It is written also where the block raises;
+    why it was not is told.
+    """
+    if settings.dashboard:
+        tell(f"dashboard: {_link(client, settings)}")
+    if settings.performance_report is None:
+        yield
+        return
+    from distributed import performance_report
+
+    report = performance_report(filename=settings.performance_report, mode="inline")
+    with client.as_current():
+        report.__enter__()
+    try:
+        yield
+    finally:
+        try:
+            with client.as_current():
+                report.__exit__(None, None, None)
+        except (
+            OSError,
+            ImportError,
+            ValueError,
+        ) as error:  # the scheduler is gone, or without bokeh; or the file
+            what = redacted(settings.performance_report)
+            tell(f"the performance report {what} was not written: {redacted(str(error))}")
+
+
+def _link(client: Client, settings: RunSettings) -> str:
+    """The URL of the dashboard: its port may be another than asked for, if that was taken."""
+    if settings.scheduler:
+        return f"{client.dashboard_link}, which the scheduler serves by itself"
+    host = str(settings.dashboard).rpartition(":")[0]
+    port = client.scheduler_info(n_workers=0)["services"]["dashboard"]
+    return f"http://{host}:{port}/status"

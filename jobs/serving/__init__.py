@@ -1,0 +1,1 @@
+"""``serve``: single queries and small batches answered over HTTP, as a run would answer them."""

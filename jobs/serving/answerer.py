@@ -1,0 +1,85 @@
+"""The models at work on rows that requests have brought.
+
+The rule: a row gets the answer that a run gives it: the same cascade, the same criteria, the same refusal of what
+float32 cannot hold. There is no cap and no shadow evaluation: both are about rows taken together. Does not know who
+asks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lvm_batch.jobs.serving.rows import Answers
+from lvm_batch.lvm.cosines import row_cosines
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from lvm_batch.jobs.serving.rows import Rows
+    from lvm_batch.lvm.cascade import Cascade, Judgement
+
+_NORM_TOLERANCE = 1e-3  # as a run has it
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Rows that the primary model has answered; ``escalated`` marks those that the fallback is to answer."""
+
+    rows: Rows
+    prediction: NDArray[np.float32]
+    judgement: Judgement
+    escalated: NDArray[np.bool_]
+
+
+class Answerer:
+    """Answers rows in two steps, of which the second takes long where a row is escalated."""
+
+    def __init__(self, cascade: Cascade) -> None:
+        self._cascade = cascade
+
+    def __call__(self, rows: Rows) -> Answers:
+        """Answer rows."""
+        return self.settle(self.judge(rows))
+
+    def judge(self, rows: Rows) -> Judged:
+        """Run the primary model, and say which rows are to be escalated."""
+        with np.errstate(over="ignore", invalid="ignore"):  # what float32 cannot hold is found by its norm
+            prediction = self._cascade.primary(rows.contexts)
+        judgement = self._cascade.judge(prediction, lanes=rows.lanes, context_tokens=rows.context_tokens)
+        escalated = np.asarray(judgement.reasons.any(axis=1) & (self._cascade.fallback is not None))
+        return Judged(rows, prediction, judgement, escalated)
+
+    def settle(self, judged: Judged) -> Answers:
+        """Run the fallback on the rows that are escalated, and put the answers together."""
+        rows, prediction = judged.rows, judged.prediction
+        amn_cosine = _cosines(prediction, rows.targets)
+        gru_cosine = np.full(len(rows), np.nan, np.float32)
+        if self._cascade.fallback is not None and judged.escalated.any():
+            places = np.flatnonzero(judged.escalated)
+            prediction[places] = self._cascade.fallback(np.ascontiguousarray(rows.contexts[places]))
+            targets = None if rows.targets is None else rows.targets[places]
+            gru_cosine[places] = _cosines(prediction[places], targets)
+        return Answers(
+            prediction=prediction,
+            escalated=judged.escalated,
+            reasons=judged.judgement.reasons,
+            confidence=judged.judgement.confidence,
+            margin=judged.judgement.margin,
+            amn_cosine=amn_cosine,
+            gru_cosine=gru_cosine,
+            overflown=_overflown(prediction),
+        )
+
+
+def _cosines(prediction: NDArray[np.float32], targets: NDArray[np.float32] | None) -> NDArray[np.float32]:
+    if targets is None:
+        return np.full(len(prediction), np.nan, np.float32)
+    return row_cosines(prediction, targets)
+
+
+def _overflown(prediction: NDArray[np.float32]) -> NDArray[np.bool_]:
+    squares = np.einsum("nd,nd->n", prediction, prediction)
+    return np.asarray(~(np.abs(squares - 1) < _NORM_TOLERANCE))

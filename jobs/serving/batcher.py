@@ -1,0 +1,114 @@
+"""Requests put together for the models, as many as there are at the moment.
+
+The rule: nobody waits for others to come; what arrives while the models compute is taken together when they are done.
+One row alone is answered at once in the thread that reads requests, where the models are quick: handing it to another
+thread and back costs half as long as the answer. Does not know what a row means.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, TypeVar
+
+from lvm_batch.jobs.serving.rows import joined
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from lvm_batch.jobs.serving.answerer import Answerer
+    from lvm_batch.jobs.serving.rows import Answers, Rows
+
+    Waiting = tuple[Rows, asyncio.Future[Answers]]
+
+T = TypeVar("T")
+
+
+class Batcher:
+    """Gathers rows of one event loop for one :class:`Answerer`.
+
+    ``inline_rows`` is how many rows are answered without another thread. ``took`` is told the size of each batch.
+    """
+
+    def __init__(
+        self, answerer: Answerer, *, max_rows: int, inline_rows: int, took: Callable[[int], None]
+    ) -> None:
+        self._answerer = answerer
+        self._max_rows = max_rows
+        self._inline_rows = inline_rows
+        self._took = took
+        self._waiting: deque[Waiting] = deque()
+        self._busy = False
+        self._thread = ThreadPoolExecutor(1, "models")
+
+    async def answer(self, rows: Rows) -> Answers:
+        """Answer rows, at most ``max_rows`` of them."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Answers] = loop.create_future()
+        self._waiting.append((rows, future))
+        if not self._busy:
+            self._busy = True
+            loop.call_soon(self._take)  # what has arrived with it is read first
+        return await future
+
+    def close(self) -> None:
+        """Let the thread end."""
+        self._thread.shutdown()
+
+    def _take(self) -> None:
+        """Answer what is waiting, as far as it goes together."""
+        group = self._next_group()
+        if not group:
+            self._busy = False
+            return
+        rows = joined([rows for rows, _ in group])
+        self._took(len(rows))
+        if len(rows) > self._inline_rows:
+            self._in_thread(group, self._answerer, rows)
+            return
+        try:
+            judged = self._answerer.judge(rows)
+            if judged.escalated.any():
+                self._in_thread(group, self._answerer.settle, judged)
+                return
+            _hand_out(group, self._answerer.settle(judged))
+        except Exception as error:  # noqa: BLE001 - it belongs to those who asked
+            _fail(group, error)
+        asyncio.get_running_loop().call_soon(self._take)
+
+    def _next_group(self) -> list[Waiting]:
+        group: list[Waiting] = []
+        room = self._max_rows
+        while self._waiting and len(self._waiting[0][0]) <= room:
+            rows, future = self._waiting.popleft()
+            if not future.cancelled():  # whoever asked has gone
+                group.append((rows, future))
+                room -= len(rows)
+        return group
+
+    def _in_thread(self, group: Sequence[Waiting], step: Callable[[T], Answers], given: T) -> None:
+        loop = asyncio.get_running_loop()
+        done = loop.run_in_executor(self._thread, step, given)
+        done.add_done_callback(lambda done: self._settled(group, done))
+
+    def _settled(self, group: Sequence[Waiting], done: asyncio.Future[Answers]) -> None:
+        error = done.exception()
+        if error is None:
+            _hand_out(group, done.result())
+        else:
+            _fail(group, error)
+        self._take()
+
+
+def _hand_out(group: Sequence[Waiting], answers: Answers) -> None:
+    parts = answers.divided([len(rows) for rows, _ in group])
+    for (_, future), part in zip(group, parts, strict=True):
+        if not future.done():
+            future.set_result(part)
+
+
+def _fail(group: Sequence[Waiting], error: BaseException) -> None:
+    for _, future in group:
+        if not future.done():
+            future.set_exception(error)

@@ -1,0 +1,106 @@
+"""The models of a service: found, checked and loaded as a run does it, and warm.
+
+The rule: everything that a run would be refused for is refused before anything listens. Does not know HTTP.
+"""
+
+from __future__ import annotations
+
+import gc
+from dataclasses import dataclass
+from statistics import median
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lvm_batch.io.columns import WindowShape
+from lvm_batch.jobs.datasets.dataset_format import dataset_format
+from lvm_batch.jobs.errors import Problem, SettingsError
+from lvm_batch.jobs.models import load_cascade, look_at_models
+from lvm_batch.jobs.prediction.allocator import keep_freed_memory
+from lvm_batch.jobs.serving.answerer import Answerer
+from lvm_batch.jobs.serving.rows import Rows
+from lvm_batch.lvm.devices import set_threads
+
+if TYPE_CHECKING:
+    from lvm_batch.io.units import DatasetFormat
+    from lvm_batch.jobs.found_models import FoundModels
+    from lvm_batch.jobs.prediction.job import ModelRef
+    from lvm_batch.jobs.serving.settings import ServeSettings
+
+_QUICK_S = 0.001
+"""What one row may take to be answered in the thread that reads requests, which answers nothing else meanwhile."""
+
+_WARM_UPS = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Models that are warm; ``is_quick`` where the primary answers a row within a millisecond."""
+
+    answerer: Answerer
+    shape: WindowShape
+    dataset_format: DatasetFormat
+    found: FoundModels
+    is_quick: bool
+
+    @property
+    def model_names(self) -> tuple[str | None, ...]:
+        """What the primary and the fallback are called: architecture, and the beginning of the SHA-256."""
+        models = (self.found.primary, self.found.fallback)
+        return tuple(None if model is None else _name(model.ref) for model in models)
+
+    @property
+    def as_dict(self) -> dict[str, Any]:
+        """What answers here, as plain values."""
+        amn, gru = self.model_names
+        bank = self.found.bank
+        described = None if bank is None else {"digest": bank.ref.digest, "n_vectors": bank.n_vectors}
+        return {"models": {"amn": amn, "gru": gru}, "bank": described}
+
+    @property
+    def notices(self) -> list[str]:
+        """What whoever starts a service should know."""
+        told = []
+        if self.found.fallback is None:
+            told.append("no fallback model: every row keeps the route amn; its reasons are told all the same")
+        if self.found.bank is None:
+            told.append("low_confidence and low_margin are not evaluated: no --bank is given")
+        return told
+
+
+def load(settings: ServeSettings) -> Loaded:
+    """Load what the settings name. Raises ``ModelError``, ``DataError`` or, for several, ``SettingsError``."""
+    keep_freed_memory()
+    set_threads(settings.threads)
+    found = look_at_models(settings)
+    if len(found.problems) == 1:
+        raise found.problems[0]
+    if found.problems or found.primary is None:
+        raise SettingsError(*(Problem(*error.args) for error in found.problems))
+    shape = WindowShape(dim=found.primary.dim)
+    answerer = Answerer(load_cascade(found.as_set(settings)))
+    took_s = _warm(answerer, shape, max_rows=settings.max_batch)
+    gc.collect()
+    gc.freeze()  # what has been loaded stays: no collection looks through it
+    return Loaded(answerer, shape, dataset_format(settings, shape), found, took_s < _QUICK_S)
+
+
+def _name(model: ModelRef) -> str:
+    return f"{model.architecture}@{model.sha256[:12]}"
+
+
+def _warm(answerer: Answerer, shape: WindowShape, *, max_rows: int) -> float:
+    """Answer rows of noise; return the seconds that the primary takes for one."""
+    some = np.random.default_rng(0).standard_normal((max_rows, shape.length, shape.dim), dtype=np.float32)
+    rows = Rows(some, ["sci-fact"] * max_rows, np.zeros(max_rows), None)
+    answerer(rows)
+    one = Rows(some[:1], rows.lanes[:1], rows.context_tokens[:1], None)
+    answerer(one)
+    return median(_timed_s(answerer, one) for _ in range(_WARM_UPS))
+
+
+def _timed_s(answerer: Answerer, rows: Rows) -> float:
+    start = perf_counter()
+    answerer.judge(rows)
+    return perf_counter() - start

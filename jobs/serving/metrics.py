@@ -1,0 +1,105 @@
+"""What a service counts, for Prometheus.
+
+The rule: one registry for one service, so that two in a process do not count together. Does not know who reads it.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+
+from lvm_batch.jobs.serving.json_answers import ROUTES
+from lvm_batch.lvm.routing import REASONS
+
+if TYPE_CHECKING:
+    from lvm_batch.jobs.serving.rows import Answers
+
+_SECONDS = (0.0005, 0.001, 0.0015, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5)
+_TOTALS = {"n_requests": "lvm_batch_requests_total", "n_rows": "lvm_batch_rows_total"}
+_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+
+class Metrics:
+    """Counters of requests, rows, routes, reasons and batches, and how long requests took."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        self.under_way = Gauge(
+            "lvm_batch_requests_under_way", "Requests being answered.", registry=self._registry
+        )
+        self.ready = Gauge(
+            "lvm_batch_ready", "Whether requests are to be sent here.", registry=self._registry
+        )
+        self._requests = Counter(
+            "lvm_batch_requests",
+            "Requests answered, by path and status.",
+            ["path", "status"],
+            registry=self._registry,
+        )
+        self._seconds = Histogram(
+            "lvm_batch_request_seconds",
+            "From the head of a request to the end of its answer.",
+            ["path"],
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self._batches = Histogram(
+            "lvm_batch_batch_rows",
+            "Rows that the models took together.",
+            buckets=_ROWS,
+            registry=self._registry,
+        )
+        rows = Counter(
+            "lvm_batch_rows", "Rows answered, by whose prediction it is.", ["route"], registry=self._registry
+        )
+        reasons = Counter(
+            "lvm_batch_escalation_reasons",
+            "Rows for which a criterion held.",
+            ["reason"],
+            registry=self._registry,
+        )
+        self._rows = [rows.labels(route) for route in ROUTES]
+        self._reasons = [reasons.labels(reason) for reason in REASONS]
+
+    def answered(self, path: str, status: int, seconds: float) -> None:
+        """Count a request."""
+        requests, took = self._counters(path, status)
+        requests.inc()
+        took.observe(seconds)
+
+    @cache  # noqa: B019 - it lives as long as the process
+    def _counters(self, path: str, status: int) -> tuple[Counter, Histogram]:
+        return self._requests.labels(path, str(status)), self._seconds.labels(path)
+
+    def batch(self, n_rows: int) -> None:
+        """Count rows that the models take together."""
+        self._batches.observe(n_rows)
+
+    def routed(self, answers: Answers) -> None:
+        """Count rows by route and reason."""
+        if len(answers.escalated) == 1:  # without numpy's sums, which take as long as all the rest
+            self._rows[int(answers.escalated[0])].inc()
+            for counter, holds in zip(self._reasons, answers.reasons[0].tolist(), strict=True):
+                if holds:
+                    counter.inc()
+            return
+        n_escalated = int(answers.escalated.sum())
+        self._rows[0].inc(len(answers.escalated) - n_escalated)
+        self._rows[1].inc(n_escalated)
+        for counter, count in zip(self._reasons, answers.reasons.sum(axis=0).tolist(), strict=True):
+            counter.inc(count)
+
+    def totals(self) -> dict[str, int]:
+        """Return the requests and rows answered so far."""
+        return {name: int(self._sum(counted)) for name, counted in _TOTALS.items()}
+
+    def _sum(self, counted: str) -> float:
+        samples = (sample for metric in self._registry.collect() for sample in metric.samples)
+        return sum(sample.value for sample in samples if sample.name == counted)
+
+    def text(self) -> bytes:
+        """Return everything in Prometheus's text format."""
+        return generate_latest(self._registry)

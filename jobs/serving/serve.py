@@ -1,0 +1,117 @@
+"""A service on a port, from its first request to its last.
+
+The rule: nothing is cut off. When it is to stop, readiness goes first, so that whoever spreads requests sends no more;
+then no connection is taken, and what is under way is answered. Does not know what is answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+
+from lvm_batch.jobs.errors import UsageError
+from lvm_batch.jobs.serving.loading import load
+from lvm_batch.jobs.serving.service import Service
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lvm_batch.jobs.console import Console
+    from lvm_batch.jobs.serving.settings import ServeSettings
+
+_GRACE_S = 30
+"""How long requests under way may take once no others are taken."""
+
+_BACKLOG = 2048
+
+
+class Server(uvicorn.Server):
+    """A service behind uvicorn, which leaves signals to us."""
+
+    def __init__(self, service: Service, *, drain_s: float) -> None:
+        super().__init__(
+            uvicorn.Config(
+                service,
+                access_log=False,
+                log_config=None,
+                lifespan="off",
+                server_header=False,
+                timeout_graceful_shutdown=_GRACE_S,
+            )
+        )
+        self._service = service
+        self._drain_s = drain_s
+        self._stopping: asyncio.TimerHandle | None = None
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Take none: :meth:`serve_until_stopped` does."""
+        yield
+
+    def stop(self) -> None:
+        """Say that no more is to be sent here, and a while later take no more; a second time: at once."""
+        self._service.readiness.is_ready = False
+        if self._stopping is None:
+            self._stopping = asyncio.get_running_loop().call_later(self._drain_s, self._take_no_more)
+        else:
+            self._take_no_more()
+
+    async def serve_until_stopped(self, listening: socket.socket) -> None:
+        """Serve on a socket until SIGTERM, or Ctrl-C, which does not wait for anyone to notice."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self.stop)
+        loop.add_signal_handler(signal.SIGINT, self._take_no_more)
+        await self.serve(sockets=[listening])
+
+    def _take_no_more(self) -> None:
+        self._service.readiness.is_ready = False
+        self.should_exit = True
+
+
+def serve(settings: ServeSettings, *, console: Console) -> tuple[dict[str, Any], str]:
+    """Answer requests until stopped; return what came of it."""
+    with _listening(settings.host, settings.port) as listening:
+        loaded = load(settings)
+        service = Service(settings, loaded)
+        url = _url(listening)
+        for notice in loaded.notices:
+            console.note(notice)
+        console.note(f"{' and '.join(filter(None, loaded.model_names))} at {url}, described at {url}/docs")
+        server = Server(service, drain_s=settings.drain)
+        with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
+            runner.run(server.serve_until_stopped(listening))
+        service.close()
+    counts = service.metrics.totals()
+    return {"url": url, **counts}, _text(counts)
+
+
+def _text(counts: dict[str, Any]) -> str:
+    return f"stopped after {counts['n_requests']:,} requests, {counts['n_rows']:,} rows answered"
+
+
+@contextmanager
+def _listening(host: str, port: int) -> Iterator[socket.socket]:
+    """Hold the port before anything is loaded; raises :class:`UsageError` where it cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listening = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise UsageError(
+            f"cannot listen on {host}, port {port}: {error.strerror or error}",
+            "give --host an address of this machine and --port another port; 0 takes a free one",
+        ) from error
+    listening.setsockopt(
+        socket.IPPROTO_TCP, socket.TCP_NODELAY, 1
+    )  # for connections too: or answers wait 40 ms
+    with listening:
+        yield listening
+
+
+def _url(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,0 +1,36 @@
+"""Times and spans of time as people write them.
+
+The rule: a time without an offset is UTC. Nothing here asks what time it is.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime, time, timedelta
+
+_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_SPAN = re.compile(r"(\d{1,6})([mhdw])")
+
+SPAN = r"^\d{1,6}[mhdw]$"
+"""The pattern of a span, for settings."""
+
+
+def as_span(text: str) -> timedelta:
+    """Return the span that ``text`` means: 90m, 24h, 7d or 2w. Raises ``ValueError``."""
+    found = _SPAN.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(f"{text!r} is no span of time")
+    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+
+
+def as_time(written: object) -> datetime:
+    """Return the time that is ``written``: an ISO 8601 text, or a date or time of TOML. Raises ``ValueError``."""
+    if isinstance(written, datetime):
+        found = written
+    elif isinstance(written, date):
+        found = datetime.combine(written, time())
+    elif isinstance(written, str):
+        found = datetime.fromisoformat(written.strip())
+    else:
+        raise ValueError(f"{written!r} is no time")  # noqa: TRY004 - as pydantic wants it
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)

@@ -1,0 +1,192 @@
+"""The callers in ``workflows/``, placed in a folder of a test's own, and the command that each of them runs."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import shlex
+import shutil
+import sys
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+import yaml
+from datasets import windows, write_windows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+WORKFLOWS = Path(__file__).parents[2] / "workflows"
+ROWS_A_DAY = 6
+
+_LVM_BATCH = """\
+#!/bin/sh
+printf '%s\\n' "$@" >"$0.called"
+if [ -n "$ENDS_WITH" ]; then printf '%s\\n' "$PRINTS"; exit "$ENDS_WITH"; fi
+exec {python} -c 'import sys; from lvm_batch.jobs.cli import main; sys.exit(main())' "$@"
+"""
+"""Writes down how it was called, then is the command, or ends at once where the environment says how."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """A machine as the callers expect it, below ``root``: the command, its settings, its data."""
+
+    root: Path
+    environ: dict[str, str]
+
+    @property
+    def output(self) -> Path:
+        """Where predictions go."""
+        return self.root / "srv/lvm/predictions"
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What the last run said that came to its end."""
+        return json.loads((self.output / "_lvm_batch/summary.json").read_text())
+
+    @property
+    def called(self) -> list[str]:
+        """The arguments that the command was last called with."""
+        return (self.root / "opt/lvm-batch/bin/lvm-batch.called").read_text().splitlines()
+
+    def placed(self, text: str) -> str:
+        """Return ``text`` with its paths below ``root``."""
+        return re.sub(r"/(opt/lvm-batch|etc/lvm-batch|srv/lvm)\b", rf"{self.root}/\1", text)
+
+    def add_day(self, day: date) -> None:
+        """Have input of one more day."""
+        contexts, targets = (part[:ROWS_A_DAY] for part in windows())
+        write_windows(self.root / f"srv/lvm/windows/date={day}/part-0.parquet", contexts, targets)
+
+
+def make_site(root: Path, *, models: Path, bank: Path, scheduler: str) -> Site:
+    """Lay out a site whose commands use the cluster at ``scheduler``, so that none has workers to start."""
+    binaries = root / "opt/lvm-batch/bin"
+    environ = {
+        "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        "LVM_BATCH_SCHEDULER": scheduler,
+        "OMP_NUM_THREADS": "1",
+        "no_proxy": "*",
+    }
+    site = Site(root, environ)
+    for folder in (binaries, root / "etc/lvm-batch", root / "srv/lvm"):
+        folder.mkdir(parents=True)
+    (binaries / "lvm-batch").write_text(_LVM_BATCH.format(python=sys.executable))
+    (binaries / "lvm-batch").chmod(0o755)
+    (root / "etc/lvm-batch/nightly.toml").write_text(site.placed((WORKFLOWS / "nightly.toml").read_text()))
+    for name in ("amn", "gru"):
+        folder = root / f"srv/lvm/artifacts/lvm/models/{name}"
+        folder.mkdir(parents=True)
+        shutil.copy(models / f"{name}.pt", folder / "best_model.pt")
+    shutil.copytree(bank, root / "srv/lvm/bank")
+    return site
+
+
+def today() -> date:
+    """The day that ``--as-of now`` means."""
+    return datetime.now(UTC).date()
+
+
+def day_before(n_days: int) -> date:
+    """The day so many days before today."""
+    return today() - timedelta(days=n_days)
+
+
+def cron_command() -> str:
+    """What cron gives to the shell."""
+    (line,) = [
+        line for line in (WORKFLOWS / "cron/lvm-batch-nightly").read_text().splitlines() if line[:1].isdigit()
+    ]
+    *_, command = line.split(maxsplit=6)
+    assert "%" not in command  # cron would take it for a new line
+    return command
+
+
+def unit_file(name: str) -> dict[str, dict[str, str]]:
+    """Sections of a unit file; a key that stands twice counts once."""
+    sections: dict[str, dict[str, str]] = {}
+    for line in (WORKFLOWS / "systemd" / name).read_text().splitlines():
+        if line.startswith("["):
+            section = sections.setdefault(line.strip("[]"), {})
+        elif line and not line.startswith("#"):
+            key, value = line.split("=", 1)
+            section[key] = value
+    return sections
+
+
+def systemd_command() -> str:
+    """What systemd runs, without a shell."""
+    return unit_file("lvm-batch-nightly.service")["Service"]["ExecStart"]
+
+
+def airflow_operator() -> dict[str, Any]:
+    """The arguments of the DAG's only operator that are plain values."""
+    (call,) = [
+        node
+        for node in ast.walk(ast.parse((WORKFLOWS / "airflow_dag.py").read_text()))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "BashOperator"
+    ]
+    plain = [keyword for keyword in call.keywords if keyword.arg not in {"retry_delay", "execution_timeout"}]
+    return {keyword.arg: ast.literal_eval(keyword.value) for keyword in plain}
+
+
+def airflow_command() -> str:
+    """What Airflow gives to bash, with its templates filled in for tonight."""
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701 - as Airflow
+    environment.filters["ds"] = lambda time: time.strftime("%Y-%m-%d")
+    return environment.from_string(airflow_operator()["bash_command"]).render(
+        data_interval_end=datetime.now(UTC)
+    )
+
+
+def kubernetes_job() -> dict[str, Any]:
+    """The CronJob."""
+    return yaml.safe_load((WORKFLOWS / "kubernetes.yaml").read_text())
+
+
+def kubernetes_command() -> str:
+    """What the container runs."""
+    (container,) = kubernetes_job()["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    return " ".join(container["command"])
+
+
+def github_workflow() -> dict[str, Any]:
+    """The workflow; its key ``on`` is YAML's true."""
+    return yaml.safe_load((WORKFLOWS / "github_actions.yml").read_text())
+
+
+def github_command() -> str:
+    """What the runner gives to bash, with the environment of the step."""
+    step = github_workflow()["jobs"]["predict"]["steps"][0]
+    as_of = re.fullmatch(r"\$\{\{ inputs\.as_of \|\| '(\w+)' \}\}", step["env"]["AS_OF"])
+    return f"export AS_OF={as_of[1]}; {step['run']}"
+
+
+def prefect_command() -> str:
+    """What the flow runs, without a shell."""
+    parts = [
+        node
+        for node in ast.parse((WORKFLOWS / "prefect_flow.py").read_text()).body
+        if isinstance(node, ast.Assign) or getattr(node, "name", "") == "command"
+    ]
+    names: dict[str, Any] = {}
+    exec(compile(ast.Module(parts, []), "prefect_flow.py", "exec"), names)  # noqa: S102 - our own, without Prefect
+    return shlex.join(names["command"](f"{today()}"))
+
+
+COMMANDS: dict[str, Callable[[], str]] = {
+    "cron": cron_command,
+    "systemd": systemd_command,
+    "airflow": airflow_command,
+    "kubernetes": kubernetes_command,
+    "github": github_command,
+    "prefect": prefect_command,
+}
+"""How each caller calls the command."""
