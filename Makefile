@@ -9,7 +9,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 ROOMS := io jobs lvm
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak bench lint format types check clean
+.PHONY: help demo test prefect soak bench lint format types check clean
 .DELETE_ON_ERROR:
 
 help: ## Print this help
@@ -20,6 +20,13 @@ demo: $(VENV)/.runtime ## Install, then run the main job on the vectors that shi
 
 test: $(VENV)/.test ## Install what is missing, then run the tests; ARGS="tests/io -k name" chooses among them
 	@$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal $(ARGS)
+
+# Its server and FastAPI's newest do not go together.
+prefect: ## Test the Prefect flow with Prefect's own harness, in an environment of its own
+	@$(PYTHON) -m venv .venv-prefect
+	@.venv-prefect/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[prefect]' pytest \
+		'fastapi<0.155' $$(grep '^torch==' constraints.txt)
+	@.venv-prefect/bin/python -m pytest -p no:schemathesis tests/workflows/test_prefect_flow.py
 
 soak: $(VENV)/.test ## Kill a run twenty times; plan, drive and rerun 100,000 units; ARGS="--units 5000 --driven 500"
 	@$(BIN)/python -m pytest -m soak
@@ -42,7 +49,7 @@ types: $(VENV)/.dev .types ## Check types
 check: lint types test ## Check style, types and tests
 
 clean: ## Remove the virtual environment and everything else that was generated
-	rm -rf $(VENV) .types .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) .venv-prefect .types .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
 	find $(ROOMS) tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp is newer than what it was installed from, so that a second call installs nothing.

@@ -7,61 +7,31 @@ options are made (``options``).
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, ByteSize, Field, JsonValue, ValidationInfo, field_validator
+from pydantic import ByteSize, Field, field_validator
 from pydantic_core import PydanticCustomError
 
-from lvm_batch.jobs.declared import CONTRADICTION, Settings, Shown, names_of
+from lvm_batch.jobs.dataset_settings import Text
+from lvm_batch.jobs.declared import CONTRADICTION, Shown, names_of
 from lvm_batch.jobs.prediction.dashboard import Address
 from lvm_batch.jobs.prediction.pings import PingURL
-from lvm_batch.jobs.times import SPAN, as_span, as_time
+from lvm_batch.jobs.selection_settings import SelectionSettings
+from lvm_batch.jobs.worker_settings import WorkerSettings
 from lvm_batch.lvm.thresholds import Thresholds
 
-_RANGE = r"^[0-9]{1,6}:[0-9]{1,6}$"
 _CARD = Thresholds()  # the model cards' own
 
-Text = Annotated[str, Field(min_length=1)]
 Rate = Annotated[float, Field(ge=0, le=1)]
 Cosine = Annotated[float, Field(ge=-1, le=1)]
-Column = Annotated[Text, Shown("Column names", "NAME")]
-Time = Annotated[datetime, BeforeValidator(as_time)]
-Table = Annotated[dict[str, JsonValue], Shown("Running", "TABLE")]
 
 _FILES = Shown("Files")
 _MODELS = Shown("Models")
-_TIME = Shown("Selection by time", "TIME")
 _ROUTING = Shown("Routing")
 _RUNNING = Shown("Running")
 
 
-class DatasetSettings(Settings):
-    """How a dataset is to be understood: what every command that reads one can be told."""
-
-    dataset: Annotated[tuple[Text, ...], Shown("Arguments", "DATASET")] = Field(
-        default=(), description="Parquet files, folders, globs or URLs to read."
-    )
-    layout: Annotated[Literal["auto", "windows", "sequences"], _FILES] = Field(
-        default="auto", description="What a row is: a whole context, or one vector of an article."
-    )
-
-    context_column: Column = Field(default="context", description="Five vectors, in windows.")
-    vector_column: Column = Field(default="vector", description="One vector, in sequences.")
-    target_column: Column = Field(default="target", description="The true next vector.")
-    lane_column: Column = Field(default="lane", description="The row's lane.")
-    context_tokens_column: Column = Field(
-        default="context_tokens", description="Tokens of the whole context."
-    )
-    tokens_column: Column = Field(default="tokens", description="Tokens of one row, in sequences.")
-    split_column: Column = Field(default="split", description="in_dist or ood.")
-    article_column: Column = Field(
-        default="article_id", description="Which article a row is of, in sequences."
-    )
-    position_column: Column = Field(default="position", description="Place in the article, in sequences.")
-
-
-class RunSettings(DatasetSettings):
+class RunSettings(SelectionSettings, WorkerSettings):
     """Everything that a run can be told.
 
     Keys of a TOML file are these names; paths are relative to where the command is called.
@@ -104,41 +74,6 @@ class RunSettings(DatasetSettings):
             description="New name of a carried column; repeatable.",
             examples=["route=old_route"],
         )
-    )
-
-    as_of: Annotated[Time | None, _TIME] = Field(
-        default=None,
-        description="Time that the run is for. It fills in {date}, {date_nodash}, {year}, {month}, {day} and {hour} in"
-        " every text setting, also as {date-1d} or {hour+2h}; `now` is the present.",
-        examples=["2026-11-22", "2026-11-22T06:00Z", "now"],
-    )
-    since: Annotated[Time | None, _TIME] = Field(
-        default=None,
-        description="Read input files of this time and later: that of their folders, as date=2026-11-22, or else that"
-        " at which they were written. Without an offset it is UTC.",
-        examples=["2026-11-22", "2026-11-22T06:00Z"],
-    )
-    until: Annotated[Time | None, _TIME] = Field(
-        default=None,
-        description="Read input files of before this time.",
-        examples=["2026-11-23", "2026-11-23T06:00Z"],
-    )
-    lookback: Annotated[Annotated[str, Field(pattern=SPAN)] | None, Shown("Selection by time", "SPAN")] = (
-        Field(
-            default=None,
-            description="Begin so much before --since, for files that came late; else before --until or --as-of.",
-            examples=["3d", "12h"],
-        )
-    )
-    time_column: Annotated[Text | None, Shown("Selection by time", "NAME")] = Field(
-        default=None,
-        description="Folder column that tells a file's time, or `modified`. Unless given: date, dt, ds or datetime, or"
-        " year, month and day, with hour; else when the file was written.",
-    )
-    reprocess: Annotated[Literal["missing", "failed", "all"], Shown("Selection by time")] = Field(
-        default="missing",
-        description="What is predicted of the files that are read: what is missing; besides, files that have changed"
-        " and units that had bad rows; or all.",
     )
 
     model: Annotated[Text | None, Shown("Models", "CKPT")] = Field(
@@ -188,53 +123,6 @@ class RunSettings(DatasetSettings):
         default=0.01, description="Fraction of rows run through both models to compare them."
     )
 
-    workers: Annotated[Annotated[int, Field(ge=1)] | None, _RUNNING] = Field(
-        default=None, description="Worker processes; unless given, what the machine holds."
-    )
-    unit_timeout: Annotated[float, Field(gt=0), Shown("Running", "SECONDS")] = Field(
-        default=3600, description="Time that a work unit may take before its worker is given up."
-    )
-    memory_limit: Annotated[Annotated[ByteSize, Field(gt=0)] | None, Shown("Running", "SIZE")] = Field(
-        default=None,
-        description="Memory that each worker may use; unless given, its share of the machine. A job that would need"
-        " more is refused before it starts.",
-        examples=["2GiB", "900MB"],
-    )
-    scheduler: Annotated[Text | None, Shown("Running", "ADDRESS")] = Field(
-        default=None,
-        description="Dask scheduler to run on, such as tcp://host:8786, in place of local workers; tls://host:8786"
-        " takes its certificates from Dask's own settings, distributed.comm.tls.",
-    )
-    cluster: Annotated[Literal["slurm", "kubernetes", "ssh"] | None, _RUNNING] = Field(
-        default=None,
-        description="Where to start workers for this run alone, in place of local ones. The table of that name in a"
-        " --config file says how.",
-    )
-    adapt: Annotated[Annotated[str, Field(pattern=_RANGE)] | None, Shown("Running", "MIN:MAX")] = Field(
-        default=None,
-        description="Workers that --cluster has at least and at most, as many as the work that is left can use.",
-        examples=["1:20"],
-    )
-    wait_for_workers: Annotated[Annotated[float, Field(gt=0)] | None, Shown("Running", "SECONDS")] = Field(
-        default=None,
-        description="Time to wait for a first worker, and for another once all have gone; unless given, 30 with"
-        " --scheduler and 600 with --cluster.",
-    )
-    slurm: Table = Field(
-        default_factory=dict,
-        description="What dask-jobqueue's SLURMCluster is made with, for --cluster slurm: cores, memory, queue and so"
-        " on.",
-    )
-    kubernetes: Table = Field(
-        default_factory=dict,
-        description="What dask-kubernetes' KubeCluster is made with, for --cluster kubernetes: image, resources, env"
-        " and so on.",
-    )
-    ssh: Table = Field(
-        default_factory=dict,
-        description="What Dask's SSHCluster is made with, for --cluster ssh: hosts, the first for the scheduler, and"
-        " so on.",
-    )
     metrics_file: Annotated[Text | None, Shown("Running", "FILE")] = Field(
         default=None,
         description="File for node_exporter's textfile collector, *.prom, that tells how the run ended.",
@@ -268,49 +156,6 @@ class RunSettings(DatasetSettings):
                     )
                 known[name] = pair
         return pairs
-
-    @field_validator("adapt")
-    @classmethod
-    def _refuse_ranges_of_nothing(cls, adapt: str | None) -> str | None:
-        if adapt is not None:
-            least, most = map(int, adapt.split(":"))
-            if most < max(least, 1):
-                raise ValueError("the most is less than the least")
-        return adapt
-
-    @field_validator("lookback")
-    @classmethod
-    def _refuse_spans_before_nothing(cls, lookback: str | None, info: ValidationInfo) -> str | None:
-        if lookback is not None and not any(info.data.get(name) for name in ("since", "until", "as_of")):
-            raise PydanticCustomError(
-                CONTRADICTION, "it is before nothing: no since, until or as_of is given"
-            )
-        return lookback
-
-    @field_validator("until")
-    @classmethod
-    def _refuse_empty_spans(cls, until: datetime | None, info: ValidationInfo) -> datetime | None:
-        since = info.data.get("since")
-        if until is not None and since is not None and until <= since:
-            raise PydanticCustomError(
-                CONTRADICTION,
-                "no time is before it and not before since, {since}",
-                {"since": since.isoformat()},
-            )
-        return until
-
-    @property
-    def runs_elsewhere(self) -> bool:
-        """Whether workers are on other machines than this one."""
-        return bool(self.scheduler or self.cluster)
-
-    @property
-    def span(self) -> tuple[datetime | None, datetime | None]:
-        """From when on and before when input files are read; (``None``, ``None``) is all of them."""
-        if self.lookback is None:
-            return self.since, self.until
-        begin = self.since or self.until or self.as_of
-        return (begin - as_span(self.lookback) if begin else None), self.until
 
     @property
     def thresholds(self) -> Thresholds:

@@ -126,8 +126,10 @@ def test_the_driver_of_a_run_loads_no_torch() -> None:
 
 
 def test_help_takes_little_time() -> None:
-    """`lvm-batch --help` takes less than 0.4 s of CPU, best of three."""
-    assert min(cpu_s_of_help() for _ in range(3)) < 0.4
+    """`lvm-batch --help` takes less than 0.8 s of CPU, best of three: 0.35 on a quiet machine, more beside neighbours;
+    torch alone would take longer than that.
+    """
+    assert min(cpu_s_of_help() for _ in range(3)) < 0.8
 
 
 def cpu_s_of_help() -> float:

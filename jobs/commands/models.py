@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lvm_batch.jobs.console import Console
+from lvm_batch.jobs.dataset_settings import DatasetSettings
 from lvm_batch.jobs.declared import names_of
 from lvm_batch.jobs.errors import UsageError
 from lvm_batch.jobs.options import takes_console, takes_settings
 from lvm_batch.jobs.resolution import Resolved
-from lvm_batch.jobs.settings import DatasetSettings, RunSettings
+from lvm_batch.jobs.settings import RunSettings
 from lvm_batch.lvm.registry import ROLES
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from lvm_batch.io.units import DatasetFormat, Footer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lvm_batch.jobs.settings import DatasetSettings
+    from lvm_batch.jobs.dataset_settings import DatasetSettings
 
 _OUT_OF_THE_WAY = {name: f"input:{name}" for name in OUTPUT_COLUMNS}
 

@@ -9,8 +9,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from lvm_batch.jobs.dataset_settings import DatasetSettings, Text
 from lvm_batch.jobs.declared import Shown
-from lvm_batch.jobs.settings import DatasetSettings, Rate, Text
+from lvm_batch.jobs.settings import Rate
 
 _MODELS = Shown("Models")
 _JUDGING = Shown("Judging")

@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from lvm_batch.jobs.dataset_settings import DatasetSettings
 from lvm_batch.jobs.declared import Shown
-from lvm_batch.jobs.settings import DatasetSettings
 
 _FILES = Shown("Files")
 _TRAINING = Shown("Training")
