@@ -40,7 +40,7 @@ ALLOWED_AT_TOP = {
     "CHANGELOG.md",
     "CONTRIBUTING.md",
 }
-GENERATED_AT_TOP = {"artifacts", "build", "dist", "lvm_batch.egg-info"}
+GENERATED_AT_TOP = {"artifacts", "build", "dist", "lvm-batch-demo", "lvm_batch.egg-info"}
 
 
 def imported(module: Path) -> set[str]:

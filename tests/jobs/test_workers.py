@@ -195,7 +195,7 @@ def test_a_stopped_worker_loses_its_unit_to_another(
     """A worker that stands still (SIGSTOP) is given up after --unit-timeout, and its unit goes elsewhere."""
     first = f"len(open({str(tmp_path / 'touched')!r}).read()) == 1"
     address = cluster.start(trouble=f"os.kill(os.getpid(), signal.SIGSTOP) if {first} else None")
-    check_whole(lvm_batch(*ask, "--scheduler", address, "--unit-timeout", 4), tmp_path)
+    check_whole(lvm_batch(*ask, "--scheduler", address, "--unit-timeout", 8), tmp_path)
     assert cluster.attempts() > 1
 
 
