@@ -35,7 +35,7 @@ from lvm_batch.jobs.reports.report import write_report
 from lvm_batch.jobs.signals import stoppable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from distributed import Client
@@ -59,6 +59,16 @@ class Outcome:
     error: JobError | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What the workers of a run have done: on how many, what failed, which were refused, and how long a query took."""
+
+    n_workers: int
+    failures: Sequence[Failure] = ()
+    refused: Sequence[Refusal] = ()
+    query_p95_ms: float | None = None
+
+
 def run(
     settings: RunSettings,
     *,
@@ -75,7 +85,6 @@ def run(
     check_cluster(settings)
     threads = None if settings.runs_elsewhere else local_workers(settings.workers)[1]
     prepared = prepare(settings, threads=threads)
-    n_workers = prepared.fleet.n_workers
     check_memory(prepared.memory, settings)
     for notice in prepared.notices:
         console.note(notice)
@@ -87,41 +96,18 @@ def run(
         folder.clear_tmp()
         records = _standing_records(folder, standing)
         missing = [unit for unit in prepared.units if unit.output not in records]
-        failures: list[Failure] = []
-        refused: list[Refusal] = []
-        query_p95_ms: float | None = None
+        work = _Work(prepared.fleet.n_workers)
         if missing:
-            folder.mark_success(None)
-            tell = _broadcast(EventLog(folder, lambda: datetime.now(UTC)), progress_on(console))
-            with (
-                _cluster(
-                    settings, prepared.fleet.for_units(len(missing)), n_units=len(missing), tell=console.note
-                ) as client,
-                watched(client, settings, tell=console.note),
-            ):
-                if settings.runs_elsewhere:
-                    check_versions(client, tell=console.note)
-                if settings.history:
-                    query_p95_ms = worker_p95_ms(client, prepared.job, tell=console.note)
-                n_workers = n_slots(client)
-                outcomes = drive(
-                    client,
-                    prepared.job,
-                    missing,
-                    unit_timeout_s=settings.unit_timeout,
-                    on_refused=_noted(refused, tell, console),
-                    terms=terms_of(settings),
-                )
-                failures = _collect(outcomes, records, tell, _started(prepared, records, n_workers))
+            work = _predicted(folder, prepared, settings, missing, records, console=console)
         summary = summarise(
             prepared,
             settings,
             standing,
             records,
-            failures,
-            units_computed=len(missing) - len(failures),
+            work.failures,
+            units_computed=len(missing) - len(work.failures),
             rows_computed=sum(unit.n_rows for unit in missing if unit.output in records),
-            refused=refused,
+            refused=work.refused,
             wall_s=monotonic() - started,
         )
         ended = datetime.now(UTC)
@@ -135,11 +121,45 @@ def run(
             [records[unit.output] for unit in missing if unit.output in records],
             error=outcome.error,
             ended=ended,
-            workers=n_workers,
+            workers=work.n_workers,
             tell=console.note,
-            query_p95_ms=query_p95_ms,
+            query_p95_ms=work.query_p95_ms,
         )
         return outcome
+
+
+def _predicted(
+    folder: OutputFolder,
+    prepared: Prepared,
+    settings: RunSettings,
+    missing: Sequence[Unit],
+    records: dict[str, Record],
+    *,
+    console: Console,
+) -> _Work:
+    """Predict the units that are missing; their records are added to ``records`` as they come."""
+    folder.mark_success(None)
+    tell = _broadcast(EventLog(folder, lambda: datetime.now(UTC)), progress_on(console))
+    fleet = prepared.fleet.for_units(len(missing))
+    refused: list[Refusal] = []
+    with (
+        _cluster(settings, fleet, n_units=len(missing), tell=console.note) as client,
+        watched(client, settings, tell=console.note),
+    ):
+        if settings.runs_elsewhere:
+            check_versions(client, tell=console.note)
+        query_p95_ms = worker_p95_ms(client, prepared.job, tell=console.note) if settings.history else None
+        n_workers = n_slots(client)
+        outcomes = drive(
+            client,
+            prepared.job,
+            missing,
+            unit_timeout_s=settings.unit_timeout,
+            on_refused=_noted(refused, tell, console),
+            terms=terms_of(settings),
+        )
+        failures = _collect(outcomes, records, tell, _started(prepared, records, n_workers))
+    return _Work(n_workers, failures, refused, query_p95_ms)
 
 
 def _conclude(
