@@ -31,7 +31,7 @@ from lvm_batch.jobs.prediction.query_latency import worker_p95_ms
 from lvm_batch.jobs.prediction.reprocess import units_again
 from lvm_batch.jobs.prediction.summary import as_text, is_whole, summarise, verdict, warnings_of
 from lvm_batch.jobs.prediction.worker import Failure
-from lvm_batch.jobs.reports.report import write_report
+from lvm_batch.jobs.reports.report import get_ready, write_report
 from lvm_batch.jobs.signals import stoppable
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ def run(
     """
     started = monotonic() if started is None else started
     check_cluster(settings)
+    get_ready()
     threads = None if settings.runs_elsewhere else local_workers(settings.workers)[1]
     prepared = prepare(settings, threads=threads)
     check_memory(prepared.memory, settings)

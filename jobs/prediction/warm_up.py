@@ -43,9 +43,7 @@ def warm_up() -> None:
         return
     from multiprocessing import forkserver
 
-    forkserver.set_forkserver_preload(
-        ["distributed.nanny", "lvm_batch.jobs.cli", "lvm_batch.jobs.prediction.worker_setup"]
-    )
+    forkserver.set_forkserver_preload(["lvm_batch.jobs.prediction.worker_setup"])
     with _environment(_ENVIRONMENT):
         forkserver.ensure_running()
     _servers.add(METHOD)

@@ -7,7 +7,10 @@ page says.
 
 from __future__ import annotations
 
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from lvm_batch.io.commit import PRIVATE, TMP, OutputFolder
@@ -61,6 +64,16 @@ def report(output: str, *, file: str | None = None) -> tuple[dict[str, Any], str
     }
     unfinished = "" if documents.state == "done" else f" (the job is {documents.state})"
     return values, f"report    {place}{unfinished}"
+
+
+def get_ready() -> None:
+    """Import what draws, on a thread of its own, and return at once: a run has moments in which it only waits."""
+
+    def load() -> None:
+        with suppress(ImportError):  # the report will tell
+            import_module("matplotlib.backends.backend_svg")
+
+    Thread(target=load, name="get ready to draw").start()
 
 
 def write_report(
