@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -28,11 +27,12 @@ import pyarrow.parquet as pq
 from lvm_batch.io.errors import JobChanged, OutputError
 from lvm_batch.io.growth import growth, joined
 from lvm_batch.io.job_changes import Difference, job_difference
+from lvm_batch.io.json_documents import JsonDocuments, Kind, as_json
 from lvm_batch.io.locations import locate
 from lvm_batch.io.store import open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from contextlib import AbstractContextManager
     from io import BufferedReader
     from pathlib import Path
@@ -52,6 +52,17 @@ FINGERPRINT_KEY = "lvm_batch.fingerprint"
 
 _MAX_NAME = 200
 
+_REMOVE_ALL = "remove the folder, or choose another --output"
+_KINDS = {
+    JOB: Kind(frozenset({"identity", "units"}), _REMOVE_ALL),
+    GROWN: Kind(frozenset({"inputs", "units", "unreadable"}), _REMOVE_ALL),
+    ACCEPTED: Kind(frozenset({"growths"}), "remove that file and run again"),
+    DONE: Kind(
+        frozenset({"output", "bytes"}),
+        "remove that file and run again: its unit is taken from its output, or computed anew",
+    ),
+}
+
 Record = dict[str, Any]
 
 
@@ -61,18 +72,19 @@ class OutputFolder:
     def __init__(self, text: str) -> None:
         self.text = text
         self._store = open_store(text, staging=TMP)
+        self._documents = JsonDocuments(self._store, text, kinds=_KINDS)
 
     def job(self) -> dict[str, Any] | None:
         """Return what was asked, with all that the dataset has grown by; ``None`` before the first run."""
-        first = self._read_json(JOB)
-        return None if first is None else joined(first, self._growths())
+        first = self._documents.read(JOB)
+        return None if first is None else joined(first, self._documents.read_all(GROWN))
 
     def accepted_job(self) -> dict[str, Any] | None:
         """Return the job as it was when it last succeeded; ``None`` if it never did, or its units were taken back."""
-        first, accepted = self._read_json(JOB), self._read_json(ACCEPTED)
+        first, accepted = self._documents.read(JOB), self._documents.read(ACCEPTED)
         if first is None or accepted is None:
             return None
-        return joined(first, self._growths()[: accepted["growths"]])
+        return joined(first, self._documents.read_all(GROWN)[: accepted["growths"]])
 
     def begin(
         self, job: Mapping[str, Any], *, selected: bool = False, again: Collection[str] = ()
@@ -87,7 +99,7 @@ class OutputFolder:
         standing = self.job()
         if standing is None:
             self._refuse_strangers()
-            if self._store.create(JOB, _as_json(job)):
+            if self._documents.create(JOB, job):
                 return dict(job)
             standing = self.job() or {}
         if difference := self._difference(standing, job, selected=selected, again=again):
@@ -105,36 +117,38 @@ class OutputFolder:
     def _difference(
         self, standing: Mapping[str, Any], asked: Mapping[str, Any], *, selected: bool, again: Collection[str]
     ) -> Difference | None:
-        if standing.get("fingerprint") == asked["fingerprint"]:
-            return None
-        plain = json.loads(_as_json({"identity": asked["identity"]}))
-        if standing.get("identity") == plain["identity"] and not self._store.names(GROWN):
-            return Difference("its fingerprint differs", "choose another --output")
+        plain = json.loads(as_json({"identity": asked["identity"]}))
+        if not self._documents.names(GROWN):  # one that has grown keeps the fingerprint that it began with
+            if standing.get("fingerprint") == asked["fingerprint"]:
+                return None
+            if standing.get("identity") == plain["identity"]:
+                return Difference("its fingerprint differs", "choose another --output")
         committed = {record["input"] for output, record in self.records().items() if output not in again}
         return job_difference(standing, plain, committed=committed, selected=selected)
 
     def _grown(self, standing: dict[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
-        grown = growth(standing, json.loads(_as_json(asked)))
+        grown = growth(standing, json.loads(as_json(asked)))
         if grown is None:
             return standing
         self._store.remove(SUCCESS)
-        number = len(self._store.names(GROWN)) + 1
-        while not self._store.create(f"{GROWN}/{number:05d}.json", _as_json(grown)):
+        changed = {file["path"] for file in grown["inputs"].values()}
+        # Nothing of these is committed, but a file may have been published, and would be adopted for what they are now.
+        self._remove_units(unit["output"] for unit in standing["units"] if unit["input"] in changed)
+        number = len(self._documents.names(GROWN)) + 1
+        while not self._documents.create(f"{GROWN}/{number:05d}.json", grown):
             number += 1
         return self.job() or {}
 
-    def _growths(self) -> list[dict[str, Any]]:
-        names = sorted(f"{GROWN}/{name}" for name in self._store.names(GROWN) if name.endswith(".json"))
-        contents = zip(names, self._store.read_many(names), strict=True)
-        return [found for name, content in contents if (found := self._parsed(name, content)) is not None]
-
     def _take_back(self, outputs: Collection[str]) -> None:
-        """Remove units, each file before its record: a record without its file counts for nothing, while a file without
-        its record would be adopted.
-        """
         if outputs:  # readers wait from here on
             self._store.remove(SUCCESS)
             self._store.remove(ACCEPTED)
+        self._remove_units(outputs)
+
+    def _remove_units(self, outputs: Iterable[str]) -> None:
+        """Remove units, each file before its record: a record without its file counts for nothing, while a file without
+        its record would be adopted.
+        """
         for output in outputs:
             self._store.remove(output)
             self._store.remove(_record_name(output))
@@ -149,11 +163,7 @@ class OutputFolder:
 
     def recorded(self) -> dict[str, Record]:
         """Return every commit record by the unit's output path, whatever has become of its file."""
-        # Network file systems leave other files behind.
-        names = [f"{DONE}/{name}" for name in self._store.names(DONE) if name.endswith(".json")]
-        contents = zip(names, self._store.read_many(names), strict=True)
-        parsed = (self._parsed(name, content) for name, content in contents)
-        return {str(record["output"]): record for record in parsed if record is not None}
+        return {str(record["output"]): record for record in self._documents.read_all(DONE)}
 
     def published(self) -> dict[str, int]:
         """Return the bytes of every file that readers of the folder take, by its path below it."""
@@ -166,7 +176,7 @@ class OutputFolder:
 
     def record(self, output: str) -> Record | None:
         """Return the commit record of one unit, unless its file is gone or cut short."""
-        record = self._read_json(_record_name(output))
+        record = self._documents.read(_record_name(output))
         return record if record is not None and self._store.size(output) == record["bytes"] else None
 
     def stage(self) -> AbstractContextManager[Path]:
@@ -178,7 +188,7 @@ class OutputFolder:
         with staged.open("rb") as file:
             record = record | _measured(file)
         self._store.publish(staged, record["output"])
-        self._store.write(_record_name(record["output"]), _as_json(record))
+        self._documents.write(_record_name(record["output"]), record)
         return record
 
     def adopt(self, output: str, fingerprint: str) -> Record | None:
@@ -191,16 +201,16 @@ class OutputFolder:
             return None
         with self.open(output) as file:
             record = record | _measured(file)
-        self._store.write(_record_name(output), _as_json(record))
+        self._documents.write(_record_name(output), record)
         return record
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write ``summary.json`` anew."""
-        self._store.write(SUMMARY, _as_json(summary))
+        self._documents.write(SUMMARY, summary)
 
     def summary(self) -> dict[str, Any] | None:
         """Return what ``summary.json`` says, or ``None``."""
-        return self._read_json(SUMMARY)
+        return self._documents.read(SUMMARY)
 
     def append_events(self, lines: str) -> None:
         """Put lines behind those of earlier runs."""
@@ -210,20 +220,20 @@ class OutputFolder:
         """Write ``_SUCCESS`` with ``totals`` unless it says so already, or take it away (``None``)."""
         if totals is None:
             self._store.remove(SUCCESS)
-        elif self._store.read(SUCCESS) != _as_json(totals):
-            self._store.write(ACCEPTED, _as_json({"growths": len(self._store.names(GROWN))}))
-            self._store.write(SUCCESS, _as_json(totals))
+        elif self._store.read(SUCCESS) != as_json(totals):
+            self._documents.write(ACCEPTED, {"growths": len(self._documents.names(GROWN))})
+            self._documents.write(SUCCESS, totals)
 
     def mark_refused(self) -> None:
         """Take ``_SUCCESS`` away; readers still see the job as it was accepted before it grew, if it was."""
         self._store.remove(SUCCESS)
-        accepted = self._read_json(ACCEPTED)
-        if accepted is not None and accepted["growths"] == len(self._store.names(GROWN)):
+        accepted = self._documents.read(ACCEPTED)
+        if accepted is not None and accepted["growths"] == len(self._documents.names(GROWN)):
             self._store.remove(ACCEPTED)
 
     def success(self) -> dict[str, Any] | None:
         """Return the totals that ``_SUCCESS`` tells, or ``None`` where it does not stand."""
-        return self._read_json(SUCCESS)
+        return self._documents.read(SUCCESS)
 
     @property
     def succeeded(self) -> bool:
@@ -251,36 +261,6 @@ class OutputFolder:
             return {}  # not published, or not ours: it is computed and replaced
         return {key.decode(): value.decode("utf-8", "replace") for key, value in found.items()}
 
-    def _read_json(self, name: str) -> dict[str, Any] | None:
-        return self._parsed(name, self._store.read(name))
-
-    def _parsed(self, name: str, content: bytes | None) -> dict[str, Any] | None:
-        if content is None:
-            return None
-        try:
-            value = json.loads(content, object_pairs_hook=_with_shared_keys)
-        except (ValueError, RecursionError) as error:
-            raise self._damaged(name, str(error)) from error
-        if not isinstance(value, dict) or (name.startswith(DONE) and not {"output", "bytes"} <= value.keys()):
-            raise self._damaged(name, "it is no record of a job")
-        return value
-
-    def _damaged(self, name: str, why: str) -> OutputError:
-        hints = {
-            JOB: "remove the folder, or choose another --output",
-            SUMMARY: "remove that file and run again",
-            SUCCESS: "remove that file and run again",
-        }
-        hint = hints.get(
-            name, "remove that file and run again: its unit is taken from its output, or computed anew"
-        )
-        return OutputError(f"{self.text}/{name} is damaged: {why}", hint)
-
-
-def _with_shared_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Keep one copy of each key over all records: of 100,000 that is 200 MB."""
-    return {sys.intern(key): value for key, value in pairs}
-
 
 def _measured(file: BufferedReader | pa.NativeFile) -> dict[str, Any]:
     return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": file.tell()}
@@ -291,7 +271,3 @@ def _record_name(output: str) -> str:
     if len(name) > _MAX_NAME:  # file systems allow 255 bytes
         name = f"{name[:_MAX_NAME]}-{hashlib.sha256(output.encode()).hexdigest()[:16]}"
     return f"{DONE}/{name}.json"
-
-
-def _as_json(value: Mapping[str, Any]) -> bytes:
-    return (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()

@@ -16,7 +16,7 @@ from lvm_batch.io.locations import Location, locate
 from lvm_batch.io.lock import is_held
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from lvm_batch.io.commit import Record
 
@@ -57,13 +57,15 @@ def committed(output: str, *, require_success: bool) -> Committed:
     whole = {name: record for name, record in recorded.items() if published.get(name) == record["bytes"]}
     if require_success:
         job = _succeeded(folder, job, whole)
-        _require_whole(folder, whole, recorded)
-    whole = {unit["output"]: whole[unit["output"]] for unit in job["units"] if unit["output"] in whole}
+    planned = tuple(unit["output"] for unit in job["units"])
+    if require_success:
+        _require_whole(folder, whole, [output for output in planned if output in recorded])
+    whole = {output: whole[output] for output in planned if output in whole}
     if not whole:
         raise NotFinished(f"nothing of {output} is committed yet", "wait for the run, or begin it again")
     ordered = sorted(whole.values(), key=_by_input(job))
     files = tuple(CommittedFile(record["output"], record["input"]) for record in ordered)
-    return Committed(locate(output), files, tuple(unit["output"] for unit in job["units"]))
+    return Committed(locate(output), files, planned)
 
 
 def _job(folder: OutputFolder) -> dict[str, Any]:
@@ -100,8 +102,8 @@ def _succeeded(folder: OutputFolder, job: dict[str, Any], whole: Mapping[str, Re
     return accepted
 
 
-def _require_whole(folder: OutputFolder, whole: Mapping[str, Record], recorded: Mapping[str, Record]) -> None:
-    if lost := sorted(recorded.keys() - whole.keys()):
+def _require_whole(folder: OutputFolder, whole: Mapping[str, Record], recorded: Sequence[str]) -> None:
+    if lost := sorted(set(recorded) - whole.keys()):
         raise OutputError(
             f"{folder.text}/{lost[0]} is gone or has changed since it was committed ({len(lost)} such files)",
             "run the command that began the job again: it makes them anew; or, "

@@ -13,7 +13,7 @@ import pytest
 from lvm_batch.io.commit import ACCEPTED, FINGERPRINT_KEY, GROWN, JOB, RECORD_KEY, OutputFolder
 from lvm_batch.io.committed import committed
 from lvm_batch.io.dataset import InputFile
-from lvm_batch.io.errors import DataError, JobChanged, NotFinished
+from lvm_batch.io.errors import DataError, JobChanged, NotFinished, OutputError
 from lvm_batch.io.file_times import MODIFIED, Span, files_within
 
 if TYPE_CHECKING:
@@ -44,15 +44,18 @@ def job(*names: str, unreadable: tuple[str, ...] = (), **sizes: int) -> dict[str
     }
 
 
-def commit(folder: OutputFolder, *names: str) -> None:
-    """Commit the units of inputs."""
+def commit(folder: OutputFolder, *names: str, recorded: bool = True) -> None:
+    """Commit the units of inputs; unless ``recorded``, die between publishing and recording."""
     for name in names:
         output = f"{name}-00000.parquet"
         record = {"output": output, "input": f"/in/{name}", "first_row": 0, "rows_out": 3}
         metadata = {FINGERPRINT_KEY: "f", RECORD_KEY: json.dumps(record)}
         with folder.stage() as staged:
             pq.write_table(pa.table({"x": [1, 2, 3]}).replace_schema_metadata(metadata), staged)
-            folder.commit(staged, record)
+            if recorded:
+                folder.commit(staged, record)
+            else:
+                folder._store.publish(staged, output)
 
 
 def read(address: str) -> list[str]:
@@ -108,6 +111,57 @@ def test_a_changed_input_may_have_fewer_units(address: str) -> None:
     folder.begin(long)
     changed = folder.begin(job("a", a=2))
     assert [unit["output"] for unit in changed["units"]] == ["a-00000.parquet"]
+
+
+def test_a_changed_input_has_no_file_that_was_published_before(address: str) -> None:
+    """A run that died before it recorded a unit leaves a file, which answers what the input was."""
+    folder = OutputFolder(address)
+    folder.begin(job("a", "b"))
+    commit(folder, "a", "b", recorded=False)
+    folder.begin(job("a", "b", b=2))
+    assert folder.adopt("a-00000.parquet", "f") is not None
+    assert folder.adopt("b-00000.parquet", "f") is None
+    assert list(folder.published()) == ["a-00000.parquet"]
+
+
+def test_an_input_that_changes_back_has_changed(address: str) -> None:
+    """What is committed answers the latest version, not the one that the job began with."""
+    folder = OutputFolder(address)
+    folder.begin(job("a"))
+    folder.begin(job("a", a=2))
+    commit(folder, "a")
+    with pytest.raises(JobChanged, match=r"inputs\.a\.size was 2, is 1"):
+        folder.begin(job("a"))
+
+
+def test_records_of_units_that_are_no_more_do_not_stand_in_a_readers_way(address: str) -> None:
+    """Their files were removed, and their input makes fewer units now."""
+    folder = OutputFolder(address)
+    long = job("a")
+    long["units"].append({"output": "b-00000.parquet", "input": "/in/a", "rows": 3})
+    folder.begin(long)
+    commit(folder, "a", "b")
+    for output in ("a-00000.parquet", "b-00000.parquet"):
+        folder._store.remove(output)
+    folder.begin(job("a", a=2))
+    assert folder.recorded() == {}
+    commit(folder, "a")
+    folder.mark_success({"units": 1})
+    assert read(address) == ["a"]
+
+
+@pytest.mark.parametrize("name", [JOB, ACCEPTED, f"{GROWN}/00001.json"])
+def test_a_document_that_tells_too_little_is_named(name: str, tmp_path: Path) -> None:
+    """Whatever is missing in it, nobody meets it as a fault of the program."""
+    folder = OutputFolder(str(tmp_path))
+    folder.begin(job("a"))
+    folder.begin(job("a", "b"))
+    commit(folder, "a", "b")
+    folder.mark_success({"units": 2})
+    (tmp_path / name).write_text("{}")
+    with pytest.raises(OutputError, match=f"{name} is damaged: it tells no ") as error:
+        folder.accepted_job()
+    assert "remove" in error.value.args[1]
 
 
 def test_nothing_is_taken_back_where_the_job_is_another(address: str) -> None:

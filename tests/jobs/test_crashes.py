@@ -317,6 +317,33 @@ def test_any_crash_of_a_job_that_grows(models: Path, tmp_path: Path) -> None:
     GrowingCrashes.TestCase().runTest()
 
 
+def test_what_was_published_of_an_older_input_is_not_taken_over(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run dies between publishing and recording, the input is written anew, with fewer units: all rows are of it."""
+    patch, write = without_a_cluster(), LocalStore.write
+
+    def dies(store: LocalStore, name: str, content: bytes) -> None:
+        if "/done/" in name and name.endswith("-00001.parquet.json"):
+            raise Killed
+        write(store, name, content)
+
+    data, out = tmp_path / "data", tmp_path / "out"
+    write_night(data, NIGHTS[0], 0)
+    with monkeypatch.context() as killing:
+        killing.setattr(LocalStore, "write", dies)
+        with pytest.raises(Killed):
+            run_job(models, data, out)
+    (record,) = out.glob("_lvm_batch/done/*.json")
+    record.unlink()  # as if both had been published, and neither recorded
+    write_night(data, NIGHTS[0], 1)
+    assert run_job(models, data, out).error is None
+    run_job(models, data, tmp_path / "clean")
+    np.testing.assert_array_equal(predictions_of(out), predictions_of(tmp_path / "clean"))
+    assert len(list(out.rglob("*.parquet"))) == 1
+    patch.undo()
+
+
 @pytest.mark.soak
 def test_twenty_kills_of_the_whole_process_group(models: Path, tmp_path: Path) -> None:
     """``kill -9`` of driver and workers at random moments: the rows are those of one clean run, none computed twice."""
