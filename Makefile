@@ -52,24 +52,27 @@ clean: ## Remove the virtual environment and everything else that was generated
 	rm -rf $(VENV) .venv-prefect .types .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
 	find $(ROOMS) tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# A stamp is newer than what it was installed from, so that a second call installs nothing.
+# A stamp is newer than what it was installed from, so that a second call installs nothing. What the checks need holds
+# what the tests need, and that what the command needs: the larger installation stands for the smaller ones too.
 
-$(VENV)/.runtime: pyproject.toml constraints.txt
+$(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or later is needed: make PYTHON=python3.11")'
-	@echo "Installing lvm-batch and what it needs into $(VENV); the first time takes a minute or two."
 	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.runtime: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing lvm-batch and what it needs into $(VENV); the first time takes a minute or two."
 	@$(INSTALL) --editable .
 	@touch $@
 
-$(VENV)/.test: $(VENV)/.runtime
-	@echo "Installing what the tests need."
+$(VENV)/.test: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing lvm-batch and what the tests need into $(VENV); the first time takes a minute or two."
 	@$(INSTALL) --editable '.[faiss,test]'
-	@touch $@
+	@touch $(VENV)/.runtime $@
 
-$(VENV)/.dev: $(VENV)/.test
-	@echo "Installing what the checks need."
-	@$(INSTALL) --editable '.[dev]'
-	@touch $@
+$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing lvm-batch and what the checks need into $(VENV); the first time takes a minute or two."
+	@$(INSTALL) --editable '.[faiss,dev]'
+	@touch $(VENV)/.runtime $(VENV)/.test $@
 
 # Type checkers do not follow the installed mapping of folders to packages; these links show it to them.
 .types: Makefile

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -10,6 +11,10 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+
+# Test processes are as many as cores: threads that wait for others, spinning, would take time from those at work.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 class Result(NamedTuple):
@@ -22,14 +27,27 @@ class Result(NamedTuple):
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with amn.pt and gru.pt, fresh weights in production's form."""
-    import torch
+    """A folder with amn.pt and gru.pt, fresh weights in production's form, of few parameters: quick to load."""
+    return write_models(
+        tmp_path_factory.mktemp("models"),
+        amn={"d_model": 32, "hidden_dim": 32},
+        gru={"d_model": 32, "num_layers": 1},
+    )
 
-    from lvm_batch.lvm import AttentionMixtureNetwork, GRUStack, save_checkpoint
 
-    folder = tmp_path_factory.mktemp("models")
-    torch.manual_seed(7)
-    for name, model in (("amn", AttentionMixtureNetwork()), ("gru", GRUStack())):
+@pytest.fixture(scope="session")
+def published_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with as many parameters as the published ones have."""
+    return write_models(tmp_path_factory.mktemp("published"))
+
+
+def write_models(folder: Path, **sizes: dict[str, int]) -> Path:
+    """Write fresh models of ``sizes``, which are the published ones unless given."""
+    from lvm_batch.lvm import save_checkpoint
+    from lvm_batch.lvm.architectures import build_model
+
+    for name in ("amn", "gru"):
+        model = build_model(name, seed=7, **sizes.get(name, {}))
         save_checkpoint(
             folder / f"{name}.pt", model, architecture=name, epoch=1, val_loss=0.5, val_cosine=0.5
         )

@@ -15,6 +15,7 @@ from peak_probe import peaks_of
 from lvm_batch.io.columns import WindowShape
 from lvm_batch.io.dataset import find_files
 from lvm_batch.io.units import DatasetFormat, Footer, cut_units, read_footers
+from lvm_batch.jobs.prediction import run as running
 from lvm_batch.jobs.prediction.memory import MIB, Fixed, NotEnoughMemory, check_memory, memory_limit, project
 from lvm_batch.jobs.prediction.prepare import Prepared, prepare
 from lvm_batch.jobs.settings import RunSettings
@@ -24,10 +25,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conftest import Result
+    from distributed import Client
 
 pytestmark = pytest.mark.skipif(
     "not __import__('pathlib').Path('/proc/self/status').exists()", reason="no /proc"
 )
+
+
+@pytest.fixture(scope="module")
+def models(published_models: Path) -> Path:
+    """Models of the published sizes."""
+    return published_models
 
 
 def windows_file(path: Path, n_rows: int, row_group_rows: int, **options: Any) -> Path:  # noqa: ANN401 - of the writer
@@ -192,3 +200,47 @@ def test_plan_tells_and_run_refuses(lvm_batch: Callable[..., Result], tmp_path: 
     assert (refused.code, refused.values["error"]["kind"]) == (2, "memory")
     assert refused.values["error"]["message"] == memory["refusal"]["message"]
     assert not (tmp_path / "out").exists()
+
+
+def test_without_a_unit_nothing_is_refused(tmp_path: Path) -> None:
+    """A run over a time of which there is no file needs no memory."""
+    nothing = project([], [], Fixed(0, has_fallback=True), shape=WindowShape(), capped=False)
+    check_memory(nothing, RunSettings(memory_limit=1))
+
+
+def test_a_worker_may_use_what_the_plan_says(
+    lvm_batch: Callable[..., Result], tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the check counts with is what is enforced, whatever the number of workers."""
+    seen: list[int] = []
+
+    def looking(client: Client) -> int:
+        seen.extend(worker["memory_limit"] for worker in client.scheduler_info()["workers"].values())
+        return n_slots(client)
+
+    n_slots = running.n_slots
+    monkeypatch.setattr(running, "n_slots", looking)
+    monkeypatch.setattr(running, "write_report", lambda *_, **__: None)
+    job = (windows_file(tmp_path / "a.parquet", 20, 20), "--output", tmp_path / "out", "--workers", 1)
+    ask = (*job, "--model", models / "amn.pt")
+    limit = lvm_batch("plan", *ask).values["memory"]["limit"]
+    assert lvm_batch("run", *ask).code == 0
+    assert seen == [limit]
+
+
+def test_a_clusters_table_says_how_much_there_is(tmp_path: Path) -> None:
+    """A job of SLURM shares its memory among its processes, and a pod has its limit; both are named."""
+    pytest.importorskip("dask_jobqueue")
+    slurm = {"cores": 4, "memory": "1GiB", "processes": 4}
+    kubernetes = {"image": "x", "resources": {"limits": {"memory": "256Mi"}}}
+    footer = footer_of(windows_file(tmp_path / "a.parquet", 1000, 1000))
+    units = cut_units(footer, unit_bytes=MIB, shape=WindowShape())
+    projection = project([footer], units, Fixed(0, has_fallback=False), shape=WindowShape(), capped=False)
+    for name, table in (("slurm", slurm), ("kubernetes", kubernetes)):
+        settings = RunSettings.model_validate({"cluster": name, "workers": 1, name: table})
+        with pytest.raises(NotEnoughMemory, match="may use 256 MiB") as caught:
+            check_memory(projection, settings)
+        assert f"[{name}]" in caught.value.args[1]
+        assert "--workers" not in caught.value.args[1]
+    check_memory(projection, RunSettings(cluster="slurm", workers=1, slurm=slurm | {"processes": 1}))
+    check_memory(projection, RunSettings(cluster="kubernetes", workers=1, kubernetes={"image": "x"}))

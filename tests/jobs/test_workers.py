@@ -204,7 +204,7 @@ def test_a_unit_that_hangs_is_given_up(
 ) -> None:
     """A unit that never ends is tried three times for --unit-timeout each, then named; the others are done."""
     address = cluster.start(trouble="time.sleep(600)")
-    result = lvm_batch(*ask, "--scheduler", address, "--unit-timeout", 3)
+    result = lvm_batch(*ask, "--scheduler", address, "--unit-timeout", 6)
     assert (result.code, result.values["units_done"]) == (1, N_UNITS - 1), result.values["failed_units"]
     (failure,) = result.values["failed_units"]
     assert (failure["kind"], failure["output"]) == ("unit_timeout", "a-00003.parquet")
