@@ -13,7 +13,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,13 +24,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lvm_batch.io.columns import WindowShape
 from lvm_batch.io.errors import ColumnError, OutputError, UnreadableFile
 from lvm_batch.io.locations import locate
 from lvm_batch.io.numpy_files import open_npy
-from lvm_batch.io.parquet import open_parquet, read_tables
 from lvm_batch.io.remote_bank import IDS, INDEX, META, VECTORS, fetched_bank, uploaded_bank
-from lvm_batch.io.vectors import check_vector_type, decode_column, vector_width
+from lvm_batch.io.unit_vectors import survey, unit_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -35,9 +36,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lvm_batch.io.dataset import InputFile
-
-_BATCH_ROWS = 4096
-_USUAL_DIM = WindowShape().dim
+    from lvm_batch.io.unit_vectors import VectorSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +65,16 @@ def build_bank(
 ) -> dict[str, Any]:
     """Build a bank from the vectors of Parquet ``files`` in the folder ``output``; return what ``bank.json`` says.
 
-    Vectors that are null, not finite or without a norm are left out and counted. ``id_column`` defaults to ``id``
-    where there is one. ``build_index`` makes an index of the vectors; ``on_rows`` hears of progress in rows.
-    Raises :class:`ColumnError`, ``UnreadableFile`` or :class:`OutputError` (a bank stands there already).
+    Vectors that are null, not finite or without a norm are left out and counted, and, where their type leaves the width
+    open, those of another than most of the first have. ``id_column`` defaults to ``id`` where there is one.
+    ``build_index`` makes an index of the vectors; ``on_rows`` hears of progress in rows. Raises :class:`ColumnError`,
+    ``UnreadableFile`` or :class:`OutputError` (a bank stands there already, or the disk is full).
     """
     place = locate(output)
     options = (vector_column, id_column, build_index, on_rows)
     if place.is_local:
-        _refuse_occupied(Path(place.path), output)
+        with _naming(Path(place.path)):
+            _refuse_occupied(Path(place.path), output)
         return _build(files, Path(place.path), output, *options)
     with uploaded_bank(place) as root:
         return _build(files, root, output, *options)
@@ -88,29 +89,66 @@ def _build(  # noqa: PLR0917 - called twice, with the same
     build_index: Callable[[NDArray[np.float32]], bytes] | None,
     on_rows: Callable[[int], None] | None,
 ) -> dict[str, Any]:
-    dim, n_rows = _survey(files, vector_column, id_column)
+    source = survey(files, vector_column, id_column)
     _make(root, output)
-    vectors = np.lib.format.open_memmap(root / VECTORS, mode="w+", dtype=np.float32, shape=(n_rows, dim))
-    kept, digest, ids = 0, hashlib.sha256(), []
-    for block, names in _blocks(files, vector_column, id_column, dim):
-        vectors[kept : kept + len(block)] = block
-        digest.update(block.tobytes())
-        ids.append(names)
-        kept += len(block)
-        if on_rows:
-            on_rows(kept)
-    if not kept:
-        raise UnreadableFile(
-            f"none of the {n_rows} rows holds a usable vector", "check the column and the files"
-        )
-    vectors.flush()
-    usable = _cut(root / VECTORS, vectors, kept)
-    pq.write_table(_joined(ids), root / IDS)
-    if build_index is not None:
-        index = build_index(usable)
-        (root / INDEX).write_bytes(index)
-        digest.update(index)
-    return _write_meta(root, files, kept=kept, left_out=n_rows - kept, dim=dim, digest=digest.hexdigest())
+    digest = hashlib.sha256()
+    with _naming(root):
+        ids = _write_vectors(root / VECTORS, source, digest, on_rows)
+        kept = sum(map(len, ids))
+        if not kept:
+            raise UnreadableFile(
+                f"none of the {source.n_rows} rows holds a usable vector", "check the column and the files"
+            )
+        pq.write_table(_joined(ids), root / IDS)
+        if build_index is not None:
+            index = build_index(np.load(root / VECTORS, mmap_mode="c"))
+            (root / INDEX).write_bytes(index)
+            digest.update(index)
+        return _write_meta(root, source, kept=kept, digest=digest.hexdigest())
+
+
+def _write_vectors(
+    path: Path, source: VectorSource, digest: hashlib._Hash, on_rows: Callable[[int], None] | None
+) -> list[pa.Table]:
+    """Write the usable vectors, add them to ``digest``, and return their ids.
+
+    Not through a map of the file, of which a full disk ends the process.
+    """
+    ids: list[pa.Table] = []
+    kept = 0
+    with path.open("wb") as file:
+        file.write(_header(0, source.dim))
+        for block, names in unit_vectors(source):
+            file.write(block.data)
+            digest.update(block.data)
+            ids.append(names)
+            kept += len(block)
+            if on_rows:
+                on_rows(kept)
+        file.seek(0)
+        file.write(_header(kept, source.dim))
+        file.flush()
+        os.fsync(file.fileno())
+    return ids
+
+
+def _header(count: int, dim: int) -> bytes:
+    """Return how the file of vectors begins: NumPy leaves room for any ``count``, so that it can be put in later."""
+    stream = BytesIO()
+    shape = {"descr": "<f4", "fortran_order": False, "shape": (count, dim)}
+    np.lib.format.write_array_header_1_0(stream, shape)
+    return stream.getvalue()
+
+
+@contextmanager
+def _naming(root: Path) -> Iterator[None]:
+    """Turn a failure to write into an error that says where."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"{root} cannot be written: {error.strerror or error}", "make room, or choose another folder"
+        ) from error
 
 
 def open_bank(path: str) -> Bank:
@@ -175,74 +213,6 @@ def _make(root: Path, output: str) -> None:
         raise OutputError(f"{output} cannot be made: {error.strerror}", "choose another folder") from error
 
 
-def _survey(files: Sequence[InputFile], vector_column: str, id_column: str | None) -> tuple[int, int]:
-    """Check every file's columns; return the vectors' dimension and the rows of all files."""
-    dim, n_rows = 0, 0
-    for file in files:
-        with open_parquet(file.path) as parquet:
-            schema = parquet.schema_arrow
-            n_rows += parquet.metadata.num_rows
-            for name in (vector_column, *([id_column] if id_column else [])):
-                if name not in schema.names:
-                    shown = ", ".join(f"`{column}`" for column in schema.names[:12])
-                    flag = "--vector-column" if name == vector_column else "--id-column"
-                    raise ColumnError(
-                        f"{file.path} has no `{name}` column; it has {shown}", f"name it: {flag} NAME"
-                    )
-            kind = schema.field(vector_column).type
-            dim = dim or vector_width(kind, usual=_USUAL_DIM) or _first_width(parquet, file, vector_column)
-            problem = check_vector_type(kind, length=1, dim=dim)
-        if problem:
-            raise ColumnError(f"{file.path}: column `{vector_column}` {problem}", "a bank has one dimension")
-    return dim, n_rows
-
-
-def _first_width(parquet: pq.ParquetFile, file: InputFile, column: str) -> int:
-    """Return the width of the first vector of a column whose type does not say it."""
-    if problem := check_vector_type(parquet.schema_arrow.field(column).type, length=1, dim=_USUAL_DIM):
-        raise ColumnError(
-            f"{file.path}: column `{column}` {problem}", "point to a column of vectors: --vector-column"
-        )
-    row_groups = range(parquet.metadata.num_row_groups)
-    for table in read_tables(parquet, file.path, row_groups=row_groups, columns=[column], batch_rows=64):
-        for value in table[column]:
-            row = value.as_py() or []
-            if vector := (row[0] if row and isinstance(row[0], list) else row):
-                return len(vector)
-    raise ColumnError(f"{file.path}: column `{column}` holds no vector", "point to a file with vectors")
-
-
-def _blocks(
-    files: Sequence[InputFile], vector_column: str, id_column: str | None, dim: int
-) -> Iterator[tuple[NDArray[np.float32], pa.Table]]:
-    out = np.empty((_BATCH_ROWS, 1, dim), np.float32)
-    first_row = 0
-    for file in files:
-        with open_parquet(file.path) as parquet:
-            name = id_column or ("id" if "id" in parquet.schema_arrow.names else None)
-            columns = [vector_column, *([name] if name else [])]
-            row_groups = range(parquet.metadata.num_row_groups)
-            for table in read_tables(
-                parquet, file.path, row_groups=row_groups, columns=columns, batch_rows=_BATCH_ROWS
-            ):
-                block, kept = _unit_rows(table[vector_column], out[: table.num_rows])
-                ids = {"row": pa.array(first_row + kept)} | ({"id": table[name].take(kept)} if name else {})
-                yield block, pa.table(ids)
-                first_row += table.num_rows
-
-
-def _unit_rows(
-    column: pa.ChunkedArray, out: NDArray[np.float32]
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    bad = decode_column(column, out).bad
-    rows = out[:, 0].astype(np.float64)  # norms of tiny and huge vectors stay inside float64
-    norms = np.linalg.norm(rows, axis=1)
-    usable = norms > 0
-    usable[list(bad)] = False
-    kept = np.flatnonzero(usable)
-    return (rows[kept] / norms[kept, None]).astype(np.float32), kept
-
-
 def _joined(ids: list[pa.Table]) -> pa.Table:
     try:
         return pa.concat_tables(ids, promote_options="permissive")
@@ -252,31 +222,15 @@ def _joined(ids: list[pa.Table]) -> pa.Table:
         ) from error
 
 
-def _cut(path: Path, vectors: NDArray[np.float32], kept: int) -> NDArray[np.float32]:
-    """Shorten the file to the rows that were kept."""
-    if kept < len(vectors):
-        whole = np.load(path, mmap_mode="r")
-        shorter = path.with_suffix(".cut")
-        target = np.lib.format.open_memmap(shorter, mode="w+", dtype=np.float32, shape=(kept, whole.shape[1]))
-        for first in range(0, kept, _BATCH_ROWS):
-            target[first : first + _BATCH_ROWS] = whole[first : min(first + _BATCH_ROWS, kept)]
-        target.flush()
-        shorter.replace(path)
-    mapped: NDArray[np.float32] = np.load(path, mmap_mode="c")
-    return mapped
-
-
-def _write_meta(
-    root: Path, files: Sequence[InputFile], *, kept: int, left_out: int, dim: int, digest: str
-) -> dict[str, Any]:
+def _write_meta(root: Path, source: VectorSource, *, kept: int, digest: str) -> dict[str, Any]:
     meta = {
         "format": 1,
         "count": kept,
-        "left_out": left_out,
-        "dim": dim,
+        "left_out": source.n_rows - kept,
+        "dim": source.dim,
         "digest": digest,
         "index": (root / INDEX).exists(),
-        "sources": [file.path for file in files],
+        "sources": [file.path for file in source.files],
     }
     # Last: a folder without it is no bank, so a build that was cut short is not taken for one.
     (root / META).write_text(json.dumps(meta, indent=1) + "\n")

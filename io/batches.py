@@ -26,7 +26,8 @@ OK, SHORT_CONTEXT, BAD_INPUT = range(3)
 class Batch:
     """Rows ``first_row`` … of a file, decoded.
 
-    ``contexts`` is float32 (rows, length, dim); rows that are not ok are zeros or part of another article.
+    ``contexts`` is float32 (rows, length, dim). In rows that are not ok zeros stand for what is bad, and, in the
+    sequences layout, the article's first vector for those that would lie before it.
     ``targets`` is float32 (rows, dim), NaN where a row has no usable target; ``None`` if the dataset has none.
     ``lanes`` holds strings and ``None``; ``context_tokens`` is float64, NaN where unknown. ``status`` holds the
     codes of :data:`STATUSES`, ``details`` the rows with something to say. ``carried`` has the output's names.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Literal
 
 from obstore import exceptions
@@ -16,7 +16,7 @@ from obstore import exceptions
 from lvm_batch.io.bucket_errors import TRIES, AnswerCut, told, tried_again
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from datetime import datetime
     from pathlib import Path
 
@@ -53,12 +53,18 @@ class Bucket:
     """A bucket or container; keys have ``/`` between their parts and are taken as they are.
 
     Every method raises ``OSError``: ``FileNotFoundError`` without the object or the bucket, ``PermissionError`` without
-    access.
+    access, ``ConnectionError`` without an answer.
     """
 
-    def __init__(self, store: ObjectStore) -> None:
+    def __init__(self, store: ObjectStore, *, open_hasty: Callable[[], ObjectStore] | None = None) -> None:
         self._store = store
+        self._open_hasty = open_hasty
         self._is_conditional = True
+
+    @cached_property
+    def hasty(self) -> Bucket:
+        """The same bucket, for requests that are sooner given up than waited for."""
+        return self if self._open_hasty is None else Bucket(self._open_hasty())
 
     @tried_again
     def look(self, key: str) -> Found | None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from botocore.session import Session
+    from obstore.store import ObjectStore
 
     from lvm_batch.io.bucket import Bucket
 
@@ -41,9 +42,12 @@ EXTRAS = {
 RETRY_S = 60.0
 """How long a request is tried again after 5xx answers, cut connections and silence."""
 
+HASTY_S = 4.0
+"""How long a hasty bucket waits for the answer to a request, which it makes once."""
+
 _MAX_RETRIES = 10
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 8.0
-_CONNECT_S, _REQUEST_S = 5, 60
+_CONNECT_S, _REQUEST_S = 5.0, 60.0
 _CREDENTIALS_LAST = timedelta(minutes=10)  # botocore renews those that end within 15 minutes
 
 _CONTAINER = re.compile(r"[^:@]+@[^:@]+")  # container@account.dfs.core.windows.net
@@ -88,15 +92,20 @@ def open_bucket(scheme: str, name: str) -> Bucket:
             f"{scheme}://{name} needs {error.name}, which is not installed",
             f'pip install "lvm-batch[{extra}]"',
         ) from error
+
+    def opened(max_retries: int, request_s: float) -> ObjectStore:
+        patience = _patience(max_retries, request_s, endpoint=str(options.get("endpoint", "")))
+        return from_url(f"{scheme}://{name}", **patience, **options)
+
     try:
-        store = from_url(f"{scheme}://{name}", **_patience(str(options.get("endpoint", ""))), **options)
+        store = opened(_MAX_RETRIES, _REQUEST_S)
     except (exceptions.BaseError, ValueError) as error:
         reason = redacted(str(error).partition("\n")[0])
         raise DataError(f"{scheme}://{name} cannot be opened: {reason}", _HINTS[extra]) from None
-    return Bucket(store)
+    return Bucket(store, open_hasty=lambda: opened(0, HASTY_S))
 
 
-def _patience(endpoint: str) -> dict[str, Any]:
+def _patience(max_retries: int, request_s: float, *, endpoint: str) -> dict[str, Any]:
     pauses = {
         "init_backoff": timedelta(seconds=_FIRST_PAUSE_S),
         "max_backoff": timedelta(seconds=_LONGEST_PAUSE_S),
@@ -104,14 +113,14 @@ def _patience(endpoint: str) -> dict[str, Any]:
     }
     return {
         "retry_config": {
-            "max_retries": _MAX_RETRIES,
+            "max_retries": max_retries,
             "retry_timeout": timedelta(seconds=RETRY_S),
             "backoff": pauses,
         },
         "client_options": {
             "allow_http": endpoint.startswith("http://"),
-            "connect_timeout": timedelta(seconds=_CONNECT_S),
-            "timeout": timedelta(seconds=_REQUEST_S),
+            "connect_timeout": timedelta(seconds=min(_CONNECT_S, request_s)),
+            "timeout": timedelta(seconds=request_s),
         },
     }
 

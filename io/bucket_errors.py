@@ -1,7 +1,8 @@
 """What can go wrong with a bucket, in words that may be shown.
 
 The rule: whatever the client raises, which quotes requests and answers at length, becomes an ``OSError`` of one line in
-which no credential stands. This module does not know what was asked for.
+which no credential stands, and a ``ConnectionError`` where the same request may succeed later. This module does not
+know what was asked for.
 """
 
 from __future__ import annotations
@@ -25,12 +26,13 @@ TRIES = 3
 """How often a request is made whose answer is cut; the client itself tries the others again."""
 
 _STATUS = re.compile(r"status code: (\d{3}) ?([\w ]*)")
+_AWAY = ("408", "429")  # and 5xx
 _CODE = re.compile(r"<Code>(\w+)</Code>")
 _NO_ANSWER = re.compile(r"(https?://\S+?)(?:/\S*)? in .* - HTTP error: (.*)")
 _CUT = "response body error"
 
 
-class AnswerCut(OSError):
+class AnswerCut(ConnectionError):
     """A connection ended within the store's answer, which the client does not ask for again."""
 
 
@@ -63,7 +65,17 @@ def told(*passed: type[Exception]) -> Iterator[None]:
     except exceptions.PreconditionError:
         raise OSError("it has changed while it was read") from None
     except (exceptions.BaseError, OSError, ValueError) as error:
-        raise (AnswerCut if _CUT in str(error) else OSError)(_reason(error)) from None
+        raise _kind(error)(_reason(error)) from None
+
+
+def _kind(error: Exception) -> type[OSError]:
+    """Tell a store that cannot be reached now, a ``ConnectionError``, from one that refuses."""
+    text = str(error)
+    if _CUT in text:
+        return AnswerCut
+    status = _STATUS.search(text)
+    is_away = status[1] in _AWAY or status[1].startswith("5") if status else _NO_ANSWER.search(text)
+    return ConnectionError if is_away else OSError
 
 
 def _reason(error: Exception) -> str:

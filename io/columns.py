@@ -1,23 +1,31 @@
 """Which column plays which part: the two layouts, told apart by their columns.
 
 The rule: everything that can be wrong with a file's columns is found here, from its schema alone, before a
-row is read. This module knows Arrow types; it does not know how values are decoded.
+row is read. This module does not know how values are decoded.
 """
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-import pyarrow as pa
-
+from lvm_batch.io.column_checks import (
+    check_type,
+    is_number,
+    is_plain,
+    is_text,
+    listed,
+    refuse_repeated,
+    rename_hint,
+)
 from lvm_batch.io.errors import ColumnError
-from lvm_batch.io.vectors import check_vector_type, flat_width, vector_width
+from lvm_batch.io.vector_types import check_vector_type, flat_width, vector_width
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping
+
+    import pyarrow as pa
 
 Layout = Literal["windows", "sequences"]
 
@@ -89,6 +97,12 @@ class Roles:
         parts = (self.vectors, self.target, self.lane, self.tokens, self.article, self.position)
         return list(dict.fromkeys([*(p for p in parts if p is not None), *self.carried]))
 
+    @property
+    def window_columns(self) -> list[str]:
+        """What a row of the sequences layout gives to the windows of its neighbours, each column once."""
+        parts = (self.vectors, self.article, self.position, self.tokens)
+        return list(dict.fromkeys(part for part in parts if part is not None))
+
 
 def assign_roles(
     schema: pa.Schema,
@@ -105,38 +119,46 @@ def assign_roles(
     Raises :class:`ColumnError`, naming ``file``, if a needed column is missing, has the wrong type or width, is
     there twice, or if a carried one would collide with a column of the output.
     """
-    _refuse_repeated(schema, file)
+    refuse_repeated(schema, file)
     layout = layout or _detect_layout(schema, file, names)
-    sequences = layout == "sequences"
-    needed = (names.vector, names.article, names.position) if sequences else (names.context,)
-    _refuse_missing(schema, file, layout, needed, names)
+    _refuse_missing(schema, file, layout, names)
+    roles = _named(schema, layout, names)
+    _check_types(schema, file, roles, names=names, shape=shape)
+    return replace(roles, carried=_carried(schema, file, {roles.vectors, roles.target}, rename or {}))
 
-    def optional(name: str) -> str | None:
+
+def _named(schema: pa.Schema, layout: Layout, names: ColumnNames) -> Roles:
+    """Find the columns by their names; what is carried is left open."""
+
+    def there(name: str) -> str | None:
         return name if name in schema.names else None
 
-    vectors = names.vector if sequences else names.context
-    target = None if sequences else optional(names.target)
-    lane, tokens = optional(names.lane), optional(names.tokens if sequences else names.context_tokens)
-    _check_vectors(schema, file, vectors, 1 if sequences else shape.length, shape.dim)
-    if target is not None:
-        _check_vectors(schema, file, target, 1, shape.dim)
-    if not sequences:
-        _refuse_doubtful_width(schema, file, vectors, target, shape)
-    _check_type(schema, file, lane, _is_text, names)
-    _check_type(schema, file, tokens, _is_number, names)
-    _check_type(schema, file, names.position if sequences else None, _is_number, names)
-    _check_type(schema, file, names.article if sequences else None, _is_plain, names)
+    sequences = layout == "sequences"
     return Roles(
         layout=layout,
-        vectors=vectors,
-        target=target,
-        lane=lane,
-        tokens=tokens,
-        split=optional(names.split),
+        vectors=names.vector if sequences else names.context,
+        target=None if sequences else there(names.target),
+        lane=there(names.lane),
+        tokens=there(names.tokens if sequences else names.context_tokens),
+        split=there(names.split),
         article=names.article if sequences else None,
         position=names.position if sequences else None,
-        carried=_carried(schema, file, {vectors, target}, rename or {}),
+        carried={},
     )
+
+
+def _check_types(
+    schema: pa.Schema, file: str, roles: Roles, *, names: ColumnNames, shape: WindowShape
+) -> None:
+    _check_vectors(schema, file, roles.vectors, shape.length if roles.layout == "windows" else 1, shape.dim)
+    if roles.target is not None:
+        _check_vectors(schema, file, roles.target, 1, shape.dim)
+    if roles.layout == "windows":
+        _refuse_doubtful_width(schema, file, roles.vectors, roles.target, shape)
+    check_type(schema, file, roles.lane, is_text, names)
+    check_type(schema, file, roles.tokens, is_number, names)
+    check_type(schema, file, roles.position, is_number, names)
+    check_type(schema, file, roles.article, is_plain, names)
 
 
 def _detect_layout(schema: pa.Schema, file: str, names: ColumnNames) -> Layout:
@@ -148,30 +170,21 @@ def _detect_layout(schema: pa.Schema, file: str, names: ColumnNames) -> Layout:
         )
     if not has_context and not has_vector:
         raise ColumnError(
-            f"{file} has neither a `{names.context}` nor a `{names.vector}` column; it has {_listing(schema)}",
-            _rename_hint(schema, (names.context, names.vector), names),
+            f"{file} has neither a `{names.context}` nor a `{names.vector}` column; it has {listed(schema)}",
+            rename_hint(schema, (names.context, names.vector), names),
         )
     return "windows" if has_context else "sequences"
 
 
-def _refuse_missing(
-    schema: pa.Schema, file: str, layout: Layout, needed: tuple[str, ...], names: ColumnNames
-) -> None:
+def _refuse_missing(schema: pa.Schema, file: str, layout: Layout, names: ColumnNames) -> None:
+    sequences = layout == "sequences"
+    needed = (names.vector, names.article, names.position) if sequences else (names.context,)
     missing = [name for name in needed if name not in schema.names]
     if missing:
         columns = " and ".join(f"`{name}`" for name in missing)
         raise ColumnError(
-            f"{file} has no {columns} column, which the {layout} layout needs; it has {_listing(schema)}",
-            _rename_hint(schema, missing, names),
-        )
-
-
-def _refuse_repeated(schema: pa.Schema, file: str) -> None:
-    twice = [name for name, count in Counter(schema.names).items() if count > 1]
-    if twice:
-        raise ColumnError(
-            f"{file} has the column `{twice[0]}` more than once",
-            "write the file again with each name once",
+            f"{file} has no {columns} column, which the {layout} layout needs; it has {listed(schema)}",
+            rename_hint(schema, missing, names),
         )
 
 
@@ -201,22 +214,6 @@ def _refuse_doubtful_width(
         )
 
 
-def _check_type(
-    schema: pa.Schema, file: str, name: str | None, accepts: Callable[[pa.DataType], bool], names: ColumnNames
-) -> None:
-    if name is not None and not accepts(schema.field(name).type):
-        raise ColumnError(
-            f"{file}: column `{name}` is {schema.field(name).type}, but must hold {_EXPECTED[accepts]}",
-            f"convert it, or point to another column: {_flag(names, name)} NAME",
-        )
-
-
-def _flag(names: ColumnNames, column: str) -> str:
-    """The option that says what ``column`` is called."""
-    part = next(part.name for part in fields(names) if getattr(names, part.name) == column)
-    return f"--{part.replace('_', '-')}-column"
-
-
 def _carried(
     schema: pa.Schema, file: str, vectors: set[str | None], rename: Mapping[str, str]
 ) -> dict[str, str]:
@@ -234,48 +231,6 @@ def _carried(
             "choose a name that no carried column has",
         )
     return carried
-
-
-def _is_text(arrow_type: pa.DataType) -> bool:
-    if pa.types.is_dictionary(arrow_type):
-        arrow_type = arrow_type.value_type
-    kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_null)
-    return any(is_kind(arrow_type) for is_kind in kinds)
-
-
-def _is_number(arrow_type: pa.DataType) -> bool:
-    kinds = (pa.types.is_integer, pa.types.is_floating, pa.types.is_null)
-    return any(is_kind(arrow_type) for is_kind in kinds)
-
-
-def _is_plain(arrow_type: pa.DataType) -> bool:
-    """Whether values can be compared, and tell articles apart: of float16 beyond 2,048 not even whole numbers do."""
-    storage = arrow_type.storage_type if isinstance(arrow_type, pa.BaseExtensionType) else arrow_type
-    storage = storage.value_type if pa.types.is_dictionary(storage) else storage
-    return not (pa.types.is_nested(storage) or pa.types.is_float16(storage))
-
-
-_EXPECTED: dict[Callable[[pa.DataType], bool], str] = {
-    _is_text: "strings",
-    _is_number: "integers",
-    _is_plain: "strings or integers",
-}
-
-
-def _listing(schema: pa.Schema) -> str:
-    shown = ", ".join(f"`{name}`" for name in schema.names[:12])
-    more = len(schema.names) - 12
-    return (shown or "no columns at all") + (f" and {more} more" if more > 0 else "")
-
-
-def _rename_hint(schema: pa.Schema, wanted: Sequence[str], names: ColumnNames) -> str:
-    for name in wanted:
-        near = difflib.get_close_matches(name, schema.names, n=1, cutoff=0.5)
-        if near:
-            return f"did you mean `{near[0]}`? Then add {_flag(names, name)} {near[0]}"
-    return (
-        f"name the right column with {_flag(names, wanted[0])}, or look at the file with `lvm-batch inspect`"
-    )
 
 
 def _vector_hint(length: int, dim: int) -> str:

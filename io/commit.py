@@ -24,7 +24,7 @@ from urllib.parse import quote
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lvm_batch.io.errors import JobChanged, OutputError
+from lvm_batch.io.errors import InputNotFound, JobChanged, OutputError
 from lvm_batch.io.growth import growth, joined
 from lvm_batch.io.job_changes import Difference, job_difference
 from lvm_batch.io.json_documents import JsonDocuments, Kind, as_json
@@ -78,6 +78,14 @@ class OutputFolder:
         """Return what was asked, with all that the dataset has grown by; ``None`` before the first run."""
         first = self._documents.read(JOB)
         return None if first is None else joined(first, self._documents.read_all(GROWN))
+
+    def required_job(self) -> dict[str, Any]:
+        """Return what was asked, as :meth:`job`; raises :class:`InputNotFound` where there is no job."""
+        job = self.job()
+        if job is None:
+            hint = "name the folder that was given to run as --output"
+            raise InputNotFound(f"{self.text} holds no job", hint)
+        return job
 
     def accepted_job(self) -> dict[str, Any] | None:
         """Return the job as it was when it last succeeded; ``None`` if it never did, or its units were taken back."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lvm_batch.io.commit import OutputFolder
-from lvm_batch.io.errors import InputNotFound, NotFinished, OutputError
+from lvm_batch.io.errors import NotFinished, OutputError
 from lvm_batch.io.locations import Location, locate
 from lvm_batch.io.lock import is_held
 
@@ -69,14 +69,7 @@ def committed(output: str, *, require_success: bool) -> Committed:
 
 
 def _job(folder: OutputFolder) -> dict[str, Any]:
-    try:
-        job = folder.job()
-    except OSError as error:
-        raise InputNotFound(f"{folder.text} cannot be read: {error}", "check access to it") from error
-    if job is None:
-        raise InputNotFound(
-            f"{folder.text} holds no job", "name the folder that was given to run as --output"
-        )
+    job = folder.required_job()
     identity = job.get("identity")
     found = identity.get("format") if isinstance(identity, dict) else None
     if not isinstance(found, int):

@@ -1,11 +1,12 @@
 """The files of a dataset: what a path, a folder, a pattern or a URL stands for.
 
-The rule: the same arguments give the same files in the same order, and every file has one name, relative to
-what was given, from which the names of its outputs follow. Nothing here opens a file.
+The rule: the same arguments give the same files in the same order, no file twice, whatever links there are, and every
+file has one name, relative to what was given, from which the names of its outputs follow. Nothing here opens a file.
 """
 
 from __future__ import annotations
 
+import os
 import posixpath
 import re
 from collections import Counter, defaultdict
@@ -49,8 +50,8 @@ def find_files(arguments: Iterable[str]) -> list[InputFile]:
     """Find the files that ``arguments`` (paths, folders, patterns, URLs) stand for, sorted by name.
 
     Folders are read to any depth; files and folders whose name begins with ``_`` or ``.`` are passed over.
-    Raises :class:`InputNotFound` where nothing is there to read, :class:`DataError` where two files would write
-    to the same outputs.
+    Raises :class:`InputNotFound` where nothing is there to read, :class:`DataError` where a file is there twice, or two
+    would write to the same outputs.
     """
     files = [file for argument in arguments for file in _expand(argument)]
     _refuse_repeated(files)
@@ -91,9 +92,36 @@ def check_unchanged(file: InputFile) -> None:
 
 
 def _refuse_repeated(files: list[InputFile]) -> None:
-    twice = next((path for path, count in Counter(file.path for file in files).items() if count > 1), None)
-    if twice is not None:
-        raise DataError(f"{twice} is given twice", "name each file once, by itself or by a folder above it")
+    """Raise :class:`DataError` for a file that is there twice, by whatever links: its rows would be doubled."""
+    states = Counter((file.size, file.modified_ns) for file in files)
+    alike = [file for file in files if states[file.size, file.modified_ns] > 1]  # one file looks like itself
+    places: dict[str, InputFile] = {}
+    for place, file in zip(_real_places(alike), alike, strict=True):
+        first = places.setdefault(place, file)
+        if first.path != file.path:
+            raise DataError(
+                f"{file.path} and {first.path} are one file, whose rows would be read twice",
+                "take the link away, or name what to read one by one; a copy is a file of its own",
+            )
+        if first is not file:
+            raise DataError(
+                f"{file.path} is given twice", "name each file once, by itself or by a folder above it"
+            )
+
+
+def _real_places(files: Iterable[InputFile]) -> Iterator[str]:
+    """Say where each file lies, links followed."""
+    folders: dict[str, str | None] = {}
+    for file in files:
+        folder, _, name = file.path.rpartition("/")
+        if folder not in folders:  # of which there are fewer
+            folders[folder] = os.path.realpath(folder or "/") if locate(folder or "/").is_local else None
+        if (real := folders[folder]) is None:
+            yield file.path
+        elif os.path.islink(file.path):  # noqa: PTH114 - Path takes twice the time
+            yield os.path.realpath(file.path)
+        else:
+            yield f"{real.rstrip('/')}/{name}"
 
 
 def _refuse_collision(same: list[InputFile]) -> None:

@@ -6,6 +6,7 @@ This module does not know where rows come from or which file they go to.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -72,7 +73,8 @@ class PackedRows:
         self._packing = packing
         self._blocks = source.blocks(_BLOCK_ROWS)
         self._rest = self.schema.empty_table()
-        self._n_null = self._n_padded = self._n_overflown = 0
+        self._n_null: Counter[str] = Counter()
+        self._n_padded = self._n_overflown = 0
 
     def take(self, n_rows: int) -> pa.Table:
         """Return the next ``n_rows`` rows; raises :class:`UnreadableFile` where the source has fewer."""
@@ -93,18 +95,33 @@ class PackedRows:
 
     def notices(self) -> Iterator[str]:
         """Say what happened to rows on the way."""
-        told = {
-            "hold no vectors of the right length: they are null, and a run finds them bad": self._n_null,
-            "have a short context, which was filled up": self._n_padded,
-            "hold values too large for their new type, now infinite: a run finds them bad": self._n_overflown,
-        }
-        for what, n_rows in told.items():
+        empty = "null" if self._packing.encoding == "fixed_size_binary" else "filled with NaN"
+        context, *others = self.source.vectors
+        told = [
+            (
+                self._n_null[context],
+                f"hold no vectors of the right length: they are {empty}, and a run finds them bad",
+            ),
+            *(
+                (
+                    self._n_null[column],
+                    f"hold no {column} of the right length: it is {empty}, and they get no cosine",
+                )
+                for column in others
+            ),
+            (self._n_padded, "have a short context, which was filled up"),
+            (
+                self._n_overflown,
+                "hold values too large for their new type, now infinite: a run finds them bad",
+            ),
+        ]
+        for n_rows, what in told:
             if n_rows:
                 yield f"{self.source.path}: {n_rows:,} rows {what}"
 
     def _encoded(self, block: Block) -> pa.Table:
         self._n_padded += block.padded
-        self._n_null += len({row for rows in block.null.values() for row in rows})
+        self._n_null.update({column: len(rows) for column, rows in block.null.items()})
         columns = [self._encode(column, rows, block) for column, rows in block.vectors.items()]
         return pa.Table.from_arrays([*columns, *block.others.columns], schema=self.schema)
 

@@ -30,13 +30,14 @@ HISTORY_FORMAT = 1
 FORMAT_KEY = b"lvm_batch.history_format"
 
 _STAGING = "_tmp"
+_READ_AT_ONCE = 256  # files; their bytes are held
 _SAME_NAMES = 100  # runs of one job that started within the same microsecond
 
 
 def write_run(path: str, run: PastRun) -> str:
     """Add ``run`` to the history at ``path``, a folder or URL; return the name of its file below it.
 
-    Raises ``DataError`` or ``OSError`` where that cannot be done.
+    Raises ``DataError`` where that cannot be done.
     """
     store, content = open_store(path, staging=_STAGING), _as_parquet(run)
     stem = f"date={run.started:%Y-%m-%d}/{run.started:%Y%m%dT%H%M%S.%f}Z-{run.job_id}"
@@ -62,13 +63,12 @@ def read_history(path: str) -> Iterator[tuple[str, list[PastRun] | DataError]]:
     Raises ``DataError`` where there is no history, or it cannot be listed or read.
     """
     names = _names(path)
-    try:
-        contents = open_store(path, staging=_STAGING).read_many(names)
-    except OSError as error:
-        raise InputNotFound(f"the history {path} cannot be read: {error}", "check access to it") from error
-    for name, content in zip(names, contents, strict=True):
-        if content is not None:  # it was listed, and removed since
-            yield name, _parsed(f"{path.rstrip('/')}/{name}", content)
+    store = open_store(path, staging=_STAGING)
+    for first in range(0, len(names), _READ_AT_ONCE):
+        some = names[first : first + _READ_AT_ONCE]
+        for name, content in zip(some, store.read_many(some), strict=True):
+            if content is not None:  # it was listed, and removed since
+                yield name, _parsed(f"{path.rstrip('/')}/{name}", content)
 
 
 def _names(path: str) -> list[str]:
@@ -95,7 +95,9 @@ def _parsed(path: str, content: bytes) -> list[PastRun] | DataError:
 def _runs(path: str, content: bytes) -> list[PastRun]:
     with pq.ParquetFile(pa.BufferReader(content)) as file:
         _check_format(path, file.metadata.metadata or {})
-        table = file.read()
+        table = file.read(
+            use_threads=False
+        )  # Arrow's threads may abort a process that ends soon (arrow#34314)
     for expected in SCHEMA:
         place = table.schema.get_field_index(expected.name)
         if place < 0 or table.schema.field(place).type != expected.type:

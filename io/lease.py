@@ -109,9 +109,10 @@ class _Lease:
 
     def beat(self) -> None:
         """Change the lease until the end, or until another has it."""
+        hasty = self._bucket.hasty  # a beat that waited for its answer would be late
         while not self.lost and not self.ended.wait(BEAT_S):
             try:
-                self._renew(self._next())
+                self._renew(self._next(), hasty)
             except OSError:
                 continue  # the store is away: it may be back at the next beat
 
@@ -119,7 +120,7 @@ class _Lease:
         """Say that nobody holds the lease, if it is still this holder's."""
         try:
             if not self.lost:
-                self._renew(_FREE)
+                self._renew(_FREE, self._bucket)
         except OSError:
             return  # it ends by itself
 
@@ -133,13 +134,13 @@ class _Lease:
                 f"{self._text} cannot be written: {error}", "check access to the store"
             ) from error
 
-    def _renew(self, content: bytes) -> None:
-        mine = self._bucket.swap(self._key, content, self._mine)
+    def _renew(self, content: bytes, bucket: Bucket) -> None:
+        mine = bucket.swap(self._key, content, self._mine)
         if mine is None:
             # A beat that failed here may have reached the store all the same.
-            standing = _standing(self._bucket, self._key)
+            standing = _standing(bucket, self._key)
             if standing is not None and _owner(standing).get("holder") == self._owner["holder"]:
-                mine = self._bucket.swap(self._key, content, standing)
+                mine = bucket.swap(self._key, content, standing)
         self._mine = mine
         self.lost = mine is None
 

@@ -1,7 +1,7 @@
 """What lies at a place and below it.
 
-The rule: nothing is listed twice, whatever links there are, and a name that cannot be written down is an error that
-says where. This module does not know which of the files are meant.
+The rule: a listing goes into no folder twice, whatever links there are, and a name that cannot be written down is an
+error that says where. This module does not know which of the files are meant.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ def _locked_folder(place: Location, text: str) -> Iterator[None]:
     except OSError as error:
         raise OutputError(f"{text} cannot be written: {error.strerror}", "choose another --output") from error
     with file:
-        if not _take_patiently(file):
+        if not _take_patiently(file, text):
             raise OutputLocked(
                 f"another run is writing to {text}",
                 "wait for it to end, then run again; `lvm-batch status` shows it",
@@ -74,15 +74,22 @@ def is_held(text: str) -> bool:
         return False  # no lock file, or none that may be opened: nobody here holds it
 
 
-def _take_patiently(file: IO[str]) -> bool:
-    for _ in range(_TRIES):
-        if _take(file):
-            return True
-        sleep(_RETRY_S)
+def _take_patiently(file: IO[str], text: str) -> bool:
+    try:
+        for _ in range(_TRIES):
+            if _take(file):
+                return True
+            sleep(_RETRY_S)
+    except OSError as error:
+        raise OutputError(
+            f"the file system of {text} takes no locks: {error.strerror}",
+            "put --output on another file system, from which it can be copied",
+        ) from error
     return False
 
 
 def _take(file: IO[str]) -> bool:
+    """Take the lock unless another has it; raises ``OSError`` where there are none."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

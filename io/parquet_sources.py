@@ -1,22 +1,24 @@
 """Parquet files as sources of rows: windows or single vectors of any encoding, and every other column as it is.
 
-The rule: a row that a run would find bad is still bad, for the same reason, after it has been through here; only
-vectors of a wrong length, which no fixed size can hold, become null.
+The rule: a row that a run would find bad is still bad after it has been through here. NaN, infinity and zeros stay what
+they are; a row without vectors, or with vectors of a wrong length, which no fixed size can hold, counts as null. This
+module does not know how rows are encoded.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
+from lvm_batch.io.column_checks import listed, refuse_repeated
 from lvm_batch.io.errors import ColumnError, UnreadableFile
 from lvm_batch.io.parquet import open_parquet, read_tables
 from lvm_batch.io.sources import Block, Source, stem_of
-from lvm_batch.io.vectors import check_vector_type, decode_column, vector_dtype
+from lvm_batch.io.vector_types import check_vector_type, vector_dtype
+from lvm_batch.io.vectors import decode_column
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,21 +56,16 @@ def parquet_source(file: InputFile, reading: Reading) -> Source:
 
 def _vector_columns(schema: pa.Schema, path: str, reading: Reading) -> dict[str, int]:
     """Find the columns of vectors and how many vectors a row of each holds."""
-    twice = [name for name, count in Counter(schema.names).items() if count > 1]
-    if twice:
-        raise ColumnError(
-            f"{path} has the column `{twice[0]}` more than once", "write it with each name once"
-        )
+    refuse_repeated(schema, path)
     names, shape = reading.names, reading.shape
     windows = {names.context: shape.length, names.target: 1}
     lengths = windows if names.context in schema.names else {names.vector: 1}
     lengths = {column: length for column, length in lengths.items() if column in schema.names}
     if not lengths:
-        shown = ", ".join(f"`{name}`" for name in schema.names[:12]) or "no columns"
         near = difflib.get_close_matches(names.context, schema.names, n=1)
         flag = f"--context-column {near[0]}" if near else "--context-column NAME or --vector-column NAME"
         raise ColumnError(
-            f"{path} has neither a `{names.context}` nor a `{names.vector}` column; it has {shown}",
+            f"{path} has neither a `{names.context}` nor a `{names.vector}` column; it has {listed(schema)}",
             f"name it: {flag}",
         )
     for column, length in lengths.items():

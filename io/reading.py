@@ -95,7 +95,7 @@ def _batches(
 
 
 def _rows_before(file: pq.ParquetFile, unit: Unit, roles: Roles, n_rows: int) -> pa.Table:
-    """Read the last ``n_rows`` rows ahead of the unit; there are fewer at the start of a file."""
+    """Read the last ``n_rows`` rows ahead of the unit, the columns that windows need; a file begins with fewer."""
     wanted: list[int] = []
     found = 0
     for row_group in reversed(range(unit.first_row_group)):
@@ -105,7 +105,7 @@ def _rows_before(file: pq.ParquetFile, unit: Unit, roles: Roles, n_rows: int) ->
         found += file.metadata.row_group(row_group).num_rows
     rows = _no_rows(file, roles)
     for table in read_tables(
-        file, unit.file.path, row_groups=wanted, columns=roles.read_columns, batch_rows=1024
+        file, unit.file.path, row_groups=wanted, columns=roles.window_columns, batch_rows=1024
     ):
         joined = pa.concat_tables([rows, table])
         rows = joined.slice(max(0, joined.num_rows - n_rows))
@@ -114,10 +114,10 @@ def _rows_before(file: pq.ParquetFile, unit: Unit, roles: Roles, n_rows: int) ->
 
 def _row_after(file: pq.ParquetFile, unit: Unit, roles: Roles) -> pa.Table:
     later = range(unit.last_row_group, file.metadata.num_row_groups)
-    tables = read_tables(file, unit.file.path, row_groups=later, columns=roles.read_columns, batch_rows=1)
+    tables = read_tables(file, unit.file.path, row_groups=later, columns=roles.window_columns, batch_rows=1)
     return next(tables, _no_rows(file, roles))
 
 
 def _no_rows(file: pq.ParquetFile, roles: Roles) -> pa.Table:
     schema = file.schema_arrow
-    return pa.schema([schema.field(name) for name in roles.read_columns]).empty_table()
+    return pa.schema([schema.field(name) for name in roles.window_columns]).empty_table()

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 
 # A password may hold `/`, as AWS's do: with a `:` before it, all is taken up to the `@`.
-_USER = re.compile(r"(\w*)://([^/\s@]*:[^\s@]*|[^/\s@]*)@")
-_QUERY = re.compile(r"(://[^\s?]*)\?[^\s?]*=\S*")
+_USER = re.compile(r"(\w*):/+([^/\s@]*:[^\s@]*|[^/\s@]*)@")
+_QUERY = re.compile(r"(:/+[^\s?]*)\?\S*")
 
 
 def redacted(text: str) -> str:

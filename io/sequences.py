@@ -68,10 +68,12 @@ class SequencesReader:
         """Yield one batch for each table.
 
         ``before`` holds the up to ``length - 1`` rows of the file ahead of ``first_row``, ``after`` the row behind
-        the last table, if there is one. Raises :class:`DataError` where an article's positions fall.
+        the last table, if there is one, each with the columns that windows are made of. Raises :class:`DataError`
+        where an article's positions fall.
         """
+        columns = self._roles.window_columns
         for table, following in pairwise(chain(tables, [after])):
-            rows = pa.concat_tables([before, table, following.slice(0, 1)])
+            rows = pa.concat_tables(part.select(columns) for part in (before, table, following.slice(0, 1)))
             yield self._batch(table, rows, before.num_rows, first_row)
             first_row += table.num_rows
             known = rows.slice(0, before.num_rows + table.num_rows)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from lvm_batch.io.errors import OutputError
 from lvm_batch.io.listing import is_hidden
 from lvm_batch.io.locations import bucket_of, locate
 
@@ -71,7 +72,7 @@ def open_store(text: str, *, staging: str) -> Store:
 
 
 class LocalStore:
-    """A folder of this machine."""
+    """A folder of this machine; what its file system refuses is :class:`OutputError`."""
 
     def __init__(self, root: Path, staging: str) -> None:
         self._root = root
@@ -79,10 +80,11 @@ class LocalStore:
 
     def read(self, name: str) -> bytes | None:
         """Return a file's bytes, or ``None``."""
-        try:
-            return (self._root / name).read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+        with self._naming(name, "read"):
+            try:
+                return (self._root / name).read_bytes()
+            except (FileNotFoundError, NotADirectoryError):
+                return None
 
     def read_many(self, names: Sequence[str]) -> list[bytes | None]:
         """Read one after the other: a disk is quick to open files."""
@@ -90,33 +92,35 @@ class LocalStore:
 
     def write(self, name: str, content: bytes) -> None:
         """Write beside, then rename."""
-        with self._written(content) as staged:
+        with self._naming(name, "written"), self._written(content) as staged:
             self.publish(staged, name)
 
     def create(self, name: str, content: bytes) -> bool:
         """Link a written file under the name, which fails if the name is taken."""
-        with self._written(content) as staged:
+        with self._naming(name, "written"), self._written(content) as staged:
+            final = self._parent_made(name)
             try:
-                os.link(staged, self._parent_made(name))
+                os.link(staged, final)
             except FileExistsError:
                 return False
             except OSError:  # a file system without hard links: the run's lock must do
-                if (self._root / name).exists():
+                if final.exists():
                     return False
                 self.publish(staged, name)
         return True
 
     def append(self, name: str, content: bytes) -> None:
         """Append in place."""
-        with self._parent_made(name).open("ab") as file:
+        with self._naming(name, "written"), self._parent_made(name).open("ab") as file:
             file.write(content)
 
     def names(self, folder: str) -> list[str]:
         """List files."""
-        try:
-            return sorted(entry.name for entry in os.scandir(self._root / folder) if entry.is_file())
-        except (FileNotFoundError, NotADirectoryError):
-            return []
+        with self._naming(folder, "listed"):
+            try:
+                return sorted(entry.name for entry in os.scandir(self._root / folder) if entry.is_file())
+            except (FileNotFoundError, NotADirectoryError):
+                return []
 
     def first_visible(self) -> str | None:
         """Walk down to the first file."""
@@ -124,35 +128,41 @@ class LocalStore:
 
     def size(self, name: str) -> int | None:
         """Ask for the file's status."""
-        try:
-            return (self._root / name).stat().st_size
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+        with self._naming(name, "looked at"):
+            try:
+                return (self._root / name).stat().st_size
+            except (FileNotFoundError, NotADirectoryError):
+                return None
 
     def visible_sizes(self) -> dict[str, int]:
         """Walk down to all files."""
         root = str(self._root)
-        return {name: os.stat(f"{root}/{name}").st_size for name in self._visible()}  # noqa: PTH116 - twice as fast
+        with self._naming("", "listed"):
+            return {name: os.stat(f"{root}/{name}").st_size for name in self._visible()}  # noqa: PTH116 - twice as fast
 
     def remove(self, name: str) -> None:
         """Unlink."""
-        (self._root / name).unlink(missing_ok=True)
+        with self._naming(name, "removed"):
+            (self._root / name).unlink(missing_ok=True)
 
     @contextmanager
     def stage(self) -> Iterator[Path]:
         """Stage on the same file system, so that publishing is a rename."""
-        self._staging.mkdir(parents=True, exist_ok=True)
         staged = self._staging / f"{uuid.uuid4().hex}.part"
+        with self._naming(str(self._staging), "written"):
+            self._staging.mkdir(parents=True, exist_ok=True)
         try:
             yield staged
         finally:
-            staged.unlink(missing_ok=True)
+            with self._naming(str(self._staging), "written"):
+                staged.unlink(missing_ok=True)
 
     def publish(self, staged: Path, name: str) -> None:
         """Rename, and write down the rename."""
-        final = self._parent_made(name)
-        staged.replace(final)
-        _sync_folder(final.parent)
+        with self._naming(name, "written"):
+            final = self._parent_made(name)
+            staged.replace(final)
+            _sync_folder(final.parent)
 
     def _visible(self) -> Iterator[str]:
         root = str(self._root)
@@ -174,6 +184,16 @@ class LocalStore:
                 file.flush()
                 os.fsync(file.fileno())
             yield staged
+
+    @contextmanager
+    def _naming(self, name: str, done: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OutputError(
+                f"{self._root / name} cannot be {done}: {error.strerror or error}",
+                "mend that, or choose another folder, then run again",
+            ) from error
 
 
 def _sync_folder(folder: Path) -> None:

@@ -10,10 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from lvm_batch.io.chunk_sizes import ChunkSizes, chunk_sizes
 from lvm_batch.io.columns import ColumnNames, Layout, Roles, WindowShape, assign_roles
 from lvm_batch.io.errors import DataError
 from lvm_batch.io.locations import locate
-from lvm_batch.io.parquet import ChunkSizes, chunk_sizes, open_parquet, row_group_rows
+from lvm_batch.io.parquet import open_parquet, row_group_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -13,19 +13,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pyarrow as pa
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from lvm_batch.io.vector_types import BINARY_FLOATS, FLOATS, is_fixed
 
+if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Pad = Literal["repeat", "zero", "reject"]
-
-_FLOATS: dict[Any, np.dtype[Any]] = {
-    pa.float16(): np.dtype("<f2"),
-    pa.float32(): np.dtype("<f4"),
-    pa.float64(): np.dtype("<f8"),
-}
-_BINARY_FLOATS: dict[Any, np.dtype[Any]] = {4: np.dtype("<f4"), 2: np.dtype("<f2")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,88 +30,6 @@ class Flaws:
 
     bad: dict[int, str] = field(default_factory=dict)
     short: dict[int, int] = field(default_factory=dict)
-
-
-def check_vector_type(arrow_type: pa.DataType, *, length: int, dim: int) -> str | None:
-    """Say what is wrong with a column that should hold ``length`` vectors of ``dim`` floats, or ``None``.
-
-    Lists of a fixed size may hold another whole number of vectors where ``length`` is more than one: such rows
-    are cut or padded. Binary must have exactly the width of ``length`` vectors.
-    """
-    if pa.types.is_fixed_size_binary(arrow_type):
-        widths = [length * dim * size for size in _BINARY_FLOATS]
-        if arrow_type.byte_width not in widths:
-            return f"holds {arrow_type.byte_width} bytes a row, not {widths[0]} (float32) or {widths[1]} (float16)"
-        return None
-    levels = list(_levels(arrow_type))
-    leaf = levels.pop()
-    if leaf not in _FLOATS or not 1 <= len(levels) <= 2:  # noqa: PLR2004 - a list of floats, or a list of lists
-        return f"is {arrow_type}, not vectors of floats"
-    return _check_sizes(arrow_type, [level.list_size for level in levels if _is_fixed(level)], length, dim)
-
-
-def vector_width(arrow_type: pa.DataType, *, usual: int) -> int | None:
-    """Floats in each row of a column of single vectors, or ``None`` where the type does not say.
-
-    Binary is float16 if that makes ``usual`` floats, and float32 otherwise.
-    """
-    if pa.types.is_fixed_size_binary(arrow_type):
-        return usual if arrow_type.byte_width == 2 * usual else int(arrow_type.byte_width // 4)
-    *lists, _ = _levels(arrow_type)
-    return (
-        int(lists[-1].list_size) if lists and _is_fixed(lists[-1]) else None
-    )  # a row of lists holds one of them
-
-
-def flat_width(arrow_type: pa.DataType) -> int | None:
-    """Floats in each row of a column that says how many there are, and not how many of them make a vector."""
-    if pa.types.is_fixed_size_binary(arrow_type) or (
-        isinstance(arrow_type, pa.FixedShapeTensorType) and len(arrow_type.shape) > 1
-    ):
-        return None  # of binary the width is checked, a tensor has an axis of vectors
-    *lists, _ = _levels(arrow_type)
-    return int(lists[0].list_size) if len(lists) == 1 and _is_fixed(lists[0]) else None
-
-
-def vector_dtype(arrow_type: pa.DataType, *, width: int) -> np.dtype[Any]:
-    """Return the type of the floats in a column that holds ``width`` of them a row and has been checked."""
-    if pa.types.is_fixed_size_binary(arrow_type):
-        return _BINARY_FLOATS[arrow_type.byte_width // width]
-    return _FLOATS[list(_levels(arrow_type))[-1]]
-
-
-def _check_sizes(arrow_type: pa.DataType, sizes: list[int], length: int, dim: int) -> str | None:
-    if isinstance(arrow_type, pa.FixedShapeTensorType):
-        if arrow_type.permutation is not None and list(arrow_type.permutation) != sorted(
-            arrow_type.permutation
-        ):
-            return "is a tensor with permuted axes, which no reader here undoes"
-        if len(arrow_type.shape) > 1 and arrow_type.shape[-1] != dim:
-            return f"holds tensors of shape {arrow_type.shape}, whose last axis is not {dim}"
-    *outer, inner, _ = _levels(arrow_type)
-    if outer and _is_fixed(inner) and inner.list_size != dim:
-        return f"holds lists of {inner.list_size} floats, not of {dim}"
-    width = int(np.prod(sizes)) * (dim if outer and not _is_fixed(inner) else 1) if sizes else dim
-    if length == 1 and width != dim:
-        return f"holds {width} floats a row, not {dim}"
-    if width == 0 or width % dim:
-        return f"holds {width} floats a row, which is not a whole number of vectors of {dim}"
-    return None
-
-
-def _levels(arrow_type: pa.DataType) -> Iterator[pa.DataType]:
-    """Yield the list types from the outside in, then the leaf; an extension type counts as its storage."""
-    while True:
-        if isinstance(arrow_type, pa.BaseExtensionType):
-            arrow_type = arrow_type.storage_type
-        yield arrow_type
-        if not (_is_fixed(arrow_type) or pa.types.is_list(arrow_type) or pa.types.is_large_list(arrow_type)):
-            return
-        arrow_type = arrow_type.value_type
-
-
-def _is_fixed(arrow_type: pa.DataType) -> bool:
-    return bool(pa.types.is_fixed_size_list(arrow_type))
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +162,7 @@ def _storage(array: pa.Array) -> pa.Array:
 
 def _open_list(array: pa.Array) -> tuple[NDArray[np.int64], pa.Array]:
     """Return the edges of the lists, from 0, and the child array they cut, without what lies outside a slice."""
-    if _is_fixed(array.type):
+    if is_fixed(array.type):
         edges = (array.offset + np.arange(len(array) + 1, dtype=np.int64)) * array.type.list_size
     else:
         edges = array.offsets.to_numpy().astype(np.int64)
@@ -287,7 +198,7 @@ def _wrong_inner_widths(
 
 
 def _binary_values(array: pa.Array, width: int) -> NDArray[Any]:
-    dtype = _BINARY_FLOATS[array.type.byte_width // width]
+    dtype = BINARY_FLOATS[array.type.byte_width // width]
     buffer = array.buffers()[1]
     if buffer is None:
         return np.empty(0, dtype)
@@ -298,7 +209,7 @@ def _binary_values(array: pa.Array, width: int) -> NDArray[Any]:
 
 def _values(leaf: pa.Array) -> NDArray[Any]:
     """Return the numbers of a flat array; what stands under a null is not defined."""
-    dtype = _FLOATS[leaf.type]
+    dtype = FLOATS[leaf.type]
     buffer = leaf.buffers()[1]
     if buffer is None:
         return np.empty(0, dtype)

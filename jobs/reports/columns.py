@@ -157,7 +157,9 @@ def _read(folder: OutputFolder, output: str, wanted: Sequence[str], max_rows: in
         with folder.open(output) as source, pq.ParquetFile(source) as file:
             names = set(file.schema_arrow.names)
             table = file.read_row_groups(
-                list(_row_groups(file.metadata, max_rows)), columns=sorted(names.intersection(wanted))
+                list(_row_groups(file.metadata, max_rows)),
+                columns=sorted(names.intersection(wanted)),
+                use_threads=False,
             )
     except (pa.ArrowException, OSError):
         return None

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from datasets import predictions_of, read_rows, windows, write_windows
 
@@ -83,6 +85,23 @@ def test_a_full_disk_is_named_and_the_rerun_goes_on(
         np.testing.assert_allclose(
             predictions_of(disk / "out"), predictions_of(tmp_path / "clean"), atol=1e-5
         )
+
+
+def test_a_bank_that_does_not_fit_is_named(tmp_path: Path) -> None:
+    """A full disk does not end the process, as it does where a file is written through a map of it."""
+    from lvm_batch.io.bank import build_bank, open_bank
+    from lvm_batch.io.dataset import find_files
+    from lvm_batch.io.errors import OutputError
+
+    rows = pa.FixedSizeListArray.from_arrays(pa.array(windows()[1][:400].reshape(-1)), 768)
+    path = tmp_path / "v.parquet"
+    pq.write_table(pa.table({"vector": rows}), path)
+    with small_disk(tmp_path / "disk", "400k") as disk:
+        with pytest.raises(OutputError, match=r"bank cannot be written: .*No space left on device"):
+            build_bank(find_files([str(path)]), str(disk / "bank"))
+        grown(disk, "20m")
+        build_bank(find_files([str(path)]), str(disk / "bank"))
+        assert len(open_bank(str(disk / "bank")).vectors) == 400
 
 
 def unprivileged() -> list[str]:

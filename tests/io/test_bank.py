@@ -9,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from full_disk import files_of_at_most
 
-from lvm_batch.io.bank import Bank, build_bank, open_bank
+from lvm_batch.io.bank import Bank, _header, build_bank, open_bank
 from lvm_batch.io.dataset import find_files
 from lvm_batch.io.errors import ColumnError, OutputError, UnreadableFile
 
@@ -227,10 +228,60 @@ def test_lists_that_never_tell_their_width(tmp_path: Path, rows: list[Any]) -> N
         ([[[1.0] * DIM], None], pa.list_(pa.list_(pa.float32(), DIM))),
     ],
 )
-def test_the_first_vector_tells_the_width(tmp_path: Path, rows: list[Any], kind: Any) -> None:  # noqa: ANN401
-    """Where the type does not say it, the first vector does; others are left out."""
+def test_the_first_vectors_tell_the_width(tmp_path: Path, rows: list[Any], kind: Any) -> None:  # noqa: ANN401
+    """Where the type does not say it, the first vectors do; others are left out."""
     bank = build(tmp_path, put(tmp_path / "v.parquet", rows, kind))
     assert bank.vectors.shape == (1, DIM)
+
+
+def test_one_odd_vector_does_not_tell_the_width(tmp_path: Path) -> None:
+    """Where the type leaves the width open, it is that of most of the first vectors, wherever the others stand."""
+    rows = [[1.0] * 3, *vectors(4), [1.0] * 3, None]
+    meta = build_bank(
+        find_files([str(put(tmp_path / "v.parquet", rows, pa.list_(pa.float32())))]), str(tmp_path / "bank")
+    )
+    assert (meta["dim"], meta["count"], meta["left_out"]) == (DIM, 4, 3)
+
+
+@pytest.mark.parametrize("name", ["vector", "id", "other"])
+def test_a_name_that_two_columns_have_is_refused(tmp_path: Path, name: str) -> None:
+    """Nothing says which of them is meant."""
+    table = pq.read_table(put(tmp_path / "v.parquet", vectors(2)))
+    pq.write_table(
+        pa.table([*table.columns, table["vector"], table["vector"]], names=["vector", name, name]),
+        tmp_path / "w.parquet",
+    )
+    with pytest.raises(ColumnError, match=rf"w\.parquet has the column `{name}` more than once"):
+        build(tmp_path, tmp_path / "w.parquet")
+
+
+def test_vectors_are_no_ids(tmp_path: Path) -> None:
+    """One column cannot be both; where the vectors are called `id`, there are no ids."""
+    path = put(tmp_path / "v.parquet", vectors(2))
+    with pytest.raises(ColumnError, match="`vector` is named for the ids and for the vectors"):
+        build(tmp_path, path, id_column="vector")
+    pq.write_table(pq.read_table(path).rename_columns(["id"]), path)
+    build(tmp_path, path, vector_column="id")
+    assert ids_of(tmp_path) == {"row": [0, 1]}
+
+
+@pytest.mark.parametrize("most", [100, 300, 2000])
+def test_a_disk_that_fills_is_named(tmp_path: Path, most: int) -> None:
+    """Whichever file does not fit, the folder and the reason are said; with more room the same command builds."""
+    path = put(tmp_path / "v.parquet", vectors(9))
+    with (
+        files_of_at_most(most),
+        pytest.raises(OutputError, match=r"bank cannot be written: .*File too large"),
+    ):
+        build(tmp_path, path, build_index=lambda _: bytes(4000))
+    with pytest.raises(UnreadableFile, match=r"no bank: it has no bank\.json"):
+        open_bank(str(tmp_path / "bank"))
+    assert build(tmp_path, path).vectors.shape == (9, DIM)
+
+
+def test_the_count_is_put_in_at_the_end() -> None:
+    """NumPy leaves the same room for any number of vectors, so that no second copy is made of those that are kept."""
+    assert len({len(_header(count, DIM)) for count in (0, 1, 10**9, 2**63 - 1)}) == 1
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])

@@ -222,6 +222,38 @@ def test_links_are_followed_and_pipes_passed_over(tree: Path) -> None:
     assert names(tree) == sorted([*VISIBLE, "broken.parquet", "linked/l.parquet"])
 
 
+@pytest.mark.parametrize(
+    ("link", "to", "arguments"),
+    [
+        ("year=2025", "year=2024", ["."]),
+        ("year=2025", "year=2024", ["*"]),
+        ("year=2025", "year=2024", ["year=*"]),
+        ("year=2025", "year=2024", ["*/*/*.parquet"]),
+        ("year=2025", "year=2024", ["year=2025/lang=de", "year=2024/lang=de/x.parquet"]),
+        ("latest.parquet", "b.parquet", ["."]),
+        ("latest.parquet", "b.parquet", ["*.parquet"]),
+        ("latest.parquet", "b.parquet", ["b.parquet", "latest.parquet"]),
+        ("latest.parquet", "year=2024/lang=en/y.pq", ["*"]),
+    ],
+)
+def test_what_links_lead_to_is_read_once(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, link: str, to: str, arguments: list[str]
+) -> None:
+    """Two ways to one folder, or to one file, are both named: rows would be doubled, whatever way they were given."""
+    monkeypatch.chdir(tree)
+    Path(link).symlink_to(to)
+    with pytest.raises(DataError, match=r"are one (file|folder), whose rows would be read twice"):
+        names(*arguments)
+
+
+def test_a_link_to_what_is_not_read_is_one_way(tree: Path) -> None:
+    """Where only one of the ways to a file is given, or there is a copy, nothing is doubled."""
+    (tree / "latest.parquet").symlink_to("b.parquet")
+    assert names(tree / "l*.parquet") == ["latest.parquet"]
+    (tree / "copy.parquet").hardlink_to(tree / "a.parquet")
+    assert names(tree / "[ac]*.parquet") == ["a.parquet", "copy.parquet"]
+
+
 def test_a_folder_that_cannot_be_listed_is_an_error(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the file system refuses is said, with the folder."""
 

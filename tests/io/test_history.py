@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from past_runs import NOW, past_run
 
-from lvm_batch.io.errors import DataError, InputNotFound, UnreadableFile
+from lvm_batch.io.errors import DataError, InputNotFound, OutputError, UnreadableFile
 from lvm_batch.io.history import FORMAT_KEY, HISTORY_FORMAT, read_history, write_run
 from lvm_batch.io.past_run import SCHEMA, Figure, PastRun
 
@@ -177,6 +177,16 @@ def test_a_damaged_file_is_named_and_the_others_are_read(tmp_path: Path, damage:
     assert [runs for key, runs in found.items() if key != name] == [[past_run()]]
 
 
+def test_a_long_history_is_never_held_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are read a few at a time, as they are asked for: one that goes meanwhile is passed over."""
+    monkeypatch.setattr("lvm_batch.io.history._READ_AT_ONCE", 2)
+    names = sorted(write_run(str(tmp_path), past_run(hours_ago=hours)) for hours in range(5))
+    found = read_history(str(tmp_path))
+    first = next(found)
+    (tmp_path / names[3]).unlink()
+    assert [name for name, _ in (first, *found)] == [*names[:3], names[4]]
+
+
 def test_hidden_and_other_files_are_not_read(tmp_path: Path) -> None:
     """What stands beside a history, or is being written, is not taken for runs."""
     write_run(str(tmp_path), past_run())
@@ -205,18 +215,19 @@ def test_a_history_can_be_a_url(tmp_path: Path) -> None:
 def test_where_nothing_can_be_written_is_an_error(tmp_path: Path) -> None:
     """A history below a file cannot be."""
     (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match="file"):
+    with pytest.raises(OutputError, match=r"file/history/.* cannot be written: Not a directory"):
         write_run(str(tmp_path / "file" / "history"), past_run())
 
 
 def test_a_history_in_a_bucket(server: Any, bucket: str) -> None:  # noqa: ANN401 - of a module that may be missing
     """A history of an object store is written on the condition that the name is free, and read as a folder is."""
     history = f"s3://{bucket}/a/history"
+    n_before = len(server.requests)
     names = [write_run(history, past_run(units=units)) for units in (1, 2)]
     found = dict(read_history(history))
     assert sorted(found) == sorted(names)
     assert [found[name][0].units for name in names] == [1, 2]
-    assert all("?" not in line for line in server.requests if line.startswith("PUT"))
+    assert all("?" not in line for line in server.requests[n_before:] if line.startswith("PUT"))
 
 
 def test_a_store_that_refuses_is_an_error(server: Any, bucket: str) -> None:  # noqa: ANN401 - of a module that may be missing

@@ -191,6 +191,30 @@ def test_reading_ahead_changes_no_byte(size: int, reads: list[tuple[int, list[in
 # Requests that fail
 
 
+@pytest.mark.parametrize(
+    ("verb", "how"),
+    [("HEAD", "503"), ("HEAD", "cut before"), ("GET", "503"), ("GET", "cut before"), ("GET", "cut within")],
+)
+def test_a_store_that_is_away_is_no_unreadable_file(
+    server: Any,  # noqa: ANN401 - of a module that may be missing
+    bucket: str,
+    monkeypatch: pytest.MonkeyPatch,
+    verb: str,
+    how: Any,  # noqa: ANN401
+) -> None:
+    """A file is not left out for a network's sake: what cannot be reached is an error of its own."""
+    monkeypatch.setattr("lvm_batch.io.bucket_access._MAX_RETRIES", 1)
+    buckets.forget()
+    server.put(bucket, "a.parquet", b"PAR1" * 100)
+    server.fail(how, verb, "a.parquet", times=100)
+    path = f"s3://{bucket}/a.parquet"
+    with pytest.raises(InputNotFound, match=r"a\.parquet cannot be reached, its footer"), open_parquet(path):
+        pass
+    server.faults.clear()
+    with pytest.raises(UnreadableFile, match="cannot be read as Parquet"), open_parquet(path):
+        pass
+
+
 @pytest.mark.parametrize("how", ["500", "503", "cut before", "cut within", "cut after"])
 @pytest.mark.parametrize("verb", ["PUT", "GET", "HEAD", "DELETE", "create", "list"])
 def test_a_request_that_fails_is_made_again(server: Any, bucket: str, verb: str, how: Any) -> None:  # noqa: ANN401
@@ -314,6 +338,11 @@ def test_addresses_with_credentials_are_refused(address: str) -> None:
     [
         ("no answer from http://user:p/w@host:9000", "no answer from http://***@host:9000"),
         ("GET https://a.blob/c/k?sv=1&sig=secret in 3 ms", "GET https://a.blob/c/k?*** in 3 ms"),
+        (
+            "s3:/user:secret@bucket/a was a URL before it was a path",
+            "s3://***@bucket/a was a URL before it was a path",
+        ),
+        ("s3://bucket/a?secret is no file", "s3://bucket/a?*** is no file"),
         ("abfss://container@account.dfs/a", "abfss://container@account.dfs/a"),
         ("s3://bucket/a@b", "s3://bucket/a@b"),
         ("nothing to hide: a?b=c @d", "nothing to hide: a?b=c @d"),
@@ -535,6 +564,23 @@ def test_beats_survive_a_store_that_stumbles(server: Any, lease: str, how: Any) 
         assert is_held(lease)
     assert fault.met == 3
     assert not is_held(lease)
+
+
+def test_a_beat_does_not_wait_for_a_silent_store(
+    server: Any,  # noqa: ANN401 - of a module that may be missing
+    lease: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A request that is never answered is given up soon, so that its holder is not taken for dead."""
+    monkeypatch.setattr("lvm_batch.io.bucket_access.HASTY_S", 0.1)
+    server.awake.clear()
+    with lock_output(lease):
+        fault = server.fail("hang", "PUT", "/out/_lvm_batch/lock")
+        while not fault.met:
+            sleep(0.01)
+        with pytest.raises(OutputLocked), lock_output(lease):
+            pass
+        server.awake.set()
 
 
 def test_clocks_do_not_matter(server: Any, lease: str, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN401

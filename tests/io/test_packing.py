@@ -137,8 +137,9 @@ def test_windows_of_any_encoding_read_back_the_same(
     assert before["details"][7] == "nan"
     assert before["details"][1400] == "zero_norm"
     assert_same(before, after)
+    become = "null" if written == "fixed_size_binary" else "filled with NaN"
     assert notices == [
-        f"{source}: 1 rows hold no vectors of the right length: they are null, and a run finds them bad"
+        f"{source}: 1 rows hold no vectors of the right length: they are {become}, and a run finds them bad"
     ]
 
 
@@ -217,6 +218,16 @@ def test_short_contexts_are_filled_up_and_said(tmp_path: Path) -> None:
         "1 rows hold no vectors of the right length: they are null, and a run finds them bad",
         "1 rows have a short context, which was filled up",
     ]
+
+
+def test_targets_of_a_wrong_length_make_no_bad_rows(tmp_path: Path) -> None:
+    """Such a target becomes null, is counted by itself, and its row is as good as before."""
+    targets = pa.array([[1.0] * 8, [1.0] * 7, None], pa.list_(pa.float32()))
+    contexts = pa.array([[1.0] * 40] * 3, pa.list_(pa.float32()))
+    pq.write_table(pa.table({"context": contexts, "target": targets}), tmp_path / "w.parquet")
+    (notice,) = packed(tmp_path / "w.parquet", tmp_path / "out")
+    assert notice.endswith(": 2 rows hold no target of the right length: it is null, and they get no cosine")
+    assert read(tmp_path / "out")["details"] == [None] * 3
 
 
 def test_values_too_large_for_float16_are_said(tmp_path: Path) -> None:

@@ -321,6 +321,28 @@ def test_falling_positions_are_an_error_that_names_the_row(
     assert "sort the file by `article_id` and `position`" in hint
 
 
+def test_of_neighbours_only_what_windows_need_is_read(tmp_path: Path) -> None:
+    """A unit reads no other column of the rows before and after its own: not even where these are damaged."""
+    table = sequences_table(plain_sequences([30])).append_column("text", pa.array(["x" * 50] * 30))
+    path = write(tmp_path / "s.parquet", table, 10)
+    chunks = [
+        pq.ParquetFile(path).metadata.row_group(index).column(table.num_columns - 1) for index in (0, 2)
+    ]
+    content = bytearray(path.read_bytes())
+    for chunk in chunks:
+        start = chunk.dictionary_page_offset or chunk.data_page_offset
+        content[start : start + chunk.total_compressed_size] = b"\xff" * chunk.total_compressed_size
+    path.write_bytes(content)
+    ((_, footer),) = read_footers(find_files([str(path)]), FORMAT)
+    assert isinstance(footer, Footer)
+    unit = cut_units(footer, unit_bytes=1, shape=FORMAT.shape)[1]
+    with open_unit(unit, FORMAT, batch_rows=8) as opened:
+        found = [as_read(batch, row) for batch in opened.batches for row in range(batch.n_rows)]
+    assert [row.status for row in found] == ["ok"] * 10
+    assert found[0].context is not None
+    assert found[-1].target is not None
+
+
 def test_pandas_metadata_changes_nothing(tmp_path: Path) -> None:
     """A file written by pandas, whose schema has metadata, is read over its row-group borders."""
     rows = plain_sequences([9, 3])

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import buckets
 import pytest
+from full_disk import files_of_at_most
 
 from lvm_batch.io.errors import OutputError
 from lvm_batch.io.store import LocalStore, Store, open_store
@@ -184,6 +185,37 @@ def test_create_needs_no_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert store.create("job.json", b"mine")
     assert not store.create("job.json", b"yours")
     assert store.read("job.json") == b"mine"
+
+
+@pytest.mark.parametrize(
+    ("act", "said"),
+    [
+        (lambda store: store.read("folder"), r"out/folder cannot be read: Is a directory"),
+        (lambda store: store.read("x" * 300), r"x cannot be read: File name too long"),
+        (lambda store: store.size("x" * 300), r"x cannot be looked at: File name too long"),
+        (lambda store: store.names("x" * 300), r"x cannot be listed: File name too long"),
+        (lambda store: store.remove("folder"), r"out/folder cannot be removed: "),
+        (lambda store: store.write("file/below", b""), r"out/file/below cannot be written: "),
+        (lambda store: store.create("file/below", b""), r"out/file/below cannot be written: "),
+        (lambda store: store.append("folder", b""), r"out/folder cannot be written: Is a directory"),
+        (lambda store: store.write("large", bytes(2**20)), r"out/large cannot be written: File too large"),
+    ],
+)
+def test_what_a_disk_refuses_is_named(tmp_path: Path, act: Callable[[Store], object], said: str) -> None:
+    """The path and the system's reason are said, as of an object store; nothing is left half written."""
+    store = local(tmp_path)
+    store.write("folder/a", b"")
+    store.write("file", b"")
+    with files_of_at_most(2**19), pytest.raises(OutputError, match=said):
+        act(store)
+    assert store.visible_sizes() == {"file": 0, "folder/a": 0}
+    assert store.names("_lvm_batch/tmp") == []
+
+
+def test_what_the_one_who_stages_breaks_is_not_the_stores_error(tmp_path: Path) -> None:
+    """What is raised while a file is staged passes as it is."""
+    with pytest.raises(FileNotFoundError), local(tmp_path).stage() as staged:
+        staged.read_bytes()
 
 
 def test_a_folder_with_only_empty_folders_is_empty(tmp_path: Path) -> None:

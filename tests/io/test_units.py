@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from lvm_batch.io.columns import Roles, WindowShape
 from lvm_batch.io.dataset import InputFile, find_files
 from lvm_batch.io.errors import ColumnError, DataError, UnreadableFile
-from lvm_batch.io.parquet import open_parquet, read_tables
+from lvm_batch.io.parquet import naming_errors, open_parquet, read_tables
 from lvm_batch.io.reading import open_unit
 from lvm_batch.io.units import DatasetFormat, Footer, Unit, cut_units, read_footers, row_bytes
 
@@ -280,6 +280,15 @@ def test_a_unit_of_a_file_that_changed_is_refused(tmp_path: Path, change: str) -
         write(path, [6])
     with pytest.raises(UnreadableFile, match=r"f\.parquet"), open_unit(unit, FORMAT, batch_rows=4):
         pass
+
+
+@pytest.mark.parametrize("error", [pa.ArrowMemoryError("malloc of size 9 failed"), MemoryError()])
+def test_a_file_is_not_to_blame_for_memory(error: Exception) -> None:
+    """What cannot be read for want of memory is no file that may be left out, and no bug."""
+    said = r"not enough memory to read a\.parquet, row group 3"
+    with pytest.raises(DataError, match=said) as found, naming_errors("a.parquet", "row group 3"):
+        raise error
+    assert not isinstance(found.value, UnreadableFile)
 
 
 def test_a_missing_file_is_unreadable(tmp_path: Path) -> None:

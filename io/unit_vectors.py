@@ -1,0 +1,138 @@
+"""Vectors of Parquet files as a bank takes them: of unit norm, with their ids.
+
+The rule: every file is checked before a row of any is read for the bank, and a row keeps its number in the source,
+whatever is left out before it. This module does not know what a bank is on disk.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from lvm_batch.io.column_checks import listed, refuse_repeated
+from lvm_batch.io.columns import WindowShape
+from lvm_batch.io.errors import ColumnError
+from lvm_batch.io.parquet import open_parquet, read_tables
+from lvm_batch.io.vector_types import check_vector_type, vector_width
+from lvm_batch.io.vectors import decode_column
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import pyarrow.parquet as pq
+    from numpy.typing import NDArray
+
+    from lvm_batch.io.dataset import InputFile
+
+_BATCH_ROWS = 4096
+_WIDTH_ROWS = 64
+_USUAL_DIM = WindowShape().dim
+_USUAL_IDS = "id"
+
+
+@dataclass(frozen=True, slots=True)
+class VectorSource:
+    """Files whose columns are known to fit: ``n_rows`` rows, of vectors of ``dim`` components.
+
+    Ids are read from the column ``ids``, or, where that is ``None``, from ``id`` in files that have it.
+    """
+
+    files: tuple[InputFile, ...]
+    vectors: str
+    ids: str | None
+    dim: int
+    n_rows: int
+
+
+def survey(files: Sequence[InputFile], vectors: str, ids: str | None) -> VectorSource:
+    """Check the columns ``vectors`` and ``ids`` of every file; raises :class:`ColumnError` or ``UnreadableFile``."""
+    if ids == vectors:
+        raise ColumnError(
+            f"`{ids}` is named for the ids and for the vectors", "name the ids' own: --id-column NAME"
+        )
+    dim, n_rows = 0, 0
+    for file in files:
+        with open_parquet(file.path) as parquet:
+            dim = _check_columns(parquet, file, vectors, ids, dim)
+            n_rows += parquet.metadata.num_rows
+    return VectorSource(tuple(files), vectors, ids, dim, n_rows)
+
+
+def _check_columns(parquet: pq.ParquetFile, file: InputFile, vectors: str, ids: str | None, dim: int) -> int:
+    """Return the components of a vector: ``dim``, or, where that is 0, those that this file tells."""
+    schema = parquet.schema_arrow
+    refuse_repeated(schema, file.path)
+    for name, flag in ((vectors, "--vector-column"), (ids, "--id-column")):
+        if name is not None and name not in schema.names:
+            raise ColumnError(
+                f"{file.path} has no `{name}` column; it has {listed(schema)}", f"name it: {flag} NAME"
+            )
+    kind = schema.field(vectors).type
+    dim = dim or vector_width(kind, usual=_USUAL_DIM) or _usual_width(parquet, file, vectors)
+    if problem := check_vector_type(kind, length=1, dim=dim):
+        raise ColumnError(f"{file.path}: column `{vectors}` {problem}", "a bank has one dimension")
+    return dim
+
+
+def _usual_width(parquet: pq.ParquetFile, file: InputFile, column: str) -> int:
+    """Return the width that most have of the first vectors of a column whose type does not say it."""
+    if problem := check_vector_type(parquet.schema_arrow.field(column).type, length=1, dim=_USUAL_DIM):
+        raise ColumnError(
+            f"{file.path}: column `{column}` {problem}", "point to a column of vectors: --vector-column"
+        )
+    row_groups = range(parquet.metadata.num_row_groups)
+    for table in read_tables(
+        parquet, file.path, row_groups=row_groups, columns=[column], batch_rows=_WIDTH_ROWS
+    ):
+        widths = Counter(filter(None, map(_width, table[column].to_pylist())))
+        if widths:
+            return widths.most_common(1)[0][0]
+    raise ColumnError(f"{file.path}: column `{column}` holds no vector", "point to a file with vectors")
+
+
+def _width(row: list[float] | list[list[float]] | None) -> int:
+    first = row[0] if row else None
+    return len(first if isinstance(first, list) else row or [])
+
+
+def unit_vectors(source: VectorSource) -> Iterator[tuple[NDArray[np.float32], pa.Table]]:
+    """Yield the usable vectors of some rows, of unit norm, and a table of their rows' numbers and ids.
+
+    Left out are vectors that are null, not finite, of another width or without a norm.
+    """
+    out = np.empty((_BATCH_ROWS, 1, source.dim), np.float32)
+    first_row = 0
+    for file in source.files:
+        with open_parquet(file.path) as parquet:
+            ids = source.ids or _ids_of(parquet, source.vectors)
+            for table in read_tables(
+                parquet,
+                file.path,
+                row_groups=range(parquet.metadata.num_row_groups),
+                columns=[source.vectors, *([ids] if ids else [])],
+                batch_rows=_BATCH_ROWS,
+            ):
+                block, kept = _unit_rows(table[source.vectors], out[: table.num_rows])
+                rows = {"row": pa.array(first_row + kept)}
+                yield block, pa.table(rows | ({"id": table[ids].take(kept)} if ids else {}))
+                first_row += table.num_rows
+
+
+def _ids_of(parquet: pq.ParquetFile, vectors: str) -> str | None:
+    return _USUAL_IDS if _USUAL_IDS in parquet.schema_arrow.names and vectors != _USUAL_IDS else None
+
+
+def _unit_rows(
+    column: pa.ChunkedArray, out: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    bad = decode_column(column, out).bad
+    rows = out[:, 0].astype(np.float64)  # norms of tiny and huge vectors stay inside float64
+    norms = np.linalg.norm(rows, axis=1)
+    usable = norms > 0
+    usable[list(bad)] = False
+    kept = np.flatnonzero(usable)
+    return (rows[kept] / norms[kept, None]).astype(np.float32), kept

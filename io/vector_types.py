@@ -1,0 +1,108 @@
+"""What a column's type says of the vectors in it.
+
+The rule: a type is judged alone, so that a file is refused before a row is read; where it leaves open how many floats a
+row has, the rows are judged when they are decoded (``vectors``). This module does not know what the vectors are for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FLOATS: dict[Any, np.dtype[Any]] = {
+    pa.float16(): np.dtype("<f2"),
+    pa.float32(): np.dtype("<f4"),
+    pa.float64(): np.dtype("<f8"),
+}
+"""Arrow's types of floats, and NumPy's."""
+
+BINARY_FLOATS: dict[Any, np.dtype[Any]] = {4: np.dtype("<f4"), 2: np.dtype("<f2")}
+"""The floats in binary, by their bytes."""
+
+
+def check_vector_type(arrow_type: pa.DataType, *, length: int, dim: int) -> str | None:
+    """Say what is wrong with a column that should hold ``length`` vectors of ``dim`` floats, or ``None``.
+
+    Lists of a fixed size may hold another whole number of vectors where ``length`` is more than one: such rows
+    are cut or padded. Binary must have exactly the width of ``length`` vectors.
+    """
+    if pa.types.is_fixed_size_binary(arrow_type):
+        widths = [length * dim * size for size in BINARY_FLOATS]
+        if arrow_type.byte_width not in widths:
+            return f"holds {arrow_type.byte_width} bytes a row, not {widths[0]} (float32) or {widths[1]} (float16)"
+        return None
+    levels = list(_levels(arrow_type))
+    leaf = levels.pop()
+    if leaf not in FLOATS or not 1 <= len(levels) <= 2:  # noqa: PLR2004 - a list of floats, or a list of lists
+        return f"is {arrow_type}, not vectors of floats"
+    return _check_sizes(arrow_type, [level.list_size for level in levels if is_fixed(level)], length, dim)
+
+
+def vector_width(arrow_type: pa.DataType, *, usual: int) -> int | None:
+    """Floats in each row of a column of single vectors, or ``None`` where the type does not say.
+
+    Binary is float16 if that makes ``usual`` floats, and float32 otherwise.
+    """
+    if pa.types.is_fixed_size_binary(arrow_type):
+        return usual if arrow_type.byte_width == 2 * usual else int(arrow_type.byte_width // 4)
+    *lists, _ = _levels(arrow_type)
+    return (
+        int(lists[-1].list_size) if lists and is_fixed(lists[-1]) else None
+    )  # a row of lists holds one of them
+
+
+def flat_width(arrow_type: pa.DataType) -> int | None:
+    """Floats in each row of a column that says how many there are, and not how many of them make a vector."""
+    if pa.types.is_fixed_size_binary(arrow_type) or (
+        isinstance(arrow_type, pa.FixedShapeTensorType) and len(arrow_type.shape) > 1
+    ):
+        return None  # of binary the width is checked, a tensor has an axis of vectors
+    *lists, _ = _levels(arrow_type)
+    return int(lists[0].list_size) if len(lists) == 1 and is_fixed(lists[0]) else None
+
+
+def vector_dtype(arrow_type: pa.DataType, *, width: int) -> np.dtype[Any]:
+    """Return the type of the floats in a column that holds ``width`` of them a row and has been checked."""
+    if pa.types.is_fixed_size_binary(arrow_type):
+        return BINARY_FLOATS[arrow_type.byte_width // width]
+    return FLOATS[list(_levels(arrow_type))[-1]]
+
+
+def _check_sizes(arrow_type: pa.DataType, sizes: list[int], length: int, dim: int) -> str | None:
+    if isinstance(arrow_type, pa.FixedShapeTensorType):
+        if arrow_type.permutation is not None and list(arrow_type.permutation) != sorted(
+            arrow_type.permutation
+        ):
+            return "is a tensor with permuted axes, which no reader here undoes"
+        if len(arrow_type.shape) > 1 and arrow_type.shape[-1] != dim:
+            return f"holds tensors of shape {arrow_type.shape}, whose last axis is not {dim}"
+    *outer, inner, _ = _levels(arrow_type)
+    if outer and is_fixed(inner) and inner.list_size != dim:
+        return f"holds lists of {inner.list_size} floats, not of {dim}"
+    width = int(np.prod(sizes)) * (dim if outer and not is_fixed(inner) else 1) if sizes else dim
+    if length == 1 and width != dim:
+        return f"holds {width} floats a row, not {dim}"
+    if width == 0 or width % dim:
+        return f"holds {width} floats a row, which is not a whole number of vectors of {dim}"
+    return None
+
+
+def _levels(arrow_type: pa.DataType) -> Iterator[pa.DataType]:
+    """Yield the list types from the outside in, then the leaf; an extension type counts as its storage."""
+    while True:
+        if isinstance(arrow_type, pa.BaseExtensionType):
+            arrow_type = arrow_type.storage_type
+        yield arrow_type
+        if not (is_fixed(arrow_type) or pa.types.is_list(arrow_type) or pa.types.is_large_list(arrow_type)):
+            return
+        arrow_type = arrow_type.value_type
+
+
+def is_fixed(arrow_type: pa.DataType) -> bool:
+    """Whether a type is that of lists of one size."""
+    return bool(pa.types.is_fixed_size_list(arrow_type))

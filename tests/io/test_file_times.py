@@ -1,0 +1,59 @@
+"""Which folders tell the time of a file, and which files have none."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from lvm_batch.io.dataset import InputFile
+from lvm_batch.io.errors import DataError
+from lvm_batch.io.file_times import Span, files_within
+
+WRITTEN = datetime(2026, 11, 21, 12, tzinfo=UTC)
+NIGHT = Span(since=datetime(2026, 11, 21, tzinfo=UTC), until=datetime(2026, 11, 22, tzinfo=UTC))
+
+
+def found(root: str, *names: str) -> list[InputFile]:
+    """Files below ``root``, written in the night."""
+    return [InputFile(f"{root}/{name}", name, 1, int(WRITTEN.timestamp() * 1e9)) for name in names]
+
+
+@pytest.mark.parametrize("by", [None, "year"])
+@pytest.mark.parametrize("name", ["a", "month=11/a", "year=/a", "year=2026/month=/a", "lane=x/day=21/a"])
+def test_a_file_below_no_year_is_named(name: str, by: str | None) -> None:
+    """It would otherwise be of the year 1, in no night, and never predicted."""
+    with pytest.raises(DataError, match=f"/data/{name} lies in no folder year="):
+        files_within(found("/data", "year=2026/month=11/day=21/b", name), NIGHT, by=by)
+
+
+@pytest.mark.parametrize(
+    ("root", "name"),
+    [
+        ("/mnt/year=2019/archive/data", "a"),
+        ("/mnt/date=2019-01-01/data", "lane=x/a"),
+        ("s3://bucket/dt=20190101/data", "a"),
+    ],
+)
+def test_where_a_dataset_lies_tells_nothing(root: str, name: str) -> None:
+    """Folders above what was given are not its own: its files have the time they were written at."""
+    files = found(root, name)
+    assert files_within(files, NIGHT) == files
+    assert files_within(files, Span(until=NIGHT.since)) == []
+
+
+@pytest.mark.parametrize(
+    ("root", "name"),
+    [
+        ("/data/date=2019-01-01", "a"),
+        ("/data/date=2019-01-01/lane=x", "a"),
+        ("/data/year=2019/month=01", "day=01/a"),
+        ("s3://bucket/data/dt=20190101", "part/a"),
+        ("/data", "date=2019-01-01/part/a"),
+    ],
+)
+def test_folders_that_were_given_count(root: str, name: str) -> None:
+    """A folder `date=...` tells of what lies in it, whether it is given itself or lies below what is."""
+    files = found(root, name)
+    assert files_within(files, NIGHT) == []
+    assert files_within(files, Span(until=NIGHT.since)) == files
