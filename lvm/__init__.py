@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from lvm_batch.lvm.neighbours import ExactIndex
     from lvm_batch.lvm.pipelined import PipelinedPredictor
     from lvm_batch.lvm.precision import Precision, check_precision
-    from lvm_batch.lvm.published import PUBLISHED, PublishedCard, card_of
+    from lvm_batch.lvm.published import PUBLISHED, PublishedCard
     from lvm_batch.lvm.recipes import Recipe, recipe_for
     from lvm_batch.lvm.registry import DEFAULT_MODELS_DIR, ROLES, list_models, named_model, resolve_model
     from lvm_batch.lvm.retrieval import Places, RankSearch, RetrievalSummary, recall_curve, summarise_ranks
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from lvm_batch.lvm.screened_search import ScreenedIndex
     from lvm_batch.lvm.threshold_search import Recovery, find_thresholds, recoveries
     from lvm_batch.lvm.thresholds import HIGH_STAKES_LANES, Thresholds
-    from lvm_batch.lvm.training import Epoch, History, Training, fit
+    from lvm_batch.lvm.training import Epoch, History, Training
     from lvm_batch.lvm.transformer import TransformerPredictor
     from lvm_batch.lvm.windows import Windows
 
@@ -93,7 +93,7 @@ _NAMES_IN = {
     "pipelined": ("PipelinedPredictor",),
     "precision": ("Precision", "check_precision"),
     "screened_search": ("ScreenedIndex",),
-    "published": ("PUBLISHED", "PublishedCard", "card_of"),
+    "published": ("PUBLISHED", "PublishedCard"),
     "recipes": ("Recipe", "recipe_for"),
     "retrieval": ("Places", "RankSearch", "RetrievalSummary", "recall_curve", "summarise_ranks"),
     "ridge": ("RidgePredictor", "RidgeSums"),
@@ -103,7 +103,7 @@ _NAMES_IN = {
     "routing": ("REASONS", "cap", "escalation_reasons", "shadow_rows"),
     "threshold_search": ("Recovery", "find_thresholds", "recoveries"),
     "thresholds": ("HIGH_STAKES_LANES", "Thresholds"),
-    "training": ("Epoch", "History", "Training", "fit"),
+    "training": ("Epoch", "History", "Training"),
     "transformer": ("TransformerPredictor",),
     "windows": ("Windows",),
 }
@@ -161,12 +161,10 @@ __all__ = [
     "build_faiss_index",
     "build_model",
     "cap",
-    "card_of",
     "check_precision",
     "escalation_reasons",
     "find_device",
     "find_thresholds",
-    "fit",
     "give_role",
     "holder",
     "interval",

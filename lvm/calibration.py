@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from lvm_batch.lvm.routing import rows_in
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
@@ -21,8 +23,6 @@ if TYPE_CHECKING:
 
 SIGNALS = ("confidence", "margin", "cosine with last", "cosine with mean", "norm of mean")
 """What is known of a row before the fallback has run, in the order of ``signals``."""
-
-_ROUNDING = 1e-9  # 0.29 * 100 is 28.999999999999996 in float64, and it means 29 rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +124,6 @@ def auroc(scores: Floats | Values, is_positive: Flags) -> float | None:
         return None
     above = float(average_ranks(scores)[is_positive].sum()) - n_positive * (n_positive + 1) / 2
     return above / n_pairs
-
-
-def rows_in(share: float, n_rows: int) -> int:
-    """Return how many whole rows are in a share."""
-    return math.floor(share * n_rows + _ROUNDING)
 
 
 def oracle_rows(gain: Values, n_chosen: int) -> Flags:

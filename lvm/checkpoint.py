@@ -23,7 +23,7 @@ from lvm_batch.lvm.architectures import (
 )
 from lvm_batch.lvm.errors import CheckpointError
 from lvm_batch.lvm.pickled import shown
-from lvm_batch.lvm.torch_files import RESAVE, plain_dict, read_torch_file
+from lvm_batch.lvm.torch_files import RESAVE, plain_dict, read_torch_file, write_torch_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -106,12 +106,7 @@ def save_checkpoint(
         "args": dict(args or {}),
     }
     target = pathlib.Path(path)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        torch.save(content, partial)
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_torch_file(target, content, partial=target.with_name(f".{target.name}.{os.getpid()}.tmp"))
 
 
 def _weights(content: Mapping[str, object], name: str, *, n_bytes: int) -> dict[str, torch.Tensor]:

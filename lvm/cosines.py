@@ -26,5 +26,10 @@ def row_cosines(a: Floats, b: Floats) -> Floats:
         return np.where(norms > 0, products / norms, np.nan).astype(np.float32)
 
 
+def has_direction(vectors: Floats) -> npt.NDArray[np.bool_]:
+    """Tell which vectors (n, dim) a cosine can be taken with: those that are finite and not all zeros, bool (n,)."""
+    return np.asarray(np.isfinite(vectors).all(axis=1) & vectors.any(axis=1))
+
+
 def _row_dots(a: Floats, b: Floats) -> npt.NDArray[np.float64]:
     return np.asarray(np.einsum("nd,nd->n", a, b, dtype=np.float64))

@@ -69,8 +69,10 @@ def resampled_means(
     _, clusters = np.unique(clusters, return_inverse=True)
     sums, counts = _per_cluster(columns, clusters)
     n_clusters, rng = len(sums), np.random.default_rng(seed)
-    means = np.empty((resamples, len(columns)))
-    block = max(1, _DRAWN // max(1, n_clusters))
+    means = np.full((resamples, len(columns)), np.nan)
+    if n_clusters < _SOME:
+        return means
+    block = max(1, _DRAWN // n_clusters)
     for start in range(0, resamples, block):
         rows = slice(start, min(start + block, resamples))
         shares = np.full(n_clusters, 1 / n_clusters)

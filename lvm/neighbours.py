@@ -49,6 +49,7 @@ class ExactIndex:
             rows = slice(start, start + _QUERIES)
             nearest = self._nearest(as_tensor(queries[rows]).to(self.device))
             out[rows, : nearest.shape[1]] = nearest
+        best[~np.isfinite(queries).all(axis=1)] = np.nan  # one that is infinite has scores that are
         return best
 
     def _nearest(self, queries: torch.Tensor) -> torch.Tensor:

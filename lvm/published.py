@@ -7,7 +7,6 @@ The rule: a figure here was published, by the source that is named, and stands i
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.resources import files
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -107,8 +106,3 @@ PUBLISHED: Mapping[str, PublishedCard] = MappingProxyType(
     }
 )
 """The cards' figures, by architecture."""
-
-
-def card_of(architecture: str) -> str:
-    """Return the card of an architecture, Markdown, as it comes with this package."""
-    return (files("lvm_batch.lvm") / "cards" / f"{architecture}.md").read_text(encoding="utf-8")

@@ -93,7 +93,7 @@ class RoleLog:
 def open_role_log(models_dir: Path) -> Iterator[RoleLog]:
     """Open the log of a registry's roles for changes, and keep others from changing them.
 
-    Raises BlockingIOError where another process has it open, and ModelError where it cannot be written.
+    Raises BlockingIOError where another process has it open, and ModelError where it cannot be written or locked.
     """
     path = log_path(models_dir)
     try:
@@ -103,8 +103,20 @@ def open_role_log(models_dir: Path) -> Iterator[RoleLog]:
             f"{path} cannot be written: {error.strerror}", "check access to it and to its folder"
         ) from error
     with file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(file, path)
         yield RoleLog(file, path)
+
+
+def _lock(file: FileIO, path: Path) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        raise ModelError(
+            f"{path} cannot be locked: {error.strerror}",
+            "its file system has no locks: mount it with them, or keep the registry on another one",
+        ) from error
 
 
 def read_role_log(models_dir: Path) -> tuple[RoleChange, ...]:

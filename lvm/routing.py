@@ -27,7 +27,7 @@ REASONS = ("low_confidence", "high_stakes_lane", "long_context", "low_margin")
 """The escalation criteria, in the order of the columns of ``escalation_reasons``."""
 
 _HIGH_STAKES = REASONS.index("high_stakes_lane")
-_ROUNDING = 1e-9  # 0.29 * 100 is 28.999999999999996 in float64, and its budget is 29
+_ROUNDING = 1e-9  # 0.29 * 100 is 28.999999999999996 in float64, and it means 29 rows
 
 
 def escalation_reasons(
@@ -68,12 +68,17 @@ def cap(reasons: Flags, confidence: Floats | None, *, max_rate: float, eligible:
     """
     wanted = reasons.any(axis=1) & eligible
     stands = wanted & reasons[:, _HIGH_STAKES]
-    budget = math.floor(max_rate * int(eligible.sum()) + _ROUNDING)
+    budget = rows_in(max_rate, int(eligible.sum()))
     others = np.flatnonzero(wanted & ~stands)
     if confidence is not None:
         others = others[np.argsort(confidence[others], kind="stable")]  # numpy sorts NaN last
     stands[others[: max(0, budget - int(stands.sum()))]] = True
     return stands
+
+
+def rows_in(share: float, n_rows: int) -> int:
+    """Return how many whole rows are in a share."""
+    return math.floor(share * n_rows + _ROUNDING)
 
 
 def shadow_rows(key: str, rows: npt.NDArray[np.int64], rate: float) -> Flags:

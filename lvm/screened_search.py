@@ -48,11 +48,6 @@ class ScreenedIndex:
         resident = free_bytes is None or self.bank.nelement() * 2 <= free_bytes * _SHARE
         self._resident = list(self._sent()) if resident else None
 
-    @property
-    def is_resident(self) -> bool:
-        """Whether the device holds the bank."""
-        return self._resident is not None
-
     @torch.inference_mode()
     def top2(self, queries: Floats) -> Floats:
         """Return the cosines of the two nearest vectors, float32 (n, 2), descending, of queries float32 (n, dim) of

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lvm_batch.lvm.calibration import CalibrationRows, oracle_rows, rows_in
+from lvm_batch.lvm.calibration import CalibrationRows, oracle_rows
 from lvm_batch.lvm.evaluation import interval, resampled_means
-from lvm_batch.lvm.routing import escalation_reasons
+from lvm_batch.lvm.routing import escalation_reasons, rows_in
 from lvm_batch.lvm.thresholds import Thresholds
 
 if TYPE_CHECKING:
@@ -72,8 +72,9 @@ def find_thresholds(rows: CalibrationRows, budget: float) -> Thresholds:
     gains = _below(free, confidences, margins, free.gain)
     room = rows_in(budget, len(rows)) - int(rows.standing.sum())
     allowed = np.where(counts <= max(0, room), gains, -np.inf)
-    best, at_margin = np.unravel_index(np.argmax(allowed), allowed.shape)
-    return Thresholds(min_confidence=confidences[best], min_margin=margins[at_margin])
+    best = np.lexsort((counts.ravel(), -allowed.ravel()))[0]
+    at_confidence, at_margin = np.unravel_index(best, allowed.shape)
+    return Thresholds(min_confidence=confidences[at_confidence], min_margin=margins[at_margin])
 
 
 def _quantiles(values: Floats, budget: float, *, lowest: float) -> list[float]:
@@ -104,12 +105,13 @@ def _rounded_down(value: float) -> float:
 def _below(rows: CalibrationRows, confidences: list[float], margins: list[float], weights: Values) -> Values:
     """Return the weights of rows that are below either threshold, for each pair of thresholds, (c, m).
 
-    What is above both is what remains of the sums over all cells of the grid.
+    They are what all rows have less what those above both have, sums over the same cells: of pairs that take the same
+    rows they are the same to the last bit.
     """
     cells = np.zeros((len(confidences) + 1, len(margins) + 1))
     np.add.at(cells, (_cell(rows.confidence, confidences), _cell(rows.margin, margins)), weights)
     above = cells[::-1, ::-1].cumsum(axis=0).cumsum(axis=1)[::-1, ::-1]
-    return np.asarray(weights.sum() - above[1:, 1:])
+    return np.asarray(above[0, 0] - above[1:, 1:])
 
 
 def _cell(values: Floats, thresholds: list[float]) -> npt.NDArray[np.int64]:

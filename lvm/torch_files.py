@@ -1,4 +1,4 @@
-"""What ``torch.save`` has put into a file, as a dict.
+"""Files of ``torch.save`` that hold a dict: read, and written to stay.
 
 The one rule: reading runs no code of the file. Nothing is unpickled but tensors, plain values and paths, and a path
 becomes a pure one, which cannot reach a disk. Does not know what a checkpoint is.
@@ -7,6 +7,7 @@ becomes a pure one, which cannot reach a disk. Does not know what a checkpoint i
 from __future__ import annotations
 
 import io
+import os
 import pathlib
 import pickle
 import re
@@ -21,7 +22,7 @@ from lvm_batch.lvm.errors import CheckpointError
 from lvm_batch.lvm.pickled import check_pickles
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 RESAVE = 'save it again as torch.save({"model_type": …, "model_state_dict": model.state_dict()}, path)'
 _PURE_PATHS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
@@ -64,6 +65,23 @@ def read_torch_file(data: bytes, name: str) -> dict[str, object]:
     if not isinstance(content, dict):
         raise CheckpointError(f"{name}: holds a {type(content).__name__}, not a dict of weights", RESAVE)
     return plain_dict(content)
+
+
+def write_torch_file(path: pathlib.Path, content: Mapping[str, object], *, partial: pathlib.Path) -> None:
+    """Write a file whole or not at all, to stay, by way of ``partial`` beside it.
+
+    Raises OSError as writing does: of a disk that is full torch itself says "enforce fail" as a RuntimeError.
+    """
+    saved = io.BytesIO()
+    torch.save(dict(content), saved)
+    try:
+        with partial.open("wb") as file:
+            file.write(saved.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())  # or a crash may leave the new name and nothing in it
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def plain_dict(content: dict[Any, Any]) -> dict[Any, Any]:

@@ -41,7 +41,8 @@ class Epoch:
     """What an epoch came to. Number 0 is the model before its first step; its ``train_loss`` is NaN.
 
     Losses are mean squared errors of one value of a prediction against the target. ``val_loss`` and ``val_cosine``
-    are None without validation windows. ``learning_rate`` is that of the epoch's last step.
+    are means over the validation windows that have a cosine: None without such windows, NaN where none of them has
+    one. ``learning_rate`` is that of the epoch's last step.
     """
 
     number: int
@@ -60,27 +61,6 @@ class History:
     epochs: tuple[Epoch, ...]
     best: Epoch
     stopped: Stop
-
-
-def fit(
-    model: ContextModel,
-    windows: Windows,
-    *,
-    recipe: Recipe,
-    seed: int,
-    validation: Windows | None = None,
-    on_epoch: Callable[[Epoch], None] | None = None,
-) -> History:
-    """Train a model in place, and leave it in eval mode with the weights of the best epoch.
-
-    ``on_epoch`` is called after each epoch, and before the first with number 0. Raises ModelError where there are no
-    windows.
-    """
-    training = Training(model, windows, recipe=recipe, seed=seed, validation=validation)
-    for epoch in training:
-        if on_epoch:
-            on_epoch(epoch)
-    return training.finish()
 
 
 class Training:
@@ -229,22 +209,26 @@ class Training:
         return self.recipe.teaching * (F.mse_loss(predictions, taught) - loss)
 
     def _judged(self) -> tuple[float | None, float | None]:
-        """Return the loss and the mean cosine on the validation windows."""
+        """Return the loss and the mean cosine on the validation windows, over those that have a cosine."""
         if self.validation is None:
             return None, None
         predict = Predictor(self.model, self.device)
-        errors = cosines = 0.0
+        errors, cosines = [], []
         for contexts, targets in self.validation.batches():
             predictions, wanted = predict(contexts.numpy()), targets.numpy()
-            errors += float(np.square(predictions - wanted).mean(axis=1).sum())
-            cosines += float(row_cosines(predictions, wanted).sum())
-        return errors / len(self.validation), cosines / len(self.validation)
+            errors.append(np.square(predictions - wanted).mean(axis=1))
+            cosines.append(row_cosines(predictions, wanted))
+        judged = np.concatenate(cosines).astype(np.float64)
+        known = np.isfinite(judged)
+        if not known.any():
+            return math.nan, math.nan
+        return float(np.concatenate(errors)[known].mean(dtype=np.float64)), float(judged[known].mean())
 
 
 def _is_better(epoch: Epoch, best: Epoch | None) -> bool:
-    """By validation cosine; without one, later is better."""
+    """By validation cosine, and one that is no number is worse than any; without validation, later is better."""
     if best is None:
         return True
     if epoch.val_cosine is None or best.val_cosine is None:
         return math.isfinite(epoch.train_loss)
-    return epoch.val_cosine > best.val_cosine
+    return math.isfinite(epoch.val_cosine) and not epoch.val_cosine <= best.val_cosine

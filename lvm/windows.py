@@ -59,6 +59,10 @@ class Windows:
         """Return some of the windows, over the same vectors."""
         return Windows(self.vectors, self.contexts[rows], self.targets[rows])
 
+    def some(self, n_rows: int) -> Windows:
+        """Return at most ``n_rows`` of the windows, taken evenly."""
+        return self.take(np.arange(0, len(self), max(1, -(-len(self) // n_rows))))
+
     def in_both_directions(self) -> Windows:
         """Return the windows, and after them the same read from the end to the beginning: twice as many."""
         backwards = np.concatenate([self.contexts, self.targets[:, None]], axis=1)[:, ::-1]
@@ -80,6 +84,5 @@ class Windows:
 
     def sample(self, n_rows: int) -> Tensor:
         """Return the contexts of at most ``n_rows`` windows, taken evenly, (b, length, dim)."""
-        step = max(1, -(-len(self) // n_rows))
-        contexts, _ = self.batch(np.arange(0, len(self), step))
+        contexts, _ = self.some(n_rows).batch(slice(None))
         return contexts

@@ -1,6 +1,7 @@
 """Which article each row is of, as numbers.
 
-The rule: rows of one article get one number, whatever files they lie in. This module does not know vectors.
+The rule: rows of one article get one number, whatever files they lie in. A row that does not say its article is not one
+by itself. This module does not know vectors.
 """
 
 from __future__ import annotations
@@ -12,15 +13,20 @@ import numpy as np
 import pyarrow as pa
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
 
+UNKNOWN = -1
+"""The number of a row that does not say which article it is of."""
+
+
 class Articles:
-    """Gives each value of a column its number, in the order they come; every null is an article of its own."""
+    """Gives each value of a column its number, from 0 in the order they come, and nulls that of ``UNKNOWN``."""
 
     def __init__(self) -> None:
         self._numbers: dict[Any, int] = {}
-        self._n_numbers = 0
         self._codes: list[NDArray[np.int64]] = []
 
     @property
@@ -32,19 +38,13 @@ class Articles:
         """Return the numbers of a column's rows, int64 (n,)."""
         encoded = _plain(column).combine_chunks().dictionary_encode()
         numbers = np.array([self._number(value) for value in encoded.dictionary.to_pylist()], np.int64)
-        places = encoded.indices.fill_null(-1).to_numpy()
-        codes = np.where(places >= 0, numbers[places] if len(numbers) else -1, -1)
-        nulls = places < 0
-        codes[nulls] = self._n_numbers + np.arange(nulls.sum())
-        self._n_numbers += int(nulls.sum())
+        places = encoded.indices.fill_null(len(numbers)).to_numpy()
+        codes: NDArray[np.int64] = np.append(numbers, UNKNOWN)[places]
         self._codes.append(codes)
         return codes
 
     def _number(self, value: object) -> int:
-        if value not in self._numbers:
-            self._numbers[value] = self._n_numbers
-            self._n_numbers += 1
-        return self._numbers[value]
+        return UNKNOWN if value is None else self._numbers.setdefault(value, len(self._numbers))
 
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -58,14 +58,18 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column.cast(pa.large_binary()) if is_text else column
 
 
-def chains(windows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Number windows by what they share: two that have two vectors in the same succession are of one article.
+def chains(windows: NDArray[np.int64], articles: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Number windows by their article, int64 (n,), those that say none by what they share with others.
 
-    ``windows`` is int64 (n, length + 1), the places of a context's vectors and of its target. One vector alone does not
-    join windows: a heading such as "References" stands in many articles.
+    ``windows`` is int64 (n, length + 1), the places of a context's vectors and of its target, ``articles`` the number
+    of each one's article or ``UNKNOWN``. A window that says none is of one article with every other that has two of its
+    vectors in the same succession. One vector alone does not join windows, nor one that padding repeats: a heading
+    such as "References" stands in many articles, and first in some.
     """
+    lost = np.flatnonzero(articles == UNKNOWN)
+    if not len(lost):
+        return articles
     above = np.arange(len(windows))
-    first_with: dict[tuple[int, int], int] = {}
 
     def top(row: int) -> int:
         while above[row] != row:
@@ -73,7 +77,16 @@ def chains(windows: NDArray[np.int64]) -> NDArray[np.int64]:
             row = int(above[row])
         return row
 
-    for row, places in enumerate(windows.tolist()):
-        for pair in pairwise(places):
-            above[top(row)] = top(first_with.setdefault(pair, row))
+    joining = {pair: row for row in lost[::-1].tolist() for pair in _successions(windows[row])}
+    first_of: dict[int, int] = {}
+    for row, article in enumerate(articles.tolist()):
+        if article != UNKNOWN:
+            above[top(row)] = top(first_of.setdefault(article, row))
+        for pair in _successions(windows[row]):
+            if pair in joining:
+                above[top(row)] = top(joining[pair])
     return np.array([top(row) for row in range(len(windows))], np.int64)
+
+
+def _successions(window: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    return ((one, other) for one, other in pairwise(window.tolist()) if one != other)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lvm_batch.io.errors import OutputError
 from lvm_batch.jobs.checks import Checks
+from lvm_batch.jobs.datasets.articles import UNKNOWN
 from lvm_batch.jobs.errors import UsageError
 from lvm_batch.jobs.evaluation.calibration_figures import figures_of
 from lvm_batch.jobs.evaluation.calibration_plots import draw_gain, draw_reliability
@@ -23,6 +23,7 @@ from lvm_batch.jobs.evaluation.calibration_text import as_text, as_toml
 from lvm_batch.jobs.evaluation.rows import JudgedDataset
 from lvm_batch.jobs.evaluation.rows_progress import shown
 from lvm_batch.jobs.models import load_cascade, look_at_models
+from lvm_batch.jobs.output_folder import make_output_folder, write_files
 from lvm_batch.jobs.plots import figure_svg
 from lvm_batch.jobs.settings import RunSettings
 from lvm_batch.lvm.calibration import CalibrationRows, signals
@@ -48,8 +49,9 @@ def calibrate(settings: EvaluateSettings, *, console: Console) -> tuple[dict[str
     as text; with ``settings.output`` also as files there: values, plots, and the proposed thresholds as TOML.
 
     The primary model is the first of ``settings.model``, or has the role. Raises :class:`UsageError` without a bank, a
-    fallback, or enough rows, and what models and datasets raise.
+    fallback, or enough rows, ``OutputError`` where the output cannot be written, and what models and datasets raise.
     """
+    folder = make_output_folder(settings.output, what="an evaluation") if settings.output else None
     run_settings, found = calibrated_models(settings)
     assert found.primary and found.fallback and found.bank  # noqa: PT018, S101 - their absence has been raised by now
     dataset = JudgedDataset(settings, dim=found.primary.dim)
@@ -61,8 +63,8 @@ def calibrate(settings: EvaluateSettings, *, console: Console) -> tuple[dict[str
         "grouped_by": grouped_by,
         **figures_of(rows, budget=settings.budget, seed=settings.seed, resamples=settings.resamples),
     }
-    if settings.output:
-        _write(Path(settings.output), rows, values)
+    if folder:
+        _write(folder, rows, values)
     return values, as_text(values)
 
 
@@ -109,7 +111,7 @@ def _answered(dataset: JudgedDataset, cascade: Cascade, console: Console) -> tup
             f"there are {len(rows)} rows to calibrate on, and fewer than {MIN_ROWS} tell nothing",
             "give a dataset of more rows with targets",
         )
-    if (rows.articles != rows.articles[0]).any():
+    if (rows.articles != UNKNOWN).all() and (rows.articles != rows.articles[0]).any():
         return rows, "articles"
     blocks = np.arange(len(rows)) * _BLOCKS // len(rows)
     return replace(rows, articles=blocks), "blocks of rows"
@@ -125,7 +127,7 @@ def _judged(rows: JudgedRows, cascade: Cascade) -> CalibrationRows:
         confidence=judged.confidence,
         margin=judged.margin,
         standing=np.asarray(judged.reasons[:, _STANDING].any(axis=1)),
-        articles=np.zeros(len(predictions), np.int64) if rows.articles is None else rows.articles,
+        articles=np.full(len(predictions), UNKNOWN) if rows.articles is None else rows.articles,
         signals=signals(predictions, rows.contexts, judged.confidence, judged.margin),
     )
 
@@ -139,11 +141,4 @@ def _write(folder: Path, rows: CalibrationRows, values: dict[str, Any]) -> None:
     }
     if values["proposed"]:
         files["thresholds.toml"] = as_toml(values).encode()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, content in files.items():
-            (folder / name).write_bytes(content)
-    except OSError as error:
-        raise OutputError(
-            f"{folder} cannot be written: {error.strerror}", "make room, or give --output another folder"
-        ) from error
+    write_files(folder, files)

@@ -41,7 +41,7 @@ def as_toml(values: Values) -> str:
     """Return the proposed thresholds as lines that ``run --config`` takes."""
     found = values["proposed"]
     return (
-        f"# for at most {values['budget']:.0%} of the rows; found on {values['rows']:,} rows of "
+        f"# for at most {_percent(values['budget'])} of the rows; found on {values['rows']:,} rows of "
         f"{values['articles']:,} {values['grouped_by']}\n"
         f"min_confidence = {found['min_confidence']!r}\nmin_margin = {found['min_margin']!r}\n"
     )
@@ -89,7 +89,7 @@ def _thresholds(values: Values) -> Iterator[str]:
 
 def _recovered(values: Values) -> Iterator[str]:
     yield (
-        f"what a budget of {values['budget']:.0%} gains where it is spent by rules found on other "
+        f"what a budget of {_percent(values['budget'])} gains where it is spent by rules found on other "
         f"{values['grouped_by']} (halved ten times)"
     )
     yield "                           escalated       gain   of the oracle's gain    of escalating all"
@@ -107,15 +107,25 @@ def _proposal(values: Values) -> Iterator[str]:
     if values["proposed"] is None:
         yield "no thresholds within the budget gain anything on these rows; there is nothing to propose"
         return
+    head = f"proposed, for `lvm-batch run --config`: escalates {values['proposed']['escalated']:.1%} of these rows; "
     both, chance = (values["policies"][name]["of_oracle"] for name in ("both", "random"))
-    yield (
-        f"proposed, for `lvm-batch run --config`: escalates {values['proposed']['escalated']:.1%} of these rows; "
-        f"on {values['grouped_by']} not seen,"
-    )
-    than_chance = "" if both > chance else ": no better than chance"
-    yield f"thresholds found like this recover {both:.0%} of the oracle's gain, random choice {chance:.0%}{than_chance}"
+    if both is None or chance is None:
+        yield f"{head}how they do on {values['grouped_by']}"
+        yield f"not seen is not known: {_percent(values['budget'])} of one half of these rows is less than a row"
+    else:
+        than_chance = "" if both > chance else ": no better than chance"
+        yield f"{head}on {values['grouped_by']} not seen,"
+        yield (
+            f"thresholds found like this recover {both:.0%} of the oracle's gain, random choice {chance:.0%}"
+            f"{than_chance}"
+        )
     yield ""
     yield as_toml(values).rstrip()
+
+
+def _percent(share: float) -> str:
+    """Write a share that somebody has set with the digits that it was set with."""
+    return f"{100 * share:.6g}%"
 
 
 def _number(value: float | None, form: str) -> str:

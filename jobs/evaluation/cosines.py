@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lvm_batch.jobs.datasets.articles import UNKNOWN
 from lvm_batch.jobs.evaluation.cross_fitted_ridge import folds_of, ridge_predictions
 from lvm_batch.jobs.evaluation.rows_progress import shown
 from lvm_batch.lvm.cosines import row_cosines
@@ -37,7 +38,11 @@ BASELINES = (MEAN, LAST, RIDGE)
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """What tells n rows apart, each (n,) as in ``JudgedRows``; ``None`` where the dataset does not say."""
+    """What tells n rows apart, each (n,) as in ``JudgedRows``; ``None`` where the dataset does not say.
+
+    It does not say which articles rows are of unless every row does: a row of an article that is not known may overlap
+    with any other.
+    """
 
     articles: Codes | None
     splits: Names | None
@@ -121,8 +126,9 @@ def _unit(vectors: Floats) -> Floats:
 
 
 def _joined(seen: Sequence[Marks]) -> Marks:
+    articles = _column([marks.articles for marks in seen])
     return Marks(
-        articles=_column([marks.articles for marks in seen]),
+        articles=None if articles is None or (articles == UNKNOWN).any() else articles,
         splits=_column([marks.splits for marks in seen]),
         lanes=_column([marks.lanes for marks in seen]),
     )

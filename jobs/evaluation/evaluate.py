@@ -7,21 +7,20 @@ computed or drawn.
 from __future__ import annotations
 
 import json
-import os
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lvm_batch.io.errors import OutputError
 from lvm_batch.jobs.evaluation.cosines import BASELINES, RIDGE, judge
 from lvm_batch.jobs.evaluation.figures import figures_of
 from lvm_batch.jobs.evaluation.leaderboard import RULE, leaderboard
 from lvm_batch.jobs.evaluation.models import load_bank, load_models
 from lvm_batch.jobs.evaluation.plots import plots
-from lvm_batch.jobs.evaluation.rows import SPLITS, JudgedDataset
+from lvm_batch.jobs.evaluation.rows import JudgedDataset
 from lvm_batch.jobs.evaluation.text import as_markdown, as_text
+from lvm_batch.jobs.output_folder import make_output_folder, write_files
+from lvm_batch.jobs.prediction.tally import SPLITS
 from lvm_batch.jobs.prediction.warm_up import warm_up
 from lvm_batch.lvm.devices import pick_device
 from lvm_batch.lvm.evaluation import CONFIDENCE
@@ -29,6 +28,7 @@ from lvm_batch.lvm.retrieval import NOT_IN_BANK, RankSearch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from lvm_batch.io.bank import Bank
     from lvm_batch.jobs.console import Console
@@ -45,7 +45,7 @@ def evaluate(settings: EvaluateSettings, *, console: Console) -> tuple[dict[str,
     Returns the figures as values and as text. Raises ``DataError``, ``ModelError`` or ``JobError``.
     """
     warm_up()  # where single queries will be timed
-    folder = _make_folder(settings.output) if settings.output else None
+    folder = make_output_folder(settings.output, what="an evaluation") if settings.output else None
     models = load_models(settings)
     dim = models[0].checkpoint.dim
     bank = load_bank(settings.bank, dim=dim)
@@ -133,8 +133,8 @@ def _notices(values: Mapping[str, Any], settings: EvaluateSettings) -> Iterator[
     rows = values["rows"]
     if rows["articles"] is None:
         yield (
-            f"without a column `{settings.article_column}` in every file, rows are drawn as if each stood alone: "
-            "intervals are too narrow where windows overlap"
+            f"not every row says in a column `{settings.article_column}` which article it is of, so rows are drawn as "
+            "if each stood alone: intervals are too narrow where windows overlap"
         )
     if RIDGE not in {baseline["name"] for baseline in values["baselines"]}:
         what = "row" if rows["articles"] is None else "article"
@@ -145,24 +145,6 @@ def _notices(values: Mapping[str, Any], settings: EvaluateSettings) -> Iterator[
         yield f"no model is recommended: that takes rows with a `{settings.split_column}` of in_dist and of ood"
 
 
-def _make_folder(output: str) -> Path:
-    if "://" in output:
-        raise OutputError(
-            f"{output}: an evaluation is written to a folder of this machine",
-            "give --output a path, and copy it from there",
-        )
-    folder = Path(output)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"{output} cannot be made: {error.strerror}", "give --output another folder"
-        ) from error
-    if not os.access(folder, os.W_OK):
-        raise OutputError(f"{output} cannot be written", "give --output another folder")
-    return folder
-
-
 def _write(folder: Path, values: Mapping[str, Any], judged: Judged) -> None:
     figures = dict(plots(values, judged))
     files = {
@@ -170,11 +152,4 @@ def _write(folder: Path, values: Mapping[str, Any], judged: Judged) -> None:
         BOARD: as_markdown(values, list(figures)).encode(),
         VALUES: (json.dumps(values, indent=2, allow_nan=False) + "\n").encode(),
     }
-    for name, content in files.items():
-        try:
-            (folder / name).write_bytes(content)
-        except OSError as error:
-            raise OutputError(
-                f"{folder / name} cannot be written: {error.strerror}",
-                "make room, or give --output another folder",
-            ) from error
+    write_files(folder, files)

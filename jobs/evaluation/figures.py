@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lvm_batch.jobs.evaluation.cosines import MEAN
-from lvm_batch.jobs.evaluation.rows import SPLITS
+from lvm_batch.jobs.prediction.tally import SPLITS
 from lvm_batch.lvm.evaluation import interval, mean_squared_error, resampled_means, summarise_cosines
 from lvm_batch.lvm.retrieval import DEPTHS, summarise_ranks
 
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 N_LANES = 20
 """Lanes with most rows, of which figures are given."""
+
+SHOWN_LANES = 12
+"""Of these, the first that are shown in tables and plots."""
 
 
 @dataclass(frozen=True, slots=True)

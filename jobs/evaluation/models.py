@@ -14,6 +14,7 @@ from lvm_batch.io.bank import open_bank
 from lvm_batch.io.locations import locate, read_file
 from lvm_batch.jobs.checks import Checks
 from lvm_batch.jobs.errors import UsageError
+from lvm_batch.jobs.evaluation.cosines import BASELINES
 from lvm_batch.jobs.latency import checkpoint_latency_ms
 from lvm_batch.jobs.prediction.warm_up import in_warm_process
 from lvm_batch.lvm.checkpoint import load_checkpoint
@@ -100,9 +101,17 @@ def _paths(settings: EvaluateSettings, checks: Checks) -> list[str]:
 
 
 def _names(paths: Sequence[str], models_dir: Path) -> list[str]:
-    """Call each model by its name in the registry, or else its file or folder; by its path where two are alike."""
+    """Call each model by its name in the registry, or else its file or folder; by its path where two are alike, or
+    where a baseline is called so.
+    """
     short = [path if "://" in path else _short_name(Path(path), models_dir) for path in paths]
-    return [path if short.count(name) > 1 else name for path, name in zip(paths, short, strict=True)]
+    taken = Counter([*short, *BASELINES])
+    return [_in_full(path) if taken[name] > 1 else name for path, name in zip(paths, short, strict=True)]
+
+
+def _in_full(path: str) -> str:
+    """Write a path so that it cannot be taken for a name."""
+    return path if "/" in path else f"./{path}"
 
 
 def _short_name(path: Path, models_dir: Path) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lvm_batch.jobs.evaluation.cosines import LAST, MEAN, RIDGE
+from lvm_batch.jobs.evaluation.figures import SHOWN_LANES
 from lvm_batch.jobs.plots import COLOURS, GREY, WIDTH, figure_svg, label
 from lvm_batch.lvm.retrieval import recall_curve
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 _BINS = 60
 _ACROSS = 3  # panels beside each other
-_SHOWN_LANES = 12
 _DEEPEST = 1000
 _DEPTHS_NAMED = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 _NARROWEST = 0.01  # of the cosines' range: all may be the same
@@ -85,7 +85,7 @@ def _groups(values: Values) -> Iterator[tuple[str, tuple[str, str]]]:
     first = values["models"][0]
     for name in first["by_split"]:
         yield name, ("by_split", name)
-    for name in list(first["by_lane"])[:_SHOWN_LANES]:
+    for name in list(first["by_lane"])[:SHOWN_LANES]:
         yield f"lane {name}", ("by_lane", name)
 
 

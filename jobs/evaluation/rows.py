@@ -21,6 +21,8 @@ from lvm_batch.io.errors import ColumnError, DataError
 from lvm_batch.jobs.datasets.articles import Articles
 from lvm_batch.jobs.datasets.dataset_format import dataset_format
 from lvm_batch.jobs.datasets.whole_files import batches_of, usable_footers
+from lvm_batch.jobs.prediction.tally import SPLITS
+from lvm_batch.lvm.cosines import has_direction
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
     from lvm_batch.io.units import Footer
     from lvm_batch.jobs.evaluation.settings import EvaluateSettings
 
-SPLITS = ("in_dist", "ood")
 NO_TARGET = "no_target"
 
 
@@ -39,9 +40,10 @@ NO_TARGET = "no_target"
 class JudgedRows:
     """Some rows, n > 0: ``contexts`` float32 (n, length, dim), oldest first, and ``targets`` float32 (n, dim), finite.
 
-    ``articles`` are int64 (n,), one number an article over the whole dataset; ``splits`` hold ``in_dist``, ``ood`` and
-    ``None``, ``lanes`` strings and ``None``, ``context_tokens`` float64 (n,) with NaN where unknown. Each of the four
-    is ``None`` where the dataset has no such column. ``n_read`` rows were looked at to find these, usable or not.
+    ``articles`` are int64 (n,), one number an article over the whole dataset, ``UNKNOWN`` where a row does not say;
+    ``splits`` hold ``in_dist``, ``ood`` and ``None``, ``lanes`` strings and ``None``, ``context_tokens`` float64 (n,)
+    with NaN where unknown. Each of the four is ``None`` where the dataset has no such column. ``n_read`` rows were
+    looked at to find these, usable or not.
     """
 
     contexts: NDArray[np.float32]
@@ -103,7 +105,7 @@ class JudgedDataset:
         """Tell which rows can be judged by, and count the others."""
         is_ok = batch.status == OK
         self.left_out.update(STATUSES[code] for code in batch.status[~is_ok].tolist())
-        has_target = _has_direction(batch.targets) if batch.targets is not None else np.zeros_like(is_ok)
+        has_target = has_direction(batch.targets) if batch.targets is not None else np.zeros_like(is_ok)
         self.left_out[NO_TARGET] += int((is_ok & ~has_target).sum())
         return np.asarray(is_ok & has_target)
 
@@ -148,11 +150,6 @@ class JudgedDataset:
             f"windows need a usable `{name}`, sequences articles of more than {self._format.shape.length} rows; "
             "`lvm-batch inspect` shows what is there",
         )
-
-
-def _has_direction(vectors: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Tell which vectors (n, dim) a cosine can be taken with."""
-    return np.asarray(np.isfinite(vectors).all(axis=1) & vectors.any(axis=1))
 
 
 def _splits(batch: Batch, footer: Footer) -> NDArray[np.object_]:

@@ -12,6 +12,7 @@ from pydantic import Field
 from lvm_batch.jobs.dataset_settings import DatasetSettings, Text
 from lvm_batch.jobs.declared import Shown
 from lvm_batch.jobs.settings import Rate
+from lvm_batch.lvm.registry import DEFAULT_MODELS_DIR
 
 _MODELS = Shown("Models")
 _JUDGING = Shown("Judging")
@@ -33,7 +34,7 @@ class EvaluateSettings(DatasetSettings):
         default=None, description="Bank of vectors for retrieval, and for confidence and margin."
     )
     models_dir: Annotated[Text, Shown("Models", "DIR")] = Field(
-        default="artifacts/lvm/models", description="Folder of named models, with their roles beside it."
+        default=str(DEFAULT_MODELS_DIR), description="Folder of named models, with their roles beside it."
     )
     device: Annotated[Literal["auto", "cpu", "cuda", "mps"], _MODELS] = Field(
         default="auto", description="Where models run."

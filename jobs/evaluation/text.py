@@ -9,6 +9,8 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from lvm_batch.jobs.evaluation.cosines import MEAN
+from lvm_batch.jobs.evaluation.figures import SHOWN_LANES
+from lvm_batch.jobs.plural import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
 
 _WIDTH = 110
 _NAME = 20  # characters of a model's name in a table
-_SHOWN_LANES = 12
 _LANE_MODELS, _LANE_NAME = 5, 11  # with the mean of the context, what the width holds
 _GAP = "  "
 _UNKNOWN = "-"
@@ -60,12 +61,12 @@ def _judged(values: Values) -> list[Values]:
 
 def _header(values: Values) -> Iterator[str]:
     rows, samples = values["rows"], values["bootstrap"]
-    articles = "" if rows["articles"] is None else f" of {_count(rows['articles'], 'article')}"
+    articles = "" if rows["articles"] is None else f" of {plural(rows['articles'], 'article')}"
     counts = rows["by_split"]
     if counts and (others := rows["judged"] - sum(counts.values())):
         counts = {**counts, "without a split": others}
     splits = ", ".join(f"{n_rows:,} {split}" for split, n_rows in counts.items())
-    yield f"{_count(rows['judged'], 'row')}{articles} in {', '.join(values['dataset'])}" + (
+    yield f"{plural(rows['judged'], 'row')}{articles} in {', '.join(values['dataset'])}" + (
         f": {splits}" if splits else ""
     )
     left_out = ", ".join(f"{n_rows:,} {why}" for why, n_rows in rows["left_out"].items())
@@ -120,12 +121,12 @@ def _lanes(values: Values) -> str:
     if not lanes:
         return ""
     rows = [["by lane", "rows", *(_short(model["name"], _LANE_NAME) for model in models), MEAN]]
-    for lane, figures in list(lanes.items())[:_SHOWN_LANES]:
+    for lane, figures in list(lanes.items())[:SHOWN_LANES]:
         rows.append(
             [lane, f"{figures['rows']:,}", *(_number(each["by_lane"][lane]["cosine"]) for each in judged)]
         )
-    left = {"lane": len(lanes) - _SHOWN_LANES, "model": len(values["models"]) - _LANE_MODELS}
-    more = [_count(number, noun) for noun, number in left.items() if number > 0]
+    left = {"lane": len(lanes) - SHOWN_LANES, "model": len(values["models"]) - _LANE_MODELS}
+    more = [plural(number, noun) for noun, number in left.items() if number > 0]
     return _table(rows) + (f"\nin --json also: {', '.join(more)}" if more else "")
 
 
@@ -134,8 +135,8 @@ def _retrieval(values: Values) -> str:
     if not bank:
         return ""
     said = (
-        f"retrieval among the {_count(bank['vectors'], 'vector')} of {bank['path']}, over the {bank['rows']:,} of "
-        f"{_count(values['rows']['judged'], 'row')} whose target it holds"
+        f"retrieval among the {plural(bank['vectors'], 'vector')} of {bank['path']}, over the {bank['rows']:,} of "
+        f"{plural(values['rows']['judged'], 'row')} whose target it holds"
     )
     return f"{said}\n{_table(_retrieval_rows(values))}"
 
@@ -240,7 +241,3 @@ def _number(value: float | None, form: str = ".4f") -> str:
 
 def _interval(ends: Sequence[float] | None, form: str = ".4f") -> str:
     return _UNKNOWN if ends is None else f"{ends[0]:{form}} to {ends[1]:{form}}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

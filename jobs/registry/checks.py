@@ -51,10 +51,15 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Cosines:
-    """Mean cosines with the target on the same rows: of the model, of a context's mean, of who has the role now."""
+    """Mean cosines with the target on the same rows: of the model, of a context's mean, of who has the role now.
+
+    ``without_cosine`` counts the rows left out because one of them has none there. ``current_mean`` is None where
+    nobody has the role, and where who has it has no cosine on any row.
+    """
 
     rows: int
     ood_rows: int
+    without_cosine: int
     mean: float
     context_mean: float
     current: str | None
@@ -63,7 +68,7 @@ class Cosines:
 
     @property
     def change(self) -> float | None:
-        """What the role would gain; None where nobody has it."""
+        """What the role would gain; None where there is nothing to compare with."""
         return None if self.current_mean is None else self.mean - self.current_mean
 
     def values(self) -> dict[str, Any]:
@@ -93,9 +98,36 @@ def check_outputs(model: ContextModel, contexts: Floats) -> tuple[Check, ...]:
     return (_unit_norm(published), _same(np.concatenate([predictions, alone]), published))
 
 
-def mean_cosine(model: ContextModel, sample: HeldOutSample) -> float:
-    """Return the mean cosine of predictions with targets; NaN where a prediction has none."""
-    return float(row_cosines(Predictor(model, _CPU)(sample.contexts), sample.targets).mean(dtype=np.float64))
+def compare_cosines(
+    model: ContextModel,
+    sample: HeldOutSample,
+    *,
+    current: ContextModel | None,
+    current_name: str | None,
+    tolerance: float,
+) -> Cosines:
+    """Judge a model, the mean of the context and ``current``, who has the role, on the rows where each has a cosine.
+
+    One that has a cosine nowhere takes no rows from the others.
+    """
+    own = _cosines(model, sample)
+    with np.errstate(over="ignore", invalid="ignore"):  # what comes of it has no cosine
+        baseline = row_cosines(sample.contexts.mean(axis=1), sample.targets)
+    currents = np.full_like(own, np.nan) if current is None else _cosines(current, sample)
+    known = np.ones(len(own), np.bool_)
+    for values in (own, baseline, currents):
+        known &= np.isfinite(values) | ~np.isfinite(values).any()
+    current_mean = _mean(currents[known])
+    return Cosines(
+        rows=int(known.sum()),
+        ood_rows=int(known[: sample.n_ood].sum()),
+        without_cosine=int((~known).sum()),
+        mean=_mean(own[known]),
+        context_mean=_mean(baseline[known]),
+        current=current_name,
+        current_mean=current_mean if np.isfinite(current_mean) else None,
+        tolerance=tolerance,
+    )
 
 
 def check_cosine(cosines: Cosines) -> Check:
@@ -103,6 +135,20 @@ def check_cosine(cosines: Cosines) -> Check:
     floor = None if cosines.current_mean is None else cosines.current_mean - cosines.tolerance
     passed = bool(np.isfinite(cosines.mean)) if floor is None else cosines.mean >= floor
     return Check("cosine", passed, _cosine_text(cosines), cosines.mean)
+
+
+def _cosines(model: ContextModel, sample: HeldOutSample) -> Floats:
+    """Return the cosine of each prediction with its target, float32 (n,), NaN where it has none: throughout for a model
+    that does not read such contexts.
+    """
+    try:
+        return row_cosines(Predictor(model, _CPU)(sample.contexts), sample.targets)
+    except ArchitectureError:
+        return np.full(len(sample.targets), np.nan, np.float32)
+
+
+def _mean(cosines: Floats) -> float:
+    return float(cosines.mean(dtype=np.float64)) if len(cosines) else float("nan")
 
 
 def _published(model: ContextModel, contexts: Floats) -> Floats:
@@ -129,9 +175,13 @@ def _same(predictions: Floats, published: Floats) -> Check:
 
 def _cosine_text(cosines: Cosines) -> str:
     ood = f", {cosines.ood_rows:,} of them ood" if cosines.ood_rows else ""
-    own = f"{cosines.mean:.4f} on {cosines.rows:,} windows{ood} (mean of the context {cosines.context_mean:.4f})"
+    left_out = f", {cosines.without_cosine:,} without a cosine left out" if cosines.without_cosine else ""
+    own = (
+        f"{cosines.mean:.4f} on {cosines.rows:,} windows{ood}{left_out} "
+        f"(mean of the context {cosines.context_mean:.4f})"
+    )
     if cosines.change is None:
-        return f"{own}, nothing to compare with"
+        return f"{own}, {f'{cosines.current} has none' if cosines.current else 'nothing to compare with'}"
     return f"{own}, {cosines.current} {cosines.current_mean:.4f}: {cosines.change:+.4f}, -{cosines.tolerance:g} allowed"
 
 

@@ -21,20 +21,23 @@ from lvm_batch.jobs.registry.checks import (
     Cosines,
     check_cosine,
     check_outputs,
-    mean_cosine,
+    compare_cosines,
     random_contexts,
 )
 from lvm_batch.jobs.registry.held_out_sample import held_out_sample
 from lvm_batch.lvm.checkpoint import load_checkpoint
-from lvm_batch.lvm.cosines import row_cosines
 from lvm_batch.lvm.errors import ModelError
 from lvm_batch.lvm.registry import ROLES, resolve_model
 from lvm_batch.lvm.roles import name_of
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from lvm_batch.jobs.registry.candidate import Asked, Candidate
     from lvm_batch.jobs.registry.held_out_sample import HeldOutSample
     from lvm_batch.lvm.checkpoint import Checkpoint
+
+    Floats = NDArray[np.float32]
 
 _REAL_CONTEXTS = 256
 """How many contexts of the data are looked at beside the random ones."""
@@ -112,7 +115,7 @@ class _Verification:
         sample = self._sample()
         contexts = random_contexts(checkpoint.dim)
         if sample is not None:
-            contexts = np.concatenate([contexts, sample.contexts[:_REAL_CONTEXTS]])
+            contexts = np.concatenate([contexts, _without_overflow(sample.contexts[:_REAL_CONTEXTS])])
         self._checks += check_outputs(checkpoint.model, contexts)
         cosines = self._cosines(sample, self._current())
         self._note_other_width()
@@ -177,14 +180,11 @@ class _Verification:
         """Compare cosines and check them, unless the model has failed before."""
         if sample is None or not self._all_passed:
             return None
-        baseline = row_cosines(sample.contexts.mean(axis=1), sample.targets)
-        cosines = Cosines(
-            rows=len(sample.targets),
-            ood_rows=sample.n_ood,
-            mean=mean_cosine(self._checkpoint.model, sample),
-            context_mean=float(np.nanmean(baseline, dtype=np.float64)),
-            current=name_of(Path(current.name), self._asked.models_dir) if current else None,
-            current_mean=mean_cosine(current.model, sample) if current else None,
+        cosines = compare_cosines(
+            self._checkpoint.model,
+            sample,
+            current=current.model if current else None,
+            current_name=name_of(Path(current.name), self._asked.models_dir) if current else None,
             tolerance=self._asked.tolerance,
         )
         self._checks.append(check_cosine(cosines))
@@ -194,6 +194,13 @@ class _Verification:
         for role, other in self._holders.items():
             if self._candidate.role not in {None, role} and other.dim != self._checkpoint.dim:
                 self._notes.append(f"{role} takes vectors of {other.dim}: run refuses the two together")
+
+
+def _without_overflow(contexts: Floats) -> Floats:
+    """Leave out contexts so long that the products any model makes of them are not finite: that says nothing of one."""
+    with np.errstate(over="ignore"):
+        squares = np.einsum("nld,nld->n", contexts, contexts)
+    return np.asarray(contexts[np.isfinite(squares)])
 
 
 def _verdict(check: Check) -> str:

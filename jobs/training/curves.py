@@ -42,7 +42,8 @@ def _cosines(axes: Axes, document: Mapping[str, Any]) -> None:
     _line(axes, document["history"], "val_cosine", label=document["model_type"])
     axes.plot([best], [document["best_val_cosine"]], "o", color=COLOURS[0], label=f"kept: epoch {best}")
     for name, label, style in (("ridge", "ridge regression", "--"), ("mean", "mean of the context", ":")):
-        axes.axhline(figures[name]["cosine"], color=GREY, linestyle=style, label=label)
+        if (known := figures[name]["cosine"]) is not None:
+            axes.axhline(known, color=GREY, linestyle=style, label=label)
     axes.legend()
 
 

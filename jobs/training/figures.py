@@ -1,15 +1,14 @@
 """What a training came to, in figures.
 
 The rule: a model is measured on windows of articles that it was not trained on, beside the predictions that need no
-model; how well it does on what it was trained on is told apart. This module does not know how figures are shown.
+model; how well it does on what it was trained on is told apart. This module does not know how figures are shown, nor
+the time.
 """
 
 from __future__ import annotations
 
 import math
-import platform
-from datetime import UTC, datetime
-from importlib.metadata import version
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lvm_batch.jobs.training.article_split import Split
+    from lvm_batch.jobs.training.circumstances import Circumstances
     from lvm_batch.lvm.context_model import ContextModel
     from lvm_batch.lvm.ridge import RidgePredictor
     from lvm_batch.lvm.training import Epoch, History
@@ -37,9 +37,15 @@ _SEEN_WINDOWS = 5000  # of those trained on, to see how much of the fit is memor
 
 
 def describe(
-    model: ContextModel, split: Split, history: History, *, ridge: RidgePredictor, seconds: float
+    model: ContextModel,
+    split: Split,
+    history: History,
+    *,
+    ridge: RidgePredictor,
+    circumstances: Circumstances,
 ) -> dict[str, Any]:
     """Return model, data, epochs and figures as plain values; what is not known is None."""
+    best = _epoch(history.best, split.training.dim)
     architecture = architecture_of(model.state_dict())
     train, val = split.n_articles
     return {
@@ -56,14 +62,11 @@ def describe(
         "articles": {"training": train, "validation": val},
         "history": [_epoch(epoch, split.training.dim) for epoch in history.epochs],
         "best_epoch": history.best.number,
-        "best_val_loss": history.best.val_loss,
-        "best_val_cosine": history.best.val_cosine,
+        "best_val_loss": best["val_loss"],
+        "best_val_cosine": best["val_cosine"],
         "stopped": history.stopped,
         "measured": _measured(model, split, ridge),
-        "seconds": round(seconds, 1),
-        "trained_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "trained_on": f"{platform.machine()} {platform.system()}, {next(model.parameters()).device}",
-        "versions": {name: version(name) for name in ("lvm-batch", "torch", "numpy")},
+        **asdict(circumstances),
     }
 
 
@@ -94,8 +97,7 @@ def _measured(model: ContextModel, split: Split, ridge: RidgePredictor) -> dict[
         "last": lambda contexts: contexts[:, -1],
         "ridge": ridge,
     }
-    step = max(1, len(split.training) // _SEEN_WINDOWS)
-    seen = split.training.take(np.arange(0, len(split.training), step))
+    seen = split.training.some(_SEEN_WINDOWS)
     figures = {
         "validation": {name: _cosines(predict, split.validation) for name, predict in unseen.items()},
         "training": {name: _cosines(unseen[name], seen) for name in ("model", "mean")},

@@ -6,31 +6,34 @@
     DIR/_lvm_batch/state.pt         after each epoch; removed at the end
 
 The rule: a folder holds one training. The same one goes on where it was broken off, or finds itself done; another is
-refused, naming what differs.
+refused, naming what differs. Each file is whole or not there.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from lvm_batch.io.commit import PRIVATE
 from lvm_batch.io.errors import JobChanged, OutputError
+from lvm_batch.jobs.output_folder import writing
+from lvm_batch.lvm.checkpoint import save_checkpoint
 from lvm_batch.lvm.errors import CheckpointError
-from lvm_batch.lvm.torch_files import read_torch_file
+from lvm_batch.lvm.torch_files import read_torch_file, write_torch_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from lvm_batch.jobs.training.article_split import Split
+    from lvm_batch.lvm.context_model import ContextModel
 
 HISTORY, MODEL = "training_history.json", "best_model.pt"
+
+_MAKE_ROOM = "make room; the same command goes on after the last whole epoch"
 
 
 class TrainingFolder:
@@ -43,47 +46,59 @@ class TrainingFolder:
 
     def finished(self) -> dict[str, Any] | None:
         """Return the history of this training, if it is done; raises ``JobChanged`` if another one is."""
+        path = self.path / HISTORY
         try:
-            history: dict[str, Any] = json.loads((self.path / HISTORY).read_text(encoding="utf-8"))
+            history = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             self._refuse_strange_model()
             return None
         except (OSError, ValueError) as error:
+            raise OutputError(f"{path} cannot be read: {error}", "give --output another folder") from error
+        if not (isinstance(history, dict) and isinstance(history.get("identity"), dict)):
             raise OutputError(
-                f"{self.path / HISTORY} cannot be read: {error}", "give --output another folder"
-            ) from error
-        self._refuse_other(history.get("identity", {}))
+                f"{path} is no history that this command has written", "give --output another folder"
+            )
+        self._refuse_other(history["identity"])
         return history
 
     def saved_state(self) -> dict[str, Any] | None:
         """Return the state that this training was broken off in; raises ``JobChanged`` if it is another one's."""
         try:
             saved: dict[str, Any] = read_torch_file(self._state.read_bytes(), str(self._state))
+            identity, state = dict(json.loads(saved["identity"])), dict(saved["state"])
         except FileNotFoundError:
             return None
-        except (OSError, CheckpointError) as error:
+        except (OSError, CheckpointError, LookupError, TypeError, ValueError) as error:
             raise OutputError(
                 f"{self._state} is damaged: {error}", "remove it to train from the beginning"
             ) from error
-        self._refuse_other(json.loads(saved["identity"]))
-        state: dict[str, Any] = saved["state"]
+        self._refuse_other(identity)
         return state
 
     def save_state(self, state: Mapping[str, Any]) -> None:
-        """Keep a state; the one before stays until this one is whole."""
-        partial = self._state.with_suffix(".tmp")
-        torch.save({"identity": json.dumps(self.identity), "state": state}, partial)
-        partial.replace(self._state)
+        """Keep a state; the one before stays until this one is whole. Raises ``OutputError``."""
+        with writing(self._state, hint=_MAKE_ROOM):
+            write_torch_file(
+                self._state,
+                {"identity": json.dumps(self.identity), "state": state},
+                partial=self._state.with_suffix(".tmp"),
+            )
 
-    def write_text(self, name: str, text: str) -> None:
-        """Write a file whole or not at all."""
+    def save_model(self, model: ContextModel, **facts: Any) -> None:  # noqa: ANN401 - as save_checkpoint
+        """Write the checkpoint, with what :func:`save_checkpoint` is told of it; raises ``OutputError``."""
+        with writing(self.path / MODEL, hint=_MAKE_ROOM):
+            save_checkpoint(self.path / MODEL, model, **facts)
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file; raises ``OutputError``."""
         partial = self.path / PRIVATE / f"{name}.tmp"
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(self.path / name)
+        with writing(self.path / name, hint=_MAKE_ROOM):
+            partial.write_bytes(content)
+            partial.replace(self.path / name)
 
     def finish(self, history: Mapping[str, Any]) -> None:
         """Write the history, identity and all, by which the training is known to be over, and remove the state."""
-        self.write_text(HISTORY, json.dumps(history, indent=2, allow_nan=False) + "\n")
+        self.write(HISTORY, (json.dumps(history, indent=2, allow_nan=False) + "\n").encode())
         self._state.unlink(missing_ok=True)
 
     def _refuse_strange_model(self) -> None:
@@ -113,20 +128,3 @@ def digest(split: Split) -> str:
         for array in (windows.vectors, windows.contexts, windows.targets):
             found.update(np.ascontiguousarray(array).data)
     return found.hexdigest()
-
-
-def check_writable(path: str) -> None:
-    """Raise ``OutputError`` unless the folder is on this machine and can be written."""
-    if "://" in path:
-        raise OutputError(
-            f"{path}: a model is written to a folder of this machine",
-            "give --output a path, and copy it from there",
-        )
-    try:
-        (Path(path) / PRIVATE).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"{path} cannot be made: {error.strerror}", "give --output another folder"
-        ) from error
-    if not os.access(path, os.W_OK):
-        raise OutputError(f"{path} cannot be written", "give --output another folder")

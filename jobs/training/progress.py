@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Self
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from lvm_batch.jobs.prediction.progress import LINE_EVERY_S
+
 if TYPE_CHECKING:
     from types import TracebackType
 
     from lvm_batch.jobs.console import Console
     from lvm_batch.lvm.training import Epoch
-
-_LINE_EVERY_S = 30
 
 
 class TrainingProgress:
@@ -68,7 +68,7 @@ class TrainingProgress:
             epoch=f"{min(epoch.number + 1, self._n_epochs)}/{self._n_epochs}",
             cosine=cosine,
         )
-        is_time = monotonic() - self._last_line >= _LINE_EVERY_S or epoch.number in {0, self._n_epochs}
+        is_time = monotonic() - self._last_line >= LINE_EVERY_S or epoch.number in {0, self._n_epochs}
         if not self._is_bar and is_time:
             self._last_line = monotonic()
             self._console.note(self._line(epoch, cosine))

@@ -10,23 +10,24 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 
 from lvm_batch.io.batches import OK
 from lvm_batch.io.columns import WindowShape
 from lvm_batch.io.dataset import find_files
 from lvm_batch.io.errors import DataError
 from lvm_batch.io.parquet import open_parquet
-from lvm_batch.io.vectors import flat_width, vector_width
+from lvm_batch.io.vector_types import flat_width, vector_width
 from lvm_batch.jobs.datasets.articles import Articles, chains
 from lvm_batch.jobs.datasets.dataset_format import dataset_format
 from lvm_batch.jobs.datasets.whole_files import batches_of, usable_footers
 from lvm_batch.jobs.training.vector_store import VectorStore
+from lvm_batch.lvm.cosines import has_direction
 from lvm_batch.lvm.windows import Windows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import pyarrow as pa
     from numpy.typing import NDArray
 
     from lvm_batch.io.batches import Batch
@@ -105,7 +106,7 @@ def _of_sequences(footers: Sequence[Footer], alone: DatasetFormat, *, length: in
             rows = slice(start, start + batch.n_rows)
             vectors[rows] = batch.contexts[:, 0]
             usable[rows] = batch.status == OK
-            continued[rows] = np.isfinite(batch.targets).all(axis=1)
+            continued[rows] = has_direction(batch.targets)
             ood[rows] = _is_ood(batch, footer)
             articles.add(batch.carried[_carried(footer, footer.roles.article)])
             start = rows.stop
@@ -118,7 +119,7 @@ def _of_sequences(footers: Sequence[Footer], alone: DatasetFormat, *, length: in
 def _row_after_runs(goes_on: NDArray[np.bool_], *, length: int) -> NDArray[np.int64]:
     """The rows that end a run of ``length`` others, each of them usable and followed by the next one."""
     ends = np.cumsum(np.concatenate([[0], goes_on]))
-    whole = ends[length:] - ends[: len(ends) - length] == length
+    whole = ends[length:] - ends[: max(0, len(ends) - length)] == length
     return np.flatnonzero(whole) + length
 
 
@@ -132,20 +133,25 @@ def _of_windows(footers: Sequence[Footer], understood: DatasetFormat) -> Trainin
         for batch in batches_of(footer, understood):
             if batch.targets is None:
                 continue
-            taken = (batch.status == OK) & np.isfinite(batch.targets).all(axis=1)
+            taken = (batch.status == OK) & has_direction(batch.targets)
             whole = np.concatenate([batch.contexts[taken], batch.targets[taken, None]], axis=1)
             places.append(store.add(whole))
             ood.append(_is_ood(batch, footer)[taken])
-            if column in batch.carried.column_names:
-                articles.add(batch.carried[column].filter(taken))
+            articles.add(_ids(batch, column).filter(taken))
     found = np.concatenate(places) if places else np.empty((0, understood.shape.length + 1), np.int64)
-    known = len(articles.codes) == len(found)
     return TrainingRows(
         Windows(store.vectors, found[:, :-1], found[:, -1]),
-        articles.codes if known else chains(found),
+        chains(found, articles.codes),
         np.concatenate(ood) if ood else np.empty(0, np.bool_),
         sum(footer.n_rows for footer in footers),
     )
+
+
+def _ids(batch: Batch, column: str) -> pa.ChunkedArray:
+    """The article that each row says it is of; null where it does not, or where there is no such column."""
+    if column in batch.carried.column_names:
+        return batch.carried[column]
+    return pa.chunked_array([pa.nulls(batch.n_rows)])
 
 
 def _is_ood(batch: Batch, footer: Footer) -> NDArray[np.bool_]:

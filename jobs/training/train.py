@@ -15,16 +15,17 @@ import numpy as np
 from lvm_batch.io.lock import lock_output
 from lvm_batch.jobs.cores import usable_cores
 from lvm_batch.jobs.errors import JobError
+from lvm_batch.jobs.output_folder import make_output_folder
 from lvm_batch.jobs.signals import stoppable
 from lvm_batch.jobs.training.article_split import split_by_article
+from lvm_batch.jobs.training.circumstances import Circumstances
 from lvm_batch.jobs.training.curves import curves
 from lvm_batch.jobs.training.figures import describe, fit_ridge
-from lvm_batch.jobs.training.folder import MODEL, TrainingFolder, check_writable, digest
+from lvm_batch.jobs.training.folder import TrainingFolder, digest
 from lvm_batch.jobs.training.model_card import as_text, card_text
 from lvm_batch.jobs.training.progress import TrainingProgress
 from lvm_batch.jobs.training.rows import read_training_rows
 from lvm_batch.lvm.architectures import architecture_named, build_model
-from lvm_batch.lvm.checkpoint import save_checkpoint
 from lvm_batch.lvm.devices import pick_device, set_threads
 from lvm_batch.lvm.recipes import recipe_for
 from lvm_batch.lvm.training import Training
@@ -66,7 +67,7 @@ def train(settings: TrainSettings, *, console: Console) -> Trained:
     started = monotonic()
     device = pick_device(settings.device)
     set_threads(usable_cores())  # not what an import has left: sums of floats follow from it
-    check_writable(settings.output)
+    make_output_folder(settings.output, what="a model")
     rows = read_training_rows(settings)
     split = split_by_article(rows, share=settings.validation_share, seed=settings.seed)
     recipe = _recipe(settings, len(split.training))
@@ -82,7 +83,9 @@ def train(settings: TrainSettings, *, console: Console) -> Trained:
             console.note(odd)
         history = _learn(model, split, recipe, settings=settings, folder=folder, console=console)
         document = {
-            **describe(model, split, history, ridge=ridge, seconds=monotonic() - started),
+            **describe(
+                model, split, history, ridge=ridge, circumstances=Circumstances.now(device, started=started)
+            ),
             "identity": folder.identity,
             "recipe": asdict(recipe),
             "dataset": list(settings.dataset),
@@ -163,8 +166,7 @@ def _learn(
 
 
 def _write(folder: TrainingFolder, model: ContextModel, history: History, document: dict[str, Any]) -> None:
-    save_checkpoint(
-        folder.path / MODEL,
+    folder.save_model(
         model,
         architecture=document["model_type"],
         epoch=history.best.number,
@@ -172,8 +174,8 @@ def _write(folder: TrainingFolder, model: ContextModel, history: History, docume
         val_cosine=history.best.val_cosine,
         args=document["arguments"] | {"recipe": document["recipe"]},
     )
-    (folder.path / "curves.svg").write_bytes(curves(document))
-    folder.write_text("MODEL_CARD.md", card_text(document))
+    folder.write("curves.svg", curves(document))
+    folder.write("MODEL_CARD.md", card_text(document).encode())
     folder.finish(document)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from datasets import sample, vectors, windows, write_windows
+from full_disk import files_of_at_most
 
 from lvm_batch.io.bank import build_bank
 from lvm_batch.io.dataset import find_files
@@ -18,14 +20,13 @@ from lvm_batch.io.errors import OutputError
 from lvm_batch.jobs.console import Console
 from lvm_batch.jobs.errors import UsageError
 from lvm_batch.jobs.evaluation.calibrate import calibrate, calibrated_models
-from lvm_batch.jobs.evaluation.calibration_text import as_toml
+from lvm_batch.jobs.evaluation.calibration_text import as_text, as_toml
 from lvm_batch.jobs.evaluation.settings import EvaluateSettings
 from lvm_batch.lvm.checkpoint import save_checkpoint
 from lvm_batch.lvm.errors import CheckpointError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 N_WINDOWS = 600
 
@@ -213,7 +214,55 @@ def test_what_a_calibration_needs_is_asked_for(ask: dict[str, Any], pair: Path, 
 
 
 def test_an_output_that_cannot_be_written_is_named(ask: dict[str, Any], tmp_path: Path) -> None:
-    """A file in the folder's place is an error of the output, not a bug."""
+    """A file in the folder's place, or another machine, is an error of the output, before a row is read."""
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="file cannot be written"):
-        calibrated(ask, output=str(tmp_path / "file"))
+    for output, message in (
+        (str(tmp_path / "file"), "file cannot be made"),
+        ("s3://nobody/x", "a folder of this machine"),
+    ):
+        with pytest.raises(OutputError, match=message):
+            calibrated(ask, output=output, dataset=(str(tmp_path / "nothing.parquet"),))
+    assert not Path("s3:").exists()
+
+
+def test_a_disk_that_is_full_is_an_error_of_the_output(ask: dict[str, Any], tmp_path: Path) -> None:
+    """Whatever file it is that does not fit."""
+    with (
+        files_of_at_most(100),
+        pytest.raises(OutputError, match=r"calibration\.json cannot be written") as error,
+    ):
+        calibrated(ask, output=str(tmp_path))
+    assert "make room" in error.value.args[1]
+
+
+def test_a_budget_of_less_than_a_row_of_a_half_tells_nothing_of_others(ask: dict[str, Any]) -> None:
+    """One row of all is proposed, and how that does on other articles is not known."""
+    values, text = calibrated(ask, lane_column="nobody", budget=1.1 / N_WINDOWS)
+    assert values["proposed"] is not None
+    assert values["policies"]["random"]["of_oracle"] is None
+    assert "not seen is not known: 0.183333% of one half of these rows is less than a row" in text
+    assert max(len(line) for line in text.splitlines() if "/" not in line) <= 110
+
+
+@pytest.mark.parametrize(
+    ("budget", "shown"), [(0.006, "0.6%"), (0.125, "12.5%"), (0.2, "20%"), (0.29, "29%")]
+)
+def test_a_budget_is_written_as_it_was_given(
+    whole: tuple[dict[str, Any], str, Path], budget: float, shown: str
+) -> None:
+    """With the digits it has, in the text and above the thresholds."""
+    values = whole[0] | {"budget": budget}
+    assert f"a budget of {shown} gains" in as_text(values)
+    assert f"for at most {shown} of the rows" in as_toml(values)
+
+
+def test_rows_that_do_not_say_their_article_are_halved_by_blocks(
+    ask: dict[str, Any], dataset: Path, tmp_path: Path
+) -> None:
+    """One null is enough: its row may overlap with any other."""
+    table = pq.read_table(dataset)
+    ids = [None, *table["article_id"].to_pylist()[1:]]
+    place = table.column_names.index("article_id")
+    pq.write_table(table.set_column(place, "article_id", pa.array(ids)), tmp_path / "in.parquet")
+    values, _ = calibrated(ask, dataset=(str(tmp_path / "in.parquet"),))
+    assert values["grouped_by"] == "blocks of rows"

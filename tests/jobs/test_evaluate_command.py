@@ -308,6 +308,45 @@ def test_rows_stand_alone_without_articles(
     assert by_name(values)["ridge"]["cosine"] == pytest.approx(expected, abs=1e-6)
 
 
+def test_one_row_without_an_article_makes_all_stand_alone(
+    place: Path, lvm_batch: Callable[..., Any], tmp_path: Path
+) -> None:
+    """It may be of any article, so that none can be drawn or left out whole."""
+    ids = pa.array([None, *ARTICLES[LAST][1:].tolist()])
+    values = lvm_batch(
+        "evaluate",
+        write_windows(tmp_path / "w.parquet", article_id=ids),
+        "--model",
+        place / "models/first",
+    ).values
+    assert (values["bootstrap"]["of"], values["rows"]["articles"]) == ("rows", None)
+    assert any("not every row says in a column `article_id`" in notice for notice in values["notices"])
+    expected = ridge_cosines(np.arange(len(LAST)) * 5 // len(LAST)).mean()
+    assert by_name(values)["ridge"]["cosine"] == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["mean of context", "last vector", "ridge"])
+def test_a_model_that_is_called_as_a_baseline_keeps_its_figures(
+    place: Path,
+    lvm_batch: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    """It is told by its path, as a name in the registry, a file, or a file of this very folder."""
+    monkeypatch.chdir(tmp_path)
+    for path in (f"models/{name}/best_model.pt", f"{name}.pt", name):
+        if path == name:
+            (tmp_path / f"{name}.pt").rename(tmp_path / name)
+        else:
+            write_model(tmp_path / path, "amn", seed=1)
+        asked = path.removesuffix("/best_model.pt")
+        values = lvm_batch("evaluate", place / "windows.parquet", "--model", asked).values
+        (model,) = values["models"]
+        assert model["cosine"] == pytest.approx(model_cosines(1, "amn").mean(), abs=1e-6)
+        assert model["name"] not in {each["name"] for each in values["baselines"]}
+
+
 def test_one_article_has_neither_ridge_nor_intervals(
     place: Path, lvm_batch: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import resource
 import shutil
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from datasets import write_windows
+from full_disk import files_of_at_most
 
 from lvm_batch.jobs.cli import main
 from lvm_batch.jobs.registry.checks import check_outputs, random_contexts
@@ -374,6 +373,44 @@ def test_a_worse_model_does_not_get_the_role(
     assert (allowed.code, role(models_dir)) == (0, "worse")
 
 
+def test_a_window_without_a_cosine_is_left_out(
+    models_command: Callable[..., Any], models_dir: Path, dataset: Path, tmp_path: Path
+) -> None:
+    """A context too long for float32 says nothing of a model: it is counted, and the others are compared."""
+    table = pq.read_table(dataset)
+    contexts, targets = (
+        np.stack(table[name].to_numpy()).reshape(1100, -1, DIM).astype(np.float32)
+        for name in ("context", "target")
+    )
+    contexts[7] = 3e38
+    path = write_windows(tmp_path / "long.parquet", contexts, targets[:, 0])
+    models_command("promote", "amn-1")
+    result = models_command("promote", "amn-2", "--data", path)
+    found = result.values["cosine"]
+    assert (result.code, found["rows"], found["without_cosine"]) == (0, 1099, 1)
+    means = [found[name] for name in ("mean", "current_mean", "context_mean")]
+    assert means == pytest.approx([means[0]] * 3, abs=1e-4)
+    check = result.values["checks"][-1]
+    assert "on 1,099 windows, 1 without a cosine left out" in check["found"]
+
+
+def test_who_has_no_cosine_stands_in_nobodys_way(
+    models_command: Callable[..., Any], models_dir: Path, dataset: Path
+) -> None:
+    """A model whose predictions are no numbers, or that reads no five vectors, loses its role to any that works."""
+    for kind in ("overflows", "reads three vectors"):
+        architecture, model = broken_model(kind)
+        save(models_dir, "broken", model, architecture)
+        link = models_dir.parent / PRODUCTION
+        link.unlink(missing_ok=True)
+        link.symlink_to("models/broken")
+        result = models_command("promote", "amn-1", "--data", dataset)
+        found = result.values["cosine"]
+        assert (result.code, role(models_dir)) == (0, "amn-1")
+        assert (found["rows"], found["current"], found["current_mean"]) == (1100, "broken", None)
+        assert "broken has none" in result.values["checks"][-1]["found"]
+
+
 def test_a_role_takes_its_architectures_only(models_command: Callable[..., Any], models_dir: Path) -> None:
     """A role that a run would refuse is refused here; an archived architecture has no role."""
     save(models_dir, "lstm-1", build_model("lstm", seed=1, input_dim=DIM, hidden_dim=8), "lstm")
@@ -489,17 +526,6 @@ def test_two_promotions_do_not_interleave(models_command: Callable[..., Any], mo
             result = models_command(*command)
             assert (result.code, result.values["error"]["kind"]) == (75, "try_again")
     assert models_command("promote", "amn-1").code == 0
-
-
-@contextmanager
-def files_of_at_most(n_bytes: int) -> Iterator[None]:
-    """No file of this process grows beyond that."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize("held", [(), ("amn-1",)])

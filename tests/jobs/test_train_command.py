@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from full_disk import files_of_at_most
 
 from lvm_batch.lvm import list_models, load_checkpoint
 
@@ -230,6 +231,21 @@ def test_what_cannot_be_trained_is_refused(
     assert not (tmp_path / "m/best_model.pt").exists()
 
 
+def test_sequences_shorter_than_a_window_are_refused(
+    lvm_batch: Callable[..., Result], tmp_path: Path
+) -> None:
+    """All rows together are fewer than a window has."""
+    vectors = np.eye(3, 768, dtype=np.float32)
+    columns = {
+        "article_id": [1, 1, 1],
+        "position": [0, 1, 2],
+        "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), 768),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "short.parquet")
+    result = lvm_batch("train", tmp_path / "short.parquet", "--arch", "amn", "--output", tmp_path / "m")
+    assert (result.code, "none of 3 rows is a window" in result.values["error"]["message"]) == (2, True)
+
+
 def test_all_that_is_missing_is_told_at_once(lvm_batch: Callable[..., Result]) -> None:
     """Dataset, architecture and output together."""
     result = lvm_batch("train")
@@ -244,6 +260,65 @@ def test_a_model_from_elsewhere_is_not_written_over(train: Callable[..., Result]
     result = train("--output", tmp_path / "m")
     assert (result.code, result.values["error"]["kind"]) == (2, "output")
     assert (tmp_path / "m/best_model.pt").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "null", "{}", '{"identity": null}', '{"identity": ["arch"]}', "\xff"]
+)
+def test_a_history_from_elsewhere_is_named(train: Callable[..., Result], tmp_path: Path, text: str) -> None:
+    """What stands there is no history of this command, and nothing is trained beside it."""
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m/training_history.json").write_bytes(text.encode("latin-1"))
+    result = train("--output", tmp_path / "m")
+    assert (result.code, result.values["error"]["kind"]) == (2, "output")
+    assert "training_history.json" in result.values["error"]["message"]
+    assert not (tmp_path / "m/best_model.pt").exists()
+
+
+@pytest.mark.parametrize("content", [{}, {"identity": "[1]", "state": {}}, {"identity": None, "state": {}}])
+def test_a_state_from_elsewhere_is_named(
+    train: Callable[..., Result], tmp_path: Path, content: dict[str, object]
+) -> None:
+    """As a damaged one is, whatever it holds."""
+    (tmp_path / "m/_lvm_batch").mkdir(parents=True)
+    torch.save(content, tmp_path / "m/_lvm_batch/state.pt")
+    result = train("--output", tmp_path / "m")
+    assert (result.code, result.values["error"]["kind"]) == (2, "output")
+
+
+def test_a_full_disk_is_told_and_the_training_goes_on(
+    train: Callable[..., Result], dataset: Path, tmp_path: Path
+) -> None:
+    """Where there is room again, from the last state that was whole."""
+    with files_of_at_most(100_000):
+        result = train("--output", tmp_path / "m")
+    assert (result.code, result.values["error"]["kind"]) == (2, "output")
+    assert "state.pt cannot be written: File too large" in result.values["error"]["message"]
+    assert "make room; the same command goes on" in result.values["error"]["hint"]
+    assert list((tmp_path / "m/_lvm_batch").glob("*.tmp")) == []
+    assert train("--output", tmp_path / "m").code == 0
+
+
+def test_targets_without_a_direction_ruin_no_training(
+    lvm_batch: Callable[..., Result], tmp_path: Path
+) -> None:
+    """One in each article, so that they are on both sides: the others are learnt from and judged by."""
+    rng = np.random.default_rng(3)
+    vectors = np.repeat(rng.standard_normal((6, 1, DIM)), 15, axis=1) + rng.standard_normal((6, 15, DIM)) / 2
+    contexts = np.stack([vectors[:, row : row + 5] for row in range(10)], axis=1).reshape(60, -1)
+    targets = vectors[:, 5:].reshape(60, DIM)
+    targets[::10] = 0
+    table = {
+        name: pa.FixedSizeListArray.from_arrays(pa.array(rows.astype(np.float32).ravel()), rows.shape[1])
+        for name, rows in (("context", contexts), ("target", targets))
+    }
+    pq.write_table(pa.table({**table, "article_id": np.repeat(np.arange(6), 10)}), tmp_path / "w.parquet")
+    result = lvm_batch(
+        "train", tmp_path / "w.parquet", "--arch", "amn", "--epochs", 2, "--output", tmp_path / "m"
+    )
+    assert result.code == 0
+    assert sum(result.values["windows"].values()) == 54
+    assert all(epoch["val_cosine"] is not None for epoch in result.values["history"])
 
 
 def test_a_damaged_state_is_named(train: Callable[..., Result], tmp_path: Path) -> None:

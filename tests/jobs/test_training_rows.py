@@ -10,13 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from lvm_batch.io.errors import DataError
-from lvm_batch.jobs.datasets.articles import Articles, chains
+from lvm_batch.jobs.datasets.articles import UNKNOWN, Articles, chains
 from lvm_batch.jobs.training.article_split import split_by_article
 from lvm_batch.jobs.training.rows import TrainingRows, read_training_rows
 from lvm_batch.jobs.training.settings import TrainSettings
 from lvm_batch.jobs.training.vector_store import VectorStore
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 DIM = 8
@@ -96,8 +97,65 @@ def test_windows_need_no_order(tmp_path: Path) -> None:
 
 def test_one_shared_vector_joins_no_articles() -> None:
     """The same heading may stand in many articles; two vectors in the same succession do not."""
-    assert len(set(chains(np.array([[0, 1, 2], [3, 1, 4]])).tolist())) == 2
-    assert len(set(chains(np.array([[0, 1, 2], [1, 2, 4], [5, 6, 7]])).tolist())) == 2
+    assert joined([[0, 1, 2], [3, 1, 4]]) == [0, 1]
+    assert joined([[0, 1, 2], [1, 2, 4], [5, 6, 7]]) == [0, 0, 1]
+
+
+def joined(found: list[list[int]], said: list[int] | None = None) -> list[int]:
+    """The article of each window, numbered as they come; unless ``said``, none says it."""
+    codes = chains(np.array(found), np.array(said or [UNKNOWN] * len(found))).tolist()
+    return [list(dict.fromkeys(codes)).index(code) for code in codes]
+
+
+def test_one_vector_that_padding_repeats_joins_no_articles() -> None:
+    """Windows that begin with the same heading, as often as it takes, are of articles of their own."""
+    assert joined([[0, 0, 0, 1], [0, 0, 0, 2], [0, 0, 1, 3], [0, 0, 2, 4]]) == [0, 1, 0, 1]
+
+
+def test_windows_that_say_no_article_follow_those_they_share_with() -> None:
+    """They are of the articles that hold what they hold, in any order; what says its article keeps it."""
+    found = [[0, 1, 2], [1, 2, 3], [2, 3, 4], [9, 8, 7], [1, 2, 5]]
+    assert joined(found, [0, UNKNOWN, 0, UNKNOWN, 1]) == [0, 0, 0, 1, 0]
+    assert joined(found[::-1], [1, UNKNOWN, 0, UNKNOWN, 0]) == [0, 1, 0, 0, 0]
+    assert joined(found, [0, 1, 2, 3, 4]) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("missing", [slice(None), slice(None, None, 3)], ids=["all", "a third"])
+def test_null_ids_leave_no_window_on_both_sides(tmp_path: Path, missing: slice) -> None:
+    """A window that does not say its article is on the side of those it overlaps with."""
+    found = articles(*[14] * 12)
+    ids = np.repeat(np.arange(12), 9).astype(object)
+    ids[missing] = None
+    rows = read(write_windows(tmp_path / "w.parquet", found, article_id=pa.array(ids.tolist(), pa.int64())))
+    assert len(np.unique(rows.articles)) == 12
+    split = split_by_article(rows, share=0.25, seed=0)
+    sides = [
+        {*part.contexts.ravel().tolist(), *part.targets.tolist()}
+        for part in (split.training, split.validation)
+    ]
+    assert not sides[0] & sides[1]
+
+
+def test_a_file_without_ids_takes_none_from_the_others(tmp_path: Path) -> None:
+    """Each file says of its own rows what it knows."""
+    found = articles(12, 12, 12)
+    write_windows(tmp_path / "a.parquet", found[:2], article_id=[7] * 14)
+    write_windows(tmp_path / "b.parquet", found[2:])
+    rows = read(tmp_path)
+    assert [len(set(rows.articles[part].tolist())) for part in (slice(14), slice(14, None))] == [1, 1]
+    assert len(np.unique(rows.articles)) == 2
+
+
+@pytest.mark.parametrize("write", [write_sequences, write_windows])
+def test_a_target_without_a_direction_is_none(
+    tmp_path: Path, write: Callable[[Path, list[np.ndarray]], Path]
+) -> None:
+    """A vector of zeros has no cosine with anything: no window is learnt from or judged by for it."""
+    found = articles(20, 20)
+    found[0][19] = 0
+    rows = read(write(tmp_path / "x.parquet", found))
+    assert len(rows.windows) == 14 + 15
+    assert rows.windows.vectors[rows.windows.targets].any(axis=1).all()
 
 
 def test_a_bad_vector_takes_its_windows_along(tmp_path: Path) -> None:
@@ -141,12 +199,14 @@ def test_vectors_are_made_unit_vectors_where_asked(tmp_path: Path) -> None:
 
 
 def test_ids_may_be_of_any_type() -> None:
-    """Text, dictionaries and numbers; the same value is the same article in every batch, and a null is alone."""
+    """Text, dictionaries and numbers; the same value is the same article in every batch, and a null says none."""
     codes = Articles()
     codes.add(pa.chunked_array([pa.array(["a", "b", None, "a"])]))
-    again = codes.add(pa.chunked_array([pa.array(["b", None]).dictionary_encode()]))
-    assert again[0] == codes.codes[1]
-    assert len(set(codes.codes.tolist())) == 4
+    codes.add(pa.chunked_array([pa.array(["b", None]).dictionary_encode()]))
+    codes.add(pa.chunked_array([pa.nulls(2)]))
+    codes.add(pa.chunked_array([], pa.string()))
+    codes.add(pa.chunked_array([pa.array([3])]))
+    assert codes.codes.tolist() == [0, 1, UNKNOWN, 0, 1, UNKNOWN, UNKNOWN, UNKNOWN, 2]
 
 
 def test_the_store_knows_a_vector_again() -> None:
@@ -160,6 +220,16 @@ def test_the_store_knows_a_vector_again() -> None:
     assert len(store.vectors) == 3999
     assert np.array_equal(store.vectors[places], many)
     assert np.array_equal(store.add(many[5:6]), places[5:6])
+
+
+def test_vectors_that_differ_in_few_bits_are_told_apart() -> None:
+    """Of 120,000 that differ in their signs alone none is taken for another."""
+    patterns = np.unique(np.random.default_rng(0).integers(0, 2**24, 120_000))
+    signs = ((patterns[:, None] >> np.arange(24)) & 1) * 2 - 1
+    store = VectorStore(24)
+    places = store.add(signs[:, None].astype(np.float32))
+    assert len(store.vectors) == len(patterns)
+    assert np.array_equal(places[:, 0], np.arange(len(patterns)))
 
 
 def test_no_article_is_on_both_sides(tmp_path: Path) -> None:

@@ -190,6 +190,16 @@ def test_nothing_is_proposed_where_nothing_gains() -> None:
     assert not escalated(rows, NEVER).any()
 
 
+def test_of_pairs_that_gain_the_same_the_one_that_escalates_least_is_found() -> None:
+    """Where one row gains and all others nothing, it is told by the signal in which fewer are below it."""
+    steps = np.linspace(0.1, 0.9, 20)
+    third, eighth = steps, np.roll(steps, -5)
+    gain = np.where(np.arange(20) == 2, 1.0, 0.0)
+    for confidence, margin in ((third, eighth), (eighth, third)):
+        rows = rows_of(gain, confidence=confidence, margin=margin)
+        assert np.flatnonzero(escalated(rows, find_thresholds(rows, 0.5))).tolist() == [0, 1, 2]
+
+
 def test_rows_are_escalated_as_a_run_escalates_them() -> None:
     """The routing policy itself decides, in float32 and strictly, and unknown values are no reason."""
     rows = rows_of(noise(5), confidence=np.array([0.7, 0.69, 0.8, np.nan, 0.9]), margin=np.full(5, np.nan))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lvm_batch.lvm.architectures import ARCHITECTURES, PRESETS, build_model
-from lvm_batch.lvm.published import PUBLISHED, card_of
+from lvm_batch.lvm.published import PUBLISHED
 
 TOP = Path(__file__).parents[2]
 HEADINGS = (
@@ -22,6 +22,11 @@ HEADINGS = (
     "Limits",
     "Monitoring",
 )
+
+
+def card_of(architecture: str) -> str:
+    """The card of an architecture."""
+    return (TOP / f"lvm/cards/{architecture}.md").read_text(encoding="utf-8")
 
 
 def number_in_words(count: int) -> str:

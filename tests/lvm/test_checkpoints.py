@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from full_disk import files_of_at_most
 
 from lvm_batch.lvm import (
     ARCHITECTURES,
@@ -311,6 +312,17 @@ def test_saving_replaces_whole_files(tmp_path: pathlib.Path) -> None:
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
     assert load_checkpoint(before, str(path)).val_cosine is None
+
+
+def test_a_full_disk_is_an_os_error(tmp_path: pathlib.Path) -> None:
+    """As of any other file; the checkpoint there was is whole, and nothing lies beside it."""
+    path = tmp_path / "best_model.pt"
+    save_checkpoint(path, small(), architecture="amn", epoch=1, val_loss=None, val_cosine=None)
+    before = path.read_bytes()
+    with files_of_at_most(len(before) // 2), pytest.raises(OSError, match="too large"):
+        save_checkpoint(path, small(), architecture="amn", epoch=2, val_loss=None, val_cosine=None)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_saving_an_unknown_architecture_is_refused(tmp_path: pathlib.Path) -> None:

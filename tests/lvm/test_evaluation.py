@@ -97,6 +97,13 @@ def test_one_cluster_tells_nothing_of_chance() -> None:
     assert interval(means[:, 0]) is not None
 
 
+def test_of_no_rows_no_mean_is_known() -> None:
+    """Whatever the number of columns."""
+    means = resampled_means([np.empty(0), np.empty(0)], np.empty(0, np.int64), resamples=5, seed=1)
+    assert means.shape == (5, 2)
+    assert np.isnan(means).all()
+
+
 def test_samples_without_a_row_of_a_column_are_left_out() -> None:
     """An interval is that of the samples in which the column has rows."""
     clusters = np.arange(6)

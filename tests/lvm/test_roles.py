@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
-import resource
-from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
+from full_disk import files_of_at_most
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,9 +26,6 @@ from lvm_batch.lvm.role_log import (
     read_role_log,
 )
 from lvm_batch.lvm.roles import Held, check_replaceable, digest_of, give_role, holder, name_of, roles_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 PRODUCTION = "production_model"
 
@@ -293,15 +290,18 @@ def test_a_log_that_cannot_be_opened_is_an_error(models_dir: Path) -> None:
         read_role_log(models_dir)
 
 
-@contextmanager
-def files_of_at_most(n_bytes: int) -> Iterator[None]:
-    """No file of this process grows beyond that."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+def test_a_file_system_without_locks_is_named(models_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no process at work, and waiting would not help."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with (
+        pytest.raises(ModelError, match=r"roles\.jsonl cannot be locked: No locks"),
+        open_role_log(models_dir),
+    ):
+        pass
 
 
 def test_a_line_that_does_not_fit_leaves_nothing(models_dir: Path) -> None:

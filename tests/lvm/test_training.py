@@ -12,6 +12,7 @@ import torch
 from lvm_batch.lvm import (
     ContextModel,
     Epoch,
+    History,
     ModelError,
     Predictor,
     Recipe,
@@ -20,10 +21,10 @@ from lvm_batch.lvm import (
     Windows,
     begin_at_ridge,
     build_model,
-    fit,
     recipe_for,
     row_cosines,
 )
+from lvm_batch.lvm.training import _is_better
 
 DIM = 32
 SMALL = {
@@ -65,6 +66,16 @@ def cosine(model: ContextModel, data: Windows) -> float:
     """Mean cosine of the predictions with the targets."""
     contexts, targets = data.batch(slice(None))
     return float(row_cosines(Predictor(model, CPU)(contexts.numpy()), targets.numpy()).mean())
+
+
+def fit(
+    model: ContextModel, data: Windows, *, recipe: Recipe, seed: int, validation: Windows | None = None
+) -> History:
+    """Train a model to the end."""
+    training = Training(model, data, recipe=recipe, seed=seed, validation=validation)
+    for _ in training:
+        pass
+    return training.finish()
 
 
 LEARN = Recipe(epochs=8, batch_size=64, learning_rate=3e-3, schedule="cosine", beginning="ridge")
@@ -152,15 +163,38 @@ def test_the_best_epoch_may_be_in_the_middle() -> None:
 
 def test_epochs_are_told_as_they_come() -> None:
     """The beginning is number 0; without validation the last epoch is kept."""
-    told: list[Epoch] = []
-    data = windows(300, seed=1)
-    history = fit(small("amn"), data, recipe=replace(LEARN, epochs=3), seed=0, on_epoch=told.append)
+    training = Training(small("amn"), windows(300, seed=1), recipe=replace(LEARN, epochs=3), seed=0)
+    told = list(training)
+    history = training.finish()
     assert [epoch.number for epoch in told] == [0, 1, 2, 3]
     assert tuple(told) == history.epochs
     assert history.best is history.epochs[-1]
     assert history.epochs[3].train_loss < history.epochs[1].train_loss
     assert history.best.val_cosine is None
     assert history.stopped == "finished"
+
+
+def test_a_target_without_a_direction_is_not_judged_by() -> None:
+    """The cosine and the loss are those of the other windows, so that the best epoch is found all the same."""
+    contexts, targets = arrays(200, seed=2)
+    targets[7] = 0
+    others = Windows.of(np.delete(contexts, 7, axis=0), np.delete(targets, 7, axis=0))
+    histories = [
+        fit(small("lstm"), windows(300, seed=1), recipe=replace(LEARN, epochs=2), seed=0, validation=judged)
+        for judged in (Windows.of(contexts, targets), others)
+    ]
+    assert histories[0].best.number > 0
+    for epoch, expected in zip(*(history.epochs for history in histories), strict=True):
+        assert epoch.val_cosine == pytest.approx(expected.val_cosine)
+        assert epoch.val_loss == pytest.approx(expected.val_loss)
+
+
+def test_a_cosine_that_is_no_number_is_the_worst() -> None:
+    """Any number is better, and it is better than none itself."""
+    number, none = (Epoch(1, 0.1, 0.1, cosine, 0.1) for cosine in (-0.5, float("nan")))
+    assert _is_better(number, none)
+    assert not _is_better(none, number)
+    assert not _is_better(none, none)
 
 
 def test_training_stops_where_the_cosine_gets_no_better() -> None:
@@ -247,6 +281,15 @@ def test_a_model_wider_than_its_vectors_begins_too() -> None:
     history = fit(model, data, recipe=replace(LEARN, epochs=0), seed=0, validation=windows(200, seed=2))
     contexts, targets = data.batch(slice(None))
     assert history.best.val_cosine > row_cosines(contexts.mean(dim=1).numpy(), targets.numpy()).mean()
+
+
+@pytest.mark.parametrize(("wanted", "found"), [(1, 1), (7, 5), (9, 5), (10, 10), (20, 10)])
+def test_some_windows_are_no_more_than_asked_for(wanted: int, found: int) -> None:
+    """Taken evenly from the first on; all of them where there are no more."""
+    data = windows(10, seed=1)
+    some = data.some(wanted)
+    assert len(some) == len(data.sample(wanted)) == found <= wanted
+    assert some.targets[0] == data.targets[0]
 
 
 def test_nothing_to_train_on_is_refused() -> None:

@@ -1,0 +1,55 @@
+"""A folder of this machine that a command leaves its results in.
+
+The rule: that it cannot take them is found before any work is done, and a disk that fills up later is an error of the
+output. This module does not know what is written.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lvm_batch.io.errors import OutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+
+def make_output_folder(output: str, *, what: str) -> Path:
+    """Make the folder that ``--output`` names, where ``what`` will be written: "a model", "an evaluation".
+
+    Raises ``OutputError`` where it is no folder of this machine, or one that cannot be made or written.
+    """
+    if "://" in output:
+        raise OutputError(
+            f"{output}: {what} is written to a folder of this machine",
+            "give --output a path, and copy it from there",
+        )
+    folder = Path(output)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"{output} cannot be made: {error.strerror}", "give --output another folder"
+        ) from error
+    if not os.access(folder, os.W_OK):
+        raise OutputError(f"{output} cannot be written", "give --output another folder")
+    return folder
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write files by their names; raises ``OutputError``."""
+    for name, content in files.items():
+        with writing(folder / name, hint="make room, or give --output another folder"):
+            (folder / name).write_bytes(content)
+
+
+@contextmanager
+def writing(path: Path, *, hint: str) -> Iterator[None]:
+    """Tell an ``OSError`` of the block, which writes to ``path``, as an ``OutputError``."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}", hint) from error
