@@ -1,11 +1,12 @@
 """How fast this machine is at the job, part by part and as a whole, and how near to what the parts allow.
 
-The rule: the whole is the command itself, in a process of its own, as a user runs it; the limit is what its workers
-would do if each of them computed as undisturbed as one does alone.
+The rule: the whole is the command itself, in a process of its own, as a user runs it, and the limit what its workers
+would do if each of them computed as undisturbed as one does alone. Both are of the same settings.
 """
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -16,24 +17,28 @@ from typing import TYPE_CHECKING, Any
 
 from lvm_batch.jobs.benchmark.inputs import write_fresh_model, write_windows
 from lvm_batch.jobs.benchmark.parts import Parts, measure_latency, measure_parts
+from lvm_batch.jobs.benchmark.settings import TAKEN
 from lvm_batch.jobs.errors import JobError
-from lvm_batch.jobs.prediction.cluster import local_workers
+from lvm_batch.jobs.prediction.fleet import local_fleet
 from lvm_batch.jobs.prediction.summary import as_lines
 from lvm_batch.jobs.prediction.warm_up import in_warm_process, warm_up
+from lvm_batch.jobs.resolution import PREFIX, flag_of
+from lvm_batch.jobs.settings import RunSettings
 from lvm_batch.lvm.architectures import ARCHITECTURES
 from lvm_batch.lvm.registry import resolve_model
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from lvm_batch.jobs.console import Console
-    from lvm_batch.jobs.settings import RunSettings
 
 ESCALATED = 0.1
 QUERIES = 1000
 _FEW_ROWS = 10
 _STARTS = 3  # of which the median counts
 _PARTS_ROWS = 15_000
+_BY_LANE_ALONE = {"min_confidence": -1.0, "min_margin": 0.0, "shadow_rate": 0.0}
+"""What a bank says of random vectors escalates none of them."""
 
 CARD_P95_MS = {"target": 1.0, "objective": 1.2, "alert": 1.5}
 """What the cards ask of the primary model's p95 for a single query, in milliseconds."""
@@ -48,10 +53,10 @@ def bench(settings: RunSettings, *, n_rows: int, console: Console) -> tuple[dict
         base = _with_models(settings, root)
         parts = in_warm_process(measure_parts, _job(base, root, "parts", _PARTS_ROWS))
         latency = {name: in_warm_process(measure_latency, name, QUERIES) for name in ARCHITECTURES}
-        n_workers = local_workers(settings.workers)[0]
-        start_s = median(_timed_run(_job(base, root, f"start-{turn}", _FEW_ROWS)) for turn in range(_STARTS))
+        n_workers = local_fleet(settings.workers, None).n_workers
+        starts_s = [_timed_run(_job(base, root, f"start-{turn}", _FEW_ROWS)) for turn in range(_STARTS)]
         whole_s = _timed_run(_job(base, root, "whole", n_rows))
-    values = _values(parts, n_workers, n_rows, start_s, whole_s) | {"latency_ms": latency}
+    values = _values(parts, n_workers, n_rows, starts_s, whole_s) | {"latency_ms": latency}
     return values, _as_text(values)
 
 
@@ -60,13 +65,12 @@ def _with_models(settings: RunSettings, root: Path) -> RunSettings:
     models_dir = Path(settings.models_dir)
     model = resolve_model(settings.model, role="production_model", models_dir=models_dir)
     fallback = resolve_model(settings.fallback, role="fallback_model", models_dir=models_dir)
-    return settings.model_copy(
-        update={
-            "model": model or str(write_fresh_model(root / "amn.pt", "amn")),
-            "fallback": fallback or str(write_fresh_model(root / "gru.pt", "gru")),
-            "shadow_rate": 0.0,
-        }
-    )
+    taken = {name: getattr(settings, name) for name in TAKEN}
+    models = {
+        "model": model or str(write_fresh_model(root / "amn.pt", "amn")),
+        "fallback": fallback or str(write_fresh_model(root / "gru.pt", "gru")),
+    }
+    return RunSettings.model_validate(taken | models | _BY_LANE_ALONE)
 
 
 def _job(base: RunSettings, root: Path, name: str, n_rows: int) -> RunSettings:
@@ -77,19 +81,15 @@ def _job(base: RunSettings, root: Path, name: str, n_rows: int) -> RunSettings:
 def _timed_run(settings: RunSettings) -> float:
     """Run the command over a dataset; return the seconds of the whole process."""
     code = "import sys; from lvm_batch.jobs.cli import command; sys.exit(command())"
-    named = ("output", "model", "fallback", "bank", "precision", "workers", "shadow_rate")
-    values = settings.model_dump(mode="json", include=set(named))
-    options = [
-        part
-        for name, value in values.items()
-        if value is not None
-        for part in (f"--{name.replace('_', '-')}", str(value))
-    ]
+    values = settings.model_dump(mode="json", exclude={"dataset"}, exclude_unset=True, exclude_none=True)
+    options = [part for name, value in values.items() for part in (flag_of(name), str(value))]
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     start = perf_counter()
     done = subprocess.run(  # noqa: S603 - this very command
         [sys.executable, "-c", code, "run", *settings.dataset, *options, "--json"],
         capture_output=True,
         check=False,
+        env=environ,
         text=True,
     )
     took_s = perf_counter() - start
@@ -98,14 +98,18 @@ def _timed_run(settings: RunSettings) -> float:
     return took_s
 
 
-def _values(parts: Parts, n_workers: int, n_rows: int, start_s: float, whole_s: float) -> dict[str, Any]:
+def _values(
+    parts: Parts, n_workers: int, n_rows: int, starts_s: Sequence[float], whole_s: float
+) -> dict[str, Any]:
+    """Lay the figures out; a run that took no longer than the longest start says nothing of its rows."""
     rows_s = {
         part: (parts.escalated if part == "gru" else parts.rows) / seconds
         for part, seconds in parts.seconds.items()
         if part != "bank" or parts.has_bank
     }
     limit = n_workers * parts.rows / parts.total_s
-    reached = n_rows / max(whole_s - start_s, 1e-9)
+    start_s = median(starts_s)
+    reached = n_rows / (whole_s - start_s) if whole_s > max(starts_s) else None
     return {
         "rows": n_rows,
         "workers": n_workers,
@@ -113,8 +117,8 @@ def _values(parts: Parts, n_workers: int, n_rows: int, start_s: float, whole_s: 
         "share_of_time": {part: round(seconds / parts.total_s, 4) for part, seconds in parts.seconds.items()},
         "escalated": parts.escalated / parts.rows,
         "limit_rows_per_s": round(limit),
-        "rows_per_s": round(reached),
-        "share_of_limit": round(reached / limit, 4),
+        "rows_per_s": None if reached is None else round(reached),
+        "share_of_limit": None if reached is None else round(reached / limit, 4),
         "start_s": round(start_s, 2),
         "whole_s": round(whole_s, 2),
         "card_p95_ms": CARD_P95_MS,
@@ -128,8 +132,7 @@ def _as_text(values: Mapping[str, Any]) -> str:
     }
     lines |= {
         "limit": f"{values['limit_rows_per_s']:>9,} rows/s: {values['workers']} workers, each as fast as one alone",
-        "reached": f"{values['rows_per_s']:>9,} rows/s once started, {values['share_of_limit']:.0%} of the limit, "
-        f"{values['escalated']:.0%} of the rows escalated",
+        "reached": _reached(values),
         "whole": f"{values['whole_s']:>9.1f} s for {values['rows']:,} rows, {values['start_s']:.1f} s of it to start",
     }
     card = ", ".join(f"{name} {value:g}" for name, value in values["card_p95_ms"].items())
@@ -139,3 +142,12 @@ def _as_text(values: Mapping[str, Any]) -> str:
         for name, ms in values["latency_ms"].items()
     ]
     return text + "\n".join(rows)
+
+
+def _reached(values: Mapping[str, Any]) -> str:
+    if values["rows_per_s"] is None:
+        return f"{'-':>9} the run took no longer than one of {_FEW_ROWS} rows: give more --rows"
+    return (
+        f"{values['rows_per_s']:>9,} rows/s once started, {values['share_of_limit']:.0%} of the limit, "
+        f"{values['escalated']:.0%} of the rows escalated"
+    )

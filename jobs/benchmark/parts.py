@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from lvm_batch.jobs.settings import RunSettings
 
-_WARM_UP = 50
-
 
 @dataclass(frozen=True, slots=True)
 class Parts:

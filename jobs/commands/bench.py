@@ -6,15 +6,14 @@ from typing import Annotated
 
 import typer
 
+from lvm_batch.jobs.benchmark.settings import TAKEN
 from lvm_batch.jobs.console import Console
 from lvm_batch.jobs.options import takes_console, takes_settings
 from lvm_batch.jobs.resolution import Resolved
 from lvm_batch.jobs.settings import RunSettings
 
-_NAMES = ("model", "fallback", "models_dir", "bank", "precision", "workers")
 
-
-@takes_settings(required=(), names=_NAMES)
+@takes_settings(required=(), names=TAKEN)
 @takes_console
 def bench(
     resolved: Resolved[RunSettings],

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib.util import find_spec
 
 from lvm_batch.jobs.console import Console
-from lvm_batch.jobs.errors import UsageError
+from lvm_batch.jobs.extras import require
 from lvm_batch.jobs.options import takes_console, takes_settings
 from lvm_batch.jobs.resolution import Resolved
 from lvm_batch.jobs.serving.settings import TAKEN, ServeSettings
@@ -20,9 +19,8 @@ _POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 @takes_console
 def serve(resolved: Resolved[ServeSettings], *, console: Console) -> None:
     """Answer POST /predict and /predict/batch as a run would answer the same rows, until SIGTERM or Ctrl-C."""
-    missing = [name for name in _EXTRA if find_spec(name) is None]
-    if missing:
-        raise UsageError(f"{missing[0]} is not installed", 'pip install "lvm-batch[serve]"')
+    for package in _EXTRA:
+        require(package, option="serve", extra="serve")
     if "numpy" not in sys.modules:  # it reads these when it is loaded
         os.environ.update(dict.fromkeys(_POOLS, str(resolved.settings.threads)))
     from lvm_batch.jobs.serving.serve import serve as served

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lvm_batch.jobs.monitoring.findings import Finding, lacks, mean_of, runs_with, spell, state_of
-from lvm_batch.jobs.monitoring.rule_figures import centroid, has_centroid, pooled
+from lvm_batch.jobs.monitoring.findings import Finding, lacks, mean_of, spell, state_of
+from lvm_batch.jobs.monitoring.rule_figures import centroid, has_centroid, has_norm, input_norm
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 def check_input_norm(rule: declared.InputNorm, window: Window) -> Finding:
     """Judge how the norm of input vectors has changed since the runs before the window."""
-    runs = runs_with(window.inside, lambda run: run.input_norm)
-    now = pooled(run.input_norm for run in runs)
+    runs = [run for run in window.inside if has_norm(run)]
+    now = input_norm(runs)
     if now.mean is None:
         return lacks("input_norm", "not recorded by any run")
-    before = window.reference(lambda run: bool(run.input_norm and run.input_norm.mean))
-    then = pooled(run.input_norm for run in before).mean
+    before = window.reference(lambda run: has_norm(run) and mean_of(run.input_norm) > 0)
+    then = input_norm(before).mean
     if not then:
         return lacks("input_norm", "no run before the window that recorded it")
     change = now.mean / then - 1
@@ -62,7 +62,7 @@ def check_input_centroid(rule: declared.InputCentroid, window: Window) -> Findin
         f"{rule.min_cosine:g}",
         found,
         rule.min_cosine,
-        sum(run.input_norm.n for run in runs if run.input_norm),
+        sum(run.rows_in for run in runs),
         len(runs),
         min(runs, key=lambda run: _likeness([run], before) or 0.0).report,
     )

@@ -21,7 +21,8 @@ class Finding:
     """What a rule says of a window.
 
     ``figure`` is what was judged, ``threshold`` by what; ``text`` says both in words, or why nothing was judged.
-    ``rows`` and ``runs`` are how many the figure is of; ``report`` leads to the report of the run that stands out most.
+    ``runs`` are how many were judged, ``rows`` how many of theirs bear on the figure; ``report`` leads to the report of
+    the run that stands out most, whose figure it is where runs are judged one by one.
     """
 
     rule: str

@@ -97,47 +97,24 @@ def past_run(
     sample: Sample = NO_SAMPLE,
 ) -> PastRun:
     """Return the run's entry; arguments are those of :func:`add_to_history`, and the input's sample."""
-    job, output = prepared.job, redacted(summary["output"])
-    counted = empty_tally()
-    total = add_tallies({name: record[name] for name in counted if name in record} for record in computed)
+    wall_s = summary["wall_s"]
     rows_in = sum(record["rows_in"] for record in computed)
-    routed = sum(total["rows_by_route"].values())
+    peaks = [record["worker_peak"] for record in computed if "worker_peak" in record]
     return PastRun(
         version=version("lvm-batch"),
-        started=ended - timedelta(seconds=summary["wall_s"]),
+        started=ended - timedelta(seconds=wall_s),
         ended=ended,
         state=error.kind if error else "done",
-        job_id=job.job_id,
-        fingerprint=job.fingerprint,
         shape=job_shape(prepared, settings, workers=workers),
-        dataset=tuple(redacted(text) for text in settings.dataset),
-        output=output,
-        report=f"{output.rstrip('/')}/{PRIVATE}/report.html",
-        primary=_model(job.models.primary),
-        fallback=None if job.models.fallback is None else _model(job.models.fallback),
-        bank=redacted(job.models.bank.path) if job.models.bank else None,
-        thresholds=PastThresholds(
-            min_confidence=settings.min_confidence,
-            min_margin=settings.min_margin,
-            max_context_tokens=settings.max_context_tokens,
-            high_stakes_lanes=settings.high_stakes_lane,
-            max_fallback_rate=settings.max_fallback_rate,
-        ),
+        **_asked(prepared, settings, redacted(summary["output"])),
         units=len(computed),
         failed_units=len(summary["failed_units"]),
         rows_in=rows_in,
-        rows_out=total["rows_out"],
-        rows_by_route=total["rows_by_route"],
-        rows_by_status=total["rows_by_status"],
-        rows_by_reason=total["rows_by_reason"],
-        fallback_rate=total["rows_by_route"]["gru"] / routed if routed else None,
-        **_figures(total),
-        wall_s=summary["wall_s"],
-        rows_per_s=rows_in / summary["wall_s"] if rows_in and summary["wall_s"] else None,
+        **_counted(computed),
+        wall_s=wall_s,
+        rows_per_s=rows_in / wall_s if rows_in and wall_s else None,
         workers=workers,
-        peak_bytes=max(
-            (record["worker_peak"] for record in computed if "worker_peak" in record), default=None
-        ),
+        peak_bytes=max(peaks, default=None),
         projected_bytes=prepared.memory.peak + prepared.memory.mapped,
         query_p95_ms=query_p95_ms,
         input_norm=sample.norm,
@@ -162,6 +139,41 @@ def job_shape(prepared: Prepared, settings: RunSettings, *, workers: int) -> str
         "workers": workers,
     }
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _asked(prepared: Prepared, settings: RunSettings, output: str) -> dict[str, Any]:
+    """What was to be done: the job, its models and its thresholds."""
+    job = prepared.job
+    return {
+        "job_id": job.job_id,
+        "fingerprint": job.fingerprint,
+        "dataset": tuple(redacted(text) for text in settings.dataset),
+        "output": output,
+        "report": f"{output.rstrip('/')}/{PRIVATE}/report.html",
+        "primary": _model(job.models.primary),
+        "fallback": None if job.models.fallback is None else _model(job.models.fallback),
+        "bank": redacted(job.models.bank.path) if job.models.bank else None,
+        "thresholds": PastThresholds(
+            min_confidence=settings.min_confidence,
+            min_margin=settings.min_margin,
+            max_context_tokens=settings.max_context_tokens,
+            high_stakes_lanes=settings.high_stakes_lane,
+            max_fallback_rate=settings.max_fallback_rate,
+        ),
+    }
+
+
+def _counted(computed: Sequence[Record]) -> dict[str, Any]:
+    """What came of the rows: how many by what, and their figures."""
+    names = empty_tally()
+    total = add_tallies({name: record[name] for name in names if name in record} for record in computed)
+    routed = sum(total["rows_by_route"].values())
+    counts = ("rows_out", "rows_by_route", "rows_by_status", "rows_by_reason")
+    return {
+        **{name: total[name] for name in counts},
+        "fallback_rate": total["rows_by_route"]["gru"] / routed if routed else None,
+        **_figures(total),
+    }
 
 
 def _model(model: ModelRef) -> PastModel:

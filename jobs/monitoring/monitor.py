@@ -16,6 +16,7 @@ from lvm_batch.jobs.checks import Checks
 from lvm_batch.jobs.errors import GateFailed
 from lvm_batch.jobs.monitoring.rule_checks import evaluate_rules
 from lvm_batch.jobs.monitoring.window import window_of
+from lvm_batch.jobs.plural import plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,20 +80,14 @@ def _error(alerts: Sequence[Finding]) -> GateFailed | None:
 def _as_text(window: Window, findings: Sequence[Finding], left_out: Sequence[str]) -> str:
     n_rows = sum(run.rows_in for run in window.inside)
     head = (
-        f"from {window.since:%Y-%m-%d %H:%M} to {window.until:%Y-%m-%d %H:%M} UTC: {_runs(len(window.inside))} of "
-        f"{n_rows:,} rows; before: {_runs(len(window.before))}"
+        f"from {window.since:%Y-%m-%d %H:%M} to {window.until:%Y-%m-%d %H:%M} UTC: "
+        f"{plural(len(window.inside), 'run')} of {plural(n_rows, 'row')}; before: {plural(len(window.before), 'run')}"
     )
     return "\n".join([head, *left_out, "", *(line for finding in findings for line in _lines(finding))])
 
 
 def _lines(finding: Finding) -> list[str]:
     text = f"not evaluated: {finding.text}" if finding.state == "not_evaluated" else finding.text
-    runs = (
-        f" [{finding.rows:,} rows, {finding.runs:,} run{'s' * (finding.runs != 1)}]" if finding.runs else ""
-    )
+    runs = f" [{plural(finding.rows, 'row')}, {plural(finding.runs, 'run')}]" if finding.runs else ""
     lines = [f"{finding.rule:<15} {_STATES[finding.state]:<6} {text}{runs}"]
     return [*lines, f"{'':<22} {finding.report}"] if finding.state == "fired" else lines
-
-
-def _runs(n: int) -> str:
-    return f"{n:,} run{'s' * (n != 1)}"

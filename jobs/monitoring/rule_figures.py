@@ -78,18 +78,31 @@ def fallback_rate(runs: Iterable[PastRun]) -> Figure:
     return Figure(sum(rows.get("gru", 0) for rows in counts) / n, n) if n else Figure(None, 0)
 
 
+def input_norm(runs: Iterable[PastRun]) -> Figure:
+    """Return the mean norm of the input, as each run's sample tells it of the run's rows; without a deviation."""
+    return pooled(Figure(run.input_norm.mean, run.rows_in) for run in runs if run.input_norm)
+
+
 def centroid(runs: Sequence[PastRun]) -> np.ndarray | None:
-    """Return the mean vector of all rows sampled, (dim,) float64; ``None`` of none, or where widths differ."""
-    sampled = [(run.input_norm.n, run.input_centroid) for run in runs if has_centroid(run) and run.input_norm]
+    """Return the mean vector of the input, (dim,) float64, as each run's sample tells it of the run's rows; ``None`` of
+    none, or where widths differ.
+    """
+    sampled = [(run.rows_in, run.input_centroid) for run in runs if has_centroid(run)]
     if not sampled or len({len(vector or ()) for _, vector in sampled}) > 1:
         return None
     weights, vectors = zip(*sampled, strict=True)
     return np.asarray(np.average(np.asarray(vectors, np.float64), axis=0, weights=weights))
 
 
-def has_centroid(run: PastRun) -> bool:
+def has_norm(run: PastRun) -> bool:
     """Whether the run's input was sampled."""
-    return bool(run.input_centroid and run.input_norm and run.input_norm.n)
+    norm = run.input_norm
+    return run.rows_in > 0 and norm is not None and norm.n > 0 and norm.mean is not None
+
+
+def has_centroid(run: PastRun) -> bool:
+    """Whether the run's input was sampled, its mean vector too."""
+    return has_norm(run) and bool(run.input_centroid)
 
 
 def _mean(figure: Figure) -> float:

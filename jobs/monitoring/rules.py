@@ -66,7 +66,7 @@ class QueryP95(Rule):
 
 
 class RowsPerS(Rule):
-    """Rows per second of each run, against the median of the runs before it of the same job shape."""
+    """Rows per second of each run, against the median of runs before it of its job shape, of half to twice its rows."""
 
     min_share: Rate = Field(default=0.5, description=f"fires below this share of the median; {_OWN}")
     last_runs: Count = Field(default=10, description=f"runs that the median is taken of, at most; {_OWN}")

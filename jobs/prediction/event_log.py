@@ -15,6 +15,7 @@ from lvm_batch.jobs.prediction.events import (
     RunStarted,
     UnitDone,
     UnitFailed,
+    Waiting,
     WorkerRefused,
 )
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from lvm_batch.io.commit import OutputFolder
+
+    Happened = RunStarted | UnitDone | UnitFailed | WorkerRefused | RunEnded
 
 _FLUSH_EVERY_S = 5
 
@@ -37,19 +40,21 @@ class EventLog:
         self._flushed = monotonic()
 
     def __call__(self, event: Event) -> None:
-        """Take down one event."""
-        self._lines.append(json.dumps({"at": self._now().isoformat(), **_described(event)}) + "\n")
-        if isinstance(event, (RunStarted, RunEnded)) or monotonic() - self._flushed > _FLUSH_EVERY_S:
+        """Take down one event, unless nothing has happened."""
+        if not isinstance(event, Waiting):
+            self._lines.append(json.dumps({"at": self._now().isoformat(), **_described(event)}) + "\n")
+        is_time = monotonic() - self._flushed > _FLUSH_EVERY_S
+        if self._lines and (is_time or isinstance(event, (RunStarted, RunEnded))):
             self._folder.append_events("".join(self._lines))
             self._lines, self._flushed = [], monotonic()
 
 
-def _described(event: Event) -> dict[str, Any]:
+def _described(event: Happened) -> dict[str, Any]:
     match event:
         case RunStarted():
             return {"event": "run_started"} | {name: getattr(event, name) for name in event.__slots__}
         case UnitDone(record):
-            kept = ("output", "rows_in", "seconds")
+            kept = ("output", "rows_in", "worker", "seconds")
             return {"event": "unit_done"} | {name: record[name] for name in kept if name in record}
         case UnitFailed(failure):
             return {"event": "unit_failed", **failure.as_dict}

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from pydantic import AwareDatetime, BaseModel, Field, TypeAdapter, ValidationError
 
 from lvm_batch.io.commit import DONE, EVENTS, JOB, SUMMARY, TMP, OutputFolder
-from lvm_batch.io.errors import InputNotFound, OutputError
+from lvm_batch.io.errors import OutputError
 from lvm_batch.io.lock import is_held
 from lvm_batch.io.store import open_store
 from lvm_batch.jobs.prediction.job import FORMAT
+from lvm_batch.jobs.prediction.status import state_of
 from lvm_batch.jobs.prediction.summary import totals_of
 
 if TYPE_CHECKING:
@@ -165,11 +166,8 @@ class Documents:
     @property
     def state(self) -> str:
         """``done`` needs ``_SUCCESS``: a job whose units are all there may have failed a gate."""
-        if self.succeeded:
-            return "done"
-        if len(self.rows_by_output) < self.n_units:
-            return "running" if self.is_running else "incomplete"
-        return "not accepted"
+        n_missing = self.n_units - len(self.rows_by_output)
+        return state_of(is_running=self.is_running, succeeded=self.succeeded, n_missing=n_missing)
 
 
 def read_documents(
@@ -201,11 +199,7 @@ def read_documents(
 
 
 def _job(folder: OutputFolder) -> JobDocument:
-    found = folder.job()
-    if found is None:
-        raise InputNotFound(
-            f"{folder.text} holds no job", "name the folder that was given to run as --output"
-        )
+    found = folder.required_job()
     identity = found.get("identity")
     written = identity.get("format") if isinstance(identity, dict) else None
     if isinstance(written, int) and written > FORMAT:

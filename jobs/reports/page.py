@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from lvm_batch.jobs.plural import plural
 from lvm_batch.jobs.prediction.summary import verdict
 from lvm_batch.jobs.reports.parts import Note, Page, Section, table
 from lvm_batch.jobs.reports.sections import (
     cosine_section,
-    faults_section,
     gain_section,
     rows_section,
     signals_section,
-    speed_section,
 )
-from lvm_batch.jobs.reports.text import cosine, duration, moment, plural, rate, setting
+from lvm_batch.jobs.reports.text import cosine, duration, moment, rate, setting
+from lvm_batch.jobs.reports.work_sections import faults_section, speed_section
 from lvm_batch.jobs.settings import RunSettings
 
 if TYPE_CHECKING:

@@ -96,24 +96,17 @@ def write_page(content: bytes, *, output: str, file: str | None = None) -> str:
     """Write a page to ``file``, a path or a URL, or to its place in ``output``; return where it stands."""
     if file is None:
         place = locate(output).child(REPORT)
-        try:
-            open_store(output, staging=TMP).write(REPORT, content)
-        except OSError as error:
-            raise _unwritable(place.text, error) from error
+        open_store(output, staging=TMP).write(REPORT, content)
         return place.text
     place = locate(file)
+    if not place.is_local:
+        above, _, name = place.text.rpartition("/")
+        open_store(above, staging=TMP).write(name, content)
+        return place.text
     try:
-        if place.is_local:
-            Path(place.path).write_bytes(content)
-        else:
-            above, _, name = place.text.rpartition("/")
-            open_store(above, staging=TMP).write(name, content)
+        Path(place.path).write_bytes(content)
     except OSError as error:
-        raise _unwritable(place.text, error) from error
+        raise OutputError(
+            f"{place.text} cannot be written: {error.strerror or error}", "name another file with --output"
+        ) from error
     return place.text
-
-
-def _unwritable(text: str, error: OSError) -> OutputError:
-    return OutputError(
-        f"{text} cannot be written: {error.strerror or error}", "name another file with --output"
-    )

@@ -1,4 +1,4 @@
-"""What a report says of one job: rows, cosines, signals, gain, speed, and what went wrong.
+"""What a report says of a job's rows: routes, cosines, signals, what escalation gained.
 
 The rule: counts and means of all rows are those of the commit records; distributions, and figures by lane and split,
 are of the rows that were looked at, and the report says how many those are. This module does not know how a page looks.
@@ -6,23 +6,22 @@ are of the rows that were looked at, and the report says how many those are. Thi
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lvm_batch.io.predictions import ROUTES
-from lvm_batch.jobs.reports.figures import histograms, rate_over_time, shares, spreads
-from lvm_batch.jobs.reports.groups import everything, groups_by, summary_of
-from lvm_batch.jobs.reports.parts import Folded, Note, Part, Section, Table, table
-from lvm_batch.jobs.reports.rates import shares_of
-from lvm_batch.jobs.reports.text import DASH, cosine, count, duration, moment, plural, rate, share
+from lvm_batch.jobs.plural import plural
+from lvm_batch.jobs.reports.figures import histograms, spreads
+from lvm_batch.jobs.reports.groups import N_LANES, everything, groups_by, known, summary_of
+from lvm_batch.jobs.reports.parts import Note, Part, Section, Table, table
+from lvm_batch.jobs.reports.text import cosine, count, share
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from lvm_batch.jobs.reports.columns import Columns, Labels
     from lvm_batch.jobs.reports.data import Reported
-    from lvm_batch.jobs.reports.groups import Group
+    from lvm_batch.jobs.reports.groups import Group, Values
 
-N_SHOWN = 20
 _N_DRAWN = 4
 NO_TARGETS = "No row has a cosine: the input has no targets."
 NO_BANK = "No row has a {}: the job had no bank that gives one."
@@ -65,7 +64,7 @@ def _cosine_parts(columns: Columns) -> Iterator[Part]:
     if columns.lane is None:
         yield Note("The output has no column of lanes.")
         return
-    yield _group_table(f"Mean cosine by lane and route, the {N_SHOWN} largest lanes at most", "lane", by_lane)
+    yield _group_table(f"Mean cosine by lane and route, the {N_LANES} largest lanes at most", "lane", by_lane)
     yield spreads("lanes", "Cosines by lane: the middle 90 % and half of the rows, and their mean.", by_lane)
 
 
@@ -94,166 +93,35 @@ def gain_section(told: Reported) -> Section:
     columns = told.columns
     kinds = {"escalated": columns.escalated, "shadow": columns.shadow}
     gains = {kind: columns.gain[rows] for kind, rows in kinds.items()}
-    found = {kind: summary_of(gain) for kind, gain in gains.items()}
     empty = "No row has both cosines: none was escalated or chosen for shadow evaluation, or there are no targets."
-    return Section(
-        "What escalation gained",
-        (
-            table(
-                "GRU's cosine less AMN's",
-                ("chosen as", "rows", "mean", "standard error", "GRU better"),
-                (
-                    (
-                        kind,
-                        count(one["n"]),
-                        cosine(one["mean"], signed=True),
-                        cosine(one["error"]),
-                        share(one["positive"], 1),
-                    )
-                    for kind, one in found.items()
-                    if one["n"]
-                ),
+    parts: list[Part] = [
+        table(
+            "GRU's cosine less AMN's",
+            ("chosen as", "rows", "mean", "standard error", "GRU better"),
+            _gain_rows(gains),
+            empty=empty,
+        )
+    ]
+    if any(len(known(gain)) for gain in gains.values()):
+        parts.append(
+            histograms(
+                "gain",
+                "GRU's cosine less AMN's. Shadow rows are chosen by chance, escalated ones by the thresholds.",
+                gains,
+                of="gru_cosine - amn_cosine",
+                threshold=("even", 0.0),
                 empty=empty,
-            ),
-            *(
-                [
-                    histograms(
-                        "gain",
-                        "GRU's cosine less AMN's. Shadow rows are chosen by chance, escalated ones by the thresholds.",
-                        gains,
-                        of="gru_cosine - amn_cosine",
-                        threshold=("even", 0.0),
-                        empty=empty,
-                    )
-                ]
-                if any(one["n"] for one in found.values())
-                else []
-            ),
-        ),
-    )
-
-
-def speed_section(told: Reported) -> Section:
-    """Rate over time and per worker, and what the time was spent on."""
-    return Section("Speed", tuple(_speed_parts(told)))
-
-
-def _speed_parts(told: Reported) -> Iterator[Part]:
-    rates, documents = told.rates, told.documents
-    if documents.n_lost_events:
-        yield Note(
-            f"{plural(documents.n_lost_events, 'line')} of events.jsonl cannot be read and is left out."
-        )
-    parts = shares_of(documents.totals["seconds"])
-    yield rate_over_time(
-        "Rows a second while runs were at work; each unit's rows over the time it took.", rates
-    )
-    yield shares("Share of the busy time: reading, computing, writing.", parts)
-    wholes: dict[str, float] = {}
-    for whole, _, seconds in parts:
-        wholes[whole] = wholes.get(whole, 0.0) + seconds
-    total_s = sum(wholes.values())
-    yield table(
-        "Busy time of all units",
-        ("part", "seconds", "share"),
-        ((whole, f"{seconds:,.1f}", share(seconds, total_s)) for whole, seconds in wholes.items()),
-        empty="No unit tells how long it took.",
-    )
-    if rates.busy is not None:
-        yield Note(f"Workers were at work on units for {rates.busy:.0%} of the time that runs gave them.")
-    slowest = sorted(rates.workers, key=lambda worker: (worker.rate or 0.0, worker.name))
-    yield table(
-        f"Workers, slowest first ({min(len(slowest), N_SHOWN):,} of {len(slowest):,})",
-        ("worker", "units", "rows", "busy", "rows/s while busy"),
-        (
-            (one.name, count(one.units), count(one.rows), duration(one.busy_s), rate(one.rate))
-            for one in slowest[:N_SHOWN]
-        ),
-        empty=_without_workers(told),
-    )
-    yield table(
-        f"Runs, the last {N_SHOWN} that computed units",
-        ("started", "took", "workers", "units", "rows", "rate", "ended"),
-        (
-            (
-                moment(one.started),
-                duration(one.wall_s),
-                count(one.workers),
-                count(len(one.done)),
-                count(one.rows),
-                rate(one.rows / one.wall_s if one.wall_s else None),
-                one.state,
             )
-            for one in rates.sessions[-N_SHOWN:]
-        ),
-        empty="No run has finished a unit yet.",
-    )
-
-
-def _without_workers(told: Reported) -> str:
-    seconds = sum(told.documents.totals["seconds"].values())
-    mean = told.rates.rows / seconds if seconds else None
-    return f"The events do not name workers. A worker did {rate(mean)} in the mean while busy."
-
-
-def faults_section(told: Reported) -> Section:
-    """Bad rows with their places, units that failed, files left out, notices."""
-    documents = told.documents
-    parts: list[Part] = [_bad_rows(documents.totals), *_failed(told)]
-    if documents.summary is None:
-        parts.append(Note("Notices and criteria are known once a run has come to its end."))
-        return Section("What to look at", tuple(parts))
-    summary = documents.summary
-    parts.append(
-        table(
-            "Files left out because they cannot be read",
-            ("file", "why"),
-            ((one.path, one.message) for one in summary.unreadable_files[:N_SHOWN]),
-            n_texts=2,
-            empty="No file was left out.",
         )
-    )
-    parts.append(
-        table(
-            "Criteria that could not be evaluated",
-            ("criterion", "why"),
-            summary.criteria_not_evaluated.items(),
-            n_texts=2,
-            empty="Every criterion could be evaluated.",
-        )
-    )
-    parts.extend(Note(f"Notice: {notice}") for notice in summary.notices[:N_SHOWN])
-    if not summary.notices:
-        parts.append(Note("The run had no notices."))
-    return Section("What to look at", tuple(parts))
+    return Section("What escalation gained", tuple(parts))
 
 
-def _bad_rows(totals: Mapping[str, Any]) -> Part:
-    n_bad, places = totals["rows_by_status"].get("bad_input", 0), totals["bad_rows"]
-    return table(
-        f"Bad rows, the first {len(places):,} of {n_bad:,}",
-        ("row", "detail", "file"),
-        (
-            (str(bad.get("row", DASH)), str(bad.get("detail", DASH)), str(bad.get("file", DASH)))
-            for bad in places
-        ),
-        n_texts=3,
-        empty="No row is bad." if not n_bad else f"{n_bad:,} rows are bad, and no record names their places.",
-    )
-
-
-def _failed(told: Reported) -> Iterator[Part]:
-    failed = told.documents.failed_units
-    yield table(
-        f"Units that failed ({len(failed):,})",
-        ("unit", "why", "what to do"),
-        ((one.output, one.message, one.hint or DASH) for one in failed[:N_SHOWN]),
-        n_texts=3,
-        empty="No unit failed.",
-    )
-    for one in failed[:N_SHOWN]:
-        if one.trace:
-            yield Folded(f"Traceback of {one.output}", one.trace)
+def _gain_rows(gains: Mapping[str, Values]) -> Iterator[tuple[str, ...]]:
+    for kind, gain in gains.items():
+        one = summary_of(gain)
+        if one["n"]:
+            mean, error = cosine(one["mean"], signed=True), cosine(one["error"])
+            yield (kind, count(one["n"]), mean, error, share(one["positive"], 1))
 
 
 def _counts(caption: str, counts: Mapping[str, int], total: int, *, empty: str) -> Part:

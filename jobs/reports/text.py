@@ -50,8 +50,3 @@ def setting(value: Any) -> str:  # noqa: ANN401 - whatever a setting holds
     if value is None or value == []:
         return "(none)"
     return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
-
-
-def plural(number: int, noun: str) -> str:
-    """A number of things."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -12,16 +12,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lvm_batch.jobs.prediction.passes import cosines_with, has_unit_norm
 from lvm_batch.jobs.serving.rows import Answers
-from lvm_batch.lvm.cosines import row_cosines
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lvm_batch.jobs.serving.rows import Rows
     from lvm_batch.lvm.cascade import Cascade, Judgement
-
-_NORM_TOLERANCE = 1e-3  # as a run has it
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,19 +47,20 @@ class Answerer:
         with np.errstate(over="ignore", invalid="ignore"):  # what float32 cannot hold is found by its norm
             prediction = self._cascade.primary(rows.contexts)
         judgement = self._cascade.judge(prediction, lanes=rows.lanes, context_tokens=rows.context_tokens)
+        judgement.reasons[~rows.usable] = False
         escalated = np.asarray(judgement.reasons.any(axis=1) & (self._cascade.fallback is not None))
         return Judged(rows, prediction, judgement, escalated)
 
     def settle(self, judged: Judged) -> Answers:
         """Run the fallback on the rows that are escalated, and put the answers together."""
         rows, prediction = judged.rows, judged.prediction
-        amn_cosine = _cosines(prediction, rows.targets)
+        amn_cosine = cosines_with(prediction, rows.targets)
         gru_cosine = np.full(len(rows), np.nan, np.float32)
         if self._cascade.fallback is not None and judged.escalated.any():
             places = np.flatnonzero(judged.escalated)
             prediction[places] = self._cascade.fallback(np.ascontiguousarray(rows.contexts[places]))
             targets = None if rows.targets is None else rows.targets[places]
-            gru_cosine[places] = _cosines(prediction[places], targets)
+            gru_cosine[places] = cosines_with(prediction[places], targets)
         return Answers(
             prediction=prediction,
             escalated=judged.escalated,
@@ -70,16 +69,5 @@ class Answerer:
             margin=judged.judgement.margin,
             amn_cosine=amn_cosine,
             gru_cosine=gru_cosine,
-            overflown=_overflown(prediction),
+            answered=rows.usable & has_unit_norm(prediction),
         )
-
-
-def _cosines(prediction: NDArray[np.float32], targets: NDArray[np.float32] | None) -> NDArray[np.float32]:
-    if targets is None:
-        return np.full(len(prediction), np.nan, np.float32)
-    return row_cosines(prediction, targets)
-
-
-def _overflown(prediction: NDArray[np.float32]) -> NDArray[np.bool_]:
-    squares = np.einsum("nd,nd->n", prediction, prediction)
-    return np.asarray(~(np.abs(squares - 1) < _NORM_TOLERANCE))

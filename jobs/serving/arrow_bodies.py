@@ -1,7 +1,8 @@
 """Rows as an Arrow IPC stream, and their answers.
 
 The rule: a stream is understood as a file of windows is, and answered with the columns that a run writes: a row that
-is not what it should be keeps its place, with its reason. Does not know HTTP, or who answers.
+is not what it should be keeps its place, with its reason. Neither what is unpacked nor what is answered grows beyond
+a limit, however small the body. Does not know HTTP, or who answers.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ import pyarrow as pa
 
 from lvm_batch.io.batches import BAD_INPUT, OK, STATUSES
 from lvm_batch.io.errors import ColumnError
-from lvm_batch.io.predictions import prediction_schema
+from lvm_batch.io.predictions import ROUTES, prediction_schema
 from lvm_batch.io.windows import WindowsReader
-from lvm_batch.jobs.serving.json_answers import ROUTES
-from lvm_batch.jobs.serving.refusals import Wrong, unusable
+from lvm_batch.jobs.serving.arrow_sizes import unpacked_bytes
+from lvm_batch.jobs.serving.refusals import Wrong, too_large, unusable
 from lvm_batch.jobs.serving.rows import Rows
 from lvm_batch.lvm.routing import REASONS
 
@@ -33,24 +34,37 @@ if TYPE_CHECKING:
     from lvm_batch.jobs.serving.rows import Answers
 
 MEDIA_TYPE = "application/vnd.apache.arrow.stream"
+UNPACKED = 16
+"""What a stream may unpack to, and its answer take, in sizes of the largest body."""
+
 _BODY = "the body"
 
 
 class ArrowForm:
-    """How streams are understood and answered: the windows layout, in batches of at most ``max_rows`` rows."""
+    """How streams are understood and answered: the windows layout, in batches of at most ``max_rows`` rows.
+
+    Neither what a stream unpacks to nor its answer may take more than ``max_bytes``.
+    """
 
     def __init__(
-        self, dataset_format: DatasetFormat, *, pad: Pad | None, max_rows: int, dtype: OutputDtype
+        self,
+        dataset_format: DatasetFormat,
+        *,
+        pad: Pad | None,
+        max_rows: int,
+        max_bytes: int,
+        dtype: OutputDtype,
     ) -> None:
         self._format = replace(dataset_format, layout="windows")
         self._pad = pad
         self._max_rows = max_rows
+        self._max_bytes = max_bytes
         self._dtype: OutputDtype = dtype
 
-    def batches(self, body: bytes) -> tuple[pa.Schema, Iterator[Batch]]:
-        """Read a stream: the schema of its answer, and its rows. Raises :class:`Refused`."""
+    def read(self, body: bytes) -> tuple[ArrowAnswer, Iterator[Batch]]:
+        """Read a stream: what its answer is written with, and its rows. Raises :class:`Refused`."""
         try:
-            table = _read(body)
+            table = self._table(body)
             roles = self._format.roles(table.schema, _BODY)
         except (pa.ArrowException, OSError) as error:  # the latter where it is cut
             raise unusable(Wrong(("body",), f"is not an Arrow stream: {error}", "arrow_invalid")) from error
@@ -61,7 +75,36 @@ class ArrowForm:
         size = min(self._max_rows, max(1, table.num_rows))
         reader = WindowsReader(roles, self._format.shape, batch_rows=size, pad=self._pad)
         parts = (table.slice(start, size) for start in range(0, table.num_rows, size))
-        return schema, reader.batches(parts, 0)
+        return ArrowAnswer(schema, max_bytes=self._max_bytes), reader.batches(parts, 0)
+
+    def _table(self, body: bytes) -> pa.Table:
+        if unpacked_bytes(body) > self._max_bytes:
+            raise too_large("the body unpacked", self._max_bytes)
+        with pa.ipc.open_stream(pa.py_buffer(body)) as reader:
+            table = reader.read_all()
+        table.validate(full=True)  # offsets may lead anywhere
+        return table
+
+
+class ArrowAnswer:
+    """The answer of a stream, written batch by batch."""
+
+    def __init__(self, schema: pa.Schema, *, max_bytes: int) -> None:
+        self._schema = schema
+        self._max_bytes = max_bytes
+        self._sink = pa.BufferOutputStream()
+        self._writer = pa.ipc.new_stream(self._sink, schema)
+
+    def write(self, batch: Batch, answers: Answers) -> None:
+        """Append the output rows of a batch. Raises :class:`Refused` where the answer becomes too large."""
+        self._writer.write_table(_answered(batch, answers, self._schema))
+        if self._sink.tell() > self._max_bytes:
+            raise too_large("the answer", self._max_bytes)
+
+    def content(self) -> bytes:
+        """Return everything that was written."""
+        self._writer.close()
+        return bytes(memoryview(self._sink.getvalue()))
 
 
 def rows_of(batch: Batch) -> Rows:
@@ -72,25 +115,26 @@ def rows_of(batch: Batch) -> Rows:
         [None] * n_rows if batch.lanes is None else batch.lanes.tolist(),
         np.full(n_rows, np.nan) if batch.context_tokens is None else batch.context_tokens,
         batch.targets,
+        batch.status == OK,
     )
 
 
-def answered(batch: Batch, answers: Answers, schema: pa.Schema) -> pa.Table:
+def _answered(batch: Batch, answers: Answers, schema: pa.Schema) -> pa.Table:
     """Return the output rows of a batch."""
-    status = batch.status.copy()
-    overflown = np.flatnonzero((status == OK) & answers.overflown)
-    status[overflown] = BAD_INPUT
+    known = answers.answered
+    overflown = np.flatnonzero((batch.status == OK) & ~known)
     details = batch.details | dict.fromkeys(overflown.tolist(), "inf")
-    usable = status == OK
-    prediction = np.where(usable[:, np.newaxis], answers.prediction, np.float32(np.nan))
+    status = batch.status.copy()
+    status[overflown] = BAD_INPUT
+    prediction = np.where(known[:, np.newaxis], answers.prediction, np.float32(np.nan))
     columns = [
         *batch.carried.columns,
         _vectors(prediction, schema.field("prediction").type),
-        _nullable(answers.cosine, usable),
-        _labels(np.where(usable, answers.escalated, -1), ROUTES),
-        _reasons(answers.reasons & usable[:, np.newaxis]),
-        *(_nullable(getattr(answers, name), usable) for name in ("confidence", "margin")),
-        *(_nullable(getattr(answers, name), usable) for name in ("amn_cosine", "gru_cosine")),
+        _nullable(answers.cosine, known),
+        _labels(np.where(known, answers.escalated, -1), ROUTES),
+        _reasons(answers.reasons & known[:, np.newaxis]),
+        *(_nullable(getattr(answers, name), known) for name in ("confidence", "margin")),
+        *(_nullable(getattr(answers, name), known) for name in ("amn_cosine", "gru_cosine")),
         pa.array(np.zeros(len(status), np.bool_)),
         _labels(status, STATUSES),
         pa.array([details.get(row) for row in range(len(status))], pa.string()),
@@ -98,29 +142,13 @@ def answered(batch: Batch, answers: Answers, schema: pa.Schema) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=schema)
 
 
-def written(schema: pa.Schema, tables: Sequence[pa.Table]) -> bytes:
-    """Write output rows as a stream."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, schema) as writer:
-        for table in tables:
-            writer.write_table(table)
-    return bytes(memoryview(sink.getvalue()))
-
-
-def _read(body: bytes) -> pa.Table:
-    with pa.ipc.open_stream(pa.py_buffer(body)) as reader:
-        table = reader.read_all()
-    table.validate(full=True)  # offsets may lead anywhere
-    return table
-
-
 def _vectors(vectors: NDArray[np.float32], kind: pa.DataType) -> pa.Array:
     flat = vectors.reshape(-1).astype(kind.value_type.to_pandas_dtype(), copy=False)
     return pa.FixedSizeListArray.from_arrays(pa.array(flat), type=kind)
 
 
-def _nullable(values: NDArray[np.float32], usable: NDArray[np.bool_]) -> pa.Array:
-    return pa.array(values, pa.float32(), mask=np.isnan(values) | ~usable)
+def _nullable(values: NDArray[np.float32], known: NDArray[np.bool_]) -> pa.Array:
+    return pa.array(values, pa.float32(), mask=np.isnan(values) | ~known)
 
 
 def _labels(codes: NDArray[np.int8], names: Sequence[str]) -> pa.Array:

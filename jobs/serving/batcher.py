@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from lvm_batch.jobs.serving.rows import joined
 
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from lvm_batch.jobs.serving.rows import Answers, Rows
 
     Waiting = tuple[Rows, asyncio.Future[Answers]]
-
-T = TypeVar("T")
 
 
 class Batcher:
@@ -39,7 +37,7 @@ class Batcher:
         self._inline_rows = inline_rows
         self._took = took
         self._waiting: deque[Waiting] = deque()
-        self._busy = False
+        self._work: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, "models")
 
     async def answer(self, rows: Rows) -> Answers:
@@ -47,35 +45,33 @@ class Batcher:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Answers] = loop.create_future()
         self._waiting.append((rows, future))
-        if not self._busy:
-            self._busy = True
-            loop.call_soon(self._take)  # what has arrived with it is read first
+        if self._work is None or self._work.done():
+            self._work = loop.create_task(self._answer_all())  # what has arrived with it is read first
         return await future
 
     def close(self) -> None:
         """Let the thread end."""
         self._thread.shutdown()
 
-    def _take(self) -> None:
-        """Answer what is waiting, as far as it goes together."""
-        group = self._next_group()
-        if not group:
-            self._busy = False
-            return
-        rows = joined([rows for rows, _ in group])
+    async def _answer_all(self) -> None:
+        """Answer what is waiting, until nothing is; whatever fails reaches those who asked."""
+        while group := self._next_group():
+            try:
+                answers = await self._answers(joined([rows for rows, _ in group]))
+                _hand_out(group, answers)
+            except Exception as error:  # noqa: BLE001 - it belongs to those who asked
+                _fail(group, error)
+            await asyncio.sleep(0)  # what has arrived meanwhile is read before the next group is taken
+
+    async def _answers(self, rows: Rows) -> Answers:
         self._took(len(rows))
+        loop = asyncio.get_running_loop()
         if len(rows) > self._inline_rows:
-            self._in_thread(group, self._answerer, rows)
-            return
-        try:
-            judged = self._answerer.judge(rows)
-            if judged.escalated.any():
-                self._in_thread(group, self._answerer.settle, judged)
-                return
-            _hand_out(group, self._answerer.settle(judged))
-        except Exception as error:  # noqa: BLE001 - it belongs to those who asked
-            _fail(group, error)
-        asyncio.get_running_loop().call_soon(self._take)
+            return await loop.run_in_executor(self._thread, self._answerer, rows)
+        judged = self._answerer.judge(rows)
+        if judged.escalated.any():
+            return await loop.run_in_executor(self._thread, self._answerer.settle, judged)
+        return self._answerer.settle(judged)
 
     def _next_group(self) -> list[Waiting]:
         group: list[Waiting] = []
@@ -87,19 +83,6 @@ class Batcher:
                 room -= len(rows)
         return group
 
-    def _in_thread(self, group: Sequence[Waiting], step: Callable[[T], Answers], given: T) -> None:
-        loop = asyncio.get_running_loop()
-        done = loop.run_in_executor(self._thread, step, given)
-        done.add_done_callback(lambda done: self._settled(group, done))
-
-    def _settled(self, group: Sequence[Waiting], done: asyncio.Future[Answers]) -> None:
-        error = done.exception()
-        if error is None:
-            _hand_out(group, done.result())
-        else:
-            _fail(group, error)
-        self._take()
-
 
 def _hand_out(group: Sequence[Waiting], answers: Answers) -> None:
     parts = answers.divided([len(rows) for rows, _ in group])
@@ -108,7 +91,7 @@ def _hand_out(group: Sequence[Waiting], answers: Answers) -> None:
             future.set_result(part)
 
 
-def _fail(group: Sequence[Waiting], error: BaseException) -> None:
+def _fail(group: Sequence[Waiting], error: Exception) -> None:
     for _, future in group:
         if not future.done():
             future.set_exception(error)

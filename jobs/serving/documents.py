@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from lvm_batch.jobs.serving.arrow_bodies import MEDIA_TYPE
-from lvm_batch.jobs.serving.json_answers import ROUTES
-from lvm_batch.jobs.serving.json_bodies import MOST_TOKENS, TOO_LARGE
+from lvm_batch.io.predictions import ROUTES
+from lvm_batch.jobs.serving.arrow_bodies import MEDIA_TYPE, UNPACKED
+from lvm_batch.jobs.serving.endpoints import BODY_S
+from lvm_batch.jobs.serving.json_bodies import TOO_LARGE
+from lvm_batch.jobs.serving.quick_json import MOST_TOKENS
 from lvm_batch.lvm.routing import REASONS
 
 JSON = "application/json"
@@ -108,7 +110,9 @@ def _refusals() -> dict[int | str, dict[str, Any]]:
     )
     detail = _object({"detail": {"type": "array", "items": wrong}}, required=["detail"])
     refused = {
-        413: "The body is larger than --max-body.",
+        408: f"The body has not come within {BODY_S} s.",
+        413: "The body is larger than --max-body or, to /predict, than a query can be; or an Arrow stream unpacks to,"
+        f" or is answered with, more than {UNPACKED} times --max-body.",
         415: "The body is of a type that is not read here.",
         422: "Something in the body cannot be used: what, and where.",
         429: "More requests are under way than --max-queue.",

@@ -1,18 +1,19 @@
 """The endpoints that read vectors, as plain ASGI.
 
-The rule: a request is admitted before its body is read, and whatever is wrong with it is told in one form. FastAPI
-documents these endpoints and finds the way to them; between it and the models nothing is put that costs time for each
-request. Does not know what a body holds.
+The rule: a request is admitted once its body is here, so that who sends slowly is in nobody's way, and whatever is
+wrong with it is told in one form. FastAPI only documents these endpoints; between a request and the models nothing is
+put that costs time for each of them. Does not know what a body holds.
 """
 
 from __future__ import annotations
 
+import asyncio
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 import orjson
 
-from lvm_batch.jobs.serving.refusals import Refused, too_large, too_many, wrong_type
+from lvm_batch.jobs.serving.refusals import Refused, too_large, too_many, too_slow, wrong_type
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -25,26 +26,27 @@ if TYPE_CHECKING:
 
 _JSON = "application/json"
 
+BODY_S = 30
+"""How long a body may take to arrive: 16 MiB at 4.5 Mbit/s."""
+
 
 class _Gone(Exception):
     """Whoever asked has hung up."""
 
 
 class Gate:
-    """Lets in so many requests at a time."""
+    """Lets in so many requests at a time. As a context manager, it raises :class:`Refused` where there are more."""
 
     def __init__(self, max_queue: int) -> None:
         self._max_queue = max_queue
         self.under_way = 0
 
-    def enter(self) -> None:
-        """Count a request in. Raises :class:`Refused`."""
+    def __enter__(self) -> None:
         if self.under_way >= self._max_queue:
             raise too_many(self._max_queue)
         self.under_way += 1
 
-    def leave(self) -> None:
-        """Count it out."""
+    def __exit__(self, *_: object) -> None:
         self.under_way -= 1
 
 
@@ -61,27 +63,35 @@ class Endpoint:
         self._max_body = max_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Respond to one request."""
+        """Respond to one request, and count it."""
         start = perf_counter()
+        status: int | None = 500  # as the server says where what responds has a bug
+        try:
+            status = await self._respond(scope, receive, send)
+        finally:
+            if status is not None:
+                self._metrics.answered(self._path, status, perf_counter() - start)
+
+    async def _respond(self, scope: Scope, receive: Receive, send: Send) -> int | None:
+        """Respond; return the status, or ``None`` where nobody is there any more."""
         headers: list[tuple[bytes, bytes]] = []
         try:
-            self._gate.enter()
-            try:
-                kind, content = await self._responded(scope, receive)
-            finally:
-                self._gate.leave()
-            status = 200
+            kind, respond = self._chosen(scope)
+            body = await self._body(receive)
+            with self._gate:
+                status, content = 200, await respond(body)
         except Refused as refused:
             status, kind, content = refused.status, _JSON, orjson.dumps({"detail": refused.detail})
             headers = [(name.encode(), value.encode()) for name, value in refused.headers.items()]
         except _Gone:
-            return
+            return None
         headers += [(b"content-type", kind.encode()), (b"content-length", b"%d" % len(content))]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": content})
-        self._metrics.answered(self._path, status, perf_counter() - start)
+        return status
 
-    async def _responded(self, scope: Scope, receive: Receive) -> tuple[str, bytes]:
+    def _chosen(self, scope: Scope) -> tuple[str, Respond]:
+        """Choose what responds by the head of a request: the type of its body, and what reads it."""
         kind, n_bytes = _JSON, 0
         for name, value in scope["headers"]:
             if name == b"content-type":
@@ -92,20 +102,24 @@ class Endpoint:
         if respond is None:
             raise wrong_type(kind, list(self._kinds))
         if n_bytes > self._max_body:
-            raise too_large(self._max_body)
-        return kind, await respond(await self._body(receive))
+            raise too_large("the body", self._max_body)
+        return kind, respond
 
     async def _body(self, receive: Receive) -> bytes:
         parts: list[bytes] = []
         n_bytes = 0
         more = True
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise _Gone
-            parts.append(message.get("body", b""))
-            n_bytes += len(parts[-1])
-            if n_bytes > self._max_body:
-                raise too_large(self._max_body)
-            more = message.get("more_body", False)
+        try:
+            async with asyncio.timeout(BODY_S):
+                while more:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise _Gone
+                    parts.append(message.get("body", b""))
+                    n_bytes += len(parts[-1])
+                    if n_bytes > self._max_body:
+                        raise too_large("the body", self._max_body)
+                    more = message.get("more_body", False)
+        except TimeoutError:
+            raise too_slow(BODY_S) from None
         return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import orjson
 
+from lvm_batch.io.predictions import ROUTES
 from lvm_batch.jobs.serving.refusals import Wrong, unusable
 from lvm_batch.lvm.routing import REASONS
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from lvm_batch.jobs.serving.refusals import Refused
     from lvm_batch.jobs.serving.rows import Answers
 
-ROUTES = ("amn", "gru")
 _AS_ARRAYS = orjson.OPT_SERIALIZE_NUMPY  # which also writes NaN as null
 
 
@@ -31,16 +31,16 @@ class AnswerWriter:
 
     def answer(self, answers: Answers, detail: str | None) -> bytes:
         """Write the answer of one query. Raises :class:`Refused` where float32 could not hold it."""
-        if answers.overflown[0]:
+        if not answers.answered[0]:
             raise _overflow(("body", "context"))
         return orjson.dumps(self._values(answers, 0, detail), option=_AS_ARRAYS)
 
     def answers(self, answers: Sequence[Answers], details: Sequence[str | None]) -> bytes:
         """Write the answers of a body of several queries, in their order. Raises :class:`Refused`."""
-        overflown = np.flatnonzero(np.concatenate([part.overflown for part in answers]))
+        overflown = np.flatnonzero(~np.concatenate([part.answered for part in answers]))
         if len(overflown):
             raise _overflow(("body", "rows", int(overflown[0]), "context"))
-        places = ((part, row) for part in answers for row in range(len(part.overflown)))
+        places = ((part, row) for part in answers for row in range(len(part.answered)))
         values = [
             self._values(part, row, detail) for (part, row), detail in zip(places, details, strict=True)
         ]

@@ -1,4 +1,4 @@
-"""Queries as JSON, and their answers.
+"""Queries as JSON, read.
 
 The rule: what is right is read without looking at each number in Python; only a body that turns out wrong is looked
 through, number by number, to say where. Numbers are rounded to float32 as a column of float64 is. Does not know HTTP.
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import orjson
 
-from lvm_batch.jobs.serving.quick_json import QuickReader
+from lvm_batch.jobs.serving.quick_json import QuickReader, is_token_count
 from lvm_batch.jobs.serving.refusals import MOST_PROBLEMS, Wrong, unusable
 from lvm_batch.jobs.serving.rows import Rows, joined
 
@@ -29,9 +29,10 @@ if TYPE_CHECKING:
 Place = tuple[str | int, ...]
 
 KEYS = ("context", "lane", "context_tokens", "target")
-MOST_TOKENS = 2**53
 TOO_LARGE = 2.0**128 - 2.0**103
 """The least number that float32 rounds to infinity."""
+
+_USABLE = np.ones(1, np.bool_)  # what cannot be used is refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +56,9 @@ class QueryReader:
         """Read a body of one query; in one thread at a time. Raises :class:`Refused`."""
         found = self._quick.read(body)
         if found is not None and (len(found.vectors) >= self._length or self._pad != "reject"):
-            context, detail = self._whole(found.vectors)
+            context, detail = self._whole(found.vectors, ("body", "context"))
             tokens = np.nan if found.tokens is None else found.tokens
-            rows = Rows(context[np.newaxis], (found.lane,), np.array((tokens,), np.float64), None)
+            rows = Rows(context[np.newaxis], (found.lane,), np.array((tokens,), np.float64), None, _USABLE)
             return Query(rows, detail)
         value, doubtful = _parsed(body)
         return self._query(value, ("body",), doubtful=doubtful)
@@ -83,7 +84,7 @@ class QueryReader:
             targets = self._vectors([target], (*place, "target"), doubtful=doubtful, single=True)
         lane = _lane(value.get("lane"), (*place, "lane"))
         tokens = _tokens(value.get("context_tokens"), (*place, "context_tokens"))
-        rows = Rows(context[np.newaxis], (lane,), np.array((tokens,), np.float64), targets)
+        rows = Rows(context[np.newaxis], (lane,), np.array((tokens,), np.float64), targets, _USABLE)
         return Query(rows, detail)
 
     def _context(self, value: Any, place: Place, *, doubtful: bool) -> tuple[NDArray[np.float32], str | None]:  # noqa: ANN401
@@ -96,16 +97,16 @@ class QueryReader:
         if n_vectors < self._length and self._pad == "reject":
             message = f"holds {n_vectors} vectors, not {self._length}, and --pad is reject"
             raise unusable(Wrong(place, message, "wrong_length"))
-        vectors = self._vectors(value, place, doubtful=doubtful)
-        if not vectors.any():
-            raise unusable(Wrong(place, "holds nothing but zeros", "zero_norm"))
-        return self._whole(vectors)
+        return self._whole(self._vectors(value, place, doubtful=doubtful), place)
 
-    def _whole(self, vectors: NDArray[np.float32]) -> tuple[NDArray[np.float32], str | None]:
-        """Cut vectors to as many as a context has, or pad them."""
-        if len(vectors) < self._length:
-            return self._padded(vectors), f"padded: {len(vectors)}"
-        return vectors[-self._length :], None
+    def _whole(self, vectors: NDArray[np.float32], place: Place) -> tuple[NDArray[np.float32], str | None]:
+        """Cut vectors to as many as a context has, or pad them; what is left must not be zero throughout."""
+        kept = vectors[-self._length :]
+        if not kept.any():
+            raise unusable(Wrong(place, "holds nothing but zeros, as float32 has it", "zero_norm"))
+        if len(kept) < self._length:
+            return self._padded(kept), f"padded: {len(kept)}"
+        return kept, None
 
     def _padded(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         first = vectors[:1] if self._pad == "repeat" else np.zeros_like(vectors[:1])
@@ -209,6 +210,6 @@ def _lane(value: Any, place: Place) -> str | None:  # noqa: ANN401
 def _tokens(value: Any, place: Place) -> float:  # noqa: ANN401
     if value is None:
         return math.nan
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= MOST_TOKENS:
+    if not is_token_count(value):
         raise unusable(Wrong(place, "must be a number of tokens, 0 or more, or null", "wrong_type"))
     return float(value)

@@ -1,6 +1,7 @@
 """The models of a service: found, checked and loaded as a run does it, and warm.
 
-The rule: everything that a run would be refused for is refused before anything listens. Does not know HTTP.
+The rule: everything that a run would be refused for is refused here, and no query is the first that a model answers.
+Does not know HTTP.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from lvm_batch.jobs.found_models import FoundModels
     from lvm_batch.jobs.prediction.job import ModelRef
     from lvm_batch.jobs.serving.settings import ServeSettings
+    from lvm_batch.lvm.cascade import Cascade
 
 _QUICK_S = 0.001
 """What one row may take to be answered in the thread that reads requests, which answers nothing else meanwhile."""
@@ -79,25 +81,28 @@ def load(settings: ServeSettings) -> Loaded:
     if found.problems or found.primary is None:
         raise SettingsError(*(Problem(*error.args) for error in found.problems))
     shape = WindowShape(dim=found.primary.dim)
-    answerer = Answerer(load_cascade(found.as_set(settings)))
-    took_s = _warm(answerer, shape, max_rows=settings.max_batch)
+    cascade = load_cascade(found.as_set(settings))
+    took_s = _warm(cascade, shape, max_rows=settings.max_batch)
     gc.collect()
     gc.freeze()  # what has been loaded stays: no collection looks through it
-    return Loaded(answerer, shape, dataset_format(settings, shape), found, took_s < _QUICK_S)
+    return Loaded(Answerer(cascade), shape, dataset_format(settings, shape), found, took_s < _QUICK_S)
 
 
 def _name(model: ModelRef) -> str:
     return f"{model.architecture}@{model.sha256[:12]}"
 
 
-def _warm(answerer: Answerer, shape: WindowShape, *, max_rows: int) -> float:
-    """Answer rows of noise; return the seconds that the primary takes for one."""
+def _warm(cascade: Cascade, shape: WindowShape, *, max_rows: int) -> float:
+    """Have both models and the bank answer noise, whatever the thresholds escalate; return the seconds that a row takes
+    that is not escalated.
+    """
     some = np.random.default_rng(0).standard_normal((max_rows, shape.length, shape.dim), dtype=np.float32)
-    rows = Rows(some, ["sci-fact"] * max_rows, np.zeros(max_rows), None)
-    answerer(rows)
-    one = Rows(some[:1], rows.lanes[:1], rows.context_tokens[:1], None)
-    answerer(one)
-    return median(_timed_s(answerer, one) for _ in range(_WARM_UPS))
+    for contexts in (some, some[:1]):
+        cascade.judge(cascade.primary(contexts))
+        if cascade.fallback is not None:
+            cascade.fallback(contexts)
+    one = Rows(some[:1], [None], np.zeros(1), None, np.ones(1, np.bool_))
+    return median(_timed_s(Answerer(cascade), one) for _ in range(_WARM_UPS))
 
 
 def _timed_s(answerer: Answerer, rows: Rows) -> float:

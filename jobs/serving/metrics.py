@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
-from lvm_batch.jobs.serving.json_answers import ROUTES
+from lvm_batch.io.predictions import ROUTES
 from lvm_batch.lvm.routing import REASONS
 
 if TYPE_CHECKING:
@@ -79,17 +79,20 @@ class Metrics:
         self._batches.observe(n_rows)
 
     def routed(self, answers: Answers) -> None:
-        """Count rows by route and reason."""
-        if len(answers.escalated) == 1:  # without numpy's sums, which take as long as all the rest
+        """Count rows that have an answer, by route and reason."""
+        if len(answers.answered) == 1:  # without numpy's sums, which take as long as all the rest
+            if not answers.answered[0]:
+                return
             self._rows[int(answers.escalated[0])].inc()
             for counter, holds in zip(self._reasons, answers.reasons[0].tolist(), strict=True):
                 if holds:
                     counter.inc()
             return
-        n_escalated = int(answers.escalated.sum())
-        self._rows[0].inc(len(answers.escalated) - n_escalated)
+        n_escalated = int((answers.escalated & answers.answered).sum())
+        self._rows[0].inc(int(answers.answered.sum()) - n_escalated)
         self._rows[1].inc(n_escalated)
-        for counter, count in zip(self._reasons, answers.reasons.sum(axis=0).tolist(), strict=True):
+        counts = answers.reasons[answers.answered].sum(axis=0).tolist()
+        for counter, count in zip(self._reasons, counts, strict=True):
             counter.inc(count)
 
     def totals(self) -> dict[str, int]:

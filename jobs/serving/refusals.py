@@ -41,12 +41,16 @@ class Refused(Exception):
         self.detail = [problem.as_dict for problem in problems[:MOST_PROBLEMS]]
 
 
-def too_large(max_bytes: int) -> Refused:
-    """A body of more than ``max_bytes``."""
-    message = (
-        f"the body is larger than {max_bytes:,} bytes; send fewer rows, or start with a larger --max-body"
-    )
+def too_large(what: str, max_bytes: int) -> Refused:
+    """Something of more than ``max_bytes``: a body, what it unpacks to, or its answer."""
+    message = f"{what} is larger than {max_bytes:,} bytes; send fewer rows, or vectors, at a time"
     return Refused(413, [Wrong(("body",), message, "too_large")])
+
+
+def too_slow(limit_s: float) -> Refused:
+    """A body that has not come within ``limit_s``."""
+    message = f"the body has not come within {limit_s:g} s"
+    return Refused(408, [Wrong(("body",), message, "too_slow")], {"connection": "close"})
 
 
 def too_many(max_queue: int) -> Refused:

@@ -22,12 +22,14 @@ class Rows:
     """``contexts`` is float32 (n, length, dim), finite; ``lanes`` holds n strings or ``None``.
 
     ``context_tokens`` is float64 (n,), NaN where not known; ``targets`` is float32 (n, dim), NaN where there is none.
+    ``usable`` is bool (n,): a row that is not keeps its place, takes part in nothing and has no answer.
     """
 
     contexts: NDArray[np.float32]
     lanes: Sequence[str | None]
     context_tokens: NDArray[np.float64]
     targets: NDArray[np.float32] | None
+    usable: NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.contexts)
@@ -42,6 +44,7 @@ def joined(groups: Sequence[Rows]) -> Rows:
         [lane for rows in groups for lane in rows.lanes],
         np.concatenate([rows.context_tokens for rows in groups]),
         _joined_targets(groups),
+        np.concatenate([rows.usable for rows in groups]),
     )
 
 
@@ -62,7 +65,8 @@ class Answers:
     """What the models say of n rows; floats are NaN where there is nothing to say.
 
     ``prediction`` is float32 (n, dim) of unit norm; ``escalated`` (n,) tells whose it is; ``reasons`` is bool (n, 4),
-    in the order of ``REASONS``. ``overflown`` marks rows so large that float32 could not hold their answer.
+    in the order of ``REASONS``. ``answered`` (n,) is false of rows that were not usable, and of those so large that
+    float32 could not hold their answer.
     """
 
     prediction: NDArray[np.float32]
@@ -72,7 +76,7 @@ class Answers:
     margin: NDArray[np.float32]
     amn_cosine: NDArray[np.float32]
     gru_cosine: NDArray[np.float32]
-    overflown: NDArray[np.bool_]
+    answered: NDArray[np.bool_]
 
     @property
     def cosine(self) -> NDArray[np.float32]:

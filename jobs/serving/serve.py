@@ -1,7 +1,8 @@
 """A service on a port, from its first request to its last.
 
-The rule: nothing is cut off. When it is to stop, readiness goes first, so that whoever spreads requests sends no more;
-then no connection is taken, and what is under way is answered. Does not know what is answered.
+The rule: nobody is let in before the models are ready, and nothing is cut off. When it is to stop, readiness goes
+first, so that whoever spreads requests sends no more; then no connection is taken, and what is under way is answered.
+Does not know what is answered.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from lvm_batch.jobs.errors import UsageError
+from lvm_batch.jobs.plural import plural
 from lvm_batch.jobs.serving.loading import load
 from lvm_batch.jobs.serving.service import Service
 
@@ -40,6 +42,7 @@ class Server(uvicorn.Server):
                 access_log=False,
                 log_config=None,
                 lifespan="off",
+                proxy_headers=False,  # nobody asks who the client is
                 server_header=False,
                 timeout_graceful_shutdown=_GRACE_S,
             )
@@ -75,41 +78,59 @@ class Server(uvicorn.Server):
 
 def serve(settings: ServeSettings, *, console: Console) -> tuple[dict[str, Any], str]:
     """Answer requests until stopped; return what came of it."""
-    with _listening(settings.host, settings.port) as listening:
+    with _port(settings) as port:
         loaded = load(settings)
         service = Service(settings, loaded)
-        url = _url(listening)
+        _listen(port, settings)
+        url = _url(port)
         for notice in loaded.notices:
             console.note(notice)
         console.note(f"{' and '.join(filter(None, loaded.model_names))} at {url}, described at {url}/docs")
         server = Server(service, drain_s=settings.drain)
         with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
-            runner.run(server.serve_until_stopped(listening))
+            runner.run(server.serve_until_stopped(port))
         service.close()
     counts = service.metrics.totals()
     return {"url": url, **counts}, _text(counts)
 
 
 def _text(counts: dict[str, Any]) -> str:
-    return f"stopped after {counts['n_requests']:,} requests, {counts['n_rows']:,} rows answered"
+    return (
+        f"stopped after {plural(counts['n_requests'], 'request')}, {plural(counts['n_rows'], 'row')} answered"
+    )
 
 
 @contextmanager
-def _listening(host: str, port: int) -> Iterator[socket.socket]:
-    """Hold the port before anything is loaded; raises :class:`UsageError` where it cannot be had."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+def _port(settings: ServeSettings) -> Iterator[socket.socket]:
+    """Take the port, without listening yet: who finds it open may ask. Raises :class:`UsageError` where it is taken."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family) as port:
+        port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as soon as a service before it has ended
+        if family == socket.AF_INET6:
+            port.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        port.setsockopt(
+            socket.IPPROTO_TCP, socket.TCP_NODELAY, 1
+        )  # for connections too: or answers wait 40 ms
+        with _told(settings):
+            port.bind((settings.host, settings.port))
+        yield port
+
+
+def _listen(port: socket.socket, settings: ServeSettings) -> None:
+    """Let requests come. Raises :class:`UsageError` where another service has taken the port in the meantime."""
+    with _told(settings):
+        port.listen(_BACKLOG)
+
+
+@contextmanager
+def _told(settings: ServeSettings) -> Iterator[None]:
     try:
-        listening = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        yield
     except OSError as error:
         raise UsageError(
-            f"cannot listen on {host}, port {port}: {error.strerror or error}",
+            f"cannot listen on {settings.host}, port {settings.port}: {error.strerror or error}",
             "give --host an address of this machine and --port another port; 0 takes a free one",
         ) from error
-    listening.setsockopt(
-        socket.IPPROTO_TCP, socket.TCP_NODELAY, 1
-    )  # for connections too: or answers wait 40 ms
-    with listening:
-        yield listening
 
 
 def _url(listening: socket.socket) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import FastAPI, Response
 
 from lvm_batch.jobs.serving import documents
-from lvm_batch.jobs.serving.arrow_bodies import MEDIA_TYPE, ArrowForm, answered, rows_of, written
+from lvm_batch.jobs.serving.arrow_bodies import MEDIA_TYPE, UNPACKED, ArrowForm, rows_of
 from lvm_batch.jobs.serving.batcher import Batcher
 from lvm_batch.jobs.serving.endpoints import Endpoint, Gate
 from lvm_batch.jobs.serving.json_answers import AnswerWriter
@@ -24,15 +24,17 @@ from lvm_batch.jobs.serving.metrics import Metrics
 from lvm_batch.jobs.serving.rows import Rows
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import Iterator
 
-    import pyarrow as pa
     from starlette.types import Receive, Scope, Send
 
-    from lvm_batch.io.batches import Batch
+    from lvm_batch.io.columns import WindowShape
     from lvm_batch.jobs.serving.loading import Loaded
-    from lvm_batch.jobs.serving.rows import Answers
     from lvm_batch.jobs.serving.settings import ServeSettings
+
+
+_LARGE = 2**18
+"""Bytes of a query that is read in another thread: to find what is wrong with a larger one takes over 40 ms."""
 
 
 @dataclass
@@ -51,10 +53,17 @@ class Service:
         self.gate = Gate(settings.max_queue)
         self._loaded = loaded
         self._max_rows = settings.max_batch
-        self._reader = QueryReader(length=loaded.shape.length, dim=loaded.shape.dim, pad=settings.pad)
+        self._new_reader = partial(
+            QueryReader, length=loaded.shape.length, dim=loaded.shape.dim, pad=settings.pad
+        )
+        self._reader = self._new_reader()
         self._writer = AnswerWriter(loaded.model_names)
         self._arrow = ArrowForm(
-            loaded.dataset_format, pad=settings.pad, max_rows=self._max_rows, dtype=settings.output_dtype
+            loaded.dataset_format,
+            pad=settings.pad,
+            max_rows=self._max_rows,
+            max_bytes=UNPACKED * settings.max_body,
+            dtype=settings.output_dtype,
         )
         self._batcher = Batcher(
             loaded.answerer,
@@ -86,16 +95,14 @@ class Service:
             version=version("lvm-batch"),
             description="The next vector of a context, routed as a run routes it.",
         )
-        endpoint = partial(Endpoint, gate=self.gate, metrics=self.metrics, max_body=max_body)
-        for path, kinds, documented in (
-            ("/predict", {documents.JSON: self._one}, documents.predict),
-            (
-                "/predict/batch",
-                {documents.JSON: self._several, MEDIA_TYPE: self._stream},
-                documents.predict_batch,
-            ),
+        several = {documents.JSON: self._several, MEDIA_TYPE: self._stream}
+        for path, kinds, most, documented in (
+            ("/predict", {documents.JSON: self._one}, _most_of_a_query(shape), documents.predict),
+            ("/predict/batch", several, max_body, documents.predict_batch),
         ):
-            self._door[path] = endpoint(path, kinds)
+            self._door[path] = Endpoint(
+                path, kinds, gate=self.gate, metrics=self.metrics, max_body=min(most, max_body)
+            )
             app.post(path, **documented(shape.length, shape.dim))(_answered_at_the_door)
         app.get("/health", summary="Whether the process is alive.")(self._health)
         not_ready: dict[int | str, dict[str, Any]] = {
@@ -106,30 +113,30 @@ class Service:
         return app
 
     async def _one(self, body: bytes) -> bytes:
-        query = self._reader.query(body)
+        if len(body) > _LARGE:  # with a reader of its own, which reads in one thread at a time
+            query = await asyncio.to_thread(self._new_reader().query, body)
+        else:
+            query = self._reader.query(body)
         answers = await self._batcher.answer(query.rows)
+        content = self._writer.answer(answers, query.detail)
         self.metrics.routed(answers)
-        return self._writer.answer(answers, query.detail)
+        return content
 
     async def _several(self, body: bytes) -> bytes:
         rows, details = await asyncio.to_thread(self._reader.queries, body)
-        answers = [await self._counted(part) for part in _cut(rows, self._max_rows)]
-        return await asyncio.to_thread(self._writer.answers, answers, details)
+        parts = [await self._batcher.answer(part) for part in _cut(rows, self._max_rows)]
+        content = await asyncio.to_thread(self._writer.answers, parts, details)
+        for answers in parts:
+            self.metrics.routed(answers)
+        return content
 
     async def _stream(self, body: bytes) -> bytes:
-        schema, batches = await asyncio.to_thread(self._arrow.batches, body)
-        tables = [table async for table in self._answered(schema, batches)]
-        return await asyncio.to_thread(written, schema, tables)
-
-    async def _answered(self, schema: pa.Schema, batches: Iterator[Batch]) -> AsyncIterator[pa.Table]:
+        answer, batches = await asyncio.to_thread(self._arrow.read, body)
         while (batch := await asyncio.to_thread(next, batches, None)) is not None:
-            answers = await self._counted(rows_of(batch))
-            yield await asyncio.to_thread(answered, batch, answers, schema)
-
-    async def _counted(self, rows: Rows) -> Answers:
-        answers = await self._batcher.answer(rows)
-        self.metrics.routed(answers)
-        return answers
+            answers = await self._batcher.answer(rows_of(batch))
+            await asyncio.to_thread(answer.write, batch, answers)
+            self.metrics.routed(answers)
+        return await asyncio.to_thread(answer.content)
 
     async def _health(self) -> dict[str, str]:
         return {"status": "ok"}
@@ -154,9 +161,16 @@ async def _answered_at_the_door() -> None:
     """What FastAPI takes for the endpoint of a path that is answered before it: there, it says what is taken."""
 
 
+def _most_of_a_query(shape: WindowShape) -> int:
+    """Bytes that a query may take: contexts twenty times as long as what counts of them, at 32 bytes a number."""
+    return max(_LARGE, 20 * shape.length * shape.dim * 32)
+
+
 def _cut(rows: Rows, max_rows: int) -> Iterator[Rows]:
     """Yield rows, ``max_rows`` at a time."""
     for start in range(0, len(rows), max_rows):
         part = slice(start, start + max_rows)
         targets = None if rows.targets is None else rows.targets[part]
-        yield Rows(rows.contexts[part], rows.lanes[part], rows.context_tokens[part], targets)
+        yield Rows(
+            rows.contexts[part], rows.lanes[part], rows.context_tokens[part], targets, rows.usable[part]
+        )

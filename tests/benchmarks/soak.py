@@ -74,9 +74,9 @@ def soak(settings: RunSettings, n_driven: int) -> list[Step]:
 
 
 def _begin(folder: OutputFolder, prepared: Prepared, settings: RunSettings) -> None:
-    from lvm_batch.jobs.prediction.run import _job_document
+    from lvm_batch.jobs.prediction.job import job_document
 
-    folder.begin(_job_document(prepared, settings))
+    folder.begin(job_document(prepared, settings))
 
 
 def _drive(prepared: Prepared, n_driven: int, watch: Stopwatch) -> None:

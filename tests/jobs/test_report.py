@@ -188,6 +188,15 @@ def test_half_a_line_of_events_is_told_and_left_out(output: Path, lvm_batch: Com
     assert "1 line of events.jsonl cannot be read and is left out." in read(output / REPORT).texts
 
 
+def test_the_workers_of_a_run_are_named(output: Path, lvm_batch: Command) -> None:
+    """Each event of a unit says who computed it, and so does the page."""
+    lines = map(json.loads, (output / "_lvm_batch/events.jsonl").read_text().splitlines())
+    workers = {line["worker"] for line in lines if line["event"] == "unit_done"}
+    assert all(worker.startswith("tcp://") for worker in workers)
+    assert lvm_batch("report", output).code == 0
+    assert workers <= set(read(output / REPORT).texts)
+
+
 def test_the_work_of_each_worker_is_shown_where_events_name_it(output: Path, lvm_batch: Command) -> None:
     """The slowest first; where they do not, a sentence gives the mean."""
     path = output / "_lvm_batch/events.jsonl"

@@ -138,6 +138,27 @@ def test_a_rule_fires_beyond_its_threshold(rule: str) -> None:
     assert finding.threshold is not None
 
 
+@pytest.mark.parametrize("rule", ["query_p95", "rows_per_s", "memory"])
+def test_rows_and_runs_are_those_that_were_judged(rule: str) -> None:
+    """Where each run is judged by itself, all of them count, and not only the one that stands out."""
+    measured = {"query_p95_ms": 1.0, "rows_per_s": 100.0, "peak_bytes": 1000, "projected_bytes": 1000}
+    before = [past_run(hours_ago=30 + n, minutes=1, **measured) for n in range(3)]
+    finding = found(rule, *before, past_run(rows_in=900, **measured), past_run(rows_in=1100, **measured))
+    assert (finding.runs, finding.rows) == (2, 2000)
+
+
+@pytest.mark.parametrize("rule", ["input_norm", "input_centroid"])
+def test_a_run_weighs_as_much_in_drift_as_it_has_rows(rule: str) -> None:
+    """However large the samples are: ten times the rows of another run are ten times its weight."""
+    usual = {"input_norm": Figure(1.0, 256), "input_centroid": (1.0, 0.0)}
+    changed = {"input_norm": Figure(1.5, 4096), "input_centroid": (0.0, 1.0)}
+    runs = (past_run(rows_in=10_000, **usual), past_run(rows_in=1000, **changed))
+    finding = found(rule, past_run(hours_ago=30, **usual), *runs)
+    expected = {"input_norm": 0.5 / 11, "input_centroid": 10 / 101**0.5}
+    assert finding.figure == pytest.approx(expected[rule])
+    assert finding.rows == 11_000
+
+
 @pytest.mark.parametrize("rule", RULES)
 def test_a_rule_is_quiet_within_its_threshold(rule: str) -> None:
     """A figure at the threshold, or on its good side, is no alert."""

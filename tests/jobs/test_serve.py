@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import threading
 import time
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import requests
 from datasets import encode, windows, write_windows
+from served import ARROW, Serving, serving, stream
 
 from lvm_batch.jobs.cli import main
 
@@ -23,50 +23,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from lvm_batch.jobs.serving.settings import ServeSettings
-
 pytest.importorskip("fastapi", reason='pip install "lvm-batch[serve]"')
 
-ARROW = "application/vnd.apache.arrow.stream"
 ROUTING = {"min_confidence": 0.098, "min_margin": 0.001, "shadow_rate": 0}
 """Thresholds at which fresh weights escalate some rows for each reason, and keep others."""
 
 N_ROWS = 60
-
-
-class Serving(NamedTuple):
-    """A server of this process."""
-
-    url: str
-    service: Any
-    server: Any
-    loop: Any
-
-    def post(self, path: str = "/predict", **given: object) -> requests.Response:
-        """Post to it."""
-        return requests.post(self.url + path, timeout=10, **given)  # type: ignore[arg-type]
-
-
-@contextmanager
-def serving(settings: ServeSettings, *, drain_s: float = 0) -> Iterator[Serving]:
-    """Serve in a thread of this process, on a free port."""
-    from lvm_batch.jobs.serving.loading import load
-    from lvm_batch.jobs.serving.serve import Server
-    from lvm_batch.jobs.serving.service import Service
-
-    service = Service(settings, load(settings))
-    server = Server(service, drain_s=drain_s)
-    listening = socket.create_server(("127.0.0.1", 0))
-    loop = server.config.get_loop_factory()()
-    thread = threading.Thread(target=lambda: loop.run_until_complete(server.serve(sockets=[listening])))
-    thread.start()
-    try:
-        yield Serving(f"http://127.0.0.1:{listening.getsockname()[1]}", service, server, loop)
-    finally:
-        server.should_exit = True
-        thread.join(10)
-        service.close()
-        loop.close()
 
 
 @pytest.fixture(scope="module")
@@ -129,14 +91,6 @@ def queries(dataset: Path) -> list[dict[str, Any]]:
     ]
 
 
-def stream(table: pa.Table) -> bytes:
-    """A table as an Arrow IPC stream."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    return sink.getvalue().to_pybytes()
-
-
 def assert_answers(answer: dict[str, Any], row: dict[str, Any]) -> None:
     """An answer says what the row of a run says."""
     assert (answer["route"], answer["reasons"]) == (row["route"], row["escalation_reasons"])
@@ -189,10 +143,8 @@ def test_an_arrow_stream_is_answered_with_the_columns_of_a_run(
     served: Serving, dataset: Path, expected: pa.Table
 ) -> None:
     """Same schema, same values, and rows with a flaw in their place with their reason."""
-    response = served.post(
-        "/predict/batch", data=stream(pq.read_table(dataset)), headers={"content-type": ARROW}
-    )
-    assert response.headers["content-type"] == ARROW
+    response = served.post("/predict/batch", data=stream(pq.read_table(dataset)), headers=ARROW)
+    assert response.headers["content-type"] == ARROW["content-type"]
     table = pa.ipc.open_stream(response.content).read_all()
     assert table.schema.equals(expected.schema.remove_metadata())
     for answer, row in zip(table.to_pylist(), expected.to_pylist(), strict=True):
@@ -206,7 +158,7 @@ def test_an_arrow_stream_is_answered_with_the_columns_of_a_run(
 def test_a_stream_without_rows_is_answered_without_rows(served: Serving, dataset: Path) -> None:
     """An empty table has its answer too."""
     empty = pq.read_table(dataset).slice(0, 0)
-    response = served.post("/predict/batch", data=stream(empty), headers={"content-type": ARROW})
+    response = served.post("/predict/batch", data=stream(empty), headers=ARROW)
     assert pa.ipc.open_stream(response.content).read_all().num_rows == 0
 
 
@@ -214,7 +166,7 @@ def test_requests_that_come_together_are_taken_together(
     served: Serving, queries: list[dict[str, Any]], expected: pa.Table
 ) -> None:
     """Under load rows of several requests make one batch, and each gets its own answer."""
-    before = metric(served, "lvm_batch_batch_rows_count"), metric(served, "lvm_batch_batch_rows_sum")
+    before = served.metric("lvm_batch_batch_rows_count"), served.metric("lvm_batch_batch_rows_sum")
     answers: dict[int, Any] = {}
     threads = [
         threading.Thread(target=lambda i=i: answers.update({i: served.post(json=queries[i]).json()}))
@@ -226,15 +178,9 @@ def test_requests_that_come_together_are_taken_together(
         thread.join()
     for i, row in enumerate(expected.to_pylist()[: len(queries)]):
         assert_answers(answers[i], row)
-    batches = metric(served, "lvm_batch_batch_rows_count") - before[0]
-    assert metric(served, "lvm_batch_batch_rows_sum") - before[1] == len(queries)
+    batches = served.metric("lvm_batch_batch_rows_count") - before[0]
+    assert served.metric("lvm_batch_batch_rows_sum") - before[1] == len(queries)
     assert batches < len(queries)
-
-
-def metric(served: Serving, name: str) -> float:
-    """One sample of ``/metrics``."""
-    lines = requests.get(f"{served.url}/metrics", timeout=10).text.splitlines()
-    return next(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name))
 
 
 def test_short_contexts_are_padded_as_in_a_run(served: Serving, queries: list[dict[str, Any]]) -> None:
@@ -285,6 +231,9 @@ def test_padding_is_as_asked_for(
         '{"context": [[1, 2], [1e39, 4]]}',
         '{"context": [[1, 18446744073709551616], [3, 4]]}',
         '{"context": [[1e-300, 0], [0, 0]]}',
+        '{"context": [[1e-60, 0], [0, 0]]}',
+        '{"context": [[1e-44, 0], [0, 0]]}',
+        '{"context": [[1, 2], [0, 0], [0, 0]]}',
         '{"context": [1, 2]}',
         '{"context": {}}',
         '{"context": [[1, 2], [3, 4]], "lane": 1}',
@@ -356,6 +305,7 @@ def test_what_is_no_number_is_refused_where_it_stands(
         ({"context": [[1.0] * 767]}, ["context", 0], "wrong_length"),
         ({"context": [1.0] * 3840}, ["context", 0], "wrong_type"),
         ({"context": [[0] * 768] * 5}, ["context"], "zero_norm"),
+        ({"context": [[1.0] * 768] + [[0] * 768] * 5}, ["context"], "zero_norm"),
         ({"context": [[3e38] * 768] * 5}, ["context"], "inf"),
         ({"lane": 3}, ["lane"], "wrong_type"),
         ({"context_tokens": -1}, ["context_tokens"], "wrong_type"),
@@ -394,14 +344,14 @@ def test_a_stream_that_is_none_is_refused(served: Serving, dataset: Path) -> Non
     whole = stream(pq.read_table(dataset))
     columns = stream(pa.table({"context": pa.array([1, 2]), "vector": pa.array([1, 2])}))
     for body, kind in ((b"nothing", "arrow_invalid"), (whole[:9000], "arrow_invalid"), (columns, "columns")):
-        response = served.post("/predict/batch", data=body, headers={"content-type": ARROW})
+        response = served.post("/predict/batch", data=body, headers=ARROW)
         assert (response.status_code, response.json()["detail"][0]["type"]) == (422, kind)
 
 
 def test_a_column_of_the_wrong_width_is_told_by_name(served: Serving) -> None:
     """The message is that of a run."""
     table = pa.table({"context": encode(np.ones((2, 5, 12), np.float32), "binary")})
-    response = served.post("/predict/batch", data=stream(table), headers={"content-type": ARROW})
+    response = served.post("/predict/batch", data=stream(table), headers=ARROW)
     assert "`context`" in response.json()["detail"][0]["msg"]
 
 
@@ -412,91 +362,65 @@ def test_other_types_are_refused(served: Serving) -> None:
     assert "application/json" in response.json()["detail"][0]["msg"]
 
 
-def test_bodies_have_a_limit(served: Serving) -> None:
-    """A body over ``--max-body`` is refused (413), by what it says of itself and by what it turns out to be."""
-    large = b" " * 2_000_001
-
-    def in_parts() -> Iterator[bytes]:
-        yield from (large[start : start + 65536] for start in range(0, len(large), 65536))
-
-    for data in (large, in_parts()):
-        response = served.post(data=data, headers={"content-type": "application/json"})
-        assert response.status_code == 413
-
-
-def test_the_queue_has_a_limit(settings: Callable[..., Any], queries: list[dict[str, Any]]) -> None:
-    """Beyond ``--max-queue`` requests under way others are told when to come again: 429."""
-    with serving(settings(max_queue=1, bank=None)) as started:
-        host, port = started.url.removeprefix("http://").split(":")
-        head = b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{"
-        with socket.create_connection((host, int(port))) as slow:
-            slow.sendall(head)
-            until(lambda: started.service.gate.under_way == 1)
-            response = started.post(json=queries[0])
-            assert (response.status_code, response.headers["retry-after"]) == (429, "1")
-        until(lambda: started.service.gate.under_way == 0)  # it has hung up
-        assert started.post(json=queries[0]).status_code == 200
-
-
-def until(holds: Callable[[], bool]) -> None:
-    """Wait until something holds, for at most five seconds."""
-    end = time.monotonic() + 5
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.005)
-
-
-def test_a_stop_is_graceful(settings: Callable[..., Any], queries: list[dict[str, Any]]) -> None:
-    """Readiness goes first, while requests are still taken; then no more are, and what is under way is answered."""
-    body = json.dumps(queries[0]).encode()
-    head = f"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
-    with serving(settings(bank=None), drain_s=0.4) as started, requests.Session() as session:
-        host, port = started.url.removeprefix("http://").split(":")
-        with socket.create_connection((host, int(port))) as slow:
-            slow.sendall(head.encode() + body[:-1])
-            until(lambda: started.service.gate.under_way == 1)
-            started.loop.call_soon_threadsafe(started.server.stop)
-            until(lambda: not started.service.readiness.is_ready)
-            assert session.get(f"{started.url}/ready", timeout=5).status_code == 503
-            assert session.get(f"{started.url}/health", timeout=5).status_code == 200
-            assert session.post(f"{started.url}/predict", json=queries[0], timeout=5).status_code == 200
-            until(lambda: started.server.should_exit)
-            until(lambda: refuses(host, int(port)))
-            slow.sendall(body[-1:])
-            assert slow.recv(65536).startswith(b"HTTP/1.1 200")
-
-
-def refuses(host: str, port: int) -> bool:
-    """Whether nothing listens there."""
-    try:
-        socket.create_connection((host, port)).close()
-    except ConnectionRefusedError:
-        return True
-    return False
-
-
 def test_metrics_count_what_was_answered(served: Serving, queries: list[dict[str, Any]]) -> None:
     """Requests by status, rows by route, reasons."""
-    before = [metric(served, f'lvm_batch_rows_total{{route="{route}"}}') for route in ("amn", "gru")]
+    before = [served.metric(f'lvm_batch_rows_total{{route="{route}"}}') for route in ("amn", "gru")]
     served.post(json={**queries[0], "lane": "sci-fact"})
-    after = [metric(served, f'lvm_batch_rows_total{{route="{route}"}}') for route in ("amn", "gru")]
+    after = [served.metric(f'lvm_batch_rows_total{{route="{route}"}}') for route in ("amn", "gru")]
     assert [b - a for a, b in zip(before, after, strict=True)] == [0, 1]
-    assert metric(served, 'lvm_batch_escalation_reasons_total{reason="high_stakes_lane"}') >= 1
-    assert metric(served, 'lvm_batch_requests_total{path="/predict",status="200"}') >= 1
+    assert served.metric('lvm_batch_escalation_reasons_total{reason="high_stakes_lane"}') >= 1
+    assert served.metric('lvm_batch_requests_total{path="/predict",status="200"}') >= 1
 
 
-def test_a_failure_of_the_models_reaches_only_those_who_asked(
-    settings: Callable[..., Any], queries: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+def test_rows_without_an_answer_are_not_counted(
+    served: Serving, dataset: Path, queries: list[dict[str, Any]]
 ) -> None:
-    """A bug while a batch is answered is a 500 for its requests; the next ones are answered."""
-    from lvm_batch.jobs.serving.answerer import Answerer
+    """Bad rows of a stream, a query that overflows, and a body that is refused because of one of its rows."""
+    names = ("lvm_batch_rows_total", "lvm_batch_escalation_reasons_total")
+    labels = ("route", ("amn", "gru")), ("reason", ("high_stakes_lane", "long_context"))
+    samples = [
+        f'{name}{{{label}="{value}"}}'
+        for name, (label, values) in zip(names, labels, strict=True)
+        for value in values
+    ]
+    before = [served.metric(sample) for sample in samples]
+    flawed = pq.read_table(dataset).slice(N_ROWS - 3).drop_columns("lane")
+    flawed = flawed.append_column("lane", pa.array(["sci-fact"] * 3))
+    huge = {"context": [[3e38] * 768] * 5, "lane": "sci-fact"}
+    assert served.post("/predict/batch", data=stream(flawed), headers=ARROW).status_code == 200
+    assert served.post(json=huge).status_code == 422
+    assert served.post("/predict/batch", json={"rows": [*queries[:2], huge]}).status_code == 422
+    assert [served.metric(sample) for sample in samples] == before
 
-    with serving(settings(bank=None)) as started:
-        with monkeypatch.context() as broken:
-            broken.setattr(Answerer, "judge", lambda *_: 1 / 0)
-            assert started.post(json=queries[0]).status_code == 500
-        assert started.post(json=queries[0]).status_code == 200
-        assert started.service.gate.under_way == 0
+
+def test_a_row_that_cannot_be_used_is_not_escalated(served: Serving) -> None:
+    """The fallback is not asked for what has no answer, whatever its lane."""
+    from lvm_batch.jobs.serving.rows import Rows
+
+    contexts = np.zeros((2, 5, 768), np.float32)
+    contexts[1] = 1
+    rows = Rows(contexts, ["sci-fact"] * 2, np.zeros(2), None, np.array([False, True]))
+    assert served.service._loaded.answerer.judge(rows).escalated.tolist() == [False, True]
+
+
+def test_both_models_are_warm_whatever_is_escalated(
+    settings: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first query that the fallback answers is not the first that it is asked, of one row or of many."""
+    from lvm_batch.jobs.serving import loading
+
+    sizes: list[int] = []
+    load_cascade = loading.load_cascade
+
+    def watched(models: Any) -> Any:  # noqa: ANN401 - as it is
+        cascade = load_cascade(models)
+        fallback = cascade.fallback
+        assert fallback is not None
+        return replace(cascade, fallback=lambda rows: (sizes.append(len(rows)), fallback(rows))[1])
+
+    monkeypatch.setattr(loading, "load_cascade", watched)
+    loading.load(settings(bank=None, max_batch=4, high_stakes_lane=("legal",)))
+    assert {1, 4} <= set(sizes)
 
 
 def test_examples_of_openapi_work(served: Serving) -> None:
@@ -524,7 +448,13 @@ def test_rows_wait_for_nobody() -> None:
             return Answers(rows.contexts[:, 0], none, none, *([rows.contexts[:, 0, 0]] * 4), none)
 
     def row(value: int, n_rows: int = 1) -> Rows:
-        return Rows(np.full((n_rows, 1, 1), value, np.float32), [None] * n_rows, np.zeros(n_rows), None)
+        return Rows(
+            np.full((n_rows, 1, 1), value, np.float32),
+            [None] * n_rows,
+            np.zeros(n_rows),
+            None,
+            np.ones(n_rows, bool),
+        )
 
     async def ask() -> list[float]:
         batcher = Batcher(Echo(), max_rows=4, inline_rows=0, took=sizes.append)  # type: ignore[arg-type]

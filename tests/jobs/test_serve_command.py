@@ -15,7 +15,6 @@ import pytest
 import requests
 
 from lvm_batch.jobs.cli import main
-from lvm_batch.jobs.commands import serve as command
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +47,7 @@ def test_sigterm_ends_it_with_0_and_its_counts(models: Path) -> None:
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, lvm_batch: Callable[..., Any]) -> None:
     """Without FastAPI the hint is the command that installs it."""
-    monkeypatch.setattr(command, "find_spec", lambda _: None)
+    monkeypatch.setattr("lvm_batch.jobs.extras.find_spec", lambda _: None)
     result = lvm_batch("serve")
     assert result.code == 2
     assert result.values["error"]["hint"] == 'pip install "lvm-batch[serve]"'
@@ -61,6 +60,30 @@ def test_a_port_that_is_taken_is_told(lvm_batch: Callable[..., Any], models: Pat
         result = lvm_batch("serve", "--model", models / "amn.pt", "--port", other.getsockname()[1])
     assert result.code == 2
     assert "--port" in result.values["error"]["hint"]
+
+
+@needs_extra
+def test_nobody_is_let_in_before_the_models_are_loaded(
+    lvm_batch: Callable[..., Any], models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While they are loaded the port refuses whoever asks whether it is there; it is another's if it was taken then."""
+    from lvm_batch.jobs.serving import serve
+
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+    load, others = serve.load, []
+
+    def loading(settings: object) -> object:
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port))
+        others.append(socket.create_server(("127.0.0.1", port)))
+        return load(settings)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(serve, "load", loading)
+    result = lvm_batch("serve", "--model", models / "amn.pt", "--models-dir", models / "none", "--port", port)
+    others[0].close()
+    assert result.code == 2
+    assert f"port {port}" in result.values["error"]["message"]
 
 
 @needs_extra

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import socket
-import threading
 from typing import TYPE_CHECKING
 
 import pytest
+from served import serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,9 +22,6 @@ EXAMPLES = 30
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A service with small models."""
-    from lvm_batch.jobs.serving.loading import load
-    from lvm_batch.jobs.serving.serve import Server
-    from lvm_batch.jobs.serving.service import Service
     from lvm_batch.jobs.serving.settings import ServeSettings
     from lvm_batch.lvm import AttentionMixtureNetwork, GRUStack, save_checkpoint
 
@@ -39,17 +35,8 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             folder / f"{name}.pt", model, architecture=name, epoch=1, val_loss=0.5, val_cosine=0.5
         )
     settings = ServeSettings(model=str(folder / "amn.pt"), fallback=str(folder / "gru.pt"))
-    service = Service(settings, load(settings))
-    server = Server(service, drain_s=0)
-    loop = server.config.get_loop_factory()()
-    listening = socket.create_server(("127.0.0.1", 0))
-    thread = threading.Thread(target=lambda: loop.run_until_complete(server.serve(sockets=[listening])))
-    thread.start()
-    yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-    server.should_exit = True
-    thread.join(10)
-    service.close()
-    loop.close()
+    with serving(settings) as started:
+        yield started.url
 
 
 def schema_of(url: str) -> schemathesis.BaseSchema:

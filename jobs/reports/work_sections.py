@@ -1,0 +1,157 @@
+"""What a report says of the work: how fast it was, what the time was spent on, and what went wrong.
+
+The rule: figures are those of the commit records and of events; what is told of more than a few is cut, and says so.
+This module does not know how a page looks.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lvm_batch.jobs.plural import plural
+from lvm_batch.jobs.reports.figures import rate_over_time, shares
+from lvm_batch.jobs.reports.parts import Folded, Note, Part, Section, table
+from lvm_batch.jobs.reports.rates import shares_of
+from lvm_batch.jobs.reports.text import DASH, count, duration, moment, rate, share
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from lvm_batch.jobs.reports.data import Reported
+    from lvm_batch.jobs.reports.rates import Session
+
+_N_SHOWN = 20
+
+
+def speed_section(told: Reported) -> Section:
+    """Rate over time and per worker, and what the time was spent on."""
+    return Section("Speed", tuple(_speed_parts(told)))
+
+
+def _speed_parts(told: Reported) -> Iterator[Part]:
+    rates, documents = told.rates, told.documents
+    if documents.n_lost_events:
+        lost = plural(documents.n_lost_events, "line")
+        yield Note(f"{lost} of events.jsonl cannot be read and is left out.")
+    yield rate_over_time(
+        "Rows a second while runs were at work; each unit's rows over the time it took.", rates
+    )
+    parts = shares_of(documents.totals["seconds"])
+    yield shares("Share of the busy time: reading, computing, writing.", parts)
+    yield _busy_time(parts)
+    if rates.busy is not None:
+        yield Note(f"Workers were at work on units for {rates.busy:.0%} of the time that runs gave them.")
+    yield _workers(told)
+    yield _runs(rates.sessions)
+
+
+def _busy_time(parts: Sequence[tuple[str, str, float]]) -> Part:
+    wholes: dict[str, float] = {}
+    for whole, _, seconds in parts:
+        wholes[whole] = wholes.get(whole, 0.0) + seconds
+    total_s = sum(wholes.values())
+    return table(
+        "Busy time of all units",
+        ("part", "seconds", "share"),
+        ((whole, f"{seconds:,.1f}", share(seconds, total_s)) for whole, seconds in wholes.items()),
+        empty="No unit tells how long it took.",
+    )
+
+
+def _workers(told: Reported) -> Part:
+    slowest = sorted(told.rates.workers, key=lambda worker: (worker.rate or 0.0, worker.name))
+    return table(
+        f"Workers, slowest first ({min(len(slowest), _N_SHOWN):,} of {len(slowest):,})",
+        ("worker", "units", "rows", "busy", "rows/s while busy"),
+        (
+            (one.name, count(one.units), count(one.rows), duration(one.busy_s), rate(one.rate))
+            for one in slowest[:_N_SHOWN]
+        ),
+        empty=_without_workers(told),
+    )
+
+
+def _runs(sessions: Sequence[Session]) -> Part:
+    return table(
+        f"Runs, the last {_N_SHOWN} that computed units",
+        ("started", "took", "workers", "units", "rows", "rate", "ended"),
+        (
+            (
+                moment(one.started),
+                duration(one.wall_s),
+                count(one.workers),
+                count(len(one.done)),
+                count(one.rows),
+                rate(one.rows / one.wall_s if one.wall_s else None),
+                one.state,
+            )
+            for one in sessions[-_N_SHOWN:]
+        ),
+        empty="No run has finished a unit yet.",
+    )
+
+
+def _without_workers(told: Reported) -> str:
+    seconds = sum(told.documents.totals["seconds"].values())
+    mean = told.rates.rows / seconds if seconds else None
+    return f"The events do not name workers. A worker did {rate(mean)} in the mean while busy."
+
+
+def faults_section(told: Reported) -> Section:
+    """Bad rows with their places, units that failed, files left out, notices."""
+    documents = told.documents
+    parts: list[Part] = [_bad_rows(documents.totals), *_failed(told)]
+    if documents.summary is None:
+        parts.append(Note("Notices and criteria are known once a run has come to its end."))
+        return Section("What to look at", tuple(parts))
+    summary = documents.summary
+    parts.append(
+        table(
+            "Files left out because they cannot be read",
+            ("file", "why"),
+            ((one.path, one.message) for one in summary.unreadable_files[:_N_SHOWN]),
+            n_texts=2,
+            empty="No file was left out.",
+        )
+    )
+    parts.append(
+        table(
+            "Criteria that could not be evaluated",
+            ("criterion", "why"),
+            summary.criteria_not_evaluated.items(),
+            n_texts=2,
+            empty="Every criterion could be evaluated.",
+        )
+    )
+    parts.extend(Note(f"Notice: {notice}") for notice in summary.notices[:_N_SHOWN])
+    if not summary.notices:
+        parts.append(Note("The run had no notices."))
+    return Section("What to look at", tuple(parts))
+
+
+def _bad_rows(totals: Mapping[str, Any]) -> Part:
+    n_bad, places = totals["rows_by_status"].get("bad_input", 0), totals["bad_rows"]
+    return table(
+        f"Bad rows, the first {len(places):,} of {n_bad:,}",
+        ("row", "detail", "file"),
+        (
+            (str(bad.get("row", DASH)), str(bad.get("detail", DASH)), str(bad.get("file", DASH)))
+            for bad in places
+        ),
+        n_texts=3,
+        empty="No row is bad." if not n_bad else f"{n_bad:,} rows are bad, and no record names their places.",
+    )
+
+
+def _failed(told: Reported) -> Iterator[Part]:
+    failed = told.documents.failed_units
+    yield table(
+        f"Units that failed ({len(failed):,})",
+        ("unit", "why", "what to do"),
+        ((one.output, one.message, one.hint or DASH) for one in failed[:_N_SHOWN]),
+        n_texts=3,
+        empty="No unit failed.",
+    )
+    for one in failed[:_N_SHOWN]:
+        if one.trace:
+            yield Folded(f"Traceback of {one.output}", one.trace)
