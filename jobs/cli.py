@@ -63,6 +63,7 @@ app.add_typer(config.app, name="config")
 
 def command() -> int:
     """Be the ``lvm-batch`` command: what :func:`main` does, as the last thing that this process does."""
+    _open_closed_streams()
     code = main()
     gc.freeze()  # or the interpreter would look through all of torch before it ends, for half a second
     return code
@@ -77,6 +78,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _called(arguments, console)
         except Exception as error:  # noqa: BLE001 - the one door that every failure of a command leaves by
             return _failed(error, console)
+
+
+def _open_closed_streams() -> None:
+    """Let what is said be lost where the caller has closed stdout or stderr (``>&-``), and nothing else."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115 - for the process's life
 
 
 def _called(arguments: Sequence[str], console: Console) -> int:

@@ -9,16 +9,26 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
 from lvm_batch.io.redaction import redacted
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 CONTRADICTION = "contradiction"  # the type of a problem whose message says what contradicts what
 
 _SECRET = re.compile("pass|secret|token|credential|_key$", re.IGNORECASE)
 """Names within a table whose values are shown to nobody."""
+
+_ASSIGNED = re.compile(
+    r"""(\b\w*(?:pass|secret|token|credential|_key)\w*\s*=\s*)("[^"]*"|'[^']*'|[^\s;]+)""", re.IGNORECASE
+)
+"""What a shell's variable of such a name is given."""
+
+_SHOWN_CHARACTERS = 200
 
 _PANELS = (
     "Arguments",
@@ -114,17 +124,38 @@ def shown_as(kind: Kind, name: str) -> Shown:
 
 
 def without_credentials(value: object) -> object:
-    """Return JSON values without what URLs in them hold of credentials, and without values whose names sound secret."""
+    """Return JSON values without what URLs in them hold of credentials, and tables without what sounds secret."""
     if isinstance(value, list):
         return [without_credentials(part) for part in value]
     if isinstance(value, dict):
-        # Kubernetes writes a variable as {name = "TOKEN", value = "..."}.
-        named = {"value"} if _SECRET.search(str(value.get("name"))) else set()
-        return {
-            key: "***" if key in named or _SECRET.search(key) else without_credentials(part)
-            for key, part in value.items()
-        }
+        return table_without_credentials(value)
     return redacted(value) if isinstance(value, str) else value
+
+
+def table_without_credentials(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a table without values whose names sound secret: those of keys, and of variables that a text sets."""
+    # Kubernetes writes a variable as {name = "TOKEN", value = "..."}.
+    named = {"value"} if _SECRET.search(str(table.get("name"))) else set()
+    return {
+        key: "***" if key in named or _SECRET.search(key) else without_assigned(without_credentials(part))
+        for key, part in table.items()
+    }
+
+
+def without_assigned(value: object) -> object:
+    """Take away what texts set variables to: a job's script has lines such as ``export AWS_SECRET_ACCESS_KEY=...``."""
+    if isinstance(value, list):
+        return [without_assigned(part) for part in value]
+    return _ASSIGNED.sub(r"\1***", value) if isinstance(value, str) else value
+
+
+def brief(value: object) -> str:
+    """A value as it was written, without credentials, and cut where it would fill the screen."""
+    try:
+        text = repr(without_credentials(value))
+    except ValueError:  # Python does not print whole numbers of thousands of digits
+        return "a number of thousands of digits"
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
 
 
 def _parts(kind: Kind, name: str) -> list[dict[str, Any]]:

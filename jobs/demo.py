@@ -6,6 +6,7 @@ made is not made again.
 
 from __future__ import annotations
 
+import json
 import shlex
 import shutil
 import sys
@@ -164,7 +165,9 @@ def write_shards(folder: Path, windows: Windows) -> None:
     for number, rows in enumerate(np.array_split(np.arange(len(windows.article)), N_SHARDS)):
         path = folder / f"shard-{number}.parquet"
         if not path.exists():  # written again it would be another input, and its job another job
-            pq.write_table(_table(windows, rows), path, compression="none", use_dictionary=["lane", "split"])
+            begun = path.with_suffix(".part")
+            pq.write_table(_table(windows, rows), begun, compression="none", use_dictionary=["lane", "split"])
+            begun.replace(path)
 
 
 def _table(windows: Windows, rows: NDArray[np.int64]) -> pa.Table:
@@ -192,15 +195,21 @@ def _binary(vectors: NDArray[np.float32]) -> pa.Array:
 def what_next(root: Path) -> str:
     """Return what to try after the demo, as text."""
     predictions, command = root / "predictions", _as_called(sys.argv[0], "lvm-batch")
-    python = _as_called(sys.executable, "python")
-    look = f"import polars; print(polars.read_parquet('{predictions}/*.parquet').drop('prediction'))"
+    pattern = json.dumps(str(predictions / "*.parquet"), ensure_ascii=False)
+    look = f'import polars; print(polars.read_parquet({pattern}).drop("prediction"))'
+    commands = (
+        (_as_called(sys.executable, "python"), "-c", look),
+        (command, "status", str(predictions)),
+        (command, "inspect", str(root / "windows")),
+    )
+    look, status, inspect = map(shlex.join, commands)
     return "\n".join(
         [
             f"\nThe predictions are in {predictions}, one file for each shard. Look at them:",
-            f'  {python} -c "{look}"',
+            f"  {look}",
             "Then try:",
-            f"  {command} status {predictions}",
-            f"  {command} inspect {root / 'windows'}",
+            f"  {status}",
+            f"  {inspect}",
             "  the run above once more: it finds everything done",
             "  the run above with another --output and --fallback-policy cap --max-fallback-rate 0.1",
         ]

@@ -78,7 +78,8 @@ def _device(settings: RunSettings) -> FoundDevice:
 
 
 def _facts(checkpoint: Checkpoint) -> ModelFacts:
-    ref = ModelRef(checkpoint.name, checkpoint.sha256, checkpoint.architecture)
+    """Where a model is, is told so that a worker in another folder finds it."""
+    ref = ModelRef(locate(checkpoint.name).text, checkpoint.sha256, checkpoint.architecture)
     return ModelFacts(ref, checkpoint.dim, checkpoint.n_parameters)
 
 

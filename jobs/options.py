@@ -62,7 +62,7 @@ def takes_settings(
     names: Sequence[str] | None = None,
 ) -> Callable[[Command], Command]:
     """Give a command DATASET..., an option for each setting of ``kind`` that is no table, or of ``names`` among them,
-    and --config; call it with ``resolved``.
+    and --config; call it with ``resolved``. Of a file and the environment it hears no more than of its options.
     """
     taken = [name for name in names or names_of(kind) if not is_table(kind, name)]
 
@@ -80,6 +80,7 @@ def takes_settings(
                 os.environ,
                 given["config"],
                 required=required,
+                names=taken if names else None,
                 now=datetime.now(UTC),
             ),
         )

@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 from pydantic import ValidationError
 
 from lvm_batch.jobs.console import LOG_FORMAT_VARIABLE
-from lvm_batch.jobs.declared import CONTRADICTION, Settings, allowed, is_list, is_secret, is_table, names_of
+from lvm_batch.jobs.declared import (
+    CONTRADICTION,
+    Settings,
+    allowed,
+    brief,
+    is_list,
+    is_secret,
+    is_table,
+    names_of,
+)
 from lvm_batch.jobs.errors import Problem, SettingsError
 from lvm_batch.jobs.evaluation.settings import EvaluateSettings
 from lvm_batch.jobs.placeholders import UnknownPlaceholder, filled
@@ -46,7 +55,6 @@ VARIABLES = {
 _NO_SETTINGS = (CONFIG_VARIABLE, LOG_FORMAT_VARIABLE)
 
 REQUIRED = ("dataset", "output")
-_SHOWN_CHARACTERS = 200
 _NEAR = 0.72  # difflib's 0.6 takes `batch_size` for `unit_size`
 
 
@@ -74,30 +82,35 @@ def resolve_settings(
     config: Path | None = None,
     *,
     required: Iterable[str] = REQUIRED,
+    names: Iterable[str] | None = None,
     now: datetime | None = None,
 ) -> Resolved[Kind]:
     """The settings of a kind that hold: flag over ``LVM_BATCH_*`` variable over TOML file over default.
 
     ``flags`` maps names of settings to values, None where a flag is not given. Of ``environ`` an empty variable
     counts as not set, and a list is split at commas. Without ``config``, the file that ``LVM_BATCH_CONFIG`` names
-    is read. Each name of ``required`` must have a value. Where ``as_of`` is given (``now`` is what it calls the
+    is read. Each name of ``required`` must have a value. Where ``names`` are given, the values of other settings are
+    neither judged nor taken: a file is for many commands. Where ``as_of`` is given (``now`` is what it calls the
     present), placeholders are filled in. Raises SettingsError with every problem there is.
     """
     problems: list[Problem] = []
-    names = names_of(kind)
+    every = names_of(kind)
+    taken = {*names, "as_of"} if names else set(every)
     file = config or environ.get(CONFIG_VARIABLE)
+    in_file = _from_file(kind, Path(file), problems) if file else {}
+    is_understood = not problems  # else what is missing may be what could not be read
     given = {
-        **(_from_file(kind, Path(file), problems) if file else {}),
+        **in_file,
         **_from_environment(kind, environ, problems),
         **_from_flags(flags),
     }
-    if "as_of" in given:
-        given = _filled_in(given, now, problems)
-    settings = _validated(kind, given, problems)
-    problems += [_missing(name) for name in required if name not in given or not given[name].value]
+    given = {name: found for name, found in given.items() if name in taken}
+    settings = _validated(kind, _filled_in(given, now, problems), problems)
+    if is_understood:
+        problems += [_missing(name) for name in required if name not in given or not given[name].value]
     if problems:
         raise SettingsError(*problems)
-    return Resolved(settings, {name: given[name].origin if name in given else "default" for name in names})
+    return Resolved(settings, {name: given[name].origin if name in given else "default" for name in every})
 
 
 def flag_of(name: str) -> str:
@@ -147,26 +160,37 @@ def _toml(path: Path, problems: list[Problem]) -> dict[str, object]:
 
 
 def _filled_in(given: dict[str, _Given], now: datetime | None, problems: list[Problem]) -> dict[str, _Given]:
-    """Fill in placeholders in every text; a time that is none is told of when settings are validated."""
+    """Fill in placeholders in every text, where a time is given.
+
+    What cannot be filled in is left out, as it is told of here; so is everything that has to be filled in, where the
+    time is none, of which is told when settings are validated.
+    """
+    if "as_of" not in given:
+        return given
     written = given["as_of"]
     try:
         time = now if now is not None and written.value == "now" else as_time(written.value)
     except ValueError:
-        return given
-    filling = {name: replace(found, value=_filled(found, time, problems)) for name, found in given.items()}
+        return {name: found for name, found in given.items() if "{" not in str(found.value)}
+    filling = {}
+    for name, found in given.items():
+        try:
+            filling[name] = replace(found, value=_filled(found.value, time))
+        except UnknownPlaceholder as error:
+            problems.append(_unfilled(found.place, *error.args))
     return filling | {"as_of": replace(written, value=time)}
 
 
-def _filled(given: _Given, time: datetime, problems: list[Problem]) -> object:
-    try:
-        if isinstance(given.value, (list, tuple)):
-            return [filled(text, time) if isinstance(text, str) else text for text in given.value]
-        return filled(given.value, time) if isinstance(given.value, str) else given.value
-    except UnknownPlaceholder as error:
-        text, near = error.args
-        hint = f"did you mean {{{near}}}? Braces as such are written twice"
-        problems.append(Problem(f"{given.place}: {text} cannot be filled in", hint))
-        return given.value
+def _filled(value: object, time: datetime) -> object:
+    if isinstance(value, (list, tuple)):
+        return [filled(text, time) if isinstance(text, str) else text for text in value]
+    return filled(value, time) if isinstance(value, str) else value
+
+
+def _unfilled(place: str, text: str, near: str) -> Problem:
+    return Problem(
+        f"{place}: {text} cannot be filled in", f"did you mean {{{near}}}? Braces as such are written twice"
+    )
 
 
 def _validated(kind: type[Kind], given: Mapping[str, _Given], problems: list[Problem]) -> Kind:
@@ -180,18 +204,10 @@ def _validated(kind: type[Kind], given: Mapping[str, _Given], problems: list[Pro
 def _wrong(kind: type[Settings], detail: ErrorDetails, given: Mapping[str, _Given]) -> Problem:
     name = str(detail["loc"][0])
     if detail["type"] == CONTRADICTION:
-        return Problem(f"{given[name].place}: {detail['msg']}", "keep one of the two")
-    found = "what is given (a secret, not shown)" if is_secret(kind, name) else _brief(detail["input"])
+        hint = detail.get("ctx", {}).get("hint", "keep one of the two")
+        return Problem(f"{given[name].place}: {detail['msg']}", hint)
+    found = "what is given (a secret, not shown)" if is_secret(kind, name) else brief(detail["input"])
     return Problem(f"{given[name].place} cannot be {found}", f"it can be {allowed(kind, name)}")
-
-
-def _brief(value: object) -> str:
-    """A value as it was written, cut where it would fill the screen."""
-    try:
-        text = repr(value)
-    except ValueError:  # Python does not print whole numbers of thousands of digits
-        return "a number of thousands of digits"
-    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
 
 
 def _unknown(name: str, known: Iterable[str], place: str | None = None) -> Problem:

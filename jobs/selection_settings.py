@@ -14,11 +14,14 @@ from pydantic_core import PydanticCustomError
 
 from lvm_batch.jobs.dataset_settings import DatasetSettings, Text
 from lvm_batch.jobs.declared import CONTRADICTION, Shown
-from lvm_batch.jobs.times import SPAN, as_span, as_time
+from lvm_batch.jobs.times import SPAN, as_time, before
 
 Time = Annotated[datetime, BeforeValidator(as_time)]
 
 _TIME = Shown("Selection by time", "TIME")
+
+_BEGINS = ("since", "until", "as_of")
+"""What ``lookback`` is before: the first of these that is given."""
 
 
 class SelectionSettings(DatasetSettings):
@@ -62,10 +65,16 @@ class SelectionSettings(DatasetSettings):
     @field_validator("lookback")
     @classmethod
     def _refuse_spans_before_nothing(cls, lookback: str | None, info: ValidationInfo) -> str | None:
-        if lookback is not None and not any(info.data.get(name) for name in ("since", "until", "as_of")):
+        if lookback is None or not info.data.keys() >= set(_BEGINS):  # one of those is wrong, and told
+            return lookback
+        begin = next((info.data[name] for name in _BEGINS if info.data[name]), None)
+        if begin is None:
             raise PydanticCustomError(
-                CONTRADICTION, "it is before nothing: no since, until or as_of is given"
+                CONTRADICTION,
+                "it is before nothing: no since, until or as_of is given",
+                {"hint": "give one of --since, --until and --as-of"},
             )
+        before(begin, lookback)
         return lookback
 
     @field_validator("until")
@@ -76,7 +85,7 @@ class SelectionSettings(DatasetSettings):
             raise PydanticCustomError(
                 CONTRADICTION,
                 "no time is before it and not before since, {since}",
-                {"since": since.isoformat()},
+                {"since": since.isoformat(), "hint": "give a later --until, or an earlier --since"},
             )
         return until
 
@@ -85,5 +94,5 @@ class SelectionSettings(DatasetSettings):
         """From when on and before when input files are read; (``None``, ``None``) is all of them."""
         if self.lookback is None:
             return self.since, self.until
-        begin = self.since or self.until or self.as_of
-        return (begin - as_span(self.lookback) if begin else None), self.until
+        begin = next((time for name in _BEGINS if (time := getattr(self, name))), None)
+        return (before(begin, self.lookback) if begin else None), self.until

@@ -18,6 +18,7 @@ from lvm_batch.jobs.prediction.dashboard import Address
 from lvm_batch.jobs.prediction.pings import PingURL
 from lvm_batch.jobs.selection_settings import SelectionSettings
 from lvm_batch.jobs.worker_settings import WorkerSettings
+from lvm_batch.lvm.registry import DEFAULT_MODELS_DIR
 from lvm_batch.lvm.thresholds import Thresholds
 
 _CARD = Thresholds()  # the model cards' own
@@ -86,7 +87,7 @@ class RunSettings(SelectionSettings, WorkerSettings):
         default=None, description="Bank of vectors that confidence and margin are measured against."
     )
     models_dir: Annotated[Text, Shown("Models", "DIR")] = Field(
-        default="artifacts/lvm/models", description="Folder of named models, with their roles beside it."
+        default=str(DEFAULT_MODELS_DIR), description="Folder of named models, with their roles beside it."
     )
     device: Annotated[Literal["auto", "cpu", "cuda", "mps"], _MODELS] = Field(
         default="auto", description="Where models run."

@@ -24,7 +24,10 @@ def as_span(text: str) -> timedelta:
 
 
 def as_time(written: object) -> datetime:
-    """Return the time that is ``written``: an ISO 8601 text, or a date or time of TOML. Raises ``ValueError``."""
+    """Return the time that is ``written``: an ISO 8601 text, or a date or time of TOML.
+
+    Raises ``ValueError``, also where it is before the first year in UTC, or after the last.
+    """
     if isinstance(written, datetime):
         found = written
     elif isinstance(written, date):
@@ -33,4 +36,15 @@ def as_time(written: object) -> datetime:
         found = datetime.fromisoformat(written.strip())
     else:
         raise ValueError(f"{written!r} is no time")  # noqa: TRY004 - as pydantic wants it
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    try:
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(f"{written!r} is out of time") from error
+
+
+def before(time: datetime, span: str) -> datetime:
+    """Return the time that is a span before another; raises ``ValueError``, also where there was none so long ago."""
+    try:
+        return time - as_span(span)
+    except OverflowError as error:
+        raise ValueError(f"there was no time {span} before {time.isoformat()}") from error

@@ -13,11 +13,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import dask
+from distributed.comm.addressing import parse_address, parse_host_port
+from distributed.comm.registry import get_backend
 
 from lvm_batch.jobs.clusters.blocks import BLOCKS, block_of, problems_of
 from lvm_batch.jobs.clusters.tls import client_security
 from lvm_batch.jobs.clusters.waiting import CLUSTER_WAIT_S
-from lvm_batch.jobs.declared import without_credentials
+from lvm_batch.jobs.declared import without_assigned, without_credentials
 from lvm_batch.jobs.errors import Problem, SettingsError
 
 if TYPE_CHECKING:
@@ -35,14 +37,27 @@ _HOSTS = 2
 
 def check_cluster(settings: RunSettings) -> None:
     """Raise ``SettingsError`` or ``MissingExtra`` where the cluster or scheduler that is asked for cannot be."""
-    if settings.scheduler and settings.scheduler.startswith("tls:"):
-        client_security()
     problems = list(_contradictions(settings))
+    if settings.scheduler and not _is_address(settings.scheduler):
+        told = "it looks like tcp://host:8786"
+        problems.append(Problem(f"--scheduler cannot be {settings.scheduler!r}", told))
+    elif settings.scheduler and settings.scheduler.startswith("tls:"):
+        client_security()
     if settings.cluster:
         problems += problems_of(settings.cluster, block_of(settings))
         problems = problems or list(_incomplete(settings))
     if problems:
         raise SettingsError(*problems)
+
+
+def _is_address(text: str) -> bool:
+    """Whether a scheduler could be reached there, as far as that can be told from here."""
+    try:
+        scheme, place = parse_address(text, strict=True)
+        get_backend(scheme)
+        return scheme == "inproc" or bool(parse_host_port(place)[0])
+    except ValueError:
+        return False
 
 
 def asked_text(settings: RunSettings) -> str:
@@ -79,18 +94,28 @@ def slurm_options(settings: RunSettings) -> dict[str, Any]:
 
 def job_script(settings: RunSettings) -> str:
     """Return the script that each job of SLURM would be, with a place for the scheduler's address."""
+    return str(without_assigned(slurm_job(settings).job_script())).rstrip()
+
+
+def slurm_job(settings: RunSettings) -> Any:  # noqa: ANN401 - of an optional package
+    """Return a job as dask-jobqueue would submit it; raises ``ValueError`` or ``TypeError`` for what it cannot be."""
     job = import_module("dask_jobqueue.slurm").SLURMJob
     cluster_only = ("scheduler_options", "shared_temp_directory")
     options = {name: value for name, value in slurm_options(settings).items() if name not in cluster_only}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # of names in a site's own Dask settings
-        return str(job("<scheduler>", name="<name>", **options).job_script()).rstrip()
+        return job("<scheduler>", name="<name>", **options)
 
 
 def _contradictions(settings: RunSettings) -> Iterator[Problem]:
     if settings.cluster and settings.scheduler:
         yield Problem(
             f"--cluster {settings.cluster} and --scheduler {settings.scheduler} are both given", _ONE
+        )
+    elif settings.scheduler and settings.workers:
+        yield Problem(
+            f"--workers {settings.workers} and --scheduler {settings.scheduler} are both given",
+            "leave out --workers: those of the scheduler do the work, as many as there are",
         )
     if settings.adapt and settings.workers:
         yield Problem(f"--adapt {settings.adapt} and --workers {settings.workers} are both given", _ONE)
@@ -175,16 +200,28 @@ def _resource(settings: RunSettings) -> str:
     block = kubernetes_options(settings)
     spec = block.get("custom_cluster_spec")
     if isinstance(spec, str):
-        with open(spec, encoding="utf-8") as file:  # noqa: PTH123 - as dask-kubernetes opens it
-            spec = yaml.safe_load(file)
+        spec = _loaded(spec)
     if spec is None:
         make = import_module("dask_kubernetes.operator").make_cluster_spec
         taken = inspect.signature(make).parameters
         given = {name: value for name, value in block.items() if name in taken}
-        spec = make(n_workers=_first(settings), **given)
+        spec = make(n_workers=first_workers(settings), **given)
     _check_name(str(spec["metadata"]["name"]))
     shown = without_credentials(json.loads(json.dumps(spec)))  # YAML would refer to what stands there twice
     return str(yaml.safe_dump(shown, sort_keys=False)).rstrip()
+
+
+def _loaded(path: str) -> dict[str, Any]:
+    """Read a resource of a file, which holds one; raises ``ValueError`` or ``OSError``."""
+    yaml = import_module("yaml")
+    try:
+        with open(path, encoding="utf-8") as file:  # noqa: PTH123 - as dask-kubernetes opens it
+            spec = yaml.safe_load(file)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(spec, dict):
+        raise ValueError(f"{path} holds no resource")  # noqa: TRY004 - as what is wrong in a table is told
+    return spec
 
 
 def _check_name(name: str) -> None:
@@ -197,8 +234,8 @@ def _check_name(name: str) -> None:
             raise ValueError(error.message) from error
 
 
-def _first(settings: RunSettings) -> int:
-    """Workers to begin with."""
+def first_workers(settings: RunSettings) -> int:
+    """How many workers to begin with."""
     allowed = limits(settings)
     return allowed[0] if allowed else settings.workers or 1
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from lvm_batch.jobs.declared import brief, table_without_credentials
 from lvm_batch.jobs.errors import Problem
 from lvm_batch.jobs.extras import require
 
@@ -135,7 +136,8 @@ def problems_of(name: str, block: Mapping[str, Any]) -> Iterator[Problem]:
         elif key not in known:
             yield _unknown(name, key, known - kind.ours.keys())
         elif key in kind.types and not _fits(value, kind.types[key][0]):
-            yield Problem(f"{key} in [{name}] cannot be {value!r}", f"it can be {kind.types[key][1]}")
+            shown = brief(table_without_credentials({key: value})[key])
+            yield Problem(f"{key} in [{name}] cannot be {shown}", f"it can be {kind.types[key][1]}")
 
 
 def _parameters(kind: BlockKind) -> set[str]:

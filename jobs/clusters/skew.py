@@ -59,7 +59,7 @@ class Skew:
 def skew_of(client: Client, workers: Collection[str] | None = None) -> list[Skew]:
     """Return what differs on each of ``workers``, all by default: lvm-batch at all, others in their minor version.
 
-    A worker that does not answer is passed over: it will be asked again, or gets its work taken away.
+    A worker that does not answer is passed over: it looks at its own lvm-batch before its first unit, and refuses.
     """
     ours = eval(_ASKED)  # noqa: S307 - it is written above
     try:

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 import dask
 from distributed import Client, Status
 
-from lvm_batch.jobs.clusters.asked import IDLE_S, kubernetes_options, limits, slurm_options
+from lvm_batch.jobs.clusters.asked import IDLE_S, first_workers, kubernetes_options, limits, slurm_options
 from lvm_batch.jobs.clusters.blocks import block_of
-from lvm_batch.jobs.clusters.waiting import CLUSTER_WAIT_S, await_worker
+from lvm_batch.jobs.clusters.waiting import CLUSTER_WAIT_S, await_workers
 from lvm_batch.jobs.errors import TryAgain, UsageError
 from lvm_batch.jobs.prediction.cluster import ENGINE
 from lvm_batch.jobs.prediction.dashboard import served_at
@@ -56,13 +56,12 @@ def started_cluster(
     with (
         dask.config.set(ENGINE),
         _STARTERS[str(settings.cluster)](settings) as started,
-        Client(started.cluster, set_as_default=False) as client,
+        _client(settings, started.cluster) as client,
     ):
         allowed = limits(settings)
         if settings.workers or allowed:
-            wanted = allowed[0] if allowed else settings.workers or 1
-            started.cluster.scale(min(wanted, n_units))
-        await_worker(
+            started.cluster.scale(min(first_workers(settings), n_units))
+        await_workers(
             client,
             settings.wait_for_workers or CLUSTER_WAIT_S,
             tell=tell,
@@ -73,6 +72,14 @@ def started_cluster(
         if allowed:
             _adapt(settings, started.cluster, min(allowed[0], n_units), min(allowed[1], n_units))
         yield client
+
+
+def _client(settings: RunSettings, cluster: Any) -> Client:  # noqa: ANN401 - of Dask's classes
+    try:
+        return Client(cluster, set_as_default=False)
+    except (OSError, ValueError) as error:
+        message = f"the scheduler of --cluster {settings.cluster} cannot be reached: {_in_a_line(error)}"
+        raise TryAgain(message, _START_HINTS[str(settings.cluster)]) from error
 
 
 _HINTS = {

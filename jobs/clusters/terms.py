@@ -1,4 +1,4 @@
-"""What the engine is told of the workers that it may count on.
+"""What the engine is told of the workers that it may count on: how many, how soon, with how much memory.
 
 The rule: it knows nothing of clusters but this. This module does not know the engine.
 """
@@ -8,7 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lvm_batch.jobs.clusters.asked import limits
+from dask.utils import parse_bytes
+
+from lvm_batch.jobs.clusters.asked import limits, slurm_job
+from lvm_batch.jobs.clusters.blocks import block_of
 from lvm_batch.jobs.clusters.waiting import CLUSTER_WAIT_S
 
 if TYPE_CHECKING:
@@ -39,3 +42,14 @@ def terms_of(settings: RunSettings) -> Terms:
         allowed[1] if allowed else None,
         settings.runs_elsewhere,
     )
+
+
+def memory_each(settings: RunSettings) -> int | None:
+    """Bytes that the cluster's table gives to each worker process, ``None`` where it does not say."""
+    if settings.cluster == "slurm":
+        job = slurm_job(settings)
+        return int(job.worker_memory // job.worker_processes)
+    if settings.cluster == "kubernetes":
+        given = block_of(settings).get("resources", {}).get("limits", {}).get("memory")
+        return given and int(parse_bytes(given))
+    return None

@@ -6,9 +6,10 @@ where workers come from.
 
 from __future__ import annotations
 
-from time import monotonic
+from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
+from lvm_batch.jobs.clusters.scheduler import ANSWER_S, workers_of
 from lvm_batch.jobs.errors import TryAgain
 
 if TYPE_CHECKING:
@@ -19,25 +20,27 @@ if TYPE_CHECKING:
 CLUSTER_WAIT_S = 600.0
 """How long to wait for workers of a cluster that is started for the run: its queue may be long."""
 
-_LOOK_EVERY_S = 1.0
+_LOOK_EVERY_S = 0.1
 _NOTE_EVERY_S = 30.0
 
 
-def await_worker(
+def await_workers(
     client: Client,
     wait_s: float,
     *,
-    tell: Callable[[str], object],
     where: str,
     hint: str,
+    n_workers: int = 1,
+    tell: Callable[[str], object] = lambda _: None,
     refused: Sequence[str] = (),
 ) -> None:
-    """Wait for a first worker; raises :class:`TryAgain` after ``wait_s``, or once one was ``refused`` and none came.
+    """Wait for ``n_workers``; raises :class:`TryAgain` after ``wait_s``, once one was ``refused`` and none came, or
+    where the scheduler goes away.
 
     ``where`` says whose workers they are, ``hint`` what to do if none comes.
     """
     began = noted = monotonic()
-    while not _has_come(client, min(_LOOK_EVERY_S, wait_s)):
+    while (n_come := _come(client, wait_s)) < n_workers:
         now = monotonic()
         if refused:
             raise TryAgain(f"{where} was refused a worker: {refused[0]}", hint)
@@ -45,12 +48,11 @@ def await_worker(
             noted = now
             tell(f"waiting for a worker of {where}: {now - began:.0f} s of {wait_s:g} s")
         if now - began >= wait_s:
-            raise TryAgain(f"{where} has no workers after {wait_s:g} s", hint)
+            some = f"{n_come} of {n_workers}" if n_come else "no"
+            raise TryAgain(f"{where} has {some} workers after {wait_s:g} s", hint)
+        sleep(_LOOK_EVERY_S)
 
 
-def _has_come(client: Client, timeout_s: float) -> bool:
-    try:
-        client.wait_for_workers(1, timeout=timeout_s)
-    except TimeoutError:
-        return False
-    return True
+def _come(client: Client, wait_s: float) -> int:
+    workers = workers_of(client, timeout_s=min(ANSWER_S, wait_s))
+    return sum(worker["status"] == "running" for worker in workers.values())

@@ -28,9 +28,12 @@ def show(
     console: Console,
     origin: Annotated[bool, typer.Option("--origin", help="Say where each value comes from.")] = False,
 ) -> None:
-    """Print the settings that a run with the same options would use, as a TOML file that --config takes."""
+    """Print the settings that a run with the same options would use, as a TOML file that --config takes.
+
+    URLs are printed as they were given, with the credentials that they hold;
+    in tables, values whose names sound secret are not printed.
+    """
     settings = resolved.settings
-    # A table may hold what is secret, and is shown without it; other settings as they were written.
     tables = {name: value for name, value in settings.told().items() if is_table(RunSettings, name)}
     values = settings.model_dump(mode="json") | tables
     console.result(
@@ -47,19 +50,29 @@ def show_schema(*, console: Console) -> None:
 
 
 def _toml(values: Mapping[str, object], origins: Mapping[str, str]) -> Iterator[str]:
-    """TOML's texts and numbers are written as JSON's; a setting without a value is a comment."""
+    """A setting without a value is a comment; where there is a time, braces as such are written twice."""
     for name, value in values.items():
-        written = _value(value)
         if value is not None and is_secret(RunSettings, name):
             line = f"# {name} is set, and not shown"
+        elif value is None:
+            line = f"# {name} is not set"
         else:
-            line = f"# {name} is not set" if value is None else f"{name} = {written}"
+            is_filled_in = values["as_of"] is not None and not is_table(RunSettings, name)
+            line = f"{name} = {_value(_with_braces(value) if is_filled_in else value)}"
         yield f"{line}  # {origins[name]}" if name in origins else line
 
 
+def _with_braces(value: object) -> object:
+    if isinstance(value, list):
+        return [_with_braces(part) for part in value]
+    return value.replace("{", "{{").replace("}", "}}") if isinstance(value, str) else value
+
+
 def _value(value: object) -> str:
+    """TOML's texts and numbers are written as JSON's, but for characters that are not printed."""
     if isinstance(value, dict) and value:
         return f"{{ {', '.join(f'{_value(key)} = {_value(part)}' for key, part in value.items())} }}"
     if isinstance(value, list):
         return f"[{', '.join(map(_value, value))}]"
-    return json.dumps(value, ensure_ascii=False)
+    written = json.dumps(value, ensure_ascii=False)
+    return "".join(each if each.isprintable() else f"\\U{ord(each):08x}" for each in written)

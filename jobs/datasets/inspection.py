@@ -16,7 +16,7 @@ import pyarrow as pa
 from lvm_batch.io.columns import WindowShape
 from lvm_batch.io.dataset import find_files
 from lvm_batch.io.units import cut_units, row_bytes
-from lvm_batch.io.vectors import vector_dtype
+from lvm_batch.io.vector_types import vector_dtype
 from lvm_batch.jobs.datasets.dataset_format import dataset_format, missing_columns
 from lvm_batch.jobs.datasets.inspection_text import as_text
 from lvm_batch.jobs.datasets.sample import look_at

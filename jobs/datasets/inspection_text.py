@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from lvm_batch.jobs.plural import plural
+
 _MIB = 2**20
 _PARTS = {
     "target": "without it cosines are null",
@@ -33,19 +35,19 @@ def as_text(values: dict[str, Any]) -> str:
 
 def _input(values: dict[str, Any]) -> str:
     return (
-        f"{_count(values['rows'], 'row')} in {_count(values['files'], 'file')} of {' and '.join(values['layouts'])}, "
+        f"{plural(values['rows'], 'row')} in {plural(values['files'], 'file')} of {' and '.join(values['layouts'])}, "
         f"{values['bytes'] / _MIB:,.1f} MiB, {values['decoded_bytes'] / _MIB:,.1f} MiB decoded"
     )
 
 
 def _vectors(stored: dict[str, Any]) -> str:
-    return f"`{stored['column']}`: {stored['encoding']}, {stored['values']}, in {_count(stored['files'], 'file')}"
+    return f"`{stored['column']}`: {stored['encoding']}, {stored['values']}, in {plural(stored['files'], 'file')}"
 
 
 def _row_groups(groups: dict[str, int]) -> str:
     size = groups["median_decoded_bytes"] / _MIB
     rows = f"{groups['median_rows']:,} rows"
-    return f"{_count(groups['count'], 'row group')}, in the median {rows} or {size:,.1f} MiB decoded"
+    return f"{plural(groups['count'], 'row group')}, in the median {rows} or {size:,.1f} MiB decoded"
 
 
 def _part(part: str, values: dict[str, Any]) -> str:
@@ -79,7 +81,3 @@ def _cosines(sample: dict[str, Any]) -> str:
 
 def _mean(what: str, value: float | None) -> str:
     return "" if value is None else f"{what} {value:.4f}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -21,6 +21,7 @@ from lvm_batch.io.packing import PackedFile, pack
 from lvm_batch.io.sources import Reading, Source
 from lvm_batch.io.vectors import Pad
 from lvm_batch.jobs.errors import Problem, SettingsError
+from lvm_batch.jobs.plural import plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -88,7 +89,7 @@ def _as_text(values: dict[str, Any]) -> str:
     columns = list(dict.fromkeys(name for file in files for name in file["columns"]))
     lines = {
         "output": values["output"],
-        "rows": f"{values['rows']:,} in {len(files)} file{'s' * (len(files) > 1)}, {values['bytes'] / _MIB:,.1f} MiB",
+        "rows": f"{values['rows']:,} in {plural(len(files), 'file')}, {values['bytes'] / _MIB:,.1f} MiB",
         "vectors": values["encoding"],
         "columns": ", ".join(columns),
         **{f"note {number}": notice for number, notice in enumerate(values["notices"], 1)},

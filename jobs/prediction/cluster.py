@@ -8,28 +8,26 @@ from __future__ import annotations
 import logging
 import os
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import dask
 from distributed import Client, LocalCluster
-from distributed.comm.addressing import parse_address
-from distributed.system import MEMORY_LIMIT
 
+from lvm_batch.jobs.clusters.scheduler import workers_of
 from lvm_batch.jobs.clusters.tls import client_security
-from lvm_batch.jobs.clusters.waiting import await_worker
-from lvm_batch.jobs.cores import usable_cores
-from lvm_batch.jobs.errors import TryAgain, UsageError
+from lvm_batch.jobs.clusters.waiting import await_workers
+from lvm_batch.jobs.errors import TryAgain
 from lvm_batch.jobs.prediction.dashboard import served_at
 from lvm_batch.jobs.prediction.warm_up import METHOD, warm_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from lvm_batch.lvm.found_device import FoundDevice
-
 WAIT_S = 30
 """How long to wait for a scheduler and its first worker."""
+
+_START_S = 120
+"""How long a local worker may take to start: importing torch with CUDA is slow where nothing is in the cache."""
 
 ENGINE = {
     # Which unit killed a worker is found out by the driver, in rounds.
@@ -45,42 +43,6 @@ ENGINE = {
     "distributed.worker.memory.pause": False,
 }
 """Dask's settings for a scheduler and workers that serve a run alone."""
-
-
-def local_workers(wanted: int | None) -> tuple[int, int]:
-    """Return how many local workers to start, and with how many threads each: together all cores."""
-    cores = usable_cores()
-    n_workers = wanted or cores
-    return n_workers, max(1, cores // n_workers)
-
-
-_MOST_SLOTS = 16
-"""Units that one worker computes at once for its GPU: with more, threads wait for Python's lock rather than decode."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fleet:
-    """Local workers: how many, how many units each computes at once, and which GPU each has to itself."""
-
-    n_workers: int
-    slots: int = 1
-    gpus: tuple[str, ...] = ()
-
-    def for_units(self, n_units: int) -> Fleet:
-        """Return as many workers as have something to do."""
-        return replace(self, n_workers=min(self.n_workers, n_units))
-
-
-def local_fleet(wanted: int | None, device: FoundDevice | None) -> Fleet:
-    """Return what workers to start: one to a core; with GPUs one to each GPU, whose threads read for it.
-
-    Reading and decoding leave Python's lock alone, so that they run beside what computes.
-    """
-    if device is None or device.kind in {"", "cpu"}:
-        return Fleet(local_workers(wanted)[0])
-    n_devices = len(device.gpus) or 1
-    n_workers = min(wanted or n_devices, n_devices)
-    return Fleet(n_workers, max(1, min(_MOST_SLOTS, usable_cores() // n_workers)), device.gpus[:n_workers])
 
 
 class _Workers(LocalCluster):
@@ -114,9 +76,9 @@ def local_cluster(
 ) -> Iterator[Client]:
     """Start ``n_workers`` processes of ``slots`` threads, and stop them when the block is left.
 
-    One that holds more than ``memory_limit`` bytes, by default its share of the machine, is killed and replaced.
-    ``gpus`` names the one of each worker, if there are. ``dashboard`` is the address of Dask's dashboard; ``profile``
-    has its profiles filled.
+    One that holds more than ``memory_limit`` bytes, where there is a limit, is killed and replaced. ``gpus`` names the
+    one of each worker, if there are. ``dashboard`` is the address of Dask's dashboard; ``profile`` has its profiles
+    filled.
     """
     warm_up()
     with (
@@ -131,7 +93,7 @@ def local_cluster(
             n_workers,
             gpus,
             threads_per_worker=slots,
-            memory_limit=memory_limit or ("auto" if slots == 1 else int(MEMORY_LIMIT) // n_workers),
+            memory_limit=memory_limit,
             env=dict(os.environ),  # a server that has been there for long does not know it
             **served_at(dashboard),
             silence_logs=logging.ERROR,
@@ -139,8 +101,9 @@ def local_cluster(
         ) as cluster,
         Client(cluster) as client,
     ):
-        if gpus:
-            client.wait_for_workers(n_workers)  # the others are waited for when the cluster is made
+        if gpus:  # the others are waited for when the cluster is made
+            hint = "see what else takes the machine's memory and its GPUs"
+            await_workers(client, _START_S, where="this machine", hint=hint, n_workers=n_workers)
         yield client
 
 
@@ -151,22 +114,19 @@ def remote_cluster(
     """Connect to the scheduler at ``address`` and wait for its first worker, ``wait_s`` at most; raises
     :class:`TryAgain`, and :class:`SettingsError` where certificates are missing.
     """
-    try:
-        parse_address(address, strict=True)
-    except ValueError as error:
-        raise UsageError(f"--scheduler cannot be {address!r}", "it looks like tcp://host:8786") from error
+    wait_s = wait_s or WAIT_S
     is_secure = address.startswith("tls:")
     security = client_security() if is_secure else None
     try:
-        client = Client(address, timeout=WAIT_S, set_as_default=False, security=security)
+        client = Client(address, timeout=min(wait_s, WAIT_S), set_as_default=False, security=security)
     except (OSError, ValueError) as error:
         hint = "start one with `dask scheduler`, or check the address"
         certified = ", and that both sides have certificates of the same distributed.comm.tls.ca-file"
         raise TryAgain(f"no scheduler answers at {address}: {error}", hint + certified * is_secure) from error
     with client:
-        await_worker(
+        await_workers(
             client,
-            wait_s or WAIT_S,
+            wait_s,
             tell=tell,
             where=f"the scheduler at {address}",
             hint=f"start one: `dask worker {address}`",
@@ -175,9 +135,8 @@ def remote_cluster(
 
 
 def n_slots(client: Client) -> int:
-    """Tasks that the cluster can run at once, now."""
-    workers = client.scheduler_info(n_workers=-1).get("workers", {}).values()
-    return max(1, sum(int(worker["nthreads"]) for worker in workers))
+    """Tasks that the cluster can run at once, now; raises :class:`TryAgain` where the scheduler is gone."""
+    return max(1, sum(int(worker["nthreads"]) for worker in workers_of(client).values()))
 
 
 def worker_memory(worker: Mapping[str, Any]) -> str:

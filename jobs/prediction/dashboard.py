@@ -77,21 +77,24 @@ def watched(client: Client, settings: RunSettings, *, tell: Callable[[str], obje
     from distributed import performance_report
 
     report = performance_report(filename=settings.performance_report, mode="inline")
-    with client.as_current():
-        report.__enter__()
+    why_not = _problem(client, report.__enter__)
     try:
         yield
     finally:
-        try:
-            with client.as_current():
-                report.__exit__(None, None, None)
-        except (
-            OSError,
-            ImportError,
-            ValueError,
-        ) as error:  # the scheduler is gone, or without bokeh; or the file
+        why_not = why_not or _problem(client, lambda: report.__exit__(None, None, None))
+        if why_not:
             what = redacted(settings.performance_report)
-            tell(f"the performance report {what} was not written: {redacted(str(error))}")
+            tell(f"the performance report {what} was not written: {redacted(why_not)}")
+
+
+def _problem(client: Client, action: Callable[[], object]) -> str | None:
+    """Return why ``action`` did not work: the scheduler is gone, or without bokeh; or the file cannot be written."""
+    try:
+        with client.as_current():
+            action()
+    except (OSError, ImportError, ValueError) as error:
+        return str(error) or type(error).__name__
+    return None
 
 
 def _link(client: Client, settings: RunSettings) -> str:

@@ -22,13 +22,16 @@ from itertools import count
 from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from distributed.scheduler import KilledWorker
 
+from lvm_batch.jobs.clusters.scheduler import scheduler_gone
 from lvm_batch.jobs.clusters.terms import LOCAL
+from lvm_batch.jobs.prediction.groups import in_groups
 from lvm_batch.jobs.prediction.self_check import Refusal
 from lvm_batch.jobs.prediction.worker import Failure, run_units
-from lvm_batch.jobs.prediction.workers import Workers, scheduler_gone
+from lvm_batch.jobs.prediction.workers import Workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -39,17 +42,10 @@ if TYPE_CHECKING:
     from lvm_batch.io.commit import Record
     from lvm_batch.io.units import Unit
     from lvm_batch.jobs.clusters.terms import Terms
+    from lvm_batch.jobs.prediction.groups import Group
     from lvm_batch.jobs.prediction.job import Job
 
     Outcome = Record | Failure
-
-    Group = tuple[Unit, ...]
-
-# A task costs the driver 3 to 7 ms whatever it does (2026-11-23, distributed 2026.8): units of a few rows share one.
-_GROUP_ROWS = 1024
-_GROUP_UNITS = 32
-_TASKS_A_SLOT = 4
-"""Tasks to each slot at least, as far as there are units: a group must not leave other workers idle."""
 
 _PATIENCE_S = 0.5
 _FETCH_S = 10
@@ -81,19 +77,24 @@ def drive(
     *,
     unit_timeout_s: float,
     on_refused: Callable[[Refusal], None] = lambda _: None,
+    on_waiting: Callable[[], None] = lambda: None,
     terms: Terms = LOCAL,
 ) -> Iterator[tuple[Unit, Outcome]]:
     """Compute ``units`` on the cluster; yield each with its record or failure, as they end.
 
-    A unit that runs longer than ``unit_timeout_s`` loses its worker. ``on_refused`` hears of workers that may not work.
+    A unit that runs longer than ``unit_timeout_s`` loses its worker. ``on_refused`` hears of workers that may not work,
+    and ``on_waiting``, now and then, that no unit has ended.
     Raises :class:`TryAgain` when the scheduler goes away, there have been no workers for as long as ``terms`` say, or
     all that there are were refused.
     """
     workers = Workers(client, on_refused, terms=terms)
+    key = f"{job.job_id}/{uuid4().hex[:8]}"
     windows: tuple[Callable[[], int], ...] = (lambda: workers.window, lambda: workers.n_slots, lambda: 1)
     groups = list(in_groups(units, workers.most_slots))
     for number, window in enumerate(windows):
-        attempt = _Attempt(workers, job, number, unit_timeout_s)
+        attempt = _Attempt(
+            workers, job, f"{key}/{number}", unit_timeout_s=unit_timeout_s, on_waiting=on_waiting
+        )
         lost: list[_Lost] = []
         for outcome in attempt.run(groups, window):
             if isinstance(outcome, _Lost):
@@ -106,21 +107,6 @@ def drive(
         yield loss.unit, Failure(loss.unit.output, loss.kind, message, _HINTS[loss.kind])
 
 
-def in_groups(units: Sequence[Unit], n_slots: int) -> Iterator[Group]:
-    """Put neighbours together until they have a batch of rows, as long as there is enough for every slot."""
-    fair_share = max(1, len(units) // (_TASKS_A_SLOT * n_slots))
-    group: list[Unit] = []
-    n_rows = 0
-    for unit in units:
-        if group and (n_rows + unit.n_rows > _GROUP_ROWS or len(group) >= min(_GROUP_UNITS, fair_share)):
-            yield tuple(group)
-            group, n_rows = [], 0
-        group.append(unit)
-        n_rows += unit.n_rows
-    if group:
-        yield tuple(group)
-
-
 _HINTS = {
     "worker_lost": "look into the workers' logs; where memory ran out, use fewer --workers or smaller row groups",
     "unit_timeout": "give more time with --unit-timeout, or cut the input into smaller row groups",
@@ -128,13 +114,19 @@ _HINTS = {
 
 
 class _Attempt:
-    """One round over some groups of units."""
+    """One round over some groups of units; ``key`` begins the keys of its tasks.
 
-    def __init__(self, workers: Workers, job: Job, number: int, unit_timeout_s: float) -> None:
+    It belongs to this round of this run alone: a scheduler takes tasks of the same key, whoever submits them, for one.
+    """
+
+    def __init__(
+        self, workers: Workers, job: Job, key: str, *, unit_timeout_s: float, on_waiting: Callable[[], None]
+    ) -> None:
         self._workers = workers
         self._job = job
-        self._number = number
+        self._key = key
         self._timeout_s = unit_timeout_s
+        self._on_waiting = on_waiting
         self._waiting: deque[Group] = deque()
         self._tries = count()
         self._in_flight: dict[Key, _InFlight] = {}
@@ -150,6 +142,7 @@ class _Attempt:
                 self._submit(self._waiting.popleft())
             future = self._next_ended()
             if future is None:
+                self._on_waiting()
                 self._workers.look()
                 self._take_back_stranded()
             elif future.status == "pending":  # it had ended, but its result went with a worker
@@ -165,7 +158,7 @@ class _Attempt:
 
     def _submit(self, group: Group) -> None:
         # A group that comes back from a refused worker must not meet its first result.
-        key = f"{self._job.job_id}/{group[0].output}/{self._number}.{next(self._tries)}"
+        key = f"{self._key}.{next(self._tries)}/{group[0].output}"
         allowed = self._workers.allowed
         future = self._workers.client.submit(
             run_units, self._job, group, key=key, pure=False, workers=allowed and sorted(allowed)
@@ -229,21 +222,22 @@ class _Attempt:
             self._workers.refuse(last)
 
     def _overdue(self) -> Iterator[_Lost]:
-        """Give up groups that have run too long, and the workers with them."""
+        """Give up groups that have run too long, and the workers with them.
+
+        A group has no more time than a unit: it is small, and one that is given up is tried again unit by unit.
+        """
         for key, flight in list(self._in_flight.items()):
-            allowed_s = self._timeout_s * len(flight.group)
-            if monotonic() - flight.since <= allowed_s:
+            if monotonic() - flight.since <= self._timeout_s:
                 continue
             address, is_first = self._workers.holder(key)
             started = max(flight.since, self._workers.finished_at.get(address, 0.0))
-            if not is_first or monotonic() - started <= allowed_s:
+            if not is_first or monotonic() - started <= self._timeout_s:
                 continue  # it waits for another
             del self._in_flight[key]
             flight.future.cancel()
             self._workers.restart(address)
-            yield from _all_lost(
-                flight.group, "unit_timeout", f"it ran longer than {allowed_s:g} s on {address}"
-            )
+            why = f"it ran longer than {self._timeout_s:g} s on {address}"
+            yield from _all_lost(flight.group, "unit_timeout", why)
 
 
 def _all_lost(group: Group, kind: str, why: str) -> Iterator[_Lost]:

@@ -48,13 +48,18 @@ class WorkerRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """Nothing has happened for a moment: told a few times a second, so that listeners see the time pass."""
+
+
+@dataclass(frozen=True, slots=True)
 class RunEnded:
     """No more work: finished, or interrupted."""
 
     state: str
 
 
-Event = RunStarted | UnitDone | UnitFailed | WorkerRefused | RunEnded
+Event = RunStarted | UnitDone | UnitFailed | WorkerRefused | Waiting | RunEnded
 
 
 class Listener(Protocol):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lvm_batch.io.predictions import OutputDtype
     from lvm_batch.io.units import DatasetFormat
     from lvm_batch.io.vectors import Pad
+    from lvm_batch.jobs.prediction.prepare import Prepared
     from lvm_batch.jobs.prediction.self_check import Expected
     from lvm_batch.jobs.settings import RunSettings
     from lvm_batch.lvm.precision import Precision
@@ -142,6 +143,25 @@ def identity(settings: RunSettings, models: ModelSet, *, inputs: Iterable[InputF
         "batch_rows": BATCH_ROWS,
         "cap_rate": cap_rate(settings),
         "settings": {name: values[name] for name in _VALUE_SETTINGS},
+    }
+
+
+def job_document(prepared: Prepared, settings: RunSettings) -> dict[str, Any]:
+    """Return what ``job.json`` tells of the job: its identity, and what people and readers ask of it."""
+    job = prepared.job
+    return {
+        "version": version("lvm-batch"),
+        "job_id": job.job_id,
+        "fingerprint": job.fingerprint,
+        "identity": prepared.identity,
+        "unreadable": [error.path for error in prepared.unreadable],
+        "settings": settings.told(),
+        "models": asdict(job.models),
+        "rows": prepared.n_rows,
+        "units": [
+            {"output": unit.output, "input": unit.file.path, "first_row": unit.first_row, "rows": unit.n_rows}
+            for unit in prepared.units
+        ],
     }
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from lvm_batch.io.units import row_bytes
 from lvm_batch.jobs.errors import JobError
-from lvm_batch.jobs.prediction.cluster import local_workers
+from lvm_batch.jobs.prediction.fleet import local_fleet
 from lvm_batch.jobs.prediction.job import BATCH_ROWS
 from lvm_batch.jobs.prediction.passes import FALLBACK_ROWS
 from lvm_batch.jobs.prediction.unit import BLOCK_BATCHES
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from lvm_batch.io.columns import WindowShape
     from lvm_batch.io.units import Footer, Unit
-    from lvm_batch.jobs.prediction.cluster import Fleet
+    from lvm_batch.jobs.prediction.fleet import Fleet
     from lvm_batch.jobs.settings import RunSettings
 
 MIB = 2**20
@@ -140,29 +140,43 @@ def _unit_parts(
 
 
 def memory_limit(settings: RunSettings, n_workers: int | None = None) -> int | None:
-    """Return what each worker may use, in bytes: what was given, or else its share of this machine, or of what this
-    machine's control group allows; ``None`` if it runs elsewhere.
+    """Return what each worker may use, in bytes: what the table of its cluster says, or what was given, or else its
+    share of this machine, or of what this machine's control group allows; ``None`` if it runs elsewhere.
     """
-    if settings.memory_limit or settings.runs_elsewhere:
+    # Only here, as both load Dask.
+    if settings.runs_elsewhere:
+        from lvm_batch.jobs.clusters.terms import memory_each
+
+        return memory_each(settings) or settings.memory_limit
+    if settings.memory_limit:
         return settings.memory_limit
     from distributed.system import MEMORY_LIMIT
 
-    return int(MEMORY_LIMIT) // (n_workers or local_workers(settings.workers)[0])
+    return int(MEMORY_LIMIT) // _n_sharing(settings, n_workers)
 
 
 def check_memory(projection: Projection, settings: RunSettings) -> None:
     """Raise :class:`NotEnoughMemory` where a worker needs more than it may use, naming what to change."""
     limit = memory_limit(settings, projection.n_workers)
-    if limit is None or projection.peak <= limit:
+    if limit is None or not projection.unit or projection.peak <= limit:
         return
-    n_workers = None if settings.memory_limit else projection.n_workers or local_workers(settings.workers)[0]
+    is_share = not (settings.memory_limit or settings.runs_elsewhere)
+    n_workers = _n_sharing(settings, projection.n_workers) if is_share else None
     largest = max(_HOLDERS, key=lambda part: projection.parts[part])
+    source = _SOURCES.get(str(settings.cluster), "--memory-limit")
     raise NotEnoughMemory(
         f"a worker would need {projection.peak / MIB:,.0f} MiB for the unit {projection.unit}, and may use "
         f"{limit / MIB:,.0f} MiB; {_HOLDERS[largest].format(projection.parts[largest] / MIB)}",
-        _advice(projection, largest, limit, n_workers),
+        _advice(projection, largest, limit, n_workers, source=source),
     )
 
+
+def _n_sharing(settings: RunSettings, n_workers: int | None) -> int:
+    return n_workers or local_fleet(settings.workers, None).n_workers
+
+
+_SOURCES = {"slurm": "memory and processes in [slurm]", "kubernetes": "resources in [kubernetes]"}
+"""What says how much memory a worker of a cluster has."""
 
 _HOLDERS = {
     "pages": "a page of its vectors alone takes {:,.0f} MiB",
@@ -173,7 +187,7 @@ _HOLDERS = {
 }
 
 
-def _advice(projection: Projection, largest: str, limit: int, n_workers: int | None) -> str:
+def _advice(projection: Projection, largest: str, limit: int, n_workers: int | None, *, source: str) -> str:
     """Say what makes the projection smaller, or the limit larger."""
     advice = []
     if n_workers is not None and (fitting := limit * n_workers // projection.peak):
@@ -185,5 +199,5 @@ def _advice(projection: Projection, largest: str, limit: int, n_workers: int | N
             "cut it smaller, as --fallback-policy cap holds a unit whole: a smaller --unit-size, or smaller row groups "
             "with lvm-batch pack"
         )
-    advice.append("give each worker more memory: --memory-limit")
+    advice.append(f"give each worker more memory: {source}")
     return "; or ".join(advice)

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lvm_batch.io.redaction import redacted
-from lvm_batch.jobs.errors import MissingExtra
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -52,7 +52,7 @@ def metrics_of(settings: RunSettings, *, started: float, tell: Callable[[str], o
         error = problem
         raise
     finally:
-        if settings.metrics_file and not isinstance(error, MissingExtra):
+        if settings.metrics_file and find_spec("prometheus_client"):  # without it the run has been refused
             why_not = _written(settings, metrics.summary, error, wall_s=time.monotonic() - started)
             if why_not:
                 tell(why_not)

@@ -83,7 +83,7 @@ def first_pass(batch: Batch, cascade: Cascade, *, key: str, shadow_rate: float, 
     with watch.timing("bank"):
         judged = cascade.judge(prediction, lanes=batch.lanes, context_tokens=batch.context_tokens)
     with watch.timing("cosines"):
-        amn_cosine = _cosines(prediction, batch.targets)
+        amn_cosine = cosines_with(prediction, batch.targets)
     usable = batch.status == OK
     reasons = judged.reasons & usable[:, None]
     rows = np.arange(batch.first_row, batch.first_row + batch.n_rows)
@@ -176,7 +176,7 @@ def _wanted(part: Passed) -> Candidates | None:
 
 
 def _settle(part: Passed, candidates: Candidates, second: NDArray[np.float32]) -> None:
-    part.gru_cosine[candidates.rows] = _cosines(second, candidates.targets)
+    part.gru_cosine[candidates.rows] = cosines_with(second, candidates.targets)
     routed = part.escalated[candidates.rows]
     part.prediction[candidates.rows[routed]] = second[routed]
 
@@ -196,7 +196,7 @@ def block_of(parts: Sequence[Passed]) -> PredictionBlock:
     status = np.concatenate([part.status for part in parts])
     escalated = np.concatenate([part.escalated for part in parts])
     prediction = joined("prediction")
-    overflown = np.flatnonzero((status == OK) & ~_has_unit_norm(prediction))
+    overflown = np.flatnonzero((status == OK) & ~has_unit_norm(prediction))
     status[overflown] = BAD_INPUT
     usable = status == OK
     prediction[~usable] = np.nan
@@ -217,12 +217,15 @@ def block_of(parts: Sequence[Passed]) -> PredictionBlock:
     )
 
 
-def _has_unit_norm(prediction: NDArray[np.float32]) -> NDArray[np.bool_]:
+def has_unit_norm(prediction: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Tell rows that a model could answer: a context so large that float32 overflows gives NaN, or zeros."""
     return np.asarray(np.abs(np.einsum("nd,nd->n", prediction, prediction) - 1) < _NORM_TOLERANCE)
 
 
-def _cosines(predictions: NDArray[np.float32], targets: NDArray[np.float32] | None) -> NDArray[np.float32]:
+def cosines_with(
+    predictions: NDArray[np.float32], targets: NDArray[np.float32] | None
+) -> NDArray[np.float32]:
+    """Return the cosine of each prediction with its target, NaN where none is known."""
     if targets is None:
         return np.full(len(predictions), np.nan, np.float32)
     return row_cosines(predictions, targets)

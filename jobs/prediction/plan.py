@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lvm_batch.io.commit import OutputFolder
 from lvm_batch.io.units import row_bytes
 from lvm_batch.jobs.clusters.asked import asked_text, check_cluster, n_workers_text
+from lvm_batch.jobs.extras import check_extras
 from lvm_batch.jobs.prediction.memory import MIB, NotEnoughMemory, check_memory, memory_limit
 from lvm_batch.jobs.prediction.prepare import Prepared, prepare
 from lvm_batch.jobs.prediction.reprocess import units_again
 from lvm_batch.jobs.prediction.summary import as_lines
 
 if TYPE_CHECKING:
-    from lvm_batch.io.job_changes import Difference
+    from collections.abc import Collection
+
     from lvm_batch.jobs.settings import RunSettings
 
 
 def plan(settings: RunSettings) -> tuple[dict[str, Any], str]:
-    """Return the plan of a run as values and as text; raises what ``prepare`` raises."""
+    """Return the plan of a run as values and as text; raises what a run would before it holds its output."""
+    check_extras(settings)
     check_cluster(settings)
     prepared = prepare(settings, threads=None)
     values = _values(settings, prepared)
@@ -29,17 +33,16 @@ def _values(settings: RunSettings, prepared: Prepared) -> dict[str, Any]:
     job = prepared.job
     folder = OutputFolder(job.output)
     again = units_again(folder, prepared, settings.reprocess)
-    difference = folder.difference(
-        {"fingerprint": job.fingerprint, "identity": prepared.identity},
-        selected=prepared.span is not None,
-        again=again,
-    )
-    done = () if difference else folder.records().keys() - again
+    standing = folder.job()
+    refusal = _refusal(folder, prepared, again) if standing else _refusal_of_strangers(folder)
+    if standing and not refusal:  # a dataset that has grown keeps the fingerprint that its job began with
+        job = replace(job, fingerprint=standing["fingerprint"])
+    done = () if refusal else folder.records().keys() - again
     return {
         "job_id": job.job_id,
         "fingerprint": job.fingerprint,
         "output": job.output,
-        "refusal": _refusal(job.output, difference),
+        "refusal": refusal,
         "files": len(prepared.footers),
         "rows": prepared.n_rows,
         "decoded_bytes": sum(
@@ -67,11 +70,24 @@ def _workers(settings: RunSettings) -> str | None:
     return n_workers_text(settings) if settings.cluster else settings.scheduler
 
 
-def _refusal(output: str, difference: Difference | None) -> dict[str, str] | None:
+def _refusal(folder: OutputFolder, prepared: Prepared, again: Collection[str]) -> dict[str, str] | None:
     """What a run would say to an output folder that holds another job."""
+    asked = {"fingerprint": prepared.job.fingerprint, "identity": prepared.identity}
+    difference = folder.difference(asked, selected=prepared.span is not None, again=again)
     if difference is None:
         return None
-    return {"message": f"{output} holds another job: {difference.text}", "hint": difference.hint}
+    return {"message": f"{folder.text} holds another job: {difference.text}", "hint": difference.hint}
+
+
+def _refusal_of_strangers(folder: OutputFolder) -> dict[str, str] | None:
+    """What a run would say to an output folder that holds files, but no job."""
+    stranger = next(iter(folder.published()), None)
+    if stranger is None:
+        return None
+    return {
+        "message": f"{folder.text} is not empty and no job of lvm-batch: it holds {stranger}",
+        "hint": "choose a folder that is new or empty",
+    }
 
 
 def _memory(settings: RunSettings, prepared: Prepared) -> dict[str, Any]:

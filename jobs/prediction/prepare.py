@@ -11,8 +11,6 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
 from lvm_batch.io.columns import WindowShape
 from lvm_batch.io.dataset import find_files, reads
 from lvm_batch.io.errors import ColumnError, OutputError, UnreadableFile
@@ -21,22 +19,21 @@ from lvm_batch.io.listing import refuse_long_names
 from lvm_batch.io.locations import is_within, locate
 from lvm_batch.io.units import DatasetFormat, Footer, Unit, cut_units, read_footers
 from lvm_batch.jobs.checks import Checks
-from lvm_batch.jobs.datasets.dataset_format import dataset_format, missing_columns
+from lvm_batch.jobs.datasets.dataset_format import dataset_format
 from lvm_batch.jobs.found_models import find_models
-from lvm_batch.jobs.prediction.cluster import Fleet, local_fleet
+from lvm_batch.jobs.prediction.fleet import Fleet, local_fleet
 from lvm_batch.jobs.prediction.job import Job, cap_rate, fingerprint, identity
 from lvm_batch.jobs.prediction.memory import Projection, project
+from lvm_batch.jobs.prediction.notices import device_notices, notices, unavailable_criteria
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from lvm_batch.io.dataset import InputFile
-    from lvm_batch.jobs.found_models import BankFacts
+    from lvm_batch.jobs.found_models import FoundModels
     from lvm_batch.jobs.prediction.job import ModelSet
+    from lvm_batch.jobs.prediction.self_check import Expected
     from lvm_batch.jobs.settings import RunSettings
-    from lvm_batch.lvm.found_device import FoundDevice
-
-_SHOWN_FILES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +63,17 @@ class Prepared:
         return sum(unit.n_rows for unit in self.units)
 
 
+@dataclass(frozen=True, slots=True)
+class _Inputs:
+    """What a job reads, and how it is understood."""
+
+    files: Sequence[InputFile]
+    footers: Sequence[Footer]
+    unreadable: tuple[UnreadableFile, ...]
+    understood: DatasetFormat
+    span: Span | None
+
+
 def prepare(settings: RunSettings, *, threads: int | None) -> Prepared:
     """Check inputs, models, bank, device and output, and cut the inputs into units.
 
@@ -85,41 +93,63 @@ def prepare(settings: RunSettings, *, threads: int | None) -> Prepared:
     if footers:
         checks.run(lambda: _check_renames(settings, footers))
     checks.raise_all()
+    return _prepared(settings, found, _Inputs(files, footers, unreadable, understood, span), threads)
 
+
+def _prepared(settings: RunSettings, found: FoundModels, inputs: _Inputs, threads: int | None) -> Prepared:
+    footers, shape = inputs.footers, inputs.understood.shape
     fleet = local_fleet(settings.workers, found.device)
     models = found.as_set(settings)
-    values = identity(settings, models, inputs=files)
-    unavailable = _unavailable_criteria(found.bank, footers, understood) if footers else {}
-    units = [
+    values = identity(settings, models, inputs=inputs.files)
+    unavailable = unavailable_criteria(found.bank, footers, inputs.understood) if footers else {}
+    units = tuple(
         unit for footer in footers for unit in cut_units(footer, unit_bytes=settings.unit_size, shape=shape)
-    ]
+    )
+    is_capped = cap_rate(settings) is not None
     return Prepared(
-        job=Job(
-            fingerprint=fingerprint(values),
-            output=locate(settings.output).text,
-            dataset_format=understood,
-            pad=settings.pad,
-            models=models,
-            cap_rate=cap_rate(settings),
-            shadow_rate=settings.shadow_rate,
-            output_dtype=settings.output_dtype,
-            threads=threads if fleet.slots == 1 else threads and 1,
+        job=_job(
+            settings,
+            models,
+            values,
             expected=found.expected,
+            understood=inputs.understood,
+            threads=threads,
         ),
         identity=values,
         footers=tuple(footers),
-        units=tuple(units),
-        memory=project(
-            footers, units, found.fixed, shape=shape, capped=cap_rate(settings) is not None, fleet=fleet
-        ),
-        unreadable=unreadable,
+        units=units,
+        memory=project(footers, units, found.fixed, shape=shape, capped=is_capped, fleet=fleet),
+        unreadable=inputs.unreadable,
         unavailable=unavailable,
         notices=(
-            *_device_notices(found.device, fleet, settings),
-            *_notices(models, found.bank, footers, unreadable, unavailable, shape=shape),
+            *device_notices(found.device, fleet, settings),
+            *notices(models, found.bank, footers, inputs.unreadable, unavailable, shape=shape),
         ),
-        span=span,
+        span=inputs.span,
         fleet=fleet,
+    )
+
+
+def _job(
+    settings: RunSettings,
+    models: ModelSet,
+    values: dict[str, Any],
+    *,
+    expected: Expected | None,
+    understood: DatasetFormat,
+    threads: int | None,
+) -> Job:
+    return Job(
+        fingerprint=fingerprint(values),
+        output=locate(settings.output).text,
+        dataset_format=understood,
+        pad=settings.pad,
+        models=models,
+        cap_rate=cap_rate(settings),
+        shadow_rate=settings.shadow_rate,
+        output_dtype=settings.output_dtype,
+        threads=threads,
+        expected=expected,
     )
 
 
@@ -175,69 +205,3 @@ def _read_footers(
         else:
             checks.errors.append(footer)
     return footers, tuple(unreadable)
-
-
-def _unavailable_criteria(
-    bank: BankFacts | None, footers: Sequence[Footer], understood: DatasetFormat
-) -> dict[str, str]:
-    """Return why an escalation criterion cannot be evaluated, for those that cannot."""
-    no_bank = None if bank else "no --bank is given"
-    too_small = (
-        f"{bank.ref.path} holds one vector, and a margin needs two" if bank and bank.n_vectors == 1 else None
-    )
-    columns = missing_columns(footers, understood.names)
-    missing = {
-        "low_confidence": no_bank,
-        "high_stakes_lane": columns.get("high_stakes_lane"),
-        "long_context": columns.get("long_context"),
-        "low_margin": no_bank or too_small,
-    }
-    return {reason: why for reason, why in missing.items() if why}
-
-
-def _device_notices(device: FoundDevice | None, fleet: Fleet, settings: RunSettings) -> Iterator[str]:
-    if device is None:
-        return
-    yield f"device: {device.text}"
-    wanted = settings.workers or 0
-    if fleet.gpus and wanted > fleet.n_workers:
-        yield f"workers: {fleet.n_workers} in place of {wanted}, one for each GPU"
-    if device.kind == "mps" and os.environ.get("PYTORCH_ENABLE_MPS_FALLBACK") == "1":
-        yield "PYTORCH_ENABLE_MPS_FALLBACK is set: torch does on the CPU what mps lacks"
-    if device.kind == "mps" and settings.fallback_device is None:
-        yield "the fallback runs on the CPU; --fallback-device mps puts it beside the primary model"
-
-
-def _notices(
-    models: ModelSet,
-    bank: BankFacts | None,
-    footers: Sequence[Footer],
-    unreadable: Sequence[UnreadableFile],
-    unavailable: dict[str, str],
-    *,
-    shape: WindowShape,
-) -> Iterator[str]:
-    if not footers and not unreadable:
-        yield "no file lies in the time that is asked for"
-        return
-    for error in unreadable[:_SHOWN_FILES]:
-        yield f"left out: {error.args[0]}"
-    if len(unreadable) > _SHOWN_FILES:
-        yield f"left out: {len(unreadable) - _SHOWN_FILES:,} files more"
-    if models.fallback is None:
-        yield "no fallback model: every row keeps the route amn; its reasons are written all the same"
-    for reason, why in unavailable.items():
-        yield f"{reason} is not evaluated: {why}"
-    if bank is not None and bank.wants_index:
-        yield f"the bank's {bank.n_vectors:,} vectors are searched exactly; `bank build --index faiss` is faster"
-    if all(footer.roles.layout == "windows" and footer.roles.target is None for footer in footers):
-        yield "no target column: cosines will be null"
-    if shape.dim != WindowShape().dim and any(map(_is_unmeasured, footers)):
-        yield f"contexts are lists that do not say how long a vector is: they are read as vectors of {shape.dim}"
-
-
-def _is_unmeasured(footer: Footer) -> bool:
-    """Whether contexts are flat and of any length, so that their schema is no reason to refuse them."""
-    kind = footer.schema.field(footer.roles.vectors).type
-    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
-    return footer.roles.layout == "windows" and is_list and pa.types.is_floating(kind.value_type)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from lvm_batch.jobs.plural import plural
 from lvm_batch.jobs.prediction.events import Event, RunEnded, RunStarted, UnitDone, UnitFailed
 
 if TYPE_CHECKING:
@@ -46,7 +47,6 @@ class ProgressBar:
         )
         self._task = self._bar.add_task("rows", total=None, rate="", failed="")
         self._meter: _Meter | None = None
-        self._failed = 0
 
     def __call__(self, event: Event) -> None:
         """Move the bar."""
@@ -54,14 +54,14 @@ class ProgressBar:
             self._meter = _Meter(event)
             self._bar.start()
             self._bar.update(self._task, total=event.rows, completed=event.rows_done)
-        elif isinstance(event, UnitDone) and self._meter:
-            self._meter.add(event.record["rows_in"])
-            self._bar.update(self._task, advance=event.record["rows_in"], rate=self._meter.rate)
-        elif isinstance(event, UnitFailed):
-            self._failed += 1
-            self._bar.update(self._task, failed=f"{self._failed} units failed")
         elif isinstance(event, RunEnded):
             self._bar.stop()
+        elif self._meter:
+            self._meter.count(event)
+            self._show(self._meter)
+
+    def _show(self, meter: _Meter) -> None:
+        self._bar.update(self._task, completed=meter.rows_done, rate=meter.rate, failed=meter.failed)
 
 
 class ProgressLines:
@@ -78,9 +78,9 @@ class ProgressLines:
         if isinstance(event, RunStarted):
             self._meter = _Meter(event)
             self._last = monotonic()
-        elif isinstance(event, UnitDone) and self._meter:
-            self._meter.add(event.record["rows_in"])
-            if monotonic() - self._last >= self._every_s:
+        elif self._meter:
+            self._meter.count(event)
+            if monotonic() - self._last >= self._every_s and not isinstance(event, RunEnded):
                 self._last = monotonic()
                 self._say(self._meter.line)
 
@@ -93,87 +93,97 @@ class ProgressRecords:
         self._every_s = every_s
         self._meter: _Meter | None = None
         self._last = monotonic()
-        self._units_done = self._units_failed = 0
 
     def __call__(self, event: Event) -> None:
         """Say what happened, if it is worth a line."""
+        if isinstance(event, RunStarted):
+            self._begin(event)
+        elif self._meter:
+            self._meter.count(event)
+            self._tell(event, self._meter)
+
+    def _tell(self, event: Event, meter: _Meter) -> None:
         match event:
-            case RunStarted():
-                self._begin(event)
-            case UnitDone(record):
-                self._units_done += 1
-                self._meter.add(record["rows_in"]) if self._meter else None
-                self._now_and_then()
             case UnitFailed(failure):
-                self._units_failed += 1
-                self._failed(failure)
+                self._failed(failure, meter.units_failed)
             case RunEnded(state):
-                self._say(f"computing {state}", event="run_ended", state=state, **self._figures)
+                self._say(f"computing {state}", event="run_ended", state=state, **meter.figures)
+            case _ if monotonic() - self._last >= self._every_s:
+                self._last = monotonic()
+                self._say(meter.line, event="progress", **meter.figures)
 
     def _begin(self, event: RunStarted) -> None:
         self._meter = _Meter(event)
         self._last = monotonic()
-        self._units_done = event.units_done
         fields = {name: getattr(event, name) for name in event.__slots__}
         self._say(f"computing {event.units - event.units_done:,} units", event="run_started", **fields)
 
-    def _now_and_then(self) -> None:
-        if self._meter and monotonic() - self._last >= self._every_s:
-            self._last = monotonic()
-            self._say(self._meter.line, event="progress", **self._figures)
-
-    def _failed(self, failure: Failure) -> None:
-        if self._units_failed <= _LOGGED_FAILURES:
+    def _failed(self, failure: Failure, n_failed: int) -> None:
+        if n_failed <= _LOGGED_FAILURES:
             fields = failure.as_dict
             message, trace = fields.pop("message"), fields.pop("trace")
             more = {"traceback": trace} if trace else {}
             self._say(message, level="error", event="unit_failed", **fields, **more)
-        elif self._units_failed == _LOGGED_FAILURES + 1:
+        elif n_failed == _LOGGED_FAILURES + 1:
             self._say("more units failed; events.jsonl of the output has all", level="error")
-
-    @property
-    def _figures(self) -> dict[str, Any]:
-        units = {"units_done": self._units_done, "units_failed": self._units_failed}
-        return units | (self._meter.figures if self._meter else {})
 
 
 class _Meter:
-    """Counts rows and the time they took."""
+    """Counts units and rows, and the time they took."""
 
     def __init__(self, started: RunStarted) -> None:
         self._total = started.rows
-        self._before = self._done = started.rows_done
+        self._before = self.rows_done = started.rows_done
+        self._failed = 0
+        self._units_done = started.units_done
+        self.units_failed = 0
         self._start = monotonic()
 
-    def add(self, rows: int) -> None:
-        self._done += rows
+    def count(self, event: Event) -> None:
+        """Take note of a unit that has ended."""
+        match event:
+            case UnitDone(record):
+                self._units_done += 1
+                self.rows_done += record["rows_in"]
+            case UnitFailed(_, rows):
+                self.units_failed += 1
+                self._failed += rows
 
     @property
     def rows_per_s(self) -> float:
-        return (self._done - self._before) / max(1e-9, monotonic() - self._start)
+        return (self.rows_done - self._before) / max(1e-9, monotonic() - self._start)
 
     @property
     def rate(self) -> str:
         return f"{self.rows_per_s:,.0f} rows/s"
 
     @property
-    def left_s(self) -> float:
-        return (self._total - self._done) / max(1e-9, self.rows_per_s)
+    def failed(self) -> str:
+        return f"{plural(self.units_failed, 'unit')} failed" if self.units_failed else ""
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds for the rows that are neither done nor given up, ``None`` before any are done."""
+        if self.rows_done == self._before:
+            return None
+        return (self._total - self.rows_done - self._failed) / max(1e-9, self.rows_per_s)
 
     @property
     def line(self) -> str:
-        share = self._done / max(1, self._total)
-        return (
-            f"{self._done:,} of {self._total:,} rows ({share:.0%}), {self.rate}, "
-            f"about {self.left_s:,.0f} s left"
-        )
+        share = self.rows_done / max(1, self._total)
+        left = "" if self.left_s is None else f"about {self.left_s:,.0f} s left"
+        parts = (f"{self.rows_done:,} of {self._total:,} rows ({share:.0%})", self.rate, self.failed, left)
+        return ", ".join(filter(None, parts))
 
     @property
     def figures(self) -> dict[str, Any]:
+        left_s = self.left_s
         return {
+            "units_done": self._units_done,
+            "units_failed": self.units_failed,
             "rows": self._total,
-            "rows_done": self._done,
+            "rows_done": self.rows_done,
             "rows_per_s": round(self.rows_per_s, 1),
-            "left_s": round(self.left_s, 1) if self._done > self._before else None,
+            "left_s": None if left_s is None else round(left_s, 1),
             "seconds": round(monotonic() - self._start, 3),
         }

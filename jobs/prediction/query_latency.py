@@ -10,10 +10,7 @@ from concurrent.futures import CancelledError
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from distributed.scheduler import KilledWorker
-
-from lvm_batch.io.errors import DataError
-from lvm_batch.lvm.errors import ModelError
+from lvm_batch.jobs.clusters.scheduler import workers_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +23,6 @@ _QUERIES = 100
 _ROUNDS = 4
 _WORKERS = 16
 _TIMEOUT_S = 20
-_FAILURES = (OSError, DataError, ModelError, KilledWorker, CancelledError)  # TimeoutError is an OSError
 
 
 def worker_p95_ms(client: Client, job: Job, *, tell: Callable[[str], object]) -> float | None:
@@ -34,9 +30,9 @@ def worker_p95_ms(client: Client, job: Job, *, tell: Callable[[str], object]) ->
 
     All are asked at once, as they will work at once, and each tells the best of four rounds of 100 queries: what else
     happens to run on a machine slows a round, seldom all. Where a worker has not answered within 20 s, or cannot,
-    ``tell`` is told and the result is ``None``.
+    ``tell`` is told and the result is ``None``. Raises ``TryAgain`` where the scheduler is gone.
     """
-    addresses = sorted(client.scheduler_info(n_workers=-1).get("workers", {}))[:_WORKERS]
+    addresses = sorted(workers_of(client))[:_WORKERS]
     length = job.dataset_format.shape.length
     asked = [
         client.submit(_p95_ms, job.models.primary.path, length, workers=[address], pure=False)
@@ -44,10 +40,15 @@ def worker_p95_ms(client: Client, job: Job, *, tell: Callable[[str], object]) ->
     ]
     until = monotonic() + _TIMEOUT_S
     try:
-        return max((future.result(timeout=max(0.0, until - monotonic())) for future in asked), default=None)
-    except _FAILURES as error:
+        # Workers of somebody else's may raise anything, which is fetched here and not raised.
+        errors = [future.exception(timeout=max(0.0, until - monotonic())) for future in asked]
+        error = next(filter(None, errors), None)
+        times = [] if error else [future.result(timeout=_TIMEOUT_S) for future in asked]
+    except (OSError, CancelledError) as problem:  # TimeoutError is an OSError
+        error, times = problem, []
+    if error:
         tell(f"the time of a single query was not measured: {type(error).__name__}: {error}")
-        return None
+    return max(times, default=None)
 
 
 def _p95_ms(path: str, length: int) -> float:

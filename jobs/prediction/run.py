@@ -6,9 +6,8 @@ module puts the parts in order; each part is elsewhere.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from importlib.metadata import version
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -19,23 +18,24 @@ from lvm_batch.jobs.clusters.skew import check_versions
 from lvm_batch.jobs.clusters.started import started_cluster
 from lvm_batch.jobs.clusters.terms import terms_of
 from lvm_batch.jobs.monitoring.history import add_to_history
-from lvm_batch.jobs.prediction.cluster import local_cluster, local_workers, n_slots, remote_cluster
+from lvm_batch.jobs.prediction.cluster import local_cluster, n_slots, remote_cluster
 from lvm_batch.jobs.prediction.dashboard import watched
 from lvm_batch.jobs.prediction.drive import drive
 from lvm_batch.jobs.prediction.event_log import EventLog
-from lvm_batch.jobs.prediction.events import RunEnded, RunStarted, UnitDone, UnitFailed, WorkerRefused
-from lvm_batch.jobs.prediction.memory import check_memory
+from lvm_batch.jobs.prediction.events import RunStarted, Waiting
+from lvm_batch.jobs.prediction.job import job_document
+from lvm_batch.jobs.prediction.memory import check_memory, memory_limit
+from lvm_batch.jobs.prediction.outcomes import broadcast, collect, noted, vanished
 from lvm_batch.jobs.prediction.prepare import Prepared, prepare
 from lvm_batch.jobs.prediction.progress import progress_on
 from lvm_batch.jobs.prediction.query_latency import worker_p95_ms
 from lvm_batch.jobs.prediction.reprocess import units_again
 from lvm_batch.jobs.prediction.summary import as_text, is_whole, summarise, verdict, warnings_of
-from lvm_batch.jobs.prediction.worker import Failure
 from lvm_batch.jobs.reports.report import get_ready, write_report
 from lvm_batch.jobs.signals import stoppable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from distributed import Client
@@ -44,9 +44,9 @@ if TYPE_CHECKING:
     from lvm_batch.io.units import Unit
     from lvm_batch.jobs.console import Console
     from lvm_batch.jobs.errors import JobError
-    from lvm_batch.jobs.prediction.cluster import Fleet
-    from lvm_batch.jobs.prediction.events import Event, Listener
+    from lvm_batch.jobs.prediction.fleet import Fleet
     from lvm_batch.jobs.prediction.self_check import Refusal
+    from lvm_batch.jobs.prediction.worker import Failure
     from lvm_batch.jobs.settings import RunSettings
 
 
@@ -57,6 +57,23 @@ class Outcome:
     summary: dict[str, Any]
     text: str
     error: JobError | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A job whose output this run holds: ``asked`` is all that is asked of it, ``records`` are those that stand.
+
+    ``missing`` are the units that this run reads and that are not done; ``had_succeeded`` says whether the job stood
+    accepted before.
+    """
+
+    folder: OutputFolder
+    prepared: Prepared
+    settings: RunSettings
+    asked: Mapping[str, Any]
+    records: dict[str, Record]
+    missing: Sequence[Unit]
+    had_succeeded: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,83 +101,92 @@ def run(
     started = monotonic() if started is None else started
     check_cluster(settings)
     get_ready()
-    threads = None if settings.runs_elsewhere else local_workers(settings.workers)[1]
-    prepared = prepare(settings, threads=threads)
+    prepared = prepare(settings, threads=None)
     check_memory(prepared.memory, settings)
     for notice in prepared.notices:
         console.note(notice)
-    folder = OutputFolder(prepared.job.output)
     with stoppable(), lock_output(prepared.job.output, on_wait=console.note):
-        standing = _begin(folder, prepared, settings, console)
-        prepared = replace(prepared, job=replace(prepared.job, fingerprint=standing["fingerprint"]))
-        on_begin(prepared)
-        folder.clear_tmp()
-        records = _standing_records(folder, standing)
-        missing = [unit for unit in prepared.units if unit.output not in records]
-        work = _Work(prepared.fleet.n_workers)
-        if missing:
-            work = _predicted(folder, prepared, settings, missing, records, console=console)
-        summary = summarise(
-            prepared,
-            settings,
-            standing,
-            records,
-            work.failures,
-            units_computed=len(missing) - len(work.failures),
-            rows_computed=sum(unit.n_rows for unit in missing if unit.output in records),
-            refused=work.refused,
-            wall_s=monotonic() - started,
-        )
-        ended = datetime.now(UTC)
-        outcome = _conclude(folder, summary, settings, console)
-        if missing and (why_none := write_report(folder, summary, records=records)):
-            console.note(why_none)
-        add_to_history(
-            prepared,
-            settings,
-            summary,
-            [records[unit.output] for unit in missing if unit.output in records],
-            error=outcome.error,
-            ended=ended,
-            workers=work.n_workers,
-            tell=console.note,
-            query_p95_ms=work.query_p95_ms,
-        )
-        return outcome
+        held = _held(prepared, settings, console, on_begin)
+        work = _predicted(held, console) if held.missing else _Work(prepared.fleet.n_workers)
+        return _summed_up(held, work, started=started, console=console)
 
 
-def _predicted(
-    folder: OutputFolder,
-    prepared: Prepared,
-    settings: RunSettings,
-    missing: Sequence[Unit],
-    records: dict[str, Record],
-    *,
-    console: Console,
-) -> _Work:
-    """Predict the units that are missing; their records are added to ``records`` as they come."""
+def _held(
+    prepared: Prepared, settings: RunSettings, console: Console, on_begin: Callable[[Prepared], None]
+) -> _Held:
+    """Begin the job in its output or go on with it, and look at what is there."""
+    folder = OutputFolder(prepared.job.output)
+    had_succeeded = folder.succeeded
+    asked = _begin(folder, prepared, settings, console)
+    prepared = replace(prepared, job=replace(prepared.job, fingerprint=asked["fingerprint"]))
+    on_begin(prepared)
+    folder.clear_tmp()
+    records = _standing_records(folder, asked)
+    missing = [unit for unit in prepared.units if unit.output not in records]
+    return _Held(folder, prepared, settings, asked, records, missing, had_succeeded)
+
+
+def _predicted(held: _Held, console: Console) -> _Work:
+    """Predict the units that are missing; their records are added to those that stand as they come."""
+    folder, prepared, settings = held.folder, held.prepared, held.settings
     folder.mark_success(None)
-    tell = _broadcast(EventLog(folder, lambda: datetime.now(UTC)), progress_on(console))
-    fleet = prepared.fleet.for_units(len(missing))
+    tell = broadcast(EventLog(folder, lambda: datetime.now(UTC)), progress_on(console))
+    fleet = prepared.fleet.for_units(len(held.missing))
+    job = prepared.job if settings.runs_elsewhere else replace(prepared.job, threads=fleet.threads)
     refused: list[Refusal] = []
     with (
-        _cluster(settings, fleet, n_units=len(missing), tell=console.note) as client,
+        _cluster(held, fleet, tell=console.note) as client,
         watched(client, settings, tell=console.note),
     ):
         if settings.runs_elsewhere:
             check_versions(client, tell=console.note)
-        query_p95_ms = worker_p95_ms(client, prepared.job, tell=console.note) if settings.history else None
+        query_p95_ms = worker_p95_ms(client, job, tell=console.note) if settings.history else None
         n_workers = n_slots(client)
         outcomes = drive(
             client,
-            prepared.job,
-            missing,
+            job,
+            held.missing,
             unit_timeout_s=settings.unit_timeout,
-            on_refused=_noted(refused, tell, console),
+            on_refused=noted(refused, tell, console),
+            on_waiting=lambda: tell(Waiting()),
             terms=terms_of(settings),
         )
-        failures = _collect(outcomes, records, tell, _started(prepared, records, n_workers))
-    return _Work(n_workers, failures, refused, query_p95_ms)
+        started = _started(prepared, held.records, n_workers)
+        failures = collect(outcomes, held.records, tell, started)
+    return _Work(n_workers, [*failures, *vanished(folder, held.records)], refused, query_p95_ms)
+
+
+def _summed_up(held: _Held, work: _Work, *, started: float, console: Console) -> Outcome:
+    """Write what came of the job: summary, ``_SUCCESS``, report, history."""
+    done = [unit for unit in held.missing if unit.output in held.records]
+    summary = summarise(
+        held.prepared,
+        held.settings,
+        held.asked,
+        held.records,
+        work.failures,
+        units_computed=len(done),
+        rows_computed=sum(unit.n_rows for unit in done),
+        refused=work.refused,
+        wall_s=monotonic() - started,
+    )
+    ended = datetime.now(UTC)
+    outcome = _conclude(held.folder, summary, held.settings, console)
+    is_news = held.missing or held.folder.succeeded != held.had_succeeded
+    if is_news and (why_none := write_report(held.folder, summary, records=held.records)):
+        console.note(why_none)
+    add_to_history(
+        held.prepared,
+        held.settings,
+        summary,
+        [held.records[unit.output] for unit in done],
+        error=outcome.error,
+        ended=ended,
+        workers=work.n_workers,
+        tell=console.note,
+        query_p95_ms=work.query_p95_ms,
+    )
+    return outcome
 
 
 def _conclude(
@@ -189,25 +215,7 @@ def _begin(
             f"units to predict again: {len(again):,}; if this is interrupted, the same command without --reprocess "
             "does the rest"
         )
-    return folder.begin(_job_document(prepared, settings), selected=prepared.span is not None, again=again)
-
-
-def _job_document(prepared: Prepared, settings: RunSettings) -> dict[str, Any]:
-    job = prepared.job
-    return {
-        "version": version("lvm-batch"),
-        "job_id": job.job_id,
-        "fingerprint": job.fingerprint,
-        "identity": prepared.identity,
-        "unreadable": [error.path for error in prepared.unreadable],
-        "settings": settings.told(),
-        "models": asdict(job.models),
-        "rows": prepared.n_rows,
-        "units": [
-            {"output": unit.output, "input": unit.file.path, "first_row": unit.first_row, "rows": unit.n_rows}
-            for unit in prepared.units
-        ],
-    }
+    return folder.begin(job_document(prepared, settings), selected=prepared.span is not None, again=again)
 
 
 def _standing_records(folder: OutputFolder, job: Mapping[str, Any]) -> dict[str, Record]:
@@ -215,64 +223,20 @@ def _standing_records(folder: OutputFolder, job: Mapping[str, Any]) -> dict[str,
     return {output: record for output, record in folder.records().items() if output in wanted}
 
 
-def _collect(
-    outcomes: Iterable[tuple[Unit, Record | Failure]],
-    records: dict[str, Record],
-    tell: Listener,
-    started: RunStarted,
-) -> list[Failure]:
-    """Add records to ``records`` as they come; return what failed."""
-    failures: list[Failure] = []
-    state = "interrupted"
-    tell(started)
-    try:
-        for unit, outcome in outcomes:
-            if isinstance(outcome, Failure):
-                failures.append(outcome)
-                tell(UnitFailed(outcome, unit.n_rows))
-            else:
-                records[unit.output] = outcome
-                tell(UnitDone(outcome))
-        state = "finished"
-    finally:
-        tell(RunEnded(state))
-    return failures
-
-
-def _noted(refused: list[Refusal], tell: Listener, console: Console) -> Callable[[Refusal], None]:
-    """Return what adds a worker to ``refused``, and tells of it."""
-
-    def note(refusal: Refusal) -> None:
-        refused.append(refusal)
-        console.note(refusal.text, level="warning")
-        tell(WorkerRefused(refusal))
-
-    return note
-
-
-def _broadcast(*listeners: Listener) -> Listener:
-    def tell(event: Event) -> None:
-        for listener in listeners:
-            listener(event)
-
-    return tell
-
-
-def _started(prepared: Prepared, records: dict[str, Record], workers: int) -> RunStarted:
+def _started(prepared: Prepared, records: Mapping[str, Record], n_workers: int) -> RunStarted:
     done = [records[unit.output]["rows_in"] for unit in prepared.units if unit.output in records]
-    return RunStarted(len(prepared.units), prepared.n_rows, len(done), sum(done), workers)
+    return RunStarted(len(prepared.units), prepared.n_rows, len(done), sum(done), n_workers)
 
 
-def _cluster(
-    settings: RunSettings, fleet: Fleet, *, n_units: int, tell: Callable[[str], object]
-) -> AbstractContextManager[Client]:
+def _cluster(held: _Held, fleet: Fleet, *, tell: Callable[[str], object]) -> AbstractContextManager[Client]:
+    settings = held.settings
     if settings.cluster:
-        return started_cluster(settings, n_units=n_units, tell=tell)
+        return started_cluster(settings, n_units=len(held.missing), tell=tell)
     if settings.scheduler:
         return remote_cluster(settings.scheduler, wait_s=settings.wait_for_workers, tell=tell)
     return local_cluster(
         fleet.n_workers,
-        memory_limit=settings.memory_limit,
+        memory_limit=memory_limit(settings, held.prepared.memory.n_workers),
         slots=fleet.slots,
         gpus=fleet.gpus,
         dashboard=settings.dashboard,

@@ -157,6 +157,6 @@ def _sample(n_rows: int) -> npt.NDArray[np.float16]:
         as_file(files("lvm_batch.sample") / "wikipedia_sample.parquet") as path,
         pq.ParquetFile(path) as file,
     ):
-        vectors = file.read_row_group(0, columns=["vector"])["vector"].combine_chunks()
+        vectors = file.read_row_group(0, columns=["vector"], use_threads=False)["vector"].combine_chunks()
     flat = np.from_dlpack(vectors.flatten())  # to_numpy() imports pandas, where there is one, for 0.2 s
     return flat.reshape(len(vectors), -1)[:n_rows].astype(np.float16)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 from lvm_batch.io.commit import OutputFolder
-from lvm_batch.io.errors import InputNotFound
 from lvm_batch.io.lock import is_held
 from lvm_batch.jobs.prediction.summary import as_lines, totals_lines, totals_of
 
@@ -16,16 +15,16 @@ from lvm_batch.jobs.prediction.summary import as_lines, totals_lines, totals_of
 def status(output: str) -> tuple[dict[str, Any], str]:
     """Return the state of the job in ``output`` as values and as text; raises :class:`InputNotFound` without one."""
     folder = OutputFolder(output)
-    job = folder.job()
-    if job is None:
-        raise InputNotFound(f"{output} holds no job", "name the folder that was given to run as --output")
+    job = folder.required_job()
     wanted = {unit["output"] for unit in job["units"]}
     records = {output: record for output, record in folder.records().items() if output in wanted}
     totals = totals_of(records.values())
     values = {
         "output": output,
         "job_id": job["job_id"],
-        "state": _state(folder, output, missing=len(wanted) - len(records)),
+        "state": state_of(
+            is_running=is_held(output), succeeded=folder.succeeded, n_missing=len(wanted) - len(records)
+        ),
         "units": len(wanted),
         "units_done": len(records),
         "rows": job["rows"],
@@ -36,13 +35,13 @@ def status(output: str) -> tuple[dict[str, Any], str]:
     return values, _as_text(values)
 
 
-def _state(folder: OutputFolder, output: str, *, missing: int) -> str:
+def state_of(*, is_running: bool, succeeded: bool, n_missing: int) -> str:
     """``done`` needs ``_SUCCESS``: a job whose units are all there may have failed a gate."""
-    if is_held(output):
+    if is_running:
         return "running"
-    if folder.succeeded:
+    if succeeded:
         return "done"
-    return "incomplete" if missing else "not accepted"
+    return "incomplete" if n_missing else "not accepted"
 
 
 def _as_text(values: dict[str, Any]) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lvm_batch.io.predictions import ROUTES
 from lvm_batch.jobs.errors import GateFailed, JobError, UnitsFailed
+from lvm_batch.jobs.plural import plural
 from lvm_batch.jobs.prediction.tally import NOTHING, SHOWN_BAD_ROWS, SPLITS, add_tallies, empty_tally, mean
 
 if TYPE_CHECKING:
@@ -185,8 +186,8 @@ def as_text(summary: Mapping[str, Any], *, success: bool) -> str:
     return as_lines(
         {
             "rows": (
-                f"{summary['rows_out']:,} from {_plural(summary['files'], 'file')}, "
-                f"{_plural(summary['units'], 'unit')}, {summary['units_computed']} of them computed now"
+                f"{summary['rows_out']:,} from {plural(summary['files'], 'file')}, "
+                f"{plural(summary['units'], 'unit')}, {summary['units_computed']} of them computed now"
             ),
             "selected": _selection(summary["selected"]),
             **totals_lines(summary),
@@ -202,8 +203,8 @@ def _selection(selected: Mapping[str, Any] | None) -> str:
         return ""
     bounds = [f"{word} {selected[word]}" for word in ("since", "until") if selected[word]]
     return (
-        f"{selected['rows_out']:,} rows from {_plural(selected['files'], 'file')}, "
-        f"{_plural(selected['units'], 'unit')}, {' '.join(bounds)}"
+        f"{selected['rows_out']:,} rows from {plural(selected['files'], 'file')}, "
+        f"{plural(selected['units'], 'unit')}, {' '.join(bounds)}"
     )
 
 
@@ -255,7 +256,3 @@ def _mean(figure: Mapping[str, Any], of_what: str, *, signed: bool = False) -> s
     if figure["mean"] is None:
         return ""
     return f"{figure['mean']:{'+' if signed else ''}.4f} in the mean over {figure['n']:,} {of_what}"
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"

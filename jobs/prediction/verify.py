@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lvm_batch.io.commit import OutputFolder, Record
-from lvm_batch.io.errors import InputNotFound
+from lvm_batch.io.commit import DONE, OutputFolder
 from lvm_batch.io.verification import Fault, file_faults
 from lvm_batch.jobs.errors import NotVerified
 from lvm_batch.jobs.prediction.summary import as_lines
@@ -22,12 +21,13 @@ def verify(output: str) -> tuple[dict[str, Any], str, NotVerified | None]:
     Raises :class:`InputNotFound` where there is no job.
     """
     folder = OutputFolder(output)
-    job = folder.job()
-    if job is None:
-        raise InputNotFound(f"{output} holds no job", "name the folder that was given to run as --output")
+    job = folder.required_job()
     records = folder.recorded()
-    faults = list(file_faults(folder, records, job["fingerprint"]))
-    missing = _missing(folder, job, records)
+    units = dict.fromkeys(unit["output"] for unit in job["units"])
+    why = f"its record, in {DONE}, is of no unit of the job"
+    strangers = [Fault(name, why) for name in records if name not in units]
+    faults = [*strangers, *file_faults(folder, records, job["fingerprint"])]
+    missing = [name for name in units if name not in records]
     values = {
         "output": output,
         "job_id": job["job_id"],
@@ -39,14 +39,6 @@ def verify(output: str) -> tuple[dict[str, Any], str, NotVerified | None]:
         "success_stands": folder.succeeded,
     }
     return values, _as_text(values), _error(folder, faults, missing)
-
-
-def _missing(folder: OutputFolder, job: dict[str, Any], records: dict[str, Record]) -> list[str]:
-    """Name the units without a record; a run that has succeeded knows how many there are, a job only how it began."""
-    success = folder.success()
-    if success and success["units"] == len(records):
-        return []
-    return [unit["output"] for unit in job["units"] if unit["output"] not in records]
 
 
 def _error(folder: OutputFolder, faults: list[Fault], missing: list[str]) -> NotVerified | None:

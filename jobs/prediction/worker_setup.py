@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import logging
 import signal
+import sys
 from typing import TYPE_CHECKING
 
 # What is imported stays: no collection is to look through it while it grows, which is a quarter of the time, nor
@@ -24,7 +25,20 @@ gc.freeze()
 gc.enable()
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from distributed import Worker
+
+_GONE = (FileNotFoundError, EOFError, ConnectionError)
+
+
+def _say_unless_gone(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Say nothing of a worker that was still starting when the driver went, and took with it what they share."""
+    if not issubclass(kind, _GONE):
+        sys.__excepthook__(kind, error, trace)
+
+
+sys.excepthook = _say_unless_gone
 
 
 def dask_setup(_: Worker) -> None:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from lvm_batch.jobs.clusters.scheduler import workers_of
 from lvm_batch.jobs.clusters.skew import said, skew_of
 from lvm_batch.jobs.clusters.terms import LOCAL
 from lvm_batch.jobs.errors import TryAgain
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 _LOOK_EVERY_S = 1.0
 _RESTART_S = 4
 _SHORT_S = 0.5  # a task that waits at a worker spares it some 10 ms, and may wait there while another has nothing to do
-_ANSWER_S = 10
 _AHEAD = 5
 """Tasks submitted for each slot that may come: Dask asks for workers by how long what is submitted will take."""
 
@@ -140,15 +140,7 @@ class Workers:
         )
 
     def _ask_scheduler(self) -> Mapping[str, Mapping[str, Any]]:
-        scheduler = self.client.scheduler
-        if scheduler is None or self.client.status != "running":
-            raise scheduler_gone()
-        try:
-            known = self.client.sync(scheduler.identity, n_workers=-1, callback_timeout=_ANSWER_S)
-        except (OSError, TimeoutError) as error:
-            raise scheduler_gone() from error
-        workers: Mapping[str, Mapping[str, Any]] = known["workers"]
-        return workers
+        return workers_of(self.client)
 
     def holder(self, key: Key) -> tuple[str, bool]:
         """Return the worker that holds a task, ``""`` if none does, and whether the task is first in its line."""
@@ -161,10 +153,3 @@ class Workers:
         """Kill a worker that does not come back; its nanny starts another. Without a nanny it is left to itself."""
         with suppress(ValueError, OSError, TimeoutError):
             self.client.restart_workers([address], timeout=_RESTART_S, raise_for_error=False)
-
-
-def scheduler_gone() -> TryAgain:
-    """The error of a run whose scheduler does not answer any more."""
-    return TryAgain(
-        "the scheduler went away", "start it again, then run the same command: it does what is missing"
-    )

@@ -201,6 +201,16 @@ def test_version_is_the_package_s(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith("lvm-batch 0.")
 
 
+@pytest.mark.parametrize("closed", [1, 2])
+def test_a_closed_stream_changes_nothing(closed: int) -> None:
+    """`lvm-batch config show >&-` ends as it would otherwise; what would have been said there is lost."""
+    code = "import sys; from lvm_batch.jobs.cli import command; sys.exit(command())"
+    line = f'exec "$0" -c "$1" config show {closed}>&-'
+    done = subprocess.run(["/bin/sh", "-c", line, sys.executable, code], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert bool(done.stdout) == (closed == 2)
+
+
 def test_a_reader_that_goes_away_changes_nothing() -> None:
     """`lvm-batch config show | head -1` ends as if everything had been read."""
     read, write = os.pipe()

@@ -22,10 +22,10 @@ from datasets import read_rows, windows, write_windows
 from distributed import Client, LocalCluster
 from fake_slurm import FakeSlurm
 
-from lvm_batch.jobs.clusters.asked import check_cluster, limits
+from lvm_batch.jobs.clusters.asked import asked_text, check_cluster, limits
 from lvm_batch.jobs.clusters.skew import Skew, check_versions, skew_of
 from lvm_batch.jobs.clusters.terms import Terms, terms_of
-from lvm_batch.jobs.clusters.waiting import await_worker
+from lvm_batch.jobs.clusters.waiting import await_workers
 from lvm_batch.jobs.errors import MissingExtra, SettingsError, TryAgain
 from lvm_batch.jobs.prediction import worker
 from lvm_batch.jobs.prediction.prepare import prepare
@@ -145,6 +145,10 @@ def test_a_plan_shows_the_hosts(lvm_batch: Callable[..., Result], ask: list[obje
         ({"cluster": "ssh", "workers": 3}, {"hosts": ["a", "b"]}, "--workers is not for --cluster ssh"),
         ({"adapt": "1:2"}, {}, "nothing to adapt"),
         ({"wait_for_workers": 5}, {}, "--wait-for-workers is for"),
+        ({"scheduler": "tcp://a:1", "workers": 4}, {}, "--workers 4 and --scheduler tcp://a:1 are both"),
+        ({"scheduler": "http://a:8787"}, {}, "--scheduler cannot be 'http://a:8787'"),
+        ({"scheduler": "tcp://a"}, {}, "--scheduler cannot be 'tcp://a'"),
+        ({"scheduler": "a:8786"}, {}, "--scheduler cannot be 'a:8786'"),
     ],
 )
 def test_what_is_wrong_is_said_offline(given: dict[str, Any], table: dict[str, Any], told: str) -> None:
@@ -154,6 +158,44 @@ def test_what_is_wrong_is_said_offline(given: dict[str, Any], table: dict[str, A
     kind = given.get("cluster", "ssh")
     with pytest.raises(SettingsError, match=told):
         check_cluster(RunSettings.model_validate(given | {kind: table}))
+
+
+@pytest.mark.parametrize(
+    ("content", "told"), [("a: [1, 2\nb: }", "is not YAML: while parsing"), ("- a\n- b", "holds no resource")]
+)
+def test_a_resource_that_is_none_is_said(tmp_path: Path, content: str, told: str) -> None:
+    """A file of YAML may be broken, or hold something else."""
+    pytest.importorskip("dask_kubernetes")
+    (tmp_path / "cluster.yaml").write_text(content)
+    table = {"custom_cluster_spec": str(tmp_path / "cluster.yaml")}
+    with pytest.raises(SettingsError, match=told):
+        check_cluster(RunSettings(cluster="kubernetes", workers=1, kubernetes=table))
+
+
+def test_no_secret_of_a_table_is_told() -> None:
+    """Neither where its value cannot be, nor where a job's script sets a variable."""
+    for package in ("dask_jobqueue", "dask_kubernetes", "asyncssh"):
+        pytest.importorskip(package)
+    prologue = ["export AWS_SECRET_ACCESS_KEY=hunter2", "export A_TOKEN='hunter 2'; module load x=y"]
+    slurm = {"cores": 1, "memory": "1GB", "job_script_prologue": prologue}
+    env = {"AWS_SECRET_ACCESS_KEY": "hunter2", "RETRIES": 3, "LONG": "x" * 500}
+    connect = [{"password": "hunter2"}, 3]
+    given = (
+        RunSettings(cluster="kubernetes", workers=1, kubernetes={"image": "x", "env": env}),
+        RunSettings(cluster="ssh", ssh={"hosts": ["a", "b"], "connect_options": connect}),
+    )
+    for settings in given:
+        with pytest.raises(SettingsError) as caught:
+            check_cluster(settings)
+        assert "hunter" not in str(caught.value.problems)
+        assert len(caught.value.problems[0].message) < 300
+    settings = RunSettings(cluster="slurm", workers=1, slurm=slurm)
+    assert settings.told()["slurm"]["job_script_prologue"] == [
+        "export AWS_SECRET_ACCESS_KEY=***",
+        "export A_TOKEN=***; module load x=y",
+    ]
+    assert "hunter" not in asked_text(settings)
+    assert "module load x=y" in asked_text(settings)
 
 
 def test_a_mistyped_key_is_told_with_the_nearest() -> None:
@@ -450,7 +492,7 @@ def test_waiting_has_an_end(moving: Moving) -> None:
         while client.scheduler_info(n_workers=-1)["workers"]:
             time.sleep(0.05)
         with pytest.raises(TryAgain, match="it has no workers after"):
-            await_worker(client, 0.3, tell=lambda _: None, where="it", hint="")
+            await_workers(client, 0.3, tell=lambda _: None, where="it", hint="")
 
 
 def test_more_is_submitted_where_workers_follow_from_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,6 +47,17 @@ def test_show_prints_a_file_that_config_takes(tmp_path: Path, capsys: pytest.Cap
     )
 
 
+def test_show_prints_whatever_a_name_holds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Control characters, and braces where a time fills them in, come out as they went in."""
+    given = ["a\x7f\x01\u2028b", "ä😀{{b}}", "--as-of", "2026-11-22", "--output", "{date}/{{x}}"]
+    assert main(["config", "show", *given]) == 0
+    file = tmp_path / "job.toml"
+    file.write_text(capsys.readouterr().out, encoding="utf-8")
+    again = resolve_settings(RunSettings, {}, {}, file).settings
+    assert again.dataset == ("a\x7f\x01\u2028b", "ä😀{b}")
+    assert again.output == "2026-11-22/{x}"
+
+
 def test_show_needs_no_dataset(capsys: pytest.CaptureFixture[str]) -> None:
     """Defaults can be looked at without a job in mind."""
     assert main(["config", "show"]) == 0

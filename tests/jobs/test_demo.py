@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import ast
+import shlex
+from importlib.resources import as_file
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from datasets import read_rows, windows
 
+from lvm_batch.jobs import demo
+
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 
 @pytest.fixture(scope="module")
@@ -60,3 +66,39 @@ def test_a_demo_over_a_file_is_refused(lvm_batch: Callable[..., Any], tmp_path: 
     result = lvm_batch("demo", "--output", tmp_path / "file")
     assert (result.code, result.values["error"]["kind"]) == (2, "output")
     assert "--output" in result.values["error"]["hint"]
+
+
+def test_a_shard_that_was_cut_short_is_no_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A demo that is stopped while it writes one can be repeated."""
+    with as_file(demo.sample_file()) as path:
+        sample = demo.read_windows(path)
+
+    def stopped(_: object, path: Path, **__: object) -> None:
+        path.write_bytes(b"PAR1")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(demo.pq, "write_table", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            demo.write_shards(tmp_path / "windows", sample)
+    demo.write_shards(tmp_path / "windows", sample)
+    assert sum(rows_of(path) for path in (tmp_path / "windows").iterdir()) == len(sample.article)
+
+
+def rows_of(path: Path) -> int:
+    """Rows of a shard, which has that ending."""
+    assert path.suffix == ".parquet"
+    return pq.read_metadata(path).num_rows
+
+
+def test_what_is_told_can_be_typed() -> None:
+    """Also where the folder's name has blanks and quotes in it."""
+    folder = Path("my 'demo'")
+    lines = [shlex.split(line) for line in demo.what_next(folder).splitlines() if "lvm-batch " in line]
+    assert [line[1:] for line in lines] == [
+        ["status", str(folder / "predictions")],
+        ["inspect", str(folder / "windows")],
+    ]
+    [look] = [shlex.split(line) for line in demo.what_next(folder).splitlines() if " -c " in line]
+    texts = {node.value for node in ast.walk(ast.parse(look[2])) if isinstance(node, ast.Constant)}
+    assert texts == {str(folder / "predictions/*.parquet"), "prediction"}

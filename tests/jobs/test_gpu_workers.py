@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from datasets import read_rows, windows, write_windows
 
-from lvm_batch.jobs.prediction import cluster
-from lvm_batch.jobs.prediction.cluster import Fleet, local_cluster, local_fleet
+from lvm_batch.jobs.prediction import fleet as fleets
+from lvm_batch.jobs.prediction.cluster import local_cluster
+from lvm_batch.jobs.prediction.fleet import Fleet, local_fleet
 from lvm_batch.jobs.prediction.memory import MIB, memory_limit
 from lvm_batch.jobs.prediction.prepare import prepare
 from lvm_batch.jobs.settings import RunSettings
@@ -40,7 +41,7 @@ def test_there_is_a_worker_for_each_gpu(
     wanted: int | None, device: FoundDevice | None, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the machine's cores shared among them to read and decode; without a GPU there is one for each core."""
-    monkeypatch.setattr(cluster, "usable_cores", lambda: 16)
+    monkeypatch.setattr(fleets, "usable_cores", lambda: 16)
     assert local_fleet(wanted, device) == fleet
 
 

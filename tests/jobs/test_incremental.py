@@ -192,6 +192,18 @@ def test_a_plan_tells_what_a_run_would_predict(
     assert done("--reprocess", "all") == [False] * 4
 
 
+def test_a_plan_names_the_job_that_a_run_goes_on_with(
+    ask: Callable[..., Any], lvm_batch: Callable[..., Any], models: Path, data: Path, tmp_path: Path
+) -> None:
+    """A dataset that has grown is the same job, by the name that its files bear."""
+    began = ask().values["job_id"]
+    write_night(data, NIGHTS[1])
+    plan = ("plan", data, "--output", tmp_path / "out", "--unit-size", "1")
+    options = ("--model", models / "amn.pt", "--fallback", models / "gru.pt")
+    assert lvm_batch(*plan, *options).values["job_id"] == began
+    assert lvm_batch(*plan, *options, "--min-margin", 1).values["job_id"] != began
+
+
 def test_a_folder_that_is_one_night_is_no_growth(
     predict: Callable[..., Any], data: Path, tmp_path: Path
 ) -> None:
@@ -274,6 +286,8 @@ def test_toml_may_write_times_as_its_own(tmp_path: Path) -> None:
         ({"lookback": "1d"}, "--lookback: it is before nothing"),
         ({"lookback": "1 day", "since": "2026-11-22"}, "--lookback cannot be '1 day'"),
         ({"reprocess": "some"}, "--reprocess cannot be 'some'"),
+        ({"since": "0001-01-01T00:00+05:00"}, "--since cannot be '0001-01-01T00:00+05:00'"),
+        ({"since": "2026-11-22", "lookback": "999999w"}, "--lookback cannot be '999999w'"),
     ],
 )
 def test_times_that_cannot_be_are_refused(flags: dict[str, object], said: str) -> None:
@@ -281,6 +295,24 @@ def test_times_that_cannot_be_are_refused(flags: dict[str, object], said: str) -
     with pytest.raises(SettingsError) as error:
         resolved(**flags)
     assert any(problem.message.startswith(said) for problem in error.value.problems)
+
+
+@pytest.mark.parametrize(
+    ("flags", "hint"),
+    [
+        ({"as_of": "tomorrow", "lookback": "1d"}, "it can be something like 2026-11-22"),
+        ({"as_of": "tomorrow", "until": "{date}"}, "it can be something like 2026-11-22"),
+        ({"as_of": "2026-01-01", "since": "{dte}", "lookback": "1d"}, "did you mean {date}?"),
+        ({"lookback": "1d"}, "give one of --since, --until and --as-of"),
+        ({"since": "2026-11-22", "until": "2026-11-21"}, "give a later --until"),
+    ],
+)
+def test_what_is_wrong_is_told_once(flags: dict[str, object], hint: str) -> None:
+    """What only follows from another mistake is none, and what to do is what mends it."""
+    with pytest.raises(SettingsError) as error:
+        resolved(**flags)
+    [problem] = error.value.problems
+    assert problem.hint.startswith(hint)
 
 
 def test_what_holds_is_shown_filled_in(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ import pytest
 from datasets import windows, write_windows
 
 from lvm_batch.io.lock import lock_output
-from lvm_batch.jobs.errors import GateFailed, Terminated
+from lvm_batch.jobs.errors import GateFailed, MissingExtra, Terminated
 from lvm_batch.jobs.prediction.dashboard import watched
 from lvm_batch.jobs.prediction.metrics import last_success, metrics_of
 from lvm_batch.jobs.settings import RunSettings
@@ -155,6 +155,7 @@ def test_a_run_that_fails_tells_so_and_keeps_the_last_success(
         (KeyboardInterrupt(), 130, "interrupted"),
         (GateFailed("too many"), 3, "gate"),
         (ZeroDivisionError(), 70, "bug"),
+        (MissingExtra("--openlineage needs openlineage"), 2, "missing_extra"),
     ],
 )
 def test_whatever_is_raised_is_told(ending: BaseException, code: int, kind: str, tmp_path: Path) -> None:

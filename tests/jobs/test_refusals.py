@@ -15,6 +15,9 @@ from datasets import sample, vectors, windows, write_windows
 from lvm_batch.io.bank import build_bank
 from lvm_batch.io.dataset import find_files
 from lvm_batch.jobs.cli import main
+from lvm_batch.jobs.models import load_cascade
+from lvm_batch.jobs.prediction.prepare import prepare
+from lvm_batch.jobs.settings import RunSettings
 from lvm_batch.lvm import AttentionMixtureNetwork, save_checkpoint
 
 if TYPE_CHECKING:
@@ -256,6 +259,35 @@ def test_a_scheduler_that_is_not_there(
     result = predict(good, "--output", tmp_path / "out", "--scheduler", "tcp://127.0.0.1:1")
     assert (result.code, result.values["error"]["kind"]) == (75, "try_again")
     assert "127.0.0.1:1" in result.values["error"]["message"]
+
+
+def test_a_plan_refuses_what_a_run_refuses(
+    lvm_batch: Callable[..., Any], good: Path, models: Path, tmp_path: Path
+) -> None:
+    """An output of something else, in the same words, and an address that is not of this machine."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/theirs.parquet").touch()
+    ask = (good, "--output", tmp_path / "out", "--model", models / "amn.pt", "--workers", 1)
+    planned, ran = lvm_batch("plan", *ask), lvm_batch("run", *ask)
+    assert planned.values["refusal"]["message"] == ran.values["error"]["message"]
+    assert not any(unit["done"] for unit in planned.values["units"])
+    pytest.importorskip("bokeh", reason='pip install "lvm-batch[dashboard]"')
+    for command in ("plan", "run"):
+        refused = lvm_batch(command, *ask, "--dashboard", "203.0.113.1:0")
+        assert (refused.code, refused.values["error"]["kind"]) == (2, "usage")
+
+
+def test_models_are_found_from_any_folder(
+    good: Path, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers may be in another folder than the command: what a path is relative to is told with it."""
+    monkeypatch.chdir(models)
+    settings = RunSettings(
+        dataset=(str(good),), output=str(tmp_path / "out"), model="amn.pt", fallback="gru.pt", device="cpu"
+    )
+    prepared = prepare(settings, threads=1)
+    monkeypatch.chdir(tmp_path)
+    assert load_cascade(prepared.job.models)
 
 
 @pytest.fixture

@@ -30,6 +30,12 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
 
 
 @pytest.fixture(scope="module")
+def models(published_models: Path) -> Path:
+    """Models of the published sizes."""
+    return published_models
+
+
+@pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three shards of 500 windows with targets, lanes and token counts, nulls among them."""
     contexts, targets = windows()
@@ -457,3 +463,23 @@ def test_int8_is_near_float32(dataset: Path, predict: Callable[..., Any], bank: 
     assert found["int8"] != found["fp32"]
     ask = (dataset, "--output", tmp_path / "fp32", "--bank", bank, "--precision", "int8", *THRESHOLDS)
     assert "precision was fp32, is int8" in predict(*ask).values["error"]["message"]
+
+
+def test_a_rerun_that_accepts_the_output_says_so_in_its_report(
+    lvm_batch: Callable[..., Any], models: Path, scheduler: str, tmp_path: Path
+) -> None:
+    """Nothing is computed, but the job stands accepted now, and did not before."""
+    contexts = windows()[0][:20].copy()
+    contexts[3] = np.nan
+    write_windows(tmp_path / "in.parquet", contexts)
+    ask = ("run", tmp_path / "in.parquet", "--output", tmp_path / "out", "--scheduler", scheduler)
+    ask = (*ask, "--model", models / "amn.pt")
+    assert lvm_batch(*ask).code == 3
+    report = tmp_path / "out/_lvm_batch/report.html"
+    refused = report.read_bytes()
+    assert lvm_batch(*ask, "--max-bad-rows", 1).values["units_computed"] == 0
+    accepted = report.read_bytes()
+    assert accepted != refused
+    written = report.stat().st_mtime_ns
+    assert lvm_batch(*ask, "--max-bad-rows", 1).code == 0
+    assert report.stat().st_mtime_ns == written

@@ -19,6 +19,8 @@ from lvm_batch.io.units import DatasetFormat, Unit, read_footers
 from lvm_batch.jobs.console import Console
 from lvm_batch.jobs.prediction import drive as driving
 from lvm_batch.jobs.prediction import run as running
+from lvm_batch.jobs.prediction.groups import in_groups
+from lvm_batch.jobs.prediction.job import job_document
 from lvm_batch.jobs.prediction.prepare import prepare
 
 if TYPE_CHECKING:
@@ -82,7 +84,7 @@ def test_submissions_are_bounded(job: RunSettings, scheduler: str, monkeypatch: 
 def test_a_finished_job_is_seen_to_be_so(job: RunSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     """A rerun of a finished job starts no cluster and reads each record once."""
     prepared = prepare(job, threads=1)
-    OutputFolder(job.output).begin(running._job_document(prepared, job))
+    OutputFolder(job.output).begin(job_document(prepared, job))
     write_records(Path(job.output), (pretend(prepared.job, unit) for unit in prepared.units))
     read: list[str] = []
     original = store.LocalStore.read
@@ -114,7 +116,7 @@ def unit_of(number: int, n_rows: int) -> Unit:
 def test_small_units_share_a_task_and_no_worker_waits_for_them(rows: list[int], n_slots: int) -> None:
     """Groups hold each unit once, in order, at most a batch of rows unless alone, and are enough for all slots."""
     units = [unit_of(number, n_rows) for number, n_rows in enumerate(rows)]
-    groups = list(driving.in_groups(units, n_slots))
+    groups = list(in_groups(units, n_slots))
     assert [unit for group in groups for unit in group] == units
     assert all(len(group) == 1 or sum(unit.n_rows for unit in group) <= 1024 for group in groups)
     assert len(groups) >= min(len(units), 4 * n_slots)

@@ -335,7 +335,7 @@ def test_tasks_do_not_wait_for_workers_that_have_gone(monkeypatch: pytest.Monkey
     workers.refuse(Refusal("it is off", "cpu", worker="a"))
     workers.refuse(Refusal("it is off", "cpu", worker="a"))
     assert (workers.n_slots, workers.allowed, len(told)) == (2, {"b"}, 1)
-    attempt = _Attempt(workers, None, 0, 1.0)  # type: ignore[arg-type] # nothing is submitted
+    attempt = _Attempt(workers, None, "key", unit_timeout_s=1, on_waiting=lambda: None)  # type: ignore[arg-type] # nothing is submitted
     task = _Flying()
     attempt._in_flight["key"] = _InFlight(("unit",), task, workers.allowed)  # type: ignore[arg-type]
     attempt._take_back_stranded()

@@ -262,6 +262,15 @@ def test_a_file_that_cannot_be_used_is_named(job: Path, content: str | bytes | N
     assert problem.hint
 
 
+def test_what_a_file_may_hold_is_not_missed_where_it_cannot_be_read(job: Path) -> None:
+    """The dataset and the output may stand in it: there is one problem, the file."""
+    with pytest.raises(SettingsError) as caught:
+        resolve_settings(RunSettings, {}, {}, job)
+    assert [problem.message for problem in caught.value.problems] == [
+        f"{job} cannot be read: No such file or directory"
+    ]
+
+
 def test_one_key_in_two_spellings_is_refused(job: Path) -> None:
     """Dashes and underscores mean the same key, so that writing both is a mistake."""
     job.write_text("min-margin = 0.1\nmin_margin = 0.2\n")
@@ -315,6 +324,24 @@ def test_the_schema_refuses_unknown_keys() -> None:
     """An editor that checks against the schema flags a misspelt key."""
     assert schema(RunSettings)["additionalProperties"] is False
     assert json.loads(json.dumps(schema(RunSettings))) == schema(RunSettings)
+
+
+def test_a_command_of_few_options_takes_a_file_of_many(job: Path) -> None:
+    """One file serves every command: what this one does not take is not judged, but a name that is none is told."""
+    job.write_text('history = "runs"\nuntil = "{date}"\nworkers = 0\n')
+    taken = {"required": (), "names": ("history",)}
+    found = resolve_settings(RunSettings, {}, {"LVM_BATCH_DEVICE": "gpu"}, job, **taken)
+    assert found.settings == RunSettings(history="runs")
+    job.write_text('histroy = "runs"\n')
+    with pytest.raises(SettingsError, match="histroy"):
+        resolve_settings(RunSettings, {}, {}, job, **taken)
+
+
+def test_a_time_fills_in_for_every_command(job: Path) -> None:
+    """Also for one that has no option for it."""
+    job.write_text('dataset = ["in/{date}"]\nas_of = "2026-11-22"\n')
+    found = resolve_settings(RunSettings, {}, {}, job, required=("dataset",), names=("dataset",))
+    assert found.settings.dataset == ("in/2026-11-22",)
 
 
 def test_a_settings_error_survives_pickling() -> None:

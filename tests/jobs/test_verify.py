@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
@@ -92,6 +93,22 @@ def test_a_file_of_no_unit_is_named(lvm_batch: Callable[..., Any], out: Path) ->
     (out / "copy.parquet").write_bytes((out / "a-00000.parquet").read_bytes())
     result = lvm_batch("verify", out)
     assert (result.code, [fault["file"] for fault in result.values["faults"]]) == (1, ["copy.parquet"])
+
+
+def test_a_record_of_no_unit_stands_in_for_none(lvm_batch: Callable[..., Any], out: Path) -> None:
+    """Where a unit has gone and another pair of file and record came, both are told, whatever their number is."""
+    done = out / "_lvm_batch/done"
+    record = json.loads((done / "a-00000.parquet.json").read_text()) | {"output": "old.parquet"}
+    (done / "old.parquet.json").write_text(json.dumps(record))
+    (out / "old.parquet").write_bytes((out / "a-00000.parquet").read_bytes())
+    (out / "a-00003.parquet").unlink()
+    (done / "a-00003.parquet.json").unlink()
+    result = lvm_batch("verify", out)
+    assert result.code == 1
+    assert result.values["units_missing"] == ["a-00003.parquet"]
+    assert [(fault["file"], "of no unit" in fault["what"]) for fault in result.values["faults"]] == [
+        ("old.parquet", True)
+    ]
 
 
 def test_units_that_are_not_done_are_counted(lvm_batch: Callable[..., Any], out: Path) -> None:
