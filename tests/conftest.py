@@ -73,17 +73,10 @@ def scheduler() -> Iterator[str]:
     """The address of a real scheduler with two workers, in threads of this process: quick to start, over TCP."""
     import logging
 
-    from distributed import LocalCluster
+    from quick_cluster import quick_cluster
 
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # else every failure drowns in it
-    with LocalCluster(
-        n_workers=2,
-        threads_per_worker=1,
-        processes=False,
-        protocol="tcp://",
-        dashboard_address="127.0.0.1:0",
-        silence_logs=logging.CRITICAL,
-    ) as cluster:
+    with quick_cluster(2) as cluster:
         yield cluster.scheduler_address
 
 

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 from datasets import read_rows, windows, write_windows
-from distributed import Client, LocalCluster
+from distributed import Client
 from fake_slurm import FakeSlurm
+from quick_cluster import quick_cluster
 
 from lvm_batch.jobs.clusters.asked import asked_text, check_cluster, limits
 from lvm_batch.jobs.clusters.skew import Skew, check_versions, skew_of
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conftest import Result
+    from distributed import LocalCluster
 
 N_UNITS = 6
 OURS = metadata.version("lvm-batch")
@@ -448,14 +450,7 @@ class Moving:
 def moving() -> Iterator[Moving]:
     """A scheduler without workers."""
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
-    with LocalCluster(
-        n_workers=0,
-        threads_per_worker=1,
-        processes=False,
-        protocol="tcp://",
-        dashboard_address="127.0.0.1:0",
-        silence_logs=logging.CRITICAL,
-    ) as cluster:
+    with quick_cluster(0) as cluster:
         yield Moving(cluster)
         cluster.scale(0)
 

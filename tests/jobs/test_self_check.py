@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import time
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -12,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 from datasets import read_rows, windows, write_windows
-from distributed import Client, LocalCluster, get_worker
+from distributed import Client, get_worker
 from fake_device import Broken, FakeDevice
+from quick_cluster import quick_cluster
 
 from lvm_batch.jobs.errors import TryAgain
 from lvm_batch.jobs.prediction import worker
@@ -280,14 +280,7 @@ def test_a_worker_that_joins_later_is_checked_too(
     ask: Callable[..., Result], plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It answers the stored rows before its first unit, like those that were there from the beginning."""
-    with LocalCluster(
-        n_workers=1,
-        threads_per_worker=1,
-        processes=False,
-        protocol="tcp://",
-        dashboard_address="127.0.0.1:0",
-        silence_logs=logging.CRITICAL,
-    ) as cluster:
+    with quick_cluster(1) as cluster:
         [first] = cluster.scheduler_info["workers"]
 
         def kept(*arguments: Any) -> Any:  # noqa: ANN401 - as they come
