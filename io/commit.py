@@ -125,16 +125,21 @@ class OutputFolder:
     def _difference(
         self, standing: Mapping[str, Any], asked: Mapping[str, Any], *, selected: bool, again: Collection[str]
     ) -> Difference | None:
+        if self._is_as_begun(standing, asked):
+            return None
         plain = json.loads(as_json({"identity": asked["identity"]}))
-        if not self._documents.names(GROWN):  # one that has grown keeps the fingerprint that it began with
-            if standing.get("fingerprint") == asked["fingerprint"]:
-                return None
-            if standing.get("identity") == plain["identity"]:
-                return Difference("its fingerprint differs", "choose another --output")
+        if standing.get("identity") == plain["identity"] and not self._documents.names(GROWN):
+            return Difference("its fingerprint differs", "choose another --output")
         committed = {record["input"] for output, record in self.records().items() if output not in again}
         return job_difference(standing, plain, committed=committed, selected=selected)
 
+    def _is_as_begun(self, standing: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
+        """Whether what is asked is what the job began with, and still is: one that has grown keeps its fingerprint."""
+        return standing.get("fingerprint") == asked["fingerprint"] and not self._documents.names(GROWN)
+
     def _grown(self, standing: dict[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+        if self._is_as_begun(standing, asked) and not standing.get("unreadable"):
+            return standing
         grown = growth(standing, json.loads(as_json(asked)))
         if grown is None:
             return standing

@@ -25,6 +25,9 @@ class Kind(NamedTuple):
     mend: str
 
 
+_READ_AT_ONCE = 1000
+"""Documents whose bytes are held at the same time."""
+
 _ANY = Kind(frozenset(), "remove that file and run again")
 
 
@@ -43,8 +46,13 @@ class JsonDocuments:
     def read_all(self, folder: str) -> list[dict[str, Any]]:
         """Return the documents of a folder, by name; raises :class:`OutputError` if one is damaged."""
         names = self.names(folder)
-        found = zip(names, self._store.read_many(names), strict=True)
-        return [document for name, content in found if (document := self._parsed(name, content)) is not None]
+        slices = (names[first : first + _READ_AT_ONCE] for first in range(0, len(names), _READ_AT_ONCE))
+        found = (
+            self._parsed(name, content)
+            for some in slices
+            for name, content in zip(some, self._store.read_many(some), strict=True)
+        )
+        return [document for document in found if document is not None]
 
     def names(self, folder: str) -> list[str]:
         """Return the names of a folder's documents, sorted; network file systems leave other files beside them."""

@@ -11,8 +11,10 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import TYPE_CHECKING, TypeVar
@@ -56,11 +58,9 @@ class Stopwatch:
 
 
 def soak(settings: RunSettings, n_driven: int) -> list[Step]:
-    """Plan a job, drive its first ``n_driven`` units, and rerun it as if all had been done."""
+    """Plan a job, drive its first ``n_driven`` units, and run it twice as if all had been done."""
     from lvm_batch.io.commit import OutputFolder
-    from lvm_batch.jobs.console import Console
     from lvm_batch.jobs.prediction.prepare import prepare
-    from lvm_batch.jobs.prediction.run import run
 
     watch = Stopwatch()
     prepared = watch.time("plan", lambda: prepare(settings, threads=1))
@@ -69,8 +69,23 @@ def soak(settings: RunSettings, n_driven: int) -> list[Step]:
     watch.time("job.json", partial(_begin, folder, prepared, settings))
     write_records(Path(settings.output), (pretend(prepared.job, unit) for unit in prepared.units))
     del prepared
-    watch.time("rerun of the finished job", lambda: run(settings, console=Console(json=True)))
-    return watch.steps
+    last = ("end with a report", "rerun of the finished job")
+    return watch.steps + [_in_a_process_of_its_own(name, settings) for name in last]
+
+
+def _in_a_process_of_its_own(name: str, settings: RunSettings) -> Step:
+    """Run the job where nothing of what was done before is held."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(_run, name, settings).result()
+
+
+def _run(name: str, settings: RunSettings) -> Step:
+    from lvm_batch.jobs.console import Console
+    from lvm_batch.jobs.prediction.run import run
+
+    watch = Stopwatch()
+    watch.time(name, lambda: run(settings, console=Console(json=True)))
+    return watch.steps[0]
 
 
 def _begin(folder: OutputFolder, prepared: Prepared, settings: RunSettings) -> None:
