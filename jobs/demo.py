@@ -22,9 +22,9 @@ import pyarrow.parquet as pq
 from lvm_batch.io.bank import build_bank
 from lvm_batch.io.batches import OK
 from lvm_batch.io.dataset import find_files
-from lvm_batch.io.errors import OutputError
 from lvm_batch.io.reading import open_unit
 from lvm_batch.io.units import DatasetFormat, Footer, cut_units, read_footers
+from lvm_batch.jobs.output_folder import make_output_folder
 from lvm_batch.jobs.prediction.run import Outcome, run
 from lvm_batch.jobs.registry.candidate import Asked
 from lvm_batch.jobs.registry.promotion import Signature, promote
@@ -76,14 +76,9 @@ class Windows:
 def make_inputs(root: Path, console: Console) -> None:
     """Make, below ``root``, two trained models with their roles, a bank, and a dataset of windows in shards.
 
-    Raises :class:`OutputError` where no folder can be made.
+    Raises ``OutputError`` where no folder can be made.
     """
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"{root} cannot be made: {error.strerror}", "give --output another folder"
-        ) from error
+    make_output_folder(str(root), what="the demo")
     with as_file(sample_file()) as sample:
         write_shards(root / "windows", read_windows(sample))
         train_models(root, console)
