@@ -24,6 +24,7 @@ from urllib.parse import quote
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from lvm_batch.io.answers import answers
 from lvm_batch.io.errors import InputNotFound, JobChanged, OutputError
 from lvm_batch.io.growth import growth, joined
 from lvm_batch.io.job_changes import Difference, job_difference
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from io import BufferedReader
     from pathlib import Path
+
+    from lvm_batch.io.answers import Place
 
 PRIVATE = "_lvm_batch"
 JOB = f"{PRIVATE}/job.json"
@@ -95,14 +98,15 @@ class OutputFolder:
         return joined(first, self._documents.read_all(GROWN)[: accepted["growths"]])
 
     def begin(
-        self, job: Mapping[str, Any], *, selected: bool = False, again: Collection[str] = ()
+        self, job: Mapping[str, Any], *, kept: Collection[str] = (), again: Collection[str] = ()
     ) -> dict[str, Any]:
         """Write ``job.json`` unless it is there, and return what was asked by it and since.
 
         A dataset that has grown is taken as it is now, and so is an input that has changed, as long as no unit of it is
         committed: a file that broke can be mended. Units whose output is in ``again`` are taken back and count as not
-        committed. Where inputs are ``selected``, the job keeps those that were not. Raises :class:`JobChanged`, naming
-        what differs, where anything else does, and :class:`OutputError` if the folder holds files of something else.
+        committed. Inputs whose name is in ``kept`` stay in the job without being asked for. Raises :class:`JobChanged`,
+        naming what differs, where anything else does, and :class:`OutputError` if the folder holds files of something
+        else.
         """
         standing = self.job()
         if standing is None:
@@ -110,20 +114,25 @@ class OutputFolder:
             if self._documents.create(JOB, job):
                 return dict(job)
             standing = self.job() or {}
-        if difference := self._difference(standing, job, selected=selected, again=again):
+        if difference := self._difference(standing, job, kept=kept, again=again):
             raise JobChanged(f"{self.text} holds another job: {difference.text}", difference.hint)
         self._take_back(again)
         return self._grown(standing, job)
 
     def difference(
-        self, job: Mapping[str, Any], *, selected: bool = False, again: Collection[str] = ()
+        self, job: Mapping[str, Any], *, kept: Collection[str] = (), again: Collection[str] = ()
     ) -> Difference | None:
         """Say in what ``job`` differs from the one that the folder holds; ``None`` if it may go on with it."""
         standing = self.job()
-        return self._difference(standing, job, selected=selected, again=again) if standing else None
+        return self._difference(standing, job, kept=kept, again=again) if standing else None
 
     def _difference(
-        self, standing: Mapping[str, Any], asked: Mapping[str, Any], *, selected: bool, again: Collection[str]
+        self,
+        standing: Mapping[str, Any],
+        asked: Mapping[str, Any],
+        *,
+        kept: Collection[str],
+        again: Collection[str],
     ) -> Difference | None:
         if self._is_as_begun(standing, asked):
             return None
@@ -131,7 +140,7 @@ class OutputFolder:
         if standing.get("identity") == plain["identity"] and not self._documents.names(GROWN):
             return Difference("its fingerprint differs", "choose another --output")
         committed = {record["input"] for output, record in self.records().items() if output not in again}
-        return job_difference(standing, plain, committed=committed, selected=selected)
+        return job_difference(standing, plain, committed=committed, kept=kept)
 
     def _is_as_begun(self, standing: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
         """Whether what is asked is what the job began with, and still is: one that has grown keeps its fingerprint."""
@@ -143,14 +152,24 @@ class OutputFolder:
         grown = growth(standing, json.loads(as_json(asked)))
         if grown is None:
             return standing
-        self._store.remove(SUCCESS)
         changed = {file["path"] for file in grown["inputs"].values()}
-        # Nothing of these is committed, but a file may have been published, and would be adopted for what they are now.
-        self._remove_units(unit["output"] for unit in standing["units"] if unit["input"] in changed)
+        outdated = [unit["output"] for unit in standing["units"] if unit["input"] in changed]
+        self._refuse_committed(outdated)
+        self._store.remove(SUCCESS)
+        # A file that was published and not recorded would be adopted for what its input is now.
+        self._remove_units(outdated)
         number = len(self._documents.names(GROWN)) + 1
         while not self._documents.create(f"{GROWN}/{number:05d}.json", grown):
             number += 1
         return self.job() or {}
+
+    def _refuse_committed(self, outputs: Iterable[str]) -> None:
+        for output in outputs:
+            if self.record(output) is not None:
+                raise JobChanged(
+                    f"{self.text} holds {output}, which is committed for what its input was before",
+                    "add --reprocess failed to predict changed inputs again",
+                )
 
     def _take_back(self, outputs: Collection[str]) -> None:
         if outputs:  # readers wait from here on
@@ -204,13 +223,16 @@ class OutputFolder:
         self._documents.write(_record_name(record["output"]), record)
         return record
 
-    def adopt(self, output: str, fingerprint: str) -> Record | None:
-        """Record a unit whose file was published by this job, but not recorded; return its record, or ``None``."""
+    def adopt(self, output: str, fingerprint: str, place: Place | None = None) -> Record | None:
+        """Record a unit whose file this job published for the rows at ``place``, but did not record.
+
+        Returns its record, or ``None`` where no such file is there.
+        """
         metadata = self._footer(output)
         if metadata.get(FINGERPRINT_KEY) != fingerprint or RECORD_KEY not in metadata:
             return None
         record: Record = json.loads(metadata[RECORD_KEY])
-        if record["output"] != output:  # another unit's file under this one's name
+        if record["output"] != output or not answers(record, place or {}):  # another's file under this name
             return None
         with self.open(output) as file:
             record = record | _measured(file)

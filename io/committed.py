@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lvm_batch.io.answers import answering
 from lvm_batch.io.commit import OutputFolder
 from lvm_batch.io.errors import NotFinished, OutputError
 from lvm_batch.io.locations import Location, locate
@@ -58,12 +59,12 @@ def committed(output: str, *, require_success: bool) -> Committed:
     if require_success:
         job = _succeeded(folder, job, whole)
     planned = tuple(unit["output"] for unit in job["units"])
+    answered = answering(job, whole)
     if require_success:
-        _require_whole(folder, whole, [output for output in planned if output in recorded])
-    whole = {output: whole[output] for output in planned if output in whole}
-    if not whole:
+        _require_whole(folder, answered, [output for output in planned if output in recorded])
+    if not answered:
         raise NotFinished(f"nothing of {output} is committed yet", "wait for the run, or begin it again")
-    ordered = sorted(whole.values(), key=_by_input(job))
+    ordered = sorted(answered.values(), key=_by_input(job))
     files = tuple(CommittedFile(record["output"], record["input"]) for record in ordered)
     return Committed(locate(output), files, planned)
 
@@ -90,8 +91,8 @@ def _succeeded(folder: OutputFolder, job: dict[str, Any], whole: Mapping[str, Re
     if folder.succeeded:
         return job
     accepted = folder.accepted_job()
-    if accepted is None or any(unit["output"] not in whole for unit in accepted["units"]):
-        raise NotFinished(*_unfinished(folder.text, job, whole))
+    if accepted is None or len(answering(accepted, whole)) < len(accepted["units"]):
+        raise NotFinished(*_unfinished(folder.text, job, answering(job, whole)))
     return accepted
 
 

@@ -43,7 +43,12 @@ class InputFile:
     @property
     def stem(self) -> str:
         """The name without a Parquet suffix: outputs are called ``<stem>-00000.parquet``."""
-        return _SUFFIX.sub("", self.name)
+        return stem_of(self.name)
+
+
+def stem_of(name: str) -> str:
+    """Return the name of a file without a Parquet suffix."""
+    return _SUFFIX.sub("", name)
 
 
 def find_files(arguments: Iterable[str]) -> list[InputFile]:
@@ -77,6 +82,21 @@ def reads(argument: str, folder: Location) -> bool:
     )
 
 
+def files_meant(arguments: Iterable[str], files: Iterable[InputFile]) -> list[InputFile]:
+    """Return those of ``files``, which need not be there any more, that ``arguments`` stand for by their paths."""
+    wanted = [_cut_pattern(locate(argument)) for argument in arguments]
+    return [
+        file for file in files if any(_lies_in(file.path, *place_and_parts) for place_and_parts in wanted)
+    ]
+
+
+def _lies_in(path: str, root: Location, wanted: list[str]) -> bool:
+    if path == root.text:
+        return not wanted
+    below = path.removeprefix(f"{root.text.rstrip('/')}/")
+    return below != path and (not wanted or _is_meant(below, wanted))
+
+
 def check_unchanged(file: InputFile) -> None:
     """Raise :class:`UnreadableFile` if the file has gone, or is not the one that was found when the job was planned."""
     place = locate(file.path)
@@ -96,7 +116,7 @@ def _refuse_repeated(files: list[InputFile]) -> None:
     states = Counter((file.size, file.modified_ns) for file in files)
     alike = [file for file in files if states[file.size, file.modified_ns] > 1]  # one file looks like itself
     places: dict[str, InputFile] = {}
-    for place, file in zip(_real_places(alike), alike, strict=True):
+    for place, file in zip(real_places(file.path for file in alike), alike, strict=True):
         first = places.setdefault(place, file)
         if first.path != file.path:
             raise DataError(
@@ -109,17 +129,17 @@ def _refuse_repeated(files: list[InputFile]) -> None:
             )
 
 
-def _real_places(files: Iterable[InputFile]) -> Iterator[str]:
+def real_places(paths: Iterable[str]) -> Iterator[str]:
     """Say where each file lies, links followed."""
     folders: dict[str, str | None] = {}
-    for file in files:
-        folder, _, name = file.path.rpartition("/")
+    for path in paths:
+        folder, _, name = path.rpartition("/")
         if folder not in folders:  # of which there are fewer
             folders[folder] = os.path.realpath(folder or "/") if locate(folder or "/").is_local else None
         if (real := folders[folder]) is None:
-            yield file.path
-        elif os.path.islink(file.path):  # noqa: PTH114 - Path takes twice the time
-            yield os.path.realpath(file.path)
+            yield path
+        elif os.path.islink(path):  # noqa: PTH114 - Path takes twice the time
+            yield os.path.realpath(path)
         else:
             yield f"{real.rstrip('/')}/{name}"
 

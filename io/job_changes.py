@@ -8,10 +8,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from lvm_batch.io.job_inputs import input_conflicts
+
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping
+    from collections.abc import Container, Iterable, Iterator, Mapping
 
 _SHOWN = 3
+_BRIEF = 300
+
+_OTHER_SETTINGS = "choose another --output, or run the command that began this one"
+_WHOLE_DATASET = (
+    "choose another --output, or name the whole dataset; with --since or --until, only inputs outside that time may "
+    "be gone"
+)
+_OTHER_NAMES = "name the folder above both, so that their names differ; or choose another --output"
+_REPROCESS = "choose another --output; or --reprocess failed, which predicts changed inputs again"
 
 
 class Difference(NamedTuple):
@@ -26,37 +37,43 @@ def job_difference(
     asked: Mapping[str, Any],
     *,
     committed: Container[str],
-    selected: bool = False,
+    kept: Container[str] = (),
 ) -> Difference | None:
     """Name the first few values in which two jobs differ, with both; ``None`` where one may go on with the other.
 
-    ``committed`` holds the paths of inputs of which a unit is committed. Where inputs are ``selected``, those that
-    were not are no difference.
+    ``committed`` holds the paths of inputs of which a unit is committed, ``kept`` the names of inputs that are no
+    difference where they are not asked for.
     """
     before, now = standing.get("identity", {}), asked["identity"]
     inputs, asked_inputs = before.get("inputs", {}), now["inputs"]
-    names = [name for name in inputs if name in asked_inputs or not selected]
-    keys = _differing(_without_inputs(before), _without_inputs(now))
-    lines = [_line(key, was, is_) for key, was, is_ in keys]
-    for name in names:
-        was, is_ = _settled(inputs[name], committed), _settled(asked_inputs.get(name, {}), committed)
-        lines += [_line(f"inputs.{name}.{key}", *values) for key, *values in _differing(was, is_)]
-    if not lines:
+    differences = [
+        *(
+            Difference(_line(*values), _OTHER_SETTINGS)
+            for values in _differing(*map(_without_inputs, (before, now)))
+        ),
+        *(Difference(*conflict) for conflict in input_conflicts(inputs, asked_inputs)),
+        *_gone(inputs, [name for name in inputs if name not in asked_inputs and name not in kept]),
+        *_changed(inputs, asked_inputs, committed),
+    ]
+    if not differences:
         return None
-    more = f"; and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
-    gone = any(name not in asked_inputs for name in names)
-    return Difference("; ".join(lines[:_SHOWN]) + more, _hint(settings_differ=bool(keys), gone=gone))
+    more = f"; and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
+    shown = "; ".join(difference.text for difference in differences[:_SHOWN])
+    return Difference(shown + more, differences[0].hint)
 
 
-def _hint(*, settings_differ: bool, gone: bool) -> str:
-    if settings_differ:
-        return "choose another --output, or run the command that began this one"
-    if gone:
-        return (
-            "choose another --output, or name the whole dataset; with --since or --until, inputs outside that time may "
-            "be gone"
-        )
-    return "choose another --output; or --reprocess failed, which predicts changed inputs again"
+def _gone(inputs: Mapping[str, Any], names: Iterable[str]) -> Iterator[Difference]:
+    for name in names:
+        yield Difference(_line(f"inputs.{name}.path", inputs[name]["path"], None), _WHOLE_DATASET)
+
+
+def _changed(
+    inputs: Mapping[str, Any], asked: Mapping[str, Any], committed: Container[str]
+) -> Iterator[Difference]:
+    for name in (name for name in inputs if name in asked):
+        for key, *values in _differing(_settled(inputs[name], committed), _settled(asked[name], committed)):
+            hint = _OTHER_NAMES if key == "path" else _REPROCESS
+            yield Difference(_line(f"inputs.{name}.{key}", *values), hint)
 
 
 def _settled(file: Mapping[str, Any], committed: Container[str]) -> Mapping[str, Any]:
@@ -85,4 +102,5 @@ def _line(key: str, before: Any, now: Any) -> str:  # noqa: ANN401 - any JSON
 
 
 def _brief(value: Any) -> str:  # noqa: ANN401 - any JSON
-    return "absent" if value is None else str(value)[:80]
+    text = "absent" if value is None else str(value)
+    return text if len(text) <= _BRIEF else f"{text[: _BRIEF - 1]}…"

@@ -6,13 +6,13 @@ computed.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lvm_batch.jobs.prediction.events import RunEnded, UnitDone, UnitFailed, WorkerRefused
 from lvm_batch.jobs.prediction.worker import Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from lvm_batch.io.commit import OutputFolder, Record
     from lvm_batch.io.units import Unit
@@ -55,6 +55,24 @@ def vanished(folder: OutputFolder, records: dict[str, Record]) -> list[Failure]:
         del records[output]
     hint = "see what else writes or removes files there, then run the same command again"
     return [Failure(output, "gone", f"{output} is not in {folder.text}", hint) for output in gone]
+
+
+def unaccounted(
+    units: Sequence[Unit],
+    job: Mapping[str, Any],
+    records: Mapping[str, Record],
+    failures: Iterable[Failure],
+) -> list[Failure]:
+    """Return as failures the ``units`` of which nothing is known in the end, or that are no units of ``job``."""
+    known = {failure.output for failure in failures} | (
+        records.keys() & {unit["output"] for unit in job["units"]}
+    )
+    hint = "run the same command again; if that does not help, choose another --output and report this"
+    return [
+        Failure(unit.output, "unaccounted", f"{unit.output} of {unit.file.path} has no commit record", hint)
+        for unit in units
+        if unit.output not in known
+    ]
 
 
 def noted(refused: list[Refusal], tell: Listener, console: Console) -> Callable[[Refusal], None]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from lvm_batch.io.answers import answering
 from lvm_batch.io.commit import OutputFolder
 from lvm_batch.io.units import row_bytes
 from lvm_batch.jobs.clusters.asked import asked_text, check_cluster, n_workers_text
 from lvm_batch.jobs.extras import check_extras
+from lvm_batch.jobs.prediction.kept_inputs import kept_inputs
 from lvm_batch.jobs.prediction.memory import MIB, NotEnoughMemory, check_memory, memory_limit
 from lvm_batch.jobs.prediction.prepare import Prepared, prepare
 from lvm_batch.jobs.prediction.reprocess import units_again
@@ -34,10 +36,11 @@ def _values(settings: RunSettings, prepared: Prepared) -> dict[str, Any]:
     folder = OutputFolder(job.output)
     again = units_again(folder, prepared, settings.reprocess)
     standing = folder.job()
-    refusal = _refusal(folder, prepared, again) if standing else _refusal_of_strangers(folder)
+    kept = kept_inputs(folder, prepared, settings)
+    refusal = _refusal(folder, prepared, kept, again) if standing else _refusal_of_strangers(folder)
     if standing and not refusal:  # a dataset that has grown keeps the fingerprint that its job began with
         job = replace(job, fingerprint=standing["fingerprint"])
-    done = () if refusal else folder.records().keys() - again
+    done = () if refusal or not standing else answering(standing, folder.records()).keys() - again
     return {
         "job_id": job.job_id,
         "fingerprint": job.fingerprint,
@@ -70,10 +73,12 @@ def _workers(settings: RunSettings) -> str | None:
     return n_workers_text(settings) if settings.cluster else settings.scheduler
 
 
-def _refusal(folder: OutputFolder, prepared: Prepared, again: Collection[str]) -> dict[str, str] | None:
+def _refusal(
+    folder: OutputFolder, prepared: Prepared, kept: Collection[str], again: Collection[str]
+) -> dict[str, str] | None:
     """What a run would say to an output folder that holds another job."""
     asked = {"fingerprint": prepared.job.fingerprint, "identity": prepared.identity}
-    difference = folder.difference(asked, selected=prepared.span is not None, again=again)
+    difference = folder.difference(asked, kept=kept, again=again)
     if difference is None:
         return None
     return {"message": f"{folder.text} holds another job: {difference.text}", "hint": difference.hint}

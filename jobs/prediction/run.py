@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from lvm_batch.io.answers import answering
 from lvm_batch.io.commit import OutputFolder
 from lvm_batch.io.lock import lock_output
 from lvm_batch.jobs.clusters.asked import check_cluster
@@ -24,8 +25,9 @@ from lvm_batch.jobs.prediction.drive import drive
 from lvm_batch.jobs.prediction.event_log import EventLog
 from lvm_batch.jobs.prediction.events import RunStarted, Waiting
 from lvm_batch.jobs.prediction.job import job_document
+from lvm_batch.jobs.prediction.kept_inputs import kept_inputs
 from lvm_batch.jobs.prediction.memory import check_memory, memory_limit
-from lvm_batch.jobs.prediction.outcomes import broadcast, collect, noted, vanished
+from lvm_batch.jobs.prediction.outcomes import broadcast, collect, noted, unaccounted, vanished
 from lvm_batch.jobs.prediction.prepare import Prepared, prepare
 from lvm_batch.jobs.prediction.progress import progress_on
 from lvm_batch.jobs.prediction.query_latency import worker_p95_ms
@@ -121,7 +123,7 @@ def _held(
     prepared = replace(prepared, job=replace(prepared.job, fingerprint=asked["fingerprint"]))
     on_begin(prepared)
     folder.clear_tmp()
-    records = _standing_records(folder, asked)
+    records = answering(asked, folder.records())
     missing = [unit for unit in prepared.units if unit.output not in records]
     return _Held(folder, prepared, settings, asked, records, missing, had_succeeded)
 
@@ -158,13 +160,14 @@ def _predicted(held: _Held, console: Console) -> _Work:
 
 def _summed_up(held: _Held, work: _Work, *, started: float, console: Console) -> Outcome:
     """Write what came of the job: summary, ``_SUCCESS``, report, history."""
+    failures = [*work.failures, *unaccounted(held.prepared.units, held.asked, held.records, work.failures)]
     done = [unit for unit in held.missing if unit.output in held.records]
     summary = summarise(
         held.prepared,
         held.settings,
         held.asked,
         held.records,
-        work.failures,
+        failures,
         units_computed=len(done),
         rows_computed=sum(unit.n_rows for unit in done),
         refused=work.refused,
@@ -215,12 +218,8 @@ def _begin(
             f"units to predict again: {len(again):,}; if this is interrupted, the same command without --reprocess "
             "does the rest"
         )
-    return folder.begin(job_document(prepared, settings), selected=prepared.span is not None, again=again)
-
-
-def _standing_records(folder: OutputFolder, job: Mapping[str, Any]) -> dict[str, Record]:
-    wanted = {unit["output"] for unit in job["units"]}
-    return {output: record for output, record in folder.records().items() if output in wanted}
+    kept = kept_inputs(folder, prepared, settings)
+    return folder.begin(job_document(prepared, settings), kept=kept, again=again)
 
 
 def _started(prepared: Prepared, records: Mapping[str, Record], n_workers: int) -> RunStarted:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from lvm_batch.io.answers import answering
 from lvm_batch.io.commit import OutputFolder
 from lvm_batch.io.lock import is_held
 from lvm_batch.jobs.prediction.summary import as_lines, totals_lines, totals_of
@@ -16,16 +17,16 @@ def status(output: str) -> tuple[dict[str, Any], str]:
     """Return the state of the job in ``output`` as values and as text; raises :class:`InputNotFound` without one."""
     folder = OutputFolder(output)
     job = folder.required_job()
-    wanted = {unit["output"] for unit in job["units"]}
-    records = {output: record for output, record in folder.records().items() if output in wanted}
+    n_units = len({unit["output"] for unit in job["units"]})
+    records = answering(job, folder.records())
     totals = totals_of(records.values())
     values = {
         "output": output,
         "job_id": job["job_id"],
         "state": state_of(
-            is_running=is_held(output), succeeded=folder.succeeded, n_missing=len(wanted) - len(records)
+            is_running=is_held(output), succeeded=folder.succeeded, n_missing=n_units - len(records)
         ),
-        "units": len(wanted),
+        "units": n_units,
         "units_done": len(records),
         "rows": job["rows"],
         "rows_done": totals["rows_in"],

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from lvm_batch.io.answers import place_of
 from lvm_batch.io.commit import RECORD_KEY
 from lvm_batch.io.errors import UnreadableFile
 from lvm_batch.io.predictions import PredictionBlock, PredictionWriter
@@ -83,8 +84,14 @@ def _record(unit: Unit, tally: dict[str, Any]) -> Record:
             f"{unit.n_rows}",
             "write the file again",
         )
-    place = {"first_row": unit.first_row, "row_groups": [unit.first_row_group, unit.last_row_group]}
-    return {"output": unit.output, "input": unit.file.path, **place, "rows_in": unit.n_rows, **tally}
+    row_groups = [unit.first_row_group, unit.last_row_group]
+    return {
+        "output": unit.output,
+        **place_of(unit),
+        "row_groups": row_groups,
+        "rows_in": unit.n_rows,
+        **tally,
+    }
 
 
 def _blocks(

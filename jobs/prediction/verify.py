@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from lvm_batch.io.answers import answering
 from lvm_batch.io.commit import DONE, OutputFolder
 from lvm_batch.io.verification import Fault, file_faults
 from lvm_batch.jobs.errors import NotVerified
@@ -24,8 +25,9 @@ def verify(output: str) -> tuple[dict[str, Any], str, NotVerified | None]:
     job = folder.required_job()
     records = folder.recorded()
     units = dict.fromkeys(unit["output"] for unit in job["units"])
-    why = f"its record, in {DONE}, is of no unit of the job"
-    strangers = [Fault(name, why) for name in records if name not in units]
+    answered = answering(job, records)
+    why = f"its record, in {DONE}, is of no unit of the job, or of what the unit's input was before"
+    strangers = [Fault(name, why) for name in records if name not in answered]
     faults = [*strangers, *file_faults(folder, records, job["fingerprint"])]
     missing = [name for name in units if name not in records]
     values = {

@@ -15,6 +15,7 @@ from functools import cache, lru_cache
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from lvm_batch.io.answers import answers, place_of
 from lvm_batch.io.commit import OutputFolder
 from lvm_batch.io.errors import DataError
 from lvm_batch.io.redaction import redacted
@@ -81,8 +82,7 @@ def run_unit(job: Job, unit: Unit) -> Record | Failure | Refusal:
 def _outcome(job: Job, unit: Unit) -> Record | Failure | Refusal:
     try:
         folder = OutputFolder(job.output)
-        standing = folder.record(unit.output) or folder.adopt(unit.output, job.fingerprint)
-        return standing or _compute(job, unit, folder)
+        return _standing(job, unit, folder) or _compute(job, unit, folder)
     except DeviceError as error:
         return Refusal(redacted(error.message), _device(job.models.device))
     except (DataError, ModelError) as error:
@@ -94,6 +94,15 @@ def _outcome(job: Job, unit: Unit) -> Record | Failure | Refusal:
         return Failure(
             unit.output, "bug", f"{unit.output}: {type(error).__name__}: {error}", "report this", trace
         )
+
+
+def _standing(job: Job, unit: Unit, folder: OutputFolder) -> Record | None:
+    """Return the unit's commit record, or make it where its file was published; ``None`` if that is still to do."""
+    place = place_of(unit)
+    record = folder.record(unit.output)
+    if record is not None and answers(record, place):
+        return record
+    return folder.adopt(unit.output, job.fingerprint, place)
 
 
 def _address() -> str:

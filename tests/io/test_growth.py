@@ -77,13 +77,13 @@ def test_a_job_is_what_was_asked_at_first_and_since(address: str) -> None:
     assert folder._store.names(GROWN) == ["00001.json"]
 
 
-def test_what_is_not_asked_for_any_more_is_missed_unless_a_time_was_selected(address: str) -> None:
+def test_what_is_not_asked_for_any_more_is_missed_unless_it_is_kept(address: str) -> None:
     """A dataset that has lost a file is another; the files of one night know nothing of those before."""
     folder = OutputFolder(address)
     folder.begin(job("a", "b"))
     with pytest.raises(JobChanged, match=r"inputs\.a\.path was /in/a, is absent"):
         folder.begin(job("b", "c"))
-    assert len(folder.begin(job("b", "c"), selected=True)["units"]) == 3
+    assert len(folder.begin(job("b", "c"), kept={"a"})["units"]) == 3
 
 
 def test_a_changed_input_is_refused_until_its_units_are_taken_back(address: str) -> None:

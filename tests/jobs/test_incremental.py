@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +12,7 @@ import pytest
 from datasets import read_rows, windows, write_windows
 
 from lvm_batch.io import read_predictions
-from lvm_batch.io.errors import NotFinished
+from lvm_batch.io.errors import NotFinished, OutputError
 from lvm_batch.jobs.cli import main
 from lvm_batch.jobs.errors import SettingsError
 from lvm_batch.jobs.placeholders import PLACEHOLDERS, UnknownPlaceholder, filled
@@ -213,6 +215,110 @@ def test_a_folder_that_is_one_night_is_no_growth(
     refused = predict(data / f"date={NIGHTS[1]}", "--output", tmp_path / "out")
     assert refused.code == 2
     assert "inputs.a.parquet.path was" in refused.values["error"]["message"]
+
+
+def test_a_file_under_another_name_is_refused(
+    ask: Callable[..., Any], predict: Callable[..., Any], data: Path, tmp_path: Path
+) -> None:
+    """By a folder of its own or by a link: its rows would be there twice. What is committed stays as it is."""
+    write_night(data, NIGHTS[1])
+    assert ask().code == 0
+    before = committed_at(tmp_path / "out")
+    (tmp_path / "link").symlink_to(data / f"date={NIGHTS[0]}")
+    one_night = ("--since", NIGHTS[0], "--until", NIGHTS[1])
+    alone = ("--output", tmp_path / "out", "--unit-size", "1")
+    for refused in (
+        predict(data / f"date={NIGHTS[0]}", *alone, *one_night),
+        predict(data / f"date={NIGHTS[0]}", *alone, *one_night, "--reprocess", "all"),
+        predict(tmp_path / "link", *alone, "--time-column", "modified", "--since", NIGHTS[0]),
+    ):
+        assert refused.code == 2
+        assert f"`date={NIGHTS[0]}/a.parquet`" in refused.values["error"]["message"]
+    assert committed_at(tmp_path / "out") == before
+    assert (tmp_path / "out/_SUCCESS").exists()
+    again = ask()
+    assert (again.code, again.values["units_computed"], again.values["units"]) == (0, 0, 4)
+
+
+@pytest.mark.parametrize("night", [NIGHTS[0], None])
+def test_a_file_that_takes_anothers_output_names_is_refused(
+    ask: Callable[..., Any], data: Path, tmp_path: Path, night: str | None
+) -> None:
+    """A file is replaced by one called ``a.pq``: it would be taken for predicted. What is advised works."""
+    write_night(data, NIGHTS[1])
+    assert ask().code == 0
+    taken, other = data / f"date={NIGHTS[0]}/a.parquet", data / f"date={NIGHTS[1]}/a.parquet"
+    taken.unlink()
+    other.rename(taken.with_suffix(".pq"))
+    write_night(data, NIGHTS[1])
+    job = json.loads((tmp_path / "out/_lvm_batch/job.json").read_bytes())
+    modified_ns = job["identity"]["inputs"][f"date={NIGHTS[1]}/a.parquet"]["modified_ns"]
+    os.utime(other, ns=(modified_ns, modified_ns))
+    selected = ("--since", night, "--until", NIGHTS[1]) if night else ()
+    refused = ask(*selected)
+    assert refused.code == 2
+    assert f"would write to date={NIGHTS[0]}/a-00000.parquet" in refused.values["error"]["message"]
+    assert "call it a.parquet and add --reprocess failed" in refused.values["error"]["hint"]
+    taken.with_suffix(".pq").rename(taken)
+    assert ask(*selected, "--reprocess", "failed").values["units_computed"] == 2
+    done = ask(*selected)
+    assert (done.code, done.values["units_computed"], done.values["rows_out"]) == (0, 0, 40)
+
+
+def test_a_file_of_the_night_that_is_gone_is_missed(
+    ask: Callable[..., Any], data: Path, tmp_path: Path
+) -> None:
+    """What replaced it under another name would be predicted beside it; what lies outside the time may be gone."""
+    write_night(data, NIGHTS[1])
+    assert ask().code == 0
+    before = committed_at(tmp_path / "out")
+    gone = data / f"date={NIGHTS[0]}/a.parquet"
+    gone.rename(gone.with_name("compacted.parquet"))
+    refused = ask("--since", NIGHTS[0], "--until", NIGHTS[1])
+    assert refused.code == 2
+    assert (
+        f"inputs.date={NIGHTS[0]}/a.parquet.path was {gone}, is absent" in refused.values["error"]["message"]
+    )
+    assert ask("--since", NIGHTS[1]).code == 0
+    assert committed_at(tmp_path / "out") == before
+
+
+def test_a_pattern_for_one_night_knows_nothing_of_the_others(
+    predict: Callable[..., Any], data: Path, tmp_path: Path
+) -> None:
+    """Inputs that the dataset's arguments do not stand for are not missed, whatever their time."""
+    for night in NIGHTS[:2]:
+        write_night(data, night)
+        run = predict(f"{data}/*{night[-2:]}/*.parquet", "--output", tmp_path / "out", "--since", NIGHTS[0])
+        assert run.code == 0
+    assert run.values["rows_out"] == 40
+
+
+def test_a_record_of_what_an_input_was_before_does_not_count(
+    ask: Callable[..., Any], data: Path, tmp_path: Path
+) -> None:
+    """However it came to stand there: its unit is predicted, and readers never see it."""
+    assert ask().code == 0
+    record = tmp_path / f"out/_lvm_batch/done/date%3D{NIGHTS[0]}%2Fa-00001.parquet.json"
+    record.write_text(record.read_text().replace('"input_modified_ns": ', '"input_modified_ns": 1'))
+    with pytest.raises(OutputError, match=r"a-00001\.parquet is gone or has changed"):
+        read_predictions(tmp_path / "out")
+    (tmp_path / "out/_SUCCESS").unlink()
+    before = committed_at(tmp_path / "out")
+    assert ask().code == 0  # the file tells what it answers, and is recorded anew
+    assert committed_at(tmp_path / "out") == before
+    assert read_predictions(tmp_path / "out").collect().height == 20
+
+
+def test_units_without_a_record_are_no_success(
+    ask: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the reason: a run ends with 0 only where every unit that it read is committed."""
+    monkeypatch.setattr("lvm_batch.jobs.prediction.run.drive", lambda *_, **__: iter(()))
+    run = ask()
+    assert (run.code, run.values["units_computed"]) == (1, 0)
+    assert "a-00000.parquet" in run.values["error"]["message"]
+    assert not (tmp_path / "out/_SUCCESS").exists()
 
 
 AS_OF = datetime(2026, 3, 1, 5, 30, tzinfo=UTC)
