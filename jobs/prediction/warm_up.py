@@ -10,10 +10,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
@@ -69,10 +70,19 @@ def _in_a_copy(function: Callable[P, T], *arguments: P.args, **options: P.kwargs
 
 
 def _come_here(folder: str, environment: dict[str, str]) -> None:
-    """Be where the driver is, and leave Ctrl-C to it."""
+    """Be where the driver is, leave Ctrl-C to it, and end when it does, however that is."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_the_driver, name="lvm-batch-driver", daemon=True).start()
     os.chdir(folder)
     os.environ.update(environment)
+
+
+def _end_with_the_driver() -> None:
+    """Wait for the driver: a pool's process would wait for its next task for ever, and keep the server alive."""
+    driver = parent_process()
+    if driver is not None:
+        driver.join()
+        os._exit(1)
 
 
 @contextmanager

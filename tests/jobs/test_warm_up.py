@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
+from time import monotonic, sleep
 
 import pytest
+from processes import descendants, is_alive
 
 from lvm_batch.jobs.errors import UsageError
 from lvm_batch.jobs.prediction import warm_up
@@ -62,3 +66,30 @@ def test_without_a_server_it_is_done_here(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_copy_that_dies_costs_nothing() -> None:
     """Where the copy is killed, the driver does it."""
     assert in_warm_process(die_elsewhere, os.getpid()) == os.getpid()
+
+
+_DRIVER = """
+import sys, time
+from lvm_batch.jobs.prediction import warm_up
+if __name__ == "__main__":
+    warm_up.warm_up()
+    warm_up.in_warm_process(print, "at work", flush=True)
+    warm_up.in_warm_process(time.sleep, 3600)
+"""
+
+
+@pytest.mark.skipif(warm_up.METHOD != "forkserver", reason="workers start on their own here")
+def test_nothing_outlives_a_driver_that_is_killed(tmp_path: Path) -> None:
+    """A copy that waits for its driver, or works for it, ends with it, and the server after its last copy."""
+    (tmp_path / "driver.py").write_text(_DRIVER)
+    command = [sys.executable, str(tmp_path / "driver.py")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL) as driver:
+        assert driver.stdout is not None
+        assert driver.stdout.readline() == b"at work\n"
+        below = descendants(driver.pid)
+        driver.kill()
+    assert below
+    until = monotonic() + 120
+    while any(map(is_alive, below)):
+        assert monotonic() < until
+        sleep(0.05)

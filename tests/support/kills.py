@@ -1,0 +1,212 @@
+"""A dataset that grows and changes, runs of the real command over it, and kills at random moments.
+
+After every round the output is asked what it says of itself, and none of it may be a lie: not ``_SUCCESS``, not
+``summary.json``, ``status`` or ``verify``, and no row that a reader gets.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from datasets import windows, write_windows
+from processes import descendants, is_alive, parent_of
+
+from lvm_batch.io import read_predictions
+from lvm_batch.io.commit import OutputFolder
+from lvm_batch.io.errors import InputNotFound, NotFinished, OutputError
+from lvm_batch.jobs.prediction.status import status
+from lvm_batch.jobs.prediction.verify import verify
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+NIGHTS = tuple(f"2026-11-{day}" for day in range(10, 18))
+N_VERSIONS = 3
+UNIT_ROWS = 12
+UNITS = (4, 3, 5)  # of a night, by its version
+VICTIMS = ("driver", "worker", "fork server", "group")
+
+_HANG_S = 300
+_COMMAND = (
+    "import sys\nfrom lvm_batch.jobs.cli import main\nif __name__ == '__main__':\n    sys.exit(main())\n"
+)
+
+
+def write_night(data: Path, night: str, version: int) -> Path:
+    """Write one version of a night: its own rows, and another number of units than the version before."""
+    contexts, targets = windows()
+    first = (NIGHTS.index(night) * N_VERSIONS + version) * UNIT_ROWS * max(UNITS)
+    rows = slice(first, first + UNITS[version] * UNIT_ROWS)
+    keys = {"key": np.arange(rows.start, rows.stop)}
+    return write_windows(
+        data / f"date={night}/a.parquet",
+        contexts[rows],
+        targets[rows],
+        columns=keys,
+        row_group_rows=UNIT_ROWS,
+    )
+
+
+@dataclass
+class World:
+    """A folder with a dataset of nights, its output, and what each version of a night must become."""
+
+    folder: Path
+    options: tuple[str, ...]
+    clean: Mapping[tuple[str, int], Mapping[int, np.ndarray]]
+    seed: int
+    output: str
+    nights: dict[str, int] = field(default_factory=dict)
+    endings: list[tuple[str, int]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Begin with two nights."""
+        self.chance = random.Random(self.seed)  # noqa: S311 - no secret
+        (self.folder / "command.py").write_text(_COMMAND)
+        for night in NIGHTS[:2]:
+            self.change(night)
+
+    @property
+    def data(self) -> Path:
+        """The dataset."""
+        return self.folder / "data"
+
+    def change(self, night: str) -> None:
+        """Write a night, or its next version."""
+        self.nights[night] = (self.nights.get(night, -1) + 1) % N_VERSIONS
+        write_night(self.data, night, self.nights[night])
+
+    def round(self) -> None:
+        """Perhaps change something, begin a run, kill a part of it, and look at what is there."""
+        what = self.chance.choice(("nothing", "nothing", "grow", "change", "all"))
+        if what == "grow" and len(self.nights) < len(NIGHTS):
+            self.change(NIGHTS[len(self.nights)])
+        elif what == "change":
+            self.change(self.chance.choice(list(self.nights)))
+        victim = self.chance.choice(VICTIMS)
+        process = self.started("--reprocess", "all" if what == "all" else "failed")
+        time.sleep(self.chance.uniform(0.5, 6.0))
+        kill(process, victim)
+        self.endings.append((victim, self.ended(process)))
+        self.check()
+
+    def started(self, *options: str) -> subprocess.Popen[bytes]:
+        """Begin a run in a process group of its own."""
+        command = [sys.executable, str(self.folder / "command.py"), "run", str(self.data), "--json"]
+        # To files: a pipe would be held by whatever outlives its driver.
+        with self.said.open("w") as stdout, (self.folder / "stderr").open("a") as stderr:
+            return subprocess.Popen(
+                [*command, "--output", self.output, *self.options, *options],
+                stdout=stdout,
+                stderr=stderr,
+                start_new_session=True,
+            )
+
+    @property
+    def said(self) -> Path:
+        """What the last run said on stdout."""
+        return self.folder / "stdout"
+
+    def ended(self, process: subprocess.Popen[bytes]) -> int:
+        """Wait for a run's end; a run that was not killed itself ends in an orderly way."""
+        below = descendants(process.pid)
+        code = process.wait(_HANG_S)
+        assert code in {0, 1, 75, -signal.SIGKILL}, self.said.read_text()
+        until = time.monotonic() + _HANG_S
+        while any(map(is_alive, below)):
+            assert time.monotonic() < until, "processes outlive their run"
+            time.sleep(0.05)
+        return code
+
+    def check(self) -> None:
+        """Nothing that the output says is a lie."""
+        folder = OutputFolder(self.output)
+        if folder.job() is None:
+            return
+        told = verify(self.output)[0]
+        stands = folder.succeeded
+        damaged = [fault for fault in told["faults"] if "no commit record" not in fault["what"]]
+        assert not damaged, damaged
+        if stands:
+            assert (told["faults"], told["units_missing"]) == ([], []), told
+            assert folder.success()["rows_out"] == told["rows"]
+        else:
+            assert status(self.output)[0]["state"] != "done"
+        self.check_rows(must_read=stands)
+
+    def check_rows(self, *, must_read: bool) -> None:
+        """Whatever a reader gets is a whole version of each night, as a clean run predicts it."""
+        try:
+            rows = read_predictions(self.output).select("date", "key", "prediction").collect()
+        except (NotFinished, InputNotFound, OutputError):
+            assert not must_read
+            return
+        for (date,), night in rows.partition_by("date", as_dict=True).items():
+            keys = night["key"].to_list()
+            version = next(
+                version for version in range(N_VERSIONS) if keys == list(self.clean[str(date), version])
+            )
+            expected = np.stack(list(self.clean[str(date), version].values()))
+            np.testing.assert_allclose(night["prediction"].to_numpy(), expected, atol=1e-5)
+
+    def finish(self) -> None:
+        """A run that nobody disturbs ends well, and its rows are those of a clean run over the dataset as it is."""
+        process = self.started("--reprocess", "failed")
+        assert self.ended(process) == 0, self.said.read_text()
+        summary = json.loads(self.said.read_text())
+        self.check()
+        rows = read_predictions(self.output).select("date", "key").collect()
+        expected = {
+            (night, key) for night, version in self.nights.items() for key in self.clean[night, version]
+        }
+        assert {(str(date), key) for date, key in rows.rows()} == expected
+        assert rows.height == len(expected) == summary["rows_out"] == summary["rows_in"]
+        assert summary["units"] == summary["units_done"] == sum(UNITS[v] for v in self.nights.values())
+
+
+def kill(process: subprocess.Popen[bytes], victim: str) -> None:
+    """Kill a part of a run, if it is there."""
+    below = descendants(process.pid)
+    servers = [pid for pid in below if _is_fork_server(pid)]
+    workers = [pid for pid in below if pid not in servers and parent_of(pid) in servers]
+    chosen = {"driver": [process.pid], "worker": workers[:1], "fork server": servers, "group": []}[victim]
+    for pid in chosen:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    if victim == "group":
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _is_fork_server(pid: int) -> bool:
+    with suppress(OSError):
+        return b"forkserver import main" in Path(f"/proc/{pid}/cmdline").read_bytes() and not _is_fork_server(
+            parent_of(pid)
+        )
+    return False
+
+
+def clean_rows(run: Any, folder: Path) -> dict[tuple[str, int], dict[int, np.ndarray]]:  # noqa: ANN401 - a function
+    """What ``run(data, output)`` makes of every version of every night, alone: predictions by key."""
+    found = {}
+    for night in NIGHTS:
+        for version in range(N_VERSIONS):
+            data, output = folder / f"{night}-{version}", folder / f"{night}-{version}.out"
+            write_night(data, night, version)
+            run(data, output)
+            rows = read_predictions(output).collect()
+            found[night, version] = dict(
+                zip(rows["key"].to_list(), rows["prediction"].to_numpy(), strict=True)
+            )
+    return found
