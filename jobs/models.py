@@ -5,6 +5,7 @@ The rule: a worker runs exactly the files that the job was planned with, known b
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from lvm_batch.lvm.accelerators import open_accelerator
 from lvm_batch.lvm.cascade import Cascade, ContextPredictor, NeighbourIndex
 from lvm_batch.lvm.checkpoint import Checkpoint, load_checkpoint
 from lvm_batch.lvm.devices import find_device, pick_device
-from lvm_batch.lvm.errors import ArchitectureError, BankError, CheckpointError
+from lvm_batch.lvm.errors import ArchitectureError, BankError, CheckpointError, DeviceError
 from lvm_batch.lvm.faiss_index import FAISS_PAYS_FROM, FaissIndex
 from lvm_batch.lvm.found_device import FoundDevice
 from lvm_batch.lvm.inference import Predictor, form_of
@@ -32,6 +33,7 @@ from lvm_batch.lvm.screened_search import ScreenedIndex
 if TYPE_CHECKING:
     from lvm_batch.jobs.settings import RunSettings
     from lvm_batch.lvm.accelerators import Accelerator
+    from lvm_batch.lvm.precision import Precision
 
 PRIMARY_ARCHITECTURES = ("amn", "amn-mixer")
 FALLBACK_ARCHITECTURES = ("gru",)
@@ -133,15 +135,19 @@ def check_precision(settings: RunSettings, primary: Checkpoint | None, fallback:
     if settings.precision == "fp32":
         return
     if settings.runs_elsewhere:
-        first = second = _CPU
-        if settings.precision != "int8":
-            return
-    else:
-        first = pick_device(settings.device)
-        second = _fallback_device(first, settings.fallback_device)
-    for checkpoint, device in ((primary, first), (fallback, second)):
+        if settings.precision == "int8":
+            with suppress(DeviceError):  # of this machine, which computes nothing
+                _check_forms((primary, _CPU), (fallback, _CPU), precision="int8")
+        return
+    first = pick_device(settings.device)
+    second = _fallback_device(first, settings.fallback_device)
+    _check_forms((primary, first), (fallback, second), precision=settings.precision)
+
+
+def _check_forms(*models: tuple[Checkpoint | None, torch.device], precision: Precision) -> None:
+    for checkpoint, device in models:
         if checkpoint is not None:
-            form_of(checkpoint.model, device, settings.precision)
+            form_of(checkpoint.model, device, precision)
 
 
 def find_bank(path: str) -> Bank:

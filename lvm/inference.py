@@ -1,7 +1,8 @@
 """Run a model over many contexts.
 
-The one rule: slices are cut from row 0 of what is given, so the same call gives the same bits. (The same row
-in a slice of another size may differ in its low bits.) Does not know which rows deserve which model.
+The one rule: slices are cut from row 0 of what is given, so the same call gives the same bits on the same processor
+with as many threads. Elsewhere, or in a slice of another size, other kernels add in another order: in float32 a row is
+then the same to 1e-5, in the rounded precisions to what they round. Does not know which rows deserve which model.
 """
 
 from __future__ import annotations

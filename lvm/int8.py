@@ -1,13 +1,15 @@
 """Linear layers in 8-bit integers: three times the speed of float32, for predictions that are a little off.
 
-The rule: a row's numbers follow from that row alone. Weights are rounded once, to 127 steps of each output's largest;
-rows each time, to 127 steps of their own largest value (dynamic, symmetric quantisation by channel and by row, as
-torchao's ``Int8DynamicActivationInt8Weight`` has it). Products are exact in 32 bits; what follows them is float32. Does
-not know what the layers are for.
+The rule: a row is rounded by itself, whatever its neighbours. Weights are rounded once, to 127 steps of each output's
+largest; rows each time, to 127 steps of their own largest value (dynamic, symmetric quantisation by channel and by row,
+as torchao's ``Int8DynamicActivationInt8Weight`` has it). Products are exact in 32 bits, and a processor that cannot add
+them so is refused; what follows them is float32, whose last bits differ between kernels. Does not know what the layers
+are for.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 import torch
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 _STEPS = 127.0
 _ZERO = 128  # rows are unsigned, as processors multiply unsigned by signed
 _LEAST = 1e-30  # a row of zeros is divided by it
+_PROBE = 64  # as many products fill the widest registers
 
 
 class Int8Linear(LinearForm):
@@ -59,8 +62,20 @@ def _multiply(rounded: Tensor, weight: Tensor, scales: Tensor, zeros: Tensor) ->
 
 
 def check_int8(device: torch.device) -> None:
-    """Raise :class:`DeviceError` where 8-bit integers cannot be multiplied: off the CPU, or by other builds."""
+    """Raise :class:`DeviceError` where 8-bit integers cannot be multiplied: by other devices, builds, or old CPUs."""
     if device.type != "cpu":
         raise DeviceError(f"int8 does not run on {device.type}", "use --precision fp32, or --device cpu")
     if not hasattr(torch.ops.onednn, "qlinear_pointwise"):
         raise DeviceError("this build of torch has no 8-bit products", "use --precision fp32")
+    if not _products_are_exact():
+        raise DeviceError(
+            "int8 does not run on this processor: without VNNI its sums of 8-bit products are cut to 16 bits",
+            "use --precision fp32, or a processor with VNNI (Intel since 2019, AMD since Zen 4)",
+        )
+
+
+@cache
+def _products_are_exact() -> bool:
+    """Tell whether the largest 8-bit numbers are multiplied and added right: old instructions add pairs in 16 bits."""
+    ones = torch.ones(1, _PROBE)
+    return abs(float(Int8Linear(ones)(ones)) - _PROBE) < 1

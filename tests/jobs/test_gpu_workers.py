@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
-from datasets import read_rows, windows, write_windows
+from datasets import assert_same_rows, read_rows, windows, write_windows
 
 from lvm_batch.jobs.prediction import fleet as fleets
 from lvm_batch.jobs.prediction.cluster import local_cluster
@@ -90,10 +89,7 @@ def test_a_run_on_gpu_workers_gives_the_same_rows(
     )
     assert (result.code, result.values["units_done"]) == (0, 6), result.stderr
     assert "workers: 2 in place of 4, one for each GPU" in result.values["notices"]
-    one, other = (read_rows(tmp_path / name) for name in ("out", "plain"))
-    assert [row["route"] for row in one] == [row["route"] for row in other]
-    for row, twin in zip(one, other, strict=True):
-        np.testing.assert_allclose(row["prediction"], twin["prediction"], atol=1e-5)
+    assert_same_rows(read_rows(tmp_path / "out"), read_rows(tmp_path / "plain"))
 
 
 def test_memory_is_projected_for_all_units_of_a_worker(

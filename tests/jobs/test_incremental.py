@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from datasets import read_rows, windows, write_windows
+from datasets import assert_same_rows, read_rows, windows, write_windows
 
 from lvm_batch.io import read_predictions
 from lvm_batch.io.errors import NotFinished, OutputError
@@ -72,9 +72,13 @@ def test_a_grown_dataset_gets_its_new_files_predicted(
     assert (again.code, again.values["units_computed"], again.values["rows_out"]) == (0, 0, 40)
 
     assert predict(data, "--output", tmp_path / "clean").code == 0
-    grown_rows, clean_rows = read_rows(tmp_path / "out"), read_rows(tmp_path / "clean")
-    assert [row["prediction"] for row in grown_rows] == [row["prediction"] for row in clean_rows]
-    assert read_predictions(tmp_path / "out").collect().equals(read_predictions(tmp_path / "clean").collect())
+    assert_same_rows(read_rows(tmp_path / "out"), read_rows(tmp_path / "clean"))
+    assert_same_rows(
+        *(
+            read_predictions(tmp_path / name).collect().drop("prediction").to_dicts()
+            for name in ("out", "clean")
+        )
+    )
 
 
 def test_a_night_reads_its_own_files(ask: Callable[..., Any], data: Path, tmp_path: Path) -> None:

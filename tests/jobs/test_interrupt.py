@@ -9,10 +9,9 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import psutil
 import pytest
-from datasets import predictions_of, windows, write_windows
+from datasets import assert_same_predictions, windows, write_windows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,9 +74,7 @@ def test_a_stopped_run_is_resumed_by_the_same_command(
     assert resumed.values["units_computed"] <= resumed.values["units"] - 2
     assert {path: path.stat().st_mtime_ns for path in committed} == committed
     predict(*ask, "--output", tmp_path / "clean")
-    np.testing.assert_allclose(
-        predictions_of(tmp_path / "out"), predictions_of(tmp_path / "clean"), atol=1e-5
-    )
+    assert_same_predictions(tmp_path / "out", tmp_path / "clean")
 
 
 def test_a_second_ctrl_c_stops_at_once(models: Path, tmp_path: Path) -> None:

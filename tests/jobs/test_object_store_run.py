@@ -15,7 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from datasets import predictions_of, read_rows, vectors, windows, write_windows
+import reference
+from datasets import assert_same_rows, read_rows, vectors, windows, write_windows
 
 from lvm_batch.io.bank import open_bank
 from lvm_batch.io.errors import UnreadableFile
@@ -70,7 +71,7 @@ def remote(server: Any, bucket: str, dataset: Path, models: Path, bank: Path) ->
     return f"s3://{bucket}"
 
 
-OPTIONS = ("--unit-size", "1.5MB", "--min-confidence", 0.098, "--min-margin", 0.001)
+OPTIONS = ("--unit-size", "1.5MB", *reference.as_options(reference.ROUTING))
 
 
 @pytest.fixture(scope="module")
@@ -120,11 +121,9 @@ def fetched(server: Any, remote: str, folder: Path, output: str = "out") -> Path
 
 def assert_same(folder: Path, local: Path) -> None:
     """Two outputs hold the same rows, routes and vectors."""
-    remote_rows, local_rows = read_rows(folder), read_rows(local)
-    assert len(remote_rows) == len(local_rows) == N_ROWS
-    for name in ("key", "route", "escalation_reasons", "status"):
-        assert [row[name] for row in remote_rows] == [row[name] for row in local_rows]
-    assert np.abs(predictions_of(folder) - predictions_of(local)).max() < 1e-5
+    rows = read_rows(folder)
+    assert len(rows) == N_ROWS
+    assert_same_rows(rows, read_rows(local))
     assert sorted(path.name for path in folder.rglob("*.parquet")) == sorted(
         path.name for path in local.rglob("*.parquet")
     )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib as mpl
 import numpy as np
 import pytest
+import reference
 from datasets import predictions_of, read_rows, sample, windows, write_windows
 
 from lvm_batch.io import predictions_dataset, read_predictions
@@ -48,7 +49,7 @@ def demo(models: Path, bank: Path, scheduler: str, tmp_path_factory: pytest.Temp
         write_windows(folder / f"in/shard-{number}.parquet", contexts[rows], targets[rows], columns=columns)
     shutil.copytree(bank, folder / "lvm-batch-demo/bank")
     given = ("--model", models / "amn.pt", "--fallback", models / "gru.pt", "--bank", bank)
-    options = ("--min-confidence", 0.098, "--min-margin", 0.001, "--shadow-rate", 0.1)
+    options = (*reference.as_options(reference.ROUTING), "--shadow-rate", 0.1)
     output = ("--output", folder / "lvm-batch-demo/predictions", "--scheduler", scheduler)
     assert main([str(part) for part in ("run", folder / "in", *output, *given, *options)]) == 0
     return folder

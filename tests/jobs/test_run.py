@@ -10,7 +10,16 @@ import pyarrow.parquet as pq
 import pytest
 import reference
 import torch
-from datasets import predictions_of, read_rows, sample, vectors, windows, write_windows
+from datasets import (
+    assert_same_predictions,
+    predictions_of,
+    read_rows,
+    sample,
+    vectors,
+    windows,
+    write_windows,
+)
+from processors import needs_int8
 
 from lvm_batch.lvm.thresholds import HIGH_STAKES_LANES
 
@@ -18,10 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-ROUTING = {"min_confidence": 0.098, "min_margin": 0.001, "max_context_tokens": 384}
-"""Thresholds at which fresh weights escalate some rows for each reason, and keep others."""
+ROUTING = reference.ROUTING | {"max_context_tokens": 384}
 
-THRESHOLDS = [text for name, value in ROUTING.items() for text in (f"--{name.replace('_', '-')}", value)]
+THRESHOLDS = reference.as_options(ROUTING)
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:
@@ -70,6 +78,8 @@ def expected(dataset: Path, models: Path, bank: Path) -> list[dict[str, Any]]:
         reference.gru(weights(models / "gru.pt"), contexts),
     )
     nearest = reference.nearest_two(primary, np.load(bank / "vectors.npy"))
+    assert np.abs(nearest[:, 0] - ROUTING["min_confidence"]).min() > 5e-6
+    assert np.abs(nearest[:, 0] - nearest[:, 1] - ROUTING["min_margin"]).min() > 5e-6
     amn_cosine, gru_cosine = reference.cosines(primary, targets), reference.cosines(fallback, targets)
     carried = [
         row
@@ -195,7 +205,7 @@ def test_a_rerun_computes_only_what_is_missing(
     (out / "shard-1-00000.parquet").unlink()
     (out / "_lvm_batch/done/shard-1-00000.parquet.json").unlink()
     assert predict(dataset, "--output", out).values["units_computed"] == 1
-    np.testing.assert_array_equal(predictions_of(out), predictions_of(clean))
+    assert_same_predictions(out, clean)
 
 
 def test_a_published_unit_without_record_is_adopted(
@@ -253,7 +263,7 @@ def test_the_number_of_workers_is_no_part_of_the_job(
     )  # fmt: skip
     assert local.code == 0
     assert local.values["units_computed"] == 12
-    np.testing.assert_allclose(predictions_of(tmp_path / "a"), predictions_of(tmp_path / "b"), atol=1e-5)
+    assert_same_predictions(tmp_path / "a", tmp_path / "b")
     rerun = lvm_batch(
         "run", dataset, "--output", tmp_path / "a", "--workers", 1, "--unit-size", "2MiB",
         "--model", models / "amn.pt", "--fallback", models / "gru.pt",
@@ -451,6 +461,7 @@ def test_footers_say_what_made_the_file(
     assert b"lvm_batch.version" in metadata
 
 
+@needs_int8
 def test_int8_is_near_float32(dataset: Path, predict: Callable[..., Any], bank: Path, tmp_path: Path) -> None:
     """Rounded to 8 bits, cosines stay the same in the mean; it is another job, as its numbers are others."""
     found = {}

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
-from datasets import read_rows, windows, write_windows
+from datasets import assert_same_rows, read_rows, windows, write_windows
 from distributed import Client, get_worker
 from fake_device import Broken, FakeDevice
+from processors import needs_int8
 from quick_cluster import quick_cluster
 
 from lvm_batch.jobs.errors import TryAgain
@@ -72,7 +73,7 @@ def refused(cascade: Cascade, *, dim: int = 768, precision: str = "fp32") -> Ref
     return refusal(cascade, stored(dim), bound=BOUNDS[precision], device="fake")
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", pytest.param("int8", marks=needs_int8)])
 def test_a_sound_device_passes_in_every_precision(precision: Precision) -> None:
     """With fresh weights, which magnify rounding most, there is room left."""
     found = refusal(cascade_on(precision=precision), stored(), bound=BOUNDS[precision] / 2, device="cpu")
@@ -201,11 +202,9 @@ def plain(ask: Callable[..., Result], dataset: Path) -> Path:
 
 def check_equal(output: Path, plain: Path) -> None:
     """Two outputs hold the same rows, to 1e-5."""
-    one, other = read_rows(output), read_rows(plain)
-    assert len(one) == len(other) == N_UNITS * UNIT_ROWS
-    for row, twin in zip(one, other, strict=True):
-        assert row["route"] == twin["route"]
-        np.testing.assert_allclose(row["prediction"], twin["prediction"], atol=1e-5)
+    rows = read_rows(output)
+    assert len(rows) == N_UNITS * UNIT_ROWS
+    assert_same_rows(rows, read_rows(plain))
 
 
 def test_a_worker_that_is_off_gets_no_work(

@@ -91,6 +91,28 @@ def read_rows(folder: Path) -> list[dict[str, Any]]:
     return [row for path in paths for row in pq.ParquetFile(path).read().to_pylist()]
 
 
+def assert_same_rows(rows: list[dict[str, Any]], others: list[dict[str, Any]]) -> None:
+    """Two outputs hold the same rows: floats to 1e-5, as other kernels add in another order; all else is equal."""
+    assert len(rows) == len(others)
+    for row, other in zip(rows, others, strict=True):
+        assert row.keys() == other.keys()
+        for name, value in row.items():
+            if _is_float(value):
+                np.testing.assert_allclose(value, other[name], rtol=0, atol=1e-5, err_msg=name)
+            else:
+                assert value == other[name], name
+
+
+def _is_float(value: object) -> bool:
+    """Whether this is a float, or a list of them."""
+    return isinstance(value[0] if isinstance(value, list) and value else value, float)
+
+
+def assert_same_predictions(folder: Path, other: Path) -> None:
+    """Two output folders hold the same predictions, to 1e-5."""
+    np.testing.assert_allclose(predictions_of(folder), predictions_of(other), rtol=0, atol=1e-5)
+
+
 def predictions_of(folder: Path) -> np.ndarray:
     """The predictions of an output folder, (n, 768)."""
     columns = [

@@ -20,6 +20,17 @@ if TYPE_CHECKING:
 
     Weights = Mapping[str, Tensor]
 
+ROUTING = {"min_confidence": 0.0981, "min_margin": 0.00126}
+"""Thresholds at which fresh weights escalate some rows of the sample for each reason, and keep others.
+
+No row is nearer to one of them than 5e-6; kernels differ by 1e-7, so that every processor takes the same routes.
+"""
+
+
+def as_options(routing: Mapping[str, float]) -> list[str]:
+    """Thresholds as options of the command."""
+    return [text for name, value in routing.items() for text in (f"--{name.replace('_', '-')}", str(value))]
+
 
 def amn(weights: Weights, contexts: np.ndarray) -> np.ndarray:
     """Predict as the Attention Mixture Network's card writes it, with every key computed."""
