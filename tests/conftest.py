@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
-from typing import TYPE_CHECKING, Any, NamedTuple
+import shutil
+import sys
+from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
+from command import Result, called
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -16,13 +20,42 @@ if TYPE_CHECKING:
 # Test processes are as many as cores: threads that wait for others, spinning, would take time from those at work.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+# Every run of the suite tries the same examples, without a limit of time. FUZZ_EXAMPLES=5000 pytest tests/hostile looks
+# for new findings: at random, and with that many examples of each kind.
+_EXAMPLES = os.environ.get("FUZZ_EXAMPLES")
+hypothesis.settings.register_profile(
+    "suite",
+    derandomize=_EXAMPLES is None,
+    deadline=None,
+    database=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.data_too_large],
+)
+hypothesis.settings.load_profile("suite")
 
-class Result(NamedTuple):
-    """How a command ended: its exit code, its JSON object, and what it said on stderr."""
 
-    code: int
-    values: dict[str, Any]
-    stderr: str
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Draw the same numbers in a test, whatever ran before it."""
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """An empty folder that tests run in, so that what is written to no named place is never left in the checkout."""
+    folder = tmp_path_factory.mktemp("workplace")
+    with contextlib.chdir(folder):
+        yield folder
+
+
+@pytest.fixture(autouse=True)
+def _leaves_nothing(_workplace: Path) -> Iterator[None]:
+    """A test leaves nothing where it was called: what is written there by default goes to a folder of its own."""
+    yield
+    left = sorted(_workplace.iterdir())
+    for path in left:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert not left, "call monkeypatch.chdir(tmp_path) before a command that writes where it is called"
 
 
 @pytest.fixture(scope="session")
@@ -81,17 +114,9 @@ def scheduler() -> Iterator[str]:
 
 
 @pytest.fixture
-def lvm_batch(capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
+def lvm_batch() -> Callable[..., Result]:
     """Call the command in this process, with --json; returns a Result."""
-    from lvm_batch.jobs.cli import main
-
-    def call(*arguments: object) -> Result:
-        capsys.readouterr()
-        code = main([*map(str, arguments), "--json"])
-        captured = capsys.readouterr()
-        return Result(code, json.loads(captured.out), captured.err)
-
-    return call
+    return called
 
 
 @pytest.fixture

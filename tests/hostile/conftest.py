@@ -8,19 +8,15 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 from victim import Victim
+from waiting import HANG_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# FUZZ_EXAMPLES=5000 pytest tests/hostile looks for new findings: at random, and with that many examples of each kind.
-_EXAMPLES = os.environ.get("FUZZ_EXAMPLES")
-
 hypothesis.settings.register_profile(
     "hostile",
-    max_examples=int(_EXAMPLES or 60),
-    derandomize=_EXAMPLES is None,
-    deadline=None,
-    database=None,
+    hypothesis.settings.get_profile("suite"),
+    max_examples=int(os.environ.get("FUZZ_EXAMPLES", "60")),
     suppress_health_check=list(hypothesis.HealthCheck),
 )
 
@@ -28,7 +24,7 @@ hypothesis.settings.register_profile(
 @pytest.fixture(scope="session")
 def victim() -> Iterator[Victim]:
     """The process that opens what may kill it, hang it or fill its memory."""
-    process = Victim(limit_s=20)
+    process = Victim(limit_s=HANG_S)
     yield process
     process.close()
 

@@ -81,7 +81,7 @@ def test_a_full_disk_is_named_and_the_rerun_goes_on(
         grown(disk, "20m")
         mended = predict(dataset, "--output", disk / "out")
         assert (mended.code, mended.values["rows_out"]) == (0, N_ROWS)
-        predict(dataset, "--output", tmp_path / "clean")
+        predict(dataset, "--output", tmp_path / "clean").done()
         np.testing.assert_allclose(
             predictions_of(disk / "out"), predictions_of(tmp_path / "clean"), atol=1e-5
         )

@@ -339,7 +339,7 @@ import sys, time
 from lvm_batch.io.lock import lock_output
 with lock_output(sys.argv[1]):
     print("held", flush=True)
-    time.sleep(60)
+    time.sleep(600)
 """
 
 

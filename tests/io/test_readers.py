@@ -219,7 +219,7 @@ def flaw_of(row: dict[str, Any]) -> str | None:
     return None if flaw == "zero" else flaw
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     rows=SEQUENCES,
     chunking=CHUNKINGS,
@@ -301,7 +301,7 @@ def test_null_articles_join_no_window(tmp_path: Path) -> None:
     assert padded[4].target is None
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(lengths=st.lists(st.integers(1, 9), min_size=1, max_size=4), chunking=CHUNKINGS, data=st.data())
 def test_falling_positions_are_an_error_that_names_the_row(
     tmp_path_factory: pytest.TempPathFactory, lengths: list[int], chunking: Chunking, data: st.DataObject
@@ -496,7 +496,7 @@ def expected_context(row: dict[str, Any], pad: Pad | None) -> Read:
     )
 
 
-@settings(deadline=None, max_examples=120)
+@settings(max_examples=120)
 @given(rows=WINDOWS, chunking=CHUNKINGS, pad=st.sampled_from(PADS))
 def test_windows_depend_on_their_own_row(
     tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]], chunking: Chunking, pad: Pad | None

@@ -55,7 +55,7 @@ def footer_of(group_rows: list[int]) -> Footer:
     return Footer(InputFile("/in/a/b.parquet", "a/b.parquet", 1, 1), pa.schema([]), roles, tuple(group_rows))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(group_rows=GROUPS, batch_rows=st.integers(1, 12), from_group=st.integers(0, 3))
 def test_batches_are_cut_at_fixed_counts(
     tmp_path_factory: pytest.TempPathFactory, group_rows: list[int], batch_rows: int, from_group: int
@@ -87,7 +87,7 @@ def test_columns_with_dots_are_read_by_their_names(tmp_path: Path) -> None:
             assert read.equals(table.select(columns))
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(group_rows=GROUPS, unit_rows=st.integers(0, 15))
 def test_units_partition_the_row_groups(group_rows: list[int], unit_rows: int) -> None:
     """Units cover all row groups once and in order; one is larger than asked for only if it is one row group."""
@@ -142,7 +142,7 @@ def test_a_file_without_rows_is_one_empty_unit(tmp_path: Path, group_rows: list[
         assert list(rows.batches) == []
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(group_rows=GROUPS, unit_rows=st.integers(1, 12), batch_rows=st.integers(1, 8))
 def test_units_of_windows_give_the_files_rows(
     tmp_path_factory: pytest.TempPathFactory, group_rows: list[int], unit_rows: int, batch_rows: int

@@ -22,6 +22,7 @@ from datasets import read_rows, windows, write_windows
 from distributed import Client
 from fake_slurm import FakeSlurm
 from quick_cluster import quick_cluster
+from waiting import HANG_S, wait_until
 
 from lvm_batch.jobs.clusters.asked import asked_text, check_cluster, limits
 from lvm_batch.jobs.clusters.skew import Skew, check_versions, skew_of
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from conftest import Result
+    from command import Result
     from distributed import LocalCluster
 
 N_UNITS = 6
@@ -273,10 +274,8 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeSlurm
 
 def nothing_is_left(slurm: FakeSlurm) -> bool:
     """Whether all processes of jobs go away."""
-    deadline = time.monotonic() + 10
-    while slurm.running() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return not slurm.running()
+    wait_until(lambda: not slurm.running(), "the processes of jobs to go away")
+    return True
 
 
 def test_a_run_on_slurm(
@@ -355,16 +354,20 @@ def test_sigterm_leaves_no_job_behind(ask: list[object], slurm: FakeSlurm, tmp_p
     config = job_file(tmp_path, SLURM)
     run = [sys.executable, "-c", code, *map(str, ask), "--cluster", "slurm", "--workers", "1", "--config"]
     process = subprocess.Popen([*run, str(config)], stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while not slurm.running() and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_until(slurm.running, "a job is submitted")
     process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 143
+    assert process.wait(HANG_S) == 143
     assert slurm.cancelled() == 1
     assert nothing_is_left(slurm)
 
 
 # Runs over ssh
+
+
+def listens(port: int) -> bool:
+    """Whether somebody listens there."""
+    with socket.socket() as one:
+        return one.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.fixture
@@ -399,7 +402,7 @@ def ssh(tmp_path: Path) -> Iterator[str]:
     )
     python.chmod(0o755)
     (tmp_path / "known").write_text(f"[127.0.0.1]:{port} {(tmp_path / 'host.pub').read_text()}")
-    time.sleep(0.3)
+    wait_until(lambda: process.poll() is not None or listens(port), "sshd listens")
     if process.poll() is not None:
         pytest.skip("sshd does not start here")
     yield (
@@ -419,10 +422,7 @@ def test_a_run_over_ssh(
     """Scheduler and worker are started on the hosts, do the units, and end with the run."""
     result = lvm_batch(*ask, "--cluster", "ssh", "--config", job_file(tmp_path, ssh))
     assert (result.code, result.values["units_done"]) == (0, N_UNITS), result.stderr
-    deadline = time.monotonic() + 20
-    while started_in(tmp_path) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not started_in(tmp_path)
+    wait_until(lambda: not started_in(tmp_path), "what was started to end")
 
 
 def started_in(folder: Path) -> list[int]:
@@ -474,7 +474,7 @@ def test_workers_that_come_and_go_are_used(
 
     monkeypatch.setattr(worker, "_compute", slowly)
     threading.Timer(0.5, lambda: moving.scale(1)).start()
-    result = lvm_batch(*ask, "--scheduler", moving.address, "--wait-for-workers", 20)
+    result = lvm_batch(*ask, "--scheduler", moving.address, "--wait-for-workers", HANG_S)
     assert (result.code, result.values["units_done"]) == (0, N_UNITS), result.stderr
     assert len(read_rows(tmp_path / "out")) == N_UNITS * 20
     assert len(set(seen)) > 1
@@ -484,8 +484,7 @@ def test_waiting_has_an_end(moving: Moving) -> None:
     """Without a worker it ends with what to do."""
     moving.scale(0)
     with Client(moving.address, set_as_default=False) as client:
-        while client.scheduler_info(n_workers=-1)["workers"]:
-            time.sleep(0.05)
+        wait_until(lambda: not client.scheduler_info(n_workers=-1)["workers"], "the workers to go")
         with pytest.raises(TryAgain, match="it has no workers after"):
             await_workers(client, 0.3, tell=lambda _: None, where="it", hint="")
 
@@ -550,7 +549,7 @@ def skewed(moving: Moving, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     """A client of a scheduler with one worker that has another lvm-batch, and another numpy."""
     joining = Joining(moving.address, tmp_path_factory.mktemp("skew"), {"lvm-batch": "0.0.9", "numpy": "1.0"})
     with Client(moving.address, set_as_default=False) as client:
-        client.wait_for_workers(1, timeout=30)
+        client.wait_for_workers(1, timeout=HANG_S)
         yield client
     joining.stop()
 
@@ -598,7 +597,7 @@ def test_a_worker_that_joins_with_another_lvm_batch_gets_no_work(
 ) -> None:
     """It is refused by name, as one is whose device is off, and the job goes on without it."""
     moving.scale(1)
-    skewed.wait_for_workers(2, timeout=20)
+    skewed.wait_for_workers(2, timeout=HANG_S)
     [other] = {skew.worker for skew in skew_of(skewed)}
     here: list[object] = []
     compute = worker._compute

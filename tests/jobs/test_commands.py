@@ -37,7 +37,7 @@ def test_a_bank_of_one_vector_gives_confidence_and_no_margin(
 ) -> None:
     """A margin needs two vectors: with one it is null, and the criterion is said not to be evaluated."""
     pq.write_table(sample().slice(0, 1), tmp_path / "v.parquet")
-    lvm_batch("bank", "build", tmp_path / "v.parquet", "--output", tmp_path / "bank")
+    lvm_batch("bank", "build", tmp_path / "v.parquet", "--output", tmp_path / "bank").done()
     path = write_windows(tmp_path / "in.parquet", windows()[0][:5])
     result = predict(path, "--output", tmp_path / "out", "--bank", tmp_path / "bank")
     assert "low_margin" in result.values["criteria_not_evaluated"]
@@ -57,7 +57,9 @@ def test_a_faiss_bank_answers_like_an_exact_one(
     path = write_windows(tmp_path / "in.parquet", windows()[0][:200])
     confidence = {}
     for index in ("exact", "faiss"):
-        lvm_batch("bank", "build", tmp_path / "v.parquet", "--output", tmp_path / index, "--index", index)
+        lvm_batch(
+            "bank", "build", tmp_path / "v.parquet", "--output", tmp_path / index, "--index", index
+        ).done()
         assert predict(path, "--output", tmp_path / f"out-{index}", "--bank", tmp_path / index).code == 0
         table = pq.read_table(tmp_path / f"out-{index}/in-00000.parquet")
         confidence[index] = table["confidence"].to_numpy()
@@ -78,7 +80,7 @@ def test_status_tells_how_far_a_job_is(
 ) -> None:
     """Done, incomplete and running are told apart, from the output folder alone."""
     path = write_windows(tmp_path / "in.parquet", windows()[0][:20])
-    predict(path, "--output", tmp_path / "out")
+    predict(path, "--output", tmp_path / "out").done()
     done = lvm_batch("status", tmp_path / "out").values
     assert (done["state"], done["units_done"], done["rows_done"]) == ("done", 1, 20)
     with lock_output(str(tmp_path / "out")):
@@ -113,7 +115,7 @@ def test_a_plan_says_that_the_output_holds_another_job(
 ) -> None:
     """What a run would refuse is told beforehand, with what differs, and no unit of the other job counts as done."""
     path = write_windows(tmp_path / "in.parquet", windows()[0][:20])
-    predict(path, "--output", tmp_path / "out")
+    predict(path, "--output", tmp_path / "out").done()
     ask = ["plan", path, "--output", tmp_path / "out", *_models(models)]
     same, other = lvm_batch(*ask), lvm_batch(*ask, "--min-confidence", "0.5")
     assert (same.values["refusal"], same.values["units"][0]["done"]) == (None, True)

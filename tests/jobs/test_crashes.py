@@ -186,7 +186,7 @@ def test_any_crash_and_a_rerun_equal_one_clean_run(models: Path) -> None:
     Crashes.clean = read_rows(machine.out)
     machine.teardown()
     Crashes.TestCase.settings = settings(
-        max_examples=25, stateful_step_count=8, deadline=None, suppress_health_check=list(HealthCheck)
+        max_examples=25, stateful_step_count=8, suppress_health_check=list(HealthCheck)
     )
     Crashes.TestCase().runTest()
 
@@ -318,7 +318,7 @@ def test_any_crash_of_a_job_that_grows(models: Path, tmp_path: Path) -> None:
             GrowingCrashes.rows[night, version] = predictions_of(tmp_path / f"{name}.out")
     patch.undo()
     GrowingCrashes.TestCase.settings = settings(
-        max_examples=12, stateful_step_count=10, deadline=None, suppress_health_check=list(HealthCheck)
+        max_examples=12, stateful_step_count=10, suppress_health_check=list(HealthCheck)
     )
     GrowingCrashes.TestCase().runTest()
 

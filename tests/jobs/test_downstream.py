@@ -30,7 +30,7 @@ def out(predict: Callable[..., Any], tmp_path: Path) -> Path:
     for date in ("2026-01-01", "2026-01-02"):
         columns = {"key": np.arange(N_ROWS // 2)}
         write_windows(tmp_path / f"in/date={date}/part.parquet", contexts, targets, columns=columns)
-    predict(tmp_path / "in", "--output", tmp_path / "out", "--max-bad-rows", 1)
+    predict(tmp_path / "in", "--output", tmp_path / "out", "--max-bad-rows", 1).done()
     (tmp_path / "out/_lvm_batch/tmp/half.part").write_bytes(b"PAR1")
     return tmp_path / "out"
 

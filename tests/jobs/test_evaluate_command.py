@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from command import called
 
 from lvm_batch.io.bank import build_bank
 from lvm_batch.io.dataset import find_files
@@ -93,11 +94,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def judged(place: Path) -> dict[str, Any]:
     """The values of one evaluation of three models over the windows, with a bank and an output."""
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as out:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evaluated_models, "QUERIES", 5)
-        assert main(["evaluate", *arguments(place), "--json"]) == 0
-    values: dict[str, Any] = json.loads(out.getvalue())
-    return values
+        return called("evaluate", *arguments(place)).done()
 
 
 def arguments(place: Path) -> list[str]:

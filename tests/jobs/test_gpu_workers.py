@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from datasets import assert_same_rows, read_rows, windows, write_windows
+from waiting import HANG_S
 
 from lvm_batch.jobs.prediction import fleet as fleets
 from lvm_batch.jobs.prediction.cluster import local_cluster
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from conftest import Result
+    from command import Result
 
 TWO = FoundDevice("cuda", "cuda, 2 x NVIDIA H200, 139 GiB", "", ("3", "GPU-5a1c"))
 
@@ -58,8 +59,8 @@ def test_each_worker_sees_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
         assert [worker["nthreads"] for worker in workers.values()] == [3, 3]
         seen = client.run(visible)
         assert sorted(seen.values()) == [("3", "kept"), ("GPU-5a1c", "kept")]
-        client.restart_workers([next(iter(seen))], timeout=20)
-        client.wait_for_workers(2, timeout=20)
+        client.restart_workers([next(iter(seen))], timeout=HANG_S)
+        client.wait_for_workers(2, timeout=HANG_S)
         assert sorted(client.run(visible).values()) == [("3", "kept"), ("GPU-5a1c", "kept")]
 
 
@@ -81,7 +82,7 @@ def test_a_run_on_gpu_workers_gives_the_same_rows(
 ) -> None:
     """Two workers of two threads, each with a model of its own, compute what the others do."""
     given = ("--unit-size", "310KiB", "--shadow-rate", 1)
-    predict(dataset, "--output", tmp_path / "plain", *given)
+    predict(dataset, "--output", tmp_path / "plain", *given).done()
     monkeypatch.setattr("lvm_batch.jobs.prediction.prepare.local_fleet", lambda *_: Fleet(2, 2, ("0", "1")))
     result = lvm_batch(
         *("run", dataset, "--output", tmp_path / "out", *given, "--workers", 4, "--memory-limit", "8GiB"),

@@ -6,12 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
 from datasets import assert_same_predictions, windows, write_windows
+from waiting import HANG_S, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,10 +37,7 @@ def start(tmp_path: Path, arguments: list[str]) -> subprocess.Popen[str]:
 
 def wait_for_records(out: Path, count: int) -> None:
     """Wait until ``count`` units are committed."""
-    deadline = time.monotonic() + 60
-    while len(list(out.glob("_lvm_batch/done/*.json"))) < count:
-        assert time.monotonic() < deadline, "no unit was committed"
-        time.sleep(0.02)
+    wait_until(lambda: len(list(out.glob("_lvm_batch/done/*.json"))) >= count, f"{count} committed units")
 
 
 @pytest.mark.parametrize(("signal_name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGKILL", -9)])
@@ -63,7 +60,7 @@ def test_a_stopped_run_is_resumed_by_the_same_command(
     process = start(tmp_path, ["run", *ask, "--output", str(tmp_path / "out"), "--workers", "1"])
     wait_for_records(tmp_path / "out", 2)
     os.killpg(process.pid, getattr(signal, signal_name))
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=HANG_S)
     assert process.returncode == code
     assert "Traceback" not in stderr
     committed = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("_lvm_batch/done/*.json")}
@@ -73,7 +70,7 @@ def test_a_stopped_run_is_resumed_by_the_same_command(
     assert resumed.code == 0
     assert resumed.values["units_computed"] <= resumed.values["units"] - 2
     assert {path: path.stat().st_mtime_ns for path in committed} == committed
-    predict(*ask, "--output", tmp_path / "clean")
+    predict(*ask, "--output", tmp_path / "clean").done()
     assert_same_predictions(tmp_path / "out", tmp_path / "clean")
 
 
@@ -96,8 +93,8 @@ def test_a_second_ctrl_c_stops_at_once(models: Path, tmp_path: Path) -> None:
     children = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGINT)
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=HANG_S)
     assert process.returncode == 130
     assert "Traceback" not in stderr
-    assert not psutil.wait_procs(children, timeout=30)[1]
+    assert not psutil.wait_procs(children, timeout=HANG_S)[1]
     assert not (tmp_path / "out/_SUCCESS").exists()

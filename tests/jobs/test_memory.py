@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from conftest import Result
+    from command import Result
     from distributed import Client
 
 pytestmark = pytest.mark.skipif(

@@ -12,6 +12,7 @@ from urllib.request import urlopen
 import numpy as np
 import pytest
 from datasets import windows, write_windows
+from waiting import HANG_S
 
 from lvm_batch.io.lock import lock_output
 from lvm_batch.jobs.errors import GateFailed, MissingExtra, Terminated
@@ -103,7 +104,7 @@ def test_a_file_is_as_prometheus_wants_it(predict: Callable[..., Any], dataset: 
     beside the file.
     """
     (tmp_path / "prom").mkdir()
-    predict(dataset, "--output", tmp_path / "out", "--metrics-file", tmp_path / "prom/job.prom")
+    predict(dataset, "--output", tmp_path / "out", "--metrics-file", tmp_path / "prom/job.prom").done()
     lines = (tmp_path / "prom/job.prom").read_text().splitlines()
     helped = [line.split()[2] for line in lines if line.startswith("# HELP ")]
     typed = [line.split()[2:] for line in lines if line.startswith("# TYPE ")]
@@ -161,16 +162,14 @@ def test_a_run_that_fails_tells_so_and_keeps_the_last_success(
 def test_whatever_is_raised_is_told(ending: BaseException, code: int, kind: str, tmp_path: Path) -> None:
     """A signal and a bug are endings too; before the first success its time is 0."""
     settings = RunSettings(output=str(tmp_path), metrics_file=str(tmp_path / "m.prom"))
-    with (
-        pytest.raises(type(ending)),
-        metrics_of(settings, started=time.monotonic() - 5, tell=pytest.fail),
-    ):
+    started = time.monotonic() - 5
+    with pytest.raises(type(ending)), metrics_of(settings, started=started, tell=pytest.fail):
         raise ending
     told = samples((tmp_path / "m.prom").read_text())
     assert told["lvm_batch_run_exit_code",] == code
     assert told["lvm_batch_run_info", "", kind, summary_version()] == 1
     assert told["lvm_batch_last_success_timestamp_seconds",] == 0
-    assert 5 <= told["lvm_batch_run_duration_seconds",] < 10
+    assert 5 <= told["lvm_batch_run_duration_seconds",] <= time.monotonic() - started
 
 
 @pytest.mark.parametrize(
@@ -267,7 +266,7 @@ def client() -> Iterator[Client]:
 
 def page(url: str) -> str:
     """What a server answers."""
-    with urlopen(url, timeout=10) as answer:  # noqa: S310 - the address of a server that the test started
+    with urlopen(url, timeout=HANG_S) as answer:  # noqa: S310 - the address of a server that the test started
         assert answer.status == 200
         return answer.read().decode()
 
@@ -286,7 +285,7 @@ def test_a_worker_counts_what_it_does(
     """
     ask = (dataset, "--output", tmp_path / "out", "--scheduler", client.scheduler.address)
     result = predict(*ask)
-    predict(*ask)
+    predict(*ask).done()
     text = page(worker_page(client))
     told = samples(text)
     assert told["lvm_batch_worker_units_computed_total",] == 2

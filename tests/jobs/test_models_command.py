@@ -105,7 +105,7 @@ def test_a_list_tells_every_model_and_role(models_command: Callable[..., Any], m
     torn = models_dir / "torn" / "best_model.pt"
     torn.parent.mkdir()
     torn.write_bytes((models_dir / "amn-1/best_model.pt").read_bytes()[:500])
-    models_command("promote", "amn-1")
+    models_command("promote", "amn-1").done()
     values = models_command("list").values
     models = {model["name"]: model for model in values["models"]}
     assert list(models) == ["amn-1", "amn-2", "empty", "gru-1", "torn", "worse"]
@@ -150,7 +150,7 @@ def test_show_tells_all_of_one_model(
     """By name, role or path: digest, dimensions, figures, roles, its card, and where its history lies."""
     (models_dir / "amn-1/MODEL_CARD.md").write_text("# The card\n", encoding="utf-8")
     (models_dir / "amn-1/training_history.json").write_text("{}", encoding="utf-8")
-    models_command("promote", "amn-1")
+    models_command("promote", "amn-1").done()
     shown = [models_command("show", name).values for name in ("amn-1", PRODUCTION, models_dir / "amn-1")]
     assert shown[0] == shown[1] == shown[2]
     assert (shown[0]["card"], shown[0]["epoch"], shown[0]["val_cosine"]) == ("# The card\n", 4, 0.625)
@@ -355,7 +355,7 @@ def test_what_was_not_compared_is_said(models_command: Callable[..., Any], model
 
 def test_a_model_with_the_role_is_left_alone(models_command: Callable[..., Any], models_dir: Path) -> None:
     """Promoting it again does nothing, and ends well."""
-    models_command("promote", "amn-1")
+    models_command("promote", "amn-1").done()
     again = models_command("promote", "amn-1")
     assert (again.code, again.values["changed"], len(read_role_log(models_dir))) == (0, False, 1)
 
@@ -364,7 +364,7 @@ def test_a_worse_model_does_not_get_the_role(
     models_command: Callable[..., Any], models_dir: Path, dataset: Path
 ) -> None:
     """A mean cosine below that of who has the role, by more than the tolerance, ends with 3 and changes nothing."""
-    models_command("promote", "amn-1")
+    models_command("promote", "amn-1").done()
     result = models_command("promote", "worse", "--data", dataset)
     assert (result.code, failed(result), result.values["changed"]) == (3, ["cosine"], False)
     assert result.values["cosine"]["change"] < -0.005
@@ -384,7 +384,7 @@ def test_a_window_without_a_cosine_is_left_out(
     )
     contexts[7] = 3e38
     path = write_windows(tmp_path / "long.parquet", contexts, targets[:, 0])
-    models_command("promote", "amn-1")
+    models_command("promote", "amn-1").done()
     result = models_command("promote", "amn-2", "--data", path)
     found = result.values["cosine"]
     assert (result.code, found["rows"], found["without_cosine"]) == (0, 1099, 1)
@@ -439,7 +439,7 @@ def test_only_models_of_the_registry_are_promoted(
 def test_rollback_goes_back_further_each_time(models_command: Callable[..., Any], models_dir: Path) -> None:
     """To the model before, then to the one before that, and then there is none; all of it stands in the log."""
     for name in ("amn-1", "amn-2", "worse"):
-        models_command("promote", name)
+        models_command("promote", name).done()
     went = [models_command("rollback") for _ in range(3)]
     assert [result.code for result in went] == [0, 0, 2]
     assert [result.values["to"]["name"] for result in went[:2]] == ["amn-2", "amn-1"]
@@ -461,7 +461,7 @@ def test_rollback_gives_back_the_same_file_only(
 ) -> None:
     """A model that is gone, or another by now, does not get the role back unseen."""
     for name in ("amn-1", "amn-2"):
-        models_command("promote", name)
+        models_command("promote", name).done()
     harm(models_dir / "amn-1")
     result = models_command("rollback")
     assert (result.code, said in result.values["error"]["message"]) == (2, True)
@@ -481,10 +481,10 @@ def test_a_role_that_leads_nowhere_passes_on(
 ) -> None:
     """Promotion and rollback are how it is mended; that nothing was compared with it is said."""
     for name in ("amn-1", "amn-2"):
-        models_command("promote", name)
+        models_command("promote", name).done()
     shutil.rmtree(models_dir / "amn-2")
     assert models_command("rollback").values["to"]["name"] == "amn-1"
-    models_command("promote", "worse")
+    models_command("promote", "worse").done()
     shutil.rmtree(models_dir / "worse")
     result = models_command("promote", "amn-1", "--data", dataset)
     assert (result.code, role(models_dir)) == (0, "amn-1")
@@ -509,7 +509,7 @@ def test_a_model_written_anew_is_told_and_verified_again(
     models_command: Callable[..., Any], models_dir: Path, dataset: Path
 ) -> None:
     """A training over the model that has a role changes it unverified: list says so, and promote looks at it."""
-    models_command("promote", "amn-1")
+    models_command("promote", "amn-1").done()
     save(models_dir, "amn-1", small_amn(8, residual=0.01))
     problem = models_command("list").values["roles"][PRODUCTION]["problem"]
     assert problem == "amn-1 has been written anew since it got the role, and was not verified"
@@ -534,7 +534,7 @@ def test_a_role_does_not_pass_on_without_its_log(
 ) -> None:
     """On a full disk the role is as it was, and so is the log."""
     for name in held:
-        models_command("promote", name)
+        models_command("promote", name).done()
     before = (models_dir.parent / "roles.jsonl").stat().st_size if held else 0
     with files_of_at_most(before + 10):
         result = models_command("promote", "amn-2")

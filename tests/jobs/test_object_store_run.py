@@ -7,16 +7,17 @@ import os
 import signal
 import subprocess
 import sys
-from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 import buckets
+import command
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import reference
 from datasets import assert_same_rows, read_rows, vectors, windows, write_windows
+from waiting import wait_until
 
 from lvm_batch.io.bank import open_bank
 from lvm_batch.io.errors import UnreadableFile
@@ -42,7 +43,7 @@ def server() -> Iterator[Any]:
 def bucket(server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:  # noqa: ANN401
     """The name of an empty bucket of the server; runs there that died are soon given up."""
     monkeypatch.setattr("lvm_batch.io.lease.BEAT_S", 0.1)
-    monkeypatch.setattr("lvm_batch.io.lease.TTL_S", 1.0)
+    monkeypatch.setattr("lvm_batch.io.lease.TTL_S", 5.0)
     with buckets.environment(server, XDG_CACHE_HOME=str(tmp_path / "cache")):
         yield buckets.new_bucket(server)
 
@@ -79,8 +80,6 @@ def local_output(
     dataset: Path, models: Path, bank: Path, scheduler: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """What the same run writes on this machine."""
-    from lvm_batch.jobs.cli import main
-
     output = tmp_path_factory.mktemp("local") / "out"
     given = (
         "--model",
@@ -92,7 +91,7 @@ def local_output(
         "--scheduler",
         scheduler,
     )
-    assert main([str(part) for part in ("run", dataset, "--output", output, *given, *OPTIONS)]) == 0
+    command.called("run", dataset, "--output", output, *given, *OPTIONS).done()
     return output
 
 
@@ -325,9 +324,7 @@ def test_killed_with_its_workers_and_run_again(
         stderr=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
     )
-    deadline = monotonic() + 40
-    while not server.faults[0].met and monotonic() < deadline and process.poll() is None:
-        sleep(0.05)
+    wait_until(lambda: server.faults[0].met or process.poll() is not None, "an upload")
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     server.awake.set()

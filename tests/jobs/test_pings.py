@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from check_server import HANG, SECRET, CheckServer, check_server
 from datasets import windows, write_windows
+from waiting import HANG_S
 
 from lvm_batch.io.lock import lock_output
 from lvm_batch.jobs.cli import main
@@ -247,7 +248,7 @@ def test_an_answer_that_never_ends_is_not_waited_for(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(pings, "TRIES", 1)
     monkeypatch.setenv("no_proxy", "*")
     with socket.create_server(("127.0.0.1", 0)) as server:
-        server.settimeout(5)
+        server.settimeout(HANG_S)
         import threading
 
         stop = threading.Event()

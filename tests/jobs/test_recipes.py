@@ -16,11 +16,11 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 import reference
+from command import called
 from datasets import predictions_of, read_rows, sample, windows, write_windows
 
 from lvm_batch.io import predictions_dataset, read_predictions
 from lvm_batch.io.bank import open_bank
-from lvm_batch.jobs.cli import main
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +51,7 @@ def demo(models: Path, bank: Path, scheduler: str, tmp_path_factory: pytest.Temp
     given = ("--model", models / "amn.pt", "--fallback", models / "gru.pt", "--bank", bank)
     options = (*reference.as_options(reference.ROUTING), "--shadow-rate", 0.1)
     output = ("--output", folder / "lvm-batch-demo/predictions", "--scheduler", scheduler)
-    assert main([str(part) for part in ("run", folder / "in", *output, *given, *options)]) == 0
+    called("run", folder / "in", *output, *given, *options).done()
     return folder
 
 

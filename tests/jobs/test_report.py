@@ -114,7 +114,7 @@ def test_names_from_the_data_are_only_names(output: Path, lvm_batch: Command) ->
 
 def test_the_same_output_gives_the_same_bytes(output: Path, lvm_batch: Command) -> None:
     """The report that a run writes at its end is the one that is made of its output later."""
-    lvm_batch("report", output)
+    lvm_batch("report", output).done()
     once = (output / REPORT).read_bytes()
     folder = OutputFolder(str(output))
     (output / REPORT).unlink()
@@ -279,7 +279,7 @@ def test_large_outputs_are_looked_at_in_part(
     assert lvm_batch("report", output).values["rows_looked_at"] == N_ROWS // 2
     once = (output / REPORT).read_bytes()
     assert f"Of {N_ROWS // 2} of the {N_ROWS} rows" in once.decode()
-    lvm_batch("report", output)
+    lvm_batch("report", output).done()
     assert (output / REPORT).read_bytes() == once
     monkeypatch.setattr(report_columns, "MAX_FILES", 1)
     assert lvm_batch("report", output).values["rows_looked_at"] <= N_ROWS // 2

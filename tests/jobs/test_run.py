@@ -129,7 +129,7 @@ def test_reasons_follow_from_a_rows_own_columns(
     predict: Callable[..., Any], dataset: Path, bank: Path, tmp_path: Path
 ) -> None:
     """Whoever reads the output can derive each row's reasons from its confidence, margin, lane and tokens."""
-    predict(dataset, "--output", tmp_path / "out", "--bank", bank, *THRESHOLDS)
+    predict(dataset, "--output", tmp_path / "out", "--bank", bank, *THRESHOLDS).done()
     rows = read_rows(tmp_path / "out")
     assert len(rows) == 1500
     for row in rows:
@@ -200,8 +200,8 @@ def test_a_rerun_computes_only_what_is_missing(
 ) -> None:
     """A unit without record and file is computed again, the others are left; the rows are those of a clean run."""
     out, clean = tmp_path / "out", tmp_path / "clean"
-    predict(dataset, "--output", out)
-    predict(dataset, "--output", clean)
+    predict(dataset, "--output", out).done()
+    predict(dataset, "--output", clean).done()
     (out / "shard-1-00000.parquet").unlink()
     (out / "_lvm_batch/done/shard-1-00000.parquet.json").unlink()
     assert predict(dataset, "--output", out).values["units_computed"] == 1
@@ -234,7 +234,7 @@ def test_a_changed_job_is_refused_and_named(
     predict: Callable[..., Any], dataset: Path, tmp_path: Path, change: list[Any], named: str
 ) -> None:
     """Another job over the same output is refused, and the error says what differs."""
-    predict(dataset, "--output", tmp_path / "out")
+    predict(dataset, "--output", tmp_path / "out").done()
     result = predict(dataset, "--output", tmp_path / "out", *change)
     assert result.code == 2
     assert result.values["error"]["kind"] == "job_changed"
@@ -245,7 +245,7 @@ def test_changed_input_is_refused(predict: Callable[..., Any], tmp_path: Path) -
     """An input that was written anew makes another job."""
     contexts, _ = windows()
     write_windows(tmp_path / "in/a.parquet", contexts[:10])
-    predict(tmp_path / "in", "--output", tmp_path / "out")
+    predict(tmp_path / "in", "--output", tmp_path / "out").done()
     write_windows(tmp_path / "in/a.parquet", contexts[:11])
     result = predict(tmp_path / "in", "--output", tmp_path / "out")
     assert result.code == 2
@@ -256,7 +256,7 @@ def test_the_number_of_workers_is_no_part_of_the_job(
     lvm_batch: Callable[..., Any], predict: Callable[..., Any], models: Path, dataset: Path, tmp_path: Path
 ) -> None:
     """Two local processes give what the shared cluster gives, and take its output over as done."""
-    predict(dataset, "--output", tmp_path / "a", "--unit-size", "2MiB")
+    predict(dataset, "--output", tmp_path / "a", "--unit-size", "2MiB").done()
     local = lvm_batch(
         "run", dataset, "--output", tmp_path / "b", "--workers", 2, "--unit-size", "2MiB",
         "--model", models / "amn.pt", "--fallback", models / "gru.pt",
@@ -387,7 +387,7 @@ def test_numbers_that_overflow_in_the_model_are_bad_input(
     contexts = windows()[0][:20].copy()
     contexts[2] *= scale
     path = write_windows(tmp_path / "in.parquet", contexts)
-    predict(path, "--output", tmp_path / "out", "--max-bad-rows", 1)
+    predict(path, "--output", tmp_path / "out", "--max-bad-rows", 1).done()
     row = read_rows(tmp_path / "out")[2]
     assert (row["status"], row["status_detail"]) == ("bad_input", "inf")
     assert np.isnan(row["prediction"]).all()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from distributed import Client, get_worker
 from fake_device import Broken, FakeDevice
 from processors import needs_int8
 from quick_cluster import quick_cluster
+from waiting import wait_until
 
 from lvm_batch.jobs.errors import TryAgain
 from lvm_batch.jobs.prediction import worker
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from conftest import Result
+    from command import Result
 
     from lvm_batch.lvm.context_model import ContextModel
     from lvm_batch.lvm.precision import Precision
@@ -196,7 +196,7 @@ def plain(ask: Callable[..., Result], dataset: Path) -> Path:
     """What CPU workers make of the units, made once."""
     output = dataset.parent / "plain"
     if not output.exists():
-        assert ask(output=output).values["units_done"] == N_UNITS
+        assert ask(output=output).done()["units_done"] == N_UNITS
     return output
 
 
@@ -286,7 +286,7 @@ def test_a_worker_that_joins_later_is_checked_too(
             loaded = _load(*arguments)
             if get_worker().address == first and len(cluster.worker_spec) == 1:
                 cluster.scale(2)
-                _until(lambda: len(cluster.scheduler_info["workers"]) == 2)
+                wait_until(lambda: len(cluster.scheduler_info["workers"]) == 2, "a second worker")
             return loaded
 
         def device(_: torch.device) -> FakeDevice | None:
@@ -299,12 +299,6 @@ def test_a_worker_that_joins_later_is_checked_too(
         assert told["worker"] in set(cluster.scheduler_info["workers"]) - {first}
     assert (result.code, result.values["units_done"]) == (0, N_UNITS)
     check_equal(tmp_path / "out", plain)
-
-
-def _until(is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not is_so() and time.monotonic() < deadline:
-        time.sleep(0.02)
 
 
 class _Flying:

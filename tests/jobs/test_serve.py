@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 import reference
 import requests
+from command import called
 from datasets import encode, windows, write_windows
 from served import ARROW, Serving, serving, stream
-
-from lvm_batch.jobs.cli import main
+from waiting import HANG_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -72,7 +71,7 @@ def expected(dataset: Path, models: Path, bank: Path, scheduler: str) -> pa.Tabl
     flags = reference.as_options(ROUTING)
     chosen = ["--model", str(models / "amn.pt"), "--fallback", str(models / "gru.pt"), "--bank", str(bank)]
     running = ["--output", str(output), "--scheduler", scheduler, "--max-bad-rows", "1"]
-    assert main(["run", str(dataset), *chosen, *running, *flags]) == 0
+    called("run", dataset, *chosen, *running, *flags).done()
     return pq.read_table(output / "in-00000.parquet")
 
 
@@ -119,7 +118,7 @@ def test_a_single_query_is_answered_as_a_run_answers_the_row(
 
 def test_the_model_is_named_that_gave_the_answer(served: Serving, queries: list[dict[str, Any]]) -> None:
     """``model`` goes with ``route``, and ``/ready`` knows the same names."""
-    models = requests.get(f"{served.url}/ready", timeout=10).json()["models"]
+    models = requests.get(f"{served.url}/ready", timeout=HANG_S).json()["models"]
     for lane, route in (("general", "amn"), ("sci-fact", "gru")):
         query = {"context": queries[1]["context"], "lane": lane}
         answers = [served.post(json=query).json() for query in ({**q, "lane": lane} for q in [query])]
@@ -426,7 +425,7 @@ def test_both_models_are_warm_whatever_is_escalated(
 
 def test_examples_of_openapi_work(served: Serving) -> None:
     """What OpenAPI shows can be sent as it is."""
-    paths = requests.get(f"{served.url}/openapi.json", timeout=10).json()["paths"]
+    paths = requests.get(f"{served.url}/openapi.json", timeout=HANG_S).json()["paths"]
     for path in ("/predict", "/predict/batch"):
         example = paths[path]["post"]["requestBody"]["content"]["application/json"]["example"]
         assert served.post(path, json=example).status_code == 200
@@ -438,13 +437,15 @@ def test_rows_wait_for_nobody() -> None:
     from lvm_batch.jobs.serving.rows import Answers, Rows
 
     sizes: list[int] = []
+    busy, free = threading.Event(), threading.Event()
 
     class Echo:
-        """Answers each row with its own first number."""
+        """Answers each row with its own first number, once it may."""
 
         def __call__(self, rows: Rows) -> Answers:
             n_rows = len(rows)
-            time.sleep(0.02)
+            busy.set()
+            free.wait(HANG_S)
             none = np.zeros(n_rows, bool)
             return Answers(rows.contexts[:, 0], none, none, *([rows.contexts[:, 0, 0]] * 4), none)
 
@@ -460,8 +461,11 @@ def test_rows_wait_for_nobody() -> None:
     async def ask() -> list[float]:
         batcher = Batcher(Echo(), max_rows=4, inline_rows=0, took=sizes.append)  # type: ignore[arg-type]
         first = asyncio.ensure_future(batcher.answer(row(0)))
-        await asyncio.sleep(0.005)
-        rest = [batcher.answer(row(value, n_rows)) for value, n_rows in ((1, 1), (2, 3), (3, 2), (4, 1))]
+        await asyncio.to_thread(busy.wait, HANG_S)
+        numbers = ((1, 1), (2, 3), (3, 2), (4, 1))
+        rest = [asyncio.ensure_future(batcher.answer(row(value, n_rows))) for value, n_rows in numbers]
+        await asyncio.sleep(0)  # they stand in the queue
+        free.set()
         answers = await asyncio.gather(first, *rest)
         batcher.close()
         return [float(answer.confidence[0]) for answer in answers]

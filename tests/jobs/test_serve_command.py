@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
+from waiting import HANG_S
 
 from lvm_batch.jobs.cli import main
 
@@ -36,11 +37,11 @@ def test_sigterm_ends_it_with_0_and_its_counts(models: Path) -> None:
     )
     assert process.stderr is not None
     found = next(filter(None, (re.search(r"http://[\d.]+:\d+", line) for line in process.stderr)))
-    assert requests.get(f"{found[0]}/ready", timeout=10).json()["models"]["gru"] is None
+    assert requests.get(f"{found[0]}/ready", timeout=HANG_S).json()["models"]["gru"] is None
     query = {"context": [[0.5] * 768] * 5}
-    assert requests.post(f"{found[0]}/predict", json=query, timeout=10).json()["route"] == "amn"
+    assert requests.post(f"{found[0]}/predict", json=query, timeout=HANG_S).json()["route"] == "amn"
     process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=20)
+    output, _ = process.communicate(timeout=HANG_S)
     assert process.returncode == 0
     assert json.loads(output) == {"url": found[0], "n_requests": 1, "n_rows": 1}
 

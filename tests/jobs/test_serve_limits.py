@@ -12,7 +12,8 @@ import pyarrow as pa
 import pytest
 import requests
 from datasets import assert_same_rows
-from served import ARROW, Serving, serving, stream, until
+from served import ARROW, Serving, serving, stream
+from waiting import HANG_S, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -153,12 +154,12 @@ def test_the_queue_has_a_limit(settings: Callable[..., Any], monkeypatch: pytest
 
     free, judge = threading.Event(), Answerer.judge
     with serving(settings(max_queue=1)) as started, monkeypatch.context() as slow:
-        slow.setattr(Answerer, "judge", lambda self, rows: (free.wait(10), judge(self, rows))[1])
+        slow.setattr(Answerer, "judge", lambda self, rows: (free.wait(HANG_S), judge(self, rows))[1])
         first: list[requests.Response] = []
         rows = {"rows": [QUERY, QUERY]}  # more than is answered in the thread that reads requests
         asking = threading.Thread(target=lambda: first.append(started.post("/predict/batch", json=rows)))
         asking.start()
-        until(lambda: started.service.gate.under_way == 1)
+        wait_until(lambda: started.service.gate.under_way == 1, "the first is under way")
         response = started.post(json=QUERY)
         assert (response.status_code, response.headers["retry-after"]) == (429, "1")
         free.set()
@@ -174,10 +175,10 @@ def test_who_sends_slowly_is_in_nobodys_way(
     """A body that is on its way takes no place from others, and is refused (408) when it takes too long."""
     from lvm_batch.jobs.serving import endpoints
 
-    monkeypatch.setattr(endpoints, "BODY_S", 0.3)
+    monkeypatch.setattr(endpoints, "BODY_S", 2.0)
     with serving(settings(max_queue=1)) as started, started.connected() as slow:
         slow.sendall(HEAD + BODY[:-1])
-        until(lambda: len(started.server.server_state.tasks) == 1)
+        wait_until(lambda: len(started.server.server_state.tasks) == 1, "its head has come")
         assert started.post(json=QUERY).status_code == 200
         answer = b"".join(iter(lambda: slow.recv(65536), b""))  # until it hangs up
         assert answer.startswith(b"HTTP/1.1 408")
@@ -189,29 +190,37 @@ def test_who_hangs_up_is_forgotten(served: Serving) -> None:
     n_requests = served.service.metrics.totals()["n_requests"]
     with served.connected() as gone:
         gone.sendall(HEAD + BODY[:-1])
-        until(lambda: len(served.server.server_state.tasks) == 1)
-    until(lambda: not served.server.server_state.tasks)
+        wait_until(lambda: len(served.server.server_state.tasks) == 1, "its head has come")
+    wait_until(lambda: not served.server.server_state.tasks, "it is forgotten")
     assert served.service.metrics.totals()["n_requests"] == n_requests
 
 
 def test_a_stop_is_graceful(settings: Callable[..., Any]) -> None:
     """Readiness goes first, while requests are still taken; then no more are, and what is under way is answered."""
     with (
-        serving(settings(), drain_s=0.4) as started,
+        serving(settings(), drain_s=HANG_S) as started,
         requests.Session() as session,
         started.connected() as slow,
     ):
         slow.sendall(HEAD + BODY[:-1])
-        until(lambda: len(started.server.server_state.tasks) == 1)
+        wait_until(lambda: len(started.server.server_state.tasks) == 1, "its head has come")
         started.loop.call_soon_threadsafe(started.server.stop)
-        until(lambda: not started.service.readiness.is_ready)
-        assert session.get(f"{started.url}/ready", timeout=5).status_code == 503
-        assert session.get(f"{started.url}/health", timeout=5).status_code == 200
-        assert session.post(f"{started.url}/predict", json=QUERY, timeout=5).status_code == 200
-        until(lambda: started.server.should_exit)
-        until(lambda: refuses(started))
+        wait_until(lambda: not started.service.readiness.is_ready, "readiness goes")
+        assert session.get(f"{started.url}/ready", timeout=HANG_S).status_code == 503
+        assert session.get(f"{started.url}/health", timeout=HANG_S).status_code == 200
+        assert session.post(f"{started.url}/predict", json=QUERY, timeout=HANG_S).status_code == 200
+        assert not started.server.should_exit
+        started.loop.call_soon_threadsafe(started.server.stop)  # a second time: the drain is over
+        wait_until(lambda: refuses(started), "no more are taken")
         slow.sendall(BODY[-1:])
         assert slow.recv(65536).startswith(b"HTTP/1.1 200")
+
+
+def test_a_drain_ends_by_itself(settings: Callable[..., Any]) -> None:
+    """After its time no more requests are taken."""
+    with serving(settings(), drain_s=0.1) as started:
+        started.loop.call_soon_threadsafe(started.server.stop)
+        wait_until(lambda: started.server.should_exit, "the drain is over")
 
 
 def refuses(served: Serving) -> bool:
@@ -256,8 +265,8 @@ def test_a_failure_around_the_models_does_too(served: Serving, monkeypatch: pyte
             with monkeypatch.context() as broken:
                 broken.setattr(batcher, "joined", failing)
                 with pytest.raises(MemoryError):
-                    await asyncio.wait_for(asked.answer(row), 2)
-            return await asyncio.wait_for(asked.answer(row), 2)
+                    await asyncio.wait_for(asked.answer(row), HANG_S)
+            return await asyncio.wait_for(asked.answer(row), HANG_S)
         finally:
             asked.close()
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from conftest import Result
+    from command import Result
 
 CA = "distributed.comm.tls.ca-file"
 CERT = "distributed.comm.tls.client.cert"

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
@@ -17,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from full_disk import files_of_at_most
+from waiting import wait_until
 
 from lvm_batch.lvm import list_models, load_checkpoint
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from conftest import Result
+    from command import Result
 
 DIM = 16
 
@@ -111,7 +111,7 @@ def test_a_seed_gives_the_same_model_again(train: Callable[..., Result], tmp_pat
 
 def test_the_same_command_again_finds_itself_done(train: Callable[..., Result], tmp_path: Path) -> None:
     """Nothing is trained or written; another training is refused, naming what differs."""
-    train("--output", tmp_path / "m")
+    train("--output", tmp_path / "m").done()
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "m").glob("[!_]*")}
     again = train("--output", tmp_path / "m")
     assert (again.code, again.values["best_epoch"]) == (
@@ -144,10 +144,7 @@ def test_a_killed_training_goes_on_where_it_was(
         [sys.executable, "-c", code, *command], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
     )
     state = tmp_path / "killed/_lvm_batch/state.pt"
-    deadline = time.monotonic() + 60
-    while not state.exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    time.sleep(0.3)
+    wait_until(lambda: state.exists() or process.poll() is not None, "the first epoch")
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert state.exists()

@@ -27,7 +27,7 @@ def ask(tmp_path: Path) -> tuple[object, ...]:
 @pytest.fixture
 def out(ask: tuple[object, ...], predict: Callable[..., Any], tmp_path: Path) -> Path:
     """The output of the job, done."""
-    assert predict(*ask).values["units"] == N_UNITS
+    assert predict(*ask).done()["units"] == N_UNITS
     return tmp_path / "out"
 
 
@@ -130,5 +130,5 @@ def test_verify_changes_nothing(lvm_batch: Callable[..., Any], out: Path) -> Non
     """No file of the folder is written, whatever is found."""
     flip(out / "a-00001.parquet")
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
-    lvm_batch("verify", out)
+    assert lvm_batch("verify", out).code == 1
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before

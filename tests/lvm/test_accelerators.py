@@ -121,7 +121,7 @@ def test_one_row_that_does_not_fit_is_said() -> None:
     assert "--device cpu" in caught.value.hint
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     n_rows=st.integers(1, 60),
     max_rows=st.integers(1, 16),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from moto.backends import get_backend
 from moto.server import DomainDispatcherApplication, create_backend_app
+from waiting import HANG_S
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ def serving() -> Iterator[Server]:
     try:
         yield server
     finally:
+        server.awake.set()
         httpd.shutdown()
         thread.join()
         httpd.server_close()
@@ -133,7 +135,7 @@ def _failing(app: Callable[..., Iterable[bytes]], server: Server) -> Callable[..
         if fault.how in _ERRORS:
             return _error(fault.how, environ, start_response)
         if fault.how == "hang":
-            server.awake.wait(20)
+            server.awake.wait(HANG_S)
         elif fault.how != "cut before":
             body = b"".join(app(environ, start_response))
             if fault.how == "cut within":

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 import requests
+from waiting import HANG_S
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from lvm_batch.jobs.serving.settings import ServeSettings
 
@@ -29,17 +29,17 @@ class Serving(NamedTuple):
 
     def post(self, path: str = "/predict", **given: object) -> requests.Response:
         """Post to it."""
-        return requests.post(self.url + path, timeout=10, **given)  # type: ignore[arg-type]
+        return requests.post(self.url + path, timeout=HANG_S, **given)  # type: ignore[arg-type]
 
     def metric(self, name: str) -> float:
         """One sample of ``/metrics``, 0 where it has not been counted."""
-        lines = requests.get(f"{self.url}/metrics", timeout=10).text.splitlines()
+        lines = requests.get(f"{self.url}/metrics", timeout=HANG_S).text.splitlines()
         return next((float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name)), 0.0)
 
     def connected(self) -> socket.socket:
         """A connection to it."""
         host, port = self.url.removeprefix("http://").split(":")
-        return socket.create_connection((host, int(port)), timeout=10)
+        return socket.create_connection((host, int(port)), timeout=HANG_S)
 
 
 @contextmanager
@@ -59,7 +59,7 @@ def serving(settings: ServeSettings, *, drain_s: float = 0) -> Iterator[Serving]
         yield Serving(f"http://127.0.0.1:{listening.getsockname()[1]}", service, server, loop)
     finally:
         server.should_exit = True
-        thread.join(10)
+        thread.join(HANG_S)
         service.close()
         loop.close()
 
@@ -70,11 +70,3 @@ def stream(table: pa.Table, **options: object) -> bytes:
     with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(**options)) as writer:
         writer.write_table(table)
     return bytes(memoryview(sink.getvalue()))
-
-
-def until(holds: Callable[[], bool]) -> None:
-    """Wait until something holds, for at most five seconds."""
-    end = time.monotonic() + 5
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.005)

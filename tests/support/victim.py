@@ -32,7 +32,7 @@ class Ending(NamedTuple):
 
     how: str
     said: Any
-    seconds: float
+    cpu_s: float
     peak_bytes: int
 
 
@@ -46,8 +46,8 @@ class Victim:
     def open(self, kind: str, path: Path, **options: Any) -> Ending:  # noqa: ANN401 - each kind's own
         """Have one file opened."""
         process = self._process or self._started()
-        started = time.monotonic()
-        timer = threading.Timer(self._limit_s, process.kill)
+        hangs = threading.Event()
+        timer = threading.Timer(self._limit_s, lambda: (hangs.set(), process.kill()))
         timer.start()
         try:
             process.stdin.write(json.dumps({"kind": kind, "path": str(path), **options}) + "\n")
@@ -56,13 +56,11 @@ class Victim:
         except BrokenPipeError:
             line = ""
         timer.cancel()
-        seconds = time.monotonic() - started
         if line:
-            return Ending(seconds=seconds, **json.loads(line))
+            return Ending(**json.loads(line))
         code = process.wait()
         self.close()
-        hung = seconds >= self._limit_s
-        return Ending("killed", "no end" if hung else _signal_name(code), seconds, 0)
+        return Ending("killed", "no end" if hangs.is_set() else _signal_name(code), self._limit_s, 0)
 
     def close(self) -> None:
         """End the process."""
@@ -248,7 +246,7 @@ def _ended(kind: str, path: str, **options: Any) -> dict[str, Any]:  # noqa: ANN
     from lvm_batch.lvm.errors import ModelError
 
     Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
-    before = _peak_bytes()
+    before, began = _peak_bytes(), time.process_time()
     try:
         how, said = "result", KINDS[kind](path, **options)
     except (DataError, ModelError, JobError) as error:
@@ -261,7 +259,8 @@ def _ended(kind: str, path: str, **options: Any) -> dict[str, Any]:  # noqa: ANN
         import traceback
 
         how, said = "exception", "".join(traceback.format_exception(error))
-    return {"how": how, "said": said, "peak_bytes": _peak_bytes() - before}
+    cpu_s = time.process_time() - began
+    return {"how": how, "said": said, "cpu_s": cpu_s, "peak_bytes": _peak_bytes() - before}
 
 
 def _peak_bytes() -> int:

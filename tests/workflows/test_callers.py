@@ -27,6 +27,7 @@ from callers import (
 )
 from check_server import check_server
 from datasets import read_rows
+from waiting import HANG_S
 
 from lvm_batch.io.lock import lock_output
 from lvm_batch.jobs.cli import main
@@ -66,7 +67,7 @@ def test_a_caller_predicts_a_new_day_and_then_finds_it_done(
         "lvm_batch.jobs.prediction.run.write_report", lambda *_, **__: None
     )  # it takes longer
     process = start(site, COMMANDS[caller](), ENDS_WITH="0")
-    printed, stderr = process.communicate(timeout=60)
+    printed, stderr = process.communicate(timeout=HANG_S)
     assert process.returncode == 0, printed + stderr
     day = day_before(1 + list(COMMANDS).index(caller))
     site.add_day(day)
@@ -87,7 +88,7 @@ def test_cron_leaves_a_night_that_is_still_at_work_alone(site: Site) -> None:
     with (site.root / "srv/lvm/nightly.lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         process = start(site, cron_command().replace("exec flock", "exec flock --verbose"))
-        process.communicate(timeout=20)
+        process.communicate(timeout=HANG_S)
     assert process.returncode == 75
     assert "failed to get lock" in (site.root / "srv/lvm/nightly.log").read_text()
 
@@ -97,7 +98,7 @@ def test_a_run_that_somebody_else_began_is_left_alone(
 ) -> None:
     """Callers without flock rely on lvm-batch's own lock, which ends with 75 too."""
     site.add_day(day_before(1))
-    start(site, systemd_command(), ENDS_WITH="0").communicate(timeout=60)
+    start(site, systemd_command(), ENDS_WITH="0").communicate(timeout=HANG_S)
     for name, value in site.environ.items():
         monkeypatch.setenv(name, value)
     with lock_output(str(site.output)):
@@ -116,12 +117,12 @@ def test_sigterm_reaches_the_command_through_cron_and_the_next_night_resumes(
         environ["LVM_BATCH_PING_URL"] = check.url
         process = start(site, cron_command(), **environ)
         check.on_ping = lambda event: os.kill(process.pid, signal.SIGTERM) if event == "start" else None
-        process.communicate(timeout=60)
+        process.communicate(timeout=HANG_S)
         assert process.returncode == 143
         assert not (tmp_path / "out/_SUCCESS").exists()
         check.on_ping = lambda _: None
         again = start(site, cron_command(), **environ)
-        again.communicate(timeout=60)
+        again.communicate(timeout=HANG_S)
     assert again.returncode == 0
     assert (tmp_path / "out/_SUCCESS").exists()
     assert (tmp_path / "out/_lvm_batch/report.html").exists()

@@ -1,0 +1,52 @@
+"""The command, called in the test's own process: how it ended, and what it said."""
+
+from __future__ import annotations
+
+import io
+import json
+from contextlib import redirect_stderr, redirect_stdout
+from typing import Any, NamedTuple
+
+
+class Values(dict[str, Any]):
+    """The JSON object that a command printed; a key that it has not is told with how the command ended."""
+
+    def __init__(self, values: dict[str, Any], ended: str) -> None:
+        super().__init__(values)
+        self.ended = ended
+
+    def __missing__(self, key: str) -> Any:  # noqa: ANN401 - of a dict
+        raise AssertionError(f"the command printed no {key!r}. {self.ended}")
+
+
+class Result(NamedTuple):
+    """How a command ended: its exit code, its JSON object, and what it said on stderr."""
+
+    code: int
+    values: Values
+    stderr: str
+
+    def done(self) -> Values:
+        """What a command printed that had to end well; a test fails with the command's own words if it did not."""
+        assert self.code == 0, self.values.ended
+        return self.values
+
+
+def called(*arguments: object) -> Result:
+    """Call the command with --json."""
+    from lvm_batch.jobs.cli import main
+
+    with redirect_stdout(_stream()) as out, redirect_stderr(_stream()) as err:
+        code = main([*map(str, arguments), "--json"])
+    printed, stderr = (stream.buffer.getvalue().decode() for stream in (out, err))
+    ended = f"It ended with {code} and said:\n{stderr}\n{printed[:2000]}"
+    assert printed, ended
+    return Result(code, Values(json.loads(printed), ended), stderr)
+
+
+class _Stream(io.TextIOWrapper):
+    buffer: io.BytesIO
+
+
+def _stream() -> _Stream:
+    return _Stream(io.BytesIO(), encoding="utf-8", write_through=True)
