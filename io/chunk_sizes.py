@@ -49,13 +49,21 @@ def chunk_sizes(file: pq.ParquetFile, path: str, *, vectors: Iterable[str | None
     wanted = set(vectors)
     sizes = {True: 0, False: 0}
     page = 0
-    for index in range(metadata.num_columns):
-        chunk = largest.column(index)
-        is_vector = chunk.path_in_schema.partition(".")[0] in wanted
+    for chunk, name in _named_chunks(largest, path):
+        is_vector = name in wanted
         sizes[is_vector] += chunk.total_uncompressed_size
         if is_vector and chunk.total_uncompressed_size > _PEEK_FROM_BYTES:
             page += _page_bytes(path, chunk.data_page_offset)
     return ChunkSizes(sizes[True] // largest.num_rows, sizes[False] // largest.num_rows, page)
+
+
+def _named_chunks(row_group: pq.RowGroupMetaData, path: str) -> Iterator[tuple[pq.ColumnChunkMetaData, str]]:
+    """Yield the chunks of a row group and the columns they are of; a name that is no text makes the file unreadable."""
+    for index in range(row_group.num_columns):
+        chunk = row_group.column(index)
+        with naming_errors(path, f"the name of column chunk {index}"):
+            name = chunk.path_in_schema.partition(".")[0]
+        yield chunk, name
 
 
 def _check_chunks(file: pq.ParquetFile, path: str, row_group: int) -> None:

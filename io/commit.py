@@ -294,7 +294,9 @@ class OutputFolder:
                 found = pq.read_metadata(file).metadata or {}
         except (pa.ArrowException, OSError):
             return {}  # not published, or not ours: it is computed and replaced
-        return {key.decode(): value.decode("utf-8", "replace") for key, value in found.items()}
+        return {
+            key.decode("utf-8", "replace"): value.decode("utf-8", "replace") for key, value in found.items()
+        }
 
 
 def _measured(file: BufferedReader | pa.NativeFile) -> dict[str, Any]:

@@ -70,6 +70,10 @@ class ArrowForm:
             raise unusable(Wrong(("body",), f"is not an Arrow stream: {error}", "arrow_invalid")) from error
         except ColumnError as error:
             raise unusable(Wrong(("body",), ": ".join(error.args), "columns")) from error
+        except UnicodeDecodeError as error:
+            raise unusable(
+                Wrong(("body",), f"has a column whose name is no UTF-8: {error.object!r}", "columns")
+            ) from error
         carried = pa.schema([table.schema.field(name).with_name(new) for name, new in roles.carried.items()])
         schema = prediction_schema(carried, dim=self._format.shape.dim, dtype=self._dtype)
         size = min(self._max_rows, max(1, table.num_rows))

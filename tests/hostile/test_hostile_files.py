@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import json
+import random
 import struct
 import zipfile
 from typing import TYPE_CHECKING, Any
@@ -160,6 +161,43 @@ def test_names_that_are_no_utf8_are_refused(opened: Callable[..., Ending], tmp_p
     path = write_windows(tmp_path / "in.parquet", windows()[0][:2], columns={"qqqq": [1, 2]})
     path.write_bytes(path.read_bytes().replace(b"qqqq", b"q\xff\xfeq"))
     assert opened("dataset", path).how == "refused"
+
+
+def heavy(path: Path) -> Path:
+    """A file of so many bytes that planning looks at its column chunks."""
+    path = write_windows(path, windows()[0][:200], row_group_rows=150, columns={"lane": ["chat"] * 200})
+    assert sum(pq.read_metadata(path).row_group(group).total_byte_size for group in range(2)) > 2**20
+    return path
+
+
+def test_any_text_of_a_footer_may_be_none(opened: Callable[..., Ending], tmp_path: Path) -> None:
+    """A byte that is no UTF-8, in a name, a key, a statistic or a version: the file is refused by name, or read."""
+    path = heavy(tmp_path / "in.parquet")
+    original, footer = path.read_bytes(), thrift.read_footer(path)
+    endings = []
+    for index in range(len(list(thrift.texts(footer)))):
+        changed = copy.deepcopy(footer)
+        container, key = list(thrift.texts(changed))[index]
+        text = container[key][1] if isinstance(container, dict) else container[key]
+        damaged = (b"\xff" + text[1:], text[:-1] + b"\x80")[index % 2]
+        container[key] = (thrift.BINARY, damaged) if isinstance(container, dict) else damaged
+        path.write_bytes(thrift.with_footer(path, changed))
+        endings += [opened(kind, path).how for kind in ("dataset", "inspect", "pack")]
+        path.write_bytes(original)
+    assert set(endings) == {"refused", "result"}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_bits_of_a_footer_may_fall_over(opened: Callable[..., Ending], tmp_path: Path, seed: int) -> None:
+    """One flipped bit, anywhere in a footer: the file is refused by name, or read as it says."""
+    path = heavy(tmp_path / "in.parquet")
+    original, chance = path.read_bytes(), random.Random(seed)  # noqa: S311 - the same bits each time
+    length = struct.unpack("<I", original[-8:-4])[0]
+    for _ in range(40):
+        changed = bytearray(original)
+        changed[len(original) - 8 - chance.randrange(length) - 1] ^= 1 << chance.randrange(8)
+        path.write_bytes(changed)
+        opened("dataset", path)
 
 
 def test_texts_that_are_no_utf8_stay_in_their_rows(opened: Callable[..., Ending], tmp_path: Path) -> None:

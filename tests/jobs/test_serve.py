@@ -343,7 +343,10 @@ def test_a_stream_that_is_none_is_refused(served: Serving, dataset: Path) -> Non
     """Bytes that are no stream, a stream that is cut, and columns that are no windows: 422 says so."""
     whole = stream(pq.read_table(dataset))
     columns = stream(pa.table({"context": pa.array([1, 2]), "vector": pa.array([1, 2])}))
-    for body, kind in ((b"nothing", "arrow_invalid"), (whole[:9000], "arrow_invalid"), (columns, "columns")):
+    named = stream(pq.read_table(dataset).append_column("qqqq", pa.array(range(N_ROWS))))
+    no_text = named.replace(b"qqqq", b"q\xff\xfeq")
+    bad_columns = ((columns, "columns"), (no_text, "columns"))
+    for body, kind in ((b"nothing", "arrow_invalid"), (whole[:9000], "arrow_invalid"), *bad_columns):
         response = served.post("/predict/batch", data=body, headers=ARROW)
         assert (response.status_code, response.json()["detail"][0]["type"]) == (422, kind)
 

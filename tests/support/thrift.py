@@ -51,6 +51,23 @@ def numbers(value: Any) -> Iterator[tuple[Any, Any]]:  # noqa: ANN401 - struct o
                 yield from numbers(inner)
 
 
+def texts(value: Any) -> Iterator[tuple[Any, Any]]:  # noqa: ANN401 - struct or list
+    """Every text of a footer, as the container and the key it stands under."""
+    if isinstance(value, dict):
+        for key, (kind, inner) in value.items():
+            if kind == BINARY:
+                yield value, key
+            else:
+                yield from texts(inner)
+    elif isinstance(value, tuple):
+        kind, items = value
+        for index, inner in enumerate(items):
+            if kind == BINARY:
+                yield items, index
+            else:
+                yield from texts(inner)
+
+
 def put(container: Any, key: int, number: int) -> None:  # noqa: ANN401
     """Replace one of :func:`numbers`."""
     container[key] = (container[key][0], number) if isinstance(container, dict) else number
