@@ -20,6 +20,7 @@ from lvm_batch.io.column_checks import (
     rename_hint,
 )
 from lvm_batch.io.errors import ColumnError
+from lvm_batch.io.output_columns import refuse_carried
 from lvm_batch.io.vector_types import check_vector_type, flat_width, vector_width
 
 if TYPE_CHECKING:
@@ -28,20 +29,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Layout = Literal["windows", "sequences"]
-
-OUTPUT_COLUMNS = (
-    "prediction",
-    "cosine",
-    "route",
-    "escalation_reasons",
-    "confidence",
-    "margin",
-    "amn_cosine",
-    "gru_cosine",
-    "shadow",
-    "status",
-    "status_detail",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,19 +99,23 @@ def assign_roles(
     shape: WindowShape,
     layout: Layout | None = None,
     rename: Mapping[str, str] | None = None,
+    writes_rows: bool = True,
 ) -> Roles:
     """Give each column of ``schema`` its part.
 
-    ``layout`` overrides what the columns say; ``rename`` maps carried columns to their names in the output.
-    Raises :class:`ColumnError`, naming ``file``, if a needed column is missing, has the wrong type or width, is
-    there twice, or if a carried one would collide with a column of the output.
+    ``layout`` overrides what the columns say; ``rename`` maps carried columns to their names in the output, which must
+    be free there if ``writes_rows``. Raises :class:`ColumnError`, naming ``file``, if a needed column is missing, has
+    the wrong type or width, is there twice, or if a carried one would collide with a column of the output.
     """
     refuse_repeated(schema, file)
     layout = layout or _detect_layout(schema, file, names)
     _refuse_missing(schema, file, layout, names)
     roles = _named(schema, layout, names)
     _check_types(schema, file, roles, names=names, shape=shape)
-    return replace(roles, carried=_carried(schema, file, {roles.vectors, roles.target}, rename or {}))
+    carried = _carried(schema, file, {roles.vectors, roles.target}, rename or {})
+    if writes_rows:
+        refuse_carried(carried, file)
+    return replace(roles, carried=carried)
 
 
 def _named(schema: pa.Schema, layout: Layout, names: ColumnNames) -> Roles:
@@ -218,12 +209,6 @@ def _carried(
     schema: pa.Schema, file: str, vectors: set[str | None], rename: Mapping[str, str]
 ) -> dict[str, str]:
     carried = {name: rename.get(name, name) for name in schema.names if name not in vectors}
-    for old, new in carried.items():
-        if new in OUTPUT_COLUMNS:
-            raise ColumnError(
-                f"{file}: column `{old}` would be carried as `{new}`, which is a column of the output",
-                f"give it another name in the output: --rename {old}=source_{old}",
-            )
     twice = [new for new, count in Counter(carried.values()).items() if count > 1]
     if twice:
         raise ColumnError(

@@ -14,7 +14,9 @@ from lvm_batch.io.chunk_sizes import ChunkSizes, chunk_sizes
 from lvm_batch.io.columns import ColumnNames, Layout, Roles, WindowShape, assign_roles
 from lvm_batch.io.errors import DataError
 from lvm_batch.io.locations import locate
+from lvm_batch.io.output_columns import refuse_folders
 from lvm_batch.io.parquet import open_parquet, row_group_rows
+from lvm_batch.io.partitions import folder_texts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -31,12 +33,16 @@ turn in the interpreter, and take twice the time (0.24 and 0.12 ms a footer, 202
 
 @dataclass(frozen=True, slots=True)
 class DatasetFormat:
-    """How the files of a dataset are to be understood; picklable, the same for every file."""
+    """How the files of a dataset are to be understood; picklable, the same for every file.
+
+    Names may be those of the output's columns unless ``writes_rows``.
+    """
 
     names: ColumnNames = field(default_factory=ColumnNames)
     shape: WindowShape = field(default_factory=WindowShape)
     layout: Layout | None = None
     rename: Mapping[str, str] = field(default_factory=dict)
+    writes_rows: bool = True
 
     @property
     def carried_split(self) -> str:
@@ -46,7 +52,13 @@ class DatasetFormat:
     def roles(self, schema: pa.Schema, path: str) -> Roles:
         """Give the columns of one file their parts; raises ``ColumnError``."""
         return assign_roles(
-            schema, path, names=self.names, shape=self.shape, layout=self.layout, rename=self.rename
+            schema,
+            path,
+            names=self.names,
+            shape=self.shape,
+            layout=self.layout,
+            rename=self.rename,
+            writes_rows=self.writes_rows,
         )
 
 
@@ -108,6 +120,8 @@ def _read_footer(
     file: InputFile, dataset_format: DatasetFormat, known: dict[bytes, tuple[pa.Schema, Roles]]
 ) -> Footer:
     """Read one footer; ``known`` holds the schemas met so far, by their serialised form."""
+    if dataset_format.writes_rows:
+        refuse_folders(folder_texts(file.name), file.path)
     with open_parquet(file.path) as parquet:
         rows = row_group_rows(parquet, file.path)
         schema = parquet.schema_arrow

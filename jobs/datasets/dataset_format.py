@@ -8,15 +8,13 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from lvm_batch.io.columns import OUTPUT_COLUMNS, ColumnNames, WindowShape
+from lvm_batch.io.columns import ColumnNames, WindowShape
 from lvm_batch.io.units import DatasetFormat, Footer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lvm_batch.jobs.dataset_settings import DatasetSettings
-
-_OUT_OF_THE_WAY = {name: f"input:{name}" for name in OUTPUT_COLUMNS}
 
 
 def dataset_format(settings: DatasetSettings, shape: WindowShape) -> DatasetFormat:
@@ -29,8 +27,8 @@ def dataset_format(settings: DatasetSettings, shape: WindowShape) -> DatasetForm
     )
     layout = None if settings.layout == "auto" else settings.layout
     pairs = getattr(settings, "rename", None)
-    rename = _OUT_OF_THE_WAY if pairs is None else dict(pair.split("=", 1) for pair in pairs)
-    return DatasetFormat(names, shape, layout, rename)
+    rename = dict(pair.split("=", 1) for pair in pairs or ())
+    return DatasetFormat(names, shape, layout, rename, writes_rows=pairs is not None)
 
 
 def missing_columns(footers: Sequence[Footer], names: ColumnNames) -> dict[str, str]:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pytest
 
-from lvm_batch.io.columns import OUTPUT_COLUMNS, ColumnNames, Layout, Roles, WindowShape, assign_roles
+from lvm_batch.io.columns import ColumnNames, Layout, Roles, WindowShape, assign_roles
 from lvm_batch.io.errors import ColumnError
+from lvm_batch.io.output_columns import OUTPUT_COLUMNS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 CONTEXT = pa.list_(pa.float32(), 3840)
 VECTOR = pa.list_(pa.float32(), 768)
@@ -156,9 +157,11 @@ def test_a_column_there_twice_is_refused() -> None:
     assert "`id` more than once" in message
 
 
+@pytest.mark.parametrize("spelt", [str.lower, str.upper, str.title])
 @pytest.mark.parametrize("column", OUTPUT_COLUMNS)
-def test_carried_columns_may_not_take_an_output_name(column: str) -> None:
-    """One named like an output column is refused, unless it is renamed."""
+def test_carried_columns_may_not_take_an_output_name(column: str, spelt: Callable[[str], str]) -> None:
+    """One named like an output column, in any case of letters, is refused, unless it is renamed."""
+    column = spelt(column)
     columns = WINDOWS | {column: pa.int32()}
     message, hint = refusal(columns)
     assert f"`{column}`" in message
@@ -169,7 +172,8 @@ def test_carried_columns_may_not_take_an_output_name(column: str) -> None:
 def test_renames_do_not_collide() -> None:
     """A new name may be neither an output's nor another carried column's; two columns may swap names."""
     columns = WINDOWS | {"a": pa.int32(), "b": pa.int32()}
-    assert "`status`" in refusal(columns, rename={"a": "status"})[0]
+    for taken in ("status", "Status"):
+        assert f"`{taken}`" in refusal(columns, rename={"a": taken})[0]
     assert "two columns the name `b`" in refusal(columns, rename={"a": "b"})[0]
     assert dict(roles(columns, rename={"a": "b", "b": "a"}).carried) == {"a": "b", "b": "a"}
 

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lvm_batch.io.batches import BAD_INPUT, OK, SHORT_CONTEXT, STATUSES
-from lvm_batch.io.columns import OUTPUT_COLUMNS
+from lvm_batch.io.output_columns import OUTPUT_COLUMNS
 from lvm_batch.io.predictions import (
     NO_ROUTE,
     ROUTES,

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import thrift
+from datasets import windows, write_windows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -315,3 +316,15 @@ def test_errors_travel(error: DataError) -> None:
     back = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
     assert (type(back), back.args, vars(back)) == (type(error), error.args, vars(error))
     assert len(back.args) == 2
+
+
+def test_names_of_the_output_are_free_where_nothing_is_written(tmp_path: Path) -> None:
+    """What a run refuses, a column or a folder named like an output column, is read by who writes no rows."""
+    write_windows(tmp_path / "Route=gru/a.parquet", windows()[0][:3], columns={"STATUS": [1, 2, 3]})
+    files = find_files([str(tmp_path)])
+    [(_, refused)] = read_footers(files, DatasetFormat(rename={"STATUS": "was"}))
+    assert isinstance(refused, ColumnError)
+    assert "`Route`" in refused.args[0]
+    [(_, footer)] = read_footers(files, DatasetFormat(writes_rows=False))
+    assert isinstance(footer, Footer)
+    assert dict(footer.roles.carried) == {"STATUS": "STATUS"}

@@ -103,6 +103,21 @@ def test_an_unreadable_file_is_left_out_on_request(
     assert (mended.code, mended.values["rows_out"], mended.values["units_computed"]) == (0, 25, 1)
 
 
+def test_a_name_in_a_footer_that_is_no_text(
+    refused: Callable[..., str], predict: Callable[..., Any], good: Path, tmp_path: Path
+) -> None:
+    """A byte that is damaged in the name of a column chunk makes its file an unreadable one."""
+    damaged = write_windows(good.parent / "b.parquet", windows()[0][:200])
+    footer = thrift.read_footer(damaged)
+    chunk = footer[4][1][1][0][1][1][1][0][3][1]
+    chunk[3] = (thrift.LIST, (thrift.BINARY, [b"c\xf4ntext", *chunk[3][1][1][1:]]))
+    damaged.write_bytes(thrift.with_footer(damaged, footer))
+    assert "b.parquet cannot be read as Parquet" in refused(good.parent)
+    result = predict(good.parent, "--output", tmp_path / "out", "--on-bad-file", "skip")
+    assert (result.code, result.values["rows_out"]) == (1, 20)
+    assert "b.parquet" in result.values["error"]["message"]
+
+
 def test_no_context_and_no_vector(refused: Callable[..., str], tmp_path: Path) -> None:
     """Without a column to read, the columns that are there and the nearest name are told."""
     pq.write_table(pa.table({"contexts": [1.0], "id": [1]}), tmp_path / "in.parquet")
@@ -135,14 +150,24 @@ def test_a_column_of_the_wrong_width(refused: Callable[..., str], tmp_path: Path
     assert "768" in text
 
 
+@pytest.mark.parametrize("name", ["status", "STATUS"])
 def test_a_column_named_like_an_output(
-    refused: Callable[..., str], predict: Callable[..., Any], tmp_path: Path
+    refused: Callable[..., str], predict: Callable[..., Any], tmp_path: Path, name: str
 ) -> None:
     """A carried column that would hide one of the output's is refused unless it is renamed."""
-    path = write_windows(tmp_path / "in.parquet", windows()[0][:5], columns={"status": [1, 2, 3, 4, 5]})
-    assert "--rename status=" in refused(path)
-    assert predict(path, "--output", tmp_path / "out", "--rename", "status=old").code == 0
+    path = write_windows(tmp_path / "in.parquet", windows()[0][:5], columns={name: [1, 2, 3, 4, 5]})
+    assert f"--rename {name}=" in refused(path)
+    assert "`Route`" in refused(path, "--rename", f"{name}=Route")
+    assert predict(path, "--output", tmp_path / "out", "--rename", f"{name}=old").code == 0
     assert pq.read_table(tmp_path / "out/in-00000.parquet")["old"].to_pylist() == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("folder", ["status=ok", "Status=ok"])
+def test_a_folder_named_like_an_output(refused: Callable[..., str], tmp_path: Path, folder: str) -> None:
+    """A folder whose column readers would take for one of the output's is refused with the file below it."""
+    write_windows(tmp_path / "in" / folder / "a.parquet", windows()[0][:5])
+    text = refused(tmp_path / "in")
+    assert f"{folder}/a.parquet lies in a folder that gives a column `{folder[:6]}`" in text
 
 
 def test_a_rename_of_no_column(refused: Callable[..., str], good: Path) -> None:
