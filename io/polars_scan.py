@@ -16,6 +16,7 @@ import polars as pl
 import pyarrow as pa
 
 from lvm_batch.io.bucket_access import EXTRAS, aws_access
+from lvm_batch.io.polars_types import refuse_unknown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,15 +24,21 @@ if TYPE_CHECKING:
     from lvm_batch.io.locations import Location
     from lvm_batch.io.prediction_readers import ReadFile
 
-_PREDICTION = "prediction"
 _PLAIN_PART = re.compile(r"[^=*?%]+=[^=*?]*")
 
 
-def scan(files: Sequence[ReadFile], root: Location) -> pl.LazyFrame:
-    """Return the rows of ``files`` below ``root``, in order; predictions are float32."""
+def scan(files: Sequence[ReadFile], root: Location, columns: pa.Schema) -> pl.LazyFrame:
+    """Return the rows of ``files`` below ``root``, in order, as ``columns``, whose types hold those of every file.
+
+    Raises :class:`ColumnError` for a column that polars has no type for.
+    """
+    for schema in dict.fromkeys([columns, *(file.schema for file in files)]):
+        refuse_unknown(schema, root.text)
     access = _access(root)
-    scans = [_scan(list(group), access) for _, group in groupby(files, key=_kind)]
-    return pl.concat(scans, how="diagonal_relaxed") if len(scans) > 1 else scans[0]
+    scans = [_scan(list(group), columns, access) for _, group in groupby(files, key=_kind)]
+    # Not relaxed: polars would find types of its own, and round.
+    frame = pl.concat(scans, how="diagonal") if len(scans) > 1 else scans[0]
+    return frame.select(columns.names)
 
 
 def _kind(file: ReadFile) -> tuple[Any, ...]:
@@ -52,7 +59,7 @@ def _parts(file: ReadFile) -> list[str]:
     return [part for part in file.place.text.split("/")[:-1] if "=" in part]
 
 
-def _scan(files: list[ReadFile], access: dict[str, Any]) -> pl.LazyFrame:
+def _scan(files: list[ReadFile], columns: pa.Schema, access: dict[str, Any]) -> pl.LazyFrame:
     first = files[0]
     if first.values and _finds_values(first):
         frame = _scan_with_folders(files, access)
@@ -61,10 +68,20 @@ def _scan(files: list[ReadFile], access: dict[str, Any]) -> pl.LazyFrame:
         frame = pl.scan_parquet(_paths(files), glob=False, hive_partitioning=False, **access).with_columns(
             constants
         )
-    kind = first.schema.field(_PREDICTION).type
-    if not pa.types.is_float32(kind.value_type):
-        frame = frame.with_columns(pl.col(_PREDICTION).cast(pl.Array(pl.Float32, kind.list_size)))
-    return frame
+    return _with_types(frame, first.schema, columns)
+
+
+def _with_types(frame: pl.LazyFrame, own: pa.Schema, columns: pa.Schema) -> pl.LazyFrame:
+    """Give the columns of a frame, of files with the columns ``own``, the types of ``columns``.
+
+    What has no room there, such as a time beyond nanoseconds, is an error when it is read.
+    """
+    different = [name for name in own.names if own.field(name).type != columns.field(name).type]
+    empty = [name for name in different if pa.types.is_null(own.field(name).type)]
+    wanted = pl.DataFrame(pa.schema(map(columns.field, different)).empty_table()).schema
+    return frame.with_columns(
+        pl.col(name).cast(kind) for name, kind in wanted.items() if name not in empty
+    ).drop(empty)
 
 
 def _scan_with_folders(files: list[ReadFile], access: dict[str, Any]) -> pl.LazyFrame:

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
 import pyarrow.dataset as ds
-import pyarrow.parquet as pq
 
 from lvm_batch.io.committed import committed
+from lvm_batch.io.common_types import common_type
 from lvm_batch.io.errors import ColumnError, UnreadableFile
+from lvm_batch.io.parquet import open_parquet
 from lvm_batch.io.partitions import Value, folder_schema, folder_values
 
 if TYPE_CHECKING:
@@ -39,13 +40,14 @@ def read_predictions(output: str | os.PathLike[str], *, require_success: bool = 
     committed so far.
 
     Raises ``InputNotFound`` where no job is, ``NotFinished`` for an output without ``_SUCCESS``, ``OutputError`` for
-    one of a newer version or with files gone, ``ColumnError`` where files do not go together.
+    one of a newer version or with files gone, ``ColumnError`` where files do not go together, or polars has no type
+    for a column.
     """
     from lvm_batch.io.polars_scan import scan  # noqa: PLC0415 - Arrow's readers do not need polars
 
     found = committed(os.fspath(output), require_success=require_success)
     files = _files(found)
-    return scan(files, found.root).select(_unified(files).names)
+    return scan(files, found.root, _unified(files))
 
 
 def predictions_dataset(output: str | os.PathLike[str], *, require_success: bool = True) -> ds.Dataset:
@@ -58,7 +60,9 @@ def predictions_dataset(output: str | os.PathLike[str], *, require_success: bool
     return ds.FileSystemDataset.from_paths(
         [file.place.path for file in files],
         schema=_unified(files),
-        format=ds.ParquetFileFormat(),
+        format=ds.ParquetFileFormat(
+            default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True)
+        ),
         filesystem=found.root.filesystem,
         partitions=[_told_by_folders(file) for file in files],
     )
@@ -88,12 +92,10 @@ def _files(found: Committed) -> list[ReadFile]:
 
 def _read_schema(place: Location) -> pa.Schema:
     try:
-        with place.filesystem.open_input_file(place.path) as file:
-            return pq.read_schema(file).remove_metadata()
-    except (pa.ArrowException, OSError) as error:
-        raise UnreadableFile(
-            f"{place.text} cannot be read: {error}", "see what `lvm-batch verify` says of it", place.text
-        ) from error
+        with open_parquet(place.text) as file:
+            return file.schema_arrow.remove_metadata()
+    except UnreadableFile as error:
+        raise UnreadableFile(error.args[0], "see what `lvm-batch verify` says of it", place.text) from error
 
 
 def _told_by_folders(file: ReadFile) -> ds.Expression:
@@ -110,17 +112,31 @@ def _told_by_folders(file: ReadFile) -> ds.Expression:
 
 def _unified(files: Sequence[ReadFile]) -> pa.Schema:
     """Return the columns of all files together; raises :class:`ColumnError` where types do not go together."""
-    different = {file.schema: file for file in files}
-    unified = _with_float32(files[0].schema)
-    for file in different.values():
-        try:
-            unified = pa.unify_schemas([unified, _with_float32(file.schema)], promote_options="permissive")
-        except pa.ArrowException as error:
-            raise ColumnError(
-                f"{file.place.text} does not go together with the files before it: {error}",
-                "read the files of each kind on their own",
-            ) from error
-    return pa.schema([*unified, *files[0].folders])
+    different = list({file.schema: file for file in reversed(files)}.values())[::-1]
+    unified: dict[str, pa.Field] = {}
+    for file in different:
+        for field in _with_float32(file.schema):
+            known = unified.setdefault(field.name, field)
+            kind = common_type(known.type, field.type)
+            if kind is None:
+                raise _no_common_type(file, field, different)
+            nullable = known.nullable or field.nullable
+            unified[field.name] = known.with_type(kind).with_nullable(nullable)
+    everywhere = set.intersection(*(set(file.schema.names) for file in different))
+    columns = (field if name in everywhere else field.with_nullable(True) for name, field in unified.items())  # noqa: FBT003
+    return pa.schema([*columns, *files[0].folders])
+
+
+def _no_common_type(file: ReadFile, field: pa.Field, files: Sequence[ReadFile]) -> ColumnError:
+    """Return the error of a column of which an earlier file holds values of another kind."""
+    having = [other for other in files if field.name in other.schema.names]
+    kinds = [(other, other.schema.field(field.name).type) for other in having]
+    other, kind = next((each for each in kinds if common_type(each[1], field.type) is None), kinds[0])
+    return ColumnError(
+        f"{file.place.text} does not go together with {other.place.text}: column `{field.name}` is {field.type} in "
+        f"the one and {kind} in the other, and no type holds the values of both as they are",
+        "write the inputs with one type of that column and run again; or read the files of each type on their own",
+    )
 
 
 def _with_float32(schema: pa.Schema) -> pa.Schema:

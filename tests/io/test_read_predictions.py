@@ -8,107 +8,24 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import buckets
-import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
+from outputs import DIM, as_arrow, as_polars, begin, write_output, write_unit
 
 from lvm_batch.io import predictions_dataset, read_predictions
-from lvm_batch.io.commit import OutputFolder
 from lvm_batch.io.committed import FORMAT
 from lvm_batch.io.errors import ColumnError, DataError, InputNotFound, NotFinished, OutputError
 from lvm_batch.io.locations import locate
 from lvm_batch.io.lock import lock_output
-from lvm_batch.io.predictions import PredictionBlock, PredictionWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from pathlib import Path
 
     Reader = Callable[..., pa.Table]
-
-DIM = 768
-REASONS = ("low_confidence",)
-
-
-def write_unit(folder: OutputFolder, name: str, carried: Mapping[str, Any], **options: Any) -> dict[str, Any]:  # noqa: ANN401
-    """Commit a unit of a row group for each two of the carried rows; its number is `prediction`'s first component."""
-    table = pa.table(dict(carried))
-    with folder.stage() as staged:
-        dtype = options.get("dtype", "float32")
-        with PredictionWriter(staged, table.schema, dim=DIM, dtype=dtype, reasons=REASONS) as writer:
-            for first in range(0, table.num_rows, 2):
-                writer.write(_block(table.slice(first, 2)))
-            writer.close({})
-        record = {
-            "output": name,
-            "input": options.get("input", f"/in/{name.rpartition('-')[0]}.parquet"),
-            "first_row": options.get("first_row", 0),
-            "rows_out": table.num_rows,
-        }
-        return folder.commit(staged, record)
-
-
-def _block(carried: pa.Table) -> PredictionBlock:
-    n_rows = carried.num_rows
-    predictions = np.zeros((n_rows, DIM), np.float32)
-    predictions[:, 0] = carried["key"].to_numpy()
-    numbers = predictions[:, 0] / 10
-    return PredictionBlock(
-        carried=carried,
-        prediction=predictions,
-        cosine=numbers,
-        route=(carried["key"].to_numpy() % 2).astype(np.int8),
-        reasons=np.zeros((n_rows, 1), np.bool_),
-        confidence=numbers,
-        margin=numbers,
-        amn_cosine=numbers,
-        gru_cosine=numbers,
-        shadow=np.zeros(n_rows, np.bool_),
-        status=np.zeros(n_rows, np.int8),
-        details={},
-    )
-
-
-def begin(output: str, names: list[str], **changes: Any) -> OutputFolder:  # noqa: ANN401
-    """Begin a job whose units are `names`, each but for its number the name of its input."""
-    folder = OutputFolder(output)
-    stems = dict.fromkeys(name.rpartition("-")[0] for name in names)
-    inputs = {f"{stem}.parquet": {"path": f"/in/{stem}.parquet"} for stem in stems}
-    job = {
-        "version": "0.1.0",
-        "fingerprint": "f",
-        "identity": {"format": FORMAT, "inputs": inputs},
-        "units": [
-            {"output": name, "input": f"/in/{name.rpartition('-')[0]}.parquet", "rows": 0} for name in names
-        ],
-        "unreadable": [],
-        "rows": 0,
-    }
-    folder.begin(job | changes)
-    return folder
-
-
-def write_output(output: str, units: Mapping[str, Mapping[str, Any]], **options: Any) -> OutputFolder:  # noqa: ANN401
-    """Write a finished job with these units and their carried rows."""
-    folder = begin(output, list(units))
-    for name, carried in units.items():
-        write_unit(folder, name, carried, **options)
-    folder.mark_success({"units": len(units)})
-    return folder
-
-
-def as_polars(output: Any, **options: Any) -> pa.Table:  # noqa: ANN401
-    """All rows, through the polars frame."""
-    return read_predictions(output, **options).collect().to_arrow()
-
-
-def as_arrow(output: Any, **options: Any) -> pa.Table:  # noqa: ANN401
-    """All rows, through the Arrow dataset."""
-    return predictions_dataset(output, **options).to_table()
-
 
 readers = pytest.mark.parametrize("read", [as_polars, as_arrow], ids=["polars", "arrow"])
 

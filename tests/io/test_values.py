@@ -1,0 +1,239 @@
+"""Carried values are the input's to the bit: in the files, and through both readers, which agree or refuse by name."""
+
+from __future__ import annotations
+
+import re
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import every_type
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from datasets import windows, write_windows
+from every_type import all_exact
+from outputs import as_arrow, as_polars, begin, write_output
+from outputs import write_unit as commit_unit
+
+from lvm_batch.io import predictions_dataset, read_predictions
+from lvm_batch.io.common_types import common_type
+from lvm_batch.io.dataset import find_files
+from lvm_batch.io.errors import ColumnError
+from lvm_batch.io.predictions import PredictionBlock, PredictionWriter
+from lvm_batch.io.reading import open_unit
+from lvm_batch.io.units import DatasetFormat, Footer, Unit, cut_units, read_footers
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lvm_batch.io.batches import Batch
+
+COLUMNS, AS_READ = every_type.columns(), every_type.as_read()
+NOT_IN_POLARS = {"decimal256", "struct of decimal256", "list view", "large list view"}
+FORMAT = DatasetFormat()
+
+
+def written(folder: Path, columns: dict[str, pa.Array]) -> Path:
+    """Write an input with these columns, and the output that a run makes of it, with zeros for answers."""
+    path = write_windows(
+        folder / "in.parquet", windows()[0][: every_type.N_ROWS], columns=columns, row_group_rows=3
+    )
+    [(_, footer)] = read_footers(find_files([str(path)]), FORMAT)
+    assert isinstance(footer, Footer)
+    output = folder / "out"
+    opened = begin(str(output), ["in-00000.parquet"])
+    [unit] = cut_units(footer, unit_bytes=2**30, shape=FORMAT.shape)
+    with opened.stage() as staged:
+        write_unit(unit, staged)
+        record = {"output": unit.output, "input": "/in/in.parquet", "first_row": 0, "rows_out": unit.n_rows}
+        opened.commit(staged, record)
+    opened.mark_success({})
+    return output
+
+
+def write_unit(unit: Unit, staged: Path) -> None:
+    """Write the output of a unit."""
+    with (
+        open_unit(unit, FORMAT, batch_rows=2) as rows,
+        PredictionWriter(staged, rows.carried_schema, dim=768, dtype="float32", reasons=("r",)) as writer,
+    ):
+        for batch in rows.batches:
+            writer.write(zeros(batch))
+        writer.close({})
+
+
+def zeros(batch: Batch) -> PredictionBlock:
+    """A block that carries what the batch carries."""
+    number = np.zeros(batch.n_rows, np.float32)
+    return PredictionBlock(
+        carried=batch.carried,
+        prediction=np.zeros((batch.n_rows, 768), np.float32),
+        cosine=number,
+        route=np.zeros(batch.n_rows, np.int8),
+        reasons=np.zeros((batch.n_rows, 1), np.bool_),
+        confidence=number,
+        margin=number,
+        amn_cosine=number,
+        gru_cosine=number,
+        shadow=number > 0,
+        status=batch.status,
+        details=batch.details,
+    )
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output of an input with a column of every type."""
+    return written(
+        tmp_path_factory.mktemp("every"), {n: c for n, c in COLUMNS.items() if n not in NOT_IN_POLARS}
+    )
+
+
+def content(path: Path) -> pa.Table:
+    """What a file holds; of lists of labels Arrow reads no two row groups at once."""
+    file = pq.ParquetFile(path)
+    return pa.concat_tables(file.read_row_group(number) for number in range(file.num_row_groups))
+
+
+@pytest.mark.parametrize("name", sorted(COLUMNS.keys() - NOT_IN_POLARS))
+def test_values_of_every_type_are_carried(output: Path, name: str) -> None:
+    """What stands in the input stands in the output's file, as the same type, and comes through every reader."""
+    was, file = (
+        content(path).select([name]) for path in (output.parent / "in.parquet", output / "in-00000.parquet")
+    )
+    assert file.schema.field(name).equals(was.schema.field(name), check_metadata=True)
+    expected = all_exact(COLUMNS[name])
+    assert all_exact(file[name]) == expected
+    assert all_exact(predictions_dataset(output).to_table(columns=[name])[name]) == expected
+    assert all_exact(read_predictions(output).select(name).collect()[name].to_arrow()) == expected
+    assert (
+        all_exact(pl.read_parquet(output / "in-00000.parquet", columns=[name])[name].to_arrow()) == expected
+    )
+
+
+@pytest.mark.parametrize("name", sorted(NOT_IN_POLARS))
+def test_what_polars_cannot_hold_is_refused_by_name(tmp_path: Path, name: str) -> None:
+    """A column that polars has no type for is named, with the reader that has one, and that one gives its values."""
+    output = written(tmp_path, {"it": COLUMNS[name]})
+    assert all_exact(predictions_dataset(output).to_table()["it"]) == all_exact(COLUMNS[name])
+    with pytest.raises(ColumnError, match=r"polars has no type for .*`it`") as caught:
+        read_predictions(output)
+    assert "predictions_dataset" in caught.value.args[1]
+
+
+PAIRS = [
+    (one, other)
+    for one, other in combinations(sorted(AS_READ), 2)
+    if common_type(AS_READ[one].type, AS_READ[other].type) is not None
+]
+
+
+def both(folder: Path, one: pa.Array, other: pa.Array) -> str:
+    """Write an output of two files, with a column of a type each."""
+    units = {f"{name}-00000.parquet": {"key": range(4), "it": it} for name, it in (("a", one), ("b", other))}
+    write_output(str(folder), units)
+    return str(folder)
+
+
+@pytest.mark.parametrize(("one", "other"), PAIRS)
+def test_types_go_together_where_no_value_changes(tmp_path: Path, one: str, other: str) -> None:
+    """Files of two types are read as one that holds the values of both; a value that has no room is refused by name."""
+    output = both(tmp_path, AS_READ[one], AS_READ[other])
+    expected = [*values_of(one, other), *values_of(other, one)]
+    for read, refusals in ((as_arrow, pa.ArrowInvalid), (as_polars, pl.exceptions.InvalidOperationError)):
+        if read is as_polars and is_refused(one, other):
+            with pytest.raises(ColumnError, match=r"polars has no type .*`it`"):
+                read(output)
+        elif beyond_nanoseconds(one, other):
+            with pytest.raises(refusals, match=r"would result in out of bounds|failed in column 'it'"):
+                read(output)
+        else:
+            assert all_exact(read(output)["it"]) == expected
+
+
+def values_of(name: str, other: str) -> list[Any]:
+    """A column's values as they are read beside the other column."""
+    kind, values = common_type(AS_READ[name].type, AS_READ[other].type), AS_READ[name]
+    return all_exact(values.cast(kind) if re.search("float|double", str(kind)) else values)
+
+
+def is_refused(*names: str) -> bool:
+    """Whether polars has no type for one of these columns, or for both together."""
+    digits = getattr(common_type(*(AS_READ[name].type for name in names)), "precision", 0)
+    return bool(NOT_IN_POLARS.intersection(names)) or digits > 38
+
+
+def beyond_nanoseconds(*names: str) -> bool:
+    """Whether the end of the year 9999 would have to be told in nanoseconds."""
+    kinds = [AS_READ[name].type for name in names]
+    units = {kind.unit for kind in kinds if pa.types.is_timestamp(kind) or pa.types.is_duration(kind)}
+    return "ns" in units and len(units) > 1
+
+
+APART = [
+    ("int64", "double"),
+    ("uint64", "int8"),
+    ("timestamp us UTC", "timestamp us Europe/Berlin"),
+    ("timestamp us UTC", "timestamp us None"),
+    ("date32", "timestamp us None"),
+    ("timestamp us None", "duration us"),
+    ("string", "binary"),
+    ("bool", "int8"),
+    ("decimal128", "double"),
+    ("decimal128", "int64"),
+    ("struct", "struct of lists"),
+    ("list", "int64"),
+    ("list of floats", "list"),
+    ("uuid", "binary of 2"),
+    ("json", "string"),
+    ("dictionary of int64", "double"),
+]
+
+
+@pytest.mark.parametrize("read", [as_arrow, as_polars])
+@pytest.mark.parametrize(("one", "other"), APART)
+def test_types_that_would_change_a_value_are_refused(tmp_path: Path, read: Any, one: str, other: str) -> None:  # noqa: ANN401
+    """The message names the column, both types and both files, the hint what to do."""
+    output = both(tmp_path, AS_READ[one], AS_READ[other])
+    with pytest.raises(ColumnError) as caught:
+        read(output)
+    message, hint = caught.value.args
+    kinds = [str(AS_READ[name].type) for name in (one, other)]
+    assert all(part in message for part in ("`it`", "a-00000.parquet", "b-00000.parquet", *kinds))
+    assert "one type" in hint
+
+
+@pytest.mark.parametrize("read", [as_arrow, as_polars])
+def test_whole_numbers_meet_floats_that_have_room_for_them(tmp_path: Path, read: Any) -> None:  # noqa: ANN401
+    """Numbers of 31 bits and floats of 24 are read as floats of 53."""
+    found = read(both(tmp_path, pa.array([2**31 - 1] * 4, pa.int32()), pa.array([0.1] * 4, pa.float32())))[
+        "it"
+    ]
+    assert found.type == pa.float64()
+    assert found.to_pylist() == [2**31 - 1] * 4 + [float(np.float32(0.1))] * 4
+
+
+@pytest.mark.parametrize("read", [as_arrow, as_polars])
+def test_a_file_is_held_against_every_file_before_it(tmp_path: Path, read: Any) -> None:  # noqa: ANN401
+    """The file named is the first whose type does not go together with an earlier one's."""
+    kinds = {"a": pa.nulls(1), "b": pa.array([1], pa.int8()), "c": pa.array([2**60]), "d": pa.array([0.5])}
+    write_output(str(tmp_path), {f"{name}-00000.parquet": {"key": [1], "it": kinds[name]} for name in kinds})
+    with pytest.raises(ColumnError, match=r"d-00000\.parquet does not go together with .*c-00000\.parquet"):
+        read(tmp_path)
+
+
+def test_a_column_that_a_file_lacks_may_be_null(tmp_path: Path) -> None:
+    """Where a file has no such column, or may hold nulls in it, so may all of them together."""
+    required = pa.schema(
+        [pa.field("key", pa.int64(), nullable=False), pa.field("it", pa.int64(), nullable=False)]
+    )
+    folder = begin(str(tmp_path), ["a-00000.parquet", "b-00000.parquet"])
+    commit_unit(folder, "a-00000.parquet", pa.table([[1], [2]], schema=required))
+    commit_unit(folder, "b-00000.parquet", pa.table({"key": [3]}))
+    folder.mark_success({})
+    schema = predictions_dataset(tmp_path).schema
+    assert schema.field("it").nullable
+    assert predictions_dataset(tmp_path).to_table()["it"].to_pylist() == [2, None]
+    assert read_predictions(tmp_path).collect()["it"].to_list() == [2, None]
