@@ -53,7 +53,14 @@ def _as_parquet(run: PastRun) -> bytes:
         {FORMAT_KEY: str(HISTORY_FORMAT)}
     )
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", use_dictionary=False, write_statistics=False)
+    pq.write_table(
+        table,
+        sink,
+        compression="zstd",
+        use_dictionary=False,
+        write_statistics=False,
+        write_page_checksum=True,
+    )
     return bytes(sink.getvalue().to_pybytes())
 
 
@@ -93,7 +100,7 @@ def _parsed(path: str, content: bytes) -> list[PastRun] | DataError:
 
 
 def _runs(path: str, content: bytes) -> list[PastRun]:
-    with pq.ParquetFile(pa.BufferReader(content)) as file:
+    with pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True) as file:
         _check_format(path, file.metadata.metadata or {})
         table = file.read(
             use_threads=False

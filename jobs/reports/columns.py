@@ -154,14 +154,14 @@ def _sampled(rows_by_output: Mapping[str, int]) -> tuple[list[str], int]:
 def _read(folder: OutputFolder, output: str, wanted: Sequence[str], max_rows: int) -> pa.Table | None:
     """Return the wanted columns of a file, as far as it has them; ``None`` where it cannot be read."""
     try:
-        with folder.open(output) as source, pq.ParquetFile(source) as file:
+        with folder.open(output) as source, pq.ParquetFile(source, page_checksum_verification=True) as file:
             names = set(file.schema_arrow.names)
             table = file.read_row_groups(
                 list(_row_groups(file.metadata, max_rows)),
                 columns=sorted(names.intersection(wanted)),
                 use_threads=False,
             )
-    except (pa.ArrowException, OSError):
+    except (pa.ArrowException, OSError, UnicodeDecodeError):
         return None
     return table if names.issuperset((*_FLOATS, "shadow", "route")) else None
 
