@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lvm_batch.jobs.child_processes import be_safe
 from lvm_batch.jobs.commands import (
     bank,
     bench,
@@ -63,6 +64,7 @@ app.add_typer(config.app, name="config")
 
 def command() -> int:
     """Be the ``lvm-batch`` command: what :func:`main` does, as the last thing that this process does."""
+    be_safe()
     _open_closed_streams()
     code = main()
     gc.freeze()  # or the interpreter would look through all of torch before it ends, for half a second

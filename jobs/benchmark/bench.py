@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from statistics import median
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from lvm_batch.jobs.benchmark.inputs import write_fresh_model, write_windows
 from lvm_batch.jobs.benchmark.parts import Parts, measure_latency, measure_parts
 from lvm_batch.jobs.benchmark.settings import TAKEN
+from lvm_batch.jobs.child_processes import PYTHON
 from lvm_batch.jobs.errors import JobError
 from lvm_batch.jobs.prediction.fleet import local_fleet
 from lvm_batch.jobs.prediction.summary import as_lines
@@ -86,7 +86,7 @@ def _timed_run(settings: RunSettings) -> float:
     environ = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     start = perf_counter()
     done = subprocess.run(  # noqa: S603 - this very command
-        [sys.executable, "-c", code, "run", *settings.dataset, *options, "--json"],
+        [*PYTHON, "-c", code, "run", *settings.dataset, *options, "--json"],
         capture_output=True,
         check=False,
         env=environ,

@@ -17,8 +17,8 @@ from distributed.comm.addressing import parse_address, parse_host_port
 from distributed.comm.registry import get_backend
 
 from lvm_batch.jobs.clusters.blocks import BLOCKS, block_of, problems_of
+from lvm_batch.jobs.clusters.class_options import kubernetes_options, slurm_options
 from lvm_batch.jobs.clusters.tls import client_security
-from lvm_batch.jobs.clusters.waiting import CLUSTER_WAIT_S
 from lvm_batch.jobs.declared import without_assigned, without_credentials
 from lvm_batch.jobs.errors import Problem, SettingsError
 
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lvm_batch.jobs.settings import RunSettings
-
-IDLE_S = 300
-"""How long a scheduler elsewhere that has nothing to do stays when the run that started it was killed."""
 
 _ONE = "keep one of the two; `lvm-batch config show --origin` says where each is from"
 _HOSTS = 2
@@ -83,13 +80,6 @@ def limits(settings: RunSettings) -> tuple[int, int] | None:
         return None
     least, most = settings.adapt.split(":")
     return max(1, int(least)), int(most)
-
-
-def slurm_options(settings: RunSettings) -> dict[str, Any]:
-    """What a ``SLURMCluster`` is made with, of the table; certificates where its ``protocol`` is tls."""
-    block = block_of(settings)
-    secure = str(block.get("protocol", "")).startswith("tls")
-    return block | ({"security": client_security()} if secure else {})
 
 
 def job_script(settings: RunSettings) -> str:
@@ -183,15 +173,6 @@ def _refused_by_class(settings: RunSettings) -> Iterator[Problem]:
 def _where(settings: RunSettings) -> str:
     kind = BLOCKS[str(settings.cluster)]
     return f"it is what {kind.module}.{kind.takes} takes"
-
-
-def kubernetes_options(settings: RunSettings) -> dict[str, Any]:
-    """What a ``KubeCluster`` is made with, of the table, with a name by which what it leaves would be found.
-
-    Should this process be killed, Dask's operator ends the cluster once it has had nothing to do for long.
-    """
-    idle_s = IDLE_S + int(settings.wait_for_workers or CLUSTER_WAIT_S)
-    return {"name": "lvm-batch-{uuid}", "idle_timeout": idle_s} | block_of(settings)
 
 
 def _resource(settings: RunSettings) -> str:

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import dask
 from distributed import Client, Status
 
-from lvm_batch.jobs.clusters.asked import IDLE_S, first_workers, kubernetes_options, limits, slurm_options
-from lvm_batch.jobs.clusters.blocks import block_of
+from lvm_batch.jobs.clusters.asked import first_workers, limits
+from lvm_batch.jobs.clusters.class_options import IDLE_S, kubernetes_options, slurm_options, ssh_options
 from lvm_batch.jobs.clusters.waiting import CLUSTER_WAIT_S, await_workers
 from lvm_batch.jobs.errors import TryAgain, UsageError
 from lvm_batch.jobs.prediction.cluster import ENGINE
@@ -172,7 +172,7 @@ def _create_only() -> Any:  # noqa: ANN401 - of an optional package
 
 @contextmanager
 def _ssh(settings: RunSettings) -> Iterator[_Started]:
-    options = block_of(settings)
+    options = ssh_options(settings)
     # Should this process be killed, nothing else ends a scheduler on another machine.
     idle = {"idle_timeout": f"{IDLE_S}s", "dashboard": False}
     options["scheduler_options"] = idle | options.get("scheduler_options", {})

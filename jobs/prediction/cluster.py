@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import dask
 from distributed import Client, LocalCluster
 
+from lvm_batch.jobs.child_processes import safe_children
 from lvm_batch.jobs.clusters.scheduler import workers_of
 from lvm_batch.jobs.clusters.tls import client_security
 from lvm_batch.jobs.clusters.waiting import await_workers
@@ -82,6 +83,7 @@ def local_cluster(
     """
     warm_up()
     with (
+        safe_children(),  # where a server is not what starts them, or one is started anew
         dask.config.set(
             ENGINE
             | {

@@ -13,13 +13,15 @@ import sys
 import threading
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
+from lvm_batch.jobs.child_processes import for_children, safe_children
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -45,7 +47,7 @@ def warm_up() -> None:
     from multiprocessing import forkserver
 
     forkserver.set_forkserver_preload(["lvm_batch.jobs.prediction.worker_setup"])
-    with _environment(_ENVIRONMENT):
+    with safe_children(), for_children(_ENVIRONMENT):
         forkserver.ensure_running()
     _servers.add(METHOD)
 
@@ -63,9 +65,11 @@ def in_warm_process(function: Callable[P, T], *arguments: P.args, **options: P.k
 
 def _in_a_copy(function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
     here = str(Path.cwd()), dict(os.environ)
-    with ProcessPoolExecutor(
-        1, mp_context=get_context(METHOD), initializer=_come_here, initargs=here
-    ) as pool:
+    context = get_context(METHOD)
+    with (
+        safe_children(),  # a server that has died is started anew
+        ProcessPoolExecutor(1, mp_context=context, initializer=_come_here, initargs=here) as pool,
+    ):
         return pool.submit(function, *arguments, **options).result()
 
 
@@ -83,17 +87,3 @@ def _end_with_the_driver() -> None:
     if driver is not None:
         driver.join()
         os._exit(1)
-
-
-@contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
