@@ -1,13 +1,69 @@
 """How many cores this process may use.
 
-The rule: what a container or ``taskset`` allows counts, not what the machine has.
+The rule: what a container, a quota or ``taskset`` allows counts, not what the machine has.
 """
 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
+from math import ceil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_ROOT = Path("/")
 
 
-def usable_cores() -> int:
-    """Return the number of cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def usable_cores(root: Path = _ROOT) -> int:
+    """Return the number of cores that this process may keep busy, at least 1; part of a core counts as one.
+
+    ``root`` is where ``/proc`` and ``/sys`` are.
+    """
+    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min([n_cores, *map(ceil, _quotas(root))]))
+
+
+def _quotas(root: Path) -> Iterator[float]:
+    """Yield how many cores' time each control group that this process is in allows, where it sets a limit."""
+    for folder in _groups(root):
+        with suppress(OSError, ValueError):
+            quota, period = _limit(folder)
+            if quota > 0 and period > 0:
+                yield quota / period
+
+
+def _limit(folder: Path) -> tuple[int, int]:
+    """Return microseconds of processor time, in which period; raises ``OSError`` or ``ValueError`` without a limit."""
+    if (folder / "cpu.max").exists():
+        quota, period = (folder / "cpu.max").read_text().split()
+        return int(quota), int(period)
+    names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+    quota, period = ((folder / name).read_text() for name in names)
+    return int(quota), int(period)
+
+
+def _groups(root: Path) -> Iterator[Path]:
+    """Yield the folders of this process's groups and of all above them, as any of them may set a limit.
+
+    A container may see the path that its host knows it by, and has its own group at the top: what is not there is
+    passed over.
+    """
+    top = root / "sys/fs/cgroup"
+    for line in _lines(root / "proc/self/cgroup"):
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        names = (controllers, "cpu", "cpu,cpuacct") if controllers else ("", "unified")
+        group = Path(path.lstrip("/"))
+        for mounted in dict.fromkeys(top / name for name in names):
+            yield from (mounted / part for part in (group, *group.parents))
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text().splitlines()
+    except OSError:
+        return []  # another system, or one without control groups
