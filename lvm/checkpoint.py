@@ -10,6 +10,7 @@ import hashlib
 import math
 import os
 import pathlib
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ from lvm_batch.lvm.architectures import (
 )
 from lvm_batch.lvm.errors import CheckpointError
 from lvm_batch.lvm.pickled import shown
+from lvm_batch.lvm.state_dicts import some, state_dict_of
 from lvm_batch.lvm.torch_files import RESAVE, plain_dict, read_torch_file, write_torch_file
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
     from lvm_batch.lvm.context_model import ContextModel
 
-_WRAPPERS = ("module.", "_orig_mod.")  # DataParallel's and torch.compile's
+_CONFIGS = ("model_config", "hyper_parameters", "config")  # production's, Lightning's, and others'
 _MAX_SHARING = 4  # tied layers refer to the same values
 
 
@@ -110,20 +112,17 @@ def save_checkpoint(
 
 
 def _weights(content: Mapping[str, object], name: str, *, n_bytes: int) -> dict[str, torch.Tensor]:
-    """Take the state dict out, as float32, without the prefixes of wrappers."""
-    state = content.get("model_state_dict", content)
-    if not isinstance(state, dict) or not state:
-        raise CheckpointError(f"{name}: model_state_dict is not a dict of weights", RESAVE)
-    state = plain_dict(state)
+    """Take the state dict out, as float32, by the model's own names."""
+    state = state_dict_of(content, name)
     odd = [shown(key) for key, value in state.items() if not (isinstance(key, str) and _is_weight(value))]
     if odd:
-        raise CheckpointError(f"{name}: not dense floating-point tensors: {_some(odd)}", RESAVE)
+        raise CheckpointError(f"{name}: not dense floating-point tensors: {some(odd)}", RESAVE)
     _refuse_stretched(state, name, n_bytes)
-    weights = {_unwrapped(key): value.detach().float() for key, value in state.items()}
+    weights = {key: value.detach().float() for key, value in state.items()}
     broken = [key for key, value in weights.items() if not torch.isfinite(value).all()]
     if broken:
         raise CheckpointError(
-            f"{name}: NaN or infinity in the weights {_some(broken)}", "take an earlier checkpoint"
+            f"{name}: NaN or infinity in the weights {some(broken)}", "take an earlier checkpoint"
         )
     return weights
 
@@ -142,12 +141,6 @@ def _refuse_stretched(state: Mapping[str, torch.Tensor], name: str, n_bytes: int
         raise CheckpointError(f"{name}: declares {total:,} bytes of weights and holds {n_bytes:,}", RESAVE)
 
 
-def _unwrapped(key: str) -> str:
-    while key.startswith(_WRAPPERS):
-        key = key.split(".", 1)[1]
-    return key
-
-
 def _architecture(
     content: Mapping[str, object], weights: Mapping[str, torch.Tensor], name: str
 ) -> Architecture:
@@ -155,8 +148,10 @@ def _architecture(
     found = architecture_of(weights)
     if found is None:
         raise CheckpointError(
-            f"{name}: weights of no known architecture; their keys are {_some(list(weights))}",
-            "a GRU for example has the keys input_proj, blocks.N.gru, blocks.N.norm, output_proj",
+            f"{name}: weights of no known architecture; their keys are {some(list(weights))}, and begin with "
+            f"{_beginnings(weights)}",
+            "a GRU for example has the keys input_proj, blocks.N.gru, blocks.N.norm, output_proj; leave out what is "
+            'not the model\'s: torch.save({"model_state_dict": model.state_dict()}, path)',
         )
     spelled = content.get("model_type")
     said = architecture_spelled(spelled) if isinstance(spelled, str) else None
@@ -168,13 +163,19 @@ def _architecture(
     return found
 
 
+def _beginnings(weights: Mapping[str, torch.Tensor]) -> str:
+    """Say how many keys begin with what, the rarest first, as those do not belong to the model."""
+    counts = Counter(key.partition(".")[0] for key in weights).most_common()[::-1]
+    return some([f"{first} ({n_keys})" for first, n_keys in counts])
+
+
 def _model(
     architecture: Architecture, weights: dict[str, torch.Tensor], content: Mapping[str, object], name: str
 ) -> ContextModel:
     """Build the model that fits the weights, and put them in."""
-    config = content.get("model_config")
+    configs = [plain_dict(found) for key in _CONFIGS if isinstance(found := content.get(key), dict)]
     try:
-        dimensions = architecture.dimensions(weights, plain_dict(config) if isinstance(config, dict) else {})
+        dimensions = architecture.dimensions(weights, configs[0] if configs else {})
         with torch.device("meta"):  # neither time nor random numbers are spent on weights to be replaced
             model = architecture.model_class(**dimensions)
     except (LookupError, TypeError, ValueError, ArithmeticError, AssertionError, RuntimeError) as error:
@@ -192,16 +193,11 @@ def _fitted(model: ContextModel, weights: Mapping[str, torch.Tensor], where: str
     """
     expected = model.state_dict()
     if missing := [key for key in expected if key not in weights]:
-        raise CheckpointError(f"{where}: missing {_some(missing)}", RESAVE)
+        raise CheckpointError(f"{where}: missing {some(missing)}", RESAVE)
     if extra := [key for key in weights if key not in expected]:
-        raise CheckpointError(f"{where}: beyond it there are {_some(extra)}", RESAVE)
+        raise CheckpointError(f"{where}: beyond it there are {some(extra)}", RESAVE)
     for key, value in expected.items():
         if weights[key].squeeze().shape != value.squeeze().shape:
             shapes = f"{tuple(weights[key].shape)}, not {tuple(value.shape)}"
             raise CheckpointError(f"{where}: {key} is {shapes}", RESAVE)
     return {key: weights[key].reshape(value.shape) for key, value in expected.items()}
-
-
-def _some(names: list[str]) -> str:
-    """Name at most three."""
-    return ", ".join(map(shown, names[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")  # noqa: PLR2004

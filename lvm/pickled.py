@@ -17,6 +17,8 @@ import zipfile
 from typing import TYPE_CHECKING, Any
 
 from lvm_batch.lvm.errors import CheckpointError
+from lvm_batch.lvm.file_kinds import what_archive
+from lvm_batch.lvm.stand_ins import STAND_INS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +39,7 @@ _PLAIN = re.compile(
     r"|torch\.serialization\._get_layout"
     r"|torch\.storage\.(Untyped|Typed)Storage|torch\.nn\.parameter\.Parameter"
     r"|torch\._utils\._rebuild_(tensor|tensor_v2|tensor_v3|parameter|sparse_tensor)"
-    r"|pathlib(\._local)?\.(Pure)?(Posix|Windows)?Path"
+    + "".join(f"|{re.escape(name)}" for name in STAND_INS)
 )
 _IN_PLACE = {"APPEND", "APPENDS", "SETITEM", "SETITEMS", "BUILD", "ADDITEMS"}
 _KEEPS = {"PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"}
@@ -53,8 +55,10 @@ _BROKEN = (
     StopIteration,
     struct.error,
 )
+_MODULES = b"torch.nn.modules."  # every pickled model names classes of them
 _LINE = 80
 _DAMAGED = "copy or save the file again"
+_STATE_DICT = "save the weights of the model alone: torch.save(model.state_dict(), path)"
 _RESAVE = "save weights, plain values and paths only, with torch.save"
 
 
@@ -74,6 +78,8 @@ def _zipped(data: bytes, name: str) -> Iterator[bytes]:
     if data.count(_ZIP_ENTRY) > _MAX_RECORDS:
         raise CheckpointError(f"{name}: an archive of more than {_MAX_RECORDS:,} parts", _RESAVE)
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        if told := what_archive(archive):
+            raise CheckpointError(f"{name}: {told[0]}", told[1])
         records = archive.infolist()
         if len({record.orig_filename.casefold() for record in records}) < len(records):
             raise CheckpointError(f"{name}: an archive that holds two parts of one name", _RESAVE)
@@ -83,7 +89,7 @@ def _zipped(data: bytes, name: str) -> Iterator[bytes]:
             raise CheckpointError(message, "store it uncompressed, as torch.save does")
         pickles = [record for record in records if record.orig_filename.casefold().endswith(".pkl")]
         if any(record.orig_filename.casefold().endswith("constants.pkl") for record in pickles):
-            raise CheckpointError(f"{name}: TorchScript, which is code and not weights", _RESAVE)
+            raise CheckpointError(f"{name}: TorchScript, which is code and not weights", _STATE_DICT)
         for record in pickles:
             _refuse_large(record.file_size, name)
             yield archive.read(record)
@@ -127,11 +133,13 @@ class _Program:
 
     def __init__(self, name: str) -> None:
         self._name = name
+        self._is_model = False
         self._stack: list[_Value | None] = []  # None is a mark
         self._memo: dict[int, _Value] = {}
 
     def follow(self, pickled: bytes) -> None:
         """Raise CheckpointError at what must not be loaded, or ValueError or LookupError where it is damaged."""
+        self._is_model = _MODULES in pickled
         for opcode, argument, at in pickletools.genops(pickled):
             _refuse_large(at or 0, self._name)
             self._step(opcode, argument)
@@ -176,7 +184,8 @@ class _Program:
     def _refuse(self, opcode: str, argument: Any) -> None:  # noqa: ANN401
         if opcode in {"GLOBAL", "INST"} and not _PLAIN.fullmatch(full := argument.replace(" ", ".")):
             raise CheckpointError(
-                f"{self._name}: holds more than weights, plain values and paths: {shown(full)}", _RESAVE
+                f"{self._name}: holds more than weights, plain values and paths: {self._told(full)}",
+                _STATE_DICT if self._is_model else _RESAVE,
             )
         if opcode == "PROTO" and argument > _MAX_PROTOCOL:
             raise CheckpointError(
@@ -184,6 +193,16 @@ class _Program:
             )
         if isinstance(argument, int) and argument.bit_length() > _MAX_INT_BYTES * 8:
             raise CheckpointError(f"{self._name}: a whole number of {argument.bit_length()} bits", _RESAVE)
+
+    def _told(self, full: str) -> str:
+        """Say what something that is refused is of."""
+        if full.startswith("torch.distributed."):
+            return f"{shown(full)}, a part of a model that lies on several devices"
+        return (
+            f"{shown(full)}, of a whole model, whose loading would run its code"
+            if self._is_model
+            else shown(full)
+        )
 
 
 def shown(value: object) -> str:

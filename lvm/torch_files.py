@@ -1,14 +1,13 @@
 """Files of ``torch.save`` that hold a dict: read, and written to stay.
 
-The one rule: reading runs no code of the file. Nothing is unpickled but tensors, plain values and paths, and a path
-becomes a pure one, which cannot reach a disk. Does not know what a checkpoint is.
+The one rule: reading runs no code of the file. Nothing is unpickled but tensors, plain values and what stands for a few
+others (``stand_ins``). Does not know what a checkpoint is.
 """
 
 from __future__ import annotations
 
 import io
 import os
-import pathlib
 import pickle
 import re
 import struct
@@ -19,17 +18,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from lvm_batch.lvm.errors import CheckpointError
+from lvm_batch.lvm.file_kinds import what_it_is
 from lvm_batch.lvm.pickled import check_pickles
+from lvm_batch.lvm.stand_ins import STAND_INS
 
 if TYPE_CHECKING:
+    import pathlib
     from collections.abc import Callable, Mapping
 
 RESAVE = 'save it again as torch.save({"model_type": …, "model_state_dict": model.state_dict()}, path)'
-_PURE_PATHS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
-    (getattr(pathlib, f"Pure{flavour}Path"), f"{module}.{kind}{flavour}Path")
-    for module in ("pathlib", "pathlib._local")  # where Python 3.13 keeps them
-    for kind in ("", "Pure")
-    for flavour in ("Posix", "Windows", "")
+_ALLOWED: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
+    (stand_in, name) for name, stand_in in STAND_INS.items()
 ]
 _DAMAGED = (  # all that torch was seen to raise on 6,000 damaged files
     RuntimeError,
@@ -51,10 +50,11 @@ _LOADING = threading.Lock()  # torch keeps the allow-list in a global
 def read_torch_file(data: bytes, name: str) -> dict[str, object]:
     """Read a file's dict from its bytes; raises CheckpointError, naming the file ``name``."""
     if not data.startswith(_TORCH_FILES):
-        raise CheckpointError(f"{name}: not a file of torch.save ({len(data):,} bytes)", RESAVE)
+        what, hint = what_it_is(data) or ("it begins otherwise", RESAVE)
+        raise CheckpointError(f"{name}: not a file of torch.save ({len(data):,} bytes): {what}", hint)
     check_pickles(data, name)
     try:
-        with _LOADING, warnings.catch_warnings(), torch.serialization.safe_globals(_PURE_PATHS):
+        with _LOADING, warnings.catch_warnings(), torch.serialization.safe_globals(_ALLOWED):
             warnings.simplefilter("ignore")  # of pickle protocols and formats that load all the same
             content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:

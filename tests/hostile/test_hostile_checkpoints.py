@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import collections
 import io
 import os
@@ -11,6 +12,7 @@ import warnings
 import zipfile
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -225,3 +227,50 @@ def test_newer_pickles_are_told_by_their_number(victim: Victim, tmp_path: pathli
     file = io.BytesIO()
     torch.save(weights(), file, pickle_protocol=4)
     assert "protocol 4" in opened(victim, tmp_path, file.getvalue()).said[0]
+
+
+class OfNumpy:
+    """A scalar or array as numpy pickles it, with parts of the attacker's choice."""
+
+    def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...], state: object) -> None:
+        self._reduced = (function, arguments, state)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self._reduced
+
+
+SCALAR, ARRAY = np.float64(0).__reduce__()[0], np.zeros(1).__reduce__()[0]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        pytest.param(lambda: Payload(SCALAR, np.dtype("O"), b"cos\nsystem\n."), id="a scalar of objects"),
+        pytest.param(lambda: Payload(SCALAR, np.dtype("V2147483647")), id="a scalar of 2 GiB"),
+        pytest.param(lambda: Payload(SCALAR, Payload(np.dtype, "f8,O"), b"x"), id="a type of several"),
+        pytest.param(lambda: Payload(SCALAR), id="a scalar of nothing"),
+        pytest.param(lambda: Payload(np.dtype, [("a", "O", 10**9)]), id="a type that is a list"),
+        pytest.param(lambda: OfNumpy(np.dtype, ("f8",), (3, "<", None, None, None, -9, -9, 63)), id="a type's state"),
+        pytest.param(lambda: Payload(ARRAY, np.ndarray, (10**12,), b"b"), id="an array of a terabyte"),
+        pytest.param(
+            lambda: OfNumpy(ARRAY, (np.ndarray, (0,), b"b"), (1, (2**40,), np.dtype("O"), False, [1])),
+            id="an array of objects",
+        ),
+        pytest.param(lambda: OfNumpy(argparse.Namespace, (), {"__class__": 5}), id="a namespace's class"),
+    ],
+)  # fmt: skip
+def test_what_stands_for_numpy_is_not_numpy(
+    victim: Victim, tmp_path: pathlib.Path, odd: Callable[[], object]
+) -> None:
+    """Whatever a scalar, a type or an array declares, nothing of it is made; it is beside the weights."""
+    ending = opened(victim, tmp_path, saved({"model_state_dict": weights(), "best": odd()}))
+    assert ending.said == {"architecture": "amn", "shape": [2, 12]}
+
+
+@pytest.mark.parametrize("call", [np.load, np.frombuffer, np.fromfile, np.lib.npyio.NpzFile])
+def test_nothing_else_of_numpy_is_let_through(
+    victim: Victim, tmp_path: pathlib.Path, call: Callable[..., Any]
+) -> None:
+    """Functions that read files least of all."""
+    data = saved({"model_state_dict": weights(), "best": Payload(call, "/etc/passwd")})
+    assert "holds more than weights" in opened(victim, tmp_path, data).said[0]

@@ -1,0 +1,59 @@
+"""What a file is that was given for a checkpoint and is none of ``torch.save``.
+
+The one rule: the first bytes tell; nothing is decoded. Does not know what a checkpoint is.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import zipfile
+
+_AGAIN = "get the file itself again, and compare its size with that of the source"
+_SAVE = 'load it where it was made, then save its weights: torch.save({"model_state_dict": model.state_dict()}, path)'
+
+_BEGINNINGS = (
+    (
+        b"version https://git-lfs",
+        "is a Git LFS pointer, not the file that it stands for",
+        "fetch it: git lfs pull",
+    ),
+    (b"<", "is a page of HTML or XML, as a server answers in place of a file", _AGAIN),
+    (b"\x89HDF", "is an HDF5 file, as Keras writes it", _SAVE),
+    (b"\x1f\x8b", "is compressed with gzip", "unpack it: gunzip"),
+    (b"\x28\xb5\x2f\xfd", "is compressed with zstd", "unpack it: zstd -d"),
+    (
+        b"PAR1",
+        "is a Parquet file",
+        "give the checkpoint of a model; datasets and banks have options of their own",
+    ),
+    (b"\x93NUMPY", "is an array of numpy", _SAVE),
+    (b"PK\x05\x06", "is a zip archive that holds nothing", _AGAIN),
+    (b"\x80", "is a pickle, and not one of torch.save", _SAVE),
+)
+_SAFETENSORS = (
+    'make it a checkpoint: torch.save({"model_state_dict": safetensors.torch.load_file(path)}, "x.pt")'
+)
+_HEADER_BYTES = 8
+
+
+def what_it_is(data: bytes) -> tuple[str, str] | None:
+    """Return what a file of these bytes is, and what to do about it; ``None`` where they do not tell."""
+    if not data:
+        return "is empty", _AGAIN
+    if data[_HEADER_BYTES:].lstrip()[:1] == b"{" and int.from_bytes(data[:_HEADER_BYTES], "little") < len(
+        data
+    ):
+        return "is a safetensors file, which is not read", _SAFETENSORS
+    beginning = data[:100].lstrip()
+    return next(((what, hint) for start, what, hint in _BEGINNINGS if beginning.startswith(start)), None)
+
+
+def what_archive(archive: zipfile.ZipFile) -> tuple[str, str] | None:
+    """Return what an archive is where ``torch.save`` did not write it."""
+    names = archive.namelist()
+    if any(name.rpartition("/")[2].casefold() == "data.pkl" for name in names):
+        return None
+    held = ", ".join(name if name.isprintable() else ascii(name) for name in names[:3]) or "nothing"
+    return f"is a zip archive, and not one of torch.save: it holds {held[:200]}", _SAVE

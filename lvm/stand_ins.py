@@ -1,0 +1,91 @@
+"""What stands for the objects beside the weights of a checkpoint: a score as numpy's scalar, arguments, random states.
+
+The one rule: nothing here does what the real object would; a scalar becomes a plain number, a table a dict, and
+anything else holds nothing. So no code of the file's libraries is run, and they need not be installed.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import struct
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_FORMATS = {
+    "f2": "e", "f4": "f", "f8": "d", "b1": "?",
+    "i1": "b", "i2": "h", "i4": "i", "i8": "q",
+    "u1": "B", "u2": "H", "u4": "I", "u8": "Q",
+}  # fmt: skip
+"""Numpy's codes of types, and struct's."""
+
+
+class Nothing:
+    """Whatever holds nothing that a model needs."""
+
+    def __init__(self, *_: object) -> None:
+        """Take whatever the real one is made of."""
+
+    def __setstate__(self, _: object) -> None:
+        pass
+
+
+class Table(dict[Any, Any]):
+    """A dict of settings that some library has named otherwise."""
+
+    def __setstate__(self, _: object) -> None:
+        pass
+
+
+class Dtype:
+    """Numpy's type of a scalar: its code, and the order of its bytes."""
+
+    def __init__(self, code: object = None, *_: object) -> None:
+        self.format = _FORMATS.get(code) if isinstance(code, str) else None
+        self.order = "<"
+
+    def __setstate__(self, state: object) -> None:
+        if isinstance(state, tuple) and ">" in state[1:2]:
+            self.order = ">"
+
+
+def scalar(dtype: object = None, raw: object = None) -> object:
+    """Return the plain number that numpy's scalar is, or what holds nothing."""
+    if not isinstance(dtype, Dtype) or dtype.format is None or not isinstance(raw, bytes):
+        return Nothing()
+    form = dtype.order + dtype.format
+    return struct.unpack(form, raw)[0] if len(raw) == struct.calcsize(form) else Nothing()
+
+
+def nothing(*_: object) -> Nothing:
+    """Stand for a function that makes what holds nothing."""
+    return Nothing()
+
+
+_OF_NUMPY: dict[str, Callable[..., Any]] = {"scalar": scalar, "_reconstruct": nothing}
+
+STAND_INS: dict[str, Callable[..., Any]] = {
+    **{
+        f"{module}.{kind}{flavour}Path": getattr(pathlib, f"Pure{flavour}Path")
+        for module in ("pathlib", "pathlib._local")  # where Python 3.13 keeps them
+        for kind in ("", "Pure")
+        for flavour in ("Posix", "Windows", "")
+    },
+    **{
+        f"numpy.{core}.multiarray.{name}": stand_in
+        for core in ("core", "_core")  # numpy 1 and 2
+        for name, stand_in in _OF_NUMPY.items()
+    },
+    "numpy.dtype": Dtype,
+    "numpy.ndarray": Nothing,
+    "argparse.Namespace": Nothing,
+    "pytorch_lightning.utilities.parsing.AttributeDict": Table,
+    "lightning.pytorch.utilities.parsing.AttributeDict": Table,
+    "lightning_fabric.utilities.data.AttributeDict": Table,
+    "lightning.fabric.utilities.data.AttributeDict": Table,
+}
+"""The names in a pickle that are let through beside those of weights, each with what stands for it.
+
+A path becomes a pure one, which cannot reach a disk.
+"""
