@@ -11,8 +11,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from lvm_batch.jobs.declared import Settings, Shown
+from lvm_batch.jobs.paths import PathText, Text
 
-Text = Annotated[str, Field(min_length=1)]
 Column = Annotated[Text, Shown("Column names", "NAME")]
 
 _FILES = Shown("Files")
@@ -21,7 +21,7 @@ _FILES = Shown("Files")
 class DatasetSettings(Settings):
     """How a dataset is to be understood: what every command that reads one can be told."""
 
-    dataset: Annotated[tuple[Text, ...], Shown("Arguments", "DATASET")] = Field(
+    dataset: Annotated[tuple[PathText, ...], Shown("Arguments", "DATASET")] = Field(
         default=(), description="Parquet files, folders, globs or URLs to read."
     )
     layout: Annotated[Literal["auto", "windows", "sequences"], _FILES] = Field(

@@ -12,7 +12,6 @@ import os
 from datetime import UTC, datetime
 from functools import partial, wraps
 from inspect import Parameter
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -20,6 +19,7 @@ from pydantic import ByteSize
 
 from lvm_batch.jobs.console import LOG_FORMAT, LOG_FORMAT_VARIABLE, LogFormat
 from lvm_batch.jobs.declared import Settings, is_list, is_table, metavar, names_of, shown_as
+from lvm_batch.jobs.paths import expanded_file
 from lvm_batch.jobs.resolution import REQUIRED, flag_of, resolve_settings
 from lvm_batch.jobs.settings import RunSettings
 
@@ -72,13 +72,13 @@ def takes_settings(
             "resolved",
             [
                 *(_setting(kind, name) for name in taken),
-                _parameter("config", Annotated[Path | None, _CONFIG], default=None),
+                _parameter("config", Annotated[str | None, _CONFIG], default=None),
             ],
             lambda given: resolve_settings(
                 kind,
                 {name: given[name] for name in taken},
                 os.environ,
-                given["config"],
+                expanded_file(given["config"], option="--config"),
                 required=required,
                 names=taken if names else None,
                 now=datetime.now(UTC),

@@ -7,9 +7,7 @@ This module does not know what a setting means, and reads no environment but the
 from __future__ import annotations
 
 import difflib
-import tomllib
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 from pydantic import ValidationError
@@ -27,15 +25,18 @@ from lvm_batch.jobs.declared import (
 )
 from lvm_batch.jobs.errors import Problem, SettingsError
 from lvm_batch.jobs.evaluation.settings import EvaluateSettings
+from lvm_batch.jobs.paths import expanded_file
 from lvm_batch.jobs.placeholders import UnknownPlaceholder, filled
 from lvm_batch.jobs.serving.settings import ServeSettings
 from lvm_batch.jobs.settings import RunSettings
 from lvm_batch.jobs.times import as_time
+from lvm_batch.jobs.toml_files import read_toml
 from lvm_batch.jobs.training.settings import TrainSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime
+    from pathlib import Path
 
     from pydantic_core import ErrorDetails
 
@@ -88,16 +89,17 @@ def resolve_settings(
     """The settings of a kind that hold: flag over ``LVM_BATCH_*`` variable over TOML file over default.
 
     ``flags`` maps names of settings to values, None where a flag is not given. Of ``environ`` an empty variable
-    counts as not set, and a list is split at commas. Without ``config``, the file that ``LVM_BATCH_CONFIG`` names
-    is read. Each name of ``required`` must have a value. Where ``names`` are given, the values of other settings are
-    neither judged nor taken: a file is for many commands. Where ``as_of`` is given (``now`` is what it calls the
+    counts as not set, blanks around a value (a secret's file ends with a new line) do not count, and a list is split
+    at commas. Without ``config``, the file that ``LVM_BATCH_CONFIG`` names is read. Each name of ``required`` must have
+    a value. Where ``names`` are given, the values of other settings are neither judged nor taken: a file is for many
+    commands. Where ``as_of`` is given (``now`` is what it calls the
     present), placeholders are filled in. Raises SettingsError with every problem there is.
     """
     problems: list[Problem] = []
     every = names_of(kind)
     taken = {*names, "as_of"} if names else set(every)
-    file = config or environ.get(CONFIG_VARIABLE)
-    in_file = _from_file(kind, Path(file), problems) if file else {}
+    file = config or expanded_file(environ.get(CONFIG_VARIABLE), option=CONFIG_VARIABLE)
+    in_file = _from_file(kind, file, problems) if file else {}
     is_understood = not problems  # else what is missing may be what could not be read
     given = {
         **in_file,
@@ -107,7 +109,9 @@ def resolve_settings(
     given = {name: found for name, found in given.items() if name in taken}
     settings = _validated(kind, _filled_in(given, now, problems), problems)
     if is_understood:
-        problems += [_missing(name) for name in required if name not in given or not given[name].value]
+        problems += [
+            _missing(name) for name in required if name not in given or given[name].value in ([], ())
+        ]
     if problems:
         raise SettingsError(*problems)
     return Resolved(settings, {name: given[name].origin if name in given else "default" for name in every})
@@ -130,9 +134,13 @@ def _from_environment(
     for variable in sorted(name for name in environ if name.startswith(PREFIX) and name not in _NO_SETTINGS):
         if variable not in VARIABLES:
             problems.append(_unknown(variable, VARIABLES))
-        elif (value := environ[variable]) and (name := VARIABLES[variable]) in kind.model_fields:
-            given[name] = _Given(value.split(",") if is_list(kind, name) else value, "environment", variable)
+        elif (value := environ[variable].strip()) and (name := VARIABLES[variable]) in kind.model_fields:
+            given[name] = _Given(_parts(value) if is_list(kind, name) else value, "environment", variable)
     return given
+
+
+def _parts(value: str) -> list[str]:
+    return [part.strip() for part in value.split(",")]
 
 
 def _from_file(kind: type[Settings], path: Path, problems: list[Problem]) -> dict[str, _Given]:
@@ -150,12 +158,9 @@ def _from_file(kind: type[Settings], path: Path, problems: list[Problem]) -> dic
 
 def _toml(path: Path, problems: list[Problem]) -> dict[str, object]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        problems.append(Problem(f"{path} cannot be read: {error.strerror}", "give --config a TOML file"))
-    except (ValueError, RecursionError) as error:  # the latter of brackets within brackets
-        hint = 'write one `name = value` a line, texts in "quotes"'
-        problems.append(Problem(f"{path} is not TOML: {error}", hint))
+        return read_toml(path, option="--config", hint='write one `name = value` a line, texts in "quotes"')
+    except SettingsError as error:
+        problems.extend(error.problems)
     return {}
 
 

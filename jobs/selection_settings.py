@@ -12,8 +12,9 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from lvm_batch.jobs.dataset_settings import DatasetSettings, Text
+from lvm_batch.jobs.dataset_settings import DatasetSettings
 from lvm_batch.jobs.declared import CONTRADICTION, Shown
+from lvm_batch.jobs.paths import Text
 from lvm_batch.jobs.times import SPAN, as_time, before
 
 Time = Annotated[datetime, BeforeValidator(as_time)]

@@ -12,8 +12,8 @@ from typing import Annotated, Literal
 from pydantic import ByteSize, Field, field_validator
 from pydantic_core import PydanticCustomError
 
-from lvm_batch.jobs.dataset_settings import Text
 from lvm_batch.jobs.declared import CONTRADICTION, Shown, names_of
+from lvm_batch.jobs.paths import LocalPath, PathText, Text
 from lvm_batch.jobs.prediction.dashboard import Address
 from lvm_batch.jobs.prediction.pings import PingURL
 from lvm_batch.jobs.selection_settings import SelectionSettings
@@ -35,13 +35,14 @@ _RUNNING = Shown("Running")
 class RunSettings(SelectionSettings, WorkerSettings):
     """Everything that a run can be told.
 
-    Keys of a TOML file are these names; paths are relative to where the command is called.
+    Keys of a TOML file are these names; paths are relative to where the command is called,
+    and `~` is the home folder.
     """
 
-    output: Annotated[str, Shown("Files", "OUT")] = Field(
+    output: Annotated[PathText, Shown("Files", "OUT")] = Field(
         default="", description="Folder or URL to write to; the same job resumes there."
     )
-    history: Annotated[Text | None, _FILES] = Field(
+    history: Annotated[PathText | None, _FILES] = Field(
         default=None, description="Folder or URL that gets a small file about each run, for monitor."
     )
     openlineage: Annotated[Text | None, Shown("Running", "NAME")] = Field(
@@ -77,16 +78,16 @@ class RunSettings(SelectionSettings, WorkerSettings):
         )
     )
 
-    model: Annotated[Text | None, Shown("Models", "CKPT")] = Field(
+    model: Annotated[PathText | None, Shown("Models", "CKPT")] = Field(
         default=None, description="Primary checkpoint: a path, or a name under the models folder."
     )
-    fallback: Annotated[Text | None, Shown("Models", "CKPT")] = Field(
+    fallback: Annotated[PathText | None, Shown("Models", "CKPT")] = Field(
         default=None, description="Checkpoint that escalated rows are run through."
     )
-    bank: Annotated[Text | None, Shown("Models", "PATH")] = Field(
+    bank: Annotated[PathText | None, Shown("Models", "PATH")] = Field(
         default=None, description="Bank of vectors that confidence and margin are measured against."
     )
-    models_dir: Annotated[Text, Shown("Models", "DIR")] = Field(
+    models_dir: Annotated[LocalPath, Shown("Models", "DIR")] = Field(
         default=str(DEFAULT_MODELS_DIR), description="Folder of named models, with their roles beside it."
     )
     device: Annotated[Literal["auto", "cpu", "cuda", "mps"], _MODELS] = Field(
@@ -124,7 +125,7 @@ class RunSettings(SelectionSettings, WorkerSettings):
         default=0.01, description="Fraction of rows run through both models to compare them."
     )
 
-    metrics_file: Annotated[Text | None, Shown("Running", "FILE")] = Field(
+    metrics_file: Annotated[LocalPath | None, Shown("Running", "FILE")] = Field(
         default=None,
         description="File for node_exporter's textfile collector, *.prom, that tells how the run ended.",
     )
@@ -133,7 +134,7 @@ class RunSettings(SelectionSettings, WorkerSettings):
         description="Where Dask's dashboard is served while local workers compute; :0 takes any free port.",
         examples=["127.0.0.1:8787", "127.0.0.1:0"],
     )
-    performance_report: Annotated[Text | None, Shown("Running", "FILE")] = Field(
+    performance_report: Annotated[PathText | None, Shown("Running", "FILE")] = Field(
         default=None, description="HTML file that gets Dask's report of what the workers did when."
     )
     unit_size: Annotated[ByteSize, Field(gt=0), Shown("Running", "SIZE")] = Field(

@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import ByteSize, Field, JsonValue, field_validator
 
-from lvm_batch.jobs.dataset_settings import Text
 from lvm_batch.jobs.declared import Settings, Shown
+from lvm_batch.jobs.paths import Text
 
 Table = Annotated[dict[str, JsonValue], Shown("Running", "TABLE")]
 

@@ -9,21 +9,23 @@ import typer
 
 from lvm_batch.jobs.console import Console
 from lvm_batch.jobs.options import takes_console
+from lvm_batch.jobs.paths import expanded
 
 
 @takes_console
 def demo(
     *,
     console: Console,
-    output: Annotated[Path, typer.Option("--output", help="Folder to make.", metavar="DIR")] = Path(
-        "lvm-batch-demo"
-    ),
+    output: Annotated[
+        str, typer.Option("--output", help="Folder to make.", metavar="DIR", parser=expanded)
+    ] = "lvm-batch-demo",
 ) -> int:
     """Train two small models on real vectors, build a bank, and run the job over four shards."""
     from lvm_batch.jobs import demo as first_look
 
-    first_look.make_inputs(output, console)
-    outcome = first_look.predict(output, console)
+    root = Path(output)
+    first_look.make_inputs(root, console)
+    outcome = first_look.predict(root, console)
     console.result(outcome.summary, outcome.text, error=outcome.error)
-    console.note(first_look.what_next(output))
+    console.note(first_look.what_next(root))
     return outcome.error.exit_code if outcome.error else 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,6 +10,7 @@ import typer
 from lvm_batch.jobs.console import Console
 from lvm_batch.jobs.errors import UsageError
 from lvm_batch.jobs.options import takes_console, takes_settings
+from lvm_batch.jobs.paths import expanded_file
 from lvm_batch.jobs.resolution import Resolved
 from lvm_batch.jobs.settings import RunSettings
 
@@ -30,13 +30,13 @@ def monitor(
     *,
     console: Console,
     since: Annotated[str, _SINCE] = "24h",
-    rules: Annotated[Path | None, _RULES] = None,
+    rules: Annotated[str | None, _RULES] = None,
     print_rules: Annotated[bool, _PRINT] = False,
 ) -> int:
     """Evaluate rules over the runs of a history. Ends with 3 where one fires."""
     from lvm_batch.jobs.monitoring.rules import Rules, load_rules, rules_text
 
-    held = load_rules(rules) if rules else Rules()
+    held = load_rules(file) if (file := expanded_file(rules, option="--rules")) else Rules()
     if print_rules:
         console.result(held.model_dump(), rules_text(held))
         return 0

@@ -8,11 +8,14 @@ import typer
 
 from lvm_batch.jobs.console import Console
 from lvm_batch.jobs.options import takes_console
+from lvm_batch.jobs.paths import expanded
 
 
 @takes_console
 def status(
-    output: Annotated[str, typer.Argument(help="The output folder of a run.", metavar="OUT")],
+    output: Annotated[
+        str, typer.Argument(help="The output folder of a run.", metavar="OUT", parser=expanded)
+    ],
     *,
     console: Console,
 ) -> None:

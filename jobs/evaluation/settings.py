@@ -9,8 +9,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from lvm_batch.jobs.dataset_settings import DatasetSettings, Text
+from lvm_batch.jobs.dataset_settings import DatasetSettings
 from lvm_batch.jobs.declared import Shown
+from lvm_batch.jobs.paths import LocalPath, PathText
 from lvm_batch.jobs.settings import Rate
 from lvm_batch.lvm.registry import DEFAULT_MODELS_DIR
 
@@ -21,19 +22,19 @@ _JUDGING = Shown("Judging")
 class EvaluateSettings(DatasetSettings):
     """Everything that an evaluation can be told."""
 
-    output: Annotated[Text | None, Shown("Files", "DIR")] = Field(
+    output: Annotated[PathText | None, Shown("Files", "DIR")] = Field(
         default=None, description="Folder for the figures as JSON, the table as Markdown, and the plots."
     )
-    model: Annotated[tuple[Text, ...], Shown("Models", "CKPT")] = Field(
+    model: Annotated[tuple[PathText, ...], Shown("Models", "CKPT")] = Field(
         default=(), description="Checkpoint to judge: a path, or a name under the models folder; repeatable."
     )
-    fallback: Annotated[Text | None, Shown("Models", "CKPT")] = Field(
+    fallback: Annotated[PathText | None, Shown("Models", "CKPT")] = Field(
         default=None, description="With --calibrate: the checkpoint that escalated rows would be run through."
     )
-    bank: Annotated[Text | None, Shown("Models", "PATH")] = Field(
+    bank: Annotated[PathText | None, Shown("Models", "PATH")] = Field(
         default=None, description="Bank of vectors for retrieval, and for confidence and margin."
     )
-    models_dir: Annotated[Text, Shown("Models", "DIR")] = Field(
+    models_dir: Annotated[LocalPath, Shown("Models", "DIR")] = Field(
         default=str(DEFAULT_MODELS_DIR), description="Folder of named models, with their roles beside it."
     )
     device: Annotated[Literal["auto", "cpu", "cuda", "mps"], _MODELS] = Field(

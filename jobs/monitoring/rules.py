@@ -7,12 +7,12 @@ This module does not know how a rule is evaluated.
 from __future__ import annotations
 
 import difflib
-import tomllib
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lvm_batch.jobs.errors import Problem, SettingsError
+from lvm_batch.jobs.toml_files import read_toml
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -129,14 +129,8 @@ RULES = tuple(Rules.model_fields)
 
 def load_rules(path: Path) -> Rules:
     """Return the rules of a TOML file, defaults where it says nothing; raises SettingsError with every problem."""
-    try:
-        given = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        problem = Problem(f"{path} cannot be read: {error.strerror}", "give --rules a TOML file")
-        raise SettingsError(problem) from error
-    except (ValueError, RecursionError) as error:  # the latter of brackets within brackets
-        hint = "`lvm-batch monitor --print-rules` prints a file to begin with"
-        raise SettingsError(Problem(f"{path} is not TOML: {error}", hint)) from error
+    hint = "`lvm-batch monitor --print-rules` prints a file to begin with"
+    given = read_toml(path, option="--rules", hint=hint)
     try:
         return Rules.model_validate(given)
     except ValidationError as error:

@@ -10,8 +10,8 @@ from typing import Annotated
 
 from pydantic import ByteSize, Field
 
-from lvm_batch.jobs.dataset_settings import Text
 from lvm_batch.jobs.declared import Shown
+from lvm_batch.jobs.paths import Text
 from lvm_batch.jobs.settings import RunSettings
 
 _RUNNING = Shown("Running")

@@ -1,0 +1,44 @@
+"""TOML files that users write.
+
+The rule: a file is read as the editors of all systems leave it, and one that cannot be read is told with what is wrong
+and where. This module does not know what a file may say.
+"""
+
+from __future__ import annotations
+
+import codecs
+import tomllib
+from typing import TYPE_CHECKING, Any
+
+from lvm_batch.jobs.errors import Problem, SettingsError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_OTHER_ENCODINGS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # UTF-32's begins as UTF-16's
+
+
+def read_toml(path: Path, *, option: str, hint: str) -> dict[str, Any]:
+    """Return what the TOML file given by ``option`` says; raises SettingsError, with ``hint`` if it is no TOML.
+
+    A byte order mark, which some editors put before UTF-8, says nothing.
+    """
+    try:
+        return tomllib.loads(_text(path.read_bytes(), path))
+    except OSError as error:
+        problem = Problem(f"{path} cannot be read: {error.strerror}", f"give {option} a TOML file")
+        raise SettingsError(problem) from error
+    except (ValueError, RecursionError) as error:  # the latter of brackets within brackets
+        raise SettingsError(Problem(f"{path} is not TOML: {error}", hint)) from error
+
+
+def _text(content: bytes, path: Path) -> str:
+    """Decode a file; raises SettingsError, naming the line, where it is no UTF-8."""
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        found = "is UTF-16" if content.startswith(_OTHER_ENCODINGS) else f"is not UTF-8 in line {line}"
+        raise SettingsError(
+            Problem(f"{path} {found}", "save it as UTF-8 text, as editors offer it")
+        ) from error

@@ -1,0 +1,163 @@
+"""Paths and files of settings, as people and their systems write them."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from lvm_batch.jobs.declared import names_of
+from lvm_batch.jobs.errors import SettingsError, UsageError
+from lvm_batch.jobs.evaluation.settings import EvaluateSettings
+from lvm_batch.jobs.monitoring.rules import load_rules
+from lvm_batch.jobs.paths import expanded, expanded_file
+from lvm_batch.jobs.resolution import resolve_settings
+from lvm_batch.jobs.serving.settings import ServeSettings
+from lvm_batch.jobs.settings import RunSettings
+from lvm_batch.jobs.training.settings import TrainSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from lvm_batch.jobs.declared import Settings
+
+KINDS = (RunSettings, TrainSettings, EvaluateSettings, ServeSettings)
+PATHS = (
+    "dataset",
+    "output",
+    "history",
+    "model",
+    "fallback",
+    "bank",
+    "models_dir",
+    "metrics_file",
+    "performance_report",
+)
+"""Every setting that is a path or a URL, whatever the command."""
+
+
+@pytest.fixture(autouse=True)
+def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
+def resolved(kind: type[Settings], given: Mapping[str, object], environ: Mapping[str, str] = {}) -> Settings:
+    """Settings of which nothing is required."""
+    return resolve_settings(kind, given, environ, required=()).settings
+
+
+def plain(value: object) -> object:
+    """A setting's text, or that of the one thing in it."""
+    return value[0] if isinstance(value, tuple) else value
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_path_setting_is_known_here(kind: type[Settings]) -> None:
+    """A description that speaks of a file, a folder or a path belongs to one of these."""
+    spoken = re.compile(r"^(Folder|File|HTML file|Checkpoint|Bank|Parquet files|Primary checkpoint)\b")
+    found = {name for name in names_of(kind) if spoken.search(kind.model_fields[name].description or "")}
+    assert found - {"time_column"} <= set(PATHS)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [(kind, name) for kind in KINDS for name in PATHS if name in kind.model_fields]
+)
+def test_a_tilde_is_the_home_folder_everywhere(kind: type[Settings], name: str, tmp_path: Path) -> None:
+    """In a flag, a variable, a file and from Python, as the shell has it on a command line."""
+    many = name == "dataset" or (kind, name) == (EvaluateSettings, "model")
+    variable = "LVM_BATCH_MODELS" if name == "models_dir" else f"LVM_BATCH_{name.upper()}"
+    config = tmp_path / "job.toml"
+    config.write_text(f"{name} = {['~/x'] if many else '~/x'!r}\n")
+    assert plain(getattr(resolved(kind, {name: ["~/x"] if many else "~/x"}), name)) == f"{tmp_path}/x"
+    assert plain(getattr(resolved(kind, {}, {variable: "~/x"}), name)) == f"{tmp_path}/x"
+    assert plain(getattr(resolved(kind, {}, {"LVM_BATCH_CONFIG": "~/job.toml"}), name)) == f"{tmp_path}/x"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("~", "{}"),
+        ("~/a b/~", "{}/a b/~"),
+        ("file://~/x%20y", "file://{}/x%20y"),
+        ("./~", "./~"),
+        ("a/~/b", "a/~/b"),
+        ("~no-such-user/x", "~no-such-user/x"),
+        ("~$draft.parquet", "~$draft.parquet"),
+        ("$HOME/x", "$HOME/x"),
+        ("s3://~/x", "s3://~/x"),
+    ],
+)
+def test_a_tilde_elsewhere_is_a_tilde(text: str, expected: str, tmp_path: Path) -> None:
+    """What the shell leaves alone is left alone; variables are the shell's own."""
+    assert expanded(text) == expected.format(tmp_path)
+
+
+def test_without_a_home_there_is_no_tilde(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container's user may have neither HOME nor an entry; a folder called `~` is not what was meant."""
+    monkeypatch.setattr("os.path.expanduser", lambda text: text)
+    with pytest.raises(SettingsError, match="HOME is not set"):
+        resolved(RunSettings, {"output": "~/x"})
+    with pytest.raises(UsageError, match="HOME is not set"):
+        expanded_file("~/job.toml", option="--config")
+
+
+@pytest.mark.parametrize("name", ["metrics_file", "models_dir"])
+def test_what_is_of_this_machine_is_no_url(name: str) -> None:
+    """A `file://` URL is a path; another would be taken for a folder called `s3:`."""
+    assert getattr(resolved(RunSettings, {name: "file:///a%20b/c"}), name) == "/a b/c"
+    with pytest.raises(SettingsError, match="cannot be a URL"):
+        resolved(RunSettings, {name: "s3://bucket/c"})
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"LVM_BATCH_OUTPUT": "out\n", "LVM_BATCH_HIGH_STAKES_LANE": "a, b\n", "LVM_BATCH_WORKERS": " 2\r\n"},
+        {"LVM_BATCH_OUTPUT": "\tout ", "LVM_BATCH_HIGH_STAKES_LANE": " a ,b", "LVM_BATCH_WORKERS": "2"},
+    ],
+)
+def test_blanks_around_a_variable_do_not_count(environ: Mapping[str, str]) -> None:
+    """Secrets that are mounted and files that are read into variables end with a new line."""
+    found = resolved(RunSettings, {}, environ)
+    assert isinstance(found, RunSettings)
+    assert (found.output, found.high_stakes_lane, found.workers) == ("out", ("a", "b"), 2)
+
+
+@pytest.mark.parametrize("name", ["output", "model", "history", "lane_column"])
+def test_blanks_are_no_value(name: str) -> None:
+    """A name of blanks is nobody's intention."""
+    with pytest.raises(SettingsError, match="not empty"):
+        resolved(RunSettings, {name: "  "})
+
+
+@pytest.mark.parametrize("before", ["", "\ufeff"])
+@pytest.mark.parametrize("line", ["\n", "\r\n"])
+def test_editors_of_all_systems_will_do(tmp_path: Path, before: str, line: str) -> None:
+    """A byte order mark and the line ends of Windows say nothing."""
+    job, rules = tmp_path / "job.toml", tmp_path / "rules.toml"
+    job.write_bytes(f'{before}output = "o"{line}workers = 3{line}'.encode())
+    rules.write_bytes(f"{before}[shadow_gain]{line}{line}".encode())
+    assert resolve_settings(RunSettings, {}, {}, job, required=()).settings.workers == 3
+    assert load_rules(rules)
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        ('output = "o"'.encode("utf-16"), "is UTF-16"),
+        ('output = "o"'.encode("utf-32"), "is UTF-16"),
+        ('a = 1\noutput = "é"'.encode("latin-1"), "is not UTF-8 in line 2"),
+        (b'output = "a\0b"', "is not TOML"),
+        (b"output = 1\noutput = 2", "is not TOML"),
+    ],
+)
+def test_a_file_that_cannot_be_read_says_why(tmp_path: Path, content: bytes, what: str) -> None:
+    """With the encoding, or the line; the rules of a monitor as well as settings."""
+    file = tmp_path / "job.toml"
+    file.write_bytes(content)
+    with pytest.raises(SettingsError, match=what):
+        resolve_settings(RunSettings, {}, {}, file, required=())
+    with pytest.raises(SettingsError, match=what):
+        load_rules(file)
