@@ -18,7 +18,7 @@ from pyarrow import fs
 
 from lvm_batch.io.errors import DataError, InputNotFound, UnreadableFile
 from lvm_batch.io.listing import is_hidden, listing, look_at
-from lvm_batch.io.locations import Location, is_within, locate, relative_name
+from lvm_batch.io.locations import Location, locate, relative_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -68,23 +68,9 @@ def find_files(arguments: Iterable[str]) -> list[InputFile]:
     return sorted(files, key=lambda file: file.name)
 
 
-def reads(argument: str, folder: Location) -> bool:
-    """Whether a file written into ``folder`` would be among those that ``argument`` stands for."""
-    place = locate(argument)
-    if look_at(place).type == fs.FileType.Directory:
-        return is_within(folder, place)
-    if not _MAGIC.search(argument) or place.is_local != folder.is_local:
-        return False
-    root, wanted = _cut_pattern(place)
-    written = (folder.child(f"{file.stem}-00000.parquet") for file in _matching(place))
-    return any(
-        is_within(output, root) and _is_meant(relative_name(output, root), wanted) for output in written
-    )
-
-
 def files_meant(arguments: Iterable[str], files: Iterable[InputFile]) -> list[InputFile]:
     """Return those of ``files``, which need not be there any more, that ``arguments`` stand for by their paths."""
-    wanted = [_cut_pattern(locate(argument)) for argument in arguments]
+    wanted = [cut_pattern(locate(argument)) for argument in arguments]
     return [
         file for file in files if any(_lies_in(file.path, *place_and_parts) for place_and_parts in wanted)
     ]
@@ -94,7 +80,7 @@ def _lies_in(path: str, root: Location, wanted: list[str]) -> bool:
     if path == root.text:
         return not wanted
     below = path.removeprefix(f"{root.text.rstrip('/')}/")
-    return below != path and (not wanted or _is_meant(below, wanted))
+    return below != path and (not wanted or is_meant(below, wanted))
 
 
 def check_unchanged(file: InputFile) -> None:
@@ -109,6 +95,29 @@ def check_unchanged(file: InputFile) -> None:
             "let it be written to the end, then run again",
             file.path,
         )
+
+
+def is_pattern(argument: str) -> bool:
+    """Whether an argument stands for what it matches, unless something is there by that very name."""
+    return bool(_MAGIC.search(argument))
+
+
+def cut_pattern(pattern: Location) -> tuple[Location, list[str]]:
+    """Cut a pattern into its root, the last folder before its first part with a special character, and its parts.
+
+    A folder that is there by that very name belongs to the root, whatever characters it has.
+    """
+    parts = pattern.path.split("/")
+    for n_fixed, part in enumerate(parts):
+        if _MAGIC.search(part) and look_at(_head(pattern, parts, n_fixed + 1)).type != fs.FileType.Directory:
+            return _head(pattern, parts, n_fixed), parts[n_fixed:]
+    return pattern, []
+
+
+def is_meant(name: str, wanted: list[str]) -> bool:
+    """Whether a pattern matches ``name``, or a folder above it."""
+    names = name.split("/")
+    return any(_matches(names[:n_parts], wanted) for n_parts in range(1, len(names) + 1))
 
 
 def _refuse_repeated(files: list[InputFile]) -> None:
@@ -161,7 +170,7 @@ def _expand(argument: str) -> list[InputFile]:
         return [_single(place, found)]
     if found.type == fs.FileType.Directory:
         return _or_refuse(list(_below(place, place)), f"{argument} holds no file to read")
-    if _MAGIC.search(argument):
+    if is_pattern(argument):
         return _or_refuse(list(_matching(place)), f"no file matches {argument}")
     raise InputNotFound(f"{argument} does not exist", _nearest_existing(place))
 
@@ -193,13 +202,13 @@ def _below(folder: Location, root: Location) -> Iterator[InputFile]:
 
 def _matching(pattern: Location) -> Iterator[InputFile]:
     """Yield what a pattern matches, with names relative to its root, and all that lies below a folder it matches."""
-    root, wanted = _cut_pattern(pattern)
+    root, wanted = cut_pattern(pattern)
     if not wanted or look_at(root).type != fs.FileType.Directory:
         return
     deep = len(wanted) > 1 or wanted == ["**"]
     for place, found in listing(root, recursive=deep):
         name = relative_name(place, root)
-        if is_hidden(name) or not _is_meant(name, wanted):
+        if is_hidden(name) or not is_meant(name, wanted):
             continue
         if found.type in _TO_READ:
             yield _input_file(place, name, found)
@@ -207,28 +216,10 @@ def _matching(pattern: Location) -> Iterator[InputFile]:
             yield from _below(place, root)
 
 
-def _cut_pattern(pattern: Location) -> tuple[Location, list[str]]:
-    """Cut a pattern into its root, the last folder before its first part with a special character, and its parts.
-
-    A folder that is there by that very name belongs to the root, whatever characters it has.
-    """
-    parts = pattern.path.split("/")
-    for n_fixed, part in enumerate(parts):
-        if _MAGIC.search(part) and look_at(_head(pattern, parts, n_fixed + 1)).type != fs.FileType.Directory:
-            return _head(pattern, parts, n_fixed), parts[n_fixed:]
-    return pattern, []
-
-
 def _head(pattern: Location, parts: list[str], n_parts: int) -> Location:
     cut = sum(len(part) + 1 for part in parts[n_parts:])
     text = pattern.text[: len(pattern.text) - cut]
     return Location(pattern.filesystem, "/".join(parts[:n_parts]) or "/", text or "/")
-
-
-def _is_meant(name: str, wanted: list[str]) -> bool:
-    """Whether a pattern matches ``name``, or a folder above it."""
-    names = name.split("/")
-    return any(_matches(names[:n_parts], wanted) for n_parts in range(1, len(names) + 1))
 
 
 def _matches(names: list[str], wanted: list[str]) -> bool:

@@ -21,6 +21,8 @@ from lvm_batch.io.errors import DataError, InputNotFound
 from lvm_batch.io.redaction import redacted
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from lvm_batch.io.bucket import Bucket
 
 
@@ -55,12 +57,21 @@ def locate(text: str) -> Location:
         )
     scheme, _, rest = text.partition("://") if "://" in text else ("", "", text)
     if scheme.lower() in {"", "file"}:
-        path = (
-            unquote(f"/{rest.partition('/')[2]}") if scheme else text
-        )  # `?` begins no query: it may be a pattern's
+        path = _path_of_url(rest, text) if scheme else text
         path = str(Path(os.path.abspath(path)))  # noqa: PTH100 - resolve() would follow links and change names
         return Location(fs.LocalFileSystem(), path, path)
     return _locate_remote(scheme.lower(), rest.rstrip("/"), text)
+
+
+def _path_of_url(rest: str, text: str) -> str:
+    """Return the path of a ``file://`` URL; ``?`` begins no query, as it may be a pattern's."""
+    host, _, path = rest.partition("/")
+    if host.lower() not in {"", "localhost"}:
+        raise DataError(
+            f"{text} names {host!r} as the machine, as two slashes do: it can only be this one",
+            f"write a whole path behind three slashes, as file:///{path or 'folder'}, or the path alone",
+        )
+    return unquote(f"/{path}")
 
 
 def _locate_remote(scheme: str, path: str, text: str) -> Location:
@@ -114,9 +125,39 @@ def relative_name(location: Location, root: Location) -> str:
 
 
 def is_within(inner: Location, outer: Location) -> bool:
-    """Whether ``inner`` is ``outer`` or lies below it; links are followed on this machine."""
-    if inner.is_local != outer.is_local:
-        return False
-    if inner.is_local:
-        return Path(inner.path).resolve().is_relative_to(Path(outer.path).resolve())
-    return inner.text == outer.text or inner.text.startswith(f"{outer.text}/")
+    """Whether ``inner`` is ``outer`` or lies below it, by whatever way the two are named."""
+    (folder, missing), *_ = standing_above(outer)
+    return any(
+        standing == folder and below[: len(missing)] == missing for standing, below in standing_above(inner)
+    )
+
+
+def standing_above(place: Location) -> Iterator[tuple[object, list[str]]]:
+    """Yield the identity of ``place`` and of each folder above it, with the parts of the path that lie below it.
+
+    On this machine those count that are there, links followed; in a store, all.
+    """
+    parts = real_path(place).split("/")
+    for n_parts in range(len(parts), 0, -1):
+        text = "/".join(parts[:n_parts]) or "/"
+        if found := identity(Location(place.filesystem, text, text)):
+            yield found, [part for part in parts[n_parts:] if part]
+
+
+def identity(place: Location) -> object:
+    """Return what tells a place from others, by whatever way it is named; ``None`` if it is not there.
+
+    On this machine the file system tells it, so that links, mounts and letter case do not count.
+    """
+    if not place.is_local:
+        return place.text
+    try:
+        found = os.stat(place.path)  # noqa: PTH116 - Path takes twice the time
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def real_path(place: Location) -> str:
+    """Return where a place lies, links followed, as text."""
+    return os.path.realpath(place.path) if place.is_local else place.text

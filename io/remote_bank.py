@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from lvm_batch.io.locations import Location
 
-META, VECTORS, IDS, INDEX = "bank.json", "vectors.npy", "ids.parquet", "faiss.index"
+NAMES = META, VECTORS, IDS, INDEX = "bank.json", "vectors.npy", "ids.parquet", "faiss.index"
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _HASHED_BYTES = 64 * 2**20

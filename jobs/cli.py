@@ -94,6 +94,8 @@ def _called(arguments: Sequence[str], console: Console) -> int:
         code: int | None = app(args=arguments, prog_name="lvm-batch", standalone_mode=False, obj=console)
     except typer.TyperException as error:
         raise _usage_error(error) from error
+    except typer.Abort as error:  # typer's answer to an EOFError too
+        raise error.__cause__ or error  # noqa: B904 - it is the cause
     if code == Interrupted.exit_code:  # typer's answer to Ctrl-C
         raise Interrupted("interrupted", "run the same command again to resume")
     return code or 0

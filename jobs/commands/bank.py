@@ -8,6 +8,7 @@ import typer
 
 from lvm_batch.jobs.console import Console
 from lvm_batch.jobs.options import takes_console
+from lvm_batch.jobs.paths import expanded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,11 +20,12 @@ app = typer.Typer(help="Make banks of known vectors.")
 @takes_console
 def build(
     vectors: Annotated[
-        list[str], typer.Argument(help="Parquet files, folders, globs or URLs.", metavar="VECTORS")
+        list[str],
+        typer.Argument(help="Parquet files, folders, globs or URLs.", metavar="VECTORS", parser=expanded),
     ],
     *,
     console: Console,
-    output: Annotated[str, typer.Option("--output", help="Folder to make.", metavar="DIR")],
+    output: Annotated[str, typer.Option("--output", help="Folder to make.", metavar="DIR", parser=expanded)],
     vector_column: Annotated[str, typer.Option(help="The column of vectors.", metavar="NAME")] = "vector",
     id_column: Annotated[
         str | None, typer.Option(help="The column of ids. Default: id, if there is one.", metavar="NAME")
@@ -40,14 +42,18 @@ def build(
 
     from lvm_batch.io.bank import build_bank
     from lvm_batch.io.dataset import find_files
+    from lvm_batch.io.remote_bank import NAMES
     from lvm_batch.jobs.errors import UsageError
+    from lvm_batch.jobs.places import Place, check_places
 
     if index not in {"exact", "faiss"}:
         raise UsageError(f"--index cannot be {index!r}", "it can be exact or faiss")
     with Progress(console=console.progress, disable=not console.progress.is_terminal) as progress:
         task = progress.add_task("reading vectors", total=None)
+        files = find_files(vectors)
+        check_places([Place("the bank", "--output", output, NAMES)], dataset=vectors, files=files)
         meta = build_bank(
-            find_files(vectors),
+            files,
             output,
             vector_column=vector_column,
             id_column=id_column,

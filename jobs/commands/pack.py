@@ -9,6 +9,7 @@ import typer
 
 from lvm_batch.jobs.console import Console
 from lvm_batch.jobs.options import takes_console
+from lvm_batch.jobs.paths import expanded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -17,11 +18,14 @@ if TYPE_CHECKING:
 @takes_console
 def pack(
     inputs: Annotated[
-        list[str], typer.Argument(help="NPZ, NPY or Parquet files, folders, globs.", metavar="INPUT")
+        list[str],
+        typer.Argument(help="NPZ, NPY or Parquet files, folders, globs.", metavar="INPUT", parser=expanded),
     ],
     *,
     console: Console,
-    output: Annotated[str, typer.Option(help="Folder or URL to write to, new or empty.", metavar="DIR")],
+    output: Annotated[
+        str, typer.Option(help="Folder or URL to write to, new or empty.", metavar="DIR", parser=expanded)
+    ],
     encoding: Annotated[
         str, typer.Option(help="How vectors are stored.", metavar="fixed_size_binary|fixed_size_list")
     ] = "fixed_size_binary",

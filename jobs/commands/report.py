@@ -8,13 +8,17 @@ import typer
 
 from lvm_batch.jobs.console import Console
 from lvm_batch.jobs.options import takes_console
+from lvm_batch.jobs.paths import expanded
 
 
 @takes_console
 def report(
-    output: Annotated[str, typer.Argument(help="The output folder of a run.", metavar="OUT")],
+    output: Annotated[
+        str, typer.Argument(help="The output folder of a run.", metavar="OUT", parser=expanded)
+    ],
     other: Annotated[
-        str | None, typer.Argument(help="Another one, to compare with the first.", metavar="OUT2")
+        str | None,
+        typer.Argument(help="Another one, to compare with the first.", metavar="OUT2", parser=expanded),
     ] = None,
     *,
     console: Console,
@@ -25,6 +29,7 @@ def report(
             help="Where to write the page, a path or a URL. Default: OUT/_lvm_batch/report.html, "
             "or comparison.html here.",
             metavar="FILE",
+            parser=expanded,
         ),
     ] = None,
 ) -> None:

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any, get_args
 from pydantic import ByteSize, TypeAdapter, ValidationError
 
 from lvm_batch.io.columns import ColumnNames, WindowShape
-from lvm_batch.io.dataset import find_files, reads
+from lvm_batch.io.dataset import find_files
 from lvm_batch.io.encoding import Dtype, Encoding, Packing
-from lvm_batch.io.errors import OutputError
 from lvm_batch.io.locations import locate
 from lvm_batch.io.pack_sources import find_sources
 from lvm_batch.io.packing import PackedFile, pack
 from lvm_batch.io.sources import Reading, Source
 from lvm_batch.io.vectors import Pad
 from lvm_batch.jobs.errors import Problem, SettingsError
+from lvm_batch.jobs.places import Place, check_places
 from lvm_batch.jobs.plural import plural
 
 if TYPE_CHECKING:
@@ -45,13 +45,11 @@ class PackOptions:
 def survey(inputs: Sequence[str], output: str, options: PackOptions) -> tuple[list[Source], Packing]:
     """Look at every input; raises ``SettingsError`` or ``DataError``."""
     packing, pad = _checked(options)
-    for argument in inputs:
-        if reads(argument, locate(output)):
-            raise OutputError(
-                f"the output {output} lies inside the input {argument}", "give --output a folder beside it"
-            )
+    files = find_files(inputs)
+    written = Place("the output", "--output", output, [f"{file.stem}-00000.parquet" for file in files])
+    check_places([written], dataset=inputs, files=files)
     reading = Reading(options.names, packing.shape, frozenset(options.leave_out), pad)
-    return [source for file in find_files(inputs) for source in find_sources(file, reading)], packing
+    return [source for file in files for source in find_sources(file, reading)], packing
 
 
 def write(

@@ -20,6 +20,7 @@ from lvm_batch.jobs.evaluation.plots import plots
 from lvm_batch.jobs.evaluation.rows import JudgedDataset
 from lvm_batch.jobs.evaluation.text import as_markdown, as_text
 from lvm_batch.jobs.output_folder import make_output_folder, write_files
+from lvm_batch.jobs.places import Place, check_places
 from lvm_batch.jobs.prediction.tally import SPLITS
 from lvm_batch.jobs.prediction.warm_up import warm_up
 from lvm_batch.lvm.devices import pick_device
@@ -44,6 +45,7 @@ def evaluate(settings: EvaluateSettings, *, console: Console) -> tuple[dict[str,
 
     Returns the figures as values and as text. Raises ``DataError``, ``ModelError`` or ``JobError``.
     """
+    _check_output(settings)
     warm_up()  # where single queries will be timed
     folder = make_output_folder(settings.output, what="an evaluation") if settings.output else None
     models = load_models(settings)
@@ -56,6 +58,13 @@ def evaluate(settings: EvaluateSettings, *, console: Console) -> tuple[dict[str,
     if folder:
         _write(folder, values, judged)
     return values, as_text(values)
+
+
+def _check_output(settings: EvaluateSettings) -> None:
+    if settings.output:
+        bank = [Place("the bank", "--bank", settings.bank, keeps_out="everything")] if settings.bank else []
+        output = Place("the output", "--output", settings.output, (VALUES, BOARD))
+        check_places([output], dataset=settings.dataset, kept=bank)
 
 
 def _values(

@@ -66,7 +66,10 @@ def _written(
     from prometheus_client import write_to_textfile
 
     from lvm_batch.jobs.prediction.metrics_gauges import gauges
+    from lvm_batch.jobs.prediction.places import metrics_file_is_misplaced
 
+    if metrics_file_is_misplaced(settings):
+        return None  # the run has been refused for it
     path = Path(str(settings.metrics_file))
     try:
         told = gauges(settings, summary, error, wall_s=wall_s, now=time.time(), before=last_success(path))

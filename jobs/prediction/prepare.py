@@ -12,19 +12,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lvm_batch.io.columns import WindowShape
-from lvm_batch.io.dataset import find_files, reads
+from lvm_batch.io.dataset import find_files
 from lvm_batch.io.errors import ColumnError, OutputError, UnreadableFile
 from lvm_batch.io.file_times import Span, files_within
 from lvm_batch.io.listing import refuse_long_names
-from lvm_batch.io.locations import is_within, locate
+from lvm_batch.io.locations import locate
 from lvm_batch.io.units import DatasetFormat, Footer, Unit, cut_units, read_footers
 from lvm_batch.jobs.checks import Checks
 from lvm_batch.jobs.datasets.dataset_format import dataset_format
 from lvm_batch.jobs.found_models import find_models
+from lvm_batch.jobs.places import misplaced
 from lvm_batch.jobs.prediction.fleet import Fleet, local_fleet
 from lvm_batch.jobs.prediction.job import Job, cap_rate, fingerprint, identity
 from lvm_batch.jobs.prediction.memory import Projection, project
 from lvm_batch.jobs.prediction.notices import device_notices, notices, unavailable_criteria
+from lvm_batch.jobs.prediction.places import places_kept, places_written
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,6 +85,14 @@ def prepare(settings: RunSettings, *, threads: int | None) -> Prepared:
     checks = Checks()
     found_files = checks.run(lambda: find_files(settings.dataset)) or []
     checks.run(lambda: _check_output(settings, found_files))
+    checks.errors.extend(
+        misplaced(
+            places_written(settings, found_files),
+            dataset=settings.dataset,
+            files=found_files,
+            kept=places_kept(settings),
+        )
+    )
     span = None if settings.span == (None, None) else Span(*settings.span)
     files = checks.run(lambda: _within(found_files, span, settings)) or []
     found = find_models(settings)
@@ -161,22 +171,6 @@ def _check_output(settings: RunSettings, files: Sequence[InputFile]) -> None:
     output = locate(settings.output)
     if output.is_local and os.path.isfile(output.path):  # noqa: PTH113 - Path.is_file() raises for long names
         raise OutputError(f"{settings.output} is a file", "give --output a folder")
-    for argument in settings.dataset:
-        if reads(argument, output):
-            raise OutputError(
-                f"the output {settings.output} lies inside the input {argument}",
-                "give --output a folder beside it, or the next run would read this one's predictions",
-            )
-    # There may be very many files, but not folders.
-    folders = {file.path.rpartition("/")[0]: file for file in files}
-    inside = next(
-        (file for folder, file in folders.items() if is_within(locate(folder or "/"), output)), None
-    )
-    if inside:
-        raise OutputError(
-            f"the input {inside.path} lies inside the output {settings.output}",
-            "give --output a folder of its own, so that readers of it see predictions only",
-        )
     refuse_long_names(output, (f"{file.stem}-00000.parquet" for file in files))
 
 

@@ -58,7 +58,7 @@ def in_warm_process(function: Callable[P, T], *arguments: P.args, **options: P.k
     Raises what it raises. The function, its arguments and its result travel by pickle.
     """
     if _servers:
-        with suppress(BrokenProcessPool):
+        with suppress(BrokenProcessPool, EOFError):
             return _in_a_copy(function, *arguments, **options)
     return function(*arguments, **options)
 

@@ -17,7 +17,7 @@ from lvm_batch.jobs.reports.groups import everything, groups_by
 from lvm_batch.jobs.reports.page import state_note
 from lvm_batch.jobs.reports.parts import Note, Page, Section, render, table
 from lvm_batch.jobs.reports.rates import shares_of
-from lvm_batch.jobs.reports.report import write_page
+from lvm_batch.jobs.reports.report import check_page, write_page
 from lvm_batch.jobs.reports.sections import NO_BANK, NO_TARGETS
 from lvm_batch.jobs.reports.text import DASH, cosine, count, duration, moment, rate, setting, share
 
@@ -42,6 +42,7 @@ def compare(first: str, second: str, *, file: str | None = None) -> tuple[dict[s
 
     Raises as :func:`lvm_batch.jobs.reports.report.report` does.
     """
+    check_page(file or COMPARISON, first, second)
     pair = gather(OutputFolder(locate(first).text)), gather(OutputFolder(locate(second).text))
     place = write_page(render(_page(pair)), output=first, file=file or COMPARISON)
     settings, models = differing(*map(_settings, pair)), differing(*map(_models, pair))

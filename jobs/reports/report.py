@@ -17,6 +17,7 @@ from lvm_batch.io.commit import PRIVATE, TMP, OutputFolder
 from lvm_batch.io.errors import DataError, OutputError
 from lvm_batch.io.locations import locate
 from lvm_batch.io.store import open_store
+from lvm_batch.jobs.places import Place, check_places
 from lvm_batch.jobs.reports.data import gather
 from lvm_batch.jobs.reports.page import page_of
 from lvm_batch.jobs.reports.parts import render
@@ -48,6 +49,7 @@ def report(output: str, *, file: str | None = None) -> tuple[dict[str, Any], str
     written.
     """
     folder = OutputFolder(locate(output).text)
+    check_page(file, output)
     told = gather(folder)
     content = render(page_of(told))
     place = write_page(content, output=output, file=file)
@@ -90,6 +92,13 @@ def write_report(
         why = error.args[0] if isinstance(error, DataError) else f"{type(error).__name__}: {error}"
         return f"no report was written: {why}; `lvm-batch report {folder.text}` tries again"
     return None
+
+
+def check_page(file: str | None, *outputs: str) -> None:
+    """Raise :class:`OutputError` where a page would lie among the predictions, or in the place of one."""
+    if file is not None and locate(file).text != locate(outputs[0]).child(REPORT).text:
+        kept = [Place("the predictions", "OUT", output, keeps_out="everything") for output in outputs]
+        check_places([Place("the page", "--output", file, is_file=True)], kept=kept)
 
 
 def write_page(content: bytes, *, output: str, file: str | None = None) -> str:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from lvm_batch.jobs.training.article_split import Split
     from lvm_batch.lvm.context_model import ContextModel
 
-HISTORY, MODEL = "training_history.json", "best_model.pt"
+NAMES = HISTORY, MODEL = "training_history.json", "best_model.pt"
 
 _MAKE_ROOM = "make room; the same command goes on after the last whole epoch"
 

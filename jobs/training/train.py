@@ -16,12 +16,13 @@ from lvm_batch.io.lock import lock_output
 from lvm_batch.jobs.cores import usable_cores
 from lvm_batch.jobs.errors import JobError
 from lvm_batch.jobs.output_folder import make_output_folder
+from lvm_batch.jobs.places import Place, check_places
 from lvm_batch.jobs.signals import stoppable
 from lvm_batch.jobs.training.article_split import split_by_article
 from lvm_batch.jobs.training.circumstances import Circumstances
 from lvm_batch.jobs.training.curves import curves
 from lvm_batch.jobs.training.figures import describe, fit_ridge
-from lvm_batch.jobs.training.folder import TrainingFolder, digest
+from lvm_batch.jobs.training.folder import NAMES, TrainingFolder, digest
 from lvm_batch.jobs.training.model_card import as_text, card_text
 from lvm_batch.jobs.training.progress import TrainingProgress
 from lvm_batch.jobs.training.rows import read_training_rows
@@ -67,6 +68,7 @@ def train(settings: TrainSettings, *, console: Console) -> Trained:
     started = monotonic()
     device = pick_device(settings.device)
     set_threads(usable_cores())  # not what an import has left: sums of floats follow from it
+    check_places([Place("the output", "--output", settings.output, NAMES)], dataset=settings.dataset)
     make_output_folder(settings.output, what="a model")
     rows = read_training_rows(settings)
     split = split_by_article(rows, share=settings.validation_share, seed=settings.seed)

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from pyarrow import fs
 
-from lvm_batch.io.dataset import check_unchanged, find_files, reads
+from lvm_batch.io.dataset import check_unchanged, find_files
 from lvm_batch.io.errors import DataError, InputNotFound, UnreadableFile
 from lvm_batch.io.locations import locate, read_file
+from lvm_batch.io.territory import Territory
 
 TREE = (
     "a.parquet",
@@ -41,6 +42,13 @@ def put(path: Path, content: str = "x") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content)
     return path
+
+
+def reads(argument: str, folder: object) -> bool:
+    """Whether a dataset would read the outputs of its own files in a folder."""
+    files = find_files([argument])
+    written = [f"{file.stem}-00000.parquet" for file in files]
+    return Territory([argument], files).reader_of(locate(str(folder)), written) == argument
 
 
 def names(*arguments: object) -> list[str]:
@@ -306,8 +314,8 @@ def test_outputs_that_a_dataset_would_read(
 ) -> None:
     """An output lies inside an input if the files that this job writes would be among those read next time."""
     monkeypatch.chdir(tree)
-    assert reads(argument, locate(folder)) is expected
-    assert reads(f"{tree}/{argument}", locate(str(tree / folder))) is expected
+    assert reads(argument, folder) is expected
+    assert reads(f"{tree}/{argument}", tree / folder) is expected
     if expected:
         (tree / "year=2024/lang=en/y.pq").unlink()
         before = names(argument)
@@ -316,10 +324,24 @@ def test_outputs_that_a_dataset_would_read(
         assert names(argument) != before
 
 
-def test_a_dataset_reads_an_output_through_a_link(tree: Path) -> None:
-    """A link into the dataset is inside it."""
+@pytest.mark.parametrize("argument", ["data", "data/", "./data/../data", "data/**/*.parquet", "alias"])
+@pytest.mark.parametrize(
+    "folder", ["alias/out", "other/out", "data/far/out", "data/gone/out", "./data/../data/out"]
+)
+def test_a_dataset_reads_an_output_through_links(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, argument: str, folder: str
+) -> None:
+    """A link into the dataset is inside it, and so is what a link of the dataset leads to, however it is named."""
+    monkeypatch.chdir(tree.parent)
     (tree.parent / "alias").symlink_to(tree)
-    assert reads(str(tree), locate(str(tree.parent / "alias" / "out")))
+    put(tree.parent / "other/deep/c.parquet")
+    (tree / "far").symlink_to(tree.parent / "other")
+    (tree / "gone").symlink_to(tree.parent / "empty")
+    (tree.parent / "empty").mkdir()
+    assert reads(argument, folder)
+    assert reads(f"file://{tree.parent}/{argument}", f"{tree.parent}/{folder}")
+    assert not reads(argument, "elsewhere/out")
+    assert not reads(argument, "data-2/out")
 
 
 def test_a_file_that_changes_is_noticed(tree: Path) -> None:

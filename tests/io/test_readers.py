@@ -19,10 +19,11 @@ from hypothesis import strategies as st
 
 from lvm_batch.io.batches import STATUSES
 from lvm_batch.io.columns import WindowShape
-from lvm_batch.io.dataset import find_files, reads
+from lvm_batch.io.dataset import find_files
 from lvm_batch.io.errors import DataError, InputNotFound
 from lvm_batch.io.locations import bucket_of, locate
 from lvm_batch.io.reading import open_unit
+from lvm_batch.io.territory import Territory
 from lvm_batch.io.units import DatasetFormat, Footer, cut_units, read_footers
 
 if TYPE_CHECKING:
@@ -405,9 +406,11 @@ def test_files_of_an_object_store(s3: None, tmp_path: Path) -> None:
     for argument in ("data", "data/", "data/*", "data/**/*.parquet"):
         (file,) = find_files([f"s3://readers/{argument}"])
         assert (file.name, file.path) == ("year=2024/w.parquet", place.text)
-        assert reads(f"s3://readers/{argument}", locate("s3://readers/data/out"))
-        assert not reads(f"s3://readers/{argument}", locate("s3://readers/database"))
-        assert not reads(f"s3://readers/{argument}", locate(str(tmp_path)))
+        territory = Territory([f"s3://readers/{argument}"], [file])
+        for folder in ("s3://readers/data/out", "S3://readers/data/out/"):
+            assert territory.reader_of(locate(folder), ["w-00000.parquet"])
+        for folder in ("s3://readers/database", "s3://reader/data/out", str(tmp_path)):
+            assert not territory.reader_of(locate(folder), ["w-00000.parquet"])
     assert read_rows(place.text, Chunking(5, 5, 3), "zero") == expected_sequences(rows, "zero")
     with pytest.raises(InputNotFound):
         find_files(["s3://readers/nothing"])

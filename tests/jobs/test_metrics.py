@@ -161,7 +161,7 @@ def test_a_run_that_fails_tells_so_and_keeps_the_last_success(
 )
 def test_whatever_is_raised_is_told(ending: BaseException, code: int, kind: str, tmp_path: Path) -> None:
     """A signal and a bug are endings too; before the first success its time is 0."""
-    settings = RunSettings(output=str(tmp_path), metrics_file=str(tmp_path / "m.prom"))
+    settings = RunSettings(output=str(tmp_path / "out"), metrics_file=str(tmp_path / "m.prom"))
     started = time.monotonic() - 5
     with pytest.raises(type(ending)), metrics_of(settings, started=started, tell=pytest.fail):
         raise ending

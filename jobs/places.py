@@ -1,0 +1,114 @@
+"""The places that a command is told to write to, held against each other and against what it reads.
+
+The rule: what is written never becomes input, and readers of predictions, of a history or of a bank, who take whatever
+lies there, find nothing else. This module does not know what is written, and makes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from lvm_batch.io.errors import DataError, OutputError
+from lvm_batch.io.locations import is_within, locate
+from lvm_batch.io.territory import Territory
+from lvm_batch.jobs.errors import Problem, SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from lvm_batch.io.dataset import InputFile
+    from lvm_batch.io.locations import Location
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A file or folder that a command names: ``what`` it is to people, and the ``option`` that gives another.
+
+    ``keeps_out`` says what else may not lie inside. ``names`` are those of files that will be written there; an
+    empty one stands for the place itself.
+    """
+
+    what: str
+    option: str
+    text: str
+    names: Sequence[str] = field(default=("",), compare=False)
+    keeps_out: Literal["everything", "folders", "nothing"] = "nothing"
+    is_file: bool = False
+
+    def may_hold(self, other: Place) -> bool:
+        """Whether the other place may lie inside this one."""
+        return self.keeps_out == "nothing" or (self.keeps_out == "folders" and other.is_file)
+
+    @property
+    def title(self) -> str:
+        """What it is, and where."""
+        return f"{self.what} {self.text}"
+
+
+def check_places(
+    written: Sequence[Place],
+    *,
+    dataset: Sequence[str] = (),
+    files: Iterable[InputFile] = (),
+    kept: Sequence[Place] = (),
+) -> None:
+    """Raise what :func:`misplaced` finds: ``OutputError``, or ``SettingsError`` with all of several."""
+    errors = list(misplaced(written, dataset=dataset, files=files, kept=kept))
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        raise SettingsError(*(Problem(*error.args) for error in errors))
+
+
+def misplaced(
+    written: Sequence[Place],
+    *,
+    dataset: Sequence[str] = (),
+    files: Iterable[InputFile] = (),
+    kept: Sequence[Place] = (),
+) -> Iterator[OutputError]:
+    """Yield an error for each of the ``written`` places that lies where it breaks something, or around it.
+
+    ``dataset`` are the arguments that are read, ``files`` what was found for them; ``kept`` are other places that are
+    only read. A text that names no place is not judged here.
+    """
+    located = {place: where for place in (*written, *kept) if (where := _where(place.text)) is not None}
+    territory = Territory([text for text in dataset if _where(text) is not None], files)
+    for number, place in enumerate(written):
+        if place in located:
+            yield from _beside_input(place, located[place], territory)
+            for other in (*written[number + 1 :], *kept):
+                if other in located and (why := _clash(place, other, located)):
+                    yield OutputError(why, f"give {place.option} a place of its own")
+
+
+def _where(text: str) -> Location | None:
+    try:
+        return locate(text)
+    except DataError:
+        return None
+
+
+def _beside_input(place: Place, where: Location, territory: Territory) -> Iterator[OutputError]:
+    if argument := territory.reader_of(where, place.names):
+        yield OutputError(
+            f"{place.title} lies inside the input {argument}",
+            f"give {place.option} a place beside it, or the next run would read what this one writes",
+        )
+    elif place.keeps_out != "nothing" and (part := territory.part_inside(where)):
+        yield OutputError(
+            f"the input {part} lies inside {place.title}",
+            f"give {place.option} a folder of its own, so that readers of it find nothing else",
+        )
+
+
+def _clash(place: Place, other: Place, located: Mapping[Place, Location]) -> str | None:
+    inner, outer = is_within(located[place], located[other]), is_within(located[other], located[place])
+    if inner and outer:
+        return f"{place.title} is {other.what} as well"
+    if inner and not other.may_hold(place):
+        return f"{place.title} lies inside {other.title}"
+    if outer and not place.may_hold(other):
+        return f"{other.title} lies inside {place.title}"
+    return None
