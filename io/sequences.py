@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lvm_batch.io.article_ids import comparable_ids
 from lvm_batch.io.batches import (
     BAD_INPUT,
     OK,
@@ -99,20 +100,21 @@ class SequencesReader:
 
     def _run_starts(self, rows: pa.Table, file_row: int) -> NDArray[np.int64]:
         """Return for each row the first row known of its article; a row without an article stands alone."""
-        article = _comparable(rows[self._roles.article])
+        article = comparable_ids(rows[self._roles.article])
         changed = pc.not_equal(article[1:], article[:-1]).fill_null(fill_value=True).to_numpy()
         first = np.concatenate(([True], changed.astype(np.bool_)))[: rows.num_rows]
         self._check_order(rows, first, file_row)
         return np.maximum.accumulate(np.where(first, np.arange(len(first)), 0))
 
     def _check_order(self, rows: pa.Table, first: NDArray[np.bool_], file_row: int) -> None:
-        positions = number_values(rows[self._roles.position])
-        falling = np.flatnonzero((positions[1:] < positions[:-1]) & ~first[1:])
+        positions = _ordered(rows[self._roles.position])
+        falls = pc.less(positions[1:], positions[:-1]).fill_null(fill_value=False).to_numpy()
+        falling = np.flatnonzero(falls & ~first[1:])
         if len(falling):
             row = int(falling[0]) + 1
             raise DataError(
                 f"{self._path}: article {_shown(rows[self._roles.article], row)} is out of order: position "
-                f"{positions[row]:.0f} follows {positions[row - 1]:.0f} at row {file_row + row}",
+                f"{positions[row]} follows {positions[row - 1]} at row {file_row + row}",
                 f"sort the file by `{self._roles.article}` and `{self._roles.position}`",
             )
 
@@ -168,14 +170,9 @@ def _shown(article: pa.ChunkedArray, row: int) -> str:
         return f"of row {row}"
 
 
-def _comparable(article: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return article ids in a type that Arrow compares: not a dictionary, an extension type, or nulls alone."""
-    kind = article.type
-    if pa.types.is_dictionary(kind):
-        return article.cast(kind.value_type)
-    if isinstance(kind, pa.BaseExtensionType):
-        return article.cast(kind.storage_type)
-    return article.cast(pa.string()) if pa.types.is_null(kind) else article
+def _ordered(position: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return positions in a type that Arrow compares: their own, as floats hold whole numbers up to 2**53 only."""
+    return position.cast(pa.float32()) if pa.types.is_float16(position.type) else position
 
 
 def _windows(run_start: NDArray[np.int64], n_before: int, n_rows: int, length: int) -> _Windows:

@@ -10,11 +10,13 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
+
+from lvm_batch.io.article_ids import comparable_ids
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import pyarrow as pa
     from numpy.typing import NDArray
 
 
@@ -23,7 +25,7 @@ UNKNOWN = -1
 
 
 class Articles:
-    """Gives each value of a column its number, from 0 in the order they come, and nulls that of ``UNKNOWN``."""
+    """Gives each value of a column its number, from 0 in the order they come, and what is none that of ``UNKNOWN``."""
 
     def __init__(self) -> None:
         self._numbers: dict[Any, int] = {}
@@ -36,7 +38,7 @@ class Articles:
 
     def add(self, column: pa.ChunkedArray) -> NDArray[np.int64]:
         """Return the numbers of a column's rows, int64 (n,)."""
-        encoded = _plain(column).combine_chunks().dictionary_encode()
+        encoded = comparable_ids(column).combine_chunks().dictionary_encode()
         numbers = np.array([self._number(value) for value in encoded.dictionary.to_pylist()], np.int64)
         places = encoded.indices.fill_null(len(numbers)).to_numpy()
         codes: NDArray[np.int64] = np.append(numbers, UNKNOWN)[places]
@@ -45,17 +47,6 @@ class Articles:
 
     def _number(self, value: object) -> int:
         return UNKNOWN if value is None else self._numbers.setdefault(value, len(self._numbers))
-
-
-def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return ids in a type that Arrow encodes: text may be no UTF-8, and an extension type is its storage."""
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        column = column.cast(kind.value_type)
-    if isinstance(column.type, pa.BaseExtensionType):
-        column = column.cast(column.type.storage_type)
-    is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
-    return column.cast(pa.large_binary()) if is_text else column
 
 
 def chains(windows: NDArray[np.int64], articles: NDArray[np.int64]) -> NDArray[np.int64]:

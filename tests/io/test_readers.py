@@ -270,15 +270,16 @@ def test_an_article_of_n_rows_has_n_minus_five_scored_windows(tmp_path: Path) ->
     assert found[14].tokens == 35.0
 
 
-@pytest.mark.parametrize("kind", ["uuid", "null", "int", "float"])
+@pytest.mark.parametrize("kind", ["uuid", "null", "nan", "int", "float"])
 def test_article_ids_of_odd_types(tmp_path: Path, kind: str) -> None:
-    """UUIDs and numbers tell articles apart; a column of nulls alone has no article."""
+    """UUIDs and numbers tell articles apart; rows of nulls, or NaN, alone have no article."""
     rows = plain_sequences([6, 6])
     ids = {
         "uuid": lambda: pa.ExtensionArray.from_storage(
             pa.uuid(), pa.array([row["article_id"].rjust(16).encode() for row in rows], pa.binary(16))
         ),
-        "null": lambda: pa.nulls(12),
+        "null": lambda: pa.nulls(12, pa.int64()),
+        "nan": lambda: pa.array([float("nan")] * 12),
         "int": lambda: pa.array([int(row["article_id"][-1]) for row in rows]),
         "float": lambda: pa.array([float(row["article_id"][-1]) for row in rows]),
     }[kind]()
@@ -286,7 +287,7 @@ def test_article_ids_of_odd_types(tmp_path: Path, kind: str) -> None:
     for chunking in (Chunking(5, 5, 3), Chunking(5, 100, 100), Chunking(5, 1, 1)):
         statuses = [row.status for row in read_rows(path, chunking, None)]
         one = ["short_context"] * 4 + ["ok"] * 2
-        assert statuses == (["short_context"] * 12 if kind == "null" else one + one)
+        assert statuses == (["short_context"] * 12 if kind in {"null", "nan"} else one + one)
 
 
 def test_null_articles_join_no_window(tmp_path: Path) -> None:
@@ -320,6 +321,48 @@ def test_falling_positions_are_an_error_that_names_the_row(
     assert rows[at]["article_id"] in message
     assert f"at row {at}" in message
     assert "sort the file by `article_id` and `position`" in hint
+
+
+@pytest.mark.parametrize("unit_rows", [2, 100])
+@pytest.mark.parametrize(
+    ("kind", "first"),
+    [
+        (pa.int64(), 2**53),
+        (pa.int64(), -(2**63)),
+        (pa.int64(), 2**63 - 9),
+        (pa.uint64(), 2**64 - 9),
+        (pa.float64(), 0.5),
+        (pa.float16(), 0.5),
+    ],
+)
+def test_positions_are_compared_in_their_own_type(
+    tmp_path: Path, kind: pa.DataType, first: float, unit_rows: int
+) -> None:
+    """Floats hold whole numbers up to 2**53: beyond, positions would fall unseen, or be equal that rise."""
+    rows = plain_sequences([8])
+    table = sequences_table(rows)
+    chunking = Chunking(unit_rows, unit_rows, 3)
+
+    def read(positions: list[float]) -> list[Read]:
+        column = pa.array(positions, kind)
+        return read_rows(
+            write(tmp_path / "p.parquet", table.set_column(2, "position", column), chunking.group_rows),
+            chunking,
+            None,
+        )
+
+    assert len(read([first + i for i in range(8)])) == 8
+    with pytest.raises(DataError, match=r"position \S+ follows \S+ at row 4") as error:
+        read([first + i for i in (0, 1, 2, 4, 3, 5, 6, 7)])
+    assert f"position {first + 3} follows {first + 4} " in error.value.args[0]
+
+
+def test_unknown_positions_do_not_fall(tmp_path: Path) -> None:
+    """Neither a null nor a NaN is below anything."""
+    for unknown in (None, float("nan")):
+        positions = pa.array([3.0, unknown, 4.0, unknown, 5.0, 6.0])
+        table = sequences_table(plain_sequences([6])).set_column(2, "position", positions)
+        assert len(read_rows(write(tmp_path / "p.parquet", table, 3), Chunking(3, 3, 2), None)) == 6
 
 
 def test_of_neighbours_only_what_windows_need_is_read(tmp_path: Path) -> None:
