@@ -35,7 +35,8 @@ def refuse_repeated(schema: pa.Schema, file: str) -> None:
 
 def listed(schema: pa.Schema) -> str:
     """Name the columns there are, the first of many, for an error about one that is not there."""
-    shown = ", ".join(f"`{name}`" for name in schema.names[:_SHOWN])
+    fields = [schema.field(place) for place in range(min(len(schema), _SHOWN))]
+    shown = ", ".join(f"`{field.name}`{' of type null' * is_absent(field.type)}" for field in fields)
     more = len(schema.names) - _SHOWN
     return (shown or "no columns at all") + (f" and {more} more" if more > 0 else "")
 
@@ -59,8 +60,9 @@ def _flag(names: ColumnNames, column: str) -> str:
 
 def rename_hint(schema: pa.Schema, wanted: Sequence[str], names: ColumnNames) -> str:
     """Say which option names a column that is missing, and perhaps which column is meant."""
+    there = [field.name for field in schema if not is_absent(field.type)]
     for name in wanted:
-        near = difflib.get_close_matches(name, schema.names, n=1, cutoff=0.5)
+        near = difflib.get_close_matches(name, there, n=1, cutoff=0.5)
         if near:
             return f"did you mean `{near[0]}`? Then add {_flag(names, name)} {near[0]}"
     return (
@@ -68,17 +70,24 @@ def rename_hint(schema: pa.Schema, wanted: Sequence[str], names: ColumnNames) ->
     )
 
 
-def is_text(arrow_type: pa.DataType) -> bool:
-    """Whether a column holds strings, plain or dictionary, or nothing."""
+def is_absent(arrow_type: pa.DataType) -> bool:
+    """Whether a column counts as not there: of type null, which writers give to a column that holds nothing."""
     if pa.types.is_dictionary(arrow_type):
         arrow_type = arrow_type.value_type
-    kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_null)
+    return bool(pa.types.is_null(arrow_type))
+
+
+def is_text(arrow_type: pa.DataType) -> bool:
+    """Whether a column holds strings, plain or dictionary."""
+    if pa.types.is_dictionary(arrow_type):
+        arrow_type = arrow_type.value_type
+    kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
     return any(is_kind(arrow_type) for is_kind in kinds)
 
 
 def is_number(arrow_type: pa.DataType) -> bool:
-    """Whether a column holds numbers, or nothing."""
-    kinds = (pa.types.is_integer, pa.types.is_floating, pa.types.is_null)
+    """Whether a column holds numbers."""
+    kinds = (pa.types.is_integer, pa.types.is_floating)
     return any(is_kind(arrow_type) for is_kind in kinds)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from lvm_batch.io.column_checks import (
     check_type,
+    is_absent,
     is_number,
     is_plain,
     is_text,
@@ -24,7 +25,7 @@ from lvm_batch.io.output_columns import refuse_carried
 from lvm_batch.io.vector_types import check_vector_type, flat_width, vector_width
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     import pyarrow as pa
 
@@ -104,34 +105,37 @@ def assign_roles(
     """Give each column of ``schema`` its part.
 
     ``layout`` overrides what the columns say; ``rename`` maps carried columns to their names in the output, which must
-    be free there if ``writes_rows``. Raises :class:`ColumnError`, naming ``file``, if a needed column is missing, has
-    the wrong type or width, is there twice, or if a carried one would collide with a column of the output.
+    be free there if ``writes_rows``. A column of type null plays no part. Raises :class:`ColumnError`, naming ``file``,
+    if a needed column is missing, has the wrong type or width, is there twice, or if a carried one would collide with a
+    column of the output.
     """
     refuse_repeated(schema, file)
-    layout = layout or _detect_layout(schema, file, names)
-    _refuse_missing(schema, file, layout, names)
-    roles = _named(schema, layout, names)
+    there = {field.name for field in schema if not is_absent(field.type)}
+    layout = layout or _detect_layout(schema, file, names, there)
+    _refuse_missing(schema, file, layout, names, there)
+    roles = _named(there, layout, names)
     _check_types(schema, file, roles, names=names, shape=shape)
-    carried = _carried(schema, file, {roles.vectors, roles.target}, rename or {})
+    vectors = {roles.vectors} | ({names.target} if roles.layout == "windows" else set())
+    carried = _carried(schema, file, vectors, rename or {})
     if writes_rows:
         refuse_carried(carried, file)
     return replace(roles, carried=carried)
 
 
-def _named(schema: pa.Schema, layout: Layout, names: ColumnNames) -> Roles:
+def _named(there: Collection[str], layout: Layout, names: ColumnNames) -> Roles:
     """Find the columns by their names; what is carried is left open."""
 
-    def there(name: str) -> str | None:
-        return name if name in schema.names else None
+    def found(name: str) -> str | None:
+        return name if name in there else None
 
     sequences = layout == "sequences"
     return Roles(
         layout=layout,
         vectors=names.vector if sequences else names.context,
-        target=None if sequences else there(names.target),
-        lane=there(names.lane),
-        tokens=there(names.tokens if sequences else names.context_tokens),
-        split=there(names.split),
+        target=None if sequences else found(names.target),
+        lane=found(names.lane),
+        tokens=found(names.tokens if sequences else names.context_tokens),
+        split=found(names.split),
         article=names.article if sequences else None,
         position=names.position if sequences else None,
         carried={},
@@ -152,8 +156,8 @@ def _check_types(
     check_type(schema, file, roles.article, is_plain, names)
 
 
-def _detect_layout(schema: pa.Schema, file: str, names: ColumnNames) -> Layout:
-    has_context, has_vector = names.context in schema.names, names.vector in schema.names
+def _detect_layout(schema: pa.Schema, file: str, names: ColumnNames, there: Collection[str]) -> Layout:
+    has_context, has_vector = names.context in there, names.vector in there
     if has_context and has_vector:
         raise ColumnError(
             f"{file} has both a `{names.context}` and a `{names.vector}` column",
@@ -167,10 +171,12 @@ def _detect_layout(schema: pa.Schema, file: str, names: ColumnNames) -> Layout:
     return "windows" if has_context else "sequences"
 
 
-def _refuse_missing(schema: pa.Schema, file: str, layout: Layout, names: ColumnNames) -> None:
+def _refuse_missing(
+    schema: pa.Schema, file: str, layout: Layout, names: ColumnNames, there: Collection[str]
+) -> None:
     sequences = layout == "sequences"
     needed = (names.vector, names.article, names.position) if sequences else (names.context,)
-    missing = [name for name in needed if name not in schema.names]
+    missing = [name for name in needed if name not in there]
     if missing:
         columns = " and ".join(f"`{name}`" for name in missing)
         raise ColumnError(
@@ -205,9 +211,7 @@ def _refuse_doubtful_width(
         )
 
 
-def _carried(
-    schema: pa.Schema, file: str, vectors: set[str | None], rename: Mapping[str, str]
-) -> dict[str, str]:
+def _carried(schema: pa.Schema, file: str, vectors: set[str], rename: Mapping[str, str]) -> dict[str, str]:
     carried = {name: rename.get(name, name) for name in schema.names if name not in vectors}
     twice = [new for new, count in Counter(carried.values()).items() if count > 1]
     if twice:

@@ -12,6 +12,7 @@ import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from fnmatch import translate
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from pyarrow import fs
@@ -19,6 +20,7 @@ from pyarrow import fs
 from lvm_batch.io.errors import DataError, InputNotFound, UnreadableFile
 from lvm_batch.io.listing import is_hidden, listing, look_at
 from lvm_batch.io.locations import Location, locate, relative_name
+from lvm_batch.io.partitions import folder_texts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -44,6 +46,17 @@ class InputFile:
     def stem(self) -> str:
         """The name without a Parquet suffix: outputs are called ``<stem>-00000.parquet``."""
         return stem_of(self.name)
+
+    @property
+    def folders(self) -> dict[str, str | None]:
+        """The columns that its folders tell, as texts: those below what was given, and such as stand right above it.
+
+        `data/date=2026-11-22` tells of all that lies in it; where a dataset lies, as in `year=2019/archive/data`, tells
+        nothing.
+        """
+        above = self.path.removesuffix(self.name).split("/")[:-1]
+        told = [*takewhile(lambda name: "=" in name, reversed(above))]
+        return folder_texts("/".join([*reversed(told), self.name]))
 
 
 def stem_of(name: str) -> str:

@@ -1,20 +1,17 @@
 """The time of an input file, and the files of a span of time.
 
 The rule: a file's time is that of its folders (`date=2026-11-22/hour=03`), or else when it was written; a span takes in
-its beginning and not its end, so that spans which follow one another take each file once. Its folders are those below
-what was given, and such as are called `name=value` right above: `data/date=2026-11-22` tells of all that lies in it,
-while where a dataset lies, as in `year=2019/archive/data`, tells nothing. All times are UTC. Nothing here opens a file.
+its beginning and not its end, so that spans which follow one another take each file once. All times are UTC. Nothing
+here opens a file.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from lvm_batch.io.errors import DataError
-from lvm_batch.io.partitions import folder_texts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,16 +51,8 @@ def files_within(files: Sequence[InputFile], span: Span, *, by: str | None = Non
 
 def _column(files: Sequence[InputFile]) -> str:
     """The column that the folders of any file have, the same for all files."""
-    folders = {_folders(file) for file in files}
-    named = {name for folder in folders for name in folder_texts(folder)}
+    named = {name for file in files for name in file.folders}
     return next((name for name in (*_DATES, _PARTS[0]) if name in named), MODIFIED)
-
-
-def _folders(file: InputFile) -> str:
-    """The folders that tell of a file, one below the other, with a ``/`` behind each."""
-    above = file.path.removesuffix(file.name).split("/")[:-1]
-    told = [*takewhile(lambda name: "=" in name, reversed(above))]
-    return "/".join([*reversed(told), *file.name.split("/")[:-1], ""])
 
 
 def _time_of(file: InputFile, by: str) -> datetime:
@@ -73,7 +62,7 @@ def _time_of(file: InputFile, by: str) -> datetime:
                 f"{file.path} does not tell when it was written", "select by folders: --time-column"
             )
         return datetime.fromtimestamp(file.modified_ns / 1e9, UTC)
-    texts = folder_texts(_folders(file))
+    texts = file.folders
     try:
         return _utc(_written(texts, by)) + timedelta(hours=int(texts.get("hour") or 0))
     except (KeyError, TypeError, ValueError, OverflowError) as error:

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from lvm_batch.io.column_checks import listed, refuse_repeated
+from lvm_batch.io.column_checks import is_absent, listed, refuse_repeated
 from lvm_batch.io.errors import ColumnError, UnreadableFile
-from lvm_batch.io.parquet import open_parquet, read_tables
+from lvm_batch.io.parquet import open_parquet
 from lvm_batch.io.sources import Block, Source, stem_of
+from lvm_batch.io.units import DatasetFormat
 from lvm_batch.io.vector_types import check_vector_type, vector_dtype
 from lvm_batch.io.vectors import decode_column
 
@@ -26,18 +27,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lvm_batch.io.dataset import InputFile
+    from lvm_batch.io.file_columns import FileColumns
     from lvm_batch.io.sources import Reading
 
 
 def parquet_source(file: InputFile, reading: Reading) -> Source:
     """Return the rows of a Parquet file; raises ``DataError``."""
     with open_parquet(file.path) as parquet:
-        schema, n_rows = parquet.schema_arrow, parquet.metadata.num_rows
+        columns = DatasetFormat(reading.names, reading.shape).columns(parquet.schema_arrow, file)
+        schema, n_rows = columns.schema, parquet.metadata.num_rows
     if n_rows < 0:
         raise UnreadableFile(f"{file.path} promises {n_rows} rows", "write the file again", file.path)
     lengths = _vector_columns(schema, file.path, reading)
-    kept = [field for field in schema if field.name not in lengths and field.name not in reading.leave_out]
-    others = pa.schema(kept)
+    apart = lengths.keys() | reading.leave_out | columns.kept
+    others = pa.schema([field for field in schema if field.name not in apart])
     widths = {column: length * reading.shape.dim for column, length in lengths.items()}
     return Source(
         path=file.path,
@@ -50,7 +53,7 @@ def parquet_source(file: InputFile, reading: Reading) -> Source:
         },
         others=others,
         notices=(),
-        blocks=lambda n_rows: _parquet_blocks(file.path, lengths, others, reading, n_rows),
+        blocks=lambda n_rows: _parquet_blocks(columns, lengths, others, reading, n_rows),
     )
 
 
@@ -58,11 +61,12 @@ def _vector_columns(schema: pa.Schema, path: str, reading: Reading) -> dict[str,
     """Find the columns of vectors and how many vectors a row of each holds."""
     refuse_repeated(schema, path)
     names, shape = reading.names, reading.shape
+    there = [field.name for field in schema if not is_absent(field.type)]
     windows = {names.context: shape.length, names.target: 1}
-    lengths = windows if names.context in schema.names else {names.vector: 1}
-    lengths = {column: length for column, length in lengths.items() if column in schema.names}
+    lengths = windows if names.context in there else {names.vector: 1}
+    lengths = {column: length for column, length in lengths.items() if column in there}
     if not lengths:
-        near = difflib.get_close_matches(names.context, schema.names, n=1)
+        near = difflib.get_close_matches(names.context, there, n=1)
         flag = f"--context-column {near[0]}" if near else "--context-column NAME or --vector-column NAME"
         raise ColumnError(
             f"{path} has neither a `{names.context}` nor a `{names.vector}` column; it has {listed(schema)}",
@@ -78,13 +82,12 @@ def _vector_columns(schema: pa.Schema, path: str, reading: Reading) -> dict[str,
 
 
 def _parquet_blocks(
-    path: str, lengths: dict[str, int], others: pa.Schema, reading: Reading, n_rows: int
+    columns: FileColumns, lengths: dict[str, int], others: pa.Schema, reading: Reading, n_rows: int
 ) -> Iterator[Block]:
-    columns = [*lengths, *others.names]
-    with open_parquet(path) as parquet:
+    wanted = [*lengths, *others.names]
+    with open_parquet(columns.path) as parquet:
         row_groups = range(parquet.metadata.num_row_groups)
-        tables = read_tables(parquet, path, row_groups=row_groups, columns=columns, batch_rows=n_rows)
-        for table in tables:
+        for table in columns.read(parquet, row_groups=row_groups, columns=wanted, batch_rows=n_rows):
             yield _decoded(table, lengths, others, reading)
 
 

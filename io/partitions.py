@@ -1,7 +1,7 @@
 """Columns that stand in the names of folders: ``date=2026-01-01/lane=news/part.parquet``.
 
-The rule: a column's type follows from all its values: whole numbers, dates, or else text; a column that a file holds
-itself is the file's. This module reads no files.
+The rule: a column's type follows from all its values: whole numbers, dates, or else text, and no two values become one
+by it (``007`` and ``7`` are text); a column that a file holds itself is the file's. This module reads no files.
 """
 
 from __future__ import annotations
@@ -19,14 +19,26 @@ if TYPE_CHECKING:
 Value = str | int | date | None
 
 _NULL = "__HIVE_DEFAULT_PARTITION__"
-_INTEGER = re.compile(r"-?\d{1,18}")
-_DATE = re.compile(r"\d{4}-\d\d-\d\d")
+_INTEGER = re.compile(r"-?[0-9]{1,18}")
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 def folder_texts(path: str) -> dict[str, str | None]:
     """Return the columns that the folders of ``path``, with ``/`` between its parts, tell, as texts."""
     parts = (part.partition("=") for part in path.split("/")[:-1])
-    return {name: None if text == _NULL else unquote(text) for name, equals, text in parts if name and equals}
+    return {_decoded(name): _value_text(text) for name, equals, text in parts if name and equals}
+
+
+def _value_text(text: str) -> str | None:
+    return None if text == _NULL else _decoded(text)
+
+
+def _decoded(text: str) -> str:
+    """Undo percent-encoding; what is no UTF-8 then stays as it is, or two values would become one."""
+    try:
+        return unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        return text
 
 
 def folder_schema(paths: Iterable[str]) -> pa.Schema:
@@ -45,7 +57,7 @@ def folder_values(path: str, schema: pa.Schema) -> Mapping[str, Value]:
 
 
 def _type(values: set[str]) -> pa.DataType:
-    if values and all(_INTEGER.fullmatch(value) for value in values):
+    if values and all(map(_INTEGER.fullmatch, values)) and len(set(map(int, values))) == len(values):
         return pa.int64()
     return pa.date32() if values and all(map(_is_date, values)) else pa.string()
 

@@ -35,7 +35,8 @@ class PredictionBlock:
     """Rows ready to be written; floats are float32 with NaN for null.
 
     ``prediction`` is (n, dim); ``route`` holds codes of :data:`ROUTES` or :data:`NO_ROUTE`; ``reasons`` is
-    (n, number of reasons), bool; ``status`` holds codes of ``STATUSES``; ``details`` has the rows with one.
+    (n, number of reasons), bool; ``status`` holds codes of ``STATUSES``; ``details`` has the rows with one. ``carried``
+    may have columns that are not written.
     """
 
     carried: pa.Table
@@ -81,6 +82,7 @@ class PredictionWriter:
     def __init__(
         self, sink: Path, carried: pa.Schema, *, dim: int, dtype: OutputDtype, reasons: tuple[str, ...]
     ) -> None:
+        self._carried = carried.names
         self._schema = prediction_schema(carried, dim=dim, dtype=dtype)
         self._reasons = pa.array(reasons, pa.string())
         self._file = sink.open("wb")
@@ -115,7 +117,7 @@ class PredictionWriter:
 
     def _table(self, block: PredictionBlock) -> pa.Table:
         columns: list[Any] = [
-            *block.carried.columns,
+            *block.carried.select(self._carried).columns,
             self._vectors(block.prediction),
             _nullable(block.cosine),
             _labels(block.route, ROUTES),

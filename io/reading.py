@@ -14,25 +14,30 @@ import pyarrow as pa
 
 from lvm_batch.io.dataset import check_unchanged
 from lvm_batch.io.errors import DataError
-from lvm_batch.io.parquet import open_parquet, read_tables
+from lvm_batch.io.parquet import open_parquet
 from lvm_batch.io.sequences import SequencesReader
 from lvm_batch.io.windows import WindowsReader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     import pyarrow.parquet as pq
 
     from lvm_batch.io.batches import Batch
     from lvm_batch.io.columns import Roles
     from lvm_batch.io.dataset import InputFile
+    from lvm_batch.io.file_columns import FileColumns
     from lvm_batch.io.units import DatasetFormat, Unit
     from lvm_batch.io.vectors import Pad
 
 
 @dataclass(frozen=True, slots=True)
 class UnitRows:
-    """An open unit: the schema of its carried columns, under the output's names, and its batches, to be read once."""
+    """An open unit: the schema of the columns to be written, under the output's names, and its batches, to be read
+    once.
+
+    Batches carry besides what the folders of the file tell, which stands in the path of the output.
+    """
 
     carried_schema: pa.Schema
     batches: Iterator[Batch]
@@ -49,10 +54,12 @@ def open_unit(
     is not the one that was planned for.
     """
     check_unchanged(unit.file)
-    with open_parquet(unit.file.path) as file:
-        roles = dataset_format.roles(file.schema_arrow, unit.file.path)
-        batches = _batches(file, unit, roles, dataset_format, batch_rows=batch_rows, pad=pad)
-        yield UnitRows(_carried_schema(file.schema_arrow, roles), _watched(batches, unit.file))
+    with open_parquet(unit.file.path) as parquet:
+        columns = dataset_format.columns(parquet.schema_arrow, unit.file)
+        roles = dataset_format.roles(columns.schema, columns.path)
+        rows = _Rows(parquet, columns, unit, roles)
+        batches = _batches(rows, dataset_format, batch_rows=batch_rows, pad=pad)
+        yield UnitRows(_carried_schema(columns, roles), _watched(batches, unit.file))
 
 
 def _watched(batches: Iterator[Batch], file: InputFile) -> Iterator[Batch]:
@@ -67,57 +74,66 @@ def _watched(batches: Iterator[Batch], file: InputFile) -> Iterator[Batch]:
     check_unchanged(file)
 
 
-def _carried_schema(schema: pa.Schema, roles: Roles) -> pa.Schema:
-    return pa.schema([schema.field(name).with_name(new) for name, new in roles.carried.items()])
+def _carried_schema(columns: FileColumns, roles: Roles) -> pa.Schema:
+    """Return the columns that are written; what the output's path tells need not be, unless by another name."""
+    return pa.schema(
+        [
+            columns.schema.field(name).with_name(new)
+            for name, new in roles.carried.items()
+            if name != new or name not in columns.kept
+        ]
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """An open file, to be read around one of its units."""
+
+    parquet: pq.ParquetFile
+    columns: FileColumns
+    unit: Unit
+    roles: Roles
+
+    def within(self, batch_rows: int) -> Iterator[pa.Table]:
+        """Yield the unit's rows, every column that is needed."""
+        row_groups = range(self.unit.first_row_group, self.unit.last_row_group)
+        return self._read(row_groups, self.roles.read_columns, batch_rows)
+
+    def before(self, n_rows: int) -> pa.Table:
+        """Read the last ``n_rows`` rows ahead of the unit, the columns that windows need; a file begins with fewer."""
+        wanted: list[int] = []
+        found = 0
+        for row_group in reversed(range(self.unit.first_row_group)):
+            if found >= n_rows:
+                break
+            wanted.insert(0, row_group)
+            found += self.parquet.metadata.row_group(row_group).num_rows
+        rows = self._none()
+        for table in self._read(wanted, self.roles.window_columns, 1024):
+            joined = pa.concat_tables([rows, table])
+            rows = joined.slice(max(0, joined.num_rows - n_rows))
+        return rows
+
+    def after(self) -> pa.Table:
+        """Read the row behind the unit, the columns that windows need; none at the file's end."""
+        later = range(self.unit.last_row_group, self.parquet.metadata.num_row_groups)
+        return next(self._read(later, self.roles.window_columns, 1), self._none())
+
+    def _read(self, row_groups: Iterable[int], columns: Sequence[str], batch_rows: int) -> Iterator[pa.Table]:
+        return self.columns.read(self.parquet, row_groups=row_groups, columns=columns, batch_rows=batch_rows)
+
+    def _none(self) -> pa.Table:
+        schema = self.columns.schema
+        return pa.schema([schema.field(name) for name in self.roles.window_columns]).empty_table()
 
 
 def _batches(
-    file: pq.ParquetFile,
-    unit: Unit,
-    roles: Roles,
-    dataset_format: DatasetFormat,
-    *,
-    batch_rows: int,
-    pad: Pad | None,
+    rows: _Rows, dataset_format: DatasetFormat, *, batch_rows: int, pad: Pad | None
 ) -> Iterator[Batch]:
-    shape = dataset_format.shape
-    row_groups = range(unit.first_row_group, unit.last_row_group)
-    tables = read_tables(
-        file, unit.file.path, row_groups=row_groups, columns=roles.read_columns, batch_rows=batch_rows
-    )
+    shape, roles, unit = dataset_format.shape, rows.roles, rows.unit
     if roles.layout == "windows":
         windows = WindowsReader(roles, shape, batch_rows=batch_rows, pad=pad)
-        return windows.batches(tables, unit.first_row)
-    before = _rows_before(file, unit, roles, shape.length - 1)
-    after = _row_after(file, unit, roles)
+        return windows.batches(rows.within(batch_rows), unit.first_row)
+    before, after = rows.before(shape.length - 1), rows.after()
     sequences = SequencesReader(roles, shape, batch_rows=batch_rows, pad=pad, path=unit.file.path)
-    return sequences.batches(tables, unit.first_row, before=before, after=after)
-
-
-def _rows_before(file: pq.ParquetFile, unit: Unit, roles: Roles, n_rows: int) -> pa.Table:
-    """Read the last ``n_rows`` rows ahead of the unit, the columns that windows need; a file begins with fewer."""
-    wanted: list[int] = []
-    found = 0
-    for row_group in reversed(range(unit.first_row_group)):
-        if found >= n_rows:
-            break
-        wanted.insert(0, row_group)
-        found += file.metadata.row_group(row_group).num_rows
-    rows = _no_rows(file, roles)
-    for table in read_tables(
-        file, unit.file.path, row_groups=wanted, columns=roles.window_columns, batch_rows=1024
-    ):
-        joined = pa.concat_tables([rows, table])
-        rows = joined.slice(max(0, joined.num_rows - n_rows))
-    return rows
-
-
-def _row_after(file: pq.ParquetFile, unit: Unit, roles: Roles) -> pa.Table:
-    later = range(unit.last_row_group, file.metadata.num_row_groups)
-    tables = read_tables(file, unit.file.path, row_groups=later, columns=roles.window_columns, batch_rows=1)
-    return next(tables, _no_rows(file, roles))
-
-
-def _no_rows(file: pq.ParquetFile, roles: Roles) -> pa.Table:
-    schema = file.schema_arrow
-    return pa.schema([schema.field(name) for name in roles.window_columns]).empty_table()
+    return sequences.batches(rows.within(batch_rows), unit.first_row, before=before, after=after)

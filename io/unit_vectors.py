@@ -16,6 +16,7 @@ import pyarrow as pa
 from lvm_batch.io.column_checks import listed, refuse_repeated
 from lvm_batch.io.columns import WindowShape
 from lvm_batch.io.errors import ColumnError
+from lvm_batch.io.file_columns import file_columns
 from lvm_batch.io.parquet import open_parquet, read_tables
 from lvm_batch.io.vector_types import check_vector_type, vector_width
 from lvm_batch.io.vectors import decode_column
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lvm_batch.io.dataset import InputFile
+    from lvm_batch.io.file_columns import FileColumns
 
 _BATCH_ROWS = 4096
 _WIDTH_ROWS = 64
@@ -64,8 +66,8 @@ def survey(files: Sequence[InputFile], vectors: str, ids: str | None) -> VectorS
 
 def _check_columns(parquet: pq.ParquetFile, file: InputFile, vectors: str, ids: str | None, dim: int) -> int:
     """Return the components of a vector: ``dim``, or, where that is 0, those that this file tells."""
-    schema = parquet.schema_arrow
-    refuse_repeated(schema, file.path)
+    refuse_repeated(parquet.schema_arrow, file.path)
+    schema = _columns(parquet, file, vectors, ids).schema
     for name, flag in ((vectors, "--vector-column"), (ids, "--id-column")):
         if name is not None and name not in schema.names:
             raise ColumnError(
@@ -108,10 +110,10 @@ def unit_vectors(source: VectorSource) -> Iterator[tuple[NDArray[np.float32], pa
     first_row = 0
     for file in source.files:
         with open_parquet(file.path) as parquet:
-            ids = source.ids or _ids_of(parquet, source.vectors)
-            for table in read_tables(
+            columns = _columns(parquet, file, source.vectors, source.ids)
+            ids = source.ids or _ids_of(columns.schema, source.vectors)
+            for table in columns.read(
                 parquet,
-                file.path,
                 row_groups=range(parquet.metadata.num_row_groups),
                 columns=[source.vectors, *([ids] if ids else [])],
                 batch_rows=_BATCH_ROWS,
@@ -122,8 +124,13 @@ def unit_vectors(source: VectorSource) -> Iterator[tuple[NDArray[np.float32], pa
                 first_row += table.num_rows
 
 
-def _ids_of(parquet: pq.ParquetFile, vectors: str) -> str | None:
-    return _USUAL_IDS if _USUAL_IDS in parquet.schema_arrow.names and vectors != _USUAL_IDS else None
+def _columns(parquet: pq.ParquetFile, file: InputFile, vectors: str, ids: str | None) -> FileColumns:
+    """Return the columns of a file, of which its folders may tell the ids."""
+    return file_columns(parquet.schema_arrow, file, texts={ids or _USUAL_IDS} - {vectors})
+
+
+def _ids_of(schema: pa.Schema, vectors: str) -> str | None:
+    return _USUAL_IDS if _USUAL_IDS in schema.names and vectors != _USUAL_IDS else None
 
 
 def _unit_rows(

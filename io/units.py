@@ -11,8 +11,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from lvm_batch.io.chunk_sizes import ChunkSizes, chunk_sizes
-from lvm_batch.io.columns import ColumnNames, Layout, Roles, WindowShape, assign_roles
+from lvm_batch.io.columns import (
+    ColumnNames,
+    Layout,
+    Roles,
+    WindowShape,
+    assign_roles,
+)
 from lvm_batch.io.errors import DataError
+from lvm_batch.io.file_columns import FileColumns, file_columns
 from lvm_batch.io.locations import locate
 from lvm_batch.io.output_columns import refuse_folders
 from lvm_batch.io.parquet import open_parquet, row_group_rows
@@ -48,6 +55,16 @@ class DatasetFormat:
     def carried_split(self) -> str:
         """What the column of splits is called in the output, in files that have one."""
         return self.rename.get(self.names.split, self.names.split)
+
+    def columns(self, own: pa.Schema, file: InputFile) -> FileColumns:
+        """Return the columns of one file, which holds those of ``own``; its folders may tell the others."""
+        names = self.names
+        return file_columns(
+            own,
+            file,
+            texts=(names.lane, names.split, names.article),
+            numbers=(names.context_tokens, names.tokens, names.position),
+        )
 
     def roles(self, schema: pa.Schema, path: str) -> Roles:
         """Give the columns of one file their parts; raises ``ColumnError``."""
@@ -124,10 +141,10 @@ def _read_footer(
         refuse_folders(folder_texts(file.name), file.path)
     with open_parquet(file.path) as parquet:
         rows = row_group_rows(parquet, file.path)
-        schema = parquet.schema_arrow
-        key = schema.serialize().to_pybytes()
+        columns = dataset_format.columns(parquet.schema_arrow, file)
+        key = columns.schema.serialize().to_pybytes()
         if key not in known:
-            known[key] = schema, dataset_format.roles(schema, file.path)
+            known[key] = columns.schema, dataset_format.roles(columns.schema, file.path)
         schema, roles = known[key]
         sizes = chunk_sizes(parquet, file.path, vectors=(roles.vectors, roles.target))
     return Footer(file, schema, roles, rows, sizes)

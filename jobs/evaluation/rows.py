@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from lvm_batch.io.batches import OK, STATUSES, text_values
+from lvm_batch.io.column_checks import is_absent
 from lvm_batch.io.columns import WindowShape
 from lvm_batch.io.dataset import find_files
 from lvm_batch.io.errors import ColumnError, DataError
@@ -130,6 +131,8 @@ class JudgedDataset:
         if name not in footer.roles.carried:
             return None
         kind = footer.schema.field(name).type
+        if is_absent(kind):
+            return None
         if pa.types.is_nested(kind):
             raise ColumnError(
                 f"{footer.file.path}: column `{name}` is {kind}, which does not tell articles apart",

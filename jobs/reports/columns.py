@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from lvm_batch.io.partitions import folder_texts
 from lvm_batch.io.predictions import ROUTES
 
 if TYPE_CHECKING:
@@ -163,7 +164,15 @@ def _read(folder: OutputFolder, output: str, wanted: Sequence[str], max_rows: in
             )
     except (pa.ArrowException, OSError, UnicodeDecodeError):
         return None
-    return table if names.issuperset((*_FLOATS, "shadow", "route")) else None
+    return _with_folders(table, output) if names.issuperset((*_FLOATS, "shadow", "route")) else None
+
+
+def _with_folders(table: pa.Table, output: str) -> pa.Table:
+    """Add the columns that stand in the names of a file's folders, and not in the file."""
+    for name, text in folder_texts(output).items():
+        if name not in table.column_names:
+            table = table.append_column(name, pa.repeat(pa.scalar(text, pa.string()), table.num_rows))
+    return table
 
 
 def _row_groups(footer: Any, max_rows: int) -> Iterator[int]:  # noqa: ANN401 - pyarrow publishes no types

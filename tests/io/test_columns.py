@@ -189,10 +189,10 @@ def test_vectors_may_have_an_output_name() -> None:
 
 @pytest.mark.parametrize(
     "kind",
-    [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int8(), pa.string()), pa.null()],
+    [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int8(), pa.string())],
 )
 def test_lanes_are_strings_of_any_kind(kind: Any) -> None:  # noqa: ANN401
-    """Every way to hold strings will do for lanes, and nothing but nulls."""
+    """Every way to hold strings will do for lanes."""
     assert roles(WINDOWS | {"lane": kind}).lane == "lane"
 
 
@@ -206,7 +206,31 @@ def test_lanes_that_are_no_strings_are_refused(kind: Any) -> None:  # noqa: ANN4
     assert "--lane-column" in hint
 
 
-@pytest.mark.parametrize("kind", [pa.int8(), pa.uint64(), pa.float64(), pa.null()])
+NULLS = [pa.null(), pa.dictionary(pa.int8(), pa.null())]
+
+
+@pytest.mark.parametrize("kind", NULLS)
+def test_a_column_of_type_null_plays_no_part(kind: Any) -> None:  # noqa: ANN401
+    """It is carried as any other, a null target not even that, as no target is."""
+    found = roles(WINDOWS | dict.fromkeys(("target", "lane", "context_tokens", "split", "id"), kind))
+    assert (found.target, found.lane, found.tokens, found.split) == (None, None, None, None)
+    assert list(found.carried) == ["lane", "context_tokens", "split", "id"]
+    assert roles(SEQUENCES | {"tokens": kind, "context": kind}).layout == "sequences"
+    assert roles(WINDOWS | {"vector": kind}).layout == "windows"
+
+
+@pytest.mark.parametrize("kind", NULLS)
+@pytest.mark.parametrize("part", list(SEQUENCES))
+def test_a_needed_column_of_type_null_is_missing(part: str, kind: Any) -> None:  # noqa: ANN401
+    """The message lists it with its type, and no hint points to it again."""
+    message, hint = refusal(SEQUENCES | {part: kind}, layout="sequences")
+    assert f"no `{part}` column" in message
+    assert f"`{part}` of type null" in message
+    assert f"`{part}`" not in hint
+    assert "neither" in refusal({"context": kind, "vector": kind})[0]
+
+
+@pytest.mark.parametrize("kind", [pa.int8(), pa.uint64(), pa.float64()])
 def test_token_counts_are_numbers_of_any_kind(kind: Any) -> None:  # noqa: ANN401
     """Every width of number will do for tokens and positions."""
     assert roles(WINDOWS | {"context_tokens": kind}).tokens == "context_tokens"

@@ -1,0 +1,92 @@
+"""The columns of an input file: those it holds, and those that its folders tell (``lane=news/part.parquet``).
+
+The rule: a column that plays a part does so wherever it comes from. One that the file holds wins over its folder's,
+unless it is of type null, which says nothing. What a folder tells follows from the file's path alone, whatever other
+files are read. This module does not know which part a column plays.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from lvm_batch.io.column_checks import is_absent
+from lvm_batch.io.parquet import read_tables
+from lvm_batch.io.partitions import folder_texts
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+
+    import pyarrow.parquet as pq
+
+    from lvm_batch.io.dataset import InputFile
+
+
+@dataclass(frozen=True, slots=True)
+class FileColumns:
+    """All columns of the file at ``path``; ``told`` has the values of those that its folders tell.
+
+    ``kept`` names those of them that stand in the path of the file's outputs, too, and need not be written there.
+    """
+
+    path: str
+    schema: pa.Schema
+    told: Mapping[str, pa.Scalar]
+    kept: frozenset[str]
+
+    def read(
+        self, parquet: pq.ParquetFile, *, row_groups: Iterable[int], columns: Sequence[str], batch_rows: int
+    ) -> Iterator[pa.Table]:
+        """Yield the rows of ``row_groups`` in tables of exactly ``batch_rows`` rows, the last one with what is left.
+
+        At least one of ``columns`` must be the file's own.
+        """
+        own = [name for name in columns if name not in self.told]
+        tables = read_tables(parquet, self.path, row_groups=row_groups, columns=own, batch_rows=batch_rows)
+        # A generator would hold a table while the next one is read.
+        return tables if len(own) == len(columns) else map(partial(self._whole, columns), tables)
+
+    def _whole(self, columns: Sequence[str], table: pa.Table) -> pa.Table:
+        """Add the folders' columns to a table of the file's own."""
+        for name in columns:
+            if name in self.told:
+                table = table.append_column(
+                    self.schema.field(name), pa.repeat(self.told[name], table.num_rows)
+                )
+        return table.select(columns)
+
+
+def file_columns(
+    own: pa.Schema, file: InputFile, *, texts: Collection[str], numbers: Collection[str] = ()
+) -> FileColumns:
+    """Return the columns of ``file``, which holds those of ``own``.
+
+    Of those that its folders tell these are the ones called like one of ``texts`` or ``numbers``. Values are text, so
+    that none becomes another; of ``numbers`` whole numbers, where they are.
+    """
+    held = {field.name for field in own if not is_absent(field.type)}
+    told = {
+        name: _as_number(text) if name in numbers and name not in texts else pa.scalar(text, pa.string())
+        for name, text in file.folders.items()
+        if name not in held and (name in texts or name in numbers)
+    }
+    if not told:
+        return FileColumns(file.path, own, told, frozenset())
+    fields = [*(field for field in own if field.name not in told), *_fields(told)]
+    kept = frozenset(told.keys() & folder_texts(file.name).keys())
+    return FileColumns(file.path, pa.schema(fields, own.metadata), told, kept)
+
+
+def _fields(told: Mapping[str, pa.Scalar]) -> Iterator[pa.Field]:
+    return (pa.field(name, value.type) for name, value in told.items())
+
+
+def _as_number(text: str | None) -> pa.Scalar:
+    """Return a whole number, null for none; a text that is no number stays one, to be refused where it plays a part."""
+    try:
+        return pa.scalar(int(text) if text else None, pa.int64())
+    except (ValueError, OverflowError):
+        return pa.scalar(text, pa.string())
