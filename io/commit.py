@@ -18,18 +18,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow import fs
 
 from lvm_batch.io.answers import answers
 from lvm_batch.io.errors import InputNotFound, JobChanged, OutputError
 from lvm_batch.io.growth import growth, joined
 from lvm_batch.io.job_changes import Difference, job_difference
 from lvm_batch.io.json_documents import JsonDocuments, Kind, as_json
-from lvm_batch.io.locations import locate
+from lvm_batch.io.listing import look_at
+from lvm_batch.io.locations import folders_above, locate
 from lvm_batch.io.store import open_store
 
 if TYPE_CHECKING:
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lvm_batch.io.answers import Place
+    from lvm_batch.io.locations import Location
 
 PRIVATE = "_lvm_batch"
 JOB = f"{PRIVATE}/job.json"
@@ -297,6 +301,15 @@ class OutputFolder:
         return {
             key.decode("utf-8", "replace"): value.decode("utf-8", "replace") for key, value in found.items()
         }
+
+
+def job_around(output: Location) -> Location | None:
+    """Return the output folder of a job that ``output`` lies in; ``None`` where there is none, or none that shows."""
+    for folder in folders_above(output):
+        with suppress(InputNotFound):  # access may be given to the output alone
+            if look_at(folder.child(JOB)).type == fs.FileType.File:
+                return folder
+    return None
 
 
 def _measured(file: BufferedReader | pa.NativeFile) -> dict[str, Any]:

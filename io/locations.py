@@ -144,6 +144,14 @@ def standing_above(place: Location) -> Iterator[tuple[object, list[str]]]:
             yield found, [part for part in parts[n_parts:] if part]
 
 
+def folders_above(place: Location) -> Iterator[Location]:
+    """Yield the folders that ``place`` lies in, links followed, the nearest first."""
+    path, text = (real_path(place),) * 2 if place.is_local else (place.path, place.text)
+    while path := path.rpartition("/")[0]:
+        text = text.rpartition("/")[0]
+        yield Location(place.filesystem, path, text)
+
+
 def identity(place: Location) -> object:
     """Return what tells a place from others, by whatever way it is named; ``None`` if it is not there.
 

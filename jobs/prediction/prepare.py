@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lvm_batch.io.columns import WindowShape
+from lvm_batch.io.commit import job_around
 from lvm_batch.io.dataset import find_files
 from lvm_batch.io.errors import ColumnError, OutputError, UnreadableFile
 from lvm_batch.io.file_times import Span, files_within
@@ -171,6 +172,11 @@ def _check_output(settings: RunSettings, files: Sequence[InputFile]) -> None:
     output = locate(settings.output)
     if output.is_local and os.path.isfile(output.path):  # noqa: PTH113 - Path.is_file() raises for long names
         raise OutputError(f"{settings.output} is a file", "give --output a folder")
+    if (around := job_around(output)) is not None:
+        raise OutputError(
+            f"the output {settings.output} lies inside {around.text}, the output of another job",
+            "give --output a folder beside it, so that readers of that job see its predictions only",
+        )
     refuse_long_names(output, (f"{file.stem}-00000.parquet" for file in files))
 
 

@@ -159,3 +159,14 @@ def test_every_command_keeps_to_it(
     messages = [error["message"], *(each["message"] for each in error.get("problems", ()))]
     assert any("lies inside" in message for message in messages)
     assert sorted(here.rglob("*")) == before
+
+
+@pytest.mark.parametrize("within", ["out/x", "link/x/y", "out/_lvm_batch/x"])
+def test_an_output_lies_in_no_other_jobs_output(within: str, predict: Callable[..., Any], here: Path) -> None:
+    """Its files would be among the other job's, for readers of the folder."""
+    assert predict(here / "data", "--output", here / "out").code == 0
+    (here / "link").symlink_to("out")
+    refused = predict(here / "data", "--output", here / within, "--shadow-rate", 1)
+    assert refused.code == 2
+    assert f"lies inside {here}/out, the output of another job" in refused.values["error"]["message"]
+    assert predict(here / "data", "--output", here / "out2").code == 0
