@@ -68,13 +68,13 @@ class Bucket:
 
     @tried_again
     def look(self, key: str) -> Found | None:
-        """Return what is at ``key``: an object, a folder, or nothing."""
+        """Return what is at ``key``: an object, a folder, or nothing; an empty object above others marks a folder."""
         found = self._head(key) if key else None
-        if found is not None:
+        if found is not None and found.size:
             return found
         with told():
             below = next(iter(self._store.list(key or None, chunk_size=1)), None)
-        return Found(key, is_folder=True) if below or not key else None
+        return Found(key, is_folder=True) if below or not key else found
 
     def below(self, folder: str) -> Iterator[Found]:
         """Yield the objects at any depth below ``folder`` (``""`` is the bucket)."""

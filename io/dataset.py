@@ -1,7 +1,8 @@
 """The files of a dataset: what a path, a folder, a pattern or a URL stands for.
 
 The rule: the same arguments give the same files in the same order, no file twice, whatever links there are, and every
-file has one name, relative to what was given, from which the names of its outputs follow. Nothing here opens a file.
+file has one name, relative to what was given, from which the names of its outputs follow. This module does not know
+which of a folder's files are data.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import posixpath
 import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass
-from fnmatch import translate
+from functools import lru_cache
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
@@ -21,16 +22,18 @@ from lvm_batch.io.errors import DataError, InputNotFound, UnreadableFile
 from lvm_batch.io.listing import is_hidden, listing, look_at
 from lvm_batch.io.locations import Location, locate, relative_name
 from lvm_batch.io.partitions import folder_texts
+from lvm_batch.io.patterns import cut_pattern, is_meant, is_pattern, names_files
+from lvm_batch.io.readable import PARQUET, Kinds, Listed, sort_out
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-_MAGIC = re.compile(r"[*?\[]")
 _SUFFIX = re.compile(r"\.(parquet|parq|pq)$", re.IGNORECASE)
 
 
 # A link that leads nowhere is listed and not found; it is to be named when it is read, not lost in silence.
 _TO_READ = (fs.FileType.File, fs.FileType.NotFound)
+_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +51,13 @@ class InputFile:
         return stem_of(self.name)
 
     @property
-    def folders(self) -> dict[str, str | None]:
+    def folders(self) -> Mapping[str, str | None]:
         """The columns that its folders tell, as texts: those below what was given, and such as stand right above it.
 
         `data/date=2026-11-22` tells of all that lies in it; where a dataset lies, as in `year=2019/archive/data`, tells
         nothing.
         """
-        above = self.path.removesuffix(self.name).split("/")[:-1]
-        told = [*takewhile(lambda name: "=" in name, reversed(above))]
-        return folder_texts("/".join([*reversed(told), self.name]))
+        return folder_texts(f"{_told_above(self.path.removesuffix(self.name))}{self.name}")
 
 
 def stem_of(name: str) -> str:
@@ -64,21 +65,53 @@ def stem_of(name: str) -> str:
     return _SUFFIX.sub("", name)
 
 
-def find_files(arguments: Iterable[str]) -> list[InputFile]:
-    """Find the files that ``arguments`` (paths, folders, patterns, URLs) stand for, sorted by name.
+@lru_cache(maxsize=1024)
+def _told_above(root: str) -> str:
+    """Return the folders called ``name=value`` that a dataset lies right in, a ``/`` behind each."""
+    told = [*takewhile(lambda name: "=" in name, reversed(root.split("/")[:-1]))]
+    return "".join(f"{name}/" for name in reversed(told))
 
-    Folders are read to any depth; files and folders whose name begins with ``_`` or ``.`` are passed over.
+
+@dataclass(frozen=True, slots=True)
+class FoundFiles:
+    """The files to read, sorted by name, and the names of those that were passed over as no data."""
+
+    files: list[InputFile]
+    others: tuple[str, ...]
+
+    @property
+    def notices(self) -> list[str]:
+        """What the user should know of them."""
+        if not self.others:
+            return []
+        n, names = len(self.others), ", ".join(self.others[:_SHOWN])
+        count = f"{n:,} other files are" if n > 1 else "1 other file is"
+        return [f"{count} not read: {names}{', …' if n > _SHOWN else ''}"]
+
+
+def look_for_files(arguments: Iterable[str], kinds: Kinds = PARQUET) -> FoundFiles:
+    """Find the files that ``arguments`` (paths, folders, patterns, URLs) stand for.
+
+    Folders are read to any depth; files and folders whose name begins with ``_`` or ``.`` are passed over, and so are
+    files that are none of ``kinds``, unless they are named, alone or by the last part of a pattern.
     Raises :class:`InputNotFound` where nothing is there to read, :class:`DataError` where a file is there twice, or two
     would write to the same outputs.
     """
-    files = [file for argument in arguments for file in _expand(argument)]
+    found = [_expand(argument, kinds) for argument in arguments]
+    files = [file for each in found for file in each.files]
     _refuse_repeated(files)
     by_stem: dict[str, list[InputFile]] = defaultdict(list)
     for file in files:
         by_stem[posixpath.normpath(file.stem)].append(file)  # a store's key may hold `//`
     for same in by_stem.values():
         _refuse_collision(same)
-    return sorted(files, key=lambda file: file.name)
+    others = {name for each in found for name in each.others}
+    return FoundFiles(sorted(files, key=lambda file: file.name), tuple(sorted(others)))
+
+
+def find_files(arguments: Iterable[str]) -> list[InputFile]:
+    """Return the files of :func:`look_for_files`, which see."""
+    return look_for_files(arguments).files
 
 
 def files_meant(arguments: Iterable[str], files: Iterable[InputFile]) -> list[InputFile]:
@@ -108,29 +141,6 @@ def check_unchanged(file: InputFile) -> None:
             "let it be written to the end, then run again",
             file.path,
         )
-
-
-def is_pattern(argument: str) -> bool:
-    """Whether an argument stands for what it matches, unless something is there by that very name."""
-    return bool(_MAGIC.search(argument))
-
-
-def cut_pattern(pattern: Location) -> tuple[Location, list[str]]:
-    """Cut a pattern into its root, the last folder before its first part with a special character, and its parts.
-
-    A folder that is there by that very name belongs to the root, whatever characters it has.
-    """
-    parts = pattern.path.split("/")
-    for n_fixed, part in enumerate(parts):
-        if _MAGIC.search(part) and look_at(_head(pattern, parts, n_fixed + 1)).type != fs.FileType.Directory:
-            return _head(pattern, parts, n_fixed), parts[n_fixed:]
-    return pattern, []
-
-
-def is_meant(name: str, wanted: list[str]) -> bool:
-    """Whether a pattern matches ``name``, or a folder above it."""
-    names = name.split("/")
-    return any(_matches(names[:n_parts], wanted) for n_parts in range(1, len(names) + 1))
 
 
 def _refuse_repeated(files: list[InputFile]) -> None:
@@ -176,25 +186,32 @@ def _refuse_collision(same: list[InputFile]) -> None:
     )
 
 
-def _expand(argument: str) -> list[InputFile]:
+def _expand(argument: str, kinds: Kinds) -> FoundFiles:
     place = locate(argument)
     found = look_at(place)
     if found.type == fs.FileType.File:
-        return [_single(place, found)]
+        return FoundFiles([_single(place, found)], ())
     if found.type == fs.FileType.Directory:
-        return _or_refuse(list(_below(place, place)), f"{argument} holds no file to read")
+        return _sorted_out(_below(place, place), kinds, f"{argument} holds no file to read")
     if is_pattern(argument):
-        return _or_refuse(list(_matching(place)), f"no file matches {argument}")
+        wanted = cut_pattern(place)[1]
+        return _sorted_out(_matching(place), kinds, f"no file matches {argument}", wanted)
     raise InputNotFound(f"{argument} does not exist", _nearest_existing(place))
 
 
-def _or_refuse(files: list[InputFile], message: str) -> list[InputFile]:
-    if not files:
+def _sorted_out(
+    listed: Iterable[Listed], kinds: Kinds, message: str, wanted: Sequence[str] = ()
+) -> FoundFiles:
+    """Tell data from other files; raises :class:`InputNotFound` with ``message`` where there is no data."""
+    data, others = sort_out(list(listed), kinds, lambda name: bool(wanted) and names_files(name, wanted))
+    found = FoundFiles([_input_file(*one) for one in data], tuple(sorted(one.name for one in others)))
+    if not data:
         raise InputNotFound(
-            message,
-            "check the path; names that begin with `_` or `.`, and what lies below them, are not read",
+            "; ".join([message, *found.notices]),
+            "check the path; names that begin with `_` or `.`, and what lies below them, are not read, nor is what does"
+            f" not end with {' or '.join(kinds.suffixes)} or begin as such a file does, unless it is named itself",
         )
-    return files
+    return found
 
 
 def _single(place: Location, found: fs.FileInfo) -> InputFile:
@@ -206,14 +223,14 @@ def _single(place: Location, found: fs.FileInfo) -> InputFile:
     return _input_file(place, found.base_name, found)
 
 
-def _below(folder: Location, root: Location) -> Iterator[InputFile]:
+def _below(folder: Location, root: Location) -> Iterator[Listed]:
     for place, found in listing(folder, recursive=True):
         name = relative_name(place, root)
         if found.type in _TO_READ and not is_hidden(name):
-            yield _input_file(place, name, found)
+            yield Listed(place, name, found)
 
 
-def _matching(pattern: Location) -> Iterator[InputFile]:
+def _matching(pattern: Location) -> Iterator[Listed]:
     """Yield what a pattern matches, with names relative to its root, and all that lies below a folder it matches."""
     root, wanted = cut_pattern(pattern)
     if not wanted or look_at(root).type != fs.FileType.Directory:
@@ -224,24 +241,9 @@ def _matching(pattern: Location) -> Iterator[InputFile]:
         if is_hidden(name) or not is_meant(name, wanted):
             continue
         if found.type in _TO_READ:
-            yield _input_file(place, name, found)
+            yield Listed(place, name, found)
         elif found.type == fs.FileType.Directory and not deep:
             yield from _below(place, root)
-
-
-def _head(pattern: Location, parts: list[str], n_parts: int) -> Location:
-    cut = sum(len(part) + 1 for part in parts[n_parts:])
-    text = pattern.text[: len(pattern.text) - cut]
-    return Location(pattern.filesystem, "/".join(parts[:n_parts]) or "/", text or "/")
-
-
-def _matches(names: list[str], wanted: list[str]) -> bool:
-    """Match part by part; ``**`` stands for any number of folders."""
-    if not wanted:
-        return not names
-    if wanted[0] == "**":
-        return any(_matches(names[i:], wanted[1:]) for i in range(len(names) + 1))
-    return bool(names) and bool(re.match(translate(wanted[0]), names[0])) and _matches(names[1:], wanted[1:])
 
 
 def _input_file(place: Location, name: str, found: fs.FileInfo) -> InputFile:

@@ -27,15 +27,29 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class FileColumns:
-    """All columns of the file at ``path``; ``told`` has the values of those that its folders tell.
+    """All columns of the file at ``path``: ``own`` are those it holds, ``told`` values of those that its folders tell.
 
-    ``kept`` names those of them that stand in the path of the file's outputs, too, and need not be written there.
+    ``kept`` names those of the latter that stand in the path of the file's outputs, too, and need not be written there.
     """
 
     path: str
-    schema: pa.Schema
+    own: pa.Schema
     told: Mapping[str, pa.Scalar]
     kept: frozenset[str]
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What files have in common whose columns have the same names and types."""
+        return self.own.serialize().to_pybytes(), *((name, value.type) for name, value in self.told.items())
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Every column, the folders' behind the file's own."""
+        if not self.told:
+            return self.own
+        held = (field for field in self.own if field.name not in self.told)
+        told = (pa.field(name, value.type) for name, value in self.told.items())
+        return pa.schema([*held, *told], self.own.metadata)
 
     def read(
         self, parquet: pq.ParquetFile, *, row_groups: Iterable[int], columns: Sequence[str], batch_rows: int
@@ -67,21 +81,15 @@ def file_columns(
     Of those that its folders tell these are the ones called like one of ``texts`` or ``numbers``. Values are text, so
     that none becomes another; of ``numbers`` whole numbers, where they are.
     """
-    held = {field.name for field in own if not is_absent(field.type)}
-    told = {
+    told = {name: text for name, text in file.folders.items() if name in texts or name in numbers}
+    if told:
+        held = {field.name for field in own if field.name in told and not is_absent(field.type)}
+        told = {name: text for name, text in told.items() if name not in held}
+    values = {
         name: _as_number(text) if name in numbers and name not in texts else pa.scalar(text, pa.string())
-        for name, text in file.folders.items()
-        if name not in held and (name in texts or name in numbers)
+        for name, text in told.items()
     }
-    if not told:
-        return FileColumns(file.path, own, told, frozenset())
-    fields = [*(field for field in own if field.name not in told), *_fields(told)]
-    kept = frozenset(told.keys() & folder_texts(file.name).keys())
-    return FileColumns(file.path, pa.schema(fields, own.metadata), told, kept)
-
-
-def _fields(told: Mapping[str, pa.Scalar]) -> Iterator[pa.Field]:
-    return (pa.field(name, value.type) for name, value in told.items())
+    return FileColumns(file.path, own, values, frozenset(told.keys() & folder_texts(file.name).keys()))
 
 
 def _as_number(text: str | None) -> pa.Scalar:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from lvm_batch.io.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from lvm_batch.io.dataset import InputFile
 
@@ -40,18 +40,39 @@ class Span:
 def files_within(files: Sequence[InputFile], span: Span, *, by: str | None = None) -> list[InputFile]:
     """Return those of ``files`` whose time lies in ``span``, in the same order.
 
-    ``by`` is the column of folders that tells the time, or ``modified``. Unless given it is what is there: ``date``,
-    ``dt``, ``ds`` or ``datetime``, or ``year`` with ``month`` and ``day``, each also with ``hour``; and where no file
-    lies in such folders, the time at which it was written. Raises :class:`DataError` for a file whose time cannot be
-    told.
+    ``by`` is the column of folders that tells the time, in any case of letters, or ``modified``. Unless given it is
+    what is there: ``date``, ``dt``, ``ds`` or ``datetime``, or ``year`` with ``month`` and ``day``, each also with
+    ``hour``; and where no file lies in such folders, the time at which it was written. Raises :class:`DataError` for a
+    file whose time cannot be told.
     """
-    by = by or _column(files)
+    by = (by or _column(files)).casefold()
     return [file for file in files if _time_of(file, by) in span]
+
+
+def selection_notices(
+    files: Sequence[InputFile], selected: Sequence[InputFile], *, by: str | None = None
+) -> Iterator[str]:
+    """Yield by what ``selected`` were taken of ``files``, where no folder tells it, and what there is if none was."""
+    column = (by or _column(files)).casefold()
+    if by is None and column == MODIFIED and files:
+        names = ", ".join(f"{name}=" for name in (*_DATES, _PARTS[0]))
+        yield f"no file lies in a folder of a date ({names}): files are selected by when they were written"
+    if files and not selected:
+        times = [_time_of(file, column) for file in files]
+        told = "when they were written" if column == MODIFIED else f"their folders {column}="
+        yield (
+            f"none of the files found ({len(files):,}) is selected: by {told}, they are of {_shown(min(times))} to "
+            f"{_shown(max(times))} UTC"
+        )
+
+
+def _shown(time: datetime) -> str:
+    return f"{time:%Y-%m-%d %H:%M}"
 
 
 def _column(files: Sequence[InputFile]) -> str:
     """The column that the folders of any file have, the same for all files."""
-    named = {name for file in files for name in file.folders}
+    named = {name.casefold() for file in files for name in file.folders}
     return next((name for name in (*_DATES, _PARTS[0]) if name in named), MODIFIED)
 
 
@@ -62,7 +83,7 @@ def _time_of(file: InputFile, by: str) -> datetime:
                 f"{file.path} does not tell when it was written", "select by folders: --time-column"
             )
         return datetime.fromtimestamp(file.modified_ns / 1e9, UTC)
-    texts = file.folders
+    texts = {name.casefold(): text for name, text in file.folders.items()}
     try:
         return _utc(_written(texts, by)) + timedelta(hours=int(texts.get("hour") or 0))
     except (KeyError, TypeError, ValueError, OverflowError) as error:

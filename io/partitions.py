@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 from datetime import date
+from functools import lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -23,10 +25,17 @@ _INTEGER = re.compile(r"-?[0-9]{1,18}")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
-def folder_texts(path: str) -> dict[str, str | None]:
+def folder_texts(path: str) -> Mapping[str, str | None]:
     """Return the columns that the folders of ``path``, with ``/`` between its parts, tell, as texts."""
-    parts = (part.partition("=") for part in path.split("/")[:-1])
-    return {_decoded(name): _value_text(text) for name, equals, text in parts if name and equals}
+    return _texts(path.rpartition("/")[0])
+
+
+@lru_cache(maxsize=1024)  # there may be very many files, one after the other in the same folders
+def _texts(folders: str) -> Mapping[str, str | None]:
+    parts = (part.partition("=") for part in folders.split("/"))
+    return MappingProxyType(
+        {_decoded(name): _value_text(text) for name, equals, text in parts if name and equals}
+    )
 
 
 def _value_text(text: str) -> str | None:

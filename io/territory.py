@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from pyarrow import fs
 
-from lvm_batch.io.dataset import cut_pattern, is_meant, is_pattern
 from lvm_batch.io.listing import look_at
 from lvm_batch.io.locations import Location, identity, locate, real_path, standing_above
+from lvm_batch.io.patterns import cut_pattern, is_meant, is_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

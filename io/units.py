@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from lvm_batch.io.article_runs import ArticleRuns
     from lvm_batch.io.dataset import InputFile
 
 _FLOAT32_BYTES = 4
@@ -114,14 +115,17 @@ class Unit:
 
 
 def read_footers(
-    files: Iterable[InputFile], dataset_format: DatasetFormat
+    files: Iterable[InputFile], dataset_format: DatasetFormat, *, runs: ArticleRuns | None = None
 ) -> Iterator[tuple[InputFile, Footer | DataError]]:
-    """Read every file's footer, in order; a file that cannot be used comes with its error."""
-    known: dict[bytes, tuple[pa.Schema, Roles]] = {}
+    """Read every file's footer, in order; a file that cannot be used comes with its error.
+
+    ``runs`` takes in the runs of articles of every file of sequences.
+    """
+    known: _Known = {}
 
     def read(file: InputFile) -> Footer | DataError:
         try:
-            return _read_footer(file, dataset_format, known)
+            return _read_footer(file, dataset_format, known, runs)
         except DataError as error:
             return error
 
@@ -133,20 +137,28 @@ def read_footers(
         yield from zip(files, pool.map(read, files), strict=True)
 
 
+_Known = dict[tuple[object, ...], tuple["pa.Schema", Roles]]
+
+
 def _read_footer(
-    file: InputFile, dataset_format: DatasetFormat, known: dict[bytes, tuple[pa.Schema, Roles]]
+    file: InputFile,
+    dataset_format: DatasetFormat,
+    known: _Known,
+    runs: ArticleRuns | None,
 ) -> Footer:
-    """Read one footer; ``known`` holds the schemas met so far, by their serialised form."""
+    """Read one footer; ``known`` holds the schemas met so far."""
     if dataset_format.writes_rows:
         refuse_folders(folder_texts(file.name), file.path)
     with open_parquet(file.path) as parquet:
         rows = row_group_rows(parquet, file.path)
         columns = dataset_format.columns(parquet.schema_arrow, file)
-        key = columns.schema.serialize().to_pybytes()
+        key = columns.key
         if key not in known:
             known[key] = columns.schema, dataset_format.roles(columns.schema, file.path)
         schema, roles = known[key]
         sizes = chunk_sizes(parquet, file.path, vectors=(roles.vectors, roles.target))
+        if runs is not None:
+            runs.add(parquet, columns, roles)
     return Footer(file, schema, roles, rows, sizes)
 
 

@@ -41,19 +41,21 @@ def build(
     from rich.progress import Progress
 
     from lvm_batch.io.bank import build_bank
-    from lvm_batch.io.dataset import find_files
+    from lvm_batch.io.dataset import look_for_files
     from lvm_batch.io.remote_bank import NAMES
     from lvm_batch.jobs.errors import UsageError
     from lvm_batch.jobs.places import Place, check_places
 
     if index not in {"exact", "faiss"}:
         raise UsageError(f"--index cannot be {index!r}", "it can be exact or faiss")
+    found = look_for_files(vectors)
+    check_places([Place("the bank", "--output", output, NAMES)], dataset=vectors, files=found.files)
+    for notice in found.notices:
+        console.note(notice)
     with Progress(console=console.progress, disable=not console.progress.is_terminal) as progress:
         task = progress.add_task("reading vectors", total=None)
-        files = find_files(vectors)
-        check_places([Place("the bank", "--output", output, NAMES)], dataset=vectors, files=files)
         meta = build_bank(
-            files,
+            found.files,
             output,
             vector_column=vector_column,
             id_column=id_column,

@@ -64,9 +64,9 @@ def pack(
 
     names = ColumnNames(context=context_column, target=target_column, vector=vector_column)
     options = PackOptions(encoding, dtype, rows_per_file, pad, tuple(leave_out or ()), names)
-    sources, packing = survey(inputs, output, options)
-    with _rows_bar(console, sum(source.n_rows for source in sources)) as on_rows:
-        result = write(sources, output, packing=packing, on_rows=on_rows)
+    surveyed = survey(inputs, output, options)
+    with _rows_bar(console, sum(source.n_rows for source in surveyed.sources)) as on_rows:
+        result = write(surveyed, output, on_rows=on_rows)
     console.result(*result)
 
 

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from lvm_batch.io.article_runs import ArticleRuns
 from lvm_batch.io.columns import WindowShape
-from lvm_batch.io.dataset import find_files
+from lvm_batch.io.dataset import look_for_files
 from lvm_batch.io.units import cut_units, row_bytes
 from lvm_batch.io.vector_types import vector_dtype
+from lvm_batch.jobs.datasets.cut_articles import cut_notices, cut_values
 from lvm_batch.jobs.datasets.dataset_format import dataset_format, missing_columns
 from lvm_batch.jobs.datasets.inspection_text import as_text
 from lvm_batch.jobs.datasets.sample import look_at
@@ -38,7 +40,9 @@ def inspect(settings: RunSettings) -> tuple[dict[str, Any], str]:
     """Return a description of the dataset as values and as text; raises what ``prepare`` raises for it."""
     shape = WindowShape()
     understood = dataset_format(settings, shape)
-    footers = usable_footers(find_files(settings.dataset), understood)
+    found, runs = look_for_files(settings.dataset), ArticleRuns()
+    footers = usable_footers(found.files, understood, runs=runs)
+    cuts = runs.cuts((footer.file.path for footer in footers), length=shape.length)
     units = [cut_units(footer, unit_bytes=settings.unit_size, shape=shape) for footer in footers]
     sample = look_at(chain.from_iterable(units), understood, pad=settings.pad)
     rows = [n_rows for footer in footers for n_rows in footer.row_group_rows]
@@ -58,10 +62,12 @@ def inspect(settings: RunSettings) -> tuple[dict[str, Any], str]:
         "columns": _optional_columns(footers),
         "criteria_not_evaluated": missing_columns(footers, understood.names),
         "carried": {field.name: str(field.type) for field in _carried(footers)},
+        "cut_articles": cut_values(cuts),
         "units": {"count": sum(map(len, units)), "unit_bytes": int(settings.unit_size)},
         "sample": sample.values(),
     }
-    values["notices"] = list(_notices(values, footers))
+    said = (*found.notices, *cut_notices(cuts, pad=settings.pad))
+    values["notices"] = [*said, *_notices(values, footers)]
     return values, as_text(values)
 
 

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, get_args
 from pydantic import ByteSize, TypeAdapter, ValidationError
 
 from lvm_batch.io.columns import ColumnNames, WindowShape
-from lvm_batch.io.dataset import find_files
+from lvm_batch.io.dataset import look_for_files
 from lvm_batch.io.encoding import Dtype, Encoding, Packing
 from lvm_batch.io.locations import locate
 from lvm_batch.io.pack_sources import find_sources
 from lvm_batch.io.packing import PackedFile, pack
+from lvm_batch.io.readable import PACKABLE
 from lvm_batch.io.sources import Reading, Source
 from lvm_batch.io.vectors import Pad
 from lvm_batch.jobs.errors import Problem, SettingsError
@@ -42,28 +43,37 @@ class PackOptions:
     names: ColumnNames
 
 
-def survey(inputs: Sequence[str], output: str, options: PackOptions) -> tuple[list[Source], Packing]:
+@dataclass(frozen=True, slots=True)
+class Surveyed:
+    """What is there to be packed, how, and what the user should know of it."""
+
+    sources: Sequence[Source]
+    packing: Packing
+    notices: Sequence[str]
+
+
+def survey(inputs: Sequence[str], output: str, options: PackOptions) -> Surveyed:
     """Look at every input; raises ``SettingsError`` or ``DataError``."""
     packing, pad = _checked(options)
-    files = find_files(inputs)
-    written = Place("the output", "--output", output, [f"{file.stem}-00000.parquet" for file in files])
-    check_places([written], dataset=inputs, files=files)
+    found = look_for_files(inputs, PACKABLE)
+    written = Place("the output", "--output", output, [f"{file.stem}-00000.parquet" for file in found.files])
+    check_places([written], dataset=inputs, files=found.files)
     reading = Reading(options.names, packing.shape, frozenset(options.leave_out), pad)
-    return [source for file in files for source in find_sources(file, reading)], packing
+    sources = [source for file in found.files for source in find_sources(file, reading)]
+    return Surveyed(sources, packing, found.notices)
 
 
-def write(
-    sources: Sequence[Source], output: str, *, packing: Packing, on_rows: Callable[[int], None]
-) -> tuple[dict[str, Any], str]:
-    """Write ``sources`` to ``output`` and tell it as values and as text; raises ``DataError``."""
-    files, notices = pack(sources, output, packing=packing, on_rows=on_rows)
+def write(surveyed: Surveyed, output: str, *, on_rows: Callable[[int], None]) -> tuple[dict[str, Any], str]:
+    """Write what was found to ``output`` and tell it as values and as text; raises ``DataError``."""
+    packing = surveyed.packing
+    files, notices = pack(surveyed.sources, output, packing=packing, on_rows=on_rows)
     values = {
         "output": locate(output).text,
         "rows": sum(file.n_rows for file in files),
         "bytes": sum(file.n_bytes for file in files),
         "encoding": packing.encoding,
         "files": [_told(file) for file in files],
-        "notices": notices,
+        "notices": [*surveyed.notices, *notices],
     }
     return values, _as_text(values)
 

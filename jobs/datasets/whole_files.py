@@ -14,6 +14,7 @@ from lvm_batch.jobs.checks import Checks
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from lvm_batch.io.article_runs import ArticleRuns
     from lvm_batch.io.batches import Batch
     from lvm_batch.io.dataset import InputFile
     from lvm_batch.io.units import DatasetFormat
@@ -22,11 +23,16 @@ _BATCH_ROWS = 1024
 _WHOLE = 2**62  # unit bytes: a file is one unit
 
 
-def usable_footers(files: Iterable[InputFile], understood: DatasetFormat) -> list[Footer]:
-    """Return every file's footer; raises its ``DataError``, or ``SettingsError`` where several files are bad."""
+def usable_footers(
+    files: Iterable[InputFile], understood: DatasetFormat, *, runs: ArticleRuns | None = None
+) -> list[Footer]:
+    """Return every file's footer; raises its ``DataError``, or ``SettingsError`` where several files are bad.
+
+    ``runs`` takes in the runs of articles of every file of sequences.
+    """
     checks = Checks()
     footers: list[Footer] = []
-    for _, found in read_footers(files, understood):
+    for _, found in read_footers(files, understood, runs=runs):
         if isinstance(found, Footer):
             footers.append(found)
         else:

@@ -94,7 +94,7 @@ def _values(
         "leaderboard": leaderboard(models, figures),
         "rule": RULE,
     }
-    return values | {"notices": list(_notices(values, settings))}
+    return values | {"notices": [*dataset.notices, *_notices(values, settings)]}
 
 
 def _rows(dataset: JudgedDataset, judged: Judged) -> dict[str, Any]:

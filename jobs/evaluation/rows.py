@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from lvm_batch.io.article_runs import ArticleRuns
 from lvm_batch.io.batches import OK, STATUSES, text_values
 from lvm_batch.io.column_checks import is_absent
 from lvm_batch.io.columns import WindowShape
-from lvm_batch.io.dataset import find_files
+from lvm_batch.io.dataset import look_for_files
 from lvm_batch.io.errors import ColumnError, DataError
 from lvm_batch.jobs.datasets.articles import Articles
+from lvm_batch.jobs.datasets.cut_articles import cut_notices
 from lvm_batch.jobs.datasets.dataset_format import dataset_format
 from lvm_batch.jobs.datasets.whole_files import batches_of, usable_footers
 from lvm_batch.jobs.prediction.tally import SPLITS
@@ -68,13 +70,17 @@ def judged_rows(settings: EvaluateSettings, *, dim: int) -> Iterator[JudgedRows]
 class JudgedDataset:
     """A dataset that can be gone through several times. ``n_rows`` are all its rows, usable or not.
 
-    ``left_out`` counts, over the last time, why rows were not given: by status, or as ``no_target``.
+    ``left_out`` counts, over the last time, why rows were not given: by status, or as ``no_target``. ``notices`` say
+    what the user should know of the files.
     """
 
     def __init__(self, settings: EvaluateSettings, *, dim: int) -> None:
         """Read every footer; raises ``DataError``, or ``SettingsError`` for several bad files."""
         self._format = dataset_format(settings, WindowShape(settings.context_length, dim))
-        self._footers = usable_footers(find_files(settings.dataset), self._format)
+        found, runs = look_for_files(settings.dataset), ArticleRuns()
+        self._footers = usable_footers(found.files, self._format, runs=runs)
+        paths = (footer.file.path for footer in self._footers)
+        self.notices = (*found.notices, *cut_notices(runs.cuts(paths, length=settings.context_length)))
         self._has_articles = all(self._article_column(footer) for footer in self._footers)
         self._has_splits = any(footer.roles.split for footer in self._footers)
         self._has_lanes = any(footer.roles.lane for footer in self._footers)

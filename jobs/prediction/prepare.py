@@ -11,15 +11,17 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lvm_batch.io.article_runs import ArticleRuns
 from lvm_batch.io.columns import WindowShape
 from lvm_batch.io.commit import job_around
-from lvm_batch.io.dataset import find_files
+from lvm_batch.io.dataset import FoundFiles, look_for_files
 from lvm_batch.io.errors import ColumnError, OutputError, UnreadableFile
-from lvm_batch.io.file_times import Span, files_within
+from lvm_batch.io.file_times import Span, files_within, selection_notices
 from lvm_batch.io.listing import refuse_long_names
 from lvm_batch.io.locations import locate
 from lvm_batch.io.units import DatasetFormat, Footer, Unit, cut_units, read_footers
 from lvm_batch.jobs.checks import Checks
+from lvm_batch.jobs.datasets.cut_articles import cut_notices
 from lvm_batch.jobs.datasets.dataset_format import dataset_format
 from lvm_batch.jobs.found_models import find_models
 from lvm_batch.jobs.places import misplaced
@@ -75,6 +77,7 @@ class _Inputs:
     unreadable: tuple[UnreadableFile, ...]
     understood: DatasetFormat
     span: Span | None
+    notices: tuple[str, ...]
 
 
 def prepare(settings: RunSettings, *, threads: int | None) -> Prepared:
@@ -84,27 +87,32 @@ def prepare(settings: RunSettings, *, threads: int | None) -> Prepared:
     ``ModelError`` or, for several problems at once, ``SettingsError``.
     """
     checks = Checks()
-    found_files = checks.run(lambda: find_files(settings.dataset)) or []
-    checks.run(lambda: _check_output(settings, found_files))
+    listed = checks.run(lambda: look_for_files(settings.dataset)) or FoundFiles([], ())
+    checks.run(lambda: _check_output(settings, listed.files))
     checks.errors.extend(
         misplaced(
-            places_written(settings, found_files),
+            places_written(settings, listed.files),
             dataset=settings.dataset,
-            files=found_files,
+            files=listed.files,
             kept=places_kept(settings),
         )
     )
     span = None if settings.span == (None, None) else Span(*settings.span)
-    files = checks.run(lambda: _within(found_files, span, settings)) or []
+    files = checks.run(lambda: _within(listed.files, span, settings)) or []
     found = find_models(settings)
     checks.errors.extend(found.problems)
     shape = WindowShape(dim=found.primary.dim) if found.primary else WindowShape()
     understood = dataset_format(settings, shape)
-    footers, unreadable = _read_footers(files, understood, checks, skip=settings.on_bad_file == "skip")
+    runs = ArticleRuns()
+    skip = settings.on_bad_file == "skip"
+    footers, unreadable = _read_footers(files, understood, checks, runs, skip=skip)
     if footers:
         checks.run(lambda: _check_renames(settings, footers))
     checks.raise_all()
-    return _prepared(settings, found, _Inputs(files, footers, unreadable, understood, span), threads)
+    selected = () if span is None else selection_notices(listed.files, files, by=settings.time_column)
+    cuts = runs.cuts((footer.file.path for footer in footers), length=shape.length)
+    said = (*listed.notices, *selected, *cut_notices(cuts, pad=settings.pad))
+    return _prepared(settings, found, _Inputs(files, footers, unreadable, understood, span, said), threads)
 
 
 def _prepared(settings: RunSettings, found: FoundModels, inputs: _Inputs, threads: int | None) -> Prepared:
@@ -134,6 +142,7 @@ def _prepared(settings: RunSettings, found: FoundModels, inputs: _Inputs, thread
         unavailable=unavailable,
         notices=(
             *device_notices(found.device, fleet, settings),
+            *inputs.notices,
             *notices(models, found.bank, footers, inputs.unreadable, unavailable, shape=shape),
         ),
         span=inputs.span,
@@ -193,11 +202,11 @@ def _check_renames(settings: RunSettings, footers: Sequence[Footer]) -> None:
 
 
 def _read_footers(
-    files: Sequence[InputFile], understood: DatasetFormat, checks: Checks, *, skip: bool
+    files: Sequence[InputFile], understood: DatasetFormat, checks: Checks, runs: ArticleRuns, *, skip: bool
 ) -> tuple[list[Footer], tuple[UnreadableFile, ...]]:
     """Read all footers; a file that cannot be read is left out where ``skip`` allows it."""
     footers, unreadable = [], []
-    for _, footer in read_footers(files, understood):
+    for _, footer in read_footers(files, understood, runs=runs):
         if isinstance(footer, Footer):
             footers.append(footer)
         elif skip and isinstance(footer, UnreadableFile):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lvm_batch.jobs.evaluation.rows import judged_rows
+from lvm_batch.jobs.evaluation.rows import JudgedDataset
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,11 +27,15 @@ _LOOK_AHEAD = 20
 
 @dataclass(frozen=True, slots=True)
 class HeldOutSample:
-    """Contexts (n, length, dim) and targets (n, dim), float32; the first ``n_ood`` are out of distribution."""
+    """Contexts (n, length, dim) and targets (n, dim), float32; the first ``n_ood`` are out of distribution.
+
+    ``notices`` say what the user should know of the files.
+    """
 
     contexts: Floats
     targets: Floats
     n_ood: int
+    notices: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -57,7 +61,8 @@ def held_out_sample(settings: EvaluateSettings, *, dim: int, n_rows: int) -> Hel
     """
     ood, others = _Kept(n_rows, [], []), _Kept(n_rows, [], [])
     seen = 0
-    for rows in judged_rows(settings, dim=dim):
+    dataset = JudgedDataset(settings, dim=dim)
+    for rows in dataset:
         seen += len(rows.targets)
         is_ood = _is_ood(rows)
         ood.add(rows, is_ood)
@@ -69,6 +74,7 @@ def held_out_sample(settings: EvaluateSettings, *, dim: int, n_rows: int) -> Hel
         np.concatenate([*ood.contexts, *others.contexts])[:n_rows],
         np.concatenate([*ood.targets, *others.targets])[:n_rows],
         n_rows - ood.room,
+        dataset.notices,
     )
 
 

@@ -115,6 +115,7 @@ class _Verification:
         sample = self._sample()
         contexts = random_contexts(checkpoint.dim)
         if sample is not None:
+            self._notes += sample.notices
             contexts = np.concatenate([contexts, _without_overflow(sample.contexts[:_REAL_CONTEXTS])])
         self._checks += check_outputs(checkpoint.model, contexts)
         cosines = self._cosines(sample, self._current())

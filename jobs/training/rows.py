@@ -6,19 +6,21 @@ held once, however many windows it stands in. This module does not know how a mo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
+from lvm_batch.io.article_runs import ArticleRuns
 from lvm_batch.io.batches import OK
 from lvm_batch.io.columns import WindowShape
-from lvm_batch.io.dataset import find_files
+from lvm_batch.io.dataset import look_for_files
 from lvm_batch.io.errors import DataError
 from lvm_batch.io.parquet import open_parquet
 from lvm_batch.io.vector_types import flat_width, vector_width
 from lvm_batch.jobs.datasets.articles import Articles, chains
+from lvm_batch.jobs.datasets.cut_articles import cut_notices
 from lvm_batch.jobs.datasets.dataset_format import dataset_format
 from lvm_batch.jobs.datasets.whole_files import batches_of, usable_footers
 from lvm_batch.jobs.training.vector_store import VectorStore
@@ -40,21 +42,22 @@ if TYPE_CHECKING:
 class TrainingRows:
     """Windows, the article of each as int64 codes (n,), and whether its ``split`` is ``ood``, bool (n,).
 
-    ``n_rows`` is how many rows were read.
+    ``n_rows`` is how many rows were read; ``notices`` say what the user should know of the files.
     """
 
     windows: Windows
     articles: NDArray[np.int64]
     ood: NDArray[np.bool_]
     n_rows: int
+    notices: tuple[str, ...] = ()
 
 
 def read_training_rows(settings: TrainSettings) -> TrainingRows:
     """Read every window of the dataset; raises ``DataError`` or, for several bad files, ``SettingsError``."""
-    files = find_files(settings.dataset)
-    dim = _dim(files[0], settings)
+    found, runs = look_for_files(settings.dataset), ArticleRuns()
+    dim = _dim(found.files[0], settings)
     understood = dataset_format(settings, WindowShape(settings.context_length, dim))
-    footers = usable_footers(files, understood)
+    footers = usable_footers(found.files, understood, runs=runs)
     _refuse_two_layouts(footers)
     if footers[0].roles.layout == "sequences":
         # Contexts of one vector: a row's own, and whether another follows.
@@ -65,7 +68,8 @@ def read_training_rows(settings: TrainSettings) -> TrainingRows:
     if settings.input_norm == "unit":
         vectors = rows.windows.vectors
         vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
-    return rows
+    cuts = runs.cuts((footer.file.path for footer in footers), length=settings.context_length)
+    return replace(rows, notices=(*found.notices, *cut_notices(cuts)))
 
 
 def _refuse_two_layouts(footers: Sequence[Footer]) -> None:

@@ -80,7 +80,8 @@ def train(settings: TrainSettings, *, console: Console) -> Trained:
         if done := folder.finished():
             return Trained(done, as_text(done, settings.output, already=True), None)
         ridge = fit_ridge(split.training)
-        console.note(_start(settings, split, device))
+        for notice in (*rows.notices, _start(settings, split, device)):
+            console.note(notice)
         if odd := _odd_norms(split):
             console.note(odd)
         history = _learn(model, split, recipe, settings=settings, folder=folder, console=console)
