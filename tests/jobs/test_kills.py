@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+import buckets
 import pytest
-from kills import VICTIMS, World, clean_rows
+from kills import BEAT_S, TTL_S, VICTIMS, World, clean_rows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,4 +43,29 @@ def test_random_kills_on_disk(seed: int, clean: Any, models: Path, tmp_path: Pat
         world.round()
     world.finish()
     assert {victim for victim, _ in world.endings} == set(VICTIMS)
+    print(Counter(world.endings))  # noqa: T201 - what a soak is read for
+
+
+@pytest.mark.soak
+def test_random_kills_over_a_slow_store(
+    clean: Any,  # noqa: ANN401
+    models: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Twenty rounds over S3, where requests take their time, overtake one another, and arrive after their run died."""
+    monkeypatch.setattr("lvm_batch.io.lease.BEAT_S", BEAT_S)
+    monkeypatch.setattr("lvm_batch.io.lease.TTL_S", TTL_S)
+    chance = random.Random(5)  # noqa: S311 - no secret
+
+    def delay(line: str) -> float:
+        return chance.choice((0.0, 0.02, 0.3)) if line.startswith(("PUT", "DELETE", "POST")) else 0.0
+
+    with buckets.serving() as server, buckets.environment(server):
+        server.delay = delay
+        output = f"s3://{buckets.new_bucket(server)}/out"
+        world = World(tmp_path, (*OPTIONS, *model_options(models)), clean, 5, output, longest_s=12.0)
+        for _ in range(20):
+            world.round()
+        world.finish()
     print(Counter(world.endings))  # noqa: T201 - what a soak is read for

@@ -37,10 +37,18 @@ UNIT_ROWS = 12
 UNITS = (4, 3, 5)  # of a night, by its version
 VICTIMS = ("driver", "worker", "fork server", "group")
 
+BEAT_S, TTL_S = 0.3, 3.0
+"""Runs on a store that have died are soon given up."""
+
 _HANG_S = 300
-_COMMAND = (
-    "import sys\nfrom lvm_batch.jobs.cli import main\nif __name__ == '__main__':\n    sys.exit(main())\n"
-)
+_COMMAND = f"""
+import sys
+from lvm_batch.io import lease
+from lvm_batch.jobs.cli import main
+lease.BEAT_S, lease.TTL_S = {BEAT_S}, {TTL_S}
+if __name__ == "__main__":
+    sys.exit(main())
+"""
 
 
 def write_night(data: Path, night: str, version: int) -> Path:
@@ -67,6 +75,7 @@ class World:
     clean: Mapping[tuple[str, int], Mapping[int, np.ndarray]]
     seed: int
     output: str
+    longest_s: float = 6.0
     nights: dict[str, int] = field(default_factory=dict)
     endings: list[tuple[str, int]] = field(default_factory=list)
 
@@ -96,7 +105,7 @@ class World:
             self.change(self.chance.choice(list(self.nights)))
         victim = self.chance.choice(VICTIMS)
         process = self.started("--reprocess", "all" if what == "all" else "failed")
-        time.sleep(self.chance.uniform(0.5, 6.0))
+        time.sleep(self.chance.uniform(0.5, self.longest_s))
         kill(process, victim)
         self.endings.append((victim, self.ended(process)))
         self.check()

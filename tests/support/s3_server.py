@@ -7,6 +7,7 @@ import socket
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from time import sleep
 from typing import TYPE_CHECKING, Any, Literal
 
 from moto.backends import get_backend
@@ -44,11 +45,12 @@ class Fault:
 
 @dataclass
 class Server:
-    """The server's address, the lines of the requests so far, and what is to go wrong."""
+    """The server's address, the lines of the requests so far, what is to go wrong, and how long each is on its way."""
 
     url: str = ""
     requests: list[str] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
+    delay: Callable[[str], float] = lambda _: 0.0
     authorization: str = ""
     awake: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -130,6 +132,8 @@ def _failing(app: Callable[..., Iterable[bytes]], server: Server) -> Callable[..
         )
         server.authorization = environ.get("HTTP_AUTHORIZATION", "")
         fault = server.fault(line)
+        if seconds := server.delay(line):
+            sleep(seconds)
         if fault is None:
             return app(environ, start_response)
         if fault.how in _ERRORS:
