@@ -59,13 +59,20 @@ class DatasetFormat:
 
     def columns(self, own: pa.Schema, file: InputFile) -> FileColumns:
         """Return the columns of one file, which holds those of ``own``; its folders may tell the others."""
-        names = self.names
-        return file_columns(
-            own,
-            file,
-            texts=(names.lane, names.split, names.article),
-            numbers=(names.context_tokens, names.tokens, names.position),
-        )
+        return file_columns(own, file, texts=self._texts, numbers=self._numbers)
+
+    def told(self, file: InputFile) -> dict[str, str | None]:
+        """Return the columns with a part that the folders of ``file`` tell, as texts."""
+        parts = {*self._texts, *self._numbers}
+        return {name: text for name, text in file.folders.items() if name in parts}
+
+    @property
+    def _texts(self) -> tuple[str, ...]:
+        return self.names.lane, self.names.split, self.names.article
+
+    @property
+    def _numbers(self) -> tuple[str, ...]:
+        return self.names.context_tokens, self.names.tokens, self.names.position
 
     def roles(self, schema: pa.Schema, path: str) -> Roles:
         """Give the columns of one file their parts; raises ``ColumnError``."""

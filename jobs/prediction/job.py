@@ -128,15 +128,14 @@ class Job:
         }
 
 
-def identity(settings: RunSettings, models: ModelSet, *, inputs: Iterable[InputFile]) -> dict[str, Any]:
+def identity(
+    settings: RunSettings, models: ModelSet, *, inputs: Iterable[InputFile], understood: DatasetFormat
+) -> dict[str, Any]:
     """Return what makes this job this job, as plain JSON values."""
     values = settings.model_dump(mode="json")
     return {
         "format": FORMAT,
-        "inputs": {
-            file.name: {"path": file.path, "size": file.size, "modified_ns": file.modified_ns}
-            for file in inputs
-        },
+        "inputs": {file.name: _input(file, understood.told(file)) for file in inputs},
         "models": {"amn": models.primary.sha256, "gru": models.fallback.sha256 if models.fallback else None},
         "bank": models.bank.digest if models.bank else None,
         "unit_size": int(settings.unit_size),
@@ -144,6 +143,12 @@ def identity(settings: RunSettings, models: ModelSet, *, inputs: Iterable[InputF
         "cap_rate": cap_rate(settings),
         "settings": {name: values[name] for name in _VALUE_SETTINGS},
     }
+
+
+def _input(file: InputFile, told: Mapping[str, str | None]) -> dict[str, Any]:
+    """Return what makes an input this input. Releases up to 0.1.0 did not read the columns that folders tell."""
+    values = {"path": file.path, "size": file.size, "modified_ns": file.modified_ns}
+    return values | ({"folders": dict(told)} if told else {})
 
 
 def job_document(prepared: Prepared, settings: RunSettings) -> dict[str, Any]:

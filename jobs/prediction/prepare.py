@@ -119,7 +119,7 @@ def _prepared(settings: RunSettings, found: FoundModels, inputs: _Inputs, thread
     footers, shape = inputs.footers, inputs.understood.shape
     fleet = local_fleet(settings.workers, found.device)
     models = found.as_set(settings)
-    values = identity(settings, models, inputs=inputs.files)
+    values = identity(settings, models, inputs=inputs.files, understood=inputs.understood)
     unavailable = unavailable_criteria(found.bank, footers, inputs.understood) if footers else {}
     units = tuple(
         unit for footer in footers for unit in cut_units(footer, unit_bytes=settings.unit_size, shape=shape)

@@ -223,3 +223,24 @@ def test_a_bank_takes_ids_from_folders(tmp_path: Path) -> None:
     for column, expected in ((None, ["007"] * 3 + ["7"] * 3), ("doc", ["007x"] * 3 + ["7x"] * 3)):
         build_bank(find_files([str(tmp_path / "in")]), str(tmp_path / f"bank-{column}"), id_column=column)
         assert pq.read_table(tmp_path / f"bank-{column}/ids.parquet")["id"].to_pylist() == expected
+
+
+def test_what_folders_told_nobody_is_no_part_of_the_same_job(
+    predict: Callable[..., Any], tmp_path: Path
+) -> None:
+    """An output that was begun when folders played no part is refused with what differs, and mended as is advised."""
+    contexts, targets = windows()
+    for name in ("lane=sci-fact/a", "lane=news/b"):
+        write_windows(tmp_path / f"in/{name}.parquet", contexts[:8], targets[:8], row_group_rows=4)
+    ask = (tmp_path / "in", "--output", tmp_path / "out")
+    assert predict(*ask).code == 0
+    job = tmp_path / "out/_lvm_batch/job.json"
+    before = json.loads(job.read_text())
+    for file in before["identity"]["inputs"].values():
+        del file["folders"]
+    job.write_text(json.dumps(before | {"fingerprint": "f"}))
+    refused = predict(*ask)
+    assert refused.code == 2
+    assert "a.parquet.folders was absent, is {'lane': 'sci-fact'}" in refused.values["error"]["message"]
+    assert predict(*ask, "--reprocess", "failed").values["units_computed"] == 2
+    assert predict(*ask).values["units_computed"] == 0
