@@ -29,6 +29,11 @@ def place_of(unit: Unit) -> dict[str, Any]:
     }
 
 
+def told_place(record: Record) -> dict[str, Any]:
+    """Return what ``record`` tells of where its rows were read."""
+    return {key: record.get(key) for key in ("input", "first_row", "input_size", "input_modified_ns")}
+
+
 def answers(record: Record, place: Place) -> bool:
     """Whether ``record`` is of the rows at ``place``; what one of the two does not tell is no difference."""
     return all(value is None or record.get(key, value) == value for key, value in place.items())

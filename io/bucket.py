@@ -9,10 +9,9 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from obstore import exceptions
-
+from lvm_batch.io.bucket_conditions import Conditions, Standing, version_of
 from lvm_batch.io.bucket_errors import TRIES, AnswerCut, told, tried_again
 
 if TYPE_CHECKING:
@@ -20,14 +19,12 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from obstore import GetOptions, ObjectMeta, PutResult, UpdateVersion
+    from obstore import GetOptions, ObjectMeta
     from obstore.store import ObjectStore
 
 # A file goes up in parts of this size, four at a time, and appears when the last of them is there.
 _PART_BYTES = 8 * 2**20
 _PARTS_AT_ONCE = 4
-
-_NOT_IMPLEMENTED = "status code: 501"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +38,6 @@ class Found:
     version: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """What an object holds, and which of its versions that is."""
-
-    content: bytes
-    version: UpdateVersion
-
-
 class Bucket:
     """A bucket or container; keys have ``/`` between their parts and are taken as they are.
 
@@ -59,7 +48,7 @@ class Bucket:
     def __init__(self, store: ObjectStore, *, open_hasty: Callable[[], ObjectStore] | None = None) -> None:
         self._store = store
         self._open_hasty = open_hasty
-        self._is_conditional = True
+        self._conditions = Conditions(self, store)
 
     @cached_property
     def hasty(self) -> Bucket:
@@ -106,7 +95,14 @@ class Bucket:
         """Return what the object holds."""
         with told():
             result = self._store.get(key)
-            return Standing(bytes(result.bytes()), _version(result.meta))
+            return Standing(bytes(result.bytes()), version_of(result.meta))
+
+    def standing(self, key: str) -> Standing | None:
+        """Return what the object holds, ``None`` where it is not there."""
+        try:
+            return self.read(key)
+        except FileNotFoundError:
+            return None
 
     @tried_again
     def read_range(self, found: Found, start: int, end: int) -> bytes:
@@ -124,6 +120,14 @@ class Bucket:
         with told():
             self._store.put(key, content, chunk_size=_PART_BYTES, max_concurrency=_PARTS_AT_ONCE)
 
+    def put_new(self, key: str, file: Path, *, aside: str) -> bool:
+        """Do as :meth:`Conditions.put_new` does."""
+        return self._conditions.put_new(key, file, aside=aside)
+
+    def swap(self, key: str, content: bytes, standing: Standing | None) -> Standing | None:
+        """Do as :meth:`Conditions.swap` does."""
+        return self._conditions.swap(key, content, standing)
+
     def download(self, key: str, path: Path) -> None:
         """Fetch an object into a file of this machine, some parts at a time."""
         found = self._head(key)
@@ -136,26 +140,6 @@ class Bucket:
                 ends = [min(start + _PART_BYTES, found.size) for start in some]
                 file.writelines(pool.map(partial(self.read_range, found), some, ends))
 
-    def swap(self, key: str, content: bytes, standing: Standing | None) -> Standing | None:
-        """Put ``content`` in place of ``standing``, or of nothing, as one step; ``None`` if anything else is there.
-
-        Stores that know no conditional writes are asked once; from then on they are looked at and written to.
-        """
-        failure = OSError("it was not tried")
-        for _ in range(TRIES):
-            try:
-                return (self._put_if if self._is_conditional else self._look_and_put)(key, content, standing)
-            except (exceptions.AlreadyExistsError, exceptions.PreconditionError):
-                # After an answer that got lost it may be our own content that is in the way.
-                return self._standing_as(key, content)
-            except exceptions.NotSupportedError:
-                self._is_conditional = False
-            except OSError as error:  # whether it reached the store is not known
-                failure = error
-                if now := self._standing_as(key, content):
-                    return now
-        raise failure
-
     @tried_again
     def remove(self, key: str) -> None:
         """Delete the object, if it is there."""
@@ -164,34 +148,6 @@ class Bucket:
                 self._store.delete(key)
             except FileNotFoundError:
                 return
-
-    def _put_if(self, key: str, content: bytes, standing: Standing | None) -> Standing:
-        mode: UpdateVersion | Literal["create"] = "create" if standing is None else standing.version
-        with told(exceptions.AlreadyExistsError, exceptions.PreconditionError, exceptions.NotSupportedError):
-            try:
-                put = self._store.put(key, content, mode=mode, use_multipart=False)
-            except exceptions.GenericError as error:
-                if _NOT_IMPLEMENTED in str(error):
-                    raise exceptions.NotSupportedError(_NOT_IMPLEMENTED) from None
-                raise
-        return Standing(content, _version(put))
-
-    def _look_and_put(self, key: str, content: bytes, standing: Standing | None) -> Standing | None:
-        now = self._standing(key)
-        if (now and now.content) != (standing and standing.content):
-            return None
-        self.put(key, content)
-        return self._standing(key)
-
-    def _standing_as(self, key: str, content: bytes) -> Standing | None:
-        now = self._standing(key)
-        return now if now is not None and now.content == content else None
-
-    def _standing(self, key: str) -> Standing | None:
-        try:
-            return self.read(key)
-        except FileNotFoundError:
-            return None
 
     def _head(self, key: str) -> Found | None:
         with told():
@@ -207,13 +163,3 @@ class Bucket:
 
 def _found(meta: ObjectMeta) -> Found:
     return Found(meta["path"], size=meta["size"], modified=meta["last_modified"], version=meta["e_tag"])
-
-
-def _version(described: ObjectMeta | PutResult) -> UpdateVersion:
-    """Return what a condition on a version is made of; stores fill in one of these, or both."""
-    version: UpdateVersion = {}
-    if described["e_tag"]:
-        version["e_tag"] = described["e_tag"]
-    if described["version"]:
-        version["version"] = described["version"]
-    return version

@@ -50,6 +50,8 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 8.0
 _CONNECT_S, _REQUEST_S = 5.0, 60.0
 _CREDENTIALS_LAST = timedelta(minutes=10)  # botocore renews those that end within 15 minutes
 
+_S3_COPIES = {"copy_if_not_exists": "multipart"}  # the last request of a copy in parts takes a condition
+
 _CONTAINER = re.compile(r"[^:@]+@[^:@]+")  # container@account.dfs.core.windows.net
 _QUERY = re.compile(r"[?&#][\w.-]+=")
 
@@ -86,7 +88,7 @@ def open_bucket(scheme: str, name: str) -> Bucket:
 
         from lvm_batch.io.bucket import Bucket  # noqa: PLC0415
 
-        options = aws_access() if extra == "s3" else {}
+        options = aws_access() | _S3_COPIES if extra == "s3" else {}
     except ImportError as error:
         raise MissingExtra(
             f"{scheme}://{name} needs {error.name}, which is not installed",

@@ -7,11 +7,14 @@
     OUT/_lvm_batch/done/<unit>.json  commit record of one unit
     OUT/_lvm_batch/events.jsonl      the run as it went
     OUT/_lvm_batch/summary.json      what came of it
+    OUT/_lvm_batch/report.html       the same, to be looked at
+    OUT/_lvm_batch/lock              who writes here, and in a store what of the above counts
     OUT/_SUCCESS                     there only if every unit is committed and no row is missing
 
 The rule: a unit's file is written aside, published whole under its final name, and then recorded; a unit counts
 as done when its record is there. A published file without a record is adopted if its footer says that this job
-wrote it. This module does not know what a job computes.
+wrote it, and one that the job still asks for is never replaced: workers may outlive the run that they work for. This
+module does not know what a job computes.
 """
 
 from __future__ import annotations
@@ -26,7 +29,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from lvm_batch.io.answers import answers
+from lvm_batch.io.answers import answering, answers, told_place
+from lvm_batch.io.counted import CountedDocuments
 from lvm_batch.io.errors import InputNotFound, JobChanged, OutputError
 from lvm_batch.io.growth import growth, joined
 from lvm_batch.io.job_changes import Difference, job_difference
@@ -42,6 +46,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lvm_batch.io.answers import Place
+    from lvm_batch.io.hold import Hold
     from lvm_batch.io.locations import Location
 
 PRIVATE = "_lvm_batch"
@@ -50,6 +55,8 @@ GROWN = f"{PRIVATE}/grown"
 ACCEPTED = f"{PRIVATE}/accepted.json"
 SUMMARY = f"{PRIVATE}/summary.json"
 EVENTS = f"{PRIVATE}/events.jsonl"
+REPORT = f"{PRIVATE}/report.html"
+LOCK = f"{PRIVATE}/lock"
 DONE = f"{PRIVATE}/done"
 TMP = f"{PRIVATE}/tmp"  # noqa: S108 - a folder of the output
 SUCCESS = "_SUCCESS"
@@ -58,6 +65,7 @@ RECORD_KEY = "lvm_batch.record"
 FINGERPRINT_KEY = "lvm_batch.fingerprint"
 
 _MAX_NAME = 200
+_TRIES = 5
 
 _REMOVE_ALL = "remove the folder, or choose another --output"
 _KINDS = {
@@ -74,17 +82,22 @@ Record = dict[str, Any]
 
 
 class OutputFolder:
-    """An output folder, seen by the run that drives it and by the workers that fill it."""
+    """An output folder, seen by the run that drives it and by the workers that fill it.
 
-    def __init__(self, text: str) -> None:
+    The run gives its ``hold``: before whatever it changes, it raises :class:`OutputLocked` if that is lost.
+    """
+
+    def __init__(self, text: str, *, hold: Hold | None = None) -> None:
         self.text = text
-        self._store = open_store(text, staging=TMP)
+        may_change = hold.check if hold is not None else lambda: None
+        self._store = open_store(text, staging=TMP, may_change=may_change)
         self._documents = JsonDocuments(self._store, text, kinds=_KINDS)
+        self._counted = CountedDocuments(self._store, self._documents, lock=LOCK, hold=hold)
 
     def job(self) -> dict[str, Any] | None:
         """Return what was asked, with all that the dataset has grown by; ``None`` before the first run."""
         first = self._documents.read(JOB)
-        return None if first is None else joined(first, self._documents.read_all(GROWN))
+        return None if first is None else joined(first, self._growths())
 
     def required_job(self) -> dict[str, Any]:
         """Return what was asked, as :meth:`job`; raises :class:`InputNotFound` where there is no job."""
@@ -96,10 +109,13 @@ class OutputFolder:
 
     def accepted_job(self) -> dict[str, Any] | None:
         """Return the job as it was when it last succeeded; ``None`` if it never did, or its units were taken back."""
-        first, accepted = self._documents.read(JOB), self._documents.read(ACCEPTED)
+        first, accepted = self._documents.read(JOB), self._counted.read(ACCEPTED)
         if first is None or accepted is None:
             return None
-        return joined(first, self._documents.read_all(GROWN)[: accepted["growths"]])
+        return joined(first, self._growths()[: accepted["growths"]])
+
+    def _growths(self) -> list[dict[str, Any]]:
+        return self._documents.read_these(self._counted.names(GROWN))
 
     def begin(
         self, job: Mapping[str, Any], *, kept: Collection[str] = (), again: Collection[str] = ()
@@ -112,6 +128,7 @@ class OutputFolder:
         naming what differs, where anything else does, and :class:`OutputError` if the folder holds files of something
         else.
         """
+        self._counted.begin((SUCCESS, ACCEPTED), folder=GROWN)
         standing = self.job()
         if standing is None:
             self._refuse_strangers()
@@ -141,14 +158,14 @@ class OutputFolder:
         if self._is_as_begun(standing, asked):
             return None
         plain = json.loads(as_json({"identity": asked["identity"]}))
-        if standing.get("identity") == plain["identity"] and not self._documents.names(GROWN):
+        if standing.get("identity") == plain["identity"] and not self._counted.names(GROWN):
             return Difference("its fingerprint differs", "choose another --output")
         committed = {record["input"] for output, record in self.records().items() if output not in again}
         return job_difference(standing, plain, committed=committed, kept=kept)
 
     def _is_as_begun(self, standing: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
         """Whether what is asked is what the job began with, and still is: one that has grown keeps its fingerprint."""
-        return standing.get("fingerprint") == asked["fingerprint"] and not self._documents.names(GROWN)
+        return standing.get("fingerprint") == asked["fingerprint"] and not self._counted.names(GROWN)
 
     def _grown(self, standing: dict[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
         if self._is_as_begun(standing, asked) and not standing.get("unreadable"):
@@ -159,12 +176,10 @@ class OutputFolder:
         changed = {file["path"] for file in grown["inputs"].values()}
         outdated = [unit["output"] for unit in standing["units"] if unit["input"] in changed]
         self._refuse_committed(outdated)
-        self._store.remove(SUCCESS)
+        self._counted.set({SUCCESS: None})
         # A file that was published and not recorded would be adopted for what its input is now.
         self._remove_units(outdated)
-        number = len(self._documents.names(GROWN)) + 1
-        while not self._documents.create(f"{GROWN}/{number:05d}.json", grown):
-            number += 1
+        self._counted.add(GROWN, grown)
         return self.job() or {}
 
     def _refuse_committed(self, outputs: Iterable[str]) -> None:
@@ -177,8 +192,7 @@ class OutputFolder:
 
     def _take_back(self, outputs: Collection[str]) -> None:
         if outputs:  # readers wait from here on
-            self._store.remove(SUCCESS)
-            self._store.remove(ACCEPTED)
+            self._counted.set({SUCCESS: None, ACCEPTED: None})
         self._remove_units(outputs)
 
     def _remove_units(self, outputs: Iterable[str]) -> None:
@@ -220,28 +234,78 @@ class OutputFolder:
         return self._store.stage()
 
     def commit(self, staged: Path, record: Record) -> Record:
-        """Publish a unit's file, then record it; return the record, which tells the file's size and checksum."""
-        with staged.open("rb") as file:
-            record = record | _measured(file)
-        self._store.publish(staged, record["output"])
-        self._documents.write(_record_name(record["output"]), record)
-        return record
+        """Publish a unit's file, then record it; return the record, which tells the file's size and checksum.
 
-    def adopt(self, output: str, fingerprint: str, place: Place | None = None) -> Record | None:
+        Where another run has published the unit in the meantime, its file stays, and its record is returned. Raises
+        :class:`OutputError` if the job that stands asks for it no more.
+        """
+        with staged.open("rb") as file:
+            whole = record | _measured(file)
+        output = record["output"]
+        for _ in range(_TRIES):
+            if self._store.publish_new(staged, output) and self._documents.create(
+                _record_name(output), whole
+            ):
+                return whole
+            if standing := self._adopted_for(staged, whole):
+                return standing
+            self._refuse_outdated(record)
+            self._store.remove(output)
+        raise OutputError(
+            f"{self.text}/{output} cannot be published: it changes all the time",
+            "see what else writes there, then run again",
+        )
+
+    def _adopted_for(self, staged: Path, whole: Record) -> Record | None:
+        """Adopt what stands in the way of a staged file, if it is the same unit of the same job, or the file itself."""
+        with staged.open("rb") as file:
+            fingerprint = _metadata(file).get(FINGERPRINT_KEY, "")
+        return self.adopt(whole["output"], fingerprint, told_place(whole), staged=whole)
+
+    def _refuse_outdated(self, record: Record) -> None:
+        job, output = self.job(), record["output"]
+        if job is not None and not answering(job, {output: record}):
+            raise OutputError(
+                f"{self.text}/{output} is not replaced by what its input was before",
+                "another run has begun to predict what it is now; wait for it to end, then run again",
+            )
+
+    def adopt(
+        self, output: str, fingerprint: str, place: Place | None = None, *, staged: Record | None = None
+    ) -> Record | None:
         """Record a unit whose file this job published for the rows at ``place``, but did not record.
 
-        Returns its record, or ``None`` where no such file is there.
+        Returns its record, or ``None`` where no such file is there. ``staged`` is the record of a file that it may be,
+        which tells more than its footer does.
         """
-        metadata = self._footer(output)
-        if metadata.get(FINGERPRINT_KEY) != fingerprint or RECORD_KEY not in metadata:
-            return None
-        record: Record = json.loads(metadata[RECORD_KEY])
-        if record["output"] != output or not answers(record, place or {}):  # another's file under this name
-            return None
-        with self.open(output) as file:
-            record = record | _measured(file)
-        self._documents.write(_record_name(output), record)
-        return record
+        try:
+            with self.open(output) as file:
+                record = _told_in_footer(file, fingerprint)
+                if record is None or record["output"] != output or not answers(record, place or {}):
+                    return None  # another's file under this name
+                before = self._store.read(
+                    _record_name(output)
+                )  # first: it may change while the file is measured
+                record |= _measured(file)
+        except ConnectionError:
+            raise
+        except (pa.ArrowException, OSError):
+            return None  # not published, or not ours: it is computed and replaced
+        if staged is not None and _same_bytes(staged, record):
+            record = staged
+        return self._recorded_as(record, before) or self.adopt(output, fingerprint, place, staged=staged)
+
+    def _recorded_as(self, record: Record, before: bytes | None) -> Record | None:
+        """Write a record in place of ``before`` unless that tells the same; ``None`` if it has changed."""
+        name = _record_name(record["output"])
+        standing = self._documents.parsed(name, before)
+        if standing and _same_bytes(standing, record) and answers(standing, told_place(record)):
+            return standing
+        return record if self._store.swap(name, as_json(record), before=before) else None
+
+    def write_report(self, page: bytes) -> None:
+        """Write ``report.html`` anew."""
+        self._store.write(REPORT, page)
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write ``summary.json`` anew."""
@@ -258,26 +322,30 @@ class OutputFolder:
     def mark_success(self, totals: Mapping[str, Any] | None) -> None:
         """Write ``_SUCCESS`` with ``totals`` unless it says so already, or take it away (``None``)."""
         if totals is None:
-            self._store.remove(SUCCESS)
-        elif self._store.read(SUCCESS) != as_json(totals):
-            self._documents.write(ACCEPTED, {"growths": len(self._documents.names(GROWN))})
-            self._documents.write(SUCCESS, totals)
+            self._counted.set({SUCCESS: None})
+        elif self._counted.content(SUCCESS) != as_json(totals):
+            self._counted.set({ACCEPTED: {"growths": len(self._counted.names(GROWN))}, SUCCESS: totals})
 
     def mark_refused(self) -> None:
         """Take ``_SUCCESS`` away; readers still see the job as it was accepted before it grew, if it was."""
-        self._store.remove(SUCCESS)
-        accepted = self._documents.read(ACCEPTED)
-        if accepted is not None and accepted["growths"] == len(self._documents.names(GROWN)):
-            self._store.remove(ACCEPTED)
+        self._counted.set({SUCCESS: None})
+        accepted = self._counted.read(ACCEPTED)
+        if accepted is not None and accepted["growths"] == len(self._counted.names(GROWN)):
+            self._counted.set({ACCEPTED: None})
 
     def success(self) -> dict[str, Any] | None:
         """Return the totals that ``_SUCCESS`` tells, or ``None`` where it does not stand."""
-        return self._documents.read(SUCCESS)
+        return self._counted.read(SUCCESS)
 
     @property
     def succeeded(self) -> bool:
-        """Whether ``_SUCCESS`` stands."""
-        return self._store.read(SUCCESS) is not None
+        """Whether ``_SUCCESS`` stands, and the run that wrote it held the output."""
+        return self._counted.content(SUCCESS) is not None
+
+    @property
+    def success_is_stray(self) -> bool:
+        """Whether a ``_SUCCESS`` stands that counts for nothing, as a run wrote it that had lost the output."""
+        return self._store.size(SUCCESS) is not None and not self.succeeded
 
     def clear_tmp(self) -> None:
         """Remove what a killed run left half written."""
@@ -292,16 +360,6 @@ class OutputFolder:
                 "choose a folder that is new or empty, so that readers of it see predictions only",
             )
 
-    def _footer(self, output: str) -> dict[str, str]:
-        try:
-            with self.open(output) as file:
-                found = pq.read_metadata(file).metadata or {}
-        except (pa.ArrowException, OSError):
-            return {}  # not published, or not ours: it is computed and replaced
-        return {
-            key.decode("utf-8", "replace"): value.decode("utf-8", "replace") for key, value in found.items()
-        }
-
 
 def job_around(output: Location) -> Location | None:
     """Return the output folder of a job that ``output`` lies in; ``None`` where there is none, or none that shows."""
@@ -312,7 +370,26 @@ def job_around(output: Location) -> Location | None:
     return None
 
 
+def _told_in_footer(file: pa.NativeFile, fingerprint: str) -> Record | None:
+    """Return the record that a file of the job with this fingerprint tells; ``None`` if it is none."""
+    metadata = _metadata(file)
+    if metadata.get(FINGERPRINT_KEY) != fingerprint or RECORD_KEY not in metadata:
+        return None
+    record: Record = json.loads(metadata[RECORD_KEY])
+    return record
+
+
+def _metadata(file: BufferedReader | pa.NativeFile) -> dict[str, str]:
+    found = pq.read_metadata(file).metadata or {}
+    return {key.decode("utf-8", "replace"): value.decode("utf-8", "replace") for key, value in found.items()}
+
+
+def _same_bytes(record: Record, other: Record) -> bool:
+    return all(record.get(key) == other[key] for key in ("sha256", "bytes"))
+
+
 def _measured(file: BufferedReader | pa.NativeFile) -> dict[str, Any]:
+    file.seek(0)
     return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": file.tell()}
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from lvm_batch.io.errors import OutputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from lvm_batch.io.store import Store
 
@@ -41,14 +41,17 @@ class JsonDocuments:
 
     def read(self, name: str) -> dict[str, Any] | None:
         """Return one document, ``None`` where it is not there; raises :class:`OutputError` if it is damaged."""
-        return self._parsed(name, self._store.read(name))
+        return self.parsed(name, self._store.read(name))
 
     def read_all(self, folder: str) -> list[dict[str, Any]]:
         """Return the documents of a folder, by name; raises :class:`OutputError` if one is damaged."""
-        names = self.names(folder)
+        return self.read_these(self.names(folder))
+
+    def read_these(self, names: Sequence[str]) -> list[dict[str, Any]]:
+        """Return the documents of these names that are there; raises :class:`OutputError` if one is damaged."""
         slices = (names[first : first + _READ_AT_ONCE] for first in range(0, len(names), _READ_AT_ONCE))
         found = (
-            self._parsed(name, content)
+            self.parsed(name, content)
             for some in slices
             for name, content in zip(some, self._store.read_many(some), strict=True)
         )
@@ -66,7 +69,8 @@ class JsonDocuments:
         """Write a document unless it is there; say whether it was written."""
         return self._store.create(name, as_json(value))
 
-    def _parsed(self, name: str, content: bytes | None) -> dict[str, Any] | None:
+    def parsed(self, name: str, content: bytes | None) -> dict[str, Any] | None:
+        """Return the document that was read from ``name``; raises :class:`OutputError` if it is damaged."""
         if content is None:
             return None
         kind = self._kinds.get(name) or self._kinds.get(name.rpartition("/")[0], _ANY)

@@ -1,7 +1,7 @@
 """One run at a time over an output folder.
 
 The rule: the lock falls with the process that holds it, however it ends. On this machine that is at once; in an object
-store it is when the holder has not been heard of for a while.
+store it is when the holder has not been heard of for a while, and the holder, should it go on, is told so.
 """
 
 from __future__ import annotations
@@ -12,40 +12,43 @@ from pathlib import Path
 from time import sleep
 from typing import IO, TYPE_CHECKING
 
-from lvm_batch.io.commit import PRIVATE
+from lvm_batch.io.commit import LOCK
 from lvm_batch.io.errors import OutputError, OutputLocked
+from lvm_batch.io.hold import LocalHold
 from lvm_batch.io.locations import bucket_of, locate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from lvm_batch.io.hold import Hold
     from lvm_batch.io.locations import Location
 
-_LOCK = f"{PRIVATE}/lock"
 _TRIES, _RETRY_S = 5, 0.1  # is_held takes the lock for an instant, and is no run
 
 
 @contextmanager
-def lock_output(text: str, *, on_wait: Callable[[str], None] = lambda _: None) -> Iterator[None]:
+def lock_output(text: str, *, on_wait: Callable[[str], None] = lambda _: None) -> Iterator[Hold]:
     """Hold the output folder at ``text``; raises :class:`OutputLocked` if another process does.
+
+    What is written there is written through an ``OutputFolder`` that is given the hold, which knows when it is lost.
 
     ``on_wait`` is told what is waited for, where that takes longer: in an object store, to see whether a holder lives.
     """
     place = locate(text)
     if place.is_local:
         with _locked_folder(place, text):
-            yield
+            yield LocalHold()
         return
     from lvm_batch.io.lease import hold_lease  # noqa: PLC0415 - it needs an extra
 
-    bucket, key = bucket_of(place.child(_LOCK))
-    with hold_lease(bucket, key, text=text, on_wait=on_wait):
-        yield
+    bucket, key = bucket_of(place.child(LOCK))
+    with hold_lease(bucket, key, text=text, on_wait=on_wait) as lease:
+        yield lease
 
 
 @contextmanager
 def _locked_folder(place: Location, text: str) -> Iterator[None]:
-    path = Path(place.path) / _LOCK
+    path = Path(place.path) / LOCK
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a")
@@ -57,6 +60,7 @@ def _locked_folder(place: Location, text: str) -> Iterator[None]:
                 f"another run is writing to {text}",
                 "wait for it to end, then run again; `lvm-batch status` shows it",
             )
+        file.truncate(0)  # of an output that was copied from a store it still tells what counted there
         yield
 
 
@@ -65,11 +69,11 @@ def is_held(text: str) -> bool:
     place = locate(text)
     try:
         if place.is_local:
-            with (Path(place.path) / _LOCK).open("a") as file:
+            with (Path(place.path) / LOCK).open("a") as file:
                 return not _take(file)
         from lvm_batch.io.lease import lease_is_alive  # noqa: PLC0415 - it needs an extra
 
-        return lease_is_alive(*bucket_of(place.child(_LOCK)))
+        return lease_is_alive(*bucket_of(place.child(LOCK)))
     except OSError:
         return False  # no lock file, or none that may be opened: nobody here holds it
 

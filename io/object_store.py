@@ -1,13 +1,16 @@
 """A folder of an object store that files are published into.
 
 The rule: an object appears when its upload completes, whole, and an upload that is cut short leaves nothing that can be
-seen. This module does not know what the files are.
+seen. A request may reach the store long after it was made: what is put in place of something is put on the condition
+that just that is still there, and was there when it was last asked whether this may be done. Only what is removed is
+removed without a condition, as stores know none for it. This module does not know what the files are.
 """
 
 from __future__ import annotations
 
 import shutil
 import tempfile
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,20 +20,32 @@ from lvm_batch.io.errors import OutputError
 from lvm_batch.io.listing import is_hidden
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from lvm_batch.io.bucket import Bucket
+    from lvm_batch.io.bucket_conditions import Standing
 
 _READERS = 32  # of small objects, which take a round trip each
+_TRIES = 10
 
 
 class ObjectStore:
     """What begins with ``prefix`` in a bucket; ``text`` is its address."""
 
-    def __init__(self, bucket: Bucket, prefix: str, text: str) -> None:
+    def __init__(
+        self,
+        bucket: Bucket,
+        prefix: str,
+        text: str,
+        *,
+        staging: str = "tmp",
+        may_change: Callable[[], None] = lambda: None,
+    ) -> None:
         self._bucket = bucket
         self._prefix = prefix
         self._text = text
+        self._staging = staging
+        self._may_change = may_change
 
     def read(self, name: str) -> bytes | None:
         """Return an object's bytes, or ``None``."""
@@ -46,18 +61,24 @@ class ObjectStore:
             return list(pool.map(self.read, names))
 
     def write(self, name: str, content: bytes) -> None:
-        """Upload in one request."""
-        with self._naming(name, "uploaded"):
-            self._bucket.put(self._key(name), content)
+        """Upload in place of what is there now."""
+        self._change(name, lambda _: content)
 
     def create(self, name: str, content: bytes) -> bool:
         """Upload on the condition that the name is free."""
-        with self._naming(name, "uploaded"):
+        with self._changing(name, "uploaded"):
             return self._bucket.swap(self._key(name), content, None) is not None
+
+    def swap(self, name: str, content: bytes, *, before: bytes | None) -> bool:
+        """Upload on the condition that nothing has changed."""
+        standing = self._standing(name)
+        with self._changing(name, "uploaded"):
+            is_there = (standing and standing.content) == before
+            return is_there and self._bucket.swap(self._key(name), content, standing) is not None
 
     def append(self, name: str, content: bytes) -> None:
         """Upload anew: objects do not grow."""
-        self.write(name, (self.read(name) or b"") + content)
+        self._change(name, lambda before: before + content)
 
     def names(self, folder: str) -> list[str]:
         """List objects."""
@@ -83,7 +104,7 @@ class ObjectStore:
 
     def remove(self, name: str) -> None:
         """Delete the object."""
-        with self._naming(name, "deleted"):
+        with self._changing(name, "deleted"):
             self._bucket.remove(self._key(name))
 
     @contextmanager
@@ -101,11 +122,34 @@ class ObjectStore:
         An upload in parts that is cut short leaves nothing visible. If only the answer to its completion is lost, the
         client is told that there is no such upload any more: the second try settles it.
         """
-        with self._naming(name, "uploaded"):
+        with self._changing(name, "uploaded"):
             try:
                 self._bucket.put(self._key(name), staged)
             except FileNotFoundError:
                 self._bucket.put(self._key(name), staged)
+
+    def publish_new(self, staged: Path, name: str) -> bool:
+        """Upload on the condition that the name is free when the upload completes."""
+        aside = self._key(f"{self._staging}/{uuid.uuid4().hex}.part")
+        with self._changing(name, "uploaded"):
+            return self._bucket.put_new(self._key(name), staged, aside=aside)
+
+    def _standing(self, name: str) -> Standing | None:
+        with self._naming(name, "uploaded"):
+            return self._bucket.standing(self._key(name))
+
+    def _change(self, name: str, changed: Callable[[bytes], bytes]) -> None:
+        """Upload what ``changed`` makes of the bytes that are there, again where they have changed in between."""
+        for _ in range(_TRIES):
+            standing = self._standing(name)
+            with self._changing(name, "uploaded"):
+                content = changed(standing.content if standing else b"")
+                if self._bucket.swap(self._key(name), content, standing):
+                    return
+        raise OutputError(
+            f"{self._text}/{name} cannot be uploaded: it changes all the time",
+            "see what else writes there, then run again",
+        )
 
     def _visible(self) -> Iterator[tuple[str, int]]:
         for found in self._bucket.below(self._prefix):
@@ -115,6 +159,12 @@ class ObjectStore:
 
     def _key(self, name: str) -> str:
         return f"{self._prefix}/{name}".strip("/")
+
+    @contextmanager
+    def _changing(self, name: str, done: str) -> Iterator[None]:
+        self._may_change()
+        with self._naming(name, done):
+            yield
 
     @contextmanager
     def _naming(self, name: str, done: str) -> Iterator[None]:

@@ -17,7 +17,7 @@ from lvm_batch.io.listing import is_hidden
 from lvm_batch.io.locations import bucket_of, locate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
 
@@ -35,6 +35,9 @@ class Store(Protocol):
 
     def create(self, name: str, content: bytes) -> bool:
         """Put a small file there unless the name is taken; say whether it was put."""
+
+    def swap(self, name: str, content: bytes, *, before: bytes | None) -> bool:
+        """Put a small file there in place of one that holds ``before``, or of none; say whether it was put."""
 
     def append(self, name: str, content: bytes) -> None:
         """Put ``content`` behind what the file holds."""
@@ -60,15 +63,22 @@ class Store(Protocol):
     def publish(self, staged: Path, name: str) -> None:
         """Make the staged file visible as ``name``, whole."""
 
+    def publish_new(self, staged: Path, name: str) -> bool:
+        """Make the staged file visible, whole, unless the name is taken; say whether it was done."""
 
-def open_store(text: str, *, staging: str) -> Store:
-    """Open the folder at ``text``, a path or a URL; ``staging`` names the subfolder for files being written."""
+
+def open_store(text: str, *, staging: str, may_change: Callable[[], None] = lambda: None) -> Store:
+    """Open the folder at ``text``, a path or a URL; ``staging`` names the subfolder for files being written.
+
+    Where the folder may be lost to another, in an object store, ``may_change`` is called before each change and raises
+    what keeps it from being made.
+    """
     place = locate(text)
     if place.is_local:
         return LocalStore(Path(place.path), staging)
     from lvm_batch.io.object_store import ObjectStore  # noqa: PLC0415 - it needs an extra
 
-    return ObjectStore(*bucket_of(place), place.text)
+    return ObjectStore(*bucket_of(place), place.text, staging=staging, may_change=may_change)
 
 
 class LocalStore:
@@ -96,17 +106,17 @@ class LocalStore:
             self.publish(staged, name)
 
     def create(self, name: str, content: bytes) -> bool:
-        """Link a written file under the name, which fails if the name is taken."""
+        """Write beside, then link."""
         with self._naming(name, "written"), self._written(content) as staged:
-            final = self._parent_made(name)
-            try:
-                os.link(staged, final)
-            except FileExistsError:
-                return False
-            except OSError:  # a file system without hard links: the run's lock must do
-                if final.exists():
-                    return False
-                self.publish(staged, name)
+            return self.publish_new(staged, name)
+
+    def swap(self, name: str, content: bytes, *, before: bytes | None) -> bool:
+        """Look, then write: here the run's lock keeps others away, but for workers that have outlived it."""
+        if before is None:
+            return self.create(name, content)
+        if self.read(name) != before:
+            return False
+        self.write(name, content)
         return True
 
     def append(self, name: str, content: bytes) -> None:
@@ -163,6 +173,21 @@ class LocalStore:
             final = self._parent_made(name)
             staged.replace(final)
             _sync_folder(final.parent)
+
+    def publish_new(self, staged: Path, name: str) -> bool:
+        """Link, which fails if the name is taken, and write down the link."""
+        with self._naming(name, "written"):
+            final = self._parent_made(name)
+            try:
+                os.link(staged, final)
+            except FileExistsError:
+                return False
+            except OSError:  # a file system without hard links: the run's lock must do
+                if final.exists():
+                    return False
+                staged.replace(final)
+            _sync_folder(final.parent)
+        return True
 
     def _visible(self) -> Iterator[str]:
         root = str(self._root)

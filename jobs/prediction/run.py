@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from lvm_batch.io.commit import Record
+    from lvm_batch.io.hold import Hold
     from lvm_batch.io.units import Unit
     from lvm_batch.jobs.console import Console
     from lvm_batch.jobs.errors import JobError
@@ -69,6 +70,7 @@ class _Held:
     accepted before.
     """
 
+    hold: Hold
     folder: OutputFolder
     prepared: Prepared
     settings: RunSettings
@@ -107,17 +109,22 @@ def run(
     check_memory(prepared.memory, settings)
     for notice in prepared.notices:
         console.note(notice)
-    with stoppable(), lock_output(prepared.job.output, on_wait=console.note):
-        held = _held(prepared, settings, console, on_begin)
+    with stoppable(), lock_output(prepared.job.output, on_wait=console.note) as hold:
+        held = _held(hold, prepared, settings, console=console, on_begin=on_begin)
         work = _predicted(held, console) if held.missing else _Work(prepared.fleet.n_workers)
         return _summed_up(held, work, started=started, console=console)
 
 
 def _held(
-    prepared: Prepared, settings: RunSettings, console: Console, on_begin: Callable[[Prepared], None]
+    hold: Hold,
+    prepared: Prepared,
+    settings: RunSettings,
+    *,
+    console: Console,
+    on_begin: Callable[[Prepared], None],
 ) -> _Held:
     """Begin the job in its output or go on with it, and look at what is there."""
-    folder = OutputFolder(prepared.job.output)
+    folder = OutputFolder(prepared.job.output, hold=hold)
     had_succeeded = folder.succeeded
     asked = _begin(folder, prepared, settings, console)
     prepared = replace(prepared, job=replace(prepared.job, fingerprint=asked["fingerprint"]))
@@ -125,14 +132,18 @@ def _held(
     folder.clear_tmp()
     records = answering(asked, folder.records())
     missing = [unit for unit in prepared.units if unit.output not in records]
-    return _Held(folder, prepared, settings, asked, records, missing, had_succeeded)
+    return _Held(hold, folder, prepared, settings, asked, records, missing, had_succeeded)
 
 
 def _predicted(held: _Held, console: Console) -> _Work:
     """Predict the units that are missing; their records are added to those that stand as they come."""
     folder, prepared, settings = held.folder, held.prepared, held.settings
     folder.mark_success(None)
-    tell = broadcast(EventLog(folder, lambda: datetime.now(UTC)), progress_on(console))
+    tell = broadcast(
+        progress_on(console),  # first, to hear of the end of a run that has lost its output
+        lambda _: held.hold.check(),
+        EventLog(folder, lambda: datetime.now(UTC)),
+    )
     fleet = prepared.fleet.for_units(len(held.missing))
     job = prepared.job if settings.runs_elsewhere else replace(prepared.job, threads=fleet.threads)
     refused: list[Refusal] = []
@@ -178,6 +189,7 @@ def _summed_up(held: _Held, work: _Work, *, started: float, console: Console) ->
     is_news = held.missing or held.folder.succeeded != held.had_succeeded
     if is_news and (why_none := write_report(held.folder, summary, records=held.records)):
         console.note(why_none)
+    held.hold.check()  # what follows tells others that the run came to its end
     add_to_history(
         held.prepared,
         held.settings,

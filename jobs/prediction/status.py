@@ -37,12 +37,12 @@ def status(output: str) -> tuple[dict[str, Any], str]:
 
 
 def state_of(*, is_running: bool, succeeded: bool, n_missing: int) -> str:
-    """``done`` needs ``_SUCCESS``: a job whose units are all there may have failed a gate."""
+    """``done`` needs ``_SUCCESS``, as a job whose units are all there may have failed a gate, and all units."""
     if is_running:
         return "running"
-    if succeeded:
-        return "done"
-    return "incomplete" if n_missing else "not accepted"
+    if n_missing:
+        return "incomplete"
+    return "done" if succeeded else "not accepted"
 
 
 def _as_text(values: dict[str, Any]) -> str:

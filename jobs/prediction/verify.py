@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from lvm_batch.io.answers import answering
-from lvm_batch.io.commit import DONE, OutputFolder
+from lvm_batch.io.commit import DONE, SUCCESS, OutputFolder
 from lvm_batch.io.verification import Fault, file_faults
 from lvm_batch.jobs.errors import NotVerified
 from lvm_batch.jobs.prediction.summary import as_lines
@@ -28,6 +28,8 @@ def verify(output: str) -> tuple[dict[str, Any], str, NotVerified | None]:
     answered = answering(job, records)
     why = f"its record, in {DONE}, is of no unit of the job, or of what the unit's input was before"
     strangers = [Fault(name, why) for name in records if name not in answered]
+    if folder.success_is_stray:
+        strangers.append(Fault(SUCCESS, "a run wrote it from which another had taken over the output"))
     faults = [*strangers, *file_faults(folder, records, job["fingerprint"])]
     missing = [name for name in units if name not in records]
     values = {

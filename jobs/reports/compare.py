@@ -44,7 +44,7 @@ def compare(first: str, second: str, *, file: str | None = None) -> tuple[dict[s
     """
     check_page(file or COMPARISON, first, second)
     pair = gather(OutputFolder(locate(first).text)), gather(OutputFolder(locate(second).text))
-    place = write_page(render(_page(pair)), output=first, file=file or COMPARISON)
+    place = write_page(render(_page(pair)), file or COMPARISON)
     settings, models = differing(*map(_settings, pair)), differing(*map(_models, pair))
     values = {
         "outputs": [first, second],

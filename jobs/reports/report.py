@@ -13,8 +13,8 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
-from lvm_batch.io.commit import PRIVATE, TMP, OutputFolder
-from lvm_batch.io.errors import DataError, OutputError
+from lvm_batch.io.commit import REPORT, TMP, OutputFolder
+from lvm_batch.io.errors import DataError, OutputError, OutputLocked
 from lvm_batch.io.locations import locate
 from lvm_batch.io.store import open_store
 from lvm_batch.jobs.places import Place, check_places
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from lvm_batch.io.commit import Record
-
-REPORT = f"{PRIVATE}/report.html"
 
 _SPOILED = (
     DataError,
@@ -52,7 +50,11 @@ def report(output: str, *, file: str | None = None) -> tuple[dict[str, Any], str
     check_page(file, output)
     told = gather(folder)
     content = render(page_of(told))
-    place = write_page(content, output=output, file=file)
+    if file is None:
+        folder.write_report(content)
+        place = locate(folder.text).child(REPORT).text
+    else:
+        place = write_page(content, file)
     documents = told.documents
     values = {
         "output": output,
@@ -81,13 +83,16 @@ def get_ready() -> None:
 def write_report(
     folder: OutputFolder, summary: dict[str, Any], *, records: Mapping[str, Record] | None = None
 ) -> str | None:
-    """Write the report of a run that has just ended, its summary and ``_SUCCESS`` being written; never raises.
+    """Write the report of a run that has just ended, its summary and ``_SUCCESS`` being written.
 
-    Returns why there is no report, for the run to say, or ``None``. ``records`` spares reading them again.
+    Returns why there is no report, for the run to say, or ``None``; raises :class:`OutputLocked` alone, if the run has
+    lost its output. ``records`` spares reading them again.
     """
     try:
         content = render(page_of(gather(folder, summary=summary, records=records)))
-        write_page(content, output=folder.text)
+        folder.write_report(content)
+    except OutputLocked:
+        raise
     except _SPOILED as error:
         why = error.args[0] if isinstance(error, DataError) else f"{type(error).__name__}: {error}"
         return f"no report was written: {why}; `lvm-batch report {folder.text}` tries again"
@@ -101,12 +106,8 @@ def check_page(file: str | None, *outputs: str) -> None:
         check_places([Place("the page", "--output", file, is_file=True)], kept=kept)
 
 
-def write_page(content: bytes, *, output: str, file: str | None = None) -> str:
-    """Write a page to ``file``, a path or a URL, or to its place in ``output``; return where it stands."""
-    if file is None:
-        place = locate(output).child(REPORT)
-        open_store(output, staging=TMP).write(REPORT, content)
-        return place.text
+def write_page(content: bytes, file: str) -> str:
+    """Write a page to ``file``, a path or a URL; return where it stands."""
     place = locate(file)
     if not place.is_local:
         above, _, name = place.text.rpartition("/")

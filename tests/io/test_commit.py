@@ -195,15 +195,16 @@ def test_outputs_with_long_names_are_recorded(address: str) -> None:
     assert all(len(name) < 240 for name in folder._store.names(DONE))
 
 
-def test_a_unit_that_is_committed_again_replaces_itself(address: str) -> None:
-    """A task that runs twice leaves one file and one record."""
+def test_a_unit_that_is_committed_again_stays_as_it_was(address: str) -> None:
+    """A task that runs twice leaves one file and one record, those of the first time, and returns them."""
     folder = OutputFolder(address)
+    committed = []
     for seconds in (1, 2):
         with folder.stage() as staged:
             made = stage_unit(staged, "a-00000.parquet") | {"seconds": seconds}
-            folder.commit(staged, made)
-    assert made["seconds"] == 2
-    assert folder.records() == {"a-00000.parquet": made}
+            committed.append(folder.commit(staged, made))
+    assert [record["seconds"] for record in committed] == [1, 1]
+    assert folder.records() == {"a-00000.parquet": committed[0]}
     assert folder._store.names("") == ["a-00000.parquet"]
 
 

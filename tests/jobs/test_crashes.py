@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from lvm_batch.jobs.prediction.job import Job
 
 N_UNITS, UNIT_ROWS = 4, 6
-STEPS = ("write", "create", "append", "remove", "publish")
+STEPS = ("write", "create", "append", "remove", "publish", "publish_new")
 _COMMAND = (
     "import sys\nfrom lvm_batch.jobs.cli import main\nif __name__ == '__main__':\n    sys.exit(main())\n"
 )
@@ -327,17 +327,17 @@ def test_what_was_published_of_an_older_input_is_not_taken_over(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run dies between publishing and recording, the input is written anew, with fewer units: all rows are of it."""
-    patch, write = without_a_cluster(), LocalStore.write
+    patch, create = without_a_cluster(), LocalStore.create
 
-    def dies(store: LocalStore, name: str, content: bytes) -> None:
+    def dies(store: LocalStore, name: str, content: bytes) -> bool:
         if "/done/" in name and name.endswith("-00001.parquet.json"):
             raise Killed
-        write(store, name, content)
+        return create(store, name, content)
 
     data, out = tmp_path / "data", tmp_path / "out"
     write_night(data, NIGHTS[0], 0)
     with monkeypatch.context() as killing:
-        killing.setattr(LocalStore, "write", dies)
+        killing.setattr(LocalStore, "create", dies)
         with pytest.raises(Killed):
             run_job(models, data, out)
     (record,) = out.glob("_lvm_batch/done/*.json")

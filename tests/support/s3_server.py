@@ -7,6 +7,7 @@ import socket
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from io import BytesIO
 from time import sleep
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
 
 KEY, SECRET, TOKEN = "AKIATESTKEYVISIBLE7", "wJalrXUtnFEMI/K7MDENG+secretsecret", "FwoGZXIvYXdzEtokentoken"
 
-How = Literal["500", "503", "501", "403", "cut before", "cut within", "cut after", "hang"]
-"""An answer; a connection cut before the request is done, within its answer, or after it is done; or no answer."""
+How = Literal["500", "503", "501", "403", "cut before", "cut within", "cut after", "hang", "late"]
+"""An answer; a connection cut before the request is done, within its answer, or after it is done; no answer; or a
+request that is on its way until it is let through, and is then done, whether or not its client is still there."""
 
 _ERRORS = {"500": "InternalError", "503": "SlowDown", "501": "NotImplemented", "403": "AccessDenied"}
 
@@ -34,6 +36,8 @@ class Fault:
     words: tuple[str, ...]
     times: int
     met: int = 0
+    is_through: threading.Event = field(default_factory=threading.Event)
+    done: int = 0
 
     def takes(self, line: str) -> bool:
         """Whether this request is met."""
@@ -138,6 +142,8 @@ def _failing(app: Callable[..., Iterable[bytes]], server: Server) -> Callable[..
             return app(environ, start_response)
         if fault.how in _ERRORS:
             return _error(fault.how, environ, start_response)
+        if fault.how == "late":
+            return _late(fault, app, environ, start_response)
         if fault.how == "hang":
             server.awake.wait(HANG_S)
         elif fault.how != "cut before":
@@ -148,6 +154,19 @@ def _failing(app: Callable[..., Iterable[bytes]], server: Server) -> Callable[..
         return []
 
     return answer
+
+
+def _late(
+    fault: Fault,
+    app: Callable[..., Iterable[bytes]],
+    environ: dict[str, Any],
+    start_response: Callable[..., Any],
+) -> list[bytes]:
+    environ["wsgi.input"] = BytesIO(environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0)))
+    fault.is_through.wait(60)
+    body = list(app(environ, start_response))
+    fault.done += 1
+    return body
 
 
 def _error(status: str, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
