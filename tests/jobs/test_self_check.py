@@ -275,6 +275,16 @@ def test_a_device_that_no_worker_has_is_said(
     assert "fp16 does not run on cpu" in other.values["error"]["message"]
 
 
+def test_workers_say_themselves_that_they_lack_int8(
+    ask: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a run computes elsewhere, the driver's own processor does not matter."""
+    monkeypatch.setattr("lvm_batch.lvm.int8._products_are_exact", lambda: False)
+    result = ask("--precision", "int8")
+    assert (result.code, result.values["error"]["kind"]) == (75, "try_again")
+    assert "gets no work: int8 does not run on this processor" in result.values["error"]["message"]
+
+
 def test_a_worker_that_joins_later_is_checked_too(
     ask: Callable[..., Result], plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
