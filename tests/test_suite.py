@@ -12,7 +12,7 @@ KEPT_TO = {
     r"\btimeout=\d|\.(wait|join)\([1-9]|\.settimeout\(\d": "limits of time are `waiting.HANG_S`, for what hangs",
     r"(monotonic|perf_counter|time)\(\) - [\w.]+ <=? \d": "how long something takes says how busy the machine is",
     r"while not .*\b(monotonic|perf_counter|time)\(\) <": "`waiting.wait_until` says what it waits for",
-    r"\bdeadline=(?!None,$)": "Hypothesis has one profile, in conftest.py",
+    r"\bdeadline=(?!None)": "Hypothesis has one profile, in conftest.py",
     r"assert_array_equal\(predictions_of": "`datasets.assert_same_rows` allows for other kernels",
 }
 
