@@ -223,9 +223,9 @@ def _index(
 
 
 def _index_of(bank: Bank, device: torch.device, *, free_bytes: int | None = None) -> NeighbourIndex:
+    if bank.index is not None:
+        return FaissIndex(bank.index, bank.vectors, name=bank.path)
     try:
-        if bank.index is not None:
-            return FaissIndex(bank.index, bank.vectors)
         if device.type == "cpu":
             return ExactIndex(bank.vectors, device)
         return ScreenedIndex(bank.vectors, device, free_bytes=free_bytes)

@@ -66,38 +66,49 @@ def build_faiss_index(vectors: Floats) -> bytes:
 class FaissIndex:
     """Search in an index that ``build_faiss_index`` made; ``top2`` is that of ``ExactIndex``."""
 
-    def __init__(self, data: bytes, vectors: Floats) -> None:
-        """Read an index of ``vectors``, the bank that it was built over, from its bytes.
+    def __init__(self, data: bytes, vectors: Floats, *, name: str = "the bank") -> None:
+        """Read an index of ``vectors``, the bank that it was built over, from its bytes; errors call it ``name``.
 
         Raises MissingExtra without faiss, BankError where the bytes are not an index, or not of such a bank.
         """
         faiss = _faiss()
+        self._name = name
         try:
             self.index = faiss.deserialize_index(np.frombuffer(data, dtype=np.uint8))
         except (RuntimeError, MemoryError) as error:
-            raise BankError("the neighbour index is damaged", "build the bank again") from error
+            raise self._unusable("is damaged") from error
         if (self.index.ntotal, self.index.d) != vectors.shape:
-            raise BankError("the neighbour index is of another bank", "build the bank again")
+            raise self._unusable("is of another bank")
         self._bank = as_tensor(vectors)
 
     def top2(self, queries: Floats) -> Floats:
         """Return the cosines of the two nearest vectors found, float32 (n, 2), descending, of queries float32
         (n, dim).
 
-        NaN where fewer were found, and where a query is not finite. Raises BankError for another dimension.
+        NaN where fewer were found, and where a query is not finite. Raises BankError for another dimension, and where
+        the index finds what is not there.
         """
         check_queries(queries, self.index.d)
-        return _search(self.index, self._bank, queries)
+        places = _places(self.index, queries)
+        if (places >= len(self._bank)).any():
+            raise self._unusable("is damaged")
+        return best_two(self._bank, queries, places)
+
+    def _unusable(self, why: str) -> BankError:
+        return BankError(f"{self._name}: the neighbour index {why}", "build the bank again")
 
 
 def _search(index: Any, bank: torch.Tensor, queries: Floats) -> Floats:  # noqa: ANN401 - faiss has no types
+    return best_two(bank, queries, _places(index, queries))
+
+
+def _places(index: Any, queries: Floats) -> npt.NDArray[np.int64]:  # noqa: ANN401
     """Search on as many threads as torch uses."""
     _faiss().omp_set_num_threads(torch.get_num_threads())
     finite = np.isfinite(queries).all(axis=1, keepdims=True)
+    places: npt.NDArray[np.int64]
     _, places = index.search(np.where(finite, queries, np.float32(0)), min(_CANDIDATES, max(1, index.ntotal)))
-    if (places >= len(bank)).any():  # of an index whose bytes have been changed
-        raise BankError("the neighbour index is damaged", "build the bank again")
-    return best_two(bank, queries, places)
+    return places
 
 
 def _forms(vectors: Floats) -> list[str]:

@@ -260,6 +260,16 @@ def test_a_damaged_faiss_index_is_refused(data: bytes) -> None:
         FaissIndex(data, unit_rows(3))
 
 
+def test_an_index_that_finds_what_is_not_there_is_damaged() -> None:
+    """Only a search shows it; the bank is named all the same."""
+    import_faiss()
+    bank = unit_rows(60)
+    index = FaissIndex(build_faiss_index(bank), bank, name="my/bank")
+    index._bank = index._bank[:3]
+    with pytest.raises(BankError, match="my/bank: the neighbour index is damaged"):
+        index.top2(unit_rows(9, seed=1))
+
+
 def test_without_faiss_the_command_to_install_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Building and opening an index say which extra they need."""
     monkeypatch.setitem(sys.modules, "faiss", None)
