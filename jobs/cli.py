@@ -37,8 +37,11 @@ from lvm_batch.jobs.commands import (
     verify,
 )
 from lvm_batch.jobs.console import Console
-from lvm_batch.jobs.endings import BUG, exit_code_of
-from lvm_batch.jobs.errors import Interrupted, JobError, Problem, SettingsError, UsageError
+from lvm_batch.jobs.cores import count_quota
+from lvm_batch.jobs.endings import BUG, as_told, exit_code_of
+from lvm_batch.jobs.errors import Interrupted, JobError, Problem, SettingsError, TryAgain, UsageError
+from lvm_batch.jobs.streams import lost_output, take_streams
+from lvm_batch.jobs.temporary_folders import ensure_temporary_folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,7 +68,9 @@ app.add_typer(config.app, name="config")
 def command() -> int:
     """Be the ``lvm-batch`` command: what :func:`main` does, as the last thing that this process does."""
     be_safe()
-    _open_closed_streams()
+    take_streams()
+    ensure_temporary_folder()
+    count_quota()
     code = main()
     gc.freeze()  # or the interpreter would look through all of torch before it ends, for half a second
     return code
@@ -77,16 +82,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console.for_arguments(arguments, os.environ)
     with console.taking_stderr():
         try:
-            return _called(arguments, console)
+            code = _called(arguments, console)
         except Exception as error:  # noqa: BLE001 - the one door that every failure of a command leaves by
-            return _failed(error, console)
+            code = _failed(error, console)
+        return _unless_lost(code, console)
 
 
-def _open_closed_streams() -> None:
-    """Let what is said be lost where the caller has closed stdout or stderr (``>&-``), and nothing else."""
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115 - for the process's life
+def _unless_lost(code: int, console: Console) -> int:
+    """Return ``code``; where a result could not be printed say why, and for 0 that the command may be tried again.
+
+    What a run was to leave is there: the same command prints it again at once, so that this is no reason for somebody
+    to get up (2), nor may a caller that reads stdout take it for done (0).
+    """
+    if (lost := lost_output()) is None:
+        return code
+    hint = "the output itself is not affected; see where stdout leads to, then run the same command again"
+    console.note(
+        f"error: the result could not be printed: {lost.strerror}\n  what to do: {hint}", level="error"
+    )
+    return code or TryAgain.exit_code
 
 
 def _called(arguments: Sequence[str], console: Console) -> int:
@@ -94,25 +108,26 @@ def _called(arguments: Sequence[str], console: Console) -> int:
         code: int | None = app(args=arguments, prog_name="lvm-batch", standalone_mode=False, obj=console)
     except typer.TyperException as error:
         raise _usage_error(error) from error
-    except typer.Abort as error:  # typer's answer to an EOFError too
-        raise error.__cause__ or error  # noqa: B904 - it is the cause
+    except (
+        typer.Abort,
+        SystemExit,
+    ) as ended:  # typer's answers to EOFError and EPIPE, wherever they come from
+        raise ended.__context__ or ended  # noqa: B904 - what it came from, as it was
     if code == Interrupted.exit_code:  # typer's answer to Ctrl-C
         raise Interrupted("interrupted", "run the same command again to resume")
     return code or 0
 
 
 def _failed(error: Exception, console: Console) -> int:
-    # Only here, so that help needs neither room.
-    from lvm_batch.io.errors import DataError
-    from lvm_batch.lvm.errors import ModelError
-
-    if not isinstance(error, (JobError, DataError, ModelError)):
+    told, code = as_told(error), exit_code_of(error)
+    if code == BUG:
         hint = "this is a bug in lvm-batch; report it with the traceback"
         console.failed("bug", [Problem(f"{type(error).__name__}: {error}", hint)], error)
         return BUG
-    several = error.problems if isinstance(error, SettingsError) and len(error.problems) > 1 else ()
-    console.failed(error.kind, [Problem(*error.args), *several], error if console.verbose else None)
-    return exit_code_of(error)
+    several = told.problems if isinstance(told, SettingsError) and len(told.problems) > 1 else ()
+    kind = getattr(told, "kind", JobError.kind)
+    console.failed(kind, [Problem(*told.args[:2]), *several], error if console.verbose else None)
+    return code
 
 
 def _usage_error(error: typer.TyperException) -> UsageError:

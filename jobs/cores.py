@@ -22,8 +22,21 @@ def usable_cores(root: Path = _ROOT) -> int:
 
     ``root`` is where ``/proc`` and ``/sys`` are.
     """
-    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min([n_cores, *map(ceil, _quotas(root))]))
+    return max(1, min([_schedulable(), *map(ceil, _quotas(root))]))
+
+
+def count_quota() -> None:
+    """Let libraries that count cores by themselves, those of the machine, count no more than a quota allows.
+
+    What the user has set stays. It must come before they are imported.
+    """
+    n_cores = usable_cores()
+    if n_cores < _schedulable():
+        os.environ.setdefault("OMP_NUM_THREADS", str(n_cores))
+
+
+def _schedulable() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _quotas(root: Path) -> Iterator[float]:

@@ -15,16 +15,27 @@ BUG = 70
 _TOLD_PROBLEMS = 10
 
 
+def as_told(error: BaseException) -> BaseException:
+    """Return the error that users are told of: ``error`` itself, or the fault of the surroundings behind it."""
+    from lvm_batch.io.errors import DataError
+    from lvm_batch.jobs.surroundings import fault_of
+    from lvm_batch.lvm.errors import ModelError
+
+    if isinstance(error, (JobError, DataError, ModelError)):
+        return error
+    return fault_of(error) or error
+
+
 def exit_code_of(error: BaseException) -> int:
     """Return what the command exits with where ``error`` ends it."""
     from lvm_batch.io.errors import DataError, OutputLocked
     from lvm_batch.lvm.errors import ModelError
 
-    match error:
+    match as_told(error):
         case OutputLocked():
             return TryAgain.exit_code
-        case JobError():
-            return error.exit_code
+        case JobError() as known:
+            return known.exit_code
         case DataError() | ModelError():
             return JobError.exit_code
         case KeyboardInterrupt():
@@ -39,7 +50,7 @@ def error_of(error: BaseException) -> dict[str, Any]:
     def told(problem: Problem) -> dict[str, str]:
         return {name: redacted(text) for name, text in problem._asdict().items()}
 
-    code = exit_code_of(error)
+    error, code = as_told(error), exit_code_of(error)
     if code == BUG:
         return {"kind": "bug", **told(Problem(f"{type(error).__name__}: {error}"))}
     if isinstance(error, KeyboardInterrupt):

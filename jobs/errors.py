@@ -3,6 +3,7 @@
     JobError              anything below; exit 2 unless a line here says otherwise
     ├── UsageError        the command line does not make sense
     ├── MissingExtra      an option needs a package that is not installed
+    ├── SurroundingsError the machine lacks something, or does not allow it; see that it does
     ├── SettingsError     settings are unknown, missing or out of range; lists every one of them
     ├── UnitsFailed       the job ran, but parts of it have no output (exit 1); the same command does them
     ├── NotVerified       files of an output are not as they were recorded (exit 1); remove them, run again
@@ -47,6 +48,12 @@ class MissingExtra(JobError):
     """An option needs a package that is not installed; the hint is the pip command that installs it."""
 
     kind = "missing_extra"
+
+
+class SurroundingsError(JobError):
+    """The machine lacks something that is needed, or does not allow it."""
+
+    kind = "os"
 
 
 class SettingsError(JobError):

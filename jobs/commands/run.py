@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lvm_batch.jobs.child_processes import for_children
 from lvm_batch.jobs.console import Console
 from lvm_batch.jobs.extras import check_extras
 from lvm_batch.jobs.options import takes_console, takes_settings
 from lvm_batch.jobs.prediction.lineage import lineage_of
 from lvm_batch.jobs.prediction.metrics import metrics_of
 from lvm_batch.jobs.prediction.pings import pinging
-from lvm_batch.jobs.prediction.warm_up import warm_up
+from lvm_batch.jobs.prediction.warm_up import ALONE, warm_up
 from lvm_batch.jobs.resolution import Resolved
 from lvm_batch.jobs.settings import RunSettings
 from lvm_batch.jobs.signals import stoppable
@@ -48,7 +49,8 @@ def run(
         check_extras(resolved.settings)
         if not resolved.settings.runs_elsewhere:
             warm_up()
-        from lvm_batch.jobs.prediction import run as job
+        with for_children(ALONE):  # what drives a run multiplies no matrices
+            from lvm_batch.jobs.prediction import run as job
 
         def on_begin(prepared: Prepared) -> None:
             pings.begin(prepared)

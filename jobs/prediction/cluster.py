@@ -19,7 +19,9 @@ from lvm_batch.jobs.clusters.tls import client_security
 from lvm_batch.jobs.clusters.waiting import await_workers
 from lvm_batch.jobs.errors import TryAgain
 from lvm_batch.jobs.prediction.dashboard import served_at
+from lvm_batch.jobs.prediction.local_needs import check_room
 from lvm_batch.jobs.prediction.warm_up import METHOD, warm_up
+from lvm_batch.jobs.surroundings import fault_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -46,6 +48,15 @@ ENGINE = {
 """Dask's settings for a scheduler and workers that serve a run alone."""
 
 
+def _of_dask_itself() -> dict[str, Any]:
+    """Dask's settings as its packages have them, without those of a site.
+
+    Encryption, scratch space, plugins and what else a site sets for its clusters is not for workers that live as long
+    as a run, on this machine; each could keep them from starting.
+    """
+    return dask.config.merge(*dask.config.defaults)
+
+
 class _Workers(LocalCluster):
     """A local cluster; where there are GPUs, each worker sees one of them, by CUDA_VISIBLE_DEVICES.
 
@@ -65,6 +76,20 @@ class _Workers(LocalCluster):
         return {number: spec | {"options": spec["options"] | {"env": env}}}
 
 
+def _started(n_workers: int, gpus: Sequence[str], **options: Any) -> _Workers:  # noqa: ANN401 - those of Dask
+    """Start workers; raises the fault of the surroundings behind it where Dask cannot, or :class:`TryAgain`."""
+    try:
+        return _Workers(n_workers, gpus, **options)
+    except Exception as error:
+        if fault := fault_of(error, through_failures=True):
+            message, hint = fault.args
+            raise type(fault)(f"local workers did not start: {message}", hint) from error
+        if isinstance(error, RuntimeError):  # Dask's, of a process that has ended
+            hint = "see what it has said, and whether memory or processes are limited, then run the same command again"
+            raise TryAgain(f"local workers did not start: {error}", hint) from error
+        raise
+
+
 @contextmanager
 def local_cluster(
     n_workers: int,
@@ -82,16 +107,18 @@ def local_cluster(
     filled.
     """
     warm_up()
+    check_room(n_workers)
     with (
         safe_children(),  # where a server is not what starts them, or one is started anew
         dask.config.set(
-            ENGINE
+            _of_dask_itself()
+            | ENGINE
             | {
                 "distributed.worker.multiprocessing-method": METHOD,
                 "distributed.worker.profile.enabled": profile,
             }
         ),
-        _Workers(
+        _started(
             n_workers,
             gpus,
             threads_per_worker=slots,

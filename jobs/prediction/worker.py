@@ -20,6 +20,7 @@ from lvm_batch.io.commit import OutputFolder
 from lvm_batch.io.errors import DataError
 from lvm_batch.io.redaction import redacted
 from lvm_batch.jobs.cores import usable_cores
+from lvm_batch.jobs.errors import SurroundingsError
 from lvm_batch.jobs.prediction.self_check import BOUNDS, Refusal, here, refusal
 from lvm_batch.jobs.prediction.worker_metrics import count_failure, count_unit
 from lvm_batch.lvm.errors import DeviceError, ModelError
@@ -87,13 +88,20 @@ def _outcome(job: Job, unit: Unit) -> Record | Failure | Refusal:
         return Refusal(redacted(error.message), _device(job.models.device))
     except (DataError, ModelError) as error:
         return Failure(unit.output, error.kind, *error.args)
-    except OSError as error:
-        return Failure(unit.output, "os", f"{unit.output}: {error}", "mend what is named, then run again")
     except Exception as error:  # noqa: BLE001 - the worker's door: one bug must not take the other units along
-        trace = "".join(traceback.format_exception(error))
-        return Failure(
-            unit.output, "bug", f"{unit.output}: {type(error).__name__}: {error}", "report this", trace
-        )
+        return _failure(unit, error)
+
+
+def _failure(unit: Unit, error: Exception) -> Failure:
+    """Return what nobody on the way has known better: a fault of the surroundings, or a bug."""
+    from lvm_batch.jobs.surroundings import fault_of
+
+    if fault := fault_of(error):
+        message, hint = fault.args
+        return Failure(unit.output, SurroundingsError.kind, f"{unit.output}: {message}", hint)
+    trace = "".join(traceback.format_exception(error))
+    message = f"{unit.output}: {type(error).__name__}: {error}"
+    return Failure(unit.output, "bug", message, "report this", trace)
 
 
 def _standing(job: Job, unit: Unit, folder: OutputFolder) -> Record | None:

@@ -1,0 +1,170 @@
+"""Faults of the surroundings: what a machine does not have, does not allow, or has no more of.
+
+The rule: none of them is a bug. An error of the system that nobody on its way has known better is told here with the
+system's own words, the path, and what to do: as something to mend (2), or as something that may pass (75). This module
+does not know what was being done.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import socket
+import traceback
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
+
+from lvm_batch.jobs.errors import JobError, SurroundingsError, TryAgain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class _Kind(NamedTuple):
+    """What to do about errors of one kind; ``limit`` is the limit of a process that causes it, ``may_pass`` whether
+    the same command may work later.
+    """
+
+    hint: str
+    may_pass: bool = False
+    limit: int | None = None
+
+
+_ROOM = _Kind("make room there, then run the same command again")
+_ACCESS = _Kind("give this user access to it, or name another place")
+_NAMED = _Kind("look at what is named, then run the same command again")
+_FILES = _Kind(
+    "raise the limit on open files (`ulimit -n`), or use fewer --workers", limit=resource.RLIMIT_NOFILE
+)
+_ENDED = _Kind("see in the system's log what ended it, then run the same command again", may_pass=True)
+_PROCESSES = _Kind(
+    "raise the limit on processes and threads (`ulimit -u`, or that of the container), use fewer --workers, or run the "
+    "same command again when there are fewer",
+    may_pass=True,
+)
+_MEMORY = _Kind(
+    "raise the limit on memory (`ulimit -v`, or that of the container), use fewer --workers, or run the same command "
+    "again when there is more",
+    may_pass=True,
+    limit=resource.RLIMIT_AS,
+)
+_AWAY = _Kind("see that what it talks to is there, then run the same command again", may_pass=True)
+_NETWORK = _Kind("see that this machine's network is up, also the loopback interface (`ip link set lo up`)")
+_DEVICE = _Kind("look at the disk or the file server, then run the same command again", may_pass=True)
+_MISSING = _Kind(
+    "this system has no such thing, or does not allow it here: see how the machine or container is set up"
+)
+
+_KINDS: dict[int, _Kind] = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), _ROOM),
+    **dict.fromkeys((errno.EACCES, errno.EPERM), _ACCESS),
+    errno.EROFS: _Kind("it lies on a file system that is read only: name another place"),
+    errno.EFBIG: _Kind("raise the limit on the size of a file (`ulimit -f`)", limit=resource.RLIMIT_FSIZE),
+    errno.EMFILE: _FILES,
+    errno.ENFILE: _FILES._replace(may_pass=True, limit=None),
+    errno.EAGAIN: _PROCESSES,
+    errno.ENOMEM: _MEMORY,
+    **dict.fromkeys(
+        (errno.ECONNREFUSED, errno.ECONNRESET, errno.ECONNABORTED, errno.EPIPE, errno.ETIMEDOUT), _AWAY
+    ),
+    **dict.fromkeys((errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL), _NETWORK),
+    errno.ECHILD: _ENDED,
+    **dict.fromkeys((errno.EIO, errno.ESTALE, errno.EBUSY), _DEVICE),
+    **dict.fromkeys((errno.ENOSYS, errno.EOPNOTSUPP, errno.ENODEV, errno.EAFNOSUPPORT), _MISSING),
+}
+
+_SAID = {
+    # What libraries raise as errors of their own, in which the system's words or these stand.
+    **{os.strerror(number): number for number in (*_KINDS,) if number not in {errno.EPERM, errno.EBUSY}},
+    "can't start new thread": errno.EAGAIN,
+    "Timed out": errno.ETIMEDOUT,  # Dask
+    "can't allocate memory": errno.ENOMEM,  # torch
+    "failed to map segment": errno.ENOMEM,  # a shared library
+    "Cannot allocate memory": errno.ENOMEM,
+}
+
+_LIMITS = {
+    resource.RLIMIT_NOFILE: "open files",
+    resource.RLIMIT_AS: "bytes of memory",
+    resource.RLIMIT_FSIZE: "bytes of a file",
+}
+
+
+def fault_of(error: BaseException, *, through_failures: bool = False) -> JobError | None:
+    """Return ``error`` as a fault of the surroundings, or ``None`` where neither it nor what caused it is one.
+
+    ``through_failures`` looks also at what was being handled when an error came up: a library may fail over a fault.
+    """
+    if _was_reading_settings_of_dask(error):
+        return SurroundingsError(
+            f"Dask's settings on this machine cannot be used: {' '.join(str(error.__cause__ or error).split())}",
+            "mend them: /etc/dask, ~/.config/dask, the folder in DASK_CONFIG, or variables that begin with DASK_",
+        )
+    return next(filter(None, map(_told, _with_causes(error, through_failures=through_failures))), None)
+
+
+def _was_reading_settings_of_dask(error: BaseException) -> bool:
+    modules = {frame.f_globals.get("__name__") for frame, _ in traceback.walk_tb(error.__traceback__)}
+    return not modules.isdisjoint(("dask.config", "distributed.config"))
+
+
+def _with_causes(error: BaseException | None, *, through_failures: bool) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or (error.__context__ if through_failures else None)
+
+
+def _told(error: BaseException) -> JobError | None:
+    number = _number(error)
+    if number is None:
+        return None
+    if number == errno.ENOENT and not getattr(error, "filename", None) and _is_nowhere():
+        return SurroundingsError("the working directory is not there any more", "change to one that is")
+    kind = _KINDS.get(number, _NAMED)
+    limit = _limit(kind)
+    may_pass = kind.may_pass and not (
+        kind is _MEMORY and limit
+    )  # the limit of this process alone stays what it is
+    what = f"{_what(error)}{f' (the limit is {limit})' if limit else ''}"
+    return (TryAgain if may_pass else SurroundingsError)(what, kind.hint)
+
+
+def _number(error: BaseException) -> int | None:
+    """Return the system's number of an error, 0 where it has none, and ``None`` for what is not the system's."""
+    match error:
+        case MemoryError():
+            return errno.ENOMEM
+        case EOFError():
+            return errno.ECHILD
+        case TimeoutError() | socket.gaierror():
+            return errno.ETIMEDOUT
+        case OSError():
+            return next((number for text, number in _SAID.items() if text in str(error)), error.errno or 0)
+    return next((number for text, number in _SAID.items() if text in str(error)), None)
+
+
+def _what(error: BaseException) -> str:
+    if isinstance(error, EOFError):
+        return f"a process that this command had started ended by itself: {error}"
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        names = [
+            os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)
+        ]
+        return f"{' -> '.join(names)}: {error.strerror}"
+    return f"{error}" if isinstance(error, OSError) and error.strerror else f"{type(error).__name__}: {error}"
+
+
+def _is_nowhere() -> bool:
+    with suppress(OSError):
+        os.getcwd()  # noqa: PTH109 - whether there is one
+        return False
+    return True
+
+
+def _limit(kind: _Kind) -> str:
+    if kind.limit is None or (soft := resource.getrlimit(kind.limit)[0]) == resource.RLIM_INFINITY:
+        return ""
+    return f"{soft:,} {_LIMITS[kind.limit]}"

@@ -1,0 +1,398 @@
+"""Machines that lack something, or do not allow it: named with what to do, or got along without; never a bug."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from time import sleep
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+from datasets import windows, write_windows
+
+from lvm_batch.jobs import cli
+from lvm_batch.jobs.cli import main
+from lvm_batch.jobs.endings import error_of, exit_code_of
+from lvm_batch.jobs.errors import SurroundingsError
+from lvm_batch.jobs.prediction.worker import _failure
+from lvm_batch.jobs.streams import Stream
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+COMMAND = "import sys; from lvm_batch.jobs.cli import command; sys.exit(command())"
+
+
+class Ended(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def message(self) -> str:
+        """What is told of its error."""
+        return str(json.loads(self.out)["error"]["message"])
+
+
+@pytest.fixture
+def folder(tmp_path: Path, models: Path) -> Path:
+    """A dataset of three units, and models."""
+    contexts, targets = windows()
+    write_windows(tmp_path / "t.parquet", contexts[:120], targets[:120], row_group_rows=40)
+    shutil.copytree(models, tmp_path / "models")
+    return tmp_path
+
+
+def run_in(folder: Path, before: str = "", *, within: str = "", **environment: str) -> Ended:
+    """Run the job as a real process in ``folder``: a shell does ``before``, and ``within`` begins its last line."""
+    options = "run t.parquet --output out --model models/amn.pt --fallback models/gru.pt --workers 2 --json"
+    line = f'{before}\nexec {within} "$0" -c "$1" {options}'
+    done = subprocess.run(
+        ["/bin/sh", "-ec", line, sys.executable, COMMAND],
+        cwd=folder,
+        env={name: value for name, value in os.environ.items() if name != "TMPDIR"} | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def isolated(kind: str) -> str:
+    """How a line begins that has mounts or a network of its own; skips where there are none to be had."""
+    tried = shutil.which("unshare") and subprocess.run(
+        ["unshare", kind, "true"],  # noqa: S607
+        capture_output=True,
+        check=False,
+    )
+    if not tried or tried.returncode:
+        pytest.skip(f"no `unshare {kind}` here")
+    return f"unshare {kind}"
+
+
+# Errors that reach the command's door
+
+
+def refused(number: int) -> OSError:
+    """An error of the system."""
+    return OSError(number, os.strerror(number), "/some/where")
+
+
+def caused(error: Exception, cause: Exception) -> Exception:
+    """An error that says what it comes from."""
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize("number", sorted(errno.errorcode))
+def test_no_error_of_the_system_is_a_bug(number: int) -> None:
+    """Whatever the system may say, the path and its words are told, as something to mend or to try again."""
+    assert exit_code_of(refused(number)) in {2, 75}
+    told = error_of(refused(number))
+    assert "/some/where" in told["message"] or number == errno.EINPROGRESS
+    assert os.strerror(number) in told["message"]
+    assert told["hint"]
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (MemoryError(), 75, "MemoryError"),
+        (RuntimeError("can't start new thread"), 75, "can't start new thread"),
+        (BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)), 75, "temporarily unavailable"),
+        (
+            RuntimeError("[enforce fail at alloc] DefaultCPUAllocator: can't allocate memory"),
+            75,
+            "DefaultCPU",
+        ),
+        (ImportError("libtorch.so: failed to map segment from shared object"), 75, "libtorch.so"),
+        (ImportError("x.so: cannot open: Too many open files"), 2, "Too many open files"),
+        (refused(errno.ENOSPC), 2, "/some/where: No space left"),
+        (refused(errno.EROFS), 2, "/some/where: Read-only"),
+        (refused(errno.EIO), 75, "/some/where"),
+        (TimeoutError("timed out"), 75, "timed out"),
+        (socket.gaierror(-3, "Temporary failure in name resolution"), 75, "name resolution"),
+        (EOFError("unexpected EOF"), 75, "ended by itself"),
+        (caused(RuntimeError("Cluster failed to start"), refused(errno.EMFILE)), 2, "Too many open files"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
+)
+def test_faults_are_told_as_what_they_are(error: Exception, code: int, words: str) -> None:
+    """To mend is 2, what may pass is 75; also behind errors of libraries."""
+    assert exit_code_of(error) == code
+    assert words in error_of(error)["message"]
+
+
+def test_a_bug_beside_a_fault_is_a_bug() -> None:
+    """An error that comes up while a fault is being handled is told as what it is itself."""
+
+    def handle() -> None:
+        try:
+            raise refused(errno.ENOSPC)
+        except OSError as error:
+            raise IndexError(str(error.errno)) from None
+
+    with pytest.raises(IndexError) as raised:
+        handle()
+    raised.value.__context__ = refused(errno.ENOSPC)
+    assert exit_code_of(raised.value) == 70
+    assert exit_code_of(RuntimeError("no such thing")) == 70
+
+
+def test_what_a_library_makes_of_an_error_is_undone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Pipes that break, or end, within a command are not taken for its standard streams."""
+
+    def app(**_: object) -> None:
+        try:
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+        except OSError:
+            sys.exit(1)  # as typer does
+
+    monkeypatch.setattr(cli, "app", app)
+    assert main(["run"]) == 75
+    assert "Broken pipe" in capsys.readouterr().err
+
+
+def test_a_fault_of_a_unit_is_no_bug() -> None:
+    """A worker tells it with the unit, and what to do."""
+    failure = _failure(SimpleNamespace(output="a-00000.parquet"), MemoryError("no more"))
+    assert (failure.kind, failure.trace) == (SurroundingsError.kind, None)
+    assert failure.message == "a-00000.parquet: MemoryError: no more"
+
+
+# Standard streams
+
+
+def shell(line: str, **environment: str) -> Ended:
+    """Run a line in which ``$0 -c "$1"`` is the command."""
+    done = subprocess.run(
+        ["/bin/sh", "-c", line, sys.executable, COMMAND],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def test_a_full_stdout_is_named_and_may_be_tried_again() -> None:
+    """The result is there, and could not be told: the code is neither that of a success nor of a bug."""
+    ended = shell('exec "$0" -c "$1" config show >/dev/full')
+    assert ended.code == 75
+    assert ended.err.startswith(
+        "error: the result could not be printed: No space left on device\n  what to do:"
+    )
+
+
+def test_a_full_stdout_does_not_hide_how_a_command_failed() -> None:
+    """Its own code stands."""
+    assert shell('exec "$0" -c "$1" run --json >/dev/full').code == 2
+
+
+@pytest.mark.parametrize("streams", ["2>/dev/full", "2>&-", "<&- >&- 2>&-", "<&-"])
+def test_what_cannot_be_said_changes_nothing(streams: str) -> None:
+    """A full or closed stream beside stdout's is no reason to fail."""
+    assert shell(f'exec "$0" -c "$1" config show {streams}').code == 0
+    assert shell(f'exec "$0" -c "$1" nope {streams}').code == 2
+
+
+def test_no_file_takes_the_place_of_a_closed_stream() -> None:
+    """A file that is opened later does not get what is printed."""
+    code = "import os; from lvm_batch.jobs.streams import take_streams as take; take(); os._exit(os.dup(1))"
+    done = subprocess.run(
+        ["/bin/sh", "-c", 'exec "$0" -c "$1" <&- >&- 2>&-', sys.executable, code], check=False
+    )
+    assert done.returncode > 2
+
+
+def test_names_that_a_terminal_cannot_show_are_escaped() -> None:
+    """An encoding without a letter, as that of an old locale, shows it as Python writes it."""
+    ended = shell('exec "$0" -c "$1" status né-日', PYTHONIOENCODING="ascii:strict")
+    assert ended.code == 2
+    assert "n\\xe9-\\u65e5" in ended.err
+
+
+def test_a_stream_is_what_it_writes_to() -> None:
+    """It is a terminal where its descriptor is one, and writes the letters of its encoding."""
+    read, write = os.pipe()
+    with Stream(write, "utf-8") as stream:
+        print("é", file=stream)
+        assert (stream.isatty(), stream.fileno(), stream.lost) == (False, write, None)
+    assert os.read(read, 10) == "é\n".encode()
+    os.close(read)
+    os.close(write)
+
+
+# Machines
+
+
+_SITE = """
+distributed:
+  comm: {require-encryption: true, default-scheme: tls, tls: {ca-file: /nope, worker: {cert: /nope}}}
+  scheduler: {preload: [no_such_module], allowed-failures: 7}
+  nanny: {preload: [no_such_module], pre-spawn-environ: {A: 1}}
+  worker: {preload: [no_such_module], memory: {target: much}}
+temporary-directory: /proc/nowhere
+scheduler-address: tcp://10.255.255.1:8786
+"""
+
+_READ_ONLY = """
+mount --bind /tmp /tmp
+mount --bind {folder} {folder}
+mount -o remount,ro,bind /tmp
+mount --bind /var/tmp /var/tmp
+mount -o remount,ro,bind /var/tmp
+cd {folder}
+"""
+
+
+def test_a_run_needs_neither_tmp_nor_a_home_nor_a_site_s_dask_settings(folder: Path) -> None:
+    """Temporary files go where there is room, and local workers keep to what they need themselves."""
+    within = isolated("-m")
+    long = folder / ("long" * 30)
+    long.mkdir()
+    (folder / "site").mkdir()
+    (folder / "site/dask.yaml").write_text(_SITE)
+    (folder / "job.sh").write_text(_READ_ONLY.format(folder=folder) + 'exec "$@"')
+    ended = run_in(
+        folder,
+        within=f"{within} sh -e job.sh",
+        HOME="/proc/nowhere",
+        DASK_CONFIG=str(folder / "site"),
+        TMPDIR=str(long),  # where no socket may lie, as its path would be too long
+    )
+    assert ended.code == 0, ended
+    assert json.loads(ended.out)["rows_out"] == 120
+    assert not [path.name for path in folder.iterdir() if path.name.startswith(("pymp", "dask", "tmp"))]
+
+
+def test_temporary_files_go_where_they_can(folder: Path) -> None:
+    """Not into the working directory, where the data is, while there is any other place."""
+    code = (
+        "import tempfile; from lvm_batch.jobs import temporary_folders as t; t.ensure_temporary_folder();"
+        " print(tempfile.gettempdir())"
+    )
+    (folder / "job.sh").write_text(_READ_ONLY.format(folder=folder) + 'exec "$@"')
+    line = [*isolated("-m").split(), "sh", "-e", "job.sh", sys.executable, "-c", code]
+    done = subprocess.run(
+        line,
+        cwd=folder,
+        env=os.environ | {"TMPDIR": "/proc/nowhere"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "/dev/shm\n"  # noqa: S108
+
+
+def test_a_machine_without_shared_memory_is_named(folder: Path) -> None:
+    """Nothing is begun where local workers cannot be."""
+    mount = "mount -t tmpfs -o ro none /dev/shm && exec"
+    (folder / "job.sh").write_text(f'{mount} "$@"')
+    ended = run_in(folder, within=f"{isolated('-m')} sh job.sh")
+    assert ended.code == 2, ended
+    assert "/dev/shm" in ended.message  # noqa: S108
+    assert not (folder / "out").exists()
+
+
+def test_a_machine_without_loopback_is_named(folder: Path) -> None:
+    """It is found at once, not after the time that Dask waits."""
+    ended = run_in(folder, within=isolated("-n"))
+    assert ended.code == 2, ended
+    assert "127.0.0.1" in ended.message
+
+
+def test_a_folder_that_is_gone_is_named(folder: Path) -> None:
+    """What it was cannot be told, but that it is no more."""
+    ended = run_in(folder, "mkdir gone; cd gone; rmdir ../gone")
+    assert (ended.code, ended.message) == (2, "the working directory is not there any more")
+
+
+def test_dask_settings_that_cannot_be_read_are_named(folder: Path) -> None:
+    """They are the site's to mend."""
+    (folder / "site").mkdir()
+    (folder / "site/dask.yaml").write_text("{{{")
+    ended = run_in(folder, DASK_CONFIG=str(folder / "site"))
+    assert ended.code == 2, ended
+    assert "site/dask.yaml" in ended.message
+
+
+@contextmanager
+def at_most_processes(number: int) -> Iterator[str]:
+    """A control group of so many processes and threads: give the line that enters it."""
+    group = Path(f"/sys/fs/cgroup/pids/lvm-batch-test-{os.getpid()}")
+    try:
+        group.mkdir()
+        (group / "pids.max").write_text(str(number))
+    except OSError:
+        pytest.skip("no control group for processes may be made here")
+    try:
+        yield f"echo $$ > {group}/cgroup.procs"
+    finally:
+        for _ in range(100):
+            pids = (group / "cgroup.procs").read_text().split()
+            if not pids:
+                break
+            for pid in map(int, pids):
+                _kill(pid)
+        _until_removed(group)
+
+
+def _kill(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, 9)
+
+
+def _until_removed(group: Path) -> None:
+    for _ in range(100):
+        try:
+            group.rmdir()
+        except OSError:  # what was killed is not gone yet
+            sleep(0.05)
+        else:
+            return
+
+
+SOAK = pytest.mark.soak
+
+
+@pytest.mark.parametrize(
+    "number", [16, *(pytest.param(each, marks=SOAK) for each in (1, 2, 3, 4, 5, 6, 8, 10, 12, 20, 24, 28))]
+)
+def test_few_processes_may_be_tried_again(folder: Path, number: int) -> None:
+    """However few there may be, the run ends, and says that it is for want of them."""
+    with at_most_processes(number) as entering:
+        ended = run_in(folder, entering)
+    assert ended.code == 75 or (number > 20 and ended.code == 0), ended
+
+
+@pytest.mark.parametrize(
+    "number", [14, *(pytest.param(each, marks=SOAK) for each in (8, 11, 17, 24, 32, 40, 47, 48, 56))]
+)
+def test_few_open_files_are_named(folder: Path, number: int) -> None:
+    """The limit is told, and how it is raised."""
+    ended = run_in(folder, f"ulimit -n {number}")
+    assert ended.code == 2 or (number >= 48 and ended.code == 0), ended
+    assert ended.code == 0 or f"the limit is {number} open files" in ended.message
+
+
+@pytest.mark.parametrize(
+    "kib", [600_000, *(pytest.param(each, marks=SOAK) for each in (400_000, 700_000, 800_000))]
+)
+def test_little_memory_is_named(folder: Path, kib: int) -> None:
+    """A limit on the address space, which is what `ulimit -v` sets."""
+    ended = run_in(folder, f"ulimit -v {kib}")
+    assert ended.code in {0, 2, 75}, ended
