@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from lvm_batch.io.article_ids import comparable_ids
 from lvm_batch.io.errors import DataError
-from lvm_batch.io.parquet import naming_errors
+from lvm_batch.io.parquet import leaf_of, naming_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -128,7 +128,7 @@ def _parts(parquet: pq.ParquetFile, columns: FileColumns, article: str) -> Itera
     if article in columns.told:
         yield _repeated(columns.told[article], metadata.num_rows)
         return
-    leaf, kind = _leaf(metadata, article), columns.own.field(article).type
+    leaf, kind = leaf_of(metadata, article), columns.own.field(article).type
     for index in range(metadata.num_row_groups):
         group = metadata.row_group(index)
         only = _only_value(group.column(leaf).statistics, kind)
@@ -144,11 +144,6 @@ def _parts(parquet: pq.ParquetFile, columns: FileColumns, article: str) -> Itera
 
 def _repeated(value: pa.Scalar, n_rows: int) -> tuple[pa.Array, Numbers]:
     return pa.repeat(value, min(1, n_rows)), np.full(min(1, n_rows), n_rows, np.int64)
-
-
-def _leaf(metadata: pq.FileMetaData, name: str) -> int:
-    """Return the place of a flat column among the leaves of a file."""
-    return next(i for i in range(metadata.num_columns) if metadata.schema.column(i).path == name)
 
 
 def _only_value(statistics: pq.Statistics | None, kind: pa.DataType) -> int | str | None:

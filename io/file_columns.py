@@ -7,6 +7,7 @@ files are read. This module does not know which part a column plays.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from lvm_batch.io.column_checks import is_absent
-from lvm_batch.io.parquet import read_tables
+from lvm_batch.io.parquet import leaf_of, read_tables
 from lvm_batch.io.partitions import folder_texts
 
 if TYPE_CHECKING:
@@ -25,17 +26,22 @@ if TYPE_CHECKING:
     from lvm_batch.io.dataset import InputFile
 
 
+_WHOLE = re.compile(r"-?[0-9]{1,18}")
+
+
 @dataclass(frozen=True, slots=True)
 class FileColumns:
     """All columns of the file at ``path``: ``own`` are those it holds, ``told`` values of those that its folders tell.
 
     ``kept`` names those of the latter that stand in the path of the file's outputs, too, and need not be written there.
+    ``overruled`` has what its folders tell of columns that it holds itself.
     """
 
     path: str
     own: pa.Schema
     told: Mapping[str, pa.Scalar]
     kept: frozenset[str]
+    overruled: Mapping[str, str | None]
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -67,9 +73,7 @@ class FileColumns:
         """Add the folders' columns to a table of the file's own."""
         for name in columns:
             if name in self.told:
-                table = table.append_column(
-                    self.schema.field(name), pa.repeat(self.told[name], table.num_rows)
-                )
+                table = table.append_column(name, pa.repeat(self.told[name], table.num_rows))
         return table.select(columns)
 
 
@@ -82,19 +86,41 @@ def file_columns(
     that none becomes another; of ``numbers`` whole numbers, where they are.
     """
     told = {name: text for name, text in file.folders.items() if name in texts or name in numbers}
-    if told:
-        held = {field.name for field in own if field.name in told and not is_absent(field.type)}
-        told = {name: text for name, text in told.items() if name not in held}
+    held = (
+        {field.name for field in own if field.name in told and not is_absent(field.type)} if told else set()
+    )
+    overruled = {name: told.pop(name) for name in held}
     values = {
         name: _as_number(text) if name in numbers and name not in texts else pa.scalar(text, pa.string())
         for name, text in told.items()
     }
-    return FileColumns(file.path, own, values, frozenset(told.keys() & folder_texts(file.name).keys()))
+    kept = frozenset(told.keys() & folder_texts(file.name).keys())
+    return FileColumns(file.path, own, values, kept, overruled)
+
+
+def disagreement(parquet: pq.ParquetFile, columns: FileColumns) -> str | None:
+    """Say which column of an open file holds something else than its folder tells, as far as statistics show it."""
+    for name, text in columns.overruled.items():
+        for value in _bounds(parquet.metadata, name):
+            if isinstance(value, str | int | float) and not _is_same(value, text):
+                return f"`{name}` is {value!r} in {columns.path}"
+    return None
+
+
+def _bounds(metadata: pq.FileMetaData, name: str) -> Iterator[object]:
+    leaf = leaf_of(metadata, name)
+    for index in range(metadata.num_row_groups):
+        statistics = metadata.row_group(index).column(leaf).statistics
+        if statistics is not None and statistics.has_min_max:
+            yield from (statistics.min, statistics.max)
+
+
+def _is_same(value: object, text: str | None) -> bool:
+    return str(value) == text or bool(text and _WHOLE.fullmatch(text) and value == int(text))
 
 
 def _as_number(text: str | None) -> pa.Scalar:
     """Return a whole number, null for none; a text that is no number stays one, to be refused where it plays a part."""
-    try:
-        return pa.scalar(int(text) if text else None, pa.int64())
-    except (ValueError, OverflowError):
+    if text and not _WHOLE.fullmatch(text):
         return pa.scalar(text, pa.string())
+    return pa.scalar(int(text) if text else None, pa.int64())

@@ -150,6 +150,11 @@ def row_group_rows(file: pq.ParquetFile, path: str) -> tuple[int, ...]:
     return rows
 
 
+def leaf_of(metadata: pq.FileMetaData, name: str) -> int:
+    """Return the place of a column that is not nested among the leaves of a file."""
+    return next(index for index in range(metadata.num_columns) if metadata.schema.column(index).path == name)
+
+
 def leaf_options(schema: pa.Schema, *, vectors: Iterable[str]) -> dict[str, Any]:
     """Choose a writer's encodings leaf by leaf: random mantissas neither compress nor repeat nor sort.
 

@@ -19,7 +19,7 @@ from lvm_batch.io.columns import (
     assign_roles,
 )
 from lvm_batch.io.errors import DataError
-from lvm_batch.io.file_columns import FileColumns, file_columns
+from lvm_batch.io.file_columns import FileColumns, disagreement, file_columns
 from lvm_batch.io.locations import locate
 from lvm_batch.io.output_columns import refuse_folders
 from lvm_batch.io.parquet import open_parquet, row_group_rows
@@ -92,6 +92,7 @@ class Footer:
     """What a file's footer says: its columns' parts, the rows of each row group, and the sizes of the largest one.
 
     Files of one schema share ``schema`` and ``roles``: there may be hundreds of thousands of them.
+    ``disagreement`` says which column holds something else than the file's folder tells.
     """
 
     file: InputFile
@@ -99,6 +100,7 @@ class Footer:
     roles: Roles
     row_group_rows: tuple[int, ...]
     sizes: ChunkSizes = field(default_factory=ChunkSizes)
+    disagreement: str | None = None
 
     @property
     def n_rows(self) -> int:
@@ -166,7 +168,8 @@ def _read_footer(
         sizes = chunk_sizes(parquet, file.path, vectors=(roles.vectors, roles.target))
         if runs is not None:
             runs.add(parquet, columns, roles)
-    return Footer(file, schema, roles, rows, sizes)
+        differs = disagreement(parquet, columns) if columns.overruled else None
+    return Footer(file, schema, roles, rows, sizes, differs)
 
 
 def row_bytes(footer: Footer, shape: WindowShape) -> int:

@@ -21,6 +21,7 @@ from lvm_batch.io.vector_types import vector_dtype
 from lvm_batch.jobs.datasets.cut_articles import cut_notices, cut_values
 from lvm_batch.jobs.datasets.dataset_format import dataset_format, missing_columns
 from lvm_batch.jobs.datasets.inspection_text import as_text
+from lvm_batch.jobs.datasets.overruled_folders import overruled_notices
 from lvm_batch.jobs.datasets.sample import look_at
 from lvm_batch.jobs.datasets.whole_files import usable_footers
 
@@ -66,7 +67,7 @@ def inspect(settings: RunSettings) -> tuple[dict[str, Any], str]:
         "units": {"count": sum(map(len, units)), "unit_bytes": int(settings.unit_size)},
         "sample": sample.values(),
     }
-    said = (*found.notices, *cut_notices(cuts, pad=settings.pad))
+    said = (*found.notices, *cut_notices(cuts, pad=settings.pad), *overruled_notices(footers))
     values["notices"] = [*said, *_notices(values, footers)]
     return values, as_text(values)
 

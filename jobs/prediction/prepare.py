@@ -23,6 +23,7 @@ from lvm_batch.io.units import DatasetFormat, Footer, Unit, cut_units, read_foot
 from lvm_batch.jobs.checks import Checks
 from lvm_batch.jobs.datasets.cut_articles import cut_notices
 from lvm_batch.jobs.datasets.dataset_format import dataset_format
+from lvm_batch.jobs.datasets.overruled_folders import overruled_notices
 from lvm_batch.jobs.found_models import find_models
 from lvm_batch.jobs.places import misplaced
 from lvm_batch.jobs.prediction.fleet import Fleet, local_fleet
@@ -111,7 +112,7 @@ def prepare(settings: RunSettings, *, threads: int | None) -> Prepared:
     checks.raise_all()
     selected = () if span is None else selection_notices(listed.files, files, by=settings.time_column)
     cuts = runs.cuts((footer.file.path for footer in footers), length=shape.length)
-    said = (*listed.notices, *selected, *cut_notices(cuts, pad=settings.pad))
+    said = (*listed.notices, *selected, *cut_notices(cuts, pad=settings.pad), *overruled_notices(footers))
     return _prepared(settings, found, _Inputs(files, footers, unreadable, understood, span, said), threads)
 
 

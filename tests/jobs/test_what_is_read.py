@@ -138,3 +138,37 @@ def test_a_selection_says_what_it_went_by(lvm_batch: Command, models: Path, tmp_
     n_files, said = plan("2020-01-01")
     assert n_files == 1
     assert "selected by when they were written" in said
+
+
+@pytest.mark.parametrize(
+    ("column", "folder", "values", "differs"),
+    [
+        ("lane", "news", ["news", None], None),
+        ("lane", "news", ["sci-fact", "news"], "sci-fact"),
+        ("lane", "__HIVE_DEFAULT_PARTITION__", ["news", None], "news"),
+        ("lane", "news", [None, None], None),
+        ("context_tokens", "07", [7, 7], None),
+        ("context_tokens", "7", [7, 8], 8),
+        ("other", "x", ["y", "z"], None),
+    ],
+)
+def test_a_folder_that_says_otherwise_is_told(
+    lvm_batch: Command,
+    tmp_path: Path,
+    column: str,
+    folder: str,
+    values: list[Any],
+    differs: Any,  # noqa: ANN401
+) -> None:
+    """The file's own column counts; where its statistics show that it differs, that is said once for all files."""
+    kind = pa.int64() if column == "context_tokens" else pa.string()
+    for name in "ab":
+        path = tmp_path / f"in/{column}={folder}/{name}.parquet"
+        write_windows(path, windows()[0][:2], columns={column: pa.array(values, kind)})
+    notices = [n for n in lvm_batch("inspect", tmp_path / "in").values["notices"] if "tells otherwise" in n]
+    if differs is None:
+        assert notices == []
+    else:
+        (notice,) = notices
+        assert notice.startswith(f"`{column}` is {differs!r} in {tmp_path}/in/{column}={folder}/a.parquet")
+        assert "(and so in 1 file more)" in notice
