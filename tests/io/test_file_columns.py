@@ -10,8 +10,9 @@ import pytest
 from lvm_batch.io.columns import OUTPUT_COLUMNS, ColumnNames
 from lvm_batch.io.dataset import InputFile
 from lvm_batch.io.errors import ColumnError
+from lvm_batch.io.file_columns import refuse_output_folders
 from lvm_batch.io.partitions import folder_schema, folder_texts
-from lvm_batch.io.units import DatasetFormat
+from lvm_batch.io.units import DatasetFormat, read_footers
 
 FORMAT = DatasetFormat()
 
@@ -101,10 +102,12 @@ def test_parts_have_the_names_given_by_option() -> None:
 @pytest.mark.parametrize("name", [*OUTPUT_COLUMNS, "Status", "ROUTE"])
 def test_a_folder_called_like_an_output_column_is_refused(name: str) -> None:
     """Readers of folders, such as DuckDB, would take what stands in the path for the rows' own."""
-    with pytest.raises(ColumnError, match=rf"/d/{name}=x/a: the folder `{name}=`"):
-        FORMAT.columns(pa.schema([]), InputFile(f"/d/{name}=x/a", f"{name}=x/a", 1, 1))
-    FORMAT.columns(pa.schema([]), InputFile(f"/d/{name}=x/a", "a", 1, 1))
-    DatasetFormat(rename={name: "other"}).columns(pa.schema([]), InputFile("/d/a", f"{name}=x/a", 1, 1))
+    file = InputFile(f"/d/{name}=x/a", f"{name}=x/a", 1, 1)
+    ((_, error),) = read_footers([file], FORMAT)
+    assert isinstance(error, ColumnError)
+    assert f"/d/{name}=x/a: the folder `{name}=`" in error.args[0]
+    refuse_output_folders(InputFile(file.path, "a", 1, 1), {})
+    refuse_output_folders(file, {name.lower(): "other"})
 
 
 @pytest.mark.parametrize(
