@@ -194,6 +194,16 @@ def test_a_renamed_folder_column_is_written_by_its_new_name(predict: Command, tm
     assert found["topic"].to_list() == found["lane"].to_list()
 
 
+def test_another_folder_makes_another_job(predict: Command, tmp_path: Path) -> None:
+    """What a folder tells decides routes, so a file that moves to another is not the one that was predicted."""
+    dataset = write_dataset(tmp_path / "in", "windows", in_folders=True)
+    assert predict(dataset, "--output", tmp_path / "out").code == 0
+    (dataset / "n=0/lane=sci-fact").rename(dataset / "n=0/lane=news")
+    refused = predict(dataset, "--output", tmp_path / "out")
+    assert refused.code == 2
+    assert "holds another job" in json.dumps(refused.values)
+
+
 def test_other_readers_find_what_a_folder_tells(predict: Command, tmp_path: Path) -> None:
     """Arrow and polars read the output's folders as the run read the input's."""
     dataset = write_dataset(tmp_path / "in", "windows", in_folders=True)
