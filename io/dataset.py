@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 _SUFFIX = re.compile(r"\.(parquet|parq|pq)$", re.IGNORECASE)
-
-
 # A link that leads nowhere is listed and not found; it is to be named when it is read, not lost in silence.
 _TO_READ = (fs.FileType.File, fs.FileType.NotFound)
 _SHOWN = 3
@@ -52,10 +50,9 @@ class InputFile:
 
     @property
     def folders(self) -> Mapping[str, str | None]:
-        """The columns that its folders tell, as texts: those below what was given, and such as stand right above it.
+        """The columns that folders below what was given tell, and those right above it, as in `data/date=2026-11-22`.
 
-        `data/date=2026-11-22` tells of all that lies in it; where a dataset lies, as in `year=2019/archive/data`, tells
-        nothing.
+        Where a dataset lies, as in `year=2019/archive/data`, tells nothing.
         """
         return folder_texts(f"{_told_above(self.path.removesuffix(self.name))}{self.name}")
 
@@ -82,11 +79,9 @@ class FoundFiles:
     @property
     def notices(self) -> list[str]:
         """What the user should know of them."""
-        if not self.others:
-            return []
         n, names = len(self.others), ", ".join(self.others[:_SHOWN])
         count = f"{n:,} other files are" if n > 1 else "1 other file is"
-        return [f"{count} not read: {names}{', …' if n > _SHOWN else ''}"]
+        return [f"{count} not read: {names}{', …' if n > _SHOWN else ''}"] if n else []
 
 
 def look_for_files(arguments: Iterable[str], kinds: Kinds = PARQUET) -> FoundFiles:
