@@ -7,10 +7,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from lvm_batch.io.columns import OUTPUT_COLUMNS, ColumnNames
+from lvm_batch.io.columns import ColumnNames
 from lvm_batch.io.dataset import InputFile
 from lvm_batch.io.errors import ColumnError
-from lvm_batch.io.file_columns import refuse_output_folders
+from lvm_batch.io.output_columns import OUTPUT_COLUMNS, refuse_folders
 from lvm_batch.io.partitions import folder_schema, folder_texts
 from lvm_batch.io.units import DatasetFormat, read_footers
 
@@ -102,12 +102,10 @@ def test_parts_have_the_names_given_by_option() -> None:
 @pytest.mark.parametrize("name", [*OUTPUT_COLUMNS, "Status", "ROUTE"])
 def test_a_folder_called_like_an_output_column_is_refused(name: str) -> None:
     """Readers of folders, such as DuckDB, would take what stands in the path for the rows' own."""
-    file = InputFile(f"/d/{name}=x/a", f"{name}=x/a", 1, 1)
-    ((_, error),) = read_footers([file], FORMAT)
+    ((_, error),) = read_footers([InputFile(f"/d/{name}=x/a", f"{name}=x/a", 1, 1)], FORMAT)
     assert isinstance(error, ColumnError)
-    assert f"/d/{name}=x/a: the folder `{name}=`" in error.args[0]
-    refuse_output_folders(InputFile(file.path, "a", 1, 1), {})
-    refuse_output_folders(file, {name.lower(): "other"})
+    assert f"/d/{name}=x/a lies in a folder that gives a column `{name}`" in error.args[0]
+    refuse_folders(folder_texts("a"), f"/d/{name}=x/a")
 
 
 @pytest.mark.parametrize(
