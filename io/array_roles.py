@@ -13,14 +13,13 @@ import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
 from lvm_batch.io.errors import ColumnError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-    import numpy as np
 
     from lvm_batch.io.columns import WindowShape
     from lvm_batch.io.numpy_files import Header
@@ -88,6 +87,8 @@ def column_type(dtype: np.dtype[Any]) -> pa.DataType | None:
         return pa.string() if 0 < dtype.itemsize <= _MAX_TEXT_BYTES else None
     if dtype.kind not in "biufmM" or dtype.itemsize > 8:  # noqa: PLR2004 - Arrow has no wider numbers
         return None
+    if dtype.kind in "mM" and np.datetime_data(dtype)[1] != 1:
+        return None  # Arrow has no steps of 25 seconds, and would take them for seconds
     try:
         return pa.from_numpy_dtype(dtype.newbyteorder("="))
     except pa.ArrowNotImplementedError:

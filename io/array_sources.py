@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
 from lvm_batch.io.array_roles import ArrayGroup, check_width, column_type, group_arrays
@@ -101,8 +102,11 @@ def _flat(rows: NDArray[Any]) -> NDArray[Any]:
 
 def _column(values: NDArray[Any], field: pa.Field, path: str) -> pa.Array:
     try:
-        array = pa.array(values.astype(values.dtype.newbyteorder("="), copy=False))
-        return array.cast(field.type)
+        values = values.astype(values.dtype.newbyteorder("="), copy=False)
+        if pa.types.is_date32(field.type):  # Arrow cuts days to 32 bits where it is not told to look
+            days = pa.array(values.view(np.int64), mask=np.isnat(values))
+            return days.cast(pa.int32()).cast(field.type)
+        return pa.array(values).cast(field.type)
     except (pa.ArrowException, ValueError) as error:
         raise ColumnError(
             f"{path}: array `{field.name}` cannot become a column: {error}",

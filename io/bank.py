@@ -24,7 +24,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lvm_batch.io.errors import ColumnError, OutputError, UnreadableFile
+from lvm_batch.io.dictionaries import row_groups
+from lvm_batch.io.errors import OutputError, UnreadableFile
 from lvm_batch.io.locations import locate
 from lvm_batch.io.numpy_files import open_npy
 from lvm_batch.io.remote_bank import IDS, INDEX, META, VECTORS, fetched_bank, uploaded_bank
@@ -67,7 +68,7 @@ def build_bank(
 
     Vectors that are null, not finite or without a norm are left out and counted, and, where their type leaves the width
     open, those of another than most of the first have. ``id_column`` defaults to ``id`` where there is one.
-    ``build_index`` makes an index of the vectors; ``on_rows`` hears of progress in rows. Raises :class:`ColumnError`,
+    ``build_index`` makes an index of the vectors; ``on_rows`` hears of progress in rows. Raises ``ColumnError``,
     ``UnreadableFile`` or :class:`OutputError` (a bank stands there already, or the disk is full).
     """
     place = locate(output)
@@ -99,7 +100,9 @@ def _build(  # noqa: PLR0917 - called twice, with the same
             raise UnreadableFile(
                 f"none of the {source.n_rows} rows holds a usable vector", "check the column and the files"
             )
-        pq.write_table(_joined(ids), root / IDS)
+        with pq.ParquetWriter(root / IDS, ids[0].schema) as writer:
+            for table in row_groups(pa.concat_tables(ids)):
+                writer.write_table(table)
         if build_index is not None:
             index = build_index(np.load(root / VECTORS, mmap_mode="c"))
             (root / INDEX).write_bytes(index)
@@ -211,15 +214,6 @@ def _make(root: Path, output: str) -> None:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{output} cannot be made: {error.strerror}", "choose another folder") from error
-
-
-def _joined(ids: list[pa.Table]) -> pa.Table:
-    try:
-        return pa.concat_tables(ids, promote_options="permissive")
-    except pa.ArrowException as error:
-        raise ColumnError(
-            f"the files' ids are of different types: {error}", "write them again with one type"
-        ) from error
 
 
 def _write_meta(root: Path, source: VectorSource, *, kept: int, digest: str) -> dict[str, Any]:

@@ -20,16 +20,17 @@ _FLOATS: dict[Any, int] = {pa.float16(): 11, pa.float32(): 24, pa.float64(): 53}
 _DECIMALS = ((38, pa.decimal128), (76, pa.decimal256))
 _TEXT = (t.is_string, t.is_large_string, t.is_string_view)
 _BINARY = (t.is_binary, t.is_large_binary, t.is_binary_view, t.is_fixed_size_binary)
-_LISTS = (t.is_list, t.is_large_list, t.is_fixed_size_list, t.is_list_view, t.is_large_list_view)
+_LISTS = (t.is_list, t.is_large_list, t.is_fixed_size_list)
 
 
 def common_type(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
     """Return the type that holds the values of both as they are, or ``None``."""
     if one == other:
         return one
-    for kind, rest in ((one, other), (other, one)):
-        if t.is_null(rest):  # which Arrow casts to every type but views of lists
-            return pa.large_list(kind.value_field) if _is_view(kind) else kind
+    if any(t.is_list_view(each) or t.is_large_list_view(each) for each in (one, other)):
+        return None  # Arrow's cast from views of lists reads past their offsets (pyarrow 26), and there is none to them
+    if t.is_null(one) or t.is_null(other):
+        return other if t.is_null(one) else one
     return next((found for rule in _RULES if (found := rule(one, other)) is not None), None)
 
 
@@ -106,10 +107,6 @@ def _lists(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
     if t.is_fixed_size_list(one) and t.is_fixed_size_list(other) and one.list_size == other.list_size:
         return pa.list_(value, one.list_size)
     return pa.large_list(value)
-
-
-def _is_view(kind: pa.DataType) -> bool:
-    return bool(t.is_list_view(kind) or t.is_large_list_view(kind))
 
 
 def _structs(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:

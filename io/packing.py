@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from lvm_batch.io.dictionaries import row_groups
 from lvm_batch.io.encoding import PackedRows, Packing
 from lvm_batch.io.errors import DataError, OutputError
 from lvm_batch.io.listing import look_at
@@ -158,7 +159,8 @@ def _write_file(
         with pq.ParquetWriter(sink, rows.schema, **options) as writer:
             for size in sizes:
                 if size:  # a file without rows has no row groups
-                    writer.write_table(rows.take(size), row_group_size=size)
+                    for table in row_groups(rows.take(size)):
+                        writer.write_table(table, row_group_size=size)
                 if on_rows:
                     on_rows(size)
         sink.flush()

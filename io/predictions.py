@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lvm_batch.io.batches import STATUSES
+from lvm_batch.io.dictionaries import row_groups
 from lvm_batch.io.parquet import leaf_options
 
 if TYPE_CHECKING:
@@ -98,8 +99,9 @@ class PredictionWriter:
         return self
 
     def write(self, block: PredictionBlock) -> None:
-        """Append ``block`` as one row group."""
-        self._writer.write_table(self._table(block), row_group_size=max(1, len(block.status)))
+        """Append ``block`` as one row group, or several where its labels do not fit into one."""
+        for table in row_groups(self._table(block)):
+            self._writer.write_table(table, row_group_size=max(1, table.num_rows))
         self.n_rows += len(block.status)
 
     def close(self, metadata: Mapping[str, str]) -> None:

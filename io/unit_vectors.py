@@ -15,9 +15,10 @@ import pyarrow as pa
 
 from lvm_batch.io.column_checks import listed, refuse_repeated
 from lvm_batch.io.columns import WindowShape
+from lvm_batch.io.common_types import common_type
 from lvm_batch.io.errors import ColumnError
 from lvm_batch.io.file_columns import file_columns
-from lvm_batch.io.parquet import open_parquet, read_tables
+from lvm_batch.io.parquet import naming_errors, open_parquet, read_tables
 from lvm_batch.io.vector_types import check_vector_type, vector_width
 from lvm_batch.io.vectors import decode_column
 
@@ -40,12 +41,14 @@ _USUAL_IDS = "id"
 class VectorSource:
     """Files whose columns are known to fit: ``n_rows`` rows, of vectors of ``dim`` components.
 
-    Ids are read from the column ``ids``, or, where that is ``None``, from ``id`` in files that have it.
+    Ids are read from the column ``ids``, or, where that is ``None``, from ``id`` in files that have it. ``id_type`` is
+    the type of all of them, ``None`` where there are none.
     """
 
     files: tuple[InputFile, ...]
     vectors: str
     ids: str | None
+    id_type: pa.DataType | None
     dim: int
     n_rows: int
 
@@ -56,12 +59,31 @@ def survey(files: Sequence[InputFile], vectors: str, ids: str | None) -> VectorS
         raise ColumnError(
             f"`{ids}` is named for the ids and for the vectors", "name the ids' own: --id-column NAME"
         )
-    dim, n_rows = 0, 0
+    dim, n_rows, id_type = 0, 0, None
     for file in files:
         with open_parquet(file.path) as parquet:
             dim = _check_columns(parquet, file, vectors, ids, dim)
             n_rows += parquet.metadata.num_rows
-    return VectorSource(tuple(files), vectors, ids, dim, n_rows)
+            schema = _columns(parquet, file, vectors, ids).schema
+            id_type = _with_ids(schema, file, ids or _ids_of(schema, vectors), id_type)
+    return VectorSource(tuple(files), vectors, ids, id_type, dim, n_rows)
+
+
+def _with_ids(
+    schema: pa.Schema, file: InputFile, ids: str | None, known: pa.DataType | None
+) -> pa.DataType | None:
+    """Return the type of the ids of all files so far, of which ``known`` holds those before this one."""
+    if ids is None:
+        return known
+    kind = schema.field(ids).type
+    together = kind if known is None else common_type(known, kind)
+    if together is None:
+        raise ColumnError(
+            f"{file.path}: column `{ids}` is {kind}, and the ids of the files before it are {known}: no type holds "
+            "both as they are",
+            "write them again with one type",
+        )
+    return together
 
 
 def _check_columns(parquet: pq.ParquetFile, file: InputFile, vectors: str, ids: str | None, dim: int) -> int:
@@ -119,8 +141,9 @@ def unit_vectors(source: VectorSource) -> Iterator[tuple[NDArray[np.float32], pa
                 batch_rows=_BATCH_ROWS,
             ):
                 block, kept = _unit_rows(table[source.vectors], out[: table.num_rows])
-                rows = {"row": pa.array(first_row + kept)}
-                yield block, pa.table(rows | ({"id": table[ids].take(kept)} if ids else {}))
+                with naming_errors(file.path, "its ids"):
+                    named = _taken(table, ids, kept, source.id_type)
+                yield block, pa.table({"row": pa.array(first_row + kept), **named})
                 first_row += table.num_rows
 
 
@@ -131,6 +154,20 @@ def _columns(parquet: pq.ParquetFile, file: InputFile, vectors: str, ids: str | 
 
 def _ids_of(schema: pa.Schema, vectors: str) -> str | None:
     return _USUAL_IDS if _USUAL_IDS in schema.names and vectors != _USUAL_IDS else None
+
+
+def _taken(
+    table: pa.Table, ids: str | None, kept: NDArray[np.int64], kind: pa.DataType | None
+) -> dict[str, pa.ChunkedArray]:
+    """Return the ids of the rows that are kept, in the type of all files' ids; null where a file has none."""
+    if kind is None:
+        return {}
+    if ids is None:
+        return {"id": pa.chunked_array([pa.nulls(len(kept), kind)])}
+    runs = np.split(kept, np.flatnonzero(np.diff(kept) != 1) + 1)  # Arrow takes no single rows of views
+    slices = [table[ids].slice(run[0], len(run)) for run in runs if len(run)]
+    column = pa.chunked_array([chunk for part in slices for chunk in part.chunks], table[ids].type)
+    return {"id": column if column.type == kind else column.cast(kind)}
 
 
 def _unit_rows(

@@ -128,6 +128,8 @@ def _splits(carried: pa.Table, column: str) -> dict[str, NDArray[np.bool_]]:
     values = carried[column]
     if pa.types.is_dictionary(values.type):
         values = values.cast(values.type.value_type)
+    if pa.types.is_string_view(values.type):
+        values = values.cast(pa.large_string())  # Arrow compares no views
     if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
         return {}
     return {name: pc.fill_null(pc.equal(values, name), fill_value=False).to_numpy() for name in SPLITS}

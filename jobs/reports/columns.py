@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from lvm_batch.io.batches import text_values
 from lvm_batch.io.partitions import folder_texts
 from lvm_batch.io.predictions import ROUTES
 
@@ -91,7 +92,8 @@ class _Names:
             return np.full(n_rows, -1, np.int32)
         self.found = True
         encoded = column.combine_chunks().dictionary_encode(null_encoding="encode")
-        places = np.array([self._code(name) for name in encoded.dictionary.to_pylist()], np.int32)
+        names = text_values(pa.chunked_array([encoded.dictionary])).tolist()
+        places = np.array([self._code(name) for name in names], np.int32)
         codes: Codes = places[encoded.indices.to_numpy()]
         return codes
 

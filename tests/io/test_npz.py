@@ -8,6 +8,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    import pyarrow as pa
     from numpy.typing import NDArray
 
 SHAPE = WindowShape(length=5, dim=8)
@@ -130,6 +130,7 @@ def test_what_fits_nothing_is_named_and_left_out(tmp_path: Path) -> None:
         square=floats(4, 4),
         scalar=np.array(768),
         phases=np.zeros(4, complex),
+        steps=np.arange(4).astype("datetime64[25s]"),
         target=np.arange(4),
         id=np.arange(4),
     )
@@ -141,8 +142,22 @@ def test_what_fits_nothing_is_named_and_left_out(tmp_path: Path) -> None:
         "square": "it has the shape (4, 4), not one value a row",
         "scalar": "it has the shape (), not one value a row",
         "phases": "no column can hold complex128",
+        "steps": "no column can hold datetime64[25s]",
         "target": "there is a column `target` already",
     }
+
+
+def test_days_beyond_a_columns_are_refused(tmp_path: Path) -> None:
+    """A day is read as that day or not at all, and none is null."""
+    days = np.array(["NaT", "-5000000-01-01", "2026-11-23", "5000000-01-01"], "datetime64[D]")
+    table = packed(save(tmp_path, contexts=floats(4, 5, 8), day=days.astype(">M8[D]")))[0][
+        "windows-00000.parquet"
+    ]
+    assert table["day"].cast(pa.int32()).to_pylist() == [None, *days[1:].astype(int).tolist()]
+    (tmp_path / "far").mkdir()
+    far = np.array(["2026-11-23"] * 3 + ["9000000-01-01"], "datetime64[D]")
+    with pytest.raises(ColumnError, match="array `day` cannot become a column"):
+        packed(save(tmp_path / "far", contexts=floats(4, 5, 8), day=far))
 
 
 class Payload:

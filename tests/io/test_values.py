@@ -12,18 +12,24 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from datasets import windows, write_windows
+from datasets import encode, windows, write_windows
 from every_type import all_exact
 from outputs import as_arrow, as_polars, begin, write_output
 from outputs import write_unit as commit_unit
 
 from lvm_batch.io import predictions_dataset, read_predictions
+from lvm_batch.io.bank import build_bank
+from lvm_batch.io.columns import WindowShape
 from lvm_batch.io.common_types import common_type
 from lvm_batch.io.dataset import find_files
+from lvm_batch.io.encoding import Packing
 from lvm_batch.io.errors import ColumnError
+from lvm_batch.io.pack_sources import find_sources
+from lvm_batch.io.packing import pack
 from lvm_batch.io.predictions import PredictionBlock, PredictionWriter
 from lvm_batch.io.reading import open_unit
-from lvm_batch.io.units import DatasetFormat, Footer, Unit, cut_units, read_footers
+from lvm_batch.io.sources import Reading
+from lvm_batch.io.units import DatasetFormat, Footer, cut_units, read_footers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,32 +42,37 @@ FORMAT = DatasetFormat()
 
 
 def written(folder: Path, columns: dict[str, pa.Array]) -> Path:
-    """Write an input with these columns, and the output that a run makes of it, with zeros for answers."""
-    path = write_windows(
-        folder / "in.parquet", windows()[0][: every_type.N_ROWS], columns=columns, row_group_rows=3
-    )
-    [(_, footer)] = read_footers(find_files([str(path)]), FORMAT)
+    """Write an input with these columns, and its output."""
+    contexts = windows()[0][: every_type.N_ROWS]
+    write_windows(folder / "in.parquet", contexts, columns=columns, row_group_rows=3)
+    return answered(folder, batch_rows=2)
+
+
+def answered(folder: Path, *, batch_rows: int) -> Path:
+    """Write the output that a run makes of an input, with zeros for answers."""
+    [(_, footer)] = read_footers(find_files([str(folder / "in.parquet")]), FORMAT)
     assert isinstance(footer, Footer)
-    output = folder / "out"
-    opened = begin(str(output), ["in-00000.parquet"])
     [unit] = cut_units(footer, unit_bytes=2**30, shape=FORMAT.shape)
+    opened = begin(str(folder / "out"), [unit.output])
     with opened.stage() as staged:
-        write_unit(unit, staged)
+        with (
+            open_unit(unit, FORMAT, batch_rows=batch_rows) as rows,
+            PredictionWriter(staged, rows.carried_schema, dim=768, dtype="float32", reasons=("r",)) as writer,
+        ):
+            for batch in rows.batches:
+                writer.write(zeros(batch))
+            writer.close({})
         record = {"output": unit.output, "input": "/in/in.parquet", "first_row": 0, "rows_out": unit.n_rows}
         opened.commit(staged, record)
     opened.mark_success({})
-    return output
+    return folder / "out"
 
 
-def write_unit(unit: Unit, staged: Path) -> None:
-    """Write the output of a unit."""
-    with (
-        open_unit(unit, FORMAT, batch_rows=2) as rows,
-        PredictionWriter(staged, rows.carried_schema, dim=768, dtype="float32", reasons=("r",)) as writer,
-    ):
-        for batch in rows.batches:
-            writer.write(zeros(batch))
-        writer.close({})
+def repacked(folder: Path) -> Path:
+    """Pack the input."""
+    [source] = find_sources(*find_files([str(folder / "in.parquet")]), Reading())
+    [file], _ = pack([source], str(folder / "packed"), packing=Packing(WindowShape()))
+    return folder / "packed" / file.name
 
 
 def zeros(batch: Batch) -> PredictionBlock:
@@ -111,6 +122,41 @@ def test_values_of_every_type_are_carried(output: Path, name: str) -> None:
     assert (
         all_exact(pl.read_parquet(output / "in-00000.parquet", columns=[name])[name].to_arrow()) == expected
     )
+
+
+def test_values_of_every_type_are_packed(output: Path, tmp_path: Path) -> None:
+    """What is packed beside the vectors is what it was, as the same types."""
+    (tmp_path / "in.parquet").symlink_to(output.parent / "in.parquet")
+    was, packed = (
+        content(path).drop_columns("context") for path in (tmp_path / "in.parquet", repacked(tmp_path))
+    )
+    assert packed.schema.equals(was.schema, check_metadata=False)
+    assert all(all_exact(packed[name]) == all_exact(COLUMNS[name]) for name in was.column_names)
+
+
+@pytest.mark.parametrize("name", sorted(COLUMNS))
+def test_ids_of_every_type_go_into_a_bank(tmp_path: Path, name: str) -> None:
+    """A vector's id in the bank is the source's, also where one is left out and where another file has no ids."""
+    values = np.repeat(np.array([1, 0, 2, 3], np.float32), 4)
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(values), 4)
+    for number, columns in enumerate(({"vector": vectors, "id": COLUMNS[name]}, {"vector": vectors})):
+        pq.write_table(pa.table(columns), tmp_path / f"{number}.parquet", row_group_size=3)
+    build_bank(find_files([str(tmp_path / "*.parquet")]), str(tmp_path / "bank"))
+    expected = all_exact(COLUMNS[name])
+    del expected[1]
+    assert all_exact(content(tmp_path / "bank/ids.parquet")["id"]) == [*expected, None, None, None]
+
+
+@pytest.mark.parametrize("kinds", [(pa.int64(), pa.float64()), (pa.float64(), pa.int64())])
+def test_ids_that_would_change_are_refused(tmp_path: Path, kinds: tuple[pa.DataType, ...]) -> None:
+    """Ids of two files for which no type holds both are refused with the file and both types."""
+    for number, kind in enumerate(kinds):
+        vectors = pa.FixedSizeListArray.from_arrays(pa.array(np.ones(4, np.float32)), 4)
+        pq.write_table(
+            pa.table({"vector": vectors, "id": pa.array([1], kind)}), tmp_path / f"{number}.parquet"
+        )
+    with pytest.raises(ColumnError, match=rf"1\.parquet: column `id` is {kinds[1]}.* {kinds[0]}"):
+        build_bank(find_files([str(tmp_path / "*.parquet")]), str(tmp_path / "bank"))
 
 
 @pytest.mark.parametrize("name", sorted(NOT_IN_POLARS))
@@ -189,6 +235,8 @@ APART = [
     ("uuid", "binary of 2"),
     ("json", "string"),
     ("dictionary of int64", "double"),
+    ("list view", "list"),
+    ("large list view", "null"),
 ]
 
 
@@ -237,3 +285,25 @@ def test_a_column_that_a_file_lacks_may_be_null(tmp_path: Path) -> None:
     assert schema.field("it").nullable
     assert predictions_dataset(tmp_path).to_table()["it"].to_pylist() == [2, None]
     assert read_predictions(tmp_path).collect()["it"].to_list() == [2, None]
+
+
+def labels(first: int) -> pa.Array:
+    """A hundred rows of a label each, told by a code of eight bits."""
+    names = [f"label {first + number}" for number in range(100)]
+    return pa.DictionaryArray.from_arrays(pa.array(range(100), pa.int8()), names)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_labels_may_be_more_than_their_codes_can_tell(tmp_path: Path, nested: bool) -> None:  # noqa: FBT001
+    """Row groups with few labels each, and together more than fit one dictionary, are written as they came."""
+    chunks = [labels(90 * number) for number in range(3)]
+    if nested:
+        chunks = [pa.StructArray.from_arrays([chunk], ["of"]) for chunk in chunks]
+    tables = [pa.table({"context": encode(windows()[0][:100], "binary"), "it": chunk}) for chunk in chunks]
+    with pq.ParquetWriter(tmp_path / "in.parquet", tables[0].schema) as writer:
+        for table in tables:
+            writer.write_table(table)
+    expected = all_exact(pa.chunked_array(chunks))
+    for path in (answered(tmp_path, batch_rows=250) / "in-00000.parquet", repacked(tmp_path)):
+        assert all_exact(content(path)["it"]) == expected
+        assert pq.read_schema(path).field("it").type == chunks[0].type

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import every_type
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from lvm_batch.io.column_checks import is_plain
 from lvm_batch.io.errors import DataError
 from lvm_batch.jobs.datasets.articles import UNKNOWN, Articles, chains
 from lvm_batch.jobs.training.article_split import split_by_article
@@ -207,6 +209,17 @@ def test_ids_may_be_of_any_type() -> None:
     codes.add(pa.chunked_array([], pa.string()))
     codes.add(pa.chunked_array([pa.array([3])]))
     assert codes.codes.tolist() == [0, 1, UNKNOWN, 0, 1, UNKNOWN, UNKNOWN, UNKNOWN, 2]
+
+
+@pytest.mark.parametrize("name", every_type.columns())
+def test_ids_that_differ_in_anything_are_different_articles(name: str) -> None:
+    """A nanosecond, the year 10,000 and the last digit of a long number tell articles apart."""
+    column = every_type.as_read()[name]
+    if is_plain(column.type):
+        values = [every_type.exact(value) for value in column]
+        known = list(dict.fromkeys(value for value in values if value is not None))
+        expected = [UNKNOWN if value is None else known.index(value) for value in values]
+        assert Articles().add(pa.chunked_array([column])).tolist() == expected
 
 
 def test_the_store_knows_a_vector_again() -> None:

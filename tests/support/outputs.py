@@ -31,7 +31,7 @@ def write_unit(
         dtype = options.get("dtype", "float32")
         with PredictionWriter(staged, table.schema, dim=DIM, dtype=dtype, reasons=REASONS) as writer:
             for first in range(0, table.num_rows, 2):
-                writer.write(_block(table.slice(first, 2)))
+                writer.write(block(table.slice(first, 2)))
             writer.close({})
         record = {
             "output": name,
@@ -42,7 +42,8 @@ def write_unit(
         return folder.commit(staged, record)
 
 
-def _block(carried: pa.Table) -> PredictionBlock:
+def block(carried: pa.Table) -> PredictionBlock:
+    """Rows that carry a table; what they say follows from its `key`."""
     n_rows = carried.num_rows
     predictions = np.zeros((n_rows, DIM), np.float32)
     predictions[:, 0] = carried["key"].to_numpy()
