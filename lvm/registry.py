@@ -26,7 +26,8 @@ _SHOWN_BYTES = 40
 
 def list_models(models_dir: Path) -> tuple[str, ...]:
     """Return the names of the models in a registry, sorted; none where there is no such folder."""
-    return tuple(sorted(found.parent.name for found in models_dir.glob(f"*/{CHECKPOINT_FILE}")))
+    names = (found.parent.name for found in models_dir.glob(f"*/{CHECKPOINT_FILE}"))
+    return tuple(sorted(name for name in names if not _is_hidden(name)))
 
 
 def list_folders(models_dir: Path) -> tuple[str, ...]:
@@ -39,7 +40,7 @@ def list_folders(models_dir: Path) -> tuple[str, ...]:
         folders = [path.name for path in models_dir.iterdir() if path.is_dir()]
     except OSError as error:
         raise ModelError(f"{models_dir} cannot be read: {error.strerror}", "check access to it") from error
-    return tuple(sorted(name for name in folders if not name.startswith(".")))
+    return tuple(sorted(name for name in folders if not _is_hidden(name)))
 
 
 def check_models_dir(models_dir: Path) -> None:
@@ -67,7 +68,7 @@ def resolve_model(spec: str | None, *, role: str, models_dir: Path = DEFAULT_MOD
     if _exists(path):
         return str(checkpoint_in(path))
     named = models_dir / spec / CHECKPOINT_FILE
-    if _exists(named):
+    if not _is_hidden(spec) and _exists(named):
         return str(named)
     raise ModelError(
         f"no model {spec!r}: neither a file nor a name in {models_dir}", _nearest(spec, models_dir)
@@ -95,7 +96,7 @@ def named_model(name: str, models_dir: Path) -> str:
 
 def is_plain(name: str) -> bool:
     """Tell whether a text can be a name in a registry: one part of a path, and not a hidden one."""
-    return Path(name).name == name and not name.startswith(".")
+    return Path(name).name == name and not _is_hidden(name)
 
 
 def role_path(role: str, models_dir: Path) -> Path:
@@ -149,14 +150,18 @@ def _with_role(role: str, models_dir: Path) -> str | None:
 
 def _pointed_at(content: bytes, link: Path) -> Path:
     """Read the one line of a pointer file; raises ModelError where it is anything else."""
-    lines = content.decode("utf-8", "replace").strip().splitlines()
-    if len(lines) != 1 or not lines[0].isprintable() or "\ufffd" in lines[0]:
+    line = content.decode("utf-8", "replace").strip()
+    if not line or not line.isprintable() or "\ufffd" in line:
         start = content[:_SHOWN_BYTES]
         raise ModelError(
             f"{link} is neither a link nor a line that points to a model: it begins with {start!r}",
             "it can hold a line such as models/NAME; or remove it, then: lvm-batch models promote NAME",
         )
-    return Path(lines[0])
+    return Path(line)
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".")
 
 
 def _exists(path: Path) -> bool:
@@ -165,7 +170,7 @@ def _exists(path: Path) -> bool:
 
 def _nearest(spec: str, models_dir: Path) -> str:
     names = list_models(models_dir)
-    near = difflib.get_close_matches(spec, names, n=3, cutoff=0.4)
+    near = difflib.get_close_matches(spec, names, cutoff=0.4)
     if near:
         return f"did you mean {' or '.join(near)}?"
     return f"models there: {', '.join(names) or 'none'}; a path or a URL does as well"

@@ -7,6 +7,14 @@ from pathlib import Path
 import pytest
 
 from lvm_batch.lvm import ModelError, list_models, resolve_model
+from lvm_batch.lvm.registry import (
+    DEFAULT_MODELS_DIR,
+    is_plain,
+    list_folders,
+    named_model,
+    role_path,
+    role_target,
+)
 
 
 @pytest.fixture
@@ -71,7 +79,10 @@ def test_an_unknown_name_is_answered_with_the_nearest(models_dir: Path) -> None:
     """And with all there are where none is near."""
     with pytest.raises(ModelError, match="no model 'amn-v3'") as caught:
         resolved("amn-v3", models_dir)
-    assert caught.value.hint.startswith("did you mean amn-v2")
+    assert caught.value.hint == "did you mean amn-v2?"
+    with pytest.raises(ModelError) as caught:
+        resolved("gru-fast", models_dir)
+    assert caught.value.hint == "did you mean gru-v1?"
     with pytest.raises(ModelError) as caught:
         resolved("/no/such/file.pt", models_dir)
     assert "amn-v2, gru-v1" in caught.value.hint
@@ -84,3 +95,98 @@ def test_a_folder_without_a_checkpoint_is_refused(models_dir: Path) -> None:
     """An empty folder is named with the file it lacks."""
     with pytest.raises(ModelError, match=r"no best_model\.pt in"):
         resolved(str(models_dir / "empty"), models_dir)
+
+
+def test_a_hidden_folder_is_no_model(models_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Something is being written there, or was thrown away: it is not listed, and has no name."""
+    hidden = models_dir / ".amn-v3"
+    hidden.mkdir()
+    (hidden / "best_model.pt").write_bytes(b"half of the weights")
+    monkeypatch.chdir(models_dir.parent)
+    assert list_models(models_dir) == ("amn-v2", "gru-v1")
+    assert list_folders(models_dir) == ("amn-v2", "empty", "gru-v1")
+    for find in (resolved, named_model):
+        with pytest.raises(ModelError, match=r"no model '\.amn-v3'"):
+            find(".amn-v3", models_dir)
+    assert resolved(str(hidden), models_dir) == str(hidden / "best_model.pt")
+
+
+@pytest.mark.parametrize(
+    ("name", "is_one"), [("amn-v2", True), ("v2.", True), ("v.2", True), (".v2", False), ("a/v2", False)]
+)
+def test_a_name_is_one_part_of_a_path_and_not_hidden(name: str, is_one: bool) -> None:  # noqa: FBT001 - a case
+    """Whether or not there is such a model."""
+    assert is_plain(name) == is_one
+
+
+def test_models_lie_where_the_cards_say_unless_told() -> None:
+    """Relative to where the command is called."""
+    assert Path("artifacts/lvm/models") == DEFAULT_MODELS_DIR
+
+
+def test_roles_stand_beside_the_folder_of_models(monkeypatch: pytest.MonkeyPatch, models_dir: Path) -> None:
+    """The path is as relative as the folder's own, but where that is the current one or one above it."""
+    monkeypatch.chdir(models_dir)
+    assert role_path("production_model", Path("x/models")) == Path("x/production_model")
+    for here in (".", "../models/amn-v2/.."):
+        assert role_path("production_model", Path(here)) == models_dir.parent / "production_model"
+
+
+@pytest.mark.parametrize(("n_bytes", "target"), [(4096, "models/amn-v2"), (4097, "fallback_model")])
+def test_a_text_of_one_line_points_to_a_model(models_dir: Path, n_bytes: int, target: str) -> None:
+    """As far as a path can be long; a larger file in the link's place is taken for a checkpoint."""
+    (models_dir.parent / "fallback_model").write_text("models/amn-v2".ljust(n_bytes))
+    assert role_target("fallback_model", models_dir) == Path(target)
+
+
+def test_a_pointer_that_is_no_text_is_refused(models_dir: Path) -> None:
+    """Also where its one line could be printed; its first 40 bytes are shown."""
+    (models_dir.parent / "fallback_model").write_bytes(b"models/" + b"\xff" * 60)
+    with pytest.raises(ModelError, match="neither a link nor a line") as caught:
+        role_target("fallback_model", models_dir)
+    assert caught.value.message.endswith(f"it begins with {b'models/' + bytes([255]) * 33!r}")
+
+
+def test_a_role_that_cannot_be_looked_at_is_an_error(models_dir: Path) -> None:
+    """It is named, with what the system says; nobody takes it for a role that no model has."""
+    with pytest.raises(ModelError, match=r"/r+ cannot be read: File name too long"):
+        role_target("r" * 300, models_dir)
+
+
+def test_a_registry_that_may_not_be_read_is_an_error(
+    models_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not taken for an empty one."""
+
+    def refuse(_: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(ModelError, match="models cannot be read: Permission denied"):
+        list_folders(models_dir)
+
+
+def test_a_command_about_the_registry_takes_paths_and_urls_too(
+    models_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They need no registry, and a path leads from where the command is called, whatever the registry holds."""
+    nowhere = tmp_path / "nowhere"
+    file = models_dir / "gru-v1/best_model.pt"
+    assert named_model(str(file), nowhere) == str(file)
+    assert named_model("s3://bucket/best_model.pt", nowhere) == "s3://bucket/best_model.pt"
+    for folder in (models_dir / "team/amn", tmp_path / "team/amn"):
+        folder.mkdir(parents=True)
+        (folder / "best_model.pt").write_bytes(b"weights")
+    monkeypatch.chdir(tmp_path)
+    assert named_model("team/amn", models_dir) == "team/amn/best_model.pt"
+
+
+def test_an_unknown_name_of_the_registry_is_answered_with_its_nearest(
+    models_dir: Path, tmp_path: Path
+) -> None:
+    """Of the registry that was named; where there is none, that is said instead."""
+    with pytest.raises(ModelError) as caught:
+        named_model("amn-v3", models_dir)
+    assert caught.value.hint == "did you mean amn-v2?"
+    with pytest.raises(ModelError, match="there is no folder of models"):
+        named_model("amn-v3", tmp_path / "nowhere")
