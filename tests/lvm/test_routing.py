@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lvm_batch.lvm import HIGH_STAKES_LANES, REASONS, Thresholds, cap, escalation_reasons, shadow_rows
+from lvm_batch.lvm.routing import _splitmix64
 
 EDGE = np.float32(0.70)
 BELOW, ABOVE = np.nextafter(EDGE, np.float32(0)), np.nextafter(EDGE, np.float32(1))
@@ -63,7 +66,9 @@ def test_high_stakes_lanes_are_the_four_of_the_cards() -> None:
 
 def test_nothing_known_is_no_reason() -> None:
     """Without a bank, lanes and counts every row stays."""
-    assert escalation_reasons(Thresholds(), 3).tolist() == [[False] * 4] * 3
+    nothing = escalation_reasons(Thresholds(), 3)
+    assert nothing.dtype == np.bool_
+    assert nothing.tolist() == [[False] * 4] * 3
 
 
 def test_reasons_hold_together() -> None:
@@ -150,10 +155,11 @@ def test_rows_without_a_prediction_neither_count_nor_escalate() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rate", "n_rows", "budget"), [(0.2, 9, 1), (0.29, 100, 29), (0.0, 10, 0), (1.0, 10, 10)]
+    ("rate", "n_rows", "budget"),
+    [(0.2, 9, 1), (0.29, 100, 29), (0.2 - 1e-9, 10, 1), (0.0, 10, 0), (1.0, 10, 10)],
 )
 def test_a_budget_is_the_rate_of_the_rows_rounded_down(rate: float, n_rows: int, budget: int) -> None:
-    """Floating point takes no row off it: 0.29 of 100 is 29."""
+    """Floating point takes no row off it: 0.29 of 100 is 29; nor does it add one."""
     assert len(capped(reasons_of(n_rows, low=tuple(range(n_rows))), None, rate)) == budget
 
 
@@ -226,4 +232,24 @@ def test_shadow_rows_stay_the_same_over_versions() -> None:
         345,
         443,
         473,
+    ]
+
+
+def test_a_row_is_chosen_at_rates_above_its_own_number() -> None:
+    """The number, from 0 to below 1, is what the hash of its place gives: at a rate of just that it is not chosen."""
+    rows = np.arange(100)
+    start = int.from_bytes(hashlib.blake2b(b"a", digest_size=8).digest(), "little")
+    number = float(_splitmix64(rows.astype(np.uint64), start)[7] >> np.uint64(11)) / 2**53
+    assert not shadow_rows("a", rows, number)[7]
+    assert shadow_rows("a", rows, np.nextafter(number, 1))[7]
+
+
+def test_the_hash_is_splitmix64() -> None:
+    """The first outputs of the published generator from the state 1234567."""
+    assert _splitmix64(np.arange(5, dtype=np.uint64), 1234567).tolist() == [
+        6457827717110365317,
+        3203168211198807973,
+        9817491932198370423,
+        4593380528125082431,
+        16408922859458223821,
     ]
