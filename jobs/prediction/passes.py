@@ -54,8 +54,9 @@ class Candidates:
 class Passed:
     """A batch that the primary model has answered.
 
-    ``chosen`` marks the rows chosen for shadow evaluation. ``candidates`` is ``None`` once the fallback has answered;
-    its answers then stand in ``prediction`` and ``gru_cosine``, and ``escalated`` marks the rows that took its route.
+    ``chosen`` marks the rows chosen for shadow evaluation. ``candidates`` is ``None`` where no row may go to the
+    fallback, and once it has answered; its answers then stand in ``prediction`` and ``gru_cosine``, and ``escalated``
+    marks the rows that took its route.
     """
 
     carried: pa.Table
@@ -105,7 +106,9 @@ def first_pass(batch: Batch, cascade: Cascade, *, key: str, shadow_rate: float, 
     )
 
 
-def _candidates(batch: Batch, rows: NDArray[np.int64]) -> Candidates:
+def _candidates(batch: Batch, rows: NDArray[np.int64]) -> Candidates | None:
+    if not len(rows):
+        return None
     return Candidates(rows, batch.contexts[rows], None if batch.targets is None else batch.targets[rows])
 
 
@@ -122,8 +125,6 @@ def second_pass(
             part.escalated = escalated
         with watch.timing("gru"):
             _answer(parts, cascade.fallback)
-    for part in parts:
-        part.candidates = None
 
 
 def _escalated(parts: Sequence[Passed], cap_rate: float | None) -> list[NDArray[np.bool_]]:

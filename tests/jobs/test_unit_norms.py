@@ -1,0 +1,86 @@
+"""Wherever a unit norm is judged: how far off a vector may be is written down here once more, so that it stays."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+
+from lvm_batch.jobs.prediction.passes import has_unit_norm
+from lvm_batch.jobs.registry.checks import check_outputs, random_contexts
+from lvm_batch.jobs.training.train import _odd_norms
+from lvm_batch.lvm.errors import BankError
+from lvm_batch.lvm.neighbours import check_bank
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float32]
+
+DIM = 16
+
+
+def bank_takes(vectors: Floats) -> bool:
+    """Whether vectors may be a bank."""
+    try:
+        check_bank(vectors)
+    except BankError:
+        return False
+    return True
+
+
+def run_takes(vectors: Floats) -> bool:
+    """Whether a run, or a service, takes vectors for a model's answers."""
+    return bool(has_unit_norm(vectors).all())
+
+
+class Answering(torch.nn.Module):
+    """A model that answers each context with the same vectors, whatever is in it."""
+
+    dim, context_length = DIM, 5
+
+    def __init__(self, vectors: Floats) -> None:
+        super().__init__()
+        self.vectors = torch.from_numpy(vectors)
+
+    def forward(self, contexts: torch.Tensor) -> torch.Tensor:
+        """Answer contexts."""
+        return self.vectors[:1].expand(len(contexts), -1)
+
+    def packed(self) -> Answering:
+        """The form in which a CPU runs it."""
+        return self
+
+
+def promotion_takes(vectors: Floats) -> bool:
+    """Whether a model that answers with one of these passes the check before it gets a role."""
+    first, *_ = check_outputs(Answering(vectors[-1:]), random_contexts(DIM))  # type: ignore[arg-type]
+    assert first.name == "unit norm"
+    return first.passed
+
+
+def training_is_silent(vectors: Floats) -> bool:
+    """Whether training says nothing of such vectors."""
+    sample = torch.from_numpy(np.repeat(vectors[-1:, None], 5, axis=1))
+    split = SimpleNamespace(training=SimpleNamespace(sample=lambda _: sample))
+    return _odd_norms(split) is None  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("side", [1, -1])
+@pytest.mark.parametrize(
+    ("takes", "tolerance"),
+    [(bank_takes, 1e-3), (run_takes, 5e-4), (promotion_takes, 1e-5), (training_is_silent, 1e-2)],
+)
+def test_a_norm_is_one_within_its_tolerance(
+    takes: Callable[[Floats], bool], tolerance: float, side: int
+) -> None:
+    """A little less off is taken, a little more is not, though it be one vector of many."""
+    vectors = np.eye(DIM, dtype=np.float32)
+    for off, is_taken in ((0.0, True), (0.8 * tolerance, True), (1.3 * tolerance, False)):
+        vectors[-1, -1] = 1 + side * off
+        assert takes(vectors) == is_taken
