@@ -53,9 +53,10 @@ class Task:
         self._listeners.append(listener)
 
     def end(self, status: str) -> None:
-        """Tell who listens that it has ended."""
+        """Tell who listens, once, that it has ended."""
         self.status = status
-        for listener in self._listeners[:]:
+        listeners, self._listeners = self._listeners, []
+        for listener in listeners:
             listener(self)
 
     def result(self, timeout: float) -> list[Any]:
@@ -76,7 +77,8 @@ class Task:
         return done
 
     def exception(self) -> Exception | None:
-        """Return why there is no result."""
+        """Return why there is no result, of one that failed."""
+        assert self.status == "error"
         if self.behaviour == "killed":
             return KilledWorker(self.key, SimpleNamespace(address="w1"), 1)  # type: ignore[no-untyped-call]
         return RuntimeError("odd") if self.behaviour == "odd" else None
@@ -288,6 +290,7 @@ def test_small_units_share_a_task_until_one_is_lost(cluster: Cluster) -> None:
     groups = cluster.submitted()
     assert groups[:8] == [tuple(names[first : first + 3]) for first in range(0, 24, 3)]
     assert sorted(groups[8:]) == [("u03",), ("u04",), ("u05",)]
+    assert all(task.key.endswith(f"/{task.units[0].output}") for task in cluster.tasks)
 
 
 def test_each_try_has_a_key_of_its_own(cluster: Cluster) -> None:
@@ -409,9 +412,14 @@ class Line:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
         self.is_first = True
-        self.restarted: list[str] = []
+        self.seen: list[str] = []
+        self.took: list[float] = []
         self.workers = SimpleNamespace(
-            holder=lambda _: ("w1", self.is_first), finished_at={}, restart=self.restarted.append
+            holder=self._holder,
+            finished_at={},
+            restart=lambda address: self.seen.append(f"restarted {address}"),
+            took=self.took.append,
+            is_stranded=lambda allowed: allowed == {"gone"},
         )
         self.attempt = driving._Attempt(
             self.workers,  # type: ignore[arg-type]
@@ -421,9 +429,17 @@ class Line:
             on_waiting=lambda: None,
         )
         monkeypatch.setattr(driving, "monotonic", lambda: self.now)
-        self.task = Task("k", (Unit("a"), Unit("b")), None, "stuck")
-        flight = driving._InFlight(self.task.units, self.task, None, since=1000.0)  # type: ignore[arg-type]
-        self.attempt._in_flight["k"] = flight
+
+    def _holder(self, key: str) -> tuple[str, bool]:
+        self.seen.append(f"asked for {key}")
+        return "w1", self.is_first
+
+    def fly(self, *names: str, since: float = 1000.0, allowed: frozenset[str] | None = None) -> Task:
+        """Have a task of these units in flight."""
+        task = Task(names[0], tuple(units(*names)), None, "done")
+        task.cancel = lambda: self.seen.append(f"cancelled {task.key}")  # type: ignore[method-assign]
+        self.attempt._in_flight[task.key] = driving._InFlight(task.units, task, allowed, since=since)  # type: ignore[arg-type]
+        return task
 
     def overdue(self, now: float) -> list[str]:
         """The units that are given up at a time."""
@@ -432,36 +448,77 @@ class Line:
 
 
 def test_a_unit_has_all_of_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is given up when that is over, and then once."""
+    """Until then the scheduler is not asked about it; then it is given up, before its worker is, and once."""
     line = Line(monkeypatch)
+    line.fly("a", "b")
     assert line.overdue(1010.0) == []
-    assert (line.restarted, line.task.cancelled) == ([], False)
+    assert line.seen == []
     assert line.overdue(1010.1) == ["a", "b"]
     assert line.overdue(1020.0) == []
-    assert (line.restarted, line.task.cancelled) == (["w1"], True)
+    assert line.seen == ["asked for a", "cancelled a", "restarted w1"]
 
 
 def test_the_time_of_a_unit_begins_when_its_worker_begins(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not while another is before it in the line, but from when that one has ended."""
     line = Line(monkeypatch)
+    line.fly("a")
     line.is_first = False
     assert line.overdue(1011.0) == []
     line.is_first = True
     line.workers.finished_at["w1"] = 1005.0
     assert line.overdue(1015.0) == []
-    assert line.overdue(1015.1) == ["a", "b"]
+    assert line.overdue(1015.1) == ["a"]
 
 
-def test_other_tasks_are_looked_at_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_that_are_overdue_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that has time left, or waits in a line, does not hide those after it."""
     line = Line(monkeypatch)
-    overdue = line.attempt._in_flight.pop("k")
-    for key, since in (("young", 1100.0), ("k", 1000.0), ("l", 1000.0)):
-        task = Task(key, (Unit(key),), None, "stuck")
-        line.attempt._in_flight[key] = driving._InFlight(task.units, task, None, since=since)  # type: ignore[arg-type]
-    line.workers.holder = lambda key: ("w1", key != "k")
-    assert overdue
-    assert line.overdue(1100.0) == ["l"]
+    for name, since in (("young", 1100.0), ("behind", 1000.0), ("c", 1000.0), ("d", 1000.0)):
+        line.fly(name, since=since)
+    line.workers.holder = lambda key: ("w1", key != "behind")
+    assert line.overdue(1100.0) == ["c", "d"]
+
+
+def test_all_that_are_stranded_are_submitted_again_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before what has not been tried yet; those that a worker is left for stay."""
+    line = Line(monkeypatch)
+    line.attempt._waiting.append(tuple(units("z")))
+    for name, workers in (("a", {"gone"}), ("b", {"here"}), ("c", {"gone"}), ("d", None)):
+        line.fly(name, allowed=frozenset(workers) if workers else None)
+    line.attempt._take_back_stranded()
+    assert [group[0].output for group in line.attempt._waiting] == ["c", "a", "z"]
+    assert list(line.attempt._in_flight) == ["b", "d"]
+    assert line.seen == ["cancelled a", "cancelled c"]
+
+
+def test_the_time_of_a_task_ends_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long whoever takes the results takes for them."""
+    line = Line(monkeypatch)
+    task = line.fly("a", "b")
+    task.end("finished")
+    line.now = 1002.0
+    ended = line.attempt._ended(task)  # type: ignore[arg-type]
+    next(ended)
+    assert line.took == [2.0]
+    line.now = 1005.0
+    assert len(list(ended)) == 1
+    assert line.took == [2.0]
+
+
+def test_where_the_cluster_drops_a_task_the_scheduler_is_looked_at(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once: it may be what has gone."""
+
+    def workers_of(client: Cluster) -> dict[str, dict[str, int]]:
+        if any(task.status == "cancelled" for task in client.tasks):
+            raise TryAgain("the scheduler went away", "start it again")
+        return client.workers
+
+    monkeypatch.setattr("lvm_batch.jobs.prediction.workers.workers_of", workers_of)
+    cluster.scripts = {"a": ["dropped"]}
+    with pytest.raises(TryAgain, match="went away"):
+        drive(cluster, units("a"))
 
 
 def test_a_worker_is_at_its_next_task_from_when_it_ended_one(
