@@ -1,0 +1,295 @@
+"""Windows that slide over the rows of articles, from tables in memory: three vectors of two components a window."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from lvm_batch.io.batches import STATUSES
+from lvm_batch.io.columns import ColumnNames, WindowShape, assign_roles
+from lvm_batch.io.errors import DataError
+from lvm_batch.io.sequences import SequencesReader
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from lvm_batch.io.vectors import Pad
+
+SHAPE = WindowShape(length=3, dim=2)
+NAN = math.nan
+
+
+def table(articles: Sequence[Any], *, kind: Any = None, **given: Any) -> pa.Table:  # noqa: ANN401
+    """Rows of these articles; row i has the vector [i + 1, -1], the position i, 10 + i tokens, and the lane `l<i>`."""
+    n_rows = len(articles)
+    vectors = given.get("vectors", [[i + 1.0, -1.0] for i in range(n_rows)])
+    ids = articles if isinstance(articles, (pa.Array, pa.ChunkedArray)) else pa.array(articles, kind)
+    return pa.table(
+        {
+            "vector": pa.array(vectors, pa.list_(pa.float32())),
+            "article_id": ids,
+            "position": pa.array(given.get("positions", range(n_rows)), pa.int64()),
+            "tokens": pa.array(given.get("tokens", [10.0 + i for i in range(n_rows)]), pa.float64()),
+            "lane": [f"l{i}" for i in range(n_rows)],
+        }
+    )
+
+
+def read(
+    rows: pa.Table,
+    *,
+    first: int = 0,
+    last: int | None = None,
+    batch_rows: int = 100,
+    pad: Pad | None = None,
+    at: int = 0,
+) -> list[tuple[Any, ...]]:
+    """Each row of rows[first:last] as a reader gives it: status, detail, context, target, tokens, lane, carried.
+
+    Row 0 of ``rows`` is row ``at`` of its file.
+    """
+    end = rows.num_rows if last is None else last
+    roles = assign_roles(rows.schema, "f.parquet", names=ColumnNames(), shape=SHAPE)
+    reader = SequencesReader(roles, SHAPE, batch_rows=batch_rows, pad=pad, path="f.parquet")
+    neighbours = rows.select(roles.window_columns)
+
+    def tables() -> Iterator[pa.Table]:
+        for start in range(first, end, batch_rows):
+            yield rows.slice(start, min(batch_rows, end - start))
+
+    n_before = min(first, SHAPE.length - 1)
+    before, after = neighbours.slice(first - n_before, n_before), neighbours.slice(end)
+    found: list[tuple[Any, ...]] = []
+    for batch in reader.batches(tables(), at + first, before=before, after=after):
+        assert batch.first_row == at + first + len(found)
+        assert batch.targets is not None
+        assert batch.context_tokens is not None
+        assert batch.lanes is not None
+        for row in range(batch.n_rows):
+            target = batch.targets[row].tolist()
+            tokens = float(batch.context_tokens[row])
+            found.append(
+                (
+                    STATUSES[batch.status[row]],
+                    batch.details.get(row),
+                    batch.contexts[row].tolist(),
+                    None if math.isnan(target[0]) else target[0],
+                    None if math.isnan(tokens) else tokens,
+                    batch.lanes[row],
+                    batch.carried["position"][row].as_py(),
+                )
+            )
+    return found
+
+
+def firsts(found: list[tuple[Any, ...]]) -> list[list[float]]:
+    """The first components of each context: which rows it is made of."""
+    return [[vector[0] for vector in row[2]] for row in found]
+
+
+def test_a_window_ends_at_its_row_and_predicts_the_next() -> None:
+    """It never leaves its article: the first two rows of one have none, and the last one no target."""
+    found = read(table("aaaabbbb"))
+    assert [row[0] for row in found] == [*["short_context"] * 2, "ok", "ok"] * 2
+    assert [row[3] for row in found] == [2, 3, 4, None, 6, 7, 8, None]
+    assert firsts(found)[2:4] == [[1, 2, 3], [2, 3, 4]]
+    assert firsts(found)[6:] == [[5, 6, 7], [6, 7, 8]]
+    assert found[2][2] == [[1, -1], [2, -1], [3, -1]]
+    assert [row[1] for row in found] == [None] * 8
+
+
+def test_lanes_and_carried_values_are_the_rows_own_and_tokens_the_windows() -> None:
+    """Tokens are those of as much of the window as there is."""
+    found = read(table("aaaab"))
+    assert [row[4] for row in found] == [10, 21, 33, 36, 14]
+    assert [row[5] for row in found] == ["l0", "l1", "l2", "l3", "l4"]
+    assert [row[6] for row in found] == [0, 1, 2, 3, 4]
+
+
+FLAWED: dict[str, Any] = {
+    "articles": ["a"] * 9 + ["b"] * 2 + [None] * 3 + ["c"] * 6,
+    "vectors": [
+        *(
+            [1.0, 1.0],
+            [NAN, 1.0],
+            [3.0, 1.0],
+            [4.0, 1.0],
+            [5.0, math.inf],
+            [6.0, None],
+            [7.0],
+            None,
+            [9.0, 1.0],
+        ),
+        *([10.0, 1.0], [11.0, 1.0]),
+        *([12.0, 1.0], [13.0, 1.0], [NAN, 1.0]),
+        *([0.0, 0.0], [0.0, 0.0], [0.0, 0.0], [0.0, 1.0], [0.0, 0.0], [1.0, 0.0]),
+    ],
+    "tokens": [*range(7), None, *range(12)],
+}
+
+
+@pytest.mark.parametrize("pad", [None, "repeat", "zero", "reject"])
+@pytest.mark.parametrize("batch_rows", [1, 2, 3, 7])
+def test_it_does_not_matter_how_rows_are_cut(pad: Pad | None, batch_rows: int) -> None:
+    """Into units and batches: each row is what it is where all are read at once."""
+    rows = table(FLAWED["articles"], **{name: FLAWED[name] for name in ("vectors", "tokens")})
+    whole = read(rows, pad=pad)
+    for first in range(rows.num_rows):
+        for last in {first + 1, first + 5, rows.num_rows}:
+            found = read(rows, first=first, last=min(last, rows.num_rows), batch_rows=batch_rows, pad=pad)
+            for row, expected in zip(found, whole[first:last], strict=True):
+                assert row[:2] + row[3:] == expected[:2] + expected[3:]
+                assert row[0] != "ok" or row[2] == expected[2]
+
+
+def test_a_bad_vector_makes_every_window_that_holds_it_bad() -> None:
+    """What is wrong with the first of them and where it stands is said; a short window goes before."""
+    found = read(table(FLAWED["articles"], vectors=FLAWED["vectors"]))
+    assert [row[0] for row in found[:2]] == ["short_context"] * 2
+    assert [row[1] for row in found[:9]] == [
+        *(None, None, "nan: position 1", "nan: position 1", "inf: position 4", "inf: position 4"),
+        *("inf: position 4", "null: position 5", "wrong_length: 1: position 6"),
+    ]
+    assert [row[0] for row in found[2:9]] == ["bad_input"] * 7
+
+
+def test_as_a_target_a_bad_vector_is_no_target() -> None:
+    """Nothing else is wrong with the row before it."""
+    found = read(table("aaaaa", vectors=[[1.0, 1], [2.0, 1], [3.0, 1], [NAN, 1], [5.0, 1]]))
+    assert [row[0] for row in found[2:]] == ["ok", "bad_input", "bad_input"]
+    assert [row[3] for row in found] == [2, 3, None, 5, None]
+
+
+def test_a_window_of_zeros_has_no_direction() -> None:
+    """One that holds anything else has, wherever it stands and whatever component it is."""
+    vectors = [[0.0, 0.0], [0.0, 0.0], [0.0, 0.0], [0.0, 1.0], [0.0, 0.0], [0.0, 0.0], [1.0, 0.0]]
+    found = read(table("aaaaaaa", vectors=vectors))
+    assert [row[:2] for row in found[2:]] == [("bad_input", "zero_norm")] + [("ok", None)] * 4
+    assert found[2][3] == 0.0
+
+
+def test_zeros_beside_a_bad_vector_are_not_what_is_said() -> None:
+    """The bad vector is: it stands for zeros in the arrays."""
+    found = read(table("aaa", vectors=[[0.0, 0.0], [NAN, 0.0], [0.0, 0.0]]))
+    assert found[2][:2] == ("bad_input", "nan: position 1")
+
+
+@pytest.mark.parametrize(
+    ("pad", "contexts"),
+    [("repeat", [[1, 1, 1], [1, 1, 2], [1, 2, 3]]), ("zero", [[0, 0, 1], [0, 1, 2], [1, 2, 3]])],
+)
+def test_a_short_window_is_padded_at_the_front(pad: Pad, contexts: list[list[float]]) -> None:
+    """By the article's first vector or by zeros, in every component; how many vectors there were is said."""
+    found = read(table("baaa", vectors=[[9.0, 9.0], [1.0, 1.0], [2.0, 2.0], [3.0, 3.0]]), pad=pad)[1:]
+    assert firsts(found) == contexts
+    assert [[vector[1] for vector in row[2]] for row in found] == contexts
+    assert [row[:2] for row in found] == [("ok", "padded: 1"), ("ok", "padded: 2"), ("ok", None)]
+    assert [row[4] for row in found] == [11, 23, 36]
+
+
+@pytest.mark.parametrize("pad", ["repeat", "zero"])
+def test_a_padded_window_may_be_bad(pad: Pad) -> None:
+    """Then that is said of it."""
+    found = read(table("aab", vectors=[[NAN, 1.0], [2.0, 1.0], [0.0, 0.0]]), pad=pad)
+    assert [row[:2] for row in found] == [
+        ("bad_input", "nan: position 0"),
+        ("bad_input", "nan: position 0"),
+        ("bad_input", "zero_norm"),
+    ]
+
+
+def test_rows_without_an_article_stand_alone() -> None:
+    """They are neighbours' neither as context nor as target, nor each other's."""
+    found = read(table(["a", "a", "a", None, None, "a"]), pad="repeat")
+    assert [row[1] for row in found] == ["padded: 1", "padded: 2", None, *["padded: 1"] * 3]
+    assert [row[3] for row in found] == [2, 3, None, None, None, None]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [pa.large_string(), pa.dictionary(pa.int8(), pa.string()), pa.string_view(), pa.binary()],
+)
+def test_articles_are_told_apart_in_any_type_of_text(kind: pa.DataType) -> None:
+    """As strings are."""
+    ids = pa.array(["a", "a", "a", "b", None]).cast(kind)
+    found = read(table(ids), pad="repeat")
+    assert [row[1] for row in found] == ["padded: 1", "padded: 2", None, "padded: 1", "padded: 1"]
+
+
+def test_articles_of_nulls_alone_and_of_uuids_are_told_apart() -> None:
+    """Arrow compares neither as it is."""
+    assert [row[1] for row in read(table(pa.nulls(3)), pad="repeat")] == ["padded: 1"] * 3
+    uuids = pa.ExtensionArray.from_storage(
+        pa.uuid(), pa.array([b"a" * 16, b"a" * 16, b"b" * 16], pa.binary(16))
+    )
+    found = read(table(uuids), pad="repeat")
+    assert [row[1] for row in found] == ["padded: 1", "padded: 2", "padded: 1"]
+
+
+def refusal(rows: pa.Table, **options: Any) -> tuple[str, str]:  # noqa: ANN401
+    """The message and the hint with which rows are refused."""
+    with pytest.raises(DataError) as refused:
+        read(rows, **options)
+    message, hint = refused.value.args
+    return message, hint
+
+
+def test_an_article_out_of_order_is_refused_by_its_row_in_the_file() -> None:
+    """The first of them, with both positions and what to do."""
+    rows = table("aabbbb", positions=[5, 9, 1, 2, 0, -1])
+    message, hint = refusal(rows, at=100)
+    assert message == "f.parquet: article b is out of order: position 0 follows 2 at row 104"
+    assert hint == "sort the file by `article_id` and `position`"
+
+
+def test_an_article_out_of_order_is_seen_over_the_edges_of_batches_and_units() -> None:
+    """With the same row, whether it falls within a batch, or to the row before it or after it."""
+    rows = table("aaaaaa", positions=[0, 1, 2, 9, 4, 5])
+    for first, last, batch_rows in ((0, 6, 1), (0, 6, 4), (3, 6, 3), (4, 6, 2), (2, 4, 2)):
+        message, _ = refusal(rows, first=first, last=last, batch_rows=batch_rows, at=50)
+        assert message.endswith("position 4 follows 9 at row 54")
+
+
+def test_positions_may_stand_still_and_begin_anew() -> None:
+    """With each article, and for rows without one."""
+    rows = table(["a", "a", "b", "b", None, None], positions=[4, 4, 1, 7, 3, 1])
+    assert len(read(rows)) == 6
+
+
+def test_an_article_whose_name_is_no_text_is_told_by_its_row() -> None:
+    """Parquet does not rule it out."""
+    ids = pa.array([b"\xff", b"\xff"]).view(pa.string())
+    message, _ = refusal(table(ids, positions=[1, 0]))
+    assert "article of row 1 is out of order" in message
+
+
+def test_token_counts_that_are_not_known_are_not_known_of_the_window() -> None:
+    """Of one of its rows is enough; nor is infinity less infinity a number, and nobody is warned of it."""
+    found = read(table("aaaaaa", tokens=[1, None, 3, 4, math.inf, -math.inf]), pad="zero")
+    assert [row[4] for row in found] == [1, None, None, None, math.inf, None]
+
+
+def test_a_batch_as_large_as_may_be_has_room_for_its_neighbours() -> None:
+    """Two before it and one after."""
+    rows = table("a" * 12)
+    found = read(rows, first=4, last=8, batch_rows=4)
+    assert firsts(found) == [[3, 4, 5], [4, 5, 6], [5, 6, 7], [6, 7, 8]]
+    assert [row[3] for row in found] == [6, 7, 8, 9]
+
+
+def test_arrays_are_filled_again_for_the_next_batch() -> None:
+    """As wide as a batch, in float32."""
+    rows = table("a" * 6)
+    roles = assign_roles(rows.schema, "f", names=ColumnNames(), shape=SHAPE)
+    reader = SequencesReader(roles, SHAPE, batch_rows=2, pad=None, path="f")
+    empty = rows.select(roles.window_columns).slice(0, 0)
+    batches = reader.batches(iter([rows.slice(0, 2), rows.slice(2, 2)]), 0, before=empty, after=empty)
+    first = next(batches)
+    assert (first.contexts.shape, first.contexts.dtype) == ((2, 3, 2), np.float32)
+    kept = first.contexts
+    assert next(batches).contexts.base is kept.base
+    assert kept[:, -1, 0].tolist() == [3, 4]
