@@ -9,7 +9,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 ROOMS := io jobs lvm
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test prefect soak bench lint format types check clean
+.PHONY: help demo test prefect soak mutants bench lint format types check clean
 .DELETE_ON_ERROR:
 
 help: ## Print this help
@@ -31,6 +31,9 @@ prefect: ## Test the Prefect flow with Prefect's own harness, in an environment 
 soak: $(VENV)/.test ## Kill a run twenty times; plan, drive and rerun 100,000 units; ARGS="--units 5000 --driven 500"
 	@$(BIN)/python -m pytest -m soak
 	@$(BIN)/python tests/benchmarks/soak.py $(ARGS)
+
+mutants: $(VENV)/.test ## Ask the tests whether they notice faults in the modules that keep data; ARGS="lvm.routing io.commit:120-160"
+	@nice $(BIN)/python tests/mutation/mutants.py $(ARGS)
 
 bench: $(VENV)/.test ## Time the job against a plain script, and models as published; ARGS="--rows 40000 --pairs 1"
 	@$(BIN)/python tests/benchmarks/against_script.py $(ARGS)
