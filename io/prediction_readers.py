@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from lvm_batch.io.committed import committed
-from lvm_batch.io.common_types import common_type
-from lvm_batch.io.errors import ColumnError, UnreadableFile
+from lvm_batch.io.common_schema import common_schema
+from lvm_batch.io.errors import UnreadableFile
 from lvm_batch.io.parquet import open_parquet
 from lvm_batch.io.partitions import Value, folder_schema, folder_values
 
@@ -53,7 +53,8 @@ def read_predictions(output: str | os.PathLike[str], *, require_success: bool = 
 def predictions_dataset(output: str | os.PathLike[str], *, require_success: bool = True) -> ds.Dataset:
     """Return the rows of an output, a folder or a URL, as a ``pyarrow.dataset.Dataset``, which DuckDB queries too.
 
-    As :func:`read_predictions`, which see for columns, order and errors.
+    As :func:`read_predictions`, which see for columns, order and errors. Pages are held against their checksums, which
+    polars does not do.
     """
     found = committed(os.fspath(output), require_success=require_success)
     files = _files(found)
@@ -112,31 +113,9 @@ def _told_by_folders(file: ReadFile) -> ds.Expression:
 
 def _unified(files: Sequence[ReadFile]) -> pa.Schema:
     """Return the columns of all files together; raises :class:`ColumnError` where types do not go together."""
-    different = list({file.schema: file for file in reversed(files)}.values())[::-1]
-    unified: dict[str, pa.Field] = {}
-    for file in different:
-        for field in _with_float32(file.schema):
-            known = unified.setdefault(field.name, field)
-            kind = common_type(known.type, field.type)
-            if kind is None:
-                raise _no_common_type(file, field, different)
-            nullable = known.nullable or field.nullable
-            unified[field.name] = known.with_type(kind).with_nullable(nullable)
-    everywhere = set.intersection(*(set(file.schema.names) for file in different))
-    columns = (field if name in everywhere else field.with_nullable(True) for name, field in unified.items())  # noqa: FBT003
-    return pa.schema([*columns, *files[0].folders])
-
-
-def _no_common_type(file: ReadFile, field: pa.Field, files: Sequence[ReadFile]) -> ColumnError:
-    """Return the error of a column of which an earlier file holds values of another kind."""
-    having = [other for other in files if field.name in other.schema.names]
-    kinds = [(other, other.schema.field(field.name).type) for other in having]
-    other, kind = next((each for each in kinds if common_type(each[1], field.type) is None), kinds[0])
-    return ColumnError(
-        f"{file.place.text} does not go together with {other.place.text}: column `{field.name}` is {field.type} in "
-        f"the one and {kind} in the other, and no type holds the values of both as they are",
-        "write the inputs with one type of that column and run again; or read the files of each type on their own",
-    )
+    different = {file.schema: file.place.text for file in reversed(files)}
+    own = common_schema([(text, _with_float32(schema)) for schema, text in reversed(different.items())])
+    return pa.schema([*own, *files[0].folders])
 
 
 def _with_float32(schema: pa.Schema) -> pa.Schema:

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from lvm_batch.io.columns import WindowShape
+from lvm_batch.io.common_schema import common_schema
+from lvm_batch.io.errors import ColumnError
+from lvm_batch.io.partitions import folder_texts
 from lvm_batch.jobs.datasets.dataset_format import missing_columns
 
 if TYPE_CHECKING:
@@ -85,8 +88,28 @@ def notices(
         yield f"the bank's {bank.n_vectors:,} vectors are searched exactly; `bank build --index faiss` is faster"
     if all(footer.roles.layout == "windows" and footer.roles.target is None for footer in footers):
         yield "no target column: cosines will be null"
+    if footers:
+        yield from _unreadable_together(footers)
     if shape.dim != WindowShape().dim and any(map(_is_unmeasured, footers)):
         yield f"contexts are lists that do not say how long a vector is: they are read as vectors of {shape.dim}"
+
+
+def _unreadable_together(footers: Sequence[Footer]) -> Iterator[str]:
+    """Yield why readers of the output as a whole would refuse it, if they would."""
+    different = {
+        (id(footer.schema), id(footer.roles)): footer for footer in reversed(footers)
+    }  # shared by files alike
+    files = [(footer.file.path, _carried_schema(footer)) for footer in reversed(different.values())]
+    try:
+        common_schema(files)
+    except ColumnError as error:
+        yield f"{error.args[0]}: read_predictions and predictions_dataset would refuse the output"
+
+
+def _carried_schema(footer: Footer) -> pa.Schema:
+    in_path = folder_texts(footer.file.name)
+    carried = {name: new for name, new in footer.roles.carried.items() if name not in in_path}
+    return pa.schema([footer.schema.field(name).with_name(new) for name, new in carried.items()])
 
 
 def _is_unmeasured(footer: Footer) -> bool:

@@ -403,3 +403,17 @@ def test_very_many_files_left_out(
     notices = lvm_batch(*ask, "--on-bad-file", "skip").values["notices"]
     assert sum(notice.startswith("left out: ") for notice in notices) == 11
     assert "left out: 5 files more" in notices
+
+
+def test_files_that_no_reader_could_read_together_are_told(
+    lvm_batch: Callable[..., Any], models: Path, tmp_path: Path
+) -> None:
+    """Columns of two types of which none holds every value are told before work begins, not when it is done."""
+    for name, ids in (("a", [1, 2]), ("b", [1, 2]), ("c", [0.5, None])):
+        write_windows(tmp_path / f"in/{name}.parquet", windows()[0][:2], columns={"id": ids})
+    ask = ("plan", tmp_path / "in", "--output", tmp_path / "out", "--model", models / "amn.pt")
+    [told] = [text for text in lvm_batch(*ask).values["notices"] if "read_predictions" in text]
+    assert "c.parquet does not go together with" in told
+    assert "`id` is double in the one and int64 in the other" in told
+    (tmp_path / "in/c.parquet").unlink()
+    assert not any("read_predictions" in text for text in lvm_batch(*ask).values["notices"])
