@@ -49,23 +49,42 @@ class Batch:
 
 
 def text_values(column: pa.ChunkedArray) -> NDArray[np.object_]:
-    """Return a column of strings, plain or dictionary, as an object array of ``str`` and ``None``.
+    """Return a column of strings, plain or coded, as an object array of ``str`` and ``None``.
 
-    What is no UTF-8 in it, which Parquet does not rule out, becomes U+FFFD.
+    What is no UTF-8 in it, which Parquet does not rule out, becomes U+FFFD. A text of a dictionary is made once,
+    however many rows it stands in.
     """
-    values = np.empty(len(column), object)
+    known = _Texts()
+    parts = [known.of(chunk) for chunk in column.chunks]
+    return np.concatenate(parts) if parts else np.empty(0, object)
+
+
+class _Texts:
+    """The texts of a column's chunks; those of a dictionary that several chunks have are made for the first."""
+
+    def __init__(self) -> None:
+        self._dictionary: pa.Array | None = None
+        self._texts = np.empty(0, object)
+
+    def of(self, array: pa.Array) -> NDArray[np.object_]:
+        if not pa.types.is_dictionary(array.type):
+            return _texts(array)
+        if self._dictionary is None or not self._dictionary.equals(array.dictionary):
+            self._dictionary = array.dictionary
+            self._texts = np.concatenate([_texts(array.dictionary), np.full(1, None, object)])
+        places = pc.fill_null(array.indices.cast("int64"), len(array.dictionary)).to_numpy()
+        taken: NDArray[np.object_] = self._texts[places]
+        return taken
+
+
+def _texts(array: pa.Array) -> NDArray[np.object_]:
+    values = np.empty(len(array), object)
     try:
-        values[:] = column.to_pylist()
+        values[:] = array.to_pylist()
     except UnicodeDecodeError:
-        values[:] = [text if text is None else text.decode("utf-8", "replace") for text in _bytes(column)]
+        texts = array.cast(pa.large_binary()).to_pylist()
+        values[:] = [text if text is None else text.decode("utf-8", "replace") for text in texts]
     return values
-
-
-def _bytes(column: pa.ChunkedArray) -> list[bytes | None]:
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    texts: list[bytes | None] = column.cast(pa.large_binary()).to_pylist()
-    return texts
 
 
 def number_values(column: pa.ChunkedArray) -> NDArray[np.float64]:

@@ -86,6 +86,11 @@ class Roles:
         return list(dict.fromkeys([*(p for p in parts if p is not None), *self.carried]))
 
     @property
+    def coded_columns(self) -> list[str]:
+        """The columns of a few texts each, which are read as codes: a text is held once, however often it stands."""
+        return list(dict.fromkeys(part for part in (self.lane, self.split) if part is not None))
+
+    @property
     def window_columns(self) -> list[str]:
         """What a row of the sequences layout gives to the windows of its neighbours, each column once."""
         parts = (self.vectors, self.article, self.position, self.tokens)

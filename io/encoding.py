@@ -65,13 +65,13 @@ def encode_vectors(rows: NDArray[Any], null: Sequence[int], encoding: Encoding) 
 
 
 class PackedRows:
-    """The rows of a source, read and encoded a block at a time, and handed out in any number."""
+    """The rows of a source, read and encoded in blocks of ``most_rows`` at most, and handed out in any number."""
 
-    def __init__(self, source: Source, packing: Packing) -> None:
+    def __init__(self, source: Source, packing: Packing, *, most_rows: int) -> None:
         self.schema = _schema(source, packing)
         self.source = source
         self._packing = packing
-        self._blocks = source.blocks(_BLOCK_ROWS)
+        self._blocks = source.blocks(min(_BLOCK_ROWS, most_rows))
         self._rest = self.schema.empty_table()
         self._n_null: Counter[str] = Counter()
         self._n_padded = self._n_overflown = 0

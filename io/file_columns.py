@@ -60,14 +60,22 @@ class FileColumns:
     def read(
         self, parquet: pq.ParquetFile, *, row_groups: Iterable[int], columns: Sequence[str], batch_rows: int
     ) -> Iterator[pa.Table]:
-        """Yield the rows of ``row_groups`` in tables of exactly ``batch_rows`` rows, the last one with what is left.
-
-        At least one of ``columns`` must be the file's own.
-        """
+        """Yield the rows of ``row_groups`` in tables of exactly ``batch_rows`` rows, the last one with what is left."""
         own = [name for name in columns if name not in self.told]
+        if not own:
+            return self._told_alone(parquet, row_groups, columns, batch_rows)
         tables = read_tables(parquet, self.path, row_groups=row_groups, columns=own, batch_rows=batch_rows)
         # A generator would hold a table while the next one is read.
         return tables if len(own) == len(columns) else map(partial(self._whole, columns), tables)
+
+    def _told_alone(
+        self, parquet: pq.ParquetFile, row_groups: Iterable[int], columns: Sequence[str], batch_rows: int
+    ) -> Iterator[pa.Table]:
+        """Yield columns of which the file holds none."""
+        n_rows = sum(parquet.metadata.row_group(index).num_rows for index in row_groups)
+        for first in range(0, n_rows, batch_rows):
+            n_here = min(batch_rows, n_rows - first)
+            yield pa.table({name: pa.repeat(self.told[name], n_here) for name in columns})
 
     def _whole(self, columns: Sequence[str], table: pa.Table) -> pa.Table:
         """Add the folders' columns to a table of the file's own."""

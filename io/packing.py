@@ -62,8 +62,8 @@ def pack(
     notices: list[str] = []
     with _claimed(output) as store, ExitStack() as stack:
         for source in sources:
-            rows = PackedRows(source, packing)
             group_rows, file_rows = _sizes(source, packing)
+            rows = PackedRows(source, packing, most_rows=group_rows)
             for number, n_rows in enumerate(_cut(source.n_rows, file_rows)):
                 staged = stack.enter_context(store.stage())
                 with _told_as(output):
@@ -172,7 +172,7 @@ def _sizes(source: Source, packing: Packing) -> tuple[int, int]:
 
     Single vectors stay in one file: windows slide over them, and none crosses a file.
     """
-    row_bytes = source.length * packing.shape.dim * _FLOAT32_BYTES
+    row_bytes = max(source.length * packing.shape.dim * _FLOAT32_BYTES, source.other_bytes)
     group_rows = max(1, _ROW_GROUP_BYTES // row_bytes)
     file_rows = packing.file_rows or group_rows * max(1, packing.file_bytes // (group_rows * row_bytes))
     return group_rows, max(1, source.n_rows) if source.length == 1 else file_rows

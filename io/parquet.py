@@ -28,22 +28,36 @@ _BUFFER_BYTES = 2**20
 _REMOTE_BUFFER_BYTES = (
     8 * 2**20
 )  # a request each: a tenth of a second of waiting should bring more than a page
-_ROWS_AT_ONCE = 512  # decoding 2048 windows at once takes 260 MB, 512 take 90, at the same speed
+ROWS_AT_ONCE = 512  # decoding 2048 windows at once takes 260 MB, 512 take 90, at the same speed
+
+
+class SharedFile(pq.ParquetFile):  # type: ignore[misc] # pyarrow has no types
+    """An open file that can be read in several ways at a time, over the same footer."""
+
+    def __init__(self, source: pa.NativeFile, **options: Any) -> None:  # noqa: ANN401 - of pyarrow
+        # Checksums are verified where a file has some: 0.25 ns a byte (2026-11-29).
+        super().__init__(source, pre_buffer=False, page_checksum_verification=True, **options)
+        self._shared = source, options
+
+    def coded(self, columns: Sequence[str]) -> SharedFile:
+        """Return the file, read so that those of ``columns`` that are texts come as codes, with each value once."""
+        source, options = self._shared
+        leaves = {".".join(path) for path in self.reader.column_paths}
+        names = [name for name in columns if name in leaves]
+        return SharedFile(source, **options | {"metadata": self.metadata, "read_dictionary": names})
 
 
 @contextmanager
-def open_parquet(path: str, *, int96_unit: str = "ns") -> Iterator[pq.ParquetFile]:
+def open_parquet(path: str, *, int96_unit: str = "ns") -> Iterator[SharedFile]:
     """Open the Parquet file at ``path``; raises :class:`UnreadableFile` if it is none, or is damaged."""
     place = locate(path)
     with naming_errors(path, "its footer"):
         # Given a path, Arrow would look for the file system anew, which takes a fifth of the time.
         source = place.filesystem.open_input_file(place.path)
-        file = pq.ParquetFile(
+        file = SharedFile(
             source,
             buffer_size=_BUFFER_BYTES if place.is_local else _REMOTE_BUFFER_BYTES,
-            pre_buffer=False,
             coerce_int96_timestamp_unit=int96_unit,
-            page_checksum_verification=True,  # where a file has checksums: 0.25 ns a byte (2026-11-29)
         )
         schema = file.schema_arrow  # an unreadable schema shows here, not later
     del schema
@@ -54,7 +68,10 @@ def open_parquet(path: str, *, int96_unit: str = "ns") -> Iterator[pq.ParquetFil
 def read_tables(
     file: pq.ParquetFile, path: str, *, row_groups: Iterable[int], columns: Sequence[str], batch_rows: int
 ) -> Iterator[pa.Table]:
-    """Yield the rows of ``row_groups`` in tables of exactly ``batch_rows`` rows, the last one with what is left."""
+    """Yield the rows of ``row_groups`` in tables of exactly ``batch_rows`` rows, the last one with what is left.
+
+    The values of a column of codes stand in memory once for all that is read of a row group.
+    """
     waiting: list[pa.RecordBatch] = []
     n_waiting = 0
     for batch in _record_batches(file, path, row_groups, columns, batch_rows):
@@ -80,9 +97,10 @@ def _record_batches(
         if int96:
             with open_parquet(path, int96_unit=UNIT) as again, naming_errors(path, f"row group {row_group}"):
                 check_int96(again, row_group, int96)
+        known: dict[int, pa.Array] = {}
         # One thread: the cores belong to the workers, each of which reads on its own.
         batches = file.iter_batches(
-            batch_size=min(batch_rows, _ROWS_AT_ONCE),
+            batch_size=min(batch_rows, ROWS_AT_ONCE),
             row_groups=[row_group],
             columns=list(columns),
             use_threads=False,
@@ -93,7 +111,7 @@ def _record_batches(
                 _check_dictionaries(batch)
             if batch is None:
                 break
-            yield batch.select(list(columns))
+            yield _sharing(batch.select(list(columns)), known)
 
 
 def _check_dictionaries(batch: pa.RecordBatch | None) -> None:
@@ -103,6 +121,19 @@ def _check_dictionaries(batch: pa.RecordBatch | None) -> None:
             least, most = pc.min_max(column.indices).values()
             if most.is_valid and not 0 <= least.as_py() <= most.as_py() < len(column.dictionary):
                 raise pa.ArrowIndexError(f"it points at value {most} of {len(column.dictionary)}")
+
+
+def _sharing(batch: pa.RecordBatch, known: dict[int, pa.Array]) -> pa.RecordBatch:
+    """Replace dictionaries by equal ones of batches before: Arrow makes a copy for each batch."""
+    for place, column in enumerate(batch.columns):
+        if pa.types.is_dictionary(column.type):
+            if place in known and known[place].equals(column.dictionary):
+                column = pa.DictionaryArray.from_arrays(  # noqa: PLW2901
+                    column.indices, known[place], ordered=column.type.ordered, safe=False
+                )
+                batch = batch.set_column(place, batch.schema.field(place), column)
+            known[place] = column.dictionary
+    return batch
 
 
 @contextmanager

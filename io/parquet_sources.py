@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from lvm_batch.io.chunk_sizes import largest_row
 from lvm_batch.io.column_checks import is_absent, listed, refuse_repeated
 from lvm_batch.io.errors import ColumnError, UnreadableFile
 from lvm_batch.io.parquet import open_parquet
@@ -20,6 +21,8 @@ from lvm_batch.io.sources import Block, Source, stem_of
 from lvm_batch.io.units import DatasetFormat
 from lvm_batch.io.vector_types import check_vector_type, vector_dtype
 from lvm_batch.io.vectors import decode_column
+
+_FLOAT32_BYTES = 4
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,11 +39,18 @@ def parquet_source(file: InputFile, reading: Reading) -> Source:
     with open_parquet(file.path) as parquet:
         columns = DatasetFormat(reading.names, reading.shape).columns(parquet.schema_arrow, file)
         schema, n_rows = columns.schema, parquet.metadata.num_rows
-    if n_rows < 0:
-        raise UnreadableFile(f"{file.path} promises {n_rows} rows", "write the file again", file.path)
-    lengths = _vector_columns(schema, file.path, reading)
-    apart = lengths.keys() | reading.leave_out | columns.kept
-    others = pa.schema([field for field in schema if field.name not in apart])
+        if n_rows < 0:
+            raise UnreadableFile(f"{file.path} promises {n_rows} rows", "write the file again", file.path)
+        lengths = _vector_columns(schema, file.path, reading)
+        apart = lengths.keys() | reading.leave_out | columns.kept
+        others = pa.schema([field for field in schema if field.name not in apart])
+        other_bytes = largest_row(
+            parquet,
+            file.path,
+            row_groups=range(parquet.metadata.num_row_groups),
+            columns=others.names,
+            most=reading.shape.dim * _FLOAT32_BYTES,
+        )
     widths = {column: length * reading.shape.dim for column, length in lengths.items()}
     return Source(
         path=file.path,
@@ -54,6 +64,7 @@ def parquet_source(file: InputFile, reading: Reading) -> Source:
         others=others,
         notices=(),
         blocks=lambda n_rows: _parquet_blocks(columns, lengths, others, reading, n_rows),
+        other_bytes=other_bytes,
     )
 
 

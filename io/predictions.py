@@ -16,11 +16,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lvm_batch.io.batches import STATUSES
+from lvm_batch.io.chunk_sizes import HELD_BYTES
 from lvm_batch.io.dictionaries import row_groups
 from lvm_batch.io.parquet import leaf_options
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
     from types import TracebackType
 
@@ -98,11 +99,28 @@ class PredictionWriter:
     def __enter__(self) -> Self:
         return self
 
-    def write(self, block: PredictionBlock) -> None:
-        """Append ``block`` as one row group, or several where its labels do not fit into one."""
-        for table in row_groups(self._table(block)):
-            self._writer.write_table(table, row_group_size=max(1, table.num_rows))
+    def write(self, block: PredictionBlock, carried: Iterable[pa.Table] | None = None) -> None:
+        """Append ``block`` as one row group, or as several where its carried columns are large or have many labels.
+
+        ``carried`` gives these columns in tables that are read as they are asked for; they are taken from
+        ``block.carried`` where nothing is given.
+        """
+        for part, rows in self._parts(
+            block, [block.carried.select(self._carried)] if carried is None else carried
+        ):
+            for table in row_groups(self._table(block, part, rows)):
+                self._writer.write_table(table, row_group_size=max(1, table.num_rows))
         self.n_rows += len(block.status)
+
+    def _parts(self, block: PredictionBlock, carried: Iterable[pa.Table]) -> Iterator[tuple[pa.Table, slice]]:
+        """Yield the carried columns with the rows of the block that they belong to."""
+        if not self._carried:  # a table of no columns has no rows
+            yield block.carried.select([]), slice(0, len(block.status))
+            return
+        first = 0
+        for table in _gathered(carried):
+            yield table, slice(first, first + table.num_rows)
+            first += table.num_rows
 
     def close(self, metadata: Mapping[str, str]) -> None:
         """Write the footer with ``metadata``, and wait until the disk has the file."""
@@ -117,20 +135,20 @@ class PredictionWriter:
         self._file.close()
         self._writer.is_open = False  # or its finaliser would try to write the footer after all
 
-    def _table(self, block: PredictionBlock) -> pa.Table:
+    def _table(self, block: PredictionBlock, carried: pa.Table, rows: slice) -> pa.Table:
         columns: list[Any] = [
-            *block.carried.select(self._carried).columns,
-            self._vectors(block.prediction),
-            _nullable(block.cosine),
-            _labels(block.route, ROUTES),
-            self._reason_lists(block.reasons),
-            _nullable(block.confidence),
-            _nullable(block.margin),
-            _nullable(block.amn_cosine),
-            _nullable(block.gru_cosine),
-            pa.array(block.shadow),
-            _labels(block.status, STATUSES),
-            _texts(block.details, len(block.status)),
+            *carried.columns,
+            self._vectors(block.prediction[rows]),
+            _nullable(block.cosine[rows]),
+            _labels(block.route[rows], ROUTES),
+            self._reason_lists(block.reasons[rows]),
+            _nullable(block.confidence[rows]),
+            _nullable(block.margin[rows]),
+            _nullable(block.amn_cosine[rows]),
+            _nullable(block.gru_cosine[rows]),
+            pa.array(block.shadow[rows]),
+            _labels(block.status[rows], STATUSES),
+            pa.array([block.details.get(row) for row in range(rows.start, rows.stop)], pa.string()),
         ]
         return pa.Table.from_arrays(columns, schema=self._schema)
 
@@ -153,5 +171,17 @@ def _labels(codes: NDArray[np.int8], names: tuple[str, ...]) -> pa.Array:
     return pa.DictionaryArray.from_arrays(pa.array(codes, pa.int8(), mask=codes < 0), pa.array(names))
 
 
-def _texts(details: Mapping[int, str], n_rows: int) -> pa.Array:
-    return pa.array([details.get(row) for row in range(n_rows)], pa.string())
+def _gathered(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Put tables together that take no more than ``HELD_BYTES``; one that is larger comes by itself."""
+    waiting: list[pa.Table] = []
+    n_bytes = 0
+    for table in tables:
+        more = table.get_total_buffer_size()
+        if waiting and n_bytes + more > HELD_BYTES:
+            yield pa.concat_tables(waiting)
+            waiting, n_bytes = [], 0
+        waiting.append(table)
+        n_bytes += more
+        del table
+    if waiting:
+        yield pa.concat_tables(waiting)

@@ -7,11 +7,12 @@ numbers everywhere. This module joins files to layouts; it knows neither encodin
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from lvm_batch.io.carried import CarriedRows
 from lvm_batch.io.dataset import check_unchanged
 from lvm_batch.io.errors import DataError
 from lvm_batch.io.parquet import open_parquet
@@ -19,36 +20,43 @@ from lvm_batch.io.sequences import SequencesReader
 from lvm_batch.io.windows import WindowsReader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
-    import pyarrow.parquet as pq
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from lvm_batch.io.batches import Batch
     from lvm_batch.io.columns import Roles
     from lvm_batch.io.dataset import InputFile
     from lvm_batch.io.file_columns import FileColumns
+    from lvm_batch.io.parquet import SharedFile
     from lvm_batch.io.units import DatasetFormat, Unit
     from lvm_batch.io.vectors import Pad
 
 
 @dataclass(frozen=True, slots=True)
 class UnitRows:
-    """An open unit: the schema of the columns to be written, under the output's names, and its batches, to be read
-    once.
+    """An open unit: its batches, and all its carried columns under the output's names, each to be read once."""
 
-    Batches carry besides what the folders of the file tell, which stands in the path of the output.
-    """
-
-    carried_schema: pa.Schema
+    carried: CarriedRows
     batches: Iterator[Batch]
+
+    @property
+    def carried_schema(self) -> pa.Schema:
+        """The schema of the carried columns, under the output's names."""
+        return self.carried.schema
 
 
 @contextmanager
 def open_unit(
-    unit: Unit, dataset_format: DatasetFormat, *, batch_rows: int, pad: Pad | None = None
+    unit: Unit,
+    dataset_format: DatasetFormat,
+    *,
+    batch_rows: int,
+    pad: Pad | None = None,
+    along: Collection[str] | None = None,
 ) -> Iterator[UnitRows]:
     """Open ``unit`` for reading in batches of ``batch_rows`` rows.
 
+    ``along`` names the carried columns, as the input calls them, that a batch comes with, texts perhaps as codes;
+    ``None`` is all of them, as they are.
     ``pad`` says what becomes of contexts with fewer vectors; ``None`` repeats the first one (windows) or leaves them
     without a prediction (sequences). Raises ``UnreadableFile``, also while the batches are drawn, and where the file
     is not the one that was planned for.
@@ -57,9 +65,18 @@ def open_unit(
     with open_parquet(unit.file.path) as parquet:
         columns = dataset_format.columns(parquet.schema_arrow, unit.file)
         roles = dataset_format.roles(columns.schema, columns.path)
-        rows = _Rows(parquet, columns, unit, roles)
+        carried = CarriedRows(parquet, columns, unit, roles)
+        if along is None:
+            rows = _Rows(parquet, columns, unit, roles)
+        else:
+            coded = parquet.coded(roles.coded_columns)
+            rows = _Rows(coded, replace(columns, own=coded.schema_arrow), unit, _narrowed(roles, along))
         batches = _batches(rows, dataset_format, batch_rows=batch_rows, pad=pad)
-        yield UnitRows(_carried_schema(columns, roles), _watched(batches, unit.file))
+        yield UnitRows(carried, _watched(batches, unit.file))
+
+
+def _narrowed(roles: Roles, along: Collection[str]) -> Roles:
+    return replace(roles, carried={name: new for name, new in roles.carried.items() if name in along})
 
 
 def _watched(batches: Iterator[Batch], file: InputFile) -> Iterator[Batch]:
@@ -74,22 +91,11 @@ def _watched(batches: Iterator[Batch], file: InputFile) -> Iterator[Batch]:
     check_unchanged(file)
 
 
-def _carried_schema(columns: FileColumns, roles: Roles) -> pa.Schema:
-    """Return the columns that are written; what the output's path tells need not be, unless by another name."""
-    return pa.schema(
-        [
-            columns.schema.field(name).with_name(new)
-            for name, new in roles.carried.items()
-            if name != new or name not in columns.kept
-        ]
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class _Rows:
     """An open file, to be read around one of its units."""
 
-    parquet: pq.ParquetFile
+    parquet: SharedFile
     columns: FileColumns
     unit: Unit
     roles: Roles

@@ -44,7 +44,8 @@ class Source:
     """Rows that are packed into files of their own, called ``stem``.
 
     ``vectors`` maps the columns of vectors, in order, to their types; the first holds ``length`` vectors a row.
-    ``others`` is the schema of the rest.
+    ``others`` is the schema of the rest, and ``other_bytes`` what a row of it takes at most, if it may be more than
+    the vectors.
     ``blocks(n_rows)`` reads the rows in order, ``n_rows`` at a time. ``notices`` say what the user should know.
     """
 
@@ -57,6 +58,7 @@ class Source:
     others: pa.Schema
     notices: tuple[str, ...]
     blocks: Callable[[int], Iterator[Block]]
+    other_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -165,7 +165,7 @@ def _read_footer(
         if key not in known:
             known[key] = columns.schema, dataset_format.roles(columns.schema, file.path)
         schema, roles = known[key]
-        sizes = chunk_sizes(parquet, file.path, vectors=(roles.vectors, roles.target))
+        sizes = chunk_sizes(parquet, file.path, schema=schema, roles=roles)
         if runs is not None:
             runs.add(parquet, columns, roles)
         differs = disagreement(parquet, columns) if columns.overruled else None

@@ -10,13 +10,13 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 
 from lvm_batch.io.article_ids import comparable_ids
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import pyarrow as pa
     from numpy.typing import NDArray
 
 
@@ -38,15 +38,28 @@ class Articles:
 
     def add(self, column: pa.ChunkedArray) -> NDArray[np.int64]:
         """Return the numbers of a column's rows, int64 (n,)."""
-        encoded = comparable_ids(column).combine_chunks().dictionary_encode()
-        numbers = np.array([self._number(value) for value in encoded.dictionary.to_pylist()], np.int64)
-        places = encoded.indices.fill_null(len(numbers)).to_numpy()
-        codes: NDArray[np.int64] = np.append(numbers, UNKNOWN)[places]
+        codes = np.concatenate([np.empty(0, np.int64), *map(self._numbers_of, column.chunks)])
         self._codes.append(codes)
         return codes
 
+    def _numbers_of(self, array: pa.Array) -> NDArray[np.int64]:
+        """Return the numbers of an array's rows; an id of a dictionary is looked at once."""
+        encoded = array if pa.types.is_dictionary(array.type) else _comparable(array).dictionary_encode()
+        used = encoded.indices.drop_null().unique()
+        numbers = np.full(len(encoded.dictionary) + 1, UNKNOWN, np.int64)
+        values = _comparable(encoded.dictionary.take(used)).to_pylist()
+        numbers[used.to_numpy()] = [self._number(value) for value in values]
+        found: NDArray[np.int64] = numbers[
+            encoded.indices.cast("int64").fill_null(len(numbers) - 1).to_numpy()
+        ]
+        return found
+
     def _number(self, value: object) -> int:
         return UNKNOWN if value is None else self._numbers.setdefault(value, len(self._numbers))
+
+
+def _comparable(ids: pa.Array) -> pa.Array:
+    return comparable_ids(pa.chunked_array([ids])).combine_chunks()
 
 
 def chains(windows: NDArray[np.int64], articles: NDArray[np.int64]) -> NDArray[np.int64]:

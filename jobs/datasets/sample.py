@@ -102,7 +102,7 @@ def _batches(
     units: Iterable[Unit], dataset_format: DatasetFormat, pad: Pad | None
 ) -> Iterator[tuple[str, Batch]]:
     for unit in units:
-        with open_unit(unit, dataset_format, batch_rows=_BATCH_ROWS, pad=pad) as rows:
+        with open_unit(unit, dataset_format, batch_rows=_BATCH_ROWS, pad=pad, along=()) as rows:
             for batch in rows.batches:
                 yield unit.file.path, batch
 

@@ -42,7 +42,11 @@ def usable_footers(
 
 
 def batches_of(footer: Footer, understood: DatasetFormat) -> Iterator[Batch]:
-    """Yield a file's rows; a batch's arrays hold until the next one. Raises ``DataError`` where it breaks."""
+    """Yield a file's rows with their article and split; a batch's arrays hold until the next one.
+
+    Raises ``DataError`` where it breaks.
+    """
+    along = {understood.names.article, understood.names.split}
     (unit,) = cut_units(footer, unit_bytes=_WHOLE, shape=understood.shape)
-    with open_unit(unit, understood, batch_rows=_BATCH_ROWS) as rows:
+    with open_unit(unit, understood, batch_rows=_BATCH_ROWS, along=along) as rows:
         yield from rows.batches

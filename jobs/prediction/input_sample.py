@@ -56,7 +56,7 @@ def sample_input(prepared: Prepared, outputs: Collection[str]) -> Sample:
 
 def _first_vectors(prepared: Prepared, unit: Unit) -> NDArray[np.float64]:
     job = prepared.job
-    with open_unit(unit, job.dataset_format, batch_rows=_ROWS, pad=job.pad) as rows:
+    with open_unit(unit, job.dataset_format, batch_rows=_ROWS, pad=job.pad, along=()) as rows:
         batch = next(rows.batches, None)
         if batch is None:  # a file of no rows
             return np.empty((0, job.dataset_format.shape.dim))

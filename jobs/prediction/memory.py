@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lvm_batch.io.carried import carried_bytes
 from lvm_batch.io.units import row_bytes
 from lvm_batch.jobs.errors import JobError
 from lvm_batch.jobs.prediction.fleet import local_fleet
@@ -35,6 +36,7 @@ _ACTIVATIONS = {"amn": 10 * MIB, "gru": 40 * MIB}  # of the rows that a Predicto
 _BLOCK_ROWS = BATCH_ROWS * BLOCK_BATCHES
 _DECODING = 1.5  # Arrow's table of a batch, and the half batch that is being decoded into
 _BLOCK_COPIES = 3  # predictions of a block's batches, joined, and on their way into pages
+_CARRIED_COPIES = 3  # of what is held: what is read next, and what is on its way into pages
 _FLOAT32_BYTES = 4
 
 
@@ -124,18 +126,20 @@ def _unit_parts(
     context = shape.length * vector
     sequences = footer.roles.layout == "sequences"
     target = vector if sequences or footer.roles.target else 0
-    table_row = max(footer.sizes.vector_row, row_bytes(footer, shape) + (0 if sequences else target))
+    sizes = footer.sizes
+    table_row = max(sizes.vector_row, row_bytes(footer, shape) + (0 if sequences else target))
     gathered = (n_rows if capped else min(FALLBACK_ROWS + BATCH_ROWS, block_rows)) * fixed.has_fallback
     held_rows = n_rows if capped else 0
-    carried = footer.sizes.other_row
     return {
-        "pages": footer.sizes.page,
-        "batch": int(
-            batch_rows * (context + target + vector * sequences + _DECODING * (table_row + carried))
+        "pages": sizes.page,
+        "batch": sizes.texts
+        + int(
+            batch_rows * (context + target + vector * sequences + _DECODING * (table_row + sizes.part_row))
         ),
         "escalated rows": gathered * (context + target),
-        "block": block_rows * (_BLOCK_COPIES * vector + carried),
-        "capped unit": max(0, held_rows - block_rows) * (vector + carried),
+        "block": block_rows * _BLOCK_COPIES * vector,
+        "carried": sizes.dictionary + _CARRIED_COPIES * carried_bytes(sizes.carried_row, block_rows),
+        "capped unit": max(0, held_rows - block_rows) * vector,
     }
 
 
@@ -179,10 +183,11 @@ _SOURCES = {"slurm": "memory and processes in [slurm]", "kubernetes": "resources
 """What says how much memory a worker of a cluster has."""
 
 _HOLDERS = {
-    "pages": "a page of its vectors alone takes {:,.0f} MiB",
+    "pages": "pages of its columns take {:,.0f} MiB",
     "batch": "a batch of its rows takes {:,.0f} MiB",
     "escalated rows": "contexts that wait for the fallback take {:,.0f} MiB",
     "block": "predictions that wait to be written take {:,.0f} MiB",
+    "carried": "rows of its carried columns take {:,.0f} MiB",
     "capped unit": "rows that wait for the cap take {:,.0f} MiB",
 }
 

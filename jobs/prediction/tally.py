@@ -10,16 +10,16 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
-from lvm_batch.io.batches import OK, STATUSES
+from lvm_batch.io.batches import OK, STATUSES, text_values
+from lvm_batch.io.column_checks import is_text
 from lvm_batch.io.predictions import ROUTES
 from lvm_batch.lvm.routing import REASONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    import pyarrow as pa
     from numpy.typing import NDArray
 
     from lvm_batch.io.predictions import PredictionBlock
@@ -126,13 +126,10 @@ def _splits(carried: pa.Table, column: str) -> dict[str, NDArray[np.bool_]]:
     if column not in carried.column_names:
         return {}
     values = carried[column]
-    if pa.types.is_dictionary(values.type):
-        values = values.cast(values.type.value_type)
-    if pa.types.is_string_view(values.type):
-        values = values.cast(pa.large_string())  # Arrow compares no views
-    if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
+    if not is_text(values.type):
         return {}
-    return {name: pc.fill_null(pc.equal(values, name), fill_value=False).to_numpy() for name in SPLITS}
+    texts = text_values(values)
+    return {name: np.asarray(texts == name, np.bool_) for name in SPLITS}
 
 
 def _sums_by_part(

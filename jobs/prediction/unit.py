@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lvm_batch.io.batches import Batch
+    from lvm_batch.io.carried import CarriedRows
     from lvm_batch.io.commit import OutputFolder, Record
     from lvm_batch.io.units import Unit
     from lvm_batch.jobs.prediction.job import Job
@@ -43,17 +44,25 @@ def compute_unit(job: Job, unit: Unit, cascade: Cascade, folder: OutputFolder) -
     watch = Stopwatch()
     with folder.stage() as staged:
         with (
-            open_unit(unit, job.dataset_format, batch_rows=BATCH_ROWS, pad=job.pad) as rows,
+            open_unit(
+                unit,
+                job.dataset_format,
+                batch_rows=BATCH_ROWS,
+                pad=job.pad,
+                along={job.dataset_format.names.split},
+            ) as rows,
             PredictionWriter(
                 staged,
-                rows.carried_schema,
+                rows.carried.schema,
                 dim=job.dataset_format.shape.dim,
                 dtype=job.output_dtype,
                 reasons=REASONS,
             ) as writer,
         ):
             blocks = _blocks(job, unit, cascade, rows.batches, watch)
-            tally = _write_blocks(blocks, unit, writer, watch, split_column=job.dataset_format.carried_split)
+            tally = _write_blocks(
+                blocks, unit, rows.carried, writer, watch, split_column=job.dataset_format.carried_split
+            )
             record = _record(unit, tally)
             with watch.timing("write"):
                 writer.close(job.footer | {RECORD_KEY: json.dumps(record)})
@@ -63,6 +72,7 @@ def compute_unit(job: Job, unit: Unit, cascade: Cascade, folder: OutputFolder) -
 def _write_blocks(
     blocks: Iterator[PredictionBlock],
     unit: Unit,
+    carried: CarriedRows,
     writer: PredictionWriter,
     watch: Stopwatch,
     *,
@@ -72,7 +82,7 @@ def _write_blocks(
     for block in blocks:
         tallies.append(tally_block(block, unit.first_row + writer.n_rows, split_column=split_column))
         with watch.timing("write"):
-            writer.write(block)
+            writer.write(block, carried.take(len(block.status)))
         del block  # or it would be held until the next one is ready
     return add_tallies(tallies)
 

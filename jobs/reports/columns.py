@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from lvm_batch.io.batches import text_values
+from lvm_batch.io.parquet import SharedFile
 from lvm_batch.io.partitions import folder_texts
 from lvm_batch.io.predictions import ROUTES
 
@@ -33,6 +33,7 @@ MAX_ROWS = 2_000_000
 MAX_FILES = 1_000
 
 _FLOATS = ("cosine", "amn_cosine", "gru_cosine", "confidence", "margin")
+_BUFFER_BYTES = 2**20
 _MAX_NAMES = 10_000
 _OTHERS = "(further values)"
 
@@ -91,10 +92,15 @@ class _Names:
         if column is None:
             return np.full(n_rows, -1, np.int32)
         self.found = True
-        encoded = column.combine_chunks().dictionary_encode(null_encoding="encode")
-        names = text_values(pa.chunked_array([encoded.dictionary])).tolist()
-        places = np.array([self._code(name) for name in names], np.int32)
-        codes: Codes = places[encoded.indices.to_numpy()]
+        return _joined([self._codes_of(chunk) for chunk in column.chunks], np.int32)
+
+    def _codes_of(self, texts: pa.DictionaryArray) -> Codes:
+        """A text of a dictionary is looked at once, and only if a row has it."""
+        used = texts.indices.drop_null().unique()
+        places = np.full(len(texts.dictionary) + 1, -1, np.int32)
+        names = text_values(pa.chunked_array([texts.dictionary.take(used)])).tolist()
+        places[used.to_numpy()] = [self._code(name) for name in names]
+        codes: Codes = places[texts.indices.cast("int64").fill_null(len(places) - 1).to_numpy()]
         return codes
 
     def _code(self, name: str | None) -> int:
@@ -157,13 +163,11 @@ def _sampled(rows_by_output: Mapping[str, int]) -> tuple[list[str], int]:
 def _read(folder: OutputFolder, output: str, wanted: Sequence[str], max_rows: int) -> pa.Table | None:
     """Return the wanted columns of a file, as far as it has them; ``None`` where it cannot be read."""
     try:
-        with folder.open(output) as source, pq.ParquetFile(source, page_checksum_verification=True) as file:
+        with folder.open(output) as source, SharedFile(source, buffer_size=_BUFFER_BYTES) as file:
             names = set(file.schema_arrow.names)
-            table = file.read_row_groups(
-                list(_row_groups(file.metadata, max_rows)),
-                columns=sorted(names.intersection(wanted)),
-                use_threads=False,
-            )
+            groups = list(_row_groups(file.metadata, max_rows))
+            columns = [name for name in wanted if name in names]
+            table = file.coded(columns).read_row_groups(groups, columns=columns, use_threads=False)
     except (pa.ArrowException, OSError, UnicodeDecodeError):
         return None
     return _with_folders(table, output) if names.issuperset((*_FLOATS, "shadow", "route")) else None
@@ -173,7 +177,8 @@ def _with_folders(table: pa.Table, output: str) -> pa.Table:
     """Add the columns that stand in the names of a file's folders, and not in the file."""
     for name, text in folder_texts(output).items():
         if name not in table.column_names:
-            table = table.append_column(name, pa.repeat(pa.scalar(text, pa.string()), table.num_rows))
+            texts = pa.repeat(pa.scalar(text, pa.string()), table.num_rows).dictionary_encode()
+            table = table.append_column(name, texts)
     return table
 
 
@@ -191,11 +196,16 @@ def _float32(column: pa.ChunkedArray) -> Values:
 
 
 def _as_text(table: pa.Table, name: str) -> pa.ChunkedArray | None:
-    """A carried column may be of any type; one that is no text and cannot become it names nothing."""
+    """Return a column as codes of texts. One of another type, which cannot become text, names nothing."""
     if name not in table.column_names:
         return None
+    column = table[name]
     try:
-        return pc.cast(table[name], pa.string())
+        return (
+            column
+            if pa.types.is_dictionary(column.type)
+            else pc.cast(column, pa.string()).dictionary_encode()
+        )
     except pa.ArrowException:
         return None
 

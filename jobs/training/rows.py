@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from lvm_batch.io.article_runs import ArticleRuns
 from lvm_batch.io.batches import OK, text_values
+from lvm_batch.io.column_checks import is_text
 from lvm_batch.io.columns import WindowShape
 from lvm_batch.io.dataset import look_for_files
 from lvm_batch.io.errors import DataError
@@ -161,8 +162,10 @@ def _ids(batch: Batch, column: str) -> pa.ChunkedArray:
 def _is_ood(batch: Batch, footer: Footer) -> NDArray[np.bool_]:
     if footer.roles.split is None:
         return np.zeros(batch.n_rows, np.bool_)
-    splits: NDArray[np.bool_] = text_values(batch.carried[_carried(footer, footer.roles.split)]) == "ood"
-    return splits
+    splits = batch.carried[_carried(footer, footer.roles.split)]
+    if not is_text(splits.type):
+        return np.zeros(batch.n_rows, np.bool_)
+    return np.asarray(text_values(splits) == "ood", np.bool_)
 
 
 def _carried(footer: Footer, column: str | None) -> str:

@@ -7,8 +7,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from lvm_batch.io.columns import OUTPUT_COLUMNS, ColumnNames, Layout, Roles, WindowShape, assign_roles
+from lvm_batch.io.columns import ColumnNames, Layout, Roles, WindowShape, assign_roles
 from lvm_batch.io.errors import ColumnError
+from lvm_batch.io.output_columns import OUTPUT_COLUMNS
 from lvm_batch.io.predictions import prediction_schema
 
 VECTOR = pa.list_(pa.float32(), 768)

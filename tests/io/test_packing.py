@@ -351,3 +351,16 @@ def test_vectors_of_a_wrong_width_are_refused(tmp_path: Path) -> None:
     pq.write_table(pa.table({"context": wrong}), tmp_path / "w.parquet")
     with pytest.raises(ColumnError, match=r"w\.parquet: column `context` holds 39 floats a row"):
         packed(tmp_path / "w.parquet", tmp_path / "out")
+
+
+def test_long_values_make_small_row_groups(tmp_path: Path) -> None:
+    """A row group holds 64 MiB of rows as they are decoded, also where one text stands in all of them."""
+    n_rows = 200
+    text = pa.DictionaryArray.from_arrays(pa.array(np.zeros(n_rows, np.int32)), pa.array(["x" * 10**6]))
+    table = pa.table({"context": column("list", np.ones((n_rows, 5, 8))), "note": text})
+    pq.write_table(table, tmp_path / "a.parquet", use_dictionary=["note"], store_schema=False)
+    (file,) = find_files([str(tmp_path / "a.parquet")])
+    pack(find_sources(file, Reading(shape=SHAPE)), str(tmp_path / "out"), packing=Packing(shape=SHAPE))
+    packed = pq.ParquetFile(tmp_path / "out" / "a-00000.parquet")
+    assert (packed.metadata.num_rows, packed.metadata.row_group(0).num_rows) == (n_rows, 67)
+    assert packed.read_row_group(2)["note"][-1].as_py() == "x" * 10**6

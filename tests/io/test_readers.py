@@ -599,3 +599,19 @@ def test_batches_share_their_buffers(tmp_path: Path, layout: str) -> None:
         addresses = [batch.contexts.__array_interface__["data"][0] for batch in opened.batches]
     assert len(addresses) == 5
     assert all(one == other for one, other in pairwise(addresses))
+
+
+def test_a_split_of_any_type_is_read(tmp_path: Path) -> None:
+    """Texts are read as codes where they come along with batches; a column that is none is read as it is."""
+    row = np.ones(LENGTH * DIM, np.float32).tobytes()
+    contexts = pa.array([row] * 4, pa.binary(len(row)))
+    for number, split in enumerate((["ood"] * 4, [{"a": "b"}] * 4, [["ood"]] * 4, [1] * 4)):
+        path = tmp_path / f"{number}.parquet"
+        pq.write_table(pa.table({"context": contexts, "split": split}), path)
+        ((_, footer),) = read_footers(find_files([str(path)]), FORMAT)
+        assert isinstance(footer, Footer)
+        (unit,) = cut_units(footer, unit_bytes=2**20, shape=FORMAT.shape)
+        with open_unit(unit, FORMAT, batch_rows=8, along={"split"}) as rows:
+            (batch,) = rows.batches
+            assert batch.carried["split"].to_pylist() == split
+            assert [row for table in rows.carried.take(4) for row in table["split"].to_pylist()] == split

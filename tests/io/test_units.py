@@ -14,6 +14,7 @@ from datasets import windows, write_windows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lvm_batch.io.chunk_sizes import ChunkSizes, largest_row
 from lvm_batch.io.columns import Roles, WindowShape
 from lvm_batch.io.dataset import InputFile, find_files
 from lvm_batch.io.errors import ColumnError, DataError, UnreadableFile
@@ -227,14 +228,14 @@ def test_a_footer_is_understood_without_the_pages(tmp_path: Path) -> None:
     ((_, footer),) = read_footers(find_files([str(path)]), FORMAT)
     assert isinstance(footer, Footer)
     assert footer.sizes.vector_row in range(32, 60)
-    assert footer.sizes.other_row in range(1, 20)
+    assert footer.sizes.carried_row in range(1, 20)
 
 
 def test_rows_of_a_light_file_are_not_told_apart(tmp_path: Path) -> None:
     """Of a file that is nothing beside a worker, each part of a row counts as the whole row."""
     ((_, footer),) = read_footers(find_files([str(write(tmp_path / "l.parquet", [50, 0, 50]))]), FORMAT)
     assert isinstance(footer, Footer)
-    assert footer.sizes.vector_row == footer.sizes.other_row > 0
+    assert footer.sizes.vector_row > 0
 
 
 def test_footers_come_in_order_with_their_own_errors(tmp_path: Path) -> None:
@@ -328,3 +329,59 @@ def test_names_of_the_output_are_free_where_nothing_is_written(tmp_path: Path) -
     [(_, footer)] = read_footers(files, DatasetFormat(writes_rows=False))
     assert isinstance(footer, Footer)
     assert dict(footer.roles.carried) == {"STATUS": "STATUS"}
+
+
+def sizes_of(path: Path, column: pa.Array, **options: Any) -> ChunkSizes:  # noqa: ANN401 - of the writer
+    """What a footer tells of a file of windows that carries ``column``."""
+    contexts = pa.FixedSizeListArray.from_arrays(pa.array(np.ones(8 * len(column), np.float32)), 8)
+    pq.write_table(pa.table({"context": contexts, "note": column}), path, **options)
+    ((_, footer),) = read_footers(find_files([str(path)]), FORMAT)
+    assert isinstance(footer, Footer)
+    return footer.sizes
+
+
+LONG, N_LONG = "x" * 2**21, 50
+CODES = pa.DictionaryArray.from_arrays(pa.array(np.zeros(N_LONG, np.int32)), pa.array([LONG]))
+LISTS = pa.ListArray.from_arrays(pa.array(np.arange(0, N_LONG + 1, 10, dtype=np.int32)), CODES)
+AS_TEXT = {"store_schema": False, "use_dictionary": ["note", "note.list.element", "note.a"]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "row"),
+    [
+        ("text", CODES, 2**21),
+        ("list", LISTS, 10 * 2**21),
+        ("struct", pa.StructArray.from_arrays([CODES], ["a"]), 2**21),
+    ],
+)
+@pytest.mark.parametrize("codec", ["none", "zstd"])
+def test_a_value_that_is_written_once_counts_in_each_row(
+    tmp_path: Path, kind: str, values: pa.Array, row: int, codec: str
+) -> None:
+    """What a row takes is told as it is decoded, and bounded by its values and the largest that they can be."""
+    found = sizes_of(tmp_path / f"{kind}.parquet", values, compression=codec, **AS_TEXT)
+    assert row <= found.carried_row < 1.02 * row + 100
+
+
+def test_codes_count_as_codes(tmp_path: Path) -> None:
+    """A column of a dictionary type is never decoded: it takes its codes, and its dictionary once."""
+    found = sizes_of(tmp_path / "c.parquet", CODES, use_dictionary=["note"])
+    assert found.carried_row < 100
+    assert found.dictionary >= 2**21
+
+
+def test_numbers_count_as_often_as_they_stand(tmp_path: Path) -> None:
+    """Lists of numbers that are all the same take next to nothing in a file."""
+    edges = pa.array(np.arange(11, dtype=np.int32) * 10**5)
+    numbers = pa.ListArray.from_arrays(edges, pa.array(np.zeros(10**6, np.int64)))
+    assert sizes_of(tmp_path / "n.parquet", numbers).carried_row == 8 * 10**5
+
+
+def test_a_dictionary_is_looked_at_before_it_is_feared(tmp_path: Path) -> None:
+    """Of many texts in one chunk none is as large as all; what the reading goes by is the largest of them."""
+    texts = pa.array([f"{row}{'y' * 2000}" for row in range(9000)])
+    path = tmp_path / "t.parquet"
+    found = sizes_of(path, texts, dictionary_pagesize_limit=2**30)
+    assert found.carried_row < 2100
+    with open_parquet(str(path)) as file:
+        assert largest_row(file, str(path), row_groups=[0], columns=["note"], most=2**15) < 2100

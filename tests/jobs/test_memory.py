@@ -80,6 +80,32 @@ def prepared_for(dataset: Path, models: Path, **settings: Any) -> Prepared:  # n
     return prepare(RunSettings(dataset=(str(dataset),), output=str(output), **given), threads=1)
 
 
+def heavy_file(path: Path, *, coded: bool) -> Path:
+    """Windows that each carry a list of the same long text, or a label that is one, and are in a lane as long."""
+    n_rows, long = 3000, "x" * 200_000
+    text = pa.DictionaryArray.from_arrays(pa.array(np.zeros(n_rows, np.int32)), pa.array([long]))
+    lists = pa.ListArray.from_arrays(pa.array(np.arange(n_rows + 1, dtype=np.int32)), text)
+    context = datasets.encode(datasets.windows()[0][np.arange(n_rows) % 50], "binary")
+    columns = {"lane": text, "note": text} if coded else {"lane": text, "note": text, "notes": lists}
+    leaves = ["lane", "note", "notes.list.element"]
+    pq.write_table(pa.table({"context": context, **columns}), path, use_dictionary=leaves, store_schema=coded)
+    return path
+
+
+@pytest.mark.parametrize("coded", [True, False])
+def test_values_that_repeat_count_as_they_are_decoded(*, coded: bool, tmp_path: Path, models: Path) -> None:
+    """What is written once for all rows takes no more than is planned, as codes, as texts and within lists."""
+    path = heavy_file(tmp_path / "a.parquet", coded=coded)
+    assert path.stat().st_size < 30 * MIB
+    prepared = prepared_for(path, models)
+    measured = max(peaks_of(prepared.job, prepared.units, tmp_path)["peaks"])
+    assert 0.9 * measured < prepared.memory.peak < 1.35 * measured
+    written = tmp_path / "out" / "a-00000.parquet"
+    assert pq.read_schema(written).field("note").type == pq.read_schema(path).field("note").type
+    last = pq.ParquetFile(written).read_row_group(pq.read_metadata(written).num_row_groups - 1)
+    assert last["note"][-1].as_py() == "x" * 200_000
+
+
 @pytest.mark.parametrize("case", ["small row groups", "one row group", "sequences", "escalated", "capped"])
 def test_the_projection_is_within_a_quarter_of_the_peak(case: str, tmp_path: Path, models: Path) -> None:
     """What plan says a worker needs is what it needs, whatever the layout, the row groups and the policy."""

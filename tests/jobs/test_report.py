@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import buckets
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from reported import BAD_ROW, FILE, HOSTILE, N_ROWS, make_output
 
@@ -305,6 +307,25 @@ def test_a_group_of_an_output_holds_the_means_of_its_rows(finished: Path) -> Non
         assert group.by_route["gru"][1] == len(routed)
         assert group.by_route["gru"][0] == pytest.approx(routed["cosine"].mean(), abs=1e-6)
         assert group.gain == pytest.approx((theirs["gru_cosine"] - theirs["amn_cosine"]).mean(), abs=1e-6)
+
+
+def test_a_long_lane_is_held_once(tmp_path: Path) -> None:
+    """A text that all rows of a large file have is not read once for each of them."""
+    n_rows, written = 20_000, tmp_path / "out" / "a-00000.parquet"
+    written.parent.mkdir()
+    codes = pa.array(np.zeros(n_rows, np.int32))
+    floats = dict.fromkeys(
+        ("cosine", "amn_cosine", "gru_cosine", "confidence", "margin"), pa.nulls(n_rows, "float32")
+    )
+    route, lane = (pa.DictionaryArray.from_arrays(codes, pa.array([text])) for text in ("amn", "x" * 10**6))
+    table = pa.table({**floats, "shadow": pa.array(np.zeros(n_rows, bool)), "route": route, "lane": lane})
+    pq.write_table(table, written, use_dictionary=["lane", "route"], store_schema=False)
+    columns = read_columns(
+        OutputFolder(str(written.parent)), {written.name: n_rows}, lane="lane", split="split"
+    )
+    assert columns.lane is not None
+    assert (columns.n_rows, len(columns.lane.names[0]), set(columns.lane.codes)) == (n_rows, 10**6, {0})
+    assert pa.default_memory_pool().max_memory() < 2**31
 
 
 def events(*lines: tuple[int, str, dict[str, Any]]) -> list[Event]:
