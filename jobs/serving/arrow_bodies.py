@@ -7,6 +7,7 @@ a limit, however small the body. Does not know HTTP, or who answers.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from lvm_batch.io.batches import BAD_INPUT, OK, STATUSES
 from lvm_batch.io.errors import ColumnError
 from lvm_batch.io.predictions import ROUTES, prediction_schema
 from lvm_batch.io.windows import WindowsReader
-from lvm_batch.jobs.serving.arrow_sizes import unpacked_bytes
+from lvm_batch.jobs.serving.arrow_sizes import stream_size
 from lvm_batch.jobs.serving.refusals import Wrong, too_large, unusable
 from lvm_batch.jobs.serving.rows import Rows
 from lvm_batch.lvm.routing import REASONS
@@ -37,6 +38,7 @@ MEDIA_TYPE = "application/vnd.apache.arrow.stream"
 UNPACKED = 16
 """What a stream may unpack to, and its answer take, in sizes of the largest body."""
 
+_TEXT_COPIES = 4  # bytes that Python takes for a character, where one of a text is far from Latin
 _BODY = "the body"
 
 
@@ -61,19 +63,29 @@ class ArrowForm:
         self._max_bytes = max_bytes
         self._dtype: OutputDtype = dtype
 
+    def room(self, body: bytes) -> int:
+        """Return the bytes that a stream and its answer take at most. Raises :class:`Refused` where it is too much."""
+        with _told():
+            size = stream_size(body)
+        if size.n_bytes > self._max_bytes:
+            raise too_large("the body unpacked", self._max_bytes)
+        answers = size.n_rows * self._format.shape.dim * np.dtype(self._dtype).itemsize
+        if answers > self._max_bytes:
+            raise too_large("the answer", self._max_bytes)
+        return 2 * (
+            size.n_bytes + answers
+        )  # carried columns are in the answer too, and it is written, then taken
+
     def read(self, body: bytes) -> tuple[ArrowAnswer, Iterator[Batch]]:
-        """Read a stream: what its answer is written with, and its rows. Raises :class:`Refused`."""
-        try:
-            table = self._table(body)
+        """Read a stream: what its answer is written with, and its rows. Raises :class:`Refused`.
+
+        It is one that :meth:`room` has let through.
+        """
+        with _told():
+            table = _table(body)
             roles = self._format.roles(table.schema, _BODY)
-        except (pa.ArrowException, OSError) as error:  # the latter where it is cut
-            raise unusable(Wrong(("body",), f"is not an Arrow stream: {error}", "arrow_invalid")) from error
-        except ColumnError as error:
-            raise unusable(Wrong(("body",), ": ".join(error.args), "columns")) from error
-        except UnicodeDecodeError as error:
-            raise unusable(
-                Wrong(("body",), f"has a column whose name is no UTF-8: {error.object!r}", "columns")
-            ) from error
+        if roles.lane and _TEXT_COPIES * sum(map(_text_bytes, table[roles.lane].chunks)) > self._max_bytes:
+            raise too_large("the body with its lanes as text", self._max_bytes)
         carried = pa.schema([table.schema.field(name).with_name(new) for name, new in roles.carried.items()])
         schema = prediction_schema(carried, dim=self._format.shape.dim, dtype=self._dtype)
         size = min(self._max_rows, max(1, table.num_rows))
@@ -81,13 +93,37 @@ class ArrowForm:
         parts = (table.slice(start, size) for start in range(0, table.num_rows, size))
         return ArrowAnswer(schema, max_bytes=self._max_bytes), reader.batches(parts, 0)
 
-    def _table(self, body: bytes) -> pa.Table:
-        if unpacked_bytes(body) > self._max_bytes:
-            raise too_large("the body unpacked", self._max_bytes)
-        with pa.ipc.open_stream(pa.py_buffer(body)) as reader:
-            table = reader.read_all()
-        table.validate(full=True)  # offsets may lead anywhere
-        return table
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Turn what Arrow, and the look at columns, raise into what is wrong with the body."""
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:  # the latter where it is cut
+        raise unusable(Wrong(("body",), f"is not an Arrow stream: {error}", "arrow_invalid")) from error
+    except ColumnError as error:
+        raise unusable(Wrong(("body",), ": ".join(error.args), "columns")) from error
+    except UnicodeDecodeError as error:
+        raise unusable(
+            Wrong(("body",), f"has a column whose name is no UTF-8: {error.object!r}", "columns")
+        ) from error
+
+
+def _table(body: bytes) -> pa.Table:
+    with pa.ipc.open_stream(pa.py_buffer(body)) as reader:
+        table = reader.read_all()
+    table.validate(full=True)  # offsets may lead anywhere
+    return table
+
+
+def _text_bytes(texts: pa.Array) -> int:
+    """Return what texts take that are made of a column: of a dictionary each once, of views as often as they stand."""
+    if pa.types.is_dictionary(texts.type):
+        return _text_bytes(texts.dictionary)
+    if pa.types.is_string_view(texts.type):  # a view is a length, and twelve bytes more
+        lengths = np.frombuffer(texts.buffers()[1], np.int32)[::4]
+        return int(lengths[texts.offset : texts.offset + len(texts)].sum(dtype=np.int64))
+    return int(texts.nbytes)
 
 
 class ArrowAnswer:

@@ -1,51 +1,89 @@
 """How many bytes an Arrow IPC stream unpacks to.
 
 The rule: told by the stream's metadata before anything is unpacked: 10 kB of zstd can hold gigabytes, and pyarrow has
-no limit. Arrow unpacks a compressed buffer to the length that stands in its first eight bytes, or fails. Does not know
-what the buffers hold.
+no limit. Arrow unpacks a compressed buffer to the length that stands in its first eight bytes, or fails. What a
+dictionary grows by counts with all of it, since Arrow makes it anew. Does not know what the buffers hold.
 """
 
 from __future__ import annotations
 
 import struct
+from collections import Counter
 from struct import iter_unpack, unpack_from
+from typing import NamedTuple
 
 import pyarrow as pa
 
 _VERSION, _HEADER = 0, 2  # fields of Message, by their places in Arrow's Message.fbs
-_BUFFERS, _COMPRESSION = 2, 3  # of RecordBatch
-_DATA = 1  # of DictionaryBatch
+_LENGTH, _BUFFERS, _COMPRESSION = 0, 2, 3  # of RecordBatch
+_ID, _DATA, _IS_DELTA = 0, 1, 2  # of DictionaryBatch
 _V5 = 4
 
 
-def unpacked_bytes(body: bytes) -> int:
-    """Return the bytes of all batches of a stream, unpacked.
+class StreamSize(NamedTuple):
+    """What a stream holds: bytes of all its batches, unpacked, and rows."""
+
+    n_bytes: int
+    n_rows: int
+
+
+def stream_size(body: bytes) -> StreamSize:
+    """Return what a stream holds.
 
     Raises ``pa.ArrowException`` or ``OSError`` where it is no stream, is cut, or was written by an Arrow before 1.0,
     which compressed in another way.
     """
+    n_bytes = n_rows = 0
+    dictionaries: Counter[int] = Counter()
     try:
-        return sum(_unpacked(message) for message in pa.ipc.MessageReader.open_stream(pa.py_buffer(body)))
+        for message in pa.ipc.MessageReader.open_stream(pa.py_buffer(body)):
+            if message.type == "record batch":
+                content, batch = _batch(message)
+                n_bytes += _unpacked(content, batch, message.body)
+                n_rows += _number(content, batch, _LENGTH)
+            elif message.type == "dictionary":
+                n_bytes += _grown(message, dictionaries)
     except struct.error as error:
         raise pa.ArrowInvalid(f"its metadata lead nowhere: {error}") from error
+    return StreamSize(n_bytes, n_rows)
 
 
-def _unpacked(message: pa.Message) -> int:
-    if message.type == "schema":
-        return 0
+def _grown(message: pa.Message, dictionaries: Counter[int]) -> int:
+    """Return the bytes of a dictionary with this part of it; ``dictionaries`` has those of the parts before."""
+    content, head = _batch(message)
+    n_bytes = _unpacked(content, _part(content, head, _DATA), message.body)
+    number = _number(content, head, _ID)
+    is_delta = _field(content, head, _IS_DELTA)
+    if is_delta is not None and content[is_delta]:
+        n_bytes += dictionaries[number]
+    dictionaries[number] = n_bytes
+    return n_bytes
+
+
+def _batch(message: pa.Message) -> tuple[bytes, int]:
+    """Return a message's metadata, and where in them the table of its batch begins."""
     content = bytes(message.metadata)
     head = _followed(content, 0)
     version = _field(content, head, _VERSION)
     if version is None or unpack_from("<h", content, version)[0] < _V5:
         raise pa.ArrowInvalid("it was written by an Arrow before 1.0")
-    batch = _part(content, head, _HEADER)
-    if message.type == "dictionary":
-        batch = _part(content, batch, _DATA)
-    if _field(content, batch, _COMPRESSION) is None:
-        return len(message.body)
+    return content, _part(content, head, _HEADER)
+
+
+def _unpacked(content: bytes, batch: int, body: pa.Buffer) -> int:
+    """Add up the buffers of a batch; several may lie over one another, and are written one by one."""
     buffers = _part(content, batch, _BUFFERS)
     end = buffers + 4 + 16 * unpack_from("<I", content, buffers)[0]
-    return sum(_length(message.body, *buffer) for buffer in iter_unpack("<qq", content[buffers + 4 : end]))
+    found = iter_unpack("<qq", content[buffers + 4 : end])
+    if _field(content, batch, _COMPRESSION) is None:
+        return sum(max(0, length) for _, length in found)
+    return sum(_length(body, *buffer) for buffer in found)
+
+
+def _number(content: bytes, table: int, place: int) -> int:
+    """Return a number of 64 bits, 0 where it is left out."""
+    field = _field(content, table, place)
+    return 0 if field is None else int(unpack_from("<q", content, field)[0])
 
 
 def _length(body: pa.Buffer, start: int, length: int) -> int:

@@ -116,13 +116,16 @@ def _refusals() -> dict[int | str, dict[str, Any]]:
         415: "The body is of a type that is not read here.",
         422: "Something in the body cannot be used: what, and where.",
         429: "More requests are under way than --max-queue.",
+        503: f"Bodies and answers of all requests take all that they may: {UNPACKED} times --max-body, or 256 MiB where"
+        " that is less.",
     }
     found: dict[int | str, dict[str, Any]] = {
         status: _response(text, {JSON: (detail, None)}) for status, text in refused.items()
     }
-    found[429]["headers"] = {
-        "Retry-After": {"schema": {"type": "integer"}, "description": "Seconds to wait."}
-    }
+    for status in (429, 503):
+        found[status]["headers"] = {
+            "Retry-After": {"schema": {"type": "integer"}, "description": "Seconds to wait."}
+        }
     return found
 
 

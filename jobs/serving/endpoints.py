@@ -1,7 +1,8 @@
 """The endpoints that read vectors, as plain ASGI.
 
-The rule: a request is admitted once its body is here, so that who sends slowly is in nobody's way, and whatever is
-wrong with it is told in one form. FastAPI only documents these endpoints; between a request and the models nothing is
+The rule: a request is admitted once its body is here, so that who sends slowly is in nobody's way; what bodies
+take meanwhile, and answers until they are taken, has a limit of its own. Whatever is wrong with a request is told
+in one form. FastAPI only documents these endpoints; between a request and the models nothing is
 put that costs time for each of them. Does not know what a body holds.
 """
 
@@ -16,15 +17,18 @@ import orjson
 from lvm_batch.jobs.serving.refusals import Refused, too_large, too_many, too_slow, wrong_type
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from starlette.types import Receive, Scope, Send
 
     from lvm_batch.jobs.serving.metrics import Metrics
+    from lvm_batch.jobs.serving.room import Held, Shelf
 
     Respond = Callable[[bytes], Awaitable[bytes]]
 
 _JSON = "application/json"
+
+_PART_BYTES = 2**18
 
 BODY_S = 30
 """How long a body may take to arrive: 16 MiB at 4.5 Mbit/s."""
@@ -54,11 +58,19 @@ class Endpoint:
     """One path, with what responds to each type of body, in that type."""
 
     def __init__(
-        self, path: str, kinds: Mapping[str, Respond], *, gate: Gate, metrics: Metrics, max_body: int
+        self,
+        path: str,
+        kinds: Mapping[str, Respond],
+        *,
+        gate: Gate,
+        shelf: Shelf,
+        metrics: Metrics,
+        max_body: int,
     ) -> None:
         self._path = path
         self._kinds = kinds
         self._gate = gate
+        self._shelf = shelf
         self._metrics = metrics
         self._max_body = max_body
 
@@ -74,20 +86,23 @@ class Endpoint:
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> int | None:
         """Respond; return the status, or ``None`` where nobody is there any more."""
-        headers: list[tuple[bytes, bytes]] = []
         try:
             kind, respond = self._chosen(scope)
-            body = await self._body(receive)
-            with self._gate:
-                status, content = 200, await respond(body)
+            with self._shelf.held() as held:
+                body = await self._body(receive, held)
+                with self._gate:
+                    content = await respond(body)
+                held.turn_into(len(content))
+                del body
+                await _send(send, 200, kind, content)
         except Refused as refused:
             status, kind, content = refused.status, _JSON, orjson.dumps({"detail": refused.detail})
             headers = [(name.encode(), value.encode()) for name, value in refused.headers.items()]
         except _Gone:
             return None
-        headers += [(b"content-type", kind.encode()), (b"content-length", b"%d" % len(content))]
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": content})
+        else:
+            return 200
+        await _send(send, status, kind, content, headers)
         return status
 
     def _chosen(self, scope: Scope) -> tuple[str, Respond]:
@@ -105,7 +120,7 @@ class Endpoint:
             raise too_large("the body", self._max_body)
         return kind, respond
 
-    async def _body(self, receive: Receive) -> bytes:
+    async def _body(self, receive: Receive, held: Held) -> bytes:
         parts: list[bytes] = []
         n_bytes = 0
         more = True
@@ -116,6 +131,7 @@ class Endpoint:
                     if message["type"] == "http.disconnect":
                         raise _Gone
                     parts.append(message.get("body", b""))
+                    held.add(len(parts[-1]))
                     n_bytes += len(parts[-1])
                     if n_bytes > self._max_body:
                         raise too_large("the body", self._max_body)
@@ -123,3 +139,20 @@ class Endpoint:
         except TimeoutError:
             raise too_slow(BODY_S) from None
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+async def _send(
+    send: Send, status: int, kind: str, content: bytes, headers: Iterable[tuple[bytes, bytes]] = ()
+) -> None:
+    """Send an answer, in parts: of a long one no more is handed over than its reader takes."""
+    own = ((b"content-type", kind.encode()), (b"content-length", b"%d" % len(content)))
+    await send({"type": "http.response.start", "status": status, "headers": [*headers, *own]})
+    for start in range(0, len(content) - _PART_BYTES, _PART_BYTES):
+        part = content[start : start + _PART_BYTES]
+        await send({"type": "http.response.body", "body": part, "more_body": True})
+    await send({"type": "http.response.body", "body": content[_last_part(len(content)) :]})
+
+
+def _last_part(n_bytes: int) -> int:
+    """Return where the last part of so many bytes begins."""
+    return max(0, n_bytes - 1) // _PART_BYTES * _PART_BYTES

@@ -43,6 +43,16 @@ class Query:
     detail: str | None
 
 
+def room_for(body: bytes, *, row_bytes: int) -> int:
+    """Return the bytes that a body takes at most as Python's objects, with ``row_bytes`` for each of its rows.
+
+    A list or an object takes 64 bytes empty, and whatever a comma separates 40.
+    """
+    counts = np.bincount(np.frombuffer(body, np.uint8), minlength=256)
+    n_open = int(counts[ord("[")] + counts[ord("{")])
+    return len(body) + 64 * n_open + 40 * int(counts[ord(",")]) + row_bytes * int(counts[ord("{")])
+
+
 class QueryReader:
     """Reads queries for models of contexts of ``length`` vectors of ``dim``."""
 

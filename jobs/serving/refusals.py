@@ -59,6 +59,12 @@ def too_many(max_queue: int) -> Refused:
     return Refused(429, [Wrong((), message, "too_many")], {"retry-after": "1"})
 
 
+def too_full(max_bytes: int) -> Refused:
+    """A body that comes while those of other requests take all that they may."""
+    message = f"requests hold {max_bytes:,} bytes, which is all they may; come again"
+    return Refused(503, [Wrong((), message, "too_full")], {"retry-after": "1", "connection": "close"})
+
+
 def wrong_type(found: str, taken: Sequence[str]) -> Refused:
     """A body of a type that is not read here."""
     message = f"content-type is {found[:100]!a}; it can be {' or '.join(taken)}"

@@ -18,6 +18,7 @@ import uvicorn
 from lvm_batch.jobs.errors import UsageError
 from lvm_batch.jobs.plural import plural
 from lvm_batch.jobs.serving.loading import load
+from lvm_batch.jobs.serving.protocol import LimitedProtocol
 from lvm_batch.jobs.serving.service import Service
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ class Server(uvicorn.Server):
                 service,
                 access_log=False,
                 log_config=None,
+                http=LimitedProtocol,
+                ws="none",  # nobody speaks it here, and it has limits of its own
                 lifespan="off",
                 proxy_headers=False,  # nobody asks who the client is
                 server_header=False,

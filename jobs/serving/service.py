@@ -7,6 +7,7 @@ models come from, or when to stop.
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -19,12 +20,13 @@ from lvm_batch.jobs.serving.arrow_bodies import MEDIA_TYPE, UNPACKED, ArrowForm,
 from lvm_batch.jobs.serving.batcher import Batcher
 from lvm_batch.jobs.serving.endpoints import Endpoint, Gate
 from lvm_batch.jobs.serving.json_answers import AnswerWriter
-from lvm_batch.jobs.serving.json_bodies import QueryReader
+from lvm_batch.jobs.serving.json_bodies import QueryReader, room_for
 from lvm_batch.jobs.serving.metrics import Metrics
+from lvm_batch.jobs.serving.room import Room, Shelf
 from lvm_batch.jobs.serving.rows import Rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
     from starlette.types import Receive, Scope, Send
 
@@ -35,6 +37,10 @@ if TYPE_CHECKING:
 
 _LARGE = 2**18
 """Bytes of a query that is read in another thread: to find what is wrong with a larger one takes over 40 ms."""
+
+
+_LEAST_HELD = 2**28
+"""Bytes that bodies of all requests together may take, however small the largest one is."""
 
 
 @dataclass
@@ -51,8 +57,12 @@ class Service:
         self.metrics = Metrics()
         self.readiness = Readiness()
         self.gate = Gate(settings.max_queue)
+        most = max(UNPACKED * settings.max_body, _LEAST_HELD)
+        self.shelf = Shelf(most)
+        self._room = Room(2 * most)
         self._loaded = loaded
         self._max_rows = settings.max_batch
+        self._row_bytes = _row_bytes(loaded.shape)
         self._new_reader = partial(
             QueryReader, length=loaded.shape.length, dim=loaded.shape.dim, pad=settings.pad
         )
@@ -101,7 +111,12 @@ class Service:
             ("/predict/batch", several, max_body, documents.predict_batch),
         ):
             self._door[path] = Endpoint(
-                path, kinds, gate=self.gate, metrics=self.metrics, max_body=min(most, max_body)
+                path,
+                kinds,
+                gate=self.gate,
+                shelf=self.shelf,
+                metrics=self.metrics,
+                max_body=min(most, max_body),
             )
             app.post(path, **documented(shape.length, shape.dim))(_answered_at_the_door)
         app.get("/health", summary="Whether the process is alive.")(self._health)
@@ -114,7 +129,8 @@ class Service:
 
     async def _one(self, body: bytes) -> bytes:
         if len(body) > _LARGE:  # with a reader of its own, which reads in one thread at a time
-            query = await asyncio.to_thread(self._new_reader().query, body)
+            async with self._turn(room_for(body, row_bytes=0)):
+                query = await asyncio.to_thread(self._new_reader().query, body)
         else:
             query = self._reader.query(body)
         answers = await self._batcher.answer(query.rows)
@@ -122,21 +138,30 @@ class Service:
         self.metrics.routed(answers)
         return content
 
+    @asynccontextmanager
+    async def _turn(self, n_bytes: int) -> AsyncIterator[None]:
+        """Wait until there is room for what a body is unpacked to, and answered with."""
+        async with self._room.taken(n_bytes):
+            self.shelf.check()
+            yield
+
     async def _several(self, body: bytes) -> bytes:
-        rows, details = await asyncio.to_thread(self._reader.queries, body)
-        parts = [await self._batcher.answer(part) for part in _cut(rows, self._max_rows)]
-        content = await asyncio.to_thread(self._writer.answers, parts, details)
+        async with self._turn(room_for(body, row_bytes=self._row_bytes)):
+            rows, details = await asyncio.to_thread(self._reader.queries, body)
+            parts = [await self._batcher.answer(part) for part in _cut(rows, self._max_rows)]
+            content = await asyncio.to_thread(self._writer.answers, parts, details)
         for answers in parts:
             self.metrics.routed(answers)
         return content
 
     async def _stream(self, body: bytes) -> bytes:
-        answer, batches = await asyncio.to_thread(self._arrow.read, body)
-        while (batch := await asyncio.to_thread(next, batches, None)) is not None:
-            answers = await self._batcher.answer(rows_of(batch))
-            await asyncio.to_thread(answer.write, batch, answers)
-            self.metrics.routed(answers)
-        return await asyncio.to_thread(answer.content)
+        async with self._turn(await asyncio.to_thread(self._arrow.room, body)):
+            answer, batches = await asyncio.to_thread(self._arrow.read, body)
+            while (batch := await asyncio.to_thread(next, batches, None)) is not None:
+                answers = await self._batcher.answer(rows_of(batch))
+                await asyncio.to_thread(answer.write, batch, answers)
+                self.metrics.routed(answers)
+            return await asyncio.to_thread(answer.content)
 
     async def _health(self) -> dict[str, str]:
         return {"status": "ok"}
@@ -164,6 +189,11 @@ async def _answered_at_the_door() -> None:
 def _most_of_a_query(shape: WindowShape) -> int:
     """Bytes that a query may take: contexts twenty times as long as what counts of them, at 32 bytes a number."""
     return max(_LARGE, 20 * shape.length * shape.dim * 32)
+
+
+def _row_bytes(shape: WindowShape) -> int:
+    """Bytes that a row of JSON takes besides: context, target and prediction, and twice its answer."""
+    return (shape.length + 2) * shape.dim * 4 + 2 * shape.dim * 22
 
 
 def _cut(rows: Rows, max_rows: int) -> Iterator[Rows]:

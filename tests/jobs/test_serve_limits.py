@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import tracemalloc
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from served import ARROW, Serving, serving, stream
 from waiting import HANG_S, wait_until
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
@@ -94,7 +97,7 @@ def test_a_large_query_is_read_beside_the_others(served: Serving, monkeypatch: p
 @pytest.mark.parametrize("compression", [None, "zstd", "lz4"])
 def test_what_a_stream_unpacks_to_is_known_before(compression: str | None) -> None:
     """As many bytes as its buffers hold: vectors, text, dictionaries, nulls, and what does not get smaller."""
-    from lvm_batch.jobs.serving.arrow_sizes import unpacked_bytes
+    from lvm_batch.jobs.serving.arrow_sizes import stream_size
 
     rng = np.random.default_rng(0)
     columns = {
@@ -105,7 +108,7 @@ def test_what_a_stream_unpacks_to_is_known_before(compression: str | None) -> No
     }
     table = pa.table(columns)
     read = pa.ipc.open_stream(pa.py_buffer(stream(table))).read_all()
-    found = unpacked_bytes(stream(table, compression=compression))
+    found = stream_size(stream(table, compression=compression)).n_bytes
     assert read.get_total_buffer_size() <= found <= read.get_total_buffer_size() + 64 * 12  # padding
 
 
@@ -271,3 +274,169 @@ def test_a_failure_around_the_models_does_too(served: Serving, monkeypatch: pyte
             asked.close()
 
     assert asyncio.run(ask()).answered.all()
+
+
+def answered(connection: socket.socket) -> bytes:
+    """What comes until the other side hangs up, or is reset by it."""
+    parts: list[bytes] = []
+    with suppress(ConnectionError):
+        parts += iter(lambda: connection.recv(65536), b"")
+    return b"".join(parts)
+
+
+HEADS = {
+    "a long header": b"GET /health HTTP/1.1\r\nhost: x\r\nx: " + b"a" * 2**16,
+    "many headers": b"GET /health HTTP/1.1\r\nhost: x\r\n" + b"x: y\r\n" * 200,
+    "a long path": b"GET /" + b"a" * 2**16,
+    "a whole long head": b"GET /health HTTP/1.1\r\nhost: x\r\nx: " + b"a" * 40_000 + b"\r\n\r\n",
+    "a trailer": HEAD.replace(f"content-length: {len(BODY)}".encode(), b"transfer-encoding: chunked")
+    + b"1\r\n{\r\n0\r\nx: "
+    + b"a" * 2**19,
+    "an extension of a chunk": HEAD.replace(
+        f"content-length: {len(BODY)}".encode(), b"transfer-encoding: chunked"
+    )
+    + b"1;x="
+    + b"a" * 2**19,
+}
+
+
+@pytest.mark.parametrize("case", HEADS)
+def test_what_is_no_body_has_a_limit(served: Serving, case: str) -> None:
+    """Heads, trailers and extensions of chunks of more than 32 KiB, or of many headers, are refused: 431."""
+    with served.connected() as connection:
+        with suppress(ConnectionError):
+            connection.sendall(HEADS[case])
+        assert answered(connection).startswith(b"HTTP/1.1 431 ")
+    until(lambda: not served.server.server_state.connections)
+
+
+@pytest.mark.parametrize(("sent", "answer"), [(b"", b""), (HEAD[:-2], b"HTTP/1.1 408 ")])
+def test_a_head_has_its_time(
+    served: Serving, monkeypatch: pytest.MonkeyPatch, sent: bytes, answer: bytes
+) -> None:
+    """Who asks nothing is hung up on; who does not come to the end of a head is told (408)."""
+    from lvm_batch.jobs.serving import protocol
+
+    monkeypatch.setattr(protocol, "HEAD_S", 0.1)
+    monkeypatch.setattr(protocol, "_GRACE_S", 0.1)
+    with served.connected() as connection:
+        connection.sendall(sent)
+        assert answered(connection)[: len(answer) or 1] == answer
+
+
+def test_connections_have_a_limit(served: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One more than are taken is told to come again (503); those before it are answered."""
+    from lvm_batch.jobs.serving import protocol
+
+    monkeypatch.setattr(protocol, "MAX_CONNECTIONS", 1)
+    with served.connected() as first, served.connected() as second:
+        assert answered(second).startswith(b"HTTP/1.1 503 ")
+        first.sendall(HEAD + BODY)
+        assert first.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+def test_requests_sent_ahead_have_a_limit(served: Serving) -> None:
+    """Of very many sent at once the first are answered, in order; then the connection ends."""
+    with served.connected() as connection:
+        with suppress(ConnectionError):
+            connection.sendall(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n" * 2000)
+        answers = answered(connection)
+        assert 2 <= answers.count(b"HTTP/1.1 200 ") <= 20
+        assert answers.count(b"HTTP/1.1 ") == answers.count(b"HTTP/1.1 200 ")
+
+
+def test_bodies_on_their_way_have_a_limit(served: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What all connections together have sent of their bodies is bounded: beyond it 503, and 200 when they are gone."""
+    monkeypatch.setattr(served.service.shelf, "max_bytes", 1_000_000)
+    head = HEAD.replace(b"/predict", b"/predict/batch").replace(b"%d" % len(BODY), b"900000")
+    with served.connected() as first, served.connected() as second:
+        first.sendall(head + b" " * 800_000)
+        until(lambda: served.service.shelf.n_bytes >= 800_000)
+        with suppress(ConnectionError):
+            second.sendall(head + b" " * 800_000)
+        assert second.recv(65536).startswith(b"HTTP/1.1 503 ")
+    until(lambda: served.service.shelf.n_bytes == 0)
+    assert served.post(json=QUERY).status_code == 200
+
+
+def test_an_answer_that_nobody_reads_is_given_up(served: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long answer is handed over as its reader takes it, counts until then, and is dropped after a while."""
+    from lvm_batch.jobs.serving import protocol
+
+    monkeypatch.setattr(protocol, "ANSWER_S", 0.3)
+    body = stream(
+        pa.table({"context": pa.array([[1.0] * 768] * 2000, pa.list_(pa.float32()))}), compression="zstd"
+    )
+    head = HEAD.replace(b"/predict", b"/predict/batch").replace(b"%d" % len(BODY), b"%d" % len(body))
+    with served.connected() as connection:
+        connection.sendall(head.replace(b"application/json", ARROW["content-type"].encode()) + body)
+        until(lambda: served.service.shelf.n_bytes > 5_000_000)
+        assert served.service.gate.under_way == 0
+        until(lambda: served.service.shelf.n_bytes == 0)
+
+
+def test_what_is_unpacked_waits_for_room() -> None:
+    """Those who do not fit wait for those before them, in order; who stops waiting leaves nothing taken."""
+    from lvm_batch.jobs.serving.room import Room
+
+    entered: list[str] = []
+
+    async def enter(room: Room, name: str, n_bytes: int, free: asyncio.Event) -> None:
+        async with room.taken(n_bytes):
+            entered.append(name)
+            await free.wait()
+
+    async def scene() -> None:
+        room, free = Room(10), asyncio.Event()
+        tasks = [
+            asyncio.create_task(enter(room, name, size, free))
+            for name, size in (("a", 6), ("b", 6), ("c", 1), ("huge", 99))
+        ]
+        await asyncio.sleep(0.01)
+        assert entered == ["a"]
+        tasks[1].cancel()
+        await asyncio.sleep(0.01)
+        assert entered == ["a", "c"]
+        free.set()
+        await asyncio.gather(tasks[0], *tasks[2:])
+        async with asyncio.timeout(1), room.taken(10):
+            entered.append("all")
+
+    asyncio.run(scene())
+    assert entered == ["a", "c", "huge", "all"]
+
+
+def test_a_dictionary_is_not_copied_for_each_row(served: Serving) -> None:
+    """A lane of many bytes that every row has takes what it takes once, however few bytes it comes in."""
+    n_rows = 512
+    lane = pa.DictionaryArray.from_arrays(pa.array(np.zeros(n_rows, np.int32)), pa.array(["x" * 2**22]))
+    rows = pa.array([[1.0] * 768] * n_rows, pa.list_(pa.float32()))
+    body = stream(pa.table({"context": rows, "lane": lane}), compression="zstd")
+    tracemalloc.start()
+    try:
+        assert served.post("/predict/batch", data=body, headers=ARROW).status_code == 200
+        assert tracemalloc.get_traced_memory()[1] < 2**26
+    finally:
+        tracemalloc.stop()
+
+
+def test_what_a_stream_repeats_counts_as_often(served: Serving) -> None:
+    """Dictionaries that grow, and texts that are views of one, are refused by what is made of them: 413."""
+    kind = pa.dictionary(pa.int32(), pa.string())
+    schema = pa.schema([("context", pa.list_(pa.float32())), ("note", kind)])
+    words = [f"{place}{'y' * 30_000}" for place in range(100)]
+    sink = pa.BufferOutputStream()
+    options = pa.ipc.IpcWriteOptions(emit_dictionary_deltas=True, compression="zstd")
+    context = pa.array([[1.0] * 768], schema.types[0])
+    with pa.ipc.new_stream(sink, schema, options=options) as writer:
+        for n_words in range(1, 101):
+            note = pa.DictionaryArray.from_arrays(pa.array([0], pa.int32()), pa.array(words[:n_words]))
+            writer.write_batch(pa.record_batch([context, note], schema=schema))
+    growing = sink.getvalue().to_pybytes()
+    views = np.tile(np.array([2_000_000, 0x78787878, 0, 0], np.int32), 64)
+    buffers = [None, pa.py_buffer(views.tobytes()), pa.py_buffer(b"x" * 2_000_000)]
+    lane = pa.Array.from_buffers(pa.string_view(), 64, buffers)
+    seen = stream(pa.table({"context": pa.array([[1.0] * 768] * 64, schema.types[0]), "lane": lane}))
+    for body in (growing, seen):
+        response = served.post("/predict/batch", data=body, headers=ARROW)
+        assert (response.status_code, response.json()["detail"][0]["type"]) == (413, "too_large")

@@ -1,0 +1,183 @@
+"""Connections: how much one may send before it is anybody's request, and how long it may take.
+
+The rule: what a connection holds is bounded before a body is read. A head, a chunk's extension and a trailer have a
+limit in bytes, heads and answers one in time, and requests sent ahead of their answers one in number; there are no more
+connections than a limit. Does not know what is asked.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+MAX_HEAD = 2**15
+"""Bytes of a request that are not its body, without a byte of a body between them."""
+
+MAX_HEADERS = 128
+MAX_AHEAD = 16
+"""Requests that wait for the answer of one before them on the same connection."""
+
+MAX_CONNECTIONS = 800  # of the 1,024 files that a process may usually have open
+HEAD_S = 10
+"""How long a head may take to arrive, from the connection or from its first byte on."""
+
+_GRACE_S = 1
+
+ANSWER_S = 30
+"""How long an answer may wait for its reader to take any more of it."""
+
+
+class _NoMore(Exception):
+    """Ends the parsing of what a connection sends; the parser tells whoever fed it."""
+
+
+class LimitedProtocol(HttpToolsProtocol):
+    """Uvicorn's protocol, which by itself has none of these limits."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take a connection, or tell it that there are too many."""
+        super().connection_made(transport)
+        self._n_silent = 0
+        self._is_head = True
+        self._is_deaf = False
+        self._refusal: tuple[int, str] | None = None
+        self._stuck: asyncio.TimerHandle | None = None
+        self._slow: asyncio.TimerHandle | None = self.loop.call_later(HEAD_S, self._head_is_late)
+        if len(self.connections) > MAX_CONNECTIONS:
+            self._refuse(503, f"{MAX_CONNECTIONS} connections are open; come again")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget a connection."""
+        self._take_time_off()
+        self.resume_writing()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what has come, as far as the limits allow."""
+        if self._is_deaf:
+            return
+        self._n_silent += len(data)
+        super().data_received(data)
+        self._judge()
+
+    def _judge(self) -> None:
+        """Look at what has come without being a request, or a part of its body."""
+        if self._is_deaf:
+            return
+        if self._n_silent > MAX_HEAD:
+            self._refuse(431, f"more than {MAX_HEAD:,} bytes have come that are no body")
+        elif self._slow is None and self._waits_for_nothing():
+            self._slow = self.loop.call_later(HEAD_S, self._head_is_late)
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        self._is_head = True
+        super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header, or one of those behind a body."""
+        if len(self.headers) >= MAX_HEADERS:
+            self._refusal = 431, f"more than {MAX_HEADERS} headers have come"
+            raise _NoMore
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Let a request begin, or wait for those before it."""
+        if self._head_bytes() > MAX_HEAD:
+            self._refusal = 431, f"the head is larger than {MAX_HEAD:,} bytes"
+            raise _NoMore
+        if len(self.pipeline) >= MAX_AHEAD:
+            self.cycle.keep_alive = (
+                False  # with the last answer the connection ends; the rest is to be asked again
+            )
+            self._is_deaf = True
+            raise _NoMore
+        self._is_head, self._n_silent = False, 0
+        self._take_time_off()
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of a body."""
+        self._n_silent = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """End a request."""
+        self._is_head, self._n_silent = True, 0
+        super().on_message_complete()
+
+    def pause_writing(self) -> None:
+        """Wait for whoever reads the answer, for a while."""
+        if self._stuck is None:
+            self._stuck = self.loop.call_later(ANSWER_S, self.transport.abort)
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        """Go on with the answer."""
+        if self._stuck is not None:
+            self._stuck.cancel()
+            self._stuck = None
+        super().resume_writing()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """End a connection that asks no more; what it has not read by now it will not read."""
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
+        else:
+            super().timeout_keep_alive_handler()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what cannot be parsed, or what the parser was stopped at."""
+        if not self._is_deaf:
+            self._refuse(*(self._refusal or (400, msg)))
+
+    def _head_bytes(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+
+    def _waits_for_nothing(self) -> bool:
+        """Whether what comes is the beginning of a head, or the rest of a body that has been answered already."""
+        return bool(self._n_silent) if self._is_head else self.cycle.response_complete
+
+    def _head_is_late(self) -> None:
+        """Look once more at what may have come while this process was busy."""
+        self._slow = self.loop.call_later(_GRACE_S, self._end)
+
+    def _end(self) -> None:
+        self._slow = None
+        if self._is_head and self._n_silent:
+            self._refuse(408, f"the head has not come within {HEAD_S} s")
+        else:  # nothing was asked
+            self.transport.close()
+
+    def _may_answer(self) -> bool:
+        """Whether what is written now is taken for the answer of what has come last."""
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        if cycle is None or cycle.response_complete:
+            return True
+        return not (self._is_head or self.pipeline or cycle.response_started)
+
+    def _take_time_off(self) -> None:
+        if self._slow is not None:
+            self._slow.cancel()
+            self._slow = None
+
+    def _refuse(self, status: int, message: str) -> None:
+        """Answer by a line of text and hang up; where an answer is under way, hang up."""
+        self._is_deaf = True
+        self._take_time_off()
+        if self.transport.is_closing():
+            return
+        if self._may_answer():
+            content = message.encode("ascii", "replace")
+            head = (
+                b"content-type: text/plain; charset=utf-8\r\nconnection: close\r\n"
+                b"content-length: %d\r\n" % len(content)
+            )
+            self.transport.write(STATUS_LINE[status] + head + b"\r\n" + content)
+        self.transport.close()

@@ -1,0 +1,102 @@
+"""Memory that requests take, counted in bytes over all of them.
+
+The rule: what is counted is what is held, from the first byte of a body to the last of its answer. A body that finds no
+room is refused, since it would wait in memory; what a body is unpacked to waits for its turn. Does not know what the
+bytes are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Self
+
+from lvm_batch.jobs.serving.refusals import too_full
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+class Held:
+    """Bytes that one request holds of what all may hold. Used as a context manager: left, it holds none."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+        self._n_bytes = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def add(self, n_bytes: int) -> None:
+        """Hold more. Raises :class:`Refused` where all hold too much by then."""
+        if self._shelf.n_bytes + n_bytes > self._shelf.max_bytes:
+            raise too_full(self._shelf.max_bytes)
+        self._shelf.n_bytes += n_bytes
+        self._n_bytes += n_bytes
+
+    def turn_into(self, n_bytes: int) -> None:
+        """Hold an answer in place of its body, however much all hold: it is there already."""
+        self._shelf.n_bytes += n_bytes - self._n_bytes
+        self._n_bytes = n_bytes
+
+    def __exit__(self, *_: object) -> None:
+        self._shelf.n_bytes -= self._n_bytes
+
+
+class Shelf:
+    """What bodies take that are on their way or being answered: ``n_bytes`` of at most ``max_bytes``."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self.n_bytes = 0
+
+    def check(self) -> None:
+        """Raise :class:`Refused` where answers that nobody takes leave no room for another."""
+        if self.n_bytes > self.max_bytes:
+            raise too_full(self.max_bytes)
+
+    def held(self) -> Held:
+        """Return what one request holds of it."""
+        return Held(self)
+
+
+class Room:
+    """Room for ``max_bytes``, of one event loop; who finds none waits until those before have left."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._free = max_bytes
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    @asynccontextmanager
+    async def taken(self, n_bytes: int) -> AsyncIterator[None]:
+        """Take room for ``n_bytes``, or all there is."""
+        n_bytes = min(n_bytes, self._max_bytes)
+        await self._take(n_bytes)
+        try:
+            yield
+        finally:
+            self._free += n_bytes
+            self._let_in()
+
+    async def _take(self, n_bytes: int) -> None:
+        if not self._waiting and n_bytes <= self._free:
+            self._free -= n_bytes
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((n_bytes, future))
+        try:
+            await future
+        except asyncio.CancelledError:
+            if future.done() and not future.cancelled():  # it was let in already
+                self._free += n_bytes
+            self._let_in()
+            raise
+
+    def _let_in(self) -> None:
+        while self._waiting and (self._waiting[0][1].done() or self._waiting[0][0] <= self._free):
+            n_bytes, future = self._waiting.popleft()
+            if not future.done():
+                self._free -= n_bytes
+                future.set_result(None)
