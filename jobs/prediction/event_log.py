@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     Happened = RunStarted | UnitDone | UnitFailed | WorkerRefused | RunEnded
 
 _FLUSH_EVERY_S = 5
+_BYTES_PER_S = 2**18
+"""A store writes a file anew to make it longer: the longer it is, the more rarely."""
 
 
 class EventLog:
@@ -38,14 +40,17 @@ class EventLog:
         self._now = now
         self._lines: list[str] = []
         self._flushed = monotonic()
+        self._n_bytes = 0
 
     def __call__(self, event: Event) -> None:
         """Take down one event, unless nothing has happened."""
         if not isinstance(event, Waiting):
             self._lines.append(json.dumps({"at": self._now().isoformat(), **_described(event)}) + "\n")
-        is_time = monotonic() - self._flushed > _FLUSH_EVERY_S
+        is_time = monotonic() - self._flushed > _FLUSH_EVERY_S + self._n_bytes / _BYTES_PER_S
         if self._lines and (is_time or isinstance(event, (RunStarted, RunEnded))):
-            self._folder.append_events("".join(self._lines))
+            lines = "".join(self._lines)
+            self._folder.append_events(lines)
+            self._n_bytes += len(lines)
             self._lines, self._flushed = [], monotonic()
 
 
