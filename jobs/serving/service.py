@@ -59,7 +59,7 @@ class Service:
         self.gate = Gate(settings.max_queue)
         most = max(UNPACKED * settings.max_body, _LEAST_HELD)
         self.shelf = Shelf(most)
-        self._room = Room(2 * most)
+        self._room = Room(most)
         self._loaded = loaded
         self._max_rows = settings.max_batch
         self._row_bytes = _row_bytes(loaded.shape)
