@@ -71,6 +71,9 @@ def command() -> int:
     take_streams()
     ensure_temporary_folder()
     count_quota()
+    os.environ.pop(
+        "PROMETHEUS_MULTIPROC_DIR", None
+    )  # of a service that starts this one: figures here are its own
     code = main()
     gc.freeze()  # or the interpreter would look through all of torch before it ends, for half a second
     return code

@@ -91,22 +91,54 @@ _LIMITS = {
 }
 
 
+class _Settings(NamedTuple):
+    """Settings that a library reads of its own, in any function of some modules or in a certain one."""
+
+    whose: str
+    hint: str
+    modules: tuple[str, ...]
+    function: str | None = None
+
+    def is_read_at(self, module: object, function: str) -> bool:
+        """Whether a function is where they are read."""
+        return module in self.modules and self.function in {None, function}
+
+
+_SETTINGS = (
+    _Settings(
+        "Dask's",
+        "mend them: /etc/dask, ~/.config/dask, the folder in DASK_CONFIG, or variables that begin with DASK_",
+        ("dask.config", "distributed.config"),
+    ),
+    _Settings(
+        "matplotlib's",
+        "mend them: `matplotlibrc` in the working directory, in ~/.config/matplotlib, or where MATPLOTLIBRC leads",
+        ("matplotlib",),
+        "_rc_params_in_file",
+    ),
+)
+
+
 def fault_of(error: BaseException, *, through_failures: bool = False) -> JobError | None:
     """Return ``error`` as a fault of the surroundings, or ``None`` where neither it nor what caused it is one.
 
     ``through_failures`` looks also at what was being handled when an error came up: a library may fail over a fault.
     """
-    if _was_reading_settings_of_dask(error):
+    if settings := _settings_being_read(error):
+        said = " ".join(str(error.__cause__ or error).split())
         return SurroundingsError(
-            f"Dask's settings on this machine cannot be used: {' '.join(str(error.__cause__ or error).split())}",
-            "mend them: /etc/dask, ~/.config/dask, the folder in DASK_CONFIG, or variables that begin with DASK_",
+            f"{settings.whose} settings on this machine cannot be used: {said}", settings.hint
         )
     return next(filter(None, map(_told, _with_causes(error, through_failures=through_failures))), None)
 
 
-def _was_reading_settings_of_dask(error: BaseException) -> bool:
-    modules = {frame.f_globals.get("__name__") for frame, _ in traceback.walk_tb(error.__traceback__)}
-    return not modules.isdisjoint(("dask.config", "distributed.config"))
+def _settings_being_read(error: BaseException) -> _Settings | None:
+    """Return the settings of a library that it was reading when it failed."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        place = (frame.f_globals.get("__name__"), frame.f_code.co_name)
+        if found := next((each for each in _SETTINGS if each.is_read_at(*place)), None):
+            return found
+    return None
 
 
 def _with_causes(error: BaseException | None, *, through_failures: bool) -> Iterator[BaseException]:

@@ -74,7 +74,7 @@ def get_ready() -> None:
     """Import what draws, on a thread of its own, and return at once: a run has moments in which it only waits."""
 
     def load() -> None:
-        with suppress(ImportError):  # the report will tell
+        with suppress(*_SPOILED):  # the report will tell
             import_module("matplotlib.backends.backend_svg")
 
     Thread(target=load, name="get ready to draw").start()

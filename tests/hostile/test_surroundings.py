@@ -321,6 +321,22 @@ def test_a_folder_that_is_gone_is_named(folder: Path) -> None:
     assert (ended.code, ended.message) == (2, "the working directory is not there any more")
 
 
+def test_figures_need_no_readable_settings(tmp_path: Path) -> None:
+    """What matplotlib cannot read in the working directory is named by who needs a figure."""
+    (tmp_path / "matplotlibrc").write_bytes(b"\xff")
+    code = (
+        "from lvm_batch.jobs import cli; from lvm_batch.jobs.plots import figure_svg;"
+        " cli.app = lambda **_: figure_svg(print); raise SystemExit(cli.main(['run', '--json']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2, done
+    assert json.loads(done.stdout)["error"]["message"].startswith(
+        "matplotlib's settings on this machine cannot"
+    )
+
+
 def test_dask_settings_that_cannot_be_read_are_named(folder: Path) -> None:
     """They are the site's to mend."""
     (folder / "site").mkdir()
