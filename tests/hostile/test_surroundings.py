@@ -55,7 +55,8 @@ def folder(tmp_path: Path, models: Path) -> Path:
 
 def run_in(folder: Path, before: str = "", *, within: str = "", **environment: str) -> Ended:
     """Run the job as a real process in ``folder``: a shell does ``before``, and ``within`` begins its last line."""
-    options = "run t.parquet --output out --model models/amn.pt --fallback models/gru.pt --workers 2 --json"
+    options = "run t.parquet --output out --model models/amn.pt --fallback models/gru.pt --json"
+    options += " --workers 2 --unit-size 310KiB"
     line = f'{before}\nexec {within} "$0" -c "$1" {options}'
     done = subprocess.run(
         ["/bin/sh", "-ec", line, sys.executable, COMMAND],
