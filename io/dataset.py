@@ -188,6 +188,8 @@ def _expand(argument: str, kinds: Kinds) -> FoundFiles:
         return FoundFiles([_single(place, found)], ())
     if found.type == fs.FileType.Directory:
         return _sorted_out(_below(place, place), kinds, f"{argument} holds no file to read")
+    if found.type == fs.FileType.Unknown:
+        raise _no_file(place)
     if is_pattern(argument):
         wanted = cut_pattern(place)[1]
         return _sorted_out(_matching(place), kinds, f"no file matches {argument}", wanted)
@@ -239,6 +241,13 @@ def _matching(pattern: Location) -> Iterator[Listed]:
             yield Listed(place, name, found)
         elif found.type == fs.FileType.Directory and not deep:
             yield from _below(place, root)
+
+
+def _no_file(place: Location) -> DataError:
+    return DataError(
+        f"{place.text} is no file, but a pipe, a socket or a device",
+        "copy what it gives into a file, and read that",
+    )
 
 
 def _input_file(place: Location, name: str, found: fs.FileInfo) -> InputFile:

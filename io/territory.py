@@ -48,8 +48,11 @@ class Territory:
         return next((root.argument for root in self._roots if _reads(root, names, reach, links)), None)
 
     def part_inside(self, place: Location) -> str | None:
-        """Return a folder with files of the dataset that lies in ``place``, if one does."""
+        """Return an argument, or a folder with files of the dataset, that lies in ``place``, if one does."""
         below = f"{real_path(place).rstrip('/')}/"
+        for root in self._roots:
+            if f"{real_path(root.place)}/".startswith(below):
+                return root.argument
         return next((folder for folder, real in self._folders.items() if f"{real}/".startswith(below)), None)
 
     def _links_to(self, place: Location) -> Iterator[tuple[str, str]]:

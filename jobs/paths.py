@@ -38,13 +38,13 @@ def expanded(text: str) -> str:
 
 
 def expanded_file(text: str | None, *, option: str) -> Path | None:
-    """Return the path of the file that ``option`` names, if it names one; raises UsageError where there is no home."""
-    if text is None or not text.strip():
+    """Return the path of the file that ``option`` names, if it is given; raises UsageError where it can be none."""
+    if text is None:
         return None
     try:
-        return Path(expanded(text))
-    except PydanticCustomError as error:
-        raise UsageError(f"{option}: {error}", "write the whole path") from error
+        return Path(on_this_machine(path_argument(text)))
+    except ValueError as error:
+        raise UsageError(f"{option} cannot be {text!r}: {error}", "write the whole path") from error
 
 
 def on_this_machine(text: str) -> str:
@@ -59,12 +59,19 @@ def on_this_machine(text: str) -> str:
     return f"/{unquote(path)}"
 
 
+def path_argument(text: str) -> str:
+    """Return what an argument of a command means; raises ValueError where nothing is written: that is no folder."""
+    return expanded(_not_blank(text))
+
+
 def _not_blank(text: str) -> str:
     if not text.strip():
-        raise ValueError("nothing but blanks")
+        raise ValueError("nothing is written there")
     return text
 
 
 Text = Annotated[str, Field(min_length=1), AfterValidator(_not_blank)]
+OutputText = Annotated[str, AfterValidator(lambda text: path_argument(text) if text else text)]
+"""Where to write to; empty where that is not said, as in a file of defaults."""
 PathText = Annotated[Text, AfterValidator(expanded)]
 LocalPath = Annotated[PathText, AfterValidator(on_this_machine)]

@@ -89,16 +89,16 @@ def resolve_settings(
     """The settings of a kind that hold: flag over ``LVM_BATCH_*`` variable over TOML file over default.
 
     ``flags`` maps names of settings to values, None where a flag is not given. Of ``environ`` an empty variable
-    counts as not set, blanks around a value (a secret's file ends with a new line) do not count, and a list is split
-    at commas. Without ``config``, the file that ``LVM_BATCH_CONFIG`` names is read. Each name of ``required`` must have
-    a value. Where ``names`` are given, the values of other settings are neither judged nor taken: a file is for many
-    commands. Where ``as_of`` is given (``now`` is what it calls the
+    counts as not set, line ends behind a value (a secret's file has one) do not count, and a list is split at commas,
+    with or without blanks. Without ``config``, the file that ``LVM_BATCH_CONFIG`` names is read. Each name of
+    ``required`` must have a value. Where ``names`` are given, the values of other settings are neither judged nor
+    taken: a file is for many commands. Where ``as_of`` is given (``now`` is what it calls the
     present), placeholders are filled in. Raises SettingsError with every problem there is.
     """
     problems: list[Problem] = []
     every = names_of(kind)
     taken = {*names, "as_of"} if names else set(every)
-    file = config or expanded_file(environ.get(CONFIG_VARIABLE), option=CONFIG_VARIABLE)
+    file = config or expanded_file(environ.get(CONFIG_VARIABLE, "").strip() or None, option=CONFIG_VARIABLE)
     in_file = _from_file(kind, file, problems) if file else {}
     is_understood = not problems  # else what is missing may be what could not be read
     given = {
@@ -109,9 +109,7 @@ def resolve_settings(
     given = {name: found for name, found in given.items() if name in taken}
     settings = _validated(kind, _filled_in(given, now, problems), problems)
     if is_understood:
-        problems += [
-            _missing(name) for name in required if name not in given or given[name].value in ([], ())
-        ]
+        problems += [_missing(name) for name in required if name not in given or not given[name].value]
     if problems:
         raise SettingsError(*problems)
     return Resolved(settings, {name: given[name].origin if name in given else "default" for name in every})
@@ -134,7 +132,9 @@ def _from_environment(
     for variable in sorted(name for name in environ if name.startswith(PREFIX) and name not in _NO_SETTINGS):
         if variable not in VARIABLES:
             problems.append(_unknown(variable, VARIABLES))
-        elif (value := environ[variable].strip()) and (name := VARIABLES[variable]) in kind.model_fields:
+        elif (value := environ[variable].rstrip("\r\n")) and (
+            name := VARIABLES[variable]
+        ) in kind.model_fields:
             given[name] = _Given(_parts(value) if is_list(kind, name) else value, "environment", variable)
     return given
 

@@ -13,7 +13,7 @@ from pydantic import ByteSize, Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from lvm_batch.jobs.declared import CONTRADICTION, Shown, names_of
-from lvm_batch.jobs.paths import LocalPath, PathText, Text
+from lvm_batch.jobs.paths import LocalPath, OutputText, PathText, Text
 from lvm_batch.jobs.prediction.dashboard import Address
 from lvm_batch.jobs.prediction.pings import PingURL
 from lvm_batch.jobs.selection_settings import SelectionSettings
@@ -39,7 +39,7 @@ class RunSettings(SelectionSettings, WorkerSettings):
     and `~` is the home folder.
     """
 
-    output: Annotated[PathText, Shown("Files", "OUT")] = Field(
+    output: Annotated[OutputText, Shown("Files", "OUT")] = Field(
         default="", description="Folder or URL to write to; the same job resumes there."
     )
     history: Annotated[PathText | None, _FILES] = Field(

@@ -15,6 +15,7 @@ from lvm_batch.jobs.errors import Problem, SettingsError
 if TYPE_CHECKING:
     from pathlib import Path
 
+_MAX_BYTES = 2**20  # a device never ends
 _OTHER_ENCODINGS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # UTF-32's begins as UTF-16's
 
 
@@ -24,7 +25,8 @@ def read_toml(path: Path, *, option: str, hint: str) -> dict[str, Any]:
     A byte order mark, which some editors put before UTF-8, says nothing.
     """
     try:
-        return tomllib.loads(_text(path.read_bytes(), path))
+        with path.open("rb") as file:
+            return tomllib.loads(_text(file.read(_MAX_BYTES + 1), path))
     except OSError as error:
         problem = Problem(f"{path} cannot be read: {error.strerror}", f"give {option} a TOML file")
         raise SettingsError(problem) from error
@@ -33,7 +35,12 @@ def read_toml(path: Path, *, option: str, hint: str) -> dict[str, Any]:
 
 
 def _text(content: bytes, path: Path) -> str:
-    """Decode a file; raises SettingsError, naming the line, where it is no UTF-8."""
+    """Decode a file; raises SettingsError, naming the line, where it is no UTF-8, and where it is too long."""
+    if len(content) > _MAX_BYTES:
+        problem = Problem(
+            f"{path} is longer than {_MAX_BYTES:,} bytes, which no file of settings is", "check the path"
+        )
+        raise SettingsError(problem)
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

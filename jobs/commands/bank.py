@@ -8,7 +8,7 @@ import typer
 
 from lvm_batch.jobs.console import Console
 from lvm_batch.jobs.options import takes_console
-from lvm_batch.jobs.paths import expanded
+from lvm_batch.jobs.paths import path_argument
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,11 +21,15 @@ app = typer.Typer(help="Make banks of known vectors.")
 def build(
     vectors: Annotated[
         list[str],
-        typer.Argument(help="Parquet files, folders, globs or URLs.", metavar="VECTORS", parser=expanded),
+        typer.Argument(
+            help="Parquet files, folders, globs or URLs.", metavar="VECTORS", parser=path_argument
+        ),
     ],
     *,
     console: Console,
-    output: Annotated[str, typer.Option("--output", help="Folder to make.", metavar="DIR", parser=expanded)],
+    output: Annotated[
+        str, typer.Option("--output", help="Folder to make.", metavar="DIR", parser=path_argument)
+    ],
     vector_column: Annotated[str, typer.Option(help="The column of vectors.", metavar="NAME")] = "vector",
     id_column: Annotated[
         str | None, typer.Option(help="The column of ids. Default: id, if there is one.", metavar="NAME")

@@ -9,7 +9,7 @@ import typer
 
 from lvm_batch.jobs.console import Console
 from lvm_batch.jobs.options import takes_console
-from lvm_batch.jobs.paths import expanded
+from lvm_batch.jobs.paths import path_argument
 
 
 @takes_console
@@ -17,7 +17,7 @@ def demo(
     *,
     console: Console,
     output: Annotated[
-        str, typer.Option("--output", help="Folder to make.", metavar="DIR", parser=expanded)
+        str, typer.Option("--output", help="Folder to make.", metavar="DIR", parser=path_argument)
     ] = "lvm-batch-demo",
 ) -> int:
     """Train two small models on real vectors, build a bank, and run the job over four shards."""

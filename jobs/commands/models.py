@@ -12,7 +12,7 @@ from lvm_batch.jobs.dataset_settings import DatasetSettings
 from lvm_batch.jobs.declared import names_of
 from lvm_batch.jobs.errors import UsageError
 from lvm_batch.jobs.options import takes_console, takes_settings
-from lvm_batch.jobs.paths import expanded
+from lvm_batch.jobs.paths import path_argument
 from lvm_batch.jobs.resolution import Resolved
 from lvm_batch.jobs.settings import RunSettings
 from lvm_batch.lvm.registry import ROLES
@@ -45,7 +45,7 @@ Data = Annotated[
         "--data",
         help="Dataset to compare cosines on: articles that no model was trained on; repeatable.",
         metavar="DATASET",
-        parser=expanded,
+        parser=path_argument,
     ),
 ]
 Tolerance = Annotated[

@@ -9,7 +9,7 @@ import typer
 
 from lvm_batch.jobs.console import Console
 from lvm_batch.jobs.options import takes_console
-from lvm_batch.jobs.paths import expanded
+from lvm_batch.jobs.paths import path_argument
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -19,12 +19,15 @@ if TYPE_CHECKING:
 def pack(
     inputs: Annotated[
         list[str],
-        typer.Argument(help="NPZ, NPY or Parquet files, folders, globs.", metavar="INPUT", parser=expanded),
+        typer.Argument(
+            help="NPZ, NPY or Parquet files, folders, globs.", metavar="INPUT", parser=path_argument
+        ),
     ],
     *,
     console: Console,
     output: Annotated[
-        str, typer.Option(help="Folder or URL to write to, new or empty.", metavar="DIR", parser=expanded)
+        str,
+        typer.Option(help="Folder or URL to write to, new or empty.", metavar="DIR", parser=path_argument),
     ],
     encoding: Annotated[
         str, typer.Option(help="How vectors are stored.", metavar="fixed_size_binary|fixed_size_list")

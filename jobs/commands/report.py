@@ -8,17 +8,17 @@ import typer
 
 from lvm_batch.jobs.console import Console
 from lvm_batch.jobs.options import takes_console
-from lvm_batch.jobs.paths import expanded
+from lvm_batch.jobs.paths import path_argument
 
 
 @takes_console
 def report(
     output: Annotated[
-        str, typer.Argument(help="The output folder of a run.", metavar="OUT", parser=expanded)
+        str, typer.Argument(help="The output folder of a run.", metavar="OUT", parser=path_argument)
     ],
     other: Annotated[
         str | None,
-        typer.Argument(help="Another one, to compare with the first.", metavar="OUT2", parser=expanded),
+        typer.Argument(help="Another one, to compare with the first.", metavar="OUT2", parser=path_argument),
     ] = None,
     *,
     console: Console,
@@ -29,7 +29,7 @@ def report(
             help="Where to write the page, a path or a URL. Default: OUT/_lvm_batch/report.html, "
             "or comparison.html here.",
             metavar="FILE",
-            parser=expanded,
+            parser=path_argument,
         ),
     ] = None,
 ) -> None:

@@ -8,13 +8,13 @@ import typer
 
 from lvm_batch.jobs.console import Console
 from lvm_batch.jobs.options import takes_console
-from lvm_batch.jobs.paths import expanded
+from lvm_batch.jobs.paths import path_argument
 
 
 @takes_console
 def verify(
     output: Annotated[
-        str, typer.Argument(help="The output folder of a run.", metavar="OUT", parser=expanded)
+        str, typer.Argument(help="The output folder of a run.", metavar="OUT", parser=path_argument)
     ],
     *,
     console: Console,

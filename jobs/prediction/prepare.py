@@ -180,7 +180,7 @@ def _within(files: Sequence[InputFile], span: Span | None, settings: RunSettings
 
 def _check_output(settings: RunSettings, files: Sequence[InputFile]) -> None:
     output = locate(settings.output)
-    if output.is_local and os.path.isfile(output.path):  # noqa: PTH113 - Path.is_file() raises for long names
+    if output.is_local and os.path.exists(output.path) and not os.path.isdir(output.path):  # noqa: PTH110, PTH112 - Path's own raise for long names
         raise OutputError(f"{settings.output} is a file", "give --output a folder")
     if (around := job_around(output)) is not None:
         raise OutputError(

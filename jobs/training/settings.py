@@ -11,7 +11,7 @@ from pydantic import Field
 
 from lvm_batch.jobs.dataset_settings import DatasetSettings
 from lvm_batch.jobs.declared import Shown
-from lvm_batch.jobs.paths import PathText
+from lvm_batch.jobs.paths import OutputText
 
 _FILES = Shown("Files")
 _TRAINING = Shown("Training")
@@ -23,7 +23,7 @@ Positive = Annotated[float, Field(gt=0)]
 class TrainSettings(DatasetSettings):
     """Everything that a training can be told."""
 
-    output: Annotated[PathText, Shown("Files", "DIR")] = Field(
+    output: Annotated[OutputText, Shown("Files", "DIR")] = Field(
         default="", description="Folder to write the model to; the same training resumes there."
     )
     arch: Annotated[

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import shutil
+import socket
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -92,6 +94,22 @@ def test_the_output_may_be_a_link(predict: Callable[..., Any], tmp_path: Path) -
     (tmp_path / "around").symlink_to(tmp_path / "in")
     refused = predict(tmp_path / "in", "--output", tmp_path / "around/out")
     assert (refused.code, "lies inside" in refused.values["error"]["message"]) == (2, True)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket", "device"])
+def test_what_is_no_file_is_refused_by_name(tmp_path: Path, kind: str) -> None:
+    """A pipe, a socket or a device in a file's place is not waited for, and not told as missing."""
+    write_windows(tmp_path / "in/a.parquet", windows()[0][:2])
+    place = tmp_path / "in/b.parquet"
+    with contextlib.chdir(tmp_path / "in"), socket.socket(socket.AF_UNIX) as made:
+        if kind == "pipe":
+            os.mkfifo(place)
+        elif kind == "socket":
+            made.bind("b.parquet")  # whose whole path may be too long
+        else:
+            place.symlink_to("/dev/zero")
+    with pytest.raises(DataError, match=r"b\.parquet is no file"):
+        find_files([str(place)])
 
 
 @pytest.mark.parametrize("links", [{"in/up": "in"}, {"in/a": "other", "in/b": "other"}, {"in/a/up": "in"}])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING
 
 import pytest
 
+from lvm_batch.jobs.cli import main
 from lvm_batch.jobs.declared import names_of
 from lvm_batch.jobs.errors import SettingsError, UsageError
 from lvm_batch.jobs.evaluation.settings import EvaluateSettings
@@ -111,18 +113,51 @@ def test_what_is_of_this_machine_is_no_url(name: str) -> None:
         resolved(RunSettings, {name: "s3://bucket/c"})
 
 
+def test_a_file_of_settings_may_be_a_url_of_this_machine(tmp_path: Path) -> None:
+    """Of another it cannot, which is told."""
+    file = tmp_path / "a b.toml"
+    assert expanded_file(f"file://{str(file).replace(' ', '%20')}", option="--config") == file
+    with pytest.raises(UsageError, match="cannot be a URL"):
+        expanded_file("s3://bucket/job.toml", option="--config")
+
+
 @pytest.mark.parametrize(
     "environ",
     [
         {"LVM_BATCH_OUTPUT": "out\n", "LVM_BATCH_HIGH_STAKES_LANE": "a, b\n", "LVM_BATCH_WORKERS": " 2\r\n"},
-        {"LVM_BATCH_OUTPUT": "\tout ", "LVM_BATCH_HIGH_STAKES_LANE": " a ,b", "LVM_BATCH_WORKERS": "2"},
+        {"LVM_BATCH_OUTPUT": "out\r\n", "LVM_BATCH_HIGH_STAKES_LANE": " a ,b", "LVM_BATCH_WORKERS": "2"},
     ],
 )
-def test_blanks_around_a_variable_do_not_count(environ: Mapping[str, str]) -> None:
+def test_a_line_end_behind_a_variable_does_not_count(environ: Mapping[str, str]) -> None:
     """Secrets that are mounted and files that are read into variables end with a new line."""
     found = resolved(RunSettings, {}, environ)
     assert isinstance(found, RunSettings)
     assert (found.output, found.high_stakes_lane, found.workers) == ("out", ("a", "b"), 2)
+
+
+@pytest.mark.parametrize("blank", ["", " "])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["pack", "{}", "--output", "o"],
+        ["pack", "d", "--output", "{}"],
+        ["bank", "build", "{}", "--output", "o"],
+        ["status", "{}"],
+        ["verify", "{}"],
+        ["report", "{}"],
+        ["report", "o", "--output", "{}"],
+        ["demo", "--output", "{}"],
+        ["monitor", "--history", "h", "--rules", "{}"],
+        ["config", "show", "--config", "{}"],
+        ["models", "verify", "m", "--data", "{}"],
+    ],
+)
+def test_an_argument_of_blanks_is_refused(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], blank: str
+) -> None:
+    """A shell's variable that is not set would otherwise mean the folder that one is in."""
+    assert main([text.format(blank) for text in arguments] + ["--json"]) == 2
+    assert "nothing is written there" in json.loads(capsys.readouterr().out)["error"]["message"]
 
 
 @pytest.mark.parametrize("name", ["output", "model", "history", "lane_column"])
@@ -151,6 +186,7 @@ def test_editors_of_all_systems_will_do(tmp_path: Path, before: str, line: str) 
         ('a = 1\noutput = "é"'.encode("latin-1"), "is not UTF-8 in line 2"),
         (b'output = "a\0b"', "is not TOML"),
         (b"output = 1\noutput = 2", "is not TOML"),
+        (b"#" * 2**21, "is longer than"),
     ],
 )
 def test_a_file_that_cannot_be_read_says_why(tmp_path: Path, content: bytes, what: str) -> None:

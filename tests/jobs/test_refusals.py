@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from datasets import sample, vectors, windows, write_windows
 from lvm_batch.io.bank import build_bank
 from lvm_batch.io.dataset import find_files
 from lvm_batch.jobs.cli import main
+from lvm_batch.jobs.errors import SettingsError
 from lvm_batch.jobs.models import load_cascade
 from lvm_batch.jobs.prediction.prepare import prepare
 from lvm_batch.jobs.settings import RunSettings
@@ -417,3 +419,13 @@ def test_files_that_no_reader_could_read_together_are_told(
     assert "`id` is double in the one and int64 in the other" in told
     (tmp_path / "in/c.parquet").unlink()
     assert not any("read_predictions" in text for text in lvm_batch(*ask).values["notices"])
+
+
+def test_an_output_that_is_no_folder(good: Path, tmp_path: Path) -> None:
+    """A file, a pipe or a device in its place is told before any work, by a plan too."""
+    os.mkfifo(tmp_path / "pipe")
+    for output in (good, tmp_path / "pipe", "/dev/null"):
+        settings = RunSettings(dataset=(str(good),), output=str(output), model="nowhere")
+        with pytest.raises(SettingsError) as caught:
+            prepare(settings, threads=1)
+        assert any("is a file" in problem.message for problem in caught.value.problems)
