@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from lvm_batch.io.bucket_conditions import Conditions, Standing, version_of
 from lvm_batch.io.bucket_errors import TRIES, AnswerCut, told, tried_again
+from lvm_batch.io.listing import FOLDER_MARKER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -158,7 +159,10 @@ class Bucket:
 
     def _is_marker(self, meta: ObjectMeta) -> bool:
         """Whether this is the empty object by which consoles show a folder; its key's last ``/`` is not listed."""
-        return not meta["size"] and self._head(meta["path"]) is None
+        is_empty = not meta["size"] and not meta["path"].endswith(
+            FOLDER_MARKER
+        )  # of those there may be very many
+        return is_empty and self._head(meta["path"]) is None
 
 
 def _found(meta: ObjectMeta) -> Found:

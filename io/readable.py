@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import pyarrow as pa
 from pyarrow import fs
 
+from lvm_batch.io.listing import FOLDER_MARKER
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from lvm_batch.io.locations import Location
 
-_MARKER = "_$folder$"  # what Hadoop's file system for S3 leaves beside a folder
 _AT_ONCE = 32
 _SMALLEST = 12  # bytes: of Parquet, its first and last four and the size of a footer; arrays have more
 
@@ -70,7 +71,7 @@ def sort_out(
 
 def _markers(listed: Sequence[Listed]) -> set[str]:
     """Return the names of files that stand for folders: called so, or empty and called as a folder is."""
-    named = {one.name for one in listed if one.name.endswith(_MARKER)}
+    named = {one.name for one in listed if one.name.endswith(FOLDER_MARKER)}
     empty = {one.name for one in listed if one.info.size == 0}
     return named | (empty and empty & {above for one in listed for above in _above(one.name)})
 

@@ -152,9 +152,11 @@ def test_empty_objects_that_mark_folders_are_not_read(s3: None, marker: str) -> 
 
 
 def test_markers_of_consoles_are_not_read(server: Any, bucket: str) -> None:  # noqa: ANN401
-    """Keys that end with a slash, as S3's console writes them."""
+    """Keys that end with a slash, as S3's console writes them; EMR's are known by their names."""
     server.put(bucket, "data/d=1/a.parquet", DATA)
     server.put(bucket, "data/d=1/", b"")
     server.put(bucket, "data/d=2/", b"")
+    server.put(bucket, "data/d=1_$folder$", b"")
     assert names(look_for_files([f"s3://{bucket}/data"])) == ["d=1/a.parquet"]
+    assert not any("folder" in request for request in server.requests)  # one each, of very many
     assert names(look_for_files([f"s3://{bucket}/data/d=*"])) == ["d=1/a.parquet"]
