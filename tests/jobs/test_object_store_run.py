@@ -358,3 +358,30 @@ def test_an_output_in_a_bucket_is_verified(
         1,
         [key.removeprefix("out/")],
     )
+
+
+def test_what_a_run_left_behind_that_had_lost_the_output_is_named(
+    server: Any,  # noqa: ANN401
+    remote: str,
+    predict: Callable[..., Any],
+    lvm_batch: Callable[..., Any],
+) -> None:
+    """`_SUCCESS` as another run would write it, and a unit that is gone: neither is called done; a rerun mends both."""
+    assert predict(*arguments(remote)).code == 0
+    right = server.objects(remote[5:])["out/_SUCCESS"]
+    server.put(remote[5:], "out/_SUCCESS", right.replace(b'"units": 6', b'"units": 2'))
+    assert lvm_batch("status", f"{remote}/out").values["state"] == "not accepted"
+    verified = lvm_batch("verify", f"{remote}/out")
+    assert (verified.code, verified.values["success_stands"]) == (1, False)
+    (fault,) = verified.values["faults"]
+    assert fault["file"] == "_SUCCESS"
+    assert "another had taken over" in fault["what"]
+    assert predict(*arguments(remote)).code == 0
+    assert server.objects(remote[5:])["out/_SUCCESS"] == right
+
+    open_store(f"{remote}/out", staging="tmp").remove("year=2024/a b-00001.parquet")
+    status = lvm_batch("status", f"{remote}/out").values
+    assert (status["state"], status["units_done"]) == ("incomplete", N_UNITS - 1)
+    assert predict(*arguments(remote)).code == 0
+    assert lvm_batch("status", f"{remote}/out").values["state"] == "done"
+    assert lvm_batch("verify", f"{remote}/out").code == 0
