@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import random
 import threading
-from collections import Counter
 from contextlib import contextmanager, suppress
 from time import sleep
 from typing import TYPE_CHECKING, Any
@@ -44,7 +43,6 @@ class Gate:
 
     def __init__(self, chance: random.Random, look: Callable[[], None]) -> None:
         self.chance = chance
-        self.n_requests = 0
         self.dead: set[threading.Thread] = set()
         self._look = look
         self._waiting: list[tuple[threading.Event, threading.Event, bool]] = []
@@ -91,7 +89,6 @@ class Gate:
                 one[0].set()
                 assert one[1].wait(60)
                 self._look()
-                self.n_requests += 1
 
 
 class Gated:
@@ -138,7 +135,7 @@ class Runs:
         self.chance = random.Random(seed)  # noqa: S311 - no secret
         self.changing = changing
         self.seen: dict[str, str] = {}
-        self.counts = Counter[str]()
+        self.n_held = 0
         self.gate = store.gate = Gate(self.chance, self.look)
 
     def sizes(self, number: int) -> dict[str, int]:
@@ -149,15 +146,10 @@ class Runs:
         """One run; it may stand still or die at any moment, and its workers go on."""
         for _ in range(500):  # a schedule tries again
             with suppress(OutputLocked), lock_output(ADDRESS) as hold:
-                number = self.counts["held"]
-                self.counts["held"] += 1
+                number, self.n_held = self.n_held, self.n_held + 1
                 self.befall(hold)
-                try:
+                with suppress(OutputLocked, JobChanged):
                     self.work(OutputFolder(ADDRESS, hold=hold), NAMES[: 2 + number], number)
-                except OutputLocked:
-                    self.counts["lost"] += 1
-                except JobChanged:
-                    self.counts["refused"] += 1
                 return
             sleep(0.01)
 
@@ -227,7 +219,7 @@ def check(store: Gated, seed: int, *, changing: bool) -> None:
         runs.gate.start(runs.run)
     runs.gate.let_through()
     store.gate = None
-    last = runs.counts["held"]
+    last = runs.n_held
     with lock_output(ADDRESS) as hold:
         runs.gate = Gate(runs.chance, lambda: None)
         runs.work(OutputFolder(ADDRESS, hold=hold), NAMES, last)
