@@ -91,9 +91,10 @@ def firsts(found: list[tuple[Any, ...]]) -> list[list[float]]:
     return [[vector[0] for vector in row[2]] for row in found]
 
 
-def test_a_window_ends_at_its_row_and_predicts_the_next() -> None:
+@pytest.mark.parametrize("pad", [None, "reject"])
+def test_a_window_ends_at_its_row_and_predicts_the_next(pad: Pad | None) -> None:
     """It never leaves its article: the first two rows of one have none, and the last one no target."""
-    found = read(table("aaaabbbb"))
+    found = read(table("aaaabbbb"), pad=pad)
     assert [row[0] for row in found] == [*["short_context"] * 2, "ok", "ok"] * 2
     assert [row[3] for row in found] == [2, 3, 4, None, 6, 7, 8, None]
     assert firsts(found)[2:4] == [[1, 2, 3], [2, 3, 4]]
@@ -220,6 +221,15 @@ def test_articles_are_told_apart_in_any_type_of_text(kind: pa.DataType) -> None:
     assert [row[1] for row in found] == ["padded: 1", "padded: 2", None, "padded: 1", "padded: 1"]
 
 
+def test_articles_are_told_apart_whatever_their_bytes_and_dictionaries() -> None:
+    """Bytes that are no text, and row groups that number the same articles otherwise."""
+    ids = pa.array([b"\xff", b"\xff", b"\xfe"], pa.binary())
+    assert [row[1] for row in read(table(ids), pad="repeat")] == ["padded: 1", "padded: 2", "padded: 1"]
+    chunks = [pa.array(["a", "b"]).dictionary_encode(), pa.array(["b", "b", "a"]).dictionary_encode()]
+    found = read(table(pa.chunked_array(chunks)), pad="repeat")
+    assert [row[1] for row in found] == ["padded: 1", "padded: 1", "padded: 2", None, "padded: 1"]
+
+
 def test_articles_of_nulls_alone_and_of_uuids_are_told_apart() -> None:
     """Arrow compares neither as it is."""
     assert [row[1] for row in read(table(pa.nulls(3)), pad="repeat")] == ["padded: 1"] * 3
@@ -279,6 +289,20 @@ def test_a_batch_as_large_as_may_be_has_room_for_its_neighbours() -> None:
     found = read(rows, first=4, last=8, batch_rows=4)
     assert firsts(found) == [[3, 4, 5], [4, 5, 6], [5, 6, 7], [6, 7, 8]]
     assert [row[3] for row in found] == [6, 7, 8, 9]
+
+
+@pytest.mark.parametrize("left_out", [(), ("tokens", "lane")])
+@pytest.mark.parametrize("n_rows", [0, 3])
+def test_columns_that_are_not_there_give_nothing(n_rows: int, left_out: Sequence[str]) -> None:
+    """Nor does a table without rows give any."""
+    rows = table("a" * n_rows, kind=pa.string()).drop_columns(list(left_out))
+    roles = assign_roles(rows.schema, "f", names=ColumnNames(), shape=SHAPE)
+    reader = SequencesReader(roles, SHAPE, batch_rows=4, pad=None, path="f")
+    empty = rows.select(roles.window_columns).slice(0, 0)
+    (batch,) = reader.batches(iter([rows]), 0, before=empty, after=empty)
+    assert batch.n_rows == len(batch.contexts) == batch.carried.num_rows == n_rows
+    given = [batch.lanes is not None, batch.context_tokens is not None]
+    assert given == [not left_out] * 2
 
 
 def test_arrays_are_filled_again_for_the_next_batch() -> None:

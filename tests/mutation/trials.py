@@ -30,7 +30,7 @@ import pytest
 from hypothesis import Phase, settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from importlib.machinery import ModuleSpec
     from types import CodeType, FrameType, ModuleType
 
@@ -39,7 +39,7 @@ _OPTIONS = (
     *("-W", "ignore::pytest.PytestAssertRewriteWarning"),  # plugins are imported already
 )
 _SCRATCH = tempfile.mkdtemp(prefix="lvm-batch-mutants-")
-_MIN_CPU_S = 15.0
+_MIN_CPU_S = 5.0
 _IDLE_S = 3.0
 _MAX_BYTES = 4 << 30
 _TIMES = 10
@@ -62,24 +62,27 @@ class Subject:
 
 @dataclass(slots=True)
 class Seen:
-    """What was seen of one test: its seconds, and the lines of the module that it ran."""
+    """What was seen of one test: its seconds of CPU time, and the lines of the module that it ran."""
 
-    seconds: float = 0.0
+    cpu_s: float = 0.0
     lines: set[int] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """The tests of a module as it is, by their names; what they import; the CPU time that they take."""
+    """The tests of a module as it is, by their names, and what they import."""
 
     tests: dict[str, Seen]
     imported: tuple[str, ...]
-    cpu_s: float
 
     def touching(self, lines: range) -> list[str]:
         """Return the tests that run any of ``lines``, the quickest first; all, where only importing runs them."""
         touching = [name for name, seen in self.tests.items() if not seen.lines.isdisjoint(lines)]
-        return sorted(touching or self.tests, key=lambda name: self.tests[name].seconds)
+        return sorted(touching or self.tests, key=lambda name: self.tests[name].cpu_s)
+
+    def longest_s(self, names: Iterable[str]) -> float:
+        """Return the CPU time after which a fork that runs these tests is taken to hang."""
+        return _MIN_CPU_S + _TIMES * sum(self.tests[name].cpu_s for name in names)
 
 
 def observe(subject: Subject, code: CodeType) -> Baseline:
@@ -89,9 +92,9 @@ def observe(subject: Subject, code: CodeType) -> Baseline:
 
     def observed() -> int:
         ended = _run_tests(subject, code, (observer,))
-        tests = {name: [seen.seconds, sorted(seen.lines)] for name, seen in observer.tests.items()}
+        tests = {name: [seen.cpu_s, sorted(seen.lines)] for name, seen in observer.tests.items()}
         with os.fdopen(write, "w") as pipe:
-            json.dump([tests, _installed(), time.process_time()], pipe)
+            json.dump([tests, _installed()], pipe)
         return ended
 
     child = _fork(observed, quiet=False)  # what its tests say is to be seen if they fail
@@ -100,8 +103,8 @@ def observe(subject: Subject, code: CodeType) -> Baseline:
         text = pipe.read()
     if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
         sys.exit(f"the tests of {subject.name} fail without any mutation: {' '.join(subject.tests)}")
-    tests, imported, cpu_s = json.loads(text)
-    return Baseline({name: Seen(s, set(lines)) for name, (s, lines) in tests.items()}, imported, cpu_s)
+    tests, imported = json.loads(text)
+    return Baseline({name: Seen(cpu_s, set(lines)) for name, (cpu_s, lines) in tests.items()}, imported)
 
 
 def _installed() -> list[str]:
@@ -127,7 +130,7 @@ def import_ahead(baseline: Baseline) -> None:
 def killed_by(subject: Subject, code: CodeType, tests: Sequence[str], baseline: Baseline) -> str | None:
     """Run ``tests`` with the module's code replaced; return what they end with, ``None`` if they pass."""
     child = _fork(lambda: _run_tests(subject, code, (_Chosen(tests),)))
-    ended = _watched(child, max(_MIN_CPU_S, _TIMES * baseline.cpu_s))
+    ended = _watched(child, baseline.longest_s(tests))
     with suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)  # what the tests have started
     return ended
@@ -248,7 +251,7 @@ class _Observer:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
         self._now = self.tests[item.nodeid] = Seen()
-        began = time.perf_counter()
+        began = time.process_time()
         threading.settrace(self._trace)
         sys.settrace(self._trace)
         try:
@@ -256,7 +259,7 @@ class _Observer:
         finally:
             sys.settrace(None)
             threading.settrace(None)  # type: ignore[arg-type]
-            self._now.seconds = time.perf_counter() - began
+            self._now.cpu_s = time.process_time() - began
 
     def _trace(self, frame: FrameType, *_: object) -> Callable[..., object] | None:
         return self._line if frame.f_code.co_filename == self._file else None
