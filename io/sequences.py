@@ -84,13 +84,14 @@ class SequencesReader:
         roles, n_rows = self._roles, table.num_rows
         vectors = self._vectors[: rows.num_rows]
         bad = decode_column(rows[roles.vectors], vectors).bad
+        single = vectors[:, 0]
         run_start = self._run_starts(rows, first_row - n_before)
         windows = _windows(run_start, n_before, n_rows, self._length)
-        status, details = self._judge(rows, vectors[:, 0], bad, windows)
+        status, details = self._judge(rows, single, bad, windows)
         return Batch(
             first_row=first_row,
-            contexts=self._gather_contexts(vectors[:, 0], windows),
-            targets=self._gather_targets(vectors[:, 0], bad, windows),
+            contexts=self._gather_contexts(single, windows),
+            targets=self._gather_targets(single, bad, windows),
             lanes=text_values(table[roles.lane]) if roles.lane else None,
             context_tokens=_window_sums(number_values(rows[roles.tokens]), windows) if roles.tokens else None,
             status=status,
@@ -104,7 +105,7 @@ class SequencesReader:
         changed = pc.not_equal(article[1:], article[:-1]).fill_null(fill_value=True).to_numpy()
         first = np.concatenate(([True], changed.astype(np.bool_)))[: rows.num_rows]
         self._check_order(rows, first, file_row)
-        return np.maximum.accumulate(np.where(first, np.arange(len(first)), 0))
+        return np.maximum.accumulate(np.arange(len(first)) * first)
 
     def _check_order(self, rows: pa.Table, first: NDArray[np.bool_], file_row: int) -> None:
         positions = _ordered(rows[self._roles.position])
@@ -159,7 +160,7 @@ class SequencesReader:
     ) -> NDArray[np.float32]:
         targets = self._targets[: len(windows.index)]
         np.take(vectors, windows.following, axis=0, out=targets, mode="clip")
-        targets[(windows.following < 0) | np.isin(windows.following, list(bad))] = np.nan
+        targets[np.isin(windows.following, [-1, *bad])] = np.nan
         return targets
 
 

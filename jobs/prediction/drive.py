@@ -88,7 +88,7 @@ def drive(
     all that there are were refused.
     """
     workers = Workers(client, on_refused, terms=terms)
-    key = f"{job.job_id}/{uuid4().hex[:8]}"
+    key = f"{job.job_id}/{uuid4().hex}"
     windows: tuple[Callable[[], int], ...] = (lambda: workers.window, lambda: workers.n_slots, lambda: 1)
     groups = list(in_groups(units, workers.most_slots))
     for number, window in enumerate(windows):
@@ -161,7 +161,7 @@ class _Attempt:
         key = f"{self._key}.{next(self._tries)}/{group[0].output}"
         allowed = self._workers.allowed
         future = self._workers.client.submit(
-            run_units, self._job, group, key=key, pure=False, workers=allowed and sorted(allowed)
+            run_units, self._job, group, key=key, pure=False, workers=allowed and list(allowed)
         )
         self._in_flight[key] = _InFlight(group, future, allowed)
         future.add_done_callback(self._completed.put)

@@ -264,6 +264,7 @@ def test_a_beat_that_is_under_way_at_the_end_is_waited_for(bucket: Bucket, quick
     stumbling(bucket, tarry)
     with held(bucket):
         assert under_way.wait(30)
+    assert not any("lease" in thread.name for thread in threading.enumerate())
     assert bucket.read(KEY).content == FREE
 
 
