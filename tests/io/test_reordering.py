@@ -16,7 +16,7 @@ from unittest.mock import patch
 
 import buckets
 import pytest
-from held_outputs import NAMES, commit, conclude, job
+from held_held_outputs import NAMES, commit, conclude, job
 
 from lvm_batch.io.answers import answering
 from lvm_batch.io.commit import OutputFolder
