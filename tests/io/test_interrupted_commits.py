@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-STEPS = ("write", "create", "append", "publish", "remove")
+STEPS = ("write", "create", "append", "publish", "publish_new", "swap", "remove")
 FINGERPRINT = "f"
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import buckets
 import pytest
+from waiting import wait_until
 
 from lvm_batch.io import lease
 from lvm_batch.io.errors import OutputError, OutputLocked
@@ -177,19 +178,11 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "BEAT_S", 0.01)
 
 
-def until(holds: Callable[[], bool]) -> None:
-    """Wait until something holds."""
-    end = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.002)
-
-
 def test_a_holder_changes_the_lease_again_and_again(bucket: Bucket, quick: None) -> None:
     """By a counter, from a thread that keeps no process alive; nothing else of it changes."""
     with held(bucket):
         first = content(bucket)
-        until(lambda: content(bucket)["beat"] >= first["beat"] + 3)
+        wait_until(lambda: content(bucket)["beat"] >= first["beat"] + 3, "it is changed again and again")
         assert content(bucket) | {"beat": first["beat"]} == first
         threads = [thread for thread in threading.enumerate() if "lease" in thread.name]
         assert [thread.daemon for thread in threads] == [True]
@@ -209,9 +202,9 @@ class Stumbling:
         self.beats += 1
         return self._how(lambda: self._bucket.swap(*arguments))
 
-    def read(self, key: str) -> Any:  # noqa: ANN401 - as it is
+    def standing(self, key: str) -> Any:  # noqa: ANN401 - as it is
         """Read, which goes well."""
-        return self._bucket.read(key)
+        return self._bucket.standing(key)
 
 
 def stumbling(bucket: Bucket, how: Callable[[Callable[[], Any]], Any]) -> Stumbling:
@@ -231,7 +224,7 @@ def test_a_beat_that_fails_is_made_again(bucket: Bucket, quick: None) -> None:
 
     beats = stumbling(bucket, fail)
     with held(bucket):
-        until(lambda: beats.beats > 5)
+        wait_until(lambda: beats.beats > 5, "it beats on")
         assert content(bucket)["beat"] > 3
     assert bucket.read(KEY).content == FREE
 
@@ -248,7 +241,7 @@ def test_a_beat_whose_answer_is_lost_is_known_again(bucket: Bucket, quick: None)
 
     beats = stumbling(bucket, lose)
     with held(bucket):
-        until(lambda: beats.beats > 5)
+        wait_until(lambda: beats.beats > 5, "it beats on")
     assert bucket.read(KEY).content == FREE
 
 
@@ -274,7 +267,7 @@ def test_who_was_taken_over_hears_of_it_and_writes_no_more(bucket: Bucket, quick
     taken_over = f"another run has taken over {TEXT}, since this one had stood still"
     with pytest.raises(OutputLocked, match=taken_over), held(bucket):  # noqa: PT012 - its end raises
         bucket.put(KEY, heir)
-        until(lambda: not any("lease" in thread.name for thread in threading.enumerate()))
+        wait_until(lambda: not any("lease" in thread.name for thread in threading.enumerate()), "beats end")
     assert bucket.read(KEY).content == heir
 
 
@@ -282,7 +275,7 @@ def test_a_lease_that_is_gone_is_lost(bucket: Bucket, quick: None) -> None:
     """Somebody has removed it: another may have begun."""
     with pytest.raises(OutputLocked, match="has taken over"), held(bucket):  # noqa: PT012 - its end raises
         bucket.remove(KEY)
-        until(lambda: not any("lease" in thread.name for thread in threading.enumerate()))
+        wait_until(lambda: not any("lease" in thread.name for thread in threading.enumerate()), "beats end")
 
 
 def test_who_was_taken_over_between_two_beats_hears_of_it_too(bucket: Bucket) -> None:

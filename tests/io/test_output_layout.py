@@ -150,9 +150,9 @@ def test_of_two_that_begin_at_once_both_have_the_job_of_one(folder: OutputFolder
 
 
 def test_what_is_not_asked_for_any_more_is_a_difference(folder: OutputFolder) -> None:
-    """Unless only some inputs were selected."""
+    """Unless the job keeps it."""
     folder.begin(job("a", "b"))
-    assert folder.difference(job("b"), selected=True) is None
+    assert folder.difference(job("b"), kept={"a"}) is None
     difference = folder.difference(job("b"))
     assert difference is not None
     assert "inputs.a.path was /in/a, is absent" in difference.text
@@ -217,13 +217,13 @@ def test_a_growth_never_takes_the_place_of_another(folder: OutputFolder) -> None
 def test_success_is_written_when_it_is_new(folder: OutputFolder) -> None:
     """One that says the same already is not touched, so that nobody who watches it wakes up for nothing."""
     writes: list[str] = []
-    write = folder._documents.write
+    write = folder._store.write
 
-    def noting(name: str, value: dict[str, Any]) -> None:
+    def noting(name: str, content: bytes) -> None:
         writes.append(name)
-        write(name, value)
+        write(name, content)
 
-    folder._documents.write = noting  # type: ignore[method-assign, assignment]
+    folder._store.write = noting  # type: ignore[method-assign]
     folder.begin(job("a"))
     for units in (1, 1, 2):
         folder.mark_success({"units": units})
