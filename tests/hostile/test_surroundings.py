@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 from datasets import windows, write_windows
+from waiting import HANG_S
 
 from lvm_batch.jobs import cli
 from lvm_batch.jobs.cli import main
@@ -64,7 +65,7 @@ def run_in(folder: Path, before: str = "", *, within: str = "", **environment: s
         env={name: value for name, value in os.environ.items() if name != "TMPDIR"} | environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANG_S,
         check=False,
     )
     return Ended(done.returncode, done.stdout, done.stderr)

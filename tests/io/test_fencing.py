@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from contextlib import contextmanager, suppress
-from time import monotonic, sleep
+from time import sleep
 from typing import TYPE_CHECKING, Any
 
 import buckets
 import pyarrow.parquet as pq
 import pytest
 from held_outputs import AFTER, BEFORE, commit, conclude, do_all, job
+from waiting import HANG_S, wait_until
 
 from lvm_batch.io.commit import OutputFolder
 from lvm_batch.io.committed import committed
@@ -77,9 +78,7 @@ class Late:
         self.raised: BaseException | None = None
         self._thread = threading.Thread(target=self._run, args=(act,))
         self._thread.start()
-        deadline = monotonic() + 20
-        while not self.fault.met and self._thread.is_alive() and monotonic() < deadline:
-            sleep(0.01)
+        wait_until(lambda: self.fault.met or not self._thread.is_alive(), "the request is on its way")
         assert self.fault.met
 
     def _run(self, act: Callable[[], object]) -> None:
@@ -91,7 +90,7 @@ class Late:
     def arrive(self) -> None:
         """Let the request through, and wait for what becomes of it."""
         self.fault.is_through.set()
-        self._thread.join(20)
+        self._thread.join(HANG_S)
         assert not self._thread.is_alive()
         assert self.fault.done == 1
 
@@ -269,7 +268,7 @@ def test_of_twenty_that_begin_at_once_one_does(
     together, ended = threading.Barrier(20), Counter[str]()
 
     def run() -> None:
-        together.wait(60)
+        together.wait(HANG_S)
         try:
             with lock_output(place) as hold:
                 do_all(OutputFolder(place, hold=hold))
@@ -281,7 +280,7 @@ def test_of_twenty_that_begin_at_once_one_does(
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(120)
+        thread.join(HANG_S)
     assert ended["done"] >= 1
     assert ended.total() == 20
     assert_told_the_truth(place)

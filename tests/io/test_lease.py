@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import buckets
 import pytest
-from waiting import wait_until
+from waiting import HANG_S, wait_until
 
 from lvm_batch.io import lease
 from lvm_batch.io.errors import OutputError, OutputLocked
@@ -256,7 +256,7 @@ def test_a_beat_that_is_under_way_at_the_end_is_waited_for(bucket: Bucket, quick
 
     stumbling(bucket, tarry)
     with held(bucket):
-        assert under_way.wait(30)
+        assert under_way.wait(HANG_S)
     assert not any("lease" in thread.name for thread in threading.enumerate())
     assert bucket.read(KEY).content == FREE
 

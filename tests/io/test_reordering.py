@@ -16,7 +16,8 @@ from unittest.mock import patch
 
 import buckets
 import pytest
-from held_held_outputs import NAMES, commit, conclude, job
+from held_outputs import NAMES, commit, conclude, job
+from waiting import HANG_S
 
 from lvm_batch.io.answers import answering
 from lvm_batch.io.commit import OutputFolder
@@ -69,7 +70,7 @@ class Gate:
             return
         let, done = threading.Event(), threading.Event()
         self._waiting.append((let, done, self.chance.random() < 0.2))
-        assert let.wait(60)
+        assert let.wait(HANG_S)
         try:
             yield
         finally:
@@ -87,7 +88,7 @@ class Gate:
                 one = self.chance.choice(quick)
                 self._waiting.remove(one)
                 one[0].set()
-                assert one[1].wait(60)
+                assert one[1].wait(HANG_S)
                 self._look()
 
 

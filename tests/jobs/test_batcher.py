@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from waiting import HANG_S
 
 from lvm_batch.jobs.serving.batcher import Batcher
 from lvm_batch.jobs.serving.rows import Answers, Rows
@@ -181,7 +182,7 @@ def test_one_who_goes_while_the_models_compute_takes_nothing_from_others(*, fail
 
         def wait(_: list[int]) -> None:
             loop.call_soon_threadsafe(computing.set)
-            assert go_on.wait(30)
+            assert go_on.wait(HANG_S)
             if fails:
                 raise MemoryError("too large")
 

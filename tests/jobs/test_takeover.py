@@ -7,13 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 import buckets
 import numpy as np
 import pytest
 from datasets import predictions_of, windows, write_windows
+from waiting import HANG_S, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -77,9 +77,7 @@ class Run:
                 stderr=stderr,
                 stdout=subprocess.PIPE,
             )
-        deadline = monotonic() + 120
-        while not self.fault.met and monotonic() < deadline and self.process.poll() is None:
-            sleep(0.02)
+        wait_until(lambda: self.fault.met or self.process.poll() is not None, "the request is on its way")
         assert self.fault.met, (folder / "stderr").read_text()
 
     def stop(self, *, whole_group: bool) -> None:
@@ -89,7 +87,7 @@ class Run:
     def go_on(self) -> tuple[int, dict[str, Any]]:
         """SIGCONT; return how it ends."""
         os.killpg(self.process.pid, signal.SIGCONT)
-        out, _ = self.process.communicate(timeout=120)
+        out, _ = self.process.communicate(timeout=HANG_S)
         return self.process.returncode, json.loads(out)
 
     def end(self) -> None:
@@ -185,7 +183,7 @@ def start_together(arguments: list[str], folder: Path, n_runs: int) -> list[tupl
         )
         for _ in range(n_runs)
     ]
-    said = [run.communicate(timeout=1800) for run in runs]
+    said = [run.communicate(timeout=10 * HANG_S) for run in runs]
     return [
         (run.returncode, json.loads(out), err.decode()) for run, (out, err) in zip(runs, said, strict=True)
     ]

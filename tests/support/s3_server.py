@@ -163,7 +163,7 @@ def _late(
     start_response: Callable[..., Any],
 ) -> list[bytes]:
     environ["wsgi.input"] = BytesIO(environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0)))
-    fault.is_through.wait(60)
+    fault.is_through.wait(HANG_S)
     body = list(app(environ, start_response))
     fault.done += 1
     return body
