@@ -122,7 +122,7 @@ def test_a_lease_that_stands_still_is_taken_over_after_its_time(bucket: Bucket, 
     assert waited[0].startswith(f"{TEXT} is held by process 7 on far; watching for up to 30 s")
 
 
-@pytest.mark.parametrize("beats_at", [0.5, 20, 29])
+@pytest.mark.parametrize("beats_at", [0.5, 20, 29, 30.5])
 def test_a_holder_that_is_seen_to_live_is_left_alone(bucket: Bucket, clock: Clock, beats_at: float) -> None:
     """One change is enough, whenever it comes; it is named."""
     put(bucket, 5)
@@ -195,7 +195,7 @@ class Stumbling:
     def __init__(self, bucket: Bucket, how: Callable[[Callable[[], Any]], Any]) -> None:
         self._bucket = bucket
         self._how = how
-        self.beats = 0
+        self.beats = self.reads = 0
 
     def swap(self, *arguments: Any) -> Any:  # noqa: ANN401 - as it is
         """Do it, or not."""
@@ -204,6 +204,7 @@ class Stumbling:
 
     def standing(self, key: str) -> Any:  # noqa: ANN401 - as it is
         """Read, which goes well."""
+        self.reads += 1
         return self._bucket.standing(key)
 
 
@@ -211,6 +212,14 @@ def stumbling(bucket: Bucket, how: Callable[[Callable[[], Any]], Any]) -> Stumbl
     """Let a bucket's beats go wrong."""
     bucket.__dict__["hasty"] = Stumbling(bucket, how)
     return bucket.__dict__["hasty"]  # type: ignore[no-any-return]
+
+
+def test_a_beat_is_one_request(bucket: Bucket, quick: None) -> None:
+    """Nothing is read as long as nothing is in the way: a store charges for each."""
+    beats = stumbling(bucket, lambda beat: beat())
+    with held(bucket):
+        until(lambda: beats.beats > 3)
+    assert beats.reads == 0
 
 
 def test_a_beat_that_fails_is_made_again(bucket: Bucket, quick: None) -> None:
@@ -319,7 +328,7 @@ def test_a_lease_that_nobody_holds_is_not_alive(bucket: Bucket, clock: Clock, sa
     """That is known at the first look."""
     if said is not None:
         bucket.put(KEY, said)
-    assert not lease.lease_is_alive(bucket, KEY)
+    assert lease.lease_is_alive(bucket, KEY) is False
     assert clock.passed_s == 0
 
 
@@ -335,7 +344,7 @@ def test_a_lease_that_does_not_change_for_three_beats_is_dead(bucket: Bucket, cl
     """A holder may miss one."""
     put(bucket, 5)
     clock.at(9.5, lambda: put(bucket, 6))
-    assert not lease.lease_is_alive(bucket, KEY)
+    assert lease.lease_is_alive(bucket, KEY) is False
     assert clock.passed_s == 9
 
 
@@ -344,5 +353,5 @@ def test_a_lease_that_ends_while_it_is_watched_is_not_alive(bucket: Bucket, cloc
     """It has changed, but nobody holds it any more."""
     put(bucket, 5)
     clock.at(4, lambda: bucket.put(KEY, FREE) if ends == "given back" else bucket.remove(KEY))
-    assert not lease.lease_is_alive(bucket, KEY)
+    assert lease.lease_is_alive(bucket, KEY) is False
     assert clock.passed_s == 4
