@@ -218,7 +218,7 @@ def test_a_beat_is_one_request(bucket: Bucket, quick: None) -> None:
     """Nothing is read as long as nothing is in the way: a store charges for each."""
     beats = stumbling(bucket, lambda beat: beat())
     with held(bucket):
-        until(lambda: beats.beats > 3)
+        wait_until(lambda: beats.beats > 3, "it beats on")
     assert beats.reads == 0
 
 
