@@ -152,6 +152,7 @@ _STARTERS = {
 _THAT_START = {
     "jobs/child_processes.py": "what the others take",
     "jobs/prediction/warm_up.py": "the fork server and its copies",
+    "jobs/prediction/local_needs.py": "a semaphore alone",
     "jobs/benchmark/bench.py": "the command itself",
 }
 

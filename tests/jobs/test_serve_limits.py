@@ -307,7 +307,7 @@ def test_what_is_no_body_has_a_limit(served: Serving, case: str) -> None:
         with suppress(ConnectionError):
             connection.sendall(HEADS[case])
         assert answered(connection).startswith(b"HTTP/1.1 431 ")
-    wait_until(lambda: not served.server.server_state.connections)
+    wait_until(lambda: not served.server.server_state.connections, "all are closed")
 
 
 @pytest.mark.parametrize(("sent", "answer"), [(b"", b""), (HEAD[:-2], b"HTTP/1.1 408 ")])
@@ -351,11 +351,11 @@ def test_bodies_on_their_way_have_a_limit(served: Serving, monkeypatch: pytest.M
     head = HEAD.replace(b"/predict", b"/predict/batch").replace(b"%d" % len(BODY), b"900000")
     with served.connected() as first, served.connected() as second:
         first.sendall(head + b" " * 800_000)
-        wait_until(lambda: served.service.shelf.n_bytes >= 800_000)
+        wait_until(lambda: served.service.shelf.n_bytes >= 800_000, "the first has come")
         with suppress(ConnectionError):
             second.sendall(head + b" " * 800_000)
         assert second.recv(65536).startswith(b"HTTP/1.1 503 ")
-    wait_until(lambda: served.service.shelf.n_bytes == 0)
+    wait_until(lambda: served.service.shelf.n_bytes == 0, "both are gone")
     assert served.post(json=QUERY).status_code == 200
 
 
@@ -370,9 +370,9 @@ def test_an_answer_that_nobody_reads_is_given_up(served: Serving, monkeypatch: p
     head = HEAD.replace(b"/predict", b"/predict/batch").replace(b"%d" % len(BODY), b"%d" % len(body))
     with served.connected() as connection:
         connection.sendall(head.replace(b"application/json", ARROW["content-type"].encode()) + body)
-        wait_until(lambda: served.service.shelf.n_bytes > 5_000_000)
+        wait_until(lambda: served.service.shelf.n_bytes > 5_000_000, "the body has come")
         assert served.service.gate.under_way == 0
-        wait_until(lambda: served.service.shelf.n_bytes == 0)
+        wait_until(lambda: served.service.shelf.n_bytes == 0, "it is given up")
 
 
 def test_what_is_unpacked_waits_for_room() -> None:
