@@ -103,7 +103,7 @@ class SequencesReader:
         """Return for each row the first row known of its article; a row without an article stands alone."""
         article = comparable_ids(rows[self._roles.article])
         changed = pc.not_equal(article[1:], article[:-1]).fill_null(fill_value=True).to_numpy()
-        first = np.concatenate(([True], changed.astype(np.bool_)))[: rows.num_rows]
+        first = np.concatenate(([True], changed.astype(np.bool_)))
         self._check_order(rows, first, file_row)
         return np.maximum.accumulate(np.arange(len(first)) * first)
 
