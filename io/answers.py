@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from lvm_batch.io.commit import Record
     from lvm_batch.io.units import Unit
 
     Place = Mapping[str, Any]
+
+Record = dict[str, Any]
+"""What is written about a unit when it is committed."""
 
 
 def place_of(unit: Unit) -> dict[str, Any]:

@@ -11,45 +11,35 @@
     OUT/_lvm_batch/lock              who writes here, and in a store what of the above counts
     OUT/_SUCCESS                     there only if every unit is committed and no row is missing
 
-The rule: a unit's file is written aside, published whole under its final name, and then recorded; a unit counts
-as done when its record is there. A published file without a record is adopted if its footer says that this job
-wrote it, and one that the job still asks for is never replaced: workers may outlive the run that they work for. This
-module does not know what a job computes.
+The rule: what was asked is written once, ``_SUCCESS`` stands over all of it or not at all, and a run that has lost the
+output changes nothing any more. How units are committed stands in ``unit_files``. This module does not know what a job
+computes.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from pyarrow import fs
 
-from lvm_batch.io.answers import answering, answers, told_place
 from lvm_batch.io.counted import CountedDocuments
 from lvm_batch.io.errors import InputNotFound, JobChanged, OutputError
 from lvm_batch.io.growth import growth, joined
 from lvm_batch.io.job_changes import Difference, job_difference
 from lvm_batch.io.json_documents import JsonDocuments, Kind, as_json
 from lvm_batch.io.listing import look_at
-from lvm_batch.io.locations import folders_above, locate
+from lvm_batch.io.locations import folders_above
 from lvm_batch.io.store import open_store
+from lvm_batch.io.unit_files import DONE, PRIVATE, UnitFiles
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
-    from contextlib import AbstractContextManager
-    from io import BufferedReader
-    from pathlib import Path
 
-    from lvm_batch.io.answers import Place
     from lvm_batch.io.hold import Hold
     from lvm_batch.io.locations import Location
 
-PRIVATE = "_lvm_batch"
 JOB = f"{PRIVATE}/job.json"
 GROWN = f"{PRIVATE}/grown"
 ACCEPTED = f"{PRIVATE}/accepted.json"
@@ -57,15 +47,8 @@ SUMMARY = f"{PRIVATE}/summary.json"
 EVENTS = f"{PRIVATE}/events.jsonl"
 REPORT = f"{PRIVATE}/report.html"
 LOCK = f"{PRIVATE}/lock"
-DONE = f"{PRIVATE}/done"
 TMP = f"{PRIVATE}/tmp"  # noqa: S108 - a folder of the output
 SUCCESS = "_SUCCESS"
-
-RECORD_KEY = "lvm_batch.record"
-FINGERPRINT_KEY = "lvm_batch.fingerprint"
-
-_MAX_NAME = 200
-_TRIES = 5
 
 _REMOVE_ALL = "remove the folder, or choose another --output"
 _KINDS = {
@@ -78,20 +61,17 @@ _KINDS = {
     ),
 }
 
-Record = dict[str, Any]
 
-
-class OutputFolder:
+class OutputFolder(UnitFiles):
     """An output folder, seen by the run that drives it and by the workers that fill it.
 
     The run gives its ``hold``: before whatever it changes, it raises :class:`OutputLocked` if that is lost.
     """
 
     def __init__(self, text: str, *, hold: Hold | None = None) -> None:
-        self.text = text
         may_change = hold.check if hold is not None else lambda: None
-        self._store = open_store(text, staging=TMP, may_change=may_change)
-        self._documents = JsonDocuments(self._store, text, kinds=_KINDS)
+        store = open_store(text, staging=TMP, may_change=may_change)
+        super().__init__(text, store, JsonDocuments(store, text, kinds=_KINDS))
         self._counted = CountedDocuments(self._store, self._documents, lock=LOCK, hold=hold)
 
     def job(self) -> dict[str, Any] | None:
@@ -178,7 +158,7 @@ class OutputFolder:
         self._refuse_committed(outdated)
         self._counted.set({SUCCESS: None})
         # A file that was published and not recorded would be adopted for what its input is now.
-        self._remove_units(outdated)
+        self.remove_units(outdated)
         self._counted.add(GROWN, grown)
         return self.job() or {}
 
@@ -193,115 +173,7 @@ class OutputFolder:
     def _take_back(self, outputs: Collection[str]) -> None:
         if outputs:  # readers wait from here on
             self._counted.set({SUCCESS: None, ACCEPTED: None})
-        self._remove_units(outputs)
-
-    def _remove_units(self, outputs: Iterable[str]) -> None:
-        """Remove units, each file before its record: a record without its file counts for nothing, while a file without
-        its record would be adopted.
-        """
-        for output in outputs:
-            self._store.remove(output)
-            self._store.remove(_record_name(output))
-
-    def records(self) -> dict[str, Record]:
-        """Return the commit records by the unit's output path; one whose file is gone or cut short does not count."""
-        recorded = self.recorded()
-        published = self.published() if recorded else {}
-        return {
-            output: record for output, record in recorded.items() if published.get(output) == record["bytes"]
-        }
-
-    def recorded(self) -> dict[str, Record]:
-        """Return every commit record by the unit's output path, whatever has become of its file."""
-        return {str(record["output"]): record for record in self._documents.read_all(DONE)}
-
-    def published(self) -> dict[str, int]:
-        """Return the bytes of every file that readers of the folder take, by its path below it."""
-        return self._store.visible_sizes()
-
-    def open(self, output: str) -> pa.NativeFile:
-        """Open a published file for reading; raises ``OSError`` if it is not there."""
-        place = locate(self.text).child(output)
-        return place.filesystem.open_input_file(place.path)
-
-    def record(self, output: str) -> Record | None:
-        """Return the commit record of one unit, unless its file is gone or cut short."""
-        record = self._documents.read(_record_name(output))
-        return record if record is not None and self._store.size(output) == record["bytes"] else None
-
-    def stage(self) -> AbstractContextManager[Path]:
-        """Give a local path to write a unit to."""
-        return self._store.stage()
-
-    def commit(self, staged: Path, record: Record) -> Record:
-        """Publish a unit's file, then record it; return the record, which tells the file's size and checksum.
-
-        Where another run has published the unit in the meantime, its file stays, and its record is returned. Raises
-        :class:`OutputError` if the job that stands asks for it no more.
-        """
-        with staged.open("rb") as file:
-            whole = record | _measured(file)
-        output = record["output"]
-        for _ in range(_TRIES):
-            if self._store.publish_new(staged, output) and self._documents.create(
-                _record_name(output), whole
-            ):
-                return whole
-            if standing := self._adopted_for(staged, whole):
-                return standing
-            self._refuse_outdated(record)
-            self._store.remove(output)
-        raise OutputError(
-            f"{self.text}/{output} cannot be published: it changes all the time",
-            "see what else writes there, then run again",
-        )
-
-    def _adopted_for(self, staged: Path, whole: Record) -> Record | None:
-        """Adopt what stands in the way of a staged file, if it is the same unit of the same job, or the file itself."""
-        with staged.open("rb") as file:
-            fingerprint = _metadata(file).get(FINGERPRINT_KEY, "")
-        return self.adopt(whole["output"], fingerprint, told_place(whole), staged=whole)
-
-    def _refuse_outdated(self, record: Record) -> None:
-        job, output = self.job(), record["output"]
-        if job is not None and not answering(job, {output: record}):
-            raise OutputError(
-                f"{self.text}/{output} is not replaced by what its input was before",
-                "another run has begun to predict what it is now; wait for it to end, then run again",
-            )
-
-    def adopt(
-        self, output: str, fingerprint: str, place: Place | None = None, *, staged: Record | None = None
-    ) -> Record | None:
-        """Record a unit whose file this job published for the rows at ``place``, but did not record.
-
-        Returns its record, or ``None`` where no such file is there. ``staged`` is the record of a file that it may be,
-        which tells more than its footer does.
-        """
-        try:
-            with self.open(output) as file:
-                record = _told_in_footer(file, fingerprint)
-                if record is None or record["output"] != output or not answers(record, place or {}):
-                    return None  # another's file under this name
-                before = self._store.read(
-                    _record_name(output)
-                )  # first: it may change while the file is measured
-                record |= _measured(file)
-        except ConnectionError:
-            raise
-        except (pa.ArrowException, OSError):
-            return None  # not published, or not ours: it is computed and replaced
-        if staged is not None and _same_bytes(staged, record):
-            record = staged
-        return self._recorded_as(record, before) or self.adopt(output, fingerprint, place, staged=staged)
-
-    def _recorded_as(self, record: Record, before: bytes | None) -> Record | None:
-        """Write a record in place of ``before`` unless that tells the same; ``None`` if it has changed."""
-        name = _record_name(record["output"])
-        standing = self._documents.parsed(name, before)
-        if standing and _same_bytes(standing, record) and answers(standing, told_place(record)):
-            return standing
-        return record if self._store.swap(name, as_json(record), before=before) else None
+        self.remove_units(outputs)
 
     def write_report(self, page: bytes) -> None:
         """Write ``report.html`` anew."""
@@ -368,33 +240,3 @@ def job_around(output: Location) -> Location | None:
             if look_at(folder.child(JOB)).type == fs.FileType.File:
                 return folder
     return None
-
-
-def _told_in_footer(file: pa.NativeFile, fingerprint: str) -> Record | None:
-    """Return the record that a file of the job with this fingerprint tells; ``None`` if it is none."""
-    metadata = _metadata(file)
-    if metadata.get(FINGERPRINT_KEY) != fingerprint or RECORD_KEY not in metadata:
-        return None
-    record: Record = json.loads(metadata[RECORD_KEY])
-    return record
-
-
-def _metadata(file: BufferedReader | pa.NativeFile) -> dict[str, str]:
-    found = pq.read_metadata(file).metadata or {}
-    return {key.decode("utf-8", "replace"): value.decode("utf-8", "replace") for key, value in found.items()}
-
-
-def _same_bytes(record: Record, other: Record) -> bool:
-    return all(record.get(key) == other[key] for key in ("sha256", "bytes"))
-
-
-def _measured(file: BufferedReader | pa.NativeFile) -> dict[str, Any]:
-    file.seek(0)
-    return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": file.tell()}
-
-
-def _record_name(output: str) -> str:
-    name = quote(output, safe="")
-    if len(name) > _MAX_NAME:  # file systems allow 255 bytes
-        name = f"{name[:_MAX_NAME]}-{hashlib.sha256(output.encode()).hexdigest()[:16]}"
-    return f"{DONE}/{name}.json"

@@ -19,7 +19,7 @@ from lvm_batch.io.lock import is_held
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from lvm_batch.io.commit import Record
+    from lvm_batch.io.answers import Record
 
 FORMAT = 1
 """The newest version of the output that is understood here; ``job.json`` tells each output's."""

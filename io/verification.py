@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lvm_batch.io.commit import FINGERPRINT_KEY
+from lvm_batch.io.unit_files import FINGERPRINT_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from lvm_batch.io.commit import OutputFolder, Record
+    from lvm_batch.io.answers import Record
+    from lvm_batch.io.commit import OutputFolder
 
 _READERS = 8
 

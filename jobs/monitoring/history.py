@@ -12,12 +12,12 @@ from datetime import timedelta
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from lvm_batch.io.commit import PRIVATE
 from lvm_batch.io.errors import DataError
 from lvm_batch.io.history import write_run
 from lvm_batch.io.past_run import Figure, PastModel, PastRun, PastThresholds
 from lvm_batch.io.predictions import ROUTES
 from lvm_batch.io.redaction import redacted
+from lvm_batch.io.unit_files import PRIVATE
 from lvm_batch.jobs.prediction.input_sample import NO_SAMPLE, Sample, sample_input
 from lvm_batch.jobs.prediction.tally import NOTHING, SPLITS, add_tallies, deviation, empty_tally, mean
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
-    from lvm_batch.io.commit import Record
+    from lvm_batch.io.answers import Record
     from lvm_batch.jobs.errors import JobError
     from lvm_batch.jobs.prediction.job import ModelRef
     from lvm_batch.jobs.prediction.prepare import Prepared

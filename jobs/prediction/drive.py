@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from dask.typing import Key
     from distributed import Client, Future
 
-    from lvm_batch.io.commit import Record
+    from lvm_batch.io.answers import Record
     from lvm_batch.io.units import Unit
     from lvm_batch.jobs.clusters.terms import Terms
     from lvm_batch.jobs.prediction.groups import Group

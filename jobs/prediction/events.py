@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from lvm_batch.io.commit import Record
+    from lvm_batch.io.answers import Record
     from lvm_batch.jobs.prediction.self_check import Refusal
     from lvm_batch.jobs.prediction.worker import Failure
 

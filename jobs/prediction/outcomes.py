@@ -14,7 +14,8 @@ from lvm_batch.jobs.prediction.worker import Failure
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from lvm_batch.io.commit import OutputFolder, Record
+    from lvm_batch.io.answers import Record
+    from lvm_batch.io.commit import OutputFolder
     from lvm_batch.io.units import Unit
     from lvm_batch.jobs.console import Console
     from lvm_batch.jobs.prediction.events import Event, Listener, RunStarted

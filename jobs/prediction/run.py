@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from distributed import Client
 
-    from lvm_batch.io.commit import Record
+    from lvm_batch.io.answers import Record
     from lvm_batch.io.hold import Hold
     from lvm_batch.io.units import Unit
     from lvm_batch.jobs.console import Console

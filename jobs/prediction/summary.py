@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
-    from lvm_batch.io.commit import Record
+    from lvm_batch.io.answers import Record
     from lvm_batch.jobs.prediction.prepare import Prepared
     from lvm_batch.jobs.prediction.self_check import Refusal
     from lvm_batch.jobs.prediction.worker import Failure

@@ -11,10 +11,10 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from lvm_batch.io.answers import place_of
-from lvm_batch.io.commit import RECORD_KEY
 from lvm_batch.io.errors import UnreadableFile
 from lvm_batch.io.predictions import PredictionBlock, PredictionWriter
 from lvm_batch.io.reading import open_unit
+from lvm_batch.io.unit_files import RECORD_KEY
 from lvm_batch.jobs.prediction.job import BATCH_ROWS
 from lvm_batch.jobs.prediction.passes import FALLBACK_ROWS, Passed, block_of, first_pass, second_pass
 from lvm_batch.jobs.prediction.peak_memory import peak_bytes
@@ -25,9 +25,10 @@ from lvm_batch.lvm.routing import REASONS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from lvm_batch.io.answers import Record
     from lvm_batch.io.batches import Batch
     from lvm_batch.io.carried import CarriedRows
-    from lvm_batch.io.commit import OutputFolder, Record
+    from lvm_batch.io.commit import OutputFolder
     from lvm_batch.io.units import Unit
     from lvm_batch.jobs.prediction.job import Job
     from lvm_batch.lvm.cascade import Cascade

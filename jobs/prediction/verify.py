@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from lvm_batch.io.answers import answering
-from lvm_batch.io.commit import DONE, SUCCESS, OutputFolder
+from lvm_batch.io.commit import SUCCESS, OutputFolder
+from lvm_batch.io.unit_files import DONE
 from lvm_batch.io.verification import Fault, file_faults
 from lvm_batch.jobs.errors import NotVerified
 from lvm_batch.jobs.prediction.summary import as_lines

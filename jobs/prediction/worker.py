@@ -28,7 +28,7 @@ from lvm_batch.lvm.errors import DeviceError, ModelError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lvm_batch.io.commit import Record
+    from lvm_batch.io.answers import Record
     from lvm_batch.io.units import Unit
     from lvm_batch.jobs.prediction.job import Job, ModelSet
     from lvm_batch.jobs.prediction.self_check import Expected

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, Field, TypeAdapter, ValidationError
 
-from lvm_batch.io.commit import DONE, EVENTS, JOB, SUMMARY, TMP, OutputFolder
+from lvm_batch.io.commit import EVENTS, JOB, SUMMARY, TMP, OutputFolder
 from lvm_batch.io.errors import OutputError
 from lvm_batch.io.lock import is_held
 from lvm_batch.io.store import open_store
+from lvm_batch.io.unit_files import DONE
 from lvm_batch.jobs.prediction.job import FORMAT
 from lvm_batch.jobs.prediction.status import state_of
 from lvm_batch.jobs.prediction.summary import totals_of
@@ -22,7 +23,7 @@ from lvm_batch.jobs.prediction.summary import totals_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from lvm_batch.io.commit import Record
+    from lvm_batch.io.answers import Record
 
     Values = dict[str, Any]
 

@@ -25,7 +25,7 @@ from lvm_batch.jobs.reports.parts import render
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from lvm_batch.io.commit import Record
+    from lvm_batch.io.answers import Record
 
 _SPOILED = (
     DataError,

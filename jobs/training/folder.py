@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lvm_batch.io.commit import PRIVATE
 from lvm_batch.io.errors import JobChanged, OutputError
+from lvm_batch.io.unit_files import PRIVATE
 from lvm_batch.jobs.output_folder import writing
 from lvm_batch.lvm.checkpoint import save_checkpoint
 from lvm_batch.lvm.errors import CheckpointError

@@ -13,10 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lvm_batch.io.commit import DONE, FINGERPRINT_KEY, JOB, RECORD_KEY, SUCCESS, SUMMARY, TMP, OutputFolder
+from lvm_batch.io.commit import JOB, SUCCESS, SUMMARY, TMP, OutputFolder
 from lvm_batch.io.errors import JobChanged, OutputError, OutputLocked
 from lvm_batch.io.locations import locate
 from lvm_batch.io.lock import is_held, lock_output
+from lvm_batch.io.unit_files import DONE, FINGERPRINT_KEY, RECORD_KEY
 
 if TYPE_CHECKING:
     from pathlib import Path

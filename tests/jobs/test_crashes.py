@@ -41,7 +41,7 @@ from lvm_batch.jobs.settings import RunSettings
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from lvm_batch.io.commit import Record
+    from lvm_batch.io.answers import Record
     from lvm_batch.io.units import Unit
     from lvm_batch.jobs.prediction.job import Job
 

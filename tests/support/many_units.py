@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lvm_batch.io.commit import _record_name
 from lvm_batch.io.json_documents import as_json
+from lvm_batch.io.unit_files import record_name
 from lvm_batch.jobs.prediction.tally import empty_tally
 from lvm_batch.jobs.settings import RunSettings
 
@@ -63,7 +63,7 @@ def write_records(output: Path, records: Iterable[dict[str, Any]]) -> None:
         published = output / record["output"]
         published.parent.mkdir(parents=True, exist_ok=True)
         published.touch()
-        path = output / _record_name(record["output"])
+        path = output / record_name(record["output"])
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(as_json(record))
 
