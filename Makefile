@@ -28,7 +28,7 @@ prefect: ## Test the Prefect flow with Prefect's own harness, in an environment 
 		'fastapi<0.155' $$(grep '^torch==' constraints.txt)
 	@.venv-prefect/bin/python -m pytest -p no:schemathesis tests/workflows/test_prefect_flow.py
 
-soak: $(VENV)/.test ## Kill a run twenty times; plan, drive and rerun 100,000 units; ARGS="--units 5000 --driven 500"
+soak: $(VENV)/.test ## Kill runs at random moments; plan, drive and rerun 100,000 units; ARGS="--units 5000 --driven 500"
 	@$(BIN)/python -m pytest -m soak
 	@$(BIN)/python tests/benchmarks/soak.py $(ARGS)
 
