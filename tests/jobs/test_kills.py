@@ -64,7 +64,7 @@ def test_random_kills_over_a_slow_store(
     with buckets.serving() as server, buckets.environment(server):
         server.delay = delay
         output = f"s3://{buckets.new_bucket(server)}/out"
-        world = World(tmp_path, (*OPTIONS, *model_options(models)), clean, 5, output, longest_s=12.0)
+        world = World(tmp_path, (*OPTIONS, *model_options(models)), clean, 5, output)
         for _ in range(20):
             world.round()
         world.finish()
