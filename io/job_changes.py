@@ -46,13 +46,16 @@ def job_difference(
     """
     before, now = standing.get("identity", {}), asked["identity"]
     inputs, asked_inputs = before.get("inputs", {}), now["inputs"]
+    conflicts = list(input_conflicts(inputs, asked_inputs))
+    told = {conflict.known for conflict in conflicts}
+    gone = [name for name in inputs if name not in asked_inputs and name not in kept and name not in told]
     differences = [
         *(
             Difference(_line(*values), _OTHER_SETTINGS)
             for values in _differing(*map(_without_inputs, (before, now)))
         ),
-        *(Difference(*conflict) for conflict in input_conflicts(inputs, asked_inputs)),
-        *_gone(inputs, [name for name in inputs if name not in asked_inputs and name not in kept]),
+        *(Difference(conflict.text, conflict.hint) for conflict in conflicts),
+        *_gone(inputs, gone),
         *_changed(inputs, asked_inputs, committed),
     ]
     if not differences:

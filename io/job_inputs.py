@@ -8,7 +8,7 @@ names would never be predicted.
 from __future__ import annotations
 
 import posixpath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lvm_batch.io.dataset import real_places, stem_of
 
@@ -18,8 +18,16 @@ if TYPE_CHECKING:
     Inputs = Mapping[str, Mapping[str, Any]]
 
 
-def input_conflicts(standing: Inputs, asked: Inputs) -> Iterator[tuple[str, str]]:
-    """Yield what keeps inputs of ``asked`` out of a job that has those of ``standing``: what is wrong and what to do.
+class InputConflict(NamedTuple):
+    """What keeps an input out of a job that has the input ``known``, and what to do about it."""
+
+    known: str
+    text: str
+    hint: str
+
+
+def input_conflicts(standing: Inputs, asked: Inputs) -> Iterator[InputConflict]:
+    """Yield what keeps inputs of ``asked`` out of a job that has those of ``standing``.
 
     Both map an input's name to its ``path``, ``size`` and ``modified_ns``.
     """
@@ -31,13 +39,14 @@ def input_conflicts(standing: Inputs, asked: Inputs) -> Iterator[tuple[str, str]
     names_by_stem = {_stem(name): name for name in standing}
     for (name, path), place in zip(new.items(), real_places(new.values()), strict=True):
         if known := names_by_place.get(place):
-            yield (
+            yield InputConflict(
+                known,
                 f"{path} is in it as `{known}`, and would be predicted again as `{name}`",
                 "name the dataset as the job did, so that every file keeps its name; or choose another --output",
             )
         elif known := names_by_stem.get(_stem(name)):
             text = f"{path} would write to {_stem(name)}-00000.parquet, where the predictions of {paths[known]} belong"
-            yield text, _rename_hint(known)
+            yield InputConflict(known, text, _rename_hint(known))
 
 
 def _rename_hint(known: str) -> str:
