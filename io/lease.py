@@ -82,7 +82,6 @@ class _Lease:
         self.lost = False
         self.told: Told = {}
         self._changing = threading.Lock()
-        self._changed_at = 0.0
         self._bucket = bucket
         self._key = key
         self._text = text
@@ -115,7 +114,7 @@ class _Lease:
     def _inherit(self, standing: Standing | None) -> bool:
         """Take the lease in place of ``standing``, with what its holder told."""
         self.told = told_by(standing.content if standing else None)
-        self._changed_at = time.clock_gettime(_CLOCK)
+        self._changed_at = _now()
         self._mine = self._bucket.swap(self._key, self._next(), standing)
         return self._mine is not None
 
@@ -129,7 +128,7 @@ class _Lease:
 
     def check(self) -> None:
         """Raise :class:`OutputLocked` if another has the lease; ask the store where no beat got through for long."""
-        if not self.lost and time.clock_gettime(_CLOCK) - self._changed_at > TTL_S / 2:
+        if not self.lost and _now() - self._changed_at > TTL_S / 2:
             self._renew_patiently()
         self.refuse_if_lost()
 
@@ -184,7 +183,7 @@ class _Lease:
         """Change the lease; raises ``OSError`` soon: who waited long for one answer would be late for the next beat."""
         bucket = bucket or self._bucket.hasty
         with self._changing:
-            content, started = next_content(), time.clock_gettime(_CLOCK)
+            content, started = next_content(), _now()
             mine = bucket.swap(self._key, content, self._mine)
             if mine is None:
                 # A beat that failed here may have reached the store all the same.
@@ -203,6 +202,10 @@ class _Lease:
 
     def _telling(self, values: dict[str, object]) -> bytes:
         return json.dumps(values | ({"told": self.told} if self.told else {})).encode()
+
+
+def _now() -> float:
+    return time.clock_gettime(_CLOCK)
 
 
 def _is_free(standing: Standing | None) -> bool:
