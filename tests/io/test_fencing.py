@@ -38,8 +38,11 @@ def address(bucket: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def stop(hold: Hold) -> None:
-    """Let a holder stand still: it beats no more."""
+    """Let a holder stand still: it beats no more, and no beat of it is under way."""
     hold.ended.set()
+    for thread in threading.enumerate():
+        if getattr(getattr(thread, "_target", None), "__self__", None) is hold:
+            thread.join()
 
 
 @contextmanager
