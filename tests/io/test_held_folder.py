@@ -140,6 +140,7 @@ def test_what_is_committed_is_not_removed_unasked(
     folder = OutputFolder(OUT, hold=hold)
     folder.begin(job(("a", "b")))
     commit(folder, committed)
+    folder.mark_success({"units": 1})
     before = everything()
     monkeypatch.setattr(lvm_batch.io.commit, "job_difference", lambda *_, **__: None)
     with pytest.raises(JobChanged, match=rf"{committed}\.parquet, which is committed for what its input was"):

@@ -199,6 +199,23 @@ def test_a_record_that_changes_meanwhile_is_looked_at_again(
     assert written_by(folder) == "we"
 
 
+def test_a_file_is_adopted_though_its_record_changes_meanwhile(
+    folder: OutputFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has come to stand there is looked at once more, and taken or replaced."""
+    publish(folder)
+    swap = folder._store.swap
+
+    def come_second(name: str, content: bytes, *, before: bytes | None) -> bool:
+        monkeypatch.setattr(folder._store, "swap", swap)
+        folder._documents.write(name, record_of(sha256="0" * 64, bytes=1))
+        return swap(name, content, before=before)
+
+    monkeypatch.setattr(folder._store, "swap", come_second)
+    assert folder.adopt(UNIT, "f", PLACE) is not None
+    assert written_by(folder) == "they"
+
+
 def test_a_name_that_changes_all_the_time_is_given_up(
     folder: OutputFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
