@@ -117,3 +117,20 @@ def test_a_refusal_of_vectors_says_what_would_be_right(
 ) -> None:
     """With the numbers of this layout and this model."""
     assert refusal(columns, dim=dim)[1] == advice
+
+
+def test_names_of_the_output_are_free_where_no_rows_are_written() -> None:
+    """Who trains, judges or looks reads a dataset that a run would refuse."""
+    schema = pa.schema(list((WINDOWS | {"route": pa.string()}).items()))
+    found = assign_roles(schema, "a", names=ColumnNames(), shape=WindowShape(), writes_rows=False)
+    assert dict(found.carried) == {"route": "route"}
+
+
+@pytest.mark.parametrize(
+    ("there", "expected"),
+    [({}, []), ({"lane": "lane"}, ["lane"]), ({"lane": "x", "split": "x"}, ["x"]), ({"split": "s"}, ["s"])],
+)
+def test_columns_of_a_few_texts_are_read_as_codes(there: dict[str, str], expected: list[str]) -> None:
+    """Lanes and splits, each column once, and none that is not there."""
+    columns = WINDOWS | {name: pa.string() for name in there.values()}
+    assert roles(columns, names=ColumnNames(**there)).coded_columns == expected

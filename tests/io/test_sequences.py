@@ -230,6 +230,12 @@ def test_articles_are_told_apart_whatever_their_bytes_and_dictionaries() -> None
     assert [row[1] for row in found] == ["padded: 1", "padded: 1", "padded: 2", None, "padded: 1"]
 
 
+def test_a_position_that_is_not_there_is_no_fall() -> None:
+    """It says nothing of the order."""
+    found = read(table("aaaa", positions=[0, None, 1, 2]), pad="repeat")
+    assert [row[1] for row in found] == ["padded: 1", "padded: 2", None, None]
+
+
 def test_articles_of_nulls_and_of_uuids_are_told_apart() -> None:
     """Arrow compares neither as it is."""
     nulls = table(pa.nulls(3, pa.string()))
