@@ -228,11 +228,12 @@ def test_a_beat_and_what_is_told_do_not_meet(
 ) -> None:
     """Each change goes by the version that the one before it left."""
     under_way, go_on, swap = threading.Event(), threading.Event(), bucket.swap
+    swaps: list[object] = []
 
     def slow(*arguments: Any) -> Any:  # noqa: ANN401 - as it is
+        swaps.append(arguments)
         under_way.set()
         go_on.wait()
-        monkeypatch.setattr(bucket, "swap", swap)
         return swap(*arguments)
 
     monkeypatch.setattr(bucket, "swap", slow)
@@ -247,6 +248,7 @@ def test_a_beat_and_what_is_told_do_not_meet(
     beat.join()
     tell.join()
     assert (content(bucket)["beat"], content(bucket)["told"]) == (3, {"a": "1"})
+    assert len(swaps) == 2  # nobody met a version that was not his own
 
 
 def test_a_lease_is_given_back_by_patient_requests(held: _Lease, bucket: Bucket) -> None:
