@@ -9,6 +9,7 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 @pytest.fixture(scope="session")
@@ -30,3 +31,12 @@ def s3() -> Iterator[None]:
     """Addresses with s3:// lead to buckets in memory."""
     with buckets.in_memory():
         yield
+
+
+@pytest.fixture(params=["local", "object store"])
+def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of an output that does not exist yet."""
+    if request.param == "local":
+        return str(tmp_path / "out")
+    request.getfixturevalue("s3")
+    return "s3://bucket/out"

@@ -31,15 +31,6 @@ IDENTITY: dict[str, Any] = {
 }
 
 
-@pytest.fixture(params=["local", "object store"])
-def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The address of an output that does not exist yet."""
-    if request.param == "local":
-        return str(tmp_path / "out")
-    request.getfixturevalue("s3")
-    return "s3://bucket/out"
-
-
 def job(fingerprint: str = "f1", **changes: Any) -> dict[str, Any]:  # noqa: ANN401
     """A job document."""
     asked = {"version": "0.1.0", "units": [], "unreadable": [], "rows": 0}

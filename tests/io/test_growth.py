@@ -21,15 +21,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.fixture(params=["local", "object store"])
-def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The address of an output that does not exist yet."""
-    if request.param == "local":
-        return str(tmp_path / "out")
-    request.getfixturevalue("s3")
-    return "s3://bucket/out"
-
-
 def job(*names: str, unreadable: tuple[str, ...] = (), **sizes: int) -> dict[str, Any]:
     """A job over inputs of one unit each."""
     inputs = {name: {"path": f"/in/{name}", "size": sizes.get(name, 1)} for name in names}

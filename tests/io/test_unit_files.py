@@ -22,15 +22,6 @@ UNIT, OTHER = "a-00000.parquet", "b-00000.parquet"
 PLACE = {"input": "/in/a", "first_row": 0, "input_size": 1, "input_modified_ns": 5}
 
 
-@pytest.fixture(params=["local", "object store"])
-def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The address of an output that does not exist yet."""
-    if request.param == "local":
-        return str(tmp_path / "out")
-    request.getfixturevalue("s3")
-    return "s3://bucket/out"
-
-
 @pytest.fixture
 def folder(address: str) -> OutputFolder:
     """An output whose job asks for one unit of an input of one byte."""
