@@ -32,7 +32,7 @@ soak: $(VENV)/.test ## Kill runs at random moments; plan, drive and rerun 100,00
 	@$(BIN)/python -m pytest -m soak
 	@$(BIN)/python tests/benchmarks/soak.py $(ARGS)
 
-mutants: $(VENV)/.test ## Ask the tests whether they notice faults in the modules that keep data; ARGS="lvm.routing io.commit:120-160"
+mutants: $(VENV)/.test ## Ask the tests whether they notice faults in the modules that keep data; ARGS="lvm.inference.routing io.output.commit:120-160"
 	@nice $(BIN)/python tests/mutation/mutants.py $(ARGS)
 
 bench: $(VENV)/.test ## Time the job against a plain script, and models as published; ARGS="--rows 40000 --pairs 1"

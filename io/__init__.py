@@ -15,7 +15,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lvm_batch.io.prediction_readers import predictions_dataset, read_predictions
+    from lvm_batch.io.output.readers import predictions_dataset, read_predictions
 
 __all__ = ["predictions_dataset", "read_predictions"]
 
@@ -25,7 +25,7 @@ def __getattr__(name: str) -> object:
     if name not in __all__:
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)
-    value: object = getattr(importlib.import_module(f"{__name__}.prediction_readers"), name)
+    value: object = getattr(importlib.import_module(f"{__name__}.output.readers"), name)
     globals()[name] = value
     return value
 

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lvm_batch.jobs.child_processes import be_safe
 from lvm_batch.jobs.commands import (
     bank,
     bench,
@@ -36,12 +35,13 @@ from lvm_batch.jobs.commands import (
     train,
     verify,
 )
-from lvm_batch.jobs.console import Console
-from lvm_batch.jobs.cores import count_quota
-from lvm_batch.jobs.endings import BUG, as_told, exit_code_of
+from lvm_batch.jobs.console.console import Console
+from lvm_batch.jobs.console.exit_codes import BUG, as_told, exit_code_of
 from lvm_batch.jobs.errors import Interrupted, JobError, Problem, SettingsError, TryAgain, UsageError
-from lvm_batch.jobs.streams import lost_output, take_streams
-from lvm_batch.jobs.temporary_folders import ensure_temporary_folder
+from lvm_batch.jobs.processes.child_processes import be_safe
+from lvm_batch.jobs.processes.cores import count_quota
+from lvm_batch.jobs.processes.streams import lost_output, take_streams
+from lvm_batch.jobs.processes.temporary_folders import ensure_temporary_folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -19,18 +19,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lvm_batch.io.bank import build_bank
-from lvm_batch.io.batches import OK
-from lvm_batch.io.dataset import find_files
-from lvm_batch.io.reading import open_unit
-from lvm_batch.io.units import DatasetFormat, Footer, cut_units, read_footers
+from lvm_batch.io.bank.bank import build_bank
+from lvm_batch.io.dataset.batches import OK
+from lvm_batch.io.dataset.files import find_files
+from lvm_batch.io.dataset.reading import open_unit
+from lvm_batch.io.dataset.units import DatasetFormat, Footer, cut_units, read_footers
 from lvm_batch.jobs.output_folder import make_output_folder
 from lvm_batch.jobs.prediction.run import Outcome, run
 from lvm_batch.jobs.registry.candidate import Asked
 from lvm_batch.jobs.registry.promotion import Signature, promote
-from lvm_batch.jobs.resolution import flag_of, resolve_settings
-from lvm_batch.jobs.settings import RunSettings
-from lvm_batch.jobs.training.settings import TrainSettings
+from lvm_batch.jobs.settings.run import RunSettings
+from lvm_batch.jobs.settings.sources import flag_of, resolve_settings
+from lvm_batch.jobs.settings.train import TrainSettings
 from lvm_batch.jobs.training.train import train
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from lvm_batch.jobs.console import Console
+    from lvm_batch.jobs.console.console import Console
 
 SEED = 4
 
@@ -103,7 +103,7 @@ def predict(root: Path, console: Console) -> Outcome:
 
 def sample_file() -> Traversable:
     """The Parquet file of sentence vectors that ships with the package."""
-    return files("lvm_batch.sample") / "wikipedia_sample.parquet"
+    return files("lvm_batch.io.sample") / "wikipedia_sample.parquet"
 
 
 def read_windows(path: Path) -> Windows:

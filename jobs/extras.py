@@ -13,7 +13,7 @@ from lvm_batch.jobs.errors import MissingExtra
 from lvm_batch.jobs.prediction.dashboard import check_address
 
 if TYPE_CHECKING:
-    from lvm_batch.jobs.settings import RunSettings
+    from lvm_batch.jobs.settings.run import RunSettings
 
 
 def check_extras(settings: RunSettings) -> None:

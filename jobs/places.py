@@ -9,16 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from lvm_batch.io.dataset.overlap import Territory
 from lvm_batch.io.errors import DataError, OutputError
-from lvm_batch.io.locations import is_within, locate
-from lvm_batch.io.territory import Territory
+from lvm_batch.io.storage.locations import is_within, locate
 from lvm_batch.jobs.errors import Problem, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from lvm_batch.io.dataset import InputFile
-    from lvm_batch.io.locations import Location
+    from lvm_batch.io.dataset.files import InputFile
+    from lvm_batch.io.storage.locations import Location
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,16 +10,18 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lvm_batch.lvm.accelerators import Accelerator, open_accelerator
-    from lvm_batch.lvm.amn import AttentionMixtureNetwork
-    from lvm_batch.lvm.amn_mixer import AttentionMixerNetwork
-    from lvm_batch.lvm.architectures import ARCHITECTURES, PRESETS, build_model
-    from lvm_batch.lvm.beginnings import begin_at_ridge
-    from lvm_batch.lvm.calibration import CalibrationRows
-    from lvm_batch.lvm.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-    from lvm_batch.lvm.context_model import ContextModel
-    from lvm_batch.lvm.cosines import row_cosines
-    from lvm_batch.lvm.devices import DEVICES, find_device, pick_device, set_threads
+    from lvm_batch.lvm.architectures.amn import AttentionMixtureNetwork
+    from lvm_batch.lvm.architectures.amn_mixer import AttentionMixerNetwork
+    from lvm_batch.lvm.architectures.catalog import ARCHITECTURES, PRESETS, build_model
+    from lvm_batch.lvm.architectures.context_model import ContextModel
+    from lvm_batch.lvm.architectures.gru import GRUStack
+    from lvm_batch.lvm.architectures.lstm import LSTMBaseline
+    from lvm_batch.lvm.architectures.transformer import TransformerPredictor
+    from lvm_batch.lvm.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+    from lvm_batch.lvm.devices.accelerator import Accelerator, open_accelerator
+    from lvm_batch.lvm.devices.devices import DEVICES, find_device, pick_device, set_threads
+    from lvm_batch.lvm.devices.found import FoundDevice
+    from lvm_batch.lvm.devices.precision import Precision, check_precision
     from lvm_batch.lvm.errors import (
         ArchitectureError,
         BankError,
@@ -28,46 +30,56 @@ if TYPE_CHECKING:
         MissingExtra,
         ModelError,
     )
-    from lvm_batch.lvm.evaluation import (
+    from lvm_batch.lvm.evaluation.bootstrap import (
         CosineSummary,
         interval,
         mean_squared_error,
         resampled_means,
         summarise_cosines,
     )
-    from lvm_batch.lvm.faiss_index import FAISS_PAYS_FROM, FaissIndex, build_faiss_index
-    from lvm_batch.lvm.found_device import FoundDevice
-    from lvm_batch.lvm.gru import GRUStack
-    from lvm_batch.lvm.inference import Predictor
-    from lvm_batch.lvm.lstm import LSTMBaseline
-    from lvm_batch.lvm.neighbours import ExactIndex
-    from lvm_batch.lvm.pipelined import PipelinedPredictor
-    from lvm_batch.lvm.precision import Precision, check_precision
-    from lvm_batch.lvm.published import PUBLISHED, PublishedCard
-    from lvm_batch.lvm.recipes import Recipe, recipe_for
-    from lvm_batch.lvm.registry import DEFAULT_MODELS_DIR, ROLES, list_models, named_model, resolve_model
-    from lvm_batch.lvm.retrieval import Places, RankSearch, RetrievalSummary, recall_curve, summarise_ranks
-    from lvm_batch.lvm.ridge import RidgePredictor, RidgeSums
-    from lvm_batch.lvm.role_log import RoleChange, read_role_log
-    from lvm_batch.lvm.roles import Held, give_role, holder
-    from lvm_batch.lvm.routing import REASONS, cap, escalation_reasons, shadow_rows
-    from lvm_batch.lvm.screened_search import ScreenedIndex
-    from lvm_batch.lvm.threshold_search import Recovery, find_thresholds, recoveries
-    from lvm_batch.lvm.thresholds import HIGH_STAKES_LANES, Thresholds
-    from lvm_batch.lvm.training import Epoch, History, Training
-    from lvm_batch.lvm.transformer import TransformerPredictor
-    from lvm_batch.lvm.windows import Windows
+    from lvm_batch.lvm.evaluation.calibration import CalibrationRows
+    from lvm_batch.lvm.evaluation.retrieval import (
+        Places,
+        RankSearch,
+        RetrievalSummary,
+        recall_curve,
+        summarise_ranks,
+    )
+    from lvm_batch.lvm.evaluation.threshold_search import Recovery, find_thresholds, recoveries
+    from lvm_batch.lvm.inference.cosines import row_cosines
+    from lvm_batch.lvm.inference.pipelined import PipelinedPredictor
+    from lvm_batch.lvm.inference.predictor import Predictor
+    from lvm_batch.lvm.inference.routing import REASONS, cap, escalation_reasons, shadow_rows
+    from lvm_batch.lvm.inference.thresholds import HIGH_STAKES_LANES, Thresholds
+    from lvm_batch.lvm.registry.published_cards import PUBLISHED, PublishedCard
+    from lvm_batch.lvm.registry.registry import (
+        DEFAULT_MODELS_DIR,
+        ROLES,
+        list_models,
+        named_model,
+        resolve_model,
+    )
+    from lvm_batch.lvm.registry.role_log import RoleChange, read_role_log
+    from lvm_batch.lvm.registry.roles import Held, give_role, holder
+    from lvm_batch.lvm.search.exact import ExactIndex
+    from lvm_batch.lvm.search.faiss import FAISS_PAYS_FROM, FaissIndex, build_faiss_index
+    from lvm_batch.lvm.search.screened import ScreenedIndex
+    from lvm_batch.lvm.training.recipes import Recipe, recipe_for
+    from lvm_batch.lvm.training.ridge import RidgePredictor, RidgeSums
+    from lvm_batch.lvm.training.ridge_start import begin_at_ridge
+    from lvm_batch.lvm.training.training import Epoch, History, Training
+    from lvm_batch.lvm.training.windows import Windows
 
 _NAMES_IN = {
-    "accelerators": ("Accelerator", "open_accelerator"),
-    "amn": ("AttentionMixtureNetwork",),
-    "amn_mixer": ("AttentionMixerNetwork",),
-    "architectures": ("ARCHITECTURES", "PRESETS", "build_model"),
-    "beginnings": ("begin_at_ridge",),
-    "calibration": ("CalibrationRows",),
-    "checkpoint": ("Checkpoint", "load_checkpoint", "save_checkpoint"),
-    "context_model": ("ContextModel",),
-    "devices": ("DEVICES", "find_device", "pick_device", "set_threads"),
+    "devices.accelerator": ("Accelerator", "open_accelerator"),
+    "architectures.amn": ("AttentionMixtureNetwork",),
+    "architectures.amn_mixer": ("AttentionMixerNetwork",),
+    "architectures.catalog": ("ARCHITECTURES", "PRESETS", "build_model"),
+    "training.ridge_start": ("begin_at_ridge",),
+    "evaluation.calibration": ("CalibrationRows",),
+    "checkpoints.checkpoint": ("Checkpoint", "load_checkpoint", "save_checkpoint"),
+    "architectures.context_model": ("ContextModel",),
+    "devices.devices": ("DEVICES", "find_device", "pick_device", "set_threads"),
     "errors": (
         "ArchitectureError",
         "BankError",
@@ -76,36 +88,36 @@ _NAMES_IN = {
         "MissingExtra",
         "ModelError",
     ),
-    "evaluation": (
+    "evaluation.bootstrap": (
         "CosineSummary",
         "interval",
         "mean_squared_error",
         "resampled_means",
         "summarise_cosines",
     ),
-    "faiss_index": ("FAISS_PAYS_FROM", "FaissIndex", "build_faiss_index"),
-    "gru": ("GRUStack",),
-    "cosines": ("row_cosines",),
-    "inference": ("Predictor",),
-    "lstm": ("LSTMBaseline",),
-    "neighbours": ("ExactIndex",),
-    "found_device": ("FoundDevice",),
-    "pipelined": ("PipelinedPredictor",),
-    "precision": ("Precision", "check_precision"),
-    "screened_search": ("ScreenedIndex",),
-    "published": ("PUBLISHED", "PublishedCard"),
-    "recipes": ("Recipe", "recipe_for"),
-    "retrieval": ("Places", "RankSearch", "RetrievalSummary", "recall_curve", "summarise_ranks"),
-    "ridge": ("RidgePredictor", "RidgeSums"),
-    "registry": ("DEFAULT_MODELS_DIR", "ROLES", "list_models", "named_model", "resolve_model"),
-    "role_log": ("RoleChange", "read_role_log"),
-    "roles": ("Held", "give_role", "holder"),
-    "routing": ("REASONS", "cap", "escalation_reasons", "shadow_rows"),
-    "threshold_search": ("Recovery", "find_thresholds", "recoveries"),
-    "thresholds": ("HIGH_STAKES_LANES", "Thresholds"),
-    "training": ("Epoch", "History", "Training"),
-    "transformer": ("TransformerPredictor",),
-    "windows": ("Windows",),
+    "search.faiss": ("FAISS_PAYS_FROM", "FaissIndex", "build_faiss_index"),
+    "architectures.gru": ("GRUStack",),
+    "inference.cosines": ("row_cosines",),
+    "inference.predictor": ("Predictor",),
+    "architectures.lstm": ("LSTMBaseline",),
+    "search.exact": ("ExactIndex",),
+    "devices.found": ("FoundDevice",),
+    "inference.pipelined": ("PipelinedPredictor",),
+    "devices.precision": ("Precision", "check_precision"),
+    "search.screened": ("ScreenedIndex",),
+    "registry.published_cards": ("PUBLISHED", "PublishedCard"),
+    "training.recipes": ("Recipe", "recipe_for"),
+    "evaluation.retrieval": ("Places", "RankSearch", "RetrievalSummary", "recall_curve", "summarise_ranks"),
+    "training.ridge": ("RidgePredictor", "RidgeSums"),
+    "registry.registry": ("DEFAULT_MODELS_DIR", "ROLES", "list_models", "named_model", "resolve_model"),
+    "registry.role_log": ("RoleChange", "read_role_log"),
+    "registry.roles": ("Held", "give_role", "holder"),
+    "inference.routing": ("REASONS", "cap", "escalation_reasons", "shadow_rows"),
+    "evaluation.threshold_search": ("Recovery", "find_thresholds", "recoveries"),
+    "inference.thresholds": ("HIGH_STAKES_LANES", "Thresholds"),
+    "training.training": ("Epoch", "History", "Training"),
+    "architectures.transformer": ("TransformerPredictor",),
+    "training.windows": ("Windows",),
 }
 _MODULE_OF = {name: module for module, names in _NAMES_IN.items() for name in names}
 

@@ -77,7 +77,7 @@ def published_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def write_models(folder: Path, **sizes: dict[str, int]) -> Path:
     """Write fresh models of ``sizes``, which are the published ones unless given."""
     from lvm_batch.lvm import save_checkpoint
-    from lvm_batch.lvm.architectures import build_model
+    from lvm_batch.lvm.architectures.catalog import build_model
 
     for name in ("amn", "gru"):
         model = build_model(name, seed=7, **sizes.get(name, {}))
@@ -92,11 +92,11 @@ def bank(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bank of the sample's vectors."""
     from importlib.resources import as_file, files
 
-    from lvm_batch.io.bank import build_bank
-    from lvm_batch.io.dataset import find_files
+    from lvm_batch.io.bank.bank import build_bank
+    from lvm_batch.io.dataset.files import find_files
 
     folder = tmp_path_factory.mktemp("bank") / "bank"
-    with as_file(files("lvm_batch.sample") / "wikipedia_sample.parquet") as path:
+    with as_file(files("lvm_batch.io.sample") / "wikipedia_sample.parquet") as path:
         build_bank(find_files([str(path)]), str(folder))
     return folder
 

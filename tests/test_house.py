@@ -1,6 +1,7 @@
-"""How modules and folders may import each other, how large they may be, and that all of them are installed.
+"""Which folder may import which, how large folders and modules may be, and that all of them are installed.
 
-``house_debts.txt`` lists what does not keep to it yet. The list may only shrink.
+The order of layers is the architecture: a layer imports those to its left, and nothing else of its room.
+``house_debts.txt`` lists what does not keep to the walls yet. The list may only shrink.
 """
 
 from __future__ import annotations
@@ -17,6 +18,45 @@ DEBTS = Path(__file__).with_name("house_debts.txt")
 ROOMS = ("io", "lvm", "jobs")
 MODULES_A_FOLDER = 16
 LINES_A_MODULE = 250
+
+# Left to right: a name may import those in tuples to its left; names in one tuple do not import each other.
+LAYERS = {
+    "io": (
+        ("errors", "schema"),
+        ("storage", "vectors"),
+        ("formats", "history"),
+        ("dataset",),
+        ("output", "packing"),
+        ("bank",),
+    ),
+    "lvm": (
+        ("errors",),
+        ("architectures", "devices", "registry"),
+        ("checkpoints", "kernels", "search"),
+        ("inference",),
+        ("training", "evaluation"),
+    ),
+    "jobs": (
+        ("errors",),
+        ("processes",),
+        ("checks", "console", "extras", "output_folder", "places", "plots"),
+        ("settings",),
+        ("models", "datasets", "clusters", "monitoring"),
+        ("prediction", "training", "evaluation", "serving"),
+        ("reports", "registry", "benchmark"),
+        ("demo",),
+        ("commands",),
+        ("cli",),
+    ),
+    "jobs.prediction": (
+        ("batching", "cluster", "dashboard"),
+        ("planning",),
+        ("execution",),
+        ("observers", "results"),
+        ("telemetry",),
+        ("run",),
+    ),
+}
 
 
 @cache
@@ -86,6 +126,24 @@ def pairs() -> set[str]:
     return {f"{a} {b}" for a, b in arrows if a < b and (b, a) in arrows}
 
 
+def against_the_order() -> set[str]:
+    """Imports that run to the right, or that stay in one place of the order."""
+    found = set()
+    for parent, order in LAYERS.items():
+        place = {name: number for number, names in enumerate(order) for name in names}
+        for module, others in imports().items():
+            here = _child(parent, module)
+            for there in (_child(parent, other) for other in others):
+                if here and there and here != there and place.get(there, 0) >= place.get(here, 99):
+                    found.add(f"{module} -> {parent}.{there}")
+    return found
+
+
+def _child(parent: str, module: str) -> str:
+    """The part of ``parent`` that a module is in, "" where it is not in it."""
+    return module.removeprefix(f"{parent}.").split(".")[0] if module.startswith(f"{parent}.") else ""
+
+
 def too_large() -> set[str]:
     """Folders of too many modules, and modules of too many lines."""
     folders: dict[Path, int] = {}
@@ -104,20 +162,28 @@ def _lines(path: Path) -> int:
 WALLS = {
     "circle": circles,
     "pair": pairs,
+    "order": against_the_order,
     "size": too_large,
 }
 
 
 @pytest.mark.parametrize("wall", WALLS)
 def test_the_house_keeps_to_its_walls(wall: str) -> None:
-    """No circle of modules, no two folders that import each other, nothing too large."""
+    """No circle of modules, no two folders that import each other, one order of layers, nothing too large."""
     debts = {line for line in DEBTS.read_text(encoding="utf-8").splitlines() if line.startswith(f"{wall}: ")}
     assert {f"{wall}: {fault}" for fault in WALLS[wall]()} == debts
+
+
+@pytest.mark.parametrize("parent", LAYERS)
+def test_every_part_has_its_place_in_the_order(parent: str) -> None:
+    """A new folder, or a module beside folders, is put into the order of layers before it can be imported."""
+    there = {_child(parent, module) for module in modules()} - {"", "cards", "sample"}
+    assert there <= {name for names in LAYERS[parent] for name in names}
 
 
 def test_every_folder_is_installed() -> None:
     """The packages in pyproject.toml are the folders on disk."""
     declared = tomllib.loads((TOP / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
-    assert [name for name in declared if name != "lvm_batch.sample"] == sorted(
+    assert declared == sorted(
         f"lvm_batch.{name}" for name, path in modules().items() if path.name == "__init__.py"
     )

@@ -126,7 +126,7 @@ def test_quick_commands_load_nothing_heavy(arguments: list[str]) -> None:
 
 def test_thresholds_load_nothing_heavy() -> None:
     """The defaults of the routing policy can be read without loading a model's libraries."""
-    assert loaded_by("import lvm_batch.lvm.thresholds") == set()
+    assert loaded_by("import lvm_batch.lvm.inference.thresholds") == set()
 
 
 def test_the_driver_of_a_run_loads_no_torch() -> None:

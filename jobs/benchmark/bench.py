@@ -16,21 +16,21 @@ from typing import TYPE_CHECKING, Any
 
 from lvm_batch.jobs.benchmark.inputs import write_fresh_model, write_windows
 from lvm_batch.jobs.benchmark.parts import Parts, measure_latency, measure_parts
-from lvm_batch.jobs.benchmark.settings import TAKEN
-from lvm_batch.jobs.child_processes import PYTHON
 from lvm_batch.jobs.errors import JobError
-from lvm_batch.jobs.prediction.fleet import local_fleet
-from lvm_batch.jobs.prediction.summary import as_lines
-from lvm_batch.jobs.prediction.warm_up import in_warm_process, warm_up
-from lvm_batch.jobs.resolution import PREFIX, flag_of
-from lvm_batch.jobs.settings import RunSettings
-from lvm_batch.lvm.architectures import ARCHITECTURES
-from lvm_batch.lvm.registry import resolve_model
+from lvm_batch.jobs.prediction.planning.fleet import local_fleet
+from lvm_batch.jobs.prediction.results.summary import as_lines
+from lvm_batch.jobs.processes.child_processes import PYTHON
+from lvm_batch.jobs.processes.forkserver import in_warm_process, warm_up
+from lvm_batch.jobs.settings.bench import TAKEN
+from lvm_batch.jobs.settings.run import RunSettings
+from lvm_batch.jobs.settings.sources import PREFIX, flag_of
+from lvm_batch.lvm.architectures.catalog import ARCHITECTURES
+from lvm_batch.lvm.registry.registry import resolve_model
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from lvm_batch.jobs.console import Console
+    from lvm_batch.jobs.console.console import Console
 
 ESCALATED = 0.1
 QUERIES = 1000

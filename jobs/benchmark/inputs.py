@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lvm_batch.lvm.architectures import build_model
-from lvm_batch.lvm.checkpoint import save_checkpoint
+from lvm_batch.lvm.architectures.catalog import build_model
+from lvm_batch.lvm.checkpoints.checkpoint import save_checkpoint
 
 if TYPE_CHECKING:
     from pathlib import Path

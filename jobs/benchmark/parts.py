@@ -9,19 +9,19 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from lvm_batch.io.commit import OutputFolder
-from lvm_batch.jobs.latency import latency_ms
-from lvm_batch.jobs.models import load_cascade
-from lvm_batch.jobs.prediction.allocator import keep_freed_memory
-from lvm_batch.jobs.prediction.prepare import prepare
-from lvm_batch.jobs.prediction.unit import compute_unit
-from lvm_batch.lvm.architectures import build_model
-from lvm_batch.lvm.devices import set_threads
+from lvm_batch.io.output.commit import OutputFolder
+from lvm_batch.jobs.models.latency import latency_ms
+from lvm_batch.jobs.models.load import load_cascade
+from lvm_batch.jobs.prediction.execution.unit import compute_unit
+from lvm_batch.jobs.prediction.planning.plan import prepare
+from lvm_batch.jobs.processes.allocator import keep_freed_memory
+from lvm_batch.lvm.architectures.catalog import build_model
+from lvm_batch.lvm.devices.devices import set_threads
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from lvm_batch.jobs.settings import RunSettings
+    from lvm_batch.jobs.settings.run import RunSettings
 
 
 @dataclass(frozen=True, slots=True)

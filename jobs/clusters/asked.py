@@ -19,13 +19,13 @@ from distributed.comm.registry import get_backend
 from lvm_batch.jobs.clusters.blocks import BLOCKS, block_of, problems_of
 from lvm_batch.jobs.clusters.class_options import kubernetes_options, slurm_options
 from lvm_batch.jobs.clusters.tls import client_security
-from lvm_batch.jobs.declared import without_assigned, without_credentials
 from lvm_batch.jobs.errors import Problem, SettingsError
+from lvm_batch.jobs.settings.fields import without_assigned, without_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lvm_batch.jobs.settings import RunSettings
+    from lvm_batch.jobs.settings.run import RunSettings
 
 _ONE = "keep one of the two; `lvm-batch config show --origin` says where each is from"
 _HOSTS = 2

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from lvm_batch.jobs.declared import brief, table_without_credentials
 from lvm_batch.jobs.errors import Problem
 from lvm_batch.jobs.extras import require
+from lvm_batch.jobs.settings.fields import brief, table_without_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from lvm_batch.jobs.settings import RunSettings
+    from lvm_batch.jobs.settings.run import RunSettings
 
 _TEXT = (str, "a text")
 _WHOLE = (int, "a whole number")

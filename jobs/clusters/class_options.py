@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import dask
 
-from lvm_batch.jobs.child_processes import safely, with_safe_environment
 from lvm_batch.jobs.clusters.blocks import block_of
 from lvm_batch.jobs.clusters.tls import client_security
 from lvm_batch.jobs.clusters.waiting import CLUSTER_WAIT_S
+from lvm_batch.jobs.processes.child_processes import safely, with_safe_environment
 
 if TYPE_CHECKING:
-    from lvm_batch.jobs.settings import RunSettings
+    from lvm_batch.jobs.settings.run import RunSettings
 
 IDLE_S = 300
 """How long a scheduler elsewhere that has nothing to do stays when the run that started it was killed."""

@@ -28,7 +28,7 @@ from lvm_batch.jobs.prediction.dashboard import served_at
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from lvm_batch.jobs.settings import RunSettings
+    from lvm_batch.jobs.settings.run import RunSettings
 
 _ALONE = "60s"
 """How long a worker looks for its scheduler, should that have gone before it was there; dask-jobqueue's default."""

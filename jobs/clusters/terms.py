@@ -15,7 +15,7 @@ from lvm_batch.jobs.clusters.blocks import block_of
 from lvm_batch.jobs.clusters.waiting import CLUSTER_WAIT_S
 
 if TYPE_CHECKING:
-    from lvm_batch.jobs.settings import RunSettings
+    from lvm_batch.jobs.settings.run import RunSettings
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lvm_batch.jobs.console import Console
-from lvm_batch.jobs.options import takes_console
-from lvm_batch.jobs.paths import path_argument
+from lvm_batch.jobs.console.console import Console
+from lvm_batch.jobs.settings.options import takes_console
+from lvm_batch.jobs.settings.paths import path_argument
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,9 +44,9 @@ def build(
     """Make unit vectors of VECTORS, keep their ids, and write a bank that run takes with --bank."""
     from rich.progress import Progress
 
-    from lvm_batch.io.bank import build_bank
-    from lvm_batch.io.dataset import look_for_files
-    from lvm_batch.io.remote_bank import NAMES
+    from lvm_batch.io.bank.bank import build_bank
+    from lvm_batch.io.bank.remote import NAMES
+    from lvm_batch.io.dataset.files import look_for_files
     from lvm_batch.jobs.errors import UsageError
     from lvm_batch.jobs.places import Place, check_places
 
@@ -74,6 +74,6 @@ def build(
 
 
 def _index_builder() -> Callable[..., bytes]:
-    from lvm_batch.lvm.faiss_index import build_faiss_index
+    from lvm_batch.lvm.search.faiss import build_faiss_index
 
     return build_faiss_index

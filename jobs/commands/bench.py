@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from lvm_batch.jobs.benchmark.settings import TAKEN
-from lvm_batch.jobs.console import Console
-from lvm_batch.jobs.options import takes_console, takes_settings
-from lvm_batch.jobs.resolution import Resolved
-from lvm_batch.jobs.settings import RunSettings
+from lvm_batch.jobs.console.console import Console
+from lvm_batch.jobs.settings.bench import TAKEN
+from lvm_batch.jobs.settings.options import takes_console, takes_settings
+from lvm_batch.jobs.settings.run import RunSettings
+from lvm_batch.jobs.settings.sources import Resolved
 
 
 @takes_settings(required=(), names=TAKEN)

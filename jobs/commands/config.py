@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lvm_batch.jobs.console import Console
-from lvm_batch.jobs.declared import is_secret, is_table, schema
-from lvm_batch.jobs.options import takes_console, takes_settings
-from lvm_batch.jobs.resolution import Resolved
-from lvm_batch.jobs.settings import RunSettings
+from lvm_batch.jobs.console.console import Console
+from lvm_batch.jobs.settings.fields import is_secret, is_table, schema
+from lvm_batch.jobs.settings.options import takes_console, takes_settings
+from lvm_batch.jobs.settings.run import RunSettings
+from lvm_batch.jobs.settings.sources import Resolved
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

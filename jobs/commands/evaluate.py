@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from lvm_batch.jobs.console import Console
+from lvm_batch.jobs.console.console import Console
 from lvm_batch.jobs.errors import UsageError
-from lvm_batch.jobs.evaluation.settings import EvaluateSettings
-from lvm_batch.jobs.options import takes_console, takes_settings
-from lvm_batch.jobs.resolution import Resolved
+from lvm_batch.jobs.settings.evaluate import EvaluateSettings
+from lvm_batch.jobs.settings.options import takes_console, takes_settings
+from lvm_batch.jobs.settings.sources import Resolved
 
 _CALIBRATE = typer.Option(
     "--calibrate",
@@ -38,7 +38,7 @@ def evaluate(
 
 def _calibrated(settings: EvaluateSettings, console: Console) -> tuple[dict[str, object], str]:
     """Calibrate, before anything else: it needs more than an evaluation does, and refuses what lacks it."""
-    from lvm_batch.jobs.evaluation.calibrate import calibrate
+    from lvm_batch.jobs.evaluation.calibration.calibrate import calibrate
 
     values, text = calibrate(settings, console=console)
     return {"calibration": values}, text

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from lvm_batch.jobs.console import Console
-from lvm_batch.jobs.dataset_settings import DatasetSettings
-from lvm_batch.jobs.declared import names_of
-from lvm_batch.jobs.options import takes_console, takes_settings
-from lvm_batch.jobs.resolution import Resolved
-from lvm_batch.jobs.settings import RunSettings
+from lvm_batch.jobs.console.console import Console
+from lvm_batch.jobs.settings.dataset import DatasetSettings
+from lvm_batch.jobs.settings.fields import names_of
+from lvm_batch.jobs.settings.options import takes_console, takes_settings
+from lvm_batch.jobs.settings.run import RunSettings
+from lvm_batch.jobs.settings.sources import Resolved
 
 _NAMES = (*names_of(DatasetSettings), "pad", "unit_size")
 

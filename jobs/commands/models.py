@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lvm_batch.jobs.console import Console
-from lvm_batch.jobs.dataset_settings import DatasetSettings
-from lvm_batch.jobs.declared import names_of
+from lvm_batch.jobs.console.console import Console
 from lvm_batch.jobs.errors import UsageError
-from lvm_batch.jobs.options import takes_console, takes_settings
-from lvm_batch.jobs.paths import path_argument
-from lvm_batch.jobs.resolution import Resolved
-from lvm_batch.jobs.settings import RunSettings
-from lvm_batch.lvm.registry import ROLES
+from lvm_batch.jobs.settings.dataset import DatasetSettings
+from lvm_batch.jobs.settings.fields import names_of
+from lvm_batch.jobs.settings.options import takes_console, takes_settings
+from lvm_batch.jobs.settings.paths import path_argument
+from lvm_batch.jobs.settings.run import RunSettings
+from lvm_batch.jobs.settings.sources import Resolved
+from lvm_batch.lvm.registry.registry import ROLES
 
 if TYPE_CHECKING:
-    from lvm_batch.jobs.evaluation.settings import EvaluateSettings
     from lvm_batch.jobs.registry.candidate import Asked
+    from lvm_batch.jobs.settings.evaluate import EvaluateSettings
 
 app = typer.Typer(help="List, verify and promote the models that run takes.")
 
@@ -184,7 +184,7 @@ def _asked(
 
 def _data_settings(settings: RunSettings, data: list[str]) -> EvaluateSettings:
     """How --data is to be read: as ``evaluate`` reads a dataset with the same options."""
-    from lvm_batch.jobs.evaluation.settings import EvaluateSettings
+    from lvm_batch.jobs.settings.evaluate import EvaluateSettings
 
     return EvaluateSettings(
         dataset=tuple(data), **{name: getattr(settings, name) for name in (*_PLACE, *_DATASET)}

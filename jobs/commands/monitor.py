@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from lvm_batch.jobs.console import Console
+from lvm_batch.jobs.console.console import Console
 from lvm_batch.jobs.errors import UsageError
-from lvm_batch.jobs.options import takes_console, takes_settings
-from lvm_batch.jobs.paths import expanded_file
-from lvm_batch.jobs.resolution import Resolved
-from lvm_batch.jobs.settings import RunSettings
+from lvm_batch.jobs.settings.options import takes_console, takes_settings
+from lvm_batch.jobs.settings.paths import expanded_file
+from lvm_batch.jobs.settings.run import RunSettings
+from lvm_batch.jobs.settings.sources import Resolved
 
 _SINCE = typer.Option(
     metavar="TIME", help="How far back runs are looked at: 24h, 7d, or a time such as 2026-11-23T06:00Z."

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lvm_batch.jobs.console import Console
-from lvm_batch.jobs.options import takes_console
-from lvm_batch.jobs.paths import path_argument
+from lvm_batch.jobs.console.console import Console
+from lvm_batch.jobs.settings.options import takes_console
+from lvm_batch.jobs.settings.paths import path_argument
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -62,7 +62,7 @@ def pack(
     refused, never unpickled. Single vectors stay in one file, because no
     window crosses a file.
     """
-    from lvm_batch.io.columns import ColumnNames
+    from lvm_batch.io.dataset.columns import ColumnNames
     from lvm_batch.jobs.datasets.pack import PackOptions, survey, write
 
     names = ColumnNames(context=context_column, target=target_column, vector=vector_column)

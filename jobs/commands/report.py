@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from lvm_batch.jobs.console import Console
-from lvm_batch.jobs.options import takes_console
-from lvm_batch.jobs.paths import path_argument
+from lvm_batch.jobs.console.console import Console
+from lvm_batch.jobs.settings.options import takes_console
+from lvm_batch.jobs.settings.paths import path_argument
 
 
 @takes_console

@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lvm_batch.jobs.child_processes import for_children
-from lvm_batch.jobs.console import Console
+from lvm_batch.jobs.console.console import Console
+from lvm_batch.jobs.console.signals import stoppable
 from lvm_batch.jobs.extras import check_extras
-from lvm_batch.jobs.options import takes_console, takes_settings
-from lvm_batch.jobs.prediction.lineage import lineage_of
-from lvm_batch.jobs.prediction.metrics import metrics_of
-from lvm_batch.jobs.prediction.pings import pinging
-from lvm_batch.jobs.prediction.warm_up import ALONE, warm_up
-from lvm_batch.jobs.resolution import Resolved
-from lvm_batch.jobs.settings import RunSettings
-from lvm_batch.jobs.signals import stoppable
+from lvm_batch.jobs.prediction.telemetry.lineage import lineage_of
+from lvm_batch.jobs.prediction.telemetry.metrics import metrics_of
+from lvm_batch.jobs.prediction.telemetry.pings import pinging
+from lvm_batch.jobs.processes.child_processes import for_children
+from lvm_batch.jobs.processes.forkserver import ALONE, warm_up
+from lvm_batch.jobs.settings.options import takes_console, takes_settings
+from lvm_batch.jobs.settings.run import RunSettings
+from lvm_batch.jobs.settings.sources import Resolved
 
 if TYPE_CHECKING:
-    from lvm_batch.jobs.prediction.prepare import Prepared
+    from lvm_batch.jobs.prediction.planning.plan import Prepared
 
 
 @takes_settings()
@@ -35,7 +35,7 @@ def run(
 ) -> int:
     """Predict the next vector of every row of DATASET, escalate where a criterion asks for it, and write OUT."""
     if dry_run:
-        from lvm_batch.jobs.prediction.plan import plan
+        from lvm_batch.jobs.prediction.planning.preview import plan
 
         console.result(*plan(resolved.settings))
         return 0

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import sys
 
-from lvm_batch.jobs.console import Console
+from lvm_batch.jobs.console.console import Console
 from lvm_batch.jobs.extras import require
-from lvm_batch.jobs.options import takes_console, takes_settings
-from lvm_batch.jobs.resolution import Resolved
-from lvm_batch.jobs.serving.settings import TAKEN, ServeSettings
+from lvm_batch.jobs.settings.options import takes_console, takes_settings
+from lvm_batch.jobs.settings.serve import TAKEN, ServeSettings
+from lvm_batch.jobs.settings.sources import Resolved
 
 _EXTRA = ("fastapi", "orjson", "prometheus_client", "simdjson", "uvicorn")
 _POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from lvm_batch.jobs.console import Console
-from lvm_batch.jobs.options import takes_console
-from lvm_batch.jobs.paths import path_argument
+from lvm_batch.jobs.console.console import Console
+from lvm_batch.jobs.settings.options import takes_console
+from lvm_batch.jobs.settings.paths import path_argument
 
 
 @takes_console
@@ -20,6 +20,6 @@ def status(
     console: Console,
 ) -> None:
     """Say how far the job in OUT is, and what came of it so far."""
-    from lvm_batch.jobs.prediction.status import status as found
+    from lvm_batch.jobs.prediction.results.status import status as found
 
     console.result(*found(output))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from lvm_batch.jobs.console import Console
-from lvm_batch.jobs.options import takes_console, takes_settings
-from lvm_batch.jobs.resolution import Resolved
-from lvm_batch.jobs.training.settings import TrainSettings
+from lvm_batch.jobs.console.console import Console
+from lvm_batch.jobs.settings.options import takes_console, takes_settings
+from lvm_batch.jobs.settings.sources import Resolved
+from lvm_batch.jobs.settings.train import TrainSettings
 
 
 @takes_settings(required=("dataset", "arch", "output"), kind=TrainSettings)

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from lvm_batch.jobs.console import Console
-from lvm_batch.jobs.options import takes_console
-from lvm_batch.jobs.paths import path_argument
+from lvm_batch.jobs.console.console import Console
+from lvm_batch.jobs.settings.options import takes_console
+from lvm_batch.jobs.settings.paths import path_argument
 
 
 @takes_console
@@ -20,7 +20,7 @@ def verify(
     console: Console,
 ) -> int:
     """Read every file in OUT again and compare footer, rows, size and checksum with its commit record."""
-    from lvm_batch.jobs.prediction.verify import verify as verified
+    from lvm_batch.jobs.prediction.results.verify import verify as verified
 
     values, text, error = verified(output)
     console.result(values, text, error=error)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from lvm_batch.io.article_ids import comparable_ids
+from lvm_batch.io.dataset.article_ids import comparable_ids
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

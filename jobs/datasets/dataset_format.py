@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from lvm_batch.io.columns import ColumnNames, WindowShape
-from lvm_batch.io.units import DatasetFormat, Footer
+from lvm_batch.io.dataset.columns import ColumnNames, WindowShape
+from lvm_batch.io.dataset.units import DatasetFormat, Footer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lvm_batch.jobs.dataset_settings import DatasetSettings
+    from lvm_batch.jobs.settings.dataset import DatasetSettings
 
 
 def dataset_format(settings: DatasetSettings, shape: WindowShape) -> DatasetFormat:

@@ -13,23 +13,23 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from lvm_batch.io.article_runs import ArticleRuns
-from lvm_batch.io.columns import WindowShape
-from lvm_batch.io.dataset import look_for_files
-from lvm_batch.io.units import cut_units, row_bytes
-from lvm_batch.io.vector_types import vector_dtype
-from lvm_batch.jobs.datasets.cut_articles import cut_notices, cut_values
+from lvm_batch.io.dataset.article_runs import ArticleRuns
+from lvm_batch.io.dataset.columns import WindowShape
+from lvm_batch.io.dataset.files import look_for_files
+from lvm_batch.io.dataset.units import cut_units, row_bytes
+from lvm_batch.io.vectors.types import vector_dtype
 from lvm_batch.jobs.datasets.dataset_format import dataset_format, missing_columns
 from lvm_batch.jobs.datasets.inspection_text import as_text
 from lvm_batch.jobs.datasets.overruled_folders import overruled_notices
 from lvm_batch.jobs.datasets.sample import look_at
+from lvm_batch.jobs.datasets.split_articles import cut_notices, cut_values
 from lvm_batch.jobs.datasets.whole_files import usable_footers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from lvm_batch.io.units import Footer
-    from lvm_batch.jobs.settings import RunSettings
+    from lvm_batch.io.dataset.units import Footer
+    from lvm_batch.jobs.settings.run import RunSettings
 
 # Windows/s that open_unit decodes on one core, as (fixed_size_binary, lists), by the type of the values. Measured on
 # 2026-11-23 with pyarrow 26 on a machine of two cores, 8,192 rows in row groups of 4,096, uncompressed.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lvm_batch.jobs.plural import plural
+from lvm_batch.jobs.console.text import plural
 
 _MIB = 2**20
 _PARTS = {

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lvm_batch.jobs.plural import plural
+from lvm_batch.jobs.console.text import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from lvm_batch.io.units import Footer
+    from lvm_batch.io.dataset.units import Footer
 
 
 def overruled_notices(footers: Sequence[Footer]) -> Iterator[str]:

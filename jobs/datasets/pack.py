@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import ByteSize, TypeAdapter, ValidationError
 
-from lvm_batch.io.columns import ColumnNames, WindowShape
-from lvm_batch.io.dataset import look_for_files
-from lvm_batch.io.encoding import Dtype, Encoding, Packing
-from lvm_batch.io.locations import locate
-from lvm_batch.io.pack_sources import find_sources
-from lvm_batch.io.packing import PackedFile, pack
-from lvm_batch.io.readable import PACKABLE
-from lvm_batch.io.sources import Reading, Source
-from lvm_batch.io.vectors import Pad
+from lvm_batch.io.dataset.columns import ColumnNames, WindowShape
+from lvm_batch.io.dataset.data_files import PACKABLE
+from lvm_batch.io.dataset.files import look_for_files
+from lvm_batch.io.packing.encoding import Dtype, Encoding, Packing
+from lvm_batch.io.packing.find import find_sources
+from lvm_batch.io.packing.packing import PackedFile, pack
+from lvm_batch.io.packing.sources import Reading, Source
+from lvm_batch.io.storage.locations import locate
+from lvm_batch.io.vectors.decoding import Pad
+from lvm_batch.jobs.console.text import plural
 from lvm_batch.jobs.errors import Problem, SettingsError
 from lvm_batch.jobs.places import Place, check_places
-from lvm_batch.jobs.plural import plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lvm_batch.io.batches import OK, STATUSES
-from lvm_batch.io.reading import open_unit
+from lvm_batch.io.dataset.batches import OK, STATUSES
+from lvm_batch.io.dataset.reading import open_unit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
 
-    from lvm_batch.io.batches import Batch
-    from lvm_batch.io.units import DatasetFormat, Unit
-    from lvm_batch.io.vectors import Pad
+    from lvm_batch.io.dataset.batches import Batch
+    from lvm_batch.io.dataset.units import DatasetFormat, Unit
+    from lvm_batch.io.vectors.decoding import Pad
 
 SAMPLE_ROWS = 2000
 _BATCH_ROWS = 500

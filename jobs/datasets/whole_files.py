@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lvm_batch.io.reading import open_unit
-from lvm_batch.io.units import Footer, cut_units, read_footers
+from lvm_batch.io.dataset.reading import open_unit
+from lvm_batch.io.dataset.units import Footer, cut_units, read_footers
 from lvm_batch.jobs.checks import Checks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from lvm_batch.io.article_runs import ArticleRuns
-    from lvm_batch.io.batches import Batch
-    from lvm_batch.io.dataset import InputFile
-    from lvm_batch.io.units import DatasetFormat
+    from lvm_batch.io.dataset.article_runs import ArticleRuns
+    from lvm_batch.io.dataset.batches import Batch
+    from lvm_batch.io.dataset.files import InputFile
+    from lvm_batch.io.dataset.units import DatasetFormat
 
 _BATCH_ROWS = 1024
 _WHOLE = 2**62  # unit bytes: a file is one unit

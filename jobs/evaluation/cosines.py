@@ -16,16 +16,16 @@ import numpy as np
 from lvm_batch.jobs.datasets.articles import UNKNOWN
 from lvm_batch.jobs.evaluation.cross_fitted_ridge import folds_of, ridge_predictions
 from lvm_batch.jobs.evaluation.rows_progress import shown
-from lvm_batch.lvm.cosines import row_cosines
+from lvm_batch.lvm.inference.cosines import row_cosines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from lvm_batch.jobs.console import Console
+    from lvm_batch.jobs.console.console import Console
     from lvm_batch.jobs.evaluation.rows import JudgedDataset, JudgedRows
-    from lvm_batch.lvm.retrieval import RankSearch
+    from lvm_batch.lvm.evaluation.retrieval import RankSearch
 
     Floats = NDArray[np.float32]
     Codes = NDArray[np.int64]

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lvm_batch.jobs.evaluation.rows_progress import shown
-from lvm_batch.lvm.ridge import RidgeSums
+from lvm_batch.lvm.training.ridge import RidgeSums
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
-    from lvm_batch.jobs.console import Console
+    from lvm_batch.jobs.console.console import Console
     from lvm_batch.jobs.evaluation.rows import JudgedDataset, JudgedRows
-    from lvm_batch.lvm.ridge import RidgePredictor
+    from lvm_batch.lvm.training.ridge import RidgePredictor
 
     Floats = NDArray[np.float32]
     Codes = NDArray[np.int64]

@@ -21,21 +21,21 @@ from lvm_batch.jobs.evaluation.rows import JudgedDataset
 from lvm_batch.jobs.evaluation.text import as_markdown, as_text
 from lvm_batch.jobs.output_folder import make_output_folder, write_files
 from lvm_batch.jobs.places import Place, check_places
-from lvm_batch.jobs.prediction.tally import SPLITS
-from lvm_batch.jobs.prediction.warm_up import warm_up
-from lvm_batch.lvm.devices import pick_device
-from lvm_batch.lvm.evaluation import CONFIDENCE
-from lvm_batch.lvm.retrieval import NOT_IN_BANK, RankSearch
+from lvm_batch.jobs.prediction.execution.tally import SPLITS
+from lvm_batch.jobs.processes.forkserver import warm_up
+from lvm_batch.lvm.devices.devices import pick_device
+from lvm_batch.lvm.evaluation.bootstrap import CONFIDENCE
+from lvm_batch.lvm.evaluation.retrieval import NOT_IN_BANK, RankSearch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from lvm_batch.io.bank import Bank
-    from lvm_batch.jobs.console import Console
+    from lvm_batch.io.bank.bank import Bank
+    from lvm_batch.jobs.console.console import Console
     from lvm_batch.jobs.evaluation.cosines import Judged
     from lvm_batch.jobs.evaluation.models import JudgedModel
-    from lvm_batch.jobs.evaluation.settings import EvaluateSettings
+    from lvm_batch.jobs.settings.evaluate import EvaluateSettings
 
 VALUES, BOARD = "evaluation.json", "leaderboard.md"
 

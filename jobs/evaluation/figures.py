@@ -13,9 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lvm_batch.jobs.evaluation.cosines import MEAN
-from lvm_batch.jobs.prediction.tally import SPLITS
-from lvm_batch.lvm.evaluation import interval, mean_squared_error, resampled_means, summarise_cosines
-from lvm_batch.lvm.retrieval import DEPTHS, summarise_ranks
+from lvm_batch.jobs.prediction.execution.tally import SPLITS
+from lvm_batch.lvm.evaluation.bootstrap import (
+    interval,
+    mean_squared_error,
+    resampled_means,
+    summarise_cosines,
+)
+from lvm_batch.lvm.evaluation.retrieval import DEPTHS, summarise_ranks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

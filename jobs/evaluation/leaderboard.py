@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from lvm_batch.lvm.published import PUBLISHED
+from lvm_batch.lvm.registry.published_cards import PUBLISHED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -10,28 +10,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lvm_batch.io.bank import open_bank
-from lvm_batch.io.locations import locate, read_file
+from lvm_batch.io.bank.bank import open_bank
+from lvm_batch.io.storage.locations import locate, read_file
 from lvm_batch.jobs.checks import Checks
 from lvm_batch.jobs.errors import UsageError
 from lvm_batch.jobs.evaluation.cosines import BASELINES
-from lvm_batch.jobs.latency import checkpoint_latency_ms
-from lvm_batch.jobs.prediction.warm_up import in_warm_process
-from lvm_batch.lvm.checkpoint import load_checkpoint
-from lvm_batch.lvm.devices import pick_device
+from lvm_batch.jobs.models.latency import checkpoint_latency_ms
+from lvm_batch.jobs.processes.forkserver import in_warm_process
+from lvm_batch.lvm.checkpoints.checkpoint import load_checkpoint
+from lvm_batch.lvm.devices.devices import pick_device
 from lvm_batch.lvm.errors import ArchitectureError, BankError, CheckpointError
-from lvm_batch.lvm.inference import Predictor
-from lvm_batch.lvm.registry import ROLES, resolve_model
-from lvm_batch.lvm.roles import name_of
+from lvm_batch.lvm.inference.predictor import Predictor
+from lvm_batch.lvm.registry.registry import ROLES, resolve_model
+from lvm_batch.lvm.registry.roles import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import torch
 
-    from lvm_batch.io.bank import Bank
-    from lvm_batch.jobs.evaluation.settings import EvaluateSettings
-    from lvm_batch.lvm.checkpoint import Checkpoint
+    from lvm_batch.io.bank.bank import Bank
+    from lvm_batch.jobs.settings.evaluate import EvaluateSettings
+    from lvm_batch.lvm.checkpoints.checkpoint import Checkpoint
 
 QUERIES = 500
 

@@ -12,7 +12,7 @@ import numpy as np
 from lvm_batch.jobs.evaluation.cosines import LAST, MEAN, RIDGE
 from lvm_batch.jobs.evaluation.figures import SHOWN_LANES
 from lvm_batch.jobs.plots import COLOURS, GREY, WIDTH, figure_svg, label
-from lvm_batch.lvm.retrieval import recall_curve
+from lvm_batch.lvm.evaluation.retrieval import recall_curve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -14,27 +14,27 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from lvm_batch.io.article_runs import ArticleRuns
-from lvm_batch.io.batches import OK, STATUSES, text_values
-from lvm_batch.io.column_checks import is_absent
-from lvm_batch.io.columns import WindowShape
-from lvm_batch.io.dataset import look_for_files
+from lvm_batch.io.dataset.article_runs import ArticleRuns
+from lvm_batch.io.dataset.batches import OK, STATUSES, text_values
+from lvm_batch.io.dataset.column_checks import is_absent
+from lvm_batch.io.dataset.columns import WindowShape
+from lvm_batch.io.dataset.files import look_for_files
 from lvm_batch.io.errors import ColumnError, DataError
 from lvm_batch.jobs.datasets.articles import Articles
-from lvm_batch.jobs.datasets.cut_articles import cut_notices
 from lvm_batch.jobs.datasets.dataset_format import dataset_format
+from lvm_batch.jobs.datasets.split_articles import cut_notices
 from lvm_batch.jobs.datasets.whole_files import batches_of, usable_footers
-from lvm_batch.jobs.prediction.tally import SPLITS
-from lvm_batch.lvm.cosines import has_direction
+from lvm_batch.jobs.prediction.execution.tally import SPLITS
+from lvm_batch.lvm.inference.cosines import has_direction
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-    from lvm_batch.io.batches import Batch
-    from lvm_batch.io.units import Footer
-    from lvm_batch.jobs.evaluation.settings import EvaluateSettings
+    from lvm_batch.io.dataset.batches import Batch
+    from lvm_batch.io.dataset.units import Footer
+    from lvm_batch.jobs.settings.evaluate import EvaluateSettings
 
 NO_TARGET = "no_target"
 

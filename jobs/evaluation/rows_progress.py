@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from lvm_batch.jobs.prediction.progress import LINE_EVERY_S
+from lvm_batch.jobs.prediction.telemetry.progress import LINE_EVERY_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from lvm_batch.jobs.console import Console
+    from lvm_batch.jobs.console.console import Console
     from lvm_batch.jobs.evaluation.rows import JudgedRows
 
 

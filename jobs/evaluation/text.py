@@ -8,9 +8,9 @@ from __future__ import annotations
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
+from lvm_batch.jobs.console.text import plural
 from lvm_batch.jobs.evaluation.cosines import MEAN
 from lvm_batch.jobs.evaluation.figures import SHOWN_LANES
-from lvm_batch.jobs.plural import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from lvm_batch.io.past_run import Figure, PastRun
+    from lvm_batch.io.history.run_entry import Figure, PastRun
 
 State = Literal["fired", "quiet", "not_evaluated"]
 

@@ -10,19 +10,19 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from lvm_batch.io.errors import DataError
-from lvm_batch.io.history import read_history
-from lvm_batch.io.redaction import redacted
+from lvm_batch.io.history.history import read_history
+from lvm_batch.io.storage.redaction import redacted
 from lvm_batch.jobs.checks import Checks
+from lvm_batch.jobs.console.text import plural
 from lvm_batch.jobs.errors import GateFailed
 from lvm_batch.jobs.monitoring.rule_checks import evaluate_rules
 from lvm_batch.jobs.monitoring.window import window_of
-from lvm_batch.jobs.plural import plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from lvm_batch.io.past_run import PastRun
+    from lvm_batch.io.history.run_entry import PastRun
     from lvm_batch.jobs.monitoring.findings import Finding
     from lvm_batch.jobs.monitoring.rule_figures import Window
     from lvm_batch.jobs.monitoring.rules import Rules

@@ -14,7 +14,7 @@ from lvm_batch.jobs.monitoring.findings import Finding, lacks, state_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lvm_batch.io.past_run import PastRun
+    from lvm_batch.io.history.run_entry import PastRun
     from lvm_batch.jobs.monitoring import rules as declared
     from lvm_batch.jobs.monitoring.rule_figures import Window
 

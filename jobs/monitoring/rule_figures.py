@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lvm_batch.io.past_run import Figure, PastRun
+from lvm_batch.io.history.run_entry import Figure, PastRun
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

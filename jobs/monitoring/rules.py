@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lvm_batch.jobs.errors import Problem, SettingsError
-from lvm_batch.jobs.toml_files import read_toml
+from lvm_batch.jobs.settings.toml_files import read_toml
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 from lvm_batch.jobs.errors import UsageError
 from lvm_batch.jobs.monitoring.rule_figures import Window
-from lvm_batch.jobs.times import SPAN, as_span, as_time
+from lvm_batch.jobs.settings.times import SPAN, as_span, as_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from lvm_batch.io.past_run import PastRun
+    from lvm_batch.io.history.run_entry import PastRun
 
 _SKEW = timedelta(minutes=5)  # clocks of two machines differ; a run that ended so much later has just ended
 

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 import dask
 from distributed import Client, LocalCluster
 
-from lvm_batch.jobs.child_processes import safe_children
 from lvm_batch.jobs.clusters.scheduler import workers_of
 from lvm_batch.jobs.clusters.tls import client_security
 from lvm_batch.jobs.clusters.waiting import await_workers
 from lvm_batch.jobs.errors import TryAgain
 from lvm_batch.jobs.prediction.dashboard import served_at
-from lvm_batch.jobs.prediction.local_needs import check_room
-from lvm_batch.jobs.prediction.warm_up import METHOD, warm_up
-from lvm_batch.jobs.surroundings import fault_of
+from lvm_batch.jobs.processes.child_processes import safe_children
+from lvm_batch.jobs.processes.forkserver import METHOD, warm_up
+from lvm_batch.jobs.processes.local_needs import check_room
+from lvm_batch.jobs.processes.system_errors import fault_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -126,7 +126,7 @@ def local_cluster(
             env=dict(os.environ),  # a server that has been there for long does not know it
             **served_at(dashboard),
             silence_logs=logging.ERROR,
-            preload=["lvm_batch.jobs.prediction.worker_setup"],
+            preload=["lvm_batch.jobs.prediction.execution.worker_setup"],
         ) as cluster,
         Client(cluster) as client,
     ):

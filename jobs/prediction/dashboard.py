@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator
 
-from lvm_batch.io.redaction import redacted
+from lvm_batch.io.storage.redaction import redacted
 from lvm_batch.jobs.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from distributed import Client
 
-    from lvm_batch.jobs.settings import RunSettings
+    from lvm_batch.jobs.settings.run import RunSettings
 
 _THIS_MACHINE = "127.0.0.1"
 _HIGHEST_PORT = 65535

@@ -11,30 +11,30 @@ from datetime import UTC, datetime
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from lvm_batch.io.answers import answering
-from lvm_batch.io.commit import OutputFolder
-from lvm_batch.io.lock import lock_output
+from lvm_batch.io.output.answers import answering
+from lvm_batch.io.output.commit import OutputFolder
+from lvm_batch.io.output.lock import lock_output
 from lvm_batch.jobs.clusters.asked import check_cluster
 from lvm_batch.jobs.clusters.skew import check_versions
 from lvm_batch.jobs.clusters.started import started_cluster
 from lvm_batch.jobs.clusters.terms import terms_of
-from lvm_batch.jobs.monitoring.history import add_to_history
+from lvm_batch.jobs.console.signals import stoppable
 from lvm_batch.jobs.prediction.cluster import local_cluster, n_slots, remote_cluster
 from lvm_batch.jobs.prediction.dashboard import watched
-from lvm_batch.jobs.prediction.drive import drive
-from lvm_batch.jobs.prediction.event_log import EventLog
-from lvm_batch.jobs.prediction.events import RunStarted, Waiting
-from lvm_batch.jobs.prediction.job import job_document
-from lvm_batch.jobs.prediction.kept_inputs import kept_inputs
-from lvm_batch.jobs.prediction.memory import check_memory, memory_limit
-from lvm_batch.jobs.prediction.outcomes import broadcast, collect, noted, unaccounted, vanished
-from lvm_batch.jobs.prediction.prepare import Prepared, prepare
-from lvm_batch.jobs.prediction.progress import progress_on
-from lvm_batch.jobs.prediction.query_latency import worker_p95_ms
-from lvm_batch.jobs.prediction.reprocess import units_again
-from lvm_batch.jobs.prediction.summary import as_text, is_whole, summarise, verdict, warnings_of
+from lvm_batch.jobs.prediction.execution.drive import drive
+from lvm_batch.jobs.prediction.execution.events import RunStarted, Waiting
+from lvm_batch.jobs.prediction.execution.query_latency import worker_p95_ms
+from lvm_batch.jobs.prediction.planning.job import job_document
+from lvm_batch.jobs.prediction.planning.kept_inputs import kept_inputs
+from lvm_batch.jobs.prediction.planning.memory import check_memory, memory_limit
+from lvm_batch.jobs.prediction.planning.plan import Prepared, prepare
+from lvm_batch.jobs.prediction.planning.reprocess import units_again
+from lvm_batch.jobs.prediction.results.outcomes import broadcast, collect, noted, unaccounted, vanished
+from lvm_batch.jobs.prediction.results.summary import as_text, is_whole, summarise, verdict, warnings_of
+from lvm_batch.jobs.prediction.telemetry.event_log import EventLog
+from lvm_batch.jobs.prediction.telemetry.history import add_to_history
+from lvm_batch.jobs.prediction.telemetry.progress import progress_on
 from lvm_batch.jobs.reports.report import get_ready, write_report
-from lvm_batch.jobs.signals import stoppable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -42,15 +42,15 @@ if TYPE_CHECKING:
 
     from distributed import Client
 
-    from lvm_batch.io.answers import Record
-    from lvm_batch.io.hold import Hold
-    from lvm_batch.io.units import Unit
-    from lvm_batch.jobs.console import Console
+    from lvm_batch.io.dataset.units import Unit
+    from lvm_batch.io.output.answers import Record
+    from lvm_batch.io.storage.hold import Hold
+    from lvm_batch.jobs.console.console import Console
     from lvm_batch.jobs.errors import JobError
-    from lvm_batch.jobs.prediction.fleet import Fleet
-    from lvm_batch.jobs.prediction.self_check import Refusal
-    from lvm_batch.jobs.prediction.worker import Failure
-    from lvm_batch.jobs.settings import RunSettings
+    from lvm_batch.jobs.models.self_check import Refusal
+    from lvm_batch.jobs.prediction.execution.worker import Failure
+    from lvm_batch.jobs.prediction.planning.fleet import Fleet
+    from lvm_batch.jobs.settings.run import RunSettings
 
 
 @dataclass(frozen=True, slots=True)

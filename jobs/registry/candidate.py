@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lvm_batch.io.locations import read_file
+from lvm_batch.io.storage.locations import read_file
 from lvm_batch.jobs.errors import UsageError
-from lvm_batch.jobs.models import FALLBACK_ARCHITECTURES, PRIMARY_ARCHITECTURES
-from lvm_batch.lvm.checkpoint import load_checkpoint
+from lvm_batch.jobs.models.load import FALLBACK_ARCHITECTURES, PRIMARY_ARCHITECTURES
+from lvm_batch.lvm.checkpoints.checkpoint import load_checkpoint
 from lvm_batch.lvm.errors import CheckpointError
-from lvm_batch.lvm.registry import named_model
-from lvm_batch.lvm.roles import name_of
+from lvm_batch.lvm.registry.registry import named_model
+from lvm_batch.lvm.registry.roles import name_of
 
 if TYPE_CHECKING:
-    from lvm_batch.jobs.evaluation.settings import EvaluateSettings
-    from lvm_batch.lvm.checkpoint import Checkpoint
+    from lvm_batch.jobs.settings.evaluate import EvaluateSettings
+    from lvm_batch.lvm.checkpoints.checkpoint import Checkpoint
 
 ROLE_ARCHITECTURES = {"production_model": PRIMARY_ARCHITECTURES, "fallback_model": FALLBACK_ARCHITECTURES}
 """The architectures that a run takes in each role."""

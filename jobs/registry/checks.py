@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from lvm_batch.lvm.cosines import row_cosines
 from lvm_batch.lvm.errors import ArchitectureError
-from lvm_batch.lvm.inference import Predictor
+from lvm_batch.lvm.inference.cosines import row_cosines
+from lvm_batch.lvm.inference.predictor import Predictor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lvm_batch.jobs.registry.held_out_sample import HeldOutSample
-    from lvm_batch.lvm.context_model import ContextModel
+    from lvm_batch.lvm.architectures.context_model import ContextModel
 
     Floats = NDArray[np.float32]
 

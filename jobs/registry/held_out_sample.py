@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lvm_batch.jobs.evaluation.rows import JudgedRows
-    from lvm_batch.jobs.evaluation.settings import EvaluateSettings
+    from lvm_batch.jobs.settings.evaluate import EvaluateSettings
 
     Floats = NDArray[np.float32]
 

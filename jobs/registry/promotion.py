@@ -17,9 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 from lvm_batch.jobs.errors import JobError, TryAgain
 from lvm_batch.lvm.errors import ModelError
-from lvm_batch.lvm.registry import check_models_dir, list_models
-from lvm_batch.lvm.role_log import PROMOTE, ROLLBACK, RoleChange, log_path, open_role_log, previous_holder
-from lvm_batch.lvm.roles import Held, check_replaceable, digest_of, folder_of, give_role, holder
+from lvm_batch.lvm.registry.registry import check_models_dir, list_models
+from lvm_batch.lvm.registry.role_log import (
+    PROMOTE,
+    ROLLBACK,
+    RoleChange,
+    log_path,
+    open_role_log,
+    previous_holder,
+)
+from lvm_batch.lvm.registry.roles import Held, check_replaceable, digest_of, folder_of, give_role, holder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -27,7 +34,7 @@ if TYPE_CHECKING:
 
     from lvm_batch.jobs.registry.candidate import Asked
     from lvm_batch.jobs.registry.verify_model import Verified
-    from lvm_batch.lvm.role_log import RoleLog
+    from lvm_batch.lvm.registry.role_log import RoleLog
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lvm_batch.io.columns import WindowShape
+from lvm_batch.io.dataset.columns import WindowShape
 from lvm_batch.io.errors import DataError
-from lvm_batch.io.locations import read_file
+from lvm_batch.io.storage.locations import read_file
 from lvm_batch.jobs.errors import GateFailed
 from lvm_batch.jobs.registry.checks import (
     Check,
@@ -25,17 +25,17 @@ from lvm_batch.jobs.registry.checks import (
     random_contexts,
 )
 from lvm_batch.jobs.registry.held_out_sample import held_out_sample
-from lvm_batch.lvm.checkpoint import load_checkpoint
+from lvm_batch.lvm.checkpoints.checkpoint import load_checkpoint
 from lvm_batch.lvm.errors import ModelError
-from lvm_batch.lvm.registry import ROLES, resolve_model
-from lvm_batch.lvm.roles import name_of
+from lvm_batch.lvm.registry.registry import ROLES, resolve_model
+from lvm_batch.lvm.registry.roles import name_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lvm_batch.jobs.registry.candidate import Asked, Candidate
     from lvm_batch.jobs.registry.held_out_sample import HeldOutSample
-    from lvm_batch.lvm.checkpoint import Checkpoint
+    from lvm_batch.lvm.checkpoints.checkpoint import Checkpoint
 
     Floats = NDArray[np.float32]
 

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lvm_batch.io.errors import DataError
-from lvm_batch.io.locations import read_file
+from lvm_batch.io.storage.locations import read_file
 from lvm_batch.jobs.registry.text import card_text, list_text
-from lvm_batch.lvm.checkpoint import load_checkpoint
+from lvm_batch.lvm.checkpoints.checkpoint import load_checkpoint
 from lvm_batch.lvm.errors import ModelError
-from lvm_batch.lvm.registry import ROLES, list_folders, named_model, resolve_model
-from lvm_batch.lvm.role_log import RoleChange, read_role_log
-from lvm_batch.lvm.roles import Held, holder, name_of, roles_of
+from lvm_batch.lvm.registry.registry import ROLES, list_folders, named_model, resolve_model
+from lvm_batch.lvm.registry.role_log import RoleChange, read_role_log
+from lvm_batch.lvm.registry.roles import Held, holder, name_of, roles_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,17 +14,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lvm_batch.io.batches import text_values
-from lvm_batch.io.parquet import SharedFile
-from lvm_batch.io.partitions import folder_texts
-from lvm_batch.io.predictions import ROUTES
+from lvm_batch.io.dataset.batches import text_values
+from lvm_batch.io.dataset.partitions import folder_texts
+from lvm_batch.io.formats.parquet import SharedFile
+from lvm_batch.io.output.writer import ROUTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from lvm_batch.io.commit import OutputFolder
+    from lvm_batch.io.output.commit import OutputFolder
 
     Values = NDArray[np.float32]
     Codes = NDArray[np.int32]

@@ -16,8 +16,8 @@ from lvm_batch.jobs.reports.rates import Rates, rates_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from lvm_batch.io.answers import Record
-    from lvm_batch.io.commit import OutputFolder
+    from lvm_batch.io.output.answers import Record
+    from lvm_batch.io.output.commit import OutputFolder
 
 
 @dataclass(frozen=True, slots=True)

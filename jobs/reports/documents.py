@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, Field, TypeAdapter, ValidationError
 
-from lvm_batch.io.commit import EVENTS, JOB, SUMMARY, TMP, OutputFolder
 from lvm_batch.io.errors import OutputError
-from lvm_batch.io.lock import is_held
-from lvm_batch.io.store import open_store
-from lvm_batch.io.unit_files import DONE
-from lvm_batch.jobs.prediction.job import FORMAT
-from lvm_batch.jobs.prediction.status import state_of
-from lvm_batch.jobs.prediction.summary import totals_of
+from lvm_batch.io.output.commit import EVENTS, JOB, SUMMARY, TMP, OutputFolder
+from lvm_batch.io.output.lock import is_held
+from lvm_batch.io.output.unit_files import DONE
+from lvm_batch.io.storage.store import open_store
+from lvm_batch.jobs.prediction.planning.job import FORMAT
+from lvm_batch.jobs.prediction.results.status import state_of
+from lvm_batch.jobs.prediction.results.summary import totals_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from lvm_batch.io.answers import Record
+    from lvm_batch.io.output.answers import Record
 
     Values = dict[str, Any]
 

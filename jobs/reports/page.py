@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lvm_batch.jobs.plural import plural
-from lvm_batch.jobs.prediction.summary import verdict
+from lvm_batch.jobs.console.text import plural
+from lvm_batch.jobs.prediction.results.summary import verdict
 from lvm_batch.jobs.reports.parts import Note, Page, Section, table
 from lvm_batch.jobs.reports.sections import (
     cosine_section,
@@ -19,7 +19,7 @@ from lvm_batch.jobs.reports.sections import (
 )
 from lvm_batch.jobs.reports.text import cosine, duration, moment, rate, setting
 from lvm_batch.jobs.reports.work_sections import faults_section, speed_section
-from lvm_batch.jobs.settings import RunSettings
+from lvm_batch.jobs.settings.run import RunSettings
 
 if TYPE_CHECKING:
     from lvm_batch.jobs.reports.data import Reported

@@ -13,10 +13,10 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
-from lvm_batch.io.commit import REPORT, TMP, OutputFolder
 from lvm_batch.io.errors import DataError, OutputError, OutputLocked
-from lvm_batch.io.locations import locate
-from lvm_batch.io.store import open_store
+from lvm_batch.io.output.commit import REPORT, TMP, OutputFolder
+from lvm_batch.io.storage.locations import locate
+from lvm_batch.io.storage.store import open_store
 from lvm_batch.jobs.places import Place, check_places
 from lvm_batch.jobs.reports.data import gather
 from lvm_batch.jobs.reports.page import page_of
@@ -25,7 +25,7 @@ from lvm_batch.jobs.reports.parts import render
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from lvm_batch.io.answers import Record
+    from lvm_batch.io.output.answers import Record
 
 _SPOILED = (
     DataError,

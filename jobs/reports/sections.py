@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lvm_batch.io.predictions import ROUTES
-from lvm_batch.jobs.plural import plural
+from lvm_batch.io.output.writer import ROUTES
+from lvm_batch.jobs.console.text import plural
 from lvm_batch.jobs.reports.figures import histograms, spreads
 from lvm_batch.jobs.reports.groups import N_LANES, everything, groups_by, known, summary_of
 from lvm_batch.jobs.reports.parts import Note, Part, Section, Table, table

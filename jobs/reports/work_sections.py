@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lvm_batch.jobs.plural import plural
+from lvm_batch.jobs.console.text import plural
 from lvm_batch.jobs.reports.figures import rate_over_time, shares
 from lvm_batch.jobs.reports.parts import Folded, Note, Part, Section, table
 from lvm_batch.jobs.reports.rates import shares_of

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lvm_batch.jobs.prediction.passes import cosines_with, has_unit_norm
+from lvm_batch.jobs.prediction.execution.passes import cosines_with, has_unit_norm
 from lvm_batch.jobs.serving.rows import Answers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lvm_batch.jobs.serving.rows import Rows
-    from lvm_batch.lvm.cascade import Cascade, Judgement
+    from lvm_batch.lvm.inference.cascade import Cascade, Judgement
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,24 +14,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from lvm_batch.io.batches import BAD_INPUT, OK, STATUSES
+from lvm_batch.io.dataset.batches import BAD_INPUT, OK, STATUSES
+from lvm_batch.io.dataset.windows import WindowsReader
 from lvm_batch.io.errors import ColumnError
-from lvm_batch.io.predictions import ROUTES, prediction_schema
-from lvm_batch.io.windows import WindowsReader
+from lvm_batch.io.output.writer import ROUTES, prediction_schema
 from lvm_batch.jobs.serving.arrow_sizes import stream_size
 from lvm_batch.jobs.serving.refusals import Wrong, too_large, unusable
 from lvm_batch.jobs.serving.rows import Rows
-from lvm_batch.lvm.routing import REASONS
+from lvm_batch.lvm.inference.routing import REASONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from lvm_batch.io.batches import Batch
-    from lvm_batch.io.predictions import OutputDtype
-    from lvm_batch.io.units import DatasetFormat
-    from lvm_batch.io.vectors import Pad
+    from lvm_batch.io.dataset.batches import Batch
+    from lvm_batch.io.dataset.units import DatasetFormat
+    from lvm_batch.io.output.writer import OutputDtype
+    from lvm_batch.io.vectors.decoding import Pad
     from lvm_batch.jobs.serving.rows import Answers
 
 MEDIA_TYPE = "application/vnd.apache.arrow.stream"

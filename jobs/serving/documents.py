@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from lvm_batch.io.predictions import ROUTES
+from lvm_batch.io.output.writer import ROUTES
 from lvm_batch.jobs.serving.arrow_bodies import MEDIA_TYPE, UNPACKED
 from lvm_batch.jobs.serving.endpoints import BODY_S
 from lvm_batch.jobs.serving.json_bodies import TOO_LARGE
 from lvm_batch.jobs.serving.quick_json import MOST_TOKENS
-from lvm_batch.lvm.routing import REASONS
+from lvm_batch.lvm.inference.routing import REASONS
 
 JSON = "application/json"
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import orjson
 
-from lvm_batch.io.predictions import ROUTES
+from lvm_batch.io.output.writer import ROUTES
 from lvm_batch.jobs.serving.refusals import Wrong, unusable
-from lvm_batch.lvm.routing import REASONS
+from lvm_batch.lvm.inference.routing import REASONS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

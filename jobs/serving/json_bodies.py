@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from lvm_batch.io.vectors import Pad
+    from lvm_batch.io.vectors.decoding import Pad
 
 Place = tuple[str | int, ...]
 

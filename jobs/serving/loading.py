@@ -14,21 +14,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lvm_batch.io.columns import WindowShape
+from lvm_batch.io.dataset.columns import WindowShape
 from lvm_batch.jobs.datasets.dataset_format import dataset_format
 from lvm_batch.jobs.errors import Problem, SettingsError
-from lvm_batch.jobs.models import load_cascade, look_at_models
-from lvm_batch.jobs.prediction.allocator import keep_freed_memory
+from lvm_batch.jobs.models.load import load_cascade, look_at_models
+from lvm_batch.jobs.processes.allocator import keep_freed_memory
 from lvm_batch.jobs.serving.answerer import Answerer
 from lvm_batch.jobs.serving.rows import Rows
-from lvm_batch.lvm.devices import set_threads
+from lvm_batch.lvm.devices.devices import set_threads
 
 if TYPE_CHECKING:
-    from lvm_batch.io.units import DatasetFormat
-    from lvm_batch.jobs.found_models import FoundModels
-    from lvm_batch.jobs.prediction.job import ModelRef
-    from lvm_batch.jobs.serving.settings import ServeSettings
-    from lvm_batch.lvm.cascade import Cascade
+    from lvm_batch.io.dataset.units import DatasetFormat
+    from lvm_batch.jobs.models.find import FoundModels
+    from lvm_batch.jobs.prediction.planning.job import ModelRef
+    from lvm_batch.jobs.settings.serve import ServeSettings
+    from lvm_batch.lvm.inference.cascade import Cascade
 
 _QUICK_S = 0.001
 """What one row may take to be answered in the thread that reads requests, which answers nothing else meanwhile."""

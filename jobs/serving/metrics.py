@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
-from lvm_batch.io.predictions import ROUTES
-from lvm_batch.lvm.routing import REASONS
+from lvm_batch.io.output.writer import ROUTES
+from lvm_batch.lvm.inference.routing import REASONS
 
 if TYPE_CHECKING:
     from lvm_batch.jobs.serving.rows import Answers

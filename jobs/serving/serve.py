@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
+from lvm_batch.jobs.console.text import plural
 from lvm_batch.jobs.errors import UsageError
-from lvm_batch.jobs.plural import plural
 from lvm_batch.jobs.serving.loading import load
 from lvm_batch.jobs.serving.protocol import LimitedProtocol
 from lvm_batch.jobs.serving.service import Service
@@ -24,8 +24,8 @@ from lvm_batch.jobs.serving.service import Service
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lvm_batch.jobs.console import Console
-    from lvm_batch.jobs.serving.settings import ServeSettings
+    from lvm_batch.jobs.console.console import Console
+    from lvm_batch.jobs.settings.serve import ServeSettings
 
 _GRACE_S = 30
 """How long requests under way may take once no others are taken."""

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Scope, Send
 
-    from lvm_batch.io.columns import WindowShape
+    from lvm_batch.io.dataset.columns import WindowShape
     from lvm_batch.jobs.serving.loading import Loaded
-    from lvm_batch.jobs.serving.settings import ServeSettings
+    from lvm_batch.jobs.settings.serve import ServeSettings
 
 
 _LARGE = 2**18

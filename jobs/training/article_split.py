@@ -16,7 +16,7 @@ from lvm_batch.io.errors import DataError
 
 if TYPE_CHECKING:
     from lvm_batch.jobs.training.rows import TrainingRows
-    from lvm_batch.lvm.windows import Windows
+    from lvm_batch.lvm.training.windows import Windows
 
 _SOME = 2
 

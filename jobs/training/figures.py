@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lvm_batch.lvm.architectures import architecture_of
-from lvm_batch.lvm.cosines import row_cosines
-from lvm_batch.lvm.inference import Predictor
-from lvm_batch.lvm.ridge import RidgeSums
+from lvm_batch.lvm.architectures.catalog import architecture_of
+from lvm_batch.lvm.inference.cosines import row_cosines
+from lvm_batch.lvm.inference.predictor import Predictor
+from lvm_batch.lvm.training.ridge import RidgeSums
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lvm_batch.jobs.training.article_split import Split
-    from lvm_batch.jobs.training.circumstances import Circumstances
-    from lvm_batch.lvm.context_model import ContextModel
-    from lvm_batch.lvm.ridge import RidgePredictor
-    from lvm_batch.lvm.training import Epoch, History
-    from lvm_batch.lvm.windows import Windows
+    from lvm_batch.jobs.training.environment import Circumstances
+    from lvm_batch.lvm.architectures.context_model import ContextModel
+    from lvm_batch.lvm.training.ridge import RidgePredictor
+    from lvm_batch.lvm.training.training import Epoch, History
+    from lvm_batch.lvm.training.windows import Windows
 
     Floats = NDArray[np.float32]
     Predict = Callable[[Floats], Floats]

@@ -19,17 +19,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lvm_batch.io.errors import JobChanged, OutputError
-from lvm_batch.io.unit_files import PRIVATE
+from lvm_batch.io.output.unit_files import PRIVATE
 from lvm_batch.jobs.output_folder import writing
-from lvm_batch.lvm.checkpoint import save_checkpoint
+from lvm_batch.lvm.checkpoints.checkpoint import save_checkpoint
+from lvm_batch.lvm.checkpoints.torch_files import read_torch_file, write_torch_file
 from lvm_batch.lvm.errors import CheckpointError
-from lvm_batch.lvm.torch_files import read_torch_file, write_torch_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from lvm_batch.jobs.training.article_split import Split
-    from lvm_batch.lvm.context_model import ContextModel
+    from lvm_batch.lvm.architectures.context_model import ContextModel
 
 NAMES = HISTORY, MODEL = "training_history.json", "best_model.pt"
 

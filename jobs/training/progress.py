@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Self
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from lvm_batch.jobs.prediction.progress import LINE_EVERY_S
+from lvm_batch.jobs.prediction.telemetry.progress import LINE_EVERY_S
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from lvm_batch.jobs.console import Console
-    from lvm_batch.lvm.training import Epoch
+    from lvm_batch.jobs.console.console import Console
+    from lvm_batch.lvm.training.training import Epoch
 
 
 class TrainingProgress:

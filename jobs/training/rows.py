@@ -12,31 +12,31 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from lvm_batch.io.article_runs import ArticleRuns
-from lvm_batch.io.batches import OK, text_values
-from lvm_batch.io.column_checks import is_text
-from lvm_batch.io.columns import WindowShape
-from lvm_batch.io.dataset import look_for_files
+from lvm_batch.io.dataset.article_runs import ArticleRuns
+from lvm_batch.io.dataset.batches import OK, text_values
+from lvm_batch.io.dataset.column_checks import is_text
+from lvm_batch.io.dataset.columns import WindowShape
+from lvm_batch.io.dataset.files import look_for_files
 from lvm_batch.io.errors import DataError
-from lvm_batch.io.parquet import open_parquet
-from lvm_batch.io.vector_types import flat_width, vector_width
+from lvm_batch.io.formats.parquet import open_parquet
+from lvm_batch.io.vectors.types import flat_width, vector_width
 from lvm_batch.jobs.datasets.articles import Articles, chains
-from lvm_batch.jobs.datasets.cut_articles import cut_notices
 from lvm_batch.jobs.datasets.dataset_format import dataset_format
+from lvm_batch.jobs.datasets.split_articles import cut_notices
 from lvm_batch.jobs.datasets.whole_files import batches_of, usable_footers
 from lvm_batch.jobs.training.vector_store import VectorStore
-from lvm_batch.lvm.cosines import has_direction
-from lvm_batch.lvm.windows import Windows
+from lvm_batch.lvm.inference.cosines import has_direction
+from lvm_batch.lvm.training.windows import Windows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from lvm_batch.io.batches import Batch
-    from lvm_batch.io.dataset import InputFile
-    from lvm_batch.io.units import DatasetFormat, Footer
-    from lvm_batch.jobs.training.settings import TrainSettings
+    from lvm_batch.io.dataset.batches import Batch
+    from lvm_batch.io.dataset.files import InputFile
+    from lvm_batch.io.dataset.units import DatasetFormat, Footer
+    from lvm_batch.jobs.settings.train import TrainSettings
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,34 +12,34 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lvm_batch.io.lock import lock_output
-from lvm_batch.jobs.cores import usable_cores
+from lvm_batch.io.output.lock import lock_output
+from lvm_batch.jobs.console.signals import stoppable
 from lvm_batch.jobs.errors import JobError
 from lvm_batch.jobs.output_folder import make_output_folder
 from lvm_batch.jobs.places import Place, check_places
-from lvm_batch.jobs.signals import stoppable
+from lvm_batch.jobs.processes.cores import usable_cores
 from lvm_batch.jobs.training.article_split import split_by_article
-from lvm_batch.jobs.training.circumstances import Circumstances
 from lvm_batch.jobs.training.curves import curves
+from lvm_batch.jobs.training.environment import Circumstances
 from lvm_batch.jobs.training.figures import describe, fit_ridge
 from lvm_batch.jobs.training.folder import NAMES, TrainingFolder, digest
 from lvm_batch.jobs.training.model_card import as_text, card_text
 from lvm_batch.jobs.training.progress import TrainingProgress
 from lvm_batch.jobs.training.rows import read_training_rows
-from lvm_batch.lvm.architectures import architecture_named, build_model
-from lvm_batch.lvm.devices import pick_device, set_threads
-from lvm_batch.lvm.recipes import recipe_for
-from lvm_batch.lvm.training import Training
+from lvm_batch.lvm.architectures.catalog import architecture_named, build_model
+from lvm_batch.lvm.devices.devices import pick_device, set_threads
+from lvm_batch.lvm.training.recipes import recipe_for
+from lvm_batch.lvm.training.training import Training
 
 if TYPE_CHECKING:
     import torch
 
-    from lvm_batch.jobs.console import Console
+    from lvm_batch.jobs.console.console import Console
+    from lvm_batch.jobs.settings.train import TrainSettings
     from lvm_batch.jobs.training.article_split import Split
-    from lvm_batch.jobs.training.settings import TrainSettings
-    from lvm_batch.lvm.context_model import ContextModel
-    from lvm_batch.lvm.recipes import Recipe
-    from lvm_batch.lvm.training import History
+    from lvm_batch.lvm.architectures.context_model import ContextModel
+    from lvm_batch.lvm.training.recipes import Recipe
+    from lvm_batch.lvm.training.training import History
 
 _SAMPLE = 1000
 _NORM_TOLERANCE = 0.01

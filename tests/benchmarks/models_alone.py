@@ -17,7 +17,7 @@ import plain_script as plain
 import pyarrow.parquet as pq
 import torch
 
-from lvm_batch.jobs.prediction.allocator import keep_freed_memory
+from lvm_batch.jobs.processes.allocator import keep_freed_memory
 from lvm_batch.lvm import ExactIndex, FaissIndex, Predictor, build_faiss_index, build_model
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def bank_line() -> str:
 
 def faiss_lines() -> list[str]:
     """Compare the search by an index with the exact one, over vectors of Wikipedia, mixed in pairs to make more."""
-    with as_file(files("lvm_batch.sample") / "wikipedia_sample.parquet") as path:
+    with as_file(files("lvm_batch.io.sample") / "wikipedia_sample.parquet") as path:
         known = np.stack(pq.read_table(path, columns=["vector"])["vector"].to_numpy()).astype(np.float32)
     chance = np.random.default_rng(3)
     share = chance.uniform(0.5, 0.95, (BANK_ROWS, 1)).astype(np.float32)

@@ -26,9 +26,9 @@ from many_units import peak_bytes, pretend, pretend_all, small_job, write_record
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lvm_batch.io.commit import OutputFolder
-    from lvm_batch.jobs.prediction.prepare import Prepared
-    from lvm_batch.jobs.settings import RunSettings
+    from lvm_batch.io.output.commit import OutputFolder
+    from lvm_batch.jobs.prediction.planning.plan import Prepared
+    from lvm_batch.jobs.settings.run import RunSettings
 
 T = TypeVar("T")
 
@@ -59,8 +59,8 @@ class Stopwatch:
 
 def soak(settings: RunSettings, n_driven: int) -> list[Step]:
     """Plan a job, drive its first ``n_driven`` units, and run it twice as if all had been done."""
-    from lvm_batch.io.commit import OutputFolder
-    from lvm_batch.jobs.prediction.prepare import prepare
+    from lvm_batch.io.output.commit import OutputFolder
+    from lvm_batch.jobs.prediction.planning.plan import prepare
 
     watch = Stopwatch()
     prepared = watch.time("plan", lambda: prepare(settings, threads=1))
@@ -80,7 +80,7 @@ def _in_a_process_of_its_own(name: str, settings: RunSettings) -> Step:
 
 
 def _run(name: str, settings: RunSettings) -> Step:
-    from lvm_batch.jobs.console import Console
+    from lvm_batch.jobs.console.console import Console
     from lvm_batch.jobs.prediction.run import run
 
     watch = Stopwatch()
@@ -89,7 +89,7 @@ def _run(name: str, settings: RunSettings) -> Step:
 
 
 def _begin(folder: OutputFolder, prepared: Prepared, settings: RunSettings) -> None:
-    from lvm_batch.jobs.prediction.job import job_document
+    from lvm_batch.jobs.prediction.planning.job import job_document
 
     folder.begin(job_document(prepared, settings))
 
@@ -97,7 +97,7 @@ def _begin(folder: OutputFolder, prepared: Prepared, settings: RunSettings) -> N
 def _drive(prepared: Prepared, n_driven: int, watch: Stopwatch) -> None:
     from distributed import Client, LocalCluster
 
-    from lvm_batch.jobs.prediction import drive as driving
+    from lvm_batch.jobs.prediction.execution import drive as driving
 
     driving.run_units = pretend_all  # the task of every group
     with (

@@ -89,8 +89,8 @@ def test_a_full_disk_is_named_and_the_rerun_goes_on(
 
 def test_a_bank_that_does_not_fit_is_named(tmp_path: Path) -> None:
     """A full disk does not end the process, as it does where a file is written through a map of it."""
-    from lvm_batch.io.bank import build_bank, open_bank
-    from lvm_batch.io.dataset import find_files
+    from lvm_batch.io.bank.bank import build_bank, open_bank
+    from lvm_batch.io.dataset.files import find_files
     from lvm_batch.io.errors import OutputError
 
     rows = pa.FixedSizeListArray.from_arrays(pa.array(windows()[1][:400].reshape(-1)), 768)
@@ -187,7 +187,7 @@ def meddle(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object], i
     """Do something to the inputs once a number of batches has been read in the workers, which are threads here."""
 
     def when(act: Callable[[], object], after_batches: int) -> None:
-        from lvm_batch.io.windows import WindowsReader
+        from lvm_batch.io.dataset.windows import WindowsReader
 
         original, count = WindowsReader._batch, [0]
 
@@ -250,10 +250,10 @@ def test_a_file_that_changes_while_it_is_read_fails_by_name(
 @pytest.mark.parametrize("change", ["cut short", "deleted"])
 def test_a_file_that_goes_in_the_middle_of_its_unit_fails_by_name(tmp_path: Path, change: str) -> None:
     """Not even a file cut short under its reader ends the process, as it would under one that maps it into memory."""
-    from lvm_batch.io.dataset import find_files
+    from lvm_batch.io.dataset.files import find_files
+    from lvm_batch.io.dataset.reading import open_unit
+    from lvm_batch.io.dataset.units import DatasetFormat, cut_units, read_footers
     from lvm_batch.io.errors import UnreadableFile
-    from lvm_batch.io.reading import open_unit
-    from lvm_batch.io.units import DatasetFormat, cut_units, read_footers
 
     path = write_windows(tmp_path / "a.parquet", windows()[0][:400], encoding="binary", row_group_rows=100)
     understood = DatasetFormat()

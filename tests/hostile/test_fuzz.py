@@ -23,9 +23,9 @@ import torch
 from datasets import sample, windows, write_windows
 from hypothesis import strategies as st
 
-from lvm_batch.io.bank import build_bank
-from lvm_batch.io.dataset import find_files
-from lvm_batch.jobs.settings import SETTINGS
+from lvm_batch.io.bank.bank import build_bank
+from lvm_batch.io.dataset.files import find_files
+from lvm_batch.jobs.settings.run import SETTINGS
 from lvm_batch.lvm import build_model
 
 if TYPE_CHECKING:
@@ -216,7 +216,7 @@ def test_bytes_of_arrays(victim: Victim, folder: Path, number: int, mutate: Call
 @cache
 def bank(folder: Path) -> Path:
     """A bank, with an index if there can be one."""
-    from lvm_batch.lvm.faiss_index import build_faiss_index
+    from lvm_batch.lvm.search.faiss import build_faiss_index
 
     pq.write_table(sample().slice(0, 60).select(["vector"]), folder / "v.parquet")
     try:

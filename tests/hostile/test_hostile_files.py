@@ -17,8 +17,8 @@ import pytest
 import thrift
 from datasets import encode, sample, windows, write_windows
 
-from lvm_batch.io.bank import build_bank
-from lvm_batch.io.dataset import find_files
+from lvm_batch.io.bank.bank import build_bank
+from lvm_batch.io.dataset.files import find_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -362,7 +362,7 @@ def test_vectors_that_are_none_are_named_with_their_bank(
 def test_an_index_that_is_none_is_refused(opened: Callable[..., Ending], tmp_path: Path) -> None:
     """Bytes that are no index, or that declare more lists than there is memory, are refused."""
     pytest.importorskip("faiss")
-    from lvm_batch.lvm.faiss_index import build_faiss_index
+    from lvm_batch.lvm.search.faiss import build_faiss_index
 
     bank = made_bank(tmp_path, index=build_faiss_index)
     content = (bank / "faiss.index").read_bytes()

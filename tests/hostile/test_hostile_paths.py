@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import read_rows, windows, write_windows
 
-from lvm_batch.io.dataset import find_files
+from lvm_batch.io.dataset.files import find_files
 from lvm_batch.io.errors import DataError
 
 if TYPE_CHECKING:

@@ -21,10 +21,10 @@ from waiting import HANG_S
 
 from lvm_batch.jobs import cli
 from lvm_batch.jobs.cli import main
-from lvm_batch.jobs.endings import error_of, exit_code_of
+from lvm_batch.jobs.console.exit_codes import error_of, exit_code_of
 from lvm_batch.jobs.errors import SurroundingsError
-from lvm_batch.jobs.prediction.worker import _failure
-from lvm_batch.jobs.streams import Stream
+from lvm_batch.jobs.prediction.execution.worker import _failure
+from lvm_batch.jobs.processes.streams import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -213,7 +213,7 @@ def test_what_cannot_be_said_changes_nothing(streams: str) -> None:
 
 def test_no_file_takes_the_place_of_a_closed_stream() -> None:
     """A file that is opened later does not get what is printed."""
-    code = "import os; from lvm_batch.jobs.streams import take_streams as take; take(); os._exit(os.dup(1))"
+    code = "import os; from lvm_batch.jobs.processes.streams import take_streams as take; take(); os._exit(os.dup(1))"
     done = subprocess.run(
         ["/bin/sh", "-c", 'exec "$0" -c "$1" <&- >&- 2>&-', sys.executable, code], check=False
     )
@@ -284,7 +284,7 @@ def test_a_run_needs_neither_tmp_nor_a_home_nor_a_site_s_dask_settings(folder: P
 def test_temporary_files_go_where_they_can(folder: Path) -> None:
     """Not into the working directory, where the data is, while there is any other place."""
     code = (
-        "import tempfile; from lvm_batch.jobs import temporary_folders as t; t.ensure_temporary_folder();"
+        "import tempfile; from lvm_batch.jobs.processes import temporary_folders as t; t.ensure_temporary_folder();"
         " print(tempfile.gettempdir())"
     )
     (folder / "job.sh").write_text(_READ_ONLY.format(folder=folder) + 'exec "$@"')

@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from lvm_batch.io.article_ids import comparable_ids
-from lvm_batch.io.column_checks import is_plain
+from lvm_batch.io.dataset.article_ids import comparable_ids
+from lvm_batch.io.dataset.column_checks import is_plain
 from lvm_batch.jobs.datasets.articles import UNKNOWN, Articles
 
 if TYPE_CHECKING:

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lvm_batch.io import article_runs
-from lvm_batch.io.article_runs import ArticleRuns, Cuts
-from lvm_batch.io.columns import WindowShape
-from lvm_batch.io.dataset import find_files
-from lvm_batch.io.reading import open_unit
-from lvm_batch.io.units import DatasetFormat, Footer, cut_units, read_footers
+from lvm_batch.io.dataset import article_runs
+from lvm_batch.io.dataset.article_runs import ArticleRuns, Cuts
+from lvm_batch.io.dataset.columns import WindowShape
+from lvm_batch.io.dataset.files import find_files
+from lvm_batch.io.dataset.reading import open_unit
+from lvm_batch.io.dataset.units import DatasetFormat, Footer, cut_units, read_footers
 
 if TYPE_CHECKING:
     from pathlib import Path

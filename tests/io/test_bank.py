@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 from full_disk import files_of_at_most
 
-from lvm_batch.io.bank import Bank, _header, build_bank, open_bank
-from lvm_batch.io.dataset import find_files
+from lvm_batch.io.bank.bank import Bank, _header, build_bank, open_bank
+from lvm_batch.io.dataset.files import find_files
 from lvm_batch.io.errors import ColumnError, OutputError, UnreadableFile
 
 if TYPE_CHECKING:

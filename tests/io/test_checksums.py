@@ -12,16 +12,16 @@ from datasets import encode, sample, windows
 from outputs import write_output
 
 from lvm_batch.io import predictions_dataset
-from lvm_batch.io.bank import build_bank
-from lvm_batch.io.columns import WindowShape
-from lvm_batch.io.dataset import find_files
-from lvm_batch.io.encoding import Packing
+from lvm_batch.io.bank.bank import build_bank
+from lvm_batch.io.dataset.columns import WindowShape
+from lvm_batch.io.dataset.files import find_files
+from lvm_batch.io.dataset.reading import open_unit
+from lvm_batch.io.dataset.units import DatasetFormat, cut_units, read_footers
 from lvm_batch.io.errors import UnreadableFile
-from lvm_batch.io.pack_sources import find_sources
-from lvm_batch.io.packing import pack
-from lvm_batch.io.reading import open_unit
-from lvm_batch.io.sources import Reading
-from lvm_batch.io.units import DatasetFormat, cut_units, read_footers
+from lvm_batch.io.packing.encoding import Packing
+from lvm_batch.io.packing.find import find_sources
+from lvm_batch.io.packing.packing import pack
+from lvm_batch.io.packing.sources import Reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,11 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lvm_batch.io.commit import JOB, SUCCESS, SUMMARY, TMP, OutputFolder
 from lvm_batch.io.errors import JobChanged, OutputError, OutputLocked
-from lvm_batch.io.locations import locate
-from lvm_batch.io.lock import is_held, lock_output
-from lvm_batch.io.unit_files import DONE, FINGERPRINT_KEY, RECORD_KEY
+from lvm_batch.io.output.commit import JOB, SUCCESS, SUMMARY, TMP, OutputFolder
+from lvm_batch.io.output.lock import is_held, lock_output
+from lvm_batch.io.output.unit_files import DONE, FINGERPRINT_KEY, RECORD_KEY
+from lvm_batch.io.storage.locations import locate
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -329,7 +329,7 @@ def test_records_hold_no_nan(address: str) -> None:
 
 HOLD = """
 import sys, time
-from lvm_batch.io.lock import lock_output
+from lvm_batch.io.output.lock import lock_output
 with lock_output(sys.argv[1]):
     print("held", flush=True)
     time.sleep(600)

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from pyarrow import fs
 
-from lvm_batch.io.dataset import check_unchanged, find_files
+from lvm_batch.io.dataset.files import check_unchanged, find_files
+from lvm_batch.io.dataset.overlap import Territory
 from lvm_batch.io.errors import DataError, InputNotFound, UnreadableFile
-from lvm_batch.io.locations import locate, read_file
-from lvm_batch.io.territory import Territory
+from lvm_batch.io.storage.locations import locate, read_file
 
 TREE = (
     "a.parquet",
@@ -276,7 +276,7 @@ def test_a_folder_that_cannot_be_listed_is_an_error(tree: Path, monkeypatch: pyt
 
     place = locate(str(tree))
     fake = type("Place", (), {"filesystem": Refusing(), "path": place.path, "text": place.text})()
-    monkeypatch.setattr("lvm_batch.io.dataset.locate", lambda _: fake)
+    monkeypatch.setattr("lvm_batch.io.dataset.files.locate", lambda _: fake)
     with pytest.raises(InputNotFound, match=r"cannot be listed: .*Permission denied"):
         names(tree)
 

@@ -14,17 +14,17 @@ import pytest
 from held_outputs import AFTER, BEFORE, commit, conclude, do_all, job
 from waiting import HANG_S, wait_until
 
-from lvm_batch.io.commit import OutputFolder
-from lvm_batch.io.committed import committed
 from lvm_batch.io.errors import NotFinished, OutputError, OutputLocked
-from lvm_batch.io.lock import lock_output
-from lvm_batch.io.verification import file_faults
+from lvm_batch.io.output.commit import OutputFolder
+from lvm_batch.io.output.committed import committed
+from lvm_batch.io.output.lock import lock_output
+from lvm_batch.io.output.verification import file_faults
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from lvm_batch.io.hold import Hold
+    from lvm_batch.io.storage.hold import Hold
 
 buckets.need_the_extra()
 
@@ -32,8 +32,8 @@ buckets.need_the_extra()
 @pytest.fixture
 def address(bucket: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """The address of an output; holders live fast."""
-    monkeypatch.setattr("lvm_batch.io.lease.BEAT_S", 0.05)
-    monkeypatch.setattr("lvm_batch.io.lease.TTL_S", 0.4)
+    monkeypatch.setattr("lvm_batch.io.storage.lease.BEAT_S", 0.05)
+    monkeypatch.setattr("lvm_batch.io.storage.lease.TTL_S", 0.4)
     return f"s3://{bucket}/out"
 
 
@@ -252,7 +252,7 @@ def test_a_store_that_is_away_is_waited_for(
         fault = server.fail("503", "PUT", "/lock", times=20)
         do_all(OutputFolder(address, hold=hold))
         assert fault.met
-        monkeypatch.setattr("lvm_batch.io.lease._PATIENCE_S", 0.1)
+        monkeypatch.setattr("lvm_batch.io.storage.lease._PATIENCE_S", 0.1)
         sleep(0.3)
         fault = server.fail("503", "PUT", "/lock", times=10_000)
         with pytest.raises(OutputError, match=r"out cannot be written: the store answers 503"):
@@ -297,7 +297,7 @@ def upload(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> t
     """Words of the request by which a unit's file appears."""
     if request.param == "in one request":
         return ("PUT", ".parquet conditional")
-    monkeypatch.setattr("lvm_batch.io.bucket_conditions.WHOLE_BYTES", 0)
+    monkeypatch.setattr("lvm_batch.io.storage.bucket_conditions.WHOLE_BYTES", 0)
     return ("POST", ".parquet?uploadId")
 
 

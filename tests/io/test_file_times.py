@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from lvm_batch.io.dataset import InputFile
+from lvm_batch.io.dataset.file_times import Span, files_within, selection_notices
+from lvm_batch.io.dataset.files import InputFile
 from lvm_batch.io.errors import DataError
-from lvm_batch.io.file_times import Span, files_within, selection_notices
 
 WRITTEN = datetime(2026, 11, 21, 12, tzinfo=UTC)
 NIGHT = Span(since=datetime(2026, 11, 21, tzinfo=UTC), until=datetime(2026, 11, 22, tzinfo=UTC))

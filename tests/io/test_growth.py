@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lvm_batch.io.commit import ACCEPTED, GROWN, JOB, OutputFolder
-from lvm_batch.io.committed import committed
-from lvm_batch.io.dataset import InputFile
+from lvm_batch.io.dataset.file_times import MODIFIED, Span, files_within
+from lvm_batch.io.dataset.files import InputFile
 from lvm_batch.io.errors import DataError, JobChanged, NotFinished, OutputError
-from lvm_batch.io.file_times import MODIFIED, Span, files_within
-from lvm_batch.io.unit_files import FINGERPRINT_KEY, RECORD_KEY
+from lvm_batch.io.output.commit import ACCEPTED, GROWN, JOB, OutputFolder
+from lvm_batch.io.output.committed import committed
+from lvm_batch.io.output.unit_files import FINGERPRINT_KEY, RECORD_KEY
 
 if TYPE_CHECKING:
     from pathlib import Path

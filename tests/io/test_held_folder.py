@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from held_outputs import commit, job
 
-import lvm_batch.io.commit
-from lvm_batch.io.commit import ACCEPTED, GROWN, LOCK, SUCCESS, OutputFolder, job_around
+import lvm_batch.io.output.commit
 from lvm_batch.io.errors import InputNotFound, JobChanged, OutputLocked
-from lvm_batch.io.json_documents import as_json
-from lvm_batch.io.locations import locate
+from lvm_batch.io.output.commit import ACCEPTED, GROWN, LOCK, SUCCESS, OutputFolder, job_around
+from lvm_batch.io.storage.json_documents import as_json
+from lvm_batch.io.storage.locations import locate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from lvm_batch.io.locations import Location
+    from lvm_batch.io.storage.locations import Location
 
 OUT = "s3://bucket/out"
 
@@ -142,7 +142,7 @@ def test_what_is_committed_is_not_removed_unasked(
     commit(folder, committed)
     folder.mark_success({"units": 1})
     before = everything()
-    monkeypatch.setattr(lvm_batch.io.commit, "job_difference", lambda *_, **__: None)
+    monkeypatch.setattr(lvm_batch.io.output.commit, "job_difference", lambda *_, **__: None)
     with pytest.raises(JobChanged, match=rf"{committed}\.parquet, which is committed for what its input was"):
         folder.begin(job(("a", "b"), a=2, b=2))
     assert everything() == before
@@ -184,7 +184,7 @@ def test_folders_that_may_not_be_looked_at_hold_no_job(s3: None, monkeypatch: py
     def refuse(place: Location) -> None:
         raise InputNotFound(f"{place.text} cannot be looked at", "check access")
 
-    monkeypatch.setattr(lvm_batch.io.commit, "look_at", refuse)
+    monkeypatch.setattr(lvm_batch.io.output.commit, "look_at", refuse)
     assert job_around(locate(f"{OUT}/x")) is None
 
 

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import buckets
 import pytest
 
-from lvm_batch.io import lease
 from lvm_batch.io.errors import OutputError, OutputLocked
-from lvm_batch.io.hold import told_by
-from lvm_batch.io.lease import _Lease
+from lvm_batch.io.storage import lease
+from lvm_batch.io.storage.hold import told_by
+from lvm_batch.io.storage.lease import _Lease
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lvm_batch.io.bucket import Bucket
+    from lvm_batch.io.storage.bucket import Bucket
 
 KEY, TEXT = "out/_lvm_batch/lock", "s3://bucket/out"
 
@@ -51,7 +51,7 @@ def bucket() -> Bucket:
     buckets.need_the_extra()
     from obstore.store import MemoryStore
 
-    from lvm_batch.io.bucket import Bucket
+    from lvm_batch.io.storage.bucket import Bucket
 
     return Bucket(MemoryStore())
 

@@ -12,8 +12,8 @@ import pytest
 from past_runs import NOW, past_run
 
 from lvm_batch.io.errors import DataError, InputNotFound, OutputError, UnreadableFile
-from lvm_batch.io.history import FORMAT_KEY, HISTORY_FORMAT, read_history, write_run
-from lvm_batch.io.past_run import SCHEMA, Figure, PastRun
+from lvm_batch.io.history.history import FORMAT_KEY, HISTORY_FORMAT, read_history, write_run
+from lvm_batch.io.history.run_entry import SCHEMA, Figure, PastRun
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -179,7 +179,7 @@ def test_a_damaged_file_is_named_and_the_others_are_read(tmp_path: Path, damage:
 
 def test_a_long_history_is_never_held_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files are read a few at a time, as they are asked for: one that goes meanwhile is passed over."""
-    monkeypatch.setattr("lvm_batch.io.history._READ_AT_ONCE", 2)
+    monkeypatch.setattr("lvm_batch.io.history.history._READ_AT_ONCE", 2)
     names = sorted(write_run(str(tmp_path), past_run(hours_ago=hours)) for hours in range(5))
     found = read_history(str(tmp_path))
     first = next(found)

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lvm_batch.io.errors import UnreadableFile
-from lvm_batch.io.parquet import open_parquet, read_tables
+from lvm_batch.io.formats.parquet import open_parquet, read_tables
 
 if TYPE_CHECKING:
     from pathlib import Path

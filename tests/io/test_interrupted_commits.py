@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lvm_batch.io.commit import OutputFolder
-from lvm_batch.io.committed import committed
 from lvm_batch.io.errors import NotFinished
-from lvm_batch.io.unit_files import FINGERPRINT_KEY, RECORD_KEY
+from lvm_batch.io.output.commit import OutputFolder
+from lvm_batch.io.output.committed import committed
+from lvm_batch.io.output.unit_files import FINGERPRINT_KEY, RECORD_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,13 +13,13 @@ import buckets
 import pytest
 from waiting import HANG_S, wait_until
 
-from lvm_batch.io import lease
 from lvm_batch.io.errors import OutputError, OutputLocked
+from lvm_batch.io.storage import lease
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lvm_batch.io.bucket import Bucket
+    from lvm_batch.io.storage.bucket import Bucket
 
 KEY, TEXT = "out/_lvm_batch/lock", "s3://bucket/out"
 FREE = b'{"holder": null}'
@@ -31,7 +31,7 @@ def bucket() -> Bucket:
     buckets.need_the_extra()
     from obstore.store import MemoryStore
 
-    from lvm_batch.io.bucket import Bucket
+    from lvm_batch.io.storage.bucket import Bucket
 
     return Bucket(MemoryStore())
 

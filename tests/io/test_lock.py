@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lvm_batch.io.errors import OutputError
-from lvm_batch.io.lock import is_held, lock_output
+from lvm_batch.io.output.lock import is_held, lock_output
 
 if TYPE_CHECKING:
     from pathlib import Path

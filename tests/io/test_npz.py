@@ -12,14 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lvm_batch.io.columns import WindowShape
-from lvm_batch.io.dataset import find_files
-from lvm_batch.io.encoding import Packing
+from lvm_batch.io.dataset.columns import WindowShape
+from lvm_batch.io.dataset.files import find_files
 from lvm_batch.io.errors import ColumnError, DataError, UnreadableFile
-from lvm_batch.io.numpy_files import open_npz
-from lvm_batch.io.pack_sources import find_sources
-from lvm_batch.io.packing import pack
-from lvm_batch.io.sources import Reading
+from lvm_batch.io.formats.numpy_files import open_npz
+from lvm_batch.io.packing.encoding import Packing
+from lvm_batch.io.packing.find import find_sources
+from lvm_batch.io.packing.packing import pack
+from lvm_batch.io.packing.sources import Reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable

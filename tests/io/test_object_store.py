@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from waiting import HANG_S, wait_until
 
-from lvm_batch.io.dataset import find_files
+from lvm_batch.io.dataset.files import find_files
 from lvm_batch.io.errors import (
     DataError,
     InputNotFound,
@@ -29,13 +29,13 @@ from lvm_batch.io.errors import (
     OutputLocked,
     UnreadableFile,
 )
-from lvm_batch.io.lease import _Lease
-from lvm_batch.io.listing import look_at
-from lvm_batch.io.locations import bucket_of, locate, read_file
-from lvm_batch.io.lock import is_held, lock_output
-from lvm_batch.io.parquet import open_parquet
-from lvm_batch.io.redaction import redacted
-from lvm_batch.io.store import Store, open_store
+from lvm_batch.io.formats.parquet import open_parquet
+from lvm_batch.io.output.lock import is_held, lock_output
+from lvm_batch.io.storage.lease import _Lease
+from lvm_batch.io.storage.listing import look_at
+from lvm_batch.io.storage.locations import bucket_of, locate, read_file
+from lvm_batch.io.storage.redaction import redacted
+from lvm_batch.io.storage.store import Store, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -172,7 +172,7 @@ def test_identity_changes_with_the_object(server: Any, bucket: str) -> None:  # 
 )
 def test_reading_ahead_changes_no_byte(size: int, reads: list[tuple[int, list[int]]]) -> None:
     """Wherever reads begin and however long they are, they give the object's bytes."""
-    from lvm_batch.io import bucket_filesystem as module
+    from lvm_batch.io.storage import bucket_filesystem as module
 
     content = bytes(range(size))
     with buckets.in_memory(), pytest.MonkeyPatch.context() as patch:
@@ -204,7 +204,7 @@ def test_a_store_that_is_away_is_no_unreadable_file(
     how: Any,  # noqa: ANN401
 ) -> None:
     """A file is not left out for a network's sake: what cannot be reached is an error of its own."""
-    monkeypatch.setattr("lvm_batch.io.bucket_access._MAX_RETRIES", 1)
+    monkeypatch.setattr("lvm_batch.io.storage.bucket_access._MAX_RETRIES", 1)
     buckets.forget()
     server.put(bucket, "a.parquet", b"PAR1" * 100)
     server.fail(how, verb, "a.parquet", times=100)
@@ -277,7 +277,7 @@ def test_a_killed_upload_shows_nothing(server: Any, bucket: str, tmp_path: Path)
     (tmp_path / "staged").write_bytes(os.urandom(3 * PART))
     fault = server.fail("hang", "partNumber=2")
     code = (
-        "import sys, pathlib; from lvm_batch.io.store import open_store; "
+        "import sys, pathlib; from lvm_batch.io.storage.store import open_store; "
         "open_store(sys.argv[1], staging='tmp').publish(pathlib.Path(sys.argv[2]), 'a.parquet')"
     )
     process = subprocess.Popen([sys.executable, "-c", code, f"s3://{bucket}/out", str(tmp_path / "staged")])
@@ -294,7 +294,7 @@ def test_stores_without_conditional_writes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Where a store cannot make sure that a name is free, it is looked at before it is written to."""
-    monkeypatch.setattr("lvm_batch.io.bucket_access._MAX_RETRIES", 1)
+    monkeypatch.setattr("lvm_batch.io.storage.bucket_access._MAX_RETRIES", 1)
     server.fail("501", "PUT", "conditional", times=100)
     store = out(bucket)
     assert store.create("job.json", b"mine")
@@ -373,7 +373,7 @@ def test_access_denied_is_said_in_a_line(server: Any, bucket: str) -> None:  # n
 
 def test_a_store_that_does_not_answer_is_named(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN401
     """After the last try the address stands in the error."""
-    monkeypatch.setattr("lvm_batch.io.bucket_access._MAX_RETRIES", 1)
+    monkeypatch.setattr("lvm_batch.io.storage.bucket_access._MAX_RETRIES", 1)
     with (
         buckets.environment(server, AWS_ENDPOINT_URL="http://name:secret@127.0.0.1:9"),
         pytest.raises(InputNotFound, match=r"no answer from http://\*\*\*@127.0.0.1:9"),
@@ -463,8 +463,8 @@ TTL_S = 3.0
 @pytest.fixture
 def lease(bucket: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """The address of an output; holders live fast, and on a busy machine too they beat long before they are dead."""
-    monkeypatch.setattr("lvm_batch.io.lease.BEAT_S", 0.06)
-    monkeypatch.setattr("lvm_batch.io.lease.TTL_S", TTL_S)
+    monkeypatch.setattr("lvm_batch.io.storage.lease.BEAT_S", 0.06)
+    monkeypatch.setattr("lvm_batch.io.storage.lease.TTL_S", TTL_S)
     return f"s3://{bucket}/out"
 
 
@@ -475,7 +475,7 @@ def await_a_beat(address: str) -> None:
 
 def test_a_second_run_is_turned_away(lease: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """While the first lives, another is refused by name as soon as a beat is seen; then it may."""
-    monkeypatch.setattr("lvm_batch.io.lease.TTL_S", HANG_S)
+    monkeypatch.setattr("lvm_batch.io.storage.lease.TTL_S", HANG_S)
     waited: list[str] = []
     with lock_output(lease):
         await_a_beat(lease)
@@ -505,7 +505,8 @@ def test_an_exception_frees_the_lease(lease: str) -> None:
 def kill_a_holder(address: str) -> None:
     """Let a process take the lease, and kill it."""
     code = (
-        "import sys, time; from lvm_batch.io import lease, lock; lease.BEAT_S = 0.06\n"
+        "import sys, time\nfrom lvm_batch.io.output import lock\nfrom lvm_batch.io.storage import lease\n"
+        "lease.BEAT_S = 0.06\n"
         "with lock.lock_output(sys.argv[1]): print('held', flush=True); time.sleep(600)"
     )
     process = subprocess.Popen([sys.executable, "-c", code, address], stdout=subprocess.PIPE)
@@ -558,9 +559,9 @@ def test_who_stands_still_for_too_long_has_lost(lease: str, monkeypatch: pytest.
         return b"{}"
 
     with pytest.raises(OutputLocked, match="has taken over"), lock_output(lease):  # noqa: PT012 - its end raises
-        monkeypatch.setattr("lvm_batch.io.lease._Lease._next", stand_still)
+        monkeypatch.setattr("lvm_batch.io.storage.lease._Lease._next", stand_still)
         asleep.wait(HANG_S)
-        monkeypatch.setattr("lvm_batch.io.lease._Lease._next", beat)
+        monkeypatch.setattr("lvm_batch.io.storage.lease._Lease._next", beat)
         heir.enter_context(lock_output(lease))
         awake.set()
     with heir, pytest.raises(OutputLocked), lock_output(lease):
@@ -583,7 +584,7 @@ def test_a_beat_does_not_wait_for_a_silent_store(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A request that is never answered is given up soon, so that its holder is not taken for dead."""
-    monkeypatch.setattr("lvm_batch.io.bucket_access.HASTY_S", 0.1)
+    monkeypatch.setattr("lvm_batch.io.storage.bucket_access.HASTY_S", 0.1)
     server.awake.clear()
     with lock_output(lease):
         fault = server.fail("hang", "PUT", "/out/_lvm_batch/lock")

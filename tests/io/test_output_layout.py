@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lvm_batch.io.commit import OutputFolder
 from lvm_batch.io.errors import InputNotFound, JobChanged, OutputError
-from lvm_batch.io.growth import growth, joined
+from lvm_batch.io.output.commit import OutputFolder
+from lvm_batch.io.output.growth import growth, joined
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,17 +13,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lvm_batch.io import packing as packing_module
-from lvm_batch.io.columns import WindowShape
-from lvm_batch.io.dataset import find_files
-from lvm_batch.io.encoding import Encoding, Packing
+from lvm_batch.io.dataset.columns import WindowShape
+from lvm_batch.io.dataset.files import find_files
+from lvm_batch.io.dataset.reading import open_unit
+from lvm_batch.io.dataset.units import DatasetFormat, Footer, cut_units, read_footers
 from lvm_batch.io.errors import ColumnError, DataError, OutputError, UnreadableFile
-from lvm_batch.io.pack_sources import find_sources
-from lvm_batch.io.packing import pack
-from lvm_batch.io.reading import open_unit
-from lvm_batch.io.sources import Reading
-from lvm_batch.io.store import LocalStore
-from lvm_batch.io.units import DatasetFormat, Footer, cut_units, read_footers
+from lvm_batch.io.packing import packing as packing_module
+from lvm_batch.io.packing.encoding import Encoding, Packing
+from lvm_batch.io.packing.find import find_sources
+from lvm_batch.io.packing.packing import pack
+from lvm_batch.io.packing.sources import Reading
+from lvm_batch.io.storage.store import LocalStore
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -194,7 +194,7 @@ def test_a_size_of_files_is_whole_row_groups(tmp_path: Path, monkeypatch: pytest
 
 def test_sequences_read_back_the_same_and_stay_whole(tmp_path: Path) -> None:
     """Windows over real vectors are the same after packing, since a file of single vectors is not cut."""
-    with as_file(files("lvm_batch.sample") / "wikipedia_sample.parquet") as sample:
+    with as_file(files("lvm_batch.io.sample") / "wikipedia_sample.parquet") as sample:
         found = [source for file in find_files([str(sample)]) for source in find_sources(file, Reading())]
         pack(found, str(tmp_path / "out"), packing=Packing(WindowShape(), file_rows=100))
         assert [path.name for path in (tmp_path / "out").iterdir()] == ["wikipedia_sample-00000.parquet"]

@@ -16,9 +16,9 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from lvm_batch.io.batches import BAD_INPUT, OK, SHORT_CONTEXT, STATUSES
-from lvm_batch.io.output_columns import OUTPUT_COLUMNS
-from lvm_batch.io.predictions import (
+from lvm_batch.io.dataset.batches import BAD_INPUT, OK, SHORT_CONTEXT, STATUSES
+from lvm_batch.io.dataset.output_columns import OUTPUT_COLUMNS
+from lvm_batch.io.output.writer import (
     NO_ROUTE,
     ROUTES,
     OutputDtype,

@@ -16,10 +16,10 @@ import pytest
 from outputs import DIM, as_arrow, as_polars, begin, write_output, write_unit
 
 from lvm_batch.io import predictions_dataset, read_predictions
-from lvm_batch.io.committed import FORMAT
 from lvm_batch.io.errors import ColumnError, DataError, InputNotFound, NotFinished, OutputError
-from lvm_batch.io.locations import locate
-from lvm_batch.io.lock import lock_output
+from lvm_batch.io.output.committed import FORMAT
+from lvm_batch.io.output.lock import lock_output
+from lvm_batch.io.storage.locations import locate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -299,7 +299,7 @@ def test_what_is_not_there_is_refused(read: Reader, tmp_path: Path) -> None:
 
 def test_the_format_is_that_of_the_writer() -> None:
     """What is written now is what is read."""
-    from lvm_batch.jobs.prediction.job import FORMAT as WRITTEN
+    from lvm_batch.jobs.prediction.planning.job import FORMAT as WRITTEN
 
     assert WRITTEN == FORMAT
 

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lvm_batch.io.dataset import FoundFiles, look_for_files
+from lvm_batch.io.dataset.data_files import PACKABLE
+from lvm_batch.io.dataset.files import FoundFiles, look_for_files
 from lvm_batch.io.errors import InputNotFound
-from lvm_batch.io.locations import bucket_of, locate
-from lvm_batch.io.readable import PACKABLE
+from lvm_batch.io.storage.locations import bucket_of, locate
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -19,15 +19,15 @@ import pytest
 from held_outputs import NAMES, commit, conclude, job
 from waiting import HANG_S
 
-from lvm_batch.io.answers import answering
-from lvm_batch.io.commit import OutputFolder
 from lvm_batch.io.errors import JobChanged, OutputError, OutputLocked
-from lvm_batch.io.lock import lock_output
+from lvm_batch.io.output.answers import answering
+from lvm_batch.io.output.commit import OutputFolder
+from lvm_batch.io.output.lock import lock_output
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from lvm_batch.io.hold import Hold
+    from lvm_batch.io.storage.hold import Hold
 
 buckets.need_the_extra()
 
@@ -116,11 +116,11 @@ class Gated:
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gated]:
     """A store that addresses with s3:// lead to; holders live fast."""
-    from lvm_batch.io import locations
-    from lvm_batch.io.bucket import Bucket
+    from lvm_batch.io.storage import locations
+    from lvm_batch.io.storage.bucket import Bucket
 
-    monkeypatch.setattr("lvm_batch.io.lease.BEAT_S", 0.01)
-    monkeypatch.setattr("lvm_batch.io.lease.TTL_S", 0.06)
+    monkeypatch.setattr("lvm_batch.io.storage.lease.BEAT_S", 0.01)
+    monkeypatch.setattr("lvm_batch.io.storage.lease.TTL_S", 0.06)
     gated = Gated()
     buckets.forget()
     with patch.object(locations, "open_bucket", lambda *_: Bucket(gated)):

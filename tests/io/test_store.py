@@ -9,7 +9,7 @@ import pytest
 from full_disk import files_of_at_most
 
 from lvm_batch.io.errors import OutputError
-from lvm_batch.io.store import LocalStore, Store, open_store
+from lvm_batch.io.storage.store import LocalStore, Store, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,8 +26,8 @@ def in_memory(_: Path) -> Store:
     buckets.need_the_extra()
     from obstore.store import MemoryStore
 
-    from lvm_batch.io.bucket import Bucket
-    from lvm_batch.io.object_store import ObjectStore
+    from lvm_batch.io.storage.bucket import Bucket
+    from lvm_batch.io.storage.object_store import ObjectStore
 
     return ObjectStore(Bucket(MemoryStore()), "out", "memory://bucket/out")
 

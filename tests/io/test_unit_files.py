@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lvm_batch.io.commit import OutputFolder
 from lvm_batch.io.errors import OutputError
-from lvm_batch.io.unit_files import FINGERPRINT_KEY, RECORD_KEY, UnitFiles, record_name
-from lvm_batch.io.verification import file_faults
+from lvm_batch.io.output.commit import OutputFolder
+from lvm_batch.io.output.unit_files import FINGERPRINT_KEY, RECORD_KEY, UnitFiles, record_name
+from lvm_batch.io.output.verification import file_faults
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,23 +18,23 @@ from outputs import as_arrow, as_polars, begin, write_output
 from outputs import write_unit as commit_unit
 
 from lvm_batch.io import predictions_dataset, read_predictions
-from lvm_batch.io.bank import build_bank
-from lvm_batch.io.columns import WindowShape
-from lvm_batch.io.common_types import common_type
-from lvm_batch.io.dataset import find_files
-from lvm_batch.io.encoding import Packing
+from lvm_batch.io.bank.bank import build_bank
+from lvm_batch.io.dataset.columns import WindowShape
+from lvm_batch.io.dataset.files import find_files
+from lvm_batch.io.dataset.reading import open_unit
+from lvm_batch.io.dataset.units import DatasetFormat, Footer, cut_units, read_footers
 from lvm_batch.io.errors import ColumnError
-from lvm_batch.io.pack_sources import find_sources
-from lvm_batch.io.packing import pack
-from lvm_batch.io.predictions import PredictionBlock, PredictionWriter
-from lvm_batch.io.reading import open_unit
-from lvm_batch.io.sources import Reading
-from lvm_batch.io.units import DatasetFormat, Footer, cut_units, read_footers
+from lvm_batch.io.formats.common_types import common_type
+from lvm_batch.io.output.writer import PredictionBlock, PredictionWriter
+from lvm_batch.io.packing.encoding import Packing
+from lvm_batch.io.packing.find import find_sources
+from lvm_batch.io.packing.packing import pack
+from lvm_batch.io.packing.sources import Reading
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lvm_batch.io.batches import Batch
+    from lvm_batch.io.dataset.batches import Batch
 
 COLUMNS, AS_READ = every_type.columns(), every_type.as_read()
 NOT_IN_POLARS = {"decimal256", "struct of decimal256", "list view", "large list view"}

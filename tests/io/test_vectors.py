@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from lvm_batch.io.vector_types import check_vector_type, vector_width
-from lvm_batch.io.vectors import Flaws, Pad, decode_column, decode_vectors
+from lvm_batch.io.vectors.decoding import Flaws, Pad, decode_column, decode_vectors
+from lvm_batch.io.vectors.types import check_vector_type, vector_width
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,15 +14,15 @@ import pytest
 from datasets import sample, vectors, windows, write_windows
 from full_disk import files_of_at_most
 
-from lvm_batch.io.bank import build_bank
-from lvm_batch.io.dataset import find_files
+from lvm_batch.io.bank.bank import build_bank
+from lvm_batch.io.dataset.files import find_files
 from lvm_batch.io.errors import OutputError
-from lvm_batch.jobs.console import Console
+from lvm_batch.jobs.console.console import Console
 from lvm_batch.jobs.errors import UsageError
-from lvm_batch.jobs.evaluation.calibrate import calibrate, calibrated_models
-from lvm_batch.jobs.evaluation.calibration_text import as_text, as_toml
-from lvm_batch.jobs.evaluation.settings import EvaluateSettings
-from lvm_batch.lvm.checkpoint import save_checkpoint
+from lvm_batch.jobs.evaluation.calibration.calibrate import calibrate, calibrated_models
+from lvm_batch.jobs.evaluation.calibration.text import as_text, as_toml
+from lvm_batch.jobs.settings.evaluate import EvaluateSettings
+from lvm_batch.lvm.checkpoints.checkpoint import save_checkpoint
 from lvm_batch.lvm.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with an amn.pt and a gru.pt that predict the context's mean with noise; gru is mostly better."""
     import torch
 
-    from lvm_batch.lvm.architectures import build_model
+    from lvm_batch.lvm.architectures.catalog import build_model
 
     folder = tmp_path_factory.mktemp("pair")
     amn, gru = build_model("amn", seed=1), build_model("gru", seed=1, d_model=768, num_layers=1)
@@ -181,7 +181,7 @@ def test_nothing_is_proposed_where_the_fallback_gains_nothing(ask: dict[str, Any
     """The worse model as the fallback: no threshold, no file of thresholds, and the text says so."""
     import torch
 
-    from lvm_batch.lvm.architectures import build_model
+    from lvm_batch.lvm.architectures.catalog import build_model
 
     amn = build_model("amn", seed=1)
     with torch.no_grad():

@@ -27,7 +27,7 @@ from lvm_batch.jobs.errors import (
 from lvm_batch.lvm.errors import ModelError
 
 if TYPE_CHECKING:
-    from lvm_batch.jobs.settings import RunSettings
+    from lvm_batch.jobs.settings.run import RunSettings
 
 ENDINGS = [
     (DataError("what", "do"), 2),
@@ -183,7 +183,7 @@ def test_plan_is_a_dry_run(
     def plan(settings: RunSettings) -> tuple[dict[str, object], str]:
         return {"dataset": settings.dataset}, "a plan"
 
-    monkeypatch.setitem(sys.modules, "lvm_batch.jobs.prediction.plan", SimpleNamespace(plan=plan))
+    monkeypatch.setitem(sys.modules, "lvm_batch.jobs.prediction.planning.preview", SimpleNamespace(plan=plan))
     assert main([*arguments, "in", "--output", "out", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"dataset": ["in"]}
 

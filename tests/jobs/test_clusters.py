@@ -29,12 +29,12 @@ from lvm_batch.jobs.clusters.skew import Skew, check_versions, skew_of
 from lvm_batch.jobs.clusters.terms import Terms, terms_of
 from lvm_batch.jobs.clusters.waiting import await_workers
 from lvm_batch.jobs.errors import MissingExtra, SettingsError, TryAgain
-from lvm_batch.jobs.prediction import worker
-from lvm_batch.jobs.prediction.prepare import prepare
-from lvm_batch.jobs.prediction.self_check import Refusal
-from lvm_batch.jobs.prediction.worker import run_units
-from lvm_batch.jobs.prediction.workers import Workers
-from lvm_batch.jobs.settings import RunSettings
+from lvm_batch.jobs.models.self_check import Refusal
+from lvm_batch.jobs.prediction.execution import worker
+from lvm_batch.jobs.prediction.execution.worker import run_units
+from lvm_batch.jobs.prediction.execution.workers import Workers
+from lvm_batch.jobs.prediction.planning.plan import prepare
+from lvm_batch.jobs.settings.run import RunSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -492,7 +492,7 @@ def test_waiting_has_an_end(moving: Moving) -> None:
 def test_more_is_submitted_where_workers_follow_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """With --adapt Dask sees enough waiting to ask for the most workers; else what fits now is submitted."""
     present = {"a": {"nthreads": 2}}
-    monkeypatch.setattr("lvm_batch.jobs.prediction.workers.worker_memory", lambda _: "")
+    monkeypatch.setattr("lvm_batch.jobs.prediction.execution.workers.worker_memory", lambda _: "")
     for most, window in ((None, 2), (10, 100)):
         workers = Workers(None, terms=Terms(most_workers=most))  # type: ignore[arg-type] # nobody is asked
         monkeypatch.setattr(workers, "_ask_scheduler", lambda: present)

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import pytest
 from datasets import windows, write_windows
 
-from lvm_batch.jobs.child_processes import SAFE
 from lvm_batch.jobs.clusters.asked import asked_text
 from lvm_batch.jobs.clusters.class_options import ssh_options
-from lvm_batch.jobs.settings import RunSettings
+from lvm_batch.jobs.processes.child_processes import SAFE
+from lvm_batch.jobs.settings.run import RunSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -150,9 +150,9 @@ _STARTERS = {
     "popen",
 }
 _THAT_START = {
-    "jobs/child_processes.py": "what the others take",
-    "jobs/prediction/warm_up.py": "the fork server and its copies",
-    "jobs/prediction/local_needs.py": "a semaphore alone",
+    "jobs/processes/child_processes.py": "what the others take",
+    "jobs/processes/forkserver.py": "the fork server and its copies",
+    "jobs/processes/local_needs.py": "a semaphore alone",
     "jobs/benchmark/bench.py": "the command itself",
 }
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import encode, sample, vectors, windows, write_windows
 
-from lvm_batch.io.lock import lock_output
+from lvm_batch.io.output.lock import lock_output
 from lvm_batch.jobs.cli import main
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from pydantic import ByteSize
 
 from lvm_batch.jobs.cli import main
-from lvm_batch.jobs.declared import schema
-from lvm_batch.jobs.resolution import resolve_settings
-from lvm_batch.jobs.settings import SETTINGS, RunSettings
+from lvm_batch.jobs.settings.fields import schema
+from lvm_batch.jobs.settings.run import SETTINGS, RunSettings
+from lvm_batch.jobs.settings.sources import resolve_settings
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -32,18 +32,18 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 import lvm_batch.jobs.prediction.run
 from lvm_batch.io import read_predictions
 from lvm_batch.io.errors import InputNotFound, NotFinished
-from lvm_batch.io.store import LocalStore
-from lvm_batch.jobs.console import Console
-from lvm_batch.jobs.prediction.worker import Failure, run_unit
-from lvm_batch.jobs.resolution import resolve_settings
-from lvm_batch.jobs.settings import RunSettings
+from lvm_batch.io.storage.store import LocalStore
+from lvm_batch.jobs.console.console import Console
+from lvm_batch.jobs.prediction.execution.worker import Failure, run_unit
+from lvm_batch.jobs.settings.run import RunSettings
+from lvm_batch.jobs.settings.sources import resolve_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from lvm_batch.io.answers import Record
-    from lvm_batch.io.units import Unit
-    from lvm_batch.jobs.prediction.job import Job
+    from lvm_batch.io.dataset.units import Unit
+    from lvm_batch.io.output.answers import Record
+    from lvm_batch.jobs.prediction.planning.job import Job
 
 N_UNITS, UNIT_ROWS = 4, 6
 STEPS = ("write", "create", "append", "remove", "publish", "publish_new")

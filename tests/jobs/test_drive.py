@@ -20,9 +20,9 @@ from waiting import HANG_S, wait_until
 from lvm_batch.jobs.clusters import waiting
 from lvm_batch.jobs.clusters.waiting import await_workers
 from lvm_batch.jobs.errors import TryAgain
-from lvm_batch.jobs.prediction import drive as driving
-from lvm_batch.jobs.prediction import worker
-from lvm_batch.jobs.prediction.fleet import Fleet
+from lvm_batch.jobs.prediction.execution import drive as driving
+from lvm_batch.jobs.prediction.execution import worker
+from lvm_batch.jobs.prediction.planning.fleet import Fleet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -93,7 +93,7 @@ def test_a_group_of_units_has_no_more_time_than_one(monkeypatch: pytest.MonkeyPa
 
 def test_fewer_units_than_cores_leave_no_core_idle(monkeypatch: pytest.MonkeyPatch) -> None:
     """The workers that there are share all cores; the units of one with a GPU share its own."""
-    monkeypatch.setattr("lvm_batch.jobs.prediction.fleet.usable_cores", lambda: 16)
+    monkeypatch.setattr("lvm_batch.jobs.prediction.planning.fleet.usable_cores", lambda: 16)
     assert [Fleet(16).for_units(n_units).threads for n_units in (1, 3, 16, 99)] == [16, 5, 1, 1]
     assert Fleet(2, 8, ("0", "1")).for_units(1).threads == 1
 

@@ -16,9 +16,9 @@ from distributed.scheduler import KilledWorker
 
 from lvm_batch.jobs.clusters.terms import Terms
 from lvm_batch.jobs.errors import TryAgain
-from lvm_batch.jobs.prediction import drive as driving
-from lvm_batch.jobs.prediction.self_check import Refusal
-from lvm_batch.jobs.prediction.worker import Failure, run_units
+from lvm_batch.jobs.models.self_check import Refusal
+from lvm_batch.jobs.prediction.execution import drive as driving
+from lvm_batch.jobs.prediction.execution.worker import Failure, run_units
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -172,8 +172,12 @@ JOB = SimpleNamespace(job_id="abc123")
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     """Two workers of one task each."""
     cluster = Cluster()
-    monkeypatch.setattr("lvm_batch.jobs.prediction.workers.workers_of", lambda client: client.workers)
-    monkeypatch.setattr("lvm_batch.jobs.prediction.workers.worker_memory", lambda _: "1 GiB of 2 GiB")
+    monkeypatch.setattr(
+        "lvm_batch.jobs.prediction.execution.workers.workers_of", lambda client: client.workers
+    )
+    monkeypatch.setattr(
+        "lvm_batch.jobs.prediction.execution.workers.worker_memory", lambda _: "1 GiB of 2 GiB"
+    )
     monkeypatch.setattr(driving, "_PATIENCE_S", 0.05)
     working = threading.Thread(target=cluster.work)
     working.start()
@@ -257,7 +261,7 @@ def test_memory_of_an_unknown_worker_is_unknown(cluster: Cluster) -> None:
 
 def test_rounds_are_ever_more_careful(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """At first there are two short tasks to a slot, then one to a slot, then one at a time."""
-    monkeypatch.setattr("lvm_batch.jobs.prediction.workers._SHORT_S", 60)
+    monkeypatch.setattr("lvm_batch.jobs.prediction.execution.workers._SHORT_S", 60)
     names = [f"u{number:02d}" for number in range(12)]
     cluster.scripts = {name: ["killed", "killed"] for name in names[2:]}
     drive(cluster, units(*names))
@@ -267,7 +271,7 @@ def test_rounds_are_ever_more_careful(cluster: Cluster, monkeypatch: pytest.Monk
 
 def test_a_long_task_has_none_behind_it(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """It would wait there while another worker has nothing to do."""
-    monkeypatch.setattr("lvm_batch.jobs.prediction.workers._SHORT_S", 0.0)
+    monkeypatch.setattr("lvm_batch.jobs.prediction.execution.workers._SHORT_S", 0.0)
     drive(cluster, units(*"abcdefgh"))
     assert max(cluster.at_once) == 2
 
@@ -516,7 +520,7 @@ def test_where_the_cluster_drops_a_task_the_scheduler_is_looked_at(
             raise TryAgain("the scheduler went away", "start it again")
         return client.workers
 
-    monkeypatch.setattr("lvm_batch.jobs.prediction.workers.workers_of", workers_of)
+    monkeypatch.setattr("lvm_batch.jobs.prediction.execution.workers.workers_of", workers_of)
     cluster.scripts = {"a": ["dropped"]}
     with pytest.raises(TryAgain, match="went away"):
         drive(cluster, units("a"))

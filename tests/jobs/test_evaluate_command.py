@@ -15,12 +15,12 @@ import pytest
 import torch
 from command import called
 
-from lvm_batch.io.bank import build_bank
-from lvm_batch.io.dataset import find_files
+from lvm_batch.io.bank.bank import build_bank
+from lvm_batch.io.dataset.files import find_files
 from lvm_batch.jobs.cli import main
 from lvm_batch.jobs.evaluation import models as evaluated_models
 from lvm_batch.jobs.evaluation.rows import judged_rows
-from lvm_batch.jobs.evaluation.settings import EvaluateSettings
+from lvm_batch.jobs.settings.evaluate import EvaluateSettings
 from lvm_batch.lvm import RidgeSums, build_model, save_checkpoint
 
 if TYPE_CHECKING:

@@ -14,14 +14,14 @@ import pytest
 from datasets import sample, windows, write_windows
 
 from lvm_batch.io import read_predictions
-from lvm_batch.io.bank import build_bank
-from lvm_batch.io.commit import OutputFolder
-from lvm_batch.io.dataset import find_files
+from lvm_batch.io.bank.bank import build_bank
+from lvm_batch.io.dataset.files import find_files
+from lvm_batch.io.output.commit import OutputFolder
 from lvm_batch.jobs.evaluation.rows import judged_rows
-from lvm_batch.jobs.evaluation.settings import EvaluateSettings
 from lvm_batch.jobs.reports.data import gather
+from lvm_batch.jobs.settings.evaluate import EvaluateSettings
+from lvm_batch.jobs.settings.train import TrainSettings
 from lvm_batch.jobs.training.rows import read_training_rows
-from lvm_batch.jobs.training.settings import TrainSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,13 +9,13 @@ import pytest
 from datasets import assert_same_rows, read_rows, windows, write_windows
 from waiting import HANG_S
 
-from lvm_batch.jobs.prediction import fleet as fleets
 from lvm_batch.jobs.prediction.cluster import local_cluster
-from lvm_batch.jobs.prediction.fleet import Fleet, local_fleet
-from lvm_batch.jobs.prediction.memory import MIB, memory_limit
-from lvm_batch.jobs.prediction.prepare import prepare
-from lvm_batch.jobs.settings import RunSettings
-from lvm_batch.lvm.found_device import FoundDevice
+from lvm_batch.jobs.prediction.planning import fleet as fleets
+from lvm_batch.jobs.prediction.planning.fleet import Fleet, local_fleet
+from lvm_batch.jobs.prediction.planning.memory import MIB, memory_limit
+from lvm_batch.jobs.prediction.planning.plan import prepare
+from lvm_batch.jobs.settings.run import RunSettings
+from lvm_batch.lvm.devices.found import FoundDevice
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,7 +83,9 @@ def test_a_run_on_gpu_workers_gives_the_same_rows(
     """Two workers of two threads, each with a model of its own, compute what the others do."""
     given = ("--unit-size", "310KiB", "--shadow-rate", 1)
     predict(dataset, "--output", tmp_path / "plain", *given).done()
-    monkeypatch.setattr("lvm_batch.jobs.prediction.prepare.local_fleet", lambda *_: Fleet(2, 2, ("0", "1")))
+    monkeypatch.setattr(
+        "lvm_batch.jobs.prediction.planning.plan.local_fleet", lambda *_: Fleet(2, 2, ("0", "1"))
+    )
     result = lvm_batch(
         *("run", dataset, "--output", tmp_path / "out", *given, "--workers", 4, "--memory-limit", "8GiB"),
         *("--model", models / "amn.pt", "--fallback", models / "gru.pt"),
@@ -102,7 +104,9 @@ def test_memory_is_projected_for_all_units_of_a_worker(
         dataset=(str(dataset),), output=str(dataset.parent / "out"), model=str(models / "amn.pt")
     )
     one = prepare(settings, threads=1).memory
-    monkeypatch.setattr("lvm_batch.jobs.prediction.prepare.local_fleet", lambda *_: Fleet(2, 4, ("0", "1")))
+    monkeypatch.setattr(
+        "lvm_batch.jobs.prediction.planning.plan.local_fleet", lambda *_: Fleet(2, 4, ("0", "1"))
+    )
     prepared = prepare(settings, threads=1)
     four = prepared.memory
     assert prepared.job.threads == 1

@@ -15,9 +15,9 @@ from lvm_batch.io import read_predictions
 from lvm_batch.io.errors import NotFinished, OutputError
 from lvm_batch.jobs.cli import main
 from lvm_batch.jobs.errors import SettingsError
-from lvm_batch.jobs.placeholders import PLACEHOLDERS, UnknownPlaceholder, filled
-from lvm_batch.jobs.resolution import resolve_settings
-from lvm_batch.jobs.settings import RunSettings
+from lvm_batch.jobs.settings.placeholders import PLACEHOLDERS, UnknownPlaceholder, filled
+from lvm_batch.jobs.settings.run import RunSettings
+from lvm_batch.jobs.settings.sources import resolve_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -168,7 +168,7 @@ def test_units_with_bad_rows_are_predicted_again_on_request(ask: Callable[..., A
 
 def test_readers_wait_while_rows_are_replaced(ask: Callable[..., Any], data: Path, tmp_path: Path) -> None:
     """An interrupted --reprocess is no state to read, and the same command without it does the rest."""
-    from lvm_batch.io.commit import OutputFolder
+    from lvm_batch.io.output.commit import OutputFolder
 
     assert ask().code == 0
     folder = OutputFolder(str(tmp_path / "out"))

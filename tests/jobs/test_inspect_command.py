@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module")
 def sequences() -> Iterator[Path]:
     """The vectors that ship with the project."""
-    with as_file(files("lvm_batch.sample") / "wikipedia_sample.parquet") as path:
+    with as_file(files("lvm_batch.io.sample") / "wikipedia_sample.parquet") as path:
         yield path
 
 

@@ -54,8 +54,8 @@ def test_random_kills_over_a_slow_store(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Twenty rounds over S3, where requests take their time, overtake one another, and arrive after their run died."""
-    monkeypatch.setattr("lvm_batch.io.lease.BEAT_S", BEAT_S)
-    monkeypatch.setattr("lvm_batch.io.lease.TTL_S", TTL_S)
+    monkeypatch.setattr("lvm_batch.io.storage.lease.BEAT_S", BEAT_S)
+    monkeypatch.setattr("lvm_batch.io.storage.lease.TTL_S", TTL_S)
     chance = random.Random(5)  # noqa: S311 - no secret
 
     def delay(line: str) -> float:

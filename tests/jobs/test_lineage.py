@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from datasets import windows, write_windows
 
-from lvm_batch.io.lock import lock_output
+from lvm_batch.io.output.lock import lock_output
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -100,7 +100,7 @@ def test_a_server_that_is_away_is_one_note(ask: Callable[..., Any], monkeypatch:
     """And changes nothing about the run."""
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setenv("OPENLINEAGE_URL", "http://127.0.0.1:9")
-    monkeypatch.setattr("lvm_batch.jobs.prediction.lineage.TIMEOUT_S", 0.5)
+    monkeypatch.setattr("lvm_batch.jobs.prediction.telemetry.lineage.TIMEOUT_S", 0.5)
     result = ask()
     assert result.code == 0
     assert result.stderr.count("OpenLineage event") == 1

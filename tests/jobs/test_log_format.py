@@ -14,11 +14,11 @@ import pytest
 from datasets import windows, write_windows
 
 from lvm_batch.jobs.cli import main
-from lvm_batch.jobs.console import Console
-from lvm_batch.jobs.prediction import worker
-from lvm_batch.jobs.prediction.events import RunEnded, RunStarted, UnitDone, UnitFailed
-from lvm_batch.jobs.prediction.progress import ProgressRecords, progress_on
-from lvm_batch.jobs.prediction.worker import Failure
+from lvm_batch.jobs.console.console import Console
+from lvm_batch.jobs.prediction.execution import worker
+from lvm_batch.jobs.prediction.execution.events import RunEnded, RunStarted, UnitDone, UnitFailed
+from lvm_batch.jobs.prediction.execution.worker import Failure
+from lvm_batch.jobs.prediction.telemetry.progress import ProgressRecords, progress_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -196,7 +196,7 @@ def test_progress_is_told_now_and_then(capsys: pytest.CaptureFixture[str]) -> No
 
 _NOISE = """
 import logging, os, subprocess, sys, threading, warnings
-from lvm_batch.jobs.console import Console
+from lvm_batch.jobs.console.console import Console
 
 console = Console(log_format="json")
 with console.taking_stderr():

@@ -12,13 +12,20 @@ import pyarrow.parquet as pq
 import pytest
 from peak_probe import peaks_of
 
-from lvm_batch.io.columns import WindowShape
-from lvm_batch.io.dataset import find_files
-from lvm_batch.io.units import DatasetFormat, Footer, cut_units, read_footers
+from lvm_batch.io.dataset.columns import WindowShape
+from lvm_batch.io.dataset.files import find_files
+from lvm_batch.io.dataset.units import DatasetFormat, Footer, cut_units, read_footers
 from lvm_batch.jobs.prediction import run as running
-from lvm_batch.jobs.prediction.memory import MIB, Fixed, NotEnoughMemory, check_memory, memory_limit, project
-from lvm_batch.jobs.prediction.prepare import Prepared, prepare
-from lvm_batch.jobs.settings import RunSettings
+from lvm_batch.jobs.prediction.planning.memory import (
+    MIB,
+    Fixed,
+    NotEnoughMemory,
+    check_memory,
+    memory_limit,
+    project,
+)
+from lvm_batch.jobs.prediction.planning.plan import Prepared, prepare
+from lvm_batch.jobs.settings.run import RunSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,11 +14,11 @@ import pytest
 from datasets import windows, write_windows
 from waiting import HANG_S
 
-from lvm_batch.io.lock import lock_output
+from lvm_batch.io.output.lock import lock_output
 from lvm_batch.jobs.errors import GateFailed, MissingExtra, Terminated
 from lvm_batch.jobs.prediction.dashboard import watched
-from lvm_batch.jobs.prediction.metrics import last_success, metrics_of
-from lvm_batch.jobs.settings import RunSettings
+from lvm_batch.jobs.prediction.telemetry.metrics import last_success, metrics_of
+from lvm_batch.jobs.settings.run import RunSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -16,7 +16,7 @@ from full_disk import files_of_at_most
 from lvm_batch.jobs.cli import main
 from lvm_batch.jobs.registry.checks import check_outputs, random_contexts
 from lvm_batch.lvm import AttentionMixtureNetwork, build_model, row_cosines, save_checkpoint
-from lvm_batch.lvm.role_log import open_role_log, read_role_log
+from lvm_batch.lvm.registry.role_log import open_role_log, read_role_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -15,19 +15,19 @@ import pytest
 from datasets import read_rows, windows, write_windows
 from past_runs import past_run
 
-from lvm_batch.io.commit import OutputFolder
+from lvm_batch.io.dataset.units import DatasetFormat
 from lvm_batch.io.errors import DataError
-from lvm_batch.io.history import FORMAT_KEY, read_history, write_run
-from lvm_batch.io.past_run import Figure, PastRun
-from lvm_batch.io.predictions import PredictionBlock
-from lvm_batch.io.units import DatasetFormat
+from lvm_batch.io.history.history import FORMAT_KEY, read_history, write_run
+from lvm_batch.io.history.run_entry import Figure, PastRun
+from lvm_batch.io.output.commit import OutputFolder
+from lvm_batch.io.output.writer import PredictionBlock
 from lvm_batch.jobs.cli import main
 from lvm_batch.jobs.errors import GateFailed
-from lvm_batch.jobs.monitoring.history import add_to_history
-from lvm_batch.jobs.prediction.prepare import Prepared, prepare
-from lvm_batch.jobs.prediction.query_latency import worker_p95_ms
-from lvm_batch.jobs.prediction.tally import add_tallies, deviation, tally_block
-from lvm_batch.jobs.settings import RunSettings
+from lvm_batch.jobs.prediction.execution.query_latency import worker_p95_ms
+from lvm_batch.jobs.prediction.execution.tally import add_tallies, deviation, tally_block
+from lvm_batch.jobs.prediction.planning.plan import Prepared, prepare
+from lvm_batch.jobs.prediction.telemetry.history import add_to_history
+from lvm_batch.jobs.settings.run import RunSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,7 +68,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory, models: Path, scheduler: str) 
         scheduler=scheduler,
         max_fallback_rate=0.5,
     )
-    from lvm_batch.jobs.console import Console
+    from lvm_batch.jobs.console.console import Console
     from lvm_batch.jobs.prediction.run import run
 
     outcome = run(settings, console=Console())
@@ -218,7 +218,7 @@ def test_records_of_older_versions_are_read(ran: Ran, tmp_path: Path) -> None:
     run = only_run(tmp_path)
     assert (run.cosine.n, run.cosine_ood.n, run.shadow_gain.std) == (600, 100, None)
     assert run.shadow_gain.n > 0
-    from lvm_batch.jobs.prediction.summary import totals_of
+    from lvm_batch.jobs.prediction.results.summary import totals_of
 
     assert totals_of([old])["cosine_by_split"]["ood"] == {"mean": None, "n": 0}
 

@@ -19,10 +19,10 @@ import reference
 from datasets import assert_same_rows, read_rows, vectors, windows, write_windows
 from waiting import wait_until
 
-from lvm_batch.io.bank import open_bank
+from lvm_batch.io.bank.bank import open_bank
 from lvm_batch.io.errors import UnreadableFile
-from lvm_batch.io.lock import lock_output
-from lvm_batch.io.store import open_store
+from lvm_batch.io.output.lock import lock_output
+from lvm_batch.io.storage.store import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,8 +42,8 @@ def server() -> Iterator[Any]:
 @pytest.fixture
 def bucket(server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:  # noqa: ANN401
     """The name of an empty bucket of the server; runs there that died are soon given up."""
-    monkeypatch.setattr("lvm_batch.io.lease.BEAT_S", 0.1)
-    monkeypatch.setattr("lvm_batch.io.lease.TTL_S", 5.0)
+    monkeypatch.setattr("lvm_batch.io.storage.lease.BEAT_S", 0.1)
+    monkeypatch.setattr("lvm_batch.io.storage.lease.TTL_S", 5.0)
     with buckets.environment(server, XDG_CACHE_HOME=str(tmp_path / "cache")):
         yield buckets.new_bucket(server)
 

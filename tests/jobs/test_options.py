@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 from typer import Typer
 
-from lvm_batch.jobs.console import Console
-from lvm_batch.jobs.declared import is_table, metavar
-from lvm_batch.jobs.options import takes_console, takes_settings
-from lvm_batch.jobs.resolution import Resolved, flag_of
-from lvm_batch.jobs.settings import SETTINGS, RunSettings
+from lvm_batch.jobs.console.console import Console
+from lvm_batch.jobs.settings.fields import is_table, metavar
+from lvm_batch.jobs.settings.options import takes_console, takes_settings
+from lvm_batch.jobs.settings.run import SETTINGS, RunSettings
+from lvm_batch.jobs.settings.sources import Resolved, flag_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lvm_batch.jobs.cli import main
-from lvm_batch.jobs.declared import names_of
 from lvm_batch.jobs.errors import SettingsError, UsageError
-from lvm_batch.jobs.evaluation.settings import EvaluateSettings
 from lvm_batch.jobs.monitoring.rules import load_rules
-from lvm_batch.jobs.paths import expanded, expanded_file
-from lvm_batch.jobs.resolution import resolve_settings
-from lvm_batch.jobs.serving.settings import ServeSettings
-from lvm_batch.jobs.settings import RunSettings
-from lvm_batch.jobs.training.settings import TrainSettings
+from lvm_batch.jobs.settings.evaluate import EvaluateSettings
+from lvm_batch.jobs.settings.fields import names_of
+from lvm_batch.jobs.settings.paths import expanded, expanded_file
+from lvm_batch.jobs.settings.run import RunSettings
+from lvm_batch.jobs.settings.serve import ServeSettings
+from lvm_batch.jobs.settings.sources import resolve_settings
+from lvm_batch.jobs.settings.train import TrainSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from lvm_batch.jobs.declared import Settings
+    from lvm_batch.jobs.settings.fields import Settings
 
 KINDS = (RunSettings, TrainSettings, EvaluateSettings, ServeSettings)
 PATHS = (

@@ -13,10 +13,10 @@ from check_server import HANG, SECRET, CheckServer, check_server
 from datasets import windows, write_windows
 from waiting import HANG_S
 
-from lvm_batch.io.lock import lock_output
+from lvm_batch.io.output.lock import lock_output
 from lvm_batch.jobs.cli import main
-from lvm_batch.jobs.prediction import pings
-from lvm_batch.jobs.settings import RunSettings
+from lvm_batch.jobs.prediction.telemetry import pings
+from lvm_batch.jobs.settings.run import RunSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -11,8 +11,8 @@ from datasets import windows, write_windows
 from lvm_batch.jobs.cli import main
 from lvm_batch.jobs.errors import SettingsError
 from lvm_batch.jobs.places import Place, check_places, misplaced
-from lvm_batch.jobs.prediction.places import metrics_file_is_misplaced, places_written
-from lvm_batch.jobs.settings import RunSettings
+from lvm_batch.jobs.prediction.planning.places import metrics_file_is_misplaced, places_written
+from lvm_batch.jobs.settings.run import RunSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable

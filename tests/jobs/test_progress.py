@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from lvm_batch.jobs.prediction.events import RunEnded, RunStarted, UnitDone, UnitFailed, Waiting
-from lvm_batch.jobs.prediction.progress import ProgressLines
-from lvm_batch.jobs.prediction.worker import Failure
+from lvm_batch.jobs.prediction.execution.events import RunEnded, RunStarted, UnitDone, UnitFailed, Waiting
+from lvm_batch.jobs.prediction.execution.worker import Failure
+from lvm_batch.jobs.prediction.telemetry.progress import ProgressLines
 
 STARTED = RunStarted(units=10, rows=1000, units_done=0, rows_done=0, workers=2)
 

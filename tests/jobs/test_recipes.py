@@ -20,7 +20,7 @@ from command import called
 from datasets import predictions_of, read_rows, sample, windows, write_windows
 
 from lvm_batch.io import predictions_dataset, read_predictions
-from lvm_batch.io.bank import open_bank
+from lvm_batch.io.bank.bank import open_bank
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,13 +13,13 @@ import thrift
 import torch
 from datasets import sample, vectors, windows, write_windows
 
-from lvm_batch.io.bank import build_bank
-from lvm_batch.io.dataset import find_files
+from lvm_batch.io.bank.bank import build_bank
+from lvm_batch.io.dataset.files import find_files
 from lvm_batch.jobs.cli import main
 from lvm_batch.jobs.errors import SettingsError
-from lvm_batch.jobs.models import load_cascade
-from lvm_batch.jobs.prediction.prepare import prepare
-from lvm_batch.jobs.settings import RunSettings
+from lvm_batch.jobs.models.load import load_cascade
+from lvm_batch.jobs.prediction.planning.plan import prepare
+from lvm_batch.jobs.settings.run import RunSettings
 from lvm_batch.lvm import AttentionMixtureNetwork, save_checkpoint
 
 if TYPE_CHECKING:
@@ -271,7 +271,7 @@ def test_another_run_over_the_same_output(
     lvm_batch: Callable[..., Any], predict: Callable[..., Any], good: Path, tmp_path: Path
 ) -> None:
     """While one run writes, a second one leaves with 75."""
-    from lvm_batch.io.lock import lock_output
+    from lvm_batch.io.output.lock import lock_output
 
     with lock_output(str(tmp_path / "out")):
         result = predict(good, "--output", tmp_path / "out")

@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 from reported import BAD_ROW, FILE, HOSTILE, N_ROWS, make_output
 
-from lvm_batch.io.commit import OutputFolder
-from lvm_batch.io.lock import lock_output
-from lvm_batch.io.store import open_store
+from lvm_batch.io.output.commit import OutputFolder
+from lvm_batch.io.output.lock import lock_output
+from lvm_batch.io.storage.store import open_store
 from lvm_batch.jobs.plots import COLOURS, figure_svg
 from lvm_batch.jobs.reports import columns as report_columns
 from lvm_batch.jobs.reports.columns import read_columns

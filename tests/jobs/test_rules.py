@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from past_runs import NOW, past_run
 
-from lvm_batch.io.past_run import Figure, PastRun
+from lvm_batch.io.history.run_entry import Figure, PastRun
 from lvm_batch.jobs.errors import SettingsError
 from lvm_batch.jobs.monitoring.rule_checks import evaluate_rules
 from lvm_batch.jobs.monitoring.rule_figures import interval, pooled

@@ -21,7 +21,7 @@ from datasets import (
 )
 from processors import needs_int8
 
-from lvm_batch.lvm.thresholds import HIGH_STAKES_LANES
+from lvm_batch.lvm.inference.thresholds import HIGH_STAKES_LANES
 
 if TYPE_CHECKING:
     from collections.abc import Callable

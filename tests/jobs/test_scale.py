@@ -12,19 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from many_units import pretend, pretend_all, small_job, write_records
 
-from lvm_batch.io import store
-from lvm_batch.io.commit import OutputFolder
-from lvm_batch.io.dataset import InputFile
-from lvm_batch.io.units import DatasetFormat, Unit, read_footers
-from lvm_batch.jobs.console import Console
-from lvm_batch.jobs.prediction import drive as driving
+from lvm_batch.io.dataset.files import InputFile
+from lvm_batch.io.dataset.units import DatasetFormat, Unit, read_footers
+from lvm_batch.io.output.commit import OutputFolder
+from lvm_batch.io.storage import store
+from lvm_batch.jobs.console.console import Console
 from lvm_batch.jobs.prediction import run as running
-from lvm_batch.jobs.prediction.groups import in_groups
-from lvm_batch.jobs.prediction.job import job_document
-from lvm_batch.jobs.prediction.prepare import prepare
+from lvm_batch.jobs.prediction.execution import drive as driving
+from lvm_batch.jobs.prediction.execution.grouping import in_groups
+from lvm_batch.jobs.prediction.planning.job import job_document
+from lvm_batch.jobs.prediction.planning.plan import prepare
 
 if TYPE_CHECKING:
-    from lvm_batch.jobs.settings import RunSettings
+    from lvm_batch.jobs.settings.run import RunSettings
 
 N_UNITS = 2000
 

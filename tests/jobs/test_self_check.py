@@ -17,9 +17,7 @@ from quick_cluster import quick_cluster
 from waiting import wait_until
 
 from lvm_batch.jobs.errors import TryAgain
-from lvm_batch.jobs.prediction import worker
-from lvm_batch.jobs.prediction.drive import _Attempt, _InFlight
-from lvm_batch.jobs.prediction.self_check import (
+from lvm_batch.jobs.models.self_check import (
     BOUNDS,
     N_ROWS,
     Expected,
@@ -27,10 +25,12 @@ from lvm_batch.jobs.prediction.self_check import (
     expected_answers,
     refusal,
 )
-from lvm_batch.jobs.prediction.workers import Workers
+from lvm_batch.jobs.prediction.execution import worker
+from lvm_batch.jobs.prediction.execution.drive import _Attempt, _InFlight
+from lvm_batch.jobs.prediction.execution.workers import Workers
 from lvm_batch.lvm import Predictor, Thresholds, build_model
-from lvm_batch.lvm.cascade import Cascade
-from lvm_batch.lvm.pipelined import PipelinedPredictor
+from lvm_batch.lvm.inference.cascade import Cascade
+from lvm_batch.lvm.inference.pipelined import PipelinedPredictor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
     from command import Result
 
-    from lvm_batch.lvm.context_model import ContextModel
-    from lvm_batch.lvm.precision import Precision
+    from lvm_batch.lvm.architectures.context_model import ContextModel
+    from lvm_batch.lvm.devices.precision import Precision
 
 CPU = torch.device("cpu")
 N_UNITS, UNIT_ROWS = 6, 10
@@ -164,7 +164,7 @@ def devices(monkeypatch: pytest.MonkeyPatch, scheduler: str) -> Callable[..., li
 
         monkeypatch.setattr(worker, "_kept_cascade", keep)
         monkeypatch.setattr(
-            "lvm_batch.jobs.models.open_accelerator", lambda _: by_address[get_worker().address]
+            "lvm_batch.jobs.models.load.open_accelerator", lambda _: by_address[get_worker().address]
         )
         return addresses
 
@@ -279,7 +279,7 @@ def test_workers_say_themselves_that_they_lack_int8(
     ask: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where a run computes elsewhere, the driver's own processor does not matter."""
-    monkeypatch.setattr("lvm_batch.lvm.int8._products_are_exact", lambda: False)
+    monkeypatch.setattr("lvm_batch.lvm.kernels.int8_linear._products_are_exact", lambda: False)
     result = ask("--precision", "int8")
     assert (result.code, result.values["error"]["kind"]) == (75, "try_again")
     assert "gets no work: int8 does not run on this processor" in result.values["error"]["message"]
@@ -303,7 +303,7 @@ def test_a_worker_that_joins_later_is_checked_too(
             return None if get_worker().address == first else FakeDevice(spoil=tilted(0.2))
 
         monkeypatch.setattr(worker, "_kept_cascade", kept)
-        monkeypatch.setattr("lvm_batch.jobs.models.open_accelerator", device)
+        monkeypatch.setattr("lvm_batch.jobs.models.load.open_accelerator", device)
         result = ask("--scheduler", cluster.scheduler_address)
         [told] = result.values["refused_workers"]
         assert told["worker"] in set(cluster.scheduler_info["workers"]) - {first}
@@ -326,7 +326,7 @@ def test_tasks_do_not_wait_for_workers_that_have_gone(monkeypatch: pytest.Monkey
     workers = Workers(None, told.append)  # type: ignore[arg-type] # nobody is asked
     present = {"a": {"nthreads": 1}, "b": {"nthreads": 2}}
     monkeypatch.setattr(workers, "_ask_scheduler", lambda: present)
-    monkeypatch.setattr("lvm_batch.jobs.prediction.workers.worker_memory", lambda _: "")
+    monkeypatch.setattr("lvm_batch.jobs.prediction.execution.workers.worker_memory", lambda _: "")
     assert (workers.n_slots, workers.allowed) == (3, None)
     workers.refuse(Refusal("it is off", "cpu", worker="a"))
     workers.refuse(Refusal("it is off", "cpu", worker="a"))

@@ -33,7 +33,7 @@ N_ROWS = 60
 @pytest.fixture(scope="module")
 def settings(models: Path, bank: Path) -> Callable[..., Any]:
     """The settings of a service with fresh models and a bank."""
-    from lvm_batch.jobs.serving.settings import ServeSettings
+    from lvm_batch.jobs.settings.serve import ServeSettings
 
     given = {
         "model": str(models / "amn.pt"),

@@ -22,7 +22,7 @@ EXAMPLES = 30
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A service with small models."""
-    from lvm_batch.jobs.serving.settings import ServeSettings
+    from lvm_batch.jobs.settings.serve import ServeSettings
     from lvm_batch.lvm import AttentionMixtureNetwork, GRUStack, save_checkpoint
 
     folder = tmp_path_factory.mktemp("small")

@@ -35,7 +35,7 @@ HEAD = (
 @pytest.fixture(scope="module")
 def settings(models: Path) -> Callable[..., Any]:
     """The settings of a service with fresh models."""
-    from lvm_batch.jobs.serving.settings import ServeSettings
+    from lvm_batch.jobs.settings.serve import ServeSettings
 
     given = {"model": str(models / "amn.pt"), "fallback": str(models / "gru.pt"), "shadow_rate": 0}
     return lambda **more: ServeSettings(**given | more)

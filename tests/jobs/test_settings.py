@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 from pydantic import ValidationError
 
-from lvm_batch.jobs.declared import allowed, is_table, schema
 from lvm_batch.jobs.errors import Problem, SettingsError
-from lvm_batch.jobs.resolution import VARIABLES, Resolved, resolve_settings
-from lvm_batch.jobs.settings import SETTINGS, RunSettings
-from lvm_batch.lvm.thresholds import Thresholds
+from lvm_batch.jobs.settings.fields import allowed, is_table, schema
+from lvm_batch.jobs.settings.run import SETTINGS, RunSettings
+from lvm_batch.jobs.settings.sources import VARIABLES, Resolved, resolve_settings
+from lvm_batch.lvm.inference.thresholds import Thresholds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -42,8 +42,8 @@ def server() -> Iterator[Any]:
 @pytest.fixture
 def bucket(server: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:  # noqa: ANN401
     """The name of an empty bucket of the server; runs there that stand still are soon given up."""
-    monkeypatch.setattr("lvm_batch.io.lease.BEAT_S", BEAT_S)
-    monkeypatch.setattr("lvm_batch.io.lease.TTL_S", TTL_S)
+    monkeypatch.setattr("lvm_batch.io.storage.lease.BEAT_S", BEAT_S)
+    monkeypatch.setattr("lvm_batch.io.storage.lease.TTL_S", TTL_S)
     with buckets.environment(server):
         yield buckets.new_bucket(server)
 

@@ -8,10 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from lvm_batch.io.batches import BAD_INPUT, OK, SHORT_CONTEXT
-from lvm_batch.io.predictions import NO_ROUTE, ROUTES, PredictionBlock
-from lvm_batch.jobs.prediction.summary import totals_of
-from lvm_batch.jobs.prediction.tally import (
+from lvm_batch.io.dataset.batches import BAD_INPUT, OK, SHORT_CONTEXT
+from lvm_batch.io.output.writer import NO_ROUTE, ROUTES, PredictionBlock
+from lvm_batch.jobs.prediction.execution.tally import (
     NOTHING,
     add_tallies,
     deviation,
@@ -19,6 +18,7 @@ from lvm_batch.jobs.prediction.tally import (
     mean,
     tally_block,
 )
+from lvm_batch.jobs.prediction.results.summary import totals_of
 from lvm_batch.lvm import REASONS
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ import pytest
 from datasets import windows
 from outputs import block, write_output
 
-from lvm_batch.jobs.prediction.tally import tally_block
+from lvm_batch.jobs.prediction.execution.tally import tally_block
 from lvm_batch.jobs.reports.columns import read_columns
+from lvm_batch.jobs.settings.train import TrainSettings
 from lvm_batch.jobs.training.rows import read_training_rows
-from lvm_batch.jobs.training.settings import TrainSettings
-from lvm_batch.lvm.routing import REASONS
+from lvm_batch.lvm.inference.routing import REASONS
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,12 +11,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from lvm_batch.io.column_checks import is_plain
+from lvm_batch.io.dataset.column_checks import is_plain
 from lvm_batch.io.errors import DataError
 from lvm_batch.jobs.datasets.articles import UNKNOWN, Articles, chains
+from lvm_batch.jobs.settings.train import TrainSettings
 from lvm_batch.jobs.training.article_split import split_by_article
 from lvm_batch.jobs.training.rows import TrainingRows, read_training_rows
-from lvm_batch.jobs.training.settings import TrainSettings
 from lvm_batch.jobs.training.vector_store import VectorStore
 
 if TYPE_CHECKING:

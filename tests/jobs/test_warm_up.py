@@ -13,14 +13,14 @@ import pytest
 from processes import descendants, is_alive
 
 from lvm_batch.jobs.errors import UsageError
-from lvm_batch.jobs.prediction import warm_up
-from lvm_batch.jobs.prediction.warm_up import in_warm_process
+from lvm_batch.jobs.processes import forkserver
+from lvm_batch.jobs.processes.forkserver import in_warm_process
 
 
 @pytest.fixture(autouse=True)
 def _server() -> None:
     """A server that runs."""
-    warm_up.warm_up()
+    forkserver.warm_up()
 
 
 def where() -> tuple[int, str, str | None]:
@@ -40,7 +40,7 @@ def die_elsewhere(driver: int) -> int:
     return driver
 
 
-@pytest.mark.skipif(warm_up.METHOD != "forkserver", reason="workers start on their own here")
+@pytest.mark.skipif(forkserver.METHOD != "forkserver", reason="workers start on their own here")
 def test_a_copy_is_where_the_driver_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another process, with the driver's folder and environment as they are now."""
     monkeypatch.chdir(tmp_path)
@@ -59,7 +59,7 @@ def test_errors_come_back_as_they_were() -> None:
 
 def test_without_a_server_it_is_done_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """A plan, or another system, does the same in its own process."""
-    monkeypatch.setattr(warm_up, "_servers", set())
+    monkeypatch.setattr(forkserver, "_servers", set())
     assert in_warm_process(where)[0] == os.getpid()
 
 
@@ -72,13 +72,13 @@ _DRIVER = """
 import sys, time
 from lvm_batch.jobs.prediction import warm_up
 if __name__ == "__main__":
-    warm_up.warm_up()
-    warm_up.in_warm_process(print, "at work", flush=True)
-    warm_up.in_warm_process(time.sleep, 3600)
+    forkserver.warm_up()
+    forkserver.in_warm_process(print, "at work", flush=True)
+    forkserver.in_warm_process(time.sleep, 3600)
 """
 
 
-@pytest.mark.skipif(warm_up.METHOD != "forkserver", reason="workers start on their own here")
+@pytest.mark.skipif(forkserver.METHOD != "forkserver", reason="workers start on their own here")
 def test_nothing_outlives_a_driver_that_is_killed(tmp_path: Path) -> None:
     """A copy that waits for its driver, or works for it, ends with it, and the server after its last copy."""
     (tmp_path / "driver.py").write_text(_DRIVER)

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import sample, windows, write_windows
 
-from lvm_batch.io.commit import OutputFolder
+from lvm_batch.io.output.commit import OutputFolder
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -29,7 +29,7 @@ N_UNITS = 8
 # worker joins, so that it takes no time of a unit.
 TROUBLE = """
 import os, signal, time
-import lvm_batch.jobs.models
+import lvm_batch.jobs.models.load
 from lvm_batch.jobs.prediction import worker
 
 hoard = []
@@ -157,7 +157,7 @@ def test_a_unit_that_kills_its_workers_is_quarantined_by_name(
 ) -> None:
     """After three deaths the unit is named with its worker's last memory; the others are done, and a rerun does it."""
     monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES", "0")
-    monkeypatch.setattr("lvm_batch.jobs.prediction.workers._LOOK_EVERY_S", 0.05)
+    monkeypatch.setattr("lvm_batch.jobs.prediction.execution.workers._LOOK_EVERY_S", 0.05)
     address = cluster.start(trouble="time.sleep(1.2); os.kill(os.getpid(), signal.SIGKILL)")
     result = lvm_batch(*ask, "--scheduler", address)
     assert (result.code, result.values["units_done"]) == (1, N_UNITS - 1), result.values["failed_units"]

@@ -13,17 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lvm_batch.lvm import ArchitectureError, DeviceError, Predictor, build_model, row_cosines
-from lvm_batch.lvm.accelerator_cuda import CudaAccelerator
-from lvm_batch.lvm.accelerator_mps import MpsAccelerator
-from lvm_batch.lvm.accelerators import open_accelerator
-from lvm_batch.lvm.devices import find_device
-from lvm_batch.lvm.found_device import FoundDevice
-from lvm_batch.lvm.pipelined import IN_FLIGHT, PipelinedPredictor, bytes_a_row
-from lvm_batch.lvm.precision import check_precision
+from lvm_batch.lvm.devices.accelerator import open_accelerator
+from lvm_batch.lvm.devices.cuda import CudaAccelerator
+from lvm_batch.lvm.devices.devices import find_device
+from lvm_batch.lvm.devices.found import FoundDevice
+from lvm_batch.lvm.devices.mps import MpsAccelerator
+from lvm_batch.lvm.devices.precision import check_precision
+from lvm_batch.lvm.inference.pipelined import IN_FLIGHT, PipelinedPredictor, bytes_a_row
 
 if TYPE_CHECKING:
-    from lvm_batch.lvm.context_model import ContextModel
-    from lvm_batch.lvm.precision import Precision
+    from lvm_batch.lvm.architectures.context_model import ContextModel
+    from lvm_batch.lvm.devices.precision import Precision
 
 CPU, CUDA, MPS = (torch.device(name) for name in ("cpu", "cuda", "mps"))
 DIM = 24

@@ -18,7 +18,7 @@ from lvm_batch.lvm import (
     TransformerPredictor,
     build_model,
 )
-from lvm_batch.lvm.context_model import ContextModel, linear
+from lvm_batch.lvm.architectures.context_model import ContextModel, linear
 
 COUNTS = {
     AttentionMixtureNetwork: 1_510_912,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lvm_batch.lvm.calibration import (
+from lvm_batch.lvm.evaluation.calibration import (
     SIGNALS,
     CalibrationRows,
     auroc,
@@ -21,8 +21,7 @@ from lvm_batch.lvm.calibration import (
     signals,
     spearman,
 )
-from lvm_batch.lvm.routing import escalation_reasons
-from lvm_batch.lvm.threshold_search import (
+from lvm_batch.lvm.evaluation.threshold_search import (
     NEVER,
     Recovery,
     escalated,
@@ -31,7 +30,8 @@ from lvm_batch.lvm.threshold_search import (
     quantile_below,
     recoveries,
 )
-from lvm_batch.lvm.thresholds import Thresholds
+from lvm_batch.lvm.inference.routing import escalation_reasons
+from lvm_batch.lvm.inference.thresholds import Thresholds
 
 FEW = st.lists(st.integers(-3, 3), min_size=2, max_size=30)
 

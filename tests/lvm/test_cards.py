@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from lvm_batch.lvm.architectures import ARCHITECTURES, PRESETS, build_model
-from lvm_batch.lvm.published import PUBLISHED
+from lvm_batch.lvm.architectures.catalog import ARCHITECTURES, PRESETS, build_model
+from lvm_batch.lvm.registry.published_cards import PUBLISHED
 
 TOP = Path(__file__).parents[2]
 HEADINGS = (

@@ -5,8 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lvm_batch.lvm import evaluation
-from lvm_batch.lvm.evaluation import interval, mean_squared_error, resampled_means, summarise_cosines
+from lvm_batch.lvm.evaluation import bootstrap
+from lvm_batch.lvm.evaluation.bootstrap import (
+    interval,
+    mean_squared_error,
+    resampled_means,
+    summarise_cosines,
+)
 
 
 def random_values(n_rows: int, seed: int = 0) -> np.ndarray:
@@ -63,7 +68,7 @@ def test_blocks_of_samples_change_nothing(monkeypatch: pytest.MonkeyPatch) -> No
     """The same seed gives the same samples, however many are drawn at a time."""
     values, clusters = random_values(200), np.arange(200) // 4
     whole = resampled_means([values], clusters, resamples=100, seed=3)
-    monkeypatch.setattr(evaluation, "_DRAWN", 7 * 50)
+    monkeypatch.setattr(bootstrap, "_DRAWN", 7 * 50)
     np.testing.assert_allclose(resampled_means([values], clusters, resamples=100, seed=3), whole, atol=1e-15)
     assert (resampled_means([values], clusters, resamples=100, seed=4) != whole).any()
 

@@ -12,8 +12,9 @@ import torch
 from processors import needs_int8
 from torch import nn
 
-from lvm_batch.lvm import ArchitectureError, DeviceError, Predictor, build_model, int8, row_cosines
-from lvm_batch.lvm.int8 import Int8Linear
+from lvm_batch.lvm import ArchitectureError, DeviceError, Predictor, build_model, row_cosines
+from lvm_batch.lvm.kernels import int8_linear
+from lvm_batch.lvm.kernels.int8_linear import Int8Linear
 
 CPU = torch.device("cpu")
 
@@ -73,7 +74,7 @@ def test_a_model_that_has_no_such_form_is_refused() -> None:
 
 def test_a_processor_whose_sums_overflow_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its predictions would be wrong without a word."""
-    monkeypatch.setattr(int8, "_products_are_exact", lambda: False)
+    monkeypatch.setattr(int8_linear, "_products_are_exact", lambda: False)
     with pytest.raises(DeviceError, match="without VNNI") as caught:
         Predictor(build_model("amn", seed=0), CPU, precision="int8")
     assert "fp32" in caught.value.hint

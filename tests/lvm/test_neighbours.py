@@ -12,18 +12,10 @@ import pytest
 import torch
 from datasets import vectors
 
-from lvm_batch.lvm import (
-    BankError,
-    ExactIndex,
-    FaissIndex,
-    MissingExtra,
-    build_faiss_index,
-    faiss_index,
-    neighbours,
-    screened_search,
-)
-from lvm_batch.lvm.reranking import best_two
-from lvm_batch.lvm.screened_search import ScreenedIndex
+from lvm_batch.lvm import BankError, ExactIndex, FaissIndex, MissingExtra, build_faiss_index
+from lvm_batch.lvm.search import exact, faiss, screened
+from lvm_batch.lvm.search.reranking import best_two
+from lvm_batch.lvm.search.screened import ScreenedIndex
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -133,8 +125,8 @@ def test_a_bank_of_float16_vectors_is_of_unit_norm() -> None:
 
 def test_no_more_than_a_block_of_scores_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
     """No score matrix is larger than block by block, however large bank and queries are."""
-    monkeypatch.setattr(neighbours, "_QUERIES", 64)
-    monkeypatch.setattr(neighbours, "_VECTORS", 128)
+    monkeypatch.setattr(exact, "_QUERIES", 64)
+    monkeypatch.setattr(exact, "_VECTORS", 128)
     sizes: list[int] = []
     mm = torch.mm
 
@@ -155,8 +147,8 @@ def test_screened_search_equals_brute_force(
     n_vectors: int, free_bytes: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whether the device holds the bank or it is sent there in blocks, for every size about that of a block."""
-    monkeypatch.setattr(screened_search, "_QUERIES", 64)
-    monkeypatch.setattr(screened_search, "_VECTORS", 256)
+    monkeypatch.setattr(screened, "_QUERIES", 64)
+    monkeypatch.setattr(screened, "_VECTORS", 256)
     bank, queries = unit_rows(n_vectors, dim=768), unit_rows(130, seed=1, dim=768)
     index = ScreenedIndex(bank, CPU, free_bytes=free_bytes)
     assert (index._resident is not None) == (free_bytes is None or n_vectors == 0)
@@ -205,7 +197,7 @@ def test_a_faiss_index_is_built_the_same_twice() -> None:
 def test_a_large_bank_is_searched_by_codes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a fraction of its size, the same when built twice, and with exact scores of what they find."""
     import_faiss()
-    monkeypatch.setattr(faiss_index, "FAISS_PAYS_FROM", 1500)
+    monkeypatch.setattr(faiss, "FAISS_PAYS_FROM", 1500)
     bank = vectors()[:1500].astype(np.float32)
     bank /= np.linalg.norm(bank, axis=1, keepdims=True)
     queries = bank[:300] + np.roll(bank[:300], 1, axis=0) / 2
@@ -221,8 +213,8 @@ def test_a_large_bank_is_searched_by_codes(monkeypatch: pytest.MonkeyPatch) -> N
 def test_where_codes_do_not_suffice_the_index_holds_the_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
     """Vectors without any structure are told apart by nothing less; the recall is kept all the same."""
     import_faiss()
-    monkeypatch.setattr(faiss_index, "FAISS_PAYS_FROM", 2000)
-    monkeypatch.setattr(faiss_index, "_CANDIDATES", 2)
+    monkeypatch.setattr(faiss, "FAISS_PAYS_FROM", 2000)
+    monkeypatch.setattr(faiss, "_CANDIDATES", 2)
     bank, queries = unit_rows(2000), unit_rows(100, seed=1)
     index = FaissIndex(build_faiss_index(bank), bank)
     assert "PQ" not in type(index.index).__name__

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from lvm_batch.lvm import build_model, packed
-from lvm_batch.lvm.packed import PackedLinear
+from lvm_batch.lvm import build_model
+from lvm_batch.lvm.kernels import packed_linear
+from lvm_batch.lvm.kernels.packed_linear import PackedLinear
 
 MODELS = ["amn", "amn-mixer", "gru", "lstm", "transformer"]
 # amn-mixer has learnt five positions, and no more.
@@ -18,7 +19,7 @@ CASES = [(name, length) for name in MODELS for length in (1, 2, 5, 9) if (name, 
 def _onednn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both kinds of torch."""
     if request.param == "without it":
-        monkeypatch.setattr(packed, "_has_onednn", lambda: False)
+        monkeypatch.setattr(packed_linear, "_has_onednn", lambda: False)
 
 
 @pytest.mark.usefixtures("_onednn")

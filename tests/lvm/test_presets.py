@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from lvm_batch.lvm.architectures import ARCHITECTURES, PRESETS, build_model
-from lvm_batch.lvm.checkpoint import load_checkpoint, save_checkpoint
+from lvm_batch.lvm.architectures.catalog import ARCHITECTURES, PRESETS, build_model
+from lvm_batch.lvm.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from lvm_batch.lvm.errors import ArchitectureError
 
 if TYPE_CHECKING:

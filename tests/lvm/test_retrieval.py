@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from lvm_batch.lvm import BankError, retrieval
-from lvm_batch.lvm.retrieval import RankSearch, recall_curve, summarise_ranks
+from lvm_batch.lvm import BankError
+from lvm_batch.lvm.evaluation import retrieval
+from lvm_batch.lvm.evaluation.retrieval import RankSearch, recall_curve, summarise_ranks
 
 CPU = torch.device("cpu")
 DIM = 24

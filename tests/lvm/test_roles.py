@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lvm_batch.lvm import ModelError, resolve_model
-from lvm_batch.lvm.registry import list_folders, named_model, role_path
-from lvm_batch.lvm.role_log import (
+from lvm_batch.lvm.registry.registry import list_folders, named_model, role_path
+from lvm_batch.lvm.registry.role_log import (
     RoleChange,
     log_path,
     open_role_log,
@@ -25,7 +25,15 @@ from lvm_batch.lvm.role_log import (
     previous_holder,
     read_role_log,
 )
-from lvm_batch.lvm.roles import Held, check_replaceable, digest_of, give_role, holder, name_of, roles_of
+from lvm_batch.lvm.registry.roles import (
+    Held,
+    check_replaceable,
+    digest_of,
+    give_role,
+    holder,
+    name_of,
+    roles_of,
+)
 
 PRODUCTION = "production_model"
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lvm_batch.lvm import HIGH_STAKES_LANES, REASONS, Thresholds, cap, escalation_reasons, shadow_rows
-from lvm_batch.lvm.routing import _splitmix64
+from lvm_batch.lvm.inference.routing import _splitmix64
 
 EDGE = np.float32(0.70)
 BELOW, ABOVE = np.nextafter(EDGE, np.float32(0)), np.nextafter(EDGE, np.float32(1))

@@ -24,7 +24,7 @@ from lvm_batch.lvm import (
     recipe_for,
     row_cosines,
 )
-from lvm_batch.lvm.training import _is_better
+from lvm_batch.lvm.training.training import _is_better
 
 DIM = 32
 SMALL = {

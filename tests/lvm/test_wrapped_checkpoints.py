@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from lvm_batch.lvm import CheckpointError, ContextModel, build_model, load_checkpoint
-from lvm_batch.lvm.stand_ins import Nothing
-from lvm_batch.lvm.torch_files import read_torch_file
+from lvm_batch.lvm.checkpoints.stand_ins import Nothing
+from lvm_batch.lvm.checkpoints.torch_files import read_torch_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Ask the tests of a module whether they notice when it is wrong: ``make mutants ARGS="lvm.routing io.commit:20-60"``.
+"""Ask the tests of a module whether they notice when it is wrong: ``make mutants ARGS="io.output.commit:20-60"``.
 
 The rule: at least 95 % of a module's mutants fail its fast tests, and each of the others stands in ``survivors.toml``
 with a reason. An entry there that no survivor answers to is a failure too. This module does not know how a mutant is
@@ -58,7 +58,7 @@ def main() -> int:
     tests = tomllib.loads((_HERE / "fast_tests.toml").read_text())
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "modules", nargs="*", default=list(tests), help="such as io.commit, or io.commit:120-160"
+        "modules", nargs="*", default=list(tests), help="such as io.commit, or io.output.commit:120-160"
     )
     tried = []
     for text in parser.parse_args().modules:

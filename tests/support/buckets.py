@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from lvm_batch.io.bucket import Bucket
+    from lvm_batch.io.storage.bucket import Bucket
 
 
 def need_the_extra() -> None:
@@ -28,8 +28,8 @@ def in_memory() -> Iterator[None]:
     need_the_extra()
     from obstore.store import MemoryStore
 
-    from lvm_batch.io import locations
-    from lvm_batch.io.bucket import Bucket
+    from lvm_batch.io.storage import locations
+    from lvm_batch.io.storage.bucket import Bucket
 
     def opened(_scheme: str, _name: str) -> Bucket:
         return Bucket(MemoryStore())
@@ -71,8 +71,8 @@ def environment(server: Any, **changes: str) -> Iterator[None]:  # noqa: ANN401 
     wanted = {name: value for name, value in (ours | changes).items() if value}
     with (
         patch.dict(os.environ, kept | wanted, clear=True),
-        patch("lvm_batch.io.bucket_access._FIRST_PAUSE_S", 0.01),
-        patch("lvm_batch.io.bucket_access._LONGEST_PAUSE_S", 0.1),
+        patch("lvm_batch.io.storage.bucket_access._FIRST_PAUSE_S", 0.01),
+        patch("lvm_batch.io.storage.bucket_access._LONGEST_PAUSE_S", 0.1),
     ):
         forget()
         yield
@@ -92,7 +92,7 @@ def new_bucket(server: Any) -> str:  # noqa: ANN401 - of a module that may be mi
 
 def forget() -> None:
     """Close all buckets."""
-    from lvm_batch.io import bucket_access, locations
+    from lvm_batch.io.storage import bucket_access, locations
 
     locations._remote_filesystem.cache_clear()
     bucket_access.open_bucket.cache_clear()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @cache
 def sample() -> pa.Table:
     """The sample of sentence vectors, whole."""
-    with as_file(files("lvm_batch.sample") / "wikipedia_sample.parquet") as path:
+    with as_file(files("lvm_batch.io.sample") / "wikipedia_sample.parquet") as path:
         return pq.read_table(path)
 
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lvm_batch.io.unit_files import FINGERPRINT_KEY, RECORD_KEY
+from lvm_batch.io.output.unit_files import FINGERPRINT_KEY, RECORD_KEY
 
 if TYPE_CHECKING:
-    from lvm_batch.io.commit import OutputFolder
+    from lvm_batch.io.output.commit import OutputFolder
 
 NAMES = ("a", "b", "c", "d", "e", "f")
 BEFORE, AFTER = ("a", "b"), ("a", "b", "c", "d")

@@ -23,10 +23,10 @@ from datasets import windows, write_windows
 from processes import descendants, is_alive, parent_of
 
 from lvm_batch.io import read_predictions
-from lvm_batch.io.commit import OutputFolder
 from lvm_batch.io.errors import InputNotFound, NotFinished, OutputError
-from lvm_batch.jobs.prediction.status import status
-from lvm_batch.jobs.prediction.verify import verify
+from lvm_batch.io.output.commit import OutputFolder
+from lvm_batch.jobs.prediction.results.status import status
+from lvm_batch.jobs.prediction.results.verify import verify
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lvm_batch.io.json_documents import as_json
-from lvm_batch.io.unit_files import record_name
-from lvm_batch.jobs.prediction.tally import empty_tally
-from lvm_batch.jobs.settings import RunSettings
+from lvm_batch.io.output.unit_files import record_name
+from lvm_batch.io.storage.json_documents import as_json
+from lvm_batch.jobs.prediction.execution.tally import empty_tally
+from lvm_batch.jobs.settings.run import RunSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from lvm_batch.io.units import Unit
-    from lvm_batch.jobs.prediction.job import Job
+    from lvm_batch.io.dataset.units import Unit
+    from lvm_batch.jobs.prediction.planning.job import Job
 
 _FILES_IN_FOLDER = 1000
 

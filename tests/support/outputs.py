@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 
 from lvm_batch.io import predictions_dataset, read_predictions
-from lvm_batch.io.commit import OutputFolder
-from lvm_batch.io.committed import FORMAT
-from lvm_batch.io.predictions import PredictionBlock, PredictionWriter
+from lvm_batch.io.output.commit import OutputFolder
+from lvm_batch.io.output.committed import FORMAT
+from lvm_batch.io.output.writer import PredictionBlock, PredictionWriter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

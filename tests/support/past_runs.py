@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from lvm_batch.io.past_run import Figure, PastModel, PastRun, PastThresholds
+from lvm_batch.io.history.run_entry import Figure, PastModel, PastRun, PastThresholds
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 

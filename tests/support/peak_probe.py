@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lvm_batch.io.units import Unit
-    from lvm_batch.jobs.prediction.job import Job
+    from lvm_batch.io.dataset.units import Unit
+    from lvm_batch.jobs.prediction.planning.job import Job
 
 
 def peaks_of(job: Job, units: Sequence[Unit], folder: Path) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def _status(name: str) -> int:
 
 
 def _main(pickled: Path) -> None:
-    from lvm_batch.jobs.prediction import worker
+    from lvm_batch.jobs.prediction.execution import worker
 
     job, units = pickle.loads(pickled.read_bytes())  # noqa: S301 - our own
     worker._cascade(job)

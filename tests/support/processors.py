@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lvm_batch.lvm import DeviceError
-from lvm_batch.lvm.precision import check_precision
+from lvm_batch.lvm.devices.precision import check_precision
 
 
 def _why_not_int8() -> str | None:

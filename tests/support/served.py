@@ -14,7 +14,7 @@ from waiting import HANG_S
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lvm_batch.jobs.serving.settings import ServeSettings
+    from lvm_batch.jobs.settings.serve import ServeSettings
 
 ARROW = {"content-type": "application/vnd.apache.arrow.stream"}
 

@@ -91,7 +91,7 @@ def _signal_name(code: int) -> str:
 def _checkpoint(path: str) -> Any:  # noqa: ANN401
     import torch
 
-    from lvm_batch.io.locations import read_file
+    from lvm_batch.io.storage.locations import read_file
     from lvm_batch.lvm import load_checkpoint
 
     loaded = load_checkpoint(read_file(path), path)
@@ -102,9 +102,9 @@ def _checkpoint(path: str) -> Any:  # noqa: ANN401
 
 def _dataset(path: str, pad: str | None = None, unit_bytes: int = 2**21) -> Any:  # noqa: ANN401
     """Read a dataset unit by unit and write predictions, with contexts' means for answers."""
-    from lvm_batch.io.dataset import find_files
+    from lvm_batch.io.dataset.files import find_files
+    from lvm_batch.io.dataset.units import DatasetFormat, cut_units, read_footers
     from lvm_batch.io.errors import DataError
-    from lvm_batch.io.units import DatasetFormat, cut_units, read_footers
 
     understood = DatasetFormat()
     rows = {"promised": 0, "out": 0, "bad": 0}
@@ -126,10 +126,10 @@ def _dataset(path: str, pad: str | None = None, unit_bytes: int = 2**21) -> Any:
 
 
 def _written(unit: Any, understood: Any, pad: Any, out: Path) -> tuple[int, int]:  # noqa: ANN401
-    from lvm_batch.io.batches import BAD_INPUT
-    from lvm_batch.io.predictions import PredictionWriter
-    from lvm_batch.io.reading import open_unit
-    from lvm_batch.lvm.routing import REASONS
+    from lvm_batch.io.dataset.batches import BAD_INPUT
+    from lvm_batch.io.dataset.reading import open_unit
+    from lvm_batch.io.output.writer import PredictionWriter
+    from lvm_batch.lvm.inference.routing import REASONS
 
     n_bad = 0
     with (
@@ -144,10 +144,10 @@ def _written(unit: Any, understood: Any, pad: Any, out: Path) -> tuple[int, int]
 
 
 def _block(batch: Any) -> Any:  # noqa: ANN401
-    from lvm_batch.io.batches import OK
-    from lvm_batch.io.predictions import PredictionBlock
-    from lvm_batch.lvm.routing import REASONS, escalation_reasons
-    from lvm_batch.lvm.thresholds import Thresholds
+    from lvm_batch.io.dataset.batches import OK
+    from lvm_batch.io.output.writer import PredictionBlock
+    from lvm_batch.lvm.inference.routing import REASONS, escalation_reasons
+    from lvm_batch.lvm.inference.thresholds import Thresholds
 
     usable = batch.status == OK
     unknown = np.full(batch.n_rows, np.nan, np.float32)
@@ -190,7 +190,7 @@ def _read_back(out: Path, n_rows: int) -> None:
 
 def _inspected(path: str) -> Any:  # noqa: ANN401
     from lvm_batch.jobs.datasets.inspection import inspect
-    from lvm_batch.jobs.settings import RunSettings
+    from lvm_batch.jobs.settings.run import RunSettings
 
     values, text = inspect(RunSettings(dataset=(path,)))
     json.dumps(values, allow_nan=False)
@@ -198,12 +198,12 @@ def _inspected(path: str) -> Any:  # noqa: ANN401
 
 
 def _packed(path: str) -> Any:  # noqa: ANN401
-    from lvm_batch.io.columns import WindowShape
-    from lvm_batch.io.dataset import find_files
-    from lvm_batch.io.encoding import Packing
-    from lvm_batch.io.pack_sources import find_sources
-    from lvm_batch.io.packing import pack
-    from lvm_batch.io.sources import Reading
+    from lvm_batch.io.dataset.columns import WindowShape
+    from lvm_batch.io.dataset.files import find_files
+    from lvm_batch.io.packing.encoding import Packing
+    from lvm_batch.io.packing.find import find_sources
+    from lvm_batch.io.packing.packing import pack
+    from lvm_batch.io.packing.sources import Reading
 
     with tempfile.TemporaryDirectory() as out:
         sources = [source for file in find_files([path]) for source in find_sources(file, Reading())]
@@ -214,7 +214,7 @@ def _packed(path: str) -> Any:  # noqa: ANN401
 def _bank(path: str) -> Any:  # noqa: ANN401
     import torch
 
-    from lvm_batch.jobs.models import _index_of, find_bank
+    from lvm_batch.jobs.models.load import _index_of, find_bank
 
     bank = find_bank(path)
     index = _index_of(bank, torch.device("cpu"))
@@ -223,8 +223,8 @@ def _bank(path: str) -> Any:  # noqa: ANN401
 
 
 def _config(path: str) -> Any:  # noqa: ANN401
-    from lvm_batch.jobs.resolution import resolve_settings
-    from lvm_batch.jobs.settings import RunSettings
+    from lvm_batch.jobs.settings.run import RunSettings
+    from lvm_batch.jobs.settings.sources import resolve_settings
 
     resolved = resolve_settings(RunSettings, {}, {}, Path(path), required=())
     return {"settings": len(resolved.settings.model_dump(mode="json"))}
@@ -271,7 +271,7 @@ def _peak_bytes() -> int:
 def _main() -> None:
     import torch
 
-    import lvm_batch.jobs.prediction.prepare  # noqa: F401 - what is imported in a case would count against it
+    import lvm_batch.jobs.prediction.planning.plan  # noqa: F401 - what is imported in a case would count against it
 
     torch.set_num_threads(1)
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))

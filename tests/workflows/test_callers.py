@@ -29,7 +29,7 @@ from check_server import check_server
 from datasets import read_rows
 from waiting import HANG_S
 
-from lvm_batch.io.lock import lock_output
+from lvm_batch.io.output.lock import lock_output
 from lvm_batch.jobs.cli import main
 
 if TYPE_CHECKING:

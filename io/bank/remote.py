@@ -1,0 +1,120 @@
+"""Banks in object stores: fetched to be mapped into memory, built here and then uploaded.
+
+The rule: a bank is fetched once a machine, into a folder named by its digest, and what was fetched has that digest.
+This module does not know how neighbours are found.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lvm_batch.io.errors import OutputError, UnreadableFile
+from lvm_batch.io.storage.locations import bucket_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lvm_batch.io.storage.locations import Location
+
+NAMES = META, VECTORS, IDS, INDEX = "bank.json", "vectors.npy", "ids.parquet", "faiss.index"
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_HASHED_BYTES = 64 * 2**20
+
+
+def fetched_bank(place: Location) -> Path:
+    """Return a local folder with the bank at ``place``, fetched unless it is there; raises :class:`UnreadableFile`."""
+    bucket, key = bucket_of(place)
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lvm-batch" / "banks"
+    try:
+        meta = bucket.read(f"{key}/{META}").content
+        digest = _digest(meta, place.text)
+        cache.mkdir(parents=True, exist_ok=True)
+        with (cache / f"{digest}.lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # the other workers of this machine wait, and find it
+            if not (cache / digest / META).exists():
+                _fetch(place, meta, digest, cache)
+    except FileNotFoundError as error:
+        raise UnreadableFile(
+            f"{place.text} is no bank: it has no {META}, or not what that names",
+            "build one: lvm-batch bank build",
+        ) from error
+    except OSError as error:
+        raise UnreadableFile(
+            f"the bank {place.text} cannot be fetched into {cache}: {error}",
+            "check access to both; XDG_CACHE_HOME names another folder for it",
+        ) from error
+    return cache / digest
+
+
+@contextmanager
+def uploaded_bank(place: Location) -> Iterator[Path]:
+    """Give a local folder for a bank, and upload what is in it at the end of the block.
+
+    Raises :class:`OutputError` if something stands at ``place`` already, or cannot be put there.
+    """
+    bucket, key = bucket_of(place)
+    try:
+        if bucket.look(key) is not None:
+            raise OutputError(f"{place.text} is not empty", "choose another folder")
+        with tempfile.TemporaryDirectory(prefix="lvm-batch-") as folder:
+            yield Path(folder)
+            # The description last: without it nothing there is taken for a bank.
+            for name in (VECTORS, IDS, INDEX, META):
+                if (Path(folder) / name).exists():
+                    bucket.put(f"{key}/{name}", Path(folder) / name)
+    except OSError as error:
+        raise OutputError(f"{place.text} cannot be uploaded: {error}", "check access to the store") from error
+
+
+def _digest(meta: bytes, text: str) -> str:
+    try:
+        digest = str(json.loads(meta)["digest"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        digest = ""
+    if not _DIGEST.fullmatch(digest):
+        raise UnreadableFile(f"{text} is a damaged bank: its {META} has no digest", "build it again")
+    return digest
+
+
+def _fetch(place: Location, meta: bytes, digest: str, cache: Path) -> None:
+    bucket, key = bucket_of(place)
+    folder = Path(tempfile.mkdtemp(prefix="fetching-", dir=cache))
+    try:
+        bucket.download(f"{key}/{VECTORS}", folder / VECTORS)
+        if json.loads(meta).get("index"):
+            bucket.download(f"{key}/{INDEX}", folder / INDEX)
+        if _measured(folder) != digest:
+            raise UnreadableFile(
+                f"{place.text} is a damaged bank: its vectors have another digest than its {META} says",
+                "build it again, or let it be uploaded to the end",
+            )
+        (folder / META).write_bytes(meta)
+        shutil.rmtree(cache / digest, ignore_errors=True)
+        folder.rename(cache / digest)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _measured(folder: Path) -> str:
+    digest = hashlib.sha256()
+    try:
+        vectors = np.load(folder / VECTORS, mmap_mode="r", allow_pickle=False).reshape(-1).view(np.uint8)
+    except ValueError:
+        return ""
+    for start in range(0, len(vectors), _HASHED_BYTES):
+        digest.update(vectors[start : start + _HASHED_BYTES])
+    if (folder / INDEX).exists():
+        digest.update((folder / INDEX).read_bytes())
+    return digest.hexdigest()

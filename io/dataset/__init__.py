@@ -1,0 +1,1 @@
+"""Datasets: their files, columns and work units, read as contexts."""

@@ -1,0 +1,98 @@
+"""What a reader hands on: contexts with everything that belongs to their rows.
+
+The rule: one batch row for each input row, in order, whatever is wrong with it. A batch's arrays are reused: they
+hold until the next batch is asked for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from lvm_batch.io.dataset.columns import Roles
+
+STATUSES = ("ok", "short_context", "bad_input")
+OK, SHORT_CONTEXT, BAD_INPUT = range(3)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows ``first_row`` … of a file, decoded.
+
+    ``contexts`` is float32 (rows, length, dim). In rows that are not ok zeros stand for what is bad, and, in the
+    sequences layout, the article's first vector for those that would lie before it.
+    ``targets`` is float32 (rows, dim), NaN where a row has no usable target; ``None`` if the dataset has none.
+    ``lanes`` holds strings and ``None``; ``context_tokens`` is float64, NaN where unknown. ``status`` holds the
+    codes of :data:`STATUSES`, ``details`` the rows with something to say. ``carried`` has the output's names.
+    """
+
+    first_row: int
+    contexts: NDArray[np.float32]
+    targets: NDArray[np.float32] | None
+    lanes: NDArray[np.object_] | None
+    context_tokens: NDArray[np.float64] | None
+    status: NDArray[np.int8]
+    details: dict[int, str]
+    carried: pa.Table
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of the batch."""
+        return len(self.status)
+
+
+def text_values(column: pa.ChunkedArray) -> NDArray[np.object_]:
+    """Return a column of strings, plain or coded, as an object array of ``str`` and ``None``.
+
+    What is no UTF-8 in it, which Parquet does not rule out, becomes U+FFFD. A text of a dictionary is made once,
+    however many rows it stands in.
+    """
+    known = _Texts()
+    parts = [known.of(chunk) for chunk in column.chunks]
+    return np.concatenate(parts) if parts else np.empty(0, object)
+
+
+class _Texts:
+    """The texts of a column's chunks; those of a dictionary that several chunks have are made for the first."""
+
+    def __init__(self) -> None:
+        self._dictionary: pa.Array | None = None
+        self._texts = np.empty(0, object)
+
+    def of(self, array: pa.Array) -> NDArray[np.object_]:
+        if not pa.types.is_dictionary(array.type):
+            return _texts(array)
+        if self._dictionary is None or not self._dictionary.equals(array.dictionary):
+            self._dictionary = array.dictionary
+            self._texts = np.concatenate([_texts(array.dictionary), np.full(1, None, object)])
+        places = pc.fill_null(array.indices.cast("int64"), len(array.dictionary)).to_numpy()
+        taken: NDArray[np.object_] = self._texts[places]
+        return taken
+
+
+def _texts(array: pa.Array) -> NDArray[np.object_]:
+    values = np.empty(len(array), object)
+    try:
+        values[:] = array.to_pylist()
+    except UnicodeDecodeError:
+        texts = array.cast(pa.large_binary()).to_pylist()
+        values[:] = [text if text is None else text.decode("utf-8", "replace") for text in texts]
+    return values
+
+
+def number_values(column: pa.ChunkedArray) -> NDArray[np.float64]:
+    """Return a column of numbers as float64, NaN for null (token counts are far below 2**53)."""
+    values: NDArray[Any] = pc.cast(column, "float64", safe=False).to_numpy()
+    return values
+
+
+def carried_columns(table: pa.Table, roles: Roles) -> pa.Table:
+    """Return the columns that go to the output, under the names they have there."""
+    return table.select(list(roles.carried)).rename_columns(list(roles.carried.values()))

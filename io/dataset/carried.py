@@ -1,0 +1,101 @@
+"""The columns of a unit that go to its output as they came, read when they are written.
+
+The rule: what is held of them is bounded in bytes as they are decoded, whatever they take in the file and however many
+rows of predictions wait to be written with them. This module does not know what stands beside them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from lvm_batch.io.dataset.files import check_unchanged
+from lvm_batch.io.errors import DataError, UnreadableFile
+from lvm_batch.io.formats.parquet import ROWS_AT_ONCE
+from lvm_batch.io.formats.parquet_sizes import HELD_BYTES, largest_row
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lvm_batch.io.dataset.columns import Roles
+    from lvm_batch.io.dataset.file_columns import FileColumns
+    from lvm_batch.io.dataset.units import Unit
+    from lvm_batch.io.formats.parquet import SharedFile
+
+
+class CarriedRows:
+    """The carried columns of an open unit, to be taken once and in order. ``schema`` has the output's names."""
+
+    def __init__(self, file: SharedFile, columns: FileColumns, unit: Unit, roles: Roles) -> None:
+        self._file = file
+        self._file_columns = columns
+        self._unit = unit
+        written = written_columns(columns, roles)
+        self._columns = list(written)
+        self.schema = pa.schema([columns.schema.field(name).with_name(new) for name, new in written.items()])
+        self._n_taken = 0
+        self._tables = self._read()
+
+    def take(self, n_rows: int) -> Iterator[pa.Table]:
+        """Yield the next rows in tables of :data:`HELD_BYTES` at most, or of one row; nothing where there is no column.
+
+        Raises ``UnreadableFile`` where the file breaks, ends early, or was changed under its reader. ``n_rows`` is a
+        multiple of ``ROWS_AT_ONCE``, but for the last rows of a unit.
+        """
+        end = self._n_taken + n_rows
+        if not self._columns:
+            self._n_taken = end
+        while self._n_taken < end:
+            table = self._next()
+            self._n_taken += table.num_rows
+            yield table
+            del table  # or it would be held while the next one is read
+        if self._n_taken == self._unit.n_rows:
+            check_unchanged(self._unit.file)
+
+    def _next(self) -> pa.Table:
+        try:
+            table = next(self._tables, None)
+        except DataError:
+            check_unchanged(self._unit.file)  # what broke, broke for that reason
+            raise
+        if table is None:
+            raise UnreadableFile(
+                f"{self._unit.file.path} has {self._n_taken} rows of its carried columns from row "
+                f"{self._unit.first_row} on, but its footer promises {self._unit.n_rows}",
+                "write the file again",
+            )
+        return table
+
+    def _read(self) -> Iterator[pa.Table]:
+        path = self._unit.file.path
+        row_groups = range(self._unit.first_row_group, self._unit.last_row_group)
+        row = largest_row(
+            self._file, path, row_groups=row_groups, columns=self._columns, most=HELD_BYTES // ROWS_AT_ONCE
+        )
+        tables = self._file_columns.read(
+            self._file, row_groups=row_groups, columns=self._columns, batch_rows=rows_within(row)
+        )
+        return (table.rename_columns(self.schema.names) for table in tables)
+
+
+def written_columns(columns: FileColumns, roles: Roles) -> dict[str, str]:
+    """Return the carried columns that are written, each with its name in the output.
+
+    What the output's path tells need not be written, unless by another name.
+    """
+    return {name: new for name, new in roles.carried.items() if name != new or name not in columns.kept}
+
+
+def rows_within(row_bytes: int) -> int:
+    """Return how many rows are read at a time where one takes ``row_bytes``: a power of two, so that blocks are met."""
+    n_rows = ROWS_AT_ONCE
+    while n_rows > 1 and n_rows * row_bytes > HELD_BYTES:
+        n_rows //= 2
+    return n_rows
+
+
+def carried_bytes(row_bytes: int, n_rows: int) -> int:
+    """Return what is held of ``n_rows`` rows at a time where one takes ``row_bytes`` at most."""
+    return min(n_rows * row_bytes, max(row_bytes, HELD_BYTES))

@@ -1,0 +1,105 @@
+"""What can be wrong with the columns of a file, whoever reads it.
+
+The rule: a column is judged by its name and type alone, and an error names the file, the column and what to do. This
+module does not know layouts or what a column is for.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from dataclasses import fields
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from lvm_batch.io.errors import ColumnError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from lvm_batch.io.dataset.columns import ColumnNames
+
+_SHOWN = 12
+
+
+def refuse_repeated(schema: pa.Schema, file: str) -> None:
+    """Raise :class:`ColumnError` where two columns have one name: no reader could tell which is meant."""
+    twice = [name for name, count in Counter(schema.names).items() if count > 1]
+    if twice:
+        raise ColumnError(
+            f"{file} has the column `{twice[0]}` more than once",
+            "write the file again with each name once",
+        )
+
+
+def listed(schema: pa.Schema) -> str:
+    """Name the columns there are, the first of many, for an error about one that is not there."""
+    fields = [schema.field(place) for place in range(min(len(schema), _SHOWN))]
+    shown = ", ".join(f"`{field.name}`{' of type null' * is_absent(field.type)}" for field in fields)
+    more = len(schema.names) - _SHOWN
+    return (shown or "no columns at all") + (f" and {more} more" if more > 0 else "")
+
+
+def check_type(
+    schema: pa.Schema, file: str, name: str | None, accepts: Callable[[pa.DataType], bool], names: ColumnNames
+) -> None:
+    """Raise :class:`ColumnError` where there is a column ``name`` and its type is not accepted."""
+    if name is not None and not accepts(schema.field(name).type):
+        raise ColumnError(
+            f"{file}: column `{name}` is {schema.field(name).type}, but must hold {_EXPECTED[accepts]}",
+            f"convert it, or point to another column: {_flag(names, name)} NAME",
+        )
+
+
+def _flag(names: ColumnNames, column: str) -> str:
+    """Return the option that says what ``column`` is called."""
+    part = next(part.name for part in fields(names) if getattr(names, part.name) == column)
+    return f"--{part.replace('_', '-')}-column"
+
+
+def rename_hint(schema: pa.Schema, wanted: Sequence[str], names: ColumnNames) -> str:
+    """Say which option names a column that is missing, and perhaps which column is meant."""
+    there = [field.name for field in schema if not is_absent(field.type)]
+    for name in wanted:
+        near = difflib.get_close_matches(name, there, n=1, cutoff=0.5)
+        if near:
+            return f"did you mean `{near[0]}`? Then add {_flag(names, name)} {near[0]}"
+    return (
+        f"name the right column with {_flag(names, wanted[0])}, or look at the file with `lvm-batch inspect`"
+    )
+
+
+def is_absent(arrow_type: pa.DataType) -> bool:
+    """Whether a column counts as not there: of type null, which writers give to a column that holds nothing."""
+    if pa.types.is_dictionary(arrow_type):
+        arrow_type = arrow_type.value_type
+    return bool(pa.types.is_null(arrow_type))
+
+
+def is_text(arrow_type: pa.DataType) -> bool:
+    """Whether a column holds strings, plain or dictionary."""
+    if pa.types.is_dictionary(arrow_type):
+        arrow_type = arrow_type.value_type
+    kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+    return any(is_kind(arrow_type) for is_kind in kinds)
+
+
+def is_number(arrow_type: pa.DataType) -> bool:
+    """Whether a column holds numbers."""
+    kinds = (pa.types.is_integer, pa.types.is_floating)
+    return any(is_kind(arrow_type) for is_kind in kinds)
+
+
+def is_plain(arrow_type: pa.DataType) -> bool:
+    """Whether values can be compared, and tell articles apart: of float16 beyond 2,048 not even whole numbers do."""
+    storage = arrow_type.storage_type if isinstance(arrow_type, pa.BaseExtensionType) else arrow_type
+    storage = storage.value_type if pa.types.is_dictionary(storage) else storage
+    return not (pa.types.is_nested(storage) or pa.types.is_float16(storage))
+
+
+_EXPECTED: dict[Callable[[pa.DataType], bool], str] = {
+    is_text: "strings",
+    is_number: "integers",
+    is_plain: "strings or integers",
+}

@@ -1,0 +1,238 @@
+"""Which column plays which part: the two layouts, told apart by their columns.
+
+The rule: everything that can be wrong with a file's columns is found here, from its schema alone, before a
+row is read. This module does not know how values are decoded.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+from lvm_batch.io.dataset.column_checks import (
+    check_type,
+    is_absent,
+    is_number,
+    is_plain,
+    is_text,
+    listed,
+    refuse_repeated,
+    rename_hint,
+)
+from lvm_batch.io.dataset.output_columns import refuse_carried
+from lvm_batch.io.errors import ColumnError
+from lvm_batch.io.vectors.types import check_vector_type, flat_width, vector_width
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    import pyarrow as pa
+
+Layout = Literal["windows", "sequences"]
+
+
+@dataclass(frozen=True, slots=True)
+class WindowShape:
+    """The shape of a context: ``length`` vectors of ``dim`` components."""
+
+    length: int = 5
+    dim: int = 768
+
+    @property
+    def width(self) -> int:
+        """Components in one context."""
+        return self.length * self.dim
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnNames:
+    """What the columns with a part are called in this dataset."""
+
+    context: str = "context"
+    vector: str = "vector"
+    target: str = "target"
+    lane: str = "lane"
+    context_tokens: str = "context_tokens"
+    tokens: str = "tokens"
+    split: str = "split"
+    article: str = "article_id"
+    position: str = "position"
+
+
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """The columns of one file by the part they play; ``None`` where the file has no such column.
+
+    ``vectors`` is the column of contexts (windows) or of vectors (sequences). ``tokens`` is the context's token
+    count (windows) or one sentence's (sequences). ``carried`` maps each column that goes to the output, as the
+    input calls it, to its name there.
+    """
+
+    layout: Layout
+    vectors: str
+    target: str | None
+    lane: str | None
+    tokens: str | None
+    split: str | None
+    article: str | None
+    position: str | None
+    carried: Mapping[str, str]
+
+    @property
+    def read_columns(self) -> list[str]:
+        """Every column a reader needs, each once."""
+        parts = (self.vectors, self.target, self.lane, self.tokens, self.article, self.position)
+        return list(dict.fromkeys([*(p for p in parts if p is not None), *self.carried]))
+
+    @property
+    def coded_columns(self) -> list[str]:
+        """The columns of a few texts each, which are read as codes: a text is held once, however often it stands."""
+        return list(dict.fromkeys(part for part in (self.lane, self.split) if part is not None))
+
+    @property
+    def window_columns(self) -> list[str]:
+        """What a row of the sequences layout gives to the windows of its neighbours, each column once."""
+        parts = (self.vectors, self.article, self.position, self.tokens)
+        return list(dict.fromkeys(part for part in parts if part is not None))
+
+
+def assign_roles(
+    schema: pa.Schema,
+    file: str,
+    *,
+    names: ColumnNames,
+    shape: WindowShape,
+    layout: Layout | None = None,
+    rename: Mapping[str, str] | None = None,
+    writes_rows: bool = True,
+) -> Roles:
+    """Give each column of ``schema`` its part.
+
+    ``layout`` overrides what the columns say; ``rename`` maps carried columns to their names in the output, which must
+    be free there if ``writes_rows``. A column of type null plays no part. Raises :class:`ColumnError`, naming ``file``,
+    if a needed column is missing, has the wrong type or width, is there twice, or if a carried one would collide with a
+    column of the output.
+    """
+    refuse_repeated(schema, file)
+    there = {field.name for field in schema if not is_absent(field.type)}
+    layout = layout or _detect_layout(schema, file, names, there)
+    _refuse_missing(schema, file, layout, names, there)
+    roles = _named(there, layout, names)
+    _check_types(schema, file, roles, names=names, shape=shape)
+    vectors = {roles.vectors} | ({names.target} if roles.layout == "windows" else set())
+    carried = _carried(schema, file, vectors, rename or {})
+    if writes_rows:
+        refuse_carried(carried, file)
+    return replace(roles, carried=carried)
+
+
+def _named(there: Collection[str], layout: Layout, names: ColumnNames) -> Roles:
+    """Find the columns by their names; what is carried is left open."""
+
+    def found(name: str) -> str | None:
+        return name if name in there else None
+
+    sequences = layout == "sequences"
+    return Roles(
+        layout=layout,
+        vectors=names.vector if sequences else names.context,
+        target=None if sequences else found(names.target),
+        lane=found(names.lane),
+        tokens=found(names.tokens if sequences else names.context_tokens),
+        split=found(names.split),
+        article=names.article if sequences else None,
+        position=names.position if sequences else None,
+        carried={},
+    )
+
+
+def _check_types(
+    schema: pa.Schema, file: str, roles: Roles, *, names: ColumnNames, shape: WindowShape
+) -> None:
+    _check_vectors(schema, file, roles.vectors, shape.length if roles.layout == "windows" else 1, shape.dim)
+    if roles.target is not None:
+        _check_vectors(schema, file, roles.target, 1, shape.dim)
+    if roles.layout == "windows":
+        _refuse_doubtful_width(schema, file, roles.vectors, roles.target, shape)
+    check_type(schema, file, roles.lane, is_text, names)
+    check_type(schema, file, roles.tokens, is_number, names)
+    check_type(schema, file, roles.position, is_number, names)
+    check_type(schema, file, roles.article, is_plain, names)
+
+
+def _detect_layout(schema: pa.Schema, file: str, names: ColumnNames, there: Collection[str]) -> Layout:
+    has_context, has_vector = names.context in there, names.vector in there
+    if has_context and has_vector:
+        raise ColumnError(
+            f"{file} has both a `{names.context}` and a `{names.vector}` column",
+            "say which one to read: --layout windows or --layout sequences",
+        )
+    if not has_context and not has_vector:
+        raise ColumnError(
+            f"{file} has neither a `{names.context}` nor a `{names.vector}` column; it has {listed(schema)}",
+            rename_hint(schema, (names.context, names.vector), names),
+        )
+    return "windows" if has_context else "sequences"
+
+
+def _refuse_missing(
+    schema: pa.Schema, file: str, layout: Layout, names: ColumnNames, there: Collection[str]
+) -> None:
+    sequences = layout == "sequences"
+    needed = (names.vector, names.article, names.position) if sequences else (names.context,)
+    missing = [name for name in needed if name not in there]
+    if missing:
+        columns = " and ".join(f"`{name}`" for name in missing)
+        raise ColumnError(
+            f"{file} has no {columns} column, which the {layout} layout needs; it has {listed(schema)}",
+            rename_hint(schema, missing, names),
+        )
+
+
+def _check_vectors(schema: pa.Schema, file: str, name: str, length: int, dim: int) -> None:
+    problem = check_vector_type(schema.field(name).type, length=length, dim=dim)
+    if problem:
+        raise ColumnError(f"{file}: column `{name}` {problem}", _vector_hint(length, dim))
+
+
+def _refuse_doubtful_width(
+    schema: pa.Schema, file: str, contexts: str, target: str | None, shape: WindowShape
+) -> None:
+    """Refuse contexts that would be cut into vectors of another width than they have, without anyone seeing it.
+
+    A flat row does not say where its vectors end. Where the width asked for is not the usual one, nothing else in the
+    file says so, and the row makes ``shape.length`` vectors of another width, those are what it most likely holds.
+    """
+    width = flat_width(schema.field(contexts).type)
+    if shape.dim == WindowShape().dim or width in {None, shape.width} or width % shape.length:
+        return
+    if target is None or vector_width(schema.field(target).type, usual=shape.dim) != shape.dim:
+        raise ColumnError(
+            f"{file}: column `{contexts}` holds {shape.length} vectors of {width // shape.length} a row, and the "
+            f"model reads vectors of {shape.dim}",
+            f"use a model of vectors of {width // shape.length}; if these are {width // shape.dim} vectors of "
+            f"{shape.dim}, write them as lists of {shape.dim}",
+        )
+
+
+def _carried(schema: pa.Schema, file: str, vectors: set[str], rename: Mapping[str, str]) -> dict[str, str]:
+    carried = {name: rename.get(name, name) for name in schema.names if name not in vectors}
+    twice = [new for new, count in Counter(carried.values()).items() if count > 1]
+    if twice:
+        raise ColumnError(
+            f"{file}: --rename gives two columns the name `{twice[0]}`",
+            "choose a name that no carried column has",
+        )
+    return carried
+
+
+def _vector_hint(length: int, dim: int) -> str:
+    reason = "" if dim == WindowShape().dim else f"the model reads vectors of {dim}: "
+    if length == 1:
+        return f"{reason}each row must hold one vector of {dim} floats"
+    return (
+        f"{reason}each row must hold {length} vectors of {dim} floats: "
+        f"a list of {length * dim}, {length} lists of {dim}, a tensor [{length}, {dim}], or "
+        f"binary of {length * dim * 4} (float32) or {length * dim * 2} (float16) bytes"
+    )

@@ -1,0 +1,101 @@
+"""Which of a folder's files are data.
+
+The rule: a file is data by the end of its name, or, where that has no end, by its first bytes, so that a README, a
+checksum or a store's marker of a folder does not stop a job; whatever is called data is read, or refused by its name.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import pyarrow as pa
+from pyarrow import fs
+
+from lvm_batch.io.storage.listing import FOLDER_MARKER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from lvm_batch.io.storage.locations import Location
+
+_AT_ONCE = 32
+_SMALLEST = 12  # bytes: of Parquet, its first and last four and the size of a footer; arrays have more
+
+
+@dataclass(frozen=True, slots=True)
+class Kinds:
+    """Kinds of files: how their names end, in any case of letters, and how they begin."""
+
+    suffixes: tuple[str, ...]
+    beginnings: tuple[bytes, ...]
+
+
+PARQUET = Kinds((".parquet", ".parq", ".pq"), (b"PAR1",))
+PACKABLE = Kinds((*PARQUET.suffixes, ".npz", ".npy"), (*PARQUET.beginnings, b"PK\x03\x04", b"\x93NUM"))
+
+
+class Listed(NamedTuple):
+    """A file as a listing shows it; ``name`` is relative to what was given."""
+
+    place: Location
+    name: str
+    info: fs.FileInfo
+
+
+def sort_out(
+    listed: Sequence[Listed], kinds: Kinds, is_named: Callable[[str], bool]
+) -> tuple[list[Listed], list[Listed]]:
+    """Return the files that are data, and the others.
+
+    What ``is_named`` is data, too, but for what stands for a folder, with or without anything in it.
+    """
+    markers = _markers(listed)
+    data: list[Listed] = []
+    others: list[Listed] = []
+    doubtful: list[Listed] = []
+    for one in listed:
+        end = posixpath.splitext(one.name)[1]
+        if one.name in markers:
+            others.append(one)
+        elif end.lower() in kinds.suffixes or ((end or one.info.size != 0) and is_named(one.name)):
+            data.append(one)
+        else:
+            (others if end else doubtful).append(one)
+    for one, is_data in zip(doubtful, _begin_as(doubtful, kinds), strict=True):
+        (data if is_data else others).append(one)
+    return data, others
+
+
+def _markers(listed: Sequence[Listed]) -> set[str]:
+    """Return the names of files that stand for folders: called so, or empty and called as a folder is."""
+    named = {one.name for one in listed if one.name.endswith(FOLDER_MARKER)}
+    empty = {one.name for one in listed if one.info.size == 0}
+    return named | (empty and empty & {above for one in listed for above in _above(one.name)})
+
+
+def _above(name: str) -> list[str]:
+    parts = name.split("/")[:-1]
+    return ["/".join(parts[:n_parts]) for n_parts in range(1, len(parts) + 1)]
+
+
+def _begin_as(files: Sequence[Listed], kinds: Kinds) -> list[bool]:
+    """Say of each file whether it begins as data does."""
+    if all(one.place.is_local for one in files):  # threads would wait for one another
+        return [_begins(one, kinds) for one in files]
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return list(pool.map(lambda one: _begins(one, kinds), files))
+
+
+def _begins(one: Listed, kinds: Kinds) -> bool:
+    """Whether a file begins as data does, or cannot be looked at: it is then named when it is read."""
+    if one.info.type == fs.FileType.File and (one.info.size or 0) < _SMALLEST:
+        return False
+    try:
+        with one.place.filesystem.open_input_file(one.place.path) as file:
+            start = bytes(file.read(4))
+    except (pa.ArrowException, OSError):
+        return True
+    return start in kinds.beginnings

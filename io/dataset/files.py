@@ -1,0 +1,263 @@
+"""The files of a dataset: what a path, a folder, a pattern or a URL stands for.
+
+The rule: the same arguments give the same files in the same order, no file twice, whatever links there are, and every
+file has one name, relative to what was given, from which the names of its outputs follow. This module does not know
+which of a folder's files are data.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import takewhile
+from typing import TYPE_CHECKING
+
+from pyarrow import fs
+
+from lvm_batch.io.dataset.data_files import PARQUET, Kinds, Listed, sort_out
+from lvm_batch.io.dataset.partitions import folder_texts
+from lvm_batch.io.errors import DataError, InputNotFound, UnreadableFile
+from lvm_batch.io.storage.listing import is_hidden, listing, look_at
+from lvm_batch.io.storage.locations import Location, locate, relative_name
+from lvm_batch.io.storage.patterns import cut_pattern, is_meant, is_pattern, names_files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+_SUFFIX = re.compile(r"\.(parquet|parq|pq)$", re.IGNORECASE)
+# A link that leads nowhere is listed and not found; it is to be named when it is read, not lost in silence.
+_TO_READ = (fs.FileType.File, fs.FileType.NotFound)
+_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class InputFile:
+    """One file to read: its place, its name within the dataset, its size in bytes and when it was written (ns)."""
+
+    path: str
+    name: str
+    size: int
+    modified_ns: int | None
+
+    @property
+    def stem(self) -> str:
+        """The name without a Parquet suffix: outputs are called ``<stem>-00000.parquet``."""
+        return stem_of(self.name)
+
+    @property
+    def folders(self) -> Mapping[str, str | None]:
+        """The columns that folders below what was given tell, and those right above it, as in `data/date=2026-11-22`.
+
+        Where a dataset lies, as in `year=2019/archive/data`, tells nothing.
+        """
+        return folder_texts(f"{_told_above(self.path.removesuffix(self.name))}{self.name}")
+
+
+def stem_of(name: str) -> str:
+    """Return the name of a file without a Parquet suffix."""
+    return _SUFFIX.sub("", name)
+
+
+@lru_cache(maxsize=1024)
+def _told_above(root: str) -> str:
+    """Return the folders called ``name=value`` that a dataset lies right in, a ``/`` behind each."""
+    told = [*takewhile(lambda name: "=" in name, reversed(root.split("/")[:-1]))]
+    return "".join(f"{name}/" for name in reversed(told))
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFiles:
+    """The files to read, sorted by name, and the names of those that were passed over as no data."""
+
+    files: list[InputFile]
+    others: tuple[str, ...]
+
+    @property
+    def notices(self) -> list[str]:
+        """What the user should know of them."""
+        n, names = len(self.others), ", ".join(self.others[:_SHOWN])
+        count = f"{n:,} other files are" if n > 1 else "1 other file is"
+        return [f"{count} not read: {names}{', …' if n > _SHOWN else ''}"] if n else []
+
+
+def look_for_files(arguments: Iterable[str], kinds: Kinds = PARQUET) -> FoundFiles:
+    """Find the files that ``arguments`` (paths, folders, patterns, URLs) stand for.
+
+    Folders are read to any depth; files and folders whose name begins with ``_`` or ``.`` are passed over, and so are
+    files that are none of ``kinds``, unless they are named, alone or by the last part of a pattern.
+    Raises :class:`InputNotFound` where nothing is there to read, :class:`DataError` where a file is there twice, or two
+    would write to the same outputs.
+    """
+    found = [_expand(argument, kinds) for argument in arguments]
+    files = [file for each in found for file in each.files]
+    _refuse_repeated(files)
+    by_stem: dict[str, list[InputFile]] = defaultdict(list)
+    for file in files:
+        by_stem[posixpath.normpath(file.stem)].append(file)  # a store's key may hold `//`
+    for same in by_stem.values():
+        _refuse_collision(same)
+    others = {name for each in found for name in each.others}
+    return FoundFiles(sorted(files, key=lambda file: file.name), tuple(sorted(others)))
+
+
+def find_files(arguments: Iterable[str]) -> list[InputFile]:
+    """Return the files of :func:`look_for_files`, which see."""
+    return look_for_files(arguments).files
+
+
+def files_meant(arguments: Iterable[str], files: Iterable[InputFile]) -> list[InputFile]:
+    """Return those of ``files``, which need not be there any more, that ``arguments`` stand for by their paths."""
+    wanted = [cut_pattern(locate(argument)) for argument in arguments]
+    return [
+        file for file in files if any(_lies_in(file.path, *place_and_parts) for place_and_parts in wanted)
+    ]
+
+
+def _lies_in(path: str, root: Location, wanted: list[str]) -> bool:
+    if path == root.text:
+        return not wanted
+    below = path.removeprefix(f"{root.text.rstrip('/')}/")
+    return below != path and (not wanted or is_meant(below, wanted))
+
+
+def check_unchanged(file: InputFile) -> None:
+    """Raise :class:`UnreadableFile` if the file has gone, or is not the one that was found when the job was planned."""
+    place = locate(file.path)
+    found = look_at(place)
+    if found.type != fs.FileType.File:
+        raise UnreadableFile(f"{file.path} is not there any more", "bring it back, then run again", file.path)
+    if (found.size, found.mtime_ns) != (file.size, file.modified_ns):
+        raise UnreadableFile(
+            f"{file.path} has changed since the job was planned",
+            "let it be written to the end, then run again",
+            file.path,
+        )
+
+
+def _refuse_repeated(files: list[InputFile]) -> None:
+    """Raise :class:`DataError` for a file that is there twice, by whatever links: its rows would be doubled."""
+    states = Counter((file.size, file.modified_ns) for file in files)
+    alike = [file for file in files if states[file.size, file.modified_ns] > 1]  # one file looks like itself
+    places: dict[str, InputFile] = {}
+    for place, file in zip(real_places(file.path for file in alike), alike, strict=True):
+        first = places.setdefault(place, file)
+        if first.path != file.path:
+            raise DataError(
+                f"{file.path} and {first.path} are one file, whose rows would be read twice",
+                "take the link away, or name what to read one by one; a copy is a file of its own",
+            )
+        if first is not file:
+            raise DataError(
+                f"{file.path} is given twice", "name each file once, by itself or by a folder above it"
+            )
+
+
+def real_places(paths: Iterable[str]) -> Iterator[str]:
+    """Say where each file lies, links followed."""
+    folders: dict[str, str | None] = {}
+    for path in paths:
+        folder, _, name = path.rpartition("/")
+        if folder not in folders:  # of which there are fewer
+            folders[folder] = os.path.realpath(folder or "/") if locate(folder or "/").is_local else None
+        if (real := folders[folder]) is None:
+            yield path
+        elif os.path.islink(path):  # noqa: PTH114 - Path takes twice the time
+            yield os.path.realpath(path)
+        else:
+            yield f"{real.rstrip('/')}/{name}"
+
+
+def _refuse_collision(same: list[InputFile]) -> None:
+    if len(same) == 1:
+        return
+    first, second = same[:2]
+    raise DataError(
+        f"{first.path} and {second.path} would both write to {first.stem}-00000.parquet",
+        "give the folder above both, or a pattern that begins there, so that their names differ",
+    )
+
+
+def _expand(argument: str, kinds: Kinds) -> FoundFiles:
+    place = locate(argument)
+    found = look_at(place)
+    if found.type == fs.FileType.File:
+        return FoundFiles([_single(place, found)], ())
+    if found.type == fs.FileType.Directory:
+        return _sorted_out(_below(place, place), kinds, f"{argument} holds no file to read")
+    if found.type == fs.FileType.Unknown:
+        raise _no_file(place)
+    if is_pattern(argument):
+        wanted = cut_pattern(place)[1]
+        return _sorted_out(_matching(place), kinds, f"no file matches {argument}", wanted)
+    raise InputNotFound(f"{argument} does not exist", _nearest_existing(place))
+
+
+def _sorted_out(
+    listed: Iterable[Listed], kinds: Kinds, message: str, wanted: Sequence[str] = ()
+) -> FoundFiles:
+    """Tell data from other files; raises :class:`InputNotFound` with ``message`` where there is no data."""
+    data, others = sort_out(list(listed), kinds, lambda name: bool(wanted) and names_files(name, wanted))
+    found = FoundFiles([_input_file(*one) for one in data], tuple(sorted(one.name for one in others)))
+    if not data:
+        raise InputNotFound(
+            "; ".join([message, *found.notices]),
+            "check the path; names that begin with `_` or `.`, and what lies below them, are not read, nor is what does"
+            f" not end with {' or '.join(kinds.suffixes)} or begin as such a file does, unless it is named itself",
+        )
+    return found
+
+
+def _single(place: Location, found: fs.FileInfo) -> InputFile:
+    if is_hidden(found.base_name):
+        raise DataError(
+            f"{place.text} begins with `_` or `.`, and so would its outputs: readers pass over such names",
+            "rename the file",
+        )
+    return _input_file(place, found.base_name, found)
+
+
+def _below(folder: Location, root: Location) -> Iterator[Listed]:
+    for place, found in listing(folder, recursive=True):
+        name = relative_name(place, root)
+        if found.type in _TO_READ and not is_hidden(name):
+            yield Listed(place, name, found)
+
+
+def _matching(pattern: Location) -> Iterator[Listed]:
+    """Yield what a pattern matches, with names relative to its root, and all that lies below a folder it matches."""
+    root, wanted = cut_pattern(pattern)
+    if not wanted or look_at(root).type != fs.FileType.Directory:
+        return
+    deep = len(wanted) > 1 or wanted == ["**"]
+    for place, found in listing(root, recursive=deep):
+        name = relative_name(place, root)
+        if is_hidden(name) or not is_meant(name, wanted):
+            continue
+        if found.type in _TO_READ:
+            yield Listed(place, name, found)
+        elif found.type == fs.FileType.Directory and not deep:
+            yield from _below(place, root)
+
+
+def _no_file(place: Location) -> DataError:
+    return DataError(
+        f"{place.text} is no file, but a pipe, a socket or a device",
+        "copy what it gives into a file, and read that",
+    )
+
+
+def _input_file(place: Location, name: str, found: fs.FileInfo) -> InputFile:
+    return InputFile(place.text, name, int(found.size or 0), found.mtime_ns)
+
+
+def _nearest_existing(place: Location) -> str:
+    if not place.is_local:
+        return "check the bucket and the key"
+    parent = place.path
+    while parent and look_at(locate(parent)).type != fs.FileType.Directory:
+        parent = parent.rpartition("/")[0]
+    return f"check the path: {parent or '/'} is there, but nothing of that name below it"

@@ -1,0 +1,145 @@
+"""Reading one work unit, whichever layout its file has.
+
+The rule: a unit's rows come in the same batches whatever else is read, so that the same unit gives the same
+numbers everywhere. This module joins files to layouts; it knows neither encodings nor models.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from lvm_batch.io.dataset.carried import CarriedRows
+from lvm_batch.io.dataset.files import check_unchanged
+from lvm_batch.io.dataset.sequences import SequencesReader
+from lvm_batch.io.dataset.windows import WindowsReader
+from lvm_batch.io.errors import DataError
+from lvm_batch.io.formats.parquet import open_parquet
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Sequence
+
+    from lvm_batch.io.dataset.batches import Batch
+    from lvm_batch.io.dataset.columns import Roles
+    from lvm_batch.io.dataset.file_columns import FileColumns
+    from lvm_batch.io.dataset.files import InputFile
+    from lvm_batch.io.dataset.units import DatasetFormat, Unit
+    from lvm_batch.io.formats.parquet import SharedFile
+    from lvm_batch.io.vectors.decoding import Pad
+
+
+@dataclass(frozen=True, slots=True)
+class UnitRows:
+    """An open unit: its batches, and all its carried columns under the output's names, each to be read once."""
+
+    carried: CarriedRows
+    batches: Iterator[Batch]
+
+    @property
+    def carried_schema(self) -> pa.Schema:
+        """The schema of the carried columns, under the output's names."""
+        return self.carried.schema
+
+
+@contextmanager
+def open_unit(
+    unit: Unit,
+    dataset_format: DatasetFormat,
+    *,
+    batch_rows: int,
+    pad: Pad | None = None,
+    along: Collection[str] | None = None,
+) -> Iterator[UnitRows]:
+    """Open ``unit`` for reading in batches of ``batch_rows`` rows.
+
+    ``along`` names the carried columns, as the input calls them, that a batch comes with, texts perhaps as codes;
+    ``None`` is all of them, as they are.
+    ``pad`` says what becomes of contexts with fewer vectors; ``None`` repeats the first one (windows) or leaves them
+    without a prediction (sequences). Raises ``UnreadableFile``, also while the batches are drawn, and where the file
+    is not the one that was planned for.
+    """
+    check_unchanged(unit.file)
+    with open_parquet(unit.file.path) as parquet:
+        columns = dataset_format.columns(parquet.schema_arrow, unit.file)
+        roles = dataset_format.roles(columns.schema, columns.path)
+        carried = CarriedRows(parquet, columns, unit, roles)
+        if along is None:
+            rows = _Rows(parquet, columns, unit, roles)
+        else:
+            coded = parquet.coded(roles.coded_columns)
+            rows = _Rows(coded, replace(columns, own=coded.schema_arrow), unit, _narrowed(roles, along))
+        batches = _batches(rows, dataset_format, batch_rows=batch_rows, pad=pad)
+        yield UnitRows(carried, _watched(batches, unit.file))
+
+
+def _narrowed(roles: Roles, along: Collection[str]) -> Roles:
+    return replace(roles, carried={name: new for name, new in roles.carried.items() if name in along})
+
+
+def _watched(batches: Iterator[Batch], file: InputFile) -> Iterator[Batch]:
+    """Yield ``batches``, and raise ``UnreadableFile`` where the file was changed under them: what was read is not to
+    be trusted, and what broke broke for that reason.
+    """
+    try:
+        yield from batches
+    except DataError:
+        check_unchanged(file)
+        raise
+    check_unchanged(file)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """An open file, to be read around one of its units."""
+
+    parquet: SharedFile
+    columns: FileColumns
+    unit: Unit
+    roles: Roles
+
+    def within(self, batch_rows: int) -> Iterator[pa.Table]:
+        """Yield the unit's rows, every column that is needed."""
+        row_groups = range(self.unit.first_row_group, self.unit.last_row_group)
+        return self._read(row_groups, self.roles.read_columns, batch_rows)
+
+    def before(self, n_rows: int) -> pa.Table:
+        """Read the last ``n_rows`` rows ahead of the unit, the columns that windows need; a file begins with fewer."""
+        wanted: list[int] = []
+        found = 0
+        for row_group in reversed(range(self.unit.first_row_group)):
+            if found >= n_rows:
+                break
+            wanted.insert(0, row_group)
+            found += self.parquet.metadata.row_group(row_group).num_rows
+        rows = self._none()
+        for table in self._read(wanted, self.roles.window_columns, 1024):
+            joined = pa.concat_tables([rows, table])
+            rows = joined.slice(max(0, joined.num_rows - n_rows))
+        return rows
+
+    def after(self) -> pa.Table:
+        """Read the row behind the unit, the columns that windows need; none at the file's end."""
+        later = range(self.unit.last_row_group, self.parquet.metadata.num_row_groups)
+        return next(self._read(later, self.roles.window_columns, 1), self._none())
+
+    def _read(self, row_groups: Iterable[int], columns: Sequence[str], batch_rows: int) -> Iterator[pa.Table]:
+        return self.columns.read(self.parquet, row_groups=row_groups, columns=columns, batch_rows=batch_rows)
+
+    def _none(self) -> pa.Table:
+        schema = self.columns.schema
+        return pa.schema([schema.field(name) for name in self.roles.window_columns]).empty_table()
+
+
+def _batches(
+    rows: _Rows, dataset_format: DatasetFormat, *, batch_rows: int, pad: Pad | None
+) -> Iterator[Batch]:
+    shape, roles, unit = dataset_format.shape, rows.roles, rows.unit
+    if roles.layout == "windows":
+        windows = WindowsReader(roles, shape, batch_rows=batch_rows, pad=pad)
+        return windows.batches(rows.within(batch_rows), unit.first_row)
+    before, after = rows.before(shape.length - 1), rows.after()
+    sequences = SequencesReader(roles, shape, batch_rows=batch_rows, pad=pad, path=unit.file.path)
+    return sequences.batches(rows.within(batch_rows), unit.first_row, before=before, after=after)

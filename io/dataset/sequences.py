@@ -1,0 +1,192 @@
+"""The sequences layout: one row is one vector, and windows slide over the rows of an article.
+
+The rule: the window that ends at a row predicts the next row, and never leaves its article. Each batch is decoded
+together with the few rows before it and the one after, so nothing is materialised but the batch at hand. This
+module does not know how a value is encoded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import chain, pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lvm_batch.io.dataset.article_ids import comparable_ids
+from lvm_batch.io.dataset.batches import (
+    BAD_INPUT,
+    OK,
+    SHORT_CONTEXT,
+    Batch,
+    carried_columns,
+    number_values,
+    text_values,
+)
+from lvm_batch.io.errors import DataError
+from lvm_batch.io.vectors.decoding import Pad, decode_column
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from lvm_batch.io.dataset.columns import Roles, WindowShape
+
+
+@dataclass(frozen=True, slots=True)
+class _Windows:
+    """Which rows make each window of a batch, as indices into the batch with its neighbours.
+
+    ``index`` (n, length) points back no further than the article's first row; where ``inside`` is false the window
+    would have begun before it. ``following`` (n,) is the next row of the same article, or -1.
+    """
+
+    index: NDArray[np.int64]
+    inside: NDArray[np.bool_]
+    following: NDArray[np.int64]
+
+
+class SequencesReader:
+    """Turns tables of single vectors into batches of windows, in buffers that are allocated once."""
+
+    def __init__(
+        self, roles: Roles, shape: WindowShape, *, batch_rows: int, pad: Pad | None, path: str
+    ) -> None:
+        self._roles = roles
+        self._path = path  # what errors call the file
+        self._length = shape.length
+        self._pad = None if pad == "reject" else pad
+        self._vectors = np.empty((batch_rows + shape.length, 1, shape.dim), np.float32)
+        self._contexts = np.empty((batch_rows, shape.length, shape.dim), np.float32)
+        self._targets = np.empty((batch_rows, shape.dim), np.float32)
+
+    def batches(
+        self, tables: Iterator[pa.Table], first_row: int, *, before: pa.Table, after: pa.Table
+    ) -> Iterator[Batch]:
+        """Yield one batch for each table.
+
+        ``before`` holds the up to ``length - 1`` rows of the file ahead of ``first_row``, ``after`` the row behind
+        the last table, if there is one, each with the columns that windows are made of. Raises :class:`DataError`
+        where an article's positions fall.
+        """
+        columns = self._roles.window_columns
+        for table, following in pairwise(chain(tables, [after])):
+            rows = pa.concat_tables(part.select(columns) for part in (before, table, following.slice(0, 1)))
+            yield self._batch(table, rows, before.num_rows, first_row)
+            first_row += table.num_rows
+            known = rows.slice(0, before.num_rows + table.num_rows)
+            before = known.slice(max(0, known.num_rows - self._length + 1))
+
+    def _batch(self, table: pa.Table, rows: pa.Table, n_before: int, first_row: int) -> Batch:
+        roles, n_rows = self._roles, table.num_rows
+        vectors = self._vectors[: rows.num_rows]
+        bad = decode_column(rows[roles.vectors], vectors).bad
+        single = vectors[:, 0]
+        run_start = self._run_starts(rows, first_row - n_before)
+        windows = _windows(run_start, n_before, n_rows, self._length)
+        status, details = self._judge(rows, single, bad, windows)
+        return Batch(
+            first_row=first_row,
+            contexts=self._gather_contexts(single, windows),
+            targets=self._gather_targets(single, bad, windows),
+            lanes=text_values(table[roles.lane]) if roles.lane else None,
+            context_tokens=_window_sums(number_values(rows[roles.tokens]), windows) if roles.tokens else None,
+            status=status,
+            details=details,
+            carried=carried_columns(table, roles),
+        )
+
+    def _run_starts(self, rows: pa.Table, file_row: int) -> NDArray[np.int64]:
+        """Return for each row the first row known of its article; a row without an article stands alone."""
+        article = comparable_ids(rows[self._roles.article])
+        changed = pc.not_equal(article[1:], article[:-1]).fill_null(fill_value=True).to_numpy()
+        first = np.concatenate(([True], changed.astype(np.bool_)))
+        self._check_order(rows, first, file_row)
+        return np.maximum.accumulate(np.arange(len(first)) * first)
+
+    def _check_order(self, rows: pa.Table, first: NDArray[np.bool_], file_row: int) -> None:
+        positions = _ordered(rows[self._roles.position])
+        falls = pc.less(positions[1:], positions[:-1]).fill_null(fill_value=False).to_numpy()
+        falling = np.flatnonzero(falls & ~first[1:])
+        if len(falling):
+            row = int(falling[0]) + 1
+            raise DataError(
+                f"{self._path}: article {_shown(rows[self._roles.article], row)} is out of order: position "
+                f"{positions[row]} follows {positions[row - 1]} at row {file_row + row}",
+                f"sort the file by `{self._roles.article}` and `{self._roles.position}`",
+            )
+
+    def _judge(
+        self, rows: pa.Table, vectors: NDArray[np.float32], bad: dict[int, str], windows: _Windows
+    ) -> tuple[NDArray[np.int8], dict[int, str]]:
+        n_known = windows.inside.sum(axis=1)
+        short = n_known < self._length
+        status = np.where(short & (self._pad is None), SHORT_CONTEXT, OK).astype(np.int8)
+        details = {}
+        if self._pad is not None:
+            details = {row: f"padded: {n_known[row]}" for row in np.flatnonzero(short).tolist()}
+        flawed = self._flawed_windows(rows, vectors, bad, windows)
+        for row, reason in flawed.items():
+            if status[row] == OK:
+                status[row], details[row] = BAD_INPUT, reason
+        return status, details
+
+    def _flawed_windows(
+        self, rows: pa.Table, vectors: NDArray[np.float32], bad: dict[int, str], windows: _Windows
+    ) -> dict[int, str]:
+        """Return why a window is bad: its first bad vector and where that stands, or zeros throughout."""
+        zero = vectors[:, 0] == 0.0
+        zero[zero] = ~vectors[zero].any(axis=1)
+        flawed = dict.fromkeys(np.flatnonzero(zero[windows.index].all(axis=1)).tolist(), "zero_norm")
+        is_bad = np.zeros(len(vectors), np.bool_)
+        is_bad[list(bad)] = True
+        for row in np.flatnonzero(is_bad[windows.index].any(axis=1)).tolist():
+            at = next(index for index in windows.index[row].tolist() if is_bad[index])
+            flawed[row] = f"{bad[at]}: position {rows[self._roles.position][at].as_py()}"
+        return flawed
+
+    def _gather_contexts(self, vectors: NDArray[np.float32], windows: _Windows) -> NDArray[np.float32]:
+        contexts = self._contexts[: len(windows.index)]
+        np.take(vectors, windows.index, axis=0, out=contexts, mode="clip")  # "raise" would copy once more
+        if self._pad == "zero":
+            contexts[~windows.inside] = 0.0
+        return contexts
+
+    def _gather_targets(
+        self, vectors: NDArray[np.float32], bad: dict[int, str], windows: _Windows
+    ) -> NDArray[np.float32]:
+        targets = self._targets[: len(windows.index)]
+        np.take(vectors, windows.following, axis=0, out=targets, mode="clip")
+        targets[np.isin(windows.following, [-1, *bad])] = np.nan
+        return targets
+
+
+def _shown(article: pa.ChunkedArray, row: int) -> str:
+    try:
+        return str(article[row].as_py())
+    except UnicodeDecodeError:  # Parquet does not rule it out
+        return f"of row {row}"
+
+
+def _ordered(position: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return positions in a type that Arrow compares: their own, as floats hold whole numbers up to 2**53 only."""
+    return position.cast(pa.float32()) if pa.types.is_float16(position.type) else position
+
+
+def _windows(run_start: NDArray[np.int64], n_before: int, n_rows: int, length: int) -> _Windows:
+    last = np.arange(n_before, n_before + n_rows)
+    wanted = last[:, None] + np.arange(1 - length, 1)  # (n, length)
+    start = run_start[last, None]
+    following = last + 1
+    inside_article = run_start[np.minimum(following, len(run_start) - 1)] == run_start[last]
+    known = (following < len(run_start)) & inside_article
+    return _Windows(np.maximum(wanted, start), wanted >= start, np.where(known, following, -1))
+
+
+def _window_sums(values: NDArray[np.float64], windows: _Windows) -> NDArray[np.float64]:
+    with np.errstate(invalid="ignore"):  # infinity less infinity is not known, which is what NaN says
+        sums: NDArray[np.float64] = np.where(windows.inside, values[windows.index], 0.0).sum(axis=1)
+    return sums

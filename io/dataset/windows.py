@@ -1,0 +1,65 @@
+"""The windows layout: one row is one context.
+
+The rule: a row's prediction depends on that row alone. This module knows which columns make a context; it does
+not know how a value is encoded, or what becomes of it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lvm_batch.io.dataset.batches import BAD_INPUT, OK, Batch, carried_columns, number_values, text_values
+from lvm_batch.io.vectors.decoding import Pad, decode_column
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from lvm_batch.io.dataset.columns import Roles, WindowShape
+
+
+class WindowsReader:
+    """Turns tables of windows into batches, in buffers that are allocated once."""
+
+    def __init__(self, roles: Roles, shape: WindowShape, *, batch_rows: int, pad: Pad | None) -> None:
+        self._roles = roles
+        self._pad: Pad = pad or "repeat"
+        self._contexts = np.empty((batch_rows, shape.length, shape.dim), np.float32)
+        self._targets = np.empty((batch_rows, 1, shape.dim), np.float32) if roles.target else None
+
+    def batches(self, tables: Iterator[pa.Table], first_row: int) -> Iterator[Batch]:
+        """Yield one batch for each table; ``first_row`` is the file's row at which the first begins."""
+        for table in tables:
+            batch = self._batch(table, first_row)
+            first_row += table.num_rows
+            del table  # or it would be held while the next one is read
+            yield batch
+
+    def _batch(self, table: pa.Table, first_row: int) -> Batch:
+        roles, n_rows = self._roles, table.num_rows
+        contexts = self._contexts[:n_rows]
+        flaws = decode_column(table[roles.vectors], contexts, pad=self._pad)
+        status = np.full(n_rows, OK, np.int8)
+        status[list(flaws.bad)] = BAD_INPUT
+        return Batch(
+            first_row=first_row,
+            contexts=contexts,
+            targets=self._decode_targets(table),
+            lanes=text_values(table[roles.lane]) if roles.lane else None,
+            context_tokens=number_values(table[roles.tokens]) if roles.tokens else None,
+            status=status,
+            details={row: f"padded: {k}" for row, k in flaws.short.items()} | flaws.bad,
+            carried=carried_columns(table, roles),
+        )
+
+    def _decode_targets(self, table: pa.Table) -> NDArray[np.float32] | None:
+        if self._targets is None:
+            return None
+        targets = self._targets[: table.num_rows]
+        flaws = decode_column(table[self._roles.target], targets)
+        targets[list(flaws.bad)] = np.nan
+        return targets[:, 0]

@@ -1,0 +1,1 @@
+"""The files that hold rows: Parquet, NPZ and NPY."""

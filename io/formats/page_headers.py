@@ -1,0 +1,41 @@
+"""Headers of Parquet pages: what a footer does not tell.
+
+The rule: a header is read by itself, in one request; no page is. This module does not know whose page it is.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lvm_batch.io.formats.parquet import naming_errors
+from lvm_batch.io.storage.locations import locate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_PAGE_HEADER_BYTES = 32
+
+
+def page_bytes(path: str, offset: int) -> int:
+    """Return the bytes of the page at ``offset``, compressed and not.
+
+    Its header is Thrift's compact protocol and begins with three numbers: the page's type and its two sizes.
+    """
+    place = locate(path)
+    with (
+        naming_errors(path, f"the page at byte {offset}"),
+        place.filesystem.open_input_file(place.path) as file,
+    ):
+        header = iter(bytes(file.read_at(_PAGE_HEADER_BYTES, offset)))
+    fields = [_thrift_number(header) for _ in range(3) if next(header, None) is not None]
+    return sum(fields[1:])
+
+
+def _thrift_number(content: Iterator[int]) -> int:
+    value = shift = 0
+    for byte in content:
+        value |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:  # noqa: PLR2004 - the last byte of a number has no high bit
+            break
+    return (value >> 1) ^ -(value & 1)

@@ -1,0 +1,1 @@
+"""Outputs: written, committed, read and verified."""

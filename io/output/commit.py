@@ -1,0 +1,242 @@
+"""The output folder and its commit protocol.
+
+    OUT/_lvm_batch/job.json          what was asked, written once
+    OUT/_lvm_batch/grown/<n>.json    what the dataset has grown by since, each written once
+    OUT/_lvm_batch/accepted.json     how far it had grown when it last succeeded
+    OUT/_lvm_batch/tmp/              being written
+    OUT/_lvm_batch/done/<unit>.json  commit record of one unit
+    OUT/_lvm_batch/events.jsonl      the run as it went
+    OUT/_lvm_batch/summary.json      what came of it
+    OUT/_lvm_batch/report.html       the same, to be looked at
+    OUT/_lvm_batch/lock              who writes here, and in a store what of the above counts
+    OUT/_SUCCESS                     there only if every unit is committed and no row is missing
+
+The rule: what was asked is written once, ``_SUCCESS`` stands over all of it or not at all, and a run that has lost the
+output changes nothing any more. How units are committed stands in ``unit_files``. This module does not know what a job
+computes.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from pyarrow import fs
+
+from lvm_batch.io.errors import InputNotFound, JobChanged, OutputError
+from lvm_batch.io.output.fenced_documents import CountedDocuments
+from lvm_batch.io.output.growth import growth, joined
+from lvm_batch.io.output.job_difference import Difference, job_difference
+from lvm_batch.io.output.unit_files import DONE, PRIVATE, UnitFiles
+from lvm_batch.io.storage.json_documents import JsonDocuments, Kind, as_json
+from lvm_batch.io.storage.listing import look_at
+from lvm_batch.io.storage.locations import folders_above
+from lvm_batch.io.storage.store import open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+    from lvm_batch.io.storage.hold import Hold
+    from lvm_batch.io.storage.locations import Location
+
+JOB = f"{PRIVATE}/job.json"
+GROWN = f"{PRIVATE}/grown"
+ACCEPTED = f"{PRIVATE}/accepted.json"
+SUMMARY = f"{PRIVATE}/summary.json"
+EVENTS = f"{PRIVATE}/events.jsonl"
+REPORT = f"{PRIVATE}/report.html"
+LOCK = f"{PRIVATE}/lock"
+TMP = f"{PRIVATE}/tmp"  # noqa: S108 - a folder of the output
+SUCCESS = "_SUCCESS"
+
+_REMOVE_ALL = "remove the folder, or choose another --output"
+_KINDS = {
+    JOB: Kind(frozenset({"identity", "units"}), _REMOVE_ALL),
+    GROWN: Kind(frozenset({"inputs", "units", "unreadable"}), _REMOVE_ALL),
+    ACCEPTED: Kind(frozenset({"growths"}), "remove that file and run again"),
+    DONE: Kind(
+        frozenset({"output", "bytes"}),
+        "remove that file and run again: its unit is taken from its output, or computed anew",
+    ),
+}
+
+
+class OutputFolder(UnitFiles):
+    """An output folder, seen by the run that drives it and by the workers that fill it.
+
+    The run gives its ``hold``: before whatever it changes, it raises :class:`OutputLocked` if that is lost.
+    """
+
+    def __init__(self, text: str, *, hold: Hold | None = None) -> None:
+        may_change = hold.check if hold is not None else lambda: None
+        store = open_store(text, staging=TMP, may_change=may_change)
+        super().__init__(text, store, JsonDocuments(store, text, kinds=_KINDS))
+        self._counted = CountedDocuments(self._store, self._documents, lock=LOCK, hold=hold)
+
+    def job(self) -> dict[str, Any] | None:
+        """Return what was asked, with all that the dataset has grown by; ``None`` before the first run."""
+        first = self._documents.read(JOB)
+        return None if first is None else joined(first, self._growths())
+
+    def required_job(self) -> dict[str, Any]:
+        """Return what was asked, as :meth:`job`; raises :class:`InputNotFound` where there is no job."""
+        job = self.job()
+        if job is None:
+            hint = "name the folder that was given to run as --output"
+            raise InputNotFound(f"{self.text} holds no job", hint)
+        return job
+
+    def accepted_job(self) -> dict[str, Any] | None:
+        """Return the job as it was when it last succeeded; ``None`` if it never did, or its units were taken back."""
+        first, accepted = self._documents.read(JOB), self._counted.read(ACCEPTED)
+        if first is None or accepted is None:
+            return None
+        return joined(first, self._growths()[: accepted["growths"]])
+
+    def _growths(self) -> list[dict[str, Any]]:
+        return self._documents.read_these(self._counted.names(GROWN))
+
+    def begin(
+        self, job: Mapping[str, Any], *, kept: Collection[str] = (), again: Collection[str] = ()
+    ) -> dict[str, Any]:
+        """Write ``job.json`` unless it is there, and return what was asked by it and since.
+
+        A dataset that has grown is taken as it is now, and so is an input that has changed, as long as no unit of it is
+        committed: a file that broke can be mended. Units whose output is in ``again`` are taken back and count as not
+        committed. Inputs whose name is in ``kept`` stay in the job without being asked for. Raises :class:`JobChanged`,
+        naming what differs, where anything else does, and :class:`OutputError` if the folder holds files of something
+        else.
+        """
+        self._counted.begin((SUCCESS, ACCEPTED), folder=GROWN)
+        standing = self.job()
+        if standing is None:
+            self._refuse_strangers()
+            if self._documents.create(JOB, job):
+                return dict(job)
+            standing = self.job() or {}
+        if difference := self._difference(standing, job, kept=kept, again=again):
+            raise JobChanged(f"{self.text} holds another job: {difference.text}", difference.hint)
+        self._take_back(again)
+        return self._grown(standing, job)
+
+    def difference(
+        self, job: Mapping[str, Any], *, kept: Collection[str] = (), again: Collection[str] = ()
+    ) -> Difference | None:
+        """Say in what ``job`` differs from the one that the folder holds; ``None`` if it may go on with it."""
+        standing = self.job()
+        return self._difference(standing, job, kept=kept, again=again) if standing else None
+
+    def _difference(
+        self,
+        standing: Mapping[str, Any],
+        asked: Mapping[str, Any],
+        *,
+        kept: Collection[str],
+        again: Collection[str],
+    ) -> Difference | None:
+        if self._is_as_begun(standing, asked):
+            return None
+        plain = json.loads(as_json({"identity": asked["identity"]}))
+        if standing.get("identity") == plain["identity"] and not self._counted.names(GROWN):
+            return Difference("its fingerprint differs", "choose another --output")
+        committed = {record["input"] for output, record in self.records().items() if output not in again}
+        return job_difference(standing, plain, committed=committed, kept=kept)
+
+    def _is_as_begun(self, standing: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
+        """Whether what is asked is what the job began with, and still is: one that has grown keeps its fingerprint."""
+        return standing.get("fingerprint") == asked["fingerprint"] and not self._counted.names(GROWN)
+
+    def _grown(self, standing: dict[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+        if self._is_as_begun(standing, asked) and not standing.get("unreadable"):
+            return standing
+        grown = growth(standing, json.loads(as_json(asked)))
+        if grown is None:
+            return standing
+        changed = {file["path"] for file in grown["inputs"].values()}
+        outdated = [unit["output"] for unit in standing["units"] if unit["input"] in changed]
+        self._refuse_committed(outdated)
+        self._counted.set({SUCCESS: None})
+        # A file that was published and not recorded would be adopted for what its input is now.
+        self.remove_units(outdated)
+        self._counted.add(GROWN, grown)
+        return self.job() or {}
+
+    def _refuse_committed(self, outputs: Iterable[str]) -> None:
+        for output in outputs:
+            if self.record(output) is not None:
+                raise JobChanged(
+                    f"{self.text} holds {output}, which is committed for what its input was before",
+                    "add --reprocess failed to predict changed inputs again",
+                )
+
+    def _take_back(self, outputs: Collection[str]) -> None:
+        if outputs:  # readers wait from here on
+            self._counted.set({SUCCESS: None, ACCEPTED: None})
+        self.remove_units(outputs)
+
+    def write_report(self, page: bytes) -> None:
+        """Write ``report.html`` anew."""
+        self._store.write(REPORT, page)
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """Write ``summary.json`` anew."""
+        self._documents.write(SUMMARY, summary)
+
+    def summary(self) -> dict[str, Any] | None:
+        """Return what ``summary.json`` says, or ``None``."""
+        return self._documents.read(SUMMARY)
+
+    def append_events(self, lines: str) -> None:
+        """Put lines behind those of earlier runs."""
+        self._store.append(EVENTS, lines.encode())
+
+    def mark_success(self, totals: Mapping[str, Any] | None) -> None:
+        """Write ``_SUCCESS`` with ``totals`` unless it says so already, or take it away (``None``)."""
+        if totals is None:
+            self._counted.set({SUCCESS: None})
+        elif self._counted.content(SUCCESS) != as_json(totals):
+            self._counted.set({ACCEPTED: {"growths": len(self._counted.names(GROWN))}, SUCCESS: totals})
+
+    def mark_refused(self) -> None:
+        """Take ``_SUCCESS`` away; readers still see the job as it was accepted before it grew, if it was."""
+        self._counted.set({SUCCESS: None})
+        accepted = self._counted.read(ACCEPTED)
+        if accepted is not None and accepted["growths"] == len(self._counted.names(GROWN)):
+            self._counted.set({ACCEPTED: None})
+
+    def success(self) -> dict[str, Any] | None:
+        """Return the totals that ``_SUCCESS`` tells, or ``None`` where it does not stand."""
+        return self._counted.read(SUCCESS)
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether ``_SUCCESS`` stands, and the run that wrote it held the output."""
+        return self._counted.content(SUCCESS) is not None
+
+    @property
+    def success_is_stray(self) -> bool:
+        """Whether a ``_SUCCESS`` stands that counts for nothing, as a run wrote it that had lost the output."""
+        return self._store.size(SUCCESS) is not None and not self.succeeded
+
+    def clear_tmp(self) -> None:
+        """Remove what a killed run left half written."""
+        for name in self._store.names(TMP):
+            self._store.remove(f"{TMP}/{name}")
+
+    def _refuse_strangers(self) -> None:
+        stranger = self._store.first_visible()
+        if stranger is not None:
+            raise OutputError(
+                f"{self.text} is not empty and no job of lvm-batch: it holds {stranger}",
+                "choose a folder that is new or empty, so that readers of it see predictions only",
+            )
+
+
+def job_around(output: Location) -> Location | None:
+    """Return the output folder of a job that ``output`` lies in; ``None`` where there is none, or none that shows."""
+    for folder in folders_above(output):
+        with suppress(InputNotFound):  # access may be given to the output alone
+            if look_at(folder.child(JOB)).type == fs.FileType.File:
+                return folder
+    return None

@@ -1,0 +1,131 @@
+"""What is committed in an output folder, for those who read it.
+
+The rule: a file counts where its commit record and its bytes say the same, so that readers see whole files of one job
+only, also while a run goes on; while a dataset that has grown is predicted, they see it as it was before. Files come in
+the order of the inputs that they answer. This module does not know how rows are read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lvm_batch.io.errors import NotFinished, OutputError
+from lvm_batch.io.output.answers import answering
+from lvm_batch.io.output.commit import OutputFolder
+from lvm_batch.io.output.lock import is_held
+from lvm_batch.io.storage.locations import Location, locate
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from lvm_batch.io.output.answers import Record
+
+FORMAT = 1
+"""The newest version of the output that is understood here; ``job.json`` tells each output's."""
+
+_READ_ALL_THE_SAME = "to read what is committed: require_success=False"
+
+
+@dataclass(frozen=True, slots=True)
+class CommittedFile:
+    """One file of predictions: its path below the output folder, and the input it answers."""
+
+    name: str
+    input: str
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """The files to read below ``root``, in the order of the inputs, never none; ``planned`` has those to come too."""
+
+    root: Location
+    files: tuple[CommittedFile, ...]
+    planned: tuple[str, ...]
+
+
+def committed(output: str, *, require_success: bool) -> Committed:
+    """Return the committed files of the job in ``output``.
+
+    Where success is required and ``_SUCCESS`` does not stand, these are the files of the job as it last succeeded.
+    Raises :class:`InputNotFound` where no job is, :class:`NotFinished` where it has not succeeded yet though that is
+    required or nothing is committed yet, and :class:`OutputError` for a newer format or a file that is gone.
+    """
+    folder = OutputFolder(output)
+    job = _job(folder)
+    recorded = folder.recorded()
+    published = folder.published()
+    whole = {name: record for name, record in recorded.items() if published.get(name) == record["bytes"]}
+    if require_success:
+        job = _succeeded(folder, job, whole)
+    planned = tuple(unit["output"] for unit in job["units"])
+    answered = answering(job, whole)
+    if require_success:
+        _require_whole(folder, answered, [output for output in planned if output in recorded])
+    if not answered:
+        raise NotFinished(f"nothing of {output} is committed yet", "wait for the run, or begin it again")
+    ordered = sorted(answered.values(), key=_by_input(job))
+    files = tuple(CommittedFile(record["output"], record["input"]) for record in ordered)
+    return Committed(locate(output), files, planned)
+
+
+def _job(folder: OutputFolder) -> dict[str, Any]:
+    job = folder.required_job()
+    identity = job.get("identity")
+    found = identity.get("format") if isinstance(identity, dict) else None
+    if not isinstance(found, int):
+        raise OutputError(
+            f"{folder.text}/_lvm_batch/job.json is damaged: it tells no format", "run the job anew"
+        )
+    if found > FORMAT:
+        raise OutputError(
+            f"{folder.text} is in format {found}, written by lvm-batch {job.get('version', 'of a newer version')}; "
+            f"formats up to {FORMAT} are read here",
+            "pip install --upgrade lvm-batch",
+        )
+    return job
+
+
+def _succeeded(folder: OutputFolder, job: dict[str, Any], whole: Mapping[str, Record]) -> dict[str, Any]:
+    """Return the job as it last succeeded, perhaps before it grew; raises :class:`NotFinished` where it never did."""
+    if folder.succeeded:
+        return job
+    accepted = folder.accepted_job()
+    if accepted is None or len(answering(accepted, whole)) < len(accepted["units"]):
+        raise NotFinished(*_unfinished(folder.text, job, answering(job, whole)))
+    return accepted
+
+
+def _require_whole(folder: OutputFolder, whole: Mapping[str, Record], recorded: Sequence[str]) -> None:
+    if lost := sorted(set(recorded) - whole.keys()):
+        raise OutputError(
+            f"{folder.text}/{lost[0]} is gone or has changed since it was committed ({len(lost)} such files)",
+            "run the command that began the job again: it makes them anew; or, "
+            f"{_READ_ALL_THE_SAME.replace('what is committed', 'the others')}",
+        )
+
+
+def _unfinished(output: str, job: Mapping[str, Any], whole: Mapping[str, Record]) -> tuple[str, str]:
+    """Return what an output without ``_SUCCESS`` is waiting for, and what to do."""
+    begun = {unit["output"] for unit in job["units"]}
+    counted = f"{len(begun & whole.keys()):,} of {len(begun):,} units are committed"
+    if is_held(output):
+        return f"{output} is being written: {counted}", f"wait for the run; or, {_READ_ALL_THE_SAME}"
+    if begun - whole.keys():
+        return (
+            f"{output} is incomplete: {counted}, and no run is at it",
+            f"run the command that began it again: it does the rest; or, {_READ_ALL_THE_SAME}",
+        )
+    return (
+        f"{output} was not accepted: {counted}, but a gate failed or files were left out",
+        f"see _lvm_batch/summary.json in it; or, {_READ_ALL_THE_SAME}",
+    )
+
+
+def _by_input(job: Mapping[str, Any]) -> Any:  # noqa: ANN401 - a key to sort records by
+    places = {entry["path"]: place for place, entry in enumerate(job["identity"]["inputs"].values())}
+
+    def key(record: Record) -> tuple[int, str, int]:
+        return places.get(record["input"], len(places)), record["input"], record["first_row"]
+
+    return key

@@ -1,0 +1,109 @@
+"""What keeps one job from going on in the output folder of another.
+
+The rule: a job is known by its identity, plain JSON values. Its dataset may grow, and an input of which nothing is
+committed may change, so that a file that broke can be mended. This module does not know what the values mean.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from lvm_batch.io.output.job_inputs import input_conflicts
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterable, Iterator, Mapping
+
+_SHOWN = 3
+_BRIEF = 300
+
+_OTHER_SETTINGS = "choose another --output, or run the command that began this one"
+_WHOLE_DATASET = (
+    "choose another --output, or name the whole dataset; with --since or --until, only inputs outside that time may "
+    "be gone"
+)
+_OTHER_NAMES = "name the folder above both, so that their names differ; or choose another --output"
+_REPROCESS = "choose another --output; or --reprocess failed, which predicts changed inputs again"
+
+
+class Difference(NamedTuple):
+    """In what two jobs differ, and what to do about it."""
+
+    text: str
+    hint: str
+
+
+def job_difference(
+    standing: Mapping[str, Any],
+    asked: Mapping[str, Any],
+    *,
+    committed: Container[str],
+    kept: Container[str] = (),
+) -> Difference | None:
+    """Name the first few values in which two jobs differ, with both; ``None`` where one may go on with the other.
+
+    ``committed`` holds the paths of inputs of which a unit is committed, ``kept`` the names of inputs that are no
+    difference where they are not asked for.
+    """
+    before, now = standing.get("identity", {}), asked["identity"]
+    inputs, asked_inputs = before.get("inputs", {}), now["inputs"]
+    conflicts = list(input_conflicts(inputs, asked_inputs))
+    told = {conflict.known for conflict in conflicts}
+    gone = [name for name in inputs if name not in asked_inputs and name not in kept and name not in told]
+    differences = [
+        *(
+            Difference(_line(*values), _OTHER_SETTINGS)
+            for values in _differing(*map(_without_inputs, (before, now)))
+        ),
+        *(Difference(conflict.text, conflict.hint) for conflict in conflicts),
+        *_gone(inputs, gone),
+        *_changed(inputs, asked_inputs, committed),
+    ]
+    if not differences:
+        return None
+    more = f"; and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
+    shown = "; ".join(difference.text for difference in differences[:_SHOWN])
+    return Difference(shown + more, differences[0].hint)
+
+
+def _gone(inputs: Mapping[str, Any], names: Iterable[str]) -> Iterator[Difference]:
+    for name in names:
+        yield Difference(_line(f"inputs.{name}.path", inputs[name]["path"], None), _WHOLE_DATASET)
+
+
+def _changed(
+    inputs: Mapping[str, Any], asked: Mapping[str, Any], committed: Container[str]
+) -> Iterator[Difference]:
+    for name in (name for name in inputs if name in asked):
+        for key, *values in _differing(_settled(inputs[name], committed), _settled(asked[name], committed)):
+            hint = _OTHER_NAMES if key == "path" else _REPROCESS
+            yield Difference(_line(f"inputs.{name}.{key}", *values), hint)
+
+
+def _settled(file: Mapping[str, Any], committed: Container[str]) -> Mapping[str, Any]:
+    """Return what of an input must not change any more: of one without a committed unit only the path."""
+    return file if not file or file["path"] in committed else {"path": file["path"]}
+
+
+def _without_inputs(identity: Mapping[str, Any]) -> dict[str, Any]:
+    return _flat({name: value for name, value in identity.items() if name != "inputs"})
+
+
+def _differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    keys = dict.fromkeys([*before, *now])
+    return [(key, before.get(key), now.get(key)) for key in keys if before.get(key) != now.get(key)]
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:  # noqa: ANN401 - any JSON
+    if not isinstance(value, dict):
+        return {prefix: value}
+    inner = (_flat(item, f"{prefix}.{key}" if prefix else str(key)) for key, item in value.items())
+    return {key: item for part in inner for key, item in part.items()}
+
+
+def _line(key: str, before: Any, now: Any) -> str:  # noqa: ANN401 - any JSON
+    return f"{key} was {_brief(before)}, is {_brief(now)}"
+
+
+def _brief(value: Any) -> str:  # noqa: ANN401 - any JSON
+    text = "absent" if value is None else str(value)
+    return text if len(text) <= _BRIEF else f"{text[: _BRIEF - 1]}…"

@@ -1,0 +1,60 @@
+"""The inputs of a job against those that it is asked to take in.
+
+The rule: an input is known by its path and its name together, and no two inputs of a job write to the same outputs. A
+file that the job has under one name would be predicted twice under another; a file that takes over another's output
+names would never be predicted.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from lvm_batch.io.dataset.files import real_places, stem_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    Inputs = Mapping[str, Mapping[str, Any]]
+
+
+class InputConflict(NamedTuple):
+    """What keeps an input out of a job that has the input ``known``, and what to do about it."""
+
+    known: str
+    text: str
+    hint: str
+
+
+def input_conflicts(standing: Inputs, asked: Inputs) -> Iterator[InputConflict]:
+    """Yield what keeps inputs of ``asked`` out of a job that has those of ``standing``.
+
+    Both map an input's name to its ``path``, ``size`` and ``modified_ns``.
+    """
+    new = {name: file["path"] for name, file in asked.items() if name not in standing}
+    if not new:
+        return
+    paths = {name: file["path"] for name, file in standing.items()}
+    names_by_place = dict(zip(real_places(paths.values()), paths, strict=True))
+    names_by_stem = {_stem(name): name for name in standing}
+    for (name, path), place in zip(new.items(), real_places(new.values()), strict=True):
+        if known := names_by_place.get(place):
+            yield InputConflict(
+                known,
+                f"{path} is in it as `{known}`, and would be predicted again as `{name}`",
+                "name the dataset as the job did, so that every file keeps its name; or choose another --output",
+            )
+        elif known := names_by_stem.get(_stem(name)):
+            text = f"{path} would write to {_stem(name)}-00000.parquet, where the predictions of {paths[known]} belong"
+            yield InputConflict(known, text, _rename_hint(known))
+
+
+def _rename_hint(known: str) -> str:
+    return (
+        f"rename it; or, if it replaces that file, call it {posixpath.basename(known)} and add --reprocess failed; or "
+        "choose another --output"
+    )
+
+
+def _stem(name: str) -> str:
+    return posixpath.normpath(stem_of(name))

@@ -1,0 +1,124 @@
+"""An output as its readers want it: a lazy polars frame, or an Arrow dataset.
+
+The rule: both give the same rows and columns, in the order of the inputs, and read only the columns and row groups that
+are asked for. What is committed is looked up once, when the reader is made. This module does not know what is in a
+record.
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, NamedTuple
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+from lvm_batch.io.dataset.partitions import Value, folder_schema, folder_values
+from lvm_batch.io.errors import UnreadableFile
+from lvm_batch.io.formats.common_schema import common_schema
+from lvm_batch.io.formats.parquet import open_parquet
+from lvm_batch.io.output.committed import committed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import polars as pl
+
+    from lvm_batch.io.output.committed import Committed
+    from lvm_batch.io.storage.locations import Location
+
+_FOOTER_READERS = 32
+_PREDICTION = "prediction"
+
+
+def read_predictions(output: str | os.PathLike[str], *, require_success: bool = True) -> pl.LazyFrame:
+    """Return the rows of an output, a folder or a URL, as a lazy frame; what is not asked for is not read.
+
+    Columns are those of the files, ``prediction`` as ``pl.Array(pl.Float32, 768)``, and those in the names of
+    folders: whole numbers, dates, or text. Rows stand in the inputs' order. Without ``require_success``, what is
+    committed so far.
+
+    Raises ``InputNotFound`` where no job is, ``NotFinished`` for an output without ``_SUCCESS``, ``OutputError`` for
+    one of a newer version or with files gone, ``ColumnError`` where files do not go together, or polars has no type
+    for a column.
+    """
+    from lvm_batch.io.output.polars_scan import scan  # noqa: PLC0415 - Arrow's readers do not need polars
+
+    found = committed(os.fspath(output), require_success=require_success)
+    files = _files(found)
+    return scan(files, found.root, _unified(files))
+
+
+def predictions_dataset(output: str | os.PathLike[str], *, require_success: bool = True) -> ds.Dataset:
+    """Return the rows of an output, a folder or a URL, as a ``pyarrow.dataset.Dataset``, which DuckDB queries too.
+
+    As :func:`read_predictions`, which see for columns, order and errors. Pages are held against their checksums, which
+    polars does not do.
+    """
+    found = committed(os.fspath(output), require_success=require_success)
+    files = _files(found)
+    return ds.FileSystemDataset.from_paths(
+        [file.place.path for file in files],
+        schema=_unified(files),
+        format=ds.ParquetFileFormat(
+            default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True)
+        ),
+        filesystem=found.root.filesystem,
+        partitions=[_told_by_folders(file) for file in files],
+    )
+
+
+class ReadFile(NamedTuple):
+    """A file to read: where it is, its own columns, those of all folders, and the values that its folders tell."""
+
+    place: Location
+    schema: pa.Schema
+    folders: pa.Schema
+    values: Mapping[str, Value]
+
+
+def _files(found: Committed) -> list[ReadFile]:
+    """Read the columns of one file for each input: its other files have the same."""
+    first = {file.input: found.root.child(file.name) for file in reversed(found.files)}
+    with ThreadPoolExecutor(1 if found.root.is_local else _FOOTER_READERS) as pool:
+        schemas = dict(zip(first, pool.map(_read_schema, first.values()), strict=True))
+    own = {name for schema in schemas.values() for name in schema.names}
+    folders = pa.schema([field for field in folder_schema(found.planned) if field.name not in own])
+    return [
+        ReadFile(found.root.child(file.name), schemas[file.input], folders, folder_values(file.name, folders))
+        for file in found.files
+    ]
+
+
+def _read_schema(place: Location) -> pa.Schema:
+    try:
+        with open_parquet(place.text) as file:
+            return file.schema_arrow.remove_metadata()
+    except UnreadableFile as error:
+        raise UnreadableFile(error.args[0], "see what `lvm-batch verify` says of it", place.text) from error
+
+
+def _told_by_folders(file: ReadFile) -> ds.Expression:
+    """Return what Arrow may take for granted of the rows of a file, and fills their columns from."""
+    told = ds.scalar(True)  # noqa: FBT003 - an expression that says nothing
+    for name, value in file.values.items():
+        column = ds.field(name)
+        is_so = (
+            column.is_null() if value is None else column == pa.scalar(value, file.folders.field(name).type)
+        )
+        told &= is_so
+    return told
+
+
+def _unified(files: Sequence[ReadFile]) -> pa.Schema:
+    """Return the columns of all files together; raises :class:`ColumnError` where types do not go together."""
+    different = {file.schema: file.place.text for file in reversed(files)}
+    own = common_schema([(text, _with_float32(schema)) for schema, text in reversed(different.items())])
+    return pa.schema([*own, *files[0].folders])
+
+
+def _with_float32(schema: pa.Schema) -> pa.Schema:
+    place = schema.get_field_index(_PREDICTION)
+    field = schema.field(place)
+    return schema.set(place, field.with_type(pa.list_(pa.float32(), field.type.list_size)))

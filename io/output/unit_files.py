@@ -1,0 +1,192 @@
+"""The files of units in an output folder, and the commit records that tell of them.
+
+The rule: a unit's file is written aside, published whole under its final name, where none is, and then recorded; a unit
+counts as done when its record is there and tells of that file. A published file without a record is adopted if its
+footer says that this job wrote it, and one that the job still asks for is never replaced: workers may outlive the run
+that they work for. This module does not know what a job is made of.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lvm_batch.io.errors import OutputError
+from lvm_batch.io.output.answers import Record, answering, answers, told_place
+from lvm_batch.io.storage.json_documents import as_json
+from lvm_batch.io.storage.locations import locate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from contextlib import AbstractContextManager
+    from io import BufferedReader
+    from pathlib import Path
+
+    from lvm_batch.io.output.answers import Place
+    from lvm_batch.io.storage.json_documents import JsonDocuments
+    from lvm_batch.io.storage.store import Store
+
+PRIVATE = "_lvm_batch"
+DONE = f"{PRIVATE}/done"
+
+RECORD_KEY = "lvm_batch.record"
+FINGERPRINT_KEY = "lvm_batch.fingerprint"
+
+_MAX_NAME = 200
+_TRIES = 5
+
+
+class UnitFiles(ABC):
+    """The units that are committed in the folder at ``text``."""
+
+    def __init__(self, text: str, store: Store, documents: JsonDocuments) -> None:
+        self.text = text
+        self._store = store
+        self._documents = documents
+
+    @abstractmethod
+    def job(self) -> dict[str, Any] | None:
+        """Return the job whose units these are; ``None`` before the first run."""
+
+    def records(self) -> dict[str, Record]:
+        """Return the commit records by the unit's output path; one whose file is gone or cut short does not count."""
+        recorded = self.recorded()
+        published = self.published() if recorded else {}
+        return {
+            output: record for output, record in recorded.items() if published.get(output) == record["bytes"]
+        }
+
+    def recorded(self) -> dict[str, Record]:
+        """Return every commit record by the unit's output path, whatever has become of its file."""
+        return {str(record["output"]): record for record in self._documents.read_all(DONE)}
+
+    def published(self) -> dict[str, int]:
+        """Return the bytes of every file that readers of the folder take, by its path below it."""
+        return self._store.visible_sizes()
+
+    def open(self, output: str) -> pa.NativeFile:
+        """Open a published file for reading; raises ``OSError`` if it is not there."""
+        place = locate(self.text).child(output)
+        return place.filesystem.open_input_file(place.path)
+
+    def record(self, output: str) -> Record | None:
+        """Return the commit record of one unit, unless its file is gone or cut short."""
+        record = self._documents.read(record_name(output))
+        return record if record is not None and self._store.size(output) == record["bytes"] else None
+
+    def stage(self) -> AbstractContextManager[Path]:
+        """Give a local path to write a unit to."""
+        return self._store.stage()
+
+    def commit(self, staged: Path, record: Record) -> Record:
+        """Publish a unit's file, then record it; return the record, which tells the file's size and checksum.
+
+        Where another run has published the unit in the meantime, its file stays, and its record is returned. Raises
+        :class:`OutputError` if the job that stands asks for it no more.
+        """
+        with staged.open("rb") as file:
+            whole = record | _measured(file)
+        output = record["output"]
+        for _ in range(_TRIES):
+            if self._store.publish_new(staged, output) and self._documents.create(record_name(output), whole):
+                return whole
+            if standing := self._adopted_for(staged, whole):
+                return standing
+            self._refuse_outdated(record)
+            self._store.remove(output)
+        raise OutputError(
+            f"{self.text}/{output} cannot be published: it changes all the time",
+            "see what else writes there, then run again",
+        )
+
+    def _adopted_for(self, staged: Path, whole: Record) -> Record | None:
+        """Adopt what stands in the way of a staged file, if it is the same unit of the same job, or the file itself."""
+        with staged.open("rb") as file:
+            fingerprint = _metadata(file).get(FINGERPRINT_KEY, "")
+        return self.adopt(whole["output"], fingerprint, told_place(whole), staged=whole)
+
+    def _refuse_outdated(self, record: Record) -> None:
+        job, output = self.job(), record["output"]
+        if job is not None and not answering(job, {output: record}):
+            raise OutputError(
+                f"{self.text}/{output} is not replaced by what its input was before",
+                "another run has begun to predict what it is now; wait for it to end, then run again",
+            )
+
+    def adopt(
+        self, output: str, fingerprint: str, place: Place | None = None, *, staged: Record | None = None
+    ) -> Record | None:
+        """Record a unit whose file this job published for the rows at ``place``, but did not record.
+
+        Returns its record, or ``None`` where no such file is there. ``staged`` is the record of a file that it may be,
+        which tells more than its footer does.
+        """
+        try:
+            with self.open(output) as file:
+                record = _told_in_footer(file, fingerprint)
+                if record is None or record["output"] != output or not answers(record, place or {}):
+                    return None  # another's file under this name
+                before = self._store.read(
+                    record_name(output)
+                )  # first: it may change while the file is measured
+                record |= _measured(file)
+        except ConnectionError:
+            raise
+        except (pa.ArrowException, OSError):
+            return None  # not published, or not ours: it is computed and replaced
+        if staged is not None and _same_bytes(staged, record):
+            record = staged
+        return self._recorded_as(record, before) or self.adopt(output, fingerprint, place, staged=staged)
+
+    def _recorded_as(self, record: Record, before: bytes | None) -> Record | None:
+        """Write a record in place of ``before`` unless that tells the same; ``None`` if it has changed."""
+        name = record_name(record["output"])
+        standing = self._documents.parsed(name, before)
+        if standing and _same_bytes(standing, record) and answers(standing, told_place(record)):
+            return standing
+        return record if self._store.swap(name, as_json(record), before=before) else None
+
+    def remove_units(self, outputs: Iterable[str]) -> None:
+        """Remove units, each file before its record: a record without its file counts for nothing, while a file without
+        its record would be adopted.
+        """
+        for output in outputs:
+            self._store.remove(output)
+            self._store.remove(record_name(output))
+
+
+def _told_in_footer(file: pa.NativeFile, fingerprint: str) -> Record | None:
+    """Return the record that a file of the job with this fingerprint tells; ``None`` if it is none."""
+    metadata = _metadata(file)
+    if metadata.get(FINGERPRINT_KEY) != fingerprint or RECORD_KEY not in metadata:
+        return None
+    record: Record = json.loads(metadata[RECORD_KEY])
+    return record
+
+
+def _metadata(file: BufferedReader | pa.NativeFile) -> dict[str, str]:
+    found = pq.read_metadata(file).metadata or {}
+    return {key.decode("utf-8", "replace"): value.decode("utf-8", "replace") for key, value in found.items()}
+
+
+def _same_bytes(record: Record, other: Record) -> bool:
+    return all(record.get(key) == other[key] for key in ("sha256", "bytes"))
+
+
+def _measured(file: BufferedReader | pa.NativeFile) -> dict[str, Any]:
+    file.seek(0)
+    return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": file.tell()}
+
+
+def record_name(output: str) -> str:
+    """Return where the commit record of a unit stands in its folder."""
+    name = quote(output, safe="")
+    if len(name) > _MAX_NAME:  # file systems allow 255 bytes
+        name = f"{name[:_MAX_NAME]}-{hashlib.sha256(output.encode()).hexdigest()[:16]}"
+    return f"{DONE}/{name}.json"

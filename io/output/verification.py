@@ -1,0 +1,74 @@
+"""Published files against their commit records.
+
+The rule: what is said of a file is what its bytes say now, all of them, and nothing is changed. This module does not
+know what the rows are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lvm_batch.io.output.unit_files import FINGERPRINT_KEY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from lvm_batch.io.output.answers import Record
+    from lvm_batch.io.output.commit import OutputFolder
+
+_READERS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong with the file at ``output``, a path below the folder."""
+
+    output: str
+    what: str
+
+
+def file_faults(folder: OutputFolder, records: Mapping[str, Record], fingerprint: str) -> Iterator[Fault]:
+    """Read every published file of the job with this fingerprint, and yield those that are not as recorded."""
+    sizes = folder.published()
+
+    def fault_of(output: str) -> str | None:
+        return _fault(folder, records[output], sizes.get(output), fingerprint)
+
+    with ThreadPoolExecutor(_READERS) as pool:
+        for output, what in zip(records, pool.map(fault_of, records), strict=True):
+            if what:
+                yield Fault(output, what)
+    for stranger in sorted(sizes.keys() - records.keys()):
+        yield Fault(stranger, "no commit record tells of it")
+
+
+def _fault(folder: OutputFolder, record: Record, size: int | None, fingerprint: str) -> str | None:
+    if size is None:
+        return "it is gone"
+    if size != record["bytes"]:
+        return f"it has {size:,} bytes, and its record says {record['bytes']:,}"
+    try:
+        with folder.open(record["output"]) as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            return _fault_of_footer(file, record, fingerprint) or (
+                None if sha256 == record["sha256"] else f"its SHA-256 is {sha256}, not that of its record"
+            )
+    except (pa.ArrowException, OSError) as error:
+        return f"it cannot be read: {error}"
+
+
+def _fault_of_footer(file: pa.NativeFile, record: Record, fingerprint: str) -> str | None:
+    footer = pq.read_metadata(file)
+    if footer.num_rows != record["rows_out"]:
+        return f"its footer tells of {footer.num_rows:,} rows, and its record of {record['rows_out']:,}"
+    if (footer.metadata or {}).get(FINGERPRINT_KEY.encode()) != fingerprint.encode():
+        return "its footer tells of another job"
+    if record["rows_in"] != record["rows_out"]:
+        return f"its record tells of {record['rows_in']:,} rows in, and {record['rows_out']:,} out"
+    return None

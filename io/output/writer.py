@@ -1,0 +1,187 @@
+"""The output format: what stands in a file of predictions.
+
+The rule: one output row for each input row; ``prediction`` is never null, a row without one holds NaN. A null in
+a fixed-size list makes the column unreadable to pyarrow before 26 (arrow#35692) and vanishes from ``flatten()``
+in all versions, so that rows would shift. This module does not know where files go.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lvm_batch.io.dataset.batches import STATUSES
+from lvm_batch.io.formats.dictionaries import row_groups
+from lvm_batch.io.formats.parquet import leaf_options
+from lvm_batch.io.formats.parquet_sizes import HELD_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+    from types import TracebackType
+
+    from numpy.typing import NDArray
+
+ROUTES = ("amn", "gru")
+NO_ROUTE = -1
+OutputDtype = Literal["float32", "float16"]
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionBlock:
+    """Rows ready to be written; floats are float32 with NaN for null.
+
+    ``prediction`` is (n, dim); ``route`` holds codes of :data:`ROUTES` or :data:`NO_ROUTE`; ``reasons`` is
+    (n, number of reasons), bool; ``status`` holds codes of ``STATUSES``; ``details`` has the rows with one. ``carried``
+    may have columns that are not written.
+    """
+
+    carried: pa.Table
+    prediction: NDArray[np.float32]
+    cosine: NDArray[np.float32]
+    route: NDArray[np.int8]
+    reasons: NDArray[np.bool_]
+    confidence: NDArray[np.float32]
+    margin: NDArray[np.float32]
+    amn_cosine: NDArray[np.float32]
+    gru_cosine: NDArray[np.float32]
+    shadow: NDArray[np.bool_]
+    status: NDArray[np.int8]
+    details: Mapping[int, str]
+
+
+def prediction_schema(carried: pa.Schema, *, dim: int, dtype: OutputDtype = "float32") -> pa.Schema:
+    """Return the schema of an output file: the carried columns, then the job's own."""
+    labels = pa.dictionary(pa.int8(), pa.string())
+    vector = pa.list_(pa.float32() if dtype == "float32" else pa.float16(), dim)
+    own = [
+        ("prediction", vector),
+        ("cosine", pa.float32()),
+        ("route", labels),
+        ("escalation_reasons", pa.list_(pa.string())),
+        ("confidence", pa.float32()),
+        ("margin", pa.float32()),
+        ("amn_cosine", pa.float32()),
+        ("gru_cosine", pa.float32()),
+        ("shadow", pa.bool_()),
+        ("status", labels),
+        ("status_detail", pa.string()),
+    ]
+    return pa.schema([*carried, *(pa.field(name, kind) for name, kind in own)])
+
+
+class PredictionWriter:
+    """Writes blocks of predictions to one Parquet file, each block a row group.
+
+    Used as a context manager: left by an exception, the file stays without a footer and no reader takes it.
+    """
+
+    def __init__(
+        self, sink: Path, carried: pa.Schema, *, dim: int, dtype: OutputDtype, reasons: tuple[str, ...]
+    ) -> None:
+        self._carried = carried.names
+        self._schema = prediction_schema(carried, dim=dim, dtype=dtype)
+        self._reasons = pa.array(reasons, pa.string())
+        self._file = sink.open("wb")
+        self._writer = pq.ParquetWriter(
+            self._file,
+            self._schema,
+            write_page_checksum=True,  # 0.25 ns a byte, here and where it is read (2026-11-29)
+            **leaf_options(self._schema, vectors=("prediction",)),
+        )
+        self.n_rows = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def write(self, block: PredictionBlock, carried: Iterable[pa.Table] | None = None) -> None:
+        """Append ``block`` as one row group, or as several where its carried columns are large or have many labels.
+
+        ``carried`` gives these columns in tables that are read as they are asked for; they are taken from
+        ``block.carried`` where nothing is given.
+        """
+        for part, rows in self._parts(
+            block, [block.carried.select(self._carried)] if carried is None else carried
+        ):
+            for table in row_groups(self._table(block, part, rows)):
+                self._writer.write_table(table, row_group_size=max(1, table.num_rows))
+        self.n_rows += len(block.status)
+
+    def _parts(self, block: PredictionBlock, carried: Iterable[pa.Table]) -> Iterator[tuple[pa.Table, slice]]:
+        """Yield the carried columns with the rows of the block that they belong to."""
+        if not self._carried:  # a table of no columns has no rows
+            yield block.carried.select([]), slice(0, len(block.status))
+            return
+        first = 0
+        for table in _gathered(carried):
+            yield table, slice(first, first + table.num_rows)
+            first += table.num_rows
+
+    def close(self, metadata: Mapping[str, str]) -> None:
+        """Write the footer with ``metadata``, and wait until the disk has the file."""
+        self._writer.add_key_value_metadata(dict(metadata))
+        self._writer.close()
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+        self._writer.is_open = False  # or its finaliser would try to write the footer after all
+
+    def _table(self, block: PredictionBlock, carried: pa.Table, rows: slice) -> pa.Table:
+        columns: list[Any] = [
+            *carried.columns,
+            self._vectors(block.prediction[rows]),
+            _nullable(block.cosine[rows]),
+            _labels(block.route[rows], ROUTES),
+            self._reason_lists(block.reasons[rows]),
+            _nullable(block.confidence[rows]),
+            _nullable(block.margin[rows]),
+            _nullable(block.amn_cosine[rows]),
+            _nullable(block.gru_cosine[rows]),
+            pa.array(block.shadow[rows]),
+            _labels(block.status[rows], STATUSES),
+            pa.array([block.details.get(row) for row in range(rows.start, rows.stop)], pa.string()),
+        ]
+        return pa.Table.from_arrays(columns, schema=self._schema)
+
+    def _vectors(self, vectors: NDArray[np.float32]) -> pa.Array:
+        kind = self._schema.field("prediction").type
+        flat = vectors.reshape(-1).astype(kind.value_type.to_pandas_dtype(), copy=False)
+        return pa.FixedSizeListArray.from_arrays(pa.array(flat), type=kind)
+
+    def _reason_lists(self, reasons: NDArray[np.bool_]) -> pa.Array:
+        edges = np.concatenate(([0], np.cumsum(reasons.sum(axis=1))))
+        names = self._reasons.take(pa.array(np.nonzero(reasons)[1]))
+        return pa.ListArray.from_arrays(pa.array(edges, pa.int32()), names)
+
+
+def _nullable(values: NDArray[np.float32]) -> pa.Array:
+    return pa.array(values, pa.float32(), mask=np.isnan(values))
+
+
+def _labels(codes: NDArray[np.int8], names: tuple[str, ...]) -> pa.Array:
+    return pa.DictionaryArray.from_arrays(pa.array(codes, pa.int8(), mask=codes < 0), pa.array(names))
+
+
+def _gathered(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Put tables together that take no more than ``HELD_BYTES``; one that is larger comes by itself."""
+    waiting: list[pa.Table] = []
+    n_bytes = 0
+    for table in tables:
+        more = table.get_total_buffer_size()
+        if waiting and n_bytes + more > HELD_BYTES:
+            yield pa.concat_tables(waiting)
+            waiting, n_bytes = [], 0
+        waiting.append(table)
+        n_bytes += more
+        del table
+    if waiting:
+        yield pa.concat_tables(waiting)

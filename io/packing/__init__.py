@@ -1,0 +1,1 @@
+"""Rows of vectors from anywhere, written as Parquet that a run reads fast."""

@@ -1,0 +1,1 @@
+"""Where bytes are: local paths, object stores, who may write there."""

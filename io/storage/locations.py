@@ -1,0 +1,171 @@
+"""Where bytes are: a local path or a URL, and the file system that reaches it.
+
+The rule: a place is named by text, an absolute path or a URL, everywhere but here; the text travels in plans,
+records and messages, and each process opens its own file system from it.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+import pyarrow as pa
+from pyarrow import fs
+
+from lvm_batch.io.errors import DataError, InputNotFound
+from lvm_batch.io.storage.bucket_access import EXTRAS, check_address, open_bucket
+from lvm_batch.io.storage.redaction import redacted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lvm_batch.io.storage.bucket import Bucket
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """One place: ``path`` is what ``filesystem`` calls it, ``text`` what people and records call it."""
+
+    filesystem: fs.FileSystem
+    path: str
+    text: str
+
+    @property
+    def is_local(self) -> bool:
+        """Whether this is a path of this machine."""
+        return isinstance(self.filesystem, fs.LocalFileSystem)
+
+    def child(self, name: str) -> Location:
+        """Return the place called ``name`` below this one."""
+        return Location(self.filesystem, f"{self.path.rstrip('/')}/{name}", f"{self.text.rstrip('/')}/{name}")
+
+
+def locate(text: str) -> Location:
+    """Open the file system that ``text``, a path or a URL (``s3://``, ``gs://``, ``az://``, ``file://``), points into.
+
+    Local paths become absolute. Raises :class:`DataError` for a URL of an unknown kind or with credentials in it, for a
+    text that can be no path, and where a store needs what is not installed or set.
+    """
+    if "\0" in text or (not text.isascii() and _is_not_utf8(text)):
+        raise DataError(
+            f"{redacted(text)!a} can be no path: it has a null character or bytes that are no UTF-8",
+            "rename it",
+        )
+    scheme, _, rest = text.partition("://") if "://" in text else ("", "", text)
+    if scheme.lower() in {"", "file"}:
+        path = _path_of_url(rest, text) if scheme else text
+        path = str(Path(os.path.abspath(path)))  # noqa: PTH100 - resolve() would follow links and change names
+        return Location(fs.LocalFileSystem(), path, path)
+    return _locate_remote(scheme.lower(), rest.rstrip("/"), text)
+
+
+def _path_of_url(rest: str, text: str) -> str:
+    """Return the path of a ``file://`` URL; ``?`` begins no query, as it may be a pattern's."""
+    host, _, path = rest.partition("/")
+    if host.lower() not in {"", "localhost"}:
+        raise DataError(
+            f"{text} names {host!r} as the machine, as two slashes do: it can only be this one",
+            f"write a whole path behind three slashes, as file:///{path or 'folder'}, or the path alone",
+        )
+    return unquote(f"/{path}")
+
+
+def _locate_remote(scheme: str, path: str, text: str) -> Location:
+    check_address(text)
+    bucket, _, key = path.partition("/")
+    if scheme not in EXTRAS or not bucket:
+        raise DataError(
+            f"{redacted(text)} cannot be opened: {'it names no bucket' if scheme in EXTRAS else 'no such store'}",
+            "use a local path, or a URL with s3://, gs://, az:// or file://",
+        )
+    if "" in key.split("/")[:-1]:
+        raise DataError(f"{text} has an empty part between two `/`", "copy the object to a key without")
+    return Location(_remote_filesystem(scheme, bucket), path, f"{scheme}://{path}")
+
+
+def _is_not_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+@lru_cache(maxsize=32)
+def _remote_filesystem(scheme: str, bucket: str) -> fs.FileSystem:
+    opened = open_bucket(scheme, bucket)
+    from lvm_batch.io.storage.bucket_filesystem import BucketFileSystem  # noqa: PLC0415 - it needs an extra
+
+    return fs.PyFileSystem(BucketFileSystem(opened, bucket, scheme))
+
+
+def bucket_of(place: Location) -> tuple[Bucket, str]:
+    """Return the bucket that a place which is not local lies in, and its key there."""
+    handler = place.filesystem.handler
+    return handler.bucket, handler.key(place.path)
+
+
+def read_file(text: str) -> bytes:
+    """Return the bytes of the file at ``text``; raises :class:`InputNotFound`."""
+    place = locate(text)
+    try:
+        with place.filesystem.open_input_stream(place.path) as stream:
+            return bytes(stream.read())
+    except (pa.ArrowException, OSError) as error:
+        raise InputNotFound(f"{text} cannot be read: {error}", "check the path and access to it") from error
+
+
+def relative_name(location: Location, root: Location) -> str:
+    """Return ``location``'s name below ``root``, with ``/`` between its parts."""
+    return location.path.removeprefix(root.path).lstrip("/")
+
+
+def is_within(inner: Location, outer: Location) -> bool:
+    """Whether ``inner`` is ``outer`` or lies below it, by whatever way the two are named."""
+    (folder, missing), *_ = standing_above(outer)
+    return any(
+        standing == folder and below[: len(missing)] == missing for standing, below in standing_above(inner)
+    )
+
+
+def standing_above(place: Location) -> Iterator[tuple[object, list[str]]]:
+    """Yield the identity of ``place`` and of each folder above it, with the parts of the path that lie below it.
+
+    On this machine those count that are there, links followed; in a store, all.
+    """
+    parts = real_path(place).split("/")
+    for n_parts in range(len(parts), 0, -1):
+        text = "/".join(parts[:n_parts]) or "/"
+        if found := identity(Location(place.filesystem, text, text)):
+            yield found, [part for part in parts[n_parts:] if part]
+
+
+def folders_above(place: Location) -> Iterator[Location]:
+    """Yield the folders that ``place`` lies in, links followed, the nearest first."""
+    path, text = (real_path(place),) * 2 if place.is_local else (place.path, place.text)
+    while path := path.rpartition("/")[0]:
+        text = text.rpartition("/")[0]
+        yield Location(place.filesystem, path, text)
+
+
+def identity(place: Location) -> object:
+    """Return what tells a place from others, by whatever way it is named; ``None`` if it is not there.
+
+    On this machine the file system tells it, so that links, mounts and letter case do not count.
+    """
+    if not place.is_local:
+        return place.text
+    try:
+        found = os.stat(place.path)  # noqa: PTH116 - Path takes twice the time
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def real_path(place: Location) -> str:
+    """Return where a place lies, links followed, as text."""
+    return os.path.realpath(place.path) if place.is_local else place.text

@@ -1,0 +1,229 @@
+"""A folder that files are published into: what is asked of one, and how one of this machine does it.
+
+The rule: under its final name a file is whole or not there; here that is a rename on the same file system. This module
+does not know what the files are.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from lvm_batch.io.errors import OutputError
+from lvm_batch.io.storage.listing import is_hidden
+from lvm_batch.io.storage.locations import bucket_of, locate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
+
+
+class Store(Protocol):
+    """What the commit protocol needs of a folder; names are relative, with ``/`` between parts."""
+
+    def read(self, name: str) -> bytes | None:
+        """Return a file's bytes, or ``None`` if there is no such file."""
+
+    def read_many(self, names: Sequence[str]) -> list[bytes | None]:
+        """Return what :meth:`read` does, for each of the names."""
+
+    def write(self, name: str, content: bytes) -> None:
+        """Put a small file there, whole, in place of one that may be there."""
+
+    def create(self, name: str, content: bytes) -> bool:
+        """Put a small file there unless the name is taken; say whether it was put."""
+
+    def swap(self, name: str, content: bytes, *, before: bytes | None) -> bool:
+        """Put a small file there in place of one that holds ``before``, or of none; say whether it was put."""
+
+    def append(self, name: str, content: bytes) -> None:
+        """Put ``content`` behind what the file holds."""
+
+    def names(self, folder: str) -> list[str]:
+        """List the files right below ``folder`` (``""`` is the top), without it, sorted."""
+
+    def first_visible(self) -> str | None:
+        """Return the name of one file, at any depth, that readers of the folder would take, if there is one."""
+
+    def size(self, name: str) -> int | None:
+        """Return a file's bytes, or ``None`` if there is no such file."""
+
+    def visible_sizes(self) -> dict[str, int]:
+        """Return the bytes of every file, at any depth, that readers of the folder would take, by its name."""
+
+    def remove(self, name: str) -> None:
+        """Remove a file if it is there."""
+
+    def stage(self) -> AbstractContextManager[Path]:
+        """Give a local path to write to, gone when the block is left."""
+
+    def publish(self, staged: Path, name: str) -> None:
+        """Make the staged file visible as ``name``, whole."""
+
+    def publish_new(self, staged: Path, name: str) -> bool:
+        """Make the staged file visible, whole, unless the name is taken; say whether it was done."""
+
+
+def open_store(text: str, *, staging: str, may_change: Callable[[], None] = lambda: None) -> Store:
+    """Open the folder at ``text``, a path or a URL; ``staging`` names the subfolder for files being written.
+
+    Where the folder may be lost to another, in an object store, ``may_change`` is called before each change and raises
+    what keeps it from being made.
+    """
+    place = locate(text)
+    if place.is_local:
+        return LocalStore(Path(place.path), staging)
+    from lvm_batch.io.storage.object_store import ObjectStore  # noqa: PLC0415 - it needs an extra
+
+    return ObjectStore(*bucket_of(place), place.text, staging=staging, may_change=may_change)
+
+
+class LocalStore:
+    """A folder of this machine; what its file system refuses is :class:`OutputError`."""
+
+    def __init__(self, root: Path, staging: str) -> None:
+        self._root = root
+        self._staging = root / staging
+
+    def read(self, name: str) -> bytes | None:
+        """Return a file's bytes, or ``None``."""
+        with self._naming(name, "read"):
+            try:
+                return (self._root / name).read_bytes()
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+
+    def read_many(self, names: Sequence[str]) -> list[bytes | None]:
+        """Read one after the other: a disk is quick to open files."""
+        return [self.read(name) for name in names]
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write beside, then rename."""
+        with self._naming(name, "written"), self._written(content) as staged:
+            self.publish(staged, name)
+
+    def create(self, name: str, content: bytes) -> bool:
+        """Write beside, then link."""
+        with self._naming(name, "written"), self._written(content) as staged:
+            return self.publish_new(staged, name)
+
+    def swap(self, name: str, content: bytes, *, before: bytes | None) -> bool:
+        """Look, then write: here the run's lock keeps others away, but for workers that have outlived it."""
+        if before is None:
+            return self.create(name, content)
+        if self.read(name) != before:
+            return False
+        self.write(name, content)
+        return True
+
+    def append(self, name: str, content: bytes) -> None:
+        """Append in place."""
+        with self._naming(name, "written"), self._parent_made(name).open("ab") as file:
+            file.write(content)
+
+    def names(self, folder: str) -> list[str]:
+        """List files."""
+        with self._naming(folder, "listed"):
+            try:
+                return sorted(entry.name for entry in os.scandir(self._root / folder) if entry.is_file())
+            except (FileNotFoundError, NotADirectoryError):
+                return []
+
+    def first_visible(self) -> str | None:
+        """Walk down to the first file."""
+        return next(self._visible(), None)
+
+    def size(self, name: str) -> int | None:
+        """Ask for the file's status."""
+        with self._naming(name, "looked at"):
+            try:
+                return (self._root / name).stat().st_size
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+
+    def visible_sizes(self) -> dict[str, int]:
+        """Walk down to all files."""
+        root = str(self._root)
+        with self._naming("", "listed"):
+            return {name: os.stat(f"{root}/{name}").st_size for name in self._visible()}  # noqa: PTH116 - twice as fast
+
+    def remove(self, name: str) -> None:
+        """Unlink."""
+        with self._naming(name, "removed"):
+            (self._root / name).unlink(missing_ok=True)
+
+    @contextmanager
+    def stage(self) -> Iterator[Path]:
+        """Stage on the same file system, so that publishing is a rename."""
+        staged = self._staging / f"{uuid.uuid4().hex}.part"
+        with self._naming(str(self._staging), "written"):
+            self._staging.mkdir(parents=True, exist_ok=True)
+        try:
+            yield staged
+        finally:
+            with self._naming(str(self._staging), "written"):
+                staged.unlink(missing_ok=True)
+
+    def publish(self, staged: Path, name: str) -> None:
+        """Rename, and write down the rename."""
+        with self._naming(name, "written"):
+            final = self._parent_made(name)
+            staged.replace(final)
+            _sync_folder(final.parent)
+
+    def publish_new(self, staged: Path, name: str) -> bool:
+        """Link, which fails if the name is taken, and write down the link."""
+        with self._naming(name, "written"):
+            final = self._parent_made(name)
+            try:
+                os.link(staged, final)
+            except FileExistsError:
+                return False
+            except OSError:  # a file system without hard links: the run's lock must do
+                if final.exists():
+                    return False
+                staged.replace(final)
+            _sync_folder(final.parent)
+        return True
+
+    def _visible(self) -> Iterator[str]:
+        root = str(self._root)
+        for folder, below, files in os.walk(root):
+            below[:] = sorted(name for name in below if not is_hidden(name))
+            prefix = f"{folder}/".removeprefix(f"{root}/").replace(os.sep, "/")
+            yield from (f"{prefix}{name}" for name in sorted(files) if not is_hidden(name))
+
+    def _parent_made(self, name: str) -> Path:
+        path = self._root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    @contextmanager
+    def _written(self, content: bytes) -> Iterator[Path]:
+        with self.stage() as staged:
+            with staged.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            yield staged
+
+    @contextmanager
+    def _naming(self, name: str, done: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OutputError(
+                f"{self._root / name} cannot be {done}: {error.strerror or error}",
+                "mend that, or choose another folder, then run again",
+            ) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""Vectors as columns hold them."""

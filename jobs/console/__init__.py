@@ -1,0 +1,1 @@
+"""What the command prints, and the code that it exits with."""

@@ -1,0 +1,191 @@
+"""Where a command's words go: its result to stdout, everything else to stderr.
+
+The rule: stdout carries the result and nothing else, or, with --json, exactly one JSON object; a command that
+fails prints its error in the same form. With --log-format json each line on stderr is one JSON object (``json_log``).
+This module does not know what a result means.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import sys
+import traceback
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Literal
+
+import rich.console
+
+from lvm_batch.io.storage.redaction import redacted
+from lvm_batch.jobs.console.json_log import JsonLog
+from lvm_batch.jobs.errors import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+    from rich.console import RenderableType
+
+    from lvm_batch.jobs.errors import JobError
+
+LogFormat = Literal["text", "json"]
+
+LOG_FORMAT = "--log-format"
+LOG_FORMAT_VARIABLE = "LVM_BATCH_LOG_FORMAT"
+
+_PIPE_WIDTH = 200
+
+# Of the problems of one command: a dataset may have as many as files.
+_IN_TEXT = 10
+_IN_JSON = 100
+
+# What a terminal would act upon, or cannot write: names of files and columns may hold any of it.
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+class Console:
+    """The two streams of one command.
+
+    ``progress`` is the rich console on stderr, for progress bars and live displays. ``log`` takes what is said where
+    stderr is JSON, and is ``None`` where it is text.
+    """
+
+    def __init__(self, *, json: bool = False, verbose: bool = False, log_format: LogFormat = "text") -> None:
+        self.json = json
+        self.verbose = verbose
+        self.log = JsonLog() if log_format == "json" else None
+        self.progress: rich.console.Console = (
+            _Stream(stderr=True)
+            if self.log is None
+            else rich.console.Console(file=io.StringIO(), quiet=True, force_terminal=False)
+        )
+        self._stdout = _Stream()
+
+    @classmethod
+    def for_arguments(cls, arguments: Sequence[str], environ: Mapping[str, str] | None = None) -> Console:
+        """The console that a command line asks for, or a variable, also where it cannot be parsed."""
+        options = arguments[: arguments.index("--")] if "--" in arguments else arguments
+        return cls(
+            json="--json" in options,
+            verbose="-v" in options or "--verbose" in options,
+            log_format=_log_format(options, environ or {}),
+        )
+
+    def taking_stderr(self) -> AbstractContextManager[None]:
+        """Let nothing else be written to stderr in the block, where it is JSON; not even by libraries and workers."""
+        return self.log.taking_all() if self.log else nullcontext()
+
+    def result(
+        self,
+        values: Mapping[str, object],
+        text: RenderableType | None = None,
+        *,
+        error: JobError | None = None,
+    ) -> None:
+        """Print what a command found: ``values`` as JSON, else ``text``, else ``values`` a line each.
+
+        ``error`` is why the result is not a success: a part of the JSON object, or said on stderr after the text.
+        """
+        if self.json:
+            problem = {"error": _as_values(error.kind, [Problem(*error.args)])} if error else {}
+            self._print(json.dumps({**values, **problem}, allow_nan=False))
+            if error:
+                self._log_failure(error.kind, [Problem(*error.args)])
+            return
+        self._print(_lines(values) if text is None else text)
+        if error:
+            self.failed(error.kind, [Problem(*error.args)])
+
+    def note(self, text: str, *, level: str = "info", **fields: object) -> None:
+        """Say something that is not the result; ``level`` and ``fields`` are for logs."""
+        if self.log:
+            self.log.write(level, text, **fields)
+        else:
+            self.progress.print(_seen(redacted(text)), soft_wrap=True)
+
+    def failed(self, kind: str, problems: Sequence[Problem], error: BaseException | None = None) -> None:
+        """Print what went wrong; the first of ``problems`` sums up the others.
+
+        ``error`` is given where its traceback helps. Of very many problems the first are printed, and how many more
+        there are.
+        """
+        if self.log:
+            self._log_failure(kind, problems, error)
+        elif error is not None:
+            self.note(_trace(error))
+        if self.json:
+            self._print(json.dumps({"error": _as_values(kind, problems)}))
+        if self.json or self.log:
+            return
+        for message, hint in (map(_on_one_line, problem) for problem in problems[: 1 + _IN_TEXT]):
+            self.note(f"error: {message}\n  what to do: {hint}" if hint else f"error: {message}")
+        if (n_others := len(problems) - 1 - _IN_TEXT) > 0:
+            self.note(f"and {n_others:,} more; --json lists up to {_IN_JSON}")
+
+    def _log_failure(
+        self, kind: str, problems: Sequence[Problem], error: BaseException | None = None
+    ) -> None:
+        if self.log:
+            values = _as_values(kind, problems) | ({"traceback": _trace(error)} if error else {})
+            self.log.write("error", str(values.pop("message")), **values)
+
+    def _print(self, text: RenderableType) -> None:
+        self._stdout.print(_seen(text), soft_wrap=True)
+
+
+class _Stream(rich.console.Console):
+    """Prints text as it is: paths hold brackets and colons, which rich would interpret, and break nowhere."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        is_terminal = (sys.stderr if stderr else sys.stdout).isatty()
+        width = None if is_terminal else _PIPE_WIDTH
+        super().__init__(stderr=stderr, width=width, markup=False, highlight=False, emoji=False)
+
+    def on_broken_pipe(self) -> None:
+        """A reader that has gone away (``| head``) changes nothing about how the command ends."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+
+
+def _seen(text: RenderableType) -> RenderableType:
+    """Write control characters as Python writes them; new lines and tabs stay."""
+    return _UNSEEN.sub(_escaped, text) if isinstance(text, str) else text
+
+
+def _as_values(kind: str, problems: Sequence[Problem]) -> dict[str, object]:
+    summary, *rest = [
+        {name: redacted(text) for name, text in problem._asdict().items()}
+        for problem in problems[: 1 + _IN_JSON]
+    ]
+    several = {"problems": rest, "n_problems": len(problems) - 1} if rest else {}
+    return {"kind": kind, **summary, **several}
+
+
+def _trace(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error)).rstrip()
+
+
+def _log_format(options: Sequence[str], environ: Mapping[str, str]) -> LogFormat:
+    """The format that is asked for; what it can be is for the command line's parser to say."""
+    asked = environ.get(LOG_FORMAT_VARIABLE)
+    for option, following in zip(options, [*options[1:], ""], strict=True):
+        if option == LOG_FORMAT:
+            asked = following
+        elif option.startswith(f"{LOG_FORMAT}="):
+            asked = option.partition("=")[2]
+    return "json" if asked == "json" else "text"
+
+
+def _on_one_line(text: str) -> str:
+    """Write new lines as Python writes them: a name with one in it could pass for a line of ours."""
+    return text.replace("\n", "\\n")
+
+
+def _escaped(character: re.Match[str]) -> str:
+    return ascii(character[0])[1:-1]
+
+
+def _lines(values: Mapping[str, object]) -> str:
+    longest = max(map(len, values), default=0)
+    return "\n".join(f"{name:{longest}}  {value}" for name, value in values.items())

@@ -1,0 +1,39 @@
+"""What the user is told of articles whose rows do not stand together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lvm_batch.jobs.console.text import plural
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lvm_batch.io.dataset.article_runs import Cuts
+    from lvm_batch.io.vectors.decoding import Pad
+
+
+def cut_notices(cuts: Cuts | None, *, pad: Pad | None = None) -> Iterator[str]:
+    """Yield what is cut and what it costs; ``pad`` says what becomes of contexts that are too short."""
+    if cuts is None:
+        return
+    first, second = cuts.files
+    where = f"twice in {first}" if first == second else f"in {first} and in {second}"
+    cost = "have no prediction" if pad in {None, "reject"} else "are padded"
+    yield (
+        f"{plural(cuts.articles, 'article')} cut into several runs ({plural(cuts.cuts, 'cut')}): `{cuts.example}` "
+        f"stands {where}. Windows do not cross a cut, so {plural(cuts.rows, 'row')} more {cost}, and "
+        f"{cuts.cuts:,} more have no target. To keep an article whole, write its rows together, in one file"
+    )
+
+
+def cut_values(cuts: Cuts | None) -> dict[str, Any] | None:
+    """Return the same as plain values; ``None`` where every article is whole."""
+    if cuts is None:
+        return None
+    return {
+        "articles": cuts.articles,
+        "cuts": cuts.cuts,
+        "rows_of_short_context": cuts.rows,
+        "example": {"article": cuts.example, "files": list(dict.fromkeys(cuts.files))},
+    }

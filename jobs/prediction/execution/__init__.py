@@ -1,0 +1,1 @@
+"""Units, run on workers."""

@@ -1,0 +1,244 @@
+"""Units over a cluster, a bounded number at a time.
+
+The rule: every unit ends as a record or a failure, whatever becomes of workers. The client keeps as many tasks
+submitted as the cluster has slots, and twice as many where they are short; tasks with ``resources=`` would pass by the
+scheduler's own queue (distributed#9164), so the window is kept here.
+
+A worker that dies takes along every unit it held, and nobody knows which of them killed it. So units are tried in
+three rounds: all of them, small ones in groups; those that were lost with a worker, one to a slot; those that were
+lost again, one at a time with nothing beside them. A unit that loses its worker then too is guilty, and is quarantined
+by name.
+
+A worker whose self-check fails returns its units unchanged, and gets no others; from then on tasks name the workers
+that they may go to. It is left running: on a scheduler of the user's own it may serve others.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import count
+from queue import Empty, SimpleQueue
+from time import monotonic
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from distributed.scheduler import KilledWorker
+
+from lvm_batch.jobs.clusters.scheduler import scheduler_gone
+from lvm_batch.jobs.clusters.terms import LOCAL
+from lvm_batch.jobs.models.self_check import Refusal
+from lvm_batch.jobs.prediction.execution.grouping import in_groups
+from lvm_batch.jobs.prediction.execution.worker import Failure, run_units
+from lvm_batch.jobs.prediction.execution.workers import Workers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from dask.typing import Key
+    from distributed import Client, Future
+
+    from lvm_batch.io.dataset.units import Unit
+    from lvm_batch.io.output.answers import Record
+    from lvm_batch.jobs.clusters.terms import Terms
+    from lvm_batch.jobs.prediction.execution.grouping import Group
+    from lvm_batch.jobs.prediction.planning.job import Job
+
+    Outcome = Record | Failure
+
+_PATIENCE_S = 0.5
+_FETCH_S = 10
+
+
+@dataclass(frozen=True, slots=True)
+class _Lost:
+    """A unit whose worker died, or took longer than a unit may; ``why`` says so for people."""
+
+    unit: Unit
+    kind: str
+    why: str
+
+
+@dataclass(slots=True)
+class _InFlight:
+    """A submitted group of units, and when it was."""
+
+    group: Group
+    future: Future[list[Outcome | Refusal]]
+    allowed: frozenset[str] | None
+    since: float = field(default_factory=monotonic)
+
+
+def drive(
+    client: Client,
+    job: Job,
+    units: Sequence[Unit],
+    *,
+    unit_timeout_s: float,
+    on_refused: Callable[[Refusal], None] = lambda _: None,
+    on_waiting: Callable[[], None] = lambda: None,
+    terms: Terms = LOCAL,
+) -> Iterator[tuple[Unit, Outcome]]:
+    """Compute ``units`` on the cluster; yield each with its record or failure, as they end.
+
+    A unit that runs longer than ``unit_timeout_s`` loses its worker. ``on_refused`` hears of workers that may not work,
+    and ``on_waiting``, now and then, that no unit has ended.
+    Raises :class:`TryAgain` when the scheduler goes away, there have been no workers for as long as ``terms`` say, or
+    all that there are were refused.
+    """
+    workers = Workers(client, on_refused, terms=terms)
+    key = f"{job.job_id}/{uuid4().hex}"
+    windows: tuple[Callable[[], int], ...] = (lambda: workers.window, lambda: workers.n_slots, lambda: 1)
+    groups = list(in_groups(units, workers.most_slots))
+    for number, window in enumerate(windows):
+        attempt = _Attempt(
+            workers, job, f"{key}/{number}", unit_timeout_s=unit_timeout_s, on_waiting=on_waiting
+        )
+        lost: list[_Lost] = []
+        for outcome in attempt.run(groups, window):
+            if isinstance(outcome, _Lost):
+                lost.append(outcome)
+            else:
+                yield outcome
+        groups = [(loss.unit,) for loss in lost]
+    for loss in lost:
+        message = f"{loss.unit.output}: tried {len(windows)} times, the last time alone; {loss.why}"
+        yield loss.unit, Failure(loss.unit.output, loss.kind, message, _HINTS[loss.kind])
+
+
+_HINTS = {
+    "worker_lost": "look into the workers' logs; where memory ran out, use fewer --workers or smaller row groups",
+    "unit_timeout": "give more time with --unit-timeout, or cut the input into smaller row groups",
+}
+
+
+class _Attempt:
+    """One round over some groups of units; ``key`` begins the keys of its tasks.
+
+    It belongs to this round of this run alone: a scheduler takes tasks of the same key, whoever submits them, for one.
+    """
+
+    def __init__(
+        self, workers: Workers, job: Job, key: str, *, unit_timeout_s: float, on_waiting: Callable[[], None]
+    ) -> None:
+        self._workers = workers
+        self._job = job
+        self._key = key
+        self._timeout_s = unit_timeout_s
+        self._on_waiting = on_waiting
+        self._waiting: deque[Group] = deque()
+        self._tries = count()
+        self._in_flight: dict[Key, _InFlight] = {}
+        self._completed: SimpleQueue[Future[list[Outcome | Refusal]]] = SimpleQueue()
+
+    def run(
+        self, groups: Sequence[Group], window: Callable[[], int]
+    ) -> Iterator[tuple[Unit, Outcome] | _Lost]:
+        """Submit groups as others end, and yield what becomes of each unit."""
+        self._waiting.extend(groups)
+        while self._waiting or self._in_flight:
+            while self._waiting and len(self._in_flight) < window():
+                self._submit(self._waiting.popleft())
+            future = self._next_ended()
+            if future is None:
+                self._on_waiting()
+                self._workers.look()
+                self._take_back_stranded()
+            elif future.status == "pending":  # it had ended, but its result went with a worker
+                future.add_done_callback(self._completed.put)
+            elif future.key in self._in_flight:  # or it was given up
+                yield from self._ended(future)
+            yield from self._overdue()
+
+    def _next_ended(self) -> Future[list[Outcome | Refusal]] | None:
+        with suppress(Empty):
+            return self._completed.get(timeout=_PATIENCE_S)
+        return None
+
+    def _submit(self, group: Group) -> None:
+        # A group that comes back from a refused worker must not meet its first result.
+        key = f"{self._key}.{next(self._tries)}/{group[0].output}"
+        allowed = self._workers.allowed
+        future = self._workers.client.submit(
+            run_units, self._job, group, key=key, pure=False, workers=allowed and list(allowed)
+        )
+        self._in_flight[key] = _InFlight(group, future, allowed)
+        future.add_done_callback(self._completed.put)
+
+    def _take_back_stranded(self) -> None:
+        """Submit again what none of its workers is left for: the scheduler would wait for them, whoever comes."""
+        for key, flight in list(self._in_flight.items()):
+            if self._workers.is_stranded(flight.allowed):
+                del self._in_flight[key]
+                flight.future.cancel()
+                self._waiting.appendleft(flight.group)
+
+    def _ended(self, future: Future[list[Outcome | Refusal]]) -> Iterator[tuple[Unit, Outcome] | _Lost]:
+        """A task returns its failures; what it raises comes from the cluster, which lost it."""
+        flight = self._in_flight.pop(future.key)
+        group = flight.group
+        if future.status == "finished":
+            self._workers.took(monotonic() - flight.since)
+            yield from self._fetched(future, group)
+            return
+        error = future.exception() if future.status == "error" else None
+        future.release()
+        if isinstance(error, KilledWorker):
+            address = error.last_worker.address
+            held = self._workers.memory.get(address, "an unknown amount of memory")
+            why = f"its worker {address} died; it last held {held}"
+        else:
+            # The scheduler may have gone; else it dropped the task with a worker.
+            self._workers.look(now=True)
+            why = f"the cluster dropped it: {error or future.status}"
+        yield from _all_lost(group, "worker_lost", why)
+
+    def _fetched(
+        self, future: Future[list[Outcome | Refusal]], group: Group
+    ) -> Iterator[tuple[Unit, Outcome] | _Lost]:
+        """Get a result from the worker that holds it; if that does not answer, the next round finds the records."""
+        try:
+            outcomes = future.result(timeout=_FETCH_S)
+        except TimeoutError:
+            why = f"its worker did not hand over the result within {_FETCH_S} s"
+            yield from _all_lost(group, "worker_lost", why)
+            return
+        except OSError as error:
+            raise scheduler_gone() from error
+        finally:
+            future.release()
+        last = outcomes[-1]
+        worker = last.worker if isinstance(last, (Failure, Refusal)) else last.get("worker", "")
+        self._workers.finished_at[worker] = monotonic()
+        refused = []
+        for unit, outcome in zip(group, outcomes, strict=True):
+            if isinstance(outcome, Refusal):
+                refused.append(unit)
+            else:
+                yield unit, outcome
+        if isinstance(last, Refusal):
+            self._waiting.appendleft(tuple(refused))
+            self._workers.refuse(last)
+
+    def _overdue(self) -> Iterator[_Lost]:
+        """Give up groups that have run too long, and the workers with them.
+
+        A group has no more time than a unit: it is small, and one that is given up is tried again unit by unit.
+        """
+        for key, flight in list(self._in_flight.items()):
+            if monotonic() - flight.since <= self._timeout_s:
+                continue
+            address, is_first = self._workers.holder(key)
+            started = max(flight.since, self._workers.finished_at.get(address, 0.0))
+            if not is_first or monotonic() - started <= self._timeout_s:
+                continue  # it waits for another
+            del self._in_flight[key]
+            flight.future.cancel()
+            self._workers.restart(address)
+            why = f"it ran longer than {self._timeout_s:g} s on {address}"
+            yield from _all_lost(flight.group, "unit_timeout", why)
+
+
+def _all_lost(group: Group, kind: str, why: str) -> Iterator[_Lost]:
+    return (_Lost(unit, kind, why) for unit in group)

@@ -1,0 +1,236 @@
+"""The two passes over a unit's rows: the primary model on every row, the fallback on those that are escalated.
+
+The rule: a row that is not ok takes part in nothing and comes out empty; every other row comes out with the
+prediction of exactly one model. Contexts are kept of rows alone that the fallback may have to answer, and no longer
+than it has not. This module does not know where rows are read from or written to.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from lvm_batch.io.dataset.batches import BAD_INPUT, OK
+from lvm_batch.io.output.writer import NO_ROUTE, ROUTES, PredictionBlock
+from lvm_batch.lvm.inference.cosines import row_cosines
+from lvm_batch.lvm.inference.routing import cap, shadow_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from lvm_batch.io.dataset.batches import Batch
+    from lvm_batch.jobs.prediction.execution.stopwatch import Stopwatch
+    from lvm_batch.lvm.inference.cascade import Cascade, ContextPredictor
+
+FALLBACK_ROWS = 512
+"""Candidates that are gathered before the fallback runs: in fewer rows at a time it is slower."""
+
+_NORM_TOLERANCE = 1e-3
+
+_AMN, _GRU = (ROUTES.index(name) for name in ("amn", "gru"))
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Rows of a batch that the fallback may have to answer, with what is needed for it.
+
+    ``rows`` (k,) are places within the batch, ``contexts`` is float32 (k, length, dim), ``targets`` float32 (k, dim).
+    """
+
+    rows: NDArray[np.int64]
+    contexts: NDArray[np.float32]
+    targets: NDArray[np.float32] | None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(slots=True)
+class Passed:
+    """A batch that the primary model has answered.
+
+    ``chosen`` marks the rows chosen for shadow evaluation. ``candidates`` is ``None`` where no row may go to the
+    fallback, and once it has answered; its answers then stand in ``prediction`` and ``gru_cosine``, and ``escalated``
+    marks the rows that took its route.
+    """
+
+    carried: pa.Table
+    status: NDArray[np.int8]
+    details: dict[int, str]
+    prediction: NDArray[np.float32]
+    confidence: NDArray[np.float32]
+    margin: NDArray[np.float32]
+    reasons: NDArray[np.bool_]
+    chosen: NDArray[np.bool_]
+    escalated: NDArray[np.bool_]
+    amn_cosine: NDArray[np.float32]
+    gru_cosine: NDArray[np.float32]
+    candidates: Candidates | None
+
+
+def first_pass(batch: Batch, cascade: Cascade, *, key: str, shadow_rate: float, watch: Stopwatch) -> Passed:
+    """Answer a batch with the primary model and judge the answers.
+
+    ``key`` names the file, for the choice of shadow rows. What is kept of the batch is copied: its arrays are
+    reused by the reader.
+    """
+    with watch.timing("amn"):
+        prediction = cascade.primary(batch.contexts)
+    with watch.timing("bank"):
+        judged = cascade.judge(prediction, lanes=batch.lanes, context_tokens=batch.context_tokens)
+    with watch.timing("cosines"):
+        amn_cosine = cosines_with(prediction, batch.targets)
+    usable = batch.status == OK
+    reasons = judged.reasons & usable[:, None]
+    rows = np.arange(batch.first_row, batch.first_row + batch.n_rows)
+    chosen = usable & shadow_rows(key, rows, shadow_rate) & (cascade.fallback is not None)
+    wanted = (reasons.any(axis=1) | chosen) & (cascade.fallback is not None)
+    return Passed(
+        carried=batch.carried,
+        status=batch.status,
+        details=batch.details,
+        prediction=prediction,
+        confidence=judged.confidence,
+        margin=judged.margin,
+        reasons=reasons,
+        chosen=chosen,
+        escalated=np.zeros(batch.n_rows, np.bool_),
+        amn_cosine=amn_cosine,
+        gru_cosine=np.full(batch.n_rows, np.nan, np.float32),
+        candidates=_candidates(batch, np.flatnonzero(wanted)),
+    )
+
+
+def _candidates(batch: Batch, rows: NDArray[np.int64]) -> Candidates | None:
+    if not len(rows):
+        return None
+    return Candidates(rows, batch.contexts[rows], None if batch.targets is None else batch.targets[rows])
+
+
+def second_pass(
+    parts: Sequence[Passed], cascade: Cascade, *, cap_rate: float | None, watch: Stopwatch
+) -> None:
+    """Run the fallback on the rows of ``parts`` that are escalated or shadowed, and let go of their contexts.
+
+    With ``cap_rate`` at most that fraction of all rows, but every high-stakes one, is escalated; a row that is turned
+    down keeps its reasons.
+    """
+    if cascade.fallback is not None:
+        for part, escalated in zip(parts, _escalated(parts, cap_rate), strict=True):
+            part.escalated = escalated
+        with watch.timing("gru"):
+            _answer(parts, cascade.fallback)
+
+
+def _escalated(parts: Sequence[Passed], cap_rate: float | None) -> list[NDArray[np.bool_]]:
+    if cap_rate is None:
+        return [np.asarray(part.reasons.any(axis=1)) for part in parts]
+    standing = cap(
+        np.concatenate([part.reasons for part in parts]),
+        np.concatenate([part.confidence for part in parts]),
+        max_rate=cap_rate,
+        eligible=np.concatenate([part.status for part in parts]) == OK,
+    )
+    return np.split(standing, np.cumsum([len(part.status) for part in parts[:-1]]))
+
+
+def _answer(parts: Sequence[Passed], fallback: ContextPredictor) -> None:
+    for group in _groups(parts):
+        contexts = [candidates.contexts for _, candidates in group]
+        answers = fallback(contexts[0] if len(contexts) == 1 else np.concatenate(contexts))
+        starts = np.cumsum([len(candidates) for _, candidates in group[:-1]])
+        for (part, candidates), second in zip(group, np.split(answers, starts), strict=True):
+            _settle(part, candidates, second)
+
+
+def _groups(parts: Sequence[Passed]) -> Iterator[list[tuple[Passed, Candidates]]]:
+    """Yield the candidates that are to be answered, in groups of ``FALLBACK_ROWS`` or more, but for the last."""
+    group: list[tuple[Passed, Candidates]] = []
+    for part in parts:
+        if (wanted := _wanted(part)) is not None:
+            group.append((part, wanted))
+        part.candidates = None
+        if sum(len(candidates) for _, candidates in group) >= FALLBACK_ROWS:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _wanted(part: Passed) -> Candidates | None:
+    """Return the candidates that are escalated or shadowed: all of them, unless there is a cap."""
+    candidates = part.candidates
+    if candidates is None:
+        return None
+    wanted = (part.escalated | part.chosen)[candidates.rows]
+    if not wanted.any():
+        return None
+    if wanted.all():
+        return candidates
+    targets = None if candidates.targets is None else candidates.targets[wanted]
+    return Candidates(candidates.rows[wanted], candidates.contexts[wanted], targets)
+
+
+def _settle(part: Passed, candidates: Candidates, second: NDArray[np.float32]) -> None:
+    part.gru_cosine[candidates.rows] = cosines_with(second, candidates.targets)
+    routed = part.escalated[candidates.rows]
+    part.prediction[candidates.rows[routed]] = second[routed]
+
+
+def block_of(parts: Sequence[Passed]) -> PredictionBlock:
+    """Put the rows of batches that both models have answered behind one another."""
+
+    def joined(name: str) -> NDArray[np.float32]:
+        return np.concatenate([getattr(part, name) for part in parts])
+
+    starts = np.cumsum([0, *(len(part.status) for part in parts[:-1])]).tolist()
+    details = {
+        start + row: text
+        for start, part in zip(starts, parts, strict=True)
+        for row, text in part.details.items()
+    }
+    status = np.concatenate([part.status for part in parts])
+    escalated = np.concatenate([part.escalated for part in parts])
+    prediction = joined("prediction")
+    overflown = np.flatnonzero((status == OK) & ~has_unit_norm(prediction))
+    status[overflown] = BAD_INPUT
+    usable = status == OK
+    prediction[~usable] = np.nan
+    amn_cosine, gru_cosine = joined("amn_cosine"), joined("gru_cosine")
+    return PredictionBlock(
+        carried=pa.concat_tables([part.carried for part in parts]),
+        prediction=prediction,
+        cosine=_known(np.where(escalated, gru_cosine, amn_cosine), usable),
+        route=np.where(usable, np.where(escalated, _GRU, _AMN), NO_ROUTE).astype(np.int8),
+        reasons=np.concatenate([part.reasons for part in parts]) & usable[:, None],
+        confidence=_known(joined("confidence"), usable),
+        margin=_known(joined("margin"), usable),
+        amn_cosine=_known(amn_cosine, usable),
+        gru_cosine=_known(gru_cosine, usable),
+        shadow=np.concatenate([part.chosen & ~part.escalated for part in parts]) & usable,
+        status=status,
+        details=details | dict.fromkeys(overflown.tolist(), "inf"),
+    )
+
+
+def has_unit_norm(prediction: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Tell rows that a model could answer: a context so large that float32 overflows gives NaN, or zeros."""
+    return np.asarray(np.abs(np.einsum("nd,nd->n", prediction, prediction) - 1) < _NORM_TOLERANCE)
+
+
+def cosines_with(
+    predictions: NDArray[np.float32], targets: NDArray[np.float32] | None
+) -> NDArray[np.float32]:
+    """Return the cosine of each prediction with its target, NaN where none is known."""
+    if targets is None:
+        return np.full(len(predictions), np.nan, np.float32)
+    return row_cosines(predictions, targets)
+
+
+def _known(values: NDArray[np.float32], usable: NDArray[np.bool_]) -> NDArray[np.float32]:
+    return np.where(usable, values, np.float32(np.nan))

@@ -1,0 +1,60 @@
+"""How long the primary model takes for a single query on the workers of a job, asked before the job.
+
+The rule: it is a measurement on the side: where it fails, the job goes on without it. This module does not know what is
+done with the figure.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import CancelledError
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from lvm_batch.jobs.clusters.scheduler import workers_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from distributed import Client
+
+    from lvm_batch.jobs.prediction.planning.job import Job
+
+_QUERIES = 100
+_ROUNDS = 4
+_WORKERS = 16
+_TIMEOUT_S = 20
+
+
+def worker_p95_ms(client: Client, job: Job, *, tell: Callable[[str], object]) -> float | None:
+    """Return the p95 of single queries in milliseconds, on one thread of the slowest of up to 16 workers.
+
+    All are asked at once, as they will work at once, and each tells the best of four rounds of 100 queries: what else
+    happens to run on a machine slows a round, seldom all. Where a worker has not answered within 20 s, or cannot,
+    ``tell`` is told and the result is ``None``. Raises ``TryAgain`` where the scheduler is gone.
+    """
+    addresses = sorted(workers_of(client))[:_WORKERS]
+    length = job.dataset_format.shape.length
+    asked = [
+        client.submit(_p95_ms, job.models.primary.path, length, workers=[address], pure=False)
+        for address in addresses
+    ]
+    until = monotonic() + _TIMEOUT_S
+    try:
+        # Workers of somebody else's may raise anything, which is fetched here and not raised.
+        errors = [future.exception(timeout=max(0.0, until - monotonic())) for future in asked]
+        error = next(filter(None, errors), None)
+        times = [] if error else [future.result(timeout=_TIMEOUT_S) for future in asked]
+    except (OSError, CancelledError) as problem:  # TimeoutError is an OSError
+        error, times = problem, []
+    if error:
+        tell(f"the time of a single query was not measured: {type(error).__name__}: {error}")
+    return max(times, default=None)
+
+
+def _p95_ms(path: str, length: int) -> float:
+    from lvm_batch.io.storage.locations import read_file
+    from lvm_batch.jobs.models.latency import latency_ms
+    from lvm_batch.lvm.checkpoints.checkpoint import load_checkpoint
+
+    model = load_checkpoint(read_file(path), path).model
+    return min(latency_ms(model, length=length, n_queries=_QUERIES)["p95"] for _ in range(_ROUNDS))

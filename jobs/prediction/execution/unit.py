@@ -1,0 +1,162 @@
+"""One work unit from its rows to its committed predictions.
+
+The rule: what a unit's file holds follows from the job and the unit alone. Batches and blocks are cut at fixed
+rows, so that any worker, at any time, computes the same. This module does not know Dask, or how a page is decoded
+or a gate computed.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from lvm_batch.io.dataset.reading import open_unit
+from lvm_batch.io.errors import UnreadableFile
+from lvm_batch.io.output.answers import place_of
+from lvm_batch.io.output.unit_files import RECORD_KEY
+from lvm_batch.io.output.writer import PredictionBlock, PredictionWriter
+from lvm_batch.jobs.prediction.execution.passes import (
+    FALLBACK_ROWS,
+    Passed,
+    block_of,
+    first_pass,
+    second_pass,
+)
+from lvm_batch.jobs.prediction.execution.stopwatch import Stopwatch
+from lvm_batch.jobs.prediction.execution.tally import Tally, add_tallies, tally_block
+from lvm_batch.jobs.prediction.planning.job import BATCH_ROWS
+from lvm_batch.jobs.processes.peak_memory import peak_bytes
+from lvm_batch.lvm.inference.routing import REASONS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lvm_batch.io.dataset.batches import Batch
+    from lvm_batch.io.dataset.carried import CarriedRows
+    from lvm_batch.io.dataset.units import Unit
+    from lvm_batch.io.output.answers import Record
+    from lvm_batch.io.output.commit import OutputFolder
+    from lvm_batch.jobs.prediction.planning.job import Job
+    from lvm_batch.lvm.inference.cascade import Cascade
+
+BLOCK_BATCHES = 8
+"""Batches that make one row group of the output, and beyond which no row waits for the fallback."""
+
+
+def compute_unit(job: Job, unit: Unit, cascade: Cascade, folder: OutputFolder) -> Record:
+    """Read, answer, write and commit ``unit``; return its commit record.
+
+    Raises ``UnreadableFile`` if the input breaks, has changed, or has not the rows that its footer promised.
+    """
+    watch = Stopwatch()
+    with folder.stage() as staged:
+        with (
+            open_unit(
+                unit,
+                job.dataset_format,
+                batch_rows=BATCH_ROWS,
+                pad=job.pad,
+                along={job.dataset_format.names.split},
+            ) as rows,
+            PredictionWriter(
+                staged,
+                rows.carried.schema,
+                dim=job.dataset_format.shape.dim,
+                dtype=job.output_dtype,
+                reasons=REASONS,
+            ) as writer,
+        ):
+            blocks = _blocks(job, unit, cascade, rows.batches, watch)
+            tally = _write_blocks(
+                blocks, unit, rows.carried, writer, watch, split_column=job.dataset_format.carried_split
+            )
+            record = _record(unit, tally)
+            with watch.timing("write"):
+                writer.close(job.footer | {RECORD_KEY: json.dumps(record)})
+        return folder.commit(staged, record | {"seconds": watch.seconds, "worker_peak": peak_bytes()})
+
+
+def _write_blocks(
+    blocks: Iterator[PredictionBlock],
+    unit: Unit,
+    carried: CarriedRows,
+    writer: PredictionWriter,
+    watch: Stopwatch,
+    *,
+    split_column: str,
+) -> Tally:
+    tallies = []
+    for block in blocks:
+        tallies.append(tally_block(block, unit.first_row + writer.n_rows, split_column=split_column))
+        with watch.timing("write"):
+            writer.write(block, carried.take(len(block.status)))
+        del block  # or it would be held until the next one is ready
+    return add_tallies(tallies)
+
+
+def _record(unit: Unit, tally: dict[str, Any]) -> Record:
+    if tally["rows_out"] != unit.n_rows:
+        raise UnreadableFile(
+            f"{unit.file.path} gave {tally['rows_out']} rows from row {unit.first_row} on, but its footer promises "
+            f"{unit.n_rows}",
+            "write the file again",
+        )
+    row_groups = [unit.first_row_group, unit.last_row_group]
+    return {
+        "output": unit.output,
+        **place_of(unit),
+        "row_groups": row_groups,
+        "rows_in": unit.n_rows,
+        **tally,
+    }
+
+
+def _blocks(
+    job: Job, unit: Unit, cascade: Cascade, batches: Iterator[Batch], watch: Stopwatch
+) -> Iterator[PredictionBlock]:
+    """Yield the unit's predictions in blocks of ``BLOCK_BATCHES`` batches."""
+    waiting: list[Passed] = []
+    for passed in _passed(job, unit, cascade, batches, watch):
+        waiting.append(passed)
+        del passed  # or its rows would be held twice
+        if len(waiting) == BLOCK_BATCHES:
+            block = block_of(waiting)
+            waiting.clear()
+            yield block
+            del block
+    if waiting:
+        yield block_of(waiting)
+
+
+def _passed(
+    job: Job, unit: Unit, cascade: Cascade, batches: Iterator[Batch], watch: Stopwatch
+) -> Iterator[Passed]:
+    """Yield the unit's batches when both passes are over.
+
+    The fallback runs when it has enough rows for its best speed, or no more are coming into the block; under a cap,
+    which is the unit's, only when the unit has been read.
+    """
+    waiting: list[Passed] = []
+    n_batches = 0
+    while (batch := _next(batches, watch)) is not None:
+        passed = first_pass(batch, cascade, key=unit.file.name, shadow_rate=job.shadow_rate, watch=watch)
+        waiting.append(passed)
+        n_batches += 1
+        candidates = sum(len(part.candidates or ()) for part in waiting)
+        ready = candidates >= FALLBACK_ROWS or n_batches % BLOCK_BATCHES == 0
+        if ready and job.cap_rate is None:
+            second_pass(waiting, cascade, cap_rate=None, watch=watch)
+            yield from _let_go(waiting)
+        del passed
+    second_pass(waiting, cascade, cap_rate=job.cap_rate, watch=watch)
+    yield from _let_go(waiting)
+
+
+def _let_go(waiting: list[Passed]) -> Iterator[Passed]:
+    while waiting:
+        yield waiting.pop(0)
+
+
+def _next(batches: Iterator[Batch], watch: Stopwatch) -> Batch | None:
+    with watch.timing("read"):
+        return next(batches, None)

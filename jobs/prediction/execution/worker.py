@@ -1,0 +1,183 @@
+"""What runs on a worker: one task for one unit, or for a few small ones.
+
+The rule: a task never raises. It returns a commit record, or a failure that says what, where and what to do; it
+looks for the record, then for a published file of this job, before it computes anything. Models are loaded once
+per process, and must answer the stored rows of the self-check first; a process that may not work, or whose device
+fails later, returns its refusal in place of every unit.
+"""
+
+from __future__ import annotations
+
+import threading
+import traceback
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from lvm_batch.io.errors import DataError
+from lvm_batch.io.output.answers import answers, place_of
+from lvm_batch.io.output.commit import OutputFolder
+from lvm_batch.io.storage.redaction import redacted
+from lvm_batch.jobs.errors import SurroundingsError
+from lvm_batch.jobs.models.self_check import BOUNDS, Refusal, here, refusal
+from lvm_batch.jobs.prediction.execution.worker_metrics import count_failure, count_unit
+from lvm_batch.jobs.processes.cores import usable_cores
+from lvm_batch.lvm.errors import DeviceError, ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lvm_batch.io.dataset.units import Unit
+    from lvm_batch.io.output.answers import Record
+    from lvm_batch.jobs.models.self_check import Expected
+    from lvm_batch.jobs.prediction.planning.job import Job, ModelSet
+    from lvm_batch.lvm.inference.cascade import Cascade
+
+_loading = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a unit has no record: ``kind`` is that of the error, ``trace`` is there for bugs only.
+
+    ``worker`` is the address of the worker that found out, ``""`` if none did.
+    """
+
+    output: str
+    kind: str
+    message: str
+    hint: str = ""
+    trace: str | None = None
+    worker: str = ""
+
+    @property
+    def as_dict(self) -> dict[str, Any]:
+        """The failure as plain values."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+def run_units(job: Job, units: Sequence[Unit]) -> list[Record | Failure | Refusal]:
+    """Do what :func:`run_unit` does for each of ``units``, one after the other, or refuse what is left of them."""
+    outcomes: list[Record | Failure | Refusal] = []
+    for unit in units:
+        outcome = run_unit(job, unit)
+        if isinstance(outcome, Refusal):
+            return outcomes + [outcome] * (len(units) - len(outcomes))
+        outcomes.append(outcome)
+    return outcomes
+
+
+def run_unit(job: Job, unit: Unit) -> Record | Failure | Refusal:
+    """Compute ``unit`` unless it is done already; the result names the worker."""
+    outcome = _outcome(job, unit)
+    if isinstance(outcome, Refusal):
+        return here(outcome, _address())
+    if isinstance(outcome, Failure):
+        count_failure(outcome.kind)
+        trace = outcome.trace and redacted(outcome.trace)
+        return replace(outcome, message=redacted(outcome.message), trace=trace, worker=_address())
+    return outcome | {"worker": _address()}
+
+
+def _outcome(job: Job, unit: Unit) -> Record | Failure | Refusal:
+    try:
+        folder = OutputFolder(job.output)
+        return _standing(job, unit, folder) or _compute(job, unit, folder)
+    except DeviceError as error:
+        return Refusal(redacted(error.message), _device(job.models.device))
+    except (DataError, ModelError) as error:
+        return Failure(unit.output, error.kind, *error.args)
+    except Exception as error:  # noqa: BLE001 - the worker's door: one bug must not take the other units along
+        return _failure(unit, error)
+
+
+def _failure(unit: Unit, error: Exception) -> Failure:
+    """Return what nobody on the way has known better: a fault of the surroundings, or a bug."""
+    from lvm_batch.jobs.processes.system_errors import fault_of
+
+    if fault := fault_of(error):
+        message, hint = fault.args
+        return Failure(unit.output, SurroundingsError.kind, f"{unit.output}: {message}", hint)
+    trace = "".join(traceback.format_exception(error))
+    message = f"{unit.output}: {type(error).__name__}: {error}"
+    return Failure(unit.output, "bug", message, "report this", trace)
+
+
+def _standing(job: Job, unit: Unit, folder: OutputFolder) -> Record | None:
+    """Return the unit's commit record, or make it where its file was published; ``None`` if that is still to do."""
+    place = place_of(unit)
+    record = folder.record(unit.output)
+    if record is not None and answers(record, place):
+        return record
+    return folder.adopt(unit.output, job.fingerprint, place)
+
+
+def _address() -> str:
+    from distributed import get_worker
+
+    try:
+        return str(get_worker().address)
+    except ValueError:  # not on a worker
+        return ""
+
+
+def _compute(job: Job, unit: Unit, folder: OutputFolder) -> Record | Refusal:
+    from lvm_batch.jobs.prediction.execution.unit import compute_unit
+
+    cascade = _cascade(job)
+    if isinstance(cascade, Refusal):
+        return cascade
+    started = perf_counter()
+    record = compute_unit(job, unit, cascade, folder)
+    count_unit(record, perf_counter() - started)
+    return record
+
+
+def _cascade(job: Job) -> Cascade | Refusal:
+    if (here := _release()) != job.release:
+        return Refusal(f"this run has lvm-batch {job.release}", f"lvm-batch {here}")
+    with _loading:  # several threads of a worker may ask at once
+        return _kept_cascade(job.models, job.threads, job.expected)
+
+
+@lru_cache(maxsize=2)
+def _kept_cascade(models: ModelSet, threads: int | None, expected: Expected | None) -> Cascade | Refusal:
+    """Load the models, and let them answer the stored rows; a refusal stands for the life of the process."""
+    from lvm_batch.jobs.models.load import load_cascade
+    from lvm_batch.jobs.processes.allocator import keep_freed_memory
+    from lvm_batch.lvm.devices.devices import set_threads
+
+    keep_freed_memory()
+    set_threads(threads or _share_of_threads())
+    device = _device(models.device)
+    try:
+        cascade = load_cascade(models)
+        refused = expected and refusal(cascade, expected, bound=BOUNDS[models.precision], device=device)
+    except DeviceError as error:
+        return Refusal(error.message, device)
+    return refused or cascade
+
+
+@cache
+def _release() -> str:
+    from importlib.metadata import version
+
+    return version("lvm-batch")
+
+
+def _device(name: str) -> str:
+    """What people are told of this process's device."""
+    from lvm_batch.lvm.devices.devices import device_name, pick_device
+
+    try:
+        return device_name(pick_device(name))
+    except DeviceError:
+        return f"without {name}"
+
+
+def _share_of_threads() -> int:
+    """Cores for each task of this worker: the nanny has set OMP_NUM_THREADS to 1, which says nothing about them."""
+    from distributed import get_worker
+
+    return max(1, usable_cores() // int(get_worker().state.nthreads))

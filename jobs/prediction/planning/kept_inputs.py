@@ -1,0 +1,47 @@
+"""Which inputs of a job a run may leave out: those outside of the time that it reads.
+
+The rule: a selection by time leaves out what lies outside of that time, and nothing else. A file of the job that would
+have been read, were it still there, is missed as in a run over the whole dataset: what replaced it would be predicted
+beside it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lvm_batch.io.dataset.file_times import files_within
+from lvm_batch.io.dataset.files import InputFile, files_meant
+from lvm_batch.io.errors import DataError
+
+if TYPE_CHECKING:
+    from lvm_batch.io.dataset.file_times import Span
+    from lvm_batch.io.output.commit import OutputFolder
+    from lvm_batch.jobs.prediction.planning.plan import Prepared
+    from lvm_batch.jobs.settings.run import RunSettings
+
+
+def kept_inputs(folder: OutputFolder, prepared: Prepared, settings: RunSettings) -> frozenset[str]:
+    """Return the names of inputs that the job in ``folder`` has and that the run need not find."""
+    job = folder.job() if prepared.span else None
+    if job is None or prepared.span is None:
+        return frozenset()
+    asked = prepared.identity["inputs"]
+    unread = [
+        _input_file(name, file) for name, file in job["identity"]["inputs"].items() if name not in asked
+    ]
+    return frozenset(file.name for file in unread) - _missed(unread, prepared, prepared.span, settings)
+
+
+def _missed(unread: list[InputFile], prepared: Prepared, span: Span, settings: RunSettings) -> set[str]:
+    """Return the names of those of ``unread`` that the dataset's arguments and the span stand for."""
+    read = [footer.file for footer in prepared.footers]
+    meant = files_meant(settings.dataset, unread)
+    try:
+        within = files_within([*read, *meant], span, by=settings.time_column)
+    except DataError:  # the job has files of another dataset, which tell no time
+        return set()
+    return {file.name for file in within} & {file.name for file in meant}
+
+
+def _input_file(name: str, file: dict[str, Any]) -> InputFile:
+    return InputFile(file["path"], name, file["size"], file.get("modified_ns"))

@@ -1,0 +1,208 @@
+"""How much memory a worker will need, known before anything is read.
+
+The rule: what is projected is the worst that the job allows for, every row escalated, so that a job that is let
+through does not die of memory at its end. This module knows the sizes of what a unit holds at a time, as ``unit`` and
+``passes`` hold it; it does not know how to read or compute anything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lvm_batch.io.dataset.carried import carried_bytes
+from lvm_batch.io.dataset.units import row_bytes
+from lvm_batch.jobs.errors import JobError
+from lvm_batch.jobs.prediction.execution.passes import FALLBACK_ROWS
+from lvm_batch.jobs.prediction.execution.unit import BLOCK_BATCHES
+from lvm_batch.jobs.prediction.planning.fleet import local_fleet
+from lvm_batch.jobs.prediction.planning.job import BATCH_ROWS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from lvm_batch.io.dataset.columns import WindowShape
+    from lvm_batch.io.dataset.units import Footer, Unit
+    from lvm_batch.jobs.prediction.planning.fleet import Fleet
+    from lvm_batch.jobs.settings.run import RunSettings
+
+MIB = 2**20
+
+# Measured on 2026-11-23 with torch 2.13 for CPUs, pyarrow 26 and distributed 2026.8; tests/jobs/test_memory.py
+# compares projections with peaks.
+_PROCESS = 400 * MIB  # torch, Arrow and Dask, with what they set up at their first use
+_CUDA = 2048 * MIB  # what CUDA's libraries add to it, generously: not measured, as no GPU was at hand
+_ACTIVATIONS = {"amn": 10 * MIB, "gru": 40 * MIB}  # of the rows that a Predictor takes at once
+_BLOCK_ROWS = BATCH_ROWS * BLOCK_BATCHES
+_DECODING = 1.5  # Arrow's table of a batch, and the half batch that is being decoded into
+_BLOCK_COPIES = 3  # predictions of a block's batches, joined, and on their way into pages
+_CARRIED_COPIES = 3  # of what is held: what is read next, and what is on its way into pages
+_FLOAT32_BYTES = 4
+
+
+class NotEnoughMemory(JobError):
+    """A worker would need more memory than it may use."""
+
+    kind = "memory"
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """What a worker holds whatever it reads, in bytes: weights of both models, and the bank.
+
+    ``bank`` is mapped into memory: workers share it, and the system takes it back where memory runs short.
+    """
+
+    models: int
+    has_fallback: bool
+    bank: int = 0
+    index: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """The peak of one worker, in bytes, by what holds it; ``unit`` is the output path of the unit that needs most.
+
+    ``mapped`` comes on top and is not counted: pages of the bank that the system takes back where it must.
+    ``n_workers`` is how many share the machine, ``None`` where settings alone say so.
+    """
+
+    parts: Mapping[str, int]
+    unit: str
+    mapped: int
+    n_workers: int | None = None
+
+    @property
+    def peak(self) -> int:
+        """Bytes that a worker holds at its peak."""
+        return sum(self.parts.values())
+
+
+def project(
+    footers: Iterable[Footer],
+    units: Iterable[Unit],
+    fixed: Fixed,
+    *,
+    shape: WindowShape,
+    capped: bool,
+    fleet: Fleet | None = None,
+) -> Projection:
+    """Return the peak of a worker that computes the most demanding of ``units``; ``capped`` holds a unit whole.
+
+    A worker of a ``fleet`` that has a GPU computes several units at once, and stages their rows in pinned memory.
+    """
+    tasks = fleet.slots if fleet else 1
+    by_path = {footer.file.path: footer for footer in footers}
+    largest: dict[str, Unit] = {}
+    for unit in units:
+        known = largest.get(unit.file.path)
+        if known is None or unit.n_rows > known.n_rows:
+            largest[unit.file.path] = unit
+    always = {
+        "process": _PROCESS + (_CUDA if fleet and fleet.gpus else 0),
+        "models": fixed.models
+        + fixed.index
+        + tasks * (_ACTIVATIONS["amn"] + fixed.has_fallback * _ACTIVATIONS["gru"]),
+    }
+    if fleet and fleet.gpus:
+        rows = BATCH_ROWS + FALLBACK_ROWS * fixed.has_fallback
+        always["staged for the GPU"] = tasks * rows * (shape.length + 1) * shape.dim * _FLOAT32_BYTES
+    demands = (
+        (unit, _unit_parts(by_path[path], unit.n_rows, fixed, shape=shape, capped=capped))
+        for path, unit in largest.items()
+    )
+    if tasks > 1:
+        demands = ((unit, {name: tasks * size for name, size in parts.items()}) for unit, parts in demands)
+    named = ((unit.output, parts) for unit, parts in demands)
+    output, parts = max(named, key=lambda demand: sum(demand[1].values()), default=("", {}))
+    return Projection(always | parts, output, fixed.bank, fleet.n_workers if fleet else None)
+
+
+def _unit_parts(
+    footer: Footer, n_rows: int, fixed: Fixed, *, shape: WindowShape, capped: bool
+) -> dict[str, int]:
+    batch_rows, block_rows = min(BATCH_ROWS, n_rows), min(_BLOCK_ROWS, n_rows)
+    vector = shape.dim * _FLOAT32_BYTES
+    context = shape.length * vector
+    sequences = footer.roles.layout == "sequences"
+    target = vector if sequences or footer.roles.target else 0
+    sizes = footer.sizes
+    table_row = max(sizes.vector_row, row_bytes(footer, shape) + (0 if sequences else target))
+    gathered = (n_rows if capped else min(FALLBACK_ROWS + BATCH_ROWS, block_rows)) * fixed.has_fallback
+    held_rows = n_rows if capped else 0
+    return {
+        "pages": sizes.page,
+        "batch": sizes.texts
+        + int(
+            batch_rows * (context + target + vector * sequences + _DECODING * (table_row + sizes.part_row))
+        ),
+        "escalated rows": gathered * (context + target),
+        "block": block_rows * _BLOCK_COPIES * vector,
+        "carried": sizes.dictionary + _CARRIED_COPIES * carried_bytes(sizes.carried_row, block_rows),
+        "capped unit": max(0, held_rows - block_rows) * vector,
+    }
+
+
+def memory_limit(settings: RunSettings, n_workers: int | None = None) -> int | None:
+    """Return what each worker may use, in bytes: what the table of its cluster says, or what was given, or else its
+    share of this machine, or of what this machine's control group allows; ``None`` if it runs elsewhere.
+    """
+    # Only here, as both load Dask.
+    if settings.runs_elsewhere:
+        from lvm_batch.jobs.clusters.terms import memory_each
+
+        return memory_each(settings) or settings.memory_limit
+    if settings.memory_limit:
+        return settings.memory_limit
+    from distributed.system import MEMORY_LIMIT
+
+    return int(MEMORY_LIMIT) // _n_sharing(settings, n_workers)
+
+
+def check_memory(projection: Projection, settings: RunSettings) -> None:
+    """Raise :class:`NotEnoughMemory` where a worker needs more than it may use, naming what to change."""
+    limit = memory_limit(settings, projection.n_workers)
+    if limit is None or not projection.unit or projection.peak <= limit:
+        return
+    is_share = not (settings.memory_limit or settings.runs_elsewhere)
+    n_workers = _n_sharing(settings, projection.n_workers) if is_share else None
+    largest = max(_HOLDERS, key=lambda part: projection.parts[part])
+    source = _SOURCES.get(str(settings.cluster), "--memory-limit")
+    raise NotEnoughMemory(
+        f"a worker would need {projection.peak / MIB:,.0f} MiB for the unit {projection.unit}, and may use "
+        f"{limit / MIB:,.0f} MiB; {_HOLDERS[largest].format(projection.parts[largest] / MIB)}",
+        _advice(projection, largest, limit, n_workers, source=source),
+    )
+
+
+def _n_sharing(settings: RunSettings, n_workers: int | None) -> int:
+    return n_workers or local_fleet(settings.workers, None).n_workers
+
+
+_SOURCES = {"slurm": "memory and processes in [slurm]", "kubernetes": "resources in [kubernetes]"}
+"""What says how much memory a worker of a cluster has."""
+
+_HOLDERS = {
+    "pages": "pages of its columns take {:,.0f} MiB",
+    "batch": "a batch of its rows takes {:,.0f} MiB",
+    "escalated rows": "contexts that wait for the fallback take {:,.0f} MiB",
+    "block": "predictions that wait to be written take {:,.0f} MiB",
+    "carried": "rows of its carried columns take {:,.0f} MiB",
+    "capped unit": "rows that wait for the cap take {:,.0f} MiB",
+}
+
+
+def _advice(projection: Projection, largest: str, limit: int, n_workers: int | None, *, source: str) -> str:
+    """Say what makes the projection smaller, or the limit larger."""
+    advice = []
+    if n_workers is not None and (fitting := limit * n_workers // projection.peak):
+        advice.append(f"use fewer workers: --workers {fitting}")
+    if largest == "pages":
+        advice.append("write the file with smaller pages: lvm-batch pack")
+    if largest in {"capped unit", "escalated rows"}:
+        advice.append(
+            "cut it smaller, as --fallback-policy cap holds a unit whole: a smaller --unit-size, or smaller row groups "
+            "with lvm-batch pack"
+        )
+    advice.append(f"give each worker more memory: {source}")
+    return "; or ".join(advice)

@@ -1,0 +1,119 @@
+"""What people should know of a job before it starts.
+
+The rule: nothing here stands in the way of the job; what it will do without is named, with the reason. This module does
+not know how inputs are read.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from lvm_batch.io.dataset.columns import WindowShape
+from lvm_batch.io.dataset.partitions import folder_texts
+from lvm_batch.io.errors import ColumnError
+from lvm_batch.io.formats.common_schema import common_schema
+from lvm_batch.jobs.datasets.dataset_format import missing_columns
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from lvm_batch.io.dataset.units import DatasetFormat, Footer
+    from lvm_batch.io.errors import UnreadableFile
+    from lvm_batch.jobs.models.find import BankFacts
+    from lvm_batch.jobs.prediction.planning.fleet import Fleet
+    from lvm_batch.jobs.prediction.planning.job import ModelSet
+    from lvm_batch.jobs.settings.run import RunSettings
+    from lvm_batch.lvm.devices.found import FoundDevice
+
+_SHOWN_FILES = 10
+
+
+def unavailable_criteria(
+    bank: BankFacts | None, footers: Sequence[Footer], understood: DatasetFormat
+) -> dict[str, str]:
+    """Return why an escalation criterion cannot be evaluated, for those that cannot."""
+    no_bank = None if bank else "no --bank is given"
+    too_small = (
+        f"{bank.ref.path} holds one vector, and a margin needs two" if bank and bank.n_vectors == 1 else None
+    )
+    columns = missing_columns(footers, understood.names)
+    missing = {
+        "low_confidence": no_bank,
+        "high_stakes_lane": columns.get("high_stakes_lane"),
+        "long_context": columns.get("long_context"),
+        "low_margin": no_bank or too_small,
+    }
+    return {reason: why for reason, why in missing.items() if why}
+
+
+def device_notices(device: FoundDevice | None, fleet: Fleet, settings: RunSettings) -> Iterator[str]:
+    """Yield what the models run on, and where that is not what was asked for."""
+    if device is None:
+        return
+    yield f"device: {device.text}"
+    wanted = settings.workers or 0
+    if fleet.gpus and wanted > fleet.n_workers:
+        yield f"workers: {fleet.n_workers} in place of {wanted}, one for each GPU"
+    if device.kind == "mps" and os.environ.get("PYTORCH_ENABLE_MPS_FALLBACK") == "1":
+        yield "PYTORCH_ENABLE_MPS_FALLBACK is set: torch does on the CPU what mps lacks"
+    if device.kind == "mps" and settings.fallback_device is None:
+        yield "the fallback runs on the CPU; --fallback-device mps puts it beside the primary model"
+
+
+def notices(
+    models: ModelSet,
+    bank: BankFacts | None,
+    footers: Sequence[Footer],
+    unreadable: Sequence[UnreadableFile],
+    unavailable: dict[str, str],
+    *,
+    shape: WindowShape,
+) -> Iterator[str]:
+    """Yield what is left out of the inputs, and what rows will be without."""
+    if not footers and not unreadable:
+        yield "no file lies in the time that is asked for"
+        return
+    for error in unreadable[:_SHOWN_FILES]:
+        yield f"left out: {error.args[0]}"
+    if len(unreadable) > _SHOWN_FILES:
+        yield f"left out: {len(unreadable) - _SHOWN_FILES:,} files more"
+    if models.fallback is None:
+        yield "no fallback model: every row keeps the route amn; its reasons are written all the same"
+    for reason, why in unavailable.items():
+        yield f"{reason} is not evaluated: {why}"
+    if bank is not None and bank.wants_index:
+        yield f"the bank's {bank.n_vectors:,} vectors are searched exactly; `bank build --index faiss` is faster"
+    if all(footer.roles.layout == "windows" and footer.roles.target is None for footer in footers):
+        yield "no target column: cosines will be null"
+    if footers:
+        yield from _unreadable_together(footers)
+    if shape.dim != WindowShape().dim and any(map(_is_unmeasured, footers)):
+        yield f"contexts are lists that do not say how long a vector is: they are read as vectors of {shape.dim}"
+
+
+def _unreadable_together(footers: Sequence[Footer]) -> Iterator[str]:
+    """Yield why readers of the output as a whole would refuse it, if they would."""
+    different = {
+        (id(footer.schema), id(footer.roles)): footer for footer in reversed(footers)
+    }  # shared by files alike
+    files = [(footer.file.path, _carried_schema(footer)) for footer in reversed(different.values())]
+    try:
+        common_schema(files)
+    except ColumnError as error:
+        yield f"{error.args[0]}: read_predictions and predictions_dataset would refuse the output"
+
+
+def _carried_schema(footer: Footer) -> pa.Schema:
+    in_path = folder_texts(footer.file.name)
+    carried = {name: new for name, new in footer.roles.carried.items() if name not in in_path}
+    return pa.schema([footer.schema.field(name).with_name(new) for name, new in carried.items()])
+
+
+def _is_unmeasured(footer: Footer) -> bool:
+    """Whether contexts are flat and of any length, so that their schema is no reason to refuse them."""
+    kind = footer.schema.field(footer.roles.vectors).type
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    return footer.roles.layout == "windows" and is_list and pa.types.is_floating(kind.value_type)

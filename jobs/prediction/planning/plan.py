@@ -1,0 +1,217 @@
+"""From settings to a job and its units: everything that can be checked before work begins, is.
+
+The rule: nothing is written here, and every problem that can be told without the others being solved is told at
+once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lvm_batch.io.dataset.article_runs import ArticleRuns
+from lvm_batch.io.dataset.columns import WindowShape
+from lvm_batch.io.dataset.file_times import Span, files_within, selection_notices
+from lvm_batch.io.dataset.files import FoundFiles, look_for_files
+from lvm_batch.io.dataset.units import DatasetFormat, Footer, Unit, cut_units, read_footers
+from lvm_batch.io.errors import ColumnError, OutputError, UnreadableFile
+from lvm_batch.io.output.commit import job_around
+from lvm_batch.io.storage.listing import refuse_long_names
+from lvm_batch.io.storage.locations import locate
+from lvm_batch.jobs.checks import Checks
+from lvm_batch.jobs.datasets.dataset_format import dataset_format
+from lvm_batch.jobs.datasets.overruled_folders import overruled_notices
+from lvm_batch.jobs.datasets.split_articles import cut_notices
+from lvm_batch.jobs.models.find import find_models
+from lvm_batch.jobs.places import misplaced
+from lvm_batch.jobs.prediction.planning.fleet import Fleet, local_fleet
+from lvm_batch.jobs.prediction.planning.job import Job, cap_rate, fingerprint, identity
+from lvm_batch.jobs.prediction.planning.memory import Projection, project
+from lvm_batch.jobs.prediction.planning.notices import device_notices, notices, unavailable_criteria
+from lvm_batch.jobs.prediction.planning.places import places_kept, places_written
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lvm_batch.io.dataset.files import InputFile
+    from lvm_batch.jobs.models.find import FoundModels
+    from lvm_batch.jobs.models.self_check import Expected
+    from lvm_batch.jobs.prediction.planning.job import ModelSet
+    from lvm_batch.jobs.settings.run import RunSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A job that can start: its units in order, what is left out, and what the user should know beforehand.
+
+    ``identity`` is what the fingerprint was made of. ``unreadable`` are inputs left out by ``--on-bad-file skip``.
+    ``memory`` is what a worker will need. ``unavailable`` says of each escalation criterion that cannot be
+    evaluated why not. ``span`` is the time whose files are read, ``None`` where all are. ``fleet`` is what local
+    workers there will be.
+    """
+
+    job: Job
+    identity: dict[str, Any]
+    footers: tuple[Footer, ...]
+    units: tuple[Unit, ...]
+    memory: Projection
+    unreadable: tuple[UnreadableFile, ...]
+    unavailable: dict[str, str]
+    notices: tuple[str, ...]
+    span: Span | None
+    fleet: Fleet
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of all units."""
+        return sum(unit.n_rows for unit in self.units)
+
+
+@dataclass(frozen=True, slots=True)
+class _Inputs:
+    """What a job reads, and how it is understood."""
+
+    files: Sequence[InputFile]
+    footers: Sequence[Footer]
+    unreadable: tuple[UnreadableFile, ...]
+    understood: DatasetFormat
+    span: Span | None
+    notices: tuple[str, ...]
+
+
+def prepare(settings: RunSettings, *, threads: int | None) -> Prepared:
+    """Check inputs, models, bank, device and output, and cut the inputs into units.
+
+    ``threads`` is what each worker may use, or ``None`` for its share of its machine. Raises ``DataError``,
+    ``ModelError`` or, for several problems at once, ``SettingsError``.
+    """
+    checks = Checks()
+    listed = checks.run(lambda: look_for_files(settings.dataset)) or FoundFiles([], ())
+    checks.run(lambda: _check_output(settings, listed.files))
+    checks.errors.extend(
+        misplaced(
+            places_written(settings, listed.files),
+            dataset=settings.dataset,
+            files=listed.files,
+            kept=places_kept(settings),
+        )
+    )
+    span = None if settings.span == (None, None) else Span(*settings.span)
+    files = checks.run(lambda: _within(listed.files, span, settings)) or []
+    found = find_models(settings)
+    checks.errors.extend(found.problems)
+    shape = WindowShape(dim=found.primary.dim) if found.primary else WindowShape()
+    understood = dataset_format(settings, shape)
+    runs = ArticleRuns()
+    skip = settings.on_bad_file == "skip"
+    footers, unreadable = _read_footers(files, understood, checks, runs, skip=skip)
+    if footers:
+        checks.run(lambda: _check_renames(settings, footers))
+    checks.raise_all()
+    selected = () if span is None else selection_notices(listed.files, files, by=settings.time_column)
+    cuts = runs.cuts((footer.file.path for footer in footers), length=shape.length)
+    said = (*listed.notices, *selected, *cut_notices(cuts, pad=settings.pad), *overruled_notices(footers))
+    return _prepared(settings, found, _Inputs(files, footers, unreadable, understood, span, said), threads)
+
+
+def _prepared(settings: RunSettings, found: FoundModels, inputs: _Inputs, threads: int | None) -> Prepared:
+    footers, shape = inputs.footers, inputs.understood.shape
+    fleet = local_fleet(settings.workers, found.device)
+    models = found.as_set(settings)
+    values = identity(settings, models, inputs=inputs.files, understood=inputs.understood)
+    unavailable = unavailable_criteria(found.bank, footers, inputs.understood) if footers else {}
+    units = tuple(
+        unit for footer in footers for unit in cut_units(footer, unit_bytes=settings.unit_size, shape=shape)
+    )
+    is_capped = cap_rate(settings) is not None
+    return Prepared(
+        job=_job(
+            settings,
+            models,
+            values,
+            expected=found.expected,
+            understood=inputs.understood,
+            threads=threads,
+        ),
+        identity=values,
+        footers=tuple(footers),
+        units=units,
+        memory=project(footers, units, found.fixed, shape=shape, capped=is_capped, fleet=fleet),
+        unreadable=inputs.unreadable,
+        unavailable=unavailable,
+        notices=(
+            *device_notices(found.device, fleet, settings),
+            *inputs.notices,
+            *notices(models, found.bank, footers, inputs.unreadable, unavailable, shape=shape),
+        ),
+        span=inputs.span,
+        fleet=fleet,
+    )
+
+
+def _job(
+    settings: RunSettings,
+    models: ModelSet,
+    values: dict[str, Any],
+    *,
+    expected: Expected | None,
+    understood: DatasetFormat,
+    threads: int | None,
+) -> Job:
+    return Job(
+        fingerprint=fingerprint(values),
+        output=locate(settings.output).text,
+        dataset_format=understood,
+        pad=settings.pad,
+        models=models,
+        cap_rate=cap_rate(settings),
+        shadow_rate=settings.shadow_rate,
+        output_dtype=settings.output_dtype,
+        threads=threads,
+        expected=expected,
+    )
+
+
+def _within(files: Sequence[InputFile], span: Span | None, settings: RunSettings) -> Sequence[InputFile]:
+    return files if span is None else files_within(files, span, by=settings.time_column)
+
+
+def _check_output(settings: RunSettings, files: Sequence[InputFile]) -> None:
+    output = locate(settings.output)
+    if output.is_local and os.path.exists(output.path) and not os.path.isdir(output.path):  # noqa: PTH110, PTH112 - Path's own raise for long names
+        raise OutputError(f"{settings.output} is a file", "give --output a folder")
+    if (around := job_around(output)) is not None:
+        raise OutputError(
+            f"the output {settings.output} lies inside {around.text}, the output of another job",
+            "give --output a folder beside it, so that readers of that job see its predictions only",
+        )
+    refuse_long_names(output, (f"{file.stem}-00000.parquet" for file in files))
+
+
+def _check_renames(settings: RunSettings, footers: Sequence[Footer]) -> None:
+    carried = dict.fromkeys(name for footer in footers for name in footer.roles.carried)
+    for pair in settings.rename:
+        old = pair.split("=", 1)[0]
+        if old not in carried:
+            near = difflib.get_close_matches(old, carried, n=1)
+            raise ColumnError(
+                f"--rename {pair}: no file has a column `{old}` that is carried to the output",
+                f"did you mean `{near[0]}`?" if near else "`lvm-batch inspect` lists the columns",
+            )
+
+
+def _read_footers(
+    files: Sequence[InputFile], understood: DatasetFormat, checks: Checks, runs: ArticleRuns, *, skip: bool
+) -> tuple[list[Footer], tuple[UnreadableFile, ...]]:
+    """Read all footers; a file that cannot be read is left out where ``skip`` allows it."""
+    footers, unreadable = [], []
+    for _, footer in read_footers(files, understood, runs=runs):
+        if isinstance(footer, Footer):
+            footers.append(footer)
+        elif skip and isinstance(footer, UnreadableFile):
+            unreadable.append(footer)
+        else:
+            checks.errors.append(footer)
+    return footers, tuple(unreadable)

@@ -1,0 +1,144 @@
+"""What a run would do, told without doing it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from lvm_batch.io.dataset.units import row_bytes
+from lvm_batch.io.output.answers import answering
+from lvm_batch.io.output.commit import OutputFolder
+from lvm_batch.jobs.clusters.asked import asked_text, check_cluster, n_workers_text
+from lvm_batch.jobs.extras import check_extras
+from lvm_batch.jobs.prediction.planning.kept_inputs import kept_inputs
+from lvm_batch.jobs.prediction.planning.memory import MIB, NotEnoughMemory, check_memory, memory_limit
+from lvm_batch.jobs.prediction.planning.plan import Prepared, prepare
+from lvm_batch.jobs.prediction.planning.reprocess import units_again
+from lvm_batch.jobs.prediction.results.summary import as_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from lvm_batch.jobs.settings.run import RunSettings
+
+
+def plan(settings: RunSettings) -> tuple[dict[str, Any], str]:
+    """Return the plan of a run as values and as text; raises what a run would before it holds its output."""
+    check_extras(settings)
+    check_cluster(settings)
+    prepared = prepare(settings, threads=None)
+    values = _values(settings, prepared)
+    return values, _as_text(values)
+
+
+def _values(settings: RunSettings, prepared: Prepared) -> dict[str, Any]:
+    job = prepared.job
+    folder = OutputFolder(job.output)
+    again = units_again(folder, prepared, settings.reprocess)
+    standing = folder.job()
+    kept = kept_inputs(folder, prepared, settings)
+    refusal = _refusal(folder, prepared, kept, again) if standing else _refusal_of_strangers(folder)
+    if standing and not refusal:  # a dataset that has grown keeps the fingerprint that its job began with
+        job = replace(job, fingerprint=standing["fingerprint"])
+    done = () if refusal or not standing else answering(standing, folder.records()).keys() - again
+    return {
+        "job_id": job.job_id,
+        "fingerprint": job.fingerprint,
+        "output": job.output,
+        "refusal": refusal,
+        "files": len(prepared.footers),
+        "rows": prepared.n_rows,
+        "decoded_bytes": sum(
+            footer.n_rows * row_bytes(footer, job.dataset_format.shape) for footer in prepared.footers
+        ),
+        "layouts": sorted({footer.roles.layout for footer in prepared.footers}),
+        "units": [
+            {"output": unit.output, "input": unit.file.path, "rows": unit.n_rows, "done": unit.output in done}
+            for unit in prepared.units
+        ],
+        "workers": _workers(settings) or prepared.fleet.n_workers,
+        "asked_of_cluster": asked_text(settings) if settings.cluster else None,
+        "memory": _memory(settings, prepared),
+        "models": {
+            route: None if model is None else {"path": model.path, "architecture": model.architecture}
+            for route, model in (("amn", job.models.primary), ("gru", job.models.fallback))
+        },
+        "bank": job.models.bank.path if job.models.bank else None,
+        "criteria_not_evaluated": prepared.unavailable,
+        "notices": list(prepared.notices),
+    }
+
+
+def _workers(settings: RunSettings) -> str | None:
+    return n_workers_text(settings) if settings.cluster else settings.scheduler
+
+
+def _refusal(
+    folder: OutputFolder, prepared: Prepared, kept: Collection[str], again: Collection[str]
+) -> dict[str, str] | None:
+    """What a run would say to an output folder that holds another job."""
+    asked = {"fingerprint": prepared.job.fingerprint, "identity": prepared.identity}
+    difference = folder.difference(asked, kept=kept, again=again)
+    if difference is None:
+        return None
+    return {"message": f"{folder.text} holds another job: {difference.text}", "hint": difference.hint}
+
+
+def _refusal_of_strangers(folder: OutputFolder) -> dict[str, str] | None:
+    """What a run would say to an output folder that holds files, but no job."""
+    stranger = next(iter(folder.published()), None)
+    if stranger is None:
+        return None
+    return {
+        "message": f"{folder.text} is not empty and no job of lvm-batch: it holds {stranger}",
+        "hint": "choose a folder that is new or empty",
+    }
+
+
+def _memory(settings: RunSettings, prepared: Prepared) -> dict[str, Any]:
+    """What a worker needs at its peak and may use, in bytes, and what a run would say to it."""
+    projection = prepared.memory
+    values = {
+        "peak": projection.peak,
+        "limit": memory_limit(settings, projection.n_workers),
+        "unit": projection.unit,
+        "parts": dict(projection.parts),
+        "mapped": projection.mapped,
+        "refusal": None,
+    }
+    try:
+        check_memory(projection, settings)
+    except NotEnoughMemory as error:
+        values["refusal"] = {"message": error.args[0], "hint": error.args[1]}
+    return values
+
+
+def _memory_text(memory: dict[str, Any]) -> str:
+    limit = "" if memory["limit"] is None else f" of {memory['limit'] / MIB:,.0f} MiB"
+    mapped = f", and {memory['mapped'] / MIB:,.0f} MiB of the bank mapped" if memory["mapped"] else ""
+    refused = f"; run will refuse it: {memory['refusal']['hint']}" if memory["refusal"] else ""
+    return f"{memory['peak'] / MIB:,.0f} MiB{limit} for each worker at its peak{mapped}{refused}"
+
+
+def _refusal_text(refusal: dict[str, str] | None) -> str:
+    return f"run will refuse it: {refusal['message']}; {refusal['hint']}" if refusal else ""
+
+
+def _as_text(values: dict[str, Any]) -> str:
+    units = values["units"]
+    lines = {
+        "input": f"{values['rows']:,} rows in {values['files']} files of {' and '.join(values['layouts'])}, "
+        f"{values['decoded_bytes'] / MIB:,.0f} MiB decoded",
+        "units": f"{len(units)}, {sum(unit['done'] for unit in units)} of them done; "
+        f"the largest has {max((unit['rows'] for unit in units), default=0):,} rows",
+        "workers": str(values["workers"]),
+        "memory": _memory_text(values["memory"]),
+        "amn": values["models"]["amn"]["path"],
+        "gru": values["models"]["gru"]["path"] if values["models"]["gru"] else "none",
+        "bank": values["bank"] or "none",
+        "output": values["output"],
+        "refusal": _refusal_text(values["refusal"]),
+        **{f"note {number}": notice for number, notice in enumerate(values["notices"], 1)},
+    }
+    asked = values["asked_of_cluster"]
+    return as_lines(lines) + (f"\n\nwould be asked for:\n\n{asked}" if asked else "")

@@ -1,0 +1,37 @@
+"""Which committed units are predicted again.
+
+The rule: nothing that is committed is touched unless ``--reprocess`` asks for it, and then only of the files that the
+run reads.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from lvm_batch.io.output.commit import OutputFolder
+    from lvm_batch.jobs.prediction.planning.plan import Prepared
+
+Reprocess = Literal["missing", "failed", "all"]
+
+
+def units_again(folder: OutputFolder, prepared: Prepared, how: Reprocess) -> frozenset[str]:
+    """Return the outputs of committed units that ``how`` asks to be predicted again.
+
+    ``missing`` asks for none, ``failed`` for those of files that have changed since and those with bad rows, ``all``
+    for those of every file that is read.
+    """
+    job = None if how == "missing" else folder.job()
+    if job is None:
+        return frozenset()
+    before = {file["path"]: file for file in job["identity"]["inputs"].values()}
+    unreadable = {error.path for error in prepared.unreadable}
+    now = {
+        file["path"]: file for file in prepared.identity["inputs"].values() if file["path"] not in unreadable
+    }
+    return frozenset(
+        output
+        for output, record in folder.recorded().items()
+        if (file := now.get(record["input"]))
+        and (how == "all" or file != before.get(record["input"]) or record["rows_by_status"]["bad_input"])
+    )

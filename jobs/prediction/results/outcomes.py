@@ -1,0 +1,97 @@
+"""What becomes of the units of a run: taken down as they end, and told to whoever listens.
+
+The rule: a unit counts as done where the output holds what its record tells of. This module does not know how units are
+computed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lvm_batch.jobs.prediction.execution.events import RunEnded, UnitDone, UnitFailed, WorkerRefused
+from lvm_batch.jobs.prediction.execution.worker import Failure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from lvm_batch.io.dataset.units import Unit
+    from lvm_batch.io.output.answers import Record
+    from lvm_batch.io.output.commit import OutputFolder
+    from lvm_batch.jobs.console.console import Console
+    from lvm_batch.jobs.models.self_check import Refusal
+    from lvm_batch.jobs.prediction.execution.events import Event, Listener, RunStarted
+
+
+def collect(
+    outcomes: Iterable[tuple[Unit, Record | Failure]],
+    records: dict[str, Record],
+    tell: Listener,
+    started: RunStarted,
+) -> list[Failure]:
+    """Add records to ``records`` as they come; return what failed."""
+    failures: list[Failure] = []
+    state = "interrupted"
+    tell(started)
+    try:
+        for unit, outcome in outcomes:
+            if isinstance(outcome, Failure):
+                failures.append(outcome)
+                tell(UnitFailed(outcome, unit.n_rows))
+            else:
+                records[unit.output] = outcome
+                tell(UnitDone(outcome))
+        state = "finished"
+    finally:
+        tell(RunEnded(state))
+    return failures
+
+
+def vanished(folder: OutputFolder, records: dict[str, Record]) -> list[Failure]:
+    """Take out of ``records`` what readers of the output would not find there, and return it as failures."""
+    published = folder.published()
+    unseen = [output for output, record in records.items() if published.get(output) != record["bytes"]]
+    # A network's file system may list what was there a minute ago, but knows of a file that is asked for.
+    gone = [output for output in unseen if folder.record(output) is None]
+    for output in gone:
+        del records[output]
+    hint = "see what else writes or removes files there, then run the same command again"
+    return [Failure(output, "gone", f"{output} is not in {folder.text}", hint) for output in gone]
+
+
+def unaccounted(
+    units: Sequence[Unit],
+    job: Mapping[str, Any],
+    records: Mapping[str, Record],
+    failures: Iterable[Failure],
+) -> list[Failure]:
+    """Return as failures the ``units`` of which nothing is known in the end, or that are no units of ``job``."""
+    known = {failure.output for failure in failures} | (
+        records.keys() & {unit["output"] for unit in job["units"]}
+    )
+    hint = "run the same command again; if that does not help, choose another --output and report this"
+    return [
+        Failure(unit.output, "unaccounted", f"{unit.output} of {unit.file.path} has no commit record", hint)
+        for unit in units
+        if unit.output not in known
+    ]
+
+
+def noted(refused: list[Refusal], tell: Listener, console: Console) -> Callable[[Refusal], None]:
+    """Return what adds a worker to ``refused``, and tells of it."""
+
+    def note(refusal: Refusal) -> None:
+        refused.append(refusal)
+        console.note(refusal.text, level="warning")
+        tell(WorkerRefused(refusal))
+
+    return note
+
+
+def broadcast(*listeners: Listener) -> Listener:
+    """Return what tells each event to all ``listeners``."""
+
+    def tell(event: Event) -> None:
+        for listener in listeners:
+            listener(event)
+
+    return tell

@@ -1,0 +1,58 @@
+"""What an output folder says of its job: how far it is, and what came of it so far.
+
+The rule: everything is read from the folder alone, so that any machine that sees it can ask.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lvm_batch.io.output.answers import answering
+from lvm_batch.io.output.commit import OutputFolder
+from lvm_batch.io.output.lock import is_held
+from lvm_batch.jobs.prediction.results.summary import as_lines, totals_lines, totals_of
+
+
+def status(output: str) -> tuple[dict[str, Any], str]:
+    """Return the state of the job in ``output`` as values and as text; raises :class:`InputNotFound` without one."""
+    folder = OutputFolder(output)
+    job = folder.required_job()
+    n_units = len({unit["output"] for unit in job["units"]})
+    records = answering(job, folder.records())
+    totals = totals_of(records.values())
+    values = {
+        "output": output,
+        "job_id": job["job_id"],
+        "state": state_of(
+            is_running=is_held(output), succeeded=folder.succeeded, n_missing=n_units - len(records)
+        ),
+        "units": n_units,
+        "units_done": len(records),
+        "rows": job["rows"],
+        "rows_done": totals["rows_in"],
+        "unreadable_files": job["unreadable"],
+        **totals,
+    }
+    return values, _as_text(values)
+
+
+def state_of(*, is_running: bool, succeeded: bool, n_missing: int) -> str:
+    """``done`` needs ``_SUCCESS``, as a job whose units are all there may have failed a gate, and all units."""
+    if is_running:
+        return "running"
+    if n_missing:
+        return "incomplete"
+    return "done" if succeeded else "not accepted"
+
+
+def _as_text(values: dict[str, Any]) -> str:
+    advice = {
+        "incomplete": "; the command that began it does the rest",
+        "not accepted": "; a gate failed, or files were left out: see _lvm_batch/summary.json",
+    }
+    lines = {
+        "job": f"{values['job_id']}, {values['state']}{advice.get(values['state'], '')}",
+        "units": f"{values['units_done']:,} of {values['units']:,} done",
+        "rows": f"{values['rows_done']:,} of {values['rows']:,} done",
+    }
+    return as_lines(lines | totals_lines(values))

@@ -1,0 +1,72 @@
+"""An output folder against its own records: every file read again, every row counted.
+
+The rule: everything is read from the folder alone, and nothing in it is changed; what is to be removed is named.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lvm_batch.io.output.answers import answering
+from lvm_batch.io.output.commit import SUCCESS, OutputFolder
+from lvm_batch.io.output.unit_files import DONE
+from lvm_batch.io.output.verification import Fault, file_faults
+from lvm_batch.jobs.errors import NotVerified
+from lvm_batch.jobs.prediction.results.summary import as_lines
+
+_SHOWN = 10
+
+
+def verify(output: str) -> tuple[dict[str, Any], str, NotVerified | None]:
+    """Read the job in ``output`` again: values, text, and the error that names what is wrong, if anything is.
+
+    Raises :class:`InputNotFound` where there is no job.
+    """
+    folder = OutputFolder(output)
+    job = folder.required_job()
+    records = folder.recorded()
+    units = dict.fromkeys(unit["output"] for unit in job["units"])
+    answered = answering(job, records)
+    why = f"its record, in {DONE}, is of no unit of the job, or of what the unit's input was before"
+    strangers = [Fault(name, why) for name in records if name not in answered]
+    if folder.success_is_stray:
+        strangers.append(Fault(SUCCESS, "a run wrote it from which another had taken over the output"))
+    faults = [*strangers, *file_faults(folder, records, job["fingerprint"])]
+    missing = [name for name in units if name not in records]
+    values = {
+        "output": output,
+        "job_id": job["job_id"],
+        "units": len(records),
+        "rows": sum(record["rows_out"] for record in records.values()),
+        "bytes": sum(record["bytes"] for record in records.values()),
+        "faults": [{"file": fault.output, "what": fault.what} for fault in faults],
+        "units_missing": missing,
+        "success_stands": folder.succeeded,
+    }
+    return values, _as_text(values), _error(folder, faults, missing)
+
+
+def _error(folder: OutputFolder, faults: list[Fault], missing: list[str]) -> NotVerified | None:
+    if faults:
+        named = "; ".join(f"{fault.output}: {fault.what}" for fault in faults[:_SHOWN])
+        more = f"; and {len(faults) - _SHOWN:,} more" if len(faults) > _SHOWN else ""
+        return NotVerified(
+            f"{len(faults):,} files are not as they were recorded: {named}{more}",
+            f"remove them from {folder.text}, then run the same command again: it does what is missing",
+        )
+    if missing:
+        return NotVerified(
+            f"{len(missing):,} units are not done, {missing[0]} first",
+            "run the command that began the job again: it does what is missing",
+        )
+    return None
+
+
+def _as_text(values: dict[str, Any]) -> str:
+    damaged = {fault["file"] for fault in values["faults"]}
+    lines = {
+        "job": f"{values['job_id']}, {'_SUCCESS stands' if values['success_stands'] else 'without _SUCCESS'}",
+        "units": f"{values['units']:,} read again, {len(damaged):,} faults, {len(values['units_missing']):,} not done",
+        "rows": f"{values['rows']:,}, {values['bytes'] / 2**20:,.1f} MiB",
+    }
+    return as_lines(lines)

@@ -1,0 +1,97 @@
+"""A file for node_exporter that tells how the last run ended.
+
+The rule: a run that ends writes the file, however it ends, and a file that cannot be written changes nothing about the
+run. The time of the last success stays until the next success. This module does not know how a run is made, nor which
+gauges there are (``metrics_gauges``).
+
+The file is Prometheus' text format, for node_exporter's textfile collector
+(https://github.com/prometheus/node_exporter#textfile-collector), which reads ``*.prom`` in one folder.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lvm_batch.io.storage.redaction import redacted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from lvm_batch.jobs.errors import JobError
+    from lvm_batch.jobs.settings.run import RunSettings
+
+
+class Metrics:
+    """What is known of one run, until it is written."""
+
+    def __init__(self) -> None:
+        self.summary: Mapping[str, Any] | None = None
+        self.error: JobError | None = None
+
+    def conclude(self, summary: Mapping[str, Any], error: JobError | None) -> None:
+        """Take note of a run that came to its end; ``error`` is why it is not a success."""
+        self.summary, self.error = summary, error
+
+
+@contextmanager
+def metrics_of(settings: RunSettings, *, started: float, tell: Callable[[str], object]) -> Iterator[Metrics]:
+    """Write ``--metrics-file`` when the block is left, of what the block concludes or raises.
+
+    ``started`` is the reading of ``time.monotonic`` from which the run's time counts.
+    """
+    metrics = Metrics()
+    error: BaseException | None = None
+    try:
+        yield metrics
+        error = metrics.error
+    except BaseException as problem:
+        error = problem
+        raise
+    finally:
+        if settings.metrics_file and find_spec("prometheus_client"):  # without it the run has been refused
+            why_not = _written(settings, metrics.summary, error, wall_s=time.monotonic() - started)
+            if why_not:
+                tell(why_not)
+
+
+def _written(
+    settings: RunSettings, summary: Mapping[str, Any] | None, error: BaseException | None, *, wall_s: float
+) -> str | None:
+    """Write the file; return what is to be told about it, if anything."""
+    # Only here, as both take their time to import.
+    from prometheus_client import write_to_textfile
+
+    from lvm_batch.jobs.prediction.planning.places import metrics_file_is_misplaced
+    from lvm_batch.jobs.prediction.telemetry.gauges import gauges
+
+    if metrics_file_is_misplaced(settings):
+        return None  # the run has been refused for it
+    path = Path(str(settings.metrics_file))
+    try:
+        told = gauges(settings, summary, error, wall_s=wall_s, now=time.time(), before=last_success(path))
+        write_to_textfile(str(path), told)
+    except (OSError, ValueError) as problem:  # the latter of a name with a null character
+        return f"the metrics file {path} was not written: {redacted(str(problem))}"
+    if path.suffix != ".prom":
+        return f"node_exporter reads only files whose names end in .prom, unlike {path}"
+    return None
+
+
+def last_success(path: Path) -> float:
+    """Return when the last success was, in seconds since 1970, as the file at ``path`` says; 0 if it does not."""
+    from prometheus_client.parser import text_string_to_metric_families
+
+    from lvm_batch.jobs.prediction.telemetry.gauges import LAST_SUCCESS
+
+    try:
+        families = list(text_string_to_metric_families(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, LookupError):
+        return 0.0
+    return max(
+        (sample.value for family in families for sample in family.samples if sample.name == LAST_SUCCESS),
+        default=0.0,
+    )

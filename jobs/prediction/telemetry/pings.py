@@ -1,0 +1,171 @@
+"""Telling a health check how a run goes: that it began, that it succeeded, or why it did not.
+
+The rule: a ping changes nothing about a run, neither how it ends nor, but for some seconds, when; one that does not
+arrive is told in one note. Nobody is shown the address, since whoever has it can ping. This module does not know how a
+run is made.
+
+The protocol is that of healthchecks.io, hosted or one's own (https://healthchecks.io/docs/http_api/): ``URL/start``,
+``URL``, ``URL/fail`` and ``URL/log``, each with ``rid``, which is the same for the pings of one run. A run that finds
+another at work, or its scheduler away, has not failed: that is a log. Nor has it started: a start is what a check waits
+for the end of, and it would forget that of the other run, so it is sent once the output is held.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import contextmanager
+from importlib.metadata import version
+from threading import Thread
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlencode, urlsplit, urlunsplit
+from uuid import uuid4
+
+from pydantic import AfterValidator, SecretStr
+
+from lvm_batch.jobs.console.exit_codes import error_of, exit_code_of
+from lvm_batch.jobs.errors import TryAgain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from urllib.request import Request
+
+    from lvm_batch.jobs.errors import JobError
+    from lvm_batch.jobs.prediction.planning.plan import Prepared
+
+TRIES = 2
+TIMEOUT_S = 5.0
+"""For each try, whatever takes the time: looking up the name, connecting, or the answer."""
+
+_PAUSE_S = 0.5
+_SERVER_ERROR = 500
+
+
+def _pingable(url: SecretStr) -> SecretStr:
+    text = url.get_secret_value()
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc or parts.port == 0:
+        raise ValueError("not an address that can be pinged")
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError("not an address")
+    return url
+
+
+PingURL = Annotated[SecretStr, AfterValidator(_pingable)]
+"""Address of a check: http or https, without a user name, which urllib could not send."""
+
+
+class Pings:
+    """The pings of one run, and what they tell."""
+
+    def __init__(self, url: SecretStr | None, *, tell: Callable[[str], object]) -> None:
+        self._url = url
+        self._run_id = uuid4()
+        self._tell = tell
+        self._told = False
+        self._summary: dict[str, Any] = {"version": version("lvm-batch")}
+
+    def begin(self, prepared: Prepared) -> None:
+        """Tell that the output is held and work begins."""
+        self._summary |= {"job_id": prepared.job.job_id, "rows": prepared.n_rows}
+        self._ping("start", {})
+
+    def conclude(self, summary: Mapping[str, Any], error: JobError | None) -> None:
+        """Tell how a run ended that came to its end."""
+        if self._url is None:
+            return
+        self._summary |= {
+            "job_id": summary["job_id"],
+            "rows": summary["rows_out"],
+            "routes": summary["rows_by_route"],
+            "failed_units": len(summary["failed_units"]) + len(summary["unreadable_files"]),
+            "seconds": summary["wall_s"],
+        }
+        if error:
+            self.fail(error)
+        else:
+            self._ping(None, {"exit_code": 0})
+
+    def fail(self, error: BaseException) -> None:
+        """Tell what ended a run before it came to its end, or what stands in the way of its success."""
+        if self._url is None:
+            return
+        code = exit_code_of(error)
+        event = "log" if code == TryAgain.exit_code else "fail"
+        self._ping(event, {"exit_code": code, "error": error_of(error)})
+
+    def _ping(self, event: str | None, ending: Mapping[str, Any]) -> None:
+        if self._url is None:
+            return
+        body = json.dumps({**self._summary, **ending}).encode()
+        why_not = _sent(_address(self._url.get_secret_value(), event, self._run_id), body)
+        if why_not and not self._told:
+            self._tell(f"the ping that says {event or 'success'} did not arrive: {why_not}")
+            self._told = True
+
+
+@contextmanager
+def pinging(url: SecretStr | None, *, tell: Callable[[str], object]) -> Iterator[Pings]:
+    """Ping what the block says, and ``fail`` or ``log`` with whatever it raises."""
+    pings = Pings(url, tell=tell)
+    try:
+        yield pings
+    except BaseException as error:
+        pings.fail(error)
+        raise
+
+
+def _address(url: str, event: str | None, run_id: object) -> str:
+    """A check's address may have a query of its own, such as ``create=1``."""
+    parts = urlsplit(url)
+    path = "/".join([parts.path.rstrip("/"), *([event] if event else [])])
+    query = "&".join([*([parts.query] if parts.query else []), urlencode({"rid": str(run_id)})])
+    return urlunsplit((parts.scheme, parts.netloc, path, query, ""))
+
+
+def _sent(url: str, body: bytes) -> str | None:
+    """Post ``body``; return why that did not work, or ``None``.
+
+    Neither looking up a name nor an answer that comes in drops ends by urllib's own timeout, so a thread is waited for.
+    """
+    from urllib.request import Request
+
+    headers = {"Content-Type": "application/json", "User-Agent": f"lvm-batch/{version('lvm-batch')}"}
+    request = Request(url, data=body, headers=headers, method="POST")  # noqa: S310 - http or https
+    problem: str | None = None
+    for attempt in range(TRIES):
+        if attempt:
+            time.sleep(_PAUSE_S)
+        problem, again = _try_within(request, TIMEOUT_S)
+        if not again:
+            break
+    return problem
+
+
+def _try_within(request: Request, timeout_s: float) -> tuple[str | None, bool]:
+    answers: list[tuple[str | None, bool]] = []
+    thread = Thread(target=lambda: answers.append(_try(request, timeout_s)), name="ping", daemon=True)
+    thread.start()
+    thread.join(timeout_s)
+    return answers[0] if answers else (f"no answer within {timeout_s:g} s", True)
+
+
+def _try(request: Request, timeout_s: float) -> tuple[str | None, bool]:
+    """Return why it did not work, in words that are not the server's, and whether to try again."""
+    from http.client import HTTPException
+    from urllib.error import HTTPError, URLError
+    from urllib.request import urlopen
+
+    try:
+        with urlopen(request, timeout=timeout_s):  # noqa: S310 - http or https
+            return None, False
+    except HTTPError as error:
+        error.close()
+        return f"the server answered {error.code}", error.code >= _SERVER_ERROR
+    except TimeoutError:
+        return f"no answer within {timeout_s:g} s", True
+    except URLError as error:
+        reason = error.reason
+        return (reason.strerror if isinstance(reason, OSError) else None) or "it cannot be reached", True
+    except (OSError, HTTPException, ValueError) as error:
+        return f"the connection broke ({type(error).__name__})", True

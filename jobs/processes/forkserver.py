@@ -1,0 +1,115 @@
+"""Worker processes that start in no time: a server that has imported everything forks them.
+
+The rule: importing torch takes seconds, so a process does it while the run is still being planned, and every worker,
+also one that replaces a dead one, is a copy of it. Linux only: elsewhere forking a process that has loaded so much is
+not safe, and workers start on their own. This module does not know what workers do.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import traceback
+from contextlib import suppress
+from functools import partial
+from multiprocessing import get_context, parent_process
+from pathlib import Path
+from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
+
+from lvm_batch.jobs.processes.child_processes import for_children, safe_children
+from lvm_batch.jobs.processes.local_needs import check_local_needs
+from lvm_batch.jobs.processes.temporary_folders import sockets_within_reach
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from multiprocessing.connection import Connection
+    from multiprocessing.context import DefaultContext
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+METHOD = "forkserver" if sys.platform == "linux" else "spawn"
+"""How Dask is to start its workers."""
+
+_servers: set[str] = set()
+
+ALONE = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+"""For libraries that make a pool of threads when they are imported."""
+
+_ENVIRONMENT = {
+    **ALONE,  # a copy of the process would not have the threads
+    # Arrow's allocator is to keep what is freed, as each batch takes as much as the one before: a quarter of the time
+    # for reading (27 us a row against 40, 2026-11-23).
+    "MIMALLOC_PURGE_DELAY": "-1",
+}
+
+
+def warm_up() -> None:
+    """Start the server, if it does not run yet, and return without waiting for it.
+
+    Raises ``SurroundingsError`` where this machine lets no processes work together.
+    """
+    check_local_needs()
+    if METHOD != "forkserver":
+        return
+    from multiprocessing import forkserver
+
+    forkserver.set_forkserver_preload(["lvm_batch.jobs.prediction.execution.worker_setup"])
+    with safe_children(), for_children(_ENVIRONMENT), sockets_within_reach():
+        forkserver.ensure_running()
+    _servers.add(METHOD)
+
+
+def in_warm_process(function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
+    """Return what ``function`` returns, called in a copy of the server; here, where none has been started or it dies.
+
+    Raises what it raises. The function, its arguments and its result travel by pickle.
+    """
+    if _servers:
+        with suppress(EOFError):  # the copy has died
+            return _in_a_copy(partial(function, *arguments, **options))
+    return function(*arguments, **options)
+
+
+def _in_a_copy(task: Callable[[], T]) -> T:
+    context = cast("DefaultContext", get_context(METHOD))
+    ours, theirs = context.Pipe(duplex=False)
+    here = str(Path.cwd()), dict(os.environ)
+    with safe_children():  # a server that has died is started anew
+        copy = context.Process(target=_answer, args=(theirs, task, *here), daemon=True)
+        copy.start()
+    theirs.close()
+    try:
+        result, error = ours.recv()
+    finally:
+        ours.close()
+        copy.kill()
+        copy.join()
+    if error is not None:
+        raise error
+    return result  # type: ignore[no-any-return] # what the task returned
+
+
+def _answer(caller: Connection, task: Callable[[], object], folder: str, environment: dict[str, str]) -> None:
+    """Be where the driver is, leave Ctrl-C to it, end when it does, and send it what the task returns or raises."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_the_driver, name="lvm-batch-driver", daemon=True).start()
+    os.chdir(folder)
+    os.environ.update(environment)
+    answer: tuple[object, BaseException | None]
+    try:
+        answer = task(), None
+    except BaseException as error:  # noqa: BLE001 - it is raised where it can be told
+        error.add_note("".join(traceback.format_exception(error)))
+        answer = None, error
+    caller.send(answer)
+
+
+def _end_with_the_driver() -> None:
+    """Wait for the driver: what a copy still works at would hold the server, too."""
+    driver = parent_process()
+    if driver is not None:
+        driver.join()
+        os._exit(1)

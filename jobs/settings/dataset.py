@@ -1,0 +1,43 @@
+"""The settings that say how a dataset is to be understood.
+
+The rule: every command that reads a dataset takes these, by these names. This module does not know what is done with
+its rows.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from lvm_batch.jobs.settings.fields import Settings, Shown
+from lvm_batch.jobs.settings.paths import PathText, Text
+
+Column = Annotated[Text, Shown("Column names", "NAME")]
+
+_FILES = Shown("Files")
+
+
+class DatasetSettings(Settings):
+    """How a dataset is to be understood: what every command that reads one can be told."""
+
+    dataset: Annotated[tuple[PathText, ...], Shown("Arguments", "DATASET")] = Field(
+        default=(), description="Parquet files, folders, globs or URLs to read."
+    )
+    layout: Annotated[Literal["auto", "windows", "sequences"], _FILES] = Field(
+        default="auto", description="What a row is: a whole context, or one vector of an article."
+    )
+
+    context_column: Column = Field(default="context", description="Five vectors, in windows.")
+    vector_column: Column = Field(default="vector", description="One vector, in sequences.")
+    target_column: Column = Field(default="target", description="The true next vector.")
+    lane_column: Column = Field(default="lane", description="The row's lane.")
+    context_tokens_column: Column = Field(
+        default="context_tokens", description="Tokens of the whole context."
+    )
+    tokens_column: Column = Field(default="tokens", description="Tokens of one row, in sequences.")
+    split_column: Column = Field(default="split", description="in_dist or ood.")
+    article_column: Column = Field(
+        default="article_id", description="Which article a row is of, in sequences."
+    )
+    position_column: Column = Field(default="position", description="Place in the article, in sequences.")

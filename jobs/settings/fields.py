@@ -1,0 +1,187 @@
+"""How a command's settings are declared: a class of fields, and what can be told of each from its declaration.
+
+The rule: what a setting is called, what it may be and how it is shown follow from one declaration. This module does not
+know any setting.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, field_validator
+
+from lvm_batch.io.storage.redaction import redacted
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+CONTRADICTION = "contradiction"  # the type of a problem whose message says what contradicts what
+
+_SECRET = re.compile("pass|secret|token|credential|_key$", re.IGNORECASE)
+"""Names within a table whose values are shown to nobody."""
+
+_ASSIGNED = re.compile(
+    r"""(\b\w*(?:pass|secret|token|credential|_key)\w*\s*=\s*)("[^"]*"|'[^']*'|[^\s;]+)""", re.IGNORECASE
+)
+"""What a shell's variable of such a name is given."""
+
+_SHOWN_CHARACTERS = 200
+
+_PANELS = (
+    "Arguments",
+    "Files",
+    "Selection by time",
+    "Models",
+    "Training",
+    "Judging",
+    "Routing",
+    "Running",
+    "Column names",
+)
+"""The headings of a command's help, in their order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """How a setting stands in a command's help: under which heading, and what its value is called."""
+
+    panel: str
+    metavar: str | None = None
+
+
+class Settings(BaseModel):
+    """What every command's settings have in common: they are frozen, and nothing else can be set."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_booleans(cls, value: object) -> object:
+        """TOML's true and false would pass for 1 and 0 otherwise."""
+        if isinstance(value, bool):
+            raise ValueError("true and false are values of no setting")  # noqa: TRY004 - pydantic's way
+        return value
+
+    def told(self) -> dict[str, Any]:
+        """The values as plain JSON values, without the credentials that URLs and tables may hold."""
+        return {name: without_credentials(value) for name, value in self.model_dump(mode="json").items()}
+
+
+Kind = type[Settings]
+
+
+def names_of(kind: Kind) -> tuple[str, ...]:
+    """The names of all settings of a kind, in the order of the help."""
+    return tuple(sorted(kind.model_fields, key=lambda name: _PANELS.index(shown_as(kind, name).panel)))
+
+
+@cache
+def schema(kind: Kind) -> dict[str, Any]:
+    """The JSON Schema of a configuration file."""
+    return kind.model_json_schema()
+
+
+def is_list(kind: Kind, name: str) -> bool:
+    """Whether the setting ``name`` takes several values."""
+    return bool(schema(kind)["properties"][name].get("type") == "array")
+
+
+def allowed(kind: Kind, name: str) -> str:
+    """What the setting ``name`` may be, in words: "a number from 0 to 1"."""
+    examples = schema(kind)["properties"][name].get("examples")
+    if examples:
+        return "something like " + " or ".join(examples)
+    return " or ".join(map(_in_words, _parts(kind, name)))
+
+
+def is_table(kind: Kind, name: str) -> bool:
+    """Whether the setting ``name`` is a table of a TOML file, which has no option and no variable."""
+    return bool(schema(kind)["properties"][name].get("type") == "object")
+
+
+def is_secret(kind: Kind, name: str) -> bool:
+    """Whether the value of the setting ``name`` is shown to nobody."""
+    return any(part.get("writeOnly") for part in _parts(kind, name))
+
+
+def choices(kind: Kind, name: str) -> tuple[str, ...]:
+    """The values that the setting ``name`` is chosen from; empty where it is not a choice."""
+    return tuple(value for part in _parts(kind, name) for value in _values(part))
+
+
+def metavar(kind: Kind, name: str) -> str:
+    """What help calls the value of the setting ``name``."""
+    shown = shown_as(kind, name).metavar or "|".join(choices(kind, name))
+    return shown or {"number": "NUMBER", "integer": "N"}.get(_parts(kind, name)[0]["type"], "TEXT")
+
+
+def shown_as(kind: Kind, name: str) -> Shown:
+    """How the setting ``name`` stands in a command's help."""
+    return next(mark for mark in kind.model_fields[name].metadata if isinstance(mark, Shown))
+
+
+def without_credentials(value: object) -> object:
+    """Return JSON values without what URLs in them hold of credentials, and tables without what sounds secret."""
+    if isinstance(value, list):
+        return [without_credentials(part) for part in value]
+    if isinstance(value, dict):
+        return table_without_credentials(value)
+    return redacted(value) if isinstance(value, str) else value
+
+
+def table_without_credentials(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a table without values whose names sound secret: those of keys, and of variables that a text sets."""
+    # Kubernetes writes a variable as {name = "TOKEN", value = "..."}.
+    named = {"value"} if _SECRET.search(str(table.get("name"))) else set()
+    return {
+        key: "***" if key in named or _SECRET.search(key) else without_assigned(without_credentials(part))
+        for key, part in table.items()
+    }
+
+
+def without_assigned(value: object) -> object:
+    """Take away what texts set variables to: a job's script has lines such as ``export AWS_SECRET_ACCESS_KEY=...``."""
+    if isinstance(value, list):
+        return [without_assigned(part) for part in value]
+    return _ASSIGNED.sub(r"\1***", value) if isinstance(value, str) else value
+
+
+def brief(value: object) -> str:
+    """A value as it was written, without credentials, and cut where it would fill the screen."""
+    try:
+        text = repr(without_credentials(value))
+    except ValueError:  # Python does not print whole numbers of thousands of digits
+        return "a number of thousands of digits"
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
+
+
+def _parts(kind: Kind, name: str) -> list[dict[str, Any]]:
+    """The schemas that a value may follow, but for "no value"."""
+    declared = schema(kind)["properties"][name]
+    return [part for part in declared.get("anyOf", [declared]) if part.get("type") != "null"]
+
+
+def _values(part: dict[str, Any]) -> list[str]:
+    return [part["const"]] if "const" in part else list(part.get("enum", ()))
+
+
+def _in_words(part: dict[str, Any]) -> str:
+    if values := _values(part):
+        return ", ".join(values)
+    if part["type"] == "array":
+        return "a list of texts"
+    noun = {
+        "number": "a number",
+        "integer": "a whole number",
+        "string": "a text that is not empty",
+        "object": "a table of texts, numbers, true and false, lists and tables",
+    }[part["type"]]
+    if "exclusiveMinimum" in part:
+        return f"{noun} above {part['exclusiveMinimum']:g}"
+    lower, upper = part.get("minimum"), part.get("maximum")
+    if upper is not None:
+        return f"{noun} from {lower} to {upper}"
+    return noun if lower is None else f"{noun} of at least {lower}"

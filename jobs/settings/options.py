@@ -1,0 +1,133 @@
+"""Options that commands share, made into the signature that typer reads.
+
+The rule: no option is written twice; a run's options follow from the declarations in ``settings``. Each is
+taken as plain text and None by default, so that "not given" is seen and ``resolution`` can tell all problems
+at once. This module does not know what any setting means.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+from datetime import UTC, datetime
+from functools import partial, wraps
+from inspect import Parameter
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from pydantic import ByteSize
+
+from lvm_batch.jobs.console.console import LOG_FORMAT, LOG_FORMAT_VARIABLE, LogFormat
+from lvm_batch.jobs.settings.fields import Settings, is_list, is_table, metavar, names_of, shown_as
+from lvm_batch.jobs.settings.paths import expanded_file
+from lvm_batch.jobs.settings.run import RunSettings
+from lvm_batch.jobs.settings.sources import REQUIRED, flag_of, resolve_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    Command = Callable[..., int | None]
+
+_JSON = typer.Option("--json", help="Print one JSON object.")
+_VERBOSE = typer.Option("--verbose", "-v", help="Show a traceback with every error.")
+_LOG_FORMAT = typer.Option(
+    LOG_FORMAT, envvar=LOG_FORMAT_VARIABLE, help="What stderr is made of: lines of text, or of JSON objects."
+)
+_CONFIG = typer.Option("--config", metavar="FILE", help="TOML file of settings.", rich_help_panel="Running")
+
+
+def takes_console(command: Command) -> Command:
+    """Give ``command`` the options --json, --verbose and --log-format, and call it with ``console``.
+
+    The console stands ready in typer's context: the command's main reads these before anything is parsed,
+    so that a command line that cannot be parsed is told of in the right form.
+    """
+    return _replaced(
+        command,
+        "console",
+        [
+            _parameter("context", typer.Context),
+            _parameter("json", Annotated[bool, _JSON], default=False),
+            _parameter("verbose", Annotated[bool, _VERBOSE], default=False),
+            _parameter("log_format", Annotated[LogFormat, _LOG_FORMAT], default="text"),
+        ],
+        lambda given: given["context"].obj,
+    )
+
+
+def takes_settings(
+    required: Iterable[str] = REQUIRED,
+    *,
+    kind: type[Settings] = RunSettings,
+    names: Sequence[str] | None = None,
+) -> Callable[[Command], Command]:
+    """Give a command DATASET..., an option for each setting of ``kind`` that is no table, or of ``names`` among them,
+    and --config; call it with ``resolved``. Of a file and the environment it hears no more than of its options.
+    """
+    taken = [name for name in names or names_of(kind) if not is_table(kind, name)]
+
+    def decorate(command: Command) -> Command:
+        return _replaced(
+            command,
+            "resolved",
+            [
+                *(_setting(kind, name) for name in taken),
+                _parameter("config", Annotated[str | None, _CONFIG], default=None),
+            ],
+            lambda given: resolve_settings(
+                kind,
+                {name: given[name] for name in taken},
+                os.environ,
+                expanded_file(given["config"], option="--config"),
+                required=required,
+                names=taken if names else None,
+                now=datetime.now(UTC),
+            ),
+        )
+
+    return decorate
+
+
+def _replaced(
+    command: Command,
+    name: str,
+    parameters: Sequence[Parameter],
+    make: Callable[[Mapping[str, Any]], object],
+) -> Command:
+    """``command`` with ``parameters`` in place of its parameter ``name``; ``make`` makes its value of theirs."""
+    signature = inspect.signature(command, eval_str=True)
+    kept = [parameter for parameter in signature.parameters.values() if parameter.name != name]
+
+    @wraps(command)
+    def call(**values: Any) -> int | None:  # noqa: ANN401 - whatever the options hold
+        given = {parameter.name: values.pop(parameter.name) for parameter in parameters}
+        return command(**values, **{name: make(given)})
+
+    everything = [*kept, *parameters]
+    call.__signature__ = signature.replace(parameters=everything)  # type: ignore[attr-defined]
+    call.__annotations__ = {parameter.name: parameter.annotation for parameter in everything}
+    return call
+
+
+def _parameter(name: str, annotation: object, **default: object) -> Parameter:
+    return Parameter(name, Parameter.KEYWORD_ONLY, annotation=annotation, **default)
+
+
+def _setting(kind: type[Settings], name: str) -> Parameter:
+    values = list[str] | None if is_list(kind, name) else str | None
+    return _parameter(name, Annotated[values, _declared(kind, name)], default=None)
+
+
+def _declared(kind: type[Settings], name: str) -> Any:  # noqa: ANN401 - typer's declarations have no public type
+    declare = typer.Argument if name == "dataset" else partial(typer.Option, flag_of(name))
+    return declare(
+        metavar=metavar(kind, name), help=_help(kind, name), rich_help_panel=shown_as(kind, name).panel
+    )
+
+
+def _help(kind: type[Settings], name: str) -> str:
+    """The description and the default, which typer cannot see."""
+    field = kind.model_fields[name]
+    default = field.default.human_readable() if isinstance(field.default, ByteSize) else field.default
+    text = ", ".join(default) if isinstance(default, tuple) else str(default or "")
+    return f"{field.description} Default: {text}" if text else str(field.description)

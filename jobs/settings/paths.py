@@ -1,0 +1,77 @@
+"""Paths as they are written in settings.
+
+The rule: `~` is a home folder wherever a path is written, in a file and a variable as on a command line, where the
+shell sees to it; variables such as `$HOME` are the shell's alone, and `./~` is a file of that name. This module does
+not look whether anything is there.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import quote, unquote
+
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
+
+from lvm_batch.jobs.errors import UsageError
+from lvm_batch.jobs.settings.fields import CONTRADICTION
+
+_FILE = "file"
+
+
+def expanded(text: str) -> str:
+    """Put the home folder in the place of a leading `~` or `~user`, also of a ``file://`` URL.
+
+    As for the shell, a name that no user has stays as it is. Raises ValueError where there is no home to put there.
+    """
+    scheme, slashes, path = text.partition("://")
+    if slashes:
+        is_home = scheme.lower() == _FILE and path.startswith("~")
+        return f"{scheme}://{quote(expanded(unquote(path)))}" if is_home else text
+    found = os.path.expanduser(text)  # noqa: PTH111 - Path's own raises for names that no user has
+    if found == text and text.partition("/")[0] == "~":
+        told = {"hint": "write the whole path, or ./~ for a file of that name"}
+        raise PydanticCustomError(CONTRADICTION, "`~` has no meaning, as HOME is not set", told)
+    return found
+
+
+def expanded_file(text: str | None, *, option: str) -> Path | None:
+    """Return the path of the file that ``option`` names, if it is given; raises UsageError where it can be none."""
+    if text is None:
+        return None
+    try:
+        return Path(on_this_machine(path_argument(text)))
+    except ValueError as error:
+        raise UsageError(f"{option} cannot be {text!r}: {error}", "write the whole path") from error
+
+
+def on_this_machine(text: str) -> str:
+    """Return a path, of a ``file://`` URL too; raises ValueError for other URLs."""
+    scheme, slashes, rest = text.partition("://")
+    if not slashes:
+        return text
+    host, _, path = rest.partition("/")
+    if scheme.lower() != _FILE or host.lower() not in {"", "localhost"}:
+        told = {"text": text, "hint": "give a path of this machine, and copy the file from there"}
+        raise PydanticCustomError(CONTRADICTION, "it is a path of this machine, and cannot be a URL", told)
+    return f"/{unquote(path)}"
+
+
+def path_argument(text: str) -> str:
+    """Return what an argument of a command means; raises ValueError where nothing is written: that is no folder."""
+    return expanded(_not_blank(text))
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("nothing is written there")
+    return text
+
+
+Text = Annotated[str, Field(min_length=1), AfterValidator(_not_blank)]
+OutputText = Annotated[str, AfterValidator(lambda text: path_argument(text) if text else text)]
+"""Where to write to; empty where that is not said, as in a file of defaults."""
+PathText = Annotated[Text, AfterValidator(expanded)]
+LocalPath = Annotated[PathText, AfterValidator(on_this_machine)]

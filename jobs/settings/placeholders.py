@@ -1,0 +1,55 @@
+"""Placeholders in settings: ``{date}`` and its like, filled in from the time that a run is for.
+
+The rule: what is filled in follows from that time alone, so that a run which is tried again tomorrow is still
+yesterday's. This module does not know which settings there are.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import TYPE_CHECKING
+
+from lvm_batch.jobs.settings.times import as_span
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+PLACEHOLDERS = {
+    "date": "%Y-%m-%d",
+    "date_nodash": "%Y%m%d",
+    "year": "%Y",
+    "month": "%m",
+    "day": "%d",
+    "hour": "%H",
+}
+"""What may stand in braces, and its form; behind it may stand a span to add or take off: ``{date-1d}``."""
+
+_BRACES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
+_WRITTEN = re.compile(r"(\w+)(?:([+-])(\d{1,6}[mhdw]))?")
+
+
+class UnknownPlaceholder(ValueError):
+    """Braces hold something that cannot be filled in; ``args`` are the text and the nearest right one."""
+
+
+def filled(text: str, time: datetime) -> str:
+    """Return ``text`` with its placeholders filled in; ``{{`` and ``}}`` stand for braces.
+
+    Raises :class:`UnknownPlaceholder`.
+    """
+    return _BRACES.sub(lambda found: _value(found, time), text)
+
+
+def _value(found: re.Match[str], time: datetime) -> str:
+    if found[1] is None:
+        return found[0][0]
+    written = _WRITTEN.fullmatch(found[1])
+    if written is None or written[1] not in PLACEHOLDERS:
+        near = difflib.get_close_matches(found[1], PLACEHOLDERS, n=1)
+        raise UnknownPlaceholder(found[0], near[0] if near else "date")
+    span = as_span(written[3]) if written[3] else time - time
+    try:
+        return (time + span if written[2] == "+" else time - span).strftime(PLACEHOLDERS[written[1]])
+    except OverflowError as error:
+        raise UnknownPlaceholder(found[0], "date") from error

@@ -1,0 +1,99 @@
+"""The settings that choose among the files of a dataset, by time and by what became of them.
+
+The rule: times are UTC unless they say otherwise, and a span takes in its beginning and not its end. This module does
+not know how a file's time is found.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
+
+from lvm_batch.jobs.settings.dataset import DatasetSettings
+from lvm_batch.jobs.settings.fields import CONTRADICTION, Shown
+from lvm_batch.jobs.settings.paths import Text
+from lvm_batch.jobs.settings.times import SPAN, as_time, before
+
+Time = Annotated[datetime, BeforeValidator(as_time)]
+
+_TIME = Shown("Selection by time", "TIME")
+
+_BEGINS = ("since", "until", "as_of")
+"""What ``lookback`` is before: the first of these that is given."""
+
+
+class SelectionSettings(DatasetSettings):
+    """Which files of a dataset a run reads, and what it predicts of them."""
+
+    as_of: Annotated[Time | None, _TIME] = Field(
+        default=None,
+        description="Time that the run is for. It fills in {date}, {date_nodash}, {year}, {month}, {day} and {hour} in"
+        " every text setting, also as {date-1d} or {hour+2h}; `now` is the present.",
+        examples=["2026-11-22", "2026-11-22T06:00Z", "now"],
+    )
+    since: Annotated[Time | None, _TIME] = Field(
+        default=None,
+        description="Read input files of this time and later: that of their folders, as date=2026-11-22, or else that"
+        " at which they were written. Without an offset it is UTC.",
+        examples=["2026-11-22", "2026-11-22T06:00Z"],
+    )
+    until: Annotated[Time | None, _TIME] = Field(
+        default=None,
+        description="Read input files of before this time.",
+        examples=["2026-11-23", "2026-11-23T06:00Z"],
+    )
+    lookback: Annotated[Annotated[str, Field(pattern=SPAN)] | None, Shown("Selection by time", "SPAN")] = (
+        Field(
+            default=None,
+            description="Begin so much before --since, for files that came late; else before --until or --as-of.",
+            examples=["3d", "12h"],
+        )
+    )
+    time_column: Annotated[Text | None, Shown("Selection by time", "NAME")] = Field(
+        default=None,
+        description="Folder column that tells a file's time, or `modified`. Unless given: date, dt, ds or datetime, or"
+        " year, month and day, with hour; else when the file was written.",
+    )
+    reprocess: Annotated[Literal["missing", "failed", "all"], Shown("Selection by time")] = Field(
+        default="missing",
+        description="What is predicted of the files that are read: what is missing; besides, files that have changed"
+        " and units that had bad rows; or all.",
+    )
+
+    @field_validator("lookback")
+    @classmethod
+    def _refuse_spans_before_nothing(cls, lookback: str | None, info: ValidationInfo) -> str | None:
+        if lookback is None or not info.data.keys() >= set(_BEGINS):  # one of those is wrong, and told
+            return lookback
+        begin = next((info.data[name] for name in _BEGINS if info.data[name]), None)
+        if begin is None:
+            raise PydanticCustomError(
+                CONTRADICTION,
+                "it is before nothing: no since, until or as_of is given",
+                {"hint": "give one of --since, --until and --as-of"},
+            )
+        before(begin, lookback)
+        return lookback
+
+    @field_validator("until")
+    @classmethod
+    def _refuse_empty_spans(cls, until: datetime | None, info: ValidationInfo) -> datetime | None:
+        since = info.data.get("since")
+        if until is not None and since is not None and until <= since:
+            raise PydanticCustomError(
+                CONTRADICTION,
+                "no time is before it and not before since, {since}",
+                {"since": since.isoformat(), "hint": "give a later --until, or an earlier --since"},
+            )
+        return until
+
+    @property
+    def span(self) -> tuple[datetime | None, datetime | None]:
+        """From when on and before when input files are read; (``None``, ``None``) is all of them."""
+        if self.lookback is None:
+            return self.since, self.until
+        begin = next((time for name in _BEGINS if (time := getattr(self, name))), None)
+        return (before(begin, self.lookback) if begin else None), self.until

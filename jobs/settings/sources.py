@@ -1,0 +1,227 @@
+"""Where settings come from: a flag, else the environment, else a TOML file, else the default.
+
+The rule: everything that is wrong is found and told at once, each problem with the place it was written in.
+This module does not know what a setting means, and reads no environment but the one it is given.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
+
+from pydantic import ValidationError
+
+from lvm_batch.jobs.console.console import LOG_FORMAT_VARIABLE
+from lvm_batch.jobs.errors import Problem, SettingsError
+from lvm_batch.jobs.settings.evaluate import EvaluateSettings
+from lvm_batch.jobs.settings.fields import (
+    CONTRADICTION,
+    Settings,
+    allowed,
+    brief,
+    is_list,
+    is_secret,
+    is_table,
+    names_of,
+)
+from lvm_batch.jobs.settings.paths import expanded_file
+from lvm_batch.jobs.settings.placeholders import UnknownPlaceholder, filled
+from lvm_batch.jobs.settings.run import RunSettings
+from lvm_batch.jobs.settings.serve import ServeSettings
+from lvm_batch.jobs.settings.times import as_time
+from lvm_batch.jobs.settings.toml_files import read_toml
+from lvm_batch.jobs.settings.train import TrainSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from datetime import datetime
+    from pathlib import Path
+
+    from pydantic_core import ErrorDetails
+
+Kind = TypeVar("Kind", bound=Settings)
+Origin = Literal["flag", "environment", "config", "default"]
+
+PREFIX = "LVM_BATCH_"
+CONFIG_VARIABLE = "LVM_BATCH_CONFIG"
+VARIABLES = {
+    PREFIX + name.upper(): name
+    for kind in (RunSettings, TrainSettings, EvaluateSettings, ServeSettings)
+    for name in names_of(kind)
+    if not is_table(kind, name)
+} | {"LVM_BATCH_MODELS": "models_dir"}
+"""The settings of all commands, by their variable: one that another command takes is no mistake."""
+
+_NO_SETTINGS = (CONFIG_VARIABLE, LOG_FORMAT_VARIABLE)
+
+REQUIRED = ("dataset", "output")
+_NEAR = 0.72  # difflib's 0.6 takes `batch_size` for `unit_size`
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved(Generic[Kind]):
+    """Valid settings, and for each of them where its value came from."""
+
+    settings: Kind
+    origins: Mapping[str, Origin]
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """A value as it was written, and where."""
+
+    value: object
+    origin: Origin
+    place: str
+
+
+def resolve_settings(
+    kind: type[Kind],
+    flags: Mapping[str, object],
+    environ: Mapping[str, str],
+    config: Path | None = None,
+    *,
+    required: Iterable[str] = REQUIRED,
+    names: Iterable[str] | None = None,
+    now: datetime | None = None,
+) -> Resolved[Kind]:
+    """The settings of a kind that hold: flag over ``LVM_BATCH_*`` variable over TOML file over default.
+
+    ``flags`` maps names of settings to values, None where a flag is not given. Of ``environ`` an empty variable
+    counts as not set, line ends behind a value (a secret's file has one) do not count, and a list is split at commas,
+    with or without blanks. Without ``config``, the file that ``LVM_BATCH_CONFIG`` names is read. Each name of
+    ``required`` must have a value. Where ``names`` are given, the values of other settings are neither judged nor
+    taken: a file is for many commands. Where ``as_of`` is given (``now`` is what it calls the
+    present), placeholders are filled in. Raises SettingsError with every problem there is.
+    """
+    problems: list[Problem] = []
+    every = names_of(kind)
+    taken = {*names, "as_of"} if names else set(every)
+    file = config or expanded_file(environ.get(CONFIG_VARIABLE, "").strip() or None, option=CONFIG_VARIABLE)
+    in_file = _from_file(kind, file, problems) if file else {}
+    is_understood = not problems  # else what is missing may be what could not be read
+    given = {
+        **in_file,
+        **_from_environment(kind, environ, problems),
+        **_from_flags(flags),
+    }
+    given = {name: found for name, found in given.items() if name in taken}
+    settings = _validated(kind, _filled_in(given, now, problems), problems)
+    if is_understood:
+        problems += [_missing(name) for name in required if name not in given or not given[name].value]
+    if problems:
+        raise SettingsError(*problems)
+    return Resolved(settings, {name: given[name].origin if name in given else "default" for name in every})
+
+
+def flag_of(name: str) -> str:
+    """How the setting ``name`` is given on the command line."""
+    return "DATASET" if name == "dataset" else "--" + name.replace("_", "-")
+
+
+def _from_flags(flags: Mapping[str, object]) -> dict[str, _Given]:
+    return {name: _Given(value, "flag", flag_of(name)) for name, value in flags.items() if value is not None}
+
+
+def _from_environment(
+    kind: type[Settings], environ: Mapping[str, str], problems: list[Problem]
+) -> dict[str, _Given]:
+    """Sorted, so that LVM_BATCH_MODELS_DIR, a setting's own name, comes after its short form and wins."""
+    given = {}
+    for variable in sorted(name for name in environ if name.startswith(PREFIX) and name not in _NO_SETTINGS):
+        if variable not in VARIABLES:
+            problems.append(_unknown(variable, VARIABLES))
+        elif (value := environ[variable].rstrip("\r\n")) and (
+            name := VARIABLES[variable]
+        ) in kind.model_fields:
+            given[name] = _Given(_parts(value) if is_list(kind, name) else value, "environment", variable)
+    return given
+
+
+def _parts(value: str) -> list[str]:
+    return [part.strip() for part in value.split(",")]
+
+
+def _from_file(kind: type[Settings], path: Path, problems: list[Problem]) -> dict[str, _Given]:
+    given: dict[str, _Given] = {}
+    for key, value in _toml(path, problems).items():
+        name, place = key.replace("-", "_"), f"{key} in {path}"
+        if name not in kind.model_fields:
+            problems.append(_unknown(key, kind.model_fields, place))
+        elif name in given:
+            problems.append(Problem(f"{place} is given twice", "keep one of the two spellings"))
+        else:
+            given[name] = _Given(value, "config", place)
+    return given
+
+
+def _toml(path: Path, problems: list[Problem]) -> dict[str, object]:
+    try:
+        return read_toml(path, option="--config", hint='write one `name = value` a line, texts in "quotes"')
+    except SettingsError as error:
+        problems.extend(error.problems)
+    return {}
+
+
+def _filled_in(given: dict[str, _Given], now: datetime | None, problems: list[Problem]) -> dict[str, _Given]:
+    """Fill in placeholders in every text, where a time is given.
+
+    What cannot be filled in is left out, as it is told of here; so is everything that has to be filled in, where the
+    time is none, of which is told when settings are validated.
+    """
+    if "as_of" not in given:
+        return given
+    written = given["as_of"]
+    try:
+        time = now if now is not None and written.value == "now" else as_time(written.value)
+    except ValueError:
+        return {name: found for name, found in given.items() if "{" not in str(found.value)}
+    filling = {}
+    for name, found in given.items():
+        try:
+            filling[name] = replace(found, value=_filled(found.value, time))
+        except UnknownPlaceholder as error:
+            problems.append(_unfilled(found.place, *error.args))
+    return filling | {"as_of": replace(written, value=time)}
+
+
+def _filled(value: object, time: datetime) -> object:
+    if isinstance(value, (list, tuple)):
+        return [filled(text, time) if isinstance(text, str) else text for text in value]
+    return filled(value, time) if isinstance(value, str) else value
+
+
+def _unfilled(place: str, text: str, near: str) -> Problem:
+    return Problem(
+        f"{place}: {text} cannot be filled in", f"did you mean {{{near}}}? Braces as such are written twice"
+    )
+
+
+def _validated(kind: type[Kind], given: Mapping[str, _Given], problems: list[Problem]) -> Kind:
+    try:
+        return kind.model_validate({name: found.value for name, found in given.items()})
+    except ValidationError as error:
+        problems += [_wrong(kind, detail, given) for detail in error.errors(include_url=False)]
+        return kind()
+
+
+def _wrong(kind: type[Settings], detail: ErrorDetails, given: Mapping[str, _Given]) -> Problem:
+    name = str(detail["loc"][0])
+    if detail["type"] == CONTRADICTION:
+        hint = detail.get("ctx", {}).get("hint", "keep one of the two")
+        return Problem(f"{given[name].place}: {detail['msg']}", hint)
+    found = "what is given (a secret, not shown)" if is_secret(kind, name) else brief(detail["input"])
+    return Problem(f"{given[name].place} cannot be {found}", f"it can be {allowed(kind, name)}")
+
+
+def _unknown(name: str, known: Iterable[str], place: str | None = None) -> Problem:
+    bare = {each.removeprefix(PREFIX): each for each in known}  # what all begin with makes none of them near
+    close = difflib.get_close_matches(name.removeprefix(PREFIX), bare, n=1, cutoff=_NEAR)
+    hint = f"did you mean {bare[close[0]]}?" if close else "`lvm-batch config schema` lists every setting"
+    return Problem(f"{place or name} is not a setting", hint)
+
+
+def _missing(name: str) -> Problem:
+    where = f"give {flag_of(name)}, set {PREFIX}{name.upper()}, or write {name} in a --config file"
+    return Problem(f"no {name} is given", where)

@@ -1,0 +1,84 @@
+"""The settings that say who does the work: local workers, a scheduler that is there, or a cluster for this run.
+
+The rule: nothing here changes a value in the output. This module does not know how workers are started.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import ByteSize, Field, JsonValue, field_validator
+
+from lvm_batch.jobs.settings.fields import Settings, Shown
+from lvm_batch.jobs.settings.paths import Text
+
+Table = Annotated[dict[str, JsonValue], Shown("Running", "TABLE")]
+
+_RANGE = r"^[0-9]{1,6}:[0-9]{1,6}$"
+_RUNNING = Shown("Running")
+
+
+class WorkerSettings(Settings):
+    """Where work is done, by how many, and within which bounds."""
+
+    workers: Annotated[Annotated[int, Field(ge=1)] | None, _RUNNING] = Field(
+        default=None, description="Worker processes; unless given, what the machine holds."
+    )
+    unit_timeout: Annotated[float, Field(gt=0), Shown("Running", "SECONDS")] = Field(
+        default=3600, description="Time that a work unit may take before its worker is given up."
+    )
+    memory_limit: Annotated[Annotated[ByteSize, Field(gt=0)] | None, Shown("Running", "SIZE")] = Field(
+        default=None,
+        description="Memory that each worker may use; unless given, its share of the machine. A job that would need"
+        " more is refused before it starts.",
+        examples=["2GiB", "900MB"],
+    )
+    scheduler: Annotated[Text | None, Shown("Running", "ADDRESS")] = Field(
+        default=None,
+        description="Dask scheduler to run on, such as tcp://host:8786, in place of local workers; tls://host:8786"
+        " takes its certificates from Dask's own settings, distributed.comm.tls.",
+    )
+    cluster: Annotated[Literal["slurm", "kubernetes", "ssh"] | None, _RUNNING] = Field(
+        default=None,
+        description="Where to start workers for this run alone, in place of local ones. The table of that name in a"
+        " --config file says how.",
+    )
+    adapt: Annotated[Annotated[str, Field(pattern=_RANGE)] | None, Shown("Running", "MIN:MAX")] = Field(
+        default=None,
+        description="Workers that --cluster has at least and at most, as many as the work that is left can use.",
+        examples=["1:20"],
+    )
+    wait_for_workers: Annotated[Annotated[float, Field(gt=0)] | None, Shown("Running", "SECONDS")] = Field(
+        default=None,
+        description="Time to wait for a first worker, and for another once all have gone; unless given, 30 with"
+        " --scheduler and 600 with --cluster.",
+    )
+    slurm: Table = Field(
+        default_factory=dict,
+        description="What dask-jobqueue's SLURMCluster is made with, for --cluster slurm: cores, memory, queue and so"
+        " on.",
+    )
+    kubernetes: Table = Field(
+        default_factory=dict,
+        description="What dask-kubernetes' KubeCluster is made with, for --cluster kubernetes: image, resources, env"
+        " and so on.",
+    )
+    ssh: Table = Field(
+        default_factory=dict,
+        description="What Dask's SSHCluster is made with, for --cluster ssh: hosts, the first for the scheduler, and"
+        " so on.",
+    )
+
+    @field_validator("adapt")
+    @classmethod
+    def _refuse_ranges_of_nothing(cls, adapt: str | None) -> str | None:
+        if adapt is not None:
+            least, most = map(int, adapt.split(":"))
+            if most < max(least, 1):
+                raise ValueError("the most is less than the least")
+        return adapt
+
+    @property
+    def runs_elsewhere(self) -> bool:
+        """Whether workers are on other machines than this one."""
+        return bool(self.scheduler or self.cluster)

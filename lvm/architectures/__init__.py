@@ -1,0 +1,1 @@
+"""The five architectures, and those that a name stands for."""

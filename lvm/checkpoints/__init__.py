@@ -1,0 +1,1 @@
+"""Checkpoints, read without running what is in them."""

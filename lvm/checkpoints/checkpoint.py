@@ -1,0 +1,203 @@
+"""Checkpoints in production's form: a ``torch.save`` dict around the weights.
+
+The one rule: a file is what its weights are; what it says of itself is held against them. Does not know where files
+lie (``registry``), how they are fetched or unpickled (``torch_files``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import pathlib
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from lvm_batch.lvm.architectures.catalog import (
+    Architecture,
+    architecture_named,
+    architecture_of,
+    architecture_spelled,
+)
+from lvm_batch.lvm.checkpoints.pickle_check import shown
+from lvm_batch.lvm.checkpoints.state_dicts import some, state_dict_of
+from lvm_batch.lvm.checkpoints.torch_files import RESAVE, plain_dict, read_torch_file, write_torch_file
+from lvm_batch.lvm.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lvm_batch.lvm.architectures.context_model import ContextModel
+
+_CONFIGS = ("model_config", "hyper_parameters", "config")  # production's, Lightning's, and others'
+_MAX_SHARING = 4  # tied layers refer to the same values
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model ready for inference, and what its file says of it.
+
+    ``model`` is in eval mode, float32, on the CPU. ``dim`` is the width of its vectors. ``sha256`` is the hex
+    digest of the file's bytes, ``name`` what the caller calls the file. ``epoch`` and ``val_cosine`` are None
+    where the file has none.
+    """
+
+    architecture: str
+    model: ContextModel
+    dim: int
+    n_parameters: int
+    sha256: str
+    name: str
+    epoch: int | None
+    val_cosine: float | None
+
+
+def load_checkpoint(data: bytes, name: str) -> Checkpoint:
+    """Load a checkpoint, or a bare state dict, from a file's bytes. ``name`` is what errors call it, its path
+    for example.
+
+    The keys of the weights decide the architecture and their shapes its dimensions. Raises CheckpointError
+    where the file is damaged, would run code, is of no known architecture, or does not agree with itself.
+    """
+    content = read_torch_file(data, name)
+    weights = _weights(content, name, n_bytes=len(data))
+    architecture = _architecture(content, weights, name)
+    model = _model(architecture, weights, content, name)
+    return Checkpoint(
+        architecture=architecture.name,
+        model=model,
+        dim=model.dim,
+        n_parameters=model.n_parameters,
+        sha256=hashlib.sha256(data).hexdigest(),
+        name=name,
+        epoch=epoch if isinstance(epoch := content.get("epoch"), int) else None,
+        val_cosine=_finite(content.get("val_cosine")),
+    )
+
+
+def _finite(value: object) -> float | None:
+    return value if isinstance(value, float) and math.isfinite(value) else None
+
+
+def save_checkpoint(
+    path: str | os.PathLike[str],
+    model: ContextModel,
+    *,
+    architecture: str,
+    epoch: int,
+    val_loss: float | None,
+    val_cosine: float | None,
+    optimizer_state: Mapping[str, object] | None = None,
+    args: Mapping[str, object] | None = None,
+) -> None:
+    """Write production's form. The file appears whole or not at all.
+
+    Raises ArchitectureError where ``architecture`` is unknown, and OSError as writing does.
+    """
+    content = {
+        "model_type": architecture_named(architecture).name,
+        "model_state_dict": model.state_dict(),
+        "optimizer_state_dict": optimizer_state or {},
+        "epoch": epoch,
+        "val_loss": val_loss,
+        "val_cosine": val_cosine,
+        "model_config": model.config,
+        "args": dict(args or {}),
+    }
+    target = pathlib.Path(path)
+    write_torch_file(target, content, partial=target.with_name(f".{target.name}.{os.getpid()}.tmp"))
+
+
+def _weights(content: Mapping[str, object], name: str, *, n_bytes: int) -> dict[str, torch.Tensor]:
+    """Take the state dict out, as float32, by the model's own names."""
+    state = state_dict_of(content, name)
+    odd = [shown(key) for key, value in state.items() if not (isinstance(key, str) and _is_weight(value))]
+    if odd:
+        raise CheckpointError(f"{name}: not dense floating-point tensors: {some(odd)}", RESAVE)
+    _refuse_stretched(state, name, n_bytes)
+    weights = {key: value.detach().float() for key, value in state.items()}
+    broken = [key for key, value in weights.items() if not torch.isfinite(value).all()]
+    if broken:
+        raise CheckpointError(
+            f"{name}: NaN or infinity in the weights {some(broken)}", "take an earlier checkpoint"
+        )
+    return weights
+
+
+def _is_weight(value: object) -> bool:
+    if not isinstance(value, torch.Tensor) or type(value) not in {torch.Tensor, torch.nn.Parameter}:
+        return False
+    plain = value.layout == torch.strided and not (value.is_nested or value.is_quantized)
+    return plain and value.is_floating_point() and value.device.type == "cpu" and 0 not in value.shape
+
+
+def _refuse_stretched(state: Mapping[str, torch.Tensor], name: str, n_bytes: int) -> None:
+    """Refuse tensors that a stride of zero, or a storage shared by many, makes larger than the file they come in."""
+    total = sum(value.numel() * value.element_size() for value in state.values())
+    if total > n_bytes * _MAX_SHARING:
+        raise CheckpointError(f"{name}: declares {total:,} bytes of weights and holds {n_bytes:,}", RESAVE)
+
+
+def _architecture(
+    content: Mapping[str, object], weights: Mapping[str, torch.Tensor], name: str
+) -> Architecture:
+    """Tell the architecture by the keys, and hold what the file says of itself against it."""
+    found = architecture_of(weights)
+    if found is None:
+        raise CheckpointError(
+            f"{name}: weights of no known architecture; their keys are {some(list(weights))}, and begin with "
+            f"{_beginnings(weights)}",
+            "a GRU for example has the keys input_proj, blocks.N.gru, blocks.N.norm, output_proj; leave out what is "
+            'not the model\'s: torch.save({"model_state_dict": model.state_dict()}, path)',
+        )
+    spelled = content.get("model_type")
+    said = architecture_spelled(spelled) if isinstance(spelled, str) else None
+    if said not in {None, found}:
+        raise CheckpointError(
+            f"{name}: model_type says {shown(spelled)}, but the weights are those of {found.name}",
+            "one of the two is wrong: look where the file comes from, then correct model_type",
+        )
+    return found
+
+
+def _beginnings(weights: Mapping[str, torch.Tensor]) -> str:
+    """Say how many keys begin with what, the rarest first, as those do not belong to the model."""
+    counts = Counter(key.partition(".")[0] for key in weights).most_common()[::-1]
+    return some([f"{first} ({n_keys})" for first, n_keys in counts])
+
+
+def _model(
+    architecture: Architecture, weights: dict[str, torch.Tensor], content: Mapping[str, object], name: str
+) -> ContextModel:
+    """Build the model that fits the weights, and put them in."""
+    configs = [plain_dict(found) for key in _CONFIGS if isinstance(found := content.get(key), dict)]
+    try:
+        dimensions = architecture.dimensions(weights, configs[0] if configs else {})
+        with torch.device("meta"):  # neither time nor random numbers are spent on weights to be replaced
+            model = architecture.model_class(**dimensions)
+    except (LookupError, TypeError, ValueError, ArithmeticError, AssertionError, RuntimeError) as error:
+        why = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"{name}: not the weights of {architecture.name}: {why}", RESAVE) from error
+    fitted = _fitted(model, weights, f"{name}: not the weights of {architecture.name}")
+    model.load_state_dict(fitted, assign=True)
+    return model.eval().requires_grad_(requires_grad=False)
+
+
+def _fitted(model: ContextModel, weights: Mapping[str, torch.Tensor], where: str) -> dict[str, torch.Tensor]:
+    """Return the weights in the model's shapes, or raise CheckpointError unless they have its keys and shapes.
+
+    Axes of length one may be elsewhere: position codes are kept as (1, length, width) or (length, 1, width).
+    """
+    expected = model.state_dict()
+    if missing := [key for key in expected if key not in weights]:
+        raise CheckpointError(f"{where}: missing {some(missing)}", RESAVE)
+    if extra := [key for key in weights if key not in expected]:
+        raise CheckpointError(f"{where}: beyond it there are {some(extra)}", RESAVE)
+    for key, value in expected.items():
+        if weights[key].squeeze().shape != value.squeeze().shape:
+            shapes = f"{tuple(weights[key].shape)}, not {tuple(value.shape)}"
+            raise CheckpointError(f"{where}: {key} is {shapes}", RESAVE)
+    return {key: weights[key].reshape(value.shape) for key, value in expected.items()}

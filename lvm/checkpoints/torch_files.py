@@ -1,0 +1,99 @@
+"""Files of ``torch.save`` that hold a dict: read, and written to stay.
+
+The one rule: reading runs no code of the file. Nothing is unpickled but tensors, plain values and what stands for a few
+others (``stand_ins``). Does not know what a checkpoint is.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import re
+import struct
+import threading
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from lvm_batch.lvm.checkpoints.file_kinds import what_it_is
+from lvm_batch.lvm.checkpoints.pickle_check import check_pickles
+from lvm_batch.lvm.checkpoints.stand_ins import STAND_INS
+from lvm_batch.lvm.errors import CheckpointError
+
+if TYPE_CHECKING:
+    import pathlib
+    from collections.abc import Callable, Mapping
+
+RESAVE = 'save it again as torch.save({"model_type": …, "model_state_dict": model.state_dict()}, path)'
+_ALLOWED: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
+    (stand_in, name) for name, stand_in in STAND_INS.items()
+]
+_DAMAGED = (  # all that torch was seen to raise on 6,000 damaged files
+    RuntimeError,
+    EOFError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    OSError,
+    AssertionError,
+    ArithmeticError,
+    MemoryError,
+    struct.error,
+)
+_TORCH_FILES = (b"PK\x03\x04", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.")  # zip, and before torch 1.6
+_LOADING = threading.Lock()  # torch keeps the allow-list in a global
+
+
+def read_torch_file(data: bytes, name: str) -> dict[str, object]:
+    """Read a file's dict from its bytes; raises CheckpointError, naming the file ``name``."""
+    if not data.startswith(_TORCH_FILES):
+        what, hint = what_it_is(data) or ("it begins otherwise", RESAVE)
+        raise CheckpointError(f"{name}: not a file of torch.save ({len(data):,} bytes): {what}", hint)
+    check_pickles(data, name)
+    try:
+        with _LOADING, warnings.catch_warnings(), torch.serialization.safe_globals(_ALLOWED):
+            warnings.simplefilter("ignore")  # of pickle protocols and formats that load all the same
+            content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(f"{name}: {_refusal(str(error))}", RESAVE) from error
+    except _DAMAGED as error:
+        message = f"{name}: damaged or cut short ({len(data):,} bytes)"
+        raise CheckpointError(message, "copy or save the file again") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{name}: holds a {type(content).__name__}, not a dict of weights", RESAVE)
+    return plain_dict(content)
+
+
+def write_torch_file(path: pathlib.Path, content: Mapping[str, object], *, partial: pathlib.Path) -> None:
+    """Write a file whole or not at all, to stay, by way of ``partial`` beside it.
+
+    Raises OSError as writing does: of a disk that is full torch itself says "enforce fail" as a RuntimeError.
+    """
+    saved = io.BytesIO()
+    torch.save(dict(content), saved)
+    try:
+        with partial.open("wb") as file:
+            file.write(saved.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())  # or a crash may leave the new name and nothing in it
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def plain_dict(content: dict[Any, Any]) -> dict[Any, Any]:
+    """Copy a dict without asking it anything: an OrderedDict of a file may bring attributes of its own."""
+    return dict(dict.items(content))
+
+
+def _refusal(text: str) -> str:
+    """Say what torch refused to load, from its long message."""
+    refused = re.search(r"(?:GLOBAL|blocked module) ([\w.]+)", text)
+    return (
+        f"holds more than weights, plain values and paths: {refused[1]}"
+        if refused
+        else "damaged: no valid pickle"
+    )

@@ -1,0 +1,154 @@
+"""NVIDIA's GPUs, with copies that run while others compute.
+
+The rule: the CPU waits for a device in one place, ``wait``; between streams, events order what depends on what. Does
+not know models, nor how many rows fit.
+
+Rows take three streams: up, through the model, down. Both copies go through pinned memory, as others would block; its
+buffers are kept for the next rows, since pinning takes longer than copying.
+"""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import TYPE_CHECKING
+
+import torch
+
+from lvm_batch.lvm.devices.arrays import as_tensor
+from lvm_batch.lvm.devices.devices import device_name, round_products
+from lvm_batch.lvm.devices.precision import DTYPES
+from lvm_batch.lvm.errors import DeviceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from lvm_batch.lvm.devices.accelerator import Floats
+    from lvm_batch.lvm.devices.precision import Precision
+
+# What libraries beside torch's allocator say when they find no memory.
+_NO_MEMORY = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+
+
+class _Pinned:
+    """Pinned memory that grows to the largest tensor that was asked of it."""
+
+    def __init__(self) -> None:
+        self._bytes = torch.empty(0, dtype=torch.uint8)
+
+    def tensor(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        n_bytes = torch.Size(shape).numel() * dtype.itemsize
+        if self._bytes.numel() < n_bytes:
+            self._bytes = torch.empty(n_bytes, dtype=torch.uint8, pin_memory=True)
+        return self._bytes[:n_bytes].view(dtype).view(shape)
+
+
+class _Staging:
+    """The pinned memory of one flight: rows on their way up, answers on their way down."""
+
+    def __init__(self) -> None:
+        self.up = _Pinned()
+        self.down = _Pinned()
+
+
+class _CudaFlight:
+    """Answers that will be in pinned memory when the event has happened."""
+
+    def __init__(
+        self, owner: CudaAccelerator, staging: _Staging, answers: Tensor, done: torch.cuda.Event
+    ) -> None:
+        self._owner = owner
+        self._staging = staging
+        self._answers = answers
+        self._done = done
+
+    def wait(self, out: Floats) -> None:
+        self._done.synchronize()
+        torch.from_numpy(out).copy_(self._answers)
+        self._owner.take_back(self._staging)
+
+
+class CudaAccelerator:
+    """One GPU, of the process's own."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.name = device_name(device)
+        self._up, self._compute, self._down = (torch.cuda.Stream(device) for _ in range(3))  # type: ignore[no-untyped-call]
+        self._lock = Lock()
+        self._idle: list[_Staging] = []
+
+    def free_bytes(self) -> int:
+        """Return what the driver has left, and what torch holds of it for later."""
+        free, _ = torch.cuda.mem_get_info(self.device)
+        held = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
+        return free + held
+
+    def start(self, rows: Floats, forward: Callable[[Tensor], Tensor], precision: Precision) -> _CudaFlight:
+        """Put rows into pinned memory, and enqueue the rest.
+
+        16-bit rows are rounded before they are sent, which halves the way's load. A flight that is dropped before it
+        was waited for loses its buffers: torch frees pinned memory only when copies from it are over.
+        """
+        staging = self._staging()
+        staged = staging.up.tensor(rows.shape, DTYPES.get(precision, torch.float32))
+        staged.copy_(as_tensor(rows))
+        with self._lock, torch.inference_mode(), torch.cuda.device(self.device):
+            return self._enqueue(staging, staged, forward, precision)
+
+    def _enqueue(
+        self, staging: _Staging, staged: Tensor, forward: Callable[[Tensor], Tensor], precision: Precision
+    ) -> _CudaFlight:
+        with torch.cuda.stream(self._up):
+            rows = staged.to(self.device, non_blocking=True)
+        self._compute.wait_stream(self._up)
+        self._compute.wait_stream(torch.cuda.default_stream(self.device))  # where weights were sent
+        rows.record_stream(self._compute)  # or its memory could be given to the next rows too soon
+        with torch.cuda.stream(self._compute):
+            answers = _forward(forward, rows, allow_tf32=precision == "tf32")
+        self._down.wait_stream(self._compute)
+        answers.record_stream(self._down)
+        with torch.cuda.stream(self._down):
+            landed = staging.down.tensor(tuple(answers.shape), answers.dtype)
+            landed.copy_(answers, non_blocking=True)
+            done = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call] # a thread that waits takes no core
+            done.record(self._down)
+        return _CudaFlight(self, staging, landed, done)
+
+    def _staging(self) -> _Staging:
+        with self._lock:
+            return self._idle.pop() if self._idle else _Staging()
+
+    def take_back(self, staging: _Staging) -> None:
+        """Keep the buffers of a flight that has landed."""
+        with self._lock:
+            self._idle.append(staging)
+
+    def release(self) -> None:
+        """Let go of buffers, and empty torch's cache."""
+        with self._lock:
+            self._idle.clear()
+        torch.cuda.empty_cache()
+
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        """Tell by torch's class, or by what CUDA's libraries write."""
+        return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in _NO_MEMORY)
+
+    def explained(self, error: BaseException) -> DeviceError | None:
+        """Name a device that has failed: nothing can be computed on it in this process any more."""
+        if not isinstance(error, torch.AcceleratorError):
+            return None
+        first = str(error).split("\n", 1)[0]
+        return DeviceError(
+            f"{self.name} failed: {first}", "look at it with nvidia-smi, and at the system's log"
+        )
+
+
+def _forward(forward: Callable[[Tensor], Tensor], rows: Tensor, *, allow_tf32: bool) -> Tensor:
+    """Allow rounding while the model is enqueued, and for nothing else."""
+    round_products(allow=allow_tf32)
+    try:
+        return forward(rows)
+    finally:
+        round_products(allow=False)

@@ -1,0 +1,95 @@
+"""Where models run, and on how many threads.
+
+The one rule: a device that was asked for by name is given or refused, never replaced. Does not know what is
+run there.
+"""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from lvm_batch.lvm.devices.found import FoundDevice
+from lvm_batch.lvm.errors import DeviceError
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+_GIB = 2**30
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the named device; ``auto`` is the first there is of cuda, mps and cpu. Raises DeviceError.
+
+    From then on float32 is float32 on CUDA too, for all that this process computes.
+    """
+    round_products(allow=False)
+    available = [*_accelerators(), "cpu"]
+    if name == "auto":
+        return torch.device(available[0])
+    if name not in DEVICES:
+        raise DeviceError(f"there is no device {name!r}", f"known: {', '.join(DEVICES)}")
+    if name not in available:
+        raise DeviceError(f"this machine has no {name} device", f"available: {', '.join(available)}")
+    return torch.device(name)
+
+
+def find_device(name: str) -> FoundDevice:
+    """Return what :func:`pick_device` picks, with what can be told of it. Raises DeviceError."""
+    kind = pick_device(name).type
+    why = _why(kind) if name == "auto" else ""
+    if kind != "cuda":
+        return FoundDevice(kind, kind, why)
+    return FoundDevice(kind, _cuda_name(), why, _visible_gpus())
+
+
+def device_name(device: torch.device) -> str:
+    """Return a device's kind, and for CUDA which one it is and how much memory it has."""
+    if device.type != "cuda":
+        return device.type
+    properties = torch.cuda.get_device_properties(device)
+    return f"cuda, {properties.name}, {properties.total_memory / _GIB:,.0f} GiB"
+
+
+def round_products(*, allow: bool) -> None:
+    """Say whether CUDA may round float32 products to TF32; cuDNN's recurrent layers are unless told not to be."""
+    kind = "tf32" if allow else "ieee"
+    torch.backends.cuda.matmul.fp32_precision = kind
+    torch.backends.cudnn.rnn.fp32_precision = kind  # type: ignore[attr-defined]
+
+
+def set_threads(n_threads: int) -> None:
+    """Let torch use that many CPU threads within an operation, in this process."""
+    torch.set_num_threads(n_threads)
+
+
+def _accelerators() -> list[str]:
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    return [name for name, is_there in present.items() if is_there]
+
+
+def _why(kind: str) -> str:
+    if kind == "cuda":
+        return "this machine has CUDA"
+    without_cuda = "this machine has no CUDA" if torch.version.cuda else "this build of torch has no CUDA"
+    if kind == "mps":
+        return without_cuda
+    return (
+        "this machine has neither CUDA nor MPS"
+        if torch.version.cuda
+        else f"{without_cuda}, and there is no MPS"
+    )
+
+
+def _cuda_name() -> str:
+    """Name the first GPU, and say how many there are; machines of several kinds are rare."""
+    count, first = torch.cuda.device_count(), device_name(torch.device("cuda", 0))
+    return first if count == 1 else first.replace("cuda, ", f"cuda, {count} x ", 1)
+
+
+def _visible_gpus() -> tuple[str, ...]:
+    """Return what stands in CUDA_VISIBLE_DEVICES, numbers, UUIDs or MIG's names, as far as CUDA knows it."""
+    count = torch.cuda.device_count()
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = map(str, range(count)) if given is None else map(str.strip, given.split(","))
+    return tuple(names)[:count]

@@ -1,0 +1,71 @@
+"""Apple's GPUs through torch's MPS: one thing after the other, in float32.
+
+The rule: an operation that MPS lacks is an error that says so, never done elsewhere unasked. Memory is the machine's
+own, so that there is nothing to stage. Not tried on a Mac: the tests have none. Does not know models.
+"""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import TYPE_CHECKING
+
+import torch
+
+from lvm_batch.lvm.devices.arrays import as_tensor
+from lvm_batch.lvm.errors import DeviceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from lvm_batch.lvm.devices.accelerator import Floats
+    from lvm_batch.lvm.devices.precision import Precision
+
+
+class _Landed:
+    """Answers that are there."""
+
+    def __init__(self, answers: Tensor) -> None:
+        self._answers = answers
+
+    def wait(self, out: Floats) -> None:
+        torch.from_numpy(out).copy_(self._answers)
+
+
+class MpsAccelerator:
+    """The one GPU of a Mac."""
+
+    name = "mps"
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._lock = Lock()  # MPS has one queue
+
+    def free_bytes(self) -> int:
+        """Return what Metal recommends to use at most, less what is used."""
+        return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
+
+    @torch.inference_mode()
+    def start(self, rows: Floats, forward: Callable[[Tensor], Tensor], precision: Precision) -> _Landed:  # noqa: ARG002 - float32 is all there is
+        """Compute, and return when it is done."""
+        with self._lock:
+            return _Landed(forward(as_tensor(rows).to(self.device)).cpu())
+
+    def release(self) -> None:
+        """Empty torch's cache."""
+        torch.mps.empty_cache()
+
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        """Tell by what MPS writes: it raises no class of its own."""
+        return isinstance(error, torch.OutOfMemoryError) or "MPS backend out of memory" in str(error)
+
+    def explained(self, error: BaseException) -> DeviceError | None:
+        """Name an operation that MPS lacks."""
+        if not isinstance(error, NotImplementedError):
+            return None
+        first = str(error).split(". ", 1)[0]
+        return DeviceError(
+            f"mps lacks an operation of the model: {first}",
+            "use --device cpu; or set PYTORCH_ENABLE_MPS_FALLBACK=1, and torch does such operations on the CPU",
+        )

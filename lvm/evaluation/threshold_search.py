@@ -1,0 +1,242 @@
+"""Thresholds of the routing policy for a budget, and what they gain on articles that they were not found on.
+
+The rule: what is found on one half of the articles is judged on the other half, each in turn. Knows numpy only,
+neither models nor files.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lvm_batch.lvm.evaluation.bootstrap import interval, resampled_means
+from lvm_batch.lvm.evaluation.calibration import CalibrationRows, oracle_rows
+from lvm_batch.lvm.inference.routing import escalation_reasons, rows_in
+from lvm_batch.lvm.inference.thresholds import Thresholds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import numpy.typing as npt
+
+    from lvm_batch.lvm.evaluation.calibration import Flags, Floats, Values
+
+    Policy = Callable[[CalibrationRows, CalibrationRows, float], Flags]
+
+NEVER = Thresholds(min_confidence=-1.0, min_margin=0.0)
+"""Thresholds under which no confidence and no margin escalates."""
+
+_STEPS = 20  # of the grid that a pair of thresholds is looked for on, over the budget
+_DIGITS = 4  # significant, of a threshold
+_SHRINKAGE = 1e-3  # of the gate's least squares, as a share of a signal's variance
+_HALVINGS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """What a policy reaches on articles that it was not found on.
+
+    ``escalated`` is a share of the rows, ``gain`` what the mean cosine rises by. ``of_oracle`` is the share of the gain
+    of an oracle that may escalate as many rows as the budget, or as the policy did, where that was more; None where the
+    oracle gains nothing. ``interval`` is its 95 % interval over articles, None for fewer than two. ``of_gap`` is the
+    share of what escalating every row gains (the performance gap recovered of Ong et al. 2024, RouteLLM), None unless
+    that is a gain.
+    """
+
+    escalated: float
+    gain: float
+    of_oracle: float | None
+    interval: tuple[float, float] | None
+    of_gap: float | None
+
+
+def escalated(rows: CalibrationRows, thresholds: Thresholds) -> Flags:
+    """Tell which rows are escalated under ``thresholds``, as a run does it, and which are anyway, (n,)."""
+    reasons = escalation_reasons(thresholds, len(rows), confidence=rows.confidence, margin=rows.margin)
+    return np.asarray(rows.standing | reasons.any(axis=1))
+
+
+def find_thresholds(rows: CalibrationRows, budget: float) -> Thresholds:
+    """Return the pair of thresholds that gains most among those that escalate at most ``budget`` of the rows.
+
+    Looked for on a grid of quantiles of confidence and of margin; of pairs that gain the same the one that escalates
+    least. Where none gains anything it is ``NEVER``.
+    """
+    confidences = _quantiles(rows.confidence, budget, lowest=NEVER.min_confidence)
+    margins = _quantiles(rows.margin, budget, lowest=NEVER.min_margin)
+    free = rows.take(~rows.standing)
+    counts = _below(free, confidences, margins, np.ones(len(free)))
+    gains = _below(free, confidences, margins, free.gain)
+    room = rows_in(budget, len(rows)) - int(rows.standing.sum())
+    allowed = np.where(counts <= max(0, room), gains, -np.inf)
+    best = np.lexsort((counts.ravel(), -allowed.ravel()))[0]
+    at_confidence, at_margin = np.unravel_index(best, allowed.shape)
+    return Thresholds(min_confidence=confidences[at_confidence], min_margin=margins[at_margin])
+
+
+def _quantiles(values: Floats, budget: float, *, lowest: float) -> list[float]:
+    """Return thresholds below which there are 0, 1, … 20 twentieths of the budget, ascending from ``lowest``."""
+    twentieths = (quantile_below(values, budget * step / _STEPS) for step in range(1, _STEPS + 1))
+    return [lowest, *(max(lowest, threshold) for threshold in twentieths)]
+
+
+def quantile_below(values: Floats, share: float) -> float:
+    """Return a threshold, rounded down to four digits, below which there is at most ``share`` of the values (n,).
+
+    NaN is below none; without any value that is known, or room for one, nothing is below the threshold.
+    """
+    known = np.sort(values[np.isfinite(values)])
+    place = rows_in(share, len(values))
+    if not len(known) or not place:
+        return NEVER.min_confidence
+    return _rounded_down(float(known[place])) if place < len(known) else 1.0
+
+
+def _rounded_down(value: float) -> float:
+    if not value:
+        return 0.0
+    unit = 10.0 ** (_DIGITS - 1 - math.floor(math.log10(abs(value))))
+    return float(f"{math.floor(value * unit) / unit:.{_DIGITS}g}")  # as it is written into a file
+
+
+def _below(rows: CalibrationRows, confidences: list[float], margins: list[float], weights: Values) -> Values:
+    """Return the weights of rows that are below either threshold, for each pair of thresholds, (c, m).
+
+    They are what all rows have less what those above both have, sums over the same cells: of pairs that take the same
+    rows they are the same to the last bit.
+    """
+    cells = np.zeros((len(confidences) + 1, len(margins) + 1))
+    np.add.at(cells, (_cell(rows.confidence, confidences), _cell(rows.margin, margins)), weights)
+    above = cells[::-1, ::-1].cumsum(axis=0).cumsum(axis=1)[::-1, ::-1]
+    return np.asarray(above[0, 0] - above[1:, 1:])
+
+
+def _cell(values: Floats, thresholds: list[float]) -> npt.NDArray[np.int64]:
+    """Return of how many of the ascending thresholds each value is not below; a value that is not known: of all."""
+    return np.searchsorted(np.asarray(thresholds, np.float32), values, side="right")
+
+
+def by_cards(_: CalibrationRows, rows: CalibrationRows, budget: float) -> Flags:  # noqa: ARG001 - as all policies
+    """Escalate by the thresholds of the models' cards, whatever the budget."""
+    return escalated(rows, Thresholds())
+
+
+def by_confidence(found_on: CalibrationRows, rows: CalibrationRows, budget: float) -> Flags:
+    """Spend the budget on the least confident rows."""
+    bound = quantile_below(found_on.confidence, _free(found_on, budget))
+    return escalated(rows, replace(NEVER, min_confidence=bound))
+
+
+def by_margin(found_on: CalibrationRows, rows: CalibrationRows, budget: float) -> Flags:
+    """Spend the budget on the rows of the smallest margin."""
+    return escalated(
+        rows, replace(NEVER, min_margin=quantile_below(found_on.margin, _free(found_on, budget)))
+    )
+
+
+def by_both(found_on: CalibrationRows, rows: CalibrationRows, budget: float) -> Flags:
+    """Escalate by the pair of thresholds that gains most."""
+    return escalated(rows, find_thresholds(found_on, budget))
+
+
+def by_gate(found_on: CalibrationRows, rows: CalibrationRows, budget: float) -> Flags:
+    """Spend the budget on the rows that a gate expects to gain most, and on none that it expects to lose."""
+    gate = fit_gate(found_on)
+    expected = np.sort(gate(found_on.take(~found_on.standing)))[::-1]
+    n_chosen = min(rows_in(_free(found_on, budget), len(found_on)), len(expected))
+    bound = expected[n_chosen - 1] if n_chosen else np.inf
+    return np.asarray(rows.standing | (gate(rows) >= max(bound, np.finfo(float).tiny)))
+
+
+def _free(rows: CalibrationRows, budget: float) -> float:
+    """Return the share of the rows that is left of the budget by those that are escalated anyway."""
+    return max(0.0, budget - float(rows.standing.mean()))
+
+
+POLICIES: dict[str, Policy] = {
+    "cards": by_cards,
+    "confidence": by_confidence,
+    "margin": by_margin,
+    "both": by_both,
+    "gate": by_gate,
+}
+"""Ways to spend a budget, each found on some rows and applied to others."""
+
+
+def fit_gate(rows: CalibrationRows) -> Callable[[CalibrationRows], Values]:
+    """Fit what the fallback gains on the rows' signals, by least squares; return what tells it of other rows, (n,)."""
+    centre, scale = rows.signals.mean(axis=0), rows.signals.std(axis=0)
+    scale[scale == 0] = 1.0
+
+    def design(others: CalibrationRows) -> Values:
+        return np.column_stack([np.ones(len(others)), (others.signals - centre) / scale])
+
+    known = design(rows)
+    gram = known.T @ known + _SHRINKAGE * len(rows) * np.eye(known.shape[1])
+    weights = np.linalg.solve(gram, known.T @ rows.gain)
+    return lambda others: np.asarray(design(others) @ weights)
+
+
+def recoveries(rows: CalibrationRows, *, budget: float, seed: int, resamples: int) -> dict[str, Recovery]:
+    """Return what random choice, each policy and the oracle reach within ``budget``, on articles not seen.
+
+    The articles are halved ten times by chance, which follows from ``seed``; ``resamples`` are the bootstrap samples
+    of articles that intervals are made of.
+    """
+    halves = list(_halves(rows.articles, seed))
+    best = sum((_oracle(rows, judged, budget) for _, judged in halves), np.zeros(len(rows))) / _HALVINGS
+    told = {"random": _Shares(np.full(len(rows), budget), best)}
+    told |= {name: _applied(rows, halves, policy, budget) for name, policy in POLICIES.items()}
+    told["oracle"] = _Shares(best, best)
+    return {name: _recovery(rows, shares, seed=seed, resamples=resamples) for name, shares in told.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class _Shares:
+    """How often each row was escalated, over all halvings, and how often an oracle would have it, float64 (n,)."""
+
+    chosen: Values
+    oracle: Values
+
+
+def _halves(articles: npt.NDArray[np.int64], seed: int) -> Iterator[tuple[Flags, Flags]]:
+    """Yield what thresholds are found on and what they are judged on: halves of the articles, each in turn."""
+    names = np.unique(articles)
+    rng = np.random.default_rng(seed)
+    for _ in range(_HALVINGS):
+        first = np.isin(articles, rng.permutation(names)[: len(names) // 2])
+        yield from ((first, ~first), (~first, first))
+
+
+def _applied(
+    rows: CalibrationRows, halves: list[tuple[Flags, Flags]], policy: Policy, budget: float
+) -> _Shares:
+    chosen, oracle = np.zeros(len(rows)), np.zeros(len(rows))
+    for found_on, judged in halves:
+        applied = policy(rows.take(found_on), rows.take(judged), budget)
+        chosen[judged] += applied
+        oracle += _oracle(rows, judged, max(budget, float(applied.mean())))
+    return _Shares(chosen / _HALVINGS, oracle / _HALVINGS)
+
+
+def _oracle(rows: CalibrationRows, judged: Flags, share: float) -> Values:
+    chosen = np.zeros(len(rows))
+    chosen[judged] = oracle_rows(rows.gain[judged], rows_in(share, int(judged.sum())))
+    return chosen
+
+
+def _recovery(rows: CalibrationRows, shares: _Shares, *, seed: int, resamples: int) -> Recovery:
+    won, best, whole = shares.chosen * rows.gain, shares.oracle * rows.gain, float(rows.gain.sum())
+    means = resampled_means([won, best], rows.articles, resamples=resamples, seed=seed)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratios = means[:, 0] / means[:, 1]
+    return Recovery(
+        escalated=float(shares.chosen.mean()),
+        gain=float(won.mean()),
+        of_oracle=float(won.sum() / best.sum()) if best.any() else None,
+        interval=interval(ratios),
+        of_gap=float(won.sum()) / whole if whole > 0 else None,
+    )

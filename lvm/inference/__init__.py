@@ -1,0 +1,1 @@
+"""Predictions of rows, and the choice of the model that answers each."""

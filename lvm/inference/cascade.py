@@ -1,0 +1,84 @@
+"""Two models and a bank as one: the primary answers every row, the fallback those that it should not answer.
+
+The rule: a row's answer and reasons follow from that row alone. This module knows arrays of contexts; it does not know
+where they come from or what becomes of the answers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from lvm_batch.lvm.inference.routing import escalation_reasons
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from lvm_batch.lvm.inference.thresholds import Thresholds
+
+
+class ContextPredictor(Protocol):
+    """A model that is ready to answer, wherever it runs; several threads may ask at once."""
+
+    def __call__(self, contexts: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Predict from contexts float32 (n, length, dim). Returns float32 (n, dim), unit norm."""
+
+
+class NeighbourIndex(Protocol):
+    """Finds the two nearest vectors of a bank."""
+
+    def top2(self, queries: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Return the two highest cosines of each query, float32 (n, 2), descending, NaN where there are fewer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What the routing policy makes of predictions.
+
+    ``confidence`` and ``margin`` are float32 (n,), NaN where not known; ``reasons`` is bool (n, 4), in the order of
+    ``REASONS``.
+    """
+
+    confidence: npt.NDArray[np.float32]
+    margin: npt.NDArray[np.float32]
+    reasons: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Cascade:
+    """The models of one job, ready to answer: without a fallback no second pass, without a bank no confidence."""
+
+    primary: ContextPredictor
+    fallback: ContextPredictor | None
+    index: NeighbourIndex | None
+    thresholds: Thresholds
+
+    def judge(
+        self,
+        predictions: npt.NDArray[np.float32],
+        *,
+        lanes: Sequence[str | None] | npt.NDArray[np.object_] | None = None,
+        context_tokens: npt.NDArray[np.float64] | None = None,
+    ) -> Judgement:
+        """Measure predictions, float32 (n, dim), against the bank and evaluate the escalation criteria.
+
+        Confidence is the cosine with the nearest vector of the bank, margin what it has over the second nearest.
+        """
+        n_rows = len(predictions)
+        nearest = (
+            np.full((n_rows, 2), np.nan, np.float32) if self.index is None else self.index.top2(predictions)
+        )
+        confidence, margin = nearest[:, 0], nearest[:, 0] - nearest[:, 1]
+        reasons = escalation_reasons(
+            self.thresholds,
+            n_rows,
+            confidence=confidence,
+            margin=margin,
+            lanes=lanes,
+            context_tokens=context_tokens,
+        )
+        return Judgement(confidence, margin, reasons)

@@ -1,0 +1,1 @@
+"""Fast forms of models on a CPU."""

@@ -1,0 +1,224 @@
+"""The log of roles: which model had which role, and what had it before.
+
+    <models_dir>/../roles.jsonl      a line for each change, the newest last
+
+The one rule: lines are only ever added, by one process at a time, and what the links say counts: a link that was
+changed by hand is believed, the log tells what came before. Does not set links (``roles``).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lvm_batch.lvm.errors import ModelError
+from lvm_batch.lvm.registry.registry import role_path
+from lvm_batch.lvm.registry.roles import Held
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from io import FileIO
+    from pathlib import Path
+
+LOG_FILE = "roles.jsonl"
+PROMOTE, ROLLBACK = "promote", "rollback"
+
+
+@dataclass(frozen=True, slots=True)
+class RoleChange:
+    """One change: ``role`` passed from ``before`` (None: from nobody) to ``after``.
+
+    ``at`` is the time in UTC (ISO 8601), ``by`` who did it (user@host), ``version`` that of lvm-batch. ``cosine``
+    holds what the two were compared by, None where they were not.
+    """
+
+    at: str
+    by: str
+    action: str
+    role: str
+    before: Held | None
+    after: Held
+    cosine: Mapping[str, Any] | None
+    version: str
+
+    def as_line(self) -> str:
+        """Return it as one line of JSON."""
+        values = {
+            "at": self.at,
+            "by": self.by,
+            "action": self.action,
+            "role": self.role,
+            "from": _as_values(self.before),
+            "to": _as_values(self.after),
+            "cosine": None if self.cosine is None else dict(self.cosine),
+            "version": self.version,
+        }
+        return json.dumps(values, allow_nan=False) + "\n"
+
+
+class RoleLog:
+    """An open log that no other process changes meanwhile."""
+
+    def __init__(self, file: FileIO, path: Path) -> None:
+        self._file = file
+        self._path = path
+
+    def changes(self) -> tuple[RoleChange, ...]:
+        """Return every change, the oldest first; raises ModelError for a line that is none."""
+        self._file.seek(0)
+        return _parsed(self._file.read(), self._path)[0]
+
+    def add(self, change: RoleChange) -> None:
+        """Add a line, to stay; what a crash has left of an unfinished one goes. Raises OSError."""
+        self._file.seek(0)
+        content = self._file.read()
+        n_whole = _parsed(content, self._path)[1]
+        self._file.truncate(n_whole)
+        missing_end = b"\n" if n_whole and content[n_whole - 1 : n_whole] != b"\n" else b""
+        rest = missing_end + change.as_line().encode()
+        try:
+            while rest:  # a disk that fills up takes a part, and refuses the next
+                rest = rest[self._file.write(rest) :]
+            os.fsync(self._file.fileno())
+        except OSError:
+            self._file.truncate(n_whole)
+            raise
+
+
+@contextmanager
+def open_role_log(models_dir: Path) -> Iterator[RoleLog]:
+    """Open the log of a registry's roles for changes, and keep others from changing them.
+
+    Raises BlockingIOError where another process has it open, and ModelError where it cannot be written or locked.
+    """
+    path = log_path(models_dir)
+    try:
+        file = path.open("a+b", buffering=0)
+    except OSError as error:
+        raise ModelError(
+            f"{path} cannot be written: {error.strerror}", "check access to it and to its folder"
+        ) from error
+    with file:
+        _lock(file, path)
+        yield RoleLog(file, path)
+
+
+def _lock(file: FileIO, path: Path) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        raise ModelError(
+            f"{path} cannot be locked: {error.strerror}",
+            "its file system has no locks: mount it with them, or keep the registry on another one",
+        ) from error
+
+
+def read_role_log(models_dir: Path) -> tuple[RoleChange, ...]:
+    """Return every change of a registry's roles, the oldest first; none where there is no log.
+
+    Raises ModelError where the log cannot be read, or for a line in it that is no change.
+    """
+    path = log_path(models_dir)
+    try:
+        return _parsed(path.read_bytes(), path)[0]
+    except FileNotFoundError:
+        return ()
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}", "check access to it") from error
+
+
+def log_path(models_dir: Path) -> Path:
+    """Return where the log of a registry's roles stands."""
+    return role_path(LOG_FILE, models_dir)
+
+
+def past_holders(changes: Sequence[RoleChange], role: str) -> list[Held]:
+    """Return who could be gone back to: the models that had the role and were not rolled back, the newest last.
+
+    Each counts once, where it had the role last, so that going back again and again never returns to a model that was
+    gone back from. A model that was written anew in its own folder is what it became: nothing else is left of it.
+    """
+    past: list[Held] = []
+    for change in changes:
+        if change.role == role:
+            if change.action == ROLLBACK:
+                _drop_above(past, change.after.name)
+            elif change.before is not None:
+                _put_on_top(past, change.before)
+            _put_on_top(past, change.after)
+    return past
+
+
+def previous_holder(changes: Sequence[RoleChange], role: str, *, now: Held | None) -> Held | None:
+    """Return whom a rollback gives the role to, when ``now`` has it; None where the log knows nobody before.
+
+    That is the model before ``now``, and the last one known where the log does not know ``now``: somebody else has
+    set the link.
+    """
+    past = past_holders(changes, role)
+    names = [held.name for held in past]
+    if now is not None and now.name in names:
+        past = past[: names.index(now.name)]
+    return past[-1] if past else None
+
+
+def _drop_above(past: list[Held], name: str) -> None:
+    while past and past[-1].name != name:
+        past.pop()
+
+
+def _put_on_top(past: list[Held], held: Held) -> None:
+    known = next((each for each in past if each.name == held.name), None)
+    if known is not None:
+        past.remove(known)
+    # Of a file that is gone the digest it had is worth keeping.
+    past.append(known if known is not None and held.sha256 is None else held)
+
+
+def _parsed(content: bytes, path: Path) -> tuple[tuple[RoleChange, ...], int]:
+    """Return the changes, and how many bytes they take; a last line that a crash cut short is none of them."""
+    changes = []
+    n_whole = 0
+    lines = content.splitlines(keepends=True)
+    for number, line in enumerate(lines, 1):
+        try:
+            changes.append(_change(json.loads(line)))
+        except (ValueError, LookupError, TypeError, RecursionError) as error:
+            if number == len(lines) and not line.endswith(b"\n"):
+                break
+            raise ModelError(
+                f"{path}, line {number}: no change of a role",
+                "mend the line, or move the file away: a rollback then knows of nothing before",
+            ) from error
+        n_whole += len(line)
+    return tuple(changes), n_whole
+
+
+def _change(values: dict[str, Any]) -> RoleChange:
+    after = _held(values["to"])
+    if after is None:
+        raise ValueError(values)
+    return RoleChange(
+        at=str(values["at"]),
+        by=str(values["by"]),
+        action=str(values["action"]),
+        role=str(values["role"]),
+        before=_held(values["from"]),
+        after=after,
+        cosine=values.get("cosine"),
+        version=str(values.get("version")),
+    )
+
+
+def _held(values: dict[str, Any] | None) -> Held | None:
+    return None if values is None else Held(str(values["name"]), values["sha256"])
+
+
+def _as_values(held: Held | None) -> dict[str, str | None] | None:
+    return None if held is None else {"name": held.name, "sha256": held.sha256}

@@ -1,0 +1,234 @@
+"""Train a model on windows: contexts and the vectors that follow them.
+
+The rule: on a CPU the result follows from the data, the recipe and the seed alone, also where training was broken off
+between two epochs and taken up again. Does not know where windows come from, how they are divided, or where a model
+and the state of its training are kept.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 - its usual name
+
+from lvm_batch.lvm.errors import ModelError
+from lvm_batch.lvm.inference.cosines import row_cosines
+from lvm_batch.lvm.inference.predictor import Predictor
+from lvm_batch.lvm.training.ridge import RidgeSums
+from lvm_batch.lvm.training.ridge_start import SAMPLE, begin_at_ridge
+from lvm_batch.lvm.training.schedules import make_schedule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from torch import Tensor
+
+    from lvm_batch.lvm.architectures.context_model import ContextModel
+    from lvm_batch.lvm.training.recipes import Recipe
+    from lvm_batch.lvm.training.ridge import RidgePredictor
+    from lvm_batch.lvm.training.windows import Windows
+
+Stop = Literal["finished", "patience", "diverged"]
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """What an epoch came to. Number 0 is the model before its first step; its ``train_loss`` is NaN.
+
+    Losses are mean squared errors of one value of a prediction against the target. ``val_loss`` and ``val_cosine``
+    are means over the validation windows that have a cosine: None without such windows, NaN where none of them has
+    one. ``learning_rate`` is that of the epoch's last step.
+    """
+
+    number: int
+    train_loss: float
+    val_loss: float | None
+    val_cosine: float | None
+    learning_rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Every epoch in order, the one whose weights were kept (the best by ``val_cosine``, or else the last), and why
+    there were no more.
+    """
+
+    epochs: tuple[Epoch, ...]
+    best: Epoch
+    stopped: Stop
+
+
+class Training:
+    """One training, as an iterator over its epochs.
+
+    Its state can be taken after any epoch, and given to another of the same data, recipe and seed, which then goes on
+    from there. All that is left to chance in an epoch follows from the seed and the epoch's number; the global random
+    state is left as it was.
+    """
+
+    def __init__(
+        self,
+        model: ContextModel,
+        windows: Windows,
+        *,
+        recipe: Recipe,
+        seed: int,
+        validation: Windows | None = None,
+        on_step: Callable[[int, float], None] | None = None,
+    ) -> None:
+        """Prepare to train ``model`` in place, on the device it is on.
+
+        ``on_step`` is told after each step of how many windows it was, and their loss. Raises ModelError where there
+        are no windows.
+        """
+        if not len(windows):
+            raise ModelError(
+                "there are no windows to train on", "give articles of more vectors than a context has"
+            )
+        self.model = model
+        self.device = next(model.parameters()).device
+        self.windows = windows.in_both_directions() if recipe.both_directions else windows
+        self.validation = validation
+        self.recipe, self.seed = recipe, seed
+        self.on_step = on_step
+        self.epochs: list[Epoch] = []
+        self._ridge = self._fit_ridge()
+        self.optimizer = torch.optim.AdamW(
+            model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+        )
+        n_steps = recipe.epochs * math.ceil(len(self.windows) / recipe.batch_size)
+        self.schedule = make_schedule(self.optimizer, recipe, n_steps=n_steps)
+        self._best: Epoch | None = None
+        self._best_weights: dict[str, Tensor] = {}
+
+    def __iter__(self) -> Iterator[Epoch]:
+        """Train, and yield each epoch when it is over, the beginning first."""
+        if not self.epochs:
+            if self._ridge and self.recipe.beginning == "ridge":
+                begin_at_ridge(self.model, self.windows.sample(SAMPLE), self._ridge)
+            yield self._over(math.nan)
+        while self.stopped is None:
+            yield self._over(self._train_epoch(len(self.epochs)))
+
+    @property
+    def stopped(self) -> Stop | None:
+        """Why there are no more epochs; None while there are."""
+        last, best = self.epochs[-1], self._best
+        number = last.number
+        if number and not math.isfinite(last.train_loss + (last.val_loss or 0.0)):
+            return "diverged"
+        if number >= self.recipe.epochs:
+            return "finished"
+        waited = number - best.number if best else 0
+        return "patience" if self.recipe.patience and waited >= self.recipe.patience else None
+
+    def finish(self) -> History:
+        """Put the best epoch's weights back, and say what there was."""
+        assert self._best is not None  # noqa: S101 - an iteration begins with epoch 0
+        self.model.load_state_dict(self._best_weights)
+        self.model.eval()
+        return History(tuple(self.epochs), self._best, self.stopped or "finished")
+
+    def state(self) -> dict[str, Any]:
+        """Return what going on from here needs, as plain values and tensors."""
+        return {
+            "epochs": [asdict(epoch) for epoch in self.epochs],
+            "best": self._best.number if self._best else None,
+            "best_weights": self._best_weights,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a state that :meth:`state` returned."""
+        self.epochs = [Epoch(**epoch) for epoch in state["epochs"]]
+        self._best = self.epochs[state["best"]]
+        self._best_weights = state["best_weights"]
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+
+    def _fit_ridge(self) -> RidgePredictor | None:
+        if self.recipe.beginning != "ridge" and not self.recipe.teaching:
+            return None
+        sums = RidgeSums(self.windows.length, self.windows.dim)
+        for contexts, targets in self.windows.batches():
+            sums.add(contexts, targets)
+        return sums.solve().to(self.device)
+
+    def _over(self, train_loss: float) -> Epoch:
+        """Measure the model after an epoch, and keep its weights if they are the best so far."""
+        rate = self.optimizer.param_groups[0]["lr"]
+        val_loss, val_cosine = self._judged()
+        epoch = Epoch(len(self.epochs), train_loss, val_loss, val_cosine, rate)
+        self.epochs.append(epoch)
+        if epoch.number:
+            self.schedule.end_epoch(train_loss if val_loss is None else val_loss)
+        if _is_better(epoch, self._best):
+            self._best, self._best_weights = epoch, copy.deepcopy(self.model.state_dict())
+        return epoch
+
+    def _train_epoch(self, number: int) -> float:
+        """Go once through the windows in random order. Returns the mean loss, NaN once a step's loss is not finite."""
+        self.model.train()
+        total = 0.0
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0]))
+            for rows in torch.split(torch.randperm(len(self.windows)), self.recipe.batch_size):
+                loss = self._step(rows)
+                if not math.isfinite(loss):
+                    return math.nan
+                total += loss * len(rows)
+        return total / len(self.windows)
+
+    def _step(self, rows: Tensor) -> float:
+        contexts, targets = (part.to(self.device) for part in self.windows.batch(rows.numpy()))
+        self.optimizer.zero_grad()
+        predictions = self.model(contexts)
+        loss = F.mse_loss(predictions, targets)
+        (loss + self._teaching(predictions, contexts, loss)).backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.max_gradient_norm)
+        self.optimizer.step()
+        self.schedule.end_step()
+        value = loss.item()
+        if self.on_step:
+            self.on_step(len(rows), value)
+        return value
+
+    def _teaching(self, predictions: Tensor, contexts: Tensor, loss: Tensor) -> Tensor:
+        """What to add to the loss so that a share of it is measured against ridge regression."""
+        if not (self._ridge and self.recipe.teaching):
+            return torch.zeros_like(loss)
+        taught = F.normalize(self._ridge.direction(contexts), dim=1)
+        return self.recipe.teaching * (F.mse_loss(predictions, taught) - loss)
+
+    def _judged(self) -> tuple[float | None, float | None]:
+        """Return the loss and the mean cosine on the validation windows, over those that have a cosine."""
+        if self.validation is None:
+            return None, None
+        predict = Predictor(self.model, self.device)
+        errors, cosines = [], []
+        for contexts, targets in self.validation.batches():
+            predictions, wanted = predict(contexts.numpy()), targets.numpy()
+            errors.append(np.square(predictions - wanted).mean(axis=1))
+            cosines.append(row_cosines(predictions, wanted))
+        judged = np.concatenate(cosines).astype(np.float64)
+        known = np.isfinite(judged)
+        if not known.any():
+            return math.nan, math.nan
+        return float(np.concatenate(errors)[known].mean(dtype=np.float64)), float(judged[known].mean())
+
+
+def _is_better(epoch: Epoch, best: Epoch | None) -> bool:
+    """By validation cosine, and one that is no number is worse than any; without validation, later is better."""
+    if best is None:
+        return True
+    if epoch.val_cosine is None or best.val_cosine is None:
+        return math.isfinite(epoch.train_loss)
+    return math.isfinite(epoch.val_cosine) and not epoch.val_cosine <= best.val_cosine

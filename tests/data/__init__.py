@@ -1,4 +1,0 @@
-"""Sample vectors, installed as ``lvm_batch.sample``; README.md beside this file says where they come from.
-
-A package, though it holds no code: ``importlib.resources`` then finds the files in editable installs too.
-"""
