@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from enum import Enum
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +53,20 @@ class Shown:
     metavar: str | None = None
 
 
+class Effect(Enum):
+    """Whether a setting changes what a command writes. The fingerprint of a job is made from this mark."""
+
+    OUTPUT = "Its value changes the output, and is part of the fingerprint."
+    OUTPUT_UNLESS_DEFAULT = (
+        "As OUTPUT, but for its default: it is younger than fingerprints that must stay valid."
+    )
+    RESOLVED = "It leads to what is in the fingerprint by itself: input files, digests of models, a recipe."
+    NO_EFFECT = "It changes no value in the output."
+
+
+OUTPUT, OUTPUT_UNLESS_DEFAULT, RESOLVED, NO_EFFECT = Effect
+
+
 class Settings(BaseModel):
     """What every command's settings have in common: they are frozen, and nothing else can be set."""
 
@@ -68,6 +83,17 @@ class Settings(BaseModel):
     def told(self) -> dict[str, Any]:
         """The values as plain JSON values, without the credentials that URLs and tables may hold."""
         return {name: without_credentials(value) for name, value in self.model_dump(mode="json").items()}
+
+    def output_values(self) -> dict[str, Any]:
+        """The settings that change the output and must be part of its fingerprint, as plain JSON values."""
+        values = self.model_dump(mode="json")
+        effects = {name: effect_of(type(self), name) for name in values}
+        return {
+            name: value
+            for name, value in values.items()
+            if effects[name] is OUTPUT
+            or (effects[name] is OUTPUT_UNLESS_DEFAULT and value != type(self).model_fields[name].default)
+        }
 
 
 Kind = type[Settings]
@@ -121,6 +147,11 @@ def metavar(kind: Kind, name: str) -> str:
 def shown_as(kind: Kind, name: str) -> Shown:
     """How the setting ``name`` stands in a command's help."""
     return next(mark for mark in kind.model_fields[name].metadata if isinstance(mark, Shown))
+
+
+def effect_of(kind: Kind, name: str) -> Effect:
+    """Whether the setting ``name`` changes what the command writes."""
+    return next(mark for mark in kind.model_fields[name].metadata if isinstance(mark, Effect))
 
 
 def without_credentials(value: object) -> object:

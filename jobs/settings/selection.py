@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from lvm_batch.jobs.settings.dataset import DatasetSettings
-from lvm_batch.jobs.settings.fields import CONTRADICTION, Shown
+from lvm_batch.jobs.settings.fields import CONTRADICTION, NO_EFFECT, RESOLVED, Shown
 from lvm_batch.jobs.settings.paths import Text
 from lvm_batch.jobs.settings.times import SPAN, as_time, before
 
@@ -28,36 +28,36 @@ _BEGINS = ("since", "until", "as_of")
 class SelectionSettings(DatasetSettings):
     """Which files of a dataset a run reads, and what it predicts of them."""
 
-    as_of: Annotated[Time | None, _TIME] = Field(
+    as_of: Annotated[Time | None, _TIME, RESOLVED] = Field(
         default=None,
         description="Time that the run is for. It fills in {date}, {date_nodash}, {year}, {month}, {day} and {hour} in"
         " every text setting, also as {date-1d} or {hour+2h}; `now` is the present.",
         examples=["2026-11-22", "2026-11-22T06:00Z", "now"],
     )
-    since: Annotated[Time | None, _TIME] = Field(
+    since: Annotated[Time | None, _TIME, RESOLVED] = Field(
         default=None,
         description="Read input files of this time and later: that of their folders, as date=2026-11-22, or else that"
         " at which they were written. Without an offset it is UTC.",
         examples=["2026-11-22", "2026-11-22T06:00Z"],
     )
-    until: Annotated[Time | None, _TIME] = Field(
+    until: Annotated[Time | None, _TIME, RESOLVED] = Field(
         default=None,
         description="Read input files of before this time.",
         examples=["2026-11-23", "2026-11-23T06:00Z"],
     )
-    lookback: Annotated[Annotated[str, Field(pattern=SPAN)] | None, Shown("Selection by time", "SPAN")] = (
-        Field(
-            default=None,
-            description="Begin so much before --since, for files that came late; else before --until or --as-of.",
-            examples=["3d", "12h"],
-        )
+    lookback: Annotated[
+        Annotated[str, Field(pattern=SPAN)] | None, Shown("Selection by time", "SPAN"), RESOLVED
+    ] = Field(
+        default=None,
+        description="Begin so much before --since, for files that came late; else before --until or --as-of.",
+        examples=["3d", "12h"],
     )
-    time_column: Annotated[Text | None, Shown("Selection by time", "NAME")] = Field(
+    time_column: Annotated[Text | None, Shown("Selection by time", "NAME"), RESOLVED] = Field(
         default=None,
         description="Folder column that tells a file's time, or `modified`. Unless given: date, dt, ds or datetime, or"
         " year, month and day, with hour; else when the file was written.",
     )
-    reprocess: Annotated[Literal["missing", "failed", "all"], Shown("Selection by time")] = Field(
+    reprocess: Annotated[Literal["missing", "failed", "all"], Shown("Selection by time"), NO_EFFECT] = Field(
         default="missing",
         description="What is predicted of the files that are read: what is missing; besides, files that have changed"
         " and units that had bad rows; or all.",

@@ -31,28 +31,6 @@ FORMAT = 1
 BATCH_ROWS = 1024
 """Rows run through the primary model at once, cut from a unit's first row."""
 
-# Settings that change a value in the output. Those of routing are here whole; how many workers there are is not.
-_VALUE_SETTINGS = (
-    "layout",
-    "pad",
-    "precision",
-    "output_dtype",
-    "rename",
-    "min_confidence",
-    "min_margin",
-    "max_context_tokens",
-    "high_stakes_lane",
-    "shadow_rate",
-    "context_column",
-    "vector_column",
-    "target_column",
-    "lane_column",
-    "context_tokens_column",
-    "tokens_column",
-    "article_column",
-    "position_column",
-)
-
 
 @dataclass(frozen=True, slots=True)
 class ModelRef:
@@ -132,7 +110,6 @@ def identity(
     settings: RunSettings, models: ModelSet, *, inputs: Iterable[InputFile], understood: DatasetFormat
 ) -> dict[str, Any]:
     """Return what makes this job this job, as plain JSON values."""
-    values = settings.model_dump(mode="json")
     return {
         "format": FORMAT,
         "inputs": {file.name: _input(file, understood.told(file)) for file in inputs},
@@ -141,7 +118,7 @@ def identity(
         "unit_size": int(settings.unit_size),
         "batch_rows": BATCH_ROWS,
         "cap_rate": cap_rate(settings),
-        "settings": {name: values[name] for name in _VALUE_SETTINGS},
+        "settings": settings.output_values(),
     }
 
 
