@@ -39,7 +39,7 @@ from lvm_batch.jobs.console.console import Console
 from lvm_batch.jobs.console.exit_codes import BUG, as_told, exit_code_of
 from lvm_batch.jobs.errors import Interrupted, JobError, Problem, SettingsError, TryAgain, UsageError
 from lvm_batch.jobs.processes.child_processes import be_safe
-from lvm_batch.jobs.processes.cores import count_quota
+from lvm_batch.jobs.processes.resources import count_quota
 from lvm_batch.jobs.processes.streams import lost_output, take_streams
 from lvm_batch.jobs.processes.temporary_folders import ensure_temporary_folder
 

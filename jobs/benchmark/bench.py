@@ -20,7 +20,7 @@ from lvm_batch.jobs.errors import JobError
 from lvm_batch.jobs.prediction.planning.fleet import local_fleet
 from lvm_batch.jobs.prediction.results.summary import as_lines
 from lvm_batch.jobs.processes.child_processes import PYTHON
-from lvm_batch.jobs.processes.forkserver import in_warm_process, warm_up
+from lvm_batch.jobs.processes.forkserver import in_forked_process, start_forkserver
 from lvm_batch.jobs.settings.bench import TAKEN
 from lvm_batch.jobs.settings.run import RunSettings
 from lvm_batch.jobs.settings.sources import PREFIX, flag_of
@@ -46,13 +46,13 @@ CARD_P95_MS = {"target": 1.0, "objective": 1.2, "alert": 1.5}
 
 def bench(settings: RunSettings, *, n_rows: int, console: Console) -> tuple[dict[str, Any], str]:
     """Measure, and return the figures as values and as text."""
-    warm_up()
+    start_forkserver()
     with tempfile.TemporaryDirectory(prefix="lvm-batch-bench-") as folder:
         root = Path(folder)
         console.note(f"writing {n_rows:,} windows of random vectors to {root}")
         base = _with_models(settings, root)
-        parts = in_warm_process(measure_parts, _job(base, root, "parts", _PARTS_ROWS))
-        latency = {name: in_warm_process(measure_latency, name, QUERIES) for name in ARCHITECTURES}
+        parts = in_forked_process(measure_parts, _job(base, root, "parts", _PARTS_ROWS))
+        latency = {name: in_forked_process(measure_latency, name, QUERIES) for name in ARCHITECTURES}
         n_workers = local_fleet(settings.workers, None).n_workers
         starts_s = [_timed_run(_job(base, root, f"start-{turn}", _FEW_ROWS)) for turn in range(_STARTS)]
         whole_s = _timed_run(_job(base, root, "whole", n_rows))

@@ -14,7 +14,7 @@ from lvm_batch.jobs.models.latency import latency_ms
 from lvm_batch.jobs.models.load import load_cascade
 from lvm_batch.jobs.prediction.execution.unit import compute_unit
 from lvm_batch.jobs.prediction.planning.plan import prepare
-from lvm_batch.jobs.processes.allocator import keep_freed_memory
+from lvm_batch.jobs.processes.resources import keep_freed_memory
 from lvm_batch.lvm.architectures.catalog import build_model
 from lvm_batch.lvm.devices.devices import set_threads
 

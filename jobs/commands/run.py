@@ -14,7 +14,7 @@ from lvm_batch.jobs.prediction.telemetry.lineage import lineage_of
 from lvm_batch.jobs.prediction.telemetry.metrics import metrics_of
 from lvm_batch.jobs.prediction.telemetry.pings import pinging
 from lvm_batch.jobs.processes.child_processes import for_children
-from lvm_batch.jobs.processes.forkserver import ALONE, warm_up
+from lvm_batch.jobs.processes.forkserver import ALONE, start_forkserver
 from lvm_batch.jobs.settings.options import takes_console, takes_settings
 from lvm_batch.jobs.settings.run import RunSettings
 from lvm_batch.jobs.settings.sources import Resolved
@@ -48,7 +48,7 @@ def run(
     ):
         check_extras(resolved.settings)
         if not resolved.settings.runs_elsewhere:
-            warm_up()
+            start_forkserver()
         with for_children(ALONE):  # what drives a run multiplies no matrices
             from lvm_batch.jobs.prediction import run as job
 

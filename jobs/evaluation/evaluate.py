@@ -22,7 +22,7 @@ from lvm_batch.jobs.evaluation.text import as_markdown, as_text
 from lvm_batch.jobs.output_folder import make_output_folder, write_files
 from lvm_batch.jobs.places import Place, check_places
 from lvm_batch.jobs.prediction.execution.tally import SPLITS
-from lvm_batch.jobs.processes.forkserver import warm_up
+from lvm_batch.jobs.processes.forkserver import start_forkserver
 from lvm_batch.lvm.devices.devices import pick_device
 from lvm_batch.lvm.evaluation.bootstrap import CONFIDENCE
 from lvm_batch.lvm.evaluation.retrieval import NOT_IN_BANK, RankSearch
@@ -46,7 +46,7 @@ def evaluate(settings: EvaluateSettings, *, console: Console) -> tuple[dict[str,
     Returns the figures as values and as text. Raises ``DataError``, ``ModelError`` or ``JobError``.
     """
     _check_output(settings)
-    warm_up()  # where single queries will be timed
+    start_forkserver()  # where single queries will be timed
     folder = make_output_folder(settings.output, what="an evaluation") if settings.output else None
     models = load_models(settings)
     dim = models[0].checkpoint.dim

@@ -16,7 +16,7 @@ from lvm_batch.jobs.checks import Checks
 from lvm_batch.jobs.errors import UsageError
 from lvm_batch.jobs.evaluation.cosines import BASELINES
 from lvm_batch.jobs.models.latency import checkpoint_latency_ms
-from lvm_batch.jobs.processes.forkserver import in_warm_process
+from lvm_batch.jobs.processes.forkserver import in_forked_process
 from lvm_batch.lvm.checkpoints.checkpoint import load_checkpoint
 from lvm_batch.lvm.devices.devices import pick_device
 from lvm_batch.lvm.errors import ArchitectureError, BankError, CheckpointError
@@ -125,7 +125,7 @@ def _load(path: str, name: str, device: torch.device, *, length: int) -> JudgedM
     content = read_file(path)
     checkpoint = load_checkpoint(content, path)
     try:
-        took_ms = in_warm_process(checkpoint_latency_ms, content, path, length=length, n_queries=QUERIES)
+        took_ms = in_forked_process(checkpoint_latency_ms, content, path, length=length, n_queries=QUERIES)
     except ArchitectureError as error:
         raise ArchitectureError(
             f"{path}: {error.message}", "give a smaller --context-length, or leave this model out"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from lvm_batch.jobs.prediction.planning.job import BankRef, ModelRef, ModelSet
 from lvm_batch.jobs.prediction.planning.memory import Fixed
-from lvm_batch.jobs.processes.forkserver import in_warm_process
+from lvm_batch.jobs.processes.forkserver import in_forked_process
 
 if TYPE_CHECKING:
     from lvm_batch.io.errors import DataError
@@ -81,7 +81,7 @@ class FoundModels:
 
 def find_models(settings: RunSettings) -> FoundModels:
     """Look at the models and the bank that the settings name, where torch is loaded already, or else here."""
-    return in_warm_process(_look, settings)
+    return in_forked_process(_look, settings)
 
 
 def _look(settings: RunSettings) -> FoundModels:

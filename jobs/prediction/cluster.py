@@ -19,7 +19,7 @@ from lvm_batch.jobs.clusters.waiting import await_workers
 from lvm_batch.jobs.errors import TryAgain
 from lvm_batch.jobs.prediction.dashboard import served_at
 from lvm_batch.jobs.processes.child_processes import safe_children
-from lvm_batch.jobs.processes.forkserver import METHOD, warm_up
+from lvm_batch.jobs.processes.forkserver import METHOD, start_forkserver
 from lvm_batch.jobs.processes.local_needs import check_room
 from lvm_batch.jobs.processes.system_errors import fault_of
 
@@ -106,7 +106,7 @@ def local_cluster(
     one of each worker, if there are. ``dashboard`` is the address of Dask's dashboard; ``profile`` has its profiles
     filled.
     """
-    warm_up()
+    start_forkserver()
     check_room(n_workers)
     with (
         safe_children(),  # where a server is not what starts them, or one is started anew

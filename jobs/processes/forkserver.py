@@ -33,6 +33,11 @@ T = TypeVar("T")
 METHOD = "forkserver" if sys.platform == "linux" else "spawn"
 """How Dask is to start its workers."""
 
+_PRELOADED = (
+    "lvm_batch.jobs.cli",  # the main module of the command, which multiprocessing imports in every copy
+    "lvm_batch.jobs.prediction.execution.worker_setup",
+)
+
 _servers: set[str] = set()
 
 ALONE = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
@@ -46,7 +51,7 @@ _ENVIRONMENT = {
 }
 
 
-def warm_up() -> None:
+def start_forkserver() -> None:
     """Start the server, if it does not run yet, and return without waiting for it.
 
     Raises ``SurroundingsError`` where this machine lets no processes work together.
@@ -56,13 +61,13 @@ def warm_up() -> None:
         return
     from multiprocessing import forkserver
 
-    forkserver.set_forkserver_preload(["lvm_batch.jobs.prediction.execution.worker_setup"])
+    forkserver.set_forkserver_preload(list(_PRELOADED))
     with safe_children(), for_children(_ENVIRONMENT), sockets_within_reach():
         forkserver.ensure_running()
     _servers.add(METHOD)
 
 
-def in_warm_process(function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
+def in_forked_process(function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
     """Return what ``function`` returns, called in a copy of the server; here, where none has been started or it dies.
 
     Raises what it raises. The function, its arguments and its result travel by pickle.

@@ -18,7 +18,7 @@ from lvm_batch.io.dataset.columns import WindowShape
 from lvm_batch.jobs.datasets.dataset_format import dataset_format
 from lvm_batch.jobs.errors import Problem, SettingsError
 from lvm_batch.jobs.models.load import load_cascade, look_at_models
-from lvm_batch.jobs.processes.allocator import keep_freed_memory
+from lvm_batch.jobs.processes.resources import keep_freed_memory
 from lvm_batch.jobs.serving.answerer import Answerer
 from lvm_batch.jobs.serving.rows import Rows
 from lvm_batch.lvm.devices.devices import set_threads

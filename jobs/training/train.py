@@ -17,7 +17,7 @@ from lvm_batch.jobs.console.signals import stoppable
 from lvm_batch.jobs.errors import JobError
 from lvm_batch.jobs.output_folder import make_output_folder
 from lvm_batch.jobs.places import Place, check_places
-from lvm_batch.jobs.processes.cores import usable_cores
+from lvm_batch.jobs.processes.resources import usable_cores
 from lvm_batch.jobs.training.article_split import split_by_article
 from lvm_batch.jobs.training.curves import curves
 from lvm_batch.jobs.training.environment import Circumstances

@@ -17,7 +17,7 @@ import plain_script as plain
 import pyarrow.parquet as pq
 import torch
 
-from lvm_batch.jobs.processes.allocator import keep_freed_memory
+from lvm_batch.jobs.processes.resources import keep_freed_memory
 from lvm_batch.lvm import ExactIndex, FaissIndex, Predictor, build_faiss_index, build_model
 
 if TYPE_CHECKING:

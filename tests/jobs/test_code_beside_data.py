@@ -38,8 +38,8 @@ _SCRIPT = """
 import sys
 import beside_the_script, on_python_path
 from lvm_batch.jobs.cli import command
-from lvm_batch.jobs.prediction import warm_up
-warm_up.METHOD = sys.argv.pop(1)
+from lvm_batch.jobs.processes import forkserver
+forkserver.METHOD = sys.argv.pop(1)
 if __name__ == "__main__":
     sys.exit(command())
 """

@@ -30,7 +30,7 @@ N_UNITS = 8
 TROUBLE = """
 import os, signal, time
 import lvm_batch.jobs.models.load
-from lvm_batch.jobs.prediction import worker
+from lvm_batch.jobs.prediction.execution import worker
 
 hoard = []
 compute = getattr(worker, "_untroubled", worker._compute)  # a worker may import this twice

