@@ -17,7 +17,8 @@ import numpy as np
 from lvm_batch.io.dataset.columns import WindowShape
 from lvm_batch.jobs.datasets.dataset_format import dataset_format
 from lvm_batch.jobs.errors import Problem, SettingsError
-from lvm_batch.jobs.models.load import load_cascade, look_at_models
+from lvm_batch.jobs.models.check import look_at_models
+from lvm_batch.jobs.models.load import load_cascade
 from lvm_batch.jobs.processes.resources import keep_freed_memory
 from lvm_batch.jobs.serving.answerer import Answerer
 from lvm_batch.jobs.serving.rows import Rows
@@ -25,8 +26,7 @@ from lvm_batch.lvm.devices.devices import set_threads
 
 if TYPE_CHECKING:
     from lvm_batch.io.dataset.units import DatasetFormat
-    from lvm_batch.jobs.models.find import FoundModels
-    from lvm_batch.jobs.prediction.planning.job import ModelRef
+    from lvm_batch.jobs.models.facts import FoundModels, ModelRef
     from lvm_batch.jobs.settings.serve import ServeSettings
     from lvm_batch.lvm.inference.cascade import Cascade
 

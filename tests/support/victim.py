@@ -214,10 +214,11 @@ def _packed(path: str) -> Any:  # noqa: ANN401
 def _bank(path: str) -> Any:  # noqa: ANN401
     import torch
 
-    from lvm_batch.jobs.models.load import _index_of, find_bank
+    from lvm_batch.jobs.models.check import find_bank
+    from lvm_batch.jobs.models.load import open_index
 
     bank = find_bank(path)
-    index = _index_of(bank, torch.device("cpu"))
+    index = open_index(bank, torch.device("cpu"))
     nearest = index.top2(np.eye(bank.dim, dtype=np.float32)[:3])
     return {"count": len(bank.vectors), "finite": bool(np.isfinite(nearest).all())}
 

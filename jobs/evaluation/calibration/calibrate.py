@@ -22,7 +22,8 @@ from lvm_batch.jobs.evaluation.calibration.plots import draw_gain, draw_reliabil
 from lvm_batch.jobs.evaluation.calibration.text import as_text, as_toml
 from lvm_batch.jobs.evaluation.rows import JudgedDataset
 from lvm_batch.jobs.evaluation.rows_progress import shown
-from lvm_batch.jobs.models.load import load_cascade, look_at_models
+from lvm_batch.jobs.models.check import look_at_models
+from lvm_batch.jobs.models.load import load_cascade
 from lvm_batch.jobs.output_folder import make_output_folder, write_files
 from lvm_batch.jobs.plots import figure_svg
 from lvm_batch.jobs.settings.run import RunSettings
@@ -34,7 +35,7 @@ from lvm_batch.lvm.registry.registry import ROLES
 if TYPE_CHECKING:
     from lvm_batch.jobs.console.console import Console
     from lvm_batch.jobs.evaluation.rows import JudgedRows
-    from lvm_batch.jobs.models.find import FoundModels
+    from lvm_batch.jobs.models.facts import FoundModels
     from lvm_batch.jobs.settings.evaluate import EvaluateSettings
     from lvm_batch.lvm.inference.cascade import Cascade
 

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from lvm_batch.io.dataset.batches import BAD_INPUT, OK
 from lvm_batch.io.output.writer import NO_ROUTE, ROUTES, PredictionBlock
+from lvm_batch.jobs.prediction.batching import FALLBACK_ROWS
 from lvm_batch.lvm.inference.cosines import row_cosines
 from lvm_batch.lvm.inference.routing import cap, shadow_rows
 
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from lvm_batch.io.dataset.batches import Batch
     from lvm_batch.jobs.prediction.execution.stopwatch import Stopwatch
     from lvm_batch.lvm.inference.cascade import Cascade, ContextPredictor
-
-FALLBACK_ROWS = 512
-"""Candidates that are gathered before the fallback runs: in fewer rows at a time it is slower."""
 
 _NORM_TOLERANCE = 1e-3
 

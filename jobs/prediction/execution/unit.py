@@ -15,8 +15,8 @@ from lvm_batch.io.errors import UnreadableFile
 from lvm_batch.io.output.answers import place_of
 from lvm_batch.io.output.unit_files import RECORD_KEY
 from lvm_batch.io.output.writer import PredictionBlock, PredictionWriter
+from lvm_batch.jobs.prediction.batching import BATCH_ROWS, BLOCK_BATCHES, FALLBACK_ROWS
 from lvm_batch.jobs.prediction.execution.passes import (
-    FALLBACK_ROWS,
     Passed,
     block_of,
     first_pass,
@@ -24,7 +24,6 @@ from lvm_batch.jobs.prediction.execution.passes import (
 )
 from lvm_batch.jobs.prediction.execution.stopwatch import Stopwatch
 from lvm_batch.jobs.prediction.execution.tally import Tally, add_tallies, tally_block
-from lvm_batch.jobs.prediction.planning.job import BATCH_ROWS
 from lvm_batch.jobs.processes.resources import peak_bytes
 from lvm_batch.lvm.inference.routing import REASONS
 
@@ -38,9 +37,6 @@ if TYPE_CHECKING:
     from lvm_batch.io.output.commit import OutputFolder
     from lvm_batch.jobs.prediction.planning.job import Job
     from lvm_batch.lvm.inference.cascade import Cascade
-
-BLOCK_BATCHES = 8
-"""Batches that make one row group of the output, and beyond which no row waits for the fallback."""
 
 
 def compute_unit(job: Job, unit: Unit, cascade: Cascade, folder: OutputFolder) -> Record:

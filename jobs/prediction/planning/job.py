@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from lvm_batch.jobs.prediction.batching import BATCH_ROWS
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -19,47 +21,13 @@ if TYPE_CHECKING:
     from lvm_batch.io.dataset.units import DatasetFormat
     from lvm_batch.io.output.writer import OutputDtype
     from lvm_batch.io.vectors.decoding import Pad
+    from lvm_batch.jobs.models.facts import ModelSet
     from lvm_batch.jobs.models.self_check import Expected
     from lvm_batch.jobs.prediction.planning.plan import Prepared
     from lvm_batch.jobs.settings.run import RunSettings
-    from lvm_batch.lvm.devices.precision import Precision
-    from lvm_batch.lvm.inference.thresholds import Thresholds
 
 FORMAT = 1
 """Version of the output and of the commit protocol; a job of another version is another job."""
-
-BATCH_ROWS = 1024
-"""Rows run through the primary model at once, cut from a unit's first row."""
-
-
-@dataclass(frozen=True, slots=True)
-class ModelRef:
-    """A checkpoint: where it is, and the SHA-256 of its bytes by which a worker knows that it has the right one."""
-
-    path: str
-    sha256: str
-    architecture: str
-
-
-@dataclass(frozen=True, slots=True)
-class BankRef:
-    """A bank: where it is, and its digest."""
-
-    path: str
-    digest: str
-
-
-@dataclass(frozen=True, slots=True)
-class ModelSet:
-    """What a worker loads once and keeps: models, bank and thresholds, on one device, in one precision; hashable."""
-
-    primary: ModelRef
-    fallback: ModelRef | None
-    bank: BankRef | None
-    thresholds: Thresholds
-    device: str
-    precision: Precision
-    fallback_device: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,16 +13,15 @@ from typing import TYPE_CHECKING
 from lvm_batch.io.dataset.carried import carried_bytes
 from lvm_batch.io.dataset.units import row_bytes
 from lvm_batch.jobs.errors import JobError
-from lvm_batch.jobs.prediction.execution.passes import FALLBACK_ROWS
-from lvm_batch.jobs.prediction.execution.unit import BLOCK_BATCHES
+from lvm_batch.jobs.prediction.batching import BATCH_ROWS, BLOCK_BATCHES, FALLBACK_ROWS
 from lvm_batch.jobs.prediction.planning.fleet import local_fleet
-from lvm_batch.jobs.prediction.planning.job import BATCH_ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from lvm_batch.io.dataset.columns import WindowShape
     from lvm_batch.io.dataset.units import Footer, Unit
+    from lvm_batch.jobs.models.facts import Fixed
     from lvm_batch.jobs.prediction.planning.fleet import Fleet
     from lvm_batch.jobs.settings.run import RunSettings
 
@@ -44,19 +43,6 @@ class NotEnoughMemory(JobError):
     """A worker would need more memory than it may use."""
 
     kind = "memory"
-
-
-@dataclass(frozen=True, slots=True)
-class Fixed:
-    """What a worker holds whatever it reads, in bytes: weights of both models, and the bank.
-
-    ``bank`` is mapped into memory: workers share it, and the system takes it back where memory runs short.
-    """
-
-    models: int
-    has_fallback: bool
-    bank: int = 0
-    index: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,9 +22,8 @@ if TYPE_CHECKING:
 
     from lvm_batch.io.dataset.units import DatasetFormat, Footer
     from lvm_batch.io.errors import UnreadableFile
-    from lvm_batch.jobs.models.find import BankFacts
+    from lvm_batch.jobs.models.facts import BankFacts, ModelSet
     from lvm_batch.jobs.prediction.planning.fleet import Fleet
-    from lvm_batch.jobs.prediction.planning.job import ModelSet
     from lvm_batch.jobs.settings.run import RunSettings
     from lvm_batch.lvm.devices.found import FoundDevice
 

@@ -36,9 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lvm_batch.io.dataset.files import InputFile
-    from lvm_batch.jobs.models.find import FoundModels
+    from lvm_batch.jobs.models.facts import FoundModels, ModelSet
     from lvm_batch.jobs.models.self_check import Expected
-    from lvm_batch.jobs.prediction.planning.job import ModelSet
     from lvm_batch.jobs.settings.run import RunSettings
 
 

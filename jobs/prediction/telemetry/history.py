@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
     from lvm_batch.io.output.answers import Record
     from lvm_batch.jobs.errors import JobError
+    from lvm_batch.jobs.models.facts import ModelRef
     from lvm_batch.jobs.prediction.execution.tally import Tally
-    from lvm_batch.jobs.prediction.planning.job import ModelRef
     from lvm_batch.jobs.prediction.planning.plan import Prepared
     from lvm_batch.jobs.settings.run import RunSettings
 
