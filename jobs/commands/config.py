@@ -34,7 +34,7 @@ def show(
     in tables, values whose names sound secret are not printed.
     """
     settings = resolved.settings
-    tables = {name: value for name, value in settings.told().items() if is_table(RunSettings, name)}
+    tables = {name: value for name, value in settings.as_dict().items() if is_table(RunSettings, name)}
     values = settings.model_dump(mode="json") | tables
     console.result(
         {"settings": values} | ({"origins": dict(resolved.origins)} if origin else {}),

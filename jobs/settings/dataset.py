@@ -1,7 +1,6 @@
-"""The settings that say how a dataset is to be understood.
+"""The settings that describe a dataset: its files, its layout, its column names.
 
-The rule: every command that reads a dataset takes these, by these names. This module does not know what is done with
-its rows.
+The rule: every command that reads a dataset takes these settings, by these names.
 """
 
 from __future__ import annotations
@@ -14,20 +13,20 @@ from lvm_batch.jobs.settings.fields import (
     OUTPUT,
     OUTPUT_UNLESS_DEFAULT,
     RESOLVED,
+    HelpMark,
     Settings,
-    Shown,
 )
 from lvm_batch.jobs.settings.paths import PathText, Text
 
-Column = Annotated[Text, Shown("Column names", "NAME"), OUTPUT]
+Column = Annotated[Text, HelpMark("Column names", "NAME"), OUTPUT]
 
-_FILES = Shown("Files")
+_FILES = HelpMark("Files")
 
 
 class DatasetSettings(Settings):
     """How a dataset is to be understood: what every command that reads one can be told."""
 
-    dataset: Annotated[tuple[PathText, ...], Shown("Arguments", "DATASET"), RESOLVED] = Field(
+    dataset: Annotated[tuple[PathText, ...], HelpMark("Arguments", "DATASET"), RESOLVED] = Field(
         default=(), description="Parquet files, folders, globs or URLs to read."
     )
     layout: Annotated[Literal["auto", "windows", "sequences"], _FILES, OUTPUT] = Field(
@@ -42,7 +41,7 @@ class DatasetSettings(Settings):
         default="context_tokens", description="Tokens of the whole context."
     )
     tokens_column: Column = Field(default="tokens", description="Tokens of one row, in sequences.")
-    split_column: Annotated[Text, Shown("Column names", "NAME"), OUTPUT_UNLESS_DEFAULT] = Field(
+    split_column: Annotated[Text, HelpMark("Column names", "NAME"), OUTPUT_UNLESS_DEFAULT] = Field(
         default="split", description="in_dist or ood."
     )
     article_column: Column = Field(

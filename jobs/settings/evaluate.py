@@ -1,7 +1,4 @@
-"""The settings of an evaluation.
-
-The rule: as for a run, each is declared once.
-"""
+"""The settings of an evaluation."""
 
 from __future__ import annotations
 
@@ -10,31 +7,31 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from lvm_batch.jobs.settings.dataset import DatasetSettings
-from lvm_batch.jobs.settings.fields import NO_EFFECT, OUTPUT, RESOLVED, Shown
+from lvm_batch.jobs.settings.fields import NO_EFFECT, OUTPUT, RESOLVED, HelpMark
 from lvm_batch.jobs.settings.paths import LocalPath, PathText
 from lvm_batch.jobs.settings.run import Rate
 from lvm_batch.lvm.registry.registry import DEFAULT_MODELS_DIR
 
-_MODELS = Shown("Models")
-_JUDGING = Shown("Judging")
+_MODELS = HelpMark("Models")
+_JUDGING = HelpMark("Judging")
 
 
 class EvaluateSettings(DatasetSettings):
     """Everything that an evaluation can be told."""
 
-    output: Annotated[PathText | None, Shown("Files", "DIR"), NO_EFFECT] = Field(
+    output: Annotated[PathText | None, HelpMark("Files", "DIR"), NO_EFFECT] = Field(
         default=None, description="Folder for the figures as JSON, the table as Markdown, and the plots."
     )
-    model: Annotated[tuple[PathText, ...], Shown("Models", "CKPT"), RESOLVED] = Field(
+    model: Annotated[tuple[PathText, ...], HelpMark("Models", "CKPT"), RESOLVED] = Field(
         default=(), description="Checkpoint to judge: a path, or a name under the models folder; repeatable."
     )
-    fallback: Annotated[PathText | None, Shown("Models", "CKPT"), RESOLVED] = Field(
+    fallback: Annotated[PathText | None, HelpMark("Models", "CKPT"), RESOLVED] = Field(
         default=None, description="With --calibrate: the checkpoint that escalated rows would be run through."
     )
-    bank: Annotated[PathText | None, Shown("Models", "PATH"), RESOLVED] = Field(
+    bank: Annotated[PathText | None, HelpMark("Models", "PATH"), RESOLVED] = Field(
         default=None, description="Bank of vectors for retrieval, and for confidence and margin."
     )
-    models_dir: Annotated[LocalPath, Shown("Models", "DIR"), RESOLVED] = Field(
+    models_dir: Annotated[LocalPath, HelpMark("Models", "DIR"), RESOLVED] = Field(
         default=str(DEFAULT_MODELS_DIR), description="Folder of named models, with their roles beside it."
     )
     device: Annotated[Literal["auto", "cpu", "cuda", "mps"], _MODELS, NO_EFFECT] = Field(

@@ -1,6 +1,6 @@
 """The settings of a training.
 
-The rule: as for a run, each is declared once. What is not given follows from the recipe.
+The rule: a setting that is not given follows from the recipe.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from lvm_batch.jobs.settings.dataset import DatasetSettings
-from lvm_batch.jobs.settings.fields import NO_EFFECT, OUTPUT, RESOLVED, Shown
+from lvm_batch.jobs.settings.fields import NO_EFFECT, OUTPUT, RESOLVED, HelpMark
 from lvm_batch.jobs.settings.paths import OutputText
 
-_FILES = Shown("Files")
-_TRAINING = Shown("Training")
+_FILES = HelpMark("Files")
+_TRAINING = HelpMark("Training")
 
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -23,7 +23,7 @@ Positive = Annotated[float, Field(gt=0)]
 class TrainSettings(DatasetSettings):
     """Everything that a training can be told."""
 
-    output: Annotated[OutputText, Shown("Files", "DIR"), NO_EFFECT] = Field(
+    output: Annotated[OutputText, HelpMark("Files", "DIR"), NO_EFFECT] = Field(
         default="", description="Folder to write the model to; the same training resumes there."
     )
     arch: Annotated[
@@ -72,6 +72,6 @@ class TrainSettings(DatasetSettings):
         default="as_is",
         description="Whether the vectors of contexts are made unit vectors; a run reads them as they are.",
     )
-    device: Annotated[Literal["auto", "cpu", "cuda", "mps"], Shown("Training"), NO_EFFECT] = Field(
+    device: Annotated[Literal["auto", "cpu", "cuda", "mps"], HelpMark("Training"), NO_EFFECT] = Field(
         default="auto", description="Where the model is trained."
     )

@@ -193,7 +193,7 @@ def test_no_secret_of_a_table_is_told() -> None:
         assert "hunter" not in str(caught.value.problems)
         assert len(caught.value.problems[0].message) < 300
     settings = RunSettings(cluster="slurm", workers=1, slurm=slurm)
-    assert settings.told()["slurm"]["job_script_prologue"] == [
+    assert settings.as_dict()["slurm"]["job_script_prologue"] == [
         "export AWS_SECRET_ACCESS_KEY=***",
         "export A_TOKEN=***; module load x=y",
     ]
@@ -241,7 +241,7 @@ def test_tables_are_settings(lvm_batch: Callable[..., Result], tmp_path: Path) -
     options = {"password": "***", "port": 22, "compress": True}
     assert shown.values["settings"]["ssh"] == {"hosts": ["a", "b"], "connect_options": options}
     assert lvm_batch("config", "schema").values["properties"]["ssh"]["type"] == "object"
-    told = RunSettings(kubernetes={"env": [{"name": "DB_PASSWORD", "value": "hidden"}]}).told()
+    told = RunSettings(kubernetes={"env": [{"name": "DB_PASSWORD", "value": "hidden"}]}).as_dict()
     assert told["kubernetes"]["env"] == [{"name": "DB_PASSWORD", "value": "***"}]
     assert lvm_batch("config", "show", "--config", job_file(tmp_path, "slurm = 3")).code == 2
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lvm_batch.jobs.settings.evaluate import EvaluateSettings
-from lvm_batch.jobs.settings.fields import OUTPUT, Effect, Kind, Shown, effect_of
+from lvm_batch.jobs.settings.fields import OUTPUT, Effect, HelpMark, Kind, effect_of
 from lvm_batch.jobs.settings.run import RunSettings
 from lvm_batch.jobs.settings.serve import ServeSettings
 from lvm_batch.jobs.settings.train import TrainSettings
@@ -41,7 +41,7 @@ def test_every_setting_says_once_whether_it_changes_the_output(kind: Kind) -> No
     """A new setting that does not say is found here, before a job goes on in an output of other values."""
     for name, field in kind.model_fields.items():
         assert [type(mark) for mark in field.metadata if isinstance(mark, Effect)] == [Effect], name
-        assert [type(mark) for mark in field.metadata if isinstance(mark, Shown)] == [Shown], name
+        assert [type(mark) for mark in field.metadata if isinstance(mark, HelpMark)] == [HelpMark], name
 
 
 def test_the_fingerprint_takes_the_settings_that_change_the_output() -> None:

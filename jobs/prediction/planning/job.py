@@ -105,7 +105,7 @@ def job_document(prepared: Prepared, settings: RunSettings) -> dict[str, Any]:
         "fingerprint": job.fingerprint,
         "identity": prepared.identity,
         "unreadable": [error.path for error in prepared.unreadable],
-        "settings": settings.told(),
+        "settings": settings.as_dict(),
         "models": asdict(job.models),
         "rows": prepared.n_rows,
         "units": [

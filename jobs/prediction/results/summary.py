@@ -104,7 +104,7 @@ def summarise(
             for route, model in (("amn", job.models.primary), ("gru", job.models.fallback))
         },
         "bank": job.models.bank.path if job.models.bank else None,
-        "settings": settings.told(),
+        "settings": settings.as_dict(),
     }
 
 
