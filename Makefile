@@ -9,7 +9,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 ROOMS := io jobs lvm
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test prefect soak mutants bench lint format types check clean
+.PHONY: help demo test prefect soak mutants bench lint format types check hooks clean
 .DELETE_ON_ERROR:
 
 help: ## Print this help
@@ -50,6 +50,9 @@ types: $(VENV)/.dev .types ## Check types
 	@cd .types && ../$(BIN)/mypy --config-file ../pyproject.toml -p lvm_batch  # from the root, io/ would hide the library's
 
 check: lint types test ## Check style, types and tests
+
+hooks: $(VENV)/.dev ## Check style and types at every commit
+	@$(BIN)/pre-commit install
 
 clean: ## Remove the virtual environment and everything else that was generated
 	rm -rf $(VENV) .venv-prefect .types .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
