@@ -13,7 +13,7 @@ import dask
 from lvm_batch.jobs.clusters.blocks import block_of
 from lvm_batch.jobs.clusters.tls import client_security
 from lvm_batch.jobs.clusters.waiting import CLUSTER_WAIT_S
-from lvm_batch.jobs.processes.child_processes import safely, with_safe_environment
+from lvm_batch.jobs.processes.child_processes import safe_python, with_safe_environment
 
 if TYPE_CHECKING:
     from lvm_batch.jobs.settings.run import RunSettings
@@ -26,7 +26,7 @@ def slurm_options(settings: RunSettings) -> dict[str, Any]:
     """What a ``SLURMCluster`` is made with, of the table; certificates where its ``protocol`` is tls."""
     block = block_of(settings)
     secure = str(block.get("protocol", "")).startswith("tls")
-    python = safely(block.get("python") or dask.config.get("jobqueue.slurm.python", None))
+    python = safe_python(block.get("python") or dask.config.get("jobqueue.slurm.python", None))
     return block | {"python": python} | ({"security": client_security()} if secure else {})
 
 
@@ -47,5 +47,5 @@ def ssh_options(settings: RunSettings) -> dict[str, Any]:
     block = block_of(settings)
     python = block.get("remote_python")
     return block | {
-        "remote_python": list(map(safely, python)) if isinstance(python, list) else safely(python)
+        "remote_python": list(map(safe_python, python)) if isinstance(python, list) else safe_python(python)
     }

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lvm_batch.jobs.console.console import Console
-from lvm_batch.jobs.console.signals import stoppable
+from lvm_batch.jobs.console.signals import stop_on_signals
 from lvm_batch.jobs.extras import check_extras
 from lvm_batch.jobs.prediction.telemetry.lineage import lineage_of
 from lvm_batch.jobs.prediction.telemetry.metrics import metrics_of
 from lvm_batch.jobs.prediction.telemetry.pings import pinging
-from lvm_batch.jobs.processes.child_processes import for_children
+from lvm_batch.jobs.processes.child_processes import environment_for_children
 from lvm_batch.jobs.processes.forkserver import ALONE, start_forkserver
 from lvm_batch.jobs.settings.options import takes_console, takes_settings
 from lvm_batch.jobs.settings.run import RunSettings
@@ -44,12 +44,12 @@ def run(
         metrics_of(resolved.settings, started=started, tell=console.note) as metrics,
         pinging(resolved.settings.ping_url, tell=console.note) as pings,
         lineage_of(resolved.settings, tell=console.note) as lineage,
-        stoppable(),
+        stop_on_signals(),
     ):
         check_extras(resolved.settings)
         if not resolved.settings.runs_elsewhere:
             start_forkserver()
-        with for_children(ALONE):  # what drives a run multiplies no matrices
+        with environment_for_children(ALONE):  # what drives a run multiplies no matrices
             from lvm_batch.jobs.prediction import run as job
 
         def on_begin(prepared: Prepared) -> None:

@@ -21,7 +21,7 @@ from lvm_batch.jobs.prediction.dashboard import served_at
 from lvm_batch.jobs.processes.child_processes import safe_children
 from lvm_batch.jobs.processes.forkserver import METHOD, start_forkserver
 from lvm_batch.jobs.processes.local_needs import check_room
-from lvm_batch.jobs.processes.system_errors import fault_of
+from lvm_batch.jobs.processes.system_errors import system_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -81,7 +81,7 @@ def _started(n_workers: int, gpus: Sequence[str], **options: Any) -> _Workers:  
     try:
         return _Workers(n_workers, gpus, **options)
     except Exception as error:
-        if fault := fault_of(error, through_failures=True):
+        if fault := system_error(error, through_failures=True):
             message, hint = fault.args
             raise type(fault)(f"local workers did not start: {message}", hint) from error
         if isinstance(error, RuntimeError):  # Dask's, of a process that has ended

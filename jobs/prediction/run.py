@@ -18,7 +18,7 @@ from lvm_batch.jobs.clusters.asked import check_cluster
 from lvm_batch.jobs.clusters.skew import check_versions
 from lvm_batch.jobs.clusters.started import started_cluster
 from lvm_batch.jobs.clusters.terms import terms_of
-from lvm_batch.jobs.console.signals import stoppable
+from lvm_batch.jobs.console.signals import stop_on_signals
 from lvm_batch.jobs.prediction.cluster import local_cluster, n_slots, remote_cluster
 from lvm_batch.jobs.prediction.dashboard import watched
 from lvm_batch.jobs.prediction.execution.drive import drive
@@ -109,7 +109,7 @@ def run(
     check_memory(prepared.memory, settings)
     for notice in prepared.notices:
         console.note(notice)
-    with stoppable(), lock_output(prepared.job.output, on_wait=console.note) as hold:
+    with stop_on_signals(), lock_output(prepared.job.output, on_wait=console.note) as hold:
         held = _held(hold, prepared, settings, console=console, on_begin=on_begin)
         work = _predicted(held, console) if held.missing else _Work(prepared.fleet.n_workers)
         return _summed_up(held, work, started=started, console=console)

@@ -1,6 +1,6 @@
-"""What processes on one machine need to work together: semaphores, the loopback interface, room for threads and files.
+"""What local workers need: semaphores, the loopback interface, threads and open files.
 
-The rule: where one is missing, it is named before any process is started. This module starts none.
+The rule: what is missing is reported before any process is started.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ _HERE = "127.0.0.1"
 _ANSWER_S = 10
 
 _THREADS = 8
-"""Of the driver's side, and of each worker: as many as Dask starts, and one or two for good measure."""
+"""Threads of the driver, and of each worker: as many as Dask starts, and one or two more."""
 
 _FILES, _FILES_EACH = 28, 10
-"""Open files of the driver's side, and for each worker there: 22 and 9 were measured."""
+"""Open files of the driver, and more for each worker: 22 and 9 were measured."""
 
 _STACK_BYTES = 2**18  # of a thread that only waits
 
 
 def check_local_needs() -> None:
-    """Raise :class:`SurroundingsError` where workers could not be started on this machine, or not be reached."""
+    """Raise :class:`SurroundingsError` if workers cannot be started or reached on this machine."""
     try:
         get_context("fork").Lock()
     except OSError as error:
@@ -49,11 +49,11 @@ def check_local_needs() -> None:
 
 
 def check_room(n_workers: int) -> None:
-    """Raise :class:`SurroundingsError` or :class:`TryAgain` where so many workers cannot have the files and threads
-    that they need. A limit on open files that may be raised is raised.
+    """Raise :class:`SurroundingsError` or :class:`TryAgain` if ``n_workers`` workers cannot have the open files and
+    threads that they need. Raises the soft limit on open files as far as needed and allowed.
 
-    Later it would not be seen: a worker that cannot start the thread of its task says so to nobody, and Dask tries to
-    open files for a minute and more.
+    Later the reason would be hidden: a worker that cannot start the thread of its task reports nothing, and Dask tries
+    to open files for more than a minute.
     """
     _take_files(n_workers)
     _try_threads(n_workers)
@@ -90,7 +90,7 @@ def _try_threads(n_workers: int) -> None:
 
 @contextmanager
 def _waiting() -> Iterator[Callable[[], None]]:
-    """Give what starts a thread, which stays until the block is left."""
+    """Yield a function that starts a thread; the threads end with the block."""
     ended = threading.Event()
     threads: list[threading.Thread] = []
 

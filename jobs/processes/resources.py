@@ -1,6 +1,6 @@
-"""What this process may use of the machine, and what it has used: cores, freed memory, peak memory.
+"""The resources of this process: usable cores, freed memory, peak memory.
 
-The rule: what a container, a quota or ``taskset`` allows counts, not what the machine has.
+The rule: the limits of a container, a quota or ``taskset`` count, not the size of the machine.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ _M_MMAP_THRESHOLD, _MMAP_BYTES = -3, 8 * 2**20
 
 
 def usable_cores(root: Path = _ROOT) -> int:
-    """Return the number of cores that this process may keep busy, at least 1; part of a core counts as one.
+    """Return the number of cores that this process may use, at least 1; part of a core counts as one.
 
-    ``root`` is where ``/proc`` and ``/sys`` are.
+    ``root`` holds ``/proc`` and ``/sys``.
     """
     return max(1, min([_schedulable(), *map(ceil, _quotas(root))]))
 
 
-def count_quota() -> None:
-    """Let libraries that count cores by themselves, those of the machine, count no more than a quota allows.
+def apply_cpu_quota() -> None:
+    """Limit libraries that count the cores of the machine by themselves to what a quota allows.
 
-    What the user has set stays. It must come before they are imported.
+    A value that the user has set stays. Call it before those libraries are imported.
     """
     n_cores = usable_cores()
     if n_cores < _schedulable():
@@ -50,7 +50,7 @@ def _schedulable() -> int:
 
 
 def _quotas(root: Path) -> Iterator[float]:
-    """Yield how many cores' time each control group that this process is in allows, where it sets a limit."""
+    """Yield the cores' worth of time that each control group of this process allows, if it sets a limit."""
     for folder in _groups(root):
         with suppress(OSError, ValueError):
             quota, period = _limit(folder)
@@ -59,7 +59,7 @@ def _quotas(root: Path) -> Iterator[float]:
 
 
 def _limit(folder: Path) -> tuple[int, int]:
-    """Return microseconds of processor time, in which period; raises ``OSError`` or ``ValueError`` without a limit."""
+    """Return the quota and its period in microseconds; raises ``OSError`` or ``ValueError`` if there is no limit."""
     if (folder / "cpu.max").exists():
         quota, period = (folder / "cpu.max").read_text().split()
         return int(quota), int(period)
@@ -69,10 +69,9 @@ def _limit(folder: Path) -> tuple[int, int]:
 
 
 def _groups(root: Path) -> Iterator[Path]:
-    """Yield the folders of this process's groups and of all above them, as any of them may set a limit.
+    """Yield the folders of this process's control groups and of all their parents, each of which may set a limit.
 
-    A container may see the path that its host knows it by, and has its own group at the top: what is not there is
-    passed over.
+    A container may see its path on the host while its own group is at the top, so some folders may not exist.
     """
     top = root / "sys/fs/cgroup"
     for line in _lines(root / "proc/self/cgroup"):
@@ -89,7 +88,7 @@ def _lines(path: Path) -> list[str]:
     try:
         return path.read_text().splitlines()
     except OSError:
-        return []  # another system, or one without control groups
+        return []  # not Linux, or without control groups
 
 
 def keep_freed_memory() -> None:

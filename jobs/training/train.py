@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lvm_batch.io.output.lock import lock_output
-from lvm_batch.jobs.console.signals import stoppable
+from lvm_batch.jobs.console.signals import stop_on_signals
 from lvm_batch.jobs.errors import JobError
 from lvm_batch.jobs.output_folder import make_output_folder
 from lvm_batch.jobs.places import Place, check_places
@@ -75,7 +75,7 @@ def train(settings: TrainSettings, *, console: Console) -> Trained:
     recipe = _recipe(settings, len(split.training))
     model = _fresh_model(settings, rows.windows.dim).to(device)
     identity = _identity(settings, recipe, digest(split))
-    with stoppable(), lock_output(settings.output, on_wait=console.note):
+    with stop_on_signals(), lock_output(settings.output, on_wait=console.note):
         folder = TrainingFolder(settings.output, identity)
         if done := folder.finished():
             return Trained(done, as_text(done, settings.output, already=True), None)

@@ -95,9 +95,9 @@ def _outcome(job: Job, unit: Unit) -> Record | Failure | Refusal:
 
 def _failure(unit: Unit, error: Exception) -> Failure:
     """Return what nobody on the way has known better: a fault of the surroundings, or a bug."""
-    from lvm_batch.jobs.processes.system_errors import fault_of
+    from lvm_batch.jobs.processes.system_errors import system_error
 
-    if fault := fault_of(error):
+    if fault := system_error(error):
         message, hint = fault.args
         return Failure(unit.output, SurroundingsError.kind, f"{unit.output}: {message}", hint)
     trace = "".join(traceback.format_exception(error))

@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 from lvm_batch.io.errors import DataError
 from lvm_batch.io.storage.locations import locate
 from lvm_batch.io.storage.redaction import redacted
-from lvm_batch.jobs.console.exit_codes import error_of, exit_code_of
+from lvm_batch.jobs.console.exit_codes import error_as_dict, exit_code_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -108,7 +108,7 @@ def gauges(
     success before this run was.
     """
     told = Gauges(_output(settings))
-    state = error_of(error)["kind"] if error else "done"
+    state = error_as_dict(error)["kind"] if error else "done"
     job_id = str(summary["job_id"]) if summary else ""
     told.add(
         "run_info", "The last run; always 1.", 1, job_id=job_id, state=state, version=version("lvm-batch")

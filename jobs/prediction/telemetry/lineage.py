@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from lvm_batch.io.storage.redaction import redacted
-from lvm_batch.jobs.console.exit_codes import error_of
+from lvm_batch.jobs.console.exit_codes import error_as_dict
 from lvm_batch.jobs.errors import Interrupted, Terminated
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Lineage:
 
         facets: dict[str, RunFacet] = {}
         if error is not None:
-            message = error_of(error)["message"]
+            message = error_as_dict(error)["message"]
             facets["errorMessage"] = error_message_run.ErrorMessageRunFacet(
                 message, "Python", producer=PRODUCER
             )

@@ -23,7 +23,7 @@ from uuid import uuid4
 
 from pydantic import AfterValidator, SecretStr
 
-from lvm_batch.jobs.console.exit_codes import error_of, exit_code_of
+from lvm_batch.jobs.console.exit_codes import error_as_dict, exit_code_of
 from lvm_batch.jobs.errors import TryAgain
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class Pings:
             return
         code = exit_code_of(error)
         event = "log" if code == TryAgain.exit_code else "fail"
-        self._ping(event, {"exit_code": code, "error": error_of(error)})
+        self._ping(event, {"exit_code": code, "error": error_as_dict(error)})
 
     def _ping(self, event: str | None, ending: Mapping[str, Any]) -> None:
         if self._url is None:
