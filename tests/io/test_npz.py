@@ -56,10 +56,15 @@ def save(folder: Path, **arrays: NDArray[Any]) -> Path:
     return folder / "windows.npz"
 
 
-@pytest.mark.parametrize("write", [np.savez, np.savez_compressed])
-@pytest.mark.parametrize("dtype", ["<f2", "<f4", "<f8", ">f4"])
-@pytest.mark.parametrize("row", [(5, 8), (40,)])
-@pytest.mark.parametrize("names", [("context_sequences", "target_vectors"), ("contexts", "targets")])
+@pytest.mark.parametrize(
+    ("write", "dtype", "row", "names"),
+    [
+        (np.savez, "<f2", (5, 8), ("context_sequences", "target_vectors")),
+        (np.savez, "<f4", (40,), ("contexts", "targets")),
+        (np.savez_compressed, "<f8", (40,), ("context_sequences", "target_vectors")),
+        (np.savez_compressed, ">f4", (5, 8), ("contexts", "targets")),
+    ],
+)
 def test_npz_becomes_the_same_rows(
     tmp_path: Path, write: Callable[..., None], dtype: str, row: tuple[int, ...], names: tuple[str, str]
 ) -> None:
