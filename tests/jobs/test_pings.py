@@ -286,18 +286,19 @@ def test_events_go_before_the_query(url: str, event: str | None, address: str) -
 
 
 @pytest.mark.parametrize(
-    "url",
+    ("where", "url"),
     [
-        "hc-ping.com/{}",
-        "ftp://h/{}",
-        "file:///{}",
-        "http:///{}",
-        "http://me:{}@h/",
-        "http://h:x/{}",
-        "http://h/{} ",
+        ("flag", "hc-ping.com/{}"),
+        ("flag", "ftp://h/{}"),
+        ("flag", "file:///{}"),
+        ("flag", "http:///{}"),
+        ("flag", "http://me:{}@h/"),
+        ("flag", "http://h:x/{}"),
+        ("flag", "http://h/{} "),
+        ("environment", "hc-ping.com/{}"),
+        ("file", "hc-ping.com/{}"),
     ],
 )
-@pytest.mark.parametrize("where", ["flag", "environment", "file"])
 def test_a_wrong_address_is_refused_without_showing_it(
     pinged: Callable[..., Any],
     lvm_batch: Callable[..., Any],

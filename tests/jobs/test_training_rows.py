@@ -212,11 +212,11 @@ def test_ids_may_be_of_any_type() -> None:
     assert codes.codes.tolist() == [0, 1, UNKNOWN, 0, 1, UNKNOWN, UNKNOWN, UNKNOWN, 2]
 
 
-@pytest.mark.parametrize("name", every_type.columns())
-def test_ids_that_differ_in_anything_are_different_articles(name: str) -> None:
+def test_ids_that_differ_in_anything_are_different_articles() -> None:
     """A nanosecond, the year 10,000 and the last digit of a long number tell articles apart; NaN says of none."""
-    column = every_type.as_read()[name]
-    if is_plain(column.type):
+    plain = {name: column for name, column in every_type.as_read().items() if is_plain(column.type)}
+    assert len(plain) > 40
+    for name, column in plain.items():
         says_none = (
             pc.is_nan(column).to_pylist() if pa.types.is_floating(column.type) else [False] * len(column)
         )
@@ -225,7 +225,7 @@ def test_ids_that_differ_in_anything_are_different_articles(name: str) -> None:
         ]
         known = list(dict.fromkeys(value for value in values if value is not None))
         expected = [UNKNOWN if value is None else known.index(value) for value in values]
-        assert Articles().add(pa.chunked_array([column])).tolist() == expected
+        assert Articles().add(pa.chunked_array([column])).tolist() == expected, name
 
 
 def test_the_store_knows_a_vector_again() -> None:
