@@ -141,14 +141,15 @@ def test_the_projection_is_within_a_quarter_of_the_peak(case: str, tmp_path: Pat
 def test_an_input_ten_times_as_large_has_the_same_peak(layout: str, tmp_path: Path, models: Path) -> None:
     """Neither more units nor a larger row group make a worker need more."""
     peaks = []
-    for n_rows in (4000, 40000) if layout == "windows" else (8500, 85000):
+    for n_rows in (1000, 10_000) if layout == "windows" else (8500, 85_000):
         path = tmp_path / f"{n_rows}" / "a.parquet"
         path.parent.mkdir()
         if layout == "windows":
             windows_file(path, n_rows, 500)
         else:
             sequences_file(path, n_rows)
-        prepared = prepared_for(path, models, high_stakes_lane=("another",))
+        unit_size = 16 * MIB if layout == "windows" else 64 * MIB
+        prepared = prepared_for(path, models, unit_size=unit_size, high_stakes_lane=("another",))
         peaks.append(max(peaks_of(prepared.job, prepared.units, path.parent)["peaks"]))
     assert peaks[1] < 1.1 * peaks[0]
 
