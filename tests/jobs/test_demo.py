@@ -25,6 +25,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("demo") / "demo"
 
 
+@pytest.fixture(autouse=True)
+def _few_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train for less time than the demo does: its models are as good as is asked of them here."""
+    monkeypatch.setattr(demo, "EPOCHS", {"amn": 3, "gru": 1})
+
+
 def test_the_demo_trains_predicts_and_says_what_next(lvm_batch: Callable[..., Any], folder: Path) -> None:
     """Every window of the sample gets a prediction, both models answer some, and AMN beats the context's mean."""
     result = lvm_batch("demo", "--output", folder)
