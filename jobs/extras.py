@@ -9,8 +9,8 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from lvm_batch.jobs.clusters.dashboard import check_address
 from lvm_batch.jobs.errors import MissingExtra
-from lvm_batch.jobs.prediction.dashboard import check_address
 
 if TYPE_CHECKING:
     from lvm_batch.jobs.settings.run import RunSettings

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import dask
 
-from lvm_batch.jobs.clusters.blocks import block_of
+from lvm_batch.jobs.clusters.tables import block_of
 from lvm_batch.jobs.clusters.tls import client_security
 from lvm_batch.jobs.clusters.waiting import CLUSTER_WAIT_S
 from lvm_batch.jobs.processes.child_processes import safe_python, with_safe_environment

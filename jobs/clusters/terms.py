@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from dask.utils import parse_bytes
 
-from lvm_batch.jobs.clusters.asked import limits, slurm_job
-from lvm_batch.jobs.clusters.blocks import block_of
+from lvm_batch.jobs.clusters.check import limits, slurm_job
+from lvm_batch.jobs.clusters.tables import block_of
 from lvm_batch.jobs.clusters.waiting import CLUSTER_WAIT_S
 
 if TYPE_CHECKING:

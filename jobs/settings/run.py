@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import ByteSize, Field, field_validator
 from pydantic_core import PydanticCustomError
 
-from lvm_batch.jobs.prediction.dashboard import Address
+from lvm_batch.jobs.clusters.dashboard import Address
 from lvm_batch.jobs.prediction.telemetry.pings import PingURL
 from lvm_batch.jobs.settings.fields import CONTRADICTION, NO_EFFECT, OUTPUT, RESOLVED, HelpMark, names_of
 from lvm_batch.jobs.settings.paths import LocalPath, OutputText, PathText, Text

@@ -24,9 +24,9 @@ from fake_slurm import FakeSlurm
 from quick_cluster import quick_cluster
 from waiting import HANG_S, wait_until
 
-from lvm_batch.jobs.clusters.asked import asked_text, check_cluster, limits
-from lvm_batch.jobs.clusters.skew import Skew, check_versions, skew_of
+from lvm_batch.jobs.clusters.check import asked_text, check_cluster, limits
 from lvm_batch.jobs.clusters.terms import Terms, terms_of
+from lvm_batch.jobs.clusters.versions import Skew, check_versions, skew_of
 from lvm_batch.jobs.clusters.waiting import await_workers
 from lvm_batch.jobs.errors import MissingExtra, SettingsError, TryAgain
 from lvm_batch.jobs.models.self_check import Refusal
@@ -572,7 +572,7 @@ def test_what_differs_is_found(skewed: Client, monkeypatch: pytest.MonkeyPatch) 
     assert found == {"lvm-batch": "0.0.9", "numpy": "1.0"}
     told: list[str] = []
     none = Skew("tcp://a:1", "node7", "torch", "2.1", None)
-    monkeypatch.setattr("lvm_batch.jobs.clusters.skew.skew_of", lambda _: [none, none])
+    monkeypatch.setattr("lvm_batch.jobs.clusters.versions.skew_of", lambda _: [none, none])
     check_versions(skewed, tell=told.append)
     assert told == ["versions differ: node7 and 1 workers more has no torch, this run 2.1"]
 

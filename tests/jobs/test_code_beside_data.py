@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 from datasets import windows, write_windows
 
-from lvm_batch.jobs.clusters.asked import asked_text
+from lvm_batch.jobs.clusters.check import asked_text
 from lvm_batch.jobs.clusters.class_options import ssh_options
 from lvm_batch.jobs.processes.child_processes import SAFE
 from lvm_batch.jobs.settings.run import RunSettings

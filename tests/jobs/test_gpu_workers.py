@@ -9,7 +9,7 @@ import pytest
 from datasets import assert_same_rows, read_rows, windows, write_windows
 from waiting import HANG_S
 
-from lvm_batch.jobs.prediction.cluster import local_cluster
+from lvm_batch.jobs.clusters.local import local_cluster
 from lvm_batch.jobs.prediction.planning import fleet as fleets
 from lvm_batch.jobs.prediction.planning.fleet import Fleet, local_fleet
 from lvm_batch.jobs.prediction.planning.memory import MIB, memory_limit

@@ -15,8 +15,8 @@ from datasets import windows, write_windows
 from waiting import HANG_S
 
 from lvm_batch.io.output.lock import lock_output
+from lvm_batch.jobs.clusters.dashboard import watched
 from lvm_batch.jobs.errors import GateFailed, MissingExtra, Terminated
-from lvm_batch.jobs.prediction.dashboard import watched
 from lvm_batch.jobs.prediction.telemetry.metrics import last_success, metrics_of
 from lvm_batch.jobs.settings.run import RunSettings
 
@@ -258,7 +258,7 @@ def test_without_a_host_the_dashboard_is_for_this_machine_only() -> None:
 def client() -> Iterator[Client]:
     """A local cluster of one worker process, with the dashboard, as a run starts it."""
     pytest.importorskip("bokeh", reason='pip install "lvm-batch[dashboard]"')
-    from lvm_batch.jobs.prediction.cluster import local_cluster
+    from lvm_batch.jobs.clusters.local import local_cluster
 
     with local_cluster(1, memory_limit=None, dashboard="127.0.0.1:0", profile=True) as cluster:
         yield cluster

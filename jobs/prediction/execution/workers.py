@@ -10,12 +10,12 @@ from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from lvm_batch.jobs.clusters.local import WAIT_S, worker_memory
 from lvm_batch.jobs.clusters.scheduler import workers_of
-from lvm_batch.jobs.clusters.skew import said, skew_of
 from lvm_batch.jobs.clusters.terms import LOCAL
+from lvm_batch.jobs.clusters.versions import said, skew_of
 from lvm_batch.jobs.errors import TryAgain
 from lvm_batch.jobs.models.self_check import Refusal
-from lvm_batch.jobs.prediction.cluster import WAIT_S, worker_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping

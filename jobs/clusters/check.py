@@ -16,8 +16,8 @@ import dask
 from distributed.comm.addressing import parse_address, parse_host_port
 from distributed.comm.registry import get_backend
 
-from lvm_batch.jobs.clusters.blocks import BLOCKS, block_of, problems_of
 from lvm_batch.jobs.clusters.class_options import kubernetes_options, slurm_options
+from lvm_batch.jobs.clusters.tables import BLOCKS, block_of, problems_of
 from lvm_batch.jobs.clusters.tls import client_security
 from lvm_batch.jobs.errors import Problem, SettingsError
 from lvm_batch.jobs.settings.fields import without_assigned, without_credentials

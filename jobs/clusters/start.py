@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 import dask
 from distributed import Client, Status
 
-from lvm_batch.jobs.clusters.asked import first_workers, limits
+from lvm_batch.jobs.clusters.check import first_workers, limits
 from lvm_batch.jobs.clusters.class_options import IDLE_S, kubernetes_options, slurm_options, ssh_options
+from lvm_batch.jobs.clusters.dashboard import served_at
+from lvm_batch.jobs.clusters.local import ENGINE
 from lvm_batch.jobs.clusters.waiting import CLUSTER_WAIT_S, await_workers
 from lvm_batch.jobs.errors import TryAgain, UsageError
-from lvm_batch.jobs.prediction.cluster import ENGINE
-from lvm_batch.jobs.prediction.dashboard import served_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import dask
 from distributed import Client, LocalCluster
 
+from lvm_batch.jobs.clusters.dashboard import served_at
 from lvm_batch.jobs.clusters.scheduler import workers_of
 from lvm_batch.jobs.clusters.tls import client_security
 from lvm_batch.jobs.clusters.waiting import await_workers
 from lvm_batch.jobs.errors import TryAgain
-from lvm_batch.jobs.prediction.dashboard import served_at
 from lvm_batch.jobs.processes.child_processes import safe_children
 from lvm_batch.jobs.processes.forkserver import METHOD, start_forkserver
 from lvm_batch.jobs.processes.local_needs import check_room
