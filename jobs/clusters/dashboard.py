@@ -6,14 +6,11 @@ does not know what the workers compute.
 
 from __future__ import annotations
 
-import socket
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
-
-from pydantic import AfterValidator
+from typing import TYPE_CHECKING, Any
 
 from lvm_batch.io.storage.redaction import redacted
-from lvm_batch.jobs.errors import UsageError
+from lvm_batch.jobs.settings.types import THIS_MACHINE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,34 +19,6 @@ if TYPE_CHECKING:
 
     from lvm_batch.jobs.settings.run import RunSettings
 
-_THIS_MACHINE = "127.0.0.1"
-_HIGHEST_PORT = 65535
-
-
-def _with_host(text: str) -> str:
-    """Without a host, nobody but this machine sees the page."""
-    host, _, port = text.rpartition(":")
-    if not (port.isascii() and port.isdigit()) or int(port) > _HIGHEST_PORT or host.strip() != host:
-        raise ValueError("not an address with a port")
-    return f"{host or _THIS_MACHINE}:{port}"
-
-
-Address = Annotated[str, AfterValidator(_with_host)]
-"""``host:port``; port 0 is any that is free."""
-
-
-def check_address(address: str) -> None:
-    """Raise :class:`UsageError` where nothing could be served at the host of ``address``."""
-    host = address.rpartition(":")[0].strip("[]")
-    try:
-        family = socket.getaddrinfo(host, 0)[0][0]
-        socket.create_server((host, 0), family=family).close()
-    except (OSError, UnicodeError) as error:
-        raise UsageError(
-            f"--dashboard cannot be served at {address}: {error}",
-            "give it an address of this machine, such as 127.0.0.1:8787",
-        ) from error
-
 
 def served_at(address: str | None) -> dict[str, Any]:
     """Return what a ``LocalCluster`` is told of the dashboard at ``address``, or without one.
@@ -57,7 +26,7 @@ def served_at(address: str | None) -> dict[str, Any]:
     A cluster without one serves metrics all the same, and spares the half second that importing bokeh takes.
     """
     return {
-        "dashboard_address": address or f"{_THIS_MACHINE}:0",  # None would still take the port 8787
+        "dashboard_address": address or f"{THIS_MACHINE}:0",  # None would still take the port 8787
         "scheduler_kwargs": {"dashboard": address is not None},
     }
 

@@ -9,7 +9,7 @@ import typer
 
 from lvm_batch.jobs.console.console import Console
 from lvm_batch.jobs.console.signals import stop_on_signals
-from lvm_batch.jobs.extras import check_extras
+from lvm_batch.jobs.prediction.planning.preflight import check_extras
 from lvm_batch.jobs.prediction.telemetry.lineage import lineage_of
 from lvm_batch.jobs.prediction.telemetry.metrics import metrics_of
 from lvm_batch.jobs.prediction.telemetry.pings import pinging

@@ -11,11 +11,10 @@ from typing import Annotated, Literal
 from pydantic import ByteSize, Field, field_validator
 from pydantic_core import PydanticCustomError
 
-from lvm_batch.jobs.clusters.dashboard import Address
-from lvm_batch.jobs.prediction.telemetry.pings import PingURL
 from lvm_batch.jobs.settings.fields import CONTRADICTION, NO_EFFECT, OUTPUT, RESOLVED, HelpMark, names_of
 from lvm_batch.jobs.settings.paths import LocalPath, OutputText, PathText, Text
 from lvm_batch.jobs.settings.selection import SelectionSettings
+from lvm_batch.jobs.settings.types import Address, PingURL
 from lvm_batch.jobs.settings.workers import WorkerSettings
 from lvm_batch.lvm.inference.thresholds import Thresholds
 from lvm_batch.lvm.registry.registry import DEFAULT_MODELS_DIR

@@ -9,10 +9,10 @@ from lvm_batch.io.dataset.units import row_bytes
 from lvm_batch.io.output.answers import answering
 from lvm_batch.io.output.commit import OutputFolder
 from lvm_batch.jobs.clusters.check import asked_text, check_cluster, n_workers_text
-from lvm_batch.jobs.extras import check_extras
 from lvm_batch.jobs.prediction.planning.kept_inputs import kept_inputs
 from lvm_batch.jobs.prediction.planning.memory import MIB, NotEnoughMemory, check_memory, memory_limit
 from lvm_batch.jobs.prediction.planning.plan import Prepared, prepare
+from lvm_batch.jobs.prediction.planning.preflight import check_extras
 from lvm_batch.jobs.prediction.planning.reprocess import units_again
 from lvm_batch.jobs.prediction.results.summary import as_lines
 

@@ -17,11 +17,9 @@ import time
 from contextlib import contextmanager
 from importlib.metadata import version
 from threading import Thread
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit, urlunsplit
 from uuid import uuid4
-
-from pydantic import AfterValidator, SecretStr
 
 from lvm_batch.jobs.console.exit_codes import error_as_dict, exit_code_of
 from lvm_batch.jobs.errors import TryAgain
@@ -29,6 +27,8 @@ from lvm_batch.jobs.errors import TryAgain
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from urllib.request import Request
+
+    from pydantic import SecretStr
 
     from lvm_batch.jobs.errors import JobError
     from lvm_batch.jobs.prediction.planning.plan import Prepared
@@ -39,20 +39,6 @@ TIMEOUT_S = 5.0
 
 _PAUSE_S = 0.5
 _SERVER_ERROR = 500
-
-
-def _pingable(url: SecretStr) -> SecretStr:
-    text = url.get_secret_value()
-    parts = urlsplit(text)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc or parts.port == 0:
-        raise ValueError("not an address that can be pinged")
-    if not text.isascii() or not text.isprintable() or " " in text:
-        raise ValueError("not an address")
-    return url
-
-
-PingURL = Annotated[SecretStr, AfterValidator(_pingable)]
-"""Address of a check: http or https, without a user name, which urllib could not send."""
 
 
 class Pings:
