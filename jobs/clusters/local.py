@@ -14,7 +14,6 @@ import dask
 from distributed import Client, LocalCluster
 
 from lvm_batch.jobs.clusters.dashboard import served_at
-from lvm_batch.jobs.clusters.scheduler import workers_of
 from lvm_batch.jobs.clusters.tls import client_security
 from lvm_batch.jobs.clusters.waiting import await_workers
 from lvm_batch.jobs.errors import TryAgain
@@ -24,7 +23,7 @@ from lvm_batch.jobs.processes.local_needs import check_room
 from lvm_batch.jobs.processes.system_errors import system_error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 WAIT_S = 30
 """How long to wait for a scheduler and its first worker."""
@@ -161,15 +160,3 @@ def remote_cluster(
             hint=f"start one: `dask worker {address}`",
         )
         yield client
-
-
-def n_slots(client: Client) -> int:
-    """Tasks that the cluster can run at once, now; raises :class:`TryAgain` where the scheduler is gone."""
-    return max(1, sum(int(worker["nthreads"]) for worker in workers_of(client).values()))
-
-
-def worker_memory(worker: Mapping[str, Any]) -> str:
-    """Say how much memory a worker held when it last told, of how much it may have."""
-    held = worker["metrics"].get("memory", 0) / 2**20
-    limit = worker["memory_limit"]
-    return f"{held:,.0f} MiB" + (f" of {limit / 2**20:,.0f} MiB" if limit else "")

@@ -16,10 +16,11 @@ from lvm_batch.io.output.commit import OutputFolder
 from lvm_batch.io.output.lock import lock_output
 from lvm_batch.jobs.clusters.check import check_cluster
 from lvm_batch.jobs.clusters.dashboard import watched
-from lvm_batch.jobs.clusters.local import local_cluster, n_slots, remote_cluster
+from lvm_batch.jobs.clusters.local import local_cluster, remote_cluster
 from lvm_batch.jobs.clusters.start import started_cluster
 from lvm_batch.jobs.clusters.terms import terms_of
 from lvm_batch.jobs.clusters.versions import check_versions
+from lvm_batch.jobs.clusters.waiting import n_slots
 from lvm_batch.jobs.console.signals import stop_on_signals
 from lvm_batch.jobs.prediction.execution.drive import drive
 from lvm_batch.jobs.prediction.execution.events import RunStarted, Waiting

@@ -26,8 +26,8 @@ from uuid import uuid4
 
 from distributed.scheduler import KilledWorker
 
-from lvm_batch.jobs.clusters.scheduler import scheduler_gone
 from lvm_batch.jobs.clusters.terms import LOCAL
+from lvm_batch.jobs.clusters.waiting import scheduler_gone
 from lvm_batch.jobs.models.self_check import Refusal
 from lvm_batch.jobs.prediction.execution.grouping import in_groups
 from lvm_batch.jobs.prediction.execution.worker import Failure, run_units

@@ -10,10 +10,10 @@ from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from lvm_batch.jobs.clusters.local import WAIT_S, worker_memory
-from lvm_batch.jobs.clusters.scheduler import workers_of
+from lvm_batch.jobs.clusters.local import WAIT_S
 from lvm_batch.jobs.clusters.terms import LOCAL
 from lvm_batch.jobs.clusters.versions import said, skew_of
+from lvm_batch.jobs.clusters.waiting import worker_memory, workers_of
 from lvm_batch.jobs.errors import TryAgain
 from lvm_batch.jobs.models.self_check import Refusal
 
