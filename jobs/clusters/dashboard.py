@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lvm_batch.jobs.settings.run import RunSettings
 
 
-def served_at(address: str | None) -> dict[str, Any]:
+def dashboard_options(address: str | None) -> dict[str, Any]:
     """Return what a ``LocalCluster`` is told of the dashboard at ``address``, or without one.
 
     A cluster without one serves metrics all the same, and spares the half second that importing bokeh takes.
@@ -32,7 +32,7 @@ def served_at(address: str | None) -> dict[str, Any]:
 
 
 @contextmanager
-def watched(client: Client, settings: RunSettings, *, tell: Callable[[str], object]) -> Iterator[None]:
+def dask_pages(client: Client, settings: RunSettings, *, tell: Callable[[str], object]) -> Iterator[None]:
     """Tell where the dashboard is, and write ``--performance-report`` of what the workers do in the block.
 
     The report is one file that loads nothing but Dask's icon. It is written also where the block raises;

@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any
 from lvm_batch.io.output.answers import answering
 from lvm_batch.io.output.commit import OutputFolder
 from lvm_batch.io.output.lock import lock_output
+from lvm_batch.jobs.clusters.backend import LocalWorkers, WorkerRequest
 from lvm_batch.jobs.clusters.check import check_cluster
-from lvm_batch.jobs.clusters.dashboard import watched
-from lvm_batch.jobs.clusters.local import local_cluster, remote_cluster
-from lvm_batch.jobs.clusters.start import started_cluster
-from lvm_batch.jobs.clusters.terms import terms_of
+from lvm_batch.jobs.clusters.dashboard import dask_pages
+from lvm_batch.jobs.clusters.kinds import backend_of
 from lvm_batch.jobs.clusters.versions import check_versions
 from lvm_batch.jobs.clusters.waiting import n_slots
 from lvm_batch.jobs.console.signals import stop_on_signals
@@ -35,6 +34,7 @@ from lvm_batch.jobs.prediction.results.summary import as_text, is_whole, summari
 from lvm_batch.jobs.prediction.telemetry.event_log import EventLog
 from lvm_batch.jobs.prediction.telemetry.history import add_to_history
 from lvm_batch.jobs.prediction.telemetry.progress import progress_on
+from lvm_batch.jobs.processes.forkserver import METHOD, PRELOAD, start_forkserver
 from lvm_batch.jobs.reports.report import get_ready, write_report
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def _predicted(held: _Held, console: Console) -> _Work:
     refused: list[Refusal] = []
     with (
         _cluster(held, fleet, tell=console.note) as client,
-        watched(client, settings, tell=console.note),
+        dask_pages(client, settings, tell=console.note),
     ):
         if settings.runs_elsewhere:
             check_versions(client, tell=console.note)
@@ -163,7 +163,7 @@ def _predicted(held: _Held, console: Console) -> _Work:
             unit_timeout_s=settings.unit_timeout,
             on_refused=noted(refused, tell, console),
             on_waiting=lambda: tell(Waiting()),
-            terms=terms_of(settings),
+            expectations=backend_of(settings).expectations(),
         )
         started = _started(prepared, held.records, n_workers)
         failures = collect(outcomes, held.records, tell, started)
@@ -242,15 +242,14 @@ def _started(prepared: Prepared, records: Mapping[str, Record], n_workers: int) 
 
 def _cluster(held: _Held, fleet: Fleet, *, tell: Callable[[str], object]) -> AbstractContextManager[Client]:
     settings = held.settings
-    if settings.cluster:
-        return started_cluster(settings, n_units=len(held.missing), tell=tell)
-    if settings.scheduler:
-        return remote_cluster(settings.scheduler, wait_s=settings.wait_for_workers, tell=tell)
-    return local_cluster(
+    if not settings.runs_elsewhere:
+        start_forkserver()
+    local = LocalWorkers(
         fleet.n_workers,
-        memory_limit=memory_limit(settings, held.prepared.memory.n_workers),
+        memory_limit(settings, held.prepared.memory.n_workers),
         slots=fleet.slots,
         gpus=fleet.gpus,
-        dashboard=settings.dashboard,
-        profile=bool(settings.dashboard or settings.performance_report),
+        method=METHOD,
+        preload=(PRELOAD,),
     )
+    return backend_of(settings).start(WorkerRequest(len(held.missing), local, tell))

@@ -33,10 +33,13 @@ T = TypeVar("T")
 METHOD = "forkserver" if sys.platform == "linux" else "spawn"
 """How Dask starts its workers."""
 
+PRELOAD = "lvm_batch.jobs.prediction.execution.worker_setup"
+"""The module that the server imports, and a worker before its first task."""
+
 _PRELOADED = (
-    "lvm_batch.jobs.cli",  # the main module of the command, which multiprocessing imports in every copy
-    "lvm_batch.jobs.prediction.execution.worker_setup",
-)
+    "lvm_batch.jobs.cli",
+    PRELOAD,
+)  # multiprocessing imports the main module, the command, in every copy
 
 _servers: set[str] = set()
 

@@ -24,8 +24,10 @@ from fake_slurm import FakeSlurm
 from quick_cluster import quick_cluster
 from waiting import HANG_S, wait_until
 
-from lvm_batch.jobs.clusters.check import asked_text, check_cluster, limits
-from lvm_batch.jobs.clusters.terms import Terms, terms_of
+from lvm_batch.jobs.clusters.backend import WorkerExpectations
+from lvm_batch.jobs.clusters.check import check_cluster
+from lvm_batch.jobs.clusters.kinds import backend_of
+from lvm_batch.jobs.clusters.kubernetes import Kubernetes
 from lvm_batch.jobs.clusters.versions import Skew, check_versions, skew_of
 from lvm_batch.jobs.clusters.waiting import await_workers
 from lvm_batch.jobs.errors import MissingExtra, SettingsError, TryAgain
@@ -197,8 +199,9 @@ def test_no_secret_of_a_table_is_told() -> None:
         "export AWS_SECRET_ACCESS_KEY=***",
         "export A_TOKEN=***; module load x=y",
     ]
-    assert "hunter" not in asked_text(settings)
-    assert "module load x=y" in asked_text(settings)
+    request = str(backend_of(settings).preview().request)
+    assert "hunter" not in request
+    assert "module load x=y" in request
 
 
 def test_a_mistyped_key_is_told_with_the_nearest() -> None:
@@ -494,18 +497,20 @@ def test_more_is_submitted_where_workers_follow_from_it(monkeypatch: pytest.Monk
     present = {"a": {"nthreads": 2}}
     monkeypatch.setattr("lvm_batch.jobs.prediction.execution.workers.worker_memory", lambda _: "")
     for most, window in ((None, 2), (10, 100)):
-        workers = Workers(None, terms=Terms(most_workers=most))  # type: ignore[arg-type] # nobody is asked
+        expectations = WorkerExpectations(most_workers=most)
+        workers = Workers(None, expectations=expectations)  # type: ignore[arg-type] # nobody is asked
         monkeypatch.setattr(workers, "_ask_scheduler", lambda: present)
         assert workers.window == window
 
 
 def test_what_the_engine_is_told() -> None:
     """A cluster's queue may be long; of --adapt there is always one worker at least."""
-    kubernetes = RunSettings(cluster="kubernetes", adapt="0:8")
-    assert terms_of(kubernetes) == Terms(600, 8, may_differ=True)
-    assert limits(kubernetes) == (1, 8)
-    assert terms_of(RunSettings(scheduler="tcp://a:1")) == Terms(None, None, may_differ=True)
-    assert terms_of(RunSettings(workers=2)) == Terms()
+    kubernetes = Kubernetes(RunSettings(cluster="kubernetes", adapt="0:8"))
+    assert kubernetes.expectations() == WorkerExpectations(600, 8, may_differ=True)
+    assert kubernetes.worker_range == (1, 8)
+    elsewhere = backend_of(RunSettings(scheduler="tcp://a:1"))
+    assert elsewhere.expectations() == WorkerExpectations(30, None, may_differ=True)
+    assert backend_of(RunSettings(workers=2)).expectations() == WorkerExpectations()
 
 
 # Versions

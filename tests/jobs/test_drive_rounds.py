@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from distributed.scheduler import KilledWorker
 
-from lvm_batch.jobs.clusters.terms import Terms
+from lvm_batch.jobs.clusters.backend import WorkerExpectations
 from lvm_batch.jobs.errors import TryAgain
 from lvm_batch.jobs.models.self_check import Refusal
 from lvm_batch.jobs.prediction.execution import drive as driving
@@ -278,7 +278,11 @@ def test_a_long_task_has_none_behind_it(cluster: Cluster, monkeypatch: pytest.Mo
 
 def test_where_workers_come_for_work_more_of_it_is_submitted(cluster: Cluster) -> None:
     """Five tasks for each slot that may come, as the terms of the cluster have it."""
-    drive(cluster, units(*(f"u{number:02d}" for number in range(40))), terms=Terms(most_workers=3))
+    drive(
+        cluster,
+        units(*(f"u{number:02d}" for number in range(40))),
+        expectations=WorkerExpectations(most_workers=3),
+    )
     assert max(cluster.at_once) == 15
 
 

@@ -9,11 +9,13 @@ import pytest
 from datasets import assert_same_rows, read_rows, windows, write_windows
 from waiting import HANG_S
 
+from lvm_batch.jobs.clusters.backend import LocalWorkers
 from lvm_batch.jobs.clusters.local import local_cluster
 from lvm_batch.jobs.prediction.planning import fleet as fleets
 from lvm_batch.jobs.prediction.planning.fleet import Fleet, local_fleet
 from lvm_batch.jobs.prediction.planning.memory import MIB, memory_limit
 from lvm_batch.jobs.prediction.planning.plan import prepare
+from lvm_batch.jobs.processes.forkserver import METHOD
 from lvm_batch.jobs.settings.run import RunSettings
 from lvm_batch.lvm.devices.found import FoundDevice
 
@@ -54,7 +56,7 @@ def test_each_worker_sees_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """By number or UUID, as it was given; a worker that replaces a dead one sees the same."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,GPU-5a1c")
     monkeypatch.setenv("LVM_TEST_KEPT", "kept")
-    with local_cluster(2, memory_limit=None, slots=3, gpus=TWO.gpus) as client:
+    with local_cluster(LocalWorkers(2, slots=3, gpus=TWO.gpus, method=METHOD)) as client:
         workers = client.scheduler_info(n_workers=-1)["workers"]
         assert [worker["nthreads"] for worker in workers.values()] == [3, 3]
         seen = client.run(visible)

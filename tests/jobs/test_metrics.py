@@ -15,9 +15,11 @@ from datasets import windows, write_windows
 from waiting import HANG_S
 
 from lvm_batch.io.output.lock import lock_output
-from lvm_batch.jobs.clusters.dashboard import watched
+from lvm_batch.jobs.clusters.backend import LocalWorkers
+from lvm_batch.jobs.clusters.dashboard import dask_pages
 from lvm_batch.jobs.errors import GateFailed, MissingExtra, Terminated
 from lvm_batch.jobs.prediction.telemetry.metrics import last_success, metrics_of
+from lvm_batch.jobs.processes.forkserver import METHOD, PRELOAD, start_forkserver
 from lvm_batch.jobs.settings.run import RunSettings
 
 if TYPE_CHECKING:
@@ -260,7 +262,9 @@ def client() -> Iterator[Client]:
     pytest.importorskip("bokeh", reason='pip install "lvm-batch[dashboard]"')
     from lvm_batch.jobs.clusters.local import local_cluster
 
-    with local_cluster(1, memory_limit=None, dashboard="127.0.0.1:0", profile=True) as cluster:
+    start_forkserver()
+    workers = LocalWorkers(1, method=METHOD, preload=(PRELOAD,))
+    with local_cluster(workers, dashboard="127.0.0.1:0", profile=True) as cluster:
         yield cluster
 
 
@@ -316,7 +320,7 @@ def bokeh_page(status: str) -> str:
 def test_the_dashboard_is_where_the_note_says(client: Client) -> None:
     """While the cluster computes, the page is served at the address that is told."""
     told: list[str] = []
-    with watched(client, RunSettings(dashboard="127.0.0.1:0"), tell=told.append):
+    with dask_pages(client, RunSettings(dashboard="127.0.0.1:0"), tell=told.append):
         assert bokeh_page(told[0].removeprefix("dashboard: "))
 
 
@@ -324,7 +328,7 @@ def test_a_scheduler_of_ones_own_has_its_own_dashboard(client: Client) -> None:
     """With --scheduler the note says where that one is."""
     told: list[str] = []
     settings = RunSettings(dashboard="127.0.0.1:1", scheduler=client.scheduler.address)
-    with watched(client, settings, tell=told.append):
+    with dask_pages(client, settings, tell=told.append):
         pass
     assert bokeh_page(told[0].removeprefix("dashboard: ").partition(",")[0])
 

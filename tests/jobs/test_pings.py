@@ -149,7 +149,7 @@ def test_a_scheduler_that_is_away_is_logged(
     """The same command works later: nothing has failed, and the check goes on waiting for the success."""
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
-    monkeypatch.setattr("lvm_batch.jobs.clusters.local.WAIT_S", 0.3)
+    monkeypatch.setattr("lvm_batch.jobs.clusters.scheduler.Scheduler.wait_s", 0.3)
     assert pinged(check.url, "--scheduler", f"tcp://127.0.0.1:{port}").code == 75
     assert check.events == ["start", "log"]
     assert check.pings[1].body["exit_code"] == 75

@@ -118,8 +118,7 @@ _ALLOW = (
 @pytest.fixture(autouse=True)
 def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A run waits for workers, however long they take to start."""
-    for module in ("clusters.local", "prediction.execution.workers"):
-        monkeypatch.setattr(f"lvm_batch.jobs.{module}.WAIT_S", HANG_S)
+    monkeypatch.setattr("lvm_batch.jobs.clusters.scheduler.Scheduler.wait_s", HANG_S)
 
 
 @pytest.fixture
@@ -263,7 +262,7 @@ def test_a_scheduler_without_workers_is_said(
     lvm_batch: Callable[..., Any], ask: list[object], own_cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A cluster that has no workers is named within the time that a run waits for them."""
-    monkeypatch.setattr("lvm_batch.jobs.clusters.local.WAIT_S", 2)
+    monkeypatch.setattr("lvm_batch.jobs.clusters.scheduler.Scheduler.wait_s", 2)
     own_cluster.start_scheduler()
     result = lvm_batch(*ask, "--scheduler", own_cluster.address)
     assert (result.code, result.values["error"]["kind"]) == (75, "try_again"), result.stderr[-3000:]
