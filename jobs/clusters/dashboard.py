@@ -1,7 +1,6 @@
 """Dask's own pages: the dashboard while a run computes, and a report of what the workers did when.
 
-The rule: both are there on demand only, and a report that cannot be made changes nothing about the run. This module
-does not know what the workers compute.
+The rule: both are there on demand only, and a report that cannot be written changes nothing about the run.
 """
 
 from __future__ import annotations
@@ -21,9 +20,9 @@ if TYPE_CHECKING:
 
 
 def dashboard_options(address: str | None) -> dict[str, Any]:
-    """Return what a ``LocalCluster`` is told of the dashboard at ``address``, or without one.
+    """Return the options of a ``LocalCluster`` for a dashboard at ``address``, or for none.
 
-    A cluster without one serves metrics all the same, and spares the half second that importing bokeh takes.
+    Without one it serves metrics all the same, and spares the half second that importing bokeh takes.
     """
     return {
         "dashboard_address": address or f"{THIS_MACHINE}:0",  # None would still take the port 8787
@@ -33,10 +32,10 @@ def dashboard_options(address: str | None) -> dict[str, Any]:
 
 @contextmanager
 def dask_pages(client: Client, settings: RunSettings, *, tell: Callable[[str], object]) -> Iterator[None]:
-    """Tell where the dashboard is, and write ``--performance-report`` of what the workers do in the block.
+    """Note where the dashboard is, and write ``--performance-report`` of what the workers do in the block.
 
-    The report is one file that loads nothing but Dask's icon. It is written also where the block raises;
-    why it was not is told.
+    The report is one file that loads nothing but Dask's icon. It is also written if the block raises. If it cannot be
+    written, a line says why.
     """
     if settings.dashboard:
         tell(f"dashboard: {_link(client, settings)}")
@@ -57,7 +56,7 @@ def dask_pages(client: Client, settings: RunSettings, *, tell: Callable[[str], o
 
 
 def _problem(client: Client, action: Callable[[], object]) -> str | None:
-    """Return why ``action`` did not work: the scheduler is gone, or without bokeh; or the file cannot be written."""
+    """Return why ``action`` failed: the scheduler is gone or lacks bokeh, or the file cannot be written."""
     try:
         with client.as_current():
             action()
@@ -67,7 +66,7 @@ def _problem(client: Client, action: Callable[[], object]) -> str | None:
 
 
 def _link(client: Client, settings: RunSettings) -> str:
-    """The URL of the dashboard: its port may be another than asked for, if that was taken."""
+    """Return the URL of the dashboard; its port may be another than asked for, if that was taken."""
     if settings.scheduler:
         return f"{client.dashboard_link}, which the scheduler serves by itself"
     host = str(settings.dashboard).rpartition(":")[0]

@@ -1,7 +1,7 @@
 """Whether client and workers run the same software.
 
 The rule: a worker with another lvm-batch computes nothing, as nobody knows what it would compute; other packages may
-differ, and what does in more than a patch is told in a line. This module does not know where the workers are.
+differ, and each that differs in more than a patch is noted in a line.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _OTHERS = ("torch", "numpy", "pyarrow", "distributed")
 
 _METADATA = '__import__("importlib.metadata").metadata'
 
-# A text, for a worker may have another Python, to which no function travels, and none of this package.
-_ASKED = f"""{{
+# A text, as a worker may have another Python, to which no function travels, and none of this package.
+_EXPRESSION = f"""{{
     "host": __import__("socket").gethostname(),
     "python": __import__("platform").python_version(),
     **{{
@@ -41,7 +41,7 @@ class VersionSkew(JobError):
 
 
 @dataclass(frozen=True, slots=True)
-class Skew:
+class VersionDifference:
     """A package that a worker has in another version; ``theirs`` is ``None`` where it has none."""
 
     worker: str
@@ -56,17 +56,18 @@ class Skew:
         return self.package == _OURS
 
 
-def skew_of(client: Client, workers: Collection[str] | None = None) -> list[Skew]:
-    """Return what differs on each of ``workers``, all by default: lvm-batch at all, others in their minor version.
+def version_differences(client: Client, workers: Collection[str] | None = None) -> list[VersionDifference]:
+    """Return what differs on each of ``workers``, all by default: any difference of lvm-batch, and minor versions of
+    other packages.
 
-    A worker that does not answer is passed over: it looks at its own lvm-batch before its first unit, and refuses.
+    A worker that does not answer is passed over: it checks its own lvm-batch before its first unit, and refuses.
     """
-    ours = eval(_ASKED)  # noqa: S307 - it is written above
+    ours = eval(_EXPRESSION)  # noqa: S307 - it is written above
     try:
         answers = client.sync(
             client._run,  # noqa: SLF001 - `run` has no limit of time
             eval,
-            _ASKED,
+            _EXPRESSION,
             workers=None if workers is None else list(workers),
             on_error="return",
             callback_timeout=_ANSWER_S,
@@ -74,7 +75,7 @@ def skew_of(client: Client, workers: Collection[str] | None = None) -> list[Skew
     except (OSError, TimeoutError):
         return []
     return [
-        Skew(worker, theirs["host"], package, ours[package], theirs[package])
+        VersionDifference(worker, theirs["host"], package, ours[package], theirs[package])
         for worker, theirs in answers.items()
         if isinstance(theirs, dict)
         for package in (_OURS, "python", *_OTHERS)
@@ -83,30 +84,31 @@ def skew_of(client: Client, workers: Collection[str] | None = None) -> list[Skew
 
 
 def check_versions(client: Client, *, tell: Callable[[str], object]) -> None:
-    """Tell what differs between this process and the workers that there are; raises :class:`VersionSkew`."""
-    skews = skew_of(client)
-    for note in _notes([skew for skew in skews if not skew.is_ours]):
+    """Note what differs between this process and the workers; raises :class:`VersionSkew` if lvm-batch does."""
+    differences = version_differences(client)
+    for note in _notes([each for each in differences if not each.is_ours]):
         tell(note)
-    wrong = [skew for skew in skews if skew.is_ours]
+    wrong = [each for each in differences if each.is_ours]
     if wrong:
         first = wrong[0]
         others = f", and {len(wrong) - 1} workers more differ" if len(wrong) > 1 else ""
         raise VersionSkew(
-            f"the worker {first.worker} on {first.host} has {said(first)}, this run {first.ours}{others}",
+            f"the worker {first.worker} on {first.host} has {describe(first)}, this run {first.ours}{others}",
             f"install lvm-batch {first.ours} in the workers' environment, and start them again",
         )
 
 
-def said(skew: Skew) -> str:
-    """What a worker has of a package, in words."""
-    return f"no {skew.package}" if skew.theirs is None else f"{skew.package} {skew.theirs}"
+def describe(difference: VersionDifference) -> str:
+    """Return what a worker has of a package, in words."""
+    package, theirs = difference.package, difference.theirs
+    return f"no {package}" if theirs is None else f"{package} {theirs}"
 
 
-def _notes(skews: Sequence[Skew]) -> Iterator[str]:
-    """One line for each package and version, however many workers have it."""
-    together: defaultdict[tuple[str, str], list[Skew]] = defaultdict(list)
-    for skew in skews:
-        together[skew.package, said(skew)].append(skew)
+def _notes(differences: Sequence[VersionDifference]) -> Iterator[str]:
+    """Yield one line for each package and version, however many workers have it."""
+    together: defaultdict[tuple[str, str], list[VersionDifference]] = defaultdict(list)
+    for each in differences:
+        together[each.package, describe(each)].append(each)
     for (_, theirs), found in sorted(together.items()):
         more = f" and {len(found) - 1} workers more" if len(found) > 1 else ""
         yield f"versions differ: {found[0].host}{more} has {theirs}, this run {found[0].ours}"

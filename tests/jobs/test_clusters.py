@@ -28,7 +28,7 @@ from lvm_batch.jobs.clusters.backend import WorkerExpectations
 from lvm_batch.jobs.clusters.check import check_cluster
 from lvm_batch.jobs.clusters.kinds import backend_of
 from lvm_batch.jobs.clusters.kubernetes import Kubernetes
-from lvm_batch.jobs.clusters.versions import Skew, check_versions, skew_of
+from lvm_batch.jobs.clusters.versions import VersionDifference, check_versions, version_differences
 from lvm_batch.jobs.clusters.waiting import await_workers
 from lvm_batch.jobs.errors import MissingExtra, SettingsError, TryAgain
 from lvm_batch.jobs.models.self_check import Refusal
@@ -573,11 +573,11 @@ def test_another_lvm_batch_is_an_error(
 
 def test_what_differs_is_found(skewed: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of other packages a patch may differ; of this one nothing may, and it must be there."""
-    found = {skew.package: skew.theirs for skew in skew_of(skewed)}
+    found = {each.package: each.theirs for each in version_differences(skewed)}
     assert found == {"lvm-batch": "0.0.9", "numpy": "1.0"}
     told: list[str] = []
-    none = Skew("tcp://a:1", "node7", "torch", "2.1", None)
-    monkeypatch.setattr("lvm_batch.jobs.clusters.versions.skew_of", lambda _: [none, none])
+    none = VersionDifference("tcp://a:1", "node7", "torch", "2.1", None)
+    monkeypatch.setattr("lvm_batch.jobs.clusters.versions.version_differences", lambda _: [none, none])
     check_versions(skewed, tell=told.append)
     assert told == ["versions differ: node7 and 1 workers more has no torch, this run 2.1"]
 
@@ -603,7 +603,7 @@ def test_a_worker_that_joins_with_another_lvm_batch_gets_no_work(
     """It is refused by name, as one is whose device is off, and the job goes on without it."""
     moving.scale(1)
     skewed.wait_for_workers(2, timeout=HANG_S)
-    [other] = {skew.worker for skew in skew_of(skewed)}
+    [other] = {each.worker for each in version_differences(skewed)}
     here: list[object] = []
     compute = worker._compute
     monkeypatch.setattr(worker, "_compute", lambda *given: here.append(given) or compute(*given))

@@ -11,7 +11,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from lvm_batch.jobs.clusters.backend import LOCAL_WORKERS
-from lvm_batch.jobs.clusters.versions import said, skew_of
+from lvm_batch.jobs.clusters.versions import describe, version_differences
 from lvm_batch.jobs.clusters.waiting import worker_memory, workers_of
 from lvm_batch.jobs.errors import TryAgain
 from lvm_batch.jobs.models.self_check import Refusal
@@ -124,11 +124,11 @@ class Workers:
         """Refuse those that came since the last look and have another lvm-batch, or none to refuse by themselves."""
         joined = [address for address in workers if address not in self._known]
         self._known.update(joined)
-        for skew in skew_of(self.client, joined) if joined else ():
-            if skew.is_ours and skew.worker not in self._refused:
-                why = f"this run has lvm-batch {skew.ours}"
-                found = Refusal(why, said(skew), worker=skew.worker, host=skew.host)
-                self._refused[skew.worker] = found
+        for other in version_differences(self.client, joined) if joined else ():
+            if other.is_ours and other.worker not in self._refused:
+                why = f"this run has lvm-batch {other.ours}"
+                found = Refusal(why, describe(other), worker=other.worker, host=other.host)
+                self._refused[other.worker] = found
                 self._on_refused(found)
 
     def _none_left(self) -> TryAgain:
