@@ -277,7 +277,7 @@ def test_a_long_task_has_none_behind_it(cluster: Cluster, monkeypatch: pytest.Mo
 
 
 def test_where_workers_come_for_work_more_of_it_is_submitted(cluster: Cluster) -> None:
-    """Five tasks for each slot that may come, as the terms of the cluster have it."""
+    """Five tasks for each slot that may come."""
     drive(
         cluster,
         units(*(f"u{number:02d}" for number in range(40))),
