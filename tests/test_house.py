@@ -49,7 +49,7 @@ LAYERS = {
         ("cli",),
     ),
     "jobs.prediction": (
-        ("batching", "cluster", "dashboard"),
+        ("batching",),
         ("planning",),
         ("execution",),
         ("observers", "results"),

@@ -29,7 +29,7 @@ from lvm_batch.jobs.clusters.tables import (
 )
 from lvm_batch.jobs.clusters.tls import client_security
 from lvm_batch.jobs.errors import Problem, UsageError
-from lvm_batch.jobs.processes.child_processes import safely
+from lvm_batch.jobs.processes.child_processes import safe_python
 from lvm_batch.jobs.settings.fields import without_assigned
 
 _SCHEMA = TableSchema(
@@ -100,7 +100,7 @@ class Slurm(OwnCluster):
         """Return what a ``SLURMCluster`` is made with of the table; certificates if its ``protocol`` is tls."""
         table = self.table
         secure = str(table.get("protocol", "")).startswith("tls")
-        python = safely(table.get("python") or dask.config.get("jobqueue.slurm.python", None))
+        python = safe_python(table.get("python") or dask.config.get("jobqueue.slurm.python", None))
         return table | {"python": python} | ({"security": client_security()} if secure else {})
 
     def make(self) -> Any:  # noqa: ANN401 - of an optional package

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lvm_batch.jobs.clusters.start import IDLE_S, OwnCluster
 from lvm_batch.jobs.clusters.tables import TABLE, TABLES, TEXT, TEXT_OR_TEXTS, TEXTS, TableSchema
 from lvm_batch.jobs.errors import Problem
-from lvm_batch.jobs.processes.child_processes import safely
+from lvm_batch.jobs.processes.child_processes import safe_python
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,7 +84,7 @@ class SSH(OwnCluster):
         """Return what an ``SSHCluster`` is made with of the table."""
         table = self.table
         python = table.get("remote_python")
-        safe = [safely(each) for each in python] if isinstance(python, list) else safely(python)
+        safe = [safe_python(each) for each in python] if isinstance(python, list) else safe_python(python)
         return table | {"remote_python": safe}
 
     def make(self) -> Any:  # noqa: ANN401 - of Dask's classes
