@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lvm_batch.jobs.prediction.execution.passes import cosines_with, has_unit_norm
 from lvm_batch.jobs.serving.rows import Answers
+from lvm_batch.lvm.inference.cosines import cosines_with, has_unit_norm
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,10 +46,10 @@ class Answerer:
         """Run the primary model, and say which rows are to be escalated."""
         with np.errstate(over="ignore", invalid="ignore"):  # what float32 cannot hold is found by its norm
             prediction = self._cascade.primary(rows.contexts)
-        judgement = self._cascade.judge(prediction, lanes=rows.lanes, context_tokens=rows.context_tokens)
-        judgement.reasons[~rows.usable] = False
-        escalated = np.asarray(judgement.reasons.any(axis=1) & (self._cascade.fallback is not None))
-        return Judged(rows, prediction, judgement, escalated)
+        judgement = self._cascade.judge(
+            prediction, lanes=rows.lanes, context_tokens=rows.context_tokens, usable=rows.usable
+        )
+        return Judged(rows, prediction, judgement, self._cascade.escalated(judgement))
 
     def settle(self, judged: Judged) -> Answers:
         """Run the fallback on the rows that are escalated, and put the answers together."""

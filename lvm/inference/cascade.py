@@ -63,10 +63,12 @@ class Cascade:
         *,
         lanes: Sequence[str | None] | npt.NDArray[np.object_] | None = None,
         context_tokens: npt.NDArray[np.float64] | None = None,
+        usable: npt.NDArray[np.bool_] | None = None,
     ) -> Judgement:
         """Measure predictions, float32 (n, dim), against the bank and evaluate the escalation criteria.
 
         Confidence is the cosine with the nearest vector of the bank, margin what it has over the second nearest.
+        A row that is not ``usable``, bool (n,), has no reasons.
         """
         n_rows = len(predictions)
         nearest = (
@@ -81,4 +83,10 @@ class Cascade:
             lanes=lanes,
             context_tokens=context_tokens,
         )
+        if usable is not None:
+            reasons[~usable] = False
         return Judgement(confidence, margin, reasons)
+
+    def escalated(self, judgement: Judgement) -> npt.NDArray[np.bool_]:
+        """Return which rows the fallback is to answer, bool (n,): those with a reason, none without a fallback."""
+        return np.asarray(judgement.reasons.any(axis=1) & (self.fallback is not None))

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float32]
 
+_NORM_TOLERANCE = 1e-3
+
 
 def row_cosines(a: Floats, b: Floats) -> Floats:
     """Return the cosine of each row of ``a`` with the same row of ``b``, float32 (n,); both are (n, dim).
@@ -24,6 +26,18 @@ def row_cosines(a: Floats, b: Floats) -> Floats:
     norms = np.sqrt(_row_dots(a, a) * _row_dots(b, b))
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(norms > 0, products / norms, np.nan).astype(np.float32)
+
+
+def cosines_with(predictions: Floats, targets: Floats | None) -> Floats:
+    """Return the cosine of each prediction with its target, float32 (n,); NaN where no target is known."""
+    if targets is None:
+        return np.full(len(predictions), np.nan, np.float32)
+    return row_cosines(predictions, targets)
+
+
+def has_unit_norm(predictions: Floats) -> npt.NDArray[np.bool_]:
+    """Tell which rows a model could answer, bool (n,): where float32 overflows, the prediction is NaN or zeros."""
+    return np.asarray(np.abs(np.einsum("nd,nd->n", predictions, predictions) - 1) < _NORM_TOLERANCE)
 
 
 def has_direction(vectors: Floats) -> npt.NDArray[np.bool_]:
