@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class PrimaryAnswers:
     """Rows that the primary model has answered; ``escalated`` marks those that the fallback is to answer."""
 
     rows: Rows
@@ -42,16 +42,16 @@ class Answerer:
         """Answer rows."""
         return self.settle(self.judge(rows))
 
-    def judge(self, rows: Rows) -> Judged:
+    def judge(self, rows: Rows) -> PrimaryAnswers:
         """Run the primary model, and say which rows are to be escalated."""
         with np.errstate(over="ignore", invalid="ignore"):  # what float32 cannot hold is found by its norm
             prediction = self._cascade.primary(rows.contexts)
         judgement = self._cascade.judge(
             prediction, lanes=rows.lanes, context_tokens=rows.context_tokens, usable=rows.usable
         )
-        return Judged(rows, prediction, judgement, self._cascade.escalated(judgement))
+        return PrimaryAnswers(rows, prediction, judgement, self._cascade.escalated(judgement))
 
-    def settle(self, judged: Judged) -> Answers:
+    def settle(self, judged: PrimaryAnswers) -> Answers:
         """Run the fallback on the rows that are escalated, and put the answers together."""
         rows, prediction = judged.rows, judged.prediction
         amn_cosine = cosines_with(prediction, rows.targets)

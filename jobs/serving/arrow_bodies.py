@@ -19,7 +19,7 @@ from lvm_batch.io.dataset.windows import WindowsReader
 from lvm_batch.io.errors import ColumnError
 from lvm_batch.io.output.writer import ROUTES, prediction_schema
 from lvm_batch.jobs.serving.arrow_sizes import stream_size
-from lvm_batch.jobs.serving.refusals import Wrong, too_large, unusable
+from lvm_batch.jobs.serving.refusals import Problem, too_large, unusable
 from lvm_batch.jobs.serving.rows import Rows
 from lvm_batch.lvm.inference.routing import REASONS
 
@@ -64,7 +64,7 @@ class ArrowForm:
         self._dtype: OutputDtype = dtype
 
     def room(self, body: bytes) -> int:
-        """Return the bytes that a stream and its answer take at most. Raises :class:`Refused` where it is too much."""
+        """Return the bytes that a stream and its answer take at most. Raises :class:`Refusal` where it is too much."""
         with _told():
             size = stream_size(body)
         if size.n_bytes > self._max_bytes:
@@ -77,7 +77,7 @@ class ArrowForm:
         )  # carried columns are in the answer too, and it is written, then taken
 
     def read(self, body: bytes) -> tuple[ArrowAnswer, Iterator[Batch]]:
-        """Read a stream: what its answer is written with, and its rows. Raises :class:`Refused`.
+        """Read a stream: what its answer is written with, and its rows. Raises :class:`Refusal`.
 
         It is one that :meth:`room` has let through.
         """
@@ -100,12 +100,12 @@ def _told() -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError) as error:  # the latter where it is cut
-        raise unusable(Wrong(("body",), f"is not an Arrow stream: {error}", "arrow_invalid")) from error
+        raise unusable(Problem(("body",), f"is not an Arrow stream: {error}", "arrow_invalid")) from error
     except ColumnError as error:
-        raise unusable(Wrong(("body",), ": ".join(error.args), "columns")) from error
+        raise unusable(Problem(("body",), ": ".join(error.args), "columns")) from error
     except UnicodeDecodeError as error:
         raise unusable(
-            Wrong(("body",), f"has a column whose name is no UTF-8: {error.object!r}", "columns")
+            Problem(("body",), f"has a column whose name is no UTF-8: {error.object!r}", "columns")
         ) from error
 
 
@@ -136,7 +136,7 @@ class ArrowAnswer:
         self._writer = pa.ipc.new_stream(self._sink, schema)
 
     def write(self, batch: Batch, answers: Answers) -> None:
-        """Append the output rows of a batch. Raises :class:`Refused` where the answer becomes too large."""
+        """Append the output rows of a batch. Raises :class:`Refusal` where the answer becomes too large."""
         self._writer.write_table(_answered(batch, answers, self._schema))
         if self._sink.tell() > self._max_bytes:
             raise too_large("the answer", self._max_bytes)

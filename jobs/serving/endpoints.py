@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from lvm_batch.jobs.serving.refusals import Refused, too_large, too_many, too_slow, wrong_type
+from lvm_batch.jobs.serving.refusals import Refusal, too_large, too_many, too_slow, wrong_type
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from starlette.types import Receive, Scope, Send
 
+    from lvm_batch.jobs.serving.memory import MemoryBudget, Reservation
     from lvm_batch.jobs.serving.metrics import Metrics
-    from lvm_batch.jobs.serving.room import Held, Shelf
 
     Respond = Callable[[bytes], Awaitable[bytes]]
 
@@ -34,12 +34,12 @@ BODY_S = 30
 """How long a body may take to arrive: 16 MiB at 4.5 Mbit/s."""
 
 
-class _Gone(Exception):
+class _Disconnect(Exception):
     """Whoever asked has hung up."""
 
 
 class Gate:
-    """Lets in so many requests at a time. As a context manager, it raises :class:`Refused` where there are more."""
+    """Lets in so many requests at a time. As a context manager, it raises :class:`Refusal` where there are more."""
 
     def __init__(self, max_queue: int) -> None:
         self._max_queue = max_queue
@@ -63,14 +63,14 @@ class Endpoint:
         kinds: Mapping[str, Respond],
         *,
         gate: Gate,
-        shelf: Shelf,
+        budget: MemoryBudget,
         metrics: Metrics,
         max_body: int,
     ) -> None:
         self._path = path
         self._kinds = kinds
         self._gate = gate
-        self._shelf = shelf
+        self._budget = budget
         self._metrics = metrics
         self._max_body = max_body
 
@@ -88,17 +88,17 @@ class Endpoint:
         """Respond; return the status, or ``None`` where nobody is there any more."""
         try:
             kind, respond = self._chosen(scope)
-            with self._shelf.held() as held:
+            with self._budget.held() as held:
                 body = await self._body(receive, held)
                 with self._gate:
                     content = await respond(body)
                 held.turn_into(len(content))
                 del body
                 await _send(send, 200, kind, content)
-        except Refused as refused:
-            status, kind, content = refused.status, _JSON, orjson.dumps({"detail": refused.detail})
-            headers = [(name.encode(), value.encode()) for name, value in refused.headers.items()]
-        except _Gone:
+        except Refusal as refusal:
+            status, kind, content = refusal.status, _JSON, orjson.dumps({"detail": refusal.detail})
+            headers = [(name.encode(), value.encode()) for name, value in refusal.headers.items()]
+        except _Disconnect:
             return None
         else:
             return 200
@@ -120,7 +120,7 @@ class Endpoint:
             raise too_large("the body", self._max_body)
         return kind, respond
 
-    async def _body(self, receive: Receive, held: Held) -> bytes:
+    async def _body(self, receive: Receive, held: Reservation) -> bytes:
         parts: list[bytes] = []
         n_bytes = 0
         more = True
@@ -129,7 +129,7 @@ class Endpoint:
                 while more:
                     message = await receive()
                     if message["type"] == "http.disconnect":
-                        raise _Gone
+                        raise _Disconnect
                     parts.append(message.get("body", b""))
                     held.add(len(parts[-1]))
                     n_bytes += len(parts[-1])

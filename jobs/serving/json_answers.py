@@ -11,13 +11,13 @@ import numpy as np
 import orjson
 
 from lvm_batch.io.output.writer import ROUTES
-from lvm_batch.jobs.serving.refusals import Wrong, unusable
+from lvm_batch.jobs.serving.refusals import Problem, unusable
 from lvm_batch.lvm.inference.routing import REASONS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lvm_batch.jobs.serving.refusals import Refused
+    from lvm_batch.jobs.serving.refusals import Refusal
     from lvm_batch.jobs.serving.rows import Answers
 
 _AS_ARRAYS = orjson.OPT_SERIALIZE_NUMPY  # which also writes NaN as null
@@ -30,13 +30,13 @@ class AnswerWriter:
         self._models = models
 
     def answer(self, answers: Answers, detail: str | None) -> bytes:
-        """Write the answer of one query. Raises :class:`Refused` where float32 could not hold it."""
+        """Write the answer of one query. Raises :class:`Refusal` where float32 could not hold it."""
         if not answers.answered[0]:
             raise _overflow(("body", "context"))
         return orjson.dumps(self._values(answers, 0, detail), option=_AS_ARRAYS)
 
     def answers(self, answers: Sequence[Answers], details: Sequence[str | None]) -> bytes:
-        """Write the answers of a body of several queries, in their order. Raises :class:`Refused`."""
+        """Write the answers of a body of several queries, in their order. Raises :class:`Refusal`."""
         overflown = np.flatnonzero(~np.concatenate([part.answered for part in answers]))
         if len(overflown):
             raise _overflow(("body", "rows", int(overflown[0]), "context"))
@@ -62,5 +62,5 @@ class AnswerWriter:
         }
 
 
-def _overflow(place: tuple[str | int, ...]) -> Refused:
-    return unusable(Wrong(place, "is so large that float32 cannot hold its answer", "inf"))
+def _overflow(place: tuple[str | int, ...]) -> Refusal:
+    return unusable(Problem(place, "is so large that float32 cannot hold its answer", "inf"))

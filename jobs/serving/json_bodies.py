@@ -16,7 +16,7 @@ import numpy as np
 import orjson
 
 from lvm_batch.jobs.serving.quick_json import QuickReader, is_token_count
-from lvm_batch.jobs.serving.refusals import MOST_PROBLEMS, Wrong, unusable
+from lvm_batch.jobs.serving.refusals import MOST_PROBLEMS, Problem, unusable
 from lvm_batch.jobs.serving.rows import Rows, joined
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class QueryReader:
         self._packed = struct.Struct(f"<{dim}f").pack  # with < it refuses what float32 cannot hold
 
     def query(self, body: bytes) -> Query:
-        """Read a body of one query; in one thread at a time. Raises :class:`Refused`."""
+        """Read a body of one query; in one thread at a time. Raises :class:`Refusal`."""
         found = self._quick.read(body)
         if found is not None and (len(found.vectors) >= self._length or self._pad != "reject"):
             context, detail = self._whole(found.vectors, ("body", "context"))
@@ -74,12 +74,12 @@ class QueryReader:
         return self._query(value, ("body",), doubtful=doubtful)
 
     def queries(self, body: bytes) -> tuple[Rows, list[str | None]]:
-        """Read a body of ``rows``; return them together, and the detail of each. Raises :class:`Refused`."""
+        """Read a body of ``rows``; return them together, and the detail of each. Raises :class:`Refusal`."""
         value, doubtful = _parsed(body)
         _check_object(value, ("rows",), ("body",))
         rows = value.get("rows")
         if not isinstance(rows, list) or not rows:
-            raise unusable(Wrong(("body", "rows"), "must be a list of one query or more", "wrong_type"))
+            raise unusable(Problem(("body", "rows"), "must be a list of one query or more", "wrong_type"))
         read = [
             self._query(row, ("body", "rows", place), doubtful=doubtful) for place, row in enumerate(rows)
         ]
@@ -101,19 +101,19 @@ class QueryReader:
         if not isinstance(value, list) or not value:
             kind = "null" if value is None else "wrong_length" if value == [] else "wrong_type"
             raise unusable(
-                Wrong(place, f"must be a list of {self._length} vectors of {self._dim} numbers", kind)
+                Problem(place, f"must be a list of {self._length} vectors of {self._dim} numbers", kind)
             )
         n_vectors = len(value)
         if n_vectors < self._length and self._pad == "reject":
             message = f"holds {n_vectors} vectors, not {self._length}, and --pad is reject"
-            raise unusable(Wrong(place, message, "wrong_length"))
+            raise unusable(Problem(place, message, "wrong_length"))
         return self._whole(self._vectors(value, place, doubtful=doubtful), place)
 
     def _whole(self, vectors: NDArray[np.float32], place: Place) -> tuple[NDArray[np.float32], str | None]:
         """Cut vectors to as many as a context has, or pad them; what is left must not be zero throughout."""
         kept = vectors[-self._length :]
         if not kept.any():
-            raise unusable(Wrong(place, "holds nothing but zeros, as float32 has it", "zero_norm"))
+            raise unusable(Problem(place, "holds nothing but zeros, as float32 has it", "zero_norm"))
         if len(kept) < self._length:
             return self._padded(kept), f"padded: {len(kept)}"
         return kept, None
@@ -142,7 +142,7 @@ class QueryReader:
             packed = b"".join([self._packed(*map(float, vector)) for vector in value])
         return np.frombuffer(packed, "<f4").reshape(len(value), self._dim)
 
-    def _problems(self, value: list[Any], place: Place, *, single: bool) -> Iterator[Wrong]:
+    def _problems(self, value: list[Any], place: Place, *, single: bool) -> Iterator[Problem]:
         n_found = 0
         for index, vector in enumerate(value):
             for wrong in self._vector_problems(vector, place if single else (*place, index)):
@@ -151,17 +151,17 @@ class QueryReader:
                 if n_found == MOST_PROBLEMS:
                     return
 
-    def _vector_problems(self, vector: Any, place: Place) -> Iterator[Wrong]:  # noqa: ANN401
+    def _vector_problems(self, vector: Any, place: Place) -> Iterator[Problem]:  # noqa: ANN401
         if not isinstance(vector, list):
-            yield Wrong(
+            yield Problem(
                 place, f"must be a list of {self._dim} numbers", "null" if vector is None else "wrong_type"
             )
             return
         if len(vector) != self._dim:
-            yield Wrong(place, f"holds {len(vector)} numbers, not {self._dim}", "wrong_length")
+            yield Problem(place, f"holds {len(vector)} numbers, not {self._dim}", "wrong_length")
         for index, number in enumerate(vector):
             if (kind := _flaw(number)) is not None:
-                yield Wrong((*place, index), _MESSAGES[kind], kind)
+                yield Problem((*place, index), _MESSAGES[kind], kind)
 
 
 _MESSAGES = {
@@ -194,18 +194,20 @@ def _parsed(body: bytes) -> tuple[Any, bool]:
     try:
         return json.loads(body), True
     except (ValueError, RecursionError):
-        raise unusable(Wrong(("body",), f"is not JSON: {ascii(message)[1:-1]}", "json_invalid")) from None
+        raise unusable(Problem(("body",), f"is not JSON: {ascii(message)[1:-1]}", "json_invalid")) from None
 
 
 def _check_object(value: Any, keys: tuple[str, ...], place: Place) -> None:  # noqa: ANN401
     if not isinstance(value, dict):
-        raise unusable(Wrong(place, f"must be an object with `{keys[0]}`", "wrong_type"))
+        raise unusable(Problem(place, f"must be an object with `{keys[0]}`", "wrong_type"))
     if value.keys() <= set(keys):
         return
     unknown = [name for name in value if name not in keys]
     raise unusable(
         *(
-            Wrong((*place, ascii(name)[1:-1][:100]), f"is not known; known are {', '.join(keys)}", "unknown")
+            Problem(
+                (*place, ascii(name)[1:-1][:100]), f"is not known; known are {', '.join(keys)}", "unknown"
+            )
             for name in unknown[:MOST_PROBLEMS]
         )
     )
@@ -214,12 +216,12 @@ def _check_object(value: Any, keys: tuple[str, ...], place: Place) -> None:  # n
 def _lane(value: Any, place: Place) -> str | None:  # noqa: ANN401
     if value is None or isinstance(value, str):
         return value
-    raise unusable(Wrong(place, "must be a text or null", "wrong_type"))
+    raise unusable(Problem(place, "must be a text or null", "wrong_type"))
 
 
 def _tokens(value: Any, place: Place) -> float:  # noqa: ANN401
     if value is None:
         return math.nan
     if not is_token_count(value):
-        raise unusable(Wrong(place, "must be a number of tokens, 0 or more, or null", "wrong_type"))
+        raise unusable(Problem(place, "must be a number of tokens, 0 or more, or null", "wrong_type"))
     return float(value)

@@ -37,7 +37,7 @@ _WARM_UPS = 9
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class LoadedModels:
     """Models that are warm; ``is_quick`` where the primary answers a row within a millisecond."""
 
     answerer: Answerer
@@ -71,7 +71,7 @@ class Loaded:
         return told
 
 
-def load(settings: ServeSettings) -> Loaded:
+def load(settings: ServeSettings) -> LoadedModels:
     """Load what the settings name. Raises ``ModelError``, ``DataError`` or, for several, ``SettingsError``."""
     keep_freed_memory()
     set_threads(settings.threads)
@@ -85,7 +85,7 @@ def load(settings: ServeSettings) -> Loaded:
     took_s = _warm(cascade, shape, max_rows=settings.max_batch)
     gc.collect()
     gc.freeze()  # what has been loaded stays: no collection looks through it
-    return Loaded(Answerer(cascade), shape, dataset_format(settings, shape), found, took_s < _QUICK_S)
+    return LoadedModels(Answerer(cascade), shape, dataset_format(settings, shape), found, took_s < _QUICK_S)
 
 
 def _name(model: ModelRef) -> str:

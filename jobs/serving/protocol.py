@@ -33,7 +33,7 @@ ANSWER_S = 30
 """How long an answer may wait for its reader to take any more of it."""
 
 
-class _NoMore(Exception):
+class _ParsingEnd(Exception):
     """Ends the parsing of what a connection sends; the parser tells whoever fed it."""
 
 
@@ -84,20 +84,20 @@ class LimitedProtocol(HttpToolsProtocol):
         """Take a header, or one of those behind a body."""
         if len(self.headers) >= MAX_HEADERS:
             self._refusal = 431, f"more than {MAX_HEADERS} headers have come"
-            raise _NoMore
+            raise _ParsingEnd
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Let a request begin, or wait for those before it."""
         if self._head_bytes() > MAX_HEAD:
             self._refusal = 431, f"the head is larger than {MAX_HEAD:,} bytes"
-            raise _NoMore
+            raise _ParsingEnd
         if len(self.pipeline) >= MAX_AHEAD:
             self.cycle.keep_alive = (
                 False  # with the last answer the connection ends; the rest is to be asked again
             )
             self._is_deaf = True
-            raise _NoMore
+            raise _ParsingEnd
         self._is_head, self._n_silent = False, 0
         self._take_time_off()
         super().on_headers_complete()

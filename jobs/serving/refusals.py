@@ -16,7 +16,7 @@ MOST_PROBLEMS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Wrong:
+class Problem:
     """One thing that is wrong with a body: where, what, and a stable code of it."""
 
     place: tuple[str | int, ...]
@@ -29,11 +29,11 @@ class Wrong:
         return {"loc": list(self.place), "msg": self.message, "type": self.kind}
 
 
-class Refused(Exception):
+class Refusal(Exception):
     """A request that is not answered: the status of its response, what is wrong, and headers to send along."""
 
     def __init__(
-        self, status: int, problems: Sequence[Wrong], headers: Mapping[str, str] | None = None
+        self, status: int, problems: Sequence[Problem], headers: Mapping[str, str] | None = None
     ) -> None:
         super().__init__(status, problems, headers)
         self.status = status
@@ -41,36 +41,36 @@ class Refused(Exception):
         self.detail = [problem.as_dict for problem in problems[:MOST_PROBLEMS]]
 
 
-def too_large(what: str, max_bytes: int) -> Refused:
+def too_large(what: str, max_bytes: int) -> Refusal:
     """Something of more than ``max_bytes``: a body, what it unpacks to, or its answer."""
     message = f"{what} is larger than {max_bytes:,} bytes; send fewer rows, or vectors, at a time"
-    return Refused(413, [Wrong(("body",), message, "too_large")])
+    return Refusal(413, [Problem(("body",), message, "too_large")])
 
 
-def too_slow(limit_s: float) -> Refused:
+def too_slow(limit_s: float) -> Refusal:
     """A body that has not come within ``limit_s``."""
     message = f"the body has not come within {limit_s:g} s"
-    return Refused(408, [Wrong(("body",), message, "too_slow")], {"connection": "close"})
+    return Refusal(408, [Problem(("body",), message, "too_slow")], {"connection": "close"})
 
 
-def too_many(max_queue: int) -> Refused:
+def too_many(max_queue: int) -> Refusal:
     """More requests than are taken at a time."""
     message = f"{max_queue:,} requests are under way; come again"
-    return Refused(429, [Wrong((), message, "too_many")], {"retry-after": "1"})
+    return Refusal(429, [Problem((), message, "too_many")], {"retry-after": "1"})
 
 
-def too_full(max_bytes: int) -> Refused:
+def too_full(max_bytes: int) -> Refusal:
     """A body that comes while those of other requests take all that they may."""
     message = f"requests hold {max_bytes:,} bytes, which is all they may; come again"
-    return Refused(503, [Wrong((), message, "too_full")], {"retry-after": "1", "connection": "close"})
+    return Refusal(503, [Problem((), message, "too_full")], {"retry-after": "1", "connection": "close"})
 
 
-def wrong_type(found: str, taken: Sequence[str]) -> Refused:
+def wrong_type(found: str, taken: Sequence[str]) -> Refusal:
     """A body of a type that is not read here."""
     message = f"content-type is {found[:100]!a}; it can be {' or '.join(taken)}"
-    return Refused(415, [Wrong(("header", "content-type"), message, "content_type")])
+    return Refusal(415, [Problem(("header", "content-type"), message, "content_type")])
 
 
-def unusable(*problems: Wrong) -> Refused:
+def unusable(*problems: Problem) -> Refusal:
     """A body that was read and cannot be answered."""
-    return Refused(422, problems)
+    return Refusal(422, problems)

@@ -21,8 +21,8 @@ from lvm_batch.jobs.serving.batcher import Batcher
 from lvm_batch.jobs.serving.endpoints import Endpoint, Gate
 from lvm_batch.jobs.serving.json_answers import AnswerWriter
 from lvm_batch.jobs.serving.json_bodies import QueryReader, room_for
+from lvm_batch.jobs.serving.memory import MemoryBudget, MemoryQueue
 from lvm_batch.jobs.serving.metrics import Metrics
-from lvm_batch.jobs.serving.room import Room, Shelf
 from lvm_batch.jobs.serving.rows import Rows
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from lvm_batch.io.dataset.columns import WindowShape
-    from lvm_batch.jobs.serving.loading import Loaded
+    from lvm_batch.jobs.serving.loading import LoadedModels
     from lvm_batch.jobs.settings.serve import ServeSettings
 
 
@@ -53,13 +53,13 @@ class Readiness:
 class Service:
     """Everything between HTTP and the models."""
 
-    def __init__(self, settings: ServeSettings, loaded: Loaded) -> None:
+    def __init__(self, settings: ServeSettings, loaded: LoadedModels) -> None:
         self.metrics = Metrics()
         self.readiness = Readiness()
         self.gate = Gate(settings.max_queue)
         most = max(UNPACKED * settings.max_body, _LEAST_HELD)
-        self.shelf = Shelf(most)
-        self._room = Room(most)
+        self.budget = MemoryBudget(most)
+        self._queue = MemoryQueue(most)
         self._loaded = loaded
         self._max_rows = settings.max_batch
         self._row_bytes = _row_bytes(loaded.shape)
@@ -114,7 +114,7 @@ class Service:
                 path,
                 kinds,
                 gate=self.gate,
-                shelf=self.shelf,
+                budget=self.budget,
                 metrics=self.metrics,
                 max_body=min(most, max_body),
             )
@@ -141,8 +141,8 @@ class Service:
     @asynccontextmanager
     async def _turn(self, n_bytes: int) -> AsyncIterator[None]:
         """Wait until there is room for what a body is unpacked to, and answered with."""
-        async with self._room.taken(n_bytes):
-            self.shelf.check()
+        async with self._queue.taken(n_bytes):
+            self.budget.check()
             yield
 
     async def _several(self, body: bytes) -> bytes:

@@ -200,14 +200,14 @@ def test_padding_is_as_asked_for(
 ) -> None:
     """With zeros in front, or refused."""
     from lvm_batch.jobs.serving.json_bodies import QueryReader
-    from lvm_batch.jobs.serving.refusals import Refused
+    from lvm_batch.jobs.serving.refusals import Refusal
 
     reader = QueryReader(length=5, dim=768, pad=pad)  # type: ignore[arg-type]
     body = json.dumps({"context": queries[0]["context"][3:]}).encode()
     if pad == "reject":
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(Refusal) as refusal:
             reader.query(body)
-        assert refused.value.detail[0]["type"] == "wrong_length"
+        assert refusal.value.detail[0]["type"] == "wrong_length"
         return
     query = reader.query(body)
     np.testing.assert_allclose(query.rows.contexts[0, 3:], queries[0]["context"][3:], atol=1e-7)
@@ -251,13 +251,13 @@ def test_the_quick_reader_reads_what_the_thorough_one_reads(
     """With simdjson or without: the same query, or the same refusal."""
     from lvm_batch.jobs.serving.json_bodies import QueryReader
     from lvm_batch.jobs.serving.quick_json import QuickReader
-    from lvm_batch.jobs.serving.refusals import Refused
+    from lvm_batch.jobs.serving.refusals import Refusal
 
     def outcome() -> object:
         try:
             query = QueryReader(length=2, dim=2, pad=None).query(body.encode())
-        except Refused as refused:
-            return refused.detail
+        except Refusal as refusal:
+            return refusal.detail
         return query.rows.contexts.tolist(), query.rows.lanes, str(query.rows.context_tokens), query.detail
 
     quick = outcome()

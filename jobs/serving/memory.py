@@ -18,33 +18,33 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 
-class Held:
+class Reservation:
     """Bytes that one request holds of what all may hold. Used as a context manager: left, it holds none."""
 
-    def __init__(self, shelf: Shelf) -> None:
-        self._shelf = shelf
+    def __init__(self, budget: MemoryBudget) -> None:
+        self._budget = budget
         self._n_bytes = 0
 
     def __enter__(self) -> Self:
         return self
 
     def add(self, n_bytes: int) -> None:
-        """Hold more. Raises :class:`Refused` where all hold too much by then."""
-        if self._shelf.n_bytes + n_bytes > self._shelf.max_bytes:
-            raise too_full(self._shelf.max_bytes)
-        self._shelf.n_bytes += n_bytes
+        """Hold more. Raises :class:`Refusal` where all hold too much by then."""
+        if self._budget.n_bytes + n_bytes > self._budget.max_bytes:
+            raise too_full(self._budget.max_bytes)
+        self._budget.n_bytes += n_bytes
         self._n_bytes += n_bytes
 
     def turn_into(self, n_bytes: int) -> None:
         """Hold an answer in place of its body, however much all hold: it is there already."""
-        self._shelf.n_bytes += n_bytes - self._n_bytes
+        self._budget.n_bytes += n_bytes - self._n_bytes
         self._n_bytes = n_bytes
 
     def __exit__(self, *_: object) -> None:
-        self._shelf.n_bytes -= self._n_bytes
+        self._budget.n_bytes -= self._n_bytes
 
 
-class Shelf:
+class MemoryBudget:
     """What bodies take that are on their way or being answered: ``n_bytes`` of at most ``max_bytes``."""
 
     def __init__(self, max_bytes: int) -> None:
@@ -52,17 +52,17 @@ class Shelf:
         self.n_bytes = 0
 
     def check(self) -> None:
-        """Raise :class:`Refused` where answers that nobody takes leave no room for another."""
+        """Raise :class:`Refusal` where answers that nobody takes leave no room for another."""
         if self.n_bytes > self.max_bytes:
             raise too_full(self.max_bytes)
 
-    def held(self) -> Held:
+    def held(self) -> Reservation:
         """Return what one request holds of it."""
-        return Held(self)
+        return Reservation(self)
 
 
-class Room:
-    """Room for ``max_bytes``, of one event loop; who finds none waits until those before have left."""
+class MemoryQueue:
+    """MemoryQueue for ``max_bytes``, of one event loop; who finds none waits until those before have left."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
