@@ -19,7 +19,7 @@ from lvm_batch.io.dataset.windows import WindowsReader
 from lvm_batch.io.errors import ColumnError
 from lvm_batch.io.output.writer import ROUTES, prediction_schema
 from lvm_batch.jobs.serving.arrow_sizes import stream_size
-from lvm_batch.jobs.serving.refusals import Problem, too_large, unusable
+from lvm_batch.jobs.serving.bodies import Problem, too_large, unusable
 from lvm_batch.jobs.serving.rows import Rows
 from lvm_batch.lvm.inference.routing import REASONS
 

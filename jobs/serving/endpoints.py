@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from lvm_batch.jobs.serving.refusals import Refusal, too_large, too_many, too_slow, wrong_type
+from lvm_batch.jobs.serving.bodies import Refusal, too_large, too_many, too_slow, wrong_type
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping

@@ -11,13 +11,13 @@ import numpy as np
 import orjson
 
 from lvm_batch.io.output.writer import ROUTES
-from lvm_batch.jobs.serving.refusals import Problem, unusable
+from lvm_batch.jobs.serving.bodies import Problem, unusable
 from lvm_batch.lvm.inference.routing import REASONS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lvm_batch.jobs.serving.refusals import Refusal
+    from lvm_batch.jobs.serving.bodies import Refusal
     from lvm_batch.jobs.serving.rows import Answers
 
 _AS_ARRAYS = orjson.OPT_SERIALIZE_NUMPY  # which also writes NaN as null

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import orjson
 
-from lvm_batch.jobs.serving.quick_json import QuickReader, is_token_count
-from lvm_batch.jobs.serving.refusals import MOST_PROBLEMS, Problem, unusable
+from lvm_batch.jobs.serving.bodies import MOST_PROBLEMS, Problem, unusable
+from lvm_batch.jobs.serving.json_vectors import QuickReader, is_token_count
 from lvm_batch.jobs.serving.rows import Rows, joined
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from collections import deque
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Self
 
-from lvm_batch.jobs.serving.refusals import too_full
+from lvm_batch.jobs.serving.bodies import too_full
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Response
 
-from lvm_batch.jobs.serving import documents
+from lvm_batch.jobs.serving import application
 from lvm_batch.jobs.serving.arrow_bodies import MEDIA_TYPE, UNPACKED, ArrowForm, rows_of
 from lvm_batch.jobs.serving.batcher import Batcher
 from lvm_batch.jobs.serving.endpoints import Endpoint, Gate
@@ -105,10 +105,10 @@ class Service:
             version=version("lvm-batch"),
             description="The next vector of a context, routed as a run routes it.",
         )
-        several = {documents.JSON: self._several, MEDIA_TYPE: self._stream}
+        several = {application.JSON: self._several, MEDIA_TYPE: self._stream}
         for path, kinds, most, documented in (
-            ("/predict", {documents.JSON: self._one}, _most_of_a_query(shape), documents.predict),
-            ("/predict/batch", several, max_body, documents.predict_batch),
+            ("/predict", {application.JSON: self._one}, _most_of_a_query(shape), application.predict),
+            ("/predict/batch", several, max_body, application.predict_batch),
         ):
             self._door[path] = Endpoint(
                 path,

@@ -199,8 +199,8 @@ def test_padding_is_as_asked_for(
     settings: Callable[..., Any], queries: list[dict[str, Any]], pad: str
 ) -> None:
     """With zeros in front, or refused."""
+    from lvm_batch.jobs.serving.bodies import Refusal
     from lvm_batch.jobs.serving.json_bodies import QueryReader
-    from lvm_batch.jobs.serving.refusals import Refusal
 
     reader = QueryReader(length=5, dim=768, pad=pad)  # type: ignore[arg-type]
     body = json.dumps({"context": queries[0]["context"][3:]}).encode()
@@ -249,9 +249,9 @@ def test_the_quick_reader_reads_what_the_thorough_one_reads(
     body: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With simdjson or without: the same query, or the same refusal."""
+    from lvm_batch.jobs.serving.bodies import Refusal
     from lvm_batch.jobs.serving.json_bodies import QueryReader
-    from lvm_batch.jobs.serving.quick_json import QuickReader
-    from lvm_batch.jobs.serving.refusals import Refusal
+    from lvm_batch.jobs.serving.json_vectors import QuickReader
 
     def outcome() -> object:
         try:

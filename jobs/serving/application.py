@@ -12,7 +12,7 @@ from lvm_batch.io.output.writer import ROUTES
 from lvm_batch.jobs.serving.arrow_bodies import MEDIA_TYPE, UNPACKED
 from lvm_batch.jobs.serving.endpoints import BODY_S
 from lvm_batch.jobs.serving.json_bodies import TOO_LARGE
-from lvm_batch.jobs.serving.quick_json import MOST_TOKENS
+from lvm_batch.jobs.serving.json_vectors import MOST_TOKENS
 from lvm_batch.lvm.inference.routing import REASONS
 
 JSON = "application/json"
