@@ -1,115 +1,115 @@
-"""What OpenAPI says of the endpoints that read vectors.
+"""The FastAPI application of a service: its paths, and what OpenAPI says of them.
 
-The rule: what is written here is what is accepted, dimensions included; a test holds the service against it. Does not
-know how a body is read.
+The rule: FastAPI documents bodies by the types that check them; requests that it routes to an endpoint are answered by
+the endpoint alone.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
-from lvm_batch.io.output.writer import ROUTES
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+
 from lvm_batch.jobs.serving.arrow_bodies import MEDIA_TYPE, UNPACKED
-from lvm_batch.jobs.serving.endpoints import BODY_S
-from lvm_batch.jobs.serving.json_bodies import TOO_LARGE
-from lvm_batch.jobs.serving.json_vectors import MOST_TOKENS
-from lvm_batch.lvm.inference.routing import REASONS
+from lvm_batch.jobs.serving.bodies import RefusalBody, sized_bodies
+from lvm_batch.jobs.serving.endpoints import BODY_S, JSON
 
-JSON = "application/json"
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping
 
+    from starlette.requests import Request
 
-def predict(length: int, dim: int) -> dict[str, Any]:
-    """The operation ``POST /predict``, as arguments of a FastAPI route."""
-    return {
-        "summary": "Predict the vector that follows a context.",
-        "openapi_extra": _body({JSON: (_query(length, dim), _query_example(length, dim))}),
-        "responses": {
-            200: _response("The prediction.", {JSON: (_answer(dim), _answer_example(dim))}),
-            **_refusals(),
-        },
-    }
+    from lvm_batch.io.dataset.columns import WindowShape
+    from lvm_batch.jobs.serving.bodies import Body
+    from lvm_batch.jobs.serving.endpoints import Endpoint
+
+_STREAM = {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}
 
 
-def predict_batch(length: int, dim: int) -> dict[str, Any]:
-    """The operation ``POST /predict/batch``, as arguments of a FastAPI route."""
-    rows = _object(
-        {"rows": {"type": "array", "minItems": 1, "items": _query(length, dim)}}, required=["rows"]
+def application(endpoints: Mapping[str, Endpoint], shape: WindowShape) -> FastAPI:
+    """Return an application with the paths that read vectors, for models of a shape."""
+    app = FastAPI(
+        title="lvm-batch",
+        version=version("lvm-batch"),
+        description="The next vector of a context, routed as a run routes it.",
     )
-    answers = _object({"answers": {"type": "array", "items": _answer(dim)}}, required=["answers"])
-    stream = ({"type": "string", "format": "binary"}, None)
-    return {
-        "summary": "Predict for several contexts at once.",
-        "openapi_extra": _body({JSON: (rows, {"rows": [_query_example(length, dim)]}), MEDIA_TYPE: stream}),
-        "responses": {
-            200: _response(
-                "The answers, in the order of the rows, in the form that the rows came in.",
-                {JSON: (answers, {"answers": [_answer_example(dim)]}), MEDIA_TYPE: stream},
-            ),
-            **_refusals(),
-        },
-    }
+    bodies = sized_bodies(length=shape.length, dim=shape.dim)
+    query, answer = _query_example(shape.length, shape.dim), _answer_example(shape.dim)
+    _add(
+        app,
+        endpoints["/predict"],
+        bodies.query,
+        bodies.answer,
+        summary="Predict the vector that follows a context.",
+        request={JSON: {"example": query}},
+        response={JSON: {"example": answer}},
+        response_description="The prediction.",
+    )
+    _add(
+        app,
+        endpoints["/predict/batch"],
+        bodies.queries,
+        bodies.answers,
+        summary="Predict for several contexts at once.",
+        request={JSON: {"example": {"rows": [query]}}, **_STREAM},
+        response={JSON: {"example": {"answers": [answer]}}, **_STREAM},
+        response_description="The answers, in the order of the rows, in the form that the rows came in.",
+    )
+    return app
 
 
-def _query(length: int, dim: int) -> dict[str, Any]:
-    vector = {
-        "type": "array",
-        "items": {"type": "number", "exclusiveMinimum": -TOO_LARGE, "exclusiveMaximum": TOO_LARGE},
-        "minItems": dim,
-        "maxItems": dim,
-    }
-    context = {
-        "type": "array",
-        "minItems": 1,
-        "items": vector,
-        "description": f"{length} vectors, oldest first; of more the last {length} count, fewer are padded.",
-    }
-    tokens = {
-        "type": ["number", "null"],
-        "minimum": 0,
-        "maximum": MOST_TOKENS,
-        "description": "Tokens of the whole context.",
-    }
-    return _object(
-        {
-            "context": context,
-            "lane": {"type": ["string", "null"]},
-            "context_tokens": tokens,
-            "target": {
-                "anyOf": [vector, {"type": "null"}],
-                "description": "The true next vector, if it is known.",
-            },
-        },
-        required=["context"],
+def _add(
+    app: FastAPI,
+    endpoint: Endpoint,
+    body: type[Body],
+    answer: type[Body],
+    *,
+    request: dict[str, Any],
+    response: dict[str, Any],
+    **documented: Any,  # noqa: ANN401 - whatever FastAPI takes
+) -> None:
+    """Add the path of an endpoint, documented by the types of its body and its answer."""
+    app.router.add_api_route(
+        endpoint.path,
+        _signature(body),
+        methods=["POST"],
+        response_model=answer,
+        responses={200: {"content": response}, **_refusals()},
+        openapi_extra={"requestBody": {"content": request}},
+        route_class_override=_routes_to(endpoint),
+        **documented,
     )
 
 
-def _answer(dim: int) -> dict[str, Any]:
-    measure = {"type": ["number", "null"]}
-    properties = {
-        "prediction": {"type": "array", "items": {"type": "number"}, "minItems": dim, "maxItems": dim},
-        "route": {"enum": list(ROUTES), "description": "Whose prediction it is."},
-        "reasons": {
-            "type": "array",
-            "items": {"enum": list(REASONS)},
-            "description": "Why it is to be escalated.",
-        },
-        "confidence": measure
-        | {"description": "Cosine with the nearest vector of the bank; null without one."},
-        "margin": measure | {"description": "What the nearest has over the second nearest."},
-        "cosine": measure | {"description": "Cosine with the target; null without one."},
-        "model": {"type": "string", "description": "Architecture, and the beginning of the file's SHA-256."},
-        "status_detail": {"type": ["string", "null"], "description": "Such as `padded: 3`."},
-    }
-    return _object(properties, required=list(properties))
+def _signature(body: type[Body]) -> Callable[..., Any]:
+    """Return a function by whose parameter FastAPI documents a body."""
+
+    def predict(body: Any) -> None:  # noqa: ANN401 - its type is not known before
+        """Stand for the endpoint."""
+
+    predict.__annotations__ = {"body": body}
+    predict.__doc__ = None  # FastAPI would show it
+    return predict
+
+
+def _routes_to(endpoint: Endpoint) -> type[APIRoute]:
+    """Return the class of routes that hand their requests to an endpoint."""
+
+    class EndpointRoute(APIRoute):
+        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Any]]:
+            async def handler(_: Request) -> Endpoint:  # it is what ASGI calls to respond
+                return endpoint
+
+            return handler
+
+    return EndpointRoute
 
 
 def _refusals() -> dict[int | str, dict[str, Any]]:
-    place = {"type": "array", "items": {"type": ["string", "integer"]}}
-    wrong = _object(
-        {"loc": place, "msg": {"type": "string"}, "type": {"type": "string"}}, required=["loc", "msg", "type"]
-    )
-    detail = _object({"detail": {"type": "array", "items": wrong}}, required=["detail"])
-    refused = {
+    """Describe every status that a request is refused with."""
+    statuses = {
         408: f"The body has not come within {BODY_S} s.",
         413: "The body is larger than --max-body or, to /predict, than a query can be; or an Arrow stream unpacks to,"
         f" or is answered with, more than {UNPACKED} times --max-body.",
@@ -120,37 +120,13 @@ def _refusals() -> dict[int | str, dict[str, Any]]:
         " that is less.",
     }
     found: dict[int | str, dict[str, Any]] = {
-        status: _response(text, {JSON: (detail, None)}) for status, text in refused.items()
+        status: {"description": text, "model": RefusalBody} for status, text in statuses.items()
     }
     for status in (429, 503):
         found[status]["headers"] = {
             "Retry-After": {"schema": {"type": "integer"}, "description": "Seconds to wait."}
         }
     return found
-
-
-def _object(properties: dict[str, Any], *, required: list[str]) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": required,
-        "additionalProperties": False,
-    }
-
-
-def _content(kinds: dict[str, tuple[dict[str, Any], Any]]) -> dict[str, Any]:
-    return {
-        kind: {"schema": schema} | ({} if example is None else {"example": example})
-        for kind, (schema, example) in kinds.items()
-    }
-
-
-def _body(kinds: dict[str, tuple[dict[str, Any], Any]]) -> dict[str, Any]:
-    return {"requestBody": {"required": True, "content": _content(kinds)}}
-
-
-def _response(text: str, kinds: dict[str, tuple[dict[str, Any], Any]]) -> dict[str, Any]:
-    return {"description": text, "content": _content(kinds)}
 
 
 def _query_example(length: int, dim: int) -> dict[str, Any]:
@@ -172,5 +148,5 @@ def _answer_example(dim: int) -> dict[str, Any]:
 
 
 def _number(place: int) -> float:
-    """Numbers that look like a vector's: from -0.05 to 0.05, in no apparent order."""
+    """Return a number that looks like a vector's: from -0.05 to 0.05, in no apparent order."""
     return (place * 37 % 101 - 50) / 1000

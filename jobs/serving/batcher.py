@@ -17,8 +17,7 @@ from lvm_batch.jobs.serving.rows import joined
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from lvm_batch.jobs.serving.answerer import Answerer
-    from lvm_batch.jobs.serving.rows import Answers, Rows
+    from lvm_batch.jobs.serving.rows import Answerer, Answers, Rows
 
     Waiting = tuple[Rows, asyncio.Future[Answers]]
 

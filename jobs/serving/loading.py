@@ -20,8 +20,7 @@ from lvm_batch.jobs.errors import Problem, SettingsError
 from lvm_batch.jobs.models.check import look_at_models
 from lvm_batch.jobs.models.load import load_cascade
 from lvm_batch.jobs.processes.resources import keep_freed_memory
-from lvm_batch.jobs.serving.answerer import Answerer
-from lvm_batch.jobs.serving.rows import Rows
+from lvm_batch.jobs.serving.rows import Answerer, Rows
 from lvm_batch.lvm.devices.devices import set_threads
 
 if TYPE_CHECKING:

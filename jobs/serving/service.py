@@ -10,17 +10,15 @@ import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from fastapi import FastAPI, Response
+from fastapi import Response
 
-from lvm_batch.jobs.serving import application
+from lvm_batch.jobs.serving.application import application
 from lvm_batch.jobs.serving.arrow_bodies import MEDIA_TYPE, UNPACKED, ArrowForm, rows_of
 from lvm_batch.jobs.serving.batcher import Batcher
-from lvm_batch.jobs.serving.endpoints import Endpoint, Gate
-from lvm_batch.jobs.serving.json_answers import AnswerWriter
-from lvm_batch.jobs.serving.json_bodies import QueryReader, room_for
+from lvm_batch.jobs.serving.endpoints import JSON, Endpoint, Gate
+from lvm_batch.jobs.serving.json_bodies import AnswerWriter, QueryReader, room_for
 from lvm_batch.jobs.serving.memory import MemoryBudget, MemoryQueue
 from lvm_batch.jobs.serving.metrics import Metrics
 from lvm_batch.jobs.serving.rows import Rows
@@ -28,6 +26,7 @@ from lvm_batch.jobs.serving.rows import Rows
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+    from fastapi import FastAPI
     from starlette.types import Receive, Scope, Send
 
     from lvm_batch.io.dataset.columns import WindowShape
@@ -81,49 +80,41 @@ class Service:
             inline_rows=1 if loaded.is_quick else 0,
             took=self.metrics.batch,
         )
-        self._door: dict[str, Endpoint] = {}
-        self._app = self._application(int(settings.max_body))
+        self._endpoints_by_path = self._endpoints(int(settings.max_body))
+        self._app = self._application()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request as ASGI has it.
+        """Answer a request, as an ASGI application.
 
-        FastAPI's way to an endpoint takes 46 us, two thirds of what the server itself does for a request, so that the
-        paths that read vectors are answered before it.
+        FastAPI's way to an endpoint takes 46 us, two thirds of what the server itself does for a request, so it is cut
+        short for the paths that read vectors.
         """
         is_post = scope["type"] == "http" and scope["method"] == "POST"
-        respond = self._door.get(scope["path"], self._app) if is_post else self._app
+        respond = self._endpoints_by_path.get(scope["path"], self._app) if is_post else self._app
         await respond(scope, receive, send)
 
     def close(self) -> None:
         """Let go of what runs beside the event loop."""
         self._batcher.close()
 
-    def _application(self, max_body: int) -> FastAPI:
-        shape = self._loaded.shape
-        app = FastAPI(
-            title="lvm-batch",
-            version=version("lvm-batch"),
-            description="The next vector of a context, routed as a run routes it.",
+    def _endpoints(self, max_body: int) -> dict[str, Endpoint]:
+        """Return the endpoints that read vectors, by path."""
+        add = partial(Endpoint, gate=self.gate, budget=self.budget, metrics=self.metrics)
+        several = {JSON: self._several, MEDIA_TYPE: self._stream}
+        most = min(_most_of_a_query(self._loaded.shape), max_body)
+        endpoints = (
+            add("/predict", {JSON: self._one}, max_body=most),
+            add("/predict/batch", several, max_body=max_body),
         )
-        several = {application.JSON: self._several, MEDIA_TYPE: self._stream}
-        for path, kinds, most, documented in (
-            ("/predict", {application.JSON: self._one}, _most_of_a_query(shape), application.predict),
-            ("/predict/batch", several, max_body, application.predict_batch),
-        ):
-            self._door[path] = Endpoint(
-                path,
-                kinds,
-                gate=self.gate,
-                budget=self.budget,
-                metrics=self.metrics,
-                max_body=min(most, max_body),
-            )
-            app.post(path, **documented(shape.length, shape.dim))(_answered_at_the_door)
+        return {endpoint.path: endpoint for endpoint in endpoints}
+
+    def _application(self) -> FastAPI:
+        app = application(self._endpoints_by_path, self._loaded.shape)
+        not_ready = {"description": "It is stopping: send requests elsewhere."}
         app.get("/health", summary="Whether the process is alive.")(self._health)
-        not_ready: dict[int | str, dict[str, Any]] = {
-            503: {"description": "It is stopping: send requests elsewhere."}
-        }
-        app.get("/ready", summary="Whether requests are to be sent here.", responses=not_ready)(self._ready)
+        app.get("/ready", summary="Whether requests are to be sent here.", responses={503: not_ready})(
+            self._ready
+        )
         app.get("/metrics", summary="Counters for Prometheus.", response_class=_PlainText)(self._metrics)
         return app
 
@@ -180,10 +171,6 @@ class Service:
 
 class _PlainText(Response):
     media_type = "text/plain; version=0.0.4"
-
-
-async def _answered_at_the_door() -> None:
-    """What FastAPI takes for the endpoint of a path that is answered before it: there, it says what is taken."""
 
 
 def _most_of_a_query(shape: WindowShape) -> int:

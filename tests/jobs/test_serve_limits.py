@@ -153,7 +153,7 @@ def test_an_answer_has_a_limit(settings: Callable[..., Any]) -> None:
 
 def test_the_queue_has_a_limit(settings: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond ``--max-queue`` requests under way others are told when to come again: 429."""
-    from lvm_batch.jobs.serving.answerer import Answerer
+    from lvm_batch.jobs.serving.rows import Answerer
 
     free, judge = threading.Event(), Answerer.judge
     with serving(settings(max_queue=1)) as started, monkeypatch.context() as slow:
@@ -239,7 +239,7 @@ def test_a_failure_of_the_models_reaches_only_those_who_asked(
     settings: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A bug while a batch is answered is a 500 for its requests, and counted; the next ones are answered."""
-    from lvm_batch.jobs.serving.answerer import Answerer
+    from lvm_batch.jobs.serving.rows import Answerer
 
     with serving(settings()) as started:
         with monkeypatch.context() as broken:
