@@ -11,7 +11,7 @@ from lvm_batch.jobs.settings.options import takes_console, takes_settings
 from lvm_batch.jobs.settings.serve import TAKEN, ServeSettings
 from lvm_batch.jobs.settings.sources import Resolved
 
-_EXTRA = ("fastapi", "orjson", "prometheus_client", "simdjson", "uvicorn")
+_EXTRA = ("fastapi", "orjson", "prometheus_client", "uvicorn")
 _POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
