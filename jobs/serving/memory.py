@@ -1,8 +1,7 @@
 """Memory that requests take, counted in bytes over all of them.
 
 The rule: what is counted is what is held, from the first byte of a body to the last of its answer. A body that finds no
-room is refused, since it would wait in memory; what a body is unpacked to waits for its turn. Does not know what the
-bytes are.
+memory left is refused, because it would wait in memory; what a body is unpacked to waits for its turn.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Reservation:
-    """Bytes that one request holds of what all may hold. Used as a context manager: left, it holds none."""
+    """Bytes of the budget that one request holds; as a context manager, it gives them back at the end."""
 
     def __init__(self, budget: MemoryBudget) -> None:
         self._budget = budget
@@ -29,14 +28,14 @@ class Reservation:
         return self
 
     def add(self, n_bytes: int) -> None:
-        """Hold more. Raises :class:`Refusal` where all hold too much by then."""
+        """Hold more. Raises :class:`Refusal` if all requests together would hold too much."""
         if self._budget.n_bytes + n_bytes > self._budget.max_bytes:
             raise too_full(self._budget.max_bytes)
         self._budget.n_bytes += n_bytes
         self._n_bytes += n_bytes
 
     def turn_into(self, n_bytes: int) -> None:
-        """Hold an answer in place of its body, however much all hold: it is there already."""
+        """Hold an answer in place of its body, without a limit, because the answer exists already."""
         self._budget.n_bytes += n_bytes - self._n_bytes
         self._n_bytes = n_bytes
 
@@ -52,7 +51,7 @@ class MemoryBudget:
         self.n_bytes = 0
 
     def check(self) -> None:
-        """Raise :class:`Refusal` where answers that nobody takes leave no room for another."""
+        """Raise :class:`Refusal` if answers that nobody reads leave no memory for another."""
         if self.n_bytes > self.max_bytes:
             raise too_full(self.max_bytes)
 
@@ -62,7 +61,7 @@ class MemoryBudget:
 
 
 class MemoryQueue:
-    """MemoryQueue for ``max_bytes``, of one event loop; who finds none waits until those before have left."""
+    """Lets in requests of one event loop, in their order, while they take ``max_bytes`` together."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
@@ -71,7 +70,7 @@ class MemoryQueue:
 
     @asynccontextmanager
     async def taken(self, n_bytes: int) -> AsyncIterator[None]:
-        """Take room for ``n_bytes``, or all there is."""
+        """Wait for ``n_bytes``, or for all of the memory if that is less."""
         n_bytes = min(n_bytes, self._max_bytes)
         await self._take(n_bytes)
         try:

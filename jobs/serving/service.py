@@ -1,7 +1,6 @@
-"""A service: models that are ready, behind the endpoints that ask them.
+"""A service: models that are ready, behind HTTP endpoints.
 
-The rule: one service is one FastAPI application with all it needs, on whatever server and port. Does not know where
-models come from, or when to stop.
+The rule: a service is one ASGI application with all that it needs, for any server and port.
 """
 
 from __future__ import annotations
@@ -35,22 +34,22 @@ if TYPE_CHECKING:
 
 
 _LARGE = 2**18
-"""Bytes of a query that is read in another thread: to find what is wrong with a larger one takes over 40 ms."""
+"""Bytes from which a query is read in another thread: to find what is wrong with it takes over 40 ms."""
 
 
 _LEAST_HELD = 2**28
-"""Bytes that bodies of all requests together may take, however small the largest one is."""
+"""Bytes that the bodies of all requests together may take at least, however small ``--max-body`` is."""
 
 
 @dataclass
 class Readiness:
-    """Whether requests are to be sent here."""
+    """Whether the service wants requests."""
 
     is_ready: bool = True
 
 
 class Service:
-    """Everything between HTTP and the models."""
+    """Everything between HTTP and the models, as an ASGI application."""
 
     def __init__(self, settings: ServeSettings, loaded: LoadedModels) -> None:
         self.metrics = Metrics()
@@ -94,7 +93,7 @@ class Service:
         await respond(scope, receive, send)
 
     def close(self) -> None:
-        """Let go of what runs beside the event loop."""
+        """Stop what runs beside the event loop."""
         self._batcher.close()
 
     def _endpoints(self, max_body: int) -> dict[str, Endpoint]:
@@ -131,7 +130,7 @@ class Service:
 
     @asynccontextmanager
     async def _turn(self, n_bytes: int) -> AsyncIterator[None]:
-        """Wait until there is room for what a body is unpacked to, and answered with."""
+        """Wait until there is memory for what a body is unpacked to and answered with."""
         async with self._queue.taken(n_bytes):
             self.budget.check()
             yield
