@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from lvm_batch.jobs.serving.arrow_bodies import MEDIA_TYPE, UNPACKED
-from lvm_batch.jobs.serving.bodies import RefusalBody, sized_bodies
+from lvm_batch.jobs.serving.bodies import RefusalBody, size_bodies
 from lvm_batch.jobs.serving.endpoints import BODY_S, JSON
 
 if TYPE_CHECKING:
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 _STREAM = {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}
 
 
-def application(endpoints: Mapping[str, Endpoint], shape: WindowShape) -> FastAPI:
+def make_application(endpoints: Mapping[str, Endpoint], shape: WindowShape) -> FastAPI:
     """Return an application with the paths that read vectors, for models of a shape."""
     app = FastAPI(
         title="lvm-batch",
         version=version("lvm-batch"),
         description="The next vector of a context, routed as a run routes it.",
     )
-    bodies = sized_bodies(length=shape.length, dim=shape.dim)
+    bodies = size_bodies(length=shape.length, dim=shape.dim)
     query, answer = _query_example(shape.length, shape.dim), _answer_example(shape.dim)
     _add(
         app,

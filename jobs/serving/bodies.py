@@ -109,7 +109,7 @@ LANE: TypeAdapter[str | None] = TypeAdapter(Lane)
 TOKEN_COUNT: TypeAdapter[float | None] = TypeAdapter(TokenCount)
 
 
-def checked(kind: TypeAdapter[Value], value: object, place: Place) -> Value:
+def check(kind: TypeAdapter[Value], value: object, place: Place) -> Value:
     """Return a value of a body as its type has it. Raises :class:`Refusal`."""
     try:
         return kind.validate_python(value)
@@ -117,12 +117,12 @@ def checked(kind: TypeAdapter[Value], value: object, place: Place) -> Value:
         raise unusable(*_problems(error, place)) from None
 
 
-def item_problems(kind: TypeAdapter[Any], values: Sequence[object], place: Place) -> Iterator[Problem]:
+def find_problems(kind: TypeAdapter[Any], values: Sequence[object], place: Place) -> Iterator[Problem]:
     """Yield what is wrong with values of a list that each have a type; as many are checked as are asked for."""
-    check = kind.validator.validate_python
+    validate = kind.validator.validate_python
     for index, value in enumerate(values):
         try:
-            check(value)
+            validate(value)
         except ValidationError as error:
             yield from _problems(error, (*place, index))
 
@@ -183,7 +183,7 @@ class SizedBodies(NamedTuple):
     answers: type[Answers]
 
 
-def sized_bodies(*, length: int, dim: int) -> SizedBodies:
+def size_bodies(*, length: int, dim: int) -> SizedBodies:
     """Return the bodies for models of contexts of ``length`` vectors of ``dim``."""
     size = Field(min_length=dim, max_length=dim)
     about = f"{length} vectors, oldest first; of more the last {length} count, fewer are padded."

@@ -21,7 +21,7 @@ from lvm_batch.jobs.serving.bodies import (
     Problem,
     Queries,
     Query,
-    checked,
+    check,
     unusable,
 )
 from lvm_batch.jobs.serving.json_vectors import QuickReader, VectorReader
@@ -95,8 +95,8 @@ class QueryReader:
         target = value.get("target")
         if target is not None:
             target = self._vectors.vector(target, (*place, "target"), doubtful=doubtful)
-        lane = checked(LANE, value.get("lane"), (*place, "lane"))
-        tokens = checked(TOKEN_COUNT, value.get("context_tokens"), (*place, "context_tokens"))
+        lane = check(LANE, value.get("lane"), (*place, "lane"))
+        tokens = check(TOKEN_COUNT, value.get("context_tokens"), (*place, "context_tokens"))
         return _one_row(context, lane, tokens, target, detail)
 
     def _context(self, value: Any, place: Place, *, doubtful: bool) -> tuple[NDArray[np.float32], str | None]:  # noqa: ANN401

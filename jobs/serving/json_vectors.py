@@ -19,8 +19,8 @@ from lvm_batch.jobs.serving.bodies import (
     TOKEN_COUNT,
     Problem,
     Refusal,
-    checked,
-    item_problems,
+    check,
+    find_problems,
     unusable,
 )
 
@@ -67,8 +67,8 @@ class QuickReader:
         if set(keys) - _QUICK_KEYS or len(set(keys)) != len(keys):
             return None
         lane, tokens = (
-            checked(LANE, value.get("lane"), ()),
-            checked(TOKEN_COUNT, value.get("context_tokens"), ()),
+            check(LANE, value.get("lane"), ()),
+            check(TOKEN_COUNT, value.get("context_tokens"), ()),
         )
         vectors = self._vectors(value["context"], n_lists)
         return None if vectors is None else QuickQuery(vectors, lane, tokens)
@@ -138,4 +138,4 @@ class VectorReader:
             return
         if len(vector) != self._dim:
             yield Problem(place, f"holds {len(vector)} numbers, not {self._dim}", "wrong_length")
-        yield from item_problems(NUMBER, vector, place)
+        yield from find_problems(NUMBER, vector, place)

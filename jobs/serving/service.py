@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import Response
 
-from lvm_batch.jobs.serving.application import application
+from lvm_batch.jobs.serving.application import make_application
 from lvm_batch.jobs.serving.arrow_bodies import MEDIA_TYPE, UNPACKED, ArrowForm, rows_of
 from lvm_batch.jobs.serving.batcher import Batcher
 from lvm_batch.jobs.serving.endpoints import JSON, Endpoint, Gate
@@ -108,7 +108,7 @@ class Service:
         return {endpoint.path: endpoint for endpoint in endpoints}
 
     def _application(self) -> FastAPI:
-        app = application(self._endpoints_by_path, self._loaded.shape)
+        app = make_application(self._endpoints_by_path, self._loaded.shape)
         not_ready = {"description": "It is stopping: send requests elsewhere."}
         app.get("/health", summary="Whether the process is alive.")(self._health)
         app.get("/ready", summary="Whether requests are to be sent here.", responses={503: not_ready})(
