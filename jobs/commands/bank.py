@@ -42,11 +42,10 @@ def build(
     ] = "exact",
 ) -> None:
     """Make unit vectors of VECTORS, keep their ids, and write a bank that run takes with --bank."""
-    from rich.progress import Progress
-
     from lvm_batch.io.bank.bank import build_bank
     from lvm_batch.io.bank.remote import NAMES
     from lvm_batch.io.dataset.files import look_for_files
+    from lvm_batch.jobs.console.progress import Progress
     from lvm_batch.jobs.errors import UsageError
     from lvm_batch.jobs.places import Place, check_places
 
@@ -56,15 +55,14 @@ def build(
     check_places([Place("the bank", "--output", output, NAMES)], dataset=vectors, files=found.files)
     for notice in found.notices:
         console.note(notice)
-    with Progress(console=console.progress, disable=not console.progress.is_terminal) as progress:
-        task = progress.add_task("reading vectors", total=None)
+    with Progress(console, what="reading vectors") as progress:
         meta = build_bank(
             found.files,
             output,
             vector_column=vector_column,
             id_column=id_column,
             build_index=_index_builder() if index == "faiss" else None,
-            on_rows=lambda rows: progress.update(task, completed=rows),
+            on_rows=lambda rows: progress.update(completed=rows),
         )
     left_out = f", {meta['left_out']:,} rows without a usable vector left out" if meta["left_out"] else ""
     console.result(

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lvm_batch.jobs.console.progress import watch_rows
 from lvm_batch.jobs.datasets.articles import UNKNOWN
 from lvm_batch.jobs.evaluation.cross_fitted_ridge import folds_of, ridge_predictions
-from lvm_batch.jobs.evaluation.rows_progress import shown
 from lvm_batch.lvm.inference.cosines import row_cosines
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def judge(
     kept = _Kept(search)
     seen: list[Marks] = []
     n_rows = 0
-    for rows in shown(dataset, console, what="judging", n_rows=dataset.n_rows):
+    for rows in watch_rows(dataset, console, what="judging", n_rows=dataset.n_rows):
         kept.add(rows, {name: predict(rows.contexts) for name, predict in predictors.items()})
         seen.append(Marks(rows.articles, rows.splits, rows.lanes))
         n_rows += len(rows.targets)

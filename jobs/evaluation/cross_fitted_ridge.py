@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lvm_batch.jobs.evaluation.rows_progress import shown
+from lvm_batch.jobs.console.progress import watch_rows
 from lvm_batch.lvm.training.ridge import RidgeSums
 
 if TYPE_CHECKING:
@@ -44,8 +44,8 @@ def ridge_predictions(
 
     ``folds`` is the fold of every row of the dataset, of which there must be two or more.
     """
-    fitted = _fit(shown(dataset, console, what="fitting ridge", n_rows=dataset.n_rows), folds)
-    again = shown(dataset, console, what="judging ridge", n_rows=dataset.n_rows)
+    fitted = _fit(watch_rows(dataset, console, what="fitting ridge", n_rows=dataset.n_rows), folds)
+    again = watch_rows(dataset, console, what="judging ridge", n_rows=dataset.n_rows)
     for rows, here in _with_folds(again, folds):
         predicted = np.empty_like(rows.targets)
         for fold in np.unique(here).tolist():

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lvm_batch.jobs.checks import Checks
+from lvm_batch.jobs.console.progress import watch_rows
 from lvm_batch.jobs.datasets.articles import UNKNOWN
 from lvm_batch.jobs.errors import UsageError
 from lvm_batch.jobs.evaluation.calibration.figures import figures_of
 from lvm_batch.jobs.evaluation.calibration.plots import draw_gain, draw_reliability
 from lvm_batch.jobs.evaluation.calibration.text import as_text, as_toml
 from lvm_batch.jobs.evaluation.rows import JudgedDataset
-from lvm_batch.jobs.evaluation.rows_progress import shown
 from lvm_batch.jobs.models.check import look_at_models
 from lvm_batch.jobs.models.load import load_cascade
 from lvm_batch.jobs.output_folder import make_output_folder, write_files
@@ -102,7 +102,8 @@ def calibrated_models(settings: EvaluateSettings) -> tuple[RunSettings, FoundMod
 def _answered(dataset: JudgedDataset, cascade: Cascade, console: Console) -> tuple[CalibrationRows, str]:
     """Answer every usable row by both models; return what is known of the rows, and what they are grouped by."""
     parts = [
-        _judged(rows, cascade) for rows in shown(dataset, console, what="calibrating", n_rows=dataset.n_rows)
+        _judged(rows, cascade)
+        for rows in watch_rows(dataset, console, what="calibrating", n_rows=dataset.n_rows)
     ]
     rows = CalibrationRows.joined(parts)
     usable = np.isfinite(rows.primary) & np.isfinite(rows.fallback)  # a context may overflow float32
