@@ -32,7 +32,7 @@ from lvm_batch.jobs.prediction.planning.reprocess import units_again
 from lvm_batch.jobs.prediction.results.outcomes import broadcast, collect, noted, unaccounted, vanished
 from lvm_batch.jobs.prediction.results.summary import as_text, is_whole, summarise, verdict, warnings_of
 from lvm_batch.jobs.prediction.telemetry.event_log import EventLog
-from lvm_batch.jobs.prediction.telemetry.history import add_to_history
+from lvm_batch.jobs.prediction.telemetry.history_entry import add_to_history
 from lvm_batch.jobs.prediction.telemetry.progress import progress_on
 from lvm_batch.jobs.processes.forkserver import METHOD, PRELOAD, start_forkserver
 from lvm_batch.jobs.reports.report import get_ready, write_report

@@ -26,7 +26,7 @@ from lvm_batch.jobs.errors import GateFailed
 from lvm_batch.jobs.prediction.execution.query_latency import worker_p95_ms
 from lvm_batch.jobs.prediction.execution.tally import add_tallies, deviation, tally_block
 from lvm_batch.jobs.prediction.planning.plan import Prepared, prepare
-from lvm_batch.jobs.prediction.telemetry.history import add_to_history
+from lvm_batch.jobs.prediction.telemetry.history_entry import add_to_history
 from lvm_batch.jobs.settings.run import RunSettings
 
 if TYPE_CHECKING:
