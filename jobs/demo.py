@@ -24,8 +24,8 @@ from lvm_batch.io.dataset.batches import OK
 from lvm_batch.io.dataset.files import find_files
 from lvm_batch.io.dataset.reading import open_unit
 from lvm_batch.io.dataset.units import DatasetFormat, Footer, cut_units, read_footers
+from lvm_batch.jobs.observed_run import run_observed
 from lvm_batch.jobs.output_folder import make_output_folder
-from lvm_batch.jobs.prediction.run import Outcome, run
 from lvm_batch.jobs.registry.candidate import Asked
 from lvm_batch.jobs.registry.promotion import Signature, promote
 from lvm_batch.jobs.settings.run import RunSettings
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lvm_batch.jobs.console.console import Console
+    from lvm_batch.jobs.prediction.observers import RunOutcome
 
 SEED = 4
 
@@ -87,7 +88,7 @@ def make_inputs(root: Path, console: Console) -> None:
             build_bank(find_files([str(sample)]), str(root / "bank"))
 
 
-def predict(root: Path, console: Console) -> Outcome:
+def predict(root: Path, console: Console) -> RunOutcome:
     """Run the job over the shards, and say by which command a user would."""
     dataset = str(root / "windows")
     flags = {
@@ -98,7 +99,8 @@ def predict(root: Path, console: Console) -> Outcome:
     }
     options = [text for name, value in flags.items() for text in (flag_of(name), str(value))]
     _tell(console, "run", dataset, *options)
-    return run(resolve_settings(RunSettings, {"dataset": [dataset], **flags}, {}).settings, console=console)
+    settings = resolve_settings(RunSettings, {"dataset": [dataset], **flags}, {}).settings
+    return run_observed(settings, console=console)
 
 
 def sample_file() -> Traversable:

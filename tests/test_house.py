@@ -44,6 +44,7 @@ LAYERS = {
         ("models", "datasets", "clusters", "monitoring"),
         ("prediction", "training", "evaluation", "serving"),
         ("reports", "registry", "benchmark"),
+        ("observed_run",),
         ("demo",),
         ("commands",),
         ("cli",),

@@ -82,9 +82,10 @@ def _in_a_process_of_its_own(name: str, settings: RunSettings) -> Step:
 def _run(name: str, settings: RunSettings) -> Step:
     from lvm_batch.jobs.console.console import Console
     from lvm_batch.jobs.prediction.run import run
+    from lvm_batch.jobs.reports.report_writer import ReportWriter
 
-    watch = Stopwatch()
-    watch.time(name, lambda: run(settings, console=Console(json=True)))
+    watch, console = Stopwatch(), Console(json=True)
+    watch.time(name, lambda: run(settings, console=console, observers=[ReportWriter(tell=console.note)]))
     return watch.steps[0]
 
 

@@ -77,7 +77,7 @@ def ask(dataset: Path, tmp_path: Path, models: Path) -> list[object]:
 
 @pytest.fixture(autouse=True)
 def _no_report(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lvm_batch.jobs.prediction.run.write_report", lambda *_, **__: None)
+    monkeypatch.setattr("lvm_batch.jobs.reports.report_writer.write_report", lambda *_, **__: None)
 
 
 def problems(result: Result) -> str:

@@ -177,7 +177,7 @@ def test_progress_is_told_now_and_then(capsys: pytest.CaptureFixture[str]) -> No
     console = Console(log_format="json")
     assert isinstance(progress_on(console), ProgressRecords)
     for every_s, expected in ((0, 1), (3600, 0)):
-        tell = ProgressRecords(console, every_s=every_s)
+        tell = ProgressRecords(console, every_s=every_s).event
         tell(RunStarted(units=200, rows=1000, units_done=1, rows_done=5, workers=2))
         tell(UnitDone({"output": "a", "rows_in": 5}))
         for number in range(150):

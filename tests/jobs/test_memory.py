@@ -25,6 +25,7 @@ from lvm_batch.jobs.prediction.planning.memory import (
     project,
 )
 from lvm_batch.jobs.prediction.planning.plan import Prepared, prepare
+from lvm_batch.jobs.reports import report_writer
 from lvm_batch.jobs.settings.run import RunSettings
 
 if TYPE_CHECKING:
@@ -254,7 +255,7 @@ def test_a_worker_may_use_what_the_plan_says(
 
     n_slots = running.n_slots
     monkeypatch.setattr(running, "n_slots", looking)
-    monkeypatch.setattr(running, "write_report", lambda *_, **__: None)
+    monkeypatch.setattr(report_writer, "write_report", lambda *_, **__: None)
     job = (windows_file(tmp_path / "a.parquet", 20, 20), "--output", tmp_path / "out", "--workers", 1)
     ask = (*job, "--model", models / "amn.pt")
     limit = lvm_batch("plan", *ask).values["memory"]["limit"]

@@ -18,7 +18,8 @@ from lvm_batch.io.output.lock import lock_output
 from lvm_batch.jobs.clusters.backend import LocalWorkers
 from lvm_batch.jobs.clusters.dashboard import dask_pages
 from lvm_batch.jobs.errors import GateFailed, MissingExtra, Terminated
-from lvm_batch.jobs.prediction.telemetry.metrics import last_success, metrics_of
+from lvm_batch.jobs.prediction.observers import RunOutcome, reporting_failures
+from lvm_batch.jobs.prediction.telemetry.metrics import Metrics, last_success
 from lvm_batch.jobs.processes.forkserver import METHOD, PRELOAD, start_forkserver
 from lvm_batch.jobs.settings.run import RunSettings
 
@@ -165,7 +166,8 @@ def test_whatever_is_raised_is_told(ending: BaseException, code: int, kind: str,
     """A signal and a bug are endings too; before the first success its time is 0."""
     settings = RunSettings(output=str(tmp_path / "out"), metrics_file=str(tmp_path / "m.prom"))
     started = time.monotonic() - 5
-    with pytest.raises(type(ending)), metrics_of(settings, started=started, tell=pytest.fail):
+    metrics = Metrics(settings, started=started, tell=pytest.fail)
+    with pytest.raises(type(ending)), reporting_failures([metrics]):
         raise ending
     told = samples((tmp_path / "m.prom").read_text())
     assert told["lvm_batch_run_exit_code",] == code
@@ -174,19 +176,20 @@ def test_whatever_is_raised_is_told(ending: BaseException, code: int, kind: str,
     assert 5 <= told["lvm_batch_run_duration_seconds",] <= time.monotonic() - started
 
 
-@pytest.mark.parametrize(
-    "former", [b"\xff\xfe", b"lvm_batch_last_success_timestamp_seconds oops\n", b'{a="', b""]
-)
-def test_a_former_file_that_makes_no_sense_is_replaced(former: bytes, tmp_path: Path) -> None:
+def test_a_former_file_that_makes_no_sense_is_replaced(
+    predict: Callable[..., Any], dataset: Path, tmp_path: Path
+) -> None:
     """Nobody knows when the last success was, and the run writes its own."""
+    summary = predict(dataset, "--output", tmp_path / "out").done()
     file = tmp_path / "m.prom"
-    file.write_bytes(former)
-    assert last_success(file) == 0
-    with metrics_of(
+    metrics = Metrics(
         RunSettings(output="o", metrics_file=str(file)), started=time.monotonic(), tell=pytest.fail
-    ):
-        pass
-    assert last_success(file) > 1e9
+    )
+    for former in (b"\xff\xfe", b"lvm_batch_last_success_timestamp_seconds oops\n", b'{a="', b""):
+        file.write_bytes(former)
+        assert last_success(file) == 0
+        metrics.conclude(RunOutcome(summary, "", None))
+        assert last_success(file) > 1e9
 
 
 @pytest.mark.parametrize("where", ["nowhere/job.prom", ""])
@@ -205,8 +208,7 @@ def test_a_file_that_node_exporter_would_not_read_is_told(tmp_path: Path) -> Non
     """It reads `*.prom` only."""
     told: list[str] = []
     settings = RunSettings(output="o", metrics_file=str(tmp_path / "metrics.txt"))
-    with metrics_of(settings, started=time.monotonic(), tell=told.append):
-        pass
+    Metrics(settings, started=time.monotonic(), tell=told.append).fail(Terminated("stopped"))
     assert len(told) == 1
     assert ".prom" in told[0]
 

@@ -32,7 +32,7 @@ def printed(console: Console) -> list[str]:
 
 def test_a_line_comes_also_while_nothing_ends(console: Console) -> None:
     """A unit may take longer than a line; before any is done nobody knows what is left."""
-    tell = ShownProgress(console, every_s=0)
+    tell = ShownProgress(console, every_s=0).event
     tell(STARTED)
     tell(Waiting())
     tell(RunEnded("finished"))
@@ -41,7 +41,7 @@ def test_a_line_comes_also_while_nothing_ends(console: Console) -> None:
 
 def test_failed_units_are_counted_and_not_waited_for(console: Console) -> None:
     """Their rows are not left to be done."""
-    tell = ShownProgress(console, every_s=0)
+    tell = ShownProgress(console, every_s=0).event
     tell(STARTED)
     for _ in range(2):
         tell(UnitFailed(Failure("a", "os", "disk full"), 450))
@@ -52,7 +52,7 @@ def test_failed_units_are_counted_and_not_waited_for(console: Console) -> None:
 
 def test_lines_do_not_come_too_often(console: Console) -> None:
     """However many units end."""
-    tell = ShownProgress(console, every_s=3600)
+    tell = ShownProgress(console, every_s=3600).event
     tell(STARTED)
     for _ in range(100):
         tell(UnitDone({"output": "b", "rows_in": 10}))
@@ -71,7 +71,7 @@ def test_a_terminal_has_a_bar_and_no_lines() -> None:
     """Rows, rate and failures stand in the bar."""
     console = Console()
     console.progress = rich.console.Console(file=io.StringIO(), width=200, force_terminal=True)
-    tell = ShownProgress(console, every_s=0)
+    tell = ShownProgress(console, every_s=0).event
     tell(STARTED)
     tell(UnitDone({"output": "b", "rows_in": 100}))
     tell(UnitFailed(Failure("a", "os", "disk full"), 450))

@@ -1,15 +1,20 @@
-"""What happens during a run, told to whoever listens.
+"""What happens during a run.
 
-The rule: the engine tells events and knows no listener; adding an output never touches it.
+The rule: the engine reports events and knows nobody who hears them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
     from lvm_batch.io.output.answers import Record
+    from lvm_batch.jobs.errors import JobError
     from lvm_batch.jobs.models.self_check import Refusal
     from lvm_batch.jobs.prediction.execution.worker import Failure
 
@@ -49,7 +54,7 @@ class WorkerRefused:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Nothing has happened for a moment: told a few times a second, so that listeners see the time pass."""
+    """Nothing has happened for a moment: reported a few times a second, so that observers see the time pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +64,25 @@ class RunEnded:
     state: str
 
 
-Event = RunStarted | UnitDone | UnitFailed | WorkerRefused | Waiting | RunEnded
+@dataclass(frozen=True, slots=True)
+class RunSummarised:
+    """The summary is written, and ``_SUCCESS`` if nothing stands in the way; the output is still held.
+
+    ``records`` are the commit records of the job by output, ``computed`` those of the units that this run did.
+    ``error`` is why the job is no success; ``ended`` is UTC. ``is_news`` says whether the run had anything to do, or
+    the job is accepted now and was not before, or the other way round.
+    """
+
+    summary: dict[str, Any]
+    records: Mapping[str, Record]
+    computed: Sequence[Record]
+    error: JobError | None
+    ended: datetime
+    workers: int
+    is_news: bool
+    query_p95_ms: float | None = None
 
 
-class Listener(Protocol):
-    """Anything that wants to hear of a run."""
+Event = RunStarted | UnitDone | UnitFailed | WorkerRefused | Waiting | RunEnded | RunSummarised
 
-    def __call__(self, event: Event) -> None:
-        """Take note of one event."""
+Listener = Callable[[Event], None]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lvm_batch.io.output.commit import OutputFolder
     from lvm_batch.jobs.console.console import Console
     from lvm_batch.jobs.models.self_check import Refusal
-    from lvm_batch.jobs.prediction.execution.events import Event, Listener, RunStarted
+    from lvm_batch.jobs.prediction.execution.events import Listener, RunStarted
 
 
 def collect(
@@ -85,13 +85,3 @@ def noted(refused: list[Refusal], tell: Listener, console: Console) -> Callable[
         tell(WorkerRefused(refusal))
 
     return note
-
-
-def broadcast(*listeners: Listener) -> Listener:
-    """Return what tells each event to all ``listeners``."""
-
-    def tell(event: Event) -> None:
-        for listener in listeners:
-            listener(event)
-
-    return tell

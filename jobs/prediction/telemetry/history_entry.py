@@ -1,7 +1,6 @@
-"""A run as it enters the history.
+"""What a run's entry in the history says.
 
-The rule: a run's entry tells what this run computed, not what stood there before, so that entries can be pooled; and a
-history that cannot be written changes nothing about the run. This module does not know what is monitored.
+The rule: the entry says what this run computed, not what stood there before, so that entries can be pooled.
 """
 
 from __future__ import annotations
@@ -12,8 +11,6 @@ from datetime import timedelta
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from lvm_batch.io.errors import DataError
-from lvm_batch.io.history.history import write_run
 from lvm_batch.io.history.run_entry import Figure, PastModel, PastRun, PastThresholds
 from lvm_batch.io.output.unit_files import PRIVATE
 from lvm_batch.io.output.writer import ROUTES
@@ -26,113 +23,52 @@ from lvm_batch.jobs.prediction.execution.tally import (
     empty_tally,
     mean,
 )
-from lvm_batch.jobs.prediction.telemetry.input_sample import NO_SAMPLE, Sample, sample_input
+from lvm_batch.jobs.prediction.telemetry.input_sample import NO_SAMPLE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from datetime import datetime
+    from collections.abc import Mapping, Sequence
 
     from lvm_batch.io.output.answers import Record
-    from lvm_batch.jobs.errors import JobError
     from lvm_batch.jobs.models.facts import ModelRef
+    from lvm_batch.jobs.prediction.execution.events import RunSummarised
     from lvm_batch.jobs.prediction.execution.tally import Tally
+    from lvm_batch.jobs.prediction.observers import RunBeginning
     from lvm_batch.jobs.prediction.planning.plan import Prepared
+    from lvm_batch.jobs.prediction.telemetry.input_sample import Sample
     from lvm_batch.jobs.settings.run import RunSettings
 
 
-def add_to_history(
-    prepared: Prepared,
-    settings: RunSettings,
-    summary: Mapping[str, Any],
-    computed: Sequence[Record],
-    *,
-    error: JobError | None,
-    ended: datetime,
-    workers: int,
-    tell: Callable[[str], object],
-    query_p95_ms: float | None = None,
-) -> None:
-    """Add a run that has come to its end to the history that ``settings`` name, if they name one.
-
-    ``computed`` are the commit records of the units that this run did; a run that had nothing to do adds nothing.
-    ``error`` is why it is not a success; ``ended`` is UTC. Where the history cannot be written, ``tell`` is told and
-    the run ends as it would have: ``OSError`` and ``DataError``, which stand for a full disk, no access, a store that
-    is away, an address that leads nowhere. Where the input cannot be sampled any more, the entry has no sample.
-    Anything else is a bug.
-    """
-    if settings.history is None or not (computed or summary["failed_units"]):
-        return
-    try:
-        run = past_run(
-            prepared,
-            settings,
-            summary,
-            computed,
-            error=error,
-            ended=ended,
-            workers=workers,
-            query_p95_ms=query_p95_ms,
-            sample=_sample(prepared, computed, tell),
-        )
-        write_run(settings.history, run)
-    except (OSError, DataError) as problem:
-        tell(f"the run was not added to the history {redacted(settings.history)}: {_what(problem)}")
-
-
-def _sample(prepared: Prepared, computed: Sequence[Record], tell: Callable[[str], object]) -> Sample:
-    try:
-        return sample_input(prepared, {record["output"] for record in computed})
-    except (OSError, DataError) as problem:
-        tell(f"the history gets no sample of the input: {_what(problem)}")
-        return NO_SAMPLE
-
-
-def _what(problem: OSError | DataError) -> str:
-    return redacted(str(problem.args[0] if isinstance(problem, DataError) else problem))
-
-
-def past_run(
-    prepared: Prepared,
-    settings: RunSettings,
-    summary: Mapping[str, Any],
-    computed: Sequence[Record],
-    *,
-    error: JobError | None,
-    ended: datetime,
-    workers: int,
-    query_p95_ms: float | None = None,
-    sample: Sample = NO_SAMPLE,
-) -> PastRun:
-    """Return the run's entry; arguments are those of :func:`add_to_history`, and the input's sample."""
-    wall_s = summary["wall_s"]
-    rows_in = sum(record["rows_in"] for record in computed)
-    peaks = [record["worker_peak"] for record in computed if "worker_peak" in record]
+def entry_of(run: RunBeginning, end: RunSummarised, sample: Sample = NO_SAMPLE) -> PastRun:
+    """Return the entry of a run that came to its ``end``, with a ``sample`` of its input."""
+    wall_s = end.summary["wall_s"]
+    rows_in = sum(record["rows_in"] for record in end.computed)
+    peaks = [record["worker_peak"] for record in end.computed if "worker_peak" in record]
     return PastRun(
         version=version("lvm-batch"),
-        started=ended - timedelta(seconds=wall_s),
-        ended=ended,
-        state=error.kind if error else "done",
-        shape=job_shape(prepared, settings, workers=workers),
-        **_asked(prepared, settings, redacted(summary["output"])),
-        units=len(computed),
-        failed_units=len(summary["failed_units"]),
+        started=end.ended - timedelta(seconds=wall_s),
+        ended=end.ended,
+        state=end.error.kind if end.error else "done",
+        shape=job_shape(run.plan, run.settings, workers=end.workers),
+        **_asked(run.plan, run.settings, redacted(end.summary["output"])),
+        units=len(end.computed),
+        failed_units=len(end.summary["failed_units"]),
         rows_in=rows_in,
-        **_counted(computed),
+        **_counted(end.computed),
         wall_s=wall_s,
         rows_per_s=rows_in / wall_s if rows_in and wall_s else None,
-        workers=workers,
+        workers=end.workers,
         peak_bytes=max(peaks, default=None),
-        projected_bytes=prepared.memory.peak + prepared.memory.mapped,
-        query_p95_ms=query_p95_ms,
+        projected_bytes=run.plan.memory.peak + run.plan.memory.mapped,
+        query_p95_ms=end.query_p95_ms,
         input_norm=sample.norm,
         input_centroid=sample.centroid,
     )
 
 
 def job_shape(prepared: Prepared, settings: RunSettings, *, workers: int) -> str:
-    """Return a digest, 12 digits, of what decides a job's speed but its rows: settings, architectures, workers.
+    """Return a digest, 12 digits, of all that decides a job's speed except its rows: settings, architectures, workers.
 
-    A model that was trained anew and tomorrow's input leave it as it is.
+    A model that is trained anew does not change it, nor does tomorrow's input.
     """
     job = prepared.job
     models = (job.models.primary, job.models.fallback)
@@ -149,7 +85,7 @@ def job_shape(prepared: Prepared, settings: RunSettings, *, workers: int) -> str
 
 
 def _asked(prepared: Prepared, settings: RunSettings, output: str) -> dict[str, Any]:
-    """What was to be done: the job, its models and its thresholds."""
+    """Return what the run was asked to do: the job, its models and its thresholds."""
     job = prepared.job
     return {
         "job_id": job.job_id,
@@ -171,7 +107,7 @@ def _asked(prepared: Prepared, settings: RunSettings, output: str) -> dict[str, 
 
 
 def _counted(computed: Sequence[Record]) -> dict[str, Any]:
-    """What came of the rows: how many by what, and their figures."""
+    """Return how many rows came out, by route, status and reason, and their figures."""
     names = empty_tally()
     total = add_tallies({name: record[name] for name in names if name in record} for record in computed)
     routed = sum(total["rows_by_route"].values())

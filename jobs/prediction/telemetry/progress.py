@@ -1,6 +1,6 @@
 """How far a run is, on stderr: a bar on a terminal, a line every half minute elsewhere, records in a log of JSON.
 
-The rule: progress listens to the run and nothing depends on it.
+The rule: progress is over when the work is; what comes after it has lines of its own.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from lvm_batch.jobs.console.progress import LINE_EVERY_S, Pause, Progress
 from lvm_batch.jobs.console.text import plural
 from lvm_batch.jobs.prediction.execution.events import Event, RunEnded, RunStarted, UnitDone, UnitFailed
+from lvm_batch.jobs.prediction.observers import RunObserver
 
 if TYPE_CHECKING:
     from lvm_batch.jobs.console.console import Console
-    from lvm_batch.jobs.prediction.execution.events import Listener
     from lvm_batch.jobs.prediction.execution.worker import Failure
 
 _LOGGED_FAILURES = 100
 
 
-def progress_on(console: Console) -> Listener:
+def progress_on(console: Console) -> RunObserver:
     """Return what shows progress on ``console``: records in a log of JSON, a bar on a terminal, lines elsewhere."""
     return ProgressRecords(console) if console.log else ShownProgress(console)
 
 
-class ShownProgress:
+class ShownProgress(RunObserver):
     """Shows a bar in rows on a terminal, and prints a line now and then elsewhere."""
 
     def __init__(self, console: Console, *, every_s: float = LINE_EVERY_S) -> None:
@@ -41,7 +41,7 @@ class ShownProgress:
         self._progress = Progress(console, *columns, every_s=every_s, fields={"rate": "", "failed": ""})
         self._meter: _Meter | None = None
 
-    def __call__(self, event: Event) -> None:
+    def event(self, event: Event) -> None:
         """Move the bar, or print a line if it is time."""
         match event:
             case RunStarted():
@@ -63,7 +63,7 @@ class ShownProgress:
         self._progress.say(lambda: meter.line)
 
 
-class ProgressRecords:
+class ProgressRecords(RunObserver):
     """Writes records with fields, for programs: begin, end, failures, and how far the run is now and then."""
 
     def __init__(self, console: Console, *, every_s: float = LINE_EVERY_S) -> None:
@@ -71,7 +71,7 @@ class ProgressRecords:
         self._pause = Pause(every_s)
         self._meter: _Meter | None = None
 
-    def __call__(self, event: Event) -> None:
+    def event(self, event: Event) -> None:
         """Write what happened, if it is worth a record."""
         if isinstance(event, RunStarted):
             self._begin(event)

@@ -1,0 +1,68 @@
+"""Adds a run that came to its end to the history.
+
+The rule: a history that cannot be written changes nothing about the run.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lvm_batch.io.errors import DataError
+from lvm_batch.io.storage.redaction import redacted
+from lvm_batch.jobs.prediction.execution.events import RunSummarised
+from lvm_batch.jobs.prediction.observers import RunObserver
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lvm_batch.jobs.prediction.execution.events import Event
+    from lvm_batch.jobs.prediction.observers import RunBeginning
+    from lvm_batch.jobs.prediction.telemetry.input_sample import Sample
+
+
+class History(RunObserver):
+    """Writes one entry for a run that did anything, to the history at ``place``.
+
+    If the history cannot be written (``OSError``, ``DataError``: a full disk, no access, a store that is away, an
+    address that leads nowhere), ``tell`` gets one note. If the input cannot be sampled any more, the entry has no
+    sample. Anything else is a bug.
+    """
+
+    _run: RunBeginning
+
+    def __init__(self, place: str, *, tell: Callable[[str], object]) -> None:
+        self._place = place
+        self._tell = tell
+
+    def begin(self, run: RunBeginning) -> None:
+        """Keep what the entry needs of the run."""
+        self._run = run
+
+    def event(self, event: Event) -> None:
+        """Write the entry, unless the run has lost its output: an entry tells others that the run came to its end."""
+        if isinstance(event, RunSummarised):
+            self._run.hold.check()
+            if event.computed or event.summary["failed_units"]:
+                self._add(event)
+
+    def _add(self, end: RunSummarised) -> None:
+        from lvm_batch.io.history.history import write_run
+        from lvm_batch.jobs.prediction.telemetry.history_entry import entry_of
+
+        try:
+            write_run(self._place, entry_of(self._run, end, self._sample(end)))
+        except (OSError, DataError) as problem:
+            self._tell(f"the run was not added to the history {redacted(self._place)}: {_what(problem)}")
+
+    def _sample(self, end: RunSummarised) -> Sample:
+        from lvm_batch.jobs.prediction.telemetry.input_sample import NO_SAMPLE, sample_input
+
+        try:
+            return sample_input(self._run.plan, {record["output"] for record in end.computed})
+        except (OSError, DataError) as problem:
+            self._tell(f"the history gets no sample of the input: {_what(problem)}")
+            return NO_SAMPLE
+
+
+def _what(problem: OSError | DataError) -> str:
+    return redacted(str(problem.args[0] if isinstance(problem, DataError) else problem))
