@@ -1,9 +1,9 @@
-"""Which gauges tell how a run ended.
+"""The gauges that say how a run ended.
 
 The rule: names follow Prometheus' conventions (https://prometheus.io/docs/practices/naming/): base units, ``ratio`` for
 fractions, and no ``_total``, which counters have. All gauges carry the label ``output``, by which the files of
-several jobs on one machine differ, and no label that is new with each run: that would be a new series each night. So
-the job's id stands in ``lvm_batch_run_info`` only. What is not known is left out. This module does not know files.
+several jobs on one machine differ, and no label that is new with each run, which would be a new series each night; the
+job's id is a label of ``lvm_batch_run_info`` alone. What is not known is left out.
 """
 
 from __future__ import annotations
@@ -75,17 +75,17 @@ class Gauges(Collector):
         self._families: list[GaugeMetricFamily] = []
 
     def collect(self) -> list[GaugeMetricFamily]:
-        """Return all of them, as prometheus_client asks for them."""
+        """Return all gauges, as prometheus_client collects them."""
         return self._families
 
     def add(self, name: str, text: str, value: float, **labels: str) -> None:
-        """Add a gauge of one value."""
+        """Add a gauge with one value."""
         family = GaugeMetricFamily(f"lvm_batch_{name}", text, labels=["output", *labels])
         family.add_metric([self._output, *labels.values()], value)
         self._families.append(family)
 
     def add_parts(self, name: str, text: str, label: str, values: Mapping[str, float]) -> None:
-        """Add a gauge of a value for each part; none where there are no parts."""
+        """Add a gauge with a value for each part; none if there are no parts."""
         family = GaugeMetricFamily(f"lvm_batch_{name}", text, labels=["output", label])
         for part, value in values.items():
             family.add_metric([self._output, part], value)
@@ -104,8 +104,8 @@ def gauges(
 ) -> Gauges:
     """Return the gauges of a run that ended ``now``, in seconds since 1970.
 
-    ``summary`` is that of a run that came to its end, ``error`` why it is not a success, ``before`` when the last
-    success before this run was.
+    ``summary`` is there if the run came to its end; ``error`` is why it is no success; ``before`` is when the last
+    success before this run ended.
     """
     told = Gauges(_output(settings))
     state = error_as_dict(error)["kind"] if error else "done"
@@ -158,7 +158,7 @@ def _known(means: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, float]
 
 
 def _output(settings: RunSettings) -> str:
-    """The output as the summary tells it, also where the run did not come so far; without surrogates."""
+    """Return the output as the summary names it, also if there is no summary; without surrogates."""
     try:
         text = locate(settings.output).text
     except DataError:
