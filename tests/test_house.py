@@ -45,6 +45,7 @@ LAYERS = {
         ("prediction", "training", "evaluation", "serving"),
         ("reports", "registry", "benchmark"),
         ("observed_run",),
+        ("observed_run",),
         ("demo",),
         ("commands",),
         ("cli",),
