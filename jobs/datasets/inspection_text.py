@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lvm_batch.jobs.console.text import plural
+from lvm_batch.jobs.console.text import as_lines, plural
 
 _MIB = 2**20
 _PARTS = {
@@ -30,7 +30,7 @@ def as_text(values: dict[str, Any]) -> str:
         **_sample(values["sample"]),
         **{f"note {number}": notice for number, notice in enumerate(values["notices"], 1)},
     }
-    return "\n".join(f"{name:<11}{text}" for name, text in lines.items() if text)
+    return as_lines(lines, width=11)
 
 
 def _input(values: dict[str, Any]) -> str:

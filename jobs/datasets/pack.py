@@ -20,7 +20,7 @@ from lvm_batch.io.packing.packing import PackedFile, pack
 from lvm_batch.io.packing.sources import Reading, Source
 from lvm_batch.io.storage.locations import locate
 from lvm_batch.io.vectors.decoding import Pad
-from lvm_batch.jobs.console.text import plural
+from lvm_batch.jobs.console.text import as_lines, plural
 from lvm_batch.jobs.errors import Problem, SettingsError
 from lvm_batch.jobs.places import Place, check_places
 
@@ -103,7 +103,7 @@ def _as_text(values: dict[str, Any]) -> str:
         **{f"note {number}": notice for number, notice in enumerate(values["notices"], 1)},
         "next": "; ".join(f"lvm-batch {_next(columns)} {folder} --output …" for folder in inputs),
     }
-    return "\n".join(f"{name:<10}{text}" for name, text in lines.items())
+    return as_lines(lines)
 
 
 def _next(columns: Sequence[str]) -> str:

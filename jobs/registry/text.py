@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lvm_batch.jobs.prediction.results.summary import as_lines
+from lvm_batch.jobs.console.text import as_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -51,7 +51,7 @@ def card_text(values: Mapping[str, Any]) -> str:
         "card": values["card_path"] or "none beside it",
     }
     card = [values["card"].rstrip()] if values["card"] else []
-    return "\n\n".join([as_lines({f"{name:<11}": text for name, text in lines.items()}), *card])
+    return "\n\n".join([as_lines(lines, width=11), *card])
 
 
 def _table(rows: Sequence[Mapping[str, str]]) -> str | None:

@@ -10,7 +10,8 @@ from typing import Any
 from lvm_batch.io.output.answers import answering
 from lvm_batch.io.output.commit import OutputFolder
 from lvm_batch.io.output.lock import is_held
-from lvm_batch.jobs.prediction.results.summary import as_lines, totals_lines, totals_of
+from lvm_batch.jobs.console.text import as_lines
+from lvm_batch.jobs.prediction.results.summary import totals_lines, totals_of
 
 
 def status(output: str) -> tuple[dict[str, Any], str]:

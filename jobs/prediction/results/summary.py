@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lvm_batch.io.output.writer import ROUTES
-from lvm_batch.jobs.console.text import plural
+from lvm_batch.jobs.console.text import as_lines, plural
 from lvm_batch.jobs.errors import GateFailed, JobError, UnitsFailed
 from lvm_batch.jobs.prediction.execution.tally import (
     NOTHING,
@@ -224,11 +224,6 @@ def totals_lines(totals: Mapping[str, Any]) -> dict[str, str]:
         "cosine": _mean(totals["cosine"], "rows with a target"),
         "gru - amn": _mean(totals["escalation_gain"], "escalated rows", signed=True),
     }
-
-
-def as_lines(texts: Mapping[str, str]) -> str:
-    """Lay named texts out in lines; one that has nothing to say is left out."""
-    return "\n".join(f"{name:<10}{text}" for name, text in texts.items() if text)
 
 
 def _mean_of(sums: Mapping[str, float]) -> dict[str, Any]:

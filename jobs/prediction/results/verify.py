@@ -11,8 +11,8 @@ from lvm_batch.io.output.answers import answering
 from lvm_batch.io.output.commit import SUCCESS, OutputFolder
 from lvm_batch.io.output.unit_files import DONE
 from lvm_batch.io.output.verification import Fault, file_faults
+from lvm_batch.jobs.console.text import as_lines
 from lvm_batch.jobs.errors import NotVerified
-from lvm_batch.jobs.prediction.results.summary import as_lines
 
 _SHOWN = 10
 
