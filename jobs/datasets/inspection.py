@@ -13,17 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from lvm_batch.io.dataset.article_runs import ArticleRuns
 from lvm_batch.io.dataset.columns import WindowShape
 from lvm_batch.io.dataset.files import look_for_files
 from lvm_batch.io.dataset.units import cut_units, row_bytes
 from lvm_batch.io.vectors.types import vector_dtype
 from lvm_batch.jobs.datasets.dataset_format import dataset_format, missing_columns
 from lvm_batch.jobs.datasets.inspection_text import as_text
-from lvm_batch.jobs.datasets.overruled_folders import overruled_notices
 from lvm_batch.jobs.datasets.sample import look_at
-from lvm_batch.jobs.datasets.split_articles import cut_notices, cut_values
-from lvm_batch.jobs.datasets.whole_files import usable_footers
+from lvm_batch.jobs.datasets.split_articles import cut_values, overruled_notices
+from lvm_batch.jobs.datasets.whole_files import open_dataset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -40,35 +38,27 @@ _MANY_UNITS = 4  # a row group of more units' worth is worth a word
 def inspect(settings: RunSettings) -> tuple[dict[str, Any], str]:
     """Return a description of the dataset as values and as text; raises what ``prepare`` raises for it."""
     shape = WindowShape()
-    understood = dataset_format(settings, shape)
-    found, runs = look_for_files(settings.dataset), ArticleRuns()
-    footers = usable_footers(found.files, understood, runs=runs)
-    cuts = runs.cuts((footer.file.path for footer in footers), length=shape.length)
+    data_format = dataset_format(settings, shape)
+    dataset = open_dataset(look_for_files(settings.dataset), data_format, pad=settings.pad)
+    footers = dataset.footers
     units = [cut_units(footer, unit_bytes=settings.unit_size, shape=shape) for footer in footers]
-    sample = look_at(chain.from_iterable(units), understood, pad=settings.pad)
-    rows = [n_rows for footer in footers for n_rows in footer.row_group_rows]
+    sample = look_at(chain.from_iterable(units), data_format, pad=settings.pad)
     values = {
         "files": len(footers),
-        "rows": sum(rows),
+        "rows": dataset.n_rows,
         "bytes": sum(footer.file.size for footer in footers),
         "decoded_bytes": sum(footer.n_rows * row_bytes(footer, shape) for footer in footers),
         "layouts": sorted({footer.roles.layout for footer in footers}),
         "vectors": _vectors(footers, shape),
-        "row_groups": {
-            "count": len(rows),
-            "median_rows": int(median(rows)) if rows else 0,
-            "median_decoded_bytes": int(median(_row_group_bytes(footers, shape))) if rows else 0,
-            "largest_decoded_bytes": max(_row_group_bytes(footers, shape), default=0),
-        },
+        "row_groups": _row_groups(footers, shape),
         "columns": _optional_columns(footers),
-        "criteria_not_evaluated": missing_columns(footers, understood.names),
+        "criteria_not_evaluated": missing_columns(footers, data_format.names),
         "carried": {field.name: str(field.type) for field in _carried(footers)},
-        "cut_articles": cut_values(cuts),
+        "cut_articles": cut_values(dataset.cuts),
         "units": {"count": sum(map(len, units)), "unit_bytes": int(settings.unit_size)},
         "sample": sample.values(),
     }
-    said = (*found.notices, *cut_notices(cuts, pad=settings.pad), *overruled_notices(footers))
-    values["notices"] = [*said, *_notices(values, footers)]
+    values["notices"] = [*dataset.notices, *overruled_notices(footers), *_notices(values, footers)]
     return values, as_text(values)
 
 
@@ -110,8 +100,15 @@ def _values_name(arrow_type: pa.DataType, width: int) -> str:
     return vector_dtype(arrow_type, width=width).name
 
 
-def _row_group_bytes(footers: Sequence[Footer], shape: WindowShape) -> list[int]:
-    return [n_rows * row_bytes(footer, shape) for footer in footers for n_rows in footer.row_group_rows]
+def _row_groups(footers: Sequence[Footer], shape: WindowShape) -> dict[str, int]:
+    rows = [n_rows for footer in footers for n_rows in footer.row_group_rows]
+    decoded = [n_rows * row_bytes(footer, shape) for footer in footers for n_rows in footer.row_group_rows]
+    return {
+        "count": len(rows),
+        "median_rows": int(median(rows)) if rows else 0,
+        "median_decoded_bytes": int(median(decoded)) if rows else 0,
+        "largest_decoded_bytes": max(decoded, default=0),
+    }
 
 
 def _optional_columns(footers: Sequence[Footer]) -> dict[str, str | None]:

@@ -1,4 +1,4 @@
-"""What the user is told of articles whose rows do not stand together."""
+"""What the user is told of a dataset's files: articles cut into several runs, columns that contradict their folder."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 from lvm_batch.jobs.console.text import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from lvm_batch.io.dataset.article_runs import Cuts
+    from lvm_batch.io.dataset.units import Footer
     from lvm_batch.io.vectors.decoding import Pad
 
 
 def cut_notices(cuts: Cuts | None, *, pad: Pad | None = None) -> Iterator[str]:
-    """Yield what is cut and what it costs; ``pad`` says what becomes of contexts that are too short."""
+    """Yield which articles are cut and what it costs; ``pad`` says what happens to short contexts."""
     if cuts is None:
         return
     first, second = cuts.files
@@ -28,7 +29,7 @@ def cut_notices(cuts: Cuts | None, *, pad: Pad | None = None) -> Iterator[str]:
 
 
 def cut_values(cuts: Cuts | None) -> dict[str, Any] | None:
-    """Return the same as plain values; ``None`` where every article is whole."""
+    """Return the same as plain values; ``None`` if every article is whole."""
     if cuts is None:
         return None
     return {
@@ -37,3 +38,14 @@ def cut_values(cuts: Cuts | None) -> dict[str, Any] | None:
         "rows_of_short_context": cuts.rows,
         "example": {"article": cuts.example, "files": list(dict.fromkeys(cuts.files))},
     }
+
+
+def overruled_notices(footers: Sequence[Footer]) -> Iterator[str]:
+    """Yield how many files contradict the names of their folders, and how the first one does."""
+    found = [footer.disagreement for footer in footers if footer.disagreement]
+    if found:
+        more = f" (and so in {plural(len(found) - 1, 'file')} more)" if len(found) > 1 else ""
+        yield (
+            f"{found[0]}, and its folder tells otherwise{more}: the file's own column counts, though readers of "
+            "folders, such as DuckDB, take the folder's"
+        )

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from lvm_batch.io.dataset.article_runs import ArticleRuns
 from lvm_batch.io.dataset.batches import OK, STATUSES, text_values
 from lvm_batch.io.dataset.column_checks import is_absent
 from lvm_batch.io.dataset.columns import WindowShape
@@ -22,8 +21,7 @@ from lvm_batch.io.dataset.files import look_for_files
 from lvm_batch.io.errors import ColumnError, DataError
 from lvm_batch.jobs.datasets.articles import Articles
 from lvm_batch.jobs.datasets.dataset_format import dataset_format
-from lvm_batch.jobs.datasets.split_articles import cut_notices
-from lvm_batch.jobs.datasets.whole_files import batches_of, usable_footers
+from lvm_batch.jobs.datasets.whole_files import batches_of, open_dataset
 from lvm_batch.jobs.prediction.execution.tally import SPLITS
 from lvm_batch.lvm.inference.cosines import has_direction
 
@@ -58,15 +56,6 @@ class JudgedRows:
     n_read: int = 0
 
 
-def judged_rows(settings: EvaluateSettings, *, dim: int) -> Iterator[JudgedRows]:
-    """Yield the rows of the dataset that can be judged by, with vectors of ``dim``, in order.
-
-    Raises ``DataError`` (or ``SettingsError`` for several bad files) where the dataset cannot be read, has no targets,
-    no usable row, or a split of another name.
-    """
-    yield from JudgedDataset(settings, dim=dim)
-
-
 class JudgedDataset:
     """A dataset that can be gone through several times. ``n_rows`` are all its rows, usable or not.
 
@@ -77,15 +66,14 @@ class JudgedDataset:
     def __init__(self, settings: EvaluateSettings, *, dim: int) -> None:
         """Read every footer; raises ``DataError``, or ``SettingsError`` for several bad files."""
         self._format = dataset_format(settings, WindowShape(settings.context_length, dim))
-        found, runs = look_for_files(settings.dataset), ArticleRuns()
-        self._footers = usable_footers(found.files, self._format, runs=runs)
-        paths = (footer.file.path for footer in self._footers)
-        self.notices = (*found.notices, *cut_notices(runs.cuts(paths, length=settings.context_length)))
+        dataset = open_dataset(look_for_files(settings.dataset), self._format)
+        self._footers = dataset.footers
+        self.notices = dataset.notices
         self._has_articles = all(self._article_column(footer) for footer in self._footers)
         self._has_splits = any(footer.roles.split for footer in self._footers)
         self._has_lanes = any(footer.roles.lane for footer in self._footers)
         self._has_tokens = any(footer.roles.tokens for footer in self._footers)
-        self.n_rows = sum(footer.n_rows for footer in self._footers)
+        self.n_rows = dataset.n_rows
         self.left_out: Counter[str] = Counter()
 
     def __iter__(self) -> Iterator[JudgedRows]:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from lvm_batch.io.dataset.article_runs import ArticleRuns
 from lvm_batch.io.dataset.batches import OK, text_values
 from lvm_batch.io.dataset.column_checks import is_text
 from lvm_batch.io.dataset.columns import WindowShape
@@ -22,8 +21,7 @@ from lvm_batch.io.formats.parquet import open_parquet
 from lvm_batch.io.vectors.types import flat_width, vector_width
 from lvm_batch.jobs.datasets.articles import Articles, chains
 from lvm_batch.jobs.datasets.dataset_format import dataset_format
-from lvm_batch.jobs.datasets.split_articles import cut_notices
-from lvm_batch.jobs.datasets.whole_files import batches_of, usable_footers
+from lvm_batch.jobs.datasets.whole_files import batches_of, open_dataset
 from lvm_batch.jobs.training.vector_store import VectorStore
 from lvm_batch.lvm.inference.cosines import has_direction
 from lvm_batch.lvm.training.windows import Windows
@@ -55,22 +53,20 @@ class TrainingRows:
 
 def read_training_rows(settings: TrainSettings) -> TrainingRows:
     """Read every window of the dataset; raises ``DataError`` or, for several bad files, ``SettingsError``."""
-    found, runs = look_for_files(settings.dataset), ArticleRuns()
+    found = look_for_files(settings.dataset)
     dim = _dim(found.files[0], settings)
-    understood = dataset_format(settings, WindowShape(settings.context_length, dim))
-    footers = usable_footers(found.files, understood, runs=runs)
-    _refuse_two_layouts(footers)
-    if footers[0].roles.layout == "sequences":
-        # Contexts of one vector: a row's own, and whether another follows.
-        alone = dataset_format(settings, WindowShape(1, dim))
-        rows = _of_sequences(footers, alone, length=settings.context_length)
+    data_format = dataset_format(settings, WindowShape(settings.context_length, dim))
+    dataset = open_dataset(found, data_format)
+    _refuse_two_layouts(dataset.footers)
+    if dataset.footers[0].roles.layout == "sequences":
+        single = dataset_format(settings, WindowShape(1, dim))
+        rows = _of_sequences(dataset.footers, single, length=settings.context_length)
     else:
-        rows = _of_windows(footers, understood)
+        rows = _of_windows(dataset.footers, data_format)
     if settings.input_norm == "unit":
         vectors = rows.windows.vectors
         vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
-    cuts = runs.cuts((footer.file.path for footer in footers), length=settings.context_length)
-    return replace(rows, notices=(*found.notices, *cut_notices(cuts)))
+    return replace(rows, notices=dataset.notices)
 
 
 def _refuse_two_layouts(footers: Sequence[Footer]) -> None:
@@ -97,16 +93,16 @@ def _dim(file: InputFile, settings: TrainSettings) -> int:
     return usual
 
 
-def _of_sequences(footers: Sequence[Footer], alone: DatasetFormat, *, length: int) -> TrainingRows:
+def _of_sequences(footers: Sequence[Footer], single: DatasetFormat, *, length: int) -> TrainingRows:
     """Find the windows among the rows: each is a run of usable rows of one article, and the row behind it."""
-    vectors = np.empty((sum(footer.n_rows for footer in footers), alone.shape.dim), np.float32)
+    vectors = np.empty((sum(footer.n_rows for footer in footers), single.shape.dim), np.float32)
     usable = np.zeros(len(vectors), np.bool_)
     continued = np.zeros(len(vectors), np.bool_)
     ood = np.zeros(len(vectors), np.bool_)
     articles = Articles()
     start = 0
     for footer in footers:
-        for batch in batches_of(footer, alone):
+        for batch in batches_of(footer, single):
             assert batch.targets is not None  # noqa: S101 - of sequences it is the next row
             rows = slice(start, start + batch.n_rows)
             vectors[rows] = batch.contexts[:, 0]
@@ -128,14 +124,14 @@ def _row_after_runs(goes_on: NDArray[np.bool_], *, length: int) -> NDArray[np.in
     return np.flatnonzero(whole) + length
 
 
-def _of_windows(footers: Sequence[Footer], understood: DatasetFormat) -> TrainingRows:
-    store = VectorStore(understood.shape.dim)
+def _of_windows(footers: Sequence[Footer], data_format: DatasetFormat) -> TrainingRows:
+    store = VectorStore(data_format.shape.dim)
     places: list[NDArray[np.int64]] = []
     ood: list[NDArray[np.bool_]] = []
     articles = Articles()
     for footer in footers:
-        column = _carried(footer, understood.names.article)
-        for batch in batches_of(footer, understood):
+        column = _carried(footer, data_format.names.article)
+        for batch in batches_of(footer, data_format):
             if batch.targets is None:
                 continue
             taken = (batch.status == OK) & has_direction(batch.targets)
@@ -143,7 +139,7 @@ def _of_windows(footers: Sequence[Footer], understood: DatasetFormat) -> Trainin
             places.append(store.add(whole))
             ood.append(_is_ood(batch, footer)[taken])
             articles.add(_ids(batch, column).filter(taken))
-    found = np.concatenate(places) if places else np.empty((0, understood.shape.length + 1), np.int64)
+    found = np.concatenate(places) if places else np.empty((0, data_format.shape.length + 1), np.int64)
     return TrainingRows(
         Windows(store.vectors, found[:, :-1], found[:, -1]),
         chains(found, articles.codes),
