@@ -23,6 +23,6 @@ def serve(resolved: Resolved[ServeSettings], *, console: Console) -> None:
         require(package, option="serve", extra="serve")
     if "numpy" not in sys.modules:  # it reads these when it is loaded
         os.environ.update(dict.fromkeys(_POOLS, str(resolved.settings.threads)))
-    from lvm_batch.jobs.serving.serve import serve as served
+    from lvm_batch.jobs.serving.serve import serve as serve_models
 
-    console.result(*served(resolved.settings, console=console))
+    console.result(*serve_models(resolved.settings, console=console))

@@ -1,6 +1,6 @@
-"""What a model must do before it gets a role: checks, each with its figure.
+"""The checks that a model must pass before it gets a role.
 
-The rule: a check says what it measured, whether it passed or not. This module opens no file and knows no role.
+The rule: a check says what it measured, whether it passed or not.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 CONTEXT_LENGTH = 5  # what a run gives its models
 NORM_TOLERANCE = 1e-5
-"""How far a prediction's norm may be from 1: float32 gives 1e-7."""
+"""The largest allowed difference between a prediction's norm and 1; float32 gives 1e-7."""
 
 FORM_TOLERANCE = 1e-5
-"""How far a component may be from the published forward pass: what every way to run a job keeps."""
+"""The largest allowed difference of a component from the published forward pass, in every way to run a job."""
 
 _N_CONTEXTS = 256
 _CPU = torch.device("cpu")
@@ -36,7 +36,7 @@ _CPU = torch.device("cpu")
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One check: whether it passed, what was found in words, and the figure behind it where it is one."""
+    """One check: whether it passed, what was found in words, and the measured number if there is one."""
 
     name: str
     passed: bool
@@ -44,17 +44,17 @@ class Check:
     figure: float | None = None
 
     def values(self) -> dict[str, Any]:
-        """Return it as plain values; a figure that is no number is None."""
+        """Return the check as plain values; a figure that is not finite becomes None."""
         figure = self.figure if self.figure is not None and np.isfinite(self.figure) else None
         return {**asdict(self), "figure": figure}
 
 
 @dataclass(frozen=True, slots=True)
 class Cosines:
-    """Mean cosines with the target on the same rows: of the model, of a context's mean, of who has the role now.
+    """Mean cosines with the target on the same rows: the model's, the context mean's and the role's current model's.
 
-    ``without_cosine`` counts the rows left out because one of them has none there. ``current_mean`` is None where
-    nobody has the role, and where who has it has no cosine on any row.
+    ``without_cosine`` counts the rows left out because one of the three has no cosine there. ``current_mean`` is None
+    if no model has the role, or if the one that has it has no cosine on any row.
     """
 
     rows: int
@@ -68,17 +68,17 @@ class Cosines:
 
     @property
     def change(self) -> float | None:
-        """What the role would gain; None where there is nothing to compare with."""
+        """How much higher the mean would be; None if there is nothing to compare with."""
         return None if self.current_mean is None else self.mean - self.current_mean
 
     def values(self) -> dict[str, Any]:
-        """Return it as plain values; a mean that is no number is None."""
+        """Return the cosines as plain values; a mean that is not finite becomes None."""
         values = {**asdict(self), "change": self.change}
         return {name: _finite(value) for name, value in values.items()}
 
 
 def random_contexts(dim: int) -> Floats:
-    """Return contexts (256, 5, ``dim``) of unit vectors in random directions, always the same ones."""
+    """Return contexts, float32 (256, 5, ``dim``), of random unit vectors; always the same ones."""
     shape = (_N_CONTEXTS, CONTEXT_LENGTH, dim)
     contexts = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
     contexts /= np.linalg.norm(contexts, axis=2, keepdims=True)
@@ -86,12 +86,12 @@ def random_contexts(dim: int) -> Floats:
 
 
 def check_outputs(model: ContextModel, contexts: Floats) -> tuple[Check, ...]:
-    """Check that predictions are finite, of norm 1, and the same in the form that a run uses and as published."""
+    """Check that predictions are finite, of norm 1, and the same in a run's form of the model as published."""
     try:
         predictor = Predictor(model, _CPU)
-        with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is looked at below
+        with np.errstate(over="ignore", invalid="ignore"):  # the checks below look at the results
             predictions = predictor(contexts)
-            alone = predictor(contexts[:1])  # one row may take a way of its own
+            alone = predictor(contexts[:1])  # a single row may be computed by other code
         published = _published(model, contexts)
     except ArchitectureError as error:
         return (Check("unit norm", False, f"no predictions: {error}"),)  # noqa: FBT003 - it says "failed"
@@ -106,12 +106,12 @@ def compare_cosines(
     current_name: str | None,
     tolerance: float,
 ) -> Cosines:
-    """Judge a model, the mean of the context and ``current``, who has the role, on the rows where each has a cosine.
+    """Compare a model with the context's mean and with ``current``, the model that has the role.
 
-    One that has a cosine nowhere takes no rows from the others.
+    Only rows where all of them have a cosine count, except for one that has a cosine on no row at all.
     """
     own = _cosines(model, sample)
-    with np.errstate(over="ignore", invalid="ignore"):  # what comes of it has no cosine
+    with np.errstate(over="ignore", invalid="ignore"):  # such rows have no cosine
         baseline = row_cosines(sample.contexts.mean(axis=1), sample.targets)
     currents = np.full_like(own, np.nan) if current is None else _cosines(current, sample)
     known = np.ones(len(own), np.bool_)
@@ -131,15 +131,16 @@ def compare_cosines(
 
 
 def check_cosine(cosines: Cosines) -> Check:
-    """Check that the model's mean cosine is not below the current one's by more than the tolerance."""
+    """Check that the model's mean cosine is at most the tolerance below the current one's."""
     floor = None if cosines.current_mean is None else cosines.current_mean - cosines.tolerance
     passed = bool(np.isfinite(cosines.mean)) if floor is None else cosines.mean >= floor
     return Check("cosine", passed, _cosine_text(cosines), cosines.mean)
 
 
 def _cosines(model: ContextModel, sample: HeldOutSample) -> Floats:
-    """Return the cosine of each prediction with its target, float32 (n,), NaN where it has none: throughout for a model
-    that does not read such contexts.
+    """Return the cosine of each prediction with its target, float32 (n,); NaN if there is none.
+
+    All are NaN if the model cannot read such contexts.
     """
     try:
         return row_cosines(Predictor(model, _CPU)(sample.contexts), sample.targets)

@@ -1,4 +1,4 @@
-"""A registry as people read it: a table of models, and a page on one.
+"""The registry as text: a table of models, and a page on one model.
 
 The rule: the text says nothing that the values do not hold.
 """
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 _MIB = 2**20
-_DIGITS = 12  # of a digest: what tells files apart in practice
+_DIGITS = 12  # of a digest: enough to tell files apart in practice
 _COLUMNS = ("name", "architecture", "parameters", "dim", "size", "val cosine", "sha256", "roles")
 _RIGHT = ("parameters", "dim", "size", "val cosine")
 
@@ -35,7 +35,7 @@ def list_text(values: Mapping[str, Any]) -> str:
 
 
 def card_text(values: Mapping[str, Any]) -> str:
-    """Return what is known of one model in lines, and its card below."""
+    """Return the facts about one model as lines, and its card below."""
     dimensions = ", ".join(f"{name} {value}" for name, value in values["dimensions"].items())
     lines = {
         "name": values["name"],
@@ -55,15 +55,15 @@ def card_text(values: Mapping[str, Any]) -> str:
 
 
 def _table(rows: Sequence[Mapping[str, str]]) -> str | None:
-    """Lay rows out in columns, numbers to the right; None of no rows."""
+    """Return rows in columns, numbers aligned to the right; None if there are no rows."""
     if not rows:
         return None
     lines = [dict(zip(_COLUMNS, _COLUMNS, strict=True)), *rows]
     widths = {column: max(len(line[column]) for line in lines) for column in _COLUMNS}
-    return "\n".join("  ".join(_aligned(line, widths)).rstrip() for line in lines)
+    return "\n".join("  ".join(_align(line, widths)).rstrip() for line in lines)
 
 
-def _aligned(line: Mapping[str, str], widths: Mapping[str, int]) -> Iterator[str]:
+def _align(line: Mapping[str, str], widths: Mapping[str, int]) -> Iterator[str]:
     for column, width in widths.items():
         yield f"{line[column]:>{width}}" if column in _RIGHT else f"{line[column]:<{width}}"
 
@@ -82,7 +82,7 @@ def _cells(model: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _role(role: str, state: Mapping[str, Any] | None) -> str:
-    """Say who has a role, since when, and what is wrong with it."""
+    """Return which model has a role, since when, and what is wrong with it."""
     if state is None:
         return f"{role}: nobody"
     since = f" since {state['since'][:16].replace('T', ' ')} UTC, by {state['by']}" if state["since"] else ""

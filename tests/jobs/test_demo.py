@@ -100,11 +100,11 @@ def rows_of(path: Path) -> int:
 def test_what_is_told_can_be_typed() -> None:
     """Also where the folder's name has blanks and quotes in it."""
     folder = Path("my 'demo'")
-    lines = [shlex.split(line) for line in demo.what_next(folder).splitlines() if "lvm-batch " in line]
+    lines = [shlex.split(line) for line in demo.next_steps(folder).splitlines() if "lvm-batch " in line]
     assert [line[1:] for line in lines] == [
         ["status", str(folder / "predictions")],
         ["inspect", str(folder / "windows")],
     ]
-    [look] = [shlex.split(line) for line in demo.what_next(folder).splitlines() if " -c " in line]
+    [look] = [shlex.split(line) for line in demo.next_steps(folder).splitlines() if " -c " in line]
     texts = {node.value for node in ast.walk(ast.parse(look[2])) if isinstance(node, ast.Constant)}
     assert texts == {str(folder / "predictions/*.parquet"), "prediction"}
