@@ -1,4 +1,7 @@
-"""Checks that go on after a failure, so that all problems are reported at once."""
+"""Checks that do not stop at the first error.
+
+The rule: all checks run, and all their errors are raised together.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ class Checks:
         self.errors: list[DataError | ModelError] = []
 
     def run(self, check: Callable[[], T]) -> T | None:
-        """Return the result of ``check``, or ``None`` if it fails; its error is kept."""
+        """Return what ``check`` returns; if it raises an error, keep that and return ``None``."""
         try:
             return check()
         except (DataError, ModelError) as error:
@@ -29,7 +32,7 @@ class Checks:
             return None
 
     def raise_all(self) -> None:
-        """Raise the kept errors: one as it is, several as one ``SettingsError``."""
+        """Raise the kept errors: a single one as it is, several as one ``SettingsError``."""
         if len(self.errors) == 1:
             raise self.errors[0]
         if self.errors:

@@ -1,7 +1,7 @@
-"""The places that a command is told to write to, held against each other and against what it reads.
+"""Checks the places that a command writes to, against each other and against what it reads.
 
-The rule: what is written never becomes input, and readers of predictions, of a history or of a bank, who take whatever
-lies there, find nothing else. This module does not know what is written, and makes nothing.
+The rule: no output becomes an input, and an output folder, a history or a bank contains nothing else: their readers
+read every file there.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A file or folder that a command names: ``what`` it is to people, and the ``option`` that gives another.
+    """A file or folder of a command: ``what`` messages call it, and the ``option`` that sets it.
 
-    ``keeps_out`` says what else may not lie inside. ``names`` are those of files that will be written there; an
-    empty one stands for the place itself.
+    ``keeps_out`` says which other places may not be inside. ``names`` are the files that will be written there; an
+    empty name means the place itself.
     """
 
     what: str
@@ -37,12 +37,12 @@ class Place:
     is_file: bool = False
 
     def may_hold(self, other: Place) -> bool:
-        """Whether the other place may lie inside this one."""
+        """Return whether the other place may be inside this one."""
         return self.keeps_out == "nothing" or (self.keeps_out == "folders" and other.is_file)
 
     @property
     def title(self) -> str:
-        """What it is, and where."""
+        """What the place is called, with its path."""
         return f"{self.what} {self.text}"
 
 
@@ -53,7 +53,7 @@ def check_places(
     files: Iterable[InputFile] = (),
     kept: Sequence[Place] = (),
 ) -> None:
-    """Raise what :func:`misplaced` finds: ``OutputError``, or ``SettingsError`` with all of several."""
+    """Raise the errors that :func:`misplaced` finds: one ``OutputError``, or all of them as a ``SettingsError``."""
     errors = list(misplaced(written, dataset=dataset, files=files, kept=kept))
     if len(errors) == 1:
         raise errors[0]
@@ -68,10 +68,10 @@ def misplaced(
     files: Iterable[InputFile] = (),
     kept: Sequence[Place] = (),
 ) -> Iterator[OutputError]:
-    """Yield an error for each of the ``written`` places that lies where it breaks something, or around it.
+    """Yield an error for each of the ``written`` places that is inside or around another place where it may not be.
 
-    ``dataset`` are the arguments that are read, ``files`` what was found for them; ``kept`` are other places that are
-    only read. A text that names no place is not judged here.
+    ``dataset`` are the arguments that are read, ``files`` the files found for them; ``kept`` are other places that are
+    only read. Texts that are no paths or URLs are not checked here.
     """
     located = {place: where for place in (*written, *kept) if (where := _where(place.text)) is not None}
     territory = Territory([text for text in dataset if _where(text) is not None], files)

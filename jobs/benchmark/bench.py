@@ -1,7 +1,7 @@
-"""How fast this machine is at the job, part by part and as a whole, and how near to what the parts allow.
+"""Measures how fast this machine is at the job: each part, the whole, and the whole compared with its limit.
 
-The rule: the whole is the command itself, in a process of its own, as a user runs it, and the limit what its workers
-would do if each of them computed as undisturbed as one does alone. Both are of the same settings.
+The rule: the whole is the command in a process of its own, as a user runs it. The limit is the speed of one undisturbed
+worker times the number of workers, with the same settings.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ if TYPE_CHECKING:
 ESCALATED = 0.1
 QUERIES = 1000
 _FEW_ROWS = 10
-_STARTS = 3  # of which the median counts
+_STARTS = 3  # the median counts
 _PARTS_ROWS = 15_000
 _BY_LANE_ALONE = {"min_confidence": -1.0, "min_margin": 0.0, "shadow_rate": 0.0}
-"""What a bank says of random vectors escalates none of them."""
+"""Settings by which only the lane escalates rows: confidence and margin of random vectors mean nothing."""
 
 CARD_P95_MS = {"target": 1.0, "objective": 1.2, "alert": 1.5}
-"""What the cards ask of the primary model's p95 for a single query, in milliseconds."""
+"""The cards' limits for the primary model's p95 of a single query, in milliseconds."""
 
 
 def bench(settings: RunSettings, *, n_rows: int, console: Console) -> tuple[dict[str, Any], str]:
@@ -61,7 +61,7 @@ def bench(settings: RunSettings, *, n_rows: int, console: Console) -> tuple[dict
 
 
 def _with_models(settings: RunSettings, root: Path) -> RunSettings:
-    """Take the models that the settings lead to, and fresh ones where they lead to none."""
+    """Return the settings with their models, or with fresh models where there are none."""
     models_dir = Path(settings.models_dir)
     model = resolve_model(settings.model, role="production_model", models_dir=models_dir)
     fallback = resolve_model(settings.fallback, role="fallback_model", models_dir=models_dir)
@@ -79,13 +79,13 @@ def _job(base: RunSettings, root: Path, name: str, n_rows: int) -> RunSettings:
 
 
 def _timed_run(settings: RunSettings) -> float:
-    """Run the command over a dataset; return the seconds of the whole process."""
+    """Run the command over a dataset and return the seconds of the whole process."""
     code = "import sys; from lvm_batch.jobs.cli import command; sys.exit(command())"
     values = settings.model_dump(mode="json", exclude={"dataset"}, exclude_unset=True, exclude_none=True)
     options = [part for name, value in values.items() for part in (flag_of(name), str(value))]
     environ = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     start = perf_counter()
-    done = subprocess.run(  # noqa: S603 - this very command
+    finished = subprocess.run(  # noqa: S603 - this very command
         [*PYTHON, "-c", code, "run", *settings.dataset, *options, "--json"],
         capture_output=True,
         check=False,
@@ -93,15 +93,17 @@ def _timed_run(settings: RunSettings) -> float:
         text=True,
     )
     took_s = perf_counter() - start
-    if done.returncode:
-        raise JobError(f"the run that was to be timed ended with {done.returncode}: {done.stdout.strip()}")
+    if finished.returncode:
+        raise JobError(
+            f"the run that was to be timed ended with {finished.returncode}: {finished.stdout.strip()}"
+        )
     return took_s
 
 
 def _values(
     parts: Parts, n_workers: int, n_rows: int, starts_s: Sequence[float], whole_s: float
 ) -> dict[str, Any]:
-    """Lay the figures out; a run that took no longer than the longest start says nothing of its rows."""
+    """Return the figures as values; the rate of a run that took no longer than the longest start is unknown."""
     rows_s = {
         part: (parts.escalated if part == "gru" else parts.rows) / seconds
         for part, seconds in parts.seconds.items()

@@ -1,6 +1,6 @@
-"""What one core of this machine does of each part of the work, measured in a process like a worker.
+"""Measures each part of the work on one core, in a process like a worker.
 
-The rule: the code that is timed is the code that a run runs. Does not know how many workers there will be.
+The rule: the timed code is the code of a run.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Seconds that ``rows`` rows took in each part, of which ``escalated`` went through the fallback, and in all."""
+    """The seconds of each part and in total, for ``rows`` rows; ``escalated`` of them went through the fallback."""
 
     rows: int
     escalated: int
@@ -36,7 +36,7 @@ class Parts:
 
 
 def measure_parts(settings: RunSettings) -> Parts:
-    """Compute the units of a job on one thread, one after the other; the first one is not counted."""
+    """Compute the units of a job on one thread, one after the other; the first one does not count."""
     keep_freed_memory()
     set_threads(1)
     prepared = prepare(settings, threads=1)
@@ -53,5 +53,5 @@ def measure_parts(settings: RunSettings) -> Parts:
 
 
 def measure_latency(architecture: str, n_queries: int) -> dict[str, float]:
-    """Ask a model of fresh weights for one prediction at a time, on one thread; milliseconds at p50, p95 and p99."""
+    """Return the milliseconds of a single query to an untrained model on one thread, at p50, p95 and p99."""
     return latency_ms(build_model(architecture, seed=0), length=5, n_queries=n_queries)

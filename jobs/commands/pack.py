@@ -60,12 +60,12 @@ def pack(
     """
     from lvm_batch.io.dataset.columns import ColumnNames
     from lvm_batch.jobs.console.progress import Progress
-    from lvm_batch.jobs.datasets.pack import PackOptions, survey, write
+    from lvm_batch.jobs.datasets.pack import PackOptions, plan_packing, write_packed
 
     names = ColumnNames(context=context_column, target=target_column, vector=vector_column)
     options = PackOptions(encoding, dtype, rows_per_file, pad, tuple(leave_out or ()), names)
-    surveyed = survey(inputs, output, options)
-    n_rows = sum(source.n_rows for source in surveyed.sources)
+    plan = plan_packing(inputs, output, options)
+    n_rows = sum(source.n_rows for source in plan.sources)
     with Progress(console, what="packing", total=n_rows) as progress:
-        result = write(surveyed, output, on_rows=lambda rows: progress.update(advance=rows))
+        result = write_packed(plan, output, on_rows=lambda rows: progress.update(advance=rows))
     console.result(*result)

@@ -1,4 +1,4 @@
-"""The description of a dataset as people read it: a line a subject.
+"""The description of a dataset as text, a line for each subject.
 
 The rule: the text says nothing that the values do not hold.
 """
@@ -61,12 +61,12 @@ def _sample(sample: dict[str, Any]) -> dict[str, str]:
     if not sample["rows"]:
         return {}
     shares = {status: n_rows for status, n_rows in sample["by_status"].items() if n_rows}
-    told = ", ".join(
+    statuses = ", ".join(
         f"{n_rows:,} {status} ({n_rows / sample['rows']:.1%})" for status, n_rows in shares.items()
     )
     return {
-        "sample": f"the first {sample['rows']:,} rows: {told}",
-        **{f"  row {found['row']}": f"{found['detail']}, in {found['file']}" for found in sample["details"]},
+        "sample": f"the first {sample['rows']:,} rows: {statuses}",
+        **{f"  row {row['row']}": f"{row['detail']}, in {row['file']}" for row in sample["details"]},
         "norm": _mean("mean of the contexts' vectors", sample["vector_norm"]),
         "cosine": _cosines(sample),
     }
