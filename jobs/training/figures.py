@@ -1,14 +1,17 @@
-"""What a training came to, in figures.
+"""The history of a training as plain values: model, data, epochs, measurements and environment.
 
-The rule: a model is measured on windows of articles that it was not trained on, beside the predictions that need no
-model; how well it does on what it was trained on is told apart. This module does not know how figures are shown, nor
-the time.
+The rule: a model is measured on windows of articles that it was not trained on, beside predictions that need no model.
+The figures on its training windows are separate.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
+import platform
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,10 +24,10 @@ from lvm_batch.lvm.training.ridge import RidgeSums
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    import torch
     from numpy.typing import NDArray
 
     from lvm_batch.jobs.training.article_split import Split
-    from lvm_batch.jobs.training.environment import Circumstances
     from lvm_batch.lvm.architectures.context_model import ContextModel
     from lvm_batch.lvm.training.ridge import RidgePredictor
     from lvm_batch.lvm.training.training import Epoch, History
@@ -33,18 +36,41 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
     Predict = Callable[[Floats], Floats]
 
-_SEEN_WINDOWS = 5000  # of those trained on, to see how much of the fit is memory
+_SEEN_WINDOWS = 5000  # of the training windows, to see how much of the fit is memory
 
 
-def describe(
+@dataclass(frozen=True, slots=True)
+class TrainingEnvironment:
+    """How long a training took, when it ended (UTC, ISO 8601), on which machine, and with which package versions.
+
+    The model does not depend on any of these.
+    """
+
+    seconds: float
+    trained_at: str
+    trained_on: str
+    versions: Mapping[str, str]
+
+    @classmethod
+    def now(cls, device: torch.device, *, started: float) -> TrainingEnvironment:
+        """Return that of a training on ``device``, now over, that began at the monotonic time ``started``."""
+        return cls(
+            seconds=round(monotonic() - started, 1),
+            trained_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            trained_on=f"{platform.machine()} {platform.system()}, {device}",
+            versions={name: version(name) for name in ("lvm-batch", "torch", "numpy")},
+        )
+
+
+def describe_training(
     model: ContextModel,
     split: Split,
     history: History,
     *,
     ridge: RidgePredictor,
-    circumstances: Circumstances,
+    environment: TrainingEnvironment,
 ) -> dict[str, Any]:
-    """Return model, data, epochs and figures as plain values; what is not known is None."""
+    """Return model, data, epochs and measurements as plain values; unknown ones are None."""
     best = _epoch(history.best, split.training.dim)
     architecture = architecture_of(model.state_dict())
     train, val = split.n_articles
@@ -65,8 +91,8 @@ def describe(
         "best_val_loss": best["val_loss"],
         "best_val_cosine": best["val_cosine"],
         "stopped": history.stopped,
-        "measured": _measured(model, split, ridge),
-        **asdict(circumstances),
+        "measured": _measure(model, split, ridge),
+        **asdict(environment),
     }
 
 
@@ -75,7 +101,7 @@ def _len(windows: Windows | None) -> int:
 
 
 def _epoch(epoch: Epoch, dim: int) -> dict[str, Any]:
-    """Name an epoch's values as production's histories do; the cosine of unit vectors follows from their distance."""
+    """Return an epoch's values, named as in production's histories; the cosine follows from the distance."""
     values = {
         "epoch": epoch.number,
         "train_loss": epoch.train_loss,
@@ -89,7 +115,7 @@ def _epoch(epoch: Epoch, dim: int) -> dict[str, Any]:
     }
 
 
-def _measured(model: ContextModel, split: Split, ridge: RidgePredictor) -> dict[str, Any]:
+def _measure(model: ContextModel, split: Split, ridge: RidgePredictor) -> dict[str, Any]:
     predictor = Predictor(model, next(model.parameters()).device)
     unseen: dict[str, Predict] = {
         "model": predictor,
@@ -108,7 +134,7 @@ def _measured(model: ContextModel, split: Split, ridge: RidgePredictor) -> dict[
 
 
 def fit_ridge(windows: Windows) -> RidgePredictor:
-    """Fit the strongest prediction that needs no model; raises ModelError where that cannot be."""
+    """Fit ridge regression, the strongest prediction without a model; raises ``ModelError`` if it cannot be fitted."""
     sums = RidgeSums(windows.length, windows.dim)
     for contexts, targets in windows.batches():
         sums.add(contexts, targets)
@@ -116,12 +142,12 @@ def fit_ridge(windows: Windows) -> RidgePredictor:
 
 
 def _cosines(predict: Predict, windows: Windows) -> Mapping[str, float | None]:
-    """Mean and standard deviation of the cosine with the target, over rows that have one."""
-    found = np.concatenate(
+    """Return mean and standard deviation of the cosine with the target, over the rows that have one."""
+    cosines = np.concatenate(
         [row_cosines(predict(contexts.numpy()), targets.numpy()) for contexts, targets in windows.batches()]
     )
-    found = found[np.isfinite(found)].astype(np.float64)
+    cosines = cosines[np.isfinite(cosines)].astype(np.float64)
     return {
-        "cosine": float(found.mean()) if len(found) else None,
-        "std": float(found.std()) if len(found) else None,
+        "cosine": float(cosines.mean()) if len(cosines) else None,
+        "std": float(cosines.std()) if len(cosines) else None,
     }

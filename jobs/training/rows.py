@@ -1,7 +1,7 @@
-"""The windows of a dataset, read to be trained on, each with its article.
+"""Reads the windows of a dataset for training, each with its article.
 
-The rule: a window is one that a run would predict and whose target is usable, read as a run reads it; every vector is
-held once, however many windows it stands in. This module does not know how a model learns.
+The rule: windows are read as a run reads them, and only those with a usable context and target are kept. Every vector
+is in memory once, whatever the number of its windows.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TrainingRows:
-    """Windows, the article of each as int64 codes (n,), and whether its ``split`` is ``ood``, bool (n,).
+    """Windows, the number of each one's article, int64 (n,), and whether its ``split`` is ``ood``, bool (n,).
 
-    ``n_rows`` is how many rows were read; ``notices`` say what the user should know of the files.
+    ``n_rows`` is the number of rows read; ``notices`` say what the user should know of the files.
     """
 
     windows: Windows
@@ -70,7 +70,7 @@ def read_training_rows(settings: TrainSettings) -> TrainingRows:
 
 
 def _refuse_two_layouts(footers: Sequence[Footer]) -> None:
-    """One article may lie in both, and would then be learnt from twice."""
+    """Raise ``DataError`` if there are windows and sequences: an article in both would be trained on twice."""
     first_with = {footer.roles.layout: footer.file.path for footer in reversed(footers)}
     if len(first_with) > 1:
         raise DataError(
@@ -80,7 +80,7 @@ def _refuse_two_layouts(footers: Sequence[Footer]) -> None:
 
 
 def _dim(file: InputFile, settings: TrainSettings) -> int:
-    """Width of the dataset's vectors, by the first file's schema; the usual one where no type says it."""
+    """Return the width of the vectors by the schema of the first file, or the usual width if no type has one."""
     usual = WindowShape().dim
     with open_parquet(file.path) as parquet:
         schema: pa.Schema = parquet.schema_arrow
@@ -94,7 +94,10 @@ def _dim(file: InputFile, settings: TrainSettings) -> int:
 
 
 def _of_sequences(footers: Sequence[Footer], single: DatasetFormat, *, length: int) -> TrainingRows:
-    """Find the windows among the rows: each is a run of usable rows of one article, and the row behind it."""
+    """Find the windows: each is ``length`` usable rows of one article in succession, and the row after them.
+
+    ``single`` reads contexts of one vector: the row's own. Their target says whether the article goes on.
+    """
     vectors = np.empty((sum(footer.n_rows for footer in footers), single.shape.dim), np.float32)
     usable = np.zeros(len(vectors), np.bool_)
     continued = np.zeros(len(vectors), np.bool_)
@@ -103,7 +106,7 @@ def _of_sequences(footers: Sequence[Footer], single: DatasetFormat, *, length: i
     start = 0
     for footer in footers:
         for batch in batches_of(footer, single):
-            assert batch.targets is not None  # noqa: S101 - of sequences it is the next row
+            assert batch.targets is not None  # noqa: S101 - sequences have targets
             rows = slice(start, start + batch.n_rows)
             vectors[rows] = batch.contexts[:, 0]
             usable[rows] = batch.status == OK
@@ -118,7 +121,7 @@ def _of_sequences(footers: Sequence[Footer], single: DatasetFormat, *, length: i
 
 
 def _row_after_runs(goes_on: NDArray[np.bool_], *, length: int) -> NDArray[np.int64]:
-    """The rows that end a run of ``length`` others, each of them usable and followed by the next one."""
+    """Return the rows, int64 (n,), that follow ``length`` rows for which ``goes_on`` is true."""
     ends = np.cumsum(np.concatenate([[0], goes_on]))
     whole = ends[length:] - ends[: max(0, len(ends) - length)] == length
     return np.flatnonzero(whole) + length
@@ -134,22 +137,22 @@ def _of_windows(footers: Sequence[Footer], data_format: DatasetFormat) -> Traini
         for batch in batches_of(footer, data_format):
             if batch.targets is None:
                 continue
-            taken = (batch.status == OK) & has_direction(batch.targets)
-            whole = np.concatenate([batch.contexts[taken], batch.targets[taken, None]], axis=1)
-            places.append(store.add(whole))
-            ood.append(_is_ood(batch, footer)[taken])
-            articles.add(_ids(batch, column).filter(taken))
-    found = np.concatenate(places) if places else np.empty((0, data_format.shape.length + 1), np.int64)
+            usable = (batch.status == OK) & has_direction(batch.targets)
+            vectors = np.concatenate([batch.contexts[usable], batch.targets[usable, None]], axis=1)
+            places.append(store.add(vectors))
+            ood.append(_is_ood(batch, footer)[usable])
+            articles.add(_ids(batch, column).filter(usable))
+    windows = np.concatenate([np.empty((0, data_format.shape.length + 1), np.int64), *places])
     return TrainingRows(
-        Windows(store.vectors, found[:, :-1], found[:, -1]),
-        chains(found, articles.codes),
-        np.concatenate(ood) if ood else np.empty(0, np.bool_),
+        Windows(store.vectors, windows[:, :-1], windows[:, -1]),
+        chains(windows, articles.codes),
+        np.concatenate([np.empty(0, np.bool_), *ood]),
         sum(footer.n_rows for footer in footers),
     )
 
 
 def _ids(batch: Batch, column: str) -> pa.ChunkedArray:
-    """The article that each row says it is of; null where it does not, or where there is no such column."""
+    """Return the article of each row, null if it has none or there is no such column."""
     if column in batch.carried.column_names:
         return batch.carried[column]
     return pa.chunked_array([pa.nulls(batch.n_rows)])
@@ -165,5 +168,5 @@ def _is_ood(batch: Batch, footer: Footer) -> NDArray[np.bool_]:
 
 
 def _carried(footer: Footer, column: str | None) -> str:
-    """What a column of the file is called among the carried ones."""
+    """Return the name of a column of the file among the carried ones."""
     return footer.roles.carried.get(column or "", column or "")
