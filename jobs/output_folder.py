@@ -5,10 +5,11 @@ The rule: an unusable folder is refused before any work is done; a disk that fil
 
 from __future__ import annotations
 
+import json
 import os
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lvm_batch.io.errors import OutputError
 
@@ -36,6 +37,11 @@ def make_output_folder(output: str, *, what: str) -> Path:
     if not os.access(folder, os.W_OK):
         raise OutputError(f"{output} cannot be written", "give --output another folder")
     return folder
+
+
+def as_json(values: Mapping[str, Any]) -> bytes:
+    """Return a JSON document for people and programs; raises ``ValueError`` for a number that is not finite."""
+    return (json.dumps(values, indent=2, allow_nan=False) + "\n").encode()
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:

@@ -6,7 +6,6 @@ computed or drawn.
 
 from __future__ import annotations
 
-import json
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,7 @@ from lvm_batch.jobs.evaluation.models import load_bank, load_models
 from lvm_batch.jobs.evaluation.plots import plots
 from lvm_batch.jobs.evaluation.rows import JudgedDataset
 from lvm_batch.jobs.evaluation.text import as_markdown, as_text
-from lvm_batch.jobs.output_folder import make_output_folder, write_files
+from lvm_batch.jobs.output_folder import as_json, make_output_folder, write_files
 from lvm_batch.jobs.places import Place, check_places
 from lvm_batch.jobs.prediction.execution.tally import SPLITS
 from lvm_batch.jobs.processes.forkserver import start_forkserver
@@ -159,6 +158,6 @@ def _write(folder: Path, values: Mapping[str, Any], judged: Judged) -> None:
     files = {
         **figures,
         BOARD: as_markdown(values, list(figures)).encode(),
-        VALUES: (json.dumps(values, indent=2, allow_nan=False) + "\n").encode(),
+        VALUES: as_json(values),
     }
     write_files(folder, files)

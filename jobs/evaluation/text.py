@@ -8,7 +8,7 @@ from __future__ import annotations
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
-from lvm_batch.jobs.console.text import plural
+from lvm_batch.jobs.console.text import as_table, format_number, plural
 from lvm_batch.jobs.evaluation.cosines import MEAN
 from lvm_batch.jobs.evaluation.figures import SHOWN_LANES
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 _WIDTH = 110
 _NAME = 20  # characters of a model's name in a table
 _LANE_MODELS, _LANE_NAME = 5, 11  # with the mean of the context, what the width holds
-_GAP = "  "
 _UNKNOWN = "-"
 
 
@@ -85,11 +84,11 @@ def _cosine_rows(values: Values) -> list[list[str]]:
         rows.append(
             [
                 judged["name"],
-                _number(judged["cosine"]),
+                format_number(judged["cosine"]),
                 _interval(judged["interval"]),
-                _number(judged["std"]),
-                _number(judged["mse"], ".6f"),
-                _number(over["cosine"], "+.4f"),
+                format_number(judged["std"]),
+                format_number(judged["mse"], ".6f"),
+                format_number(over["cosine"], "+.4f"),
                 _interval(over["interval"], "+.4f"),
             ]
         )
@@ -105,10 +104,17 @@ def _split_rows(values: Values) -> list[list[str]]:
         splits = [judged["by_split"].get(name, nothing) for name in ("in_dist", "ood")]
         delta = judged["delta"] or nothing
         cells = [
-            text for split in splits for text in (_number(split["cosine"]), _interval(split["interval"]))
+            text
+            for split in splits
+            for text in (format_number(split["cosine"]), _interval(split["interval"]))
         ]
         rows.append(
-            [judged["name"], *cells, _number(delta["cosine"], "+.4f"), _interval(delta["interval"], "+.4f")]
+            [
+                judged["name"],
+                *cells,
+                format_number(delta["cosine"], "+.4f"),
+                _interval(delta["interval"], "+.4f"),
+            ]
         )
     return rows
 
@@ -120,10 +126,14 @@ def _lanes(values: Values) -> str:
     lanes = models[0]["by_lane"]
     if not lanes:
         return ""
-    rows = [["by lane", "rows", *(_short(model["name"], _LANE_NAME) for model in models), MEAN]]
+    rows = [["by lane", "rows", *(_shorten(model["name"], _LANE_NAME) for model in models), MEAN]]
     for lane, figures in list(lanes.items())[:SHOWN_LANES]:
         rows.append(
-            [lane, f"{figures['rows']:,}", *(_number(each["by_lane"][lane]["cosine"]) for each in judged)]
+            [
+                lane,
+                f"{figures['rows']:,}",
+                *(format_number(each["by_lane"][lane]["cosine"]) for each in judged),
+            ]
         )
     left = {"lane": len(lanes) - SHOWN_LANES, "model": len(values["models"]) - _LANE_MODELS}
     more = [plural(number, noun) for noun, number in left.items() if number > 0]
@@ -146,7 +156,7 @@ def _retrieval_rows(values: Values) -> list[list[str]]:
     names["contain_at_50"] = "Contain@50"
     rows = [["retrieval", *names.values()]]
     rows += [
-        [judged["name"], *(_number(judged["retrieval"][name]) for name in names)]
+        [judged["name"], *(format_number(judged["retrieval"][name]) for name in names)]
         for judged in _judged(values)
     ]
     return rows
@@ -165,7 +175,7 @@ def _model_rows(values: Values) -> list[list[str]]:
     }
     for entry in values["leaderboard"]:
         cells = [
-            _number(entry[column], form) + ("*" if column in entry["best"] else " ")
+            format_number(entry[column], form) + ("*" if column in entry["best"] else " ")
             for column, form in formats.items()
         ]
         rows.append([entry["model"], *cells, entry["recommendation"] or _UNKNOWN])
@@ -183,7 +193,10 @@ def _published(card: Values) -> list[str]:
         "size_mb": ".1f",
         "n_parameters": ",",
     }
-    return [*(f"{_number(card[name], form)} " for name, form in formats.items()), card["recommendation"]]
+    return [
+        *(f"{format_number(card[name], form)} " for name, form in formats.items()),
+        card["recommendation"],
+    ]
 
 
 def _remarks(values: Values, *, best: str) -> Iterator[str]:
@@ -201,21 +214,7 @@ def _remarks(values: Values, *, best: str) -> Iterator[str]:
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:
-    """Lay rows out, the first column to the left, the others to the right."""
-    if not rows:
-        return ""
-    rows = [[_short(row[0], _NAME), *row[1:]] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = (
-        _GAP.join(
-            [
-                row[0].ljust(widths[0]),
-                *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)),
-            ]
-        )
-        for row in rows
-    )
-    return "\n".join(line.rstrip() for line in lines)
+    return as_table([[_shorten(row[0], _NAME), *row[1:]] for row in rows])
 
 
 def _markdown(rows: Sequence[Sequence[str]]) -> str:
@@ -230,13 +229,9 @@ def _bold(cell: str) -> str:
     return f"**{cell[:-1]}**" if cell.endswith("*") else cell
 
 
-def _short(name: str, length: int) -> str:
+def _shorten(name: str, length: int) -> str:
     """Cut a name from the left: paths differ at their end."""
     return name if len(name) <= length else f"..{name[2 - length :]}"
-
-
-def _number(value: float | None, form: str = ".4f") -> str:
-    return _UNKNOWN if value is None else format(value, form)
 
 
 def _interval(ends: Sequence[float] | None, form: str = ".4f") -> str:

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lvm_batch.jobs.console.text import as_lines
+from lvm_batch.jobs.console.text import as_lines, as_table, format_number
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 _MIB = 2**20
 _DIGITS = 12  # of a digest: enough to tell files apart in practice
 _COLUMNS = ("name", "architecture", "parameters", "dim", "size", "val cosine", "sha256", "roles")
-_RIGHT = ("parameters", "dim", "size", "val cosine")
+_LEFT = (0, 1, 6, 7)
 
 
 def list_text(values: Mapping[str, Any]) -> str:
@@ -23,7 +23,7 @@ def list_text(values: Mapping[str, Any]) -> str:
     models, models_dir = values["models"], values["models_dir"]
     if models:
         parts = [
-            _table([_cells(model) for model in models if not model["problem"]]),
+            *_table([model for model in models if not model["problem"]]),
             *(f"{model['name']}: {model['problem']}" for model in models if model["problem"]),
         ]
     else:
@@ -31,7 +31,7 @@ def list_text(values: Mapping[str, Any]) -> str:
         parts = [f"no models in {models_dir}; to train one: {train}"]
     roles = [_role(role, state) for role, state in values["roles"].items()]
     notes = [values["log_problem"]] if values["log_problem"] else []
-    return "\n".join(part for part in [*parts, "", *roles, *notes] if part is not None).strip("\n")
+    return "\n".join([*parts, "", *roles, *notes]).strip("\n")
 
 
 def card_text(values: Mapping[str, Any]) -> str:
@@ -44,7 +44,7 @@ def card_text(values: Mapping[str, Any]) -> str:
         "model": f"{values['architecture']}, {values['n_parameters']:,} parameters, {_size(values)}",
         "vectors": f"of {values['dim']} ({dimensions})",
         "epoch": "" if values["epoch"] is None else str(values["epoch"]),
-        "val cosine": _cosine(values["val_cosine"]) or "not recorded",
+        "val cosine": format_number(values["val_cosine"], unknown="not recorded"),
         "roles": "; ".join(_role(role, state) for role, state in values["roles"].items()) or "none",
         "log": values["log_problem"] or "",
         "history": values["history_path"] or "none beside it",
@@ -54,31 +54,22 @@ def card_text(values: Mapping[str, Any]) -> str:
     return "\n\n".join([as_lines(lines, width=11), *card])
 
 
-def _table(rows: Sequence[Mapping[str, str]]) -> str | None:
-    """Return rows in columns, numbers aligned to the right; None if there are no rows."""
-    if not rows:
-        return None
-    lines = [dict(zip(_COLUMNS, _COLUMNS, strict=True)), *rows]
-    widths = {column: max(len(line[column]) for line in lines) for column in _COLUMNS}
-    return "\n".join("  ".join(_align(line, widths)).rstrip() for line in lines)
+def _table(models: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [as_table([_COLUMNS, *map(_cells, models)], left=_LEFT)] if models else []
 
 
-def _align(line: Mapping[str, str], widths: Mapping[str, int]) -> Iterator[str]:
-    for column, width in widths.items():
-        yield f"{line[column]:>{width}}" if column in _RIGHT else f"{line[column]:<{width}}"
-
-
-def _cells(model: Mapping[str, Any]) -> dict[str, str]:
-    return {
-        "name": model["name"],
-        "architecture": model["architecture"],
-        "parameters": f"{model['n_parameters']:,}",
-        "dim": str(model["dim"]),
-        "size": _size(model),
-        "val cosine": _cosine(model["val_cosine"]) or "-",
-        "sha256": model["sha256"][:_DIGITS],
-        "roles": ", ".join(model["roles"]),
-    }
+def _cells(model: Mapping[str, Any]) -> list[str]:
+    """Return what the table says of a model, in the order of the columns."""
+    return [
+        model["name"],
+        model["architecture"],
+        f"{model['n_parameters']:,}",
+        str(model["dim"]),
+        _size(model),
+        format_number(model["val_cosine"]),
+        model["sha256"][:_DIGITS],
+        ", ".join(model["roles"]),
+    ]
 
 
 def _role(role: str, state: Mapping[str, Any] | None) -> str:
@@ -92,7 +83,3 @@ def _role(role: str, state: Mapping[str, Any] | None) -> str:
 
 def _size(model: Mapping[str, Any]) -> str:
     return f"{model['bytes'] / _MIB:,.1f} MiB"
-
-
-def _cosine(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"

@@ -20,7 +20,7 @@ import numpy as np
 
 from lvm_batch.io.errors import JobChanged, OutputError
 from lvm_batch.io.output.unit_files import PRIVATE
-from lvm_batch.jobs.output_folder import writing
+from lvm_batch.jobs.output_folder import as_json, writing
 from lvm_batch.lvm.checkpoints.checkpoint import save_checkpoint
 from lvm_batch.lvm.checkpoints.torch_files import read_torch_file, write_torch_file
 from lvm_batch.lvm.errors import CheckpointError
@@ -98,7 +98,7 @@ class TrainingFolder:
 
     def finish(self, history: Mapping[str, Any]) -> None:
         """Write the history, which marks the training as finished, and remove the state."""
-        self.write(HISTORY, (json.dumps(history, indent=2, allow_nan=False) + "\n").encode())
+        self.write(HISTORY, as_json(history))
         self._state.unlink(missing_ok=True)
 
     def _refuse_strange_model(self) -> None:

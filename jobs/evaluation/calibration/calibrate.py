@@ -6,7 +6,6 @@ kept. This module does not know how thresholds are found or figures drawn.
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -24,7 +23,7 @@ from lvm_batch.jobs.evaluation.calibration.text import as_text, as_toml
 from lvm_batch.jobs.evaluation.rows import JudgedDataset
 from lvm_batch.jobs.models.check import look_at_models
 from lvm_batch.jobs.models.load import load_cascade
-from lvm_batch.jobs.output_folder import make_output_folder, write_files
+from lvm_batch.jobs.output_folder import as_json, make_output_folder, write_files
 from lvm_batch.jobs.plots import figure_svg
 from lvm_batch.jobs.settings.run import RunSettings
 from lvm_batch.lvm.evaluation.calibration import CalibrationRows, signals
@@ -137,7 +136,7 @@ def _judged(rows: JudgedRows, cascade: Cascade) -> CalibrationRows:
 def _write(folder: Path, rows: CalibrationRows, values: dict[str, Any]) -> None:
     """Write values, plots and, where there are any, the proposed thresholds."""
     files = {
-        "calibration.json": (json.dumps(values, indent=2, allow_nan=False) + "\n").encode(),
+        "calibration.json": as_json(values),
         "calibration_reliability.svg": figure_svg(partial(draw_reliability, values=values)),
         "calibration_gain.svg": figure_svg(partial(draw_gain, rows=rows, values=values)),
     }

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lvm_batch.jobs.console.text import format_number
 from lvm_batch.jobs.plots import GREY
 from lvm_batch.lvm.evaluation.calibration import gain_curve, oracle_curve
 
@@ -32,7 +33,9 @@ def draw_reliability(figure: Figure, *, values: Mapping[str, Any]) -> None:
         actual = [tenth["actual"] for tenth in signal["reliability"]]
         place.plot(predicted, actual, marker="o", markersize=3.5)
         place.axhline(values["primary_cosine"], color=GREY, linestyle=":", label="mean of all rows")
-        place.set(xlabel=f"{name}, tenths of the rows", title=f"AUROC {_shown(signal['auroc'])}")
+        place.set(
+            xlabel=f"{name}, tenths of the rows", title=f"AUROC {format_number(signal['auroc'], '.3f')}"
+        )
         place.legend()
     figure.axes[0].set_ylabel("cosine with the true next vector")
 
@@ -51,7 +54,3 @@ def draw_gain(figure: Figure, *, rows: CalibrationRows, values: Mapping[str, Any
     place.axvline(100 * values["budget"], color=GREY, linestyle=":", label="budget")
     place.set(xlabel="% of the rows escalated", ylabel="gain in mean cosine over all rows", xlim=(0, 100))
     place.legend()
-
-
-def _shown(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"

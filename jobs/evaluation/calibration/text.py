@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from lvm_batch.jobs.console.text import format_number
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -65,7 +67,7 @@ def _signals(values: Values) -> Iterator[str]:
     yield "what they tell: rank correlation with the primary model's cosine, and the chance (AUROC) that of two rows"
     yield "the one with the lower value is the one that the fallback answers better (0.5 is a coin)"
     for name, signal in values["signals"].items():
-        correlation, chance = _number(signal["spearman"], ".3f"), _number(signal["auroc"], ".3f")
+        correlation, chance = format_number(signal["spearman"], ".3f"), format_number(signal["auroc"], ".3f")
         yield f"  {name:<12} rank correlation {correlation}   AUROC {chance}"
         for key, label in (("predicted", f"{name}, by tenths"), ("actual", "cosine")):
             tenths = "  ".join(f"{tenth[key]:6.4f}" for tenth in signal["reliability"])
@@ -76,9 +78,9 @@ def _thresholds(values: Values) -> Iterator[str]:
     yield "what a threshold alone would escalate, and what the mean cosine of all rows gains by it"
     yield "  escalated   confidence below       gain   margin below       gain     random     oracle"
     for row in values["thresholds"]:
-        below = {name: _number(row[name], ".4g") for name in ("confidence", "margin")}
+        below = {name: format_number(row[name], ".4g") for name in ("confidence", "margin")}
         gains = {
-            name: _number(row[f"{name}_gain"], "+.5f")
+            name: format_number(row[f"{name}_gain"], "+.5f")
             for name in ("confidence", "margin", "random", "oracle")
         }
         yield (
@@ -96,10 +98,10 @@ def _recovered(values: Values) -> Iterator[str]:
     for name, policy in values["policies"].items():
         low, high = policy["interval"] or (None, None)
         between = f"({low:.0%} to {high:.0%})" if low is not None and name != "oracle" else ""
-        of_all = "" if name == "oracle" else _number(policy["of_gap"], ".0%")
+        of_all = "" if name == "oracle" else format_number(policy["of_gap"], ".0%")
         yield (
             f"  {_POLICIES[name]:<22}   {policy['escalated']:9.1%}   {policy['gain']:+8.5f}   "
-            f"{_number(policy['of_oracle'], '.1%'):>6} {between:<16} {of_all:>8}"
+            f"{format_number(policy['of_oracle'], '.1%'):>6} {between:<16} {of_all:>8}"
         ).rstrip()
 
 
@@ -126,7 +128,3 @@ def _proposal(values: Values) -> Iterator[str]:
 def _percent(share: float) -> str:
     """Write a share that somebody has set with the digits that it was set with."""
     return f"{100 * share:.6g}%"
-
-
-def _number(value: float | None, form: str) -> str:
-    return "-" if value is None else format(value, form)
