@@ -1,8 +1,7 @@
-"""Every row of a dataset predicted by every model and baseline, and how near each prediction came.
+"""Predicts every row of a dataset by every model and baseline, and compares each prediction with the target.
 
-The rule: models and baselines are judged on the same rows, and no row by a ridge that was fitted to its article. Of a
-row nothing is kept but its cosines, its ranks and what tells it apart. This module does not know what figures are made
-of them.
+The rule: models and baselines get the same rows, and no row is predicted by a ridge that was fitted to its article.
+Only a row's cosines, ranks and labels are kept.
 """
 
 from __future__ import annotations
@@ -37,11 +36,10 @@ BASELINES = (MEAN, LAST, RIDGE)
 
 
 @dataclass(frozen=True, slots=True)
-class Marks:
-    """What tells n rows apart, each (n,) as in ``JudgedRows``; ``None`` where the dataset does not say.
+class RowLabels:
+    """The articles, splits and lanes of n rows, each (n,) as in ``JudgedRows``; ``None`` if the dataset has none.
 
-    It does not say which articles rows are of unless every row does: a row of an article that is not known may overlap
-    with any other.
+    ``articles`` is ``None`` unless every row has one: a row of an unknown article may overlap with any other.
     """
 
     articles: Codes | None
@@ -50,44 +48,44 @@ class Marks:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """What is known of n rows: cosines float32 (n,) and, with a bank, ranks int64 (n,), of each model and baseline."""
+class RowScores:
+    """Labels of n rows, and for each model and baseline cosines, float32 (n,), and with a bank ranks, int64 (n,)."""
 
     n_rows: int
-    marks: Marks
+    labels: RowLabels
     cosines: Mapping[str, Floats]
     ranks: Mapping[str, Codes]
 
 
-def judge(
+def score_rows(
     dataset: JudgedDataset,
     models: Mapping[str, Predict],
     *,
     search: RankSearch | None,
     console: Console,
-) -> Judged:
-    """Predict every row by every model and baseline. Without two articles (or two rows) there is no ridge.
+) -> RowScores:
+    """Predict every row by every model and baseline; without two articles (or two rows) there is no ridge.
 
-    The dataset is read three times: for all but the ridge, to fit that, and to judge it.
+    The dataset is read three times: for all but the ridge, to fit the ridge, and to predict by it.
     """
     predictors = {**models, MEAN: _mean, LAST: _last}
-    kept = _Kept(search)
-    seen: list[Marks] = []
+    scores = _Scores(search)
+    parts: list[RowLabels] = []
     n_rows = 0
     for rows in watch_rows(dataset, console, what="judging", n_rows=dataset.n_rows):
-        kept.add(rows, {name: predict(rows.contexts) for name, predict in predictors.items()})
-        seen.append(Marks(rows.articles, rows.splits, rows.lanes))
+        scores.add(rows, {name: predict(rows.contexts) for name, predict in predictors.items()})
+        parts.append(RowLabels(rows.articles, rows.splits, rows.lanes))
         n_rows += len(rows.targets)
-    marks = _joined(seen)
-    folds = folds_of(marks.articles, n_rows)
-    if folds.any():  # or all rows are in the first one
+    labels = _join(parts)
+    folds = folds_of(labels.articles, n_rows)
+    if folds.any():  # otherwise all rows are in the first fold
         for rows, predicted in ridge_predictions(dataset, folds, console=console):
-            kept.add(rows, {RIDGE: predicted})
-    return Judged(n_rows, marks, kept.cosines, kept.ranks)
+            scores.add(rows, {RIDGE: predicted})
+    return RowScores(n_rows, labels, scores.cosines, scores.ranks)
 
 
-class _Kept:
-    """What is kept of the predictions of rows."""
+class _Scores:
+    """Collects the cosines and ranks of predictions."""
 
     def __init__(self, search: RankSearch | None) -> None:
         self._search = search
@@ -95,7 +93,7 @@ class _Kept:
         self._ranks: dict[str, list[Codes]] = defaultdict(list)
 
     def add(self, rows: JudgedRows, predictions: Mapping[str, Floats]) -> None:
-        """Compare the predictions of the next rows with their targets, and with the bank."""
+        """Compare the predictions of the next rows with their targets and with the bank."""
         places = self._search.places(rows.targets) if self._search else None
         for name, predicted in predictions.items():
             self._cosines[name].append(row_cosines(predicted, rows.targets))
@@ -120,21 +118,21 @@ def _last(contexts: Floats) -> Floats:
 
 
 def _unit(vectors: Floats) -> Floats:
-    """Return vectors (n, dim) with unit norms; one without a norm is NaN."""
+    """Return vectors (n, dim) scaled to unit norm; a zero vector becomes NaN."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
 
 
-def _joined(seen: Sequence[Marks]) -> Marks:
-    articles = _column([marks.articles for marks in seen])
-    return Marks(
+def _join(parts: Sequence[RowLabels]) -> RowLabels:
+    articles = _column([labels.articles for labels in parts])
+    return RowLabels(
         articles=None if articles is None or (articles == UNKNOWN).any() else articles,
-        splits=_column([marks.splits for marks in seen]),
-        lanes=_column([marks.lanes for marks in seen]),
+        splits=_column([labels.splits for labels in parts]),
+        lanes=_column([labels.lanes for labels in parts]),
     )
 
 
 def _column(parts: Sequence[NDArray[Any] | None]) -> NDArray[Any] | None:
-    """Join what a dataset has of all its rows, or of none."""
+    """Join a column that the dataset has for all rows, or for none."""
     known = [part for part in parts if part is not None]
     return np.concatenate(known) if known else None

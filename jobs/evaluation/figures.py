@@ -1,7 +1,6 @@
-"""What came of an evaluation, as plain values: for each model and baseline, means with their intervals.
+"""The results of an evaluation as plain values: for each model and baseline, means with their intervals.
 
-The rule: a figure is None where it is not known; what is compared is compared on the same rows and the same bootstrap
-samples. This module does not know how rows were predicted or how figures are shown.
+The rule: an unknown figure is None; comparisons use the same rows and the same bootstrap samples.
 """
 
 from __future__ import annotations
@@ -27,20 +26,20 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from lvm_batch.jobs.evaluation.cosines import Judged, Marks
+    from lvm_batch.jobs.evaluation.cosines import RowLabels, RowScores
 
     Values = NDArray[np.floating]
 
 N_LANES = 20
-"""Lanes with most rows, of which figures are given."""
+"""The number of lanes with figures: those with the most rows."""
 
 SHOWN_LANES = 12
-"""Of these, the first that are shown in tables and plots."""
+"""The number of lanes in tables and plots."""
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Some of the rows: all of them, those of a split, or those of a lane. ``rows`` is bool (n,)."""
+    """All rows, those of a split, or those of a lane: ``rows`` is bool (n,)."""
 
     kind: str
     name: str
@@ -48,48 +47,48 @@ class Group:
 
     @property
     def key(self) -> str:
-        """What no other group is called."""
+        """A name that no other group has."""
         return f"{self.kind} {self.name}"
 
 
-def groups_of(marks: Marks, n_rows: int) -> list[Group]:
-    """Return the groups that figures are given of: all rows, each split and each of the largest lanes."""
+def groups_of(labels: RowLabels, n_rows: int) -> list[Group]:
+    """Return the groups with figures: all rows, each split and each of the largest lanes."""
     groups = [Group("overall", "", np.ones(n_rows, np.bool_))]
-    if marks.splits is not None:
-        groups += [Group("split", name, marks.splits == name) for name in SPLITS]
-    if marks.lanes is not None:
-        counts = Counter(lane for lane in marks.lanes.tolist() if lane is not None)
+    if labels.splits is not None:
+        groups += [Group("split", name, labels.splits == name) for name in SPLITS]
+    if labels.lanes is not None:
+        counts = Counter(lane for lane in labels.lanes.tolist() if lane is not None)
         largest = sorted(counts, key=lambda lane: (-counts[lane], lane))[:N_LANES]
-        groups += [Group("lane", lane, marks.lanes == lane) for lane in largest]
+        groups += [Group("lane", lane, labels.lanes == lane) for lane in largest]
     return [group for group in groups if group.rows.any()]
 
 
-def figures_of(judged: Judged, *, dim: int, resamples: int, seed: int) -> dict[str, dict[str, Any]]:
-    """Return the figures of every model and baseline, by its name.
+def figures_of(scores: RowScores, *, dim: int, resamples: int, seed: int) -> dict[str, dict[str, Any]]:
+    """Return the figures of every model and baseline, by name.
 
-    Bootstrap samples draw articles, or rows where the dataset does not say which article a row is of.
+    Bootstrap samples draw articles, or rows if not every row has an article.
     """
-    comparison = _Comparison(judged, dim=dim, resamples=resamples, seed=seed)
-    return {name: comparison.figures(name) for name in judged.cosines}
+    comparison = _Comparison(scores, dim=dim, resamples=resamples, seed=seed)
+    return {name: comparison.figures(name) for name in scores.cosines}
 
 
 class _Comparison:
-    """The cosines of every model and baseline in every group, and their means in the samples that all share."""
+    """The cosines of every model and baseline in every group, and their means in common bootstrap samples."""
 
-    def __init__(self, judged: Judged, *, dim: int, resamples: int, seed: int) -> None:
+    def __init__(self, scores: RowScores, *, dim: int, resamples: int, seed: int) -> None:
         self._dim = dim
-        self._ranks = judged.ranks
-        self._groups = groups_of(judged.marks, judged.n_rows)
+        self._ranks = scores.ranks
+        self._groups = groups_of(scores.labels, scores.n_rows)
         self._columns = {
             (name, what, group.key): values
             if group.kind == "overall"
             else np.where(group.rows, values, np.nan)
-            for name, cosines in judged.cosines.items()
-            for what, values in _compared(cosines, judged.cosines[MEAN])
+            for name, cosines in scores.cosines.items()
+            for what, values in _columns_of(cosines, scores.cosines[MEAN])
             for group in self._groups
         }
-        articles = judged.marks.articles
-        clusters = np.arange(judged.n_rows) if articles is None else articles
+        articles = scores.labels.articles
+        clusters = np.arange(scores.n_rows) if articles is None else articles
         means = resampled_means(list(self._columns.values()), clusters, resamples=resamples, seed=seed)
         self._means = dict(zip(self._columns, means.T, strict=True))
 
@@ -127,7 +126,7 @@ class _Comparison:
         }
 
     def _delta(self, name: str, splits: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Return by how much the cosine is higher out of distribution."""
+        """Return how much higher the cosine is out of distribution."""
         known = {
             split: figures["cosine"] for split, figures in splits.items() if figures["cosine"] is not None
         }
@@ -137,7 +136,7 @@ class _Comparison:
         return {"cosine": known["ood"] - known["in_dist"], "interval": interval(ood - in_dist)}
 
 
-def _compared(cosines: Values, of_mean: Values) -> Iterator[tuple[str, Values]]:
+def _columns_of(cosines: Values, of_mean: Values) -> Iterator[tuple[str, Values]]:
     yield "cosine", cosines
     if cosines is not of_mean:
         yield "over_mean", cosines - of_mean

@@ -1,6 +1,6 @@
-"""The models that an evaluation judges: found, checked, measured alone, and ready to predict.
+"""Finds, checks and loads the models and the bank of an evaluation, and measures the models' latency.
 
-The rule: everything that a model or the bank can be refused for is found before a row is read, and told at once.
+The rule: everything that a model or the bank can be refused for is found before a row is read, and raised together.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ QUERIES = 500
 
 @dataclass(frozen=True, slots=True)
 class JudgedModel:
-    """A model with what it is called, the bytes of its file, and the milliseconds of one query on one thread."""
+    """A model with its name, the bytes of its file, and the milliseconds of one query on one thread."""
 
     name: str
     checkpoint: Checkpoint
@@ -48,25 +48,26 @@ class JudgedModel:
 
 
 def load_models(settings: EvaluateSettings) -> list[JudgedModel]:
-    """Load what ``--model`` names, or else the models with a role: all read vectors of one width, and contexts of the
-    length asked for. Raises ``ModelError``, ``DataError`` or ``JobError``.
+    """Load the models of ``--model``, or else those with a role; all read vectors of one width.
+
+    Raises ``ModelError``, ``DataError`` or ``JobError``.
     """
     device = pick_device(settings.device)
     checks = Checks()
     paths = _paths(settings, checks)
     names = _names(paths, Path(settings.models_dir))
-    found = [
+    loaded = [
         checks.run(lambda path=path, name=name: _load(path, name, device, length=settings.context_length))  # type: ignore[misc]
         for path, name in zip(paths, names, strict=True)
     ]
     checks.raise_all()
-    models = [model for model in found if model is not None]
+    models = [model for model in loaded if model is not None]
     _refuse_different_widths(models)
     return models
 
 
 def load_bank(path: str | None, *, dim: int) -> Bank | None:
-    """Open the bank that ``--bank`` names, if it does; raises ``BankError`` where its vectors have another width."""
+    """Open the bank at ``path``, if one is given; raises ``BankError`` if its vectors have another width."""
     if path is None:
         return None
     bank = open_bank(locate(path).text)
@@ -80,13 +81,13 @@ def load_bank(path: str | None, *, dim: int) -> Bank | None:
 
 def _paths(settings: EvaluateSettings, checks: Checks) -> list[str]:
     models_dir = Path(settings.models_dir)
-    asked: Sequence[tuple[str | None, str]] = [(spec, "") for spec in settings.model]
-    asked = asked or [(None, role) for role in ROLES]
-    found = [
+    wanted: Sequence[tuple[str | None, str]] = [(spec, "") for spec in settings.model]
+    wanted = wanted or [(None, role) for role in ROLES]
+    resolved = [
         checks.run(lambda spec=spec, role=role: resolve_model(spec, role=role, models_dir=models_dir))  # type: ignore[misc]
-        for spec, role in asked
+        for spec, role in wanted
     ]
-    paths = [path for path in found if path is not None]
+    paths = [path for path in resolved if path is not None]
     if not paths and not checks.errors:
         raise CheckpointError(
             f"there is no model to judge: neither --model nor {models_dir.parent / ROLES[0]}",
@@ -101,16 +102,17 @@ def _paths(settings: EvaluateSettings, checks: Checks) -> list[str]:
 
 
 def _names(paths: Sequence[str], models_dir: Path) -> list[str]:
-    """Call each model by its name in the registry, or else its file or folder; by its path where two are alike, or
-    where a baseline is called so.
+    """Return a name for each model: its name in the registry, or else that of its file or folder.
+
+    If two models or a model and a baseline would have the same name, it is the path.
     """
     short = [path if "://" in path else _short_name(Path(path), models_dir) for path in paths]
-    taken = Counter([*short, *BASELINES])
-    return [_in_full(path) if taken[name] > 1 else name for path, name in zip(paths, short, strict=True)]
+    counts = Counter([*short, *BASELINES])
+    return [_path_name(path) if counts[name] > 1 else name for path, name in zip(paths, short, strict=True)]
 
 
-def _in_full(path: str) -> str:
-    """Write a path so that it cannot be taken for a name."""
+def _path_name(path: str) -> str:
+    """Return a path that cannot be mistaken for a name."""
     return path if "/" in path else f"./{path}"
 
 

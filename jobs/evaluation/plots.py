@@ -1,4 +1,4 @@
-"""An evaluation drawn: how cosines spread, where they are high, and how soon the true next vector is found.
+"""The plots of an evaluation: the spread of cosines, their means by group, and the recall among the bank's vectors.
 
 The rule: a model has the same colour in every figure, baselines are grey, and bars are the intervals of the values.
 """
@@ -21,27 +21,27 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from lvm_batch.jobs.evaluation.cosines import Judged
+    from lvm_batch.jobs.evaluation.cosines import RowScores
 
     Values = Mapping[str, Any]
 
 _BINS = 60
-_ACROSS = 3  # panels beside each other
+_ACROSS = 3  # panels side by side
 _DEEPEST = 1000
 _DEPTHS_NAMED = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
-_NARROWEST = 0.01  # of the cosines' range: all may be the same
+_NARROWEST = 0.01  # range of cosines: all may be equal
 _LINES = {MEAN: "--", LAST: ":", RIDGE: "-."}
 _MARKERS = {MEAN: "s", LAST: "v", RIDGE: "D"}
 
 
-def plots(values: Values, judged: Judged) -> Iterator[tuple[str, bytes]]:
+def plots(values: Values, scores: RowScores) -> Iterator[tuple[str, bytes]]:
     """Yield each figure's file name and its SVG."""
     names = [model["name"] for model in values["models"]]
     down = -(-len(names) // _ACROSS)
     yield (
         "cosines.svg",
         figure_svg(
-            lambda figure: _distributions(figure, judged.cosines, names), size=(WIDTH, 0.6 + 2.6 * down)
+            lambda figure: _distributions(figure, scores.cosines, names), size=(WIDTH, 0.6 + 2.6 * down)
         ),
     )
     groups = dict(_groups(values))
@@ -50,13 +50,13 @@ def plots(values: Values, judged: Judged) -> Iterator[tuple[str, bytes]]:
         figure_svg(lambda figure: _dots(figure, values, groups), size=(WIDTH, 1.2 + 0.5 * len(groups))),
     )
     if values["bank"] and values["bank"]["rows"]:
-        yield "retrieval.svg", figure_svg(lambda figure: _curves(figure, values, judged.ranks))
+        yield "retrieval.svg", figure_svg(lambda figure: _curves(figure, values, scores.ranks))
 
 
 def _distributions(
     figure: Figure, cosines: Mapping[str, NDArray[np.floating[Any]]], names: list[str]
 ) -> None:
-    """Draw a panel for each model, the mean of the context outlined in it."""
+    """Draw a panel for each model, with the outline of the context's mean in it."""
     known = {name: values[np.isfinite(values)] for name, values in cosines.items()}
     shown = np.concatenate([known[name] for name in (*names, MEAN)])
     lowest, highest = (shown.min(), shown.max()) if len(shown) else (-1.0, 1.0)
@@ -80,7 +80,7 @@ def _distributions(
 
 
 def _groups(values: Values) -> Iterator[tuple[str, tuple[str, str]]]:
-    """Yield what each group is called in the figure, with its kind and its name in the values."""
+    """Yield the label of each group, with its kind and its name in the values."""
     yield "all rows", ("", "")
     first = values["models"][0]
     for name in first["by_split"]:
@@ -93,11 +93,11 @@ def _dots(figure: Figure, values: Values, groups: Mapping[str, tuple[str, str]])
     axes = figure.subplots()
     judged = [*values["models"], *values["baselines"]]
     offsets = np.linspace(-0.3, 0.3, len(judged)) if len(judged) > 1 else [0.0]
-    for number, (each, look) in enumerate(zip(judged, _looks(values), strict=True)):
+    for number, (each, style) in enumerate(zip(judged, _styles(values), strict=True)):
         for row, (kind, name) in enumerate(groups.values()):
-            found = each[kind].get(name) if kind else each
-            if found and found["cosine"] is not None:
-                _dot(axes, found, row + offsets[number], look, name=None if row else label(each["name"]))
+            figures = each[kind].get(name) if kind else each
+            if figures and figures["cosine"] is not None:
+                _dot(axes, figures, row + offsets[number], style, name=None if row else label(each["name"]))
     axes.set_yticks(range(len(groups)), [label(name) for name in groups])
     axes.set_ylim(len(groups) - 0.5, -0.5)
     axes.grid(visible=False, axis="y")
@@ -107,16 +107,16 @@ def _dots(figure: Figure, values: Values, groups: Mapping[str, tuple[str, str]])
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
 
 
-def _dot(axes: Axes, found: Values, y: float, look: dict[str, Any], *, name: str | None) -> None:
-    mean = found["cosine"]
-    ends = found["interval"] or (mean, mean)
+def _dot(axes: Axes, figures: Values, y: float, style: dict[str, Any], *, name: str | None) -> None:
+    mean = figures["cosine"]
+    ends = figures["interval"] or (mean, mean)
     spread = [[max(0.0, mean - ends[0])], [max(0.0, ends[1] - mean)]]
     axes.errorbar(
         [mean],
         [y],
         xerr=spread,
-        fmt=look["marker"],
-        color=look["color"],
+        fmt=style["marker"],
+        color=style["color"],
         markersize=4,
         linewidth=1,
         label=name,
@@ -127,9 +127,9 @@ def _curves(figure: Figure, values: Values, ranks: Mapping[str, NDArray[np.int64
     axes = figure.subplots()
     deepest = min(_DEEPEST, values["bank"]["vectors"])
     depths = np.unique(np.geomspace(1, deepest, 60).round().astype(int)).tolist()
-    for each, look in zip([*values["models"], *values["baselines"]], _looks(values), strict=True):
+    for each, style in zip([*values["models"], *values["baselines"]], _styles(values), strict=True):
         curve = recall_curve(ranks[each["name"]], depths)
-        axes.plot(depths, curve, color=look["color"], linestyle=look["line"], label=label(each["name"]))
+        axes.plot(depths, curve, color=style["color"], linestyle=style["line"], label=label(each["name"]))
     axes.set_xscale("log")
     named = [depth for depth in _DEPTHS_NAMED if depth <= deepest]
     axes.set_xticks(named, [f"{depth:,}" for depth in named])
@@ -140,8 +140,8 @@ def _curves(figure: Figure, values: Values, ranks: Mapping[str, NDArray[np.int64
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
 
 
-def _looks(values: Values) -> Iterator[dict[str, Any]]:
-    """Yield the look of each model, then of each baseline."""
+def _styles(values: Values) -> Iterator[dict[str, Any]]:
+    """Yield the style of each model, then of each baseline."""
     for _, colour in zip(values["models"], _colours(), strict=False):
         yield {"color": colour, "marker": "o", "line": "-"}
     for baseline in values["baselines"]:
@@ -150,6 +150,6 @@ def _looks(values: Values) -> Iterator[dict[str, Any]]:
 
 
 def _colours() -> Iterator[str]:
-    """Yield a colour for each model; beyond six they begin anew."""
+    """Yield a colour for each model; after six, the colours repeat."""
     while True:
         yield from COLOURS

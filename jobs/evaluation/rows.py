@@ -1,15 +1,14 @@
-"""The rows of a dataset that a prediction can be judged by: contexts, what followed them, and what tells them apart.
+"""Reads the rows of a dataset that predictions can be compared with: contexts, targets and labels.
 
-The rule: rows are read as a run reads them, and only those are given that a run would predict and whose target can be
-used. They are read batch by batch and given as copies, so that a dataset may be of any size. This module does not know
-any model.
+The rule: rows are read as a run reads them, and only those with a usable context and target are kept. They are read in
+batches and copied, so a dataset may be of any size.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -41,10 +40,9 @@ NO_TARGET = "no_target"
 class JudgedRows:
     """Some rows, n > 0: ``contexts`` float32 (n, length, dim), oldest first, and ``targets`` float32 (n, dim), finite.
 
-    ``articles`` are int64 (n,), one number an article over the whole dataset, ``UNKNOWN`` where a row does not say;
-    ``splits`` hold ``in_dist``, ``ood`` and ``None``, ``lanes`` strings and ``None``, ``context_tokens`` float64 (n,)
-    with NaN where unknown. Each of the four is ``None`` where the dataset has no such column. ``n_read`` rows were
-    looked at to find these, usable or not.
+    ``articles`` is int64 (n,), a number for each article of the dataset or ``UNKNOWN``; ``splits`` holds ``in_dist``,
+    ``ood`` and ``None``, ``lanes`` strings and ``None``, and ``context_tokens`` float64 (n,) with NaN if unknown. Each
+    of the four is ``None`` if the dataset has no such column. ``n_read`` rows, usable or not, were read to find these.
     """
 
     contexts: NDArray[np.float32]
@@ -57,10 +55,10 @@ class JudgedRows:
 
 
 class JudgedDataset:
-    """A dataset that can be gone through several times. ``n_rows`` are all its rows, usable or not.
+    """A dataset that can be read several times; ``n_rows`` counts all its rows, usable or not.
 
-    ``left_out`` counts, over the last time, why rows were not given: by status, or as ``no_target``. ``notices`` say
-    what the user should know of the files.
+    ``left_out`` counts the unusable rows of the last time, by status or as ``no_target``. ``notices`` say what the user
+    should know of the files.
     """
 
     def __init__(self, settings: EvaluateSettings, *, dim: int) -> None:
@@ -77,7 +75,7 @@ class JudgedDataset:
         self.left_out: Counter[str] = Counter()
 
     def __iter__(self) -> Iterator[JudgedRows]:
-        """Yield rows in the order of the files; raises ``DataError`` where there is none in the end."""
+        """Yield rows in the order of the files; raises ``DataError`` if none is usable, or for an unknown split."""
         self.left_out = Counter()
         articles = Articles()
         n_read = n_judged = 0
@@ -97,7 +95,7 @@ class JudgedDataset:
                 yield footer, batch
 
     def _usable(self, batch: Batch) -> NDArray[np.bool_]:
-        """Tell which rows can be judged by, and count the others."""
+        """Return which rows are usable, bool (n,), and count the others."""
         is_ok = batch.status == OK
         self.left_out.update(STATUSES[code] for code in batch.status[~is_ok].tolist())
         has_target = has_direction(batch.targets) if batch.targets is not None else np.zeros_like(is_ok)
@@ -107,20 +105,22 @@ class JudgedDataset:
     def _rows(
         self, footer: Footer, batch: Batch, usable: NDArray[np.bool_], articles: Articles, n_read: int
     ) -> JudgedRows:
-        assert batch.targets is not None  # noqa: S101 - or no row were usable
+        assert batch.targets is not None  # noqa: S101 - otherwise no row is usable
         article = self._article_column(footer)
+        lanes = _filled(batch.lanes, batch.n_rows, None)[usable]
+        tokens = _filled(batch.context_tokens, batch.n_rows, np.nan)[usable]
         return JudgedRows(
             contexts=batch.contexts[usable],
             targets=batch.targets[usable],
             articles=articles.add(batch.carried[article])[usable] if self._has_articles and article else None,
             splits=_splits(batch, footer)[usable] if self._has_splits else None,
-            lanes=_known(batch.lanes, batch.n_rows)[usable] if self._has_lanes else None,
-            context_tokens=_numbers(batch.context_tokens, batch.n_rows)[usable] if self._has_tokens else None,
+            lanes=lanes if self._has_lanes else None,
+            context_tokens=tokens if self._has_tokens else None,
             n_read=n_read,
         )
 
     def _article_column(self, footer: Footer) -> str | None:
-        """What the column that tells articles apart is called among the carried ones of a file, if it has one."""
+        """Return the name of the article column among the carried columns of a file, if it has one."""
         name = self._format.names.article
         if name not in footer.roles.carried:
             return None
@@ -150,7 +150,7 @@ class JudgedDataset:
 
 
 def _splits(batch: Batch, footer: Footer) -> NDArray[np.object_]:
-    """Return the split of each row; raises ``DataError`` for a name that is none."""
+    """Return the split of each row; raises ``DataError`` for an unknown one."""
     if footer.roles.split is None:
         return np.full(batch.n_rows, None, np.object_)
     splits = text_values(batch.carried[footer.roles.carried[footer.roles.split]])
@@ -164,9 +164,6 @@ def _splits(batch: Batch, footer: Footer) -> NDArray[np.object_]:
     return splits
 
 
-def _known(values: NDArray[np.object_] | None, n_rows: int) -> NDArray[np.object_]:
-    return np.full(n_rows, None, np.object_) if values is None else values
-
-
-def _numbers(values: NDArray[np.float64] | None, n_rows: int) -> NDArray[np.float64]:
-    return np.full(n_rows, np.nan) if values is None else values
+def _filled(values: NDArray[Any] | None, n_rows: int, unknown: float | None) -> NDArray[Any]:
+    """Return ``values``, or ``n_rows`` times ``unknown`` if a file has no such column."""
+    return np.full(n_rows, unknown) if values is None else values

@@ -1,6 +1,6 @@
-"""An evaluation as people read it: tables for a terminal, and the leaderboard as Markdown.
+"""An evaluation as text: tables for a terminal, and the leaderboard as Markdown.
 
-The rule: the text says nothing that the values do not hold, and what is not known is a dash.
+The rule: the text says nothing that the values do not hold; an unknown number is a dash.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 _WIDTH = 110
 _NAME = 20  # characters of a model's name in a table
-_LANE_MODELS, _LANE_NAME = 5, 11  # with the mean of the context, what the width holds
+_LANE_MODELS, _LANE_NAME = 5, 11  # with the mean of the context, as many as fit into the width
 _UNKNOWN = "-"
 
 
 def as_text(values: Values) -> str:
-    """Lay the values of an evaluation out in tables of at most 110 columns."""
+    """Return the values of an evaluation as tables of at most 110 columns."""
     parts = [
         "\n".join(_header(values)),
         _table(_cosine_rows(values)),
@@ -38,7 +38,7 @@ def as_text(values: Values) -> str:
 
 
 def as_markdown(values: Values, plots: Sequence[str]) -> str:
-    """Write the leaderboard of an evaluation as Markdown; ``plots`` are names of figures beside it."""
+    """Return the leaderboard of an evaluation as Markdown; ``plots`` are the names of figures beside it."""
     head, *rows = _model_rows(values)
     parts = [
         "# Leaderboard",
@@ -77,7 +77,7 @@ def _header(values: Values) -> Iterator[str]:
 
 
 def _cosine_rows(values: Values) -> list[list[str]]:
-    """The means over all rows, and what each has over the mean of the context."""
+    """Return the means over all rows, and their differences from the mean of the context."""
     rows = [["cosine", "mean", "interval", "std", "mse", "over mean", "interval"]]
     for judged in _judged(values):
         over = judged["over_mean"] or {"cosine": None, "interval": None}
@@ -120,7 +120,7 @@ def _split_rows(values: Values) -> list[list[str]]:
 
 
 def _lanes(values: Values) -> str:
-    """The largest lanes: rows, and the mean cosine of the first models beside that of the mean of the context."""
+    """Return a table of the largest lanes: rows, and the mean cosines of the first models and the context's mean."""
     models = values["models"][:_LANE_MODELS]
     judged = [*models, *(each for each in values["baselines"] if each["name"] == MEAN)]
     lanes = models[0]["by_lane"]
@@ -144,11 +144,11 @@ def _retrieval(values: Values) -> str:
     bank = values["bank"]
     if not bank:
         return ""
-    said = (
+    head = (
         f"retrieval among the {plural(bank['vectors'], 'vector')} of {bank['path']}, over the {bank['rows']:,} of "
         f"{plural(values['rows']['judged'], 'row')} whose target it holds"
     )
-    return f"{said}\n{_table(_retrieval_rows(values))}"
+    return f"{head}\n{_table(_retrieval_rows(values))}"
 
 
 def _retrieval_rows(values: Values) -> list[list[str]]:
@@ -163,7 +163,7 @@ def _retrieval_rows(values: Values) -> list[list[str]]:
 
 
 def _model_rows(values: Values) -> list[list[str]]:
-    """The leaderboard, each model followed by what its card publishes."""
+    """Return the leaderboard, each model followed by the figures of its card."""
     rows = [["models", "in_dist", "ood", "p50 ms", "p95 ms", "size MiB", "parameters", "recommendation"]]
     formats = {
         "in_dist": ".4f",

@@ -1,7 +1,6 @@
-"""``evaluate --calibrate``: what confidence and margin are worth on a dataset, and thresholds for a budget.
+"""``evaluate --calibrate``: measures how well confidence and margin predict errors, and proposes thresholds.
 
-The rule: rows are answered and judged as a run does it, by both models, and of each only what can be known of it is
-kept. This module does not know how thresholds are found or figures drawn.
+The rule: rows are predicted and judged as in a run, by both models, and only cosines and signals are kept.
 """
 
 from __future__ import annotations
@@ -39,23 +38,23 @@ if TYPE_CHECKING:
     from lvm_batch.lvm.inference.cascade import Cascade
 
 MIN_ROWS = 100
-_BLOCKS = 20  # of rows, that stand for articles where there are none
+_BLOCKS = 20  # of rows, in place of articles if there are none
 
-_STANDING = [REASONS.index(name) for name in ("high_stakes_lane", "long_context")]
+_FIXED_REASONS = [REASONS.index(name) for name in ("high_stakes_lane", "long_context")]
 
 
 def calibrate(settings: EvaluateSettings, *, console: Console) -> tuple[dict[str, Any], str]:
-    """Answer the dataset's usable rows by the primary model and the fallback, and return what comes of it as values and
-    as text; with ``settings.output`` also as files there: values, plots, and the proposed thresholds as TOML.
+    """Predict the dataset's usable rows by the primary model and the fallback, and return the figures and their text.
 
-    The primary model is the first of ``settings.model``, or has the role. Raises :class:`UsageError` without a bank, a
-    fallback, or enough rows, ``OutputError`` where the output cannot be written, and what models and datasets raise.
+    With ``settings.output``, values, plots and the proposed thresholds (as TOML) are written there too. The primary
+    model is the first of ``settings.model``, or the one with the role. Raises ``UsageError`` without a bank, a
+    fallback, or enough rows, ``OutputError`` if the output cannot be written, and the errors of models and datasets.
     """
     folder = make_output_folder(settings.output, what="an evaluation") if settings.output else None
     run_settings, found = calibrated_models(settings)
-    assert found.primary and found.fallback and found.bank  # noqa: PT018, S101 - their absence has been raised by now
+    assert found.primary and found.fallback and found.bank  # noqa: PT018, S101 - checked above
     dataset = JudgedDataset(settings, dim=found.primary.dim)
-    rows, grouped_by = _answered(dataset, load_cascade(found.as_set(run_settings)), console)
+    rows, grouped_by = _predict(dataset, load_cascade(found.as_set(run_settings)), console)
     values = {
         "primary": asdict(found.primary.ref),
         "fallback": asdict(found.fallback.ref),
@@ -69,9 +68,9 @@ def calibrate(settings: EvaluateSettings, *, console: Console) -> tuple[dict[str
 
 
 def calibrated_models(settings: EvaluateSettings) -> tuple[RunSettings, FoundModels]:
-    """Find what a run with these settings would use, and return it with them, before a row is read.
+    """Return the settings of a run with these models and bank, and what that run would find.
 
-    Raises what it lacks, all together.
+    Raises what is missing, all together, before a row is read.
     """
     if settings.bank is None:
         raise UsageError(
@@ -98,10 +97,10 @@ def calibrated_models(settings: EvaluateSettings) -> tuple[RunSettings, FoundMod
     return run_settings, found
 
 
-def _answered(dataset: JudgedDataset, cascade: Cascade, console: Console) -> tuple[CalibrationRows, str]:
-    """Answer every usable row by both models; return what is known of the rows, and what they are grouped by."""
+def _predict(dataset: JudgedDataset, cascade: Cascade, console: Console) -> tuple[CalibrationRows, str]:
+    """Predict every usable row by both models; return the rows, and what they are grouped by."""
     parts = [
-        _judged(rows, cascade)
+        _calibration_rows(rows, cascade)
         for rows in watch_rows(dataset, console, what="calibrating", n_rows=dataset.n_rows)
     ]
     rows = CalibrationRows.joined(parts)
@@ -118,8 +117,8 @@ def _answered(dataset: JudgedDataset, cascade: Cascade, console: Console) -> tup
     return replace(rows, articles=blocks), "blocks of rows"
 
 
-def _judged(rows: JudgedRows, cascade: Cascade) -> CalibrationRows:
-    assert cascade.fallback is not None  # noqa: S101 - its absence has been raised by now
+def _calibration_rows(rows: JudgedRows, cascade: Cascade) -> CalibrationRows:
+    assert cascade.fallback is not None  # noqa: S101 - checked at the start
     predictions = cascade.primary(rows.contexts)
     judged = cascade.judge(predictions, lanes=rows.lanes, context_tokens=rows.context_tokens)
     return CalibrationRows(
@@ -127,14 +126,14 @@ def _judged(rows: JudgedRows, cascade: Cascade) -> CalibrationRows:
         fallback=row_cosines(cascade.fallback(rows.contexts), rows.targets).astype(np.float64),
         confidence=judged.confidence,
         margin=judged.margin,
-        standing=np.asarray(judged.reasons[:, _STANDING].any(axis=1)),
+        standing=np.asarray(judged.reasons[:, _FIXED_REASONS].any(axis=1)),
         articles=np.full(len(predictions), UNKNOWN) if rows.articles is None else rows.articles,
         signals=signals(predictions, rows.contexts, judged.confidence, judged.margin),
     )
 
 
 def _write(folder: Path, rows: CalibrationRows, values: dict[str, Any]) -> None:
-    """Write values, plots and, where there are any, the proposed thresholds."""
+    """Write values, plots and the proposed thresholds, if there are any."""
     files = {
         "calibration.json": as_json(values),
         "calibration_reliability.svg": figure_svg(partial(draw_reliability, values=values)),

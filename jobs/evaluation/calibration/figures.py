@@ -1,7 +1,6 @@
-"""What a calibration found, as plain values.
+"""The results of a calibration as plain values.
 
-The rule: a figure is None where it is not known. This module does not know how rows were answered or how figures are
-shown.
+The rule: an unknown figure is None.
 """
 
 from __future__ import annotations
@@ -26,12 +25,12 @@ if TYPE_CHECKING:
     from lvm_batch.lvm.evaluation.calibration import CalibrationRows
 
 SHARES = (0.05, 0.10, 0.15, 0.20, 0.25, 0.30, 0.40, 0.50)
-"""Of the rows, that the table of thresholds would escalate."""
+"""The shares of rows in the table of thresholds."""
 
 
 def figures_of(rows: CalibrationRows, *, budget: float, seed: int, resamples: int) -> dict[str, Any]:
-    """Return everything that a calibration tells of rows."""
-    told = recoveries(rows, budget=budget, seed=seed, resamples=resamples)
+    """Return all figures of a calibration on ``rows``."""
+    policies = recoveries(rows, budget=budget, seed=seed, resamples=resamples)
     return {
         "rows": len(rows),
         "articles": len(np.unique(rows.articles)),
@@ -45,13 +44,13 @@ def figures_of(rows: CalibrationRows, *, budget: float, seed: int, resamples: in
             "margin": _signal(rows.margin, rows),
         },
         "thresholds": [_at_share(rows, share) for share in SHARES],
-        "policies": {name: asdict(recovery) for name, recovery in told.items()},
+        "policies": {name: asdict(recovery) for name, recovery in policies.items()},
         "proposed": _proposed(rows, budget),
     }
 
 
 def _signal(values: NDArray[np.float32], rows: CalibrationRows) -> dict[str, Any]:
-    """How a signal goes with the true cosine; a low one should tell rows that the fallback answers better."""
+    """Return how a signal relates to the true cosine; it should be low where the fallback is better."""
     known = np.isfinite(values)
     if not known.any():
         return {"rows": 0, "spearman": None, "auroc": None, "reliability": []}
@@ -64,24 +63,24 @@ def _signal(values: NDArray[np.float32], rows: CalibrationRows) -> dict[str, Any
 
 
 def _at_share(rows: CalibrationRows, share: float) -> dict[str, float | None]:
-    """What escalating a share of these very rows gains, by each threshold alone, by chance, and by an oracle."""
-    told: dict[str, float | None] = {"share": share}
+    """Return the gain of escalating a share of these rows: by each threshold alone, at random, and by an oracle."""
+    gains: dict[str, float | None] = {"share": share}
     for name, values in (("confidence", rows.confidence), ("margin", rows.margin)):
         known = bool(np.isfinite(values).any())
-        told[name] = quantile_below(values, share) if known else None
-        told[f"{name}_gain"] = float(gain_curve(-values, rows.gain, np.array([share]))[0]) if known else None
-    told["random_gain"] = share * float(rows.gain.mean())
-    told["oracle_gain"] = float(oracle_curve(rows.gain, np.array([share]))[0])
-    return told
+        gains[name] = quantile_below(values, share) if known else None
+        gains[f"{name}_gain"] = float(gain_curve(-values, rows.gain, np.array([share]))[0]) if known else None
+    gains["random_gain"] = share * float(rows.gain.mean())
+    gains["oracle_gain"] = float(oracle_curve(rows.gain, np.array([share]))[0])
+    return gains
 
 
 def _proposed(rows: CalibrationRows, budget: float) -> dict[str, float] | None:
-    """The thresholds found on all rows, and what they escalate of them; None where none of them gains anything."""
-    found = find_thresholds(rows, budget)
-    if found == NEVER:
+    """Return the best thresholds on all rows and the share that they escalate; None if no threshold gains anything."""
+    thresholds = find_thresholds(rows, budget)
+    if thresholds == NEVER:
         return None
     return {
-        "min_confidence": found.min_confidence,
-        "min_margin": found.min_margin,
-        "escalated": float(escalated(rows, found).mean()),
+        "min_confidence": thresholds.min_confidence,
+        "min_margin": thresholds.min_margin,
+        "escalated": float(escalated(rows, thresholds).mean()),
     }

@@ -1,6 +1,6 @@
 """A calibration as text: tables of at most 110 columns, and the thresholds as lines of a configuration file.
 
-The rule: all that is said stands in the values. This module computes nothing.
+The rule: the text says nothing that the values do not hold.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _POLICIES = {
 
 
 def as_text(values: Values) -> str:
-    """Lay a calibration out for people."""
+    """Return the values of a calibration as tables."""
     return "\n\n".join(
         "\n".join(lines)
         for lines in (
@@ -40,12 +40,12 @@ def as_text(values: Values) -> str:
 
 
 def as_toml(values: Values) -> str:
-    """Return the proposed thresholds as lines that ``run --config`` takes."""
-    found = values["proposed"]
+    """Return the proposed thresholds as lines for ``run --config``."""
+    thresholds = values["proposed"]
     return (
         f"# for at most {_percent(values['budget'])} of the rows; found on {values['rows']:,} rows of "
         f"{values['articles']:,} {values['grouped_by']}\n"
-        f"min_confidence = {found['min_confidence']!r}\nmin_margin = {found['min_margin']!r}\n"
+        f"min_confidence = {thresholds['min_confidence']!r}\nmin_margin = {thresholds['min_margin']!r}\n"
     )
 
 
@@ -126,5 +126,5 @@ def _proposal(values: Values) -> Iterator[str]:
 
 
 def _percent(share: float) -> str:
-    """Write a share that somebody has set with the digits that it was set with."""
+    """Return a share with the digits that the user gave."""
     return f"{100 * share:.6g}%"
