@@ -80,11 +80,11 @@ def _find_files(vectors: list[str], output: str, console: Console) -> list[Input
     from lvm_batch.io.dataset.files import look_for_files
     from lvm_batch.jobs.places import Place, check_places
 
-    found = look_for_files(vectors)
-    check_places([Place("the bank", "--output", output, NAMES)], dataset=vectors, files=found.files)
-    for notice in found.notices:
+    listing = look_for_files(vectors)
+    check_places([Place("the bank", "--output", output, NAMES)], dataset=vectors, files=listing.files)
+    for notice in listing.notices:
         console.note(notice)
-    return found.files
+    return listing.files
 
 
 def _text(output: str, meta: Mapping[str, Any]) -> str:

@@ -54,14 +54,14 @@ class PackingPlan:
 def plan_packing(inputs: Sequence[str], output: str, options: PackOptions) -> PackingPlan:
     """Check the options and every input; raises ``SettingsError`` or ``DataError``."""
     packing, pad = _check_options(options)
-    found = look_for_files(inputs, PACKABLE)
+    listing = look_for_files(inputs, PACKABLE)
     output_place = Place(
-        "the output", "--output", output, [f"{file.stem}-00000.parquet" for file in found.files]
+        "the output", "--output", output, [f"{file.stem}-00000.parquet" for file in listing.files]
     )
-    check_places([output_place], dataset=inputs, files=found.files)
+    check_places([output_place], dataset=inputs, files=listing.files)
     reading = Reading(options.names, packing.shape, frozenset(options.leave_out), pad)
-    sources = [source for file in found.files for source in find_sources(file, reading)]
-    return PackingPlan(sources, packing, found.notices)
+    sources = [source for file in listing.files for source in find_sources(file, reading)]
+    return PackingPlan(sources, packing, listing.notices)
 
 
 def write_packed(

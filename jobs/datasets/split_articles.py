@@ -1,4 +1,4 @@
-"""What the user is told of a dataset's files: articles cut into several runs, columns that contradict their folder."""
+"""Notices about a dataset's files: articles cut into several runs, and columns that contradict their folder."""
 
 from __future__ import annotations
 
@@ -42,10 +42,11 @@ def cut_values(cuts: Cuts | None) -> dict[str, Any] | None:
 
 def overruled_notices(footers: Sequence[Footer]) -> Iterator[str]:
     """Yield how many files contradict the names of their folders, and how the first one does."""
-    found = [footer.disagreement for footer in footers if footer.disagreement]
-    if found:
-        more = f" (and so in {plural(len(found) - 1, 'file')} more)" if len(found) > 1 else ""
+    disagreements = [footer.disagreement for footer in footers if footer.disagreement]
+    if disagreements:
+        first, *others = disagreements
+        more = f" (and so in {plural(len(others), 'file')} more)" if others else ""
         yield (
-            f"{found[0]}, and its folder tells otherwise{more}: the file's own column counts, though readers of "
+            f"{first}, and its folder tells otherwise{more}: the file's own column counts, though readers of "
             "folders, such as DuckDB, take the folder's"
         )

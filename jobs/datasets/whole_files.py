@@ -1,4 +1,4 @@
-"""The files of a dataset, found, checked, and read whole and in order by this process.
+"""The files of a dataset, checked, and read whole and in order by this process.
 
 The rule: every unusable file is named before a row is read.
 """
@@ -45,15 +45,15 @@ class DatasetFiles:
         return sum(footer.n_rows for footer in self.footers)
 
 
-def open_dataset(found: FoundFiles, data_format: DatasetFormat, *, pad: Pad | None = None) -> DatasetFiles:
-    """Read the footers of the files; ``pad`` says what happens to short contexts.
+def open_dataset(listing: FoundFiles, data_format: DatasetFormat, *, pad: Pad | None = None) -> DatasetFiles:
+    """Read the footers of the files of a ``listing``; ``pad`` says what happens to short contexts.
 
     Raises the ``DataError`` of an unusable file, or ``SettingsError`` for several.
     """
     runs = ArticleRuns()
-    footers = _usable_footers(found.files, data_format, runs)
+    footers = _usable_footers(listing.files, data_format, runs)
     cuts = runs.cuts((footer.file.path for footer in footers), length=data_format.shape.length)
-    return DatasetFiles(footers, cuts, (*found.notices, *cut_notices(cuts, pad=pad)))
+    return DatasetFiles(footers, cuts, (*listing.notices, *cut_notices(cuts, pad=pad)))
 
 
 def _usable_footers(

@@ -164,14 +164,14 @@ def _unit_norm(predictions: Floats) -> Check:
     if n_broken:
         return Check("unit norm", False, f"{n_broken:,} of {len(norms):,} predictions are not finite")  # noqa: FBT003
     off = float(np.abs(norms - 1).max())
-    found = f"norms of {len(norms):,} predictions within {off:.1e} of 1"
-    return Check("unit norm", off <= NORM_TOLERANCE, found, off)
+    text = f"norms of {len(norms):,} predictions within {off:.1e} of 1"
+    return Check("unit norm", off <= NORM_TOLERANCE, text, off)
 
 
 def _same(predictions: Floats, published: Floats) -> Check:
     off = float(np.abs(predictions - np.concatenate([published, published[:1]])).max())
-    found = f"within {off:.1e} of the published forward pass" if np.isfinite(off) else "not finite"
-    return Check("same numbers", off <= FORM_TOLERANCE, found, off)
+    text = f"within {off:.1e} of the published forward pass" if np.isfinite(off) else "not finite"
+    return Check("same numbers", off <= FORM_TOLERANCE, text, off)
 
 
 def _cosine_text(cosines: Cosines) -> str:

@@ -138,8 +138,8 @@ class _Verification:
     def _dimensions(self) -> Check:
         dim = self._checkpoint.dim
         wanted, why = self._wanted_dim()
-        found = f"vectors of {dim}" if dim == wanted else f"vectors of {dim}, not of {wanted}"
-        return Check("dimensions", dim == wanted, f"{found}, {why}", dim)
+        text = f"vectors of {dim}" if dim == wanted else f"vectors of {dim}, not of {wanted}"
+        return Check("dimensions", dim == wanted, f"{text}, {why}", dim)
 
     def _wanted_dim(self) -> tuple[int, str]:
         """Return the width that vectors should have, and where it comes from."""

@@ -53,10 +53,10 @@ class TrainingRows:
 
 def read_training_rows(settings: TrainSettings) -> TrainingRows:
     """Read every window of the dataset; raises ``DataError`` or, for several bad files, ``SettingsError``."""
-    found = look_for_files(settings.dataset)
-    dim = _dim(found.files[0], settings)
+    listing = look_for_files(settings.dataset)
+    dim = _dim(listing.files[0], settings)
     data_format = dataset_format(settings, WindowShape(settings.context_length, dim))
-    dataset = open_dataset(found, data_format)
+    dataset = open_dataset(listing, data_format)
     _refuse_two_layouts(dataset.footers)
     if dataset.footers[0].roles.layout == "sequences":
         single = dataset_format(settings, WindowShape(1, dim))

@@ -51,14 +51,14 @@ def calibrate(settings: EvaluateSettings, *, console: Console) -> tuple[dict[str
     fallback, or enough rows, ``OutputError`` if the output cannot be written, and the errors of models and datasets.
     """
     folder = make_output_folder(settings.output, what="an evaluation") if settings.output else None
-    run_settings, found = calibrated_models(settings)
-    assert found.primary and found.fallback and found.bank  # noqa: PT018, S101 - checked above
-    dataset = JudgedDataset(settings, dim=found.primary.dim)
-    rows, grouped_by = _predict(dataset, load_cascade(found.as_set(run_settings)), console)
+    run_settings, models = calibrated_models(settings)
+    assert models.primary and models.fallback and models.bank  # noqa: PT018, S101 - checked above
+    dataset = JudgedDataset(settings, dim=models.primary.dim)
+    rows, grouped_by = _predict(dataset, load_cascade(models.as_set(run_settings)), console)
     values = {
-        "primary": asdict(found.primary.ref),
-        "fallback": asdict(found.fallback.ref),
-        "bank": asdict(found.bank.ref) | {"vectors": found.bank.n_vectors},
+        "primary": asdict(models.primary.ref),
+        "fallback": asdict(models.fallback.ref),
+        "bank": asdict(models.bank.ref) | {"vectors": models.bank.n_vectors},
         "grouped_by": grouped_by,
         **figures_of(rows, budget=settings.budget, seed=settings.seed, resamples=settings.resamples),
     }
@@ -84,17 +84,17 @@ def calibrated_models(settings: EvaluateSettings) -> tuple[RunSettings, FoundMod
         models_dir=settings.models_dir,
         device=settings.device,
     )
-    found = look_at_models(run_settings)
+    models = look_at_models(run_settings)
     checks = Checks()
-    checks.errors.extend(found.problems)
+    checks.errors.extend(models.problems)
     checks.raise_all()
-    if found.fallback is None:
+    if models.fallback is None:
         role = Path(settings.models_dir).parent / ROLES[1]
         raise UsageError(
             f"--calibrate needs a fallback model, and there is neither --fallback nor {role}",
             "give --fallback CKPT: the model that escalated rows would be run through",
         )
-    return run_settings, found
+    return run_settings, models
 
 
 def _predict(dataset: JudgedDataset, cascade: Cascade, console: Console) -> tuple[CalibrationRows, str]:
