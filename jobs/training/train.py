@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from lvm_batch.jobs.console.console import Console
     from lvm_batch.jobs.settings.train import TrainSettings
     from lvm_batch.jobs.training.article_split import Split
+    from lvm_batch.jobs.training.rows import TrainingRows
     from lvm_batch.lvm.architectures.context_model import ContextModel
     from lvm_batch.lvm.training.recipes import Recipe
     from lvm_batch.lvm.training.training import History
@@ -84,14 +85,8 @@ def train(settings: TrainSettings, *, console: Console) -> TrainingResult:
             console.note(notice)
         history = _train(model, split, recipe, settings=settings, folder=folder, console=console)
         environment = TrainingEnvironment.now(device, started=started)
-        document = {
-            **describe_training(model, split, history, ridge=ridge, environment=environment),
-            "identity": folder.identity,
-            "recipe": asdict(recipe),
-            "dataset": list(settings.dataset),
-            "rows": rows.n_rows,
-            "arguments": settings.model_dump(mode="json", exclude_defaults=True),
-        }
+        document = describe_training(model, split, history, ridge=ridge, environment=environment)
+        document |= {"identity": folder.identity, **_origin(settings, recipe, rows)}
         _write(folder, model, history, document)
     return TrainingResult(document, as_text(document, settings.output), _error(history))
 
@@ -113,6 +108,15 @@ def _fresh_model(settings: TrainSettings, dim: int) -> ContextModel:
 def _identity(settings: TrainSettings, recipe: Recipe, data: str) -> dict[str, Any]:
     """Return everything that the model depends on."""
     return {"arch": settings.arch, "seed": settings.seed, "data": data, **asdict(recipe)}
+
+
+def _origin(settings: TrainSettings, recipe: Recipe, rows: TrainingRows) -> dict[str, Any]:
+    return {
+        "recipe": asdict(recipe),
+        "dataset": list(settings.dataset),
+        "rows": rows.n_rows,
+        "arguments": settings.model_dump(mode="json", exclude_defaults=True),
+    }
 
 
 def _start(settings: TrainSettings, split: Split, device: torch.device) -> str:

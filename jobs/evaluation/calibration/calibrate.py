@@ -77,13 +77,7 @@ def calibrated_models(settings: EvaluateSettings) -> tuple[RunSettings, FoundMod
             "--calibrate needs a bank: confidence and margin are measured against one",
             "give --bank PATH; lvm-batch bank build VECTORS.parquet --output BANK makes one",
         )
-    run_settings = RunSettings(
-        model=settings.model[0] if settings.model else None,
-        fallback=settings.fallback,
-        bank=settings.bank,
-        models_dir=settings.models_dir,
-        device=settings.device,
-    )
+    run_settings = _run_settings(settings)
     models = look_at_models(run_settings)
     checks = Checks()
     checks.errors.extend(models.problems)
@@ -95,6 +89,16 @@ def calibrated_models(settings: EvaluateSettings) -> tuple[RunSettings, FoundMod
             "give --fallback CKPT: the model that escalated rows would be run through",
         )
     return run_settings, models
+
+
+def _run_settings(settings: EvaluateSettings) -> RunSettings:
+    return RunSettings(
+        model=settings.model[0] if settings.model else None,
+        fallback=settings.fallback,
+        bank=settings.bank,
+        models_dir=settings.models_dir,
+        device=settings.device,
+    )
 
 
 def _predict(dataset: JudgedDataset, cascade: Cascade, console: Console) -> tuple[CalibrationRows, str]:
