@@ -53,15 +53,15 @@ def check_places(
     files: Iterable[InputFile] = (),
     kept: Sequence[Place] = (),
 ) -> None:
-    """Raise the errors that :func:`misplaced` finds: one ``OutputError``, or all of them as a ``SettingsError``."""
-    errors = list(misplaced(written, dataset=dataset, files=files, kept=kept))
+    """Raise the errors that :func:`place_errors` finds: one ``OutputError``, or all of them as a ``SettingsError``."""
+    errors = list(place_errors(written, dataset=dataset, files=files, kept=kept))
     if len(errors) == 1:
         raise errors[0]
     if errors:
         raise SettingsError(*(Problem(*error.args) for error in errors))
 
 
-def misplaced(
+def place_errors(
     written: Sequence[Place],
     *,
     dataset: Sequence[str] = (),

@@ -59,7 +59,7 @@ def _comparable(ids: pa.Array) -> pa.Array:
     return comparable_ids(pa.chunked_array([ids])).combine_chunks()
 
 
-def chains(windows: NDArray[np.int64], articles: NDArray[np.int64]) -> NDArray[np.int64]:
+def group_windows(windows: NDArray[np.int64], articles: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return a number for the article of each window, int64 (n,); windows without an article are grouped by vectors.
 
     ``windows`` holds the places of each context's vectors and of its target, int64 (n, length + 1), and ``articles``

@@ -19,7 +19,7 @@ from lvm_batch.io.dataset.files import look_for_files
 from lvm_batch.io.errors import DataError
 from lvm_batch.io.formats.parquet import open_parquet
 from lvm_batch.io.vectors.types import flat_width, vector_width
-from lvm_batch.jobs.datasets.articles import Articles, chains
+from lvm_batch.jobs.datasets.articles import Articles, group_windows
 from lvm_batch.jobs.datasets.dataset_format import dataset_format
 from lvm_batch.jobs.datasets.whole_files import batches_of, open_dataset
 from lvm_batch.jobs.training.vector_store import VectorStore
@@ -145,7 +145,7 @@ def _of_windows(footers: Sequence[Footer], data_format: DatasetFormat) -> Traini
     windows = np.concatenate([np.empty((0, data_format.shape.length + 1), np.int64), *places])
     return TrainingRows(
         Windows(store.vectors, windows[:, :-1], windows[:, -1]),
-        chains(windows, articles.codes),
+        group_windows(windows, articles.codes),
         np.concatenate([np.empty(0, np.bool_), *ood]),
         sum(footer.n_rows for footer in footers),
     )

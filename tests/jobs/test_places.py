@@ -10,7 +10,7 @@ from datasets import windows, write_windows
 
 from lvm_batch.jobs.cli import main
 from lvm_batch.jobs.errors import SettingsError
-from lvm_batch.jobs.places import Place, check_places, misplaced
+from lvm_batch.jobs.places import Place, check_places, place_errors
 from lvm_batch.jobs.prediction.planning.places import metrics_file_is_misplaced, places_written
 from lvm_batch.jobs.settings.run import RunSettings
 
@@ -35,7 +35,9 @@ def told(dataset: str = "data", **given: str) -> list[str]:
     """What is told of places, for a run whose other places are beside all."""
     settings = RunSettings(dataset=(dataset,), **{"output": "out", "bank": "bank"} | given)
     kept = [Place("the bank", "--bank", str(settings.bank), keeps_out="everything")]
-    return [str(e.args[0]) for e in misplaced(places_written(settings), dataset=settings.dataset, kept=kept)]
+    return [
+        str(e.args[0]) for e in place_errors(places_written(settings), dataset=settings.dataset, kept=kept)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -108,9 +110,9 @@ def test_objects_are_told_apart_by_their_keys(monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setenv(variable, "x")
     output = Place("the output", "--output", "s3://b/out/", keeps_out="everything")
     inside = ("s3://b/out", "S3://b/out/x", "s3://b/out//")
-    assert all(list(misplaced([output], kept=[Place("it", "", text)])) for text in inside)
+    assert all(list(place_errors([output], kept=[Place("it", "", text)])) for text in inside)
     beside = ("s3://b/out-2", "s3://b/o", "s3://b2/out/x", "gs://b/out/x", "/b/out/x", "s3://b/x/../out")
-    assert not any(list(misplaced([output], kept=[Place("it", "", text)])) for text in beside)
+    assert not any(list(place_errors([output], kept=[Place("it", "", text)])) for text in beside)
 
 
 def test_every_misplaced_place_is_told_at_once(here: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from lvm_batch.io.dataset.column_checks import is_plain
 from lvm_batch.io.errors import DataError
-from lvm_batch.jobs.datasets.articles import UNKNOWN, Articles, chains
+from lvm_batch.jobs.datasets.articles import UNKNOWN, Articles, group_windows
 from lvm_batch.jobs.settings.train import TrainSettings
 from lvm_batch.jobs.training.article_split import split_by_article
 from lvm_batch.jobs.training.rows import TrainingRows, read_training_rows
@@ -106,7 +106,7 @@ def test_one_shared_vector_joins_no_articles() -> None:
 
 def joined(found: list[list[int]], said: list[int] | None = None) -> list[int]:
     """The article of each window, numbered as they come; unless ``said``, none says it."""
-    codes = chains(np.array(found), np.array(said or [UNKNOWN] * len(found))).tolist()
+    codes = group_windows(np.array(found), np.array(said or [UNKNOWN] * len(found))).tolist()
     return [list(dict.fromkeys(codes)).index(code) for code in codes]
 
 

@@ -51,7 +51,7 @@ def calibrate(settings: EvaluateSettings, *, console: Console) -> tuple[dict[str
     fallback, or enough rows, ``OutputError`` if the output cannot be written, and the errors of models and datasets.
     """
     folder = make_output_folder(settings.output, what="an evaluation") if settings.output else None
-    run_settings, models = calibrated_models(settings)
+    run_settings, models = find_run_models(settings)
     assert models.primary and models.fallback and models.bank  # noqa: PT018, S101 - checked above
     dataset = JudgedDataset(settings, dim=models.primary.dim)
     rows, grouped_by = _predict(dataset, load_cascade(models.as_set(run_settings)), console)
@@ -67,7 +67,7 @@ def calibrate(settings: EvaluateSettings, *, console: Console) -> tuple[dict[str
     return values, as_text(values)
 
 
-def calibrated_models(settings: EvaluateSettings) -> tuple[RunSettings, FoundModels]:
+def find_run_models(settings: EvaluateSettings) -> tuple[RunSettings, FoundModels]:
     """Return the settings of a run with these models and bank, and what that run would find.
 
     Raises what is missing, all together, before a row is read.

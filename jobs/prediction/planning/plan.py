@@ -24,7 +24,7 @@ from lvm_batch.jobs.checks import Checks
 from lvm_batch.jobs.datasets.dataset_format import dataset_format
 from lvm_batch.jobs.datasets.split_articles import cut_notices, overruled_notices
 from lvm_batch.jobs.models.find import find_models
-from lvm_batch.jobs.places import misplaced
+from lvm_batch.jobs.places import place_errors
 from lvm_batch.jobs.prediction.planning.fleet import Fleet, local_fleet
 from lvm_batch.jobs.prediction.planning.job import Job, cap_rate, fingerprint, identity
 from lvm_batch.jobs.prediction.planning.memory import Projection, project
@@ -89,7 +89,7 @@ def prepare(settings: RunSettings, *, threads: int | None) -> Prepared:
     listed = checks.run(lambda: look_for_files(settings.dataset)) or FoundFiles([], ())
     checks.run(lambda: _check_output(settings, listed.files))
     checks.errors.extend(
-        misplaced(
+        place_errors(
             places_written(settings, listed.files),
             dataset=settings.dataset,
             files=listed.files,
