@@ -17,11 +17,11 @@ from lvm_batch.io.dataset.columns import WindowShape
 from lvm_batch.io.dataset.files import look_for_files
 from lvm_batch.io.dataset.units import cut_units, row_bytes
 from lvm_batch.io.vectors.types import vector_dtype
+from lvm_batch.jobs.datasets.dataset_files import open_dataset
 from lvm_batch.jobs.datasets.dataset_format import dataset_format, missing_columns
+from lvm_batch.jobs.datasets.dataset_notices import cut_values, overruled_notices
 from lvm_batch.jobs.datasets.inspection_text import as_text
 from lvm_batch.jobs.datasets.sample import read_sample
-from lvm_batch.jobs.datasets.split_articles import cut_values, overruled_notices
-from lvm_batch.jobs.datasets.whole_files import open_dataset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lvm_batch.jobs.console.console import Console
-    from lvm_batch.jobs.evaluation.rows import JudgedDataset, JudgedRows
+    from lvm_batch.jobs.evaluation.judged_rows import JudgedDataset, JudgedRows
     from lvm_batch.lvm.training.ridge import RidgePredictor
 
     Floats = NDArray[np.float32]

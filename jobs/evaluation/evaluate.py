@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lvm_batch.jobs.evaluation.cosines import BASELINES, RIDGE, score_rows
-from lvm_batch.jobs.evaluation.figures import figures_of
+from lvm_batch.jobs.evaluation.evaluation_plots import plots
+from lvm_batch.jobs.evaluation.evaluation_text import as_markdown, as_text
+from lvm_batch.jobs.evaluation.group_scores import figures_of
+from lvm_batch.jobs.evaluation.judged_models import load_bank, load_models
+from lvm_batch.jobs.evaluation.judged_rows import JudgedDataset
 from lvm_batch.jobs.evaluation.leaderboard import RULE, leaderboard
-from lvm_batch.jobs.evaluation.models import load_bank, load_models
-from lvm_batch.jobs.evaluation.plots import plots
-from lvm_batch.jobs.evaluation.rows import JudgedDataset
-from lvm_batch.jobs.evaluation.text import as_markdown, as_text
+from lvm_batch.jobs.evaluation.row_scores import BASELINES, RIDGE, score_rows
 from lvm_batch.jobs.output_folder import as_json, make_output_folder, write_files
 from lvm_batch.jobs.places import Place, check_places
 from lvm_batch.jobs.prediction.execution.tally import SPLITS
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from lvm_batch.io.bank.bank import Bank
     from lvm_batch.jobs.console.console import Console
-    from lvm_batch.jobs.evaluation.cosines import RowScores
-    from lvm_batch.jobs.evaluation.models import JudgedModel
+    from lvm_batch.jobs.evaluation.judged_models import JudgedModel
+    from lvm_batch.jobs.evaluation.row_scores import RowScores
     from lvm_batch.jobs.settings.evaluate import EvaluateSettings
 
 VALUES, BOARD = "evaluation.json", "leaderboard.md"

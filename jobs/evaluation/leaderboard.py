@@ -14,7 +14,7 @@ from lvm_batch.lvm.registry.published_cards import PUBLISHED
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from lvm_batch.jobs.evaluation.models import JudgedModel
+    from lvm_batch.jobs.evaluation.judged_models import JudgedModel
 
 NEAR = 0.005
 """Cosines out of distribution that differ by no more count as equal: the mean differs by more between two samples of 60

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lvm_batch.jobs.evaluation.rows import JudgedDataset
+from lvm_batch.jobs.evaluation.judged_rows import JudgedDataset
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from lvm_batch.jobs.evaluation.rows import JudgedRows
+    from lvm_batch.jobs.evaluation.judged_rows import JudgedRows
     from lvm_batch.jobs.settings.evaluate import EvaluateSettings
 
     Floats = NDArray[np.float32]

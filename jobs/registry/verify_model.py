@@ -16,7 +16,8 @@ from lvm_batch.io.dataset.columns import WindowShape
 from lvm_batch.io.errors import DataError
 from lvm_batch.io.storage.locations import read_file
 from lvm_batch.jobs.errors import GateFailed
-from lvm_batch.jobs.registry.checks import (
+from lvm_batch.jobs.registry.held_out_sample import held_out_sample
+from lvm_batch.jobs.registry.model_checks import (
     Check,
     Cosines,
     check_cosine,
@@ -24,7 +25,6 @@ from lvm_batch.jobs.registry.checks import (
     compare_cosines,
     random_contexts,
 )
-from lvm_batch.jobs.registry.held_out_sample import held_out_sample
 from lvm_batch.lvm.checkpoints.checkpoint import load_checkpoint
 from lvm_batch.lvm.errors import ModelError
 from lvm_batch.lvm.registry.registry import ROLES, resolve_model

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lvm_batch.io.errors import DataError
 from lvm_batch.io.storage.locations import read_file
-from lvm_batch.jobs.registry.text import card_text, list_text
+from lvm_batch.jobs.registry.registry_text import card_text, list_text
 from lvm_batch.lvm.checkpoints.checkpoint import load_checkpoint
 from lvm_batch.lvm.errors import ModelError
 from lvm_batch.lvm.registry.registry import ROLES, list_folders, named_model, resolve_model

@@ -15,7 +15,7 @@ import numpy as np
 from lvm_batch.io.errors import DataError
 
 if TYPE_CHECKING:
-    from lvm_batch.jobs.training.rows import TrainingRows
+    from lvm_batch.jobs.training.training_rows import TrainingRows
     from lvm_batch.lvm.training.windows import Windows
 
 _MIN_ARTICLES = 2

@@ -19,11 +19,11 @@ from lvm_batch.jobs.places import Place, check_places
 from lvm_batch.jobs.processes.resources import usable_cores
 from lvm_batch.jobs.training.article_split import split_by_article
 from lvm_batch.jobs.training.curves import curves_svg
-from lvm_batch.jobs.training.figures import TrainingEnvironment, describe_training, fit_ridge
 from lvm_batch.jobs.training.folder import NAMES, TrainingFolder, digest_of
 from lvm_batch.jobs.training.model_card import as_text, card_text
 from lvm_batch.jobs.training.progress import TrainingProgress
-from lvm_batch.jobs.training.rows import read_training_rows
+from lvm_batch.jobs.training.training_history import TrainingEnvironment, describe_training, fit_ridge
+from lvm_batch.jobs.training.training_rows import read_training_rows
 from lvm_batch.lvm.architectures.catalog import architecture_named, build_model
 from lvm_batch.lvm.devices.devices import pick_device, set_threads
 from lvm_batch.lvm.training.recipes import recipe_for
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from lvm_batch.jobs.console.console import Console
     from lvm_batch.jobs.settings.train import TrainSettings
     from lvm_batch.jobs.training.article_split import Split
-    from lvm_batch.jobs.training.rows import TrainingRows
+    from lvm_batch.jobs.training.training_rows import TrainingRows
     from lvm_batch.lvm.architectures.context_model import ContextModel
     from lvm_batch.lvm.training.recipes import Recipe
     from lvm_batch.lvm.training.training import History

@@ -20,7 +20,7 @@ from lvm_batch.io.errors import OutputError
 from lvm_batch.jobs.console.console import Console
 from lvm_batch.jobs.errors import UsageError
 from lvm_batch.jobs.evaluation.calibration.calibrate import calibrate, find_run_models
-from lvm_batch.jobs.evaluation.calibration.text import as_text, as_toml
+from lvm_batch.jobs.evaluation.calibration.calibration_text import as_text, as_toml
 from lvm_batch.jobs.settings.evaluate import EvaluateSettings
 from lvm_batch.lvm.checkpoints.checkpoint import save_checkpoint
 from lvm_batch.lvm.errors import CheckpointError

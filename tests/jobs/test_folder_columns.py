@@ -17,11 +17,11 @@ from lvm_batch.io import read_predictions
 from lvm_batch.io.bank.bank import build_bank
 from lvm_batch.io.dataset.files import find_files
 from lvm_batch.io.output.commit import OutputFolder
-from lvm_batch.jobs.evaluation.rows import JudgedDataset
+from lvm_batch.jobs.evaluation.judged_rows import JudgedDataset
 from lvm_batch.jobs.reports.data import gather
 from lvm_batch.jobs.settings.evaluate import EvaluateSettings
 from lvm_batch.jobs.settings.train import TrainSettings
-from lvm_batch.jobs.training.rows import read_training_rows
+from lvm_batch.jobs.training.training_rows import read_training_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,7 +14,7 @@ from datasets import write_windows
 from full_disk import files_of_at_most
 
 from lvm_batch.jobs.cli import main
-from lvm_batch.jobs.registry.checks import check_outputs, random_contexts
+from lvm_batch.jobs.registry.model_checks import check_outputs, random_contexts
 from lvm_batch.lvm import AttentionMixtureNetwork, build_model, row_cosines, save_checkpoint
 from lvm_batch.lvm.registry.role_log import open_role_log, read_role_log
 

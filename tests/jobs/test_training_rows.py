@@ -16,7 +16,7 @@ from lvm_batch.io.errors import DataError
 from lvm_batch.jobs.datasets.articles import UNKNOWN, Articles, group_windows
 from lvm_batch.jobs.settings.train import TrainSettings
 from lvm_batch.jobs.training.article_split import split_by_article
-from lvm_batch.jobs.training.rows import TrainingRows, read_training_rows
+from lvm_batch.jobs.training.training_rows import TrainingRows, read_training_rows
 from lvm_batch.jobs.training.vector_store import VectorStore
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from lvm_batch.jobs.registry.checks import check_outputs, random_contexts
+from lvm_batch.jobs.registry.model_checks import check_outputs, random_contexts
 from lvm_batch.jobs.training.train import _odd_norms
 from lvm_batch.lvm.errors import BankError
 from lvm_batch.lvm.inference.cosines import has_unit_norm

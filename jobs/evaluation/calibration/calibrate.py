@@ -16,10 +16,10 @@ from lvm_batch.jobs.checks import Checks
 from lvm_batch.jobs.console.progress import watch_rows
 from lvm_batch.jobs.datasets.articles import UNKNOWN
 from lvm_batch.jobs.errors import UsageError
-from lvm_batch.jobs.evaluation.calibration.figures import figures_of
-from lvm_batch.jobs.evaluation.calibration.plots import draw_gain, draw_reliability
-from lvm_batch.jobs.evaluation.calibration.text import as_text, as_toml
-from lvm_batch.jobs.evaluation.rows import JudgedDataset
+from lvm_batch.jobs.evaluation.calibration.calibration_figures import figures_of
+from lvm_batch.jobs.evaluation.calibration.calibration_plots import draw_gain, draw_reliability
+from lvm_batch.jobs.evaluation.calibration.calibration_text import as_text, as_toml
+from lvm_batch.jobs.evaluation.judged_rows import JudgedDataset
 from lvm_batch.jobs.models.check import look_at_models
 from lvm_batch.jobs.models.load import load_cascade
 from lvm_batch.jobs.output_folder import as_json, make_output_folder, write_files
@@ -32,7 +32,7 @@ from lvm_batch.lvm.registry.registry import ROLES
 
 if TYPE_CHECKING:
     from lvm_batch.jobs.console.console import Console
-    from lvm_batch.jobs.evaluation.rows import JudgedRows
+    from lvm_batch.jobs.evaluation.judged_rows import JudgedRows
     from lvm_batch.jobs.models.facts import FoundModels
     from lvm_batch.jobs.settings.evaluate import EvaluateSettings
     from lvm_batch.lvm.inference.cascade import Cascade

@@ -22,7 +22,7 @@ from lvm_batch.io.storage.listing import refuse_long_names
 from lvm_batch.io.storage.locations import locate
 from lvm_batch.jobs.checks import Checks
 from lvm_batch.jobs.datasets.dataset_format import dataset_format
-from lvm_batch.jobs.datasets.split_articles import cut_notices, overruled_notices
+from lvm_batch.jobs.datasets.dataset_notices import cut_notices, overruled_notices
 from lvm_batch.jobs.models.find import find_models
 from lvm_batch.jobs.places import place_errors
 from lvm_batch.jobs.prediction.planning.fleet import Fleet, local_fleet

@@ -20,8 +20,8 @@ from lvm_batch.io.errors import DataError
 from lvm_batch.io.formats.parquet import open_parquet
 from lvm_batch.io.vectors.types import flat_width, vector_width
 from lvm_batch.jobs.datasets.articles import Articles, group_windows
+from lvm_batch.jobs.datasets.dataset_files import batches_of, open_dataset
 from lvm_batch.jobs.datasets.dataset_format import dataset_format
-from lvm_batch.jobs.datasets.whole_files import batches_of, open_dataset
 from lvm_batch.jobs.training.vector_store import VectorStore
 from lvm_batch.lvm.inference.cosines import has_direction
 from lvm_batch.lvm.training.windows import Windows

@@ -12,7 +12,7 @@ from lvm_batch.io.dataset.article_runs import ArticleRuns
 from lvm_batch.io.dataset.reading import open_unit
 from lvm_batch.io.dataset.units import Footer, cut_units, read_footers
 from lvm_batch.jobs.checks import Checks
-from lvm_batch.jobs.datasets.split_articles import cut_notices
+from lvm_batch.jobs.datasets.dataset_notices import cut_notices
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

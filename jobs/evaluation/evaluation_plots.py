@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lvm_batch.jobs.evaluation.cosines import LAST, MEAN, RIDGE
-from lvm_batch.jobs.evaluation.figures import SHOWN_LANES
+from lvm_batch.jobs.evaluation.group_scores import SHOWN_LANES
+from lvm_batch.jobs.evaluation.row_scores import LAST, MEAN, RIDGE
 from lvm_batch.jobs.plots import COLOURS, GREY, WIDTH, figure_svg, label
 from lvm_batch.lvm.evaluation.retrieval import recall_curve
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from lvm_batch.jobs.evaluation.cosines import RowScores
+    from lvm_batch.jobs.evaluation.row_scores import RowScores
 
     Values = Mapping[str, Any]
 

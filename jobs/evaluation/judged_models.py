@@ -14,7 +14,7 @@ from lvm_batch.io.bank.bank import open_bank
 from lvm_batch.io.storage.locations import locate, read_file
 from lvm_batch.jobs.checks import Checks
 from lvm_batch.jobs.errors import UsageError
-from lvm_batch.jobs.evaluation.cosines import BASELINES
+from lvm_batch.jobs.evaluation.row_scores import BASELINES
 from lvm_batch.jobs.models.latency import checkpoint_latency_ms
 from lvm_batch.jobs.processes.forkserver import in_forked_process
 from lvm_batch.lvm.checkpoints.checkpoint import load_checkpoint

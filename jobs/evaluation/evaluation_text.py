@@ -9,8 +9,8 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from lvm_batch.jobs.console.text import as_table, format_number, plural
-from lvm_batch.jobs.evaluation.cosines import MEAN
-from lvm_batch.jobs.evaluation.figures import SHOWN_LANES
+from lvm_batch.jobs.evaluation.group_scores import SHOWN_LANES
+from lvm_batch.jobs.evaluation.row_scores import MEAN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

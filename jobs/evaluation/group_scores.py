@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lvm_batch.jobs.evaluation.cosines import MEAN
+from lvm_batch.jobs.evaluation.row_scores import MEAN
 from lvm_batch.jobs.prediction.execution.tally import SPLITS
 from lvm_batch.lvm.evaluation.bootstrap import (
     interval,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from lvm_batch.jobs.evaluation.cosines import RowLabels, RowScores
+    from lvm_batch.jobs.evaluation.row_scores import RowLabels, RowScores
 
     Values = NDArray[np.floating]
 
