@@ -15,7 +15,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from lvm_batch.jobs.benchmark.inputs import write_fresh_model, write_windows
-from lvm_batch.jobs.benchmark.parts import Parts, measure_latency, measure_parts
+from lvm_batch.jobs.benchmark.part_timings import PartTimings, measure_latency, measure_parts
 from lvm_batch.jobs.console.text import as_lines
 from lvm_batch.jobs.errors import JobError
 from lvm_batch.jobs.prediction.planning.fleet import local_fleet
@@ -101,7 +101,7 @@ def _timed_run(settings: RunSettings) -> float:
 
 
 def _values(
-    parts: Parts, n_workers: int, n_rows: int, starts_s: Sequence[float], whole_s: float
+    parts: PartTimings, n_workers: int, n_rows: int, starts_s: Sequence[float], whole_s: float
 ) -> dict[str, Any]:
     """Return the figures as values; the rate of a run that took no longer than the longest start is unknown."""
     rows_s = {

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class PartTimings:
     """The seconds of each part and in total, for ``rows`` rows; ``escalated`` of them went through the fallback."""
 
     rows: int
@@ -35,7 +35,7 @@ class Parts:
     has_bank: bool
 
 
-def measure_parts(settings: RunSettings) -> Parts:
+def measure_parts(settings: RunSettings) -> PartTimings:
     """Compute the units of a job on one thread, one after the other; the first one does not count."""
     keep_freed_memory()
     set_threads(1)
@@ -49,7 +49,7 @@ def measure_parts(settings: RunSettings) -> Parts:
     seconds = {part: sum(record["seconds"][part] for record in records) for part in records[0]["seconds"]}
     rows = sum(record["rows_out"] for record in records)
     escalated = sum(record["rows_by_route"]["gru"] for record in records)
-    return Parts(rows, escalated, seconds, total_s, cascade.index is not None)
+    return PartTimings(rows, escalated, seconds, total_s, cascade.index is not None)
 
 
 def measure_latency(architecture: str, n_queries: int) -> dict[str, float]:
