@@ -18,7 +18,7 @@ from command import called
 from lvm_batch.io.bank.bank import build_bank
 from lvm_batch.io.dataset.files import find_files
 from lvm_batch.jobs.cli import main
-from lvm_batch.jobs.evaluation import models as evaluated_models
+from lvm_batch.jobs.evaluation import judged_models as evaluated_models
 from lvm_batch.jobs.evaluation.judged_rows import JudgedDataset
 from lvm_batch.jobs.settings.evaluate import EvaluateSettings
 from lvm_batch.lvm import RidgeSums, build_model, save_checkpoint
