@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from lvm_batch.lvm.architectures.lstm import LSTMBaseline
     from lvm_batch.lvm.architectures.transformer import TransformerPredictor
     from lvm_batch.lvm.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-    from lvm_batch.lvm.devices.accelerator import Accelerator, open_accelerator
+    from lvm_batch.lvm.devices.accelerator import Accelerator
     from lvm_batch.lvm.devices.devices import DEVICES, find_device, pick_device, set_threads
     from lvm_batch.lvm.devices.found import FoundDevice
+    from lvm_batch.lvm.devices.open import open_accelerator
     from lvm_batch.lvm.devices.precision import Precision, check_precision
     from lvm_batch.lvm.errors import (
         ArchitectureError,
@@ -71,7 +72,7 @@ if TYPE_CHECKING:
     from lvm_batch.lvm.training.windows import Windows
 
 _NAMES_IN = {
-    "devices.accelerator": ("Accelerator", "open_accelerator"),
+    "devices.accelerator": ("Accelerator",),
     "architectures.amn": ("AttentionMixtureNetwork",),
     "architectures.amn_mixer": ("AttentionMixerNetwork",),
     "architectures.catalog": ("ARCHITECTURES", "PRESETS", "build_model"),
@@ -102,6 +103,7 @@ _NAMES_IN = {
     "architectures.lstm": ("LSTMBaseline",),
     "search.exact": ("ExactIndex",),
     "devices.found": ("FoundDevice",),
+    "devices.open": ("open_accelerator",),
     "inference.pipelined": ("PipelinedPredictor",),
     "devices.precision": ("Precision", "check_precision"),
     "search.screened": ("ScreenedIndex",),

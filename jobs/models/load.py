@@ -12,8 +12,8 @@ import torch
 from lvm_batch.io.bank.bank import Bank, open_bank
 from lvm_batch.io.storage.locations import read_file
 from lvm_batch.lvm.checkpoints.checkpoint import Checkpoint, load_checkpoint
-from lvm_batch.lvm.devices.accelerator import open_accelerator
 from lvm_batch.lvm.devices.devices import pick_device
+from lvm_batch.lvm.devices.open import open_accelerator
 from lvm_batch.lvm.errors import BankError, CheckpointError
 from lvm_batch.lvm.inference.cascade import Cascade, ContextPredictor, NeighbourIndex
 from lvm_batch.lvm.inference.pipelined import PipelinedPredictor

@@ -3,7 +3,7 @@
 The rule: whatever a device does is begun by ``start`` and over when ``wait`` returns; until then the CPU is free. Does
 not know models, nor how many rows fit.
 
-CUDA is in ``accelerator_cuda``, Apple's MPS in ``accelerator_mps``; tests have one of their own.
+CUDA is in ``cuda``, Apple's MPS in ``mps``; ``open`` chooses. Tests have one of their own.
 """
 
 from __future__ import annotations
@@ -56,16 +56,3 @@ class Accelerator(Protocol):
 
     def explained(self, error: BaseException) -> DeviceError | None:
         """Return what to tell a user of an error, ``None`` where it is not the device's."""
-
-
-def open_accelerator(device: torch.device) -> Accelerator | None:
-    """Return the accelerator behind a device, ``None`` where there is none, as for a CPU."""
-    if device.type == "cuda":
-        from lvm_batch.lvm.devices.cuda import CudaAccelerator  # noqa: PLC0415 - only where there is one
-
-        return CudaAccelerator(device)
-    if device.type == "mps":
-        from lvm_batch.lvm.devices.mps import MpsAccelerator  # noqa: PLC0415 - as above
-
-        return MpsAccelerator(device)
-    return None
