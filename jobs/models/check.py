@@ -18,7 +18,7 @@ from lvm_batch.jobs.models.self_check import expected_answers
 from lvm_batch.lvm.devices.devices import find_device, pick_device
 from lvm_batch.lvm.devices.found import FoundDevice
 from lvm_batch.lvm.errors import ArchitectureError, BankError, CheckpointError, DeviceError
-from lvm_batch.lvm.inference.predictor import form_of
+from lvm_batch.lvm.kernels.forms import form_of
 from lvm_batch.lvm.registry.registry import resolve_model
 from lvm_batch.lvm.search.faiss import FAISS_PAYS_FROM
 

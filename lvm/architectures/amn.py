@@ -13,13 +13,9 @@ import torch
 from torch import nn
 
 from lvm_batch.lvm.architectures.context_model import ContextModel, linear
-from lvm_batch.lvm.kernels.amn_packed import PackedAMN
-from lvm_batch.lvm.kernels.packed_linear import PackedLinear
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from lvm_batch.lvm.kernels.packed_linear import LinearForm
 
 
 class AttentionMixtureNetwork(ContextModel):
@@ -40,10 +36,6 @@ class AttentionMixtureNetwork(ContextModel):
             nn.LayerNorm(d_model),
             nn.Linear(d_model, input_dim),
         )
-
-    def packed(self, form: type[LinearForm] = PackedLinear) -> PackedAMN:
-        """Return what runs fast on a CPU."""
-        return PackedAMN(self, form)
 
     @property
     def output_layer(self) -> nn.Linear:

@@ -12,15 +12,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import nn
 
-from lvm_batch.lvm.errors import ArchitectureError
-from lvm_batch.lvm.kernels.packed_linear import PackedLinear
-
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from torch import Tensor
-
-    from lvm_batch.lvm.kernels.packed_linear import LinearForm
 
 
 class ContextModel(nn.Module):
@@ -43,16 +36,6 @@ class ContextModel(nn.Module):
     def direction(self, context: Tensor) -> Tensor:
         """Return the prediction before it is normalised, (batch, dim)."""
         raise NotImplementedError
-
-    def packed(self, form: type[LinearForm] = PackedLinear) -> Callable[[Tensor], Tensor]:
-        """Return what computes the same from float32 contexts on a CPU, as fast as is known; nothing can be learnt.
-
-        ``form`` says how its linear layers are computed. Raises :class:`ArchitectureError` for a form that the
-        architecture has not.
-        """
-        if form is not PackedLinear:
-            raise ArchitectureError(f"{type(self).__name__} runs in float32 only", "use --precision fp32")
-        return self
 
     @property
     def output_layer(self) -> nn.Linear:

@@ -11,13 +11,9 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from lvm_batch.lvm.architectures.context_model import ContextModel
-from lvm_batch.lvm.kernels.gru_packed import PackedGRU
-from lvm_batch.lvm.kernels.packed_linear import PackedLinear
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from lvm_batch.lvm.kernels.packed_linear import LinearForm
 
 
 class GRUBlock(nn.Module):
@@ -45,10 +41,6 @@ class GRUStack(ContextModel):
         self.input_proj = nn.Linear(input_dim, d_model)
         self.blocks = nn.ModuleList(GRUBlock(d_model) for _ in range(num_layers))
         self.output_proj = nn.Linear(d_model, input_dim)
-
-    def packed(self, form: type[LinearForm] = PackedLinear) -> PackedGRU:
-        """Return what runs fast on a CPU."""
-        return PackedGRU(self, form)
 
     @property
     def output_layer(self) -> nn.Linear:

@@ -20,7 +20,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lvm_batch.lvm.errors import DeviceError
-from lvm_batch.lvm.inference.predictor import check_contexts, form_of
+from lvm_batch.lvm.inference.predictor import check_contexts
+from lvm_batch.lvm.kernels.forms import form_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -13,13 +13,10 @@ import numpy as np
 import torch
 
 from lvm_batch.lvm.devices.arrays import as_tensor
-from lvm_batch.lvm.devices.precision import DTYPES, HalfForm, check_precision
 from lvm_batch.lvm.errors import ArchitectureError
-from lvm_batch.lvm.kernels.int8_linear import Int8Linear
+from lvm_batch.lvm.kernels.forms import form_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import numpy.typing as npt
     from torch import Tensor
 
@@ -80,18 +77,3 @@ def check_contexts(contexts: Floats, dim: int) -> None:
         raise ArchitectureError(
             message, "use vectors of the model's width, or a model trained on such vectors"
         )
-
-
-def form_of(model: ContextModel, device: torch.device, precision: Precision) -> Callable[[Tensor], Tensor]:
-    """Return what computes the model on a device in a precision, from contexts there; the model is moved there.
-
-    Raises ``DeviceError`` or ``ArchitectureError`` where there is no such form.
-    """
-    check_precision(precision, device)
-    model = model.eval()
-    if precision in DTYPES:
-        return HalfForm(model, device, DTYPES[precision])
-    model = model.to(device)
-    if precision == "int8":
-        return model.packed(Int8Linear)
-    return model.packed() if device.type == "cpu" else model

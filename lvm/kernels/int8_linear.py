@@ -61,10 +61,8 @@ def _multiply(rounded: Tensor, weight: Tensor, scales: Tensor, zeros: Tensor) ->
     return product
 
 
-def check_int8(device: torch.device) -> None:
-    """Raise :class:`DeviceError` where 8-bit integers cannot be multiplied: by other devices, builds, or old CPUs."""
-    if device.type != "cpu":
-        raise DeviceError(f"int8 does not run on {device.type}", "use --precision fp32, or --device cpu")
+def check_int8() -> None:
+    """Raise :class:`DeviceError` where this build of torch or this processor cannot multiply 8-bit integers."""
     if not hasattr(torch.ops.onednn, "qlinear_pointwise"):
         raise DeviceError("this build of torch has no 8-bit products", "use --precision fp32")
     if not _products_are_exact():

@@ -10,6 +10,7 @@ from torch import nn
 
 from lvm_batch.lvm import build_model
 from lvm_batch.lvm.kernels import packed_linear
+from lvm_batch.lvm.kernels.forms import pack
 from lvm_batch.lvm.kernels.packed_linear import PackedLinear
 
 MODELS = ["amn", "gru"]
@@ -43,7 +44,7 @@ def test_a_packed_layer_computes_what_the_layer_does(activation: str, *, bias: b
 def test_a_packed_model_predicts_what_the_model_does(name: str) -> None:
     """Whatever the length of the context, for one row and for many, within 1e-6; contexts stay as they are."""
     model = build_model(name, seed=1).eval()
-    packed_model = model.packed()
+    packed_model = pack(model)
     for n_rows, length in product((1, 33), (1, 5, 9)):
         contexts = torch.randn(n_rows, length, 768)
         before = contexts.clone()
@@ -55,14 +56,14 @@ def test_a_packed_model_predicts_what_the_model_does(name: str) -> None:
 def test_a_model_without_a_packed_form_runs_as_it_is(name: str) -> None:
     """There is nothing to compare."""
     model = build_model(name, seed=1)
-    assert model.packed() is model
+    assert pack(model) is model
 
 
 @pytest.mark.parametrize("name", MODELS)
 @torch.inference_mode()
 def test_a_row_that_is_not_finite_spoils_no_other(name: str) -> None:
     """NaN stays in its row."""
-    packed_model = build_model(name, seed=1).eval().packed()
+    packed_model = pack(build_model(name, seed=1).eval())
     contexts = torch.randn(40, 5, 768)
     wanted = packed_model(contexts)
     contexts[7, 2, 3] = torch.nan
