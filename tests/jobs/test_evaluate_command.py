@@ -21,7 +21,8 @@ from lvm_batch.jobs.cli import main
 from lvm_batch.jobs.evaluation import judged_models as evaluated_models
 from lvm_batch.jobs.evaluation.judged_rows import JudgedDataset
 from lvm_batch.jobs.settings.evaluate import EvaluateSettings
-from lvm_batch.lvm import RidgeSums, build_model, save_checkpoint
+from lvm_batch.lvm import build_model, save_checkpoint
+from lvm_batch.lvm.training.ridge import RidgeSums
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -15,7 +15,8 @@ from full_disk import files_of_at_most
 
 from lvm_batch.jobs.cli import main
 from lvm_batch.jobs.registry.model_checks import check_outputs, random_contexts
-from lvm_batch.lvm import AttentionMixtureNetwork, build_model, row_cosines, save_checkpoint
+from lvm_batch.lvm import AttentionMixtureNetwork, build_model, save_checkpoint
+from lvm_batch.lvm.inference.cosines import row_cosines
 from lvm_batch.lvm.kernels.forms import FAST_FORMS
 from lvm_batch.lvm.registry.role_log import open_role_log, read_role_log
 

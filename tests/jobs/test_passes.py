@@ -14,9 +14,10 @@ from lvm_batch.io.output.writer import NO_ROUTE, ROUTES, PredictionBlock
 from lvm_batch.jobs.prediction.execution import passes
 from lvm_batch.jobs.prediction.execution.passes import block_of, first_pass, second_pass
 from lvm_batch.jobs.prediction.execution.stopwatch import Stopwatch
-from lvm_batch.lvm import REASONS, Thresholds, shadow_rows
+from lvm_batch.lvm import REASONS, Thresholds
 from lvm_batch.lvm.inference.cascade import Cascade
 from lvm_batch.lvm.inference.cosines import cosines_with, has_unit_norm
+from lvm_batch.lvm.inference.routing import shadow_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -12,13 +12,14 @@ from fake_device import Broken, FakeDevice, stand_in_for_cuda
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lvm_batch.lvm import ArchitectureError, DeviceError, Predictor, build_model, row_cosines
+from lvm_batch.lvm import ArchitectureError, DeviceError, Predictor, build_model
 from lvm_batch.lvm.devices.cuda import CudaAccelerator
 from lvm_batch.lvm.devices.devices import find_device
 from lvm_batch.lvm.devices.found import FoundDevice
 from lvm_batch.lvm.devices.mps import MpsAccelerator
 from lvm_batch.lvm.devices.open import open_accelerator
 from lvm_batch.lvm.devices.precision import check_precision
+from lvm_batch.lvm.inference.cosines import row_cosines
 from lvm_batch.lvm.inference.pipelined import IN_FLIGHT, PipelinedPredictor, bytes_a_row
 
 if TYPE_CHECKING:

@@ -12,8 +12,9 @@ import pytest
 import torch
 from datasets import vectors
 
-from lvm_batch.lvm import BankError, ExactIndex, FaissIndex, MissingExtra, build_faiss_index
+from lvm_batch.lvm import BankError, ExactIndex, MissingExtra
 from lvm_batch.lvm.search import exact, faiss, screened
+from lvm_batch.lvm.search.faiss import FaissIndex, build_faiss_index
 from lvm_batch.lvm.search.reranking import best_two
 from lvm_batch.lvm.search.screened import ScreenedIndex
 

@@ -9,22 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from lvm_batch.lvm import (
-    ContextModel,
-    Epoch,
-    History,
-    ModelError,
-    Predictor,
-    Recipe,
-    RidgeSums,
-    Training,
-    Windows,
-    begin_at_ridge,
-    build_model,
-    recipe_for,
-    row_cosines,
-)
-from lvm_batch.lvm.training.training import _is_better
+from lvm_batch.lvm import ContextModel, ModelError, Predictor, build_model
+from lvm_batch.lvm.inference.cosines import row_cosines
+from lvm_batch.lvm.training.recipes import Recipe, recipe_for
+from lvm_batch.lvm.training.ridge import RidgeSums
+from lvm_batch.lvm.training.ridge_start import begin_at_ridge
+from lvm_batch.lvm.training.training import Epoch, History, Training, _is_better
+from lvm_batch.lvm.training.windows import Windows
 
 DIM = 32
 SMALL = {
