@@ -14,7 +14,10 @@ codes or of how errors are shown.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class ModelError(Exception):
@@ -59,3 +62,11 @@ class MissingExtra(ModelError):
     """An optional package is not installed. The hint is the exact pip command."""
 
     kind = "missing_extra"
+
+
+def did_you_mean(name: str, known: Iterable[str], *, most: int) -> str:
+    """Return a hint with at most ``most`` known names that resemble ``name``, "" if none does."""
+    import difflib  # noqa: PLC0415 - quick commands import this module
+
+    near = difflib.get_close_matches(name, list(known), n=most, cutoff=0.4)
+    return f"did you mean {' or '.join(near)}?" if near else ""

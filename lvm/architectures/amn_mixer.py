@@ -13,8 +13,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import nn
 
-from lvm_batch.lvm.architectures.context_model import ContextModel
-from lvm_batch.lvm.errors import ArchitectureError
+from lvm_batch.lvm.architectures.context_model import ContextModel, check_length
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -92,11 +91,8 @@ class AttentionMixerNetwork(ContextModel):
         """Return the pooled context plus its correction, (batch, dim). Raises ArchitectureError over
         ``max_length``.
         """
-        length = context.shape[1]
-        if length > len(self.position):
-            message = f"a context of {length} vectors; this amn-mixer reads at most {len(self.position)}"
-            raise ArchitectureError(message, "cut each context to its last vectors")
-        x = self.input_proj(self.input_norm(context + self.position[-length:]))  # (B, L, d)
+        check_length(context, "amn-mixer", longest=len(self.position))
+        x = self.input_proj(self.input_norm(context + self.position[-context.shape[1] :]))  # (B, L, d)
         for block in self.blocks:
             x = block(x)
         weights = self.pool(x).unsqueeze(2)  # (B, L, 1)

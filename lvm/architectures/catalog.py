@@ -6,7 +6,6 @@ shape can tell (the number of attention heads). Does not know files or how weigh
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,7 +17,7 @@ from lvm_batch.lvm.architectures.amn_mixer import AttentionMixerNetwork
 from lvm_batch.lvm.architectures.gru import GRUStack
 from lvm_batch.lvm.architectures.lstm import LSTMBaseline
 from lvm_batch.lvm.architectures.transformer import TransformerPredictor
-from lvm_batch.lvm.errors import ArchitectureError
+from lvm_batch.lvm.errors import ArchitectureError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -147,9 +146,8 @@ def architecture_named(name: str) -> Architecture:
     }
     if name in known:
         return known[name]
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-    guess = f"did you mean {near[0]}? " if near else ""
-    raise ArchitectureError(f"there is no architecture {name!r}", f"{guess}known: {', '.join(known)}")
+    hint = f"{did_you_mean(name, known, most=1)} known: {', '.join(known)}".lstrip()
+    raise ArchitectureError(f"there is no architecture {name!r}", hint)
 
 
 def architecture_spelled(spelling: str) -> Architecture | None:

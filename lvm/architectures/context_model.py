@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import nn
 
+from lvm_batch.lvm.errors import ArchitectureError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -58,6 +60,14 @@ def linear(layer: nn.Module) -> nn.Linear:
     if not isinstance(layer, nn.Linear):
         raise TypeError(layer)
     return layer
+
+
+def check_length(context: Tensor, architecture: str, *, longest: int) -> None:
+    """Raise ArchitectureError if contexts (batch, length, dim) are longer than an architecture has positions for."""
+    length = context.shape[1]
+    if length > longest:
+        message = f"a context of {length} vectors; this {architecture} reads at most {longest}"
+        raise ArchitectureError(message, "cut each context to its last vectors")
 
 
 def causal_mask(length: int, device: torch.device) -> Tensor:

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from lvm_batch.lvm.architectures.context_model import ContextModel, causal_mask, linear
-from lvm_batch.lvm.errors import ArchitectureError
+from lvm_batch.lvm.architectures.context_model import ContextModel, causal_mask, check_length, linear
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,9 +31,7 @@ class SinusoidalPositions(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Add the code of each position to (batch, length, d_model). Raises ArchitectureError beyond the last code."""
-        if x.shape[1] > self.pe.shape[1]:
-            message = f"a context of {x.shape[1]} vectors; this transformer reads at most {self.pe.shape[1]}"
-            raise ArchitectureError(message, "cut each context to its last vectors")
+        check_length(x, "transformer", longest=self.pe.shape[1])
         return x + self.pe[:, : x.shape[1]]
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lvm_batch.lvm.errors import CheckpointError
+
 if TYPE_CHECKING:
     import zipfile
 
@@ -36,6 +38,13 @@ _SAFETENSORS = (
     'make it a checkpoint: torch.save({"model_state_dict": safetensors.torch.load_file(path)}, "x.pt")'
 )
 _HEADER_BYTES = 8
+
+
+def damaged(data: bytes, name: str) -> CheckpointError:
+    """Return the error for a file of ``torch.save`` that breaks off or makes no sense."""
+    return CheckpointError(
+        f"{name}: damaged or cut short ({len(data):,} bytes)", "copy or save the file again"
+    )
 
 
 def what_it_is(data: bytes) -> tuple[str, str] | None:

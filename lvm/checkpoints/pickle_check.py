@@ -16,7 +16,7 @@ import warnings
 import zipfile
 from typing import TYPE_CHECKING, Any
 
-from lvm_batch.lvm.checkpoints.file_kinds import what_archive
+from lvm_batch.lvm.checkpoints.file_kinds import damaged, what_archive
 from lvm_batch.lvm.checkpoints.stand_ins import STAND_INS
 from lvm_batch.lvm.errors import CheckpointError
 
@@ -57,7 +57,6 @@ _BROKEN = (
 )
 _MODULES = b"torch.nn.modules."  # every pickled model names classes of them
 _LINE = 80
-_DAMAGED = "copy or save the file again"
 _STATE_DICT = "save the weights of the model alone: torch.save(model.state_dict(), path)"
 _RESAVE = "save weights, plain values and paths only, with torch.save"
 
@@ -70,7 +69,7 @@ def check_pickles(data: bytes, name: str) -> None:
             for pickled in _zipped(data, name) if data.startswith(b"PK") else _legacy(data):
                 _Program(name).follow(pickled)
     except _BROKEN as error:
-        raise CheckpointError(f"{name}: damaged or cut short ({len(data):,} bytes)", _DAMAGED) from error
+        raise damaged(data, name) from error
 
 
 def _zipped(data: bytes, name: str) -> Iterator[bytes]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lvm_batch.lvm.checkpoints.file_kinds import what_it_is
+from lvm_batch.lvm.checkpoints.file_kinds import damaged, what_it_is
 from lvm_batch.lvm.checkpoints.pickle_check import check_pickles
 from lvm_batch.lvm.checkpoints.stand_ins import STAND_INS
 from lvm_batch.lvm.errors import CheckpointError
@@ -60,8 +60,7 @@ def read_torch_file(data: bytes, name: str) -> dict[str, object]:
     except pickle.UnpicklingError as error:
         raise CheckpointError(f"{name}: {_refusal(str(error))}", RESAVE) from error
     except _DAMAGED as error:
-        message = f"{name}: damaged or cut short ({len(data):,} bytes)"
-        raise CheckpointError(message, "copy or save the file again") from error
+        raise damaged(data, name) from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{name}: holds a {type(content).__name__}, not a dict of weights", RESAVE)
     return plain_dict(content)

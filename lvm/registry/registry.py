@@ -10,11 +10,10 @@ checkpoint, does not give a role to anybody (``roles``), and does not reach the 
 
 from __future__ import annotations
 
-import difflib
 import os
 from pathlib import Path
 
-from lvm_batch.lvm.errors import ModelError
+from lvm_batch.lvm.errors import ModelError, did_you_mean
 
 DEFAULT_MODELS_DIR = Path("artifacts/lvm/models")
 ROLES = ("production_model", "fallback_model")
@@ -39,7 +38,7 @@ def list_folders(models_dir: Path) -> tuple[str, ...]:
     try:
         folders = [path.name for path in models_dir.iterdir() if path.is_dir()]
     except OSError as error:
-        raise ModelError(f"{models_dir} cannot be read: {error.strerror}", "check access to it") from error
+        raise unreadable(models_dir, error) from error
     return tuple(sorted(name for name in folders if not _is_hidden(name)))
 
 
@@ -120,7 +119,7 @@ def role_target(role: str, models_dir: Path) -> Path | None:
             return Path(link.name) if link.exists() else None
         return _pointed_at(link.read_bytes(), link)
     except OSError as error:
-        raise ModelError(f"{link} cannot be read: {error.strerror}", "check access to it") from error
+        raise unreadable(link, error) from error
 
 
 def checkpoint_in(path: Path) -> Path:
@@ -132,6 +131,11 @@ def checkpoint_in(path: Path) -> Path:
             f"name the checkpoint itself, or a folder that holds a {CHECKPOINT_FILE}",
         )
     return found
+
+
+def unreadable(path: Path, error: OSError) -> ModelError:
+    """Return the error for something of a registry that cannot be read."""
+    return ModelError(f"{path} cannot be read: {error.strerror}", "check access to it")
 
 
 def _with_role(role: str, models_dir: Path) -> str | None:
@@ -170,7 +174,5 @@ def _exists(path: Path) -> bool:
 
 def _nearest(spec: str, models_dir: Path) -> str:
     names = list_models(models_dir)
-    near = difflib.get_close_matches(spec, names, cutoff=0.4)
-    if near:
-        return f"did you mean {' or '.join(near)}?"
-    return f"models there: {', '.join(names) or 'none'}; a path or a URL does as well"
+    others = f"models there: {', '.join(names) or 'none'}; a path or a URL does as well"
+    return did_you_mean(spec, names, most=3) or others

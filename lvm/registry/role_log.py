@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lvm_batch.lvm.errors import ModelError
-from lvm_batch.lvm.registry.registry import role_path
+from lvm_batch.lvm.registry.registry import role_path, unreadable
 from lvm_batch.lvm.registry.roles import Held
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def read_role_log(models_dir: Path) -> tuple[RoleChange, ...]:
     except FileNotFoundError:
         return ()
     except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error.strerror}", "check access to it") from error
+        raise unreadable(path, error) from error
 
 
 def log_path(models_dir: Path) -> Path:
