@@ -1,7 +1,6 @@
 """The Attention Mixture Network, the primary model, as its card publishes it.
 
-The one rule: the layout and its 1,510,912 parameters are the production checkpoint's. Does not know how it is
-stored, trained or served.
+The rule: the layout and its 1,510,912 parameters are the production checkpoint's.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class AttentionMixtureNetwork(ContextModel):
-    """Correct the mean of the context by what attention from that mean picks out of it."""
+    """Predicts the mean of the context, corrected by what attention from that mean selects in it."""
 
     adds_to_mean = True
 
@@ -52,9 +51,9 @@ class AttentionMixtureNetwork(ContextModel):
     def attention(self, context: Tensor, mean: Tensor) -> Tensor:
         """Return softmax(q·k / sqrt(d_model)), (batch, length), without computing a key.
 
-        q·(W x + b) = x·(Wᵀ q) + q·b, and softmax drops the constant q·b: a product of width ``d_model`` a
-        context takes the place of one a vector. That is 1.4 times as fast on a CPU and equal to 1e-7. The
-        keys' bias is without effect, in the published form too.
+        q·(W x + b) = x·(Wᵀ q) + q·b, and softmax drops the constant q·b: one product of width ``d_model`` per
+        context replaces one per vector. That is 1.4 times as fast on a CPU and equal to 1e-7. The keys' bias has no
+        effect, in the published form either.
         """
         query = self.query_encoder(mean) @ self.context_encoder.weight  # (B, D)
         scores = (context * query.unsqueeze(1)).sum(dim=2)  # (B, L)

@@ -1,7 +1,7 @@
-"""The architectures by name, and how each is known and measured from its weights.
+"""The architectures by name, and how to recognise and measure each from its weights.
 
-The one rule: dimensions come from the shapes of the weights; a stored configuration is asked only for what no
-shape can tell (the number of attention heads). Does not know files or how weights are stored.
+The rule: dimensions come from the shapes of the weights; a stored configuration supplies only what no shape shows, the
+number of attention heads.
 """
 
 from __future__ import annotations
@@ -33,11 +33,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Architecture:
-    """One architecture: its class, a prefix that only its weights' keys have, and the reading of its
-    dimensions.
+    """One architecture: its class, a prefix that only its weights' keys have, and a function that reads its dimensions.
 
-    ``dimensions`` gives the constructor's arguments from weights and a stored configuration. It raises
-    KeyError, TypeError or ValueError where the weights do not have the expected form.
+    ``dimensions`` returns the constructor's arguments from weights and a stored configuration. It raises KeyError,
+    TypeError or ValueError if the weights do not have the expected form.
     """
 
     name: str
@@ -88,13 +87,13 @@ def _transformer(weights: Weights, config: StoredConfig) -> Dimensions:
 
 
 def _n_layers(weights: Weights, prefix: str) -> int:
-    """Count the different N of the keys ``prefix.N.…``."""
+    """Return the number of different N in the keys ``prefix.N.…``."""
     numbered = re.compile(re.escape(prefix) + r"\.(\d+)\.")
     return len({match[1] for key in weights if (match := numbered.match(key))})
 
 
 def _heads(config: StoredConfig, key: str, d_model: int, *, default: int) -> int:
-    """Return the stored number of heads, or the default; ValueError where it does not divide the width."""
+    """Return the stored number of heads, or the default. Raises ValueError if it does not divide the width."""
     stored = config.get(key, default)
     heads = stored if isinstance(stored, int) and stored > 0 else default
     if d_model % heads:
@@ -118,7 +117,7 @@ ARCHITECTURES = {
 
 @dataclass(frozen=True)
 class Preset:
-    """An architecture in another size than its published checkpoint: the constructor's arguments that make it."""
+    """An architecture in another size than its published checkpoint; ``dimensions`` are the constructor's arguments."""
 
     architecture: str
     dimensions: Mapping[str, int]
@@ -134,7 +133,7 @@ PRESETS = {
 
 Nothing else of their layout is published. One layer of 576 is the only LSTM whose width is a multiple of 64 and that
 comes within 2 %: 3,544,320, 14.2 MB. Of several Transformers this one keeps the published four layers and eight heads,
-which no shape of a weight can tell, and is nearest to both figures: 5,861,120, 23.4 MB.
+which no shape of a weight shows, and is nearest to both figures: 5,861,120, 23.4 MB.
 """
 
 
@@ -151,9 +150,7 @@ def architecture_named(name: str) -> Architecture:
 
 
 def architecture_spelled(spelling: str) -> Architecture | None:
-    """Return the architecture that a stored ``model_type`` means: its name or class name in any case, or
-    None.
-    """
+    """Return the architecture that a stored ``model_type`` means: its name or class name in any case, or None."""
     folded = _fold(spelling)
     for architecture in ARCHITECTURES.values():
         if folded in {_fold(architecture.name), _fold(architecture.model_class.__name__)}:
@@ -162,7 +159,7 @@ def architecture_spelled(spelling: str) -> Architecture | None:
 
 
 def architecture_of(weights: Weights) -> Architecture | None:
-    """Return the architecture whose keys these weights have, or None."""
+    """Return the architecture whose keys these weights have, None if there is none."""
     for architecture in ARCHITECTURES.values():
         if any(key.startswith(architecture.marker) for key in weights):
             return architecture
@@ -170,11 +167,10 @@ def architecture_of(weights: Weights) -> Architecture | None:
 
 
 def build_model(name: str, *, seed: int, **dimensions: float) -> ContextModel:
-    """Build a model with fresh weights that follow from ``seed`` alone, on the CPU; the global random state
-    is left as it was.
+    """Build a model on the CPU with fresh weights that depend on ``seed`` alone, without changing global random state.
 
-    ``name`` is that of an architecture or a preset, ``dimensions`` its constructor's arguments: the published ones, or
-    the preset's, unless given. Raises ArchitectureError for an unknown name.
+    ``name`` names an architecture or a preset. ``dimensions`` override the constructor's arguments, which are otherwise
+    the published ones or the preset's. Raises ArchitectureError for an unknown name.
     """
     model_class = architecture_named(name).model_class
     preset = PRESETS[name].dimensions if name in PRESETS else {}

@@ -1,7 +1,6 @@
 """What the five architectures have in common.
 
-The one rule: a model reads contexts (batch, length, dim) and returns predictions (batch, dim) of unit norm.
-Does not know any architecture, how weights are stored, or how they are learnt.
+The rule: a model reads contexts (batch, length, dim) and returns predictions (batch, dim) of unit norm.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ if TYPE_CHECKING:
 class ContextModel(nn.Module):
     """A predictor of the next vector of a sequence from the vectors before it.
 
-    ``config`` holds the constructor's arguments. ``adds_to_mean`` says that the output layer gives a
-    correction of a mean of the context, so that an output layer of zeros predicts that mean.
+    ``config`` holds the constructor's arguments. If ``adds_to_mean`` is set, the output layer gives a correction to a
+    mean of the context, so that an output layer of zeros predicts that mean.
     """
 
     adds_to_mean = False
@@ -56,7 +55,7 @@ class ContextModel(nn.Module):
 
 
 def linear(layer: nn.Module) -> nn.Linear:
-    """Narrow a member of an ``nn.Sequential`` to the linear layer it is, for the type checker."""
+    """Narrow the type of a member of an ``nn.Sequential`` to a linear layer. Raises TypeError for any other."""
     if not isinstance(layer, nn.Linear):
         raise TypeError(layer)
     return layer
@@ -71,5 +70,5 @@ def check_length(context: Tensor, architecture: str, *, longest: int) -> None:
 
 
 def causal_mask(length: int, device: torch.device) -> Tensor:
-    """Return bool (length, length), true where a step may not look: at those after it."""
+    """Return a bool mask (length, length), true for the later steps, which a step must not attend to."""
     return torch.ones(length, length, dtype=torch.bool, device=device).triu(1)

@@ -1,7 +1,6 @@
 """The stack of gated recurrent units, the fallback model.
 
-The one rule: the layout and its 7,095,552 parameters are the production checkpoint's. Does not know how it is
-stored, trained or served.
+The rule: the layout and its 7,095,552 parameters are the production checkpoint's.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class GRUBlock(nn.Module):
-    """One recurrent layer, its input added to its output, normalised."""
+    """One recurrent layer; its input is added to its output, and the sum is normalised."""
 
     gru: nn.GRU
     norm: nn.LayerNorm

@@ -1,7 +1,6 @@
 """The Transformer decoder, archived.
 
-The one rule: 17,867,520 parameters in the layout of its checkpoint (the v0 card prints 5.9 million). Does not
-know how it is stored, trained or served.
+The rule: it has 17,867,520 parameters in the layout of its checkpoint (the v0 card prints 5.9 million).
 """
 
 from __future__ import annotations
@@ -19,8 +18,9 @@ if TYPE_CHECKING:
 
 
 class SinusoidalPositions(nn.Module):
-    """The fixed position code of Vaswani et al. 2017, section 3.5, kept in the weights as ``pe`` (1,
-    max_length, d_model).
+    """The fixed position code of Vaswani et al. 2017, section 3.5, stored with the weights.
+
+    ``pe`` is (1, max_length, d_model).
     """
 
     pe: Tensor
@@ -43,9 +43,7 @@ def sinusoids(length: int, d_model: int) -> Tensor:
 
 
 class TransformerPredictor(ContextModel):
-    """Decoder layers that attend, causally, to their own steps and to the projected inputs; the last step
-    predicts.
-    """
+    """Decoder layers that attend, causally, to their own steps and to the projected inputs; the last step predicts."""
 
     def __init__(
         self,
@@ -81,7 +79,7 @@ class TransformerPredictor(ContextModel):
         return linear(self.head[-1])
 
     def direction(self, context: Tensor) -> Tensor:
-        """Return the head's reading of the last step, (batch, dim)."""
+        """Return the head's output for the last step, (batch, dim)."""
         x = self.pos_encoder(self.input_proj(context))  # (B, L, d)
         mask = causal_mask(context.shape[1], context.device)
         steps = self.transformer_decoder(x, x, tgt_mask=mask, memory_mask=mask)  # (B, L, d)

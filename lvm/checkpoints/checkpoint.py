@@ -1,7 +1,6 @@
 """Checkpoints in production's form: a ``torch.save`` dict around the weights.
 
-The one rule: a file is what its weights are; what it says of itself is held against them. Does not know where files
-lie (``registry``), how they are fetched or unpickled (``torch_files``).
+The rule: the weights decide what a file is; what the file says about itself must agree with them.
 """
 
 from __future__ import annotations
@@ -33,16 +32,15 @@ if TYPE_CHECKING:
     from lvm_batch.lvm.architectures.context_model import ContextModel
 
 _CONFIGS = ("model_config", "hyper_parameters", "config")  # production's, Lightning's, and others'
-_MAX_SHARING = 4  # tied layers refer to the same values
+_MAX_SHARING = 4  # tied layers share their values
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model ready for inference, and what its file says of it.
+    """A model ready for inference, and what its file says about it.
 
-    ``model`` is in eval mode, float32, on the CPU. ``dim`` is the width of its vectors. ``sha256`` is the hex
-    digest of the file's bytes, ``name`` what the caller calls the file. ``epoch`` and ``val_cosine`` are None
-    where the file has none.
+    ``model`` is in eval mode, float32, on the CPU. ``dim`` is the width of its vectors. ``sha256`` is the hex digest of
+    the file's bytes, ``name`` the caller's name for it. ``epoch`` and ``val_cosine`` are None if the file has none.
     """
 
     architecture: str
@@ -56,11 +54,10 @@ class Checkpoint:
 
 
 def load_checkpoint(data: bytes, name: str) -> Checkpoint:
-    """Load a checkpoint, or a bare state dict, from a file's bytes. ``name`` is what errors call it, its path
-    for example.
+    """Load a checkpoint, or a bare state dict, from a file's bytes; ``name`` is its name in errors, such as its path.
 
-    The keys of the weights decide the architecture and their shapes its dimensions. Raises CheckpointError
-    where the file is damaged, would run code, is of no known architecture, or does not agree with itself.
+    The keys of the weights decide the architecture, their shapes its dimensions. Raises CheckpointError if the file is
+    damaged, would run code, has no known architecture, or contradicts itself.
     """
     content = read_torch_file(data, name)
     weights = _weights(content, name, n_bytes=len(data))
@@ -93,9 +90,9 @@ def save_checkpoint(
     optimizer_state: Mapping[str, object] | None = None,
     args: Mapping[str, object] | None = None,
 ) -> None:
-    """Write production's form. The file appears whole or not at all.
+    """Write a checkpoint in production's form. The file appears complete or not at all.
 
-    Raises ArchitectureError where ``architecture`` is unknown, and OSError as writing does.
+    Raises ArchitectureError if ``architecture`` is unknown, and the OSError of a failed write.
     """
     content = {
         "model_type": architecture_named(architecture).name,
@@ -112,7 +109,7 @@ def save_checkpoint(
 
 
 def _weights(content: Mapping[str, object], name: str, *, n_bytes: int) -> dict[str, torch.Tensor]:
-    """Take the state dict out, as float32, by the model's own names."""
+    """Return the weights as float32, by the model's own names."""
     state = state_dict_of(content, name)
     odd = [shown(key) for key, value in state.items() if not (isinstance(key, str) and _is_weight(value))]
     if odd:
@@ -135,7 +132,7 @@ def _is_weight(value: object) -> bool:
 
 
 def _refuse_stretched(state: Mapping[str, torch.Tensor], name: str, n_bytes: int) -> None:
-    """Refuse tensors that a stride of zero, or a storage shared by many, makes larger than the file they come in."""
+    """Refuse tensors that are larger than their file, by a stride of zero or a storage that many share."""
     total = sum(value.numel() * value.element_size() for value in state.values())
     if total > n_bytes * _MAX_SHARING:
         raise CheckpointError(f"{name}: declares {total:,} bytes of weights and holds {n_bytes:,}", RESAVE)
@@ -144,7 +141,7 @@ def _refuse_stretched(state: Mapping[str, torch.Tensor], name: str, n_bytes: int
 def _architecture(
     content: Mapping[str, object], weights: Mapping[str, torch.Tensor], name: str
 ) -> Architecture:
-    """Tell the architecture by the keys, and hold what the file says of itself against it."""
+    """Return the architecture by the keys; raises CheckpointError if the file names another one."""
     found = architecture_of(weights)
     if found is None:
         raise CheckpointError(
@@ -164,7 +161,7 @@ def _architecture(
 
 
 def _beginnings(weights: Mapping[str, torch.Tensor]) -> str:
-    """Say how many keys begin with what, the rarest first, as those do not belong to the model."""
+    """Return the first parts of keys with their counts, the rarest first: those do not belong to the model."""
     counts = Counter(key.partition(".")[0] for key in weights).most_common()[::-1]
     return some([f"{first} ({n_keys})" for first, n_keys in counts])
 
@@ -172,11 +169,11 @@ def _beginnings(weights: Mapping[str, torch.Tensor]) -> str:
 def _model(
     architecture: Architecture, weights: dict[str, torch.Tensor], content: Mapping[str, object], name: str
 ) -> ContextModel:
-    """Build the model that fits the weights, and put them in."""
+    """Build the model that fits the weights, and load them."""
     configs = [plain_dict(found) for key in _CONFIGS if isinstance(found := content.get(key), dict)]
     try:
         dimensions = architecture.dimensions(weights, configs[0] if configs else {})
-        with torch.device("meta"):  # neither time nor random numbers are spent on weights to be replaced
+        with torch.device("meta"):  # spends neither time nor random numbers on weights that are replaced
             model = architecture.model_class(**dimensions)
     except (LookupError, TypeError, ValueError, ArithmeticError, AssertionError, RuntimeError) as error:
         why = (str(error).splitlines() or [type(error).__name__])[0]
@@ -187,9 +184,9 @@ def _model(
 
 
 def _fitted(model: ContextModel, weights: Mapping[str, torch.Tensor], where: str) -> dict[str, torch.Tensor]:
-    """Return the weights in the model's shapes, or raise CheckpointError unless they have its keys and shapes.
+    """Return the weights in the model's shapes; raises CheckpointError unless they have its keys and shapes.
 
-    Axes of length one may be elsewhere: position codes are kept as (1, length, width) or (length, 1, width).
+    Axes of length one may be anywhere: position codes are stored as (1, length, width) or (length, 1, width).
     """
     expected = model.state_dict()
     if missing := [key for key in expected if key not in weights]:

@@ -1,6 +1,6 @@
-"""Where the weights lie in what a training has saved, and what it has put before their names.
+"""The place of the weights in a file that a training saved, and the prefixes of their names.
 
-The one rule: there is one set of weights, or none is taken. Does not know any architecture, nor how files are read.
+The rule: a file holds exactly one set of weights, or it is refused.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ PLACES = (
     "ema",
     "averaged_model",
 )
-"""The names under which trainings keep weights: production's, Lightning's, and others', also of averaged models."""
+"""The keys under which trainings save weights: production's, Lightning's, others', and those of averaged models."""
 
 _WITHIN = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module"})
-"""What torch.compile, FSDP, checkpointing and Fabric put into the names of a part that they wrap."""
+"""The parts that torch.compile, FSDP, checkpointing and Fabric add to the names of what they wrap."""
 
-_COUNT = "n_averaged"  # AveragedModel's count of the models that it is the mean of
+_COUNT = "n_averaged"  # AveragedModel's count of models
 _OPTIMIZER = {"state", "param_groups"}
 _SHARDED = "_flat_param"
 _MAX_DEPTH = 3
 
 
 def state_dict_of(content: Mapping[str, object], name: str) -> dict[Any, Any]:
-    """Return the one set of weights that a checkpoint's ``content`` holds, by the model's own names.
+    """Return the one set of weights in a checkpoint's ``content``, by the model's own names.
 
-    What wrappers put before or into the names is left out: before them whatever all have in common. Raises
-    CheckpointError, naming the file ``name``, where there are no weights, or several sets of them.
+    Prefixes that all names share, and parts that wrappers add to names, are removed. Raises CheckpointError, naming the
+    file ``name``, if there are no weights, or several sets of them.
     """
     is_production = PRODUCTION in content
     if not is_production and _is_state(content):
@@ -68,7 +68,7 @@ def state_dict_of(content: Mapping[str, object], name: str) -> dict[Any, Any]:
 
 
 def _places(content: Mapping[str, object], depth: int = 1) -> Iterator[tuple[str, dict[str, object]]]:
-    """Yield every set of weights under a name that trainings use, also within one another."""
+    """Yield every set of weights under a key that trainings use, nested ones too."""
     for place in PLACES:
         inner = content.get(place)
         if not isinstance(inner, dict):
@@ -81,7 +81,7 @@ def _places(content: Mapping[str, object], depth: int = 1) -> Iterator[tuple[str
 
 
 def _is_state(content: Mapping[str, object]) -> bool:
-    """Whether tensors stand in it by name, and nothing within is a place of weights."""
+    """Return whether a dict holds tensors by name, and no set of weights under another key."""
     return any(isinstance(value, torch.Tensor) for value in content.values()) and not any(
         isinstance(content.get(place), dict) for place in PLACES
     )
@@ -104,7 +104,7 @@ def _unwrapped(state: Mapping[Any, Any], name: str) -> dict[Any, Any]:
     if not weights:
         raise CheckpointError(f"{name}: {PRODUCTION} is not a dict of weights", RESAVE)
     if not all(isinstance(key, str) for key in weights):
-        return weights  # which is told of with their types
+        return weights  # the caller reports the types of the keys
     if any(key.endswith(_SHARDED) for key in weights):
         raise CheckpointError(
             f"{name}: a part of a model that FSDP has divided, {some(list(weights))}",
@@ -126,7 +126,7 @@ def _is_count(key: object, value: object) -> bool:
 
 
 def _own_names(keys: Iterable[str]) -> list[str]:
-    """Take from all keys the first parts that they have in common, and what wrappers put within."""
+    """Return the keys without the first parts that all share, and without the parts that wrappers add."""
     parts = [key.split(".") for key in keys]
     while len(parts) > 1 and all(len(each) > 1 and each[0] == parts[0][0] for each in parts):
         parts = [each[1:] for each in parts]
@@ -134,5 +134,5 @@ def _own_names(keys: Iterable[str]) -> list[str]:
 
 
 def some(names: list[str]) -> str:
-    """Name at most three."""
+    """Return at most three names, and how many more there are."""
     return ", ".join(map(shown, names[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")  # noqa: PLR2004

@@ -1,7 +1,6 @@
-"""Where models run, and on how many threads.
+"""The choice of the device and of the number of threads.
 
-The one rule: a device that was asked for by name is given or refused, never replaced. Does not know what is
-run there.
+The rule: a named device is returned or refused, never replaced by another.
 """
 
 from __future__ import annotations
@@ -19,9 +18,9 @@ _GIB = 2**30
 
 
 def pick_device(name: str) -> torch.device:
-    """Return the named device; ``auto`` is the first there is of cuda, mps and cpu. Raises DeviceError.
+    """Return the named device; ``auto`` is the first available of cuda, mps and cpu. Raises DeviceError.
 
-    From then on float32 is float32 on CUDA too, for all that this process computes.
+    As a side effect TF32 is turned off for the whole process, so that float32 is float32 on CUDA too.
     """
     round_products(allow=False)
     available = [*_accelerators(), "cpu"]
@@ -35,7 +34,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def find_device(name: str) -> FoundDevice:
-    """Return what :func:`pick_device` picks, with what can be told of it. Raises DeviceError."""
+    """Return the device that :func:`pick_device` picks, with a description. Raises DeviceError."""
     kind = pick_device(name).type
     why = _why(kind) if name == "auto" else ""
     if kind != "cuda":
@@ -44,7 +43,7 @@ def find_device(name: str) -> FoundDevice:
 
 
 def device_name(device: torch.device) -> str:
-    """Return a device's kind, and for CUDA which one it is and how much memory it has."""
+    """Return a device's kind, and for CUDA also its model and its memory."""
     if device.type != "cuda":
         return device.type
     properties = torch.cuda.get_device_properties(device)
@@ -52,14 +51,14 @@ def device_name(device: torch.device) -> str:
 
 
 def round_products(*, allow: bool) -> None:
-    """Say whether CUDA may round float32 products to TF32; cuDNN's recurrent layers are unless told not to be."""
+    """Set whether CUDA may round float32 products to TF32; cuDNN's recurrent layers do so by default."""
     kind = "tf32" if allow else "ieee"
     torch.backends.cuda.matmul.fp32_precision = kind
     torch.backends.cudnn.rnn.fp32_precision = kind  # type: ignore[attr-defined]
 
 
 def set_threads(n_threads: int) -> None:
-    """Let torch use that many CPU threads within an operation, in this process."""
+    """Set the number of CPU threads that torch uses within an operation, in this process."""
     torch.set_num_threads(n_threads)
 
 
@@ -82,13 +81,13 @@ def _why(kind: str) -> str:
 
 
 def _cuda_name() -> str:
-    """Name the first GPU, and say how many there are; machines of several kinds are rare."""
+    """Return the name of the first GPU and the number of GPUs; machines with several kinds are rare."""
     count, first = torch.cuda.device_count(), device_name(torch.device("cuda", 0))
     return first if count == 1 else first.replace("cuda, ", f"cuda, {count} x ", 1)
 
 
 def _visible_gpus() -> tuple[str, ...]:
-    """Return what stands in CUDA_VISIBLE_DEVICES, numbers, UUIDs or MIG's names, as far as CUDA knows it."""
+    """Return the entries of CUDA_VISIBLE_DEVICES (numbers, UUIDs or MIG names) that CUDA knows."""
     count = torch.cuda.device_count()
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
     names = map(str, range(count)) if given is None else map(str.strip, given.split(","))

@@ -1,6 +1,6 @@
-"""What is known of the device that a name leads to.
+"""The description of a device.
 
-The rule: it can be known where torch is not loaded. Does not know how a device is looked for (``devices``).
+The rule: it needs no torch, so that the driver of a run can hold it.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class FoundDevice:
-    """A device of this machine: ``kind`` is cpu, cuda or mps, ``why`` how ``auto`` came to it.
+    """A device of this machine: ``kind`` is cpu, cuda or mps, ``why`` the reason for which ``auto`` chose it.
 
-    ``gpus`` are the CUDA devices that this process may use, as CUDA_VISIBLE_DEVICES names each of them.
+    ``gpus`` are the CUDA devices that this process may use, as CUDA_VISIBLE_DEVICES names them.
     """
 
     kind: str
@@ -22,5 +22,5 @@ class FoundDevice:
 
     @property
     def text(self) -> str:
-        """Which device it is, and why, in a line."""
+        """The device and the reason for it, in one line."""
         return f"{self.name} (auto: {self.why})" if self.why else self.name

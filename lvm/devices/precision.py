@@ -2,9 +2,9 @@
 
 The rule: a precision that a device lacks is refused before any work, and never replaced by another.
 
-- ``fp32``: float32 everywhere, with TF32 off, which cuDNN's recurrent layers would otherwise use unasked.
+- ``fp32``: float32 everywhere, with TF32 off, which cuDNN's recurrent layers use by default.
 - ``tf32``: float32 whose products are rounded to 10 bits of mantissa, on CUDA devices from Ampere on.
-- ``bf16``, ``fp16``: weights and activations in 16 bits; predictions are normalised, and leave, in float32.
+- ``bf16``, ``fp16``: weights and activations in 16 bits; predictions are normalised and returned in float32.
 - ``int8``: linear layers in 8-bit integers (``kernels.int8_linear``), on a CPU.
 """
 
@@ -19,7 +19,7 @@ from lvm_batch.lvm.errors import DeviceError
 Precision = Literal["fp32", "tf32", "bf16", "fp16", "int8"]
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-"""What weights and activations are held in; float32 for what is not here."""
+"""The type of weights and activations; float32 for a precision that is not listed."""
 
 # float16 would run on a CPU too, but at a tenth of float32's speed (torch 2.13, Zen 4, 2026-11-23). On MPS nothing but
 # float32 has been tried.
@@ -42,7 +42,7 @@ def check_precision(precision: Precision, device: torch.device) -> None:
 
 
 def _check_generation(precision: Precision, device: torch.device) -> None:
-    """TF32 and bfloat16 came with the same generation of GPUs, Ampere."""
+    """Raise DeviceError for GPUs before Ampere, the first generation with TF32 and bfloat16."""
     if not torch.cuda.is_bf16_supported(including_emulation=False):
         name = torch.cuda.get_device_name(device)
         raise DeviceError(f"{name} has no {precision}", "use --precision fp32 or fp16")

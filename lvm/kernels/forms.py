@@ -1,7 +1,7 @@
-"""Which model computes in which form on a device.
+"""The form in which a model computes on a device.
 
-The rule: a form predicts what its model does, to 1e-6 in float32 and to what a rounded precision rounds, or it is
-refused. A model without a fast form of its own computes as it is.
+The rule: a form predicts what its model predicts, to 1e-6 in float32 and to the rounding of other precisions; a
+precision that the model or the device lacks is refused. A model without a fast form computes as it is.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ FAST_FORMS: dict[type[ContextModel], Callable[[Any, type[LinearForm]], Form]] = 
     AttentionMixtureNetwork: PackedAMN,
     GRUStack: PackedGRU,
 }
-"""The models that have a fast form on a CPU; each takes the model and how its linear layers compute."""
+"""The models that have a fast form on a CPU, which is made of the model and the form of its linear layers."""
 
 
 def form_of(model: ContextModel, device: torch.device, precision: Precision) -> Form:
     """Move a model to a device and return its fastest form there, which maps contexts to predictions.
 
-    Raises ``DeviceError`` where the device lacks the precision, and ``ArchitectureError`` where the model does.
+    Raises ``DeviceError`` if the device lacks the precision, ``ArchitectureError`` if the model does.
     """
     check_precision(precision, device)
     model = model.eval()
@@ -55,7 +55,7 @@ def form_of(model: ContextModel, device: torch.device, precision: Precision) -> 
 
 
 def pack(model: ContextModel) -> Form:
-    """Return the fastest float32 form of a model on a CPU: the model itself if it has none of its own."""
+    """Return the fast float32 form of a model on a CPU, the model itself if it has none."""
     fast = FAST_FORMS.get(type(model))
     return fast(model, PackedLinear) if fast else model
 
@@ -63,7 +63,7 @@ def pack(model: ContextModel) -> Form:
 def quantise(model: ContextModel) -> Form:
     """Return the form whose linear layers compute in 8-bit integers, on a CPU.
 
-    Raises ``DeviceError`` where this processor cannot, and ``ArchitectureError`` for a model without a fast form.
+    Raises ``DeviceError`` if this processor cannot do that, ``ArchitectureError`` for a model without a fast form.
     """
     check_int8()
     fast = FAST_FORMS.get(type(model))
@@ -73,7 +73,7 @@ def quantise(model: ContextModel) -> Form:
 
 
 class HalfForm:
-    """A model with weights and activations of 16 bits; what it returns is float32, of unit norm in float32."""
+    """A model with weights and activations of 16 bits; it normalises and returns predictions in float32."""
 
     def __init__(self, model: ContextModel, device: torch.device, dtype: torch.dtype) -> None:
         self._model = copy.deepcopy(model).to(device, dtype)
