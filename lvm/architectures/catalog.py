@@ -149,7 +149,7 @@ def architecture_named(name: str) -> Architecture:
     raise ArchitectureError(f"there is no architecture {name!r}", hint)
 
 
-def architecture_spelled(spelling: str) -> Architecture | None:
+def match_model_type(spelling: str) -> Architecture | None:
     """Return the architecture that a stored ``model_type`` means: its name or class name in any case, or None."""
     folded = _fold(spelling)
     for architecture in ARCHITECTURES.values():

@@ -19,10 +19,10 @@ from lvm_batch.lvm.architectures.catalog import (
     Architecture,
     architecture_named,
     architecture_of,
-    architecture_spelled,
+    match_model_type,
 )
-from lvm_batch.lvm.checkpoints.pickle_check import shown
-from lvm_batch.lvm.checkpoints.state_dicts import some, state_dict_of
+from lvm_batch.lvm.checkpoints.pickle_check import printable
+from lvm_batch.lvm.checkpoints.state_dicts import extract_state_dict, summarise
 from lvm_batch.lvm.checkpoints.torch_files import RESAVE, plain_dict, read_torch_file, write_torch_file
 from lvm_batch.lvm.errors import CheckpointError
 
@@ -110,16 +110,16 @@ def save_checkpoint(
 
 def _weights(content: Mapping[str, object], name: str, *, n_bytes: int) -> dict[str, torch.Tensor]:
     """Return the weights as float32, by the model's own names."""
-    state = state_dict_of(content, name)
-    odd = [shown(key) for key, value in state.items() if not (isinstance(key, str) and _is_weight(value))]
+    state = extract_state_dict(content, name)
+    odd = [printable(key) for key, value in state.items() if not (isinstance(key, str) and _is_weight(value))]
     if odd:
-        raise CheckpointError(f"{name}: not dense floating-point tensors: {some(odd)}", RESAVE)
+        raise CheckpointError(f"{name}: not dense floating-point tensors: {summarise(odd)}", RESAVE)
     _refuse_stretched(state, name, n_bytes)
     weights = {key: value.detach().float() for key, value in state.items()}
     broken = [key for key, value in weights.items() if not torch.isfinite(value).all()]
     if broken:
         raise CheckpointError(
-            f"{name}: NaN or infinity in the weights {some(broken)}", "take an earlier checkpoint"
+            f"{name}: NaN or infinity in the weights {summarise(broken)}", "take an earlier checkpoint"
         )
     return weights
 
@@ -145,25 +145,25 @@ def _architecture(
     found = architecture_of(weights)
     if found is None:
         raise CheckpointError(
-            f"{name}: weights of no known architecture; their keys are {some(list(weights))}, and begin with "
-            f"{_beginnings(weights)}",
+            f"{name}: weights of no known architecture; their keys are {summarise(list(weights))}, and begin with "
+            f"{_describe_prefixes(weights)}",
             "a GRU for example has the keys input_proj, blocks.N.gru, blocks.N.norm, output_proj; leave out what is "
             'not the model\'s: torch.save({"model_state_dict": model.state_dict()}, path)',
         )
     spelled = content.get("model_type")
-    said = architecture_spelled(spelled) if isinstance(spelled, str) else None
-    if said not in {None, found}:
+    named = match_model_type(spelled) if isinstance(spelled, str) else None
+    if named not in {None, found}:
         raise CheckpointError(
-            f"{name}: model_type says {shown(spelled)}, but the weights are those of {found.name}",
+            f"{name}: model_type says {printable(spelled)}, but the weights are those of {found.name}",
             "one of the two is wrong: look where the file comes from, then correct model_type",
         )
     return found
 
 
-def _beginnings(weights: Mapping[str, torch.Tensor]) -> str:
+def _describe_prefixes(weights: Mapping[str, torch.Tensor]) -> str:
     """Return the first parts of keys with their counts, the rarest first: those do not belong to the model."""
     counts = Counter(key.partition(".")[0] for key in weights).most_common()[::-1]
-    return some([f"{first} ({n_keys})" for first, n_keys in counts])
+    return summarise([f"{first} ({n_keys})" for first, n_keys in counts])
 
 
 def _model(
@@ -178,21 +178,23 @@ def _model(
     except (LookupError, TypeError, ValueError, ArithmeticError, AssertionError, RuntimeError) as error:
         why = (str(error).splitlines() or [type(error).__name__])[0]
         raise CheckpointError(f"{name}: not the weights of {architecture.name}: {why}", RESAVE) from error
-    fitted = _fitted(model, weights, f"{name}: not the weights of {architecture.name}")
+    fitted = _fit_shapes(model, weights, f"{name}: not the weights of {architecture.name}")
     model.load_state_dict(fitted, assign=True)
     return model.eval().requires_grad_(requires_grad=False)
 
 
-def _fitted(model: ContextModel, weights: Mapping[str, torch.Tensor], where: str) -> dict[str, torch.Tensor]:
+def _fit_shapes(
+    model: ContextModel, weights: Mapping[str, torch.Tensor], where: str
+) -> dict[str, torch.Tensor]:
     """Return the weights in the model's shapes; raises CheckpointError unless they have its keys and shapes.
 
     Axes of length one may be anywhere: position codes are stored as (1, length, width) or (length, 1, width).
     """
     expected = model.state_dict()
     if missing := [key for key in expected if key not in weights]:
-        raise CheckpointError(f"{where}: missing {some(missing)}", RESAVE)
+        raise CheckpointError(f"{where}: missing {summarise(missing)}", RESAVE)
     if extra := [key for key in weights if key not in expected]:
-        raise CheckpointError(f"{where}: beyond it there are {some(extra)}", RESAVE)
+        raise CheckpointError(f"{where}: beyond it there are {summarise(extra)}", RESAVE)
     for key, value in expected.items():
         if weights[key].squeeze().shape != value.squeeze().shape:
             shapes = f"{tuple(weights[key].shape)}, not {tuple(value.shape)}"

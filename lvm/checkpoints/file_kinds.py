@@ -40,14 +40,14 @@ _SAFETENSORS = (
 _HEADER_BYTES = 8
 
 
-def damaged(data: bytes, name: str) -> CheckpointError:
+def damage_error(data: bytes, name: str) -> CheckpointError:
     """Return the error for a file of ``torch.save`` that is incomplete or makes no sense."""
     return CheckpointError(
         f"{name}: damaged or cut short ({len(data):,} bytes)", "copy or save the file again"
     )
 
 
-def what_it_is(data: bytes) -> tuple[str, str] | None:
+def describe_file(data: bytes) -> tuple[str, str] | None:
     """Return the kind of a file, as a phrase, and a hint; None if the bytes do not show it."""
     if not data:
         return "is empty", _AGAIN
@@ -59,10 +59,10 @@ def what_it_is(data: bytes) -> tuple[str, str] | None:
     return next(((what, hint) for start, what, hint in _BEGINNINGS if beginning.startswith(start)), None)
 
 
-def what_archive(archive: zipfile.ZipFile) -> tuple[str, str] | None:
+def describe_archive(archive: zipfile.ZipFile) -> tuple[str, str] | None:
     """Return the kind of an archive, as a phrase, and a hint; None if ``torch.save`` wrote it."""
     names = archive.namelist()
     if any(name.rpartition("/")[2].casefold() == "data.pkl" for name in names):
         return None
-    held = ", ".join(name if name.isprintable() else ascii(name) for name in names[:3]) or "nothing"
-    return f"is a zip archive, and not one of torch.save: it holds {held[:200]}", _SAVE
+    contents = ", ".join(name if name.isprintable() else ascii(name) for name in names[:3]) or "nothing"
+    return f"is a zip archive, and not one of torch.save: it holds {contents[:200]}", _SAVE

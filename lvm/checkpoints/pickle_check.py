@@ -15,7 +15,7 @@ import warnings
 import zipfile
 from typing import TYPE_CHECKING, Any
 
-from lvm_batch.lvm.checkpoints.file_kinds import damaged, what_archive
+from lvm_batch.lvm.checkpoints.file_kinds import damage_error, describe_archive
 from lvm_batch.lvm.checkpoints.stand_ins import STAND_INS
 from lvm_batch.lvm.errors import CheckpointError
 
@@ -68,7 +68,7 @@ def check_pickles(data: bytes, name: str) -> None:
             for pickled in _zipped(data, name) if data.startswith(b"PK") else _legacy(data):
                 _Program(name).follow(pickled)
     except _BROKEN as error:
-        raise damaged(data, name) from error
+        raise damage_error(data, name) from error
 
 
 def _zipped(data: bytes, name: str) -> Iterator[bytes]:
@@ -76,8 +76,8 @@ def _zipped(data: bytes, name: str) -> Iterator[bytes]:
     if data.count(_ZIP_ENTRY) > _MAX_RECORDS:
         raise CheckpointError(f"{name}: an archive of more than {_MAX_RECORDS:,} parts", _RESAVE)
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        if told := what_archive(archive):
-            raise CheckpointError(f"{name}: {told[0]}", told[1])
+        if kind := describe_archive(archive):
+            raise CheckpointError(f"{name}: {kind[0]}", kind[1])
         records = archive.infolist()
         if len({record.orig_filename.casefold() for record in records}) < len(records):
             raise CheckpointError(f"{name}: an archive that holds two parts of one name", _RESAVE)
@@ -182,7 +182,7 @@ class _Program:
     def _refuse(self, opcode: str, argument: Any) -> None:  # noqa: ANN401
         if opcode in {"GLOBAL", "INST"} and not _PLAIN.fullmatch(full := argument.replace(" ", ".")):
             raise CheckpointError(
-                f"{self._name}: holds more than weights, plain values and paths: {self._told(full)}",
+                f"{self._name}: holds more than weights, plain values and paths: {self._describe(full)}",
                 _STATE_DICT if self._is_model else _RESAVE,
             )
         if opcode == "PROTO" and argument > _MAX_PROTOCOL:
@@ -192,18 +192,18 @@ class _Program:
         if isinstance(argument, int) and argument.bit_length() > _MAX_INT_BYTES * 8:
             raise CheckpointError(f"{self._name}: a whole number of {argument.bit_length()} bits", _RESAVE)
 
-    def _told(self, full: str) -> str:
+    def _describe(self, full: str) -> str:
         """Describe a refused name, and what it is part of."""
         if full.startswith("torch.distributed."):
-            return f"{shown(full)}, a part of a model that lies on several devices"
+            return f"{printable(full)}, a part of a model that lies on several devices"
         return (
-            f"{shown(full)}, of a whole model, whose loading would run its code"
+            f"{printable(full)}, of a whole model, whose loading would run its code"
             if self._is_model
-            else shown(full)
+            else printable(full)
         )
 
 
-def shown(value: object) -> str:
+def printable(value: object) -> str:
     """Return a name from a file as messages show it: short, and on one line."""
     text = value if isinstance(value, str) else f"a {type(value).__name__}"
     return text if len(text) <= _LINE and text.isprintable() else ascii(text[:_LINE])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lvm_batch.lvm.checkpoints.pickle_check import shown
+from lvm_batch.lvm.checkpoints.pickle_check import printable
 from lvm_batch.lvm.checkpoints.torch_files import RESAVE, plain_dict
 from lvm_batch.lvm.errors import CheckpointError
 
@@ -46,7 +46,7 @@ _SHARDED = "_flat_param"
 _MAX_DEPTH = 3
 
 
-def state_dict_of(content: Mapping[str, object], name: str) -> dict[Any, Any]:
+def extract_state_dict(content: Mapping[str, object], name: str) -> dict[Any, Any]:
     """Return the one set of weights in a checkpoint's ``content``, by the model's own names.
 
     Prefixes that all names share, and parts that wrappers add to names, are removed. Raises CheckpointError, naming the
@@ -54,17 +54,17 @@ def state_dict_of(content: Mapping[str, object], name: str) -> dict[Any, Any]:
     """
     is_production = PRODUCTION in content
     if not is_production and _is_state(content):
-        return _unwrapped(content, name)
+        return _unwrap(content, name)
     places = dict(_places({PRODUCTION: content[PRODUCTION]} if is_production else content))
     if not places:
-        raise CheckpointError(f"{name}: {_why_none(content)}", RESAVE)
+        raise CheckpointError(f"{name}: {_describe_missing(content)}", RESAVE)
     if len(places) > 1:
         first = next(iter(places))
         raise CheckpointError(
-            f"{name}: holds weights more than once: {', '.join(map(shown, places))}",
+            f"{name}: holds weights more than once: {', '.join(map(printable, places))}",
             f'keep those to be used: torch.save({{"model_state_dict": checkpoint["{first}"]}}, path)',
         )
-    return _unwrapped(next(iter(places.values())), name)
+    return _unwrap(next(iter(places.values())), name)
 
 
 def _places(content: Mapping[str, object], depth: int = 1) -> Iterator[tuple[str, dict[str, object]]]:
@@ -87,7 +87,7 @@ def _is_state(content: Mapping[str, object]) -> bool:
     )
 
 
-def _why_none(content: Mapping[str, object]) -> str:
+def _describe_missing(content: Mapping[str, object]) -> str:
     if content.keys() <= _OPTIMIZER and content:
         return "holds the state of an optimizer alone, and no weights"
     if PRODUCTION in content:
@@ -95,11 +95,11 @@ def _why_none(content: Mapping[str, object]) -> str:
     keys = list(content)
     return (
         f"holds no weights by the names that trainings use ({', '.join(PLACES[:5])} and so on); what it holds is "
-        f"{some(keys) if keys else 'nothing'}"
+        f"{summarise(keys) if keys else 'nothing'}"
     )
 
 
-def _unwrapped(state: Mapping[Any, Any], name: str) -> dict[Any, Any]:
+def _unwrap(state: Mapping[Any, Any], name: str) -> dict[Any, Any]:
     weights = {key: value for key, value in state.items() if not _is_count(key, value)}
     if not weights:
         raise CheckpointError(f"{name}: {PRODUCTION} is not a dict of weights", RESAVE)
@@ -107,14 +107,14 @@ def _unwrapped(state: Mapping[Any, Any], name: str) -> dict[Any, Any]:
         return weights  # the caller reports the types of the keys
     if any(key.endswith(_SHARDED) for key in weights):
         raise CheckpointError(
-            f"{name}: a part of a model that FSDP has divided, {some(list(weights))}",
+            f"{name}: a part of a model that FSDP has divided, {summarise(list(weights))}",
             "save the whole with StateDictType.FULL_STATE_DICT, or put the parts together with dcp_to_torch_save",
         )
     renamed: dict[Any, Any] = {}
     for key, own in zip(weights, _own_names(weights), strict=True):
         if own in renamed:
             raise CheckpointError(
-                f"{name}: holds the weight {shown(own)} more than once, as {shown(key)} too", RESAVE
+                f"{name}: holds the weight {printable(own)} more than once, as {printable(key)} too", RESAVE
             )
         renamed[own] = weights[key]
     return renamed
@@ -133,6 +133,6 @@ def _own_names(keys: Iterable[str]) -> list[str]:
     return [".".join([each[0], *(part for part in each[1:] if part not in _WITHIN)]) for each in parts]
 
 
-def some(names: list[str]) -> str:
+def summarise(names: list[str]) -> str:
     """Return at most three names, and how many more there are."""
-    return ", ".join(map(shown, names[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")  # noqa: PLR2004
+    return ", ".join(map(printable, names[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")  # noqa: PLR2004

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lvm_batch.lvm.checkpoints.file_kinds import damaged, what_it_is
+from lvm_batch.lvm.checkpoints.file_kinds import damage_error, describe_file
 from lvm_batch.lvm.checkpoints.pickle_check import check_pickles
 from lvm_batch.lvm.checkpoints.stand_ins import STAND_INS
 from lvm_batch.lvm.errors import CheckpointError
@@ -30,7 +30,7 @@ RESAVE = 'save it again as torch.save({"model_type": …, "model_state_dict": mo
 _ALLOWED: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     (stand_in, name) for name, stand_in in STAND_INS.items()
 ]
-_DAMAGED = (  # every error that torch raised on 6,000 damaged files
+_DAMAGE_ERRORS = (  # every error that torch raised on 6,000 damaged files
     RuntimeError,
     EOFError,
     LookupError,
@@ -50,7 +50,7 @@ _LOADING = threading.Lock()  # torch keeps the allow-list in a global
 def read_torch_file(data: bytes, name: str) -> dict[str, object]:
     """Return a file's dict from its bytes. Raises CheckpointError, naming the file ``name``."""
     if not data.startswith(_TORCH_FILES):
-        what, hint = what_it_is(data) or ("it begins otherwise", RESAVE)
+        what, hint = describe_file(data) or ("it begins otherwise", RESAVE)
         raise CheckpointError(f"{name}: not a file of torch.save ({len(data):,} bytes): {what}", hint)
     check_pickles(data, name)
     try:
@@ -58,9 +58,9 @@ def read_torch_file(data: bytes, name: str) -> dict[str, object]:
             warnings.simplefilter("ignore")  # about pickle protocols and formats that load nevertheless
             content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise CheckpointError(f"{name}: {_refusal(str(error))}", RESAVE) from error
-    except _DAMAGED as error:
-        raise damaged(data, name) from error
+        raise CheckpointError(f"{name}: {_refused_name(str(error))}", RESAVE) from error
+    except _DAMAGE_ERRORS as error:
+        raise damage_error(data, name) from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{name}: holds a {type(content).__name__}, not a dict of weights", RESAVE)
     return plain_dict(content)
@@ -88,7 +88,7 @@ def plain_dict(content: dict[Any, Any]) -> dict[Any, Any]:
     return dict(dict.items(content))
 
 
-def _refusal(text: str) -> str:
+def _refused_name(text: str) -> str:
     """Return what torch refused to load, from its long message."""
     refused = re.search(r"(?:GLOBAL|blocked module) ([\w.]+)", text)
     return (

@@ -52,5 +52,5 @@ class Accelerator(Protocol):
     def is_out_of_memory(self, error: BaseException) -> bool:
         """Return whether the error may go away with fewer rows at once."""
 
-    def explained(self, error: BaseException) -> DeviceError | None:
+    def explain(self, error: BaseException) -> DeviceError | None:
         """Return the error as a user should see it, ``None`` if the device did not cause it."""

@@ -51,21 +51,21 @@ class _Staging:
         self.down = _Pinned()
 
 
-class _CudaFlight:
+class _CudaResult:
     """Predictions that are in pinned memory once the event has happened."""
 
     def __init__(
-        self, owner: CudaAccelerator, staging: _Staging, answers: Tensor, done: torch.cuda.Event
+        self, owner: CudaAccelerator, staging: _Staging, predictions: Tensor, done: torch.cuda.Event
     ) -> None:
         self._owner = owner
         self._staging = staging
-        self._answers = answers
+        self._predictions = predictions
         self._done = done
 
     def wait(self, out: Floats) -> None:
         self._done.synchronize()
-        torch.from_numpy(out).copy_(self._answers)
-        self._owner.take_back(self._staging)
+        torch.from_numpy(out).copy_(self._predictions)
+        self._owner.reuse(self._staging)
 
 
 class CudaAccelerator:
@@ -81,10 +81,10 @@ class CudaAccelerator:
     def free_bytes(self) -> int:
         """Return the bytes that the driver has left, plus those that torch keeps for reuse."""
         free, _ = torch.cuda.mem_get_info(self.device)
-        held = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
-        return free + held
+        reusable = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
+        return free + reusable
 
-    def start(self, rows: Floats, forward: Callable[[Tensor], Tensor], precision: Precision) -> _CudaFlight:
+    def start(self, rows: Floats, forward: Callable[[Tensor], Tensor], precision: Precision) -> _CudaResult:
         """Copy rows into pinned memory, and enqueue the rest.
 
         16-bit rows are rounded before they are sent, which halves the transfer. A result that is dropped before
@@ -98,28 +98,28 @@ class CudaAccelerator:
 
     def _enqueue(
         self, staging: _Staging, staged: Tensor, forward: Callable[[Tensor], Tensor], precision: Precision
-    ) -> _CudaFlight:
+    ) -> _CudaResult:
         with torch.cuda.stream(self._up):
             rows = staged.to(self.device, non_blocking=True)
         self._compute.wait_stream(self._up)
         self._compute.wait_stream(torch.cuda.default_stream(self.device))  # the stream that sent the weights
         rows.record_stream(self._compute)  # otherwise torch could reuse its memory too soon
         with torch.cuda.stream(self._compute):
-            answers = _forward(forward, rows, allow_tf32=precision == "tf32")
+            predictions = _forward(forward, rows, allow_tf32=precision == "tf32")
         self._down.wait_stream(self._compute)
-        answers.record_stream(self._down)
+        predictions.record_stream(self._down)
         with torch.cuda.stream(self._down):
-            landed = staging.down.tensor(tuple(answers.shape), answers.dtype)
-            landed.copy_(answers, non_blocking=True)
+            received = staging.down.tensor(tuple(predictions.shape), predictions.dtype)
+            received.copy_(predictions, non_blocking=True)
             done = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call] # a waiting thread uses no core
             done.record(self._down)
-        return _CudaFlight(self, staging, landed, done)
+        return _CudaResult(self, staging, received, done)
 
     def _staging(self) -> _Staging:
         with self._lock:
             return self._idle.pop() if self._idle else _Staging()
 
-    def take_back(self, staging: _Staging) -> None:
+    def reuse(self, staging: _Staging) -> None:
         """Keep the buffers of a finished result for reuse."""
         with self._lock:
             self._idle.append(staging)
@@ -134,7 +134,7 @@ class CudaAccelerator:
         """Return whether memory ran out, by torch's class or by the messages of CUDA's libraries."""
         return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in _NO_MEMORY)
 
-    def explained(self, error: BaseException) -> DeviceError | None:
+    def explain(self, error: BaseException) -> DeviceError | None:
         """Return the error of a failed device, which cannot compute in this process any more."""
         if not isinstance(error, torch.AcceleratorError):
             return None

@@ -36,7 +36,7 @@ def pick_device(name: str) -> torch.device:
 def find_device(name: str) -> FoundDevice:
     """Return the device that :func:`pick_device` picks, with a description. Raises DeviceError."""
     kind = pick_device(name).type
-    why = _why(kind) if name == "auto" else ""
+    why = _reason(kind) if name == "auto" else ""
     if kind != "cuda":
         return FoundDevice(kind, kind, why)
     return FoundDevice(kind, _cuda_name(), why, _visible_gpus())
@@ -64,10 +64,10 @@ def set_threads(n_threads: int) -> None:
 
 def _accelerators() -> list[str]:
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    return [name for name, is_there in present.items() if is_there]
+    return [name for name, is_present in present.items() if is_present]
 
 
-def _why(kind: str) -> str:
+def _reason(kind: str) -> str:
     if kind == "cuda":
         return "this machine has CUDA"
     without_cuda = "this machine has no CUDA" if torch.version.cuda else "this build of torch has no CUDA"

@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from lvm_batch.lvm.devices.precision import Precision
 
 
-class _Landed:
+class _MpsResult:
     """Predictions that are already computed."""
 
-    def __init__(self, answers: Tensor) -> None:
-        self._answers = answers
+    def __init__(self, predictions: Tensor) -> None:
+        self._predictions = predictions
 
     def wait(self, out: Floats) -> None:
-        torch.from_numpy(out).copy_(self._answers)
+        torch.from_numpy(out).copy_(self._predictions)
 
 
 class MpsAccelerator:
@@ -47,10 +47,10 @@ class MpsAccelerator:
         return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
 
     @torch.inference_mode()
-    def start(self, rows: Floats, forward: Callable[[Tensor], Tensor], precision: Precision) -> _Landed:  # noqa: ARG002 - float32 is all there is
+    def start(self, rows: Floats, forward: Callable[[Tensor], Tensor], precision: Precision) -> _MpsResult:  # noqa: ARG002 - float32 is all there is
         """Compute the predictions, and return when they are done."""
         with self._lock:
-            return _Landed(forward(as_tensor(rows).to(self.device)).cpu())
+            return _MpsResult(forward(as_tensor(rows).to(self.device)).cpu())
 
     def release(self) -> None:
         """Empty torch's cache."""
@@ -60,7 +60,7 @@ class MpsAccelerator:
         """Return whether memory ran out, by the message: MPS raises no class of its own."""
         return isinstance(error, torch.OutOfMemoryError) or "MPS backend out of memory" in str(error)
 
-    def explained(self, error: BaseException) -> DeviceError | None:
+    def explain(self, error: BaseException) -> DeviceError | None:
         """Return the error for an operation that MPS lacks."""
         if not isinstance(error, NotImplementedError):
             return None

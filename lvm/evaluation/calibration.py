@@ -30,15 +30,15 @@ class CalibrationRows:
     """Rows that both models have predicted, n > 0; every value is finite except in ``margin`` and ``confidence``.
 
     ``primary`` and ``fallback`` are each model's cosine with the target, float64 (n,); ``confidence`` and ``margin``
-    are float32 (n,) as the routing policy measures them, NaN if not known. ``standing`` marks rows that are escalated
-    for other reasons. ``articles`` are int64 (n,); ``signals`` is float64 (n, len(SIGNALS)).
+    are float32 (n,) as the routing policy measures them, NaN if not known. ``escalated_anyway`` marks rows that
+    are escalated for other reasons. ``articles`` are int64 (n,); ``signals`` is float64 (n, len(SIGNALS)).
     """
 
     primary: Values
     fallback: Values
     confidence: Floats
     margin: Floats
-    standing: Flags
+    escalated_anyway: Flags
     articles: npt.NDArray[np.int64]
     signals: Values
 

@@ -55,7 +55,7 @@ class Recovery:
 def escalated(rows: CalibrationRows, thresholds: Thresholds) -> Flags:
     """Return which rows are escalated under ``thresholds`` or for other reasons, as in a run, bool (n,)."""
     reasons = escalation_reasons(thresholds, len(rows), confidence=rows.confidence, margin=rows.margin)
-    return np.asarray(rows.standing | reasons.any(axis=1))
+    return np.asarray(rows.escalated_anyway | reasons.any(axis=1))
 
 
 def find_thresholds(rows: CalibrationRows, budget: float) -> Thresholds:
@@ -66,10 +66,10 @@ def find_thresholds(rows: CalibrationRows, budget: float) -> Thresholds:
     """
     confidences = _quantiles(rows.confidence, budget, lowest=NEVER.min_confidence)
     margins = _quantiles(rows.margin, budget, lowest=NEVER.min_margin)
-    free = rows.take(~rows.standing)
+    free = rows.take(~rows.escalated_anyway)
     counts = _below(free, confidences, margins, np.ones(len(free)))
     gains = _below(free, confidences, margins, free.gain)
-    room = rows_in(budget, len(rows)) - int(rows.standing.sum())
+    room = rows_in(budget, len(rows)) - int(rows.escalated_anyway.sum())
     allowed = np.where(counts <= max(0, room), gains, -np.inf)
     best = np.lexsort((counts.ravel(), -allowed.ravel()))[0]
     at_confidence, at_margin = np.unravel_index(best, allowed.shape)
@@ -91,10 +91,10 @@ def quantile_below(values: Floats, share: float) -> float:
     place = rows_in(share, len(values))
     if not len(known) or not place:
         return NEVER.min_confidence
-    return _rounded_down(float(known[place])) if place < len(known) else 1.0
+    return _round_down(float(known[place])) if place < len(known) else 1.0
 
 
-def _rounded_down(value: float) -> float:
+def _round_down(value: float) -> float:
     if not value:
         return 0.0
     unit = 10.0 ** (_DIGITS - 1 - math.floor(math.log10(abs(value))))
@@ -123,36 +123,36 @@ def by_cards(_: CalibrationRows, rows: CalibrationRows, budget: float) -> Flags:
     return escalated(rows, Thresholds())
 
 
-def by_confidence(found_on: CalibrationRows, rows: CalibrationRows, budget: float) -> Flags:
+def by_confidence(chosen_on: CalibrationRows, rows: CalibrationRows, budget: float) -> Flags:
     """Spend the budget on the least confident rows."""
-    bound = quantile_below(found_on.confidence, _free(found_on, budget))
+    bound = quantile_below(chosen_on.confidence, _free(chosen_on, budget))
     return escalated(rows, replace(NEVER, min_confidence=bound))
 
 
-def by_margin(found_on: CalibrationRows, rows: CalibrationRows, budget: float) -> Flags:
+def by_margin(chosen_on: CalibrationRows, rows: CalibrationRows, budget: float) -> Flags:
     """Spend the budget on the rows with the smallest margin."""
     return escalated(
-        rows, replace(NEVER, min_margin=quantile_below(found_on.margin, _free(found_on, budget)))
+        rows, replace(NEVER, min_margin=quantile_below(chosen_on.margin, _free(chosen_on, budget)))
     )
 
 
-def by_both(found_on: CalibrationRows, rows: CalibrationRows, budget: float) -> Flags:
+def by_both(chosen_on: CalibrationRows, rows: CalibrationRows, budget: float) -> Flags:
     """Escalate by the pair of thresholds with the largest gain."""
-    return escalated(rows, find_thresholds(found_on, budget))
+    return escalated(rows, find_thresholds(chosen_on, budget))
 
 
-def by_gate(found_on: CalibrationRows, rows: CalibrationRows, budget: float) -> Flags:
+def by_gate(chosen_on: CalibrationRows, rows: CalibrationRows, budget: float) -> Flags:
     """Spend the budget on the rows with the largest gain by a fitted gate, and on none with a loss."""
-    gate = fit_gate(found_on)
-    expected = np.sort(gate(found_on.take(~found_on.standing)))[::-1]
-    n_chosen = min(rows_in(_free(found_on, budget), len(found_on)), len(expected))
+    gate = fit_gate(chosen_on)
+    expected = np.sort(gate(chosen_on.take(~chosen_on.escalated_anyway)))[::-1]
+    n_chosen = min(rows_in(_free(chosen_on, budget), len(chosen_on)), len(expected))
     bound = expected[n_chosen - 1] if n_chosen else np.inf
-    return np.asarray(rows.standing | (gate(rows) >= max(bound, np.finfo(float).tiny)))
+    return np.asarray(rows.escalated_anyway | (gate(rows) >= max(bound, np.finfo(float).tiny)))
 
 
 def _free(rows: CalibrationRows, budget: float) -> float:
     """Return the part of the budget, as a share of rows, that rows escalated for other reasons leave."""
-    return max(0.0, budget - float(rows.standing.mean()))
+    return max(0.0, budget - float(rows.escalated_anyway.mean()))
 
 
 POLICIES: dict[str, Policy] = {
@@ -187,10 +187,10 @@ def recoveries(rows: CalibrationRows, *, budget: float, seed: int, resamples: in
     """
     halves = list(_halves(rows.articles, seed))
     best = sum((_oracle(rows, judged, budget) for _, judged in halves), np.zeros(len(rows))) / _HALVINGS
-    told = {"random": _Shares(np.full(len(rows), budget), best)}
-    told |= {name: _applied(rows, halves, policy, budget) for name, policy in POLICIES.items()}
-    told["oracle"] = _Shares(best, best)
-    return {name: _recovery(rows, shares, seed=seed, resamples=resamples) for name, shares in told.items()}
+    shares = {"random": _Shares(np.full(len(rows), budget), best)}
+    shares |= {name: _apply(rows, halves, policy, budget) for name, policy in POLICIES.items()}
+    shares["oracle"] = _Shares(best, best)
+    return {name: _recovery(rows, each, seed=seed, resamples=resamples) for name, each in shares.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,12 +210,12 @@ def _halves(articles: npt.NDArray[np.int64], seed: int) -> Iterator[tuple[Flags,
         yield from ((first, ~first), (~first, first))
 
 
-def _applied(
+def _apply(
     rows: CalibrationRows, halves: list[tuple[Flags, Flags]], policy: Policy, budget: float
 ) -> _Shares:
     chosen, oracle = np.zeros(len(rows)), np.zeros(len(rows))
-    for found_on, judged in halves:
-        applied = policy(rows.take(found_on), rows.take(judged), budget)
+    for chosen_on, judged in halves:
+        applied = policy(rows.take(chosen_on), rows.take(judged), budget)
         chosen[judged] += applied
         oracle += _oracle(rows, judged, max(budget, float(applied.mean())))
     return _Shares(chosen / _HALVINGS, oracle / _HALVINGS)

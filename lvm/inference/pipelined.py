@@ -69,43 +69,43 @@ class PipelinedPredictor:
         """
         check_contexts(contexts, self.dim)
         predictions = np.empty((len(contexts), self.dim), dtype=np.float32)
-        answered = 0
-        while answered < len(contexts):
-            answered = self._fill(predictions, contexts, answered)
+        n_done = 0
+        while n_done < len(contexts):
+            n_done = self._fill(predictions, contexts, n_done)
         return predictions
 
     def rows_at_once(self, length: int) -> int:
         """Return how many contexts of ``length`` vectors make a slice: as many as fit, fewer once memory ran out."""
         with self._lock:
             if length not in self._fitted:
-                self._fitted[length] = self._fit(length)
+                self._fitted[length] = self._fitting_rows(length)
             return self._fitted[length]
 
-    def _fill(self, predictions: Floats, contexts: Floats, answered: int) -> int:
-        """Predict rows from ``answered`` on, until all are done or memory runs out; return how many are done."""
-        flying: deque[tuple[slice, Flight]] = deque()
+    def _fill(self, predictions: Floats, contexts: Floats, n_done: int) -> int:
+        """Predict rows from ``n_done`` on, until all are done or memory runs out; return how many are done."""
+        pending: deque[tuple[slice, Flight]] = deque()
         length, size = contexts.shape[1], 0
         try:
-            size = min(self.rows_at_once(length), len(contexts) - answered)
-            for start in range(answered, len(contexts), size):
+            size = min(self.rows_at_once(length), len(contexts) - n_done)
+            for start in range(n_done, len(contexts), size):
                 rows = slice(start, min(start + size, len(contexts)))
-                flight = self._accelerator.start(contexts[rows], self._forward, self._precision)
-                flying.append((rows, flight))
-                if len(flying) == IN_FLIGHT:
-                    answered = _land(flying, predictions)
-            while flying:
-                answered = _land(flying, predictions)
+                result = self._accelerator.start(contexts[rows], self._forward, self._precision)
+                pending.append((rows, result))
+                if len(pending) == IN_FLIGHT:
+                    n_done = _collect(pending, predictions)
+            while pending:
+                n_done = _collect(pending, predictions)
         except (RuntimeError, MemoryError) as error:
             if not self._accelerator.is_out_of_memory(error):
                 self._raise_explained(error)
         else:
-            return answered
-        flying.clear()  # unfinished slices are computed again
+            return n_done
+        pending.clear()  # unfinished slices are computed again
         self._halve(length, size)  # only here: before this line the error's frames kept the tensors alive
-        return answered
+        return n_done
 
     def _raise_explained(self, error: Exception) -> NoReturn:
-        explained = self._accelerator.explained(error)
+        explained = self._accelerator.explain(error)
         if explained is None:
             raise error
         raise explained from error
@@ -122,18 +122,18 @@ class PipelinedPredictor:
         with self._lock:
             self._fitted[length] = min(self._fitted[length], size // 2)
 
-    def _fit(self, length: int) -> int:
-        held = bytes_a_row(self._forward, length=length, dim=self.dim, device=self._accelerator.device)
+    def _fitting_rows(self, length: int) -> int:
+        needed = bytes_a_row(self._forward, length=length, dim=self.dim, device=self._accelerator.device)
         copies = IN_FLIGHT * (length + 1) * self.dim * _FLOAT32_BYTES
-        fitting = int(self._accelerator.free_bytes() * _SHARE) // (held + copies)
+        fitting = int(self._accelerator.free_bytes() * _SHARE) // (needed + copies)
         return max(1, min(self._max_rows, fitting))
 
 
-def _land(flying: deque[tuple[slice, Flight]], predictions: Floats) -> int:
+def _collect(pending: deque[tuple[slice, Flight]], predictions: Floats) -> int:
     """Wait for the first slice; return the number of rows that are predicted."""
-    rows, flight = flying[0]
-    flight.wait(predictions[rows])
-    flying.popleft()
+    rows, result = pending[0]
+    result.wait(predictions[rows])
+    pending.popleft()
     return rows.stop  # type: ignore[no-any-return] # slices have no types
 
 

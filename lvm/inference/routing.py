@@ -66,13 +66,13 @@ def cap(reasons: Flags, confidence: Floats | None, *, max_rate: float, eligible:
     bool (n,).
     """
     wanted = reasons.any(axis=1) & eligible
-    stands = wanted & reasons[:, _HIGH_STAKES]
+    chosen = wanted & reasons[:, _HIGH_STAKES]
     budget = rows_in(max_rate, int(eligible.sum()))
-    others = np.flatnonzero(wanted & ~stands)
+    others = np.flatnonzero(wanted & ~chosen)
     if confidence is not None:
         others = others[np.argsort(confidence[others], kind="stable")]  # numpy sorts NaN last
-    stands[others[: max(0, budget - int(stands.sum()))]] = True
-    return stands
+    chosen[others[: max(0, budget - int(chosen.sum()))]] = True
+    return chosen
 
 
 def rows_in(share: float, n_rows: int) -> int:

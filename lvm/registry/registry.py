@@ -38,7 +38,7 @@ def list_folders(models_dir: Path) -> tuple[str, ...]:
     try:
         folders = [path.name for path in models_dir.iterdir() if path.is_dir()]
     except OSError as error:
-        raise unreadable(models_dir, error) from error
+        raise read_error(models_dir, error) from error
     return tuple(sorted(name for name in folders if not _is_hidden(name)))
 
 
@@ -60,7 +60,7 @@ def resolve_model(spec: str | None, *, role: str, models_dir: Path = DEFAULT_MOD
     naming the nearest names, or the link that leads nowhere.
     """
     if spec is None:
-        return _with_role(role, models_dir)
+        return _find_by_role(role, models_dir)
     if "://" in spec:
         return spec
     path = Path(spec)
@@ -70,7 +70,7 @@ def resolve_model(spec: str | None, *, role: str, models_dir: Path = DEFAULT_MOD
     if not _is_hidden(spec) and _exists(named):
         return str(named)
     raise ModelError(
-        f"no model {spec!r}: neither a file nor a name in {models_dir}", _nearest(spec, models_dir)
+        f"no model {spec!r}: neither a file nor a name in {models_dir}", _suggest(spec, models_dir)
     )
 
 
@@ -81,10 +81,10 @@ def named_model(name: str, models_dir: Path) -> str:
     folder of the same name in the working directory does not come first. Raises ModelError.
     """
     if name in ROLES:
-        held = _with_role(name, models_dir)
-        if held is None:
+        path = _find_by_role(name, models_dir)
+        if path is None:
             raise ModelError(f"no model has the role {name}", f"lvm-batch models promote NAME --role {name}")
-        return held
+        return path
     if is_plain(name) and _exists(models_dir / name):
         return str(checkpoint_in(models_dir / name))
     if "://" not in name and not _exists(Path(name)):
@@ -115,9 +115,9 @@ def role_target(role: str, models_dir: Path) -> Path | None:
             return link.readlink()
         if not link.is_file() or link.stat().st_size > _MAX_POINTER_BYTES:
             return Path(link.name) if link.exists() else None
-        return _pointed_at(link.read_bytes(), link)
+        return _read_pointer(link.read_bytes(), link)
     except OSError as error:
-        raise unreadable(link, error) from error
+        raise read_error(link, error) from error
 
 
 def checkpoint_in(path: Path) -> Path:
@@ -131,12 +131,12 @@ def checkpoint_in(path: Path) -> Path:
     return found
 
 
-def unreadable(path: Path, error: OSError) -> ModelError:
+def read_error(path: Path, error: OSError) -> ModelError:
     """Return the error for something of a registry that cannot be read."""
     return ModelError(f"{path} cannot be read: {error.strerror}", "check access to it")
 
 
-def _with_role(role: str, models_dir: Path) -> str | None:
+def _find_by_role(role: str, models_dir: Path) -> str | None:
     target = role_target(role, models_dir)
     if target is None:
         return None
@@ -150,7 +150,7 @@ def _with_role(role: str, models_dir: Path) -> str | None:
     return str(checkpoint_in(path))
 
 
-def _pointed_at(content: bytes, link: Path) -> Path:
+def _read_pointer(content: bytes, link: Path) -> Path:
     """Return the path in a pointer file of one line. Raises ModelError for any other content."""
     line = content.decode("utf-8", "replace").strip()
     if not line or not line.isprintable() or "\ufffd" in line:
@@ -170,7 +170,7 @@ def _exists(path: Path) -> bool:
     return os.path.exists(path)  # noqa: PTH110 - Path's own raises for a text that can be no path
 
 
-def _nearest(spec: str, models_dir: Path) -> str:
+def _suggest(spec: str, models_dir: Path) -> str:
     names = list_models(models_dir)
     others = f"models there: {', '.join(names) or 'none'}; a path or a URL does as well"
     return did_you_mean(spec, names, most=3) or others

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lvm_batch.lvm.errors import ModelError
-from lvm_batch.lvm.registry.registry import role_path, unreadable
+from lvm_batch.lvm.registry.registry import read_error, role_path
 from lvm_batch.lvm.registry.roles import Held
 
 if TYPE_CHECKING:
@@ -52,8 +52,8 @@ class RoleChange:
             "by": self.by,
             "action": self.action,
             "role": self.role,
-            "from": _as_values(self.before),
-            "to": _as_values(self.after),
+            "from": _as_dict(self.before),
+            "to": _as_dict(self.after),
             "cosine": None if self.cosine is None else dict(self.cosine),
             "version": self.version,
         }
@@ -70,13 +70,13 @@ class RoleLog:
     def changes(self) -> tuple[RoleChange, ...]:
         """Return all changes, the oldest first. Raises ModelError for a line that is no change."""
         self._file.seek(0)
-        return _parsed(self._file.read(), self._path)[0]
+        return _parse(self._file.read(), self._path)[0]
 
     def add(self, change: RoleChange) -> None:
         """Add a line durably, in place of an unfinished one that a crash left. Raises OSError."""
         self._file.seek(0)
         content = self._file.read()
-        n_whole = _parsed(content, self._path)[1]
+        n_whole = _parse(content, self._path)[1]
         self._file.truncate(n_whole)
         missing_end = b"\n" if n_whole and content[n_whole - 1 : n_whole] != b"\n" else b""
         rest = missing_end + change.as_line().encode()
@@ -126,11 +126,11 @@ def read_role_log(models_dir: Path) -> tuple[RoleChange, ...]:
     """
     path = log_path(models_dir)
     try:
-        return _parsed(path.read_bytes(), path)[0]
+        return _parse(path.read_bytes(), path)[0]
     except FileNotFoundError:
         return ()
     except OSError as error:
-        raise unreadable(path, error) from error
+        raise read_error(path, error) from error
 
 
 def log_path(models_dir: Path) -> Path:
@@ -161,7 +161,7 @@ def previous_holder(changes: Sequence[RoleChange], role: str, *, now: Held | Non
     It is the model before ``now``, or the last one in the log if ``now`` is not there, as after a change by hand.
     """
     past = past_holders(changes, role)
-    names = [held.name for held in past]
+    names = [model.name for model in past]
     if now is not None and now.name in names:
         past = past[: names.index(now.name)]
     return past[-1] if past else None
@@ -172,22 +172,22 @@ def _drop_above(past: list[Held], name: str) -> None:
         past.pop()
 
 
-def _put_on_top(past: list[Held], held: Held) -> None:
-    known = next((each for each in past if each.name == held.name), None)
+def _put_on_top(past: list[Held], model: Held) -> None:
+    known = next((each for each in past if each.name == model.name), None)
     if known is not None:
         past.remove(known)
     # Keep the old digest of a file that no longer exists.
-    past.append(known if known is not None and held.sha256 is None else held)
+    past.append(known if known is not None and model.sha256 is None else model)
 
 
-def _parsed(content: bytes, path: Path) -> tuple[tuple[RoleChange, ...], int]:
+def _parse(content: bytes, path: Path) -> tuple[tuple[RoleChange, ...], int]:
     """Return the changes and their size in bytes, without a last line that a crash cut short."""
     changes = []
     n_whole = 0
     lines = content.splitlines(keepends=True)
     for number, line in enumerate(lines, 1):
         try:
-            changes.append(_change(json.loads(line)))
+            changes.append(_parse_change(json.loads(line)))
         except (ValueError, LookupError, TypeError, RecursionError) as error:
             if number == len(lines) and not line.endswith(b"\n"):
                 break
@@ -199,8 +199,8 @@ def _parsed(content: bytes, path: Path) -> tuple[tuple[RoleChange, ...], int]:
     return tuple(changes), n_whole
 
 
-def _change(values: dict[str, Any]) -> RoleChange:
-    after = _held(values["to"])
+def _parse_change(values: dict[str, Any]) -> RoleChange:
+    after = _holder(values["to"])
     if after is None:
         raise ValueError(values)
     return RoleChange(
@@ -208,16 +208,16 @@ def _change(values: dict[str, Any]) -> RoleChange:
         by=str(values["by"]),
         action=str(values["action"]),
         role=str(values["role"]),
-        before=_held(values["from"]),
+        before=_holder(values["from"]),
         after=after,
         cosine=values.get("cosine"),
         version=str(values.get("version")),
     )
 
 
-def _held(values: dict[str, Any] | None) -> Held | None:
+def _holder(values: dict[str, Any] | None) -> Held | None:
     return None if values is None else Held(str(values["name"]), values["sha256"])
 
 
-def _as_values(held: Held | None) -> dict[str, str | None] | None:
-    return None if held is None else {"name": held.name, "sha256": held.sha256}
+def _as_dict(model: Held | None) -> dict[str, str | None] | None:
+    return None if model is None else {"name": model.name, "sha256": model.sha256}

@@ -71,9 +71,9 @@ def digest_of(path: Path) -> str | None:
         return None
 
 
-def folder_of(held: Held, models_dir: Path) -> Path:
+def folder_of(model: Held, models_dir: Path) -> Path:
     """Return the folder of a model, or the path of one that is not in the registry."""
-    return Path(held.name) if held.is_elsewhere else models_dir / held.name
+    return Path(model.name) if model.is_elsewhere else models_dir / model.name
 
 
 def roles_of(checkpoint: Path, models_dir: Path) -> tuple[str, ...]:
@@ -92,8 +92,8 @@ def check_replaceable(role: str, models_dir: Path) -> None:
         )
 
 
-def give_role(role: str, held: Held | None, models_dir: Path) -> None:
-    """Make the role lead to ``held``, or remove the role's link for None.
+def give_role(role: str, model: Held | None, models_dir: Path) -> None:
+    """Make the role lead to ``model``, or remove the role's link for None.
 
     The link is a symlink, or a text file on a file system without them. Raises ModelError if the folder cannot be
     written, or if the link's place holds something else.
@@ -101,11 +101,12 @@ def give_role(role: str, held: Held | None, models_dir: Path) -> None:
     check_replaceable(role, models_dir)
     link = role_path(role, models_dir)
     try:
-        if held is None:
+        if model is None:
             link.unlink(missing_ok=True)
         else:
             _replace(
-                link, Path(held.name) if held.is_elsewhere else Path(_absolute(models_dir).name) / held.name
+                link,
+                Path(model.name) if model.is_elsewhere else Path(_absolute(models_dir).name) / model.name,
             )
     except OSError as error:
         raise ModelError(

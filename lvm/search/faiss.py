@@ -57,7 +57,7 @@ def build_faiss_index(vectors: Floats) -> bytes:
         index = faiss.index_factory(vectors.shape[1], f"IVF{n_lists},{form}", faiss.METRIC_INNER_PRODUCT)
         index.train(vectors[:: max(1, len(vectors) // (n_lists * _TRAIN_PER_LIST))])
         index.add(vectors)
-        if _suffices(index, vectors, queries, exact):
+        if _fit_n_lists(index, vectors, queries, exact):
             break
     return bytes(faiss.serialize_index(index))
 
@@ -87,7 +87,7 @@ class FaissIndex:
         BankError if the dimensions differ, or if the index returns a vector that the bank does not have.
         """
         check_queries(queries, self.index.d)
-        places = _places(self.index, queries)
+        places = _find_candidates(self.index, queries)
         if (places >= len(self._bank)).any():
             raise self._unusable("is damaged")
         return best_two(self._bank, queries, places)
@@ -97,10 +97,10 @@ class FaissIndex:
 
 
 def _search(index: Any, bank: torch.Tensor, queries: Floats) -> Floats:  # noqa: ANN401 - faiss has no types
-    return best_two(bank, queries, _places(index, queries))
+    return best_two(bank, queries, _find_candidates(index, queries))
 
 
-def _places(index: Any, queries: Floats) -> npt.NDArray[np.int64]:  # noqa: ANN401
+def _find_candidates(index: Any, queries: Floats) -> npt.NDArray[np.int64]:  # noqa: ANN401
     """Return the candidates of each query, (n, k), searched on as many threads as torch uses."""
     _faiss().omp_set_num_threads(torch.get_num_threads())
     finite = np.isfinite(queries).all(axis=1, keepdims=True)
@@ -116,7 +116,7 @@ def _forms(vectors: Floats) -> list[str]:
     return [f"PQ{dim // span}x4fs" for span in spans if dim % span == 0] + ["Flat"]
 
 
-def _suffices(index: Any, vectors: Floats, queries: Floats, exact: Floats) -> bool:  # noqa: ANN401
+def _fit_n_lists(index: Any, vectors: Floats, queries: Floats, exact: Floats) -> bool:  # noqa: ANN401
     """Raise the number of lists to search until the recall suffices; return False if all lists do not suffice."""
     bank = as_tensor(vectors)
     index.nprobe = index.nlist

@@ -46,7 +46,7 @@ class ScreenedIndex:
         self.device = device
         self.bank = as_tensor(vectors)
         resident = free_bytes is None or self.bank.nelement() * 2 <= free_bytes * _SHARE
-        self._resident = list(self._sent()) if resident else None
+        self._resident = list(self._send()) if resident else None
 
     @torch.inference_mode()
     def top2(self, queries: Floats) -> Floats:
@@ -64,12 +64,12 @@ class ScreenedIndex:
 
     def _candidates(self, queries: Floats) -> npt.NDArray[np.int64]:
         """Return the row numbers of the best min(16, m) vectors of each query by rounded scores, (q, k)."""
-        asked = as_tensor(np.nan_to_num(queries)).to(self.device, torch.bfloat16)
-        scores = torch.empty(len(asked), 0, device=self.device)
-        places = torch.empty(len(asked), 0, dtype=torch.int64, device=self.device)
+        rounded = as_tensor(np.nan_to_num(queries)).to(self.device, torch.bfloat16)
+        scores = torch.empty(len(rounded), 0, device=self.device)
+        places = torch.empty(len(rounded), 0, dtype=torch.int64, device=self.device)
         first = 0
-        for vectors in self._resident if self._resident is not None else self._sent():
-            block = torch.mm(asked, vectors.T).float()
+        for vectors in self._resident if self._resident is not None else self._send():
+            block = torch.mm(rounded, vectors.T).float()
             found = block.topk(min(CANDIDATES, len(vectors)), dim=1)
             scores = torch.cat([scores, found.values], dim=1)
             places = torch.cat([places, found.indices + first], dim=1)
@@ -78,7 +78,7 @@ class ScreenedIndex:
             first += len(vectors)
         return np.asarray(places.cpu().numpy())
 
-    def _sent(self) -> Iterator[torch.Tensor]:
+    def _send(self) -> Iterator[torch.Tensor]:
         """Yield the bank in blocks, rounded, on the device."""
         for block in torch.split(self.bank, _VECTORS):
             yield block.to(torch.bfloat16).to(self.device, non_blocking=True)

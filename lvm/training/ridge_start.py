@@ -39,7 +39,7 @@ def begin_at_ridge(model: ContextModel, contexts: Tensor, ridge: RidgePredictor)
     device = model.output_layer.weight.device
     contexts = contexts.to(device)
     if isinstance(model, GRUStack):
-        _average_in_states(model, contexts)
+        _average_states(model, contexts)
     features, rest = _at_output_layer(model, contexts)
     wanted = ridge.to(device).direction(contexts)  # (n, D)
     _fit_output_layer(model.output_layer, features, wanted / _share(rest, wanted) - rest)
@@ -55,7 +55,7 @@ def _share(rest: Tensor, wanted: Tensor) -> Tensor:
     return (rest * wanted).sum() / size if size > 0 else torch.ones_like(size)
 
 
-def _average_in_states(model: GRUStack, contexts: Tensor) -> None:
+def _average_states(model: GRUStack, contexts: Tensor) -> None:
     """Make each state a running average of its inputs, in the principal directions of the contexts.
 
     A high bias of the update gate for long memory is the chrono initialisation of Tallec and Ollivier 2018.

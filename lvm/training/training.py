@@ -110,9 +110,9 @@ class Training:
         if not self.epochs:
             if self._ridge and self.recipe.beginning == "ridge":
                 begin_at_ridge(self.model, self.windows.sample(SAMPLE), self._ridge)
-            yield self._over(math.nan)
+            yield self._end_epoch(math.nan)
         while self.stopped is None:
-            yield self._over(self._train_epoch(len(self.epochs)))
+            yield self._end_epoch(self._train_epoch(len(self.epochs)))
 
     @property
     def stopped(self) -> Stop | None:
@@ -161,10 +161,10 @@ class Training:
             sums.add(contexts, targets)
         return sums.solve().to(self.device)
 
-    def _over(self, train_loss: float) -> Epoch:
+    def _end_epoch(self, train_loss: float) -> Epoch:
         """Validate the model after an epoch, and keep its weights if they are the best so far."""
         rate = self.optimizer.param_groups[0]["lr"]
-        val_loss, val_cosine = self._judged()
+        val_loss, val_cosine = self._validate()
         epoch = Epoch(len(self.epochs), train_loss, val_loss, val_cosine, rate)
         self.epochs.append(epoch)
         if epoch.number:
@@ -204,10 +204,10 @@ class Training:
         """Return the term that measures a share of the loss against ridge regression, to be added to the loss."""
         if not (self._ridge and self.recipe.teaching):
             return torch.zeros_like(loss)
-        taught = F.normalize(self._ridge.direction(contexts), dim=1)
-        return self.recipe.teaching * (F.mse_loss(predictions, taught) - loss)
+        by_ridge = F.normalize(self._ridge.direction(contexts), dim=1)
+        return self.recipe.teaching * (F.mse_loss(predictions, by_ridge) - loss)
 
-    def _judged(self) -> tuple[float | None, float | None]:
+    def _validate(self) -> tuple[float | None, float | None]:
         """Return the loss and the mean cosine over the validation windows that have a cosine."""
         if self.validation is None:
             return None, None

@@ -238,11 +238,11 @@ def test_a_cpu_is_no_accelerator() -> None:
 def test_an_operation_that_mps_lacks_is_said() -> None:
     """With both ways out, of which torch takes neither by itself."""
     lacking = NotImplementedError("The operator 'aten::x' is not currently implemented for MPS. If you want")
-    explained = MpsAccelerator(CPU).explained(lacking)
+    explained = MpsAccelerator(CPU).explain(lacking)
     assert explained is not None
     assert "aten::x" in explained.message
     assert "PYTORCH_ENABLE_MPS_FALLBACK=1" in explained.hint
-    assert MpsAccelerator(CPU).explained(RuntimeError("x")) is None
+    assert MpsAccelerator(CPU).explain(RuntimeError("x")) is None
 
 
 def test_mps_computes_one_slice_after_the_other() -> None:
@@ -330,10 +330,10 @@ def test_what_cuda_says_is_understood(monkeypatch: pytest.MonkeyPatch) -> None:
         assert cuda.is_out_of_memory(short)
     failed = torch.AcceleratorError("CUDA error: an illegal memory access was encountered\nCompile with")
     assert not cuda.is_out_of_memory(failed)
-    explained = cuda.explained(failed)
+    explained = cuda.explain(failed)
     assert explained is not None
     assert explained.message == "cpu failed: CUDA error: an illegal memory access was encountered"
-    assert cuda.explained(RuntimeError("shapes")) is None
+    assert cuda.explain(RuntimeError("shapes")) is None
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

@@ -130,7 +130,7 @@ def _calibration_rows(rows: JudgedRows, cascade: Cascade) -> CalibrationRows:
         fallback=row_cosines(cascade.fallback(rows.contexts), rows.targets).astype(np.float64),
         confidence=judged.confidence,
         margin=judged.margin,
-        standing=np.asarray(judged.reasons[:, _FIXED_REASONS].any(axis=1)),
+        escalated_anyway=np.asarray(judged.reasons[:, _FIXED_REASONS].any(axis=1)),
         articles=np.full(len(predictions), UNKNOWN) if rows.articles is None else rows.articles,
         signals=signals(predictions, rows.contexts, judged.confidence, judged.margin),
     )

@@ -38,7 +38,7 @@ def figures_of(rows: CalibrationRows, *, budget: float, seed: int, resamples: in
         "primary_cosine": float(rows.primary.mean()),
         "fallback_cosine": float(rows.fallback.mean()),
         "fallback_is_better": float((rows.gain > 0).mean()),
-        "escalated_anyway": float(rows.standing.mean()),
+        "escalated_anyway": float(rows.escalated_anyway.mean()),
         "signals": {
             "confidence": _signal(rows.confidence, rows),
             "margin": _signal(rows.margin, rows),
