@@ -16,9 +16,9 @@ from lvm_batch.jobs.models.facts import BankFacts, BankRef, FoundModels, ModelFa
 from lvm_batch.jobs.models.load import CPU, fallback_device, open_index, read_checkpoint
 from lvm_batch.jobs.models.self_check import expected_answers
 from lvm_batch.lvm.devices.devices import find_device, pick_device
-from lvm_batch.lvm.devices.found import FoundDevice
+from lvm_batch.lvm.devices.facts import DeviceFacts
 from lvm_batch.lvm.errors import ArchitectureError, BankError, CheckpointError, DeviceError
-from lvm_batch.lvm.kernels.forms import form_of
+from lvm_batch.lvm.kernels.forms import build_form
 from lvm_batch.lvm.registry.registry import resolve_model
 from lvm_batch.lvm.search.faiss import FAISS_PAYS_FROM
 
@@ -63,10 +63,10 @@ def look_at_models(settings: RunSettings, *, answers_to: int | None = None) -> F
     )
 
 
-def _device(settings: RunSettings) -> FoundDevice:
+def _device(settings: RunSettings) -> DeviceFacts:
     """Find the device of local workers; what those elsewhere have, they find out."""
     if settings.runs_elsewhere:
-        return FoundDevice("", "what each worker has" if settings.device == "auto" else settings.device)
+        return DeviceFacts("", "what each worker has" if settings.device == "auto" else settings.device)
     return find_device(settings.device)
 
 
@@ -142,7 +142,7 @@ def check_precision(settings: RunSettings, primary: Checkpoint | None, fallback:
 def _check_forms(*models: tuple[Checkpoint | None, torch.device], precision: Precision) -> None:
     for checkpoint, device in models:
         if checkpoint is not None:
-            form_of(checkpoint.model, device, precision)
+            build_form(checkpoint.model, device, precision)
 
 
 def find_bank(path: str) -> Bank:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from lvm_batch.io.errors import DataError
     from lvm_batch.jobs.models.self_check import Expected
     from lvm_batch.jobs.settings.run import RunSettings
-    from lvm_batch.lvm.devices.found import FoundDevice
+    from lvm_batch.lvm.devices.facts import DeviceFacts
     from lvm_batch.lvm.devices.precision import Precision
     from lvm_batch.lvm.errors import ModelError
     from lvm_batch.lvm.inference.thresholds import Thresholds
@@ -94,7 +94,7 @@ class FoundModels:
     fallback: ModelFacts | None
     bank: BankFacts | None
     problems: tuple[DataError | ModelError, ...]
-    device: FoundDevice | None = None
+    device: DeviceFacts | None = None
     expected: Expected | None = None
 
     @property

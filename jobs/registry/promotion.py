@@ -26,7 +26,14 @@ from lvm_batch.lvm.registry.role_log import (
     open_role_log,
     previous_holder,
 )
-from lvm_batch.lvm.registry.roles import Held, check_replaceable, digest_of, folder_of, give_role, holder
+from lvm_batch.lvm.registry.roles import (
+    RoleHolder,
+    check_replaceable,
+    digest_of,
+    folder_of,
+    give_role,
+    holder,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -55,8 +62,8 @@ class Signature:
         self,
         action: str,
         role: str,
-        before: Held | None,
-        after: Held,
+        before: RoleHolder | None,
+        after: RoleHolder,
         cosine: Mapping[str, Any] | None,
     ) -> RoleChange:
         """Return a signed change."""
@@ -81,8 +88,8 @@ class Outcome:
     """
 
     role: str | None
-    before: Held | None
-    now: Held | None
+    before: RoleHolder | None
+    now: RoleHolder | None
     verified: VerificationResult | None = None
     error: JobError | None = None
 
@@ -136,7 +143,7 @@ def promote(name: str, request: VerificationRequest, *, signature: Signature) ->
     with _locked_log(models_dir) as log:
         candidate = find_candidate(name, request)
         check_promotable(candidate, models_dir)
-        role, after = candidate.role, Held(candidate.name, candidate.sha256)
+        role, after = candidate.role, RoleHolder(candidate.name, candidate.sha256)
         before = _current_holder(after, role, models_dir, log) if role else None
         if before == after:
             return Outcome(role, before, after)
@@ -182,7 +189,7 @@ def _locked_log(models_dir: Path) -> Iterator[RoleLog]:
         yield log
 
 
-def _current_holder(after: Held, role: str, models_dir: Path, log: RoleLog) -> Held | None:
+def _current_holder(after: RoleHolder, role: str, models_dir: Path, log: RoleLog) -> RoleHolder | None:
     """Return the model that has the role; if it is ``after``, then with its digest in the log: it may be rewritten."""
     check_replaceable(role, models_dir)
     now = holder(role, models_dir)
@@ -192,7 +199,7 @@ def _current_holder(after: Held, role: str, models_dir: Path, log: RoleLog) -> H
     return now
 
 
-def _check_unchanged(model: Held, role: str, models_dir: Path) -> None:
+def _check_unchanged(model: RoleHolder, role: str, models_dir: Path) -> None:
     sha256 = digest_of(folder_of(model, models_dir))
     if sha256 is None or sha256 != model.sha256:
         was = f"sha256 {(model.sha256 or 'unknown')[:12]}"
@@ -220,9 +227,9 @@ def _change_role(log: RoleLog, models_dir: Path, change: RoleChange) -> None:
         ) from error
 
 
-def _values(model: Held | None) -> dict[str, str | None] | None:
+def _values(model: RoleHolder | None) -> dict[str, str | None] | None:
     return None if model is None else {"name": model.name, "sha256": model.sha256}
 
 
-def _name(model: Held) -> str:
+def _name(model: RoleHolder) -> str:
     return f"{model.name} (sha256 {model.sha256[:12]})" if model.sha256 else model.name

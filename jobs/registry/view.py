@@ -16,7 +16,7 @@ from lvm_batch.lvm.checkpoints.checkpoint import load_checkpoint
 from lvm_batch.lvm.errors import ModelError
 from lvm_batch.lvm.registry.registry import ROLES, list_folders, named_model, resolve_model
 from lvm_batch.lvm.registry.role_log import RoleChange, read_role_log
-from lvm_batch.lvm.registry.roles import Held, holder, name_of, roles_of
+from lvm_batch.lvm.registry.roles import RoleHolder, holder, name_of, roles_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +33,7 @@ class RoleState:
     """
 
     role: str
-    model: Held | None
+    model: RoleHolder | None
     since: RoleChange | None
     problem: str | None
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float32]
 
 
-class Flight(Protocol):
+class PendingResult(Protocol):
     """Rows on their way through a device, and the predictions for them."""
 
     def wait(self, out: Floats) -> None:
@@ -43,7 +43,7 @@ class Accelerator(Protocol):
     def free_bytes(self) -> int:
         """Return how many bytes of memory can still be allocated."""
 
-    def start(self, rows: Floats, forward: Callable[[Tensor], Tensor], precision: Precision) -> Flight:
+    def start(self, rows: Floats, forward: Callable[[Tensor], Tensor], precision: Precision) -> PendingResult:
         """Begin to send rows, float32 (n, length, dim), through ``forward`` and back, and return at once."""
 
     def release(self) -> None:

@@ -9,7 +9,7 @@ import os
 
 import torch
 
-from lvm_batch.lvm.devices.found import FoundDevice
+from lvm_batch.lvm.devices.facts import DeviceFacts
 from lvm_batch.lvm.errors import DeviceError
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -33,13 +33,13 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def find_device(name: str) -> FoundDevice:
+def find_device(name: str) -> DeviceFacts:
     """Return the device that :func:`pick_device` picks, with a description. Raises DeviceError."""
     kind = pick_device(name).type
     why = _reason(kind) if name == "auto" else ""
     if kind != "cuda":
-        return FoundDevice(kind, kind, why)
-    return FoundDevice(kind, _cuda_name(), why, _visible_gpus())
+        return DeviceFacts(kind, kind, why)
+    return DeviceFacts(kind, _cuda_name(), why, _visible_gpus())
 
 
 def device_name(device: torch.device) -> str:

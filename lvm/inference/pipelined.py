@@ -19,13 +19,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from lvm_batch.lvm.errors import DeviceError
 from lvm_batch.lvm.inference.predictor import check_contexts
-from lvm_batch.lvm.kernels.forms import form_of
+from lvm_batch.lvm.kernels.forms import build_form
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from lvm_batch.lvm.architectures.context_model import ContextModel
-    from lvm_batch.lvm.devices.accelerator import Accelerator, Flight, Floats
+    from lvm_batch.lvm.devices.accelerator import Accelerator, Floats, PendingResult
     from lvm_batch.lvm.devices.precision import Precision
 
 MOST_ROWS = 8192
@@ -57,7 +57,7 @@ class PipelinedPredictor:
         self._accelerator = accelerator
         self._precision: Precision = precision
         self._max_rows = max_rows
-        self._forward = form_of(model, accelerator.device, precision)
+        self._forward = build_form(model, accelerator.device, precision)
         self._fitted: dict[int, int] = {}  # rows at once, by the length of a context
         self._lock = Lock()
 
@@ -83,7 +83,7 @@ class PipelinedPredictor:
 
     def _fill(self, predictions: Floats, contexts: Floats, n_done: int) -> int:
         """Predict rows from ``n_done`` on, until all are done or memory runs out; return how many are done."""
-        pending: deque[tuple[slice, Flight]] = deque()
+        pending: deque[tuple[slice, PendingResult]] = deque()
         length, size = contexts.shape[1], 0
         try:
             size = min(self.rows_at_once(length), len(contexts) - n_done)
@@ -129,7 +129,7 @@ class PipelinedPredictor:
         return max(1, min(self._max_rows, fitting))
 
 
-def _collect(pending: deque[tuple[slice, Flight]], predictions: Floats) -> int:
+def _collect(pending: deque[tuple[slice, PendingResult]], predictions: Floats) -> int:
     """Wait for the first slice; return the number of rows that are predicted."""
     rows, result = pending[0]
     result.wait(predictions[rows])

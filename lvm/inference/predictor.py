@@ -14,7 +14,7 @@ import torch
 
 from lvm_batch.lvm.devices.arrays import as_tensor
 from lvm_batch.lvm.errors import ArchitectureError
-from lvm_batch.lvm.kernels.forms import form_of
+from lvm_batch.lvm.kernels.forms import build_form
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -46,7 +46,7 @@ class Predictor:
     ) -> None:
         self.dim = model.dim
         self.device = device
-        self._forward = form_of(model, device, precision)
+        self._forward = build_form(model, device, precision)
         self.max_rows = max_rows or (_ROWS_ON_CPU if device.type == "cpu" else _ROWS_ELSEWHERE)
 
     @torch.inference_mode()

@@ -39,7 +39,7 @@ FAST_FORMS: dict[type[ContextModel], Callable[[Any, type[LinearForm]], Form]] = 
 """The models that have a fast form on a CPU, which is made of the model and the form of its linear layers."""
 
 
-def form_of(model: ContextModel, device: torch.device, precision: Precision) -> Form:
+def build_form(model: ContextModel, device: torch.device, precision: Precision) -> Form:
     """Move a model to a device and return its fastest form there, which maps contexts to predictions.
 
     Raises ``DeviceError`` if the device lacks the precision, ``ArchitectureError`` if the model does.

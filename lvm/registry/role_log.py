@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from lvm_batch.lvm.errors import ModelError
 from lvm_batch.lvm.registry.registry import read_error, role_path
-from lvm_batch.lvm.registry.roles import Held
+from lvm_batch.lvm.registry.roles import RoleHolder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -40,8 +40,8 @@ class RoleChange:
     by: str
     action: str
     role: str
-    before: Held | None
-    after: Held
+    before: RoleHolder | None
+    after: RoleHolder
     cosine: Mapping[str, Any] | None
     version: str
 
@@ -138,13 +138,13 @@ def log_path(models_dir: Path) -> Path:
     return role_path(LOG_FILE, models_dir)
 
 
-def past_holders(changes: Sequence[RoleChange], role: str) -> list[Held]:
+def past_holders(changes: Sequence[RoleChange], role: str) -> list[RoleHolder]:
     """Return the models that a rollback can restore: those that had the role and were not rolled back, newest last.
 
     Each model counts once, at the last time it had the role, so that repeated rollbacks never return to a model that
     was rolled back. A model that was overwritten in its own folder counts as the new one: the old one is gone.
     """
-    past: list[Held] = []
+    past: list[RoleHolder] = []
     for change in changes:
         if change.role == role:
             if change.action == ROLLBACK:
@@ -155,7 +155,7 @@ def past_holders(changes: Sequence[RoleChange], role: str) -> list[Held]:
     return past
 
 
-def previous_holder(changes: Sequence[RoleChange], role: str, *, now: Held | None) -> Held | None:
+def previous_holder(changes: Sequence[RoleChange], role: str, *, now: RoleHolder | None) -> RoleHolder | None:
     """Return the model that a rollback from ``now`` restores, None if the log has no previous model.
 
     It is the model before ``now``, or the last one in the log if ``now`` is not there, as after a change by hand.
@@ -167,12 +167,12 @@ def previous_holder(changes: Sequence[RoleChange], role: str, *, now: Held | Non
     return past[-1] if past else None
 
 
-def _drop_above(past: list[Held], name: str) -> None:
+def _drop_above(past: list[RoleHolder], name: str) -> None:
     while past and past[-1].name != name:
         past.pop()
 
 
-def _put_on_top(past: list[Held], model: Held) -> None:
+def _put_on_top(past: list[RoleHolder], model: RoleHolder) -> None:
     known = next((each for each in past if each.name == model.name), None)
     if known is not None:
         past.remove(known)
@@ -215,9 +215,9 @@ def _parse_change(values: dict[str, Any]) -> RoleChange:
     )
 
 
-def _holder(values: dict[str, Any] | None) -> Held | None:
-    return None if values is None else Held(str(values["name"]), values["sha256"])
+def _holder(values: dict[str, Any] | None) -> RoleHolder | None:
+    return None if values is None else RoleHolder(str(values["name"]), values["sha256"])
 
 
-def _as_dict(model: Held | None) -> dict[str, str | None] | None:
+def _as_dict(model: RoleHolder | None) -> dict[str, str | None] | None:
     return None if model is None else {"name": model.name, "sha256": model.sha256}

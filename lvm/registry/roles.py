@@ -20,7 +20,7 @@ from lvm_batch.lvm.registry.registry import CHECKPOINT_FILE, ROLES, checkpoint_i
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class RoleHolder:
     """A model that has or had a role: its name in the registry, or its absolute path if it is elsewhere.
 
     ``sha256`` is the hex digest of its checkpoint, None if that cannot be read (any more).
@@ -35,7 +35,7 @@ class Held:
         return Path(self.name).is_absolute()
 
 
-def holder(role: str, models_dir: Path) -> Held | None:
+def holder(role: str, models_dir: Path) -> RoleHolder | None:
     """Return the model that has the role, even if its link leads nowhere; None if no model has it.
 
     Raises ModelError if the link cannot be read, or a file in its place is no pointer.
@@ -44,7 +44,7 @@ def holder(role: str, models_dir: Path) -> Held | None:
     if target is None:
         return None
     path = role_path(role, models_dir).parent / target
-    return Held(name_of(path, models_dir), digest_of(path))
+    return RoleHolder(name_of(path, models_dir), digest_of(path))
 
 
 def name_of(path: Path, models_dir: Path) -> str:
@@ -71,7 +71,7 @@ def digest_of(path: Path) -> str | None:
         return None
 
 
-def folder_of(model: Held, models_dir: Path) -> Path:
+def folder_of(model: RoleHolder, models_dir: Path) -> Path:
     """Return the folder of a model, or the path of one that is not in the registry."""
     return Path(model.name) if model.is_elsewhere else models_dir / model.name
 
@@ -92,7 +92,7 @@ def check_replaceable(role: str, models_dir: Path) -> None:
         )
 
 
-def give_role(role: str, model: Held | None, models_dir: Path) -> None:
+def give_role(role: str, model: RoleHolder | None, models_dir: Path) -> None:
     """Make the role lead to ``model``, or remove the role's link for None.
 
     The link is a symlink, or a text file on a file system without them. Raises ModelError if the folder cannot be

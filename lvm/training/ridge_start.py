@@ -30,7 +30,7 @@ _RECURRENT_GAIN = 0.1  # of a candidate's own recurrence, which blurs the averag
 
 
 @torch.no_grad()
-def begin_at_ridge(model: ContextModel, contexts: Tensor, ridge: RidgePredictor) -> None:
+def start_at_ridge(model: ContextModel, contexts: Tensor, ridge: RidgePredictor) -> None:
     """Set the model's weights, in place, so that it predicts about the same as ``ridge`` on contexts (n, length, dim).
 
     The last layer is fitted to ``ridge`` on the features that the fresh layers before it compute. In a GRU those layers

@@ -19,7 +19,7 @@ from lvm_batch.lvm.errors import ModelError
 from lvm_batch.lvm.inference.cosines import row_cosines
 from lvm_batch.lvm.inference.predictor import Predictor
 from lvm_batch.lvm.training.ridge import RidgeSums
-from lvm_batch.lvm.training.ridge_start import SAMPLE, begin_at_ridge
+from lvm_batch.lvm.training.ridge_start import SAMPLE, start_at_ridge
 from lvm_batch.lvm.training.schedules import make_schedule
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class Training:
         """Train, and yield each epoch when it ends; first epoch 0, before any step."""
         if not self.epochs:
             if self._ridge and self.recipe.beginning == "ridge":
-                begin_at_ridge(self.model, self.windows.sample(SAMPLE), self._ridge)
+                start_at_ridge(self.model, self.windows.sample(SAMPLE), self._ridge)
             yield self._end_epoch(math.nan)
         while self.stopped is None:
             yield self._end_epoch(self._train_epoch(len(self.epochs)))

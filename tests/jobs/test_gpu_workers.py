@@ -17,7 +17,7 @@ from lvm_batch.jobs.prediction.planning.memory import MIB, memory_limit
 from lvm_batch.jobs.prediction.planning.plan import prepare
 from lvm_batch.jobs.processes.forkserver import METHOD
 from lvm_batch.jobs.settings.run import RunSettings
-from lvm_batch.lvm.devices.found import FoundDevice
+from lvm_batch.lvm.devices.facts import DeviceFacts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,22 +25,22 @@ if TYPE_CHECKING:
 
     from command import Result
 
-TWO = FoundDevice("cuda", "cuda, 2 x NVIDIA H200, 139 GiB", "", ("3", "GPU-5a1c"))
+TWO = DeviceFacts("cuda", "cuda, 2 x NVIDIA H200, 139 GiB", "", ("3", "GPU-5a1c"))
 
 
 @pytest.mark.parametrize(
     ("wanted", "device", "fleet"),
     [
         (None, None, Fleet(16)),
-        (3, FoundDevice("cpu", "cpu"), Fleet(3)),
+        (3, DeviceFacts("cpu", "cpu"), Fleet(3)),
         (None, TWO, Fleet(2, 8, ("3", "GPU-5a1c"))),
         (1, TWO, Fleet(1, 16, ("3",))),
         (8, TWO, Fleet(2, 8, ("3", "GPU-5a1c"))),
-        (None, FoundDevice("mps", "mps"), Fleet(1, 16)),
+        (None, DeviceFacts("mps", "mps"), Fleet(1, 16)),
     ],
 )
 def test_there_is_a_worker_for_each_gpu(
-    wanted: int | None, device: FoundDevice | None, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+    wanted: int | None, device: DeviceFacts | None, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the machine's cores shared among them to read and decode; without a GPU there is one for each core."""
     monkeypatch.setattr(fleets, "usable_cores", lambda: 16)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from lvm_batch.lvm import ArchitectureError, DeviceError, Predictor, build_model
 from lvm_batch.lvm.devices.cuda import CudaAccelerator
 from lvm_batch.lvm.devices.devices import find_device
-from lvm_batch.lvm.devices.found import FoundDevice
+from lvm_batch.lvm.devices.facts import DeviceFacts
 from lvm_batch.lvm.devices.mps import MpsAccelerator
 from lvm_batch.lvm.devices.open import open_accelerator
 from lvm_batch.lvm.devices.precision import check_precision
@@ -392,4 +392,4 @@ def test_gpus_go_by_what_may_be_seen(
     with_gpus(monkeypatch, count, visible)
     found = find_device("cuda")
     several = "2 x " if count == 2 else ""
-    assert found == FoundDevice("cuda", f"cuda, {several}NVIDIA H200, 139 GiB", "", gpus)
+    assert found == DeviceFacts("cuda", f"cuda, {several}NVIDIA H200, 139 GiB", "", gpus)

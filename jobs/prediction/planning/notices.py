@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lvm_batch.jobs.models.facts import BankFacts, ModelSet
     from lvm_batch.jobs.prediction.planning.fleet import Fleet
     from lvm_batch.jobs.settings.run import RunSettings
-    from lvm_batch.lvm.devices.found import FoundDevice
+    from lvm_batch.lvm.devices.facts import DeviceFacts
 
 _SHOWN_FILES = 10
 
@@ -48,7 +48,7 @@ def unavailable_criteria(
     return {reason: why for reason, why in missing.items() if why}
 
 
-def device_notices(device: FoundDevice | None, fleet: Fleet, settings: RunSettings) -> Iterator[str]:
+def device_notices(device: DeviceFacts | None, fleet: Fleet, settings: RunSettings) -> Iterator[str]:
     """Yield what the models run on, and where that is not what was asked for."""
     if device is None:
         return

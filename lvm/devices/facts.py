@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class FoundDevice:
+class DeviceFacts:
     """A device of this machine: ``kind`` is cpu, cuda or mps, ``why`` the reason for which ``auto`` chose it.
 
     ``gpus`` are the CUDA devices that this process may use, as CUDA_VISIBLE_DEVICES names them.
