@@ -8,7 +8,7 @@ the order of the inputs that they answer. This module does not know how rows are
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lvm_batch.io.errors import NotFinished, OutputError
 from lvm_batch.io.output.answers import answering
@@ -19,6 +19,9 @@ from lvm_batch.io.storage.locations import Location, locate
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import pyarrow as pa
+
+    from lvm_batch.io.dataset.partitions import Value
     from lvm_batch.io.output.answers import Record
 
 FORMAT = 1
@@ -42,6 +45,15 @@ class Committed:
     root: Location
     files: tuple[CommittedFile, ...]
     planned: tuple[str, ...]
+
+
+class ReadFile(NamedTuple):
+    """A file to read: its place, its own columns, those of all folders, and the values that its folders give."""
+
+    place: Location
+    schema: pa.Schema
+    folders: pa.Schema
+    values: Mapping[str, Value]
 
 
 def committed(output: str, *, require_success: bool) -> Committed:
