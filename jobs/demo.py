@@ -19,10 +19,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lvm_batch.io.bank.bank import build_bank
-from lvm_batch.io.dataset.batches import OK
 from lvm_batch.io.dataset.files import find_files
 from lvm_batch.io.dataset.reading import open_unit
 from lvm_batch.io.dataset.units import DatasetFormat, Footer, cut_units, read_footers
+from lvm_batch.io.schema import OK
 from lvm_batch.jobs.observed_run import run_observed
 from lvm_batch.jobs.output_folder import make_output_folder
 from lvm_batch.jobs.registry.candidate import VerificationRequest

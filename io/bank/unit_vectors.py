@@ -14,11 +14,11 @@ import numpy as np
 import pyarrow as pa
 
 from lvm_batch.io.dataset.column_checks import listed, refuse_repeated
-from lvm_batch.io.dataset.columns import WindowShape
 from lvm_batch.io.dataset.file_columns import file_columns
 from lvm_batch.io.errors import ColumnError
 from lvm_batch.io.formats.common_types import common_type
 from lvm_batch.io.formats.parquet import naming_errors, open_parquet, read_tables
+from lvm_batch.io.schema import WindowShape
 from lvm_batch.io.vectors.decoding import decode_column
 from lvm_batch.io.vectors.types import check_vector_type, vector_width
 

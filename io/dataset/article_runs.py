@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
     from numpy.typing import NDArray
 
-    from lvm_batch.io.dataset.columns import Roles
     from lvm_batch.io.dataset.file_columns import FileColumns
+    from lvm_batch.io.schema import Roles
 
     Numbers = NDArray[np.int64]
 

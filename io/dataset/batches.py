@@ -16,10 +16,7 @@ import pyarrow.compute as pc
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from lvm_batch.io.dataset.columns import Roles
-
-STATUSES = ("ok", "short_context", "bad_input")
-OK, SHORT_CONTEXT, BAD_INPUT = range(3)
+    from lvm_batch.io.schema import Roles
 
 
 @dataclass(frozen=True, slots=True)

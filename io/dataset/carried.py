@@ -18,10 +18,10 @@ from lvm_batch.io.formats.parquet_sizes import HELD_BYTES, largest_row
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lvm_batch.io.dataset.columns import Roles
     from lvm_batch.io.dataset.file_columns import FileColumns
     from lvm_batch.io.dataset.units import Unit
     from lvm_batch.io.formats.parquet import SharedFile
+    from lvm_batch.io.schema import Roles
 
 
 class CarriedRows:

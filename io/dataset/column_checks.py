@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from lvm_batch.io.errors import ColumnError
+from lvm_batch.io.schema import OUTPUT_COLUMNS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from lvm_batch.io.dataset.columns import ColumnNames
+    from lvm_batch.io.schema import ColumnNames
 
 _SHOWN = 12
 
@@ -31,6 +32,34 @@ def refuse_repeated(schema: pa.Schema, file: str) -> None:
             f"{file} has the column `{twice[0]}` more than once",
             "write the file again with each name once",
         )
+
+
+def refuse_carried(carried: Mapping[str, str], file: str) -> None:
+    """Raise :class:`ColumnError` where a column's name in the output, the value in ``carried``, is taken."""
+    for old, new in carried.items():
+        if taken := _taken(new):
+            raise ColumnError(
+                f"{file}: column `{old}` would be carried as `{new}`, {taken}",
+                f"give it another name in the output: --rename {old}=source_{old}",
+            )
+
+
+def refuse_folders(names: Iterable[str], file: str) -> None:
+    """Raise :class:`ColumnError` where a folder's column, which keeps its name in the output, has one that is taken."""
+    for name in names:
+        if taken := _taken(name):
+            raise ColumnError(
+                f"{file} lies in a folder that gives a column `{name}`, {taken}",
+                "give the folder another name",
+            )
+
+
+def _taken(name: str) -> str | None:
+    if name in OUTPUT_COLUMNS:
+        return "which is a column of the output"
+    if name.lower() in OUTPUT_COLUMNS:
+        return f"which readers that ignore case, such as DuckDB, take for the output's `{name.lower()}`"
+    return None
 
 
 def listed(schema: pa.Schema) -> str:

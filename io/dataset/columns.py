@@ -7,8 +7,8 @@ row is read. This module does not know how values are decoded.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from lvm_batch.io.dataset.column_checks import (
     check_type,
@@ -17,84 +17,18 @@ from lvm_batch.io.dataset.column_checks import (
     is_plain,
     is_text,
     listed,
+    refuse_carried,
     refuse_repeated,
     rename_hint,
 )
-from lvm_batch.io.dataset.output_columns import refuse_carried
 from lvm_batch.io.errors import ColumnError
+from lvm_batch.io.schema import ColumnNames, Layout, Roles, WindowShape
 from lvm_batch.io.vectors.types import check_vector_type, flat_width, vector_width
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     import pyarrow as pa
-
-Layout = Literal["windows", "sequences"]
-
-
-@dataclass(frozen=True, slots=True)
-class WindowShape:
-    """The shape of a context: ``length`` vectors of ``dim`` components."""
-
-    length: int = 5
-    dim: int = 768
-
-    @property
-    def width(self) -> int:
-        """Components in one context."""
-        return self.length * self.dim
-
-
-@dataclass(frozen=True, slots=True)
-class ColumnNames:
-    """What the columns with a part are called in this dataset."""
-
-    context: str = "context"
-    vector: str = "vector"
-    target: str = "target"
-    lane: str = "lane"
-    context_tokens: str = "context_tokens"
-    tokens: str = "tokens"
-    split: str = "split"
-    article: str = "article_id"
-    position: str = "position"
-
-
-@dataclass(frozen=True, slots=True)
-class Roles:
-    """The columns of one file by the part they play; ``None`` where the file has no such column.
-
-    ``vectors`` is the column of contexts (windows) or of vectors (sequences). ``tokens`` is the context's token
-    count (windows) or one sentence's (sequences). ``carried`` maps each column that goes to the output, as the
-    input calls it, to its name there.
-    """
-
-    layout: Layout
-    vectors: str
-    target: str | None
-    lane: str | None
-    tokens: str | None
-    split: str | None
-    article: str | None
-    position: str | None
-    carried: Mapping[str, str]
-
-    @property
-    def read_columns(self) -> list[str]:
-        """Every column a reader needs, each once."""
-        parts = (self.vectors, self.target, self.lane, self.tokens, self.article, self.position)
-        return list(dict.fromkeys([*(p for p in parts if p is not None), *self.carried]))
-
-    @property
-    def coded_columns(self) -> list[str]:
-        """The columns of a few texts each, which are read as codes: a text is held once, however often it stands."""
-        return list(dict.fromkeys(part for part in (self.lane, self.split) if part is not None))
-
-    @property
-    def window_columns(self) -> list[str]:
-        """What a row of the sequences layout gives to the windows of its neighbours, each column once."""
-        parts = (self.vectors, self.article, self.position, self.tokens)
-        return list(dict.fromkeys(part for part in parts if part is not None))
 
 
 def assign_roles(

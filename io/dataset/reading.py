@@ -23,12 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from lvm_batch.io.dataset.batches import Batch
-    from lvm_batch.io.dataset.columns import Roles
     from lvm_batch.io.dataset.file_columns import FileColumns
     from lvm_batch.io.dataset.files import InputFile
     from lvm_batch.io.dataset.units import DatasetFormat, Unit
     from lvm_batch.io.formats.parquet import SharedFile
-    from lvm_batch.io.vectors.decoding import Pad
+    from lvm_batch.io.schema import Pad, Roles
 
 
 @dataclass(frozen=True, slots=True)

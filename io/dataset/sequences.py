@@ -16,24 +16,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lvm_batch.io.dataset.article_ids import comparable_ids
-from lvm_batch.io.dataset.batches import (
-    BAD_INPUT,
-    OK,
-    SHORT_CONTEXT,
-    Batch,
-    carried_columns,
-    number_values,
-    text_values,
-)
+from lvm_batch.io.dataset.batches import Batch, carried_columns, number_values, text_values
 from lvm_batch.io.errors import DataError
-from lvm_batch.io.vectors.decoding import Pad, decode_column
+from lvm_batch.io.schema import BAD_INPUT, OK, SHORT_CONTEXT, Pad
+from lvm_batch.io.vectors.decoding import decode_column
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-    from lvm_batch.io.dataset.columns import Roles, WindowShape
+    from lvm_batch.io.schema import Roles, WindowShape
 
 
 @dataclass(frozen=True, slots=True)

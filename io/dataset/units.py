@@ -10,19 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from lvm_batch.io.dataset.columns import (
-    ColumnNames,
-    Layout,
-    Roles,
-    WindowShape,
-    assign_roles,
-)
+from lvm_batch.io.dataset.column_checks import refuse_folders
+from lvm_batch.io.dataset.columns import assign_roles
 from lvm_batch.io.dataset.file_columns import FileColumns, disagreement, file_columns
-from lvm_batch.io.dataset.output_columns import refuse_folders
 from lvm_batch.io.dataset.partitions import folder_texts
 from lvm_batch.io.errors import DataError
 from lvm_batch.io.formats.parquet import open_parquet, row_group_rows
 from lvm_batch.io.formats.parquet_sizes import ChunkSizes, chunk_sizes
+from lvm_batch.io.schema import ColumnNames, Layout, Roles, WindowShape
 from lvm_batch.io.storage.locations import locate
 
 if TYPE_CHECKING:

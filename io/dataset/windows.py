@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lvm_batch.io.dataset.batches import BAD_INPUT, OK, Batch, carried_columns, number_values, text_values
-from lvm_batch.io.vectors.decoding import Pad, decode_column
+from lvm_batch.io.dataset.batches import Batch, carried_columns, number_values, text_values
+from lvm_batch.io.schema import BAD_INPUT, OK, Pad
+from lvm_batch.io.vectors.decoding import decode_column
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from lvm_batch.io.dataset.columns import Roles, WindowShape
+    from lvm_batch.io.schema import Roles, WindowShape
 
 
 class WindowsReader:

@@ -20,8 +20,8 @@ from lvm_batch.io.formats.parquet import naming_errors
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
-    from lvm_batch.io.dataset.columns import Roles
     from lvm_batch.io.formats.parquet import SharedFile
+    from lvm_batch.io.schema import Roles
 
 HELD_BYTES = 16 * 2**20
 """What is read at a time of the columns that are carried, and held until it is written, unless one row takes more."""

@@ -20,11 +20,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from lvm_batch.io.dataset.columns import WindowShape
     from lvm_batch.io.packing.sources import Block, Source
+    from lvm_batch.io.schema import OutputDtype, WindowShape
 
 Encoding = Literal["fixed_size_binary", "fixed_size_list"]
-Dtype = Literal["float32", "float16"]
 
 _BLOCK_ROWS = 1024
 
@@ -38,7 +37,7 @@ class Packing:
 
     shape: WindowShape
     encoding: Encoding = "fixed_size_binary"
-    dtype: Dtype | None = None
+    dtype: OutputDtype | None = None
     file_rows: int | None = None
     file_bytes: int = 2**30
 

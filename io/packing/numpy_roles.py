@@ -21,8 +21,8 @@ from lvm_batch.io.errors import ColumnError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from lvm_batch.io.dataset.columns import WindowShape
     from lvm_batch.io.formats.numpy_files import Header
+    from lvm_batch.io.schema import WindowShape
 
 CONTEXTS = ("context_sequences", "contexts")
 TARGETS = ("target_vectors", "targets")

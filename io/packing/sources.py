@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from lvm_batch.io.dataset.columns import ColumnNames, WindowShape
+from lvm_batch.io.schema import ColumnNames, WindowShape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lvm_batch.io.dataset.files import InputFile
-    from lvm_batch.io.vectors.decoding import Pad
+    from lvm_batch.io.schema import Pad
 
 _SUFFIX = re.compile(r"\.(npz|npy|parquet|parq|pq)$", re.IGNORECASE)
 

@@ -8,7 +8,7 @@ files, windows over articles, or what the vectors are for.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +18,7 @@ from lvm_batch.io.vectors.types import BINARY_FLOATS, FLOATS, is_fixed
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-Pad = Literal["repeat", "zero", "reject"]
+    from lvm_batch.io.schema import Pad
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,7 @@ def pack(
     refused, never unpickled. Single vectors stay in one file, because no
     window crosses a file.
     """
-    from lvm_batch.io.dataset.columns import ColumnNames
+    from lvm_batch.io.schema import ColumnNames
     from lvm_batch.jobs.console.progress import Progress
     from lvm_batch.jobs.datasets.pack import PackOptions, plan_packing, write_packed
 

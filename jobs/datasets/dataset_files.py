@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lvm_batch.io.dataset.batches import Batch
     from lvm_batch.io.dataset.files import FoundFiles, InputFile
     from lvm_batch.io.dataset.units import DatasetFormat
-    from lvm_batch.io.vectors.decoding import Pad
+    from lvm_batch.io.schema import Pad
 
 _BATCH_ROWS = 1024
 _WHOLE = 2**62  # unit bytes: a file is one unit

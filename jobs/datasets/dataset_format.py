@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from lvm_batch.io.dataset.columns import ColumnNames, WindowShape
 from lvm_batch.io.dataset.units import DatasetFormat, Footer
+from lvm_batch.io.schema import ColumnNames, WindowShape
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

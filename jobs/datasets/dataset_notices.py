@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from lvm_batch.io.dataset.article_runs import Cuts
     from lvm_batch.io.dataset.units import Footer
-    from lvm_batch.io.vectors.decoding import Pad
+    from lvm_batch.io.schema import Pad
 
 
 def cut_notices(cuts: Cuts | None, *, pad: Pad | None = None) -> Iterator[str]:

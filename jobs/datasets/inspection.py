@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from lvm_batch.io.dataset.columns import WindowShape
 from lvm_batch.io.dataset.files import look_for_files
 from lvm_batch.io.dataset.units import cut_units, row_bytes
+from lvm_batch.io.schema import WindowShape
 from lvm_batch.io.vectors.types import vector_dtype
 from lvm_batch.jobs.datasets.dataset_files import open_dataset
 from lvm_batch.jobs.datasets.dataset_format import dataset_format, missing_columns

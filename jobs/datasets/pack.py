@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import ByteSize, TypeAdapter, ValidationError
 
-from lvm_batch.io.dataset.columns import ColumnNames, WindowShape
 from lvm_batch.io.dataset.data_files import PACKABLE
 from lvm_batch.io.dataset.files import look_for_files
-from lvm_batch.io.packing.encoding import Dtype, Encoding, Packing
+from lvm_batch.io.packing.encoding import Encoding, Packing
 from lvm_batch.io.packing.find import find_sources
 from lvm_batch.io.packing.packing import PackedFile, pack
 from lvm_batch.io.packing.sources import Reading, Source
+from lvm_batch.io.schema import ColumnNames, OutputDtype, Pad, WindowShape
 from lvm_batch.io.storage.locations import locate
-from lvm_batch.io.vectors.decoding import Pad
 from lvm_batch.jobs.console.text import as_lines, plural
 from lvm_batch.jobs.errors import Problem, SettingsError
 from lvm_batch.jobs.places import Place, check_places
@@ -117,7 +116,7 @@ def _next(columns: Sequence[str]) -> str:
 def _check_options(options: PackOptions) -> tuple[Packing, Pad]:
     problems: list[Problem] = []
     encoding = _choice("--encoding", options.encoding, get_args(Encoding), problems)
-    dtype = _choice("--dtype", options.dtype, get_args(Dtype), problems) if options.dtype else None
+    dtype = _choice("--dtype", options.dtype, get_args(OutputDtype), problems) if options.dtype else None
     pad = _choice("--pad", options.pad, get_args(Pad), problems)
     rows, n_bytes = _file_size(options.rows_per_file, problems)
     if problems:

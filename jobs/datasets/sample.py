@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lvm_batch.io.dataset.batches import OK, STATUSES
 from lvm_batch.io.dataset.reading import open_unit
+from lvm_batch.io.schema import OK, STATUSES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from lvm_batch.io.dataset.batches import Batch
     from lvm_batch.io.dataset.units import DatasetFormat, Unit
-    from lvm_batch.io.vectors.decoding import Pad
+    from lvm_batch.io.schema import Pad
 
 SAMPLE_ROWS = 2000
 _BATCH_ROWS = 500

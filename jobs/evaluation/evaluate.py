@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lvm_batch.io.schema import SPLITS
 from lvm_batch.jobs.evaluation.evaluation_plots import plots
 from lvm_batch.jobs.evaluation.evaluation_text import as_markdown, as_text
 from lvm_batch.jobs.evaluation.group_scores import figures_of
@@ -19,7 +20,6 @@ from lvm_batch.jobs.evaluation.leaderboard import RULE, leaderboard
 from lvm_batch.jobs.evaluation.row_scores import BASELINES, RIDGE, score_rows
 from lvm_batch.jobs.output_folder import as_json, make_output_folder, write_files
 from lvm_batch.jobs.places import Place, check_places
-from lvm_batch.jobs.prediction.execution.tally import SPLITS
 from lvm_batch.jobs.processes.forkserver import start_forkserver
 from lvm_batch.lvm.devices.devices import pick_device
 from lvm_batch.lvm.evaluation.bootstrap import CONFIDENCE

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lvm_batch.io.schema import SPLITS
 from lvm_batch.jobs.evaluation.row_scores import MEAN
-from lvm_batch.jobs.prediction.execution.tally import SPLITS
 from lvm_batch.lvm.evaluation.bootstrap import (
     interval,
     mean_squared_error,

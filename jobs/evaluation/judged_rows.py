@@ -13,15 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from lvm_batch.io.dataset.batches import OK, STATUSES, text_values
+from lvm_batch.io.dataset.batches import text_values
 from lvm_batch.io.dataset.column_checks import is_absent
-from lvm_batch.io.dataset.columns import WindowShape
 from lvm_batch.io.dataset.files import look_for_files
 from lvm_batch.io.errors import ColumnError, DataError
+from lvm_batch.io.schema import OK, SPLITS, STATUSES, WindowShape
 from lvm_batch.jobs.datasets.articles import Articles
 from lvm_batch.jobs.datasets.dataset_files import batches_of, open_dataset
 from lvm_batch.jobs.datasets.dataset_format import dataset_format
-from lvm_batch.jobs.prediction.execution.tally import SPLITS
 from lvm_batch.lvm.inference.cosines import has_direction
 
 if TYPE_CHECKING:

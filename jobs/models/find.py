@@ -21,7 +21,7 @@ def find_models(settings: RunSettings) -> FoundModels:
 
 
 def _look(settings: RunSettings) -> FoundModels:
-    from lvm_batch.io.dataset.columns import WindowShape
+    from lvm_batch.io.schema import WindowShape
     from lvm_batch.jobs.models.check import look_at_models
 
     return look_at_models(settings, answers_to=WindowShape().length)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lvm_batch.io.dataset.columns import WindowShape
 from lvm_batch.io.errors import DataError
+from lvm_batch.io.schema import WindowShape
 from lvm_batch.io.storage.locations import read_file
 from lvm_batch.jobs.errors import GateFailed
 from lvm_batch.jobs.registry.held_out_sample import held_out_sample

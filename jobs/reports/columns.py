@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from lvm_batch.io.dataset.batches import text_values
 from lvm_batch.io.dataset.partitions import folder_texts
 from lvm_batch.io.formats.parquet import SharedFile
-from lvm_batch.io.output.writer import ROUTES
+from lvm_batch.io.schema import ROUTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

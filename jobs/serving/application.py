@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from lvm_batch.io.dataset.columns import WindowShape
+    from lvm_batch.io.schema import WindowShape
     from lvm_batch.jobs.serving.bodies import Body
     from lvm_batch.jobs.serving.endpoints import Endpoint
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from lvm_batch.io.dataset.batches import BAD_INPUT, OK, STATUSES
 from lvm_batch.io.dataset.windows import WindowsReader
 from lvm_batch.io.errors import ColumnError
-from lvm_batch.io.output.writer import ROUTES, prediction_schema
+from lvm_batch.io.output.writer import prediction_schema
+from lvm_batch.io.schema import BAD_INPUT, OK, ROUTES, STATUSES
 from lvm_batch.jobs.serving.arrow_sizes import stream_size
 from lvm_batch.jobs.serving.bodies import Problem, too_large, unusable
 from lvm_batch.jobs.serving.rows import Rows
@@ -29,8 +29,7 @@ if TYPE_CHECKING:
 
     from lvm_batch.io.dataset.batches import Batch
     from lvm_batch.io.dataset.units import DatasetFormat
-    from lvm_batch.io.output.writer import OutputDtype
-    from lvm_batch.io.vectors.decoding import Pad
+    from lvm_batch.io.schema import OutputDtype, Pad
     from lvm_batch.jobs.serving.rows import Answers
 
 MEDIA_TYPE = "application/vnd.apache.arrow.stream"

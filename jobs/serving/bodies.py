@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, TypeAdapter, ValidationError, create_model
 from pydantic_core import PydanticCustomError
 
-from lvm_batch.io.output.writer import ROUTES
+from lvm_batch.io.schema import ROUTES
 from lvm_batch.lvm.inference.routing import REASONS
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import orjson
 
-from lvm_batch.io.output.writer import ROUTES
+from lvm_batch.io.schema import ROUTES
 from lvm_batch.jobs.serving.bodies import (
     LANE,
     MOST_PROBLEMS,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from lvm_batch.io.vectors.decoding import Pad
+    from lvm_batch.io.schema import Pad
     from lvm_batch.jobs.serving.bodies import Body, Place, Refusal
     from lvm_batch.jobs.serving.rows import Answers
 

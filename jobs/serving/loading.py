@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lvm_batch.io.dataset.columns import WindowShape
+from lvm_batch.io.schema import WindowShape
 from lvm_batch.jobs.datasets.dataset_format import dataset_format
 from lvm_batch.jobs.errors import Problem, SettingsError
 from lvm_batch.jobs.models.check import look_at_models

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
-from lvm_batch.io.output.writer import ROUTES
+from lvm_batch.io.schema import ROUTES
 from lvm_batch.lvm.inference.routing import REASONS
 
 if TYPE_CHECKING:

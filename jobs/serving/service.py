@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
     from starlette.types import Receive, Scope, Send
 
-    from lvm_batch.io.dataset.columns import WindowShape
+    from lvm_batch.io.schema import WindowShape
     from lvm_batch.jobs.serving.loading import LoadedModels
     from lvm_batch.jobs.settings.serve import ServeSettings
 

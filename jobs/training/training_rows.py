@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from lvm_batch.io.dataset.batches import OK, text_values
+from lvm_batch.io.dataset.batches import text_values
 from lvm_batch.io.dataset.column_checks import is_text
-from lvm_batch.io.dataset.columns import WindowShape
 from lvm_batch.io.dataset.files import look_for_files
 from lvm_batch.io.errors import DataError
 from lvm_batch.io.formats.parquet import open_parquet
+from lvm_batch.io.schema import OK, WindowShape
 from lvm_batch.io.vectors.types import flat_width, vector_width
 from lvm_batch.jobs.datasets.articles import Articles, group_windows
 from lvm_batch.jobs.datasets.dataset_files import batches_of, open_dataset

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pytest
 
-from lvm_batch.io.dataset.columns import ColumnNames, Layout, Roles, WindowShape, assign_roles
-from lvm_batch.io.dataset.output_columns import OUTPUT_COLUMNS
+from lvm_batch.io.dataset.columns import assign_roles
 from lvm_batch.io.errors import ColumnError
+from lvm_batch.io.schema import OUTPUT_COLUMNS, ColumnNames, Layout, Roles, WindowShape
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

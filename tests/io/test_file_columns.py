@@ -7,12 +7,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from lvm_batch.io.dataset.columns import ColumnNames
+from lvm_batch.io.dataset.column_checks import refuse_folders
 from lvm_batch.io.dataset.files import InputFile
-from lvm_batch.io.dataset.output_columns import OUTPUT_COLUMNS, refuse_folders
 from lvm_batch.io.dataset.partitions import folder_schema, folder_texts
 from lvm_batch.io.dataset.units import DatasetFormat, read_footers
 from lvm_batch.io.errors import ColumnError
+from lvm_batch.io.schema import OUTPUT_COLUMNS, ColumnNames
 
 FORMAT = DatasetFormat()
 

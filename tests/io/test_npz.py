@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lvm_batch.io.dataset.columns import WindowShape
 from lvm_batch.io.dataset.files import find_files
 from lvm_batch.io.errors import ColumnError, DataError, UnreadableFile
 from lvm_batch.io.formats.numpy_files import open_npz
@@ -20,6 +19,7 @@ from lvm_batch.io.packing.encoding import Packing
 from lvm_batch.io.packing.find import find_sources
 from lvm_batch.io.packing.packing import pack
 from lvm_batch.io.packing.sources import Reading
+from lvm_batch.io.schema import WindowShape
 
 if TYPE_CHECKING:
     from collections.abc import Callable

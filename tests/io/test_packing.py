@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lvm_batch.io.dataset.columns import WindowShape
 from lvm_batch.io.dataset.files import find_files
 from lvm_batch.io.dataset.reading import open_unit
 from lvm_batch.io.dataset.units import DatasetFormat, Footer, cut_units, read_footers
@@ -23,6 +22,7 @@ from lvm_batch.io.packing.encoding import Encoding, Packing
 from lvm_batch.io.packing.find import find_sources
 from lvm_batch.io.packing.packing import pack
 from lvm_batch.io.packing.sources import Reading
+from lvm_batch.io.schema import WindowShape
 from lvm_batch.io.storage.store import LocalStore
 
 if TYPE_CHECKING:

@@ -14,15 +14,16 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from lvm_batch.io.dataset.batches import BAD_INPUT, OK, SHORT_CONTEXT, STATUSES
-from lvm_batch.io.dataset.output_columns import OUTPUT_COLUMNS
-from lvm_batch.io.output.writer import (
+from lvm_batch.io.output.writer import PredictionBlock, PredictionWriter, prediction_schema
+from lvm_batch.io.schema import (
+    BAD_INPUT,
     NO_ROUTE,
+    OK,
+    OUTPUT_COLUMNS,
     ROUTES,
+    SHORT_CONTEXT,
+    STATUSES,
     OutputDtype,
-    PredictionBlock,
-    PredictionWriter,
-    prediction_schema,
 )
 
 if TYPE_CHECKING:

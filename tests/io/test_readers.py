@@ -17,20 +17,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lvm_batch.io.dataset.batches import STATUSES
-from lvm_batch.io.dataset.columns import WindowShape
 from lvm_batch.io.dataset.files import find_files
 from lvm_batch.io.dataset.overlap import Territory
 from lvm_batch.io.dataset.reading import open_unit
 from lvm_batch.io.dataset.units import DatasetFormat, Footer, cut_units, read_footers
 from lvm_batch.io.errors import DataError, InputNotFound
+from lvm_batch.io.schema import STATUSES, WindowShape
 from lvm_batch.io.storage.locations import bucket_of, locate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from lvm_batch.io.vectors.decoding import Pad
+    from lvm_batch.io.schema import Pad
 
 LENGTH, DIM = 5, 4
 FORMAT = DatasetFormat(shape=WindowShape(length=LENGTH, dim=DIM))

@@ -14,13 +14,13 @@ from datasets import windows, write_windows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lvm_batch.io.dataset.columns import Roles, WindowShape
 from lvm_batch.io.dataset.files import InputFile, find_files
 from lvm_batch.io.dataset.reading import open_unit
 from lvm_batch.io.dataset.units import DatasetFormat, Footer, Unit, cut_units, read_footers, row_bytes
 from lvm_batch.io.errors import ColumnError, DataError, UnreadableFile
 from lvm_batch.io.formats.parquet import naming_errors, open_parquet, read_tables
 from lvm_batch.io.formats.parquet_sizes import ChunkSizes, largest_row
+from lvm_batch.io.schema import Roles, WindowShape
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,13 +8,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from lvm_batch.io.vectors.decoding import Flaws, Pad, decode_column, decode_vectors
+from lvm_batch.io.vectors.decoding import Flaws, decode_column, decode_vectors
 from lvm_batch.io.vectors.types import check_vector_type, vector_width
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
+
+    from lvm_batch.io.schema import Pad
 
 LENGTH, DIM = 5, 768
 WIDTH = LENGTH * DIM

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from peak_probe import peaks_of
 
-from lvm_batch.io.dataset.columns import WindowShape
 from lvm_batch.io.dataset.files import find_files
 from lvm_batch.io.dataset.units import DatasetFormat, Footer, cut_units, read_footers
+from lvm_batch.io.schema import WindowShape
 from lvm_batch.jobs.models.facts import Fixed
 from lvm_batch.jobs.prediction import run as running
 from lvm_batch.jobs.prediction.planning.memory import (

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from lvm_batch.io.dataset.batches import BAD_INPUT, OK, SHORT_CONTEXT, Batch
-from lvm_batch.io.output.writer import NO_ROUTE, ROUTES, PredictionBlock
+from lvm_batch.io.dataset.batches import Batch
+from lvm_batch.io.schema import BAD_INPUT, NO_ROUTE, OK, ROUTES, SHORT_CONTEXT
 from lvm_batch.jobs.prediction.execution import passes
 from lvm_batch.jobs.prediction.execution.passes import block_of, first_pass, second_pass
 from lvm_batch.jobs.prediction.execution.stopwatch import Stopwatch
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
+
+    from lvm_batch.io.output.writer import PredictionBlock
 
     Floats = NDArray[np.float32]
 

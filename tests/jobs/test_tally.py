@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from lvm_batch.io.dataset.batches import BAD_INPUT, OK, SHORT_CONTEXT
-from lvm_batch.io.output.writer import NO_ROUTE, ROUTES, PredictionBlock
+from lvm_batch.io.output.writer import PredictionBlock
+from lvm_batch.io.schema import BAD_INPUT, NO_ROUTE, OK, ROUTES, SHORT_CONTEXT
 from lvm_batch.jobs.prediction.execution.tally import (
     NOTHING,
     add_tallies,

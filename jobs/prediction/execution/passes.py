@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from lvm_batch.io.dataset.batches import BAD_INPUT, OK
-from lvm_batch.io.output.writer import NO_ROUTE, ROUTES, PredictionBlock
+from lvm_batch.io.output.writer import PredictionBlock
+from lvm_batch.io.schema import BAD_INPUT, NO_ROUTE, OK, ROUTES
 from lvm_batch.jobs.prediction.batching import FALLBACK_ROWS
 from lvm_batch.lvm.inference.cosines import cosines_with, has_unit_norm
 from lvm_batch.lvm.inference.routing import cap, shadow_rows

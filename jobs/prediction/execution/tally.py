@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lvm_batch.io.dataset.batches import OK, STATUSES, text_values
+from lvm_batch.io.dataset.batches import text_values
 from lvm_batch.io.dataset.column_checks import is_text
-from lvm_batch.io.output.writer import ROUTES
+from lvm_batch.io.schema import OK, ROUTES, SPLITS, STATUSES
 from lvm_batch.lvm.inference.routing import REASONS
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from lvm_batch.io.output.writer import PredictionBlock
 
 SHOWN_BAD_ROWS = 20
-SPLITS = ("in_dist", "ood")
 
 NOTHING = {"n": 0, "sum": 0.0}
 """The sums of no values."""

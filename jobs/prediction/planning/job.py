@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
     from lvm_batch.io.dataset.files import InputFile
     from lvm_batch.io.dataset.units import DatasetFormat
-    from lvm_batch.io.output.writer import OutputDtype
-    from lvm_batch.io.vectors.decoding import Pad
+    from lvm_batch.io.schema import OutputDtype, Pad
     from lvm_batch.jobs.models.facts import ModelSet
     from lvm_batch.jobs.models.self_check import Expected
     from lvm_batch.jobs.prediction.planning.plan import Prepared

@@ -19,8 +19,8 @@ from lvm_batch.jobs.prediction.planning.fleet import local_fleet
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from lvm_batch.io.dataset.columns import WindowShape
     from lvm_batch.io.dataset.units import Footer, Unit
+    from lvm_batch.io.schema import WindowShape
     from lvm_batch.jobs.models.facts import Fixed
     from lvm_batch.jobs.prediction.planning.fleet import Fleet
     from lvm_batch.jobs.settings.run import RunSettings

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from lvm_batch.io.dataset.columns import WindowShape
 from lvm_batch.io.dataset.partitions import folder_texts
 from lvm_batch.io.errors import ColumnError
 from lvm_batch.io.formats.common_schema import common_schema
+from lvm_batch.io.schema import WindowShape
 from lvm_batch.jobs.datasets.dataset_format import missing_columns
 
 if TYPE_CHECKING:

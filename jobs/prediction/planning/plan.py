@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lvm_batch.io.dataset.article_runs import ArticleRuns
-from lvm_batch.io.dataset.columns import WindowShape
 from lvm_batch.io.dataset.file_times import Span, files_within, selection_notices
 from lvm_batch.io.dataset.files import FoundFiles, look_for_files
 from lvm_batch.io.dataset.units import DatasetFormat, Footer, Unit, cut_units, read_footers
 from lvm_batch.io.errors import ColumnError, OutputError, UnreadableFile
 from lvm_batch.io.output.commit import job_around
+from lvm_batch.io.schema import WindowShape
 from lvm_batch.io.storage.listing import refuse_long_names
 from lvm_batch.io.storage.locations import locate
 from lvm_batch.jobs.checks import Checks

@@ -8,17 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lvm_batch.io.output.writer import ROUTES
+from lvm_batch.io.schema import ROUTES, SPLITS
 from lvm_batch.jobs.console.text import as_lines, plural
 from lvm_batch.jobs.errors import GateFailed, JobError, UnitsFailed
-from lvm_batch.jobs.prediction.execution.tally import (
-    NOTHING,
-    SHOWN_BAD_ROWS,
-    SPLITS,
-    add_tallies,
-    empty_tally,
-    mean,
-)
+from lvm_batch.jobs.prediction.execution.tally import NOTHING, SHOWN_BAD_ROWS, add_tallies, empty_tally, mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

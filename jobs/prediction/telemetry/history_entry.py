@@ -13,16 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from lvm_batch.io.history.run_entry import Figure, PastModel, PastRun, PastThresholds
 from lvm_batch.io.output.unit_files import PRIVATE
-from lvm_batch.io.output.writer import ROUTES
+from lvm_batch.io.schema import ROUTES, SPLITS
 from lvm_batch.io.storage.redaction import redacted
-from lvm_batch.jobs.prediction.execution.tally import (
-    NOTHING,
-    SPLITS,
-    add_tallies,
-    deviation,
-    empty_tally,
-    mean,
-)
+from lvm_batch.jobs.prediction.execution.tally import NOTHING, add_tallies, deviation, empty_tally, mean
 from lvm_batch.jobs.prediction.telemetry.input_sample import NO_SAMPLE
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from lvm_batch.io.dataset.batches import OK
 from lvm_batch.io.dataset.reading import open_unit
 from lvm_batch.io.history.run_entry import Figure
+from lvm_batch.io.schema import OK
 
 if TYPE_CHECKING:
     from collections.abc import Collection
