@@ -1,4 +1,4 @@
-"""Which of a folder's files are data.
+"""The files that a folder holds or a pattern matches, and which of them are data.
 
 The rule: a file is data by the end of its name, or, where that has no end, by its first bytes, so that a README, a
 checksum or a store's marker of a folder does not stop a job; whatever is called data is read, or refused by its name.
@@ -14,14 +14,18 @@ from typing import TYPE_CHECKING, NamedTuple
 import pyarrow as pa
 from pyarrow import fs
 
-from lvm_batch.io.storage.listing import FOLDER_MARKER
+from lvm_batch.io.storage.listing import FOLDER_MARKER, is_hidden, listing, look_at
+from lvm_batch.io.storage.locations import relative_name
+from lvm_batch.io.storage.patterns import cut_pattern, is_meant
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from lvm_batch.io.storage.locations import Location
 
 _AT_ONCE = 32
+# A link that leads nowhere is listed and not found; it is to be named when it is read, not lost in silence.
+_TO_READ = (fs.FileType.File, fs.FileType.NotFound)
 _SMALLEST = 12  # bytes: of Parquet, its first and last four and the size of a footer; arrays have more
 
 
@@ -43,6 +47,30 @@ class Listed(NamedTuple):
     place: Location
     name: str
     info: fs.FileInfo
+
+
+def files_below(folder: Location, root: Location) -> Iterator[Listed]:
+    """Yield the files at any depth below ``folder``, with names relative to ``root``; hidden ones are passed over."""
+    for place, found in listing(folder, recursive=True):
+        name = relative_name(place, root)
+        if found.type in _TO_READ and not is_hidden(name):
+            yield Listed(place, name, found)
+
+
+def files_matching(pattern: Location) -> Iterator[Listed]:
+    """Yield what a pattern matches, with names relative to its root, and all that lies below a folder it matches."""
+    root, wanted = cut_pattern(pattern)
+    if not wanted or look_at(root).type != fs.FileType.Directory:
+        return
+    deep = len(wanted) > 1 or wanted == ["**"]
+    for place, found in listing(root, recursive=deep):
+        name = relative_name(place, root)
+        if is_hidden(name) or not is_meant(name, wanted):
+            continue
+        if found.type in _TO_READ:
+            yield Listed(place, name, found)
+        elif found.type == fs.FileType.Directory and not deep:
+            yield from files_below(place, root)
 
 
 def sort_out(

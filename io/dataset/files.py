@@ -18,19 +18,17 @@ from typing import TYPE_CHECKING
 
 from pyarrow import fs
 
-from lvm_batch.io.dataset.data_files import PARQUET, Kinds, Listed, sort_out
+from lvm_batch.io.dataset.data_files import PARQUET, Kinds, Listed, files_below, files_matching, sort_out
 from lvm_batch.io.dataset.partitions import folder_texts
 from lvm_batch.io.errors import DataError, InputNotFound, UnreadableFile
-from lvm_batch.io.storage.listing import is_hidden, listing, look_at
-from lvm_batch.io.storage.locations import Location, locate, relative_name
+from lvm_batch.io.storage.listing import is_hidden, look_at
+from lvm_batch.io.storage.locations import Location, locate
 from lvm_batch.io.storage.patterns import cut_pattern, is_meant, is_pattern, names_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 _SUFFIX = re.compile(r"\.(parquet|parq|pq)$", re.IGNORECASE)
-# A link that leads nowhere is listed and not found; it is to be named when it is read, not lost in silence.
-_TO_READ = (fs.FileType.File, fs.FileType.NotFound)
 _SHOWN = 3
 
 
@@ -187,12 +185,12 @@ def _expand(argument: str, kinds: Kinds) -> FoundFiles:
     if found.type == fs.FileType.File:
         return FoundFiles([_single(place, found)], ())
     if found.type == fs.FileType.Directory:
-        return _sorted_out(_below(place, place), kinds, f"{argument} holds no file to read")
+        return _sorted_out(files_below(place, place), kinds, f"{argument} holds no file to read")
     if found.type == fs.FileType.Unknown:
         raise _no_file(place)
     if is_pattern(argument):
         wanted = cut_pattern(place)[1]
-        return _sorted_out(_matching(place), kinds, f"no file matches {argument}", wanted)
+        return _sorted_out(files_matching(place), kinds, f"no file matches {argument}", wanted)
     raise InputNotFound(f"{argument} does not exist", _nearest_existing(place))
 
 
@@ -218,29 +216,6 @@ def _single(place: Location, found: fs.FileInfo) -> InputFile:
             "rename the file",
         )
     return _input_file(place, found.base_name, found)
-
-
-def _below(folder: Location, root: Location) -> Iterator[Listed]:
-    for place, found in listing(folder, recursive=True):
-        name = relative_name(place, root)
-        if found.type in _TO_READ and not is_hidden(name):
-            yield Listed(place, name, found)
-
-
-def _matching(pattern: Location) -> Iterator[Listed]:
-    """Yield what a pattern matches, with names relative to its root, and all that lies below a folder it matches."""
-    root, wanted = cut_pattern(pattern)
-    if not wanted or look_at(root).type != fs.FileType.Directory:
-        return
-    deep = len(wanted) > 1 or wanted == ["**"]
-    for place, found in listing(root, recursive=deep):
-        name = relative_name(place, root)
-        if is_hidden(name) or not is_meant(name, wanted):
-            continue
-        if found.type in _TO_READ:
-            yield Listed(place, name, found)
-        elif found.type == fs.FileType.Directory and not deep:
-            yield from _below(place, root)
 
 
 def _no_file(place: Location) -> DataError:
