@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import pyarrow as pa
 from pyarrow import fs
 
-from lvm_batch.io.storage.listing import FOLDER_MARKER, is_hidden, listing, look_at
+from lvm_batch.io.storage.bucket_objects import FOLDER_MARKER
+from lvm_batch.io.storage.listing import is_hidden, listing, look_at
 from lvm_batch.io.storage.locations import relative_name
 from lvm_batch.io.storage.patterns import cut_pattern, is_meant
 

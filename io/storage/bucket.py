@@ -7,17 +7,15 @@ the first may get lost. This module does not know what the objects are, or where
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
-from lvm_batch.io.storage.bucket_conditions import Conditions, Standing, version_of
+from lvm_batch.io.storage.bucket_conditions import Conditions
 from lvm_batch.io.storage.bucket_errors import TRIES, AnswerCut, told, tried_again
-from lvm_batch.io.storage.listing import FOLDER_MARKER
+from lvm_batch.io.storage.bucket_objects import FOLDER_MARKER, ObjectInfo, StoredObject, version_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from datetime import datetime
     from pathlib import Path
 
     from obstore import GetOptions, ObjectMeta
@@ -26,17 +24,6 @@ if TYPE_CHECKING:
 # A file goes up in parts of this size, four at a time, and appears when the last of them is there.
 _PART_BYTES = 8 * 2**20
 _PARTS_AT_ONCE = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """One object, or a folder, which is what the keys of several begin with; ``version`` is its entity tag."""
-
-    key: str
-    is_folder: bool = False
-    size: int = 0
-    modified: datetime | None = None
-    version: str | None = None
 
 
 class Bucket:
@@ -57,16 +44,16 @@ class Bucket:
         return self if self._open_hasty is None else Bucket(self._open_hasty())
 
     @tried_again
-    def look(self, key: str) -> Found | None:
+    def look(self, key: str) -> ObjectInfo | None:
         """Return what is at ``key``: an object, a folder, or nothing; an empty object above others marks a folder."""
         found = self._head(key) if key else None
         if found is not None and found.size:
             return found
         with told():
             below = next(iter(self._store.list(key or None, chunk_size=1)), None)
-        return Found(key, is_folder=True) if below or not key else found
+        return ObjectInfo(key, is_folder=True) if below or not key else found
 
-    def below(self, folder: str) -> Iterator[Found]:
+    def below(self, folder: str) -> Iterator[ObjectInfo]:
         """Yield the objects at any depth below ``folder`` (``""`` is the bucket)."""
         last: str | None = None
         for left in reversed(range(TRIES)):
@@ -84,21 +71,21 @@ class Bucket:
                 return
 
     @tried_again
-    def right_below(self, folder: str) -> list[Found]:
+    def right_below(self, folder: str) -> list[ObjectInfo]:
         """Return the objects and folders right below ``folder``."""
         with told():
             listed = self._store.list_with_delimiter(folder or None)
-        folders = [Found(prefix, is_folder=True) for prefix in listed["common_prefixes"]]
+        folders = [ObjectInfo(prefix, is_folder=True) for prefix in listed["common_prefixes"]]
         return [*folders, *(_found(meta) for meta in listed["objects"] if not self._is_marker(meta))]
 
     @tried_again
-    def read(self, key: str) -> Standing:
+    def read(self, key: str) -> StoredObject:
         """Return what the object holds."""
         with told():
             result = self._store.get(key)
-            return Standing(bytes(result.bytes()), version_of(result.meta))
+            return StoredObject(bytes(result.bytes()), version_of(result.meta))
 
-    def standing(self, key: str) -> Standing | None:
+    def standing(self, key: str) -> StoredObject | None:
         """Return what the object holds, ``None`` where it is not there."""
         try:
             return self.read(key)
@@ -106,7 +93,7 @@ class Bucket:
             return None
 
     @tried_again
-    def read_range(self, found: Found, start: int, end: int) -> bytes:
+    def read_range(self, found: ObjectInfo, start: int, end: int) -> bytes:
         """Return the bytes from ``start`` up to, not with, ``end``, of this version of the object and no other."""
         with told():
             options: GetOptions = {"range": (start, end)}
@@ -125,7 +112,7 @@ class Bucket:
         """Do as :meth:`Conditions.put_new` does."""
         return self._conditions.put_new(key, file, aside=aside)
 
-    def swap(self, key: str, content: bytes, standing: Standing | None) -> Standing | None:
+    def swap(self, key: str, content: bytes, standing: StoredObject | None) -> StoredObject | None:
         """Do as :meth:`Conditions.swap` does."""
         return self._conditions.swap(key, content, standing)
 
@@ -150,7 +137,7 @@ class Bucket:
             except FileNotFoundError:
                 return
 
-    def _head(self, key: str) -> Found | None:
+    def _head(self, key: str) -> ObjectInfo | None:
         with told():
             try:
                 return _found(self._store.head(key))
@@ -165,5 +152,5 @@ class Bucket:
         return is_empty and self._head(meta["path"]) is None
 
 
-def _found(meta: ObjectMeta) -> Found:
-    return Found(meta["path"], size=meta["size"], modified=meta["last_modified"], version=meta["e_tag"])
+def _found(meta: ObjectMeta) -> ObjectInfo:
+    return ObjectInfo(meta["path"], size=meta["size"], modified=meta["last_modified"], version=meta["e_tag"])

@@ -8,21 +8,21 @@ the best that can be done. This module does not know what the objects are.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from obstore import exceptions
 
 from lvm_batch.io.storage.bucket_errors import TRIES, told
+from lvm_batch.io.storage.bucket_objects import StoredObject, version_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from obstore import ObjectMeta, PutResult, UpdateVersion
+    from obstore import UpdateVersion
     from obstore.store import ObjectStore
 
-    from lvm_batch.io.storage.bucket import Bucket
+    from lvm_batch.io.storage.bucket_objects import ObjectInfo
 
 WHOLE_BYTES = 32 * 2**20
 """A file up to here goes up in one request, which takes a condition; an upload in parts holds as much at once."""
@@ -34,23 +34,31 @@ _NOT_IMPLEMENTED = "status code: 501"
 _IN_THE_WAY = (exceptions.AlreadyExistsError, exceptions.PreconditionError)
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """What an object holds, and which of its versions that is."""
+class Objects(Protocol):
+    """A bucket, as far as conditional writes need one that knows no conditions."""
 
-    content: bytes
-    version: UpdateVersion
+    def look(self, key: str) -> ObjectInfo | None:
+        """Return what is at ``key``."""
+
+    def standing(self, key: str) -> StoredObject | None:
+        """Return what the object holds, ``None`` where it is not there."""
+
+    def put(self, key: str, content: bytes | Path) -> None:
+        """Upload bytes, or a file of this machine, in place of what may be there."""
+
+    def remove(self, key: str) -> None:
+        """Delete the object, if it is there."""
 
 
 class Conditions:
-    """Conditional writes to ``bucket``, which lies in ``store``."""
+    """Conditional writes to ``bucket``, whose client is ``store``."""
 
-    def __init__(self, bucket: Bucket, store: ObjectStore) -> None:
+    def __init__(self, bucket: Objects, store: ObjectStore) -> None:
         self._bucket = bucket
         self._store = store
         self._are_known = True
 
-    def swap(self, key: str, content: bytes, standing: Standing | None) -> Standing | None:
+    def swap(self, key: str, content: bytes, standing: StoredObject | None) -> StoredObject | None:
         """Put ``content`` in place of ``standing``, or of nothing, as one step; ``None`` if anything else is there."""
         failure = OSError("it was not tried")
         for _ in range(TRIES):
@@ -84,20 +92,20 @@ class Conditions:
                 failure = error
         raise failure
 
-    def _put_if(self, key: str, content: bytes, standing: Standing | None) -> Standing:
+    def _put_if(self, key: str, content: bytes, standing: StoredObject | None) -> StoredObject:
         mode: UpdateVersion | Literal["create"] = "create" if standing is None else standing.version
         with _telling_refusals():
             put = self._store.put(key, content, mode=mode, use_multipart=False)
-        return Standing(content, version_of(put))
+        return StoredObject(content, version_of(put))
 
-    def _look_and_put(self, key: str, content: bytes, standing: Standing | None) -> Standing | None:
+    def _look_and_put(self, key: str, content: bytes, standing: StoredObject | None) -> StoredObject | None:
         now = self._bucket.standing(key)
         if (now and now.content) != (standing and standing.content):
             return None
         self._bucket.put(key, content)
         return self._bucket.standing(key)
 
-    def _standing_as(self, key: str, content: bytes) -> Standing | None:
+    def _standing_as(self, key: str, content: bytes) -> StoredObject | None:
         now = self._bucket.standing(key)
         return now if now is not None and now.content == content else None
 
@@ -126,16 +134,6 @@ class Conditions:
             return False
         self._bucket.put(key, file)
         return True
-
-
-def version_of(described: ObjectMeta | PutResult) -> UpdateVersion:
-    """Return what a condition on a version is made of; stores fill in one of these, or both."""
-    version: UpdateVersion = {}
-    if described["e_tag"]:
-        version["e_tag"] = described["e_tag"]
-    if described["version"]:
-        version["version"] = described["version"]
-    return version
 
 
 @contextmanager

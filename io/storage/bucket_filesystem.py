@@ -19,7 +19,8 @@ from pyarrow import fs
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from lvm_batch.io.storage.bucket import Bucket, Found
+    from lvm_batch.io.storage.bucket import Bucket
+    from lvm_batch.io.storage.bucket_objects import ObjectInfo
 
 # Arrow asks for a mebibyte at a time, which takes a store as long to begin with as to send. So where a read goes on
 # from an earlier one, more is fetched, ahead of what is asked for. Columns are read in turns, each from its own place.
@@ -81,7 +82,7 @@ class BucketFileSystem(fs.FileSystemHandler):  # type: ignore[misc] # pyarrow pu
             raise FileNotFoundError(path)
         return pa.PythonFile(ObjectFile(self.bucket, found), mode="r")
 
-    def _info(self, found: Found | None, path: str) -> fs.FileInfo:
+    def _info(self, found: ObjectInfo | None, path: str) -> fs.FileInfo:
         if found is None:
             return fs.FileInfo(path, fs.FileType.NotFound)
         if found.is_folder:
@@ -115,7 +116,7 @@ class ObjectFile:
 
     closed = False
 
-    def __init__(self, bucket: Bucket, found: Found) -> None:
+    def __init__(self, bucket: Bucket, found: ObjectInfo) -> None:
         self._bucket = bucket
         self._found = found
         self._position = 0

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from lvm_batch.io.storage.bucket import Bucket
-    from lvm_batch.io.storage.bucket_conditions import Standing
+    from lvm_batch.io.storage.bucket_objects import StoredObject
     from lvm_batch.io.storage.hold import Told
 
 BEAT_S = 3.0
@@ -87,11 +87,11 @@ class _Lease:
         self._text = text
         self._beats = 0
         self._owner = {"holder": uuid.uuid4().hex, "host": socket.gethostname(), "pid": os.getpid()}
-        self._mine: Standing | None = None
+        self._mine: StoredObject | None = None
 
     def take(self, on_wait: Callable[[str], None]) -> None:
         """Write the lease once nobody holds it."""
-        seen: Standing | None = None
+        seen: StoredObject | None = None
         since = monotonic()
         while True:
             standing = self._bucket.standing(self._key)
@@ -111,7 +111,7 @@ class _Lease:
                 )
             sleep(BEAT_S / _LOOKS)
 
-    def _inherit(self, standing: Standing | None) -> bool:
+    def _inherit(self, standing: StoredObject | None) -> bool:
         """Take the lease in place of ``standing``, with what its holder told."""
         self.told = told_by(standing.content if standing else None)
         self._changed_at = _now()
@@ -208,10 +208,10 @@ def _now() -> float:
     return time.clock_gettime(_CLOCK)
 
 
-def _is_free(standing: Standing | None) -> bool:
+def _is_free(standing: StoredObject | None) -> bool:
     return standing is None or owner_in(standing.content).get("holder", "") is None
 
 
-def _holder(standing: Standing) -> str:
+def _holder(standing: StoredObject) -> str:
     owner = owner_in(standing.content)
     return f"process {owner.get('pid')} on {owner.get('host')}"

@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
     from lvm_batch.io.storage.locations import Location
 
-FOLDER_MARKER = "_$folder$"
-"""How the names of empty objects end that Hadoop's file system for S3, EMR's too, leaves beside folders."""
-
 
 def look_at(place: Location) -> fs.FileInfo:
     """Return what is at ``place``, perhaps nothing; raises :class:`InputNotFound` where that cannot be told."""

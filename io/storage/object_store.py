@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from lvm_batch.io.storage.bucket import Bucket
-    from lvm_batch.io.storage.bucket_conditions import Standing
+    from lvm_batch.io.storage.bucket_objects import StoredObject
 
 _READERS = 32  # of small objects, which take a round trip each
 _TRIES = 10
@@ -134,7 +134,7 @@ class ObjectStore:
         with self._changing(name, "uploaded"):
             return self._bucket.put_new(self._key(name), staged, aside=aside)
 
-    def _standing(self, name: str) -> Standing | None:
+    def _standing(self, name: str) -> StoredObject | None:
         with self._naming(name, "uploaded"):
             return self._bucket.standing(self._key(name))
 
