@@ -27,8 +27,8 @@ import pyarrow.parquet as pq
 from lvm_batch.io.bank.remote import IDS, INDEX, META, VECTORS, fetched_bank, uploaded_bank
 from lvm_batch.io.bank.unit_vectors import survey, unit_vectors
 from lvm_batch.io.errors import OutputError, UnreadableFile
-from lvm_batch.io.formats.dictionaries import row_groups
 from lvm_batch.io.formats.numpy_files import open_npy
+from lvm_batch.io.formats.parquet_writing import row_groups
 from lvm_batch.io.storage.locations import locate
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Parquet files: opened and read in order, with errors that name the file and the row group, and written for speed.
+"""Parquet files: opened and read in order, with errors that name the file and the row group.
 
 The rule: rows come in batches cut at fixed counts from the first row asked for, whatever pages, row groups or
 dictionaries lie underneath, and what is held at a time does not grow with the file or its row groups. This module
@@ -184,21 +184,3 @@ def row_group_rows(file: pq.ParquetFile, path: str) -> tuple[int, ...]:
 def leaf_of(metadata: pq.FileMetaData, name: str) -> int:
     """Return the place of a column that is not nested among the leaves of a file."""
     return next(index for index in range(metadata.num_columns) if metadata.schema.column(index).path == name)
-
-
-def leaf_options(schema: pa.Schema, *, vectors: Iterable[str]) -> dict[str, Any]:
-    """Choose a writer's encodings leaf by leaf: random mantissas neither compress nor repeat nor sort.
-
-    zstd would save 7 % of the columns ``vectors`` and halve the speed at which they are read back.
-    """
-    sink = pa.BufferOutputStream()
-    pq.write_table(schema.empty_table(), sink)
-    described = pq.ParquetFile(pa.BufferReader(sink.getvalue())).schema
-    leaves = [described.column(i).path for i in range(len(described))]
-    plain = [leaf for leaf in leaves if any(f"{leaf}.".startswith(f"{name}.") for name in vectors)]
-    others = [leaf for leaf in leaves if leaf not in plain]
-    return {
-        "compression": dict.fromkeys(others, "zstd") | dict.fromkeys(plain, "none"),
-        "use_dictionary": others,
-        "write_statistics": others,
-    }

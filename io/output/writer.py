@@ -15,9 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lvm_batch.io.formats.dictionaries import row_groups
-from lvm_batch.io.formats.parquet import leaf_options
 from lvm_batch.io.formats.parquet_sizes import HELD_BYTES
+from lvm_batch.io.formats.parquet_writing import leaf_options, row_groups
 from lvm_batch.io.schema import ROUTES, STATUSES
 
 if TYPE_CHECKING:

@@ -20,8 +20,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from lvm_batch.io.errors import DataError, OutputError
-from lvm_batch.io.formats.dictionaries import row_groups
-from lvm_batch.io.formats.parquet import leaf_options
+from lvm_batch.io.formats.parquet_writing import leaf_options, row_groups
 from lvm_batch.io.packing.encoding import PackedRows, Packing
 from lvm_batch.io.storage.listing import look_at
 from lvm_batch.io.storage.locations import locate
