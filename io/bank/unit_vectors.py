@@ -17,7 +17,7 @@ from lvm_batch.io.dataset.column_checks import listed, refuse_repeated
 from lvm_batch.io.dataset.file_columns import file_columns
 from lvm_batch.io.errors import ColumnError
 from lvm_batch.io.formats.common_types import common_type
-from lvm_batch.io.formats.parquet import naming_errors, open_parquet, read_tables
+from lvm_batch.io.formats.parquet import open_parquet
 from lvm_batch.io.schema import WindowShape
 from lvm_batch.io.vectors.decoding import decode_column
 from lvm_batch.io.vectors.types import check_vector_type, vector_width
@@ -25,11 +25,11 @@ from lvm_batch.io.vectors.types import check_vector_type, vector_width
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    import pyarrow.parquet as pq
     from numpy.typing import NDArray
 
     from lvm_batch.io.dataset.file_columns import FileColumns
     from lvm_batch.io.dataset.files import InputFile
+    from lvm_batch.io.formats.parquet import OpenParquet
 
 _BATCH_ROWS = 4096
 _WIDTH_ROWS = 64
@@ -86,7 +86,7 @@ def _with_ids(
     return together
 
 
-def _check_columns(parquet: pq.ParquetFile, file: InputFile, vectors: str, ids: str | None, dim: int) -> int:
+def _check_columns(parquet: OpenParquet, file: InputFile, vectors: str, ids: str | None, dim: int) -> int:
     """Return the components of a vector: ``dim``, or, where that is 0, those that this file tells."""
     refuse_repeated(parquet.schema_arrow, file.path)
     schema = _columns(parquet, file, vectors, ids).schema
@@ -102,16 +102,14 @@ def _check_columns(parquet: pq.ParquetFile, file: InputFile, vectors: str, ids: 
     return dim
 
 
-def _usual_width(parquet: pq.ParquetFile, file: InputFile, column: str) -> int:
+def _usual_width(parquet: OpenParquet, file: InputFile, column: str) -> int:
     """Return the width that most have of the first vectors of a column whose type does not say it."""
     if problem := check_vector_type(parquet.schema_arrow.field(column).type, length=1, dim=_USUAL_DIM):
         raise ColumnError(
             f"{file.path}: column `{column}` {problem}", "point to a column of vectors: --vector-column"
         )
     row_groups = range(parquet.metadata.num_row_groups)
-    for table in read_tables(
-        parquet, file.path, row_groups=row_groups, columns=[column], batch_rows=_WIDTH_ROWS
-    ):
+    for table in parquet.tables(row_groups=row_groups, columns=[column], batch_rows=_WIDTH_ROWS):
         widths = Counter(filter(None, map(_width, table[column].to_pylist())))
         if widths:
             return widths.most_common(1)[0][0]
@@ -141,13 +139,13 @@ def unit_vectors(source: VectorSource) -> Iterator[tuple[NDArray[np.float32], pa
                 batch_rows=_BATCH_ROWS,
             ):
                 block, kept = _unit_rows(table[source.vectors], out[: table.num_rows])
-                with naming_errors(file.path, "its ids"):
+                with parquet.naming_errors("its ids"):
                     named = _taken(table, ids, kept, source.id_type)
                 yield block, pa.table({"row": pa.array(first_row + kept), **named})
                 first_row += table.num_rows
 
 
-def _columns(parquet: pq.ParquetFile, file: InputFile, vectors: str, ids: str | None) -> FileColumns:
+def _columns(parquet: OpenParquet, file: InputFile, vectors: str, ids: str | None) -> FileColumns:
     """Return the columns of a file, of which its folders may tell the ids."""
     return file_columns(parquet.schema_arrow, file, texts={ids or _USUAL_IDS} - {vectors})
 

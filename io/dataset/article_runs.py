@@ -17,7 +17,6 @@ import pyarrow.compute as pc
 
 from lvm_batch.io.dataset.article_ids import comparable_ids
 from lvm_batch.io.errors import DataError
-from lvm_batch.io.formats.parquet import leaf_of, naming_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lvm_batch.io.dataset.file_columns import FileColumns
+    from lvm_batch.io.formats.parquet import OpenParquet
     from lvm_batch.io.schema import Roles
 
     Numbers = NDArray[np.int64]
@@ -72,15 +72,15 @@ class ArticleRuns:
         self._found: dict[pa.DataType, list[_Runs]] = {}
         self._lock = Lock()
 
-    def add(self, parquet: pq.ParquetFile, columns: FileColumns, roles: Roles) -> None:
+    def add(self, parquet: OpenParquet, columns: FileColumns, roles: Roles) -> None:
         """Find the runs of an open file. One that breaks here is left to who reads it whole, and names it."""
         if roles.article is None:
             return
         with self._lock:
             number = len(self._paths)
-            self._paths.append(columns.path)
+            self._paths.append(parquet.path)
         try:
-            with naming_errors(columns.path, "its articles"):
+            with parquet.naming_errors("its articles"):
                 for ids, rows in _parts(parquet, columns, roles.article):
                     self._take(number, ids, rows)
         except DataError:
@@ -122,13 +122,13 @@ class ArticleRuns:
         self._waiting, self._n_waiting = [], 0
 
 
-def _parts(parquet: pq.ParquetFile, columns: FileColumns, article: str) -> Iterator[tuple[pa.Array, Numbers]]:
+def _parts(parquet: OpenParquet, columns: FileColumns, article: str) -> Iterator[tuple[pa.Array, Numbers]]:
     """Yield ids, as the file has them, each with the number of rows in a row that have it."""
     metadata = parquet.metadata
     if article in columns.told:
         yield _repeated(columns.told[article], metadata.num_rows)
         return
-    leaf, kind = leaf_of(metadata, article), columns.own.field(article).type
+    leaf, kind = parquet.leaf(article), columns.own.field(article).type
     for index in range(metadata.num_row_groups):
         group = metadata.row_group(index)
         only = _only_value(group.column(leaf).statistics, kind)

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
     from lvm_batch.io.dataset.file_columns import FileColumns
     from lvm_batch.io.dataset.units import Unit
-    from lvm_batch.io.formats.parquet import SharedFile
+    from lvm_batch.io.formats.parquet import OpenParquet
     from lvm_batch.io.schema import Roles
 
 
 class CarriedRows:
     """The carried columns of an open unit, to be taken once and in order. ``schema`` has the output's names."""
 
-    def __init__(self, file: SharedFile, columns: FileColumns, unit: Unit, roles: Roles) -> None:
+    def __init__(self, file: OpenParquet, columns: FileColumns, unit: Unit, roles: Roles) -> None:
         self._file = file
         self._file_columns = columns
         self._unit = unit
@@ -69,10 +69,9 @@ class CarriedRows:
         return table
 
     def _read(self) -> Iterator[pa.Table]:
-        path = self._unit.file.path
         row_groups = range(self._unit.first_row_group, self._unit.last_row_group)
         row = largest_row(
-            self._file, path, row_groups=row_groups, columns=self._columns, most=HELD_BYTES // ROWS_AT_ONCE
+            self._file, row_groups=row_groups, columns=self._columns, most=HELD_BYTES // ROWS_AT_ONCE
         )
         tables = self._file_columns.read(
             self._file, row_groups=row_groups, columns=self._columns, batch_rows=rows_within(row)

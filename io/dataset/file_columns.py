@@ -16,14 +16,12 @@ import pyarrow as pa
 
 from lvm_batch.io.dataset.column_checks import is_absent
 from lvm_batch.io.dataset.partitions import folder_texts
-from lvm_batch.io.formats.parquet import leaf_of, read_tables
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-    import pyarrow.parquet as pq
-
     from lvm_batch.io.dataset.files import InputFile
+    from lvm_batch.io.formats.parquet import OpenParquet
 
 
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
@@ -31,13 +29,12 @@ _WHOLE = re.compile(r"-?[0-9]{1,18}")
 
 @dataclass(frozen=True, slots=True)
 class FileColumns:
-    """All columns of the file at ``path``: ``own`` are those it holds, ``told`` values of those that its folders tell.
+    """All columns of a file: ``own`` are those it holds, ``told`` values of those that its folders tell.
 
     ``kept`` names those of the latter that stand in the path of the file's outputs, too, and need not be written there.
     ``overruled`` has what its folders tell of columns that it holds itself.
     """
 
-    path: str
     own: pa.Schema
     told: Mapping[str, pa.Scalar]
     kept: frozenset[str]
@@ -58,18 +55,18 @@ class FileColumns:
         return pa.schema([*held, *told], self.own.metadata)
 
     def read(
-        self, parquet: pq.ParquetFile, *, row_groups: Iterable[int], columns: Sequence[str], batch_rows: int
+        self, parquet: OpenParquet, *, row_groups: Iterable[int], columns: Sequence[str], batch_rows: int
     ) -> Iterator[pa.Table]:
         """Yield the rows of ``row_groups`` in tables of exactly ``batch_rows`` rows, the last one with what is left."""
         own = [name for name in columns if name not in self.told]
         if not own:
             return self._told_alone(parquet, row_groups, columns, batch_rows)
-        tables = read_tables(parquet, self.path, row_groups=row_groups, columns=own, batch_rows=batch_rows)
+        tables = parquet.tables(row_groups=row_groups, columns=own, batch_rows=batch_rows)
         # A generator would hold a table while the next one is read.
         return tables if len(own) == len(columns) else map(partial(self._whole, columns), tables)
 
     def _told_alone(
-        self, parquet: pq.ParquetFile, row_groups: Iterable[int], columns: Sequence[str], batch_rows: int
+        self, parquet: OpenParquet, row_groups: Iterable[int], columns: Sequence[str], batch_rows: int
     ) -> Iterator[pa.Table]:
         """Yield columns of which the file holds none."""
         n_rows = sum(parquet.metadata.row_group(index).num_rows for index in row_groups)
@@ -103,20 +100,20 @@ def file_columns(
         for name, text in told.items()
     }
     kept = frozenset(told.keys() & folder_texts(file.name).keys())
-    return FileColumns(file.path, own, values, kept, overruled)
+    return FileColumns(own, values, kept, overruled)
 
 
-def disagreement(parquet: pq.ParquetFile, columns: FileColumns) -> str | None:
+def disagreement(parquet: OpenParquet, columns: FileColumns) -> str | None:
     """Say which column of an open file holds something else than its folder tells, as far as statistics show it."""
     for name, text in columns.overruled.items():
-        for value in _bounds(parquet.metadata, name):
+        for value in _bounds(parquet, name):
             if isinstance(value, str | int | float) and not _is_same(value, text):
-                return f"`{name}` is {value!r} in {columns.path}"
+                return f"`{name}` is {value!r} in {parquet.path}"
     return None
 
 
-def _bounds(metadata: pq.FileMetaData, name: str) -> Iterator[object]:
-    leaf = leaf_of(metadata, name)
+def _bounds(parquet: OpenParquet, name: str) -> Iterator[object]:
+    metadata, leaf = parquet.metadata, parquet.leaf(name)
     for index in range(metadata.num_row_groups):
         statistics = metadata.row_group(index).column(leaf).statistics
         if statistics is not None and statistics.has_min_max:

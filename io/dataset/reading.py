@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from lvm_batch.io.dataset.file_columns import FileColumns
     from lvm_batch.io.dataset.files import InputFile
     from lvm_batch.io.dataset.units import DatasetFormat, Unit
-    from lvm_batch.io.formats.parquet import SharedFile
+    from lvm_batch.io.formats.parquet import OpenParquet
     from lvm_batch.io.schema import Pad, Roles
 
 
@@ -63,7 +63,7 @@ def open_unit(
     check_unchanged(unit.file)
     with open_parquet(unit.file.path) as parquet:
         columns = dataset_format.columns(parquet.schema_arrow, unit.file)
-        roles = dataset_format.roles(columns.schema, columns.path)
+        roles = dataset_format.roles(columns.schema, parquet.path)
         carried = CarriedRows(parquet, columns, unit, roles)
         if along is None:
             rows = _Rows(parquet, columns, unit, roles)
@@ -94,7 +94,7 @@ def _watched(batches: Iterator[Batch], file: InputFile) -> Iterator[Batch]:
 class _Rows:
     """An open file, to be read around one of its units."""
 
-    parquet: SharedFile
+    parquet: OpenParquet
     columns: FileColumns
     unit: Unit
     roles: Roles

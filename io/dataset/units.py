@@ -15,7 +15,7 @@ from lvm_batch.io.dataset.columns import assign_roles
 from lvm_batch.io.dataset.file_columns import FileColumns, disagreement, file_columns
 from lvm_batch.io.dataset.partitions import folder_texts
 from lvm_batch.io.errors import DataError
-from lvm_batch.io.formats.parquet import open_parquet, row_group_rows
+from lvm_batch.io.formats.parquet import open_parquet
 from lvm_batch.io.formats.parquet_sizes import ChunkSizes, chunk_sizes
 from lvm_batch.io.schema import ColumnNames, Layout, Roles, WindowShape
 from lvm_batch.io.storage.locations import locate
@@ -154,13 +154,13 @@ def _read_footer(
     if dataset_format.writes_rows:
         refuse_folders(folder_texts(file.name), file.path)
     with open_parquet(file.path) as parquet:
-        rows = row_group_rows(parquet, file.path)
+        rows = parquet.row_group_rows
         columns = dataset_format.columns(parquet.schema_arrow, file)
         key = columns.key
         if key not in known:
             known[key] = columns.schema, dataset_format.roles(columns.schema, file.path)
         schema, roles = known[key]
-        sizes = chunk_sizes(parquet, file.path, schema=schema, roles=roles)
+        sizes = chunk_sizes(parquet, schema=schema, roles=roles)
         if runs is not None:
             runs.add(parquet, columns, roles)
         differs = disagreement(parquet, columns) if columns.overruled else None

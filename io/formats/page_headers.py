@@ -7,26 +7,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lvm_batch.io.formats.parquet import naming_errors
-from lvm_batch.io.storage.locations import locate
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from lvm_batch.io.formats.parquet import OpenParquet
 
 _PAGE_HEADER_BYTES = 32
 
 
-def page_bytes(path: str, offset: int) -> int:
-    """Return the bytes of the page at ``offset``, compressed and not.
+def page_bytes(file: OpenParquet, offset: int) -> int:
+    """Return the bytes of the page at ``offset`` of an open file, compressed and not.
 
     Its header is Thrift's compact protocol and begins with three numbers: the page's type and its two sizes.
     """
-    place = locate(path)
-    with (
-        naming_errors(path, f"the page at byte {offset}"),
-        place.filesystem.open_input_file(place.path) as file,
-    ):
-        header = iter(bytes(file.read_at(_PAGE_HEADER_BYTES, offset)))
+    with file.naming_errors(f"the page at byte {offset}"):
+        header = iter(file.read_at(offset, _PAGE_HEADER_BYTES))
     fields = [_thrift_number(header) for _ in range(3) if next(header, None) is not None]
     return sum(fields[1:])
 

@@ -20,6 +20,7 @@ from lvm_batch.io.storage.locations import locate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
 # Columns are read through a buffer, a page at a time: without one Arrow takes whole column chunks, and mapped files
 # stay in memory as far as they have been read. Of a row group of 370 MB that is 100 MB in place of 470 at the same
@@ -31,87 +32,117 @@ _REMOTE_BUFFER_BYTES = (
 ROWS_AT_ONCE = 512  # decoding 2048 windows at once takes 260 MB, 512 take 90, at the same speed
 
 
-class SharedFile(pq.ParquetFile):  # type: ignore[misc] # pyarrow has no types
-    """An open file that can be read in several ways at a time, over the same footer."""
+class OpenParquet(pq.ParquetFile):  # type: ignore[misc] # pyarrow has no types
+    """An open Parquet file, which knows its path and whose errors name it.
 
-    def __init__(self, source: pa.NativeFile, **options: Any) -> None:  # noqa: ANN401 - of pyarrow
+    It can be read in several ways at a time: they share the open file and its footer.
+    """
+
+    def __init__(self, source: pa.NativeFile, path: str, **options: Any) -> None:  # noqa: ANN401 - of pyarrow
         # Checksums are verified where a file has some: 0.25 ns a byte (2026-11-29).
         super().__init__(source, pre_buffer=False, page_checksum_verification=True, **options)
+        self.path = path
         self._shared = source, options
 
-    def coded(self, columns: Sequence[str]) -> SharedFile:
-        """Return the file, read so that those of ``columns`` that are texts come as codes, with each value once."""
-        source, options = self._shared
-        leaves = {".".join(path) for path in self.reader.column_paths}
-        names = [name for name in columns if name in leaves]
-        return SharedFile(source, **options | {"metadata": self.metadata, "read_dictionary": names})
+    @property
+    def row_group_rows(self) -> tuple[int, ...]:
+        """The rows of each row group; raises :class:`UnreadableFile` where the footer counts less than none."""
+        metadata = self.metadata
+        rows = tuple(metadata.row_group(index).num_rows for index in range(metadata.num_row_groups))
+        if min(rows, default=0) < 0:
+            with self.naming_errors("its footer"):
+                raise pa.ArrowInvalid(f"row group {rows.index(min(rows))} has {min(rows)} rows")
+        return rows
 
-
-@contextmanager
-def open_parquet(path: str, *, int96_unit: str = "ns") -> Iterator[SharedFile]:
-    """Open the Parquet file at ``path``; raises :class:`UnreadableFile` if it is none, or is damaged."""
-    place = locate(path)
-    with naming_errors(path, "its footer"):
-        # Given a path, Arrow would look for the file system anew, which takes a fifth of the time.
-        source = place.filesystem.open_input_file(place.path)
-        file = SharedFile(
-            source,
-            buffer_size=_BUFFER_BYTES if place.is_local else _REMOTE_BUFFER_BYTES,
-            coerce_int96_timestamp_unit=int96_unit,
+    def leaf(self, name: str) -> int:
+        """Return the place of a column that is not nested among the leaves of the file."""
+        metadata = self.metadata
+        return next(
+            index for index in range(metadata.num_columns) if metadata.schema.column(index).path == name
         )
-        schema = file.schema_arrow  # an unreadable schema shows here, not later
-    del schema
-    with source:
-        yield file
 
+    def naming_errors(self, part: str) -> AbstractContextManager[None]:
+        """Turn errors of Arrow and of the file system into ours, as :func:`naming_errors` does."""
+        return naming_errors(self.path, part)
 
-def read_tables(
-    file: pq.ParquetFile, path: str, *, row_groups: Iterable[int], columns: Sequence[str], batch_rows: int
-) -> Iterator[pa.Table]:
-    """Yield the rows of ``row_groups`` in tables of exactly ``batch_rows`` rows, the last one with what is left.
+    def read_at(self, offset: int, n_bytes: int) -> bytes:
+        """Return bytes of the file as they are, fewer at its end."""
+        return bytes(self._shared[0].read_at(n_bytes, offset))
 
-    The values of a column of codes stand in memory once for all that is read of a row group.
-    """
-    waiting: list[pa.RecordBatch] = []
-    n_waiting = 0
-    for batch in _record_batches(file, path, row_groups, columns, batch_rows):
-        waiting.append(batch)
-        n_waiting += batch.num_rows
-        del batch  # nothing that has been handed on is held while more is read
-        while n_waiting >= batch_rows:
-            table = pa.Table.from_batches(waiting)
-            waiting = table.slice(batch_rows).to_batches()
-            n_waiting -= batch_rows
-            table = table.slice(0, batch_rows)
-            yield table
-            del table
-    if n_waiting:
-        yield pa.Table.from_batches(waiting)
+    def coded(self, columns: Sequence[str]) -> OpenParquet:
+        """Return the file, read so that those of ``columns`` that are texts come as codes, with each value once."""
+        leaves = {".".join(path) for path in self.reader.column_paths}
+        return self._reopened(read_dictionary=[name for name in columns if name in leaves])
 
+    def tables(
+        self, *, row_groups: Iterable[int], columns: Sequence[str], batch_rows: int
+    ) -> Iterator[pa.Table]:
+        """Yield the rows of ``row_groups`` in tables of exactly ``batch_rows`` rows, the last with what is left.
 
-def _record_batches(
-    file: pq.ParquetFile, path: str, row_groups: Iterable[int], columns: Sequence[str], batch_rows: int
-) -> Iterator[pa.RecordBatch]:
-    int96 = int96_columns(file, columns)
-    for row_group in row_groups:
-        if int96:
-            with open_parquet(path, int96_unit=UNIT) as again, naming_errors(path, f"row group {row_group}"):
-                check_int96(again, row_group, int96)
+        The values of a column of codes are in memory once for all that is read of a row group.
+        """
+        waiting: list[pa.RecordBatch] = []
+        n_waiting = 0
+        for batch in self._batches(row_groups, columns, batch_rows):
+            waiting.append(batch)
+            n_waiting += batch.num_rows
+            del batch  # nothing that has been handed on is held while more is read
+            while n_waiting >= batch_rows:
+                table = pa.Table.from_batches(waiting)
+                waiting = table.slice(batch_rows).to_batches()
+                n_waiting -= batch_rows
+                table = table.slice(0, batch_rows)
+                yield table
+                del table
+        if n_waiting:
+            yield pa.Table.from_batches(waiting)
+
+    def _batches(
+        self, row_groups: Iterable[int], columns: Sequence[str], batch_rows: int
+    ) -> Iterator[pa.RecordBatch]:
+        int96 = int96_columns(self, columns)
+        for row_group in row_groups:
+            if int96:
+                with self.naming_errors(f"row group {row_group}"):
+                    check_int96(self._reopened(coerce_int96_timestamp_unit=UNIT), row_group, int96)
+            yield from self._row_group(row_group, columns, batch_rows)
+
+    def _row_group(self, row_group: int, columns: Sequence[str], batch_rows: int) -> Iterator[pa.RecordBatch]:
         known: dict[int, pa.Array] = {}
         # One thread: the cores belong to the workers, each of which reads on its own.
-        batches = file.iter_batches(
+        batches = self.iter_batches(
             batch_size=min(batch_rows, ROWS_AT_ONCE),
             row_groups=[row_group],
             columns=list(columns),
             use_threads=False,
         )
         while True:
-            with naming_errors(path, f"row group {row_group}"):
+            with self.naming_errors(f"row group {row_group}"):
                 batch = next(batches, None)
                 _check_dictionaries(batch)
             if batch is None:
                 break
             yield _sharing(batch.select(list(columns)), known)
+
+    def _reopened(self, **options: Any) -> OpenParquet:  # noqa: ANN401 - of pyarrow
+        """Return the same open file with the same footer, read in another way."""
+        source, before = self._shared
+        return OpenParquet(source, self.path, **before | {"metadata": self.metadata} | options)
+
+
+@contextmanager
+def open_parquet(path: str) -> Iterator[OpenParquet]:
+    """Open the Parquet file at ``path``; raises :class:`UnreadableFile` if it is none, or is damaged."""
+    place = locate(path)
+    with naming_errors(path, "its footer"):
+        # Given a path, Arrow would look for the file system anew, which takes a fifth of the time.
+        source = place.filesystem.open_input_file(place.path)
+        buffer_size = _BUFFER_BYTES if place.is_local else _REMOTE_BUFFER_BYTES
+        file = OpenParquet(source, path, buffer_size=buffer_size, coerce_int96_timestamp_unit="ns")
+        schema = file.schema_arrow  # an unreadable schema shows here, not later
+    del schema
+    with source:
+        yield file
 
 
 def _check_dictionaries(batch: pa.RecordBatch | None) -> None:
@@ -169,18 +200,3 @@ def naming_errors(path: str, part: str) -> Iterator[None]:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-
-
-def row_group_rows(file: pq.ParquetFile, path: str) -> tuple[int, ...]:
-    """Return the rows of each row group; raises :class:`UnreadableFile` where the footer counts less than none."""
-    metadata = file.metadata
-    rows = tuple(metadata.row_group(index).num_rows for index in range(metadata.num_row_groups))
-    if min(rows, default=0) < 0:
-        with naming_errors(path, "its footer"):
-            raise pa.ArrowInvalid(f"row group {rows.index(min(rows))} has {min(rows)} rows")
-    return rows
-
-
-def leaf_of(metadata: pq.FileMetaData, name: str) -> int:
-    """Return the place of a column that is not nested among the leaves of a file."""
-    return next(index for index in range(metadata.num_columns) if metadata.schema.column(index).path == name)

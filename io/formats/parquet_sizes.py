@@ -15,12 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lvm_batch.io.formats.page_headers import page_bytes
-from lvm_batch.io.formats.parquet import naming_errors
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
-    from lvm_batch.io.formats.parquet import SharedFile
+    from lvm_batch.io.formats.parquet import OpenParquet
     from lvm_batch.io.schema import Roles
 
 HELD_BYTES = 16 * 2**20
@@ -81,7 +80,7 @@ class _Chunk:
         return plain if self.shared_page is None else max(plain, self.n_values * (largest + _OFFSET_BYTES))
 
 
-def chunk_sizes(file: SharedFile, path: str, *, schema: pa.Schema, roles: Roles) -> ChunkSizes:
+def chunk_sizes(file: OpenParquet, *, schema: pa.Schema, roles: Roles) -> ChunkSizes:
     """Look up what one row takes; a page's size is read from the first one's header, where a chunk is large."""
     groups = [file.metadata.row_group(index) for index in range(file.metadata.num_row_groups)]
     n_rows = sum(group.num_rows for group in groups)
@@ -93,15 +92,15 @@ def chunk_sizes(file: SharedFile, path: str, *, schema: pa.Schema, roles: Roles)
         mean = n_bytes // n_rows
         return ChunkSizes(mean, mean, mean if all(map(_is_fixed, kinds.values())) else n_bytes)
     largest = max(range(len(groups)), key=lambda index: groups[index].total_byte_size)
-    chunks = [_chunks(file, path, index) for index in range(len(groups))]
+    chunks = [_chunks(file, index) for index in range(len(groups))]
 
     def row(*columns: str | None) -> int:
-        return _largest_row(file, path, chunks, columns=columns, most=HELD_BYTES)
+        return _largest_row(file, chunks, columns=columns, most=HELD_BYTES)
 
-    texts = [_shared_bytes(path, group, roles.coded_columns) for group in chunks]
+    texts = [_shared_bytes(file, group, roles.coded_columns) for group in chunks]
     coded = [name for name, kind in kinds.items() if pa.types.is_dictionary(kind)]
     dictionaries = [
-        _shared_bytes(path, group, kinds) + (_CODED_COPIES - 1) * _shared_bytes(path, group, coded)
+        _shared_bytes(file, group, kinds) + (_CODED_COPIES - 1) * _shared_bytes(file, group, coded)
         for group in chunks
     ]
     return ChunkSizes(
@@ -110,40 +109,37 @@ def chunk_sizes(file: SharedFile, path: str, *, schema: pa.Schema, roles: Roles)
         carried_row=row(*kinds),
         texts=_TEXT_COPIES * max(texts),
         dictionary=max(dictionaries),
-        page=_pages(path, chunks[largest], {roles.vectors, roles.target, *kinds}),
+        page=_pages(file, chunks[largest], {roles.vectors, roles.target, *kinds}),
     )
 
 
-def _pages(path: str, group: Sequence[_Chunk], columns: Collection[str | None]) -> int:
+def _pages(file: OpenParquet, group: Sequence[_Chunk], columns: Collection[str | None]) -> int:
     """Return what the first pages of large chunks take; those of small ones are small, whatever their writer did."""
     large = (chunk for chunk in group if chunk.column in columns and chunk.n_bytes > _PEEK_FROM_BYTES)
-    return sum(page_bytes(path, chunk.data_page) for chunk in large)
+    return sum(page_bytes(file, chunk.data_page) for chunk in large)
 
 
-def _shared_bytes(path: str, group: Sequence[_Chunk], columns: Collection[str]) -> int:
+def _shared_bytes(file: OpenParquet, group: Sequence[_Chunk], columns: Collection[str]) -> int:
     """Return what the dictionaries of ``columns`` take, each once."""
     shared = [(chunk, chunk.shared_page) for chunk in group if chunk.column in columns]
     return sum(
-        min(chunk.n_bytes, page_bytes(path, at)) if chunk.n_bytes > _PEEK_FROM_BYTES else chunk.n_bytes
+        min(chunk.n_bytes, page_bytes(file, at)) if chunk.n_bytes > _PEEK_FROM_BYTES else chunk.n_bytes
         for chunk, at in shared
         if at is not None
     )
 
 
-def largest_row(
-    file: SharedFile, path: str, *, row_groups: Iterable[int], columns: Collection[str], most: int
-) -> int:
+def largest_row(file: OpenParquet, *, row_groups: Iterable[int], columns: Collection[str], most: int) -> int:
     """Return what a row of ``columns`` takes in the row group where it takes most, in bytes, decoded.
 
     It is looked at the more closely the more it seems to be, until it is no more than ``most``.
     """
-    chunks = [_chunks(file, path, index) for index in row_groups]
-    return _largest_row(file, path, chunks, columns=columns, most=most)
+    chunks = [_chunks(file, index) for index in row_groups]
+    return _largest_row(file, chunks, columns=columns, most=most)
 
 
 def _largest_row(
-    file: SharedFile,
-    path: str,
+    file: OpenParquet,
     chunks: Iterable[Sequence[_Chunk]],
     *,
     columns: Collection[str | None],
@@ -153,23 +149,23 @@ def _largest_row(
     for group in chunks:
         wanted = [chunk for chunk in group if chunk.column in columns]
         if wanted and (n_rows := file.metadata.row_group(wanted[0].row_group).num_rows):
-            total = sum(_decoded_bytes(file, path, chunk, most=most * n_rows) for chunk in wanted)
+            total = sum(_decoded_bytes(file, chunk, most=most * n_rows) for chunk in wanted)
             largest = max(largest, -(-total // n_rows))
     return largest
 
 
-def _decoded_bytes(file: SharedFile, path: str, chunk: _Chunk, *, most: int) -> int:
+def _decoded_bytes(file: OpenParquet, chunk: _Chunk, *, most: int) -> int:
     n_bytes = chunk.decoded(chunk.n_bytes)
     if n_bytes > most and chunk.shared_page is not None:
-        n_bytes = chunk.decoded(page := min(chunk.n_bytes, page_bytes(path, chunk.shared_page)))
+        n_bytes = chunk.decoded(page := min(chunk.n_bytes, page_bytes(file, chunk.shared_page)))
         if n_bytes > most:
-            n_bytes = chunk.decoded(min(page, _largest_value(file, path, chunk) or page))
+            n_bytes = chunk.decoded(min(page, _largest_value(file, chunk) or page))
     return n_bytes
 
 
-def _largest_value(file: SharedFile, path: str, chunk: _Chunk) -> int:
+def _largest_value(file: OpenParquet, chunk: _Chunk) -> int:
     """Return the bytes of the largest value of a chunk's dictionary, 0 where it cannot be had."""
-    with naming_errors(path, f"row group {chunk.row_group}"):
+    with file.naming_errors(f"row group {chunk.row_group}"):
         rows = file.coded([chunk.leaf]).iter_batches(
             1, [chunk.row_group], columns=[chunk.leaf], use_threads=False
         )
@@ -194,18 +190,18 @@ def _is_fixed(kind: pa.DataType) -> bool:
     return bool(pa.types.is_primitive(kind) or pa.types.is_dictionary(kind) or pa.types.is_null(kind))
 
 
-def _chunks(file: SharedFile, path: str, row_group: int) -> list[_Chunk]:
+def _chunks(file: OpenParquet, row_group: int) -> list[_Chunk]:
     """List the chunks of a row group.
 
     Raises :class:`UnreadableFile` where the footer's words on one contradict its schema. ``RowGroupMetaData.column()``
     would end the process there. A reader looks at the same words and raises; asked for batches of no rows it reads
     nothing of the file (10 us a column, 2026-11-23).
     """
-    with naming_errors(path, f"row group {row_group}"):
+    with file.naming_errors(f"row group {row_group}"):
         next(file.reader.iter_batches(0, [row_group], use_threads=False), None)
     group, schema = file.metadata.row_group(row_group), file.schema_arrow
     lengths = [column.length for column in file.metadata.schema]
-    with naming_errors(path, f"the names of the columns of row group {row_group}"):
+    with file.naming_errors(f"the names of the columns of row group {row_group}"):
         chunks = [
             _chunk(group.column(index), length, column=names[0], row_group=row_group)
             for index, (names, length) in enumerate(zip(file.reader.column_paths, lengths, strict=True))
