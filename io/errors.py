@@ -16,6 +16,12 @@ Every error carries two texts, ``args == (message, hint)``: what is wrong and wh
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 
 class DataError(Exception):
     """Base of every error of this room; ``args`` are the message and the hint."""
@@ -79,3 +85,12 @@ class NotFinished(OutputError):
     """The output has no ``_SUCCESS``: a run is at it, was interrupted, or a gate failed."""
 
     kind = "not_finished"
+
+
+@contextmanager
+def output_errors(failure: str, hint: str) -> Iterator[None]:
+    """Turn an ``OSError`` into :class:`OutputError`: ``failure``, what the system says, and ``hint``."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{failure}: {error.strerror or error}", hint) from error

@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -26,13 +25,14 @@ import pyarrow.parquet as pq
 
 from lvm_batch.io.bank.remote import IDS, INDEX, META, VECTORS, fetched_bank, uploaded_bank
 from lvm_batch.io.bank.unit_vectors import survey, unit_vectors
-from lvm_batch.io.errors import OutputError, UnreadableFile
+from lvm_batch.io.errors import OutputError, UnreadableFile, output_errors
 from lvm_batch.io.formats.numpy_files import open_npy
 from lvm_batch.io.formats.parquet_writing import row_groups
 from lvm_batch.io.storage.locations import locate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
 
     from numpy.typing import NDArray
 
@@ -91,7 +91,8 @@ def _build(  # noqa: PLR0917 - called twice, with the same
     on_rows: Callable[[int], None] | None,
 ) -> dict[str, Any]:
     source = survey(files, vector_column, id_column)
-    _make(root, output)
+    with output_errors(f"{output} cannot be made", "choose another folder"):
+        root.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256()
     with _naming(root):
         ids = _write_vectors(root / VECTORS, source, digest, on_rows)
@@ -143,15 +144,9 @@ def _header(count: int, dim: int) -> bytes:
     return stream.getvalue()
 
 
-@contextmanager
-def _naming(root: Path) -> Iterator[None]:
+def _naming(root: Path) -> AbstractContextManager[None]:
     """Turn a failure to write into an error that says where."""
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(
-            f"{root} cannot be written: {error.strerror or error}", "make room, or choose another folder"
-        ) from error
+    return output_errors(f"{root} cannot be written", "make room, or choose another folder")
 
 
 def open_bank(path: str) -> Bank:
@@ -207,13 +202,6 @@ def _refuse_occupied(root: Path, output: str) -> None:
         raise OutputError(f"{output} holds a bank already", "choose another folder, or remove it first")
     if root.is_dir() and any(root.iterdir()) and not (root / VECTORS).exists():
         raise OutputError(f"{output} is not empty", "choose another folder")
-
-
-def _make(root: Path, output: str) -> None:
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{output} cannot be made: {error.strerror}", "choose another folder") from error
 
 
 def _write_meta(root: Path, source: VectorSource, *, kept: int, digest: str) -> dict[str, Any]:

@@ -91,12 +91,16 @@ def rename_hint(schema: pa.Schema, wanted: Sequence[str], names: ColumnNames) ->
     """Say which option names a column that is missing, and perhaps which column is meant."""
     there = [field.name for field in schema if not is_absent(field.type)]
     for name in wanted:
-        near = difflib.get_close_matches(name, there, n=1, cutoff=0.5)
-        if near:
-            return f"did you mean `{near[0]}`? Then add {_flag(names, name)} {near[0]}"
+        if near := nearest(name, there, cutoff=0.5):
+            return f"did you mean `{near}`? Then add {_flag(names, name)} {near}"
     return (
         f"name the right column with {_flag(names, wanted[0])}, or look at the file with `lvm-batch inspect`"
     )
+
+
+def nearest(name: str, there: Iterable[str], *, cutoff: float = 0.6) -> str | None:
+    """Return the one of the names ``there`` that is most like ``name``, if any is."""
+    return next(iter(difflib.get_close_matches(name, there, n=1, cutoff=cutoff)), None)
 
 
 def is_absent(arrow_type: pa.DataType) -> bool:

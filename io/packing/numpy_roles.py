@@ -9,13 +9,13 @@ Names are those that production writes: contexts under ``context_sequences`` or 
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
+from lvm_batch.io.dataset.column_checks import nearest
 from lvm_batch.io.errors import ColumnError
 
 if TYPE_CHECKING:
@@ -178,8 +178,6 @@ def _no_contexts(headers: Mapping[str, Header], path: str) -> ColumnError:
     found = (
         ", ".join(f"`{name}` {header.shape}" for name, header in list(headers.items())[:12]) or "no arrays"
     )
-    near = [match for name in CONTEXTS for match in difflib.get_close_matches(name, headers, n=1)]
-    hint = (
-        f"did you mean `{near[0]}`? Save it as `{CONTEXTS[0]}`" if near else f"save the contexts as {wanted}"
-    )
+    near = next(filter(None, (nearest(name, headers) for name in CONTEXTS)), None)
+    hint = f"did you mean `{near}`? Save it as `{CONTEXTS[0]}`" if near else f"save the contexts as {wanted}"
     return ColumnError(f"{path} has no array {wanted}; it has {found}", hint)

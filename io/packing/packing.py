@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from lvm_batch.io.errors import DataError, OutputError
+from lvm_batch.io.errors import DataError, OutputError, output_errors
 from lvm_batch.io.formats.parquet_writing import leaf_options, row_groups
 from lvm_batch.io.packing.encoding import PackedRows, Packing
 from lvm_batch.io.storage.listing import look_at
@@ -96,13 +96,9 @@ def _claimed(output: str) -> Iterator[Store]:
         return
     root = Path(place.path)
     is_new = not root.exists()
-    try:
+    with output_errors(f"{output} cannot be written", "choose another --output"):
         root.mkdir(parents=True, exist_ok=True)
         (root / _STAGING).mkdir()
-    except OSError as error:
-        raise OutputError(
-            f"{output} cannot be written: {error.strerror}", "choose another --output"
-        ) from error
     try:
         yield store
     finally:

@@ -7,14 +7,13 @@ module does not know how rows are encoded.
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
-from lvm_batch.io.dataset.column_checks import is_absent, listed, refuse_repeated
+from lvm_batch.io.dataset.column_checks import is_absent, listed, nearest, refuse_repeated
 from lvm_batch.io.dataset.units import DatasetFormat
 from lvm_batch.io.errors import ColumnError, UnreadableFile
 from lvm_batch.io.formats.parquet import open_parquet
@@ -106,8 +105,8 @@ def _vector_columns(schema: pa.Schema, path: str, reading: Reading) -> dict[str,
     lengths = windows if names.context in there else {names.vector: 1}
     lengths = {column: length for column, length in lengths.items() if column in there}
     if not lengths:
-        near = difflib.get_close_matches(names.context, there, n=1)
-        flag = f"--context-column {near[0]}" if near else "--context-column NAME or --vector-column NAME"
+        near = nearest(names.context, there)
+        flag = f"--context-column {near}" if near else "--context-column NAME or --vector-column NAME"
         raise ColumnError(
             f"{path} has neither a `{names.context}` nor a `{names.vector}` column; it has {listed(schema)}",
             f"name it: {flag}",

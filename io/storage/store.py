@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from lvm_batch.io.errors import OutputError
+from lvm_batch.io.errors import output_errors
 from lvm_batch.io.storage.listing import is_hidden
 from lvm_batch.io.storage.locations import bucket_of, locate
 
@@ -210,15 +210,10 @@ class LocalStore:
                 os.fsync(file.fileno())
             yield staged
 
-    @contextmanager
-    def _naming(self, name: str, done: str) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise OutputError(
-                f"{self._root / name} cannot be {done}: {error.strerror or error}",
-                "mend that, or choose another folder, then run again",
-            ) from error
+    def _naming(self, name: str, done: str) -> AbstractContextManager[None]:
+        return output_errors(
+            f"{self._root / name} cannot be {done}", "mend that, or choose another folder, then run again"
+        )
 
 
 def _sync_folder(folder: Path) -> None:
