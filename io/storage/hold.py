@@ -1,12 +1,11 @@
-"""What a run holds that writes to an output folder, and what it tells readers of the folder by it.
+"""What a run holds while it writes to an output folder, and which documents it declares valid.
 
-The rule: whoever has lost the output finds out before it writes anything, and what it has written all the same counts
-for nothing: of the documents that say what the output is, those count which the lock's own object tells. It can only be
-changed by its holder, as one step. A lock of this machine cannot be lost, and tells nothing: there everything counts.
+The rule: a run that has lost the output finds out before it writes anything. If it has written all the same, that does
+not count: of the documents that describe the output, readers accept only those that the lock's own object declares,
+and only the holder can change that object, in one step (a fencing token). A lock of this machine cannot be lost and
+declares nothing: there everything counts.
 
     {"holder": …, "told": {"_SUCCESS": SHA-256 or null, "_lvm_batch/grown": the last growth that counts, …}}
-
-This module does not know what documents there are.
 """
 
 from __future__ import annotations
@@ -23,17 +22,17 @@ if TYPE_CHECKING:
 
 
 class Hold(Protocol):
-    """An output folder that is held."""
+    """The lock of an output folder, while it is held."""
 
     @property
     def told(self) -> Told:
-        """What readers are told."""
+        """What readers are told: the digest of each document that counts, by its name."""
 
     def check(self) -> None:
-        """Raise :class:`OutputLocked` if another run holds the output, as far as can be known."""
+        """Raise :class:`OutputLocked` if another run is known to hold the output."""
 
     def tell(self, told: Told) -> None:
-        """Tell readers this too, as one step; raises :class:`OutputLocked` if another run holds the output."""
+        """Add to what readers are told, in one step; raises :class:`OutputLocked` if another run holds the output."""
 
 
 class LocalHold:
@@ -49,13 +48,13 @@ class LocalHold:
 
 
 def told_by(lock: bytes | None) -> Told:
-    """Return what the lock with these bytes tells; nothing where there is none, or it is of an older version."""
+    """Return what the lock with these bytes tells: nothing if there is none, or if an older version wrote it."""
     told = owner_in(lock or b"").get("told")
     return told if isinstance(told, dict) else {}
 
 
 def owner_in(lock: bytes) -> dict[str, Any]:
-    """Return who holds the lock with these bytes: ``holder`` (``None`` if nobody does), ``host`` and ``pid``."""
+    """Return the owner of the lock with these bytes: ``holder`` (``None`` if it is free), ``host`` and ``pid``."""
     try:
         owner = json.loads(lock)
     except ValueError:
@@ -64,10 +63,10 @@ def owner_in(lock: bytes) -> dict[str, Any]:
 
 
 def digest(content: bytes | None) -> str | None:
-    """Return what is told of a document's bytes, or of its absence."""
+    """Return the digest of a document, ``None`` if there is no document."""
     return None if content is None else hashlib.sha256(content).hexdigest()
 
 
 def counts(told: Told, name: str, content: bytes) -> bool:
-    """Whether a document with these bytes is the one that is told of, if any is."""
+    """Whether a document with these bytes counts: it is the one that is told, or none of its name is."""
     return name not in told or told[name] == digest(content)
