@@ -1,6 +1,6 @@
-"""Headers of Parquet pages: what a footer does not tell.
+"""Headers of Parquet pages: the sizes that a footer does not tell.
 
-The rule: a header is read by itself, in one request; no page is. This module does not know whose page it is.
+The rule: only a page's header is read, in one request, never the page.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ _PAGE_HEADER_BYTES = 32
 
 
 def page_bytes(file: OpenParquet, offset: int) -> int:
-    """Return the bytes of the page at ``offset`` of an open file, compressed and not.
+    """Return the compressed plus the uncompressed bytes of the page at ``offset`` of an open file.
 
-    Its header is Thrift's compact protocol and begins with three numbers: the page's type and its two sizes.
+    Its header is in Thrift's compact protocol and begins with three numbers: the page's type and the two sizes.
     """
     with file.naming_errors(f"the page at byte {offset}"):
         header = iter(file.read_at(offset, _PAGE_HEADER_BYTES))

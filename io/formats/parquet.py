@@ -1,8 +1,7 @@
-"""Parquet files: opened and read in order, with errors that name the file and the row group.
+"""Parquet files, opened and read in order, with errors that name the file and the row group.
 
-The rule: rows come in batches cut at fixed counts from the first row asked for, whatever pages, row groups or
-dictionaries lie underneath, and what is held at a time does not grow with the file or its row groups. This module
-does not know what the columns mean.
+The rule: rows come in tables of a fixed number of rows, counted from the first row that is read, whatever pages, row
+groups or dictionaries the file has, and the memory used does not grow with the file or its row groups.
 """
 
 from __future__ import annotations
@@ -22,14 +21,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
-# Columns are read through a buffer, a page at a time: without one Arrow takes whole column chunks, and mapped files
-# stay in memory as far as they have been read. Of a row group of 370 MB that is 100 MB in place of 470 at the same
+# Columns are read through a buffer, a page at a time: without one Arrow reads whole column chunks, and mapped files
+# stay in memory as far as they have been read. A row group of 370 MB then takes 100 MB in place of 470 at the same
 # speed; smaller buffers are slower, larger ones no faster (measured 2026-11-23, pyarrow 26, two cores).
 _BUFFER_BYTES = 2**20
-_REMOTE_BUFFER_BYTES = (
-    8 * 2**20
-)  # a request each: a tenth of a second of waiting should bring more than a page
-ROWS_AT_ONCE = 512  # decoding 2048 windows at once takes 260 MB, 512 take 90, at the same speed
+# Each buffer is a request: a wait of a tenth of a second should fetch more than a page.
+_REMOTE_BUFFER_BYTES = 8 * 2**20
+ROWS_AT_ONCE = 512  # decoding 2048 windows at a time takes 260 MB, 512 take 90 MB, at the same speed
 
 
 class OpenParquet(pq.ParquetFile):  # type: ignore[misc] # pyarrow has no types
@@ -66,11 +64,11 @@ class OpenParquet(pq.ParquetFile):  # type: ignore[misc] # pyarrow has no types
         return naming_errors(self.path, part)
 
     def read_at(self, offset: int, n_bytes: int) -> bytes:
-        """Return bytes of the file as they are, fewer at its end."""
+        """Return raw bytes of the file, fewer at its end."""
         return bytes(self._shared[0].read_at(n_bytes, offset))
 
     def coded(self, columns: Sequence[str]) -> OpenParquet:
-        """Return the file, read so that those of ``columns`` that are texts come as codes, with each value once."""
+        """Return the file, read so that those of ``columns`` that are texts come as dictionaries."""
         leaves = {".".join(path) for path in self.reader.column_paths}
         return self._reopened(read_dictionary=[name for name in columns if name in leaves])
 
@@ -79,14 +77,14 @@ class OpenParquet(pq.ParquetFile):  # type: ignore[misc] # pyarrow has no types
     ) -> Iterator[pa.Table]:
         """Yield the rows of ``row_groups`` in tables of exactly ``batch_rows`` rows, the last with what is left.
 
-        The values of a column of codes are in memory once for all that is read of a row group.
+        The tables of a row group share the values of a dictionary column in memory.
         """
         waiting: list[pa.RecordBatch] = []
         n_waiting = 0
         for batch in self._batches(row_groups, columns, batch_rows):
             waiting.append(batch)
             n_waiting += batch.num_rows
-            del batch  # nothing that has been handed on is held while more is read
+            del batch  # what has been yielded is not held while more is read
             while n_waiting >= batch_rows:
                 table = pa.Table.from_batches(waiting)
                 waiting = table.slice(batch_rows).to_batches()
@@ -146,7 +144,7 @@ def open_parquet(path: str) -> Iterator[OpenParquet]:
 
 
 def _check_dictionaries(batch: pa.RecordBatch | None) -> None:
-    """Raise ``ArrowIndexError`` where a damaged page points beyond its dictionary: Arrow looks when it is too late."""
+    """Raise ``ArrowIndexError`` if a damaged page points beyond its dictionary: Arrow checks this too late."""
     for column in batch.columns if batch is not None else ():
         if pa.types.is_dictionary(column.type):
             least, most = pc.min_max(column.indices).values()
@@ -155,7 +153,7 @@ def _check_dictionaries(batch: pa.RecordBatch | None) -> None:
 
 
 def _sharing(batch: pa.RecordBatch, known: dict[int, pa.Array]) -> pa.RecordBatch:
-    """Replace dictionaries by equal ones of batches before: Arrow makes a copy for each batch."""
+    """Replace dictionaries by equal ones of earlier batches: Arrow makes a copy for each batch."""
     for place, column in enumerate(batch.columns):
         if pa.types.is_dictionary(column.type):
             if place in known and known[place].equals(column.dictionary):
@@ -169,9 +167,9 @@ def _sharing(batch: pa.RecordBatch, known: dict[int, pa.Array]) -> pa.RecordBatc
 
 @contextmanager
 def naming_errors(path: str, part: str) -> Iterator[None]:
-    """Turn what Arrow and the file system raise into an error that says where.
+    """Turn errors of Arrow and of the file system into one that names the file and the part.
 
-    It is :class:`UnreadableFile`, for which a file may be left out, only where the file itself is to blame: not where
+    It is :class:`UnreadableFile`, which allows a run to skip the file, only if the file itself is damaged: not if
     memory is short, or a store does not answer.
     """
     try:

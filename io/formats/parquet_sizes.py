@@ -1,9 +1,8 @@
-"""What the rows of a Parquet file take once they are decoded, told by its footer.
+"""How much memory the rows of a Parquet file take once they are decoded, bounded from its footer.
 
-The rule: no row is decoded. A footer has the sizes of what is encoded, and a value that repeats is encoded once; so
-what a row takes is bounded by how many values it has and by the largest that they can be. Only where that bound is too
-much to be let stand is a page's header read, and only where that does not help a dictionary. This module does not know
-what a worker makes of the sizes.
+The rule: no row is decoded. A footer has the encoded sizes, and a value that repeats is encoded once; so the bound
+follows from the number of values and the largest that a value can be. A page's header is read only if that bound is
+too high, and a dictionary only if the header does not lower it enough.
 """
 
 from __future__ import annotations
@@ -23,28 +22,26 @@ if TYPE_CHECKING:
     from lvm_batch.io.schema import Roles
 
 HELD_BYTES = 16 * 2**20
-"""What is read at a time of the columns that are carried, and held until it is written, unless one row takes more."""
+"""How many bytes of carried columns are read at a time and held until written, unless one row takes more."""
 
-_LIGHT_BYTES = 2**20  # a file of fewer is nothing beside a worker, and there may be very many of these
+_LIGHT_BYTES = 2**20  # smaller files do not matter to a worker's memory, and there may be very many
 _PEEK_FROM_BYTES = 8 * 2**20
 _WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 8, "FLOAT": 4, "DOUBLE": 8}
-_CODED_COPIES = (
-    8  # of a dictionary of a column of codes: the page, the reader's, the tables' and the writer's
-)
-_TEXT_COPIES = 10  # the page, the reader's, the tables', and what Python makes of it
+_CODED_COPIES = 8  # of the values of a dictionary column: in the page, the reader, the tables and the writer
+_TEXT_COPIES = 10  # of texts: in the page, the reader, the tables, and as Python's strings
 _CODE_BYTES = 4
 _OFFSET_BYTES = 4  # of each value of a varying length
 _REPEATING = ("PLAIN_DICTIONARY", "RLE_DICTIONARY", "DELTA_BYTE_ARRAY")
-"""Encodings that write but once what several values have in common."""
+"""Encodings that write only once what several values have in common."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChunkSizes:
-    """What a row takes, decoded, in the row group where it takes most, in bytes.
+    """The bytes of a decoded row, in the row group where a row is largest.
 
-    ``vector_row`` is of the columns of vectors, ``part_row`` of others that windows need, ``carried_row`` of those that
-    go to the output; of a light file each is bounded by all of it. ``texts`` is what all values of the columns take
-    that are read as codes, ``dictionary`` what dictionaries of carried columns take, and ``page`` what pages take
+    ``vector_row`` counts the columns of vectors, ``part_row`` the others that windows need, ``carried_row`` those that
+    go to the output; of a small file each is bounded by the whole file. ``texts`` is the size of all values of the
+    columns that are read as codes, ``dictionary`` that of dictionaries of carried columns, and ``page`` that of pages
     while they are decoded.
     """
 
@@ -58,9 +55,9 @@ class ChunkSizes:
 
 @dataclass(frozen=True, slots=True)
 class _Chunk:
-    """A column chunk: ``n_bytes`` encoded, ``width`` of a value decoded, ``None`` where values vary.
+    """A column chunk: ``n_bytes`` encoded, ``width`` of a decoded value, ``None`` if values vary.
 
-    ``shared_page`` is where the page begins whose values may each stand for several.
+    ``shared_page`` is the offset of the page whose values may each occur several times.
     """
 
     column: str
@@ -73,7 +70,7 @@ class _Chunk:
     shared_page: int | None
 
     def decoded(self, largest: int) -> int:
-        """Bytes of all values, where none takes more than ``largest``."""
+        """Bytes of all values if none takes more than ``largest``."""
         if self.width is not None:
             return self.n_values * self.width
         plain = self.n_bytes + _OFFSET_BYTES * self.n_values
@@ -81,7 +78,7 @@ class _Chunk:
 
 
 def chunk_sizes(file: OpenParquet, *, schema: pa.Schema, roles: Roles) -> ChunkSizes:
-    """Look up what one row takes; a page's size is read from the first one's header, where a chunk is large."""
+    """Return the sizes of the file's rows; in large chunks, the header of the first page gives a page's size."""
     groups = [file.metadata.row_group(index) for index in range(file.metadata.num_row_groups)]
     n_rows = sum(group.num_rows for group in groups)
     n_bytes = sum(group.total_byte_size for group in groups)
@@ -114,13 +111,13 @@ def chunk_sizes(file: OpenParquet, *, schema: pa.Schema, roles: Roles) -> ChunkS
 
 
 def _pages(file: OpenParquet, group: Sequence[_Chunk], columns: Collection[str | None]) -> int:
-    """Return what the first pages of large chunks take; those of small ones are small, whatever their writer did."""
+    """Return the size of the first pages of large chunks; pages of small chunks are small."""
     large = (chunk for chunk in group if chunk.column in columns and chunk.n_bytes > _PEEK_FROM_BYTES)
     return sum(page_bytes(file, chunk.data_page) for chunk in large)
 
 
 def _shared_bytes(file: OpenParquet, group: Sequence[_Chunk], columns: Collection[str]) -> int:
-    """Return what the dictionaries of ``columns`` take, each once."""
+    """Return the size of the dictionaries of ``columns``."""
     shared = [(chunk, chunk.shared_page) for chunk in group if chunk.column in columns]
     return sum(
         min(chunk.n_bytes, page_bytes(file, at)) if chunk.n_bytes > _PEEK_FROM_BYTES else chunk.n_bytes
@@ -130,9 +127,9 @@ def _shared_bytes(file: OpenParquet, group: Sequence[_Chunk], columns: Collectio
 
 
 def largest_row(file: OpenParquet, *, row_groups: Iterable[int], columns: Collection[str], most: int) -> int:
-    """Return what a row of ``columns`` takes in the row group where it takes most, in bytes, decoded.
+    """Return the decoded bytes of a row of ``columns`` in the row group where it is largest.
 
-    It is looked at the more closely the more it seems to be, until it is no more than ``most``.
+    The bound is refined step by step until it is at most ``most``.
     """
     chunks = [_chunks(file, index) for index in row_groups]
     return _largest_row(file, chunks, columns=columns, most=most)
@@ -164,7 +161,7 @@ def _decoded_bytes(file: OpenParquet, chunk: _Chunk, *, most: int) -> int:
 
 
 def _largest_value(file: OpenParquet, chunk: _Chunk) -> int:
-    """Return the bytes of the largest value of a chunk's dictionary, 0 where it cannot be had."""
+    """Return the bytes of the largest value of a chunk's dictionary, 0 if it has none."""
     with file.naming_errors(f"row group {chunk.row_group}"):
         rows = file.coded([chunk.leaf]).iter_batches(
             1, [chunk.row_group], columns=[chunk.leaf], use_threads=False
@@ -174,7 +171,7 @@ def _largest_value(file: OpenParquet, chunk: _Chunk) -> int:
 
 
 def _dictionaries(column: pa.Array) -> Iterator[pa.Array]:
-    """Yield the dictionaries of a column, within whatever it nests them."""
+    """Yield the dictionaries of a column, at any depth."""
     kind = column.type
     if pa.types.is_dictionary(kind):
         yield column.dictionary
@@ -186,16 +183,16 @@ def _dictionaries(column: pa.Array) -> Iterator[pa.Array]:
 
 
 def _is_fixed(kind: pa.DataType) -> bool:
-    """Whether a column's values take as much each, however they are encoded."""
+    """Whether all values of a column take the same bytes, however they are encoded."""
     return bool(pa.types.is_primitive(kind) or pa.types.is_dictionary(kind) or pa.types.is_null(kind))
 
 
 def _chunks(file: OpenParquet, row_group: int) -> list[_Chunk]:
     """List the chunks of a row group.
 
-    Raises :class:`UnreadableFile` where the footer's words on one contradict its schema. ``RowGroupMetaData.column()``
-    would end the process there. A reader looks at the same words and raises; asked for batches of no rows it reads
-    nothing of the file (10 us a column, 2026-11-23).
+    Raises :class:`UnreadableFile` if the footer contradicts its schema, for which ``RowGroupMetaData.column()`` would
+    end the process. A reader checks the same and raises; asked for batches of no rows it reads nothing of the file
+    (10 us a column, 2026-11-23).
     """
     with file.naming_errors(f"row group {row_group}"):
         next(file.reader.iter_batches(0, [row_group], use_threads=False), None)

@@ -1,6 +1,7 @@
 """How tables are written as Parquet: the encodings of each column, and row groups whose codes fit one dictionary.
 
-The rule: a row group gets one dictionary, so rows with more values than their codes can tell apart go into several.
+The rule: a row group has one dictionary a column, so rows with more values than their codes can tell apart go into
+several row groups.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ if TYPE_CHECKING:
 
 
 def leaf_options(schema: pa.Schema, *, vectors: Iterable[str]) -> dict[str, Any]:
-    """Choose a writer's encodings leaf by leaf: random mantissas neither compress nor repeat nor sort.
+    """Return a writer's encodings, leaf by leaf: random mantissas neither compress nor repeat nor sort.
 
-    zstd would save 7 % of the columns ``vectors`` and halve the speed at which they are read back.
+    zstd would save 7 % of the columns ``vectors`` and halve the speed of reading them.
     """
     sink = pa.BufferOutputStream()
     pq.write_table(schema.empty_table(), sink)
@@ -34,7 +35,7 @@ def leaf_options(schema: pa.Schema, *, vectors: Iterable[str]) -> dict[str, Any]
 
 
 def row_groups(table: pa.Table) -> Iterator[pa.Table]:
-    """Yield a table whole, or, where its chunks' dictionaries do not fit into one, in parts in which they do."""
+    """Yield a table whole, or, if its chunks' dictionaries do not fit into one, in parts in which they do."""
     crowded = [column for column in table.columns if _is_crowded(column)]
     if not crowded:
         yield table
@@ -45,7 +46,7 @@ def row_groups(table: pa.Table) -> Iterator[pa.Table]:
 
 
 def _is_crowded(column: pa.ChunkedArray) -> bool:
-    """Whether the chunks of a column have more values together, at any depth, than its codes can tell apart."""
+    """Whether the chunks of a column together have more values, at any depth, than its codes can tell apart."""
     try:
         column.unify_dictionaries()
     except pa.ArrowInvalid:

@@ -30,7 +30,7 @@ def npz_sources(file: InputFile, reading: Reading) -> list[Source]:
     with open_npz(file.path, leave_out=reading.leave_out) as npz:
         headers = {name: array.header for name, array in npz.arrays.items()}
         grouping = group_arrays(headers, file.path, shape=reading.shape)
-    left_out = grouping.left_out | dict.fromkeys(npz.strangers, "it is no array")
+    left_out = grouping.left_out | dict.fromkeys(npz.other_members, "it is no array")
     notices = [f"{file.path}: `{name}` is left out: {reason}" for name, reason in left_out.items()]
 
     def source(group: ArrayGroup) -> Source:
