@@ -1,7 +1,7 @@
-"""What can be wrong with the columns of a file, whoever reads it.
+"""Checks of single columns, for every reader of a file.
 
-The rule: a column is judged by its name and type alone, and an error names the file, the column and what to do. This
-module does not know layouts or what a column is for.
+The rule: a column is judged by its name and type alone, and an error names the file, the column and what to do. A name
+of the output is taken in any case of letters, since many readers ignore case.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _SHOWN = 12
 
 
 def refuse_repeated(schema: pa.Schema, file: str) -> None:
-    """Raise :class:`ColumnError` where two columns have one name: no reader could tell which is meant."""
+    """Raise :class:`ColumnError` if two columns have the same name."""
     twice = [name for name, count in Counter(schema.names).items() if count > 1]
     if twice:
         raise ColumnError(
@@ -35,7 +35,7 @@ def refuse_repeated(schema: pa.Schema, file: str) -> None:
 
 
 def refuse_carried(carried: Mapping[str, str], file: str) -> None:
-    """Raise :class:`ColumnError` where a column's name in the output, the value in ``carried``, is taken."""
+    """Raise :class:`ColumnError` if a carried column's name in the output, the value in ``carried``, is taken."""
     for old, new in carried.items():
         if taken := _taken(new):
             raise ColumnError(
@@ -45,7 +45,7 @@ def refuse_carried(carried: Mapping[str, str], file: str) -> None:
 
 
 def refuse_folders(names: Iterable[str], file: str) -> None:
-    """Raise :class:`ColumnError` where a folder's column, which keeps its name in the output, has one that is taken."""
+    """Raise :class:`ColumnError` if a folder's column, which keeps its name in the output, has a taken name."""
     for name in names:
         if taken := _taken(name):
             raise ColumnError(
@@ -63,7 +63,7 @@ def _taken(name: str) -> str | None:
 
 
 def listed(schema: pa.Schema) -> str:
-    """Name the columns there are, the first of many, for an error about one that is not there."""
+    """List the first columns of a schema, for an error about a missing one."""
     fields = [schema.field(place) for place in range(min(len(schema), _SHOWN))]
     shown = ", ".join(f"`{field.name}`{' of type null' * is_absent(field.type)}" for field in fields)
     more = len(schema.names) - _SHOWN
@@ -73,7 +73,7 @@ def listed(schema: pa.Schema) -> str:
 def check_type(
     schema: pa.Schema, file: str, name: str | None, accepts: Callable[[pa.DataType], bool], names: ColumnNames
 ) -> None:
-    """Raise :class:`ColumnError` where there is a column ``name`` and its type is not accepted."""
+    """Raise :class:`ColumnError` if the column ``name`` has a type that ``accepts`` rejects; ``None`` is no column."""
     if name is not None and not accepts(schema.field(name).type):
         raise ColumnError(
             f"{file}: column `{name}` is {schema.field(name).type}, but must hold {_EXPECTED[accepts]}",
@@ -82,13 +82,13 @@ def check_type(
 
 
 def _flag(names: ColumnNames, column: str) -> str:
-    """Return the option that says what ``column`` is called."""
+    """Return the option that names ``column``."""
     part = next(part.name for part in fields(names) if getattr(names, part.name) == column)
     return f"--{part.replace('_', '-')}-column"
 
 
 def rename_hint(schema: pa.Schema, wanted: Sequence[str], names: ColumnNames) -> str:
-    """Say which option names a column that is missing, and perhaps which column is meant."""
+    """Return the option that names a missing column, and the column that may be meant."""
     there = [field.name for field in schema if not is_absent(field.type)]
     for name in wanted:
         if near := nearest(name, there, cutoff=0.5):
@@ -104,7 +104,7 @@ def nearest(name: str, there: Iterable[str], *, cutoff: float = 0.6) -> str | No
 
 
 def is_absent(arrow_type: pa.DataType) -> bool:
-    """Whether a column counts as not there: of type null, which writers give to a column that holds nothing."""
+    """Whether a column counts as missing: of type null, which writers give to a column without values."""
     if pa.types.is_dictionary(arrow_type):
         arrow_type = arrow_type.value_type
     return bool(pa.types.is_null(arrow_type))
@@ -125,7 +125,7 @@ def is_number(arrow_type: pa.DataType) -> bool:
 
 
 def is_plain(arrow_type: pa.DataType) -> bool:
-    """Whether values can be compared, and tell articles apart: of float16 beyond 2,048 not even whole numbers do."""
+    """Whether values identify articles: not nested, nor float16, which is inexact for whole numbers above 2,048."""
     storage = arrow_type.storage_type if isinstance(arrow_type, pa.BaseExtensionType) else arrow_type
     storage = storage.value_type if pa.types.is_dictionary(storage) else storage
     return not (pa.types.is_nested(storage) or pa.types.is_float16(storage))

@@ -1,7 +1,7 @@
-"""Which column plays which part: the two layouts, told apart by their columns.
+"""Which column plays which part, in the two layouts.
 
-The rule: everything that can be wrong with a file's columns is found here, from its schema alone, before a
-row is read. This module does not know how values are decoded.
+The rule: everything that can be wrong with a file's columns is found here, from its schema alone, before a row is
+read.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ def assign_roles(
     rename: Mapping[str, str] | None = None,
     writes_rows: bool = True,
 ) -> Roles:
-    """Give each column of ``schema`` its part.
+    """Assign each column of ``schema`` its part.
 
-    ``layout`` overrides what the columns say; ``rename`` maps carried columns to their names in the output, which must
-    be free there if ``writes_rows``. A column of type null plays no part. Raises :class:`ColumnError`, naming ``file``,
-    if a needed column is missing, has the wrong type or width, is there twice, or if a carried one would collide with a
-    column of the output.
+    ``layout`` overrides the layout that the columns suggest; ``rename`` maps carried columns to their names in the
+    output, which must be free there if ``writes_rows``. A column of type null plays no part. Raises
+    :class:`ColumnError`, naming ``file``, if a required column is missing, has the wrong type or width or occurs twice,
+    or if a carried one collides with a column of the output.
     """
     refuse_repeated(schema, file)
     there = {field.name for field in schema if not is_absent(field.type)}
@@ -62,7 +62,7 @@ def assign_roles(
 
 
 def _named(there: Collection[str], layout: Layout, names: ColumnNames) -> Roles:
-    """Find the columns by their names; what is carried is left open."""
+    """Find the columns by their names, without the carried ones."""
 
     def found(name: str) -> str | None:
         return name if name in there else None
@@ -133,10 +133,10 @@ def _check_vectors(schema: pa.Schema, file: str, name: str, length: int, dim: in
 def _refuse_doubtful_width(
     schema: pa.Schema, file: str, contexts: str, target: str | None, shape: WindowShape
 ) -> None:
-    """Refuse contexts that would be cut into vectors of another width than they have, without anyone seeing it.
+    """Refuse contexts that would silently be cut into vectors of a wrong width.
 
-    A flat row does not say where its vectors end. Where the width asked for is not the usual one, nothing else in the
-    file says so, and the row makes ``shape.length`` vectors of another width, those are what it most likely holds.
+    A flat row does not say where its vectors end. If the model's width is not the usual one, no target confirms it, and
+    the row makes ``shape.length`` vectors of another width, the row most likely holds those.
     """
     width = flat_width(schema.field(contexts).type)
     if shape.dim == WindowShape().dim or width in {None, shape.width} or width % shape.length:

@@ -1,7 +1,7 @@
 """The files that a folder holds or a pattern matches, and which of them are data.
 
-The rule: a file is data by the end of its name, or, where that has no end, by its first bytes, so that a README, a
-checksum or a store's marker of a folder does not stop a job; whatever is called data is read, or refused by its name.
+The rule: a file is data by its suffix, or, without one, by its first bytes, so that a README, a checksum or a store's
+folder marker does not stop a job; a file that is data by name is read, or refused by name.
 """
 
 from __future__ import annotations
@@ -24,15 +24,17 @@ if TYPE_CHECKING:
 
     from lvm_batch.io.storage.locations import Location
 
-_AT_ONCE = 32
-# A link that leads nowhere is listed and not found; it is to be named when it is read, not lost in silence.
+_READERS = 32
+# A broken link is listed as not found; reading it then raises an error that names it.
 _TO_READ = (fs.FileType.File, fs.FileType.NotFound)
-_SMALLEST = 12  # bytes: of Parquet, its first and last four and the size of a footer; arrays have more
+_SMALLEST = (
+    12  # bytes of the smallest Parquet file: two magic numbers and the footer's size; arrays are larger
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Kinds:
-    """Kinds of files: how their names end, in any case of letters, and how they begin."""
+    """Kinds of files: their suffixes, in any case of letters, and their first bytes."""
 
     suffixes: tuple[str, ...]
     beginnings: tuple[bytes, ...]
@@ -51,7 +53,7 @@ class Listed(NamedTuple):
 
 
 def files_below(folder: Location, root: Location) -> Iterator[Listed]:
-    """Yield the files at any depth below ``folder``, with names relative to ``root``; hidden ones are passed over."""
+    """Yield the files at any depth below ``folder``, with names relative to ``root``, without hidden ones."""
     for place, found in listing(folder, recursive=True):
         name = relative_name(place, root)
         if found.type in _TO_READ and not is_hidden(name):
@@ -59,7 +61,7 @@ def files_below(folder: Location, root: Location) -> Iterator[Listed]:
 
 
 def files_matching(pattern: Location) -> Iterator[Listed]:
-    """Yield what a pattern matches, with names relative to its root, and all that lies below a folder it matches."""
+    """Yield the files that a pattern matches, or that are below a folder it matches; names are relative to its root."""
     root, wanted = cut_pattern(pattern)
     if not wanted or look_at(root).type != fs.FileType.Directory:
         return
@@ -79,7 +81,7 @@ def sort_out(
 ) -> tuple[list[Listed], list[Listed]]:
     """Return the files that are data, and the others.
 
-    What ``is_named`` is data, too, but for what stands for a folder, with or without anything in it.
+    A file that ``is_named`` is data, too, unless it is a marker of a folder.
     """
     markers = _markers(listed)
     data: list[Listed] = []
@@ -99,7 +101,7 @@ def sort_out(
 
 
 def _markers(listed: Sequence[Listed]) -> set[str]:
-    """Return the names of files that stand for folders: called so, or empty and called as a folder is."""
+    """Return the names of markers of folders: by their suffix, or empty with the name of a folder."""
     named = {one.name for one in listed if one.name.endswith(FOLDER_MARKER)}
     empty = {one.name for one in listed if one.info.size == 0}
     return named | (empty and empty & {above for one in listed for above in _above(one.name)})
@@ -111,15 +113,17 @@ def _above(name: str) -> list[str]:
 
 
 def _begin_as(files: Sequence[Listed], kinds: Kinds) -> list[bool]:
-    """Say of each file whether it begins as data does."""
-    if all(one.place.is_local for one in files):  # threads would wait for one another
+    """Return for each file whether it begins as data does."""
+    if all(
+        one.place.is_local for one in files
+    ):  # threads would wait for one another's turn in the interpreter
         return [_begins(one, kinds) for one in files]
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
+    with ThreadPoolExecutor(_READERS) as pool:
         return list(pool.map(lambda one: _begins(one, kinds), files))
 
 
 def _begins(one: Listed, kinds: Kinds) -> bool:
-    """Whether a file begins as data does, or cannot be looked at: it is then named when it is read."""
+    """Whether a file begins as data does, or cannot be opened: reading it then raises an error that names it."""
     if one.info.type == fs.FileType.File and (one.info.size or 0) < _SMALLEST:
         return False
     try:

@@ -1,7 +1,7 @@
-"""Whether what is written at a place would be read as part of a dataset.
+"""Whether a file written to a place would be read as part of a dataset.
 
-The rule: a place has every name by which a walk from the dataset comes to it, whatever links lie on the way. Nothing
-here opens a file.
+The rule: a place counts under every name by which a walk from the dataset reaches it, whatever links are on the way.
+No file is opened.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class _Root:
-    """Where the walk of one argument begins, and the parts of its pattern; ``None`` where everything is read."""
+    """Where the walk of one argument begins, and the parts of its pattern; ``None`` if everything is read."""
 
     argument: str
     place: Location
@@ -33,14 +33,14 @@ class _Root:
 
 
 class Territory:
-    """What the ``arguments`` of a dataset read, of which ``files`` are there now."""
+    """The places that the ``arguments`` of a dataset read; ``files`` are the files there now."""
 
     def __init__(self, arguments: Iterable[str], files: Iterable[InputFile]) -> None:
         self._roots = [_root(argument) for argument in arguments]
         self._folders = _real_folders(files)
 
     def reader_of(self, place: Location, names: Sequence[str]) -> str | None:
-        """Return an argument that would stand for a file below ``place`` of one of ``names``, if one would.
+        """Return an argument that would read a file below ``place`` with one of ``names``, if there is one.
 
         An empty name is the place itself.
         """
@@ -48,7 +48,7 @@ class Territory:
         return next((root.argument for root in self._roots if _reads(root, names, reach, links)), None)
 
     def part_inside(self, place: Location) -> str | None:
-        """Return an argument, or a folder with files of the dataset, that lies in ``place``, if one does."""
+        """Return an argument, or a folder with files of the dataset, that is inside ``place``, if there is one."""
         below = f"{real_path(place).rstrip('/')}/"
         for root in self._roots:
             if f"{real_path(root.place)}/".startswith(below):
@@ -56,7 +56,7 @@ class Territory:
         return next((folder for folder, real in self._folders.items() if f"{real}/".startswith(below)), None)
 
     def _links_to(self, place: Location) -> Iterator[tuple[str, str]]:
-        """Yield the folders below which ``place`` lies when links are followed, each with its name there."""
+        """Yield the folders that contain ``place`` when links are followed, each with its name there."""
         real = f"{real_path(place)}/"
         for folder, lies in self._folders.items():
             if real.startswith(f"{lies}/"):
@@ -87,7 +87,7 @@ def _root(argument: str) -> _Root:
 def _reach(place: Location) -> Mapping[object, set[str]]:
     """Return the folders from which ``place`` can be reached, each with the names that it has below them.
 
-    A link on the way to it may lead out of a folder, and lies in it all the same.
+    A link on the way may lead out of a folder; the place still counts as inside that folder.
     """
     found: dict[object, set[str]] = defaultdict(set)
     above, rest = place, ""
@@ -100,7 +100,7 @@ def _reach(place: Location) -> Mapping[object, set[str]]:
 
 
 def _real_folders(files: Iterable[InputFile]) -> dict[str, str]:
-    """Return the folders of ``files``, and those above them, each with where it lies when links are followed."""
+    """Return the folders of ``files``, and those above them, each with its path when links are followed."""
     folders: dict[str, str] = {}
     for file in files:
         _add(file.path.rpartition("/")[0], folders)

@@ -1,7 +1,6 @@
 """The windows layout: one row is one context.
 
-The rule: a row's prediction depends on that row alone. This module knows which columns make a context; it does
-not know how a value is encoded, or what becomes of it.
+The rule: a row's prediction depends on that row alone.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class WindowsReader:
-    """Turns tables of windows into batches, in buffers that are allocated once."""
+    """Turns tables of windows into batches; the buffers are allocated once."""
 
     def __init__(self, roles: Roles, shape: WindowShape, *, batch_rows: int, pad: Pad | None) -> None:
         self._roles = roles
@@ -33,11 +32,11 @@ class WindowsReader:
         self._targets = np.empty((batch_rows, 1, shape.dim), np.float32) if roles.target else None
 
     def batches(self, tables: Iterator[pa.Table], first_row: int) -> Iterator[Batch]:
-        """Yield one batch for each table; ``first_row`` is the file's row at which the first begins."""
+        """Yield one batch for each table; ``first_row`` is the file's row at which the first table begins."""
         for table in tables:
             batch = self._batch(table, first_row)
             first_row += table.num_rows
-            del table  # or it would be held while the next one is read
+            del table  # or it would stay in memory while the next one is read
             yield batch
 
     def _batch(self, table: pa.Table, first_row: int) -> Batch:

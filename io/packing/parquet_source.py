@@ -1,8 +1,7 @@
-"""Parquet files as sources of rows: windows or single vectors of any encoding, and every other column as it is.
+"""Parquet files as sources of rows: windows or single vectors of any encoding, and every other column unchanged.
 
-The rule: a row that a run would find bad is still bad after it has been through here. NaN, infinity and zeros stay what
-they are; a row without vectors, or with vectors of a wrong length, which no fixed size can hold, counts as null. This
-module does not know how rows are encoded.
+The rule: a row that a run would find bad is still bad after packing. NaN, infinity and zeros stay; a row without
+vectors, or with a wrong number of floats, which no fixed size can hold, counts as null.
 """
 
 from __future__ import annotations
@@ -97,7 +96,7 @@ def parquet_source(file: InputFile, reading: Reading) -> Source:
 
 
 def _vector_columns(schema: pa.Schema, path: str, reading: Reading) -> dict[str, int]:
-    """Find the columns of vectors and how many vectors a row of each holds."""
+    """Return the columns of vectors, each with its vectors a row; raises :class:`ColumnError`."""
     refuse_repeated(schema, path)
     names, shape = reading.names, reading.shape
     there = [field.name for field in schema if not is_absent(field.type)]
@@ -121,7 +120,7 @@ def _vector_columns(schema: pa.Schema, path: str, reading: Reading) -> dict[str,
 
 
 def _restore(rows: NDArray[np.float32], bad: dict[int, str]) -> list[int]:
-    """Put back into bad rows what makes them bad; return those that hold no vector of the right length."""
+    """Restore in bad rows what makes them bad; return the rows without vectors of the right length."""
     values = {"nan": np.nan, "inf": np.inf, "zero_norm": 0.0}
     for row, reason in bad.items():
         rows[row] = values.get(reason, np.nan)
