@@ -125,8 +125,8 @@ class ArticleRuns:
 def _parts(parquet: OpenParquet, columns: FileColumns, article: str) -> Iterator[tuple[pa.Array, Numbers]]:
     """Yield ids in the file's type, each with the number of consecutive rows that have it."""
     metadata = parquet.metadata
-    if article in columns.told:
-        yield _repeated(columns.told[article], metadata.num_rows)
+    if article in columns.of_folders:
+        yield _repeated(columns.of_folders[article], metadata.num_rows)
         return
     leaf, kind = parquet.leaf(article), columns.own.field(article).type
     for index in range(metadata.num_row_groups):

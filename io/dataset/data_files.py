@@ -17,7 +17,7 @@ from pyarrow import fs
 from lvm_batch.io.storage.bucket_objects import FOLDER_MARKER
 from lvm_batch.io.storage.listing import is_hidden, listing, look_at
 from lvm_batch.io.storage.locations import relative_name
-from lvm_batch.io.storage.patterns import cut_pattern, is_meant
+from lvm_batch.io.storage.patterns import cut_pattern, matches_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -33,18 +33,18 @@ _SMALLEST = (
 
 
 @dataclass(frozen=True, slots=True)
-class Kinds:
-    """Kinds of files: their suffixes, in any case of letters, and their first bytes."""
+class FileKinds:
+    """FileKinds of files: their suffixes, in any case of letters, and their first bytes."""
 
     suffixes: tuple[str, ...]
     beginnings: tuple[bytes, ...]
 
 
-PARQUET = Kinds((".parquet", ".parq", ".pq"), (b"PAR1",))
-PACKABLE = Kinds((*PARQUET.suffixes, ".npz", ".npy"), (*PARQUET.beginnings, b"PK\x03\x04", b"\x93NUM"))
+PARQUET = FileKinds((".parquet", ".parq", ".pq"), (b"PAR1",))
+PACKABLE = FileKinds((*PARQUET.suffixes, ".npz", ".npy"), (*PARQUET.beginnings, b"PK\x03\x04", b"\x93NUM"))
 
 
-class Listed(NamedTuple):
+class ListedFile(NamedTuple):
     """A file as a listing shows it; ``name`` is relative to what was given."""
 
     place: Location
@@ -52,15 +52,15 @@ class Listed(NamedTuple):
     info: fs.FileInfo
 
 
-def files_below(folder: Location, root: Location) -> Iterator[Listed]:
+def files_below(folder: Location, root: Location) -> Iterator[ListedFile]:
     """Yield the files at any depth below ``folder``, with names relative to ``root``, without hidden ones."""
     for place, found in listing(folder, recursive=True):
         name = relative_name(place, root)
         if found.type in _TO_READ and not is_hidden(name):
-            yield Listed(place, name, found)
+            yield ListedFile(place, name, found)
 
 
-def files_matching(pattern: Location) -> Iterator[Listed]:
+def files_matching(pattern: Location) -> Iterator[ListedFile]:
     """Yield the files that a pattern matches, or that are below a folder it matches; names are relative to its root."""
     root, wanted = cut_pattern(pattern)
     if not wanted or look_at(root).type != fs.FileType.Directory:
@@ -68,25 +68,25 @@ def files_matching(pattern: Location) -> Iterator[Listed]:
     deep = len(wanted) > 1 or wanted == ["**"]
     for place, found in listing(root, recursive=deep):
         name = relative_name(place, root)
-        if is_hidden(name) or not is_meant(name, wanted):
+        if is_hidden(name) or not matches_path(name, wanted):
             continue
         if found.type in _TO_READ:
-            yield Listed(place, name, found)
+            yield ListedFile(place, name, found)
         elif found.type == fs.FileType.Directory and not deep:
             yield from files_below(place, root)
 
 
-def sort_out(
-    listed: Sequence[Listed], kinds: Kinds, is_named: Callable[[str], bool]
-) -> tuple[list[Listed], list[Listed]]:
+def separate_data(
+    listed: Sequence[ListedFile], kinds: FileKinds, is_named: Callable[[str], bool]
+) -> tuple[list[ListedFile], list[ListedFile]]:
     """Return the files that are data, and the others.
 
     A file that ``is_named`` is data, too, unless it is a marker of a folder.
     """
     markers = _markers(listed)
-    data: list[Listed] = []
-    others: list[Listed] = []
-    doubtful: list[Listed] = []
+    data: list[ListedFile] = []
+    others: list[ListedFile] = []
+    doubtful: list[ListedFile] = []
     for one in listed:
         end = posixpath.splitext(one.name)[1]
         if one.name in markers:
@@ -100,7 +100,7 @@ def sort_out(
     return data, others
 
 
-def _markers(listed: Sequence[Listed]) -> set[str]:
+def _markers(listed: Sequence[ListedFile]) -> set[str]:
     """Return the names of markers of folders: by their suffix, or empty with the name of a folder."""
     named = {one.name for one in listed if one.name.endswith(FOLDER_MARKER)}
     empty = {one.name for one in listed if one.info.size == 0}
@@ -112,7 +112,7 @@ def _above(name: str) -> list[str]:
     return ["/".join(parts[:n_parts]) for n_parts in range(1, len(parts) + 1)]
 
 
-def _begin_as(files: Sequence[Listed], kinds: Kinds) -> list[bool]:
+def _begin_as(files: Sequence[ListedFile], kinds: FileKinds) -> list[bool]:
     """Return for each file whether it begins as data does."""
     if all(
         one.place.is_local for one in files
@@ -122,7 +122,7 @@ def _begin_as(files: Sequence[Listed], kinds: Kinds) -> list[bool]:
         return list(pool.map(lambda one: _begins(one, kinds), files))
 
 
-def _begins(one: Listed, kinds: Kinds) -> bool:
+def _begins(one: ListedFile, kinds: FileKinds) -> bool:
     """Whether a file begins as data does, or cannot be opened: reading it then raises an error that names it."""
     if one.info.type == fs.FileType.File and (one.info.size or 0) < _SMALLEST:
         return False

@@ -28,36 +28,38 @@ _WHOLE = re.compile(r"-?[0-9]{1,18}")
 
 @dataclass(frozen=True, slots=True)
 class FileColumns:
-    """All columns of a file: the schema of its ``own``, and the values of the others, which its folders give.
+    """All columns of a file: the schema of its ``own``, and the values ``of_folders``.
 
     ``kept`` names those of the latter that are in the path of the file's outputs, too, and need not be written there.
     ``overruled`` has the texts that its folders give for columns of its own.
     """
 
     own: pa.Schema
-    told: Mapping[str, pa.Scalar]
+    of_folders: Mapping[str, pa.Scalar]
     kept: frozenset[str]
     overruled: Mapping[str, str | None]
 
     @property
     def key(self) -> tuple[object, ...]:
         """Equal for files whose columns have the same names and types."""
-        return self.own.serialize().to_pybytes(), *((name, value.type) for name, value in self.told.items())
+        return self.own.serialize().to_pybytes(), *(
+            (name, value.type) for name, value in self.of_folders.items()
+        )
 
     @property
     def schema(self) -> pa.Schema:
         """Every column, first the file's own, then its folders'."""
-        if not self.told:
+        if not self.of_folders:
             return self.own
-        held = (field for field in self.own if field.name not in self.told)
-        told = (pa.field(name, value.type) for name, value in self.told.items())
-        return pa.schema([*held, *told], self.own.metadata)
+        held = (field for field in self.own if field.name not in self.of_folders)
+        others = (pa.field(name, value.type) for name, value in self.of_folders.items())
+        return pa.schema([*held, *others], self.own.metadata)
 
     def read(
         self, parquet: OpenParquet, *, row_groups: Iterable[int], columns: Sequence[str], batch_rows: int
     ) -> Iterator[pa.Table]:
         """Yield the rows of ``row_groups`` in tables of exactly ``batch_rows`` rows, the last one with the rest."""
-        own = [name for name in columns if name not in self.told]
+        own = [name for name in columns if name not in self.of_folders]
         if not own:
             return self._folders_alone(parquet, row_groups, columns, batch_rows)
         tables = parquet.tables(row_groups=row_groups, columns=own, batch_rows=batch_rows)
@@ -71,13 +73,13 @@ class FileColumns:
         n_rows = sum(parquet.metadata.row_group(index).num_rows for index in row_groups)
         for first in range(0, n_rows, batch_rows):
             n_here = min(batch_rows, n_rows - first)
-            yield pa.table({name: pa.repeat(self.told[name], n_here) for name in columns})
+            yield pa.table({name: pa.repeat(self.of_folders[name], n_here) for name in columns})
 
     def _whole(self, columns: Sequence[str], table: pa.Table) -> pa.Table:
         """Add the folders' columns to a table of the file's own."""
         for name in columns:
-            if name in self.told:
-                table = table.append_column(name, pa.repeat(self.told[name], table.num_rows))
+            if name in self.of_folders:
+                table = table.append_column(name, pa.repeat(self.of_folders[name], table.num_rows))
         return table.select(columns)
 
 
@@ -89,16 +91,16 @@ def file_columns(
     Of its folders' columns those are taken whose name is in ``texts`` or ``numbers``. Values are texts, so that none
     changes; those of ``numbers`` are whole numbers if they look like such.
     """
-    told = {name: text for name, text in file.folders.items() if name in texts or name in numbers}
+    given = {name: text for name, text in file.folders.items() if name in texts or name in numbers}
     held = (
-        {field.name for field in own if field.name in told and not is_absent(field.type)} if told else set()
+        {field.name for field in own if field.name in given and not is_absent(field.type)} if given else set()
     )
-    overruled = {name: told.pop(name) for name in held}
+    overruled = {name: given.pop(name) for name in held}
     values = {
         name: _as_number(text) if name in numbers and name not in texts else pa.scalar(text, pa.string())
-        for name, text in told.items()
+        for name, text in given.items()
     }
-    kept = frozenset(told.keys() & folder_texts(file.name).keys())
+    kept = frozenset(given.keys() & folder_texts(file.name).keys())
     return FileColumns(own, values, kept, overruled)
 
 

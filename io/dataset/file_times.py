@@ -58,9 +58,9 @@ def selection_notices(
         yield f"no file lies in a folder of a date ({names}): files are selected by when they were written"
     if files and not selected:
         times = [_time_of(file, column) for file in files]
-        told = "when they were written" if column == MODIFIED else f"their folders {column}="
+        basis = "when they were written" if column == MODIFIED else f"their folders {column}="
         yield (
-            f"none of the files found ({len(files):,}) is selected: by {told}, they are of {_shown(min(times))} to "
+            f"none of the files found ({len(files):,}) is selected: by {basis}, they are of {_shown(min(times))} to "
             f"{_shown(max(times))} UTC"
         )
 

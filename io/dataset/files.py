@@ -17,12 +17,19 @@ from typing import TYPE_CHECKING
 
 from pyarrow import fs
 
-from lvm_batch.io.dataset.data_files import PARQUET, Kinds, Listed, files_below, files_matching, sort_out
+from lvm_batch.io.dataset.data_files import (
+    PARQUET,
+    FileKinds,
+    ListedFile,
+    files_below,
+    files_matching,
+    separate_data,
+)
 from lvm_batch.io.dataset.partitions import folder_texts
 from lvm_batch.io.errors import DataError, InputNotFound, UnreadableFile
 from lvm_batch.io.storage.listing import is_hidden, look_at
 from lvm_batch.io.storage.locations import Location, locate
-from lvm_batch.io.storage.patterns import cut_pattern, is_meant, is_pattern, names_files
+from lvm_batch.io.storage.patterns import cut_pattern, is_pattern, matches_by_name, matches_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -62,8 +69,8 @@ def stem_of(name: str) -> str:
 @lru_cache(maxsize=1024)
 def _partitions_above(root: str) -> str:
     """Return the folders ``name=value`` directly above a dataset, each followed by ``/``."""
-    told = [*takewhile(lambda name: "=" in name, reversed(root.split("/")[:-1]))]
-    return "".join(f"{name}/" for name in reversed(told))
+    above = [*takewhile(lambda name: "=" in name, reversed(root.split("/")[:-1]))]
+    return "".join(f"{name}/" for name in reversed(above))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +88,7 @@ class FoundFiles:
         return [f"{count} not read: {names}{', …' if n > _SHOWN else ''}"] if n else []
 
 
-def look_for_files(arguments: Iterable[str], kinds: Kinds = PARQUET) -> FoundFiles:
+def look_for_files(arguments: Iterable[str], kinds: FileKinds = PARQUET) -> FoundFiles:
     """Find the files that ``arguments`` (paths, folders, patterns, URLs) stand for.
 
     Folders are read to any depth; files and folders whose name begins with ``_`` or ``.`` are skipped, and so are
@@ -118,7 +125,7 @@ def _lies_in(path: str, root: Location, wanted: list[str]) -> bool:
     if path == root.text:
         return not wanted
     below = path.removeprefix(f"{root.text.rstrip('/')}/")
-    return below != path and (not wanted or is_meant(below, wanted))
+    return below != path and (not wanted or matches_path(below, wanted))
 
 
 def check_unchanged(file: InputFile) -> None:
@@ -180,7 +187,7 @@ def _refuse_collision(same: list[InputFile]) -> None:
     )
 
 
-def _expand(argument: str, kinds: Kinds) -> FoundFiles:
+def _expand(argument: str, kinds: FileKinds) -> FoundFiles:
     place = locate(argument)
     found = look_at(place)
     if found.type == fs.FileType.File:
@@ -196,10 +203,12 @@ def _expand(argument: str, kinds: Kinds) -> FoundFiles:
 
 
 def _sorted_out(
-    listed: Iterable[Listed], kinds: Kinds, message: str, wanted: Sequence[str] = ()
+    listed: Iterable[ListedFile], kinds: FileKinds, message: str, wanted: Sequence[str] = ()
 ) -> FoundFiles:
     """Separate data from other files; raises :class:`InputNotFound` with ``message`` if there is no data."""
-    data, others = sort_out(list(listed), kinds, lambda name: bool(wanted) and names_files(name, wanted))
+    data, others = separate_data(
+        list(listed), kinds, lambda name: bool(wanted) and matches_by_name(name, wanted)
+    )
     found = FoundFiles([_input_file(*one) for one in data], tuple(sorted(one.name for one in others)))
     if not data:
         raise InputNotFound(

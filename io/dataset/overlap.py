@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from pyarrow import fs
 
 from lvm_batch.io.storage.listing import look_at
-from lvm_batch.io.storage.locations import Location, identity, locate, real_path, standing_above
-from lvm_batch.io.storage.patterns import cut_pattern, is_meant, is_pattern
+from lvm_batch.io.storage.locations import Location, identities_above, identity, locate, real_path
+from lvm_batch.io.storage.patterns import cut_pattern, is_pattern, matches_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -74,7 +74,7 @@ def _reads(
     if root.wanted is None:
         return bool(found)
     wanted = list(root.wanted)
-    return any(is_meant(_joined(below, name), wanted) for name in names for below in found)
+    return any(matches_path(_joined(below, name), wanted) for name in names for below in found)
 
 
 def _root(argument: str) -> _Root:
@@ -92,7 +92,7 @@ def _reach(place: Location) -> Mapping[object, set[str]]:
     found: dict[object, set[str]] = defaultdict(set)
     above, rest = place, ""
     while above.path.strip("/"):
-        for folder, below in standing_above(above):
+        for folder, below in identities_above(above):
             found[folder].add(_joined(*below, rest))
         parent, _, last = above.text.rpartition("/")
         above, rest = Location(above.filesystem, above.path.rpartition("/")[0], parent), _joined(last, rest)

@@ -55,7 +55,7 @@ class DatasetFormat:
         """Return the columns of one file, whose own schema is ``own``; its folders may give others."""
         return file_columns(own, file, texts=self._texts, numbers=self._numbers)
 
-    def told(self, file: InputFile) -> dict[str, str | None]:
+    def texts_of_folders(self, file: InputFile) -> dict[str, str | None]:
         """Return the columns with a part that the folders of ``file`` give, as texts."""
         parts = {*self._texts, *self._numbers}
         return {name: text for name, text in file.folders.items() if name in parts}

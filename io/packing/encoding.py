@@ -95,7 +95,7 @@ class PackedRows:
         """Yield what the user should know of rows that were changed."""
         empty = "null" if self._packing.encoding == "fixed_size_binary" else "filled with NaN"
         context, *others = self.source.vectors
-        told = [
+        changes = [
             (
                 self._n_null[context],
                 f"hold no vectors of the right length: they are {empty}, and a run finds them bad",
@@ -113,7 +113,7 @@ class PackedRows:
                 "hold values too large for their new type, now infinite: a run finds them bad",
             ),
         ]
-        for n_rows, what in told:
+        for n_rows, what in changes:
             if n_rows:
                 yield f"{self.source.path}: {n_rows:,} rows {what}"
 

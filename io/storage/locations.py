@@ -126,11 +126,13 @@ def relative_name(location: Location, root: Location) -> str:
 
 def is_within(inner: Location, outer: Location) -> bool:
     """Whether ``inner`` is ``outer`` or lies below it, whatever paths name the two."""
-    (folder, missing), *_ = standing_above(outer)
-    return any(found == folder and below[: len(missing)] == missing for found, below in standing_above(inner))
+    (folder, missing), *_ = identities_above(outer)
+    return any(
+        found == folder and below[: len(missing)] == missing for found, below in identities_above(inner)
+    )
 
 
-def standing_above(place: Location) -> Iterator[tuple[object, list[str]]]:
+def identities_above(place: Location) -> Iterator[tuple[object, list[str]]]:
     """Yield the identity of ``place`` and of each folder above it, with the parts of the path that lie below it.
 
     Locally only folders that exist count, with links followed; in a store, all.

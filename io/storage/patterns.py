@@ -45,7 +45,7 @@ def _head(pattern: Location, parts: list[str], n_parts: int) -> Location:
     return Location(pattern.filesystem, "/".join(parts[:n_parts]) or "/", text or "/")
 
 
-def is_meant(name: str, wanted: list[str]) -> bool:
+def matches_path(name: str, wanted: list[str]) -> bool:
     """Whether a pattern matches ``name`` or a folder above it."""
     names = name.split("/")
     return any(_matches(names[:n_parts], wanted) for n_parts in range(1, len(names) + 1))
@@ -60,6 +60,6 @@ def _matches(names: list[str], wanted: list[str]) -> bool:
     return bool(names) and bool(re.match(translate(wanted[0]), names[0])) and _matches(names[1:], wanted[1:])
 
 
-def names_files(name: str, wanted: Sequence[str]) -> bool:
+def matches_by_name(name: str, wanted: Sequence[str]) -> bool:
     """Whether the last part of a pattern names this file; ``*`` names nothing."""
     return wanted[-1] not in _ANY and _matches(name.split("/"), list(wanted))

@@ -79,7 +79,7 @@ def identity(
     """Return what makes this job this job, as plain JSON values."""
     return {
         "format": FORMAT,
-        "inputs": {file.name: _input(file, understood.told(file)) for file in inputs},
+        "inputs": {file.name: _input(file, understood.texts_of_folders(file)) for file in inputs},
         "models": {"amn": models.primary.sha256, "gru": models.fallback.sha256 if models.fallback else None},
         "bank": models.bank.digest if models.bank else None,
         "unit_size": int(settings.unit_size),
