@@ -37,8 +37,8 @@ from lvm_batch.io.storage.store import open_store
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-    from lvm_batch.io.storage.hold import Hold
     from lvm_batch.io.storage.locations import Location
+    from lvm_batch.io.storage.lock_guard import Hold
 
 JOB = f"{PRIVATE}/job.json"
 GROWN = f"{PRIVATE}/grown"

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lvm_batch.io.storage.hold import counts, digest, told_by
 from lvm_batch.io.storage.json_documents import as_json
+from lvm_batch.io.storage.lock_guard import counts, digest, digests_in_lock
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from lvm_batch.io.storage.hold import Hold, Told
     from lvm_batch.io.storage.json_documents import JsonDocuments
+    from lvm_batch.io.storage.lock_guard import Hold, Told
     from lvm_batch.io.storage.store import Store
 
 
@@ -72,7 +72,7 @@ class CountedDocuments:
             self._hold.tell({**found, folder: max(self._documents.names(folder), default="")})
 
     def _told(self) -> Told:
-        return told_by(self._store.read(self._lock)) if self._hold is None else self._hold.told
+        return digests_in_lock(self._store.read(self._lock)) if self._hold is None else self._hold.told
 
     def _tell(self, told: Told) -> None:
         if self._hold is not None:

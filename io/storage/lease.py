@@ -19,14 +19,14 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
 from lvm_batch.io.errors import OutputError, OutputLocked
-from lvm_batch.io.storage.hold import owner_in, told_by
+from lvm_batch.io.storage.lock_guard import digests_in_lock, owner_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from lvm_batch.io.storage.bucket import Bucket
     from lvm_batch.io.storage.bucket_objects import StoredObject
-    from lvm_batch.io.storage.hold import Told
+    from lvm_batch.io.storage.lock_guard import Told
 
 BEAT_S = 3.0
 """How often the holder changes the lease."""
@@ -113,7 +113,7 @@ class _Lease:
 
     def _inherit(self, current: StoredObject | None) -> bool:
         """Replace the lease ``current``, and keep what its holder told; return whether that succeeded."""
-        self.told = told_by(current.content if current else None)
+        self.told = digests_in_lock(current.content if current else None)
         self._changed_at = _now()
         self._mine = self._bucket.swap(self._key, self._next(), current)
         return self._mine is not None

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from lvm_batch.io.dataset.units import Unit
     from lvm_batch.io.output.answers import Record
-    from lvm_batch.io.storage.hold import Hold
+    from lvm_batch.io.storage.lock_guard import Hold
     from lvm_batch.jobs.console.console import Console
     from lvm_batch.jobs.models.self_check import Refusal
     from lvm_batch.jobs.prediction.execution.events import Listener

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from lvm_batch.io.storage.hold import Hold
+    from lvm_batch.io.storage.lock_guard import Hold
 
 buckets.need_the_extra()
 

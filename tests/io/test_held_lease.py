@@ -11,8 +11,8 @@ import pytest
 
 from lvm_batch.io.errors import OutputError, OutputLocked
 from lvm_batch.io.storage import lease
-from lvm_batch.io.storage.hold import told_by
 from lvm_batch.io.storage.lease import _Lease
+from lvm_batch.io.storage.lock_guard import digests_in_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -166,7 +166,7 @@ def test_what_is_told_stands_in_the_lease(held: _Lease, bucket: Bucket) -> None:
     """All of it, each time in one step; the same again is no step."""
     held.tell({"a": "1", "b": None})
     held.tell({"b": "2"})
-    assert told_by(bucket.read(KEY).content) == {"a": "1", "b": "2"} == held.told
+    assert digests_in_lock(bucket.read(KEY).content) == {"a": "1", "b": "2"} == held.told
     beat = content(bucket)["beat"]
     held.tell({"a": "1"})
     assert content(bucket)["beat"] == beat == 3
@@ -174,7 +174,7 @@ def test_what_is_told_stands_in_the_lease(held: _Lease, bucket: Bucket) -> None:
     assert content(bucket) == {"holder": None, "told": {"a": "1", "b": "2"}}
     heir = taken(bucket)
     assert heir.told == {"a": "1", "b": "2"}
-    assert told_by(bucket.read(KEY).content) == {"a": "1", "b": "2"}
+    assert digests_in_lock(bucket.read(KEY).content) == {"a": "1", "b": "2"}
 
 
 def test_what_a_dead_holder_told_is_inherited(held: _Lease, bucket: Bucket, time: Time) -> None:

@@ -27,7 +27,7 @@ from lvm_batch.io.output.lock import lock_output
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from lvm_batch.io.storage.hold import Hold
+    from lvm_batch.io.storage.lock_guard import Hold
 
 buckets.need_the_extra()
 

@@ -35,7 +35,7 @@ class Hold(Protocol):
         """Add to what readers are told, in one step; raises :class:`OutputLocked` if another run holds the output."""
 
 
-class LocalHold:
+class LocalLockGuard:
     """A lock of this machine."""
 
     told: Told = MappingProxyType({})
@@ -47,7 +47,7 @@ class LocalHold:
         """Nothing to do."""
 
 
-def told_by(lock: bytes | None) -> Told:
+def digests_in_lock(lock: bytes | None) -> Told:
     """Return what the lock with these bytes tells: nothing if there is none, or if an older version wrote it."""
     told = owner_in(lock or b"").get("told")
     return told if isinstance(told, dict) else {}
