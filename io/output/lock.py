@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from lvm_batch.io.storage.locations import Location
-    from lvm_batch.io.storage.lock_guard import Hold
+    from lvm_batch.io.storage.lock_guard import LockGuard
 
 _TRIES, _RETRY_S = 5, 0.1  # is_held takes the lock for an instant, and is no run
 
 
 @contextmanager
-def lock_output(text: str, *, on_wait: Callable[[str], None] = lambda _: None) -> Iterator[Hold]:
+def lock_output(text: str, *, on_wait: Callable[[str], None] = lambda _: None) -> Iterator[LockGuard]:
     """Hold the output folder at ``text``; raises :class:`OutputLocked` if another process does.
 
     What is written there is written through an ``OutputFolder`` that is given the hold, which knows when it is lost.

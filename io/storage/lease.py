@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from lvm_batch.io.storage.bucket import Bucket
     from lvm_batch.io.storage.bucket_objects import StoredObject
-    from lvm_batch.io.storage.lock_guard import Told
+    from lvm_batch.io.storage.lock_guard import Digests
 
 BEAT_S = 3.0
 """How often the holder changes the lease."""
@@ -80,7 +80,7 @@ class _Lease:
     def __init__(self, bucket: Bucket, key: str, text: str) -> None:
         self.ended = threading.Event()
         self.lost = False
-        self.told: Told = {}
+        self.digests: Digests = {}
         self._changing = threading.Lock()
         self._bucket = bucket
         self._key = key
@@ -112,8 +112,8 @@ class _Lease:
             sleep(BEAT_S / _LOOKS)
 
     def _inherit(self, current: StoredObject | None) -> bool:
-        """Replace the lease ``current``, and keep what its holder told; return whether that succeeded."""
-        self.told = digests_in_lock(current.content if current else None)
+        """Replace the lease ``current``, and keep the digests declared in it; return whether that succeeded."""
+        self.digests = digests_in_lock(current.content if current else None)
         self._changed_at = _now()
         self._mine = self._bucket.swap(self._key, self._next(), current)
         return self._mine is not None
@@ -132,10 +132,10 @@ class _Lease:
             self._renew_patiently()
         self.refuse_if_lost()
 
-    def tell(self, told: Told) -> None:
-        """Add this to what the lease tells; raises :class:`OutputLocked` if the lease is lost."""
-        if self.told != (more := {**self.told, **told}):
-            self.told = more
+    def declare(self, digests: Digests) -> None:
+        """Declare documents valid, as part of the lease; raises :class:`OutputLocked` if the lease is lost."""
+        if self.digests != (more := {**self.digests, **digests}):
+            self.digests = more
             self._renew_patiently()
         self.check()
 
@@ -201,7 +201,7 @@ class _Lease:
         return self._telling({"holder": None})
 
     def _telling(self, values: dict[str, object]) -> bytes:
-        return json.dumps(values | ({"told": self.told} if self.told else {})).encode()
+        return json.dumps(values | ({"told": self.digests} if self.digests else {})).encode()
 
 
 def _now() -> float:

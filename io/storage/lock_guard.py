@@ -1,4 +1,4 @@
-"""What a run holds while it writes to an output folder, and which documents it declares valid.
+"""The lock of an output folder while a run holds it, and the documents that it declares valid.
 
 The rule: a run that has lost the output finds out before it writes anything. If it has written all the same, that does
 not count: of the documents that describe the output, readers accept only those that the lock's own object declares,
@@ -18,39 +18,39 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    Told = Mapping[str, str | None]
+    Digests = Mapping[str, str | None]
 
 
-class Hold(Protocol):
+class LockGuard(Protocol):
     """The lock of an output folder, while it is held."""
 
     @property
-    def told(self) -> Told:
-        """What readers are told: the digest of each document that counts, by its name."""
+    def digests(self) -> Digests:
+        """The digest of each document that counts, by its name."""
 
     def check(self) -> None:
         """Raise :class:`OutputLocked` if another run is known to hold the output."""
 
-    def tell(self, told: Told) -> None:
-        """Add to what readers are told, in one step; raises :class:`OutputLocked` if another run holds the output."""
+    def declare(self, digests: Digests) -> None:
+        """Declare documents valid, in one step; raises :class:`OutputLocked` if another run holds the output."""
 
 
 class LocalLockGuard:
     """A lock of this machine."""
 
-    told: Told = MappingProxyType({})
+    digests: Digests = MappingProxyType({})
 
     def check(self) -> None:
         """Nothing to do."""
 
-    def tell(self, told: Told) -> None:
+    def declare(self, digests: Digests) -> None:
         """Nothing to do."""
 
 
-def digests_in_lock(lock: bytes | None) -> Told:
-    """Return what the lock with these bytes tells: nothing if there is none, or if an older version wrote it."""
-    told = owner_in(lock or b"").get("told")
-    return told if isinstance(told, dict) else {}
+def digests_in_lock(lock: bytes | None) -> Digests:
+    """Return the digests that the lock with these bytes declares: none without a lock, or from an older version."""
+    digests = owner_in(lock or b"").get("told")
+    return digests if isinstance(digests, dict) else {}
 
 
 def owner_in(lock: bytes) -> dict[str, Any]:
@@ -67,6 +67,6 @@ def digest(content: bytes | None) -> str | None:
     return None if content is None else hashlib.sha256(content).hexdigest()
 
 
-def counts(told: Told, name: str, content: bytes) -> bool:
-    """Whether a document with these bytes counts: it is the one that is told, or none of its name is."""
-    return name not in told or told[name] == digest(content)
+def counts(digests: Digests, name: str, content: bytes) -> bool:
+    """Whether a document with these bytes counts: it is the one declared, or none of its name is."""
+    return name not in digests or digests[name] == digest(content)

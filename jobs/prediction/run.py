@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from lvm_batch.io.dataset.units import Unit
     from lvm_batch.io.output.answers import Record
-    from lvm_batch.io.storage.lock_guard import Hold
+    from lvm_batch.io.storage.lock_guard import LockGuard
     from lvm_batch.jobs.console.console import Console
     from lvm_batch.jobs.models.self_check import Refusal
     from lvm_batch.jobs.prediction.execution.events import Listener
@@ -59,7 +59,7 @@ class _Held:
     accepted before. ``tell`` passes an event to the observers.
     """
 
-    hold: Hold
+    hold: LockGuard
     folder: OutputFolder
     prepared: Prepared
     settings: RunSettings
@@ -106,7 +106,7 @@ def run(
 
 
 def _held(
-    hold: Hold,
+    hold: LockGuard,
     prepared: Prepared,
     settings: RunSettings,
     *,

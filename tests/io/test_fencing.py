@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from lvm_batch.io.storage.lock_guard import Hold
+    from lvm_batch.io.storage.lock_guard import LockGuard
 
 buckets.need_the_extra()
 
@@ -37,7 +37,7 @@ def address(bucket: str, monkeypatch: pytest.MonkeyPatch) -> str:
     return f"s3://{bucket}/out"
 
 
-def stop(hold: Hold) -> None:
+def stop(hold: LockGuard) -> None:
     """Let a holder stand still: it beats no more, and no beat of it is under way."""
     hold.ended.set()
     for thread in threading.enumerate():

@@ -27,7 +27,7 @@ from lvm_batch.io.output.lock import lock_output
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from lvm_batch.io.storage.lock_guard import Hold
+    from lvm_batch.io.storage.lock_guard import LockGuard
 
 buckets.need_the_extra()
 
@@ -154,7 +154,7 @@ class Runs:
                 return
             sleep(0.01)
 
-    def befall(self, hold: Hold) -> None:
+    def befall(self, hold: LockGuard) -> None:
         """Let a holder live, stand still or die."""
         fate = self.chance.choice(["lives", "stands still", "dies"])
         if fate == "dies":
