@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from lvm_batch.io.dataset.overlap import Territory
+from lvm_batch.io.dataset.overlap import DatasetReach
 from lvm_batch.io.errors import DataError, OutputError
 from lvm_batch.io.storage.locations import is_within, locate
 from lvm_batch.jobs.errors import Problem, SettingsError
@@ -74,10 +74,10 @@ def place_errors(
     only read. Texts that are no paths or URLs are not checked here.
     """
     located = {place: where for place in (*written, *kept) if (where := _where(place.text)) is not None}
-    territory = Territory([text for text in dataset if _where(text) is not None], files)
+    reach = DatasetReach([text for text in dataset if _where(text) is not None], files)
     for number, place in enumerate(written):
         if place in located:
-            yield from _beside_input(place, located[place], territory)
+            yield from _beside_input(place, located[place], reach)
             for other in (*written[number + 1 :], *kept):
                 if other in located and (why := _clash(place, other, located)):
                     yield OutputError(why, f"give {place.option} a place of its own")
@@ -90,13 +90,13 @@ def _where(text: str) -> Location | None:
         return None
 
 
-def _beside_input(place: Place, where: Location, territory: Territory) -> Iterator[OutputError]:
-    if argument := territory.reader_of(where, place.names):
+def _beside_input(place: Place, where: Location, reach: DatasetReach) -> Iterator[OutputError]:
+    if argument := reach.reader_of(where, place.names):
         yield OutputError(
             f"{place.title} lies inside the input {argument}",
             f"give {place.option} a place beside it, or the next run would read what this one writes",
         )
-    elif place.keeps_out != "nothing" and (part := territory.part_inside(where)):
+    elif place.keeps_out != "nothing" and (part := reach.part_inside(where)):
         yield OutputError(
             f"the input {part} lies inside {place.title}",
             f"give {place.option} a folder of its own, so that readers of it find nothing else",

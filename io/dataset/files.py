@@ -113,7 +113,7 @@ def find_files(arguments: Iterable[str]) -> list[InputFile]:
     return look_for_files(arguments).files
 
 
-def files_meant(arguments: Iterable[str], files: Iterable[InputFile]) -> list[InputFile]:
+def matching_files(arguments: Iterable[str], files: Iterable[InputFile]) -> list[InputFile]:
     """Return those of ``files``, which may be gone, that ``arguments`` stand for by their paths."""
     wanted = [cut_pattern(locate(argument)) for argument in arguments]
     return [

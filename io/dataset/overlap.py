@@ -32,7 +32,7 @@ class _Root:
     wanted: Sequence[str] | None
 
 
-class Territory:
+class DatasetReach:
     """The places that the ``arguments`` of a dataset read; ``files`` are the files there now."""
 
     def __init__(self, arguments: Iterable[str], files: Iterable[InputFile]) -> None:

@@ -9,7 +9,7 @@ import pytest
 from pyarrow import fs
 
 from lvm_batch.io.dataset.files import check_unchanged, find_files
-from lvm_batch.io.dataset.overlap import Territory
+from lvm_batch.io.dataset.overlap import DatasetReach
 from lvm_batch.io.errors import DataError, InputNotFound, UnreadableFile
 from lvm_batch.io.storage.locations import locate, read_file
 
@@ -48,7 +48,7 @@ def reads(argument: str, folder: object) -> bool:
     """Whether a dataset would read the outputs of its own files in a folder."""
     files = find_files([argument])
     written = [f"{file.stem}-00000.parquet" for file in files]
-    return Territory([argument], files).reader_of(locate(str(folder)), written) == argument
+    return DatasetReach([argument], files).reader_of(locate(str(folder)), written) == argument
 
 
 def names(*arguments: object) -> list[str]:
