@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from lvm_batch.io.errors import DataError, MissingExtra
-from lvm_batch.io.storage.redaction import redacted
+from lvm_batch.io.storage.redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,7 +102,7 @@ def open_bucket(scheme: str, name: str) -> Bucket:
     try:
         store = opened(_MAX_RETRIES, _REQUEST_S)
     except (exceptions.BaseError, ValueError) as error:
-        reason = redacted(str(error).partition("\n")[0])
+        reason = redact(str(error).partition("\n")[0])
         raise DataError(f"{scheme}://{name} cannot be opened: {reason}", _HINTS[extra]) from None
     return Bucket(store, open_hasty=lambda: opened(0, HASTY_S))
 
@@ -143,9 +143,7 @@ def aws_access() -> dict[str, Any]:
             return found
         return found | {"credential_provider": _credentials(session)}
     except BotoCoreError as error:
-        raise DataError(
-            f"AWS's configuration cannot be used: {redacted(str(error))}", _HINTS["s3"]
-        ) from error
+        raise DataError(f"AWS's configuration cannot be used: {redact(str(error))}", _HINTS["s3"]) from error
 
 
 def _credentials(session: Session) -> Callable[[], dict[str, Any]]:

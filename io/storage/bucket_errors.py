@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from obstore import exceptions
 
-from lvm_batch.io.storage.redaction import redacted
+from lvm_batch.io.storage.redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -83,7 +83,7 @@ def _reason(error: Exception) -> str:
         code = _CODE.search(text)
         return f"the store answers {status[1]} {code[1] if code else status[2]}".rstrip()
     if silence := _NO_ANSWER.search(text):
-        return redacted(f"no answer from {silence[1]}: {silence[2]}")
+        return redact(f"no answer from {silence[1]}: {silence[2]}")
     if isinstance(error, exceptions.UnauthenticatedError):
         return "there are no valid credentials"
-    return redacted(text.partition("\n")[0])
+    return redact(text.partition("\n")[0])

@@ -18,7 +18,7 @@ from pyarrow import fs
 
 from lvm_batch.io.errors import DataError, InputNotFound
 from lvm_batch.io.storage.bucket_access import EXTRAS, check_address, open_bucket
-from lvm_batch.io.storage.redaction import redacted
+from lvm_batch.io.storage.redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,7 +52,7 @@ def locate(text: str) -> Location:
     """
     if "\0" in text or (not text.isascii() and _is_not_utf8(text)):
         raise DataError(
-            f"{redacted(text)!a} can be no path: it has a null character or bytes that are no UTF-8",
+            f"{redact(text)!a} can be no path: it has a null character or bytes that are no UTF-8",
             "rename it",
         )
     scheme, _, rest = text.partition("://") if "://" in text else ("", "", text)
@@ -79,7 +79,7 @@ def _locate_remote(scheme: str, path: str, text: str) -> Location:
     bucket, _, key = path.partition("/")
     if scheme not in EXTRAS or not bucket:
         raise DataError(
-            f"{redacted(text)} cannot be opened: {'it names no bucket' if scheme in EXTRAS else 'no such store'}",
+            f"{redact(text)} cannot be opened: {'it names no bucket' if scheme in EXTRAS else 'no such store'}",
             "use a local path, or a URL with s3://, gs://, az:// or file://",
         )
     if "" in key.split("/")[:-1]:

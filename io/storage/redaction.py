@@ -13,7 +13,7 @@ _USER = re.compile(r"(\w*):/+([^/\s@]*:[^\s@]*|[^/\s@]*)@")
 _QUERY = re.compile(r"(:/+[^\s?]*)\?\S*")
 
 
-def redacted(text: str) -> str:
+def redact(text: str) -> str:
     """Return ``text`` with ``***`` for what URLs in it have before an ``@`` and after a ``?``.
 
     ``abfss://container@account.…`` names no user and stays.

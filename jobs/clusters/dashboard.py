@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from lvm_batch.io.storage.redaction import redacted
+from lvm_batch.io.storage.redaction import redact
 from lvm_batch.jobs.settings.types import THIS_MACHINE
 
 if TYPE_CHECKING:
@@ -51,8 +51,8 @@ def dask_pages(client: Client, settings: RunSettings, *, tell: Callable[[str], o
     finally:
         why_not = why_not or _problem(client, lambda: report.__exit__(None, None, None))
         if why_not:
-            what = redacted(settings.performance_report)
-            tell(f"the performance report {what} was not written: {redacted(why_not)}")
+            what = redact(settings.performance_report)
+            tell(f"the performance report {what} was not written: {redact(why_not)}")
 
 
 def _problem(client: Client, action: Callable[[], object]) -> str | None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 import rich.console
 
-from lvm_batch.io.storage.redaction import redacted
+from lvm_batch.io.storage.redaction import redact
 from lvm_batch.jobs.console.json_log import JsonLog
 from lvm_batch.jobs.errors import Problem
 
@@ -104,7 +104,7 @@ class Console:
         if self.log:
             self.log.write(level, text, **fields)
         else:
-            self.progress.print(_printable(redacted(text)), soft_wrap=True)
+            self.progress.print(_printable(redact(text)), soft_wrap=True)
 
     def failed(self, kind: str, problems: Sequence[Problem], error: BaseException | None = None) -> None:
         """Print an error; the first of ``problems`` sums up the others.
@@ -155,7 +155,7 @@ def _printable(text: RenderableType) -> RenderableType:
 
 def _as_values(kind: str, problems: Sequence[Problem]) -> dict[str, object]:
     summary, *rest = [
-        {name: redacted(text) for name, text in problem._asdict().items()}
+        {name: redact(text) for name, text in problem._asdict().items()}
         for problem in problems[: 1 + _IN_JSON]
     ]
     several = {"problems": rest, "n_problems": len(problems) - 1} if rest else {}

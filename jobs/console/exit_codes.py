@@ -44,10 +44,10 @@ def exit_code_of(error: BaseException) -> int:
 
 def error_as_dict(error: BaseException) -> dict[str, Any]:
     """Return the kind, message and hint of ``error``, and the first ten of several problems, without credentials."""
-    from lvm_batch.io.storage.redaction import redacted
+    from lvm_batch.io.storage.redaction import redact
 
     def as_dict(problem: Problem) -> dict[str, str]:
-        return {name: redacted(text) for name, text in problem._asdict().items()}
+        return {name: redact(text) for name, text in problem._asdict().items()}
 
     error, code = reported_error(error), exit_code_of(error)
     if code == BUG:

@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING, TextIO
 
-from lvm_batch.io.storage.redaction import redacted
+from lvm_batch.io.storage.redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -141,7 +141,7 @@ def _plain(value: object) -> object:
     """Return ``value`` as JSON can hold it: texts without credentials, null for NaN and infinity."""
     match value:
         case str():
-            return redacted(value)
+            return redact(value)
         case float():
             return value if math.isfinite(value) else None
         case dict():
@@ -150,4 +150,4 @@ def _plain(value: object) -> object:
             return [_plain(part) for part in value]
         case bool() | int() | None:
             return value
-    return redacted(str(value))
+    return redact(str(value))

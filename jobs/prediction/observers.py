@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from lvm_batch.io.output.commit import OutputFolder
-    from lvm_batch.io.storage.hold import Hold
+    from lvm_batch.io.storage.lock_guard import Hold
     from lvm_batch.jobs.errors import JobError
     from lvm_batch.jobs.prediction.execution.events import Event, Listener
     from lvm_batch.jobs.prediction.planning.plan import Prepared

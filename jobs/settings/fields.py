@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
-from lvm_batch.io.storage.redaction import redacted
+from lvm_batch.io.storage.redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -161,7 +161,7 @@ def without_credentials(value: object) -> object:
         return [without_credentials(part) for part in value]
     if isinstance(value, dict):
         return table_without_credentials(value)
-    return redacted(value) if isinstance(value, str) else value
+    return redact(value) if isinstance(value, str) else value
 
 
 def table_without_credentials(table: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from lvm_batch.io.history.history import FORMAT_KEY, read_history, write_run
 from lvm_batch.io.history.run_entry import Figure, PastRun
 from lvm_batch.io.output.commit import OutputFolder
 from lvm_batch.io.output.writer import PredictionBlock
-from lvm_batch.io.storage.hold import LocalHold
+from lvm_batch.io.storage.lock_guard import LocalLockGuard
 from lvm_batch.jobs.cli import main
 from lvm_batch.jobs.errors import GateFailed
 from lvm_batch.jobs.prediction.execution.events import RunSummarised
@@ -92,7 +92,7 @@ def added(ran: Ran, history: object, **changes: Any) -> list[str]:  # noqa: ANN4
         "is_news": True,
     }
     observer = History(str(history), tell=said.append)
-    observer.begin(RunBeginning(ran.prepared, ran.settings, ran.folder, LocalHold()))
+    observer.begin(RunBeginning(ran.prepared, ran.settings, ran.folder, LocalLockGuard()))
     observer.event(RunSummarised(summary, records, **fields | changes))
     return said
 

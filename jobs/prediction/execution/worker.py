@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from lvm_batch.io.errors import DataError
 from lvm_batch.io.output.answers import answers, place_of
 from lvm_batch.io.output.commit import OutputFolder
-from lvm_batch.io.storage.redaction import redacted
+from lvm_batch.io.storage.redaction import redact
 from lvm_batch.jobs.errors import SurroundingsError
 from lvm_batch.jobs.models.self_check import BOUNDS, Refusal, here, refusal
 from lvm_batch.jobs.prediction.execution.worker_metrics import count_failure, count_unit
@@ -76,8 +76,8 @@ def run_unit(job: Job, unit: Unit) -> Record | Failure | Refusal:
         return here(outcome, _address())
     if isinstance(outcome, Failure):
         count_failure(outcome.kind)
-        trace = outcome.trace and redacted(outcome.trace)
-        return replace(outcome, message=redacted(outcome.message), trace=trace, worker=_address())
+        trace = outcome.trace and redact(outcome.trace)
+        return replace(outcome, message=redact(outcome.message), trace=trace, worker=_address())
     return outcome | {"worker": _address()}
 
 
@@ -86,7 +86,7 @@ def _outcome(job: Job, unit: Unit) -> Record | Failure | Refusal:
         folder = OutputFolder(job.output)
         return _standing(job, unit, folder) or _compute(job, unit, folder)
     except DeviceError as error:
-        return Refusal(redacted(error.message), _device(job.models.device))
+        return Refusal(redact(error.message), _device(job.models.device))
     except (DataError, ModelError) as error:
         return Failure(unit.output, error.kind, *error.args)
     except Exception as error:  # noqa: BLE001 - the worker's door: one bug must not take the other units along

@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 
 from lvm_batch.io.errors import DataError
 from lvm_batch.io.storage.locations import locate
-from lvm_batch.io.storage.redaction import redacted
+from lvm_batch.io.storage.redaction import redact
 from lvm_batch.jobs.console.exit_codes import error_as_dict, exit_code_of
 
 if TYPE_CHECKING:
@@ -162,5 +162,5 @@ def _output(settings: RunSettings) -> str:
     try:
         text = locate(settings.output).text
     except DataError:
-        text = redacted(settings.output)
+        text = redact(settings.output)
     return text.encode(errors="backslashreplace").decode()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lvm_batch.io.errors import DataError
-from lvm_batch.io.storage.redaction import redacted
+from lvm_batch.io.storage.redaction import redact
 from lvm_batch.jobs.prediction.execution.events import RunSummarised
 from lvm_batch.jobs.prediction.observers import RunObserver
 
@@ -52,7 +52,7 @@ class History(RunObserver):
         try:
             write_run(self._place, entry_of(self._run, end, self._sample(end)))
         except (OSError, DataError) as problem:
-            self._tell(f"the run was not added to the history {redacted(self._place)}: {_what(problem)}")
+            self._tell(f"the run was not added to the history {redact(self._place)}: {_what(problem)}")
 
     def _sample(self, end: RunSummarised) -> Sample:
         from lvm_batch.jobs.prediction.telemetry.input_sample import NO_SAMPLE, sample_input
@@ -65,4 +65,4 @@ class History(RunObserver):
 
 
 def _what(problem: OSError | DataError) -> str:
-    return redacted(str(problem.args[0] if isinstance(problem, DataError) else problem))
+    return redact(str(problem.args[0] if isinstance(problem, DataError) else problem))

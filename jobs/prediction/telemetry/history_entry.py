@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from lvm_batch.io.history.run_entry import Figure, PastModel, PastRun, PastThresholds
 from lvm_batch.io.output.unit_files import PRIVATE
 from lvm_batch.io.schema import ROUTES, SPLITS
-from lvm_batch.io.storage.redaction import redacted
+from lvm_batch.io.storage.redaction import redact
 from lvm_batch.jobs.prediction.execution.tally import NOTHING, add_tallies, deviation, empty_tally, mean
 from lvm_batch.jobs.prediction.telemetry.input_sample import NO_SAMPLE
 
@@ -42,7 +42,7 @@ def entry_of(run: RunBeginning, end: RunSummarised, sample: Sample = NO_SAMPLE) 
         ended=end.ended,
         state=end.error.kind if end.error else "done",
         shape=job_shape(run.plan, run.settings, workers=end.workers),
-        **_asked(run.plan, run.settings, redacted(end.summary["output"])),
+        **_asked(run.plan, run.settings, redact(end.summary["output"])),
         units=len(end.computed),
         failed_units=len(end.summary["failed_units"]),
         rows_in=rows_in,
@@ -83,12 +83,12 @@ def _asked(prepared: Prepared, settings: RunSettings, output: str) -> dict[str, 
     return {
         "job_id": job.job_id,
         "fingerprint": job.fingerprint,
-        "dataset": tuple(redacted(text) for text in settings.dataset),
+        "dataset": tuple(redact(text) for text in settings.dataset),
         "output": output,
         "report": f"{output.rstrip('/')}/{PRIVATE}/report.html",
         "primary": _model(job.models.primary),
         "fallback": None if job.models.fallback is None else _model(job.models.fallback),
-        "bank": redacted(job.models.bank.path) if job.models.bank else None,
+        "bank": redact(job.models.bank.path) if job.models.bank else None,
         "thresholds": PastThresholds(
             min_confidence=settings.min_confidence,
             min_margin=settings.min_margin,
@@ -113,7 +113,7 @@ def _counted(computed: Sequence[Record]) -> dict[str, Any]:
 
 
 def _model(model: ModelRef) -> PastModel:
-    return PastModel(redacted(model.path), model.sha256, model.architecture)
+    return PastModel(redact(model.path), model.sha256, model.architecture)
 
 
 def _figures(total: Tally) -> dict[str, Figure]:

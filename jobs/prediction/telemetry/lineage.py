@@ -18,7 +18,7 @@ from threading import Thread
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from lvm_batch.io.storage.redaction import redacted
+from lvm_batch.io.storage.redaction import redact
 from lvm_batch.jobs.console.exit_codes import error_as_dict
 from lvm_batch.jobs.errors import Interrupted, Terminated
 from lvm_batch.jobs.prediction.observers import RunObserver
@@ -70,7 +70,7 @@ class Lineage(RunObserver):
         problem = _problem(lambda: _send(self._event(settings, state, rows, error)))
         if problem and not self._told:
             self._told = True
-            self._tell(f"the OpenLineage event {state} did not arrive: {redacted(problem)}")
+            self._tell(f"the OpenLineage event {state} did not arrive: {redact(problem)}")
 
     def _event(
         self, settings: RunSettings, state: str, rows: Mapping[str, int], error: BaseException | None
@@ -109,7 +109,7 @@ def _output(settings: RunSettings, rows: Mapping[str, int]) -> OutputDataset:
 
 def _named(path: str) -> tuple[str, str]:
     """Return a dataset's namespace and name, as OpenLineage names files and buckets."""
-    scheme, url, rest = redacted(path).partition("://")
+    scheme, url, rest = redact(path).partition("://")
     if not url or scheme == _FILES:
         return _FILES, str(Path(rest if url else path).absolute())
     bucket, _, key = rest.partition("/")

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lvm_batch.io.storage.redaction import redacted
+from lvm_batch.io.storage.redaction import redact
 from lvm_batch.jobs.prediction.observers import RunObserver
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def _written(
         told = gauges(settings, summary, error, wall_s=wall_s, now=time.time(), before=last_success(path))
         write_to_textfile(str(path), told)
     except (OSError, ValueError) as problem:  # the latter of a name with a null character
-        return f"the metrics file {path} was not written: {redacted(str(problem))}"
+        return f"the metrics file {path} was not written: {redact(str(problem))}"
     if path.suffix != ".prom":
         return f"node_exporter reads only files whose names end in .prom, unlike {path}"
     return None
