@@ -45,6 +45,11 @@ class Batch:
         return len(self.status)
 
 
+def padding_detail(n_vectors: int) -> str:
+    """Return the detail of a row whose context of ``n_vectors`` was padded."""
+    return f"padded: {n_vectors}"
+
+
 def text_values(column: pa.ChunkedArray) -> NDArray[np.object_]:
     """Return a column of strings, plain or dictionary, as an object array of ``str`` and ``None``.
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lvm_batch.io.dataset.article_ids import comparable_ids
-from lvm_batch.io.dataset.batches import Batch, carried_columns, number_values, text_values
+from lvm_batch.io.dataset.batches import Batch, carried_columns, number_values, padding_detail, text_values
 from lvm_batch.io.errors import DataError
 from lvm_batch.io.schema import BAD_INPUT, OK, SHORT_CONTEXT, Pad
 from lvm_batch.io.vectors.decoding import decode_column
@@ -119,7 +119,7 @@ class SequencesReader:
         status = np.where(short & (self._pad is None), SHORT_CONTEXT, OK).astype(np.int8)
         details = {}
         if self._pad is not None:
-            details = {row: f"padded: {n_known[row]}" for row in np.flatnonzero(short).tolist()}
+            details = {row: padding_detail(n_known[row]) for row in np.flatnonzero(short).tolist()}
         flawed = self._flawed_windows(rows, vectors, bad, windows)
         for row, reason in flawed.items():
             if status[row] == OK:
@@ -164,7 +164,7 @@ def _shown(article: pa.ChunkedArray, row: int) -> str:
 
 
 def _ordered(position: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return positions in a type that Arrow compares: their own, or float32 for float16."""
+    """Return positions in a type that Arrow compares: float32 for float16, else their own: float64 ends at 2**53."""
     return position.cast(pa.float32()) if pa.types.is_float16(position.type) else position
 
 

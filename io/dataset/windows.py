@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lvm_batch.io.dataset.batches import Batch, carried_columns, number_values, text_values
+from lvm_batch.io.dataset.batches import Batch, carried_columns, number_values, padding_detail, text_values
 from lvm_batch.io.schema import BAD_INPUT, OK, Pad
 from lvm_batch.io.vectors.decoding import decode_column
 
@@ -52,7 +52,7 @@ class WindowsReader:
             lanes=text_values(table[roles.lane]) if roles.lane else None,
             context_tokens=number_values(table[roles.tokens]) if roles.tokens else None,
             status=status,
-            details={row: f"padded: {k}" for row, k in flaws.short.items()} | flaws.bad,
+            details={row: padding_detail(k) for row, k in flaws.short.items()} | flaws.bad,
             carried=carried_columns(table, roles),
         )
 
