@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from lvm_batch.io.output.commit import OutputFolder
-    from lvm_batch.io.storage.lock_guard import Hold
+    from lvm_batch.io.storage.lock_guard import LockGuard
     from lvm_batch.jobs.errors import JobError
     from lvm_batch.jobs.prediction.execution.events import Event, Listener
     from lvm_batch.jobs.prediction.planning.plan import Prepared
@@ -27,7 +27,7 @@ class RunBeginning:
     plan: Prepared
     settings: RunSettings
     folder: OutputFolder
-    hold: Hold
+    hold: LockGuard
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class RunObserver:
         """``error`` ended the run before it came to its end, or before it began."""
 
 
-def telling(observers: Sequence[RunObserver], hold: Hold) -> Listener:
+def telling(observers: Sequence[RunObserver], hold: LockGuard) -> Listener:
     """Return what passes an event to ``observers``, one after the other.
 
     It raises :class:`OutputLocked` if ``hold`` is lost. The first observer, which shows the run, hears the event even
