@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -18,8 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lvm_batch.io.errors import OutputError
-from lvm_batch.io.output.answers import Record, answering, answers, told_place
-from lvm_batch.io.storage.json_documents import as_json
+from lvm_batch.io.output.answers import Record, UnitPlace, answering
+from lvm_batch.io.storage.json_documents import MALFORMED, as_json
 from lvm_batch.io.storage.locations import locate
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from io import BufferedReader
     from pathlib import Path
 
-    from lvm_batch.io.output.answers import Place
+    from lvm_batch.io.output.job_documents import JobDocument
     from lvm_batch.io.storage.json_documents import JsonDocuments
     from lvm_batch.io.storage.store import Store
 
@@ -51,7 +52,7 @@ class UnitFiles(ABC):
         self._documents = documents
 
     @abstractmethod
-    def job(self) -> dict[str, Any] | None:
+    def job(self) -> JobDocument | None:
         """Return the job whose units these are; ``None`` before the first run."""
 
     def records(self) -> dict[str, Record]:
@@ -59,12 +60,22 @@ class UnitFiles(ABC):
         recorded = self.recorded()
         published = self.published() if recorded else {}
         return {
-            output: record for output, record in recorded.items() if published.get(output) == record["bytes"]
+            output: record for output, record in recorded.items() if published.get(output) == record.bytes
         }
 
     def recorded(self) -> dict[str, Record]:
         """Return every commit record by the unit's output path, whatever has become of its file."""
-        return {str(record["output"]): record for record in self._documents.read_all(DONE)}
+        found = self._documents.read_these(self._documents.names(DONE))
+        return {record.output: record for record in (self._record(values) for _, values in found)}
+
+    def _record(self, values: dict[str, Any]) -> Record:
+        try:
+            return Record.from_json(values)
+        except MALFORMED as error:
+            raise OutputError(
+                f"{self.text}/{DONE} is damaged: the record of {values['output']} lacks a count",
+                "remove what is damaged, then run the job's command again",
+            ) from error
 
     def published(self) -> dict[str, int]:
         """Return the bytes of every file that readers of the folder take, by its path below it."""
@@ -77,8 +88,9 @@ class UnitFiles(ABC):
 
     def record(self, output: str) -> Record | None:
         """Return the commit record of one unit, unless its file is gone or cut short."""
-        record = self._documents.read(record_name(output))
-        return record if record is not None and self._store.size(output) == record["bytes"] else None
+        values = self._documents.read(record_name(output))
+        record = self._record(values) if values is not None else None
+        return record if record is not None and self._store.size(output) == record.bytes else None
 
     def stage(self) -> AbstractContextManager[Path]:
         """Give a local path to write a unit to."""
@@ -91,10 +103,12 @@ class UnitFiles(ABC):
         :class:`OutputError` if the job that stands asks for it no more.
         """
         with staged.open("rb") as file:
-            whole = record | _measured(file)
-        output = record["output"]
+            whole = _measured(record, file)
+        output = record.output
         for _ in range(_TRIES):
-            if self._store.publish_new(staged, output) and self._documents.create(record_name(output), whole):
+            if self._store.publish_new(staged, output) and self._documents.create(
+                record_name(output), whole.to_json()
+            ):
                 return whole
             if standing := self._adopted_for(staged, whole):
                 return standing
@@ -109,18 +123,18 @@ class UnitFiles(ABC):
         """Adopt what stands in the way of a staged file, if it is the same unit of the same job, or the file itself."""
         with staged.open("rb") as file:
             fingerprint = _metadata(file).get(FINGERPRINT_KEY, "")
-        return self.adopt(whole["output"], fingerprint, told_place(whole), staged=whole)
+        return self.adopt(whole.output, fingerprint, whole.place, staged=whole)
 
     def _refuse_outdated(self, record: Record) -> None:
-        job, output = self.job(), record["output"]
-        if job is not None and not answering(job, {output: record}):
+        job = self.job()
+        if job is not None and not answering(job, {record.output: record}):
             raise OutputError(
-                f"{self.text}/{output} is not replaced by what its input was before",
+                f"{self.text}/{record.output} is not replaced by what its input was before",
                 "another run has begun to predict what it is now; wait for it to end, then run again",
             )
 
     def adopt(
-        self, output: str, fingerprint: str, place: Place | None = None, *, staged: Record | None = None
+        self, output: str, fingerprint: str, place: UnitPlace | None = None, *, staged: Record | None = None
     ) -> Record | None:
         """Record a unit whose file this job published for the rows at ``place``, but did not record.
 
@@ -130,12 +144,15 @@ class UnitFiles(ABC):
         try:
             with self.open(output) as file:
                 record = _told_in_footer(file, fingerprint)
-                if record is None or record["output"] != output or not answers(record, place or {}):
+                if (
+                    record is None
+                    or record.output != output
+                    or not record.place.agrees_with(place or record.place)
+                ):
                     return None  # another's file under this name
-                before = self._store.read(
-                    record_name(output)
-                )  # first: it may change while the file is measured
-                record |= _measured(file)
+                # First: it may change while the file is measured.
+                before = self._store.read(record_name(output))
+                record = _measured(record, file)
         except ConnectionError:
             raise
         except (pa.ArrowException, OSError):
@@ -146,11 +163,12 @@ class UnitFiles(ABC):
 
     def _recorded_as(self, record: Record, before: bytes | None) -> Record | None:
         """Write a record in place of ``before`` unless that tells the same; ``None`` if it has changed."""
-        name = record_name(record["output"])
-        standing = self._documents.parsed(name, before)
-        if standing and _same_bytes(standing, record) and answers(standing, told_place(record)):
+        name = record_name(record.output)
+        values = self._documents.parsed(name, before)
+        standing = self._record(values) if values is not None else None
+        if standing and _same_bytes(standing, record) and standing.place.agrees_with(record.place):
             return standing
-        return record if self._store.swap(name, as_json(record), before=before) else None
+        return record if self._store.swap(name, as_json(record.to_json()), before=before) else None
 
     def remove_units(self, outputs: Iterable[str]) -> None:
         """Remove units, each file before its record: a record without its file counts for nothing, while a file without
@@ -166,8 +184,10 @@ def _told_in_footer(file: pa.NativeFile, fingerprint: str) -> Record | None:
     metadata = _metadata(file)
     if metadata.get(FINGERPRINT_KEY) != fingerprint or RECORD_KEY not in metadata:
         return None
-    record: Record = json.loads(metadata[RECORD_KEY])
-    return record
+    try:
+        return Record.from_json(json.loads(metadata[RECORD_KEY]))
+    except MALFORMED:
+        return None
 
 
 def _metadata(file: BufferedReader | pa.NativeFile) -> dict[str, str]:
@@ -176,12 +196,12 @@ def _metadata(file: BufferedReader | pa.NativeFile) -> dict[str, str]:
 
 
 def _same_bytes(record: Record, other: Record) -> bool:
-    return all(record.get(key) == other[key] for key in ("sha256", "bytes"))
+    return (record.sha256, record.bytes) == (other.sha256, other.bytes)
 
 
-def _measured(file: BufferedReader | pa.NativeFile) -> dict[str, Any]:
+def _measured(record: Record, file: BufferedReader | pa.NativeFile) -> Record:
     file.seek(0)
-    return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": file.tell()}
+    return replace(record, sha256=hashlib.file_digest(file, "sha256").hexdigest(), bytes=file.tell())
 
 
 def record_name(output: str) -> str:

@@ -51,13 +51,13 @@ def file_faults(folder: OutputFolder, records: Mapping[str, Record], fingerprint
 def _fault(folder: OutputFolder, record: Record, size: int | None, fingerprint: str) -> str | None:
     if size is None:
         return "it is gone"
-    if size != record["bytes"]:
-        return f"it has {size:,} bytes, and its record says {record['bytes']:,}"
+    if size != record.bytes:
+        return f"it has {size:,} bytes, and its record says {record.bytes:,}"
     try:
-        with folder.open(record["output"]) as file:
+        with folder.open(record.output) as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             return _fault_of_footer(file, record, fingerprint) or (
-                None if sha256 == record["sha256"] else f"its SHA-256 is {sha256}, not that of its record"
+                None if sha256 == record.sha256 else f"its SHA-256 is {sha256}, not that of its record"
             )
     except (pa.ArrowException, OSError) as error:
         return f"it cannot be read: {error}"
@@ -65,10 +65,11 @@ def _fault(folder: OutputFolder, record: Record, size: int | None, fingerprint: 
 
 def _fault_of_footer(file: pa.NativeFile, record: Record, fingerprint: str) -> str | None:
     footer = pq.read_metadata(file)
-    if footer.num_rows != record["rows_out"]:
-        return f"its footer tells of {footer.num_rows:,} rows, and its record of {record['rows_out']:,}"
+    rows_in, rows_out = record.rows_in, record.tally.rows_out
+    if footer.num_rows != rows_out:
+        return f"its footer tells of {footer.num_rows:,} rows, and its record of {rows_out:,}"
     if (footer.metadata or {}).get(FINGERPRINT_KEY.encode()) != fingerprint.encode():
         return "its footer tells of another job"
-    if record["rows_in"] != record["rows_out"]:
-        return f"its record tells of {record['rows_in']:,} rows in, and {record['rows_out']:,} out"
+    if rows_in != rows_out:
+        return f"its record tells of {rows_in:,} rows in, and {rows_out:,} out"
     return None

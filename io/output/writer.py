@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 ROUTES = ("amn", "gru")
 NO_ROUTE = -1
+SPLITS = ("in_dist", "ood")
 OutputDtype = Literal["float32", "float16"]
 
 

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from lvm_batch.jobs.benchmark.inputs import write_fresh_model, write_windows
 from lvm_batch.jobs.benchmark.parts import Parts, measure_latency, measure_parts
+from lvm_batch.jobs.console.text import as_lines
 from lvm_batch.jobs.errors import JobError
 from lvm_batch.jobs.prediction.planning.fleet import local_fleet
-from lvm_batch.jobs.prediction.results.summary import as_lines
 from lvm_batch.jobs.processes.child_processes import PYTHON
 from lvm_batch.jobs.processes.forkserver import in_warm_process, warm_up
 from lvm_batch.jobs.settings.bench import TAKEN

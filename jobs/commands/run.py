@@ -57,7 +57,7 @@ def run(
             lineage.begin(prepared)
 
         outcome = job.run(resolved.settings, console=console, started=started, on_begin=on_begin)
-        console.result(outcome.summary, outcome.text, error=outcome.error)
+        console.result(outcome.summary.to_json(), outcome.text, error=outcome.error)
         metrics.conclude(outcome.summary, outcome.error)
     pings.conclude(outcome.summary, outcome.error)
     lineage.conclude(outcome.summary, outcome.error)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lvm_batch.io.output.writer import SPLITS
 from lvm_batch.jobs.evaluation.cosines import BASELINES, RIDGE, judge
 from lvm_batch.jobs.evaluation.figures import figures_of
 from lvm_batch.jobs.evaluation.leaderboard import RULE, leaderboard
@@ -21,7 +22,6 @@ from lvm_batch.jobs.evaluation.rows import JudgedDataset
 from lvm_batch.jobs.evaluation.text import as_markdown, as_text
 from lvm_batch.jobs.output_folder import make_output_folder, write_files
 from lvm_batch.jobs.places import Place, check_places
-from lvm_batch.jobs.prediction.execution.tally import SPLITS
 from lvm_batch.jobs.processes.forkserver import warm_up
 from lvm_batch.lvm.devices.devices import pick_device
 from lvm_batch.lvm.evaluation.bootstrap import CONFIDENCE

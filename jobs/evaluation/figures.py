@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lvm_batch.io.output.writer import SPLITS
 from lvm_batch.jobs.evaluation.cosines import MEAN
-from lvm_batch.jobs.prediction.execution.tally import SPLITS
 from lvm_batch.lvm.evaluation.bootstrap import (
     interval,
     mean_squared_error,

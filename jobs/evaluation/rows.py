@@ -20,11 +20,11 @@ from lvm_batch.io.dataset.column_checks import is_absent
 from lvm_batch.io.dataset.columns import WindowShape
 from lvm_batch.io.dataset.files import look_for_files
 from lvm_batch.io.errors import ColumnError, DataError
+from lvm_batch.io.output.writer import SPLITS
 from lvm_batch.jobs.datasets.articles import Articles
 from lvm_batch.jobs.datasets.dataset_format import dataset_format
 from lvm_batch.jobs.datasets.split_articles import cut_notices
 from lvm_batch.jobs.datasets.whole_files import batches_of, usable_footers
-from lvm_batch.jobs.prediction.execution.tally import SPLITS
 from lvm_batch.lvm.inference.cosines import has_direction
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lvm_batch.io.output.answers import answering
 from lvm_batch.io.output.commit import OutputFolder
@@ -30,7 +30,9 @@ from lvm_batch.jobs.prediction.planning.memory import check_memory, memory_limit
 from lvm_batch.jobs.prediction.planning.plan import Prepared, prepare
 from lvm_batch.jobs.prediction.planning.reprocess import units_again
 from lvm_batch.jobs.prediction.results.outcomes import broadcast, collect, noted, unaccounted, vanished
-from lvm_batch.jobs.prediction.results.summary import as_text, is_whole, summarise, verdict, warnings_of
+from lvm_batch.jobs.prediction.results.summary import Summary, summarise
+from lvm_batch.jobs.prediction.results.summary_text import as_text
+from lvm_batch.jobs.prediction.results.verdict import verdict, warnings_of
 from lvm_batch.jobs.prediction.telemetry.event_log import EventLog
 from lvm_batch.jobs.prediction.telemetry.history import add_to_history
 from lvm_batch.jobs.prediction.telemetry.progress import progress_on
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 
     from lvm_batch.io.dataset.units import Unit
     from lvm_batch.io.output.answers import Record
+    from lvm_batch.io.output.job_documents import JobDocument
     from lvm_batch.io.storage.hold import Hold
     from lvm_batch.jobs.console.console import Console
     from lvm_batch.jobs.errors import JobError
@@ -57,7 +60,7 @@ if TYPE_CHECKING:
 class Outcome:
     """How a run ended: its summary, the same as text, and the error that stands in the way of success, if any."""
 
-    summary: dict[str, Any]
+    summary: Summary
     text: str
     error: JobError | None
 
@@ -74,7 +77,7 @@ class _Held:
     folder: OutputFolder
     prepared: Prepared
     settings: RunSettings
-    asked: Mapping[str, Any]
+    asked: JobDocument
     records: dict[str, Record]
     missing: Sequence[Unit]
     had_succeeded: bool
@@ -127,7 +130,7 @@ def _held(
     folder = OutputFolder(prepared.job.output, hold=hold)
     had_succeeded = folder.succeeded
     asked = _begin(folder, prepared, settings, console)
-    prepared = replace(prepared, job=replace(prepared.job, fingerprint=asked["fingerprint"]))
+    prepared = replace(prepared, job=replace(prepared.job, fingerprint=asked.fingerprint))
     on_begin(prepared)
     folder.clear_tmp()
     records = answering(asked, folder.records())
@@ -204,25 +207,20 @@ def _summed_up(held: _Held, work: _Work, *, started: float, console: Console) ->
     return outcome
 
 
-def _conclude(
-    folder: OutputFolder, summary: dict[str, Any], settings: RunSettings, console: Console
-) -> Outcome:
+def _conclude(folder: OutputFolder, summary: Summary, settings: RunSettings, console: Console) -> Outcome:
     error = verdict(summary, settings)
     for warning in warnings_of(summary, settings):
         console.note(warning, level="warning")
-    folder.write_summary(summary)
-    kept = ("job_id", "fingerprint", "units", "rows_in", "rows_out", "rows_by_route", "rows_by_status")
-    success = error is None and is_whole(summary)
+    folder.write_summary(summary.to_json())
+    success = error is None and summary.is_whole
     if success:
-        folder.mark_success({name: summary[name] for name in kept})
+        folder.mark_success(summary.success)
     else:
         folder.mark_refused()
     return Outcome(summary, as_text(summary, success=success), error)
 
 
-def _begin(
-    folder: OutputFolder, prepared: Prepared, settings: RunSettings, console: Console
-) -> dict[str, Any]:
+def _begin(folder: OutputFolder, prepared: Prepared, settings: RunSettings, console: Console) -> JobDocument:
     """Begin the job or go on with it; return what was asked of it in all."""
     again = units_again(folder, prepared, settings.reprocess)
     if again:
@@ -235,7 +233,7 @@ def _begin(
 
 
 def _started(prepared: Prepared, records: Mapping[str, Record], n_workers: int) -> RunStarted:
-    done = [records[unit.output]["rows_in"] for unit in prepared.units if unit.output in records]
+    done = [records[unit.output].rows_in for unit in prepared.units if unit.output in records]
     return RunStarted(len(prepared.units), prepared.n_rows, len(done), sum(done), n_workers)
 
 

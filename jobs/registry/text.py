@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lvm_batch.jobs.prediction.results.summary import as_lines
+from lvm_batch.jobs.console.text import as_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from lvm_batch.jobs.prediction.results.totals import Totals
     from lvm_batch.jobs.reports.data import Reported
     from lvm_batch.jobs.reports.groups import Group
     from lvm_batch.jobs.reports.parts import Part
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     Pair = tuple[Reported, Reported]
 
 COMPARISON = "comparison.html"
-
-_MEANS = ("cosine", "amn_cosine", "gru_cosine", "escalation_gain", "shadow_gain", "confidence", "margin")
 
 
 def compare(first: str, second: str, *, file: str | None = None) -> tuple[dict[str, Any], str]:
@@ -51,8 +50,8 @@ def compare(first: str, second: str, *, file: str | None = None) -> tuple[dict[s
         "states": [told.documents.state for told in pair],
         "settings_differ": sorted(settings),
         "models_differ": sorted(models),
-        "means": {name: [told.documents.totals[name]["mean"] for told in pair] for name in _MEANS},
-        "fallback_rates": [told.documents.totals["fallback_rate"] for told in pair],
+        "means": {name: list(means) for name, means in _means_of_both(pair)},
+        "fallback_rates": [told.documents.totals.fallback_rate for told in pair],
         "rows_per_s": [told.rates.rate for told in pair],
         "comparison": place,
     }
@@ -111,18 +110,19 @@ def _what_differs(pair: Pair) -> Iterator[Part]:
 
 def _rows(pair: Pair) -> Iterator[Part]:
     totals = [told.documents.totals for told in pair]
-    for caption, kind in (
-        ("Rows by route", "rows_by_route"),
-        ("Rows by reason to escalate", "rows_by_reason"),
-        ("Rows by status", "rows_by_status"),
-        ("Rows by detail", "rows_by_detail"),
+    for caption, counts in (
+        ("Rows by route", [one.rows_by_route for one in totals]),
+        ("Rows by reason to escalate", [one.rows_by_reason for one in totals]),
+        ("Rows by status", [one.rows_by_status for one in totals]),
+        ("Rows by detail", [one.rows_by_detail for one in totals]),
     ):
-        names = dict.fromkeys(name for one in totals for name in one[kind])
+        names = dict.fromkeys(name for one in counts for name in one)
+        both = list(zip(counts, (one.rows_out for one in totals), strict=True))
         yield table(
             caption,
             ("", "A", "share", "B", "share"),
             (
-                (name, *(text for one in totals for text in _count(one[kind].get(name, 0), one["rows_out"])))
+                (name, *(text for one, n_rows in both for text in _count(one.get(name, 0), n_rows)))
                 for name in names
             ),
             empty=f"{caption}: neither has any.",
@@ -133,7 +133,7 @@ def _cosines(pair: Pair) -> Iterator[Part]:
     yield table(
         "Means over all rows",
         ("", "A", "B", "B - A"),
-        ((name, *_both(*(told.documents.totals[name]["mean"] for told in pair))) for name in _MEANS),
+        ((name, *_both(*means)) for name, means in _means_of_both(pair)),
         empty="",
     )
     yield histograms(
@@ -184,9 +184,7 @@ def _speed(pair: Pair) -> Iterator[Part]:
         ("workers busy", *(DASH if one.busy is None else f"{one.busy:.0%}" for one in rates)),
     ]
     yield table("Runs", ("", "A", "B"), rows, empty="")
-    seconds = [
-        {part: spent for _, part, spent in shares_of(told.documents.totals["seconds"])} for told in pair
-    ]
+    seconds = [{part: spent for _, part, spent in shares_of(told.documents.totals.seconds)} for told in pair]
     yield table(
         "Busy time of all units",
         ("part", "A", "share", "B", "share"),
@@ -208,6 +206,23 @@ def _settings(told: Reported) -> dict[str, Any]:
 
 def _models(told: Reported) -> dict[str, str]:
     return {role: f"{architecture} {path} {digest}" for role, architecture, path, digest in told.models}
+
+
+def _means_of_both(pair: Pair) -> list[tuple[str, tuple[float | None, float | None]]]:
+    first, second = (_means(told.documents.totals) for told in pair)
+    return [(name, (mean, second[name])) for name, mean in first.items()]
+
+
+def _means(totals: Totals) -> dict[str, float | None]:
+    return {
+        "cosine": totals.cosine.mean,
+        "amn_cosine": totals.amn_cosine.mean,
+        "gru_cosine": totals.gru_cosine.mean,
+        "escalation_gain": totals.escalation_gain.mean,
+        "shadow_gain": totals.shadow_gain.mean,
+        "confidence": totals.confidence.mean,
+        "margin": totals.margin.mean,
+    }
 
 
 def _mean(group: Group | None, route: str) -> float | None:

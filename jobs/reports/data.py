@@ -7,7 +7,7 @@ know how they are shown.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lvm_batch.jobs.reports.columns import Columns, read_columns
 from lvm_batch.jobs.reports.documents import Documents, read_documents
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from lvm_batch.io.output.answers import Record
     from lvm_batch.io.output.commit import OutputFolder
+    from lvm_batch.jobs.prediction.results.summary import Summary
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class Reported:
 def gather(
     folder: OutputFolder,
     *,
-    summary: dict[str, Any] | None = None,
+    summary: Summary | None = None,
     records: Mapping[str, Record] | None = None,
 ) -> Reported:
     """Read everything; raises as :func:`read_documents` does."""

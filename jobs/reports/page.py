@@ -6,10 +6,11 @@ know what values are made of or how a page looks.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lvm_batch.jobs.console.text import plural
-from lvm_batch.jobs.prediction.results.summary import verdict
+from lvm_batch.jobs.prediction.results.verdict import verdict
 from lvm_batch.jobs.reports.parts import Note, Page, Section, table
 from lvm_batch.jobs.reports.sections import (
     cosine_section,
@@ -22,8 +23,9 @@ from lvm_batch.jobs.reports.work_sections import faults_section, speed_section
 from lvm_batch.jobs.settings.run import RunSettings
 
 if TYPE_CHECKING:
+    from lvm_batch.jobs.prediction.results.summary import Selection
     from lvm_batch.jobs.reports.data import Reported
-    from lvm_batch.jobs.reports.documents import Documents, Selection
+    from lvm_batch.jobs.reports.documents import Documents
 
 
 def page_of(told: Reported) -> Page:
@@ -76,15 +78,8 @@ def _why_not_accepted(documents: Documents) -> str:
     summary = documents.summary
     if summary is None:
         return "no run has come to its end since"
-    parts = {
-        "output": documents.text,
-        "failed_units": [],
-        "unreadable_files": [one.model_dump() for one in summary.unreadable_files],
-        "selected": summary.selected.model_dump() if summary.selected else None,
-    }
-    error = verdict(
-        documents.totals | parts, RunSettings.model_construct(None, **documents.settings.model_dump())
-    )
+    now = replace(summary, output=documents.text, failed_units=(), totals=documents.totals)
+    error = verdict(now, documents.settings)
     return "no run has come to its end since" if error is None else error.args[0]
 
 
@@ -96,9 +91,9 @@ def _facts(told: Reported) -> Any:  # noqa: ANN401 - a part
         "output": documents.text,
         "job": documents.job.job_id,
         "version": f"lvm-batch {documents.job.version}",
-        "rows": f"{totals['rows_out']:,} of {documents.n_rows:,} from {plural(documents.n_units, 'unit')}",
-        "fallback rate": f"{totals['fallback_rate']:.1%}",
-        "mean cosine": f"{cosine(totals['cosine']['mean'])} over {plural(totals['cosine']['n'], 'row')}",
+        "rows": f"{totals.rows_out:,} of {documents.n_rows:,} from {plural(documents.n_units, 'unit')}",
+        "fallback rate": f"{totals.fallback_rate:.1%}",
+        "mean cosine": f"{cosine(totals.cosine.mean)} over {plural(totals.cosine.n, 'row')}",
         "first run": moment(sessions[0].started) if sessions else "no unit was done by a run that told of it",
         "last end": moment(sessions[-1].ended) if sessions else "-",
         "time at work": f"{duration(rates.wall_s)} in {plural(len(sessions), 'run')}, {rate(rates.rate)}",

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from lvm_batch.io.output.answers import Record
+    from lvm_batch.jobs.prediction.results.summary import Summary
 
 _SPOILED = (
     DataError,
@@ -62,7 +63,7 @@ def report(output: str, *, file: str | None = None) -> tuple[dict[str, Any], str
         "state": documents.state,
         "units": documents.n_units,
         "units_done": len(documents.rows_by_output),
-        "rows_done": documents.totals["rows_in"],
+        "rows_done": documents.totals.rows_in,
         "rows_looked_at": told.columns.n_rows,
         "report": place,
     }
@@ -81,7 +82,7 @@ def get_ready() -> None:
 
 
 def write_report(
-    folder: OutputFolder, summary: dict[str, Any], *, records: Mapping[str, Record] | None = None
+    folder: OutputFolder, summary: Summary, *, records: Mapping[str, Record] | None = None
 ) -> str | None:
     """Write the report of a run that has just ended, its summary and ``_SUCCESS`` being written.
 

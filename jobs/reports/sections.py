@@ -30,15 +30,13 @@ NO_BANK = "No row has a {}: the job had no bank that gives one."
 def rows_section(told: Reported) -> Section:
     """Rows by route, reason and status."""
     totals = told.documents.totals
-    routes, n_rows = totals["rows_by_route"], totals["rows_out"]
-    kept = totals["rows_with_reasons"] - routes.get("gru", 0)
+    routes, n_rows = totals.rows_by_route, totals.rows_out
+    kept = totals.rows_with_reasons - routes.get("gru", 0)
     parts: list[Part] = [
         _counts("Rows by route", routes, sum(routes.values()), empty="No row has a route."),
-        _counts(
-            "Rows by reason to escalate", totals["rows_by_reason"], n_rows, empty="No reasons are counted."
-        ),
-        _counts("Rows by status", totals["rows_by_status"], n_rows, empty="No row is written yet."),
-        _counts("Rows by detail", totals["rows_by_detail"], n_rows, empty="No row has a status detail."),
+        _counts("Rows by reason to escalate", totals.rows_by_reason, n_rows, empty="No reasons are counted."),
+        _counts("Rows by status", totals.rows_by_status, n_rows, empty="No row is written yet."),
+        _counts("Rows by detail", totals.rows_by_detail, n_rows, empty="No row has a status detail."),
     ]
     if kept > 0:
         parts.append(Note(f"{plural(kept, 'row')} with a reason to escalate kept the route amn."))
@@ -47,7 +45,7 @@ def rows_section(told: Reported) -> Section:
 
 def cosine_section(told: Reported) -> Section:
     """Cosines with the true next vectors, by split, lane and route."""
-    if not told.documents.totals["cosine"]["n"]:
+    if not told.documents.totals.cosine.n:
         return Section("Cosine", (Note(NO_TARGETS),))
     return Section("Cosine", tuple(_cosine_parts(told.columns)))
 
@@ -72,13 +70,16 @@ def signals_section(told: Reported) -> Section:
     """Confidence and margin with their thresholds."""
     settings, totals = told.documents.settings, told.documents.totals
     parts: list[Part] = []
-    thresholds = {"confidence": settings.min_confidence, "margin": settings.min_margin}
-    for signal, threshold in thresholds.items():
+    signals = (
+        ("confidence", totals.confidence, settings.min_confidence),
+        ("margin", totals.margin, settings.min_margin),
+    )
+    for signal, mean, threshold in signals:
         parts.append(
             histograms(
                 f"signal-{signal}",
-                f"{signal.capitalize()}: {cosine(totals[signal]['mean'])} in the mean over"
-                f" {plural(totals[signal]['n'], 'row')}. A row left of the threshold has a reason to escalate.",
+                f"{signal.capitalize()}: {cosine(mean.mean)} in the mean over"
+                f" {plural(mean.n, 'row')}. A row left of the threshold has a reason to escalate.",
                 {signal: told.columns.floats[signal]},
                 of=signal,
                 threshold=(f"min_{signal}", threshold),

@@ -6,7 +6,7 @@ This module does not know how a page looks.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lvm_batch.jobs.console.text import plural
 from lvm_batch.jobs.reports.figures import rate_over_time, shares
@@ -15,8 +15,9 @@ from lvm_batch.jobs.reports.rates import shares_of
 from lvm_batch.jobs.reports.text import DASH, count, duration, moment, rate, share
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
+    from lvm_batch.jobs.prediction.results.totals import Totals
     from lvm_batch.jobs.reports.data import Reported
     from lvm_batch.jobs.reports.rates import Session
 
@@ -36,7 +37,7 @@ def _speed_parts(told: Reported) -> Iterator[Part]:
     yield rate_over_time(
         "Rows a second while runs were at work; each unit's rows over the time it took.", rates
     )
-    parts = shares_of(documents.totals["seconds"])
+    parts = shares_of(documents.totals.seconds)
     yield shares("Share of the busy time: reading, computing, writing.", parts)
     yield _busy_time(parts)
     if rates.busy is not None:
@@ -92,7 +93,7 @@ def _runs(sessions: Sequence[Session]) -> Part:
 
 
 def _without_workers(told: Reported) -> str:
-    seconds = sum(told.documents.totals["seconds"].values())
+    seconds = sum(told.documents.totals.seconds.values())
     mean = told.rates.rows / seconds if seconds else None
     return f"The events do not name workers. A worker did {rate(mean)} in the mean while busy."
 
@@ -129,15 +130,12 @@ def faults_section(told: Reported) -> Section:
     return Section("What to look at", tuple(parts))
 
 
-def _bad_rows(totals: Mapping[str, Any]) -> Part:
-    n_bad, places = totals["rows_by_status"].get("bad_input", 0), totals["bad_rows"]
+def _bad_rows(totals: Totals) -> Part:
+    n_bad, places = totals.rows_by_status.get("bad_input", 0), totals.bad_rows
     return table(
         f"Bad rows, the first {len(places):,} of {n_bad:,}",
         ("row", "detail", "file"),
-        (
-            (str(bad.get("row", DASH)), str(bad.get("detail", DASH)), str(bad.get("file", DASH)))
-            for bad in places
-        ),
+        ((str(bad.row), bad.detail, bad.file) for bad in places),
         n_texts=3,
         empty="No row is bad." if not n_bad else f"{n_bad:,} rows are bad, and no record names their places.",
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from documents import record_of
+
 from lvm_batch.jobs.prediction.execution.events import RunEnded, RunStarted, UnitDone, UnitFailed, Waiting
 from lvm_batch.jobs.prediction.execution.worker import Failure
 from lvm_batch.jobs.prediction.telemetry.progress import ProgressLines
@@ -27,7 +29,7 @@ def test_failed_units_are_counted_and_not_waited_for() -> None:
     for _ in range(2):
         tell(UnitFailed(Failure("a", "os", "disk full"), 450))
     assert said[-1].endswith(", 2 units failed")
-    tell(UnitDone({"output": "b", "rows_in": 100}))
+    tell(UnitDone(record_of(output="b", rows_in=100)))
     assert said[-1].endswith("2 units failed, about 0 s left")
 
 
@@ -37,5 +39,5 @@ def test_lines_do_not_come_too_often() -> None:
     tell = ProgressLines(said.append, every_s=3600)
     tell(STARTED)
     for _ in range(100):
-        tell(UnitDone({"output": "b", "rows_in": 10}))
+        tell(UnitDone(record_of(output="b", rows_in=10)))
     assert not said

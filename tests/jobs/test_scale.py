@@ -96,7 +96,7 @@ def test_a_finished_job_is_seen_to_be_so(job: RunSettings, monkeypatch: pytest.M
     monkeypatch.setattr(store.LocalStore, "read", counting)
     monkeypatch.setattr(running, "local_cluster", None)
     outcome = running.run(job, console=Console(json=True))
-    assert (outcome.summary["units_done"], outcome.summary["units_computed"], outcome.error) == (
+    assert (outcome.summary.units_done, outcome.summary.units_computed, outcome.error) == (
         N_UNITS,
         0,
         None,

@@ -209,8 +209,7 @@ class _Attempt:
         finally:
             future.release()
         last = outcomes[-1]
-        worker = last.worker if isinstance(last, (Failure, Refusal)) else last.get("worker", "")
-        self._workers.finished_at[worker] = monotonic()
+        self._workers.finished_at[last.worker] = monotonic()
         refused = []
         for unit, outcome in zip(group, outcomes, strict=True):
             if isinstance(outcome, Refusal):

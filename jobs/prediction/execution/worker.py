@@ -16,7 +16,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from lvm_batch.io.errors import DataError
-from lvm_batch.io.output.answers import answers, place_of
+from lvm_batch.io.output.answers import UnitPlace
 from lvm_batch.io.output.commit import OutputFolder
 from lvm_batch.io.storage.redaction import redacted
 from lvm_batch.jobs.errors import SurroundingsError
@@ -77,7 +77,7 @@ def run_unit(job: Job, unit: Unit) -> Record | Failure | Refusal:
         count_failure(outcome.kind)
         trace = outcome.trace and redacted(outcome.trace)
         return replace(outcome, message=redacted(outcome.message), trace=trace, worker=_address())
-    return outcome | {"worker": _address()}
+    return replace(outcome, worker=_address())
 
 
 def _outcome(job: Job, unit: Unit) -> Record | Failure | Refusal:
@@ -106,9 +106,9 @@ def _failure(unit: Unit, error: Exception) -> Failure:
 
 def _standing(job: Job, unit: Unit, folder: OutputFolder) -> Record | None:
     """Return the unit's commit record, or make it where its file was published; ``None`` if that is still to do."""
-    place = place_of(unit)
+    place = UnitPlace.of(unit)
     record = folder.record(unit.output)
-    if record is not None and answers(record, place):
+    if record is not None and record.place.agrees_with(place):
         return record
     return folder.adopt(unit.output, job.fingerprint, place)
 

@@ -50,12 +50,12 @@ class _Counters:
     def add(self, record: Record, duration_s: float) -> None:
         self._computed.inc()
         self._durations.observe(duration_s)
-        for counter, name in (
-            (self._routes, "rows_by_route"),
-            (self._statuses, "rows_by_status"),
-            (self._parts, "seconds"),
+        for counter, amounts in (
+            (self._routes, record.tally.rows_by_route),
+            (self._statuses, record.tally.rows_by_status),
+            (self._parts, record.seconds or {}),
         ):
-            for label, amount in record[name].items():
+            for label, amount in amounts.items():
                 counter.labels(label).inc(amount)
 
 

@@ -10,10 +10,12 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from lvm_batch.io.output.job_documents import FORMAT, Identity, InputEntry, JobDocument, UnitEntry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from lvm_batch.io.dataset.files import InputFile
     from lvm_batch.io.dataset.units import DatasetFormat
@@ -24,9 +26,6 @@ if TYPE_CHECKING:
     from lvm_batch.jobs.settings.run import RunSettings
     from lvm_batch.lvm.devices.precision import Precision
     from lvm_batch.lvm.inference.thresholds import Thresholds
-
-FORMAT = 1
-"""Version of the output and of the commit protocol; a job of another version is another job."""
 
 BATCH_ROWS = 1024
 """Rows run through the primary model at once, cut from a unit's first row."""
@@ -130,44 +129,46 @@ class Job:
 
 def identity(
     settings: RunSettings, models: ModelSet, *, inputs: Iterable[InputFile], understood: DatasetFormat
-) -> dict[str, Any]:
-    """Return what makes this job this job, as plain JSON values."""
+) -> Identity:
+    """Return what makes this job this job."""
     values = settings.model_dump(mode="json")
-    return {
-        "format": FORMAT,
-        "inputs": {file.name: _input(file, understood.told(file)) for file in inputs},
-        "models": {"amn": models.primary.sha256, "gru": models.fallback.sha256 if models.fallback else None},
-        "bank": models.bank.digest if models.bank else None,
-        "unit_size": int(settings.unit_size),
-        "batch_rows": BATCH_ROWS,
-        "cap_rate": cap_rate(settings),
-        "settings": {name: values[name] for name in _VALUE_SETTINGS},
-    }
+    return Identity(
+        FORMAT,
+        {file.name: _input(file, understood) for file in inputs},
+        {
+            "models": {
+                "amn": models.primary.sha256,
+                "gru": models.fallback.sha256 if models.fallback else None,
+            },
+            "bank": models.bank.digest if models.bank else None,
+            "unit_size": int(settings.unit_size),
+            "batch_rows": BATCH_ROWS,
+            "cap_rate": cap_rate(settings),
+            "settings": {name: values[name] for name in _VALUE_SETTINGS},
+        },
+    )
 
 
-def _input(file: InputFile, told: Mapping[str, str | None]) -> dict[str, Any]:
-    """Return what makes an input this input. Releases up to 0.1.0 did not read the columns that folders tell."""
-    values = {"path": file.path, "size": file.size, "modified_ns": file.modified_ns}
-    return values | ({"folders": dict(told)} if told else {})
+def _input(file: InputFile, understood: DatasetFormat) -> InputEntry:
+    return InputEntry(file.path, file.size, file.modified_ns, understood.told(file) or None)
 
 
-def job_document(prepared: Prepared, settings: RunSettings) -> dict[str, Any]:
-    """Return what ``job.json`` tells of the job: its identity, and what people and readers ask of it."""
+def job_document(prepared: Prepared, settings: RunSettings) -> JobDocument:
+    """Return what ``job.json`` says of the job: its identity, and what people and readers ask of it."""
     job = prepared.job
-    return {
-        "version": version("lvm-batch"),
-        "job_id": job.job_id,
-        "fingerprint": job.fingerprint,
-        "identity": prepared.identity,
-        "unreadable": [error.path for error in prepared.unreadable],
-        "settings": settings.told(),
-        "models": asdict(job.models),
-        "rows": prepared.n_rows,
-        "units": [
-            {"output": unit.output, "input": unit.file.path, "first_row": unit.first_row, "rows": unit.n_rows}
-            for unit in prepared.units
-        ],
-    }
+    return JobDocument(
+        version=version("lvm-batch"),
+        job_id=job.job_id,
+        fingerprint=job.fingerprint,
+        identity=prepared.identity,
+        unreadable=tuple(str(error.path) for error in prepared.unreadable),
+        settings=settings.told(),
+        models=asdict(job.models),
+        rows=prepared.n_rows,
+        units=tuple(
+            UnitEntry(unit.output, unit.file.path, unit.first_row, unit.n_rows) for unit in prepared.units
+        ),
+    )
 
 
 def cap_rate(settings: RunSettings) -> float | None:
@@ -175,7 +176,7 @@ def cap_rate(settings: RunSettings) -> float | None:
     return settings.max_fallback_rate if settings.fallback_policy == "cap" else None
 
 
-def fingerprint(values: Mapping[str, Any]) -> str:
+def fingerprint(identity: Identity) -> str:
     """Return the SHA-256 of an identity, as hexadecimal text."""
-    canonical = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    canonical = json.dumps(identity.to_json(), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(canonical.encode()).hexdigest()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lvm_batch.io.dataset.article_runs import ArticleRuns
 from lvm_batch.io.dataset.columns import WindowShape
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lvm_batch.io.dataset.files import InputFile
+    from lvm_batch.io.output.job_documents import Identity
     from lvm_batch.jobs.models.find import FoundModels
     from lvm_batch.jobs.models.self_check import Expected
     from lvm_batch.jobs.prediction.planning.job import ModelSet
@@ -53,7 +54,7 @@ class Prepared:
     """
 
     job: Job
-    identity: dict[str, Any]
+    identity: Identity
     footers: tuple[Footer, ...]
     units: tuple[Unit, ...]
     memory: Projection
@@ -154,7 +155,7 @@ def _prepared(settings: RunSettings, found: FoundModels, inputs: _Inputs, thread
 def _job(
     settings: RunSettings,
     models: ModelSet,
-    values: dict[str, Any],
+    values: Identity,
     *,
     expected: Expected | None,
     understood: DatasetFormat,

@@ -59,8 +59,9 @@ def _described(event: Happened) -> dict[str, Any]:
         case RunStarted():
             return {"event": "run_started"} | {name: getattr(event, name) for name in event.__slots__}
         case UnitDone(record):
-            kept = ("output", "rows_in", "worker", "seconds")
-            return {"event": "unit_done"} | {name: record[name] for name in kept if name in record}
+            seconds = {} if record.seconds is None else {"seconds": record.seconds}
+            told = {"output": record.output, "rows_in": record.rows_in, "worker": record.worker}
+            return {"event": "unit_done", **told, **seconds}
         case UnitFailed(failure):
             return {"event": "unit_failed", **failure.as_dict}
         case WorkerRefused(refusal):

@@ -15,35 +15,29 @@ from typing import TYPE_CHECKING, Any
 from lvm_batch.io.errors import DataError
 from lvm_batch.io.history.history import write_run
 from lvm_batch.io.history.run_entry import Figure, PastModel, PastRun, PastThresholds
+from lvm_batch.io.output.tally import NOTHING, SquareSums, Sums
 from lvm_batch.io.output.unit_files import PRIVATE
-from lvm_batch.io.output.writer import ROUTES
 from lvm_batch.io.storage.redaction import redacted
-from lvm_batch.jobs.prediction.execution.tally import (
-    NOTHING,
-    SPLITS,
-    add_tallies,
-    deviation,
-    empty_tally,
-    mean,
-)
+from lvm_batch.jobs.prediction.execution.tally import total_of
 from lvm_batch.jobs.prediction.telemetry.input_sample import NO_SAMPLE, Sample, sample_input
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from lvm_batch.io.output.answers import Record
+    from lvm_batch.io.output.tally import Tally
     from lvm_batch.jobs.errors import JobError
-    from lvm_batch.jobs.prediction.execution.tally import Tally
     from lvm_batch.jobs.prediction.planning.job import ModelRef
     from lvm_batch.jobs.prediction.planning.plan import Prepared
+    from lvm_batch.jobs.prediction.results.summary import Summary
     from lvm_batch.jobs.settings.run import RunSettings
 
 
 def add_to_history(
     prepared: Prepared,
     settings: RunSettings,
-    summary: Mapping[str, Any],
+    summary: Summary,
     computed: Sequence[Record],
     *,
     error: JobError | None,
@@ -60,7 +54,7 @@ def add_to_history(
     is away, an address that leads nowhere. Where the input cannot be sampled any more, the entry has no sample.
     Anything else is a bug.
     """
-    if settings.history is None or not (computed or summary["failed_units"]):
+    if settings.history is None or not (computed or summary.failed_units):
         return
     try:
         run = past_run(
@@ -81,7 +75,7 @@ def add_to_history(
 
 def _sample(prepared: Prepared, computed: Sequence[Record], tell: Callable[[str], object]) -> Sample:
     try:
-        return sample_input(prepared, {record["output"] for record in computed})
+        return sample_input(prepared, {record.output for record in computed})
     except (OSError, DataError) as problem:
         tell(f"the history gets no sample of the input: {_what(problem)}")
         return NO_SAMPLE
@@ -94,7 +88,7 @@ def _what(problem: OSError | DataError) -> str:
 def past_run(
     prepared: Prepared,
     settings: RunSettings,
-    summary: Mapping[str, Any],
+    summary: Summary,
     computed: Sequence[Record],
     *,
     error: JobError | None,
@@ -104,18 +98,18 @@ def past_run(
     sample: Sample = NO_SAMPLE,
 ) -> PastRun:
     """Return the run's entry; arguments are those of :func:`add_to_history`, and the input's sample."""
-    wall_s = summary["wall_s"]
-    rows_in = sum(record["rows_in"] for record in computed)
-    peaks = [record["worker_peak"] for record in computed if "worker_peak" in record]
+    wall_s = summary.wall_s
+    rows_in = sum(record.rows_in for record in computed)
+    peaks = [record.worker_peak for record in computed if record.worker_peak is not None]
     return PastRun(
         version=version("lvm-batch"),
         started=ended - timedelta(seconds=wall_s),
         ended=ended,
         state=error.kind if error else "done",
         shape=job_shape(prepared, settings, workers=workers),
-        **_asked(prepared, settings, redacted(summary["output"])),
+        **_asked(prepared, settings, redacted(summary.output)),
         units=len(computed),
-        failed_units=len(summary["failed_units"]),
+        failed_units=len(summary.failed_units),
         rows_in=rows_in,
         **_counted(computed),
         wall_s=wall_s,
@@ -137,7 +131,7 @@ def job_shape(prepared: Prepared, settings: RunSettings, *, workers: int) -> str
     job = prepared.job
     models = (job.models.primary, job.models.fallback)
     values = {
-        "settings": prepared.identity["settings"],
+        "settings": prepared.identity.values["settings"],
         "cap_rate": job.cap_rate,
         "unit_size": int(settings.unit_size),
         "architectures": [model.architecture if model else None for model in models],
@@ -171,14 +165,15 @@ def _asked(prepared: Prepared, settings: RunSettings, output: str) -> dict[str, 
 
 
 def _counted(computed: Sequence[Record]) -> dict[str, Any]:
-    """What came of the rows: how many by what, and their figures."""
-    names = empty_tally()
-    total = add_tallies({name: record[name] for name in names if name in record} for record in computed)
-    routed = sum(total["rows_by_route"].values())
-    counts = ("rows_out", "rows_by_route", "rows_by_status", "rows_by_reason")
+    """Return what came of the rows: how many by what, and their figures."""
+    total = total_of(record.tally for record in computed)
+    routed = sum(total.rows_by_route.values())
     return {
-        **{name: total[name] for name in counts},
-        "fallback_rate": total["rows_by_route"]["gru"] / routed if routed else None,
+        "rows_out": total.rows_out,
+        "rows_by_route": total.rows_by_route,
+        "rows_by_status": total.rows_by_status,
+        "rows_by_reason": total.rows_by_reason,
+        "fallback_rate": total.rows_by_route["gru"] / routed if routed else None,
         **_figures(total),
     }
 
@@ -188,16 +183,20 @@ def _model(model: ModelRef) -> PastModel:
 
 
 def _figures(total: Tally) -> dict[str, Figure]:
-    parts = total["cosine_by_split"] | total["cosine_by_route"]
     return {
-        "cosine": _mean(total["cosine"]),
-        **{f"cosine_{name}": _mean(parts.get(name, NOTHING)) for name in (*SPLITS, *ROUTES)},
-        **{
-            name: Figure(mean(total[name]), total[name]["n"], deviation(total[name]))
-            for name in ("escalation_gain", "shadow_gain")
-        },
+        "cosine": _mean(total.cosine),
+        "cosine_in_dist": _mean(total.cosine_by_split.get("in_dist", NOTHING)),
+        "cosine_ood": _mean(total.cosine_by_split.get("ood", NOTHING)),
+        "cosine_amn": _mean(total.cosine_by_route.get("amn", NOTHING)),
+        "cosine_gru": _mean(total.cosine_by_route.get("gru", NOTHING)),
+        "escalation_gain": _gain(total.escalation_gain),
+        "shadow_gain": _gain(total.shadow_gain),
     }
 
 
-def _mean(sums: Mapping[str, Any]) -> Figure:
-    return Figure(mean(sums), sums["n"])
+def _mean(sums: Sums) -> Figure:
+    return Figure(sums.mean, sums.n)
+
+
+def _gain(sums: SquareSums) -> Figure:
+    return Figure(sums.mean, sums.n, sums.deviation)

@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from lvm_batch.io.storage.redaction import redacted
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from lvm_batch.jobs.errors import JobError
     from lvm_batch.jobs.prediction.planning.plan import Prepared
+    from lvm_batch.jobs.prediction.results.summary import Summary
     from lvm_batch.jobs.settings.run import RunSettings
 
 TIMEOUT_S = 10.0
@@ -54,11 +55,11 @@ class Lineage:
         self._began = True
         self._emit("START", {})
 
-    def conclude(self, summary: Mapping[str, Any], error: JobError | None) -> None:
+    def conclude(self, summary: Summary, error: JobError | None) -> None:
         """Tell how a run ended that came to its end."""
         if self._settings.openlineage is None:
             return
-        rows = {"rowCount": summary["rows_out"], "fileCount": summary["units_done"]}
+        rows = {"rowCount": summary.totals.rows_out, "fileCount": summary.units_done}
         self._emit("FAIL" if error else "COMPLETE", rows, error)
 
     def fail(self, error: BaseException) -> None:

@@ -14,14 +14,15 @@ import time
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lvm_batch.io.storage.redaction import redacted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from lvm_batch.jobs.errors import JobError
+    from lvm_batch.jobs.prediction.results.summary import Summary
     from lvm_batch.jobs.settings.run import RunSettings
 
 
@@ -29,10 +30,10 @@ class Metrics:
     """What is known of one run, until it is written."""
 
     def __init__(self) -> None:
-        self.summary: Mapping[str, Any] | None = None
+        self.summary: Summary | None = None
         self.error: JobError | None = None
 
-    def conclude(self, summary: Mapping[str, Any], error: JobError | None) -> None:
+    def conclude(self, summary: Summary, error: JobError | None) -> None:
         """Take note of a run that came to its end; ``error`` is why it is not a success."""
         self.summary, self.error = summary, error
 
@@ -59,7 +60,7 @@ def metrics_of(settings: RunSettings, *, started: float, tell: Callable[[str], o
 
 
 def _written(
-    settings: RunSettings, summary: Mapping[str, Any] | None, error: BaseException | None, *, wall_s: float
+    settings: RunSettings, summary: Summary | None, error: BaseException | None, *, wall_s: float
 ) -> str | None:
     """Write the file; return what is to be told about it, if anything."""
     # Only here, as both take their time to import.

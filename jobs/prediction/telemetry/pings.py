@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from lvm_batch.jobs.errors import JobError
     from lvm_batch.jobs.prediction.planning.plan import Prepared
+    from lvm_batch.jobs.prediction.results.summary import Summary
 
 TRIES = 2
 TIMEOUT_S = 5.0
@@ -70,16 +71,16 @@ class Pings:
         self._summary |= {"job_id": prepared.job.job_id, "rows": prepared.n_rows}
         self._ping("start", {})
 
-    def conclude(self, summary: Mapping[str, Any], error: JobError | None) -> None:
+    def conclude(self, summary: Summary, error: JobError | None) -> None:
         """Tell how a run ended that came to its end."""
         if self._url is None:
             return
         self._summary |= {
-            "job_id": summary["job_id"],
-            "rows": summary["rows_out"],
-            "routes": summary["rows_by_route"],
-            "failed_units": len(summary["failed_units"]) + len(summary["unreadable_files"]),
-            "seconds": summary["wall_s"],
+            "job_id": summary.job_id,
+            "rows": summary.totals.rows_out,
+            "routes": summary.totals.rows_by_route,
+            "failed_units": len(summary.failed_units) + len(summary.unreadable_files),
+            "seconds": summary.wall_s,
         }
         if error:
             self.fail(error)

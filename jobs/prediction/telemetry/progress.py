@@ -144,7 +144,7 @@ class _Meter:
         match event:
             case UnitDone(record):
                 self._units_done += 1
-                self.rows_done += record["rows_in"]
+                self.rows_done += record.rows_in
             case UnitFailed(_, rows):
                 self.units_failed += 1
                 self._failed += rows
