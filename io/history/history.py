@@ -3,8 +3,7 @@
     PATH/date=YYYY-MM-DD/<started>-<job id>.parquet
 
 The rule: a file is created whole under a name of its own and never changed, so that runs anywhere can add to one
-history at once. What cannot be understood is an error that names the file. This module does not know what is
-monitored.
+history at once. What cannot be understood is an error that names the file.
 """
 
 from __future__ import annotations

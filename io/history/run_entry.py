@@ -1,6 +1,6 @@
-"""What the history tells of one run: its fields, and the columns they become.
+"""A run's entry in the history: its fields, and the columns they become.
 
-The rule: a field is declared once, its column follows from its type. This module does not know where files are.
+The rule: a field is declared once, its column follows from its type.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ SCHEMA = pa.schema([_field(field.name, str(field.type)) for field in fields(Past
 
 
 def run_of(row: dict[str, Any]) -> PastRun:
-    """Return the run that a row of a history's file tells of; raises ``ValueError`` where a value makes no sense."""
+    """Return the run in a row of a history's file; raises ``ValueError`` where a value makes no sense."""
     for name, value in row.items():
         _check(name, value)
     thresholds = row["thresholds"]

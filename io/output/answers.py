@@ -34,7 +34,7 @@ class UnitPlace:
         return cls(unit.file.path, unit.first_row, unit.file.size, unit.file.modified_ns)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the place as it stands in a record; those of 0.1.0 do not name size and time."""
+        """Return the place's part of a record; those of 0.1.0 have no size and time."""
         values = asdict(self)
         if self.input_size is None:
             del values["input_size"], values["input_modified_ns"]
@@ -93,7 +93,7 @@ class Record:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return the record as it stands in its file, or in the footer of the unit's file."""
+        """Return the JSON form of the record, also for the footer of the unit's file."""
         spent = {"seconds": self.seconds, "worker_peak": self.worker_peak}
         measured = {"sha256": self.sha256, "bytes": self.bytes} if self.sha256 else {}
         return {

@@ -215,12 +215,12 @@ class OutputFolder(UnitFiles):
 
     @property
     def succeeded(self) -> bool:
-        """Whether ``_SUCCESS`` stands, and the run that wrote it held the output."""
+        """Whether ``_SUCCESS`` is there, and the run that wrote it held the output."""
         return self._counted.content(SUCCESS) is not None
 
     @property
     def success_is_stray(self) -> bool:
-        """Whether a ``_SUCCESS`` stands that counts for nothing, as a run wrote it that had lost the output."""
+        """Whether there is a ``_SUCCESS`` that does not count, as the run that wrote it had lost the output."""
         return self._store.size(SUCCESS) is not None and not self.succeeded
 
     def clear_tmp(self) -> None:

@@ -2,7 +2,7 @@
 
 The rule: a file counts where its commit record and its bytes say the same, so that readers see whole files of one job
 only, also while a run goes on; while a dataset that has grown is predicted, they see it as it was before. Files come in
-the order of the inputs that they answer. This module does not know how rows are read.
+the order of the inputs that they answer.
 """
 
 from __future__ import annotations

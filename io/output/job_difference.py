@@ -1,7 +1,7 @@
 """What keeps one job from going on in the output folder of another.
 
 The rule: a job is known by its identity, plain JSON values. Its dataset may grow, and an input of which nothing is
-committed may change, so that a file that broke can be mended. This module does not know what the values mean.
+committed may change, so that a file that broke can be mended.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def job_difference(
     """
     inputs, asked_inputs = standing.inputs, asked.inputs
     conflicts = list(input_conflicts(inputs, asked_inputs))
-    told = {conflict.known for conflict in conflicts}
-    gone = [name for name in inputs if name not in asked_inputs and name not in kept and name not in told]
+    named = {conflict.known for conflict in conflicts}
+    gone = [name for name in inputs if name not in asked_inputs and name not in kept and name not in named]
     differences = [
         *(
             Difference(_line(*values), _OTHER_SETTINGS)

@@ -20,7 +20,7 @@ FORMAT = 1
 class InputEntry:
     """A file of the dataset as the job knows it.
 
-    ``folders`` are the columns that the names of its folders tell; ``modified_ns`` is ``None`` where the store does not
+    ``folders`` are columns in the names of its folders; ``modified_ns`` is ``None`` where the store does not
     know it.
     """
 
@@ -35,7 +35,7 @@ class InputEntry:
         return cls(values["path"], values["size"], values.get("modified_ns"), values.get("folders"))
 
     def to_json(self) -> dict[str, Any]:
-        """Return the input as it stands in a job; releases up to 0.1.0 did not read the columns that folders tell."""
+        """Return the JSON form of the input; up to 0.1.0 there were no ``folders``."""
         values = {"path": self.path, "size": self.size, "modified_ns": self.modified_ns}
         return values | ({"folders": self.folders} if self.folders else {})
 
@@ -55,7 +55,7 @@ class UnitEntry:
         return cls(values["output"], values["input"], values.get("first_row"), values["rows"])
 
     def to_json(self) -> dict[str, Any]:
-        """Return the unit as it stands in a job."""
+        """Return the JSON form of the unit."""
         return {"output": self.output, "input": self.input, "first_row": self.first_row, "rows": self.rows}
 
 
@@ -63,7 +63,7 @@ class UnitEntry:
 class Identity:
     """What makes a job this job: its format, its inputs by name, and whatever else decides its output, plain JSON.
 
-    ``format`` is ``None`` where a damaged document tells none.
+    ``format`` is ``None`` where a damaged document has none.
     """
 
     format: int | None
@@ -85,7 +85,7 @@ class Identity:
         return self.format is not None and self.format > FORMAT
 
     def to_json(self) -> dict[str, Any]:
-        """Return the identity as it stands in a job."""
+        """Return the JSON form of the identity."""
         return {"format": self.format, "inputs": _inputs_json(self.inputs), **self.values}
 
 
@@ -120,7 +120,7 @@ class JobDocument:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return the job as it stands in its file."""
+        """Return the JSON form of the job."""
         return {
             "version": self.version,
             "job_id": self.job_id,
@@ -150,7 +150,7 @@ class Growth:
         return cls(version, _inputs(values["inputs"]), units, tuple(values["unreadable"]))
 
     def to_json(self) -> dict[str, Any]:
-        """Return the growth as it stands in its file."""
+        """Return the JSON form of the growth."""
         return {
             "version": self.version,
             "inputs": _inputs_json(self.inputs),
@@ -171,7 +171,7 @@ class Acceptance:
         return cls(values["growths"])
 
     def to_json(self) -> dict[str, Any]:
-        """Return the acceptance as it stands in its file."""
+        """Return the JSON form of the acceptance."""
         return asdict(self)
 
 
@@ -193,7 +193,7 @@ class Success:
         return cls(**{name: values[name] for name in cls.__slots__})
 
     def to_json(self) -> dict[str, Any]:
-        """Return the success as it stands in its file."""
+        """Return the JSON form of the success."""
         return asdict(self)
 
 

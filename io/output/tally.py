@@ -42,7 +42,7 @@ class SquareSums(NamedTuple):
     @property
     def mean(self) -> float | None:
         """The mean of the values, or ``None`` of none."""
-        return self.sum / self.n if self.n else None
+        return Sums(self.n, self.sum).mean
 
     @property
     def deviation(self) -> float | None:
@@ -103,7 +103,7 @@ class Tally:
         return cls(**{name: kind.read(values[name]) for name, kind in _FIELDS.items() if name in values})
 
     def to_json(self) -> dict[str, Any]:
-        """Return the tally as it stands in a record."""
+        """Return the tally's part of a record."""
         return {name: kind.write(getattr(self, name)) for name, kind in _FIELDS.items()}
 
 

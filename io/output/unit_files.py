@@ -1,9 +1,9 @@
-"""The files of units in an output folder, and the commit records that tell of them.
+"""The files of units in an output folder, and their commit records.
 
 The rule: a unit's file is written aside, published whole under its final name, where none is, and then recorded; a unit
-counts as done when its record is there and tells of that file. A published file without a record is adopted if its
+counts as done when its record is there and describes that file. A published file without a record is adopted if its
 footer says that this job wrote it, and one that the job still asks for is never replaced: workers may outlive the run
-that they work for. This module does not know what a job is made of.
+that they work for.
 """
 
 from __future__ import annotations
@@ -97,10 +97,10 @@ class UnitFiles(ABC):
         return self._store.stage()
 
     def commit(self, staged: Path, record: Record) -> Record:
-        """Publish a unit's file, then record it; return the record, which tells the file's size and checksum.
+        """Publish a unit's file, then record it; return the record, which has the file's size and checksum.
 
         Where another run has published the unit in the meantime, its file stays, and its record is returned. Raises
-        :class:`OutputError` if the job that stands asks for it no more.
+        :class:`OutputError` if the job no longer has the unit.
         """
         with staged.open("rb") as file:
             whole = _measured(record, file)
@@ -120,7 +120,7 @@ class UnitFiles(ABC):
         )
 
     def _adopted_for(self, staged: Path, whole: Record) -> Record | None:
-        """Adopt what stands in the way of a staged file, if it is the same unit of the same job, or the file itself."""
+        """Adopt the file that is published already, if it is the same unit of this job, or the staged one itself."""
         with staged.open("rb") as file:
             fingerprint = _metadata(file).get(FINGERPRINT_KEY, "")
         return self.adopt(whole.output, fingerprint, whole.place, staged=whole)
@@ -136,14 +136,14 @@ class UnitFiles(ABC):
     def adopt(
         self, output: str, fingerprint: str, place: UnitPlace | None = None, *, staged: Record | None = None
     ) -> Record | None:
-        """Record a unit whose file this job published for the rows at ``place``, but did not record.
+        """Write the record of a unit whose file this job published for the rows at ``place`` without recording it.
 
         Returns its record, or ``None`` where no such file is there. ``staged`` is the record of a file that it may be,
-        which tells more than its footer does.
+        which has more in it than its footer.
         """
         try:
             with self.open(output) as file:
-                record = _told_in_footer(file, fingerprint)
+                record = _footer_record(file, fingerprint)
                 if (
                     record is None
                     or record.output != output
@@ -162,7 +162,7 @@ class UnitFiles(ABC):
         return self._recorded_as(record, before) or self.adopt(output, fingerprint, place, staged=staged)
 
     def _recorded_as(self, record: Record, before: bytes | None) -> Record | None:
-        """Write a record in place of ``before`` unless that tells the same; ``None`` if it has changed."""
+        """Write a record in place of ``before`` unless it says the same; ``None`` if it has changed."""
         name = record_name(record.output)
         values = self._documents.parsed(name, before)
         standing = self._record(values) if values is not None else None
@@ -179,8 +179,8 @@ class UnitFiles(ABC):
             self._store.remove(record_name(output))
 
 
-def _told_in_footer(file: pa.NativeFile, fingerprint: str) -> Record | None:
-    """Return the record that a file of the job with this fingerprint tells; ``None`` if it is none."""
+def _footer_record(file: pa.NativeFile, fingerprint: str) -> Record | None:
+    """Return the record in the footer of a file of the job with this fingerprint; ``None`` of any other file."""
     metadata = _metadata(file)
     if metadata.get(FINGERPRINT_KEY) != fingerprint or RECORD_KEY not in metadata:
         return None
@@ -205,7 +205,7 @@ def _measured(record: Record, file: BufferedReader | pa.NativeFile) -> Record:
 
 
 def record_name(output: str) -> str:
-    """Return where the commit record of a unit stands in its folder."""
+    """Return the path of a unit's commit record below the output folder."""
     name = quote(output, safe="")
     if len(name) > _MAX_NAME:  # file systems allow 255 bytes
         name = f"{name[:_MAX_NAME]}-{hashlib.sha256(output.encode()).hexdigest()[:16]}"

@@ -1,7 +1,6 @@
 """Published files against their commit records.
 
-The rule: what is said of a file is what its bytes say now, all of them, and nothing is changed. This module does not
-know what the rows are.
+The rule: what is said of a file is what its bytes say now, all of them, and nothing is changed.
 """
 
 from __future__ import annotations

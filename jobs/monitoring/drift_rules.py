@@ -1,6 +1,6 @@
 """Rules about the input: whether its vectors are still those of before.
 
-The rule: the window's sample is compared with that of the runs before. This module does not know how it was taken.
+The rule: the window's sample is compared with that of the runs before.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What a rule says of a window of past runs, and the words that rules share.
 
-The rule: what a rule lacks data for is said and does not fire. This module does not know any rule.
+The rule: what a rule lacks data for is said and does not fire.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Rules about what the predictions are worth: cosines out of distribution, escalation, the fallback's gain.
 
-The rule: figures are pooled over the rows of all runs in the window. This module does not know where they come from.
+The rule: figures are pooled over the rows of all runs in the window.
 """
 
 from __future__ import annotations

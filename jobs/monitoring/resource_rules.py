@@ -1,7 +1,6 @@
 """Rules about what runs took: time of a query, rows per second, memory.
 
-The rule: each run is judged by itself, and the one that stands out most is told. This module does not know how anything
-was measured.
+The rule: each run is judged by itself, and the worst one is reported.
 """
 
 from __future__ import annotations

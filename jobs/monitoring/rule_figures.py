@@ -1,7 +1,6 @@
 """Figures of several runs, pooled.
 
 The rule: a pooled figure is what one run over all the rows would have told, so runs weigh as much as they have rows.
-This module does not know rules.
 """
 
 from __future__ import annotations
@@ -79,13 +78,14 @@ def fallback_rate(runs: Iterable[PastRun]) -> Figure:
 
 
 def input_norm(runs: Iterable[PastRun]) -> Figure:
-    """Return the mean norm of the input, as each run's sample tells it of the run's rows; without a deviation."""
+    """Return the mean norm of the input: that of each run's sample, for all rows of the run; without a deviation."""
     return pooled(Figure(run.input_norm.mean, run.rows_in) for run in runs if run.input_norm)
 
 
 def centroid(runs: Sequence[PastRun]) -> np.ndarray | None:
-    """Return the mean vector of the input, (dim,) float64, as each run's sample tells it of the run's rows; ``None`` of
-    none, or where widths differ.
+    """Return the mean vector of the input, (dim,) float64: that of each run's sample, for all rows of the run.
+
+    ``None`` of no vectors, or where widths differ.
     """
     sampled = [(run.rows_in, run.input_centroid) for run in runs if has_centroid(run)]
     if not sampled or len({len(vector or ()) for _, vector in sampled}) > 1:

@@ -1,7 +1,6 @@
 """Which past runs are looked at: the time that a user asks for, and runs whose clocks cannot be right.
 
-The rule: the present is given, never asked for; a run is in a window by the time it ended. This module does not know
-what is done with a window.
+The rule: the present is given, never asked for; a run is in a window by the time it ended.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Two outputs side by side: what differs in their settings and models, and in what came of them.
 
-The rule: a difference is always that of the second from the first. This module does not know how a page looks or where
-values are read from.
+The rule: a difference is always that of the second from the first.
 """
 
 from __future__ import annotations

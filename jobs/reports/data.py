@@ -1,7 +1,6 @@
 """All that a report is made of, gathered from an output folder.
 
-The rule: everything is read from the folder alone, and the same folder gives the same values. This module does not
-know how they are shown.
+The rule: everything is read from the folder alone, and the same folder gives the same values.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Reported:
-    """A job as its output folder tells of it."""
+    """A job as it is found in its output folder."""
 
     documents: Documents
     columns: Columns

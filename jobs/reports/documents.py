@@ -50,7 +50,7 @@ class SettingsDocument(BaseModel, extra="allow"):
 
 
 class Event(BaseModel):
-    """One line of ``events.jsonl``; which fields it has follows from what it tells."""
+    """One line of ``events.jsonl``; which fields it has follows from its kind."""
 
     at: AwareDatetime
     event: str

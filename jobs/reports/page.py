@@ -1,7 +1,6 @@
 """The page that reports one job.
 
-The rule: what a reader must know first stands first: whether the job is done, and if not, why. This module does not
-know what values are made of or how a page looks.
+The rule: what a reader must know first comes first: whether the job is done, and if not, why.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a report says of a job's rows: routes, cosines, signals, what escalation gained.
 
 The rule: counts and means of all rows are those of the commit records; distributions, and figures by lane and split,
-are of the rows that were looked at, and the report says how many those are. This module does not know how a page looks.
+are of the rows that were looked at, and the report says how many those are.
 """
 
 from __future__ import annotations

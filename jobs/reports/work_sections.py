@@ -1,7 +1,6 @@
 """What a report says of the work: how fast it was, what the time was spent on, and what went wrong.
 
-The rule: figures are those of the commit records and of events; what is told of more than a few is cut, and says so.
-This module does not know how a page looks.
+The rule: figures are those of the commit records and of events; long lists are cut, and say so.
 """
 
 from __future__ import annotations

@@ -185,3 +185,16 @@ def test_a_record_that_lacks_a_count_is_named(address: str, changes: dict[str, A
     with pytest.raises(OutputError, match="done is damaged: the record of a lacks a count") as error:
         folder.recorded()
     assert "remove what is damaged" in error.value.args[1]
+
+
+def test_records_of_older_versions_have_fewer_figures() -> None:
+    """Squares are not known of them, nor what was counted later."""
+    values = json.loads(WRITTEN)
+    for name in ("cosine_by_split", "rows_by_detail", "seconds", "worker_peak"):
+        del values[name]
+    values["escalation_gain"] = {"n": 1, "sum": 0.25}
+    read = Record.from_json(values)
+    assert read.tally.escalation_gain == SquareSums(1, 0.25, 0, 0.0)
+    assert (read.tally.cosine_by_split, read.tally.rows_by_detail) == ({}, {})
+    assert (read.seconds, read.worker_peak) == (None, None)
+    assert (read.to_json().keys() & {"seconds", "worker_peak"}) == set()

@@ -191,8 +191,8 @@ def test_adding_changes_none_of_what_is_added() -> None:
 
 def test_a_mean_is_a_sum_over_what_was_counted() -> None:
     """And of nothing there is none."""
-    assert Sums(4, 1.0).mean == 0.25
-    assert NOTHING.mean is None
+    assert Sums(4, 1.0).mean == SquareSums(4, 1.0).mean == 0.25
+    assert NOTHING.mean is SquareSums().mean is None
 
 
 def test_a_deviation_is_that_of_a_sample() -> None:

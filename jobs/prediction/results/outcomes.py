@@ -1,6 +1,6 @@
 """Records the outcome of each unit of a run, and passes it to the listeners.
 
-The rule: a unit counts as done where the output holds what its record tells of.
+The rule: a unit counts as done where the output holds the file that its record describes.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def collect(
 
 
 def vanished(folder: OutputFolder, records: dict[str, Record]) -> list[Failure]:
-    """Take out of ``records`` what readers of the output would not find there, and return it as failures."""
+    """Take records out of ``records`` whose files readers of the output would not find; return these as failures."""
     published = folder.published()
     unseen = [output for output, record in records.items() if published.get(output) != record.bytes]
     # A network's file system may list what was there a minute ago, but knows of a file that is asked for.
@@ -64,7 +64,7 @@ def unaccounted(
     records: Mapping[str, Record],
     failures: Iterable[Failure],
 ) -> list[Failure]:
-    """Return as failures the ``units`` of which nothing is known in the end, or that are no units of ``job``."""
+    """Return as failures the ``units`` that have neither record nor failure, or that are no units of ``job``."""
     known = {failure.output for failure in failures} | (records.keys() & {unit.output for unit in job.units})
     hint = "run the same command again; if that does not help, choose another --output and report this"
     return [
@@ -75,7 +75,7 @@ def unaccounted(
 
 
 def noted(refused: list[Refusal], tell: Listener, console: Console) -> Callable[[Refusal], None]:
-    """Return what adds a worker to ``refused``, and tells of it."""
+    """Return a function that adds a worker to ``refused``, notes it on the console and passes it to ``tell``."""
 
     def note(refusal: Refusal) -> None:
         refused.append(refusal)
@@ -86,7 +86,7 @@ def noted(refused: list[Refusal], tell: Listener, console: Console) -> Callable[
 
 
 def broadcast(*listeners: Listener) -> Listener:
-    """Return what tells each event to all ``listeners``."""
+    """Return a listener that passes each event to all ``listeners``."""
 
     def tell(event: Event) -> None:
         for listener in listeners:

@@ -1,4 +1,4 @@
-"""What an output folder says of its job: how far it is, and what came of it so far.
+"""The state of a job, read from its output folder: how far it is, and its figures so far.
 
 The rule: everything is read from the folder alone, so that any machine that sees it can ask.
 """

@@ -51,7 +51,7 @@ class Selection:
     bad_rows: tuple[BadRowInFile, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Return the figures as they stand in a summary."""
+        """Return the JSON form of the figures."""
         return asdict(self) | {"since": _iso(self.since), "until": _iso(self.until)}
 
 
@@ -98,7 +98,7 @@ class Summary:
         return _adapter().validate_python({**values, "totals": values})
 
     def to_json(self) -> dict[str, Any]:
-        """Return the summary as it stands in its file."""
+        """Return the JSON form of the summary."""
         values = asdict(self) | {
             "refused_workers": [refusal.as_dict for refusal in self.refused_workers],
             "selected": self.selected and self.selected.to_json(),

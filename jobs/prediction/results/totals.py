@@ -68,7 +68,7 @@ class Totals:
     seconds: dict[str, float]
 
     def to_json(self) -> dict[str, Any]:
-        """Return the figures as plain values, in the order of their telling."""
+        """Return the JSON form of the figures."""
         return asdict(self)
 
 
