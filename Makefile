@@ -9,11 +9,11 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 ROOMS := io jobs lvm
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test prefect soak mutants bench lint format types check clean
+.PHONY: help demo test prefect soak mutants bench lint format types check hooks changelog clean
 .DELETE_ON_ERROR:
 
 help: ## Print this help
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 demo: $(VENV)/.runtime ## Install, then run the main job on the vectors that ship with the project
 	@$(BIN)/lvm-batch demo $(ARGS)
@@ -50,6 +50,12 @@ types: $(VENV)/.dev .types ## Check types
 	@cd .types && ../$(BIN)/mypy --config-file ../pyproject.toml -p lvm_batch  # from the root, io/ would hide the library's
 
 check: lint types test ## Check style, types and tests
+
+hooks: $(VENV)/.dev ## Check style and types at every commit
+	@$(BIN)/pre-commit install
+
+changelog: $(VENV)/.dev ## Move the fragments of docs/changes into CHANGELOG.md; ARGS=--draft prints what they make
+	@$(BIN)/towncrier build $(ARGS)
 
 clean: ## Remove the virtual environment and everything else that was generated
 	rm -rf $(VENV) .venv-prefect .types .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info

@@ -1,20 +1,26 @@
-"""What can be wrong with files, columns and outputs.
+"""The errors of this room: what can be wrong with files, columns and outputs.
 
     DataError                 anything below; catch it to refuse a dataset or an output
-    ├── InputNotFound         nothing to read where the user pointed
+    ├── InputNotFound         the user's path leads to nothing to read
     ├── UnreadableFile        a file is there, but is not the Parquet (or NPZ, or bank) it should be
-    ├── MissingExtra          a package that is only needed for this is not installed
+    ├── MissingExtra          an optional package that this needs is not installed
     ├── ColumnError           columns are missing, of the wrong type or width, or collide
     └── OutputError           the output folder cannot take this job
         ├── JobChanged        it holds another job
-        ├── OutputLocked      another run is writing to it now
-        └── NotFinished       it has no ``_SUCCESS`` (yet), and whoever reads it wants one
+        ├── OutputLocked      another run is writing to it
+        └── NotFinished       it has no ``_SUCCESS`` (yet), and the reader requires it
 
 Every error carries two texts, ``args == (message, hint)``: what is wrong and where, and what to do about it.
 ``kind`` is a stable code for programs.
 """
 
 from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class DataError(Exception):
@@ -27,13 +33,13 @@ class DataError(Exception):
 
 
 class InputNotFound(DataError):
-    """A path, folder or pattern leads to no file that could be read."""
+    """A path, folder or pattern leads to no file that can be read."""
 
     kind = "not_found"
 
 
 class UnreadableFile(DataError):
-    """A file breaks while its footer or its pages are read; ``path`` says which."""
+    """A file turns out damaged, or gone, while it is read; ``path`` is the file."""
 
     kind = "unreadable_file"
 
@@ -58,7 +64,7 @@ class ColumnError(DataError):
 
 
 class OutputError(DataError):
-    """The output folder cannot be used as asked."""
+    """The output folder cannot take this job."""
 
     kind = "output"
 
@@ -70,12 +76,21 @@ class JobChanged(OutputError):
 
 
 class OutputLocked(OutputError):
-    """Another process holds the output folder."""
+    """Another process holds the lock of the output folder."""
 
     kind = "locked"
 
 
 class NotFinished(OutputError):
-    """The output has no ``_SUCCESS``: a run is at it, was interrupted, or a gate failed."""
+    """The output has no ``_SUCCESS``: a run is writing it or was interrupted, or a gate failed."""
 
     kind = "not_finished"
+
+
+@contextmanager
+def output_errors(failure: str, hint: str) -> Iterator[None]:
+    """Turn an ``OSError`` into :class:`OutputError`: ``failure``, what the system says, and ``hint``."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{failure}: {error.strerror or error}", hint) from error

@@ -1,6 +1,6 @@
-"""Checks that do not stop at the first complaint.
+"""Checks that do not stop at the first error.
 
-The rule: what one check finds does not keep the others from looking, and all of it is told at once.
+The rule: all checks run, and all their errors are raised together.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ T = TypeVar("T")
 
 
 class Checks:
-    """Runs checks one after the other and keeps what they complain of."""
+    """Runs checks one after the other and keeps their errors."""
 
     def __init__(self) -> None:
         self.errors: list[DataError | ModelError] = []
 
     def run(self, check: Callable[[], T]) -> T | None:
-        """Return what ``check`` returns, or ``None`` and keep its error."""
+        """Return what ``check`` returns; if it raises an error, keep that and return ``None``."""
         try:
             return check()
         except (DataError, ModelError) as error:
@@ -32,7 +32,7 @@ class Checks:
             return None
 
     def raise_all(self) -> None:
-        """Raise what was kept: one error as it is, several together."""
+        """Raise the kept errors: a single one as it is, several as one ``SettingsError``."""
         if len(self.errors) == 1:
             raise self.errors[0]
         if self.errors:

@@ -1,7 +1,7 @@
-"""The ``lvm-batch`` command: its subcommands, and how each way of ending becomes an exit code.
+"""The ``lvm-batch`` command: its subcommands, and the exit code for each way to end.
 
-The rule: whatever happens, the user gets one clear error in the form asked for, and the exit code says what
-to do. A command is added by one line below; this module does not know what any of them does.
+The rule: whatever happens, the user gets one clear error in the form asked for, and the exit code says what to do. One
+line below adds a command.
 
     0 done   1 finished with failed units   2 usage, settings or input   3 a gate failed
     70 a bug   75 try again   130, 143 interrupted
@@ -36,11 +36,11 @@ from lvm_batch.jobs.commands import (
     verify,
 )
 from lvm_batch.jobs.console.console import Console
-from lvm_batch.jobs.console.exit_codes import BUG, as_told, exit_code_of
+from lvm_batch.jobs.console.exit_codes import BUG, exit_code_of, reported_error
 from lvm_batch.jobs.errors import Interrupted, JobError, Problem, SettingsError, TryAgain, UsageError
-from lvm_batch.jobs.processes.child_processes import be_safe
-from lvm_batch.jobs.processes.cores import count_quota
-from lvm_batch.jobs.processes.streams import lost_output, take_streams
+from lvm_batch.jobs.processes.child_processes import ignore_working_directory
+from lvm_batch.jobs.processes.resources import apply_cpu_quota
+from lvm_batch.jobs.processes.streams import replace_streams, stdout_error
 from lvm_batch.jobs.processes.temporary_folders import ensure_temporary_folder
 
 if TYPE_CHECKING:
@@ -66,16 +66,14 @@ app.add_typer(config.app, name="config")
 
 
 def command() -> int:
-    """Be the ``lvm-batch`` command: what :func:`main` does, as the last thing that this process does."""
-    be_safe()
-    take_streams()
+    """Run the ``lvm-batch`` command as the last thing that this process does."""
+    ignore_working_directory()
+    replace_streams()
     ensure_temporary_folder()
-    count_quota()
-    os.environ.pop(
-        "PROMETHEUS_MULTIPROC_DIR", None
-    )  # of a service that starts this one: figures here are its own
+    apply_cpu_quota()
+    os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)  # it belongs to a service that has started this process
     code = main()
-    gc.freeze()  # or the interpreter would look through all of torch before it ends, for half a second
+    gc.freeze()  # else the interpreter would walk through all of torch before it ends, for half a second
     return code
 
 
@@ -92,12 +90,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _unless_lost(code: int, console: Console) -> int:
-    """Return ``code``; where a result could not be printed say why, and for 0 that the command may be tried again.
+    """Return ``code``; if the result could not be printed, say why and return 75 in place of 0.
 
-    What a run was to leave is there: the same command prints it again at once, so that this is no reason for somebody
-    to get up (2), nor may a caller that reads stdout take it for done (0).
+    The output of the run is complete, and the same command prints its result again at once. So it is not an error for
+    people (2), but a caller that reads stdout must not take it for done (0) either.
     """
-    if (lost := lost_output()) is None:
+    if (lost := stdout_error()) is None:
         return code
     hint = "the output itself is not affected; see where stdout leads to, then run the same command again"
     console.note(
@@ -111,25 +109,22 @@ def _called(arguments: Sequence[str], console: Console) -> int:
         code: int | None = app(args=arguments, prog_name="lvm-batch", standalone_mode=False, obj=console)
     except typer.TyperException as error:
         raise _usage_error(error) from error
-    except (
-        typer.Abort,
-        SystemExit,
-    ) as ended:  # typer's answers to EOFError and EPIPE, wherever they come from
-        raise ended.__context__ or ended  # noqa: B904 - what it came from, as it was
-    if code == Interrupted.exit_code:  # typer's answer to Ctrl-C
+    except (typer.Abort, SystemExit) as ended:  # how typer answers EOFError and EPIPE
+        raise ended.__context__ or ended  # noqa: B904 - the error as it was
+    if code == Interrupted.exit_code:  # how typer answers Ctrl-C
         raise Interrupted("interrupted", "run the same command again to resume")
     return code or 0
 
 
 def _failed(error: Exception, console: Console) -> int:
-    told, code = as_told(error), exit_code_of(error)
+    reported, code = reported_error(error), exit_code_of(error)
     if code == BUG:
         hint = "this is a bug in lvm-batch; report it with the traceback"
         console.failed("bug", [Problem(f"{type(error).__name__}: {error}", hint)], error)
         return BUG
-    several = told.problems if isinstance(told, SettingsError) and len(told.problems) > 1 else ()
-    kind = getattr(told, "kind", JobError.kind)
-    console.failed(kind, [Problem(*told.args[:2]), *several], error if console.verbose else None)
+    several = reported.problems if isinstance(reported, SettingsError) and len(reported.problems) > 1 else ()
+    kind = getattr(reported, "kind", JobError.kind)
+    console.failed(kind, [Problem(*reported.args[:2]), *several], error if console.verbose else None)
     return code
 
 

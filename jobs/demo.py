@@ -1,7 +1,6 @@
-"""A first look: models, a bank and a run, made from the vectors that ship with the package.
+"""The demo: trains models, builds a bank and runs the job on the vectors that ship with the package.
 
-The rule: what the demo does is what a user would do, with the same commands on files of the same form; what it has
-made is not made again.
+The rule: the demo does what a user would do with the same commands, and prints them. It makes nothing twice.
 """
 
 from __future__ import annotations
@@ -20,13 +19,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lvm_batch.io.bank.bank import build_bank
-from lvm_batch.io.dataset.batches import OK
 from lvm_batch.io.dataset.files import find_files
 from lvm_batch.io.dataset.reading import open_unit
 from lvm_batch.io.dataset.units import DatasetFormat, Footer, cut_units, read_footers
+from lvm_batch.io.schema import OK
+from lvm_batch.jobs.observed_run import run_observed
 from lvm_batch.jobs.output_folder import make_output_folder
-from lvm_batch.jobs.prediction.run import Outcome, run
-from lvm_batch.jobs.registry.candidate import Asked
+from lvm_batch.jobs.registry.candidate import VerificationRequest
 from lvm_batch.jobs.registry.promotion import Signature, promote
 from lvm_batch.jobs.settings.run import RunSettings
 from lvm_batch.jobs.settings.sources import flag_of, resolve_settings
@@ -39,21 +38,22 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lvm_batch.jobs.console.console import Console
+    from lvm_batch.jobs.prediction.observers import RunOutcome
 
 SEED = 4
 
-# The cards' thresholds belong to their encoder. These escalate about one row in seven of the sample's vectors.
+# The cards' thresholds are for their encoder. These escalate about one row in seven of the sample.
 THRESHOLDS = {"min_confidence": 0.77, "min_margin": 0.002}
 
 N_SHARDS = 4
 N_HELD_OUT = 4
-"""Articles that no model is trained on: the last ones of the sample."""
+"""The last articles of the sample; no model is trained on them."""
 
 ROLES: dict[Literal["amn", "gru"], str] = {"amn": "production_model", "gru": "fallback_model"}
 
 EPOCHS = {"gru": 2}  # its recipe for so few windows would take a minute or two
 
-# The sample says nothing of lanes, so its articles take turns: one in eight is of high stakes.
+# The sample has no lanes, so its articles take turns: one in eight is of high stakes.
 LANES = ("history", "sport", "music", "sci-fact", "places", "weather", "film", "biography")
 
 
@@ -69,26 +69,26 @@ class Windows:
 
     @property
     def held_out(self) -> NDArray[np.bool_]:
-        """Which windows are of articles that no model is trained on."""
+        """Which windows are from articles that no model is trained on, bool (n,)."""
         return np.isin(self.article, np.unique(self.article)[-N_HELD_OUT:])
 
 
 def make_inputs(root: Path, console: Console) -> None:
-    """Make, below ``root``, two trained models with their roles, a bank, and a dataset of windows in shards.
+    """Make two trained models with their roles, a bank, and a dataset of windows in shards, all below ``root``.
 
-    Raises ``OutputError`` where no folder can be made.
+    Raises ``OutputError`` if the folder cannot be made.
     """
     make_output_folder(str(root), what="the demo")
     with as_file(sample_file()) as sample:
         write_shards(root / "windows", read_windows(sample))
         train_models(root, console)
-        if not (root / "bank/bank.json").exists():  # written last: a build that was cut short is begun again
-            _tell(console, "bank", "build", sample, "--output", root / "bank")
+        if not (root / "bank/bank.json").exists():  # written last: an interrupted build starts again
+            _show_command(console, "bank", "build", sample, "--output", root / "bank")
             build_bank(find_files([str(sample)]), str(root / "bank"))
 
 
-def predict(root: Path, console: Console) -> Outcome:
-    """Run the job over the shards, and say by which command a user would."""
+def predict(root: Path, console: Console) -> RunOutcome:
+    """Run the job over the shards, and print the command for it."""
     dataset = str(root / "windows")
     flags = {
         "output": str(root / "predictions"),
@@ -97,12 +97,13 @@ def predict(root: Path, console: Console) -> Outcome:
         **THRESHOLDS,
     }
     options = [text for name, value in flags.items() for text in (flag_of(name), str(value))]
-    _tell(console, "run", dataset, *options)
-    return run(resolve_settings(RunSettings, {"dataset": [dataset], **flags}, {}).settings, console=console)
+    _show_command(console, "run", dataset, *options)
+    settings = resolve_settings(RunSettings, {"dataset": [dataset], **flags}, {}).settings
+    return run_observed(settings, console=console)
 
 
 def sample_file() -> Traversable:
-    """The Parquet file of sentence vectors that ships with the package."""
+    """Return the Parquet file of sentence vectors that ships with the package."""
     return files("lvm_batch.io.sample") / "wikipedia_sample.parquet"
 
 
@@ -141,28 +142,30 @@ def train_models(root: Path, console: Console) -> None:
         if not (models / architecture / "best_model.pt").exists():
             options = ["--arch", architecture, "--output", settings.output, "--seed", SEED]
             options += ["--epochs", settings.epochs] if settings.epochs else []
-            _tell(console, "train", root / "windows", *options)
+            _show_command(console, "train", root / "windows", *options)
         console.note(train(settings, console=console).text)
         if not (models.parent / role).exists():
-            _tell(console, "models", "promote", architecture, "--models-dir", models)
-            asked = Asked(models, role=role, dim=None, data=None, sample_rows=0, tolerance=0.0)
-            console.note(promote(architecture, asked, signature=Signature.now()).text())
+            _show_command(console, "models", "promote", architecture, "--models-dir", models)
+            request = VerificationRequest(
+                models, role=role, dim=None, data=None, sample_rows=0, tolerance=0.0
+            )
+            console.note(promote(architecture, request, signature=Signature.now()).text())
 
 
-def _tell(console: Console, *command: object) -> None:
-    """Say by which command a user would do what is done now."""
-    console.note("$ " + shlex.join([_as_called(sys.argv[0], "lvm-batch"), *map(str, command)]))
+def _show_command(console: Console, *command: object) -> None:
+    """Print the command by which a user would do the next step."""
+    console.note("$ " + shlex.join([_command_name(sys.argv[0], "lvm-batch"), *map(str, command)]))
 
 
 def write_shards(folder: Path, windows: Windows) -> None:
-    """Write the windows as the job takes them: a dataset of several files, with targets, lanes and token counts."""
+    """Write the windows as a dataset of several files, with targets, lanes and token counts."""
     folder.mkdir(exist_ok=True)
     for number, rows in enumerate(np.array_split(np.arange(len(windows.article)), N_SHARDS)):
         path = folder / f"shard-{number}.parquet"
-        if not path.exists():  # written again it would be another input, and its job another job
-            begun = path.with_suffix(".part")
-            pq.write_table(_table(windows, rows), begun, compression="none", use_dictionary=["lane", "split"])
-            begun.replace(path)
+        if not path.exists():  # a rewritten file would be another input, and the job another job
+            part = path.with_suffix(".part")
+            pq.write_table(_table(windows, rows), part, compression="none", use_dictionary=["lane", "split"])
+            part.replace(path)
 
 
 def _table(windows: Windows, rows: NDArray[np.int64]) -> pa.Table:
@@ -181,19 +184,19 @@ def _table(windows: Windows, rows: NDArray[np.int64]) -> pa.Table:
 
 
 def _binary(vectors: NDArray[np.float32]) -> pa.Array:
-    """Encode rows of float32 as fixed-size binary, the encoding that is read fastest."""
+    """Encode rows of float32 as fixed-size binary, the fastest encoding to read."""
     flat = np.ascontiguousarray(vectors.reshape(len(vectors), -1), dtype="<f4")
     width = flat.shape[1] * flat.itemsize
     return pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(flat), [None, pa.py_buffer(flat)])
 
 
-def what_next(root: Path) -> str:
+def next_steps(root: Path) -> str:
     """Return what to try after the demo, as text."""
-    predictions, command = root / "predictions", _as_called(sys.argv[0], "lvm-batch")
+    predictions, command = root / "predictions", _command_name(sys.argv[0], "lvm-batch")
     pattern = json.dumps(str(predictions / "*.parquet"), ensure_ascii=False)
     look = f'import polars; print(polars.read_parquet({pattern}).drop("prediction"))'
     commands = (
-        (_as_called(sys.executable, "python"), "-c", look),
+        (_command_name(sys.executable, "python"), "-c", look),
         (command, "status", str(predictions)),
         (command, "inspect", str(root / "windows")),
     )
@@ -211,8 +214,8 @@ def what_next(root: Path) -> str:
     )
 
 
-def _as_called(program: str, name: str) -> str:
-    """How a user calls ``program`` from here: by ``name`` if that leads to it, else by its path."""
+def _command_name(program: str, name: str) -> str:
+    """Return how a user calls ``program`` from here: by ``name`` if the shell finds it so, else by its path."""
     path = Path(program).absolute()
     if shutil.which(name) == str(path) or not path.name.startswith(name):
         return name

@@ -1,19 +1,19 @@
-"""What can end a job, grouped by what the caller does about it.
+"""The errors that end a job, grouped by what the caller does about them.
 
     JobError              anything below; exit 2 unless a line here says otherwise
     ├── UsageError        the command line does not make sense
     ├── MissingExtra      an option needs a package that is not installed
-    ├── SurroundingsError the machine lacks something, or does not allow it; see that it does
+    ├── SurroundingsError the machine lacks something or does not allow it; change that
     ├── SettingsError     settings are unknown, missing or out of range; lists every one of them
     ├── UnitsFailed       the job ran, but parts of it have no output (exit 1); the same command does them
-    ├── NotVerified       files of an output are not as they were recorded (exit 1); remove them, run again
+    ├── NotVerified       files of an output differ from their records (exit 1); remove them, run again
     ├── GateFailed        the job ran and its result is not good enough (exit 3); look at the output
-    ├── TryAgain          something is held or away for now (exit 75); the same command later may work
+    ├── TryAgain          something is locked or unreachable (exit 75); the same command may work later
     └── Interrupted       stopped by Ctrl-C (exit 130); the same command resumes
         └── Terminated    stopped by SIGTERM (exit 143)
 
-Every error carries two texts, what is wrong and what to do about it, as ``args == (message, hint)``. ``kind``
-is a stable code for programs, ``exit_code`` what the command exits with. Nothing here knows how they look.
+Every error carries two texts, what is wrong and what to do about it: ``args == (message, hint)``. ``kind`` is a stable
+code for programs, ``exit_code`` the exit code of the command.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Problem(NamedTuple):
 
 
 class JobError(Exception):
-    """Base of every error of this room; ``args`` are the message and the hint."""
+    """Base of all errors of this room; ``args`` are the message and the hint."""
 
     kind = "job"
     exit_code = 2
@@ -57,7 +57,7 @@ class SurroundingsError(JobError):
 
 
 class SettingsError(JobError):
-    """Settings cannot be used; ``problems`` holds every one of them."""
+    """Settings cannot be used; ``problems`` holds all that is wrong with them."""
 
     kind = "settings"
 
@@ -71,28 +71,28 @@ class SettingsError(JobError):
 
 
 class UnitsFailed(JobError):
-    """The job came to its end, and some of its units have no output."""
+    """The job ended, but some of its units have no output."""
 
     kind = "units_failed"
     exit_code = 1
 
 
 class NotVerified(JobError):
-    """Files of an output are not as they were recorded, or units are missing."""
+    """Files of an output differ from their records, or units are missing."""
 
     kind = "not_verified"
     exit_code = 1
 
 
 class GateFailed(JobError):
-    """The job ran, and its result is not good enough to be used unseen."""
+    """The job ran, but its result is not good enough to be used without a look."""
 
     kind = "gate"
     exit_code = 3
 
 
 class TryAgain(JobError):
-    """Something is held or away for now."""
+    """Something is locked or unreachable for now."""
 
     kind = "try_again"
     exit_code = 75

@@ -1,15 +1,15 @@
-"""A folder of this machine that a command leaves its results in.
+"""A local folder that a command writes its results to.
 
-The rule: that it cannot take them is found before any work is done, and a disk that fills up later is an error of the
-output. This module does not know what is written.
+The rule: an unusable folder is refused before any work is done; a disk that fills up later is an ``OutputError``.
 """
 
 from __future__ import annotations
 
+import json
 import os
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lvm_batch.io.errors import OutputError
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 def make_output_folder(output: str, *, what: str) -> Path:
-    """Make the folder that ``--output`` names, where ``what`` will be written: "a model", "an evaluation".
+    """Make the folder of ``--output``, where ``what`` will be written: "a model", "an evaluation".
 
-    Raises ``OutputError`` where it is no folder of this machine, or one that cannot be made or written.
+    Raises ``OutputError`` if it is not a local path, or cannot be made or written.
     """
     if "://" in output:
         raise OutputError(
@@ -39,8 +39,13 @@ def make_output_folder(output: str, *, what: str) -> Path:
     return folder
 
 
+def as_json(values: Mapping[str, Any]) -> bytes:
+    """Return a JSON document for people and programs; raises ``ValueError`` for a number that is not finite."""
+    return (json.dumps(values, indent=2, allow_nan=False) + "\n").encode()
+
+
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write files by their names; raises ``OutputError``."""
+    """Write files, given by name; raises ``OutputError``."""
     for name, content in files.items():
         with writing(folder / name, hint="make room, or give --output another folder"):
             (folder / name).write_bytes(content)
@@ -48,7 +53,7 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
 
 @contextmanager
 def writing(path: Path, *, hint: str) -> Iterator[None]:
-    """Tell an ``OSError`` of the block, which writes to ``path``, as an ``OutputError``."""
+    """Raise an ``OSError`` of the block, which writes to ``path``, as an ``OutputError``."""
     try:
         yield
     except OSError as error:

@@ -1,7 +1,7 @@
-"""The places that a command is told to write to, held against each other and against what it reads.
+"""Checks the places that a command writes to, against each other and against what it reads.
 
-The rule: what is written never becomes input, and readers of predictions, of a history or of a bank, who take whatever
-lies there, find nothing else. This module does not know what is written, and makes nothing.
+The rule: no output becomes an input, and an output folder, a history or a bank contains nothing else: their readers
+read every file there.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from lvm_batch.io.dataset.overlap import Territory
+from lvm_batch.io.dataset.overlap import DatasetReach
 from lvm_batch.io.errors import DataError, OutputError
 from lvm_batch.io.storage.locations import is_within, locate
 from lvm_batch.jobs.errors import Problem, SettingsError
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A file or folder that a command names: ``what`` it is to people, and the ``option`` that gives another.
+    """A file or folder of a command: ``what`` messages call it, and the ``option`` that sets it.
 
-    ``keeps_out`` says what else may not lie inside. ``names`` are those of files that will be written there; an
-    empty one stands for the place itself.
+    ``keeps_out`` says which other places may not be inside. ``names`` are the files that will be written there; an
+    empty name means the place itself.
     """
 
     what: str
@@ -37,12 +37,12 @@ class Place:
     is_file: bool = False
 
     def may_hold(self, other: Place) -> bool:
-        """Whether the other place may lie inside this one."""
+        """Return whether the other place may be inside this one."""
         return self.keeps_out == "nothing" or (self.keeps_out == "folders" and other.is_file)
 
     @property
     def title(self) -> str:
-        """What it is, and where."""
+        """What the place is called, with its path."""
         return f"{self.what} {self.text}"
 
 
@@ -53,31 +53,31 @@ def check_places(
     files: Iterable[InputFile] = (),
     kept: Sequence[Place] = (),
 ) -> None:
-    """Raise what :func:`misplaced` finds: ``OutputError``, or ``SettingsError`` with all of several."""
-    errors = list(misplaced(written, dataset=dataset, files=files, kept=kept))
+    """Raise the errors that :func:`place_errors` finds: one ``OutputError``, or all of them as a ``SettingsError``."""
+    errors = list(place_errors(written, dataset=dataset, files=files, kept=kept))
     if len(errors) == 1:
         raise errors[0]
     if errors:
         raise SettingsError(*(Problem(*error.args) for error in errors))
 
 
-def misplaced(
+def place_errors(
     written: Sequence[Place],
     *,
     dataset: Sequence[str] = (),
     files: Iterable[InputFile] = (),
     kept: Sequence[Place] = (),
 ) -> Iterator[OutputError]:
-    """Yield an error for each of the ``written`` places that lies where it breaks something, or around it.
+    """Yield an error for each of the ``written`` places that is inside or around another place where it may not be.
 
-    ``dataset`` are the arguments that are read, ``files`` what was found for them; ``kept`` are other places that are
-    only read. A text that names no place is not judged here.
+    ``dataset`` are the arguments that are read, ``files`` the files found for them; ``kept`` are other places that are
+    only read. Texts that are no paths or URLs are not checked here.
     """
     located = {place: where for place in (*written, *kept) if (where := _where(place.text)) is not None}
-    territory = Territory([text for text in dataset if _where(text) is not None], files)
+    reach = DatasetReach([text for text in dataset if _where(text) is not None], files)
     for number, place in enumerate(written):
         if place in located:
-            yield from _beside_input(place, located[place], territory)
+            yield from _beside_input(place, located[place], reach)
             for other in (*written[number + 1 :], *kept):
                 if other in located and (why := _clash(place, other, located)):
                     yield OutputError(why, f"give {place.option} a place of its own")
@@ -90,13 +90,13 @@ def _where(text: str) -> Location | None:
         return None
 
 
-def _beside_input(place: Place, where: Location, territory: Territory) -> Iterator[OutputError]:
-    if argument := territory.reader_of(where, place.names):
+def _beside_input(place: Place, where: Location, reach: DatasetReach) -> Iterator[OutputError]:
+    if argument := reach.reader_of(where, place.names):
         yield OutputError(
             f"{place.title} lies inside the input {argument}",
             f"give {place.option} a place beside it, or the next run would read what this one writes",
         )
-    elif place.keeps_out != "nothing" and (part := territory.part_inside(where)):
+    elif place.keeps_out != "nothing" and (part := reach.part_inside(where)):
         yield OutputError(
             f"the input {part} lies inside {place.title}",
             f"give {place.option} a folder of its own, so that readers of it find nothing else",

@@ -1,7 +1,7 @@
-"""The one look of every figure that is drawn here.
+"""The style of all figures.
 
-The rule: the same data gives the same bytes. A figure is SVG, holds its own letters, and carries neither a date nor
-anything that chance has made. This module does not know what is drawn.
+The rule: the same data gives the same bytes. A figure is SVG, contains its own letters, and has neither a date nor
+random ids.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
     Draw = Callable[[Figure], None]
 
 WIDTH, HEIGHT = 9.0, 3.8
-"""Inches of a figure, unless another size is asked for."""
+"""The default size of a figure in inches."""
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-"""Colours in their order, told apart by colour-blind readers too (Okabe and Ito 2008)."""
+"""Colours in order; colour-blind readers can tell them apart too (Okabe and Ito 2008)."""
 
 _LETTERS = 24  # of a label
 
 GREY = "#767676"
-"""For what is there to be compared with."""
+"""The colour of baselines."""
 
 
 def figure_svg(
     draw: Draw, *, size: tuple[float, float] = (WIDTH, HEIGHT), style: Mapping[str, Any] | None = None
 ) -> bytes:
-    """Return as SVG what ``draw`` draws into the figure it is given, of ``size`` in inches.
+    """Return a figure as SVG: ``draw`` draws into it; its ``size`` is in inches.
 
-    ``style`` holds settings of matplotlib in which the figure differs from the one look.
+    ``style`` holds settings of matplotlib that differ from the common style.
     """
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -43,7 +43,9 @@ def figure_svg(
 
     out = BytesIO()
     with mpl.rc_context(_style() | (style or {})), warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of letters that no font here has: names may hold any
+        warnings.simplefilter(
+            "ignore", UserWarning
+        )  # about letters that no font here has: names may contain any
         figure = Figure(figsize=size, layout="constrained")
         draw(figure)
         FigureCanvasSVG(figure).print_svg(out, metadata={"Date": None})  # type: ignore[no-untyped-call]
@@ -51,20 +53,18 @@ def figure_svg(
 
 
 def save_figure(path: Path, draw: Draw, *, size: tuple[float, float] = (WIDTH, HEIGHT)) -> None:
-    """Write what ``draw`` draws to ``path``; raises ``OSError`` as writing does."""
+    """Write what ``draw`` draws to ``path``; raises ``OSError``."""
     path.write_bytes(figure_svg(draw, size=size))
 
 
 def label(name: str) -> str:
-    """Return a name as a figure can hold it: of printable letters, no more than 24, and cut from the left, as paths
-    differ at their end.
-    """
+    """Return a name as a label: printable, at most 24 characters, cut from the left as paths differ at the end."""
     shown = "".join(letter if letter.isprintable() else "?" for letter in name).lstrip("_")
     return shown if len(shown) <= _LETTERS else f"..{shown[2 - _LETTERS :]}"
 
 
 def _style() -> Any:  # noqa: ANN401 - matplotlib's own type lists every setting there is
-    """Start from matplotlib's own defaults: what a user has configured is for the user's figures."""
+    """Return the common style, on top of matplotlib's own defaults and not of the user's configuration."""
     import matplotlib as mpl
     from cycler import cycler
 

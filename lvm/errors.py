@@ -1,24 +1,26 @@
-"""What can go wrong in this room, as a user can cause and mend it.
+"""The errors that a user of models can cause and mend.
 
     ModelError                what a caller catches to handle everything below
     ├── CheckpointError       a file of weights that cannot be used
     ├── ArchitectureError     an unknown architecture, or vectors that do not fit one
     ├── BankError             a neighbour bank that cannot be searched
-    ├── DeviceError           a device that was asked for and is not there
+    ├── DeviceError           a device that this machine does not have
     └── MissingExtra          an optional package is not installed; the hint holds the command
 
-Every error carries ``(message, hint)``: what went wrong and where, and what to do about it. ``kind`` is a
-stable code for programs. All of them survive pickling, as they cross process borders. Knows nothing of exit
-codes or of how errors are shown.
+The rule: every error carries ``(message, hint)``, what went wrong and where, and what to do about it, and survives
+pickling between processes. ``kind`` is a stable code for programs.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class ModelError(Exception):
-    """A model, a registry of models or a bank cannot be used as asked."""
+    """A model, a registry of models or a bank cannot be used."""
 
     kind: ClassVar[str] = "model"
 
@@ -38,19 +40,19 @@ class CheckpointError(ModelError):
 
 
 class ArchitectureError(ModelError):
-    """There is no such architecture, or the vectors given do not fit it."""
+    """The architecture is unknown, or the vectors do not fit it."""
 
     kind = "architecture"
 
 
 class BankError(ModelError):
-    """A bank of vectors is malformed, or of another dimension than the queries."""
+    """A bank of vectors is malformed, or its dimension is not that of the queries."""
 
     kind = "bank"
 
 
 class DeviceError(ModelError):
-    """The device asked for is not available on this machine."""
+    """The device is not available on this machine, or lacks what a model needs."""
 
     kind = "device"
 
@@ -59,3 +61,11 @@ class MissingExtra(ModelError):
     """An optional package is not installed. The hint is the exact pip command."""
 
     kind = "missing_extra"
+
+
+def did_you_mean(name: str, known: Iterable[str], *, most: int) -> str:
+    """Return a hint with at most ``most`` known names that resemble ``name``, "" if none does."""
+    import difflib  # noqa: PLC0415 - quick commands import this module
+
+    near = difflib.get_close_matches(name, list(known), n=most, cutoff=0.4)
+    return f"did you mean {' or '.join(near)}?" if near else ""

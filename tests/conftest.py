@@ -127,7 +127,7 @@ def predict(
 
     No report is drawn, which takes longer than such a run; tests of the report begin their runs without this.
     """
-    monkeypatch.setattr("lvm_batch.jobs.prediction.run.write_report", lambda *_, **__: None)
+    monkeypatch.setattr("lvm_batch.jobs.reports.report_writer.write_report", lambda *_, **__: None)
 
     def call(*arguments: object) -> Result:
         defaults = ("--model", models / "amn.pt", "--fallback", models / "gru.pt", "--scheduler", scheduler)

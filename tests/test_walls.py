@@ -33,6 +33,7 @@ ALLOWED_AT_TOP = {
     *ROOMS,
     "workflows",
     "tests",
+    "docs",
     "pyproject.toml",
     "README.md",
     "Makefile",
@@ -99,7 +100,7 @@ def test_relative_imports_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_the_top_holds_only_what_belongs_there() -> None:
-    """Three rooms, workflows, tests and the project's own files; somebody's own notes are no part of it."""
+    """Three rooms, workflows, tests, docs and the project's own files; somebody's own notes are no part of it."""
     assert {name for name in names_at_top() if not name.startswith(".")} <= ALLOWED_AT_TOP
 
 

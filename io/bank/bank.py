@@ -1,12 +1,11 @@
-"""The bank on disk: known vectors, unit norm, with their ids.
+"""The bank on disk: known vectors of unit norm, with their ids.
 
     DIR/bank.json     count, dimension, digest, where it came from
     DIR/vectors.npy   float32 (count, dim), unit norm, mapped into memory by every reader
     DIR/ids.parquet   one row a vector: its number in the source, and its id if the source has one
     DIR/faiss.index   only if it was built with an index
 
-The rule: a bank's digest is that of its vectors (and index), so that a job's fingerprint tells one bank from
-another. This module does not know how neighbours are found.
+The rule: a bank's digest is that of its vectors (and index), so that a job's fingerprint tells banks apart.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -24,15 +22,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lvm_batch.io.bank.remote import IDS, INDEX, META, VECTORS, fetched_bank, uploaded_bank
+from lvm_batch.io.bank.remote import IDS, INDEX, META, VECTORS, fetch_bank, upload_bank
 from lvm_batch.io.bank.unit_vectors import survey, unit_vectors
-from lvm_batch.io.errors import OutputError, UnreadableFile
-from lvm_batch.io.formats.dictionaries import row_groups
+from lvm_batch.io.errors import OutputError, UnreadableFile, output_errors
 from lvm_batch.io.formats.numpy_files import open_npy
+from lvm_batch.io.formats.parquet_writing import row_groups
 from lvm_batch.io.storage.locations import locate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
 
     from numpy.typing import NDArray
 
@@ -64,12 +63,12 @@ def build_bank(
     build_index: Callable[[NDArray[np.float32]], bytes] | None = None,
     on_rows: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
-    """Build a bank from the vectors of Parquet ``files`` in the folder ``output``; return what ``bank.json`` says.
+    """Build a bank from the vectors of Parquet ``files`` in the folder ``output``; return the content of ``bank.json``.
 
-    Vectors that are null, not finite or without a norm are left out and counted, and, where their type leaves the width
-    open, those of another than most of the first have. ``id_column`` defaults to ``id`` where there is one.
-    ``build_index`` makes an index of the vectors; ``on_rows`` hears of progress in rows. Raises ``ColumnError``,
-    ``UnreadableFile`` or :class:`OutputError` (a bank stands there already, or the disk is full).
+    Vectors that are null, not finite or without a norm are left out and counted, and, if their type leaves the width
+    open, those of another width than most of the first. ``id_column`` defaults to ``id`` if there is such a column.
+    ``build_index`` makes an index of the vectors; ``on_rows`` is called with the rows done so far. Raises
+    ``ColumnError``, ``UnreadableFile`` or :class:`OutputError` (there is a bank already, or the disk is full).
     """
     place = locate(output)
     options = (vector_column, id_column, build_index, on_rows)
@@ -77,11 +76,11 @@ def build_bank(
         with _naming(Path(place.path)):
             _refuse_occupied(Path(place.path), output)
         return _build(files, Path(place.path), output, *options)
-    with uploaded_bank(place) as root:
+    with upload_bank(place) as root:
         return _build(files, root, output, *options)
 
 
-def _build(  # noqa: PLR0917 - called twice, with the same
+def _build(  # noqa: PLR0917 - called twice, with the same arguments
     files: Sequence[InputFile],
     root: Path,
     output: str,
@@ -91,7 +90,8 @@ def _build(  # noqa: PLR0917 - called twice, with the same
     on_rows: Callable[[int], None] | None,
 ) -> dict[str, Any]:
     source = survey(files, vector_column, id_column)
-    _make(root, output)
+    with output_errors(f"{output} cannot be made", "choose another folder"):
+        root.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256()
     with _naming(root):
         ids = _write_vectors(root / VECTORS, source, digest, on_rows)
@@ -115,7 +115,7 @@ def _write_vectors(
 ) -> list[pa.Table]:
     """Write the usable vectors, add them to ``digest``, and return their ids.
 
-    Not through a map of the file, of which a full disk ends the process.
+    The file is not mapped into memory, since a full disk would end the process.
     """
     ids: list[pa.Table] = []
     kept = 0
@@ -136,28 +136,22 @@ def _write_vectors(
 
 
 def _header(count: int, dim: int) -> bytes:
-    """Return how the file of vectors begins: NumPy leaves room for any ``count``, so that it can be put in later."""
+    """Return the header of the file of vectors; it has the same length for any ``count``, which is filled in later."""
     stream = BytesIO()
     shape = {"descr": "<f4", "fortran_order": False, "shape": (count, dim)}
     np.lib.format.write_array_header_1_0(stream, shape)
     return stream.getvalue()
 
 
-@contextmanager
-def _naming(root: Path) -> Iterator[None]:
-    """Turn a failure to write into an error that says where."""
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(
-            f"{root} cannot be written: {error.strerror or error}", "make room, or choose another folder"
-        ) from error
+def _naming(root: Path) -> AbstractContextManager[None]:
+    """Turn failures to write into an error that names the folder."""
+    return output_errors(f"{root} cannot be written", "make room, or choose another folder")
 
 
 def open_bank(path: str) -> Bank:
     """Open the bank at ``path``, its vectors mapped into memory; raises :class:`UnreadableFile`."""
     place = locate(path)
-    root = Path(place.path) if place.is_local else fetched_bank(place)
+    root = Path(place.path) if place.is_local else fetch_bank(place)
     try:
         meta = json.loads((root / META).read_bytes())
         count, dim, digest = int(meta["count"]), int(meta["dim"]), str(meta["digest"])
@@ -185,7 +179,7 @@ def _mapped(path: Path) -> NDArray[np.float32]:
     if header.dtype != np.dtype("<f4") or len(header.shape) != 2 or 0 in header.shape:  # noqa: PLR2004
         raise ValueError(f"its vectors are {header.dtype} of the shape {header.shape}")
     order: Literal["F", "C"] = "F" if header.fortran_order else "C"
-    # Copy on write: torch wants arrays it may write to, and nobody does.
+    # Copy on write: torch wants writable arrays, though nothing writes to them.
     return np.memmap(path, header.dtype, mode="c", offset=header.offset, shape=header.shape, order=order)
 
 
@@ -209,13 +203,6 @@ def _refuse_occupied(root: Path, output: str) -> None:
         raise OutputError(f"{output} is not empty", "choose another folder")
 
 
-def _make(root: Path, output: str) -> None:
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{output} cannot be made: {error.strerror}", "choose another folder") from error
-
-
 def _write_meta(root: Path, source: VectorSource, *, kept: int, digest: str) -> dict[str, Any]:
     meta = {
         "format": 1,
@@ -226,6 +213,6 @@ def _write_meta(root: Path, source: VectorSource, *, kept: int, digest: str) -> 
         "index": (root / INDEX).exists(),
         "sources": [file.path for file in source.files],
     }
-    # Last: a folder without it is no bank, so a build that was cut short is not taken for one.
+    # Written last: a folder without it is no bank, so that an interrupted build is not taken for one.
     (root / META).write_text(json.dumps(meta, indent=1) + "\n")
     return meta

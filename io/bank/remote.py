@@ -1,7 +1,6 @@
-"""Banks in object stores: fetched to be mapped into memory, built here and then uploaded.
+"""Banks in object stores: downloaded to be mapped into memory, built locally and then uploaded.
 
-The rule: a bank is fetched once a machine, into a folder named by its digest, and what was fetched has that digest.
-This module does not know how neighbours are found.
+The rule: a bank is downloaded once a machine, into a folder named by its digest, and the download has that digest.
 """
 
 from __future__ import annotations
@@ -33,8 +32,8 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 _HASHED_BYTES = 64 * 2**20
 
 
-def fetched_bank(place: Location) -> Path:
-    """Return a local folder with the bank at ``place``, fetched unless it is there; raises :class:`UnreadableFile`."""
+def fetch_bank(place: Location) -> Path:
+    """Return a local folder with the bank at ``place``, downloaded if need be; raises :class:`UnreadableFile`."""
     bucket, key = bucket_of(place)
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lvm-batch" / "banks"
     try:
@@ -42,7 +41,7 @@ def fetched_bank(place: Location) -> Path:
         digest = _digest(meta, place.text)
         cache.mkdir(parents=True, exist_ok=True)
         with (cache / f"{digest}.lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # the other workers of this machine wait, and find it
+            fcntl.flock(lock, fcntl.LOCK_EX)  # the other workers of this machine wait here, then find it
             if not (cache / digest / META).exists():
                 _fetch(place, meta, digest, cache)
     except FileNotFoundError as error:
@@ -59,10 +58,10 @@ def fetched_bank(place: Location) -> Path:
 
 
 @contextmanager
-def uploaded_bank(place: Location) -> Iterator[Path]:
-    """Give a local folder for a bank, and upload what is in it at the end of the block.
+def upload_bank(place: Location) -> Iterator[Path]:
+    """Yield a local folder for a bank, and upload its files at the end of the block.
 
-    Raises :class:`OutputError` if something stands at ``place`` already, or cannot be put there.
+    Raises :class:`OutputError` if there is something at ``place`` already, or if the upload fails.
     """
     bucket, key = bucket_of(place)
     try:
@@ -70,7 +69,7 @@ def uploaded_bank(place: Location) -> Iterator[Path]:
             raise OutputError(f"{place.text} is not empty", "choose another folder")
         with tempfile.TemporaryDirectory(prefix="lvm-batch-") as folder:
             yield Path(folder)
-            # The description last: without it nothing there is taken for a bank.
+            # The description comes last: without it the folder is no bank.
             for name in (VECTORS, IDS, INDEX, META):
                 if (Path(folder) / name).exists():
                     bucket.put(f"{key}/{name}", Path(folder) / name)

@@ -1,7 +1,7 @@
 """Vectors of Parquet files as a bank takes them: of unit norm, with their ids.
 
-The rule: every file is checked before a row of any is read for the bank, and a row keeps its number in the source,
-whatever is left out before it. This module does not know what a bank is on disk.
+The rule: every file is checked before any row is read for the bank, and a row keeps its number in the source, whatever
+is left out before it.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ import numpy as np
 import pyarrow as pa
 
 from lvm_batch.io.dataset.column_checks import listed, refuse_repeated
-from lvm_batch.io.dataset.columns import WindowShape
 from lvm_batch.io.dataset.file_columns import file_columns
 from lvm_batch.io.errors import ColumnError
 from lvm_batch.io.formats.common_types import common_type
-from lvm_batch.io.formats.parquet import naming_errors, open_parquet, read_tables
+from lvm_batch.io.formats.parquet import open_parquet
+from lvm_batch.io.schema import WindowShape
 from lvm_batch.io.vectors.decoding import decode_column
 from lvm_batch.io.vectors.types import check_vector_type, vector_width
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    import pyarrow.parquet as pq
     from numpy.typing import NDArray
 
     from lvm_batch.io.dataset.file_columns import FileColumns
     from lvm_batch.io.dataset.files import InputFile
+    from lvm_batch.io.formats.parquet import OpenParquet
 
 _BATCH_ROWS = 4096
 _WIDTH_ROWS = 64
@@ -39,10 +39,10 @@ _USUAL_IDS = "id"
 
 @dataclass(frozen=True, slots=True)
 class VectorSource:
-    """Files whose columns are known to fit: ``n_rows`` rows, of vectors of ``dim`` components.
+    """Files whose columns have been checked: ``n_rows`` rows of vectors of ``dim`` components.
 
-    Ids are read from the column ``ids``, or, where that is ``None``, from ``id`` in files that have it. ``id_type`` is
-    the type of all of them, ``None`` where there are none.
+    Ids are read from the column ``ids``, or, if that is ``None``, from ``id`` in files that have it. ``id_type`` is
+    their common type, ``None`` if there are no ids.
     """
 
     files: tuple[InputFile, ...]
@@ -72,7 +72,7 @@ def survey(files: Sequence[InputFile], vectors: str, ids: str | None) -> VectorS
 def _with_ids(
     schema: pa.Schema, file: InputFile, ids: str | None, known: pa.DataType | None
 ) -> pa.DataType | None:
-    """Return the type of the ids of all files so far, of which ``known`` holds those before this one."""
+    """Return the common type of the ids of this file and of those before it, whose type is ``known``."""
     if ids is None:
         return known
     kind = schema.field(ids).type
@@ -86,8 +86,8 @@ def _with_ids(
     return together
 
 
-def _check_columns(parquet: pq.ParquetFile, file: InputFile, vectors: str, ids: str | None, dim: int) -> int:
-    """Return the components of a vector: ``dim``, or, where that is 0, those that this file tells."""
+def _check_columns(parquet: OpenParquet, file: InputFile, vectors: str, ids: str | None, dim: int) -> int:
+    """Return the components of a vector: ``dim``, or, if that is 0, those of this file."""
     refuse_repeated(parquet.schema_arrow, file.path)
     schema = _columns(parquet, file, vectors, ids).schema
     for name, flag in ((vectors, "--vector-column"), (ids, "--id-column")):
@@ -102,16 +102,14 @@ def _check_columns(parquet: pq.ParquetFile, file: InputFile, vectors: str, ids: 
     return dim
 
 
-def _usual_width(parquet: pq.ParquetFile, file: InputFile, column: str) -> int:
-    """Return the width that most have of the first vectors of a column whose type does not say it."""
+def _usual_width(parquet: OpenParquet, file: InputFile, column: str) -> int:
+    """Return the most common width of the first vectors of a column whose type does not say it."""
     if problem := check_vector_type(parquet.schema_arrow.field(column).type, length=1, dim=_USUAL_DIM):
         raise ColumnError(
             f"{file.path}: column `{column}` {problem}", "point to a column of vectors: --vector-column"
         )
     row_groups = range(parquet.metadata.num_row_groups)
-    for table in read_tables(
-        parquet, file.path, row_groups=row_groups, columns=[column], batch_rows=_WIDTH_ROWS
-    ):
+    for table in parquet.tables(row_groups=row_groups, columns=[column], batch_rows=_WIDTH_ROWS):
         widths = Counter(filter(None, map(_width, table[column].to_pylist())))
         if widths:
             return widths.most_common(1)[0][0]
@@ -124,9 +122,9 @@ def _width(row: list[float] | list[list[float]] | None) -> int:
 
 
 def unit_vectors(source: VectorSource) -> Iterator[tuple[NDArray[np.float32], pa.Table]]:
-    """Yield the usable vectors of some rows, of unit norm, and a table of their rows' numbers and ids.
+    """Yield blocks of usable vectors, of unit norm, each with a table of their row numbers and ids.
 
-    Left out are vectors that are null, not finite, of another width or without a norm.
+    Vectors that are null, not finite, of another width or without a norm are left out.
     """
     out = np.empty((_BATCH_ROWS, 1, source.dim), np.float32)
     first_row = 0
@@ -141,14 +139,14 @@ def unit_vectors(source: VectorSource) -> Iterator[tuple[NDArray[np.float32], pa
                 batch_rows=_BATCH_ROWS,
             ):
                 block, kept = _unit_rows(table[source.vectors], out[: table.num_rows])
-                with naming_errors(file.path, "its ids"):
+                with parquet.naming_errors("its ids"):
                     named = _taken(table, ids, kept, source.id_type)
                 yield block, pa.table({"row": pa.array(first_row + kept), **named})
                 first_row += table.num_rows
 
 
-def _columns(parquet: pq.ParquetFile, file: InputFile, vectors: str, ids: str | None) -> FileColumns:
-    """Return the columns of a file, of which its folders may tell the ids."""
+def _columns(parquet: OpenParquet, file: InputFile, vectors: str, ids: str | None) -> FileColumns:
+    """Return the columns of a file; the ids may come from its folders."""
     return file_columns(parquet.schema_arrow, file, texts={ids or _USUAL_IDS} - {vectors})
 
 
@@ -159,12 +157,14 @@ def _ids_of(schema: pa.Schema, vectors: str) -> str | None:
 def _taken(
     table: pa.Table, ids: str | None, kept: NDArray[np.int64], kind: pa.DataType | None
 ) -> dict[str, pa.ChunkedArray]:
-    """Return the ids of the rows that are kept, in the type of all files' ids; null where a file has none."""
+    """Return the ids of the rows that are kept, in the common type; null if the file has none."""
     if kind is None:
         return {}
     if ids is None:
         return {"id": pa.chunked_array([pa.nulls(len(kept), kind)])}
-    runs = np.split(kept, np.flatnonzero(np.diff(kept) != 1) + 1)  # Arrow takes no single rows of views
+    runs = np.split(
+        kept, np.flatnonzero(np.diff(kept) != 1) + 1
+    )  # Arrow cannot take single rows of list views
     slices = [table[ids].slice(run[0], len(run)) for run in runs if len(run)]
     column = pa.chunked_array([chunk for part in slices for chunk in part.chunks], table[ids].type)
     return {"id": column if column.type == kind else column.cast(kind)}

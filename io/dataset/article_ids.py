@@ -1,7 +1,7 @@
 """Article ids of any type, as values that compare exactly.
 
-The rule: two ids are one if they are equal in their own type, in whatever row group, unit or file, and however they are
-encoded; a null, and a NaN, says of no article. This module does not know what articles are for.
+The rule: two ids are equal if they are equal in their own type, whatever row group, unit or file they are in and
+however they are encoded; null and NaN name no article.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _TEXTS = (
 
 
 def comparable_ids(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return ids as one of the few types that Arrow compares and counts, the same for all ways to write the same ids.
+    """Return ids in one of the few types that Arrow compares and counts, the same for all encodings of the same ids.
 
-    Texts, which may be no UTF-8, are their bytes, whole numbers int64 where they fit, times nanoseconds, dates days.
-    Takes every type that ``column_checks.is_plain`` does.
+    Texts, which may be no UTF-8, become bytes, whole numbers int64 if they fit, times nanoseconds, dates days. Accepts
+    every type that ``column_checks.is_plain`` accepts.
     """
     column = _plain(column)
     kind = column.type
@@ -39,7 +39,7 @@ def comparable_ids(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Undo dictionaries and extension types."""
+    """Decode dictionaries and extension types."""
     kind = column.type
     if pa.types.is_dictionary(kind):
         return _plain(column.cast(kind.value_type))
@@ -49,7 +49,7 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _counted(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return times as nanoseconds, or, where these are too many, in their own unit, and dates as days."""
+    """Return times as nanoseconds, or, if these do not fit, in their own unit, and dates as days."""
     kind = column.type
     if pa.types.is_date(kind):
         return column.cast(pa.date32()).cast(pa.int32()).cast(pa.int64())

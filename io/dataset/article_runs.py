@@ -1,8 +1,8 @@
-"""Articles whose rows do not stand together: cut by the end of a file, or by other rows between.
+"""Articles whose rows are not contiguous: cut by the end of a file, or by other rows in between.
 
-The rule: a run of rows is an article as far as windows go, so that each cut costs predictions, which is said before
-work begins. Of a file the column of articles alone is read, and not even that where statistics tell it or its folders
-do. A row that says no article is no run.
+The rule: windows slide within a run of rows of one article, so each cut costs predictions, and the user is told before
+work begins. Only the article column of a file is read, and not even that if statistics or the file's folders give its
+value. A row without an article is no run.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import pyarrow.compute as pc
 
 from lvm_batch.io.dataset.article_ids import comparable_ids
 from lvm_batch.io.errors import DataError
-from lvm_batch.io.formats.parquet import leaf_of, naming_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -25,23 +24,24 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
     from numpy.typing import NDArray
 
-    from lvm_batch.io.dataset.columns import Roles
     from lvm_batch.io.dataset.file_columns import FileColumns
+    from lvm_batch.io.formats.parquet import OpenParquet
+    from lvm_batch.io.schema import Roles
 
     Numbers = NDArray[np.int64]
 
 _ROWS_AT_ONCE = 2**16
 _ROWS_TOGETHER = 2**20
 _EXACT_BYTES = 32
-"""Texts in statistics are cut by some writers, at 64 bytes; shorter ones are whole."""
+"""Some writers cut texts in statistics at 64 bytes; shorter ones are whole."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cuts:
-    """``articles`` come in several runs, with ``cuts`` between them.
+    """``articles`` are in several runs each, with ``cuts`` between them.
 
-    ``rows`` is how many rows more have a context that is too short than if each article's stood together; as many as
-    ``cuts`` have no target. ``example`` is the first such article, ``files`` where its first two runs are.
+    ``rows`` is how many more rows have a short context than if each article were contiguous; ``cuts`` rows have no
+    target. ``example`` is the first such article, ``files`` the files of its first two runs.
     """
 
     articles: int
@@ -52,7 +52,7 @@ class Cuts:
 
 
 class _Runs(NamedTuple):
-    """Runs of articles: their ids, of one type, how many rows each has, and the number of its file."""
+    """Runs of articles: ids of one type, the rows of each run, and the number of its file."""
 
     ids: pa.Array
     rows: Numbers
@@ -60,9 +60,9 @@ class _Runs(NamedTuple):
 
 
 class ArticleRuns:
-    """The runs of the files of a dataset, added as their footers are read, by any thread.
+    """The runs of the files of a dataset, added by any thread as their footers are read.
 
-    Of small files many are taken together: each by itself takes three times as long.
+    Small files are processed many at a time: one by one they take three times as long.
     """
 
     def __init__(self) -> None:
@@ -72,15 +72,15 @@ class ArticleRuns:
         self._found: dict[pa.DataType, list[_Runs]] = {}
         self._lock = Lock()
 
-    def add(self, parquet: pq.ParquetFile, columns: FileColumns, roles: Roles) -> None:
-        """Find the runs of an open file. One that breaks here is left to who reads it whole, and names it."""
+    def add(self, parquet: OpenParquet, columns: FileColumns, roles: Roles) -> None:
+        """Find the runs of an open file. A damaged file is ignored here; the reader of its rows reports it."""
         if roles.article is None:
             return
         with self._lock:
             number = len(self._paths)
-            self._paths.append(columns.path)
+            self._paths.append(parquet.path)
         try:
-            with naming_errors(columns.path, "its articles"):
+            with parquet.naming_errors("its articles"):
                 for ids, rows in _parts(parquet, columns, roles.article):
                     self._take(number, ids, rows)
         except DataError:
@@ -110,7 +110,7 @@ class ArticleRuns:
                 self._settle()
 
     def _settle(self) -> None:
-        """Make runs of the rows that wait."""
+        """Make runs of the waiting rows."""
         by_type: dict[pa.DataType, list[tuple[int, pa.Array, Numbers]]] = {}
         for part in self._waiting:
             by_type.setdefault(part[1].type, []).append(part)
@@ -122,13 +122,13 @@ class ArticleRuns:
         self._waiting, self._n_waiting = [], 0
 
 
-def _parts(parquet: pq.ParquetFile, columns: FileColumns, article: str) -> Iterator[tuple[pa.Array, Numbers]]:
-    """Yield ids, as the file has them, each with the number of rows in a row that have it."""
+def _parts(parquet: OpenParquet, columns: FileColumns, article: str) -> Iterator[tuple[pa.Array, Numbers]]:
+    """Yield ids in the file's type, each with the number of consecutive rows that have it."""
     metadata = parquet.metadata
-    if article in columns.told:
-        yield _repeated(columns.told[article], metadata.num_rows)
+    if article in columns.of_folders:
+        yield _repeated(columns.of_folders[article], metadata.num_rows)
         return
-    leaf, kind = leaf_of(metadata, article), columns.own.field(article).type
+    leaf, kind = parquet.leaf(article), columns.own.field(article).type
     for index in range(metadata.num_row_groups):
         group = metadata.row_group(index)
         only = _only_value(group.column(leaf).statistics, kind)
@@ -147,7 +147,7 @@ def _repeated(value: pa.Scalar, n_rows: int) -> tuple[pa.Array, Numbers]:
 
 
 def _only_value(statistics: pq.Statistics | None, kind: pa.DataType) -> int | str | None:
-    """Return the one value of all rows of a row group, where its statistics leave no doubt of it."""
+    """Return the one value of all rows of a row group, if its statistics prove that there is only one."""
     if statistics is None or not statistics.has_min_max or not statistics.has_null_count:
         return None
     least, most = statistics.min, statistics.max
@@ -160,7 +160,7 @@ def _only_value(statistics: pq.Statistics | None, kind: pa.DataType) -> int | st
 
 
 def _ordered(found: Sequence[_Runs], places: Numbers) -> _Runs:
-    """Put runs into the order of their files, where ``places`` says what each stands at, or -1 for none."""
+    """Sort runs by their files; ``places`` gives the place of each file, -1 for files that are left out."""
     runs = _Runs(
         pa.concat_arrays(runs.ids for runs in found),
         np.concatenate([runs.rows for runs in found]),
@@ -176,7 +176,7 @@ def _taken(runs: _Runs, places: Numbers) -> _Runs:
 
 
 def _merged(runs: _Runs) -> _Runs:
-    """Make one run of neighbours of one file with the same id."""
+    """Merge neighbouring runs of one file that have the same id."""
     ids, rows, files = runs
     same = pc.equal(ids[1:], ids[:-1]).fill_null(fill_value=False).to_numpy(zero_copy_only=False)
     starts = np.flatnonzero(np.concatenate([[True], ~same | (files[1:] != files[:-1])])[: len(ids)])
@@ -185,7 +185,7 @@ def _merged(runs: _Runs) -> _Runs:
 
 
 def _cuts(runs: _Runs, paths: Sequence[str], *, n_short: int) -> Cuts | None:
-    """Return the cuts of articles whose ids are of one type; a run begins with ``n_short`` rows of short context."""
+    """Return the cuts of articles whose ids have one type; a run begins with ``n_short`` rows of short context."""
     encoded = runs.ids.dictionary_encode()
     codes = encoded.indices.to_numpy()  # (runs,)
     counts = np.bincount(codes, minlength=len(encoded.dictionary))

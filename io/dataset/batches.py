@@ -1,7 +1,7 @@
-"""What a reader hands on: contexts with everything that belongs to their rows.
+"""What a reader yields: contexts with everything else of their rows.
 
-The rule: one batch row for each input row, in order, whatever is wrong with it. A batch's arrays are reused: they
-hold until the next batch is asked for.
+The rule: one batch row for each input row, in order, however bad the row is. A batch's arrays are reused: they are
+valid until the next batch is read.
 """
 
 from __future__ import annotations
@@ -16,21 +16,18 @@ import pyarrow.compute as pc
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from lvm_batch.io.dataset.columns import Roles
-
-STATUSES = ("ok", "short_context", "bad_input")
-OK, SHORT_CONTEXT, BAD_INPUT = range(3)
+    from lvm_batch.io.schema import Roles
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Rows ``first_row`` … of a file, decoded.
 
-    ``contexts`` is float32 (rows, length, dim). In rows that are not ok zeros stand for what is bad, and, in the
-    sequences layout, the article's first vector for those that would lie before it.
+    ``contexts`` is float32 (rows, length, dim). In rows that are not ok, bad vectors are zeros, and, in the sequences
+    layout, vectors before the article's first are copies of the first.
     ``targets`` is float32 (rows, dim), NaN where a row has no usable target; ``None`` if the dataset has none.
-    ``lanes`` holds strings and ``None``; ``context_tokens`` is float64, NaN where unknown. ``status`` holds the
-    codes of :data:`STATUSES`, ``details`` the rows with something to say. ``carried`` has the output's names.
+    ``lanes`` holds strings and ``None``; ``context_tokens`` is float64, NaN if unknown. ``status`` holds codes of
+    ``schema.STATUSES``, ``details`` the detail of each row that has one. ``carried`` has the output's names.
     """
 
     first_row: int
@@ -48,11 +45,15 @@ class Batch:
         return len(self.status)
 
 
-def text_values(column: pa.ChunkedArray) -> NDArray[np.object_]:
-    """Return a column of strings, plain or coded, as an object array of ``str`` and ``None``.
+def padding_detail(n_vectors: int) -> str:
+    """Return the detail of a row whose context of ``n_vectors`` was padded."""
+    return f"padded: {n_vectors}"
 
-    What is no UTF-8 in it, which Parquet does not rule out, becomes U+FFFD. A text of a dictionary is made once,
-    however many rows it stands in.
+
+def text_values(column: pa.ChunkedArray) -> NDArray[np.object_]:
+    """Return a column of strings, plain or dictionary, as an object array of ``str`` and ``None``.
+
+    Bytes that are no UTF-8, which Parquet does not rule out, become U+FFFD. Each text of a dictionary is decoded once.
     """
     known = _Texts()
     parts = [known.of(chunk) for chunk in column.chunks]
@@ -60,7 +61,7 @@ def text_values(column: pa.ChunkedArray) -> NDArray[np.object_]:
 
 
 class _Texts:
-    """The texts of a column's chunks; those of a dictionary that several chunks have are made for the first."""
+    """The texts of a column's chunks; a dictionary that several chunks share is decoded once."""
 
     def __init__(self) -> None:
         self._dictionary: pa.Array | None = None

@@ -1,7 +1,7 @@
-"""The columns of a unit that go to its output as they came, read when they are written.
+"""The columns of a unit that are carried to its output, read when they are written.
 
-The rule: what is held of them is bounded in bytes as they are decoded, whatever they take in the file and however many
-rows of predictions wait to be written with them. This module does not know what stands beside them.
+The rule: the bytes held of them, decoded, are bounded, whatever they take in the file and however many rows of
+predictions wait to be written with them.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from lvm_batch.io.formats.parquet_sizes import HELD_BYTES, largest_row
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lvm_batch.io.dataset.columns import Roles
     from lvm_batch.io.dataset.file_columns import FileColumns
     from lvm_batch.io.dataset.units import Unit
-    from lvm_batch.io.formats.parquet import SharedFile
+    from lvm_batch.io.formats.parquet import OpenParquet
+    from lvm_batch.io.schema import Roles
 
 
 class CarriedRows:
-    """The carried columns of an open unit, to be taken once and in order. ``schema`` has the output's names."""
+    """The carried columns of an open unit, read once and in order; ``schema`` has the output's names."""
 
-    def __init__(self, file: SharedFile, columns: FileColumns, unit: Unit, roles: Roles) -> None:
+    def __init__(self, file: OpenParquet, columns: FileColumns, unit: Unit, roles: Roles) -> None:
         self._file = file
         self._file_columns = columns
         self._unit = unit
@@ -38,10 +38,10 @@ class CarriedRows:
         self._tables = self._read()
 
     def take(self, n_rows: int) -> Iterator[pa.Table]:
-        """Yield the next rows in tables of :data:`HELD_BYTES` at most, or of one row; nothing where there is no column.
+        """Yield the next rows in tables of at most :data:`HELD_BYTES`, or of one row; nothing if there is no column.
 
-        Raises ``UnreadableFile`` where the file breaks, ends early, or was changed under its reader. ``n_rows`` is a
-        multiple of ``ROWS_AT_ONCE``, but for the last rows of a unit.
+        Raises ``UnreadableFile`` if the file is damaged, ends early, or was changed while it was read. ``n_rows`` is a
+        multiple of ``ROWS_AT_ONCE``, except for the last rows of a unit.
         """
         end = self._n_taken + n_rows
         if not self._columns:
@@ -50,7 +50,7 @@ class CarriedRows:
             table = self._next()
             self._n_taken += table.num_rows
             yield table
-            del table  # or it would be held while the next one is read
+            del table  # or it would stay in memory while the next one is read
         if self._n_taken == self._unit.n_rows:
             check_unchanged(self._unit.file)
 
@@ -58,7 +58,7 @@ class CarriedRows:
         try:
             table = next(self._tables, None)
         except DataError:
-            check_unchanged(self._unit.file)  # what broke, broke for that reason
+            check_unchanged(self._unit.file)  # a change of the file explains the error
             raise
         if table is None:
             raise UnreadableFile(
@@ -69,10 +69,9 @@ class CarriedRows:
         return table
 
     def _read(self) -> Iterator[pa.Table]:
-        path = self._unit.file.path
         row_groups = range(self._unit.first_row_group, self._unit.last_row_group)
         row = largest_row(
-            self._file, path, row_groups=row_groups, columns=self._columns, most=HELD_BYTES // ROWS_AT_ONCE
+            self._file, row_groups=row_groups, columns=self._columns, most=HELD_BYTES // ROWS_AT_ONCE
         )
         tables = self._file_columns.read(
             self._file, row_groups=row_groups, columns=self._columns, batch_rows=rows_within(row)
@@ -83,13 +82,13 @@ class CarriedRows:
 def written_columns(columns: FileColumns, roles: Roles) -> dict[str, str]:
     """Return the carried columns that are written, each with its name in the output.
 
-    What the output's path tells need not be written, unless by another name.
+    A column that the output's folders give is written only under another name.
     """
     return {name: new for name, new in roles.carried.items() if name != new or name not in columns.kept}
 
 
 def rows_within(row_bytes: int) -> int:
-    """Return how many rows are read at a time where one takes ``row_bytes``: a power of two, so that blocks are met."""
+    """Return how many rows of ``row_bytes`` are read at a time: a power of two, so that a block is whole tables."""
     n_rows = ROWS_AT_ONCE
     while n_rows > 1 and n_rows * row_bytes > HELD_BYTES:
         n_rows //= 2
@@ -97,5 +96,5 @@ def rows_within(row_bytes: int) -> int:
 
 
 def carried_bytes(row_bytes: int, n_rows: int) -> int:
-    """Return what is held of ``n_rows`` rows at a time where one takes ``row_bytes`` at most."""
+    """Return the bytes held at a time of ``n_rows`` rows of at most ``row_bytes``."""
     return min(n_rows * row_bytes, max(row_bytes, HELD_BYTES))

@@ -1,7 +1,7 @@
-"""What can be wrong with the columns of a file, whoever reads it.
+"""Checks of single columns, for every reader of a file.
 
-The rule: a column is judged by its name and type alone, and an error names the file, the column and what to do. This
-module does not know layouts or what a column is for.
+The rule: a column is judged by its name and type alone, and an error names the file, the column and what to do. A name
+of the output is taken in any case of letters, since many readers ignore case.
 """
 
 from __future__ import annotations
@@ -14,17 +14,18 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from lvm_batch.io.errors import ColumnError
+from lvm_batch.io.schema import OUTPUT_COLUMNS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from lvm_batch.io.dataset.columns import ColumnNames
+    from lvm_batch.io.schema import ColumnNames
 
 _SHOWN = 12
 
 
 def refuse_repeated(schema: pa.Schema, file: str) -> None:
-    """Raise :class:`ColumnError` where two columns have one name: no reader could tell which is meant."""
+    """Raise :class:`ColumnError` if two columns have the same name."""
     twice = [name for name, count in Counter(schema.names).items() if count > 1]
     if twice:
         raise ColumnError(
@@ -33,8 +34,36 @@ def refuse_repeated(schema: pa.Schema, file: str) -> None:
         )
 
 
+def refuse_carried(carried: Mapping[str, str], file: str) -> None:
+    """Raise :class:`ColumnError` if a carried column's name in the output, the value in ``carried``, is taken."""
+    for old, new in carried.items():
+        if taken := _taken(new):
+            raise ColumnError(
+                f"{file}: column `{old}` would be carried as `{new}`, {taken}",
+                f"give it another name in the output: --rename {old}=source_{old}",
+            )
+
+
+def refuse_folders(names: Iterable[str], file: str) -> None:
+    """Raise :class:`ColumnError` if a folder's column, which keeps its name in the output, has a taken name."""
+    for name in names:
+        if taken := _taken(name):
+            raise ColumnError(
+                f"{file} lies in a folder that gives a column `{name}`, {taken}",
+                "give the folder another name",
+            )
+
+
+def _taken(name: str) -> str | None:
+    if name in OUTPUT_COLUMNS:
+        return "which is a column of the output"
+    if name.lower() in OUTPUT_COLUMNS:
+        return f"which readers that ignore case, such as DuckDB, take for the output's `{name.lower()}`"
+    return None
+
+
 def listed(schema: pa.Schema) -> str:
-    """Name the columns there are, the first of many, for an error about one that is not there."""
+    """List the first columns of a schema, for an error about a missing one."""
     fields = [schema.field(place) for place in range(min(len(schema), _SHOWN))]
     shown = ", ".join(f"`{field.name}`{' of type null' * is_absent(field.type)}" for field in fields)
     more = len(schema.names) - _SHOWN
@@ -44,7 +73,7 @@ def listed(schema: pa.Schema) -> str:
 def check_type(
     schema: pa.Schema, file: str, name: str | None, accepts: Callable[[pa.DataType], bool], names: ColumnNames
 ) -> None:
-    """Raise :class:`ColumnError` where there is a column ``name`` and its type is not accepted."""
+    """Raise :class:`ColumnError` if the column ``name`` has a type that ``accepts`` rejects; ``None`` is no column."""
     if name is not None and not accepts(schema.field(name).type):
         raise ColumnError(
             f"{file}: column `{name}` is {schema.field(name).type}, but must hold {_EXPECTED[accepts]}",
@@ -53,25 +82,29 @@ def check_type(
 
 
 def _flag(names: ColumnNames, column: str) -> str:
-    """Return the option that says what ``column`` is called."""
+    """Return the option that names ``column``."""
     part = next(part.name for part in fields(names) if getattr(names, part.name) == column)
     return f"--{part.replace('_', '-')}-column"
 
 
 def rename_hint(schema: pa.Schema, wanted: Sequence[str], names: ColumnNames) -> str:
-    """Say which option names a column that is missing, and perhaps which column is meant."""
+    """Return the option that names a missing column, and the column that may be meant."""
     there = [field.name for field in schema if not is_absent(field.type)]
     for name in wanted:
-        near = difflib.get_close_matches(name, there, n=1, cutoff=0.5)
-        if near:
-            return f"did you mean `{near[0]}`? Then add {_flag(names, name)} {near[0]}"
+        if near := nearest(name, there, cutoff=0.5):
+            return f"did you mean `{near}`? Then add {_flag(names, name)} {near}"
     return (
         f"name the right column with {_flag(names, wanted[0])}, or look at the file with `lvm-batch inspect`"
     )
 
 
+def nearest(name: str, there: Iterable[str], *, cutoff: float = 0.6) -> str | None:
+    """Return the one of the names ``there`` that is most like ``name``, if any is."""
+    return next(iter(difflib.get_close_matches(name, there, n=1, cutoff=cutoff)), None)
+
+
 def is_absent(arrow_type: pa.DataType) -> bool:
-    """Whether a column counts as not there: of type null, which writers give to a column that holds nothing."""
+    """Whether a column counts as missing: of type null, which writers give to a column without values."""
     if pa.types.is_dictionary(arrow_type):
         arrow_type = arrow_type.value_type
     return bool(pa.types.is_null(arrow_type))
@@ -92,7 +125,7 @@ def is_number(arrow_type: pa.DataType) -> bool:
 
 
 def is_plain(arrow_type: pa.DataType) -> bool:
-    """Whether values can be compared, and tell articles apart: of float16 beyond 2,048 not even whole numbers do."""
+    """Whether values identify articles: not nested, nor float16, which is inexact for whole numbers above 2,048."""
     storage = arrow_type.storage_type if isinstance(arrow_type, pa.BaseExtensionType) else arrow_type
     storage = storage.value_type if pa.types.is_dictionary(storage) else storage
     return not (pa.types.is_nested(storage) or pa.types.is_float16(storage))

@@ -1,14 +1,14 @@
-"""Which column plays which part: the two layouts, told apart by their columns.
+"""Which column plays which part, in the two layouts.
 
-The rule: everything that can be wrong with a file's columns is found here, from its schema alone, before a
-row is read. This module does not know how values are decoded.
+The rule: everything that can be wrong with a file's columns is found here, from its schema alone, before a row is
+read.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from lvm_batch.io.dataset.column_checks import (
     check_type,
@@ -17,84 +17,18 @@ from lvm_batch.io.dataset.column_checks import (
     is_plain,
     is_text,
     listed,
+    refuse_carried,
     refuse_repeated,
     rename_hint,
 )
-from lvm_batch.io.dataset.output_columns import refuse_carried
 from lvm_batch.io.errors import ColumnError
+from lvm_batch.io.schema import ColumnNames, Layout, Roles, WindowShape
 from lvm_batch.io.vectors.types import check_vector_type, flat_width, vector_width
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     import pyarrow as pa
-
-Layout = Literal["windows", "sequences"]
-
-
-@dataclass(frozen=True, slots=True)
-class WindowShape:
-    """The shape of a context: ``length`` vectors of ``dim`` components."""
-
-    length: int = 5
-    dim: int = 768
-
-    @property
-    def width(self) -> int:
-        """Components in one context."""
-        return self.length * self.dim
-
-
-@dataclass(frozen=True, slots=True)
-class ColumnNames:
-    """What the columns with a part are called in this dataset."""
-
-    context: str = "context"
-    vector: str = "vector"
-    target: str = "target"
-    lane: str = "lane"
-    context_tokens: str = "context_tokens"
-    tokens: str = "tokens"
-    split: str = "split"
-    article: str = "article_id"
-    position: str = "position"
-
-
-@dataclass(frozen=True, slots=True)
-class Roles:
-    """The columns of one file by the part they play; ``None`` where the file has no such column.
-
-    ``vectors`` is the column of contexts (windows) or of vectors (sequences). ``tokens`` is the context's token
-    count (windows) or one sentence's (sequences). ``carried`` maps each column that goes to the output, as the
-    input calls it, to its name there.
-    """
-
-    layout: Layout
-    vectors: str
-    target: str | None
-    lane: str | None
-    tokens: str | None
-    split: str | None
-    article: str | None
-    position: str | None
-    carried: Mapping[str, str]
-
-    @property
-    def read_columns(self) -> list[str]:
-        """Every column a reader needs, each once."""
-        parts = (self.vectors, self.target, self.lane, self.tokens, self.article, self.position)
-        return list(dict.fromkeys([*(p for p in parts if p is not None), *self.carried]))
-
-    @property
-    def coded_columns(self) -> list[str]:
-        """The columns of a few texts each, which are read as codes: a text is held once, however often it stands."""
-        return list(dict.fromkeys(part for part in (self.lane, self.split) if part is not None))
-
-    @property
-    def window_columns(self) -> list[str]:
-        """What a row of the sequences layout gives to the windows of its neighbours, each column once."""
-        parts = (self.vectors, self.article, self.position, self.tokens)
-        return list(dict.fromkeys(part for part in parts if part is not None))
 
 
 def assign_roles(
@@ -107,12 +41,12 @@ def assign_roles(
     rename: Mapping[str, str] | None = None,
     writes_rows: bool = True,
 ) -> Roles:
-    """Give each column of ``schema`` its part.
+    """Assign each column of ``schema`` its part.
 
-    ``layout`` overrides what the columns say; ``rename`` maps carried columns to their names in the output, which must
-    be free there if ``writes_rows``. A column of type null plays no part. Raises :class:`ColumnError`, naming ``file``,
-    if a needed column is missing, has the wrong type or width, is there twice, or if a carried one would collide with a
-    column of the output.
+    ``layout`` overrides the layout that the columns suggest; ``rename`` maps carried columns to their names in the
+    output, which must be free there if ``writes_rows``. A column of type null plays no part. Raises
+    :class:`ColumnError`, naming ``file``, if a required column is missing, has the wrong type or width or occurs twice,
+    or if a carried one collides with a column of the output.
     """
     refuse_repeated(schema, file)
     there = {field.name for field in schema if not is_absent(field.type)}
@@ -128,7 +62,7 @@ def assign_roles(
 
 
 def _named(there: Collection[str], layout: Layout, names: ColumnNames) -> Roles:
-    """Find the columns by their names; what is carried is left open."""
+    """Find the columns by their names, without the carried ones."""
 
     def found(name: str) -> str | None:
         return name if name in there else None
@@ -199,10 +133,10 @@ def _check_vectors(schema: pa.Schema, file: str, name: str, length: int, dim: in
 def _refuse_doubtful_width(
     schema: pa.Schema, file: str, contexts: str, target: str | None, shape: WindowShape
 ) -> None:
-    """Refuse contexts that would be cut into vectors of another width than they have, without anyone seeing it.
+    """Refuse contexts that would silently be cut into vectors of a wrong width.
 
-    A flat row does not say where its vectors end. Where the width asked for is not the usual one, nothing else in the
-    file says so, and the row makes ``shape.length`` vectors of another width, those are what it most likely holds.
+    A flat row does not say where its vectors end. If the model's width is not the usual one, no target confirms it, and
+    the row makes ``shape.length`` vectors of another width, the row most likely holds those.
     """
     width = flat_width(schema.field(contexts).type)
     if shape.dim == WindowShape().dim or width in {None, shape.width} or width % shape.length:

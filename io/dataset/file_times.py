@@ -1,8 +1,7 @@
 """The time of an input file, and the files of a span of time.
 
-The rule: a file's time is that of its folders (`date=2026-11-22/hour=03`), or else when it was written; a span takes in
-its beginning and not its end, so that spans which follow one another take each file once. All times are UTC. Nothing
-here opens a file.
+The rule: a file's time is that of its folders (`date=2026-11-22/hour=03`), or else when it was written; a span includes
+its start and excludes its end, so that consecutive spans take each file once. All times are UTC. No file is opened.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from lvm_batch.io.dataset.files import InputFile
 
 MODIFIED = "modified"
-"""What a file's time is called where it is the time at which it was written."""
+"""The name of the time at which a file was written, in place of a column of folders."""
 
 _DATES = ("date", "dt", "ds", "datetime")
 _PARTS = ("year", "month", "day")
@@ -27,7 +26,7 @@ _PARTS = ("year", "month", "day")
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Times from ``since`` on and before ``until``, both UTC; ``None`` is no bound."""
+    """Times from ``since`` to before ``until``, both UTC; ``None`` is no bound."""
 
     since: datetime | None = None
     until: datetime | None = None
@@ -40,10 +39,10 @@ class Span:
 def files_within(files: Sequence[InputFile], span: Span, *, by: str | None = None) -> list[InputFile]:
     """Return those of ``files`` whose time lies in ``span``, in the same order.
 
-    ``by`` is the column of folders that tells the time, in any case of letters, or ``modified``. Unless given it is
-    what is there: ``date``, ``dt``, ``ds`` or ``datetime``, or ``year`` with ``month`` and ``day``, each also with
-    ``hour``; and where no file lies in such folders, the time at which it was written. Raises :class:`DataError` for a
-    file whose time cannot be told.
+    ``by`` is the column of folders with the time, in any case of letters, or ``modified``. The default is the first
+    that any file has: ``date``, ``dt``, ``ds`` or ``datetime``, or ``year`` with ``month`` and ``day``, each perhaps
+    with ``hour``; and if no file is in such folders, the time at which it was written. Raises :class:`DataError` for a
+    file without a time.
     """
     by = (by or _column(files)).casefold()
     return [file for file in files if _time_of(file, by) in span]
@@ -52,16 +51,16 @@ def files_within(files: Sequence[InputFile], span: Span, *, by: str | None = Non
 def selection_notices(
     files: Sequence[InputFile], selected: Sequence[InputFile], *, by: str | None = None
 ) -> Iterator[str]:
-    """Yield by what ``selected`` were taken of ``files``, where no folder tells it, and what there is if none was."""
+    """Yield notes for the user: which time was used if no folder has one, and the times there are if none matches."""
     column = (by or _column(files)).casefold()
     if by is None and column == MODIFIED and files:
         names = ", ".join(f"{name}=" for name in (*_DATES, _PARTS[0]))
         yield f"no file lies in a folder of a date ({names}): files are selected by when they were written"
     if files and not selected:
         times = [_time_of(file, column) for file in files]
-        told = "when they were written" if column == MODIFIED else f"their folders {column}="
+        basis = "when they were written" if column == MODIFIED else f"their folders {column}="
         yield (
-            f"none of the files found ({len(files):,}) is selected: by {told}, they are of {_shown(min(times))} to "
+            f"none of the files found ({len(files):,}) is selected: by {basis}, they are of {_shown(min(times))} to "
             f"{_shown(max(times))} UTC"
         )
 
@@ -71,7 +70,7 @@ def _shown(time: datetime) -> str:
 
 
 def _column(files: Sequence[InputFile]) -> str:
-    """The column that the folders of any file have, the same for all files."""
+    """Return the first column of times that the folders of any file have; it is used for all files."""
     named = {name.casefold() for file in files for name in file.folders}
     return next((name for name in (*_DATES, _PARTS[0]) if name in named), MODIFIED)
 

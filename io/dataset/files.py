@@ -1,8 +1,7 @@
-"""The files of a dataset: what a path, a folder, a pattern or a URL stands for.
+"""The files of a dataset: what paths, folders, patterns and URLs stand for.
 
 The rule: the same arguments give the same files in the same order, no file twice, whatever links there are, and every
-file has one name, relative to what was given, from which the names of its outputs follow. This module does not know
-which of a folder's files are data.
+file has one name, relative to its argument, from which the names of its outputs follow.
 """
 
 from __future__ import annotations
@@ -18,25 +17,30 @@ from typing import TYPE_CHECKING
 
 from pyarrow import fs
 
-from lvm_batch.io.dataset.data_files import PARQUET, Kinds, Listed, sort_out
+from lvm_batch.io.dataset.data_files import (
+    PARQUET,
+    FileKinds,
+    ListedFile,
+    files_below,
+    files_matching,
+    separate_data,
+)
 from lvm_batch.io.dataset.partitions import folder_texts
 from lvm_batch.io.errors import DataError, InputNotFound, UnreadableFile
-from lvm_batch.io.storage.listing import is_hidden, listing, look_at
-from lvm_batch.io.storage.locations import Location, locate, relative_name
-from lvm_batch.io.storage.patterns import cut_pattern, is_meant, is_pattern, names_files
+from lvm_batch.io.storage.listing import is_hidden, look_at
+from lvm_batch.io.storage.locations import Location, locate
+from lvm_batch.io.storage.patterns import cut_pattern, is_pattern, matches_by_name, matches_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 _SUFFIX = re.compile(r"\.(parquet|parq|pq)$", re.IGNORECASE)
-# A link that leads nowhere is listed and not found; it is to be named when it is read, not lost in silence.
-_TO_READ = (fs.FileType.File, fs.FileType.NotFound)
 _SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
 class InputFile:
-    """One file to read: its place, its name within the dataset, its size in bytes and when it was written (ns)."""
+    """One file to read: its path, its name within the dataset, its size in bytes and its time of writing (ns)."""
 
     path: str
     name: str
@@ -45,16 +49,16 @@ class InputFile:
 
     @property
     def stem(self) -> str:
-        """The name without a Parquet suffix: outputs are called ``<stem>-00000.parquet``."""
+        """The name without a Parquet suffix: outputs are named ``<stem>-00000.parquet``."""
         return stem_of(self.name)
 
     @property
     def folders(self) -> Mapping[str, str | None]:
-        """The columns that folders below what was given tell, and those right above it, as in `data/date=2026-11-22`.
+        """The columns that folders within the dataset give, and those directly above it, as in `data/date=2026-11-22`.
 
-        Where a dataset lies, as in `year=2019/archive/data`, tells nothing.
+        Folders farther up, as in `year=2019/archive/data`, give none.
         """
-        return folder_texts(f"{_told_above(self.path.removesuffix(self.name))}{self.name}")
+        return folder_texts(f"{_partitions_above(self.path.removesuffix(self.name))}{self.name}")
 
 
 def stem_of(name: str) -> str:
@@ -63,33 +67,33 @@ def stem_of(name: str) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _told_above(root: str) -> str:
-    """Return the folders called ``name=value`` that a dataset lies right in, a ``/`` behind each."""
-    told = [*takewhile(lambda name: "=" in name, reversed(root.split("/")[:-1]))]
-    return "".join(f"{name}/" for name in reversed(told))
+def _partitions_above(root: str) -> str:
+    """Return the folders ``name=value`` directly above a dataset, each followed by ``/``."""
+    above = [*takewhile(lambda name: "=" in name, reversed(root.split("/")[:-1]))]
+    return "".join(f"{name}/" for name in reversed(above))
 
 
 @dataclass(frozen=True, slots=True)
 class FoundFiles:
-    """The files to read, sorted by name, and the names of those that were passed over as no data."""
+    """The files to read, sorted by name, and the names of those that were skipped as no data."""
 
     files: list[InputFile]
     others: tuple[str, ...]
 
     @property
     def notices(self) -> list[str]:
-        """What the user should know of them."""
+        """What the user should know of the skipped files."""
         n, names = len(self.others), ", ".join(self.others[:_SHOWN])
         count = f"{n:,} other files are" if n > 1 else "1 other file is"
         return [f"{count} not read: {names}{', …' if n > _SHOWN else ''}"] if n else []
 
 
-def look_for_files(arguments: Iterable[str], kinds: Kinds = PARQUET) -> FoundFiles:
+def look_for_files(arguments: Iterable[str], kinds: FileKinds = PARQUET) -> FoundFiles:
     """Find the files that ``arguments`` (paths, folders, patterns, URLs) stand for.
 
-    Folders are read to any depth; files and folders whose name begins with ``_`` or ``.`` are passed over, and so are
-    files that are none of ``kinds``, unless they are named, alone or by the last part of a pattern.
-    Raises :class:`InputNotFound` where nothing is there to read, :class:`DataError` where a file is there twice, or two
+    Folders are read to any depth; files and folders whose name begins with ``_`` or ``.`` are skipped, and so are
+    files that are none of ``kinds``, unless an argument or the last part of a pattern names them.
+    Raises :class:`InputNotFound` if there is nothing to read, :class:`DataError` if a file occurs twice, or two files
     would write to the same outputs.
     """
     found = [_expand(argument, kinds) for argument in arguments]
@@ -105,12 +109,12 @@ def look_for_files(arguments: Iterable[str], kinds: Kinds = PARQUET) -> FoundFil
 
 
 def find_files(arguments: Iterable[str]) -> list[InputFile]:
-    """Return the files of :func:`look_for_files`, which see."""
+    """Return the files of :func:`look_for_files`."""
     return look_for_files(arguments).files
 
 
-def files_meant(arguments: Iterable[str], files: Iterable[InputFile]) -> list[InputFile]:
-    """Return those of ``files``, which need not be there any more, that ``arguments`` stand for by their paths."""
+def matching_files(arguments: Iterable[str], files: Iterable[InputFile]) -> list[InputFile]:
+    """Return those of ``files``, which may be gone, that ``arguments`` stand for by their paths."""
     wanted = [cut_pattern(locate(argument)) for argument in arguments]
     return [
         file for file in files if any(_lies_in(file.path, *place_and_parts) for place_and_parts in wanted)
@@ -121,11 +125,11 @@ def _lies_in(path: str, root: Location, wanted: list[str]) -> bool:
     if path == root.text:
         return not wanted
     below = path.removeprefix(f"{root.text.rstrip('/')}/")
-    return below != path and (not wanted or is_meant(below, wanted))
+    return below != path and (not wanted or matches_path(below, wanted))
 
 
 def check_unchanged(file: InputFile) -> None:
-    """Raise :class:`UnreadableFile` if the file has gone, or is not the one that was found when the job was planned."""
+    """Raise :class:`UnreadableFile` if the file is gone or has changed since the job was planned."""
     place = locate(file.path)
     found = look_at(place)
     if found.type != fs.FileType.File:
@@ -139,9 +143,11 @@ def check_unchanged(file: InputFile) -> None:
 
 
 def _refuse_repeated(files: list[InputFile]) -> None:
-    """Raise :class:`DataError` for a file that is there twice, by whatever links: its rows would be doubled."""
+    """Raise :class:`DataError` for a file that occurs twice, links followed: its rows would be doubled."""
     states = Counter((file.size, file.modified_ns) for file in files)
-    alike = [file for file in files if states[file.size, file.modified_ns] > 1]  # one file looks like itself
+    alike = [
+        file for file in files if states[file.size, file.modified_ns] > 1
+    ]  # the same file has the same size and time
     places: dict[str, InputFile] = {}
     for place, file in zip(real_places(file.path for file in alike), alike, strict=True):
         first = places.setdefault(place, file)
@@ -157,11 +163,11 @@ def _refuse_repeated(files: list[InputFile]) -> None:
 
 
 def real_places(paths: Iterable[str]) -> Iterator[str]:
-    """Say where each file lies, links followed."""
+    """Yield the path of each file with links followed."""
     folders: dict[str, str | None] = {}
     for path in paths:
         folder, _, name = path.rpartition("/")
-        if folder not in folders:  # of which there are fewer
+        if folder not in folders:  # there are fewer folders than files
             folders[folder] = os.path.realpath(folder or "/") if locate(folder or "/").is_local else None
         if (real := folders[folder]) is None:
             yield path
@@ -181,26 +187,28 @@ def _refuse_collision(same: list[InputFile]) -> None:
     )
 
 
-def _expand(argument: str, kinds: Kinds) -> FoundFiles:
+def _expand(argument: str, kinds: FileKinds) -> FoundFiles:
     place = locate(argument)
     found = look_at(place)
     if found.type == fs.FileType.File:
         return FoundFiles([_single(place, found)], ())
     if found.type == fs.FileType.Directory:
-        return _sorted_out(_below(place, place), kinds, f"{argument} holds no file to read")
+        return _sorted_out(files_below(place, place), kinds, f"{argument} holds no file to read")
     if found.type == fs.FileType.Unknown:
         raise _no_file(place)
     if is_pattern(argument):
         wanted = cut_pattern(place)[1]
-        return _sorted_out(_matching(place), kinds, f"no file matches {argument}", wanted)
+        return _sorted_out(files_matching(place), kinds, f"no file matches {argument}", wanted)
     raise InputNotFound(f"{argument} does not exist", _nearest_existing(place))
 
 
 def _sorted_out(
-    listed: Iterable[Listed], kinds: Kinds, message: str, wanted: Sequence[str] = ()
+    listed: Iterable[ListedFile], kinds: FileKinds, message: str, wanted: Sequence[str] = ()
 ) -> FoundFiles:
-    """Tell data from other files; raises :class:`InputNotFound` with ``message`` where there is no data."""
-    data, others = sort_out(list(listed), kinds, lambda name: bool(wanted) and names_files(name, wanted))
+    """Separate data from other files; raises :class:`InputNotFound` with ``message`` if there is no data."""
+    data, others = separate_data(
+        list(listed), kinds, lambda name: bool(wanted) and matches_by_name(name, wanted)
+    )
     found = FoundFiles([_input_file(*one) for one in data], tuple(sorted(one.name for one in others)))
     if not data:
         raise InputNotFound(
@@ -218,29 +226,6 @@ def _single(place: Location, found: fs.FileInfo) -> InputFile:
             "rename the file",
         )
     return _input_file(place, found.base_name, found)
-
-
-def _below(folder: Location, root: Location) -> Iterator[Listed]:
-    for place, found in listing(folder, recursive=True):
-        name = relative_name(place, root)
-        if found.type in _TO_READ and not is_hidden(name):
-            yield Listed(place, name, found)
-
-
-def _matching(pattern: Location) -> Iterator[Listed]:
-    """Yield what a pattern matches, with names relative to its root, and all that lies below a folder it matches."""
-    root, wanted = cut_pattern(pattern)
-    if not wanted or look_at(root).type != fs.FileType.Directory:
-        return
-    deep = len(wanted) > 1 or wanted == ["**"]
-    for place, found in listing(root, recursive=deep):
-        name = relative_name(place, root)
-        if is_hidden(name) or not is_meant(name, wanted):
-            continue
-        if found.type in _TO_READ:
-            yield Listed(place, name, found)
-        elif found.type == fs.FileType.Directory and not deep:
-            yield from _below(place, root)
 
 
 def _no_file(place: Location) -> DataError:

@@ -1,7 +1,7 @@
-"""Whether what is written at a place would be read as part of a dataset.
+"""Whether a file written to a place would be read as part of a dataset.
 
-The rule: a place has every name by which a walk from the dataset comes to it, whatever links lie on the way. Nothing
-here opens a file.
+The rule: a place counts under every name by which a walk from the dataset reaches it, whatever links are on the way.
+No file is opened.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from pyarrow import fs
 
 from lvm_batch.io.storage.listing import look_at
-from lvm_batch.io.storage.locations import Location, identity, locate, real_path, standing_above
-from lvm_batch.io.storage.patterns import cut_pattern, is_meant, is_pattern
+from lvm_batch.io.storage.locations import Location, identities_above, identity, locate, real_path
+from lvm_batch.io.storage.patterns import cut_pattern, is_pattern, matches_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,22 +25,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class _Root:
-    """Where the walk of one argument begins, and the parts of its pattern; ``None`` where everything is read."""
+    """Where the walk of one argument begins, and the parts of its pattern; ``None`` if everything is read."""
 
     argument: str
     place: Location
     wanted: Sequence[str] | None
 
 
-class Territory:
-    """What the ``arguments`` of a dataset read, of which ``files`` are there now."""
+class DatasetReach:
+    """The places that the ``arguments`` of a dataset read; ``files`` are the files there now."""
 
     def __init__(self, arguments: Iterable[str], files: Iterable[InputFile]) -> None:
         self._roots = [_root(argument) for argument in arguments]
         self._folders = _real_folders(files)
 
     def reader_of(self, place: Location, names: Sequence[str]) -> str | None:
-        """Return an argument that would stand for a file below ``place`` of one of ``names``, if one would.
+        """Return an argument that would read a file below ``place`` with one of ``names``, if there is one.
 
         An empty name is the place itself.
         """
@@ -48,7 +48,7 @@ class Territory:
         return next((root.argument for root in self._roots if _reads(root, names, reach, links)), None)
 
     def part_inside(self, place: Location) -> str | None:
-        """Return an argument, or a folder with files of the dataset, that lies in ``place``, if one does."""
+        """Return an argument, or a folder with files of the dataset, that is inside ``place``, if there is one."""
         below = f"{real_path(place).rstrip('/')}/"
         for root in self._roots:
             if f"{real_path(root.place)}/".startswith(below):
@@ -56,7 +56,7 @@ class Territory:
         return next((folder for folder, real in self._folders.items() if f"{real}/".startswith(below)), None)
 
     def _links_to(self, place: Location) -> Iterator[tuple[str, str]]:
-        """Yield the folders below which ``place`` lies when links are followed, each with its name there."""
+        """Yield the folders that contain ``place`` when links are followed, each with its name there."""
         real = f"{real_path(place)}/"
         for folder, lies in self._folders.items():
             if real.startswith(f"{lies}/"):
@@ -74,7 +74,7 @@ def _reads(
     if root.wanted is None:
         return bool(found)
     wanted = list(root.wanted)
-    return any(is_meant(_joined(below, name), wanted) for name in names for below in found)
+    return any(matches_path(_joined(below, name), wanted) for name in names for below in found)
 
 
 def _root(argument: str) -> _Root:
@@ -87,12 +87,12 @@ def _root(argument: str) -> _Root:
 def _reach(place: Location) -> Mapping[object, set[str]]:
     """Return the folders from which ``place`` can be reached, each with the names that it has below them.
 
-    A link on the way to it may lead out of a folder, and lies in it all the same.
+    A link on the way may lead out of a folder; the place still counts as inside that folder.
     """
     found: dict[object, set[str]] = defaultdict(set)
     above, rest = place, ""
     while above.path.strip("/"):
-        for folder, below in standing_above(above):
+        for folder, below in identities_above(above):
             found[folder].add(_joined(*below, rest))
         parent, _, last = above.text.rpartition("/")
         above, rest = Location(above.filesystem, above.path.rpartition("/")[0], parent), _joined(last, rest)
@@ -100,7 +100,7 @@ def _reach(place: Location) -> Mapping[object, set[str]]:
 
 
 def _real_folders(files: Iterable[InputFile]) -> dict[str, str]:
-    """Return the folders of ``files``, and those above them, each with where it lies when links are followed."""
+    """Return the folders of ``files``, and those above them, each with its path when links are followed."""
     folders: dict[str, str] = {}
     for file in files:
         _add(file.path.rpartition("/")[0], folders)

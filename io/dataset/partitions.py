@@ -1,7 +1,7 @@
-"""Columns that stand in the names of folders: ``date=2026-01-01/lane=news/part.parquet``.
+"""Columns in the names of folders: ``date=2026-01-01/lane=news/part.parquet``.
 
-The rule: a column's type follows from all its values: whole numbers, dates, or else text, and no two values become one
-by it (``007`` and ``7`` are text); a column that a file holds itself is the file's. This module reads no files.
+The rule: a column's type follows from all its values: whole numbers, dates, or else text, so that no two values become
+one (``007`` and ``7`` are text).
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 def folder_texts(path: str) -> Mapping[str, str | None]:
-    """Return the columns that the folders of ``path``, with ``/`` between its parts, tell, as texts."""
+    """Return the columns that the folders of ``path``, with ``/`` between its parts, give, as texts."""
     return _texts(path.rpartition("/")[0])
 
 
-@lru_cache(maxsize=1024)  # there may be very many files, one after the other in the same folders
+@lru_cache(maxsize=1024)  # there may be very many files, one after the other, in the same folders
 def _texts(folders: str) -> Mapping[str, str | None]:
     parts = (part.partition("=") for part in folders.split("/"))
     return MappingProxyType(
@@ -43,7 +43,7 @@ def _value_text(text: str) -> str | None:
 
 
 def _decoded(text: str) -> str:
-    """Undo percent-encoding; what is no UTF-8 then stays as it is, or two values would become one."""
+    """Undo percent-encoding; a text that is no UTF-8 then stays encoded, or two values would become one."""
     try:
         return unquote(text, errors="strict")
     except UnicodeDecodeError:
@@ -51,7 +51,7 @@ def _decoded(text: str) -> str:
 
 
 def folder_schema(paths: Iterable[str]) -> pa.Schema:
-    """Return the columns that the folders of all ``paths`` tell, with their types."""
+    """Return the columns that the folders of all ``paths`` give, with their types."""
     texts: dict[str, set[str]] = {}
     for folder in dict.fromkeys(path.rpartition("/")[0] for path in paths):
         for name, text in folder_texts(f"{folder}/").items():
@@ -60,7 +60,7 @@ def folder_schema(paths: Iterable[str]) -> pa.Schema:
 
 
 def folder_values(path: str, schema: pa.Schema) -> Mapping[str, Value]:
-    """Return the columns of ``schema`` that the folders of ``path`` tell, as values."""
+    """Return the columns of ``schema`` that the folders of ``path`` give, as values."""
     texts = folder_texts(path)
     return {name: _value(texts[name], schema.field(name).type) for name in schema.names if name in texts}
 

@@ -1,7 +1,7 @@
-"""Reading one work unit, whichever layout its file has.
+"""Reading one work unit, in either layout.
 
-The rule: a unit's rows come in the same batches whatever else is read, so that the same unit gives the same
-numbers everywhere. This module joins files to layouts; it knows neither encodings nor models.
+The rule: a unit's rows come in the same batches whatever else is read, so that the same unit gives the same numbers
+everywhere.
 """
 
 from __future__ import annotations
@@ -23,17 +23,16 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from lvm_batch.io.dataset.batches import Batch
-    from lvm_batch.io.dataset.columns import Roles
     from lvm_batch.io.dataset.file_columns import FileColumns
     from lvm_batch.io.dataset.files import InputFile
     from lvm_batch.io.dataset.units import DatasetFormat, Unit
-    from lvm_batch.io.formats.parquet import SharedFile
-    from lvm_batch.io.vectors.decoding import Pad
+    from lvm_batch.io.formats.parquet import OpenParquet
+    from lvm_batch.io.schema import Pad, Roles
 
 
 @dataclass(frozen=True, slots=True)
 class UnitRows:
-    """An open unit: its batches, and all its carried columns under the output's names, each to be read once."""
+    """An open unit: its batches, and its carried columns under the output's names; each can be read once."""
 
     carried: CarriedRows
     batches: Iterator[Batch]
@@ -55,16 +54,16 @@ def open_unit(
 ) -> Iterator[UnitRows]:
     """Open ``unit`` for reading in batches of ``batch_rows`` rows.
 
-    ``along`` names the carried columns, as the input calls them, that a batch comes with, texts perhaps as codes;
-    ``None`` is all of them, as they are.
-    ``pad`` says what becomes of contexts with fewer vectors; ``None`` repeats the first one (windows) or leaves them
-    without a prediction (sequences). Raises ``UnreadableFile``, also while the batches are drawn, and where the file
-    is not the one that was planned for.
+    ``along`` names the carried columns, as the input calls them, that batches include, texts perhaps as dictionaries;
+    ``None`` is all of them, unchanged.
+    ``pad`` says how contexts with fewer vectors are padded; ``None`` repeats the first vector (windows) or leaves them
+    without a prediction (sequences). Raises ``UnreadableFile``, also while batches are read, and if the file has
+    changed since it was planned.
     """
     check_unchanged(unit.file)
     with open_parquet(unit.file.path) as parquet:
         columns = dataset_format.columns(parquet.schema_arrow, unit.file)
-        roles = dataset_format.roles(columns.schema, columns.path)
+        roles = dataset_format.roles(columns.schema, parquet.path)
         carried = CarriedRows(parquet, columns, unit, roles)
         if along is None:
             rows = _Rows(parquet, columns, unit, roles)
@@ -72,17 +71,15 @@ def open_unit(
             coded = parquet.coded(roles.coded_columns)
             rows = _Rows(coded, replace(columns, own=coded.schema_arrow), unit, _narrowed(roles, along))
         batches = _batches(rows, dataset_format, batch_rows=batch_rows, pad=pad)
-        yield UnitRows(carried, _watched(batches, unit.file))
+        yield UnitRows(carried, _checked(batches, unit.file))
 
 
 def _narrowed(roles: Roles, along: Collection[str]) -> Roles:
     return replace(roles, carried={name: new for name, new in roles.carried.items() if name in along})
 
 
-def _watched(batches: Iterator[Batch], file: InputFile) -> Iterator[Batch]:
-    """Yield ``batches``, and raise ``UnreadableFile`` where the file was changed under them: what was read is not to
-    be trusted, and what broke broke for that reason.
-    """
+def _checked(batches: Iterator[Batch], file: InputFile) -> Iterator[Batch]:
+    """Yield ``batches``; raise ``UnreadableFile`` if the file was changed meanwhile, which also explains an error."""
     try:
         yield from batches
     except DataError:
@@ -93,20 +90,20 @@ def _watched(batches: Iterator[Batch], file: InputFile) -> Iterator[Batch]:
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """An open file, to be read around one of its units."""
+    """An open file, as one of its units and the rows around it are read."""
 
-    parquet: SharedFile
+    parquet: OpenParquet
     columns: FileColumns
     unit: Unit
     roles: Roles
 
     def within(self, batch_rows: int) -> Iterator[pa.Table]:
-        """Yield the unit's rows, every column that is needed."""
+        """Yield the unit's rows, with all required columns."""
         row_groups = range(self.unit.first_row_group, self.unit.last_row_group)
         return self._read(row_groups, self.roles.read_columns, batch_rows)
 
     def before(self, n_rows: int) -> pa.Table:
-        """Read the last ``n_rows`` rows ahead of the unit, the columns that windows need; a file begins with fewer."""
+        """Read the last ``n_rows`` rows before the unit, or fewer at the file's start, with the columns for windows."""
         wanted: list[int] = []
         found = 0
         for row_group in reversed(range(self.unit.first_row_group)):
@@ -121,7 +118,7 @@ class _Rows:
         return rows
 
     def after(self) -> pa.Table:
-        """Read the row behind the unit, the columns that windows need; none at the file's end."""
+        """Read the row after the unit, none at the file's end, with the columns for windows."""
         later = range(self.unit.last_row_group, self.parquet.metadata.num_row_groups)
         return next(self._read(later, self.roles.window_columns, 1), self._none())
 

@@ -1,8 +1,7 @@
 """The sequences layout: one row is one vector, and windows slide over the rows of an article.
 
 The rule: the window that ends at a row predicts the next row, and never leaves its article. Each batch is decoded
-together with the few rows before it and the one after, so nothing is materialised but the batch at hand. This
-module does not know how a value is encoded.
+together with the few rows before it and the one after, so that only one batch is in memory.
 """
 
 from __future__ import annotations
@@ -16,32 +15,25 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lvm_batch.io.dataset.article_ids import comparable_ids
-from lvm_batch.io.dataset.batches import (
-    BAD_INPUT,
-    OK,
-    SHORT_CONTEXT,
-    Batch,
-    carried_columns,
-    number_values,
-    text_values,
-)
+from lvm_batch.io.dataset.batches import Batch, carried_columns, number_values, padding_detail, text_values
 from lvm_batch.io.errors import DataError
-from lvm_batch.io.vectors.decoding import Pad, decode_column
+from lvm_batch.io.schema import BAD_INPUT, OK, SHORT_CONTEXT, Pad
+from lvm_batch.io.vectors.decoding import decode_column
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-    from lvm_batch.io.dataset.columns import Roles, WindowShape
+    from lvm_batch.io.schema import Roles, WindowShape
 
 
 @dataclass(frozen=True, slots=True)
 class _Windows:
-    """Which rows make each window of a batch, as indices into the batch with its neighbours.
+    """The rows of each window of a batch, as indices into the batch with its neighbours.
 
-    ``index`` (n, length) points back no further than the article's first row; where ``inside`` is false the window
-    would have begun before it. ``following`` (n,) is the next row of the same article, or -1.
+    ``index`` (n, length) points back no farther than the article's first row; ``inside`` is false for vectors that
+    would be before it. ``following`` (n,) is the next row of the same article, or -1.
     """
 
     index: NDArray[np.int64]
@@ -50,7 +42,7 @@ class _Windows:
 
 
 class SequencesReader:
-    """Turns tables of single vectors into batches of windows, in buffers that are allocated once."""
+    """Turns tables of single vectors into batches of windows; the buffers are allocated once."""
 
     def __init__(
         self, roles: Roles, shape: WindowShape, *, batch_rows: int, pad: Pad | None, path: str
@@ -68,9 +60,9 @@ class SequencesReader:
     ) -> Iterator[Batch]:
         """Yield one batch for each table.
 
-        ``before`` holds the up to ``length - 1`` rows of the file ahead of ``first_row``, ``after`` the row behind
-        the last table, if there is one, each with the columns that windows are made of. Raises :class:`DataError`
-        where an article's positions fall.
+        ``before`` holds up to ``length - 1`` rows of the file before ``first_row``, ``after`` the row after the last
+        table, if there is one, each with the columns for windows. Raises :class:`DataError` if positions decrease
+        within an article.
         """
         columns = self._roles.window_columns
         for table, following in pairwise(chain(tables, [after])):
@@ -100,7 +92,7 @@ class SequencesReader:
         )
 
     def _run_starts(self, rows: pa.Table, file_row: int) -> NDArray[np.int64]:
-        """Return for each row the first row known of its article; a row without an article stands alone."""
+        """Return for each row the first known row of its article; a row without an article is on its own."""
         article = comparable_ids(rows[self._roles.article])
         changed = pc.not_equal(article[1:], article[:-1]).fill_null(fill_value=True).to_numpy()
         first = np.concatenate(([True], changed.astype(np.bool_)))
@@ -127,7 +119,7 @@ class SequencesReader:
         status = np.where(short & (self._pad is None), SHORT_CONTEXT, OK).astype(np.int8)
         details = {}
         if self._pad is not None:
-            details = {row: f"padded: {n_known[row]}" for row in np.flatnonzero(short).tolist()}
+            details = {row: padding_detail(n_known[row]) for row in np.flatnonzero(short).tolist()}
         flawed = self._flawed_windows(rows, vectors, bad, windows)
         for row, reason in flawed.items():
             if status[row] == OK:
@@ -137,7 +129,7 @@ class SequencesReader:
     def _flawed_windows(
         self, rows: pa.Table, vectors: NDArray[np.float32], bad: dict[int, str], windows: _Windows
     ) -> dict[int, str]:
-        """Return why a window is bad: its first bad vector and where that stands, or zeros throughout."""
+        """Return why windows are bad: the first bad vector and its position, or only zeros."""
         zero = vectors[:, 0] == 0.0
         zero[zero] = ~vectors[zero].any(axis=1)
         flawed = dict.fromkeys(np.flatnonzero(zero[windows.index].all(axis=1)).tolist(), "zero_norm")
@@ -172,7 +164,7 @@ def _shown(article: pa.ChunkedArray, row: int) -> str:
 
 
 def _ordered(position: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return positions in a type that Arrow compares: their own, as floats hold whole numbers up to 2**53 only."""
+    """Return positions in a type that Arrow compares: float32 for float16, else their own: float64 ends at 2**53."""
     return position.cast(pa.float32()) if pa.types.is_float16(position.type) else position
 
 
@@ -187,6 +179,6 @@ def _windows(run_start: NDArray[np.int64], n_before: int, n_rows: int, length: i
 
 
 def _window_sums(values: NDArray[np.float64], windows: _Windows) -> NDArray[np.float64]:
-    with np.errstate(invalid="ignore"):  # infinity less infinity is not known, which is what NaN says
+    with np.errstate(invalid="ignore"):  # infinity minus infinity is NaN, which means unknown
         sums: NDArray[np.float64] = np.where(windows.inside, values[windows.index], 0.0).sum(axis=1)
     return sums

@@ -1,7 +1,6 @@
 """Work units: runs of row groups of one file, cut by bytes from footers alone.
 
-The rule: the same files and the same unit size give the same units with the same names, whoever asks. This
-module reads footers, never rows.
+The rule: the same files and the same unit size always give the same units with the same names.
 """
 
 from __future__ import annotations
@@ -10,19 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from lvm_batch.io.dataset.columns import (
-    ColumnNames,
-    Layout,
-    Roles,
-    WindowShape,
-    assign_roles,
-)
+from lvm_batch.io.dataset.column_checks import refuse_folders
+from lvm_batch.io.dataset.columns import assign_roles
 from lvm_batch.io.dataset.file_columns import FileColumns, disagreement, file_columns
-from lvm_batch.io.dataset.output_columns import refuse_folders
 from lvm_batch.io.dataset.partitions import folder_texts
 from lvm_batch.io.errors import DataError
-from lvm_batch.io.formats.parquet import open_parquet, row_group_rows
+from lvm_batch.io.formats.parquet import open_parquet
 from lvm_batch.io.formats.parquet_sizes import ChunkSizes, chunk_sizes
+from lvm_batch.io.schema import ColumnNames, Layout, Roles, WindowShape
 from lvm_batch.io.storage.locations import locate
 
 if TYPE_CHECKING:
@@ -35,15 +29,15 @@ if TYPE_CHECKING:
 
 _FLOAT32_BYTES = 4
 _FOOTER_READERS = 8
-"""Footers read at a time over a network. Of a disk of this machine it is one: threads would only wait for one another's
-turn in the interpreter, and take twice the time (0.24 and 0.12 ms a footer, 2026-11-23)."""
+"""Footers read at a time over a network. From a local disk it is one: threads would wait for one another's turn in the
+interpreter and take twice the time (0.24 and 0.12 ms a footer, 2026-11-23)."""
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetFormat:
-    """How the files of a dataset are to be understood; picklable, the same for every file.
+    """How the files of a dataset are read; picklable, the same for every file.
 
-    Names may be those of the output's columns unless ``writes_rows``.
+    Only if ``writes_rows`` is false may carried columns have names of the output's columns.
     """
 
     names: ColumnNames = field(default_factory=ColumnNames)
@@ -54,15 +48,15 @@ class DatasetFormat:
 
     @property
     def carried_split(self) -> str:
-        """What the column of splits is called in the output, in files that have one."""
+        """The name of the split column in the output, in files that have one."""
         return self.rename.get(self.names.split, self.names.split)
 
     def columns(self, own: pa.Schema, file: InputFile) -> FileColumns:
-        """Return the columns of one file, which holds those of ``own``; its folders may tell the others."""
+        """Return the columns of one file, whose own schema is ``own``; its folders may give others."""
         return file_columns(own, file, texts=self._texts, numbers=self._numbers)
 
-    def told(self, file: InputFile) -> dict[str, str | None]:
-        """Return the columns with a part that the folders of ``file`` tell, as texts."""
+    def texts_of_folders(self, file: InputFile) -> dict[str, str | None]:
+        """Return the columns with a part that the folders of ``file`` give, as texts."""
         parts = {*self._texts, *self._numbers}
         return {name: text for name, text in file.folders.items() if name in parts}
 
@@ -75,7 +69,7 @@ class DatasetFormat:
         return self.names.context_tokens, self.names.tokens, self.names.position
 
     def roles(self, schema: pa.Schema, path: str) -> Roles:
-        """Give the columns of one file their parts; raises ``ColumnError``."""
+        """Assign the columns of one file their parts; raises ``ColumnError``."""
         return assign_roles(
             schema,
             path,
@@ -89,10 +83,10 @@ class DatasetFormat:
 
 @dataclass(frozen=True, slots=True)
 class Footer:
-    """What a file's footer says: its columns' parts, the rows of each row group, and the sizes of the largest one.
+    """The footer of a file: its columns' parts, the rows of each row group, and the sizes of its rows.
 
     Files of one schema share ``schema`` and ``roles``: there may be hundreds of thousands of them.
-    ``disagreement`` says which column holds something else than the file's folder tells.
+    ``disagreement`` says which column differs from the value of the file's folder.
     """
 
     file: InputFile
@@ -110,9 +104,9 @@ class Footer:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """Row groups from ``first_row_group`` up to, not with, ``last_row_group``: ``n_rows`` rows from ``first_row``.
+    """Row groups from ``first_row_group`` to before ``last_row_group``: ``n_rows`` rows from ``first_row``.
 
-    ``output`` is the path of its predictions below the output folder, and its name everywhere.
+    ``output`` is the path of its predictions below the output folder, and identifies the unit everywhere.
     """
 
     file: InputFile
@@ -128,7 +122,7 @@ def read_footers(
 ) -> Iterator[tuple[InputFile, Footer | DataError]]:
     """Read every file's footer, in order; a file that cannot be used comes with its error.
 
-    ``runs`` takes in the runs of articles of every file of sequences.
+    ``runs`` collects the runs of articles of every file of sequences.
     """
     known: _Known = {}
 
@@ -155,17 +149,17 @@ def _read_footer(
     known: _Known,
     runs: ArticleRuns | None,
 ) -> Footer:
-    """Read one footer; ``known`` holds the schemas met so far."""
+    """Read one footer; ``known`` holds the schemas so far."""
     if dataset_format.writes_rows:
         refuse_folders(folder_texts(file.name), file.path)
     with open_parquet(file.path) as parquet:
-        rows = row_group_rows(parquet, file.path)
+        rows = parquet.row_group_rows
         columns = dataset_format.columns(parquet.schema_arrow, file)
         key = columns.key
         if key not in known:
             known[key] = columns.schema, dataset_format.roles(columns.schema, file.path)
         schema, roles = known[key]
-        sizes = chunk_sizes(parquet, file.path, schema=schema, roles=roles)
+        sizes = chunk_sizes(parquet, schema=schema, roles=roles)
         if runs is not None:
             runs.add(parquet, columns, roles)
         differs = disagreement(parquet, columns) if columns.overruled else None
@@ -173,15 +167,15 @@ def _read_footer(
 
 
 def row_bytes(footer: Footer, shape: WindowShape) -> int:
-    """Decoded bytes of one row: a float32 context, or one float32 vector in the sequences layout."""
+    """Return the decoded bytes of one row: a float32 context, or one float32 vector in the sequences layout."""
     length = shape.length if footer.roles.layout == "windows" else 1
     return length * shape.dim * _FLOAT32_BYTES
 
 
 def cut_units(footer: Footer, *, unit_bytes: int, shape: WindowShape) -> list[Unit]:
-    """Cut one file into units of at most ``unit_bytes`` decoded bytes, never less than a row group.
+    """Cut one file into units of at most ``unit_bytes`` decoded bytes, but at least one row group each.
 
-    A file without rows is one empty unit, so that it has an output as every other file has.
+    A file without rows is one empty unit, so that it has an output like every other file.
     """
     max_rows = max(1, unit_bytes // row_bytes(footer, shape))
     units: list[Unit] = []
@@ -197,7 +191,7 @@ def cut_units(footer: Footer, *, unit_bytes: int, shape: WindowShape) -> list[Un
 def _runs(row_group_rows: tuple[int, ...], max_rows: int) -> Iterator[tuple[int, int]]:
     first = n_rows = 0
     for index, rows in enumerate(row_group_rows):
-        if n_rows and rows and n_rows + rows > max_rows:  # row groups without rows make no unit of their own
+        if n_rows and rows and n_rows + rows > max_rows:  # a row group without rows is no unit of its own
             yield first, index
             first, n_rows = index, 0
         n_rows += rows

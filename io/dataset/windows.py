@@ -1,7 +1,6 @@
 """The windows layout: one row is one context.
 
-The rule: a row's prediction depends on that row alone. This module knows which columns make a context; it does
-not know how a value is encoded, or what becomes of it.
+The rule: a row's prediction depends on that row alone.
 """
 
 from __future__ import annotations
@@ -10,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lvm_batch.io.dataset.batches import BAD_INPUT, OK, Batch, carried_columns, number_values, text_values
-from lvm_batch.io.vectors.decoding import Pad, decode_column
+from lvm_batch.io.dataset.batches import Batch, carried_columns, number_values, padding_detail, text_values
+from lvm_batch.io.schema import BAD_INPUT, OK, Pad
+from lvm_batch.io.vectors.decoding import decode_column
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from lvm_batch.io.dataset.columns import Roles, WindowShape
+    from lvm_batch.io.schema import Roles, WindowShape
 
 
 class WindowsReader:
-    """Turns tables of windows into batches, in buffers that are allocated once."""
+    """Turns tables of windows into batches; the buffers are allocated once."""
 
     def __init__(self, roles: Roles, shape: WindowShape, *, batch_rows: int, pad: Pad | None) -> None:
         self._roles = roles
@@ -32,11 +32,11 @@ class WindowsReader:
         self._targets = np.empty((batch_rows, 1, shape.dim), np.float32) if roles.target else None
 
     def batches(self, tables: Iterator[pa.Table], first_row: int) -> Iterator[Batch]:
-        """Yield one batch for each table; ``first_row`` is the file's row at which the first begins."""
+        """Yield one batch for each table; ``first_row`` is the file's row at which the first table begins."""
         for table in tables:
             batch = self._batch(table, first_row)
             first_row += table.num_rows
-            del table  # or it would be held while the next one is read
+            del table  # or it would stay in memory while the next one is read
             yield batch
 
     def _batch(self, table: pa.Table, first_row: int) -> Batch:
@@ -52,7 +52,7 @@ class WindowsReader:
             lanes=text_values(table[roles.lane]) if roles.lane else None,
             context_tokens=number_values(table[roles.tokens]) if roles.tokens else None,
             status=status,
-            details={row: f"padded: {k}" for row, k in flaws.short.items()} | flaws.bad,
+            details={row: padding_detail(k) for row, k in flaws.short.items()} | flaws.bad,
             carried=carried_columns(table, roles),
         )
 

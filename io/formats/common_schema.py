@@ -1,7 +1,7 @@
-"""The columns of several files together, as one table has them.
+"""The common schema of several files.
 
-The rule: every value of every file has room in its column as it is; where no type has, the column and the two files
-are named. This module reads no files.
+The rule: every value of every file fits its column unchanged; if no type allows that, an error names the column and
+the two files.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 def common_schema(files: Files) -> pa.Schema:
-    """Return the columns of ``files``, given by what to call them and their columns.
+    """Return the common schema of ``files``, each given as its name and its schema.
 
-    A column that a file lacks may be null. Raises :class:`ColumnError` where types do not go together.
+    A column that a file lacks is nullable. Raises :class:`ColumnError` if two types have no common one.
     """
     unified: dict[str, pa.Field] = {}
     for file, schema in files:
@@ -42,7 +42,7 @@ def common_schema(files: Files) -> pa.Schema:
 
 
 def _apart(file: str, field: pa.Field, files: Files) -> ColumnError:
-    """Return the error of a column of which an earlier file holds values of another kind."""
+    """Return the error of a column whose type does not go together with that of an earlier file."""
     kinds = [(other, schema.field(field.name).type) for other, schema in files if field.name in schema.names]
     other, kind = next((each for each in kinds if common_type(each[1], field.type) is None), kinds[0])
     return ColumnError(

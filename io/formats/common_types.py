@@ -1,9 +1,9 @@
-"""The type that holds the values of two Arrow types, each exactly as it is.
+"""The type that holds the values of two Arrow types unchanged.
 
-The rule: no value changes, whatever it is: whole numbers go together with floats only where each of them is one. Types
-without such a type in common have none here. This module knows types; it does not know files.
+The rule: no value changes: whole numbers go together with floats only if the float type can hold each of them. Two
+types without such a common type have none here.
 
-Timestamps and durations of different units meet in the finer one. The reader refuses those that it has no room for.
+Timestamps and durations of different units get the finer unit; the reader refuses values that do not fit it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pyarrow.types as t
 _UNITS = ("s", "ms", "us", "ns")
 _SIGNED = (pa.int8(), pa.int16(), pa.int32(), pa.int64())
 _FLOATS: dict[Any, int] = {pa.float16(): 11, pa.float32(): 24, pa.float64(): 53}
-"""Bits of a whole number that every float of a type has room for (IEEE 754)."""
+"""How many bits of a whole number each float type holds exactly (IEEE 754)."""
 _DECIMALS = ((38, pa.decimal128), (76, pa.decimal256))
 _TEXT = (t.is_string, t.is_large_string, t.is_string_view)
 _BINARY = (t.is_binary, t.is_large_binary, t.is_binary_view, t.is_fixed_size_binary)
@@ -24,11 +24,11 @@ _LISTS = (t.is_list, t.is_large_list, t.is_fixed_size_list)
 
 
 def common_type(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
-    """Return the type that holds the values of both as they are, or ``None``."""
+    """Return the type that holds the values of both unchanged, or ``None``."""
     if one == other:
         return one
     if any(t.is_list_view(each) or t.is_large_list_view(each) for each in (one, other)):
-        return None  # Arrow's cast from views of lists reads past their offsets (pyarrow 26), and there is none to them
+        return None  # Arrow's cast from views of lists reads past their offsets (pyarrow 26), and none leads to them
     if t.is_null(one) or t.is_null(other):
         return other if t.is_null(one) else one
     return next((found for rule in _RULES if (found := rule(one, other)) is not None), None)
@@ -87,7 +87,7 @@ def _texts(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
 
 
 def _dictionaries(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
-    """Return a dictionary for two whose codes mean the same; else the values' own type."""
+    """Return a dictionary type if both are dictionaries without order; else the type of the values."""
     encoded = [each for each in (one, other) if t.is_dictionary(each)]
     if not encoded:
         return None

@@ -1,7 +1,7 @@
 """Timestamps of 96 bits, as Spark, Hive and Impala write them.
 
-The rule: a timestamp that does not fit Arrow's 64 bits of nanoseconds is refused, since Arrow would hand out another
-one. This module knows the type of a column; it does not know what the column is for.
+The rule: a timestamp that does not fit Arrow's 64 bits of nanoseconds is refused, since Arrow would return another
+one.
 """
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 UNIT = "ms"
-"""A unit in which every such timestamp fits 64 bits: they count days in 32."""
+"""A unit in which every such timestamp fits 64 bits, since they count days in 32."""
 
-_MOST = (
-    2**63 // 10**6
-)  # milliseconds before and after 1970 that nanoseconds can tell in 64 bits: 1677 to 2262
+# Milliseconds before and after 1970 that fit 64 bits as nanoseconds: 1677 to 2262.
+_MOST = 2**63 // 10**6
 
 
 def int96_columns(file: pq.ParquetFile, columns: Sequence[str]) -> list[str]:
@@ -32,9 +31,9 @@ def int96_columns(file: pq.ParquetFile, columns: Sequence[str]) -> list[str]:
 
 
 def check_int96(file: pq.ParquetFile, row_group: int, columns: Sequence[str]) -> None:
-    """Raise ``ArrowInvalid`` where a row group holds a timestamp beyond nanoseconds.
+    """Raise ``ArrowInvalid`` if a row group holds a timestamp that does not fit nanoseconds.
 
-    ``file`` was opened so that it tells such timestamps in ``UNIT``.
+    ``file`` was opened so that it returns such timestamps in ``UNIT``.
     """
     for batch in file.iter_batches(row_groups=[row_group], columns=list(columns), use_threads=False):
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
@@ -48,7 +47,7 @@ def check_int96(file: pq.ParquetFile, row_group: int, columns: Sequence[str]) ->
 
 
 def _timestamps(column: pa.Array) -> Iterator[pa.Array]:
-    """Yield the arrays of timestamps that a column is made of."""
+    """Yield the arrays of timestamps within a column, at any depth."""
     if pa.types.is_timestamp(column.type):
         yield column
     elif pa.types.is_struct(column.type):

@@ -1,7 +1,7 @@
-"""NPZ and NPY files: arrays read a few rows at a time, never whole and never unpickled.
+"""NPZ and NPY files: arrays are read a few rows at a time, never whole and never unpickled.
 
-The rule: an array's header says all there is to know before anything is read; arrays of objects, which only
-unpickling could read, are refused by it. This module does not know what the arrays mean.
+The rule: everything about an array is known from its header before any value is read; arrays of objects, which only
+unpickling could read, are refused.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ _HEADER_READERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_hea
 _BROKEN_HEADER = (tokenize.TokenError, SyntaxError, RecursionError, MemoryError, OverflowError, TypeError)
 _SUFFIX = ".npy"
 _ENCRYPTED = 0x1
-_DEFLATE_AT_MOST = 1100  # times smaller, by its format; NumPy writes no other
+_DEFLATE_AT_MOST = 1100  # deflate, the only compression that NumPy writes, shrinks data at most so many times
 _DAMAGED = "copy it again, or write it again: it may have been cut short"
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What an array is: its shape, its type, its order, and where its values begin in its file."""
+    """The shape, type and order of an array, and the offset of its values in its file, in bytes."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -51,7 +51,7 @@ class Header:
 
     @property
     def end(self) -> int:
-        """Where its values end in its file."""
+        """Offset of the end of its values, in bytes."""
         return self.offset + math.prod(self.shape) * self.dtype.itemsize
 
 
@@ -60,12 +60,12 @@ class StoredArray(Protocol):
 
     @property
     def header(self) -> Header:
-        """What it is."""
+        """The array's header."""
 
     def blocks(self, n_rows: int) -> Iterator[NDArray[Any]]:
-        """Yield its rows in order, ``n_rows`` at a time, read-only, in the type they are stored in.
+        """Yield its rows in order, ``n_rows`` at a time, read-only, in the stored type.
 
-        Raises :class:`UnreadableFile` where the file breaks.
+        Raises :class:`UnreadableFile` if the file is damaged.
         """
 
 
@@ -79,7 +79,7 @@ class MappedArray:
     def blocks(self, n_rows: int) -> Iterator[NDArray[Any]]:
         """Yield views of the mapped file."""
         header = self.header
-        if math.prod(header.shape) == 0:  # nothing can be mapped
+        if math.prod(header.shape) == 0:  # an empty file cannot be mapped
             return
         order: Literal["F", "C"] = "F" if header.fortran_order else "C"
         values: NDArray[Any] = np.memmap(
@@ -91,7 +91,7 @@ class MappedArray:
 
 @dataclass(frozen=True, slots=True)
 class ZippedArray:
-    """An array of an NPZ file, stored or compressed, read as a stream; its checksum is checked at its end."""
+    """An array of an NPZ file, compressed or not, read as a stream; its checksum is verified at the end."""
 
     path: str
     name: str
@@ -100,7 +100,7 @@ class ZippedArray:
     member: zipfile.ZipInfo
 
     def blocks(self, n_rows: int) -> Iterator[NDArray[Any]]:
-        """Yield blocks, each in memory of its own."""
+        """Yield blocks, each in its own memory."""
         with _naming(self.path, self.name), self.archive.open(self.member) as stream:
             stream.read(self.header.offset)
             for first in range(0, self.header.shape[0], n_rows):
@@ -113,14 +113,14 @@ class ZippedArray:
 
 @dataclass(frozen=True, slots=True)
 class ArrayFile:
-    """An open file: its arrays by name, and the names of what is in it and no array."""
+    """An open file: its arrays by name, and the names of other members."""
 
     arrays: dict[str, StoredArray]
-    strangers: tuple[str, ...]
+    other_members: tuple[str, ...]
 
 
 def open_npy(path: str) -> MappedArray:
-    """Look at the NPY file at ``path``; raises :class:`UnreadableFile`."""
+    """Read the header of the NPY file at ``path``; raises :class:`UnreadableFile`."""
     with _naming(path, ""), Path(path).open("rb") as stream:
         header = _read_header(stream, path, "")
     _check_size(header, Path(path).stat().st_size, path, "")
@@ -129,22 +129,22 @@ def open_npy(path: str) -> MappedArray:
 
 @contextmanager
 def open_npz(path: str, *, leave_out: Collection[str] = ()) -> Iterator[ArrayFile]:
-    """Open the NPZ file at ``path`` but for the arrays ``leave_out``; raises :class:`UnreadableFile`.
+    """Open the NPZ file at ``path`` without the arrays ``leave_out``; raises :class:`UnreadableFile`.
 
-    Every header is read and checked before the block is entered.
+    Every header is read and checked first.
     """
     with _naming(path, ""):
         archive = zipfile.ZipFile(path)
     with archive:
         arrays: dict[str, StoredArray] = {}
-        strangers = []
+        other_members = []
         for member in archive.infolist():
             name = member.filename.removesuffix(_SUFFIX)
             if not member.filename.endswith(_SUFFIX):
-                strangers.append(member.filename)
+                other_members.append(member.filename)
             elif name not in leave_out:
                 arrays[name] = _open_member(archive, member, path, name)
-        yield ArrayFile(arrays, tuple(strangers))
+        yield ArrayFile(arrays, tuple(other_members))
 
 
 def _open_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: str, name: str) -> ZippedArray:
@@ -176,7 +176,7 @@ def _read_header(stream: IO[bytes], path: str, name: str) -> Header:
     if version not in _HEADER_READERS:
         raise ValueError(f"its format {version[0]}.{version[1]} is for structured arrays only")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of headers that Python 2 wrote, which are read all the same
+        warnings.simplefilter("ignore")  # about headers that Python 2 wrote, which can be read
         shape, fortran_order, dtype = _HEADER_READERS[version](stream)
     if dtype.hasobject:
         raise UnreadableFile(
@@ -201,7 +201,7 @@ def _called(path: str, name: str) -> str:
 
 @contextmanager
 def _naming(path: str, name: str) -> Iterator[None]:
-    """Turn what numpy and zipfile raise into an error that says where."""
+    """Turn errors of numpy and zipfile into one that names the file and the array."""
     try:
         yield
     except (

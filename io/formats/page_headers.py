@@ -1,32 +1,27 @@
-"""Headers of Parquet pages: what a footer does not tell.
+"""Headers of Parquet pages: the sizes that a footer does not tell.
 
-The rule: a header is read by itself, in one request; no page is. This module does not know whose page it is.
+The rule: only a page's header is read, in one request, never the page.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lvm_batch.io.formats.parquet import naming_errors
-from lvm_batch.io.storage.locations import locate
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from lvm_batch.io.formats.parquet import OpenParquet
 
 _PAGE_HEADER_BYTES = 32
 
 
-def page_bytes(path: str, offset: int) -> int:
-    """Return the bytes of the page at ``offset``, compressed and not.
+def page_bytes(file: OpenParquet, offset: int) -> int:
+    """Return the compressed plus the uncompressed bytes of the page at ``offset`` of an open file.
 
-    Its header is Thrift's compact protocol and begins with three numbers: the page's type and its two sizes.
+    Its header is in Thrift's compact protocol and begins with three numbers: the page's type and the two sizes.
     """
-    place = locate(path)
-    with (
-        naming_errors(path, f"the page at byte {offset}"),
-        place.filesystem.open_input_file(place.path) as file,
-    ):
-        header = iter(bytes(file.read_at(_PAGE_HEADER_BYTES, offset)))
+    with file.naming_errors(f"the page at byte {offset}"):
+        header = iter(file.read_at(offset, _PAGE_HEADER_BYTES))
     fields = [_thrift_number(header) for _ in range(3) if next(header, None) is not None]
     return sum(fields[1:])
 

@@ -1,8 +1,7 @@
-"""Parquet files: opened and read in order, with errors that name the file and the row group, and written for speed.
+"""Parquet files, opened and read in order, with errors that name the file and the row group.
 
-The rule: rows come in batches cut at fixed counts from the first row asked for, whatever pages, row groups or
-dictionaries lie underneath, and what is held at a time does not grow with the file or its row groups. This module
-does not know what the columns mean.
+The rule: rows come in tables of a fixed number of rows, counted from the first row that is read, whatever pages, row
+groups or dictionaries the file has, and the memory used does not grow with the file or its row groups.
 """
 
 from __future__ import annotations
@@ -20,102 +19,132 @@ from lvm_batch.io.storage.locations import locate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
-# Columns are read through a buffer, a page at a time: without one Arrow takes whole column chunks, and mapped files
-# stay in memory as far as they have been read. Of a row group of 370 MB that is 100 MB in place of 470 at the same
+# Columns are read through a buffer, a page at a time: without one Arrow reads whole column chunks, and mapped files
+# stay in memory as far as they have been read. A row group of 370 MB then takes 100 MB in place of 470 at the same
 # speed; smaller buffers are slower, larger ones no faster (measured 2026-11-23, pyarrow 26, two cores).
 _BUFFER_BYTES = 2**20
-_REMOTE_BUFFER_BYTES = (
-    8 * 2**20
-)  # a request each: a tenth of a second of waiting should bring more than a page
-ROWS_AT_ONCE = 512  # decoding 2048 windows at once takes 260 MB, 512 take 90, at the same speed
+# Each buffer is a request: a wait of a tenth of a second should fetch more than a page.
+_REMOTE_BUFFER_BYTES = 8 * 2**20
+ROWS_AT_ONCE = 512  # decoding 2048 windows at a time takes 260 MB, 512 take 90 MB, at the same speed
 
 
-class SharedFile(pq.ParquetFile):  # type: ignore[misc] # pyarrow has no types
-    """An open file that can be read in several ways at a time, over the same footer."""
+class OpenParquet(pq.ParquetFile):  # type: ignore[misc] # pyarrow has no types
+    """An open Parquet file, which knows its path and whose errors name it.
 
-    def __init__(self, source: pa.NativeFile, **options: Any) -> None:  # noqa: ANN401 - of pyarrow
+    It can be read in several ways at a time: they share the open file and its footer.
+    """
+
+    def __init__(self, source: pa.NativeFile, path: str, **options: Any) -> None:  # noqa: ANN401 - of pyarrow
         # Checksums are verified where a file has some: 0.25 ns a byte (2026-11-29).
         super().__init__(source, pre_buffer=False, page_checksum_verification=True, **options)
+        self.path = path
         self._shared = source, options
 
-    def coded(self, columns: Sequence[str]) -> SharedFile:
-        """Return the file, read so that those of ``columns`` that are texts come as codes, with each value once."""
-        source, options = self._shared
-        leaves = {".".join(path) for path in self.reader.column_paths}
-        names = [name for name in columns if name in leaves]
-        return SharedFile(source, **options | {"metadata": self.metadata, "read_dictionary": names})
+    @property
+    def row_group_rows(self) -> tuple[int, ...]:
+        """The rows of each row group; raises :class:`UnreadableFile` where the footer counts less than none."""
+        metadata = self.metadata
+        rows = tuple(metadata.row_group(index).num_rows for index in range(metadata.num_row_groups))
+        if min(rows, default=0) < 0:
+            with self.naming_errors("its footer"):
+                raise pa.ArrowInvalid(f"row group {rows.index(min(rows))} has {min(rows)} rows")
+        return rows
 
-
-@contextmanager
-def open_parquet(path: str, *, int96_unit: str = "ns") -> Iterator[SharedFile]:
-    """Open the Parquet file at ``path``; raises :class:`UnreadableFile` if it is none, or is damaged."""
-    place = locate(path)
-    with naming_errors(path, "its footer"):
-        # Given a path, Arrow would look for the file system anew, which takes a fifth of the time.
-        source = place.filesystem.open_input_file(place.path)
-        file = SharedFile(
-            source,
-            buffer_size=_BUFFER_BYTES if place.is_local else _REMOTE_BUFFER_BYTES,
-            coerce_int96_timestamp_unit=int96_unit,
+    def leaf(self, name: str) -> int:
+        """Return the place of a column that is not nested among the leaves of the file."""
+        metadata = self.metadata
+        return next(
+            index for index in range(metadata.num_columns) if metadata.schema.column(index).path == name
         )
-        schema = file.schema_arrow  # an unreadable schema shows here, not later
-    del schema
-    with source:
-        yield file
 
+    def naming_errors(self, part: str) -> AbstractContextManager[None]:
+        """Turn errors of Arrow and of the file system into ours, as :func:`naming_errors` does."""
+        return naming_errors(self.path, part)
 
-def read_tables(
-    file: pq.ParquetFile, path: str, *, row_groups: Iterable[int], columns: Sequence[str], batch_rows: int
-) -> Iterator[pa.Table]:
-    """Yield the rows of ``row_groups`` in tables of exactly ``batch_rows`` rows, the last one with what is left.
+    def read_at(self, offset: int, n_bytes: int) -> bytes:
+        """Return raw bytes of the file, fewer at its end."""
+        return bytes(self._shared[0].read_at(n_bytes, offset))
 
-    The values of a column of codes stand in memory once for all that is read of a row group.
-    """
-    waiting: list[pa.RecordBatch] = []
-    n_waiting = 0
-    for batch in _record_batches(file, path, row_groups, columns, batch_rows):
-        waiting.append(batch)
-        n_waiting += batch.num_rows
-        del batch  # nothing that has been handed on is held while more is read
-        while n_waiting >= batch_rows:
-            table = pa.Table.from_batches(waiting)
-            waiting = table.slice(batch_rows).to_batches()
-            n_waiting -= batch_rows
-            table = table.slice(0, batch_rows)
-            yield table
-            del table
-    if n_waiting:
-        yield pa.Table.from_batches(waiting)
+    def coded(self, columns: Sequence[str]) -> OpenParquet:
+        """Return the file, read so that those of ``columns`` that are texts come as dictionaries."""
+        leaves = {".".join(path) for path in self.reader.column_paths}
+        return self._reopened(read_dictionary=[name for name in columns if name in leaves])
 
+    def tables(
+        self, *, row_groups: Iterable[int], columns: Sequence[str], batch_rows: int
+    ) -> Iterator[pa.Table]:
+        """Yield the rows of ``row_groups`` in tables of exactly ``batch_rows`` rows, the last with what is left.
 
-def _record_batches(
-    file: pq.ParquetFile, path: str, row_groups: Iterable[int], columns: Sequence[str], batch_rows: int
-) -> Iterator[pa.RecordBatch]:
-    int96 = int96_columns(file, columns)
-    for row_group in row_groups:
-        if int96:
-            with open_parquet(path, int96_unit=UNIT) as again, naming_errors(path, f"row group {row_group}"):
-                check_int96(again, row_group, int96)
+        The tables of a row group share the values of a dictionary column in memory.
+        """
+        waiting: list[pa.RecordBatch] = []
+        n_waiting = 0
+        for batch in self._batches(row_groups, columns, batch_rows):
+            waiting.append(batch)
+            n_waiting += batch.num_rows
+            del batch  # what has been yielded is not held while more is read
+            while n_waiting >= batch_rows:
+                table = pa.Table.from_batches(waiting)
+                waiting = table.slice(batch_rows).to_batches()
+                n_waiting -= batch_rows
+                table = table.slice(0, batch_rows)
+                yield table
+                del table
+        if n_waiting:
+            yield pa.Table.from_batches(waiting)
+
+    def _batches(
+        self, row_groups: Iterable[int], columns: Sequence[str], batch_rows: int
+    ) -> Iterator[pa.RecordBatch]:
+        int96 = int96_columns(self, columns)
+        for row_group in row_groups:
+            if int96:
+                with self.naming_errors(f"row group {row_group}"):
+                    check_int96(self._reopened(coerce_int96_timestamp_unit=UNIT), row_group, int96)
+            yield from self._row_group(row_group, columns, batch_rows)
+
+    def _row_group(self, row_group: int, columns: Sequence[str], batch_rows: int) -> Iterator[pa.RecordBatch]:
         known: dict[int, pa.Array] = {}
         # One thread: the cores belong to the workers, each of which reads on its own.
-        batches = file.iter_batches(
+        batches = self.iter_batches(
             batch_size=min(batch_rows, ROWS_AT_ONCE),
             row_groups=[row_group],
             columns=list(columns),
             use_threads=False,
         )
         while True:
-            with naming_errors(path, f"row group {row_group}"):
+            with self.naming_errors(f"row group {row_group}"):
                 batch = next(batches, None)
                 _check_dictionaries(batch)
             if batch is None:
                 break
             yield _sharing(batch.select(list(columns)), known)
 
+    def _reopened(self, **options: Any) -> OpenParquet:  # noqa: ANN401 - of pyarrow
+        """Return the same open file with the same footer, read in another way."""
+        source, before = self._shared
+        return OpenParquet(source, self.path, **before | {"metadata": self.metadata} | options)
+
+
+@contextmanager
+def open_parquet(path: str) -> Iterator[OpenParquet]:
+    """Open the Parquet file at ``path``; raises :class:`UnreadableFile` if it is none, or is damaged."""
+    place = locate(path)
+    with naming_errors(path, "its footer"):
+        # Given a path, Arrow would look for the file system anew, which takes a fifth of the time.
+        source = place.filesystem.open_input_file(place.path)
+        buffer_size = _BUFFER_BYTES if place.is_local else _REMOTE_BUFFER_BYTES
+        file = OpenParquet(source, path, buffer_size=buffer_size, coerce_int96_timestamp_unit="ns")
+        schema = file.schema_arrow  # an unreadable schema shows here, not later
+    del schema
+    with source:
+        yield file
+
 
 def _check_dictionaries(batch: pa.RecordBatch | None) -> None:
-    """Raise ``ArrowIndexError`` where a damaged page points beyond its dictionary: Arrow looks when it is too late."""
+    """Raise ``ArrowIndexError`` if a damaged page points beyond its dictionary: Arrow checks this too late."""
     for column in batch.columns if batch is not None else ():
         if pa.types.is_dictionary(column.type):
             least, most = pc.min_max(column.indices).values()
@@ -124,7 +153,7 @@ def _check_dictionaries(batch: pa.RecordBatch | None) -> None:
 
 
 def _sharing(batch: pa.RecordBatch, known: dict[int, pa.Array]) -> pa.RecordBatch:
-    """Replace dictionaries by equal ones of batches before: Arrow makes a copy for each batch."""
+    """Replace dictionaries by equal ones of earlier batches: Arrow makes a copy for each batch."""
     for place, column in enumerate(batch.columns):
         if pa.types.is_dictionary(column.type):
             if place in known and known[place].equals(column.dictionary):
@@ -138,9 +167,9 @@ def _sharing(batch: pa.RecordBatch, known: dict[int, pa.Array]) -> pa.RecordBatc
 
 @contextmanager
 def naming_errors(path: str, part: str) -> Iterator[None]:
-    """Turn what Arrow and the file system raise into an error that says where.
+    """Turn errors of Arrow and of the file system into one that names the file and the part.
 
-    It is :class:`UnreadableFile`, for which a file may be left out, only where the file itself is to blame: not where
+    It is :class:`UnreadableFile`, which allows a run to skip the file, only if the file itself is damaged: not if
     memory is short, or a store does not answer.
     """
     try:
@@ -169,36 +198,3 @@ def naming_errors(path: str, part: str) -> Iterator[None]:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-
-
-def row_group_rows(file: pq.ParquetFile, path: str) -> tuple[int, ...]:
-    """Return the rows of each row group; raises :class:`UnreadableFile` where the footer counts less than none."""
-    metadata = file.metadata
-    rows = tuple(metadata.row_group(index).num_rows for index in range(metadata.num_row_groups))
-    if min(rows, default=0) < 0:
-        with naming_errors(path, "its footer"):
-            raise pa.ArrowInvalid(f"row group {rows.index(min(rows))} has {min(rows)} rows")
-    return rows
-
-
-def leaf_of(metadata: pq.FileMetaData, name: str) -> int:
-    """Return the place of a column that is not nested among the leaves of a file."""
-    return next(index for index in range(metadata.num_columns) if metadata.schema.column(index).path == name)
-
-
-def leaf_options(schema: pa.Schema, *, vectors: Iterable[str]) -> dict[str, Any]:
-    """Choose a writer's encodings leaf by leaf: random mantissas neither compress nor repeat nor sort.
-
-    zstd would save 7 % of the columns ``vectors`` and halve the speed at which they are read back.
-    """
-    sink = pa.BufferOutputStream()
-    pq.write_table(schema.empty_table(), sink)
-    described = pq.ParquetFile(pa.BufferReader(sink.getvalue())).schema
-    leaves = [described.column(i).path for i in range(len(described))]
-    plain = [leaf for leaf in leaves if any(f"{leaf}.".startswith(f"{name}.") for name in vectors)]
-    others = [leaf for leaf in leaves if leaf not in plain]
-    return {
-        "compression": dict.fromkeys(others, "zstd") | dict.fromkeys(plain, "none"),
-        "use_dictionary": others,
-        "write_statistics": others,
-    }

@@ -1,6 +1,6 @@
 """Types that Arrow writes to Parquet and polars does not have.
 
-The rule: they are found before polars meets them, since its answer to some is a panic. This module reads no files.
+The rule: they are refused before polars meets them, since it panics at some.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _MOST_DIGITS = 38
 
 
 def refuse_unknown(columns: pa.Schema, output: str) -> None:
-    """Raise :class:`ColumnError`, naming ``output``, where polars has no type for a column."""
+    """Raise :class:`ColumnError`, naming ``output``, if polars has no type for a column."""
     for field in columns:
         if (unknown := _unknown(field.type)) is not None:
             raise ColumnError(
@@ -37,7 +37,7 @@ def _unknown(kind: pa.DataType) -> pa.DataType | None:
 
 
 def _is_elsewhere(kind: pa.DataType) -> bool:
-    """Whether a type is of times in a zone that polars does not know."""
+    """Whether a type has a time zone that polars does not know."""
     if not pa.types.is_timestamp(kind):
         return False
     try:

@@ -36,8 +36,8 @@ from lvm_batch.io.storage.store import open_store
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-    from lvm_batch.io.storage.hold import Hold
     from lvm_batch.io.storage.locations import Location
+    from lvm_batch.io.storage.lock_guard import LockGuard
 
 JOB = f"{PRIVATE}/job.json"
 GROWN = f"{PRIVATE}/grown"
@@ -67,7 +67,7 @@ class OutputFolder(UnitFiles):
     The run gives its ``hold``: before whatever it changes, it raises :class:`OutputLocked` if that is lost.
     """
 
-    def __init__(self, text: str, *, hold: Hold | None = None) -> None:
+    def __init__(self, text: str, *, hold: LockGuard | None = None) -> None:
         may_change = hold.check if hold is not None else lambda: None
         store = open_store(text, staging=TMP, may_change=may_change)
         super().__init__(text, store, JsonDocuments(store, text, kinds=_KINDS))

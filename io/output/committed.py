@@ -8,7 +8,7 @@ the order of the inputs that they answer.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from lvm_batch.io.errors import NotFinished, OutputError
 from lvm_batch.io.output.answers import answering
@@ -20,6 +20,9 @@ from lvm_batch.io.storage.locations import Location, locate
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import pyarrow as pa
+
+    from lvm_batch.io.dataset.partitions import Value
     from lvm_batch.io.output.answers import Record
     from lvm_batch.io.output.job_documents import JobDocument
 
@@ -41,6 +44,15 @@ class Committed:
     root: Location
     files: tuple[CommittedFile, ...]
     planned: tuple[str, ...]
+
+
+class ReadFile(NamedTuple):
+    """A file to read: its place, its own columns, those of all folders, and the values that its folders give."""
+
+    place: Location
+    schema: pa.Schema
+    folders: pa.Schema
+    values: Mapping[str, Value]
 
 
 def committed(output: str, *, require_success: bool) -> Committed:

@@ -9,21 +9,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lvm_batch.io.storage.hold import counts, digest, told_by
 from lvm_batch.io.storage.json_documents import as_json
+from lvm_batch.io.storage.lock_guard import counts, digest, digests_in_lock
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from lvm_batch.io.storage.hold import Hold, Told
     from lvm_batch.io.storage.json_documents import JsonDocuments
+    from lvm_batch.io.storage.lock_guard import Digests, LockGuard
     from lvm_batch.io.storage.store import Store
 
 
 class CountedDocuments:
     """Documents of ``store``, seen by the run that has the ``hold``, or by readers, who look at its lock."""
 
-    def __init__(self, store: Store, documents: JsonDocuments, *, lock: str, hold: Hold | None) -> None:
+    def __init__(self, store: Store, documents: JsonDocuments, *, lock: str, hold: LockGuard | None) -> None:
         self._store = store
         self._documents = documents
         self._lock = lock
@@ -66,13 +66,13 @@ class CountedDocuments:
 
     def begin(self, names: Sequence[str], *, folder: str) -> None:
         """Name the documents that are there now, where nothing has been named yet."""
-        if self._hold is not None and folder not in self._hold.told:
+        if self._hold is not None and folder not in self._hold.digests:
             found = {name: digest(self._store.read(name)) for name in names}
-            self._hold.tell({**found, folder: max(self._documents.names(folder), default="")})
+            self._hold.declare({**found, folder: max(self._documents.names(folder), default="")})
 
-    def _told(self) -> Told:
-        return told_by(self._store.read(self._lock)) if self._hold is None else self._hold.told
+    def _told(self) -> Digests:
+        return digests_in_lock(self._store.read(self._lock)) if self._hold is None else self._hold.digests
 
-    def _tell(self, told: Told) -> None:
+    def _tell(self, digests: Digests) -> None:
         if self._hold is not None:
-            self._hold.tell(told)
+            self._hold.declare(digests)

@@ -14,20 +14,20 @@ from typing import IO, TYPE_CHECKING
 
 from lvm_batch.io.errors import OutputError, OutputLocked
 from lvm_batch.io.output.commit import LOCK
-from lvm_batch.io.storage.hold import LocalHold
 from lvm_batch.io.storage.locations import bucket_of, locate
+from lvm_batch.io.storage.lock_guard import LocalLockGuard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from lvm_batch.io.storage.hold import Hold
     from lvm_batch.io.storage.locations import Location
+    from lvm_batch.io.storage.lock_guard import LockGuard
 
 _TRIES, _RETRY_S = 5, 0.1  # is_held takes the lock for an instant, and is no run
 
 
 @contextmanager
-def lock_output(text: str, *, on_wait: Callable[[str], None] = lambda _: None) -> Iterator[Hold]:
+def lock_output(text: str, *, on_wait: Callable[[str], None] = lambda _: None) -> Iterator[LockGuard]:
     """Hold the output folder at ``text``; raises :class:`OutputLocked` if another process does.
 
     What is written there is written through an ``OutputFolder`` that is given the hold, which knows when it is lost.
@@ -37,7 +37,7 @@ def lock_output(text: str, *, on_wait: Callable[[str], None] = lambda _: None) -
     place = locate(text)
     if place.is_local:
         with _locked_folder(place, text):
-            yield LocalHold()
+            yield LocalLockGuard()
         return
     from lvm_batch.io.storage.lease import hold_lease  # noqa: PLC0415 - it needs an extra
 

@@ -20,7 +20,7 @@ from lvm_batch.io.storage.bucket_access import EXTRAS, aws_access
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lvm_batch.io.output.readers import ReadFile
+    from lvm_batch.io.output.committed import ReadFile
     from lvm_batch.io.storage.locations import Location
 
 _PLAIN_PART = re.compile(r"[^=*?%]+=[^=*?]*")

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from lvm_batch.io.dataset.partitions import Value, folder_schema, folder_values
+from lvm_batch.io.dataset.partitions import folder_schema, folder_values
 from lvm_batch.io.errors import UnreadableFile
 from lvm_batch.io.formats.common_schema import common_schema
 from lvm_batch.io.formats.parquet import open_parquet
-from lvm_batch.io.output.committed import committed
+from lvm_batch.io.output.committed import ReadFile, committed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     import polars as pl
 
@@ -66,15 +66,6 @@ def predictions_dataset(output: str | os.PathLike[str], *, require_success: bool
         filesystem=found.root.filesystem,
         partitions=[_folder_columns(file) for file in files],
     )
-
-
-class ReadFile(NamedTuple):
-    """The place of a file to read, its own columns, those of all folders, and the values that its folders give."""
-
-    place: Location
-    schema: pa.Schema
-    folders: pa.Schema
-    values: Mapping[str, Value]
 
 
 def _files(found: Committed) -> list[ReadFile]:

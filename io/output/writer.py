@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lvm_batch.io.dataset.batches import STATUSES
-from lvm_batch.io.formats.dictionaries import row_groups
-from lvm_batch.io.formats.parquet import leaf_options
 from lvm_batch.io.formats.parquet_sizes import HELD_BYTES
+from lvm_batch.io.formats.parquet_writing import leaf_options, row_groups
+from lvm_batch.io.schema import ROUTES, STATUSES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -27,10 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-ROUTES = ("amn", "gru")
-NO_ROUTE = -1
-SPLITS = ("in_dist", "ood")
-OutputDtype = Literal["float32", "float16"]
+    from lvm_batch.io.schema import OutputDtype
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,6 @@
 """Vectors encoded for Parquet: fixed-size binary, or fixed-size lists.
 
-The rule: values change by rounding to the type they are stored in and by nothing else, and no row is lost or moved.
-This module does not know where rows come from or which file they go to.
+The rule: values change only by rounding to the type they are stored in, and no row is lost or moved.
 """
 
 from __future__ import annotations
@@ -20,25 +19,24 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from lvm_batch.io.dataset.columns import WindowShape
     from lvm_batch.io.packing.sources import Block, Source
+    from lvm_batch.io.schema import OutputDtype, WindowShape
 
 Encoding = Literal["fixed_size_binary", "fixed_size_list"]
-Dtype = Literal["float32", "float16"]
 
 _BLOCK_ROWS = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Packing:
-    """How rows are written: ``dtype`` ``None`` is float16 where the source is, else float32.
+    """How rows are written; without ``dtype``, float16 if the source is float16, else float32.
 
-    A file holds ``file_rows`` rows, or as many whole row groups as ``file_bytes`` of float32 vectors make.
+    A file has ``file_rows`` rows, or as many whole row groups as ``file_bytes`` of float32 vectors fill.
     """
 
     shape: WindowShape
     encoding: Encoding = "fixed_size_binary"
-    dtype: Dtype | None = None
+    dtype: OutputDtype | None = None
     file_rows: int | None = None
     file_bytes: int = 2**30
 
@@ -65,7 +63,7 @@ def encode_vectors(rows: NDArray[Any], null: Sequence[int], encoding: Encoding) 
 
 
 class PackedRows:
-    """The rows of a source, read and encoded in blocks of ``most_rows`` at most, and handed out in any number."""
+    """The rows of a source, read and encoded in blocks of at most ``most_rows``, to be taken in any number."""
 
     def __init__(self, source: Source, packing: Packing, *, most_rows: int) -> None:
         self.schema = _schema(source, packing)
@@ -77,7 +75,7 @@ class PackedRows:
         self._n_padded = self._n_overflown = 0
 
     def take(self, n_rows: int) -> pa.Table:
-        """Return the next ``n_rows`` rows; raises :class:`UnreadableFile` where the source has fewer."""
+        """Return the next ``n_rows`` rows; raises :class:`UnreadableFile` if the source has fewer."""
         parts = [self._rest]
         missing = n_rows - self._rest.num_rows
         while missing > 0:
@@ -94,10 +92,10 @@ class PackedRows:
         return table.slice(0, n_rows)
 
     def notices(self) -> Iterator[str]:
-        """Say what happened to rows on the way."""
+        """Yield what the user should know of rows that were changed."""
         empty = "null" if self._packing.encoding == "fixed_size_binary" else "filled with NaN"
         context, *others = self.source.vectors
-        told = [
+        changes = [
             (
                 self._n_null[context],
                 f"hold no vectors of the right length: they are {empty}, and a run finds them bad",
@@ -115,7 +113,7 @@ class PackedRows:
                 "hold values too large for their new type, now infinite: a run finds them bad",
             ),
         ]
-        for n_rows, what in told:
+        for n_rows, what in changes:
             if n_rows:
                 yield f"{self.source.path}: {n_rows:,} rows {what}"
 

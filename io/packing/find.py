@@ -1,6 +1,6 @@
-"""What can be packed: NPZ, NPY and Parquet files, told apart by how they begin.
+"""What can be packed: NPZ, NPY and Parquet files, told apart by their first bytes.
 
-The rule: a name's suffix decides nothing, so that a renamed file is read as what it is.
+The rule: the suffix of a name decides nothing, so that a renamed file is read as what it is.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MAGIC = {b"PK": "npz", b"\x93N": "npy", b"PA": "parquet"}
 
 
 def find_sources(file: InputFile, reading: Reading) -> list[Source]:
-    """Return what ``file`` holds; raises ``DataError`` where that cannot be packed."""
+    """Return the sources of rows in ``file``; raises ``DataError`` if it cannot be packed."""
     kind = _kind(file)
     if kind == "parquet":
         return [parquet_source(file, reading)]

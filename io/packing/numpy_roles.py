@@ -1,40 +1,40 @@
 """Which array of an NPZ file plays which part.
 
-The rule: everything that can be wrong with a file's arrays is found here, from their shapes and types alone.
-An array that fits nothing is named and left out, never guessed at. This module does not read values.
+The rule: everything that can be wrong with a file's arrays is found here, from their shapes and types alone, and an
+array that fits no part is named and left out, never guessed at.
 
 Names are those that production writes: contexts under ``context_sequences`` or ``contexts``, targets under
-``target_vectors`` or ``targets``, both perhaps with a prefix for the part of the data they hold.
+``target_vectors`` or ``targets``, both with an optional prefix for the part of the data that they hold.
 """
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
+from lvm_batch.io.dataset.column_checks import nearest
 from lvm_batch.io.errors import ColumnError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from lvm_batch.io.dataset.columns import WindowShape
     from lvm_batch.io.formats.numpy_files import Header
+    from lvm_batch.io.schema import WindowShape
 
 CONTEXTS = ("context_sequences", "contexts")
 TARGETS = ("target_vectors", "targets")
-_MAX_TEXT_BYTES = 2**16  # every row of such an array takes that much, whatever its text
+_MAX_TEXT_BYTES = 2**16  # every row of an array of texts takes the bytes of the longest text
 PREFIXES = ("train_", "val_", "test_")
 
 
 @dataclass(frozen=True, slots=True)
 class ArrayGroup:
-    """Arrays whose rows belong together: ``vectors`` and ``others`` map columns to the arrays they are made of.
+    """Arrays whose rows belong together: ``vectors`` and ``others`` map columns to the names of their arrays.
 
-    ``part`` is ``train``, ``val``, ``test``, or empty where names have no prefix.
+    ``part`` is ``train``, ``val``, ``test``, or empty if the names have no prefix.
     """
 
     part: str
@@ -45,7 +45,7 @@ class ArrayGroup:
 
 @dataclass(frozen=True, slots=True)
 class Grouping:
-    """The groups of a file, and why arrays are left out, by their names."""
+    """The groups of a file, and the reason for each array that is left out, by its name."""
 
     groups: tuple[ArrayGroup, ...]
     left_out: dict[str, str]
@@ -82,13 +82,13 @@ def check_width(header: Header, what: str, *, length: int, dim: int) -> None:
 
 
 def column_type(dtype: np.dtype[Any]) -> pa.DataType | None:
-    """Return the type of the column that an array of one value a row becomes, or ``None`` if it can become none."""
+    """Return the column type for an array of one value a row, or ``None`` if there is none."""
     if dtype.kind in "US":
         return pa.string() if 0 < dtype.itemsize <= _MAX_TEXT_BYTES else None
     if dtype.kind not in "biufmM" or dtype.itemsize > 8:  # noqa: PLR2004 - Arrow has no wider numbers
         return None
     if dtype.kind in "mM" and np.datetime_data(dtype)[1] != 1:
-        return None  # Arrow has no steps of 25 seconds, and would take them for seconds
+        return None  # Arrow has no units of 25 seconds, and would take them for seconds
     try:
         return pa.from_numpy_dtype(dtype.newbyteorder("="))
     except pa.ArrowNotImplementedError:
@@ -126,7 +126,7 @@ def _vectors(headers: Mapping[str, Header], path: str, prefix: str, shape: Windo
 def _others(
     headers: Mapping[str, Header], prefix: str, prefixes: list[str], n_rows: int, left_out: dict[str, str]
 ) -> dict[str, str]:
-    """Find the columns that go with the contexts of ``prefix``; say of those that cannot be one why not."""
+    """Find the columns that belong to the contexts of ``prefix``; add the others to ``left_out``, with reasons."""
     columns = {"context": "", "target": ""}
     for name, column in _members(headers, prefix, prefixes):
         if column in (*CONTEXTS, *TARGETS):
@@ -142,7 +142,7 @@ def _others(
 
 
 def _members(headers: Mapping[str, Header], prefix: str, prefixes: list[str]) -> Iterator[tuple[str, str]]:
-    """Yield the arrays that go with ``prefix`` and the columns they make; the only group takes also bare names."""
+    """Yield the arrays of ``prefix`` and their columns; if there is one group only, it also has the bare names."""
     others = tuple(other for other in PREFIXES if other in prefixes and other != prefix)
     for name in headers:
         if prefix and name.startswith(prefix):
@@ -178,8 +178,6 @@ def _no_contexts(headers: Mapping[str, Header], path: str) -> ColumnError:
     found = (
         ", ".join(f"`{name}` {header.shape}" for name, header in list(headers.items())[:12]) or "no arrays"
     )
-    near = [match for name in CONTEXTS for match in difflib.get_close_matches(name, headers, n=1)]
-    hint = (
-        f"did you mean `{near[0]}`? Save it as `{CONTEXTS[0]}`" if near else f"save the contexts as {wanted}"
-    )
+    near = next(filter(None, (nearest(name, headers) for name in CONTEXTS)), None)
+    hint = f"did you mean `{near}`? Save it as `{CONTEXTS[0]}`" if near else f"save the contexts as {wanted}"
     return ColumnError(f"{path} has no array {wanted}; it has {found}", hint)

@@ -1,7 +1,6 @@
 """NPZ and NPY files as sources of rows.
 
-The rule: arrays are read in step, a block of rows of each at a time. This module knows neither how a file is laid
-out (``numpy_files``) nor which array is what (``array_roles``).
+The rule: the arrays of a file are read in step, one block of rows of each at a time.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ def npz_sources(file: InputFile, reading: Reading) -> list[Source]:
     with open_npz(file.path, leave_out=reading.leave_out) as npz:
         headers = {name: array.header for name, array in npz.arrays.items()}
         grouping = group_arrays(headers, file.path, shape=reading.shape)
-    left_out = grouping.left_out | dict.fromkeys(npz.strangers, "it is no array")
+    left_out = grouping.left_out | dict.fromkeys(npz.other_members, "it is no array")
     notices = [f"{file.path}: `{name}` is left out: {reason}" for name, reason in left_out.items()]
 
     def source(group: ArrayGroup) -> Source:
@@ -44,14 +43,14 @@ def npz_sources(file: InputFile, reading: Reading) -> list[Source]:
             length=reading.shape.length,
             vectors={column: headers[name].dtype for column, name in group.vectors.items()},
             others=schema,
-            notices=tuple(_said_once(notices, group, grouping.groups[0])),
+            notices=tuple(_notices_of(notices, group, grouping.groups[0])),
             blocks=lambda n_rows: _npz_blocks(file.path, group, schema, reading, n_rows),
         )
 
     return [source(group) for group in grouping.groups]
 
 
-def _said_once(notices: list[str], group: ArrayGroup, first: ArrayGroup) -> Iterator[str]:
+def _notices_of(notices: list[str], group: ArrayGroup, first: ArrayGroup) -> Iterator[str]:
     yield from notices if group is first else ()
 
 
@@ -103,7 +102,7 @@ def _flat(rows: NDArray[Any]) -> NDArray[Any]:
 def _column(values: NDArray[Any], field: pa.Field, path: str) -> pa.Array:
     try:
         values = values.astype(values.dtype.newbyteorder("="), copy=False)
-        if pa.types.is_date32(field.type):  # Arrow cuts days to 32 bits where it is not told to look
+        if pa.types.is_date32(field.type):  # Arrow cuts days to 32 bits without a check
             days = pa.array(values.view(np.int64), mask=np.isnat(values))
             return days.cast(pa.int32()).cast(field.type)
         return pa.array(values).cast(field.type)

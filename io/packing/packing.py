@@ -1,10 +1,9 @@
 """Packing: rows of vectors written as Parquet files that a run reads fast.
 
-The rule: all files of a pack appear together, when every row of every source has been written, or none does. This
-module does not know where rows come from.
+The rule: all files of a pack appear together, once every row of every source is written, or none does.
 
-Vectors go in plain, without dictionary, statistics or compression; row groups hold 64 MiB of float32 vectors, the
-size of a run's work unit by default, so that units can be cut as small as that.
+Vectors are stored plain, without dictionary, statistics or compression; a row group holds 64 MiB of float32 vectors,
+the default size of a run's work unit, so that units can be cut as small as that.
 """
 
 from __future__ import annotations
@@ -19,9 +18,8 @@ from typing import TYPE_CHECKING
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from lvm_batch.io.errors import DataError, OutputError
-from lvm_batch.io.formats.dictionaries import row_groups
-from lvm_batch.io.formats.parquet import leaf_options
+from lvm_batch.io.errors import DataError, OutputError, output_errors
+from lvm_batch.io.formats.parquet_writing import leaf_options, row_groups
 from lvm_batch.io.packing.encoding import PackedRows, Packing
 from lvm_batch.io.storage.listing import look_at
 from lvm_batch.io.storage.locations import locate
@@ -54,8 +52,8 @@ def pack(
 ) -> tuple[list[PackedFile], list[str]]:
     """Write ``sources`` into the folder or URL ``output``; return its files, and what the user should know.
 
-    ``on_rows`` hears how many rows more are written. Raises :class:`OutputError` if the output is not empty or
-    cannot be written, and what reading the sources raises; then nothing is left there.
+    ``on_rows`` is called with the number of rows just written. Raises :class:`OutputError` if the output is not empty
+    or cannot be written, and whatever reading the sources raises; then nothing is left there.
     """
     _refuse_same_names(sources)
     files: dict[Path, PackedFile] = {}
@@ -66,7 +64,7 @@ def pack(
             rows = PackedRows(source, packing, most_rows=group_rows)
             for number, n_rows in enumerate(_cut(source.n_rows, file_rows)):
                 staged = stack.enter_context(store.stage())
-                with _told_as(output):
+                with _naming(output):
                     _write_file(staged, rows, _cut(n_rows, group_rows), on_rows)
                 name = f"{source.stem}-{number:05d}.parquet"
                 files[staged] = PackedFile(name, n_rows, staged.stat().st_size, source)
@@ -88,7 +86,7 @@ def _refuse_same_names(sources: Sequence[Source]) -> None:
 
 @contextmanager
 def _claimed(output: str) -> Iterator[Store]:
-    """Open an output that is empty and make it ours; leave nothing but what is published."""
+    """Open an empty output and claim it; at the end only published files are left."""
     place = locate(output)
     _refuse_full(place)
     store = open_store(output, staging=_STAGING)
@@ -97,13 +95,9 @@ def _claimed(output: str) -> Iterator[Store]:
         return
     root = Path(place.path)
     is_new = not root.exists()
-    try:
+    with output_errors(f"{output} cannot be written", "choose another --output"):
         root.mkdir(parents=True, exist_ok=True)
         (root / _STAGING).mkdir()
-    except OSError as error:
-        raise OutputError(
-            f"{output} cannot be written: {error.strerror}", "choose another --output"
-        ) from error
     try:
         yield store
     finally:
@@ -130,7 +124,7 @@ def _refuse_full(place: Location) -> None:
 
 
 def _publish(store: Store, files: Mapping[Path, PackedFile]) -> None:
-    """Publish every file, or, if that fails, take back those that were."""
+    """Publish every file; if one fails, remove those that were published."""
     with ExitStack() as undo:
         for staged, file in files.items():
             undo.callback(store.remove, file.name)
@@ -139,8 +133,8 @@ def _publish(store: Store, files: Mapping[Path, PackedFile]) -> None:
 
 
 @contextmanager
-def _told_as(output: str) -> Iterator[None]:
-    """Turn a failure to write into an error that says where."""
+def _naming(output: str) -> Iterator[None]:
+    """Turn failures to write into an error that names the output."""
     try:
         yield
     except OSError as error:
@@ -153,7 +147,7 @@ def _told_as(output: str) -> Iterator[None]:
 def _write_file(
     path: Path, rows: PackedRows, sizes: Iterable[int], on_rows: Callable[[int], None] | None
 ) -> None:
-    """Write row groups of ``sizes`` rows to ``path``, and wait until the disk has the file."""
+    """Write row groups of ``sizes`` rows to ``path``, and sync the file to disk."""
     options = leaf_options(rows.schema, vectors=rows.source.vectors)
     with path.open("wb") as sink:
         with pq.ParquetWriter(sink, rows.schema, **options) as writer:
@@ -179,9 +173,7 @@ def _sizes(source: Source, packing: Packing) -> tuple[int, int]:
 
 
 def _cut(n_rows: int, most: int) -> Iterator[int]:
-    """Yield ``n_rows`` in parts of at most ``most``, one at a time, since a footer may promise any number; no rows are
-    one part.
-    """
+    """Yield ``n_rows`` in parts of at most ``most``, lazily: a footer may promise any number; no rows are one part."""
     yield min(n_rows, most)
     for first in range(most, n_rows, most):
         yield min(most, n_rows - first)

@@ -1,19 +1,18 @@
-"""Parquet files as sources of rows: windows or single vectors of any encoding, and every other column as it is.
+"""Parquet files as sources of rows: windows or single vectors of any encoding, and every other column unchanged.
 
-The rule: a row that a run would find bad is still bad after it has been through here. NaN, infinity and zeros stay what
-they are; a row without vectors, or with vectors of a wrong length, which no fixed size can hold, counts as null. This
-module does not know how rows are encoded.
+The rule: a row that a run would find bad is still bad after packing. NaN, infinity and zeros stay; a row without
+vectors, or with a wrong number of floats, which no fixed size can hold, counts as null.
 """
 
 from __future__ import annotations
 
-import difflib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
-from lvm_batch.io.dataset.column_checks import is_absent, listed, refuse_repeated
+from lvm_batch.io.dataset.column_checks import is_absent, listed, nearest, refuse_repeated
 from lvm_batch.io.dataset.units import DatasetFormat
 from lvm_batch.io.errors import ColumnError, UnreadableFile
 from lvm_batch.io.formats.parquet import open_parquet
@@ -22,16 +21,45 @@ from lvm_batch.io.packing.sources import Block, Source, stem_of
 from lvm_batch.io.vectors.decoding import decode_column
 from lvm_batch.io.vectors.types import check_vector_type, vector_dtype
 
-_FLOAT32_BYTES = 4
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from numpy.typing import NDArray
 
     from lvm_batch.io.dataset.file_columns import FileColumns
     from lvm_batch.io.dataset.files import InputFile
     from lvm_batch.io.packing.sources import Reading
+
+_FLOAT32_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class _ParquetRows:
+    """A Parquet file to pack: ``lengths`` says how many vectors a row of each column of vectors holds."""
+
+    path: str
+    columns: FileColumns
+    lengths: Mapping[str, int]
+    others: pa.Schema
+    reading: Reading
+
+    def blocks(self, n_rows: int) -> Iterator[Block]:
+        """Read the rows in order, ``n_rows`` at a time."""
+        wanted = [*self.lengths, *self.others.names]
+        with open_parquet(self.path) as parquet:
+            row_groups = range(parquet.metadata.num_row_groups)
+            tables = self.columns.read(parquet, row_groups=row_groups, columns=wanted, batch_rows=n_rows)
+            yield from map(self._decoded, tables)
+
+    def _decoded(self, table: pa.Table) -> Block:
+        vectors, null, padded = {}, {}, 0
+        for column, length in self.lengths.items():
+            rows = np.empty((table.num_rows, length, self.reading.shape.dim), np.float32)
+            flaws = decode_column(table[column], rows, pad=self.reading.pad if length > 1 else None)
+            null[column] = _restore(rows, flaws.bad)
+            padded += len(flaws.short)
+            vectors[column] = rows.reshape(len(rows), -1)
+        return Block(vectors, null, table.select(self.others.names), padded)
 
 
 def parquet_source(file: InputFile, reading: Reading) -> Source:
@@ -46,7 +74,6 @@ def parquet_source(file: InputFile, reading: Reading) -> Source:
         others = pa.schema([field for field in schema if field.name not in apart])
         other_bytes = largest_row(
             parquet,
-            file.path,
             row_groups=range(parquet.metadata.num_row_groups),
             columns=others.names,
             most=reading.shape.dim * _FLOAT32_BYTES,
@@ -63,13 +90,13 @@ def parquet_source(file: InputFile, reading: Reading) -> Source:
         },
         others=others,
         notices=(),
-        blocks=lambda n_rows: _parquet_blocks(columns, lengths, others, reading, n_rows),
+        blocks=_ParquetRows(file.path, columns, lengths, others, reading).blocks,
         other_bytes=other_bytes,
     )
 
 
 def _vector_columns(schema: pa.Schema, path: str, reading: Reading) -> dict[str, int]:
-    """Find the columns of vectors and how many vectors a row of each holds."""
+    """Return the columns of vectors, each with its vectors a row; raises :class:`ColumnError`."""
     refuse_repeated(schema, path)
     names, shape = reading.names, reading.shape
     there = [field.name for field in schema if not is_absent(field.type)]
@@ -77,8 +104,8 @@ def _vector_columns(schema: pa.Schema, path: str, reading: Reading) -> dict[str,
     lengths = windows if names.context in there else {names.vector: 1}
     lengths = {column: length for column, length in lengths.items() if column in there}
     if not lengths:
-        near = difflib.get_close_matches(names.context, there, n=1)
-        flag = f"--context-column {near[0]}" if near else "--context-column NAME or --vector-column NAME"
+        near = nearest(names.context, there)
+        flag = f"--context-column {near}" if near else "--context-column NAME or --vector-column NAME"
         raise ColumnError(
             f"{path} has neither a `{names.context}` nor a `{names.vector}` column; it has {listed(schema)}",
             f"name it: {flag}",
@@ -92,30 +119,8 @@ def _vector_columns(schema: pa.Schema, path: str, reading: Reading) -> dict[str,
     return lengths
 
 
-def _parquet_blocks(
-    columns: FileColumns, lengths: dict[str, int], others: pa.Schema, reading: Reading, n_rows: int
-) -> Iterator[Block]:
-    wanted = [*lengths, *others.names]
-    with open_parquet(columns.path) as parquet:
-        row_groups = range(parquet.metadata.num_row_groups)
-        for table in columns.read(parquet, row_groups=row_groups, columns=wanted, batch_rows=n_rows):
-            yield _decoded(table, lengths, others, reading)
-
-
-def _decoded(table: pa.Table, lengths: dict[str, int], others: pa.Schema, reading: Reading) -> Block:
-    block = Block({}, {}, table.select(others.names))
-    padded = 0
-    for column, length in lengths.items():
-        rows = np.empty((table.num_rows, length, reading.shape.dim), np.float32)
-        flaws = decode_column(table[column], rows, pad=reading.pad if length > 1 else None)
-        block.null[column] = _restore(rows, flaws.bad)
-        padded += len(flaws.short)
-        block.vectors[column] = rows.reshape(len(rows), -1)
-    return Block(block.vectors, block.null, block.others, padded)
-
-
 def _restore(rows: NDArray[np.float32], bad: dict[int, str]) -> list[int]:
-    """Put back into bad rows what makes them bad; return those that hold no vector of the right length."""
+    """Restore in bad rows what makes them bad; return the rows without vectors of the right length."""
     values = {"nan": np.nan, "inf": np.inf, "zero_norm": 0.0}
     for row, reason in bad.items():
         rows[row] = values.get(reason, np.nan)

@@ -1,7 +1,7 @@
-"""Rows of vectors with columns beside them, wherever they come from: what packing reads.
+"""Rows of vectors and their other columns, wherever they come from: what packing reads.
 
-The rule: a source is known from headers and footers before anything is read, and is then read a block at a time.
-This module knows no file format.
+The rule: everything about a source is known from headers and footers before any row is read; its rows are then read a
+block at a time.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from lvm_batch.io.dataset.columns import ColumnNames, WindowShape
+from lvm_batch.io.schema import ColumnNames, WindowShape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lvm_batch.io.dataset.files import InputFile
-    from lvm_batch.io.vectors.decoding import Pad
+    from lvm_batch.io.schema import Pad
 
 _SUFFIX = re.compile(r"\.(npz|npy|parquet|parq|pq)$", re.IGNORECASE)
 
@@ -29,8 +29,8 @@ _SUFFIX = re.compile(r"\.(npz|npy|parquet|parq|pq)$", re.IGNORECASE)
 class Block:
     """Some rows: vectors as float arrays (rows, floats), and the other columns.
 
-    ``null`` holds by column the rows without a usable vector; what stands there has no meaning. ``padded`` counts
-    the rows whose context was filled up.
+    ``null`` lists for each column the rows without a usable vector, whose values have no meaning. ``padded`` counts the
+    rows whose context was padded.
     """
 
     vectors: dict[str, NDArray[Any]]
@@ -41,12 +41,12 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Rows that are packed into files of their own, called ``stem``.
+    """Rows that are packed into files of their own, named ``stem``.
 
     ``vectors`` maps the columns of vectors, in order, to their types; the first holds ``length`` vectors a row.
-    ``others`` is the schema of the rest, and ``other_bytes`` what a row of it takes at most, if it may be more than
-    the vectors.
-    ``blocks(n_rows)`` reads the rows in order, ``n_rows`` at a time. ``notices`` say what the user should know.
+    ``others`` is the schema of the other columns, and ``other_bytes`` an upper bound of their bytes a row, if that may
+    be more than the vectors. ``blocks(n_rows)`` reads the rows in order, ``n_rows`` at a time. ``notices`` is what the
+    user should know.
     """
 
     path: str
@@ -63,7 +63,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How sources are understood: the names of their columns, what is left out, how short contexts are filled."""
+    """How sources are read: the names of their columns, what is left out, how short contexts are padded."""
 
     names: ColumnNames = field(default_factory=ColumnNames)
     shape: WindowShape = field(default_factory=WindowShape)
@@ -72,6 +72,6 @@ class Reading:
 
 
 def stem_of(file: InputFile, part: str = "") -> str:
-    """Return what files made of ``file`` are called, in a folder of their own for each ``part`` of it."""
+    """Return the stem of the files that ``file`` is packed into; each ``part`` of it has a folder of its own."""
     name = _SUFFIX.sub("", file.name)
     return f"{part}/{name}" if part else name

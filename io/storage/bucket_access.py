@@ -1,11 +1,11 @@
-"""Buckets opened by their address, with the credentials that the environment has for them.
+"""Open buckets by their address, with the credentials that the environment has for them.
 
     s3://    AWS's chain: AWS_* variables, profiles and SSO in ~/.aws, web identity, the container's or machine's role
     gs://    GOOGLE_APPLICATION_CREDENTIALS, what gcloud has stored, the machine's service account
     az://    AZURE_* variables: account and key, SAS, client secret, workload or managed identity
 
-The rule: credentials are found by each process for itself, never passed on and never part of an address. AWS_REGION
-and AWS_ENDPOINT_URL count as in AWS's own tools. This module does not know what is in a bucket.
+The rule: each process finds credentials for itself; they are never passed on and never part of an address. AWS_REGION
+and AWS_ENDPOINT_URL count as in AWS's own tools.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from lvm_batch.io.errors import DataError, MissingExtra
-from lvm_batch.io.storage.redaction import redacted
+from lvm_batch.io.storage.redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,13 +37,13 @@ EXTRAS = {
     "abfs": "azure",
     "abfss": "azure",
 }
-"""Schemes of URLs, and the extra that each needs."""
+"""The extra that each URL scheme needs."""
 
 RETRY_S = 60.0
-"""How long a request is tried again after 5xx answers, cut connections and silence."""
+"""How long a request is retried after 5xx answers, cut connections and timeouts."""
 
 HASTY_S = 4.0
-"""How long a hasty bucket waits for the answer to a request, which it makes once."""
+"""Timeout of a request of a hasty bucket, which does not retry."""
 
 _MAX_RETRIES = 10
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 8.0
@@ -63,7 +63,7 @@ _HINTS = {
 
 
 def check_address(text: str) -> None:
-    """Raise :class:`DataError`, without showing them, where a URL holds credentials or a query."""
+    """Raise :class:`DataError`, which does not show them, if a URL holds credentials or a query."""
     scheme, _, rest = text.partition("://")
     host, _, _ = rest.partition("/")
     has_user = "@" in host or ":" in host
@@ -76,7 +76,7 @@ def check_address(text: str) -> None:
 
 @lru_cache(maxsize=32)
 def open_bucket(scheme: str, name: str) -> Bucket:
-    """Open the bucket ``name``; nothing is asked of it yet.
+    """Open the bucket ``name`` without making a request.
 
     Raises :class:`MissingExtra` without the client, :class:`DataError` without credentials or for an address that no
     store has.
@@ -102,7 +102,7 @@ def open_bucket(scheme: str, name: str) -> Bucket:
     try:
         store = opened(_MAX_RETRIES, _REQUEST_S)
     except (exceptions.BaseError, ValueError) as error:
-        reason = redacted(str(error).partition("\n")[0])
+        reason = redact(str(error).partition("\n")[0])
         raise DataError(f"{scheme}://{name} cannot be opened: {reason}", _HINTS[extra]) from None
     return Bucket(store, open_hasty=lambda: opened(0, HASTY_S))
 
@@ -128,7 +128,7 @@ def _patience(max_retries: int, request_s: float, *, endpoint: str) -> dict[str,
 
 
 def aws_access() -> dict[str, Any]:
-    """Return what AWS's own tools would use: credentials, region and endpoint."""
+    """Return the credentials, region and endpoint that AWS's own tools would use."""
     from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - part of an extra
     from botocore.session import Session  # noqa: PLC0415
 
@@ -143,9 +143,7 @@ def aws_access() -> dict[str, Any]:
             return found
         return found | {"credential_provider": _credentials(session)}
     except BotoCoreError as error:
-        raise DataError(
-            f"AWS's configuration cannot be used: {redacted(str(error))}", _HINTS["s3"]
-        ) from error
+        raise DataError(f"AWS's configuration cannot be used: {redact(str(error))}", _HINTS["s3"]) from error
 
 
 def _credentials(session: Session) -> Callable[[], dict[str, Any]]:

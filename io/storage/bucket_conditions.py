@@ -1,31 +1,31 @@
-"""What is put into a bucket on the condition that nothing else has been put there in between.
+"""Conditional writes to a bucket: they succeed only if nothing else was written in between.
 
-The rule: a request may reach the store long after it was made, and be made twice; with a condition, what came in
-between stays. Stores that know no conditions are asked once; from then on they are looked at and written to, which is
-the best that can be done. This module does not know what the objects are.
+The rule: a request may reach the store long after it was made, and may be made twice; the condition keeps what was
+written in between. A store without conditional requests is detected once; from then on each write looks first, which
+is the best that can be done.
 """
 
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from obstore import exceptions
 
-from lvm_batch.io.storage.bucket_errors import TRIES, told
+from lvm_batch.io.storage.bucket_errors import TRIES, as_os_errors
+from lvm_batch.io.storage.bucket_objects import StoredObject, version_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from obstore import ObjectMeta, PutResult, UpdateVersion
+    from obstore import UpdateVersion
     from obstore.store import ObjectStore
 
-    from lvm_batch.io.storage.bucket import Bucket
+    from lvm_batch.io.storage.bucket_objects import ObjectInfo
 
 WHOLE_BYTES = 32 * 2**20
-"""A file up to here goes up in one request, which takes a condition; an upload in parts holds as much at once."""
+"""Larger files are uploaded in parts. One request can have a condition, and holds no more memory than the parts."""
 
 COPY_BYTES = 5 * 2**30
 """The largest object that S3 copies in one request."""
@@ -34,43 +34,51 @@ _NOT_IMPLEMENTED = "status code: 501"
 _IN_THE_WAY = (exceptions.AlreadyExistsError, exceptions.PreconditionError)
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """What an object holds, and which of its versions that is."""
+class Objects(Protocol):
+    """The unconditional requests that conditional writes are built on."""
 
-    content: bytes
-    version: UpdateVersion
+    def look(self, key: str) -> ObjectInfo | None:
+        """Return what is at ``key``, if anything is."""
+
+    def read_if_there(self, key: str) -> StoredObject | None:
+        """Return the object's content, or ``None`` if there is no such object."""
+
+    def put(self, key: str, content: bytes | Path) -> None:
+        """Upload bytes, or a file of this machine, replacing what may be there."""
+
+    def remove(self, key: str) -> None:
+        """Delete the object, if it is there."""
 
 
 class Conditions:
-    """Conditional writes to ``bucket``, which lies in ``store``."""
+    """Conditional writes to ``bucket``, whose client is ``store``."""
 
-    def __init__(self, bucket: Bucket, store: ObjectStore) -> None:
+    def __init__(self, bucket: Objects, store: ObjectStore) -> None:
         self._bucket = bucket
         self._store = store
         self._are_known = True
 
-    def swap(self, key: str, content: bytes, standing: Standing | None) -> Standing | None:
-        """Put ``content`` in place of ``standing``, or of nothing, as one step; ``None`` if anything else is there."""
+    def swap(self, key: str, content: bytes, current: StoredObject | None) -> StoredObject | None:
+        """Replace ``current``, or nothing, by ``content`` in one step; return ``None`` if anything else is there."""
         failure = OSError("it was not tried")
         for _ in range(TRIES):
             try:
-                return (self._put_if if self._are_known else self._look_and_put)(key, content, standing)
+                return (self._put_if if self._are_known else self._look_and_put)(key, content, current)
             except _IN_THE_WAY:
-                # After an answer that got lost it may be our own content that is in the way.
-                return self._standing_as(key, content)
+                # If an answer was lost, the content in the way may be our own.
+                return self._written_as(key, content)
             except exceptions.NotSupportedError:
                 self._are_known = False
-            except OSError as error:  # whether it reached the store is not known
+            except OSError as error:  # the request may have reached the store
                 failure = error
-                if now := self._standing_as(key, content):
+                if now := self._written_as(key, content):
                     return now
         raise failure
 
     def put_new(self, key: str, file: Path, *, aside: str) -> bool:
-        """Upload a file of this machine unless the key is taken, as one step; say whether it was uploaded.
+        """Upload a local file in one step unless the key is taken; return whether it was uploaded.
 
-        A large one goes to the key ``aside`` first. Where an answer got lost, it may be this file that is in the way.
+        A large file goes to the key ``aside`` first. If an answer was lost, the object in the way may be this file.
         """
         failure = OSError("it was not tried")
         for _ in range(TRIES):
@@ -80,31 +88,31 @@ class Conditions:
                 return self._look_and_put_new(key, file)
             except exceptions.NotSupportedError:
                 return self._look_and_put_new(key, file)
-            except ConnectionError as error:  # the client does not make every such request again
+            except ConnectionError as error:  # the client does not retry every such request
                 failure = error
         raise failure
 
-    def _put_if(self, key: str, content: bytes, standing: Standing | None) -> Standing:
-        mode: UpdateVersion | Literal["create"] = "create" if standing is None else standing.version
-        with _telling_refusals():
+    def _put_if(self, key: str, content: bytes, current: StoredObject | None) -> StoredObject:
+        mode: UpdateVersion | Literal["create"] = "create" if current is None else current.version
+        with _raising_refusals():
             put = self._store.put(key, content, mode=mode, use_multipart=False)
-        return Standing(content, version_of(put))
+        return StoredObject(content, version_of(put))
 
-    def _look_and_put(self, key: str, content: bytes, standing: Standing | None) -> Standing | None:
-        now = self._bucket.standing(key)
-        if (now and now.content) != (standing and standing.content):
+    def _look_and_put(self, key: str, content: bytes, current: StoredObject | None) -> StoredObject | None:
+        now = self._bucket.read_if_there(key)
+        if (now and now.content) != (current and current.content):
             return None
         self._bucket.put(key, content)
-        return self._bucket.standing(key)
+        return self._bucket.read_if_there(key)
 
-    def _standing_as(self, key: str, content: bytes) -> Standing | None:
-        now = self._bucket.standing(key)
+    def _written_as(self, key: str, content: bytes) -> StoredObject | None:
+        now = self._bucket.read_if_there(key)
         return now if now is not None and now.content == content else None
 
     def _put_if_new(self, key: str, file: Path, aside: str) -> bool:
         try:
             if file.stat().st_size <= WHOLE_BYTES:
-                with _telling_refusals():
+                with _raising_refusals():
                     self._store.put(key, file, mode="create", use_multipart=False)
             else:
                 self._put_aside_and_copy(key, file, aside)
@@ -115,7 +123,7 @@ class Conditions:
     def _put_aside_and_copy(self, key: str, file: Path, aside: str) -> None:
         self._bucket.put(aside, file)
         try:
-            with _telling_refusals():
+            with _raising_refusals():
                 self._store.copy(aside, key, overwrite=False)
         finally:
             self._bucket.remove(aside)
@@ -128,20 +136,10 @@ class Conditions:
         return True
 
 
-def version_of(described: ObjectMeta | PutResult) -> UpdateVersion:
-    """Return what a condition on a version is made of; stores fill in one of these, or both."""
-    version: UpdateVersion = {}
-    if described["e_tag"]:
-        version["e_tag"] = described["e_tag"]
-    if described["version"]:
-        version["version"] = described["version"]
-    return version
-
-
 @contextmanager
-def _telling_refusals() -> Iterator[None]:
-    """Let a condition that does not hold, and a store that knows none, be seen as what they are."""
-    with told(*_IN_THE_WAY, exceptions.NotSupportedError):
+def _raising_refusals() -> Iterator[None]:
+    """Pass on the errors of a condition that fails and of a store without conditions."""
+    with as_os_errors(*_IN_THE_WAY, exceptions.NotSupportedError):
         try:
             yield
         except exceptions.GenericError as error:

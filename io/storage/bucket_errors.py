@@ -1,8 +1,7 @@
-"""What can go wrong with a bucket, in words that may be shown.
+"""Errors of a bucket, in words that may be shown.
 
-The rule: whatever the client raises, which quotes requests and answers at length, becomes an ``OSError`` of one line in
-which no credential stands, and a ``ConnectionError`` where the same request may succeed later. This module does not
-know what was asked for.
+The rule: whatever the client raises, which quotes requests and answers at length, becomes an ``OSError`` of one line
+without credentials, and a ``ConnectionError`` if the same request may succeed later.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from obstore import exceptions
 
-from lvm_batch.io.storage.redaction import redacted
+from lvm_batch.io.storage.redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,7 +22,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 TRIES = 3
-"""How often a request is made whose answer is cut; the client itself tries the others again."""
+"""How often a request is made whose answer is cut; the client itself retries the others."""
 
 _STATUS = re.compile(r"status code: (\d{3}) ?([\w ]*)")
 _AWAY = ("408", "429")  # and 5xx
@@ -33,14 +32,14 @@ _CUT = "response body error"
 
 
 class AnswerCut(ConnectionError):
-    """A connection ended within the store's answer, which the client does not ask for again."""
+    """A connection ended within the store's answer; the client does not retry this."""
 
 
-def tried_again(method: Callable[P, R]) -> Callable[P, R]:
-    """Make a method call itself again where the answer was cut; it must be one that may be called twice."""
+def retried(method: Callable[P, R]) -> Callable[P, R]:
+    """Retry a method whose answer was cut; the method must be one that may be called twice."""
 
     @wraps(method)
-    def tried(*args: P.args, **kwargs: P.kwargs) -> R:
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
         for _ in range(TRIES - 1):
             try:
                 return method(*args, **kwargs)
@@ -48,12 +47,12 @@ def tried_again(method: Callable[P, R]) -> Callable[P, R]:
                 continue
         return method(*args, **kwargs)
 
-    return tried
+    return call
 
 
 @contextmanager
-def told(*passed: type[Exception]) -> Iterator[None]:
-    """Turn what the client raises into an ``OSError``, but for exceptions of the types ``passed``."""
+def as_os_errors(*passed: type[Exception]) -> Iterator[None]:
+    """Turn what the client raises into an ``OSError``, except exceptions of the types ``passed``."""
     try:
         yield
     except passed:
@@ -69,7 +68,7 @@ def told(*passed: type[Exception]) -> Iterator[None]:
 
 
 def _kind(error: Exception) -> type[OSError]:
-    """Tell a store that cannot be reached now, a ``ConnectionError``, from one that refuses."""
+    """Return ``ConnectionError`` for a store that cannot be reached now, ``OSError`` for one that refuses."""
     text = str(error)
     if _CUT in text:
         return AnswerCut
@@ -84,7 +83,7 @@ def _reason(error: Exception) -> str:
         code = _CODE.search(text)
         return f"the store answers {status[1]} {code[1] if code else status[2]}".rstrip()
     if silence := _NO_ANSWER.search(text):
-        return redacted(f"no answer from {silence[1]}: {silence[2]}")
+        return redact(f"no answer from {silence[1]}: {silence[2]}")
     if isinstance(error, exceptions.UnauthenticatedError):
         return "there are no valid credentials"
-    return redacted(text.partition("\n")[0])
+    return redact(text.partition("\n")[0])

@@ -1,7 +1,7 @@
-"""A bucket as Arrow sees it: a file system to read from.
+"""A bucket as an Arrow file system to read from.
 
-The rule: what is read of one file is read of one version of it; if it is replaced meanwhile, reading fails. Nothing is
-written here: Arrow publishes the part of a file that was written when an exception ended it (arrow#40502).
+The rule: all reads of one open file are of one version of it; if it is replaced meanwhile, reading fails. Nothing is
+written here: if an exception ends a write, Arrow publishes the part that was written (arrow#40502).
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from pyarrow import fs
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from lvm_batch.io.storage.bucket import Bucket, Found
+    from lvm_batch.io.storage.bucket import Bucket
+    from lvm_batch.io.storage.bucket_objects import ObjectInfo
 
-# Arrow asks for a mebibyte at a time, which takes a store as long to begin with as to send. So where a read goes on
-# from an earlier one, more is fetched, ahead of what is asked for. Columns are read in turns, each from its own place.
+# Arrow asks for a mebibyte at a time, for which a store takes as long to start as to send. So if a read continues an
+# earlier one, more is fetched ahead. Columns are read in turns, each from its own place.
 _SEGMENT_BYTES = 4 * 2**20
 _SEGMENTS_KEPT = 8
 _AHEAD_BYTES = 2 * _SEGMENT_BYTES
@@ -63,7 +64,7 @@ class BucketFileSystem(fs.FileSystemHandler):  # type: ignore[misc] # pyarrow pu
         return [self._info(self.bucket.look(self.key(path)), path) for path in paths]
 
     def get_file_info_selector(self, selector: fs.FileSelector) -> list[fs.FileInfo]:
-        """List what is below a folder; folders are shown where the listing is not deep."""
+        """List what is below a folder; a listing that is not recursive shows folders too."""
         folder = self.key(selector.base_dir)
         found = list(self.bucket.below(folder) if selector.recursive else self.bucket.right_below(folder))
         if not found and not selector.allow_not_found and self.bucket.look(folder) is None:
@@ -81,7 +82,7 @@ class BucketFileSystem(fs.FileSystemHandler):  # type: ignore[misc] # pyarrow pu
             raise FileNotFoundError(path)
         return pa.PythonFile(ObjectFile(self.bucket, found), mode="r")
 
-    def _info(self, found: Found | None, path: str) -> fs.FileInfo:
+    def _info(self, found: ObjectInfo | None, path: str) -> fs.FileInfo:
         if found is None:
             return fs.FileInfo(path, fs.FileType.NotFound)
         if found.is_folder:
@@ -99,23 +100,23 @@ class BucketFileSystem(fs.FileSystemHandler):  # type: ignore[misc] # pyarrow pu
 
 
 class _Segment(NamedTuple):
-    """Bytes from ``start`` up to, not with, ``end``, there or on their way."""
+    """Bytes from ``start`` to before ``end``, fetched or being fetched."""
 
     start: int
     end: int
     content: Future[bytes]
 
     def part(self, start: int, end: int) -> bytes:
-        """Wait for the bytes from ``start`` to ``end``, as far as they are in here."""
+        """Wait for the bytes from ``start`` to ``end`` that this segment has."""
         return self.content.result()[start - self.start : end - self.start]
 
 
 class ObjectFile:
-    """One version of an object; what is read from start to end is fetched ahead."""
+    """One version of an object; sequential reads are fetched ahead."""
 
     closed = False
 
-    def __init__(self, bucket: Bucket, found: Found) -> None:
+    def __init__(self, bucket: Bucket, found: ObjectInfo) -> None:
         self._bucket = bucket
         self._found = found
         self._position = 0
@@ -127,11 +128,11 @@ class ObjectFile:
         return self._found.size
 
     def tell(self) -> int:
-        """Return where the next read begins."""
+        """Return the position of the next read."""
         return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move to where the next read begins."""
+        """Set the position of the next read."""
         start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._found.size}[whence]
         self._position = max(0, start + offset)
         return self._position
@@ -150,7 +151,7 @@ class ObjectFile:
         return b"".join(segment.part(at, end) for at, segment in zip(starts, needed, strict=False))
 
     def close(self) -> None:
-        """Forget what was fetched."""
+        """Drop what was fetched."""
         self.closed = True
         self._segments.clear()
 
@@ -166,12 +167,12 @@ class ObjectFile:
         return True
 
     def _cut(self, start: int, end: int) -> Iterator[_Segment]:
-        """Fetch exactly what is asked for, in parts at the same time."""
+        """Fetch exactly the bytes from ``start`` to ``end``, in parallel parts."""
         for at in range(start, end, _SEGMENT_BYTES):
             yield self._fetch(at, min(end, at + _SEGMENT_BYTES))
 
     def _kept(self, start: int, end: int) -> Iterator[_Segment]:
-        """Find or fetch the segments that hold the bytes up to ``end``, or the file's."""
+        """Find or fetch the segments with the bytes up to ``end`` or the end of the file."""
         at = start
         while at < min(end, self._found.size):
             held = next((segment for segment in self._segments if segment.start <= at < segment.end), None)

@@ -1,7 +1,7 @@
 """Small JSON documents of a folder, each one file.
 
-The rule: a document that is there is a whole JSON object that tells what it must, or it is named as damaged, with what
-to do. This module does not know what documents there are.
+The rule: a document that is there is a JSON object with all required keys; otherwise an error names it as damaged and
+says what to do.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ Typed = TypeVar("Typed", bound=Document)
 
 
 class Kind(NamedTuple):
-    """What a document must tell, and what to do about one that is damaged."""
+    """The keys that a document must have, and what to do about a damaged one."""
 
     required: frozenset[str]
     mend: str
 
 
 _READ_AT_ONCE = 1000
-"""Documents whose bytes are held at the same time."""
+"""How many documents are in memory as bytes at a time."""
 
 _ANY = Kind(frozenset(), "remove that file and run again")
 
 
 class JsonDocuments:
-    """The documents of ``store``, which lies at ``text``; ``kinds`` tells of each by its name, or its folder's."""
+    """The documents of ``store``, whose address is ``text``; ``kinds`` maps their names, or folders, to their kinds."""
 
     def __init__(self, store: Store, text: str, *, kinds: Mapping[str, Kind]) -> None:
         self._store = store
@@ -55,7 +55,7 @@ class JsonDocuments:
         self._kinds = kinds
 
     def read(self, name: str) -> dict[str, Any] | None:
-        """Return one document, ``None`` where it is not there; raises :class:`OutputError` if it is damaged."""
+        """Return one document, or ``None`` if it is not there; raises :class:`OutputError` if it is damaged."""
         return self.parsed(name, self._store.read(name))
 
     def read_these(self, names: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -67,15 +67,15 @@ class JsonDocuments:
                     yield name, document
 
     def names(self, folder: str) -> list[str]:
-        """Return the names of a folder's documents, sorted; network file systems leave other files beside them."""
+        """Return the sorted names of a folder's documents, without files that network file systems leave there."""
         return [f"{folder}/{name}" for name in self._store.names(folder) if name.endswith(".json")]
 
     def write(self, name: str, value: Mapping[str, Any]) -> None:
-        """Write a document, in place of one that may be there."""
+        """Write a document, replacing one that may be there."""
         self._store.write(name, as_json(value))
 
     def create(self, name: str, value: Mapping[str, Any]) -> bool:
-        """Write a document unless it is there; say whether it was written."""
+        """Write a document unless it is there; return whether it was written."""
         return self._store.create(name, as_json(value))
 
     def parsed(self, name: str, content: bytes | None) -> dict[str, Any] | None:
@@ -115,5 +115,5 @@ def as_json(value: Mapping[str, Any]) -> bytes:
 
 
 def _with_shared_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Keep one copy of each key over all records: of 100,000 that is 200 MB."""
+    """Keep one copy of each key for all records, which saves 200 MB for 100,000."""
     return {sys.intern(key): value for key, value in pairs}

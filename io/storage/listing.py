@@ -1,7 +1,7 @@
-"""What lies at a place and below it.
+"""What is at a place and below it.
 
-The rule: a listing goes into no folder twice, whatever links there are, and a name that cannot be written down is an
-error that says where. This module does not know which of the files are meant.
+The rule: a listing enters no folder twice, whatever links there are, and a name that is no UTF-8 is an error that says
+where.
 """
 
 from __future__ import annotations
@@ -19,12 +19,9 @@ if TYPE_CHECKING:
 
     from lvm_batch.io.storage.locations import Location
 
-FOLDER_MARKER = "_$folder$"
-"""How the names of empty objects end that Hadoop's file system for S3, EMR's too, leaves beside folders."""
-
 
 def look_at(place: Location) -> fs.FileInfo:
-    """Return what is at ``place``, perhaps nothing; raises :class:`InputNotFound` where that cannot be told."""
+    """Return what is at ``place``, perhaps nothing; raises :class:`InputNotFound` if the look-up fails."""
     try:
         return place.filesystem.get_file_info(place.path)
     except OSError as error:
@@ -34,10 +31,10 @@ def look_at(place: Location) -> fs.FileInfo:
 
 
 def listing(folder: Location, *, recursive: bool) -> Iterator[tuple[Location, fs.FileInfo]]:
-    """Yield what lies in ``folder``, to any depth if ``recursive``.
+    """Yield what is in ``folder``, at any depth if ``recursive``.
 
-    Raises :class:`InputNotFound` where the folder cannot be listed, :class:`DataError` where two ways lead to one
-    folder below it.
+    Raises :class:`InputNotFound` if the folder cannot be listed, :class:`DataError` if two paths lead to one folder
+    below it.
     """
     filesystem = folder.filesystem
     is_local = isinstance(filesystem, fs.LocalFileSystem)
@@ -57,15 +54,15 @@ def listing(folder: Location, *, recursive: bool) -> Iterator[tuple[Location, fs
 
 
 def is_hidden(name: str) -> bool:
-    """Whether readers pass over a file of this relative name."""
+    """Whether readers skip a file of this relative name."""
     return any(part.startswith(("_", ".")) for part in name.split("/"))
 
 
 def refuse_long_names(folder: Location, names: Iterable[str]) -> None:
     """Raise :class:`OutputError` for the first of ``names`` that no file below ``folder`` can have.
 
-    What is written is called longer than what it was read from, and file systems of this machine set limits, in bytes,
-    to a name and to a path; stores refuse by themselves.
+    Names of outputs are longer than those of their inputs, and local file systems limit the bytes of a name and of a
+    path; stores refuse by themselves.
     """
     if not folder.is_local:
         return
@@ -87,8 +84,8 @@ def refuse_long_names(folder: Location, names: Iterable[str]) -> None:
 
 
 def _local_paths(folder: str, *, recursive: bool) -> Iterator[str]:
-    """Walk a folder of this machine. Links are followed, but to no folder twice: rows would be doubled, or, where a
-    link leads up again, come as often as the system follows it.
+    """Walk a local folder. Links are followed, but to no folder twice, or rows would be read twice, or, if a link
+    leads up, as often as the system follows it.
     """
     seen = {os.path.realpath(folder): folder}
     waiting = [folder]
@@ -113,7 +110,7 @@ def _refuse_second_way(path: str, seen: dict[str, str]) -> None:
 
 
 def _utf8(path: str) -> str:
-    """Return ``path``; raises :class:`DataError` where it cannot be written into a record or a message."""
+    """Return ``path``; raises :class:`DataError` if it is no UTF-8, as records and messages need it."""
     try:
         path.encode()
     except UnicodeEncodeError as error:

@@ -1,7 +1,7 @@
 """Where bytes are: a local path or a URL, and the file system that reaches it.
 
-The rule: a place is named by text, an absolute path or a URL, everywhere but here; the text travels in plans,
-records and messages, and each process opens its own file system from it.
+The rule: everywhere else a place is text, an absolute path or a URL, which travels in plans, records and messages;
+each process opens its own file system from it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pyarrow import fs
 
 from lvm_batch.io.errors import DataError, InputNotFound
 from lvm_batch.io.storage.bucket_access import EXTRAS, check_address, open_bucket
-from lvm_batch.io.storage.redaction import redacted
+from lvm_batch.io.storage.redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """One place: ``path`` is what ``filesystem`` calls it, ``text`` what people and records call it."""
+    """One place: ``path`` is its name in ``filesystem``, ``text`` its name in records and messages."""
 
     filesystem: fs.FileSystem
     path: str
@@ -36,7 +36,7 @@ class Location:
 
     @property
     def is_local(self) -> bool:
-        """Whether this is a path of this machine."""
+        """Whether this is a local path."""
         return isinstance(self.filesystem, fs.LocalFileSystem)
 
     def child(self, name: str) -> Location:
@@ -47,12 +47,12 @@ class Location:
 def locate(text: str) -> Location:
     """Open the file system that ``text``, a path or a URL (``s3://``, ``gs://``, ``az://``, ``file://``), points into.
 
-    Local paths become absolute. Raises :class:`DataError` for a URL of an unknown kind or with credentials in it, for a
-    text that can be no path, and where a store needs what is not installed or set.
+    Local paths become absolute. Raises :class:`DataError` for a URL of an unknown scheme or with credentials, for text
+    that cannot be a path, and if the store needs a package or a setting that is missing.
     """
     if "\0" in text or (not text.isascii() and _is_not_utf8(text)):
         raise DataError(
-            f"{redacted(text)!a} can be no path: it has a null character or bytes that are no UTF-8",
+            f"{redact(text)!a} can be no path: it has a null character or bytes that are no UTF-8",
             "rename it",
         )
     scheme, _, rest = text.partition("://") if "://" in text else ("", "", text)
@@ -64,7 +64,7 @@ def locate(text: str) -> Location:
 
 
 def _path_of_url(rest: str, text: str) -> str:
-    """Return the path of a ``file://`` URL; ``?`` begins no query, as it may be a pattern's."""
+    """Return the path of a ``file://`` URL; ``?`` begins no query, since it may be part of a pattern."""
     host, _, path = rest.partition("/")
     if host.lower() not in {"", "localhost"}:
         raise DataError(
@@ -79,7 +79,7 @@ def _locate_remote(scheme: str, path: str, text: str) -> Location:
     bucket, _, key = path.partition("/")
     if scheme not in EXTRAS or not bucket:
         raise DataError(
-            f"{redacted(text)} cannot be opened: {'it names no bucket' if scheme in EXTRAS else 'no such store'}",
+            f"{redact(text)} cannot be opened: {'it names no bucket' if scheme in EXTRAS else 'no such store'}",
             "use a local path, or a URL with s3://, gs://, az:// or file://",
         )
     if "" in key.split("/")[:-1]:
@@ -104,7 +104,7 @@ def _remote_filesystem(scheme: str, bucket: str) -> fs.FileSystem:
 
 
 def bucket_of(place: Location) -> tuple[Bucket, str]:
-    """Return the bucket that a place which is not local lies in, and its key there."""
+    """Return the bucket of a place in a store, and the key of the place there."""
     handler = place.filesystem.handler
     return handler.bucket, handler.key(place.path)
 
@@ -125,17 +125,17 @@ def relative_name(location: Location, root: Location) -> str:
 
 
 def is_within(inner: Location, outer: Location) -> bool:
-    """Whether ``inner`` is ``outer`` or lies below it, by whatever way the two are named."""
-    (folder, missing), *_ = standing_above(outer)
+    """Whether ``inner`` is ``outer`` or lies below it, whatever paths name the two."""
+    (folder, missing), *_ = identities_above(outer)
     return any(
-        standing == folder and below[: len(missing)] == missing for standing, below in standing_above(inner)
+        found == folder and below[: len(missing)] == missing for found, below in identities_above(inner)
     )
 
 
-def standing_above(place: Location) -> Iterator[tuple[object, list[str]]]:
+def identities_above(place: Location) -> Iterator[tuple[object, list[str]]]:
     """Yield the identity of ``place`` and of each folder above it, with the parts of the path that lie below it.
 
-    On this machine those count that are there, links followed; in a store, all.
+    Locally only folders that exist count, with links followed; in a store, all.
     """
     parts = real_path(place).split("/")
     for n_parts in range(len(parts), 0, -1):
@@ -145,7 +145,7 @@ def standing_above(place: Location) -> Iterator[tuple[object, list[str]]]:
 
 
 def folders_above(place: Location) -> Iterator[Location]:
-    """Yield the folders that ``place`` lies in, links followed, the nearest first."""
+    """Yield the folders that ``place`` lies in, with links followed, the nearest first."""
     path, text = (real_path(place),) * 2 if place.is_local else (place.path, place.text)
     while path := path.rpartition("/")[0]:
         text = text.rpartition("/")[0]
@@ -153,9 +153,9 @@ def folders_above(place: Location) -> Iterator[Location]:
 
 
 def identity(place: Location) -> object:
-    """Return what tells a place from others, by whatever way it is named; ``None`` if it is not there.
+    """Return what identifies a place, whatever path names it; ``None`` if it is not there.
 
-    On this machine the file system tells it, so that links, mounts and letter case do not count.
+    Locally this comes from the file system, so that links, mounts and letter case do not matter.
     """
     if not place.is_local:
         return place.text
@@ -167,5 +167,5 @@ def identity(place: Location) -> object:
 
 
 def real_path(place: Location) -> str:
-    """Return where a place lies, links followed, as text."""
+    """Return the path of a place with links followed, as text."""
     return os.path.realpath(place.path) if place.is_local else place.text

@@ -1,9 +1,9 @@
 """A folder of an object store that files are published into.
 
-The rule: an object appears when its upload completes, whole, and an upload that is cut short leaves nothing that can be
-seen. A request may reach the store long after it was made: what is put in place of something is put on the condition
-that just that is still there, and was there when it was last asked whether this may be done. Only what is removed is
-removed without a condition, as stores know none for it. This module does not know what the files are.
+The rule: an object appears whole when its upload completes, and an upload that is cut short leaves nothing visible. A
+request may reach the store long after it was made, so every replacement is conditional on the version that was there
+when this run was last known to hold the output. Only removals are unconditional, since stores have no condition for
+them.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from lvm_batch.io.storage.bucket import Bucket
-    from lvm_batch.io.storage.bucket_conditions import Standing
+    from lvm_batch.io.storage.bucket_objects import StoredObject
 
 _READERS = 32  # of small objects, which take a round trip each
 _TRIES = 10
 
 
 class ObjectStore:
-    """What begins with ``prefix`` in a bucket; ``text`` is its address."""
+    """The objects of a bucket whose keys begin with ``prefix``; ``text`` is the address."""
 
     def __init__(
         self,
@@ -56,28 +56,28 @@ class ObjectStore:
                 return None
 
     def read_many(self, names: Sequence[str]) -> list[bytes | None]:
-        """Read side by side: each object takes a round trip."""
+        """Read in parallel: each object takes a round trip."""
         with ThreadPoolExecutor(_READERS) as pool:
             return list(pool.map(self.read, names))
 
     def write(self, name: str, content: bytes) -> None:
-        """Upload in place of what is there now."""
+        """Upload, replacing what is there now."""
         self._change(name, lambda _: content)
 
     def create(self, name: str, content: bytes) -> bool:
-        """Upload on the condition that the name is free."""
+        """Upload if the name is free."""
         with self._changing(name, "uploaded"):
             return self._bucket.swap(self._key(name), content, None) is not None
 
     def swap(self, name: str, content: bytes, *, before: bytes | None) -> bool:
-        """Upload on the condition that nothing has changed."""
-        standing = self._standing(name)
+        """Upload if nothing has changed."""
+        current = self._current(name)
         with self._changing(name, "uploaded"):
-            is_there = (standing and standing.content) == before
-            return is_there and self._bucket.swap(self._key(name), content, standing) is not None
+            is_there = (current and current.content) == before
+            return is_there and self._bucket.swap(self._key(name), content, current) is not None
 
     def append(self, name: str, content: bytes) -> None:
-        """Upload anew: objects do not grow."""
+        """Upload the whole object: objects cannot be appended to."""
         self._change(name, lambda before: before + content)
 
     def names(self, folder: str) -> list[str]:
@@ -87,7 +87,7 @@ class ObjectStore:
         return sorted(one.key.rpartition("/")[2] for one in found if not one.is_folder)
 
     def first_visible(self) -> str | None:
-        """Go through all keys up to the first."""
+        """List keys up to the first visible one."""
         with self._naming("", "listed"):
             return next((name for name, _ in self._visible()), None)
 
@@ -98,7 +98,7 @@ class ObjectStore:
             return None if found is None or found.is_folder else found.size
 
     def visible_sizes(self) -> dict[str, int]:
-        """Go through all keys."""
+        """List all keys."""
         with self._naming("", "listed"):
             return dict(self._visible())
 
@@ -119,8 +119,8 @@ class ObjectStore:
     def publish(self, staged: Path, name: str) -> None:
         """Upload; the object appears when the upload completes.
 
-        An upload in parts that is cut short leaves nothing visible. If only the answer to its completion is lost, the
-        client is told that there is no such upload any more: the second try settles it.
+        An upload in parts that is cut short leaves nothing visible. If only the answer to its completion is lost, a
+        retry says that there is no such upload any more: uploading again settles it.
         """
         with self._changing(name, "uploaded"):
             try:
@@ -129,22 +129,22 @@ class ObjectStore:
                 self._bucket.put(self._key(name), staged)
 
     def publish_new(self, staged: Path, name: str) -> bool:
-        """Upload on the condition that the name is free when the upload completes."""
+        """Upload if the name is free when the upload completes."""
         aside = self._key(f"{self._staging}/{uuid.uuid4().hex}.part")
         with self._changing(name, "uploaded"):
             return self._bucket.put_new(self._key(name), staged, aside=aside)
 
-    def _standing(self, name: str) -> Standing | None:
+    def _current(self, name: str) -> StoredObject | None:
         with self._naming(name, "uploaded"):
-            return self._bucket.standing(self._key(name))
+            return self._bucket.read_if_there(self._key(name))
 
     def _change(self, name: str, changed: Callable[[bytes], bytes]) -> None:
-        """Upload what ``changed`` makes of the bytes that are there, again where they have changed in between."""
+        """Upload ``changed(current bytes)``; repeat if they have changed in between."""
         for _ in range(_TRIES):
-            standing = self._standing(name)
+            current = self._current(name)
             with self._changing(name, "uploaded"):
-                content = changed(standing.content if standing else b"")
-                if self._bucket.swap(self._key(name), content, standing):
+                content = changed(current.content if current else b"")
+                if self._bucket.swap(self._key(name), content, current):
                     return
         raise OutputError(
             f"{self._text}/{name} cannot be uploaded: it changes all the time",

@@ -1,7 +1,7 @@
 """Patterns such as ``in/date=2026-*/*.parquet``: where they begin, and which names they match.
 
-The rule: a name is matched part by part, and what is there by a pattern's very name is meant, not what it matches. This
-module lists nothing.
+The rule: a name is matched part by part, and a file or folder whose name is the pattern itself wins over what the
+pattern matches.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ def is_pattern(text: str) -> bool:
 
 
 def cut_pattern(pattern: Location) -> tuple[Location, list[str]]:
-    """Cut a pattern into its root, the last folder before its first part with a special character, and its parts.
+    """Split a pattern into its root, the last folder before its first part with a special character, and its parts.
 
-    A folder that is there by that very name belongs to the root, whatever characters it has.
+    A folder that exists under that very name belongs to the root, whatever characters it has.
     """
     parts = pattern.path.split("/")
     for n_fixed, part in enumerate(parts):
@@ -45,8 +45,8 @@ def _head(pattern: Location, parts: list[str], n_parts: int) -> Location:
     return Location(pattern.filesystem, "/".join(parts[:n_parts]) or "/", text or "/")
 
 
-def is_meant(name: str, wanted: list[str]) -> bool:
-    """Whether a pattern matches ``name``, or a folder above it."""
+def matches_path(name: str, wanted: list[str]) -> bool:
+    """Whether a pattern matches ``name`` or a folder above it."""
     names = name.split("/")
     return any(_matches(names[:n_parts], wanted) for n_parts in range(1, len(names) + 1))
 
@@ -60,6 +60,6 @@ def _matches(names: list[str], wanted: list[str]) -> bool:
     return bool(names) and bool(re.match(translate(wanted[0]), names[0])) and _matches(names[1:], wanted[1:])
 
 
-def names_files(name: str, wanted: Sequence[str]) -> bool:
-    """Whether a pattern says by its last part that this file is meant; ``*`` says nothing of a name."""
+def matches_by_name(name: str, wanted: Sequence[str]) -> bool:
+    """Whether the last part of a pattern names this file; ``*`` names nothing."""
     return wanted[-1] not in _ANY and _matches(name.split("/"), list(wanted))

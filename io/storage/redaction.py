@@ -1,20 +1,20 @@
-"""Texts in which no credential may stand.
+"""Texts without credentials.
 
-The rule: a URL is shown without user names, passwords and queries, in which keys and signatures travel. This module
-does not know which of them are secret: it takes all of them away.
+The rule: a URL is shown without user names, passwords and queries, which may carry keys and signatures; all of them
+are removed, secret or not.
 """
 
 from __future__ import annotations
 
 import re
 
-# A password may hold `/`, as AWS's do: with a `:` before it, all is taken up to the `@`.
+# A password may contain `/`, as AWS's do: after a `:`, everything up to the `@` is removed.
 _USER = re.compile(r"(\w*):/+([^/\s@]*:[^\s@]*|[^/\s@]*)@")
 _QUERY = re.compile(r"(:/+[^\s?]*)\?\S*")
 
 
-def redacted(text: str) -> str:
-    """Return ``text`` with ``***`` for what URLs in it hold before an ``@`` and behind a ``?``.
+def redact(text: str) -> str:
+    """Return ``text`` with ``***`` for what URLs in it have before an ``@`` and after a ``?``.
 
     ``abfss://container@account.…`` names no user and stays.
     """

@@ -1,7 +1,6 @@
-"""A folder that files are published into: what is asked of one, and how one of this machine does it.
+"""A folder that files are published into: the protocol of one, and the local one.
 
-The rule: under its final name a file is whole or not there; here that is a rename on the same file system. This module
-does not know what the files are.
+The rule: under its final name a file is whole or not there; locally that is a rename on the same file system.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from lvm_batch.io.errors import OutputError
+from lvm_batch.io.errors import output_errors
 from lvm_batch.io.storage.listing import is_hidden
 from lvm_batch.io.storage.locations import bucket_of, locate
 
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Store(Protocol):
-    """What the commit protocol needs of a folder; names are relative, with ``/`` between parts."""
+    """A folder as the commit protocol needs it; names are relative, with ``/`` between parts."""
 
     def read(self, name: str) -> bytes | None:
         """Return a file's bytes, or ``None`` if there is no such file."""
@@ -31,47 +30,47 @@ class Store(Protocol):
         """Return what :meth:`read` does, for each of the names."""
 
     def write(self, name: str, content: bytes) -> None:
-        """Put a small file there, whole, in place of one that may be there."""
+        """Write a small file whole, replacing one that may be there."""
 
     def create(self, name: str, content: bytes) -> bool:
-        """Put a small file there unless the name is taken; say whether it was put."""
+        """Write a small file unless the name is taken; return whether it was written."""
 
     def swap(self, name: str, content: bytes, *, before: bytes | None) -> bool:
-        """Put a small file there in place of one that holds ``before``, or of none; say whether it was put."""
+        """Write a small file if the present one holds ``before`` (``None``: no file); return whether it was written."""
 
     def append(self, name: str, content: bytes) -> None:
-        """Put ``content`` behind what the file holds."""
+        """Append ``content`` to a file."""
 
     def names(self, folder: str) -> list[str]:
-        """List the files right below ``folder`` (``""`` is the top), without it, sorted."""
+        """List the files directly in ``folder`` (``""`` is the top), sorted, by their bare names."""
 
     def first_visible(self) -> str | None:
-        """Return the name of one file, at any depth, that readers of the folder would take, if there is one."""
+        """Return the name of one file, at any depth, that readers of the folder would read, if there is one."""
 
     def size(self, name: str) -> int | None:
-        """Return a file's bytes, or ``None`` if there is no such file."""
+        """Return a file's size in bytes, or ``None`` if there is no such file."""
 
     def visible_sizes(self) -> dict[str, int]:
-        """Return the bytes of every file, at any depth, that readers of the folder would take, by its name."""
+        """Return the size in bytes of every file, at any depth, that readers of the folder would read, by name."""
 
     def remove(self, name: str) -> None:
         """Remove a file if it is there."""
 
     def stage(self) -> AbstractContextManager[Path]:
-        """Give a local path to write to, gone when the block is left."""
+        """Yield a local path to write to; it is removed when the block ends."""
 
     def publish(self, staged: Path, name: str) -> None:
-        """Make the staged file visible as ``name``, whole."""
+        """Make the whole staged file visible as ``name``."""
 
     def publish_new(self, staged: Path, name: str) -> bool:
-        """Make the staged file visible, whole, unless the name is taken; say whether it was done."""
+        """Make the whole staged file visible unless the name is taken; return whether it was."""
 
 
 def open_store(text: str, *, staging: str, may_change: Callable[[], None] = lambda: None) -> Store:
     """Open the folder at ``text``, a path or a URL; ``staging`` names the subfolder for files being written.
 
-    Where the folder may be lost to another, in an object store, ``may_change`` is called before each change and raises
-    what keeps it from being made.
+    In an object store, where another run may take the folder over, ``may_change`` is called before each change and
+    raises what forbids it.
     """
     place = locate(text)
     if place.is_local:
@@ -82,7 +81,7 @@ def open_store(text: str, *, staging: str, may_change: Callable[[], None] = lamb
 
 
 class LocalStore:
-    """A folder of this machine; what its file system refuses is :class:`OutputError`."""
+    """A local folder; failures of its file system are :class:`OutputError`."""
 
     def __init__(self, root: Path, staging: str) -> None:
         self._root = root
@@ -97,21 +96,21 @@ class LocalStore:
                 return None
 
     def read_many(self, names: Sequence[str]) -> list[bytes | None]:
-        """Read one after the other: a disk is quick to open files."""
+        """Read one after the other: opening local files is fast."""
         return [self.read(name) for name in names]
 
     def write(self, name: str, content: bytes) -> None:
-        """Write beside, then rename."""
+        """Write to the staging folder, then rename."""
         with self._naming(name, "written"), self._written(content) as staged:
             self.publish(staged, name)
 
     def create(self, name: str, content: bytes) -> bool:
-        """Write beside, then link."""
+        """Write to the staging folder, then link."""
         with self._naming(name, "written"), self._written(content) as staged:
             return self.publish_new(staged, name)
 
     def swap(self, name: str, content: bytes, *, before: bytes | None) -> bool:
-        """Look, then write: here the run's lock keeps others away, but for workers that have outlived it."""
+        """Compare, then write: the run's lock keeps other runs away, though not workers that outlive it."""
         if before is None:
             return self.create(name, content)
         if self.read(name) != before:
@@ -137,7 +136,7 @@ class LocalStore:
         return next(self._visible(), None)
 
     def size(self, name: str) -> int | None:
-        """Ask for the file's status."""
+        """Stat the file."""
         with self._naming(name, "looked at"):
             try:
                 return (self._root / name).stat().st_size
@@ -168,21 +167,21 @@ class LocalStore:
                 staged.unlink(missing_ok=True)
 
     def publish(self, staged: Path, name: str) -> None:
-        """Rename, and write down the rename."""
+        """Rename, and sync the folder."""
         with self._naming(name, "written"):
             final = self._parent_made(name)
             staged.replace(final)
             _sync_folder(final.parent)
 
     def publish_new(self, staged: Path, name: str) -> bool:
-        """Link, which fails if the name is taken, and write down the link."""
+        """Link, which fails if the name is taken, and sync the folder."""
         with self._naming(name, "written"):
             final = self._parent_made(name)
             try:
                 os.link(staged, final)
             except FileExistsError:
                 return False
-            except OSError:  # a file system without hard links: the run's lock must do
+            except OSError:  # a file system without hard links: the run's lock has to suffice
                 if final.exists():
                     return False
                 staged.replace(final)
@@ -210,15 +209,10 @@ class LocalStore:
                 os.fsync(file.fileno())
             yield staged
 
-    @contextmanager
-    def _naming(self, name: str, done: str) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise OutputError(
-                f"{self._root / name} cannot be {done}: {error.strerror or error}",
-                "mend that, or choose another folder, then run again",
-            ) from error
+    def _naming(self, name: str, done: str) -> AbstractContextManager[None]:
+        return output_errors(
+            f"{self._root / name} cannot be {done}", "mend that, or choose another folder, then run again"
+        )
 
 
 def _sync_folder(folder: Path) -> None:

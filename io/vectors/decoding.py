@@ -1,14 +1,13 @@
 """Vectors as Parquet files hold them, decoded to float32.
 
-The rule: whatever the encoding, the same numbers give the same rows, and a row that is not what it should be
-keeps its place, filled with zeros, with the reason beside it. This module knows Arrow arrays; it does not know
-files, windows over articles, or what the vectors are for.
+The rule: the same numbers give the same rows in every encoding, and a bad row keeps its place, filled with zeros, with
+the reason beside it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,14 +17,14 @@ from lvm_batch.io.vectors.types import BINARY_FLOATS, FLOATS, is_fixed
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-Pad = Literal["repeat", "zero", "reject"]
+    from lvm_batch.io.schema import Pad
 
 
 @dataclass(frozen=True, slots=True)
 class Flaws:
-    """What a decoder had to say of its rows, by row number within the array.
+    """The rows of an array that are bad or were padded, by their row numbers.
 
-    ``bad`` gives the reason why a row is unusable; ``short`` the number of vectors of a row that was padded.
+    ``bad`` gives the reason why a row is unusable; ``short`` the number of vectors of a padded row.
     """
 
     bad: dict[int, str] = field(default_factory=dict)
@@ -34,9 +33,9 @@ class Flaws:
 
 @dataclass(frozen=True, slots=True)
 class _Ragged:
-    """Rows of floats, seen without a copy: row ``i`` is ``values[edges[i]:edges[i + 1]]`` unless ``null[i]``.
+    """Rows of floats, viewed without a copy: row ``i`` is ``values[edges[i]:edges[i + 1]]`` unless ``null[i]``.
 
-    ``inner_width`` gives, for rows whose inner lists are not vectors, the width of the first that is not.
+    ``inner_width`` gives, for rows with inner lists of a wrong width, the first such width.
     """
 
     values: NDArray[Any]
@@ -49,8 +48,8 @@ def decode_vectors(array: pa.Array, out: NDArray[np.float32], *, pad: Pad | None
     """Decode one array of vectors into ``out``, of shape (rows, length, dim), float32, C-contiguous.
 
     A row of another number of vectors is cut to its last ``length`` ones or padded at the front as ``pad`` says;
-    without ``pad`` it is bad. Bad rows are zeros in ``out``. A row of zeros throughout is bad only where
-    ``length`` is more than one: a single vector may be zero within a context that is not.
+    without ``pad`` it is bad. Bad rows are zeros in ``out``. A row of zeros is bad only if ``length`` is more than one:
+    a single vector may be zero within a context that is not.
     """
     n_rows, length, dim = out.shape
     rows = _ragged(array, length, dim)
@@ -72,7 +71,7 @@ def decode_vectors(array: pa.Array, out: NDArray[np.float32], *, pad: Pad | None
 
 
 def decode_column(column: pa.ChunkedArray, out: NDArray[np.float32], *, pad: Pad | None = None) -> Flaws:
-    """Decode a column of several chunks as :func:`decode_vectors` decodes one."""
+    """Decode a column of several chunks, as :func:`decode_vectors` decodes an array."""
     flaws = Flaws()
     first = 0
     for chunk in column.chunks:
@@ -92,7 +91,7 @@ def _decode_width(
     *,
     pad: Pad | None,
 ) -> None:
-    """Decode the rows that hold ``width`` floats, all in one go."""
+    """Decode all rows that hold ``width`` floats."""
     _, length, dim = out.shape
     n_vectors, rest = divmod(width, dim)
     refused = (pad is None and n_vectors != length) or (pad == "reject" and n_vectors < length)
@@ -111,17 +110,15 @@ def _decode_width(
 
 
 def _convert(source: NDArray[Any], out: NDArray[np.float32]) -> None:
-    with np.errstate(
-        over="ignore", invalid="ignore"
-    ):  # a float64 beyond float32 becomes inf, and is found as such
+    with np.errstate(over="ignore", invalid="ignore"):  # a float64 beyond float32 becomes inf, which is bad
         np.copyto(out, source, casting="same_kind")
 
 
 def _find_bad_values(out: NDArray[np.float32], flaws: Flaws) -> None:
-    """Mark rows that hold NaN or infinity, or, in contexts, nothing but zeros.
+    """Mark rows that hold NaN or infinity, or, in contexts, only zeros.
 
-    One pass of sums of squares finds the suspects; only these are looked at value by value, since a sum may also
-    overflow or underflow over honest values. Padding repeats a vector or adds zeros, so it changes no finding.
+    One pass of sums of squares finds suspects; only these are checked value by value, since a sum may also overflow or
+    underflow over good values. Padding repeats a vector or adds zeros, so it does not change the result.
     """
     n_rows, length, dim = out.shape
     flat = out.reshape(n_rows, length * dim)
@@ -138,7 +135,7 @@ def _find_bad_values(out: NDArray[np.float32], flaws: Flaws) -> None:
 
 
 def _ragged(array: pa.Array, length: int, dim: int) -> _Ragged:
-    """See an array of any encoding as rows of floats."""
+    """View an array of any encoding as rows of floats."""
     array = _storage(array)
     null = _null_mask(array)
     if pa.types.is_fixed_size_binary(array.type):
@@ -161,7 +158,7 @@ def _storage(array: pa.Array) -> pa.Array:
 
 
 def _open_list(array: pa.Array) -> tuple[NDArray[np.int64], pa.Array]:
-    """Return the edges of the lists, from 0, and the child array they cut, without what lies outside a slice."""
+    """Return the edges of the lists, from 0, and the child array that they cut, without values outside a slice."""
     if is_fixed(array.type):
         edges = (array.offset + np.arange(len(array) + 1, dtype=np.int64)) * array.type.list_size
     else:
@@ -178,7 +175,7 @@ def _null_mask(array: pa.Array) -> NDArray[np.bool_]:
 
 
 def _mark_parents(null: NDArray[np.bool_], edges: NDArray[np.int64], child: pa.Array) -> None:
-    """Mark the rows within which a child is null."""
+    """Mark the rows in which a child is null."""
     if child.null_count:
         positions = np.flatnonzero(_null_mask(child))
         null[np.searchsorted(edges, positions, side="right") - 1] = True
@@ -187,7 +184,7 @@ def _mark_parents(null: NDArray[np.bool_], edges: NDArray[np.int64], child: pa.A
 def _wrong_inner_widths(
     edges: NDArray[np.int64], widths: NDArray[np.int64], null: NDArray[np.bool_], dim: int
 ) -> dict[int, int]:
-    """Find rows that add up to whole vectors although an inner list is not one."""
+    """Find rows that add up to whole vectors although an inner list has another width."""
     found: dict[int, int] = {}
     for position in np.flatnonzero(widths != dim).tolist():
         row = int(np.searchsorted(edges, position, side="right")) - 1
@@ -208,7 +205,7 @@ def _binary_values(array: pa.Array, width: int) -> NDArray[Any]:
 
 
 def _values(leaf: pa.Array) -> NDArray[Any]:
-    """Return the numbers of a flat array; what stands under a null is not defined."""
+    """Return the numbers of a flat array; the number under a null is undefined."""
     dtype = FLOATS[leaf.type]
     buffer = leaf.buffers()[1]
     if buffer is None:

@@ -1,7 +1,7 @@
 """What a column's type says of the vectors in it.
 
-The rule: a type is judged alone, so that a file is refused before a row is read; where it leaves open how many floats a
-row has, the rows are judged when they are decoded (``vectors``). This module does not know what the vectors are for.
+The rule: a file is refused by its types, before a row is read; if a type leaves open how many floats a row has, the
+rows are judged when they are decoded.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ FLOATS: dict[Any, np.dtype[Any]] = {
     pa.float32(): np.dtype("<f4"),
     pa.float64(): np.dtype("<f8"),
 }
-"""Arrow's types of floats, and NumPy's."""
+"""Arrow's float types, each with NumPy's."""
 
 BINARY_FLOATS: dict[Any, np.dtype[Any]] = {4: np.dtype("<f4"), 2: np.dtype("<f2")}
-"""The floats in binary, by their bytes."""
+"""The float types in binary columns, by their bytes."""
 
 
 def check_vector_type(arrow_type: pa.DataType, *, length: int, dim: int) -> str | None:
-    """Say what is wrong with a column that should hold ``length`` vectors of ``dim`` floats, or ``None``.
+    """Return what is wrong with a column that should hold ``length`` vectors of ``dim`` floats, or ``None``.
 
-    Lists of a fixed size may hold another whole number of vectors where ``length`` is more than one: such rows
-    are cut or padded. Binary must have exactly the width of ``length`` vectors.
+    If ``length`` is more than one, lists of a fixed size may hold another whole number of vectors: such rows are cut
+    or padded. Binary must have exactly the width of ``length`` vectors.
     """
     if pa.types.is_fixed_size_binary(arrow_type):
         widths = [length * dim * size for size in BINARY_FLOATS]
@@ -44,30 +44,29 @@ def check_vector_type(arrow_type: pa.DataType, *, length: int, dim: int) -> str 
 
 
 def vector_width(arrow_type: pa.DataType, *, usual: int) -> int | None:
-    """Floats in each row of a column of single vectors, or ``None`` where the type does not say.
+    """Return the floats in each row of a column of single vectors, or ``None`` if the type does not say.
 
     Binary is float16 if that makes ``usual`` floats, and float32 otherwise.
     """
     if pa.types.is_fixed_size_binary(arrow_type):
         return usual if arrow_type.byte_width == 2 * usual else int(arrow_type.byte_width // 4)
     *lists, _ = _levels(arrow_type)
-    return (
-        int(lists[-1].list_size) if lists and is_fixed(lists[-1]) else None
-    )  # a row of lists holds one of them
+    # A row of lists holds one of them.
+    return int(lists[-1].list_size) if lists and is_fixed(lists[-1]) else None
 
 
 def flat_width(arrow_type: pa.DataType) -> int | None:
-    """Floats in each row of a column that says how many there are, and not how many of them make a vector."""
+    """Return the floats in each row if the type says how many, but not how many make a vector; else ``None``."""
     if pa.types.is_fixed_size_binary(arrow_type) or (
         isinstance(arrow_type, pa.FixedShapeTensorType) and len(arrow_type.shape) > 1
     ):
-        return None  # of binary the width is checked, a tensor has an axis of vectors
+        return None  # the width of binary is checked, and a tensor has an axis of vectors
     *lists, _ = _levels(arrow_type)
     return int(lists[0].list_size) if len(lists) == 1 and is_fixed(lists[0]) else None
 
 
 def vector_dtype(arrow_type: pa.DataType, *, width: int) -> np.dtype[Any]:
-    """Return the type of the floats in a column that holds ``width`` of them a row and has been checked."""
+    """Return the float type of a checked column that holds ``width`` floats a row."""
     if pa.types.is_fixed_size_binary(arrow_type):
         return BINARY_FLOATS[arrow_type.byte_width // width]
     return FLOATS[list(_levels(arrow_type))[-1]]
@@ -104,5 +103,5 @@ def _levels(arrow_type: pa.DataType) -> Iterator[pa.DataType]:
 
 
 def is_fixed(arrow_type: pa.DataType) -> bool:
-    """Whether a type is that of lists of one size."""
+    """Whether a type is of lists of one size."""
     return bool(pa.types.is_fixed_size_list(arrow_type))

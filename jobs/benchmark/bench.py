@@ -1,7 +1,7 @@
-"""How fast this machine is at the job, part by part and as a whole, and how near to what the parts allow.
+"""Measures how fast this machine is at the job: each part, the whole, and the whole compared with its limit.
 
-The rule: the whole is the command itself, in a process of its own, as a user runs it, and the limit what its workers
-would do if each of them computed as undisturbed as one does alone. Both are of the same settings.
+The rule: the whole is the command in a process of its own, as a user runs it. The limit is the speed of one undisturbed
+worker times the number of workers, with the same settings.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from lvm_batch.jobs.benchmark.inputs import write_fresh_model, write_windows
-from lvm_batch.jobs.benchmark.parts import Parts, measure_latency, measure_parts
+from lvm_batch.jobs.benchmark.part_timings import PartTimings, measure_latency, measure_parts
 from lvm_batch.jobs.console.text import as_lines
 from lvm_batch.jobs.errors import JobError
 from lvm_batch.jobs.prediction.planning.fleet import local_fleet
 from lvm_batch.jobs.processes.child_processes import PYTHON
-from lvm_batch.jobs.processes.forkserver import in_warm_process, warm_up
+from lvm_batch.jobs.processes.forkserver import in_forked_process, start_forkserver
 from lvm_batch.jobs.settings.bench import TAKEN
 from lvm_batch.jobs.settings.run import RunSettings
 from lvm_batch.jobs.settings.sources import PREFIX, flag_of
@@ -35,24 +35,24 @@ if TYPE_CHECKING:
 ESCALATED = 0.1
 QUERIES = 1000
 _FEW_ROWS = 10
-_STARTS = 3  # of which the median counts
+_STARTS = 3  # the median counts
 _PARTS_ROWS = 15_000
 _BY_LANE_ALONE = {"min_confidence": -1.0, "min_margin": 0.0, "shadow_rate": 0.0}
-"""What a bank says of random vectors escalates none of them."""
+"""Settings by which only the lane escalates rows: confidence and margin of random vectors mean nothing."""
 
 CARD_P95_MS = {"target": 1.0, "objective": 1.2, "alert": 1.5}
-"""What the cards ask of the primary model's p95 for a single query, in milliseconds."""
+"""The cards' limits for the primary model's p95 of a single query, in milliseconds."""
 
 
 def bench(settings: RunSettings, *, n_rows: int, console: Console) -> tuple[dict[str, Any], str]:
     """Measure, and return the figures as values and as text."""
-    warm_up()
+    start_forkserver()
     with tempfile.TemporaryDirectory(prefix="lvm-batch-bench-") as folder:
         root = Path(folder)
         console.note(f"writing {n_rows:,} windows of random vectors to {root}")
         base = _with_models(settings, root)
-        parts = in_warm_process(measure_parts, _job(base, root, "parts", _PARTS_ROWS))
-        latency = {name: in_warm_process(measure_latency, name, QUERIES) for name in ARCHITECTURES}
+        parts = in_forked_process(measure_parts, _job(base, root, "parts", _PARTS_ROWS))
+        latency = {name: in_forked_process(measure_latency, name, QUERIES) for name in ARCHITECTURES}
         n_workers = local_fleet(settings.workers, None).n_workers
         starts_s = [_timed_run(_job(base, root, f"start-{turn}", _FEW_ROWS)) for turn in range(_STARTS)]
         whole_s = _timed_run(_job(base, root, "whole", n_rows))
@@ -61,7 +61,7 @@ def bench(settings: RunSettings, *, n_rows: int, console: Console) -> tuple[dict
 
 
 def _with_models(settings: RunSettings, root: Path) -> RunSettings:
-    """Take the models that the settings lead to, and fresh ones where they lead to none."""
+    """Return the settings with their models, or with fresh models where there are none."""
     models_dir = Path(settings.models_dir)
     model = resolve_model(settings.model, role="production_model", models_dir=models_dir)
     fallback = resolve_model(settings.fallback, role="fallback_model", models_dir=models_dir)
@@ -79,13 +79,13 @@ def _job(base: RunSettings, root: Path, name: str, n_rows: int) -> RunSettings:
 
 
 def _timed_run(settings: RunSettings) -> float:
-    """Run the command over a dataset; return the seconds of the whole process."""
+    """Run the command over a dataset and return the seconds of the whole process."""
     code = "import sys; from lvm_batch.jobs.cli import command; sys.exit(command())"
     values = settings.model_dump(mode="json", exclude={"dataset"}, exclude_unset=True, exclude_none=True)
     options = [part for name, value in values.items() for part in (flag_of(name), str(value))]
     environ = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     start = perf_counter()
-    done = subprocess.run(  # noqa: S603 - this very command
+    finished = subprocess.run(  # noqa: S603 - this very command
         [*PYTHON, "-c", code, "run", *settings.dataset, *options, "--json"],
         capture_output=True,
         check=False,
@@ -93,15 +93,17 @@ def _timed_run(settings: RunSettings) -> float:
         text=True,
     )
     took_s = perf_counter() - start
-    if done.returncode:
-        raise JobError(f"the run that was to be timed ended with {done.returncode}: {done.stdout.strip()}")
+    if finished.returncode:
+        raise JobError(
+            f"the run that was to be timed ended with {finished.returncode}: {finished.stdout.strip()}"
+        )
     return took_s
 
 
 def _values(
-    parts: Parts, n_workers: int, n_rows: int, starts_s: Sequence[float], whole_s: float
+    parts: PartTimings, n_workers: int, n_rows: int, starts_s: Sequence[float], whole_s: float
 ) -> dict[str, Any]:
-    """Lay the figures out; a run that took no longer than the longest start says nothing of its rows."""
+    """Return the figures as values; the rate of a run that took no longer than the longest start is unknown."""
     rows_s = {
         part: (parts.escalated if part == "gru" else parts.rows) / seconds
         for part, seconds in parts.seconds.items()

@@ -1,6 +1,6 @@
-"""What a benchmark runs on: windows of random vectors, and fresh models where none are given.
+"""The inputs of a benchmark: windows of random vectors, and fresh models if none are given.
 
-The rule: neither changes the speed; a model's weights and a vector's direction cost the same, whatever they are.
+The rule: the speed does not depend on the values of weights and vectors.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _SEED = 0
 
 
 def write_windows(folder: Path, n_rows: int, *, escalated: float) -> Path:
-    """Write windows of five vectors with targets, as zstd fixed-size lists; return the folder.
+    """Write windows of five vectors with targets, as fixed-size lists compressed with zstd; return the folder.
 
-    A fraction ``escalated`` of the rows is in a lane of high stakes.
+    A fraction ``escalated`` of the rows is in a high-stakes lane.
     """
     folder.mkdir(parents=True)
     rng = np.random.default_rng(_SEED)
@@ -57,7 +57,7 @@ def _lists(rows: np.ndarray) -> pa.FixedSizeListArray:
 
 
 def write_fresh_model(path: Path, architecture: str) -> Path:
-    """Write a checkpoint of weights that have learnt nothing; return its path."""
+    """Write a checkpoint of untrained weights; return its path."""
     model = build_model(architecture, seed=_SEED)
     save_checkpoint(path, model, architecture=architecture, epoch=0, val_loss=0.0, val_cosine=0.0)
     return path

@@ -1,1 +1,1 @@
-"""Clusters that a run starts for itself, and what client and workers must have in common."""
+"""Where a run's workers are: on this machine, with a scheduler, or on a cluster that the run starts for itself."""

@@ -1,38 +1,88 @@
-"""What a scheduler knows of its workers.
+"""Workers of a scheduler that is there already, named by ``--scheduler``.
 
-The rule: it is never waited for without an end; one that does not answer ends the run, which may be tried again. This
-module does not know what the workers are for.
+The rule: within half a minute, or the time that is asked for, there is a worker or an error that says what is missing.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from lvm_batch.jobs.errors import TryAgain
+from distributed import Client
+from distributed.comm.addressing import parse_address, parse_host_port
+from distributed.comm.registry import get_backend
+
+from lvm_batch.jobs.clusters.backend import Backend, Preview, WorkerExpectations
+from lvm_batch.jobs.clusters.tls import client_security
+from lvm_batch.jobs.clusters.waiting import await_workers
+from lvm_batch.jobs.errors import Problem, TryAgain
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator
 
-    from distributed import Client
-
-ANSWER_S = 10
+    from lvm_batch.jobs.clusters.backend import WorkerRequest
 
 
-def workers_of(client: Client, *, timeout_s: float = ANSWER_S) -> Mapping[str, Mapping[str, Any]]:
-    """Return what the scheduler tells of each worker, by its address; raises :class:`TryAgain` if it does not."""
-    scheduler = client.scheduler
-    if scheduler is None or client.status != "running":
-        raise scheduler_gone()
+class Scheduler(Backend):
+    """A scheduler that somebody else started, with workers that somebody else installed."""
+
+    name = "scheduler"
+
+    @property
+    def address(self) -> str:
+        """The address as it was given."""
+        return str(self.settings.scheduler)
+
+    def check(self) -> Iterator[Problem]:
+        """Yield an address that cannot be one; raises :class:`SettingsError` if certificates are missing."""
+        if not _is_address(self.address):
+            yield Problem(f"--scheduler cannot be {self.address!r}", "it looks like tcp://host:8786")
+        elif self._is_secure:
+            client_security()
+
+    def preview(self) -> Preview:
+        """Return the address: how many workers there are is not known yet."""
+        return Preview(self.address)
+
+    def expectations(self) -> WorkerExpectations:
+        """Expect workers that were installed by somebody else."""
+        return WorkerExpectations(self.patience_s, may_differ=True)
+
+    @contextmanager
+    def start(self, request: WorkerRequest) -> Iterator[Client]:
+        """Connect to the scheduler and wait for its first worker."""
+        with self._connect() as client:
+            await_workers(
+                client,
+                self.patience_s,
+                tell=request.tell,
+                where=f"the scheduler at {self.address}",
+                hint=f"start one: `dask worker {self.address}`",
+            )
+            yield client
+
+    def _connect(self) -> Client:
+        security = client_security() if self._is_secure else None
+        timeout_s = min(self.patience_s, self.wait_s)
+        try:
+            return Client(self.address, timeout=timeout_s, set_as_default=False, security=security)
+        except (OSError, ValueError) as error:
+            hint = "start one with `dask scheduler`, or check the address"
+            certified = ", and that both sides have certificates of the same distributed.comm.tls.ca-file"
+            raise TryAgain(
+                f"no scheduler answers at {self.address}: {error}", hint + certified * self._is_secure
+            ) from error
+
+    @property
+    def _is_secure(self) -> bool:
+        return self.address.startswith("tls:")
+
+
+def _is_address(text: str) -> bool:
+    """Whether a scheduler could be reached there, as far as that can be known without contacting it."""
     try:
-        known = client.sync(scheduler.identity, n_workers=-1, callback_timeout=timeout_s)
-    except (OSError, TimeoutError) as error:
-        raise scheduler_gone() from error
-    workers: Mapping[str, Mapping[str, Any]] = known["workers"]
-    return workers
-
-
-def scheduler_gone() -> TryAgain:
-    """The error of a run whose scheduler does not answer any more."""
-    return TryAgain(
-        "the scheduler went away", "start it again, then run the same command: it does what is missing"
-    )
+        scheme, place = parse_address(text, strict=True)
+        get_backend(scheme)
+        return scheme == "inproc" or bool(parse_host_port(place)[0])
+    except ValueError:
+        return False

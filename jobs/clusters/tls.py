@@ -1,7 +1,6 @@
-"""Certificates for ``tls://``, by Dask's own settings.
+"""Certificates for ``tls://``, which Dask's own settings name.
 
-The rule: what is missing or cannot be used is named by its setting and its variable before anything is contacted. This
-module knows no certificate of its own.
+The rule: what is missing or cannot be used is named by its setting and its variable before anything is contacted.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ _SETTINGS = {
 
 
 def client_security() -> Security:
-    """Return what Dask's settings say of TLS; raises :class:`SettingsError` where a client could not connect by it."""
+    """Return what Dask's settings say of TLS; raises :class:`SettingsError` if a client could not connect with it."""
     try:
         security = Security()
     except ValueError as error:  # a version of TLS that there is not
@@ -39,7 +38,7 @@ def client_security() -> Security:
 
 
 def variable_of(setting: str) -> str:
-    """The environment variable of one of Dask's settings."""
+    """Return the environment variable of one of Dask's settings."""
     return "DASK_" + setting.upper().replace(".", "__").replace("-", "_")
 
 
@@ -48,7 +47,7 @@ def _how(setting: str) -> str:
 
 
 def _unusable(security: Security, error: Exception) -> Problem:
-    """Say which file it is: Python's errors do not."""
+    """Return which file cannot be used, as Python's errors do not say."""
     for field, setting in _SETTINGS.items():
         path = getattr(security, field)
         try:

@@ -1,27 +1,58 @@
-"""Waiting for workers: for the first one, which a queue may keep back for long.
+"""The workers that a scheduler reports: asking for them, and waiting until they are there.
 
-The rule: nothing waits without an end, and every half minute it is said what is waited for. This module does not know
-where workers come from.
+The rule: no question and no wait is without an end, and every half minute a line says what is waited for.
 """
 
 from __future__ import annotations
 
 from time import monotonic, sleep
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from lvm_batch.jobs.clusters.scheduler import ANSWER_S, workers_of
 from lvm_batch.jobs.errors import TryAgain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from distributed import Client
 
 CLUSTER_WAIT_S = 600.0
 """How long to wait for workers of a cluster that is started for the run: its queue may be long."""
 
+_ANSWER_S = 10
 _LOOK_EVERY_S = 0.1
 _NOTE_EVERY_S = 30.0
+
+
+def workers_of(client: Client, *, timeout_s: float = _ANSWER_S) -> Mapping[str, Mapping[str, Any]]:
+    """Return what the scheduler says of each worker, by address; raises :class:`TryAgain` if it does not answer."""
+    scheduler = client.scheduler
+    if scheduler is None or client.status != "running":
+        raise scheduler_gone()
+    try:
+        known = client.sync(scheduler.identity, n_workers=-1, callback_timeout=timeout_s)
+    except (OSError, TimeoutError) as error:
+        raise scheduler_gone() from error
+    workers: Mapping[str, Mapping[str, Any]] = known["workers"]
+    return workers
+
+
+def scheduler_gone() -> TryAgain:
+    """Return the error of a run whose scheduler does not answer any more."""
+    return TryAgain(
+        "the scheduler went away", "start it again, then run the same command: it does what is missing"
+    )
+
+
+def n_slots(client: Client) -> int:
+    """Return how many tasks the cluster can run at once now; raises :class:`TryAgain` if the scheduler is gone."""
+    return max(1, sum(int(worker["nthreads"]) for worker in workers_of(client).values()))
+
+
+def worker_memory(worker: Mapping[str, Any]) -> str:
+    """Describe how much memory a worker held when it last reported, and how much it may have."""
+    held = worker["metrics"].get("memory", 0) / 2**20
+    limit = worker["memory_limit"]
+    return f"{held:,.0f} MiB" + (f" of {limit / 2**20:,.0f} MiB" if limit else "")
 
 
 def await_workers(
@@ -34,13 +65,13 @@ def await_workers(
     tell: Callable[[str], object] = lambda _: None,
     refused: Sequence[str] = (),
 ) -> None:
-    """Wait for ``n_workers``; raises :class:`TryAgain` after ``wait_s``, once one was ``refused`` and none came, or
-    where the scheduler goes away.
+    """Wait until ``n_workers`` are running.
 
-    ``where`` says whose workers they are, ``hint`` what to do if none comes.
+    Raises :class:`TryAgain` after ``wait_s`` seconds, as soon as ``refused`` has an entry, or if the scheduler goes
+    away. ``where`` says whose workers they are, ``hint`` what to do if none comes.
     """
     began = noted = monotonic()
-    while (n_come := _come(client, wait_s)) < n_workers:
+    while (n_come := _n_running(client, wait_s)) < n_workers:
         now = monotonic()
         if refused:
             raise TryAgain(f"{where} was refused a worker: {refused[0]}", hint)
@@ -53,6 +84,6 @@ def await_workers(
         sleep(_LOOK_EVERY_S)
 
 
-def _come(client: Client, wait_s: float) -> int:
-    workers = workers_of(client, timeout_s=min(ANSWER_S, wait_s))
+def _n_running(client: Client, wait_s: float) -> int:
+    workers = workers_of(client, timeout_s=min(_ANSWER_S, wait_s))
     return sum(worker["status"] == "running" for worker in workers.values())

@@ -1,5 +1,4 @@
-"""One module a command of ``lvm-batch``.
+"""The commands of ``lvm-batch``, a module for each.
 
-The rule: a module here can be imported without torch, Dask, numpy or pyarrow; what a command needs of them it
-imports when it runs. A command does not know how its options are declared or how its result is printed.
+The rule: a module here imports neither torch, Dask, numpy nor pyarrow; a command imports what it needs when it runs.
 """

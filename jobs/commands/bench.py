@@ -22,6 +22,6 @@ def bench(
     rows: Annotated[int, typer.Option("--rows", help="Rows of the run that is timed.", min=1)] = 100_000,
 ) -> None:
     """Measure the parts of the job on this machine, the whole, and single queries, on windows of random vectors."""
-    from lvm_batch.jobs.benchmark.bench import bench as measured
+    from lvm_batch.jobs.benchmark.bench import bench as measure_speed
 
-    console.result(*measured(resolved.settings, n_rows=rows, console=console))
+    console.result(*measure_speed(resolved.settings, n_rows=rows, console=console))

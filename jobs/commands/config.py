@@ -34,7 +34,7 @@ def show(
     in tables, values whose names sound secret are not printed.
     """
     settings = resolved.settings
-    tables = {name: value for name, value in settings.told().items() if is_table(RunSettings, name)}
+    tables = {name: value for name, value in settings.as_dict().items() if is_table(RunSettings, name)}
     values = settings.model_dump(mode="json") | tables
     console.result(
         {"settings": values} | ({"origins": dict(resolved.origins)} if origin else {}),
@@ -50,7 +50,7 @@ def show_schema(*, console: Console) -> None:
 
 
 def _toml(values: Mapping[str, object], origins: Mapping[str, str]) -> Iterator[str]:
-    """A setting without a value is a comment; where there is a time, braces as such are written twice."""
+    """Yield a line for each setting, a comment for one without a value; if a time is filled in, braces are doubled."""
     for name, value in values.items():
         if value is not None and is_secret(RunSettings, name):
             line = f"# {name} is set, and not shown"
@@ -69,7 +69,7 @@ def _with_braces(value: object) -> object:
 
 
 def _value(value: object) -> str:
-    """TOML's texts and numbers are written as JSON's, but for characters that are not printed."""
+    """Return a value as TOML: texts and numbers as in JSON, except for characters that are not printable."""
     if isinstance(value, dict) and value:
         return f"{{ {', '.join(f'{_value(key)} = {_value(part)}' for key, part in value.items())} }}"
     if isinstance(value, list):

@@ -27,5 +27,5 @@ def demo(
     first_look.make_inputs(root, console)
     outcome = first_look.predict(root, console)
     console.result(outcome.summary.to_json(), outcome.text, error=outcome.error)
-    console.note(first_look.what_next(root))
+    console.note(first_look.next_steps(root))
     return outcome.error.exit_code if outcome.error else 0

@@ -29,15 +29,15 @@ def evaluate(
 ) -> None:
     """Judge models by the true next vectors of DATASET, beside baselines that need no model."""
     _refuse_unused(resolved, calibrate=calibrate)
-    from lvm_batch.jobs.evaluation.evaluate import evaluate as evaluated
+    from lvm_batch.jobs.evaluation.evaluate import evaluate as evaluate_models
 
-    found, more = ({}, "") if not calibrate else _calibrated(resolved.settings, console)
-    values, text = evaluated(resolved.settings, console=console)
-    console.result(values | found, f"{text}\n\n{more}" if more else text)
+    calibration, more = _calibrate(resolved.settings, console) if calibrate else ({}, "")
+    values, text = evaluate_models(resolved.settings, console=console)
+    console.result(values | calibration, f"{text}\n\n{more}" if more else text)
 
 
-def _calibrated(settings: EvaluateSettings, console: Console) -> tuple[dict[str, object], str]:
-    """Calibrate, before anything else: it needs more than an evaluation does, and refuses what lacks it."""
+def _calibrate(settings: EvaluateSettings, console: Console) -> tuple[dict[str, object], str]:
+    """Calibrate before the evaluation: it needs more than that does, and refuses settings that lack it."""
     from lvm_batch.jobs.evaluation.calibration.calibrate import calibrate
 
     values, text = calibrate(settings, console=console)
@@ -45,7 +45,7 @@ def _calibrated(settings: EvaluateSettings, console: Console) -> tuple[dict[str,
 
 
 def _refuse_unused(resolved: Resolved[EvaluateSettings], *, calibrate: bool) -> None:
-    """Refuse options that only a calibration reads: who gives one expects something of it."""
+    """Refuse options that only a calibration reads."""
     for name in ("fallback", "budget"):
         if not calibrate and resolved.origins[name] == "flag":
             raise UsageError(

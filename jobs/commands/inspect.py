@@ -16,6 +16,6 @@ _NAMES = (*names_of(DatasetSettings), "pad", "unit_size")
 @takes_console
 def inspect(resolved: Resolved[RunSettings], *, console: Console) -> None:
     """Say what DATASET holds: its files, columns and encodings, and how the first rows look."""
-    from lvm_batch.jobs.datasets.inspection import inspect as inspected
+    from lvm_batch.jobs.datasets.inspection import inspect as inspect_dataset
 
-    console.result(*inspected(resolved.settings))
+    console.result(*inspect_dataset(resolved.settings))

@@ -18,12 +18,12 @@ from lvm_batch.jobs.settings.sources import Resolved
 from lvm_batch.lvm.registry.registry import ROLES
 
 if TYPE_CHECKING:
-    from lvm_batch.jobs.registry.candidate import Asked
+    from lvm_batch.jobs.registry.candidate import VerificationRequest
     from lvm_batch.jobs.settings.evaluate import EvaluateSettings
 
 app = typer.Typer(help="List, verify and promote the models that run takes.")
 
-_MAX_TOLERANCE = 2.0  # the widest difference of two cosines
+_MAX_TOLERANCE = 2.0  # the largest difference of two cosines
 _PLACE = ("models_dir",)
 _DATASET = tuple(name for name in names_of(DatasetSettings) if name != "dataset")
 
@@ -107,13 +107,13 @@ def verify(
     """Check that a model loads, has the right dimensions, gives finite unit vectors, the same ones packed as published,
     and, with --data, a mean cosine not below that of who has the role. Ends with 3 where a check fails.
     """
-    asked = _asked(resolved, role, data, tolerance=tolerance, sample_rows=sample_rows, dim=dim)
+    request = _request(resolved, role, data, tolerance=tolerance, sample_rows=sample_rows, dim=dim)
     from lvm_batch.jobs.registry.candidate import find_candidate
     from lvm_batch.jobs.registry.verify_model import verify_candidate
 
-    verified = verify_candidate(find_candidate(name, asked), asked)
-    console.result(verified.values(), verified.text(), error=verified.error)
-    return verified.error.exit_code if verified.error else 0
+    result = verify_candidate(find_candidate(name, request), request)
+    console.result(result.values(), result.text(), error=result.error)
+    return result.error.exit_code if result.error else 0
 
 
 @app.command()
@@ -134,11 +134,11 @@ def promote(
 
     Without --data no cosine is compared. Who had the role before stays in roles.jsonl beside the models folder.
     """
-    asked = _asked(resolved, role, data, tolerance=tolerance, sample_rows=sample_rows, dim=dim)
+    request = _request(resolved, role, data, tolerance=tolerance, sample_rows=sample_rows, dim=dim)
     from lvm_batch.jobs.registry.promotion import Signature
-    from lvm_batch.jobs.registry.promotion import promote as promoted
+    from lvm_batch.jobs.registry.promotion import promote as promote_model
 
-    outcome = promoted(name, asked, signature=Signature.now())
+    outcome = promote_model(name, request, signature=Signature.now())
     console.result(outcome.values(), outcome.text(), error=outcome.error)
     return outcome.error.exit_code if outcome.error else 0
 
@@ -151,13 +151,13 @@ def rollback(
 ) -> None:
     """Give a role back to the model that had it before; once more goes one further back."""
     from lvm_batch.jobs.registry.promotion import Signature
-    from lvm_batch.jobs.registry.promotion import rollback as rolled_back
+    from lvm_batch.jobs.registry.promotion import rollback as roll_back
 
-    outcome = rolled_back(_known_role(role), _models_dir(resolved), signature=Signature.now())
+    outcome = roll_back(_known_role(role), _models_dir(resolved), signature=Signature.now())
     console.result(outcome.values(), outcome.text())
 
 
-def _asked(
+def _request(
     resolved: Resolved[RunSettings],
     role: str | None,
     data: list[str] | None,
@@ -165,14 +165,14 @@ def _asked(
     tolerance: float,
     sample_rows: int,
     dim: int | None,
-) -> Asked:
-    """Gather what a model is to be verified for; raises ``UsageError``."""
-    if not 0 <= tolerance <= _MAX_TOLERANCE:  # not a number is neither
+) -> VerificationRequest:
+    """Gather the options of a verification; raises ``UsageError``."""
+    if not 0 <= tolerance <= _MAX_TOLERANCE:  # NaN is refused too
         raise UsageError(f"--tolerance cannot be {tolerance:g}", "it can be a number from 0 to 2")
     role = None if role is None else _known_role(role)
-    from lvm_batch.jobs.registry.candidate import Asked
+    from lvm_batch.jobs.registry.candidate import VerificationRequest
 
-    return Asked(
+    return VerificationRequest(
         models_dir=_models_dir(resolved),
         role=role,
         dim=dim,
@@ -183,7 +183,7 @@ def _asked(
 
 
 def _data_settings(settings: RunSettings, data: list[str]) -> EvaluateSettings:
-    """How --data is to be read: as ``evaluate`` reads a dataset with the same options."""
+    """Return how to read --data: as ``evaluate`` reads a dataset with the same options."""
     from lvm_batch.jobs.settings.evaluate import EvaluateSettings
 
     return EvaluateSettings(

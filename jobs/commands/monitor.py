@@ -36,17 +36,17 @@ def monitor(
     """Evaluate rules over the runs of a history. Ends with 3 where one fires."""
     from lvm_batch.jobs.monitoring.rules import Rules, load_rules, rules_text
 
-    held = load_rules(file) if (file := expanded_file(rules, option="--rules")) else Rules()
+    loaded = load_rules(file) if (file := expanded_file(rules, option="--rules")) else Rules()
     if print_rules:
-        console.result(held.model_dump(), rules_text(held))
+        console.result(loaded.model_dump(), rules_text(loaded))
         return 0
     history = resolved.settings.history
     if history is None:
         raise UsageError("no history is given", "give --history, or set LVM_BATCH_HISTORY")
     now = datetime.now(UTC)
-    from lvm_batch.jobs.monitoring.monitor import monitor as evaluated
+    from lvm_batch.jobs.monitoring.monitor import monitor as evaluate_rules
     from lvm_batch.jobs.monitoring.window import parse_since
 
-    values, text, error = evaluated(history, held, since=parse_since(since, now), now=now)
+    values, text, error = evaluate_rules(history, loaded, since=parse_since(since, now), now=now)
     console.result(values, text, error=error)
     return error.exit_code if error else 0

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from lvm_batch.jobs.console.console import Console
 from lvm_batch.jobs.settings.options import takes_console
 from lvm_batch.jobs.settings.paths import path_argument
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 
 @takes_console
@@ -62,22 +58,14 @@ def pack(
     refused, never unpickled. Single vectors stay in one file, because no
     window crosses a file.
     """
-    from lvm_batch.io.dataset.columns import ColumnNames
-    from lvm_batch.jobs.datasets.pack import PackOptions, survey, write
+    from lvm_batch.io.schema import ColumnNames
+    from lvm_batch.jobs.console.progress import Progress
+    from lvm_batch.jobs.datasets.pack import PackOptions, plan_packing, write_packed
 
     names = ColumnNames(context=context_column, target=target_column, vector=vector_column)
     options = PackOptions(encoding, dtype, rows_per_file, pad, tuple(leave_out or ()), names)
-    surveyed = survey(inputs, output, options)
-    with _rows_bar(console, sum(source.n_rows for source in surveyed.sources)) as on_rows:
-        result = write(surveyed, output, on_rows=on_rows)
+    plan = plan_packing(inputs, output, options)
+    n_rows = sum(source.n_rows for source in plan.sources)
+    with Progress(console, what="packing", total=n_rows) as progress:
+        result = write_packed(plan, output, on_rows=lambda rows: progress.update(advance=rows))
     console.result(*result)
-
-
-@contextmanager
-def _rows_bar(console: Console, n_rows: int) -> Iterator[Callable[[int], None]]:
-    """Show a bar on a terminal; what it gives is told how many rows more are done."""
-    from rich.progress import Progress
-
-    with Progress(console=console.progress, disable=not console.progress.is_terminal) as progress:
-        task = progress.add_task("packing", total=n_rows)
-        yield lambda rows: progress.advance(task, rows)

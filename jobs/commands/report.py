@@ -39,6 +39,6 @@ def report(
     is shown as far as it is.
     """
     from lvm_batch.jobs.reports.compare import compare
-    from lvm_batch.jobs.reports.report import report as reported
+    from lvm_batch.jobs.reports.report import report as write_report
 
-    console.result(*(reported(output, file=file) if other is None else compare(output, other, file=file)))
+    console.result(*(write_report(output, file=file) if other is None else compare(output, other, file=file)))

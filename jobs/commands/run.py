@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 from time import monotonic
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from lvm_batch.jobs.console.console import Console
-from lvm_batch.jobs.console.signals import stoppable
-from lvm_batch.jobs.extras import check_extras
-from lvm_batch.jobs.prediction.telemetry.lineage import lineage_of
-from lvm_batch.jobs.prediction.telemetry.metrics import metrics_of
-from lvm_batch.jobs.prediction.telemetry.pings import pinging
-from lvm_batch.jobs.processes.child_processes import for_children
-from lvm_batch.jobs.processes.forkserver import ALONE, warm_up
 from lvm_batch.jobs.settings.options import takes_console, takes_settings
 from lvm_batch.jobs.settings.run import RunSettings
 from lvm_batch.jobs.settings.sources import Resolved
-
-if TYPE_CHECKING:
-    from lvm_batch.jobs.prediction.planning.plan import Prepared
 
 
 @takes_settings()
@@ -40,25 +30,12 @@ def run(
         console.result(*plan(resolved.settings))
         return 0
     started = monotonic()
-    with (
-        metrics_of(resolved.settings, started=started, tell=console.note) as metrics,
-        pinging(resolved.settings.ping_url, tell=console.note) as pings,
-        lineage_of(resolved.settings, tell=console.note) as lineage,
-        stoppable(),
-    ):
-        check_extras(resolved.settings)
-        if not resolved.settings.runs_elsewhere:
-            warm_up()
-        with for_children(ALONE):  # what drives a run multiplies no matrices
-            from lvm_batch.jobs.prediction import run as job
+    from lvm_batch.jobs.observed_run import run_observed
 
-        def on_begin(prepared: Prepared) -> None:
-            pings.begin(prepared)
-            lineage.begin(prepared)
-
-        outcome = job.run(resolved.settings, console=console, started=started, on_begin=on_begin)
-        console.result(outcome.summary.to_json(), outcome.text, error=outcome.error)
-        metrics.conclude(outcome.summary, outcome.error)
-    pings.conclude(outcome.summary, outcome.error)
-    lineage.conclude(outcome.summary, outcome.error)
+    outcome = run_observed(
+        resolved.settings,
+        console=console,
+        started=started,
+        show=lambda outcome: console.result(outcome.summary.to_json(), outcome.text, error=outcome.error),
+    )
     return outcome.error.exit_code if outcome.error else 0

@@ -11,7 +11,7 @@ from lvm_batch.jobs.settings.options import takes_console, takes_settings
 from lvm_batch.jobs.settings.serve import TAKEN, ServeSettings
 from lvm_batch.jobs.settings.sources import Resolved
 
-_EXTRA = ("fastapi", "orjson", "prometheus_client", "simdjson", "uvicorn")
+_EXTRA = ("fastapi", "orjson", "prometheus_client", "uvicorn")
 _POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -23,6 +23,6 @@ def serve(resolved: Resolved[ServeSettings], *, console: Console) -> None:
         require(package, option="serve", extra="serve")
     if "numpy" not in sys.modules:  # it reads these when it is loaded
         os.environ.update(dict.fromkeys(_POOLS, str(resolved.settings.threads)))
-    from lvm_batch.jobs.serving.serve import serve as served
+    from lvm_batch.jobs.serving.serve import serve as serve_models
 
-    console.result(*served(resolved.settings, console=console))
+    console.result(*serve_models(resolved.settings, console=console))

@@ -20,6 +20,6 @@ def status(
     console: Console,
 ) -> None:
     """Say how far the job in OUT is, and what came of it so far."""
-    from lvm_batch.jobs.prediction.results.status import status as found
+    from lvm_batch.jobs.prediction.results.status import status as read_status
 
-    console.result(*found(output))
+    console.result(*read_status(output))

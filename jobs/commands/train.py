@@ -12,8 +12,8 @@ from lvm_batch.jobs.settings.train import TrainSettings
 @takes_console
 def train(resolved: Resolved[TrainSettings], *, console: Console) -> int:
     """Train a model on the windows of DATASET, judge it on articles that are kept apart, and write it with its card."""
-    from lvm_batch.jobs.training.train import train as trained
+    from lvm_batch.jobs.training.train import train as train_model
 
-    outcome = trained(resolved.settings, console=console)
+    outcome = train_model(resolved.settings, console=console)
     console.result(outcome.history, outcome.text, error=outcome.error)
     return outcome.error.exit_code if outcome.error else 0

@@ -20,8 +20,8 @@ def verify(
     console: Console,
 ) -> int:
     """Read every file in OUT again and compare footer, rows, size and checksum with its commit record."""
-    from lvm_batch.jobs.prediction.results.verify import verify as verified
+    from lvm_batch.jobs.prediction.results.verify import verify as verify_output
 
-    values, text, error = verified(output)
+    values, text, error = verify_output(output)
     console.result(values, text, error=error)
     return error.exit_code if error else 0

@@ -1,8 +1,7 @@
-"""Where a command's words go: its result to stdout, everything else to stderr.
+"""The output of a command: its result to stdout, everything else to stderr.
 
-The rule: stdout carries the result and nothing else, or, with --json, exactly one JSON object; a command that
-fails prints its error in the same form. With --log-format json each line on stderr is one JSON object (``json_log``).
-This module does not know what a result means.
+The rule: stdout carries only the result, or, with --json, exactly one JSON object; a command that fails prints its
+error in the same form. With --log-format json each line of stderr is one JSON object (``json_log``).
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 import rich.console
 
-from lvm_batch.io.storage.redaction import redacted
+from lvm_batch.io.storage.redaction import redact
 from lvm_batch.jobs.console.json_log import JsonLog
 from lvm_batch.jobs.errors import Problem
 
@@ -37,19 +36,21 @@ LOG_FORMAT_VARIABLE = "LVM_BATCH_LOG_FORMAT"
 
 _PIPE_WIDTH = 200
 
-# Of the problems of one command: a dataset may have as many as files.
+# How many problems are printed: a dataset may have one for each of its files.
 _IN_TEXT = 10
 _IN_JSON = 100
 
-# What a terminal would act upon, or cannot write: names of files and columns may hold any of it.
-_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+# Characters that a terminal would act upon or cannot write: names of files and columns may hold any of them.
+_UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 
 class Console:
     """The two streams of one command.
 
-    ``progress`` is the rich console on stderr, for progress bars and live displays. ``log`` takes what is said where
-    stderr is JSON, and is ``None`` where it is text.
+    ``progress`` is the rich console on stderr, for progress bars and live displays. ``log`` writes stderr as JSON
+    lines; it is ``None`` if stderr is text.
     """
 
     def __init__(self, *, json: bool = False, verbose: bool = False, log_format: LogFormat = "text") -> None:
@@ -65,7 +66,7 @@ class Console:
 
     @classmethod
     def for_arguments(cls, arguments: Sequence[str], environ: Mapping[str, str] | None = None) -> Console:
-        """The console that a command line asks for, or a variable, also where it cannot be parsed."""
+        """Make the console that a command line or a variable asks for, even if the command line cannot be parsed."""
         options = arguments[: arguments.index("--")] if "--" in arguments else arguments
         return cls(
             json="--json" in options,
@@ -74,7 +75,7 @@ class Console:
         )
 
     def taking_stderr(self) -> AbstractContextManager[None]:
-        """Let nothing else be written to stderr in the block, where it is JSON; not even by libraries and workers."""
+        """In the block, turn everything that libraries and workers write to stderr into JSON, if stderr is JSON."""
         return self.log.taking_all() if self.log else nullcontext()
 
     def result(
@@ -84,9 +85,9 @@ class Console:
         *,
         error: JobError | None = None,
     ) -> None:
-        """Print what a command found: ``values`` as JSON, else ``text``, else ``values`` a line each.
+        """Print the result of a command: ``values`` as JSON, else ``text``, else ``values`` a line each.
 
-        ``error`` is why the result is not a success: a part of the JSON object, or said on stderr after the text.
+        ``error`` says why the result is not a success; it becomes part of the JSON object, or follows on stderr.
         """
         if self.json:
             problem = {"error": _as_values(error.kind, [Problem(*error.args)])} if error else {}
@@ -99,17 +100,16 @@ class Console:
             self.failed(error.kind, [Problem(*error.args)])
 
     def note(self, text: str, *, level: str = "info", **fields: object) -> None:
-        """Say something that is not the result; ``level`` and ``fields`` are for logs."""
+        """Print a message that is not the result; ``level`` and ``fields`` are for the JSON log."""
         if self.log:
             self.log.write(level, text, **fields)
         else:
-            self.progress.print(_seen(redacted(text)), soft_wrap=True)
+            self.progress.print(_printable(redact(text)), soft_wrap=True)
 
     def failed(self, kind: str, problems: Sequence[Problem], error: BaseException | None = None) -> None:
-        """Print what went wrong; the first of ``problems`` sums up the others.
+        """Print an error; the first of ``problems`` sums up the others.
 
-        ``error`` is given where its traceback helps. Of very many problems the first are printed, and how many more
-        there are.
+        ``error`` is given if its traceback helps. Of many problems the first are printed, with the number of the rest.
         """
         if self.log:
             self._log_failure(kind, problems, error)
@@ -132,11 +132,11 @@ class Console:
             self.log.write("error", str(values.pop("message")), **values)
 
     def _print(self, text: RenderableType) -> None:
-        self._stdout.print(_seen(text), soft_wrap=True)
+        self._stdout.print(_printable(text), soft_wrap=True)
 
 
 class _Stream(rich.console.Console):
-    """Prints text as it is: paths hold brackets and colons, which rich would interpret, and break nowhere."""
+    """Prints text as it is: rich would interpret brackets and colons in paths, and wrap lines."""
 
     def __init__(self, *, stderr: bool = False) -> None:
         is_terminal = (sys.stderr if stderr else sys.stdout).isatty()
@@ -144,18 +144,18 @@ class _Stream(rich.console.Console):
         super().__init__(stderr=stderr, width=width, markup=False, highlight=False, emoji=False)
 
     def on_broken_pipe(self) -> None:
-        """A reader that has gone away (``| head``) changes nothing about how the command ends."""
+        """Ignore that the reader has gone (``| head``): it does not change how the command ends."""
         os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
 
 
-def _seen(text: RenderableType) -> RenderableType:
-    """Write control characters as Python writes them; new lines and tabs stay."""
-    return _UNSEEN.sub(_escaped, text) if isinstance(text, str) else text
+def _printable(text: RenderableType) -> RenderableType:
+    """Escape control characters as Python does; new lines and tabs stay."""
+    return _UNPRINTABLE.sub(_escaped, text) if isinstance(text, str) else text
 
 
 def _as_values(kind: str, problems: Sequence[Problem]) -> dict[str, object]:
     summary, *rest = [
-        {name: redacted(text) for name, text in problem._asdict().items()}
+        {name: redact(text) for name, text in problem._asdict().items()}
         for problem in problems[: 1 + _IN_JSON]
     ]
     several = {"problems": rest, "n_problems": len(problems) - 1} if rest else {}
@@ -167,7 +167,7 @@ def _trace(error: BaseException) -> str:
 
 
 def _log_format(options: Sequence[str], environ: Mapping[str, str]) -> LogFormat:
-    """The format that is asked for; what it can be is for the command line's parser to say."""
+    """Return the format that is asked for; an unknown one is reported by the parser of the command line."""
     asked = environ.get(LOG_FORMAT_VARIABLE)
     for option, following in zip(options, [*options[1:], ""], strict=True):
         if option == LOG_FORMAT:
@@ -178,7 +178,7 @@ def _log_format(options: Sequence[str], environ: Mapping[str, str]) -> LogFormat
 
 
 def _on_one_line(text: str) -> str:
-    """Write new lines as Python writes them: a name with one in it could pass for a line of ours."""
+    """Escape new lines: a name with a new line in it could look like a line of ours."""
     return text.replace("\n", "\\n")
 
 

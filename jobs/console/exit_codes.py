@@ -1,7 +1,6 @@
-"""How a command that failed ends: the exit code of an error, and the error as it is told to programs.
+"""The exit code of an error, and the error as JSON.
 
-The rule: an error has the same exit code and the same kind wherever it is told. This module does not know how an error
-looks to people (``console``).
+The rule: an error has the same exit code and the same kind wherever it is reported.
 """
 
 from __future__ import annotations
@@ -12,26 +11,26 @@ from lvm_batch.jobs.errors import Interrupted, JobError, Problem, SettingsError,
 
 BUG = 70
 
-_TOLD_PROBLEMS = 10
+_MAX_PROBLEMS = 10
 
 
-def as_told(error: BaseException) -> BaseException:
-    """Return the error that users are told of: ``error`` itself, or the fault of the surroundings behind it."""
+def reported_error(error: BaseException) -> BaseException:
+    """Return the error to report: ``error`` itself, or the error of the system that caused it."""
     from lvm_batch.io.errors import DataError
-    from lvm_batch.jobs.processes.system_errors import fault_of
+    from lvm_batch.jobs.processes.system_errors import system_error
     from lvm_batch.lvm.errors import ModelError
 
     if isinstance(error, (JobError, DataError, ModelError)):
         return error
-    return fault_of(error) or error
+    return system_error(error) or error
 
 
 def exit_code_of(error: BaseException) -> int:
-    """Return what the command exits with where ``error`` ends it."""
+    """Return the exit code of a command that ends with ``error``."""
     from lvm_batch.io.errors import DataError, OutputLocked
     from lvm_batch.lvm.errors import ModelError
 
-    match as_told(error):
+    match reported_error(error):
         case OutputLocked():
             return TryAgain.exit_code
         case JobError() as known:
@@ -43,18 +42,18 @@ def exit_code_of(error: BaseException) -> int:
     return BUG
 
 
-def error_of(error: BaseException) -> dict[str, Any]:
-    """Return the kind, message and hint of ``error``, and the first of several problems, without credentials."""
-    from lvm_batch.io.storage.redaction import redacted
+def error_as_dict(error: BaseException) -> dict[str, Any]:
+    """Return the kind, message and hint of ``error``, and the first ten of several problems, without credentials."""
+    from lvm_batch.io.storage.redaction import redact
 
-    def told(problem: Problem) -> dict[str, str]:
-        return {name: redacted(text) for name, text in problem._asdict().items()}
+    def as_dict(problem: Problem) -> dict[str, str]:
+        return {name: redact(text) for name, text in problem._asdict().items()}
 
-    error, code = as_told(error), exit_code_of(error)
+    error, code = reported_error(error), exit_code_of(error)
     if code == BUG:
-        return {"kind": "bug", **told(Problem(f"{type(error).__name__}: {error}"))}
+        return {"kind": "bug", **as_dict(Problem(f"{type(error).__name__}: {error}"))}
     if isinstance(error, KeyboardInterrupt):
-        return {"kind": Interrupted.kind, **told(Problem("interrupted"))}
-    problems = error.problems[:_TOLD_PROBLEMS] if isinstance(error, SettingsError) else ()
-    several = {"problems": [told(problem) for problem in problems]} if len(problems) > 1 else {}
-    return {"kind": getattr(error, "kind", JobError.kind), **told(Problem(*error.args[:2])), **several}
+        return {"kind": Interrupted.kind, **as_dict(Problem("interrupted"))}
+    problems = error.problems[:_MAX_PROBLEMS] if isinstance(error, SettingsError) else ()
+    several = {"problems": [as_dict(problem) for problem in problems]} if len(problems) > 1 else {}
+    return {"kind": getattr(error, "kind", JobError.kind), **as_dict(Problem(*error.args[:2])), **several}

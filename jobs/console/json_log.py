@@ -1,10 +1,8 @@
-"""Standard error as lines of JSON: one object for each thing that is said, and nothing else.
+"""Standard error as JSON lines: one object for each message, and nothing else.
 
-The rule: whatever writes to standard error, a library, a worker process or C code, its words arrive as JSON, each
-object on a line of its own, without the credentials that URLs may hold. This module does not know what a command says.
-
-Of Dask's own lines logger and level are taken over; what else comes to file descriptor 2 is passed on as it is, the
-lines that came together as one message.
+The rule: everything that is written to standard error, by a library, a worker process or C code, becomes JSON, one
+object a line, without the credentials that URLs may hold. Lines of Dask's log keep their logger and level. Other text
+that reaches file descriptor 2 is passed on as it is; lines that arrive together are one message.
 """
 
 from __future__ import annotations
@@ -22,14 +20,14 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING, TextIO
 
-from lvm_batch.io.storage.redaction import redacted
+from lvm_batch.io.storage.redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 STDERR = 2
 
-# `distributed.admin.log-format`, as it is unless somebody has set it.
+# The default of `distributed.admin.log-format`.
 _DASK_LINE = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} - ([\w.]+) - ([A-Z]+) - ", re.MULTILINE)
 _CHUNK = 2**16
 _END = b"\0no more\0\n"
@@ -37,22 +35,22 @@ _END_WAIT_S = 2
 
 
 class JsonLog:
-    """Writes lines of JSON; from several threads too."""
+    """Writes JSON lines, from several threads if need be."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._descriptor: int | None = None
 
     def write(self, level: str, message: str, **fields: object) -> None:
-        """Write one line; a reader that has gone away, or a full disk, changes nothing."""
-        told = {"at": datetime.now(UTC).isoformat(), "level": level, "message": message, **fields}
-        line = json.dumps(_plain(told), allow_nan=False)
+        """Write one line; errors of the stream (a closed pipe, a full disk) are ignored."""
+        values = {"at": datetime.now(UTC).isoformat(), "level": level, "message": message, **fields}
+        line = json.dumps(_plain(values), allow_nan=False)
         with self._lock, suppress(OSError, ValueError):
             self._put(f"{line}\n")
 
     @contextmanager
     def taking_all(self) -> Iterator[None]:
-        """Write down also what libraries log and warn of, and what this process and its children write to stderr."""
+        """In the block, also write what libraries log and warn, and what children write to stderr."""
         handler = _Handler(self)
         logging.getLogger().addHandler(handler)
         logging.captureWarnings(capture=True)
@@ -66,7 +64,7 @@ class JsonLog:
     @contextmanager
     def _taking_stderr(self) -> Iterator[None]:
         if not _is_descriptor(sys.stderr):
-            yield  # somebody has put another file in its place, as tests do
+            yield  # another file stands in for it, as in tests
             return
         kept = os.dup(STDERR)
         ours, theirs = os.pipe()
@@ -82,7 +80,7 @@ class JsonLog:
             os.write(theirs, _END)
             reader.join(
                 _END_WAIT_S
-            )  # the pipe stays open: a child that writes to it later must not end by that
+            )  # the pipe stays open: a child that writes to it later must not die of it
             self._descriptor = None
             os.close(kept)
 
@@ -101,11 +99,11 @@ class JsonLog:
             whole, end, rest = (rest + chunk).rpartition(b"\n")
             text = (whole + end).removesuffix(_END)
             for part in _split(text.decode(errors="replace")):
-                self._tell(part)
+                self._write_part(part)
             if text != whole + end:
                 return
 
-    def _tell(self, text: str) -> None:
+    def _write_part(self, text: str) -> None:
         found = _DASK_LINE.match(text)
         logger, level = (found[1], found[2].lower()) if found else ("stderr", "warning")
         if message := text[found.end() if found else 0 :].strip("\n"):
@@ -113,7 +111,7 @@ class JsonLog:
 
 
 class _Handler(logging.Handler):
-    """Takes what libraries log."""
+    """Passes on what libraries log."""
 
     def __init__(self, log: JsonLog) -> None:
         super().__init__(logging.WARNING)
@@ -126,7 +124,7 @@ class _Handler(logging.Handler):
 
 
 def _split(text: str) -> list[str]:
-    """Cut what came at once where a line of Dask's begins: a traceback stays with its line."""
+    """Cut text before each line of Dask's log; a traceback stays with its line."""
     starts = [found.start() for found in _DASK_LINE.finditer(text)]
     edges = [0, *starts, len(text)]
     return [text[first:last] for first, last in pairwise(edges) if first < last]
@@ -140,10 +138,10 @@ def _is_descriptor(stream: TextIO | None) -> bool:
 
 
 def _plain(value: object) -> object:
-    """Return what JSON can hold of ``value``: no credentials in texts, and null for what is no number."""
+    """Return ``value`` as JSON can hold it: texts without credentials, null for NaN and infinity."""
     match value:
         case str():
-            return redacted(value)
+            return redact(value)
         case float():
             return value if math.isfinite(value) else None
         case dict():
@@ -152,4 +150,4 @@ def _plain(value: object) -> object:
             return [_plain(part) for part in value]
         case bool() | int() | None:
             return value
-    return redacted(str(value))
+    return redact(str(value))

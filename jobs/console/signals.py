@@ -1,6 +1,6 @@
-"""Ctrl-C and SIGTERM: the first ends the run in good order, the second ends the process at once.
+"""Ctrl-C and SIGTERM: the first signal ends the run in good order, a second one ends the process at once.
 
-The rule: whoever stops a run gets the exit code of the signal, and what was committed stays.
+The rule: the exit code is that of the signal, and committed units stay.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _MESSAGES = {signal.SIGINT: "interrupted", signal.SIGTERM: "stopped by SIGTERM"}
 
 
 class _Stopped(KeyboardInterrupt):
-    """A signal, raised where the run happens to be; no ``except Exception`` on the way takes it for an error."""
+    """A signal, raised wherever the run is; no ``except Exception`` on the way catches it."""
 
 
 @contextmanager
-def stoppable() -> Iterator[None]:
-    """End the block where a signal comes: raises ``Interrupted`` or ``Terminated`` once the block is left."""
+def stop_on_signals() -> Iterator[None]:
+    """End the block when a signal arrives: raises ``Interrupted`` or ``Terminated`` after the block is left."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may handle signals
         return
@@ -48,5 +48,5 @@ def _stop(number: int, _: object) -> NoReturn:
 
 
 def _stop_at_once(number: int, _: object) -> NoReturn:
-    """Workers see that their parent has gone, and end by themselves."""
+    """End the process; workers see that their parent has gone and end by themselves."""
     os._exit(_ENDS[signal.Signals(number)].exit_code)

@@ -1,6 +1,6 @@
-"""How numbers of things and named texts are written for people: "1 row", "1,878 rows", a line for each text.
+"""How texts for people are laid out: numbers, lines with a name in front, and tables.
 
-The rule: everything that people read counts alike, and lines stand alike.
+The rule: all commands write and align them alike.
 """
 
 from __future__ import annotations
@@ -8,14 +8,32 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
 
 def plural(number: int, noun: str) -> str:
-    """A number of things; ``noun`` is what one is called, and more of them by an s."""
+    """Return "1 row" or "1,878 rows" for the ``noun`` "row"."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def as_lines(texts: Mapping[str, str]) -> str:
-    """Lay named texts out in lines; one that has nothing to say is left out."""
-    return "\n".join(f"{name:<10}{text}" for name, text in texts.items() if text)
+def format_number(value: float | None, form: str = ".4f", *, unknown: str = "-") -> str:
+    """Return a number in a format such as ".4f", or ``unknown`` for None."""
+    return unknown if value is None else format(value, form)
+
+
+def as_lines(texts: Mapping[str, str], *, width: int = 10) -> str:
+    """Return a line for each text, its name in front in ``width`` columns; empty texts are left out."""
+    return "\n".join(f"{name:<{width}}{text}" for name, text in texts.items() if text)
+
+
+def as_table(rows: Sequence[Sequence[str]], *, left: Collection[int] = (0,)) -> str:
+    """Return rows as lines of columns: those with a number in ``left`` aligned to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = (
+        "  ".join(
+            cell.ljust(width) if number in left else cell.rjust(width)
+            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    )
+    return "\n".join(line.rstrip() for line in lines)

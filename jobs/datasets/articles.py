@@ -1,7 +1,6 @@
-"""Which article each row is of, as numbers.
+"""Numbers the articles of rows.
 
-The rule: rows of one article get one number, whatever files they lie in. A row that does not say its article is not one
-by itself. This module does not know vectors.
+The rule: the rows of one article get one number, whatever files they are in.
 """
 
 from __future__ import annotations
@@ -21,11 +20,11 @@ if TYPE_CHECKING:
 
 
 UNKNOWN = -1
-"""The number of a row that does not say which article it is of."""
+"""The number of a row without an article."""
 
 
 class Articles:
-    """Gives each value of a column its number, from 0 in the order they come, and what is none that of ``UNKNOWN``."""
+    """Numbers the values of a column from 0 in order of appearance; a null gets ``UNKNOWN``."""
 
     def __init__(self) -> None:
         self._numbers: dict[Any, int] = {}
@@ -33,7 +32,7 @@ class Articles:
 
     @property
     def codes(self) -> NDArray[np.int64]:
-        """The number of every row added, in order."""
+        """The numbers of all rows added, in order, int64 (n,)."""
         return np.concatenate([np.empty(0, np.int64), *self._codes])
 
     def add(self, column: pa.ChunkedArray) -> NDArray[np.int64]:
@@ -43,16 +42,14 @@ class Articles:
         return codes
 
     def _numbers_of(self, array: pa.Array) -> NDArray[np.int64]:
-        """Return the numbers of an array's rows; an id of a dictionary is looked at once."""
+        """Return the numbers of an array's rows; each id of a dictionary is converted once."""
         encoded = array if pa.types.is_dictionary(array.type) else _comparable(array).dictionary_encode()
         used = encoded.indices.drop_null().unique()
         numbers = np.full(len(encoded.dictionary) + 1, UNKNOWN, np.int64)
         values = _comparable(encoded.dictionary.take(used)).to_pylist()
         numbers[used.to_numpy()] = [self._number(value) for value in values]
-        found: NDArray[np.int64] = numbers[
-            encoded.indices.cast("int64").fill_null(len(numbers) - 1).to_numpy()
-        ]
-        return found
+        indices = encoded.indices.cast("int64").fill_null(len(numbers) - 1).to_numpy()
+        return np.asarray(numbers[indices])
 
     def _number(self, value: object) -> int:
         return UNKNOWN if value is None else self._numbers.setdefault(value, len(self._numbers))
@@ -62,13 +59,13 @@ def _comparable(ids: pa.Array) -> pa.Array:
     return comparable_ids(pa.chunked_array([ids])).combine_chunks()
 
 
-def chains(windows: NDArray[np.int64], articles: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Number windows by their article, int64 (n,), those that say none by what they share with others.
+def group_windows(windows: NDArray[np.int64], articles: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return a number for the article of each window, int64 (n,); windows without an article are grouped by vectors.
 
-    ``windows`` is int64 (n, length + 1), the places of a context's vectors and of its target, ``articles`` the number
-    of each one's article or ``UNKNOWN``. A window that says none is of one article with every other that has two of its
-    vectors in the same succession. One vector alone does not join windows, nor one that padding repeats: a heading
-    such as "References" stands in many articles, and first in some.
+    ``windows`` holds the places of each context's vectors and of its target, int64 (n, length + 1), and ``articles``
+    the article of each window or ``UNKNOWN``. A window without an article belongs to the article of every window that
+    has two of its vectors in the same order, one directly after the other. One shared vector is not enough, nor one
+    that padding repeats: headings such as "References" occur in many articles, in some at the start.
     """
     lost = np.flatnonzero(articles == UNKNOWN)
     if not len(lost):

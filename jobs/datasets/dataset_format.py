@@ -1,6 +1,6 @@
-"""What a command's settings say about how its dataset is to be understood.
+"""How to read a dataset, as a command's settings say.
 
-The rule: every command that reads a dataset reads it as a run with the same settings would.
+The rule: every command reads a dataset as a run with the same settings does.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from lvm_batch.io.dataset.columns import ColumnNames, WindowShape
 from lvm_batch.io.dataset.units import DatasetFormat, Footer
+from lvm_batch.io.schema import ColumnNames, WindowShape
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 def dataset_format(settings: DatasetSettings, shape: WindowShape) -> DatasetFormat:
-    """Return how files are to be understood, with contexts of ``shape``.
+    """Return how to read files whose contexts have ``shape``.
 
-    A command without ``rename`` writes no rows: there a column called like one of the output is in nobody's way.
+    Settings without ``rename`` are of a command that writes no rows; it accepts columns named like one of the output.
     """
     names = ColumnNames(
         **{part.name: getattr(settings, f"{part.name}_column") for part in fields(ColumnNames)}
@@ -32,7 +32,7 @@ def dataset_format(settings: DatasetSettings, shape: WindowShape) -> DatasetForm
 
 
 def missing_columns(footers: Sequence[Footer], names: ColumnNames) -> dict[str, str]:
-    """Return why an escalation criterion that needs a column cannot be evaluated, for those that cannot."""
+    """Return the escalation criteria that cannot be evaluated because a column is missing, each with the reason."""
     sequences = any(footer.roles.layout == "sequences" for footer in footers)
     tokens = names.tokens if sequences else names.context_tokens
     missing = {

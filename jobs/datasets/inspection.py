@@ -1,7 +1,7 @@
-"""A dataset described: what a run would make of its files, told without a model.
+"""Describes a dataset: its files, columns and encodings, and what a run would do with them.
 
-The rule: what is said of a file follows from its footer, and what is said of its values from the first rows. A
-dataset that a run would refuse is refused here in the same words.
+The rule: facts about files come from their footers, facts about values from the first rows. A dataset that a run would
+refuse is refused here with the same message.
 """
 
 from __future__ import annotations
@@ -13,17 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from lvm_batch.io.dataset.article_runs import ArticleRuns
-from lvm_batch.io.dataset.columns import WindowShape
 from lvm_batch.io.dataset.files import look_for_files
 from lvm_batch.io.dataset.units import cut_units, row_bytes
+from lvm_batch.io.schema import WindowShape
 from lvm_batch.io.vectors.types import vector_dtype
+from lvm_batch.jobs.datasets.dataset_files import open_dataset
 from lvm_batch.jobs.datasets.dataset_format import dataset_format, missing_columns
+from lvm_batch.jobs.datasets.dataset_notices import cut_values, overruled_notices
 from lvm_batch.jobs.datasets.inspection_text import as_text
-from lvm_batch.jobs.datasets.overruled_folders import overruled_notices
-from lvm_batch.jobs.datasets.sample import look_at
-from lvm_batch.jobs.datasets.split_articles import cut_notices, cut_values
-from lvm_batch.jobs.datasets.whole_files import usable_footers
+from lvm_batch.jobs.datasets.sample import read_sample
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -34,46 +32,38 @@ if TYPE_CHECKING:
 # Windows/s that open_unit decodes on one core, as (fixed_size_binary, lists), by the type of the values. Measured on
 # 2026-11-23 with pyarrow 26 on a machine of two cores, 8,192 rows in row groups of 4,096, uncompressed.
 _MEASURED = {"float32": (280_000, 42_000), "float16": (84_000, 33_000)}
-_MANY_UNITS = 4  # a row group of more units' worth is worth a word
+_MANY_UNITS = 4  # larger row groups get a notice
 
 
 def inspect(settings: RunSettings) -> tuple[dict[str, Any], str]:
-    """Return a description of the dataset as values and as text; raises what ``prepare`` raises for it."""
+    """Return a description of the dataset, as values and as text; raises the errors that a run raises for it."""
     shape = WindowShape()
-    understood = dataset_format(settings, shape)
-    found, runs = look_for_files(settings.dataset), ArticleRuns()
-    footers = usable_footers(found.files, understood, runs=runs)
-    cuts = runs.cuts((footer.file.path for footer in footers), length=shape.length)
+    data_format = dataset_format(settings, shape)
+    dataset = open_dataset(look_for_files(settings.dataset), data_format, pad=settings.pad)
+    footers = dataset.footers
     units = [cut_units(footer, unit_bytes=settings.unit_size, shape=shape) for footer in footers]
-    sample = look_at(chain.from_iterable(units), understood, pad=settings.pad)
-    rows = [n_rows for footer in footers for n_rows in footer.row_group_rows]
+    sample = read_sample(chain.from_iterable(units), data_format, pad=settings.pad)
     values = {
         "files": len(footers),
-        "rows": sum(rows),
+        "rows": dataset.n_rows,
         "bytes": sum(footer.file.size for footer in footers),
         "decoded_bytes": sum(footer.n_rows * row_bytes(footer, shape) for footer in footers),
         "layouts": sorted({footer.roles.layout for footer in footers}),
         "vectors": _vectors(footers, shape),
-        "row_groups": {
-            "count": len(rows),
-            "median_rows": int(median(rows)) if rows else 0,
-            "median_decoded_bytes": int(median(_row_group_bytes(footers, shape))) if rows else 0,
-            "largest_decoded_bytes": max(_row_group_bytes(footers, shape), default=0),
-        },
+        "row_groups": _row_groups(footers, shape),
         "columns": _optional_columns(footers),
-        "criteria_not_evaluated": missing_columns(footers, understood.names),
+        "criteria_not_evaluated": missing_columns(footers, data_format.names),
         "carried": {field.name: str(field.type) for field in _carried(footers)},
-        "cut_articles": cut_values(cuts),
+        "cut_articles": cut_values(dataset.cuts),
         "units": {"count": sum(map(len, units)), "unit_bytes": int(settings.unit_size)},
         "sample": sample.values(),
     }
-    said = (*found.notices, *cut_notices(cuts, pad=settings.pad), *overruled_notices(footers))
-    values["notices"] = [*said, *_notices(values, footers)]
+    values["notices"] = [*dataset.notices, *overruled_notices(footers), *_notices(values, footers)]
     return values, as_text(values)
 
 
 def _vectors(footers: Sequence[Footer], shape: WindowShape) -> list[dict[str, Any]]:
-    """Describe each way that vectors are stored, the most frequent first."""
+    """Describe each way in which vectors are stored, the most frequent first."""
     stored = Counter((footer.roles.layout, footer.roles.vectors, _type(footer)) for footer in footers)
     return [
         {
@@ -93,7 +83,7 @@ def _type(footer: Footer) -> pa.DataType:
 
 
 def _encoding(arrow_type: pa.DataType) -> str:
-    """Name an encoding as the input's contract names it."""
+    """Return the name of an encoding, as in the documentation of the input."""
     if isinstance(arrow_type, pa.BaseExtensionType):
         return str(arrow_type.extension_name).removeprefix("arrow.")
     names = {
@@ -110,15 +100,25 @@ def _values_name(arrow_type: pa.DataType, width: int) -> str:
     return vector_dtype(arrow_type, width=width).name
 
 
-def _row_group_bytes(footers: Sequence[Footer], shape: WindowShape) -> list[int]:
-    return [n_rows * row_bytes(footer, shape) for footer in footers for n_rows in footer.row_group_rows]
+def _row_groups(footers: Sequence[Footer], shape: WindowShape) -> dict[str, int]:
+    rows = [n_rows for footer in footers for n_rows in footer.row_group_rows]
+    decoded = [n_rows * row_bytes(footer, shape) for footer in footers for n_rows in footer.row_group_rows]
+    return {
+        "count": len(rows),
+        "median_rows": int(median(rows)) if rows else 0,
+        "median_decoded_bytes": int(median(decoded)) if rows else 0,
+        "largest_decoded_bytes": max(decoded, default=0),
+    }
 
 
 def _optional_columns(footers: Sequence[Footer]) -> dict[str, str | None]:
-    """Return what the columns that a dataset may have are called in it, ``None`` where no file has one."""
+    """Return the name of each optional column in the dataset, ``None`` if no file has it."""
     parts = ("target", "lane", "tokens", "split", "article", "position")
-    found = {part: [getattr(footer.roles, part) for footer in footers] for part in parts}
-    return {part: next((name for name in names if name), None) for part, names in found.items()}
+    return {part: _first_name(footers, part) for part in parts}
+
+
+def _first_name(footers: Sequence[Footer], part: str) -> str | None:
+    return next((name for footer in footers if (name := getattr(footer.roles, part))), None)
 
 
 def _carried(footers: Sequence[Footer]) -> Iterator[pa.Field]:
@@ -151,7 +151,7 @@ def _pack_hint(stored: dict[str, Any]) -> str:
 
 
 def _differences(footers: Sequence[Footer]) -> Iterator[str]:
-    """Say how many files have other columns than the first, and what is different in the first of these."""
+    """Yield how many files have other columns than the first, and how the first of these differs."""
     if not footers:
         return
     first = footers[0]
@@ -165,11 +165,11 @@ def _differences(footers: Sequence[Footer]) -> Iterator[str]:
 
 
 def _difference(schema: pa.Schema, other: pa.Schema) -> str:
-    told = [f"no `{name}`" for name in schema.names if name not in other.names]
-    told += [f"also `{name}`" for name in other.names if name not in schema.names]
-    told += [
+    differences = [f"no `{name}`" for name in schema.names if name not in other.names]
+    differences += [f"also `{name}`" for name in other.names if name not in schema.names]
+    differences += [
         f"`{name}` is {other.field(name).type}, not {schema.field(name).type}"
         for name in schema.names
         if name in other.names and other.field(name).type != schema.field(name).type
     ]
-    return ", ".join(told[:3]) or "another order"
+    return ", ".join(differences[:3]) or "another order"

@@ -1,4 +1,4 @@
-"""The description of a dataset as people read it: a line a subject.
+"""The description of a dataset as text, a line for each subject.
 
 The rule: the text says nothing that the values do not hold.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lvm_batch.jobs.console.text import plural
+from lvm_batch.jobs.console.text import as_lines, plural
 
 _MIB = 2**20
 _PARTS = {
@@ -30,7 +30,7 @@ def as_text(values: dict[str, Any]) -> str:
         **_sample(values["sample"]),
         **{f"note {number}": notice for number, notice in enumerate(values["notices"], 1)},
     }
-    return "\n".join(f"{name:<11}{text}" for name, text in lines.items() if text)
+    return as_lines(lines, width=11)
 
 
 def _input(values: dict[str, Any]) -> str:
@@ -61,12 +61,12 @@ def _sample(sample: dict[str, Any]) -> dict[str, str]:
     if not sample["rows"]:
         return {}
     shares = {status: n_rows for status, n_rows in sample["by_status"].items() if n_rows}
-    told = ", ".join(
+    statuses = ", ".join(
         f"{n_rows:,} {status} ({n_rows / sample['rows']:.1%})" for status, n_rows in shares.items()
     )
     return {
-        "sample": f"the first {sample['rows']:,} rows: {told}",
-        **{f"  row {found['row']}": f"{found['detail']}, in {found['file']}" for found in sample["details"]},
+        "sample": f"the first {sample['rows']:,} rows: {statuses}",
+        **{f"  row {row['row']}": f"{row['detail']}, in {row['file']}" for row in sample["details"]},
         "norm": _mean("mean of the contexts' vectors", sample["vector_norm"]),
         "cosine": _cosines(sample),
     }

@@ -1,7 +1,6 @@
-"""Packing as a command asks for it: options checked, sources found, files written, and what came of it told.
+"""Packs arrays and Parquet files into Parquet that a run reads fast.
 
-The rule: nothing is written before every input has been looked at. This module does not know how files are read
-or written.
+The rule: every option and every input is checked before anything is written.
 """
 
 from __future__ import annotations
@@ -11,16 +10,15 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import ByteSize, TypeAdapter, ValidationError
 
-from lvm_batch.io.dataset.columns import ColumnNames, WindowShape
 from lvm_batch.io.dataset.data_files import PACKABLE
 from lvm_batch.io.dataset.files import look_for_files
-from lvm_batch.io.packing.encoding import Dtype, Encoding, Packing
+from lvm_batch.io.packing.encoding import Encoding, Packing
 from lvm_batch.io.packing.find import find_sources
 from lvm_batch.io.packing.packing import PackedFile, pack
 from lvm_batch.io.packing.sources import Reading, Source
+from lvm_batch.io.schema import ColumnNames, OutputDtype, Pad, WindowShape
 from lvm_batch.io.storage.locations import locate
-from lvm_batch.io.vectors.decoding import Pad
-from lvm_batch.jobs.console.text import plural
+from lvm_batch.jobs.console.text import as_lines, plural
 from lvm_batch.jobs.errors import Problem, SettingsError
 from lvm_batch.jobs.places import Place, check_places
 
@@ -33,7 +31,7 @@ _ROWS_HINT = "it can be a number of rows, or a size such as 1GiB"
 
 @dataclass(frozen=True, slots=True)
 class PackOptions:
-    """What the command line says, as it says it."""
+    """The options as they are on the command line."""
 
     encoding: str
     dtype: str | None
@@ -44,41 +42,45 @@ class PackOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Surveyed:
-    """What is there to be packed, how, and what the user should know of it."""
+class PackingPlan:
+    """What to pack, how to encode it, and what the user should know of the inputs."""
 
     sources: Sequence[Source]
     packing: Packing
     notices: Sequence[str]
 
 
-def survey(inputs: Sequence[str], output: str, options: PackOptions) -> Surveyed:
-    """Look at every input; raises ``SettingsError`` or ``DataError``."""
-    packing, pad = _checked(options)
-    found = look_for_files(inputs, PACKABLE)
-    written = Place("the output", "--output", output, [f"{file.stem}-00000.parquet" for file in found.files])
-    check_places([written], dataset=inputs, files=found.files)
+def plan_packing(inputs: Sequence[str], output: str, options: PackOptions) -> PackingPlan:
+    """Check the options and every input; raises ``SettingsError`` or ``DataError``."""
+    packing, pad = _check_options(options)
+    listing = look_for_files(inputs, PACKABLE)
+    output_place = Place(
+        "the output", "--output", output, [f"{file.stem}-00000.parquet" for file in listing.files]
+    )
+    check_places([output_place], dataset=inputs, files=listing.files)
     reading = Reading(options.names, packing.shape, frozenset(options.leave_out), pad)
-    sources = [source for file in found.files for source in find_sources(file, reading)]
-    return Surveyed(sources, packing, found.notices)
+    sources = [source for file in listing.files for source in find_sources(file, reading)]
+    return PackingPlan(sources, packing, listing.notices)
 
 
-def write(surveyed: Surveyed, output: str, *, on_rows: Callable[[int], None]) -> tuple[dict[str, Any], str]:
-    """Write what was found to ``output`` and tell it as values and as text; raises ``DataError``."""
-    packing = surveyed.packing
-    files, notices = pack(surveyed.sources, output, packing=packing, on_rows=on_rows)
+def write_packed(
+    plan: PackingPlan, output: str, *, on_rows: Callable[[int], None]
+) -> tuple[dict[str, Any], str]:
+    """Write the files to ``output`` and return what was written, as values and as text; raises ``DataError``."""
+    packing = plan.packing
+    files, notices = pack(plan.sources, output, packing=packing, on_rows=on_rows)
     values = {
         "output": locate(output).text,
         "rows": sum(file.n_rows for file in files),
         "bytes": sum(file.n_bytes for file in files),
         "encoding": packing.encoding,
-        "files": [_told(file) for file in files],
-        "notices": [*surveyed.notices, *notices],
+        "files": [_file_values(file) for file in files],
+        "notices": [*plan.notices, *notices],
     }
     return values, _as_text(values)
 
 
-def _told(file: PackedFile) -> dict[str, Any]:
+def _file_values(file: PackedFile) -> dict[str, Any]:
     source = file.source
     return {
         "name": file.name,
@@ -103,18 +105,18 @@ def _as_text(values: dict[str, Any]) -> str:
         **{f"note {number}": notice for number, notice in enumerate(values["notices"], 1)},
         "next": "; ".join(f"lvm-batch {_next(columns)} {folder} --output …" for folder in inputs),
     }
-    return "\n".join(f"{name:<10}{text}" for name, text in lines.items())
+    return as_lines(lines)
 
 
 def _next(columns: Sequence[str]) -> str:
-    """The command that takes what was packed: vectors alone have no article, and make no window."""
+    """Return the command that reads the packed files: vectors without an article make no windows."""
     return "bank build" if list(columns) == ["vector"] else "run"
 
 
-def _checked(options: PackOptions) -> tuple[Packing, Pad]:
+def _check_options(options: PackOptions) -> tuple[Packing, Pad]:
     problems: list[Problem] = []
     encoding = _choice("--encoding", options.encoding, get_args(Encoding), problems)
-    dtype = _choice("--dtype", options.dtype, get_args(Dtype), problems) if options.dtype else None
+    dtype = _choice("--dtype", options.dtype, get_args(OutputDtype), problems) if options.dtype else None
     pad = _choice("--pad", options.pad, get_args(Pad), problems)
     rows, n_bytes = _file_size(options.rows_per_file, problems)
     if problems:
@@ -129,7 +131,7 @@ def _choice(flag: str, value: str, allowed: tuple[str, ...], problems: list[Prob
 
 
 def _file_size(text: str, problems: list[Problem]) -> tuple[int | None, int]:
-    """Return rows, if ``text`` is a number of them, and else bytes."""
+    """Return the number of rows if ``text`` is a plain number, and else the number of bytes."""
     is_rows = text.isdecimal()
     try:
         size = int(TypeAdapter(ByteSize).validate_python(text))

@@ -1,6 +1,6 @@
-"""The first rows of a dataset, looked at: how many can be used, and what their vectors are like.
+"""Samples the first rows of a dataset: how many are usable, and what their vectors are like.
 
-The rule: rows are read as a run reads them, and only as many as are asked for.
+The rule: rows are read as a run reads them, and at most :data:`SAMPLE_ROWS`, rounded up to a batch.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lvm_batch.io.dataset.batches import OK, STATUSES
 from lvm_batch.io.dataset.reading import open_unit
+from lvm_batch.io.schema import OK, STATUSES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from lvm_batch.io.dataset.batches import Batch
     from lvm_batch.io.dataset.units import DatasetFormat, Unit
-    from lvm_batch.io.vectors.decoding import Pad
+    from lvm_batch.io.schema import Pad
 
 SAMPLE_ROWS = 2000
 _BATCH_ROWS = 500
@@ -30,7 +30,7 @@ _MAX_DETAILS = 3
 
 @dataclass(slots=True)
 class _Mean:
-    """A mean over values that are numbers."""
+    """The mean of the finite values."""
 
     count: int = 0
     total: float = 0.0
@@ -47,10 +47,10 @@ class _Mean:
 
 @dataclass(slots=True)
 class Sample:
-    """What the rows looked at have shown; ``None`` for a mean of nothing.
+    """What the sampled rows show; a mean of no values is ``None``.
 
-    ``details`` are the first few rows with something to say. ``last_cosine`` and ``mean_cosine`` compare the
-    context's last vector, and the mean of the context, with the target: what a model has to beat.
+    ``details`` are the first few rows with a detail of their status. ``last_cosine`` and ``mean_cosine`` compare the
+    context's last vector, and the mean of the context, with the target: a model should do better.
     """
 
     rows: int = 0
@@ -61,7 +61,7 @@ class Sample:
     mean_cosine: _Mean = field(default_factory=_Mean)
 
     def values(self) -> dict[str, Any]:
-        """Return it as plain values."""
+        """Return the sample as plain values."""
         return {
             "rows": self.rows,
             "by_status": {status: self.by_status[status] for status in STATUSES},
@@ -73,12 +73,12 @@ class Sample:
         }
 
     def add(self, batch: Batch, file: str) -> None:
-        """Look at the rows of a batch."""
+        """Add the rows of a batch of ``file``."""
         self.rows += batch.n_rows
         self.by_status.update(STATUSES[code] for code in batch.status.tolist())
         for row in sorted(batch.details)[: _MAX_DETAILS - len(self.details)]:
-            told = {"file": file, "row": batch.first_row + row, "detail": batch.details[row]}
-            self.details.append(told | {"status": STATUSES[batch.status[row]]})
+            detail = {"file": file, "row": batch.first_row + row, "detail": batch.details[row]}
+            self.details.append(detail | {"status": STATUSES[batch.status[row]]})
         usable = batch.status == OK
         contexts = batch.contexts[usable].astype(np.float64)  # (n, length, dim)
         self.norms.add(np.linalg.norm(contexts, axis=2).reshape(-1))
@@ -88,8 +88,8 @@ class Sample:
             self.mean_cosine.add(_cosines(contexts.mean(axis=1), targets))
 
 
-def look_at(units: Iterable[Unit], dataset_format: DatasetFormat, *, pad: Pad | None) -> Sample:
-    """Read the first rows of ``units``, at most :data:`SAMPLE_ROWS`; raises ``DataError``."""
+def read_sample(units: Iterable[Unit], dataset_format: DatasetFormat, *, pad: Pad | None) -> Sample:
+    """Read the first rows of ``units``; raises ``DataError``."""
     sample = Sample()
     for path, batch in _batches(units, dataset_format, pad):
         sample.add(batch, path)

@@ -1,1 +1,1 @@
-"""``evaluate``: models judged on a dataset beside baselines, and thresholds calibrated."""
+"""``evaluate``: compares models and baselines on a dataset, and calibrates thresholds."""

@@ -1,28 +1,26 @@
-"""An evaluation: models judged on the rows of a dataset, beside what needs no model, and written down.
+"""Evaluates models on the rows of a dataset, beside baselines that need no model, and writes the results.
 
-The rule: everything that can be refused is refused before a row is predicted. This module does not know how a figure is
-computed or drawn.
+The rule: everything that can be refused is refused before the first row is predicted.
 """
 
 from __future__ import annotations
 
-import json
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lvm_batch.io.output.writer import SPLITS
-from lvm_batch.jobs.evaluation.cosines import BASELINES, RIDGE, judge
-from lvm_batch.jobs.evaluation.figures import figures_of
+from lvm_batch.io.schema import SPLITS
+from lvm_batch.jobs.evaluation.evaluation_plots import plots
+from lvm_batch.jobs.evaluation.evaluation_text import as_markdown, as_text
+from lvm_batch.jobs.evaluation.group_scores import figures_of
+from lvm_batch.jobs.evaluation.judged_models import load_bank, load_models
+from lvm_batch.jobs.evaluation.judged_rows import JudgedDataset
 from lvm_batch.jobs.evaluation.leaderboard import RULE, leaderboard
-from lvm_batch.jobs.evaluation.models import load_bank, load_models
-from lvm_batch.jobs.evaluation.plots import plots
-from lvm_batch.jobs.evaluation.rows import JudgedDataset
-from lvm_batch.jobs.evaluation.text import as_markdown, as_text
-from lvm_batch.jobs.output_folder import make_output_folder, write_files
+from lvm_batch.jobs.evaluation.row_scores import BASELINES, RIDGE, score_rows
+from lvm_batch.jobs.output_folder import as_json, make_output_folder, write_files
 from lvm_batch.jobs.places import Place, check_places
-from lvm_batch.jobs.processes.forkserver import warm_up
+from lvm_batch.jobs.processes.forkserver import start_forkserver
 from lvm_batch.lvm.devices.devices import pick_device
 from lvm_batch.lvm.evaluation.bootstrap import CONFIDENCE
 from lvm_batch.lvm.evaluation.retrieval import NOT_IN_BANK, RankSearch
@@ -33,30 +31,31 @@ if TYPE_CHECKING:
 
     from lvm_batch.io.bank.bank import Bank
     from lvm_batch.jobs.console.console import Console
-    from lvm_batch.jobs.evaluation.cosines import Judged
-    from lvm_batch.jobs.evaluation.models import JudgedModel
+    from lvm_batch.jobs.evaluation.judged_models import JudgedModel
+    from lvm_batch.jobs.evaluation.row_scores import RowScores
     from lvm_batch.jobs.settings.evaluate import EvaluateSettings
 
 VALUES, BOARD = "evaluation.json", "leaderboard.md"
 
 
 def evaluate(settings: EvaluateSettings, *, console: Console) -> tuple[dict[str, Any], str]:
-    """Judge the models that the settings name, and write what came of it to the output, if there is one.
+    """Evaluate the models of the settings, write the results to the output if there is one, and return them.
 
     Returns the figures as values and as text. Raises ``DataError``, ``ModelError`` or ``JobError``.
     """
     _check_output(settings)
-    warm_up()  # where single queries will be timed
+    start_forkserver()  # its processes time single queries
     folder = make_output_folder(settings.output, what="an evaluation") if settings.output else None
     models = load_models(settings)
     dim = models[0].checkpoint.dim
     bank = load_bank(settings.bank, dim=dim)
     search = RankSearch(bank.vectors, pick_device(settings.device)) if bank else None
     dataset = JudgedDataset(settings, dim=dim)
-    judged = judge(dataset, {model.name: model.predict for model in models}, search=search, console=console)
-    values = _values(settings, models, bank, dataset, judged)
+    predictors = {model.name: model.predict for model in models}
+    scores = score_rows(dataset, predictors, search=search, console=console)
+    values = _values(settings, models, bank, dataset, scores)
     if folder:
-        _write(folder, values, judged)
+        _write(folder, values, scores)
     return values, as_text(values)
 
 
@@ -72,36 +71,36 @@ def _values(
     models: Sequence[JudgedModel],
     bank: Bank | None,
     dataset: JudgedDataset,
-    judged: Judged,
+    scores: RowScores,
 ) -> dict[str, Any]:
     dim = models[0].checkpoint.dim
-    figures = figures_of(judged, dim=dim, resamples=settings.resamples, seed=settings.seed)
+    figures = figures_of(scores, dim=dim, resamples=settings.resamples, seed=settings.seed)
     values = {
         "version": version("lvm-batch"),
         "dataset": list(settings.dataset),
         "dim": dim,
         "context_length": settings.context_length,
-        "rows": _rows(dataset, judged),
+        "rows": _rows(dataset, scores),
         "bootstrap": {
-            "of": "rows" if judged.marks.articles is None else "articles",
+            "of": "rows" if scores.labels.articles is None else "articles",
             "resamples": settings.resamples,
             "seed": settings.seed,
             "confidence": CONFIDENCE,
         },
         "models": [_model(model) | figures[model.name] for model in models],
         "baselines": [{"name": name} | figures[name] for name in BASELINES if name in figures],
-        "bank": _bank(bank, judged) if bank else None,
+        "bank": _bank(bank, scores) if bank else None,
         "leaderboard": leaderboard(models, figures),
         "rule": RULE,
     }
     return values | {"notices": [*dataset.notices, *_notices(values, settings)]}
 
 
-def _rows(dataset: JudgedDataset, judged: Judged) -> dict[str, Any]:
-    articles, splits = judged.marks.articles, judged.marks.splits
+def _rows(dataset: JudgedDataset, scores: RowScores) -> dict[str, Any]:
+    articles, splits = scores.labels.articles, scores.labels.splits
     return {
         "read": dataset.n_rows,
-        "judged": judged.n_rows,
+        "judged": scores.n_rows,
         "left_out": {why: n_rows for why, n_rows in dataset.left_out.items() if n_rows},
         "articles": None if articles is None else len(np.unique(articles)),
         "by_split": {} if splits is None else {name: int((splits == name).sum()) for name in SPLITS},
@@ -121,8 +120,8 @@ def _model(model: JudgedModel) -> dict[str, Any]:
     }
 
 
-def _bank(bank: Bank, judged: Judged) -> dict[str, Any]:
-    ranks = next(iter(judged.ranks.values()))
+def _bank(bank: Bank, scores: RowScores) -> dict[str, Any]:
+    ranks = next(iter(scores.ranks.values()))
     return {
         "path": bank.path,
         "digest": bank.digest,
@@ -132,7 +131,7 @@ def _bank(bank: Bank, judged: Judged) -> dict[str, Any]:
 
 
 def _notices(values: Mapping[str, Any], settings: EvaluateSettings) -> Iterator[str]:
-    """Yield what keeps figures from being taken as they stand."""
+    """Yield the limits of the figures."""
     for judged in (*values["models"], *values["baselines"]):
         if n_rows := judged["without_cosine"]:
             yield (
@@ -154,11 +153,11 @@ def _notices(values: Mapping[str, Any], settings: EvaluateSettings) -> Iterator[
         yield f"no model is recommended: that takes rows with a `{settings.split_column}` of in_dist and of ood"
 
 
-def _write(folder: Path, values: Mapping[str, Any], judged: Judged) -> None:
-    figures = dict(plots(values, judged))
+def _write(folder: Path, values: Mapping[str, Any], scores: RowScores) -> None:
+    figures = dict(plots(values, scores))
     files = {
         **figures,
         BOARD: as_markdown(values, list(figures)).encode(),
-        VALUES: (json.dumps(values, indent=2, allow_nan=False) + "\n").encode(),
+        VALUES: as_json(values),
     }
     write_files(folder, files)

@@ -1,7 +1,7 @@
-"""Models side by side, as the cards' leaderboard puts them, with the cards' own figures beside ours.
+"""The leaderboard of models, with the figures that their cards publish.
 
-The rule: a recommendation follows from the figures by :data:`RULE`, and what the cards recommend never enters it. What
-the cards publish was measured on their data, and is marked so. This module does not know how figures are shown.
+The rule: recommendations follow from the measured figures by :data:`RULE`, never from the cards. The figures of the
+cards were measured on other data, and are marked so.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from lvm_batch.lvm.registry.published_cards import PUBLISHED
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from lvm_batch.jobs.evaluation.models import JudgedModel
+    from lvm_batch.jobs.evaluation.judged_models import JudgedModel
 
 NEAR = 0.005
-"""Cosines out of distribution that are no further apart are as good as equal: the mean moves by more from one sample of
-60 articles to another."""
+"""Cosines out of distribution that differ by no more count as equal: the mean differs by more between two samples of 60
+articles."""
 
 RULE = (
     f"primary: the quickest of those within {NEAR} of the highest cosine out of distribution; fallback: the highest in "
@@ -26,20 +26,20 @@ RULE = (
 )
 
 BEST = {"in_dist": max, "ood": max, "p50_ms": min, "p95_ms": min, "size_mib": min, "parameters": min}
-"""What is best in each column."""
+"""Whether the highest or the lowest value of a column is the best."""
 
-_SEVERAL = 2
+_MIN_MODELS = 2
 
 
 def leaderboard(
     models: Sequence[JudgedModel], figures: Mapping[str, Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Return an entry for each model, in order; ``best`` names the columns in which none is better.
+    """Return an entry for each model, in order; ``best`` names the columns in which no model is better.
 
-    ``recommendation`` is None for a model alone, and where rows of both splits are missing.
+    ``recommendation`` is None if there is only one model, or no rows of one of the splits.
     """
     entries = [_entry(model, figures[model.name]) for model in models]
-    if len(entries) >= _SEVERAL:
+    if len(entries) >= _MIN_MODELS:
         _recommend(entries)
         for column, best in BEST.items():
             known = [entry[column] for entry in entries if entry[column] is not None]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from lvm_batch.jobs.processes.allocator import keep_freed_memory
+from lvm_batch.jobs.processes.resources import keep_freed_memory
 from lvm_batch.lvm.checkpoints.checkpoint import load_checkpoint
 from lvm_batch.lvm.devices.devices import set_threads
 from lvm_batch.lvm.inference.predictor import Predictor
@@ -29,7 +29,7 @@ _WARM_UP = 50
 def checkpoint_latency_ms(content: bytes, name: str, *, length: int, n_queries: int) -> dict[str, float]:
     """Return :func:`latency_ms` of a checkpoint, given by its bytes; ``name`` is what errors call it.
 
-    To be called in a process like a worker (``warm_up``), where numpy too has one thread.
+    To be called in a process like a worker (``start_forkserver``), where numpy too has one thread.
     """
     return latency_ms(load_checkpoint(content, name).model, length=length, n_queries=n_queries)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lvm_batch.io.errors import DataError
 from lvm_batch.io.history.history import read_history
-from lvm_batch.io.storage.redaction import redacted
+from lvm_batch.io.storage.redaction import redact
 from lvm_batch.jobs.checks import Checks
 from lvm_batch.jobs.console.text import plural
 from lvm_batch.jobs.errors import GateFailed
@@ -42,7 +42,7 @@ def monitor(
     alerts = [finding for finding in findings if finding.state == "fired"]
     times = {"since": since.isoformat(), "until": now.isoformat()}
     values = {
-        "history": redacted(history),
+        "history": redact(history),
         "window": times,
         "runs": len(window.inside),
         "runs_before": len(window.before),

@@ -1,7 +1,6 @@
-"""The main job, from settings to a summary.
+"""The main job, from settings to an outcome.
 
-The rule: whatever ends a run, the output folder says what is done, and the same command does the rest. This
-module puts the parts in order; each part is elsewhere.
+The rule: whatever ends a run, the output folder says what is done, and the same command does the rest.
 """
 
 from __future__ import annotations
@@ -14,29 +13,25 @@ from typing import TYPE_CHECKING
 from lvm_batch.io.output.answers import answering
 from lvm_batch.io.output.commit import OutputFolder
 from lvm_batch.io.output.lock import lock_output
-from lvm_batch.jobs.clusters.asked import check_cluster
-from lvm_batch.jobs.clusters.skew import check_versions
-from lvm_batch.jobs.clusters.started import started_cluster
-from lvm_batch.jobs.clusters.terms import terms_of
-from lvm_batch.jobs.console.signals import stoppable
-from lvm_batch.jobs.prediction.cluster import local_cluster, n_slots, remote_cluster
-from lvm_batch.jobs.prediction.dashboard import watched
+from lvm_batch.jobs.clusters.backend import LocalWorkers, WorkerRequest
+from lvm_batch.jobs.clusters.check import check_cluster
+from lvm_batch.jobs.clusters.dashboard import dask_pages
+from lvm_batch.jobs.clusters.kinds import backend_of
+from lvm_batch.jobs.clusters.versions import check_versions
+from lvm_batch.jobs.clusters.waiting import n_slots
 from lvm_batch.jobs.prediction.execution.drive import drive
-from lvm_batch.jobs.prediction.execution.events import RunStarted, Waiting
 from lvm_batch.jobs.prediction.execution.query_latency import worker_p95_ms
-from lvm_batch.jobs.prediction.planning.job import job_document
+from lvm_batch.jobs.prediction.observers import RunBeginning, RunOutcome, telling
 from lvm_batch.jobs.prediction.planning.kept_inputs import kept_inputs
 from lvm_batch.jobs.prediction.planning.memory import check_memory, memory_limit
-from lvm_batch.jobs.prediction.planning.plan import Prepared, prepare
+from lvm_batch.jobs.prediction.planning.plan import Prepared, job_document, prepare
 from lvm_batch.jobs.prediction.planning.reprocess import units_again
-from lvm_batch.jobs.prediction.results.outcomes import broadcast, collect, noted, unaccounted, vanished
-from lvm_batch.jobs.prediction.results.summary import Summary, summarise
+from lvm_batch.jobs.prediction.results.events import RunStarted, RunSummarised, Waiting
+from lvm_batch.jobs.prediction.results.outcomes import collect, noted, unaccounted, vanished
+from lvm_batch.jobs.prediction.results.summary import summarise
 from lvm_batch.jobs.prediction.results.summary_text import as_text
 from lvm_batch.jobs.prediction.results.verdict import verdict, warnings_of
-from lvm_batch.jobs.prediction.telemetry.event_log import EventLog
-from lvm_batch.jobs.prediction.telemetry.history import add_to_history
-from lvm_batch.jobs.prediction.telemetry.progress import progress_on
-from lvm_batch.jobs.reports.report import get_ready, write_report
+from lvm_batch.jobs.processes.forkserver import METHOD, PRELOAD, start_forkserver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -47,22 +42,16 @@ if TYPE_CHECKING:
     from lvm_batch.io.dataset.units import Unit
     from lvm_batch.io.output.answers import Record
     from lvm_batch.io.output.job_documents import JobDocument
-    from lvm_batch.io.storage.hold import Hold
+    from lvm_batch.io.storage.lock_guard import LockGuard
     from lvm_batch.jobs.console.console import Console
-    from lvm_batch.jobs.errors import JobError
     from lvm_batch.jobs.models.self_check import Refusal
     from lvm_batch.jobs.prediction.execution.worker import Failure
+    from lvm_batch.jobs.prediction.observers import RunObserver
     from lvm_batch.jobs.prediction.planning.fleet import Fleet
+    from lvm_batch.jobs.prediction.planning.job import Job
+    from lvm_batch.jobs.prediction.results.events import Listener
+    from lvm_batch.jobs.prediction.results.summary import Summary
     from lvm_batch.jobs.settings.run import RunSettings
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a run ended: its summary, the same as text, and the error that stands in the way of success, if any."""
-
-    summary: Summary
-    text: str
-    error: JobError | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +59,10 @@ class _Held:
     """A job whose output this run holds: ``asked`` is all that is asked of it, ``records`` are those that stand.
 
     ``missing`` are the units that this run reads and that are not done; ``had_succeeded`` says whether the job stood
-    accepted before.
+    accepted before. ``tell`` passes an event to the observers.
     """
 
-    hold: Hold
+    hold: LockGuard
     folder: OutputFolder
     prepared: Prepared
     settings: RunSettings
@@ -81,6 +70,7 @@ class _Held:
     records: dict[str, Record]
     missing: Sequence[Unit]
     had_succeeded: bool
+    tell: Listener
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,83 +87,86 @@ def run(
     settings: RunSettings,
     *,
     console: Console,
+    observers: Sequence[RunObserver] = (),
     started: float | None = None,
-    on_begin: Callable[[Prepared], None] = lambda _: None,
-) -> Outcome:
+) -> RunOutcome:
     """Do what is missing of the job that ``settings`` ask for, and sum it up.
 
-    ``started`` is the reading of ``time.monotonic`` from which the run's time counts; ``on_begin`` is called once the
-    output is held. Raises ``JobError``, ``DataError`` or ``ModelError`` where the job cannot start or is interrupted.
+    ``observers`` hear of its beginning and its events, each in turn; how it ended is for the caller to tell them, who
+    also sees what fails before. ``started`` is the reading of ``time.monotonic`` from which the run's time counts.
+    Raises ``JobError``, ``DataError`` or ``ModelError`` where the job cannot start or is interrupted.
     """
     started = monotonic() if started is None else started
     check_cluster(settings)
-    get_ready()
     prepared = prepare(settings, threads=None)
     check_memory(prepared.memory, settings)
     for notice in prepared.notices:
         console.note(notice)
-    with stoppable(), lock_output(prepared.job.output, on_wait=console.note) as hold:
-        held = _held(hold, prepared, settings, console=console, on_begin=on_begin)
+    with lock_output(prepared.job.output, on_wait=console.note) as hold:
+        held = _held(hold, prepared, settings, console=console, observers=observers)
         work = _predicted(held, console) if held.missing else _Work(prepared.fleet.n_workers)
         return _summed_up(held, work, started=started, console=console)
 
 
 def _held(
-    hold: Hold,
+    hold: LockGuard,
     prepared: Prepared,
     settings: RunSettings,
     *,
     console: Console,
-    on_begin: Callable[[Prepared], None],
+    observers: Sequence[RunObserver],
 ) -> _Held:
     """Begin the job in its output or go on with it, and look at what is there."""
     folder = OutputFolder(prepared.job.output, hold=hold)
     had_succeeded = folder.succeeded
     asked = _begin(folder, prepared, settings, console)
     prepared = replace(prepared, job=replace(prepared.job, fingerprint=asked.fingerprint))
-    on_begin(prepared)
+    for observer in observers:
+        observer.begin(RunBeginning(prepared, settings, folder, hold))
     folder.clear_tmp()
     records = answering(asked, folder.records())
     missing = [unit for unit in prepared.units if unit.output not in records]
-    return _Held(hold, folder, prepared, settings, asked, records, missing, had_succeeded)
+    tell = telling(observers, hold)
+    return _Held(hold, folder, prepared, settings, asked, records, missing, had_succeeded, tell)
 
 
 def _predicted(held: _Held, console: Console) -> _Work:
     """Predict the units that are missing; their records are added to those that stand as they come."""
-    folder, prepared, settings = held.folder, held.prepared, held.settings
-    folder.mark_success(None)
-    tell = broadcast(
-        progress_on(console),  # first, to hear of the end of a run that has lost its output
-        lambda _: held.hold.check(),
-        EventLog(folder, lambda: datetime.now(UTC)),
-    )
+    prepared, settings = held.prepared, held.settings
+    held.folder.mark_success(None)
     fleet = prepared.fleet.for_units(len(held.missing))
     job = prepared.job if settings.runs_elsewhere else replace(prepared.job, threads=fleet.threads)
-    refused: list[Refusal] = []
     with (
         _cluster(held, fleet, tell=console.note) as client,
-        watched(client, settings, tell=console.note),
+        dask_pages(client, settings, tell=console.note),
     ):
         if settings.runs_elsewhere:
             check_versions(client, tell=console.note)
         query_p95_ms = worker_p95_ms(client, job, tell=console.note) if settings.history else None
-        n_workers = n_slots(client)
-        outcomes = drive(
-            client,
-            job,
-            held.missing,
-            unit_timeout_s=settings.unit_timeout,
-            on_refused=noted(refused, tell, console),
-            on_waiting=lambda: tell(Waiting()),
-            terms=terms_of(settings),
-        )
-        started = _started(prepared, held.records, n_workers)
-        failures = collect(outcomes, held.records, tell, started)
-    return _Work(n_workers, [*failures, *vanished(folder, held.records)], refused, query_p95_ms)
+        work = replace(_driven(held, client, job, console), query_p95_ms=query_p95_ms)
+    gone = vanished(held.folder, held.records)
+    return replace(work, failures=[*work.failures, *gone])
 
 
-def _summed_up(held: _Held, work: _Work, *, started: float, console: Console) -> Outcome:
-    """Write what came of the job: summary, ``_SUCCESS``, report, history."""
+def _driven(held: _Held, client: Client, job: Job, console: Console) -> _Work:
+    """Drive the units that are missing over the cluster, and take their records."""
+    refused: list[Refusal] = []
+    n_workers = n_slots(client)
+    outcomes = drive(
+        client,
+        job,
+        held.missing,
+        unit_timeout_s=held.settings.unit_timeout,
+        on_refused=noted(refused, held.tell, console),
+        on_waiting=lambda: held.tell(Waiting()),
+        expectations=backend_of(held.settings).expectations(),
+    )
+    failures = collect(outcomes, held.records, held.tell, _started(held.prepared, held.records, n_workers))
+    return _Work(n_workers, failures, refused)
+
+
+def _summed_up(held: _Held, work: _Work, *, started: float, console: Console) -> RunOutcome:
+    """Write what came of the job: the summary, ``_SUCCESS``, and whatever observers make of them."""
     failures = [*work.failures, *unaccounted(held.prepared.units, held.asked, held.records, work.failures)]
     done = [unit for unit in held.missing if unit.output in held.records]
     summary = summarise(
@@ -189,25 +182,23 @@ def _summed_up(held: _Held, work: _Work, *, started: float, console: Console) ->
     )
     ended = datetime.now(UTC)
     outcome = _conclude(held.folder, summary, held.settings, console)
-    is_news = held.missing or held.folder.succeeded != held.had_succeeded
-    if is_news and (why_none := write_report(held.folder, summary, records=held.records)):
-        console.note(why_none)
-    held.hold.check()  # what follows tells others that the run came to its end
-    add_to_history(
-        held.prepared,
-        held.settings,
-        summary,
-        [held.records[unit.output] for unit in done],
-        error=outcome.error,
-        ended=ended,
-        workers=work.n_workers,
-        tell=console.note,
-        query_p95_ms=work.query_p95_ms,
+    held.tell(
+        RunSummarised(
+            summary,
+            records=held.records,
+            computed=[held.records[unit.output] for unit in done],
+            error=outcome.error,
+            ended=ended,
+            workers=work.n_workers,
+            is_news=bool(held.missing) or held.folder.succeeded != held.had_succeeded,
+            query_p95_ms=work.query_p95_ms,
+        )
     )
+    held.hold.check()  # whoever hears of the run next hears that it came to its end
     return outcome
 
 
-def _conclude(folder: OutputFolder, summary: Summary, settings: RunSettings, console: Console) -> Outcome:
+def _conclude(folder: OutputFolder, summary: Summary, settings: RunSettings, console: Console) -> RunOutcome:
     error = verdict(summary, settings)
     for warning in warnings_of(summary, settings):
         console.note(warning, level="warning")
@@ -217,11 +208,11 @@ def _conclude(folder: OutputFolder, summary: Summary, settings: RunSettings, con
         folder.mark_success(summary.success)
     else:
         folder.mark_refused()
-    return Outcome(summary, as_text(summary, success=success), error)
+    return RunOutcome(summary, as_text(summary, success=success), error)
 
 
 def _begin(folder: OutputFolder, prepared: Prepared, settings: RunSettings, console: Console) -> JobDocument:
-    """Begin the job or go on with it; return what was asked of it in all."""
+    """Begin the job or go on with it; return all that is asked of it."""
     again = units_again(folder, prepared, settings.reprocess)
     if again:
         console.note(
@@ -239,15 +230,14 @@ def _started(prepared: Prepared, records: Mapping[str, Record], n_workers: int) 
 
 def _cluster(held: _Held, fleet: Fleet, *, tell: Callable[[str], object]) -> AbstractContextManager[Client]:
     settings = held.settings
-    if settings.cluster:
-        return started_cluster(settings, n_units=len(held.missing), tell=tell)
-    if settings.scheduler:
-        return remote_cluster(settings.scheduler, wait_s=settings.wait_for_workers, tell=tell)
-    return local_cluster(
+    if not settings.runs_elsewhere:
+        start_forkserver()
+    local = LocalWorkers(
         fleet.n_workers,
-        memory_limit=memory_limit(settings, held.prepared.memory.n_workers),
+        memory_limit(settings, held.prepared.memory.n_workers),
         slots=fleet.slots,
         gpus=fleet.gpus,
-        dashboard=settings.dashboard,
-        profile=bool(settings.dashboard or settings.performance_report),
+        method=METHOD,
+        preload=(PRELOAD,),
     )
+    return backend_of(settings).start(WorkerRequest(len(held.missing), local, tell))

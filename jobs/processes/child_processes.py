@@ -1,7 +1,7 @@
 """Python processes that this one starts.
 
-The rule: none of them imports what happens to lie in the working directory, as ``python -c`` and ``python -m`` would:
-a ``secrets.py`` or ``torch.py`` beside the data is no part of a run. PYTHONPATH holds for them as it does here.
+The rule: none of them imports modules from the working directory, as ``python -c`` and ``python -m`` would: a
+``secrets.py`` or ``torch.py`` beside the data is not part of a run. PYTHONPATH applies to them as it does here.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 PYTHON = (sys.executable, "-P")
-"""How a command line for Python begins."""
+"""The beginning of a command line for Python."""
 
 SAFE = {"PYTHONSAFEPATH": "1"}
-"""The same for a process whose command line another writes, and for its children."""
+"""The same as a variable, for processes whose command line others write, and for their children."""
 
 
 @contextmanager
 def safe_children() -> Iterator[None]:
-    """Start Python safely in the block, whoever does it: ``multiprocessing`` writes its command lines itself."""
-    with for_children(SAFE):
+    """Start Python with this flag in the block, also through ``multiprocessing``, which writes command lines."""
+    with environment_for_children(SAFE):
         yield
 
 
 @contextmanager
-def for_children(values: Mapping[str, str]) -> Iterator[None]:
-    """Set variables of the environment in the block, for the processes that are started there."""
+def environment_for_children(values: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables in the block, for the processes that are started in it."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:
@@ -43,8 +43,8 @@ def for_children(values: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def be_safe() -> None:
-    """Let this process, which is the command's own, and all that descend from it import nothing that lies around."""
+def ignore_working_directory() -> None:
+    """Keep this process, which is the command's own, and its descendants from importing the working directory."""
     os.environ.update(SAFE)
     if not sys.flags.safe_path and sys.path[0] in {"", _working_directory()}:
         del sys.path[0]
@@ -57,13 +57,13 @@ def _working_directory() -> str | None:
         return None  # it has been deleted
 
 
-def safely(python: str | None) -> str:
-    """Return a command for Python on another machine, this one's by default, with the flag."""
+def safe_python(python: str | None) -> str:
+    """Return the command for Python on another machine (by default as on this one) with the flag."""
     return f"{python or sys.executable} {PYTHON[1]}"
 
 
 def with_safe_environment(env: Any) -> Any:  # noqa: ANN401 - as Kubernetes takes it
-    """Return the variables of a container, a table or a list of tables, with the one that makes Python safe."""
+    """Add the variable that makes Python safe to the variables of a container, a table or a list of tables."""
     if isinstance(env, list):
         return [{"name": name, "value": value} for name, value in SAFE.items()] + env
     return SAFE | (env or {})

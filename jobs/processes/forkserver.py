@@ -1,8 +1,8 @@
-"""Worker processes that start in no time: a server that has imported everything forks them.
+"""A fork server that has imported everything, so that workers start at once as its copies.
 
-The rule: importing torch takes seconds, so a process does it while the run is still being planned, and every worker,
-also one that replaces a dead one, is a copy of it. Linux only: elsewhere forking a process that has loaded so much is
-not safe, and workers start on their own. This module does not know what workers do.
+The rule: importing torch takes seconds, so the server does it while the run is being planned, and every worker, also
+one that replaces a dead one, is a copy of the server. Linux only: elsewhere it is not safe to fork a process with
+so many libraries, and workers start on their own.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
 
-from lvm_batch.jobs.processes.child_processes import for_children, safe_children
+from lvm_batch.jobs.processes.child_processes import environment_for_children, safe_children
 from lvm_batch.jobs.processes.local_needs import check_local_needs
-from lvm_batch.jobs.processes.temporary_folders import sockets_within_reach
+from lvm_batch.jobs.processes.temporary_folders import short_socket_paths
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,41 +31,50 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 METHOD = "forkserver" if sys.platform == "linux" else "spawn"
-"""How Dask is to start its workers."""
+"""How Dask starts its workers."""
+
+PRELOAD = "lvm_batch.jobs.prediction.execution.worker_setup"
+"""The module that the server imports, and a worker before its first task."""
+
+_PRELOADED = (
+    "lvm_batch.jobs.cli",
+    PRELOAD,
+)  # multiprocessing imports the main module, the command, in every copy
 
 _servers: set[str] = set()
 
 ALONE = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-"""For libraries that make a pool of threads when they are imported."""
+"""For libraries that make a thread pool when they are imported."""
 
 _ENVIRONMENT = {
-    **ALONE,  # a copy of the process would not have the threads
-    # Arrow's allocator is to keep what is freed, as each batch takes as much as the one before: a quarter of the time
-    # for reading (27 us a row against 40, 2026-11-23).
+    **ALONE,  # a copy of the process has no threads
+    # Arrow's allocator keeps freed memory, since each batch takes as much as the one before: reading takes 27 us a row
+    # in place of 40 (2026-11-23).
     "MIMALLOC_PURGE_DELAY": "-1",
 }
 
 
-def warm_up() -> None:
-    """Start the server, if it does not run yet, and return without waiting for it.
+def start_forkserver() -> None:
+    """Start the server unless it runs, and return without waiting for it.
 
-    Raises ``SurroundingsError`` where this machine lets no processes work together.
+    Raises ``SurroundingsError`` if local processes cannot work together on this machine.
     """
     check_local_needs()
     if METHOD != "forkserver":
         return
     from multiprocessing import forkserver
 
-    forkserver.set_forkserver_preload(["lvm_batch.jobs.prediction.execution.worker_setup"])
-    with safe_children(), for_children(_ENVIRONMENT), sockets_within_reach():
+    forkserver.set_forkserver_preload(list(_PRELOADED))
+    with safe_children(), environment_for_children(_ENVIRONMENT), short_socket_paths():
         forkserver.ensure_running()
     _servers.add(METHOD)
 
 
-def in_warm_process(function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
-    """Return what ``function`` returns, called in a copy of the server; here, where none has been started or it dies.
+def in_forked_process(function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
+    """Call ``function`` in a copy of the server, and return its result or raise its error.
 
-    Raises what it raises. The function, its arguments and its result travel by pickle.
+    If no server runs or the copy dies, the function is called in this process. The function, its arguments and its
+    result are pickled.
     """
     if _servers:
         with suppress(EOFError):  # the copy has died
@@ -93,7 +102,10 @@ def _in_a_copy(task: Callable[[], T]) -> T:
 
 
 def _answer(caller: Connection, task: Callable[[], object], folder: str, environment: dict[str, str]) -> None:
-    """Be where the driver is, leave Ctrl-C to it, end when it does, and send it what the task returns or raises."""
+    """Run the task in the driver's folder and environment, send back its result or error, and end with the driver.
+
+    Ctrl-C is left to the driver.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_the_driver, name="lvm-batch-driver", daemon=True).start()
     os.chdir(folder)
@@ -108,7 +120,7 @@ def _answer(caller: Connection, task: Callable[[], object], folder: str, environ
 
 
 def _end_with_the_driver() -> None:
-    """Wait for the driver: what a copy still works at would hold the server, too."""
+    """Exit when the driver has gone: a copy that still works would keep the server alive."""
     driver = parent_process()
     if driver is not None:
         driver.join()

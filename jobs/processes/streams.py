@@ -1,7 +1,7 @@
 """Standard output and standard error of the command's own process.
 
-The rule: a stream that is closed, full or gone breaks nothing. What could not be written to stdout is known at the end;
-whoever has stopped reading (``| head``) wanted no more.
+The rule: a stream that is closed, full or gone breaks nothing. A write to stdout that failed is known at the end; a
+reader that has stopped reading (``| head``) is not a failure.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _STANDARD = range(3)
 
 
 class _Descriptor(io.RawIOBase):
-    """A file descriptor that writing to never fails; ``lost`` is why the first write did, if any."""
+    """A file descriptor to which writes never raise; ``lost`` is the error of the first write that failed."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -37,7 +37,7 @@ class _Descriptor(io.RawIOBase):
     def write(self, content: Buffer, /) -> int:
         try:
             return os.write(self._descriptor, content)
-        except BlockingIOError:  # another process has made what they share non-blocking
+        except BlockingIOError:  # another process has made the shared stream non-blocking
             select.select([], [self._descriptor], [])
             return 0
         except OSError as error:
@@ -47,7 +47,7 @@ class _Descriptor(io.RawIOBase):
 
 
 class Stream(io.TextIOWrapper):
-    """Text on a file descriptor; what its encoding does not have is written as Python writes it."""
+    """Text on a file descriptor; characters that its encoding lacks are escaped."""
 
     def __init__(self, descriptor: int, encoding: str | None) -> None:
         self._raw = _Descriptor(descriptor)
@@ -57,27 +57,27 @@ class Stream(io.TextIOWrapper):
 
     @property
     def lost(self) -> OSError | None:
-        """Why something is not there that has been written, if that is so."""
+        """The error of the first write that failed, ``None`` if none did."""
         return self._raw.lost
 
 
-def take_streams() -> None:
-    """Put such streams in the place of Python's own, and let all three standard descriptors lead somewhere.
+def replace_streams() -> None:
+    """Replace Python's stdout and stderr by such streams, and open each standard descriptor that is closed.
 
-    A file that is opened while one is closed would have its number, and get what is printed.
+    Otherwise the next file opened would get the free number, and what is printed would go into that file.
     """
     for descriptor in _STANDARD:
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
             os.set_inheritable(descriptor, True)  # noqa: FBT003 - it takes no keyword
     sys.stdout = Stream(1, getattr(sys.stdout, "encoding", "utf-8"))
     sys.stderr = Stream(2, getattr(sys.stderr, "encoding", "utf-8"))
 
 
-def lost_output() -> OSError | None:
-    """Return why a part of stdout could not be written, if that is so."""
+def stdout_error() -> OSError | None:
+    """Return the error of the first failed write to stdout, ``None`` if all succeeded."""
     if not isinstance(sys.stdout, Stream):
         return None
     sys.stdout.flush()

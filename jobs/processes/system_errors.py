@@ -1,8 +1,7 @@
-"""Faults of the surroundings: what a machine does not have, does not allow, or has no more of.
+"""Errors of the operating system, as errors that users can act on.
 
-The rule: none of them is a bug. An error of the system that nobody on its way has known better is told here with the
-system's own words, the path, and what to do: as something to mend (2), or as something that may pass (75). This module
-does not know what was being done.
+The rule: none of them is a bug. If nothing closer to the cause has explained the error, it is explained here with the
+system's own text, the path and what to do: something to change (exit 2), or something that may pass (exit 75).
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ if TYPE_CHECKING:
 
 
 class _Kind(NamedTuple):
-    """What to do about errors of one kind; ``limit`` is the limit of a process that causes it, ``may_pass`` whether
-    the same command may work later.
+    """What to do about one kind of error. ``limit`` is the process limit that causes it; ``may_pass`` says whether the
+    same command may work later.
     """
 
     hint: str
@@ -74,8 +73,8 @@ _KINDS: dict[int, _Kind] = {
     **dict.fromkeys((errno.ENOSYS, errno.EOPNOTSUPP, errno.ENODEV, errno.EAFNOSUPPORT), _MISSING),
 }
 
-_SAID = {
-    # What libraries raise as errors of their own, in which the system's words or these stand.
+_TEXTS = {
+    # Texts in errors that libraries raise as their own.
     **{os.strerror(number): number for number in (*_KINDS,) if number not in {errno.EPERM, errno.EBUSY}},
     "can't start new thread": errno.EAGAIN,
     "Timed out": errno.ETIMEDOUT,  # Dask
@@ -92,7 +91,7 @@ _LIMITS = {
 
 
 class _Settings(NamedTuple):
-    """Settings that a library reads of its own, in any function of some modules or in a certain one."""
+    """Settings that a library reads by itself, in any function of some modules or in one function."""
 
     whose: str
     hint: str
@@ -100,7 +99,7 @@ class _Settings(NamedTuple):
     function: str | None = None
 
     def is_read_at(self, module: object, function: str) -> bool:
-        """Whether a function is where they are read."""
+        """Return whether a function reads them."""
         return module in self.modules and self.function in {None, function}
 
 
@@ -119,21 +118,22 @@ _SETTINGS = (
 )
 
 
-def fault_of(error: BaseException, *, through_failures: bool = False) -> JobError | None:
-    """Return ``error`` as a fault of the surroundings, or ``None`` where neither it nor what caused it is one.
+def system_error(error: BaseException, *, through_failures: bool = False) -> JobError | None:
+    """Return ``error`` as a :class:`JobError` if it or one of its causes is an error of the system, else ``None``.
 
-    ``through_failures`` looks also at what was being handled when an error came up: a library may fail over a fault.
+    With ``through_failures``, errors that were being handled when this one was raised count as causes too: a library
+    may fail while it handles an error of the system.
     """
     if settings := _settings_being_read(error):
-        said = " ".join(str(error.__cause__ or error).split())
+        text = " ".join(str(error.__cause__ or error).split())
         return SurroundingsError(
-            f"{settings.whose} settings on this machine cannot be used: {said}", settings.hint
+            f"{settings.whose} settings on this machine cannot be used: {text}", settings.hint
         )
-    return next(filter(None, map(_told, _with_causes(error, through_failures=through_failures))), None)
+    return next(filter(None, map(_explain, _with_causes(error, through_failures=through_failures))), None)
 
 
 def _settings_being_read(error: BaseException) -> _Settings | None:
-    """Return the settings of a library that it was reading when it failed."""
+    """Return the library settings that were being read when the error was raised."""
     for frame, _ in traceback.walk_tb(error.__traceback__):
         place = (frame.f_globals.get("__name__"), frame.f_code.co_name)
         if found := next((each for each in _SETTINGS if each.is_read_at(*place)), None):
@@ -149,7 +149,7 @@ def _with_causes(error: BaseException | None, *, through_failures: bool) -> Iter
         error = error.__cause__ or (error.__context__ if through_failures else None)
 
 
-def _told(error: BaseException) -> JobError | None:
+def _explain(error: BaseException) -> JobError | None:
     number = _number(error)
     if number is None:
         return None
@@ -157,15 +157,13 @@ def _told(error: BaseException) -> JobError | None:
         return SurroundingsError("the working directory is not there any more", "change to one that is")
     kind = _KINDS.get(number, _NAMED)
     limit = _limit(kind)
-    may_pass = kind.may_pass and not (
-        kind is _MEMORY and limit
-    )  # the limit of this process alone stays what it is
+    may_pass = kind.may_pass and not (kind is _MEMORY and limit)  # a process's own limit stays as it is
     what = f"{_what(error)}{f' (the limit is {limit})' if limit else ''}"
     return (TryAgain if may_pass else SurroundingsError)(what, kind.hint)
 
 
 def _number(error: BaseException) -> int | None:
-    """Return the system's number of an error, 0 where it has none, and ``None`` for what is not the system's."""
+    """Return the errno of an error, 0 if it has none, and ``None`` if it is not an error of the system."""
     match error:
         case MemoryError():
             return errno.ENOMEM
@@ -174,8 +172,8 @@ def _number(error: BaseException) -> int | None:
         case TimeoutError() | socket.gaierror():
             return errno.ETIMEDOUT
         case OSError():
-            return next((number for text, number in _SAID.items() if text in str(error)), error.errno or 0)
-    return next((number for text, number in _SAID.items() if text in str(error)), None)
+            return next((number for text, number in _TEXTS.items() if text in str(error)), error.errno or 0)
+    return next((number for text, number in _TEXTS.items() if text in str(error)), None)
 
 
 def _what(error: BaseException) -> str:

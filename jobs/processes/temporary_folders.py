@@ -1,7 +1,7 @@
-"""Where temporary files and sockets may lie.
+"""Folders for temporary files and sockets.
 
-The rule: a command does not need ``/tmp``. Where neither TMPDIR nor the system's folders can be written, another that
-can takes their place; a socket lies where its path is short enough, whatever TMPDIR is.
+The rule: a command works without ``/tmp``. If neither TMPDIR nor the system's folders can be written, another folder is
+used. A socket is made where its path is short enough, whatever TMPDIR is.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _SOCKET_NAME = "pymp-01234567/listener-01234567"  # as multiprocessing names one
 
 
 def ensure_temporary_folder() -> None:
-    """Let TMPDIR lead to a folder that can be written, if there is any, unless one is found without it.
+    """Set TMPDIR to a folder that can be written, unless Python finds one by itself.
 
-    The working directory, which Python falls back to, is where the data may lie.
+    Python would fall back to the working directory, which may hold the data.
     """
     with suppress(FileNotFoundError):
         if tempfile.gettempdir() != _working_directory():
@@ -35,8 +35,8 @@ def ensure_temporary_folder() -> None:
 
 
 @contextmanager
-def sockets_within_reach() -> Iterator[None]:
-    """Let temporary files of the block, which are sockets, lie in a folder that can have them, if there is any."""
+def short_socket_paths() -> Iterator[None]:
+    """In the block, make temporary files (which are sockets) in a folder that can hold sockets, if there is one."""
     before = tempfile.tempdir
     for folder in (tempfile.gettempdir(), *_others(os.environ)):
         if _takes_socket(folder):
@@ -62,7 +62,7 @@ def _takes(folder: str, content: str) -> bool:
 
 
 def _takes_socket(folder: str) -> bool:
-    """Whether a socket can be made there, whose path is as long as that of the server of ``multiprocessing``."""
+    """Return whether a socket can be made in a folder, with a path as long as that of multiprocessing's server."""
     try:
         with (
             tempfile.TemporaryDirectory(prefix="pymp-", dir=folder) as own,

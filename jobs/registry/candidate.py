@@ -1,6 +1,6 @@
-"""A model that may get a role: found, read and loaded, and which role its architecture is for.
+"""A model that may get a role: found, read and loaded.
 
-The rule: a candidate is the bytes that were read, known by their digest. This module does not judge it.
+The rule: a candidate is the bytes that were read, identified by their digest.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from lvm_batch.io.storage.locations import read_file
 from lvm_batch.jobs.errors import UsageError
-from lvm_batch.jobs.models.load import FALLBACK_ARCHITECTURES, PRIMARY_ARCHITECTURES
+from lvm_batch.jobs.models.check import FALLBACK_ARCHITECTURES, PRIMARY_ARCHITECTURES
 from lvm_batch.lvm.checkpoints.checkpoint import load_checkpoint
 from lvm_batch.lvm.errors import CheckpointError
 from lvm_batch.lvm.registry.registry import named_model
@@ -23,16 +23,15 @@ if TYPE_CHECKING:
     from lvm_batch.lvm.checkpoints.checkpoint import Checkpoint
 
 ROLE_ARCHITECTURES = {"production_model": PRIMARY_ARCHITECTURES, "fallback_model": FALLBACK_ARCHITECTURES}
-"""The architectures that a run takes in each role."""
+"""The architectures that a run accepts in each role."""
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What a model is verified for.
+class VerificationRequest:
+    """What to verify a model for.
 
-    ``role`` and ``dim`` are None where they follow from the model and the registry. ``data`` names the rows that
-    cosines are compared on, at most ``sample_rows`` of them; None compares none. ``tolerance`` is how far the mean
-    cosine may fall.
+    If ``role`` and ``dim`` are None, they follow from the model and the registry. Cosines are compared on at most
+    ``sample_rows`` rows of ``data``; None compares none. ``tolerance`` is how much lower the mean cosine may be.
     """
 
     models_dir: Path
@@ -45,9 +44,9 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A model: ``name`` in the registry, or where else it lies, ``role`` the one it would have.
+    """A model: its ``name`` in the registry or its path, and the ``role`` that it would get.
 
-    ``checkpoint`` is None where the file cannot be loaded, and ``problem`` says why.
+    If the file cannot be loaded, ``checkpoint`` is None and ``problem`` says why.
     """
 
     name: str
@@ -58,24 +57,24 @@ class Candidate:
     problem: str = ""
 
 
-def find_candidate(name: str, asked: Asked) -> Candidate:
+def find_candidate(name: str, request: VerificationRequest) -> Candidate:
     """Read the model that ``name`` means: a name in the registry, a role or a path.
 
-    Raises ``ModelError`` where there is none, ``UsageError`` where the role that is asked for does not take its
-    architecture, and ``DataError`` where it cannot be read.
+    Raises ``ModelError`` if there is none, ``UsageError`` if the requested role does not accept its architecture, and
+    ``DataError`` if the file cannot be read.
     """
-    path = named_model(name, asked.models_dir)
-    shown = path if "://" in path else name_of(Path(path), asked.models_dir)
+    path = named_model(name, request.models_dir)
+    shown = path if "://" in path else name_of(Path(path), request.models_dir)
     data = read_file(path)
     try:
         checkpoint = load_checkpoint(data, path)
     except CheckpointError as error:
-        return Candidate(shown, path, hashlib.sha256(data).hexdigest(), asked.role, None, error.message)
-    return Candidate(shown, path, checkpoint.sha256, _role(checkpoint, asked.role), checkpoint)
+        return Candidate(shown, path, hashlib.sha256(data).hexdigest(), request.role, None, error.message)
+    return Candidate(shown, path, checkpoint.sha256, _role(checkpoint, request.role), checkpoint)
 
 
 def check_promotable(candidate: Candidate, models_dir: Path) -> None:
-    """Raise ``UsageError`` unless the candidate lies in the registry, and some role takes its architecture."""
+    """Raise ``UsageError`` unless the candidate is in the registry and some role accepts its architecture."""
     if Path(candidate.name).name != candidate.name:
         raise UsageError(
             f"{candidate.name} is not in the registry {models_dir}",
@@ -89,7 +88,7 @@ def check_promotable(candidate: Candidate, models_dir: Path) -> None:
 
 
 def _role(checkpoint: Checkpoint, role: str | None) -> str | None:
-    """Return the role that is asked for, or else the one that takes the architecture; None where none does."""
+    """Return the requested role, or else the one that accepts the architecture; None if none does."""
     architecture = checkpoint.architecture
     if role is None:
         return next((role for role, takes in ROLE_ARCHITECTURES.items() if architecture in takes), None)

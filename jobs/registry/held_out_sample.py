@@ -1,7 +1,7 @@
-"""The rows that models are compared on before a role passes from one to another.
+"""The rows that two models are compared on before a role changes.
 
-The rule: both models are judged on the same rows, and the same dataset gives the same rows. Whether a model was
-trained on them is for who names the dataset to know.
+The rule: both models get the same rows, and the same dataset gives the same rows. Only the user knows whether a model
+was trained on them.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lvm_batch.jobs.evaluation.rows import JudgedDataset
+from lvm_batch.jobs.evaluation.judged_rows import JudgedDataset
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from lvm_batch.jobs.evaluation.rows import JudgedRows
+    from lvm_batch.jobs.evaluation.judged_rows import JudgedRows
     from lvm_batch.jobs.settings.evaluate import EvaluateSettings
 
     Floats = NDArray[np.float32]
 
 _LOOK_AHEAD = 20
-"""How many times the rows wanted are looked through for those out of distribution."""
+"""How many times ``n_rows`` are searched for rows out of distribution."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +39,8 @@ class HeldOutSample:
 
 
 @dataclass(slots=True)
-class _Kept:
-    """The first rows of one kind, up to a number."""
+class _FirstRows:
+    """The first rows of one kind; ``room`` is how many more fit."""
 
     room: int
     contexts: list[Floats]
@@ -54,21 +54,21 @@ class _Kept:
 
 
 def held_out_sample(settings: EvaluateSettings, *, dim: int, n_rows: int) -> HeldOutSample:
-    """Read the first ``n_rows`` windows with a target, those whose split is ``ood`` before all others.
+    """Read the first ``n_rows`` windows with a target, those with the split ``ood`` first.
 
-    Where few are ``ood``, the first 20 times as many rows are looked through. Raises ``DataError`` where the dataset
-    cannot be read, has vectors of another width than ``dim``, or no window with a target.
+    If few are ``ood``, the first 20 times as many rows are searched for them. Raises ``DataError`` if the dataset
+    cannot be read, has vectors of another width than ``dim``, or has no window with a target.
     """
-    ood, others = _Kept(n_rows, [], []), _Kept(n_rows, [], [])
-    seen = 0
+    ood, others = _FirstRows(n_rows, [], []), _FirstRows(n_rows, [], [])
+    n_seen = 0
     dataset = JudgedDataset(settings, dim=dim)
     for rows in dataset:
-        seen += len(rows.targets)
+        n_seen += len(rows.targets)
         is_ood = _is_ood(rows)
         ood.add(rows, is_ood)
         others.add(rows, ~is_ood)
         enough = n_rows if rows.splits is None else _LOOK_AHEAD * n_rows
-        if not ood.room or (not others.room and seen >= enough):
+        if not ood.room or (not others.room and n_seen >= enough):
             break
     return HeldOutSample(
         np.concatenate([*ood.contexts, *others.contexts])[:n_rows],

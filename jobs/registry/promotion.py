@@ -1,7 +1,7 @@
-"""A role passes to another model, and back.
+"""Gives a role to another model, and gives it back.
 
-The rule: no model gets a role unverified, and none gets one back that is not the file it was; who had a role before is
-in the log as soon as the role has passed.
+The rule: a model gets a role only if it is verified, and gets one back only if its file is unchanged. Every change of
+a role is in the log.
 """
 
 from __future__ import annotations
@@ -26,20 +26,27 @@ from lvm_batch.lvm.registry.role_log import (
     open_role_log,
     previous_holder,
 )
-from lvm_batch.lvm.registry.roles import Held, check_replaceable, digest_of, folder_of, give_role, holder
+from lvm_batch.lvm.registry.roles import (
+    RoleHolder,
+    check_replaceable,
+    digest_of,
+    folder_of,
+    give_role,
+    holder,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from lvm_batch.jobs.registry.candidate import Asked
-    from lvm_batch.jobs.registry.verify_model import Verified
+    from lvm_batch.jobs.registry.candidate import VerificationRequest
+    from lvm_batch.jobs.registry.verify_model import VerificationResult
     from lvm_batch.lvm.registry.role_log import RoleLog
 
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What stands in the log beside a change: when it was (UTC, ISO 8601), who did it, with which version."""
+    """When a role was changed (UTC, ISO 8601), by whom, and with which version; the log keeps it with the change."""
 
     at: str
     by: str
@@ -47,7 +54,7 @@ class Signature:
 
     @classmethod
     def now(cls) -> Signature:
-        """Who acts, and when: called once, at the edge."""
+        """Return the current user and time; called once, at the edge."""
         at = datetime.now(UTC).isoformat(timespec="seconds")
         return cls(at, f"{_user()}@{socket.gethostname()}", version("lvm-batch"))
 
@@ -55,11 +62,11 @@ class Signature:
         self,
         action: str,
         role: str,
-        before: Held | None,
-        after: Held,
+        before: RoleHolder | None,
+        after: RoleHolder,
         cosine: Mapping[str, Any] | None,
     ) -> RoleChange:
-        """Return a change, signed."""
+        """Return a signed change."""
         return RoleChange(
             at=self.at,
             by=self.by,
@@ -74,27 +81,27 @@ class Signature:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a role: who has it, who had it before, and what was found of the new one, if it was verified.
+    """The result of a promotion or a rollback: the model that has the role now, and the one that had it before.
 
-    ``error`` is why nothing was changed though it should have been; ``role`` is None where it is not known for which.
+    ``verified`` is the result of the checks, if they ran. ``error`` says why the role could not be changed. ``role`` is
+    None if it is unknown which role was meant.
     """
 
     role: str | None
-    before: Held | None
-    now: Held | None
-    verified: Verified | None = None
+    before: RoleHolder | None
+    now: RoleHolder | None
+    verified: VerificationResult | None = None
     error: JobError | None = None
 
     @property
     def changed(self) -> bool:
-        """Whether the role has passed on."""
+        """Whether another model has the role now."""
         return self.before != self.now
 
     def values(self) -> dict[str, Any]:
-        """Return it as plain values."""
-        found = self.verified.values() if self.verified else {}
+        """Return the outcome as plain values."""
         return {
-            **found,
+            **(self.verified.values() if self.verified else {}),
             "role": self.role,
             "from": _values(self.before),
             "to": _values(self.now),
@@ -102,59 +109,59 @@ class Outcome:
         }
 
     def text(self) -> str:
-        """Return it in lines."""
+        """Return the outcome as lines of text."""
         lines = [self.verified.text()] if self.verified else []
-        return "\n".join([*lines, self._ending()])
+        return "\n".join([*lines, self._last_line()])
 
-    def _ending(self) -> str:
+    def _last_line(self) -> str:
         if self.role is None:
             return "no role was changed"
         if not self.changed:
-            return f"{self.role} is {_named(self.now) if self.now else 'nobody'}, as before"
-        was = f"it was {_named(self.before)}" if self.before else "nobody had it"
-        return f"{self.role} is now {_named(self.now) if self.now else 'nobody'}; {was}"
+            return f"{self.role} is {_name(self.now) if self.now else 'nobody'}, as before"
+        was = f"it was {_name(self.before)}" if self.before else "nobody had it"
+        return f"{self.role} is now {_name(self.now) if self.now else 'nobody'}; {was}"
 
 
 def _user() -> str:
     try:
         return getpass.getuser()
-    except (OSError, KeyError):  # a container's user may have a number alone
+    except (OSError, KeyError):  # a user in a container may have no name
         return str(os.getuid())
 
 
-def promote(name: str, asked: Asked, *, signature: Signature) -> Outcome:
-    """Verify the model ``name``, and give it the role, the one that takes its architecture by default, if it passes.
+def promote(name: str, request: VerificationRequest, *, signature: Signature) -> Outcome:
+    """Verify the model ``name`` and, if it passes, give it the role; by default the one that accepts its architecture.
 
-    Nothing is changed where it has the role already, or fails: then the outcome holds the error. Raises ``TryAgain``
-    where another process is changing roles, ``UsageError`` where the model is not in the registry or no role takes it,
-    ``DataError`` where something cannot be read, and ``ModelError`` where role or log cannot be used or written.
+    Nothing changes if the model has the role already, or fails; then the outcome holds the error. Raises ``TryAgain``
+    if another process is changing roles, ``UsageError`` if the model is not in the registry or no role accepts it,
+    ``DataError`` if something cannot be read, and ``ModelError`` if the role or the log cannot be used or written.
     """
     from lvm_batch.jobs.registry.candidate import check_promotable, find_candidate
     from lvm_batch.jobs.registry.verify_model import verify_candidate
 
-    models_dir = asked.models_dir
-    with _alone(models_dir) as log:
-        candidate = find_candidate(name, asked)
+    models_dir = request.models_dir
+    with _locked_log(models_dir) as log:
+        candidate = find_candidate(name, request)
         check_promotable(candidate, models_dir)
-        role, after = candidate.role, Held(candidate.name, candidate.sha256)
-        before = _before(after, role, models_dir, log) if role else None
+        role, after = candidate.role, RoleHolder(candidate.name, candidate.sha256)
+        before = _current_holder(after, role, models_dir, log) if role else None
         if before == after:
             return Outcome(role, before, after)
-        verified = verify_candidate(candidate, asked)
+        verified = verify_candidate(candidate, request)
         if verified.error or role is None:
             return Outcome(role, before, before, verified, verified.error)
         cosine = verified.cosines.values() if verified.cosines else None
-        _pass_on(log, models_dir, signature.change(PROMOTE, role, before, after, cosine))
+        _change_role(log, models_dir, signature.change(PROMOTE, role, before, after, cosine))
         return Outcome(role, before, after, verified)
 
 
 def rollback(role: str, models_dir: Path, *, signature: Signature) -> Outcome:
-    """Give the role back to the model that had it before who has it now.
+    """Give the role back to the previous model.
 
-    Raises ``TryAgain`` where another process is changing roles, ``JobError`` where the log knows nobody before, or that
-    model is not there as it was, and ``ModelError`` where role or log cannot be used or written.
+    Raises ``TryAgain`` if another process is changing roles, ``JobError`` if the log has no previous model or its file
+    is missing or changed, and ``ModelError`` if the role or the log cannot be used or written.
     """
-    with _alone(models_dir) as log:
+    with _locked_log(models_dir) as log:
         check_replaceable(role, models_dir)
         now = holder(role, models_dir)
         before = previous_holder(log.changes(), role, now=now)
@@ -164,17 +171,17 @@ def rollback(role: str, models_dir: Path, *, signature: Signature) -> Outcome:
                 f"give it to a model by name: lvm-batch models promote NAME --role {role}",
             )
         _check_unchanged(before, role, models_dir)
-        _pass_on(log, models_dir, signature.change(ROLLBACK, role, now, before, None))
+        _change_role(log, models_dir, signature.change(ROLLBACK, role, now, before, None))
         return Outcome(role, now, before)
 
 
 @contextmanager
-def _alone(models_dir: Path) -> Iterator[RoleLog]:
-    """Open the log of roles, so that this process alone changes roles meanwhile."""
+def _locked_log(models_dir: Path) -> Iterator[RoleLog]:
+    """Open and lock the log of roles, so that no other process changes roles meanwhile."""
     check_models_dir(models_dir)
-    with ExitStack() as held:
+    with ExitStack() as stack:
         try:
-            log = held.enter_context(open_role_log(models_dir))
+            log = stack.enter_context(open_role_log(models_dir))
         except BlockingIOError as error:
             raise TryAgain(
                 f"another process is changing the roles beside {models_dir}", "try again when it has ended"
@@ -182,8 +189,8 @@ def _alone(models_dir: Path) -> Iterator[RoleLog]:
         yield log
 
 
-def _before(after: Held, role: str, models_dir: Path, log: RoleLog) -> Held | None:
-    """Return who has the role now; this model itself, written anew since it got the role, as what it was then."""
+def _current_holder(after: RoleHolder, role: str, models_dir: Path, log: RoleLog) -> RoleHolder | None:
+    """Return the model that has the role; if it is ``after``, then with its digest in the log: it may be rewritten."""
     check_replaceable(role, models_dir)
     now = holder(role, models_dir)
     changes = [change for change in log.changes() if change.role == role]
@@ -192,21 +199,23 @@ def _before(after: Held, role: str, models_dir: Path, log: RoleLog) -> Held | No
     return now
 
 
-def _check_unchanged(held: Held, role: str, models_dir: Path) -> None:
-    found = digest_of(folder_of(held, models_dir))
-    if found is None or found != held.sha256:
-        was = f"sha256 {(held.sha256 or 'unknown')[:12]}"
+def _check_unchanged(model: RoleHolder, role: str, models_dir: Path) -> None:
+    sha256 = digest_of(folder_of(model, models_dir))
+    if sha256 is None or sha256 != model.sha256:
+        was = f"sha256 {(model.sha256 or 'unknown')[:12]}"
         state = (
-            "is not there any more" if found is None else f"has been changed: its sha256 is {found[:12]} now"
+            "is not there any more"
+            if sha256 is None
+            else f"has been changed: its sha256 is {sha256[:12]} now"
         )
         raise JobError(
-            f"{held.name}, which had {role} before ({was}), {state}",
+            f"{model.name}, which had {role} before ({was}), {state}",
             f"put it back as it was, or promote one of: {', '.join(list_models(models_dir)) or 'none there'}",
         )
 
 
-def _pass_on(log: RoleLog, models_dir: Path, change: RoleChange) -> None:
-    """Set the link, then write the log; without the log, the link goes back to where it was."""
+def _change_role(log: RoleLog, models_dir: Path, change: RoleChange) -> None:
+    """Set the link, then write the log; if the log cannot be written, set the link back."""
     give_role(change.role, change.after, models_dir)
     try:
         log.add(change)
@@ -218,9 +227,9 @@ def _pass_on(log: RoleLog, models_dir: Path, change: RoleChange) -> None:
         ) from error
 
 
-def _values(held: Held | None) -> dict[str, str | None] | None:
-    return None if held is None else {"name": held.name, "sha256": held.sha256}
+def _values(model: RoleHolder | None) -> dict[str, str | None] | None:
+    return None if model is None else {"name": model.name, "sha256": model.sha256}
 
 
-def _named(held: Held) -> str:
-    return f"{held.name} (sha256 {held.sha256[:12]})" if held.sha256 else held.name
+def _name(model: RoleHolder) -> str:
+    return f"{model.name} (sha256 {model.sha256[:12]})" if model.sha256 else model.name

@@ -1,7 +1,6 @@
-"""What a registry holds: its models, who has which role, and one model in full.
+"""Lists the models of a registry with their roles, and shows one model in full.
 
-The rule: everything that is there is told; a model that cannot be loaded, or a role that leads nowhere, is told with
-what is wrong with it. This module changes nothing.
+The rule: everything is listed; a model that cannot be loaded and a role that cannot be used are listed with the reason.
 """
 
 from __future__ import annotations
@@ -12,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from lvm_batch.io.errors import DataError
 from lvm_batch.io.storage.locations import read_file
-from lvm_batch.jobs.registry.text import card_text, list_text
+from lvm_batch.jobs.registry.registry_text import card_text, list_text
 from lvm_batch.lvm.checkpoints.checkpoint import load_checkpoint
 from lvm_batch.lvm.errors import ModelError
 from lvm_batch.lvm.registry.registry import ROLES, list_folders, named_model, resolve_model
 from lvm_batch.lvm.registry.role_log import RoleChange, read_role_log
-from lvm_batch.lvm.registry.roles import Held, holder, name_of, roles_of
+from lvm_batch.lvm.registry.roles import RoleHolder, holder, name_of, roles_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,23 +27,23 @@ CARD, HISTORY = "MODEL_CARD.md", "training_history.json"
 
 @dataclass(frozen=True, slots=True)
 class RoleState:
-    """Who has a role: ``held`` is None where nobody has, ``since`` the change in the log that gave it.
+    """The model that has a role, None if there is none, and the change in the log ``since`` when it has the role.
 
-    ``problem`` says why whoever has it cannot be used, or is not the file that it was.
+    ``problem`` says why the model cannot be used, or that its file has changed since.
     """
 
     role: str
-    held: Held | None
+    model: RoleHolder | None
     since: RoleChange | None
     problem: str | None
 
     def values(self) -> dict[str, Any] | None:
-        """Return it as plain values, None where there is nothing to tell."""
-        if self.held is None and self.problem is None:
+        """Return the state as plain values; None if no model has the role and nothing is wrong."""
+        if self.model is None and self.problem is None:
             return None
         return {
-            "name": self.held.name if self.held else None,
-            "sha256": self.held.sha256 if self.held else None,
+            "name": self.model.name if self.model else None,
+            "sha256": self.model.sha256 if self.model else None,
             "since": self.since.at if self.since else None,
             "by": self.since.by if self.since else None,
             "problem": self.problem,
@@ -52,7 +51,7 @@ class RoleState:
 
 
 def list_registry(models_dir: Path) -> tuple[dict[str, Any], str]:
-    """Return every model and every role, as values and as text; raises ``ModelError`` where there is no registry."""
+    """Return every model and every role, as values and as text; raises ``ModelError`` if there is no registry."""
     models = [_model(name, models_dir) for name in list_folders(models_dir)]
     changes, log_problem = _changes(models_dir)
     values = {
@@ -65,16 +64,16 @@ def list_registry(models_dir: Path) -> tuple[dict[str, Any], str]:
 
 
 def show_model(name: str, models_dir: Path) -> tuple[dict[str, Any], str]:
-    """Return what is known of one model, as values and as text.
+    """Return the facts about one model, as values and as text.
 
-    ``name`` is a name in the registry, a role or a path. Raises ``ModelError`` where there is none or it cannot be
-    loaded, and ``DataError`` where it cannot be read.
+    ``name`` is a name in the registry, a role or a path. Raises ``ModelError`` if there is no such model or it cannot
+    be loaded, and ``DataError`` if it cannot be read.
     """
     path = named_model(name, models_dir)
     changes, log_problem = _changes(models_dir)
     facts = _facts(path, models_dir)
     states = {role: _state(role, models_dir, changes).values() for role in facts["roles"]}
-    card, history = (_beside(path, name) for name in (CARD, HISTORY))
+    card, history = (_file_beside(path, name) for name in (CARD, HISTORY))
     values = {
         "name": path if "://" in path else name_of(Path(path), models_dir),
         **facts,
@@ -88,7 +87,7 @@ def show_model(name: str, models_dir: Path) -> tuple[dict[str, Any], str]:
 
 
 def _model(name: str, models_dir: Path) -> dict[str, Any]:
-    """Describe one folder of the registry, with what is wrong with it."""
+    """Describe the model in a folder of the registry; ``problem`` says why it cannot be loaded."""
     try:
         return {"name": name, **_facts(named_model(name, models_dir), models_dir), "problem": None}
     except (ModelError, DataError) as error:
@@ -126,17 +125,17 @@ def _state(role: str, models_dir: Path, changes: Sequence[RoleChange]) -> RoleSt
     except ModelError as error:
         problem = error.message
     try:
-        held = holder(role, models_dir)
+        model = holder(role, models_dir)
     except ModelError:
-        held = None
+        model = None
     last = next((change for change in reversed(changes) if change.role == role), None)
-    since = last if held and last and last.after.name == held.name else None
-    if problem is None and held and since and since.after.sha256 != held.sha256:
-        problem = f"{held.name} has been written anew since it got the role, and was not verified"
-    return RoleState(role, held, since, problem)
+    since = last if model and last and last.after.name == model.name else None
+    if problem is None and model and since and since.after.sha256 != model.sha256:
+        problem = f"{model.name} has been written anew since it got the role, and was not verified"
+    return RoleState(role, model, since, problem)
 
 
-def _beside(path: str, name: str) -> Path | None:
-    """Return the file of that name in a checkpoint's folder, if it is there."""
+def _file_beside(path: str, name: str) -> Path | None:
+    """Return the file of that name in a checkpoint's folder, if there is one."""
     file = Path(path).parent / name
     return file if "://" not in path and file.is_file() else None

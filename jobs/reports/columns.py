@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 
 from lvm_batch.io.dataset.batches import text_values
 from lvm_batch.io.dataset.partitions import folder_texts
-from lvm_batch.io.formats.parquet import SharedFile
-from lvm_batch.io.output.writer import ROUTES
+from lvm_batch.io.formats.parquet import OpenParquet
+from lvm_batch.io.schema import ROUTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -162,7 +162,7 @@ def _sampled(rows_by_output: Mapping[str, int]) -> tuple[list[str], int]:
 def _read(folder: OutputFolder, output: str, wanted: Sequence[str], max_rows: int) -> pa.Table | None:
     """Return the wanted columns of a file, as far as it has them; ``None`` where it cannot be read."""
     try:
-        with folder.open(output) as source, SharedFile(source, buffer_size=_BUFFER_BYTES) as file:
+        with folder.open(output) as source, OpenParquet(source, output, buffer_size=_BUFFER_BYTES) as file:
             names = set(file.schema_arrow.names)
             groups = list(_row_groups(file.metadata, max_rows))
             columns = [name for name in wanted if name in names]

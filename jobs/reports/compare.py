@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lvm_batch.io.output.commit import OutputFolder
-from lvm_batch.io.output.writer import ROUTES
+from lvm_batch.io.schema import ROUTES
 from lvm_batch.io.storage.locations import locate
 from lvm_batch.jobs.reports.data import gather
 from lvm_batch.jobs.reports.figures import histograms

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lvm_batch.io.output.writer import ROUTES
+from lvm_batch.io.schema import ROUTES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lvm_batch.io.output.writer import ROUTES
+from lvm_batch.io.schema import ROUTES
 from lvm_batch.jobs.console.text import plural
 from lvm_batch.jobs.reports.figures import histograms, spreads
 from lvm_batch.jobs.reports.groups import N_LANES, everything, groups_by, known, summary_of

@@ -1,8 +1,7 @@
 """Rows as an Arrow IPC stream, and their answers.
 
-The rule: a stream is understood as a file of windows is, and answered with the columns that a run writes: a row that
-is not what it should be keeps its place, with its reason. Neither what is unpacked nor what is answered grows beyond
-a limit, however small the body. Does not know HTTP, or who answers.
+The rule: a stream is read as a file of windows is, and answered with the columns that a run writes: a bad row keeps its
+place, with its reason. Neither the unpacked stream nor the answer grows beyond a limit, however small the body.
 """
 
 from __future__ import annotations
@@ -14,12 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from lvm_batch.io.dataset.batches import BAD_INPUT, OK, STATUSES
 from lvm_batch.io.dataset.windows import WindowsReader
 from lvm_batch.io.errors import ColumnError
-from lvm_batch.io.output.writer import ROUTES, prediction_schema
+from lvm_batch.io.output.writer import prediction_schema
+from lvm_batch.io.schema import BAD_INPUT, OK, ROUTES, STATUSES
 from lvm_batch.jobs.serving.arrow_sizes import stream_size
-from lvm_batch.jobs.serving.refusals import Wrong, too_large, unusable
+from lvm_batch.jobs.serving.bodies import Problem, too_large, unusable
 from lvm_batch.jobs.serving.rows import Rows
 from lvm_batch.lvm.inference.routing import REASONS
 
@@ -30,20 +29,19 @@ if TYPE_CHECKING:
 
     from lvm_batch.io.dataset.batches import Batch
     from lvm_batch.io.dataset.units import DatasetFormat
-    from lvm_batch.io.output.writer import OutputDtype
-    from lvm_batch.io.vectors.decoding import Pad
+    from lvm_batch.io.schema import OutputDtype, Pad
     from lvm_batch.jobs.serving.rows import Answers
 
 MEDIA_TYPE = "application/vnd.apache.arrow.stream"
 UNPACKED = 16
-"""What a stream may unpack to, and its answer take, in sizes of the largest body."""
+"""How many times the largest body a stream may unpack to, and its answer take."""
 
 _TEXT_COPIES = 4  # bytes that Python takes for a character, where one of a text is far from Latin
 _BODY = "the body"
 
 
 class ArrowForm:
-    """How streams are understood and answered: the windows layout, in batches of at most ``max_rows`` rows.
+    """Reads and answers streams of the windows layout, in batches of at most ``max_rows`` rows.
 
     Neither what a stream unpacks to nor its answer may take more than ``max_bytes``.
     """
@@ -64,8 +62,8 @@ class ArrowForm:
         self._dtype: OutputDtype = dtype
 
     def room(self, body: bytes) -> int:
-        """Return the bytes that a stream and its answer take at most. Raises :class:`Refused` where it is too much."""
-        with _told():
+        """Return the bytes that a stream and its answer take at most. Raises :class:`Refusal` if they are too many."""
+        with _refusals():
             size = stream_size(body)
         if size.n_bytes > self._max_bytes:
             raise too_large("the body unpacked", self._max_bytes)
@@ -77,11 +75,11 @@ class ArrowForm:
         )  # carried columns are in the answer too, and it is written, then taken
 
     def read(self, body: bytes) -> tuple[ArrowAnswer, Iterator[Batch]]:
-        """Read a stream: what its answer is written with, and its rows. Raises :class:`Refused`.
+        """Return a writer for the answer to a stream, and the stream's rows. Raises :class:`Refusal`.
 
-        It is one that :meth:`room` has let through.
+        Call :meth:`room` first, which refuses streams that are too large to be read.
         """
-        with _told():
+        with _refusals():
             table = _table(body)
             roles = self._format.roles(table.schema, _BODY)
         if roles.lane and _TEXT_COPIES * sum(map(_text_bytes, table[roles.lane].chunks)) > self._max_bytes:
@@ -95,17 +93,17 @@ class ArrowForm:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
-    """Turn what Arrow, and the look at columns, raise into what is wrong with the body."""
+def _refusals() -> Iterator[None]:
+    """Turn errors of Arrow and of the check of columns into refusals."""
     try:
         yield
-    except (pa.ArrowException, OSError) as error:  # the latter where it is cut
-        raise unusable(Wrong(("body",), f"is not an Arrow stream: {error}", "arrow_invalid")) from error
+    except (pa.ArrowException, OSError) as error:  # the latter if it is cut short
+        raise unusable(Problem(("body",), f"is not an Arrow stream: {error}", "arrow_invalid")) from error
     except ColumnError as error:
-        raise unusable(Wrong(("body",), ": ".join(error.args), "columns")) from error
+        raise unusable(Problem(("body",), ": ".join(error.args), "columns")) from error
     except UnicodeDecodeError as error:
         raise unusable(
-            Wrong(("body",), f"has a column whose name is no UTF-8: {error.object!r}", "columns")
+            Problem(("body",), f"has a column whose name is no UTF-8: {error.object!r}", "columns")
         ) from error
 
 
@@ -117,7 +115,7 @@ def _table(body: bytes) -> pa.Table:
 
 
 def _text_bytes(texts: pa.Array) -> int:
-    """Return what texts take that are made of a column: of a dictionary each once, of views as often as they stand."""
+    """Return the bytes of the texts made from a column: each text of a dictionary once, each view every time."""
     if pa.types.is_dictionary(texts.type):
         return _text_bytes(texts.dictionary)
     if pa.types.is_string_view(texts.type):  # a view is a length, and twelve bytes more
@@ -127,7 +125,7 @@ def _text_bytes(texts: pa.Array) -> int:
 
 
 class ArrowAnswer:
-    """The answer of a stream, written batch by batch."""
+    """The answer to a stream, written batch by batch."""
 
     def __init__(self, schema: pa.Schema, *, max_bytes: int) -> None:
         self._schema = schema
@@ -136,7 +134,7 @@ class ArrowAnswer:
         self._writer = pa.ipc.new_stream(self._sink, schema)
 
     def write(self, batch: Batch, answers: Answers) -> None:
-        """Append the output rows of a batch. Raises :class:`Refused` where the answer becomes too large."""
+        """Append the output rows of a batch. Raises :class:`Refusal` if the answer becomes too large."""
         self._writer.write_table(_answered(batch, answers, self._schema))
         if self._sink.tell() > self._max_bytes:
             raise too_large("the answer", self._max_bytes)

@@ -1,8 +1,8 @@
 """How many bytes an Arrow IPC stream unpacks to.
 
-The rule: told by the stream's metadata before anything is unpacked: 10 kB of zstd can hold gigabytes, and pyarrow has
-no limit. Arrow unpacks a compressed buffer to the length that stands in its first eight bytes, or fails. What a
-dictionary grows by counts with all of it, since Arrow makes it anew. Does not know what the buffers hold.
+The rule: the size is read from the stream's metadata before anything is unpacked, because 10 kB of zstd can hold
+gigabytes and pyarrow has no limit. Arrow unpacks a compressed buffer to the length in its first eight bytes, or fails.
+A delta of a dictionary counts with the whole dictionary, which Arrow builds anew.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ _V5 = 4
 
 
 class StreamSize(NamedTuple):
-    """What a stream holds: bytes of all its batches, unpacked, and rows."""
+    """The unpacked bytes of all batches of a stream, and its rows."""
 
     n_bytes: int
     n_rows: int
 
 
 def stream_size(body: bytes) -> StreamSize:
-    """Return what a stream holds.
+    """Return the unpacked size of a stream.
 
-    Raises ``pa.ArrowException`` or ``OSError`` where it is no stream, is cut, or was written by an Arrow before 1.0,
+    Raises ``pa.ArrowException`` or ``OSError`` if it is no stream, is cut short, or was written by an Arrow before 1.0,
     which compressed in another way.
     """
     n_bytes = n_rows = 0
@@ -49,7 +49,7 @@ def stream_size(body: bytes) -> StreamSize:
 
 
 def _grown(message: pa.Message, dictionaries: Counter[int]) -> int:
-    """Return the bytes of a dictionary with this part of it; ``dictionaries`` has those of the parts before."""
+    """Return the bytes of a dictionary up to this part of it; ``dictionaries`` holds those of earlier parts."""
     content, head = _batch(message)
     n_bytes = _unpacked(content, _part(content, head, _DATA), message.body)
     number = _number(content, head, _ID)
@@ -61,7 +61,7 @@ def _grown(message: pa.Message, dictionaries: Counter[int]) -> int:
 
 
 def _batch(message: pa.Message) -> tuple[bytes, int]:
-    """Return a message's metadata, and where in them the table of its batch begins."""
+    """Return a message's metadata, and where the table of its batch begins in them."""
     content = bytes(message.metadata)
     head = _followed(content, 0)
     version = _field(content, head, _VERSION)
@@ -71,7 +71,7 @@ def _batch(message: pa.Message) -> tuple[bytes, int]:
 
 
 def _unpacked(content: bytes, batch: int, body: pa.Buffer) -> int:
-    """Add up the buffers of a batch; several may lie over one another, and are written one by one."""
+    """Add up the buffers of a batch; buffers that overlap count separately, as they are unpacked separately."""
     buffers = _part(content, batch, _BUFFERS)
     end = buffers + 4 + 16 * unpack_from("<I", content, buffers)[0]
     found = iter_unpack("<qq", content[buffers + 4 : end])
@@ -81,18 +81,18 @@ def _unpacked(content: bytes, batch: int, body: pa.Buffer) -> int:
 
 
 def _number(content: bytes, table: int, place: int) -> int:
-    """Return a number of 64 bits, 0 where it is left out."""
+    """Return a number of 64 bits, 0 if it is left out."""
     field = _field(content, table, place)
     return 0 if field is None else int(unpack_from("<q", content, field)[0])
 
 
 def _length(body: pa.Buffer, start: int, length: int) -> int:
-    """Return a buffer's length unpacked; where packing would have made it longer, -1 stands in front of it as it is."""
+    """Return a buffer's unpacked length; a buffer that was left as it is begins with -1."""
     return max(length, *unpack_from("<q", body, start)) if length else 0
 
 
 def _field(content: bytes, table: int, place: int) -> int | None:
-    """Return where a field of a flatbuffer's table stands, or ``None`` where it is left out.
+    """Return where a field of a flatbuffer's table is, or ``None`` if it is left out.
 
     A table begins with the distance back to its vtable: that one's size, the table's, and each field's offset in it.
     """

@@ -1,8 +1,8 @@
-"""Requests put together for the models, as many as there are at the moment.
+"""Requests gathered into batches for the models.
 
-The rule: nobody waits for others to come; what arrives while the models compute is taken together when they are done.
-One row alone is answered at once in the thread that reads requests, where the models are quick: handing it to another
-thread and back costs half as long as the answer. Does not know what a row means.
+The rule: no request waits for others to come; those that arrive while the models compute make the next batch. A single
+row is answered in the thread that reads requests if the models are quick: a handover to another thread and back costs
+half as much as the answer.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from lvm_batch.jobs.serving.rows import joined
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from lvm_batch.jobs.serving.answerer import Answerer
-    from lvm_batch.jobs.serving.rows import Answers, Rows
+    from lvm_batch.jobs.serving.rows import Answerer, Answers, Rows
 
     Waiting = tuple[Rows, asyncio.Future[Answers]]
 
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 class Batcher:
     """Gathers rows of one event loop for one :class:`Answerer`.
 
-    ``inline_rows`` is how many rows are answered without another thread. ``took`` is told the size of each batch.
+    Up to ``inline_rows`` rows are answered without another thread. ``took`` is called with the size of each batch.
     """
 
     def __init__(
@@ -50,16 +49,16 @@ class Batcher:
         return await future
 
     def close(self) -> None:
-        """Let the thread end."""
+        """Stop the thread."""
         self._thread.shutdown()
 
     async def _answer_all(self) -> None:
-        """Answer what is waiting, until nothing is; whatever fails reaches those who asked."""
+        """Answer waiting rows until there are none; an error goes to the requests of its batch."""
         while group := self._next_group():
             try:
                 answers = await self._answers(joined([rows for rows, _ in group]))
                 _hand_out(group, answers)
-            except Exception as error:  # noqa: BLE001 - it belongs to those who asked
+            except Exception as error:  # noqa: BLE001 - it belongs to the requests
                 _fail(group, error)
             await asyncio.sleep(0)  # what has arrived meanwhile is read before the next group is taken
 

@@ -1,9 +1,7 @@
 """The endpoints that read vectors, as plain ASGI.
 
-The rule: a request is admitted once its body is here, so that who sends slowly is in nobody's way; what bodies
-take meanwhile, and answers until they are taken, has a limit of its own. Whatever is wrong with a request is told
-in one form. FastAPI only documents these endpoints; between a request and the models nothing is
-put that costs time for each of them. Does not know what a body holds.
+The rule: a request counts as under way once its body is here, so that a slow sender keeps nobody out; bodies on their
+way, and answers until they are taken, have a limit of their own. Every refusal has one form.
 """
 
 from __future__ import annotations
@@ -14,19 +12,19 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from lvm_batch.jobs.serving.refusals import Refused, too_large, too_many, too_slow, wrong_type
+from lvm_batch.jobs.serving.bodies import Refusal, too_large, too_many, too_slow, wrong_type
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from starlette.types import Receive, Scope, Send
 
+    from lvm_batch.jobs.serving.memory import MemoryBudget, Reservation
     from lvm_batch.jobs.serving.metrics import Metrics
-    from lvm_batch.jobs.serving.room import Held, Shelf
 
     Respond = Callable[[bytes], Awaitable[bytes]]
 
-_JSON = "application/json"
+JSON = "application/json"
 
 _PART_BYTES = 2**18
 
@@ -34,12 +32,12 @@ BODY_S = 30
 """How long a body may take to arrive: 16 MiB at 4.5 Mbit/s."""
 
 
-class _Gone(Exception):
-    """Whoever asked has hung up."""
+class _Disconnect(Exception):
+    """The client has hung up."""
 
 
 class Gate:
-    """Lets in so many requests at a time. As a context manager, it raises :class:`Refused` where there are more."""
+    """Lets in ``max_queue`` requests at a time. As a context manager, it raises :class:`Refusal` if there are more."""
 
     def __init__(self, max_queue: int) -> None:
         self._max_queue = max_queue
@@ -63,42 +61,42 @@ class Endpoint:
         kinds: Mapping[str, Respond],
         *,
         gate: Gate,
-        shelf: Shelf,
+        budget: MemoryBudget,
         metrics: Metrics,
         max_body: int,
     ) -> None:
-        self._path = path
+        self.path = path
         self._kinds = kinds
         self._gate = gate
-        self._shelf = shelf
+        self._budget = budget
         self._metrics = metrics
         self._max_body = max_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Respond to one request, and count it."""
+        """Respond to one request and count it."""
         start = perf_counter()
-        status: int | None = 500  # as the server says where what responds has a bug
+        status: int | None = 500  # what the server answers if something here fails
         try:
             status = await self._respond(scope, receive, send)
         finally:
             if status is not None:
-                self._metrics.answered(self._path, status, perf_counter() - start)
+                self._metrics.answered(self.path, status, perf_counter() - start)
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> int | None:
-        """Respond; return the status, or ``None`` where nobody is there any more."""
+        """Respond; return the status, or ``None`` if the client has gone."""
         try:
             kind, respond = self._chosen(scope)
-            with self._shelf.held() as held:
+            with self._budget.held() as held:
                 body = await self._body(receive, held)
                 with self._gate:
                     content = await respond(body)
                 held.turn_into(len(content))
                 del body
                 await _send(send, 200, kind, content)
-        except Refused as refused:
-            status, kind, content = refused.status, _JSON, orjson.dumps({"detail": refused.detail})
-            headers = [(name.encode(), value.encode()) for name, value in refused.headers.items()]
-        except _Gone:
+        except Refusal as refusal:
+            status, kind, content = refusal.status, JSON, orjson.dumps({"detail": refusal.detail})
+            headers = [(name.encode(), value.encode()) for name, value in refusal.headers.items()]
+        except _Disconnect:
             return None
         else:
             return 200
@@ -106,8 +104,8 @@ class Endpoint:
         return status
 
     def _chosen(self, scope: Scope) -> tuple[str, Respond]:
-        """Choose what responds by the head of a request: the type of its body, and what reads it."""
-        kind, n_bytes = _JSON, 0
+        """Return the type of a request's body, and what responds to it. Raises :class:`Refusal`."""
+        kind, n_bytes = JSON, 0
         for name, value in scope["headers"]:
             if name == b"content-type":
                 kind = value.decode("latin-1").partition(";")[0].strip().lower()
@@ -120,7 +118,8 @@ class Endpoint:
             raise too_large("the body", self._max_body)
         return kind, respond
 
-    async def _body(self, receive: Receive, held: Held) -> bytes:
+    async def _body(self, receive: Receive, held: Reservation) -> bytes:
+        """Receive a whole body. Raises :class:`Refusal` if it is too large or too slow."""
         parts: list[bytes] = []
         n_bytes = 0
         more = True
@@ -129,7 +128,7 @@ class Endpoint:
                 while more:
                     message = await receive()
                     if message["type"] == "http.disconnect":
-                        raise _Gone
+                        raise _Disconnect
                     parts.append(message.get("body", b""))
                     held.add(len(parts[-1]))
                     n_bytes += len(parts[-1])
@@ -144,7 +143,7 @@ class Endpoint:
 async def _send(
     send: Send, status: int, kind: str, content: bytes, headers: Iterable[tuple[bytes, bytes]] = ()
 ) -> None:
-    """Send an answer, in parts: of a long one no more is handed over than its reader takes."""
+    """Send an answer in parts, so that no more of a long one is buffered than its reader takes."""
     own = ((b"content-type", kind.encode()), (b"content-length", b"%d" % len(content)))
     await send({"type": "http.response.start", "status": status, "headers": [*headers, *own]})
     for start in range(0, len(content) - _PART_BYTES, _PART_BYTES):

@@ -1,7 +1,6 @@
 """The models of a service: found, checked and loaded as a run does it, and warm.
 
-The rule: everything that a run would be refused for is refused here, and no query is the first that a model answers.
-Does not know HTTP.
+The rule: whatever a run would be refused for is refused here, and no query is the first that a model answers.
 """
 
 from __future__ import annotations
@@ -14,31 +13,30 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lvm_batch.io.dataset.columns import WindowShape
+from lvm_batch.io.schema import WindowShape
 from lvm_batch.jobs.datasets.dataset_format import dataset_format
 from lvm_batch.jobs.errors import Problem, SettingsError
-from lvm_batch.jobs.models.load import load_cascade, look_at_models
-from lvm_batch.jobs.processes.allocator import keep_freed_memory
-from lvm_batch.jobs.serving.answerer import Answerer
-from lvm_batch.jobs.serving.rows import Rows
+from lvm_batch.jobs.models.check import look_at_models
+from lvm_batch.jobs.models.load import load_cascade
+from lvm_batch.jobs.processes.resources import keep_freed_memory
+from lvm_batch.jobs.serving.rows import Answerer, Rows
 from lvm_batch.lvm.devices.devices import set_threads
 
 if TYPE_CHECKING:
     from lvm_batch.io.dataset.units import DatasetFormat
-    from lvm_batch.jobs.models.find import FoundModels
-    from lvm_batch.jobs.prediction.planning.job import ModelRef
+    from lvm_batch.jobs.models.facts import FoundModels, ModelRef
     from lvm_batch.jobs.settings.serve import ServeSettings
     from lvm_batch.lvm.inference.cascade import Cascade
 
 _QUICK_S = 0.001
-"""What one row may take to be answered in the thread that reads requests, which answers nothing else meanwhile."""
+"""Seconds that one row may take in the thread that reads requests, which answers nothing else meanwhile."""
 
 _WARM_UPS = 9
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
-    """Models that are warm; ``is_quick`` where the primary answers a row within a millisecond."""
+class LoadedModels:
+    """Models that are warm; ``is_quick`` if the primary model answers a row within a millisecond."""
 
     answerer: Answerer
     shape: WindowShape
@@ -48,13 +46,13 @@ class Loaded:
 
     @property
     def model_names(self) -> tuple[str | None, ...]:
-        """What the primary and the fallback are called: architecture, and the beginning of the SHA-256."""
+        """The names of the primary model and the fallback: architecture, and the beginning of the SHA-256."""
         models = (self.found.primary, self.found.fallback)
         return tuple(None if model is None else _name(model.ref) for model in models)
 
     @property
     def as_dict(self) -> dict[str, Any]:
-        """What answers here, as plain values."""
+        """The models and the bank, as plain values."""
         amn, gru = self.model_names
         bank = self.found.bank
         described = None if bank is None else {"digest": bank.ref.digest, "n_vectors": bank.n_vectors}
@@ -62,17 +60,21 @@ class Loaded:
 
     @property
     def notices(self) -> list[str]:
-        """What whoever starts a service should know."""
-        told = []
+        """What the user should know when the service starts."""
+        notices = []
         if self.found.fallback is None:
-            told.append("no fallback model: every row keeps the route amn; its reasons are told all the same")
+            notices.append(
+                "no fallback model: every row keeps the route amn; its reasons are told all the same"
+            )
         if self.found.bank is None:
-            told.append("low_confidence and low_margin are not evaluated: no --bank is given")
-        return told
+            notices.append("low_confidence and low_margin are not evaluated: no --bank is given")
+        return notices
 
 
-def load(settings: ServeSettings) -> Loaded:
-    """Load what the settings name. Raises ``ModelError``, ``DataError`` or, for several, ``SettingsError``."""
+def load(settings: ServeSettings) -> LoadedModels:
+    """Load the models and the bank of the settings. Raises ``ModelError``, ``DataError`` or, for several problems,
+    ``SettingsError``.
+    """
     keep_freed_memory()
     set_threads(settings.threads)
     found = look_at_models(settings)
@@ -85,7 +87,7 @@ def load(settings: ServeSettings) -> Loaded:
     took_s = _warm(cascade, shape, max_rows=settings.max_batch)
     gc.collect()
     gc.freeze()  # what has been loaded stays: no collection looks through it
-    return Loaded(Answerer(cascade), shape, dataset_format(settings, shape), found, took_s < _QUICK_S)
+    return LoadedModels(Answerer(cascade), shape, dataset_format(settings, shape), found, took_s < _QUICK_S)
 
 
 def _name(model: ModelRef) -> str:
@@ -93,8 +95,9 @@ def _name(model: ModelRef) -> str:
 
 
 def _warm(cascade: Cascade, shape: WindowShape, *, max_rows: int) -> float:
-    """Have both models and the bank answer noise, whatever the thresholds escalate; return the seconds that a row takes
-    that is not escalated.
+    """Run both models and the bank on noise, whatever the thresholds escalate.
+
+    Returns the seconds that the primary model takes for a row.
     """
     some = np.random.default_rng(0).standard_normal((max_rows, shape.length, shape.dim), dtype=np.float32)
     for contexts in (some, some[:1]):

@@ -1,6 +1,6 @@
 """What a service counts, for Prometheus.
 
-The rule: one registry for one service, so that two in a process do not count together. Does not know who reads it.
+The rule: each service has a registry of its own, so that two in a process do not count together.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
-from lvm_batch.io.output.writer import ROUTES
+from lvm_batch.io.schema import ROUTES
 from lvm_batch.lvm.inference.routing import REASONS
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Metrics:
         return self._requests.labels(path, str(status)), self._seconds.labels(path)
 
     def batch(self, n_rows: int) -> None:
-        """Count rows that the models take together."""
+        """Count a batch of rows."""
         self._batches.observe(n_rows)
 
     def routed(self, answers: Answers) -> None:

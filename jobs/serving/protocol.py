@@ -1,8 +1,7 @@
-"""Connections: how much one may send before it is anybody's request, and how long it may take.
+"""Connections: how many bytes one may send before they belong to a request, and how long it may take.
 
-The rule: what a connection holds is bounded before a body is read. A head, a chunk's extension and a trailer have a
-limit in bytes, heads and answers one in time, and requests sent ahead of their answers one in number; there are no more
-connections than a limit. Does not know what is asked.
+The rule: what a connection holds is bounded before a body is read. Heads, chunk extensions and trailers are limited in
+bytes, heads and answers in time, requests sent ahead of their answers in number, and so are connections.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 MAX_HEAD = 2**15
-"""Bytes of a request that are not its body, without a byte of a body between them."""
+"""Bytes that may arrive in a row without a byte of a body among them."""
 
 MAX_HEADERS = 128
 MAX_AHEAD = 16
@@ -25,23 +24,23 @@ MAX_AHEAD = 16
 
 MAX_CONNECTIONS = 800  # of the 1,024 files that a process may usually have open
 HEAD_S = 10
-"""How long a head may take to arrive, from the connection or from its first byte on."""
+"""Seconds that a head may take to arrive, from the connection or from its first byte."""
 
 _GRACE_S = 1
 
 ANSWER_S = 30
-"""How long an answer may wait for its reader to take any more of it."""
+"""Seconds that an answer may wait for its reader to take more of it."""
 
 
-class _NoMore(Exception):
-    """Ends the parsing of what a connection sends; the parser tells whoever fed it."""
+class _ParsingEnd(Exception):
+    """Ends the parsing of what a connection sends; the parser passes it on to its caller."""
 
 
 class LimitedProtocol(HttpToolsProtocol):
     """Uvicorn's protocol, which by itself has none of these limits."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take a connection, or tell it that there are too many."""
+        """Accept a connection, or refuse it if there are too many."""
         super().connection_made(transport)
         self._n_silent = 0
         self._is_head = True
@@ -59,7 +58,7 @@ class LimitedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what has come, as far as the limits allow."""
+        """Parse what has arrived, as far as the limits allow."""
         if self._is_deaf:
             return
         self._n_silent += len(data)
@@ -67,7 +66,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._judge()
 
     def _judge(self) -> None:
-        """Look at what has come without being a request, or a part of its body."""
+        """Check what has arrived that is neither a request nor a part of its body."""
         if self._is_deaf:
             return
         if self._n_silent > MAX_HEAD:
@@ -81,29 +80,29 @@ class LimitedProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header, or one of those behind a body."""
+        """Accept a header or a trailer."""
         if len(self.headers) >= MAX_HEADERS:
             self._refusal = 431, f"more than {MAX_HEADERS} headers have come"
-            raise _NoMore
+            raise _ParsingEnd
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Let a request begin, or wait for those before it."""
+        """Start a request, or let it wait for those before it."""
         if self._head_bytes() > MAX_HEAD:
             self._refusal = 431, f"the head is larger than {MAX_HEAD:,} bytes"
-            raise _NoMore
+            raise _ParsingEnd
         if len(self.pipeline) >= MAX_AHEAD:
             self.cycle.keep_alive = (
                 False  # with the last answer the connection ends; the rest is to be asked again
             )
             self._is_deaf = True
-            raise _NoMore
+            raise _ParsingEnd
         self._is_head, self._n_silent = False, 0
         self._take_time_off()
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """Take a part of a body."""
+        """Accept a part of a body."""
         self._n_silent = 0
         super().on_body(body)
 
@@ -113,27 +112,27 @@ class LimitedProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def pause_writing(self) -> None:
-        """Wait for whoever reads the answer, for a while."""
+        """Wait for the reader of an answer, but not for ever."""
         if self._stuck is None:
             self._stuck = self.loop.call_later(ANSWER_S, self.transport.abort)
         super().pause_writing()
 
     def resume_writing(self) -> None:
-        """Go on with the answer."""
+        """Continue the answer."""
         if self._stuck is not None:
             self._stuck.cancel()
             self._stuck = None
         super().resume_writing()
 
     def timeout_keep_alive_handler(self) -> None:
-        """End a connection that asks no more; what it has not read by now it will not read."""
+        """Close an idle connection; what it has not read by now is dropped."""
         if self.transport.get_write_buffer_size():
             self.transport.abort()
         else:
             super().timeout_keep_alive_handler()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what cannot be parsed, or what the parser was stopped at."""
+        """Refuse what cannot be parsed, or what exceeds a limit."""
         if not self._is_deaf:
             self._refuse(*(self._refusal or (400, msg)))
 
@@ -141,11 +140,11 @@ class LimitedProtocol(HttpToolsProtocol):
         return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
 
     def _waits_for_nothing(self) -> bool:
-        """Whether what comes is the beginning of a head, or the rest of a body that has been answered already."""
+        """Tell whether only a head has begun, or the rest of a body arrives that is answered already."""
         return bool(self._n_silent) if self._is_head else self.cycle.response_complete
 
     def _head_is_late(self) -> None:
-        """Look once more at what may have come while this process was busy."""
+        """Leave time to parse what may have arrived while this process was busy."""
         self._slow = self.loop.call_later(_GRACE_S, self._end)
 
     def _end(self) -> None:
@@ -156,7 +155,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def _may_answer(self) -> bool:
-        """Whether what is written now is taken for the answer of what has come last."""
+        """Tell whether the client would take text written now for the answer to its last request."""
         cycle = cast("RequestResponseCycle | None", self.cycle)
         if cycle is None or cycle.response_complete:
             return True
@@ -168,7 +167,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._slow = None
 
     def _refuse(self, status: int, message: str) -> None:
-        """Answer by a line of text and hang up; where an answer is under way, hang up."""
+        """Answer with a line of text and close the connection; only close it if an answer is under way."""
         self._is_deaf = True
         self._take_time_off()
         if self.transport.is_closing():

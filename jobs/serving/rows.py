@@ -1,7 +1,7 @@
-"""Rows as requests bring them, and what the models make of them.
+"""The rows of requests, and the models' answers to them.
 
-The rule: arrays only, one entry for each row; rows of several requests can be joined and divided again. Does not know
-how a body is written, or what answers a row.
+The rule: a row gets the answer that a run gives it: the same cascade, the same criteria, the same refusal of what
+float32 cannot hold. There is no cap and no shadow evaluation, which are about rows taken together.
 """
 
 from __future__ import annotations
@@ -11,18 +11,24 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lvm_batch.lvm.inference.cosines import cosines_with, has_unit_norm
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
+    from lvm_batch.lvm.inference.cascade import Cascade, Judgement
+
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """``contexts`` is float32 (n, length, dim), finite; ``lanes`` holds n strings or ``None``.
+    """Rows as requests bring them.
+
+    ``contexts`` is float32 (n, length, dim), finite; ``lanes`` holds n strings or ``None``.
 
     ``context_tokens`` is float64 (n,), NaN where not known; ``targets`` is float32 (n, dim), NaN where there is none.
-    ``usable`` is bool (n,): a row that is not keeps its place, takes part in nothing and has no answer.
+    ``usable`` is bool (n,): a row that is not usable keeps its place and gets no answer.
     """
 
     contexts: NDArray[np.float32]
@@ -36,7 +42,7 @@ class Rows:
 
 
 def joined(groups: Sequence[Rows]) -> Rows:
-    """Put the rows of several requests behind one another."""
+    """Join the rows of several requests."""
     if len(groups) == 1:
         return groups[0]
     return Rows(
@@ -62,11 +68,11 @@ def _joined_targets(groups: Sequence[Rows]) -> NDArray[np.float32] | None:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What the models say of n rows; floats are NaN where there is nothing to say.
+    """What the models answer to n rows; a float that is not known is NaN.
 
-    ``prediction`` is float32 (n, dim) of unit norm; ``escalated`` (n,) tells whose it is; ``reasons`` is bool (n, 4),
-    in the order of ``REASONS``. ``answered`` (n,) is false of rows that were not usable, and of those so large that
-    float32 could not hold their answer.
+    ``prediction`` is float32 (n, dim) of unit norm; ``escalated`` (n,) marks those of the fallback; ``reasons`` is bool
+    (n, 4), in the order of ``REASONS``. ``answered`` (n,) is false for rows that were not usable, and for those so
+    large that float32 could not hold their answer.
     """
 
     prediction: NDArray[np.float32]
@@ -93,3 +99,54 @@ class Answers:
             part = slice(start, start + size)
             yield Answers(*(getattr(self, field.name)[part] for field in fields(self)))
             start += size
+
+
+@dataclass(frozen=True, slots=True)
+class PrimaryAnswers:
+    """Rows that the primary model has answered; ``escalated`` marks those that the fallback is to answer."""
+
+    rows: Rows
+    prediction: NDArray[np.float32]
+    judgement: Judgement
+    escalated: NDArray[np.bool_]
+
+
+class Answerer:
+    """Answers rows in two steps, of which the second takes long if a row is escalated."""
+
+    def __init__(self, cascade: Cascade) -> None:
+        self._cascade = cascade
+
+    def __call__(self, rows: Rows) -> Answers:
+        """Answer rows."""
+        return self.settle(self.judge(rows))
+
+    def judge(self, rows: Rows) -> PrimaryAnswers:
+        """Run the primary model, and choose the rows to escalate."""
+        with np.errstate(over="ignore", invalid="ignore"):  # the norm shows what float32 cannot hold
+            prediction = self._cascade.primary(rows.contexts)
+        judgement = self._cascade.judge(
+            prediction, lanes=rows.lanes, context_tokens=rows.context_tokens, usable=rows.usable
+        )
+        return PrimaryAnswers(rows, prediction, judgement, self._cascade.escalated(judgement))
+
+    def settle(self, primary: PrimaryAnswers) -> Answers:
+        """Run the fallback on the escalated rows, and put the answers together."""
+        rows, prediction = primary.rows, primary.prediction
+        amn_cosine = cosines_with(prediction, rows.targets)
+        gru_cosine = np.full(len(rows), np.nan, np.float32)
+        if self._cascade.fallback is not None and primary.escalated.any():
+            places = np.flatnonzero(primary.escalated)
+            prediction[places] = self._cascade.fallback(np.ascontiguousarray(rows.contexts[places]))
+            targets = None if rows.targets is None else rows.targets[places]
+            gru_cosine[places] = cosines_with(prediction[places], targets)
+        return Answers(
+            prediction=prediction,
+            escalated=primary.escalated,
+            reasons=primary.judgement.reasons,
+            confidence=primary.judgement.confidence,
+            margin=primary.judgement.margin,
+            amn_cosine=amn_cosine,
+            gru_cosine=gru_cosine,
+            answered=rows.usable & has_unit_norm(prediction),
+        )

@@ -1,8 +1,7 @@
 """A service on a port, from its first request to its last.
 
-The rule: nobody is let in before the models are ready, and nothing is cut off. When it is to stop, readiness goes
-first, so that whoever spreads requests sends no more; then no connection is taken, and what is under way is answered.
-Does not know what is answered.
+The rule: no connection is accepted before the models are ready, and no request is cut off. To stop, the service first
+says that it is not ready, so that load balancers send no more; then it accepts no connections and answers what is left.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from lvm_batch.jobs.settings.serve import ServeSettings
 
 _GRACE_S = 30
-"""How long requests under way may take once no others are taken."""
+"""Seconds that requests under way may take once no others are accepted."""
 
 _BACKLOG = 2048
 
@@ -56,31 +55,31 @@ class Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Take none: :meth:`serve_until_stopped` does."""
+        """Capture none: :meth:`serve_until_stopped` handles them."""
         yield
 
     def stop(self) -> None:
-        """Say that no more is to be sent here, and a while later take no more; a second time: at once."""
+        """Become unready, and accept no more requests after the drain; a second call ends the drain."""
         self._service.readiness.is_ready = False
         if self._stopping is None:
-            self._stopping = asyncio.get_running_loop().call_later(self._drain_s, self._take_no_more)
+            self._stopping = asyncio.get_running_loop().call_later(self._drain_s, self._accept_no_more)
         else:
-            self._take_no_more()
+            self._accept_no_more()
 
     async def serve_until_stopped(self, listening: socket.socket) -> None:
-        """Serve on a socket until SIGTERM, or Ctrl-C, which does not wait for anyone to notice."""
+        """Serve on a socket until SIGTERM, or until Ctrl-C, which skips the drain."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self.stop)
-        loop.add_signal_handler(signal.SIGINT, self._take_no_more)
+        loop.add_signal_handler(signal.SIGINT, self._accept_no_more)
         await self.serve(sockets=[listening])
 
-    def _take_no_more(self) -> None:
+    def _accept_no_more(self) -> None:
         self._service.readiness.is_ready = False
         self.should_exit = True
 
 
 def serve(settings: ServeSettings, *, console: Console) -> tuple[dict[str, Any], str]:
-    """Answer requests until stopped; return what came of it."""
+    """Answer requests until stopped; return the result of the command, as values and as text."""
     with _port(settings) as port:
         loaded = load(settings)
         service = Service(settings, loaded)
@@ -105,7 +104,7 @@ def _text(counts: dict[str, Any]) -> str:
 
 @contextmanager
 def _port(settings: ServeSettings) -> Iterator[socket.socket]:
-    """Take the port, without listening yet: who finds it open may ask. Raises :class:`UsageError` where it is taken."""
+    """Bind the port, but do not listen yet: clients ask as soon as it is open. Raises :class:`UsageError`."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     with socket.socket(family) as port:
         port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as soon as a service before it has ended
@@ -114,19 +113,19 @@ def _port(settings: ServeSettings) -> Iterator[socket.socket]:
         port.setsockopt(
             socket.IPPROTO_TCP, socket.TCP_NODELAY, 1
         )  # for connections too: or answers wait 40 ms
-        with _told(settings):
+        with _port_errors(settings):
             port.bind((settings.host, settings.port))
         yield port
 
 
 def _listen(port: socket.socket, settings: ServeSettings) -> None:
-    """Let requests come. Raises :class:`UsageError` where another service has taken the port in the meantime."""
-    with _told(settings):
+    """Open the port. Raises :class:`UsageError` if another service has taken it in the meantime."""
+    with _port_errors(settings):
         port.listen(_BACKLOG)
 
 
 @contextmanager
-def _told(settings: ServeSettings) -> Iterator[None]:
+def _port_errors(settings: ServeSettings) -> Iterator[None]:
     try:
         yield
     except OSError as error:

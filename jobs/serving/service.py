@@ -1,7 +1,6 @@
-"""A service: models that are ready, behind the endpoints that ask them.
+"""A service: models that are ready, behind HTTP endpoints.
 
-The rule: one service is one FastAPI application with all it needs, on whatever server and port. Does not know where
-models come from, or when to stop.
+The rule: a service is one ASGI application with all that it needs, for any server and port.
 """
 
 from __future__ import annotations
@@ -10,56 +9,55 @@ import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from fastapi import FastAPI, Response
+from fastapi import Response
 
-from lvm_batch.jobs.serving import documents
+from lvm_batch.jobs.serving.application import make_application
 from lvm_batch.jobs.serving.arrow_bodies import MEDIA_TYPE, UNPACKED, ArrowForm, rows_of
 from lvm_batch.jobs.serving.batcher import Batcher
-from lvm_batch.jobs.serving.endpoints import Endpoint, Gate
-from lvm_batch.jobs.serving.json_answers import AnswerWriter
-from lvm_batch.jobs.serving.json_bodies import QueryReader, room_for
+from lvm_batch.jobs.serving.endpoints import JSON, Endpoint, Gate
+from lvm_batch.jobs.serving.json_bodies import AnswerWriter, QueryReader, room_for
+from lvm_batch.jobs.serving.memory import MemoryBudget, MemoryQueue
 from lvm_batch.jobs.serving.metrics import Metrics
-from lvm_batch.jobs.serving.room import Room, Shelf
 from lvm_batch.jobs.serving.rows import Rows
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+    from fastapi import FastAPI
     from starlette.types import Receive, Scope, Send
 
-    from lvm_batch.io.dataset.columns import WindowShape
-    from lvm_batch.jobs.serving.loading import Loaded
+    from lvm_batch.io.schema import WindowShape
+    from lvm_batch.jobs.serving.loading import LoadedModels
     from lvm_batch.jobs.settings.serve import ServeSettings
 
 
 _LARGE = 2**18
-"""Bytes of a query that is read in another thread: to find what is wrong with a larger one takes over 40 ms."""
+"""Bytes from which a query is read in another thread: to find what is wrong with it takes over 40 ms."""
 
 
 _LEAST_HELD = 2**28
-"""Bytes that bodies of all requests together may take, however small the largest one is."""
+"""Bytes that the bodies of all requests together may take at least, however small ``--max-body`` is."""
 
 
 @dataclass
 class Readiness:
-    """Whether requests are to be sent here."""
+    """Whether the service wants requests."""
 
     is_ready: bool = True
 
 
 class Service:
-    """Everything between HTTP and the models."""
+    """Everything between HTTP and the models, as an ASGI application."""
 
-    def __init__(self, settings: ServeSettings, loaded: Loaded) -> None:
+    def __init__(self, settings: ServeSettings, loaded: LoadedModels) -> None:
         self.metrics = Metrics()
         self.readiness = Readiness()
         self.gate = Gate(settings.max_queue)
         most = max(UNPACKED * settings.max_body, _LEAST_HELD)
-        self.shelf = Shelf(most)
-        self._room = Room(most)
+        self.budget = MemoryBudget(most)
+        self._queue = MemoryQueue(most)
         self._loaded = loaded
         self._max_rows = settings.max_batch
         self._row_bytes = _row_bytes(loaded.shape)
@@ -81,49 +79,41 @@ class Service:
             inline_rows=1 if loaded.is_quick else 0,
             took=self.metrics.batch,
         )
-        self._door: dict[str, Endpoint] = {}
-        self._app = self._application(int(settings.max_body))
+        self._endpoints_by_path = self._endpoints(int(settings.max_body))
+        self._app = self._application()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request as ASGI has it.
+        """Answer a request, as an ASGI application.
 
-        FastAPI's way to an endpoint takes 46 us, two thirds of what the server itself does for a request, so that the
-        paths that read vectors are answered before it.
+        FastAPI's way to an endpoint takes 46 us, two thirds of what the server itself does for a request, so it is cut
+        short for the paths that read vectors.
         """
         is_post = scope["type"] == "http" and scope["method"] == "POST"
-        respond = self._door.get(scope["path"], self._app) if is_post else self._app
+        respond = self._endpoints_by_path.get(scope["path"], self._app) if is_post else self._app
         await respond(scope, receive, send)
 
     def close(self) -> None:
-        """Let go of what runs beside the event loop."""
+        """Stop what runs beside the event loop."""
         self._batcher.close()
 
-    def _application(self, max_body: int) -> FastAPI:
-        shape = self._loaded.shape
-        app = FastAPI(
-            title="lvm-batch",
-            version=version("lvm-batch"),
-            description="The next vector of a context, routed as a run routes it.",
+    def _endpoints(self, max_body: int) -> dict[str, Endpoint]:
+        """Return the endpoints that read vectors, by path."""
+        add = partial(Endpoint, gate=self.gate, budget=self.budget, metrics=self.metrics)
+        several = {JSON: self._several, MEDIA_TYPE: self._stream}
+        most = min(_most_of_a_query(self._loaded.shape), max_body)
+        endpoints = (
+            add("/predict", {JSON: self._one}, max_body=most),
+            add("/predict/batch", several, max_body=max_body),
         )
-        several = {documents.JSON: self._several, MEDIA_TYPE: self._stream}
-        for path, kinds, most, documented in (
-            ("/predict", {documents.JSON: self._one}, _most_of_a_query(shape), documents.predict),
-            ("/predict/batch", several, max_body, documents.predict_batch),
-        ):
-            self._door[path] = Endpoint(
-                path,
-                kinds,
-                gate=self.gate,
-                shelf=self.shelf,
-                metrics=self.metrics,
-                max_body=min(most, max_body),
-            )
-            app.post(path, **documented(shape.length, shape.dim))(_answered_at_the_door)
+        return {endpoint.path: endpoint for endpoint in endpoints}
+
+    def _application(self) -> FastAPI:
+        app = make_application(self._endpoints_by_path, self._loaded.shape)
+        not_ready = {"description": "It is stopping: send requests elsewhere."}
         app.get("/health", summary="Whether the process is alive.")(self._health)
-        not_ready: dict[int | str, dict[str, Any]] = {
-            503: {"description": "It is stopping: send requests elsewhere."}
-        }
-        app.get("/ready", summary="Whether requests are to be sent here.", responses=not_ready)(self._ready)
+        app.get("/ready", summary="Whether requests are to be sent here.", responses={503: not_ready})(
+            self._ready
+        )
         app.get("/metrics", summary="Counters for Prometheus.", response_class=_PlainText)(self._metrics)
         return app
 
@@ -140,9 +130,9 @@ class Service:
 
     @asynccontextmanager
     async def _turn(self, n_bytes: int) -> AsyncIterator[None]:
-        """Wait until there is room for what a body is unpacked to, and answered with."""
-        async with self._room.taken(n_bytes):
-            self.shelf.check()
+        """Wait until there is memory for what a body is unpacked to and answered with."""
+        async with self._queue.taken(n_bytes):
+            self.budget.check()
             yield
 
     async def _several(self, body: bytes) -> bytes:
@@ -180,10 +170,6 @@ class Service:
 
 class _PlainText(Response):
     media_type = "text/plain; version=0.0.4"
-
-
-async def _answered_at_the_door() -> None:
-    """What FastAPI takes for the endpoint of a path that is answered before it: there, it says what is taken."""
 
 
 def _most_of_a_query(shape: WindowShape) -> int:

@@ -1,6 +1,6 @@
 """The settings of a run that a benchmark takes.
 
-The rule: what is not named here has its default, whatever the environment or a file says of it.
+The rule: every other setting keeps its default, whatever the environment or a file says.
 """
 
 TAKEN = ("model", "fallback", "models_dir", "bank", "precision", "workers")

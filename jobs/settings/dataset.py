@@ -1,7 +1,6 @@
-"""The settings that say how a dataset is to be understood.
+"""The settings that describe a dataset: its files, its layout, its column names.
 
-The rule: every command that reads a dataset takes these, by these names. This module does not know what is done with
-its rows.
+The rule: every command that reads a dataset takes these settings, by these names.
 """
 
 from __future__ import annotations
@@ -10,21 +9,27 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from lvm_batch.jobs.settings.fields import Settings, Shown
+from lvm_batch.jobs.settings.fields import (
+    OUTPUT,
+    OUTPUT_UNLESS_DEFAULT,
+    RESOLVED,
+    HelpMark,
+    Settings,
+)
 from lvm_batch.jobs.settings.paths import PathText, Text
 
-Column = Annotated[Text, Shown("Column names", "NAME")]
+Column = Annotated[Text, HelpMark("Column names", "NAME"), OUTPUT]
 
-_FILES = Shown("Files")
+_FILES = HelpMark("Files")
 
 
 class DatasetSettings(Settings):
     """How a dataset is to be understood: what every command that reads one can be told."""
 
-    dataset: Annotated[tuple[PathText, ...], Shown("Arguments", "DATASET")] = Field(
+    dataset: Annotated[tuple[PathText, ...], HelpMark("Arguments", "DATASET"), RESOLVED] = Field(
         default=(), description="Parquet files, folders, globs or URLs to read."
     )
-    layout: Annotated[Literal["auto", "windows", "sequences"], _FILES] = Field(
+    layout: Annotated[Literal["auto", "windows", "sequences"], _FILES, OUTPUT] = Field(
         default="auto", description="What a row is: a whole context, or one vector of an article."
     )
 
@@ -36,7 +41,9 @@ class DatasetSettings(Settings):
         default="context_tokens", description="Tokens of the whole context."
     )
     tokens_column: Column = Field(default="tokens", description="Tokens of one row, in sequences.")
-    split_column: Column = Field(default="split", description="in_dist or ood.")
+    split_column: Annotated[Text, HelpMark("Column names", "NAME"), OUTPUT_UNLESS_DEFAULT] = Field(
+        default="split", description="in_dist or ood."
+    )
     article_column: Column = Field(
         default="article_id", description="Which article a row is of, in sequences."
     )

@@ -1,7 +1,4 @@
-"""The settings of an evaluation.
-
-The rule: as for a run, each is declared once.
-"""
+"""The settings of an evaluation."""
 
 from __future__ import annotations
 
@@ -10,45 +7,45 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from lvm_batch.jobs.settings.dataset import DatasetSettings
-from lvm_batch.jobs.settings.fields import Shown
+from lvm_batch.jobs.settings.fields import NO_EFFECT, OUTPUT, RESOLVED, HelpMark
 from lvm_batch.jobs.settings.paths import LocalPath, PathText
 from lvm_batch.jobs.settings.run import Rate
 from lvm_batch.lvm.registry.registry import DEFAULT_MODELS_DIR
 
-_MODELS = Shown("Models")
-_JUDGING = Shown("Judging")
+_MODELS = HelpMark("Models")
+_JUDGING = HelpMark("Judging")
 
 
 class EvaluateSettings(DatasetSettings):
     """Everything that an evaluation can be told."""
 
-    output: Annotated[PathText | None, Shown("Files", "DIR")] = Field(
+    output: Annotated[PathText | None, HelpMark("Files", "DIR"), NO_EFFECT] = Field(
         default=None, description="Folder for the figures as JSON, the table as Markdown, and the plots."
     )
-    model: Annotated[tuple[PathText, ...], Shown("Models", "CKPT")] = Field(
+    model: Annotated[tuple[PathText, ...], HelpMark("Models", "CKPT"), RESOLVED] = Field(
         default=(), description="Checkpoint to judge: a path, or a name under the models folder; repeatable."
     )
-    fallback: Annotated[PathText | None, Shown("Models", "CKPT")] = Field(
+    fallback: Annotated[PathText | None, HelpMark("Models", "CKPT"), RESOLVED] = Field(
         default=None, description="With --calibrate: the checkpoint that escalated rows would be run through."
     )
-    bank: Annotated[PathText | None, Shown("Models", "PATH")] = Field(
+    bank: Annotated[PathText | None, HelpMark("Models", "PATH"), RESOLVED] = Field(
         default=None, description="Bank of vectors for retrieval, and for confidence and margin."
     )
-    models_dir: Annotated[LocalPath, Shown("Models", "DIR")] = Field(
+    models_dir: Annotated[LocalPath, HelpMark("Models", "DIR"), RESOLVED] = Field(
         default=str(DEFAULT_MODELS_DIR), description="Folder of named models, with their roles beside it."
     )
-    device: Annotated[Literal["auto", "cpu", "cuda", "mps"], _MODELS] = Field(
+    device: Annotated[Literal["auto", "cpu", "cuda", "mps"], _MODELS, NO_EFFECT] = Field(
         default="auto", description="Where models run."
     )
-    context_length: Annotated[Annotated[int, Field(ge=1)], _JUDGING] = Field(
+    context_length: Annotated[Annotated[int, Field(ge=1)], _JUDGING, OUTPUT] = Field(
         default=5, description="Vectors in a context."
     )
-    budget: Annotated[Rate, _JUDGING] = Field(
+    budget: Annotated[Rate, _JUDGING, OUTPUT] = Field(
         default=0.20, description="With --calibrate: the fraction of rows that may be escalated."
     )
-    resamples: Annotated[Annotated[int, Field(ge=100)], _JUDGING] = Field(
+    resamples: Annotated[Annotated[int, Field(ge=100)], _JUDGING, OUTPUT] = Field(
         default=1000, description="Bootstrap samples that confidence intervals are made of."
     )
-    seed: Annotated[Annotated[int, Field(ge=0)], _JUDGING] = Field(
+    seed: Annotated[Annotated[int, Field(ge=0)], _JUDGING, OUTPUT] = Field(
         default=0, description="What the bootstrap's chance follows from."
     )

@@ -1,32 +1,34 @@
-"""How a command's settings are declared: a class of fields, and what can be told of each from its declaration.
+"""How the settings of a command are declared: a class of fields, and what each declaration says.
 
-The rule: what a setting is called, what it may be and how it is shown follow from one declaration. This module does not
-know any setting.
+The rule: the name of a setting, its allowed values, its help and its effect on the output follow from one declaration.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from enum import Enum
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
-from lvm_batch.io.storage.redaction import redacted
+from lvm_batch.io.storage.redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-CONTRADICTION = "contradiction"  # the type of a problem whose message says what contradicts what
+CONTRADICTION = (
+    "contradiction"  # the type of a problem whose message names two values that contradict each other
+)
 
 _SECRET = re.compile("pass|secret|token|credential|_key$", re.IGNORECASE)
-"""Names within a table whose values are shown to nobody."""
+"""Names in a table whose values are never shown."""
 
 _ASSIGNED = re.compile(
     r"""(\b\w*(?:pass|secret|token|credential|_key)\w*\s*=\s*)("[^"]*"|'[^']*'|[^\s;]+)""", re.IGNORECASE
 )
-"""What a shell's variable of such a name is given."""
+"""An assignment to a shell variable of such a name."""
 
 _SHOWN_CHARACTERS = 200
 
@@ -41,56 +43,81 @@ _PANELS = (
     "Running",
     "Column names",
 )
-"""The headings of a command's help, in their order."""
+"""The headings of a command's help, in order."""
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """How a setting stands in a command's help: under which heading, and what its value is called."""
+class HelpMark:
+    """The place of a setting in a command's help: its heading, and the name of its value."""
 
     panel: str
     metavar: str | None = None
 
 
+class Effect(Enum):
+    """Whether a setting changes what a command writes. The fingerprint of a job is made from this mark."""
+
+    OUTPUT = "Its value changes the output, and is part of the fingerprint."
+    OUTPUT_UNLESS_DEFAULT = (
+        "As OUTPUT, but for its default: it is younger than fingerprints that must stay valid."
+    )
+    RESOLVED = "It leads to what is in the fingerprint by itself: input files, digests of models, a recipe."
+    NO_EFFECT = "It changes no value in the output."
+
+
+OUTPUT, OUTPUT_UNLESS_DEFAULT, RESOLVED, NO_EFFECT = Effect
+
+
 class Settings(BaseModel):
-    """What every command's settings have in common: they are frozen, and nothing else can be set."""
+    """The base of all settings: frozen, and unknown names are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @field_validator("*", mode="before")
     @classmethod
     def _refuse_booleans(cls, value: object) -> object:
-        """TOML's true and false would pass for 1 and 0 otherwise."""
+        """Refuse TOML's true and false, which pydantic would take for 1 and 0."""
         if isinstance(value, bool):
             raise ValueError("true and false are values of no setting")  # noqa: TRY004 - pydantic's way
         return value
 
-    def told(self) -> dict[str, Any]:
-        """The values as plain JSON values, without the credentials that URLs and tables may hold."""
+    def as_dict(self) -> dict[str, Any]:
+        """Return the values as plain JSON values, without credentials in URLs and tables."""
         return {name: without_credentials(value) for name, value in self.model_dump(mode="json").items()}
+
+    def output_values(self) -> dict[str, Any]:
+        """Return the settings that change the output, for its fingerprint, as plain JSON values."""
+        values = self.model_dump(mode="json")
+        effects = {name: effect_of(type(self), name) for name in values}
+        return {
+            name: value
+            for name, value in values.items()
+            if effects[name] is OUTPUT
+            or (effects[name] is OUTPUT_UNLESS_DEFAULT and value != type(self).model_fields[name].default)
+        }
 
 
 Kind = type[Settings]
 
 
 def names_of(kind: Kind) -> tuple[str, ...]:
-    """The names of all settings of a kind, in the order of the help."""
-    return tuple(sorted(kind.model_fields, key=lambda name: _PANELS.index(shown_as(kind, name).panel)))
+    """Return the names of all settings of a kind, in the order of the help."""
+    return tuple(sorted(kind.model_fields, key=lambda name: _PANELS.index(help_mark(kind, name).panel)))
 
 
 @cache
 def schema(kind: Kind) -> dict[str, Any]:
-    """The JSON Schema of a configuration file."""
+    """Return the JSON Schema of a configuration file."""
     return kind.model_json_schema()
 
 
 def is_list(kind: Kind, name: str) -> bool:
-    """Whether the setting ``name`` takes several values."""
+    """Return whether the setting ``name`` takes several values."""
     return bool(schema(kind)["properties"][name].get("type") == "array")
 
 
 def allowed(kind: Kind, name: str) -> str:
-    """What the setting ``name`` may be, in words: "a number from 0 to 1"."""
+    """Return the allowed values of the setting ``name`` in words: "a number from 0 to 1"."""
     examples = schema(kind)["properties"][name].get("examples")
     if examples:
         return "something like " + " or ".join(examples)
@@ -98,42 +125,47 @@ def allowed(kind: Kind, name: str) -> str:
 
 
 def is_table(kind: Kind, name: str) -> bool:
-    """Whether the setting ``name`` is a table of a TOML file, which has no option and no variable."""
+    """Return whether the setting ``name`` is a table of a TOML file; tables have no option and no variable."""
     return bool(schema(kind)["properties"][name].get("type") == "object")
 
 
 def is_secret(kind: Kind, name: str) -> bool:
-    """Whether the value of the setting ``name`` is shown to nobody."""
+    """Return whether the value of the setting ``name`` is secret."""
     return any(part.get("writeOnly") for part in _parts(kind, name))
 
 
 def choices(kind: Kind, name: str) -> tuple[str, ...]:
-    """The values that the setting ``name`` is chosen from; empty where it is not a choice."""
+    """Return the values to choose from for the setting ``name``; empty if it is not a choice."""
     return tuple(value for part in _parts(kind, name) for value in _values(part))
 
 
 def metavar(kind: Kind, name: str) -> str:
-    """What help calls the value of the setting ``name``."""
-    shown = shown_as(kind, name).metavar or "|".join(choices(kind, name))
+    """Return the name of the value of the setting ``name`` in help."""
+    shown = help_mark(kind, name).metavar or "|".join(choices(kind, name))
     return shown or {"number": "NUMBER", "integer": "N"}.get(_parts(kind, name)[0]["type"], "TEXT")
 
 
-def shown_as(kind: Kind, name: str) -> Shown:
-    """How the setting ``name`` stands in a command's help."""
-    return next(mark for mark in kind.model_fields[name].metadata if isinstance(mark, Shown))
+def help_mark(kind: Kind, name: str) -> HelpMark:
+    """Return the place of the setting ``name`` in a command's help."""
+    return next(mark for mark in kind.model_fields[name].metadata if isinstance(mark, HelpMark))
+
+
+def effect_of(kind: Kind, name: str) -> Effect:
+    """Return whether the setting ``name`` changes what the command writes."""
+    return next(mark for mark in kind.model_fields[name].metadata if isinstance(mark, Effect))
 
 
 def without_credentials(value: object) -> object:
-    """Return JSON values without what URLs in them hold of credentials, and tables without what sounds secret."""
+    """Return JSON values without credentials in URLs and without values of secret names in tables."""
     if isinstance(value, list):
         return [without_credentials(part) for part in value]
     if isinstance(value, dict):
         return table_without_credentials(value)
-    return redacted(value) if isinstance(value, str) else value
+    return redact(value) if isinstance(value, str) else value
 
 
 def table_without_credentials(table: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a table without values whose names sound secret: those of keys, and of variables that a text sets."""
+    """Return a table without the values of secret names, be they keys or variables that a text sets."""
     # Kubernetes writes a variable as {name = "TOKEN", value = "..."}.
     named = {"value"} if _SECRET.search(str(table.get("name"))) else set()
     return {
@@ -143,14 +175,14 @@ def table_without_credentials(table: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def without_assigned(value: object) -> object:
-    """Take away what texts set variables to: a job's script has lines such as ``export AWS_SECRET_ACCESS_KEY=...``."""
+    """Remove what texts assign to secret variables, such as ``export AWS_SECRET_ACCESS_KEY=...`` in a job script."""
     if isinstance(value, list):
         return [without_assigned(part) for part in value]
     return _ASSIGNED.sub(r"\1***", value) if isinstance(value, str) else value
 
 
 def brief(value: object) -> str:
-    """A value as it was written, without credentials, and cut where it would fill the screen."""
+    """Return a value as it was written, without credentials, cut if it is long."""
     try:
         text = repr(without_credentials(value))
     except ValueError:  # Python does not print whole numbers of thousands of digits
@@ -159,7 +191,7 @@ def brief(value: object) -> str:
 
 
 def _parts(kind: Kind, name: str) -> list[dict[str, Any]]:
-    """The schemas that a value may follow, but for "no value"."""
+    """Return the schemas that a value may follow, without that of "no value"."""
     declared = schema(kind)["properties"][name]
     return [part for part in declared.get("anyOf", [declared]) if part.get("type") != "null"]
 

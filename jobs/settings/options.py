@@ -1,8 +1,7 @@
-"""Options that commands share, made into the signature that typer reads.
+"""The options that commands share, added to the signature that typer reads.
 
-The rule: no option is written twice; a run's options follow from the declarations in ``settings``. Each is
-taken as plain text and None by default, so that "not given" is seen and ``resolution`` can tell all problems
-at once. This module does not know what any setting means.
+The rule: options follow from the declarations of the settings. typer takes each as plain text with the default None, so
+that "not given" can be seen and ``sources`` can report all problems at once.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import typer
 from pydantic import ByteSize
 
 from lvm_batch.jobs.console.console import LOG_FORMAT, LOG_FORMAT_VARIABLE, LogFormat
-from lvm_batch.jobs.settings.fields import Settings, is_list, is_table, metavar, names_of, shown_as
+from lvm_batch.jobs.settings.fields import Settings, help_mark, is_list, is_table, metavar, names_of
 from lvm_batch.jobs.settings.paths import expanded_file
 from lvm_batch.jobs.settings.run import RunSettings
 from lvm_batch.jobs.settings.sources import REQUIRED, flag_of, resolve_settings
@@ -39,8 +38,8 @@ _CONFIG = typer.Option("--config", metavar="FILE", help="TOML file of settings."
 def takes_console(command: Command) -> Command:
     """Give ``command`` the options --json, --verbose and --log-format, and call it with ``console``.
 
-    The console stands ready in typer's context: the command's main reads these before anything is parsed,
-    so that a command line that cannot be parsed is told of in the right form.
+    The console is in typer's context already: the command's main reads these options before typer parses anything, so
+    that an error of the command line is reported in the right form.
     """
     return _replaced(
         command,
@@ -61,8 +60,8 @@ def takes_settings(
     kind: type[Settings] = RunSettings,
     names: Sequence[str] | None = None,
 ) -> Callable[[Command], Command]:
-    """Give a command DATASET..., an option for each setting of ``kind`` that is no table, or of ``names`` among them,
-    and --config; call it with ``resolved``. Of a file and the environment it hears no more than of its options.
+    """Give a command DATASET..., --config and an option for each setting of ``kind`` (or each of ``names``) that is not
+    a table, and call it with ``resolved``. A file and the environment set the same names as the options, no others.
     """
     taken = [name for name in names or names_of(kind) if not is_table(kind, name)]
 
@@ -94,7 +93,7 @@ def _replaced(
     parameters: Sequence[Parameter],
     make: Callable[[Mapping[str, Any]], object],
 ) -> Command:
-    """``command`` with ``parameters`` in place of its parameter ``name``; ``make`` makes its value of theirs."""
+    """Replace the parameter ``name`` of ``command`` by ``parameters``; ``make`` makes its value from theirs."""
     signature = inspect.signature(command, eval_str=True)
     kept = [parameter for parameter in signature.parameters.values() if parameter.name != name]
 
@@ -121,12 +120,12 @@ def _setting(kind: type[Settings], name: str) -> Parameter:
 def _declared(kind: type[Settings], name: str) -> Any:  # noqa: ANN401 - typer's declarations have no public type
     declare = typer.Argument if name == "dataset" else partial(typer.Option, flag_of(name))
     return declare(
-        metavar=metavar(kind, name), help=_help(kind, name), rich_help_panel=shown_as(kind, name).panel
+        metavar=metavar(kind, name), help=_help(kind, name), rich_help_panel=help_mark(kind, name).panel
     )
 
 
 def _help(kind: type[Settings], name: str) -> str:
-    """The description and the default, which typer cannot see."""
+    """Return the description with the default, which typer cannot see."""
     field = kind.model_fields[name]
     default = field.default.human_readable() if isinstance(field.default, ByteSize) else field.default
     text = ", ".join(default) if isinstance(default, tuple) else str(default or "")

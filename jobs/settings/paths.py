@@ -1,8 +1,7 @@
-"""Paths as they are written in settings.
+"""Paths in settings.
 
-The rule: `~` is a home folder wherever a path is written, in a file and a variable as on a command line, where the
-shell sees to it; variables such as `$HOME` are the shell's alone, and `./~` is a file of that name. This module does
-not look whether anything is there.
+The rule: `~` means the home folder in files and variables too, as it does on a command line. Variables such as `$HOME`
+are left to the shell, and `./~` is a file named `~`. Nothing here checks whether a path exists.
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ _FILE = "file"
 
 
 def expanded(text: str) -> str:
-    """Put the home folder in the place of a leading `~` or `~user`, also of a ``file://`` URL.
+    """Replace a leading `~` or `~user` by the home folder, also in a ``file://`` URL.
 
-    As for the shell, a name that no user has stays as it is. Raises ValueError where there is no home to put there.
+    As in a shell, an unknown user name stays as it is. Raises ValueError if HOME is not set.
     """
     scheme, slashes, path = text.partition("://")
     if slashes:
@@ -38,7 +37,7 @@ def expanded(text: str) -> str:
 
 
 def expanded_file(text: str | None, *, option: str) -> Path | None:
-    """Return the path of the file that ``option`` names, if it is given; raises UsageError where it can be none."""
+    """Return the path given for ``option``, ``None`` if none is given; raises UsageError if it cannot be a path."""
     if text is None:
         return None
     try:
@@ -48,7 +47,7 @@ def expanded_file(text: str | None, *, option: str) -> Path | None:
 
 
 def on_this_machine(text: str) -> str:
-    """Return a path, of a ``file://`` URL too; raises ValueError for other URLs."""
+    """Return a local path, also from a ``file://`` URL; raises ValueError for other URLs."""
     scheme, slashes, rest = text.partition("://")
     if not slashes:
         return text
@@ -60,7 +59,7 @@ def on_this_machine(text: str) -> str:
 
 
 def path_argument(text: str) -> str:
-    """Return what an argument of a command means; raises ValueError where nothing is written: that is no folder."""
+    """Return the path that an argument means; raises ValueError if it is blank."""
     return expanded(_not_blank(text))
 
 
@@ -72,6 +71,6 @@ def _not_blank(text: str) -> str:
 
 Text = Annotated[str, Field(min_length=1), AfterValidator(_not_blank)]
 OutputText = Annotated[str, AfterValidator(lambda text: path_argument(text) if text else text)]
-"""Where to write to; empty where that is not said, as in a file of defaults."""
+"""Where to write; empty if not given, as in a file of defaults."""
 PathText = Annotated[Text, AfterValidator(expanded)]
 LocalPath = Annotated[PathText, AfterValidator(on_this_machine)]

@@ -1,7 +1,6 @@
-"""Placeholders in settings: ``{date}`` and its like, filled in from the time that a run is for.
+"""Placeholders in settings, such as ``{date}``, filled in from the time that a run is for.
 
-The rule: what is filled in follows from that time alone, so that a run which is tried again tomorrow is still
-yesterday's. This module does not know which settings there are.
+The rule: only that time decides, so that a run that is retried tomorrow is still yesterday's run.
 """
 
 from __future__ import annotations
@@ -23,14 +22,14 @@ PLACEHOLDERS = {
     "day": "%d",
     "hour": "%H",
 }
-"""What may stand in braces, and its form; behind it may stand a span to add or take off: ``{date-1d}``."""
+"""The names allowed in braces and their formats; a span may follow, to add or subtract: ``{date-1d}``."""
 
 _BRACES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
 _WRITTEN = re.compile(r"(\w+)(?:([+-])(\d{1,6}[mhdw]))?")
 
 
 class UnknownPlaceholder(ValueError):
-    """Braces hold something that cannot be filled in; ``args`` are the text and the nearest right one."""
+    """Braces hold an unknown name; ``args`` are the text and the nearest known name."""
 
 
 def filled(text: str, time: datetime) -> str:

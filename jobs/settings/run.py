@@ -1,8 +1,7 @@
-"""The settings of a run: what they are called, what they mean and what they may be.
+"""The settings of a run.
 
-The rule: each setting is declared once. Its option, its environment variable, its key in a TOML file, its help and its
-JSON Schema all follow from the declaration. This module does not know where values come from (``resolution``) or how
-options are made (``options``).
+The rule: each setting is declared once. Its option, its environment variable, its key in a TOML file, its help, its
+JSON Schema and its part in the fingerprint follow from the declaration.
 """
 
 from __future__ import annotations
@@ -12,24 +11,23 @@ from typing import Annotated, Literal
 from pydantic import ByteSize, Field, field_validator
 from pydantic_core import PydanticCustomError
 
-from lvm_batch.jobs.prediction.dashboard import Address
-from lvm_batch.jobs.prediction.telemetry.pings import PingURL
-from lvm_batch.jobs.settings.fields import CONTRADICTION, Shown, names_of
+from lvm_batch.jobs.settings.fields import CONTRADICTION, NO_EFFECT, OUTPUT, RESOLVED, HelpMark, names_of
 from lvm_batch.jobs.settings.paths import LocalPath, OutputText, PathText, Text
 from lvm_batch.jobs.settings.selection import SelectionSettings
+from lvm_batch.jobs.settings.types import Address, PingURL
 from lvm_batch.jobs.settings.workers import WorkerSettings
 from lvm_batch.lvm.inference.thresholds import Thresholds
 from lvm_batch.lvm.registry.registry import DEFAULT_MODELS_DIR
 
-_CARD = Thresholds()  # the model cards' own
+_CARD = Thresholds()  # those of the model cards
 
 Rate = Annotated[float, Field(ge=0, le=1)]
 Cosine = Annotated[float, Field(ge=-1, le=1)]
 
-_FILES = Shown("Files")
-_MODELS = Shown("Models")
-_ROUTING = Shown("Routing")
-_RUNNING = Shown("Running")
+_FILES = HelpMark("Files")
+_MODELS = HelpMark("Models")
+_ROUTING = HelpMark("Routing")
+_RUNNING = HelpMark("Running")
 
 
 class RunSettings(SelectionSettings, WorkerSettings):
@@ -39,105 +37,105 @@ class RunSettings(SelectionSettings, WorkerSettings):
     and `~` is the home folder.
     """
 
-    output: Annotated[OutputText, Shown("Files", "OUT")] = Field(
+    output: Annotated[OutputText, HelpMark("Files", "OUT"), NO_EFFECT] = Field(
         default="", description="Folder or URL to write to; the same job resumes there."
     )
-    history: Annotated[PathText | None, _FILES] = Field(
+    history: Annotated[PathText | None, _FILES, NO_EFFECT] = Field(
         default=None, description="Folder or URL that gets a small file about each run, for monitor."
     )
-    openlineage: Annotated[Text | None, Shown("Running", "NAME")] = Field(
+    openlineage: Annotated[Text | None, HelpMark("Running", "NAME"), NO_EFFECT] = Field(
         default=None,
         description="Name of this job in OpenLineage, which is told what a run reads and writes. Where OpenLineage is"
         " found stands in OPENLINEAGE_URL or openlineage.yml.",
     )
-    ping_url: Annotated[PingURL | None, Shown("Running", "URL")] = Field(
+    ping_url: Annotated[PingURL | None, HelpMark("Running", "URL"), NO_EFFECT] = Field(
         default=None,
         description="Health check that is told how the run goes, as healthchecks.io takes it. Whoever has the address"
         " can ping: LVM_BATCH_PING_URL keeps it out of lists of processes. It is shown nowhere.",
         examples=["https://hc-ping.com/UUID"],
     )
-    pad: Annotated[Literal["repeat", "zero", "reject"] | None, _FILES] = Field(
+    pad: Annotated[Literal["repeat", "zero", "reject"] | None, _FILES, OUTPUT] = Field(
         default=None,
         description="What stands in for missing vectors of a short context. Unless given, windows repeat"
         " their first vector, and the first rows of an article in sequences get no prediction.",
     )
-    on_bad_file: Annotated[Literal["fail", "skip"], _FILES] = Field(
+    on_bad_file: Annotated[Literal["fail", "skip"], _FILES, RESOLVED] = Field(
         default="fail", description="Whether an unreadable file stops the job before it starts."
     )
-    max_bad_rows: Annotated[Rate, _FILES] = Field(
+    max_bad_rows: Annotated[Rate, _FILES, NO_EFFECT] = Field(
         default=0.01, description="Fraction of bad_input rows above which the job fails."
     )
-    output_dtype: Annotated[Literal["float32", "float16"], _FILES] = Field(
+    output_dtype: Annotated[Literal["float32", "float16"], _FILES, OUTPUT] = Field(
         default="float32", description="Type of the values of a prediction."
     )
-    rename: Annotated[tuple[Annotated[str, Field(pattern=r"^[^=]+=.+$")], ...], Shown("Files", "OLD=NEW")] = (
-        Field(
-            default=(),
-            description="New name of a carried column; repeatable.",
-            examples=["route=old_route"],
-        )
+    rename: Annotated[
+        tuple[Annotated[str, Field(pattern=r"^[^=]+=.+$")], ...], HelpMark("Files", "OLD=NEW"), OUTPUT
+    ] = Field(
+        default=(),
+        description="New name of a carried column; repeatable.",
+        examples=["route=old_route"],
     )
 
-    model: Annotated[PathText | None, Shown("Models", "CKPT")] = Field(
+    model: Annotated[PathText | None, HelpMark("Models", "CKPT"), RESOLVED] = Field(
         default=None, description="Primary checkpoint: a path, or a name under the models folder."
     )
-    fallback: Annotated[PathText | None, Shown("Models", "CKPT")] = Field(
+    fallback: Annotated[PathText | None, HelpMark("Models", "CKPT"), RESOLVED] = Field(
         default=None, description="Checkpoint that escalated rows are run through."
     )
-    bank: Annotated[PathText | None, Shown("Models", "PATH")] = Field(
+    bank: Annotated[PathText | None, HelpMark("Models", "PATH"), RESOLVED] = Field(
         default=None, description="Bank of vectors that confidence and margin are measured against."
     )
-    models_dir: Annotated[LocalPath, Shown("Models", "DIR")] = Field(
+    models_dir: Annotated[LocalPath, HelpMark("Models", "DIR"), RESOLVED] = Field(
         default=str(DEFAULT_MODELS_DIR), description="Folder of named models, with their roles beside it."
     )
-    device: Annotated[Literal["auto", "cpu", "cuda", "mps"], _MODELS] = Field(
+    device: Annotated[Literal["auto", "cpu", "cuda", "mps"], _MODELS, NO_EFFECT] = Field(
         default="auto", description="Where models run."
     )
-    fallback_device: Annotated[Literal["cpu", "cuda", "mps"] | None, _MODELS] = Field(
+    fallback_device: Annotated[Literal["cpu", "cuda", "mps"] | None, _MODELS, NO_EFFECT] = Field(
         default=None,
         description="Where the fallback runs; unless given, where the primary model does, but beside mps on the CPU.",
     )
-    precision: Annotated[Literal["fp32", "tf32", "bf16", "fp16", "int8"], _MODELS] = Field(
+    precision: Annotated[Literal["fp32", "tf32", "bf16", "fp16", "int8"], _MODELS, OUTPUT] = Field(
         default="fp32",
         description="Arithmetic that models run in. All but fp32 are a little off, and mostly faster: int8 needs a CPU,"
         " tf32 and fp16 need CUDA, bf16 runs on both.",
     )
 
-    min_confidence: Annotated[Cosine, _ROUTING] = Field(
+    min_confidence: Annotated[Cosine, _ROUTING, OUTPUT] = Field(
         default=_CARD.min_confidence, description="A row with a lower confidence is escalated."
     )
-    min_margin: Annotated[float, Field(ge=0, le=2), _ROUTING] = Field(
+    min_margin: Annotated[float, Field(ge=0, le=2), _ROUTING, OUTPUT] = Field(
         default=_CARD.min_margin, description="A row with a lower margin is escalated."
     )
-    max_context_tokens: Annotated[int, Field(ge=0), _ROUTING] = Field(
+    max_context_tokens: Annotated[int, Field(ge=0), _ROUTING, OUTPUT] = Field(
         default=int(_CARD.max_context_tokens), description="A row with more context tokens is escalated."
     )
-    high_stakes_lane: Annotated[tuple[Text, ...], Shown("Routing", "LANE")] = Field(
+    high_stakes_lane: Annotated[tuple[Text, ...], HelpMark("Routing", "LANE"), OUTPUT] = Field(
         default=_CARD.high_stakes_lanes, description="A row of this lane is escalated; repeatable."
     )
-    max_fallback_rate: Annotated[Rate, _ROUTING] = Field(
+    max_fallback_rate: Annotated[Rate, _ROUTING, RESOLVED] = Field(
         default=0.20, description="Fraction of rows that may be escalated."
     )
-    fallback_policy: Annotated[Literal["warn", "cap", "fail"], _ROUTING] = Field(
+    fallback_policy: Annotated[Literal["warn", "cap", "fail"], _ROUTING, RESOLVED] = Field(
         default="warn", description="What happens above that fraction."
     )
-    shadow_rate: Annotated[Rate, _ROUTING] = Field(
+    shadow_rate: Annotated[Rate, _ROUTING, OUTPUT] = Field(
         default=0.01, description="Fraction of rows run through both models to compare them."
     )
 
-    metrics_file: Annotated[LocalPath | None, Shown("Running", "FILE")] = Field(
+    metrics_file: Annotated[LocalPath | None, HelpMark("Running", "FILE"), NO_EFFECT] = Field(
         default=None,
         description="File for node_exporter's textfile collector, *.prom, that tells how the run ended.",
     )
-    dashboard: Annotated[Address | None, Shown("Running", "ADDRESS")] = Field(
+    dashboard: Annotated[Address | None, HelpMark("Running", "ADDRESS"), NO_EFFECT] = Field(
         default=None,
         description="Where Dask's dashboard is served while local workers compute; :0 takes any free port.",
         examples=["127.0.0.1:8787", "127.0.0.1:0"],
     )
-    performance_report: Annotated[PathText | None, Shown("Running", "FILE")] = Field(
+    performance_report: Annotated[PathText | None, HelpMark("Running", "FILE"), NO_EFFECT] = Field(
         default=None, description="HTML file that gets Dask's report of what the workers did when."
     )
-    unit_size: Annotated[ByteSize, Field(gt=0), Shown("Running", "SIZE")] = Field(
+    unit_size: Annotated[ByteSize, Field(gt=0), HelpMark("Running", "SIZE"), RESOLVED] = Field(
         default=ByteSize(64 * 2**20),
         description="Decoded input bytes of a work unit, never less than a row group.",
         examples=["64MiB", "200MB"],
@@ -146,7 +144,7 @@ class RunSettings(SelectionSettings, WorkerSettings):
     @field_validator("rename")
     @classmethod
     def _refuse_contradictions(cls, pairs: tuple[str, ...]) -> tuple[str, ...]:
-        """The last of them would win in silence."""
+        """Refuse a column that is renamed twice or a new name that is used twice: the last would win silently."""
         for part, is_given in enumerate(("is renamed twice", "is the new name of two columns")):
             known: dict[str, str] = {}
             for pair in pairs:
@@ -161,7 +159,7 @@ class RunSettings(SelectionSettings, WorkerSettings):
 
     @property
     def thresholds(self) -> Thresholds:
-        """The thresholds of the routing policy, as the policy takes them."""
+        """The thresholds of the routing policy."""
         return Thresholds(
             min_confidence=self.min_confidence,
             min_margin=self.min_margin,

@@ -1,7 +1,6 @@
-"""The settings that choose among the files of a dataset, by time and by what became of them.
+"""The settings that select files of a dataset, by time and by the result of earlier runs.
 
-The rule: times are UTC unless they say otherwise, and a span takes in its beginning and not its end. This module does
-not know how a file's time is found.
+The rule: a time without an offset is UTC, and a span includes its beginning but not its end.
 """
 
 from __future__ import annotations
@@ -13,51 +12,52 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from lvm_batch.jobs.settings.dataset import DatasetSettings
-from lvm_batch.jobs.settings.fields import CONTRADICTION, Shown
+from lvm_batch.jobs.settings.fields import CONTRADICTION, NO_EFFECT, RESOLVED, HelpMark
 from lvm_batch.jobs.settings.paths import Text
 from lvm_batch.jobs.settings.times import SPAN, as_time, before
 
 Time = Annotated[datetime, BeforeValidator(as_time)]
 
-_TIME = Shown("Selection by time", "TIME")
+_REPROCESS = HelpMark("Selection by time")
+_TIME = HelpMark("Selection by time", "TIME")
 
 _BEGINS = ("since", "until", "as_of")
-"""What ``lookback`` is before: the first of these that is given."""
+"""``lookback`` counts back from the first of these that is given."""
 
 
 class SelectionSettings(DatasetSettings):
     """Which files of a dataset a run reads, and what it predicts of them."""
 
-    as_of: Annotated[Time | None, _TIME] = Field(
+    as_of: Annotated[Time | None, _TIME, RESOLVED] = Field(
         default=None,
         description="Time that the run is for. It fills in {date}, {date_nodash}, {year}, {month}, {day} and {hour} in"
         " every text setting, also as {date-1d} or {hour+2h}; `now` is the present.",
         examples=["2026-11-22", "2026-11-22T06:00Z", "now"],
     )
-    since: Annotated[Time | None, _TIME] = Field(
+    since: Annotated[Time | None, _TIME, RESOLVED] = Field(
         default=None,
         description="Read input files of this time and later: that of their folders, as date=2026-11-22, or else that"
         " at which they were written. Without an offset it is UTC.",
         examples=["2026-11-22", "2026-11-22T06:00Z"],
     )
-    until: Annotated[Time | None, _TIME] = Field(
+    until: Annotated[Time | None, _TIME, RESOLVED] = Field(
         default=None,
         description="Read input files of before this time.",
         examples=["2026-11-23", "2026-11-23T06:00Z"],
     )
-    lookback: Annotated[Annotated[str, Field(pattern=SPAN)] | None, Shown("Selection by time", "SPAN")] = (
-        Field(
-            default=None,
-            description="Begin so much before --since, for files that came late; else before --until or --as-of.",
-            examples=["3d", "12h"],
-        )
+    lookback: Annotated[
+        Annotated[str, Field(pattern=SPAN)] | None, HelpMark("Selection by time", "SPAN"), RESOLVED
+    ] = Field(
+        default=None,
+        description="Begin so much before --since, for files that came late; else before --until or --as-of.",
+        examples=["3d", "12h"],
     )
-    time_column: Annotated[Text | None, Shown("Selection by time", "NAME")] = Field(
+    time_column: Annotated[Text | None, HelpMark("Selection by time", "NAME"), RESOLVED] = Field(
         default=None,
         description="Folder column that tells a file's time, or `modified`. Unless given: date, dt, ds or datetime, or"
         " year, month and day, with hour; else when the file was written.",
     )
-    reprocess: Annotated[Literal["missing", "failed", "all"], Shown("Selection by time")] = Field(
+    reprocess: Annotated[Literal["missing", "failed", "all"], _REPROCESS, NO_EFFECT] = Field(
         default="missing",
         description="What is predicted of the files that are read: what is missing; besides, files that have changed"
         " and units that had bad rows; or all.",
@@ -66,7 +66,7 @@ class SelectionSettings(DatasetSettings):
     @field_validator("lookback")
     @classmethod
     def _refuse_spans_before_nothing(cls, lookback: str | None, info: ValidationInfo) -> str | None:
-        if lookback is None or not info.data.keys() >= set(_BEGINS):  # one of those is wrong, and told
+        if lookback is None or not info.data.keys() >= set(_BEGINS):  # one of those is wrong, and reported
             return lookback
         begin = next((info.data[name] for name in _BEGINS if info.data[name]), None)
         if begin is None:
@@ -92,7 +92,7 @@ class SelectionSettings(DatasetSettings):
 
     @property
     def span(self) -> tuple[datetime | None, datetime | None]:
-        """From when on and before when input files are read; (``None``, ``None``) is all of them."""
+        """The span of time whose input files are read, from its beginning to before its end; ``None`` is no bound."""
         if self.lookback is None:
             return self.since, self.until
         begin = next((time for name in _BEGINS if (time := getattr(self, name))), None)

@@ -1,7 +1,7 @@
 """The settings of a service.
 
-The rule: what decides an answer is declared where a run declares it, so that one TOML file serves both; only what a
-service adds is declared here.
+The rule: settings that decide an answer are those of a run, so that one TOML file serves both. Only what a service adds
+is declared here.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from typing import Annotated
 
 from pydantic import ByteSize, Field
 
-from lvm_batch.jobs.settings.fields import Shown
+from lvm_batch.jobs.settings.fields import NO_EFFECT, HelpMark
 from lvm_batch.jobs.settings.paths import Text
 from lvm_batch.jobs.settings.run import RunSettings
 
-_RUNNING = Shown("Running")
+_RUNNING = HelpMark("Running")
 
 TAKEN = (
     "pad",
@@ -49,27 +49,27 @@ TAKEN = (
 class ServeSettings(RunSettings):
     """Everything that a service can be told, and the settings of a run, of which it uses those of :data:`TAKEN`."""
 
-    host: Annotated[Text, Shown("Running", "ADDRESS")] = Field(
+    host: Annotated[Text, HelpMark("Running", "ADDRESS"), NO_EFFECT] = Field(
         default="127.0.0.1", description="Address to listen on; 0.0.0.0 is every address of this machine."
     )
-    port: Annotated[Annotated[int, Field(ge=0, le=65535)], _RUNNING] = Field(
+    port: Annotated[Annotated[int, Field(ge=0, le=65535)], _RUNNING, NO_EFFECT] = Field(
         default=8000, description="Port to listen on; 0 takes a free one."
     )
-    max_batch: Annotated[Annotated[int, Field(ge=1, le=4096)], _RUNNING] = Field(
+    max_batch: Annotated[Annotated[int, Field(ge=1, le=4096)], _RUNNING, NO_EFFECT] = Field(
         default=64, description="Rows that the models answer at once, of however many requests."
     )
-    max_queue: Annotated[Annotated[int, Field(ge=1)], _RUNNING] = Field(
+    max_queue: Annotated[Annotated[int, Field(ge=1)], _RUNNING, NO_EFFECT] = Field(
         default=256, description="Requests under way, beyond which others are told to come again (429)."
     )
-    max_body: Annotated[Annotated[ByteSize, Field(gt=0)], Shown("Running", "SIZE")] = Field(
+    max_body: Annotated[Annotated[ByteSize, Field(gt=0)], HelpMark("Running", "SIZE"), NO_EFFECT] = Field(
         default=ByteSize(16 * 2**20),
         description="Largest body that is read; a larger one is refused (413).",
         examples=["16MiB", "500kB"],
     )
-    threads: Annotated[Annotated[int, Field(ge=1)], _RUNNING] = Field(
+    threads: Annotated[Annotated[int, Field(ge=1)], _RUNNING, NO_EFFECT] = Field(
         default=1, description="Threads of one model call."
     )
-    drain: Annotated[float, Field(ge=0), Shown("Running", "SECONDS")] = Field(
+    drain: Annotated[float, Field(ge=0), HelpMark("Running", "SECONDS"), NO_EFFECT] = Field(
         default=2,
         description="Time from SIGTERM, when /ready begins to say no, until no request is taken any more.",
     )

@@ -1,7 +1,7 @@
 """Where settings come from: a flag, else the environment, else a TOML file, else the default.
 
-The rule: everything that is wrong is found and told at once, each problem with the place it was written in.
-This module does not know what a setting means, and reads no environment but the one it is given.
+The rule: all problems are reported at once, each with the place where the value was written. The environment is an
+argument; nothing here reads ``os.environ``.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ VARIABLES = {
     for name in names_of(kind)
     if not is_table(kind, name)
 } | {"LVM_BATCH_MODELS": "models_dir"}
-"""The settings of all commands, by their variable: one that another command takes is no mistake."""
+"""The settings of all commands by variable: a variable of another command is not an error."""
 
 _NO_SETTINGS = (CONFIG_VARIABLE, LOG_FORMAT_VARIABLE)
 
@@ -61,7 +61,7 @@ _NEAR = 0.72  # difflib's 0.6 takes `batch_size` for `unit_size`
 
 @dataclass(frozen=True, slots=True)
 class Resolved(Generic[Kind]):
-    """Valid settings, and for each of them where its value came from."""
+    """Valid settings, and where the value of each came from."""
 
     settings: Kind
     origins: Mapping[str, Origin]
@@ -69,7 +69,7 @@ class Resolved(Generic[Kind]):
 
 @dataclass(frozen=True, slots=True)
 class _Given:
-    """A value as it was written, and where."""
+    """A value as the user wrote it, and where."""
 
     value: object
     origin: Origin
@@ -86,21 +86,21 @@ def resolve_settings(
     names: Iterable[str] | None = None,
     now: datetime | None = None,
 ) -> Resolved[Kind]:
-    """The settings of a kind that hold: flag over ``LVM_BATCH_*`` variable over TOML file over default.
+    """Return the settings that apply: flag over ``LVM_BATCH_*`` variable over TOML file over default.
 
-    ``flags`` maps names of settings to values, None where a flag is not given. Of ``environ`` an empty variable
-    counts as not set, line ends behind a value (a secret's file has one) do not count, and a list is split at commas,
-    with or without blanks. Without ``config``, the file that ``LVM_BATCH_CONFIG`` names is read. Each name of
-    ``required`` must have a value. Where ``names`` are given, the values of other settings are neither judged nor
-    taken: a file is for many commands. Where ``as_of`` is given (``now`` is what it calls the
-    present), placeholders are filled in. Raises SettingsError with every problem there is.
+    ``flags`` maps names of settings to values, None for a flag that is not given. In ``environ`` an empty variable
+    counts as not set, line ends after a value are ignored (files of secrets have one), and a list is split at commas.
+    Without ``config``, the file that ``LVM_BATCH_CONFIG`` names is read. Each name in ``required`` must have a value.
+    If ``names`` are given, other settings are neither checked nor used, since one file serves many commands. If
+    ``as_of`` is given, placeholders are filled in; ``now`` is the time that ``as_of = "now"`` means. Raises
+    SettingsError with all problems.
     """
     problems: list[Problem] = []
     every = names_of(kind)
     taken = {*names, "as_of"} if names else set(every)
     file = config or expanded_file(environ.get(CONFIG_VARIABLE, "").strip() or None, option=CONFIG_VARIABLE)
     in_file = _from_file(kind, file, problems) if file else {}
-    is_understood = not problems  # else what is missing may be what could not be read
+    is_understood = not problems  # else a setting may be missing because the file could not be read
     given = {
         **in_file,
         **_from_environment(kind, environ, problems),
@@ -116,7 +116,7 @@ def resolve_settings(
 
 
 def flag_of(name: str) -> str:
-    """How the setting ``name`` is given on the command line."""
+    """Return how the setting ``name`` is written on the command line."""
     return "DATASET" if name == "dataset" else "--" + name.replace("_", "-")
 
 
@@ -127,7 +127,7 @@ def _from_flags(flags: Mapping[str, object]) -> dict[str, _Given]:
 def _from_environment(
     kind: type[Settings], environ: Mapping[str, str], problems: list[Problem]
 ) -> dict[str, _Given]:
-    """Sorted, so that LVM_BATCH_MODELS_DIR, a setting's own name, comes after its short form and wins."""
+    """Read variables in sorted order: LVM_BATCH_MODELS_DIR comes after its short form LVM_BATCH_MODELS and wins."""
     given = {}
     for variable in sorted(name for name in environ if name.startswith(PREFIX) and name not in _NO_SETTINGS):
         if variable not in VARIABLES:
@@ -165,10 +165,10 @@ def _toml(path: Path, problems: list[Problem]) -> dict[str, object]:
 
 
 def _filled_in(given: dict[str, _Given], now: datetime | None, problems: list[Problem]) -> dict[str, _Given]:
-    """Fill in placeholders in every text, where a time is given.
+    """Fill in the placeholders of every text if ``as_of`` is given.
 
-    What cannot be filled in is left out, as it is told of here; so is everything that has to be filled in, where the
-    time is none, of which is told when settings are validated.
+    A text that cannot be filled in is reported here and left out. If ``as_of`` is not a time, all texts with
+    placeholders are left out; validation reports the time.
     """
     if "as_of" not in given:
         return given
@@ -216,7 +216,9 @@ def _wrong(kind: type[Settings], detail: ErrorDetails, given: Mapping[str, _Give
 
 
 def _unknown(name: str, known: Iterable[str], place: str | None = None) -> Problem:
-    bare = {each.removeprefix(PREFIX): each for each in known}  # what all begin with makes none of them near
+    bare = {
+        each.removeprefix(PREFIX): each for each in known
+    }  # a prefix that all names share must not make them similar
     close = difflib.get_close_matches(name.removeprefix(PREFIX), bare, n=1, cutoff=_NEAR)
     hint = f"did you mean {bare[close[0]]}?" if close else "`lvm-batch config schema` lists every setting"
     return Problem(f"{place or name} is not a setting", hint)

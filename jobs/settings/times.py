@@ -1,6 +1,6 @@
 """Times and spans of time as people write them.
 
-The rule: a time without an offset is UTC. Nothing here asks what time it is.
+The rule: a time without an offset is UTC. Nothing here reads the clock.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ SPAN = r"^\d{1,6}[mhdw]$"
 
 
 def as_span(text: str) -> timedelta:
-    """Return the span that ``text`` means: 90m, 24h, 7d or 2w. Raises ``ValueError``."""
+    """Parse a span such as 90m, 24h, 7d or 2w. Raises ``ValueError``."""
     found = _SPAN.fullmatch(text.strip())
     if found is None:
         raise ValueError(f"{text!r} is no span of time")
@@ -24,9 +24,9 @@ def as_span(text: str) -> timedelta:
 
 
 def as_time(written: object) -> datetime:
-    """Return the time that is ``written``: an ISO 8601 text, or a date or time of TOML.
+    """Parse an ISO 8601 text, or take a date or time of TOML; returns UTC.
 
-    Raises ``ValueError``, also where it is before the first year in UTC, or after the last.
+    Raises ``ValueError``, also for a time before year 1 or after year 9999 in UTC.
     """
     if isinstance(written, datetime):
         found = written
@@ -43,7 +43,7 @@ def as_time(written: object) -> datetime:
 
 
 def before(time: datetime, span: str) -> datetime:
-    """Return the time that is a span before another; raises ``ValueError``, also where there was none so long ago."""
+    """Subtract a span from a time; raises ``ValueError`` if the result is before year 1."""
     try:
         return time - as_span(span)
     except OverflowError as error:

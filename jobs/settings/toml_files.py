@@ -1,7 +1,6 @@
 """TOML files that users write.
 
-The rule: a file is read as the editors of all systems leave it, and one that cannot be read is told with what is wrong
-and where. This module does not know what a file may say.
+The rule: files are read as editors of all systems save them. An error says what is wrong, and in which line.
 """
 
 from __future__ import annotations
@@ -20,9 +19,9 @@ _OTHER_ENCODINGS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # UTF-32's begins
 
 
 def read_toml(path: Path, *, option: str, hint: str) -> dict[str, Any]:
-    """Return what the TOML file given by ``option`` says; raises SettingsError, with ``hint`` if it is no TOML.
+    """Parse the TOML file given by ``option``; raises SettingsError, with ``hint`` if the file is not TOML.
 
-    A byte order mark, which some editors put before UTF-8, says nothing.
+    A byte order mark, which some editors write before UTF-8, is ignored.
     """
     try:
         with path.open("rb") as file:
@@ -35,7 +34,7 @@ def read_toml(path: Path, *, option: str, hint: str) -> dict[str, Any]:
 
 
 def _text(content: bytes, path: Path) -> str:
-    """Decode a file; raises SettingsError, naming the line, where it is no UTF-8, and where it is too long."""
+    """Decode a file; raises SettingsError if it is too long, or if it is not UTF-8, naming the line."""
     if len(content) > _MAX_BYTES:
         problem = Problem(
             f"{path} is longer than {_MAX_BYTES:,} bytes, which no file of settings is", "check the path"

@@ -1,6 +1,6 @@
 """The settings of a training.
 
-The rule: as for a run, each is declared once. What is not given follows from the recipe.
+The rule: a setting that is not given follows from the recipe.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from lvm_batch.jobs.settings.dataset import DatasetSettings
-from lvm_batch.jobs.settings.fields import Shown
+from lvm_batch.jobs.settings.fields import NO_EFFECT, OUTPUT, RESOLVED, HelpMark
 from lvm_batch.jobs.settings.paths import OutputText
 
-_FILES = Shown("Files")
-_TRAINING = Shown("Training")
+_FILES = HelpMark("Files")
+_TRAINING = HelpMark("Training")
 
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -23,52 +23,55 @@ Positive = Annotated[float, Field(gt=0)]
 class TrainSettings(DatasetSettings):
     """Everything that a training can be told."""
 
-    output: Annotated[OutputText, Shown("Files", "DIR")] = Field(
+    output: Annotated[OutputText, HelpMark("Files", "DIR"), NO_EFFECT] = Field(
         default="", description="Folder to write the model to; the same training resumes there."
     )
     arch: Annotated[
         Literal["amn", "amn-mixer", "gru", "lstm", "transformer", "lstm-v0", "transformer-v0"] | None,
         _TRAINING,
+        OUTPUT,
     ] = Field(
         default=None,
         description="Architecture; lstm-v0 and transformer-v0 have the sizes that the v0 cards print.",
     )
-    recipe: Annotated[Literal["unseen", "v0", "v1"], _TRAINING] = Field(
+    recipe: Annotated[Literal["unseen", "v0", "v1"], _TRAINING, RESOLVED] = Field(
         default="unseen",
         description="How to train: for articles that were never seen, or as one of the cards says.",
     )
-    seed: Annotated[Annotated[int, Field(ge=0, lt=2**63)], _TRAINING] = Field(
+    seed: Annotated[Annotated[int, Field(ge=0, lt=2**63)], _TRAINING, OUTPUT] = Field(
         default=0, description="What chance follows from: the split, the first weights, the order of windows."
     )
-    epochs: Annotated[Count | None, _TRAINING] = Field(
+    epochs: Annotated[Count | None, _TRAINING, RESOLVED] = Field(
         default=None, description="Times that every window is learnt from. Unless given, the recipe's."
     )
-    batch_size: Annotated[Count | None, _TRAINING] = Field(
+    batch_size: Annotated[Count | None, _TRAINING, RESOLVED] = Field(
         default=None, description="Windows in one step. Unless given, the recipe's."
     )
-    learning_rate: Annotated[Positive | None, _TRAINING] = Field(
+    learning_rate: Annotated[Positive | None, _TRAINING, RESOLVED] = Field(
         default=None, description="The highest rate of AdamW. Unless given, the recipe's."
     )
-    weight_decay: Annotated[Annotated[float, Field(ge=0)] | None, _TRAINING] = Field(
+    weight_decay: Annotated[Annotated[float, Field(ge=0)] | None, _TRAINING, RESOLVED] = Field(
         default=None, description="Weight decay of AdamW. Unless given, the recipe's."
     )
-    schedule: Annotated[Literal["cosine", "plateau", "constant"] | None, _TRAINING] = Field(
+    schedule: Annotated[Literal["cosine", "plateau", "constant"] | None, _TRAINING, RESOLVED] = Field(
         default=None,
         description="How the rate falls: along a cosine, by half where the validation loss stands still, or not."
         " Unless given, the recipe's.",
     )
-    patience: Annotated[Count | None, _TRAINING] = Field(
+    patience: Annotated[Count | None, _TRAINING, RESOLVED] = Field(
         default=None,
         description="Epochs without a better validation cosine after which training stops. Unless given, the recipe's.",
     )
-    validation_share: Annotated[Annotated[float, Field(gt=0, lt=1)], _TRAINING] = Field(
+    validation_share: Annotated[Annotated[float, Field(gt=0, lt=1)], _TRAINING, RESOLVED] = Field(
         default=0.1, description="Share of the articles that are kept apart to judge by."
     )
-    context_length: Annotated[Count, _TRAINING] = Field(default=5, description="Vectors in a context.")
-    input_norm: Annotated[Literal["as_is", "unit"], _TRAINING] = Field(
+    context_length: Annotated[Count, _TRAINING, RESOLVED] = Field(
+        default=5, description="Vectors in a context."
+    )
+    input_norm: Annotated[Literal["as_is", "unit"], _TRAINING, RESOLVED] = Field(
         default="as_is",
         description="Whether the vectors of contexts are made unit vectors; a run reads them as they are.",
     )
-    device: Annotated[Literal["auto", "cpu", "cuda", "mps"], Shown("Training")] = Field(
+    device: Annotated[Literal["auto", "cpu", "cuda", "mps"], HelpMark("Training"), NO_EFFECT] = Field(
         default="auto", description="Where the model is trained."
     )

@@ -1,1 +1,1 @@
-"""``train``: from a dataset to a folder that holds a model, its card and its history."""
+"""``train``: makes a folder with a model, its card and its history from a dataset."""

@@ -1,7 +1,7 @@
-"""Windows divided into those to learn from and those to judge by, by article.
+"""Splits windows by article into those for training and those for validation.
 
-The rule: no article is on both sides, and rows marked ``ood`` are on neither. Which articles are kept apart follows
-from the seed.
+The rule: no article is on both sides, and rows marked ``ood`` are on neither. The seed decides which articles are for
+validation.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ import numpy as np
 from lvm_batch.io.errors import DataError
 
 if TYPE_CHECKING:
-    from lvm_batch.jobs.training.rows import TrainingRows
+    from lvm_batch.jobs.training.training_rows import TrainingRows
     from lvm_batch.lvm.training.windows import Windows
 
-_SOME = 2
+_MIN_ARTICLES = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Windows to train on, windows of other articles to judge by, and the dataset's own ``ood`` windows, if any.
+    """Windows for training, windows of other articles for validation, and the dataset's own ``ood`` windows, if any.
 
-    ``n_articles`` counts the articles that are trained on and those of the validation windows.
+    ``n_articles`` counts the articles for training and those for validation.
     """
 
     training: Windows
@@ -35,28 +35,28 @@ class Split:
 
 
 def split_by_article(rows: TrainingRows, *, share: float, seed: int) -> Split:
-    """Keep ``share`` of the articles apart, at least one; raises ``DataError`` where there are too few."""
-    known = np.flatnonzero(~rows.ood)
-    articles = np.unique(rows.articles[known])
-    if not len(known):
-        raise DataError(f"none of {rows.n_rows:,} rows is a window to train on", _why_none(rows))
-    if len(articles) < _SOME:
+    """Keep ``share`` of the articles for validation, at least one; raises ``DataError`` if there are too few."""
+    in_dist = np.flatnonzero(~rows.ood)
+    articles = np.unique(rows.articles[in_dist])
+    if not len(in_dist):
+        raise DataError(f"none of {rows.n_rows:,} rows is a window to train on", _hint(rows))
+    if len(articles) < _MIN_ARTICLES:
         raise DataError(
-            f"all {len(known):,} windows are of one article, so none can be kept apart to judge by",
+            f"all {len(in_dist):,} windows are of one article, so none can be kept apart to judge by",
             "give at least two articles; of windows, name the column that tells articles apart (--article-column)",
         )
     shuffled = np.random.default_rng([seed, len(articles)]).permutation(articles)
-    n_apart = min(len(articles) - 1, max(1, math.ceil(share * len(articles))))
-    apart = np.isin(rows.articles[known], shuffled[:n_apart])
+    n_validation = min(len(articles) - 1, max(1, math.ceil(share * len(articles))))
+    is_validation = np.isin(rows.articles[in_dist], shuffled[:n_validation])
     return Split(
-        training=rows.windows.take(known[~apart]),
-        validation=rows.windows.take(known[apart]),
+        training=rows.windows.take(in_dist[~is_validation]),
+        validation=rows.windows.take(in_dist[is_validation]),
         ood=rows.windows.take(np.flatnonzero(rows.ood)) if rows.ood.any() else None,
-        n_articles=(len(articles) - n_apart, n_apart),
+        n_articles=(len(articles) - n_validation, n_validation),
     )
 
 
-def _why_none(rows: TrainingRows) -> str:
+def _hint(rows: TrainingRows) -> str:
     if len(rows.windows):
         return "all windows are marked ood, which no model is trained on: give others"
     length = rows.windows.length

@@ -1,7 +1,4 @@
-"""The curves of a training: loss and cosine by epoch.
-
-The rule: what is drawn is what the history says, the kept epoch marked.
-"""
+"""The curves of a training: loss and cosine by epoch, with the kept epoch marked."""
 
 from __future__ import annotations
 
@@ -16,8 +13,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def curves(document: Mapping[str, Any]) -> bytes:
-    """Draw a history as SVG."""
+def curves_svg(document: Mapping[str, Any]) -> bytes:
+    """Draw a training history as SVG."""
 
     def draw(figure: Figure) -> None:
         loss, cosine = figure.subplots(1, 2)
@@ -42,8 +39,8 @@ def _cosines(axes: Axes, document: Mapping[str, Any]) -> None:
     _line(axes, document["history"], "val_cosine", label=document["model_type"])
     axes.plot([best], [document["best_val_cosine"]], "o", color=COLOURS[0], label=f"kept: epoch {best}")
     for name, label, style in (("ridge", "ridge regression", "--"), ("mean", "mean of the context", ":")):
-        if (known := figures[name]["cosine"]) is not None:
-            axes.axhline(known, color=GREY, linestyle=style, label=label)
+        if (value := figures[name]["cosine"]) is not None:
+            axes.axhline(value, color=GREY, linestyle=style, label=label)
     axes.legend()
 
 

@@ -1,12 +1,12 @@
-"""The folder of a model: what a training leaves there, and what it goes on from.
+"""The folder of a model: the results of a training, and its state while it runs.
 
-    DIR/best_model.pt               production's form; there once training is over
-    DIR/training_history.json       every epoch, what was trained on and how, what was measured
+    DIR/best_model.pt               in production's form; written when training is over
+    DIR/training_history.json       every epoch, the data and settings, and the measurements
     DIR/MODEL_CARD.md, curves.svg   the same for people
     DIR/_lvm_batch/state.pt         after each epoch; removed at the end
 
-The rule: a folder holds one training. The same one goes on where it was broken off, or finds itself done; another is
-refused, naming what differs. Each file is whole or not there.
+The rule: a folder holds one training. The same training resumes after an interruption, or finds itself done; another
+one is refused, naming what differs. Each file is complete or absent.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 
 from lvm_batch.io.errors import JobChanged, OutputError
 from lvm_batch.io.output.unit_files import PRIVATE
-from lvm_batch.jobs.output_folder import writing
+from lvm_batch.jobs.output_folder import as_json, writing
 from lvm_batch.lvm.checkpoints.checkpoint import save_checkpoint
 from lvm_batch.lvm.checkpoints.torch_files import read_torch_file, write_torch_file
 from lvm_batch.lvm.errors import CheckpointError
@@ -37,15 +37,15 @@ _MAKE_ROOM = "make room; the same command goes on after the last whole epoch"
 
 
 class TrainingFolder:
-    """One folder of one training, known by ``identity``: everything that its result follows from."""
+    """The folder of one training; ``identity`` is everything that its result depends on."""
 
     def __init__(self, path: str, identity: Mapping[str, Any]) -> None:
         self.path = Path(path)
         self.identity = json.loads(json.dumps(identity))
         self._state = self.path / PRIVATE / "state.pt"
 
-    def finished(self) -> dict[str, Any] | None:
-        """Return the history of this training, if it is done; raises ``JobChanged`` if another one is."""
+    def finished_history(self) -> dict[str, Any] | None:
+        """Return the history of this training if it is finished; raises ``JobChanged`` if it is another training's."""
         path = self.path / HISTORY
         try:
             history = json.loads(path.read_text(encoding="utf-8"))
@@ -62,7 +62,7 @@ class TrainingFolder:
         return history
 
     def saved_state(self) -> dict[str, Any] | None:
-        """Return the state that this training was broken off in; raises ``JobChanged`` if it is another one's."""
+        """Return the state of this training if it was interrupted; raises ``JobChanged`` if it is that of another."""
         try:
             saved: dict[str, Any] = read_torch_file(self._state.read_bytes(), str(self._state))
             identity, state = dict(json.loads(saved["identity"])), dict(saved["state"])
@@ -76,7 +76,7 @@ class TrainingFolder:
         return state
 
     def save_state(self, state: Mapping[str, Any]) -> None:
-        """Keep a state; the one before stays until this one is whole. Raises ``OutputError``."""
+        """Write the state; the previous one stays until this one is complete. Raises ``OutputError``."""
         with writing(self._state, hint=_MAKE_ROOM):
             write_torch_file(
                 self._state,
@@ -85,7 +85,7 @@ class TrainingFolder:
             )
 
     def save_model(self, model: ContextModel, **facts: Any) -> None:  # noqa: ANN401 - as save_checkpoint
-        """Write the checkpoint, with what :func:`save_checkpoint` is told of it; raises ``OutputError``."""
+        """Write the checkpoint; ``facts`` go to :func:`save_checkpoint`. Raises ``OutputError``."""
         with writing(self.path / MODEL, hint=_MAKE_ROOM):
             save_checkpoint(self.path / MODEL, model, **facts)
 
@@ -97,8 +97,8 @@ class TrainingFolder:
             partial.replace(self.path / name)
 
     def finish(self, history: Mapping[str, Any]) -> None:
-        """Write the history, identity and all, by which the training is known to be over, and remove the state."""
-        self.write(HISTORY, (json.dumps(history, indent=2, allow_nan=False) + "\n").encode())
+        """Write the history, which marks the training as finished, and remove the state."""
+        self.write(HISTORY, as_json(history))
         self._state.unlink(missing_ok=True)
 
     def _refuse_strange_model(self) -> None:
@@ -112,19 +112,19 @@ class TrainingFolder:
         names = sorted({*self.identity, *other})
         differs = [name for name in names if self.identity.get(name) != other.get(name)]
         if differs:
-            told = ", ".join(
+            changes = ", ".join(
                 f"{name} was {other.get(name)} and is {self.identity.get(name)}" for name in differs
             )
             raise JobChanged(
-                f"{self.path} holds another training: {told}",
+                f"{self.path} holds another training: {changes}",
                 "give --output another folder, or empty this one",
             )
 
 
-def digest(split: Split) -> str:
-    """Return a digest of the vectors trained on and judged by, and of how they make windows; hexadecimal."""
-    found = hashlib.blake2b(digest_size=16)
+def digest_of(split: Split) -> str:
+    """Return a hexadecimal digest of all vectors of a split and of the windows that they form."""
+    digest = hashlib.blake2b(digest_size=16)
     for windows in filter(None, (split.training, split.validation, split.ood)):
         for array in (windows.vectors, windows.contexts, windows.targets):
-            found.update(np.ascontiguousarray(array).data)
-    return found.hexdigest()
+            digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()

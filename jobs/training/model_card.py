@@ -1,6 +1,6 @@
-"""The card of a trained model, as Markdown, and the same in a few lines for the terminal.
+"""The card of a trained model as Markdown, and a summary of it for the terminal.
 
-The rule: every figure here was measured by the training that the card is of; what it does not know it does not say.
+The rule: every figure comes from the history of the training.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _STOPPED = {
 
 
 def as_text(document: Mapping[str, Any], output: str, *, already: bool = False) -> str:
-    """Return what a training came to, for the terminal."""
-    told = "holds this model already" if already else f"written in {document['seconds']:.0f} s"
+    """Return the result of a training as text for the terminal; ``already`` if it was finished before."""
+    state = "holds this model already" if already else f"written in {document['seconds']:.0f} s"
     return "\n".join(
         [
-            f"{output}: {document['model_type']}, {document['final_params']:,} parameters, {told}",
+            f"{output}: {document['model_type']}, {document['final_params']:,} parameters, {state}",
             f"  epoch {document['best_epoch']} of {document['history'][-1]['epoch']} is kept",
             *_lines(document["measured"]),
             f"use it with: lvm-batch run … --model {output}",
@@ -42,7 +42,7 @@ def as_text(document: Mapping[str, Any], output: str, *, already: bool = False) 
 
 
 def _lines(measured: Mapping[str, Any]) -> Iterator[str]:
-    """Yield how good the model is on articles that it was not trained on, beside what needs no model."""
+    """Yield the model's cosines on articles that it was not trained on, beside those of predictions without a model."""
     for split, title in (("validation", "articles kept apart"), ("ood", "rows marked ood")):
         figures = measured.get(split)
         if figures and None not in {figures[name]["cosine"] for name in _ROWS}:
@@ -51,7 +51,7 @@ def _lines(measured: Mapping[str, Any]) -> Iterator[str]:
 
 
 def card_text(document: Mapping[str, Any]) -> str:
-    """Return the card."""
+    """Return the card as Markdown."""
     return "\n".join(
         [
             f"# Model card: {document['model_type']}",

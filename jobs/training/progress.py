@@ -1,6 +1,6 @@
 """How far a training is, on stderr: a bar on a terminal, a line for each epoch elsewhere.
 
-The rule: progress is a listener and nothing else depends on it.
+The rule: the training tells its progress and depends on nothing here.
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING, Self
 
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
-from lvm_batch.jobs.prediction.telemetry.progress import LINE_EVERY_S
+from lvm_batch.jobs.console.progress import Progress
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -18,60 +18,43 @@ if TYPE_CHECKING:
     from lvm_batch.jobs.console.console import Console
     from lvm_batch.lvm.training.training import Epoch
 
+_FIGURES = "epoch {task.fields[epoch]}  loss {task.fields[loss]}  {task.fields[cosine]}  {task.fields[rate]}"
+
 
 class TrainingProgress:
     """Shows loss, cosine, rows a second and the time that is left."""
 
     def __init__(self, console: Console, *, name: str, n_windows: int, n_epochs: int) -> None:
-        self._console = console
-        self._is_bar = console.progress.is_terminal
         self._n_windows, self._n_epochs = n_windows, n_epochs
-        self._bar = Progress(
-            TextColumn(f"training {name}"),
-            BarColumn(),
-            TextColumn(
-                "epoch {task.fields[epoch]}  loss {task.fields[loss]}  {task.fields[cosine]}  {task.fields[rate]}"
-            ),
-            TimeRemainingColumn(),
-            console=console.progress,
-            disable=not self._is_bar,
-        )
-        total = n_windows * n_epochs
-        self._task = self._bar.add_task(
-            name, total=total, epoch=f"1/{n_epochs}", loss="-", cosine="", rate=""
-        )
+        columns = (TextColumn(f"training {name}"), BarColumn(), TextColumn(_FIGURES), TimeRemainingColumn())
+        first = {"epoch": f"1/{n_epochs}", "loss": "-", "cosine": "", "rate": ""}
+        self._progress = Progress(console, *columns, total=n_windows * n_epochs, fields=first)
         self._done = 0
-        self._start = self._last_line = monotonic()
+        self._start = monotonic()
 
     def __enter__(self) -> Self:
-        self._bar.start()
+        self._progress.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.stop()
+        self._progress.stop()
 
     def step(self, n_rows: int, loss: float) -> None:
-        """Take note of a step."""
+        """Count a step."""
         self._done += n_rows
-        self._bar.update(
-            self._task, advance=n_rows, loss=f"{loss:.6f}", rate=f"{self._rows_per_s:,.0f} rows/s"
-        )
+        fields = {"loss": f"{loss:.6f}", "rate": f"{self._rows_per_s:,.0f} rows/s"}
+        self._progress.update(advance=n_rows, fields=fields)
 
     def epoch(self, epoch: Epoch) -> None:
-        """Take note of an epoch."""
+        """Show what an epoch came to; the line before the first step and that of the last epoch always come."""
         cosine = f"cosine {epoch.val_cosine:.4f}" if epoch.val_cosine is not None else ""
-        self._bar.update(
-            self._task,
+        self._progress.update(
             completed=self._n_windows * epoch.number,
-            epoch=f"{min(epoch.number + 1, self._n_epochs)}/{self._n_epochs}",
-            cosine=cosine,
+            fields={"epoch": f"{min(epoch.number + 1, self._n_epochs)}/{self._n_epochs}", "cosine": cosine},
         )
-        is_time = monotonic() - self._last_line >= LINE_EVERY_S or epoch.number in {0, self._n_epochs}
-        if not self._is_bar and is_time:
-            self._last_line = monotonic()
-            self._console.note(self._line(epoch, cosine))
+        self._progress.say(lambda: self._line(epoch, cosine), now=epoch.number in {0, self._n_epochs})
 
     @property
     def _rows_per_s(self) -> float:

@@ -1,7 +1,6 @@
-"""Training a model on a dataset: read, divided by article, learnt from, measured, and written down.
+"""Trains a model on a dataset, measures it, and writes it to a folder.
 
-The rule: the same data, settings and seed give the same model on a CPU, also where the training was killed in between.
-This module does not know how a model learns.
+The rule: the same data, settings and seed give the same model on a CPU, even if the training was killed and resumed.
 """
 
 from __future__ import annotations
@@ -13,30 +12,32 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lvm_batch.io.output.lock import lock_output
-from lvm_batch.jobs.console.signals import stoppable
+from lvm_batch.jobs.console.signals import stop_on_signals
 from lvm_batch.jobs.errors import JobError
 from lvm_batch.jobs.output_folder import make_output_folder
 from lvm_batch.jobs.places import Place, check_places
-from lvm_batch.jobs.processes.cores import usable_cores
+from lvm_batch.jobs.processes.resources import usable_cores
 from lvm_batch.jobs.training.article_split import split_by_article
-from lvm_batch.jobs.training.curves import curves
-from lvm_batch.jobs.training.environment import Circumstances
-from lvm_batch.jobs.training.figures import describe, fit_ridge
-from lvm_batch.jobs.training.folder import NAMES, TrainingFolder, digest
+from lvm_batch.jobs.training.curves import curves_svg
+from lvm_batch.jobs.training.folder import NAMES, TrainingFolder, digest_of
 from lvm_batch.jobs.training.model_card import as_text, card_text
 from lvm_batch.jobs.training.progress import TrainingProgress
-from lvm_batch.jobs.training.rows import read_training_rows
+from lvm_batch.jobs.training.training_history import TrainingEnvironment, describe_training, fit_ridge
+from lvm_batch.jobs.training.training_rows import read_training_rows
 from lvm_batch.lvm.architectures.catalog import architecture_named, build_model
 from lvm_batch.lvm.devices.devices import pick_device, set_threads
 from lvm_batch.lvm.training.recipes import recipe_for
 from lvm_batch.lvm.training.training import Training
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import torch
 
     from lvm_batch.jobs.console.console import Console
     from lvm_batch.jobs.settings.train import TrainSettings
     from lvm_batch.jobs.training.article_split import Split
+    from lvm_batch.jobs.training.training_rows import TrainingRows
     from lvm_batch.lvm.architectures.context_model import ContextModel
     from lvm_batch.lvm.training.recipes import Recipe
     from lvm_batch.lvm.training.training import History
@@ -47,56 +48,47 @@ _OVERRIDES = ("epochs", "batch_size", "learning_rate", "weight_decay", "schedule
 
 
 class Diverged(JobError):
-    """The loss was no number any more; the best model before that was kept."""
+    """The loss became NaN or infinite; the best model before that was kept."""
 
     kind = "diverged"
     exit_code = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Trained:
-    """What a training came to: its history as values and as text, and why it is not a success, if so."""
+class TrainingResult:
+    """The history of a training as values and as text, and the error if it diverged."""
 
     history: dict[str, Any]
     text: str
     error: JobError | None
 
 
-def train(settings: TrainSettings, *, console: Console) -> Trained:
-    """Train and write the model; raises ``DataError``, ``ModelError`` or ``JobError`` before any work is done."""
+def train(settings: TrainSettings, *, console: Console) -> TrainingResult:
+    """Train and write the model; raises ``DataError``, ``ModelError`` or ``JobError`` before training starts."""
     assert settings.arch is not None  # noqa: S101 - the command requires it
     started = monotonic()
     device = pick_device(settings.device)
-    set_threads(usable_cores())  # not what an import has left: sums of floats follow from it
+    set_threads(usable_cores())  # set anew, as imports may change it and sums of floats depend on it
     check_places([Place("the output", "--output", settings.output, NAMES)], dataset=settings.dataset)
     make_output_folder(settings.output, what="a model")
     rows = read_training_rows(settings)
     split = split_by_article(rows, share=settings.validation_share, seed=settings.seed)
     recipe = _recipe(settings, len(split.training))
     model = _fresh_model(settings, rows.windows.dim).to(device)
-    identity = _identity(settings, recipe, digest(split))
-    with stoppable(), lock_output(settings.output, on_wait=console.note):
+    identity = _identity(settings, recipe, digest_of(split))
+    with stop_on_signals(), lock_output(settings.output, on_wait=console.note):
         folder = TrainingFolder(settings.output, identity)
-        if done := folder.finished():
-            return Trained(done, as_text(done, settings.output, already=True), None)
+        if finished := folder.finished_history():
+            return TrainingResult(finished, as_text(finished, settings.output, already=True), None)
         ridge = fit_ridge(split.training)
-        for notice in (*rows.notices, _start(settings, split, device)):
+        for notice in (*rows.notices, _start(settings, split, device), *_odd_norms(split)):
             console.note(notice)
-        if odd := _odd_norms(split):
-            console.note(odd)
-        history = _learn(model, split, recipe, settings=settings, folder=folder, console=console)
-        document = {
-            **describe(
-                model, split, history, ridge=ridge, circumstances=Circumstances.now(device, started=started)
-            ),
-            "identity": folder.identity,
-            "recipe": asdict(recipe),
-            "dataset": list(settings.dataset),
-            "rows": rows.n_rows,
-            "arguments": settings.model_dump(mode="json", exclude_defaults=True),
-        }
+        history = _train(model, split, recipe, settings=settings, folder=folder, console=console)
+        environment = TrainingEnvironment.now(device, started=started)
+        document = describe_training(model, split, history, ridge=ridge, environment=environment)
+        document |= {"identity": folder.identity, **_origin(settings, recipe, rows)}
         _write(folder, model, history, document)
-    return Trained(document, as_text(document, settings.output), _verdict(history))
+    return TrainingResult(document, as_text(document, settings.output), _error(history))
 
 
 def _recipe(settings: TrainSettings, n_windows: int) -> Recipe:
@@ -114,8 +106,17 @@ def _fresh_model(settings: TrainSettings, dim: int) -> ContextModel:
 
 
 def _identity(settings: TrainSettings, recipe: Recipe, data: str) -> dict[str, Any]:
-    """Everything that the model follows from."""
+    """Return everything that the model depends on."""
     return {"arch": settings.arch, "seed": settings.seed, "data": data, **asdict(recipe)}
+
+
+def _origin(settings: TrainSettings, recipe: Recipe, rows: TrainingRows) -> dict[str, Any]:
+    return {
+        "recipe": asdict(recipe),
+        "dataset": list(settings.dataset),
+        "rows": rows.n_rows,
+        "arguments": settings.model_dump(mode="json", exclude_defaults=True),
+    }
 
 
 def _start(settings: TrainSettings, split: Split, device: torch.device) -> str:
@@ -126,18 +127,17 @@ def _start(settings: TrainSettings, split: Split, device: torch.device) -> str:
     )
 
 
-def _odd_norms(split: Split) -> str | None:
-    """What to say of vectors that are no unit vectors: a model gets used to them, and a run reads them as they are."""
+def _odd_norms(split: Split) -> Iterator[str]:
+    """Yield a notice if the vectors are no unit vectors: a run does not change the norms that it reads."""
     norms = np.linalg.norm(split.training.sample(_SAMPLE).numpy(), axis=2)
-    if abs(float(norms.mean()) - 1) < _NORM_TOLERANCE:
-        return None
-    return (
-        f"the vectors' norm is {norms.mean():.3g} in the mean, not 1: the model will want such vectors from a run too "
-        "(--input-norm unit trains on unit vectors, which a run must then be given)"
-    )
+    if abs(float(norms.mean()) - 1) >= _NORM_TOLERANCE:
+        yield (
+            f"the vectors' norm is {norms.mean():.3g} in the mean, not 1: the model will want such vectors from a run "
+            "too (--input-norm unit trains on unit vectors, which a run must then be given)"
+        )
 
 
-def _learn(
+def _train(
     model: ContextModel,
     split: Split,
     recipe: Recipe,
@@ -146,7 +146,7 @@ def _learn(
     folder: TrainingFolder,
     console: Console,
 ) -> History:
-    """Train to the end, from where the same training was broken off, if it was; keep its state after each epoch."""
+    """Train to the end, resuming an interrupted training; write the state after each epoch."""
     n_windows = len(split.training) * (2 if recipe.both_directions else 1)
     with TrainingProgress(
         console, name=settings.arch or "", n_windows=n_windows, n_epochs=recipe.epochs
@@ -177,12 +177,12 @@ def _write(folder: TrainingFolder, model: ContextModel, history: History, docume
         val_cosine=history.best.val_cosine,
         args=document["arguments"] | {"recipe": document["recipe"]},
     )
-    folder.write("curves.svg", curves(document))
+    folder.write("curves.svg", curves_svg(document))
     folder.write("MODEL_CARD.md", card_text(document).encode())
     folder.finish(document)
 
 
-def _verdict(history: History) -> JobError | None:
+def _error(history: History) -> JobError | None:
     if history.stopped != "diverged":
         return None
     return Diverged(

@@ -1,7 +1,7 @@
-"""Vectors, each held once.
+"""Stores each distinct vector once.
 
-The rule: two vectors are the same if all their bits are. They are told apart by a digest of 128 bits, which no two of a
-million share (with a probability of 1e-27). This module does not know where vectors come from.
+The rule: two vectors are the same if all their bits are. They are compared by a digest of 128 bits; among a million
+vectors, the probability that two different ones share it is 1e-27.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _DIGEST_BYTES = 16
 
 
 class VectorStore:
-    """Takes in vectors and says where each one stands."""
+    """Stores vectors and returns the place of each one."""
 
     def __init__(self, dim: int) -> None:
         self._dim = dim
@@ -29,11 +29,11 @@ class VectorStore:
 
     @property
     def vectors(self) -> NDArray[np.float32]:
-        """All vectors, float32 (m, dim), in the order they came."""
+        """All distinct vectors, float32 (m, dim), in order of appearance."""
         return np.concatenate([np.empty((0, self._dim), np.float32), *self._kept])
 
     def add(self, windows: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Return where the vectors of windows (n, length, dim) stand, int64 (n, length)."""
+        """Return the places of the vectors of windows (n, length, dim), int64 (n, length)."""
         flat = np.ascontiguousarray(windows).reshape(-1, self._dim)
         n_known = len(self._places)
         places = [self._places.setdefault(digest, len(self._places)) for digest in _digests(flat)]

@@ -1,1 +1,1 @@
-"""The five architectures, and those that a name stands for."""
+"""The five architectures, and a catalog of them by name."""

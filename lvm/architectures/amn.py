@@ -1,7 +1,6 @@
 """The Attention Mixture Network, the primary model, as its card publishes it.
 
-The one rule: the layout and its 1,510,912 parameters are the production checkpoint's. Does not know how it is
-stored, trained or served.
+The rule: the layout and its 1,510,912 parameters are the production checkpoint's.
 """
 
 from __future__ import annotations
@@ -13,17 +12,13 @@ import torch
 from torch import nn
 
 from lvm_batch.lvm.architectures.context_model import ContextModel, linear
-from lvm_batch.lvm.kernels.amn_packed import PackedAMN
-from lvm_batch.lvm.kernels.packed_linear import PackedLinear
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from lvm_batch.lvm.kernels.packed_linear import LinearForm
-
 
 class AttentionMixtureNetwork(ContextModel):
-    """Correct the mean of the context by what attention from that mean picks out of it."""
+    """Predicts the mean of the context, corrected by what attention from that mean selects in it."""
 
     adds_to_mean = True
 
@@ -41,10 +36,6 @@ class AttentionMixtureNetwork(ContextModel):
             nn.Linear(d_model, input_dim),
         )
 
-    def packed(self, form: type[LinearForm] = PackedLinear) -> PackedAMN:
-        """Return what runs fast on a CPU."""
-        return PackedAMN(self, form)
-
     @property
     def output_layer(self) -> nn.Linear:
         """The last layer of the residual net."""
@@ -60,9 +51,9 @@ class AttentionMixtureNetwork(ContextModel):
     def attention(self, context: Tensor, mean: Tensor) -> Tensor:
         """Return softmax(q·k / sqrt(d_model)), (batch, length), without computing a key.
 
-        q·(W x + b) = x·(Wᵀ q) + q·b, and softmax drops the constant q·b: a product of width ``d_model`` a
-        context takes the place of one a vector. That is 1.4 times as fast on a CPU and equal to 1e-7. The
-        keys' bias is without effect, in the published form too.
+        q·(W x + b) = x·(Wᵀ q) + q·b, and softmax drops the constant q·b: one product of width ``d_model`` per
+        context replaces one per vector. That is 1.4 times as fast on a CPU and equal to 1e-7. The keys' bias has no
+        effect, in the published form either.
         """
         query = self.query_encoder(mean) @ self.context_encoder.weight  # (B, D)
         scores = (context * query.unsqueeze(1)).sum(dim=2)  # (B, L)

@@ -1,8 +1,8 @@
 """The Attention Mixer Network of the v0 model card.
 
-The one rule: 1,472,768 parameters, the count that card prints. The card gives the ingredients
-(attention-mixer blocks with residuals, learnt positions for five inputs, a normalised input) and this is the
-layout of them that meets its count exactly. Does not know how it is stored, trained or served.
+The rule: it has 1,472,768 parameters, the count that the card prints. The card names the ingredients (attention-mixer
+blocks with residuals, learnt positions for five inputs, a normalised input); this layout of them meets that count
+exactly.
 """
 
 from __future__ import annotations
@@ -13,17 +13,14 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import nn
 
-from lvm_batch.lvm.architectures.context_model import ContextModel
-from lvm_batch.lvm.errors import ArchitectureError
+from lvm_batch.lvm.architectures.context_model import ContextModel, check_length
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 class AttentionMixerBlock(nn.Module):
-    """Self-attention without an output projection, then an MLP; each normalised before it and added to its
-    input.
-    """
+    """Self-attention without an output projection, then an MLP; each normalises its input and adds its output to it."""
 
     def __init__(self, d_model: int, hidden_dim: int, num_heads: int) -> None:
         super().__init__()
@@ -39,17 +36,16 @@ class AttentionMixerBlock(nn.Module):
         return x + self.mlp(self.mlp_norm(x))  # type: ignore[no-any-return]
 
     def attend(self, x: Tensor) -> Tensor:
-        """Let every position read every other, (batch, length, d_model)."""
+        """Return what each position reads from all others, (batch, length, d_model)."""
         heads = self.qkv(x).unflatten(2, (3, self.num_heads, -1))  # (B, L, 3, H, d)
         query, key, value = heads.permute(2, 0, 3, 1, 4)  # (B, H, L, d) each
         return F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
 
 
 class AttentionMixerNetwork(ContextModel):
-    """Mix the positions of a context in a narrow space, and correct the context's pooled vector by the
-    result.
+    """Mixes the positions of a context in a narrow space, and corrects the context's pooled vector by the result.
 
-    Contexts may be shorter than ``max_length``: the last position is then still the last.
+    A context shorter than ``max_length`` takes the last positions.
     """
 
     adds_to_mean = True
@@ -89,14 +85,12 @@ class AttentionMixerNetwork(ContextModel):
         return self.output_proj
 
     def direction(self, context: Tensor) -> Tensor:
-        """Return the pooled context plus its correction, (batch, dim). Raises ArchitectureError over
-        ``max_length``.
+        """Return the pooled context plus its correction, (batch, dim).
+
+        Raises ArchitectureError for contexts longer than ``max_length``.
         """
-        length = context.shape[1]
-        if length > len(self.position):
-            message = f"a context of {length} vectors; this amn-mixer reads at most {len(self.position)}"
-            raise ArchitectureError(message, "cut each context to its last vectors")
-        x = self.input_proj(self.input_norm(context + self.position[-length:]))  # (B, L, d)
+        check_length(context, "amn-mixer", longest=len(self.position))
+        x = self.input_proj(self.input_norm(context + self.position[-context.shape[1] :]))  # (B, L, d)
         for block in self.blocks:
             x = block(x)
         weights = self.pool(x).unsqueeze(2)  # (B, L, 1)
@@ -104,6 +98,6 @@ class AttentionMixerNetwork(ContextModel):
         return correction + (weights * context).sum(dim=1)
 
     def pool(self, x: Tensor) -> Tensor:
-        """Return how much the last position attends to each, (batch, length)."""
+        """Return the attention of the last position to each position, (batch, length)."""
         query = self.pool_query(x[:, -1])  # (B, d)
         return torch.softmax((x * query.unsqueeze(1)).sum(dim=2) * x.shape[2] ** -0.5, dim=1)

@@ -1,12 +1,11 @@
-"""The architectures by name, and how each is known and measured from its weights.
+"""The architectures by name, and how to recognise and measure each from its weights.
 
-The one rule: dimensions come from the shapes of the weights; a stored configuration is asked only for what no
-shape can tell (the number of attention heads). Does not know files or how weights are stored.
+The rule: dimensions come from the shapes of the weights; a stored configuration supplies only what no shape shows, the
+number of attention heads.
 """
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,7 +17,7 @@ from lvm_batch.lvm.architectures.amn_mixer import AttentionMixerNetwork
 from lvm_batch.lvm.architectures.gru import GRUStack
 from lvm_batch.lvm.architectures.lstm import LSTMBaseline
 from lvm_batch.lvm.architectures.transformer import TransformerPredictor
-from lvm_batch.lvm.errors import ArchitectureError
+from lvm_batch.lvm.errors import ArchitectureError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -34,11 +33,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Architecture:
-    """One architecture: its class, a prefix that only its weights' keys have, and the reading of its
-    dimensions.
+    """One architecture: its class, a prefix that only its weights' keys have, and a function that reads its dimensions.
 
-    ``dimensions`` gives the constructor's arguments from weights and a stored configuration. It raises
-    KeyError, TypeError or ValueError where the weights do not have the expected form.
+    ``dimensions`` returns the constructor's arguments from weights and a stored configuration. It raises KeyError,
+    TypeError or ValueError if the weights do not have the expected form.
     """
 
     name: str
@@ -89,13 +87,13 @@ def _transformer(weights: Weights, config: StoredConfig) -> Dimensions:
 
 
 def _n_layers(weights: Weights, prefix: str) -> int:
-    """Count the different N of the keys ``prefix.N.…``."""
+    """Return the number of different N in the keys ``prefix.N.…``."""
     numbered = re.compile(re.escape(prefix) + r"\.(\d+)\.")
     return len({match[1] for key in weights if (match := numbered.match(key))})
 
 
 def _heads(config: StoredConfig, key: str, d_model: int, *, default: int) -> int:
-    """Return the stored number of heads, or the default; ValueError where it does not divide the width."""
+    """Return the stored number of heads, or the default. Raises ValueError if it does not divide the width."""
     stored = config.get(key, default)
     heads = stored if isinstance(stored, int) and stored > 0 else default
     if d_model % heads:
@@ -119,7 +117,7 @@ ARCHITECTURES = {
 
 @dataclass(frozen=True)
 class Preset:
-    """An architecture in another size than its published checkpoint: the constructor's arguments that make it."""
+    """An architecture in another size than its published checkpoint; ``dimensions`` are the constructor's arguments."""
 
     architecture: str
     dimensions: Mapping[str, int]
@@ -135,7 +133,7 @@ PRESETS = {
 
 Nothing else of their layout is published. One layer of 576 is the only LSTM whose width is a multiple of 64 and that
 comes within 2 %: 3,544,320, 14.2 MB. Of several Transformers this one keeps the published four layers and eight heads,
-which no shape of a weight can tell, and is nearest to both figures: 5,861,120, 23.4 MB.
+which no shape of a weight shows, and is nearest to both figures: 5,861,120, 23.4 MB.
 """
 
 
@@ -147,15 +145,12 @@ def architecture_named(name: str) -> Architecture:
     }
     if name in known:
         return known[name]
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-    guess = f"did you mean {near[0]}? " if near else ""
-    raise ArchitectureError(f"there is no architecture {name!r}", f"{guess}known: {', '.join(known)}")
+    hint = f"{did_you_mean(name, known, most=1)} known: {', '.join(known)}".lstrip()
+    raise ArchitectureError(f"there is no architecture {name!r}", hint)
 
 
-def architecture_spelled(spelling: str) -> Architecture | None:
-    """Return the architecture that a stored ``model_type`` means: its name or class name in any case, or
-    None.
-    """
+def match_model_type(spelling: str) -> Architecture | None:
+    """Return the architecture that a stored ``model_type`` means: its name or class name in any case, or None."""
     folded = _fold(spelling)
     for architecture in ARCHITECTURES.values():
         if folded in {_fold(architecture.name), _fold(architecture.model_class.__name__)}:
@@ -164,7 +159,7 @@ def architecture_spelled(spelling: str) -> Architecture | None:
 
 
 def architecture_of(weights: Weights) -> Architecture | None:
-    """Return the architecture whose keys these weights have, or None."""
+    """Return the architecture whose keys these weights have, None if there is none."""
     for architecture in ARCHITECTURES.values():
         if any(key.startswith(architecture.marker) for key in weights):
             return architecture
@@ -172,11 +167,10 @@ def architecture_of(weights: Weights) -> Architecture | None:
 
 
 def build_model(name: str, *, seed: int, **dimensions: float) -> ContextModel:
-    """Build a model with fresh weights that follow from ``seed`` alone, on the CPU; the global random state
-    is left as it was.
+    """Build a model on the CPU with fresh weights that depend on ``seed`` alone, without changing global random state.
 
-    ``name`` is that of an architecture or a preset, ``dimensions`` its constructor's arguments: the published ones, or
-    the preset's, unless given. Raises ArchitectureError for an unknown name.
+    ``name`` names an architecture or a preset. ``dimensions`` override the constructor's arguments, which are otherwise
+    the published ones or the preset's. Raises ArchitectureError for an unknown name.
     """
     model_class = architecture_named(name).model_class
     preset = PRESETS[name].dimensions if name in PRESETS else {}

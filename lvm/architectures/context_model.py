@@ -1,7 +1,6 @@
 """What the five architectures have in common.
 
-The one rule: a model reads contexts (batch, length, dim) and returns predictions (batch, dim) of unit norm.
-Does not know any architecture, how weights are stored, or how they are learnt.
+The rule: a model reads contexts (batch, length, dim) and returns predictions (batch, dim) of unit norm.
 """
 
 from __future__ import annotations
@@ -13,21 +12,16 @@ import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import nn
 
 from lvm_batch.lvm.errors import ArchitectureError
-from lvm_batch.lvm.kernels.packed_linear import PackedLinear
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from torch import Tensor
-
-    from lvm_batch.lvm.kernels.packed_linear import LinearForm
 
 
 class ContextModel(nn.Module):
     """A predictor of the next vector of a sequence from the vectors before it.
 
-    ``config`` holds the constructor's arguments. ``adds_to_mean`` says that the output layer gives a
-    correction of a mean of the context, so that an output layer of zeros predicts that mean.
+    ``config`` holds the constructor's arguments. If ``adds_to_mean`` is set, the output layer gives a correction to a
+    mean of the context, so that an output layer of zeros predicts that mean.
     """
 
     adds_to_mean = False
@@ -43,16 +37,6 @@ class ContextModel(nn.Module):
     def direction(self, context: Tensor) -> Tensor:
         """Return the prediction before it is normalised, (batch, dim)."""
         raise NotImplementedError
-
-    def packed(self, form: type[LinearForm] = PackedLinear) -> Callable[[Tensor], Tensor]:
-        """Return what computes the same from float32 contexts on a CPU, as fast as is known; nothing can be learnt.
-
-        ``form`` says how its linear layers are computed. Raises :class:`ArchitectureError` for a form that the
-        architecture has not.
-        """
-        if form is not PackedLinear:
-            raise ArchitectureError(f"{type(self).__name__} runs in float32 only", "use --precision fp32")
-        return self
 
     @property
     def output_layer(self) -> nn.Linear:
@@ -71,12 +55,20 @@ class ContextModel(nn.Module):
 
 
 def linear(layer: nn.Module) -> nn.Linear:
-    """Narrow a member of an ``nn.Sequential`` to the linear layer it is, for the type checker."""
+    """Narrow the type of a member of an ``nn.Sequential`` to a linear layer. Raises TypeError for any other."""
     if not isinstance(layer, nn.Linear):
         raise TypeError(layer)
     return layer
 
 
+def check_length(context: Tensor, architecture: str, *, longest: int) -> None:
+    """Raise ArchitectureError if contexts (batch, length, dim) are longer than an architecture has positions for."""
+    length = context.shape[1]
+    if length > longest:
+        message = f"a context of {length} vectors; this {architecture} reads at most {longest}"
+        raise ArchitectureError(message, "cut each context to its last vectors")
+
+
 def causal_mask(length: int, device: torch.device) -> Tensor:
-    """Return bool (length, length), true where a step may not look: at those after it."""
+    """Return a bool mask (length, length), true for the later steps, which a step must not attend to."""
     return torch.ones(length, length, dtype=torch.bool, device=device).triu(1)

@@ -1,7 +1,6 @@
 """The stack of gated recurrent units, the fallback model.
 
-The one rule: the layout and its 7,095,552 parameters are the production checkpoint's. Does not know how it is
-stored, trained or served.
+The rule: the layout and its 7,095,552 parameters are the production checkpoint's.
 """
 
 from __future__ import annotations
@@ -11,17 +10,13 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from lvm_batch.lvm.architectures.context_model import ContextModel
-from lvm_batch.lvm.kernels.gru_packed import PackedGRU
-from lvm_batch.lvm.kernels.packed_linear import PackedLinear
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from lvm_batch.lvm.kernels.packed_linear import LinearForm
-
 
 class GRUBlock(nn.Module):
-    """One recurrent layer, its input added to its output, normalised."""
+    """One recurrent layer; its input is added to its output, and the sum is normalised."""
 
     gru: nn.GRU
     norm: nn.LayerNorm
@@ -45,10 +40,6 @@ class GRUStack(ContextModel):
         self.input_proj = nn.Linear(input_dim, d_model)
         self.blocks = nn.ModuleList(GRUBlock(d_model) for _ in range(num_layers))
         self.output_proj = nn.Linear(d_model, input_dim)
-
-    def packed(self, form: type[LinearForm] = PackedLinear) -> PackedGRU:
-        """Return what runs fast on a CPU."""
-        return PackedGRU(self, form)
 
     @property
     def output_layer(self) -> nn.Linear:

@@ -1,7 +1,6 @@
 """The LSTM baseline, archived.
 
-The one rule: 5,120,768 parameters in the layout of its checkpoint (the v0 card prints 3.5 million). Does not
-know how it is stored, trained or served.
+The rule: it has 5,120,768 parameters in the layout of its checkpoint (the v0 card prints 3.5 million).
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """The Transformer decoder, archived.
 
-The one rule: 17,867,520 parameters in the layout of its checkpoint (the v0 card prints 5.9 million). Does not
-know how it is stored, trained or served.
+The rule: it has 17,867,520 parameters in the layout of its checkpoint (the v0 card prints 5.9 million).
 """
 
 from __future__ import annotations
@@ -12,16 +11,16 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from lvm_batch.lvm.architectures.context_model import ContextModel, causal_mask, linear
-from lvm_batch.lvm.errors import ArchitectureError
+from lvm_batch.lvm.architectures.context_model import ContextModel, causal_mask, check_length, linear
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 class SinusoidalPositions(nn.Module):
-    """The fixed position code of Vaswani et al. 2017, section 3.5, kept in the weights as ``pe`` (1,
-    max_length, d_model).
+    """The fixed position code of Vaswani et al. 2017, section 3.5, stored with the weights.
+
+    ``pe`` is (1, max_length, d_model).
     """
 
     pe: Tensor
@@ -32,9 +31,7 @@ class SinusoidalPositions(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Add the code of each position to (batch, length, d_model). Raises ArchitectureError beyond the last code."""
-        if x.shape[1] > self.pe.shape[1]:
-            message = f"a context of {x.shape[1]} vectors; this transformer reads at most {self.pe.shape[1]}"
-            raise ArchitectureError(message, "cut each context to its last vectors")
+        check_length(x, "transformer", longest=self.pe.shape[1])
         return x + self.pe[:, : x.shape[1]]
 
 
@@ -46,9 +43,7 @@ def sinusoids(length: int, d_model: int) -> Tensor:
 
 
 class TransformerPredictor(ContextModel):
-    """Decoder layers that attend, causally, to their own steps and to the projected inputs; the last step
-    predicts.
-    """
+    """Decoder layers that attend, causally, to their own steps and to the projected inputs; the last step predicts."""
 
     def __init__(
         self,
@@ -84,7 +79,7 @@ class TransformerPredictor(ContextModel):
         return linear(self.head[-1])
 
     def direction(self, context: Tensor) -> Tensor:
-        """Return the head's reading of the last step, (batch, dim)."""
+        """Return the head's output for the last step, (batch, dim)."""
         x = self.pos_encoder(self.input_proj(context))  # (B, L, d)
         mask = causal_mask(context.shape[1], context.device)
         steps = self.transformer_decoder(x, x, tgt_mask=mask, memory_mask=mask)  # (B, L, d)

@@ -1,7 +1,6 @@
 """Checkpoints in production's form: a ``torch.save`` dict around the weights.
 
-The one rule: a file is what its weights are; what it says of itself is held against them. Does not know where files
-lie (``registry``), how they are fetched or unpickled (``torch_files``).
+The rule: the weights decide what a file is; what the file says about itself must agree with them.
 """
 
 from __future__ import annotations
@@ -20,10 +19,10 @@ from lvm_batch.lvm.architectures.catalog import (
     Architecture,
     architecture_named,
     architecture_of,
-    architecture_spelled,
+    match_model_type,
 )
-from lvm_batch.lvm.checkpoints.pickle_check import shown
-from lvm_batch.lvm.checkpoints.state_dicts import some, state_dict_of
+from lvm_batch.lvm.checkpoints.pickle_check import printable
+from lvm_batch.lvm.checkpoints.state_dicts import extract_state_dict, summarise
 from lvm_batch.lvm.checkpoints.torch_files import RESAVE, plain_dict, read_torch_file, write_torch_file
 from lvm_batch.lvm.errors import CheckpointError
 
@@ -33,16 +32,15 @@ if TYPE_CHECKING:
     from lvm_batch.lvm.architectures.context_model import ContextModel
 
 _CONFIGS = ("model_config", "hyper_parameters", "config")  # production's, Lightning's, and others'
-_MAX_SHARING = 4  # tied layers refer to the same values
+_MAX_SHARING = 4  # tied layers share their values
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model ready for inference, and what its file says of it.
+    """A model ready for inference, and what its file says about it.
 
-    ``model`` is in eval mode, float32, on the CPU. ``dim`` is the width of its vectors. ``sha256`` is the hex
-    digest of the file's bytes, ``name`` what the caller calls the file. ``epoch`` and ``val_cosine`` are None
-    where the file has none.
+    ``model`` is in eval mode, float32, on the CPU. ``dim`` is the width of its vectors. ``sha256`` is the hex digest of
+    the file's bytes, ``name`` the caller's name for it. ``epoch`` and ``val_cosine`` are None if the file has none.
     """
 
     architecture: str
@@ -56,11 +54,10 @@ class Checkpoint:
 
 
 def load_checkpoint(data: bytes, name: str) -> Checkpoint:
-    """Load a checkpoint, or a bare state dict, from a file's bytes. ``name`` is what errors call it, its path
-    for example.
+    """Load a checkpoint, or a bare state dict, from a file's bytes; ``name`` is its name in errors, such as its path.
 
-    The keys of the weights decide the architecture and their shapes its dimensions. Raises CheckpointError
-    where the file is damaged, would run code, is of no known architecture, or does not agree with itself.
+    The keys of the weights decide the architecture, their shapes its dimensions. Raises CheckpointError if the file is
+    damaged, would run code, has no known architecture, or contradicts itself.
     """
     content = read_torch_file(data, name)
     weights = _weights(content, name, n_bytes=len(data))
@@ -93,9 +90,9 @@ def save_checkpoint(
     optimizer_state: Mapping[str, object] | None = None,
     args: Mapping[str, object] | None = None,
 ) -> None:
-    """Write production's form. The file appears whole or not at all.
+    """Write a checkpoint in production's form. The file appears complete or not at all.
 
-    Raises ArchitectureError where ``architecture`` is unknown, and OSError as writing does.
+    Raises ArchitectureError if ``architecture`` is unknown, and the OSError of a failed write.
     """
     content = {
         "model_type": architecture_named(architecture).name,
@@ -112,17 +109,17 @@ def save_checkpoint(
 
 
 def _weights(content: Mapping[str, object], name: str, *, n_bytes: int) -> dict[str, torch.Tensor]:
-    """Take the state dict out, as float32, by the model's own names."""
-    state = state_dict_of(content, name)
-    odd = [shown(key) for key, value in state.items() if not (isinstance(key, str) and _is_weight(value))]
+    """Return the weights as float32, by the model's own names."""
+    state = extract_state_dict(content, name)
+    odd = [printable(key) for key, value in state.items() if not (isinstance(key, str) and _is_weight(value))]
     if odd:
-        raise CheckpointError(f"{name}: not dense floating-point tensors: {some(odd)}", RESAVE)
+        raise CheckpointError(f"{name}: not dense floating-point tensors: {summarise(odd)}", RESAVE)
     _refuse_stretched(state, name, n_bytes)
     weights = {key: value.detach().float() for key, value in state.items()}
     broken = [key for key, value in weights.items() if not torch.isfinite(value).all()]
     if broken:
         raise CheckpointError(
-            f"{name}: NaN or infinity in the weights {some(broken)}", "take an earlier checkpoint"
+            f"{name}: NaN or infinity in the weights {summarise(broken)}", "take an earlier checkpoint"
         )
     return weights
 
@@ -135,7 +132,7 @@ def _is_weight(value: object) -> bool:
 
 
 def _refuse_stretched(state: Mapping[str, torch.Tensor], name: str, n_bytes: int) -> None:
-    """Refuse tensors that a stride of zero, or a storage shared by many, makes larger than the file they come in."""
+    """Refuse tensors that are larger than their file, by a stride of zero or a storage that many share."""
     total = sum(value.numel() * value.element_size() for value in state.values())
     if total > n_bytes * _MAX_SHARING:
         raise CheckpointError(f"{name}: declares {total:,} bytes of weights and holds {n_bytes:,}", RESAVE)
@@ -144,58 +141,60 @@ def _refuse_stretched(state: Mapping[str, torch.Tensor], name: str, n_bytes: int
 def _architecture(
     content: Mapping[str, object], weights: Mapping[str, torch.Tensor], name: str
 ) -> Architecture:
-    """Tell the architecture by the keys, and hold what the file says of itself against it."""
+    """Return the architecture by the keys; raises CheckpointError if the file names another one."""
     found = architecture_of(weights)
     if found is None:
         raise CheckpointError(
-            f"{name}: weights of no known architecture; their keys are {some(list(weights))}, and begin with "
-            f"{_beginnings(weights)}",
+            f"{name}: weights of no known architecture; their keys are {summarise(list(weights))}, and begin with "
+            f"{_describe_prefixes(weights)}",
             "a GRU for example has the keys input_proj, blocks.N.gru, blocks.N.norm, output_proj; leave out what is "
             'not the model\'s: torch.save({"model_state_dict": model.state_dict()}, path)',
         )
     spelled = content.get("model_type")
-    said = architecture_spelled(spelled) if isinstance(spelled, str) else None
-    if said not in {None, found}:
+    named = match_model_type(spelled) if isinstance(spelled, str) else None
+    if named not in {None, found}:
         raise CheckpointError(
-            f"{name}: model_type says {shown(spelled)}, but the weights are those of {found.name}",
+            f"{name}: model_type says {printable(spelled)}, but the weights are those of {found.name}",
             "one of the two is wrong: look where the file comes from, then correct model_type",
         )
     return found
 
 
-def _beginnings(weights: Mapping[str, torch.Tensor]) -> str:
-    """Say how many keys begin with what, the rarest first, as those do not belong to the model."""
+def _describe_prefixes(weights: Mapping[str, torch.Tensor]) -> str:
+    """Return the first parts of keys with their counts, the rarest first: those do not belong to the model."""
     counts = Counter(key.partition(".")[0] for key in weights).most_common()[::-1]
-    return some([f"{first} ({n_keys})" for first, n_keys in counts])
+    return summarise([f"{first} ({n_keys})" for first, n_keys in counts])
 
 
 def _model(
     architecture: Architecture, weights: dict[str, torch.Tensor], content: Mapping[str, object], name: str
 ) -> ContextModel:
-    """Build the model that fits the weights, and put them in."""
+    """Build the model that fits the weights, and load them."""
     configs = [plain_dict(found) for key in _CONFIGS if isinstance(found := content.get(key), dict)]
     try:
         dimensions = architecture.dimensions(weights, configs[0] if configs else {})
-        with torch.device("meta"):  # neither time nor random numbers are spent on weights to be replaced
+        with torch.device("meta"):  # spends neither time nor random numbers on weights that are replaced
             model = architecture.model_class(**dimensions)
     except (LookupError, TypeError, ValueError, ArithmeticError, AssertionError, RuntimeError) as error:
         why = (str(error).splitlines() or [type(error).__name__])[0]
         raise CheckpointError(f"{name}: not the weights of {architecture.name}: {why}", RESAVE) from error
-    fitted = _fitted(model, weights, f"{name}: not the weights of {architecture.name}")
+    fitted = _fit_shapes(model, weights, f"{name}: not the weights of {architecture.name}")
     model.load_state_dict(fitted, assign=True)
     return model.eval().requires_grad_(requires_grad=False)
 
 
-def _fitted(model: ContextModel, weights: Mapping[str, torch.Tensor], where: str) -> dict[str, torch.Tensor]:
-    """Return the weights in the model's shapes, or raise CheckpointError unless they have its keys and shapes.
+def _fit_shapes(
+    model: ContextModel, weights: Mapping[str, torch.Tensor], where: str
+) -> dict[str, torch.Tensor]:
+    """Return the weights in the model's shapes; raises CheckpointError unless they have its keys and shapes.
 
-    Axes of length one may be elsewhere: position codes are kept as (1, length, width) or (length, 1, width).
+    Axes of length one may be anywhere: position codes are stored as (1, length, width) or (length, 1, width).
     """
     expected = model.state_dict()
     if missing := [key for key in expected if key not in weights]:
-        raise CheckpointError(f"{where}: missing {some(missing)}", RESAVE)
+        raise CheckpointError(f"{where}: missing {summarise(missing)}", RESAVE)
     if extra := [key for key in weights if key not in expected]:
-        raise CheckpointError(f"{where}: beyond it there are {some(extra)}", RESAVE)
+        raise CheckpointError(f"{where}: beyond it there are {summarise(extra)}", RESAVE)
     for key, value in expected.items():
         if weights[key].squeeze().shape != value.squeeze().shape:
             shapes = f"{tuple(weights[key].shape)}, not {tuple(value.shape)}"

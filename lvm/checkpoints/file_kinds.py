@@ -1,11 +1,13 @@
-"""What a file is that was given for a checkpoint and is none of ``torch.save``.
+"""The kind of a file that was given as a checkpoint but is not one of ``torch.save``.
 
-The one rule: the first bytes tell; nothing is decoded. Does not know what a checkpoint is.
+The rule: the first bytes decide; nothing is decoded.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from lvm_batch.lvm.errors import CheckpointError
 
 if TYPE_CHECKING:
     import zipfile
@@ -38,8 +40,15 @@ _SAFETENSORS = (
 _HEADER_BYTES = 8
 
 
-def what_it_is(data: bytes) -> tuple[str, str] | None:
-    """Return what a file of these bytes is, and what to do about it; ``None`` where they do not tell."""
+def damage_error(data: bytes, name: str) -> CheckpointError:
+    """Return the error for a file of ``torch.save`` that is incomplete or makes no sense."""
+    return CheckpointError(
+        f"{name}: damaged or cut short ({len(data):,} bytes)", "copy or save the file again"
+    )
+
+
+def describe_file(data: bytes) -> tuple[str, str] | None:
+    """Return the kind of a file, as a phrase, and a hint; None if the bytes do not show it."""
     if not data:
         return "is empty", _AGAIN
     if data[_HEADER_BYTES:].lstrip()[:1] == b"{" and int.from_bytes(data[:_HEADER_BYTES], "little") < len(
@@ -50,10 +59,10 @@ def what_it_is(data: bytes) -> tuple[str, str] | None:
     return next(((what, hint) for start, what, hint in _BEGINNINGS if beginning.startswith(start)), None)
 
 
-def what_archive(archive: zipfile.ZipFile) -> tuple[str, str] | None:
-    """Return what an archive is where ``torch.save`` did not write it."""
+def describe_archive(archive: zipfile.ZipFile) -> tuple[str, str] | None:
+    """Return the kind of an archive, as a phrase, and a hint; None if ``torch.save`` wrote it."""
     names = archive.namelist()
     if any(name.rpartition("/")[2].casefold() == "data.pkl" for name in names):
         return None
-    held = ", ".join(name if name.isprintable() else ascii(name) for name in names[:3]) or "nothing"
-    return f"is a zip archive, and not one of torch.save: it holds {held[:200]}", _SAVE
+    contents = ", ".join(name if name.isprintable() else ascii(name) for name in names[:3]) or "nothing"
+    return f"is a zip archive, and not one of torch.save: it holds {contents[:200]}", _SAVE

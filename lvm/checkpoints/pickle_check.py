@@ -1,9 +1,8 @@
-"""A checkpoint's pickles looked at before they are loaded.
+"""A check of a checkpoint's pickles before they are loaded.
 
-The one rule: what passes here names nothing but weights, plain values and paths, and is no larger in memory or in
-the work of hashing and comparing it than its own bytes let expect. Torch's safe loading runs no code, but it
-builds what it is told to: tuples whose hash takes years, tensors of a terabyte, archives that unpack to one. This
-module does not load anything.
+The rule: a pickle that passes names only weights, plain values and paths, and takes no more memory and no more work to
+hash and compare than its size suggests. Torch's safe loading runs no code, but it builds whatever a pickle describes:
+tuples whose hash takes years, tensors of a terabyte, archives that unpack to one. Nothing is loaded here.
 """
 
 from __future__ import annotations
@@ -16,21 +15,21 @@ import warnings
 import zipfile
 from typing import TYPE_CHECKING, Any
 
-from lvm_batch.lvm.checkpoints.file_kinds import what_archive
+from lvm_batch.lvm.checkpoints.file_kinds import damage_error, describe_archive
 from lvm_batch.lvm.checkpoints.stand_ins import STAND_INS
 from lvm_batch.lvm.errors import CheckpointError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_MAX_PICKLE_BYTES = 2**20  # production's take a few ten thousand
+_MAX_PICKLE_BYTES = 2**20  # production's have a few ten thousand bytes
 _MAX_DEPTH = 64  # hashing tuples recurses on the C stack
-_MAX_VALUES = 10**6  # counted as often as they are referred to, as hashing and printing would visit them
-_MAX_INT_BYTES = 9  # 64 bits and a sign; of longer ones any number share a hash
-_MAX_PROTOCOL = 3  # torch's safe loading knows no opcode of later ones
+_MAX_VALUES = 10**6  # counted once per reference, as hashing and printing visit them
+_MAX_INT_BYTES = 9  # 64 bits and a sign; any number of longer ones share a hash
+_MAX_PROTOCOL = 3  # torch's safe loading has no opcodes of later ones
 _MAX_RECORDS = 10_000
 _LEGACY_MAGIC_BYTES = 15
-_N_LEGACY_PICKLES = 4  # version, system, content, keys of the storages that follow
+_N_LEGACY_PICKLES = 4  # version, system, content, keys of the storages after them
 
 _ZIP_ENTRY = b"PK\x01\x02"
 _PLAIN = re.compile(
@@ -55,9 +54,8 @@ _BROKEN = (
     StopIteration,
     struct.error,
 )
-_MODULES = b"torch.nn.modules."  # every pickled model names classes of them
+_MODULES = b"torch.nn.modules."  # every pickled model names classes of these modules
 _LINE = 80
-_DAMAGED = "copy or save the file again"
 _STATE_DICT = "save the weights of the model alone: torch.save(model.state_dict(), path)"
 _RESAVE = "save weights, plain values and paths only, with torch.save"
 
@@ -70,7 +68,7 @@ def check_pickles(data: bytes, name: str) -> None:
             for pickled in _zipped(data, name) if data.startswith(b"PK") else _legacy(data):
                 _Program(name).follow(pickled)
     except _BROKEN as error:
-        raise CheckpointError(f"{name}: damaged or cut short ({len(data):,} bytes)", _DAMAGED) from error
+        raise damage_error(data, name) from error
 
 
 def _zipped(data: bytes, name: str) -> Iterator[bytes]:
@@ -78,8 +76,8 @@ def _zipped(data: bytes, name: str) -> Iterator[bytes]:
     if data.count(_ZIP_ENTRY) > _MAX_RECORDS:
         raise CheckpointError(f"{name}: an archive of more than {_MAX_RECORDS:,} parts", _RESAVE)
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        if told := what_archive(archive):
-            raise CheckpointError(f"{name}: {told[0]}", told[1])
+        if kind := describe_archive(archive):
+            raise CheckpointError(f"{name}: {kind[0]}", kind[1])
         records = archive.infolist()
         if len({record.orig_filename.casefold() for record in records}) < len(records):
             raise CheckpointError(f"{name}: an archive that holds two parts of one name", _RESAVE)
@@ -96,7 +94,7 @@ def _zipped(data: bytes, name: str) -> Iterator[bytes]:
 
 
 def _legacy(data: bytes) -> Iterator[bytes]:
-    """Yield the pickles that stand one behind the other, after the magic, in a file from before torch 1.6."""
+    """Yield the consecutive pickles after the magic number, in a file from before torch 1.6."""
     first = _LEGACY_MAGIC_BYTES
     for _ in range(_N_LEGACY_PICKLES):
         rest = data[first : first + _MAX_PICKLE_BYTES + 1]
@@ -116,7 +114,7 @@ def _refuse_large(n_bytes: int, name: str) -> None:
 
 
 class _Value:
-    """What is known of a value on the pickle's stack: how many it is made of, and how deep."""
+    """A value on the pickle's stack: how many values it is made of, and how deeply nested."""
 
     __slots__ = ("depth", "size")
 
@@ -129,7 +127,7 @@ class _Value:
 
 
 class _Program:
-    """Follows a pickle as its loader would, keeping sizes in the place of values."""
+    """Follows a pickle like its loader, with sizes in place of values."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -138,7 +136,7 @@ class _Program:
         self._memo: dict[int, _Value] = {}
 
     def follow(self, pickled: bytes) -> None:
-        """Raise CheckpointError at what must not be loaded, or ValueError or LookupError where it is damaged."""
+        """Raise CheckpointError if it must not be loaded, ValueError or LookupError if it is damaged."""
         self._is_model = _MODULES in pickled
         for opcode, argument, at in pickletools.genops(pickled):
             _refuse_large(at or 0, self._name)
@@ -164,7 +162,7 @@ class _Program:
             self._stack.append(None if kind is pickletools.markobject else value)
 
     def _pop(self, opcode: pickletools.OpcodeInfo) -> list[_Value]:
-        """Take what the opcode takes; a slice of the stack reaches down to the last mark."""
+        """Pop the opcode's arguments; a slice of the stack reaches down to the last mark."""
         popped: list[_Value] = []
         for kind in reversed(opcode.stack_before):
             if kind is pickletools.stackslice:
@@ -184,7 +182,7 @@ class _Program:
     def _refuse(self, opcode: str, argument: Any) -> None:  # noqa: ANN401
         if opcode in {"GLOBAL", "INST"} and not _PLAIN.fullmatch(full := argument.replace(" ", ".")):
             raise CheckpointError(
-                f"{self._name}: holds more than weights, plain values and paths: {self._told(full)}",
+                f"{self._name}: holds more than weights, plain values and paths: {self._describe(full)}",
                 _STATE_DICT if self._is_model else _RESAVE,
             )
         if opcode == "PROTO" and argument > _MAX_PROTOCOL:
@@ -194,18 +192,18 @@ class _Program:
         if isinstance(argument, int) and argument.bit_length() > _MAX_INT_BYTES * 8:
             raise CheckpointError(f"{self._name}: a whole number of {argument.bit_length()} bits", _RESAVE)
 
-    def _told(self, full: str) -> str:
-        """Say what something that is refused is of."""
+    def _describe(self, full: str) -> str:
+        """Describe a refused name, and what it is part of."""
         if full.startswith("torch.distributed."):
-            return f"{shown(full)}, a part of a model that lies on several devices"
+            return f"{printable(full)}, a part of a model that lies on several devices"
         return (
-            f"{shown(full)}, of a whole model, whose loading would run its code"
+            f"{printable(full)}, of a whole model, whose loading would run its code"
             if self._is_model
-            else shown(full)
+            else printable(full)
         )
 
 
-def shown(value: object) -> str:
-    """A name out of a file as messages show it: on one line, and short."""
+def printable(value: object) -> str:
+    """Return a name from a file as messages show it: short, and on one line."""
     text = value if isinstance(value, str) else f"a {type(value).__name__}"
     return text if len(text) <= _LINE and text.isprintable() else ascii(text[:_LINE])

@@ -1,7 +1,7 @@
-"""What stands for the objects beside the weights of a checkpoint: a score as numpy's scalar, arguments, random states.
+"""Stand-ins for the objects beside the weights of a checkpoint: numpy's scalars, arguments, random states.
 
-The one rule: nothing here does what the real object would; a scalar becomes a plain number, a table a dict, and
-anything else holds nothing. So no code of the file's libraries is run, and they need not be installed.
+The rule: a stand-in does nothing of what the real object does. A scalar becomes a plain number, a table a dict, and
+everything else is empty, so that no code of the file's libraries runs, and they need not be installed.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ _FORMATS = {
     "i1": "b", "i2": "h", "i4": "i", "i8": "q",
     "u1": "B", "u2": "H", "u4": "I", "u8": "Q",
 }  # fmt: skip
-"""Numpy's codes of types, and struct's."""
+"""Numpy's codes of types, and struct's codes for them."""
 
 
 class Nothing:
-    """Whatever holds nothing that a model needs."""
+    """An empty object in place of anything that a model does not need."""
 
     def __init__(self, *_: object) -> None:
-        """Take whatever the real one is made of."""
+        """Accept and ignore the real object's arguments."""
 
     def __setstate__(self, _: object) -> None:
         pass
 
 
 class Table(dict[Any, Any]):
-    """A dict of settings that some library has named otherwise."""
+    """A plain dict in place of a library's dict of settings."""
 
     def __setstate__(self, _: object) -> None:
         pass
 
 
 class Dtype:
-    """Numpy's type of a scalar: its code, and the order of its bytes."""
+    """The type of a numpy scalar: its code, and the order of its bytes."""
 
     def __init__(self, code: object = None, *_: object) -> None:
         self.format = _FORMATS.get(code) if isinstance(code, str) else None
@@ -51,7 +51,7 @@ class Dtype:
 
 
 def scalar(dtype: object = None, raw: object = None) -> object:
-    """Return the plain number that numpy's scalar is, or what holds nothing."""
+    """Return the value of a numpy scalar as a plain number, or an empty object."""
     if not isinstance(dtype, Dtype) or dtype.format is None or not isinstance(raw, bytes):
         return Nothing()
     form = dtype.order + dtype.format
@@ -59,7 +59,7 @@ def scalar(dtype: object = None, raw: object = None) -> object:
 
 
 def nothing(*_: object) -> Nothing:
-    """Stand for a function that makes what holds nothing."""
+    """Return an empty object, in place of any function."""
     return Nothing()
 
 
@@ -68,7 +68,7 @@ _OF_NUMPY: dict[str, Callable[..., Any]] = {"scalar": scalar, "_reconstruct": no
 STAND_INS: dict[str, Callable[..., Any]] = {
     **{
         f"{module}.{kind}{flavour}Path": getattr(pathlib, f"Pure{flavour}Path")
-        for module in ("pathlib", "pathlib._local")  # where Python 3.13 keeps them
+        for module in ("pathlib", "pathlib._local")  # the module in Python 3.13
         for kind in ("", "Pure")
         for flavour in ("Posix", "Windows", "")
     },
@@ -85,7 +85,7 @@ STAND_INS: dict[str, Callable[..., Any]] = {
     "lightning_fabric.utilities.data.AttributeDict": Table,
     "lightning.fabric.utilities.data.AttributeDict": Table,
 }
-"""The names in a pickle that are let through beside those of weights, each with what stands for it.
+"""The names that a pickle may contain beside those of weights, each with its stand-in.
 
-A path becomes a pure one, which cannot reach a disk.
+A path becomes a pure path, which cannot access a disk.
 """

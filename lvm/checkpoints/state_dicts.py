@@ -1,6 +1,6 @@
-"""Where the weights lie in what a training has saved, and what it has put before their names.
+"""The place of the weights in a file that a training saved, and the prefixes of their names.
 
-The one rule: there is one set of weights, or none is taken. Does not know any architecture, nor how files are read.
+The rule: a file holds exactly one set of weights, or it is refused.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lvm_batch.lvm.checkpoints.pickle_check import shown
+from lvm_batch.lvm.checkpoints.pickle_check import printable
 from lvm_batch.lvm.checkpoints.torch_files import RESAVE, plain_dict
 from lvm_batch.lvm.errors import CheckpointError
 
@@ -35,40 +35,40 @@ PLACES = (
     "ema",
     "averaged_model",
 )
-"""The names under which trainings keep weights: production's, Lightning's, and others', also of averaged models."""
+"""The keys under which trainings save weights: production's, Lightning's, others', and those of averaged models."""
 
 _WITHIN = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module"})
-"""What torch.compile, FSDP, checkpointing and Fabric put into the names of a part that they wrap."""
+"""The parts that torch.compile, FSDP, checkpointing and Fabric add to the names of what they wrap."""
 
-_COUNT = "n_averaged"  # AveragedModel's count of the models that it is the mean of
+_COUNT = "n_averaged"  # AveragedModel's count of models
 _OPTIMIZER = {"state", "param_groups"}
 _SHARDED = "_flat_param"
 _MAX_DEPTH = 3
 
 
-def state_dict_of(content: Mapping[str, object], name: str) -> dict[Any, Any]:
-    """Return the one set of weights that a checkpoint's ``content`` holds, by the model's own names.
+def extract_state_dict(content: Mapping[str, object], name: str) -> dict[Any, Any]:
+    """Return the one set of weights in a checkpoint's ``content``, by the model's own names.
 
-    What wrappers put before or into the names is left out: before them whatever all have in common. Raises
-    CheckpointError, naming the file ``name``, where there are no weights, or several sets of them.
+    Prefixes that all names share, and parts that wrappers add to names, are removed. Raises CheckpointError, naming the
+    file ``name``, if there are no weights, or several sets of them.
     """
     is_production = PRODUCTION in content
     if not is_production and _is_state(content):
-        return _unwrapped(content, name)
+        return _unwrap(content, name)
     places = dict(_places({PRODUCTION: content[PRODUCTION]} if is_production else content))
     if not places:
-        raise CheckpointError(f"{name}: {_why_none(content)}", RESAVE)
+        raise CheckpointError(f"{name}: {_describe_missing(content)}", RESAVE)
     if len(places) > 1:
         first = next(iter(places))
         raise CheckpointError(
-            f"{name}: holds weights more than once: {', '.join(map(shown, places))}",
+            f"{name}: holds weights more than once: {', '.join(map(printable, places))}",
             f'keep those to be used: torch.save({{"model_state_dict": checkpoint["{first}"]}}, path)',
         )
-    return _unwrapped(next(iter(places.values())), name)
+    return _unwrap(next(iter(places.values())), name)
 
 
 def _places(content: Mapping[str, object], depth: int = 1) -> Iterator[tuple[str, dict[str, object]]]:
-    """Yield every set of weights under a name that trainings use, also within one another."""
+    """Yield every set of weights under a key that trainings use, nested ones too."""
     for place in PLACES:
         inner = content.get(place)
         if not isinstance(inner, dict):
@@ -81,13 +81,13 @@ def _places(content: Mapping[str, object], depth: int = 1) -> Iterator[tuple[str
 
 
 def _is_state(content: Mapping[str, object]) -> bool:
-    """Whether tensors stand in it by name, and nothing within is a place of weights."""
+    """Return whether a dict holds tensors by name, and no set of weights under another key."""
     return any(isinstance(value, torch.Tensor) for value in content.values()) and not any(
         isinstance(content.get(place), dict) for place in PLACES
     )
 
 
-def _why_none(content: Mapping[str, object]) -> str:
+def _describe_missing(content: Mapping[str, object]) -> str:
     if content.keys() <= _OPTIMIZER and content:
         return "holds the state of an optimizer alone, and no weights"
     if PRODUCTION in content:
@@ -95,26 +95,26 @@ def _why_none(content: Mapping[str, object]) -> str:
     keys = list(content)
     return (
         f"holds no weights by the names that trainings use ({', '.join(PLACES[:5])} and so on); what it holds is "
-        f"{some(keys) if keys else 'nothing'}"
+        f"{summarise(keys) if keys else 'nothing'}"
     )
 
 
-def _unwrapped(state: Mapping[Any, Any], name: str) -> dict[Any, Any]:
+def _unwrap(state: Mapping[Any, Any], name: str) -> dict[Any, Any]:
     weights = {key: value for key, value in state.items() if not _is_count(key, value)}
     if not weights:
         raise CheckpointError(f"{name}: {PRODUCTION} is not a dict of weights", RESAVE)
     if not all(isinstance(key, str) for key in weights):
-        return weights  # which is told of with their types
+        return weights  # the caller reports the types of the keys
     if any(key.endswith(_SHARDED) for key in weights):
         raise CheckpointError(
-            f"{name}: a part of a model that FSDP has divided, {some(list(weights))}",
+            f"{name}: a part of a model that FSDP has divided, {summarise(list(weights))}",
             "save the whole with StateDictType.FULL_STATE_DICT, or put the parts together with dcp_to_torch_save",
         )
     renamed: dict[Any, Any] = {}
     for key, own in zip(weights, _own_names(weights), strict=True):
         if own in renamed:
             raise CheckpointError(
-                f"{name}: holds the weight {shown(own)} more than once, as {shown(key)} too", RESAVE
+                f"{name}: holds the weight {printable(own)} more than once, as {printable(key)} too", RESAVE
             )
         renamed[own] = weights[key]
     return renamed
@@ -126,13 +126,13 @@ def _is_count(key: object, value: object) -> bool:
 
 
 def _own_names(keys: Iterable[str]) -> list[str]:
-    """Take from all keys the first parts that they have in common, and what wrappers put within."""
+    """Return the keys without the first parts that all share, and without the parts that wrappers add."""
     parts = [key.split(".") for key in keys]
     while len(parts) > 1 and all(len(each) > 1 and each[0] == parts[0][0] for each in parts):
         parts = [each[1:] for each in parts]
     return [".".join([each[0], *(part for part in each[1:] if part not in _WITHIN)]) for each in parts]
 
 
-def some(names: list[str]) -> str:
-    """Name at most three."""
-    return ", ".join(map(shown, names[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")  # noqa: PLR2004
+def summarise(names: list[str]) -> str:
+    """Return at most three names, and how many more there are."""
+    return ", ".join(map(printable, names[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")  # noqa: PLR2004

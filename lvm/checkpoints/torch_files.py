@@ -1,7 +1,7 @@
-"""Files of ``torch.save`` that hold a dict: read, and written to stay.
+"""Files of ``torch.save`` that hold a dict: reading, and durable writing.
 
-The one rule: reading runs no code of the file. Nothing is unpickled but tensors, plain values and what stands for a few
-others (``stand_ins``). Does not know what a checkpoint is.
+The rule: reading runs no code of the file. Only tensors, plain values and stand-ins for a few others (``stand_ins``)
+are unpickled.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lvm_batch.lvm.checkpoints.file_kinds import what_it_is
+from lvm_batch.lvm.checkpoints.file_kinds import damage_error, describe_file
 from lvm_batch.lvm.checkpoints.pickle_check import check_pickles
 from lvm_batch.lvm.checkpoints.stand_ins import STAND_INS
 from lvm_batch.lvm.errors import CheckpointError
@@ -30,7 +30,7 @@ RESAVE = 'save it again as torch.save({"model_type": …, "model_state_dict": mo
 _ALLOWED: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     (stand_in, name) for name, stand_in in STAND_INS.items()
 ]
-_DAMAGED = (  # all that torch was seen to raise on 6,000 damaged files
+_DAMAGE_ERRORS = (  # every error that torch raised on 6,000 damaged files
     RuntimeError,
     EOFError,
     LookupError,
@@ -43,34 +43,33 @@ _DAMAGED = (  # all that torch was seen to raise on 6,000 damaged files
     MemoryError,
     struct.error,
 )
-_TORCH_FILES = (b"PK\x03\x04", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.")  # zip, and before torch 1.6
+_TORCH_FILES = (b"PK\x03\x04", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.")  # zip; before torch 1.6
 _LOADING = threading.Lock()  # torch keeps the allow-list in a global
 
 
 def read_torch_file(data: bytes, name: str) -> dict[str, object]:
-    """Read a file's dict from its bytes; raises CheckpointError, naming the file ``name``."""
+    """Return a file's dict from its bytes. Raises CheckpointError, naming the file ``name``."""
     if not data.startswith(_TORCH_FILES):
-        what, hint = what_it_is(data) or ("it begins otherwise", RESAVE)
+        what, hint = describe_file(data) or ("it begins otherwise", RESAVE)
         raise CheckpointError(f"{name}: not a file of torch.save ({len(data):,} bytes): {what}", hint)
     check_pickles(data, name)
     try:
         with _LOADING, warnings.catch_warnings(), torch.serialization.safe_globals(_ALLOWED):
-            warnings.simplefilter("ignore")  # of pickle protocols and formats that load all the same
+            warnings.simplefilter("ignore")  # about pickle protocols and formats that load nevertheless
             content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise CheckpointError(f"{name}: {_refusal(str(error))}", RESAVE) from error
-    except _DAMAGED as error:
-        message = f"{name}: damaged or cut short ({len(data):,} bytes)"
-        raise CheckpointError(message, "copy or save the file again") from error
+        raise CheckpointError(f"{name}: {_refused_name(str(error))}", RESAVE) from error
+    except _DAMAGE_ERRORS as error:
+        raise damage_error(data, name) from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{name}: holds a {type(content).__name__}, not a dict of weights", RESAVE)
     return plain_dict(content)
 
 
 def write_torch_file(path: pathlib.Path, content: Mapping[str, object], *, partial: pathlib.Path) -> None:
-    """Write a file whole or not at all, to stay, by way of ``partial`` beside it.
+    """Write a file completely and durably or not at all, through ``partial`` beside it.
 
-    Raises OSError as writing does: of a disk that is full torch itself says "enforce fail" as a RuntimeError.
+    Raises the OSError of a failed write; torch's own writer raises a RuntimeError, "enforce fail", on a full disk.
     """
     saved = io.BytesIO()
     torch.save(dict(content), saved)
@@ -78,19 +77,19 @@ def write_torch_file(path: pathlib.Path, content: Mapping[str, object], *, parti
         with partial.open("wb") as file:
             file.write(saved.getbuffer())
             file.flush()
-            os.fsync(file.fileno())  # or a crash may leave the new name and nothing in it
+            os.fsync(file.fileno())  # otherwise a crash may leave the new name on an empty file
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 
 
 def plain_dict(content: dict[Any, Any]) -> dict[Any, Any]:
-    """Copy a dict without asking it anything: an OrderedDict of a file may bring attributes of its own."""
+    """Return a copy as a plain dict, without calling its methods: an OrderedDict in a file may bring attributes."""
     return dict(dict.items(content))
 
 
-def _refusal(text: str) -> str:
-    """Say what torch refused to load, from its long message."""
+def _refused_name(text: str) -> str:
+    """Return what torch refused to load, from its long message."""
     refused = re.search(r"(?:GLOBAL|blocked module) ([\w.]+)", text)
     return (
         f"holds more than weights, plain values and paths: {refused[1]}"

@@ -1,9 +1,7 @@
-"""Devices that compute beside the CPU: what a predictor asks of one.
+"""The protocol of a device that computes beside the CPU; ``cuda`` and ``mps`` implement it, ``open`` chooses.
 
-The rule: whatever a device does is begun by ``start`` and over when ``wait`` returns; until then the CPU is free. Does
-not know models, nor how many rows fit.
-
-CUDA is in ``accelerator_cuda``, Apple's MPS in ``accelerator_mps``; tests have one of their own.
+The rule: ``start`` begins everything that a device does, and it is done when ``wait`` returns; until then the CPU is
+free.
 """
 
 from __future__ import annotations
@@ -24,48 +22,35 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float32]
 
 
-class Flight(Protocol):
-    """Rows on their way through a device."""
+class PendingResult(Protocol):
+    """Rows on their way through a device, and the predictions for them."""
 
     def wait(self, out: Floats) -> None:
-        """Wait for the answers and put them into ``out``, float32 (n, dim); raises what the device raises late."""
+        """Wait for the predictions and write them into ``out``, float32 (n, dim). Raises late errors of the device."""
 
 
 class Accelerator(Protocol):
-    """A device with memory of its own. Several threads may use it at once."""
+    """A device with its own memory. Several threads may use it at once."""
 
     @property
     def name(self) -> str:
-        """What errors and notes call it."""
+        """The name in errors and notes."""
 
     @property
     def device(self) -> torch.device:
-        """Where weights are put."""
+        """The device of the weights."""
 
     def free_bytes(self) -> int:
-        """Return how much memory more can be had."""
+        """Return how many bytes of memory can still be allocated."""
 
-    def start(self, rows: Floats, forward: Callable[[Tensor], Tensor], precision: Precision) -> Flight:
-        """Send rows, float32 (n, length, dim), through ``forward`` and back, and return without waiting for it."""
+    def start(self, rows: Floats, forward: Callable[[Tensor], Tensor], precision: Precision) -> PendingResult:
+        """Begin to send rows, float32 (n, length, dim), through ``forward`` and back, and return at once."""
 
     def release(self) -> None:
-        """Give back memory that is held for later."""
+        """Release memory that is kept for reuse."""
 
     def is_out_of_memory(self, error: BaseException) -> bool:
-        """Tell whether fewer rows at once may help."""
+        """Return whether the error may go away with fewer rows at once."""
 
-    def explained(self, error: BaseException) -> DeviceError | None:
-        """Return what to tell a user of an error, ``None`` where it is not the device's."""
-
-
-def open_accelerator(device: torch.device) -> Accelerator | None:
-    """Return the accelerator behind a device, ``None`` where there is none, as for a CPU."""
-    if device.type == "cuda":
-        from lvm_batch.lvm.devices.cuda import CudaAccelerator  # noqa: PLC0415 - only where there is one
-
-        return CudaAccelerator(device)
-    if device.type == "mps":
-        from lvm_batch.lvm.devices.mps import MpsAccelerator  # noqa: PLC0415 - as above
-
-        return MpsAccelerator(device)
-    return None
+    def explain(self, error: BaseException) -> DeviceError | None:
+        """Return the error as a user should see it, ``None`` if the device did not cause it."""

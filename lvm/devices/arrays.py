@@ -1,7 +1,6 @@
 """numpy arrays seen as torch tensors.
 
-The one rule: no copy on the CPU, also of memory that must not be written (a memory map, an Arrow buffer).
-Does not know what the numbers mean.
+The rule: nothing is copied on the CPU, not even read-only memory (a memory map, an Arrow buffer).
 """
 
 from __future__ import annotations
@@ -16,9 +15,7 @@ if TYPE_CHECKING:
 
 
 class _Alias:
-    """Offers an array's memory as writable: torch warns of any other, and there is no read-only tensor to
-    make of it.
-    """
+    """Presents an array's memory as writable: torch warns of read-only memory, and has no read-only tensors."""
 
     def __init__(self, array: npt.NDArray[Any]) -> None:
         address, _ = array.__array_interface__["data"]

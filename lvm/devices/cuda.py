@@ -1,10 +1,9 @@
-"""NVIDIA's GPUs, with copies that run while others compute.
+"""NVIDIA's GPUs, with copies that run during computation.
 
-The rule: the CPU waits for a device in one place, ``wait``; between streams, events order what depends on what. Does
-not know models, nor how many rows fit.
+The rule: the CPU waits for the GPU in ``wait`` alone; events order the streams among themselves.
 
-Rows take three streams: up, through the model, down. Both copies go through pinned memory, as others would block; its
-buffers are kept for the next rows, since pinning takes longer than copying.
+Rows pass three streams: up, through the model, down. Both copies go through pinned memory, since other copies block;
+its buffers are reused, since pinning takes longer than copying.
 """
 
 from __future__ import annotations
@@ -27,12 +26,12 @@ if TYPE_CHECKING:
     from lvm_batch.lvm.devices.accelerator import Floats
     from lvm_batch.lvm.devices.precision import Precision
 
-# What libraries beside torch's allocator say when they find no memory.
+# The errors of libraries other than torch's allocator when memory runs out.
 _NO_MEMORY = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
 
 
 class _Pinned:
-    """Pinned memory that grows to the largest tensor that was asked of it."""
+    """Pinned memory that grows to the largest tensor needed so far."""
 
     def __init__(self) -> None:
         self._bytes = torch.empty(0, dtype=torch.uint8)
@@ -45,32 +44,32 @@ class _Pinned:
 
 
 class _Staging:
-    """The pinned memory of one flight: rows on their way up, answers on their way down."""
+    """The pinned memory of one pending result: rows on their way up, predictions on their way down."""
 
     def __init__(self) -> None:
         self.up = _Pinned()
         self.down = _Pinned()
 
 
-class _CudaFlight:
-    """Answers that will be in pinned memory when the event has happened."""
+class _CudaResult:
+    """Predictions that are in pinned memory once the event has happened."""
 
     def __init__(
-        self, owner: CudaAccelerator, staging: _Staging, answers: Tensor, done: torch.cuda.Event
+        self, owner: CudaAccelerator, staging: _Staging, predictions: Tensor, done: torch.cuda.Event
     ) -> None:
         self._owner = owner
         self._staging = staging
-        self._answers = answers
+        self._predictions = predictions
         self._done = done
 
     def wait(self, out: Floats) -> None:
         self._done.synchronize()
-        torch.from_numpy(out).copy_(self._answers)
-        self._owner.take_back(self._staging)
+        torch.from_numpy(out).copy_(self._predictions)
+        self._owner.reuse(self._staging)
 
 
 class CudaAccelerator:
-    """One GPU, of the process's own."""
+    """One GPU, used by this process alone."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -80,16 +79,16 @@ class CudaAccelerator:
         self._idle: list[_Staging] = []
 
     def free_bytes(self) -> int:
-        """Return what the driver has left, and what torch holds of it for later."""
+        """Return the bytes that the driver has left, plus those that torch keeps for reuse."""
         free, _ = torch.cuda.mem_get_info(self.device)
-        held = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
-        return free + held
+        reusable = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
+        return free + reusable
 
-    def start(self, rows: Floats, forward: Callable[[Tensor], Tensor], precision: Precision) -> _CudaFlight:
-        """Put rows into pinned memory, and enqueue the rest.
+    def start(self, rows: Floats, forward: Callable[[Tensor], Tensor], precision: Precision) -> _CudaResult:
+        """Copy rows into pinned memory, and enqueue the rest.
 
-        16-bit rows are rounded before they are sent, which halves the way's load. A flight that is dropped before it
-        was waited for loses its buffers: torch frees pinned memory only when copies from it are over.
+        16-bit rows are rounded before they are sent, which halves the transfer. A result that is dropped before
+        ``wait`` loses its buffers: torch frees pinned memory only after the copies from it.
         """
         staging = self._staging()
         staged = staging.up.tensor(rows.shape, DTYPES.get(precision, torch.float32))
@@ -99,44 +98,44 @@ class CudaAccelerator:
 
     def _enqueue(
         self, staging: _Staging, staged: Tensor, forward: Callable[[Tensor], Tensor], precision: Precision
-    ) -> _CudaFlight:
+    ) -> _CudaResult:
         with torch.cuda.stream(self._up):
             rows = staged.to(self.device, non_blocking=True)
         self._compute.wait_stream(self._up)
-        self._compute.wait_stream(torch.cuda.default_stream(self.device))  # where weights were sent
-        rows.record_stream(self._compute)  # or its memory could be given to the next rows too soon
+        self._compute.wait_stream(torch.cuda.default_stream(self.device))  # the stream that sent the weights
+        rows.record_stream(self._compute)  # otherwise torch could reuse its memory too soon
         with torch.cuda.stream(self._compute):
-            answers = _forward(forward, rows, allow_tf32=precision == "tf32")
+            predictions = _forward(forward, rows, allow_tf32=precision == "tf32")
         self._down.wait_stream(self._compute)
-        answers.record_stream(self._down)
+        predictions.record_stream(self._down)
         with torch.cuda.stream(self._down):
-            landed = staging.down.tensor(tuple(answers.shape), answers.dtype)
-            landed.copy_(answers, non_blocking=True)
-            done = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call] # a thread that waits takes no core
+            received = staging.down.tensor(tuple(predictions.shape), predictions.dtype)
+            received.copy_(predictions, non_blocking=True)
+            done = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call] # a waiting thread uses no core
             done.record(self._down)
-        return _CudaFlight(self, staging, landed, done)
+        return _CudaResult(self, staging, received, done)
 
     def _staging(self) -> _Staging:
         with self._lock:
             return self._idle.pop() if self._idle else _Staging()
 
-    def take_back(self, staging: _Staging) -> None:
-        """Keep the buffers of a flight that has landed."""
+    def reuse(self, staging: _Staging) -> None:
+        """Keep the buffers of a finished result for reuse."""
         with self._lock:
             self._idle.append(staging)
 
     def release(self) -> None:
-        """Let go of buffers, and empty torch's cache."""
+        """Free the buffers, and empty torch's cache."""
         with self._lock:
             self._idle.clear()
         torch.cuda.empty_cache()
 
     def is_out_of_memory(self, error: BaseException) -> bool:
-        """Tell by torch's class, or by what CUDA's libraries write."""
+        """Return whether memory ran out, by torch's class or by the messages of CUDA's libraries."""
         return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in _NO_MEMORY)
 
-    def explained(self, error: BaseException) -> DeviceError | None:
-        """Name a device that has failed: nothing can be computed on it in this process any more."""
+    def explain(self, error: BaseException) -> DeviceError | None:
+        """Return the error of a failed device, which cannot compute in this process any more."""
         if not isinstance(error, torch.AcceleratorError):
             return None
         first = str(error).split("\n", 1)[0]
@@ -146,7 +145,7 @@ class CudaAccelerator:
 
 
 def _forward(forward: Callable[[Tensor], Tensor], rows: Tensor, *, allow_tf32: bool) -> Tensor:
-    """Allow rounding while the model is enqueued, and for nothing else."""
+    """Allow TF32 while the model is enqueued, and at no other time."""
     round_products(allow=allow_tf32)
     try:
         return forward(rows)

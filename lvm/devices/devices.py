@@ -1,7 +1,6 @@
-"""Where models run, and on how many threads.
+"""The choice of the device and of the number of threads.
 
-The one rule: a device that was asked for by name is given or refused, never replaced. Does not know what is
-run there.
+The rule: a named device is returned or refused, never replaced by another.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ import os
 
 import torch
 
-from lvm_batch.lvm.devices.found import FoundDevice
+from lvm_batch.lvm.devices.facts import DeviceFacts
 from lvm_batch.lvm.errors import DeviceError
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -19,9 +18,9 @@ _GIB = 2**30
 
 
 def pick_device(name: str) -> torch.device:
-    """Return the named device; ``auto`` is the first there is of cuda, mps and cpu. Raises DeviceError.
+    """Return the named device; ``auto`` is the first available of cuda, mps and cpu. Raises DeviceError.
 
-    From then on float32 is float32 on CUDA too, for all that this process computes.
+    As a side effect TF32 is turned off for the whole process, so that float32 is float32 on CUDA too.
     """
     round_products(allow=False)
     available = [*_accelerators(), "cpu"]
@@ -34,17 +33,17 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def find_device(name: str) -> FoundDevice:
-    """Return what :func:`pick_device` picks, with what can be told of it. Raises DeviceError."""
+def find_device(name: str) -> DeviceFacts:
+    """Return the device that :func:`pick_device` picks, with a description. Raises DeviceError."""
     kind = pick_device(name).type
-    why = _why(kind) if name == "auto" else ""
+    why = _reason(kind) if name == "auto" else ""
     if kind != "cuda":
-        return FoundDevice(kind, kind, why)
-    return FoundDevice(kind, _cuda_name(), why, _visible_gpus())
+        return DeviceFacts(kind, kind, why)
+    return DeviceFacts(kind, _cuda_name(), why, _visible_gpus())
 
 
 def device_name(device: torch.device) -> str:
-    """Return a device's kind, and for CUDA which one it is and how much memory it has."""
+    """Return a device's kind, and for CUDA also its model and its memory."""
     if device.type != "cuda":
         return device.type
     properties = torch.cuda.get_device_properties(device)
@@ -52,23 +51,23 @@ def device_name(device: torch.device) -> str:
 
 
 def round_products(*, allow: bool) -> None:
-    """Say whether CUDA may round float32 products to TF32; cuDNN's recurrent layers are unless told not to be."""
+    """Set whether CUDA may round float32 products to TF32; cuDNN's recurrent layers do so by default."""
     kind = "tf32" if allow else "ieee"
     torch.backends.cuda.matmul.fp32_precision = kind
     torch.backends.cudnn.rnn.fp32_precision = kind  # type: ignore[attr-defined]
 
 
 def set_threads(n_threads: int) -> None:
-    """Let torch use that many CPU threads within an operation, in this process."""
+    """Set the number of CPU threads that torch uses within an operation, in this process."""
     torch.set_num_threads(n_threads)
 
 
 def _accelerators() -> list[str]:
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    return [name for name, is_there in present.items() if is_there]
+    return [name for name, is_present in present.items() if is_present]
 
 
-def _why(kind: str) -> str:
+def _reason(kind: str) -> str:
     if kind == "cuda":
         return "this machine has CUDA"
     without_cuda = "this machine has no CUDA" if torch.version.cuda else "this build of torch has no CUDA"
@@ -82,13 +81,13 @@ def _why(kind: str) -> str:
 
 
 def _cuda_name() -> str:
-    """Name the first GPU, and say how many there are; machines of several kinds are rare."""
+    """Return the name of the first GPU and the number of GPUs; machines with several kinds are rare."""
     count, first = torch.cuda.device_count(), device_name(torch.device("cuda", 0))
     return first if count == 1 else first.replace("cuda, ", f"cuda, {count} x ", 1)
 
 
 def _visible_gpus() -> tuple[str, ...]:
-    """Return what stands in CUDA_VISIBLE_DEVICES, numbers, UUIDs or MIG's names, as far as CUDA knows it."""
+    """Return the entries of CUDA_VISIBLE_DEVICES (numbers, UUIDs or MIG names) that CUDA knows."""
     count = torch.cuda.device_count()
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
     names = map(str, range(count)) if given is None else map(str.strip, given.split(","))

@@ -1,7 +1,7 @@
-"""Apple's GPUs through torch's MPS: one thing after the other, in float32.
+"""Apple's GPUs through torch's MPS: one slice of rows after the other, in float32.
 
-The rule: an operation that MPS lacks is an error that says so, never done elsewhere unasked. Memory is the machine's
-own, so that there is nothing to stage. Not tried on a Mac: the tests have none. Does not know models.
+The rule: an operation that MPS lacks is an error that names it, and is never computed elsewhere instead. The GPU shares
+the machine's memory, so nothing is staged. Not tried on a Mac: the tests have none.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from lvm_batch.lvm.devices.precision import Precision
 
 
-class _Landed:
-    """Answers that are there."""
+class _MpsResult:
+    """Predictions that are already computed."""
 
-    def __init__(self, answers: Tensor) -> None:
-        self._answers = answers
+    def __init__(self, predictions: Tensor) -> None:
+        self._predictions = predictions
 
     def wait(self, out: Floats) -> None:
-        torch.from_numpy(out).copy_(self._answers)
+        torch.from_numpy(out).copy_(self._predictions)
 
 
 class MpsAccelerator:
@@ -43,25 +43,25 @@ class MpsAccelerator:
         self._lock = Lock()  # MPS has one queue
 
     def free_bytes(self) -> int:
-        """Return what Metal recommends to use at most, less what is used."""
+        """Return the bytes that Metal recommends as a limit, less those in use."""
         return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
 
     @torch.inference_mode()
-    def start(self, rows: Floats, forward: Callable[[Tensor], Tensor], precision: Precision) -> _Landed:  # noqa: ARG002 - float32 is all there is
-        """Compute, and return when it is done."""
+    def start(self, rows: Floats, forward: Callable[[Tensor], Tensor], precision: Precision) -> _MpsResult:  # noqa: ARG002 - float32 is all there is
+        """Compute the predictions, and return when they are done."""
         with self._lock:
-            return _Landed(forward(as_tensor(rows).to(self.device)).cpu())
+            return _MpsResult(forward(as_tensor(rows).to(self.device)).cpu())
 
     def release(self) -> None:
         """Empty torch's cache."""
         torch.mps.empty_cache()
 
     def is_out_of_memory(self, error: BaseException) -> bool:
-        """Tell by what MPS writes: it raises no class of its own."""
+        """Return whether memory ran out, by the message: MPS raises no class of its own."""
         return isinstance(error, torch.OutOfMemoryError) or "MPS backend out of memory" in str(error)
 
-    def explained(self, error: BaseException) -> DeviceError | None:
-        """Name an operation that MPS lacks."""
+    def explain(self, error: BaseException) -> DeviceError | None:
+        """Return the error for an operation that MPS lacks."""
         if not isinstance(error, NotImplementedError):
             return None
         first = str(error).split(". ", 1)[0]

@@ -1,1 +1,1 @@
-"""Figures of predictions."""
+"""Measures of predictions: cosines, ranks, calibration, thresholds."""

@@ -1,7 +1,6 @@
-"""How good predictions are, told from their cosines: mean, spread, and how far chance may have moved the mean.
+"""Summaries of cosines: mean, standard deviation, and bootstrap intervals of the mean.
 
-The one rule: what has no cosine is counted and never averaged. Needs numpy alone; does not know models, or where rows
-come from.
+The rule: rows without a cosine are counted, and never averaged. Needs numpy alone.
 """
 
 from __future__ import annotations
@@ -20,17 +19,17 @@ if TYPE_CHECKING:
     Doubles = npt.NDArray[np.float64]
 
 CONFIDENCE = 0.95
-"""Of intervals: the share of resampled means that lies within."""
+"""The share of resampled means that an interval contains."""
 
-_DRAWN = 2**21  # counts of a block of resamples, 16 MiB
-_SOME = 2  # clusters without which nothing is known of how much they differ
+_DRAWN = 2**21  # counts in a block of resamples, 16 MiB
+_SOME = 2  # the least number of clusters that shows how much clusters differ
 
 
 @dataclass(frozen=True, slots=True)
 class CosineSummary:
-    """``n`` cosines with their mean and standard deviation (population's), and ``n_nan`` rows that have none.
+    """The mean and the (population) standard deviation of ``n`` cosines; ``n_nan`` rows have none.
 
-    Mean and deviation are None where ``n`` is 0.
+    Mean and deviation are None if ``n`` is 0.
     """
 
     n: int
@@ -40,7 +39,7 @@ class CosineSummary:
 
 
 def summarise_cosines(cosines: Values) -> CosineSummary:
-    """Sum up cosines (n,), in which NaN stands for a row that has none."""
+    """Return the summary of cosines (n,), NaN for a row without one."""
     known = cosines[np.isfinite(cosines)].astype(np.float64)
     n_nan = len(cosines) - len(known)
     if not len(known):
@@ -49,9 +48,9 @@ def summarise_cosines(cosines: Values) -> CosineSummary:
 
 
 def mean_squared_error(cosine: float, dim: int) -> float:
-    """Return the mean squared error of one component, between unit vectors of ``dim`` whose mean cosine is given.
+    """Return the mean squared error per component of unit vectors of width ``dim`` with this mean cosine.
 
-    |a - b|² = |a|² + |b|² - 2 a·b = 2 (1 - cosine). It is what the cards call MSE: 0.0011 at a cosine of 0.58.
+    |a - b|² = |a|² + |b|² - 2 a·b = 2 (1 - cosine). The cards call it MSE: 0.0011 at a cosine of 0.58.
     """
     return 2 * (1 - cosine) / dim
 
@@ -61,10 +60,10 @@ def resampled_means(
 ) -> Doubles:
     """Return the mean of each column in each bootstrap sample, float64 (resamples, columns).
 
-    A column is (n,), NaN where a row is not part of it. ``clusters`` (n,) tells which rows belong together: a sample
+    A column is (n,), NaN for rows that are not part of it. ``clusters`` (n,) numbers the cluster of each row: a sample
     draws as many clusters as there are, with replacement, and takes all rows of each (Davison and Hinkley 1997, 3.8).
-    All columns see the same samples, so that means can be subtracted. NaN where a sample has no row of a column, and
-    throughout where a column's rows are of fewer than two clusters.
+    All columns share the samples, so that means can be subtracted. The mean is NaN if a sample has no row of a column,
+    and always if a column's rows belong to fewer than two clusters.
     """
     _, clusters = np.unique(clusters, return_inverse=True)
     sums, counts = _per_cluster(columns, clusters)
@@ -84,7 +83,7 @@ def resampled_means(
 
 
 def interval(means: Doubles) -> tuple[float, float] | None:
-    """Return the percentile interval of resampled means (resamples,); None where none of them is known."""
+    """Return the percentile interval of resampled means (resamples,), None if all of them are NaN."""
     known = means[np.isfinite(means)]
     if not len(known):
         return None
@@ -94,7 +93,7 @@ def interval(means: Doubles) -> tuple[float, float] | None:
 
 
 def _per_cluster(columns: Sequence[Values], clusters: npt.NDArray[np.int64]) -> tuple[Doubles, Doubles]:
-    """Return sum and count of each column over each cluster, both float64 (clusters, columns)."""
+    """Return the sums and the counts of columns by cluster, both float64 (clusters, columns)."""
     n_clusters = int(clusters.max(initial=-1)) + 1
     sums, counts = np.zeros((2, n_clusters, len(columns)))
     for number, column in enumerate(columns):

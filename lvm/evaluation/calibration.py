@@ -1,7 +1,7 @@
-"""What confidence and margin are worth: how they go with the true cosine, and what escalation by them gains.
+"""The calibration of confidence and margin: how they relate to the true cosine, and the gain of escalation by them.
 
-The rule: a gain is what the mean cosine over all rows rises by where the fallback answers the chosen ones. What stands
-here is told of the rows themselves; ``threshold_search`` judges on others. Knows numpy, neither models nor files.
+The rule: a gain is the rise of the mean cosine over all rows if the fallback predicts the chosen rows. The figures
+describe the given rows themselves; ``threshold_search`` judges on other rows. Needs numpy alone.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ if TYPE_CHECKING:
     Flags = npt.NDArray[np.bool_]
 
 SIGNALS = ("confidence", "margin", "cosine with last", "cosine with mean", "norm of mean")
-"""What is known of a row before the fallback has run, in the order of ``signals``."""
+"""The signals that are known of a row before the fallback runs, in the order of ``signals``."""
 
 
 @dataclass(frozen=True, slots=True)
 class CalibrationRows:
-    """Rows that both models have answered, n > 0, every value finite but those of ``margin`` and ``confidence``.
+    """Rows that both models have predicted, n > 0; every value is finite except in ``margin`` and ``confidence``.
 
     ``primary`` and ``fallback`` are each model's cosine with the target, float64 (n,); ``confidence`` and ``margin``
-    are float32 (n,) as the routing policy measures them, NaN where not known. ``standing`` marks rows that are
-    escalated whatever these two are. ``articles`` are int64 (n,); ``signals`` is float64 (n, len(SIGNALS)).
+    are float32 (n,) as the routing policy measures them, NaN if not known. ``escalated_anyway`` marks rows that
+    are escalated for other reasons. ``articles`` are int64 (n,); ``signals`` is float64 (n, len(SIGNALS)).
     """
 
     primary: Values
     fallback: Values
     confidence: Floats
     margin: Floats
-    standing: Flags
+    escalated_anyway: Flags
     articles: npt.NDArray[np.int64]
     signals: Values
 
@@ -47,7 +47,7 @@ class CalibrationRows:
 
     @property
     def gain(self) -> Values:
-        """What the fallback's cosine has over the primary model's, (n,)."""
+        """The fallback's cosine less the primary model's, (n,)."""
         return self.fallback - self.primary
 
     def take(self, rows: Flags) -> CalibrationRows:
@@ -56,16 +56,16 @@ class CalibrationRows:
 
     @classmethod
     def joined(cls, parts: list[CalibrationRows]) -> CalibrationRows:
-        """Return rows behind one another."""
+        """Return the rows of all parts, concatenated."""
         columns = ([getattr(part, field.name) for part in parts] for field in fields(cls))
         return cls(*map(np.concatenate, columns))
 
 
 def signals(predictions: Floats, contexts: Floats, confidence: Floats, margin: Floats) -> Values:
-    """Return what is known of rows before the fallback runs, float64 (n, len(SIGNALS)), 0 for what is not known.
+    """Return the signals of rows, float64 (n, len(SIGNALS)), 0 for an unknown value.
 
-    ``predictions`` are the primary model's, (n, dim), of ``contexts`` (n, length, dim). The norm is that of the mean of
-    the context's directions: 1 where all vectors agree.
+    ``predictions`` are the primary model's, (n, dim), for ``contexts`` (n, length, dim). The norm is that of the mean
+    of the context's directions: 1 if all vectors have the same direction.
     """
     directions = _unit(contexts.astype(np.float64))  # (n, L, D)
     mean = directions.mean(axis=1)
@@ -85,7 +85,7 @@ def _unit(vectors: Values) -> Values:
 
 
 class Bin(NamedTuple):
-    """A tenth of the rows: the mean of what was predicted, the mean of what came true, and how many rows."""
+    """One bin of a reliability curve: the means of predicted and of actual values, and the number of rows."""
 
     predicted: float
     actual: float
@@ -93,20 +93,20 @@ class Bin(NamedTuple):
 
 
 def reliability(predicted: Floats | Values, actual: Values, *, n_bins: int = 10) -> list[Bin]:
-    """Return a reliability curve: bins of equally many rows from the lowest to the highest ``predicted``, both (n,)."""
+    """Return a reliability curve: bins of equal size, from the lowest to the highest ``predicted``, both (n,)."""
     bins = [rows for rows in np.array_split(np.argsort(predicted, kind="stable"), n_bins) if len(rows)]
     return [Bin(float(predicted[rows].mean()), float(actual[rows].mean()), len(rows)) for rows in bins]
 
 
 def average_ranks(values: Floats | Values) -> Values:
-    """Return the rank of each value (n,), from 1; equal values have the mean of their ranks."""
+    """Return the rank of each value (n,), from 1; equal values share the mean of their ranks."""
     _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
     return np.asarray((last - (counts - 1) / 2)[group])
 
 
 def spearman(left: Floats | Values, right: Floats | Values) -> float | None:
-    """Return Spearman's rank correlation of (n,) and (n,); None where either is constant."""
+    """Return Spearman's rank correlation of (n,) and (n,), None if either is constant."""
     ranks = np.stack([average_ranks(left), average_ranks(right)])
     ranks -= ranks.mean(axis=1, keepdims=True)
     size = math.sqrt(float(np.square(ranks).sum(axis=1).prod()))
@@ -114,9 +114,9 @@ def spearman(left: Floats | Values, right: Floats | Values) -> float | None:
 
 
 def auroc(scores: Floats | Values, is_positive: Flags) -> float | None:
-    """Return the chance that a positive row has a higher score than a negative one, a tie counting half.
+    """Return the probability that a positive row has a higher score than a negative one; a tie counts half.
 
-    That is Mann and Whitney's statistic over the number of pairs; None where all rows are of one kind.
+    This is Mann and Whitney's statistic divided by the number of pairs; None if all rows are of one kind.
     """
     n_positive = int(is_positive.sum())
     n_pairs = n_positive * (len(scores) - n_positive)
@@ -127,7 +127,7 @@ def auroc(scores: Floats | Values, is_positive: Flags) -> float | None:
 
 
 def oracle_rows(gain: Values, n_chosen: int) -> Flags:
-    """Choose, knowing every target, the rows that gain most, at most ``n_chosen`` and none that loses, (n,)."""
+    """Choose the rows that gain most, at most ``n_chosen`` and none that loses, bool (n,); this needs every target."""
     best = np.argsort(-gain, kind="stable")[:n_chosen]
     chosen = np.zeros(len(gain), np.bool_)
     chosen[best[gain[best] > 0]] = True
@@ -135,11 +135,11 @@ def oracle_rows(gain: Values, n_chosen: int) -> Flags:
 
 
 def gain_curve(scores: Floats | Values, gain: Values, shares: Values) -> Values:
-    """Return the gain where each of ``shares`` (k,) of the rows is escalated, highest ``scores`` (n,) first, (k,)."""
+    """Return the gain, (k,), for each of ``shares`` (k,) of the rows escalated, highest ``scores`` (n,) first."""
     total = np.concatenate([[0.0], np.cumsum(gain[np.argsort(-scores, kind="stable")])])
     return np.asarray(total[[rows_in(share, len(gain)) for share in shares.tolist()]] / len(gain))
 
 
 def oracle_curve(gain: Values, shares: Values) -> Values:
-    """Return the gain of an oracle that may escalate each of ``shares`` (k,) of the rows, (k,)."""
+    """Return the gain, (k,), of an oracle that may escalate each of ``shares`` (k,) of the rows."""
     return gain_curve(gain, np.maximum(gain, 0.0), shares)

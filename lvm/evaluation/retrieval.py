@@ -1,7 +1,7 @@
-"""How far down a bank the true next vector stands when the bank is sorted by a prediction.
+"""The rank of the true next vector in a bank that is sorted by cosine with a prediction.
 
-The one rule: the search is exact, and what is in doubt counts against the prediction: a tie, or a prediction that is no
-number. Holds a block of scores at a time; does not know where predictions come from.
+The rule: the search is exact, and doubt counts against the prediction: a tie, or a prediction that is not finite. Only
+one block of scores is in memory at a time.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ if TYPE_CHECKING:
     Ranks = npt.NDArray[np.int64]
 
 SAME_COSINE = 0.9999
-"""A vector of the bank with a higher cosine to a target is that target: float16 leaves 0.9999999 of it."""
+"""A vector of the bank with a higher cosine to a target counts as that target: float16 rounding leaves 0.9999999."""
 
 NOT_IN_BANK = 0
-"""The rank of a row whose target the bank does not hold."""
+"""The rank of a row whose target is not in the bank."""
 
 DEPTHS = (1, 5, 10)
 CONTAIN_DEPTH = 50
 
-_TIE = 1e-6  # what float32 products of unit vectors leave in doubt
+_TIE = 1e-6  # the error of float32 products of unit vectors
 _QUERIES, _VECTORS = 1024, 1024  # a block of scores is 4 MiB and stays in a core's cache
 
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where targets stand in a bank: row ``rows[i]`` of the queries is vector ``vectors[i]``, both int64, rows rising.
+    """The places of targets in a bank: the target of row ``rows[i]`` is vector ``vectors[i]``.
 
-    A target may stand in several places, as a heading does that many articles share.
+    Both are int64, ``rows`` ascending. A target may have several places, such as a heading that many articles share.
     """
 
     n_rows: int
@@ -52,8 +52,10 @@ class Places:
 
 @dataclass(frozen=True, slots=True)
 class RetrievalSummary:
-    """Of ``n`` rows whose target is in the bank: the share among the first 1, 5 and 10, the mean reciprocal rank, and
-    the share among the first 50. All but ``n`` are None where there is no such row.
+    """The retrieval of ``n`` rows whose target is in the bank.
+
+    ``recall_at`` holds the share of targets among the first 1, 5 and 10, ``mrr`` is the mean reciprocal rank,
+    ``contain_at_50`` the share among the first 50. All but ``n`` are None if ``n`` is 0.
     """
 
     n: int
@@ -63,17 +65,17 @@ class RetrievalSummary:
 
 
 class RankSearch:
-    """A bank that is searched through whole, by blocked matrix products."""
+    """An exhaustive search of a bank, by blocked matrix products."""
 
     def __init__(self, vectors: Floats, device: torch.device) -> None:
-        """Take a bank, float32 (m, dim) with unit rows, which may be a memory map. Raises BankError for any other."""
+        """Take a bank, float32 (m, dim) with unit rows, perhaps a memory map. Raises BankError for any other array."""
         check_bank(vectors)
         self.device = device
         self.bank = as_tensor(vectors).to(device)
 
     @torch.inference_mode()
     def places(self, targets: Floats) -> Places:
-        """Find targets, float32 (n, dim) of any norm, in the bank. Raises BankError for another dimension."""
+        """Find targets, float32 (n, dim) of any norm, in the bank. Raises BankError if the dimensions differ."""
         check_queries(targets, self.bank.shape[1])
         found = [torch.empty(0, 2, dtype=torch.int64, device=self.device)]
         for start, queries in self._queries(targets):
@@ -90,9 +92,9 @@ class RankSearch:
     def ranks(self, predictions: Floats, places: Places) -> Ranks:
         """Return the rank of each row's target among the bank's vectors, by cosine with its prediction, int64 (n,).
 
-        ``predictions`` is float32 (n, dim) of unit norm. 1 is the nearest; of a target in several places the nearest
-        counts, and the others are not in its way. Rows whose target is not in the bank have :data:`NOT_IN_BANK`,
-        predictions that are not finite come last.
+        ``predictions`` is float32 (n, dim) of unit norm. Rank 1 is the nearest vector. If a target has several places,
+        the nearest counts, and the others are ignored. A row whose target is not in the bank has :data:`NOT_IN_BANK`,
+        a prediction that is not finite the last rank.
         """
         check_queries(predictions, self.bank.shape[1])
         ranks = np.full(places.n_rows, NOT_IN_BANK, np.int64)
@@ -107,7 +109,7 @@ class RankSearch:
         return ranks
 
     def _ranks(self, queries: Tensor, rows: Tensor, vectors: Tensor) -> Tensor:
-        """Return the ranks (q,) of queries (q, dim), whose targets stand at the pairs (rows, vectors)."""
+        """Return the ranks (q,) of queries (q, dim); the pairs (rows, vectors) are the places of their targets."""
         own = torch.full((len(queries),), -torch.inf, device=self.device)
         own.scatter_reduce_(0, rows, (queries[rows] * self.bank[vectors]).sum(dim=1), "amax")
         nearer = torch.zeros(len(queries), dtype=torch.int64, device=self.device)
@@ -128,7 +130,7 @@ class RankSearch:
 
 
 def summarise_ranks(ranks: Ranks) -> RetrievalSummary:
-    """Sum up ranks (n,) as :meth:`RankSearch.ranks` gives them."""
+    """Return the summary of ranks (n,), as :meth:`RankSearch.ranks` returns them."""
     known = ranks[ranks != NOT_IN_BANK]
     if not len(known):
         return RetrievalSummary(0, None, None, None)
@@ -141,11 +143,11 @@ def summarise_ranks(ranks: Ranks) -> RetrievalSummary:
 
 
 def recall_curve(ranks: Ranks, depths: Sequence[int]) -> list[float]:
-    """Return for each depth the share of the rows with a target in the bank that find it among so many nearest."""
+    """Return for each depth the share of rows, of those with a target in the bank, whose rank is at most the depth."""
     known = ranks[ranks != NOT_IN_BANK]
     return [float((known <= depth).mean()) for depth in depths]
 
 
 def _by_row(pairs: Tensor) -> Tensor:
-    """Sort pairs (n, 2) by their row."""
+    """Return pairs (n, 2) sorted by their row."""
     return pairs[pairs[:, 0].argsort(stable=True)]

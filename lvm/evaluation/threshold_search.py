@@ -1,7 +1,6 @@
-"""Thresholds of the routing policy for a budget, and what they gain on articles that they were not found on.
+"""Thresholds of the routing policy for a budget, and their gain on articles that were not used to choose them.
 
-The rule: what is found on one half of the articles is judged on the other half, each in turn. Knows numpy only,
-neither models nor files.
+The rule: thresholds chosen on one half of the articles are judged on the other half, each in turn. Needs numpy alone.
 """
 
 from __future__ import annotations
@@ -29,21 +28,21 @@ if TYPE_CHECKING:
 NEVER = Thresholds(min_confidence=-1.0, min_margin=0.0)
 """Thresholds under which no confidence and no margin escalates."""
 
-_STEPS = 20  # of the grid that a pair of thresholds is looked for on, over the budget
-_DIGITS = 4  # significant, of a threshold
-_SHRINKAGE = 1e-3  # of the gate's least squares, as a share of a signal's variance
+_STEPS = 20  # of the grid of thresholds, over the budget
+_DIGITS = 4  # significant digits of a threshold
+_SHRINKAGE = 1e-3  # shrinkage of the gate's least squares, as a share of a signal's variance
 _HALVINGS = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """What a policy reaches on articles that it was not found on.
+    """The result of a policy on articles that were not used to choose it.
 
-    ``escalated`` is a share of the rows, ``gain`` what the mean cosine rises by. ``of_oracle`` is the share of the gain
-    of an oracle that may escalate as many rows as the budget, or as the policy did, where that was more; None where the
-    oracle gains nothing. ``interval`` is its 95 % interval over articles, None for fewer than two. ``of_gap`` is the
-    share of what escalating every row gains (the performance gap recovered of Ong et al. 2024, RouteLLM), None unless
-    that is a gain.
+    ``escalated`` is a share of the rows, ``gain`` the rise of the mean cosine. ``of_oracle`` is the share of the gain
+    of an oracle that may escalate as many rows as the budget, or as the policy if that was more; None if the oracle
+    gains nothing. ``interval`` is its 95 % interval over articles, None for fewer than two. ``of_gap`` is the share of
+    the gain of escalating every row (the performance gap recovered of Ong et al. 2024, RouteLLM), None if that gains
+    nothing.
     """
 
     escalated: float
@@ -54,23 +53,23 @@ class Recovery:
 
 
 def escalated(rows: CalibrationRows, thresholds: Thresholds) -> Flags:
-    """Tell which rows are escalated under ``thresholds``, as a run does it, and which are anyway, (n,)."""
+    """Return which rows are escalated under ``thresholds`` or for other reasons, as in a run, bool (n,)."""
     reasons = escalation_reasons(thresholds, len(rows), confidence=rows.confidence, margin=rows.margin)
-    return np.asarray(rows.standing | reasons.any(axis=1))
+    return np.asarray(rows.escalated_anyway | reasons.any(axis=1))
 
 
 def find_thresholds(rows: CalibrationRows, budget: float) -> Thresholds:
     """Return the pair of thresholds that gains most among those that escalate at most ``budget`` of the rows.
 
-    Looked for on a grid of quantiles of confidence and of margin; of pairs that gain the same the one that escalates
-    least. Where none gains anything it is ``NEVER``.
+    The pairs form a grid of quantiles of confidence and of margin. Of pairs with equal gain the one that escalates
+    least is returned; if none gains anything, ``NEVER``.
     """
     confidences = _quantiles(rows.confidence, budget, lowest=NEVER.min_confidence)
     margins = _quantiles(rows.margin, budget, lowest=NEVER.min_margin)
-    free = rows.take(~rows.standing)
+    free = rows.take(~rows.escalated_anyway)
     counts = _below(free, confidences, margins, np.ones(len(free)))
     gains = _below(free, confidences, margins, free.gain)
-    room = rows_in(budget, len(rows)) - int(rows.standing.sum())
+    room = rows_in(budget, len(rows)) - int(rows.escalated_anyway.sum())
     allowed = np.where(counts <= max(0, room), gains, -np.inf)
     best = np.lexsort((counts.ravel(), -allowed.ravel()))[0]
     at_confidence, at_margin = np.unravel_index(best, allowed.shape)
@@ -78,35 +77,35 @@ def find_thresholds(rows: CalibrationRows, budget: float) -> Thresholds:
 
 
 def _quantiles(values: Floats, budget: float, *, lowest: float) -> list[float]:
-    """Return thresholds below which there are 0, 1, … 20 twentieths of the budget, ascending from ``lowest``."""
+    """Return thresholds with 0, 1, … 20 twentieths of the budget below them, ascending from ``lowest``."""
     twentieths = (quantile_below(values, budget * step / _STEPS) for step in range(1, _STEPS + 1))
     return [lowest, *(max(lowest, threshold) for threshold in twentieths)]
 
 
 def quantile_below(values: Floats, share: float) -> float:
-    """Return a threshold, rounded down to four digits, below which there is at most ``share`` of the values (n,).
+    """Return a threshold, rounded down to four digits, with at most ``share`` of the values (n,) below it.
 
-    NaN is below none; without any value that is known, or room for one, nothing is below the threshold.
+    NaN is below no threshold. If no value is finite, or ``share`` is less than one value, nothing is below the result.
     """
     known = np.sort(values[np.isfinite(values)])
     place = rows_in(share, len(values))
     if not len(known) or not place:
         return NEVER.min_confidence
-    return _rounded_down(float(known[place])) if place < len(known) else 1.0
+    return _round_down(float(known[place])) if place < len(known) else 1.0
 
 
-def _rounded_down(value: float) -> float:
+def _round_down(value: float) -> float:
     if not value:
         return 0.0
     unit = 10.0 ** (_DIGITS - 1 - math.floor(math.log10(abs(value))))
-    return float(f"{math.floor(value * unit) / unit:.{_DIGITS}g}")  # as it is written into a file
+    return float(f"{math.floor(value * unit) / unit:.{_DIGITS}g}")  # as a file shows it
 
 
 def _below(rows: CalibrationRows, confidences: list[float], margins: list[float], weights: Values) -> Values:
-    """Return the weights of rows that are below either threshold, for each pair of thresholds, (c, m).
+    """Return the summed weights of rows below either threshold, for each pair of thresholds, (c, m).
 
-    They are what all rows have less what those above both have, sums over the same cells: of pairs that take the same
-    rows they are the same to the last bit.
+    They are the total less the sum of rows above both, over the same cells: pairs that select the same rows have the
+    same sum to the last bit.
     """
     cells = np.zeros((len(confidences) + 1, len(margins) + 1))
     np.add.at(cells, (_cell(rows.confidence, confidences), _cell(rows.margin, margins)), weights)
@@ -115,7 +114,7 @@ def _below(rows: CalibrationRows, confidences: list[float], margins: list[float]
 
 
 def _cell(values: Floats, thresholds: list[float]) -> npt.NDArray[np.int64]:
-    """Return of how many of the ascending thresholds each value is not below; a value that is not known: of all."""
+    """Return how many of the ascending thresholds each value reaches; NaN reaches all."""
     return np.searchsorted(np.asarray(thresholds, np.float32), values, side="right")
 
 
@@ -124,36 +123,36 @@ def by_cards(_: CalibrationRows, rows: CalibrationRows, budget: float) -> Flags:
     return escalated(rows, Thresholds())
 
 
-def by_confidence(found_on: CalibrationRows, rows: CalibrationRows, budget: float) -> Flags:
+def by_confidence(chosen_on: CalibrationRows, rows: CalibrationRows, budget: float) -> Flags:
     """Spend the budget on the least confident rows."""
-    bound = quantile_below(found_on.confidence, _free(found_on, budget))
+    bound = quantile_below(chosen_on.confidence, _free(chosen_on, budget))
     return escalated(rows, replace(NEVER, min_confidence=bound))
 
 
-def by_margin(found_on: CalibrationRows, rows: CalibrationRows, budget: float) -> Flags:
-    """Spend the budget on the rows of the smallest margin."""
+def by_margin(chosen_on: CalibrationRows, rows: CalibrationRows, budget: float) -> Flags:
+    """Spend the budget on the rows with the smallest margin."""
     return escalated(
-        rows, replace(NEVER, min_margin=quantile_below(found_on.margin, _free(found_on, budget)))
+        rows, replace(NEVER, min_margin=quantile_below(chosen_on.margin, _free(chosen_on, budget)))
     )
 
 
-def by_both(found_on: CalibrationRows, rows: CalibrationRows, budget: float) -> Flags:
-    """Escalate by the pair of thresholds that gains most."""
-    return escalated(rows, find_thresholds(found_on, budget))
+def by_both(chosen_on: CalibrationRows, rows: CalibrationRows, budget: float) -> Flags:
+    """Escalate by the pair of thresholds with the largest gain."""
+    return escalated(rows, find_thresholds(chosen_on, budget))
 
 
-def by_gate(found_on: CalibrationRows, rows: CalibrationRows, budget: float) -> Flags:
-    """Spend the budget on the rows that a gate expects to gain most, and on none that it expects to lose."""
-    gate = fit_gate(found_on)
-    expected = np.sort(gate(found_on.take(~found_on.standing)))[::-1]
-    n_chosen = min(rows_in(_free(found_on, budget), len(found_on)), len(expected))
+def by_gate(chosen_on: CalibrationRows, rows: CalibrationRows, budget: float) -> Flags:
+    """Spend the budget on the rows with the largest gain by a fitted gate, and on none with a loss."""
+    gate = fit_gate(chosen_on)
+    expected = np.sort(gate(chosen_on.take(~chosen_on.escalated_anyway)))[::-1]
+    n_chosen = min(rows_in(_free(chosen_on, budget), len(chosen_on)), len(expected))
     bound = expected[n_chosen - 1] if n_chosen else np.inf
-    return np.asarray(rows.standing | (gate(rows) >= max(bound, np.finfo(float).tiny)))
+    return np.asarray(rows.escalated_anyway | (gate(rows) >= max(bound, np.finfo(float).tiny)))
 
 
 def _free(rows: CalibrationRows, budget: float) -> float:
-    """Return the share of the rows that is left of the budget by those that are escalated anyway."""
-    return max(0.0, budget - float(rows.standing.mean()))
+    """Return the part of the budget, as a share of rows, that rows escalated for other reasons leave."""
+    return max(0.0, budget - float(rows.escalated_anyway.mean()))
 
 
 POLICIES: dict[str, Policy] = {
@@ -163,11 +162,11 @@ POLICIES: dict[str, Policy] = {
     "both": by_both,
     "gate": by_gate,
 }
-"""Ways to spend a budget, each found on some rows and applied to others."""
+"""Ways to spend a budget, each fitted on some rows and applied to others."""
 
 
 def fit_gate(rows: CalibrationRows) -> Callable[[CalibrationRows], Values]:
-    """Fit what the fallback gains on the rows' signals, by least squares; return what tells it of other rows, (n,)."""
+    """Fit the fallback's gain on the rows' signals, by least squares; return a function that predicts it, (n,)."""
     centre, scale = rows.signals.mean(axis=0), rows.signals.std(axis=0)
     scale[scale == 0] = 1.0
 
@@ -181,29 +180,29 @@ def fit_gate(rows: CalibrationRows) -> Callable[[CalibrationRows], Values]:
 
 
 def recoveries(rows: CalibrationRows, *, budget: float, seed: int, resamples: int) -> dict[str, Recovery]:
-    """Return what random choice, each policy and the oracle reach within ``budget``, on articles not seen.
+    """Return the results of random choice, of each policy and of the oracle within ``budget``, on unseen articles.
 
-    The articles are halved ten times by chance, which follows from ``seed``; ``resamples`` are the bootstrap samples
-    of articles that intervals are made of.
+    The articles are halved ten times at random, by ``seed``; intervals come from ``resamples`` bootstrap samples of
+    articles.
     """
     halves = list(_halves(rows.articles, seed))
     best = sum((_oracle(rows, judged, budget) for _, judged in halves), np.zeros(len(rows))) / _HALVINGS
-    told = {"random": _Shares(np.full(len(rows), budget), best)}
-    told |= {name: _applied(rows, halves, policy, budget) for name, policy in POLICIES.items()}
-    told["oracle"] = _Shares(best, best)
-    return {name: _recovery(rows, shares, seed=seed, resamples=resamples) for name, shares in told.items()}
+    shares = {"random": _Shares(np.full(len(rows), budget), best)}
+    shares |= {name: _apply(rows, halves, policy, budget) for name, policy in POLICIES.items()}
+    shares["oracle"] = _Shares(best, best)
+    return {name: _recovery(rows, each, seed=seed, resamples=resamples) for name, each in shares.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class _Shares:
-    """How often each row was escalated, over all halvings, and how often an oracle would have it, float64 (n,)."""
+    """How often each row was escalated over all halvings, and how often by an oracle, float64 (n,)."""
 
     chosen: Values
     oracle: Values
 
 
 def _halves(articles: npt.NDArray[np.int64], seed: int) -> Iterator[tuple[Flags, Flags]]:
-    """Yield what thresholds are found on and what they are judged on: halves of the articles, each in turn."""
+    """Yield the rows to choose thresholds on and the rows to judge them on: halves of the articles, each in turn."""
     names = np.unique(articles)
     rng = np.random.default_rng(seed)
     for _ in range(_HALVINGS):
@@ -211,12 +210,12 @@ def _halves(articles: npt.NDArray[np.int64], seed: int) -> Iterator[tuple[Flags,
         yield from ((first, ~first), (~first, first))
 
 
-def _applied(
+def _apply(
     rows: CalibrationRows, halves: list[tuple[Flags, Flags]], policy: Policy, budget: float
 ) -> _Shares:
     chosen, oracle = np.zeros(len(rows)), np.zeros(len(rows))
-    for found_on, judged in halves:
-        applied = policy(rows.take(found_on), rows.take(judged), budget)
+    for chosen_on, judged in halves:
+        applied = policy(rows.take(chosen_on), rows.take(judged), budget)
         chosen[judged] += applied
         oracle += _oracle(rows, judged, max(budget, float(applied.mean())))
     return _Shares(chosen / _HALVINGS, oracle / _HALVINGS)

@@ -1,1 +1,1 @@
-"""Predictions of rows, and the choice of the model that answers each."""
+"""Predictions for rows, and the choice of the model that answers each row."""

@@ -1,7 +1,6 @@
-"""Two models and a bank as one: the primary answers every row, the fallback those that it should not answer.
+"""Two models and a bank: the primary model predicts every row, the fallback the rows that are escalated.
 
-The rule: a row's answer and reasons follow from that row alone. This module knows arrays of contexts; it does not know
-where they come from or what becomes of the answers.
+The rule: a row's prediction and reasons depend on that row alone.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class ContextPredictor(Protocol):
-    """A model that is ready to answer, wherever it runs; several threads may ask at once."""
+    """A model that is ready to predict, on any device; several threads may call it at once."""
 
     def __call__(self, contexts: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Predict from contexts float32 (n, length, dim). Returns float32 (n, dim), unit norm."""
@@ -37,9 +36,9 @@ class NeighbourIndex(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What the routing policy makes of predictions.
+    """The routing policy's judgement of predictions.
 
-    ``confidence`` and ``margin`` are float32 (n,), NaN where not known; ``reasons`` is bool (n, 4), in the order of
+    ``confidence`` and ``margin`` are float32 (n,), NaN if not known; ``reasons`` is bool (n, 4), in the order of
     ``REASONS``.
     """
 
@@ -50,7 +49,7 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class Cascade:
-    """The models of one job, ready to answer: without a fallback no second pass, without a bank no confidence."""
+    """The models of one job, ready to predict; there may be no fallback, and no bank."""
 
     primary: ContextPredictor
     fallback: ContextPredictor | None
@@ -63,10 +62,12 @@ class Cascade:
         *,
         lanes: Sequence[str | None] | npt.NDArray[np.object_] | None = None,
         context_tokens: npt.NDArray[np.float64] | None = None,
+        usable: npt.NDArray[np.bool_] | None = None,
     ) -> Judgement:
         """Measure predictions, float32 (n, dim), against the bank and evaluate the escalation criteria.
 
         Confidence is the cosine with the nearest vector of the bank, margin what it has over the second nearest.
+        A row that is not ``usable``, bool (n,), has no reasons.
         """
         n_rows = len(predictions)
         nearest = (
@@ -81,4 +82,10 @@ class Cascade:
             lanes=lanes,
             context_tokens=context_tokens,
         )
+        if usable is not None:
+            reasons[~usable] = False
         return Judgement(confidence, margin, reasons)
+
+    def escalated(self, judgement: Judgement) -> npt.NDArray[np.bool_]:
+        """Return which rows the fallback is to answer, bool (n,): those with a reason, none without a fallback."""
+        return np.asarray(judgement.reasons.any(axis=1) & (self.fallback is not None))

@@ -1,6 +1,6 @@
-"""Cosines of vectors with vectors, row by row.
+"""Cosines of vectors, row by row.
 
-The rule: what has no cosine is NaN, never a number. Needs numpy alone, so that what only compares loads no torch.
+The rule: a row without a cosine is NaN, never a number. Needs numpy alone, so that comparisons load no torch.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float32]
 
+_NORM_TOLERANCE = 1e-3
+
 
 def row_cosines(a: Floats, b: Floats) -> Floats:
     """Return the cosine of each row of ``a`` with the same row of ``b``, float32 (n,); both are (n, dim).
 
-    Computed in float64. NaN where either row has no norm or is not finite.
+    Computed in float64. NaN if either row has no norm or is not finite.
     """
     products = _row_dots(a, b)
     norms = np.sqrt(_row_dots(a, a) * _row_dots(b, b))
@@ -26,8 +28,20 @@ def row_cosines(a: Floats, b: Floats) -> Floats:
         return np.where(norms > 0, products / norms, np.nan).astype(np.float32)
 
 
+def cosines_with(predictions: Floats, targets: Floats | None) -> Floats:
+    """Return the cosine of each prediction with its target, float32 (n,); NaN where no target is known."""
+    if targets is None:
+        return np.full(len(predictions), np.nan, np.float32)
+    return row_cosines(predictions, targets)
+
+
+def has_unit_norm(predictions: Floats) -> npt.NDArray[np.bool_]:
+    """Tell which rows a model could answer, bool (n,): where float32 overflows, the prediction is NaN or zeros."""
+    return np.asarray(np.abs(np.einsum("nd,nd->n", predictions, predictions) - 1) < _NORM_TOLERANCE)
+
+
 def has_direction(vectors: Floats) -> npt.NDArray[np.bool_]:
-    """Tell which vectors (n, dim) a cosine can be taken with: those that are finite and not all zeros, bool (n,)."""
+    """Return which vectors (n, dim) have a cosine with others: those that are finite and not all zeros, bool (n,)."""
     return np.asarray(np.isfinite(vectors).all(axis=1) & vectors.any(axis=1))
 
 

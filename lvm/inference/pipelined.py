@@ -1,12 +1,10 @@
-"""Run a model over many contexts on a device beside the CPU.
+"""Predictions on a device beside the CPU, in slices of rows.
 
-The rule: as many rows come back as went in, in order, whatever the device's memory does; there are errors, but no
-missing rows. Does not know how a device copies or computes.
+The rule: as many rows come back as went in, in the same order, or an error; running out of memory loses no row.
 
-Slices follow one another closely: while one is computed, the next is on its way up and the one before on its way down.
-How many rows make a slice follows from the memory that is free and from what the model holds for a row; where that was
-too many, half of it is tried, and kept for what comes later. (A row in a slice of another size may differ in its low
-bits.)
+Slices overlap: while the device computes one, the next is copied up and the previous one down. The size of a slice
+follows from free memory and from the bytes that the model needs per row; if memory runs out all the same, the size is
+halved, for later calls too. (A row in a slice of another size may differ in its low bits.)
 """
 
 from __future__ import annotations
@@ -20,30 +18,31 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lvm_batch.lvm.errors import DeviceError
-from lvm_batch.lvm.inference.predictor import check_contexts, form_of
+from lvm_batch.lvm.inference.predictor import check_contexts
+from lvm_batch.lvm.kernels.forms import build_form
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from lvm_batch.lvm.architectures.context_model import ContextModel
-    from lvm_batch.lvm.devices.accelerator import Accelerator, Flight, Floats
+    from lvm_batch.lvm.devices.accelerator import Accelerator, Floats, PendingResult
     from lvm_batch.lvm.devices.precision import Precision
 
 MOST_ROWS = 8192
 """Rows of the largest slice: 126 MB of contexts. A larger one only delays the first answer."""
 
 IN_FLIGHT = 3
-"""Slices on their way at once: one up, one computed, one down."""
+"""Slices in progress at once: one copied up, one computed, one copied down."""
 
-_SHARE = 0.8  # of free memory: libraries take workspaces that nothing here counts
+_SHARE = 0.8  # of free memory; the rest is for workspaces of libraries, which are not counted here
 _PROBE = 8
 _FLOAT32_BYTES = 4
 
 
 class PipelinedPredictor:
-    """A model on an accelerator, called with numpy arrays, by one thread or several.
+    """A model on an accelerator, called with numpy arrays, from one thread or several.
 
-    Raises ``DeviceError`` or ``ArchitectureError`` where the device or the model has no such ``precision``.
+    Raises ``DeviceError`` or ``ArchitectureError`` if the device or the model lacks the ``precision``.
     """
 
     def __init__(
@@ -58,61 +57,61 @@ class PipelinedPredictor:
         self._accelerator = accelerator
         self._precision: Precision = precision
         self._max_rows = max_rows
-        self._forward = form_of(model, accelerator.device, precision)
+        self._forward = build_form(model, accelerator.device, precision)
         self._fitted: dict[int, int] = {}  # rows at once, by the length of a context
         self._lock = Lock()
 
     def __call__(self, contexts: Floats) -> Floats:
         """Predict from contexts float32 (n, length, dim). Returns float32 (n, dim), unit norm.
 
-        A context that holds NaN or infinity gives NaN in its own row only. Raises ArchitectureError for another width
-        than the model's, and DeviceError where not even one row fits, or the device fails.
+        A context with NaN or infinity gives NaN in its own row only. Raises ArchitectureError if the width is not the
+        model's, DeviceError if not even one row fits or the device fails.
         """
         check_contexts(contexts, self.dim)
         predictions = np.empty((len(contexts), self.dim), dtype=np.float32)
-        answered = 0
-        while answered < len(contexts):
-            answered = self._fill(predictions, contexts, answered)
+        n_done = 0
+        while n_done < len(contexts):
+            n_done = self._fill(predictions, contexts, n_done)
         return predictions
 
     def rows_at_once(self, length: int) -> int:
-        """Return how many contexts of ``length`` vectors are sent at once: what fits, or less where that was wrong."""
+        """Return how many contexts of ``length`` vectors make a slice: as many as fit, fewer once memory ran out."""
         with self._lock:
             if length not in self._fitted:
-                self._fitted[length] = self._fit(length)
+                self._fitted[length] = self._fitting_rows(length)
             return self._fitted[length]
 
-    def _fill(self, predictions: Floats, contexts: Floats, answered: int) -> int:
-        """Answer rows from ``answered`` on, until all are or memory runs out; return how many are now."""
-        flying: deque[tuple[slice, Flight]] = deque()
+    def _fill(self, predictions: Floats, contexts: Floats, n_done: int) -> int:
+        """Predict rows from ``n_done`` on, until all are done or memory runs out; return how many are done."""
+        pending: deque[tuple[slice, PendingResult]] = deque()
         length, size = contexts.shape[1], 0
         try:
-            size = min(self.rows_at_once(length), len(contexts) - answered)
-            for start in range(answered, len(contexts), size):
+            size = min(self.rows_at_once(length), len(contexts) - n_done)
+            for start in range(n_done, len(contexts), size):
                 rows = slice(start, min(start + size, len(contexts)))
-                flight = self._accelerator.start(contexts[rows], self._forward, self._precision)
-                flying.append((rows, flight))
-                if len(flying) == IN_FLIGHT:
-                    answered = _land(flying, predictions)
-            while flying:
-                answered = _land(flying, predictions)
+                result = self._accelerator.start(contexts[rows], self._forward, self._precision)
+                pending.append((rows, result))
+                if len(pending) == IN_FLIGHT:
+                    n_done = _collect(pending, predictions)
+            while pending:
+                n_done = _collect(pending, predictions)
         except (RuntimeError, MemoryError) as error:
             if not self._accelerator.is_out_of_memory(error):
                 self._raise_explained(error)
         else:
-            return answered
-        flying.clear()  # what had not landed is computed again
-        self._halve(length, size)  # only here: until now the error's frames held what the device had
-        return answered
+            return n_done
+        pending.clear()  # unfinished slices are computed again
+        self._halve(length, size)  # only here: before this line the error's frames kept the tensors alive
+        return n_done
 
     def _raise_explained(self, error: Exception) -> NoReturn:
-        explained = self._accelerator.explained(error)
+        explained = self._accelerator.explain(error)
         if explained is None:
             raise error
         raise explained from error
 
     def _halve(self, length: int, size: int) -> None:
-        """Make do with half of what did not fit; raises DeviceError where that was one row, or not even the first."""
+        """Halve the size of slices. Raises DeviceError if a slice of one row, or no slice at all, fitted."""
         self._accelerator.release()
         if size <= 1:
             raise DeviceError(
@@ -123,28 +122,28 @@ class PipelinedPredictor:
         with self._lock:
             self._fitted[length] = min(self._fitted[length], size // 2)
 
-    def _fit(self, length: int) -> int:
-        held = bytes_a_row(self._forward, length=length, dim=self.dim, device=self._accelerator.device)
+    def _fitting_rows(self, length: int) -> int:
+        needed = bytes_a_row(self._forward, length=length, dim=self.dim, device=self._accelerator.device)
         copies = IN_FLIGHT * (length + 1) * self.dim * _FLOAT32_BYTES
-        fitting = int(self._accelerator.free_bytes() * _SHARE) // (held + copies)
+        fitting = int(self._accelerator.free_bytes() * _SHARE) // (needed + copies)
         return max(1, min(self._max_rows, fitting))
 
 
-def _land(flying: deque[tuple[slice, Flight]], predictions: Floats) -> int:
-    """Wait for the first slice; return up to which row there are answers."""
-    rows, flight = flying[0]
-    flight.wait(predictions[rows])
-    flying.popleft()
-    return rows.stop  # type: ignore[no-any-return] # slices publish no types
+def _collect(pending: deque[tuple[slice, PendingResult]], predictions: Floats) -> int:
+    """Wait for the first slice; return the number of rows that are predicted."""
+    rows, result = pending[0]
+    result.wait(predictions[rows])
+    pending.popleft()
+    return rows.stop  # type: ignore[no-any-return] # slices have no types
 
 
 @torch.inference_mode()
 def bytes_a_row(
     forward: Callable[[torch.Tensor], torch.Tensor], *, length: int, dim: int, device: torch.device
 ) -> int:
-    """Return the bytes of all tensors that a forward pass makes for one context: more than it holds at a time.
+    """Return the bytes of all tensors that a forward pass makes for one context, an upper bound of its need.
 
-    What does not grow with the rows, such as views of weights, is not counted.
+    Tensors that do not grow with the number of rows, such as views of weights, are not counted.
     """
     few, more = (
         _bytes_made(forward, torch.zeros(n_rows, length, dim, device=device))
@@ -161,7 +160,7 @@ def _bytes_made(forward: Callable[[torch.Tensor], torch.Tensor], rows: torch.Ten
 
 
 class _Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Adds up the sizes of what operations return."""
+    """Adds up the bytes of the tensors that operations return."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

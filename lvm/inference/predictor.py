@@ -1,8 +1,8 @@
-"""Run a model over many contexts.
+"""Predictions on one device, in slices of rows.
 
-The one rule: slices are cut from row 0 of what is given, so the same call gives the same bits on the same processor
-with as many threads. Elsewhere, or in a slice of another size, other kernels add in another order: in float32 a row is
-then the same to 1e-5, in the rounded precisions to what they round. Does not know which rows deserve which model.
+The rule: slices are cut from row 0 of each call, so the same call gives the same bits on the same processor with the
+same number of threads. Elsewhere, or in a slice of another size, kernels add in another order: a row is then the same
+to 1e-5 in float32, and to the rounding of other precisions.
 """
 
 from __future__ import annotations
@@ -13,13 +13,10 @@ import numpy as np
 import torch
 
 from lvm_batch.lvm.devices.arrays import as_tensor
-from lvm_batch.lvm.devices.precision import DTYPES, HalfForm, check_precision
 from lvm_batch.lvm.errors import ArchitectureError
-from lvm_batch.lvm.kernels.int8_linear import Int8Linear
+from lvm_batch.lvm.kernels.forms import build_form
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import numpy.typing as npt
     from torch import Tensor
 
@@ -28,15 +25,15 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float32]
 
-# On a CPU, GRU is fastest at 256 rows, and holds 30 MiB of gates in place of 120 at 1024; AMN is as fast at 256 as at
-# 512, and slower beyond (measured 2026-11-23, torch 2.13, one thread). Accelerators want more rows at once.
+# On a CPU, GRU is fastest at 256 rows, and needs 30 MiB for gates instead of 120 at 1024; AMN is as fast at 256 as at
+# 512, and slower beyond (measured 2026-11-23, torch 2.13, one thread). Accelerators need more rows at once.
 _ROWS_ON_CPU, _ROWS_ELSEWHERE = 256, 1024
 
 
 class Predictor:
-    """A model on a device, called with numpy arrays; what comes back is there when the call returns.
+    """A model on a device, called with numpy arrays; predictions are complete when the call returns.
 
-    Raises ``DeviceError`` or ``ArchitectureError`` where the device or the model has no such ``precision``.
+    Raises ``DeviceError`` or ``ArchitectureError`` if the device or the model lacks the ``precision``.
     """
 
     def __init__(
@@ -49,15 +46,15 @@ class Predictor:
     ) -> None:
         self.dim = model.dim
         self.device = device
-        self._forward = form_of(model, device, precision)
+        self._forward = build_form(model, device, precision)
         self.max_rows = max_rows or (_ROWS_ON_CPU if device.type == "cpu" else _ROWS_ELSEWHERE)
 
     @torch.inference_mode()
     def __call__(self, contexts: Floats) -> Floats:
         """Predict from contexts float32 (n, length, dim), C-contiguous. Returns float32 (n, dim), unit norm.
 
-        A context that holds NaN or infinity gives NaN in its own row only. Raises ArchitectureError for
-        another width than the model's.
+        A context with NaN or infinity gives NaN in its own row only. Raises ArchitectureError if the width is not the
+        model's.
         """
         check_contexts(contexts, self.dim)
         if len(contexts) <= self.max_rows and len(contexts):
@@ -80,18 +77,3 @@ def check_contexts(contexts: Floats, dim: int) -> None:
         raise ArchitectureError(
             message, "use vectors of the model's width, or a model trained on such vectors"
         )
-
-
-def form_of(model: ContextModel, device: torch.device, precision: Precision) -> Callable[[Tensor], Tensor]:
-    """Return what computes the model on a device in a precision, from contexts there; the model is moved there.
-
-    Raises ``DeviceError`` or ``ArchitectureError`` where there is no such form.
-    """
-    check_precision(precision, device)
-    model = model.eval()
-    if precision in DTYPES:
-        return HalfForm(model, device, DTYPES[precision])
-    model = model.to(device)
-    if precision == "int8":
-        return model.packed(Int8Linear)
-    return model.packed() if device.type == "cpu" else model

@@ -1,8 +1,7 @@
-"""Which rows are escalated to the fallback model, and why.
+"""The rows that are escalated to the fallback model, and the reasons.
 
-The one rule: every decision follows from a row's own values and its place in its file, never from the batch
-it came in (a cap follows from the rows it is given together). Knows numpy only; does not know models, files,
-or how a decision is written down.
+The rule: every decision depends on a row's own values and its place in its file, never on its batch (a cap depends on
+the rows that are passed together). Needs numpy alone.
 """
 
 from __future__ import annotations
@@ -42,8 +41,8 @@ def escalation_reasons(
     """Evaluate the four criteria of the models' cards.
 
     ``confidence`` and ``margin`` are float32 (n,), compared in float32; ``lanes`` holds strings or None;
-    ``context_tokens`` is float64 (n,). NaN or None stands for "not known", and an argument left out for "not
-    known of any row": the criterion is then false. Returns bool (n_rows, 4) with the columns of ``REASONS``.
+    ``context_tokens`` is float64 (n,). NaN or None means "not known", an argument left out "not known for any row": the
+    criterion is then false. Returns bool (n_rows, 4) with the columns of ``REASONS``.
     """
     reasons = np.zeros((n_rows, len(REASONS)), dtype=np.bool_)
     if confidence is not None:
@@ -59,34 +58,33 @@ def escalation_reasons(
 
 
 def cap(reasons: Flags, confidence: Floats | None, *, max_rate: float, eligible: Flags) -> Flags:
-    """Choose which escalations stand when at most ``max_rate`` of the eligible rows may be escalated.
+    """Choose the rows to escalate if at most ``max_rate`` of the eligible rows may be.
 
-    Every high-stakes row stands, above the budget too. What is left of the budget goes to the least confident
-    rows; unknown confidence comes last, and ties go to the earlier row. ``reasons`` is bool (n, 4),
-    ``confidence`` float32 (n,) or None where there is no bank, ``eligible`` bool (n,): the rows that have a
-    prediction. Returns bool (n,).
+    Every high-stakes row is escalated, even above the budget. The rest of the budget goes to the least confident rows;
+    rows of unknown confidence come last, and of equal rows the earlier one comes first. ``reasons`` is bool (n, 4),
+    ``confidence`` float32 (n,) or None without a bank, ``eligible`` bool (n,): the rows that have a prediction. Returns
+    bool (n,).
     """
     wanted = reasons.any(axis=1) & eligible
-    stands = wanted & reasons[:, _HIGH_STAKES]
+    chosen = wanted & reasons[:, _HIGH_STAKES]
     budget = rows_in(max_rate, int(eligible.sum()))
-    others = np.flatnonzero(wanted & ~stands)
+    others = np.flatnonzero(wanted & ~chosen)
     if confidence is not None:
         others = others[np.argsort(confidence[others], kind="stable")]  # numpy sorts NaN last
-    stands[others[: max(0, budget - int(stands.sum()))]] = True
-    return stands
+    chosen[others[: max(0, budget - int(chosen.sum()))]] = True
+    return chosen
 
 
 def rows_in(share: float, n_rows: int) -> int:
-    """Return how many whole rows are in a share."""
+    """Return how many whole rows make up at most a share of ``n_rows``."""
     return math.floor(share * n_rows + _ROUNDING)
 
 
 def shadow_rows(key: str, rows: npt.NDArray[np.int64], rate: float) -> Flags:
-    """Choose rows for shadow evaluation, each with probability ``rate``, by a hash of where they stand.
+    """Choose rows for shadow evaluation, each with probability ``rate``, by a hash of their place.
 
-    ``key`` names the file, ``rows`` int64 (n,) are row numbers in it. The hash is SplitMix64 (Steele, Lea and
-    Flood 2014) of the row number, begun at a digest of the key. Returns bool (n,), the same however the rows
-    are cut into batches.
+    ``key`` names the file, ``rows`` int64 (n,) are row numbers in it. The hash is SplitMix64 (Steele, Lea and Flood
+    2014) of the row number, seeded with a digest of the key. Returns bool (n,), the same for any division into batches.
     """
     start = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "little")
     uniform = (_splitmix64(rows.astype(np.uint64), start) >> np.uint64(11)) * 2.0**-53
@@ -94,9 +92,7 @@ def shadow_rows(key: str, rows: npt.NDArray[np.int64], rate: float) -> Flags:
 
 
 def _splitmix64(steps: npt.NDArray[np.uint64], start: int) -> npt.NDArray[np.uint64]:
-    """Return the outputs of SplitMix64 at the given steps after ``start``, uint64 (n,); products wrap
-    around.
-    """
+    """Return the outputs of SplitMix64 at the given steps after ``start``, uint64 (n,); products wrap around."""
     state = (steps + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(start)
     state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

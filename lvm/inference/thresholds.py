@@ -1,7 +1,7 @@
 """The thresholds that send a row from the primary model to the fallback.
 
-The one rule: the defaults are those of the models' cards. Imports neither numpy nor torch, so that a command
-can print its help from them at once. Does not know how a criterion is evaluated; that is ``routing``.
+The rule: the defaults are those of the models' cards. Imports neither numpy nor torch, so that a command can print its
+help without delay; ``routing`` evaluates the criteria.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ HIGH_STAKES_LANES = ("sci-fact", "math-derivation", "med-guideline", "policy/pro
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """When a row is escalated. Each bound is strict: a row that stands exactly on it is not escalated.
+    """The bounds of the escalation criteria. A row exactly on a bound is not escalated.
 
     ``min_confidence``: lowest cosine of the prediction with its nearest neighbour in the bank, in [-1, 1].
     ``min_margin``: lowest difference of the nearest and the second nearest cosine.

@@ -1,1 +1,1 @@
-"""Fast forms of models on a CPU."""
+"""Fast forms of models, and the choice of the form that computes on a device."""

@@ -1,7 +1,6 @@
-"""The Attention Mixture Network on a CPU, as fast as is known.
+"""The fast form of the Attention Mixture Network on a CPU.
 
-The rule: the same predictions as the network that it is made of, to 1e-6. Does not know how weights are stored or
-learnt.
+The rule: in float32 it predicts what the network predicts, to 1e-6.
 """
 
 from __future__ import annotations
@@ -25,9 +24,9 @@ if TYPE_CHECKING:
 
 
 class PackedAMN:
-    """Attention and residual net on packed weights; scores are had without keys, as the network has them.
+    """Attention and residual net on packed weights; scores are computed without keys, as in the network.
 
-    One row alone takes a way of its own in float32.
+    In float32 a single row goes to :class:`SingleAMN`.
     """
 
     def __init__(self, model: AttentionMixtureNetwork, form: type[LinearForm]) -> None:
@@ -37,7 +36,7 @@ class PackedAMN:
         self._keys = form(model.context_encoder.weight.t() * scale)
         self._first = form.of(linear(first), activation="gelu")
         self._second = form.of(linear(second), activation="gelu")
-        # Rounded too, it would move confidence and margin by half as much again, and one route in 200.
+        # Always float32: rounded too, it would move confidence and margin by half as much again, and one route in 200.
         self._last = PackedLinear.of(linear(last))
         self._norms: tuple[nn.Module, nn.Module] = (norm, second_norm)
         self._single = SingleAMN(model) if form is PackedLinear else None

@@ -1,9 +1,8 @@
-"""The Attention Mixture Network for one context on a CPU, as a service asks it.
+"""The fast form of the Attention Mixture Network for one context on a CPU, the usual request of a service.
 
-The rule: the same prediction as the network's, to 1e-6. One context is five products of a matrix with a vector, so what
-counts is how fast 6 MB of weights are read and how little is done around it: NumPy's BLAS reads them twice as fast as
-torch's does on AMD's processors, and its calls cost a tenth (2026-11-23, Zen 4). Does not know how weights are
-stored or learnt.
+The rule: it predicts what the network predicts, to 1e-6. One context takes five products of a matrix with a vector, so
+the time goes into reading 6 MB of weights and into calls: NumPy's BLAS reads them twice as fast as torch's does on
+AMD's processors, and its calls cost a tenth (2026-11-23, Zen 4).
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float32]
 
-_LEAST_NORM = np.float32(1e-12)  # as torch's normalize has it
+_LEAST_NORM = np.float32(1e-12)  # the default of torch's normalize
 
 
 class SingleAMN:
@@ -40,7 +39,7 @@ class SingleAMN:
     def __call__(self, context: Tensor) -> Tensor:
         """Map (1, length, dim) to (1, dim), unit norm."""
         vectors: Floats = context[0].numpy()  # (L, D)
-        mean = np.add.reduce(vectors) / np.float32(len(vectors))  # np.mean takes twice the time
+        mean = np.add.reduce(vectors) / np.float32(len(vectors))  # np.mean takes twice as long
         query = self._keys @ (self._query @ mean + self._query_bias)  # (D,)
         hidden = np.concatenate((mean, _softmax(vectors @ query * self._scale) @ vectors))  # (2 D,)
         for weight, bias, scale, shift, epsilon in self._hidden:

@@ -1,12 +1,11 @@
-"""The stack of gated recurrent units for many rows on a CPU.
+"""The fast form of the stack of gated recurrent units on a CPU.
 
-The rule: the same predictions as the stack that it is made of, to 1e-6. What ``nn.GRU`` computes for nothing is left
-out: the product of the first step's hidden state, which is zero, and in the last block all but the last step's norm.
-Does not know how weights are stored or learnt.
+The rule: in float32 it predicts what the stack predicts, to 1e-6. It skips what ``nn.GRU`` computes in vain: the
+product of the first step's hidden state, which is zero, and in the last block the norms of all steps but the last.
 
-Gates, as PyTorch's ``nn.GRU`` has them, with r, z, n side by side in each weight::
+The gates are those of PyTorch's ``nn.GRU``, with r, z, n side by side in each weight::
 
-    r = sigmoid(W_ir x + b_ir + W_hr h + b_hr)      z alike
+    r = sigmoid(W_ir x + b_ir + W_hr h + b_hr)      z likewise
     n = tanh(W_in x + b_in + r (W_hn h + b_hn))     h' = (1 - z) n + z h
 """
 
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class PackedGRU:
-    """The whole stack on packed weights; steps lie one behind the other, (length, batch, d)."""
+    """The whole stack on packed weights; steps are laid out as (length, batch, d)."""
 
     def __init__(self, model: GRUStack, form: type[LinearForm]) -> None:
         self._input = form.of(model.input_proj)
@@ -44,7 +43,7 @@ class PackedGRU:
 
 
 class _PackedBlock:
-    """One recurrent layer: the gates' products with the inputs of all steps at once, those with the states in turn."""
+    """One recurrent layer: multiplies the inputs of all steps at once, and the states step by step."""
 
     def __init__(self, block: GRUBlock, form: type[LinearForm]) -> None:
         input_weight, state_weight, input_bias, state_bias = block.gru.all_weights[0]
@@ -65,7 +64,7 @@ class _PackedBlock:
 
 
 def _first_step(inputs: Tensor, state_bias: Tensor, *, out: Tensor) -> None:
-    """Make the state that follows on zeros; ``inputs`` (batch, 3 d) is overwritten."""
+    """Compute the state after a state of zeros, into ``out``; overwrites ``inputs`` (batch, 3 d)."""
     d = out.shape[-1]
     reset, update = inputs[:, : 2 * d].add_(state_bias[: 2 * d]).sigmoid_().chunk(2, dim=1)
     candidate = inputs[:, 2 * d :].addcmul_(reset, state_bias[2 * d :]).tanh_()
@@ -73,7 +72,7 @@ def _first_step(inputs: Tensor, state_bias: Tensor, *, out: Tensor) -> None:
 
 
 def _next_step(inputs: Tensor, hidden: Tensor, state: Tensor, *, out: Tensor) -> None:
-    """Make the state that follows on ``state``; ``inputs`` and ``hidden``, (batch, 3 d) each, are overwritten."""
+    """Compute the state after ``state``, into ``out``; overwrites ``inputs`` and ``hidden``, (batch, 3 d) each."""
     d = out.shape[-1]
     reset, update = inputs[:, : 2 * d].add_(hidden[:, : 2 * d]).sigmoid_().chunk(2, dim=1)
     candidate = inputs[:, 2 * d :].addcmul_(reset, hidden[:, 2 * d :]).tanh_()

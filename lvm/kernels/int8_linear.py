@@ -1,10 +1,9 @@
-"""Linear layers in 8-bit integers: three times the speed of float32, for predictions that are a little off.
+"""Linear layers in 8-bit integers: three times as fast as float32, for slightly different predictions.
 
-The rule: a row is rounded by itself, whatever its neighbours. Weights are rounded once, to 127 steps of each output's
-largest; rows each time, to 127 steps of their own largest value (dynamic, symmetric quantisation by channel and by row,
-as torchao's ``Int8DynamicActivationInt8Weight`` has it). Products are exact in 32 bits, and a processor that cannot add
-them so is refused; what follows them is float32, whose last bits differ between kernels. Does not know what the layers
-are for.
+The rule: each row is rounded by itself, whatever its neighbours. Weights are rounded once, to 127 steps of each
+output's largest value; rows at each call, to 127 steps of their own largest value (dynamic, symmetric quantisation by
+channel and by row, like torchao's ``Int8DynamicActivationInt8Weight``). Products are exact in 32 bits, and a processor
+that cannot add them exactly is refused; everything after them is float32, whose last bits differ between kernels.
 """
 
 from __future__ import annotations
@@ -24,13 +23,13 @@ if TYPE_CHECKING:
     from lvm_batch.lvm.kernels.packed_linear import Activation
 
 _STEPS = 127.0
-_ZERO = 128  # rows are unsigned, as processors multiply unsigned by signed
-_LEAST = 1e-30  # a row of zeros is divided by it
-_PROBE = 64  # as many products fill the widest registers
+_ZERO = 128  # rows are unsigned: processors multiply unsigned by signed
+_LEAST = 1e-30  # the divisor of a row of zeros
+_PROBE = 64  # products that fill the widest registers
 
 
 class Int8Linear(LinearForm):
-    """``activation(x @ weight.T + bias)`` of float32 rows, rounded to 8 bits on their way."""
+    """``activation(x @ weight.T + bias)`` of float32 rows, which are rounded to 8 bits."""
 
     def __init__(
         self, weight: Tensor, bias: Tensor | None = None, *, activation: Activation = "none"
@@ -47,24 +46,22 @@ class Int8Linear(LinearForm):
         """Map (rows, in) to (rows, out)."""
         largest = x.abs().amax(dim=1, keepdim=True).clamp_min_(_LEAST)  # (rows, 1)
         rounded = x.mul(_STEPS / largest).round_().to(torch.int8)
-        rounded = rounded.view(torch.uint8).bitwise_xor_(_ZERO)  # plus 128, and soonest so
+        rounded = rounded.view(torch.uint8).bitwise_xor_(_ZERO)  # adds 128; the fastest way
         product = _multiply(rounded, self._weight, self._scales, self._zeros)
         torch.addcmul(self._bias, product, largest, out=product)
         return F.gelu(product) if self._activation == "gelu" else product
 
 
 def _multiply(rounded: Tensor, weight: Tensor, scales: Tensor, zeros: Tensor) -> Tensor:
-    """Return the product with each row's largest value as one, (rows, out), float32."""
+    """Return the product for rows scaled to a largest value of one, (rows, out), float32."""
     multiply = torch.ops.onednn.qlinear_pointwise.default
     rows, columns = (rounded, 1 / _STEPS, _ZERO), (weight, scales, zeros)
     product: Tensor = multiply(*rows, *columns, None, 1.0, 0, torch.float32, "none", [], "")
     return product
 
 
-def check_int8(device: torch.device) -> None:
-    """Raise :class:`DeviceError` where 8-bit integers cannot be multiplied: by other devices, builds, or old CPUs."""
-    if device.type != "cpu":
-        raise DeviceError(f"int8 does not run on {device.type}", "use --precision fp32, or --device cpu")
+def check_int8() -> None:
+    """Raise :class:`DeviceError` where this build of torch or this processor cannot multiply 8-bit integers."""
     if not hasattr(torch.ops.onednn, "qlinear_pointwise"):
         raise DeviceError("this build of torch has no 8-bit products", "use --precision fp32")
     if not _products_are_exact():
@@ -76,6 +73,6 @@ def check_int8(device: torch.device) -> None:
 
 @cache
 def _products_are_exact() -> bool:
-    """Tell whether the largest 8-bit numbers are multiplied and added right: old instructions add pairs in 16 bits."""
+    """Return whether products of the largest 8-bit numbers are added exactly: old instructions add pairs in 16 bits."""
     ones = torch.ones(1, _PROBE)
     return abs(float(Int8Linear(ones)(ones)) - _PROBE) < 1

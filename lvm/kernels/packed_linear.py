@@ -1,8 +1,8 @@
-"""Linear layers as oneDNN runs them: weights laid out once, for the widest registers that the processor has.
+"""Linear layers on oneDNN, with weights laid out once for the widest registers of the processor.
 
-The rule: the numbers are the layer's own, to the last bits of float32; nothing can be learnt. torch gives float32
+The rule: the results equal the layer's, to the last bits of float32; gradients are not computed. torch gives float32
 products to MKL, which on AMD's processors leaves half of each register unused: 90 GFLOP/s a core, where oneDNN reaches
-110 (2026-11-23, Zen 4, torch 2.13). Does not know what the layers are for.
+110 (2026-11-23, Zen 4, torch 2.13).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Activation = Literal["none", "gelu"]
 
-USUAL_ROWS = 256  # oneDNN chooses a layout for about that many rows, and works with any number
+USUAL_ROWS = 256  # oneDNN lays weights out for about that many rows, and accepts any number
 
 
 class LinearForm(Protocol):
@@ -31,7 +31,7 @@ class LinearForm(Protocol):
 
     @classmethod
     def of(cls, layer: nn.Linear, *, activation: Activation = "none") -> Self:
-        """Take over a layer, and what follows it."""
+        """Make the form of a layer and of the activation after it."""
         return cls(layer.weight, layer.bias, activation=activation)
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -58,7 +58,7 @@ class PackedLinear(LinearForm):
         return F.gelu(product) if self._activation == "gelu" else product
 
 
-# The operators that torch's own compiler puts in place of linear layers.
+# The operators that torch's compiler substitutes for linear layers.
 
 
 def _pack(weight: Tensor) -> Tensor:
@@ -72,6 +72,6 @@ def _multiply(x: Tensor, weight: Tensor, bias: Tensor | None, activation: Activa
 
 
 def _has_onednn() -> bool:
-    """Tell whether this build of torch has them."""
+    """Return whether this build of torch has these operators."""
     names = ("_reorder_linear_weight", "_linear_pointwise")
     return torch.backends.mkldnn.is_available() and all(hasattr(torch.ops.mkldnn, name) for name in names)  # type: ignore[no-untyped-call]

@@ -1,1 +1,1 @@
-"""Models by name, and the roles that they hold."""
+"""Models by name, and the roles of models."""

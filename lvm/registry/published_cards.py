@@ -1,7 +1,7 @@
-"""What the models' own cards publish, as figures: what a leaderboard prints beside what was measured.
+"""The figures that the models' own cards publish, which a leaderboard prints beside measured ones.
 
-The rule: a figure here was published, by the source that is named, and stands in the card of its architecture
-(``cards/<name>.md``); nothing here was measured by us. Does not know how anything is measured or shown.
+The rule: every figure was published by the source that is named, and is in the card of its architecture
+(``cards/<name>.md``); none was measured here.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PublishedCard:
-    """One published model; None where nothing was published.
+    """One published model; None for what was not published.
 
-    ``n_parameters`` is the number as printed, which is not always that of the weights. Cosines are means over rows,
-    with their standard deviations. ``latency_ms`` is the mean for one query (``amn``: the median), ``p95_ms`` its 95th
-    percentile, both of one query at a time on Apple silicon.
+    ``n_parameters`` is the printed number, which is not always that of the weights. Cosines are means over rows, with
+    their standard deviations. ``latency_ms`` is the mean time of a query (``amn``: the median), ``p95_ms`` the 95th
+    percentile, both for one query at a time on Apple silicon.
     """
 
     name: str

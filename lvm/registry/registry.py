@@ -1,50 +1,49 @@
-"""Where models lie by name and by role.
+"""The places of models, by name and by role.
 
     <models_dir>/<name>/best_model.pt
-    <models_dir>/../production_model -> models/<name>      the roles, as symlinks; where a file system has none,
+    <models_dir>/../production_model -> models/<name>      the roles, as symlinks; on a file system without them,
     <models_dir>/../fallback_model   -> models/<name>      text files that hold models/<name> in one line
 
-The one rule: a model that was asked for is found or refused, never replaced by another. Does not open a
-checkpoint, does not give a role to anybody (``roles``), and does not reach the network: a URL is passed on.
+The rule: a model is found under the given name or refused, never replaced by another. Checkpoints are not opened, roles
+not changed (``roles`` does that), and URLs passed on unchanged.
 """
 
 from __future__ import annotations
 
-import difflib
 import os
 from pathlib import Path
 
-from lvm_batch.lvm.errors import ModelError
+from lvm_batch.lvm.errors import ModelError, did_you_mean
 
 DEFAULT_MODELS_DIR = Path("artifacts/lvm/models")
 ROLES = ("production_model", "fallback_model")
 CHECKPOINT_FILE = "best_model.pt"
 
-_MAX_POINTER_BYTES = 4096  # the longest path of most systems; no checkpoint is that small
+_MAX_POINTER_BYTES = 4096  # the longest path of most systems; every checkpoint is larger
 _SHOWN_BYTES = 40
 
 
 def list_models(models_dir: Path) -> tuple[str, ...]:
-    """Return the names of the models in a registry, sorted; none where there is no such folder."""
+    """Return the names of the models in a registry, sorted; none if there is no such folder."""
     names = (found.parent.name for found in models_dir.glob(f"*/{CHECKPOINT_FILE}"))
     return tuple(sorted(name for name in names if not _is_hidden(name)))
 
 
 def list_folders(models_dir: Path) -> tuple[str, ...]:
-    """Return the names of all folders in a registry, sorted, also of those that hold no checkpoint (yet).
+    """Return the names of all folders in a registry, sorted, also of those without a checkpoint.
 
-    Raises ModelError where there is no such registry, or none that may be read.
+    Raises ModelError if the registry does not exist or cannot be read.
     """
     check_models_dir(models_dir)
     try:
         folders = [path.name for path in models_dir.iterdir() if path.is_dir()]
     except OSError as error:
-        raise ModelError(f"{models_dir} cannot be read: {error.strerror}", "check access to it") from error
+        raise read_error(models_dir, error) from error
     return tuple(sorted(name for name in folders if not _is_hidden(name)))
 
 
 def check_models_dir(models_dir: Path) -> None:
-    """Raise ModelError unless there is a folder of models."""
+    """Raise ModelError unless the folder of models exists."""
     if not os.path.isdir(models_dir):  # noqa: PTH112 - Path's own raises for a text that can be no path
         raise ModelError(
             f"there is no folder of models {models_dir}",
@@ -53,15 +52,15 @@ def check_models_dir(models_dir: Path) -> None:
 
 
 def resolve_model(spec: str | None, *, role: str, models_dir: Path = DEFAULT_MODELS_DIR) -> str | None:
-    """Find the checkpoint that ``spec`` means, and return its path or URL.
+    """Return the path or URL of the checkpoint that ``spec`` names.
 
-    ``spec`` is a path (a file, or a folder holding ``best_model.pt``), a URL, or a name in the registry,
-    looked for in this order. None means the model that has the ``role``: the result is None where no model
-    has it, else the path that the role's link leads to, so that a job keeps its model when the role passes to
-    another. Raises ModelError naming the nearest names, or the link that leads nowhere.
+    ``spec`` is a path (a file, or a folder with ``best_model.pt``), a URL, or a name in the registry, tried in this
+    order. None means the model that has the ``role``: the result is then the path that the role's link leads to, so
+    that a job keeps its model when the role passes to another, or None if no model has the role. Raises ModelError
+    naming the nearest names, or the link that leads nowhere.
     """
     if spec is None:
-        return _with_role(role, models_dir)
+        return _find_by_role(role, models_dir)
     if "://" in spec:
         return spec
     path = Path(spec)
@@ -71,22 +70,21 @@ def resolve_model(spec: str | None, *, role: str, models_dir: Path = DEFAULT_MOD
     if not _is_hidden(spec) and _exists(named):
         return str(named)
     raise ModelError(
-        f"no model {spec!r}: neither a file nor a name in {models_dir}", _nearest(spec, models_dir)
+        f"no model {spec!r}: neither a file nor a name in {models_dir}", _suggest(spec, models_dir)
     )
 
 
 def named_model(name: str, models_dir: Path) -> str:
-    """Find the checkpoint of a command about the registry itself, and return its path or URL.
+    """Return the path or URL of the checkpoint for a command about the registry itself.
 
-    ``name`` is a name in the registry, a role, a path or a URL, looked for in this order: unlike in
-    :func:`resolve_model`, a folder of the same name where the command is called does not stand in the way.
-    Raises ModelError.
+    ``name`` is a role, a name in the registry, a path or a URL, tried in this order: unlike in :func:`resolve_model`, a
+    folder of the same name in the working directory does not come first. Raises ModelError.
     """
     if name in ROLES:
-        held = _with_role(name, models_dir)
-        if held is None:
+        path = _find_by_role(name, models_dir)
+        if path is None:
             raise ModelError(f"no model has the role {name}", f"lvm-batch models promote NAME --role {name}")
-        return held
+        return path
     if is_plain(name) and _exists(models_dir / name):
         return str(checkpoint_in(models_dir / name))
     if "://" not in name and not _exists(Path(name)):
@@ -95,22 +93,21 @@ def named_model(name: str, models_dir: Path) -> str:
 
 
 def is_plain(name: str) -> bool:
-    """Tell whether a text can be a name in a registry: one part of a path, and not a hidden one."""
+    """Return whether a text can be a name in a registry: one part of a path, and not hidden."""
     return Path(name).name == name and not _is_hidden(name)
 
 
 def role_path(role: str, models_dir: Path) -> Path:
-    """Return where the role's link stands, beside the folder of models."""
-    if models_dir.name in {"", ".."}:  # `.` and `..` have no parent that could be read off the text
+    """Return the path of the role's link, beside the folder of models."""
+    if models_dir.name in {"", ".."}:  # the text of `.` and `..` does not show the parent
         models_dir = Path(os.path.abspath(models_dir))  # noqa: PTH100 - resolve() would follow links
     return models_dir.parent / role
 
 
 def role_target(role: str, models_dir: Path) -> Path | None:
-    """Return what the role's link says, relative to the link's folder; None where there is none.
+    """Return the target of the role's link, relative to the link's folder; None if there is no link.
 
-    A folder or a checkpoint that stands in the link's place is its own target. Raises ModelError for a text
-    file that is no pointer.
+    A folder or a checkpoint in the link's place is its own target. Raises ModelError for a text file without a path.
     """
     link = role_path(role, models_dir)
     try:
@@ -118,13 +115,13 @@ def role_target(role: str, models_dir: Path) -> Path | None:
             return link.readlink()
         if not link.is_file() or link.stat().st_size > _MAX_POINTER_BYTES:
             return Path(link.name) if link.exists() else None
-        return _pointed_at(link.read_bytes(), link)
+        return _read_pointer(link.read_bytes(), link)
     except OSError as error:
-        raise ModelError(f"{link} cannot be read: {error.strerror}", "check access to it") from error
+        raise read_error(link, error) from error
 
 
 def checkpoint_in(path: Path) -> Path:
-    """Return a file itself, and a folder's checkpoint; raises ModelError where it has none."""
+    """Return a folder's checkpoint, or a file itself. Raises ModelError if there is none."""
     found = path / CHECKPOINT_FILE if path.is_dir() else path
     if not found.is_file():
         raise ModelError(
@@ -134,7 +131,12 @@ def checkpoint_in(path: Path) -> Path:
     return found
 
 
-def _with_role(role: str, models_dir: Path) -> str | None:
+def read_error(path: Path, error: OSError) -> ModelError:
+    """Return the error for something of a registry that cannot be read."""
+    return ModelError(f"{path} cannot be read: {error.strerror}", "check access to it")
+
+
+def _find_by_role(role: str, models_dir: Path) -> str | None:
     target = role_target(role, models_dir)
     if target is None:
         return None
@@ -148,8 +150,8 @@ def _with_role(role: str, models_dir: Path) -> str | None:
     return str(checkpoint_in(path))
 
 
-def _pointed_at(content: bytes, link: Path) -> Path:
-    """Read the one line of a pointer file; raises ModelError where it is anything else."""
+def _read_pointer(content: bytes, link: Path) -> Path:
+    """Return the path in a pointer file of one line. Raises ModelError for any other content."""
     line = content.decode("utf-8", "replace").strip()
     if not line or not line.isprintable() or "\ufffd" in line:
         start = content[:_SHOWN_BYTES]
@@ -168,9 +170,7 @@ def _exists(path: Path) -> bool:
     return os.path.exists(path)  # noqa: PTH110 - Path's own raises for a text that can be no path
 
 
-def _nearest(spec: str, models_dir: Path) -> str:
+def _suggest(spec: str, models_dir: Path) -> str:
     names = list_models(models_dir)
-    near = difflib.get_close_matches(spec, names, cutoff=0.4)
-    if near:
-        return f"did you mean {' or '.join(near)}?"
-    return f"models there: {', '.join(names) or 'none'}; a path or a URL does as well"
+    others = f"models there: {', '.join(names) or 'none'}; a path or a URL does as well"
+    return did_you_mean(spec, names, most=3) or others

@@ -1,9 +1,9 @@
-"""The log of roles: which model had which role, and what had it before.
+"""The log of roles: which model had which role, and which model had it before.
 
     <models_dir>/../roles.jsonl      a line for each change, the newest last
 
-The one rule: lines are only ever added, by one process at a time, and what the links say counts: a link that was
-changed by hand is believed, the log tells what came before. Does not set links (``roles``).
+The rule: lines are only added, by one process at a time. The links decide who has a role, even links changed by hand;
+the log only records what came before.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lvm_batch.lvm.errors import ModelError
-from lvm_batch.lvm.registry.registry import role_path
-from lvm_batch.lvm.registry.roles import Held
+from lvm_batch.lvm.registry.registry import read_error, role_path
+from lvm_batch.lvm.registry.roles import RoleHolder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -30,30 +30,30 @@ PROMOTE, ROLLBACK = "promote", "rollback"
 
 @dataclass(frozen=True, slots=True)
 class RoleChange:
-    """One change: ``role`` passed from ``before`` (None: from nobody) to ``after``.
+    """One change: ``role`` passed from ``before`` (None: no previous model) to ``after``.
 
-    ``at`` is the time in UTC (ISO 8601), ``by`` who did it (user@host), ``version`` that of lvm-batch. ``cosine``
-    holds what the two were compared by, None where they were not.
+    ``at`` is the time in UTC (ISO 8601), ``by`` the user (user@host), ``version`` that of lvm-batch. ``cosine`` holds
+    the figures by which the two models were compared, None if they were not compared.
     """
 
     at: str
     by: str
     action: str
     role: str
-    before: Held | None
-    after: Held
+    before: RoleHolder | None
+    after: RoleHolder
     cosine: Mapping[str, Any] | None
     version: str
 
     def as_line(self) -> str:
-        """Return it as one line of JSON."""
+        """Return the change as one line of JSON."""
         values = {
             "at": self.at,
             "by": self.by,
             "action": self.action,
             "role": self.role,
-            "from": _as_values(self.before),
-            "to": _as_values(self.after),
+            "from": _as_dict(self.before),
+            "to": _as_dict(self.after),
             "cosine": None if self.cosine is None else dict(self.cosine),
             "version": self.version,
         }
@@ -61,27 +61,27 @@ class RoleChange:
 
 
 class RoleLog:
-    """An open log that no other process changes meanwhile."""
+    """An open log, locked against changes by other processes."""
 
     def __init__(self, file: FileIO, path: Path) -> None:
         self._file = file
         self._path = path
 
     def changes(self) -> tuple[RoleChange, ...]:
-        """Return every change, the oldest first; raises ModelError for a line that is none."""
+        """Return all changes, the oldest first. Raises ModelError for a line that is no change."""
         self._file.seek(0)
-        return _parsed(self._file.read(), self._path)[0]
+        return _parse(self._file.read(), self._path)[0]
 
     def add(self, change: RoleChange) -> None:
-        """Add a line, to stay; what a crash has left of an unfinished one goes. Raises OSError."""
+        """Add a line durably, in place of an unfinished one that a crash left. Raises OSError."""
         self._file.seek(0)
         content = self._file.read()
-        n_whole = _parsed(content, self._path)[1]
+        n_whole = _parse(content, self._path)[1]
         self._file.truncate(n_whole)
         missing_end = b"\n" if n_whole and content[n_whole - 1 : n_whole] != b"\n" else b""
         rest = missing_end + change.as_line().encode()
         try:
-            while rest:  # a disk that fills up takes a part, and refuses the next
+            while rest:  # a disk that fills up accepts a part, and refuses the next
                 rest = rest[self._file.write(rest) :]
             os.fsync(self._file.fileno())
         except OSError:
@@ -91,9 +91,9 @@ class RoleLog:
 
 @contextmanager
 def open_role_log(models_dir: Path) -> Iterator[RoleLog]:
-    """Open the log of a registry's roles for changes, and keep others from changing them.
+    """Open the log of a registry's roles for changes, and lock it against other processes.
 
-    Raises BlockingIOError where another process has it open, and ModelError where it cannot be written or locked.
+    Raises BlockingIOError if another process has it open, ModelError if it cannot be written or locked.
     """
     path = log_path(models_dir)
     try:
@@ -120,31 +120,31 @@ def _lock(file: FileIO, path: Path) -> None:
 
 
 def read_role_log(models_dir: Path) -> tuple[RoleChange, ...]:
-    """Return every change of a registry's roles, the oldest first; none where there is no log.
+    """Return all changes of a registry's roles, the oldest first; none if there is no log.
 
-    Raises ModelError where the log cannot be read, or for a line in it that is no change.
+    Raises ModelError if the log cannot be read, or for a line that is no change.
     """
     path = log_path(models_dir)
     try:
-        return _parsed(path.read_bytes(), path)[0]
+        return _parse(path.read_bytes(), path)[0]
     except FileNotFoundError:
         return ()
     except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error.strerror}", "check access to it") from error
+        raise read_error(path, error) from error
 
 
 def log_path(models_dir: Path) -> Path:
-    """Return where the log of a registry's roles stands."""
+    """Return the path of the log of a registry's roles."""
     return role_path(LOG_FILE, models_dir)
 
 
-def past_holders(changes: Sequence[RoleChange], role: str) -> list[Held]:
-    """Return who could be gone back to: the models that had the role and were not rolled back, the newest last.
+def past_holders(changes: Sequence[RoleChange], role: str) -> list[RoleHolder]:
+    """Return the models that a rollback can restore: those that had the role and were not rolled back, newest last.
 
-    Each counts once, where it had the role last, so that going back again and again never returns to a model that was
-    gone back from. A model that was written anew in its own folder is what it became: nothing else is left of it.
+    Each model counts once, at the last time it had the role, so that repeated rollbacks never return to a model that
+    was rolled back. A model that was overwritten in its own folder counts as the new one: the old one is gone.
     """
-    past: list[Held] = []
+    past: list[RoleHolder] = []
     for change in changes:
         if change.role == role:
             if change.action == ROLLBACK:
@@ -155,40 +155,39 @@ def past_holders(changes: Sequence[RoleChange], role: str) -> list[Held]:
     return past
 
 
-def previous_holder(changes: Sequence[RoleChange], role: str, *, now: Held | None) -> Held | None:
-    """Return whom a rollback gives the role to, when ``now`` has it; None where the log knows nobody before.
+def previous_holder(changes: Sequence[RoleChange], role: str, *, now: RoleHolder | None) -> RoleHolder | None:
+    """Return the model that a rollback from ``now`` restores, None if the log has no previous model.
 
-    That is the model before ``now``, and the last one known where the log does not know ``now``: somebody else has
-    set the link.
+    It is the model before ``now``, or the last one in the log if ``now`` is not there, as after a change by hand.
     """
     past = past_holders(changes, role)
-    names = [held.name for held in past]
+    names = [model.name for model in past]
     if now is not None and now.name in names:
         past = past[: names.index(now.name)]
     return past[-1] if past else None
 
 
-def _drop_above(past: list[Held], name: str) -> None:
+def _drop_above(past: list[RoleHolder], name: str) -> None:
     while past and past[-1].name != name:
         past.pop()
 
 
-def _put_on_top(past: list[Held], held: Held) -> None:
-    known = next((each for each in past if each.name == held.name), None)
+def _put_on_top(past: list[RoleHolder], model: RoleHolder) -> None:
+    known = next((each for each in past if each.name == model.name), None)
     if known is not None:
         past.remove(known)
-    # Of a file that is gone the digest it had is worth keeping.
-    past.append(known if known is not None and held.sha256 is None else held)
+    # Keep the old digest of a file that no longer exists.
+    past.append(known if known is not None and model.sha256 is None else model)
 
 
-def _parsed(content: bytes, path: Path) -> tuple[tuple[RoleChange, ...], int]:
-    """Return the changes, and how many bytes they take; a last line that a crash cut short is none of them."""
+def _parse(content: bytes, path: Path) -> tuple[tuple[RoleChange, ...], int]:
+    """Return the changes and their size in bytes, without a last line that a crash cut short."""
     changes = []
     n_whole = 0
     lines = content.splitlines(keepends=True)
     for number, line in enumerate(lines, 1):
         try:
-            changes.append(_change(json.loads(line)))
+            changes.append(_parse_change(json.loads(line)))
         except (ValueError, LookupError, TypeError, RecursionError) as error:
             if number == len(lines) and not line.endswith(b"\n"):
                 break
@@ -200,8 +199,8 @@ def _parsed(content: bytes, path: Path) -> tuple[tuple[RoleChange, ...], int]:
     return tuple(changes), n_whole
 
 
-def _change(values: dict[str, Any]) -> RoleChange:
-    after = _held(values["to"])
+def _parse_change(values: dict[str, Any]) -> RoleChange:
+    after = _holder(values["to"])
     if after is None:
         raise ValueError(values)
     return RoleChange(
@@ -209,16 +208,16 @@ def _change(values: dict[str, Any]) -> RoleChange:
         by=str(values["by"]),
         action=str(values["action"]),
         role=str(values["role"]),
-        before=_held(values["from"]),
+        before=_holder(values["from"]),
         after=after,
         cosine=values.get("cosine"),
         version=str(values.get("version")),
     )
 
 
-def _held(values: dict[str, Any] | None) -> Held | None:
-    return None if values is None else Held(str(values["name"]), values["sha256"])
+def _holder(values: dict[str, Any] | None) -> RoleHolder | None:
+    return None if values is None else RoleHolder(str(values["name"]), values["sha256"])
 
 
-def _as_values(held: Held | None) -> dict[str, str | None] | None:
-    return None if held is None else {"name": held.name, "sha256": held.sha256}
+def _as_dict(model: RoleHolder | None) -> dict[str, str | None] | None:
+    return None if model is None else {"name": model.name, "sha256": model.sha256}

@@ -1,11 +1,10 @@
-"""Who has a role, and giving it to another.
+"""The models that have roles, and the change of a role.
 
-    <models_dir>/../production_model -> models/<name>      or a text file of that line, without symlinks
+    <models_dir>/../production_model -> models/<name>      or a text file with that line, without symlinks
     <models_dir>/../fallback_model   -> models/<name>
 
-The one rule: a role passes from one model to another in one step. Whoever looks meanwhile finds the old one or the
-new one, and nothing but a link is ever replaced. Does not judge whether a model deserves the role, and writes no
-log (``role_log``).
+The rule: a role passes from one model to another in one step. A reader sees the old model or the new one, and nothing
+but a link is ever replaced. ``role_log`` records the change.
 """
 
 from __future__ import annotations
@@ -21,10 +20,10 @@ from lvm_batch.lvm.registry.registry import CHECKPOINT_FILE, ROLES, checkpoint_i
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """A model that has a role or had it: its name in the registry, or its absolute path where it lies elsewhere.
+class RoleHolder:
+    """A model that has or had a role: its name in the registry, or its absolute path if it is elsewhere.
 
-    ``sha256`` is the hex digest of its checkpoint, None where that cannot be read (any more).
+    ``sha256`` is the hex digest of its checkpoint, None if that cannot be read (any more).
     """
 
     name: str
@@ -32,25 +31,26 @@ class Held:
 
     @property
     def is_elsewhere(self) -> bool:
-        """Whether it is no model of the registry."""
+        """Whether the model is not in the registry."""
         return Path(self.name).is_absolute()
 
 
-def holder(role: str, models_dir: Path) -> Held | None:
-    """Return who has the role, also where the link leads nowhere any more; None where nobody has it.
+def holder(role: str, models_dir: Path) -> RoleHolder | None:
+    """Return the model that has the role, even if its link leads nowhere; None if no model has it.
 
-    Raises ModelError where what stands in the link's place is no link.
+    Raises ModelError if the link cannot be read, or a file in its place is no pointer.
     """
     target = role_target(role, models_dir)
     if target is None:
         return None
     path = role_path(role, models_dir).parent / target
-    return Held(name_of(path, models_dir), digest_of(path))
+    return RoleHolder(name_of(path, models_dir), digest_of(path))
 
 
 def name_of(path: Path, models_dir: Path) -> str:
-    """Return the name in the registry of the model at ``path``, a folder or its checkpoint; the absolute path of one
-    that lies elsewhere.
+    """Return the name in the registry of the model at ``path``, a folder or its checkpoint.
+
+    For a model elsewhere, return the absolute path.
     """
     folder = path.parent if path.name == CHECKPOINT_FILE else path
     for place, registry in (
@@ -63,7 +63,7 @@ def name_of(path: Path, models_dir: Path) -> str:
 
 
 def digest_of(path: Path) -> str | None:
-    """Return the SHA-256 of a checkpoint, or of the one in a folder, as hex text; None where none can be read."""
+    """Return the SHA-256 of a checkpoint, or of that in a folder, as hex text; None if it cannot be read."""
     try:
         with checkpoint_in(path).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -71,18 +71,18 @@ def digest_of(path: Path) -> str | None:
         return None
 
 
-def folder_of(held: Held, models_dir: Path) -> Path:
-    """Return the folder (or file, of a model that lies elsewhere) that a holder is in."""
-    return Path(held.name) if held.is_elsewhere else models_dir / held.name
+def folder_of(model: RoleHolder, models_dir: Path) -> Path:
+    """Return the folder of a model, or the path of one that is not in the registry."""
+    return Path(model.name) if model.is_elsewhere else models_dir / model.name
 
 
 def roles_of(checkpoint: Path, models_dir: Path) -> tuple[str, ...]:
-    """Return the roles that lead to this file; a role that cannot be followed is nobody's."""
+    """Return the roles that lead to this file, without roles that lead nowhere."""
     return tuple(role for role in ROLES if _leads_to(role, checkpoint, models_dir))
 
 
 def check_replaceable(role: str, models_dir: Path) -> None:
-    """Raise ModelError where what stands in the role's place is no link, so that replacing it would destroy it."""
+    """Raise ModelError if the role's place holds something other than a link, which replacing would destroy."""
     link = role_path(role, models_dir)
     if not link.is_symlink() and role_target(role, models_dir) == Path(link.name):
         what = "a folder" if link.is_dir() else "a file of its own"
@@ -92,20 +92,21 @@ def check_replaceable(role: str, models_dir: Path) -> None:
         )
 
 
-def give_role(role: str, held: Held | None, models_dir: Path) -> None:
-    """Make the role lead to ``held``, or to nobody.
+def give_role(role: str, model: RoleHolder | None, models_dir: Path) -> None:
+    """Make the role lead to ``model``, or remove the role's link for None.
 
-    A symlink, or a text file where there can be none. Raises ModelError where the folder cannot be written, or where
-    what stands there is no link.
+    The link is a symlink, or a text file on a file system without them. Raises ModelError if the folder cannot be
+    written, or if the link's place holds something else.
     """
     check_replaceable(role, models_dir)
     link = role_path(role, models_dir)
     try:
-        if held is None:
+        if model is None:
             link.unlink(missing_ok=True)
         else:
             _replace(
-                link, Path(held.name) if held.is_elsewhere else Path(_absolute(models_dir).name) / held.name
+                link,
+                Path(model.name) if model.is_elsewhere else Path(_absolute(models_dir).name) / model.name,
             )
     except OSError as error:
         raise ModelError(
@@ -115,7 +116,7 @@ def give_role(role: str, held: Held | None, models_dir: Path) -> None:
 
 def _replace(link: Path, target: Path) -> None:
     fresh = link.with_name(f".{link.name}.tmp")
-    fresh.unlink(missing_ok=True)  # of a process that was killed here
+    fresh.unlink(missing_ok=True)  # left by a process that was killed here
     try:
         _make_link(fresh, target)
         fresh.replace(link)

@@ -1,1 +1,1 @@
-"""Nearest neighbours in a bank."""
+"""Search for the nearest vectors of a bank."""

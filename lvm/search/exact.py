@@ -1,7 +1,6 @@
-"""The two nearest vectors of a bank, by cosine, found exactly.
+"""Exact search for the two nearest vectors of a bank, by cosine.
 
-The one rule: every vector of the bank is compared, and no more than a block of scores is held at a time. Does
-not know where the bank lies on disk or what its scores decide.
+The rule: every vector of the bank is compared, and only one block of scores is in memory at a time.
 """
 
 from __future__ import annotations
@@ -27,20 +26,17 @@ class ExactIndex:
     """Exact search by blocked matrix products with a running merge of the best two."""
 
     def __init__(self, vectors: Floats, device: torch.device) -> None:
-        """Take a bank, float32 (m, dim) with unit rows, which may be a memory map. Raises BankError for any
-        other.
-        """
+        """Take a bank, float32 (m, dim) with unit rows, perhaps a memory map. Raises BankError for any other array."""
         check_bank(vectors)
         self.device = device
         self.bank = as_tensor(vectors).to(device)
 
     @torch.inference_mode()
     def top2(self, queries: Floats) -> Floats:
-        """Return the cosines of the two nearest vectors, float32 (n, 2), descending, of queries float32 (n,
-        dim) of unit norm.
+        """Return the cosines of each query with its two nearest vectors, float32 (n, 2), descending.
 
-        NaN where the bank has fewer vectors, and where a query is not finite. Raises BankError for another
-        dimension.
+        ``queries`` is float32 (n, dim) of unit norm. NaN in place of a vector that the bank lacks, and for a query that
+        is not finite. Raises BankError if the dimensions differ.
         """
         check_queries(queries, self.bank.shape[1])
         best = np.full((len(queries), 2), np.nan, dtype=np.float32)
@@ -49,12 +45,12 @@ class ExactIndex:
             rows = slice(start, start + _QUERIES)
             nearest = self._nearest(as_tensor(queries[rows]).to(self.device))
             out[rows, : nearest.shape[1]] = nearest
-        best[~np.isfinite(queries).all(axis=1)] = np.nan  # one that is infinite has scores that are
+        best[~np.isfinite(queries).all(axis=1)] = np.nan  # an infinite query has infinite scores
         return best
 
     def _nearest(self, queries: torch.Tensor) -> torch.Tensor:
         """Return the best min(2, m) scores of each query of one block, (q, 2)."""
-        scores = torch.empty(len(queries) * _VECTORS, device=self.device)  # written over by each block
+        scores = torch.empty(len(queries) * _VECTORS, device=self.device)  # overwritten by each block
         best = torch.empty(len(queries), 0, device=self.device)
         for vectors in torch.split(self.bank, _VECTORS):
             block = scores[: len(queries) * len(vectors)].view(len(queries), len(vectors))
@@ -68,7 +64,7 @@ def _best_two(scores: torch.Tensor) -> torch.Tensor:
 
 
 def check_bank(vectors: Floats) -> None:
-    """Raise BankError unless the bank is a matrix whose rows are finite and of unit norm."""
+    """Raise BankError unless the bank is a matrix of finite rows of unit norm."""
     if vectors.ndim != 2:  # noqa: PLR2004
         raise BankError(f"a bank of shape {vectors.shape}, not (vectors, dim)", "build the bank again")
     for start in range(0, len(vectors), _VECTORS):

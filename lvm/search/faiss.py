@@ -1,11 +1,10 @@
-"""The two nearest vectors of a large bank, by an inverted file of the ``[faiss]`` extra.
+"""Approximate search for the two nearest vectors of a large bank, by an inverted file of the ``[faiss]`` extra.
 
-The index holds codes of one or two bits a component, by which it finds candidates; their scores are those of the bank's
-own vectors, which stay on disk. So a bank may be larger than memory: the index is a thirtieth or a fifteenth of it.
+The index holds codes of one or two bits a component, which select candidates; their scores are computed from the bank's
+own vectors, which stay on disk. A bank may thus be larger than memory: the index is a thirtieth or a fifteenth of it.
 
-The one rule: the scores of the vectors found are exact; that the nearest two are among them holds for 99 % of
-such queries as the build tried. Does not know where the index lies on disk. Nothing here is imported but on
-use, and faiss only then.
+The rule: the scores are exact; the candidates contain the nearest two for 99 % of the queries that the build tries.
+faiss is imported on first use.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float32]
 
 FAISS_PAYS_FROM = 10_000
-"""Bank size, in vectors, from which this search is worth being approximate.
+"""Bank size, in vectors, from which the speed of this search is worth the approximation.
 
 Measured 2026-11-23 on one core of an AMD EPYC (Zen 4), 768 dimensions, 1,024 queries, faiss 1.15, torch 2.13: 3.5 times
 the rate of the exact search at 12,000 vectors, 5.6 times at 30,000, 17 times at 100,000.
@@ -36,18 +35,18 @@ the rate of the exact search at 12,000 vectors, 5.6 times at 30,000, 17 times at
 RECALL = 0.99
 _SAMPLE = 512  # queries that recall is measured on
 _PULL = 0.75  # weight of the farther vector in such a query
-_PER_LIST = 39  # vectors a list that faiss wants at least for its clustering, and warns below
-_TRAIN_PER_LIST = 64  # more does not sharpen the lists noticeably
-_CANDIDATES = 32  # scored by their own vectors; 64 find no more (100,000 vectors of 768 dimensions)
-_PER_CODE = (4, 2)  # components; the second where the first is too coarse
+_PER_LIST = 39  # vectors per list below which faiss warns about its clustering
+_TRAIN_PER_LIST = 64  # more vectors do not improve the lists noticeably
+_CANDIDATES = 32  # candidates scored exactly; 64 find no more (100,000 vectors of 768 dimensions)
+_PER_CODE = (4, 2)  # components per code; the second if the first is too coarse
 
 
 def build_faiss_index(vectors: Floats) -> bytes:
     """Build an inverted file (inner product) over a bank float32 (m, dim) of unit rows, and return it as bytes.
 
-    The number of lists searched is raised until the recall of the two nearest is at least ``RECALL`` on
-    vectors between those of the bank, and kept in the index. Where codes do not suffice for that the index holds
-    the vectors. Raises MissingExtra without faiss, BankError for a bank that is no matrix of unit vectors.
+    The number of lists to search is raised until the recall of the two nearest is at least ``RECALL`` on vectors
+    between those of the bank, and stored in the index. If codes do not suffice for that, the index holds the vectors.
+    Raises MissingExtra without faiss, BankError for a bank that is no matrix of unit vectors.
     """
     faiss = _faiss()
     check_bank(vectors)
@@ -58,18 +57,18 @@ def build_faiss_index(vectors: Floats) -> bytes:
         index = faiss.index_factory(vectors.shape[1], f"IVF{n_lists},{form}", faiss.METRIC_INNER_PRODUCT)
         index.train(vectors[:: max(1, len(vectors) // (n_lists * _TRAIN_PER_LIST))])
         index.add(vectors)
-        if _suffices(index, vectors, queries, exact):
+        if _fit_n_lists(index, vectors, queries, exact):
             break
     return bytes(faiss.serialize_index(index))
 
 
 class FaissIndex:
-    """Search in an index that ``build_faiss_index`` made; ``top2`` is that of ``ExactIndex``."""
+    """An index that ``build_faiss_index`` made; it has the ``top2`` of ``ExactIndex``."""
 
     def __init__(self, data: bytes, vectors: Floats, *, name: str = "the bank") -> None:
-        """Read an index of ``vectors``, the bank that it was built over, from its bytes; errors call it ``name``.
+        """Read the index of the bank ``vectors`` from its bytes; ``name`` is its name in errors.
 
-        Raises MissingExtra without faiss, BankError where the bytes are not an index, or not of such a bank.
+        Raises MissingExtra without faiss, BankError if the bytes are not an index, or that of another bank.
         """
         faiss = _faiss()
         self._name = name
@@ -82,14 +81,13 @@ class FaissIndex:
         self._bank = as_tensor(vectors)
 
     def top2(self, queries: Floats) -> Floats:
-        """Return the cosines of the two nearest vectors found, float32 (n, 2), descending, of queries float32
-        (n, dim).
+        """Return the cosines of each query with the two nearest candidates, float32 (n, 2), descending.
 
-        NaN where fewer were found, and where a query is not finite. Raises BankError for another dimension, and where
-        the index finds what is not there.
+        ``queries`` is float32 (n, dim). NaN in place of a missing candidate, and for a query that is not finite. Raises
+        BankError if the dimensions differ, or if the index returns a vector that the bank does not have.
         """
         check_queries(queries, self.index.d)
-        places = _places(self.index, queries)
+        places = _find_candidates(self.index, queries)
         if (places >= len(self._bank)).any():
             raise self._unusable("is damaged")
         return best_two(self._bank, queries, places)
@@ -99,11 +97,11 @@ class FaissIndex:
 
 
 def _search(index: Any, bank: torch.Tensor, queries: Floats) -> Floats:  # noqa: ANN401 - faiss has no types
-    return best_two(bank, queries, _places(index, queries))
+    return best_two(bank, queries, _find_candidates(index, queries))
 
 
-def _places(index: Any, queries: Floats) -> npt.NDArray[np.int64]:  # noqa: ANN401
-    """Search on as many threads as torch uses."""
+def _find_candidates(index: Any, queries: Floats) -> npt.NDArray[np.int64]:  # noqa: ANN401
+    """Return the candidates of each query, (n, k), searched on as many threads as torch uses."""
     _faiss().omp_set_num_threads(torch.get_num_threads())
     finite = np.isfinite(queries).all(axis=1, keepdims=True)
     places: npt.NDArray[np.int64]
@@ -112,16 +110,14 @@ def _places(index: Any, queries: Floats) -> npt.NDArray[np.int64]:  # noqa: ANN4
 
 
 def _forms(vectors: Floats) -> list[str]:
-    """Name what lists may hold, in faiss' words, the smallest first: codes of four bits for some components each, or
-    vectors.
-    """
+    """Return faiss' names for the contents of lists, the smallest first: codes of four bits, or vectors."""
     dim = vectors.shape[1]
     spans = _PER_CODE if len(vectors) >= FAISS_PAYS_FROM else ()
     return [f"PQ{dim // span}x4fs" for span in spans if dim % span == 0] + ["Flat"]
 
 
-def _suffices(index: Any, vectors: Floats, queries: Floats, exact: Floats) -> bool:  # noqa: ANN401
-    """Raise the number of lists searched until the recall suffices; tell whether it does where all of them are."""
+def _fit_n_lists(index: Any, vectors: Floats, queries: Floats, exact: Floats) -> bool:  # noqa: ANN401
+    """Raise the number of lists to search until the recall suffices; return False if all lists do not suffice."""
     bank = as_tensor(vectors)
     index.nprobe = index.nlist
     if _recall(_search(index, bank, queries), exact) < RECALL:
@@ -133,14 +129,12 @@ def _suffices(index: Any, vectors: Floats, queries: Floats, exact: Floats) -> bo
 
 
 def _recall(found: Floats, exact: Floats) -> float:
-    """Return the share of the exact scores that were found, to float32's rounding."""
+    """Return the share of scores that equal the exact ones, to float32's rounding."""
     return float(np.isclose(found, exact, rtol=0, atol=1e-5, equal_nan=True).mean())
 
 
 def _between(vectors: Floats) -> Floats:
-    """Return unit vectors between two of the bank, nearer to one of them, as predictions are; always the same
-    ones.
-    """
+    """Return unit vectors between two of the bank, nearer to one of them, like predictions; always the same ones."""
     sample = vectors[:: max(1, len(vectors) // _SAMPLE)][:_SAMPLE]
     moved = sample + np.float32(_PULL) * np.roll(sample, 1, axis=0)
     return np.asarray(moved / np.linalg.norm(moved, axis=1, keepdims=True))

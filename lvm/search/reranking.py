@@ -1,7 +1,6 @@
-"""The best two of a few candidates, by their own vectors: what makes an approximate search's scores exact.
+"""The best two of a few candidates, by exact scores.
 
-The one rule: every score returned is the float32 product of a query and a vector of the bank, whatever the candidates
-were found by. Does not know how they were found.
+The rule: every score is the float32 product of a query and a vector of the bank, whatever search found the candidates.
 """
 
 from __future__ import annotations
@@ -16,15 +15,15 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float32]
 
-_QUERIES = 64  # 64 queries with 32 candidates of 768 components are 6 MiB, gathered from where the bank lies
+_QUERIES = 64  # 64 queries with 32 candidates of 768 components are 6 MiB, gathered from the bank
 
 
 @torch.inference_mode()
 def best_two(bank: torch.Tensor, queries: Floats, places: npt.NDArray[np.int64]) -> Floats:
     """Return the two highest scores of each query among its candidates, float32 (n, 2), descending.
 
-    ``bank`` is (m, dim), perhaps a memory map, ``queries`` float32 (n, dim) and ``places`` (n, k) rows of the bank,
-    negative where there is no candidate. NaN where there are fewer than two, and where a query is not finite.
+    ``bank`` is (m, dim), perhaps a memory map, ``queries`` float32 (n, dim) and ``places`` (n, k) row numbers of the
+    bank, negative for "no candidate". NaN in place of a missing one, and for a query that is not finite.
     """
     best = np.full((len(queries), 2), np.nan, np.float32)
     for start in range(0, len(queries), _QUERIES):
@@ -34,7 +33,7 @@ def best_two(bank: torch.Tensor, queries: Floats, places: npt.NDArray[np.int64])
 
 
 def _best_two(bank: torch.Tensor, queries: torch.Tensor, places: torch.Tensor) -> Floats:
-    """Score (q, k) candidates of queries (q, dim)."""
+    """Return the best two scores of queries (q, dim) among their candidates (q, k)."""
     vectors = bank.index_select(0, places.clamp(min=0).flatten()).view(*places.shape, -1)  # (q, k, dim)
     scores = torch.bmm(vectors, queries.unsqueeze(2)).squeeze(2)
     scores[places < 0] = -torch.inf

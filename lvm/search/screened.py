@@ -1,11 +1,11 @@
-"""The two nearest vectors of a bank on an accelerator: bfloat16 chooses candidates, float32 decides.
+"""Search for the two nearest vectors of a bank on an accelerator: bfloat16 selects candidates, float32 decides.
 
-An accelerator multiplies bfloat16 many times as fast as float32, and holds twice as many vectors. What is rounded away
-moves a score by 0.002 or so, which changes the order of near neighbours, but hardly ever takes one of the nearest two
-out of the nearest 16; these are compared again by their own vectors.
+An accelerator multiplies bfloat16 many times as fast as float32, and holds twice as many vectors. Rounding moves a
+score by about 0.002, which changes the order of near neighbours but hardly ever removes one of the nearest two from the
+nearest 16; those are compared again in float32.
 
-The one rule: every vector is compared, and every score returned is exact. A bank for which the device has no room stays
-in memory and is sent there block by block. Does not know where the bank lies on disk.
+The rule: every vector is compared, and every returned score is exact. A bank that does not fit on the device stays in
+memory and is sent block by block.
 """
 
 from __future__ import annotations
@@ -27,32 +27,33 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float32]
 
 CANDIDATES = 16
-"""Vectors that are compared again in float32, for each query."""
+"""The number of vectors that are compared again in float32, per query."""
 
 _QUERIES, _VECTORS = 4096, 65_536  # a block of scores is 512 MiB
-_SHARE = 0.5  # of the device's free memory that a bank may take; the rest is for models and scores
+_SHARE = 0.5  # of the device's free memory that a bank may use; the rest is for models and scores
 
 
 class ScreenedIndex:
-    """Exact search of a bank on a device; ``top2`` is that of ``ExactIndex``, equal on 99.9 % of queries or more."""
+    """Search of a bank on a device; its ``top2`` equals that of ``ExactIndex`` on 99.9 % of queries or more."""
 
     def __init__(self, vectors: Floats, device: torch.device, *, free_bytes: int | None = None) -> None:
-        """Take a bank, float32 (m, dim) with unit rows, which may be a memory map.
+        """Take a bank, float32 (m, dim) with unit rows, perhaps a memory map.
 
-        ``free_bytes`` is the device's free memory; a bank that takes more than half of it stays where it is. Raises
+        ``free_bytes`` is the device's free memory; a bank that needs more than half of it stays in main memory. Raises
         BankError for a bank that is no matrix of unit vectors.
         """
         check_bank(vectors)
         self.device = device
         self.bank = as_tensor(vectors)
         resident = free_bytes is None or self.bank.nelement() * 2 <= free_bytes * _SHARE
-        self._resident = list(self._sent()) if resident else None
+        self._resident = list(self._send()) if resident else None
 
     @torch.inference_mode()
     def top2(self, queries: Floats) -> Floats:
-        """Return the cosines of the two nearest vectors, float32 (n, 2), descending, of queries float32 (n, dim) of
-        unit norm; NaN where the bank has fewer vectors, and where a query is not finite. Raises BankError for another
-        dimension.
+        """Return the cosines of each query with its two nearest vectors, float32 (n, 2), descending.
+
+        ``queries`` is float32 (n, dim) of unit norm. NaN in place of a vector that the bank lacks, and for a query that
+        is not finite. Raises BankError if the dimensions differ.
         """
         check_queries(queries, self.bank.shape[1])
         best = np.full((len(queries), 2), np.nan, np.float32)
@@ -62,13 +63,13 @@ class ScreenedIndex:
         return best
 
     def _candidates(self, queries: Floats) -> npt.NDArray[np.int64]:
-        """Return the places of the best min(16, m) vectors of each query by their rounded scores, (q, k)."""
-        asked = as_tensor(np.nan_to_num(queries)).to(self.device, torch.bfloat16)
-        scores = torch.empty(len(asked), 0, device=self.device)
-        places = torch.empty(len(asked), 0, dtype=torch.int64, device=self.device)
+        """Return the row numbers of the best min(16, m) vectors of each query by rounded scores, (q, k)."""
+        rounded = as_tensor(np.nan_to_num(queries)).to(self.device, torch.bfloat16)
+        scores = torch.empty(len(rounded), 0, device=self.device)
+        places = torch.empty(len(rounded), 0, dtype=torch.int64, device=self.device)
         first = 0
-        for vectors in self._resident if self._resident is not None else self._sent():
-            block = torch.mm(asked, vectors.T).float()
+        for vectors in self._resident if self._resident is not None else self._send():
+            block = torch.mm(rounded, vectors.T).float()
             found = block.topk(min(CANDIDATES, len(vectors)), dim=1)
             scores = torch.cat([scores, found.values], dim=1)
             places = torch.cat([places, found.indices + first], dim=1)
@@ -77,7 +78,7 @@ class ScreenedIndex:
             first += len(vectors)
         return np.asarray(places.cpu().numpy())
 
-    def _sent(self) -> Iterator[torch.Tensor]:
+    def _send(self) -> Iterator[torch.Tensor]:
         """Yield the bank in blocks, rounded, on the device."""
         for block in torch.split(self.bank, _VECTORS):
             yield block.to(torch.bfloat16).to(self.device, non_blocking=True)

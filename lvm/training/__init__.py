@@ -1,1 +1,1 @@
-"""Training of models."""
+"""Training of models, and the ridge regression that they start from."""

@@ -1,6 +1,6 @@
-"""Recipes: how a model is trained, as the cards say and as was found to serve articles that were never seen.
+"""Recipes for training: those of the cards, and one for predictions on unseen articles.
 
-The rule: a figure here is either a card's or was measured, and says which. Knows neither data nor models.
+The rule: every figure is a card's or was measured, and says which.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ Schedule = Literal["cosine", "plateau", "constant"]
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How to train: AdamW on the mean squared error, gradients clipped to a norm of ``max_gradient_norm``.
+    """Settings of a training by AdamW on the mean squared error, with gradients clipped to ``max_gradient_norm``.
 
-    ``schedule`` says how the learning rate falls: along half a cosine, by half after three epochs without a lower
+    ``schedule`` sets how the learning rate falls: along half a cosine, by half after three epochs without a lower
     validation loss, or not at all; before that it rises over the share ``warmup`` of all steps. Training stops after
     ``patience`` epochs without a better validation cosine. ``beginning`` "ridge" fits the last layer to ridge
-    regression before the first step. ``teaching`` is the share of the loss that is measured against ridge
-    regression's prediction in place of the target. With ``both_directions`` windows are learnt from backwards too.
+    regression before the first step. ``teaching`` is the share of the loss that is measured against ridge regression's
+    prediction instead of the target. With ``both_directions`` the model is also trained on reversed windows.
     """
 
     epochs: int
@@ -40,8 +40,8 @@ CARDS = {
     "v0": Recipe(epochs=30, batch_size=512, learning_rate=1e-3),
     "v1": Recipe(epochs=20, batch_size=32, learning_rate=5e-4),
 }
-"""The recipes of the models' cards, for 80,000 and 543,556 windows. Learning rate, decay, batch and epochs are theirs;
-that the rate halves on a plateau is from the same project's comparison of architectures."""
+"""The recipes of the models' cards, for 80,000 and 543,556 windows. Learning rate, decay, batch and epochs are the
+cards'; halving the rate on a plateau comes from the same project's comparison of architectures."""
 
 _UNSEEN = Recipe(
     epochs=8,
@@ -59,17 +59,17 @@ UNSEEN = {
     "lstm": replace(_UNSEEN, epochs=4, learning_rate=5e-4),
     "transformer": replace(_UNSEEN, epochs=3, learning_rate=3e-4),
 }
-"""What served articles best that were never seen, of what tests/benchmarks/training.md tells."""
+"""The best recipes for unseen articles among those measured in tests/benchmarks/training.md."""
 
-_TAUGHT = 22_000  # windows that count as much as ridge regression does
-_STEPS = 250  # at least, for the steps are large at first
+_TAUGHT = 22_000  # the number of windows that weigh as much as ridge regression
+_STEPS = 250  # the least number of steps, since the first ones are large
 
 
 def recipe_for(name: str, architecture: str, *, n_windows: int) -> Recipe:
     """Return the recipe of that name, "unseen", "v0" or "v1", for an architecture and a number of windows.
 
-    With "unseen", the fewer the windows are, the larger is the share of the loss that is measured against ridge
-    regression, and the more epochs it takes to make enough steps.
+    With "unseen", fewer windows mean a larger share of the loss against ridge regression, and more epochs, to make
+    enough steps.
     """
     if name in CARDS:
         return CARDS[name]

@@ -1,7 +1,7 @@
-"""How a model begins its training: at ridge regression.
+"""The initialisation of a model with ridge regression.
 
-The rule: before the first step a model already predicts about what ridge regression would, which steps alone do not
-find from a few thousand windows. Does not know optimisers, or how the regression was fitted.
+The rule: before its first step the model already predicts about the same as ridge regression, which training alone does
+not reach from a few thousand windows.
 """
 
 from __future__ import annotations
@@ -20,50 +20,51 @@ if TYPE_CHECKING:
     from lvm_batch.lvm.training.ridge import RidgePredictor
 
 SAMPLE = 8192
-"""Contexts that a beginning is fitted on; more change nothing."""
+"""The number of contexts for the fit; more change nothing."""
 
-_SHRINKAGE = 0.03  # of the last layer's fit, as a share of the mean variance of a feature
-_KEEP = 0.8  # update gate: what a state keeps of itself at a step; 5 steps then weigh 0.41 to 1
-_INPUT_RMS = 0.022  # of a state's input, which goes on beside the average
-_FIRST_GAIN, _LATER_GAIN = 4.0, 0.3  # candidates stay in the straight part of tanh
-_RECURRENT_GAIN = 0.1  # of a candidate's own recurrence, which would blur the average
+_SHRINKAGE = 0.03  # shrinkage of the last layer's fit, as a share of the mean variance of a feature
+_KEEP = 0.8  # the share of a state that the update gate keeps at a step; 5 steps then weigh 0.41 to 1
+_INPUT_RMS = 0.022  # size of a state's input, which passes on beside the average
+_FIRST_GAIN, _LATER_GAIN = 4.0, 0.3  # keep candidates in the linear part of tanh
+_RECURRENT_GAIN = 0.1  # of a candidate's own recurrence, which blurs the average
 
 
 @torch.no_grad()
-def begin_at_ridge(model: ContextModel, contexts: Tensor, ridge: RidgePredictor) -> None:
-    """Set the model's weights, in place, so that it predicts about what ``ridge`` does of contexts (n, length, dim).
+def start_at_ridge(model: ContextModel, contexts: Tensor, ridge: RidgePredictor) -> None:
+    """Set the model's weights, in place, so that it predicts about the same as ``ridge`` on contexts (n, length, dim).
 
-    The last layer is fitted to it, on what the fresh layers before it make of the contexts. Those of a GRU are set
-    before that so that their states are running averages.
+    The last layer is fitted to ``ridge`` on the features that the fresh layers before it compute. In a GRU those layers
+    are set first, so that their states are running averages.
     """
     device = model.output_layer.weight.device
     contexts = contexts.to(device)
     if isinstance(model, GRUStack):
-        _average_in_states(model, contexts)
+        _average_states(model, contexts)
     features, rest = _at_output_layer(model, contexts)
     wanted = ridge.to(device).direction(contexts)  # (n, D)
     _fit_output_layer(model.output_layer, features, wanted / _share(rest, wanted) - rest)
 
 
 def _share(rest: Tensor, wanted: Tensor) -> Tensor:
-    """How much of what a model adds its correction to is in what is wanted: predictions are normalised, so their
-    scale is free, and that part's is not.
+    """Return the share of ``rest``, the part that a model adds its correction to, in the wanted predictions.
+
+    Predictions are normalised, so that their scale is free; the scale of ``rest`` is not.
     """
     rest, wanted = rest - rest.mean(dim=0), wanted - wanted.mean(dim=0)
     size = rest.square().sum()
     return (rest * wanted).sum() / size if size > 0 else torch.ones_like(size)
 
 
-def _average_in_states(model: GRUStack, contexts: Tensor) -> None:
-    """Make each state a running average of what comes in, in the principal directions of the contexts.
+def _average_states(model: GRUStack, contexts: Tensor) -> None:
+    """Make each state a running average of its inputs, in the principal directions of the contexts.
 
     A high bias of the update gate for long memory is the chrono initialisation of Tallec and Ollivier 2018.
     """
     vectors = contexts.flatten(0, 1)  # (n * L, D)
-    _, axes = torch.linalg.eigh(vectors.T @ vectors)  # (D, D), its columns from the least to the greatest
+    _, axes = torch.linalg.eigh(vectors.T @ vectors)  # (D, D), columns in ascending order
     directions = axes.T.flip(0)[: model.input_proj.out_features]
     rms = (vectors @ directions.T).square().mean().sqrt()
-    model.input_proj.weight.zero_()  # states beyond the vectors' width take in nothing yet
+    model.input_proj.weight.zero_()  # states beyond the vectors' width have no input yet
     model.input_proj.weight[: len(directions)] = _INPUT_RMS / rms * directions
     model.input_proj.bias.zero_()
     for number, block in enumerate(model.blocks):
@@ -83,7 +84,7 @@ def _average(gru: nn.GRU, gain: float) -> None:
 
 
 def _fit_output_layer(layer: nn.Linear, features: Tensor, wanted: Tensor) -> None:
-    """Fit a layer so that it gives ``wanted`` (n, D) of ``features`` (n, d), by ridge regression."""
+    """Fit a layer that maps ``features`` (n, d) to ``wanted`` (n, D), by ridge regression."""
     centre, level = features.mean(dim=0), wanted.mean(dim=0)
     spread = features - centre
     gram = spread.T @ spread  # (d, d)
@@ -94,7 +95,7 @@ def _fit_output_layer(layer: nn.Linear, features: Tensor, wanted: Tensor) -> Non
 
 
 def _at_output_layer(model: ContextModel, contexts: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the output layer's input for each context, (n, d), and what the model adds its output to, (n, D)."""
+    """Return the output layer's inputs, (n, d), and the part that the model adds its outputs to, (n, D)."""
     seen: list[tuple[Tensor, Tensor]] = []
     hook = model.output_layer.register_forward_hook(
         lambda _, inputs, output: seen.append((inputs[0], output))

@@ -1,7 +1,6 @@
-"""How the learning rate goes: torch's schedulers behind one face.
+"""Schedules of the learning rate: torch's schedulers behind one interface.
 
-The rule: a schedule is told when a step and when an epoch ends, and sets the optimiser's rate. Knows neither the model
-nor the data.
+The rule: the caller reports the end of each step and of each epoch; the schedule sets the optimiser's rate.
 """
 
 from __future__ import annotations
@@ -16,11 +15,11 @@ if TYPE_CHECKING:
 
     from lvm_batch.lvm.training.recipes import Recipe
 
-_PLATEAU_FACTOR, _PLATEAU_PATIENCE = 0.5, 3  # of the comparison of architectures that the cards belong to
+_PLATEAU_FACTOR, _PLATEAU_PATIENCE = 0.5, 3  # from the comparison of architectures that the cards belong to
 
 
 class Schedule:
-    """A rate that follows from the step alone, and one that also halves where the loss stands still."""
+    """A learning rate that depends on the step alone, or one that halves when the loss stops falling."""
 
     def __init__(self, by_step: LambdaLR, by_loss: ReduceLROnPlateau | None) -> None:
         self._by_step, self._by_loss = by_step, by_loss
@@ -36,14 +35,14 @@ class Schedule:
             self._by_loss.step(loss)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what going on from here needs."""
+        """Return the state, for a training that is resumed."""
         return {
             "by_step": self._by_step.state_dict(),
             "by_loss": self._by_loss and self._by_loss.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state that :meth:`state_dict` returned."""
+        """Restore a state that :meth:`state_dict` returned."""
         self._by_step.load_state_dict(state["by_step"])
         if self._by_loss is not None:
             self._by_loss.load_state_dict(state["by_loss"])

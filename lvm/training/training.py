@@ -1,8 +1,7 @@
-"""Train a model on windows: contexts and the vectors that follow them.
+"""Training of a model on windows: contexts and the vectors that follow them.
 
-The rule: on a CPU the result follows from the data, the recipe and the seed alone, also where training was broken off
-between two epochs and taken up again. Does not know where windows come from, how they are divided, or where a model
-and the state of its training are kept.
+The rule: on a CPU the result depends on the data, the recipe and the seed alone, even if training was interrupted
+between two epochs and resumed.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from lvm_batch.lvm.errors import ModelError
 from lvm_batch.lvm.inference.cosines import row_cosines
 from lvm_batch.lvm.inference.predictor import Predictor
 from lvm_batch.lvm.training.ridge import RidgeSums
-from lvm_batch.lvm.training.ridge_start import SAMPLE, begin_at_ridge
+from lvm_batch.lvm.training.ridge_start import SAMPLE, start_at_ridge
 from lvm_batch.lvm.training.schedules import make_schedule
 
 if TYPE_CHECKING:
@@ -38,11 +37,11 @@ Stop = Literal["finished", "patience", "diverged"]
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """What an epoch came to. Number 0 is the model before its first step; its ``train_loss`` is NaN.
+    """The results of one epoch. Number 0 is the model before its first step; its ``train_loss`` is NaN.
 
-    Losses are mean squared errors of one value of a prediction against the target. ``val_loss`` and ``val_cosine``
-    are means over the validation windows that have a cosine: None without such windows, NaN where none of them has
-    one. ``learning_rate`` is that of the epoch's last step.
+    Losses are mean squared errors per component. ``val_loss`` and ``val_cosine`` are means over the validation windows
+    that have a cosine: None without validation windows, NaN if none of them has one. ``learning_rate`` is that of the
+    epoch's last step.
     """
 
     number: int
@@ -54,8 +53,9 @@ class Epoch:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """Every epoch in order, the one whose weights were kept (the best by ``val_cosine``, or else the last), and why
-    there were no more.
+    """All epochs in order, the one whose weights were kept, and the reason why training stopped.
+
+    The kept epoch is the best by ``val_cosine``, the last without validation.
     """
 
     epochs: tuple[Epoch, ...]
@@ -66,9 +66,8 @@ class History:
 class Training:
     """One training, as an iterator over its epochs.
 
-    Its state can be taken after any epoch, and given to another of the same data, recipe and seed, which then goes on
-    from there. All that is left to chance in an epoch follows from the seed and the epoch's number; the global random
-    state is left as it was.
+    After any epoch its state can be saved, and restored in another training with the same data, recipe and seed. The
+    random numbers of an epoch depend on the seed and the epoch's number; global random state does not change.
     """
 
     def __init__(
@@ -83,7 +82,7 @@ class Training:
     ) -> None:
         """Prepare to train ``model`` in place, on the device it is on.
 
-        ``on_step`` is told after each step of how many windows it was, and their loss. Raises ModelError where there
+        ``on_step`` is called after each step with the number of its windows and their loss. Raises ModelError if there
         are no windows.
         """
         if not len(windows):
@@ -107,17 +106,17 @@ class Training:
         self._best_weights: dict[str, Tensor] = {}
 
     def __iter__(self) -> Iterator[Epoch]:
-        """Train, and yield each epoch when it is over, the beginning first."""
+        """Train, and yield each epoch when it ends; first epoch 0, before any step."""
         if not self.epochs:
             if self._ridge and self.recipe.beginning == "ridge":
-                begin_at_ridge(self.model, self.windows.sample(SAMPLE), self._ridge)
-            yield self._over(math.nan)
+                start_at_ridge(self.model, self.windows.sample(SAMPLE), self._ridge)
+            yield self._end_epoch(math.nan)
         while self.stopped is None:
-            yield self._over(self._train_epoch(len(self.epochs)))
+            yield self._end_epoch(self._train_epoch(len(self.epochs)))
 
     @property
     def stopped(self) -> Stop | None:
-        """Why there are no more epochs; None while there are."""
+        """The reason why training stopped; None while it goes on."""
         last, best = self.epochs[-1], self._best
         number = last.number
         if number and not math.isfinite(last.train_loss + (last.val_loss or 0.0)):
@@ -128,14 +127,14 @@ class Training:
         return "patience" if self.recipe.patience and waited >= self.recipe.patience else None
 
     def finish(self) -> History:
-        """Put the best epoch's weights back, and say what there was."""
+        """Restore the weights of the best epoch, and return the history."""
         assert self._best is not None  # noqa: S101 - an iteration begins with epoch 0
         self.model.load_state_dict(self._best_weights)
         self.model.eval()
         return History(tuple(self.epochs), self._best, self.stopped or "finished")
 
     def state(self) -> dict[str, Any]:
-        """Return what going on from here needs, as plain values and tensors."""
+        """Return the state, for a training that is resumed, as plain values and tensors."""
         return {
             "epochs": [asdict(epoch) for epoch in self.epochs],
             "best": self._best.number if self._best else None,
@@ -146,7 +145,7 @@ class Training:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a state that :meth:`state` returned."""
+        """Restore a state that :meth:`state` returned."""
         self.epochs = [Epoch(**epoch) for epoch in state["epochs"]]
         self._best = self.epochs[state["best"]]
         self._best_weights = state["best_weights"]
@@ -162,10 +161,10 @@ class Training:
             sums.add(contexts, targets)
         return sums.solve().to(self.device)
 
-    def _over(self, train_loss: float) -> Epoch:
-        """Measure the model after an epoch, and keep its weights if they are the best so far."""
+    def _end_epoch(self, train_loss: float) -> Epoch:
+        """Validate the model after an epoch, and keep its weights if they are the best so far."""
         rate = self.optimizer.param_groups[0]["lr"]
-        val_loss, val_cosine = self._judged()
+        val_loss, val_cosine = self._validate()
         epoch = Epoch(len(self.epochs), train_loss, val_loss, val_cosine, rate)
         self.epochs.append(epoch)
         if epoch.number:
@@ -175,7 +174,7 @@ class Training:
         return epoch
 
     def _train_epoch(self, number: int) -> float:
-        """Go once through the windows in random order. Returns the mean loss, NaN once a step's loss is not finite."""
+        """Train once on all windows in random order. Returns the mean loss, NaN if a step's loss is not finite."""
         self.model.train()
         total = 0.0
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
@@ -202,14 +201,14 @@ class Training:
         return value
 
     def _teaching(self, predictions: Tensor, contexts: Tensor, loss: Tensor) -> Tensor:
-        """What to add to the loss so that a share of it is measured against ridge regression."""
+        """Return the term that measures a share of the loss against ridge regression, to be added to the loss."""
         if not (self._ridge and self.recipe.teaching):
             return torch.zeros_like(loss)
-        taught = F.normalize(self._ridge.direction(contexts), dim=1)
-        return self.recipe.teaching * (F.mse_loss(predictions, taught) - loss)
+        by_ridge = F.normalize(self._ridge.direction(contexts), dim=1)
+        return self.recipe.teaching * (F.mse_loss(predictions, by_ridge) - loss)
 
-    def _judged(self) -> tuple[float | None, float | None]:
-        """Return the loss and the mean cosine on the validation windows, over those that have a cosine."""
+    def _validate(self) -> tuple[float | None, float | None]:
+        """Return the loss and the mean cosine over the validation windows that have a cosine."""
         if self.validation is None:
             return None, None
         predict = Predictor(self.model, self.device)
@@ -226,7 +225,7 @@ class Training:
 
 
 def _is_better(epoch: Epoch, best: Epoch | None) -> bool:
-    """By validation cosine, and one that is no number is worse than any; without validation, later is better."""
+    """Compare by validation cosine, NaN being worse than any number; without validation the later epoch is better."""
     if best is None:
         return True
     if epoch.val_cosine is None or best.val_cosine is None:

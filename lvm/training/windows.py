@@ -1,7 +1,6 @@
-"""Windows to learn from: contexts and the vectors that follow them, as places in one array of vectors.
+"""Windows for training: contexts and the vectors that follow them, as row numbers of one array of vectors.
 
-The rule: a vector is held once, however many windows it stands in. Does not know where vectors come from, or how
-windows are divided into those to learn from and those to judge by.
+The rule: a vector is in memory once, however many windows contain it.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _AT_ONCE = 1024
 
 @dataclass(frozen=True, slots=True)
 class Windows:
-    """``vectors`` is float32 (m, dim); ``contexts`` (n, length) and ``targets`` (n,) are int64 rows of it."""
+    """``vectors`` is float32 (m, dim); ``contexts`` (n, length) and ``targets`` (n,) are int64 row numbers of it."""
 
     vectors: Floats
     contexts: Places
@@ -47,7 +46,7 @@ class Windows:
 
     @property
     def length(self) -> int:
-        """Vectors in a context."""
+        """The number of vectors in a context."""
         return int(self.contexts.shape[1])
 
     @property
@@ -60,11 +59,11 @@ class Windows:
         return Windows(self.vectors, self.contexts[rows], self.targets[rows])
 
     def some(self, n_rows: int) -> Windows:
-        """Return at most ``n_rows`` of the windows, taken evenly."""
+        """Return at most ``n_rows`` of the windows, evenly spaced."""
         return self.take(np.arange(0, len(self), max(1, -(-len(self) // n_rows))))
 
     def in_both_directions(self) -> Windows:
-        """Return the windows, and after them the same read from the end to the beginning: twice as many."""
+        """Return the windows followed by the same windows reversed, twice as many."""
         backwards = np.concatenate([self.contexts, self.targets[:, None]], axis=1)[:, ::-1]
         return Windows(
             self.vectors,
@@ -73,16 +72,16 @@ class Windows:
         )
 
     def batch(self, rows: npt.NDArray[np.int64] | slice) -> tuple[Tensor, Tensor]:
-        """Return contexts (b, length, dim) and targets (b, dim), these of unit norm, as copies."""
+        """Return copies of contexts (b, length, dim) and of targets (b, dim), the targets with unit norm."""
         contexts = as_tensor(self.vectors[self.contexts[rows]])
         return contexts, F.normalize(as_tensor(self.vectors[self.targets[rows]]), dim=1)
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield all windows in order, some at a time."""
+        """Yield all windows in order, in batches."""
         for start in range(0, len(self), _AT_ONCE):
             yield self.batch(slice(start, start + _AT_ONCE))
 
     def sample(self, n_rows: int) -> Tensor:
-        """Return the contexts of at most ``n_rows`` windows, taken evenly, (b, length, dim)."""
+        """Return the contexts of at most ``n_rows`` windows, evenly spaced, (b, length, dim)."""
         contexts, _ = self.some(n_rows).batch(slice(None))
         return contexts

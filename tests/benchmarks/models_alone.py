@@ -17,8 +17,9 @@ import plain_script as plain
 import pyarrow.parquet as pq
 import torch
 
-from lvm_batch.jobs.processes.allocator import keep_freed_memory
-from lvm_batch.lvm import ExactIndex, FaissIndex, Predictor, build_faiss_index, build_model
+from lvm_batch.jobs.processes.resources import keep_freed_memory
+from lvm_batch.lvm import ExactIndex, Predictor, build_model
+from lvm_batch.lvm.search.faiss import FaissIndex, build_faiss_index
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

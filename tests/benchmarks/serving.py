@@ -31,8 +31,7 @@ import torch
 
 from lvm_batch.io.bank.bank import build_bank
 from lvm_batch.io.dataset.files import find_files
-from lvm_batch.jobs.serving.json_answers import AnswerWriter
-from lvm_batch.jobs.serving.json_bodies import QueryReader
+from lvm_batch.jobs.serving.json_bodies import AnswerWriter, QueryReader
 from lvm_batch.jobs.serving.loading import load
 from lvm_batch.jobs.settings.serve import ServeSettings
 from lvm_batch.lvm import build_model, save_checkpoint
@@ -40,7 +39,7 @@ from lvm_batch.lvm import build_model, save_checkpoint
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from lvm_batch.jobs.serving.loading import Loaded
+    from lvm_batch.jobs.serving.loading import LoadedModels
 
 TURNS, BLOCK = 80, 40
 BANK_ROWS = 2000
@@ -210,7 +209,7 @@ def latency_line(case: Case, address: tuple[str, int], content: bytes, *, turns:
     return f"| {case.name} | " + " | ".join([*figures, *ratios]) + " |"
 
 
-def parts_line(content: bytes, loaded: Loaded) -> str:
+def parts_line(content: bytes, loaded: LoadedModels) -> str:
     """What one query costs where, in microseconds; other ways to read it beside it."""
     reader, writer = QueryReader(length=5, dim=768, pad=None), AnswerWriter(("amn", None))
     packed = struct.Struct("<768f").pack

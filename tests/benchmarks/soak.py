@@ -82,14 +82,15 @@ def _in_a_process_of_its_own(name: str, settings: RunSettings) -> Step:
 def _run(name: str, settings: RunSettings) -> Step:
     from lvm_batch.jobs.console.console import Console
     from lvm_batch.jobs.prediction.run import run
+    from lvm_batch.jobs.reports.report_writer import ReportWriter
 
-    watch = Stopwatch()
-    watch.time(name, lambda: run(settings, console=Console(json=True)))
+    watch, console = Stopwatch(), Console(json=True)
+    watch.time(name, lambda: run(settings, console=console, observers=[ReportWriter(tell=console.note)]))
     return watch.steps[0]
 
 
 def _begin(folder: OutputFolder, prepared: Prepared, settings: RunSettings) -> None:
-    from lvm_batch.jobs.prediction.planning.job import job_document
+    from lvm_batch.jobs.prediction.planning.plan import job_document
 
     folder.begin(job_document(prepared, settings))
 

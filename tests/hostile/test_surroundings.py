@@ -21,7 +21,7 @@ from waiting import HANG_S
 
 from lvm_batch.jobs import cli
 from lvm_batch.jobs.cli import main
-from lvm_batch.jobs.console.exit_codes import error_of, exit_code_of
+from lvm_batch.jobs.console.exit_codes import error_as_dict, exit_code_of
 from lvm_batch.jobs.errors import SurroundingsError
 from lvm_batch.jobs.prediction.execution.worker import _failure
 from lvm_batch.jobs.processes.streams import Stream
@@ -97,14 +97,14 @@ def caused(error: Exception, cause: Exception) -> Exception:
     return error
 
 
-@pytest.mark.parametrize("number", sorted(errno.errorcode))
-def test_no_error_of_the_system_is_a_bug(number: int) -> None:
+def test_no_error_of_the_system_is_a_bug() -> None:
     """Whatever the system may say, the path and its words are told, as something to mend or to try again."""
-    assert exit_code_of(refused(number)) in {2, 75}
-    told = error_of(refused(number))
-    assert "/some/where" in told["message"] or number == errno.EINPROGRESS
-    assert os.strerror(number) in told["message"]
-    assert told["hint"]
+    for number, name in errno.errorcode.items():
+        assert exit_code_of(refused(number)) in {2, 75}, name
+        told = error_as_dict(refused(number))
+        assert "/some/where" in told["message"] or number == errno.EINPROGRESS, name
+        assert os.strerror(number) in told["message"], name
+        assert told["hint"], name
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_no_error_of_the_system_is_a_bug(number: int) -> None:
 def test_faults_are_told_as_what_they_are(error: Exception, code: int, words: str) -> None:
     """To mend is 2, what may pass is 75; also behind errors of libraries."""
     assert exit_code_of(error) == code
-    assert words in error_of(error)["message"]
+    assert words in error_as_dict(error)["message"]
 
 
 def test_a_bug_beside_a_fault_is_a_bug() -> None:
@@ -213,7 +213,10 @@ def test_what_cannot_be_said_changes_nothing(streams: str) -> None:
 
 def test_no_file_takes_the_place_of_a_closed_stream() -> None:
     """A file that is opened later does not get what is printed."""
-    code = "import os; from lvm_batch.jobs.processes.streams import take_streams as take; take(); os._exit(os.dup(1))"
+    code = (
+        "import os; from lvm_batch.jobs.processes.streams import replace_streams;"
+        "replace_streams(); os._exit(os.dup(1))"
+    )
     done = subprocess.run(
         ["/bin/sh", "-c", 'exec "$0" -c "$1" <&- >&- 2>&-', sys.executable, code], check=False
     )

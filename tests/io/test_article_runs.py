@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from lvm_batch.io.dataset import article_runs
 from lvm_batch.io.dataset.article_runs import ArticleRuns, Cuts
-from lvm_batch.io.dataset.columns import WindowShape
 from lvm_batch.io.dataset.files import find_files
 from lvm_batch.io.dataset.reading import open_unit
 from lvm_batch.io.dataset.units import DatasetFormat, Footer, cut_units, read_footers
+from lvm_batch.io.schema import WindowShape
 
 if TYPE_CHECKING:
     from pathlib import Path

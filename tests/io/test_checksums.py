@@ -13,7 +13,6 @@ from outputs import write_output
 
 from lvm_batch.io import predictions_dataset
 from lvm_batch.io.bank.bank import build_bank
-from lvm_batch.io.dataset.columns import WindowShape
 from lvm_batch.io.dataset.files import find_files
 from lvm_batch.io.dataset.reading import open_unit
 from lvm_batch.io.dataset.units import DatasetFormat, cut_units, read_footers
@@ -22,6 +21,7 @@ from lvm_batch.io.packing.encoding import Packing
 from lvm_batch.io.packing.find import find_sources
 from lvm_batch.io.packing.packing import pack
 from lvm_batch.io.packing.sources import Reading
+from lvm_batch.io.schema import WindowShape
 
 if TYPE_CHECKING:
     from collections.abc import Callable

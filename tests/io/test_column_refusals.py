@@ -7,10 +7,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from lvm_batch.io.dataset.columns import ColumnNames, Layout, Roles, WindowShape, assign_roles
-from lvm_batch.io.dataset.output_columns import OUTPUT_COLUMNS
+from lvm_batch.io.dataset.columns import assign_roles
 from lvm_batch.io.errors import ColumnError
 from lvm_batch.io.output.writer import prediction_schema
+from lvm_batch.io.schema import OUTPUT_COLUMNS, ColumnNames, Layout, Roles, WindowShape
 
 VECTOR = pa.list_(pa.float32(), 768)
 WINDOWS: dict[str, Any] = {"context": pa.list_(pa.float32(), 3840)}

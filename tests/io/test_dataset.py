@@ -9,7 +9,7 @@ import pytest
 from pyarrow import fs
 
 from lvm_batch.io.dataset.files import check_unchanged, find_files
-from lvm_batch.io.dataset.overlap import Territory
+from lvm_batch.io.dataset.overlap import DatasetReach
 from lvm_batch.io.errors import DataError, InputNotFound, UnreadableFile
 from lvm_batch.io.storage.locations import locate, read_file
 
@@ -48,7 +48,7 @@ def reads(argument: str, folder: object) -> bool:
     """Whether a dataset would read the outputs of its own files in a folder."""
     files = find_files([argument])
     written = [f"{file.stem}-00000.parquet" for file in files]
-    return Territory([argument], files).reader_of(locate(str(folder)), written) == argument
+    return DatasetReach([argument], files).reader_of(locate(str(folder)), written) == argument
 
 
 def names(*arguments: object) -> list[str]:
@@ -324,9 +324,15 @@ def test_outputs_that_a_dataset_would_read(
         assert names(argument) != before
 
 
-@pytest.mark.parametrize("argument", ["data", "data/", "./data/../data", "data/**/*.parquet", "alias"])
 @pytest.mark.parametrize(
-    "folder", ["alias/out", "other/out", "data/far/out", "data/gone/out", "./data/../data/out"]
+    ("argument", "folder"),
+    [
+        *(
+            ("data", out)
+            for out in ("alias/out", "other/out", "data/far/out", "data/gone/out", "./data/../data/out")
+        ),
+        *((argument, "other/out") for argument in ("data/", "./data/../data", "data/**/*.parquet", "alias")),
+    ],
 )
 def test_a_dataset_reads_an_output_through_links(
     tree: Path, monkeypatch: pytest.MonkeyPatch, argument: str, folder: str

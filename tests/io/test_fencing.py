@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from lvm_batch.io.storage.hold import Hold
+    from lvm_batch.io.storage.lock_guard import LockGuard
 
 buckets.need_the_extra()
 
@@ -38,7 +38,7 @@ def address(bucket: str, monkeypatch: pytest.MonkeyPatch) -> str:
     return f"s3://{bucket}/out"
 
 
-def stop(hold: Hold) -> None:
+def stop(hold: LockGuard) -> None:
     """Let a holder stand still: it beats no more, and no beat of it is under way."""
     hold.ended.set()
     for thread in threading.enumerate():
@@ -293,13 +293,16 @@ def test_of_twenty_that_begin_at_once_one_does(
 # Workers hold nothing, and may outlive the run that they work for
 
 
-@pytest.fixture(params=["in one request", "in parts"])
-def upload(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
-    """Words of the request by which a unit's file appears."""
-    if request.param == "in one request":
-        return ("PUT", ".parquet conditional")
-    monkeypatch.setattr("lvm_batch.io.storage.bucket_conditions.WHOLE_BYTES", 0)
-    return ("POST", ".parquet?uploadId")
+@pytest.fixture(params=["file in one request", "file in parts", "record"])
+def request_of(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
+    """Words of the request by which a unit's file or its record appears."""
+    if request.param == "file in parts":
+        monkeypatch.setattr("lvm_batch.io.storage.bucket_conditions.WHOLE_BYTES", 0)
+    return {
+        "file in one request": ("PUT", ".parquet conditional"),
+        "file in parts": ("POST", ".parquet?uploadId"),
+        "record": ("PUT", "/done/b.parquet.json"),
+    }[request.param]
 
 
 def late_commit(server: Any, address: str, words: tuple[str, ...], **options: Any) -> tuple[Late, list[Any]]:  # noqa: ANN401
@@ -310,18 +313,15 @@ def late_commit(server: Any, address: str, words: tuple[str, ...], **options: An
 
 
 @pytest.mark.parametrize("when", ["before the successor's", "after the successor's"])
-@pytest.mark.parametrize("what", ["file", "record"])
 def test_of_two_who_commit_a_unit_the_first_did(
     server: Any,  # noqa: ANN401 - of a module that may be missing
     address: str,
-    upload: tuple[str, ...],
-    what: str,
+    request_of: tuple[str, ...],
     when: str,
 ) -> None:
     """A worker's file and record, delivered late, replace nothing; who comes second takes what stands for its own."""
     with stopped(address, done=("a",)):
-        words = upload if what == "file" else ("PUT", "/done/b.parquet.json")
-        late, got = late_commit(server, address, words, by="stopped")
+        late, got = late_commit(server, address, request_of, by="stopped")
         with taken_over(address) as successor:
             if when == "before the successor's":
                 successor.begin(job(AFTER))
@@ -330,7 +330,7 @@ def test_of_two_who_commit_a_unit_the_first_did(
         if when == "after the successor's":
             late.arrive()
         assert_told_the_truth(address)
-        is_first = what == "record" or when == "before the successor's"
+        is_first = "/done/b.parquet.json" in request_of or when == "before the successor's"
         standing = OutputFolder(address).record("b.parquet")
         assert got == [standing]
         assert by_of(address, "b.parquet") == ("stopped" if is_first else "successor")
@@ -345,18 +345,15 @@ def by_of(address: str, output: str) -> str:
 
 
 @pytest.mark.parametrize("when", ["before the successor's", "after the successor's"])
-@pytest.mark.parametrize("what", ["file", "record"])
 def test_what_an_input_was_before_does_not_replace_what_it_is(
     server: Any,  # noqa: ANN401 - of a module that may be missing
     address: str,
-    upload: tuple[str, ...],
-    what: str,
+    request_of: tuple[str, ...],
     when: str,
 ) -> None:
     """An input has changed since; the unit in the end is of what it is now, whenever that of the other arrives."""
     with stopped(address, done=("a",)):
-        words = upload if what == "file" else ("PUT", "/done/b.parquet.json")
-        late, got = late_commit(server, address, words, by="stopped")
+        late, got = late_commit(server, address, request_of, by="stopped")
         with taken_over(address) as successor:
             successor.begin(job(AFTER, b=2))
             if when == "before the successor's":

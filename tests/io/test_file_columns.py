@@ -7,12 +7,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from lvm_batch.io.dataset.columns import ColumnNames
+from lvm_batch.io.dataset.column_checks import refuse_folders
 from lvm_batch.io.dataset.files import InputFile
-from lvm_batch.io.dataset.output_columns import OUTPUT_COLUMNS, refuse_folders
 from lvm_batch.io.dataset.partitions import folder_schema, folder_texts
 from lvm_batch.io.dataset.units import DatasetFormat, read_footers
 from lvm_batch.io.errors import ColumnError
+from lvm_batch.io.schema import OUTPUT_COLUMNS, ColumnNames
 
 FORMAT = DatasetFormat()
 
@@ -21,7 +21,7 @@ def told(path: str, name: str | None = None, own: dict[str, Any] | None = None) 
     """What the folders of a file tell of the parts that columns play; ``name`` is its name below what was given."""
     file = InputFile(path, name or path.rpartition("/data/")[2], 1, 1)
     columns = FORMAT.columns(pa.schema(list((own or {}).items())), file)
-    return {name: value.as_py() for name, value in columns.told.items()}
+    return {name: value.as_py() for name, value in columns.of_folders.items()}
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_parts_have_the_names_given_by_option() -> None:
     """A folder is looked for by the name that the part's column has, and so is its type."""
     fmt = DatasetFormat(ColumnNames(lane="topic", context_tokens="n"))
     columns = fmt.columns(pa.schema([]), InputFile("/d/topic=5/n=5/lane=z/a", "topic=5/n=5/lane=z/a", 1, 1))
-    assert {name: value.as_py() for name, value in columns.told.items()} == {"topic": "5", "n": 5}
+    assert {name: value.as_py() for name, value in columns.of_folders.items()} == {"topic": "5", "n": 5}
 
 
 @pytest.mark.parametrize("name", [*OUTPUT_COLUMNS, "Status", "ROUTE"])

@@ -29,7 +29,7 @@ class Holding:
     """A hold that is lost when it is told to be, and knows what readers were told by it."""
 
     def __init__(self) -> None:
-        self.told: Mapping[str, str | None] = {}
+        self.digests: Mapping[str, str | None] = {}
         self.lost = False
 
     def check(self) -> None:
@@ -37,10 +37,10 @@ class Holding:
         if self.lost:
             raise OutputLocked("lost", "wait")
 
-    def tell(self, told: Mapping[str, str | None]) -> None:
-        """Tell, where it is not lost."""
+    def declare(self, digests: Mapping[str, str | None]) -> None:
+        """Declare, where it is not lost."""
         self.check()
-        self.told = {**self.told, **told}
+        self.digests = {**self.digests, **digests}
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def test_a_run_that_begins_tells_what_stands(folder: OutputFolder, hold: Holding
     again = Holding()
     OutputFolder(OUT, hold=again).begin(job(("a", "b", "c")))
     digests = {name: hashlib.sha256(everything()[name] or b"").hexdigest() for name in (SUCCESS, ACCEPTED)}
-    assert again.told == {**digests, GROWN: f"{GROWN}/00001.json"} == hold.told
+    assert again.digests == {**digests, GROWN: f"{GROWN}/00001.json"} == hold.digests
 
 
 def reader_told(**told: str | None) -> OutputFolder:

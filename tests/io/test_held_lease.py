@@ -11,8 +11,8 @@ import pytest
 
 from lvm_batch.io.errors import OutputError, OutputLocked
 from lvm_batch.io.storage import lease
-from lvm_batch.io.storage.hold import told_by
 from lvm_batch.io.storage.lease import _Lease
+from lvm_batch.io.storage.lock_guard import digests_in_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -137,7 +137,7 @@ def test_the_time_of_a_change_is_that_at_which_it_was_asked_for(
         return done
 
     monkeypatch.setattr(bucket, "swap", slow)
-    held.tell({"a": "1"})
+    held.declare({"a": "1"})
     assert content(bucket)["beat"] == 3  # one to tell, and one because that took so long
     fresh = _Lease(bucket, KEY, TEXT)
     monkeypatch.setattr(bucket, "swap", swap)
@@ -158,33 +158,33 @@ def test_who_has_lost_it_is_told_without_asking(
     with pytest.raises(OutputLocked):
         held.check()
     with pytest.raises(OutputLocked):
-        held.tell({"a": "1"})
+        held.declare({"a": "1"})
     assert tries == []
 
 
 def test_what_is_told_stands_in_the_lease(held: _Lease, bucket: Bucket) -> None:
     """All of it, each time in one step; the same again is no step."""
-    held.tell({"a": "1", "b": None})
-    held.tell({"b": "2"})
-    assert told_by(bucket.read(KEY).content) == {"a": "1", "b": "2"} == held.told
+    held.declare({"a": "1", "b": None})
+    held.declare({"b": "2"})
+    assert digests_in_lock(bucket.read(KEY).content) == {"a": "1", "b": "2"} == held.digests
     beat = content(bucket)["beat"]
-    held.tell({"a": "1"})
+    held.declare({"a": "1"})
     assert content(bucket)["beat"] == beat == 3
     held.give_back()
     assert content(bucket) == {"holder": None, "told": {"a": "1", "b": "2"}}
     heir = taken(bucket)
-    assert heir.told == {"a": "1", "b": "2"}
-    assert told_by(bucket.read(KEY).content) == {"a": "1", "b": "2"}
+    assert heir.digests == {"a": "1", "b": "2"}
+    assert digests_in_lock(bucket.read(KEY).content) == {"a": "1", "b": "2"}
 
 
 def test_what_a_dead_holder_told_is_inherited(held: _Lease, bucket: Bucket, time: Time) -> None:
     """Readers go by it until the heir tells them otherwise."""
-    held.tell({"a": "1"})
+    held.declare({"a": "1"})
     heir = taken(bucket)
     assert time.slept
-    assert (heir.told, content(bucket)["told"]) == ({"a": "1"}, {"a": "1"})
+    assert (heir.digests, content(bucket)["told"]) == ({"a": "1"}, {"a": "1"})
     with pytest.raises(OutputLocked):
-        held.tell({"a": "2"})
+        held.declare({"a": "2"})
     assert content(bucket)["told"] == {"a": "1"}
 
 
@@ -194,7 +194,7 @@ def test_nothing_is_told_by_one_who_is_not_heard(
     """A store that is away for less than a minute is waited for, a look a second; else that is the error."""
     began = time.now
     failing(bucket, monkeypatch, until=lambda: time.now >= began + 59)
-    held.tell({"a": "1"})
+    held.declare({"a": "1"})
     assert content(bucket)["told"] == {"a": "1"}
     assert set(time.slept) == {1.0}
     monkeypatch.undo()
@@ -204,7 +204,7 @@ def test_nothing_is_told_by_one_who_is_not_heard(
     began = time.now
     failing(bucket, monkeypatch, until=lambda: False)
     with pytest.raises(OutputError, match=f"{TEXT} cannot be written: away"):
-        held.tell({"a": "2"})
+        held.declare({"a": "2"})
     assert 60 < time.now - began <= 61
 
 
@@ -219,7 +219,7 @@ def test_it_is_lost_while_the_store_is_away(
 
     monkeypatch.setattr(lease, "sleep", learn)
     with pytest.raises(OutputLocked):
-        held.tell({"a": "1"})
+        held.declare({"a": "1"})
     assert len(tries) == 1
 
 
@@ -240,7 +240,7 @@ def test_a_beat_and_what_is_told_do_not_meet(
     beat = threading.Thread(target=held._renew, args=(held._next,))
     beat.start()
     under_way.wait()
-    tell = threading.Thread(target=held.tell, args=({"a": "1"},))
+    tell = threading.Thread(target=held.declare, args=({"a": "1"},))
     tell.start()
     tell.join(0.05)
     assert tell.is_alive()
@@ -261,7 +261,7 @@ def test_a_lease_is_given_back_by_patient_requests(held: _Lease, bucket: Bucket)
             return bucket.swap(*arguments)
 
     bucket.__dict__["hasty"] = Hasty()
-    held.tell({"a": "1"})
+    held.declare({"a": "1"})
     assert len(hasty) == 1
     held.give_back()
     assert len(hasty) == 1

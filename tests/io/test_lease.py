@@ -202,10 +202,10 @@ class Stumbling:
         self.beats += 1
         return self._how(lambda: self._bucket.swap(*arguments))
 
-    def standing(self, key: str) -> Any:  # noqa: ANN401 - as it is
+    def read_if_there(self, key: str) -> Any:  # noqa: ANN401 - as it is
         """Read, which goes well."""
         self.reads += 1
-        return self._bucket.standing(key)
+        return self._bucket.read_if_there(key)
 
 
 def stumbling(bucket: Bucket, how: Callable[[Callable[[], Any]], Any]) -> Stumbling:

@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lvm_batch.io.dataset.columns import WindowShape
 from lvm_batch.io.dataset.files import find_files
 from lvm_batch.io.errors import ColumnError, DataError, UnreadableFile
 from lvm_batch.io.formats.numpy_files import open_npz
@@ -20,6 +19,7 @@ from lvm_batch.io.packing.encoding import Packing
 from lvm_batch.io.packing.find import find_sources
 from lvm_batch.io.packing.packing import pack
 from lvm_batch.io.packing.sources import Reading
+from lvm_batch.io.schema import WindowShape
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,10 +56,15 @@ def save(folder: Path, **arrays: NDArray[Any]) -> Path:
     return folder / "windows.npz"
 
 
-@pytest.mark.parametrize("write", [np.savez, np.savez_compressed])
-@pytest.mark.parametrize("dtype", ["<f2", "<f4", "<f8", ">f4"])
-@pytest.mark.parametrize("row", [(5, 8), (40,)])
-@pytest.mark.parametrize("names", [("context_sequences", "target_vectors"), ("contexts", "targets")])
+@pytest.mark.parametrize(
+    ("write", "dtype", "row", "names"),
+    [
+        (np.savez, "<f2", (5, 8), ("context_sequences", "target_vectors")),
+        (np.savez, "<f4", (40,), ("contexts", "targets")),
+        (np.savez_compressed, "<f8", (40,), ("context_sequences", "target_vectors")),
+        (np.savez_compressed, ">f4", (5, 8), ("contexts", "targets")),
+    ],
+)
 def test_npz_becomes_the_same_rows(
     tmp_path: Path, write: Callable[..., None], dtype: str, row: tuple[int, ...], names: tuple[str, str]
 ) -> None:

@@ -34,7 +34,7 @@ from lvm_batch.io.output.lock import is_held, lock_output
 from lvm_batch.io.storage.lease import _Lease
 from lvm_batch.io.storage.listing import look_at
 from lvm_batch.io.storage.locations import bucket_of, locate, read_file
-from lvm_batch.io.storage.redaction import redacted
+from lvm_batch.io.storage.redaction import redact
 from lvm_batch.io.storage.store import Store, open_store
 
 if TYPE_CHECKING:
@@ -348,7 +348,7 @@ def test_addresses_with_credentials_are_refused(address: str) -> None:
 )
 def test_redaction(text: str, shown: str) -> None:
     """User names, passwords and queries of URLs are taken out of any text; the rest stays."""
-    assert redacted(text) == shown
+    assert redact(text) == shown
 
 
 def test_access_denied_is_said_in_a_line(server: Any, bucket: str) -> None:  # noqa: ANN401

@@ -17,20 +17,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lvm_batch.io.dataset.batches import STATUSES
-from lvm_batch.io.dataset.columns import WindowShape
 from lvm_batch.io.dataset.files import find_files
-from lvm_batch.io.dataset.overlap import Territory
+from lvm_batch.io.dataset.overlap import DatasetReach
 from lvm_batch.io.dataset.reading import open_unit
 from lvm_batch.io.dataset.units import DatasetFormat, Footer, cut_units, read_footers
 from lvm_batch.io.errors import DataError, InputNotFound
+from lvm_batch.io.schema import STATUSES, WindowShape
 from lvm_batch.io.storage.locations import bucket_of, locate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from lvm_batch.io.vectors.decoding import Pad
+    from lvm_batch.io.schema import Pad
 
 LENGTH, DIM = 5, 4
 FORMAT = DatasetFormat(shape=WindowShape(length=LENGTH, dim=DIM))
@@ -449,11 +448,11 @@ def test_files_of_an_object_store(s3: None, tmp_path: Path) -> None:
     for argument in ("data", "data/", "data/*", "data/**/*.parquet"):
         (file,) = find_files([f"s3://readers/{argument}"])
         assert (file.name, file.path) == ("year=2024/w.parquet", place.text)
-        territory = Territory([f"s3://readers/{argument}"], [file])
+        reach = DatasetReach([f"s3://readers/{argument}"], [file])
         for folder in ("s3://readers/data/out", "S3://readers/data/out/"):
-            assert territory.reader_of(locate(folder), ["w-00000.parquet"])
+            assert reach.reader_of(locate(folder), ["w-00000.parquet"])
         for folder in ("s3://readers/database", "s3://reader/data/out", str(tmp_path)):
-            assert not territory.reader_of(locate(folder), ["w-00000.parquet"])
+            assert not reach.reader_of(locate(folder), ["w-00000.parquet"])
     assert read_rows(place.text, Chunking(5, 5, 3), "zero") == expected_sequences(rows, "zero")
     with pytest.raises(InputNotFound):
         find_files(["s3://readers/nothing"])

@@ -28,7 +28,7 @@ from lvm_batch.io.output.lock import lock_output
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from lvm_batch.io.storage.hold import Hold
+    from lvm_batch.io.storage.lock_guard import LockGuard
 
 buckets.need_the_extra()
 
@@ -155,7 +155,7 @@ class Runs:
                 return
             sleep(0.01)
 
-    def befall(self, hold: Hold) -> None:
+    def befall(self, hold: LockGuard) -> None:
         """Let a holder live, stand still or die."""
         fate = self.chance.choice(["lives", "stands still", "dies"])
         if fate == "dies":

@@ -9,15 +9,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from lvm_batch.io.dataset.batches import STATUSES
-from lvm_batch.io.dataset.columns import ColumnNames, WindowShape, assign_roles
+from lvm_batch.io.dataset.columns import assign_roles
 from lvm_batch.io.dataset.sequences import SequencesReader
 from lvm_batch.io.errors import DataError
+from lvm_batch.io.schema import STATUSES, ColumnNames, WindowShape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from lvm_batch.io.vectors.decoding import Pad
+    from lvm_batch.io.schema import Pad
 
 SHAPE = WindowShape(length=3, dim=2)
 NAN = math.nan

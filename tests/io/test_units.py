@@ -14,13 +14,13 @@ from datasets import windows, write_windows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lvm_batch.io.dataset.columns import Roles, WindowShape
 from lvm_batch.io.dataset.files import InputFile, find_files
 from lvm_batch.io.dataset.reading import open_unit
 from lvm_batch.io.dataset.units import DatasetFormat, Footer, Unit, cut_units, read_footers, row_bytes
 from lvm_batch.io.errors import ColumnError, DataError, UnreadableFile
-from lvm_batch.io.formats.parquet import naming_errors, open_parquet, read_tables
+from lvm_batch.io.formats.parquet import naming_errors, open_parquet
 from lvm_batch.io.formats.parquet_sizes import ChunkSizes, largest_row
+from lvm_batch.io.schema import Roles, WindowShape
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,7 +68,7 @@ def test_batches_are_cut_at_fixed_counts(
     first, n_rows = sum(group_rows[: groups.start]), sum(group_rows[groups.start :])
     with open_parquet(str(path)) as file:
         columns = ["label", "row"]
-        tables = list(read_tables(file, str(path), row_groups=groups, columns=columns, batch_rows=batch_rows))
+        tables = list(file.tables(row_groups=groups, columns=columns, batch_rows=batch_rows))
     assert [table.num_rows for table in tables[:-1]] == [batch_rows] * (len(tables) - 1)
     assert len(tables) == -(-n_rows // batch_rows)
     rows = [row for table in tables for row in table["row"].to_pylist()]
@@ -85,7 +85,7 @@ def test_columns_with_dots_are_read_by_their_names(tmp_path: Path) -> None:
     pq.write_table(table, tmp_path / "dots.parquet")
     with open_parquet(str(tmp_path / "dots.parquet")) as file:
         for columns in (["a.b"], ["a"], ["c", "a.b", "a"]):
-            (read,) = read_tables(file, "dots", row_groups=[0], columns=columns, batch_rows=9)
+            (read,) = file.tables(row_groups=[0], columns=columns, batch_rows=9)
             assert read.equals(table.select(columns))
 
 
@@ -384,4 +384,4 @@ def test_a_dictionary_is_looked_at_before_it_is_feared(tmp_path: Path) -> None:
     found = sizes_of(path, texts, dictionary_pagesize_limit=2**30)
     assert found.carried_row < 2100
     with open_parquet(str(path)) as file:
-        assert largest_row(file, str(path), row_groups=[0], columns=["note"], most=2**15) < 2100
+        assert largest_row(file, row_groups=[0], columns=["note"], most=2**15) < 2100

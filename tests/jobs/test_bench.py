@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lvm_batch.jobs.benchmark import bench
-from lvm_batch.jobs.benchmark.parts import Parts
+from lvm_batch.jobs.benchmark.part_timings import PartTimings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,7 +62,7 @@ def test_every_part_has_a_rate_and_adds_up(
 @pytest.mark.parametrize(("whole_s", "reached"), [(5.0, 150), (3.1, None), (2.0, None)])
 def test_a_run_that_took_no_longer_than_a_start_has_no_rate(whole_s: float, reached: int | None) -> None:
     """Starts differ by what they differ; a whole run within that says nothing of its rows, and the text has a dash."""
-    parts = Parts(1000, 100, {"read": 1.0, "amn": 1.0, "gru": 2.0}, 4.0, has_bank=False)
+    parts = PartTimings(1000, 100, {"read": 1.0, "amn": 1.0, "gru": 2.0}, 4.0, has_bank=False)
     values = bench._values(parts, 2, 300, [2.8, 3.0, 3.1], whole_s)
     assert values["rows_per_s"] == reached
     text = bench._as_text(values | {"latency_ms": {}})

@@ -19,8 +19,8 @@ from lvm_batch.io.dataset.files import find_files
 from lvm_batch.io.errors import OutputError
 from lvm_batch.jobs.console.console import Console
 from lvm_batch.jobs.errors import UsageError
-from lvm_batch.jobs.evaluation.calibration.calibrate import calibrate, calibrated_models
-from lvm_batch.jobs.evaluation.calibration.text import as_text, as_toml
+from lvm_batch.jobs.evaluation.calibration.calibrate import calibrate, find_run_models
+from lvm_batch.jobs.evaluation.calibration.calibration_text import as_text, as_toml
 from lvm_batch.jobs.settings.evaluate import EvaluateSettings
 from lvm_batch.lvm.checkpoints.checkpoint import save_checkpoint
 from lvm_batch.lvm.errors import CheckpointError
@@ -205,7 +205,7 @@ def test_what_a_calibration_needs_is_asked_for(ask: dict[str, Any], pair: Path, 
     """A bank, a fallback, a primary model of the right kind, and rows enough, each with what to do."""
     without_bank = EvaluateSettings(**(ask | {"bank": None}))
     with pytest.raises(UsageError, match="--calibrate needs a bank"):
-        calibrated_models(without_bank)
+        find_run_models(without_bank)
     with pytest.raises(UsageError, match=r"neither --fallback nor .*fallback_model"):
         calibrated(ask, fallback=None, models_dir=str(tmp_path / "models"))
     with pytest.raises(CheckpointError, match="which --model does not take"):

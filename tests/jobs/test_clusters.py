@@ -24,9 +24,11 @@ from fake_slurm import FakeSlurm
 from quick_cluster import quick_cluster
 from waiting import HANG_S, wait_until
 
-from lvm_batch.jobs.clusters.asked import asked_text, check_cluster, limits
-from lvm_batch.jobs.clusters.skew import Skew, check_versions, skew_of
-from lvm_batch.jobs.clusters.terms import Terms, terms_of
+from lvm_batch.jobs.clusters.backend import WorkerExpectations
+from lvm_batch.jobs.clusters.check import check_cluster
+from lvm_batch.jobs.clusters.kinds import backend_of
+from lvm_batch.jobs.clusters.kubernetes import Kubernetes
+from lvm_batch.jobs.clusters.versions import VersionDifference, check_versions, version_differences
 from lvm_batch.jobs.clusters.waiting import await_workers
 from lvm_batch.jobs.errors import MissingExtra, SettingsError, TryAgain
 from lvm_batch.jobs.models.self_check import Refusal
@@ -75,7 +77,7 @@ def ask(dataset: Path, tmp_path: Path, models: Path) -> list[object]:
 
 @pytest.fixture(autouse=True)
 def _no_report(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lvm_batch.jobs.prediction.run.write_report", lambda *_, **__: None)
+    monkeypatch.setattr("lvm_batch.jobs.reports.report_writer.write_report", lambda *_, **__: None)
 
 
 def problems(result: Result) -> str:
@@ -193,12 +195,13 @@ def test_no_secret_of_a_table_is_told() -> None:
         assert "hunter" not in str(caught.value.problems)
         assert len(caught.value.problems[0].message) < 300
     settings = RunSettings(cluster="slurm", workers=1, slurm=slurm)
-    assert settings.told()["slurm"]["job_script_prologue"] == [
+    assert settings.as_dict()["slurm"]["job_script_prologue"] == [
         "export AWS_SECRET_ACCESS_KEY=***",
         "export A_TOKEN=***; module load x=y",
     ]
-    assert "hunter" not in asked_text(settings)
-    assert "module load x=y" in asked_text(settings)
+    request = str(backend_of(settings).preview().request)
+    assert "hunter" not in request
+    assert "module load x=y" in request
 
 
 def test_a_mistyped_key_is_told_with_the_nearest() -> None:
@@ -241,7 +244,7 @@ def test_tables_are_settings(lvm_batch: Callable[..., Result], tmp_path: Path) -
     options = {"password": "***", "port": 22, "compress": True}
     assert shown.values["settings"]["ssh"] == {"hosts": ["a", "b"], "connect_options": options}
     assert lvm_batch("config", "schema").values["properties"]["ssh"]["type"] == "object"
-    told = RunSettings(kubernetes={"env": [{"name": "DB_PASSWORD", "value": "hidden"}]}).told()
+    told = RunSettings(kubernetes={"env": [{"name": "DB_PASSWORD", "value": "hidden"}]}).as_dict()
     assert told["kubernetes"]["env"] == [{"name": "DB_PASSWORD", "value": "***"}]
     assert lvm_batch("config", "show", "--config", job_file(tmp_path, "slurm = 3")).code == 2
 
@@ -494,18 +497,20 @@ def test_more_is_submitted_where_workers_follow_from_it(monkeypatch: pytest.Monk
     present = {"a": {"nthreads": 2}}
     monkeypatch.setattr("lvm_batch.jobs.prediction.execution.workers.worker_memory", lambda _: "")
     for most, window in ((None, 2), (10, 100)):
-        workers = Workers(None, terms=Terms(most_workers=most))  # type: ignore[arg-type] # nobody is asked
+        expectations = WorkerExpectations(most_workers=most)
+        workers = Workers(None, expectations=expectations)  # type: ignore[arg-type] # nobody is asked
         monkeypatch.setattr(workers, "_ask_scheduler", lambda: present)
         assert workers.window == window
 
 
 def test_what_the_engine_is_told() -> None:
     """A cluster's queue may be long; of --adapt there is always one worker at least."""
-    kubernetes = RunSettings(cluster="kubernetes", adapt="0:8")
-    assert terms_of(kubernetes) == Terms(600, 8, may_differ=True)
-    assert limits(kubernetes) == (1, 8)
-    assert terms_of(RunSettings(scheduler="tcp://a:1")) == Terms(None, None, may_differ=True)
-    assert terms_of(RunSettings(workers=2)) == Terms()
+    kubernetes = Kubernetes(RunSettings(cluster="kubernetes", adapt="0:8"))
+    assert kubernetes.expectations() == WorkerExpectations(600, 8, may_differ=True)
+    assert kubernetes.worker_range == (1, 8)
+    elsewhere = backend_of(RunSettings(scheduler="tcp://a:1"))
+    assert elsewhere.expectations() == WorkerExpectations(30, None, may_differ=True)
+    assert backend_of(RunSettings(workers=2)).expectations() == WorkerExpectations()
 
 
 # Versions
@@ -568,11 +573,11 @@ def test_another_lvm_batch_is_an_error(
 
 def test_what_differs_is_found(skewed: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of other packages a patch may differ; of this one nothing may, and it must be there."""
-    found = {skew.package: skew.theirs for skew in skew_of(skewed)}
+    found = {each.package: each.theirs for each in version_differences(skewed)}
     assert found == {"lvm-batch": "0.0.9", "numpy": "1.0"}
     told: list[str] = []
-    none = Skew("tcp://a:1", "node7", "torch", "2.1", None)
-    monkeypatch.setattr("lvm_batch.jobs.clusters.skew.skew_of", lambda _: [none, none])
+    none = VersionDifference("tcp://a:1", "node7", "torch", "2.1", None)
+    monkeypatch.setattr("lvm_batch.jobs.clusters.versions.version_differences", lambda _: [none, none])
     check_versions(skewed, tell=told.append)
     assert told == ["versions differ: node7 and 1 workers more has no torch, this run 2.1"]
 
@@ -598,7 +603,7 @@ def test_a_worker_that_joins_with_another_lvm_batch_gets_no_work(
     """It is refused by name, as one is whose device is off, and the job goes on without it."""
     moving.scale(1)
     skewed.wait_for_workers(2, timeout=HANG_S)
-    [other] = {skew.worker for skew in skew_of(skewed)}
+    [other] = {each.worker for each in version_differences(skewed)}
     here: list[object] = []
     compute = worker._compute
     monkeypatch.setattr(worker, "_compute", lambda *given: here.append(given) or compute(*given))

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import pytest
 from datasets import windows, write_windows
 
-from lvm_batch.jobs.clusters.asked import asked_text
-from lvm_batch.jobs.clusters.class_options import ssh_options
+from lvm_batch.jobs.clusters.kinds import backend_of
+from lvm_batch.jobs.clusters.ssh import SSH
 from lvm_batch.jobs.processes.child_processes import SAFE
 from lvm_batch.jobs.settings.run import RunSettings
 
@@ -38,8 +38,8 @@ _SCRIPT = """
 import sys
 import beside_the_script, on_python_path
 from lvm_batch.jobs.cli import command
-from lvm_batch.jobs.prediction import warm_up
-warm_up.METHOD = sys.argv.pop(1)
+from lvm_batch.jobs.processes import forkserver
+forkserver.METHOD = sys.argv.pop(1)
 if __name__ == "__main__":
     sys.exit(command())
 """
@@ -124,11 +124,11 @@ def test_workers_elsewhere_start_safely() -> None:
     """On SLURM and over ssh by a flag, on Kubernetes by a variable, beside what the user asks for."""
     pytest.importorskip("dask_jobqueue")
     slurm = RunSettings(cluster="slurm", workers=1, slurm={"cores": 1, "memory": "1GB", "python": "py"})
-    assert "py -P -m distributed.cli.dask_worker" in asked_text(slurm)
+    assert "py -P -m distributed.cli.dask_worker" in str(backend_of(slurm).preview().request)
     ssh = RunSettings(cluster="ssh", ssh={"hosts": ["a", "b"]})
-    assert ssh_options(ssh)["remote_python"] == f"{sys.executable} -P"
+    assert SSH(ssh).options()["remote_python"] == f"{sys.executable} -P"
     each = RunSettings(cluster="ssh", ssh={"hosts": ["a", "b"], "remote_python": ["x", "y"]})
-    assert ssh_options(each)["remote_python"] == ["x -P", "y -P"]
+    assert SSH(each).options()["remote_python"] == ["x -P", "y -P"]
 
 
 @pytest.mark.parametrize("env", [{"MINE": "1"}, [{"name": "MINE", "value": "1"}]], ids=["table", "tables"])
@@ -136,7 +136,7 @@ def test_containers_of_workers_are_safe(env: dict[str, str] | list[dict[str, str
     """Both forms in which Kubernetes takes variables keep what is given."""
     pytest.importorskip("dask_kubernetes")
     settings = RunSettings(cluster="kubernetes", workers=1, kubernetes={"image": "x", "env": env})
-    text = asked_text(settings)
+    text = str(backend_of(settings).preview().request)
     assert "name: MINE" in text
     assert all(f"name: {name}" in text for name in SAFE)
 

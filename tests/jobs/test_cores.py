@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lvm_batch.jobs.processes.cores import usable_cores
+from lvm_batch.jobs.processes.resources import usable_cores
 
 _TWO = "200000 100000"
 
@@ -81,7 +81,7 @@ def test_a_real_quota_counts() -> None:
             pytest.skip("control groups here do not limit processors")
         name, limit = ("cpu.cfs_quota_us", "100000") if is_first else ("cpu.max", "100000 100000")
         (group / name).write_text(limit)
-        code = "from lvm_batch.jobs.processes.cores import usable_cores; print(usable_cores())"
+        code = "from lvm_batch.jobs.processes.resources import usable_cores; print(usable_cores())"
         line = f'echo $$ > {group}/cgroup.procs && exec "$0" -c "$1"'
         done = subprocess.run(
             ["/bin/sh", "-c", line, sys.executable, code], capture_output=True, text=True, check=False

@@ -25,6 +25,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("demo") / "demo"
 
 
+@pytest.fixture(autouse=True)
+def _few_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train for less time than the demo does: its models are as good as is asked of them here."""
+    monkeypatch.setattr(demo, "EPOCHS", {"amn": 3, "gru": 1})
+
+
 def test_the_demo_trains_predicts_and_says_what_next(lvm_batch: Callable[..., Any], folder: Path) -> None:
     """Every window of the sample gets a prediction, both models answer some, and AMN beats the context's mean."""
     result = lvm_batch("demo", "--output", folder)
@@ -94,11 +100,11 @@ def rows_of(path: Path) -> int:
 def test_what_is_told_can_be_typed() -> None:
     """Also where the folder's name has blanks and quotes in it."""
     folder = Path("my 'demo'")
-    lines = [shlex.split(line) for line in demo.what_next(folder).splitlines() if "lvm-batch " in line]
+    lines = [shlex.split(line) for line in demo.next_steps(folder).splitlines() if "lvm-batch " in line]
     assert [line[1:] for line in lines] == [
         ["status", str(folder / "predictions")],
         ["inspect", str(folder / "windows")],
     ]
-    [look] = [shlex.split(line) for line in demo.what_next(folder).splitlines() if " -c " in line]
+    [look] = [shlex.split(line) for line in demo.next_steps(folder).splitlines() if " -c " in line]
     texts = {node.value for node in ast.walk(ast.parse(look[2])) if isinstance(node, ast.Constant)}
     assert texts == {str(folder / "predictions/*.parquet"), "prediction"}

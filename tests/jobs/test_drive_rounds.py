@@ -15,7 +15,7 @@ import pytest
 from distributed.scheduler import KilledWorker
 from documents import record_of
 
-from lvm_batch.jobs.clusters.terms import Terms
+from lvm_batch.jobs.clusters.backend import WorkerExpectations
 from lvm_batch.jobs.errors import TryAgain
 from lvm_batch.jobs.models.self_check import Refusal
 from lvm_batch.jobs.prediction.execution import drive as driving
@@ -278,8 +278,12 @@ def test_a_long_task_has_none_behind_it(cluster: Cluster, monkeypatch: pytest.Mo
 
 
 def test_where_workers_come_for_work_more_of_it_is_submitted(cluster: Cluster) -> None:
-    """Five tasks for each slot that may come, as the terms of the cluster have it."""
-    drive(cluster, units(*(f"u{number:02d}" for number in range(40))), terms=Terms(most_workers=3))
+    """Five tasks for each slot that may come."""
+    drive(
+        cluster,
+        units(*(f"u{number:02d}" for number in range(40))),
+        expectations=WorkerExpectations(most_workers=3),
+    )
     assert max(cluster.at_once) == 15
 
 

@@ -18,10 +18,11 @@ from command import called
 from lvm_batch.io.bank.bank import build_bank
 from lvm_batch.io.dataset.files import find_files
 from lvm_batch.jobs.cli import main
-from lvm_batch.jobs.evaluation import models as evaluated_models
-from lvm_batch.jobs.evaluation.rows import judged_rows
+from lvm_batch.jobs.evaluation import judged_models as evaluated_models
+from lvm_batch.jobs.evaluation.judged_rows import JudgedDataset
 from lvm_batch.jobs.settings.evaluate import EvaluateSettings
-from lvm_batch.lvm import RidgeSums, build_model, save_checkpoint
+from lvm_batch.lvm import build_model, save_checkpoint
+from lvm_batch.lvm.training.ridge import RidgeSums
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -476,7 +477,7 @@ def test_rows_come_as_copies_with_what_tells_them_apart(place: Path, tmp_path: P
     """Batches hold their values after the next one is read; articles have one number over all files."""
     path = write_windows(tmp_path / "w.parquet", context_tokens=np.arange(len(LAST)))
     settings = EvaluateSettings(dataset=(str(path), str(place / "windows.parquet")))
-    batches = list(judged_rows(settings, dim=DIM))
+    batches = list(JudgedDataset(settings, dim=DIM))
     assert sum(rows.n_read for rows in batches) == 2 * len(LAST)
     contexts = np.concatenate([rows.contexts for rows in batches])
     np.testing.assert_array_equal(contexts, np.concatenate([CONTEXTS, CONTEXTS]))

@@ -17,11 +17,11 @@ from lvm_batch.io import read_predictions
 from lvm_batch.io.bank.bank import build_bank
 from lvm_batch.io.dataset.files import find_files
 from lvm_batch.io.output.commit import OutputFolder
-from lvm_batch.jobs.evaluation.rows import judged_rows
+from lvm_batch.jobs.evaluation.judged_rows import JudgedDataset
 from lvm_batch.jobs.reports.data import gather
 from lvm_batch.jobs.settings.evaluate import EvaluateSettings
 from lvm_batch.jobs.settings.train import TrainSettings
-from lvm_batch.jobs.training.rows import read_training_rows
+from lvm_batch.jobs.training.training_rows import read_training_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -130,7 +130,9 @@ def test_models_are_trained_and_judged_by_the_same_rows(twins: tuple[Path, Path,
     assert trained[0].ood.any()
     assert trained[0].articles.tolist() == trained[1].articles.tolist()
     assert len(set(trained[0].articles.tolist())) == len(FILES)
-    judged = [list(judged_rows(EvaluateSettings(dataset=(str(dataset),)), dim=768)) for dataset in twins[:2]]
+    judged = [
+        list(JudgedDataset(EvaluateSettings(dataset=(str(dataset),)), dim=768)) for dataset in twins[:2]
+    ]
     for told, held in zip(*judged, strict=True):
         for name in ("contexts", "targets", "articles", "splits", "lanes", "context_tokens"):
             assert np.array_equal(

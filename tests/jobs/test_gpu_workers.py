@@ -9,13 +9,15 @@ import pytest
 from datasets import assert_same_rows, read_rows, windows, write_windows
 from waiting import HANG_S
 
-from lvm_batch.jobs.prediction.cluster import local_cluster
+from lvm_batch.jobs.clusters.backend import LocalWorkers
+from lvm_batch.jobs.clusters.local import local_cluster
 from lvm_batch.jobs.prediction.planning import fleet as fleets
 from lvm_batch.jobs.prediction.planning.fleet import Fleet, local_fleet
 from lvm_batch.jobs.prediction.planning.memory import MIB, memory_limit
 from lvm_batch.jobs.prediction.planning.plan import prepare
+from lvm_batch.jobs.processes.forkserver import METHOD
 from lvm_batch.jobs.settings.run import RunSettings
-from lvm_batch.lvm.devices.found import FoundDevice
+from lvm_batch.lvm.devices.facts import DeviceFacts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,22 +25,22 @@ if TYPE_CHECKING:
 
     from command import Result
 
-TWO = FoundDevice("cuda", "cuda, 2 x NVIDIA H200, 139 GiB", "", ("3", "GPU-5a1c"))
+TWO = DeviceFacts("cuda", "cuda, 2 x NVIDIA H200, 139 GiB", "", ("3", "GPU-5a1c"))
 
 
 @pytest.mark.parametrize(
     ("wanted", "device", "fleet"),
     [
         (None, None, Fleet(16)),
-        (3, FoundDevice("cpu", "cpu"), Fleet(3)),
+        (3, DeviceFacts("cpu", "cpu"), Fleet(3)),
         (None, TWO, Fleet(2, 8, ("3", "GPU-5a1c"))),
         (1, TWO, Fleet(1, 16, ("3",))),
         (8, TWO, Fleet(2, 8, ("3", "GPU-5a1c"))),
-        (None, FoundDevice("mps", "mps"), Fleet(1, 16)),
+        (None, DeviceFacts("mps", "mps"), Fleet(1, 16)),
     ],
 )
 def test_there_is_a_worker_for_each_gpu(
-    wanted: int | None, device: FoundDevice | None, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+    wanted: int | None, device: DeviceFacts | None, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the machine's cores shared among them to read and decode; without a GPU there is one for each core."""
     monkeypatch.setattr(fleets, "usable_cores", lambda: 16)
@@ -54,7 +56,7 @@ def test_each_worker_sees_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """By number or UUID, as it was given; a worker that replaces a dead one sees the same."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,GPU-5a1c")
     monkeypatch.setenv("LVM_TEST_KEPT", "kept")
-    with local_cluster(2, memory_limit=None, slots=3, gpus=TWO.gpus) as client:
+    with local_cluster(LocalWorkers(2, slots=3, gpus=TWO.gpus, method=METHOD)) as client:
         workers = client.scheduler_info(n_workers=-1)["workers"]
         assert [worker["nthreads"] for worker in workers.values()] == [3, 3]
         seen = client.run(visible)

@@ -40,23 +40,35 @@ def wait_for_records(out: Path, count: int) -> None:
     wait_until(lambda: len(list(out.glob("_lvm_batch/done/*.json"))) >= count, f"{count} committed units")
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a dataset of thirty units."""
+    folder = tmp_path_factory.mktemp("interrupted")
+    contexts, targets = windows()
+    write_windows(folder / "in/a.parquet", contexts[:1500], targets[:1500], row_group_rows=50)
+    return folder
+
+
+@pytest.fixture
+def ask(folder: Path, models: Path) -> list[str]:
+    """The arguments of a run over it."""
+    ask = [str(folder / "in"), "--unit-size", "760KiB", "--min-confidence", "1"]
+    return [*ask, "--model", str(models / "amn.pt"), "--fallback", str(models / "gru.pt")]
+
+
+@pytest.fixture
+def clean(predict: Callable[..., Any], ask: list[str], folder: Path) -> Path:
+    """The output of a run that nothing stopped, made once."""
+    if not (folder / "clean").exists():
+        predict(*ask, "--output", folder / "clean").done()
+    return folder / "clean"
+
+
 @pytest.mark.parametrize(("signal_name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGKILL", -9)])
 def test_a_stopped_run_is_resumed_by_the_same_command(
-    predict: Callable[..., Any], models: Path, tmp_path: Path, signal_name: str, code: int
+    predict: Callable[..., Any], ask: list[str], clean: Path, tmp_path: Path, signal_name: str, code: int
 ) -> None:
     """Whatever stops it, what was committed stays, and the same command makes it what a clean run makes."""
-    contexts, targets = windows()
-    write_windows(tmp_path / "in/a.parquet", contexts[:1500], targets[:1500], row_group_rows=50)
-    ask = [
-        str(tmp_path / "in"),
-        "--unit-size",
-        "760KiB",
-        "--min-confidence",
-        "1",
-        "--fallback",
-        str(models / "gru.pt"),
-    ]
-    ask += ["--model", str(models / "amn.pt")]
     process = start(tmp_path, ["run", *ask, "--output", str(tmp_path / "out"), "--workers", "1"])
     wait_for_records(tmp_path / "out", 2)
     os.killpg(process.pid, getattr(signal, signal_name))
@@ -70,8 +82,7 @@ def test_a_stopped_run_is_resumed_by_the_same_command(
     assert resumed.code == 0
     assert resumed.values["units_computed"] <= resumed.values["units"] - 2
     assert {path: path.stat().st_mtime_ns for path in committed} == committed
-    predict(*ask, "--output", tmp_path / "clean").done()
-    assert_same_predictions(tmp_path / "out", tmp_path / "clean")
+    assert_same_predictions(tmp_path / "out", clean)
 
 
 def test_a_second_ctrl_c_stops_at_once(models: Path, tmp_path: Path) -> None:

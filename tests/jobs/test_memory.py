@@ -12,19 +12,20 @@ import pyarrow.parquet as pq
 import pytest
 from peak_probe import peaks_of
 
-from lvm_batch.io.dataset.columns import WindowShape
 from lvm_batch.io.dataset.files import find_files
 from lvm_batch.io.dataset.units import DatasetFormat, Footer, cut_units, read_footers
+from lvm_batch.io.schema import WindowShape
+from lvm_batch.jobs.models.facts import Fixed
 from lvm_batch.jobs.prediction import run as running
 from lvm_batch.jobs.prediction.planning.memory import (
     MIB,
-    Fixed,
     NotEnoughMemory,
     check_memory,
     memory_limit,
     project,
 )
 from lvm_batch.jobs.prediction.planning.plan import Prepared, prepare
+from lvm_batch.jobs.reports import report_writer
 from lvm_batch.jobs.settings.run import RunSettings
 
 if TYPE_CHECKING:
@@ -141,14 +142,15 @@ def test_the_projection_is_within_a_quarter_of_the_peak(case: str, tmp_path: Pat
 def test_an_input_ten_times_as_large_has_the_same_peak(layout: str, tmp_path: Path, models: Path) -> None:
     """Neither more units nor a larger row group make a worker need more."""
     peaks = []
-    for n_rows in (4000, 40000) if layout == "windows" else (8500, 85000):
+    for n_rows in (1000, 10_000) if layout == "windows" else (8500, 85_000):
         path = tmp_path / f"{n_rows}" / "a.parquet"
         path.parent.mkdir()
         if layout == "windows":
             windows_file(path, n_rows, 500)
         else:
             sequences_file(path, n_rows)
-        prepared = prepared_for(path, models, high_stakes_lane=("another",))
+        unit_size = 16 * MIB if layout == "windows" else 64 * MIB
+        prepared = prepared_for(path, models, unit_size=unit_size, high_stakes_lane=("another",))
         peaks.append(max(peaks_of(prepared.job, prepared.units, path.parent)["peaks"]))
     assert peaks[1] < 1.1 * peaks[0]
 
@@ -253,7 +255,7 @@ def test_a_worker_may_use_what_the_plan_says(
 
     n_slots = running.n_slots
     monkeypatch.setattr(running, "n_slots", looking)
-    monkeypatch.setattr(running, "write_report", lambda *_, **__: None)
+    monkeypatch.setattr(report_writer, "write_report", lambda *_, **__: None)
     job = (windows_file(tmp_path / "a.parquet", 20, 20), "--output", tmp_path / "out", "--workers", 1)
     ask = (*job, "--model", models / "amn.pt")
     limit = lvm_batch("plan", *ask).values["memory"]["limit"]

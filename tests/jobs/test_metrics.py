@@ -15,9 +15,12 @@ from datasets import windows, write_windows
 from waiting import HANG_S
 
 from lvm_batch.io.output.lock import lock_output
+from lvm_batch.jobs.clusters.backend import LocalWorkers
+from lvm_batch.jobs.clusters.dashboard import dask_pages
 from lvm_batch.jobs.errors import GateFailed, MissingExtra, Terminated
-from lvm_batch.jobs.prediction.dashboard import watched
-from lvm_batch.jobs.prediction.telemetry.metrics import last_success, metrics_of
+from lvm_batch.jobs.prediction.observers import RunOutcome, reporting_failures
+from lvm_batch.jobs.prediction.telemetry.metrics import Metrics, last_success
+from lvm_batch.jobs.processes.forkserver import METHOD, PRELOAD, start_forkserver
 from lvm_batch.jobs.settings.run import RunSettings
 
 if TYPE_CHECKING:
@@ -163,7 +166,8 @@ def test_whatever_is_raised_is_told(ending: BaseException, code: int, kind: str,
     """A signal and a bug are endings too; before the first success its time is 0."""
     settings = RunSettings(output=str(tmp_path / "out"), metrics_file=str(tmp_path / "m.prom"))
     started = time.monotonic() - 5
-    with pytest.raises(type(ending)), metrics_of(settings, started=started, tell=pytest.fail):
+    metrics = Metrics(settings, started=started, tell=pytest.fail)
+    with pytest.raises(type(ending)), reporting_failures([metrics]):
         raise ending
     told = samples((tmp_path / "m.prom").read_text())
     assert told["lvm_batch_run_exit_code",] == code
@@ -172,19 +176,20 @@ def test_whatever_is_raised_is_told(ending: BaseException, code: int, kind: str,
     assert 5 <= told["lvm_batch_run_duration_seconds",] <= time.monotonic() - started
 
 
-@pytest.mark.parametrize(
-    "former", [b"\xff\xfe", b"lvm_batch_last_success_timestamp_seconds oops\n", b'{a="', b""]
-)
-def test_a_former_file_that_makes_no_sense_is_replaced(former: bytes, tmp_path: Path) -> None:
+def test_a_former_file_that_makes_no_sense_is_replaced(
+    predict: Callable[..., Any], dataset: Path, tmp_path: Path
+) -> None:
     """Nobody knows when the last success was, and the run writes its own."""
+    summary = predict(dataset, "--output", tmp_path / "out").done()
     file = tmp_path / "m.prom"
-    file.write_bytes(former)
-    assert last_success(file) == 0
-    with metrics_of(
+    metrics = Metrics(
         RunSettings(output="o", metrics_file=str(file)), started=time.monotonic(), tell=pytest.fail
-    ):
-        pass
-    assert last_success(file) > 1e9
+    )
+    for former in (b"\xff\xfe", b"lvm_batch_last_success_timestamp_seconds oops\n", b'{a="', b""):
+        file.write_bytes(former)
+        assert last_success(file) == 0
+        metrics.conclude(RunOutcome(summary, "", None))
+        assert last_success(file) > 1e9
 
 
 @pytest.mark.parametrize("where", ["nowhere/job.prom", ""])
@@ -203,8 +208,7 @@ def test_a_file_that_node_exporter_would_not_read_is_told(tmp_path: Path) -> Non
     """It reads `*.prom` only."""
     told: list[str] = []
     settings = RunSettings(output="o", metrics_file=str(tmp_path / "metrics.txt"))
-    with metrics_of(settings, started=time.monotonic(), tell=told.append):
-        pass
+    Metrics(settings, started=time.monotonic(), tell=told.append).fail(Terminated("stopped"))
     assert len(told) == 1
     assert ".prom" in told[0]
 
@@ -258,9 +262,11 @@ def test_without_a_host_the_dashboard_is_for_this_machine_only() -> None:
 def client() -> Iterator[Client]:
     """A local cluster of one worker process, with the dashboard, as a run starts it."""
     pytest.importorskip("bokeh", reason='pip install "lvm-batch[dashboard]"')
-    from lvm_batch.jobs.prediction.cluster import local_cluster
+    from lvm_batch.jobs.clusters.local import local_cluster
 
-    with local_cluster(1, memory_limit=None, dashboard="127.0.0.1:0", profile=True) as cluster:
+    start_forkserver()
+    workers = LocalWorkers(1, method=METHOD, preload=(PRELOAD,))
+    with local_cluster(workers, dashboard="127.0.0.1:0", profile=True) as cluster:
         yield cluster
 
 
@@ -316,7 +322,7 @@ def bokeh_page(status: str) -> str:
 def test_the_dashboard_is_where_the_note_says(client: Client) -> None:
     """While the cluster computes, the page is served at the address that is told."""
     told: list[str] = []
-    with watched(client, RunSettings(dashboard="127.0.0.1:0"), tell=told.append):
+    with dask_pages(client, RunSettings(dashboard="127.0.0.1:0"), tell=told.append):
         assert bokeh_page(told[0].removeprefix("dashboard: "))
 
 
@@ -324,7 +330,7 @@ def test_a_scheduler_of_ones_own_has_its_own_dashboard(client: Client) -> None:
     """With --scheduler the note says where that one is."""
     told: list[str] = []
     settings = RunSettings(dashboard="127.0.0.1:1", scheduler=client.scheduler.address)
-    with watched(client, settings, tell=told.append):
+    with dask_pages(client, settings, tell=told.append):
         pass
     assert bokeh_page(told[0].removeprefix("dashboard: ").partition(",")[0])
 

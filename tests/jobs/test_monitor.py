@@ -23,19 +23,24 @@ from lvm_batch.io.output.answers import Record
 from lvm_batch.io.output.commit import OutputFolder
 from lvm_batch.io.output.tally import SquareSums, Tally, add_tallies
 from lvm_batch.io.output.writer import PredictionBlock
+from lvm_batch.io.storage.lock_guard import LocalLockGuard
 from lvm_batch.jobs.cli import main
 from lvm_batch.jobs.errors import GateFailed
 from lvm_batch.jobs.prediction.execution.query_latency import worker_p95_ms
 from lvm_batch.jobs.prediction.execution.tally import tally_block
 from lvm_batch.jobs.prediction.execution.worker import Failure
+from lvm_batch.jobs.prediction.observers import RunBeginning
 from lvm_batch.jobs.prediction.planning.plan import Prepared, prepare
-from lvm_batch.jobs.prediction.telemetry.history import add_to_history
+from lvm_batch.jobs.prediction.results.events import RunSummarised
+from lvm_batch.jobs.prediction.telemetry.history import History
 from lvm_batch.jobs.settings.run import RunSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from command import Result
+
+    from lvm_batch.jobs.prediction.results.summary import Summary
 
 ENDED = datetime(2026, 11, 23, 12, tzinfo=UTC)
 N_ROWS = 600
@@ -48,7 +53,7 @@ class Ran(NamedTuple):
 
     settings: RunSettings
     prepared: Prepared
-    summary: dict[str, Any]
+    summary: Summary
     folder: OutputFolder
 
 
@@ -79,14 +84,21 @@ def ran(tmp_path_factory: pytest.TempPathFactory, models: Path, scheduler: str) 
     return Ran(settings, prepare(settings, threads=None), outcome.summary, OutputFolder(settings.output))
 
 
-def added(ran: Ran, history: object, **changes: Any) -> list[str]:  # noqa: ANN401 - of any argument
+def added(ran: Ran, history: object, **changes: Any) -> list[str]:  # noqa: ANN401 - of any field
     """Add a run to a history; return what was said."""
     said: list[str] = []
-    records = changes.pop("computed", list(ran.folder.records().values()))
-    settings = ran.settings.model_copy(update={"history": None if history is None else str(history)})
-    more = {"error": None, "ended": ENDED, "workers": 2} | changes
-    summary = replace(ran.summary, **more.pop("summary", {}))
-    add_to_history(ran.prepared, settings, summary, records, tell=said.append, **more)
+    records = ran.folder.records()
+    summary = replace(ran.summary, **changes.pop("summary", {}))
+    fields = {
+        "computed": list(records.values()),
+        "error": None,
+        "ended": ENDED,
+        "workers": 2,
+        "is_news": True,
+    }
+    observer = History(str(history), tell=said.append)
+    observer.begin(RunBeginning(ran.prepared, ran.settings, ran.folder, LocalLockGuard()))
+    observer.event(RunSummarised(summary, records, **fields | changes))
     return said
 
 
@@ -165,9 +177,8 @@ def test_a_run_that_resumed_tells_what_it_computed(ran: Ran, tmp_path: Path) -> 
 
 
 def test_a_run_that_did_nothing_adds_nothing(ran: Ran, tmp_path: Path) -> None:
-    """A rerun of a finished job leaves no entry; nor does one without a history."""
+    """A rerun of a finished job leaves no entry."""
     assert added(ran, tmp_path / "history", computed=[]) == []
-    assert added(ran, None) == []
     assert not (tmp_path / "history").exists()
 
 

@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from lvm_batch.io.dataset.columns import WindowShape
 from lvm_batch.io.dataset.files import find_files
 from lvm_batch.io.dataset.reading import open_unit
 from lvm_batch.io.dataset.units import DatasetFormat, Footer, cut_units, read_footers
+from lvm_batch.io.schema import WindowShape
 from lvm_batch.jobs.cli import main
 
 if TYPE_CHECKING:

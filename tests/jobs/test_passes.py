@@ -9,24 +9,22 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from lvm_batch.io.dataset.batches import BAD_INPUT, OK, SHORT_CONTEXT, Batch
-from lvm_batch.io.output.writer import NO_ROUTE, ROUTES, PredictionBlock
+from lvm_batch.io.dataset.batches import Batch
+from lvm_batch.io.schema import BAD_INPUT, NO_ROUTE, OK, ROUTES, SHORT_CONTEXT
 from lvm_batch.jobs.prediction.execution import passes
-from lvm_batch.jobs.prediction.execution.passes import (
-    block_of,
-    cosines_with,
-    first_pass,
-    has_unit_norm,
-    second_pass,
-)
+from lvm_batch.jobs.prediction.execution.passes import block_of, first_pass, second_pass
 from lvm_batch.jobs.prediction.execution.stopwatch import Stopwatch
-from lvm_batch.lvm import REASONS, Thresholds, shadow_rows
+from lvm_batch.lvm import REASONS, Thresholds
 from lvm_batch.lvm.inference.cascade import Cascade
+from lvm_batch.lvm.inference.cosines import cosines_with, has_unit_norm
+from lvm_batch.lvm.inference.routing import shadow_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
+
+    from lvm_batch.io.output.writer import PredictionBlock
 
     Floats = NDArray[np.float32]
 

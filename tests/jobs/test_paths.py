@@ -135,10 +135,10 @@ def test_a_line_end_behind_a_variable_does_not_count(environ: Mapping[str, str])
     assert (found.output, found.high_stakes_lane, found.workers) == ("out", ("a", "b"), 2)
 
 
-@pytest.mark.parametrize("blank", ["", " "])
 @pytest.mark.parametrize(
     "arguments",
     [
+        ["pack", " ", "--output", "o"],
         ["pack", "{}", "--output", "o"],
         ["pack", "d", "--output", "{}"],
         ["bank", "build", "{}", "--output", "o"],
@@ -152,11 +152,9 @@ def test_a_line_end_behind_a_variable_does_not_count(environ: Mapping[str, str])
         ["models", "verify", "m", "--data", "{}"],
     ],
 )
-def test_an_argument_of_blanks_is_refused(
-    capsys: pytest.CaptureFixture[str], arguments: list[str], blank: str
-) -> None:
+def test_an_argument_of_blanks_is_refused(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
     """A shell's variable that is not set would otherwise mean the folder that one is in."""
-    assert main([text.format(blank) for text in arguments] + ["--json"]) == 2
+    assert main([text.format("") for text in arguments] + ["--json"]) == 2
     assert "nothing is written there" in json.loads(capsys.readouterr().out)["error"]["message"]
 
 

@@ -149,7 +149,7 @@ def test_a_scheduler_that_is_away_is_logged(
     """The same command works later: nothing has failed, and the check goes on waiting for the success."""
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
-    monkeypatch.setattr("lvm_batch.jobs.prediction.cluster.WAIT_S", 0.3)
+    monkeypatch.setattr("lvm_batch.jobs.clusters.scheduler.Scheduler.wait_s", 0.3)
     assert pinged(check.url, "--scheduler", f"tcp://127.0.0.1:{port}").code == 75
     assert check.events == ["start", "log"]
     assert check.pings[1].body["exit_code"] == 75
@@ -286,18 +286,19 @@ def test_events_go_before_the_query(url: str, event: str | None, address: str) -
 
 
 @pytest.mark.parametrize(
-    "url",
+    ("where", "url"),
     [
-        "hc-ping.com/{}",
-        "ftp://h/{}",
-        "file:///{}",
-        "http:///{}",
-        "http://me:{}@h/",
-        "http://h:x/{}",
-        "http://h/{} ",
+        ("flag", "hc-ping.com/{}"),
+        ("flag", "ftp://h/{}"),
+        ("flag", "file:///{}"),
+        ("flag", "http:///{}"),
+        ("flag", "http://me:{}@h/"),
+        ("flag", "http://h:x/{}"),
+        ("flag", "http://h/{} "),
+        ("environment", "hc-ping.com/{}"),
+        ("file", "hc-ping.com/{}"),
     ],
 )
-@pytest.mark.parametrize("where", ["flag", "environment", "file"])
 def test_a_wrong_address_is_refused_without_showing_it(
     pinged: Callable[..., Any],
     lvm_batch: Callable[..., Any],

@@ -10,7 +10,7 @@ from datasets import windows, write_windows
 
 from lvm_batch.jobs.cli import main
 from lvm_batch.jobs.errors import SettingsError
-from lvm_batch.jobs.places import Place, check_places, misplaced
+from lvm_batch.jobs.places import Place, check_places, place_errors
 from lvm_batch.jobs.prediction.planning.places import metrics_file_is_misplaced, places_written
 from lvm_batch.jobs.settings.run import RunSettings
 
@@ -35,18 +35,26 @@ def told(dataset: str = "data", **given: str) -> list[str]:
     """What is told of places, for a run whose other places are beside all."""
     settings = RunSettings(dataset=(dataset,), **{"output": "out", "bank": "bank"} | given)
     kept = [Place("the bank", "--bank", str(settings.bank), keeps_out="everything")]
-    return [str(e.args[0]) for e in misplaced(places_written(settings), dataset=settings.dataset, kept=kept)]
+    return [
+        str(e.args[0]) for e in place_errors(places_written(settings), dataset=settings.dataset, kept=kept)
+    ]
 
 
-@pytest.mark.parametrize("name", WRITTEN)
 @pytest.mark.parametrize(
     "where",
     ["data/x", "alias/x", "./data/../data/x", "file://{}/data/x", "{}/data/x/", "{}//alias/date=1/x", "data"],
 )
 @pytest.mark.parametrize("dataset", ["data", "{}/alias/", "data/**", "file://{}/data/*"])
-def test_nothing_is_written_into_the_input(here: Path, name: str, where: str, dataset: str) -> None:
-    """However either is spelled, and whatever is written: the next run would read it."""
-    (text,) = told(dataset.format(here), **{name: where.format(here)})
+def test_nothing_is_written_into_the_input(here: Path, where: str, dataset: str) -> None:
+    """However either is spelled: the next run would read it."""
+    (text,) = told(dataset.format(here), output=where.format(here))
+    assert "lies inside the input" in text
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_nothing_at_all_is_written_into_the_input(here: Path, name: str) -> None:
+    """Whatever is written, it lies inside under the name of what it is."""
+    (text,) = told(str(here / "alias"), **{name: "data/x"})
     assert "lies inside the input" in text
 
 
@@ -59,10 +67,13 @@ def test_what_a_dataset_does_not_read_is_free(here: Path, name: str) -> None:
     assert not told("s3://data/in", **{name: "data/in/x"})
 
 
-@pytest.mark.parametrize("name", WRITTEN[1:])
 @pytest.mark.parametrize(
-    "where",
-    ["out", "out/x", "out/_lvm_batch/x", "out/../out/_x", "file://{}/out/x.parquet", "bank", "bank/x"],
+    ("name", "where"),
+    [
+        *(("history", where) for where in ("out", "out/x", "out/_lvm_batch/x", "out/../out/_x", "bank/x")),
+        *(("metrics_file", where) for where in ("file://{}/out/x.parquet", "bank")),
+        ("performance_report", "out/x"),
+    ],
 )
 def test_nothing_lies_among_predictions_or_in_a_bank(here: Path, name: str, where: str) -> None:
     """Hidden names too: some readers take whatever lies below a folder."""
@@ -99,9 +110,9 @@ def test_objects_are_told_apart_by_their_keys(monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setenv(variable, "x")
     output = Place("the output", "--output", "s3://b/out/", keeps_out="everything")
     inside = ("s3://b/out", "S3://b/out/x", "s3://b/out//")
-    assert all(list(misplaced([output], kept=[Place("it", "", text)])) for text in inside)
+    assert all(list(place_errors([output], kept=[Place("it", "", text)])) for text in inside)
     beside = ("s3://b/out-2", "s3://b/o", "s3://b2/out/x", "gs://b/out/x", "/b/out/x", "s3://b/x/../out")
-    assert not any(list(misplaced([output], kept=[Place("it", "", text)])) for text in beside)
+    assert not any(list(place_errors([output], kept=[Place("it", "", text)])) for text in beside)
 
 
 def test_every_misplaced_place_is_told_at_once(here: Path) -> None:

@@ -282,7 +282,7 @@ def test_a_scheduler_that_is_not_there(
     predict: Callable[..., Any], good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A scheduler that does not answer ends the run with 75, and names the address."""
-    monkeypatch.setattr("lvm_batch.jobs.prediction.cluster.WAIT_S", 1)
+    monkeypatch.setattr("lvm_batch.jobs.clusters.scheduler.Scheduler.wait_s", 1)
     result = predict(good, "--output", tmp_path / "out", "--scheduler", "tcp://127.0.0.1:1")
     assert (result.code, result.values["error"]["kind"]) == (75, "try_again")
     assert "127.0.0.1:1" in result.values["error"]["message"]

@@ -24,7 +24,7 @@ from lvm_batch.jobs.reports.columns import read_columns
 from lvm_batch.jobs.reports.documents import Event
 from lvm_batch.jobs.reports.figures import picture
 from lvm_batch.jobs.reports.rates import rates_of
-from lvm_batch.jobs.reports.report import write_report
+from lvm_batch.jobs.reports.report_writer import write_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable

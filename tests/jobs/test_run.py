@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -99,13 +100,37 @@ def expected(dataset: Path, models: Path, bank: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def test_every_row_equals_the_plain_computation(
-    predict: Callable[..., Any], dataset: Path, bank: Path, expected: list[dict[str, Any]], tmp_path: Path
-) -> None:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where outputs lie that are made once, by whoever needs them first."""
+    return tmp_path_factory.mktemp("made")
+
+
+@pytest.fixture
+def routed(predict: Callable[..., Any], dataset: Path, bank: Path, made: Path) -> Path:
+    """The output of a run with a bank and thresholds; to be read only."""
+    if not (made / "routed").exists():
+        predict(dataset, "--output", made / "routed", "--bank", bank, *THRESHOLDS).done()
+    return made / "routed"
+
+
+@pytest.fixture
+def clean(predict: Callable[..., Any], dataset: Path, made: Path) -> Path:
+    """The output of a plain run, of three units; to be read only."""
+    if not (made / "clean").exists():
+        assert predict(dataset, "--output", made / "clean").values["units_computed"] == 3
+    return made / "clean"
+
+
+@pytest.fixture
+def finished(clean: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return shutil.copytree(clean, tmp_path / "out")
+
+
+def test_every_row_equals_the_plain_computation(routed: Path, expected: list[dict[str, Any]]) -> None:
     """Predictions and cosines equal the plain computation within 1e-5, confidence within 1e-4; order and keys stand."""
-    result = predict(dataset, "--output", tmp_path / "out", "--bank", bank, *THRESHOLDS)
-    assert result.code == 0, result
-    rows = read_rows(tmp_path / "out")
+    rows = read_rows(routed)
     assert [row["key"] for row in rows] == [row["key"] for row in expected]
     assert [row["route"] for row in rows] == [row["route"] for row in expected]
     assert [row["escalation_reasons"] for row in rows] == [row["escalation_reasons"] for row in expected]
@@ -117,7 +142,7 @@ def test_every_row_equals_the_plain_computation(
         "low_margin",
     }
     np.testing.assert_allclose(
-        predictions_of(tmp_path / "out"), np.stack([row["prediction"] for row in expected]), atol=1e-5
+        predictions_of(routed), np.stack([row["prediction"] for row in expected]), atol=1e-5
     )
     for name, tolerance in (("cosine", 1e-5), ("amn_cosine", 1e-5), ("confidence", 1e-4), ("margin", 1e-4)):
         np.testing.assert_allclose(
@@ -125,12 +150,9 @@ def test_every_row_equals_the_plain_computation(
         )
 
 
-def test_reasons_follow_from_a_rows_own_columns(
-    predict: Callable[..., Any], dataset: Path, bank: Path, tmp_path: Path
-) -> None:
+def test_reasons_follow_from_a_rows_own_columns(routed: Path) -> None:
     """Whoever reads the output can derive each row's reasons from its confidence, margin, lane and tokens."""
-    predict(dataset, "--output", tmp_path / "out", "--bank", bank, *THRESHOLDS).done()
-    rows = read_rows(tmp_path / "out")
+    rows = read_rows(routed)
     assert len(rows) == 1500
     for row in rows:
         assert row["escalation_reasons"] == reference.reasons(row, HIGH_STAKES_LANES, ROUTING)
@@ -138,16 +160,14 @@ def test_reasons_follow_from_a_rows_own_columns(
         assert (row["gru_cosine"] is not None) == (row["route"] == "gru" or row["shadow"])
 
 
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 @pytest.mark.parametrize(
-    "encoding", ["fixed_size_list", "list", "large_list", "nested_list", "nested_fixed", "tensor", "binary"]
+    ("encoding", "dtype"),
+    [("list", "float64"), ("nested_fixed", "float16"), ("tensor", "float32"), ("binary", "float32")],
 )
 def test_every_encoding_gives_the_same_predictions(
     predict: Callable[..., Any], models: Path, encoding: str, dtype: str, tmp_path: Path
 ) -> None:
     """How a context is encoded changes nothing: the sample is float16, so every dtype holds it exactly."""
-    if encoding == "binary" and dtype == "float64":
-        pytest.skip("binary is float32 or float16")
     contexts, targets = (part[:60] for part in windows())
     path = write_windows(
         tmp_path / "in.parquet", contexts.astype(dtype), targets.astype(dtype), encoding=encoding
@@ -182,11 +202,10 @@ def test_sequences_give_the_predictions_of_their_windows(
 
 
 def test_a_rerun_computes_nothing_and_touches_nothing(
-    predict: Callable[..., Any], dataset: Path, tmp_path: Path
+    predict: Callable[..., Any], dataset: Path, finished: Path
 ) -> None:
     """A finished job run again reads no rows and leaves every file and record as it was."""
-    out = tmp_path / "out"
-    assert predict(dataset, "--output", out).values["units_computed"] == 3
+    out = finished
     before = {
         path: path.stat().st_mtime_ns for path in [*out.glob("*.parquet"), *out.glob("_lvm_batch/done/*")]
     }
@@ -196,12 +215,10 @@ def test_a_rerun_computes_nothing_and_touches_nothing(
 
 
 def test_a_rerun_computes_only_what_is_missing(
-    predict: Callable[..., Any], dataset: Path, tmp_path: Path
+    predict: Callable[..., Any], dataset: Path, finished: Path, clean: Path
 ) -> None:
     """A unit without record and file is computed again, the others are left; the rows are those of a clean run."""
-    out, clean = tmp_path / "out", tmp_path / "clean"
-    predict(dataset, "--output", out).done()
-    predict(dataset, "--output", clean).done()
+    out = finished
     (out / "shard-1-00000.parquet").unlink()
     (out / "_lvm_batch/done/shard-1-00000.parquet.json").unlink()
     assert predict(dataset, "--output", out).values["units_computed"] == 1
@@ -209,10 +226,10 @@ def test_a_rerun_computes_only_what_is_missing(
 
 
 def test_a_published_unit_without_record_is_adopted(
-    predict: Callable[..., Any], dataset: Path, tmp_path: Path
+    predict: Callable[..., Any], dataset: Path, finished: Path
 ) -> None:
     """Killed between publishing and recording, a unit is not computed again; its record comes from its footer."""
-    out = tmp_path / "out"
+    out = finished
     first = predict(dataset, "--output", out)
     (out / "_lvm_batch/done/shard-1-00000.parquet.json").unlink()
     published = (out / "shard-1-00000.parquet").stat().st_mtime_ns
@@ -231,11 +248,10 @@ def test_a_published_unit_without_record_is_adopted(
     ],
 )
 def test_a_changed_job_is_refused_and_named(
-    predict: Callable[..., Any], dataset: Path, tmp_path: Path, change: list[Any], named: str
+    predict: Callable[..., Any], dataset: Path, finished: Path, change: list[Any], named: str
 ) -> None:
     """Another job over the same output is refused, and the error says what differs."""
-    predict(dataset, "--output", tmp_path / "out").done()
-    result = predict(dataset, "--output", tmp_path / "out", *change)
+    result = predict(dataset, "--output", finished, *change)
     assert result.code == 2
     assert result.values["error"]["kind"] == "job_changed"
     assert named in result.values["error"]["message"]
@@ -449,12 +465,10 @@ def test_a_file_without_rows_has_an_output_without_rows(predict: Callable[..., A
     assert pq.read_metadata(tmp_path / "out/a-00000.parquet").num_rows == 0
 
 
-def test_footers_say_what_made_the_file(
-    predict: Callable[..., Any], dataset: Path, models: Path, tmp_path: Path
-) -> None:
+def test_footers_say_what_made_the_file(predict: Callable[..., Any], dataset: Path, finished: Path) -> None:
     """Each file names its job, models with digests, thresholds and version in its footer."""
-    result = predict(dataset, "--output", tmp_path / "out")
-    metadata = pq.read_metadata(tmp_path / "out/shard-0-00000.parquet").metadata
+    result = predict(dataset, "--output", finished)
+    metadata = pq.read_metadata(finished / "shard-0-00000.parquet").metadata
     assert metadata[b"lvm_batch.fingerprint"].decode() == result.values["fingerprint"]
     assert result.values["models"]["gru"]["sha256"] in metadata[b"lvm_batch.models"].decode()
     assert b'"min_confidence": 0.7' in metadata[b"lvm_batch.thresholds"]

@@ -20,8 +20,8 @@ from lvm_batch.jobs.console.console import Console
 from lvm_batch.jobs.prediction import run as running
 from lvm_batch.jobs.prediction.execution import drive as driving
 from lvm_batch.jobs.prediction.execution.grouping import in_groups
-from lvm_batch.jobs.prediction.planning.job import job_document
-from lvm_batch.jobs.prediction.planning.plan import prepare
+from lvm_batch.jobs.prediction.planning.plan import job_document, prepare
+from lvm_batch.jobs.reports.report_writer import ReportWriter
 
 if TYPE_CHECKING:
     from lvm_batch.jobs.settings.run import RunSettings
@@ -95,7 +95,7 @@ def test_a_finished_job_is_seen_to_be_so(job: RunSettings, monkeypatch: pytest.M
 
     monkeypatch.setattr(store.LocalStore, "read", counting)
     monkeypatch.setattr(running, "local_cluster", None)
-    outcome = running.run(job, console=Console(json=True))
+    outcome = running.run(job, console=Console(json=True), observers=[ReportWriter(tell=pytest.fail)])
     assert (outcome.summary.units_done, outcome.summary.units_computed, outcome.error) == (
         N_UNITS,
         0,

@@ -153,7 +153,7 @@ def test_an_answer_has_a_limit(settings: Callable[..., Any]) -> None:
 
 def test_the_queue_has_a_limit(settings: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond ``--max-queue`` requests under way others are told when to come again: 429."""
-    from lvm_batch.jobs.serving.answerer import Answerer
+    from lvm_batch.jobs.serving.rows import Answerer
 
     free, judge = threading.Event(), Answerer.judge
     with serving(settings(max_queue=1)) as started, monkeypatch.context() as slow:
@@ -239,7 +239,7 @@ def test_a_failure_of_the_models_reaches_only_those_who_asked(
     settings: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A bug while a batch is answered is a 500 for its requests, and counted; the next ones are answered."""
-    from lvm_batch.jobs.serving.answerer import Answerer
+    from lvm_batch.jobs.serving.rows import Answerer
 
     with serving(settings()) as started:
         with monkeypatch.context() as broken:
@@ -347,15 +347,15 @@ def test_requests_sent_ahead_have_a_limit(served: Serving) -> None:
 
 def test_bodies_on_their_way_have_a_limit(served: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
     """What all connections together have sent of their bodies is bounded: beyond it 503, and 200 when they are gone."""
-    monkeypatch.setattr(served.service.shelf, "max_bytes", 1_000_000)
+    monkeypatch.setattr(served.service.budget, "max_bytes", 1_000_000)
     head = HEAD.replace(b"/predict", b"/predict/batch").replace(b"%d" % len(BODY), b"900000")
     with served.connected() as first, served.connected() as second:
         first.sendall(head + b" " * 800_000)
-        wait_until(lambda: served.service.shelf.n_bytes >= 800_000, "the first has come")
+        wait_until(lambda: served.service.budget.n_bytes >= 800_000, "the first has come")
         with suppress(ConnectionError):
             second.sendall(head + b" " * 800_000)
         assert second.recv(65536).startswith(b"HTTP/1.1 503 ")
-    wait_until(lambda: served.service.shelf.n_bytes == 0, "both are gone")
+    wait_until(lambda: served.service.budget.n_bytes == 0, "both are gone")
     assert served.post(json=QUERY).status_code == 200
 
 
@@ -370,24 +370,24 @@ def test_an_answer_that_nobody_reads_is_given_up(served: Serving, monkeypatch: p
     head = HEAD.replace(b"/predict", b"/predict/batch").replace(b"%d" % len(BODY), b"%d" % len(body))
     with served.connected() as connection:
         connection.sendall(head.replace(b"application/json", ARROW["content-type"].encode()) + body)
-        wait_until(lambda: served.service.shelf.n_bytes > 5_000_000, "the body has come")
+        wait_until(lambda: served.service.budget.n_bytes > 5_000_000, "the body has come")
         assert served.service.gate.under_way == 0
-        wait_until(lambda: served.service.shelf.n_bytes == 0, "it is given up")
+        wait_until(lambda: served.service.budget.n_bytes == 0, "it is given up")
 
 
 def test_what_is_unpacked_waits_for_room() -> None:
     """Those who do not fit wait for those before them, in order; who stops waiting leaves nothing taken."""
-    from lvm_batch.jobs.serving.room import Room
+    from lvm_batch.jobs.serving.memory import MemoryQueue
 
     entered: list[str] = []
 
-    async def enter(room: Room, name: str, n_bytes: int, free: asyncio.Event) -> None:
+    async def enter(room: MemoryQueue, name: str, n_bytes: int, free: asyncio.Event) -> None:
         async with room.taken(n_bytes):
             entered.append(name)
             await free.wait()
 
     async def scene() -> None:
-        room, free = Room(10), asyncio.Event()
+        room, free = MemoryQueue(10), asyncio.Event()
         tasks = [
             asyncio.create_task(enter(room, name, size, free))
             for name, size in (("a", 6), ("b", 6), ("c", 1), ("huge", 99))

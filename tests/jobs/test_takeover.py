@@ -24,7 +24,7 @@ N_ROWS, UNIT_ROWS = 200, 50
 
 _COMMAND = f"""
 import sys
-from lvm_batch.io import lease
+from lvm_batch.io.storage import lease
 lease.BEAT_S, lease.TTL_S = {BEAT_S}, {TTL_S}
 from lvm_batch.jobs.cli import main
 if __name__ == "__main__":

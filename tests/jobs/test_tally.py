@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from lvm_batch.io.dataset.batches import BAD_INPUT, OK, SHORT_CONTEXT
 from lvm_batch.io.output.answers import Record, UnitPlace
 from lvm_batch.io.output.tally import NOTHING, BadRow, SquareSums, Sums, Tally
-from lvm_batch.io.output.writer import NO_ROUTE, ROUTES, PredictionBlock
+from lvm_batch.io.output.writer import PredictionBlock
+from lvm_batch.io.schema import BAD_INPUT, NO_ROUTE, OK, ROUTES, SHORT_CONTEXT
 from lvm_batch.jobs.prediction.execution.tally import empty_tally, tally_block, total_of
 from lvm_batch.jobs.prediction.results.totals import totals_of
 from lvm_batch.lvm import REASONS

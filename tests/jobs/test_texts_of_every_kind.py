@@ -15,7 +15,7 @@ from outputs import block, write_output
 from lvm_batch.jobs.prediction.execution.tally import tally_block
 from lvm_batch.jobs.reports.columns import read_columns
 from lvm_batch.jobs.settings.train import TrainSettings
-from lvm_batch.jobs.training.rows import read_training_rows
+from lvm_batch.jobs.training.training_rows import read_training_rows
 from lvm_batch.lvm.inference.routing import REASONS
 
 if TYPE_CHECKING:

@@ -138,7 +138,7 @@ def test_certificates_of_somebody_else(
     ask: Callable[[dict[str, Any]], Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A scheduler whose certificate is of another authority cannot be reached: 75, with what to compare."""
-    monkeypatch.setattr("lvm_batch.jobs.prediction.cluster.WAIT_S", 1)
+    monkeypatch.setattr("lvm_batch.jobs.clusters.scheduler.Scheduler.wait_s", 1)
     result = ask(certified(tmp_path / "others"))
     assert (result.code, result.values["error"]["kind"]) == (75, "try_again")
     assert CA in result.values["error"]["hint"]

@@ -18,7 +18,8 @@ import torch
 from full_disk import files_of_at_most
 from waiting import wait_until
 
-from lvm_batch.lvm import list_models, load_checkpoint
+from lvm_batch.lvm import load_checkpoint
+from lvm_batch.lvm.registry.registry import list_models
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,10 +13,10 @@ import pytest
 
 from lvm_batch.io.dataset.column_checks import is_plain
 from lvm_batch.io.errors import DataError
-from lvm_batch.jobs.datasets.articles import UNKNOWN, Articles, chains
+from lvm_batch.jobs.datasets.articles import UNKNOWN, Articles, group_windows
 from lvm_batch.jobs.settings.train import TrainSettings
 from lvm_batch.jobs.training.article_split import split_by_article
-from lvm_batch.jobs.training.rows import TrainingRows, read_training_rows
+from lvm_batch.jobs.training.training_rows import TrainingRows, read_training_rows
 from lvm_batch.jobs.training.vector_store import VectorStore
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def test_one_shared_vector_joins_no_articles() -> None:
 
 def joined(found: list[list[int]], said: list[int] | None = None) -> list[int]:
     """The article of each window, numbered as they come; unless ``said``, none says it."""
-    codes = chains(np.array(found), np.array(said or [UNKNOWN] * len(found))).tolist()
+    codes = group_windows(np.array(found), np.array(said or [UNKNOWN] * len(found))).tolist()
     return [list(dict.fromkeys(codes)).index(code) for code in codes]
 
 
@@ -212,11 +212,11 @@ def test_ids_may_be_of_any_type() -> None:
     assert codes.codes.tolist() == [0, 1, UNKNOWN, 0, 1, UNKNOWN, UNKNOWN, UNKNOWN, 2]
 
 
-@pytest.mark.parametrize("name", every_type.columns())
-def test_ids_that_differ_in_anything_are_different_articles(name: str) -> None:
+def test_ids_that_differ_in_anything_are_different_articles() -> None:
     """A nanosecond, the year 10,000 and the last digit of a long number tell articles apart; NaN says of none."""
-    column = every_type.as_read()[name]
-    if is_plain(column.type):
+    plain = {name: column for name, column in every_type.as_read().items() if is_plain(column.type)}
+    assert len(plain) > 40
+    for name, column in plain.items():
         says_none = (
             pc.is_nan(column).to_pylist() if pa.types.is_floating(column.type) else [False] * len(column)
         )
@@ -225,7 +225,7 @@ def test_ids_that_differ_in_anything_are_different_articles(name: str) -> None:
         ]
         known = list(dict.fromkeys(value for value in values if value is not None))
         expected = [UNKNOWN if value is None else known.index(value) for value in values]
-        assert Articles().add(pa.chunked_array([column])).tolist() == expected
+        assert Articles().add(pa.chunked_array([column])).tolist() == expected, name
 
 
 def test_the_store_knows_a_vector_again() -> None:

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from lvm_batch.jobs.prediction.execution.passes import has_unit_norm
-from lvm_batch.jobs.registry.checks import check_outputs, random_contexts
+from lvm_batch.jobs.registry.model_checks import check_outputs, random_contexts
 from lvm_batch.jobs.training.train import _odd_norms
 from lvm_batch.lvm.errors import BankError
+from lvm_batch.lvm.inference.cosines import has_unit_norm
 from lvm_batch.lvm.search.exact import check_bank
 
 if TYPE_CHECKING:

@@ -14,13 +14,13 @@ from processes import descendants, is_alive
 
 from lvm_batch.jobs.errors import UsageError
 from lvm_batch.jobs.processes import forkserver
-from lvm_batch.jobs.processes.forkserver import in_warm_process
+from lvm_batch.jobs.processes.forkserver import in_forked_process
 
 
 @pytest.fixture(autouse=True)
 def _server() -> None:
     """A server that runs."""
-    forkserver.warm_up()
+    forkserver.start_forkserver()
 
 
 def where() -> tuple[int, str, str | None]:
@@ -45,7 +45,7 @@ def test_a_copy_is_where_the_driver_is(tmp_path: Path, monkeypatch: pytest.Monke
     """Another process, with the driver's folder and environment as they are now."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LVM_BATCH_TEST", "here")
-    pid, folder, value = in_warm_process(where)
+    pid, folder, value = in_forked_process(where)
     assert pid != os.getpid()
     assert (folder, value) == (str(tmp_path), "here")
 
@@ -53,28 +53,28 @@ def test_a_copy_is_where_the_driver_is(tmp_path: Path, monkeypatch: pytest.Monke
 def test_errors_come_back_as_they_were() -> None:
     """What is raised there is raised here, with its message and its hint."""
     with pytest.raises(UsageError) as error:
-        in_warm_process(refuse, "no such thing")
+        in_forked_process(refuse, "no such thing")
     assert error.value.args == ("no such thing", "do better")
 
 
 def test_without_a_server_it_is_done_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """A plan, or another system, does the same in its own process."""
     monkeypatch.setattr(forkserver, "_servers", set())
-    assert in_warm_process(where)[0] == os.getpid()
+    assert in_forked_process(where)[0] == os.getpid()
 
 
 def test_a_copy_that_dies_costs_nothing() -> None:
     """Where the copy is killed, the driver does it."""
-    assert in_warm_process(die_elsewhere, os.getpid()) == os.getpid()
+    assert in_forked_process(die_elsewhere, os.getpid()) == os.getpid()
 
 
 _DRIVER = """
 import sys, time
-from lvm_batch.jobs.prediction import warm_up
+from lvm_batch.jobs.processes import forkserver
 if __name__ == "__main__":
-    forkserver.warm_up()
-    forkserver.in_warm_process(print, "at work", flush=True)
-    forkserver.in_warm_process(time.sleep, 3600)
+    forkserver.start_forkserver()
+    forkserver.in_forked_process(print, "at work", flush=True)
+    forkserver.in_forked_process(time.sleep, 3600)
 """
 
 

@@ -12,13 +12,14 @@ from fake_device import Broken, FakeDevice, stand_in_for_cuda
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lvm_batch.lvm import ArchitectureError, DeviceError, Predictor, build_model, row_cosines
-from lvm_batch.lvm.devices.accelerator import open_accelerator
+from lvm_batch.lvm import ArchitectureError, DeviceError, Predictor, build_model
 from lvm_batch.lvm.devices.cuda import CudaAccelerator
 from lvm_batch.lvm.devices.devices import find_device
-from lvm_batch.lvm.devices.found import FoundDevice
+from lvm_batch.lvm.devices.facts import DeviceFacts
 from lvm_batch.lvm.devices.mps import MpsAccelerator
+from lvm_batch.lvm.devices.open import open_accelerator
 from lvm_batch.lvm.devices.precision import check_precision
+from lvm_batch.lvm.inference.cosines import row_cosines
 from lvm_batch.lvm.inference.pipelined import IN_FLIGHT, PipelinedPredictor, bytes_a_row
 
 if TYPE_CHECKING:
@@ -237,11 +238,11 @@ def test_a_cpu_is_no_accelerator() -> None:
 def test_an_operation_that_mps_lacks_is_said() -> None:
     """With both ways out, of which torch takes neither by itself."""
     lacking = NotImplementedError("The operator 'aten::x' is not currently implemented for MPS. If you want")
-    explained = MpsAccelerator(CPU).explained(lacking)
+    explained = MpsAccelerator(CPU).explain(lacking)
     assert explained is not None
     assert "aten::x" in explained.message
     assert "PYTORCH_ENABLE_MPS_FALLBACK=1" in explained.hint
-    assert MpsAccelerator(CPU).explained(RuntimeError("x")) is None
+    assert MpsAccelerator(CPU).explain(RuntimeError("x")) is None
 
 
 def test_mps_computes_one_slice_after_the_other() -> None:
@@ -329,10 +330,10 @@ def test_what_cuda_says_is_understood(monkeypatch: pytest.MonkeyPatch) -> None:
         assert cuda.is_out_of_memory(short)
     failed = torch.AcceleratorError("CUDA error: an illegal memory access was encountered\nCompile with")
     assert not cuda.is_out_of_memory(failed)
-    explained = cuda.explained(failed)
+    explained = cuda.explain(failed)
     assert explained is not None
     assert explained.message == "cpu failed: CUDA error: an illegal memory access was encountered"
-    assert cuda.explained(RuntimeError("shapes")) is None
+    assert cuda.explain(RuntimeError("shapes")) is None
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -391,4 +392,4 @@ def test_gpus_go_by_what_may_be_seen(
     with_gpus(monkeypatch, count, visible)
     found = find_device("cuda")
     several = "2 x " if count == 2 else ""
-    assert found == FoundDevice("cuda", f"cuda, {several}NVIDIA H200, 139 GiB", "", gpus)
+    assert found == DeviceFacts("cuda", f"cuda, {several}NVIDIA H200, 139 GiB", "", gpus)

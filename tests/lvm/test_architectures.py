@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from lvm_batch.lvm import (
-    ARCHITECTURES,
     ArchitectureError,
     AttentionMixerNetwork,
     AttentionMixtureNetwork,
@@ -18,6 +17,7 @@ from lvm_batch.lvm import (
     TransformerPredictor,
     build_model,
 )
+from lvm_batch.lvm.architectures.catalog import ARCHITECTURES
 from lvm_batch.lvm.architectures.context_model import ContextModel, linear
 
 COUNTS = {

@@ -47,7 +47,7 @@ def rows_of(gain: np.ndarray, *, n_articles: int = 20, **columns: np.ndarray) ->
         fallback=0.6 + gain,
         confidence=confidence,
         margin=margin,
-        standing=columns.get("standing", np.zeros(n_rows, np.bool_)),
+        escalated_anyway=columns.get("escalated_anyway", np.zeros(n_rows, np.bool_)),
         articles=columns.get("articles", np.arange(n_rows) * n_articles // n_rows),
         signals=np.nan_to_num(np.column_stack([confidence, margin, others])),
     )
@@ -166,12 +166,12 @@ def test_both_thresholds_are_found_together() -> None:
 def test_thresholds_gain_most_of_all_pairs_within_the_budget(seed: int, budget: float) -> None:
     """No pair of quantiles, tried one after the other as a run escalates, gains more; none goes over the budget."""
     rng = np.random.default_rng(seed)
-    standing = rng.random(200) < 0.03
+    escalated_anyway = rng.random(200) < 0.03
     margin = np.where(rng.random(200) < 0.1, np.nan, rng.uniform(0, 0.05, 200))
-    rows = rows_of(noise(200, seed), margin=margin, standing=standing)
+    rows = rows_of(noise(200, seed), margin=margin, escalated_anyway=escalated_anyway)
     found = find_thresholds(rows, budget)
     chosen = escalated(rows, found)
-    assert chosen.sum() <= max(budget * 200 + 1e-9, standing.sum())
+    assert chosen.sum() <= max(budget * 200 + 1e-9, escalated_anyway.sum())
     shares = [budget * step / 20 for step in range(1, 21)]
     for confidence, bound in product(shares, shares):
         pair = Thresholds(
@@ -212,15 +212,17 @@ def test_rows_that_are_escalated_anyway_use_up_the_budget() -> None:
     """Where lane and length take the whole budget, neither threshold escalates any more."""
     confidence = np.linspace(0.5, 0.9, 1000)
     gain = np.where(confidence < 0.6, 0.05, -0.01)
-    standing = np.arange(1000) >= 750
-    assert find_thresholds(rows_of(gain, confidence=confidence, standing=standing), 0.2) == NEVER
-    half = rows_of(gain, confidence=confidence, standing=np.arange(1000) >= 900)
+    escalated_anyway = np.arange(1000) >= 750
+    assert (
+        find_thresholds(rows_of(gain, confidence=confidence, escalated_anyway=escalated_anyway), 0.2) == NEVER
+    )
+    half = rows_of(gain, confidence=confidence, escalated_anyway=np.arange(1000) >= 900)
     assert escalated(half, find_thresholds(half, 0.2)).sum() == pytest.approx(200, abs=10)
 
 
 def test_every_policy_leaves_room_for_rows_that_are_escalated_anyway() -> None:
     """A tenth of the rows stands, so that each policy adds a tenth of its own to a budget of a fifth."""
-    rows = rows_of(noise(4000) + 0.01, standing=np.arange(4000) % 10 == 0)
+    rows = rows_of(noise(4000) + 0.01, escalated_anyway=np.arange(4000) % 10 == 0)
     found = told(rows)
     for name in ("confidence", "margin", "gate"):
         assert found[name].escalated == pytest.approx(0.19, abs=0.015), name
@@ -293,7 +295,10 @@ def test_a_gate_uses_all_signals() -> None:
     """A gain that is a sum of signals is told exactly, also of rows that the gate was not fitted on."""
     rows = rows_of(noise(1000))
     exact = CalibrationRows(
-        **{name: getattr(rows, name) for name in ("primary", "confidence", "margin", "standing", "articles")},
+        **{
+            name: getattr(rows, name)
+            for name in ("primary", "confidence", "margin", "escalated_anyway", "articles")
+        },
         fallback=rows.primary + rows.signals @ np.array([0.0, 0.5, 0.01, -0.02, 0.03]),
         signals=rows.signals,
     )

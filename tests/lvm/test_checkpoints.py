@@ -14,7 +14,6 @@ import torch
 from full_disk import files_of_at_most
 
 from lvm_batch.lvm import (
-    ARCHITECTURES,
     ArchitectureError,
     CheckpointError,
     ContextModel,
@@ -22,6 +21,7 @@ from lvm_batch.lvm import (
     load_checkpoint,
     save_checkpoint,
 )
+from lvm_batch.lvm.architectures.catalog import ARCHITECTURES
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,15 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from lvm_batch.lvm import (
-    ArchitectureError,
-    DeviceError,
-    Predictor,
-    build_model,
-    pick_device,
-    row_cosines,
-    set_threads,
-)
+from lvm_batch.lvm import ArchitectureError, DeviceError, Predictor, build_model, pick_device
+from lvm_batch.lvm.devices.devices import set_threads
+from lvm_batch.lvm.inference.cosines import row_cosines
 
 if TYPE_CHECKING:
     from pathlib import Path

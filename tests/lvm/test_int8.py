@@ -12,7 +12,8 @@ import torch
 from processors import needs_int8
 from torch import nn
 
-from lvm_batch.lvm import ArchitectureError, DeviceError, Predictor, build_model, row_cosines
+from lvm_batch.lvm import ArchitectureError, DeviceError, Predictor, build_model
+from lvm_batch.lvm.inference.cosines import row_cosines
 from lvm_batch.lvm.kernels import int8_linear
 from lvm_batch.lvm.kernels.int8_linear import Int8Linear
 
@@ -82,7 +83,8 @@ def test_a_processor_whose_sums_overflow_is_refused(monkeypatch: pytest.MonkeyPa
 
 ANSWERS = """
 import numpy as np, torch
-from lvm_batch.lvm import DeviceError, Predictor, build_model, row_cosines
+from lvm_batch.lvm import DeviceError, Predictor, build_model
+from lvm_batch.lvm.inference.cosines import row_cosines
 contexts, cpu = np.random.default_rng(0).standard_normal((60, 5, 768), dtype=np.float32), torch.device("cpu")
 model = build_model("amn", seed=2)
 try:

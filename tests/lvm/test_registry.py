@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from lvm_batch.lvm import ModelError, list_models, resolve_model
+from lvm_batch.lvm import ModelError, resolve_model
 from lvm_batch.lvm.registry.registry import (
     DEFAULT_MODELS_DIR,
     is_plain,
     list_folders,
+    list_models,
     named_model,
     role_path,
     role_target,

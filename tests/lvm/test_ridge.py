@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from lvm_batch.lvm import ModelError, RidgeSums, Windows, row_cosines
+from lvm_batch.lvm import ModelError
+from lvm_batch.lvm.inference.cosines import row_cosines
+from lvm_batch.lvm.training.ridge import RidgeSums
+from lvm_batch.lvm.training.windows import Windows
 
 LENGTH, DIM = 3, 6
 

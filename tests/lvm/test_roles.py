@@ -26,7 +26,7 @@ from lvm_batch.lvm.registry.role_log import (
     read_role_log,
 )
 from lvm_batch.lvm.registry.roles import (
-    Held,
+    RoleHolder,
     check_replaceable,
     digest_of,
     give_role,
@@ -59,19 +59,19 @@ def no_symlinks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "symlink", refuse)
 
 
-def held(name: str, models_dir: Path) -> Held:
+def held(name: str, models_dir: Path) -> RoleHolder:
     """A model of the registry as it is now."""
-    return Held(name, digest_of(models_dir / name))
+    return RoleHolder(name, digest_of(models_dir / name))
 
 
-def change(action: str, before: Held | None, after: Held, role: str = PRODUCTION) -> RoleChange:
+def change(action: str, before: RoleHolder | None, after: RoleHolder, role: str = PRODUCTION) -> RoleChange:
     """A change at some time."""
     return RoleChange("2026-11-23T08:00:00+00:00", "me@here", action, role, before, after, None, "0.1.0")
 
 
 def promotions(*names: str) -> list[RoleChange]:
     """One promotion after another, the first from nobody."""
-    models = [None, *(Held(name, f"sha of {name}") for name in names)]
+    models = [None, *(RoleHolder(name, f"sha of {name}") for name in names)]
     return [change("promote", before, after) for before, after in pairwise(models) if after is not None]
 
 
@@ -126,7 +126,7 @@ def test_a_pointer_to_nowhere_is_refused(models_dir: Path) -> None:
     ) as caught:
         resolve_model(None, role=PRODUCTION, models_dir=models_dir)
     assert "models promote NAME --role production_model" in caught.value.hint
-    assert holder(PRODUCTION, models_dir) == Held("gone", None)
+    assert holder(PRODUCTION, models_dir) == RoleHolder("gone", None)
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_a_holder_may_lie_elsewhere(models_dir: Path, tmp_path: Path) -> None:
     (elsewhere / "best_model.pt").write_bytes(b"other weights")
     (models_dir.parent / PRODUCTION).symlink_to(elsewhere)
     found = holder(PRODUCTION, models_dir)
-    assert found == Held(str(elsewhere), digest_of(elsewhere))
+    assert found == RoleHolder(str(elsewhere), digest_of(elsewhere))
     give_role(PRODUCTION, held("a", models_dir), models_dir)
     give_role(PRODUCTION, found, models_dir)
     assert holder(PRODUCTION, models_dir) == found
@@ -194,7 +194,7 @@ def test_a_registry_may_be_the_current_folder(models_dir: Path, monkeypatch: pyt
 def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     """It names the link and the reason."""
     with pytest.raises(ModelError, match="production_model cannot be written: No such file"):
-        give_role(PRODUCTION, Held("a", None), tmp_path / "nowhere" / "models")
+        give_role(PRODUCTION, RoleHolder("a", None), tmp_path / "nowhere" / "models")
 
 
 def test_a_name_is_looked_for_in_the_registry_first(
@@ -327,7 +327,7 @@ def test_a_line_that_does_not_fit_leaves_nothing(models_dir: Path) -> None:
 
 def back(changes: list[RoleChange], now: str | None) -> str | None:
     """Whom a rollback gives the role to, by name."""
-    found = previous_holder(changes, PRODUCTION, now=Held(now, None) if now else None)
+    found = previous_holder(changes, PRODUCTION, now=RoleHolder(now, None) if now else None)
     return found.name if found else None
 
 
@@ -335,17 +335,17 @@ def test_going_back_goes_further_back_each_time() -> None:
     """A second rollback does not return to the model that the first has gone back from."""
     changes = promotions("a", "b", "c")
     assert back(changes, "c") == "b"
-    changes.append(change("rollback", Held("c", "sha of c"), Held("b", "sha of b")))
+    changes.append(change("rollback", RoleHolder("c", "sha of c"), RoleHolder("b", "sha of b")))
     assert back(changes, "b") == "a"
-    changes.append(change("rollback", Held("b", "sha of b"), Held("a", "sha of a")))
+    changes.append(change("rollback", RoleHolder("b", "sha of b"), RoleHolder("a", "sha of a")))
     assert back(changes, "a") is None
 
 
 def test_a_promotion_after_a_rollback_goes_on_from_there() -> None:
     """What was gone back from is no holder before."""
     changes = promotions("a", "b")
-    changes.append(change("rollback", Held("b", None), Held("a", "sha of a")))
-    changes.append(change("promote", Held("a", "sha of a"), Held("d", "sha of d")))
+    changes.append(change("rollback", RoleHolder("b", None), RoleHolder("a", "sha of a")))
+    changes.append(change("promote", RoleHolder("a", "sha of a"), RoleHolder("d", "sha of d")))
     assert [each.name for each in past_holders(changes, PRODUCTION)] == ["a", "d"]
 
 
@@ -353,7 +353,7 @@ def test_a_model_counts_where_it_had_the_role_last() -> None:
     """Promoted by turns, two models are not gone through by turns."""
     changes = promotions("a", "b", "a", "b")
     assert back(changes, "b") == "a"
-    changes.append(change("rollback", Held("b", None), Held("a", "sha of a")))
+    changes.append(change("rollback", RoleHolder("b", None), RoleHolder("a", "sha of a")))
     assert back(changes, "a") is None
 
 
@@ -365,31 +365,31 @@ def test_a_link_set_by_hand_is_believed() -> None:
 
 def test_a_holder_that_the_log_missed_is_found_in_the_next_change() -> None:
     """A crash between link and log, or a link set by hand, loses nobody."""
-    changes = [*promotions("a"), change("promote", Held("x", "sha of x"), Held("b", "sha of b"))]
+    changes = [*promotions("a"), change("promote", RoleHolder("x", "sha of x"), RoleHolder("b", "sha of b"))]
     assert back(changes, "b") == "x"
     assert [each.name for each in past_holders(changes, PRODUCTION)] == ["a", "x", "b"]
 
 
 def test_the_roles_have_histories_of_their_own() -> None:
     """What became of one says nothing of the other."""
-    changes = [*promotions("a", "b"), change("promote", None, Held("gru", "1"), "fallback_model")]
+    changes = [*promotions("a", "b"), change("promote", None, RoleHolder("gru", "1"), "fallback_model")]
     assert back(changes, "b") == "a"
-    assert previous_holder(changes, "fallback_model", now=Held("gru", "1")) is None
+    assert previous_holder(changes, "fallback_model", now=RoleHolder("gru", "1")) is None
 
 
 def test_the_digest_of_a_model_that_went_is_kept() -> None:
     """A model that was deleted while it had the role can be told from another of its name."""
-    changes = [*promotions("a"), change("promote", Held("a", None), Held("b", "sha of b"))]
-    assert previous_holder(changes, PRODUCTION, now=Held("b", None)) == Held("a", "sha of a")
+    changes = [*promotions("a"), change("promote", RoleHolder("a", None), RoleHolder("b", "sha of b"))]
+    assert previous_holder(changes, PRODUCTION, now=RoleHolder("b", None)) == RoleHolder("a", "sha of a")
 
 
 @given(st.lists(st.sampled_from(["a", "b", "c", "d", "back"]), max_size=30))
 def test_going_back_ends(steps: list[str]) -> None:
     """After any changes, going back again and again meets each model once, the last one first, and ends."""
     changes: list[RoleChange] = []
-    now: Held | None = None
+    now: RoleHolder | None = None
     for step in steps:
-        target = previous_holder(changes, PRODUCTION, now=now) if step == "back" else Held(step, step)
+        target = previous_holder(changes, PRODUCTION, now=now) if step == "back" else RoleHolder(step, step)
         if target is not None and target != now:
             changes.append(change("rollback" if step == "back" else "promote", now, target))
             now = target

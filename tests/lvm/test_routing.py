@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lvm_batch.lvm import HIGH_STAKES_LANES, REASONS, Thresholds, cap, escalation_reasons, shadow_rows
-from lvm_batch.lvm.inference.routing import _splitmix64
+from lvm_batch.lvm import REASONS, Thresholds, escalation_reasons
+from lvm_batch.lvm.inference.routing import _splitmix64, cap, shadow_rows
+from lvm_batch.lvm.inference.thresholds import HIGH_STAKES_LANES
 
 EDGE = np.float32(0.70)
 BELOW, ABOVE = np.nextafter(EDGE, np.float32(0)), np.nextafter(EDGE, np.float32(1))

@@ -9,22 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from lvm_batch.lvm import (
-    ContextModel,
-    Epoch,
-    History,
-    ModelError,
-    Predictor,
-    Recipe,
-    RidgeSums,
-    Training,
-    Windows,
-    begin_at_ridge,
-    build_model,
-    recipe_for,
-    row_cosines,
-)
-from lvm_batch.lvm.training.training import _is_better
+from lvm_batch.lvm import ContextModel, ModelError, Predictor, build_model
+from lvm_batch.lvm.inference.cosines import row_cosines
+from lvm_batch.lvm.training.recipes import Recipe, recipe_for
+from lvm_batch.lvm.training.ridge import RidgeSums
+from lvm_batch.lvm.training.ridge_start import start_at_ridge
+from lvm_batch.lvm.training.training import Epoch, History, Training, _is_better
+from lvm_batch.lvm.training.windows import Windows
 
 DIM = 32
 SMALL = {
@@ -269,7 +260,7 @@ def test_models_begin_at_ridge_regression(name: str) -> None:
     contexts, targets = data.batch(slice(None))
     sums.add(contexts, targets)
     ridge = sums.solve()
-    begin_at_ridge(model, contexts, ridge)
+    start_at_ridge(model, contexts, ridge)
     near = row_cosines(Predictor(model, CPU)(contexts.numpy()), ridge(contexts.numpy())).mean()
     assert near > {"amn": 0.9, "amn-mixer": 0.9, "gru": 0.9, "lstm": 0.8, "transformer": 0.6}[name]
 

@@ -98,8 +98,9 @@ WRAPPED = {
 }
 
 
-@pytest.mark.parametrize("wrapper", WRAPPED)
-@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+@pytest.mark.parametrize(
+    ("wrapper", "zipped"), [*((wrapper, True) for wrapper in WRAPPED), ("bare", False), ("Lightning", False)]
+)
 def test_a_wrapped_model_predicts_as_the_plain_one(wrapper: str, zipped: bool) -> None:  # noqa: FBT001
     """Whatever has been put around the weights or before their names."""
     for name, sizes in SIZES.items():

@@ -63,7 +63,7 @@ class FakeDevice:
 
     def start(
         self, rows: np.ndarray, forward: Callable[[torch.Tensor], torch.Tensor], precision: str
-    ) -> FakeFlight:
+    ) -> FakeResult:
         """Compute at once, and say when it would have been done."""
         with self._lock:
             self.precisions.add(precision)
@@ -77,7 +77,7 @@ class FakeDevice:
             self.used += held
             with torch.inference_mode():
                 answers = self.spoil(forward(torch.from_numpy(rows.copy())))
-            return FakeFlight(self, answers, held, self._schedule(len(rows)), self.late_faults.get(number))
+            return FakeResult(self, answers, held, self._schedule(len(rows)), self.late_faults.get(number))
 
     def _schedule(self, n_rows: int) -> float:
         ready = self.now
@@ -94,14 +94,14 @@ class FakeDevice:
         """As CUDA tells it."""
         return isinstance(error, torch.OutOfMemoryError)
 
-    def explained(self, error: BaseException) -> DeviceError | None:
+    def explain(self, error: BaseException) -> DeviceError | None:
         """Name a device that is broken."""
         return (
             DeviceError(f"{self.name} failed: {error}", "look at it") if isinstance(error, Broken) else None
         )
 
 
-class FakeFlight:
+class FakeResult:
     """Answers that are there at a time of the device's clock."""
 
     def __init__(

@@ -43,7 +43,7 @@ BEAT_S, TTL_S = 0.3, 3.0
 _HANG_S = 300
 _COMMAND = f"""
 import sys
-from lvm_batch.io import lease
+from lvm_batch.io.storage import lease
 from lvm_batch.jobs.cli import main
 lease.BEAT_S, lease.TTL_S = {BEAT_S}, {TTL_S}
 if __name__ == "__main__":

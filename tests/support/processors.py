@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import pytest
-import torch
 
 from lvm_batch.lvm import DeviceError
-from lvm_batch.lvm.devices.precision import check_precision
+from lvm_batch.lvm.kernels.int8_linear import check_int8
 
 
 def _why_not_int8() -> str | None:
     try:
-        check_precision("int8", torch.device("cpu"))
+        check_int8()
     except DeviceError as error:
         return error.message
     return None

@@ -126,9 +126,9 @@ def _dataset(path: str, pad: str | None = None, unit_bytes: int = 2**21) -> Any:
 
 
 def _written(unit: Any, understood: Any, pad: Any, out: Path) -> tuple[int, int]:  # noqa: ANN401
-    from lvm_batch.io.dataset.batches import BAD_INPUT
     from lvm_batch.io.dataset.reading import open_unit
     from lvm_batch.io.output.writer import PredictionWriter
+    from lvm_batch.io.schema import BAD_INPUT
     from lvm_batch.lvm.inference.routing import REASONS
 
     n_bad = 0
@@ -144,8 +144,8 @@ def _written(unit: Any, understood: Any, pad: Any, out: Path) -> tuple[int, int]
 
 
 def _block(batch: Any) -> Any:  # noqa: ANN401
-    from lvm_batch.io.dataset.batches import OK
     from lvm_batch.io.output.writer import PredictionBlock
+    from lvm_batch.io.schema import OK
     from lvm_batch.lvm.inference.routing import REASONS, escalation_reasons
     from lvm_batch.lvm.inference.thresholds import Thresholds
 
@@ -198,12 +198,12 @@ def _inspected(path: str) -> Any:  # noqa: ANN401
 
 
 def _packed(path: str) -> Any:  # noqa: ANN401
-    from lvm_batch.io.dataset.columns import WindowShape
     from lvm_batch.io.dataset.files import find_files
     from lvm_batch.io.packing.encoding import Packing
     from lvm_batch.io.packing.find import find_sources
     from lvm_batch.io.packing.packing import pack
     from lvm_batch.io.packing.sources import Reading
+    from lvm_batch.io.schema import WindowShape
 
     with tempfile.TemporaryDirectory() as out:
         sources = [source for file in find_files([path]) for source in find_sources(file, Reading())]
@@ -214,10 +214,11 @@ def _packed(path: str) -> Any:  # noqa: ANN401
 def _bank(path: str) -> Any:  # noqa: ANN401
     import torch
 
-    from lvm_batch.jobs.models.load import _index_of, find_bank
+    from lvm_batch.jobs.models.check import find_bank
+    from lvm_batch.jobs.models.load import open_index
 
     bank = find_bank(path)
-    index = _index_of(bank, torch.device("cpu"))
+    index = open_index(bank, torch.device("cpu"))
     nearest = index.top2(np.eye(bank.dim, dtype=np.float32)[:3])
     return {"count": len(bank.vectors), "finite": bool(np.isfinite(nearest).all())}
 

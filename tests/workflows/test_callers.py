@@ -64,7 +64,7 @@ def test_a_caller_predicts_a_new_day_and_then_finds_it_done(
 ) -> None:
     """What the shell makes of its command computes the day that came, and that one only; called again, nothing."""
     monkeypatch.setattr(
-        "lvm_batch.jobs.prediction.run.write_report", lambda *_, **__: None
+        "lvm_batch.jobs.reports.report_writer.write_report", lambda *_, **__: None
     )  # it takes longer
     process = start(site, COMMANDS[caller](), ENDS_WITH="0")
     printed, stderr = process.communicate(timeout=HANG_S)

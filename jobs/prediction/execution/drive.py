@@ -26,8 +26,8 @@ from uuid import uuid4
 
 from distributed.scheduler import KilledWorker
 
-from lvm_batch.jobs.clusters.scheduler import scheduler_gone
-from lvm_batch.jobs.clusters.terms import LOCAL
+from lvm_batch.jobs.clusters.backend import LOCAL_WORKERS
+from lvm_batch.jobs.clusters.waiting import scheduler_gone
 from lvm_batch.jobs.models.self_check import Refusal
 from lvm_batch.jobs.prediction.execution.grouping import in_groups
 from lvm_batch.jobs.prediction.execution.worker import Failure, run_units
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from lvm_batch.io.dataset.units import Unit
     from lvm_batch.io.output.answers import Record
-    from lvm_batch.jobs.clusters.terms import Terms
+    from lvm_batch.jobs.clusters.backend import WorkerExpectations
     from lvm_batch.jobs.prediction.execution.grouping import Group
     from lvm_batch.jobs.prediction.planning.job import Job
 
@@ -78,16 +78,16 @@ def drive(
     unit_timeout_s: float,
     on_refused: Callable[[Refusal], None] = lambda _: None,
     on_waiting: Callable[[], None] = lambda: None,
-    terms: Terms = LOCAL,
+    expectations: WorkerExpectations = LOCAL_WORKERS,
 ) -> Iterator[tuple[Unit, Outcome]]:
     """Compute ``units`` on the cluster; yield each with its record or failure, as they end.
 
     A unit that runs longer than ``unit_timeout_s`` loses its worker. ``on_refused`` hears of workers that may not work,
     and ``on_waiting``, now and then, that no unit has ended.
-    Raises :class:`TryAgain` when the scheduler goes away, there have been no workers for as long as ``terms`` say, or
+    Raises :class:`TryAgain` when the scheduler goes away, there have been no workers for longer than expected, or
     all that there are were refused.
     """
-    workers = Workers(client, on_refused, terms=terms)
+    workers = Workers(client, on_refused, expectations=expectations)
     key = f"{job.job_id}/{uuid4().hex}"
     windows: tuple[Callable[[], int], ...] = (lambda: workers.window, lambda: workers.n_slots, lambda: 1)
     groups = list(in_groups(units, workers.most_slots))

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from lvm_batch.io.dataset.batches import BAD_INPUT, OK
-from lvm_batch.io.output.writer import NO_ROUTE, ROUTES, PredictionBlock
-from lvm_batch.lvm.inference.cosines import row_cosines
+from lvm_batch.io.output.writer import PredictionBlock
+from lvm_batch.io.schema import BAD_INPUT, NO_ROUTE, OK, ROUTES
+from lvm_batch.jobs.prediction.batching import FALLBACK_ROWS
+from lvm_batch.lvm.inference.cosines import cosines_with, has_unit_norm
 from lvm_batch.lvm.inference.routing import cap, shadow_rows
 
 if TYPE_CHECKING:
@@ -26,11 +27,6 @@ if TYPE_CHECKING:
     from lvm_batch.io.dataset.batches import Batch
     from lvm_batch.jobs.prediction.execution.stopwatch import Stopwatch
     from lvm_batch.lvm.inference.cascade import Cascade, ContextPredictor
-
-FALLBACK_ROWS = 512
-"""Candidates that are gathered before the fallback runs: in fewer rows at a time it is slower."""
-
-_NORM_TOLERANCE = 1e-3
 
 _AMN, _GRU = (ROUTES.index(name) for name in ("amn", "gru"))
 
@@ -79,17 +75,18 @@ def first_pass(batch: Batch, cascade: Cascade, *, key: str, shadow_rate: float, 
     ``key`` names the file, for the choice of shadow rows. What is kept of the batch is copied: its arrays are
     reused by the reader.
     """
+    usable = batch.status == OK
     with watch.timing("amn"):
         prediction = cascade.primary(batch.contexts)
     with watch.timing("bank"):
-        judged = cascade.judge(prediction, lanes=batch.lanes, context_tokens=batch.context_tokens)
+        judged = cascade.judge(
+            prediction, lanes=batch.lanes, context_tokens=batch.context_tokens, usable=usable
+        )
     with watch.timing("cosines"):
         amn_cosine = cosines_with(prediction, batch.targets)
-    usable = batch.status == OK
-    reasons = judged.reasons & usable[:, None]
     rows = np.arange(batch.first_row, batch.first_row + batch.n_rows)
     chosen = usable & shadow_rows(key, rows, shadow_rate) & (cascade.fallback is not None)
-    wanted = (reasons.any(axis=1) | chosen) & (cascade.fallback is not None)
+    wanted = cascade.escalated(judged) | chosen
     return Passed(
         carried=batch.carried,
         status=batch.status,
@@ -97,7 +94,7 @@ def first_pass(batch: Batch, cascade: Cascade, *, key: str, shadow_rate: float, 
         prediction=prediction,
         confidence=judged.confidence,
         margin=judged.margin,
-        reasons=reasons,
+        reasons=judged.reasons,
         chosen=chosen,
         escalated=np.zeros(batch.n_rows, np.bool_),
         amn_cosine=amn_cosine,
@@ -216,20 +213,6 @@ def block_of(parts: Sequence[Passed]) -> PredictionBlock:
         status=status,
         details=details | dict.fromkeys(overflown.tolist(), "inf"),
     )
-
-
-def has_unit_norm(prediction: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Tell rows that a model could answer: a context so large that float32 overflows gives NaN, or zeros."""
-    return np.asarray(np.abs(np.einsum("nd,nd->n", prediction, prediction) - 1) < _NORM_TOLERANCE)
-
-
-def cosines_with(
-    predictions: NDArray[np.float32], targets: NDArray[np.float32] | None
-) -> NDArray[np.float32]:
-    """Return the cosine of each prediction with its target, NaN where none is known."""
-    if targets is None:
-        return np.full(len(predictions), np.nan, np.float32)
-    return row_cosines(predictions, targets)
 
 
 def _known(values: NDArray[np.float32], usable: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -10,7 +10,7 @@ from concurrent.futures import CancelledError
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from lvm_batch.jobs.clusters.scheduler import workers_of
+from lvm_batch.jobs.clusters.waiting import workers_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

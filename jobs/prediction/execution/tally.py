@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lvm_batch.io.dataset.batches import OK, STATUSES, text_values
+from lvm_batch.io.dataset.batches import text_values
 from lvm_batch.io.dataset.column_checks import is_text
 from lvm_batch.io.output.tally import (
     SHOWN_BAD_ROWS,
@@ -21,7 +21,7 @@ from lvm_batch.io.output.tally import (
     Tally,
     add_tallies,
 )
-from lvm_batch.io.output.writer import ROUTES, SPLITS
+from lvm_batch.io.schema import OK, ROUTES, SPLITS, STATUSES
 from lvm_batch.lvm.inference.routing import REASONS
 
 if TYPE_CHECKING:

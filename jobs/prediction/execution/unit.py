@@ -16,8 +16,8 @@ from lvm_batch.io.errors import UnreadableFile
 from lvm_batch.io.output.answers import Record, UnitPlace
 from lvm_batch.io.output.unit_files import RECORD_KEY
 from lvm_batch.io.output.writer import PredictionBlock, PredictionWriter
+from lvm_batch.jobs.prediction.batching import BATCH_ROWS, BLOCK_BATCHES, FALLBACK_ROWS
 from lvm_batch.jobs.prediction.execution.passes import (
-    FALLBACK_ROWS,
     Passed,
     block_of,
     first_pass,
@@ -25,8 +25,7 @@ from lvm_batch.jobs.prediction.execution.passes import (
 )
 from lvm_batch.jobs.prediction.execution.stopwatch import Stopwatch
 from lvm_batch.jobs.prediction.execution.tally import tally_block, total_of
-from lvm_batch.jobs.prediction.planning.job import BATCH_ROWS
-from lvm_batch.jobs.processes.peak_memory import peak_bytes
+from lvm_batch.jobs.processes.resources import peak_bytes
 from lvm_batch.lvm.inference.routing import REASONS
 
 if TYPE_CHECKING:
@@ -39,9 +38,6 @@ if TYPE_CHECKING:
     from lvm_batch.io.output.tally import Tally
     from lvm_batch.jobs.prediction.planning.job import Job
     from lvm_batch.lvm.inference.cascade import Cascade
-
-BLOCK_BATCHES = 8
-"""Batches that make one row group of the output, and beyond which no row waits for the fallback."""
 
 
 def compute_unit(job: Job, unit: Unit, cascade: Cascade, folder: OutputFolder) -> Record:

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 from lvm_batch.io.errors import DataError
 from lvm_batch.io.output.answers import UnitPlace
 from lvm_batch.io.output.commit import OutputFolder
-from lvm_batch.io.storage.redaction import redacted
+from lvm_batch.io.storage.redaction import redact
 from lvm_batch.jobs.errors import SurroundingsError
 from lvm_batch.jobs.models.self_check import BOUNDS, Refusal, here, refusal
 from lvm_batch.jobs.prediction.execution.worker_metrics import count_failure, count_unit
-from lvm_batch.jobs.processes.cores import usable_cores
+from lvm_batch.jobs.processes.resources import usable_cores
 from lvm_batch.lvm.errors import DeviceError, ModelError
 
 if TYPE_CHECKING:
@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 
     from lvm_batch.io.dataset.units import Unit
     from lvm_batch.io.output.answers import Record
+    from lvm_batch.jobs.models.facts import ModelSet
     from lvm_batch.jobs.models.self_check import Expected
-    from lvm_batch.jobs.prediction.planning.job import Job, ModelSet
+    from lvm_batch.jobs.prediction.planning.job import Job
     from lvm_batch.lvm.inference.cascade import Cascade
 
 _loading = threading.Lock()
@@ -75,8 +76,8 @@ def run_unit(job: Job, unit: Unit) -> Record | Failure | Refusal:
         return here(outcome, _address())
     if isinstance(outcome, Failure):
         count_failure(outcome.kind)
-        trace = outcome.trace and redacted(outcome.trace)
-        return replace(outcome, message=redacted(outcome.message), trace=trace, worker=_address())
+        trace = outcome.trace and redact(outcome.trace)
+        return replace(outcome, message=redact(outcome.message), trace=trace, worker=_address())
     return replace(outcome, worker=_address())
 
 
@@ -85,7 +86,7 @@ def _outcome(job: Job, unit: Unit) -> Record | Failure | Refusal:
         folder = OutputFolder(job.output)
         return _standing(job, unit, folder) or _compute(job, unit, folder)
     except DeviceError as error:
-        return Refusal(redacted(error.message), _device(job.models.device))
+        return Refusal(redact(error.message), _device(job.models.device))
     except (DataError, ModelError) as error:
         return Failure(unit.output, error.kind, *error.args)
     except Exception as error:  # noqa: BLE001 - the worker's door: one bug must not take the other units along
@@ -94,9 +95,9 @@ def _outcome(job: Job, unit: Unit) -> Record | Failure | Refusal:
 
 def _failure(unit: Unit, error: Exception) -> Failure:
     """Return what nobody on the way has known better: a fault of the surroundings, or a bug."""
-    from lvm_batch.jobs.processes.system_errors import fault_of
+    from lvm_batch.jobs.processes.system_errors import system_error
 
-    if fault := fault_of(error):
+    if fault := system_error(error):
         message, hint = fault.args
         return Failure(unit.output, SurroundingsError.kind, f"{unit.output}: {message}", hint)
     trace = "".join(traceback.format_exception(error))
@@ -145,7 +146,7 @@ def _cascade(job: Job) -> Cascade | Refusal:
 def _kept_cascade(models: ModelSet, threads: int | None, expected: Expected | None) -> Cascade | Refusal:
     """Load the models, and let them answer the stored rows; a refusal stands for the life of the process."""
     from lvm_batch.jobs.models.load import load_cascade
-    from lvm_batch.jobs.processes.allocator import keep_freed_memory
+    from lvm_batch.jobs.processes.resources import keep_freed_memory
     from lvm_batch.lvm.devices.devices import set_threads
 
     keep_freed_memory()

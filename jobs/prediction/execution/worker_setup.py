@@ -18,7 +18,6 @@ gc.disable()
 
 import distributed.nanny
 
-from lvm_batch.jobs import cli
 from lvm_batch.jobs.models import load
 from lvm_batch.jobs.prediction.execution import unit
 

@@ -10,12 +10,11 @@ from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from lvm_batch.jobs.clusters.scheduler import workers_of
-from lvm_batch.jobs.clusters.skew import said, skew_of
-from lvm_batch.jobs.clusters.terms import LOCAL
+from lvm_batch.jobs.clusters.backend import LOCAL_WORKERS
+from lvm_batch.jobs.clusters.versions import describe, version_differences
+from lvm_batch.jobs.clusters.waiting import worker_memory, workers_of
 from lvm_batch.jobs.errors import TryAgain
 from lvm_batch.jobs.models.self_check import Refusal
-from lvm_batch.jobs.prediction.cluster import WAIT_S, worker_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from dask.typing import Key
     from distributed import Client
 
-    from lvm_batch.jobs.clusters.terms import Terms
+    from lvm_batch.jobs.clusters.backend import WorkerExpectations
 
 _LOOK_EVERY_S = 1.0
 _RESTART_S = 4
@@ -40,10 +39,10 @@ class Workers:
         client: Client,
         on_refused: Callable[[Refusal], None] = lambda _: None,
         *,
-        terms: Terms = LOCAL,
+        expectations: WorkerExpectations = LOCAL_WORKERS,
     ) -> None:
         self.client = client
-        self._terms = terms
+        self._expected = expectations
         self._known: set[str] = set()
         self._slots_each = 1
         self._on_refused = on_refused
@@ -68,14 +67,14 @@ class Workers:
 
         Where workers come as there is work, more of it must be seen to be waiting.
         """
-        if self._terms.most_workers:
+        if self._expected.most_workers:
             return _AHEAD * self.most_slots
         return self.n_slots * (2 if self._are_short else 1)
 
     @property
     def most_slots(self) -> int:
         """Tasks that the cluster can run at once when all workers have come that may, of those that are known of."""
-        return max(self.n_slots, (self._terms.most_workers or 0) * self._slots_each)
+        return max(self.n_slots, (self._expected.most_workers or 0) * self._slots_each)
 
     @property
     def allowed(self) -> frozenset[str] | None:
@@ -105,7 +104,7 @@ class Workers:
             return
         workers = self._ask_scheduler()
         self._looked = monotonic()
-        if self._terms.may_differ:
+        if self._expected.may_differ:
             self._check_joiners(workers)
         fit = {address: worker for address, worker in workers.items() if address not in self._refused}
         self._fit = frozenset(fit)
@@ -116,7 +115,7 @@ class Workers:
             self._seen_workers = self._looked
         elif workers:
             raise self._none_left()
-        elif self._looked - self._seen_workers > (self._terms.wait_s or WAIT_S):
+        elif self._looked - self._seen_workers > self._expected.wait_s:
             raise TryAgain(
                 "the cluster has no workers any more", "start some, then run the same command again"
             )
@@ -125,11 +124,11 @@ class Workers:
         """Refuse those that came since the last look and have another lvm-batch, or none to refuse by themselves."""
         joined = [address for address in workers if address not in self._known]
         self._known.update(joined)
-        for skew in skew_of(self.client, joined) if joined else ():
-            if skew.is_ours and skew.worker not in self._refused:
-                why = f"this run has lvm-batch {skew.ours}"
-                found = Refusal(why, said(skew), worker=skew.worker, host=skew.host)
-                self._refused[skew.worker] = found
+        for other in version_differences(self.client, joined) if joined else ():
+            if other.is_ours and other.worker not in self._refused:
+                why = f"this run has lvm-batch {other.ours}"
+                found = Refusal(why, describe(other), worker=other.worker, host=other.host)
+                self._refused[other.worker] = found
                 self._on_refused(found)
 
     def _none_left(self) -> TryAgain:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from lvm_batch.jobs.processes.cores import usable_cores
+from lvm_batch.jobs.processes.resources import usable_cores
 
 if TYPE_CHECKING:
-    from lvm_batch.lvm.devices.found import FoundDevice
+    from lvm_batch.lvm.devices.facts import DeviceFacts
 
 _MOST_SLOTS = 16
 """Units that one worker computes at once for its GPU: with more, threads wait for Python's lock rather than decode."""
@@ -36,7 +36,7 @@ class Fleet:
         return replace(self, n_workers=min(self.n_workers, n_units))
 
 
-def local_fleet(wanted: int | None, device: FoundDevice | None) -> Fleet:
+def local_fleet(wanted: int | None, device: DeviceFacts | None) -> Fleet:
     """Return what workers to start: one to a core; with GPUs one to each GPU, whose threads read for it.
 
     Reading and decoding leave Python's lock alone, so that they run beside what computes.

@@ -12,75 +12,18 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from lvm_batch.io.output.job_documents import FORMAT, Identity, InputEntry, JobDocument, UnitEntry
+from lvm_batch.io.output.job_documents import FORMAT, Identity, InputEntry
+from lvm_batch.jobs.prediction.batching import BATCH_ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from lvm_batch.io.dataset.files import InputFile
     from lvm_batch.io.dataset.units import DatasetFormat
-    from lvm_batch.io.output.writer import OutputDtype
-    from lvm_batch.io.vectors.decoding import Pad
+    from lvm_batch.io.schema import OutputDtype, Pad
+    from lvm_batch.jobs.models.facts import ModelSet
     from lvm_batch.jobs.models.self_check import Expected
-    from lvm_batch.jobs.prediction.planning.plan import Prepared
     from lvm_batch.jobs.settings.run import RunSettings
-    from lvm_batch.lvm.devices.precision import Precision
-    from lvm_batch.lvm.inference.thresholds import Thresholds
-
-BATCH_ROWS = 1024
-"""Rows run through the primary model at once, cut from a unit's first row."""
-
-# Settings that change a value in the output. Those of routing are here whole; how many workers there are is not.
-_VALUE_SETTINGS = (
-    "layout",
-    "pad",
-    "precision",
-    "output_dtype",
-    "rename",
-    "min_confidence",
-    "min_margin",
-    "max_context_tokens",
-    "high_stakes_lane",
-    "shadow_rate",
-    "context_column",
-    "vector_column",
-    "target_column",
-    "lane_column",
-    "context_tokens_column",
-    "tokens_column",
-    "article_column",
-    "position_column",
-)
-
-
-@dataclass(frozen=True, slots=True)
-class ModelRef:
-    """A checkpoint: where it is, and the SHA-256 of its bytes by which a worker knows that it has the right one."""
-
-    path: str
-    sha256: str
-    architecture: str
-
-
-@dataclass(frozen=True, slots=True)
-class BankRef:
-    """A bank: where it is, and its digest."""
-
-    path: str
-    digest: str
-
-
-@dataclass(frozen=True, slots=True)
-class ModelSet:
-    """What a worker loads once and keeps: models, bank and thresholds, on one device, in one precision; hashable."""
-
-    primary: ModelRef
-    fallback: ModelRef | None
-    bank: BankRef | None
-    thresholds: Thresholds
-    device: str
-    precision: Precision
-    fallback_device: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +74,6 @@ def identity(
     settings: RunSettings, models: ModelSet, *, inputs: Iterable[InputFile], understood: DatasetFormat
 ) -> Identity:
     """Return what makes this job this job."""
-    values = settings.model_dump(mode="json")
     return Identity(
         FORMAT,
         {file.name: _input(file, understood) for file in inputs},
@@ -144,31 +86,13 @@ def identity(
             "unit_size": int(settings.unit_size),
             "batch_rows": BATCH_ROWS,
             "cap_rate": cap_rate(settings),
-            "settings": {name: values[name] for name in _VALUE_SETTINGS},
+            "settings": settings.output_values(),
         },
     )
 
 
 def _input(file: InputFile, understood: DatasetFormat) -> InputEntry:
-    return InputEntry(file.path, file.size, file.modified_ns, understood.told(file) or None)
-
-
-def job_document(prepared: Prepared, settings: RunSettings) -> JobDocument:
-    """Return what ``job.json`` says of the job: its identity, and what people and readers ask of it."""
-    job = prepared.job
-    return JobDocument(
-        version=version("lvm-batch"),
-        job_id=job.job_id,
-        fingerprint=job.fingerprint,
-        identity=prepared.identity,
-        unreadable=tuple(str(error.path) for error in prepared.unreadable),
-        settings=settings.told(),
-        models=asdict(job.models),
-        rows=prepared.n_rows,
-        units=tuple(
-            UnitEntry(unit.output, unit.file.path, unit.first_row, unit.n_rows) for unit in prepared.units
-        ),
-    )
+    return InputEntry(file.path, file.size, file.modified_ns, understood.texts_of_folders(file) or None)
 
 
 def cap_rate(settings: RunSettings) -> float | None:

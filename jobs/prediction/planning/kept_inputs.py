@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lvm_batch.io.dataset.file_times import files_within
-from lvm_batch.io.dataset.files import InputFile, files_meant
+from lvm_batch.io.dataset.files import InputFile, matching_files
 from lvm_batch.io.errors import DataError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def kept_inputs(folder: OutputFolder, prepared: Prepared, settings: RunSettings)
 def _missed(unread: list[InputFile], prepared: Prepared, span: Span, settings: RunSettings) -> set[str]:
     """Return the names of those of ``unread`` that the dataset's arguments and the span stand for."""
     read = [footer.file for footer in prepared.footers]
-    meant = files_meant(settings.dataset, unread)
+    meant = matching_files(settings.dataset, unread)
     try:
         within = files_within([*read, *meant], span, by=settings.time_column)
     except DataError:  # the job has files of another dataset, which tell no time

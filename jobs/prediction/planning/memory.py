@@ -13,16 +13,15 @@ from typing import TYPE_CHECKING
 from lvm_batch.io.dataset.carried import carried_bytes
 from lvm_batch.io.dataset.units import row_bytes
 from lvm_batch.jobs.errors import JobError
-from lvm_batch.jobs.prediction.execution.passes import FALLBACK_ROWS
-from lvm_batch.jobs.prediction.execution.unit import BLOCK_BATCHES
+from lvm_batch.jobs.prediction.batching import BATCH_ROWS, BLOCK_BATCHES, FALLBACK_ROWS
 from lvm_batch.jobs.prediction.planning.fleet import local_fleet
-from lvm_batch.jobs.prediction.planning.job import BATCH_ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from lvm_batch.io.dataset.columns import WindowShape
     from lvm_batch.io.dataset.units import Footer, Unit
+    from lvm_batch.io.schema import WindowShape
+    from lvm_batch.jobs.models.facts import Fixed
     from lvm_batch.jobs.prediction.planning.fleet import Fleet
     from lvm_batch.jobs.settings.run import RunSettings
 
@@ -44,19 +43,6 @@ class NotEnoughMemory(JobError):
     """A worker would need more memory than it may use."""
 
     kind = "memory"
-
-
-@dataclass(frozen=True, slots=True)
-class Fixed:
-    """What a worker holds whatever it reads, in bytes: weights of both models, and the bank.
-
-    ``bank`` is mapped into memory: workers share it, and the system takes it back where memory runs short.
-    """
-
-    models: int
-    has_fallback: bool
-    bank: int = 0
-    index: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,30 +130,26 @@ def _unit_parts(
 
 
 def memory_limit(settings: RunSettings, n_workers: int | None = None) -> int | None:
-    """Return what each worker may use, in bytes: what the table of its cluster says, or what was given, or else its
-    share of this machine, or of what this machine's control group allows; ``None`` if it runs elsewhere.
+    """Return the bytes that each worker may use, as its kind of cluster says, ``None`` if nobody says.
+
+    ``n_workers`` is how many share this machine, as many as the settings ask for by default.
     """
-    # Only here, as both load Dask.
-    if settings.runs_elsewhere:
-        from lvm_batch.jobs.clusters.terms import memory_each
+    from lvm_batch.jobs.clusters.kinds import backend_of  # only here, as it loads Dask
 
-        return memory_each(settings) or settings.memory_limit
-    if settings.memory_limit:
-        return settings.memory_limit
-    from distributed.system import MEMORY_LIMIT
-
-    return int(MEMORY_LIMIT) // _n_sharing(settings, n_workers)
+    return backend_of(settings).memory_each(_n_sharing(settings, n_workers))
 
 
 def check_memory(projection: Projection, settings: RunSettings) -> None:
     """Raise :class:`NotEnoughMemory` where a worker needs more than it may use, naming what to change."""
+    from lvm_batch.jobs.clusters.kinds import backend_of
+
     limit = memory_limit(settings, projection.n_workers)
     if limit is None or not projection.unit or projection.peak <= limit:
         return
     is_share = not (settings.memory_limit or settings.runs_elsewhere)
     n_workers = _n_sharing(settings, projection.n_workers) if is_share else None
     largest = max(_HOLDERS, key=lambda part: projection.parts[part])
-    source = _SOURCES.get(str(settings.cluster), "--memory-limit")
+    source = backend_of(settings).memory_setting
     raise NotEnoughMemory(
         f"a worker would need {projection.peak / MIB:,.0f} MiB for the unit {projection.unit}, and may use "
         f"{limit / MIB:,.0f} MiB; {_HOLDERS[largest].format(projection.parts[largest] / MIB)}",
@@ -178,9 +160,6 @@ def check_memory(projection: Projection, settings: RunSettings) -> None:
 def _n_sharing(settings: RunSettings, n_workers: int | None) -> int:
     return n_workers or local_fleet(settings.workers, None).n_workers
 
-
-_SOURCES = {"slurm": "memory and processes in [slurm]", "kubernetes": "resources in [kubernetes]"}
-"""What says how much memory a worker of a cluster has."""
 
 _HOLDERS = {
     "pages": "pages of its columns take {:,.0f} MiB",

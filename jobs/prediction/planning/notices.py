@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from lvm_batch.io.dataset.columns import WindowShape
 from lvm_batch.io.dataset.partitions import folder_texts
 from lvm_batch.io.errors import ColumnError
 from lvm_batch.io.formats.common_schema import common_schema
+from lvm_batch.io.schema import WindowShape
 from lvm_batch.jobs.datasets.dataset_format import missing_columns
 
 if TYPE_CHECKING:
@@ -22,11 +22,10 @@ if TYPE_CHECKING:
 
     from lvm_batch.io.dataset.units import DatasetFormat, Footer
     from lvm_batch.io.errors import UnreadableFile
-    from lvm_batch.jobs.models.find import BankFacts
+    from lvm_batch.jobs.models.facts import BankFacts, ModelSet
     from lvm_batch.jobs.prediction.planning.fleet import Fleet
-    from lvm_batch.jobs.prediction.planning.job import ModelSet
     from lvm_batch.jobs.settings.run import RunSettings
-    from lvm_batch.lvm.devices.found import FoundDevice
+    from lvm_batch.lvm.devices.facts import DeviceFacts
 
 _SHOWN_FILES = 10
 
@@ -49,7 +48,7 @@ def unavailable_criteria(
     return {reason: why for reason, why in missing.items() if why}
 
 
-def device_notices(device: FoundDevice | None, fleet: Fleet, settings: RunSettings) -> Iterator[str]:
+def device_notices(device: DeviceFacts | None, fleet: Fleet, settings: RunSettings) -> Iterator[str]:
     """Yield what the models run on, and where that is not what was asked for."""
     if device is None:
         return

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from lvm_batch.jobs.places import Place, misplaced
+from lvm_batch.jobs.places import Place, place_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -58,4 +58,4 @@ def metrics_file_is_misplaced(settings: RunSettings) -> bool:
     """Whether writing ``--metrics-file`` would break something, also where the run has been refused for it."""
     metrics = [place for place in _files(settings) if place.option == "--metrics-file"]
     others = [place for place in places_written(settings) if place not in metrics]
-    return any(misplaced(metrics, dataset=settings.dataset, kept=[*others, *places_kept(settings)]))
+    return any(place_errors(metrics, dataset=settings.dataset, kept=[*others, *places_kept(settings)]))

@@ -8,24 +8,25 @@ from __future__ import annotations
 
 import difflib
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from lvm_batch.io.dataset.article_runs import ArticleRuns
-from lvm_batch.io.dataset.columns import WindowShape
 from lvm_batch.io.dataset.file_times import Span, files_within, selection_notices
 from lvm_batch.io.dataset.files import FoundFiles, look_for_files
 from lvm_batch.io.dataset.units import DatasetFormat, Footer, Unit, cut_units, read_footers
 from lvm_batch.io.errors import ColumnError, OutputError, UnreadableFile
 from lvm_batch.io.output.commit import job_around
+from lvm_batch.io.output.job_documents import JobDocument, UnitEntry
+from lvm_batch.io.schema import WindowShape
 from lvm_batch.io.storage.listing import refuse_long_names
 from lvm_batch.io.storage.locations import locate
 from lvm_batch.jobs.checks import Checks
 from lvm_batch.jobs.datasets.dataset_format import dataset_format
-from lvm_batch.jobs.datasets.overruled_folders import overruled_notices
-from lvm_batch.jobs.datasets.split_articles import cut_notices
+from lvm_batch.jobs.datasets.dataset_notices import cut_notices, overruled_notices
 from lvm_batch.jobs.models.find import find_models
-from lvm_batch.jobs.places import misplaced
+from lvm_batch.jobs.places import place_errors
 from lvm_batch.jobs.prediction.planning.fleet import Fleet, local_fleet
 from lvm_batch.jobs.prediction.planning.job import Job, cap_rate, fingerprint, identity
 from lvm_batch.jobs.prediction.planning.memory import Projection, project
@@ -37,9 +38,8 @@ if TYPE_CHECKING:
 
     from lvm_batch.io.dataset.files import InputFile
     from lvm_batch.io.output.job_documents import Identity
-    from lvm_batch.jobs.models.find import FoundModels
+    from lvm_batch.jobs.models.facts import FoundModels, ModelSet
     from lvm_batch.jobs.models.self_check import Expected
-    from lvm_batch.jobs.prediction.planning.job import ModelSet
     from lvm_batch.jobs.settings.run import RunSettings
 
 
@@ -92,7 +92,7 @@ def prepare(settings: RunSettings, *, threads: int | None) -> Prepared:
     listed = checks.run(lambda: look_for_files(settings.dataset)) or FoundFiles([], ())
     checks.run(lambda: _check_output(settings, listed.files))
     checks.errors.extend(
-        misplaced(
+        place_errors(
             places_written(settings, listed.files),
             dataset=settings.dataset,
             files=listed.files,
@@ -172,6 +172,24 @@ def _job(
         output_dtype=settings.output_dtype,
         threads=threads,
         expected=expected,
+    )
+
+
+def job_document(prepared: Prepared, settings: RunSettings) -> JobDocument:
+    """Return what ``job.json`` says of the job: its identity, and what people and readers ask of it."""
+    job = prepared.job
+    return JobDocument(
+        version=version("lvm-batch"),
+        job_id=job.job_id,
+        fingerprint=job.fingerprint,
+        identity=prepared.identity,
+        unreadable=tuple(str(error.path) for error in prepared.unreadable),
+        settings=settings.as_dict(),
+        models=asdict(job.models),
+        rows=prepared.n_rows,
+        units=tuple(
+            UnitEntry(unit.output, unit.file.path, unit.first_row, unit.n_rows) for unit in prepared.units
+        ),
     )
 
 

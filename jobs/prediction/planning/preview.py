@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 from lvm_batch.io.dataset.units import row_bytes
 from lvm_batch.io.output.answers import answering
 from lvm_batch.io.output.commit import OutputFolder
-from lvm_batch.jobs.clusters.asked import asked_text, check_cluster, n_workers_text
+from lvm_batch.jobs.clusters.check import check_cluster
+from lvm_batch.jobs.clusters.kinds import backend_of
 from lvm_batch.jobs.console.text import as_lines
-from lvm_batch.jobs.extras import check_extras
-from lvm_batch.jobs.prediction.planning.job import job_document
 from lvm_batch.jobs.prediction.planning.kept_inputs import kept_inputs
 from lvm_batch.jobs.prediction.planning.memory import MIB, NotEnoughMemory, check_memory, memory_limit
-from lvm_batch.jobs.prediction.planning.plan import Prepared, prepare
+from lvm_batch.jobs.prediction.planning.plan import Prepared, job_document, prepare
+from lvm_batch.jobs.prediction.planning.preflight import check_extras
 from lvm_batch.jobs.prediction.planning.reprocess import units_again
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def _values(settings: RunSettings, prepared: Prepared) -> dict[str, Any]:
         refusal = _refusal_of_strangers(folder)
     if standing and not refusal:  # a dataset that has grown keeps the fingerprint that its job began with
         job = replace(job, fingerprint=standing.fingerprint)
+    asked = backend_of(settings).preview()
     done = () if refusal or not standing else answering(standing, folder.records()).keys() - again
     return {
         "job_id": job.job_id,
@@ -61,8 +62,8 @@ def _values(settings: RunSettings, prepared: Prepared) -> dict[str, Any]:
             {"output": unit.output, "input": unit.file.path, "rows": unit.n_rows, "done": unit.output in done}
             for unit in prepared.units
         ],
-        "workers": _workers(settings) or prepared.fleet.n_workers,
-        "asked_of_cluster": asked_text(settings) if settings.cluster else None,
+        "workers": asked.workers or prepared.fleet.n_workers,
+        "asked_of_cluster": asked.request,
         "memory": _memory(settings, prepared),
         "models": {
             route: None if model is None else {"path": model.path, "architecture": model.architecture}
@@ -72,10 +73,6 @@ def _values(settings: RunSettings, prepared: Prepared) -> dict[str, Any]:
         "criteria_not_evaluated": prepared.unavailable,
         "notices": list(prepared.notices),
     }
-
-
-def _workers(settings: RunSettings) -> str | None:
-    return n_workers_text(settings) if settings.cluster else settings.scheduler
 
 
 def _refusal(

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lvm_batch.jobs.prediction.execution.events import RunEnded, UnitDone, UnitFailed, WorkerRefused
 from lvm_batch.jobs.prediction.execution.worker import Failure
+from lvm_batch.jobs.prediction.results.events import RunEnded, UnitDone, UnitFailed, WorkerRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lvm_batch.io.output.job_documents import JobDocument
     from lvm_batch.jobs.console.console import Console
     from lvm_batch.jobs.models.self_check import Refusal
-    from lvm_batch.jobs.prediction.execution.events import Event, Listener, RunStarted
+    from lvm_batch.jobs.prediction.results.events import Listener, RunStarted
 
 
 def collect(
@@ -83,13 +83,3 @@ def noted(refused: list[Refusal], tell: Listener, console: Console) -> Callable[
         tell(WorkerRefused(refusal))
 
     return note
-
-
-def broadcast(*listeners: Listener) -> Listener:
-    """Return a listener that passes each event to all ``listeners``."""
-
-    def tell(event: Event) -> None:
-        for listener in listeners:
-            listener(event)
-
-    return tell

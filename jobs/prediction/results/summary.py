@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from lvm_batch.io.output.answers import Record
     from lvm_batch.io.output.job_documents import JobDocument
-    from lvm_batch.jobs.prediction.planning.job import ModelRef
+    from lvm_batch.jobs.models.facts import ModelRef
     from lvm_batch.jobs.prediction.planning.plan import Prepared
     from lvm_batch.jobs.settings.run import RunSettings
 
@@ -167,7 +167,7 @@ def summarise(
         wall_s=round(wall_s, 3),
         models={"amn": _used(job.models.primary), "gru": _used(job.models.fallback)},
         bank=job.models.bank.path if job.models.bank else None,
-        settings=settings.told(),
+        settings=settings.as_dict(),
     )
 
 

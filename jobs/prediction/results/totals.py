@@ -10,7 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from lvm_batch.io.output.tally import NOTHING, SHOWN_BAD_ROWS, SquareSums, Sums
-from lvm_batch.io.output.writer import ROUTES, SPLITS
+from lvm_batch.io.schema import ROUTES, SPLITS
 from lvm_batch.jobs.prediction.execution.tally import total_of
 
 if TYPE_CHECKING:

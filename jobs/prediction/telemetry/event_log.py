@@ -6,13 +6,16 @@ The rule: a line is written soon after its event, but never at the price of one 
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from lvm_batch.jobs.prediction.execution.events import (
+from lvm_batch.jobs.prediction.observers import RunObserver
+from lvm_batch.jobs.prediction.results.events import (
     Event,
     RunEnded,
     RunStarted,
+    RunSummarised,
     UnitDone,
     UnitFailed,
     Waiting,
@@ -20,41 +23,52 @@ from lvm_batch.jobs.prediction.execution.events import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from datetime import datetime
-
     from lvm_batch.io.output.commit import OutputFolder
+    from lvm_batch.jobs.prediction.observers import RunBeginning
 
-    Happened = RunStarted | UnitDone | UnitFailed | WorkerRefused | RunEnded
+    Logged = RunStarted | UnitDone | UnitFailed | WorkerRefused | RunEnded
 
 _FLUSH_EVERY_S = 5
 _BYTES_PER_S = 2**18
 """A store writes a file anew to make it longer: the longer it is, the more rarely."""
 
 
-class EventLog:
-    """Appends events to ``events.jsonl``; ``now`` gives the time to be written beside each."""
+class EventLog(RunObserver):
+    """Appends events to ``events.jsonl``; whatever the output folder raises ends the run."""
 
-    def __init__(self, folder: OutputFolder, now: Callable[[], datetime]) -> None:
-        self._folder = folder
-        self._now = now
+    _folder: OutputFolder
+
+    def __init__(self) -> None:
         self._lines: list[str] = []
         self._flushed = monotonic()
         self._n_bytes = 0
 
-    def __call__(self, event: Event) -> None:
-        """Take down one event, unless nothing has happened."""
+    def begin(self, run: RunBeginning) -> None:
+        """Log to the output that the run holds."""
+        self._folder = run.folder
+
+    def event(self, event: Event) -> None:
+        """Log one event, unless nothing has happened; the summary is a document of its own."""
+        if isinstance(event, RunSummarised):
+            return
         if not isinstance(event, Waiting):
-            self._lines.append(json.dumps({"at": self._now().isoformat(), **_described(event)}) + "\n")
-        is_time = monotonic() - self._flushed > _FLUSH_EVERY_S + self._n_bytes / _BYTES_PER_S
-        if self._lines and (is_time or isinstance(event, (RunStarted, RunEnded))):
-            lines = "".join(self._lines)
-            self._folder.append_events(lines)
-            self._n_bytes += len(lines)
-            self._lines, self._flushed = [], monotonic()
+            now = datetime.now(UTC).isoformat()
+            self._lines.append(json.dumps({"at": now, **_described(event)}) + "\n")
+        if self._lines and (self._is_time or isinstance(event, (RunStarted, RunEnded))):
+            self._flush()
+
+    @property
+    def _is_time(self) -> bool:
+        return monotonic() - self._flushed > _FLUSH_EVERY_S + self._n_bytes / _BYTES_PER_S
+
+    def _flush(self) -> None:
+        lines = "".join(self._lines)
+        self._folder.append_events(lines)
+        self._n_bytes += len(lines)
+        self._lines, self._flushed = [], monotonic()
 
 
-def _described(event: Happened) -> dict[str, Any]:
+def _described(event: Logged) -> dict[str, Any]:
     match event:
         case RunStarted():
             return {"event": "run_started"} | {name: getattr(event, name) for name in event.__slots__}

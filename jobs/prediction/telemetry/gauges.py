@@ -1,9 +1,9 @@
-"""Which gauges tell how a run ended.
+"""The gauges that say how a run ended.
 
 The rule: names follow Prometheus' conventions (https://prometheus.io/docs/practices/naming/): base units, ``ratio`` for
 fractions, and no ``_total``, which counters have. All gauges carry the label ``output``, by which the files of
-several jobs on one machine differ, and no label that is new with each run: that would be a new series each night. So
-the job's id stands in ``lvm_batch_run_info`` only. What is not known is left out.
+several jobs on one machine differ, and no label that is new with each run, which would be a new series each night; the
+job's id is a label of ``lvm_batch_run_info`` alone. What is not known is left out.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from prometheus_client.registry import Collector
 
 from lvm_batch.io.errors import DataError
 from lvm_batch.io.storage.locations import locate
-from lvm_batch.io.storage.redaction import redacted
-from lvm_batch.jobs.console.exit_codes import error_of, exit_code_of
+from lvm_batch.io.storage.redaction import redact
+from lvm_batch.jobs.console.exit_codes import error_as_dict, exit_code_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -111,11 +111,11 @@ class Gauges(Collector):
         self._families: list[GaugeMetricFamily] = []
 
     def collect(self) -> list[GaugeMetricFamily]:
-        """Return all of them, as prometheus_client asks for them."""
+        """Return all gauges, as prometheus_client collects them."""
         return self._families
 
     def add(self, name: str, text: str, value: float, **labels: str) -> None:
-        """Add a gauge of one value."""
+        """Add a gauge with one value."""
         family = GaugeMetricFamily(f"lvm_batch_{name}", text, labels=["output", *labels])
         family.add_metric([self._output, *labels.values()], value)
         self._families.append(family)
@@ -127,7 +127,7 @@ class Gauges(Collector):
                 self.add(gauge.name, gauge.text, value)
 
     def add_parts(self, name: str, text: str, label: str, values: Mapping[str, float]) -> None:
-        """Add a gauge of a value for each part; none where there are no parts."""
+        """Add a gauge with a value for each part; none if there are no parts."""
         family = GaugeMetricFamily(f"lvm_batch_{name}", text, labels=["output", label])
         for part, value in values.items():
             family.add_metric([self._output, part], value)
@@ -150,7 +150,7 @@ def gauges(
     success before this run was.
     """
     told = Gauges(_output(settings))
-    state = error_of(error)["kind"] if error else "done"
+    state = error_as_dict(error)["kind"] if error else "done"
     job_id = summary.job_id if summary else ""
     told.add(
         "run_info", "The last run; always 1.", 1, job_id=job_id, state=state, version=version("lvm-batch")
@@ -206,9 +206,9 @@ def _known(means: Mapping[str, Mean]) -> dict[str, float]:
 
 
 def _output(settings: RunSettings) -> str:
-    """The output as the summary tells it, also where the run did not come so far; without surrogates."""
+    """Return the output as the summary names it, also if there is no summary; without surrogates."""
     try:
         text = locate(settings.output).text
     except DataError:
-        text = redacted(settings.output)
+        text = redact(settings.output)
     return text.encode(errors="backslashreplace").decode()

@@ -1,7 +1,6 @@
-"""A sample of a job's input vectors, by which drift is seen.
+"""A sample of a job's input vectors, for seeing drift.
 
-The rule: vectors are taken as the files hold them, before any norm is made one, from the same places for the same job.
-This module does not know what is done with the figures.
+The rule: vectors are taken as the files hold them, before they are normalised, from the same places for the same job.
 """
 
 from __future__ import annotations
@@ -10,9 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from lvm_batch.io.dataset.batches import OK
 from lvm_batch.io.dataset.reading import open_unit
 from lvm_batch.io.history.run_entry import Figure
+from lvm_batch.io.schema import OK
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -37,10 +36,10 @@ NO_SAMPLE = Sample(None, None)
 
 
 def sample_input(prepared: Prepared, outputs: Collection[str]) -> Sample:
-    """Return norms and the mean vector of contexts' last vectors, of the first 256 rows that are ok of up to 16 units.
+    """Return norms and the mean of contexts' last vectors, from the ok rows among the first 256 of up to 16 units.
 
-    Units are those whose ``output`` is among ``outputs``, taken evenly from all of these.
-    Raises ``DataError`` or ``OSError`` where a file cannot be read any more.
+    The units are spread evenly over those whose ``output`` is among ``outputs``.
+    Raises ``DataError`` or ``OSError`` if a file can no longer be read.
     """
     units = [unit for unit in prepared.units if unit.output in outputs]
     if not units:

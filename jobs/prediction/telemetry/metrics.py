@@ -1,8 +1,7 @@
 """A file for node_exporter that tells how the last run ended.
 
 The rule: a run that ends writes the file, however it ends, and a file that cannot be written changes nothing about the
-run. The time of the last success stays until the next success. This module does not know how a run is made, nor which
-gauges there are (``metrics_gauges``).
+run. The time of the last success stays until the next success.
 
 The file is Prometheus' text format, for node_exporter's textfile collector
 (https://github.com/prometheus/node_exporter#textfile-collector), which reads ``*.prom`` in one folder.
@@ -11,58 +10,52 @@ The file is Prometheus' text format, for node_exporter's textfile collector
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lvm_batch.io.storage.redaction import redacted
+from lvm_batch.io.storage.redaction import redact
+from lvm_batch.jobs.prediction.observers import RunObserver
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from lvm_batch.jobs.errors import JobError
+    from lvm_batch.jobs.prediction.observers import RunOutcome
     from lvm_batch.jobs.prediction.results.summary import Summary
     from lvm_batch.jobs.settings.run import RunSettings
 
 
-class Metrics:
-    """What is known of one run, until it is written."""
-
-    def __init__(self) -> None:
-        self.summary: Summary | None = None
-        self.error: JobError | None = None
-
-    def conclude(self, summary: Summary, error: JobError | None) -> None:
-        """Take note of a run that came to its end; ``error`` is why it is not a success."""
-        self.summary, self.error = summary, error
-
-
-@contextmanager
-def metrics_of(settings: RunSettings, *, started: float, tell: Callable[[str], object]) -> Iterator[Metrics]:
-    """Write ``--metrics-file`` when the block is left, of what the block concludes or raises.
+class Metrics(RunObserver):
+    """Writes ``--metrics-file``; ``tell`` gets a note if the file is not written, or if nobody reads it.
 
     ``started`` is the reading of ``time.monotonic`` from which the run's time counts.
     """
-    metrics = Metrics()
-    error: BaseException | None = None
-    try:
-        yield metrics
-        error = metrics.error
-    except BaseException as problem:
-        error = problem
-        raise
-    finally:
-        if settings.metrics_file and find_spec("prometheus_client"):  # without it the run has been refused
-            why_not = _written(settings, metrics.summary, error, wall_s=time.monotonic() - started)
-            if why_not:
-                tell(why_not)
+
+    def __init__(self, settings: RunSettings, *, started: float, tell: Callable[[str], object]) -> None:
+        self._settings = settings
+        self._started = started
+        self._tell = tell
+
+    def conclude(self, outcome: RunOutcome) -> None:
+        """Write the figures of the summary."""
+        self._write(outcome.summary, outcome.error)
+
+    def fail(self, error: BaseException) -> None:
+        """Write the error; there is no summary."""
+        self._write(None, error)
+
+    def _write(self, summary: Summary | None, error: BaseException | None) -> None:
+        if not find_spec("prometheus_client"):
+            return  # the run has been refused for it
+        wall_s = time.monotonic() - self._started
+        if note := _written(self._settings, summary, error, wall_s=wall_s):
+            self._tell(note)
 
 
 def _written(
     settings: RunSettings, summary: Summary | None, error: BaseException | None, *, wall_s: float
 ) -> str | None:
-    """Write the file; return what is to be told about it, if anything."""
+    """Write the file; return the note about it, if any."""
     # Only here, as both take their time to import.
     from prometheus_client import write_to_textfile
 
@@ -76,7 +69,7 @@ def _written(
         told = gauges(settings, summary, error, wall_s=wall_s, now=time.time(), before=last_success(path))
         write_to_textfile(str(path), told)
     except (OSError, ValueError) as problem:  # the latter of a name with a null character
-        return f"the metrics file {path} was not written: {redacted(str(problem))}"
+        return f"the metrics file {path} was not written: {redact(str(problem))}"
     if path.suffix != ".prom":
         return f"node_exporter reads only files whose names end in .prom, unlike {path}"
     return None

@@ -1,38 +1,35 @@
-"""Telling a health check how a run goes: that it began, that it succeeded, or why it did not.
+"""Tells a health check how a run goes: that it began, that it succeeded, or why it did not.
 
-The rule: a ping changes nothing about a run, neither how it ends nor, but for some seconds, when; one that does not
-arrive is told in one note. Nobody is shown the address, since whoever has it can ping. This module does not know how a
-run is made.
+The rule: a ping changes nothing about a run, neither how it ends nor, but for some seconds, when; pings that do not
+arrive are one note. The address is shown to nobody, since whoever has it can ping.
 
 The protocol is that of healthchecks.io, hosted or one's own (https://healthchecks.io/docs/http_api/): ``URL/start``,
 ``URL``, ``URL/fail`` and ``URL/log``, each with ``rid``, which is the same for the pings of one run. A run that finds
-another at work, or its scheduler away, has not failed: that is a log. Nor has it started: a start is what a check waits
-for the end of, and it would forget that of the other run, so it is sent once the output is held.
+another at work, or its scheduler away, has not failed: that is a log. Nor has it started: a check waits for the end of
+the last start, and would forget that of the other run, so a start is sent once the output is held.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from contextlib import contextmanager
 from importlib.metadata import version
 from threading import Thread
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit, urlunsplit
 from uuid import uuid4
 
-from pydantic import AfterValidator, SecretStr
-
-from lvm_batch.jobs.console.exit_codes import error_of, exit_code_of
+from lvm_batch.jobs.console.exit_codes import error_as_dict, exit_code_of
 from lvm_batch.jobs.errors import TryAgain
+from lvm_batch.jobs.prediction.observers import RunObserver
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from urllib.request import Request
 
-    from lvm_batch.jobs.errors import JobError
-    from lvm_batch.jobs.prediction.planning.plan import Prepared
-    from lvm_batch.jobs.prediction.results.summary import Summary
+    from pydantic import SecretStr
+
+    from lvm_batch.jobs.prediction.observers import RunBeginning, RunOutcome
 
 TRIES = 2
 TIMEOUT_S = 5.0
@@ -42,78 +39,48 @@ _PAUSE_S = 0.5
 _SERVER_ERROR = 500
 
 
-def _pingable(url: SecretStr) -> SecretStr:
-    text = url.get_secret_value()
-    parts = urlsplit(text)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc or parts.port == 0:
-        raise ValueError("not an address that can be pinged")
-    if not text.isascii() or not text.isprintable() or " " in text:
-        raise ValueError("not an address")
-    return url
+class Pings(RunObserver):
+    """Sends the pings of one run to ``url``; ``tell`` gets one note if they do not arrive."""
 
-
-PingURL = Annotated[SecretStr, AfterValidator(_pingable)]
-"""Address of a check: http or https, without a user name, which urllib could not send."""
-
-
-class Pings:
-    """The pings of one run, and what they tell."""
-
-    def __init__(self, url: SecretStr | None, *, tell: Callable[[str], object]) -> None:
+    def __init__(self, url: SecretStr, *, tell: Callable[[str], object]) -> None:
         self._url = url
         self._run_id = uuid4()
         self._tell = tell
         self._told = False
-        self._summary: dict[str, Any] = {"version": version("lvm-batch")}
+        self._body: dict[str, Any] = {"version": version("lvm-batch")}
 
-    def begin(self, prepared: Prepared) -> None:
-        """Tell that the output is held and work begins."""
-        self._summary |= {"job_id": prepared.job.job_id, "rows": prepared.n_rows}
+    def begin(self, run: RunBeginning) -> None:
+        """Ping that the output is held and work begins."""
+        self._body |= {"job_id": run.plan.job.job_id, "rows": run.plan.n_rows}
         self._ping("start", {})
 
-    def conclude(self, summary: Summary, error: JobError | None) -> None:
-        """Tell how a run ended that came to its end."""
-        if self._url is None:
-            return
-        self._summary |= {
+    def conclude(self, outcome: RunOutcome) -> None:
+        """Ping how a run ended that came to its end."""
+        summary = outcome.summary
+        self._body |= {
             "job_id": summary.job_id,
             "rows": summary.totals.rows_out,
             "routes": summary.totals.rows_by_route,
             "failed_units": len(summary.failed_units) + len(summary.unreadable_files),
             "seconds": summary.wall_s,
         }
-        if error:
-            self.fail(error)
+        if outcome.error:
+            self.fail(outcome.error)
         else:
             self._ping(None, {"exit_code": 0})
 
     def fail(self, error: BaseException) -> None:
-        """Tell what ended a run before it came to its end, or what stands in the way of its success."""
-        if self._url is None:
-            return
+        """Ping what ended a run before it came to its end, or what stands in the way of its success."""
         code = exit_code_of(error)
         event = "log" if code == TryAgain.exit_code else "fail"
-        self._ping(event, {"exit_code": code, "error": error_of(error)})
+        self._ping(event, {"exit_code": code, "error": error_as_dict(error)})
 
     def _ping(self, event: str | None, ending: Mapping[str, Any]) -> None:
-        if self._url is None:
-            return
-        body = json.dumps({**self._summary, **ending}).encode()
+        body = json.dumps({**self._body, **ending}).encode()
         why_not = _sent(_address(self._url.get_secret_value(), event, self._run_id), body)
         if why_not and not self._told:
             self._tell(f"the ping that says {event or 'success'} did not arrive: {why_not}")
             self._told = True
-
-
-@contextmanager
-def pinging(url: SecretStr | None, *, tell: Callable[[str], object]) -> Iterator[Pings]:
-    """Ping what the block says, and ``fail`` or ``log`` with whatever it raises."""
-    pings = Pings(url, tell=tell)
-    try:
-        yield pings
-    except BaseException as error:
-        pings.fail(error)
-        raise
 
 
 def _address(url: str, event: str | None, run_id: object) -> str:

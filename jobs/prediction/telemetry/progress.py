@@ -1,6 +1,6 @@
-"""Progress on stderr: a bar on a terminal, a line every half minute elsewhere.
+"""How far a run is, on stderr: a bar on a terminal, a line every half minute elsewhere, records in a log of JSON.
 
-The rule: progress is a listener and nothing else depends on it.
+The rule: progress is over when the work is; what comes after it has lines of its own.
 """
 
 from __future__ import annotations
@@ -8,113 +8,91 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
+from lvm_batch.jobs.console.progress import LINE_EVERY_S, Pause, Progress
 from lvm_batch.jobs.console.text import plural
-from lvm_batch.jobs.prediction.execution.events import Event, RunEnded, RunStarted, UnitDone, UnitFailed
+from lvm_batch.jobs.prediction.observers import RunObserver
+from lvm_batch.jobs.prediction.results.events import Event, RunEnded, RunStarted, UnitDone, UnitFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import rich.console
-
     from lvm_batch.jobs.console.console import Console
-    from lvm_batch.jobs.prediction.execution.events import Listener
     from lvm_batch.jobs.prediction.execution.worker import Failure
 
-LINE_EVERY_S = 30
 _LOGGED_FAILURES = 100
 
 
-def progress_on(console: Console) -> Listener:
-    """Return how progress is shown on ``console``: records in a log, a bar on a terminal, lines elsewhere."""
-    if console.log:
-        return ProgressRecords(console)
-    return ProgressBar(console.progress) if console.progress.is_terminal else ProgressLines(console.note)
+def progress_on(console: Console) -> RunObserver:
+    """Return what shows progress on ``console``: records in a log of JSON, a bar on a terminal, lines elsewhere."""
+    return ProgressRecords(console) if console.log else ShownProgress(console)
 
 
-class ProgressBar:
-    """A bar in rows, for people who watch."""
+class ShownProgress(RunObserver):
+    """Shows a bar in rows on a terminal, and prints a line now and then elsewhere."""
 
-    def __init__(self, console: rich.console.Console) -> None:
-        self._bar = Progress(
+    def __init__(self, console: Console, *, every_s: float = LINE_EVERY_S) -> None:
+        columns = (
             TextColumn("predicting"),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("rows  {task.fields[rate]}  {task.fields[failed]}"),
             TimeRemainingColumn(),
-            console=console,
         )
-        self._task = self._bar.add_task("rows", total=None, rate="", failed="")
+        self._progress = Progress(console, *columns, every_s=every_s, fields={"rate": "", "failed": ""})
         self._meter: _Meter | None = None
 
-    def __call__(self, event: Event) -> None:
-        """Move the bar."""
-        if isinstance(event, RunStarted):
-            self._meter = _Meter(event)
-            self._bar.start()
-            self._bar.update(self._task, total=event.rows, completed=event.rows_done)
-        elif isinstance(event, RunEnded):
-            self._bar.stop()
-        elif self._meter:
-            self._meter.count(event)
-            self._show(self._meter)
+    def event(self, event: Event) -> None:
+        """Move the bar, or print a line if it is time."""
+        match event:
+            case RunStarted():
+                self._begin(event)
+            case RunEnded():
+                self._meter = None
+                self._progress.stop()
+            case _ if self._meter:
+                self._meter.count(event)
+                self._show(self._meter)
+
+    def _begin(self, event: RunStarted) -> None:
+        self._meter = _Meter(event)
+        self._progress.start()
+        self._progress.update(total=event.rows, completed=event.rows_done)
 
     def _show(self, meter: _Meter) -> None:
-        self._bar.update(self._task, completed=meter.rows_done, rate=meter.rate, failed=meter.failed)
+        self._progress.update(completed=meter.rows_done, fields={"rate": meter.rate, "failed": meter.failed})
+        self._progress.say(lambda: meter.line)
 
 
-class ProgressLines:
-    """A line now and then, for logs."""
-
-    def __init__(self, say: Callable[[str], None], *, every_s: float = LINE_EVERY_S) -> None:
-        self._say = say
-        self._every_s = every_s
-        self._meter: _Meter | None = None
-        self._last = monotonic()
-
-    def __call__(self, event: Event) -> None:
-        """Say how far the run is, if it is time."""
-        if isinstance(event, RunStarted):
-            self._meter = _Meter(event)
-            self._last = monotonic()
-        elif self._meter:
-            self._meter.count(event)
-            if monotonic() - self._last >= self._every_s and not isinstance(event, RunEnded):
-                self._last = monotonic()
-                self._say(self._meter.line)
-
-
-class ProgressRecords:
-    """Begin, end, failures, and how far the run is now and then, with fields, for logs that programs read."""
+class ProgressRecords(RunObserver):
+    """Writes records with fields, for programs: begin, end, failures, and how far the run is now and then."""
 
     def __init__(self, console: Console, *, every_s: float = LINE_EVERY_S) -> None:
         self._say = console.note
-        self._every_s = every_s
+        self._pause = Pause(every_s)
         self._meter: _Meter | None = None
-        self._last = monotonic()
 
-    def __call__(self, event: Event) -> None:
-        """Say what happened, if it is worth a line."""
+    def event(self, event: Event) -> None:
+        """Write what happened, if it is worth a record."""
         if isinstance(event, RunStarted):
             self._begin(event)
         elif self._meter:
             self._meter.count(event)
-            self._tell(event, self._meter)
+            self._write(event, self._meter)
 
-    def _tell(self, event: Event, meter: _Meter) -> None:
+    def _write(self, event: Event, meter: _Meter) -> None:
         match event:
             case UnitFailed(failure):
                 self._failed(failure, meter.units_failed)
             case RunEnded(state):
+                self._meter = None
                 self._say(f"computing {state}", event="run_ended", state=state, **meter.figures)
-            case _ if monotonic() - self._last >= self._every_s:
-                self._last = monotonic()
+            case _ if self._pause.is_over:
+                self._pause.begin()
                 self._say(meter.line, event="progress", **meter.figures)
 
     def _begin(self, event: RunStarted) -> None:
         self._meter = _Meter(event)
-        self._last = monotonic()
+        self._pause.begin()
         fields = {name: getattr(event, name) for name in event.__slots__}
         self._say(f"computing {event.units - event.units_done:,} units", event="run_started", **fields)
 
@@ -129,7 +107,7 @@ class ProgressRecords:
 
 
 class _Meter:
-    """Counts units and rows, and the time they took."""
+    """Counts units and rows, and the time they take."""
 
     def __init__(self, started: RunStarted) -> None:
         self._total = started.rows
@@ -140,7 +118,7 @@ class _Meter:
         self._start = monotonic()
 
     def count(self, event: Event) -> None:
-        """Take note of a unit that has ended."""
+        """Count a unit that has ended."""
         match event:
             case UnitDone(record):
                 self._units_done += 1

@@ -1,0 +1,113 @@
+"""The words of the formats that this project reads and writes, each defined once.
+
+The rule: this module holds names, types and the parts that columns play, and imports nothing of the project, so that
+every other module of this room may import it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Layout = Literal["windows", "sequences"]
+"""What a row of the input is: a whole context, or one vector of an article."""
+
+Pad = Literal["repeat", "zero", "reject"]
+"""What fills the front of a context that has too few vectors: its first vector, zeros, or nothing: the row is bad."""
+
+OutputDtype = Literal["float32", "float16"]
+"""How vectors are written."""
+
+STATUSES = ("ok", "short_context", "bad_input")
+"""What a row can be; the codes below are the places in this list."""
+OK, SHORT_CONTEXT, BAD_INPUT = range(3)
+
+ROUTES = ("amn", "gru")
+"""Whose prediction a row has: the primary model's or the fallback's."""
+NO_ROUTE = -1
+
+SPLITS = ("in_dist", "ood")
+"""The values of the split column that evaluation tells apart."""
+
+OUTPUT_COLUMNS = (
+    "prediction",
+    "cosine",
+    "route",
+    "escalation_reasons",
+    "confidence",
+    "margin",
+    "amn_cosine",
+    "gru_cosine",
+    "shadow",
+    "status",
+    "status_detail",
+)
+"""The columns that a job adds to the carried ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class WindowShape:
+    """The shape of a context: ``length`` vectors of ``dim`` components."""
+
+    length: int = 5
+    dim: int = 768
+
+    @property
+    def width(self) -> int:
+        """Components in one context."""
+        return self.length * self.dim
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnNames:
+    """What the columns with a part are called in this dataset."""
+
+    context: str = "context"
+    vector: str = "vector"
+    target: str = "target"
+    lane: str = "lane"
+    context_tokens: str = "context_tokens"
+    tokens: str = "tokens"
+    split: str = "split"
+    article: str = "article_id"
+    position: str = "position"
+
+
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """The columns of one file by the part they play; ``None`` where the file has no such column.
+
+    ``vectors`` is the column of contexts (windows) or of vectors (sequences). ``tokens`` is the context's token
+    count (windows) or one sentence's (sequences). ``carried`` maps each column that goes to the output, as the
+    input calls it, to its name there.
+    """
+
+    layout: Layout
+    vectors: str
+    target: str | None
+    lane: str | None
+    tokens: str | None
+    split: str | None
+    article: str | None
+    position: str | None
+    carried: Mapping[str, str]
+
+    @property
+    def read_columns(self) -> list[str]:
+        """Every column a reader needs, each once."""
+        parts = (self.vectors, self.target, self.lane, self.tokens, self.article, self.position)
+        return list(dict.fromkeys([*(p for p in parts if p is not None), *self.carried]))
+
+    @property
+    def coded_columns(self) -> list[str]:
+        """The columns of a few texts each, which are read as codes: each distinct text is held once."""
+        return list(dict.fromkeys(part for part in (self.lane, self.split) if part is not None))
+
+    @property
+    def window_columns(self) -> list[str]:
+        """What a row of the sequences layout gives to the windows of its neighbours, each column once."""
+        parts = (self.vectors, self.article, self.position, self.tokens)
+        return list(dict.fromkeys(part for part in parts if part is not None))

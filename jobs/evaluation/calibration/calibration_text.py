@@ -1,0 +1,130 @@
+"""A calibration as text: tables of at most 110 columns, and the thresholds as lines of a configuration file.
+
+The rule: the text says nothing that the values do not hold.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lvm_batch.jobs.console.text import format_number
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    Values = Mapping[str, Any]
+
+_POLICIES = {
+    "random": "random choice",
+    "cards": "the cards' thresholds",
+    "confidence": "least confident",
+    "margin": "smallest margin",
+    "both": "confidence and margin",
+    "gate": "fitted gate",
+    "oracle": "oracle",
+}
+
+
+def as_text(values: Values) -> str:
+    """Return the values of a calibration as tables."""
+    return "\n\n".join(
+        "\n".join(lines)
+        for lines in (
+            _head(values),
+            _signals(values),
+            _thresholds(values),
+            _recovered(values),
+            _proposal(values),
+        )
+    )
+
+
+def as_toml(values: Values) -> str:
+    """Return the proposed thresholds as lines for ``run --config``."""
+    thresholds = values["proposed"]
+    return (
+        f"# for at most {_percent(values['budget'])} of the rows; found on {values['rows']:,} rows of "
+        f"{values['articles']:,} {values['grouped_by']}\n"
+        f"min_confidence = {thresholds['min_confidence']!r}\nmin_margin = {thresholds['min_margin']!r}\n"
+    )
+
+
+def _head(values: Values) -> Iterator[str]:
+    primary, fallback = values["primary"], values["fallback"]
+    yield "calibration"
+    yield f"rows      {values['rows']:,} of {values['articles']:,} {values['grouped_by']}"
+    yield f"primary   {primary['path']} ({primary['architecture']}), cosine {values['primary_cosine']:.4f}"
+    yield (
+        f"fallback  {fallback['path']} ({fallback['architecture']}), cosine {values['fallback_cosine']:.4f}, "
+        f"better on {values['fallback_is_better']:.1%} of the rows"
+    )
+    yield f"bank      {values['bank']['path']}, {values['bank']['vectors']:,} vectors"
+    if values["escalated_anyway"]:
+        yield f"anyway    {values['escalated_anyway']:.1%} of the rows are escalated by lane or length"
+
+
+def _signals(values: Values) -> Iterator[str]:
+    yield "what they tell: rank correlation with the primary model's cosine, and the chance (AUROC) that of two rows"
+    yield "the one with the lower value is the one that the fallback answers better (0.5 is a coin)"
+    for name, signal in values["signals"].items():
+        correlation, chance = format_number(signal["spearman"], ".3f"), format_number(signal["auroc"], ".3f")
+        yield f"  {name:<12} rank correlation {correlation}   AUROC {chance}"
+        for key, label in (("predicted", f"{name}, by tenths"), ("actual", "cosine")):
+            tenths = "  ".join(f"{tenth[key]:6.4f}" for tenth in signal["reliability"])
+            yield f"    {label:<22}{tenths}".rstrip()
+
+
+def _thresholds(values: Values) -> Iterator[str]:
+    yield "what a threshold alone would escalate, and what the mean cosine of all rows gains by it"
+    yield "  escalated   confidence below       gain   margin below       gain     random     oracle"
+    for row in values["thresholds"]:
+        below = {name: format_number(row[name], ".4g") for name in ("confidence", "margin")}
+        gains = {
+            name: format_number(row[f"{name}_gain"], "+.5f")
+            for name in ("confidence", "margin", "random", "oracle")
+        }
+        yield (
+            f"  {row['share']:9.0%}   {below['confidence']:>16}   {gains['confidence']:>8}"
+            f"   {below['margin']:>12}   {gains['margin']:>8}   {gains['random']:>8}   {gains['oracle']:>8}"
+        )
+
+
+def _recovered(values: Values) -> Iterator[str]:
+    yield (
+        f"what a budget of {_percent(values['budget'])} gains where it is spent by rules found on other "
+        f"{values['grouped_by']} (halved ten times)"
+    )
+    yield "                           escalated       gain   of the oracle's gain    of escalating all"
+    for name, policy in values["policies"].items():
+        low, high = policy["interval"] or (None, None)
+        between = f"({low:.0%} to {high:.0%})" if low is not None and name != "oracle" else ""
+        of_all = "" if name == "oracle" else format_number(policy["of_gap"], ".0%")
+        yield (
+            f"  {_POLICIES[name]:<22}   {policy['escalated']:9.1%}   {policy['gain']:+8.5f}   "
+            f"{format_number(policy['of_oracle'], '.1%'):>6} {between:<16} {of_all:>8}"
+        ).rstrip()
+
+
+def _proposal(values: Values) -> Iterator[str]:
+    if values["proposed"] is None:
+        yield "no thresholds within the budget gain anything on these rows; there is nothing to propose"
+        return
+    head = f"proposed, for `lvm-batch run --config`: escalates {values['proposed']['escalated']:.1%} of these rows; "
+    both, chance = (values["policies"][name]["of_oracle"] for name in ("both", "random"))
+    if both is None or chance is None:
+        yield f"{head}how they do on {values['grouped_by']}"
+        yield f"not seen is not known: {_percent(values['budget'])} of one half of these rows is less than a row"
+    else:
+        than_chance = "" if both > chance else ": no better than chance"
+        yield f"{head}on {values['grouped_by']} not seen,"
+        yield (
+            f"thresholds found like this recover {both:.0%} of the oracle's gain, random choice {chance:.0%}"
+            f"{than_chance}"
+        )
+    yield ""
+    yield as_toml(values).rstrip()
+
+
+def _percent(share: float) -> str:
+    """Return a share with the digits that the user gave."""
+    return f"{100 * share:.6g}%"

@@ -1,0 +1,138 @@
+"""Predicts every row of a dataset by every model and baseline, and compares each prediction with the target.
+
+The rule: models and baselines get the same rows, and no row is predicted by a ridge that was fitted to its article.
+Only a row's cosines, ranks and labels are kept.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lvm_batch.jobs.console.progress import watch_rows
+from lvm_batch.jobs.datasets.articles import UNKNOWN
+from lvm_batch.jobs.evaluation.cross_fitted_ridge import folds_of, ridge_predictions
+from lvm_batch.lvm.inference.cosines import row_cosines
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from lvm_batch.jobs.console.console import Console
+    from lvm_batch.jobs.evaluation.judged_rows import JudgedDataset, JudgedRows
+    from lvm_batch.lvm.evaluation.retrieval import RankSearch
+
+    Floats = NDArray[np.float32]
+    Codes = NDArray[np.int64]
+    Names = NDArray[np.object_]
+    Predict = Callable[[Floats], Floats]
+
+MEAN, LAST, RIDGE = "mean of context", "last vector", "ridge"
+BASELINES = (MEAN, LAST, RIDGE)
+
+
+@dataclass(frozen=True, slots=True)
+class RowLabels:
+    """The articles, splits and lanes of n rows, each (n,) as in ``JudgedRows``; ``None`` if the dataset has none.
+
+    ``articles`` is ``None`` unless every row has one: a row of an unknown article may overlap with any other.
+    """
+
+    articles: Codes | None
+    splits: Names | None
+    lanes: Names | None
+
+
+@dataclass(frozen=True, slots=True)
+class RowScores:
+    """Labels of n rows, and for each model and baseline cosines, float32 (n,), and with a bank ranks, int64 (n,)."""
+
+    n_rows: int
+    labels: RowLabels
+    cosines: Mapping[str, Floats]
+    ranks: Mapping[str, Codes]
+
+
+def score_rows(
+    dataset: JudgedDataset,
+    models: Mapping[str, Predict],
+    *,
+    search: RankSearch | None,
+    console: Console,
+) -> RowScores:
+    """Predict every row by every model and baseline; without two articles (or two rows) there is no ridge.
+
+    The dataset is read three times: for all but the ridge, to fit the ridge, and to predict by it.
+    """
+    predictors = {**models, MEAN: _mean, LAST: _last}
+    scores = _Scores(search)
+    parts: list[RowLabels] = []
+    n_rows = 0
+    for rows in watch_rows(dataset, console, what="judging", n_rows=dataset.n_rows):
+        scores.add(rows, {name: predict(rows.contexts) for name, predict in predictors.items()})
+        parts.append(RowLabels(rows.articles, rows.splits, rows.lanes))
+        n_rows += len(rows.targets)
+    labels = _join(parts)
+    folds = folds_of(labels.articles, n_rows)
+    if folds.any():  # otherwise all rows are in the first fold
+        for rows, predicted in ridge_predictions(dataset, folds, console=console):
+            scores.add(rows, {RIDGE: predicted})
+    return RowScores(n_rows, labels, scores.cosines, scores.ranks)
+
+
+class _Scores:
+    """Collects the cosines and ranks of predictions."""
+
+    def __init__(self, search: RankSearch | None) -> None:
+        self._search = search
+        self._cosines: dict[str, list[Floats]] = defaultdict(list)
+        self._ranks: dict[str, list[Codes]] = defaultdict(list)
+
+    def add(self, rows: JudgedRows, predictions: Mapping[str, Floats]) -> None:
+        """Compare the predictions of the next rows with their targets and with the bank."""
+        places = self._search.places(rows.targets) if self._search else None
+        for name, predicted in predictions.items():
+            self._cosines[name].append(row_cosines(predicted, rows.targets))
+            if self._search and places:
+                self._ranks[name].append(self._search.ranks(_unit(predicted), places))
+
+    @property
+    def cosines(self) -> dict[str, Floats]:
+        return {name: np.concatenate(parts) for name, parts in self._cosines.items()}
+
+    @property
+    def ranks(self) -> dict[str, Codes]:
+        return {name: np.concatenate(parts) for name, parts in self._ranks.items()}
+
+
+def _mean(contexts: Floats) -> Floats:
+    return np.asarray(contexts.mean(axis=1))
+
+
+def _last(contexts: Floats) -> Floats:
+    return np.ascontiguousarray(contexts[:, -1])
+
+
+def _unit(vectors: Floats) -> Floats:
+    """Return vectors (n, dim) scaled to unit norm; a zero vector becomes NaN."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+
+
+def _join(parts: Sequence[RowLabels]) -> RowLabels:
+    articles = _column([labels.articles for labels in parts])
+    return RowLabels(
+        articles=None if articles is None or (articles == UNKNOWN).any() else articles,
+        splits=_column([labels.splits for labels in parts]),
+        lanes=_column([labels.lanes for labels in parts]),
+    )
+
+
+def _column(parts: Sequence[NDArray[Any] | None]) -> NDArray[Any] | None:
+    """Join a column that the dataset has for all rows, or for none."""
+    known = [part for part in parts if part is not None]
+    return np.concatenate(known) if known else None

@@ -1,0 +1,119 @@
+"""Facts about models and banks: what a job refers to, and what is known of it before it is loaded.
+
+The rule: facts can be had where neither torch nor a bank is loaded, as in the process that drives a run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lvm_batch.io.errors import DataError
+    from lvm_batch.jobs.models.self_check import Expected
+    from lvm_batch.jobs.settings.run import RunSettings
+    from lvm_batch.lvm.devices.facts import DeviceFacts
+    from lvm_batch.lvm.devices.precision import Precision
+    from lvm_batch.lvm.errors import ModelError
+    from lvm_batch.lvm.inference.thresholds import Thresholds
+
+_FLOAT32_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRef:
+    """A checkpoint: where it is, and the SHA-256 of its bytes by which a worker knows that it has the right one."""
+
+    path: str
+    sha256: str
+    architecture: str
+
+
+@dataclass(frozen=True, slots=True)
+class BankRef:
+    """A bank: where it is, and its digest."""
+
+    path: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSet:
+    """What a worker loads once and keeps: models, bank and thresholds, on one device, in one precision; hashable."""
+
+    primary: ModelRef
+    fallback: ModelRef | None
+    bank: BankRef | None
+    thresholds: Thresholds
+    device: str
+    precision: Precision
+    fallback_device: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """What a worker holds whatever it reads, in bytes: weights of both models, and the bank.
+
+    ``bank`` is mapped into memory: workers share it, and the system takes it back where memory runs short.
+    """
+
+    models: int
+    has_fallback: bool
+    bank: int = 0
+    index: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """A checkpoint that can be loaded, the width of its vectors, and how many parameters it has."""
+
+    ref: ModelRef
+    dim: int
+    n_parameters: int
+
+
+@dataclass(frozen=True, slots=True)
+class BankFacts:
+    """A bank that can be searched; ``wants_index`` where it has none and would be faster with one."""
+
+    ref: BankRef
+    n_vectors: int
+    n_bytes: int
+    index_bytes: int
+    wants_index: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FoundModels:
+    """What the settings lead to, and everything that is wrong with it; without problems there is a primary model.
+
+    ``expected`` is what the models answer to the rows of the self-check, where that was asked for.
+    """
+
+    primary: ModelFacts | None
+    fallback: ModelFacts | None
+    bank: BankFacts | None
+    problems: tuple[DataError | ModelError, ...]
+    device: DeviceFacts | None = None
+    expected: Expected | None = None
+
+    @property
+    def fixed(self) -> Fixed:
+        """What each worker holds of them."""
+        models = [model for model in (self.primary, self.fallback) if model]
+        weights = sum(model.n_parameters for model in models) * _FLOAT32_BYTES
+        mapped, index = (self.bank.n_bytes, self.bank.index_bytes) if self.bank else (0, 0)
+        return Fixed(weights, self.fallback is not None, mapped, index)
+
+    def as_set(self, settings: RunSettings) -> ModelSet:
+        """Return what a worker loads."""
+        assert self.primary is not None  # noqa: S101 - its absence has been raised by now
+        return ModelSet(
+            primary=self.primary.ref,
+            fallback=self.fallback.ref if self.fallback else None,
+            bank=self.bank.ref if self.bank else None,
+            thresholds=settings.thresholds,
+            device=settings.device,
+            precision=settings.precision,
+            fallback_device=settings.fallback_device,
+        )

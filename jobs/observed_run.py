@@ -1,0 +1,76 @@
+"""A run with everything that watches it: what ``lvm-batch run`` does, for the command and for Python.
+
+The rule: whatever ends a run, also before it begins, every observer hears of it.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from lvm_batch.jobs.console.signals import stop_on_signals
+from lvm_batch.jobs.prediction.observers import reporting_failures
+from lvm_batch.jobs.prediction.planning.preflight import check_extras
+from lvm_batch.jobs.prediction.telemetry.event_log import EventLog
+from lvm_batch.jobs.prediction.telemetry.history import History
+from lvm_batch.jobs.prediction.telemetry.lineage import Lineage
+from lvm_batch.jobs.prediction.telemetry.metrics import Metrics
+from lvm_batch.jobs.prediction.telemetry.pings import Pings
+from lvm_batch.jobs.prediction.telemetry.progress import progress_on
+from lvm_batch.jobs.processes.child_processes import environment_for_children
+from lvm_batch.jobs.processes.forkserver import ALONE, start_forkserver
+from lvm_batch.jobs.reports.report_writer import ReportWriter, prepare_to_draw
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lvm_batch.jobs.console.console import Console
+    from lvm_batch.jobs.prediction.observers import RunObserver, RunOutcome
+    from lvm_batch.jobs.settings.run import RunSettings
+
+
+def run_observed(
+    settings: RunSettings,
+    *,
+    console: Console,
+    started: float | None = None,
+    show: Callable[[RunOutcome], None] = lambda _: None,
+) -> RunOutcome:
+    """Do what is missing of a job, watched by :func:`observers_of`, and return how it ended.
+
+    ``show`` prints the outcome before observers hear of it: where it cannot be printed, they hear of that. ``started``
+    is the reading of ``time.monotonic`` from which the run's time counts.
+    Raises ``JobError``, ``DataError`` or ``ModelError`` where the job cannot start or is interrupted.
+    """
+    started = monotonic() if started is None else started
+    observers = observers_of(settings, console=console, started=started)
+    with reporting_failures(observers), stop_on_signals():
+        check_extras(settings)
+        if not settings.runs_elsewhere:
+            start_forkserver()
+        with environment_for_children(ALONE):  # what drives a run multiplies no matrices
+            from lvm_batch.jobs.prediction.run import run
+        prepare_to_draw()
+        outcome = run(settings, console=console, observers=observers, started=started)
+        show(outcome)
+    for observer in observers:
+        observer.conclude(outcome)
+    return outcome
+
+
+def observers_of(settings: RunSettings, *, console: Console, started: float) -> list[RunObserver]:
+    """Return what watches a run: first what shows it, then what writes to its output, then what tells others."""
+    observers: list[RunObserver] = [
+        progress_on(console),
+        EventLog(),
+        ReportWriter(tell=console.note),
+    ]
+    if settings.history is not None:
+        observers.append(History(settings.history, tell=console.note))
+    if settings.metrics_file:
+        observers.append(Metrics(settings, started=started, tell=console.note))
+    if settings.ping_url is not None:
+        observers.append(Pings(settings.ping_url, tell=console.note))
+    if settings.openlineage is not None:
+        observers.append(Lineage(settings.openlineage, tell=console.note))
+    return observers

@@ -1,0 +1,45 @@
+"""What the options of a run need of this machine, checked before any work is done.
+
+The rule: a missing package is named with the command that installs it; an address that cannot be served, with the
+option that names it.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+from lvm_batch.jobs.errors import UsageError
+from lvm_batch.jobs.extras import require
+
+if TYPE_CHECKING:
+    from lvm_batch.jobs.settings.run import RunSettings
+
+
+def check_extras(settings: RunSettings) -> None:
+    """Raise :class:`MissingExtra` if an option needs a package that is not installed, :class:`UsageError` if
+    ``--dashboard`` cannot be served at its address.
+    """
+    if settings.metrics_file:
+        require("prometheus_client", option="--metrics-file", extra="metrics")
+    if settings.openlineage:
+        require("openlineage", option="--openlineage", extra="openlineage")
+    # A scheduler of the user's own draws both by itself.
+    if settings.dashboard and not settings.scheduler:
+        require("bokeh", option="--dashboard", extra="dashboard")
+        check_address(settings.dashboard)
+    if settings.performance_report and not settings.scheduler:
+        require("bokeh", option="--performance-report", extra="dashboard")
+
+
+def check_address(address: str) -> None:
+    """Raise :class:`UsageError` if nothing can be served at the host of ``address``."""
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        family = socket.getaddrinfo(host, 0)[0][0]
+        socket.create_server((host, 0), family=family).close()
+    except (OSError, UnicodeError) as error:
+        raise UsageError(
+            f"--dashboard cannot be served at {address}: {error}",
+            "give it an address of this machine, such as 127.0.0.1:8787",
+        ) from error

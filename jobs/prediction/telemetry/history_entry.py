@@ -1,0 +1,137 @@
+"""What a run's entry in the history says.
+
+The rule: the entry says what this run computed, not what stood there before, so that entries can be pooled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import timedelta
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from lvm_batch.io.history.run_entry import Figure, PastModel, PastRun, PastThresholds
+from lvm_batch.io.output.tally import NOTHING, SquareSums, Sums
+from lvm_batch.io.output.unit_files import PRIVATE
+from lvm_batch.io.storage.redaction import redact
+from lvm_batch.jobs.prediction.execution.tally import total_of
+from lvm_batch.jobs.prediction.telemetry.input_sample import NO_SAMPLE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lvm_batch.io.output.answers import Record
+    from lvm_batch.io.output.tally import Tally
+    from lvm_batch.jobs.models.facts import ModelRef
+    from lvm_batch.jobs.prediction.observers import RunBeginning
+    from lvm_batch.jobs.prediction.planning.plan import Prepared
+    from lvm_batch.jobs.prediction.results.events import RunSummarised
+    from lvm_batch.jobs.prediction.telemetry.input_sample import Sample
+    from lvm_batch.jobs.settings.run import RunSettings
+
+
+def entry_of(run: RunBeginning, end: RunSummarised, sample: Sample = NO_SAMPLE) -> PastRun:
+    """Return the entry of a run that came to its ``end``, with a ``sample`` of its input."""
+    wall_s = end.summary.wall_s
+    rows_in = sum(record.rows_in for record in end.computed)
+    peaks = [record.worker_peak for record in end.computed if record.worker_peak is not None]
+    return PastRun(
+        version=version("lvm-batch"),
+        started=end.ended - timedelta(seconds=wall_s),
+        ended=end.ended,
+        state=end.error.kind if end.error else "done",
+        shape=job_shape(run.plan, run.settings, workers=end.workers),
+        **_asked(run.plan, run.settings, redact(end.summary.output)),
+        units=len(end.computed),
+        failed_units=len(end.summary.failed_units),
+        rows_in=rows_in,
+        **_counted(end.computed),
+        wall_s=wall_s,
+        rows_per_s=rows_in / wall_s if rows_in and wall_s else None,
+        workers=end.workers,
+        peak_bytes=max(peaks, default=None),
+        projected_bytes=run.plan.memory.peak + run.plan.memory.mapped,
+        query_p95_ms=end.query_p95_ms,
+        input_norm=sample.norm,
+        input_centroid=sample.centroid,
+    )
+
+
+def job_shape(prepared: Prepared, settings: RunSettings, *, workers: int) -> str:
+    """Return a digest, 12 digits, of all that decides a job's speed except its rows: settings, architectures, workers.
+
+    A model that is trained anew does not change it, nor does tomorrow's input.
+    """
+    job = prepared.job
+    models = (job.models.primary, job.models.fallback)
+    values = {
+        "settings": prepared.identity.values["settings"],
+        "cap_rate": job.cap_rate,
+        "unit_size": int(settings.unit_size),
+        "architectures": [model.architecture if model else None for model in models],
+        "bank": job.models.bank is not None,
+        "device": job.models.device,
+        "workers": workers,
+    }
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _asked(prepared: Prepared, settings: RunSettings, output: str) -> dict[str, Any]:
+    """Return what the run was asked to do: the job, its models and its thresholds."""
+    job = prepared.job
+    return {
+        "job_id": job.job_id,
+        "fingerprint": job.fingerprint,
+        "dataset": tuple(redact(text) for text in settings.dataset),
+        "output": output,
+        "report": f"{output.rstrip('/')}/{PRIVATE}/report.html",
+        "primary": _model(job.models.primary),
+        "fallback": None if job.models.fallback is None else _model(job.models.fallback),
+        "bank": redact(job.models.bank.path) if job.models.bank else None,
+        "thresholds": PastThresholds(
+            min_confidence=settings.min_confidence,
+            min_margin=settings.min_margin,
+            max_context_tokens=settings.max_context_tokens,
+            high_stakes_lanes=settings.high_stakes_lane,
+            max_fallback_rate=settings.max_fallback_rate,
+        ),
+    }
+
+
+def _counted(computed: Sequence[Record]) -> dict[str, Any]:
+    """Return how many rows came out, by route, status and reason, and their figures."""
+    total = total_of(record.tally for record in computed)
+    routed = sum(total.rows_by_route.values())
+    return {
+        "rows_out": total.rows_out,
+        "rows_by_route": total.rows_by_route,
+        "rows_by_status": total.rows_by_status,
+        "rows_by_reason": total.rows_by_reason,
+        "fallback_rate": total.rows_by_route["gru"] / routed if routed else None,
+        **_figures(total),
+    }
+
+
+def _model(model: ModelRef) -> PastModel:
+    return PastModel(redact(model.path), model.sha256, model.architecture)
+
+
+def _figures(total: Tally) -> dict[str, Figure]:
+    return {
+        "cosine": _mean(total.cosine),
+        "cosine_in_dist": _mean(total.cosine_by_split.get("in_dist", NOTHING)),
+        "cosine_ood": _mean(total.cosine_by_split.get("ood", NOTHING)),
+        "cosine_amn": _mean(total.cosine_by_route.get("amn", NOTHING)),
+        "cosine_gru": _mean(total.cosine_by_route.get("gru", NOTHING)),
+        "escalation_gain": _gain(total.escalation_gain),
+        "shadow_gain": _gain(total.shadow_gain),
+    }
+
+
+def _mean(sums: Sums) -> Figure:
+    return Figure(sums.mean, sums.n)
+
+
+def _gain(sums: SquareSums) -> Figure:
+    return Figure(sums.mean, sums.n, sums.deviation)

@@ -1,0 +1,110 @@
+"""The resources of this process: usable cores, freed memory, peak memory.
+
+The rule: the limits of a container, a quota or ``taskset`` count, not the size of the machine.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import sys
+from contextlib import suppress
+from math import ceil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_ROOT = Path("/")
+
+_RSS_UNIT = 1 if sys.platform == "darwin" else 1024
+
+# mallopt(3): free memory at the top of the heap that is kept, and the size from which an allocation is a mapping of its
+# own, which is always given back. Larger values were no faster.
+_M_TRIM_THRESHOLD, _TRIM_BYTES = -1, 64 * 2**20
+_M_MMAP_THRESHOLD, _MMAP_BYTES = -3, 8 * 2**20
+
+
+def usable_cores(root: Path = _ROOT) -> int:
+    """Return the number of cores that this process may use, at least 1; part of a core counts as one.
+
+    ``root`` holds ``/proc`` and ``/sys``.
+    """
+    return max(1, min([_schedulable(), *map(ceil, _quotas(root))]))
+
+
+def apply_cpu_quota() -> None:
+    """Limit libraries that count the cores of the machine by themselves to what a quota allows.
+
+    A value that the user has set stays. Call it before those libraries are imported.
+    """
+    n_cores = usable_cores()
+    if n_cores < _schedulable():
+        os.environ.setdefault("OMP_NUM_THREADS", str(n_cores))
+
+
+def _schedulable() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _quotas(root: Path) -> Iterator[float]:
+    """Yield the cores' worth of time that each control group of this process allows, if it sets a limit."""
+    for folder in _groups(root):
+        with suppress(OSError, ValueError):
+            quota, period = _limit(folder)
+            if quota > 0 and period > 0:
+                yield quota / period
+
+
+def _limit(folder: Path) -> tuple[int, int]:
+    """Return the quota and its period in microseconds; raises ``OSError`` or ``ValueError`` if there is no limit."""
+    if (folder / "cpu.max").exists():
+        quota, period = (folder / "cpu.max").read_text().split()
+        return int(quota), int(period)
+    names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+    quota, period = ((folder / name).read_text() for name in names)
+    return int(quota), int(period)
+
+
+def _groups(root: Path) -> Iterator[Path]:
+    """Yield the folders of this process's control groups and of all their parents, each of which may set a limit.
+
+    A container may see its path on the host while its own group is at the top, so some folders may not exist.
+    """
+    top = root / "sys/fs/cgroup"
+    for line in _lines(root / "proc/self/cgroup"):
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        names = (controllers, "cpu", "cpu,cpuacct") if controllers else ("", "unified")
+        group = Path(path.lstrip("/"))
+        for mounted in dict.fromkeys(top / name for name in names):
+            yield from (mounted / part for part in (group, *group.parents))
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text().splitlines()
+    except OSError:
+        return []  # not Linux, or without control groups
+
+
+def keep_freed_memory() -> None:
+    """Ask glibc to keep up to 64 MiB of what is freed; other C libraries are left alone.
+
+    A worker asks for the same few sizes in every batch, and a fresh page costs six times a used one. Dask starts its
+    workers so that they give everything back at once: 4,000 rows/s against 5,300 (2026-11-23).
+    """
+    if sys.platform != "linux":
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_TRIM_THRESHOLD, _TRIM_BYTES)
+        mallopt(_M_MMAP_THRESHOLD, _MMAP_BYTES)
+
+
+def peak_bytes() -> int:
+    """Return the peak of the resident set of this process, in bytes, memory-mapped files included."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT

@@ -1,0 +1,39 @@
+"""Types of settings that only a run has: an address to serve at, and a URL to ping.
+
+The rule: a value is checked and completed here, without looking at the machine or the network.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, SecretStr
+
+THIS_MACHINE = "127.0.0.1"
+_HIGHEST_PORT = 65535
+
+
+def _with_host(text: str) -> str:
+    """Without a host, only this machine can reach the page."""
+    host, _, port = text.rpartition(":")
+    if not (port.isascii() and port.isdigit()) or int(port) > _HIGHEST_PORT or host.strip() != host:
+        raise ValueError("not an address with a port")
+    return f"{host or THIS_MACHINE}:{port}"
+
+
+def _pingable(url: SecretStr) -> SecretStr:
+    text = url.get_secret_value()
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc or parts.port == 0:
+        raise ValueError("not an address that can be pinged")
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError("not an address")
+    return url
+
+
+Address = Annotated[str, AfterValidator(_with_host)]
+"""``host:port``; port 0 is any that is free."""
+
+PingURL = Annotated[SecretStr, AfterValidator(_pingable)]
+"""Address of a health check: http or https, without a user name, which urllib could not send."""

@@ -1,0 +1,84 @@
+"""The form in which a model computes on a device.
+
+The rule: a form predicts what its model predicts, to 1e-6 in float32 and to the rounding of other precisions; a
+precision that the model or the device lacks is refused. A model without a fast form computes as it is.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+import torch.nn.functional as F  # noqa: N812 - its usual name
+
+from lvm_batch.lvm.architectures.amn import AttentionMixtureNetwork
+from lvm_batch.lvm.architectures.gru import GRUStack
+from lvm_batch.lvm.devices.precision import DTYPES, check_precision
+from lvm_batch.lvm.errors import ArchitectureError
+from lvm_batch.lvm.kernels.amn_packed import PackedAMN
+from lvm_batch.lvm.kernels.gru_packed import PackedGRU
+from lvm_batch.lvm.kernels.int8_linear import Int8Linear, check_int8
+from lvm_batch.lvm.kernels.packed_linear import PackedLinear
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import torch
+    from torch import Tensor
+
+    from lvm_batch.lvm.architectures.context_model import ContextModel
+    from lvm_batch.lvm.devices.precision import Precision
+    from lvm_batch.lvm.kernels.packed_linear import LinearForm
+
+    Form = Callable[[Tensor], Tensor]
+
+FAST_FORMS: dict[type[ContextModel], Callable[[Any, type[LinearForm]], Form]] = {
+    AttentionMixtureNetwork: PackedAMN,
+    GRUStack: PackedGRU,
+}
+"""The models that have a fast form on a CPU, which is made of the model and the form of its linear layers."""
+
+
+def build_form(model: ContextModel, device: torch.device, precision: Precision) -> Form:
+    """Move a model to a device and return its fastest form there, which maps contexts to predictions.
+
+    Raises ``DeviceError`` if the device lacks the precision, ``ArchitectureError`` if the model does.
+    """
+    check_precision(precision, device)
+    model = model.eval()
+    if precision in DTYPES:
+        return HalfForm(model, device, DTYPES[precision])
+    model = model.to(device)
+    if precision == "int8":
+        return quantise(model)
+    return pack(model) if device.type == "cpu" else model
+
+
+def pack(model: ContextModel) -> Form:
+    """Return the fast float32 form of a model on a CPU, the model itself if it has none."""
+    fast = FAST_FORMS.get(type(model))
+    return fast(model, PackedLinear) if fast else model
+
+
+def quantise(model: ContextModel) -> Form:
+    """Return the form whose linear layers compute in 8-bit integers, on a CPU.
+
+    Raises ``DeviceError`` if this processor cannot do that, ``ArchitectureError`` for a model without a fast form.
+    """
+    check_int8()
+    fast = FAST_FORMS.get(type(model))
+    if fast is None:
+        raise ArchitectureError(f"{type(model).__name__} runs in float32 only", "use --precision fp32")
+    return fast(model, Int8Linear)
+
+
+class HalfForm:
+    """A model with weights and activations of 16 bits; it normalises and returns predictions in float32."""
+
+    def __init__(self, model: ContextModel, device: torch.device, dtype: torch.dtype) -> None:
+        self._model = copy.deepcopy(model).to(device, dtype)
+        self._dtype = dtype
+
+    def __call__(self, context: Tensor) -> Tensor:
+        """Map (batch, length, dim) of any float type to float32 (batch, dim)."""
+        return F.normalize(self._model.direction(context.to(self._dtype)).float(), dim=-1)

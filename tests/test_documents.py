@@ -1,0 +1,69 @@
+"""What the project's own documents keep to: their links, the files that they name, and news fragments."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+TOP = Path(__file__).parents[1]
+FOLDERS = ("docs", "io", "jobs", "lvm", "tests", "workflows")
+LINK = re.compile(r"\]\((?![a-z]+:)([^)\s#]*)(?:#([^)\s]*))?\)")
+NAMED = re.compile(rf"`((?:{'|'.join(FOLDERS)})/[\w./-]*(?:\.\w+|/))`")
+
+
+def documents() -> dict[Path, str]:
+    """The text of every Markdown file of the project."""
+    paths = [*TOP.glob("*.md"), *(path for folder in FOLDERS for path in (TOP / folder).rglob("*.md"))]
+    return {path: path.read_text(encoding="utf-8") for path in paths}
+
+
+def anchors(document: Path) -> set[str]:
+    """The anchors that GitHub gives to the headings of a document."""
+    headings = re.findall(r"^#+ (.*)$", document.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def leads_somewhere(document: Path, target: str, anchor: str) -> bool:
+    """Whether there is a file ``target`` beside ``document``, and in it a heading that ``anchor`` means."""
+    path = document.parent / target if target else document
+    return path.exists() and (not anchor or anchor in anchors(path))
+
+
+def test_links_lead_somewhere() -> None:
+    """A link within the repository leads to a file that exists, and to a heading of it."""
+    broken = [
+        f"{document.relative_to(TOP)}: {target}#{anchor}"
+        for document, text in documents().items()
+        for target, anchor in LINK.findall(text)
+        if not leads_somewhere(document, target, anchor)
+    ]
+    assert not broken
+
+
+def test_named_files_exist() -> None:
+    """A file or folder that a document names by its path exists."""
+    missing = [
+        f"{document.relative_to(TOP)}: {name}"
+        for document, text in documents().items()
+        for name in NAMED.findall(text)
+        if not (TOP / name).exists()
+    ]
+    assert not missing
+
+
+def test_every_decision_is_listed() -> None:
+    """CONTRIBUTING.md leads to every file of decisions."""
+    contributing = (TOP / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    decisions = [str(path.relative_to(TOP)) for path in documents() if path.name == "DESIGN.md"]
+    assert decisions
+    assert not [path for path in decisions if f"({path})" not in contributing]
+
+
+def test_fragments_have_a_topic_and_a_type() -> None:
+    """A news fragment is called ``<topic>.<type>.md``; towncrier refuses any other name."""
+    project = tomllib.loads((TOP / "pyproject.toml").read_text(encoding="utf-8"))
+    name = re.compile(rf"[a-z0-9-]+\.({'|'.join(project['tool']['towncrier']['fragment'])})\.md")
+    others = {"README.md", project["tool"]["towncrier"]["template"].rpartition("/")[2]}
+    fragments = {path.name for path in (TOP / "docs/changes").iterdir()} - others
+    assert not [fragment for fragment in fragments if not name.fullmatch(fragment)]
