@@ -94,7 +94,7 @@ def test_a_finished_job_is_seen_to_be_so(job: RunSettings, monkeypatch: pytest.M
         return original(self, name)
 
     monkeypatch.setattr(store.LocalStore, "read", counting)
-    monkeypatch.setattr(running, "local_cluster", None)
+    monkeypatch.setattr(running, "backend_of", None)
     outcome = running.run(job, console=Console(json=True), observers=[ReportWriter(tell=pytest.fail)])
     assert (outcome.summary.units_done, outcome.summary.units_computed, outcome.error) == (
         N_UNITS,
