@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from lvm_batch.io.errors import NotFinished, OutputError
-from lvm_batch.io.output.answers import answering
 from lvm_batch.io.output.commit import OutputFolder
+from lvm_batch.io.output.commit_record import answering
 from lvm_batch.io.output.job_documents import FORMAT
 from lvm_batch.io.output.lock import is_held
 from lvm_batch.io.storage.locations import Location, locate
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from lvm_batch.io.dataset.partitions import Value
-    from lvm_batch.io.output.answers import Record
+    from lvm_batch.io.output.commit_record import CommitRecord
     from lvm_batch.io.output.job_documents import JobDocument
 
 _READ_ALL_THE_SAME = "to read what is committed: require_success=False"
@@ -95,7 +95,7 @@ def _job(folder: OutputFolder) -> JobDocument:
     return job
 
 
-def _succeeded(folder: OutputFolder, job: JobDocument, whole: Mapping[str, Record]) -> JobDocument:
+def _succeeded(folder: OutputFolder, job: JobDocument, whole: Mapping[str, CommitRecord]) -> JobDocument:
     """Return the job as it last succeeded, perhaps before it grew; raises :class:`NotFinished` where it never did."""
     if folder.succeeded:
         return job
@@ -105,7 +105,7 @@ def _succeeded(folder: OutputFolder, job: JobDocument, whole: Mapping[str, Recor
     return accepted
 
 
-def _require_whole(folder: OutputFolder, whole: Mapping[str, Record], recorded: Sequence[str]) -> None:
+def _require_whole(folder: OutputFolder, whole: Mapping[str, CommitRecord], recorded: Sequence[str]) -> None:
     if lost := sorted(set(recorded) - whole.keys()):
         raise OutputError(
             f"{folder.text}/{lost[0]} is gone or has changed since it was committed ({len(lost)} such files)",
@@ -114,7 +114,7 @@ def _require_whole(folder: OutputFolder, whole: Mapping[str, Record], recorded: 
         )
 
 
-def _unfinished(output: str, job: JobDocument, whole: Mapping[str, Record]) -> tuple[str, str]:
+def _unfinished(output: str, job: JobDocument, whole: Mapping[str, CommitRecord]) -> tuple[str, str]:
     """Return what an output without ``_SUCCESS`` is waiting for, and what to do."""
     begun = {unit.output for unit in job.units}
     counted = f"{len(begun & whole.keys()):,} of {len(begun):,} units are committed"
@@ -131,11 +131,11 @@ def _unfinished(output: str, job: JobDocument, whole: Mapping[str, Record]) -> t
     )
 
 
-def _by_input(job: JobDocument, records: Mapping[str, Record]) -> list[Record]:
+def _by_input(job: JobDocument, records: Mapping[str, CommitRecord]) -> list[CommitRecord]:
     """Return records in the order of the job's inputs, and of their rows."""
     numbers = {file.path: number for number, file in enumerate(job.identity.inputs.values())}
 
-    def key(record: Record) -> tuple[int, str, int]:
+    def key(record: CommitRecord) -> tuple[int, str, int]:
         place = record.place
         return numbers.get(place.input, len(numbers)), place.input, place.first_row or 0
 

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lvm_batch.io.errors import OutputError
-from lvm_batch.io.output.answers import Record, UnitPlace, answering
+from lvm_batch.io.output.commit_record import CommitRecord, UnitPlace, answering
 from lvm_batch.io.storage.json_documents import MALFORMED, as_json
 from lvm_batch.io.storage.locations import locate
 
@@ -55,7 +55,7 @@ class UnitFiles(ABC):
     def job(self) -> JobDocument | None:
         """Return the job whose units these are; ``None`` before the first run."""
 
-    def records(self) -> dict[str, Record]:
+    def records(self) -> dict[str, CommitRecord]:
         """Return the commit records by the unit's output path; one whose file is gone or cut short does not count."""
         recorded = self.recorded()
         published = self.published() if recorded else {}
@@ -63,14 +63,14 @@ class UnitFiles(ABC):
             output: record for output, record in recorded.items() if published.get(output) == record.bytes
         }
 
-    def recorded(self) -> dict[str, Record]:
+    def recorded(self) -> dict[str, CommitRecord]:
         """Return every commit record by the unit's output path, whatever has become of its file."""
         found = self._documents.read_these(self._documents.names(DONE))
         return {record.output: record for record in (self._record(values) for _, values in found)}
 
-    def _record(self, values: dict[str, Any]) -> Record:
+    def _record(self, values: dict[str, Any]) -> CommitRecord:
         try:
-            return Record.from_json(values)
+            return CommitRecord.from_json(values)
         except MALFORMED as error:
             raise OutputError(
                 f"{self.text}/{DONE} is damaged: the record of {values['output']} lacks a count",
@@ -86,7 +86,7 @@ class UnitFiles(ABC):
         place = locate(self.text).child(output)
         return place.filesystem.open_input_file(place.path)
 
-    def record(self, output: str) -> Record | None:
+    def record(self, output: str) -> CommitRecord | None:
         """Return the commit record of one unit, unless its file is gone or cut short."""
         values = self._documents.read(record_name(output))
         record = self._record(values) if values is not None else None
@@ -96,7 +96,7 @@ class UnitFiles(ABC):
         """Give a local path to write a unit to."""
         return self._store.stage()
 
-    def commit(self, staged: Path, record: Record) -> Record:
+    def commit(self, staged: Path, record: CommitRecord) -> CommitRecord:
         """Publish a unit's file, then record it; return the record, which has the file's size and checksum.
 
         Where another run has published the unit in the meantime, its file stays, and its record is returned. Raises
@@ -119,13 +119,13 @@ class UnitFiles(ABC):
             "see what else writes there, then run again",
         )
 
-    def _adopted_for(self, staged: Path, whole: Record) -> Record | None:
+    def _adopted_for(self, staged: Path, whole: CommitRecord) -> CommitRecord | None:
         """Adopt the file that is published already, if it is the same unit of this job, or the staged one itself."""
         with staged.open("rb") as file:
             fingerprint = _metadata(file).get(FINGERPRINT_KEY, "")
         return self.adopt(whole.output, fingerprint, whole.place, staged=whole)
 
-    def _refuse_outdated(self, record: Record) -> None:
+    def _refuse_outdated(self, record: CommitRecord) -> None:
         job = self.job()
         if job is not None and not answering(job, {record.output: record}):
             raise OutputError(
@@ -134,8 +134,13 @@ class UnitFiles(ABC):
             )
 
     def adopt(
-        self, output: str, fingerprint: str, place: UnitPlace | None = None, *, staged: Record | None = None
-    ) -> Record | None:
+        self,
+        output: str,
+        fingerprint: str,
+        place: UnitPlace | None = None,
+        *,
+        staged: CommitRecord | None = None,
+    ) -> CommitRecord | None:
         """Write the record of a unit whose file this job published for the rows at ``place`` without recording it.
 
         Returns its record, or ``None`` where no such file is there. ``staged`` is the record of a file that it may be,
@@ -161,7 +166,7 @@ class UnitFiles(ABC):
             record = staged
         return self._recorded_as(record, before) or self.adopt(output, fingerprint, place, staged=staged)
 
-    def _recorded_as(self, record: Record, before: bytes | None) -> Record | None:
+    def _recorded_as(self, record: CommitRecord, before: bytes | None) -> CommitRecord | None:
         """Write a record in place of ``before`` unless it says the same; ``None`` if it has changed."""
         name = record_name(record.output)
         values = self._documents.parsed(name, before)
@@ -179,13 +184,13 @@ class UnitFiles(ABC):
             self._store.remove(record_name(output))
 
 
-def _footer_record(file: pa.NativeFile, fingerprint: str) -> Record | None:
+def _footer_record(file: pa.NativeFile, fingerprint: str) -> CommitRecord | None:
     """Return the record in the footer of a file of the job with this fingerprint; ``None`` of any other file."""
     metadata = _metadata(file)
     if metadata.get(FINGERPRINT_KEY) != fingerprint or RECORD_KEY not in metadata:
         return None
     try:
-        return Record.from_json(json.loads(metadata[RECORD_KEY]))
+        return CommitRecord.from_json(json.loads(metadata[RECORD_KEY]))
     except MALFORMED:
         return None
 
@@ -195,11 +200,11 @@ def _metadata(file: BufferedReader | pa.NativeFile) -> dict[str, str]:
     return {key.decode("utf-8", "replace"): value.decode("utf-8", "replace") for key, value in found.items()}
 
 
-def _same_bytes(record: Record, other: Record) -> bool:
+def _same_bytes(record: CommitRecord, other: CommitRecord) -> bool:
     return (record.sha256, record.bytes) == (other.sha256, other.bytes)
 
 
-def _measured(record: Record, file: BufferedReader | pa.NativeFile) -> Record:
+def _measured(record: CommitRecord, file: BufferedReader | pa.NativeFile) -> CommitRecord:
     file.seek(0)
     return replace(record, sha256=hashlib.file_digest(file, "sha256").hexdigest(), bytes=file.tell())
 

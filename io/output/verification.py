@@ -18,8 +18,8 @@ from lvm_batch.io.output.unit_files import FINGERPRINT_KEY
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from lvm_batch.io.output.answers import Record
     from lvm_batch.io.output.commit import OutputFolder
+    from lvm_batch.io.output.commit_record import CommitRecord
 
 _READERS = 8
 
@@ -32,7 +32,9 @@ class Fault:
     what: str
 
 
-def file_faults(folder: OutputFolder, records: Mapping[str, Record], fingerprint: str) -> Iterator[Fault]:
+def file_faults(
+    folder: OutputFolder, records: Mapping[str, CommitRecord], fingerprint: str
+) -> Iterator[Fault]:
     """Read every published file of the job with this fingerprint, and yield those that are not as recorded."""
     sizes = folder.published()
 
@@ -47,7 +49,7 @@ def file_faults(folder: OutputFolder, records: Mapping[str, Record], fingerprint
         yield Fault(stranger, "no commit record tells of it")
 
 
-def _fault(folder: OutputFolder, record: Record, size: int | None, fingerprint: str) -> str | None:
+def _fault(folder: OutputFolder, record: CommitRecord, size: int | None, fingerprint: str) -> str | None:
     if size is None:
         return "it is gone"
     if size != record.bytes:
@@ -62,7 +64,7 @@ def _fault(folder: OutputFolder, record: Record, size: int | None, fingerprint: 
         return f"it cannot be read: {error}"
 
 
-def _fault_of_footer(file: pa.NativeFile, record: Record, fingerprint: str) -> str | None:
+def _fault_of_footer(file: pa.NativeFile, record: CommitRecord, fingerprint: str) -> str | None:
     footer = pq.read_metadata(file)
     rows_in, rows_out = record.rows_in, record.tally.rows_out
     if footer.num_rows != rows_out:

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from lvm_batch.io.output.answers import answering
 from lvm_batch.io.output.commit import OutputFolder
+from lvm_batch.io.output.commit_record import answering
 from lvm_batch.io.output.lock import lock_output
 from lvm_batch.jobs.clusters.backend import LocalWorkers, WorkerRequest
 from lvm_batch.jobs.clusters.check import check_cluster
@@ -27,7 +27,7 @@ from lvm_batch.jobs.prediction.planning.memory import check_memory, memory_limit
 from lvm_batch.jobs.prediction.planning.plan import Prepared, job_document, prepare
 from lvm_batch.jobs.prediction.planning.reprocess import units_again
 from lvm_batch.jobs.prediction.results.events import RunStarted, RunSummarised, Waiting
-from lvm_batch.jobs.prediction.results.outcomes import collect, noted, unaccounted, vanished
+from lvm_batch.jobs.prediction.results.outcomes import collect, missing_outputs, noted, unaccounted
 from lvm_batch.jobs.prediction.results.summary import summarise
 from lvm_batch.jobs.prediction.results.summary_text import as_text
 from lvm_batch.jobs.prediction.results.verdict import verdict, warnings_of
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from lvm_batch.io.dataset.units import Unit
-    from lvm_batch.io.output.answers import Record
+    from lvm_batch.io.output.commit_record import CommitRecord
     from lvm_batch.io.output.job_documents import JobDocument
     from lvm_batch.io.storage.lock_guard import LockGuard
     from lvm_batch.jobs.console.console import Console
@@ -67,7 +67,7 @@ class _Held:
     prepared: Prepared
     settings: RunSettings
     asked: JobDocument
-    records: dict[str, Record]
+    records: dict[str, CommitRecord]
     missing: Sequence[Unit]
     had_succeeded: bool
     tell: Listener
@@ -144,7 +144,7 @@ def _predicted(held: _Held, console: Console) -> _Work:
             check_versions(client, tell=console.note)
         query_p95_ms = worker_p95_ms(client, job, tell=console.note) if settings.history else None
         work = replace(_driven(held, client, job, console), query_p95_ms=query_p95_ms)
-    gone = vanished(held.folder, held.records)
+    gone = missing_outputs(held.folder, held.records)
     return replace(work, failures=[*work.failures, *gone])
 
 
@@ -223,7 +223,7 @@ def _begin(folder: OutputFolder, prepared: Prepared, settings: RunSettings, cons
     return folder.begin(job_document(prepared, settings), kept=kept, again=again)
 
 
-def _started(prepared: Prepared, records: Mapping[str, Record], n_workers: int) -> RunStarted:
+def _started(prepared: Prepared, records: Mapping[str, CommitRecord], n_workers: int) -> RunStarted:
     done = [records[unit.output].rows_in for unit in prepared.units if unit.output in records]
     return RunStarted(len(prepared.units), prepared.n_rows, len(done), sum(done), n_workers)
 

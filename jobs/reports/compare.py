@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lvm_batch.jobs.prediction.results.totals import Totals
-    from lvm_batch.jobs.reports.data import Reported
+    from lvm_batch.jobs.reports.data import ReportData
     from lvm_batch.jobs.reports.groups import Group
     from lvm_batch.jobs.reports.parts import Part
 
-    Pair = tuple[Reported, Reported]
+    Pair = tuple[ReportData, ReportData]
 
 COMPARISON = "comparison.html"
 
@@ -142,7 +142,7 @@ def _cosines(pair: Pair) -> Iterator[Part]:
     yield _groups("Mean cosine by lane and route", "lane", pair, _by_lane)
 
 
-def _groups(caption: str, what: str, pair: Pair, grouped: Callable[[Reported], list[Group]]) -> Part:
+def _groups(caption: str, what: str, pair: Pair, grouped: Callable[[ReportData], list[Group]]) -> Part:
     first, second = ({group.name: group for group in grouped(told)} for told in pair)
     rows = [
         (name, route, *_both(_mean(first.get(name), route), _mean(second.get(name), route)))
@@ -153,11 +153,11 @@ def _groups(caption: str, what: str, pair: Pair, grouped: Callable[[Reported], l
     return table(caption, (what, "route", "A", "B", "B - A"), known, n_texts=2, empty=f"No row has a {what}.")
 
 
-def _by_split(told: Reported) -> list[Group]:
+def _by_split(told: ReportData) -> list[Group]:
     return [*groups_by(told.columns, told.columns.split), everything(told.columns)]
 
 
-def _by_lane(told: Reported) -> list[Group]:
+def _by_lane(told: ReportData) -> list[Group]:
     return groups_by(told.columns, told.columns.lane)
 
 
@@ -199,11 +199,11 @@ def _by_run(pair: Pair, column: str) -> dict[str, NDArray[Any]]:
     return {which: told.columns.floats[column] for which, told in zip("AB", pair, strict=True)}
 
 
-def _settings(told: Reported) -> dict[str, Any]:
+def _settings(told: ReportData) -> dict[str, Any]:
     return told.documents.settings.model_dump()
 
 
-def _models(told: Reported) -> dict[str, str]:
+def _models(told: ReportData) -> dict[str, str]:
     return {role: f"{architecture} {path} {digest}" for role, architecture, path, digest in told.models}
 
 

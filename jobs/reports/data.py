@@ -15,13 +15,13 @@ from lvm_batch.jobs.reports.rates import Rates, rates_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from lvm_batch.io.output.answers import Record
     from lvm_batch.io.output.commit import OutputFolder
+    from lvm_batch.io.output.commit_record import CommitRecord
     from lvm_batch.jobs.prediction.results.summary import Summary
 
 
 @dataclass(frozen=True, slots=True)
-class Reported:
+class ReportData:
     """A job as it is found in its output folder."""
 
     documents: Documents
@@ -45,8 +45,8 @@ def gather(
     folder: OutputFolder,
     *,
     summary: Summary | None = None,
-    records: Mapping[str, Record] | None = None,
-) -> Reported:
+    records: Mapping[str, CommitRecord] | None = None,
+) -> ReportData:
     """Read everything; raises as :func:`read_documents` does."""
     documents = read_documents(folder, summary=summary, records=records)
     settings = documents.settings
@@ -56,4 +56,4 @@ def gather(
         lane=settings.name_in_output(settings.lane_column),
         split=settings.name_in_output(settings.split_column),
     )
-    return Reported(documents, columns, rates_of(documents.events))
+    return ReportData(documents, columns, rates_of(documents.events))

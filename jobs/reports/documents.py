@@ -23,7 +23,7 @@ from lvm_batch.jobs.prediction.results.totals import totals_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from lvm_batch.io.output.answers import Record
+    from lvm_batch.io.output.commit_record import CommitRecord
     from lvm_batch.io.output.job_documents import JobDocument
     from lvm_batch.jobs.prediction.execution.worker import Failure
     from lvm_batch.jobs.prediction.results.totals import Totals
@@ -106,7 +106,7 @@ class Documents:
 
 
 def read_documents(
-    folder: OutputFolder, *, summary: Summary | None = None, records: Mapping[str, Record] | None = None
+    folder: OutputFolder, *, summary: Summary | None = None, records: Mapping[str, CommitRecord] | None = None
 ) -> Documents:
     """Read what ``folder`` says of its job.
 

@@ -23,11 +23,11 @@ from lvm_batch.jobs.settings.run import RunSettings
 
 if TYPE_CHECKING:
     from lvm_batch.jobs.prediction.results.summary import Selection
-    from lvm_batch.jobs.reports.data import Reported
+    from lvm_batch.jobs.reports.data import ReportData
     from lvm_batch.jobs.reports.documents import Documents
 
 
-def page_of(told: Reported) -> Page:
+def page_of(told: ReportData) -> Page:
     """Return the report of a job."""
     documents = told.documents
     return Page(
@@ -82,7 +82,7 @@ def _why_not_accepted(documents: Documents) -> str:
     return "no run has come to its end since" if error is None else error.args[0]
 
 
-def _facts(told: Reported) -> Any:  # noqa: ANN401 - a part
+def _facts(told: ReportData) -> Any:  # noqa: ANN401 - a part
     documents, rates = told.documents, told.rates
     totals, sessions = documents.totals, rates.sessions
     selected = documents.summary.selected if documents.summary else None
@@ -106,7 +106,7 @@ def _selection(selected: Selection) -> str:
     return f"{plural(selected.rows_out, 'row')} from {plural(selected.files, 'file')}, {told}"
 
 
-def _settings_section(told: Reported) -> Section:
+def _settings_section(told: ReportData) -> Section:
     documents = told.documents
     changed = differing_settings(documents.settings.model_dump())
     heads = ("role", "architecture", "path", "SHA-256")

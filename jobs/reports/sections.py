@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from lvm_batch.jobs.reports.columns import Columns, Labels
-    from lvm_batch.jobs.reports.data import Reported
+    from lvm_batch.jobs.reports.data import ReportData
     from lvm_batch.jobs.reports.groups import Group, Values
 
 _N_DRAWN = 4
@@ -27,7 +27,7 @@ NO_TARGETS = "No row has a cosine: the input has no targets."
 NO_BANK = "No row has a {}: the job had no bank that gives one."
 
 
-def rows_section(told: Reported) -> Section:
+def rows_section(told: ReportData) -> Section:
     """Rows by route, reason and status."""
     totals = told.documents.totals
     routes, n_rows = totals.rows_by_route, totals.rows_out
@@ -43,7 +43,7 @@ def rows_section(told: Reported) -> Section:
     return Section("Rows", tuple(parts))
 
 
-def cosine_section(told: Reported) -> Section:
+def cosine_section(told: ReportData) -> Section:
     """Cosines with the true next vectors, by split, lane and route."""
     if not told.documents.totals.cosine.n:
         return Section("Cosine", (Note(NO_TARGETS),))
@@ -66,7 +66,7 @@ def _cosine_parts(columns: Columns) -> Iterator[Part]:
     yield spreads("lanes", "Cosines by lane: the middle 90 % and half of the rows, and their mean.", by_lane)
 
 
-def signals_section(told: Reported) -> Section:
+def signals_section(told: ReportData) -> Section:
     """Confidence and margin with their thresholds."""
     settings, totals = told.documents.settings, told.documents.totals
     parts: list[Part] = []
@@ -89,7 +89,7 @@ def signals_section(told: Reported) -> Section:
     return Section("Confidence and margin", tuple(parts))
 
 
-def gain_section(told: Reported) -> Section:
+def gain_section(told: ReportData) -> Section:
     """What GRU's cosine has over AMN's, where both are known."""
     columns = told.columns
     kinds = {"escalated": columns.escalated, "shadow": columns.shadow}

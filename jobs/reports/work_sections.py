@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from lvm_batch.jobs.prediction.results.totals import Totals
-    from lvm_batch.jobs.reports.data import Reported
+    from lvm_batch.jobs.reports.data import ReportData
     from lvm_batch.jobs.reports.rates import Session
 
 _N_SHOWN = 20
 
 
-def speed_section(told: Reported) -> Section:
+def speed_section(told: ReportData) -> Section:
     """Rate over time and per worker, and what the time was spent on."""
     return Section("Speed", tuple(_speed_parts(told)))
 
 
-def _speed_parts(told: Reported) -> Iterator[Part]:
+def _speed_parts(told: ReportData) -> Iterator[Part]:
     rates, documents = told.rates, told.documents
     if documents.n_lost_events:
         lost = plural(documents.n_lost_events, "line")
@@ -58,7 +58,7 @@ def _busy_time(parts: Sequence[tuple[str, str, float]]) -> Part:
     )
 
 
-def _workers(told: Reported) -> Part:
+def _workers(told: ReportData) -> Part:
     slowest = sorted(told.rates.workers, key=lambda worker: (worker.rate or 0.0, worker.name))
     return table(
         f"Workers, slowest first ({min(len(slowest), _N_SHOWN):,} of {len(slowest):,})",
@@ -91,13 +91,13 @@ def _runs(sessions: Sequence[Session]) -> Part:
     )
 
 
-def _without_workers(told: Reported) -> str:
+def _without_workers(told: ReportData) -> str:
     seconds = sum(told.documents.totals.seconds.values())
     mean = told.rates.rows / seconds if seconds else None
     return f"The events do not name workers. A worker did {rate(mean)} in the mean while busy."
 
 
-def faults_section(told: Reported) -> Section:
+def faults_section(told: ReportData) -> Section:
     """Bad rows with their places, units that failed, files left out, notices."""
     documents = told.documents
     parts: list[Part] = [_bad_rows(documents.totals), *_failed(told)]
@@ -140,7 +140,7 @@ def _bad_rows(totals: Totals) -> Part:
     )
 
 
-def _failed(told: Reported) -> Iterator[Part]:
+def _failed(told: ReportData) -> Iterator[Part]:
     failed = told.documents.failed_units
     yield table(
         f"Units that failed ({len(failed):,})",

@@ -16,8 +16,8 @@ import pytest
 from documents import job_of, record_of, success_of
 
 from lvm_batch.io.errors import JobChanged, OutputError, OutputLocked
-from lvm_batch.io.output.answers import UnitPlace
 from lvm_batch.io.output.commit import JOB, SUCCESS, SUMMARY, TMP, OutputFolder
+from lvm_batch.io.output.commit_record import UnitPlace
 from lvm_batch.io.output.lock import is_held, lock_output
 from lvm_batch.io.output.unit_files import DONE, FINGERPRINT_KEY, RECORD_KEY
 from lvm_batch.io.storage.locations import locate
@@ -25,7 +25,7 @@ from lvm_batch.io.storage.locations import locate
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lvm_batch.io.output.answers import Record
+    from lvm_batch.io.output.commit_record import CommitRecord
     from lvm_batch.io.output.job_documents import JobDocument
 
 INPUTS = {"a": {"path": "/in/a", "size": 1}, "b": {"path": "/in/b", "size": 2}}
@@ -47,7 +47,9 @@ def put(folder: OutputFolder, name: str, content: bytes) -> None:
     folder._store.write(name, content)
 
 
-def stage_unit(staged: Path, output: str, *, fingerprint: str | None = "f1", record: bool = True) -> Record:
+def stage_unit(
+    staged: Path, output: str, *, fingerprint: str | None = "f1", record: bool = True
+) -> CommitRecord:
     """Write a unit's file; return its commit record."""
     made = record_of(output=output)
     metadata = {} if fingerprint is None else {FINGERPRINT_KEY: fingerprint}
@@ -63,7 +65,7 @@ def commit_unit(folder: OutputFolder, path: str) -> None:
         folder.commit(staged, replace(stage_unit(staged, "b-00000.parquet"), place=UnitPlace(path)))
 
 
-def publish(folder: OutputFolder, output: str, **options: Any) -> Record:  # noqa: ANN401
+def publish(folder: OutputFolder, output: str, **options: Any) -> CommitRecord:  # noqa: ANN401
     """Publish a unit's file, and die before it is recorded."""
     with folder.stage() as staged:
         made = stage_unit(staged, output, **options)

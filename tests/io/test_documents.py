@@ -10,8 +10,8 @@ from documents import job_of, record_of
 from released import RELEASED
 
 from lvm_batch.io.errors import OutputError
-from lvm_batch.io.output.answers import Record, UnitPlace
 from lvm_batch.io.output.commit import OutputFolder
+from lvm_batch.io.output.commit_record import CommitRecord, UnitPlace
 from lvm_batch.io.output.job_documents import (
     FORMAT,
     Acceptance,
@@ -39,7 +39,7 @@ PRIVATE = OUT / "_lvm_batch"
         (Growth, PRIVATE / "grown/00001.json"),
         (Acceptance, PRIVATE / "accepted.json"),
         (Success, OUT / "_SUCCESS"),
-        *((Record, path) for path in sorted((PRIVATE / "done").iterdir())),
+        *((CommitRecord, path) for path in sorted((PRIVATE / "done").iterdir())),
     ],
     ids=lambda value: value.name if hasattr(value, "parts") else value.__name__,
 )
@@ -51,7 +51,7 @@ def test_a_released_document_is_written_again_as_it_was(kind: Any, path: Path) -
     assert kind.from_json(values | {"since a later version": 1}) == kind.from_json(values)
 
 
-RECORD = Record(
+RECORD = CommitRecord(
     "a-00000.parquet",
     UnitPlace("/in/a.parquet", 0, 7569, None),
     (0, 1),
@@ -98,7 +98,7 @@ WRITTEN = (
 def test_a_record_has_its_keys_in_their_order() -> None:
     """Those of the place, of the tally, and of the file; the worker's address is not written."""
     assert json.dumps(RECORD.to_json()) == WRITTEN
-    read = Record.from_json(json.loads(WRITTEN))
+    read = CommitRecord.from_json(json.loads(WRITTEN))
     assert (read.worker, json.dumps(read.to_json())) == ("", WRITTEN)
 
 
@@ -135,7 +135,7 @@ def test_what_a_place_does_not_know_is_no_difference(one: UnitPlace, other: Unit
     assert one.agrees_with(other) is other.agrees_with(one) is agree
 
 
-def written(folder: OutputFolder, name: str, document: JobDocument | Record, **changes: Any) -> None:  # noqa: ANN401
+def written(folder: OutputFolder, name: str, document: JobDocument | CommitRecord, **changes: Any) -> None:  # noqa: ANN401
     """Write a document with other values, or without those that are `...`."""
     values = document.to_json() | changes
     folder._documents.write(name, {key: value for key, value in values.items() if value is not ...})
@@ -193,7 +193,7 @@ def test_records_of_older_versions_have_fewer_figures() -> None:
     for name in ("cosine_by_split", "rows_by_detail", "seconds", "worker_peak"):
         del values[name]
     values["escalation_gain"] = {"n": 1, "sum": 0.25}
-    read = Record.from_json(values)
+    read = CommitRecord.from_json(values)
     assert read.tally.escalation_gain == SquareSums(1, 0.25, 0, 0.0)
     assert (read.tally.cosine_by_split, read.tally.rows_by_detail) == ({}, {})
     assert (read.seconds, read.worker_peak) == (None, None)

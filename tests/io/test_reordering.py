@@ -21,8 +21,8 @@ from held_outputs import NAMES, commit, conclude, job
 from waiting import HANG_S
 
 from lvm_batch.io.errors import JobChanged, OutputError, OutputLocked
-from lvm_batch.io.output.answers import answering
 from lvm_batch.io.output.commit import OutputFolder
+from lvm_batch.io.output.commit_record import answering
 from lvm_batch.io.output.lock import lock_output
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ import pytest
 from documents import job_of, record_of
 
 from lvm_batch.io.errors import OutputError
-from lvm_batch.io.output.answers import UnitPlace
 from lvm_batch.io.output.commit import OutputFolder
+from lvm_batch.io.output.commit_record import UnitPlace
 from lvm_batch.io.output.unit_files import FINGERPRINT_KEY, RECORD_KEY, UnitFiles, record_name
 from lvm_batch.io.output.verification import file_faults
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from lvm_batch.io.output.answers import Record
+    from lvm_batch.io.output.commit_record import CommitRecord
     from lvm_batch.io.output.job_documents import JobDocument
 
 UNIT, OTHER = "a-00000.parquet", "b-00000.parquet"
@@ -44,12 +44,14 @@ def job(**changes: int) -> JobDocument:
     return job_of({"fingerprint": json.dumps(file), "identity": identity, "units": units, "rows": 3})
 
 
-def record(**changes: Any) -> Record:  # noqa: ANN401
+def record(**changes: Any) -> CommitRecord:  # noqa: ANN401
     """What a unit's file tells of itself."""
     return record_of(**{"output": UNIT, **PLACE.to_json()} | changes)
 
 
-def write(staged: Path, record: Record, *, by: str = "", fingerprint: str = "f", n_rows: int = 3) -> None:
+def write(
+    staged: Path, record: CommitRecord, *, by: str = "", fingerprint: str = "f", n_rows: int = 3
+) -> None:
     """Write a unit's file; ``by`` makes one differ from another, in as many bytes."""
     told = {
         FINGERPRINT_KEY: fingerprint,
@@ -60,7 +62,7 @@ def write(staged: Path, record: Record, *, by: str = "", fingerprint: str = "f",
     pq.write_table(pa.table({"x": range(n_rows)}).replace_schema_metadata(told), staged)
 
 
-def commit(folder: OutputFolder, *, by: str = "we", seconds: float = 1.0, **changes: Any) -> Record:  # noqa: ANN401
+def commit(folder: OutputFolder, *, by: str = "we", seconds: float = 1.0, **changes: Any) -> CommitRecord:  # noqa: ANN401
     """Commit the unit."""
     made = record(**changes)
     with folder.stage() as staged:
@@ -75,7 +77,7 @@ def publish(folder: OutputFolder, *, by: str = "they", fingerprint: str = "f", *
         folder._store.publish(staged, UNIT)
 
 
-def standing(folder: OutputFolder) -> Record:
+def standing(folder: OutputFolder) -> CommitRecord:
     """The record that stands."""
     found = folder.record(UNIT)
     assert found is not None

@@ -13,14 +13,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from datasets import read_rows, windows, write_windows
-from past_runs import past_run
+from past_runs import make_run_entry
 
 from lvm_batch.io.dataset.units import DatasetFormat
 from lvm_batch.io.errors import DataError
 from lvm_batch.io.history.history import FORMAT_KEY, read_history, write_run
-from lvm_batch.io.history.run_entry import Figure, PastRun
-from lvm_batch.io.output.answers import Record
+from lvm_batch.io.history.run_entry import Figure, RunEntry
 from lvm_batch.io.output.commit import OutputFolder
+from lvm_batch.io.output.commit_record import CommitRecord
 from lvm_batch.io.output.tally import SquareSums, Tally, add_tallies
 from lvm_batch.io.output.writer import PredictionBlock
 from lvm_batch.io.storage.lock_guard import LocalLockGuard
@@ -102,7 +102,7 @@ def added(ran: Ran, history: object, **changes: Any) -> list[str]:  # noqa: ANN4
     return said
 
 
-def only_run(history: Path) -> PastRun:
+def only_run(history: Path) -> RunEntry:
     """The run of a history that has one."""
     ((_, runs),) = read_history(str(history))
     assert not isinstance(runs, DataError)
@@ -228,7 +228,7 @@ def test_records_of_older_versions_are_read(ran: Ran, tmp_path: Path) -> None:
     later = {"cosine_by_split", "cosine_by_route", "worker_peak"}
     values = {name: value for name, value in first.to_json().items() if name not in later}
     values["shadow_gain"] = {name: values["shadow_gain"][name] for name in ("n", "sum")}
-    old = Record.from_json(values)
+    old = CommitRecord.from_json(values)
     added(ran, tmp_path, computed=[old, second])
     run = only_run(tmp_path)
     assert (run.cosine.n, run.cosine_ood.n, run.shadow_gain.std) == (600, 100, None)
@@ -300,17 +300,17 @@ def test_the_time_of_a_query_is_measured_on_workers(ran: Ran, scheduler: str) ->
     assert "/gone.pt" in said[0]
 
 
-def history_of(folder: Path, *runs: PastRun) -> str:
+def history_of(folder: Path, *runs: RunEntry) -> str:
     """A history of runs whose times are those of now."""
     for run in runs:
         write_run(str(folder), run)
     return str(folder)
 
 
-def recent(hours_ago: float = 1, **figures: Any) -> PastRun:  # noqa: ANN401 - of any field
+def recent(hours_ago: float = 1, **figures: Any) -> RunEntry:  # noqa: ANN401 - of any field
     """A run that ended ``hours_ago`` before now."""
     ended = datetime.now(UTC) - timedelta(hours=hours_ago)
-    return past_run(**{"started": ended - timedelta(minutes=5), "ended": ended} | figures)
+    return make_run_entry(**{"started": ended - timedelta(minutes=5), "ended": ended} | figures)
 
 
 def test_a_quiet_history_is_exit_0(tmp_path: Path, lvm_batch: Callable[..., Result]) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from lvm_batch.io.output.answers import Record, UnitPlace
+from lvm_batch.io.output.commit_record import CommitRecord, UnitPlace
 from lvm_batch.io.output.tally import NOTHING, BadRow, SquareSums, Sums, Tally
 from lvm_batch.io.output.writer import PredictionBlock
 from lvm_batch.io.schema import BAD_INPUT, NO_ROUTE, OK, ROUTES, SHORT_CONTEXT
@@ -143,7 +143,7 @@ def test_the_first_twenty_bad_rows_are_kept() -> None:
 def test_of_a_jobs_bad_rows_the_first_twenty_are_shown_with_their_files() -> None:
     """By the order of the outputs, whichever was committed first."""
     records = [
-        Record(f"{name}-00000.parquet", UnitPlace(f"/in/{name}"), (), n_rows, bad_block(n_rows, 0))
+        CommitRecord(f"{name}-00000.parquet", UnitPlace(f"/in/{name}"), (), n_rows, bad_block(n_rows, 0))
         for name, n_rows in (("c", 9), ("a", 4), ("b", 12))
     ]
     shown = totals_of(records).bad_rows

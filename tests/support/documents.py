@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lvm_batch.io.output.answers import Record
+from lvm_batch.io.output.commit_record import CommitRecord
 from lvm_batch.io.output.job_documents import JobDocument, Success
 
 if TYPE_CHECKING:
@@ -26,9 +26,9 @@ def job_of(values: Mapping[str, Any]) -> JobDocument:
     return JobDocument.from_json({**_JOB, **values})
 
 
-def record_of(**values: Any) -> Record:  # noqa: ANN401 - of any field, in its JSON form
+def record_of(**values: Any) -> CommitRecord:  # noqa: ANN401 - of any field, in its JSON form
     """The record of a unit of three rows of `/in/a`, but for these values."""
-    return Record.from_json({"input": "/in/a", "rows_in": 3, "rows_out": 3, **values})
+    return CommitRecord.from_json({"input": "/in/a", "rows_in": 3, "rows_out": 3, **values})
 
 
 def success_of(units: int = 0) -> Success:

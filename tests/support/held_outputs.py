@@ -13,8 +13,8 @@ from documents import job_of, record_of, success_of
 from lvm_batch.io.output.unit_files import FINGERPRINT_KEY, RECORD_KEY
 
 if TYPE_CHECKING:
-    from lvm_batch.io.output.answers import Record
     from lvm_batch.io.output.commit import OutputFolder
+    from lvm_batch.io.output.commit_record import CommitRecord
     from lvm_batch.io.output.job_documents import JobDocument
 
 NAMES = ("a", "b", "c", "d", "e", "f")
@@ -33,7 +33,7 @@ def job(names: tuple[str, ...], **changes: int) -> JobDocument:
     return job_of({"fingerprint": fingerprint, "identity": identity, "units": units, "rows": 3 * len(names)})
 
 
-def commit(folder: OutputFolder, name: str, *, size: int = 1, by: str = "") -> Record:
+def commit(folder: OutputFolder, name: str, *, size: int = 1, by: str = "") -> CommitRecord:
     """Commit the unit of an input of ``size``; ``by`` tells apart what several have computed."""
     record = record_of(output=f"{name}.parquet", input=f"/in/{name}", input_size=size, first_row=0)
     with folder.stage() as staged:

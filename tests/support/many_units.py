@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lvm_batch.io.output.answers import Record, UnitPlace
+from lvm_batch.io.output.commit_record import CommitRecord, UnitPlace
 from lvm_batch.io.output.unit_files import record_name
 from lvm_batch.io.storage.json_documents import as_json
 from lvm_batch.jobs.prediction.execution.tally import empty_tally
@@ -40,20 +40,20 @@ def small_job(folder: Path, model: Path, n_files: int) -> RunSettings:
     return RunSettings(dataset=(str(folder / "in"),), output=str(folder / "out"), model=str(model))
 
 
-def pretend(job: Job, unit: Unit) -> Record:
+def pretend(job: Job, unit: Unit) -> CommitRecord:
     """Stand in for ``run_unit``: the record of a unit that nothing was computed for."""
     tally = replace(empty_tally(), rows_out=unit.n_rows)
     row_groups = (unit.first_row_group, unit.last_row_group)
     place = UnitPlace(unit.file.path, unit.first_row)
-    return Record(unit.output, place, row_groups, unit.n_rows, tally, sha256="0" * 64)
+    return CommitRecord(unit.output, place, row_groups, unit.n_rows, tally, sha256="0" * 64)
 
 
-def pretend_all(job: Job, units: Iterable[Unit]) -> list[Record]:
+def pretend_all(job: Job, units: Iterable[Unit]) -> list[CommitRecord]:
     """Stand in for ``run_units``."""
     return [pretend(job, unit) for unit in units]
 
 
-def write_records(output: Path, records: Iterable[Record]) -> None:
+def write_records(output: Path, records: Iterable[CommitRecord]) -> None:
     """Put commit records and (empty) outputs there as a finished job has them, without waiting for the disk."""
     for record in records:
         published = output / record.output

@@ -16,7 +16,7 @@ from lvm_batch.io.output.writer import PredictionBlock, PredictionWriter
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from lvm_batch.io.output.answers import Record
+    from lvm_batch.io.output.commit_record import CommitRecord
 
 DIM = 768
 REASONS = ("low_confidence",)
@@ -27,7 +27,7 @@ def write_unit(
     name: str,
     carried: pa.Table | Mapping[str, Any],
     **options: Any,  # noqa: ANN401
-) -> Record:
+) -> CommitRecord:
     """Commit a unit of a row group for each two of the carried rows; its number is `prediction`'s first component."""
     table = carried if isinstance(carried, pa.Table) else pa.table(dict(carried))
     with folder.stage() as staged:

@@ -40,12 +40,12 @@ if TYPE_CHECKING:
     from distributed import Client, Future
 
     from lvm_batch.io.dataset.units import Unit
-    from lvm_batch.io.output.answers import Record
+    from lvm_batch.io.output.commit_record import CommitRecord
     from lvm_batch.jobs.clusters.backend import WorkerExpectations
     from lvm_batch.jobs.prediction.execution.grouping import Group
     from lvm_batch.jobs.prediction.planning.job import Job
 
-    Outcome = Record | Failure
+    Outcome = CommitRecord | Failure
 
 _PATIENCE_S = 0.5
 _FETCH_S = 10

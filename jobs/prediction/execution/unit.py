@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from lvm_batch.io.dataset.reading import open_unit
 from lvm_batch.io.errors import UnreadableFile
-from lvm_batch.io.output.answers import Record, UnitPlace
+from lvm_batch.io.output.commit_record import CommitRecord, UnitPlace
 from lvm_batch.io.output.unit_files import RECORD_KEY
 from lvm_batch.io.output.writer import PredictionBlock, PredictionWriter
 from lvm_batch.jobs.prediction.batching import BATCH_ROWS, BLOCK_BATCHES, FALLBACK_ROWS
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from lvm_batch.lvm.inference.cascade import Cascade
 
 
-def compute_unit(job: Job, unit: Unit, cascade: Cascade, folder: OutputFolder) -> Record:
+def compute_unit(job: Job, unit: Unit, cascade: Cascade, folder: OutputFolder) -> CommitRecord:
     """Read, answer, write and commit ``unit``; return its commit record.
 
     Raises ``UnreadableFile`` if the input breaks, has changed, or has not the rows that its footer promised.
@@ -91,7 +91,7 @@ def _write_blocks(
     return total_of(tallies)
 
 
-def _record(unit: Unit, tally: Tally) -> Record:
+def _record(unit: Unit, tally: Tally) -> CommitRecord:
     if tally.rows_out != unit.n_rows:
         raise UnreadableFile(
             f"{unit.file.path} gave {tally.rows_out} rows from row {unit.first_row} on, but its footer promises "
@@ -99,7 +99,7 @@ def _record(unit: Unit, tally: Tally) -> Record:
             "write the file again",
         )
     row_groups = (unit.first_row_group, unit.last_row_group)
-    return Record(unit.output, UnitPlace.of(unit), row_groups, unit.n_rows, tally)
+    return CommitRecord(unit.output, UnitPlace.of(unit), row_groups, unit.n_rows, tally)
 
 
 def _blocks(

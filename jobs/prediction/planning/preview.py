@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lvm_batch.io.dataset.units import row_bytes
-from lvm_batch.io.output.answers import answering
 from lvm_batch.io.output.commit import OutputFolder
+from lvm_batch.io.output.commit_record import answering
 from lvm_batch.jobs.clusters.check import check_cluster
 from lvm_batch.jobs.clusters.kinds import backend_of
 from lvm_batch.jobs.console.text import as_lines

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from lvm_batch.io.output.answers import Record
+    from lvm_batch.io.output.commit_record import CommitRecord
     from lvm_batch.jobs.errors import JobError
     from lvm_batch.jobs.models.self_check import Refusal
     from lvm_batch.jobs.prediction.execution.worker import Failure
@@ -35,7 +35,7 @@ class RunStarted:
 class UnitDone:
     """A unit is committed."""
 
-    record: Record
+    record: CommitRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +75,8 @@ class RunSummarised:
     """
 
     summary: Summary
-    records: Mapping[str, Record]
-    computed: Sequence[Record]
+    records: Mapping[str, CommitRecord]
+    computed: Sequence[CommitRecord]
     error: JobError | None
     ended: datetime
     workers: int

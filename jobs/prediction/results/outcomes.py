@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from lvm_batch.io.dataset.units import Unit
-    from lvm_batch.io.output.answers import Record
     from lvm_batch.io.output.commit import OutputFolder
+    from lvm_batch.io.output.commit_record import CommitRecord
     from lvm_batch.io.output.job_documents import JobDocument
     from lvm_batch.jobs.console.console import Console
     from lvm_batch.jobs.models.self_check import Refusal
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 
 def collect(
-    outcomes: Iterable[tuple[Unit, Record | Failure]],
-    records: dict[str, Record],
+    outcomes: Iterable[tuple[Unit, CommitRecord | Failure]],
+    records: dict[str, CommitRecord],
     tell: Listener,
     started: RunStarted,
 ) -> list[Failure]:
@@ -46,7 +46,7 @@ def collect(
     return failures
 
 
-def vanished(folder: OutputFolder, records: dict[str, Record]) -> list[Failure]:
+def missing_outputs(folder: OutputFolder, records: dict[str, CommitRecord]) -> list[Failure]:
     """Take records out of ``records`` whose files readers of the output would not find; return these as failures."""
     published = folder.published()
     unseen = [output for output, record in records.items() if published.get(output) != record.bytes]
@@ -61,7 +61,7 @@ def vanished(folder: OutputFolder, records: dict[str, Record]) -> list[Failure]:
 def unaccounted(
     units: Sequence[Unit],
     job: JobDocument,
-    records: Mapping[str, Record],
+    records: Mapping[str, CommitRecord],
     failures: Iterable[Failure],
 ) -> list[Failure]:
     """Return as failures the ``units`` that have neither record nor failure, or that are no units of ``job``."""

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lvm_batch.io.output.answers import answering
 from lvm_batch.io.output.commit import OutputFolder
+from lvm_batch.io.output.commit_record import answering
 from lvm_batch.io.output.lock import is_held
 from lvm_batch.jobs.console.text import as_lines
 from lvm_batch.jobs.prediction.results.summary_text import totals_lines

@@ -20,7 +20,7 @@ from lvm_batch.jobs.prediction.results.totals import BadRowInFile, Totals, total
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from lvm_batch.io.output.answers import Record
+    from lvm_batch.io.output.commit_record import CommitRecord
     from lvm_batch.io.output.job_documents import JobDocument
     from lvm_batch.jobs.models.facts import ModelRef
     from lvm_batch.jobs.prediction.planning.plan import Prepared
@@ -135,7 +135,7 @@ def summarise(
     prepared: Prepared,
     settings: RunSettings,
     asked: JobDocument,
-    records: Mapping[str, Record],
+    records: Mapping[str, CommitRecord],
     failures: Sequence[Failure],
     *,
     units_computed: int,
@@ -175,7 +175,7 @@ def _used(model: ModelRef | None) -> UsedModel | None:
     return None if model is None else UsedModel(model.path, model.sha256)
 
 
-def _selection(prepared: Prepared, records: Mapping[str, Record]) -> Selection | None:
+def _selection(prepared: Prepared, records: Mapping[str, CommitRecord]) -> Selection | None:
     """Return the figures of the files of the time that was asked for; ``None`` where all files were."""
     if prepared.span is None:
         return None

@@ -16,7 +16,7 @@ from lvm_batch.jobs.prediction.execution.tally import total_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from lvm_batch.io.output.answers import Record
+    from lvm_batch.io.output.commit_record import CommitRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Totals:
         return asdict(self)
 
 
-def totals_of(records: Iterable[Record]) -> Totals:
+def totals_of(records: Iterable[CommitRecord]) -> Totals:
     """Add up commit records."""
     records = sorted(records, key=lambda record: record.output)
     total = total_of(record.tally for record in records)
@@ -107,7 +107,7 @@ def _means(sums: Mapping[str, Sums], parts: Iterable[str]) -> dict[str, Mean]:
     return {part: Mean.of(sums.get(part, NOTHING)) for part in parts}
 
 
-def _bad_rows(records: Sequence[Record]) -> tuple[BadRowInFile, ...]:
+def _bad_rows(records: Sequence[CommitRecord]) -> tuple[BadRowInFile, ...]:
     places = (
         BadRowInFile(record.place.input, bad.row, bad.detail)
         for record in records
@@ -116,7 +116,7 @@ def _bad_rows(records: Sequence[Record]) -> tuple[BadRowInFile, ...]:
     return tuple(islice(places, SHOWN_BAD_ROWS))
 
 
-def _seconds(records: Iterable[Record]) -> dict[str, float]:
+def _seconds(records: Iterable[CommitRecord]) -> dict[str, float]:
     """Add up the seconds of each part; an adopted unit has none."""
     seconds: dict[str, float] = {}
     for record in records:

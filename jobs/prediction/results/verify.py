@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from lvm_batch.io.output.answers import answering
 from lvm_batch.io.output.commit import SUCCESS, OutputFolder
+from lvm_batch.io.output.commit_record import answering
 from lvm_batch.io.output.unit_files import DONE
 from lvm_batch.io.output.verification import Fault, file_faults
 from lvm_batch.jobs.console.text import as_lines

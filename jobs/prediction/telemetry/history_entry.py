@@ -11,7 +11,7 @@ from datetime import timedelta
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from lvm_batch.io.history.run_entry import Figure, PastModel, PastRun, PastThresholds
+from lvm_batch.io.history.run_entry import Figure, ModelEntry, RunEntry, ThresholdsEntry
 from lvm_batch.io.output.tally import NOTHING, SquareSums, Sums
 from lvm_batch.io.output.unit_files import PRIVATE
 from lvm_batch.io.storage.redaction import redact
@@ -21,7 +21,7 @@ from lvm_batch.jobs.prediction.telemetry.input_sample import NO_SAMPLE
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lvm_batch.io.output.answers import Record
+    from lvm_batch.io.output.commit_record import CommitRecord
     from lvm_batch.io.output.tally import Tally
     from lvm_batch.jobs.models.facts import ModelRef
     from lvm_batch.jobs.prediction.observers import RunBeginning
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from lvm_batch.jobs.settings.run import RunSettings
 
 
-def entry_of(run: RunBeginning, end: RunSummarised, sample: Sample = NO_SAMPLE) -> PastRun:
+def entry_of(run: RunBeginning, end: RunSummarised, sample: Sample = NO_SAMPLE) -> RunEntry:
     """Return the entry of a run that came to its ``end``, with a ``sample`` of its input."""
     wall_s = end.summary.wall_s
     rows_in = sum(record.rows_in for record in end.computed)
     peaks = [record.worker_peak for record in end.computed if record.worker_peak is not None]
-    return PastRun(
+    return RunEntry(
         version=version("lvm-batch"),
         started=end.ended - timedelta(seconds=wall_s),
         ended=end.ended,
@@ -89,7 +89,7 @@ def _asked(prepared: Prepared, settings: RunSettings, output: str) -> dict[str, 
         "primary": _model(job.models.primary),
         "fallback": None if job.models.fallback is None else _model(job.models.fallback),
         "bank": redact(job.models.bank.path) if job.models.bank else None,
-        "thresholds": PastThresholds(
+        "thresholds": ThresholdsEntry(
             min_confidence=settings.min_confidence,
             min_margin=settings.min_margin,
             max_context_tokens=settings.max_context_tokens,
@@ -99,7 +99,7 @@ def _asked(prepared: Prepared, settings: RunSettings, output: str) -> dict[str, 
     }
 
 
-def _counted(computed: Sequence[Record]) -> dict[str, Any]:
+def _counted(computed: Sequence[CommitRecord]) -> dict[str, Any]:
     """Return how many rows came out, by route, status and reason, and their figures."""
     total = total_of(record.tally for record in computed)
     routed = sum(total.rows_by_route.values())
@@ -113,8 +113,8 @@ def _counted(computed: Sequence[Record]) -> dict[str, Any]:
     }
 
 
-def _model(model: ModelRef) -> PastModel:
-    return PastModel(redact(model.path), model.sha256, model.architecture)
+def _model(model: ModelRef) -> ModelEntry:
+    return ModelEntry(redact(model.path), model.sha256, model.architecture)
 
 
 def _figures(total: Tally) -> dict[str, Figure]:

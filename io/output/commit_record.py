@@ -55,7 +55,7 @@ def _agree(one: int | None, other: int | None) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class CommitRecord:
     """What is written about a unit when it is committed.
 
     ``row_groups`` are the first of the input and the one behind the last. ``seconds`` are those that each part of the
@@ -107,7 +107,7 @@ class Record:
         }
 
 
-def answering(job: JobDocument, records: Mapping[str, Record]) -> dict[str, Record]:
+def answering(job: JobDocument, records: Mapping[str, CommitRecord]) -> dict[str, CommitRecord]:
     """Return those of ``records`` that answer units of ``job``, by the unit's output, in the job's order."""
     inputs = {file.path: file for file in job.identity.inputs.values()}
     return {
