@@ -3,8 +3,7 @@
     PATH/date=YYYY-MM-DD/<started>-<job id>.parquet
 
 The rule: a file is created whole under a name of its own and never changed, so that runs anywhere can add to one
-history at once. What cannot be understood is an error that names the file. This module does not know what is
-monitored.
+history at once. What cannot be understood is an error that names the file.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from lvm_batch.io.errors import DataError, InputNotFound, OutputError, UnreadableFile
-from lvm_batch.io.history.run_entry import SCHEMA, PastRun, row_of, run_of
+from lvm_batch.io.history.run_entry import SCHEMA, RunEntry, row_of, run_of
 from lvm_batch.io.storage.listing import is_hidden, listing, look_at
 from lvm_batch.io.storage.locations import locate, relative_name
 from lvm_batch.io.storage.store import open_store
@@ -34,7 +33,7 @@ _READ_AT_ONCE = 256  # files; their bytes are held
 _SAME_NAMES = 100  # runs of one job that started within the same microsecond
 
 
-def write_run(path: str, run: PastRun) -> str:
+def write_run(path: str, run: RunEntry) -> str:
     """Add ``run`` to the history at ``path``, a folder or URL; return the name of its file below it.
 
     Raises ``DataError`` where that cannot be done.
@@ -48,7 +47,7 @@ def write_run(path: str, run: PastRun) -> str:
     return written
 
 
-def _as_parquet(run: PastRun) -> bytes:
+def _as_parquet(run: RunEntry) -> bytes:
     table = pa.Table.from_pylist([row_of(run)], SCHEMA).replace_schema_metadata(
         {FORMAT_KEY: str(HISTORY_FORMAT)}
     )
@@ -64,7 +63,7 @@ def _as_parquet(run: PastRun) -> bytes:
     return bytes(sink.getvalue().to_pybytes())
 
 
-def read_history(path: str) -> Iterator[tuple[str, list[PastRun] | DataError]]:
+def read_history(path: str) -> Iterator[tuple[str, list[RunEntry] | DataError]]:
     """Yield every file of the history at ``path`` by name, with its runs, or with what is wrong with it.
 
     Raises ``DataError`` where there is no history, or it cannot be listed or read.
@@ -90,7 +89,7 @@ def _names(path: str) -> list[str]:
     return names
 
 
-def _parsed(path: str, content: bytes) -> list[PastRun] | DataError:
+def _parsed(path: str, content: bytes) -> list[RunEntry] | DataError:
     try:
         return _runs(path, content)
     except DataError as error:
@@ -99,7 +98,7 @@ def _parsed(path: str, content: bytes) -> list[PastRun] | DataError:
         return _damaged(path, f"is damaged: {error}")
 
 
-def _runs(path: str, content: bytes) -> list[PastRun]:
+def _runs(path: str, content: bytes) -> list[RunEntry]:
     with pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True) as file:
         _check_format(path, file.metadata.metadata or {})
         table = file.read(

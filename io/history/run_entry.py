@@ -1,6 +1,6 @@
-"""What the history tells of one run: its fields, and the columns they become.
+"""A run's entry in the history: its fields, and the columns they become.
 
-The rule: a field is declared once, its column follows from its type. This module does not know where files are.
+The rule: a field is declared once, its column follows from its type.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True)
-class PastModel:
+class ModelEntry:
     """A model that a run used: its path, the SHA-256 of its bytes, and its architecture."""
 
     path: str
@@ -32,7 +32,7 @@ class PastModel:
 
 
 @dataclass(frozen=True, slots=True)
-class PastThresholds:
+class ThresholdsEntry:
     """The thresholds that a run routed by."""
 
     min_confidence: float
@@ -43,7 +43,7 @@ class PastThresholds:
 
 
 @dataclass(frozen=True, slots=True)
-class PastRun:
+class RunEntry:
     """What one run did. Counts and figures are of the rows that this run computed, not of what stood there before.
 
     ``started`` and ``ended`` are UTC. ``state`` is ``done``, or the kind of the error that the run ended with.
@@ -63,10 +63,10 @@ class PastRun:
     dataset: tuple[str, ...]
     output: str
     report: str
-    primary: PastModel
-    fallback: PastModel | None
+    primary: ModelEntry
+    fallback: ModelEntry | None
     bank: str | None
-    thresholds: PastThresholds
+    thresholds: ThresholdsEntry
     units: int
     failed_units: int
     rows_in: int
@@ -114,8 +114,8 @@ _TYPES = {
     "tuple[float, ...]": pa.list_(pa.float64()),
     "dict[str, int]": pa.map_(pa.string(), pa.int64()),
     "Figure": _FIGURE,
-    "PastModel": _MODEL,
-    "PastThresholds": _THRESHOLDS,
+    "ModelEntry": _MODEL,
+    "ThresholdsEntry": _THRESHOLDS,
 }
 
 
@@ -124,30 +124,30 @@ def _field(name: str, annotation: str) -> pa.Field:
     return pa.field(name, _TYPES[kind], nullable=bool(none))
 
 
-SCHEMA = pa.schema([_field(field.name, str(field.type)) for field in fields(PastRun)])
-"""Columns of a history's files, after the fields of :class:`PastRun`."""
+SCHEMA = pa.schema([_field(field.name, str(field.type)) for field in fields(RunEntry)])
+"""Columns of a history's files, after the fields of :class:`RunEntry`."""
 
 
-def run_of(row: dict[str, Any]) -> PastRun:
-    """Return the run that a row of a history's file tells of; raises ``ValueError`` where a value makes no sense."""
+def run_of(row: dict[str, Any]) -> RunEntry:
+    """Return the run in a row of a history's file; raises ``ValueError`` where a value makes no sense."""
     for name, value in row.items():
         _check(name, value)
     thresholds = row["thresholds"]
     lanes = tuple(thresholds["high_stakes_lanes"] or ())
     nested: dict[str, Any] = {
-        "thresholds": PastThresholds(**thresholds | {"high_stakes_lanes": lanes}),
+        "thresholds": ThresholdsEntry(**thresholds | {"high_stakes_lanes": lanes}),
         "dataset": tuple(row["dataset"]),
         "input_centroid": None if row["input_centroid"] is None else tuple(row["input_centroid"]),
     }
-    for field in fields(PastRun):
+    for field in fields(RunEntry):
         value, kind = row[field.name], str(field.type).partition(" | ")[0]
         if kind == "datetime":
             nested[field.name] = value.astimezone(UTC)
         elif kind == "dict[str, int]":
             nested[field.name] = dict(value)
-        elif kind in {"Figure", "PastModel"} and value is not None:
-            nested[field.name] = Figure(**value) if kind == "Figure" else PastModel(**value)
-    return PastRun(**row | nested)
+        elif kind in {"Figure", "ModelEntry"} and value is not None:
+            nested[field.name] = Figure(**value) if kind == "Figure" else ModelEntry(**value)
+    return RunEntry(**row | nested)
 
 
 def _check(name: str, value: object) -> None:
@@ -167,7 +167,7 @@ def _check(name: str, value: object) -> None:
         _check(name, part)
 
 
-def row_of(run: PastRun) -> dict[str, Any]:
+def row_of(run: RunEntry) -> dict[str, Any]:
     """Return a run as a row of a history's file."""
     maps = {name: list(getattr(run, name).items()) for name in SCHEMA.names if _is_map(name)}
     return asdict(run) | maps

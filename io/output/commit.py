@@ -12,13 +12,11 @@
     OUT/_SUCCESS                     there only if every unit is committed and no row is missing
 
 The rule: what was asked is written once, ``_SUCCESS`` stands over all of it or not at all, and a run that has lost the
-output changes nothing any more. How units are committed stands in ``unit_files``. This module does not know what a job
-computes.
+output changes nothing any more. How units are committed stands in ``unit_files``.
 """
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +26,7 @@ from lvm_batch.io.errors import InputNotFound, JobChanged, OutputError
 from lvm_batch.io.output.fenced_documents import CountedDocuments
 from lvm_batch.io.output.growth import growth, joined
 from lvm_batch.io.output.job_difference import Difference, job_difference
+from lvm_batch.io.output.job_documents import Acceptance, Growth, JobDocument, Success
 from lvm_batch.io.output.unit_files import DONE, PRIVATE, UnitFiles
 from lvm_batch.io.storage.json_documents import JsonDocuments, Kind, as_json
 from lvm_batch.io.storage.listing import look_at
@@ -74,12 +73,12 @@ class OutputFolder(UnitFiles):
         super().__init__(text, store, JsonDocuments(store, text, kinds=_KINDS))
         self._counted = CountedDocuments(self._store, self._documents, lock=LOCK, hold=hold)
 
-    def job(self) -> dict[str, Any] | None:
+    def job(self) -> JobDocument | None:
         """Return what was asked, with all that the dataset has grown by; ``None`` before the first run."""
-        first = self._documents.read(JOB)
+        first = self._first_job()
         return None if first is None else joined(first, self._growths())
 
-    def required_job(self) -> dict[str, Any]:
+    def required_job(self) -> JobDocument:
         """Return what was asked, as :meth:`job`; raises :class:`InputNotFound` where there is no job."""
         job = self.job()
         if job is None:
@@ -87,19 +86,28 @@ class OutputFolder(UnitFiles):
             raise InputNotFound(f"{self.text} holds no job", hint)
         return job
 
-    def accepted_job(self) -> dict[str, Any] | None:
+    def accepted_job(self) -> JobDocument | None:
         """Return the job as it was when it last succeeded; ``None`` if it never did, or its units were taken back."""
-        first, accepted = self._documents.read(JOB), self._counted.read(ACCEPTED)
+        first, accepted = self._first_job(), self._acceptance()
         if first is None or accepted is None:
             return None
-        return joined(first, self._growths()[: accepted["growths"]])
+        return joined(first, self._growths()[: accepted.growths])
 
-    def _growths(self) -> list[dict[str, Any]]:
-        return self._documents.read_these(self._counted.names(GROWN))
+    def _first_job(self) -> JobDocument | None:
+        values = self._documents.read(JOB)
+        return None if values is None else self._documents.as_type(JobDocument, JOB, values)
+
+    def _acceptance(self) -> Acceptance | None:
+        values = self._counted.read(ACCEPTED)
+        return None if values is None else self._documents.as_type(Acceptance, ACCEPTED, values)
+
+    def _growths(self) -> list[Growth]:
+        found = self._documents.read_these(self._counted.names(GROWN))
+        return [self._documents.as_type(Growth, name, values) for name, values in found]
 
     def begin(
-        self, job: Mapping[str, Any], *, kept: Collection[str] = (), again: Collection[str] = ()
-    ) -> dict[str, Any]:
+        self, job: JobDocument, *, kept: Collection[str] = (), again: Collection[str] = ()
+    ) -> JobDocument:
         """Write ``job.json`` unless it is there, and return what was asked by it and since.
 
         A dataset that has grown is taken as it is now, and so is an input that has changed, as long as no unit of it is
@@ -112,55 +120,49 @@ class OutputFolder(UnitFiles):
         standing = self.job()
         if standing is None:
             self._refuse_strangers()
-            if self._documents.create(JOB, job):
-                return dict(job)
-            standing = self.job() or {}
+            if self._documents.create(JOB, job.to_json()):
+                return job
+            standing = self.required_job()
         if difference := self._difference(standing, job, kept=kept, again=again):
             raise JobChanged(f"{self.text} holds another job: {difference.text}", difference.hint)
         self._take_back(again)
         return self._grown(standing, job)
 
     def difference(
-        self, job: Mapping[str, Any], *, kept: Collection[str] = (), again: Collection[str] = ()
+        self, job: JobDocument, *, kept: Collection[str] = (), again: Collection[str] = ()
     ) -> Difference | None:
         """Say in what ``job`` differs from the one that the folder holds; ``None`` if it may go on with it."""
         standing = self.job()
         return self._difference(standing, job, kept=kept, again=again) if standing else None
 
     def _difference(
-        self,
-        standing: Mapping[str, Any],
-        asked: Mapping[str, Any],
-        *,
-        kept: Collection[str],
-        again: Collection[str],
+        self, standing: JobDocument, asked: JobDocument, *, kept: Collection[str], again: Collection[str]
     ) -> Difference | None:
         if self._is_as_begun(standing, asked):
             return None
-        plain = json.loads(as_json({"identity": asked["identity"]}))
-        if standing.get("identity") == plain["identity"] and not self._counted.names(GROWN):
+        if standing.identity == asked.identity and not self._counted.names(GROWN):
             return Difference("its fingerprint differs", "choose another --output")
-        committed = {record["input"] for output, record in self.records().items() if output not in again}
-        return job_difference(standing, plain, committed=committed, kept=kept)
+        committed = {record.place.input for output, record in self.records().items() if output not in again}
+        return job_difference(standing.identity, asked.identity, committed=committed, kept=kept)
 
-    def _is_as_begun(self, standing: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
+    def _is_as_begun(self, standing: JobDocument, asked: JobDocument) -> bool:
         """Whether what is asked is what the job began with, and still is: one that has grown keeps its fingerprint."""
-        return standing.get("fingerprint") == asked["fingerprint"] and not self._counted.names(GROWN)
+        return standing.fingerprint == asked.fingerprint and not self._counted.names(GROWN)
 
-    def _grown(self, standing: dict[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
-        if self._is_as_begun(standing, asked) and not standing.get("unreadable"):
+    def _grown(self, standing: JobDocument, asked: JobDocument) -> JobDocument:
+        if self._is_as_begun(standing, asked) and not standing.unreadable:
             return standing
-        grown = growth(standing, json.loads(as_json(asked)))
+        grown = growth(standing, asked)
         if grown is None:
             return standing
-        changed = {file["path"] for file in grown["inputs"].values()}
-        outdated = [unit["output"] for unit in standing["units"] if unit["input"] in changed]
+        changed = {file.path for file in grown.inputs.values()}
+        outdated = [unit.output for unit in standing.units if unit.input in changed]
         self._refuse_committed(outdated)
         self._counted.set({SUCCESS: None})
         # A file that was published and not recorded would be adopted for what its input is now.
         self.remove_units(outdated)
-        self._counted.add(GROWN, grown)
-        return self.job() or {}
+        self._counted.add(GROWN, grown.to_json())
+        return self.required_job()
 
     def _refuse_committed(self, outputs: Iterable[str]) -> None:
         for output in outputs:
@@ -191,32 +193,34 @@ class OutputFolder(UnitFiles):
         """Put lines behind those of earlier runs."""
         self._store.append(EVENTS, lines.encode())
 
-    def mark_success(self, totals: Mapping[str, Any] | None) -> None:
-        """Write ``_SUCCESS`` with ``totals`` unless it says so already, or take it away (``None``)."""
-        if totals is None:
+    def mark_success(self, success: Success | None) -> None:
+        """Write ``_SUCCESS`` unless it says so already, or take it away (``None``)."""
+        if success is None:
             self._counted.set({SUCCESS: None})
-        elif self._counted.content(SUCCESS) != as_json(totals):
-            self._counted.set({ACCEPTED: {"growths": len(self._counted.names(GROWN))}, SUCCESS: totals})
+        elif self._counted.content(SUCCESS) != as_json(success.to_json()):
+            accepted = Acceptance(len(self._counted.names(GROWN)))
+            self._counted.set({ACCEPTED: accepted.to_json(), SUCCESS: success.to_json()})
 
     def mark_refused(self) -> None:
         """Take ``_SUCCESS`` away; readers still see the job as it was accepted before it grew, if it was."""
         self._counted.set({SUCCESS: None})
-        accepted = self._counted.read(ACCEPTED)
-        if accepted is not None and accepted["growths"] == len(self._counted.names(GROWN)):
+        accepted = self._acceptance()
+        if accepted is not None and accepted.growths == len(self._counted.names(GROWN)):
             self._counted.set({ACCEPTED: None})
 
-    def success(self) -> dict[str, Any] | None:
-        """Return the totals that ``_SUCCESS`` tells, or ``None`` where it does not stand."""
-        return self._counted.read(SUCCESS)
+    def success(self) -> Success | None:
+        """Return what ``_SUCCESS`` says, or ``None`` where it does not stand."""
+        values = self._counted.read(SUCCESS)
+        return None if values is None else self._documents.as_type(Success, SUCCESS, values)
 
     @property
     def succeeded(self) -> bool:
-        """Whether ``_SUCCESS`` stands, and the run that wrote it held the output."""
+        """Whether ``_SUCCESS`` is there, and the run that wrote it held the output."""
         return self._counted.content(SUCCESS) is not None
 
     @property
     def success_is_stray(self) -> bool:
-        """Whether a ``_SUCCESS`` stands that counts for nothing, as a run wrote it that had lost the output."""
+        """Whether there is a ``_SUCCESS`` that does not count, as the run that wrote it had lost the output."""
         return self._store.size(SUCCESS) is not None and not self.succeeded
 
     def clear_tmp(self) -> None:

@@ -2,17 +2,18 @@
 
 The rule: a file counts where its commit record and its bytes say the same, so that readers see whole files of one job
 only, also while a run goes on; while a dataset that has grown is predicted, they see it as it was before. Files come in
-the order of the inputs that they answer. This module does not know how rows are read.
+the order of the inputs that they answer.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from lvm_batch.io.errors import NotFinished, OutputError
-from lvm_batch.io.output.answers import answering
 from lvm_batch.io.output.commit import OutputFolder
+from lvm_batch.io.output.commit_record import answering
+from lvm_batch.io.output.job_documents import FORMAT
 from lvm_batch.io.output.lock import is_held
 from lvm_batch.io.storage.locations import Location, locate
 
@@ -22,10 +23,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from lvm_batch.io.dataset.partitions import Value
-    from lvm_batch.io.output.answers import Record
-
-FORMAT = 1
-"""The newest version of the output that is understood here; ``job.json`` tells each output's."""
+    from lvm_batch.io.output.commit_record import CommitRecord
+    from lvm_batch.io.output.job_documents import JobDocument
 
 _READ_ALL_THE_SAME = "to read what is committed: require_success=False"
 
@@ -67,48 +66,46 @@ def committed(output: str, *, require_success: bool) -> Committed:
     job = _job(folder)
     recorded = folder.recorded()
     published = folder.published()
-    whole = {name: record for name, record in recorded.items() if published.get(name) == record["bytes"]}
+    whole = {name: record for name, record in recorded.items() if published.get(name) == record.bytes}
     if require_success:
         job = _succeeded(folder, job, whole)
-    planned = tuple(unit["output"] for unit in job["units"])
+    planned = tuple(unit.output for unit in job.units)
     answered = answering(job, whole)
     if require_success:
         _require_whole(folder, answered, [output for output in planned if output in recorded])
     if not answered:
         raise NotFinished(f"nothing of {output} is committed yet", "wait for the run, or begin it again")
-    ordered = sorted(answered.values(), key=_by_input(job))
-    files = tuple(CommittedFile(record["output"], record["input"]) for record in ordered)
+    files = tuple(CommittedFile(record.output, record.place.input) for record in _by_input(job, answered))
     return Committed(locate(output), files, planned)
 
 
-def _job(folder: OutputFolder) -> dict[str, Any]:
+def _job(folder: OutputFolder) -> JobDocument:
     job = folder.required_job()
-    identity = job.get("identity")
-    found = identity.get("format") if isinstance(identity, dict) else None
-    if not isinstance(found, int):
+    if job.identity.format is None:
         raise OutputError(
             f"{folder.text}/_lvm_batch/job.json is damaged: it tells no format", "run the job anew"
         )
-    if found > FORMAT:
+    if job.identity.is_newer:
         raise OutputError(
-            f"{folder.text} is in format {found}, written by lvm-batch {job.get('version', 'of a newer version')}; "
+            f"{folder.text} is in format {job.identity.format}, "
+            f"written by lvm-batch {job.version or 'of a newer version'}; "
             f"formats up to {FORMAT} are read here",
             "pip install --upgrade lvm-batch",
         )
     return job
 
 
-def _succeeded(folder: OutputFolder, job: dict[str, Any], whole: Mapping[str, Record]) -> dict[str, Any]:
+def _succeeded(folder: OutputFolder, job: JobDocument, whole: Mapping[str, CommitRecord]) -> JobDocument:
     """Return the job as it last succeeded, perhaps before it grew; raises :class:`NotFinished` where it never did."""
     if folder.succeeded:
         return job
     accepted = folder.accepted_job()
-    if accepted is None or len(answering(accepted, whole)) < len(accepted["units"]):
+    if accepted is None or len(answering(accepted, whole)) < len(accepted.units):
         raise NotFinished(*_unfinished(folder.text, job, answering(job, whole)))
     return accepted
 
 
-def _require_whole(folder: OutputFolder, whole: Mapping[str, Record], recorded: Sequence[str]) -> None:
+def _require_whole(folder: OutputFolder, whole: Mapping[str, CommitRecord], recorded: Sequence[str]) -> None:
     if lost := sorted(set(recorded) - whole.keys()):
         raise OutputError(
             f"{folder.text}/{lost[0]} is gone or has changed since it was committed ({len(lost)} such files)",
@@ -117,9 +114,9 @@ def _require_whole(folder: OutputFolder, whole: Mapping[str, Record], recorded: 
         )
 
 
-def _unfinished(output: str, job: Mapping[str, Any], whole: Mapping[str, Record]) -> tuple[str, str]:
+def _unfinished(output: str, job: JobDocument, whole: Mapping[str, CommitRecord]) -> tuple[str, str]:
     """Return what an output without ``_SUCCESS`` is waiting for, and what to do."""
-    begun = {unit["output"] for unit in job["units"]}
+    begun = {unit.output for unit in job.units}
     counted = f"{len(begun & whole.keys()):,} of {len(begun):,} units are committed"
     if is_held(output):
         return f"{output} is being written: {counted}", f"wait for the run; or, {_READ_ALL_THE_SAME}"
@@ -134,10 +131,12 @@ def _unfinished(output: str, job: Mapping[str, Any], whole: Mapping[str, Record]
     )
 
 
-def _by_input(job: Mapping[str, Any]) -> Any:  # noqa: ANN401 - a key to sort records by
-    places = {entry["path"]: place for place, entry in enumerate(job["identity"]["inputs"].values())}
+def _by_input(job: JobDocument, records: Mapping[str, CommitRecord]) -> list[CommitRecord]:
+    """Return records in the order of the job's inputs, and of their rows."""
+    numbers = {file.path: number for number, file in enumerate(job.identity.inputs.values())}
 
-    def key(record: Record) -> tuple[int, str, int]:
-        return places.get(record["input"], len(places)), record["input"], record["first_row"]
+    def key(record: CommitRecord) -> tuple[int, str, int]:
+        place = record.place
+        return numbers.get(place.input, len(numbers)), place.input, place.first_row or 0
 
-    return key
+    return sorted(records.values(), key=key)

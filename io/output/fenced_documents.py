@@ -1,9 +1,8 @@
-"""The documents that say what an output is, of which those count that its lock tells.
+"""The documents that say what an output is; those count that are named in its lock.
 
-The rule: a document is told of before it is written; one that follows others in a folder, after it is written. Either
-way a run that has lost the output, which can tell nothing any more, changes nothing by what it still writes. Where a
-lock tells nothing, on a disk or of an older version, what stands counts. This module does not know what the documents
-mean.
+The rule: a document is named in the lock before it is written; one that follows others in a folder, after it is
+written. Either way a run that has lost the output, and so can name nothing any more, changes nothing by what it still
+writes. Where a lock names nothing, on a disk or of an older version, every document counts.
 """
 
 from __future__ import annotations
@@ -66,7 +65,7 @@ class CountedDocuments:
         self._tell({folder: max([*names, name])})
 
     def begin(self, names: Sequence[str], *, folder: str) -> None:
-        """Tell what stands now, where nothing has been told yet."""
+        """Name the documents that are there now, where nothing has been named yet."""
         if self._hold is not None and folder not in self._hold.digests:
             found = {name: digest(self._store.read(name)) for name in names}
             self._hold.declare({**found, folder: max(self._documents.names(folder), default="")})

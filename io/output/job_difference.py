@@ -1,7 +1,7 @@
 """What keeps one job from going on in the output folder of another.
 
 The rule: a job is known by its identity, plain JSON values. Its dataset may grow, and an input of which nothing is
-committed may change, so that a file that broke can be mended. This module does not know what the values mean.
+committed may change, so that a file that broke can be mended.
 """
 
 from __future__ import annotations
@@ -12,6 +12,10 @@ from lvm_batch.io.output.job_inputs import input_conflicts
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator, Mapping
+
+    from lvm_batch.io.output.job_documents import Identity, InputEntry
+
+    Inputs = Mapping[str, InputEntry]
 
 _SHOWN = 3
 _BRIEF = 300
@@ -33,26 +37,25 @@ class Difference(NamedTuple):
 
 
 def job_difference(
-    standing: Mapping[str, Any],
-    asked: Mapping[str, Any],
+    standing: Identity,
+    asked: Identity,
     *,
     committed: Container[str],
     kept: Container[str] = (),
 ) -> Difference | None:
-    """Name the first few values in which two jobs differ, with both; ``None`` where one may go on with the other.
+    """Name the first few values in which two identities differ, with both; ``None`` where a job may go on with another.
 
     ``committed`` holds the paths of inputs of which a unit is committed, ``kept`` the names of inputs that are no
     difference where they are not asked for.
     """
-    before, now = standing.get("identity", {}), asked["identity"]
-    inputs, asked_inputs = before.get("inputs", {}), now["inputs"]
+    inputs, asked_inputs = standing.inputs, asked.inputs
     conflicts = list(input_conflicts(inputs, asked_inputs))
-    told = {conflict.known for conflict in conflicts}
-    gone = [name for name in inputs if name not in asked_inputs and name not in kept and name not in told]
+    named = {conflict.known for conflict in conflicts}
+    gone = [name for name in inputs if name not in asked_inputs and name not in kept and name not in named]
     differences = [
         *(
             Difference(_line(*values), _OTHER_SETTINGS)
-            for values in _differing(*map(_without_inputs, (before, now)))
+            for values in _differing(*map(_without_inputs, (standing, asked)))
         ),
         *(Difference(conflict.text, conflict.hint) for conflict in conflicts),
         *_gone(inputs, gone),
@@ -65,27 +68,25 @@ def job_difference(
     return Difference(shown + more, differences[0].hint)
 
 
-def _gone(inputs: Mapping[str, Any], names: Iterable[str]) -> Iterator[Difference]:
+def _gone(inputs: Inputs, names: Iterable[str]) -> Iterator[Difference]:
     for name in names:
-        yield Difference(_line(f"inputs.{name}.path", inputs[name]["path"], None), _WHOLE_DATASET)
+        yield Difference(_line(f"inputs.{name}.path", inputs[name].path, None), _WHOLE_DATASET)
 
 
-def _changed(
-    inputs: Mapping[str, Any], asked: Mapping[str, Any], committed: Container[str]
-) -> Iterator[Difference]:
+def _changed(inputs: Inputs, asked: Inputs, committed: Container[str]) -> Iterator[Difference]:
     for name in (name for name in inputs if name in asked):
         for key, *values in _differing(_settled(inputs[name], committed), _settled(asked[name], committed)):
             hint = _OTHER_NAMES if key == "path" else _REPROCESS
             yield Difference(_line(f"inputs.{name}.{key}", *values), hint)
 
 
-def _settled(file: Mapping[str, Any], committed: Container[str]) -> Mapping[str, Any]:
+def _settled(file: InputEntry, committed: Container[str]) -> dict[str, Any]:
     """Return what of an input must not change any more: of one without a committed unit only the path."""
-    return file if not file or file["path"] in committed else {"path": file["path"]}
+    return file.to_json() if file.path in committed else {"path": file.path}
 
 
-def _without_inputs(identity: Mapping[str, Any]) -> dict[str, Any]:
-    return _flat({name: value for name, value in identity.items() if name != "inputs"})
+def _without_inputs(identity: Identity) -> dict[str, Any]:
+    return _flat({"format": identity.format, **identity.values})
 
 
 def _differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:

@@ -8,14 +8,16 @@ names would never be predicted.
 from __future__ import annotations
 
 import posixpath
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from lvm_batch.io.dataset.files import real_places, stem_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    Inputs = Mapping[str, Mapping[str, Any]]
+    from lvm_batch.io.output.job_documents import InputEntry
+
+    Inputs = Mapping[str, InputEntry]
 
 
 class InputConflict(NamedTuple):
@@ -29,12 +31,12 @@ class InputConflict(NamedTuple):
 def input_conflicts(standing: Inputs, asked: Inputs) -> Iterator[InputConflict]:
     """Yield what keeps inputs of ``asked`` out of a job that has those of ``standing``.
 
-    Both map an input's name to its ``path``, ``size`` and ``modified_ns``.
+    Both give inputs by their names.
     """
-    new = {name: file["path"] for name, file in asked.items() if name not in standing}
+    new = {name: file.path for name, file in asked.items() if name not in standing}
     if not new:
         return
-    paths = {name: file["path"] for name, file in standing.items()}
+    paths = {name: file.path for name, file in standing.items()}
     names_by_place = dict(zip(real_places(paths.values()), paths, strict=True))
     names_by_stem = {_stem(name): name for name in standing}
     for (name, path), place in zip(new.items(), real_places(new.values()), strict=True):

@@ -1,7 +1,7 @@
 """One run at a time over an output folder.
 
 The rule: the lock falls with the process that holds it, however it ends. On this machine that is at once; in an object
-store it is when the holder has not been heard of for a while, and the holder, should it go on, is told so.
+store it is when the holder has not been heard of for a while; a holder that goes on after that finds out.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def lock_output(text: str, *, on_wait: Callable[[str], None] = lambda _: None) -
 
     What is written there is written through an ``OutputFolder`` that is given the hold, which knows when it is lost.
 
-    ``on_wait`` is told what is waited for, where that takes longer: in an object store, to see whether a holder lives.
+    ``on_wait`` is called with a note where that takes longer: in an object store, to see whether a holder lives.
     """
     place = locate(text)
     if place.is_local:
@@ -60,7 +60,7 @@ def _locked_folder(place: Location, text: str) -> Iterator[None]:
                 f"another run is writing to {text}",
                 "wait for it to end, then run again; `lvm-batch status` shows it",
             )
-        file.truncate(0)  # of an output that was copied from a store it still tells what counted there
+        file.truncate(0)  # of an output that was copied from a store it still names what counted there
         yield
 
 

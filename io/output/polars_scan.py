@@ -3,7 +3,6 @@
 The rule: as few scans as there are kinds of files, since polars takes the longer over a union the more parts it has.
 What polars would make of a path by itself, we know beforehand: it takes every `name=value` in it, also above the
 output, and lets it win over a column of the file. Where that would be wrong, values are put in as constants.
-This module does not know which files are committed.
 """
 
 from __future__ import annotations

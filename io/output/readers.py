@@ -1,8 +1,7 @@
 """An output as its readers want it: a lazy polars frame, or an Arrow dataset.
 
 The rule: both give the same rows and columns, in the order of the inputs, and read only the columns and row groups that
-are asked for. What is committed is looked up once, when the reader is made. This module does not know what is in a
-record.
+are asked for. What is committed is looked up once, when the reader is made.
 """
 
 from __future__ import annotations
@@ -65,7 +64,7 @@ def predictions_dataset(output: str | os.PathLike[str], *, require_success: bool
             default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True)
         ),
         filesystem=found.root.filesystem,
-        partitions=[_told_by_folders(file) for file in files],
+        partitions=[_folder_columns(file) for file in files],
     )
 
 
@@ -90,16 +89,16 @@ def _read_schema(place: Location) -> pa.Schema:
         raise UnreadableFile(error.args[0], "see what `lvm-batch verify` says of it", place.text) from error
 
 
-def _told_by_folders(file: ReadFile) -> ds.Expression:
-    """Return what Arrow may take for granted of the rows of a file, and fills their columns from."""
-    told = ds.scalar(True)  # noqa: FBT003 - an expression that says nothing
+def _folder_columns(file: ReadFile) -> ds.Expression:
+    """Return what holds for all rows of a file, from which Arrow fills the columns of its folders."""
+    known = ds.scalar(True)  # noqa: FBT003 - an expression that says nothing
     for name, value in file.values.items():
         column = ds.field(name)
         is_so = (
             column.is_null() if value is None else column == pa.scalar(value, file.folders.field(name).type)
         )
-        told &= is_so
-    return told
+        known &= is_so
+    return known
 
 
 def _unified(files: Sequence[ReadFile]) -> pa.Schema:

@@ -1,9 +1,9 @@
-"""The files of units in an output folder, and the commit records that tell of them.
+"""The files of units in an output folder, and their commit records.
 
 The rule: a unit's file is written aside, published whole under its final name, where none is, and then recorded; a unit
-counts as done when its record is there and tells of that file. A published file without a record is adopted if its
+counts as done when its record is there and describes that file. A published file without a record is adopted if its
 footer says that this job wrote it, and one that the job still asks for is never replaced: workers may outlive the run
-that they work for. This module does not know what a job is made of.
+that they work for.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -18,8 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lvm_batch.io.errors import OutputError
-from lvm_batch.io.output.answers import Record, answering, answers, told_place
-from lvm_batch.io.storage.json_documents import as_json
+from lvm_batch.io.output.commit_record import CommitRecord, UnitPlace, answering
+from lvm_batch.io.storage.json_documents import MALFORMED, as_json
 from lvm_batch.io.storage.locations import locate
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from io import BufferedReader
     from pathlib import Path
 
-    from lvm_batch.io.output.answers import Place
+    from lvm_batch.io.output.job_documents import JobDocument
     from lvm_batch.io.storage.json_documents import JsonDocuments
     from lvm_batch.io.storage.store import Store
 
@@ -51,20 +52,30 @@ class UnitFiles(ABC):
         self._documents = documents
 
     @abstractmethod
-    def job(self) -> dict[str, Any] | None:
+    def job(self) -> JobDocument | None:
         """Return the job whose units these are; ``None`` before the first run."""
 
-    def records(self) -> dict[str, Record]:
+    def records(self) -> dict[str, CommitRecord]:
         """Return the commit records by the unit's output path; one whose file is gone or cut short does not count."""
         recorded = self.recorded()
         published = self.published() if recorded else {}
         return {
-            output: record for output, record in recorded.items() if published.get(output) == record["bytes"]
+            output: record for output, record in recorded.items() if published.get(output) == record.bytes
         }
 
-    def recorded(self) -> dict[str, Record]:
+    def recorded(self) -> dict[str, CommitRecord]:
         """Return every commit record by the unit's output path, whatever has become of its file."""
-        return {str(record["output"]): record for record in self._documents.read_all(DONE)}
+        found = self._documents.read_these(self._documents.names(DONE))
+        return {record.output: record for record in (self._record(values) for _, values in found)}
+
+    def _record(self, values: dict[str, Any]) -> CommitRecord:
+        try:
+            return CommitRecord.from_json(values)
+        except MALFORMED as error:
+            raise OutputError(
+                f"{self.text}/{DONE} is damaged: the record of {values['output']} lacks a count",
+                "remove what is damaged, then run the job's command again",
+            ) from error
 
     def published(self) -> dict[str, int]:
         """Return the bytes of every file that readers of the folder take, by its path below it."""
@@ -75,26 +86,29 @@ class UnitFiles(ABC):
         place = locate(self.text).child(output)
         return place.filesystem.open_input_file(place.path)
 
-    def record(self, output: str) -> Record | None:
+    def record(self, output: str) -> CommitRecord | None:
         """Return the commit record of one unit, unless its file is gone or cut short."""
-        record = self._documents.read(record_name(output))
-        return record if record is not None and self._store.size(output) == record["bytes"] else None
+        values = self._documents.read(record_name(output))
+        record = self._record(values) if values is not None else None
+        return record if record is not None and self._store.size(output) == record.bytes else None
 
     def stage(self) -> AbstractContextManager[Path]:
         """Give a local path to write a unit to."""
         return self._store.stage()
 
-    def commit(self, staged: Path, record: Record) -> Record:
-        """Publish a unit's file, then record it; return the record, which tells the file's size and checksum.
+    def commit(self, staged: Path, record: CommitRecord) -> CommitRecord:
+        """Publish a unit's file, then record it; return the record, which has the file's size and checksum.
 
         Where another run has published the unit in the meantime, its file stays, and its record is returned. Raises
-        :class:`OutputError` if the job that stands asks for it no more.
+        :class:`OutputError` if the job no longer has the unit.
         """
         with staged.open("rb") as file:
-            whole = record | _measured(file)
-        output = record["output"]
+            whole = _measured(record, file)
+        output = record.output
         for _ in range(_TRIES):
-            if self._store.publish_new(staged, output) and self._documents.create(record_name(output), whole):
+            if self._store.publish_new(staged, output) and self._documents.create(
+                record_name(output), whole.to_json()
+            ):
                 return whole
             if standing := self._adopted_for(staged, whole):
                 return standing
@@ -105,37 +119,45 @@ class UnitFiles(ABC):
             "see what else writes there, then run again",
         )
 
-    def _adopted_for(self, staged: Path, whole: Record) -> Record | None:
-        """Adopt what stands in the way of a staged file, if it is the same unit of the same job, or the file itself."""
+    def _adopted_for(self, staged: Path, whole: CommitRecord) -> CommitRecord | None:
+        """Adopt the file that is published already, if it is the same unit of this job, or the staged one itself."""
         with staged.open("rb") as file:
             fingerprint = _metadata(file).get(FINGERPRINT_KEY, "")
-        return self.adopt(whole["output"], fingerprint, told_place(whole), staged=whole)
+        return self.adopt(whole.output, fingerprint, whole.place, staged=whole)
 
-    def _refuse_outdated(self, record: Record) -> None:
-        job, output = self.job(), record["output"]
-        if job is not None and not answering(job, {output: record}):
+    def _refuse_outdated(self, record: CommitRecord) -> None:
+        job = self.job()
+        if job is not None and not answering(job, {record.output: record}):
             raise OutputError(
-                f"{self.text}/{output} is not replaced by what its input was before",
+                f"{self.text}/{record.output} is not replaced by what its input was before",
                 "another run has begun to predict what it is now; wait for it to end, then run again",
             )
 
     def adopt(
-        self, output: str, fingerprint: str, place: Place | None = None, *, staged: Record | None = None
-    ) -> Record | None:
-        """Record a unit whose file this job published for the rows at ``place``, but did not record.
+        self,
+        output: str,
+        fingerprint: str,
+        place: UnitPlace | None = None,
+        *,
+        staged: CommitRecord | None = None,
+    ) -> CommitRecord | None:
+        """Write the record of a unit whose file this job published for the rows at ``place`` without recording it.
 
         Returns its record, or ``None`` where no such file is there. ``staged`` is the record of a file that it may be,
-        which tells more than its footer does.
+        which has more in it than its footer.
         """
         try:
             with self.open(output) as file:
-                record = _told_in_footer(file, fingerprint)
-                if record is None or record["output"] != output or not answers(record, place or {}):
+                record = _footer_record(file, fingerprint)
+                if (
+                    record is None
+                    or record.output != output
+                    or not record.place.agrees_with(place or record.place)
+                ):
                     return None  # another's file under this name
-                before = self._store.read(
-                    record_name(output)
-                )  # first: it may change while the file is measured
-                record |= _measured(file)
+                # First: it may change while the file is measured.
+                before = self._store.read(record_name(output))
+                record = _measured(record, file)
         except ConnectionError:
             raise
         except (pa.ArrowException, OSError):
@@ -144,13 +166,14 @@ class UnitFiles(ABC):
             record = staged
         return self._recorded_as(record, before) or self.adopt(output, fingerprint, place, staged=staged)
 
-    def _recorded_as(self, record: Record, before: bytes | None) -> Record | None:
-        """Write a record in place of ``before`` unless that tells the same; ``None`` if it has changed."""
-        name = record_name(record["output"])
-        standing = self._documents.parsed(name, before)
-        if standing and _same_bytes(standing, record) and answers(standing, told_place(record)):
+    def _recorded_as(self, record: CommitRecord, before: bytes | None) -> CommitRecord | None:
+        """Write a record in place of ``before`` unless it says the same; ``None`` if it has changed."""
+        name = record_name(record.output)
+        values = self._documents.parsed(name, before)
+        standing = self._record(values) if values is not None else None
+        if standing and _same_bytes(standing, record) and standing.place.agrees_with(record.place):
             return standing
-        return record if self._store.swap(name, as_json(record), before=before) else None
+        return record if self._store.swap(name, as_json(record.to_json()), before=before) else None
 
     def remove_units(self, outputs: Iterable[str]) -> None:
         """Remove units, each file before its record: a record without its file counts for nothing, while a file without
@@ -161,13 +184,15 @@ class UnitFiles(ABC):
             self._store.remove(record_name(output))
 
 
-def _told_in_footer(file: pa.NativeFile, fingerprint: str) -> Record | None:
-    """Return the record that a file of the job with this fingerprint tells; ``None`` if it is none."""
+def _footer_record(file: pa.NativeFile, fingerprint: str) -> CommitRecord | None:
+    """Return the record in the footer of a file of the job with this fingerprint; ``None`` of any other file."""
     metadata = _metadata(file)
     if metadata.get(FINGERPRINT_KEY) != fingerprint or RECORD_KEY not in metadata:
         return None
-    record: Record = json.loads(metadata[RECORD_KEY])
-    return record
+    try:
+        return CommitRecord.from_json(json.loads(metadata[RECORD_KEY]))
+    except MALFORMED:
+        return None
 
 
 def _metadata(file: BufferedReader | pa.NativeFile) -> dict[str, str]:
@@ -175,17 +200,17 @@ def _metadata(file: BufferedReader | pa.NativeFile) -> dict[str, str]:
     return {key.decode("utf-8", "replace"): value.decode("utf-8", "replace") for key, value in found.items()}
 
 
-def _same_bytes(record: Record, other: Record) -> bool:
-    return all(record.get(key) == other[key] for key in ("sha256", "bytes"))
+def _same_bytes(record: CommitRecord, other: CommitRecord) -> bool:
+    return (record.sha256, record.bytes) == (other.sha256, other.bytes)
 
 
-def _measured(file: BufferedReader | pa.NativeFile) -> dict[str, Any]:
+def _measured(record: CommitRecord, file: BufferedReader | pa.NativeFile) -> CommitRecord:
     file.seek(0)
-    return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": file.tell()}
+    return replace(record, sha256=hashlib.file_digest(file, "sha256").hexdigest(), bytes=file.tell())
 
 
 def record_name(output: str) -> str:
-    """Return where the commit record of a unit stands in its folder."""
+    """Return the path of a unit's commit record below the output folder."""
     name = quote(output, safe="")
     if len(name) > _MAX_NAME:  # file systems allow 255 bytes
         name = f"{name[:_MAX_NAME]}-{hashlib.sha256(output.encode()).hexdigest()[:16]}"

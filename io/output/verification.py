@@ -1,7 +1,6 @@
 """Published files against their commit records.
 
-The rule: what is said of a file is what its bytes say now, all of them, and nothing is changed. This module does not
-know what the rows are.
+The rule: what is said of a file is what its bytes say now, all of them, and nothing is changed.
 """
 
 from __future__ import annotations
@@ -19,8 +18,8 @@ from lvm_batch.io.output.unit_files import FINGERPRINT_KEY
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from lvm_batch.io.output.answers import Record
     from lvm_batch.io.output.commit import OutputFolder
+    from lvm_batch.io.output.commit_record import CommitRecord
 
 _READERS = 8
 
@@ -33,7 +32,9 @@ class Fault:
     what: str
 
 
-def file_faults(folder: OutputFolder, records: Mapping[str, Record], fingerprint: str) -> Iterator[Fault]:
+def file_faults(
+    folder: OutputFolder, records: Mapping[str, CommitRecord], fingerprint: str
+) -> Iterator[Fault]:
     """Read every published file of the job with this fingerprint, and yield those that are not as recorded."""
     sizes = folder.published()
 
@@ -48,27 +49,28 @@ def file_faults(folder: OutputFolder, records: Mapping[str, Record], fingerprint
         yield Fault(stranger, "no commit record tells of it")
 
 
-def _fault(folder: OutputFolder, record: Record, size: int | None, fingerprint: str) -> str | None:
+def _fault(folder: OutputFolder, record: CommitRecord, size: int | None, fingerprint: str) -> str | None:
     if size is None:
         return "it is gone"
-    if size != record["bytes"]:
-        return f"it has {size:,} bytes, and its record says {record['bytes']:,}"
+    if size != record.bytes:
+        return f"it has {size:,} bytes, and its record says {record.bytes:,}"
     try:
-        with folder.open(record["output"]) as file:
+        with folder.open(record.output) as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             return _fault_of_footer(file, record, fingerprint) or (
-                None if sha256 == record["sha256"] else f"its SHA-256 is {sha256}, not that of its record"
+                None if sha256 == record.sha256 else f"its SHA-256 is {sha256}, not that of its record"
             )
     except (pa.ArrowException, OSError) as error:
         return f"it cannot be read: {error}"
 
 
-def _fault_of_footer(file: pa.NativeFile, record: Record, fingerprint: str) -> str | None:
+def _fault_of_footer(file: pa.NativeFile, record: CommitRecord, fingerprint: str) -> str | None:
     footer = pq.read_metadata(file)
-    if footer.num_rows != record["rows_out"]:
-        return f"its footer tells of {footer.num_rows:,} rows, and its record of {record['rows_out']:,}"
+    rows_in, rows_out = record.rows_in, record.tally.rows_out
+    if footer.num_rows != rows_out:
+        return f"its footer tells of {footer.num_rows:,} rows, and its record of {rows_out:,}"
     if (footer.metadata or {}).get(FINGERPRINT_KEY.encode()) != fingerprint.encode():
         return "its footer tells of another job"
-    if record["rows_in"] != record["rows_out"]:
-        return f"its record tells of {record['rows_in']:,} rows in, and {record['rows_out']:,} out"
+    if rows_in != rows_out:
+        return f"its record tells of {rows_in:,} rows in, and {rows_out:,} out"
     return None

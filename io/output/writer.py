@@ -1,8 +1,8 @@
-"""The output format: what stands in a file of predictions.
+"""The output format: the columns of a file of predictions.
 
-The rule: one output row for each input row; ``prediction`` is never null, a row without one holds NaN. A null in
-a fixed-size list makes the column unreadable to pyarrow before 26 (arrow#35692) and vanishes from ``flatten()``
-in all versions, so that rows would shift. This module does not know where files go.
+The rule: one output row for each input row; ``prediction`` is never null, a row without one holds NaN. A null in a
+fixed-size list makes the column unreadable to pyarrow before 26 (arrow#35692) and vanishes from ``flatten()`` in all
+versions, so that rows would shift.
 """
 
 from __future__ import annotations

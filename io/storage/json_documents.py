@@ -8,14 +8,29 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, TypeVar
 
 from lvm_batch.io.errors import OutputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from lvm_batch.io.storage.store import Store
+
+
+MALFORMED = (AttributeError, LookupError, TypeError, ValueError)
+"""What a document's type raises where a value is missing or of another type."""
+
+
+class Document(Protocol):
+    """A type that a JSON object can be read as."""
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Return the document; raises an error of :data:`MALFORMED` where it cannot be one."""
+
+
+Typed = TypeVar("Typed", bound=Document)
 
 
 class Kind(NamedTuple):
@@ -43,19 +58,13 @@ class JsonDocuments:
         """Return one document, or ``None`` if it is not there; raises :class:`OutputError` if it is damaged."""
         return self.parsed(name, self._store.read(name))
 
-    def read_all(self, folder: str) -> list[dict[str, Any]]:
-        """Return the documents of a folder, by name; raises :class:`OutputError` if one is damaged."""
-        return self.read_these(self.names(folder))
-
-    def read_these(self, names: Sequence[str]) -> list[dict[str, Any]]:
-        """Return those of these documents that are there; raises :class:`OutputError` if one is damaged."""
-        slices = (names[first : first + _READ_AT_ONCE] for first in range(0, len(names), _READ_AT_ONCE))
-        found = (
-            self.parsed(name, content)
-            for some in slices
-            for name, content in zip(some, self._store.read_many(some), strict=True)
-        )
-        return [document for document in found if document is not None]
+    def read_these(self, names: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield the documents of these names that are there; raises :class:`OutputError` if one is damaged."""
+        for first in range(0, len(names), _READ_AT_ONCE):
+            some = names[first : first + _READ_AT_ONCE]
+            for name, content in zip(some, self._store.read_many(some), strict=True):
+                if (document := self.parsed(name, content)) is not None:
+                    yield name, document
 
     def names(self, folder: str) -> list[str]:
         """Return the sorted names of a folder's documents, without files that network file systems leave there."""
@@ -73,19 +82,31 @@ class JsonDocuments:
         """Return the document that was read from ``name``; raises :class:`OutputError` if it is damaged."""
         if content is None:
             return None
-        kind = self._kinds.get(name) or self._kinds.get(name.rpartition("/")[0], _ANY)
         try:
             value = json.loads(content, object_pairs_hook=_with_shared_keys)
         except (ValueError, RecursionError) as error:
-            raise self._damaged(name, str(error), kind) from error
+            raise self.damaged(name, str(error)) from error
         if not isinstance(value, dict):
-            raise self._damaged(name, "it is no JSON object", kind)
-        if missing := kind.required - value.keys():
-            raise self._damaged(name, f"it tells no {' and no '.join(sorted(missing))}", kind)
+            raise self.damaged(name, "it is no JSON object")
+        if missing := self._kind(name).required - value.keys():
+            raise self.damaged(name, f"it tells no {' and no '.join(sorted(missing))}")
         return value
 
-    def _damaged(self, name: str, why: str, kind: Kind) -> OutputError:
-        return OutputError(f"{self._text}/{name} is damaged: {why}", kind.mend)
+    def as_type(self, kind: type[Typed], name: str, values: Mapping[str, Any]) -> Typed:
+        """Return the document that was read from ``name`` as ``kind``; raises :class:`OutputError` if it is damaged."""
+        try:
+            return kind.from_json(values)
+        except KeyError as error:
+            raise self.damaged(name, f"it tells no {error.args[0]}") from error
+        except MALFORMED as error:
+            raise self.damaged(name, f"a value is of another type: {error}") from error
+
+    def damaged(self, name: str, why: str) -> OutputError:
+        """Return the error that names a document as damaged, with what to do."""
+        return OutputError(f"{self._text}/{name} is damaged: {why}", self._kind(name).mend)
+
+    def _kind(self, name: str) -> Kind:
+        return self._kinds.get(name) or self._kinds.get(name.rpartition("/")[0], _ANY)
 
 
 def as_json(value: Mapping[str, Any]) -> bytes:

@@ -46,9 +46,10 @@ def measure_parts(settings: RunSettings) -> PartTimings:
     start = perf_counter()
     records = [compute_unit(prepared.job, unit, cascade, folder) for unit in others]
     total_s = perf_counter() - start
-    seconds = {part: sum(record["seconds"][part] for record in records) for part in records[0]["seconds"]}
-    rows = sum(record["rows_out"] for record in records)
-    escalated = sum(record["rows_by_route"]["gru"] for record in records)
+    spent = [record.seconds or {} for record in records]
+    seconds = {part: sum(each[part] for each in spent) for part in spent[0]}
+    rows = sum(record.tally.rows_out for record in records)
+    escalated = sum(record.tally.rows_by_route["gru"] for record in records)
     return PartTimings(rows, escalated, seconds, total_s, cascade.index is not None)
 
 

@@ -1,6 +1,6 @@
 """Rules about the input: whether its vectors are still those of before.
 
-The rule: the window's sample is compared with that of the runs before. This module does not know how it was taken.
+The rule: the window's sample is compared with that of the runs before.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from lvm_batch.jobs.monitoring.rule_figures import centroid, has_centroid, has_n
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lvm_batch.io.history.run_entry import PastRun
+    from lvm_batch.io.history.run_entry import RunEntry
     from lvm_batch.jobs.monitoring import rules as declared
     from lvm_batch.jobs.monitoring.rule_figures import Window
 
@@ -68,7 +68,7 @@ def check_input_centroid(rule: declared.InputCentroid, window: Window) -> Findin
     )
 
 
-def _likeness(runs: Sequence[PastRun], before: Sequence[PastRun]) -> float | None:
+def _likeness(runs: Sequence[RunEntry], before: Sequence[RunEntry]) -> float | None:
     now, then = centroid(runs), centroid(before)
     if now is None or then is None or len(now) != len(then):
         return None

@@ -1,6 +1,6 @@
 """What a rule says of a window of past runs, and the words that rules share.
 
-The rule: what a rule lacks data for is said and does not fire. This module does not know any rule.
+The rule: what a rule lacks data for is said and does not fire.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from lvm_batch.io.history.run_entry import Figure, PastRun
+    from lvm_batch.io.history.run_entry import Figure, RunEntry
 
 State = Literal["fired", "quiet", "not_evaluated"]
 
@@ -45,7 +45,7 @@ def lacks(rule: str, why: str) -> Finding:
     return Finding(rule, "not_evaluated", why)
 
 
-def runs_with(runs: Iterable[PastRun], figure: Callable[[PastRun], Figure | None]) -> list[PastRun]:
+def runs_with(runs: Iterable[RunEntry], figure: Callable[[RunEntry], Figure | None]) -> list[RunEntry]:
     """Return the runs that have rows of a figure."""
     return [run for run in runs if (found := figure(run)) is not None and found.n and found.mean is not None]
 
@@ -55,7 +55,7 @@ def mean_of(figure: Figure | None) -> float:
     return 0.0 if figure is None or figure.mean is None else figure.mean
 
 
-def spell(runs: Sequence[PastRun]) -> str:
+def spell(runs: Sequence[RunEntry]) -> str:
     """Say which runs a window is compared with."""
     first, last = runs[0].ended, runs[-1].ended
     if len(runs) == 1:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from lvm_batch.io.history.run_entry import PastRun
+    from lvm_batch.io.history.run_entry import RunEntry
     from lvm_batch.jobs.monitoring.findings import Finding
     from lvm_batch.jobs.monitoring.rule_figures import Window
     from lvm_batch.jobs.monitoring.rules import Rules
@@ -54,10 +54,10 @@ def monitor(
     return values, _as_text(window, findings, left_out), _error(alerts)
 
 
-def read_runs(history: str) -> list[PastRun]:
+def read_runs(history: str) -> list[RunEntry]:
     """Return all runs of a history; every file that cannot be understood is named in the error."""
     checks = Checks()
-    runs: list[PastRun] = []
+    runs: list[RunEntry] = []
     for _, found in read_history(history):
         if isinstance(found, DataError):
             checks.errors.append(found)

@@ -1,6 +1,6 @@
 """Rules about what the predictions are worth: cosines out of distribution, escalation, the fallback's gain.
 
-The rule: figures are pooled over the rows of all runs in the window. This module does not know where they come from.
+The rule: figures are pooled over the rows of all runs in the window.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from lvm_batch.jobs.monitoring.rule_figures import fallback_rate, interval, pool
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lvm_batch.io.history.run_entry import PastRun
+    from lvm_batch.io.history.run_entry import RunEntry
     from lvm_batch.jobs.monitoring import rules as declared
     from lvm_batch.jobs.monitoring.rule_figures import Window
 
@@ -98,11 +98,11 @@ def check_shadow_gain(rule: declared.ShadowGain, window: Window) -> Finding:
     )
 
 
-def _has_both(run: PastRun) -> bool:
+def _has_both(run: RunEntry) -> bool:
     return bool(run.cosine_ood.n and run.cosine_in_dist.n)
 
 
-def _delta(runs: Sequence[PastRun]) -> float:
+def _delta(runs: Sequence[RunEntry]) -> float:
     """Mean cosine of ood rows minus that of in_dist rows, of runs that have both."""
     return mean_of(pooled(run.cosine_ood for run in runs)) - mean_of(
         pooled(run.cosine_in_dist for run in runs)

@@ -1,7 +1,6 @@
 """Rules about what runs took: time of a query, rows per second, memory.
 
-The rule: each run is judged by itself, and the one that stands out most is told. This module does not know how anything
-was measured.
+The rule: each run is judged by itself, and the worst one is reported.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from lvm_batch.jobs.monitoring.findings import Finding, lacks, state_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lvm_batch.io.history.run_entry import PastRun
+    from lvm_batch.io.history.run_entry import RunEntry
     from lvm_batch.jobs.monitoring import rules as declared
     from lvm_batch.jobs.monitoring.rule_figures import Window
 
@@ -67,7 +66,7 @@ def check_rows_per_s(rule: declared.RowsPerS, window: Window) -> Finding:
     )
 
 
-def _usual_rate(run: PastRun, known: Sequence[PastRun], rule: declared.RowsPerS) -> float | None:
+def _usual_rate(run: RunEntry, known: Sequence[RunEntry], rule: declared.RowsPerS) -> float | None:
     earlier = [
         one.rows_per_s or 0.0
         for one in known

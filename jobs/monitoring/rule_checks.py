@@ -1,7 +1,6 @@
 """The rules of ``monitor``, evaluated over a window of past runs.
 
-The rule: whether a threshold is met is decided on the figures as they are, not as they are shown. This module does not
-know where runs or rules come from.
+The rule: whether a threshold is met is decided on the figures as they are, not as they are shown.
 """
 
 from __future__ import annotations

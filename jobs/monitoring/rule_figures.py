@@ -1,7 +1,6 @@
 """Figures of several runs, pooled.
 
 The rule: a pooled figure is what one run over all the rows would have told, so runs weigh as much as they have rows.
-This module does not know rules.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lvm_batch.io.history.run_entry import Figure, PastRun
+from lvm_batch.io.history.run_entry import Figure, RunEntry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -25,15 +24,15 @@ class Window:
 
     since: datetime
     until: datetime
-    inside: tuple[PastRun, ...]
-    before: tuple[PastRun, ...]
+    inside: tuple[RunEntry, ...]
+    before: tuple[RunEntry, ...]
 
     @property
     def length(self) -> timedelta:
         """How long the window is."""
         return self.until - self.since
 
-    def reference(self, has: Callable[[PastRun], bool]) -> tuple[PastRun, ...]:
+    def reference(self, has: Callable[[RunEntry], bool]) -> tuple[RunEntry, ...]:
         """Return the runs to compare the window's with: of those that ``has`` takes, the ones of the equally long time
         before it, or, where there are none, the last one before.
         """
@@ -71,21 +70,22 @@ def interval(figure: Figure, confidence: float) -> tuple[float, float] | None:
     return figure.mean - reach, figure.mean + reach
 
 
-def fallback_rate(runs: Iterable[PastRun]) -> Figure:
+def fallback_rate(runs: Iterable[RunEntry]) -> Figure:
     """Return the fraction of routed rows that took the fallback, and how many were routed."""
     counts = [run.rows_by_route for run in runs]
     n = sum(sum(rows.values()) for rows in counts)
     return Figure(sum(rows.get("gru", 0) for rows in counts) / n, n) if n else Figure(None, 0)
 
 
-def input_norm(runs: Iterable[PastRun]) -> Figure:
-    """Return the mean norm of the input, as each run's sample tells it of the run's rows; without a deviation."""
+def input_norm(runs: Iterable[RunEntry]) -> Figure:
+    """Return the mean norm of the input: that of each run's sample, for all rows of the run; without a deviation."""
     return pooled(Figure(run.input_norm.mean, run.rows_in) for run in runs if run.input_norm)
 
 
-def centroid(runs: Sequence[PastRun]) -> np.ndarray | None:
-    """Return the mean vector of the input, (dim,) float64, as each run's sample tells it of the run's rows; ``None`` of
-    none, or where widths differ.
+def centroid(runs: Sequence[RunEntry]) -> np.ndarray | None:
+    """Return the mean vector of the input, (dim,) float64: that of each run's sample, for all rows of the run.
+
+    ``None`` of no vectors, or where widths differ.
     """
     sampled = [(run.rows_in, run.input_centroid) for run in runs if has_centroid(run)]
     if not sampled or len({len(vector or ()) for _, vector in sampled}) > 1:
@@ -94,13 +94,13 @@ def centroid(runs: Sequence[PastRun]) -> np.ndarray | None:
     return np.asarray(np.average(np.asarray(vectors, np.float64), axis=0, weights=weights))
 
 
-def has_norm(run: PastRun) -> bool:
+def has_norm(run: RunEntry) -> bool:
     """Whether the run's input was sampled."""
     norm = run.input_norm
     return run.rows_in > 0 and norm is not None and norm.n > 0 and norm.mean is not None
 
 
-def has_centroid(run: PastRun) -> bool:
+def has_centroid(run: RunEntry) -> bool:
     """Whether the run's input was sampled, its mean vector too."""
     return has_norm(run) and bool(run.input_centroid)
 

@@ -1,7 +1,6 @@
 """The rules of ``monitor``: what each may be told, its defaults, and where they come from.
 
 The rule: a rule and its thresholds are declared once; the file that users edit, its checks and its printed form follow.
-This module does not know how a rule is evaluated.
 """
 
 from __future__ import annotations

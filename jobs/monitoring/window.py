@@ -1,7 +1,6 @@
 """Which past runs are looked at: the time that a user asks for, and runs whose clocks cannot be right.
 
-The rule: the present is given, never asked for; a run is in a window by the time it ended. This module does not know
-what is done with a window.
+The rule: the present is given, never asked for; a run is in a window by the time it ended.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from lvm_batch.jobs.settings.times import SPAN, as_span, as_time
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from lvm_batch.io.history.run_entry import PastRun
+    from lvm_batch.io.history.run_entry import RunEntry
 
 _SKEW = timedelta(minutes=5)  # clocks of two machines differ; a run that ended so much later has just ended
 
@@ -42,7 +41,7 @@ def _since(text: str, now: datetime) -> datetime:
     return now - as_span(text) if re.match(SPAN, text) else as_time(text)
 
 
-def window_of(runs: Iterable[PastRun], *, since: datetime, now: datetime) -> tuple[Window, list[str]]:
+def window_of(runs: Iterable[RunEntry], *, since: datetime, now: datetime) -> tuple[Window, list[str]]:
     """Divide runs into those of the window and those before; return also what is wrong with the clocks of others."""
     complaints, kept = [], []
     for run in sorted(runs, key=lambda run: run.ended):
@@ -61,7 +60,7 @@ def window_of(runs: Iterable[PastRun], *, since: datetime, now: datetime) -> tup
     )
 
 
-def _wrong_clock(run: PastRun, now: datetime) -> str | None:
+def _wrong_clock(run: RunEntry, now: datetime) -> str | None:
     if run.ended < run.started:
         return (
             f"ends ({run.ended:%Y-%m-%d %H:%M:%S} UTC) before it starts ({run.started:%Y-%m-%d %H:%M:%S} UTC)"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from lvm_batch.io.output.commit import OutputFolder
     from lvm_batch.io.storage.lock_guard import LockGuard
     from lvm_batch.jobs.errors import JobError
-    from lvm_batch.jobs.prediction.execution.events import Event, Listener
     from lvm_batch.jobs.prediction.planning.plan import Prepared
+    from lvm_batch.jobs.prediction.results.events import Event, Listener
+    from lvm_batch.jobs.prediction.results.summary import Summary
     from lvm_batch.jobs.settings.run import RunSettings
 
 
@@ -34,7 +35,7 @@ class RunBeginning:
 class RunOutcome:
     """How a run ended: its summary, the same as text, and the error that stands in the way of success, if any."""
 
-    summary: dict[str, Any]
+    summary: Summary
     text: str
     error: JobError | None
 

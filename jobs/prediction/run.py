@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from lvm_batch.io.output.answers import answering
 from lvm_batch.io.output.commit import OutputFolder
+from lvm_batch.io.output.commit_record import answering
 from lvm_batch.io.output.lock import lock_output
 from lvm_batch.jobs.clusters.backend import LocalWorkers, WorkerRequest
 from lvm_batch.jobs.clusters.check import check_cluster
@@ -20,16 +20,17 @@ from lvm_batch.jobs.clusters.kinds import backend_of
 from lvm_batch.jobs.clusters.versions import check_versions
 from lvm_batch.jobs.clusters.waiting import n_slots
 from lvm_batch.jobs.prediction.execution.drive import drive
-from lvm_batch.jobs.prediction.execution.events import RunStarted, RunSummarised, Waiting
 from lvm_batch.jobs.prediction.execution.query_latency import worker_p95_ms
 from lvm_batch.jobs.prediction.observers import RunBeginning, RunOutcome, telling
-from lvm_batch.jobs.prediction.planning.job import job_document
 from lvm_batch.jobs.prediction.planning.kept_inputs import kept_inputs
 from lvm_batch.jobs.prediction.planning.memory import check_memory, memory_limit
-from lvm_batch.jobs.prediction.planning.plan import Prepared, prepare
+from lvm_batch.jobs.prediction.planning.plan import Prepared, job_document, prepare
 from lvm_batch.jobs.prediction.planning.reprocess import units_again
-from lvm_batch.jobs.prediction.results.outcomes import collect, noted, unaccounted, vanished
-from lvm_batch.jobs.prediction.results.summary import as_text, is_whole, summarise, verdict, warnings_of
+from lvm_batch.jobs.prediction.results.events import RunStarted, RunSummarised, Waiting
+from lvm_batch.jobs.prediction.results.outcomes import collect, missing_outputs, noted, unaccounted
+from lvm_batch.jobs.prediction.results.summary import summarise
+from lvm_batch.jobs.prediction.results.summary_text import as_text
+from lvm_batch.jobs.prediction.results.verdict import verdict, warnings_of
 from lvm_batch.jobs.processes.forkserver import METHOD, PRELOAD, start_forkserver
 
 if TYPE_CHECKING:
@@ -39,15 +40,17 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from lvm_batch.io.dataset.units import Unit
-    from lvm_batch.io.output.answers import Record
+    from lvm_batch.io.output.commit_record import CommitRecord
+    from lvm_batch.io.output.job_documents import JobDocument
     from lvm_batch.io.storage.lock_guard import LockGuard
     from lvm_batch.jobs.console.console import Console
     from lvm_batch.jobs.models.self_check import Refusal
-    from lvm_batch.jobs.prediction.execution.events import Listener
     from lvm_batch.jobs.prediction.execution.worker import Failure
     from lvm_batch.jobs.prediction.observers import RunObserver
     from lvm_batch.jobs.prediction.planning.fleet import Fleet
     from lvm_batch.jobs.prediction.planning.job import Job
+    from lvm_batch.jobs.prediction.results.events import Listener
+    from lvm_batch.jobs.prediction.results.summary import Summary
     from lvm_batch.jobs.settings.run import RunSettings
 
 
@@ -63,8 +66,8 @@ class _Held:
     folder: OutputFolder
     prepared: Prepared
     settings: RunSettings
-    asked: Mapping[str, Any]
-    records: dict[str, Record]
+    asked: JobDocument
+    records: dict[str, CommitRecord]
     missing: Sequence[Unit]
     had_succeeded: bool
     tell: Listener
@@ -117,7 +120,7 @@ def _held(
     folder = OutputFolder(prepared.job.output, hold=hold)
     had_succeeded = folder.succeeded
     asked = _begin(folder, prepared, settings, console)
-    prepared = replace(prepared, job=replace(prepared.job, fingerprint=asked["fingerprint"]))
+    prepared = replace(prepared, job=replace(prepared.job, fingerprint=asked.fingerprint))
     for observer in observers:
         observer.begin(RunBeginning(prepared, settings, folder, hold))
     folder.clear_tmp()
@@ -141,7 +144,7 @@ def _predicted(held: _Held, console: Console) -> _Work:
             check_versions(client, tell=console.note)
         query_p95_ms = worker_p95_ms(client, job, tell=console.note) if settings.history else None
         work = replace(_driven(held, client, job, console), query_p95_ms=query_p95_ms)
-    gone = vanished(held.folder, held.records)
+    gone = missing_outputs(held.folder, held.records)
     return replace(work, failures=[*work.failures, *gone])
 
 
@@ -195,25 +198,20 @@ def _summed_up(held: _Held, work: _Work, *, started: float, console: Console) ->
     return outcome
 
 
-def _conclude(
-    folder: OutputFolder, summary: dict[str, Any], settings: RunSettings, console: Console
-) -> RunOutcome:
+def _conclude(folder: OutputFolder, summary: Summary, settings: RunSettings, console: Console) -> RunOutcome:
     error = verdict(summary, settings)
     for warning in warnings_of(summary, settings):
         console.note(warning, level="warning")
-    folder.write_summary(summary)
-    kept = ("job_id", "fingerprint", "units", "rows_in", "rows_out", "rows_by_route", "rows_by_status")
-    success = error is None and is_whole(summary)
+    folder.write_summary(summary.to_json())
+    success = error is None and summary.is_whole
     if success:
-        folder.mark_success({name: summary[name] for name in kept})
+        folder.mark_success(summary.success)
     else:
         folder.mark_refused()
     return RunOutcome(summary, as_text(summary, success=success), error)
 
 
-def _begin(
-    folder: OutputFolder, prepared: Prepared, settings: RunSettings, console: Console
-) -> dict[str, Any]:
+def _begin(folder: OutputFolder, prepared: Prepared, settings: RunSettings, console: Console) -> JobDocument:
     """Begin the job or go on with it; return all that is asked of it."""
     again = units_again(folder, prepared, settings.reprocess)
     if again:
@@ -225,8 +223,8 @@ def _begin(
     return folder.begin(job_document(prepared, settings), kept=kept, again=again)
 
 
-def _started(prepared: Prepared, records: Mapping[str, Record], n_workers: int) -> RunStarted:
-    done = [records[unit.output]["rows_in"] for unit in prepared.units if unit.output in records]
+def _started(prepared: Prepared, records: Mapping[str, CommitRecord], n_workers: int) -> RunStarted:
+    done = [records[unit.output].rows_in for unit in prepared.units if unit.output in records]
     return RunStarted(len(prepared.units), prepared.n_rows, len(done), sum(done), n_workers)
 
 

@@ -1,8 +1,7 @@
 """The values of an output's rows that a report's figures are drawn from.
 
 The rule: only narrow columns are read, file by file, and never more than two million rows or a thousand files are
-looked at; beyond that, files and row groups evenly spread over the output stand for all, the same ones each time. This
-module does not know what is drawn.
+looked at; beyond that, files and row groups evenly spread over the output stand for all, the same ones each time.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Two outputs side by side: what differs in their settings and models, and in what came of them.
 
-The rule: a difference is always that of the second from the first. This module does not know how a page looks or where
-values are read from.
+The rule: a difference is always that of the second from the first.
 """
 
 from __future__ import annotations
@@ -26,15 +25,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from lvm_batch.jobs.reports.data import Reported
+    from lvm_batch.jobs.prediction.results.totals import Totals
+    from lvm_batch.jobs.reports.data import ReportData
     from lvm_batch.jobs.reports.groups import Group
     from lvm_batch.jobs.reports.parts import Part
 
-    Pair = tuple[Reported, Reported]
+    Pair = tuple[ReportData, ReportData]
 
 COMPARISON = "comparison.html"
-
-_MEANS = ("cosine", "amn_cosine", "gru_cosine", "escalation_gain", "shadow_gain", "confidence", "margin")
 
 
 def compare(first: str, second: str, *, file: str | None = None) -> tuple[dict[str, Any], str]:
@@ -51,8 +49,8 @@ def compare(first: str, second: str, *, file: str | None = None) -> tuple[dict[s
         "states": [told.documents.state for told in pair],
         "settings_differ": sorted(settings),
         "models_differ": sorted(models),
-        "means": {name: [told.documents.totals[name]["mean"] for told in pair] for name in _MEANS},
-        "fallback_rates": [told.documents.totals["fallback_rate"] for told in pair],
+        "means": {name: list(means) for name, means in _means_of_both(pair)},
+        "fallback_rates": [told.documents.totals.fallback_rate for told in pair],
         "rows_per_s": [told.rates.rate for told in pair],
         "comparison": place,
     }
@@ -111,18 +109,19 @@ def _what_differs(pair: Pair) -> Iterator[Part]:
 
 def _rows(pair: Pair) -> Iterator[Part]:
     totals = [told.documents.totals for told in pair]
-    for caption, kind in (
-        ("Rows by route", "rows_by_route"),
-        ("Rows by reason to escalate", "rows_by_reason"),
-        ("Rows by status", "rows_by_status"),
-        ("Rows by detail", "rows_by_detail"),
+    for caption, counts in (
+        ("Rows by route", [one.rows_by_route for one in totals]),
+        ("Rows by reason to escalate", [one.rows_by_reason for one in totals]),
+        ("Rows by status", [one.rows_by_status for one in totals]),
+        ("Rows by detail", [one.rows_by_detail for one in totals]),
     ):
-        names = dict.fromkeys(name for one in totals for name in one[kind])
+        names = dict.fromkeys(name for one in counts for name in one)
+        both = list(zip(counts, (one.rows_out for one in totals), strict=True))
         yield table(
             caption,
             ("", "A", "share", "B", "share"),
             (
-                (name, *(text for one in totals for text in _count(one[kind].get(name, 0), one["rows_out"])))
+                (name, *(text for one, n_rows in both for text in _count(one.get(name, 0), n_rows)))
                 for name in names
             ),
             empty=f"{caption}: neither has any.",
@@ -133,7 +132,7 @@ def _cosines(pair: Pair) -> Iterator[Part]:
     yield table(
         "Means over all rows",
         ("", "A", "B", "B - A"),
-        ((name, *_both(*(told.documents.totals[name]["mean"] for told in pair))) for name in _MEANS),
+        ((name, *_both(*means)) for name, means in _means_of_both(pair)),
         empty="",
     )
     yield histograms(
@@ -143,7 +142,7 @@ def _cosines(pair: Pair) -> Iterator[Part]:
     yield _groups("Mean cosine by lane and route", "lane", pair, _by_lane)
 
 
-def _groups(caption: str, what: str, pair: Pair, grouped: Callable[[Reported], list[Group]]) -> Part:
+def _groups(caption: str, what: str, pair: Pair, grouped: Callable[[ReportData], list[Group]]) -> Part:
     first, second = ({group.name: group for group in grouped(told)} for told in pair)
     rows = [
         (name, route, *_both(_mean(first.get(name), route), _mean(second.get(name), route)))
@@ -154,11 +153,11 @@ def _groups(caption: str, what: str, pair: Pair, grouped: Callable[[Reported], l
     return table(caption, (what, "route", "A", "B", "B - A"), known, n_texts=2, empty=f"No row has a {what}.")
 
 
-def _by_split(told: Reported) -> list[Group]:
+def _by_split(told: ReportData) -> list[Group]:
     return [*groups_by(told.columns, told.columns.split), everything(told.columns)]
 
 
-def _by_lane(told: Reported) -> list[Group]:
+def _by_lane(told: ReportData) -> list[Group]:
     return groups_by(told.columns, told.columns.lane)
 
 
@@ -184,9 +183,7 @@ def _speed(pair: Pair) -> Iterator[Part]:
         ("workers busy", *(DASH if one.busy is None else f"{one.busy:.0%}" for one in rates)),
     ]
     yield table("Runs", ("", "A", "B"), rows, empty="")
-    seconds = [
-        {part: spent for _, part, spent in shares_of(told.documents.totals["seconds"])} for told in pair
-    ]
+    seconds = [{part: spent for _, part, spent in shares_of(told.documents.totals.seconds)} for told in pair]
     yield table(
         "Busy time of all units",
         ("part", "A", "share", "B", "share"),
@@ -202,12 +199,29 @@ def _by_run(pair: Pair, column: str) -> dict[str, NDArray[Any]]:
     return {which: told.columns.floats[column] for which, told in zip("AB", pair, strict=True)}
 
 
-def _settings(told: Reported) -> dict[str, Any]:
+def _settings(told: ReportData) -> dict[str, Any]:
     return told.documents.settings.model_dump()
 
 
-def _models(told: Reported) -> dict[str, str]:
+def _models(told: ReportData) -> dict[str, str]:
     return {role: f"{architecture} {path} {digest}" for role, architecture, path, digest in told.models}
+
+
+def _means_of_both(pair: Pair) -> list[tuple[str, tuple[float | None, float | None]]]:
+    first, second = (_means(told.documents.totals) for told in pair)
+    return [(name, (mean, second[name])) for name, mean in first.items()]
+
+
+def _means(totals: Totals) -> dict[str, float | None]:
+    return {
+        "cosine": totals.cosine.mean,
+        "amn_cosine": totals.amn_cosine.mean,
+        "gru_cosine": totals.gru_cosine.mean,
+        "escalation_gain": totals.escalation_gain.mean,
+        "shadow_gain": totals.shadow_gain.mean,
+        "confidence": totals.confidence.mean,
+        "margin": totals.margin.mean,
+    }
 
 
 def _mean(group: Group | None, route: str) -> float | None:

@@ -1,13 +1,12 @@
 """All that a report is made of, gathered from an output folder.
 
-The rule: everything is read from the folder alone, and the same folder gives the same values. This module does not
-know how they are shown.
+The rule: everything is read from the folder alone, and the same folder gives the same values.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lvm_batch.jobs.reports.columns import Columns, read_columns
 from lvm_batch.jobs.reports.documents import Documents, read_documents
@@ -16,13 +15,14 @@ from lvm_batch.jobs.reports.rates import Rates, rates_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from lvm_batch.io.output.answers import Record
     from lvm_batch.io.output.commit import OutputFolder
+    from lvm_batch.io.output.commit_record import CommitRecord
+    from lvm_batch.jobs.prediction.results.summary import Summary
 
 
 @dataclass(frozen=True, slots=True)
-class Reported:
-    """A job as its output folder tells of it."""
+class ReportData:
+    """A job as it is found in its output folder."""
 
     documents: Documents
     columns: Columns
@@ -44,9 +44,9 @@ class Reported:
 def gather(
     folder: OutputFolder,
     *,
-    summary: dict[str, Any] | None = None,
-    records: Mapping[str, Record] | None = None,
-) -> Reported:
+    summary: Summary | None = None,
+    records: Mapping[str, CommitRecord] | None = None,
+) -> ReportData:
     """Read everything; raises as :func:`read_documents` does."""
     documents = read_documents(folder, summary=summary, records=records)
     settings = documents.settings
@@ -56,4 +56,4 @@ def gather(
         lane=settings.name_in_output(settings.lane_column),
         split=settings.name_in_output(settings.split_column),
     )
-    return Reported(documents, columns, rates_of(documents.events))
+    return ReportData(documents, columns, rates_of(documents.events))

@@ -1,45 +1,35 @@
 """What an output folder says of its job, read for a report: job, summary, commit records, events.
 
-The rule: what is used here was checked here, so that a damaged or newer document is refused by its name, and nothing
-later has to doubt it. This module does not know what a report shows.
+The rule: documents are checked where they are read, so that a damaged or newer one is refused by its name, and nothing
+later has to doubt it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AwareDatetime, BaseModel, Field, TypeAdapter, ValidationError
 
 from lvm_batch.io.errors import OutputError
 from lvm_batch.io.output.commit import EVENTS, JOB, SUMMARY, TMP, OutputFolder
+from lvm_batch.io.output.job_documents import FORMAT
 from lvm_batch.io.output.lock import is_held
-from lvm_batch.io.output.unit_files import DONE
 from lvm_batch.io.storage.store import open_store
-from lvm_batch.jobs.prediction.planning.job import FORMAT
 from lvm_batch.jobs.prediction.results.status import state_of
-from lvm_batch.jobs.prediction.results.summary import totals_of
+from lvm_batch.jobs.prediction.results.summary import Summary
+from lvm_batch.jobs.prediction.results.totals import totals_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from lvm_batch.io.output.answers import Record
+    from lvm_batch.io.output.commit_record import CommitRecord
+    from lvm_batch.io.output.job_documents import JobDocument
+    from lvm_batch.jobs.prediction.execution.worker import Failure
+    from lvm_batch.jobs.prediction.results.totals import Totals
 
-    Values = dict[str, Any]
-
-Document = TypeVar("Document", bound=BaseModel)
 Count = Annotated[int, Field(ge=0)]
-_NO_COUNT = (AttributeError, LookupError, TypeError, ValueError)
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-
-
-class _UnitBegun(BaseModel):
-    output: str
-    rows: Count
-
-
-class _Identity(BaseModel):
-    format: int
 
 
 class SettingsDocument(BaseModel, extra="allow"):
@@ -59,60 +49,8 @@ class SettingsDocument(BaseModel, extra="allow"):
         return dict(pair.partition("=")[::2] for pair in self.rename).get(column, column)
 
 
-class JobDocument(BaseModel):
-    """``job.json``: what was asked."""
-
-    version: str
-    job_id: str
-    fingerprint: str
-    identity: _Identity
-    settings: SettingsDocument
-    models: dict[str, dict[str, Any] | Any]
-    rows: Count
-    unreadable: list[str] = []
-    units: list[_UnitBegun]
-
-
-class FailedUnit(BaseModel):
-    """A unit without output."""
-
-    output: str
-    message: str
-    hint: str = ""
-    trace: str | None = None
-
-
-class _Unreadable(BaseModel):
-    path: str
-    message: str
-
-
-class Selection(BaseModel):
-    """What the last run read, where it did not read all."""
-
-    since: AwareDatetime | None
-    until: AwareDatetime | None
-    files: Count
-    rows_out: Count
-    fallback_rate: float
-    bad_row_rate: float
-    bad_rows: list[dict[str, Any]]
-
-
-class SummaryDocument(BaseModel):
-    """``summary.json``, as far as records do not tell the same: what the last run that came to its end said."""
-
-    units_done: Count = 0
-    failed_units: list[FailedUnit] = []
-    unreadable_files: list[_Unreadable] = []
-    criteria_not_evaluated: dict[str, str] = {}
-    notices: list[str] = []
-    settings: SettingsDocument | None = None
-    selected: Selection | None = None
-
-
 class Event(BaseModel):
-    """One line of ``events.jsonl``; which fields it has follows from what it tells."""
+    """One line of ``events.jsonl``; which fields it has follows from its kind."""
 
     at: AwareDatetime
     event: str
@@ -132,8 +70,9 @@ class Documents:
 
     text: str
     job: JobDocument
-    summary: SummaryDocument | None
-    totals: Values
+    settings: SettingsDocument
+    summary: Summary | None
+    totals: Totals
     rows_by_output: Mapping[str, int]
     events: tuple[Event, ...]
     n_lost_events: int
@@ -154,14 +93,9 @@ class Documents:
         return self.job.rows + later
 
     @property
-    def settings(self) -> SettingsDocument:
-        """The settings of the last run that came to its end, or of the first that began."""
-        return (self.summary.settings if self.summary else None) or self.job.settings
-
-    @property
-    def failed_units(self) -> list[FailedUnit]:
+    def failed_units(self) -> list[Failure]:
         """Units that failed in the last run that came to its end, and have no output since."""
-        failed = self.summary.failed_units if self.summary else []
+        failed = self.summary.failed_units if self.summary else ()
         return [unit for unit in failed if unit.output not in self.rows_by_output]
 
     @property
@@ -172,7 +106,7 @@ class Documents:
 
 
 def read_documents(
-    folder: OutputFolder, *, summary: Values | None = None, records: Mapping[str, Record] | None = None
+    folder: OutputFolder, *, summary: Summary | None = None, records: Mapping[str, CommitRecord] | None = None
 ) -> Documents:
     """Read what ``folder`` says of its job.
 
@@ -182,16 +116,16 @@ def read_documents(
     """
     job = _job(folder)
     at_end = summary is not None
-    summary = folder.summary() if summary is None else summary
+    summary = _summary(folder) if summary is None else summary
     records = folder.records() if records is None else records
     events, n_lost = _events(folder)
-    totals, rows_by_output = _totals(folder, records)
     return Documents(
         text=folder.text,
         job=job,
-        summary=None if summary is None else _checked(folder, SUMMARY, SummaryDocument, summary),
-        totals=totals,
-        rows_by_output=rows_by_output,
+        settings=_settings(folder, job, summary),
+        summary=summary,
+        totals=totals_of(records.values()),
+        rows_by_output={output: records[output].tally.rows_out for output in sorted(records)},
         events=events,
         n_lost_events=n_lost,
         succeeded=folder.succeeded,
@@ -200,53 +134,39 @@ def read_documents(
 
 
 def _job(folder: OutputFolder) -> JobDocument:
-    found = folder.required_job()
-    identity = found.get("identity")
-    written = identity.get("format") if isinstance(identity, dict) else None
-    if isinstance(written, int) and written > FORMAT:
+    job = folder.required_job()
+    if job.identity.is_newer:
         raise OutputError(
-            f"{folder.text} was written by lvm-batch {found.get('version')}, whose format is {written}; "
+            f"{folder.text} was written by lvm-batch {job.version}, whose format is {job.identity.format}; "
             f"this version reads up to {FORMAT}",
             "use that version of lvm-batch, or a later one",
         )
-    return _checked(folder, JOB, JobDocument, found)
+    return job
 
 
-def _checked(folder: OutputFolder, name: str, kind: type[Document], values: Values) -> Document:
+def _summary(folder: OutputFolder) -> Summary | None:
+    values = folder.summary()
     try:
-        return kind.model_validate(values)
+        return None if values is None else Summary.from_json(values)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise _damaged(folder, name, f"{where}: {first['msg']}") from error
+        raise _damaged(folder, SUMMARY, error) from error
 
 
-def _totals(folder: OutputFolder, records: Mapping[str, Record]) -> tuple[Values, dict[str, int]]:
-    """Add the records up; they are whole JSON, but a count of one may be missing or no number."""
+def _settings(folder: OutputFolder, job: JobDocument, summary: Summary | None) -> SettingsDocument:
+    """Return the settings of the last run that came to its end, or of the first that began."""
+    name, values = (SUMMARY, summary.settings) if summary else (JOB, job.settings)
     try:
-        return _added(records)
-    except _NO_COUNT as error:
-        raise _damaged(folder, DONE, f"the record of {_first_damaged(records)} lacks a count") from error
+        return SettingsDocument.model_validate(values)
+    except ValidationError as error:
+        raise _damaged(folder, name, error) from error
 
 
-def _added(records: Mapping[str, Record]) -> tuple[Values, dict[str, int]]:
-    return totals_of(records.values()), {
-        output: int(records[output]["rows_out"]) for output in sorted(records)
-    }
-
-
-def _first_damaged(records: Mapping[str, Record]) -> str:
-    for output, record in records.items():
-        try:
-            _added({output: record})
-        except _NO_COUNT:
-            return output
-    return "a unit"
-
-
-def _damaged(folder: OutputFolder, name: str, why: str) -> OutputError:
+def _damaged(folder: OutputFolder, name: str, error: ValidationError) -> OutputError:
+    first = error.errors(include_url=False)[0]
+    where = ".".join(map(str, first["loc"]))
     return OutputError(
-        f"{folder.text}/{name} is damaged: {why}", "remove what is damaged, then run the job's command again"
+        f"{folder.text}/{name} is damaged: {where}: {first['msg']}",
+        "remove what is damaged, then run the job's command again",
     )
 
 

@@ -1,7 +1,7 @@
 """The figures of reports, as SVG that stands in a page and takes its colours.
 
 The rule: a figure has no background, and its colours are names that the page gives a light and a dark value; nothing in
-it leads out of the page, and names in it are drawn, not written. This module does not know where values come from.
+it leads out of the page, and names in it are drawn, not written.
 """
 
 from __future__ import annotations

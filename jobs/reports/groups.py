@@ -1,6 +1,6 @@
 """Cosines by split, lane and route, and distributions: what a report's tables and histograms hold.
 
-The rule: a figure is None where no row has it. This module does not know how figures are shown.
+The rule: a figure is None where no row has it.
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
 """The page that reports one job.
 
-The rule: what a reader must know first stands first: whether the job is done, and if not, why. This module does not
-know what values are made of or how a page looks.
+The rule: what a reader must know first comes first: whether the job is done, and if not, why.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lvm_batch.jobs.console.text import plural
-from lvm_batch.jobs.prediction.results.summary import verdict
+from lvm_batch.jobs.prediction.results.verdict import verdict
 from lvm_batch.jobs.reports.parts import Note, Page, Section, table
 from lvm_batch.jobs.reports.sections import (
     cosine_section,
@@ -22,11 +22,12 @@ from lvm_batch.jobs.reports.work_sections import faults_section, speed_section
 from lvm_batch.jobs.settings.run import RunSettings
 
 if TYPE_CHECKING:
-    from lvm_batch.jobs.reports.data import Reported
-    from lvm_batch.jobs.reports.documents import Documents, Selection
+    from lvm_batch.jobs.prediction.results.summary import Selection
+    from lvm_batch.jobs.reports.data import ReportData
+    from lvm_batch.jobs.reports.documents import Documents
 
 
-def page_of(told: Reported) -> Page:
+def page_of(told: ReportData) -> Page:
     """Return the report of a job."""
     documents = told.documents
     return Page(
@@ -76,19 +77,12 @@ def _why_not_accepted(documents: Documents) -> str:
     summary = documents.summary
     if summary is None:
         return "no run has come to its end since"
-    parts = {
-        "output": documents.text,
-        "failed_units": [],
-        "unreadable_files": [one.model_dump() for one in summary.unreadable_files],
-        "selected": summary.selected.model_dump() if summary.selected else None,
-    }
-    error = verdict(
-        documents.totals | parts, RunSettings.model_construct(None, **documents.settings.model_dump())
-    )
+    now = replace(summary, output=documents.text, failed_units=(), totals=documents.totals)
+    error = verdict(now, documents.settings)
     return "no run has come to its end since" if error is None else error.args[0]
 
 
-def _facts(told: Reported) -> Any:  # noqa: ANN401 - a part
+def _facts(told: ReportData) -> Any:  # noqa: ANN401 - a part
     documents, rates = told.documents, told.rates
     totals, sessions = documents.totals, rates.sessions
     selected = documents.summary.selected if documents.summary else None
@@ -96,9 +90,9 @@ def _facts(told: Reported) -> Any:  # noqa: ANN401 - a part
         "output": documents.text,
         "job": documents.job.job_id,
         "version": f"lvm-batch {documents.job.version}",
-        "rows": f"{totals['rows_out']:,} of {documents.n_rows:,} from {plural(documents.n_units, 'unit')}",
-        "fallback rate": f"{totals['fallback_rate']:.1%}",
-        "mean cosine": f"{cosine(totals['cosine']['mean'])} over {plural(totals['cosine']['n'], 'row')}",
+        "rows": f"{totals.rows_out:,} of {documents.n_rows:,} from {plural(documents.n_units, 'unit')}",
+        "fallback rate": f"{totals.fallback_rate:.1%}",
+        "mean cosine": f"{cosine(totals.cosine.mean)} over {plural(totals.cosine.n, 'row')}",
         "first run": moment(sessions[0].started) if sessions else "no unit was done by a run that told of it",
         "last end": moment(sessions[-1].ended) if sessions else "-",
         "time at work": f"{duration(rates.wall_s)} in {plural(len(sessions), 'run')}, {rate(rates.rate)}",
@@ -112,7 +106,7 @@ def _selection(selected: Selection) -> str:
     return f"{plural(selected.rows_out, 'row')} from {plural(selected.files, 'file')}, {told}"
 
 
-def _settings_section(told: Reported) -> Section:
+def _settings_section(told: ReportData) -> Section:
     documents = told.documents
     changed = differing_settings(documents.settings.model_dump())
     heads = ("role", "architecture", "path", "SHA-256")

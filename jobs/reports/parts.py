@@ -1,7 +1,7 @@
 """What a page is made of: sections of sentences, tables, figures and folded texts.
 
 The rule: cells and captions are plain text, which the template escapes; the only thing taken as it is are figures. What
-has nothing to show says so in a sentence. This module does not know what a page is about.
+has nothing to show says so in a sentence.
 """
 
 from __future__ import annotations

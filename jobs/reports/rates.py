@@ -1,8 +1,7 @@
 """When work was done, by whom and on what: rates and shares, of the events and the seconds of each unit.
 
 The rule: time is counted while a run was at work, so that a job that was resumed the next day is not called slow. A
-unit's rows are spread evenly over the seconds that its parts took, up to the moment in which it was done. This module
-does not know how rates are shown.
+unit's rows are spread evenly over the seconds that its parts took, up to the moment in which it was done.
 """
 
 from __future__ import annotations

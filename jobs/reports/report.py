@@ -41,7 +41,7 @@ def report(output: str, *, file: str | None = None) -> tuple[dict[str, Any], str
         "state": documents.state,
         "units": documents.n_units,
         "units_done": len(documents.rows_by_output),
-        "rows_done": documents.totals["rows_in"],
+        "rows_done": documents.totals.rows_in,
         "rows_looked_at": told.columns.n_rows,
         "report": place,
     }

@@ -8,19 +8,20 @@ from __future__ import annotations
 from contextlib import suppress
 from importlib import import_module
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lvm_batch.io.errors import DataError, OutputLocked
-from lvm_batch.jobs.prediction.execution.events import RunSummarised
 from lvm_batch.jobs.prediction.observers import RunObserver
+from lvm_batch.jobs.prediction.results.events import RunSummarised
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from lvm_batch.io.output.answers import Record
     from lvm_batch.io.output.commit import OutputFolder
-    from lvm_batch.jobs.prediction.execution.events import Event
+    from lvm_batch.io.output.commit_record import CommitRecord
     from lvm_batch.jobs.prediction.observers import RunBeginning
+    from lvm_batch.jobs.prediction.results.events import Event
+    from lvm_batch.jobs.prediction.results.summary import Summary
 
 _SPOILED = (
     DataError,
@@ -56,7 +57,7 @@ class ReportWriter(RunObserver):
 
 
 def write_report(
-    folder: OutputFolder, summary: dict[str, Any], *, records: Mapping[str, Record] | None = None
+    folder: OutputFolder, summary: Summary, *, records: Mapping[str, CommitRecord] | None = None
 ) -> str | None:
     """Write the report of a run that has just ended, its summary and ``_SUCCESS`` being written.
 

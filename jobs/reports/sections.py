@@ -1,7 +1,7 @@
 """What a report says of a job's rows: routes, cosines, signals, what escalation gained.
 
 The rule: counts and means of all rows are those of the commit records; distributions, and figures by lane and split,
-are of the rows that were looked at, and the report says how many those are. This module does not know how a page looks.
+are of the rows that were looked at, and the report says how many those are.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from lvm_batch.jobs.reports.columns import Columns, Labels
-    from lvm_batch.jobs.reports.data import Reported
+    from lvm_batch.jobs.reports.data import ReportData
     from lvm_batch.jobs.reports.groups import Group, Values
 
 _N_DRAWN = 4
@@ -27,27 +27,25 @@ NO_TARGETS = "No row has a cosine: the input has no targets."
 NO_BANK = "No row has a {}: the job had no bank that gives one."
 
 
-def rows_section(told: Reported) -> Section:
+def rows_section(told: ReportData) -> Section:
     """Rows by route, reason and status."""
     totals = told.documents.totals
-    routes, n_rows = totals["rows_by_route"], totals["rows_out"]
-    kept = totals["rows_with_reasons"] - routes.get("gru", 0)
+    routes, n_rows = totals.rows_by_route, totals.rows_out
+    kept = totals.rows_with_reasons - routes.get("gru", 0)
     parts: list[Part] = [
         _counts("Rows by route", routes, sum(routes.values()), empty="No row has a route."),
-        _counts(
-            "Rows by reason to escalate", totals["rows_by_reason"], n_rows, empty="No reasons are counted."
-        ),
-        _counts("Rows by status", totals["rows_by_status"], n_rows, empty="No row is written yet."),
-        _counts("Rows by detail", totals["rows_by_detail"], n_rows, empty="No row has a status detail."),
+        _counts("Rows by reason to escalate", totals.rows_by_reason, n_rows, empty="No reasons are counted."),
+        _counts("Rows by status", totals.rows_by_status, n_rows, empty="No row is written yet."),
+        _counts("Rows by detail", totals.rows_by_detail, n_rows, empty="No row has a status detail."),
     ]
     if kept > 0:
         parts.append(Note(f"{plural(kept, 'row')} with a reason to escalate kept the route amn."))
     return Section("Rows", tuple(parts))
 
 
-def cosine_section(told: Reported) -> Section:
+def cosine_section(told: ReportData) -> Section:
     """Cosines with the true next vectors, by split, lane and route."""
-    if not told.documents.totals["cosine"]["n"]:
+    if not told.documents.totals.cosine.n:
         return Section("Cosine", (Note(NO_TARGETS),))
     return Section("Cosine", tuple(_cosine_parts(told.columns)))
 
@@ -68,17 +66,20 @@ def _cosine_parts(columns: Columns) -> Iterator[Part]:
     yield spreads("lanes", "Cosines by lane: the middle 90 % and half of the rows, and their mean.", by_lane)
 
 
-def signals_section(told: Reported) -> Section:
+def signals_section(told: ReportData) -> Section:
     """Confidence and margin with their thresholds."""
     settings, totals = told.documents.settings, told.documents.totals
     parts: list[Part] = []
-    thresholds = {"confidence": settings.min_confidence, "margin": settings.min_margin}
-    for signal, threshold in thresholds.items():
+    signals = (
+        ("confidence", totals.confidence, settings.min_confidence),
+        ("margin", totals.margin, settings.min_margin),
+    )
+    for signal, mean, threshold in signals:
         parts.append(
             histograms(
                 f"signal-{signal}",
-                f"{signal.capitalize()}: {cosine(totals[signal]['mean'])} in the mean over"
-                f" {plural(totals[signal]['n'], 'row')}. A row left of the threshold has a reason to escalate.",
+                f"{signal.capitalize()}: {cosine(mean.mean)} in the mean over"
+                f" {plural(mean.n, 'row')}. A row left of the threshold has a reason to escalate.",
                 {signal: told.columns.floats[signal]},
                 of=signal,
                 threshold=(f"min_{signal}", threshold),
@@ -88,7 +89,7 @@ def signals_section(told: Reported) -> Section:
     return Section("Confidence and margin", tuple(parts))
 
 
-def gain_section(told: Reported) -> Section:
+def gain_section(told: ReportData) -> Section:
     """What GRU's cosine has over AMN's, where both are known."""
     columns = told.columns
     kinds = {"escalated": columns.escalated, "shadow": columns.shadow}

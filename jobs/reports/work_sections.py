@@ -1,12 +1,11 @@
 """What a report says of the work: how fast it was, what the time was spent on, and what went wrong.
 
-The rule: figures are those of the commit records and of events; what is told of more than a few is cut, and says so.
-This module does not know how a page looks.
+The rule: figures are those of the commit records and of events; long lists are cut, and say so.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lvm_batch.jobs.console.text import plural
 from lvm_batch.jobs.reports.figures import rate_over_time, shares
@@ -15,20 +14,21 @@ from lvm_batch.jobs.reports.rates import shares_of
 from lvm_batch.jobs.reports.text import DASH, count, duration, moment, rate, share
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
-    from lvm_batch.jobs.reports.data import Reported
+    from lvm_batch.jobs.prediction.results.totals import Totals
+    from lvm_batch.jobs.reports.data import ReportData
     from lvm_batch.jobs.reports.rates import Session
 
 _N_SHOWN = 20
 
 
-def speed_section(told: Reported) -> Section:
+def speed_section(told: ReportData) -> Section:
     """Rate over time and per worker, and what the time was spent on."""
     return Section("Speed", tuple(_speed_parts(told)))
 
 
-def _speed_parts(told: Reported) -> Iterator[Part]:
+def _speed_parts(told: ReportData) -> Iterator[Part]:
     rates, documents = told.rates, told.documents
     if documents.n_lost_events:
         lost = plural(documents.n_lost_events, "line")
@@ -36,7 +36,7 @@ def _speed_parts(told: Reported) -> Iterator[Part]:
     yield rate_over_time(
         "Rows a second while runs were at work; each unit's rows over the time it took.", rates
     )
-    parts = shares_of(documents.totals["seconds"])
+    parts = shares_of(documents.totals.seconds)
     yield shares("Share of the busy time: reading, computing, writing.", parts)
     yield _busy_time(parts)
     if rates.busy is not None:
@@ -58,7 +58,7 @@ def _busy_time(parts: Sequence[tuple[str, str, float]]) -> Part:
     )
 
 
-def _workers(told: Reported) -> Part:
+def _workers(told: ReportData) -> Part:
     slowest = sorted(told.rates.workers, key=lambda worker: (worker.rate or 0.0, worker.name))
     return table(
         f"Workers, slowest first ({min(len(slowest), _N_SHOWN):,} of {len(slowest):,})",
@@ -91,13 +91,13 @@ def _runs(sessions: Sequence[Session]) -> Part:
     )
 
 
-def _without_workers(told: Reported) -> str:
-    seconds = sum(told.documents.totals["seconds"].values())
+def _without_workers(told: ReportData) -> str:
+    seconds = sum(told.documents.totals.seconds.values())
     mean = told.rates.rows / seconds if seconds else None
     return f"The events do not name workers. A worker did {rate(mean)} in the mean while busy."
 
 
-def faults_section(told: Reported) -> Section:
+def faults_section(told: ReportData) -> Section:
     """Bad rows with their places, units that failed, files left out, notices."""
     documents = told.documents
     parts: list[Part] = [_bad_rows(documents.totals), *_failed(told)]
@@ -129,21 +129,18 @@ def faults_section(told: Reported) -> Section:
     return Section("What to look at", tuple(parts))
 
 
-def _bad_rows(totals: Mapping[str, Any]) -> Part:
-    n_bad, places = totals["rows_by_status"].get("bad_input", 0), totals["bad_rows"]
+def _bad_rows(totals: Totals) -> Part:
+    n_bad, places = totals.rows_by_status.get("bad_input", 0), totals.bad_rows
     return table(
         f"Bad rows, the first {len(places):,} of {n_bad:,}",
         ("row", "detail", "file"),
-        (
-            (str(bad.get("row", DASH)), str(bad.get("detail", DASH)), str(bad.get("file", DASH)))
-            for bad in places
-        ),
+        ((str(bad.row), bad.detail, bad.file) for bad in places),
         n_texts=3,
         empty="No row is bad." if not n_bad else f"{n_bad:,} rows are bad, and no record names their places.",
     )
 
 
-def _failed(told: Reported) -> Iterator[Part]:
+def _failed(told: ReportData) -> Iterator[Part]:
     failed = told.documents.failed_units
     yield table(
         f"Units that failed ({len(failed):,})",

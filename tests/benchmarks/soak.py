@@ -90,7 +90,7 @@ def _run(name: str, settings: RunSettings) -> Step:
 
 
 def _begin(folder: OutputFolder, prepared: Prepared, settings: RunSettings) -> None:
-    from lvm_batch.jobs.prediction.planning.job import job_document
+    from lvm_batch.jobs.prediction.planning.plan import job_document
 
     folder.begin(job_document(prepared, settings))
 

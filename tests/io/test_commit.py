@@ -7,14 +7,17 @@ import json
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from documents import job_of, record_of, success_of
 
 from lvm_batch.io.errors import JobChanged, OutputError, OutputLocked
 from lvm_batch.io.output.commit import JOB, SUCCESS, SUMMARY, TMP, OutputFolder
+from lvm_batch.io.output.commit_record import UnitPlace
 from lvm_batch.io.output.lock import is_held, lock_output
 from lvm_batch.io.output.unit_files import DONE, FINGERPRINT_KEY, RECORD_KEY
 from lvm_batch.io.storage.locations import locate
@@ -22,19 +25,21 @@ from lvm_batch.io.storage.locations import locate
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from lvm_batch.io.output.commit_record import CommitRecord
+    from lvm_batch.io.output.job_documents import JobDocument
+
 INPUTS = {"a": {"path": "/in/a", "size": 1}, "b": {"path": "/in/b", "size": 2}}
 IDENTITY: dict[str, Any] = {
     "format": 1,
     "inputs": INPUTS,
     "bank": None,
-    "settings": {"min_confidence": 0.7, "high_stakes_lane": ("sci-fact",)},
+    "settings": {"min_confidence": 0.7, "high_stakes_lane": ["sci-fact"]},
 }
 
 
-def job(fingerprint: str = "f1", **changes: Any) -> dict[str, Any]:  # noqa: ANN401
+def job(fingerprint: str = "f1", **changes: Any) -> JobDocument:  # noqa: ANN401
     """A job document."""
-    asked = {"version": "0.1.0", "units": [], "unreadable": [], "rows": 0}
-    return asked | {"fingerprint": fingerprint, "identity": IDENTITY | changes, "job_id": "j"}
+    return job_of({"fingerprint": fingerprint, "identity": IDENTITY | changes})
 
 
 def put(folder: OutputFolder, name: str, content: bytes) -> None:
@@ -44,23 +49,23 @@ def put(folder: OutputFolder, name: str, content: bytes) -> None:
 
 def stage_unit(
     staged: Path, output: str, *, fingerprint: str | None = "f1", record: bool = True
-) -> dict[str, Any]:
+) -> CommitRecord:
     """Write a unit's file; return its commit record."""
-    made = {"output": output, "rows_out": 3}
+    made = record_of(output=output)
     metadata = {} if fingerprint is None else {FINGERPRINT_KEY: fingerprint}
-    metadata |= {RECORD_KEY: json.dumps(made)} if record else {}
+    metadata |= {RECORD_KEY: json.dumps(made.to_json())} if record else {}
     pq.write_table(pa.table({"x": [1, 2, 3]}).replace_schema_metadata(metadata), staged)
     content = staged.read_bytes()
-    return made | {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    return replace(made, sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
 
 
 def commit_unit(folder: OutputFolder, path: str) -> None:
     """Commit a unit of the input at ``path``."""
     with folder.stage() as staged:
-        folder.commit(staged, stage_unit(staged, "b-00000.parquet") | {"input": path})
+        folder.commit(staged, replace(stage_unit(staged, "b-00000.parquet"), place=UnitPlace(path)))
 
 
-def publish(folder: OutputFolder, output: str, **options: Any) -> dict[str, Any]:  # noqa: ANN401
+def publish(folder: OutputFolder, output: str, **options: Any) -> CommitRecord:  # noqa: ANN401
     """Publish a unit's file, and die before it is recorded."""
     with folder.stage() as staged:
         made = stage_unit(staged, output, **options)
@@ -73,9 +78,9 @@ def test_a_job_begins_once(address: str) -> None:
     folder = OutputFolder(address)
     assert folder.job() is None
     assert folder.begin(job()) == job()
-    again = folder.begin(job() | {"job_id": "another"})
-    assert again["job_id"] == "j"
-    assert folder.job() == json.loads(json.dumps(job()))
+    again = folder.begin(replace(job(), job_id="another"))
+    assert again.job_id == "j"
+    assert folder.job() == job()
 
 
 @pytest.mark.parametrize(
@@ -111,7 +116,7 @@ def test_another_job_is_refused_naming_what_differs(
     assert all(text in message for text in said)
     assert not any(text in message for text in unsaid)
     assert "--output" in hint
-    assert OutputFolder(address).job() == json.loads(json.dumps(job()))
+    assert OutputFolder(address).job() == job()
 
 
 def test_what_differs_is_told_without_beginning(address: str) -> None:
@@ -131,7 +136,7 @@ def test_an_input_without_a_committed_unit_may_change(address: str) -> None:
     folder.begin(job())
     commit_unit(folder, "/in/b")
     mended = INPUTS | {"a": {"path": "/in/a", "size": 7}}
-    assert folder.begin(job("f2", inputs=mended))["fingerprint"] == "f1"
+    assert folder.begin(job("f2", inputs=mended)).fingerprint == "f1"
     with pytest.raises(JobChanged, match=r"inputs\.b\.size"):
         folder.begin(job("f3", inputs=mended | {"b": {"path": "/in/b", "size": 7}}))
 
@@ -193,9 +198,9 @@ def test_a_unit_that_is_committed_again_stays_as_it_was(address: str) -> None:
     committed = []
     for seconds in (1, 2):
         with folder.stage() as staged:
-            made = stage_unit(staged, "a-00000.parquet") | {"seconds": seconds}
+            made = replace(stage_unit(staged, "a-00000.parquet"), seconds={"read": seconds})
             committed.append(folder.commit(staged, made))
-    assert [record["seconds"] for record in committed] == [1, 1]
+    assert [record.seconds for record in committed] == [{"read": 1}, {"read": 1}]
     assert folder.records() == {"a-00000.parquet": committed[0]}
     assert folder._store.names("") == ["a-00000.parquet"]
 
@@ -309,11 +314,11 @@ def test_summary_events_and_success(address: str) -> None:
     for rows in (1, 2):
         folder.write_summary({"rows": rows, "name": "ü"})
         folder.append_events(f'{{"run": {rows}}}\n')
-    folder.mark_success({"rows": 2})
+    folder.mark_success(success_of(2))
     assert folder.summary() == {"rows": 2, "name": "ü"}
     assert folder._store.read("_lvm_batch/events.jsonl") == b'{"run": 1}\n{"run": 2}\n'
     assert folder.succeeded
-    assert json.loads(folder._store.read(SUCCESS) or b"") == {"rows": 2}
+    assert json.loads(folder._store.read(SUCCESS) or b"") == success_of(2).to_json()
     folder.mark_success(None)
     folder.mark_success(None)
     assert not folder.succeeded

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import buckets
 import pyarrow.parquet as pq
 import pytest
+from documents import record_of, success_of
 from held_outputs import AFTER, BEFORE, commit, conclude, do_all, job
 from waiting import HANG_S, wait_until
 
@@ -56,8 +57,8 @@ def assert_told_the_truth(address: str, *, names: tuple[str, ...] = AFTER, by: s
     """Everything that readers look at says what the successor has done."""
     folder = OutputFolder(address)
     job = folder.required_job()
-    assert [unit["output"] for unit in job["units"]] == [f"{name}.parquet" for name in names]
-    assert folder.success() == {"units": len(names)}
+    assert [unit.output for unit in job.units] == [f"{name}.parquet" for name in names]
+    assert folder.success() == success_of(len(names))
     assert not folder.success_is_stray
     assert folder.summary() == {"by": by, "units": len(names)}
     assert folder._store.read("_lvm_batch/report.html") == by.encode()
@@ -99,13 +100,13 @@ class Late:
 
 
 WRITES: dict[str, tuple[Callable[[OutputFolder], object], tuple[str, ...]]] = {
-    "_SUCCESS": (lambda folder: folder.mark_success({"units": 2}), ("PUT", "_SUCCESS")),
-    "accepted.json": (lambda folder: folder.mark_success({"units": 2}), ("PUT", "accepted.json")),
+    "_SUCCESS": (lambda folder: folder.mark_success(success_of(2)), ("PUT", "_SUCCESS")),
+    "accepted.json": (lambda folder: folder.mark_success(success_of(2)), ("PUT", "accepted.json")),
     "summary.json": (lambda folder: folder.write_summary({"by": "stopped"}), ("PUT", "summary.json")),
     "report.html": (lambda folder: folder.write_report(b"stopped"), ("PUT", "report.html")),
     "events.jsonl": (lambda folder: folder.append_events("stopped\n"), ("PUT", "events.jsonl")),
     "growth": (lambda folder: folder.begin(job((*BEFORE, "x"))), ("PUT", "grown/")),
-    "what is told": (lambda folder: folder.mark_success({"units": 2}), ("PUT", "/lock")),
+    "what is told": (lambda folder: folder.mark_success(success_of(2)), ("PUT", "/lock")),
 }
 
 
@@ -155,7 +156,7 @@ def test_what_arrives_while_the_successor_works_is_believed_by_nobody(
             successor.begin(job(AFTER))
             late.arrive()
             assert not OutputFolder(address).succeeded
-            assert len(OutputFolder(address).required_job()["units"]) == len(AFTER)
+            assert len(OutputFolder(address).required_job().units) == len(AFTER)
             with suppress(NotFinished):
                 assert len(committed(address, require_success=True).files) == len(BEFORE)
             do_all(successor)
@@ -165,7 +166,7 @@ def test_what_arrives_while_the_successor_works_is_believed_by_nobody(
 def test_a_stray_success_is_told_from_one_that_counts(server: Any, address: str) -> None:  # noqa: ANN401
     """The successor dies; `_SUCCESS` of the run before it stands, counts for nothing, and is replaced by the next."""
     with stopped(address) as folder:
-        late = Late(server, lambda: folder.mark_success({"units": 2}), "PUT", "_SUCCESS")
+        late = Late(server, lambda: folder.mark_success(success_of(2)), "PUT", "_SUCCESS")
         with taken_over(address) as successor:
             successor.begin(job(AFTER))
             late.arrive()
@@ -196,7 +197,7 @@ def test_a_removal_that_arrives_late_is_no_lie(server: Any, address: str) -> Non
 def test_what_was_taken_back_does_not_come_back(server: Any, address: str) -> None:  # noqa: ANN401
     """Readers wait while units are replaced, also if a run that was taken over had said they may see them."""
     with stopped(address) as folder:
-        late = Late(server, lambda: folder.mark_success({"units": 2}), "PUT", "accepted.json")
+        late = Late(server, lambda: folder.mark_success(success_of(2)), "PUT", "accepted.json")
         with taken_over(address) as successor:
             successor.begin(job(BEFORE), again=["a.parquet"])
             late.arrive()
@@ -374,7 +375,9 @@ def test_a_unit_whose_file_was_removed_is_recorded_anew(address: str) -> None:
         do_all(folder, by="first")
         folder._store.remove("b.parquet")
         do_all(folder)
-    assert (OutputFolder(address).record("b.parquet") or {})["by"] == "successor"
+    record = OutputFolder(address).record("b.parquet")
+    assert record is not None
+    assert record.seconds == {"successor": 1.0}
     assert_told_the_truth(address)
 
 
@@ -383,7 +386,8 @@ def test_a_file_that_is_none_of_the_job_is_replaced(address: str) -> None:
     with taken_over(address) as folder:
         folder.begin(job(AFTER))
         folder._store.write("a.parquet", b"PAR1 damaged PAR1")
-        folder._store.write("_lvm_batch/done/b.parquet.json", b'{"output": "b.parquet", "bytes": 1}')
+        late = record_of(output="b.parquet", sha256="0" * 64, bytes=1)
+        folder._documents.write("_lvm_batch/done/b.parquet.json", late.to_json())
         do_all(folder)
     assert_told_the_truth(address)
 

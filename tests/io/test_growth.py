@@ -3,45 +3,55 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from documents import job_of, record_of, success_of
 
 from lvm_batch.io.dataset.file_times import MODIFIED, Span, files_within
 from lvm_batch.io.dataset.files import InputFile
 from lvm_batch.io.errors import DataError, JobChanged, NotFinished, OutputError
 from lvm_batch.io.output.commit import ACCEPTED, GROWN, JOB, OutputFolder
 from lvm_batch.io.output.committed import committed
+from lvm_batch.io.output.job_documents import UnitEntry
 from lvm_batch.io.output.unit_files import FINGERPRINT_KEY, RECORD_KEY
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from lvm_batch.io.output.job_documents import JobDocument
 
-def job(*names: str, unreadable: tuple[str, ...] = (), **sizes: int) -> dict[str, Any]:
+
+def job(*names: str, unreadable: tuple[str, ...] = (), **sizes: int) -> JobDocument:
     """A job over inputs of one unit each."""
     inputs = {name: {"path": f"/in/{name}", "size": sizes.get(name, 1)} for name in names}
     units = [{"output": f"{name}-00000.parquet", "input": f"/in/{name}", "rows": 3} for name in names]
-    return {
-        "version": "0.1.0",
-        "job_id": "j",
-        "fingerprint": json.dumps(inputs),
-        "identity": {"format": 1, "inputs": inputs, "settings": {"min_margin": 0.02}},
-        "units": [unit for unit in units if unit["input"] not in unreadable],
-        "unreadable": list(unreadable),
-        "rows": 3 * (len(units) - len(unreadable)),
-    }
+    return job_of(
+        {
+            "fingerprint": json.dumps(inputs),
+            "identity": {"format": 1, "inputs": inputs, "settings": {"min_margin": 0.02}},
+            "units": [unit for unit in units if unit["input"] not in unreadable],
+            "unreadable": list(unreadable),
+            "rows": 3 * (len(units) - len(unreadable)),
+        }
+    )
+
+
+def with_unit(job: JobDocument, output: str) -> JobDocument:
+    """A job with another unit of `/in/a`."""
+    return replace(job, units=(*job.units, UnitEntry(output, "/in/a", None, 3)))
 
 
 def commit(folder: OutputFolder, *names: str, recorded: bool = True) -> None:
     """Commit the units of inputs; unless ``recorded``, die between publishing and recording."""
     for name in names:
         output = f"{name}-00000.parquet"
-        record = {"output": output, "input": f"/in/{name}", "first_row": 0, "rows_out": 3}
-        metadata = {FINGERPRINT_KEY: "f", RECORD_KEY: json.dumps(record)}
+        record = record_of(output=output, input=f"/in/{name}", first_row=0)
+        metadata = {FINGERPRINT_KEY: "f", RECORD_KEY: json.dumps(record.to_json())}
         with folder.stage() as staged:
             pq.write_table(pa.table({"x": [1, 2, 3]}).replace_schema_metadata(metadata), staged)
             if recorded:
@@ -61,9 +71,9 @@ def test_a_job_is_what_was_asked_at_first_and_since(address: str) -> None:
     folder.begin(job("a", "c"))
     before = folder._store.read(JOB)
     grown = folder.begin(job("a", "b", "c"))
-    assert list(grown["identity"]["inputs"]) == ["a", "b", "c"]
-    assert sorted(unit["input"] for unit in grown["units"]) == ["/in/a", "/in/b", "/in/c"]
-    assert (grown["rows"], grown["fingerprint"]) == (9, job("a", "c")["fingerprint"])
+    assert list(grown.identity.inputs) == ["a", "b", "c"]
+    assert sorted(unit.input for unit in grown.units) == ["/in/a", "/in/b", "/in/c"]
+    assert (grown.rows, grown.fingerprint) == (9, job("a", "c").fingerprint)
     assert folder._store.read(JOB) == before
     assert folder.begin(job("a", "b", "c")) == folder.job() == grown
     assert folder._store.names(GROWN) == ["00001.json"]
@@ -75,7 +85,7 @@ def test_what_is_not_asked_for_any_more_is_missed_unless_it_is_kept(address: str
     folder.begin(job("a", "b"))
     with pytest.raises(JobChanged, match=r"inputs\.a\.path was /in/a, is absent"):
         folder.begin(job("b", "c"))
-    assert len(folder.begin(job("b", "c"), kept={"a"})["units"]) == 3
+    assert len(folder.begin(job("b", "c"), kept={"a"}).units) == 3
 
 
 def test_a_changed_input_is_refused_until_its_units_are_taken_back(address: str) -> None:
@@ -87,8 +97,8 @@ def test_a_changed_input_is_refused_until_its_units_are_taken_back(address: str)
         folder.begin(job("a", "b", b=2))
     assert "--reprocess failed" in refused.value.args[1]
     changed = folder.begin(job("a", "b", b=2), again={"b-00000.parquet"})
-    assert changed["identity"]["inputs"]["b"]["size"] == 2
-    assert len(changed["units"]) == 2
+    assert changed.identity.inputs["b"].size == 2
+    assert len(changed.units) == 2
     assert list(folder.records()) == ["a-00000.parquet"]
     assert "b-00000.parquet" not in folder.published()
     commit(folder, "b")
@@ -98,11 +108,9 @@ def test_a_changed_input_is_refused_until_its_units_are_taken_back(address: str)
 def test_a_changed_input_may_have_fewer_units(address: str) -> None:
     """Units that it does not make any more are no part of the job."""
     folder = OutputFolder(address)
-    long = job("a")
-    long["units"].append({"output": "a-00001.parquet", "input": "/in/a", "rows": 3})
-    folder.begin(long)
+    folder.begin(with_unit(job("a"), "a-00001.parquet"))
     changed = folder.begin(job("a", a=2))
-    assert [unit["output"] for unit in changed["units"]] == ["a-00000.parquet"]
+    assert [unit.output for unit in changed.units] == ["a-00000.parquet"]
 
 
 def test_a_changed_input_has_no_file_that_was_published_before(address: str) -> None:
@@ -129,16 +137,14 @@ def test_an_input_that_changes_back_has_changed(address: str) -> None:
 def test_records_of_units_that_are_no_more_do_not_stand_in_a_readers_way(address: str) -> None:
     """Their files were removed, and their input makes fewer units now."""
     folder = OutputFolder(address)
-    long = job("a")
-    long["units"].append({"output": "b-00000.parquet", "input": "/in/a", "rows": 3})
-    folder.begin(long)
+    folder.begin(with_unit(job("a"), "b-00000.parquet"))
     commit(folder, "a", "b")
     for output in ("a-00000.parquet", "b-00000.parquet"):
         folder._store.remove(output)
     folder.begin(job("a", a=2))
     assert folder.recorded() == {}
     commit(folder, "a")
-    folder.mark_success({"units": 1})
+    folder.mark_success(success_of(1))
     assert read(address) == ["a"]
 
 
@@ -149,7 +155,7 @@ def test_a_document_that_tells_too_little_is_named(name: str, tmp_path: Path) ->
     folder.begin(job("a"))
     folder.begin(job("a", "b"))
     commit(folder, "a", "b")
-    folder.mark_success({"units": 2})
+    folder.mark_success(success_of(2))
     (tmp_path / name).write_text("{}")
     with pytest.raises(OutputError, match=f"{name} is damaged: it tells no ") as error:
         folder.accepted_job()
@@ -162,7 +168,7 @@ def test_nothing_is_taken_back_where_the_job_is_another(address: str) -> None:
     folder.begin(job("a"))
     commit(folder, "a")
     other = job("a", a=2)
-    other["identity"]["settings"] = {"min_margin": 0.1}
+    other = replace(other, identity=replace(other.identity, values={"settings": {"min_margin": 0.1}}))
     with pytest.raises(JobChanged, match="min_margin"):
         folder.begin(other, again={"a-00000.parquet"})
     assert list(folder.records()) == ["a-00000.parquet"]
@@ -171,10 +177,10 @@ def test_nothing_is_taken_back_where_the_job_is_another(address: str) -> None:
 def test_a_file_that_was_left_out_joins_once_it_can_be_read(address: str) -> None:
     """Also where neither its size nor its time tells that it was mended, as of one that could not be opened."""
     folder = OutputFolder(address)
-    assert len(folder.begin(job("a", "b", unreadable=("/in/b",)))["units"]) == 1
+    assert len(folder.begin(job("a", "b", unreadable=("/in/b",))).units) == 1
     mended = folder.begin(job("a", "b"))
-    assert len(mended["units"]) == 2
-    assert mended["unreadable"] == []
+    assert len(mended.units) == 2
+    assert mended.unreadable == ()
 
 
 def test_readers_see_the_job_as_it_was_accepted(address: str) -> None:
@@ -184,7 +190,7 @@ def test_readers_see_the_job_as_it_was_accepted(address: str) -> None:
     commit(folder, "a", "b")
     with pytest.raises(NotFinished):
         read(address)
-    folder.mark_success({"units": 2})
+    folder.mark_success(success_of(2))
     folder.begin(job("a", "b", "c", "d"))
     folder.mark_success(None)
     commit(folder, "c")
@@ -192,7 +198,7 @@ def test_readers_see_the_job_as_it_was_accepted(address: str) -> None:
     folder.mark_refused()
     assert read(address) == ["a", "b"]
     commit(folder, "d")
-    folder.mark_success({"units": 4})
+    folder.mark_success(success_of(4))
     assert read(address) == ["a", "b", "c", "d"]
 
 
@@ -201,7 +207,7 @@ def test_a_job_that_is_not_accepted_any_more_is_not_read(address: str) -> None:
     folder = OutputFolder(address)
     folder.begin(job("a"))
     commit(folder, "a")
-    folder.mark_success({"units": 1})
+    folder.mark_success(success_of(1))
     folder.mark_refused()
     assert folder._store.read(ACCEPTED) is None
     with pytest.raises(NotFinished, match="not accepted"):
@@ -213,7 +219,7 @@ def test_units_that_are_taken_back_are_not_read_in_part(address: str) -> None:
     folder = OutputFolder(address)
     folder.begin(job("a", "b"))
     commit(folder, "a", "b")
-    folder.mark_success({"units": 2})
+    folder.mark_success(success_of(2))
     folder.mark_success(None)
     folder.begin(job("a", "b"), again={"b-00000.parquet"})
     with pytest.raises(NotFinished, match="1 of 2 units"):

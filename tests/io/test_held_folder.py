@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
+from documents import success_of
 from held_outputs import commit, job
 
 import lvm_batch.io.output.commit
@@ -54,7 +55,7 @@ def folder(hold: Holding) -> OutputFolder:
     folder = OutputFolder(OUT, hold=hold)
     folder.begin(job(("a", "b")))
     commit(folder, "a")
-    folder.mark_success({"units": 1})
+    folder.mark_success(success_of(1))
     return folder
 
 
@@ -75,7 +76,7 @@ CHANGES: dict[str, Callable[[OutputFolder], object]] = {
     "events": lambda folder: folder.append_events("{}\n"),
     "summary": lambda folder: folder.write_summary({"units": 2}),
     "report": lambda folder: folder.write_report(b"<html>"),
-    "success": lambda folder: folder.mark_success({"units": 2}),
+    "success": lambda folder: folder.mark_success(success_of(2)),
     "no success": lambda folder: folder.mark_success(None),
     "refusal": lambda folder: folder.mark_refused(),
     "tmp": lambda folder: folder.clear_tmp(),
@@ -102,7 +103,7 @@ def test_whatever_changes_an_output_asks_whether_it_is_held(
 def test_a_run_that_begins_tells_what_stands(folder: OutputFolder, hold: Holding) -> None:
     """What was written under an older lock, which told nothing, counts as it is then."""
     folder.begin(job(("a", "b", "c")))
-    folder.mark_success({"units": 2})
+    folder.mark_success(success_of(2))
     again = Holding()
     OutputFolder(OUT, hold=again).begin(job(("a", "b", "c")))
     digests = {name: hashlib.sha256(everything()[name] or b"").hexdigest() for name in (SUCCESS, ACCEPTED)}
@@ -118,7 +119,7 @@ def reader_told(**told: str | None) -> OutputFolder:
 def test_a_success_that_is_not_told_of_is_stray(folder: OutputFolder) -> None:
     """One that is told of is none, nor is one that is not there, nor any where nothing is told."""
     assert not OutputFolder(OUT).success_is_stray
-    reader = reader_told(**{SUCCESS: hashlib.sha256(as_json({"units": 1})).hexdigest()})
+    reader = reader_told(**{SUCCESS: hashlib.sha256(as_json(success_of(1).to_json())).hexdigest()})
     assert (reader.succeeded, reader.success_is_stray) == (True, False)
     reader = reader_told(**{SUCCESS: None})
     assert (reader.succeeded, reader.success(), reader.success_is_stray) == (False, None, True)
@@ -140,7 +141,7 @@ def test_what_is_committed_is_not_removed_unasked(
     folder = OutputFolder(OUT, hold=hold)
     folder.begin(job(("a", "b")))
     commit(folder, committed)
-    folder.mark_success({"units": 1})
+    folder.mark_success(success_of(1))
     before = everything()
     monkeypatch.setattr(lvm_batch.io.output.commit, "job_difference", lambda *_, **__: None)
     with pytest.raises(JobChanged, match=rf"{committed}\.parquet, which is committed for what its input was"):
@@ -192,5 +193,5 @@ def test_without_a_hold_nothing_is_asked(s3: None) -> None:
     """Workers hold nothing, and commit on conditions instead."""
     folder = OutputFolder(OUT)
     folder.begin(job(("a",)))
-    record: dict[str, Any] = commit(folder, "a")
+    record = commit(folder, "a")
     assert OutputFolder(OUT).records() == {"a.parquet": record}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from documents import job_of, record_of, success_of
 
 from lvm_batch.io.errors import NotFinished
 from lvm_batch.io.output.commit import OutputFolder
@@ -18,6 +19,8 @@ from lvm_batch.io.output.unit_files import FINGERPRINT_KEY, RECORD_KEY
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from lvm_batch.io.output.job_documents import JobDocument
 
 STEPS = ("write", "create", "append", "publish", "publish_new", "swap", "remove")
 FINGERPRINT = "f"
@@ -41,24 +44,20 @@ def kill_after(folder: OutputFolder, n_steps: int) -> None:
         setattr(folder._store, name, step)
 
 
-def job(*names: str, **sizes: int) -> dict[str, Any]:
+def job(*names: str, **sizes: int) -> JobDocument:
     """A job over inputs of one unit each."""
     inputs = {name: {"path": f"/in/{name}", "size": sizes.get(name, 1)} for name in names}
-    return {
-        "version": "0.1.0",
-        "job_id": "j",
-        "fingerprint": json.dumps(inputs),
-        "identity": {"format": 1, "inputs": inputs},
-        "units": [{"output": f"{name}-0.parquet", "input": f"/in/{name}", "rows": 3} for name in names],
-        "unreadable": [],
-        "rows": 3 * len(names),
-    }
+    units = [{"output": f"{name}-0.parquet", "input": f"/in/{name}", "rows": 3} for name in names]
+    identity = {"format": 1, "inputs": inputs}
+    return job_of(
+        {"fingerprint": json.dumps(inputs), "identity": identity, "units": units, "rows": 3 * len(names)}
+    )
 
 
 def commit(folder: OutputFolder, name: str) -> None:
     """Commit the unit of an input."""
-    record = {"output": f"{name}-0.parquet", "input": f"/in/{name}", "first_row": 0}
-    footer = {RECORD_KEY: json.dumps(record), FINGERPRINT_KEY: FINGERPRINT}
+    record = record_of(output=f"{name}-0.parquet", input=f"/in/{name}", first_row=0)
+    footer = {RECORD_KEY: json.dumps(record.to_json()), FINGERPRINT_KEY: FINGERPRINT}
     with folder.stage() as staged:
         pq.write_table(pa.table({"x": [1, 2, 3]}).replace_schema_metadata(footer), staged)
         folder.commit(staged, record)
@@ -74,7 +73,7 @@ def succeeded(folder: OutputFolder) -> None:
     begun(folder)
     commit(folder, "a")
     commit(folder, "b")
-    folder.mark_success({"units": 2})
+    folder.mark_success(success_of(2))
 
 
 def published(folder: OutputFolder) -> None:
@@ -103,7 +102,7 @@ SCENES: dict[str, tuple[Callable[[OutputFolder], None], Callable[[OutputFolder],
     ),
     "takes an input as it is now": (published, lambda folder: folder.begin(job("a", "b", b=2))),
     "grows": (succeeded, lambda folder: folder.begin(job("a", "b", "c"))),
-    "succeeds": (all_committed, lambda folder: folder.mark_success({"units": 2})),
+    "succeeds": (all_committed, lambda folder: folder.mark_success(success_of(2))),
     "is refused": (succeeded, lambda folder: folder.mark_refused()),
 }
 
@@ -114,7 +113,7 @@ def is_true(folder: OutputFolder) -> None:
         stands = folder.job()
         assert stands is not None
         assert folder.accepted_job() == stands, "a success that nobody has accepted"
-        assert {unit["output"] for unit in stands["units"]} == folder.records().keys()
+        assert {unit.output for unit in stands.units} == folder.records().keys()
     try:
         files = committed(folder.text, require_success=True).files
     except NotFinished:
@@ -183,6 +182,6 @@ def test_an_input_that_changed_leaves_nothing_to_adopt(tmp_path: Path) -> None:
         with suppress(Killed):
             folder.begin(job("a", "b", b=2))
         after = OutputFolder(folder.text)
-        found = after.required_job()["identity"]["inputs"]["b"]["size"]
+        found = after.required_job().identity.inputs["b"].size
         assert (after.adopt("b-0.parquet", FINGERPRINT) is None) or found == 1
         assert after.adopt("a-0.parquet", FINGERPRINT) is not None

@@ -4,33 +4,39 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from documents import job_of, record_of, success_of
 
 from lvm_batch.io.errors import InputNotFound, JobChanged, OutputError
 from lvm_batch.io.output.commit import OutputFolder
 from lvm_batch.io.output.growth import growth, joined
+from lvm_batch.io.output.job_documents import Growth, InputEntry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from lvm_batch.io.output.job_documents import JobDocument
 
-def job(*names: str, **changes: Any) -> dict[str, Any]:  # noqa: ANN401
+
+def job(*names: str, **changes: Any) -> JobDocument:  # noqa: ANN401
     """A job over inputs of one unit each."""
     inputs = {name: {"path": f"/in/{name}", "size": 1} for name in names}
-    return {
-        "version": "0.1.0",
-        "job_id": "j",
-        "fingerprint": "-".join(names),
-        "identity": {"format": 1, "inputs": inputs},
-        "units": [{"output": f"{name}-00000.parquet", "input": f"/in/{name}", "rows": 3} for name in names],
-        "unreadable": [],
-        "rows": 3 * len(names),
-    } | changes
+    units = [{"output": f"{name}-00000.parquet", "input": f"/in/{name}", "rows": 3} for name in names]
+    identity = {"format": 1, "inputs": inputs}
+    values = {"fingerprint": "-".join(names), "identity": identity, "units": units, "rows": 3 * len(names)}
+    return job_of(values | changes)
+
+
+def with_input(job: JobDocument, name: str, size: int) -> JobDocument:
+    """A job over an input of another size."""
+    inputs = job.identity.inputs | {name: InputEntry(f"/in/{name}", size)}
+    return replace(job, identity=replace(job.identity, inputs=inputs))
 
 
 def commit(folder: OutputFolder, *names: str) -> None:
@@ -38,7 +44,7 @@ def commit(folder: OutputFolder, *names: str) -> None:
     for name in names:
         with folder.stage() as staged:
             pq.write_table(pa.table({"x": [1, 2, 3]}), staged)
-            folder.commit(staged, {"output": f"{name}-00000.parquet", "input": f"/in/{name}", "first_row": 0})
+            folder.commit(staged, record_of(output=f"{name}-00000.parquet", input=f"/in/{name}", first_row=0))
 
 
 @pytest.fixture
@@ -62,7 +68,7 @@ def test_every_file_has_the_name_that_it_had_in_the_first_release(folder: Output
     commit(folder, "a", "b")
     folder.append_events("{}\n")
     folder.write_summary({"rows": 6})
-    folder.mark_success({"units": 2})
+    folder.mark_success(success_of(2))
     with folder.stage() as staged:
         staged.touch()
         assert staged.parent.relative_to(folder.text).as_posix() == "_lvm_batch/tmp"
@@ -82,9 +88,9 @@ def test_every_file_has_the_name_that_it_had_in_the_first_release(folder: Output
 
 def test_a_footer_says_whose_a_file_is_under_the_same_keys_as_ever(folder: OutputFolder) -> None:
     """So that a file that a run of another version published is adopted; other keys may hold any bytes."""
-    record = {"output": "a-00000.parquet", "rows_out": 3}
+    record = record_of(output="a-00000.parquet")
     footer = {
-        b"lvm_batch.record": json.dumps(record).encode(),
+        b"lvm_batch.record": json.dumps(record.to_json()).encode(),
         b"lvm_batch.fingerprint": b"f1",
         b"other": b"\xff\xfe",
     }
@@ -92,8 +98,8 @@ def test_a_footer_says_whose_a_file_is_under_the_same_keys_as_ever(folder: Outpu
         pq.write_table(pa.table({"x": [1]}).replace_schema_metadata(footer), staged)
         content = staged.read_bytes()
         folder._store.publish(staged, "a-00000.parquet")
-    measured = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
-    assert folder.adopt("a-00000.parquet", "f1") == record | measured
+    sha256 = hashlib.sha256(content).hexdigest()
+    assert folder.adopt("a-00000.parquet", "f1") == replace(record, sha256=sha256, bytes=len(content))
     with folder.stage() as staged:
         pq.write_table(pa.table({"x": [1]}), staged, store_schema=False)
         folder._store.publish(staged, "b-00000.parquet")
@@ -108,7 +114,7 @@ def test_records_are_named_after_their_unit(folder: OutputFolder, n_bytes: int, 
     assert len(name) == n_bytes
     with folder.stage() as staged:
         staged.write_bytes(b"rows")
-        folder.commit(staged, {"output": output})
+        folder.commit(staged, record_of(output=output))
     digest = hashlib.sha256(output.encode()).hexdigest()[:16]
     expected = f"{name[:200]}-{digest}.json" if is_cut else f"{name}.json"
     assert folder._store.names("_lvm_batch/done") == [expected]
@@ -118,9 +124,9 @@ def test_a_commit_tells_what_it_has_recorded(folder: OutputFolder) -> None:
     """The record that stands in the folder, with the file's size and checksum."""
     with folder.stage() as staged:
         staged.write_bytes(b"rows")
-        told = folder.commit(staged, {"output": "a", "rows_out": 1})
+        told = folder.commit(staged, record_of(output="a"))
     assert told == folder.record("a")
-    assert told == {"output": "a", "rows_out": 1, "bytes": 4, "sha256": hashlib.sha256(b"rows").hexdigest()}
+    assert told == record_of(output="a", bytes=4, sha256=hashlib.sha256(b"rows").hexdigest())
 
 
 def test_a_folder_without_a_job_is_said_to_hold_none(folder: OutputFolder) -> None:
@@ -142,11 +148,11 @@ def test_of_two_that_begin_at_once_both_have_the_job_of_one(folder: OutputFolder
         return create(name, value)
 
     folder._documents.create = come_second  # type: ignore[method-assign, assignment]
-    assert folder.begin(job("a", job_id="second"))["job_id"] == "first"
+    assert folder.begin(job("a", job_id="second")).job_id == "first"
     other = OutputFolder(folder.text)
     with pytest.raises(JobChanged):
         other.begin(job("b"))
-    assert other.required_job()["job_id"] == "first"
+    assert other.required_job().job_id == "first"
 
 
 def test_what_is_not_asked_for_any_more_is_a_difference(folder: OutputFolder) -> None:
@@ -162,8 +168,7 @@ def test_units_that_are_taken_back_may_have_changed(folder: OutputFolder) -> Non
     """A plan can ask that too, without taking them back."""
     folder.begin(job("a"))
     commit(folder, "a")
-    changed = job("a", fingerprint="other")
-    changed["identity"]["inputs"]["a"] = {"path": "/in/a", "size": 2}
+    changed = with_input(job("a", fingerprint="other"), "a", 2)
     assert folder.difference(changed) is not None
     assert folder.difference(changed, again={"a-00000.parquet"}) is None
     assert list(folder.records()) == ["a-00000.parquet"]
@@ -173,7 +178,7 @@ def succeeded(folder: OutputFolder) -> None:
     """A job over one input that has succeeded."""
     folder.begin(job("a"))
     commit(folder, "a")
-    folder.mark_success({"units": 1})
+    folder.mark_success(success_of(1))
 
 
 def test_a_dataset_that_has_grown_is_no_success_any_more(folder: OutputFolder) -> None:
@@ -185,7 +190,7 @@ def test_a_dataset_that_has_grown_is_no_success_any_more(folder: OutputFolder) -
     assert not folder.succeeded
     accepted = folder.accepted_job()
     assert accepted is not None
-    assert list(accepted["identity"]["inputs"]) == ["a"]
+    assert list(accepted.identity.inputs) == ["a"]
 
 
 def test_units_that_are_taken_back_take_the_acceptance_along(folder: OutputFolder) -> None:
@@ -206,7 +211,7 @@ def test_a_growth_never_takes_the_place_of_another(folder: OutputFolder) -> None
             f"_lvm_batch/grown/{number:05d}.json", {"inputs": {}, "units": [], "unreadable": []}
         )
     grown = folder.begin(job("a", "b"))
-    assert list(grown["identity"]["inputs"]) == ["a", "b"]
+    assert list(grown.identity.inputs) == ["a", "b"]
     assert [name for name in files(folder) if "grown" in name] == [
         "_lvm_batch/grown/00002.json",
         "_lvm_batch/grown/00003.json",
@@ -226,8 +231,8 @@ def test_success_is_written_when_it_is_new(folder: OutputFolder) -> None:
     folder._store.write = noting  # type: ignore[method-assign]
     folder.begin(job("a"))
     for units in (1, 1, 2):
-        folder.mark_success({"units": units})
-        assert folder.success() == {"units": units}
+        folder.mark_success(success_of(units))
+        assert folder.success() == success_of(units)
     assert writes == ["_lvm_batch/accepted.json", "_SUCCESS"] * 2
     folder.mark_success(None)
     assert folder.success() is None
@@ -238,11 +243,11 @@ def test_a_refusal_leaves_an_output_that_was_never_accepted_as_it_is(folder: Out
     folder.begin(job("a"))
     folder.mark_refused()
     assert folder.accepted_job() is None
-    folder.mark_success({"units": 1})
+    folder.mark_success(success_of(1))
     folder.begin(job("a", "b"))
     folder.mark_refused()
     assert folder.accepted_job() == job("a")
-    folder.mark_success({"units": 2})
+    folder.mark_success(success_of(2))
     folder.mark_refused()
     assert (folder.accepted_job(), folder.succeeded) == (None, False)
 
@@ -263,55 +268,51 @@ def test_a_file_of_somebody_else_is_named_from_the_folder_on(folder: OutputFolde
     assert files(folder) == ["de/notes.txt"]
 
 
-def grown_by(*names: str, unreadable: Sequence[str] = (), rows: int = 3) -> dict[str, Any]:
+def grown_by(*names: str, unreadable: Sequence[str] = (), rows: int = 3) -> Growth:
     """A growth by inputs of one unit each, but for those that cannot be read."""
     asked = job(*names)
-    read = [unit | {"rows": rows} for unit in asked["units"] if unit["input"] not in unreadable]
-    return {"inputs": asked["identity"]["inputs"], "units": read, "unreadable": list(unreadable)}
+    read = tuple(replace(unit, rows=rows) for unit in asked.units if unit.input not in unreadable)
+    return Growth("0.1.0", asked.identity.inputs, read, tuple(unreadable))
 
 
 def test_a_job_that_has_not_grown_is_as_it_was_written() -> None:
-    """Documents of old releases, which tell less, too; and it is a copy."""
-    old = {"identity": {}, "units": [], "x": 1}
-    found = joined(old, [])
-    assert found == old
-    assert found is not old
+    """All that it says."""
+    standing = job("a", unreadable=["/in/x"], settings={"pad": None})
+    assert joined(standing, []) == standing
 
 
 def test_the_latest_document_that_names_an_input_counts() -> None:
     """For its entry, its units and whether it could be read; inputs come by name, and rows are those of all units."""
     first = job("c", "a", unreadable=["/in/x"])
     found = joined(first, [grown_by("b", "a", unreadable=["/in/b"], rows=5), grown_by("b", rows=7)])
-    assert list(found["identity"]["inputs"]) == ["a", "b", "c"]
-    assert found["identity"]["format"] == 1
-    assert [(unit["input"], unit["rows"]) for unit in found["units"]] == [
+    assert list(found.identity.inputs) == ["a", "b", "c"]
+    assert found.identity.format == 1
+    assert [(unit.input, unit.rows) for unit in found.units] == [
         ("/in/c", 3),
         ("/in/a", 5),
         ("/in/b", 7),
     ]
-    assert (found["rows"], found["unreadable"], found["job_id"]) == (15, ["/in/x"], "j")
+    assert (found.rows, found.unreadable, found.job_id) == (15, ("/in/x",), "j")
 
 
 def test_a_growth_holds_what_is_new_and_nothing_else() -> None:
     """Inputs that came or changed, with their units, or that they cannot be read; and which version wrote it."""
     asked = job("a", "b", "c", "d", unreadable=["/in/c", "/in/e"])
-    asked["units"] = [unit for unit in asked["units"] if unit["input"] != "/in/c"]
-    asked["identity"]["inputs"]["b"] = {"path": "/in/b", "size": 9}
+    asked = replace(asked, units=tuple(unit for unit in asked.units if unit.input != "/in/c"))
+    asked = with_input(asked, "b", 9)
     found = growth(job("a", "b", "e", unreadable=["/in/e"]), asked)
     assert found is not None
-    assert found["version"] == "0.1.0"
-    assert list(found["inputs"]) == ["b", "c", "d"]
-    assert [unit["input"] for unit in found["units"]] == ["/in/b", "/in/d"]
-    assert found["unreadable"] == ["/in/c"]
+    assert found.version == "0.1.0"
+    assert list(found.inputs) == ["b", "c", "d"]
+    assert [unit.input for unit in found.units] == ["/in/b", "/in/d"]
+    assert found.unreadable == ("/in/c",)
 
 
 def test_nothing_new_is_no_growth() -> None:
-    """Also where fewer inputs are asked for, or one cannot be read any more; old jobs do not tell which could."""
+    """Also where fewer inputs are asked for, or one cannot be read any more."""
     standing = job("a", "b")
     assert growth(standing, job("a")) is None
     assert growth(standing, job("a", "b", unreadable=["/in/b"])) is None
-    standing.pop("unreadable")
-    assert growth(standing, job("a", "b")) is None
 
 
 def test_an_input_that_could_not_be_read_is_new_once_it_can() -> None:
@@ -320,4 +321,4 @@ def test_an_input_that_could_not_be_read_is_new_once_it_can() -> None:
     assert growth(standing, job("a", "b", unreadable=["/in/b"])) is None
     found = growth(standing, job("a", "b"))
     assert found is not None
-    assert list(found["inputs"]) == ["b"]
+    assert list(found.inputs) == ["b"]

@@ -13,11 +13,12 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
+from documents import success_of
 from outputs import DIM, as_arrow, as_polars, begin, write_output, write_unit
 
 from lvm_batch.io import predictions_dataset, read_predictions
 from lvm_batch.io.errors import ColumnError, DataError, InputNotFound, NotFinished, OutputError
-from lvm_batch.io.output.committed import FORMAT
+from lvm_batch.io.output.job_documents import FORMAT
 from lvm_batch.io.output.lock import lock_output
 from lvm_batch.io.storage.locations import locate
 
@@ -45,21 +46,21 @@ def test_rows_stand_in_the_inputs_order(read: Reader, output: str) -> None:
     write_unit(folder, "a-00000.parquet", {"key": [7, 8]})
     write_unit(folder, "b-00001.parquet", {"key": [3, 4, 5]}, first_row=3)
     write_unit(folder, "b-00000.parquet", {"key": [0, 1, 2]})
-    folder.mark_success({})
+    folder.mark_success(success_of())
     assert read(output)["key"].to_pylist() == [0, 1, 2, 3, 4, 5, 7, 8]
 
 
 @readers
 def test_rows_of_a_mended_file_stand_in_their_place(read: Reader, tmp_path: Path) -> None:
     """A unit that was not planned at first, since its input was broken then, comes where its input came."""
-    inputs = {f"{stem}.parquet": {"path": f"/in/{stem}.parquet"} for stem in ("a", "b", "c")}
+    inputs = {f"{stem}.parquet": {"path": f"/in/{stem}.parquet", "size": 1} for stem in ("a", "b", "c")}
     names = ["a-00000.parquet", "c-00000.parquet"]
     identity = {"identity": {"format": FORMAT, "inputs": inputs}}
     begin(str(tmp_path), names, **identity, unreadable=["/in/b.parquet"])
     folder = begin(str(tmp_path), [*names, "b-00000.parquet"], **identity)
     for number, name in enumerate([*names, "b-00000.parquet"]):
         write_unit(folder, name, {"key": [number]})
-    folder.mark_success({})
+    folder.mark_success(success_of())
     assert read(tmp_path)["key"].to_pylist() == [0, 2, 1]
 
 
@@ -242,7 +243,7 @@ def test_an_output_is_read_when_it_is_done(read: Reader, output: str) -> None:
     write_unit(folder, "b-00000.parquet", {"key": [2]})
     with pytest.raises(NotFinished, match=r"was not accepted: 2 of 2 units.*summary\.json"):
         read(output)
-    folder.mark_success({})
+    folder.mark_success(success_of())
     assert read(output).num_rows == 2
 
 
@@ -295,13 +296,6 @@ def test_what_is_not_there_is_refused(read: Reader, tmp_path: Path) -> None:
     for name in ("missing", "file"):
         with pytest.raises(InputNotFound, match="holds no job"):
             read(tmp_path / name)
-
-
-def test_the_format_is_that_of_the_writer() -> None:
-    """What is written now is what is read."""
-    from lvm_batch.jobs.prediction.planning.job import FORMAT as WRITTEN
-
-    assert WRITTEN == FORMAT
 
 
 def test_importing_the_room_loads_nothing() -> None:

@@ -16,12 +16,13 @@ from unittest.mock import patch
 
 import buckets
 import pytest
+from documents import success_of
 from held_outputs import NAMES, commit, conclude, job
 from waiting import HANG_S
 
 from lvm_batch.io.errors import JobChanged, OutputError, OutputLocked
-from lvm_batch.io.output.answers import answering
 from lvm_batch.io.output.commit import OutputFolder
+from lvm_batch.io.output.commit_record import answering
 from lvm_batch.io.output.lock import lock_output
 
 if TYPE_CHECKING:
@@ -195,12 +196,12 @@ class Runs:
         if (standing := reader.job()) is None:
             return
         counted = answering(standing, reader.records())
-        if reader.succeeded and len(counted) == len(standing["units"]):
-            assert reader.success() == {"units": len(counted)}
+        if reader.succeeded and len(counted) == len(standing.units):
+            assert reader.success() == success_of(len(counted))
         elif reader.succeeded:
             assert self.changing, "a unit is missing, and nothing was ever taken back"
         contents = {output: hashed(reader, output) for output in counted}
-        wrong = {output for output, record in counted.items() if contents[output] != record["sha256"]}
+        wrong = {output for output, record in counted.items() if contents[output] != record.sha256}
         assert not wrong
         if not self.changing:  # what is committed stays
             assert self.seen.items() <= contents.items()
@@ -226,7 +227,7 @@ def check(store: Gated, seed: int, *, changing: bool) -> None:
         runs.work(OutputFolder(ADDRESS, hold=hold), NAMES, last)
     reader = OutputFolder(ADDRESS)
     assert (reader.success(), reader.summary()) == (
-        {"units": len(NAMES)},
+        success_of(len(NAMES)),
         {"by": str(last), "units": len(NAMES)},
     )
     runs.look()

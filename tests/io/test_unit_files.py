@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from documents import job_of, record_of
 
 from lvm_batch.io.errors import OutputError
 from lvm_batch.io.output.commit import OutputFolder
+from lvm_batch.io.output.commit_record import UnitPlace
 from lvm_batch.io.output.unit_files import FINGERPRINT_KEY, RECORD_KEY, UnitFiles, record_name
 from lvm_batch.io.output.verification import file_faults
 
@@ -18,8 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from lvm_batch.io.output.commit_record import CommitRecord
+    from lvm_batch.io.output.job_documents import JobDocument
+
 UNIT, OTHER = "a-00000.parquet", "b-00000.parquet"
-PLACE = {"input": "/in/a", "first_row": 0, "input_size": 1, "input_modified_ns": 5}
+PLACE = UnitPlace("/in/a", first_row=0, input_size=1, input_modified_ns=5)
 
 
 @pytest.fixture
@@ -30,45 +36,52 @@ def folder(address: str) -> OutputFolder:
     return folder
 
 
-def job(**changes: int) -> dict[str, Any]:
+def job(**changes: int) -> JobDocument:
     """A job of one unit."""
     file = {"path": "/in/a", "size": 1, "modified_ns": 5} | changes
-    return {
-        "version": "0.1.0",
-        "fingerprint": json.dumps(file),
-        "identity": {"format": 1, "inputs": {"a": file}},
-        "units": [{"output": UNIT, "input": "/in/a", "first_row": 0, "rows": 3}],
-        "unreadable": [],
-        "rows": 3,
-    }
+    units = [{"output": UNIT, "input": "/in/a", "first_row": 0, "rows": 3}]
+    identity = {"format": 1, "inputs": {"a": file}}
+    return job_of({"fingerprint": json.dumps(file), "identity": identity, "units": units, "rows": 3})
 
 
-def record_of(**changes: Any) -> dict[str, Any]:  # noqa: ANN401
+def record(**changes: Any) -> CommitRecord:  # noqa: ANN401
     """What a unit's file tells of itself."""
-    return {"output": UNIT, **PLACE, "rows_in": 3, "rows_out": 3} | changes
+    return record_of(**{"output": UNIT, **PLACE.to_json()} | changes)
 
 
 def write(
-    staged: Path, record: dict[str, Any], *, by: str = "", fingerprint: str = "f", n_rows: int = 3
+    staged: Path, record: CommitRecord, *, by: str = "", fingerprint: str = "f", n_rows: int = 3
 ) -> None:
     """Write a unit's file; ``by`` makes one differ from another, in as many bytes."""
-    told = {FINGERPRINT_KEY: fingerprint, RECORD_KEY: json.dumps(record), "by": by, b"\xff": b"\xff"}
+    told = {
+        FINGERPRINT_KEY: fingerprint,
+        RECORD_KEY: json.dumps(record.to_json()),
+        "by": by,
+        b"\xff": b"\xff",
+    }
     pq.write_table(pa.table({"x": range(n_rows)}).replace_schema_metadata(told), staged)
 
 
-def commit(folder: OutputFolder, *, by: str = "we", seconds: float = 1.0, **changes: Any) -> dict[str, Any]:  # noqa: ANN401
+def commit(folder: OutputFolder, *, by: str = "we", seconds: float = 1.0, **changes: Any) -> CommitRecord:  # noqa: ANN401
     """Commit the unit."""
-    record = record_of(**changes)
+    made = record(**changes)
     with folder.stage() as staged:
-        write(staged, record, by=by)
-        return folder.commit(staged, record | {"seconds": seconds})
+        write(staged, made, by=by)
+        return folder.commit(staged, replace(made, seconds={"read": seconds}))
 
 
 def publish(folder: OutputFolder, *, by: str = "they", fingerprint: str = "f", **changes: Any) -> None:  # noqa: ANN401
     """Publish the unit's file, and die before it is recorded."""
     with folder.stage() as staged:
-        write(staged, record_of(**changes), by=by, fingerprint=fingerprint)
+        write(staged, record(**changes), by=by, fingerprint=fingerprint)
         folder._store.publish(staged, UNIT)
+
+
+def standing(folder: OutputFolder) -> CommitRecord:
+    """The record that stands."""
+    found = folder.record(UNIT)
+    assert found is not None
+    return found
 
 
 def written_by(folder: OutputFolder) -> str:
@@ -82,10 +95,10 @@ def written_by(folder: OutputFolder) -> str:
 def test_a_file_of_the_same_unit_stays(folder: OutputFolder) -> None:
     """It was published by a worker that may still be about to record it; what it tells is taken down."""
     publish(folder)
-    record = commit(folder)
+    adopted = commit(folder)
     assert written_by(folder) == "they"
-    assert folder.record(UNIT) == record
-    assert "seconds" not in record
+    assert folder.record(UNIT) == adopted
+    assert adopted.seconds is None
 
 
 def test_a_unit_that_is_committed_stays(folder: OutputFolder) -> None:
@@ -98,8 +111,8 @@ def test_a_unit_that_is_committed_stays(folder: OutputFolder) -> None:
 def test_a_file_whose_answer_was_lost_is_known_again(folder: OutputFolder) -> None:
     """The same bytes stand in the way, and the record has what only their writer knows."""
     publish(folder, by="we")
-    assert commit(folder)["seconds"] == 1.0
-    assert folder.record(UNIT)["seconds"] == 1.0
+    assert commit(folder).seconds == {"read": 1.0}
+    assert standing(folder).seconds == {"read": 1.0}
 
 
 @pytest.mark.parametrize(
@@ -131,8 +144,8 @@ def test_a_file_that_is_none_of_ours_is_replaced(folder: OutputFolder) -> None:
 def test_a_record_of_other_bytes_is_written_anew(folder: OutputFolder) -> None:
     """A record that came late tells of a file that is gone; what stands is taken down in its place."""
     publish(folder)
-    late = record_of(sha256="0" * 64, bytes=folder.published()[UNIT])
-    folder._documents.write(record_name(UNIT), late)
+    late = record(sha256="0" * 64, bytes=folder.published()[UNIT])
+    folder._documents.write(record_name(UNIT), late.to_json())
     commit(folder)
     assert written_by(folder) == "they"
 
@@ -140,9 +153,9 @@ def test_a_record_of_other_bytes_is_written_anew(folder: OutputFolder) -> None:
 def test_a_record_of_another_place_is_written_anew(folder: OutputFolder) -> None:
     """Though it tells of the same bytes: what counts is the input as it is."""
     first = commit(folder)
-    folder._documents.write(record_name(UNIT), first | {"input_size": 2})
+    folder._documents.write(record_name(UNIT), first.to_json() | {"input_size": 2})
     assert folder.adopt(UNIT, "f", PLACE) is not None
-    assert folder.record(UNIT)["input_size"] == 1
+    assert standing(folder).place == PLACE
 
 
 @pytest.mark.parametrize("stands", [None, "of what it is now", "damaged"])
@@ -156,7 +169,7 @@ def test_what_an_input_was_before_replaces_nothing(folder: OutputFolder, stands:
     before = folder._store.read(UNIT)
     if stands is None:  # nothing is in its way, and nobody believes it
         commit(folder)
-        assert folder.adopt(UNIT, "f", PLACE | {"input_size": 2}) is None
+        assert folder.adopt(UNIT, "f", replace(PLACE, input_size=2)) is None
         return
     with pytest.raises(OutputError, match="is not replaced by what its input was before"):
         commit(folder)
@@ -182,11 +195,11 @@ def test_a_record_that_changes_meanwhile_is_looked_at_again(
         monkeypatch.setattr(folder._store, "swap", swap)
         other = OutputFolder(folder.text).adopt(UNIT, "f", PLACE)
         assert other is not None
-        folder._documents.write(name, other | {"sha256": "0" * 64})
+        folder._documents.write(name, other.to_json() | {"sha256": "0" * 64})
         return swap(name, content, before=before)
 
     monkeypatch.setattr(folder._store, "swap", come_second)
-    assert commit(folder)["seconds"] == 1.0
+    assert commit(folder).seconds == {"read": 1.0}
     assert written_by(folder) == "we"
 
 
@@ -199,7 +212,7 @@ def test_a_file_is_adopted_though_its_record_changes_meanwhile(
 
     def come_second(name: str, content: bytes, *, before: bytes | None) -> bool:
         monkeypatch.setattr(folder._store, "swap", swap)
-        folder._documents.write(name, record_of(sha256="0" * 64, bytes=1))
+        folder._documents.write(name, record(sha256="0" * 64, bytes=1).to_json())
         return swap(name, content, before=before)
 
     monkeypatch.setattr(folder._store, "swap", come_second)
@@ -248,7 +261,7 @@ def test_a_file_is_adopted_wherever_its_rows_were_read_if_nobody_asks(folder: Ou
     """By those who know no place, as what reads outputs does."""
     publish(folder, first_row=9)
     assert folder.adopt(UNIT, "f") is not None
-    assert folder.record(UNIT)["first_row"] == 9
+    assert standing(folder).place.first_row == 9
 
 
 def test_units_belong_to_a_job() -> None:

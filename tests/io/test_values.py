@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from datasets import encode, windows, write_windows
+from documents import record_of, success_of
 from every_type import all_exact
 from outputs import as_arrow, as_polars, begin, write_output
 from outputs import write_unit as commit_unit
@@ -76,9 +77,9 @@ def answered(folder: Path, *, batch_rows: int) -> Path:
             for batch in rows.batches:
                 writer.write(zeros(batch))
             writer.close({})
-        record = {"output": unit.output, "input": "/in/in.parquet", "first_row": 0, "rows_out": unit.n_rows}
+        record = record_of(output=unit.output, input="/in/in.parquet", first_row=0, rows_out=unit.n_rows)
         opened.commit(staged, record)
-    opened.mark_success({})
+    opened.mark_success(success_of())
     return folder / "out"
 
 
@@ -317,7 +318,7 @@ def test_a_column_that_a_file_lacks_may_be_null(tmp_path: Path) -> None:
     folder = begin(str(tmp_path), ["a-00000.parquet", "b-00000.parquet"])
     commit_unit(folder, "a-00000.parquet", pa.table([[1], [2]], schema=required))
     commit_unit(folder, "b-00000.parquet", pa.table({"key": [3]}))
-    folder.mark_success({})
+    folder.mark_success(success_of())
     schema = predictions_dataset(tmp_path).schema
     assert schema.field("it").nullable
     assert predictions_dataset(tmp_path).to_table()["it"].to_pylist() == [2, None]

@@ -171,11 +171,11 @@ class Recorded:
         return getattr(self.cluster, name)
 
     def scale(self, n_workers: int) -> None:
-        """Record how many are asked for."""
+        """Note how many are asked for."""
         self.scaled.append(n_workers)
 
     def adapt(self, **bounds: Any) -> None:  # noqa: ANN401 - those of Dask
-        """Record within which bounds."""
+        """Note within which bounds."""
         self.adapted.append(bounds)
 
 

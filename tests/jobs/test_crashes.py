@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from lvm_batch.io.dataset.units import Unit
-    from lvm_batch.io.output.answers import Record
+    from lvm_batch.io.output.commit_record import CommitRecord
     from lvm_batch.jobs.prediction.observers import RunOutcome
     from lvm_batch.jobs.prediction.planning.job import Job
 
@@ -87,7 +87,7 @@ def dying(at_step: int) -> Iterator[None]:
 
 def one_after_the_other(
     _: object, job: Job, units: Iterable[Unit], **__: object
-) -> Iterator[tuple[Unit, Record | Failure]]:
+) -> Iterator[tuple[Unit, CommitRecord | Failure]]:
     """Drive units in this process, through the real task."""
     for unit in units:
         yield unit, run_unit(job, unit)

@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from command import Result
 
 
-def answers(job: Any, units: Any) -> list[dict[str, str]]:  # noqa: ANN401 - as of a job
+def answers(job: Any, units: Any) -> list[SimpleNamespace]:  # noqa: ANN401 - as of a job
     """Stand in for ``run_units``: say whose unit it was, after a while."""
     time.sleep(job.takes_s)
-    return [{"output": unit.output, "written_to": job.output, "worker": ""} for unit in units]
+    return [SimpleNamespace(output=unit.output, written_to=job.output, worker="") for unit in units]
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def drive(scheduler: str, monkeypatch: pytest.MonkeyPatch) -> Callable[..., set[
         units = [SimpleNamespace(output=f"a-{number}.parquet", n_rows=5000) for number in range(n_units)]
         with Client(scheduler, set_as_default=False) as client:
             outcomes = driving.drive(client, job, units, unit_timeout_s=HANG_S, **options)
-            return {outcome["written_to"] for _, outcome in outcomes}
+            return {outcome.written_to for _, outcome in outcomes}
 
     return call
 

@@ -6,13 +6,14 @@ import re
 import threading
 import time
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from queue import SimpleQueue
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from distributed.scheduler import KilledWorker
+from documents import record_of
 
 from lvm_batch.jobs.clusters.backend import WorkerExpectations
 from lvm_batch.jobs.errors import TryAgain
@@ -68,7 +69,7 @@ class Task:
         if self.behaviour == "scheduler gone":
             raise OSError("connection closed")
         worker = (self.workers or ["w1"])[0]
-        done = [{"output": unit.output, "worker": worker} for unit in self.units]
+        done = [replace(record_of(output=unit.output), worker=worker) for unit in self.units]
         if self.behaviour == "failing":
             return [Failure(unit.output, "os", "it broke", worker=worker) for unit in self.units]
         if self.behaviour.startswith("refused"):
@@ -209,7 +210,7 @@ def test_every_unit_ends_as_its_own_record_or_failure(cluster: Cluster) -> None:
     assert sorted(ended) == names
     failure = ended.pop("u07")
     assert (failure.output, failure.kind, failure.message) == ("u07", "os", "it broke")
-    assert all(outcome["output"] == name for name, outcome in ended.items())
+    assert all(outcome.output == name for name, outcome in ended.items())
     assert sorted(cluster.submitted()) == [(name,) for name in names]
 
 
@@ -224,7 +225,7 @@ def test_a_unit_that_was_lost_is_tried_again(cluster: Cluster, loss: str) -> Non
     """Twice; a worker's death may have been another unit's doing."""
     cluster.scripts = {"a": [loss, loss]}
     ended = drive(cluster, units("a", "b"))
-    assert {name: outcome["output"] for name, outcome in ended.items()} == {"a": "a", "b": "b"}
+    assert {name: outcome.output for name, outcome in ended.items()} == {"a": "a", "b": "b"}
     assert sorted(cluster.submitted()) == [("a",), ("a",), ("a",), ("b",)]
 
 
@@ -241,7 +242,7 @@ def test_a_unit_that_is_lost_alone_too_is_given_up_by_name(cluster: Cluster, los
     """With what became of it the last time, and what to do; the others are done."""
     cluster.scripts = {"a": [loss] * 9, "c": [loss] * 9}
     ended = drive(cluster, units("a", "b", "c"))
-    assert ended["b"]["output"] == "b"
+    assert ended["b"].output == "b"
     for name in ("a", "c"):
         failure = ended[name]
         assert (failure.output, failure.kind) == (name, "worker_lost")
@@ -406,7 +407,7 @@ def test_a_unit_that_takes_too_long_loses_its_worker(
         cluster.lines["w1"] = cluster.lines["w1"][-1:]
 
     ended = drive(cluster, units("a", "b"), unit_timeout_s=10, on_waiting=wait)
-    assert ended["b"]["output"] == "b"
+    assert ended["b"].output == "b"
     failure = ended["a"]
     assert (failure.kind, failure.output) == ("unit_timeout", "a")
     assert failure.message == "a: tried 3 times, the last time alone; it ran longer than 10 s on w1"

@@ -173,7 +173,7 @@ def test_readers_wait_while_rows_are_replaced(ask: Callable[..., Any], data: Pat
     assert ask().code == 0
     folder = OutputFolder(str(tmp_path / "out"))
     folder.mark_success(None)
-    folder.begin(folder.job() or {}, again={f"date={NIGHTS[0]}/a-00000.parquet"})
+    folder.begin(folder.required_job(), again={f"date={NIGHTS[0]}/a-00000.parquet"})
     with pytest.raises(NotFinished):
         read_predictions(tmp_path / "out")
     assert ask().values["units_computed"] == 1

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from datasets import windows, write_windows
+from documents import record_of
 
 from lvm_batch.jobs.cli import main
 from lvm_batch.jobs.console.console import Console
 from lvm_batch.jobs.prediction.execution import worker
-from lvm_batch.jobs.prediction.execution.events import RunEnded, RunStarted, UnitDone, UnitFailed
 from lvm_batch.jobs.prediction.execution.worker import Failure
+from lvm_batch.jobs.prediction.results.events import RunEnded, RunStarted, UnitDone, UnitFailed
 from lvm_batch.jobs.prediction.telemetry.progress import ProgressRecords, progress_on
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ def test_progress_is_told_now_and_then(capsys: pytest.CaptureFixture[str]) -> No
     for every_s, expected in ((0, 1), (3600, 0)):
         tell = ProgressRecords(console, every_s=every_s).event
         tell(RunStarted(units=200, rows=1000, units_done=1, rows_done=5, workers=2))
-        tell(UnitDone({"output": "a", "rows_in": 5}))
+        tell(UnitDone(record_of(output="a", rows_in=5)))
         for number in range(150):
             tell(UnitFailed(Failure(f"{number}", "bug", "broken"), 5))
         tell(RunEnded("finished"))

@@ -19,6 +19,7 @@ from lvm_batch.jobs.clusters.backend import LocalWorkers
 from lvm_batch.jobs.clusters.dashboard import dask_pages
 from lvm_batch.jobs.errors import GateFailed, MissingExtra, Terminated
 from lvm_batch.jobs.prediction.observers import RunOutcome, reporting_failures
+from lvm_batch.jobs.prediction.results.summary import Summary
 from lvm_batch.jobs.prediction.telemetry.metrics import Metrics, last_success
 from lvm_batch.jobs.processes.forkserver import METHOD, PRELOAD, start_forkserver
 from lvm_batch.jobs.settings.run import RunSettings
@@ -180,7 +181,7 @@ def test_a_former_file_that_makes_no_sense_is_replaced(
     predict: Callable[..., Any], dataset: Path, tmp_path: Path
 ) -> None:
     """Nobody knows when the last success was, and the run writes its own."""
-    summary = predict(dataset, "--output", tmp_path / "out").done()
+    summary = Summary.from_json(predict(dataset, "--output", tmp_path / "out").done())
     file = tmp_path / "m.prom"
     metrics = Metrics(
         RunSettings(output="o", metrics_file=str(file)), started=time.monotonic(), tell=pytest.fail

@@ -13,22 +13,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from datasets import read_rows, windows, write_windows
-from past_runs import past_run
+from past_runs import make_run_entry
 
 from lvm_batch.io.dataset.units import DatasetFormat
 from lvm_batch.io.errors import DataError
 from lvm_batch.io.history.history import FORMAT_KEY, read_history, write_run
-from lvm_batch.io.history.run_entry import Figure, PastRun
+from lvm_batch.io.history.run_entry import Figure, RunEntry
 from lvm_batch.io.output.commit import OutputFolder
+from lvm_batch.io.output.commit_record import CommitRecord
+from lvm_batch.io.output.tally import SquareSums, Tally, add_tallies
 from lvm_batch.io.output.writer import PredictionBlock
 from lvm_batch.io.storage.lock_guard import LocalLockGuard
 from lvm_batch.jobs.cli import main
 from lvm_batch.jobs.errors import GateFailed
-from lvm_batch.jobs.prediction.execution.events import RunSummarised
 from lvm_batch.jobs.prediction.execution.query_latency import worker_p95_ms
-from lvm_batch.jobs.prediction.execution.tally import add_tallies, deviation, tally_block
+from lvm_batch.jobs.prediction.execution.tally import tally_block
+from lvm_batch.jobs.prediction.execution.worker import Failure
 from lvm_batch.jobs.prediction.observers import RunBeginning
 from lvm_batch.jobs.prediction.planning.plan import Prepared, prepare
+from lvm_batch.jobs.prediction.results.events import RunSummarised
 from lvm_batch.jobs.prediction.telemetry.history import History
 from lvm_batch.jobs.settings.run import RunSettings
 
@@ -36,6 +39,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from command import Result
+
+    from lvm_batch.jobs.prediction.results.summary import Summary
 
 ENDED = datetime(2026, 11, 23, 12, tzinfo=UTC)
 N_ROWS = 600
@@ -48,7 +53,7 @@ class Ran(NamedTuple):
 
     settings: RunSettings
     prepared: Prepared
-    summary: dict[str, Any]
+    summary: Summary
     folder: OutputFolder
 
 
@@ -83,7 +88,7 @@ def added(ran: Ran, history: object, **changes: Any) -> list[str]:  # noqa: ANN4
     """Add a run to a history; return what was said."""
     said: list[str] = []
     records = ran.folder.records()
-    summary = ran.summary | changes.pop("summary", {})
+    summary = replace(ran.summary, **changes.pop("summary", {}))
     fields = {
         "computed": list(records.values()),
         "error": None,
@@ -97,7 +102,7 @@ def added(ran: Ran, history: object, **changes: Any) -> list[str]:  # noqa: ANN4
     return said
 
 
-def only_run(history: Path) -> PastRun:
+def only_run(history: Path) -> RunEntry:
     """The run of a history that has one."""
     ((_, runs),) = read_history(str(history))
     assert not isinstance(runs, DataError)
@@ -143,8 +148,8 @@ def test_an_entry_says_which_run_it_was(ran: Ran, tmp_path: Path) -> None:
     assert run.fallback.architecture == "gru"
     assert run.thresholds.min_confidence == 0.70
     assert run.report == f"{ran.settings.output}/_lvm_batch/report.html"
-    assert (run.ended, run.ended - run.started) == (ENDED, timedelta(seconds=ran.summary["wall_s"]))
-    assert run.rows_per_s == pytest.approx(600 / ran.summary["wall_s"])
+    assert (run.ended, run.ended - run.started) == (ENDED, timedelta(seconds=ran.summary.wall_s))
+    assert run.rows_per_s == pytest.approx(600 / ran.summary.wall_s)
     assert (run.workers, run.units, run.failed_units) == (2, 2, 0)
     assert run.projected_bytes == ran.prepared.memory.peak
     assert run.peak_bytes is not None
@@ -181,7 +186,7 @@ def test_a_failed_run_is_told(ran: Ran, tmp_path: Path) -> None:
     """A gate that failed is the run's state; a run whose every unit failed has no figures, and an entry."""
     added(ran, tmp_path / "gate", error=GateFailed("too many"))
     assert only_run(tmp_path / "gate").state == "gate"
-    added(ran, tmp_path / "units", computed=[], summary={"failed_units": [{"output": "a"}]})
+    added(ran, tmp_path / "units", computed=[], summary={"failed_units": (Failure("a", "os", "disk full"),)})
     run = only_run(tmp_path / "units")
     assert (run.failed_units, run.rows_in, run.rows_per_s, run.fallback_rate) == (1, 0, None, None)
     assert (run.cosine, run.input_norm) == (Figure(None, 0), None)
@@ -221,15 +226,16 @@ def test_records_of_older_versions_are_read(ran: Ran, tmp_path: Path) -> None:
     """A record without sums by split, squares and memory lacks those figures and keeps the others."""
     first, second = ran.folder.records().values()
     later = {"cosine_by_split", "cosine_by_route", "worker_peak"}
-    old = {name: value for name, value in first.items() if name not in later}
-    old["shadow_gain"] = {name: first["shadow_gain"][name] for name in ("n", "sum")}
+    values = {name: value for name, value in first.to_json().items() if name not in later}
+    values["shadow_gain"] = {name: values["shadow_gain"][name] for name in ("n", "sum")}
+    old = CommitRecord.from_json(values)
     added(ran, tmp_path, computed=[old, second])
     run = only_run(tmp_path)
     assert (run.cosine.n, run.cosine_ood.n, run.shadow_gain.std) == (600, 100, None)
     assert run.shadow_gain.n > 0
-    from lvm_batch.jobs.prediction.results.summary import totals_of
+    from lvm_batch.jobs.prediction.results.totals import Mean, totals_of
 
-    assert totals_of([old])["cosine_by_split"]["ood"] == {"mean": None, "n": 0}
+    assert totals_of([old]).cosine_by_split["ood"] == Mean(None, 0)
 
 
 @pytest.mark.parametrize(
@@ -254,9 +260,9 @@ def test_a_renamed_split_counts_and_one_that_is_no_text_does_not(values: pa.Arra
         status=np.zeros(4, np.int8),
         details={},
     )
-    sums = tally_block(block, 0, split_column=found)["cosine_by_split"]
+    sums = tally_block(block, 0, split_column=found).cosine_by_split
     assert found == "part"
-    assert {name: part["n"] for name, part in sums.items()} == (
+    assert {name: part.n for name, part in sums.items()} == (
         {} if pa.types.is_integer(values.type) else {"in_dist": 1, "ood": 1}
     )
 
@@ -265,12 +271,11 @@ def test_deviations_add_up() -> None:
     """Sums over parts give the deviation of the whole; one value has none."""
     values = np.random.default_rng(1).normal(0.01, 0.05, 100)
     sums = [
-        {"n": len(part), "sum": part.sum(), "n_squares": len(part), "squares": (part**2).sum()}
-        for part in np.split(values, [1, 1, 40])
+        SquareSums(len(part), part.sum(), len(part), (part**2).sum()) for part in np.split(values, [1, 1, 40])
     ]
-    total = add_tallies({"shadow_gain": part} for part in sums)["shadow_gain"]
-    assert deviation(total) == pytest.approx(values.std(ddof=1))
-    assert deviation(sums[0]) is None
+    total = add_tallies(Tally(0, shadow_gain=part) for part in sums).shadow_gain
+    assert total.deviation == pytest.approx(values.std(ddof=1))
+    assert sums[0].deviation is None
 
 
 def test_the_history_is_not_part_of_the_job(ran: Ran) -> None:
@@ -295,17 +300,17 @@ def test_the_time_of_a_query_is_measured_on_workers(ran: Ran, scheduler: str) ->
     assert "/gone.pt" in said[0]
 
 
-def history_of(folder: Path, *runs: PastRun) -> str:
+def history_of(folder: Path, *runs: RunEntry) -> str:
     """A history of runs whose times are those of now."""
     for run in runs:
         write_run(str(folder), run)
     return str(folder)
 
 
-def recent(hours_ago: float = 1, **figures: Any) -> PastRun:  # noqa: ANN401 - of any field
+def recent(hours_ago: float = 1, **figures: Any) -> RunEntry:  # noqa: ANN401 - of any field
     """A run that ended ``hours_ago`` before now."""
     ended = datetime.now(UTC) - timedelta(hours=hours_ago)
-    return past_run(**{"started": ended - timedelta(minutes=5), "ended": ended} | figures)
+    return make_run_entry(**{"started": ended - timedelta(minutes=5), "ended": ended} | figures)
 
 
 def test_a_quiet_history_is_exit_0(tmp_path: Path, lvm_batch: Callable[..., Result]) -> None:

@@ -15,14 +15,14 @@ from lvm_batch.jobs import observed_run
 from lvm_batch.jobs.console.console import Console
 from lvm_batch.jobs.errors import Terminated, TryAgain
 from lvm_batch.jobs.observed_run import run_observed
-from lvm_batch.jobs.prediction.execution.events import (
+from lvm_batch.jobs.prediction.execution.worker import Failure
+from lvm_batch.jobs.prediction.observers import RunObserver, reporting_failures, telling
+from lvm_batch.jobs.prediction.results.events import (
     RunEnded,
     RunStarted,
     UnitFailed,
     Waiting,
 )
-from lvm_batch.jobs.prediction.execution.worker import Failure
-from lvm_batch.jobs.prediction.observers import RunObserver, reporting_failures, telling
 from lvm_batch.jobs.prediction.run import run
 from lvm_batch.jobs.prediction.telemetry import lineage, pings
 from lvm_batch.jobs.settings.run import RunSettings
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from lvm_batch.jobs.prediction.execution.events import Event
     from lvm_batch.jobs.prediction.observers import RunBeginning, RunOutcome
+    from lvm_batch.jobs.prediction.results.events import Event
 
 N_ROWS = 40
 
@@ -98,7 +98,7 @@ def test_a_run_is_heard_from_its_beginning_to_its_summary(watched: Watched) -> N
     assert (beginning.plan.n_rows, beginning.settings) == (2 * N_ROWS, watched.settings)
     started, *units, ended, end = [event for _, event in events]
     assert started == RunStarted(units=2, rows=2 * N_ROWS, units_done=0, rows_done=0, workers=started.workers)
-    assert {unit.record["output"] for unit in units} == end.records.keys()
+    assert {unit.record.output for unit in units} == end.records.keys()
     assert ended == RunEnded("finished")
     assert (end.summary, end.error, end.is_news) == (watched.outcome.summary, None, True)
     assert len(end.computed) == 2

@@ -7,11 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 import rich.console
+from documents import record_of
 
 from lvm_batch.jobs.console import progress
 from lvm_batch.jobs.console.console import Console
-from lvm_batch.jobs.prediction.execution.events import RunEnded, RunStarted, UnitDone, UnitFailed, Waiting
 from lvm_batch.jobs.prediction.execution.worker import Failure
+from lvm_batch.jobs.prediction.results.events import RunEnded, RunStarted, UnitDone, UnitFailed, Waiting
 from lvm_batch.jobs.prediction.telemetry.progress import ShownProgress
 
 STARTED = RunStarted(units=10, rows=1000, units_done=0, rows_done=0, workers=2)
@@ -46,7 +47,7 @@ def test_failed_units_are_counted_and_not_waited_for(console: Console) -> None:
     for _ in range(2):
         tell(UnitFailed(Failure("a", "os", "disk full"), 450))
     assert printed(console)[-1].endswith(", 2 units failed")
-    tell(UnitDone({"output": "b", "rows_in": 100}))
+    tell(UnitDone(record_of(output="b", rows_in=100)))
     assert printed(console)[-1].endswith("2 units failed, about 0 s left")
 
 
@@ -55,7 +56,7 @@ def test_lines_do_not_come_too_often(console: Console) -> None:
     tell = ShownProgress(console, every_s=3600).event
     tell(STARTED)
     for _ in range(100):
-        tell(UnitDone({"output": "b", "rows_in": 10}))
+        tell(UnitDone(record_of(output="b", rows_in=10)))
     assert not printed(console)
 
 
@@ -73,7 +74,7 @@ def test_a_terminal_has_a_bar_and_no_lines() -> None:
     console.progress = rich.console.Console(file=io.StringIO(), width=200, force_terminal=True)
     tell = ShownProgress(console, every_s=0).event
     tell(STARTED)
-    tell(UnitDone({"output": "b", "rows_in": 100}))
+    tell(UnitDone(record_of(output="b", rows_in=100)))
     tell(UnitFailed(Failure("a", "os", "disk full"), 450))
     tell(RunEnded("finished"))
     text = console.progress.file.getvalue()

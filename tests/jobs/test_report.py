@@ -18,6 +18,7 @@ from lvm_batch.io.output.commit import OutputFolder
 from lvm_batch.io.output.lock import lock_output
 from lvm_batch.io.storage.store import open_store
 from lvm_batch.jobs.plots import COLOURS, figure_svg
+from lvm_batch.jobs.prediction.results.summary import Summary
 from lvm_batch.jobs.reports import columns as report_columns
 from lvm_batch.jobs.reports.columns import read_columns
 from lvm_batch.jobs.reports.documents import Event
@@ -120,9 +121,9 @@ def test_the_same_output_gives_the_same_bytes(output: Path, lvm_batch: Command) 
     once = (output / REPORT).read_bytes()
     folder = OutputFolder(str(output))
     (output / REPORT).unlink()
-    assert write_report(folder, folder.summary() or {}, records=folder.records()) is None
+    assert write_report(folder, summary_of(folder), records=folder.records()) is None
     assert (output / REPORT).read_bytes() == once
-    assert write_report(folder, folder.summary() or {}) is None
+    assert write_report(folder, summary_of(folder)) is None
     assert (output / REPORT).read_bytes() == once
 
 
@@ -213,6 +214,11 @@ def test_the_work_of_each_worker_is_shown_where_events_name_it(output: Path, lvm
         assert any(text.startswith("The events do not name workers.") for text in texts) != named
 
 
+def summary_of(folder: OutputFolder) -> Summary:
+    """The summary that stands in a folder."""
+    return Summary.from_json(folder.summary() or {})
+
+
 def change(path: Path, **values: object) -> None:
     """Set keys of a JSON document; ``None`` takes one away."""
     document = json.loads(path.read_text()) | values
@@ -243,7 +249,7 @@ def test_what_cannot_be_reported_is_refused_by_name(
     output: Path, lvm_batch: Command, spoil: Callable[[Path], None], named: str
 ) -> None:
     """No job, a newer one, or a damaged document: exit 2; the end of a run is told the same and does not fail."""
-    summary = OutputFolder(str(output)).summary() or {}
+    summary = summary_of(OutputFolder(str(output)))
     spoil(output / "_lvm_batch")
     result = lvm_batch("report", output)
     assert (result.code, named in result.values["error"]["message"]) == (2, True)
@@ -260,7 +266,7 @@ def test_a_report_that_cannot_be_written_is_told(output: Path, lvm_batch: Comman
     (output / REPORT).mkdir()
     assert lvm_batch("report", output).code == 2
     folder = OutputFolder(str(output))
-    assert "no report was written" in str(write_report(folder, folder.summary() or {}))
+    assert "no report was written" in str(write_report(folder, summary_of(folder)))
 
 
 def test_a_file_that_cannot_be_read_is_left_out_and_told(output: Path, lvm_batch: Command) -> None:
@@ -294,7 +300,7 @@ def test_a_group_of_an_output_holds_the_means_of_its_rows(finished: Path) -> Non
     from lvm_batch.jobs.reports.groups import groups_by
 
     folder = OutputFolder(str(finished))
-    rows_by_output = {name: record["rows_out"] for name, record in folder.records().items()}
+    rows_by_output = {name: record.tally.rows_out for name, record in folder.records().items()}
     columns = read_columns(folder, rows_by_output, lane="lane", split="split")
     rows = pl.concat([pl.read_parquet(path) for path in sorted(finished.glob("*.parquet"))])
     groups = {group.name: group for group in groups_by(columns, columns.lane)}

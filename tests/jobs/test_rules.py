@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from past_runs import NOW, past_run
+from past_runs import NOW, make_run_entry
 
-from lvm_batch.io.history.run_entry import Figure, PastRun
+from lvm_batch.io.history.run_entry import Figure, RunEntry
 from lvm_batch.jobs.errors import SettingsError
 from lvm_batch.jobs.monitoring.rule_checks import evaluate_rules
 from lvm_batch.jobs.monitoring.rule_figures import interval, pooled
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 DAY = 24.0
 
 
-def found(rule: str, *runs: PastRun, rules: Rules | None = None) -> Finding:
+def found(rule: str, *runs: RunEntry, rules: Rules | None = None) -> Finding:
     """What a rule says of the last 24 hours."""
     window, _ = window_of(runs, since=NOW - timedelta(hours=DAY), now=NOW)
     return {finding.rule: finding for finding in evaluate_rules(rules or Rules(), window)}[rule]
 
 
-def ood(cosine: float, n: int = 1000, **more: Any) -> PastRun:  # noqa: ANN401 - of any field
+def ood(cosine: float, n: int = 1000, **more: Any) -> RunEntry:  # noqa: ANN401 - of any field
     """A run with rows out of distribution, and as many within, of the cosine 0.70."""
-    return past_run(cosine_ood=Figure(cosine, n), cosine_in_dist=Figure(0.70, n), **more)
+    return make_run_entry(cosine_ood=Figure(cosine, n), cosine_in_dist=Figure(0.70, n), **more)
 
 
 def test_pooled_figures_are_those_of_all_rows_together() -> None:
@@ -57,67 +57,76 @@ def test_the_interval_is_the_normal_one() -> None:
     assert interval(Figure(0.05, 100, 0.1), 0.95) == pytest.approx((0.05 - 0.0196, 0.05 + 0.0196), abs=1e-4)
 
 
-FIRES: dict[str, tuple[Sequence[PastRun], float]] = {
+FIRES: dict[str, tuple[Sequence[RunEntry], float]] = {
     "ood_cosine": ([ood(0.59)], 0.59),
     "ood_delta": ([ood(0.65, hours_ago=30), ood(0.61)], -0.04),
-    "fallback_rate": ([past_run(rows_by_route={"amn": 790, "gru": 210}, fallback_rate=0.21)], 0.21),
-    "query_p95": ([past_run(query_p95_ms=1.0), past_run(query_p95_ms=1.51)], 1.51),
+    "fallback_rate": ([make_run_entry(rows_by_route={"amn": 790, "gru": 210}, fallback_rate=0.21)], 0.21),
+    "query_p95": ([make_run_entry(query_p95_ms=1.0), make_run_entry(query_p95_ms=1.51)], 1.51),
     "rows_per_s": (
         [
-            *(past_run(hours_ago=30 + n, rows_per_s=rate) for n, rate in enumerate((90, 100, 5000))),
-            past_run(rows_per_s=49),
+            *(make_run_entry(hours_ago=30 + n, rows_per_s=rate) for n, rate in enumerate((90, 100, 5000))),
+            make_run_entry(rows_per_s=49),
         ],
         49,
     ),
-    "memory": ([past_run(peak_bytes=1_260, projected_bytes=1_000)], 1.26),
-    "shadow_gain": ([past_run(shadow_gain=Figure(0.02, 400, 0.05))], 0.02),
+    "memory": ([make_run_entry(peak_bytes=1_260, projected_bytes=1_000)], 1.26),
+    "shadow_gain": ([make_run_entry(shadow_gain=Figure(0.02, 400, 0.05))], 0.02),
     "input_norm": (
-        [past_run(hours_ago=30, input_norm=Figure(1.0, 9, 0.1)), past_run(input_norm=Figure(0.94, 9, 0.1))],
+        [
+            make_run_entry(hours_ago=30, input_norm=Figure(1.0, 9, 0.1)),
+            make_run_entry(input_norm=Figure(0.94, 9, 0.1)),
+        ],
         -0.06,
     ),
     "input_centroid": (
         [
-            past_run(hours_ago=30, input_norm=Figure(1.0, 9, 0.1), input_centroid=(1.0, 0.0)),
-            past_run(input_norm=Figure(1.0, 9, 0.1), input_centroid=(1.0, 1.0)),
+            make_run_entry(hours_ago=30, input_norm=Figure(1.0, 9, 0.1), input_centroid=(1.0, 0.0)),
+            make_run_entry(input_norm=Figure(1.0, 9, 0.1), input_centroid=(1.0, 1.0)),
         ],
         0.7071,
     ),
 }
 
-QUIET: dict[str, Sequence[PastRun]] = {
+QUIET: dict[str, Sequence[RunEntry]] = {
     "ood_cosine": [ood(0.61)],
     "ood_delta": [ood(0.65, hours_ago=30), ood(0.63)],
-    "fallback_rate": [past_run(rows_by_route={"amn": 800, "gru": 200}, fallback_rate=0.2)],
-    "query_p95": [past_run(query_p95_ms=1.5)],
-    "rows_per_s": [*(past_run(hours_ago=30 + n, rows_per_s=100) for n in range(3)), past_run(rows_per_s=51)],
-    "memory": [past_run(peak_bytes=1_250, projected_bytes=1_000)],
-    "shadow_gain": [past_run(shadow_gain=Figure(0.02, 40, 0.05))],  # 0.02 ± 0.0155
-    "input_norm": [past_run(hours_ago=30, input_norm=Figure(1.0, 9)), past_run(input_norm=Figure(1.04, 9))],
+    "fallback_rate": [make_run_entry(rows_by_route={"amn": 800, "gru": 200}, fallback_rate=0.2)],
+    "query_p95": [make_run_entry(query_p95_ms=1.5)],
+    "rows_per_s": [
+        *(make_run_entry(hours_ago=30 + n, rows_per_s=100) for n in range(3)),
+        make_run_entry(rows_per_s=51),
+    ],
+    "memory": [make_run_entry(peak_bytes=1_250, projected_bytes=1_000)],
+    "shadow_gain": [make_run_entry(shadow_gain=Figure(0.02, 40, 0.05))],  # 0.02 ± 0.0155
+    "input_norm": [
+        make_run_entry(hours_ago=30, input_norm=Figure(1.0, 9)),
+        make_run_entry(input_norm=Figure(1.04, 9)),
+    ],
     "input_centroid": [
-        past_run(hours_ago=30, input_norm=Figure(1.0, 9), input_centroid=(1.0, 0.0)),
-        past_run(input_norm=Figure(1.0, 9), input_centroid=(2.0, 0.1)),
+        make_run_entry(hours_ago=30, input_norm=Figure(1.0, 9), input_centroid=(1.0, 0.0)),
+        make_run_entry(input_norm=Figure(1.0, 9), input_centroid=(2.0, 0.1)),
     ],
 }
 
-LACKS: dict[str, tuple[Sequence[PastRun], str]] = {
-    "ood_cosine": ([past_run()], "no rows marked ood"),
+LACKS: dict[str, tuple[Sequence[RunEntry], str]] = {
+    "ood_cosine": ([make_run_entry()], "no rows marked ood"),
     "ood_delta": ([ood(0.1)], "no run before the window"),
     "fallback_rate": (
-        [past_run(fallback=None, rows_by_route={"amn": 1000, "gru": 0})],
+        [make_run_entry(fallback=None, rows_by_route={"amn": 1000, "gru": 0})],
         "no run with a fallback",
     ),
-    "query_p95": ([past_run()], "not recorded"),
+    "query_p95": ([make_run_entry()], "not recorded"),
     "rows_per_s": (
-        [past_run(hours_ago=30), past_run(hours_ago=31), past_run(rows_per_s=1)],
+        [make_run_entry(hours_ago=30), make_run_entry(hours_ago=31), make_run_entry(rows_per_s=1)],
         "3 runs of its shape",
     ),
-    "memory": ([past_run(projected_bytes=1_000)], "not recorded"),
+    "memory": ([make_run_entry(projected_bytes=1_000)], "not recorded"),
     "shadow_gain": (
-        [past_run(shadow_gain=Figure(0.5, 29, 0.01))],
+        [make_run_entry(shadow_gain=Figure(0.5, 29, 0.01))],
         "29 rows of the shadow evaluation, 30 are needed",
     ),
-    "input_norm": ([past_run(input_norm=Figure(1.0, 9))], "no run before the window"),
-    "input_centroid": ([past_run()], "not recorded"),
+    "input_norm": ([make_run_entry(input_norm=Figure(1.0, 9))], "no run before the window"),
+    "input_centroid": ([make_run_entry()], "not recorded"),
 }
 
 
@@ -142,8 +151,10 @@ def test_a_rule_fires_beyond_its_threshold(rule: str) -> None:
 def test_rows_and_runs_are_those_that_were_judged(rule: str) -> None:
     """Where each run is judged by itself, all of them count, and not only the one that stands out."""
     measured = {"query_p95_ms": 1.0, "rows_per_s": 100.0, "peak_bytes": 1000, "projected_bytes": 1000}
-    before = [past_run(hours_ago=30 + n, minutes=1, **measured) for n in range(3)]
-    finding = found(rule, *before, past_run(rows_in=900, **measured), past_run(rows_in=1100, **measured))
+    before = [make_run_entry(hours_ago=30 + n, minutes=1, **measured) for n in range(3)]
+    finding = found(
+        rule, *before, make_run_entry(rows_in=900, **measured), make_run_entry(rows_in=1100, **measured)
+    )
     assert (finding.runs, finding.rows) == (2, 2000)
 
 
@@ -152,8 +163,8 @@ def test_a_run_weighs_as_much_in_drift_as_it_has_rows(rule: str) -> None:
     """However large the samples are: ten times the rows of another run are ten times its weight."""
     usual = {"input_norm": Figure(1.0, 256), "input_centroid": (1.0, 0.0)}
     changed = {"input_norm": Figure(1.5, 4096), "input_centroid": (0.0, 1.0)}
-    runs = (past_run(rows_in=10_000, **usual), past_run(rows_in=1000, **changed))
-    finding = found(rule, past_run(hours_ago=30, **usual), *runs)
+    runs = (make_run_entry(rows_in=10_000, **usual), make_run_entry(rows_in=1000, **changed))
+    finding = found(rule, make_run_entry(hours_ago=30, **usual), *runs)
     expected = {"input_norm": 0.5 / 11, "input_centroid": 10 / 101**0.5}
     assert finding.figure == pytest.approx(expected[rule])
     assert finding.rows == 11_000
@@ -210,7 +221,7 @@ def test_ood_falls_against_the_day_before_and_else_against_the_last_run() -> Non
 
 def test_ood_may_fall_with_in_dist() -> None:
     """Harder data lowers both; only the difference counts."""
-    today = past_run(cosine_ood=Figure(0.55, 100), cosine_in_dist=Figure(0.60, 100))
+    today = make_run_entry(cosine_ood=Figure(0.55, 100), cosine_in_dist=Figure(0.60, 100))
     assert found("ood_delta", ood(0.65, hours_ago=30), today).state == "quiet"
 
 
@@ -219,25 +230,25 @@ def test_ood_may_fall_with_in_dist() -> None:
 )
 def test_speed_is_compared_with_runs_like_it(other: dict[str, Any]) -> None:
     """Other settings, or far more or fewer rows, make another speed."""
-    before = [past_run(hours_ago=30 + n, **other) for n in range(5)]
-    assert found("rows_per_s", *before, past_run(rows_per_s=1)).state == "not_evaluated"
+    before = [make_run_entry(hours_ago=30 + n, **other) for n in range(5)]
+    assert found("rows_per_s", *before, make_run_entry(rows_per_s=1)).state == "not_evaluated"
 
 
 def test_speed_is_compared_with_the_last_runs() -> None:
     """Of many runs before it, the last ones tell what is usual now."""
-    before = [past_run(hours_ago=100 - n, rows_per_s=1000 if n < 20 else 100) for n in range(30)]
-    assert found("rows_per_s", *before, past_run(rows_per_s=60)).state == "quiet"
+    before = [make_run_entry(hours_ago=100 - n, rows_per_s=1000 if n < 20 else 100) for n in range(30)]
+    assert found("rows_per_s", *before, make_run_entry(rows_per_s=60)).state == "quiet"
 
 
 def test_a_primary_that_is_better_fires_nothing() -> None:
     """Only the fallback's being better is an alert."""
-    assert found("shadow_gain", past_run(shadow_gain=Figure(-0.5, 400, 0.05))).state == "quiet"
+    assert found("shadow_gain", make_run_entry(shadow_gain=Figure(-0.5, 400, 0.05))).state == "quiet"
 
 
 def test_vectors_of_another_width_are_not_compared() -> None:
     """A centroid of other vectors says nothing."""
     runs = [
-        past_run(hours_ago=hours, input_norm=Figure(1.0, 9), input_centroid=vector)
+        make_run_entry(hours_ago=hours, input_norm=Figure(1.0, 9), input_centroid=vector)
         for hours, vector in ((30, (1.0,)), (1, (0.0, 1.0)))
     ]
     assert "several widths" in found("input_centroid", *runs).text

@@ -20,8 +20,7 @@ from lvm_batch.jobs.console.console import Console
 from lvm_batch.jobs.prediction import run as running
 from lvm_batch.jobs.prediction.execution import drive as driving
 from lvm_batch.jobs.prediction.execution.grouping import in_groups
-from lvm_batch.jobs.prediction.planning.job import job_document
-from lvm_batch.jobs.prediction.planning.plan import prepare
+from lvm_batch.jobs.prediction.planning.plan import job_document, prepare
 from lvm_batch.jobs.reports.report_writer import ReportWriter
 
 if TYPE_CHECKING:
@@ -95,9 +94,9 @@ def test_a_finished_job_is_seen_to_be_so(job: RunSettings, monkeypatch: pytest.M
         return original(self, name)
 
     monkeypatch.setattr(store.LocalStore, "read", counting)
-    monkeypatch.setattr(running, "local_cluster", None)
+    monkeypatch.setattr(running, "backend_of", None)
     outcome = running.run(job, console=Console(json=True), observers=[ReportWriter(tell=pytest.fail)])
-    assert (outcome.summary["units_done"], outcome.summary["units_computed"], outcome.error) == (
+    assert (outcome.summary.units_done, outcome.summary.units_computed, outcome.error) == (
         N_UNITS,
         0,
         None,

@@ -40,7 +40,7 @@ def test_splits_are_counted(column: pa.Array) -> None:
     rows = block(pa.table({"key": range(5), "split": column}))
     rows = replace(rows, reasons=np.zeros((5, len(REASONS)), np.bool_))
     counted = tally_block(rows, 0, split_column="split")
-    assert {name: sums["n"] for name, sums in counted["cosine_by_split"].items()} == {"ood": 2, "in_dist": 1}
+    assert {name: sums.n for name, sums in counted.cosine_by_split.items()} == {"ood": 2, "in_dist": 1}
 
 
 @kinds

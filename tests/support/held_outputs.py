@@ -3,40 +3,43 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from documents import job_of, record_of, success_of
 
 from lvm_batch.io.output.unit_files import FINGERPRINT_KEY, RECORD_KEY
 
 if TYPE_CHECKING:
     from lvm_batch.io.output.commit import OutputFolder
+    from lvm_batch.io.output.commit_record import CommitRecord
+    from lvm_batch.io.output.job_documents import JobDocument
 
 NAMES = ("a", "b", "c", "d", "e", "f")
 BEFORE, AFTER = ("a", "b"), ("a", "b", "c", "d")
 """The inputs that the run that is stopped finds, and those that its successor finds."""
 
 
-def job(names: tuple[str, ...], **changes: int) -> dict[str, Any]:
+def job(names: tuple[str, ...], **changes: int) -> JobDocument:
     """A job of one unit for each input; ``changes`` gives the sizes of inputs that are not 1."""
     inputs = {name: {"path": f"/in/{name}", "size": changes.get(name, 1)} for name in names}
     units = [
         {"output": f"{name}.parquet", "input": f"/in/{name}", "rows": 3, "first_row": 0} for name in names
     ]
     fingerprint = " ".join(f"{name}{file['size']}" for name, file in inputs.items())
-    rest = {"version": "0.1.0", "fingerprint": fingerprint, "job_id": "j", "unreadable": []}
-    return rest | {"identity": {"format": 1, "inputs": inputs}, "units": units, "rows": 3 * len(names)}
+    identity = {"format": 1, "inputs": inputs}
+    return job_of({"fingerprint": fingerprint, "identity": identity, "units": units, "rows": 3 * len(names)})
 
 
-def commit(folder: OutputFolder, name: str, *, size: int = 1, by: str = "") -> dict[str, Any]:
+def commit(folder: OutputFolder, name: str, *, size: int = 1, by: str = "") -> CommitRecord:
     """Commit the unit of an input of ``size``; ``by`` tells apart what several have computed."""
-    record = {"output": f"{name}.parquet", "input": f"/in/{name}", "input_size": size, "first_row": 0}
-    record |= {"rows_in": 3, "rows_out": 3}
+    record = record_of(output=f"{name}.parquet", input=f"/in/{name}", input_size=size, first_row=0)
     with folder.stage() as staged:
-        told = {FINGERPRINT_KEY: "f1", RECORD_KEY: json.dumps(record), "by": by}
+        told = {FINGERPRINT_KEY: "f1", RECORD_KEY: json.dumps(record.to_json()), "by": by}
         pq.write_table(pa.table({"x": [1, 2, 3]}).replace_schema_metadata(told), staged)
-        return folder.commit(staged, record | {"by": by})
+        return folder.commit(staged, replace(record, seconds={by: 1.0}))
 
 
 def do_all(folder: OutputFolder, *, by: str = "successor", names: tuple[str, ...] = AFTER) -> None:
@@ -54,5 +57,5 @@ def conclude(folder: OutputFolder, *, by: str, names: tuple[str, ...]) -> None:
     """Write what a run writes at its end."""
     folder.append_events(f"{by}\n")
     folder.write_summary({"by": by, "units": len(names)})
-    folder.mark_success({"units": len(names)})
+    folder.mark_success(success_of(len(names)))
     folder.write_report(by.encode())

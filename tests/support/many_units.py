@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from lvm_batch.io.output.commit_record import CommitRecord, UnitPlace
 from lvm_batch.io.output.unit_files import record_name
 from lvm_batch.io.storage.json_documents import as_json
 from lvm_batch.jobs.prediction.execution.tally import empty_tally
@@ -38,34 +40,28 @@ def small_job(folder: Path, model: Path, n_files: int) -> RunSettings:
     return RunSettings(dataset=(str(folder / "in"),), output=str(folder / "out"), model=str(model))
 
 
-def pretend(job: Job, unit: Unit) -> dict[str, Any]:
+def pretend(job: Job, unit: Unit) -> CommitRecord:
     """Stand in for ``run_unit``: the record of a unit that nothing was computed for."""
-    tally = empty_tally() | {"rows_out": unit.n_rows}
-    place = {"first_row": unit.first_row, "row_groups": [unit.first_row_group, unit.last_row_group]}
-    return {
-        "output": unit.output,
-        "input": unit.file.path,
-        **place,
-        "rows_in": unit.n_rows,
-        "bytes": 0,
-        **tally,
-    }
+    tally = replace(empty_tally(), rows_out=unit.n_rows)
+    row_groups = (unit.first_row_group, unit.last_row_group)
+    place = UnitPlace(unit.file.path, unit.first_row)
+    return CommitRecord(unit.output, place, row_groups, unit.n_rows, tally, sha256="0" * 64)
 
 
-def pretend_all(job: Job, units: Iterable[Unit]) -> list[dict[str, Any]]:
+def pretend_all(job: Job, units: Iterable[Unit]) -> list[CommitRecord]:
     """Stand in for ``run_units``."""
     return [pretend(job, unit) for unit in units]
 
 
-def write_records(output: Path, records: Iterable[dict[str, Any]]) -> None:
+def write_records(output: Path, records: Iterable[CommitRecord]) -> None:
     """Put commit records and (empty) outputs there as a finished job has them, without waiting for the disk."""
     for record in records:
-        published = output / record["output"]
+        published = output / record.output
         published.parent.mkdir(parents=True, exist_ok=True)
         published.touch()
-        path = output / record_name(record["output"])
+        path = output / record_name(record.output)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(as_json(record))
+        path.write_bytes(as_json(record.to_json()))
 
 
 def peak_bytes() -> int:

@@ -6,14 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+from documents import job_of, record_of, success_of
 
 from lvm_batch.io import predictions_dataset, read_predictions
 from lvm_batch.io.output.commit import OutputFolder
-from lvm_batch.io.output.committed import FORMAT
+from lvm_batch.io.output.job_documents import FORMAT
 from lvm_batch.io.output.writer import PredictionBlock, PredictionWriter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from lvm_batch.io.output.commit_record import CommitRecord
 
 DIM = 768
 REASONS = ("low_confidence",)
@@ -24,7 +27,7 @@ def write_unit(
     name: str,
     carried: pa.Table | Mapping[str, Any],
     **options: Any,  # noqa: ANN401
-) -> dict[str, Any]:
+) -> CommitRecord:
     """Commit a unit of a row group for each two of the carried rows; its number is `prediction`'s first component."""
     table = carried if isinstance(carried, pa.Table) else pa.table(dict(carried))
     with folder.stage() as staged:
@@ -33,12 +36,12 @@ def write_unit(
             for first in range(0, table.num_rows, 2):
                 writer.write(block(table.slice(first, 2)))
             writer.close({})
-        record = {
-            "output": name,
-            "input": options.get("input", f"/in/{name.rpartition('-')[0]}.parquet"),
-            "first_row": options.get("first_row", 0),
-            "rows_out": table.num_rows,
-        }
+        record = record_of(
+            output=name,
+            input=options.get("input", f"/in/{name.rpartition('-')[0]}.parquet"),
+            first_row=options.get("first_row", 0),
+            rows_out=table.num_rows,
+        )
         return folder.commit(staged, record)
 
 
@@ -68,18 +71,15 @@ def begin(output: str, names: list[str], **changes: Any) -> OutputFolder:  # noq
     """Begin a job whose units are `names`, each but for its number the name of its input."""
     folder = OutputFolder(output)
     stems = dict.fromkeys(name.rpartition("-")[0] for name in names)
-    inputs = {f"{stem}.parquet": {"path": f"/in/{stem}.parquet"} for stem in stems}
+    inputs = {f"{stem}.parquet": {"path": f"/in/{stem}.parquet", "size": 1} for stem in stems}
     job = {
-        "version": "0.1.0",
         "fingerprint": "f",
         "identity": {"format": FORMAT, "inputs": inputs},
         "units": [
             {"output": name, "input": f"/in/{name.rpartition('-')[0]}.parquet", "rows": 0} for name in names
         ],
-        "unreadable": [],
-        "rows": 0,
     }
-    folder.begin(job | changes)
+    folder.begin(job_of(job | changes))
     return folder
 
 
@@ -88,7 +88,7 @@ def write_output(output: str, units: Mapping[str, Mapping[str, Any]], **options:
     folder = begin(output, list(units))
     for name, carried in units.items():
         write_unit(folder, name, carried, **options)
-    folder.mark_success({"units": len(units)})
+    folder.mark_success(success_of(len(units)))
     return folder
 
 

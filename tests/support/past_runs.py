@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from lvm_batch.io.history.run_entry import Figure, PastModel, PastRun, PastThresholds
+from lvm_batch.io.history.run_entry import Figure, ModelEntry, RunEntry, ThresholdsEntry
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
-def past_run(*, hours_ago: float = 1.0, minutes: float = 10.0, **figures: Any) -> PastRun:  # noqa: ANN401 - of any field
+def make_run_entry(*, hours_ago: float = 1.0, minutes: float = 10.0, **figures: Any) -> RunEntry:  # noqa: ANN401 - of any field
     """A run of 1,000 rows that ended ``hours_ago`` before noon and says nothing that a rule fires on."""
     ended = NOW - timedelta(hours=hours_ago)
     values: dict[str, Any] = {
@@ -24,10 +24,10 @@ def past_run(*, hours_ago: float = 1.0, minutes: float = 10.0, **figures: Any) -
         "dataset": ("s3://vectors/2026-11-22",),
         "output": "/out/a",
         "report": "/out/a/_lvm_batch/report.html",
-        "primary": PastModel("models/amn.pt", "a" * 64, "amn"),
-        "fallback": PastModel("models/gru.pt", "b" * 64, "gru"),
+        "primary": ModelEntry("models/amn.pt", "a" * 64, "amn"),
+        "fallback": ModelEntry("models/gru.pt", "b" * 64, "gru"),
         "bank": "bank",
-        "thresholds": PastThresholds(0.7, 0.02, 384.0, ("sci-fact",), 0.2),
+        "thresholds": ThresholdsEntry(0.7, 0.02, 384.0, ("sci-fact",), 0.2),
         "units": 2,
         "failed_units": 0,
         "rows_in": 1000,
@@ -47,4 +47,4 @@ def past_run(*, hours_ago: float = 1.0, minutes: float = 10.0, **figures: Any) -
         "rows_per_s": 100.0,
         "workers": 2,
     }
-    return PastRun(**values | figures)
+    return RunEntry(**values | figures)

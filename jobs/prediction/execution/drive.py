@@ -40,12 +40,12 @@ if TYPE_CHECKING:
     from distributed import Client, Future
 
     from lvm_batch.io.dataset.units import Unit
-    from lvm_batch.io.output.answers import Record
+    from lvm_batch.io.output.commit_record import CommitRecord
     from lvm_batch.jobs.clusters.backend import WorkerExpectations
     from lvm_batch.jobs.prediction.execution.grouping import Group
     from lvm_batch.jobs.prediction.planning.job import Job
 
-    Outcome = Record | Failure
+    Outcome = CommitRecord | Failure
 
 _PATIENCE_S = 0.5
 _FETCH_S = 10
@@ -209,8 +209,7 @@ class _Attempt:
         finally:
             future.release()
         last = outcomes[-1]
-        worker = last.worker if isinstance(last, (Failure, Refusal)) else last.get("worker", "")
-        self._workers.finished_at[worker] = monotonic()
+        self._workers.finished_at[last.worker] = monotonic()
         refused = []
         for unit, outcome in zip(group, outcomes, strict=True):
             if isinstance(outcome, Refusal):

@@ -8,11 +8,12 @@ or a gate computed.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from lvm_batch.io.dataset.reading import open_unit
 from lvm_batch.io.errors import UnreadableFile
-from lvm_batch.io.output.answers import place_of
+from lvm_batch.io.output.commit_record import CommitRecord, UnitPlace
 from lvm_batch.io.output.unit_files import RECORD_KEY
 from lvm_batch.io.output.writer import PredictionBlock, PredictionWriter
 from lvm_batch.jobs.prediction.batching import BATCH_ROWS, BLOCK_BATCHES, FALLBACK_ROWS
@@ -23,7 +24,7 @@ from lvm_batch.jobs.prediction.execution.passes import (
     second_pass,
 )
 from lvm_batch.jobs.prediction.execution.stopwatch import Stopwatch
-from lvm_batch.jobs.prediction.execution.tally import Tally, add_tallies, tally_block
+from lvm_batch.jobs.prediction.execution.tally import tally_block, total_of
 from lvm_batch.jobs.processes.resources import peak_bytes
 from lvm_batch.lvm.inference.routing import REASONS
 
@@ -33,13 +34,13 @@ if TYPE_CHECKING:
     from lvm_batch.io.dataset.batches import Batch
     from lvm_batch.io.dataset.carried import CarriedRows
     from lvm_batch.io.dataset.units import Unit
-    from lvm_batch.io.output.answers import Record
     from lvm_batch.io.output.commit import OutputFolder
+    from lvm_batch.io.output.tally import Tally
     from lvm_batch.jobs.prediction.planning.job import Job
     from lvm_batch.lvm.inference.cascade import Cascade
 
 
-def compute_unit(job: Job, unit: Unit, cascade: Cascade, folder: OutputFolder) -> Record:
+def compute_unit(job: Job, unit: Unit, cascade: Cascade, folder: OutputFolder) -> CommitRecord:
     """Read, answer, write and commit ``unit``; return its commit record.
 
     Raises ``UnreadableFile`` if the input breaks, has changed, or has not the rows that its footer promised.
@@ -68,8 +69,8 @@ def compute_unit(job: Job, unit: Unit, cascade: Cascade, folder: OutputFolder) -
             )
             record = _record(unit, tally)
             with watch.timing("write"):
-                writer.close(job.footer | {RECORD_KEY: json.dumps(record)})
-        return folder.commit(staged, record | {"seconds": watch.seconds, "worker_peak": peak_bytes()})
+                writer.close(job.footer | {RECORD_KEY: json.dumps(record.to_json())})
+        return folder.commit(staged, replace(record, seconds=watch.seconds, worker_peak=peak_bytes()))
 
 
 def _write_blocks(
@@ -87,24 +88,18 @@ def _write_blocks(
         with watch.timing("write"):
             writer.write(block, carried.take(len(block.status)))
         del block  # or it would be held until the next one is ready
-    return add_tallies(tallies)
+    return total_of(tallies)
 
 
-def _record(unit: Unit, tally: dict[str, Any]) -> Record:
-    if tally["rows_out"] != unit.n_rows:
+def _record(unit: Unit, tally: Tally) -> CommitRecord:
+    if tally.rows_out != unit.n_rows:
         raise UnreadableFile(
-            f"{unit.file.path} gave {tally['rows_out']} rows from row {unit.first_row} on, but its footer promises "
+            f"{unit.file.path} gave {tally.rows_out} rows from row {unit.first_row} on, but its footer promises "
             f"{unit.n_rows}",
             "write the file again",
         )
-    row_groups = [unit.first_row_group, unit.last_row_group]
-    return {
-        "output": unit.output,
-        **place_of(unit),
-        "row_groups": row_groups,
-        "rows_in": unit.n_rows,
-        **tally,
-    }
+    row_groups = (unit.first_row_group, unit.last_row_group)
+    return CommitRecord(unit.output, UnitPlace.of(unit), row_groups, unit.n_rows, tally)
 
 
 def _blocks(

@@ -16,8 +16,8 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from lvm_batch.io.errors import DataError
-from lvm_batch.io.output.answers import answers, place_of
 from lvm_batch.io.output.commit import OutputFolder
+from lvm_batch.io.output.commit_record import UnitPlace
 from lvm_batch.io.storage.redaction import redact
 from lvm_batch.jobs.errors import SurroundingsError
 from lvm_batch.jobs.models.self_check import BOUNDS, Refusal, here, refusal
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lvm_batch.io.dataset.units import Unit
-    from lvm_batch.io.output.answers import Record
+    from lvm_batch.io.output.commit_record import CommitRecord
     from lvm_batch.jobs.models.facts import ModelSet
     from lvm_batch.jobs.models.self_check import Expected
     from lvm_batch.jobs.prediction.planning.job import Job
@@ -58,9 +58,9 @@ class Failure:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
-def run_units(job: Job, units: Sequence[Unit]) -> list[Record | Failure | Refusal]:
+def run_units(job: Job, units: Sequence[Unit]) -> list[CommitRecord | Failure | Refusal]:
     """Do what :func:`run_unit` does for each of ``units``, one after the other, or refuse what is left of them."""
-    outcomes: list[Record | Failure | Refusal] = []
+    outcomes: list[CommitRecord | Failure | Refusal] = []
     for unit in units:
         outcome = run_unit(job, unit)
         if isinstance(outcome, Refusal):
@@ -69,7 +69,7 @@ def run_units(job: Job, units: Sequence[Unit]) -> list[Record | Failure | Refusa
     return outcomes
 
 
-def run_unit(job: Job, unit: Unit) -> Record | Failure | Refusal:
+def run_unit(job: Job, unit: Unit) -> CommitRecord | Failure | Refusal:
     """Compute ``unit`` unless it is done already; the result names the worker."""
     outcome = _outcome(job, unit)
     if isinstance(outcome, Refusal):
@@ -78,10 +78,10 @@ def run_unit(job: Job, unit: Unit) -> Record | Failure | Refusal:
         count_failure(outcome.kind)
         trace = outcome.trace and redact(outcome.trace)
         return replace(outcome, message=redact(outcome.message), trace=trace, worker=_address())
-    return outcome | {"worker": _address()}
+    return replace(outcome, worker=_address())
 
 
-def _outcome(job: Job, unit: Unit) -> Record | Failure | Refusal:
+def _outcome(job: Job, unit: Unit) -> CommitRecord | Failure | Refusal:
     try:
         folder = OutputFolder(job.output)
         return _standing(job, unit, folder) or _compute(job, unit, folder)
@@ -105,11 +105,11 @@ def _failure(unit: Unit, error: Exception) -> Failure:
     return Failure(unit.output, "bug", message, "report this", trace)
 
 
-def _standing(job: Job, unit: Unit, folder: OutputFolder) -> Record | None:
+def _standing(job: Job, unit: Unit, folder: OutputFolder) -> CommitRecord | None:
     """Return the unit's commit record, or make it where its file was published; ``None`` if that is still to do."""
-    place = place_of(unit)
+    place = UnitPlace.of(unit)
     record = folder.record(unit.output)
-    if record is not None and answers(record, place):
+    if record is not None and record.place.agrees_with(place):
         return record
     return folder.adopt(unit.output, job.fingerprint, place)
 
@@ -123,7 +123,7 @@ def _address() -> str:
         return ""
 
 
-def _compute(job: Job, unit: Unit, folder: OutputFolder) -> Record | Refusal:
+def _compute(job: Job, unit: Unit, folder: OutputFolder) -> CommitRecord | Refusal:
     from lvm_batch.jobs.prediction.execution.unit import compute_unit
 
     cascade = _cascade(job)

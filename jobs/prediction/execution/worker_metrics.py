@@ -12,12 +12,12 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lvm_batch.io.output.answers import Record
+    from lvm_batch.io.output.commit_record import CommitRecord
 
 _BUCKETS_S = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500)
 
 
-def count_unit(record: Record, duration_s: float) -> None:
+def count_unit(record: CommitRecord, duration_s: float) -> None:
     """Count a unit that this process has computed in ``duration_s`` seconds."""
     if counters := _counters():
         counters.add(record, duration_s)
@@ -47,15 +47,15 @@ class _Counters:
             name("unit_duration_seconds"), "Time from a unit's first row to its commit.", buckets=_BUCKETS_S
         )
 
-    def add(self, record: Record, duration_s: float) -> None:
+    def add(self, record: CommitRecord, duration_s: float) -> None:
         self._computed.inc()
         self._durations.observe(duration_s)
-        for counter, name in (
-            (self._routes, "rows_by_route"),
-            (self._statuses, "rows_by_status"),
-            (self._parts, "seconds"),
+        for counter, amounts in (
+            (self._routes, record.tally.rows_by_route),
+            (self._statuses, record.tally.rows_by_status),
+            (self._parts, record.seconds or {}),
         ):
-            for label, amount in record[name].items():
+            for label, amount in amounts.items():
                 counter.labels(label).inc(amount)
 
 

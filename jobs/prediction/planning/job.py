@@ -10,23 +10,20 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from lvm_batch.io.output.job_documents import FORMAT, Identity, InputEntry
 from lvm_batch.jobs.prediction.batching import BATCH_ROWS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from lvm_batch.io.dataset.files import InputFile
     from lvm_batch.io.dataset.units import DatasetFormat
     from lvm_batch.io.schema import OutputDtype, Pad
     from lvm_batch.jobs.models.facts import ModelSet
     from lvm_batch.jobs.models.self_check import Expected
-    from lvm_batch.jobs.prediction.planning.plan import Prepared
     from lvm_batch.jobs.settings.run import RunSettings
-
-FORMAT = 1
-"""Version of the output and of the commit protocol; a job of another version is another job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,43 +72,27 @@ class Job:
 
 def identity(
     settings: RunSettings, models: ModelSet, *, inputs: Iterable[InputFile], understood: DatasetFormat
-) -> dict[str, Any]:
-    """Return what makes this job this job, as plain JSON values."""
-    return {
-        "format": FORMAT,
-        "inputs": {file.name: _input(file, understood.texts_of_folders(file)) for file in inputs},
-        "models": {"amn": models.primary.sha256, "gru": models.fallback.sha256 if models.fallback else None},
-        "bank": models.bank.digest if models.bank else None,
-        "unit_size": int(settings.unit_size),
-        "batch_rows": BATCH_ROWS,
-        "cap_rate": cap_rate(settings),
-        "settings": settings.output_values(),
-    }
+) -> Identity:
+    """Return what makes this job this job."""
+    return Identity(
+        FORMAT,
+        {file.name: _input(file, understood) for file in inputs},
+        {
+            "models": {
+                "amn": models.primary.sha256,
+                "gru": models.fallback.sha256 if models.fallback else None,
+            },
+            "bank": models.bank.digest if models.bank else None,
+            "unit_size": int(settings.unit_size),
+            "batch_rows": BATCH_ROWS,
+            "cap_rate": cap_rate(settings),
+            "settings": settings.output_values(),
+        },
+    )
 
 
-def _input(file: InputFile, told: Mapping[str, str | None]) -> dict[str, Any]:
-    """Return what makes an input this input. Releases up to 0.1.0 did not read the columns that folders tell."""
-    values = {"path": file.path, "size": file.size, "modified_ns": file.modified_ns}
-    return values | ({"folders": dict(told)} if told else {})
-
-
-def job_document(prepared: Prepared, settings: RunSettings) -> dict[str, Any]:
-    """Return what ``job.json`` tells of the job: its identity, and what people and readers ask of it."""
-    job = prepared.job
-    return {
-        "version": version("lvm-batch"),
-        "job_id": job.job_id,
-        "fingerprint": job.fingerprint,
-        "identity": prepared.identity,
-        "unreadable": [error.path for error in prepared.unreadable],
-        "settings": settings.as_dict(),
-        "models": asdict(job.models),
-        "rows": prepared.n_rows,
-        "units": [
-            {"output": unit.output, "input": unit.file.path, "first_row": unit.first_row, "rows": unit.n_rows}
-            for unit in prepared.units
-        ],
-    }
+def _input(file: InputFile, understood: DatasetFormat) -> InputEntry:
+    return InputEntry(file.path, file.size, file.modified_ns, understood.texts_of_folders(file) or None)
 
 
 def cap_rate(settings: RunSettings) -> float | None:
@@ -119,7 +100,7 @@ def cap_rate(settings: RunSettings) -> float | None:
     return settings.max_fallback_rate if settings.fallback_policy == "cap" else None
 
 
-def fingerprint(values: Mapping[str, Any]) -> str:
+def fingerprint(identity: Identity) -> str:
     """Return the SHA-256 of an identity, as hexadecimal text."""
-    canonical = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    canonical = json.dumps(identity.to_json(), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(canonical.encode()).hexdigest()

@@ -7,7 +7,7 @@ beside it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lvm_batch.io.dataset.file_times import files_within
 from lvm_batch.io.dataset.files import InputFile, matching_files
@@ -25,9 +25,11 @@ def kept_inputs(folder: OutputFolder, prepared: Prepared, settings: RunSettings)
     job = folder.job() if prepared.span else None
     if job is None or prepared.span is None:
         return frozenset()
-    asked = prepared.identity["inputs"]
+    asked = prepared.identity.inputs
     unread = [
-        _input_file(name, file) for name, file in job["identity"]["inputs"].items() if name not in asked
+        InputFile(file.path, name, file.size, file.modified_ns)
+        for name, file in job.identity.inputs.items()
+        if name not in asked
     ]
     return frozenset(file.name for file in unread) - _missed(unread, prepared, prepared.span, settings)
 
@@ -41,7 +43,3 @@ def _missed(unread: list[InputFile], prepared: Prepared, span: Span, settings: R
     except DataError:  # the job has files of another dataset, which tell no time
         return set()
     return {file.name for file in within} & {file.name for file in meant}
-
-
-def _input_file(name: str, file: dict[str, Any]) -> InputFile:
-    return InputFile(file["path"], name, file["size"], file.get("modified_ns"))

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import difflib
 import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 from lvm_batch.io.dataset.article_runs import ArticleRuns
 from lvm_batch.io.dataset.file_times import Span, files_within, selection_notices
@@ -17,6 +18,7 @@ from lvm_batch.io.dataset.files import FoundFiles, look_for_files
 from lvm_batch.io.dataset.units import DatasetFormat, Footer, Unit, cut_units, read_footers
 from lvm_batch.io.errors import ColumnError, OutputError, UnreadableFile
 from lvm_batch.io.output.commit import job_around
+from lvm_batch.io.output.job_documents import JobDocument, UnitEntry
 from lvm_batch.io.schema import WindowShape
 from lvm_batch.io.storage.listing import refuse_long_names
 from lvm_batch.io.storage.locations import locate
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lvm_batch.io.dataset.files import InputFile
+    from lvm_batch.io.output.job_documents import Identity
     from lvm_batch.jobs.models.facts import FoundModels, ModelSet
     from lvm_batch.jobs.models.self_check import Expected
     from lvm_batch.jobs.settings.run import RunSettings
@@ -51,7 +54,7 @@ class Prepared:
     """
 
     job: Job
-    identity: dict[str, Any]
+    identity: Identity
     footers: tuple[Footer, ...]
     units: tuple[Unit, ...]
     memory: Projection
@@ -152,7 +155,7 @@ def _prepared(settings: RunSettings, found: FoundModels, inputs: _Inputs, thread
 def _job(
     settings: RunSettings,
     models: ModelSet,
-    values: dict[str, Any],
+    values: Identity,
     *,
     expected: Expected | None,
     understood: DatasetFormat,
@@ -169,6 +172,24 @@ def _job(
         output_dtype=settings.output_dtype,
         threads=threads,
         expected=expected,
+    )
+
+
+def job_document(prepared: Prepared, settings: RunSettings) -> JobDocument:
+    """Return what ``job.json`` says of the job: its identity, and what people and readers ask of it."""
+    job = prepared.job
+    return JobDocument(
+        version=version("lvm-batch"),
+        job_id=job.job_id,
+        fingerprint=job.fingerprint,
+        identity=prepared.identity,
+        unreadable=tuple(str(error.path) for error in prepared.unreadable),
+        settings=settings.as_dict(),
+        models=asdict(job.models),
+        rows=prepared.n_rows,
+        units=tuple(
+            UnitEntry(unit.output, unit.file.path, unit.first_row, unit.n_rows) for unit in prepared.units
+        ),
     )
 
 

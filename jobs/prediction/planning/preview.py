@@ -6,20 +6,21 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lvm_batch.io.dataset.units import row_bytes
-from lvm_batch.io.output.answers import answering
 from lvm_batch.io.output.commit import OutputFolder
+from lvm_batch.io.output.commit_record import answering
 from lvm_batch.jobs.clusters.check import check_cluster
 from lvm_batch.jobs.clusters.kinds import backend_of
 from lvm_batch.jobs.console.text import as_lines
 from lvm_batch.jobs.prediction.planning.kept_inputs import kept_inputs
 from lvm_batch.jobs.prediction.planning.memory import MIB, NotEnoughMemory, check_memory, memory_limit
-from lvm_batch.jobs.prediction.planning.plan import Prepared, prepare
+from lvm_batch.jobs.prediction.planning.plan import Prepared, job_document, prepare
 from lvm_batch.jobs.prediction.planning.preflight import check_extras
 from lvm_batch.jobs.prediction.planning.reprocess import units_again
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from lvm_batch.io.output.job_documents import JobDocument
     from lvm_batch.jobs.settings.run import RunSettings
 
 
@@ -38,9 +39,12 @@ def _values(settings: RunSettings, prepared: Prepared) -> dict[str, Any]:
     again = units_again(folder, prepared, settings.reprocess)
     standing = folder.job()
     kept = kept_inputs(folder, prepared, settings)
-    refusal = _refusal(folder, prepared, kept, again) if standing else _refusal_of_strangers(folder)
+    if standing:
+        refusal = _refusal(folder, job_document(prepared, settings), kept, again)
+    else:
+        refusal = _refusal_of_strangers(folder)
     if standing and not refusal:  # a dataset that has grown keeps the fingerprint that its job began with
-        job = replace(job, fingerprint=standing["fingerprint"])
+        job = replace(job, fingerprint=standing.fingerprint)
     asked = backend_of(settings).preview()
     done = () if refusal or not standing else answering(standing, folder.records()).keys() - again
     return {
@@ -72,10 +76,9 @@ def _values(settings: RunSettings, prepared: Prepared) -> dict[str, Any]:
 
 
 def _refusal(
-    folder: OutputFolder, prepared: Prepared, kept: Collection[str], again: Collection[str]
+    folder: OutputFolder, asked: JobDocument, kept: Collection[str], again: Collection[str]
 ) -> dict[str, str] | None:
     """What a run would say to an output folder that holds another job."""
-    asked = {"fingerprint": prepared.job.fingerprint, "identity": prepared.identity}
     difference = folder.difference(asked, kept=kept, again=again)
     if difference is None:
         return None

@@ -24,14 +24,12 @@ def units_again(folder: OutputFolder, prepared: Prepared, how: Reprocess) -> fro
     job = None if how == "missing" else folder.job()
     if job is None:
         return frozenset()
-    before = {file["path"]: file for file in job["identity"]["inputs"].values()}
+    before = {file.path: file for file in job.identity.inputs.values()}
     unreadable = {error.path for error in prepared.unreadable}
-    now = {
-        file["path"]: file for file in prepared.identity["inputs"].values() if file["path"] not in unreadable
-    }
+    now = {file.path: file for file in prepared.identity.inputs.values() if file.path not in unreadable}
     return frozenset(
         output
         for output, record in folder.recorded().items()
-        if (file := now.get(record["input"]))
-        and (how == "all" or file != before.get(record["input"]) or record["rows_by_status"]["bad_input"])
+        if (file := now.get(record.place.input))
+        and (how == "all" or file != before.get(file.path) or record.tally.rows_by_status.get("bad_input"))
     )

@@ -1,30 +1,30 @@
-"""What becomes of the units of a run: taken down as they end, and told to whoever listens.
+"""Records the outcome of each unit of a run, and passes it to the listeners.
 
-The rule: a unit counts as done where the output holds what its record tells of. This module does not know how units are
-computed.
+The rule: a unit counts as done where the output holds the file that its record describes.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from lvm_batch.jobs.prediction.execution.events import RunEnded, UnitDone, UnitFailed, WorkerRefused
 from lvm_batch.jobs.prediction.execution.worker import Failure
+from lvm_batch.jobs.prediction.results.events import RunEnded, UnitDone, UnitFailed, WorkerRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from lvm_batch.io.dataset.units import Unit
-    from lvm_batch.io.output.answers import Record
     from lvm_batch.io.output.commit import OutputFolder
+    from lvm_batch.io.output.commit_record import CommitRecord
+    from lvm_batch.io.output.job_documents import JobDocument
     from lvm_batch.jobs.console.console import Console
     from lvm_batch.jobs.models.self_check import Refusal
-    from lvm_batch.jobs.prediction.execution.events import Listener, RunStarted
+    from lvm_batch.jobs.prediction.results.events import Listener, RunStarted
 
 
 def collect(
-    outcomes: Iterable[tuple[Unit, Record | Failure]],
-    records: dict[str, Record],
+    outcomes: Iterable[tuple[Unit, CommitRecord | Failure]],
+    records: dict[str, CommitRecord],
     tell: Listener,
     started: RunStarted,
 ) -> list[Failure]:
@@ -46,10 +46,10 @@ def collect(
     return failures
 
 
-def vanished(folder: OutputFolder, records: dict[str, Record]) -> list[Failure]:
-    """Take out of ``records`` what readers of the output would not find there, and return it as failures."""
+def missing_outputs(folder: OutputFolder, records: dict[str, CommitRecord]) -> list[Failure]:
+    """Take records out of ``records`` whose files readers of the output would not find; return these as failures."""
     published = folder.published()
-    unseen = [output for output, record in records.items() if published.get(output) != record["bytes"]]
+    unseen = [output for output, record in records.items() if published.get(output) != record.bytes]
     # A network's file system may list what was there a minute ago, but knows of a file that is asked for.
     gone = [output for output in unseen if folder.record(output) is None]
     for output in gone:
@@ -60,14 +60,12 @@ def vanished(folder: OutputFolder, records: dict[str, Record]) -> list[Failure]:
 
 def unaccounted(
     units: Sequence[Unit],
-    job: Mapping[str, Any],
-    records: Mapping[str, Record],
+    job: JobDocument,
+    records: Mapping[str, CommitRecord],
     failures: Iterable[Failure],
 ) -> list[Failure]:
-    """Return as failures the ``units`` of which nothing is known in the end, or that are no units of ``job``."""
-    known = {failure.output for failure in failures} | (
-        records.keys() & {unit["output"] for unit in job["units"]}
-    )
+    """Return as failures the ``units`` that have neither record nor failure, or that are no units of ``job``."""
+    known = {failure.output for failure in failures} | (records.keys() & {unit.output for unit in job.units})
     hint = "run the same command again; if that does not help, choose another --output and report this"
     return [
         Failure(unit.output, "unaccounted", f"{unit.output} of {unit.file.path} has no commit record", hint)
@@ -77,7 +75,7 @@ def unaccounted(
 
 
 def noted(refused: list[Refusal], tell: Listener, console: Console) -> Callable[[Refusal], None]:
-    """Return what adds a worker to ``refused``, and tells of it."""
+    """Return a function that adds a worker to ``refused``, notes it on the console and passes it to ``tell``."""
 
     def note(refusal: Refusal) -> None:
         refused.append(refusal)

@@ -1,40 +1,44 @@
-"""What an output folder says of its job: how far it is, and what came of it so far.
+"""The state of a job, read from its output folder: how far it is, and its figures so far.
 
 The rule: everything is read from the folder alone, so that any machine that sees it can ask.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lvm_batch.io.output.answers import answering
 from lvm_batch.io.output.commit import OutputFolder
+from lvm_batch.io.output.commit_record import answering
 from lvm_batch.io.output.lock import is_held
 from lvm_batch.jobs.console.text import as_lines
-from lvm_batch.jobs.prediction.results.summary import totals_lines, totals_of
+from lvm_batch.jobs.prediction.results.summary_text import totals_lines
+from lvm_batch.jobs.prediction.results.totals import totals_of
+
+if TYPE_CHECKING:
+    from lvm_batch.jobs.prediction.results.totals import Totals
 
 
 def status(output: str) -> tuple[dict[str, Any], str]:
     """Return the state of the job in ``output`` as values and as text; raises :class:`InputNotFound` without one."""
     folder = OutputFolder(output)
     job = folder.required_job()
-    n_units = len({unit["output"] for unit in job["units"]})
+    n_units = len({unit.output for unit in job.units})
     records = answering(job, folder.records())
     totals = totals_of(records.values())
     values = {
         "output": output,
-        "job_id": job["job_id"],
+        "job_id": job.job_id,
         "state": state_of(
             is_running=is_held(output), succeeded=folder.succeeded, n_missing=n_units - len(records)
         ),
         "units": n_units,
         "units_done": len(records),
-        "rows": job["rows"],
-        "rows_done": totals["rows_in"],
-        "unreadable_files": job["unreadable"],
-        **totals,
+        "rows": job.rows,
+        "rows_done": totals.rows_in,
+        "unreadable_files": job.unreadable,
+        **totals.to_json(),
     }
-    return values, _as_text(values)
+    return values, _as_text(values, totals)
 
 
 def state_of(*, is_running: bool, succeeded: bool, n_missing: int) -> str:
@@ -46,7 +50,7 @@ def state_of(*, is_running: bool, succeeded: bool, n_missing: int) -> str:
     return "done" if succeeded else "not accepted"
 
 
-def _as_text(values: dict[str, Any]) -> str:
+def _as_text(values: dict[str, Any], totals: Totals) -> str:
     advice = {
         "incomplete": "; the command that began it does the rest",
         "not accepted": "; a gate failed, or files were left out: see _lvm_batch/summary.json",
@@ -56,4 +60,4 @@ def _as_text(values: dict[str, Any]) -> str:
         "units": f"{values['units_done']:,} of {values['units']:,} done",
         "rows": f"{values['rows_done']:,} of {values['rows']:,} done",
     }
-    return as_lines(lines | totals_lines(values))
+    return as_lines(lines | totals_lines(totals))

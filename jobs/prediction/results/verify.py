@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from lvm_batch.io.output.answers import answering
 from lvm_batch.io.output.commit import SUCCESS, OutputFolder
+from lvm_batch.io.output.commit_record import answering
 from lvm_batch.io.output.unit_files import DONE
 from lvm_batch.io.output.verification import Fault, file_faults
 from lvm_batch.jobs.console.text import as_lines
@@ -25,20 +25,20 @@ def verify(output: str) -> tuple[dict[str, Any], str, NotVerified | None]:
     folder = OutputFolder(output)
     job = folder.required_job()
     records = folder.recorded()
-    units = dict.fromkeys(unit["output"] for unit in job["units"])
+    units = dict.fromkeys(unit.output for unit in job.units)
     answered = answering(job, records)
     why = f"its record, in {DONE}, is of no unit of the job, or of what the unit's input was before"
     strangers = [Fault(name, why) for name in records if name not in answered]
     if folder.success_is_stray:
         strangers.append(Fault(SUCCESS, "a run wrote it from which another had taken over the output"))
-    faults = [*strangers, *file_faults(folder, records, job["fingerprint"])]
+    faults = [*strangers, *file_faults(folder, records, job.fingerprint)]
     missing = [name for name in units if name not in records]
     values = {
         "output": output,
-        "job_id": job["job_id"],
+        "job_id": job.job_id,
         "units": len(records),
-        "rows": sum(record["rows_out"] for record in records.values()),
-        "bytes": sum(record["bytes"] for record in records.values()),
+        "rows": sum(record.tally.rows_out for record in records.values()),
+        "bytes": sum(record.bytes for record in records.values()),
         "faults": [{"file": fault.output, "what": fault.what} for fault in faults],
         "units_missing": missing,
         "success_stands": folder.succeeded,

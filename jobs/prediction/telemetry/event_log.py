@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from lvm_batch.jobs.prediction.execution.events import (
+from lvm_batch.jobs.prediction.observers import RunObserver
+from lvm_batch.jobs.prediction.results.events import (
     Event,
     RunEnded,
     RunStarted,
@@ -20,7 +21,6 @@ from lvm_batch.jobs.prediction.execution.events import (
     Waiting,
     WorkerRefused,
 )
-from lvm_batch.jobs.prediction.observers import RunObserver
 
 if TYPE_CHECKING:
     from lvm_batch.io.output.commit import OutputFolder
@@ -73,8 +73,9 @@ def _described(event: Logged) -> dict[str, Any]:
         case RunStarted():
             return {"event": "run_started"} | {name: getattr(event, name) for name in event.__slots__}
         case UnitDone(record):
-            kept = ("output", "rows_in", "worker", "seconds")
-            return {"event": "unit_done"} | {name: record[name] for name in kept if name in record}
+            seconds = {} if record.seconds is None else {"seconds": record.seconds}
+            told = {"output": record.output, "rows_in": record.rows_in, "worker": record.worker}
+            return {"event": "unit_done", **told, **seconds}
         case UnitFailed(failure):
             return {"event": "unit_failed", **failure.as_dict}
         case WorkerRefused(refusal):

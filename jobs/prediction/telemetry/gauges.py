@@ -8,8 +8,9 @@ job's id is a label of ``lvm_batch_run_info`` alone. What is not known is left o
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
@@ -20,51 +21,86 @@ from lvm_batch.io.storage.redaction import redact
 from lvm_batch.jobs.console.exit_codes import error_as_dict, exit_code_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
+    from lvm_batch.jobs.prediction.results.summary import Selection, Summary
+    from lvm_batch.jobs.prediction.results.totals import Mean, Totals
     from lvm_batch.jobs.settings.run import RunSettings
 
 LAST_SUCCESS = "lvm_batch_last_success_timestamp_seconds"
 
-_COUNTS = {
-    "files": ("files", "Input files of the job."),
-    "units": ("units", "Work units of the job."),
-    "units_done": ("units_done", "Work units that are committed, by this run or an earlier one."),
-    "units_computed": ("units_computed", "Work units that the last run computed."),
-    "rows_out": ("rows", "Rows of the output."),
-    "rows_computed": ("rows_computed", "Rows that the last run computed."),
-    "rows_with_reasons": ("rows_with_reasons", "Rows for which at least one escalation criterion held."),
-    "shadow_rows": ("shadow_rows", "Rows that both models answered for comparison."),
-}
-_LISTS = {
-    "failed_units": ("units_failed", "Work units that failed in the last run."),
-    "unreadable_files": ("files_unreadable", "Input files that were left out."),
-}
-_PARTS = {
-    "rows_by_route": ("route", "Rows answered by each model."),
-    "rows_by_status": ("status", "Rows by what became of them."),
-    "rows_by_reason": ("reason", "Rows for which an escalation criterion held."),
-}
-_RATIOS = {
-    "fallback_rate": ("fallback_ratio", "Fraction of the answered rows that the fallback answered."),
-    "bad_row_rate": ("bad_rows_ratio", "Fraction of the rows that are bad_input."),
-}
-_SELECTED = {
-    "rows_out": ("selected_rows", "Rows of the input files of the time that was asked for."),
-    "fallback_rate": ("selected_fallback_ratio", "Fraction of those that the fallback answered."),
-    "bad_row_rate": ("selected_bad_rows_ratio", "Fraction of those that are bad_input."),
-}
-_MEANS = {
-    "cosine": "Mean cosine of the predictions with their targets.",
-    "escalation_gain": "Mean gain in cosine by escalation, over escalated rows.",
-    "shadow_gain": "Mean gain in cosine by the fallback, over shadow rows.",
-    "confidence": "Mean confidence.",
-    "margin": "Mean margin.",
-}
-_MEANS_BY_PART = {
-    "cosine_by_split": ("split", "Mean cosine of the predictions with their targets, by split."),
-    "cosine_by_route": ("route", "Mean cosine of the predictions with their targets, by route."),
-}
+Source = TypeVar("Source")
+
+
+@dataclass(frozen=True, slots=True)
+class _Gauge(Generic[Source]):
+    """A gauge of one value: its name, its help text, and where the value stands."""
+
+    name: str
+    text: str
+    value: Callable[[Source], float | None]
+
+
+_FIGURES: tuple[_Gauge[Summary], ...] = (
+    _Gauge("files", "Input files of the job.", lambda run: run.files),
+    _Gauge("units", "Work units of the job.", lambda run: run.units),
+    _Gauge(
+        "units_done",
+        "Work units that are committed, by this run or an earlier one.",
+        lambda run: run.units_done,
+    ),
+    _Gauge("units_computed", "Work units that the last run computed.", lambda run: run.units_computed),
+    _Gauge("rows", "Rows of the output.", lambda run: run.totals.rows_out),
+    _Gauge("rows_computed", "Rows that the last run computed.", lambda run: run.rows_computed),
+    _Gauge(
+        "rows_with_reasons",
+        "Rows for which at least one escalation criterion held.",
+        lambda run: run.totals.rows_with_reasons,
+    ),
+    _Gauge(
+        "shadow_rows", "Rows that both models answered for comparison.", lambda run: run.totals.shadow_rows
+    ),
+    _Gauge(
+        "fallback_ratio",
+        "Fraction of the answered rows that the fallback answered.",
+        lambda run: run.totals.fallback_rate,
+    ),
+    _Gauge("bad_rows_ratio", "Fraction of the rows that are bad_input.", lambda run: run.totals.bad_row_rate),
+)
+_SELECTED: tuple[_Gauge[Selection], ...] = (
+    _Gauge(
+        "selected_rows", "Rows of the input files of the time that was asked for.", lambda part: part.rows_out
+    ),
+    _Gauge(
+        "selected_fallback_ratio",
+        "Fraction of those that the fallback answered.",
+        lambda part: part.fallback_rate,
+    ),
+    _Gauge(
+        "selected_bad_rows_ratio", "Fraction of those that are bad_input.", lambda part: part.bad_row_rate
+    ),
+)
+_FAULTS: tuple[_Gauge[Summary], ...] = (
+    _Gauge("units_failed", "Work units that failed in the last run.", lambda run: len(run.failed_units)),
+    _Gauge("files_unreadable", "Input files that were left out.", lambda run: len(run.unreadable_files)),
+)
+_MEANS: tuple[_Gauge[Totals], ...] = (
+    _Gauge(
+        "cosine_mean", "Mean cosine of the predictions with their targets.", lambda totals: totals.cosine.mean
+    ),
+    _Gauge(
+        "escalation_gain_mean",
+        "Mean gain in cosine by escalation, over escalated rows.",
+        lambda totals: totals.escalation_gain.mean,
+    ),
+    _Gauge(
+        "shadow_gain_mean",
+        "Mean gain in cosine by the fallback, over shadow rows.",
+        lambda totals: totals.shadow_gain.mean,
+    ),
+    _Gauge("confidence_mean", "Mean confidence.", lambda totals: totals.confidence.mean),
+    _Gauge("margin_mean", "Mean margin.", lambda totals: totals.margin.mean),
+)
 
 
 class Gauges(Collector):
@@ -84,6 +120,12 @@ class Gauges(Collector):
         family.add_metric([self._output, *labels.values()], value)
         self._families.append(family)
 
+    def add_all(self, gauges: Iterable[_Gauge[Source]], source: Source) -> None:
+        """Add those of ``gauges`` whose value is known."""
+        for gauge in gauges:
+            if (value := gauge.value(source)) is not None:
+                self.add(gauge.name, gauge.text, value)
+
     def add_parts(self, name: str, text: str, label: str, values: Mapping[str, float]) -> None:
         """Add a gauge with a value for each part; none if there are no parts."""
         family = GaugeMetricFamily(f"lvm_batch_{name}", text, labels=["output", label])
@@ -95,7 +137,7 @@ class Gauges(Collector):
 
 def gauges(
     settings: RunSettings,
-    summary: Mapping[str, Any] | None,
+    summary: Summary | None,
     error: BaseException | None,
     *,
     wall_s: float,
@@ -104,12 +146,12 @@ def gauges(
 ) -> Gauges:
     """Return the gauges of a run that ended ``now``, in seconds since 1970.
 
-    ``summary`` is there if the run came to its end; ``error`` is why it is no success; ``before`` is when the last
-    success before this run ended.
+    ``summary`` is that of a run that came to its end, ``error`` why it is not a success, ``before`` when the last
+    success before this run was.
     """
     told = Gauges(_output(settings))
     state = error_as_dict(error)["kind"] if error else "done"
-    job_id = str(summary["job_id"]) if summary else ""
+    job_id = summary.job_id if summary else ""
     told.add(
         "run_info", "The last run; always 1.", 1, job_id=job_id, state=state, version=version("lvm-batch")
     )
@@ -128,33 +170,39 @@ def gauges(
     return told
 
 
-def _add_figures(told: Gauges, summary: Mapping[str, Any]) -> None:
-    for name, (gauge, text) in (_COUNTS | _RATIOS).items():
-        told.add(gauge, text, summary[name])
-    if selected := summary["selected"]:
-        for name, (gauge, text) in _SELECTED.items():
-            told.add(gauge, text, selected[name])
-    for name, (gauge, text) in _LISTS.items():
-        told.add(gauge, text, len(summary[name]))
-    for name, (label, text) in _PARTS.items():
-        told.add_parts(name, text, label, summary[name])
-    for name, text in _MEANS.items():
-        if (mean := summary[name]["mean"]) is not None:
-            told.add(f"{name}_mean", text, mean)
-    for name, (label, text) in _MEANS_BY_PART.items():
-        told.add_parts(f"{name.replace('_by_', '_mean_by_')}", text, label, dict(_known(summary[name])))
-    text = "Time spent on each part of the work, summed over workers and runs."
-    told.add_parts("part_duration_seconds", text, "part", summary["seconds"])
-    if summary["rows_computed"] and summary["wall_s"]:
+def _add_figures(told: Gauges, summary: Summary) -> None:
+    told.add_all(_FIGURES, summary)
+    if summary.selected:
+        told.add_all(_SELECTED, summary.selected)
+    told.add_all(_FAULTS, summary)
+    _add_totals(told, summary.totals)
+    if summary.rows_computed and summary.wall_s:
         told.add(
             "run_rows_per_second",
             "Rows that the last run computed in each second of its time.",
-            summary["rows_computed"] / summary["wall_s"],
+            summary.rows_computed / summary.wall_s,
         )
 
 
-def _known(means: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, float]]:
-    return ((part, figure["mean"]) for part, figure in means.items() if figure["mean"] is not None)
+def _add_totals(told: Gauges, totals: Totals) -> None:
+    told.add_parts("rows_by_route", "Rows answered by each model.", "route", totals.rows_by_route)
+    told.add_parts("rows_by_status", "Rows by what became of them.", "status", totals.rows_by_status)
+    told.add_parts(
+        "rows_by_reason",
+        "Rows for which an escalation criterion held.",
+        "reason",
+        totals.rows_by_reason,
+    )
+    told.add_all(_MEANS, totals)
+    text = "Mean cosine of the predictions with their targets, by {}.".format
+    told.add_parts("cosine_mean_by_split", text("split"), "split", _known(totals.cosine_by_split))
+    told.add_parts("cosine_mean_by_route", text("route"), "route", _known(totals.cosine_by_route))
+    text_of_parts = "Time spent on each part of the work, summed over workers and runs."
+    told.add_parts("part_duration_seconds", text_of_parts, "part", totals.seconds)
+
+
+def _known(means: Mapping[str, Mean]) -> dict[str, float]:
+    return {part: figure.mean for part, figure in means.items() if figure.mean is not None}
 
 
 def _output(settings: RunSettings) -> str:

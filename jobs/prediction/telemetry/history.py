@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 from lvm_batch.io.errors import DataError
 from lvm_batch.io.storage.redaction import redact
-from lvm_batch.jobs.prediction.execution.events import RunSummarised
 from lvm_batch.jobs.prediction.observers import RunObserver
+from lvm_batch.jobs.prediction.results.events import RunSummarised
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lvm_batch.jobs.prediction.execution.events import Event
     from lvm_batch.jobs.prediction.observers import RunBeginning
+    from lvm_batch.jobs.prediction.results.events import Event
     from lvm_batch.jobs.prediction.telemetry.input_sample import Sample
 
 
@@ -42,7 +42,7 @@ class History(RunObserver):
         """Write the entry, unless the run has lost its output: an entry tells others that the run came to its end."""
         if isinstance(event, RunSummarised):
             self._run.hold.check()
-            if event.computed or event.summary["failed_units"]:
+            if event.computed or event.summary.failed_units:
                 self._add(event)
 
     def _add(self, end: RunSummarised) -> None:
@@ -58,7 +58,7 @@ class History(RunObserver):
         from lvm_batch.jobs.prediction.telemetry.input_sample import NO_SAMPLE, sample_input
 
         try:
-            return sample_input(self._run.plan, {record["output"] for record in end.computed})
+            return sample_input(self._run.plan, {record.output for record in end.computed})
         except (OSError, DataError) as problem:
             self._tell(f"the history gets no sample of the input: {_what(problem)}")
             return NO_SAMPLE

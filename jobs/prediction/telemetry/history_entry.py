@@ -11,40 +11,40 @@ from datetime import timedelta
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from lvm_batch.io.history.run_entry import Figure, PastModel, PastRun, PastThresholds
+from lvm_batch.io.history.run_entry import Figure, ModelEntry, RunEntry, ThresholdsEntry
+from lvm_batch.io.output.tally import NOTHING, SquareSums, Sums
 from lvm_batch.io.output.unit_files import PRIVATE
-from lvm_batch.io.schema import ROUTES, SPLITS
 from lvm_batch.io.storage.redaction import redact
-from lvm_batch.jobs.prediction.execution.tally import NOTHING, add_tallies, deviation, empty_tally, mean
+from lvm_batch.jobs.prediction.execution.tally import total_of
 from lvm_batch.jobs.prediction.telemetry.input_sample import NO_SAMPLE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from lvm_batch.io.output.answers import Record
+    from lvm_batch.io.output.commit_record import CommitRecord
+    from lvm_batch.io.output.tally import Tally
     from lvm_batch.jobs.models.facts import ModelRef
-    from lvm_batch.jobs.prediction.execution.events import RunSummarised
-    from lvm_batch.jobs.prediction.execution.tally import Tally
     from lvm_batch.jobs.prediction.observers import RunBeginning
     from lvm_batch.jobs.prediction.planning.plan import Prepared
+    from lvm_batch.jobs.prediction.results.events import RunSummarised
     from lvm_batch.jobs.prediction.telemetry.input_sample import Sample
     from lvm_batch.jobs.settings.run import RunSettings
 
 
-def entry_of(run: RunBeginning, end: RunSummarised, sample: Sample = NO_SAMPLE) -> PastRun:
+def entry_of(run: RunBeginning, end: RunSummarised, sample: Sample = NO_SAMPLE) -> RunEntry:
     """Return the entry of a run that came to its ``end``, with a ``sample`` of its input."""
-    wall_s = end.summary["wall_s"]
-    rows_in = sum(record["rows_in"] for record in end.computed)
-    peaks = [record["worker_peak"] for record in end.computed if "worker_peak" in record]
-    return PastRun(
+    wall_s = end.summary.wall_s
+    rows_in = sum(record.rows_in for record in end.computed)
+    peaks = [record.worker_peak for record in end.computed if record.worker_peak is not None]
+    return RunEntry(
         version=version("lvm-batch"),
         started=end.ended - timedelta(seconds=wall_s),
         ended=end.ended,
         state=end.error.kind if end.error else "done",
         shape=job_shape(run.plan, run.settings, workers=end.workers),
-        **_asked(run.plan, run.settings, redact(end.summary["output"])),
+        **_asked(run.plan, run.settings, redact(end.summary.output)),
         units=len(end.computed),
-        failed_units=len(end.summary["failed_units"]),
+        failed_units=len(end.summary.failed_units),
         rows_in=rows_in,
         **_counted(end.computed),
         wall_s=wall_s,
@@ -66,7 +66,7 @@ def job_shape(prepared: Prepared, settings: RunSettings, *, workers: int) -> str
     job = prepared.job
     models = (job.models.primary, job.models.fallback)
     values = {
-        "settings": prepared.identity["settings"],
+        "settings": prepared.identity.values["settings"],
         "cap_rate": job.cap_rate,
         "unit_size": int(settings.unit_size),
         "architectures": [model.architecture if model else None for model in models],
@@ -89,7 +89,7 @@ def _asked(prepared: Prepared, settings: RunSettings, output: str) -> dict[str, 
         "primary": _model(job.models.primary),
         "fallback": None if job.models.fallback is None else _model(job.models.fallback),
         "bank": redact(job.models.bank.path) if job.models.bank else None,
-        "thresholds": PastThresholds(
+        "thresholds": ThresholdsEntry(
             min_confidence=settings.min_confidence,
             min_margin=settings.min_margin,
             max_context_tokens=settings.max_context_tokens,
@@ -99,34 +99,39 @@ def _asked(prepared: Prepared, settings: RunSettings, output: str) -> dict[str, 
     }
 
 
-def _counted(computed: Sequence[Record]) -> dict[str, Any]:
+def _counted(computed: Sequence[CommitRecord]) -> dict[str, Any]:
     """Return how many rows came out, by route, status and reason, and their figures."""
-    names = empty_tally()
-    total = add_tallies({name: record[name] for name in names if name in record} for record in computed)
-    routed = sum(total["rows_by_route"].values())
-    counts = ("rows_out", "rows_by_route", "rows_by_status", "rows_by_reason")
+    total = total_of(record.tally for record in computed)
+    routed = sum(total.rows_by_route.values())
     return {
-        **{name: total[name] for name in counts},
-        "fallback_rate": total["rows_by_route"]["gru"] / routed if routed else None,
+        "rows_out": total.rows_out,
+        "rows_by_route": total.rows_by_route,
+        "rows_by_status": total.rows_by_status,
+        "rows_by_reason": total.rows_by_reason,
+        "fallback_rate": total.rows_by_route["gru"] / routed if routed else None,
         **_figures(total),
     }
 
 
-def _model(model: ModelRef) -> PastModel:
-    return PastModel(redact(model.path), model.sha256, model.architecture)
+def _model(model: ModelRef) -> ModelEntry:
+    return ModelEntry(redact(model.path), model.sha256, model.architecture)
 
 
 def _figures(total: Tally) -> dict[str, Figure]:
-    parts = total["cosine_by_split"] | total["cosine_by_route"]
     return {
-        "cosine": _mean(total["cosine"]),
-        **{f"cosine_{name}": _mean(parts.get(name, NOTHING)) for name in (*SPLITS, *ROUTES)},
-        **{
-            name: Figure(mean(total[name]), total[name]["n"], deviation(total[name]))
-            for name in ("escalation_gain", "shadow_gain")
-        },
+        "cosine": _mean(total.cosine),
+        "cosine_in_dist": _mean(total.cosine_by_split.get("in_dist", NOTHING)),
+        "cosine_ood": _mean(total.cosine_by_split.get("ood", NOTHING)),
+        "cosine_amn": _mean(total.cosine_by_route.get("amn", NOTHING)),
+        "cosine_gru": _mean(total.cosine_by_route.get("gru", NOTHING)),
+        "escalation_gain": _gain(total.escalation_gain),
+        "shadow_gain": _gain(total.shadow_gain),
     }
 
 
-def _mean(sums: Mapping[str, Any]) -> Figure:
-    return Figure(mean(sums), sums["n"])
+def _mean(sums: Sums) -> Figure:
+    return Figure(sums.mean, sums.n)
+
+
+def _gain(sums: SquareSums) -> Figure:
+    return Figure(sums.mean, sums.n, sums.deviation)

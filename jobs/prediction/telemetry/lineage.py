@@ -56,7 +56,7 @@ class Lineage(RunObserver):
 
     def conclude(self, outcome: RunOutcome) -> None:
         """Emit how a run ended that came to its end."""
-        rows = {"rowCount": outcome.summary["rows_out"], "fileCount": outcome.summary["units_done"]}
+        rows = {"rowCount": outcome.summary.totals.rows_out, "fileCount": outcome.summary.units_done}
         self._emit("FAIL" if outcome.error else "COMPLETE", rows, outcome.error)
 
     def fail(self, error: BaseException) -> None:

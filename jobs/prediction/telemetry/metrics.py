@@ -12,15 +12,16 @@ from __future__ import annotations
 import time
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lvm_batch.io.storage.redaction import redact
 from lvm_batch.jobs.prediction.observers import RunObserver
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from lvm_batch.jobs.prediction.observers import RunOutcome
+    from lvm_batch.jobs.prediction.results.summary import Summary
     from lvm_batch.jobs.settings.run import RunSettings
 
 
@@ -43,7 +44,7 @@ class Metrics(RunObserver):
         """Write the error; there is no summary."""
         self._write(None, error)
 
-    def _write(self, summary: Mapping[str, Any] | None, error: BaseException | None) -> None:
+    def _write(self, summary: Summary | None, error: BaseException | None) -> None:
         if not find_spec("prometheus_client"):
             return  # the run has been refused for it
         wall_s = time.monotonic() - self._started
@@ -52,7 +53,7 @@ class Metrics(RunObserver):
 
 
 def _written(
-    settings: RunSettings, summary: Mapping[str, Any] | None, error: BaseException | None, *, wall_s: float
+    settings: RunSettings, summary: Summary | None, error: BaseException | None, *, wall_s: float
 ) -> str | None:
     """Write the file; return the note about it, if any."""
     # Only here, as both take their time to import.

@@ -58,11 +58,11 @@ class Pings(RunObserver):
         """Ping how a run ended that came to its end."""
         summary = outcome.summary
         self._body |= {
-            "job_id": summary["job_id"],
-            "rows": summary["rows_out"],
-            "routes": summary["rows_by_route"],
-            "failed_units": len(summary["failed_units"]) + len(summary["unreadable_files"]),
-            "seconds": summary["wall_s"],
+            "job_id": summary.job_id,
+            "rows": summary.totals.rows_out,
+            "routes": summary.totals.rows_by_route,
+            "failed_units": len(summary.failed_units) + len(summary.unreadable_files),
+            "seconds": summary.wall_s,
         }
         if outcome.error:
             self.fail(outcome.error)

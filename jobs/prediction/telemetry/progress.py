@@ -12,8 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 
 from lvm_batch.jobs.console.progress import LINE_EVERY_S, Pause, Progress
 from lvm_batch.jobs.console.text import plural
-from lvm_batch.jobs.prediction.execution.events import Event, RunEnded, RunStarted, UnitDone, UnitFailed
 from lvm_batch.jobs.prediction.observers import RunObserver
+from lvm_batch.jobs.prediction.results.events import Event, RunEnded, RunStarted, UnitDone, UnitFailed
 
 if TYPE_CHECKING:
     from lvm_batch.jobs.console.console import Console
@@ -122,7 +122,7 @@ class _Meter:
         match event:
             case UnitDone(record):
                 self._units_done += 1
-                self.rows_done += record["rows_in"]
+                self.rows_done += record.rows_in
             case UnitFailed(_, rows):
                 self.units_failed += 1
                 self._failed += rows

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from lvm_batch.io.output.answers import Record
+    from lvm_batch.io.output.commit_record import CommitRecord
     from lvm_batch.jobs.errors import JobError
     from lvm_batch.jobs.models.self_check import Refusal
     from lvm_batch.jobs.prediction.execution.worker import Failure
+    from lvm_batch.jobs.prediction.results.summary import Summary
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class RunStarted:
 class UnitDone:
     """A unit is committed."""
 
-    record: Record
+    record: CommitRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +74,9 @@ class RunSummarised:
     the job is accepted now and was not before, or the other way round.
     """
 
-    summary: dict[str, Any]
-    records: Mapping[str, Record]
-    computed: Sequence[Record]
+    summary: Summary
+    records: Mapping[str, CommitRecord]
+    computed: Sequence[CommitRecord]
     error: JobError | None
     ended: datetime
     workers: int

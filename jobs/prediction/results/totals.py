@@ -1,0 +1,125 @@
+"""Adds commit records up: counts, rates, means, and the first bad rows.
+
+The rule: every figure is made of the commit records, so that a run that resumed and one that did not say the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from lvm_batch.io.output.tally import NOTHING, SHOWN_BAD_ROWS, SquareSums, Sums
+from lvm_batch.io.schema import ROUTES, SPLITS
+from lvm_batch.jobs.prediction.execution.tally import total_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from lvm_batch.io.output.commit_record import CommitRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Mean:
+    """A mean over ``n`` rows; ``None`` of none."""
+
+    mean: float | None
+    n: int
+
+    @classmethod
+    def of(cls, sums: Sums | SquareSums) -> Mean:
+        """Return the mean of what was summed."""
+        return cls(sums.mean, sums.n)
+
+
+@dataclass(frozen=True, slots=True)
+class BadRowInFile:
+    """A row that has no prediction: its file, its number there, and why."""
+
+    file: str
+    row: int
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """The figures of some commit records; ``seconds`` are those of each part of the work, over all workers."""
+
+    rows_in: int
+    rows_out: int
+    rows_by_route: dict[str, int]
+    rows_by_reason: dict[str, int]
+    rows_by_status: dict[str, int]
+    rows_by_detail: dict[str, int]
+    rows_with_reasons: int
+    shadow_rows: int
+    fallback_rate: float
+    bad_row_rate: float
+    cosine: Mean
+    amn_cosine: Mean
+    gru_cosine: Mean
+    escalation_gain: Mean
+    shadow_gain: Mean
+    confidence: Mean
+    margin: Mean
+    cosine_by_split: dict[str, Mean]
+    cosine_by_route: dict[str, Mean]
+    bad_rows: tuple[BadRowInFile, ...]
+    seconds: dict[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form of the figures."""
+        return asdict(self)
+
+
+def totals_of(records: Iterable[CommitRecord]) -> Totals:
+    """Add up commit records."""
+    records = sorted(records, key=lambda record: record.output)
+    total = total_of(record.tally for record in records)
+    routed = sum(total.rows_by_route.values())
+    rows_in = sum(record.rows_in for record in records)
+    return Totals(
+        rows_in=rows_in,
+        rows_out=total.rows_out,
+        rows_by_route=total.rows_by_route,
+        rows_by_reason=total.rows_by_reason,
+        rows_by_status=total.rows_by_status,
+        rows_by_detail=total.rows_by_detail,
+        rows_with_reasons=total.rows_with_reasons,
+        shadow_rows=total.shadow_rows,
+        fallback_rate=total.rows_by_route["gru"] / routed if routed else 0.0,
+        bad_row_rate=total.rows_by_status["bad_input"] / rows_in if rows_in else 0.0,
+        cosine=Mean.of(total.cosine),
+        amn_cosine=Mean.of(total.amn_cosine),
+        gru_cosine=Mean.of(total.gru_cosine),
+        escalation_gain=Mean.of(total.escalation_gain),
+        shadow_gain=Mean.of(total.shadow_gain),
+        confidence=Mean.of(total.confidence),
+        margin=Mean.of(total.margin),
+        cosine_by_split=_means(total.cosine_by_split, SPLITS),
+        cosine_by_route=_means(total.cosine_by_route, ROUTES),
+        bad_rows=_bad_rows(records),
+        seconds=_seconds(records),
+    )
+
+
+def _means(sums: Mapping[str, Sums], parts: Iterable[str]) -> dict[str, Mean]:
+    return {part: Mean.of(sums.get(part, NOTHING)) for part in parts}
+
+
+def _bad_rows(records: Sequence[CommitRecord]) -> tuple[BadRowInFile, ...]:
+    places = (
+        BadRowInFile(record.place.input, bad.row, bad.detail)
+        for record in records
+        for bad in record.tally.bad_rows
+    )
+    return tuple(islice(places, SHOWN_BAD_ROWS))
+
+
+def _seconds(records: Iterable[CommitRecord]) -> dict[str, float]:
+    """Add up the seconds of each part; an adopted unit has none."""
+    seconds: dict[str, float] = {}
+    for record in records:
+        for part, spent in (record.seconds or {}).items():
+            seconds[part] = seconds.get(part, 0.0) + spent
+    return {part: round(spent, 3) for part, spent in seconds.items()}
