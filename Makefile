@@ -9,17 +9,20 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 ROOMS := io jobs lvm
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test prefect soak mutants bench lint format types check hooks changelog clean
+.PHONY: help demo test test-fast prefect soak mutants bench lint format types check hooks changelog clean
 .DELETE_ON_ERROR:
 
 help: ## Print this help
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 demo: $(VENV)/.runtime ## Install, then run the main job on the vectors that ship with the project
 	@$(BIN)/lvm-batch demo $(ARGS)
 
 test: $(VENV)/.test ## Install what is missing, then run the tests; ARGS="tests/io -k name" chooses among them
 	@$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal $(ARGS)
+
+test-fast: $(VENV)/.test ## Run the unit tests alone: no processes, no servers, no clusters
+	@$(BIN)/python -m pytest -m "not slow and not soak" --numprocesses=auto --maxprocesses=4 --dist=worksteal $(ARGS)
 
 # Its server and FastAPI's newest do not go together.
 prefect: ## Test the Prefect flow with Prefect's own harness, in an environment of its own

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
-from command import Result, called
+from support.command import Result, called
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,6 +38,13 @@ def pytest_runtest_setup() -> None:
     """Draw the same numbers in a test, whatever ran before it."""
     if torch := sys.modules.get("torch"):
         torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings in the caller's environment change no test."""
+    for variable in [name for name in os.environ if name.startswith("LVM_BATCH_")]:
+        monkeypatch.delenv(variable)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -106,7 +113,7 @@ def scheduler() -> Iterator[str]:
     """The address of a real scheduler with two workers, in threads of this process: quick to start, over TCP."""
     import logging
 
-    from quick_cluster import quick_cluster
+    from support.quick_cluster import quick_cluster
 
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # else every failure drowns in it
     with quick_cluster(2) as cluster:

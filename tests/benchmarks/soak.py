@@ -19,9 +19,9 @@ from pathlib import Path
 from time import perf_counter, process_time
 from typing import TYPE_CHECKING, TypeVar
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from many_units import peak_bytes, pretend, pretend_all, small_job, write_records
+from support.many_units import peak_bytes, pretend, pretend_all, small_job, write_records
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
-from victim import Victim
-from waiting import HANG_S
+from support.victim import Victim
+from support.waiting import HANG_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,10 +27,3 @@ def victim() -> Iterator[Victim]:
     process = Victim(limit_s=HANG_S)
     yield process
     process.close()
-
-
-@pytest.fixture(autouse=True)
-def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Settings in the caller's environment change no test."""
-    for variable in [name for name in os.environ if name.startswith("LVM_BATCH_")]:
-        monkeypatch.delenv(variable)

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from datasets import read_rows, vectors, windows
+import pytest
+from support.datasets import read_rows, vectors, windows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+pytestmark = pytest.mark.slow
 
 N_ROWS = 40
 NAN, INF = float("nan"), float("inf")

@@ -14,11 +14,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from datasets import predictions_of, read_rows, windows, write_windows
+from support.datasets import predictions_of, read_rows, windows, write_windows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+pytestmark = pytest.mark.slow
 
 N_ROWS = 240
 

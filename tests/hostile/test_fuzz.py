@@ -18,10 +18,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import thrift
 import torch
-from datasets import sample, windows, write_windows
 from hypothesis import strategies as st
+from support import thrift
+from support.datasets import sample, windows, write_windows
 
 from lvm_batch.io.bank.bank import build_bank
 from lvm_batch.io.dataset.files import find_files
@@ -31,7 +31,9 @@ from lvm_batch.lvm import build_model
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from victim import Victim
+    from support.victim import Victim
+
+pytestmark = pytest.mark.slow
 
 MAX_BYTES, MAX_CPU_S = 2**30, 15
 fuzzed = hypothesis.settings.get_profile("hostile")

@@ -21,7 +21,9 @@ from lvm_batch.lvm import build_model
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from victim import Ending, Victim
+    from support.victim import Ending, Victim
+
+pytestmark = pytest.mark.slow
 
 MAX_CPU_S, MAX_BYTES = 10, 2**28
 

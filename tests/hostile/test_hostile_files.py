@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import thrift
-from datasets import encode, sample, windows, write_windows
+from support import thrift
+from support.datasets import encode, sample, windows, write_windows
 
 from lvm_batch.io.bank.bank import build_bank
 from lvm_batch.io.dataset.files import find_files
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from victim import Ending, Victim
+    from support.victim import Ending, Victim
+
+pytestmark = pytest.mark.slow
 
 MAX_BYTES = 2**29
 LIES = (-(2**63), -1, 0, 1, 2**31 - 1, 2**31, 2**40, 2**62)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from datasets import read_rows, windows, write_windows
+from support.datasets import read_rows, windows, write_windows
 
 from lvm_batch.io.dataset.files import find_files
 from lvm_batch.io.errors import DataError
@@ -22,6 +22,8 @@ from lvm_batch.io.errors import DataError
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+pytestmark = pytest.mark.slow
 
 NAMES = [
     "date=%2e%2e%2f%2e%2e/x.parquet",

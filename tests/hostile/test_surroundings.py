@@ -16,8 +16,8 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
-from datasets import windows, write_windows
-from waiting import HANG_S
+from support.datasets import windows, write_windows
+from support.waiting import HANG_S
 
 from lvm_batch.jobs import cli
 from lvm_batch.jobs.cli import main
@@ -28,6 +28,8 @@ from lvm_batch.jobs.processes.streams import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+pytestmark = pytest.mark.slow
 
 COMMAND = "import sys; from lvm_batch.jobs.cli import command; sys.exit(command())"
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import buckets
 import pytest
+from support import buckets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
+pytestmark = pytest.mark.slow
+
 
 def draw(figure: Figure, name: str = "a model") -> None:
     """Draw something of every kind."""

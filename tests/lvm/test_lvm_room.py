@@ -14,6 +14,8 @@ import pytest
 import lvm_batch.lvm
 from lvm_batch.lvm import errors
 
+pytestmark = pytest.mark.slow
+
 ERRORS = [
     value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, Exception)
 ]

@@ -46,7 +46,7 @@ def serving() -> Iterator[Any]:
     need_the_extra()
     for module in ("moto", "flask", "flask_cors"):
         pytest.importorskip(module, reason='needs pip install "lvm-batch[test]"')
-    import s3_server
+    from support import s3_server
 
     with s3_server.serving() as server:
         yield server
@@ -55,7 +55,7 @@ def serving() -> Iterator[Any]:
 @contextmanager
 def environment(server: Any, **changes: str) -> Iterator[None]:  # noqa: ANN401 - of a module that may be missing
     """Let AWS's variables lead to ``server``, and to nothing else."""
-    import s3_server
+    from support import s3_server
 
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     ours = {

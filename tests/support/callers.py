@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import jinja2
 import yaml
-from datasets import windows, write_windows
+
+from support.datasets import windows, write_windows
 
 if TYPE_CHECKING:
     from collections.abc import Callable

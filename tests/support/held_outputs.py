@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from documents import job_of, record_of, success_of
 
 from lvm_batch.io.output.unit_files import FINGERPRINT_KEY, RECORD_KEY
+from support.documents import job_of, record_of, success_of
 
 if TYPE_CHECKING:
     from lvm_batch.io.output.commit import OutputFolder

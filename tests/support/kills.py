@@ -19,14 +19,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from datasets import windows, write_windows
-from processes import descendants, is_alive, parent_of
 
 from lvm_batch.io import read_predictions
 from lvm_batch.io.errors import InputNotFound, NotFinished, OutputError
 from lvm_batch.io.output.commit import OutputFolder
 from lvm_batch.jobs.prediction.results.status import status
 from lvm_batch.jobs.prediction.results.verify import verify
+from support.datasets import windows, write_windows
+from support.processes import descendants, is_alive, parent_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

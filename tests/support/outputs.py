@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-from documents import job_of, record_of, success_of
 
 from lvm_batch.io import predictions_dataset, read_predictions
 from lvm_batch.io.output.commit import OutputFolder
 from lvm_batch.io.output.job_documents import FORMAT
 from lvm_batch.io.output.writer import PredictionBlock, PredictionWriter
+from support.documents import job_of, record_of, success_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

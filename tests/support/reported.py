@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from datasets import windows, write_windows
+
+from support.datasets import windows, write_windows
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from moto.backends import get_backend
 from moto.server import DomainDispatcherApplication, create_backend_app
-from waiting import HANG_S
 from werkzeug.serving import WSGIRequestHandler, make_server
+
+from support.waiting import HANG_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

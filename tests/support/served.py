@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 import requests
-from waiting import HANG_S
+
+from support.waiting import HANG_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from callers import (
+from support.callers import (
     COMMANDS,
     ROWS_A_DAY,
     WORKFLOWS,
@@ -25,15 +25,17 @@ from callers import (
     systemd_command,
     unit_file,
 )
-from check_server import check_server
-from datasets import read_rows
-from waiting import HANG_S
+from support.check_server import check_server
+from support.datasets import read_rows
+from support.waiting import HANG_S
 
 from lvm_batch.io.output.lock import lock_output
 from lvm_batch.jobs.cli import main
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+pytestmark = pytest.mark.slow
 
 needs_flock = pytest.mark.skipif(shutil.which("flock") is None, reason="flock is not installed")
 

@@ -8,7 +8,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from callers import ROWS_A_DAY, WORKFLOWS, Site, day_before, make_site, today
+from support.callers import ROWS_A_DAY, WORKFLOWS, Site, day_before, make_site, today
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

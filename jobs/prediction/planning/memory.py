@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 MIB = 2**20
 
-# Measured on 2026-11-23 with torch 2.13 for CPUs, pyarrow 26 and distributed 2026.8; tests/jobs/test_memory.py
+# Measured on 2026-11-23 with torch 2.13 for CPUs, pyarrow 26 and distributed 2026.8; test_memory.py
 # compares projections with peaks.
 _PROCESS = 400 * MIB  # torch, Arrow and Dask, with what they set up at their first use
 _CUDA = 2048 * MIB  # what CUDA's libraries add to it, generously: not measured, as no GPU was at hand

@@ -1,0 +1,250 @@
+"""Runs that stand still, die and outlive each other, on a store that delivers what they ask for in any order.
+
+Each request of a run waits until it is let through, by chance, some of them for very long; between any two that are let
+through, the output is looked at as a reader sees it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import threading
+from contextlib import contextmanager, suppress
+from time import sleep
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+import pytest
+from support import buckets
+from support.documents import success_of
+from support.held_outputs import NAMES, commit, conclude, job
+from support.waiting import HANG_S
+
+from lvm_batch.io.errors import JobChanged, OutputError, OutputLocked
+from lvm_batch.io.output.commit import OutputFolder
+from lvm_batch.io.output.commit_record import answering
+from lvm_batch.io.output.lock import lock_output
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from lvm_batch.io.storage.lock_guard import LockGuard
+
+pytestmark = pytest.mark.slow
+
+buckets.need_the_extra()
+
+ADDRESS = "s3://bucket/out"
+N_RUNS = 4
+
+
+class Killed(BaseException):
+    """The process dies here."""
+
+
+class Gate:
+    """Where requests wait."""
+
+    def __init__(self, chance: random.Random, look: Callable[[], None]) -> None:
+        self.chance = chance
+        self.dead: set[threading.Thread] = set()
+        self._look = look
+        self._waiting: list[tuple[threading.Event, threading.Event, bool]] = []
+        self._threads: list[threading.Thread] = []
+
+    def start(self, act: Callable[[], None]) -> threading.Thread:
+        """Let a run, or a worker, begin."""
+
+        def acting() -> None:
+            with suppress(Killed):
+                act()
+
+        thread = threading.Thread(target=acting, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+        return thread
+
+    @contextmanager
+    def passing(self) -> Iterator[None]:
+        """Wait until the request of this thread is let through, unless it is a reader's."""
+        thread = threading.current_thread()
+        if thread not in self._threads:
+            yield
+            return
+        let, done = threading.Event(), threading.Event()
+        self._waiting.append((let, done, self.chance.random() < 0.2))
+        assert let.wait(HANG_S)
+        try:
+            yield
+        finally:
+            done.set()
+        if thread in self.dead:  # what it had asked for arrives all the same
+            raise Killed
+
+    def let_through(self) -> None:
+        """Let all requests through, one by one, until everybody has ended."""
+        while any(thread.is_alive() for thread in list(self._threads)):
+            sleep(0.001)
+            waiting = list(self._waiting)
+            quick = [one for one in waiting if not one[2] or self.chance.random() < 0.01]
+            if quick:
+                one = self.chance.choice(quick)
+                self._waiting.remove(one)
+                one[0].set()
+                assert one[1].wait(HANG_S)
+                self._look()
+
+
+class Gated:
+    """A store in memory, all of whose requests wait at a gate; ``gate`` may be none."""
+
+    def __init__(self) -> None:
+        from obstore.store import MemoryStore
+
+        self._store = MemoryStore()
+        self.gate: Gate | None = None
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever a store does
+        method = getattr(self._store, name)
+
+        def asked(*arguments: object, **options: object) -> object:
+            if self.gate is None:
+                return method(*arguments, **options)
+            with self.gate.passing():
+                return method(*arguments, **options)
+
+        return asked
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gated]:
+    """A store that addresses with s3:// lead to; holders live fast."""
+    from lvm_batch.io.storage import locations
+    from lvm_batch.io.storage.bucket import Bucket
+
+    monkeypatch.setattr("lvm_batch.io.storage.lease.BEAT_S", 0.01)
+    monkeypatch.setattr("lvm_batch.io.storage.lease.TTL_S", 0.06)
+    gated = Gated()
+    buckets.forget()
+    with patch.object(locations, "open_bucket", lambda *_: Bucket(gated)):
+        yield gated
+    gated.gate = None
+    buckets.forget()
+
+
+class Runs:
+    """Some runs of a job over an output; the later ones find more, and, where inputs change, other inputs."""
+
+    def __init__(self, store: Gated, seed: int, *, changing: bool) -> None:
+        self.chance = random.Random(seed)  # noqa: S311 - no secret
+        self.changing = changing
+        self.seen: dict[str, str] = {}
+        self.n_held = 0
+        self.gate = store.gate = Gate(self.chance, self.look)
+
+    def sizes(self, number: int) -> dict[str, int]:
+        """What the inputs are when a run begins."""
+        return {"b": 1 + number} if self.changing else {}
+
+    def run(self) -> None:
+        """One run; it may stand still or die at any moment, and its workers go on."""
+        for _ in range(500):  # a schedule tries again
+            with suppress(OutputLocked), lock_output(ADDRESS) as hold:
+                number, self.n_held = self.n_held, self.n_held + 1
+                self.befall(hold)
+                with suppress(OutputLocked, JobChanged):
+                    self.work(OutputFolder(ADDRESS, hold=hold), NAMES[: 2 + number], number)
+                return
+            sleep(0.01)
+
+    def befall(self, hold: LockGuard) -> None:
+        """Let a holder live, stand still or die."""
+        fate = self.chance.choice(["lives", "stands still", "dies"])
+        if fate == "dies":
+            thread = threading.current_thread()
+            threading.Timer(self.chance.uniform(0, 0.5), self.gate.dead.add, [thread]).start()
+        if fate != "lives":
+            hold.ended.set()
+
+    def work(self, folder: OutputFolder, names: tuple[str, ...], number: int) -> None:
+        """Do what a run does, with a worker for each unit."""
+        asked = job(names, **self.sizes(number))
+        standing = folder.job()
+        done = {} if standing is None else answering(asked, folder.recorded())
+        again = folder.recorded().keys() - done.keys() if self.changing else ()
+        folder.begin(asked, again=again)
+        folder.mark_success(None)
+        done = answering(asked, folder.records())
+        workers = [
+            self.gate.start(lambda name=name: self.commit(name, number))
+            for name in names
+            if f"{name}.parquet" not in done
+        ]
+        for worker in workers:
+            worker.join()
+        if len(answering(asked, folder.records())) == len(names):
+            conclude(folder, by=str(number), names=names)
+        else:
+            folder.mark_refused()
+
+    def commit(self, name: str, number: int) -> None:
+        """Be a worker."""
+        with suppress(OutputError):
+            commit(OutputFolder(ADDRESS), name, size=self.sizes(number).get(name, 1), by=str(number))
+
+    def look(self) -> None:
+        """What readers see is true."""
+        reader = OutputFolder(ADDRESS)
+        if (standing := reader.job()) is None:
+            return
+        counted = answering(standing, reader.records())
+        if reader.succeeded and len(counted) == len(standing.units):
+            assert reader.success() == success_of(len(counted))
+        elif reader.succeeded:
+            assert self.changing, "a unit is missing, and nothing was ever taken back"
+        contents = {output: hashed(reader, output) for output in counted}
+        wrong = {output for output, record in counted.items() if contents[output] != record.sha256}
+        assert not wrong
+        if not self.changing:  # what is committed stays
+            assert self.seen.items() <= contents.items()
+            self.seen = contents
+
+
+def hashed(reader: OutputFolder, output: str) -> str:
+    """The digest of a published file."""
+    with reader.open(output) as file:
+        return hashlib.sha256(file.read()).hexdigest()
+
+
+def check(store: Gated, seed: int, *, changing: bool) -> None:
+    """Let runs meet; in the end a run does the rest."""
+    runs = Runs(store, seed, changing=changing)
+    for _ in range(N_RUNS):
+        runs.gate.start(runs.run)
+    runs.gate.let_through()
+    store.gate = None
+    last = runs.n_held
+    with lock_output(ADDRESS) as hold:
+        runs.gate = Gate(runs.chance, lambda: None)
+        runs.work(OutputFolder(ADDRESS, hold=hold), NAMES, last)
+    reader = OutputFolder(ADDRESS)
+    assert (reader.success(), reader.summary()) == (
+        success_of(len(NAMES)),
+        {"by": str(last), "units": len(NAMES)},
+    )
+    runs.look()
+
+
+@pytest.mark.parametrize("changing", [False, True], ids=["a dataset grows", "inputs change"])
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_arrives_when_readers_see_the_truth(store: Gated, seed: int, changing: bool) -> None:  # noqa: FBT001
+    """Records agree with files, `_SUCCESS` counts over all units alone, and nothing committed is replaced."""
+    check(store, seed, changing=changing)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("changing", [False, True], ids=["a dataset grows", "inputs change"])
+@pytest.mark.parametrize("seed", range(3, 53))
+def test_whatever_arrives_when_soaked(store: Gated, seed: int, changing: bool) -> None:  # noqa: FBT001
+    """The same for many more orders."""
+    check(store, seed, changing=changing)

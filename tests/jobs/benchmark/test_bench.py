@@ -1,0 +1,77 @@
+"""``lvm-batch bench``: figures of this machine, of the real command; none of them is judged."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from lvm_batch.jobs.benchmark import bench
+from lvm_batch.jobs.benchmark.part_timings import PartTimings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def _little(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do little of everything: two units, one start, a few queries."""
+    for name, value in {"QUERIES": 20, "_PARTS_ROWS": 5200, "_STARTS": 1}.items():
+        monkeypatch.setattr(bench, name, value)
+
+
+@pytest.mark.usefixtures("_little")
+def test_every_part_has_a_rate_and_adds_up(
+    lvm_batch: Callable[..., Any], models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Parts, limit, what was reached of it and single queries of all models stand in the result, in both forms.
+
+    What the environment and a file say of a user's own runs is nothing to it: its runs enter no history, and rows are
+    escalated and cut into units as they always are.
+    """
+    monkeypatch.setenv("LVM_BATCH_HISTORY", str(tmp_path / "history"))
+    monkeypatch.setenv("LVM_BATCH_UNIT_SIZE", "1GiB")
+    config = tmp_path / "job.toml"
+    config.write_text('high_stakes_lane = ["general"]\n', encoding="utf-8")
+    result = lvm_batch(
+        "bench",
+        "--rows",
+        300,
+        "--model",
+        models / "amn.pt",
+        "--workers",
+        1,
+        "--models-dir",
+        tmp_path / "none",
+        "--config",
+        config,
+    )
+    assert result.code == 0, result.stderr
+    values = result.values
+    assert {"read", "amn", "gru", "write"} <= values["rows_per_s_of_a_core"].keys()
+    assert all(rate > 0 for rate in values["rows_per_s_of_a_core"].values())
+    assert 0.5 < sum(values["share_of_time"].values()) <= 1
+    assert 0 < values["escalated"] < 0.3
+    assert values["share_of_limit"] is None or values["share_of_limit"] > 0
+    assert not (tmp_path / "history").exists()
+    assert set(values["latency_ms"]) == {"amn", "amn-mixer", "gru", "lstm", "transformer"}
+    assert all(ms["p50"] <= ms["p95"] <= ms["p99"] for ms in values["latency_ms"].values())
+
+
+@pytest.mark.parametrize(("whole_s", "reached"), [(5.0, 150), (3.1, None), (2.0, None)])
+def test_a_run_that_took_no_longer_than_a_start_has_no_rate(whole_s: float, reached: int | None) -> None:
+    """Starts differ by what they differ; a whole run within that says nothing of its rows, and the text has a dash."""
+    parts = PartTimings(1000, 100, {"read": 1.0, "amn": 1.0, "gru": 2.0}, 4.0, has_bank=False)
+    values = bench._values(parts, 2, 300, [2.8, 3.0, 3.1], whole_s)
+    assert values["rows_per_s"] == reached
+    text = bench._as_text(values | {"latency_ms": {}})
+    assert ("- the run took no longer" in text) == (reached is None)
+
+
+def test_a_model_that_is_not_there_is_named(lvm_batch: Callable[..., Any], tmp_path: Path) -> None:
+    """A name that leads nowhere is an error before anything is measured."""
+    result = lvm_batch("bench", "--model", "nobody", "--models-dir", tmp_path)
+    assert (result.code, "nobody" in result.values["error"]["message"]) == (2, True)

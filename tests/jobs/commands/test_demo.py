@@ -1,0 +1,112 @@
+"""The demo: what a newcomer sees first."""
+
+from __future__ import annotations
+
+import ast
+import shlex
+from importlib.resources import as_file
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from support.datasets import read_rows, windows
+
+from lvm_batch.jobs import demo
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the demo lies: it is made once for the tests here."""
+    return tmp_path_factory.mktemp("demo") / "demo"
+
+
+@pytest.fixture(autouse=True)
+def _few_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train for less time than the demo does: its models are as good as is asked of them here."""
+    monkeypatch.setattr(demo, "EPOCHS", {"amn": 3, "gru": 1})
+
+
+def test_the_demo_trains_predicts_and_says_what_next(lvm_batch: Callable[..., Any], folder: Path) -> None:
+    """Every window of the sample gets a prediction, both models answer some, and AMN beats the context's mean."""
+    result = lvm_batch("demo", "--output", folder)
+    assert result.code == 0
+    assert result.values["rows_out"] == len(windows()[0])
+    assert min(result.values["rows_by_route"].values()) > 0
+    assert "lvm-batch run" in result.stderr
+    assert str(folder / "predictions") in result.stderr
+    contexts, targets = windows()
+    means = contexts.mean(axis=1)
+    baseline = float(((means / np.linalg.norm(means, axis=1, keepdims=True)) * targets).sum(axis=1).mean())
+    unseen = [row["amn_cosine"] for row in read_rows(folder / "predictions") if row["split"] == "ood"]
+    assert len(unseen) > 100
+    assert result.values["amn_cosine"]["mean"] > baseline
+
+
+def test_a_second_demo_finds_everything_made(lvm_batch: Callable[..., Any], folder: Path) -> None:
+    """Nothing is trained, built or computed again."""
+    if not folder.exists():
+        pytest.skip("the first demo has not run")
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.suffix in {".pt", ".npy"}}
+    result = lvm_batch("demo", "--output", folder)
+    assert (result.code, result.values["units_computed"]) == (0, 0)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_a_demo_whose_bank_was_cut_short_builds_it_again(lvm_batch: Callable[..., Any], folder: Path) -> None:
+    """The bank's description is written last; without it the folder holds no bank."""
+    if not folder.exists():
+        pytest.skip("the first demo has not run")
+    (folder / "bank/bank.json").unlink()
+    assert lvm_batch("demo", "--output", folder).code == 0
+    assert (folder / "bank/bank.json").exists()
+
+
+def test_a_demo_over_a_file_is_refused(lvm_batch: Callable[..., Any], tmp_path: Path) -> None:
+    """It is a wrong option, not a bug."""
+    (tmp_path / "file").write_text("mine")
+    result = lvm_batch("demo", "--output", tmp_path / "file")
+    assert (result.code, result.values["error"]["kind"]) == (2, "output")
+    assert "--output" in result.values["error"]["hint"]
+
+
+def test_a_shard_that_was_cut_short_is_no_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A demo that is stopped while it writes one can be repeated."""
+    with as_file(demo.sample_file()) as path:
+        sample = demo.read_windows(path)
+
+    def stopped(_: object, path: Path, **__: object) -> None:
+        path.write_bytes(b"PAR1")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(demo.pq, "write_table", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            demo.write_shards(tmp_path / "windows", sample)
+    demo.write_shards(tmp_path / "windows", sample)
+    assert sum(rows_of(path) for path in (tmp_path / "windows").iterdir()) == len(sample.article)
+
+
+def rows_of(path: Path) -> int:
+    """Rows of a shard, which has that ending."""
+    assert path.suffix == ".parquet"
+    return pq.read_metadata(path).num_rows
+
+
+def test_what_is_told_can_be_typed() -> None:
+    """Also where the folder's name has blanks and quotes in it."""
+    folder = Path("my 'demo'")
+    lines = [shlex.split(line) for line in demo.next_steps(folder).splitlines() if "lvm-batch " in line]
+    assert [line[1:] for line in lines] == [
+        ["status", str(folder / "predictions")],
+        ["inspect", str(folder / "windows")],
+    ]
+    [look] = [shlex.split(line) for line in demo.next_steps(folder).splitlines() if " -c " in line]
+    texts = {node.value for node in ast.walk(ast.parse(look[2])) if isinstance(node, ast.Constant)}
+    assert texts == {str(folder / "predictions/*.parquet"), "prediction"}

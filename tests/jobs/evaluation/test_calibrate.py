@@ -1,0 +1,273 @@
+"""``evaluate --calibrate``: two real models and a bank over real vectors, and a run with what it proposes."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from support.datasets import sample, vectors, windows, write_windows
+from support.full_disk import files_of_at_most
+
+from lvm_batch.io.bank.bank import build_bank
+from lvm_batch.io.dataset.files import find_files
+from lvm_batch.io.errors import OutputError
+from lvm_batch.jobs.console.console import Console
+from lvm_batch.jobs.errors import UsageError
+from lvm_batch.jobs.evaluation.calibration.calibrate import calibrate, find_run_models
+from lvm_batch.jobs.evaluation.calibration.calibration_text import as_text, as_toml
+from lvm_batch.jobs.settings.evaluate import EvaluateSettings
+from lvm_batch.lvm.checkpoints.checkpoint import save_checkpoint
+from lvm_batch.lvm.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+pytestmark = pytest.mark.slow
+
+N_WINDOWS = 600
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an amn.pt and a gru.pt that predict the context's mean with noise; gru is mostly better."""
+    import torch
+
+    from lvm_batch.lvm.architectures.catalog import build_model
+
+    folder = tmp_path_factory.mktemp("pair")
+    amn, gru = build_model("amn", seed=1), build_model("gru", seed=1, d_model=768, num_layers=1)
+    with torch.no_grad():
+        amn.output_layer.weight.mul_(0.08)
+        amn.output_layer.bias.mul_(0.08)
+        gru.input_proj.weight.copy_(torch.eye(768))
+        gru.output_layer.weight.copy_(torch.eye(768))
+    for name, model in (("amn", amn), ("gru", gru)):
+        save_checkpoint(
+            folder / f"{name}.pt", model, architecture=name, epoch=0, val_loss=None, val_cosine=None
+        )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Windows of real vectors with their articles; one row in a hundred has a lane that is always escalated."""
+    contexts, targets = windows()
+    article = sample()["article_id"].to_numpy()
+    last = [row for row in range(4, len(article) - 1) if article[row - 4] == article[row + 1]]
+    rows = np.linspace(0, len(contexts) - 1, N_WINDOWS).astype(int)
+    columns = {
+        "article_id": article[np.array(last)[rows]],
+        "lane": ["sci-fact" if place % 100 == 7 else "news" for place in range(N_WINDOWS)],
+    }
+    path = tmp_path_factory.mktemp("dataset") / "in.parquet"
+    return write_windows(path, contexts[rows], targets[rows], columns=columns)
+
+
+@pytest.fixture(scope="module")
+def ask(pair: Path, dataset: Path, bank: Path) -> dict[str, Any]:
+    """The settings of a calibration that has everything it needs."""
+    return {
+        "dataset": (str(dataset),),
+        "model": (str(pair / "amn.pt"),),
+        "fallback": str(pair / "gru.pt"),
+        "bank": str(bank),
+        "device": "cpu",
+        "resamples": 100,
+    }
+
+
+def calibrated(ask: dict[str, Any], **changes: Any) -> tuple[dict[str, Any], str]:  # noqa: ANN401
+    """What a calibration says, with some settings changed."""
+    return calibrate(EvaluateSettings(**(ask | changes)), console=Console())
+
+
+@pytest.fixture(scope="module")
+def whole(ask: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], str, Path]:
+    """One calibration with an output folder: values, text, and the folder."""
+    output = tmp_path_factory.mktemp("calibrated") / "new"
+    return *calibrated(ask, output=str(output)), output
+
+
+def test_every_part_of_a_calibration_is_there(whole: tuple[dict[str, Any], str, Path]) -> None:
+    """Rows, signals in tenths, a table of thresholds, what each policy recovers, and thresholds, all valid JSON."""
+    values, _, output = whole
+    assert (values["rows"], values["grouped_by"], values["articles"]) == (N_WINDOWS, "articles", 16)
+    assert values["fallback_cosine"] > values["primary_cosine"]
+    for signal in values["signals"].values():
+        assert sum(tenth["rows"] for tenth in signal["reliability"]) == signal["rows"] == N_WINDOWS
+        assert 0 <= signal["auroc"] <= 1
+    assert [row["share"] for row in values["thresholds"]] == sorted(
+        row["share"] for row in values["thresholds"]
+    )
+    assert all(row["oracle_gain"] >= row["confidence_gain"] for row in values["thresholds"])
+    names = ["random", "cards", "confidence", "margin", "both", "gate", "oracle"]
+    assert list(values["policies"]) == names
+    assert values["policies"]["oracle"]["of_oracle"] == 1
+    assert values["escalated_anyway"] == 0.01
+    written = json.loads((output / "calibration.json").read_text())
+    assert written == json.loads(json.dumps(values, allow_nan=False))
+
+
+def test_the_text_fits_and_holds_the_proposal(whole: tuple[dict[str, Any], str, Path]) -> None:
+    """No line is wider than 110 columns but those with paths; the proposed thresholds are lines of TOML, and a file."""
+    values, text, output = whole
+    lines = [line for line in text.splitlines() if "/" not in line]
+    assert max(map(len, lines)) <= 110
+    assert text.endswith(as_toml(values).rstrip())
+    found = tomllib.loads((output / "thresholds.toml").read_text())
+    assert found == {key: values["proposed"][key] for key in ("min_confidence", "min_margin")}
+
+
+def test_a_run_escalates_what_was_proposed(
+    whole: tuple[dict[str, Any], str, Path],
+    predict: Callable[..., Any],
+    ask: dict[str, Any],
+    tmp_path: Path,
+) -> None:
+    """``run --config`` with the written thresholds escalates the share that was told, and sees the same cosines."""
+    values, _, output = whole
+    result = predict(
+        *ask["dataset"],
+        *("--output", tmp_path / "out", "--config", output / "thresholds.toml", "--shadow-rate", 1),
+        *("--model", ask["model"][0], "--fallback", ask["fallback"], "--bank", ask["bank"]),
+    )
+    assert result.code == 0, result.stderr
+    table = pq.read_table(tmp_path / "out/in-00000.parquet")
+    share = np.mean([route == "gru" for route in table["route"].to_pylist()])
+    assert share == pytest.approx(
+        values["proposed"]["escalated"], abs=2 / N_WINDOWS
+    )  # one row may lie on each
+    assert 0 < share <= values["budget"]
+    assert np.mean(table["amn_cosine"].to_numpy()) == pytest.approx(values["primary_cosine"], abs=1e-6)
+    assert np.mean(table["gru_cosine"].to_numpy()) == pytest.approx(values["fallback_cosine"], abs=1e-6)
+
+
+def test_plots_are_the_same_each_time(ask: dict[str, Any], tmp_path: Path) -> None:
+    """The same rows give the same bytes, on the same processor with as many threads."""
+    folders = tmp_path / "one", tmp_path / "other"
+    for folder in folders:
+        calibrated(ask, output=str(folder))
+    names = ["calibration.json", "calibration_gain.svg", "calibration_reliability.svg", "thresholds.toml"]
+    assert sorted(path.name for path in folders[0].iterdir()) == names
+    for name in names:
+        one, other = ((folder / name).read_bytes() for folder in folders)
+        assert one == other
+
+
+def test_without_articles_blocks_of_rows_stand_for_them(ask: dict[str, Any]) -> None:
+    """Rows that do not say which article they are of are halved by twenty blocks, and that is told."""
+    values, text = calibrated(ask, article_column="nobody")
+    assert (values["grouped_by"], values["articles"]) == ("blocks of rows", 20)
+    assert "found on other blocks of rows" in text
+
+
+def test_a_bank_of_one_vector_tells_no_margin(ask: dict[str, Any], tmp_path: Path) -> None:
+    """Margin has no figures then, and no threshold for it is proposed."""
+    pq.write_table(pa.table({"vector": list(vectors()[:1])}), tmp_path / "v.parquet")
+    build_bank(find_files([str(tmp_path / "v.parquet")]), str(tmp_path / "bank"))
+    values, text = calibrated(ask, bank=str(tmp_path / "bank"), output=str(tmp_path / "out"))
+    empty = {"rows": 0, "spearman": None, "auroc": None, "reliability": []}
+    assert values["signals"]["margin"] == empty
+    assert values["thresholds"][0]["margin"] is None
+    assert values["proposed"]["min_margin"] == 0
+    assert "rank correlation -" in text
+
+
+def test_nothing_is_proposed_where_the_fallback_gains_nothing(ask: dict[str, Any], tmp_path: Path) -> None:
+    """The worse model as the fallback: no threshold, no file of thresholds, and the text says so."""
+    import torch
+
+    from lvm_batch.lvm.architectures.catalog import build_model
+
+    amn = build_model("amn", seed=1)
+    with torch.no_grad():
+        amn.output_layer.weight.zero_()
+    kept = {"epoch": 0, "val_loss": None, "val_cosine": None}
+    save_checkpoint(tmp_path / "amn.pt", amn, architecture="amn", **kept)
+    save_checkpoint(tmp_path / "gru.pt", build_model("gru", seed=1, d_model=8), architecture="gru", **kept)
+    values, text = calibrated(
+        ask,
+        model=(str(tmp_path / "amn.pt"),),
+        fallback=str(tmp_path / "gru.pt"),
+        output=str(tmp_path / "out"),
+    )
+    assert values["proposed"] is None
+    assert values["policies"]["both"]["escalated"] == pytest.approx(0.01)
+    assert "nothing to propose" in text
+    assert not (tmp_path / "out/thresholds.toml").exists()
+
+
+def test_what_a_calibration_needs_is_asked_for(ask: dict[str, Any], pair: Path, tmp_path: Path) -> None:
+    """A bank, a fallback, a primary model of the right kind, and rows enough, each with what to do."""
+    without_bank = EvaluateSettings(**(ask | {"bank": None}))
+    with pytest.raises(UsageError, match="--calibrate needs a bank"):
+        find_run_models(without_bank)
+    with pytest.raises(UsageError, match=r"neither --fallback nor .*fallback_model"):
+        calibrated(ask, fallback=None, models_dir=str(tmp_path / "models"))
+    with pytest.raises(CheckpointError, match="which --model does not take"):
+        calibrated(ask, model=(str(pair / "gru.pt"),))
+    contexts, targets = windows()
+    few = write_windows(tmp_path / "few.parquet", contexts[:99], targets[:99])
+    with pytest.raises(UsageError, match="there are 99 rows to calibrate on"):
+        calibrated(ask, dataset=(str(few),))
+
+
+def test_an_output_that_cannot_be_written_is_named(ask: dict[str, Any], tmp_path: Path) -> None:
+    """A file in the folder's place, or another machine, is an error of the output, before a row is read."""
+    (tmp_path / "file").write_text("")
+    for output, message in (
+        (str(tmp_path / "file"), "file cannot be made"),
+        ("s3://nobody/x", "a folder of this machine"),
+    ):
+        with pytest.raises(OutputError, match=message):
+            calibrated(ask, output=output, dataset=(str(tmp_path / "nothing.parquet"),))
+    assert not Path("s3:").exists()
+
+
+def test_a_disk_that_is_full_is_an_error_of_the_output(ask: dict[str, Any], tmp_path: Path) -> None:
+    """Whatever file it is that does not fit."""
+    with (
+        files_of_at_most(100),
+        pytest.raises(OutputError, match=r"calibration\.json cannot be written") as error,
+    ):
+        calibrated(ask, output=str(tmp_path))
+    assert "make room" in error.value.args[1]
+
+
+def test_a_budget_of_less_than_a_row_of_a_half_tells_nothing_of_others(ask: dict[str, Any]) -> None:
+    """One row of all is proposed, and how that does on other articles is not known."""
+    values, text = calibrated(ask, lane_column="nobody", budget=1.1 / N_WINDOWS)
+    assert values["proposed"] is not None
+    assert values["policies"]["random"]["of_oracle"] is None
+    assert "not seen is not known: 0.183333% of one half of these rows is less than a row" in text
+    assert max(len(line) for line in text.splitlines() if "/" not in line) <= 110
+
+
+@pytest.mark.parametrize(
+    ("budget", "shown"), [(0.006, "0.6%"), (0.125, "12.5%"), (0.2, "20%"), (0.29, "29%")]
+)
+def test_a_budget_is_written_as_it_was_given(
+    whole: tuple[dict[str, Any], str, Path], budget: float, shown: str
+) -> None:
+    """With the digits it has, in the text and above the thresholds."""
+    values = whole[0] | {"budget": budget}
+    assert f"a budget of {shown} gains" in as_text(values)
+    assert f"for at most {shown} of the rows" in as_toml(values)
+
+
+def test_rows_that_do_not_say_their_article_are_halved_by_blocks(
+    ask: dict[str, Any], dataset: Path, tmp_path: Path
+) -> None:
+    """One null is enough: its row may overlap with any other."""
+    table = pq.read_table(dataset)
+    ids = [None, *table["article_id"].to_pylist()[1:]]
+    place = table.column_names.index("article_id")
+    pq.write_table(table.set_column(place, "article_id", pa.array(ids)), tmp_path / "in.parquet")
+    values, _ = calibrated(ask, dataset=(str(tmp_path / "in.parquet"),))
+    assert values["grouped_by"] == "blocks of rows"

@@ -1,0 +1,136 @@
+"""``lvm-batch verify``: what it finds, and that a rerun mends what it names."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.parquet as pq
+import pytest
+from support.datasets import assert_same_rows, read_rows, windows, write_windows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+pytestmark = pytest.mark.slow
+
+N_UNITS = 4
+
+
+@pytest.fixture
+def ask(tmp_path: Path) -> tuple[object, ...]:
+    """What ``predict`` takes for a job of four units of 20 rows."""
+    contexts, targets = (part[: N_UNITS * 20] for part in windows())
+    write_windows(tmp_path / "in/a.parquet", contexts, targets, row_group_rows=20)
+    return (tmp_path / "in", "--output", tmp_path / "out", "--unit-size", "310KiB")
+
+
+@pytest.fixture
+def out(ask: tuple[object, ...], predict: Callable[..., Any], tmp_path: Path) -> Path:
+    """The output of the job, done."""
+    assert predict(*ask).done()["units"] == N_UNITS
+    return tmp_path / "out"
+
+
+def flip(path: Path) -> None:
+    """Change one bit in the middle of a file."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def rewrite(path: Path) -> None:
+    """Write the same rows again, as a tool would that does not know of the job."""
+    pq.write_table(pq.read_table(path), path)
+
+
+def stretch(path: Path) -> None:
+    """Make a file longer."""
+    path.write_bytes(path.read_bytes() + b"\0")
+
+
+def test_an_output_as_it_was_written_is_verified(lvm_batch: Callable[..., Any], out: Path) -> None:
+    """All units are read again, and nothing is found."""
+    result = lvm_batch("verify", out)
+    assert (result.code, result.values["units"], result.values["rows"]) == (0, N_UNITS, N_UNITS * 20)
+    assert (result.values["faults"], result.values["units_missing"]) == ([], [])
+    assert result.values["success_stands"]
+
+
+@pytest.mark.parametrize(
+    ("harm", "what"),
+    [
+        (flip, "SHA-256"),
+        (rewrite, "bytes"),
+        (stretch, "bytes"),
+        (lambda path: path.unlink(), "gone"),
+    ],
+)
+def test_a_harmed_file_is_named_and_mended_by_a_rerun(
+    lvm_batch: Callable[..., Any],
+    predict: Callable[..., Any],
+    ask: tuple[object, ...],
+    out: Path,
+    harm: Callable[[Path], None],
+    what: str,
+) -> None:
+    """Whatever became of a file, verify names it; removed as it says, a rerun brings the same rows back."""
+    before = read_rows(out)
+    harmed = out / "a-00001.parquet"
+    harm(harmed)
+    result = lvm_batch("verify", out)
+    assert (result.code, result.values["error"]["kind"]) == (1, "not_verified")
+    (fault,) = result.values["faults"]
+    assert fault["file"] == "a-00001.parquet"
+    assert what in fault["what"]
+    harmed.unlink(missing_ok=True)
+    assert predict(*ask).values["units_computed"] == 1
+    assert lvm_batch("verify", out).code == 0
+    assert_same_rows(read_rows(out), before)
+
+
+def test_a_file_of_no_unit_is_named(lvm_batch: Callable[..., Any], out: Path) -> None:
+    """What readers of the folder would take for predictions, but no record tells of, is a fault."""
+    (out / "copy.parquet").write_bytes((out / "a-00000.parquet").read_bytes())
+    result = lvm_batch("verify", out)
+    assert (result.code, [fault["file"] for fault in result.values["faults"]]) == (1, ["copy.parquet"])
+
+
+def test_a_record_of_no_unit_stands_in_for_none(lvm_batch: Callable[..., Any], out: Path) -> None:
+    """Where a unit has gone and another pair of file and record came, both are told, whatever their number is."""
+    done = out / "_lvm_batch/done"
+    record = json.loads((done / "a-00000.parquet.json").read_text()) | {"output": "old.parquet"}
+    (done / "old.parquet.json").write_text(json.dumps(record))
+    (out / "old.parquet").write_bytes((out / "a-00000.parquet").read_bytes())
+    (out / "a-00003.parquet").unlink()
+    (done / "a-00003.parquet.json").unlink()
+    result = lvm_batch("verify", out)
+    assert result.code == 1
+    assert result.values["units_missing"] == ["a-00003.parquet"]
+    assert [(fault["file"], "of no unit" in fault["what"]) for fault in result.values["faults"]] == [
+        ("old.parquet", True)
+    ]
+
+
+def test_units_that_are_not_done_are_counted(lvm_batch: Callable[..., Any], out: Path) -> None:
+    """An output that is whole as far as it goes, but not done, is not verified."""
+    (out / "a-00002.parquet").unlink()
+    (out / "_lvm_batch/done/a-00002.parquet.json").unlink()
+    (out / "_SUCCESS").unlink()
+    result = lvm_batch("verify", out)
+    assert (result.code, result.values["units_missing"]) == (1, ["a-00002.parquet"])
+    assert "run the command" in result.values["error"]["hint"]
+
+
+def test_a_folder_without_a_job_is_refused(lvm_batch: Callable[..., Any], tmp_path: Path) -> None:
+    """Where there is no job there is nothing to verify."""
+    assert lvm_batch("verify", tmp_path).code == 2
+
+
+def test_verify_changes_nothing(lvm_batch: Callable[..., Any], out: Path) -> None:
+    """No file of the folder is written, whatever is found."""
+    flip(out / "a-00001.parquet")
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    assert lvm_batch("verify", out).code == 1
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before

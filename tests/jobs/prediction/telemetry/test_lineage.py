@@ -1,0 +1,108 @@
+"""A run tells OpenLineage what it reads and writes, through the real client over HTTP."""
+
+from __future__ import annotations
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from support.datasets import windows, write_windows
+
+from lvm_batch.io.output.lock import lock_output
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.slow
+
+pytest.importorskip("openlineage.client", reason='needs pip install "lvm-batch[openlineage]"')
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Writes down the events that are posted."""
+
+    def do_POST(self) -> None:
+        self.server.events.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))  # type: ignore[attr-defined]
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Tests' output is theirs."""
+
+
+@pytest.fixture
+def events(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
+    """The events that a server of one's own has received."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as server:
+        server.events = []  # type: ignore[attr-defined]
+        monkeypatch.setenv("no_proxy", "*")
+        monkeypatch.setenv("OPENLINEAGE_URL", f"http://127.0.0.1:{server.server_port}")
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}).start()
+        yield server.events  # type: ignore[attr-defined]
+        server.shutdown()
+
+
+@pytest.fixture
+def ask(predict: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
+    """Run over a small dataset under a name."""
+    contexts, targets = windows()
+    write_windows(tmp_path / "in/a.parquet", contexts[:20], targets[:20])
+
+    def call(*options: object) -> Any:  # noqa: ANN401
+        return predict(tmp_path / "in", "--output", tmp_path / "out", "--openlineage", "nightly", *options)
+
+    return call
+
+
+def test_a_run_tells_what_it_reads_and_writes(
+    ask: Callable[..., Any], events: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    """At its start and at its end, with one id; the end says how many rows."""
+    result = ask()
+    assert (result.code, "OpenLineage" in result.stderr) == (0, False)
+    began, done = events
+    assert (began["eventType"], done["eventType"]) == ("START", "COMPLETE")
+    assert began["run"]["runId"] == done["run"]["runId"]
+    assert began["job"] == done["job"] == {"namespace": "lvm-batch", "name": "nightly", "facets": {}}
+    assert [(one["namespace"], one["name"]) for one in done["inputs"]] == [("file", str(tmp_path / "in"))]
+    (output,) = done["outputs"]
+    assert (output["namespace"], output["name"]) == ("file", str(tmp_path / "out"))
+    statistics = output["outputFacets"]["outputStatistics"]
+    assert (statistics["rowCount"], statistics["fileCount"]) == (20, 1)
+
+
+def test_a_run_that_fails_says_why(
+    ask: Callable[..., Any], events: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    """In the words that the user is told."""
+    contexts, _ = windows()
+    write_windows(tmp_path / "in/a.parquet", np.full_like(contexts[:20], np.nan))
+    result = ask()
+    assert result.code == 3
+    began, failed = events
+    assert (began["eventType"], failed["eventType"]) == ("START", "FAIL")
+    assert failed["run"]["facets"]["errorMessage"]["message"] == result.values["error"]["message"]
+
+
+def test_a_run_that_never_held_the_output_has_no_lineage(
+    ask: Callable[..., Any], events: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    """Another is at work there, and tells of it."""
+    with lock_output(str(tmp_path / "out")):
+        assert ask().code == 75
+    assert events == []
+
+
+def test_a_server_that_is_away_is_one_note(ask: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """And changes nothing about the run."""
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setenv("OPENLINEAGE_URL", "http://127.0.0.1:9")
+    monkeypatch.setattr("lvm_batch.jobs.prediction.telemetry.lineage.TIMEOUT_S", 0.5)
+    result = ask()
+    assert result.code == 0
+    assert result.stderr.count("OpenLineage event") == 1

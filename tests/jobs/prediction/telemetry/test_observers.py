@@ -1,0 +1,299 @@
+"""Whoever watches a run hears all of it, and changes nothing about it."""
+
+from __future__ import annotations
+
+import socket
+from functools import partial
+from time import monotonic
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+from support.datasets import windows, write_windows
+
+from lvm_batch.io.errors import OutputLocked
+from lvm_batch.jobs import observed_run
+from lvm_batch.jobs.console.console import Console
+from lvm_batch.jobs.errors import Terminated, TryAgain
+from lvm_batch.jobs.observed_run import run_observed
+from lvm_batch.jobs.prediction.execution.worker import Failure
+from lvm_batch.jobs.prediction.observers import RunObserver, reporting_failures, telling
+from lvm_batch.jobs.prediction.results.events import (
+    RunEnded,
+    RunStarted,
+    UnitFailed,
+    Waiting,
+)
+from lvm_batch.jobs.prediction.run import run
+from lvm_batch.jobs.prediction.telemetry import lineage, pings
+from lvm_batch.jobs.settings.run import RunSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from lvm_batch.jobs.prediction.observers import RunBeginning, RunOutcome
+    from lvm_batch.jobs.prediction.results.events import Event
+
+pytestmark = pytest.mark.slow
+
+N_ROWS = 40
+
+
+class Recorder(RunObserver):
+    """Keeps everything that it hears, as pairs of a method's name and what it was given."""
+
+    def __init__(self, heard: list[tuple[str, Any]] | None = None) -> None:
+        self.heard: list[tuple[str, Any]] = [] if heard is None else heard
+
+    def begin(self, run: RunBeginning) -> None:
+        """Keep it."""
+        self.heard.append(("begin", run))
+
+    def event(self, event: Event) -> None:
+        """Keep it."""
+        if not isinstance(event, Waiting):
+            self.heard.append(("event", event))
+
+    def conclude(self, outcome: RunOutcome) -> None:
+        """Keep it."""
+        self.heard.append(("conclude", outcome))
+
+    def fail(self, error: BaseException) -> None:
+        """Keep it."""
+        self.heard.append(("fail", error))
+
+    @property
+    def names(self) -> list[str]:
+        """What it heard, by the names of methods and events."""
+        return [type(told).__name__ if name == "event" else name for name, told in self.heard]
+
+
+class Watched(NamedTuple):
+    """A real run: what it was asked, and what was heard of it."""
+
+    settings: RunSettings
+    heard: list[tuple[str, Any]]
+    outcome: RunOutcome
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory, models: Path, scheduler: str) -> Watched:
+    """A run over two units, watched by a recorder."""
+    folder = tmp_path_factory.mktemp("watched")
+    contexts, targets = windows()
+    for name in "ab":
+        write_windows(folder / f"in/{name}.parquet", contexts[:N_ROWS], targets[:N_ROWS])
+    settings = RunSettings(
+        dataset=(str(folder / "in"),),
+        output=str(folder / "out"),
+        model=str(models / "amn.pt"),
+        scheduler=scheduler,
+    )
+    recorder = Recorder()
+    outcome = run(settings, console=Console(json=True), observers=[recorder])
+    return Watched(settings, recorder.heard, outcome)
+
+
+def test_a_run_is_heard_from_its_beginning_to_its_summary(watched: Watched) -> None:
+    """The plan and the output, each unit, the end of the work, and the summary with what this run computed."""
+    (_, beginning), *events = watched.heard
+    assert (beginning.plan.n_rows, beginning.settings) == (2 * N_ROWS, watched.settings)
+    started, *units, ended, end = [event for _, event in events]
+    assert started == RunStarted(units=2, rows=2 * N_ROWS, units_done=0, rows_done=0, workers=started.workers)
+    assert {unit.record.output for unit in units} == end.records.keys()
+    assert ended == RunEnded("finished")
+    assert (end.summary, end.error, end.is_news) == (watched.outcome.summary, None, True)
+    assert len(end.computed) == 2
+
+
+def test_a_run_that_finds_everything_done_says_so(watched: Watched) -> None:
+    """It begins and is summarised: nothing was computed, and nothing is news."""
+    recorder = Recorder()
+    run(watched.settings, console=Console(json=True), observers=[recorder])
+    assert recorder.names == ["begin", "RunSummarised"]
+    end = recorder.heard[-1][1]
+    assert (end.computed, end.is_news) == ([], False)
+
+
+@pytest.fixture
+def together(monkeypatch: pytest.MonkeyPatch) -> Recorder:
+    """A recorder in place of the observers of a run."""
+    recorder = Recorder()
+    monkeypatch.setattr(observed_run, "observers_of", lambda *_, **__: [recorder])
+    return recorder
+
+
+def test_the_outcome_is_shown_before_anybody_hears_of_the_end(watched: Watched, together: Recorder) -> None:
+    """And then each observer hears of it once, by conclude alone."""
+    outcome = run_observed(
+        watched.settings,
+        console=Console(json=True),
+        show=lambda shown: together.heard.append(("show", shown)),
+    )
+    assert together.names == ["begin", "RunSummarised", "show", "conclude"]
+    assert together.heard[-1] == ("conclude", outcome)
+
+
+def test_an_outcome_that_cannot_be_shown_is_a_failure(watched: Watched, together: Recorder) -> None:
+    """Observers hear of what went wrong, by fail alone."""
+
+    def broken(_: RunOutcome) -> None:
+        raise ZeroDivisionError("no such luck")
+
+    with pytest.raises(ZeroDivisionError):
+        run_observed(watched.settings, console=Console(json=True), show=broken)
+    assert together.names == ["begin", "RunSummarised", "fail"]
+
+
+@pytest.mark.parametrize("step", ["check_extras", "start_forkserver"])
+def test_what_fails_before_a_run_begins_is_heard(
+    watched: Watched, together: Recorder, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """There was no beginning, and there is an end."""
+
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(observed_run, step, stopped)
+    settings = watched.settings.model_copy(update={"scheduler": None})
+    with pytest.raises(KeyboardInterrupt):
+        run_observed(settings, console=Console(json=True))
+    assert together.names == ["fail"]
+
+
+def test_failures_are_heard_by_all_even_if_one_observer_fails() -> None:
+    """The last observer hears first; what it raises is what the others hear, and the caller."""
+    first, last = Recorder(), Recorder()
+
+    class Broken(RunObserver):
+        def fail(self, error: BaseException) -> None:
+            raise KeyboardInterrupt from error
+
+    with pytest.raises(KeyboardInterrupt), reporting_failures([first, Broken(), last]):
+        raise TryAgain("later")
+    assert [type(error) for _, error in last.heard] == [TryAgain]
+    assert [type(error) for _, error in first.heard] == [KeyboardInterrupt]
+
+
+def test_a_run_that_has_lost_its_output_is_shown_and_not_written_about() -> None:
+    """The first observer hears the event; the others, which write, do not."""
+
+    class Lost:
+        def check(self) -> None:
+            raise OutputLocked("another run has taken over", "wait for it")
+
+    shows, writes = Recorder(), Recorder()
+    with pytest.raises(OutputLocked):
+        telling([shows, writes], Lost())(RunEnded("interrupted"))
+    assert (shows.names, writes.names) == (["RunEnded"], [])
+
+
+def test_only_what_is_asked_for_watches() -> None:
+    """Progress, events and the report always do."""
+    names = observers_for({})
+    assert names == ["ShownProgress", "EventLog", "ReportWriter"]
+    asked = {"history": "h", "metrics_file": "m.prom", "ping_url": "http://h/", "openlineage": "nightly"}
+    assert observers_for(asked) == [*names, "History", "Metrics", "Pings", "Lineage"]
+
+
+def observers_for(asked: dict[str, str]) -> list[str]:
+    """Names of the observers of a run with these settings."""
+    settings = RunSettings.model_validate(asked)
+    observers = observed_run.observers_of(settings, console=Console(), started=monotonic())
+    return [type(observer).__name__ for observer in observers]
+
+
+# Every observer
+
+
+def watch(observer: RunObserver, watched: Watched, *, error: BaseException | None = None) -> None:
+    """Let an observer hear the run, with a unit that failed and its end; or ``error`` in place of its end."""
+    replay: dict[str, Callable[[Any], None]] = {"begin": observer.begin, "event": observer.event}
+    for name, told in watched.heard:
+        replay[name](told)
+        if isinstance(told, RunStarted):
+            observer.event(Waiting())
+            observer.event(UnitFailed(Failure("c", "os", "disk full"), 10))
+    if error:
+        observer.fail(error)
+    else:
+        observer.conclude(watched.outcome)
+
+
+class Place(NamedTuple):
+    """Settings with which an observer cannot do what it is for, and how often it says so."""
+
+    asked: dict[str, str]
+    notes: int
+
+
+def places(tmp_path: Path, port: int) -> dict[str, Place]:
+    """Every observer, and where it fails."""
+    (tmp_path / "file").write_text("")
+    return {
+        "ShownProgress": Place({}, 0),
+        "EventLog": Place({}, 0),
+        "ReportWriter": Place({}, 1),
+        "History": Place({"history": str(tmp_path / "file/below")}, 1),
+        "Metrics": Place({"metrics_file": str(tmp_path / "nowhere/job.prom")}, 1),
+        "Pings": Place({"ping_url": f"http://127.0.0.1:{port}/secret"}, 1),
+        "Lineage": Place({"openlineage": "nightly"}, 1),
+    }
+
+
+@pytest.fixture
+def failing(tmp_path: Path, watched: Watched, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
+    """Return an observer that cannot do what it is for, what it says, and how many notes are expected."""
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setenv("OPENLINEAGE_URL", f"http://127.0.0.1:{port}")
+    monkeypatch.setattr(lineage, "TIMEOUT_S", 0.5)
+    monkeypatch.setattr(pings, "_PAUSE_S", 0.01)
+    monkeypatch.setattr("lvm_batch.jobs.reports.data.gather", partial(_raise, OSError("disk full")))
+
+    def observer(name: str) -> tuple[RunObserver, list[str], int]:
+        place = places(tmp_path, port)[name]
+        console, said = Console(), []
+        monkeypatch.setattr(console, "note", lambda text, **_: said.append(text))
+        settings = RunSettings.model_validate(place.asked | {"output": watched.settings.output})
+        (found,) = [
+            each
+            for each in observed_run.observers_of(settings, console=console, started=monotonic())
+            if type(each).__name__ == name
+        ]
+        return found, said, place.notes
+
+    return observer
+
+
+def _raise(error: Exception, *_: object, **__: object) -> None:
+    raise error
+
+
+NAMES = ("ShownProgress", "EventLog", "ReportWriter", "History", "Metrics", "Pings", "Lineage")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_observer_that_fails_is_one_note(
+    failing: Callable[[str], Any], watched: Watched, name: str
+) -> None:
+    """It raises nothing, whatever the end of the run, and does not repeat itself."""
+    pytest.importorskip("prometheus_client", reason='pip install "lvm-batch[metrics]"')
+    pytest.importorskip("openlineage.client", reason='pip install "lvm-batch[openlineage]"')
+    observer, said, n_notes = failing(name)
+    watch(observer, watched)
+    assert len(said) == n_notes, said
+    assert "secret" not in "".join(said)
+    observer, said, n_notes = failing(name)
+    watch(observer, watched, error=Terminated("stopped"))
+    assert len(said) == n_notes, said
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_run_that_never_began_fails_no_observer(failing: Callable[[str], Any], name: str) -> None:
+    """The end of such a run is all that they hear."""
+    pytest.importorskip("prometheus_client", reason='pip install "lvm-batch[metrics]"')
+    observer, said, _ = failing(name)
+    observer.fail(TryAgain("later"))
+    assert len(said) <= 1

@@ -1,0 +1,97 @@
+"""The process that workers are copies of: started once, and never needed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from time import monotonic, sleep
+
+import pytest
+from support.processes import descendants, is_alive
+
+from lvm_batch.jobs.errors import UsageError
+from lvm_batch.jobs.processes import forkserver
+from lvm_batch.jobs.processes.forkserver import in_forked_process
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def _server() -> None:
+    """A server that runs."""
+    forkserver.start_forkserver()
+
+
+def where() -> tuple[int, str, str | None]:
+    """Say which process this is, and what surrounds it."""
+    return os.getpid(), str(Path.cwd()), os.environ.get("LVM_BATCH_TEST")
+
+
+def refuse(message: str) -> None:
+    """Raise an error of a user's making."""
+    raise UsageError(message, "do better")
+
+
+def die_elsewhere(driver: int) -> int:
+    """End the process, unless it is the driver."""
+    if os.getpid() != driver:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return driver
+
+
+@pytest.mark.skipif(forkserver.METHOD != "forkserver", reason="workers start on their own here")
+def test_a_copy_is_where_the_driver_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process, with the driver's folder and environment as they are now."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LVM_BATCH_TEST", "here")
+    pid, folder, value = in_forked_process(where)
+    assert pid != os.getpid()
+    assert (folder, value) == (str(tmp_path), "here")
+
+
+def test_errors_come_back_as_they_were() -> None:
+    """What is raised there is raised here, with its message and its hint."""
+    with pytest.raises(UsageError) as error:
+        in_forked_process(refuse, "no such thing")
+    assert error.value.args == ("no such thing", "do better")
+
+
+def test_without_a_server_it_is_done_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plan, or another system, does the same in its own process."""
+    monkeypatch.setattr(forkserver, "_servers", set())
+    assert in_forked_process(where)[0] == os.getpid()
+
+
+def test_a_copy_that_dies_costs_nothing() -> None:
+    """Where the copy is killed, the driver does it."""
+    assert in_forked_process(die_elsewhere, os.getpid()) == os.getpid()
+
+
+_DRIVER = """
+import sys, time
+from lvm_batch.jobs.processes import forkserver
+if __name__ == "__main__":
+    forkserver.start_forkserver()
+    forkserver.in_forked_process(print, "at work", flush=True)
+    forkserver.in_forked_process(time.sleep, 3600)
+"""
+
+
+@pytest.mark.skipif(forkserver.METHOD != "forkserver", reason="workers start on their own here")
+def test_nothing_outlives_a_driver_that_is_killed(tmp_path: Path) -> None:
+    """A copy that waits for its driver, or works for it, ends with it, and the server after its last copy."""
+    (tmp_path / "driver.py").write_text(_DRIVER)
+    command = [sys.executable, str(tmp_path / "driver.py")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL) as driver:
+        assert driver.stdout is not None
+        assert driver.stdout.readline() == b"at work\n"
+        below = descendants(driver.pid)
+        driver.kill()
+    assert below
+    until = monotonic() + 120
+    while any(map(is_alive, below)):
+        assert monotonic() < until
+        sleep(0.05)

@@ -1,0 +1,616 @@
+"""``lvm-batch models``: what is listed and shown, what verify lets pass, and how a role passes on and back."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from support.datasets import write_windows
+from support.full_disk import files_of_at_most
+
+from lvm_batch.jobs.cli import main
+from lvm_batch.jobs.registry.model_checks import check_outputs, random_contexts
+from lvm_batch.lvm import AttentionMixtureNetwork, build_model, save_checkpoint
+from lvm_batch.lvm.inference.cosines import row_cosines
+from lvm_batch.lvm.kernels.forms import FAST_FORMS
+from lvm_batch.lvm.registry.role_log import open_role_log, read_role_log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from lvm_batch.lvm import ContextModel
+
+pytestmark = pytest.mark.slow
+
+DIM = 16
+SMALL = {"input_dim": DIM, "d_model": 8}
+PRODUCTION, FALLBACK = "production_model", "fallback_model"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """Models as small as these are slower on several."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n_threads)
+
+
+def small_amn(seed: int, *, residual: float = 0.0) -> ContextModel:
+    """An AMN that predicts the mean of the context, and adds a random vector ``residual`` strong."""
+    model = build_model("amn", seed=seed, **SMALL, hidden_dim=8)
+    with torch.no_grad():
+        model.output_layer.weight.mul_(residual)
+        model.output_layer.bias.mul_(residual)
+    return model
+
+
+def save(models_dir: Path, name: str, model: ContextModel, architecture: str = "amn") -> Path:
+    """Put a model into a registry; returns its checkpoint."""
+    path = models_dir / name / "best_model.pt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_checkpoint(path, model, architecture=architecture, epoch=4, val_loss=0.5, val_cosine=0.625)
+    return path
+
+
+@pytest.fixture
+def models_dir(tmp_path: Path) -> Path:
+    """Two models that predict the mean of the context, one that does worse, and a GRU; nobody has a role."""
+    models = tmp_path / "lvm" / "models"
+    save(models, "amn-1", small_amn(1))
+    save(models, "amn-2", small_amn(1, residual=1e-3))
+    save(models, "worse", small_amn(3, residual=1.0))
+    save(models, "gru-1", build_model("gru", seed=4, **SMALL, num_layers=1), "gru")
+    return models
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    """1,100 windows of 16-dimensional vectors whose target is about the mean of the context; the last 40 are ood."""
+    random = np.random.default_rng(5)
+    contexts = random.standard_normal((1100, 5, DIM), dtype=np.float32) + 2.0
+    targets = contexts.mean(axis=1) + 0.1 * random.standard_normal((1100, DIM), dtype=np.float32)
+    targets[-40:] += random.standard_normal((40, DIM), dtype=np.float32)  # harder to predict
+    split = ["in_dist"] * 1060 + ["ood"] * 40
+    return write_windows(tmp_path / "held-out.parquet", contexts, targets, columns={"split": split})
+
+
+@pytest.fixture
+def models_command(lvm_batch: Callable[..., Any], models_dir: Path) -> Callable[..., Any]:
+    """Call ``lvm-batch models`` on that registry, where vectors are 16 wide."""
+
+    def call(command: str, *arguments: object) -> Any:  # noqa: ANN401 - a Result, of the outer conftest
+        dim = ("--dim", DIM) if command in {"verify", "promote"} else ()
+        return lvm_batch("models", command, *arguments, "--models-dir", models_dir, *dim)
+
+    return call
+
+
+def role(models_dir: Path, name: str = PRODUCTION) -> str | None:
+    """Who has a role, as the link says it."""
+    link = models_dir.parent / name
+    return link.readlink().name if link.is_symlink() else None
+
+
+def failed(result: Any) -> list[str]:  # noqa: ANN401
+    """The checks that did not pass."""
+    return [check["name"] for check in result.values["checks"] if not check["passed"]]
+
+
+def test_a_list_tells_every_model_and_role(models_command: Callable[..., Any], models_dir: Path) -> None:
+    """Architecture, size, digest, figures and roles; a model that cannot be loaded is there with the reason."""
+    (models_dir / "empty").mkdir()
+    torn = models_dir / "torn" / "best_model.pt"
+    torn.parent.mkdir()
+    torn.write_bytes((models_dir / "amn-1/best_model.pt").read_bytes()[:500])
+    models_command("promote", "amn-1").done()
+    values = models_command("list").values
+    models = {model["name"]: model for model in values["models"]}
+    assert list(models) == ["amn-1", "amn-2", "empty", "gru-1", "torn", "worse"]
+    amn = models["amn-1"]
+    assert (amn["architecture"], amn["dim"], amn["n_parameters"]) == ("amn", DIM, 784)
+    assert (amn["val_cosine"], amn["roles"], len(amn["sha256"])) == (0.625, [PRODUCTION], 64)
+    assert "no best_model.pt" in models["empty"]["problem"]
+    assert "damaged or cut short" in models["torn"]["problem"]
+    assert values["roles"][PRODUCTION]["name"] == "amn-1"
+    assert values["roles"][PRODUCTION]["since"].endswith("+00:00")
+    assert values["roles"][FALLBACK] is None
+
+
+def test_a_list_is_a_table(models_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line a model under its heading, then who has which role."""
+    (models_dir.parent / PRODUCTION).symlink_to("models/amn-1")
+    (models_dir.parent / FALLBACK).symlink_to("models/gone")
+    assert main(["models", "list", "--models-dir", str(models_dir)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert " ".join(lines[0].split()) == "name architecture parameters dim size val cosine sha256 roles"
+    assert lines[1].split()[:4] == ["amn-1", "amn", "784", "16"]
+    assert lines[1].endswith(PRODUCTION)
+    assert lines[-2] == "production_model: amn-1"
+    assert "leads to models/gone, which is not there" in lines[-1]
+
+
+def test_an_empty_registry_says_how_to_train(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An empty folder is no mistake; a folder that is not there is one, and says the same."""
+    (tmp_path / "models").mkdir()
+    assert main(["models", "list", "--models-dir", str(tmp_path / "models")]) == 0
+    command = f"lvm-batch train DATASET --arch amn --output {tmp_path}"
+    assert f"{command}/models/NAME" in capsys.readouterr().out
+    assert main(["models", "list", "--models-dir", str(tmp_path / "nowhere")]) == 2
+    told = capsys.readouterr()
+    assert f"{command}/nowhere/NAME" in told.err
+    assert told.out == ""
+
+
+def test_show_tells_all_of_one_model(
+    models_command: Callable[..., Any], models_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By name, role or path: digest, dimensions, figures, roles, its card, and where its history lies."""
+    (models_dir / "amn-1/MODEL_CARD.md").write_text("# The card\n", encoding="utf-8")
+    (models_dir / "amn-1/training_history.json").write_text("{}", encoding="utf-8")
+    models_command("promote", "amn-1").done()
+    shown = [models_command("show", name).values for name in ("amn-1", PRODUCTION, models_dir / "amn-1")]
+    assert shown[0] == shown[1] == shown[2]
+    assert (shown[0]["card"], shown[0]["epoch"], shown[0]["val_cosine"]) == ("# The card\n", 4, 0.625)
+    assert shown[0]["dimensions"] == {**SMALL, "hidden_dim": 8}
+    assert shown[0]["history_path"] == str(models_dir / "amn-1/training_history.json")
+    assert list(shown[0]["roles"]) == [PRODUCTION]
+    assert main(["models", "show", "amn-1", "--models-dir", str(models_dir)]) == 0
+    text = capsys.readouterr().out
+    assert shown[0]["sha256"] in text
+    assert text.endswith("# The card\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("amn-3", "did you mean amn-2 or amn-1"),
+        ("empty", "no best_model.pt"),
+        ("torn", "damaged or cut short"),
+        (FALLBACK, "no model has the role fallback_model"),
+        (PRODUCTION, "leads to models/gone, which is not there"),
+    ],
+)
+def test_show_refuses_what_is_no_model(
+    models_command: Callable[..., Any], models_dir: Path, name: str, said: str
+) -> None:
+    """With what is wrong and what to do, and no traceback."""
+    (models_dir / "empty").mkdir()
+    (models_dir / "torn").mkdir()
+    (models_dir / "torn/best_model.pt").write_bytes(b"PK\x03\x04 and no more")
+    (models_dir.parent / PRODUCTION).symlink_to("models/gone")
+    result = models_command("show", name)
+    error = result.values["error"]
+    assert (result.code, said in error["message"] + error["hint"]) == (2, True)
+    assert error["hint"]
+
+
+def test_a_sound_model_passes(models_command: Callable[..., Any], dataset: Path) -> None:
+    """It loads, has the width asked for, gives unit vectors, and the same ones packed as published."""
+    result = models_command("verify", "amn-1", "--data", dataset)
+    checks = {check["name"]: check["figure"] for check in result.values["checks"]}
+    assert (result.code, result.values["passed"], result.values["role"]) == (0, True, PRODUCTION)
+    assert list(checks) == ["loads", "dimensions", "unit norm", "same numbers", "cosine"]
+    assert checks["dimensions"] == DIM
+    assert max(checks["unit norm"], checks["same numbers"]) < 1e-6
+    assert result.values["cosine"]["mean"] == pytest.approx(result.values["cosine"]["context_mean"], abs=1e-6)
+
+
+def test_the_width_follows_from_what_is_there(
+    lvm_batch: Callable[..., Any], models_dir: Path, dataset: Path
+) -> None:
+    """768 where nothing says otherwise, else the data's, else that of the models with a role, else what --dim says."""
+    verify = ("models", "verify", "amn-1", "--models-dir", models_dir)
+    assert failed(lvm_batch(*verify)) == ["dimensions"]
+    assert lvm_batch(*verify, "--data", dataset).code == 0
+    (models_dir.parent / FALLBACK).symlink_to("models/gru-1")
+    assert lvm_batch(*verify).code == 0
+    save(models_dir, "gru-1", build_model("gru", seed=4, input_dim=8, d_model=8, num_layers=1), "gru")
+    result = lvm_batch(*verify)
+    assert (result.code, failed(result)) == (3, ["dimensions"])
+    assert result.values["error"]["message"] == "amn-1 fails 1 of 4 checks: dimensions"
+    told = lvm_batch(*verify, "--dim", DIM)
+    assert told.code == 0
+    assert told.values["notes"] == ["fallback_model takes vectors of 8: run refuses the two together"]
+
+
+def test_rows_out_of_distribution_are_judged_first(models_command: Callable[..., Any], dataset: Path) -> None:
+    """They are looked for among 20 times the rows that are asked for; others make up the number."""
+    table = pq.read_table(dataset)
+    contexts, targets = (
+        np.stack(table[name].to_numpy()).reshape(1100, -1, DIM) for name in ("context", "target")
+    )
+    cosines = row_cosines(contexts.mean(axis=1), targets[:, 0])
+    for n_rows, n_ood, judged in (
+        (60, 40, np.concatenate([cosines[1060:], cosines[:20]])),
+        (100, 40, np.concatenate([cosines[1060:], cosines[:60]])),
+        (2000, 40, cosines),
+        (30, 0, cosines[:30]),  # none among the first 600
+    ):
+        result = models_command("verify", "amn-1", "--data", dataset, "--sample-rows", n_rows)
+        found = result.values["cosine"]
+        assert (found["rows"], found["ood_rows"]) == (len(judged), n_ood)
+        assert found["mean"] == pytest.approx(float(judged.mean()), abs=1e-6)
+
+
+def test_a_packed_form_of_other_numbers_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a run would compute is held against the published forward pass."""
+
+    def one_off(model: ContextModel, _: object) -> Callable[[torch.Tensor], torch.Tensor]:
+        return lambda contexts: torch.roll(model(contexts), 1, dims=1)
+
+    monkeypatch.setitem(FAST_FORMS, AttentionMixtureNetwork, one_off)
+    checks = check_outputs(AttentionMixtureNetwork(**SMALL, hidden_dim=8), random_contexts(DIM))
+    assert [(check.name, check.passed) for check in checks] == [("unit norm", True), ("same numbers", False)]
+
+
+def test_data_of_another_width_is_refused(models_command: Callable[..., Any], tmp_path: Path) -> None:
+    """As a run refuses it, naming the file."""
+    random = np.random.default_rng(6)
+    path = write_windows(
+        tmp_path / "wide.parquet",
+        random.random((3, 5, 24), np.float32),
+        random.random((3, 24), dtype=np.float32),
+    )
+    result = models_command("verify", "amn-1", "--data", path)
+    assert (result.code, str(path) in result.values["error"]["message"]) == (2, True)
+
+
+def test_data_without_targets_is_refused(models_command: Callable[..., Any], tmp_path: Path) -> None:
+    """Nothing could be compared, so nothing is promoted."""
+    path = write_windows(tmp_path / "x.parquet", np.random.default_rng(6).random((3, 5, DIM), np.float32))
+    result = models_command("promote", "amn-1", "--data", path)
+    assert (result.code, "target" in result.values["error"]["message"]) == (2, True)
+
+
+def broken_model(kind: str) -> tuple[str, ContextModel]:
+    """A model that loads and is of no use, with the name of its architecture."""
+    match kind:
+        case "overflows":
+            model = small_amn(1, residual=1.0)
+            with torch.no_grad():
+                for parameter in model.parameters():
+                    parameter.mul_(1e30)
+            return "amn", model
+        case "predicts nothing":
+            model = build_model("lstm", seed=1, input_dim=DIM, hidden_dim=8)
+            with torch.no_grad():
+                model.output_layer.weight.zero_()
+                model.output_layer.bias.zero_()
+            return "lstm", model
+    return "amn-mixer", build_model(
+        "amn-mixer", seed=1, input_dim=DIM, output_dim=DIM, hidden_dim=8, d_model=8, max_length=3
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "found"),
+    [
+        ("overflows", "predictions are not finite"),
+        ("predicts nothing", "within 1.0e+00 of 1"),
+        ("reads three vectors", "no predictions"),
+    ],
+)
+def test_a_model_of_no_use_fails(
+    models_command: Callable[..., Any], models_dir: Path, dataset: Path, kind: str, found: str
+) -> None:
+    """Infinite, zero or no predictions are a failed check with what was found, and no cosine is computed."""
+    architecture, model = broken_model(kind)
+    save(models_dir, "broken", model, architecture)
+    result = models_command("verify", "broken", "--data", dataset)
+    assert (result.code, result.values["error"]["kind"]) == (3, "gate")
+    assert failed(result)[0] == "unit norm"
+    assert any(found in check["found"] for check in result.values["checks"])
+    assert result.values["cosine"] is None
+
+
+def test_a_damaged_checkpoint_fails_its_first_check(
+    models_command: Callable[..., Any], models_dir: Path
+) -> None:
+    """Verify and promote end with 3, and nobody gets a role."""
+    path = models_dir / "amn-1/best_model.pt"
+    path.write_bytes(path.read_bytes()[:500])
+    for command in ("verify", "promote"):
+        result = models_command(command, "amn-1")
+        assert (result.code, failed(result)) == (3, ["loads"])
+    assert role(models_dir) is None
+
+
+def test_a_promotion_sets_the_role_and_writes_the_log(
+    models_command: Callable[..., Any], models_dir: Path, dataset: Path
+) -> None:
+    """The role follows from the architecture; the log holds when, who, from whom, to whom, and the cosines."""
+    first = models_command("promote", "amn-1")
+    second = models_command("promote", "amn-2", "--data", dataset)
+    fallback = models_command("promote", "gru-1")
+    assert [result.code for result in (first, second, fallback)] == [0, 0, 0]
+    assert (role(models_dir), role(models_dir, FALLBACK)) == ("amn-2", "gru-1")
+    assert (first.values["from"], first.values["to"]["name"], first.values["changed"]) == (
+        None,
+        "amn-1",
+        True,
+    )
+    changes = read_role_log(models_dir)
+    assert [(change.role, change.after.name) for change in changes] == [
+        (PRODUCTION, "amn-1"),
+        (PRODUCTION, "amn-2"),
+        (FALLBACK, "gru-1"),
+    ]
+    assert changes[1].before == changes[0].after
+    assert changes[1].cosine == second.values["cosine"]
+    assert changes[1].cosine is not None
+    assert (changes[1].cosine["current"], changes[1].cosine["rows"]) == ("amn-1", 1100)
+    assert "@" in changes[0].by
+
+
+def test_what_was_not_compared_is_said(models_command: Callable[..., Any], models_dir: Path) -> None:
+    """Without --data a model may follow another, and the result says that no cosine was compared."""
+    assert models_command("promote", "amn-1").values["notes"] == []
+    notes = models_command("promote", "worse").values["notes"]
+    assert notes == ["no cosine was compared with production_model: --data names rows to do it on"]
+    assert role(models_dir) == "worse"
+
+
+def test_a_model_with_the_role_is_left_alone(models_command: Callable[..., Any], models_dir: Path) -> None:
+    """Promoting it again does nothing, and ends well."""
+    models_command("promote", "amn-1").done()
+    again = models_command("promote", "amn-1")
+    assert (again.code, again.values["changed"], len(read_role_log(models_dir))) == (0, False, 1)
+
+
+def test_a_worse_model_does_not_get_the_role(
+    models_command: Callable[..., Any], models_dir: Path, dataset: Path
+) -> None:
+    """A mean cosine below that of who has the role, by more than the tolerance, ends with 3 and changes nothing."""
+    models_command("promote", "amn-1").done()
+    result = models_command("promote", "worse", "--data", dataset)
+    assert (result.code, failed(result), result.values["changed"]) == (3, ["cosine"], False)
+    assert result.values["cosine"]["change"] < -0.005
+    assert (role(models_dir), len(read_role_log(models_dir))) == ("amn-1", 1)
+    allowed = models_command("promote", "worse", "--data", dataset, "--tolerance", 2)
+    assert (allowed.code, role(models_dir)) == (0, "worse")
+
+
+def test_a_window_without_a_cosine_is_left_out(
+    models_command: Callable[..., Any], models_dir: Path, dataset: Path, tmp_path: Path
+) -> None:
+    """A context too long for float32 says nothing of a model: it is counted, and the others are compared."""
+    table = pq.read_table(dataset)
+    contexts, targets = (
+        np.stack(table[name].to_numpy()).reshape(1100, -1, DIM).astype(np.float32)
+        for name in ("context", "target")
+    )
+    contexts[7] = 3e38
+    path = write_windows(tmp_path / "long.parquet", contexts, targets[:, 0])
+    models_command("promote", "amn-1").done()
+    result = models_command("promote", "amn-2", "--data", path)
+    found = result.values["cosine"]
+    assert (result.code, found["rows"], found["without_cosine"]) == (0, 1099, 1)
+    means = [found[name] for name in ("mean", "current_mean", "context_mean")]
+    assert means == pytest.approx([means[0]] * 3, abs=1e-4)
+    check = result.values["checks"][-1]
+    assert "on 1,099 windows, 1 without a cosine left out" in check["found"]
+
+
+def test_who_has_no_cosine_stands_in_nobodys_way(
+    models_command: Callable[..., Any], models_dir: Path, dataset: Path
+) -> None:
+    """A model whose predictions are no numbers, or that reads no five vectors, loses its role to any that works."""
+    for kind in ("overflows", "reads three vectors"):
+        architecture, model = broken_model(kind)
+        save(models_dir, "broken", model, architecture)
+        link = models_dir.parent / PRODUCTION
+        link.unlink(missing_ok=True)
+        link.symlink_to("models/broken")
+        result = models_command("promote", "amn-1", "--data", dataset)
+        found = result.values["cosine"]
+        assert (result.code, role(models_dir)) == (0, "amn-1")
+        assert (found["rows"], found["current"], found["current_mean"]) == (1100, "broken", None)
+        assert "broken has none" in result.values["checks"][-1]["found"]
+
+
+def test_a_role_takes_its_architectures_only(models_command: Callable[..., Any], models_dir: Path) -> None:
+    """A role that a run would refuse is refused here; an archived architecture has no role."""
+    save(models_dir, "lstm-1", build_model("lstm", seed=1, input_dim=DIM, hidden_dim=8), "lstm")
+    for arguments, said in (
+        (("gru-1", "--role", PRODUCTION), "which production_model does not take"),
+        (("amn-1", "--role", FALLBACK), "which fallback_model does not take"),
+        (("lstm-1",), "no role takes lstm-1"),
+    ):
+        result = models_command("promote", *arguments)
+        assert (result.code, said in result.values["error"]["message"]) == (2, True)
+    assert models_command("verify", "lstm-1").code == 0
+    assert role(models_dir) is role(models_dir, FALLBACK) is None
+
+
+def test_only_models_of_the_registry_are_promoted(
+    models_command: Callable[..., Any], models_dir: Path, tmp_path: Path
+) -> None:
+    """By name, or by a path into it; what lies elsewhere is verified, but has to be copied first."""
+    shutil.copytree(models_dir / "amn-1", tmp_path / "elsewhere")
+    assert models_command("verify", tmp_path / "elsewhere").code == 0
+    result = models_command("promote", tmp_path / "elsewhere")
+    assert (result.code, "is not in the registry" in result.values["error"]["message"]) == (2, True)
+    assert models_command("promote", models_dir / "amn-1/best_model.pt").values["to"]["name"] == "amn-1"
+
+
+def test_rollback_goes_back_further_each_time(models_command: Callable[..., Any], models_dir: Path) -> None:
+    """To the model before, then to the one before that, and then there is none; all of it stands in the log."""
+    for name in ("amn-1", "amn-2", "worse"):
+        models_command("promote", name).done()
+    went = [models_command("rollback") for _ in range(3)]
+    assert [result.code for result in went] == [0, 0, 2]
+    assert [result.values["to"]["name"] for result in went[:2]] == ["amn-2", "amn-1"]
+    message = went[2].values["error"]["message"]
+    assert message == "nobody is known to have had production_model before amn-1"
+    assert [change.action for change in read_role_log(models_dir)[3:]] == ["rollback", "rollback"]
+    assert role(models_dir) == "amn-1"
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (lambda folder: save(folder.parent, folder.name, small_amn(9)), "has been changed: its sha256 is"),
+        (shutil.rmtree, "is not there any more"),
+    ],
+)
+def test_rollback_gives_back_the_same_file_only(
+    models_command: Callable[..., Any], models_dir: Path, harm: Callable[[Path], object], said: str
+) -> None:
+    """A model that is gone, or another by now, does not get the role back unseen."""
+    for name in ("amn-1", "amn-2"):
+        models_command("promote", name).done()
+    harm(models_dir / "amn-1")
+    result = models_command("rollback")
+    assert (result.code, said in result.values["error"]["message"]) == (2, True)
+    assert role(models_dir) == "amn-2"
+
+
+def test_rollback_without_a_log_changes_nothing(models_command: Callable[..., Any], models_dir: Path) -> None:
+    """A link that was set by hand has nothing before it."""
+    (models_dir.parent / PRODUCTION).symlink_to("models/amn-1")
+    assert models_command("rollback").code == 2
+    assert models_command("rollback", "--role", FALLBACK).values["error"]["message"].endswith(FALLBACK)
+    assert role(models_dir) == "amn-1"
+
+
+def test_a_role_that_leads_nowhere_passes_on(
+    models_command: Callable[..., Any], models_dir: Path, dataset: Path
+) -> None:
+    """Promotion and rollback are how it is mended; that nothing was compared with it is said."""
+    for name in ("amn-1", "amn-2"):
+        models_command("promote", name).done()
+    shutil.rmtree(models_dir / "amn-2")
+    assert models_command("rollback").values["to"]["name"] == "amn-1"
+    models_command("promote", "worse").done()
+    shutil.rmtree(models_dir / "worse")
+    result = models_command("promote", "amn-1", "--data", dataset)
+    assert (result.code, role(models_dir)) == (0, "amn-1")
+    assert "nothing can be compared with production_model" in result.values["notes"][0]
+
+
+def test_what_is_no_link_is_not_replaced(models_command: Callable[..., Any], models_dir: Path) -> None:
+    """Text that points nowhere may be somebody's; promotion, rollback and show say what to do, list goes on."""
+    link = models_dir.parent / PRODUCTION
+    link.write_text("some\nnotes\n", encoding="utf-8")
+    for command in (("promote", "amn-1"), ("rollback",), ("show", PRODUCTION)):
+        result = models_command(*command)
+        assert (result.code, result.values["error"]["hint"] != "") == (2, True)
+        assert "neither a link nor a line" in result.values["error"]["message"]
+    assert link.read_text(encoding="utf-8") == "some\nnotes\n"
+    listed = models_command("list")
+    assert (listed.code, len(listed.values["models"])) == (0, 4)
+    assert "neither a link nor a line" in listed.values["roles"][PRODUCTION]["problem"]
+
+
+def test_a_model_written_anew_is_told_and_verified_again(
+    models_command: Callable[..., Any], models_dir: Path, dataset: Path
+) -> None:
+    """A training over the model that has a role changes it unverified: list says so, and promote looks at it."""
+    models_command("promote", "amn-1").done()
+    save(models_dir, "amn-1", small_amn(8, residual=0.01))
+    problem = models_command("list").values["roles"][PRODUCTION]["problem"]
+    assert problem == "amn-1 has been written anew since it got the role, and was not verified"
+    result = models_command("promote", "amn-1", "--data", dataset)
+    assert (result.code, result.values["changed"]) == (0, True)
+    assert result.values["from"]["name"] == result.values["to"]["name"] == "amn-1"
+    assert models_command("list").values["roles"][PRODUCTION]["problem"] is None
+
+
+def test_two_promotions_do_not_interleave(models_command: Callable[..., Any], models_dir: Path) -> None:
+    """While one process changes roles another is asked to try again."""
+    with open_role_log(models_dir):
+        for command in (("promote", "amn-1"), ("rollback",)):
+            result = models_command(*command)
+            assert (result.code, result.values["error"]["kind"]) == (75, "try_again")
+    assert models_command("promote", "amn-1").code == 0
+
+
+@pytest.mark.parametrize("held", [(), ("amn-1",)])
+def test_a_role_does_not_pass_on_without_its_log(
+    models_command: Callable[..., Any], models_dir: Path, held: tuple[str, ...]
+) -> None:
+    """On a full disk the role is as it was, and so is the log."""
+    for name in held:
+        models_command("promote", name).done()
+    before = (models_dir.parent / "roles.jsonl").stat().st_size if held else 0
+    with files_of_at_most(before + 10):
+        result = models_command("promote", "amn-2")
+    assert (result.code, "is as it was" in result.values["error"]["message"]) == (2, True)
+    assert role(models_dir) == (held[0] if held else None)
+    assert (models_dir.parent / "roles.jsonl").stat().st_size == before
+
+
+def test_a_damaged_log_stops_changes_only(models_command: Callable[..., Any], models_dir: Path) -> None:
+    """Who had a role before would be a guess; listing goes on and says so."""
+    (models_dir.parent / "roles.jsonl").write_text("rubbish\nrubbish\n", encoding="utf-8")
+    result = models_command("promote", "amn-1")
+    assert (result.code, "line 1" in result.values["error"]["message"]) == (2, True)
+    assert role(models_dir) is None
+    assert "line 1" in models_command("list").values["log_problem"]
+
+
+def test_a_log_that_cannot_be_written_stops_a_promotion(
+    models_command: Callable[..., Any], models_dir: Path
+) -> None:
+    """Before the model is looked at."""
+    (models_dir.parent / "roles.jsonl").mkdir()
+    result = models_command("promote", "amn-1")
+    assert (result.code, "roles.jsonl cannot be written" in result.values["error"]["message"]) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--tolerance", "nan"),
+        ("--tolerance", "-0.1"),
+        ("--tolerance", "3"),
+        ("--sample-rows", "0"),
+        ("--dim", "0"),
+        ("--role", "boss"),
+        ("--models-dir", "s3://bucket/models"),
+        ("--models-dir", "/nowhere"),
+        ("--data", "/nowhere.parquet"),
+    ],
+)
+def test_options_out_of_range_are_refused(
+    lvm_batch: Callable[..., Any], models_dir: Path, options: tuple[str, str]
+) -> None:
+    """With what they can be; nothing is written."""
+    arguments = ("promote", "amn-1", "--models-dir", models_dir, "--dim", DIM, *options)
+    result = lvm_batch("models", *arguments)
+    assert (result.code, bool(result.values["error"]["hint"])) == (2, True)
+    assert role(models_dir) is None
+
+
+def test_a_jobs_settings_say_where_the_registry_is(
+    lvm_batch: Callable[..., Any], models_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The variable and the file that a run takes its models folder from hold here too."""
+    config = tmp_path / "nightly.toml"
+    config.write_text(f"models_dir = {json.dumps(str(models_dir))}\nmin_margin = 0.1\n", encoding="utf-8")
+    assert len(lvm_batch("models", "list", "--config", config).values["models"]) == 4
+    monkeypatch.setenv("LVM_BATCH_MODELS", str(models_dir))
+    assert len(lvm_batch("models", "list").values["models"]) == 4
+
+
+def test_a_result_is_told_in_lines(
+    models_dir: Path, dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A line a check with its figure, then who has the role; why it failed goes to stderr."""
+    options = ["--models-dir", str(models_dir), "--data", str(dataset)]
+    assert main(["models", "promote", "amn-1", *options]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["amn-1", *["ok"] * 5, PRODUCTION]
+    assert lines[-1].endswith("nobody had it")
+    assert main(["models", "promote", "worse", *options]) == 3
+    told = capsys.readouterr()
+    assert "failed  cosine" in told.out
+    assert told.out.splitlines()[-1].startswith("production_model is amn-1")
+    assert "error: worse fails 1 of 5 checks: cosine" in told.err

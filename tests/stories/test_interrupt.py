@@ -1,0 +1,113 @@
+"""A run that is stopped from outside, as a real process with real workers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+from support.datasets import assert_same_predictions, windows, write_windows
+from support.waiting import HANG_S, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+pytestmark = pytest.mark.slow
+
+_COMMAND = (
+    "import sys; from lvm_batch.jobs.cli import main; sys.exit(main()) if __name__ == '__main__' else None"
+)
+
+
+def start(tmp_path: Path, arguments: list[str]) -> subprocess.Popen[str]:
+    """Start the command in a process group of its own, as a terminal would."""
+    script = tmp_path / "command.py"
+    script.write_text(_COMMAND.replace("; ", "\n", 2))
+    return subprocess.Popen(
+        [sys.executable, script, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_for_records(out: Path, count: int) -> None:
+    """Wait until ``count`` units are committed."""
+    wait_until(lambda: len(list(out.glob("_lvm_batch/done/*.json"))) >= count, f"{count} committed units")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a dataset of thirty units."""
+    folder = tmp_path_factory.mktemp("interrupted")
+    contexts, targets = windows()
+    write_windows(folder / "in/a.parquet", contexts[:1500], targets[:1500], row_group_rows=50)
+    return folder
+
+
+@pytest.fixture
+def ask(folder: Path, models: Path) -> list[str]:
+    """The arguments of a run over it."""
+    ask = [str(folder / "in"), "--unit-size", "760KiB", "--min-confidence", "1"]
+    return [*ask, "--model", str(models / "amn.pt"), "--fallback", str(models / "gru.pt")]
+
+
+@pytest.fixture
+def clean(predict: Callable[..., Any], ask: list[str], folder: Path) -> Path:
+    """The output of a run that nothing stopped, made once."""
+    if not (folder / "clean").exists():
+        predict(*ask, "--output", folder / "clean").done()
+    return folder / "clean"
+
+
+@pytest.mark.parametrize(("signal_name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGKILL", -9)])
+def test_a_stopped_run_is_resumed_by_the_same_command(
+    predict: Callable[..., Any], ask: list[str], clean: Path, tmp_path: Path, signal_name: str, code: int
+) -> None:
+    """Whatever stops it, what was committed stays, and the same command makes it what a clean run makes."""
+    process = start(tmp_path, ["run", *ask, "--output", str(tmp_path / "out"), "--workers", "1"])
+    wait_for_records(tmp_path / "out", 2)
+    os.killpg(process.pid, getattr(signal, signal_name))
+    _, stderr = process.communicate(timeout=HANG_S)
+    assert process.returncode == code
+    assert "Traceback" not in stderr
+    committed = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("_lvm_batch/done/*.json")}
+    assert not (tmp_path / "out/_SUCCESS").exists()
+
+    resumed = predict(*ask, "--output", tmp_path / "out")
+    assert resumed.code == 0
+    assert resumed.values["units_computed"] <= resumed.values["units"] - 2
+    assert {path: path.stat().st_mtime_ns for path in committed} == committed
+    assert_same_predictions(tmp_path / "out", clean)
+
+
+def test_a_second_ctrl_c_stops_at_once(models: Path, tmp_path: Path) -> None:
+    """Whoever does not want to wait for the cluster to be stopped presses Ctrl-C again; workers end by themselves."""
+    contexts, targets = windows()
+    write_windows(tmp_path / "in/a.parquet", contexts[:600], targets[:600], row_group_rows=50)
+    ask = [
+        str(tmp_path / "in"),
+        "--unit-size",
+        "760KiB",
+        "--model",
+        str(models / "amn.pt"),
+        "--shadow-rate",
+        "1",
+    ]
+    ask += ["--fallback", str(models / "gru.pt"), "--output", str(tmp_path / "out"), "--workers", "1"]
+    process = start(tmp_path, ["run", *ask])
+    wait_for_records(tmp_path / "out", 1)
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=HANG_S)
+    assert process.returncode == 130
+    assert "Traceback" not in stderr
+    assert not psutil.wait_procs(children, timeout=HANG_S)[1]
+    assert not (tmp_path / "out/_SUCCESS").exists()

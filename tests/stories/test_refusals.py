@@ -1,0 +1,433 @@
+"""What a user can get wrong before a run starts: one clear error, exit code 2, nothing written."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from support import thrift
+from support.datasets import sample, vectors, windows, write_windows
+
+from lvm_batch.io.bank.bank import build_bank
+from lvm_batch.io.dataset.files import find_files
+from lvm_batch.jobs.cli import main
+from lvm_batch.jobs.errors import SettingsError
+from lvm_batch.jobs.models.load import load_cascade
+from lvm_batch.jobs.prediction.planning.plan import prepare
+from lvm_batch.jobs.settings.run import RunSettings
+from lvm_batch.lvm import AttentionMixtureNetwork, save_checkpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> Path:
+    """A dataset with nothing wrong."""
+    return write_windows(tmp_path / "good/a.parquet", windows()[0][:20])
+
+
+@pytest.fixture
+def refused(predict: Callable[..., Any], tmp_path: Path) -> Callable[..., str]:
+    """Run, expect a refusal that wrote nothing, and return its message and hint."""
+
+    def call(*arguments: object, output: str = "out") -> str:
+        result = predict(*arguments, "--output", tmp_path / output)
+        assert result.code == 2, result
+        assert not list((tmp_path / output).glob("**/_lvm_batch/job.json"))
+        error = result.values["error"]
+        assert error["hint"]
+        assert "Traceback" not in result.stderr
+        return " ".join([error["message"], error["hint"], *(p["message"] for p in error.get("problems", []))])
+
+    return call
+
+
+def test_a_path_that_is_not_there(refused: Callable[..., str], tmp_path: Path) -> None:
+    """A path that does not exist is named, with the last folder that does."""
+    text = refused(tmp_path / "good/nowhere/x.parquet")
+    assert "nowhere/x.parquet does not exist" in text
+    assert str(tmp_path) in text
+
+
+def test_an_empty_folder(refused: Callable[..., str], tmp_path: Path) -> None:
+    """A folder with nothing but hidden files is nothing to read."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty/_SUCCESS").touch()
+    assert "holds no file to read" in refused(tmp_path / "empty")
+
+
+def test_a_pattern_that_matches_nothing(refused: Callable[..., str], good: Path) -> None:
+    """A glob without a match is nothing to read."""
+    assert "no file matches" in refused(good.parent / "*.pq")
+
+
+@pytest.mark.parametrize("content", [b"", b"not Parquet at all", b"PAR1 cut short"])
+def test_a_file_that_is_not_parquet(refused: Callable[..., str], good: Path, content: bytes) -> None:
+    """One unreadable file among good ones is named, and the way to leave it out is told."""
+    (good.parent / "b.parquet").write_bytes(content)
+    text = refused(good.parent)
+    assert "b.parquet cannot be read as Parquet" in text
+    assert "--on-bad-file skip" in text
+
+
+def test_a_truncated_parquet_file(refused: Callable[..., str], good: Path) -> None:
+    """A file whose end is missing is named."""
+    good.write_bytes(good.read_bytes()[:-100])
+    assert "a.parquet cannot be read" in refused(good)
+
+
+@pytest.mark.parametrize("argument", ["", "*.parquet"])
+def test_a_link_that_leads_nowhere(refused: Callable[..., str], good: Path, argument: str) -> None:
+    """A file on a disk that is not mounted is missed by name, in a folder and in a pattern."""
+    (good.parent / "b.parquet").symlink_to("/nonexistent/b.parquet")
+    assert "b.parquet is not there" in refused(good.parent / argument)
+
+
+def test_an_unreadable_file_is_left_out_on_request(
+    predict: Callable[..., Any], good: Path, tmp_path: Path
+) -> None:
+    """With --on-bad-file skip the others run, the exit code is 1, and once mended the same command does the rest."""
+    (good.parent / "b.parquet").write_bytes(b"junk")
+    ask = (good.parent, "--output", tmp_path / "out", "--on-bad-file", "skip")
+    result = predict(*ask)
+    assert (result.code, result.values["rows_out"]) == (1, 20)
+    assert "b.parquet" in result.values["error"]["message"]
+    assert not (tmp_path / "out/_SUCCESS").exists()
+    write_windows(good.parent / "b.parquet", windows()[0][:5])
+    mended = predict(*ask)
+    assert (mended.code, mended.values["rows_out"], mended.values["units_computed"]) == (0, 25, 1)
+
+
+def test_a_name_in_a_footer_that_is_no_text(
+    refused: Callable[..., str], predict: Callable[..., Any], good: Path, tmp_path: Path
+) -> None:
+    """A byte that is damaged in the name of a column chunk makes its file an unreadable one."""
+    damaged = write_windows(good.parent / "b.parquet", windows()[0][:200])
+    footer = thrift.read_footer(damaged)
+    chunk = footer[4][1][1][0][1][1][1][0][3][1]
+    chunk[3] = (thrift.LIST, (thrift.BINARY, [b"c\xf4ntext", *chunk[3][1][1][1:]]))
+    damaged.write_bytes(thrift.with_footer(damaged, footer))
+    assert "b.parquet cannot be read as Parquet" in refused(good.parent)
+    result = predict(good.parent, "--output", tmp_path / "out", "--on-bad-file", "skip")
+    assert (result.code, result.values["rows_out"]) == (1, 20)
+    assert "b.parquet" in result.values["error"]["message"]
+
+
+def test_no_context_and_no_vector(refused: Callable[..., str], tmp_path: Path) -> None:
+    """Without a column to read, the columns that are there and the nearest name are told."""
+    pq.write_table(pa.table({"contexts": [1.0], "id": [1]}), tmp_path / "in.parquet")
+    text = refused(tmp_path / "in.parquet")
+    assert "neither a `context` nor a `vector` column" in text
+    assert "--context-column contexts" in text
+
+
+def test_sequences_without_their_keys(refused: Callable[..., str], tmp_path: Path) -> None:
+    """A column of vectors needs an article and a position."""
+    pq.write_table(sample().select(["vector", "position"]).slice(0, 9), tmp_path / "in.parquet")
+    assert "no `article_id` column" in refused(tmp_path / "in.parquet")
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.FixedSizeListArray.from_arrays(pa.array(np.zeros(3839 * 2, "f4")), 3839),
+        pa.FixedSizeListArray.from_arrays(pa.array(np.zeros(5 * 512 * 2, "f4")), 5 * 512),
+        pa.array([b"x" * 3840] * 2, pa.binary(3840)),
+        pa.array(["text", "text"]),
+    ],
+    ids=["3839", "5x512", "binary", "text"],
+)
+def test_a_column_of_the_wrong_width(refused: Callable[..., str], tmp_path: Path, column: pa.Array) -> None:
+    """A column that cannot hold contexts is refused whole, by name, with what it should hold."""
+    pq.write_table(pa.table({"context": column}), tmp_path / "in.parquet")
+    text = refused(tmp_path / "in.parquet")
+    assert "in.parquet: column `context`" in text
+    assert "768" in text
+
+
+@pytest.mark.parametrize("name", ["status", "STATUS"])
+def test_a_column_named_like_an_output(
+    refused: Callable[..., str], predict: Callable[..., Any], tmp_path: Path, name: str
+) -> None:
+    """A carried column that would hide one of the output's is refused unless it is renamed."""
+    path = write_windows(tmp_path / "in.parquet", windows()[0][:5], columns={name: [1, 2, 3, 4, 5]})
+    assert f"--rename {name}=" in refused(path)
+    assert "`Route`" in refused(path, "--rename", f"{name}=Route")
+    assert predict(path, "--output", tmp_path / "out", "--rename", f"{name}=old").code == 0
+    assert pq.read_table(tmp_path / "out/in-00000.parquet")["old"].to_pylist() == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("folder", ["status=ok", "Status=ok"])
+def test_a_folder_named_like_an_output(refused: Callable[..., str], tmp_path: Path, folder: str) -> None:
+    """A folder whose column readers would take for one of the output's is refused with the file below it."""
+    write_windows(tmp_path / "in" / folder / "a.parquet", windows()[0][:5])
+    text = refused(tmp_path / "in")
+    assert f"{folder}/a.parquet lies in a folder that gives a column `{folder[:6]}`" in text
+
+
+def test_a_rename_of_no_column(refused: Callable[..., str], good: Path) -> None:
+    """A renamed column that no file has is a slip of the pen."""
+    assert "no file has a column `lan`" in refused(good, "--rename", "lan=x")
+
+
+@pytest.mark.parametrize(("option", "name"), [("--model", "gru"), ("--fallback", "amn")])
+def test_a_checkpoint_of_another_architecture(
+    refused: Callable[..., str], good: Path, models: Path, option: str, name: str
+) -> None:
+    """A model in the other's place would be taken for it in every row's route."""
+    text = refused(good, option, models / f"{name}.pt")
+    assert f"{name}.pt" in text
+    assert "architecture" in text
+
+
+@pytest.mark.parametrize("size", [0, 10, 5000, -1000])
+def test_a_truncated_checkpoint(
+    refused: Callable[..., str], good: Path, models: Path, tmp_path: Path, size: int
+) -> None:
+    """A checkpoint that was cut off anywhere is refused by name."""
+    (tmp_path / "cut.pt").write_bytes((models / "amn.pt").read_bytes()[:size])
+    assert "cut.pt" in refused(good, "--model", tmp_path / "cut.pt")
+
+
+def test_a_checkpoint_that_would_run_code(refused: Callable[..., str], good: Path, tmp_path: Path) -> None:
+    """A pickle payload is refused, and nothing of it runs."""
+
+    class Payload:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (open, (str(tmp_path / "ran"), "w"))
+
+    torch.save({"model_state_dict": {}, "args": Payload()}, tmp_path / "evil.pt")
+    assert "evil.pt" in refused(good, "--model", tmp_path / "evil.pt")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_no_model_at_all(lvm_batch: Callable[..., Any], good: Path, tmp_path: Path) -> None:
+    """Without --model and without the role, the places that were looked at are named."""
+    result = lvm_batch("run", good, "--output", tmp_path / "out", "--models-dir", tmp_path / "models")
+    assert result.code == 2
+    assert "production_model" in result.values["error"]["message"]
+
+
+def test_a_bank_of_another_dimension(refused: Callable[..., str], good: Path, tmp_path: Path) -> None:
+    """A bank that the model's predictions cannot be compared with is refused with both dimensions."""
+    other = pa.FixedSizeListArray.from_arrays(pa.array(np.ones(512 * 3, "f4")), 512)
+    pq.write_table(pa.table({"vector": other}), tmp_path / "v.parquet")
+    build_bank(find_files([str(tmp_path / "v.parquet")]), str(tmp_path / "bank"))
+    text = refused(good, "--bank", tmp_path / "bank")
+    assert "512" in text
+    assert "768" in text
+
+
+def test_a_bank_that_is_none(refused: Callable[..., str], good: Path, tmp_path: Path) -> None:
+    """A Parquet file in a bank's place is told how to become one."""
+    pq.write_table(pa.table({"vector": vectors()[:3].tolist()}), tmp_path / "v.parquet")
+    assert "lvm-batch bank build" in refused(good, "--bank", tmp_path / "v.parquet")
+
+
+@pytest.mark.parametrize("output", ["good", "good/out", "."])
+def test_an_output_inside_the_input_or_around_it(
+    refused: Callable[..., str], good: Path, output: str
+) -> None:
+    """The next run would read this one's predictions, or a reader of them this run's input."""
+    assert "lies inside" in refused(good.parent, output=output)
+
+
+def test_an_output_that_a_pattern_would_read(refused: Callable[..., str], good: Path) -> None:
+    """A glob that matches what the run writes is refused before it does."""
+    assert "lies inside" in refused(f"{good.parent.parent}/**/*.parquet", output="predictions")
+
+
+def test_an_output_with_something_else_in_it(refused: Callable[..., str], good: Path, tmp_path: Path) -> None:
+    """Predictions are not mixed with files of another origin."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/other.parquet").touch()
+    assert "other.parquet" in refused(good)
+
+
+def test_two_inputs_with_one_name(refused: Callable[..., str], good: Path, tmp_path: Path) -> None:
+    """Files whose outputs would have the same name are refused, both named."""
+    other = write_windows(tmp_path / "other/a.parquet", windows()[0][:5])
+    text = refused(good, other)
+    assert str(good) in text
+    assert str(other) in text
+
+
+def test_several_problems_are_told_at_once(refused: Callable[..., str], good: Path, tmp_path: Path) -> None:
+    """What is wrong with inputs, models and bank is told together."""
+    text = refused(tmp_path / "nowhere", "--model", tmp_path / "no.pt", "--bank", tmp_path / "no-bank")
+    assert "nowhere" in text
+    assert "no.pt" in text
+    assert "no-bank" in text
+
+
+def test_another_run_over_the_same_output(
+    lvm_batch: Callable[..., Any], predict: Callable[..., Any], good: Path, tmp_path: Path
+) -> None:
+    """While one run writes, a second one leaves with 75."""
+    from lvm_batch.io.output.lock import lock_output
+
+    with lock_output(str(tmp_path / "out")):
+        result = predict(good, "--output", tmp_path / "out")
+        assert (result.code, result.values["error"]["kind"]) == (75, "locked")
+
+
+def test_a_scheduler_that_is_not_there(
+    predict: Callable[..., Any], good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A scheduler that does not answer ends the run with 75, and names the address."""
+    monkeypatch.setattr("lvm_batch.jobs.clusters.scheduler.Scheduler.wait_s", 1)
+    result = predict(good, "--output", tmp_path / "out", "--scheduler", "tcp://127.0.0.1:1")
+    assert (result.code, result.values["error"]["kind"]) == (75, "try_again")
+    assert "127.0.0.1:1" in result.values["error"]["message"]
+
+
+def test_a_plan_refuses_what_a_run_refuses(
+    lvm_batch: Callable[..., Any], good: Path, models: Path, tmp_path: Path
+) -> None:
+    """An output of something else, in the same words, and an address that is not of this machine."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/theirs.parquet").touch()
+    ask = (good, "--output", tmp_path / "out", "--model", models / "amn.pt", "--workers", 1)
+    planned, ran = lvm_batch("plan", *ask), lvm_batch("run", *ask)
+    assert planned.values["refusal"]["message"] == ran.values["error"]["message"]
+    assert not any(unit["done"] for unit in planned.values["units"])
+    pytest.importorskip("bokeh", reason='pip install "lvm-batch[dashboard]"')
+    for command in ("plan", "run"):
+        refused = lvm_batch(command, *ask, "--dashboard", "203.0.113.1:0")
+        assert (refused.code, refused.values["error"]["kind"]) == (2, "usage")
+
+
+def test_models_are_found_from_any_folder(
+    good: Path, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers may be in another folder than the command: what a path is relative to is told with it."""
+    monkeypatch.chdir(models)
+    settings = RunSettings(
+        dataset=(str(good),), output=str(tmp_path / "out"), model="amn.pt", fallback="gru.pt", device="cpu"
+    )
+    prepared = prepare(settings, threads=1)
+    monkeypatch.chdir(tmp_path)
+    assert load_cascade(prepared.job.models)
+
+
+@pytest.fixture
+def narrow(tmp_path: Path) -> Path:
+    """A model of vectors of 64."""
+    path = tmp_path / "narrow.pt"
+    model = AttentionMixtureNetwork(input_dim=64)
+    save_checkpoint(path, model, architecture="amn", epoch=1, val_loss=0.5, val_cosine=0.5)
+    return path
+
+
+@pytest.mark.parametrize("encoding", ["fixed_size_list", "binary"])
+def test_contexts_of_another_width_than_the_models(
+    lvm_batch: Callable[..., Any], narrow: Path, tmp_path: Path, encoding: str
+) -> None:
+    """Five vectors of 768 are not sixty of 64: a model that reads the latter is refused before anything is read."""
+    path = write_windows(tmp_path / "in.parquet", windows()[0][:20], encoding=encoding)
+    result = lvm_batch("run", path, "--output", tmp_path / "out", "--model", narrow)
+    assert (result.code, result.values["error"]["kind"]) == (2, "columns")
+    assert "model reads vectors of 64" in " ".join(result.values["error"].values())
+    assert str(path) in result.values["error"]["message"]
+
+
+def test_lists_that_do_not_say_how_long_a_vector_is(
+    lvm_batch: Callable[..., Any], narrow: Path, tmp_path: Path
+) -> None:
+    """Where no schema contradicts the model, the width that contexts are read as is said beforehand."""
+    path = write_windows(tmp_path / "in.parquet", windows()[0][:20], encoding="list")
+    planned = lvm_batch("plan", path, "--output", tmp_path / "out", "--model", narrow)
+    assert any("read as vectors of 64" in notice for notice in planned.values["notices"])
+
+
+def test_a_row_group_of_fewer_rows_than_none(refused: Callable[..., str], good: Path) -> None:
+    """A footer that counts rows below zero is refused by name."""
+    footer = thrift.read_footer(good)
+    thrift.put(footer[4][1][1][0], 3, -20)
+    good.write_bytes(thrift.with_footer(good, footer))
+    assert "a.parquet cannot be read as Parquet, its footer: row group 0 has -20 rows" in refused(good)
+
+
+@pytest.mark.parametrize("kind", [pa.float16(), pa.list_(pa.int8())])
+def test_article_ids_that_cannot_be_compared(
+    refused: Callable[..., str], tmp_path: Path, kind: pa.DataType
+) -> None:
+    """What an article id may be is told where it is something else."""
+    rows = sample().slice(0, 9).select(["vector", "position"])
+    ids = pa.array(np.zeros(9, "f2")) if kind == pa.float16() else pa.array([[1]] * 9, kind)
+    pq.write_table(rows.append_column("article_id", ids), tmp_path / "in.parquet")
+    assert "`article_id` is" in (text := refused(tmp_path / "in.parquet"))
+    assert "must hold strings or integers" in text
+
+
+@pytest.mark.parametrize("output", ["x" * 300, "/".join(["y" * 200] * 21)])
+def test_an_output_folder_of_a_name_too_long(
+    predict: Callable[..., Any], good: Path, tmp_path: Path, output: str
+) -> None:
+    """A name or a path of the output folder itself may be too long, too."""
+    result = predict(good, "--output", tmp_path / output)
+    assert (result.code, result.values["error"]["kind"]) == (2, "output")
+    assert "too long" in result.values["error"]["message"]
+    assert [path.name for path in tmp_path.iterdir()] == ["good"]
+
+
+def test_very_many_bad_files(
+    lvm_batch: Callable[..., Any], capsys: pytest.CaptureFixture[str], models: Path, tmp_path: Path
+) -> None:
+    """Ten are named and the others counted; with --json a hundred are."""
+    (tmp_path / "in").mkdir()
+    for number in range(130):
+        (tmp_path / f"in/{number:03d}.parquet").write_bytes(b"junk")
+    ask = ["plan", tmp_path / "in", "--output", tmp_path / "out", "--model", models / "amn.pt"]
+    error = lvm_batch(*ask).values["error"]
+    assert "130 things" in error["message"]
+    assert (len(error["problems"]), error["n_problems"]) == (100, 130)
+    assert main(list(map(str, ask))) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert sum("cannot be read as Parquet" in line for line in said) == 10
+    assert said[-1] == "and 120 more; --json lists up to 100"
+
+
+def test_very_many_files_left_out(
+    lvm_batch: Callable[..., Any], good: Path, models: Path, tmp_path: Path
+) -> None:
+    """Notices name the first ten files that are left out, and count the others."""
+    for number in range(15):
+        (good.parent / f"b{number:02d}.parquet").write_bytes(b"junk")
+    ask = ("plan", good.parent, "--output", tmp_path / "out", "--model", models / "amn.pt")
+    notices = lvm_batch(*ask, "--on-bad-file", "skip").values["notices"]
+    assert sum(notice.startswith("left out: ") for notice in notices) == 11
+    assert "left out: 5 files more" in notices
+
+
+def test_files_that_no_reader_could_read_together_are_told(
+    lvm_batch: Callable[..., Any], models: Path, tmp_path: Path
+) -> None:
+    """Columns of two types of which none holds every value are told before work begins, not when it is done."""
+    for name, ids in (("a", [1, 2]), ("b", [1, 2]), ("c", [0.5, None])):
+        write_windows(tmp_path / f"in/{name}.parquet", windows()[0][:2], columns={"id": ids})
+    ask = ("plan", tmp_path / "in", "--output", tmp_path / "out", "--model", models / "amn.pt")
+    [told] = [text for text in lvm_batch(*ask).values["notices"] if "read_predictions" in text]
+    assert "c.parquet does not go together with" in told
+    assert "`id` is double in the one and int64 in the other" in told
+    (tmp_path / "in/c.parquet").unlink()
+    assert not any("read_predictions" in text for text in lvm_batch(*ask).values["notices"])
+
+
+def test_an_output_that_is_no_folder(good: Path, tmp_path: Path) -> None:
+    """A file, a pipe or a device in its place is told before any work, by a plan too."""
+    os.mkfifo(tmp_path / "pipe")
+    for output in (good, tmp_path / "pipe", "/dev/null"):
+        settings = RunSettings(dataset=(str(good),), output=str(output), model="nowhere")
+        with pytest.raises(SettingsError) as caught:
+            prepare(settings, threads=1)
+        assert any("is a file" in problem.message for problem in caught.value.problems)

@@ -1,0 +1,122 @@
+"""What release 0.1.0 wrote is read, reported and gone on with."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from support.released import ARGUMENTS, copy_released
+
+from lvm_batch.io import predictions_dataset, read_predictions
+from lvm_batch.io.history.history import read_history
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from support.command import Result
+
+    Command = Callable[..., Result]
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def released(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The released job, in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    return copy_released(tmp_path)
+
+
+def told(released: Path, name: str) -> dict[str, Any]:
+    """What a command of the release said of its output."""
+    values: dict[str, Any] = json.loads((released / f"{name}.json").read_text())
+    return values
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file that says what an output is, but for the summary of the last run."""
+    passed_over = {"summary.json", "lock", "report.html"}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name not in passed_over
+    }
+
+
+@pytest.mark.parametrize("command", ["status", "verify"])
+def test_a_released_output_is_told_of_as_its_release_did(
+    released: Path, lvm_batch: Command, command: str
+) -> None:
+    """Every figure, in the same order, to the last digit."""
+    said = lvm_batch(command, "out").done()
+    assert json.dumps(said) == json.dumps(told(released, command))
+
+
+def test_a_released_output_is_read(released: Path) -> None:
+    """All rows, in the order of the inputs."""
+    names = [
+        f"date=2026-11-{day}/a-0000{n}.parquet" for day, units in ((20, 3), (21, 2)) for n in range(units)
+    ]
+    ids = [row for name in names for row in pq.ParquetFile(released / "out" / name).read()["id"].to_pylist()]
+    assert read_predictions("out").collect()["id"].to_list() == ids == [*range(12), *range(9)]
+    table = predictions_dataset("out").to_table()
+    assert (table["id"].to_pylist(), table["status"].to_pylist().count("bad_input")) == (ids, 1)
+    assert pa.types.is_fixed_size_list(table.schema.field("prediction").type)
+
+
+def test_a_released_output_is_reported(released: Path, lvm_batch: Command) -> None:
+    """From its documents and events, with all its rows."""
+    said = lvm_batch("report", "out").done()
+    assert (said["state"], said["units_done"], said["rows_done"], said["rows_looked_at"]) == (
+        "done",
+        5,
+        21,
+        21,
+    )
+    page = (released / "out/_lvm_batch/report.html").read_text()
+    assert "0.0654 over 20 rows" in page
+    assert "Settings that differ from the defaults" in page
+
+
+def test_a_released_job_is_done_for_its_own_command(released: Path, lvm_batch: Command) -> None:
+    """The same command has nothing to do, says what the release said, and changes no document."""
+    before = contents(released / "out")
+    summary = json.loads((released / "out/_lvm_batch/summary.json").read_text())
+    said = lvm_batch("run", *ARGUMENTS).done()
+    changed = {
+        "units_computed": 0,
+        "rows_computed": 0,
+        "wall_s": said["wall_s"],
+        "settings": said["settings"],
+    }
+    assert json.dumps(said) == json.dumps(summary | changed)
+    assert said["settings"].items() >= summary["settings"].items()
+    assert contents(released / "out") == before
+
+
+def test_a_released_job_goes_on(released: Path, lvm_batch: Command) -> None:
+    """What is missing of it is computed as it was, and stands in the history beside the released run."""
+    unit = released / "out/date=2026-11-21/a-00001.parquet"
+    before = pq.read_table(unit)
+    unit.unlink()
+    assert lvm_batch("run", *ARGUMENTS).done()["units_computed"] == 1
+    assert pq.read_table(unit)["id"] == before["id"]
+    assert pq.read_table(unit)["status"] == before["status"]
+    assert lvm_batch("verify", "out").done()["faults"] == []
+    assert len(list(read_history("history"))) == 2
+
+
+def test_a_released_history_is_read(released: Path, lvm_batch: Command) -> None:
+    """A run is what it was, and rules are evaluated over it."""
+    ((_, runs),) = read_history("history")
+    assert isinstance(runs, list)
+    (run,) = runs
+    assert (run.version, run.state, run.units, run.rows_in) == ("0.1.0", "done", 2, 9)
+    assert (run.rows_by_route, run.cosine.n, run.cosine_ood.n) == ({"amn": 4, "gru": 5}, 9, 4)
+    assert (run.primary.architecture, run.thresholds.min_confidence) == ("amn", 0.3)
+    said = lvm_batch("monitor", "--history", "history", "--since", "36500d").values
+    assert (said["runs"], said["rows"]) == (1, 9)

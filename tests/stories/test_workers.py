@@ -1,0 +1,270 @@
+"""Workers that die, hang or fall silent, and schedulers that go away: real processes, started as a user would."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+from distributed import Client
+from support.datasets import read_rows, windows, write_windows
+from support.waiting import HANG_S, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from support.command import Result
+
+pytestmark = pytest.mark.slow
+
+N_UNITS = 8
+
+
+# Imported by every worker: does to one unit what the file of the trouble says while it is there. What takes long to
+# import is there before the worker joins, so that it takes no time of a unit.
+TROUBLE = """
+import os, signal, time
+import lvm_batch.jobs.models.load
+from lvm_batch.jobs.prediction.execution import worker
+
+hoard = []
+compute = getattr(worker, "_untroubled", worker._compute)  # a worker may import this twice
+worker._untroubled = compute
+
+def troubled(job, unit, folder):
+    if unit.output == "a-00003.parquet" and os.path.exists({trouble!r}):
+        open({touched!r}, "a").write("x")
+        exec(open({trouble!r}).read())
+    return compute(job, unit, folder)
+
+worker._compute = troubled
+"""
+
+
+class Cluster:
+    """A ``dask scheduler`` and one ``dask worker`` command with two worker processes under nannies."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.file = folder / "scheduler.json"
+        self.trouble, self.touched = folder / "trouble", folder / "touched"
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def start(self) -> None:
+        """Start both."""
+        self.start_scheduler()
+        script = self.folder / "trouble.py"
+        script.write_text(TROUBLE.format(trouble=str(self.trouble), touched=str(self.touched)))
+        workers = ("--nworkers", "2", "--nthreads", "1", "--no-dashboard", "--host", "127.0.0.1")
+        own = ("--memory-limit", "1200MiB", "--local-directory", self.folder, "--preload", script)
+        self._dask("worker", "--scheduler-file", self.file, *workers, *own)
+
+    def start_scheduler(self) -> None:
+        """Start a scheduler without workers."""
+        alone = ("--host", "127.0.0.1", "--port", "0", "--no-dashboard")
+        self._dask("scheduler", *alone, "--scheduler-file", self.file)
+        wait_until(self._is_up, "the scheduler's address")
+
+    @property
+    def address(self) -> str:
+        """The scheduler's address."""
+        return str(json.loads(self.file.read_text())["address"])
+
+    def trouble_with(self, code: str, *, allowed_failures: int = 3) -> None:
+        """Let one unit run ``code`` first; a task is given up after more deaths than ``allowed_failures``."""
+        self.trouble.write_text(code)
+        self.touched.unlink(missing_ok=True)
+        with Client(self.address, set_as_default=False) as client:
+            client.run_on_scheduler(exec, _ALLOW.format(allowed_failures))
+
+    def _is_up(self) -> bool:
+        return self.file.exists() and self.file.read_text().rstrip().endswith("}")
+
+    def _dask(self, *arguments: object) -> None:
+        command = [sys.executable, "-m", "dask", *map(str, arguments)]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self.processes.append(subprocess.Popen(command, start_new_session=True, **quiet))
+
+    def workers(self) -> list[psutil.Process]:
+        """The worker processes, not their nannies."""
+        children = psutil.Process(self.processes[1].pid).children(recursive=True)
+        return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+
+    def attempts(self) -> int:
+        """How often the troubled unit was begun."""
+        return len(self.touched.read_text()) if self.touched.exists() else 0
+
+    def stop(self) -> None:
+        """Kill everything."""
+        for process in self.processes:
+            with suppress(psutil.NoSuchProcess):
+                for child in [*psutil.Process(process.pid).children(recursive=True), process]:
+                    child.kill()
+            process.wait()
+
+
+# A text, as the scheduler cannot import this file.
+_ALLOW = (
+    "from distributed.scheduler import Scheduler;"
+    " [setattr(each, 'allowed_failures', {}) for each in Scheduler._instances]"
+)
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run waits for workers, however long they take to start."""
+    monkeypatch.setattr("lvm_batch.jobs.clusters.scheduler.Scheduler.wait_s", HANG_S)
+
+
+@pytest.fixture
+def own_cluster(tmp_path: Path) -> Iterator[Cluster]:
+    """A cluster to be started by the test, which may spoil it."""
+    started = Cluster(tmp_path)
+    yield started
+    started.stop()
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A cluster that is started once: whatever becomes of its workers, their nannies start them again."""
+    started = Cluster(tmp_path_factory.mktemp("cluster"))
+    started.start()
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def cluster(shared: Cluster) -> Iterator[Cluster]:
+    """The same, without trouble but what the test makes."""
+    yield shared
+    shared.trouble.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def ask(tmp_path: Path, models: Path) -> list[object]:
+    """The arguments of a run over eight units in which every row runs through both models."""
+    contexts, targets = (part[: N_UNITS * 40] for part in windows())
+    write_windows(tmp_path / "in/a.parquet", contexts, targets, row_group_rows=40)
+    return [
+        *("run", tmp_path / "in", "--output", tmp_path / "out", "--unit-size", "620KiB", "--shadow-rate", 1),
+        *("--model", models / "amn.pt", "--fallback", models / "gru.pt"),
+    ]
+
+
+def soon(action: Callable[[], object], condition: Callable[[], bool]) -> threading.Thread:
+    """Do something, on another thread, as soon as a condition holds."""
+
+    def wait() -> None:
+        wait_until(condition, "what the action waits for")
+        action()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    return thread
+
+
+def check_whole(result: Result, tmp_path: Path) -> None:
+    """Every row is there, once."""
+    assert result.code == 0, result.stderr
+    assert result.values["units_done"] == N_UNITS
+    assert len(read_rows(tmp_path / "out")) == N_UNITS * 40
+
+
+def test_a_killed_worker_costs_no_row(
+    cluster: Cluster, lvm_batch: Callable[..., Any], ask: list[object], tmp_path: Path
+) -> None:
+    """A worker killed in the middle of a unit is replaced; its unit is done by another."""
+    cluster.trouble_with("time.sleep(2)")
+    thread = soon(lambda: [worker.kill() for worker in cluster.workers()], lambda: cluster.attempts() > 0)
+    check_whole(lvm_batch(*ask, "--scheduler", cluster.address), tmp_path)
+    thread.join()
+    assert cluster.attempts() > 1
+
+
+def test_a_unit_that_kills_its_workers_is_quarantined_by_name(
+    cluster: Cluster,
+    lvm_batch: Callable[..., Any],
+    ask: list[object],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After three deaths the unit is named with its worker's last memory; the others are done, and a rerun does it."""
+    monkeypatch.setattr("lvm_batch.jobs.prediction.execution.workers._LOOK_EVERY_S", 0.05)
+    cluster.trouble_with("time.sleep(1.2); os.kill(os.getpid(), signal.SIGKILL)", allowed_failures=0)
+    result = lvm_batch(*ask, "--scheduler", cluster.address)
+    assert (result.code, result.values["units_done"]) == (1, N_UNITS - 1), result.values["failed_units"]
+    (failure,) = result.values["failed_units"]
+    assert (failure["kind"], failure["output"]) == ("worker_lost", "a-00003.parquet")
+    assert "MiB" in failure["message"]
+    assert cluster.attempts() == 3
+    assert not (tmp_path / "out/_SUCCESS").exists()
+    cluster.trouble.unlink()
+    again = lvm_batch(*ask, "--scheduler", cluster.address)
+    assert again.values["units_computed"] == 1
+    check_whole(again, tmp_path)
+
+
+def test_a_unit_that_needs_too_much_memory_is_quarantined(
+    cluster: Cluster, lvm_batch: Callable[..., Any], ask: list[object]
+) -> None:
+    """A worker that grows over its limit is killed by its nanny; the unit is named and the others are done."""
+    hoard = "[(hoard.append(bytearray(os.urandom(1 << 20)) * 50), time.sleep(0.1)) for _ in range(60)]"
+    cluster.trouble_with(hoard, allowed_failures=0)
+    result = lvm_batch(*ask, "--scheduler", cluster.address)
+    assert (result.code, result.values["units_done"]) == (1, N_UNITS - 1), result.values["failed_units"]
+    (failure,) = result.values["failed_units"]
+    assert (failure["kind"], failure["output"]) == ("worker_lost", "a-00003.parquet")
+    assert "of 1,200 MiB" in failure["message"]
+
+
+def test_a_stopped_worker_loses_its_unit_to_another(
+    cluster: Cluster, lvm_batch: Callable[..., Any], ask: list[object], tmp_path: Path
+) -> None:
+    """A worker that stands still (SIGSTOP) is given up after --unit-timeout, and its unit goes elsewhere."""
+    first = f"len(open({str(cluster.touched)!r}).read()) == 1"
+    cluster.trouble_with(f"os.kill(os.getpid(), signal.SIGSTOP) if {first} else None")
+    check_whole(lvm_batch(*ask, "--scheduler", cluster.address, "--unit-timeout", 6), tmp_path)
+    assert cluster.attempts() > 1
+
+
+def test_a_unit_that_hangs_is_given_up(
+    cluster: Cluster, lvm_batch: Callable[..., Any], ask: list[object]
+) -> None:
+    """A unit that never ends is tried three times for --unit-timeout each, then named; the others are done."""
+    cluster.trouble_with("time.sleep(600)")
+    result = lvm_batch(*ask, "--scheduler", cluster.address, "--unit-timeout", 6)
+    assert (result.code, result.values["units_done"]) == (1, N_UNITS - 1), result.values["failed_units"]
+    (failure,) = result.values["failed_units"]
+    assert (failure["kind"], failure["output"]) == ("unit_timeout", "a-00003.parquet")
+    assert "--unit-timeout" in failure["hint"]
+
+
+def test_a_scheduler_that_goes_away_ends_the_run_with_75(
+    own_cluster: Cluster, lvm_batch: Callable[..., Any], ask: list[object], tmp_path: Path
+) -> None:
+    """When the scheduler dies the run ends, long before its unit would; the same command elsewhere does the rest."""
+    own_cluster.start()
+    own_cluster.trouble_with("time.sleep(3600)")
+    scheduler = own_cluster.processes[0]
+    thread = soon(lambda: scheduler.send_signal(signal.SIGKILL), lambda: own_cluster.attempts() > 0)
+    result = lvm_batch(*ask, "--scheduler", own_cluster.address)
+    assert (result.code, result.values["error"]["kind"]) == (75, "try_again"), result.stderr[-3000:]
+    thread.join()
+    assert lvm_batch("status", tmp_path / "out").values["state"] == "incomplete"
+
+
+def test_a_scheduler_without_workers_is_said(
+    lvm_batch: Callable[..., Any], ask: list[object], own_cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cluster that has no workers is named within the time that a run waits for them."""
+    monkeypatch.setattr("lvm_batch.jobs.clusters.scheduler.Scheduler.wait_s", 2)
+    own_cluster.start_scheduler()
+    result = lvm_batch(*ask, "--scheduler", own_cluster.address)
+    assert (result.code, result.values["error"]["kind"]) == (75, "try_again"), result.stderr[-3000:]
