@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 pytest.importorskip("prefect", reason="prefect is not installed: pip install 'lvm-batch[prefect]'")
 
-pytestmark = pytest.mark.filterwarnings("default")  # what Prefect's own parts warn of is theirs
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("default"),  # what Prefect's own parts warn of is theirs
+]
 
 
 @pytest.fixture(scope="module")

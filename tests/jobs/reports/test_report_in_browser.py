@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(find_spec("playwright") is None, reason="needs pip install playwright"),
     pytest.mark.skipif(_CHROMIUM is None, reason="needs apt-get install chromium"),
 ]

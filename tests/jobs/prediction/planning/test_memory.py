@@ -35,9 +35,10 @@ if TYPE_CHECKING:
     from distributed import Client
     from support.command import Result
 
-pytestmark = pytest.mark.skipif(
-    "not __import__('pathlib').Path('/proc/self/status').exists()", reason="no /proc"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif("not __import__('pathlib').Path('/proc/self/status').exists()", reason="no /proc"),
+]
 
 
 @pytest.fixture(scope="module")
