@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import lvm_batch.jobs.prediction
 from lvm_batch.io.errors import DataError, OutputLocked
 from lvm_batch.jobs import cli
 from lvm_batch.jobs.cli import main
@@ -111,7 +110,7 @@ def test_ctrl_c_exits_with_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(lvm_batch.jobs.prediction, "run", SimpleNamespace(run=interrupted), raising=False)
+    monkeypatch.setitem(sys.modules, "lvm_batch.jobs.prediction.run", SimpleNamespace(run=interrupted))
     assert main(["run", "in", "--output", "out"]) == 130
     assert "run the same command again to resume" in capsys.readouterr().err
 
@@ -155,9 +154,10 @@ def test_several_wrong_settings_are_listed(capsys: pytest.CaptureFixture[str]) -
 @pytest.fixture
 def _gated(monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that ends with one row, and a gate that failed."""
-    outcome = SimpleNamespace(summary={"rows": 1}, text="one row", error=GateFailed("what", "do"))
+    summary = SimpleNamespace(to_json=lambda: {"rows": 1})
+    outcome = SimpleNamespace(summary=summary, text="one row", error=GateFailed("what", "do"))
     engine = SimpleNamespace(run=lambda _settings, **_: outcome)
-    monkeypatch.setattr(lvm_batch.jobs.prediction, "run", engine, raising=False)
+    monkeypatch.setitem(sys.modules, "lvm_batch.jobs.prediction.run", engine)
 
 
 @pytest.mark.usefixtures("_gated")
