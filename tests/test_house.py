@@ -43,7 +43,6 @@ LAYERS = {
         ("prediction", "training", "evaluation", "serving"),
         ("reports", "registry", "benchmark"),
         ("observed_run",),
-        ("observed_run",),
         ("demo",),
         ("commands",),
         ("cli",),
