@@ -1,1 +1,1 @@
-"""The models of a job: found, checked, loaded."""
+"""The models of a job: finding, checking and loading them."""

@@ -1,6 +1,6 @@
-"""The models and the bank that settings name, found and checked before a job starts.
+"""Finds and checks the models and the bank that settings name, before a job starts.
 
-The rule: everything that is wrong with them is told at once, and what fits together is returned as facts.
+The rule: all problems are reported together; facts are returned, never loaded models.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ FALLBACK_ARCHITECTURES = ("gru",)
 
 
 def look_at_models(settings: RunSettings, *, answers_to: int | None = None) -> FoundModels:
-    """Load what the settings name, check that it fits together, and say what it is.
+    """Load the models and the bank that the settings name, check that they fit together, and return the facts.
 
-    With ``answers_to``, the length of a context, also what the models answer to the rows of the self-check.
+    If ``answers_to``, the length of a context, is given, also return the models' answers to the self-check rows.
     """
     checks = Checks()
     device = checks.run(lambda: _device(settings))
@@ -64,14 +64,14 @@ def look_at_models(settings: RunSettings, *, answers_to: int | None = None) -> F
 
 
 def _device(settings: RunSettings) -> DeviceFacts:
-    """Find the device of local workers; what those elsewhere have, they find out."""
+    """Return the device of local workers; workers elsewhere find their own."""
     if settings.runs_elsewhere:
         return DeviceFacts("", "what each worker has" if settings.device == "auto" else settings.device)
     return find_device(settings.device)
 
 
 def _facts(checkpoint: Checkpoint) -> ModelFacts:
-    """Where a model is, is told so that a worker in another folder finds it."""
+    """Return the facts of a checkpoint, with a path that a worker in another folder finds too."""
     ref = ModelRef(locate(checkpoint.name).text, checkpoint.sha256, checkpoint.architecture)
     return ModelFacts(ref, checkpoint.dim, checkpoint.n_parameters)
 
@@ -88,7 +88,7 @@ def _bank_facts(bank: Bank) -> BankFacts:
 
 
 def find_primary(settings: RunSettings) -> Checkpoint:
-    """Load the checkpoint that ``--model``, or else the role ``production_model``, names."""
+    """Load the checkpoint that ``--model`` names, or else the role ``production_model``."""
     path = resolve_model(settings.model, role="production_model", models_dir=Path(settings.models_dir))
     if path is None:
         raise CheckpointError(
@@ -99,7 +99,7 @@ def find_primary(settings: RunSettings) -> Checkpoint:
 
 
 def find_fallback(settings: RunSettings) -> Checkpoint | None:
-    """Load the checkpoint that ``--fallback``, or else the role ``fallback_model``, names, if there is one."""
+    """Load the checkpoint that ``--fallback`` names, or else the role ``fallback_model``; ``None`` if neither does."""
     path = resolve_model(settings.fallback, role="fallback_model", models_dir=Path(settings.models_dir))
     return (
         None
@@ -109,7 +109,7 @@ def find_fallback(settings: RunSettings) -> Checkpoint | None:
 
 
 def check_dimensions(dim: int, fallback: Checkpoint | None, bank: Bank | None) -> None:
-    """Raise :class:`ArchitectureError` or :class:`BankError` where the fallback or the bank has another dimension."""
+    """Raise :class:`ArchitectureError` or :class:`BankError` if the fallback or the bank has another dimension."""
     if fallback is not None and fallback.dim != dim:
         raise ArchitectureError(
             f"{fallback.name} takes vectors of {fallback.dim}, the primary model of {dim}",
@@ -123,15 +123,15 @@ def check_dimensions(dim: int, fallback: Checkpoint | None, bank: Bank | None) -
 
 
 def check_precision(settings: RunSettings, primary: Checkpoint | None, fallback: Checkpoint | None) -> None:
-    """Raise ``DeviceError`` or ``ArchitectureError`` where a model cannot run in the precision that is asked for.
+    """Raise ``DeviceError`` or ``ArchitectureError`` if a model cannot run in the precision of the settings.
 
-    Workers elsewhere refuse by themselves what their devices lack.
+    Workers elsewhere check their own devices.
     """
     if settings.precision == "fp32":
         return
     if settings.runs_elsewhere:
         if settings.precision == "int8":
-            with suppress(DeviceError):  # of this machine, which computes nothing
+            with suppress(DeviceError):  # this machine computes nothing
                 _check_forms((primary, CPU), (fallback, CPU), precision="int8")
         return
     first = pick_device(settings.device)
@@ -146,7 +146,7 @@ def _check_forms(*models: tuple[Checkpoint | None, torch.device], precision: Pre
 
 
 def find_bank(path: str) -> Bank:
-    """Open the bank that ``--bank`` names; raises ``MissingExtra`` where its index needs one."""
+    """Open the bank that ``--bank`` names; raises ``MissingExtra`` if its index needs one that is missing."""
     bank = open_bank(locate(path).text)
     if bank.index is not None:
         open_index(bank, pick_device("cpu"))

@@ -1,6 +1,6 @@
-"""Facts about models and banks: what a job refers to, and what is known of it before it is loaded.
+"""Facts about the models and the bank of a job.
 
-The rule: facts can be had where neither torch nor a bank is loaded, as in the process that drives a run.
+The rule: facts need neither torch nor a loaded bank, so that the process that drives a run can hold them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _FLOAT32_BYTES = 4
 
 @dataclass(frozen=True, slots=True)
 class ModelRef:
-    """A checkpoint: where it is, and the SHA-256 of its bytes by which a worker knows that it has the right one."""
+    """A checkpoint: its path, and the SHA-256 of its bytes, by which a worker recognises it."""
 
     path: str
     sha256: str
@@ -31,7 +31,7 @@ class ModelRef:
 
 @dataclass(frozen=True, slots=True)
 class BankRef:
-    """A bank: where it is, and its digest."""
+    """A bank: its path and its digest."""
 
     path: str
     digest: str
@@ -39,7 +39,7 @@ class BankRef:
 
 @dataclass(frozen=True, slots=True)
 class ModelSet:
-    """What a worker loads once and keeps: models, bank and thresholds, on one device, in one precision; hashable."""
+    """What a worker loads once and keeps: models, bank, thresholds, device and precision; hashable."""
 
     primary: ModelRef
     fallback: ModelRef | None
@@ -52,9 +52,9 @@ class ModelSet:
 
 @dataclass(frozen=True, slots=True)
 class Fixed:
-    """What a worker holds whatever it reads, in bytes: weights of both models, and the bank.
+    """Memory that a worker needs whatever it reads, in bytes: the weights of both models, the bank and its index.
 
-    ``bank`` is mapped into memory: workers share it, and the system takes it back where memory runs short.
+    ``bank`` is mapped into memory: workers share it, and the system takes its pages back if memory runs short.
     """
 
     models: int
@@ -65,7 +65,7 @@ class Fixed:
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """A checkpoint that can be loaded, the width of its vectors, and how many parameters it has."""
+    """A checkpoint that can be loaded, the width of its vectors, and its number of parameters."""
 
     ref: ModelRef
     dim: int
@@ -74,7 +74,7 @@ class ModelFacts:
 
 @dataclass(frozen=True, slots=True)
 class BankFacts:
-    """A bank that can be searched; ``wants_index`` where it has none and would be faster with one."""
+    """A bank that can be searched; ``wants_index`` says that it has no index and would be faster with one."""
 
     ref: BankRef
     n_vectors: int
@@ -85,9 +85,10 @@ class BankFacts:
 
 @dataclass(frozen=True, slots=True)
 class FoundModels:
-    """What the settings lead to, and everything that is wrong with it; without problems there is a primary model.
+    """The models and the bank that settings name, and all problems with them.
 
-    ``expected`` is what the models answer to the rows of the self-check, where that was asked for.
+    ``primary`` is there if there are no problems. ``expected`` holds the models' answers to the self-check rows, if
+    they were requested.
     """
 
     primary: ModelFacts | None
@@ -99,14 +100,14 @@ class FoundModels:
 
     @property
     def fixed(self) -> Fixed:
-        """What each worker holds of them."""
+        """The memory that they take in each worker."""
         models = [model for model in (self.primary, self.fallback) if model]
         weights = sum(model.n_parameters for model in models) * _FLOAT32_BYTES
         mapped, index = (self.bank.n_bytes, self.bank.index_bytes) if self.bank else (0, 0)
         return Fixed(weights, self.fallback is not None, mapped, index)
 
     def as_set(self, settings: RunSettings) -> ModelSet:
-        """Return what a worker loads."""
+        """Return the models, the bank and the settings that a worker loads."""
         assert self.primary is not None  # noqa: S101 - its absence has been raised by now
         return ModelSet(
             primary=self.primary.ref,

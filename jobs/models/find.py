@@ -1,7 +1,7 @@
-"""The facts about a job's models and bank, from settings.
+"""Finds the models and the bank of a job without loading torch.
 
-The rule: the process that drives a run loads neither torch nor a model. A copy of the fork server, which has loaded
-torch anyway, looks at the files.
+The rule: the process that drives a run loads neither torch nor a model; a fork of the fork server, which has loaded
+torch anyway, checks the files.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def find_models(settings: RunSettings) -> FoundModels:
-    """Look at the models and the bank that the settings name, where torch is loaded already, or else here."""
+    """Check the models and the bank that the settings name, in a forked process that has torch, or else in this one."""
     return in_forked_process(_look, settings)
 
 

@@ -1,7 +1,6 @@
-"""How long a model takes for one query at a time.
+"""Measures how long a model takes for one query.
 
-The rule: one thread of a CPU, as the cards measured, whatever device a job runs on. Does not know where a model comes
-from.
+The rule: measure on one thread of a CPU, as the model cards do, whatever device a job uses.
 """
 
 from __future__ import annotations
@@ -27,17 +26,17 @@ _WARM_UP = 50
 
 
 def checkpoint_latency_ms(content: bytes, name: str, *, length: int, n_queries: int) -> dict[str, float]:
-    """Return :func:`latency_ms` of a checkpoint, given by its bytes; ``name`` is what errors call it.
+    """Return :func:`latency_ms` of a checkpoint, given as bytes; errors call it ``name``.
 
-    To be called in a process like a worker (``start_forkserver``), where numpy too has one thread.
+    Call it in a process like a worker (``start_forkserver``), where numpy has one thread too.
     """
     return latency_ms(load_checkpoint(content, name).model, length=length, n_queries=n_queries)
 
 
 def latency_ms(model: ContextModel, *, length: int, n_queries: int) -> dict[str, float]:
-    """Ask a model for one prediction at a time, of contexts of ``length`` vectors; milliseconds at p50, p95 and p99.
+    """Predict one context of ``length`` vectors at a time; return p50, p95 and p99 in milliseconds.
 
-    Raises ``ArchitectureError`` where the model does not read contexts of that length.
+    Raises ``ArchitectureError`` if the model does not read contexts of that length.
     """
     keep_freed_memory()
     shape = (n_queries + _WARM_UP, 1, length, model.dim)

@@ -1,6 +1,6 @@
-"""The models and the bank of a job, loaded on a worker.
+"""Loads the models and the bank of a job on a worker.
 
-The rule: a worker runs exactly the files that the job was planned with, known by their digests.
+The rule: a worker uses exactly the files that the job was planned with; it compares their digests.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ def load_cascade(models: ModelSet) -> Cascade:
 
 
 def fallback_device(primary: torch.device, wanted: str | None) -> torch.device:
-    """Return where the fallback runs: with the primary, unless told otherwise; beside MPS on the CPU.
+    """Return the device of the fallback: ``wanted``, or else the primary's, but the CPU beside MPS.
 
-    A recurrent model is many small steps, each of which MPS would have to begin by itself. (Not measured: no Mac.)
+    A recurrent model takes many small steps, and MPS would start each of them separately. (Not measured: no Mac.)
     """
     if wanted is not None:
         return pick_device(wanted)
@@ -87,9 +87,9 @@ def _index(
 
 
 def open_index(bank: Bank, device: torch.device, *, free_bytes: int | None = None) -> NeighbourIndex:
-    """Return an index over a bank: faiss's where the bank has one, else an exact one on ``device``.
+    """Return an index over a bank: faiss's if the bank has one, else an exact one on ``device``.
 
-    Raises ``BankError``, and ``MissingExtra`` where faiss is not installed.
+    Raises ``BankError``, and ``MissingExtra`` if faiss is needed and not installed.
     """
     if bank.index is not None:
         return FaissIndex(bank.index, bank.vectors, name=bank.path)

@@ -1,11 +1,11 @@
-"""A few stored rows that a worker must answer as the driver's machine did, before it gets work.
+"""The self-check: a few stored rows that a worker must answer as the driver's machine did, before it gets work.
 
-The rule: a worker that answers otherwise, or cannot answer, is refused by name with what was found, and computes
-nothing. This module does not know where the models run, or what becomes of the work.
+The rule: a worker that answers differently, or cannot answer, is refused by name, with the reason, and computes
+nothing.
 
-The rows are windows of the sample that ships with the package, or fixed random ones where models read vectors of
-another width. Answers are those of the published forward pass, in float32 on a CPU; they travel with the job in
-float16, which is off by 1e-7 in cosine.
+The rows are windows of the sample that ships with the package, or fixed random ones if the models read vectors of
+another width. The expected answers come from the published forward pass, in float32 on a CPU; they travel with the job
+in float16, which changes a cosine by 1e-7.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
 N_ROWS = 24
 
 BOUNDS = {"fp32": 1e-3, "tf32": 1e-3, "bf16": 5e-3, "fp16": 5e-3, "int8": 5e-2}
-"""How far an answer may be from the stored one, as 1 - cosine, by precision.
+"""The largest difference from the stored answer that is allowed, as 1 - cosine, by precision.
 
-Sound CPUs stay far below: 1e-7 in fp32, with the demo's models 1e-5 in bf16 and 1e-4 in int8 (2026-11-23). Unrelated
-answers are at 1.
+CPUs that work stay far below: 1e-7 in fp32, and with the demo's models 1e-5 in bf16 and 1e-4 in int8 (2026-11-23).
+Unrelated answers differ by about 1.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """The stored rows and what both models answer to them, as float16.
+    """The stored rows and both models' answers to them, as the bytes of float16 arrays.
 
-    ``vectors`` (rows + length - 1, dim) follow one another, and each ``length`` of them are a context; ``primary`` and
+    ``vectors`` is (rows + length - 1, dim): every ``length`` vectors in a row are a context. ``primary`` and
     ``fallback`` are (rows, dim).
     """
 
@@ -53,7 +53,7 @@ class Expected:
 class Refusal:
     """A worker that gets no work, and why.
 
-    ``worker`` is its address; ``off`` is the largest 1 - cosine over the stored rows, ``None`` where it did not answer.
+    ``worker`` is its address; ``off`` is the largest 1 - cosine over the stored rows, ``None`` if it did not answer.
     """
 
     why: str
@@ -64,12 +64,12 @@ class Refusal:
 
     @property
     def text(self) -> str:
-        """Who is refused, and why, in a line."""
+        """The worker and the reason, in one line."""
         return f"{self.worker or 'this process'} ({self.host}, {self.device}) gets no work: {self.why}"
 
     @property
     def as_dict(self) -> dict[str, Any]:
-        """The refusal as plain values; a figure that is no number is None."""
+        """The refusal as JSON values; ``off`` is None if it is not finite."""
         values = {name: getattr(self, name) for name in ("worker", "host", "device", "why")}
         return values | {"off": self.off if self.off is not None and isfinite(self.off) else None}
 
@@ -77,7 +77,7 @@ class Refusal:
 def expected_answers(primary: ContextModel, fallback: ContextModel | None, *, length: int) -> Expected | None:
     """Return the stored rows of ``length`` vectors with the models' answers; the models are on the CPU, in float32.
 
-    ``None`` where a model answers with what is no number: no worker could do better, and the output will say so.
+    Return ``None`` if an answer is not finite: no worker could do better, and the output reports such rows.
     """
     import numpy as np
 
@@ -91,7 +91,7 @@ def expected_answers(primary: ContextModel, fallback: ContextModel | None, *, le
 
 
 def refusal(cascade: Cascade, expected: Expected, *, bound: float, device: str) -> Refusal | None:
-    """Let the models answer the stored rows; return why the worker may not work, ``None`` if it may."""
+    """Let the models answer the stored rows; return the refusal if an answer differs by more than ``bound``."""
     import numpy as np
 
     from lvm_batch.lvm.inference.cosines import row_cosines
@@ -114,7 +114,7 @@ def refusal(cascade: Cascade, expected: Expected, *, bound: float, device: str) 
 
 
 def here(found: Refusal, worker: str) -> Refusal:
-    """Return a refusal with the worker's address and host."""
+    """Return the refusal with the worker's address and host."""
     return Refusal(found.why, found.device, found.off, worker, socket.gethostname())
 
 
@@ -136,7 +136,7 @@ def _contexts(vectors: npt.NDArray[np.float16], length: int) -> Floats:
 
 
 def _sample_vectors(n_rows: int, dim: int) -> npt.NDArray[np.float16]:
-    """Return the first vectors of the sample, (n_rows, dim) float16; of another width, unit vectors of fixed noise."""
+    """Return the first vectors of the sample, (n_rows, dim) float16; for another ``dim``, fixed random unit vectors."""
     import numpy as np
 
     sample = _sample(n_rows)
@@ -158,5 +158,5 @@ def _sample(n_rows: int) -> npt.NDArray[np.float16]:
         pq.ParquetFile(path) as file,
     ):
         vectors = file.read_row_group(0, columns=["vector"], use_threads=False)["vector"].combine_chunks()
-    flat = np.from_dlpack(vectors.flatten())  # to_numpy() imports pandas, where there is one, for 0.2 s
+    flat = np.from_dlpack(vectors.flatten())  # to_numpy() imports pandas, if installed, for 0.2 s
     return flat.reshape(len(vectors), -1)[:n_rows].astype(np.float16)
