@@ -1,1 +1,1 @@
-"""The main job, from settings to committed predictions: plan, cluster, worker, unit, summary."""
+"""The main job, ``lvm-batch run``: from settings to committed predictions."""

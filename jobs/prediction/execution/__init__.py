@@ -1,1 +1,1 @@
-"""Units, run on workers."""
+"""Execution: units computed on workers."""

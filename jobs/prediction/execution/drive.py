@@ -1,16 +1,15 @@
-"""Units over a cluster, a bounded number at a time.
+"""Drives the units of a run over a cluster, a bounded number at a time.
 
-The rule: every unit ends as a record or a failure, whatever becomes of workers. The client keeps as many tasks
-submitted as the cluster has slots, and twice as many where they are short; tasks with ``resources=`` would pass by the
-scheduler's own queue (distributed#9164), so the window is kept here.
+The rule: every unit ends as a record or a failure, even if workers die. The driver keeps as many tasks submitted as the
+cluster has slots, and twice as many if tasks are short. The window is kept here because tasks with ``resources=``
+bypass the scheduler's own queue (distributed#9164).
 
-A worker that dies takes along every unit it held, and nobody knows which of them killed it. So units are tried in
-three rounds: all of them, small ones in groups; those that were lost with a worker, one to a slot; those that were
-lost again, one at a time with nothing beside them. A unit that loses its worker then too is guilty, and is quarantined
-by name.
+A worker that dies loses every unit it held, and nobody knows which of them killed it. So units are tried in three
+rounds: all units, small ones in groups; then the lost units, one to a slot; then those lost again, one at a time with
+nothing beside them. A unit that loses its worker in the last round too is reported as failed.
 
-A worker whose self-check fails returns its units unchanged, and gets no others; from then on tasks name the workers
-that they may go to. It is left running: on a scheduler of the user's own it may serve others.
+A worker whose self-check fails returns its units uncomputed and gets no others; from then on, each task names the
+workers that it may go to. The worker is left running, because on a scheduler that the user started it may serve others.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ _FETCH_S = 10
 
 @dataclass(frozen=True, slots=True)
 class _Lost:
-    """A unit whose worker died, or took longer than a unit may; ``why`` says so for people."""
+    """A unit lost with its worker, which died or took too long; ``why`` is the reason as text."""
 
     unit: Unit
     kind: str
@@ -62,7 +61,7 @@ class _Lost:
 
 @dataclass(slots=True)
 class _InFlight:
-    """A submitted group of units, and when it was."""
+    """A submitted group of units, the workers it may go to, and the time when it was submitted."""
 
     group: Group
     future: Future[list[Outcome | Refusal]]
@@ -82,10 +81,10 @@ def drive(
 ) -> Iterator[tuple[Unit, Outcome]]:
     """Compute ``units`` on the cluster; yield each with its record or failure, as they end.
 
-    A unit that runs longer than ``unit_timeout_s`` loses its worker. ``on_refused`` hears of workers that may not work,
-    and ``on_waiting``, now and then, that no unit has ended.
-    Raises :class:`TryAgain` when the scheduler goes away, there have been no workers for longer than expected, or
-    all that there are were refused.
+    If a unit runs longer than ``unit_timeout_s``, its worker is restarted. ``on_refused`` is called with each worker
+    that is refused, ``on_waiting`` twice a second while no unit ends.
+    Raises :class:`TryAgain` if the scheduler goes away, if there are no workers for longer than expected, or if all
+    workers are refused.
     """
     workers = Workers(client, on_refused, expectations=expectations)
     key = f"{job.job_id}/{uuid4().hex}"
@@ -114,9 +113,9 @@ _HINTS = {
 
 
 class _Attempt:
-    """One round over some groups of units; ``key`` begins the keys of its tasks.
+    """One round over some groups of units; ``key`` is the prefix of its tasks' keys.
 
-    It belongs to this round of this run alone: a scheduler takes tasks of the same key, whoever submits them, for one.
+    No other round of any run has the same ``key``: a scheduler treats tasks of the same key as one task.
     """
 
     def __init__(
@@ -135,7 +134,7 @@ class _Attempt:
     def run(
         self, groups: Sequence[Group], window: Callable[[], int]
     ) -> Iterator[tuple[Unit, Outcome] | _Lost]:
-        """Submit groups as others end, and yield what becomes of each unit."""
+        """Submit groups as others end, and yield the outcome of each unit."""
         self._waiting.extend(groups)
         while self._waiting or self._in_flight:
             while self._waiting and len(self._in_flight) < window():
@@ -145,9 +144,9 @@ class _Attempt:
                 self._on_waiting()
                 self._workers.look()
                 self._take_back_stranded()
-            elif future.status == "pending":  # it had ended, but its result went with a worker
+            elif future.status == "pending":  # it had ended, but its result was lost with a worker
                 future.add_done_callback(self._completed.put)
-            elif future.key in self._in_flight:  # or it was given up
+            elif future.key in self._in_flight:  # else it was given up
                 yield from self._ended(future)
             yield from self._overdue()
 
@@ -157,7 +156,7 @@ class _Attempt:
         return None
 
     def _submit(self, group: Group) -> None:
-        # A group that comes back from a refused worker must not meet its first result.
+        # A group that returns from a refused worker needs another key, or the scheduler gives it its first result.
         key = f"{self._key}.{next(self._tries)}/{group[0].output}"
         allowed = self._workers.allowed
         future = self._workers.client.submit(
@@ -167,7 +166,7 @@ class _Attempt:
         future.add_done_callback(self._completed.put)
 
     def _take_back_stranded(self) -> None:
-        """Submit again what none of its workers is left for: the scheduler would wait for them, whoever comes."""
+        """Submit a group again if none of its workers is left: the scheduler would wait even if others join."""
         for key, flight in list(self._in_flight.items()):
             if self._workers.is_stranded(flight.allowed):
                 del self._in_flight[key]
@@ -175,7 +174,7 @@ class _Attempt:
                 self._waiting.appendleft(flight.group)
 
     def _ended(self, future: Future[list[Outcome | Refusal]]) -> Iterator[tuple[Unit, Outcome] | _Lost]:
-        """A task returns its failures; what it raises comes from the cluster, which lost it."""
+        """Yield the outcomes of a task that ended. A task returns its failures: if it raises, the cluster lost it."""
         flight = self._in_flight.pop(future.key)
         group = flight.group
         if future.status == "finished":
@@ -197,7 +196,7 @@ class _Attempt:
     def _fetched(
         self, future: Future[list[Outcome | Refusal]], group: Group
     ) -> Iterator[tuple[Unit, Outcome] | _Lost]:
-        """Get a result from the worker that holds it; if that does not answer, the next round finds the records."""
+        """Fetch a result from the worker that holds it; if it does not answer, the next round finds the records."""
         try:
             outcomes = future.result(timeout=_FETCH_S)
         except TimeoutError:
@@ -221,9 +220,9 @@ class _Attempt:
             self._workers.refuse(last)
 
     def _overdue(self) -> Iterator[_Lost]:
-        """Give up groups that have run too long, and the workers with them.
+        """Give up groups that run too long, and restart their workers.
 
-        A group has no more time than a unit: it is small, and one that is given up is tried again unit by unit.
+        A group has no more time than a unit: it is small, and its units are tried again one by one.
         """
         for key, flight in list(self._in_flight.items()):
             if monotonic() - flight.since <= self._timeout_s:
@@ -231,7 +230,7 @@ class _Attempt:
             address, is_first = self._workers.holder(key)
             started = max(flight.since, self._workers.finished_at.get(address, 0.0))
             if not is_first or monotonic() - started <= self._timeout_s:
-                continue  # it waits for another
+                continue  # it waits behind another task
             del self._in_flight[key]
             flight.future.cancel()
             self._workers.restart(address)

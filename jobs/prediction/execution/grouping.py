@@ -1,7 +1,6 @@
-"""Units that share a task.
+"""Puts small units into groups that share a task.
 
-The rule: units of a few rows go together, neighbours only, as long as no worker has to wait for them. This module does
-not know what becomes of a task.
+The rule: a group holds neighbours of few rows, and never so many units that a worker would be left without a task.
 """
 
 from __future__ import annotations
@@ -15,15 +14,15 @@ if TYPE_CHECKING:
 
     Group = tuple[Unit, ...]
 
-# A task costs the driver 3 to 7 ms whatever it does (2026-11-23, distributed 2026.8): units of a few rows share one.
+# A task costs the driver 3 to 7 ms whatever it does (2026-11-23, distributed 2026.8), so small units share one.
 _GROUP_ROWS = 1024
 _GROUP_UNITS = 32
 _TASKS_A_SLOT = 4
-"""Tasks to each slot at least, as far as there are units: a group must not leave other workers idle."""
+"""Tasks for each slot at least, if there are enough units: a group must not leave other workers idle."""
 
 
 def in_groups(units: Sequence[Unit], n_slots: int) -> Iterator[Group]:
-    """Put neighbours together until they have a batch of rows, as long as there is enough for every slot."""
+    """Group neighbours up to a batch of rows, and leave enough groups for ``n_slots``."""
     fair_share = max(1, len(units) // (_TASKS_A_SLOT * n_slots))
     group: list[Unit] = []
     n_rows = 0

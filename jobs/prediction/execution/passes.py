@@ -1,8 +1,8 @@
 """The two passes over a unit's rows: the primary model on every row, the fallback on those that are escalated.
 
-The rule: a row that is not ok takes part in nothing and comes out empty; every other row comes out with the
-prediction of exactly one model. Contexts are kept of rows alone that the fallback may have to answer, and no longer
-than it has not. This module does not know where rows are read from or written to.
+The rule: a row that is not ok takes no part in anything and comes out empty; every other row comes out with the
+prediction of exactly one model. Only rows that the fallback may have to answer keep their contexts, and only until it
+has answered.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ _AMN, _GRU = (ROUTES.index(name) for name in ("amn", "gru"))
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Rows of a batch that the fallback may have to answer, with what is needed for it.
+    """Rows of a batch that the fallback may have to answer.
 
-    ``rows`` (k,) are places within the batch, ``contexts`` is float32 (k, length, dim), ``targets`` float32 (k, dim).
+    ``rows`` (k,) are places within the batch; ``contexts`` is float32 (k, length, dim), ``targets`` float32 (k, dim).
     """
 
     rows: NDArray[np.int64]
@@ -50,9 +50,9 @@ class Candidates:
 class Passed:
     """A batch that the primary model has answered.
 
-    ``chosen`` marks the rows chosen for shadow evaluation. ``candidates`` is ``None`` where no row may go to the
-    fallback, and once it has answered; its answers then stand in ``prediction`` and ``gru_cosine``, and ``escalated``
-    marks the rows that took its route.
+    ``chosen`` marks the rows chosen for shadow evaluation. ``candidates`` is ``None`` if no row may go to the fallback,
+    and after it has answered: then ``prediction`` and ``gru_cosine`` hold its answers, and ``escalated`` marks the rows
+    whose prediction is the fallback's.
     """
 
     carried: pa.Table
@@ -72,8 +72,8 @@ class Passed:
 def first_pass(batch: Batch, cascade: Cascade, *, key: str, shadow_rate: float, watch: Stopwatch) -> Passed:
     """Answer a batch with the primary model and judge the answers.
 
-    ``key`` names the file, for the choice of shadow rows. What is kept of the batch is copied: its arrays are
-    reused by the reader.
+    ``key`` names the file, and with the row's number decides which rows are shadowed. Contexts and targets that are
+    kept are copied, because the reader reuses the batch's arrays.
     """
     usable = batch.status == OK
     with watch.timing("amn"):
@@ -112,10 +112,10 @@ def _candidates(batch: Batch, rows: NDArray[np.int64]) -> Candidates | None:
 def second_pass(
     parts: Sequence[Passed], cascade: Cascade, *, cap_rate: float | None, watch: Stopwatch
 ) -> None:
-    """Run the fallback on the rows of ``parts`` that are escalated or shadowed, and let go of their contexts.
+    """Run the fallback on the rows of ``parts`` that are escalated or shadowed, and release their contexts.
 
-    With ``cap_rate`` at most that fraction of all rows, but every high-stakes one, is escalated; a row that is turned
-    down keeps its reasons.
+    With ``cap_rate``, at most that fraction of all rows is escalated, but every high-stakes row is; a row that the cap
+    turns down keeps its reasons.
     """
     if cascade.fallback is not None:
         for part, escalated in zip(parts, _escalated(parts, cap_rate), strict=True):
@@ -146,7 +146,7 @@ def _answer(parts: Sequence[Passed], fallback: ContextPredictor) -> None:
 
 
 def _groups(parts: Sequence[Passed]) -> Iterator[list[tuple[Passed, Candidates]]]:
-    """Yield the candidates that are to be answered, in groups of ``FALLBACK_ROWS`` or more, but for the last."""
+    """Yield the candidates to answer, in groups of ``FALLBACK_ROWS`` or more; the last group may be smaller."""
     group: list[tuple[Passed, Candidates]] = []
     for part in parts:
         if (wanted := _wanted(part)) is not None:
@@ -180,7 +180,7 @@ def _settle(part: Passed, candidates: Candidates, second: NDArray[np.float32]) -
 
 
 def block_of(parts: Sequence[Passed]) -> PredictionBlock:
-    """Put the rows of batches that both models have answered behind one another."""
+    """Join batches that both models have answered to one block of the output."""
 
     def joined(name: str) -> NDArray[np.float32]:
         return np.concatenate([getattr(part, name) for part in parts])

@@ -1,7 +1,6 @@
-"""How long the primary model takes for a single query on the workers of a job, asked before the job.
+"""Measures, before a job, how long the primary model takes for a single query on its workers.
 
-The rule: it is a measurement on the side: where it fails, the job goes on without it. This module does not know what is
-done with the figure.
+The rule: if the measurement fails, the job goes on without it.
 """
 
 from __future__ import annotations
@@ -28,9 +27,9 @@ _TIMEOUT_S = 20
 def worker_p95_ms(client: Client, job: Job, *, tell: Callable[[str], object]) -> float | None:
     """Return the p95 of single queries in milliseconds, on one thread of the slowest of up to 16 workers.
 
-    All are asked at once, as they will work at once, and each tells the best of four rounds of 100 queries: what else
-    happens to run on a machine slows a round, seldom all. Where a worker has not answered within 20 s, or cannot,
-    ``tell`` is told and the result is ``None``. Raises ``TryAgain`` where the scheduler is gone.
+    All workers measure at once, as they will work at once. Each returns the best of four rounds of 100 queries, because
+    other programs on its machine may slow a round, but seldom all four. If a worker fails or does not answer within
+    20 s, ``tell`` is called with the reason and the result is ``None``. Raises ``TryAgain`` if the scheduler is gone.
     """
     addresses = sorted(workers_of(client))[:_WORKERS]
     length = job.dataset_format.shape.length
@@ -40,7 +39,7 @@ def worker_p95_ms(client: Client, job: Job, *, tell: Callable[[str], object]) ->
     ]
     until = monotonic() + _TIMEOUT_S
     try:
-        # Workers of somebody else's may raise anything, which is fetched here and not raised.
+        # A foreign worker may raise anything, so errors are fetched, not raised.
         errors = [future.exception(timeout=max(0.0, until - monotonic())) for future in asked]
         error = next(filter(None, errors), None)
         times = [] if error else [future.result(timeout=_TIMEOUT_S) for future in asked]

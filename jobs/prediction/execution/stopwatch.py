@@ -18,7 +18,7 @@ class Stopwatch:
 
     @contextmanager
     def timing(self, part: str) -> Iterator[None]:
-        """Count the time until the block is left to ``part``."""
+        """Add the time that the block takes to ``part``."""
         start = perf_counter()
         try:
             yield

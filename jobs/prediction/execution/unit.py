@@ -1,8 +1,7 @@
-"""One work unit from its rows to its committed predictions.
+"""Computes one unit, from its rows to its committed predictions.
 
-The rule: what a unit's file holds follows from the job and the unit alone. Batches and blocks are cut at fixed
-rows, so that any worker, at any time, computes the same. This module does not know Dask, or how a page is decoded
-or a gate computed.
+The rule: the file of a unit depends on the job and the unit alone. Batches and blocks are cut at fixed rows, so that
+any worker, at any time, computes the same.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ if TYPE_CHECKING:
 def compute_unit(job: Job, unit: Unit, cascade: Cascade, folder: OutputFolder) -> CommitRecord:
     """Read, answer, write and commit ``unit``; return its commit record.
 
-    Raises ``UnreadableFile`` if the input breaks, has changed, or has not the rows that its footer promised.
+    Raises ``UnreadableFile`` if the input is damaged, has changed, or lacks rows that its footer promises.
     """
     watch = Stopwatch()
     with folder.stage() as staged:
@@ -87,7 +86,7 @@ def _write_blocks(
         tallies.append(tally_block(block, unit.first_row + writer.n_rows, split_column=split_column))
         with watch.timing("write"):
             writer.write(block, carried.take(len(block.status)))
-        del block  # or it would be held until the next one is ready
+        del block  # else it is held until the next one is ready
     return total_of(tallies)
 
 
@@ -109,7 +108,7 @@ def _blocks(
     waiting: list[Passed] = []
     for passed in _passed(job, unit, cascade, batches, watch):
         waiting.append(passed)
-        del passed  # or its rows would be held twice
+        del passed  # else its rows are held twice
         if len(waiting) == BLOCK_BATCHES:
             block = block_of(waiting)
             waiting.clear()
@@ -122,10 +121,10 @@ def _blocks(
 def _passed(
     job: Job, unit: Unit, cascade: Cascade, batches: Iterator[Batch], watch: Stopwatch
 ) -> Iterator[Passed]:
-    """Yield the unit's batches when both passes are over.
+    """Yield the unit's batches after both passes.
 
-    The fallback runs when it has enough rows for its best speed, or no more are coming into the block; under a cap,
-    which is the unit's, only when the unit has been read.
+    The fallback runs when it has enough rows for its best speed, or at the end of a block; under a cap, which counts
+    the rows of the whole unit, at the end of the unit.
     """
     waiting: list[Passed] = []
     n_batches = 0

@@ -1,9 +1,9 @@
-"""What runs on a worker: one task for one unit, or for a few small ones.
+"""The task of a worker: one unit, or a few small ones.
 
-The rule: a task never raises. It returns a commit record, or a failure that says what, where and what to do; it
-looks for the record, then for a published file of this job, before it computes anything. Models are loaded once
-per process, and must answer the stored rows of the self-check first; a process that may not work, or whose device
-fails later, returns its refusal in place of every unit.
+The rule: a task never raises. It returns a commit record, or a failure that says what, where and what to do. Before it
+computes a unit, it looks for the unit's record, then for its published file. Models are loaded once per process, and
+must first pass the self-check; a process that fails it, or whose device fails later, returns a refusal instead of
+records.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ _loading = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a unit has no record: ``kind`` is that of the error, ``trace`` is there for bugs only.
+    """Why a unit has no record: ``kind`` is the kind of the error; only bugs have a ``trace``.
 
-    ``worker`` is the address of the worker that found out, ``""`` if none did.
+    ``worker`` is the address of the worker that reported it, ``""`` if none did.
     """
 
     output: str
@@ -59,7 +59,7 @@ class Failure:
 
 
 def run_units(job: Job, units: Sequence[Unit]) -> list[CommitRecord | Failure | Refusal]:
-    """Do what :func:`run_unit` does for each of ``units``, one after the other, or refuse what is left of them."""
+    """Compute ``units`` one after the other; after a refusal, refuse the rest too."""
     outcomes: list[CommitRecord | Failure | Refusal] = []
     for unit in units:
         outcome = run_unit(job, unit)
@@ -70,7 +70,7 @@ def run_units(job: Job, units: Sequence[Unit]) -> list[CommitRecord | Failure | 
 
 
 def run_unit(job: Job, unit: Unit) -> CommitRecord | Failure | Refusal:
-    """Compute ``unit`` unless it is done already; the result names the worker."""
+    """Compute ``unit`` unless it is done already; the outcome names the worker."""
     outcome = _outcome(job, unit)
     if isinstance(outcome, Refusal):
         return here(outcome, _address())
@@ -89,12 +89,12 @@ def _outcome(job: Job, unit: Unit) -> CommitRecord | Failure | Refusal:
         return Refusal(redact(error.message), _device(job.models.device))
     except (DataError, ModelError) as error:
         return Failure(unit.output, error.kind, *error.args)
-    except Exception as error:  # noqa: BLE001 - the worker's door: one bug must not take the other units along
+    except Exception as error:  # noqa: BLE001 - the worker's door: one bug must not end the other units
         return _failure(unit, error)
 
 
 def _failure(unit: Unit, error: Exception) -> Failure:
-    """Return what nobody on the way has known better: a fault of the surroundings, or a bug."""
+    """Return the failure for an error that no other code has named: a fault of the system, or a bug."""
     from lvm_batch.jobs.processes.system_errors import system_error
 
     if fault := system_error(error):
@@ -106,7 +106,7 @@ def _failure(unit: Unit, error: Exception) -> Failure:
 
 
 def _standing(job: Job, unit: Unit, folder: OutputFolder) -> CommitRecord | None:
-    """Return the unit's commit record, or make it where its file was published; ``None`` if that is still to do."""
+    """Return the unit's commit record, or make one if only its file is published; ``None`` if neither exists."""
     place = UnitPlace.of(unit)
     record = folder.record(unit.output)
     if record is not None and record.place.agrees_with(place):
@@ -138,13 +138,13 @@ def _compute(job: Job, unit: Unit, folder: OutputFolder) -> CommitRecord | Refus
 def _cascade(job: Job) -> Cascade | Refusal:
     if (here := _release()) != job.release:
         return Refusal(f"this run has lvm-batch {job.release}", f"lvm-batch {here}")
-    with _loading:  # several threads of a worker may ask at once
+    with _loading:  # several threads of a worker may come at once
         return _kept_cascade(job.models, job.threads, job.expected)
 
 
 @lru_cache(maxsize=2)
 def _kept_cascade(models: ModelSet, threads: int | None, expected: Expected | None) -> Cascade | Refusal:
-    """Load the models, and let them answer the stored rows; a refusal stands for the life of the process."""
+    """Load the models and check them; a refusal lasts as long as the process."""
     from lvm_batch.jobs.models.load import load_cascade
     from lvm_batch.jobs.processes.resources import keep_freed_memory
     from lvm_batch.lvm.devices.devices import set_threads
@@ -168,7 +168,7 @@ def _release() -> str:
 
 
 def _device(name: str) -> str:
-    """What people are told of this process's device."""
+    """Return the name of this process's device, as users see it."""
     from lvm_batch.lvm.devices.devices import device_name, pick_device
 
     try:
@@ -178,7 +178,7 @@ def _device(name: str) -> str:
 
 
 def _share_of_threads() -> int:
-    """Cores for each task of this worker: the nanny has set OMP_NUM_THREADS to 1, which says nothing about them."""
+    """Return the cores for each task of this worker; the nanny sets OMP_NUM_THREADS to 1 for other reasons."""
     from distributed import get_worker
 
     return max(1, usable_cores() // int(get_worker().state.nthreads))

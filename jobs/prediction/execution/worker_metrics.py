@@ -1,9 +1,9 @@
-"""What a worker has done since it started, on the page ``/metrics`` that Dask serves at each worker.
+"""Counters of what a worker has done since it started, on the page ``/metrics`` that Dask serves for each worker.
 
-The rule: counting a unit costs microseconds, once a unit, and nothing where prometheus_client is not installed: then
-Dask serves no such page. This module does not know how a unit is computed.
+The rule: counting costs microseconds a unit, and nothing if prometheus_client is not installed: then Dask serves no
+such page.
 
-Dask's page shows the default registry of the process, so all that is to be done is to register there.
+Dask's page shows the default registry of the process, so the counters only register there.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ def count_unit(record: CommitRecord, duration_s: float) -> None:
 
 
 def count_failure(kind: str) -> None:
-    """Count a unit that failed; ``kind`` is that of its error."""
+    """Count a unit that failed with an error of ``kind``."""
     if counters := _counters():
         counters.failed.labels(kind).inc()
 
 
 class _Counters:
-    """The counters of this process; they may be made once."""
+    """The counters of this process; they can be made only once."""
 
     def __init__(self) -> None:
         from prometheus_client import Counter, Histogram
@@ -67,4 +67,4 @@ def _counters() -> _Counters | None:
         return None
 
 
-_counters()  # before a worker is forked: importing prometheus_client takes a twentieth of a second
+_counters()  # before a worker is forked: importing prometheus_client takes 0.05 s

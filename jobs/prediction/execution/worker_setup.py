@@ -1,9 +1,9 @@
-"""What a local worker does before its first task; Dask imports this module when it starts one.
+"""Sets up a local worker before its first task; Dask imports this module when it starts the worker.
 
-The rule: what a worker and a unit need is imported here, so that it is there before a worker starts, or while it does.
+The rule: import here what a worker and a unit need, so that it is loaded before the worker starts, or while it does.
 """
 
-# ruff: noqa: E402, F401 - what is imported is for the workers to come
+# ruff: noqa: E402, F401 - the imports are for the workers
 from __future__ import annotations
 
 import gc
@@ -12,8 +12,8 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-# What is imported stays: no collection is to look through it while it grows, which is a quarter of the time, nor
-# afterwards, nor at the end of the process.
+# Imported objects live as long as the process. Collecting garbage among them takes a quarter of the import's time, and
+# more time afterwards and at the end.
 gc.disable()
 
 import distributed.nanny
@@ -33,7 +33,7 @@ _GONE = (FileNotFoundError, EOFError, ConnectionError)
 
 
 def _say_unless_gone(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Say nothing of a worker that was still starting when the driver went, and took with it what they share."""
+    """Print no trace if a worker was still starting when the driver, and the files they share, went away."""
     if not issubclass(kind, _GONE):
         sys.__excepthook__(kind, error, trace)
 
@@ -42,7 +42,7 @@ sys.excepthook = _say_unless_gone
 
 
 def dask_setup(_: Worker) -> None:
-    """Leave Ctrl-C, which a terminal sends to the workers too, and what is to be said, to the driving process."""
+    """Leave Ctrl-C, which a terminal sends to the workers too, and all messages to the driver."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # A driver that has gone is no news to the user who ended it; what a task raises is told by the driver.
+    # The user who ended the driver knows that it is gone; the driver reports what a task raises.
     logging.getLogger("distributed.worker").setLevel(logging.CRITICAL)

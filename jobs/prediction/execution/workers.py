@@ -1,7 +1,7 @@
-"""The workers of a cluster, as the driver sees them: how many tasks fit, what they hold, which of them stands still.
+"""The workers of a cluster, as the driver sees them: how many tasks fit, what they hold, which of them is stuck.
 
-The rule: the scheduler is asked at most once a second, and never waited for without an end; a worker that was refused
-counts for nothing. This module does not know what the tasks are.
+The rule: ask the scheduler at most once a second, and never wait for it without a time limit; a refused worker counts
+for nothing.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 _LOOK_EVERY_S = 1.0
 _RESTART_S = 4
-_SHORT_S = 0.5  # a task that waits at a worker spares it some 10 ms, and may wait there while another has nothing to do
+_SHORT_S = 0.5  # a task queued at a worker saves some 10 ms, but may wait there while another worker is idle
 _AHEAD = 5
-"""Tasks submitted for each slot that may come: Dask asks for workers by how long what is submitted will take."""
+"""Tasks submitted for each slot that may come: Dask requests workers by the time that the submitted tasks will take."""
 
 
 class Workers:
-    """What is known of the workers, looked up at most once a second; ``on_refused`` hears of each that is refused."""
+    """The workers, looked up at most once a second; ``on_refused`` is called with each that is refused."""
 
     def __init__(
         self,
@@ -63,9 +63,9 @@ class Workers:
 
     @property
     def window(self) -> int:
-        """Tasks to keep submitted: one to each slot, and one more where they end so soon that it would stand idle.
+        """Tasks to keep submitted: one for each slot, or two if tasks are so short that a slot would be idle.
 
-        Where workers come as there is work, more of it must be seen to be waiting.
+        If the cluster starts workers as there is work, more tasks must be waiting.
         """
         if self._expected.most_workers:
             return _AHEAD * self.most_slots
@@ -73,16 +73,16 @@ class Workers:
 
     @property
     def most_slots(self) -> int:
-        """Tasks that the cluster can run at once when all workers have come that may, of those that are known of."""
+        """Tasks that the cluster can run at once when all workers that may come have come."""
         return max(self.n_slots, (self._expected.most_workers or 0) * self._slots_each)
 
     @property
     def allowed(self) -> frozenset[str] | None:
-        """The workers that tasks may go to, ``None`` while that is any: also those to come, who check themselves."""
+        """The workers that tasks may go to; ``None`` means any, including workers that join later."""
         return self._fit if self._refused else None
 
     def refuse(self, refusal: Refusal) -> None:
-        """Give a worker no more work; raises :class:`TryAgain` where none is left."""
+        """Give a worker no more work; raises :class:`TryAgain` if none is left."""
         if refusal.worker not in self._refused:
             self._refused[refusal.worker] = refusal
             self._on_refused(refusal)
@@ -93,12 +93,14 @@ class Workers:
         return allowed is not None and not allowed & self._fit
 
     def took(self, task_s: float) -> None:
-        """Take note of how long a task was on its way."""
+        """Note how long a task took, from its submission to its end."""
         self._are_short = task_s < _SHORT_S
 
     def look(self, *, now: bool = False) -> None:
-        """Look at the workers; raises :class:`TryAgain` if there is no scheduler, for long no worker, or none that may
-        work.
+        """Look up the workers, at most once a second unless ``now``.
+
+        Raises :class:`TryAgain` if the scheduler is gone, if there have been no workers for too long, or if all are
+        refused.
         """
         if monotonic() - self._looked < _LOOK_EVERY_S and not now:
             return
@@ -121,7 +123,7 @@ class Workers:
             )
 
     def _check_joiners(self, workers: Collection[str]) -> None:
-        """Refuse those that came since the last look and have another lvm-batch, or none to refuse by themselves."""
+        """Refuse workers that joined since the last look with another lvm-batch, or without one that checks itself."""
         joined = [address for address in workers if address not in self._known]
         self._known.update(joined)
         for other in version_differences(self.client, joined) if joined else ():
@@ -142,13 +144,13 @@ class Workers:
         return workers_of(self.client)
 
     def holder(self, key: Key) -> tuple[str, bool]:
-        """Return the worker that holds a task, ``""`` if none does, and whether the task is first in its line."""
+        """Return the worker that holds a task, ``""`` if none does, and whether the task is the first in its queue."""
         for address, keys in self.client.processing().items():
             if key in keys:
                 return address, key == next(iter(keys))
         return "", False
 
     def restart(self, address: str) -> None:
-        """Kill a worker that does not come back; its nanny starts another. Without a nanny it is left to itself."""
+        """Kill a worker that is stuck; its nanny starts another. A worker without a nanny is left alone."""
         with suppress(ValueError, OSError, TimeoutError):
             self.client.restart_workers([address], timeout=_RESTART_S, raise_for_error=False)

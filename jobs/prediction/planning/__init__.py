@@ -1,1 +1,1 @@
-"""What a run will do, known before it begins."""
+"""Planning: what a run will do, decided and checked before it begins."""

@@ -1,7 +1,6 @@
-"""Which local workers there are: how many, how many units each computes at once, and which GPU each has.
+"""The local workers of a run: how many, how many units each computes at once, and the GPU of each.
 
-The rule: together they take all cores, also where there are fewer units than cores. This module does not know how
-workers are started.
+The rule: together they use all cores, also if there are fewer units than cores.
 """
 
 from __future__ import annotations
@@ -15,12 +14,12 @@ if TYPE_CHECKING:
     from lvm_batch.lvm.devices.facts import DeviceFacts
 
 _MOST_SLOTS = 16
-"""Units that one worker computes at once for its GPU: with more, threads wait for Python's lock rather than decode."""
+"""Units that one worker computes at once for its GPU; with more, threads wait for Python's lock instead of decoding."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """Local workers: how many, how many units each computes at once, and which GPU each has to itself."""
+    """Local workers: how many, how many units each computes at once, and the GPU that each has to itself."""
 
     n_workers: int
     slots: int = 1
@@ -28,18 +27,18 @@ class Fleet:
 
     @property
     def threads(self) -> int:
-        """Threads for the arithmetic of one unit: a worker's share of the cores, unless its units share them."""
+        """Threads that compute one unit: the worker's share of the cores, or 1 if it computes several units at once."""
         return max(1, usable_cores() // self.n_workers) if self.slots == 1 else 1
 
     def for_units(self, n_units: int) -> Fleet:
-        """Return as many workers as have something to do."""
+        """Return the workers that ``n_units`` keep busy."""
         return replace(self, n_workers=min(self.n_workers, n_units))
 
 
 def local_fleet(wanted: int | None, device: DeviceFacts | None) -> Fleet:
-    """Return what workers to start: one to a core; with GPUs one to each GPU, whose threads read for it.
+    """Return the workers to start: one for each core, or one for each GPU, whose threads read for it.
 
-    Reading and decoding leave Python's lock alone, so that they run beside what computes.
+    Reading and decoding release Python's lock, so that they run beside the computation.
     """
     if device is None or device.kind in {"", "cpu"}:
         return Fleet(wanted or usable_cores())

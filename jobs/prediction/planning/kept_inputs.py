@@ -1,8 +1,8 @@
-"""Which inputs of a job a run may leave out: those outside of the time that it reads.
+"""The inputs of a job that a run may leave out: those outside the time that it reads.
 
-The rule: a selection by time leaves out what lies outside of that time, and nothing else. A file of the job that would
-have been read, were it still there, is missed as in a run over the whole dataset: what replaced it would be predicted
-beside it.
+The rule: a selection by time leaves out what lies outside that time, and nothing else. A file of the job that lies
+within that time and no longer exists is an error, as in a run over the whole dataset: otherwise a file that replaced it
+would be predicted beside it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def kept_inputs(folder: OutputFolder, prepared: Prepared, settings: RunSettings) -> frozenset[str]:
-    """Return the names of inputs that the job in ``folder`` has and that the run need not find."""
+    """Return the names of the job's inputs that the run leaves out; ``folder`` holds the job."""
     job = folder.job() if prepared.span else None
     if job is None or prepared.span is None:
         return frozenset()
@@ -35,11 +35,11 @@ def kept_inputs(folder: OutputFolder, prepared: Prepared, settings: RunSettings)
 
 
 def _missed(unread: list[InputFile], prepared: Prepared, span: Span, settings: RunSettings) -> set[str]:
-    """Return the names of those of ``unread`` that the dataset's arguments and the span stand for."""
+    """Return the names of those of ``unread`` that the dataset's arguments and the span select."""
     read = [footer.file for footer in prepared.footers]
     meant = matching_files(settings.dataset, unread)
     try:
         within = files_within([*read, *meant], span, by=settings.time_column)
-    except DataError:  # the job has files of another dataset, which tell no time
+    except DataError:  # the job has files of another dataset, without times
         return set()
     return {file.name for file in within} & {file.name for file in meant}

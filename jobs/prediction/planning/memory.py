@@ -1,8 +1,7 @@
-"""How much memory a worker will need, known before anything is read.
+"""Projects the memory that a worker needs, before anything is read.
 
-The rule: what is projected is the worst that the job allows for, every row escalated, so that a job that is let
-through does not die of memory at its end. This module knows the sizes of what a unit holds at a time, as ``unit`` and
-``passes`` hold it; it does not know how to read or compute anything.
+The rule: project the worst case, every row escalated, so that a job that starts does not run out of memory at its end.
+The parts follow what ``execution.unit`` and ``execution.passes`` hold at a time.
 """
 
 from __future__ import annotations
@@ -29,28 +28,28 @@ MIB = 2**20
 
 # Measured on 2026-11-23 with torch 2.13 for CPUs, pyarrow 26 and distributed 2026.8; test_memory.py
 # compares projections with peaks.
-_PROCESS = 400 * MIB  # torch, Arrow and Dask, with what they set up at their first use
-_CUDA = 2048 * MIB  # what CUDA's libraries add to it, generously: not measured, as no GPU was at hand
-_ACTIVATIONS = {"amn": 10 * MIB, "gru": 40 * MIB}  # of the rows that a Predictor takes at once
+_PROCESS = 400 * MIB  # torch, Arrow and Dask, with what they allocate at their first use
+_CUDA = 2048 * MIB  # added by CUDA's libraries; a generous guess, not measured
+_ACTIVATIONS = {"amn": 10 * MIB, "gru": 40 * MIB}  # for the rows that a Predictor takes at once
 _BLOCK_ROWS = BATCH_ROWS * BLOCK_BATCHES
-_DECODING = 1.5  # Arrow's table of a batch, and the half batch that is being decoded into
-_BLOCK_COPIES = 3  # predictions of a block's batches, joined, and on their way into pages
-_CARRIED_COPIES = 3  # of what is held: what is read next, and what is on its way into pages
+_DECODING = 1.5  # Arrow's table of a batch, and the half batch that is being decoded
+_BLOCK_COPIES = 3  # predictions of a block's batches, joined, and being written into pages
+_CARRIED_COPIES = 3  # rows held, rows read next, and rows being written into pages
 _FLOAT32_BYTES = 4
 
 
 class NotEnoughMemory(JobError):
-    """A worker would need more memory than it may use."""
+    """A worker needs more memory than it may use."""
 
     kind = "memory"
 
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """The peak of one worker, in bytes, by what holds it; ``unit`` is the output path of the unit that needs most.
+    """The peak memory of one worker, in bytes, by part; ``unit`` is the output path of the unit that needs most.
 
-    ``mapped`` comes on top and is not counted: pages of the bank that the system takes back where it must.
-    ``n_workers`` is how many share the machine, ``None`` where settings alone say so.
+    ``mapped`` is not part of the peak: pages of the bank that the system takes back when it needs memory.
+    ``n_workers`` is the number of workers that share the machine; if ``None``, the settings decide it.
     """
 
     parts: Mapping[str, int]
@@ -60,7 +59,7 @@ class Projection:
 
     @property
     def peak(self) -> int:
-        """Bytes that a worker holds at its peak."""
+        """Bytes that a worker needs at its peak."""
         return sum(self.parts.values())
 
 
@@ -73,9 +72,9 @@ def project(
     capped: bool,
     fleet: Fleet | None = None,
 ) -> Projection:
-    """Return the peak of a worker that computes the most demanding of ``units``; ``capped`` holds a unit whole.
+    """Return the peak of a worker that computes the most demanding of ``units``; if ``capped``, it holds a whole unit.
 
-    A worker of a ``fleet`` that has a GPU computes several units at once, and stages their rows in pinned memory.
+    A worker of a ``fleet`` with a GPU computes several units at once, and stages their rows in pinned memory.
     """
     tasks = fleet.slots if fleet else 1
     by_path = {footer.file.path: footer for footer in footers}
@@ -130,17 +129,17 @@ def _unit_parts(
 
 
 def memory_limit(settings: RunSettings, n_workers: int | None = None) -> int | None:
-    """Return the bytes that each worker may use, as its kind of cluster says, ``None`` if nobody says.
+    """Return the bytes that each worker may use, as its kind of cluster says; ``None`` if that is unknown.
 
-    ``n_workers`` is how many share this machine, as many as the settings ask for by default.
+    ``n_workers`` is the number of workers that share this machine; by default, the settings decide it.
     """
-    from lvm_batch.jobs.clusters.kinds import backend_of  # only here, as it loads Dask
+    from lvm_batch.jobs.clusters.kinds import backend_of  # loads Dask
 
     return backend_of(settings).memory_each(_n_sharing(settings, n_workers))
 
 
 def check_memory(projection: Projection, settings: RunSettings) -> None:
-    """Raise :class:`NotEnoughMemory` where a worker needs more than it may use, naming what to change."""
+    """Raise :class:`NotEnoughMemory` if a worker needs more than it may use; the hint names what to change."""
     from lvm_batch.jobs.clusters.kinds import backend_of
 
     limit = memory_limit(settings, projection.n_workers)
@@ -172,7 +171,7 @@ _HOLDERS = {
 
 
 def _advice(projection: Projection, largest: str, limit: int, n_workers: int | None, *, source: str) -> str:
-    """Say what makes the projection smaller, or the limit larger."""
+    """Return the ways to make the projection smaller or the limit larger."""
     advice = []
     if n_workers is not None and (fitting := limit * n_workers // projection.peak):
         advice.append(f"use fewer workers: --workers {fitting}")

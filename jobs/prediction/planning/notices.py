@@ -1,7 +1,6 @@
-"""What people should know of a job before it starts.
+"""Notices that users should read before a job starts.
 
-The rule: nothing here stands in the way of the job; what it will do without is named, with the reason. This module does
-not know how inputs are read.
+The rule: a notice never stops the job; it names what the job leaves out or does without, and why.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ _SHOWN_FILES = 10
 def unavailable_criteria(
     bank: BankFacts | None, footers: Sequence[Footer], understood: DatasetFormat
 ) -> dict[str, str]:
-    """Return why an escalation criterion cannot be evaluated, for those that cannot."""
+    """Return the escalation criteria that cannot be evaluated, each with the reason."""
     no_bank = None if bank else "no --bank is given"
     too_small = (
         f"{bank.ref.path} holds one vector, and a margin needs two" if bank and bank.n_vectors == 1 else None
@@ -49,7 +48,7 @@ def unavailable_criteria(
 
 
 def device_notices(device: DeviceFacts | None, fleet: Fleet, settings: RunSettings) -> Iterator[str]:
-    """Yield what the models run on, and where that is not what was asked for."""
+    """Yield the device that the models run on, and how it differs from the settings."""
     if device is None:
         return
     yield f"device: {device.text}"
@@ -71,7 +70,7 @@ def notices(
     *,
     shape: WindowShape,
 ) -> Iterator[str]:
-    """Yield what is left out of the inputs, and what rows will be without."""
+    """Yield which inputs are left out, and what the rows will lack."""
     if not footers and not unreadable:
         yield "no file lies in the time that is asked for"
         return
@@ -94,10 +93,10 @@ def notices(
 
 
 def _unreadable_together(footers: Sequence[Footer]) -> Iterator[str]:
-    """Yield why readers of the output as a whole would refuse it, if they would."""
+    """Yield why the whole output could not be read as one table, if its files differ too much."""
     different = {
         (id(footer.schema), id(footer.roles)): footer for footer in reversed(footers)
-    }  # shared by files alike
+    }  # files of the same form share both
     files = [(footer.file.path, _carried_schema(footer)) for footer in reversed(different.values())]
     try:
         common_schema(files)
@@ -112,7 +111,7 @@ def _carried_schema(footer: Footer) -> pa.Schema:
 
 
 def _is_unmeasured(footer: Footer) -> bool:
-    """Whether contexts are flat and of any length, so that their schema is no reason to refuse them."""
+    """Whether contexts are flat lists, whose schema does not say how long a vector is."""
     kind = footer.schema.field(footer.roles.vectors).type
     is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
     return footer.roles.layout == "windows" and is_list and pa.types.is_floating(kind.value_type)

@@ -1,6 +1,6 @@
-"""What a run writes besides its predictions, and what it reads besides its dataset, as places.
+"""The places that a run writes to, and those that it reads besides its dataset.
 
-The rule: every path that a run is told to write to is here, so that none escapes the checks of ``jobs.places``.
+The rule: every path that a run writes to is here, so that ``jobs.places`` checks all of them.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from lvm_batch.jobs.settings.run import RunSettings
 
 _A_RUN = "date=2026-01-01/20260101T000000.000000Z-0123456789ab.parquet"
-"""A name as a history's files have them."""
+"""An example of the name of a history's file."""
 
 
 def places_written(settings: RunSettings, files: Iterable[InputFile] = ()) -> list[Place]:
-    """Return the places that a run writes to, of whose dataset ``files`` have been found."""
+    """Return the places that a run writes to; ``files`` are the files of its dataset."""
     names = [f"{stem}-00000.parquet" for stem in dict.fromkeys(file.stem for file in files)]
     written = [Place("the output", "--output", settings.output, tuple(names) or ("",), "everything")]
     if settings.history:
@@ -38,7 +38,7 @@ def _files(settings: RunSettings) -> list[Place]:
 
 
 def places_kept(settings: RunSettings) -> list[Place]:
-    """Return the places that a run only reads, but for the dataset. A model's name is none."""
+    """Return the places that a run only reads, without the dataset; the name of a registered model is no place."""
     given = [
         ("the model", "--model", settings.model),
         ("the fallback", "--fallback", settings.fallback),
@@ -55,7 +55,7 @@ def places_kept(settings: RunSettings) -> list[Place]:
 
 
 def metrics_file_is_misplaced(settings: RunSettings) -> bool:
-    """Whether writing ``--metrics-file`` would break something, also where the run has been refused for it."""
+    """Whether writing ``--metrics-file`` would overwrite something; also asked after the run was refused for it."""
     metrics = [place for place in _files(settings) if place.option == "--metrics-file"]
     others = [place for place in places_written(settings) if place not in metrics]
     return any(place_errors(metrics, dataset=settings.dataset, kept=[*others, *places_kept(settings)]))

@@ -1,7 +1,6 @@
-"""From settings to a job and its units: everything that can be checked before work begins, is.
+"""Plans a run: turns settings into a job and its units, and checks everything that can be checked before work begins.
 
-The rule: nothing is written here, and every problem that can be told without the others being solved is told at
-once.
+The rule: planning writes nothing, and reports together all problems that can be found without solving another first.
 """
 
 from __future__ import annotations
@@ -45,12 +44,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A job that can start: its units in order, what is left out, and what the user should know beforehand.
+    """A job that can start: its units in order, the inputs left out, and the notices for the user.
 
-    ``identity`` is what the fingerprint was made of. ``unreadable`` are inputs left out by ``--on-bad-file skip``.
-    ``memory`` is what a worker will need. ``unavailable`` says of each escalation criterion that cannot be
-    evaluated why not. ``span`` is the time whose files are read, ``None`` where all are. ``fleet`` is what local
-    workers there will be.
+    The fingerprint is the digest of ``identity``. ``unreadable`` are inputs left out by ``--on-bad-file skip``.
+    ``memory`` is what a worker will need. ``unavailable`` gives the reason for each escalation criterion that cannot be
+    evaluated. ``span`` is the time whose files are read, ``None`` for all files. ``fleet`` are the local workers.
     """
 
     job: Job
@@ -72,7 +70,7 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class _Inputs:
-    """What a job reads, and how it is understood."""
+    """The files that a job reads, and how it reads them."""
 
     files: Sequence[InputFile]
     footers: Sequence[Footer]
@@ -85,7 +83,7 @@ class _Inputs:
 def prepare(settings: RunSettings, *, threads: int | None) -> Prepared:
     """Check inputs, models, bank, device and output, and cut the inputs into units.
 
-    ``threads`` is what each worker may use, or ``None`` for its share of its machine. Raises ``DataError``,
+    ``threads`` is the number of each worker's threads, or ``None`` for its share of its machine. Raises ``DataError``,
     ``ModelError`` or, for several problems at once, ``SettingsError``.
     """
     checks = Checks()
@@ -224,7 +222,7 @@ def _check_renames(settings: RunSettings, footers: Sequence[Footer]) -> None:
 def _read_footers(
     files: Sequence[InputFile], understood: DatasetFormat, checks: Checks, runs: ArticleRuns, *, skip: bool
 ) -> tuple[list[Footer], tuple[UnreadableFile, ...]]:
-    """Read all footers; a file that cannot be read is left out where ``skip`` allows it."""
+    """Read all footers; if ``skip``, a file that cannot be read is left out instead of reported as an error."""
     footers, unreadable = [], []
     for _, footer in read_footers(files, understood, runs=runs):
         if isinstance(footer, Footer):

@@ -1,7 +1,6 @@
-"""What the options of a run need of this machine, checked before any work is done.
+"""Checks, before any work, that this machine has what the options of a run need.
 
-The rule: a missing package is named with the command that installs it; an address that cannot be served, with the
-option that names it.
+The rule: the error names the command that installs a missing package, or the option whose address cannot be served.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ def check_extras(settings: RunSettings) -> None:
         require("prometheus_client", option="--metrics-file", extra="metrics")
     if settings.openlineage:
         require("openlineage", option="--openlineage", extra="openlineage")
-    # A scheduler of the user's own draws both by itself.
+    # A scheduler that the user started serves both itself.
     if settings.dashboard and not settings.scheduler:
         require("bokeh", option="--dashboard", extra="dashboard")
         check_address(settings.dashboard)

@@ -1,4 +1,7 @@
-"""What a run would do, told without doing it."""
+"""The plan of a run, as ``lvm-batch plan`` shows it.
+
+The rule: a preview writes nothing. An output or a limit of memory that a run would refuse is reported, not raised.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def plan(settings: RunSettings) -> tuple[dict[str, Any], str]:
-    """Return the plan of a run as values and as text; raises what a run would before it holds its output."""
+    """Return the plan of a run as JSON values and as text; raises what a run raises before it locks its output."""
     check_extras(settings)
     check_cluster(settings)
     prepared = prepare(settings, threads=None)
@@ -78,7 +81,7 @@ def _values(settings: RunSettings, prepared: Prepared) -> dict[str, Any]:
 def _refusal(
     folder: OutputFolder, asked: JobDocument, kept: Collection[str], again: Collection[str]
 ) -> dict[str, str] | None:
-    """What a run would say to an output folder that holds another job."""
+    """Return how a run would refuse an output folder that holds another job; ``None`` if it would not."""
     difference = folder.difference(asked, kept=kept, again=again)
     if difference is None:
         return None
@@ -86,7 +89,7 @@ def _refusal(
 
 
 def _refusal_of_strangers(folder: OutputFolder) -> dict[str, str] | None:
-    """What a run would say to an output folder that holds files, but no job."""
+    """Return how a run would refuse an output folder that holds files, but no job; ``None`` if it would not."""
     stranger = next(iter(folder.published()), None)
     if stranger is None:
         return None
@@ -97,7 +100,7 @@ def _refusal_of_strangers(folder: OutputFolder) -> dict[str, str] | None:
 
 
 def _memory(settings: RunSettings, prepared: Prepared) -> dict[str, Any]:
-    """What a worker needs at its peak and may use, in bytes, and what a run would say to it."""
+    """Return what a worker needs at its peak and may use, in bytes, and how a run would refuse it."""
     projection = prepared.memory
     values = {
         "peak": projection.peak,

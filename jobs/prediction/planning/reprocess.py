@@ -1,7 +1,6 @@
-"""Which committed units are predicted again.
+"""The committed units that a run predicts again.
 
-The rule: nothing that is committed is touched unless ``--reprocess`` asks for it, and then only of the files that the
-run reads.
+The rule: a committed unit is predicted again only if ``--reprocess`` says so, and only if the run reads its file.
 """
 
 from __future__ import annotations
@@ -16,10 +15,10 @@ Reprocess = Literal["missing", "failed", "all"]
 
 
 def units_again(folder: OutputFolder, prepared: Prepared, how: Reprocess) -> frozenset[str]:
-    """Return the outputs of committed units that ``how`` asks to be predicted again.
+    """Return the outputs of the committed units to predict again, as ``how`` says.
 
-    ``missing`` asks for none, ``failed`` for those of files that have changed since and those with bad rows, ``all``
-    for those of every file that is read.
+    ``missing`` selects none, ``failed`` the units of files that have changed since and units with bad rows, ``all`` the
+    units of every file that the run reads.
     """
     job = None if how == "missing" else folder.job()
     if job is None:

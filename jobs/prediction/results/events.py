@@ -1,6 +1,6 @@
-"""What happens during a run.
+"""The events of a run.
 
-The rule: the engine reports events and knows nobody who hears them.
+The rule: an event says what happened; each observer decides what to do with it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
-    """Work begins: units and rows in all, and those that earlier runs have done."""
+    """Work begins: units and rows in total, those that earlier runs have done, and the number of workers."""
 
     units: int
     rows: int
@@ -48,30 +48,30 @@ class UnitFailed:
 
 @dataclass(frozen=True, slots=True)
 class WorkerRefused:
-    """A worker may not work on this job."""
+    """A worker is refused, and computes no unit of this job."""
 
     refusal: Refusal
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Nothing has happened for a moment: reported a few times a second, so that observers see the time pass."""
+    """No unit ends at the moment; reported twice a second, so that observers can show the time."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunEnded:
-    """No more work: finished, or interrupted."""
+    """Work ends; ``state`` is ``finished`` or ``interrupted``."""
 
     state: str
 
 
 @dataclass(frozen=True, slots=True)
 class RunSummarised:
-    """The summary is written, and ``_SUCCESS`` if nothing stands in the way; the output is still held.
+    """The summary is written, and ``_SUCCESS`` too if the job is a success; the output is still locked.
 
-    ``records`` are the commit records of the job by output, ``computed`` those of the units that this run did.
-    ``error`` is why the job is no success; ``ended`` is UTC. ``is_news`` says whether the run had anything to do, or
-    the job is accepted now and was not before, or the other way round.
+    ``records`` are the commit records of the job by output, ``computed`` those of the units that this run computed.
+    ``error`` says why the job is no success; ``ended`` is UTC. ``is_news`` says whether the run had units to compute,
+    or whether the job became a success or ceased to be one.
     """
 
     summary: Summary
