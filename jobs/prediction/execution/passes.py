@@ -7,7 +7,9 @@ has answered.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,10 +27,25 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lvm_batch.io.dataset.batches import Batch
-    from lvm_batch.jobs.prediction.execution.stopwatch import Stopwatch
     from lvm_batch.lvm.inference.cascade import Cascade, ContextPredictor
 
 _AMN, _GRU = (ROUTES.index(name) for name in ("amn", "gru"))
+
+
+class Stopwatch:
+    """Adds up the wall-clock seconds spent in each named part of the work on a unit."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def timing(self, part: str) -> Iterator[None]:
+        """Add the time that the block takes to ``part``."""
+        start = perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[part] = self.seconds.get(part, 0.0) + perf_counter() - start
 
 
 @dataclass(frozen=True, slots=True)

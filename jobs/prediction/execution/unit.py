@@ -18,11 +18,11 @@ from lvm_batch.io.output.writer import PredictionBlock, PredictionWriter
 from lvm_batch.jobs.prediction.batching import BATCH_ROWS, BLOCK_BATCHES, FALLBACK_ROWS
 from lvm_batch.jobs.prediction.execution.passes import (
     Passed,
+    Stopwatch,
     block_of,
     first_pass,
     second_pass,
 )
-from lvm_batch.jobs.prediction.execution.stopwatch import Stopwatch
 from lvm_batch.jobs.prediction.execution.tally import tally_block, total_of
 from lvm_batch.jobs.processes.resources import peak_bytes
 from lvm_batch.lvm.inference.routing import REASONS

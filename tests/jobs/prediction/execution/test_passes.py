@@ -12,8 +12,7 @@ import pytest
 from lvm_batch.io.dataset.batches import Batch
 from lvm_batch.io.schema import BAD_INPUT, NO_ROUTE, OK, ROUTES, SHORT_CONTEXT
 from lvm_batch.jobs.prediction.execution import passes
-from lvm_batch.jobs.prediction.execution.passes import block_of, first_pass, second_pass
-from lvm_batch.jobs.prediction.execution.stopwatch import Stopwatch
+from lvm_batch.jobs.prediction.execution.passes import Stopwatch, block_of, first_pass, second_pass
 from lvm_batch.lvm import REASONS, Thresholds
 from lvm_batch.lvm.inference.cascade import Cascade
 from lvm_batch.lvm.inference.cosines import cosines_with, has_unit_norm
@@ -348,3 +347,15 @@ def test_the_fallback_is_not_timed_where_there_is_none() -> None:
     models = Models(fallback=None)
     models.block(batch(DOUBTFUL))
     assert "gru" not in models.watch.seconds
+
+
+def test_seconds_of_a_part_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part's time is the sum of its blocks, those that end with an error included."""
+    clock = iter([1.0, 3.0, 10.0, 14.0])
+    monkeypatch.setattr("lvm_batch.jobs.prediction.execution.passes.perf_counter", lambda: next(clock))
+    watch = Stopwatch()
+    with watch.timing("read"):
+        pass
+    with pytest.raises(ValueError, match="broken"), watch.timing("read"):
+        raise ValueError("broken")
+    assert watch.seconds == {"read": 6.0}
