@@ -43,7 +43,7 @@ def latency_ms(model: ContextModel, *, length: int, n_queries: int) -> dict[str,
     contexts = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
     with _one_thread():
         predict = Predictor(model, torch.device("cpu"))
-        took_ms = [_timed_ms(predict, context) for context in contexts][_WARM_UP:]
+        took_ms = [_time_ms(predict, context) for context in contexts][_WARM_UP:]
     p50, p95, p99 = np.percentile(took_ms, [50, 95, 99])
     return {"p50": float(p50), "p95": float(p95), "p99": float(p99)}
 
@@ -58,7 +58,7 @@ def _one_thread() -> Iterator[None]:
         set_threads(before)
 
 
-def _timed_ms(predict: Predictor, context: np.ndarray) -> float:
+def _time_ms(predict: Predictor, context: np.ndarray) -> float:
     start = perf_counter()
     predict(context)
     return 1000 * (perf_counter() - start)

@@ -11,7 +11,7 @@ in float16, which changes a cosine by 1e-7.
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
@@ -83,14 +83,14 @@ def expected_answers(primary: ContextModel, fallback: ContextModel | None, *, le
 
     vectors = _sample_vectors(N_ROWS + length - 1, primary.dim)
     contexts = _contexts(vectors, length)
-    answers = [_published(model, contexts) for model in (primary, fallback) if model is not None]
+    answers = [_published_answers(model, contexts) for model in (primary, fallback) if model is not None]
     if not all(np.isfinite(each).all() for each in answers):
         return None
     first, *second = (each.astype(np.float16).tobytes() for each in answers)
     return Expected(length, primary.dim, vectors.tobytes(), first, second[0] if second else None)
 
 
-def refusal(cascade: Cascade, expected: Expected, *, bound: float, device: str) -> Refusal | None:
+def check_answers(cascade: Cascade, expected: Expected, *, bound: float, device: str) -> Refusal | None:
     """Let the models answer the stored rows; return the refusal if an answer differs by more than ``bound``."""
     import numpy as np
 
@@ -113,12 +113,12 @@ def refusal(cascade: Cascade, expected: Expected, *, bound: float, device: str) 
     return Refusal(f"of {N_ROWS} stored rows, {found}, where {bound:g} is allowed", device, off)
 
 
-def here(found: Refusal, worker: str) -> Refusal:
+def name_worker(refusal: Refusal, worker: str) -> Refusal:
     """Return the refusal with the worker's address and host."""
-    return Refusal(found.why, found.device, found.off, worker, socket.gethostname())
+    return replace(refusal, worker=worker, host=socket.gethostname())
 
 
-def _published(model: ContextModel, contexts: Floats) -> Floats:
+def _published_answers(model: ContextModel, contexts: Floats) -> Floats:
     import torch
 
     with torch.inference_mode():

@@ -28,7 +28,7 @@ from distributed.scheduler import KilledWorker
 from lvm_batch.jobs.clusters.backend import LOCAL_WORKERS
 from lvm_batch.jobs.clusters.waiting import scheduler_gone
 from lvm_batch.jobs.models.self_check import Refusal
-from lvm_batch.jobs.prediction.execution.grouping import in_groups
+from lvm_batch.jobs.prediction.execution.grouping import group_units
 from lvm_batch.jobs.prediction.execution.worker import Failure, run_units
 from lvm_batch.jobs.prediction.execution.workers import Workers
 
@@ -51,7 +51,7 @@ _FETCH_S = 10
 
 
 @dataclass(frozen=True, slots=True)
-class _Lost:
+class _Loss:
     """A unit lost with its worker, which died or took too long; ``why`` is the reason as text."""
 
     unit: Unit
@@ -60,7 +60,7 @@ class _Lost:
 
 
 @dataclass(slots=True)
-class _InFlight:
+class _PendingGroup:
     """A submitted group of units, the workers it may go to, and the time when it was submitted."""
 
     group: Group
@@ -89,14 +89,12 @@ def drive(
     workers = Workers(client, on_refused, expectations=expectations)
     key = f"{job.job_id}/{uuid4().hex}"
     windows: tuple[Callable[[], int], ...] = (lambda: workers.window, lambda: workers.n_slots, lambda: 1)
-    groups = list(in_groups(units, workers.most_slots))
+    groups = list(group_units(units, workers.most_slots))
     for number, window in enumerate(windows):
-        attempt = _Attempt(
-            workers, job, f"{key}/{number}", unit_timeout_s=unit_timeout_s, on_waiting=on_waiting
-        )
-        lost: list[_Lost] = []
-        for outcome in attempt.run(groups, window):
-            if isinstance(outcome, _Lost):
+        round_ = _Round(workers, job, f"{key}/{number}", unit_timeout_s=unit_timeout_s, on_waiting=on_waiting)
+        lost: list[_Loss] = []
+        for outcome in round_.run(groups, window):
+            if isinstance(outcome, _Loss):
                 lost.append(outcome)
             else:
                 yield outcome
@@ -112,7 +110,7 @@ _HINTS = {
 }
 
 
-class _Attempt:
+class _Round:
     """One round over some groups of units; ``key`` is the prefix of its tasks' keys.
 
     No other round of any run has the same ``key``: a scheduler treats tasks of the same key as one task.
@@ -128,29 +126,29 @@ class _Attempt:
         self._on_waiting = on_waiting
         self._waiting: deque[Group] = deque()
         self._tries = count()
-        self._in_flight: dict[Key, _InFlight] = {}
+        self._pending: dict[Key, _PendingGroup] = {}
         self._completed: SimpleQueue[Future[list[Outcome | Refusal]]] = SimpleQueue()
 
     def run(
         self, groups: Sequence[Group], window: Callable[[], int]
-    ) -> Iterator[tuple[Unit, Outcome] | _Lost]:
+    ) -> Iterator[tuple[Unit, Outcome] | _Loss]:
         """Submit groups as others end, and yield the outcome of each unit."""
         self._waiting.extend(groups)
-        while self._waiting or self._in_flight:
-            while self._waiting and len(self._in_flight) < window():
+        while self._waiting or self._pending:
+            while self._waiting and len(self._pending) < window():
                 self._submit(self._waiting.popleft())
-            future = self._next_ended()
+            future = self._next_completed()
             if future is None:
                 self._on_waiting()
                 self._workers.look()
-                self._take_back_stranded()
+                self._resubmit_stranded()
             elif future.status == "pending":  # it had ended, but its result was lost with a worker
                 future.add_done_callback(self._completed.put)
-            elif future.key in self._in_flight:  # else it was given up
-                yield from self._ended(future)
-            yield from self._overdue()
+            elif future.key in self._pending:  # else it was given up
+                yield from self._finish(future)
+            yield from self._give_up_overdue()
 
-    def _next_ended(self) -> Future[list[Outcome | Refusal]] | None:
+    def _next_completed(self) -> Future[list[Outcome | Refusal]] | None:
         with suppress(Empty):
             return self._completed.get(timeout=_PATIENCE_S)
         return None
@@ -162,24 +160,24 @@ class _Attempt:
         future = self._workers.client.submit(
             run_units, self._job, group, key=key, pure=False, workers=allowed and list(allowed)
         )
-        self._in_flight[key] = _InFlight(group, future, allowed)
+        self._pending[key] = _PendingGroup(group, future, allowed)
         future.add_done_callback(self._completed.put)
 
-    def _take_back_stranded(self) -> None:
+    def _resubmit_stranded(self) -> None:
         """Submit a group again if none of its workers is left: the scheduler would wait even if others join."""
-        for key, flight in list(self._in_flight.items()):
-            if self._workers.is_stranded(flight.allowed):
-                del self._in_flight[key]
-                flight.future.cancel()
-                self._waiting.appendleft(flight.group)
+        for key, pending in list(self._pending.items()):
+            if self._workers.is_stranded(pending.allowed):
+                del self._pending[key]
+                pending.future.cancel()
+                self._waiting.appendleft(pending.group)
 
-    def _ended(self, future: Future[list[Outcome | Refusal]]) -> Iterator[tuple[Unit, Outcome] | _Lost]:
+    def _finish(self, future: Future[list[Outcome | Refusal]]) -> Iterator[tuple[Unit, Outcome] | _Loss]:
         """Yield the outcomes of a task that ended. A task returns its failures: if it raises, the cluster lost it."""
-        flight = self._in_flight.pop(future.key)
-        group = flight.group
+        pending = self._pending.pop(future.key)
+        group = pending.group
         if future.status == "finished":
-            self._workers.took(monotonic() - flight.since)
-            yield from self._fetched(future, group)
+            self._workers.note_duration(monotonic() - pending.since)
+            yield from self._fetch(future, group)
             return
         error = future.exception() if future.status == "error" else None
         future.release()
@@ -191,17 +189,17 @@ class _Attempt:
             # The scheduler may have gone; else it dropped the task with a worker.
             self._workers.look(now=True)
             why = f"the cluster dropped it: {error or future.status}"
-        yield from _all_lost(group, "worker_lost", why)
+        yield from _lose_all(group, "worker_lost", why)
 
-    def _fetched(
+    def _fetch(
         self, future: Future[list[Outcome | Refusal]], group: Group
-    ) -> Iterator[tuple[Unit, Outcome] | _Lost]:
+    ) -> Iterator[tuple[Unit, Outcome] | _Loss]:
         """Fetch a result from the worker that holds it; if it does not answer, the next round finds the records."""
         try:
             outcomes = future.result(timeout=_FETCH_S)
         except TimeoutError:
             why = f"its worker did not hand over the result within {_FETCH_S} s"
-            yield from _all_lost(group, "worker_lost", why)
+            yield from _lose_all(group, "worker_lost", why)
             return
         except OSError as error:
             raise scheduler_gone() from error
@@ -219,24 +217,24 @@ class _Attempt:
             self._waiting.appendleft(tuple(refused))
             self._workers.refuse(last)
 
-    def _overdue(self) -> Iterator[_Lost]:
+    def _give_up_overdue(self) -> Iterator[_Loss]:
         """Give up groups that run too long, and restart their workers.
 
         A group has no more time than a unit: it is small, and its units are tried again one by one.
         """
-        for key, flight in list(self._in_flight.items()):
-            if monotonic() - flight.since <= self._timeout_s:
+        for key, pending in list(self._pending.items()):
+            if monotonic() - pending.since <= self._timeout_s:
                 continue
             address, is_first = self._workers.holder(key)
-            started = max(flight.since, self._workers.finished_at.get(address, 0.0))
+            started = max(pending.since, self._workers.finished_at.get(address, 0.0))
             if not is_first or monotonic() - started <= self._timeout_s:
                 continue  # it waits behind another task
-            del self._in_flight[key]
-            flight.future.cancel()
+            del self._pending[key]
+            pending.future.cancel()
             self._workers.restart(address)
             why = f"it ran longer than {self._timeout_s:g} s on {address}"
-            yield from _all_lost(flight.group, "unit_timeout", why)
+            yield from _lose_all(pending.group, "unit_timeout", why)
 
 
-def _all_lost(group: Group, kind: str, why: str) -> Iterator[_Lost]:
-    return (_Lost(unit, kind, why) for unit in group)
+def _lose_all(group: Group, kind: str, why: str) -> Iterator[_Loss]:
+    return (_Loss(unit, kind, why) for unit in group)

@@ -21,7 +21,7 @@ _TASKS_A_SLOT = 4
 """Tasks for each slot at least, if there are enough units: a group must not leave other workers idle."""
 
 
-def in_groups(units: Sequence[Unit], n_slots: int) -> Iterator[Group]:
+def group_units(units: Sequence[Unit], n_slots: int) -> Iterator[Group]:
     """Group neighbours up to a batch of rows, and leave enough groups for ``n_slots``."""
     fair_share = max(1, len(units) // (_TASKS_A_SLOT * n_slots))
     group: list[Unit] = []

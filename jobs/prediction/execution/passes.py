@@ -64,7 +64,7 @@ class Candidates:
 
 
 @dataclass(slots=True)
-class Passed:
+class AnsweredBatch:
     """A batch that the primary model has answered.
 
     ``chosen`` marks the rows chosen for shadow evaluation. ``candidates`` is ``None`` if no row may go to the fallback,
@@ -86,7 +86,9 @@ class Passed:
     candidates: Candidates | None
 
 
-def first_pass(batch: Batch, cascade: Cascade, *, key: str, shadow_rate: float, watch: Stopwatch) -> Passed:
+def first_pass(
+    batch: Batch, cascade: Cascade, *, key: str, shadow_rate: float, watch: Stopwatch
+) -> AnsweredBatch:
     """Answer a batch with the primary model and judge the answers.
 
     ``key`` names the file, and with the row's number decides which rows are shadowed. Contexts and targets that are
@@ -104,7 +106,7 @@ def first_pass(batch: Batch, cascade: Cascade, *, key: str, shadow_rate: float, 
     rows = np.arange(batch.first_row, batch.first_row + batch.n_rows)
     chosen = usable & shadow_rows(key, rows, shadow_rate) & (cascade.fallback is not None)
     wanted = cascade.escalated(judged) | chosen
-    return Passed(
+    return AnsweredBatch(
         carried=batch.carried,
         status=batch.status,
         details=batch.details,
@@ -127,7 +129,7 @@ def _candidates(batch: Batch, rows: NDArray[np.int64]) -> Candidates | None:
 
 
 def second_pass(
-    parts: Sequence[Passed], cascade: Cascade, *, cap_rate: float | None, watch: Stopwatch
+    parts: Sequence[AnsweredBatch], cascade: Cascade, *, cap_rate: float | None, watch: Stopwatch
 ) -> None:
     """Run the fallback on the rows of ``parts`` that are escalated or shadowed, and release their contexts.
 
@@ -135,26 +137,26 @@ def second_pass(
     turns down keeps its reasons.
     """
     if cascade.fallback is not None:
-        for part, escalated in zip(parts, _escalated(parts, cap_rate), strict=True):
+        for part, escalated in zip(parts, _choose_escalated(parts, cap_rate), strict=True):
             part.escalated = escalated
         with watch.timing("gru"):
             _answer(parts, cascade.fallback)
 
 
-def _escalated(parts: Sequence[Passed], cap_rate: float | None) -> list[NDArray[np.bool_]]:
+def _choose_escalated(parts: Sequence[AnsweredBatch], cap_rate: float | None) -> list[NDArray[np.bool_]]:
     if cap_rate is None:
         return [np.asarray(part.reasons.any(axis=1)) for part in parts]
-    standing = cap(
+    escalated = cap(
         np.concatenate([part.reasons for part in parts]),
         np.concatenate([part.confidence for part in parts]),
         max_rate=cap_rate,
         eligible=np.concatenate([part.status for part in parts]) == OK,
     )
-    return np.split(standing, np.cumsum([len(part.status) for part in parts[:-1]]))
+    return np.split(escalated, np.cumsum([len(part.status) for part in parts[:-1]]))
 
 
-def _answer(parts: Sequence[Passed], fallback: ContextPredictor) -> None:
-    for group in _groups(parts):
+def _answer(parts: Sequence[AnsweredBatch], fallback: ContextPredictor) -> None:
+    for group in _group_candidates(parts):
         contexts = [candidates.contexts for _, candidates in group]
         answers = fallback(contexts[0] if len(contexts) == 1 else np.concatenate(contexts))
         starts = np.cumsum([len(candidates) for _, candidates in group[:-1]])
@@ -162,11 +164,11 @@ def _answer(parts: Sequence[Passed], fallback: ContextPredictor) -> None:
             _settle(part, candidates, second)
 
 
-def _groups(parts: Sequence[Passed]) -> Iterator[list[tuple[Passed, Candidates]]]:
+def _group_candidates(parts: Sequence[AnsweredBatch]) -> Iterator[list[tuple[AnsweredBatch, Candidates]]]:
     """Yield the candidates to answer, in groups of ``FALLBACK_ROWS`` or more; the last group may be smaller."""
-    group: list[tuple[Passed, Candidates]] = []
+    group: list[tuple[AnsweredBatch, Candidates]] = []
     for part in parts:
-        if (wanted := _wanted(part)) is not None:
+        if (wanted := _select_candidates(part)) is not None:
             group.append((part, wanted))
         part.candidates = None
         if sum(len(candidates) for _, candidates in group) >= FALLBACK_ROWS:
@@ -176,7 +178,7 @@ def _groups(parts: Sequence[Passed]) -> Iterator[list[tuple[Passed, Candidates]]
         yield group
 
 
-def _wanted(part: Passed) -> Candidates | None:
+def _select_candidates(part: AnsweredBatch) -> Candidates | None:
     """Return the candidates that are escalated or shadowed: all of them, unless there is a cap."""
     candidates = part.candidates
     if candidates is None:
@@ -190,16 +192,16 @@ def _wanted(part: Passed) -> Candidates | None:
     return Candidates(candidates.rows[wanted], candidates.contexts[wanted], targets)
 
 
-def _settle(part: Passed, candidates: Candidates, second: NDArray[np.float32]) -> None:
+def _settle(part: AnsweredBatch, candidates: Candidates, second: NDArray[np.float32]) -> None:
     part.gru_cosine[candidates.rows] = cosines_with(second, candidates.targets)
     routed = part.escalated[candidates.rows]
     part.prediction[candidates.rows[routed]] = second[routed]
 
 
-def block_of(parts: Sequence[Passed]) -> PredictionBlock:
+def make_block(parts: Sequence[AnsweredBatch]) -> PredictionBlock:
     """Join batches that both models have answered to one block of the output."""
 
-    def joined(name: str) -> NDArray[np.float32]:
+    def join(name: str) -> NDArray[np.float32]:
         return np.concatenate([getattr(part, name) for part in parts])
 
     starts = np.cumsum([0, *(len(part.status) for part in parts[:-1])]).tolist()
@@ -210,20 +212,20 @@ def block_of(parts: Sequence[Passed]) -> PredictionBlock:
     }
     status = np.concatenate([part.status for part in parts])
     escalated = np.concatenate([part.escalated for part in parts])
-    prediction = joined("prediction")
+    prediction = join("prediction")
     overflown = np.flatnonzero((status == OK) & ~has_unit_norm(prediction))
     status[overflown] = BAD_INPUT
     usable = status == OK
     prediction[~usable] = np.nan
-    amn_cosine, gru_cosine = joined("amn_cosine"), joined("gru_cosine")
+    amn_cosine, gru_cosine = join("amn_cosine"), join("gru_cosine")
     return PredictionBlock(
         carried=pa.concat_tables([part.carried for part in parts]),
         prediction=prediction,
         cosine=_known(np.where(escalated, gru_cosine, amn_cosine), usable),
         route=np.where(usable, np.where(escalated, _GRU, _AMN), NO_ROUTE).astype(np.int8),
         reasons=np.concatenate([part.reasons for part in parts]) & usable[:, None],
-        confidence=_known(joined("confidence"), usable),
-        margin=_known(joined("margin"), usable),
+        confidence=_known(join("confidence"), usable),
+        margin=_known(join("margin"), usable),
         amn_cosine=_known(amn_cosine, usable),
         gru_cosine=_known(gru_cosine, usable),
         shadow=np.concatenate([part.chosen & ~part.escalated for part in parts]) & usable,

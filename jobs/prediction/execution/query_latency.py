@@ -33,16 +33,16 @@ def worker_p95_ms(client: Client, job: Job, *, tell: Callable[[str], object]) ->
     """
     addresses = sorted(workers_of(client))[:_WORKERS]
     length = job.dataset_format.shape.length
-    asked = [
+    futures = [
         client.submit(_p95_ms, job.models.primary.path, length, workers=[address], pure=False)
         for address in addresses
     ]
     until = monotonic() + _TIMEOUT_S
     try:
         # A foreign worker may raise anything, so errors are fetched, not raised.
-        errors = [future.exception(timeout=max(0.0, until - monotonic())) for future in asked]
+        errors = [future.exception(timeout=max(0.0, until - monotonic())) for future in futures]
         error = next(filter(None, errors), None)
-        times = [] if error else [future.result(timeout=_TIMEOUT_S) for future in asked]
+        times = [] if error else [future.result(timeout=_TIMEOUT_S) for future in futures]
     except (OSError, CancelledError) as problem:  # TimeoutError is an OSError
         error, times = problem, []
     if error:

@@ -17,10 +17,10 @@ from lvm_batch.io.output.unit_files import RECORD_KEY
 from lvm_batch.io.output.writer import PredictionBlock, PredictionWriter
 from lvm_batch.jobs.prediction.batching import BATCH_ROWS, BLOCK_BATCHES, FALLBACK_ROWS
 from lvm_batch.jobs.prediction.execution.passes import (
-    Passed,
+    AnsweredBatch,
     Stopwatch,
-    block_of,
     first_pass,
+    make_block,
     second_pass,
 )
 from lvm_batch.jobs.prediction.execution.tally import tally_block, total_of
@@ -62,7 +62,7 @@ def compute_unit(job: Job, unit: Unit, cascade: Cascade, folder: OutputFolder) -
                 reasons=REASONS,
             ) as writer,
         ):
-            blocks = _blocks(job, unit, cascade, rows.batches, watch)
+            blocks = _make_blocks(job, unit, cascade, rows.batches, watch)
             tally = _write_blocks(
                 blocks, unit, rows.carried, writer, watch, split_column=job.dataset_format.carried_split
             )
@@ -101,52 +101,52 @@ def _record(unit: Unit, tally: Tally) -> CommitRecord:
     return CommitRecord(unit.output, UnitPlace.of(unit), row_groups, unit.n_rows, tally)
 
 
-def _blocks(
+def _make_blocks(
     job: Job, unit: Unit, cascade: Cascade, batches: Iterator[Batch], watch: Stopwatch
 ) -> Iterator[PredictionBlock]:
     """Yield the unit's predictions in blocks of ``BLOCK_BATCHES`` batches."""
-    waiting: list[Passed] = []
-    for passed in _passed(job, unit, cascade, batches, watch):
-        waiting.append(passed)
-        del passed  # else its rows are held twice
+    waiting: list[AnsweredBatch] = []
+    for answered in _answer_batches(job, unit, cascade, batches, watch):
+        waiting.append(answered)
+        del answered  # else its rows are held twice
         if len(waiting) == BLOCK_BATCHES:
-            block = block_of(waiting)
+            block = make_block(waiting)
             waiting.clear()
             yield block
             del block
     if waiting:
-        yield block_of(waiting)
+        yield make_block(waiting)
 
 
-def _passed(
+def _answer_batches(
     job: Job, unit: Unit, cascade: Cascade, batches: Iterator[Batch], watch: Stopwatch
-) -> Iterator[Passed]:
+) -> Iterator[AnsweredBatch]:
     """Yield the unit's batches after both passes.
 
     The fallback runs when it has enough rows for its best speed, or at the end of a block; under a cap, which counts
     the rows of the whole unit, at the end of the unit.
     """
-    waiting: list[Passed] = []
+    waiting: list[AnsweredBatch] = []
     n_batches = 0
-    while (batch := _next(batches, watch)) is not None:
-        passed = first_pass(batch, cascade, key=unit.file.name, shadow_rate=job.shadow_rate, watch=watch)
-        waiting.append(passed)
+    while (batch := _read_next(batches, watch)) is not None:
+        answered = first_pass(batch, cascade, key=unit.file.name, shadow_rate=job.shadow_rate, watch=watch)
+        waiting.append(answered)
         n_batches += 1
         candidates = sum(len(part.candidates or ()) for part in waiting)
         ready = candidates >= FALLBACK_ROWS or n_batches % BLOCK_BATCHES == 0
         if ready and job.cap_rate is None:
             second_pass(waiting, cascade, cap_rate=None, watch=watch)
-            yield from _let_go(waiting)
-        del passed
+            yield from _pop_all(waiting)
+        del answered
     second_pass(waiting, cascade, cap_rate=job.cap_rate, watch=watch)
-    yield from _let_go(waiting)
+    yield from _pop_all(waiting)
 
 
-def _let_go(waiting: list[Passed]) -> Iterator[Passed]:
+def _pop_all(waiting: list[AnsweredBatch]) -> Iterator[AnsweredBatch]:
     while waiting:
         yield waiting.pop(0)
 
 
-def _next(batches: Iterator[Batch], watch: Stopwatch) -> Batch | None:
+def _read_next(batches: Iterator[Batch], watch: Stopwatch) -> Batch | None:
     with watch.timing("read"):
         return next(batches, None)

@@ -20,7 +20,7 @@ from lvm_batch.io.output.commit import OutputFolder
 from lvm_batch.io.output.commit_record import UnitPlace
 from lvm_batch.io.storage.redaction import redact
 from lvm_batch.jobs.errors import SurroundingsError
-from lvm_batch.jobs.models.self_check import BOUNDS, Refusal, here, refusal
+from lvm_batch.jobs.models.self_check import BOUNDS, Refusal, check_answers, name_worker
 from lvm_batch.jobs.prediction.execution.worker_metrics import count_failure, count_unit
 from lvm_batch.jobs.processes.resources import usable_cores
 from lvm_batch.lvm.errors import DeviceError, ModelError
@@ -73,7 +73,7 @@ def run_unit(job: Job, unit: Unit) -> CommitRecord | Failure | Refusal:
     """Compute ``unit`` unless it is done already; the outcome names the worker."""
     outcome = _outcome(job, unit)
     if isinstance(outcome, Refusal):
-        return here(outcome, _address())
+        return name_worker(outcome, _address())
     if isinstance(outcome, Failure):
         count_failure(outcome.kind)
         trace = outcome.trace and redact(outcome.trace)
@@ -84,7 +84,7 @@ def run_unit(job: Job, unit: Unit) -> CommitRecord | Failure | Refusal:
 def _outcome(job: Job, unit: Unit) -> CommitRecord | Failure | Refusal:
     try:
         folder = OutputFolder(job.output)
-        return _standing(job, unit, folder) or _compute(job, unit, folder)
+        return _existing_record(job, unit, folder) or _compute(job, unit, folder)
     except DeviceError as error:
         return Refusal(redact(error.message), _device(job.models.device))
     except (DataError, ModelError) as error:
@@ -105,7 +105,7 @@ def _failure(unit: Unit, error: Exception) -> Failure:
     return Failure(unit.output, "bug", message, "report this", trace)
 
 
-def _standing(job: Job, unit: Unit, folder: OutputFolder) -> CommitRecord | None:
+def _existing_record(job: Job, unit: Unit, folder: OutputFolder) -> CommitRecord | None:
     """Return the unit's commit record, or make one if only its file is published; ``None`` if neither exists."""
     place = UnitPlace.of(unit)
     record = folder.record(unit.output)
@@ -139,11 +139,11 @@ def _cascade(job: Job) -> Cascade | Refusal:
     if (here := _release()) != job.release:
         return Refusal(f"this run has lvm-batch {job.release}", f"lvm-batch {here}")
     with _loading:  # several threads of a worker may come at once
-        return _kept_cascade(job.models, job.threads, job.expected)
+        return _cached_cascade(job.models, job.threads, job.expected)
 
 
 @lru_cache(maxsize=2)
-def _kept_cascade(models: ModelSet, threads: int | None, expected: Expected | None) -> Cascade | Refusal:
+def _cached_cascade(models: ModelSet, threads: int | None, expected: Expected | None) -> Cascade | Refusal:
     """Load the models and check them; a refusal lasts as long as the process."""
     from lvm_batch.jobs.models.load import load_cascade
     from lvm_batch.jobs.processes.resources import keep_freed_memory
@@ -154,7 +154,7 @@ def _kept_cascade(models: ModelSet, threads: int | None, expected: Expected | No
     device = _device(models.device)
     try:
         cascade = load_cascade(models)
-        refused = expected and refusal(cascade, expected, bound=BOUNDS[models.precision], device=device)
+        refused = expected and check_answers(cascade, expected, bound=BOUNDS[models.precision], device=device)
     except DeviceError as error:
         return Refusal(error.message, device)
     return refused or cascade

@@ -92,7 +92,7 @@ class Workers:
         """Whether a task that may go to ``allowed`` has none of them left."""
         return allowed is not None and not allowed & self._fit
 
-    def took(self, task_s: float) -> None:
+    def note_duration(self, task_s: float) -> None:
         """Note how long a task took, from its submission to its end."""
         self._are_short = task_s < _SHORT_S
 
@@ -116,7 +116,7 @@ class Workers:
             self._slots_each = max(1, self._n_slots // len(fit))
             self._seen_workers = self._looked
         elif workers:
-            raise self._none_left()
+            raise self._no_worker_left()
         elif self._looked - self._seen_workers > self._expected.wait_s:
             raise TryAgain(
                 "the cluster has no workers any more", "start some, then run the same command again"
@@ -133,7 +133,7 @@ class Workers:
                 self._refused[other.worker] = found
                 self._on_refused(found)
 
-    def _none_left(self) -> TryAgain:
+    def _no_worker_left(self) -> TryAgain:
         first, *others = self._refused.values()
         return TryAgain(
             f"no worker may work on this job{f', {len(others) + 1} were refused' if others else ''}: {first.text}",

@@ -22,11 +22,11 @@ from lvm_batch.jobs.models.self_check import (
     N_ROWS,
     Expected,
     Refusal,
+    check_answers,
     expected_answers,
-    refusal,
 )
 from lvm_batch.jobs.prediction.execution import worker
-from lvm_batch.jobs.prediction.execution.drive import _Attempt, _InFlight
+from lvm_batch.jobs.prediction.execution.drive import _PendingGroup, _Round
 from lvm_batch.jobs.prediction.execution.workers import Workers
 from lvm_batch.lvm import Predictor, Thresholds, build_model
 from lvm_batch.lvm.inference.cascade import Cascade
@@ -72,13 +72,15 @@ def cascade_on(*, dim: int = 768, precision: Precision = "fp32", device: FakeDev
 
 def refused(cascade: Cascade, *, dim: int = 768, precision: str = "fp32") -> Refusal | None:
     """What the check says."""
-    return refusal(cascade, stored(dim), bound=BOUNDS[precision], device="fake")
+    return check_answers(cascade, stored(dim), bound=BOUNDS[precision], device="fake")
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", pytest.param("int8", marks=needs_int8)])
 def test_a_sound_device_passes_in_every_precision(precision: Precision) -> None:
     """With fresh weights, which magnify rounding most, there is room left."""
-    found = refusal(cascade_on(precision=precision), stored(), bound=BOUNDS[precision] / 2, device="cpu")
+    found = check_answers(
+        cascade_on(precision=precision), stored(), bound=BOUNDS[precision] / 2, device="cpu"
+    )
     assert found is None
 
 
@@ -145,7 +147,7 @@ def test_a_fallback_that_is_off_is_found_too() -> None:
 # each of them here.
 
 
-_load: Callable[..., Any] = worker._kept_cascade.__wrapped__
+_load: Callable[..., Any] = worker._cached_cascade.__wrapped__
 
 
 @pytest.fixture
@@ -164,7 +166,7 @@ def devices(monkeypatch: pytest.MonkeyPatch, scheduler: str) -> Callable[..., li
                 kept[address] = _load(*arguments)
             return kept[address]
 
-        monkeypatch.setattr(worker, "_kept_cascade", keep)
+        monkeypatch.setattr(worker, "_cached_cascade", keep)
         monkeypatch.setattr(
             "lvm_batch.jobs.models.load.open_accelerator", lambda _: by_address[get_worker().address]
         )
@@ -304,7 +306,7 @@ def test_a_worker_that_joins_later_is_checked_too(
         def device(_: torch.device) -> FakeDevice | None:
             return None if get_worker().address == first else FakeDevice(spoil=tilted(0.2))
 
-        monkeypatch.setattr(worker, "_kept_cascade", kept)
+        monkeypatch.setattr(worker, "_cached_cascade", kept)
         monkeypatch.setattr("lvm_batch.jobs.models.load.open_accelerator", device)
         result = ask("--scheduler", cluster.scheduler_address)
         [told] = result.values["refused_workers"]
@@ -333,17 +335,17 @@ def test_tasks_do_not_wait_for_workers_that_have_gone(monkeypatch: pytest.Monkey
     workers.refuse(Refusal("it is off", "cpu", worker="a"))
     workers.refuse(Refusal("it is off", "cpu", worker="a"))
     assert (workers.n_slots, workers.allowed, len(told)) == (2, {"b"}, 1)
-    attempt = _Attempt(workers, None, "key", unit_timeout_s=1, on_waiting=lambda: None)  # type: ignore[arg-type] # nothing is submitted
+    attempt = _Round(workers, None, "key", unit_timeout_s=1, on_waiting=lambda: None)  # type: ignore[arg-type] # nothing is submitted
     task = _Flying()
-    attempt._in_flight["key"] = _InFlight(("unit",), task, workers.allowed)  # type: ignore[arg-type]
-    attempt._take_back_stranded()
+    attempt._pending["key"] = _PendingGroup(("unit",), task, workers.allowed)  # type: ignore[arg-type]
+    attempt._resubmit_stranded()
     assert not task.cancelled
     present.pop("b")
     present["c"] = {"nthreads": 4}
     workers.look(now=True)
-    attempt._take_back_stranded()
+    attempt._resubmit_stranded()
     assert task.cancelled
-    assert (list(attempt._waiting), attempt._in_flight) == ([("unit",)], {})
+    assert (list(attempt._waiting), attempt._pending) == ([("unit",)], {})
     present.pop("c")
     with pytest.raises(TryAgain, match="it is off"):
         workers.look(now=True)

@@ -83,13 +83,13 @@ def test_a_group_of_units_has_no_more_time_than_one(monkeypatch: pytest.MonkeyPa
     """All units of a group that takes longer are given up, to be tried alone."""
     restarted: list[str] = []
     workers = SimpleNamespace(holder=lambda _: ("w", True), finished_at={}, restart=restarted.append)
-    attempt = driving._Attempt(workers, None, "key", unit_timeout_s=10, on_waiting=lambda: None)
+    attempt = driving._Round(workers, None, "key", unit_timeout_s=10, on_waiting=lambda: None)
     group = tuple(SimpleNamespace(output=f"{number}") for number in range(3))
     future = SimpleNamespace(cancel=lambda: None)
-    attempt._in_flight["key"] = driving._InFlight(group, future, None, since=time.monotonic() - 5)
-    assert not list(attempt._overdue())
-    attempt._in_flight["key"].since -= 6
-    assert [lost.unit for lost in attempt._overdue()] == list(group)
+    attempt._pending["key"] = driving._PendingGroup(group, future, None, since=time.monotonic() - 5)
+    assert not list(attempt._give_up_overdue())
+    attempt._pending["key"].since -= 6
+    assert [lost.unit for lost in attempt._give_up_overdue()] == list(group)
     assert restarted == ["w"]
 
 

@@ -428,10 +428,10 @@ class Line:
             holder=self._holder,
             finished_at={},
             restart=lambda address: self.seen.append(f"restarted {address}"),
-            took=self.took.append,
+            note_duration=self.took.append,
             is_stranded=lambda allowed: allowed == {"gone"},
         )
-        self.attempt = driving._Attempt(
+        self.attempt = driving._Round(
             self.workers,  # type: ignore[arg-type]
             None,  # type: ignore[arg-type]
             "key",
@@ -448,13 +448,13 @@ class Line:
         """Have a task of these units in flight."""
         task = Task(names[0], tuple(units(*names)), None, "done")
         task.cancel = lambda: self.seen.append(f"cancelled {task.key}")  # type: ignore[method-assign]
-        self.attempt._in_flight[task.key] = driving._InFlight(task.units, task, allowed, since=since)  # type: ignore[arg-type]
+        self.attempt._pending[task.key] = driving._PendingGroup(task.units, task, allowed, since=since)  # type: ignore[arg-type]
         return task
 
     def overdue(self, now: float) -> list[str]:
         """The units that are given up at a time."""
         self.now = now
-        return [lost.unit.output for lost in self.attempt._overdue()]
+        return [lost.unit.output for lost in self.attempt._give_up_overdue()]
 
 
 def test_a_unit_has_all_of_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -495,9 +495,9 @@ def test_all_that_are_stranded_are_submitted_again_first(monkeypatch: pytest.Mon
     line.attempt._waiting.append(tuple(units("z")))
     for name, workers in (("a", {"gone"}), ("b", {"here"}), ("c", {"gone"}), ("d", None)):
         line.fly(name, allowed=frozenset(workers) if workers else None)
-    line.attempt._take_back_stranded()
+    line.attempt._resubmit_stranded()
     assert [group[0].output for group in line.attempt._waiting] == ["c", "a", "z"]
-    assert list(line.attempt._in_flight) == ["b", "d"]
+    assert list(line.attempt._pending) == ["b", "d"]
     assert line.seen == ["cancelled a", "cancelled c"]
 
 
@@ -507,7 +507,7 @@ def test_the_time_of_a_task_ends_with_it(monkeypatch: pytest.MonkeyPatch) -> Non
     task = line.fly("a", "b")
     task.end("finished")
     line.now = 1002.0
-    ended = line.attempt._ended(task)  # type: ignore[arg-type]
+    ended = line.attempt._finish(task)  # type: ignore[arg-type]
     next(ended)
     assert line.took == [2.0]
     line.now = 1005.0

@@ -12,7 +12,7 @@ import pytest
 from lvm_batch.io.dataset.batches import Batch
 from lvm_batch.io.schema import BAD_INPUT, NO_ROUTE, OK, ROUTES, SHORT_CONTEXT
 from lvm_batch.jobs.prediction.execution import passes
-from lvm_batch.jobs.prediction.execution.passes import Stopwatch, block_of, first_pass, second_pass
+from lvm_batch.jobs.prediction.execution.passes import Stopwatch, first_pass, make_block, second_pass
 from lvm_batch.lvm import REASONS, Thresholds
 from lvm_batch.lvm.inference.cascade import Cascade
 from lvm_batch.lvm.inference.cosines import cosines_with, has_unit_norm
@@ -63,7 +63,7 @@ class Models:
 
     def pass_over(
         self, batches: Iterable[Batch], *, cap_rate: float | None = None, shadow_rate: float = 0.0
-    ) -> list[passes.Passed]:
+    ) -> list[passes.AnsweredBatch]:
         """Take batches through both passes."""
         cascade = Cascade(self.primary, self.fallback, FirstTwo(), Thresholds(0.5, 0.1, 384, ("law",)))
         parts = [
@@ -75,7 +75,7 @@ class Models:
 
     def block(self, *batches: Batch, **options: Any) -> PredictionBlock:  # noqa: ANN401 - as of `pass_over`
         """What is to be written of batches."""
-        return block_of(self.pass_over(batches, **options))
+        return make_block(self.pass_over(batches, **options))
 
 
 CONFIDENT = (0.9, 0.1, 0.0)
@@ -280,7 +280,7 @@ def test_the_fallback_answers_several_batches_together(monkeypatch: pytest.Monke
     assert models.fallback
     assert models.fallback.asked == [[1, 2, 4], [5, 6, 7], [8, 10]]
     assert [part.candidates for part in parts] == [None] * len(parts)
-    block = block_of(parts)
+    block = make_block(parts)
     escalated = np.flatnonzero(block.route == GRU).tolist()
     assert escalated == [0, 1, 3, 4, 5, 6, 7, 9]
     along = [int(np.flatnonzero(block.prediction[row][:3] > 0.5)[0]) for row in escalated]
@@ -299,8 +299,8 @@ def test_what_the_fallback_needs_is_copied() -> None:
     assert first.targets is not None
     first.targets[:] = 0.5
     second_pass([passed], cascade, cap_rate=None, watch=Stopwatch())
-    assert block_of([passed]).prediction[0].tolist() == [0, 0, 0, 1]
-    assert block_of([passed]).gru_cosine[0] == 1
+    assert make_block([passed]).prediction[0].tolist() == [0, 0, 0, 1]
+    assert make_block([passed]).gru_cosine[0] == 1
 
 
 def test_an_answer_without_unit_norm_is_bad_input() -> None:

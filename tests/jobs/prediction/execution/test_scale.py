@@ -19,7 +19,7 @@ from lvm_batch.io.storage import store
 from lvm_batch.jobs.console.console import Console
 from lvm_batch.jobs.prediction import run as running
 from lvm_batch.jobs.prediction.execution import drive as driving
-from lvm_batch.jobs.prediction.execution.grouping import in_groups
+from lvm_batch.jobs.prediction.execution.grouping import group_units
 from lvm_batch.jobs.prediction.planning.plan import job_document, prepare
 from lvm_batch.jobs.reports.report_writer import ReportWriter
 
@@ -118,7 +118,7 @@ def unit_of(number: int, n_rows: int) -> Unit:
 def test_small_units_share_a_task_and_no_worker_waits_for_them(rows: list[int], n_slots: int) -> None:
     """Groups hold each unit once, in order, at most a batch of rows unless alone, and are enough for all slots."""
     units = [unit_of(number, n_rows) for number, n_rows in enumerate(rows)]
-    groups = list(in_groups(units, n_slots))
+    groups = list(group_units(units, n_slots))
     assert [unit for group in groups for unit in group] == units
     assert all(len(group) == 1 or sum(unit.n_rows for unit in group) <= 1024 for group in groups)
     assert len(groups) >= min(len(units), 4 * n_slots)
