@@ -14,11 +14,11 @@ from lvm_batch.io.output.commit_record import answering
 from lvm_batch.jobs.clusters.check import check_cluster
 from lvm_batch.jobs.clusters.kinds import backend_of
 from lvm_batch.jobs.console.text import as_lines
-from lvm_batch.jobs.prediction.planning.kept_inputs import kept_inputs
 from lvm_batch.jobs.prediction.planning.memory import MIB, NotEnoughMemory, check_memory, memory_limit
 from lvm_batch.jobs.prediction.planning.plan import Prepared, job_document, prepare
 from lvm_batch.jobs.prediction.planning.preflight import check_extras
 from lvm_batch.jobs.prediction.planning.reprocess import units_again
+from lvm_batch.jobs.prediction.planning.rerun import kept_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Collection
