@@ -24,8 +24,7 @@ from lvm_batch.jobs.prediction.execution.query_latency import worker_p95_ms
 from lvm_batch.jobs.prediction.observers import RunBeginning, RunOutcome, telling
 from lvm_batch.jobs.prediction.planning.memory import check_memory, memory_limit
 from lvm_batch.jobs.prediction.planning.plan import Prepared, job_document, prepare
-from lvm_batch.jobs.prediction.planning.reprocess import units_again
-from lvm_batch.jobs.prediction.planning.rerun import kept_inputs
+from lvm_batch.jobs.prediction.planning.rerun import kept_inputs, units_again
 from lvm_batch.jobs.prediction.results.events import RunStarted, RunSummarised, Waiting
 from lvm_batch.jobs.prediction.results.outcomes import collect, missing_outputs, noted, unaccounted
 from lvm_batch.jobs.prediction.results.summary import summarise

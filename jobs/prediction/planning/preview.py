@@ -17,8 +17,7 @@ from lvm_batch.jobs.console.text import as_lines
 from lvm_batch.jobs.prediction.planning.memory import MIB, NotEnoughMemory, check_memory, memory_limit
 from lvm_batch.jobs.prediction.planning.plan import Prepared, job_document, prepare
 from lvm_batch.jobs.prediction.planning.preflight import check_extras
-from lvm_batch.jobs.prediction.planning.reprocess import units_again
-from lvm_batch.jobs.prediction.planning.rerun import kept_inputs
+from lvm_batch.jobs.prediction.planning.rerun import kept_inputs, units_again
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -1,13 +1,14 @@
-"""The inputs of a job that a run may leave out: those outside the time that it reads.
+"""How a run treats a job that has begun: the inputs it may leave out, and the committed units it predicts again.
 
 The rule: a selection by time leaves out what lies outside that time, and nothing else. A file of the job that lies
 within that time and no longer exists is an error, as in a run over the whole dataset: otherwise a file that replaced it
-would be predicted beside it.
+would be predicted beside it. A committed unit is predicted again only if ``--reprocess`` says so, and only if the run
+reads its file.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from lvm_batch.io.dataset.file_times import files_within
 from lvm_batch.io.dataset.files import InputFile, matching_files
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from lvm_batch.io.output.commit import OutputFolder
     from lvm_batch.jobs.prediction.planning.plan import Prepared
     from lvm_batch.jobs.settings.run import RunSettings
+
+Reprocess = Literal["missing", "failed", "all"]
 
 
 def kept_inputs(folder: OutputFolder, prepared: Prepared, settings: RunSettings) -> frozenset[str]:
@@ -43,3 +46,23 @@ def _missed(unread: list[InputFile], prepared: Prepared, span: Span, settings: R
     except DataError:  # the job has files of another dataset, without times
         return set()
     return {file.name for file in within} & {file.name for file in meant}
+
+
+def units_again(folder: OutputFolder, prepared: Prepared, how: Reprocess) -> frozenset[str]:
+    """Return the outputs of the committed units to predict again, as ``how`` says.
+
+    ``missing`` selects none, ``failed`` the units of files that have changed since and units with bad rows, ``all`` the
+    units of every file that the run reads.
+    """
+    job = None if how == "missing" else folder.job()
+    if job is None:
+        return frozenset()
+    before = {file.path: file for file in job.identity.inputs.values()}
+    unreadable = {error.path for error in prepared.unreadable}
+    now = {file.path: file for file in prepared.identity.inputs.values() if file.path not in unreadable}
+    return frozenset(
+        output
+        for output, record in folder.recorded().items()
+        if (file := now.get(record.place.input))
+        and (how == "all" or file != before.get(file.path) or record.tally.rows_by_status.get("bad_input"))
+    )
