@@ -9,7 +9,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from lvm_batch.jobs.console.signals import stop_on_signals
-from lvm_batch.jobs.prediction.observers import reporting_failures
+from lvm_batch.jobs.prediction.observers import report_failures
 from lvm_batch.jobs.prediction.planning.preflight import check_extras
 from lvm_batch.jobs.prediction.telemetry.event_log import EventLog
 from lvm_batch.jobs.prediction.telemetry.history import History
@@ -44,7 +44,7 @@ def run_observed(
     """
     started = monotonic() if started is None else started
     observers = observers_of(settings, console=console, started=started)
-    with reporting_failures(observers), stop_on_signals():
+    with report_failures(observers), stop_on_signals():
         check_extras(settings)
         if not settings.runs_elsewhere:
             start_forkserver()

@@ -13,7 +13,7 @@ from lvm_batch.io.output.commit import OutputFolder
 from lvm_batch.jobs.models.latency import latency_ms
 from lvm_batch.jobs.models.load import load_cascade
 from lvm_batch.jobs.prediction.execution.unit import compute_unit
-from lvm_batch.jobs.prediction.planning.plan import prepare
+from lvm_batch.jobs.prediction.planning.plan import make_plan
 from lvm_batch.jobs.processes.resources import keep_freed_memory
 from lvm_batch.lvm.architectures.catalog import build_model
 from lvm_batch.lvm.devices.devices import set_threads
@@ -39,12 +39,12 @@ def measure_parts(settings: RunSettings) -> PartTimings:
     """Compute the units of a job on one thread, one after the other; the first one does not count."""
     keep_freed_memory()
     set_threads(1)
-    prepared = prepare(settings, threads=1)
-    cascade, folder = load_cascade(prepared.job.models), OutputFolder(settings.output)
-    first, *others = prepared.units
-    compute_unit(prepared.job, first, cascade, folder)
+    plan = make_plan(settings, threads=1)
+    cascade, folder = load_cascade(plan.job.models), OutputFolder(settings.output)
+    first, *others = plan.units
+    compute_unit(plan.job, first, cascade, folder)
     start = perf_counter()
-    records = [compute_unit(prepared.job, unit, cascade, folder) for unit in others]
+    records = [compute_unit(plan.job, unit, cascade, folder) for unit in others]
     total_s = perf_counter() - start
     spent = [record.seconds or {} for record in records]
     seconds = {part: sum(each[part] for each in spent) for part in spent[0]}

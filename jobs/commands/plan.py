@@ -12,6 +12,6 @@ from lvm_batch.jobs.settings.sources import Resolved
 @takes_console
 def plan(resolved: Resolved[RunSettings], *, console: Console) -> None:
     """Check the inputs, models and options of a run and say how it would be cut into work units."""
-    from lvm_batch.jobs.prediction.planning.preview import plan as plan_run
+    from lvm_batch.jobs.prediction.planning.preview import preview_job
 
-    console.result(*plan_run(resolved.settings))
+    console.result(*preview_job(resolved.settings))

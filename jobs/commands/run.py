@@ -25,9 +25,9 @@ def run(
 ) -> int:
     """Predict the next vector of every row of DATASET, escalate where a criterion asks for it, and write OUT."""
     if dry_run:
-        from lvm_batch.jobs.prediction.planning.preview import plan
+        from lvm_batch.jobs.prediction.planning.preview import preview_job
 
-        console.result(*plan(resolved.settings))
+        console.result(*preview_job(resolved.settings))
         return 0
     started = monotonic()
     from lvm_batch.jobs.observed_run import run_observed

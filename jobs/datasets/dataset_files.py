@@ -12,7 +12,7 @@ from lvm_batch.io.dataset.article_runs import ArticleRuns
 from lvm_batch.io.dataset.reading import open_unit
 from lvm_batch.io.dataset.units import Footer, cut_units, read_footers
 from lvm_batch.jobs.checks import Checks
-from lvm_batch.jobs.datasets.dataset_notices import cut_notices
+from lvm_batch.jobs.datasets.dataset_notices import split_article_notices
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -53,7 +53,7 @@ def open_dataset(listing: FoundFiles, data_format: DatasetFormat, *, pad: Pad | 
     runs = ArticleRuns()
     footers = _usable_footers(listing.files, data_format, runs)
     cuts = runs.cuts((footer.file.path for footer in footers), length=data_format.shape.length)
-    return DatasetFiles(footers, cuts, (*listing.notices, *cut_notices(cuts, pad=pad)))
+    return DatasetFiles(footers, cuts, (*listing.notices, *split_article_notices(cuts, pad=pad)))
 
 
 def _usable_footers(

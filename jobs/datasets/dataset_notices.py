@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lvm_batch.io.schema import Pad
 
 
-def cut_notices(cuts: Cuts | None, *, pad: Pad | None = None) -> Iterator[str]:
+def split_article_notices(cuts: Cuts | None, *, pad: Pad | None = None) -> Iterator[str]:
     """Yield which articles are cut and what it costs; ``pad`` says what happens to short contexts."""
     if cuts is None:
         return

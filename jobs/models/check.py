@@ -33,10 +33,10 @@ PRIMARY_ARCHITECTURES = ("amn", "amn-mixer")
 FALLBACK_ARCHITECTURES = ("gru",)
 
 
-def look_at_models(settings: RunSettings, *, answers_to: int | None = None) -> FoundModels:
+def look_at_models(settings: RunSettings, *, context_length: int | None = None) -> FoundModels:
     """Load the models and the bank that the settings name, check that they fit together, and return the facts.
 
-    If ``answers_to``, the length of a context, is given, also return the models' answers to the self-check rows.
+    If ``context_length`` is given, also return the models' answers to the self-check rows.
     """
     checks = Checks()
     device = checks.run(lambda: _device(settings))
@@ -48,9 +48,9 @@ def look_at_models(settings: RunSettings, *, answers_to: int | None = None) -> F
         dim = primary.dim
         checks.run(lambda: check_dimensions(dim, fallback, bank))
     expected = None
-    if primary is not None and answers_to and not checks.errors:
-        models, length = (primary.model, fallback.model if fallback else None), answers_to
-        expected = checks.run(lambda: expected_answers(*models, length=length))
+    if primary is not None and context_length and not checks.errors:
+        models = (primary.model, fallback.model if fallback else None)
+        expected = checks.run(lambda: expected_answers(*models, length=context_length))
     if device is not None:
         checks.run(lambda: check_precision(settings, primary, fallback))
     return FoundModels(

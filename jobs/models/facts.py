@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lvm_batch.io.errors import DataError
-    from lvm_batch.jobs.models.self_check import Expected
+    from lvm_batch.jobs.models.self_check import ExpectedAnswers
     from lvm_batch.jobs.settings.run import RunSettings
     from lvm_batch.lvm.devices.facts import DeviceFacts
     from lvm_batch.lvm.devices.precision import Precision
@@ -51,7 +51,7 @@ class ModelSet:
 
 
 @dataclass(frozen=True, slots=True)
-class Fixed:
+class FixedMemory:
     """Memory that a worker needs whatever it reads, in bytes: the weights of both models, the bank and its index.
 
     ``bank`` is mapped into memory: workers share it, and the system takes its pages back if memory runs short.
@@ -96,15 +96,15 @@ class FoundModels:
     bank: BankFacts | None
     problems: tuple[DataError | ModelError, ...]
     device: DeviceFacts | None = None
-    expected: Expected | None = None
+    expected: ExpectedAnswers | None = None
 
     @property
-    def fixed(self) -> Fixed:
+    def fixed_memory(self) -> FixedMemory:
         """The memory that they take in each worker."""
         models = [model for model in (self.primary, self.fallback) if model]
         weights = sum(model.n_parameters for model in models) * _FLOAT32_BYTES
         mapped, index = (self.bank.n_bytes, self.bank.index_bytes) if self.bank else (0, 0)
-        return Fixed(weights, self.fallback is not None, mapped, index)
+        return FixedMemory(weights, self.fallback is not None, mapped, index)
 
     def as_set(self, settings: RunSettings) -> ModelSet:
         """Return the models, the bank and the settings that a worker loads."""

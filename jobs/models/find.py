@@ -24,4 +24,4 @@ def _look(settings: RunSettings) -> FoundModels:
     from lvm_batch.io.schema import WindowShape
     from lvm_batch.jobs.models.check import look_at_models
 
-    return look_at_models(settings, answers_to=WindowShape().length)
+    return look_at_models(settings, context_length=WindowShape().length)

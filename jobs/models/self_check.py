@@ -35,7 +35,7 @@ Unrelated answers differ by about 1.
 
 
 @dataclass(frozen=True, slots=True)
-class Expected:
+class ExpectedAnswers:
     """The stored rows and both models' answers to them, as the bytes of float16 arrays.
 
     ``vectors`` is (rows + length - 1, dim): every ``length`` vectors in a row are a context. ``primary`` and
@@ -74,7 +74,9 @@ class Refusal:
         return values | {"off": self.off if self.off is not None and isfinite(self.off) else None}
 
 
-def expected_answers(primary: ContextModel, fallback: ContextModel | None, *, length: int) -> Expected | None:
+def expected_answers(
+    primary: ContextModel, fallback: ContextModel | None, *, length: int
+) -> ExpectedAnswers | None:
     """Return the stored rows of ``length`` vectors with the models' answers; the models are on the CPU, in float32.
 
     Return ``None`` if an answer is not finite: no worker could do better, and the output reports such rows.
@@ -87,10 +89,12 @@ def expected_answers(primary: ContextModel, fallback: ContextModel | None, *, le
     if not all(np.isfinite(each).all() for each in answers):
         return None
     first, *second = (each.astype(np.float16).tobytes() for each in answers)
-    return Expected(length, primary.dim, vectors.tobytes(), first, second[0] if second else None)
+    return ExpectedAnswers(length, primary.dim, vectors.tobytes(), first, second[0] if second else None)
 
 
-def check_answers(cascade: Cascade, expected: Expected, *, bound: float, device: str) -> Refusal | None:
+def check_answers(
+    cascade: Cascade, expected: ExpectedAnswers, *, bound: float, device: str
+) -> Refusal | None:
     """Let the models answer the stored rows; return the refusal if an answer differs by more than ``bound``."""
     import numpy as np
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lvm_batch.io.output.commit import OutputFolder
     from lvm_batch.io.storage.lock_guard import LockGuard
     from lvm_batch.jobs.errors import JobError
-    from lvm_batch.jobs.prediction.planning.plan import Prepared
+    from lvm_batch.jobs.prediction.planning.plan import Plan
     from lvm_batch.jobs.prediction.results.events import Event, Listener
     from lvm_batch.jobs.prediction.results.summary import Summary
     from lvm_batch.jobs.settings.run import RunSettings
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class RunBeginning:
     """A run that holds its output: what it plans, what it was asked for, and where it writes."""
 
-    plan: Prepared
+    plan: Plan
     settings: RunSettings
     folder: OutputFolder
     hold: LockGuard
@@ -61,7 +61,7 @@ class RunObserver:
         """``error`` ended the run before it came to its end, or before it began."""
 
 
-def telling(observers: Sequence[RunObserver], hold: LockGuard) -> Listener:
+def make_listener(observers: Sequence[RunObserver], hold: LockGuard) -> Listener:
     """Return what passes an event to ``observers``, one after the other.
 
     It raises :class:`OutputLocked` if ``hold`` is lost. The first observer, which shows the run, hears the event even
@@ -79,19 +79,19 @@ def telling(observers: Sequence[RunObserver], hold: LockGuard) -> Listener:
 
 
 @contextmanager
-def reporting_failures(observers: Sequence[RunObserver]) -> Iterator[None]:
+def report_failures(observers: Sequence[RunObserver]) -> Iterator[None]:
     """Tell all ``observers``, the last one first, what the block raises.
 
     If one of them raises another error, those before it hear of that one, and so does the caller.
     """
     with ExitStack() as stack:
         for observer in observers:
-            stack.enter_context(_reporting_failure(observer))
+            stack.enter_context(_report_failure(observer))
         yield
 
 
 @contextmanager
-def _reporting_failure(observer: RunObserver) -> Iterator[None]:
+def _report_failure(observer: RunObserver) -> Iterator[None]:
     try:
         yield
     except BaseException as error:

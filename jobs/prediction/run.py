@@ -1,6 +1,6 @@
 """The main job, from settings to an outcome.
 
-The rule: whatever ends a run, the output folder says what is done, and the same command does the rest.
+The rule: whatever ends a run, the output folder records which units are done, and the same command computes the rest.
 """
 
 from __future__ import annotations
@@ -21,19 +21,24 @@ from lvm_batch.jobs.clusters.versions import check_versions
 from lvm_batch.jobs.clusters.waiting import n_slots
 from lvm_batch.jobs.prediction.execution.drive import drive
 from lvm_batch.jobs.prediction.execution.query_latency import worker_p95_ms
-from lvm_batch.jobs.prediction.observers import RunBeginning, RunOutcome, telling
+from lvm_batch.jobs.prediction.observers import RunBeginning, RunOutcome, make_listener
 from lvm_batch.jobs.prediction.planning.memory import check_memory, memory_limit
-from lvm_batch.jobs.prediction.planning.plan import Prepared, job_document, prepare
-from lvm_batch.jobs.prediction.planning.rerun import kept_inputs, units_again
+from lvm_batch.jobs.prediction.planning.plan import Plan, job_document, make_plan
+from lvm_batch.jobs.prediction.planning.rerun import inputs_left_out, units_to_repeat
 from lvm_batch.jobs.prediction.results.events import RunStarted, RunSummarised, Waiting
-from lvm_batch.jobs.prediction.results.outcomes import collect, missing_outputs, noted, unaccounted
+from lvm_batch.jobs.prediction.results.outcomes import (
+    collect,
+    missing_outputs,
+    record_refusals,
+    units_without_record,
+)
 from lvm_batch.jobs.prediction.results.summary import summarise
 from lvm_batch.jobs.prediction.results.summary_text import as_text
 from lvm_batch.jobs.prediction.results.verdict import verdict, warnings_of
 from lvm_batch.jobs.processes.forkserver import METHOD, PRELOAD, start_forkserver
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Sequence
     from contextlib import AbstractContextManager
 
     from distributed import Client
@@ -54,27 +59,29 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
-    """A job whose output this run holds: ``asked`` is all that is asked of it, ``records`` are those that stand.
+class _CurrentRun:
+    """A run that holds the output of its job.
 
-    ``missing`` are the units that this run reads and that are not done; ``had_succeeded`` says whether the job stood
-    accepted before. ``tell`` passes an event to the observers.
+    ``document`` is the job as ``job.json`` records it, ``records`` are its commit records by output. ``missing`` are
+    units that this run reads and that have no record. ``had_succeeded`` says whether the job was a success before.
+    ``tell`` passes an event to the observers.
     """
 
     hold: LockGuard
     folder: OutputFolder
-    prepared: Prepared
+    plan: Plan
     settings: RunSettings
-    asked: JobDocument
+    document: JobDocument
     records: dict[str, CommitRecord]
     missing: Sequence[Unit]
     had_succeeded: bool
     tell: Listener
+    console: Console
 
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """What the workers of a run have done: on how many, what failed, which were refused, and how long a query took."""
+    """The workers' work: how many workers, the failures, the refused workers, and the time of a single query."""
 
     n_workers: int
     failures: Sequence[Failure] = ()
@@ -89,154 +96,154 @@ def run(
     observers: Sequence[RunObserver] = (),
     started: float | None = None,
 ) -> RunOutcome:
-    """Do what is missing of the job that ``settings`` ask for, and sum it up.
+    """Compute the missing units of the job that ``settings`` describe, and summarise the job.
 
-    ``observers`` hear of its beginning and its events, each in turn; how it ended is for the caller to tell them, who
-    also sees what fails before. ``started`` is the reading of ``time.monotonic`` from which the run's time counts.
-    Raises ``JobError``, ``DataError`` or ``ModelError`` where the job cannot start or is interrupted.
+    ``observers`` are told when the run begins, and each of its events, in order. The caller tells them how the run
+    ended, because the caller also sees errors before it began. ``started`` is the reading of ``time.monotonic`` from
+    which the run's time counts.
+    Raises ``JobError``, ``DataError`` or ``ModelError`` if the job cannot start or is interrupted.
     """
     started = monotonic() if started is None else started
     check_cluster(settings)
-    prepared = prepare(settings, threads=None)
-    check_memory(prepared.memory, settings)
-    for notice in prepared.notices:
+    plan = make_plan(settings, threads=None)
+    check_memory(plan.memory, settings)
+    for notice in plan.notices:
         console.note(notice)
-    with lock_output(prepared.job.output, on_wait=console.note) as hold:
-        held = _held(hold, prepared, settings, console=console, observers=observers)
-        work = _predicted(held, console) if held.missing else _Work(prepared.fleet.n_workers)
-        return _summed_up(held, work, started=started, console=console)
+    with lock_output(plan.job.output, on_wait=console.note) as hold:
+        current = _begin(hold, plan, settings, console=console, observers=observers)
+        work = _predict(current) if current.missing else _Work(plan.fleet.n_workers)
+        return _sum_up(current, work, started=started)
 
 
-def _held(
+def _begin(
     hold: LockGuard,
-    prepared: Prepared,
+    plan: Plan,
     settings: RunSettings,
     *,
     console: Console,
     observers: Sequence[RunObserver],
-) -> _Held:
-    """Begin the job in its output or go on with it, and look at what is there."""
-    folder = OutputFolder(prepared.job.output, hold=hold)
+) -> _CurrentRun:
+    """Begin the job in its output, or continue it, and find out which units are missing."""
+    folder = OutputFolder(plan.job.output, hold=hold)
     had_succeeded = folder.succeeded
-    asked = _begin(folder, prepared, settings, console)
-    prepared = replace(prepared, job=replace(prepared.job, fingerprint=asked.fingerprint))
+    document = _begin_job(folder, plan, settings, console)
+    plan = replace(plan, job=replace(plan.job, fingerprint=document.fingerprint))
     for observer in observers:
-        observer.begin(RunBeginning(prepared, settings, folder, hold))
+        observer.begin(RunBeginning(plan, settings, folder, hold))
     folder.clear_tmp()
-    records = answering(asked, folder.records())
-    missing = [unit for unit in prepared.units if unit.output not in records]
-    tell = telling(observers, hold)
-    return _Held(hold, folder, prepared, settings, asked, records, missing, had_succeeded, tell)
+    records = answering(document, folder.records())
+    missing = [unit for unit in plan.units if unit.output not in records]
+    tell = make_listener(observers, hold)
+    return _CurrentRun(hold, folder, plan, settings, document, records, missing, had_succeeded, tell, console)
 
 
-def _predicted(held: _Held, console: Console) -> _Work:
-    """Predict the units that are missing; their records are added to those that stand as they come."""
-    prepared, settings = held.prepared, held.settings
-    held.folder.mark_success(None)
-    fleet = prepared.fleet.for_units(len(held.missing))
-    job = prepared.job if settings.runs_elsewhere else replace(prepared.job, threads=fleet.threads)
-    with (
-        _cluster(held, fleet, tell=console.note) as client,
-        dask_pages(client, settings, tell=console.note),
-    ):
-        if settings.runs_elsewhere:
-            check_versions(client, tell=console.note)
-        query_p95_ms = worker_p95_ms(client, job, tell=console.note) if settings.history else None
-        work = replace(_driven(held, client, job, console), query_p95_ms=query_p95_ms)
-    gone = missing_outputs(held.folder, held.records)
-    return replace(work, failures=[*work.failures, *gone])
-
-
-def _driven(held: _Held, client: Client, job: Job, console: Console) -> _Work:
-    """Drive the units that are missing over the cluster, and take their records."""
-    refused: list[Refusal] = []
-    n_workers = n_slots(client)
-    outcomes = drive(
-        client,
-        job,
-        held.missing,
-        unit_timeout_s=held.settings.unit_timeout,
-        on_refused=noted(refused, held.tell, console),
-        on_waiting=lambda: held.tell(Waiting()),
-        expectations=backend_of(held.settings).expectations(),
-    )
-    failures = collect(outcomes, held.records, held.tell, _started(held.prepared, held.records, n_workers))
-    return _Work(n_workers, failures, refused)
-
-
-def _summed_up(held: _Held, work: _Work, *, started: float, console: Console) -> RunOutcome:
-    """Write what came of the job: the summary, ``_SUCCESS``, and whatever observers make of them."""
-    failures = [*work.failures, *unaccounted(held.prepared.units, held.asked, held.records, work.failures)]
-    done = [unit for unit in held.missing if unit.output in held.records]
-    summary = summarise(
-        held.prepared,
-        held.settings,
-        held.asked,
-        held.records,
-        failures,
-        units_computed=len(done),
-        rows_computed=sum(unit.n_rows for unit in done),
-        refused=work.refused,
-        wall_s=monotonic() - started,
-    )
-    ended = datetime.now(UTC)
-    outcome = _conclude(held.folder, summary, held.settings, console)
-    held.tell(
-        RunSummarised(
-            summary,
-            records=held.records,
-            computed=[held.records[unit.output] for unit in done],
-            error=outcome.error,
-            ended=ended,
-            workers=work.n_workers,
-            is_news=bool(held.missing) or held.folder.succeeded != held.had_succeeded,
-            query_p95_ms=work.query_p95_ms,
-        )
-    )
-    held.hold.check()  # whoever hears of the run next hears that it came to its end
-    return outcome
-
-
-def _conclude(folder: OutputFolder, summary: Summary, settings: RunSettings, console: Console) -> RunOutcome:
-    error = verdict(summary, settings)
-    for warning in warnings_of(summary, settings):
-        console.note(warning, level="warning")
-    folder.write_summary(summary.to_json())
-    success = error is None and summary.is_whole
-    if success:
-        folder.mark_success(summary.success)
-    else:
-        folder.mark_refused()
-    return RunOutcome(summary, as_text(summary, success=success), error)
-
-
-def _begin(folder: OutputFolder, prepared: Prepared, settings: RunSettings, console: Console) -> JobDocument:
-    """Begin the job or go on with it; return all that is asked of it."""
-    again = units_again(folder, prepared, settings.reprocess)
+def _begin_job(folder: OutputFolder, plan: Plan, settings: RunSettings, console: Console) -> JobDocument:
+    """Begin the job or continue it; return its document."""
+    again = units_to_repeat(folder, plan, settings.reprocess)
     if again:
         console.note(
             f"units to predict again: {len(again):,}; if this is interrupted, the same command without --reprocess "
             "does the rest"
         )
-    kept = kept_inputs(folder, prepared, settings)
-    return folder.begin(job_document(prepared, settings), kept=kept, again=again)
+    kept = inputs_left_out(folder, plan, settings)
+    return folder.begin(job_document(plan, settings), kept=kept, again=again)
 
 
-def _started(prepared: Prepared, records: Mapping[str, CommitRecord], n_workers: int) -> RunStarted:
-    done = [records[unit.output].rows_in for unit in prepared.units if unit.output in records]
-    return RunStarted(len(prepared.units), prepared.n_rows, len(done), sum(done), n_workers)
+def _predict(current: _CurrentRun) -> _Work:
+    """Predict the missing units, and add their records to ``current.records`` as they come."""
+    plan, settings, note = current.plan, current.settings, current.console.note
+    current.folder.mark_success(None)
+    fleet = plan.fleet.for_units(len(current.missing))
+    job = plan.job if settings.runs_elsewhere else replace(plan.job, threads=fleet.threads)
+    with _start_cluster(current, fleet) as client, dask_pages(client, settings, tell=note):
+        if settings.runs_elsewhere:
+            check_versions(client, tell=note)
+        query_p95_ms = worker_p95_ms(client, job, tell=note) if settings.history else None
+        work = replace(_drive(current, client, job), query_p95_ms=query_p95_ms)
+    return replace(work, failures=[*work.failures, *missing_outputs(current.folder, current.records)])
 
 
-def _cluster(held: _Held, fleet: Fleet, *, tell: Callable[[str], object]) -> AbstractContextManager[Client]:
-    settings = held.settings
+def _start_cluster(current: _CurrentRun, fleet: Fleet) -> AbstractContextManager[Client]:
+    settings = current.settings
     if not settings.runs_elsewhere:
         start_forkserver()
+    limit = memory_limit(settings, current.plan.memory.n_workers)
     local = LocalWorkers(
-        fleet.n_workers,
-        memory_limit(settings, held.prepared.memory.n_workers),
-        slots=fleet.slots,
-        gpus=fleet.gpus,
-        method=METHOD,
-        preload=(PRELOAD,),
+        fleet.n_workers, limit, slots=fleet.slots, gpus=fleet.gpus, method=METHOD, preload=(PRELOAD,)
     )
-    return backend_of(settings).start(WorkerRequest(len(held.missing), local, tell))
+    return backend_of(settings).start(WorkerRequest(len(current.missing), local, current.console.note))
+
+
+def _drive(current: _CurrentRun, client: Client, job: Job) -> _Work:
+    """Drive the missing units over the cluster, and collect their records."""
+    refused: list[Refusal] = []
+    n_workers = n_slots(client)
+    outcomes = drive(
+        client,
+        job,
+        current.missing,
+        unit_timeout_s=current.settings.unit_timeout,
+        on_refused=record_refusals(refused, current.tell, current.console),
+        on_waiting=lambda: current.tell(Waiting()),
+        expectations=backend_of(current.settings).expectations(),
+    )
+    failures = collect(outcomes, current.records, current.tell, _work_to_do(current, n_workers))
+    return _Work(n_workers, failures, refused)
+
+
+def _work_to_do(current: _CurrentRun, n_workers: int) -> RunStarted:
+    plan, records = current.plan, current.records
+    done = [records[unit.output].rows_in for unit in plan.units if unit.output in records]
+    return RunStarted(len(plan.units), plan.n_rows, len(done), sum(done), n_workers)
+
+
+def _sum_up(current: _CurrentRun, work: _Work, *, started: float) -> RunOutcome:
+    """Write the summary and ``_SUCCESS``, and pass both to the observers."""
+    computed = [unit for unit in current.missing if unit.output in current.records]
+    summary = _summarise(current, work, computed, started=started)
+    ended = datetime.now(UTC)
+    outcome = _conclude(current, summary)
+    current.tell(
+        RunSummarised(
+            summary,
+            records=current.records,
+            computed=[current.records[unit.output] for unit in computed],
+            error=outcome.error,
+            ended=ended,
+            workers=work.n_workers,
+            is_news=bool(current.missing) or current.folder.succeeded != current.had_succeeded,
+            query_p95_ms=work.query_p95_ms,
+        )
+    )
+    current.hold.check()  # a run that has lost its output must not be reported as ended
+    return outcome
+
+
+def _summarise(current: _CurrentRun, work: _Work, computed: Sequence[Unit], *, started: float) -> Summary:
+    plan, document, records = current.plan, current.document, current.records
+    lost = units_without_record(plan.units, document, records, work.failures)
+    return summarise(
+        plan,
+        current.settings,
+        document,
+        records,
+        [*work.failures, *lost],
+        units_computed=len(computed),
+        rows_computed=sum(unit.n_rows for unit in computed),
+        refused=work.refused,
+        wall_s=monotonic() - started,
+    )
+
+
+def _conclude(current: _CurrentRun, summary: Summary) -> RunOutcome:
+    """Write the summary, and mark the job as a success or as refused."""
+    error = verdict(summary, current.settings)
+    for warning in warnings_of(summary, current.settings):
+        current.console.note(warning, level="warning")
+    current.folder.write_summary(summary.to_json())
+    success = error is None and summary.is_whole
+    if success:
+        current.folder.mark_success(summary.success)
+    else:
+        current.folder.mark_refused()
+    return RunOutcome(summary, as_text(summary, success=success), error)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lvm_batch.io.output.commit import OutputFolder
-    from lvm_batch.jobs.prediction.planning.plan import Prepared
+    from lvm_batch.jobs.prediction.planning.plan import Plan
     from lvm_batch.jobs.settings.run import RunSettings
 
 T = TypeVar("T")
@@ -60,15 +60,15 @@ class Stopwatch:
 def soak(settings: RunSettings, n_driven: int) -> list[Step]:
     """Plan a job, drive its first ``n_driven`` units, and run it twice as if all had been done."""
     from lvm_batch.io.output.commit import OutputFolder
-    from lvm_batch.jobs.prediction.planning.plan import prepare
+    from lvm_batch.jobs.prediction.planning.plan import make_plan
 
     watch = Stopwatch()
-    prepared = watch.time("plan", lambda: prepare(settings, threads=1))
-    _drive(prepared, n_driven, watch)
+    plan = watch.time("plan", lambda: make_plan(settings, threads=1))
+    _drive(plan, n_driven, watch)
     folder = OutputFolder(settings.output)
-    watch.time("job.json", partial(_begin, folder, prepared, settings))
-    write_records(Path(settings.output), (pretend(prepared.job, unit) for unit in prepared.units))
-    del prepared
+    watch.time("job.json", partial(_begin, folder, plan, settings))
+    write_records(Path(settings.output), (pretend(plan.job, unit) for unit in plan.units))
+    del plan
     last = ("end with a report", "rerun of the finished job")
     return watch.steps + [_in_a_process_of_its_own(name, settings) for name in last]
 
@@ -89,13 +89,13 @@ def _run(name: str, settings: RunSettings) -> Step:
     return watch.steps[0]
 
 
-def _begin(folder: OutputFolder, prepared: Prepared, settings: RunSettings) -> None:
+def _begin(folder: OutputFolder, plan: Plan, settings: RunSettings) -> None:
     from lvm_batch.jobs.prediction.planning.plan import job_document
 
-    folder.begin(job_document(prepared, settings))
+    folder.begin(job_document(plan, settings))
 
 
-def _drive(prepared: Prepared, n_driven: int, watch: Stopwatch) -> None:
+def _drive(plan: Plan, n_driven: int, watch: Stopwatch) -> None:
     from distributed import Client, LocalCluster
 
     from lvm_batch.jobs.prediction.execution import drive as driving
@@ -105,7 +105,7 @@ def _drive(prepared: Prepared, n_driven: int, watch: Stopwatch) -> None:
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,
         Client(cluster) as client,
     ):
-        outcomes = driving.drive(client, prepared.job, prepared.units[:n_driven], unit_timeout_s=600)
+        outcomes = driving.drive(client, plan.job, plan.units[:n_driven], unit_timeout_s=600)
         n_ended = watch.time(f"drive {n_driven:,}", lambda: sum(1 for _ in outcomes))
     if n_ended != n_driven:
         raise RuntimeError(f"{n_ended} of {n_driven} units ended")

@@ -18,7 +18,7 @@ from lvm_batch.io.dataset.files import find_files
 from lvm_batch.jobs.cli import main
 from lvm_batch.jobs.errors import SettingsError
 from lvm_batch.jobs.models.load import load_cascade
-from lvm_batch.jobs.prediction.planning.plan import prepare
+from lvm_batch.jobs.prediction.planning.plan import make_plan
 from lvm_batch.jobs.settings.run import RunSettings
 from lvm_batch.lvm import AttentionMixtureNetwork, save_checkpoint
 
@@ -314,9 +314,9 @@ def test_models_are_found_from_any_folder(
     settings = RunSettings(
         dataset=(str(good),), output=str(tmp_path / "out"), model="amn.pt", fallback="gru.pt", device="cpu"
     )
-    prepared = prepare(settings, threads=1)
+    plan = make_plan(settings, threads=1)
     monkeypatch.chdir(tmp_path)
-    assert load_cascade(prepared.job.models)
+    assert load_cascade(plan.job.models)
 
 
 @pytest.fixture
@@ -429,5 +429,5 @@ def test_an_output_that_is_no_folder(good: Path, tmp_path: Path) -> None:
     for output in (good, tmp_path / "pipe", "/dev/null"):
         settings = RunSettings(dataset=(str(good),), output=str(output), model="nowhere")
         with pytest.raises(SettingsError) as caught:
-            prepare(settings, threads=1)
+            make_plan(settings, threads=1)
         assert any("is a file" in problem.message for problem in caught.value.problems)

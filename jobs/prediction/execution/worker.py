@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from lvm_batch.io.dataset.units import Unit
     from lvm_batch.io.output.commit_record import CommitRecord
     from lvm_batch.jobs.models.facts import ModelSet
-    from lvm_batch.jobs.models.self_check import Expected
+    from lvm_batch.jobs.models.self_check import ExpectedAnswers
     from lvm_batch.jobs.prediction.planning.job import Job
     from lvm_batch.lvm.inference.cascade import Cascade
 
@@ -143,7 +143,9 @@ def _cascade(job: Job) -> Cascade | Refusal:
 
 
 @lru_cache(maxsize=2)
-def _cached_cascade(models: ModelSet, threads: int | None, expected: Expected | None) -> Cascade | Refusal:
+def _cached_cascade(
+    models: ModelSet, threads: int | None, expected: ExpectedAnswers | None
+) -> Cascade | Refusal:
     """Load the models and check them; a refusal lasts as long as the process."""
     from lvm_batch.jobs.models.load import load_cascade
     from lvm_batch.jobs.processes.resources import keep_freed_memory

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from lvm_batch.io.dataset.units import DatasetFormat
     from lvm_batch.io.schema import OutputDtype, Pad
     from lvm_batch.jobs.models.facts import ModelSet
-    from lvm_batch.jobs.models.self_check import Expected
+    from lvm_batch.jobs.models.self_check import ExpectedAnswers
     from lvm_batch.jobs.settings.run import RunSettings
 
 
@@ -44,7 +44,7 @@ class Job:
     shadow_rate: float
     output_dtype: OutputDtype
     threads: int | None
-    expected: Expected | None = None
+    expected: ExpectedAnswers | None = None
     release: str = field(default_factory=lambda: version("lvm-batch"))
 
     @property

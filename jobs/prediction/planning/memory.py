@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from lvm_batch.io.dataset.units import Footer, Unit
     from lvm_batch.io.schema import WindowShape
-    from lvm_batch.jobs.models.facts import Fixed
+    from lvm_batch.jobs.models.facts import FixedMemory
     from lvm_batch.jobs.prediction.planning.fleet import Fleet
     from lvm_batch.jobs.settings.run import RunSettings
 
@@ -63,10 +63,10 @@ class Projection:
         return sum(self.parts.values())
 
 
-def project(
+def project_memory(
     footers: Iterable[Footer],
     units: Iterable[Unit],
-    fixed: Fixed,
+    fixed: FixedMemory,
     *,
     shape: WindowShape,
     capped: bool,
@@ -104,7 +104,7 @@ def project(
 
 
 def _unit_parts(
-    footer: Footer, n_rows: int, fixed: Fixed, *, shape: WindowShape, capped: bool
+    footer: Footer, n_rows: int, fixed: FixedMemory, *, shape: WindowShape, capped: bool
 ) -> dict[str, int]:
     batch_rows, block_rows = min(BATCH_ROWS, n_rows), min(_BLOCK_ROWS, n_rows)
     vector = shape.dim * _FLOAT32_BYTES

@@ -23,12 +23,12 @@ from lvm_batch.io.storage.listing import refuse_long_names
 from lvm_batch.io.storage.locations import locate
 from lvm_batch.jobs.checks import Checks
 from lvm_batch.jobs.datasets.dataset_format import dataset_format
-from lvm_batch.jobs.datasets.dataset_notices import cut_notices, overruled_notices
+from lvm_batch.jobs.datasets.dataset_notices import overruled_notices, split_article_notices
 from lvm_batch.jobs.models.find import find_models
 from lvm_batch.jobs.places import place_errors
 from lvm_batch.jobs.prediction.planning.fleet import Fleet, local_fleet
 from lvm_batch.jobs.prediction.planning.job import Job, cap_rate, fingerprint, identity
-from lvm_batch.jobs.prediction.planning.memory import Projection, project
+from lvm_batch.jobs.prediction.planning.memory import Projection, project_memory
 from lvm_batch.jobs.prediction.planning.notices import device_notices, notices, unavailable_criteria
 from lvm_batch.jobs.prediction.planning.places import places_kept, places_written
 
@@ -38,12 +38,12 @@ if TYPE_CHECKING:
     from lvm_batch.io.dataset.files import InputFile
     from lvm_batch.io.output.job_documents import Identity
     from lvm_batch.jobs.models.facts import FoundModels, ModelSet
-    from lvm_batch.jobs.models.self_check import Expected
+    from lvm_batch.jobs.models.self_check import ExpectedAnswers
     from lvm_batch.jobs.settings.run import RunSettings
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class Plan:
     """A job that can start: its units in order, the inputs left out, and the notices for the user.
 
     The fingerprint is the digest of ``identity``. ``unreadable`` are inputs left out by ``--on-bad-file skip``.
@@ -80,7 +80,7 @@ class _Inputs:
     notices: tuple[str, ...]
 
 
-def prepare(settings: RunSettings, *, threads: int | None) -> Prepared:
+def make_plan(settings: RunSettings, *, threads: int | None) -> Plan:
     """Check inputs, models, bank, device and output, and cut the inputs into units.
 
     ``threads`` is the number of each worker's threads, or ``None`` for its share of its machine. Raises ``DataError``,
@@ -88,15 +88,7 @@ def prepare(settings: RunSettings, *, threads: int | None) -> Prepared:
     """
     checks = Checks()
     listed = checks.run(lambda: look_for_files(settings.dataset)) or FoundFiles([], ())
-    checks.run(lambda: _check_output(settings, listed.files))
-    checks.errors.extend(
-        place_errors(
-            places_written(settings, listed.files),
-            dataset=settings.dataset,
-            files=listed.files,
-            kept=places_kept(settings),
-        )
-    )
+    _check_places(settings, listed.files, checks)
     span = None if settings.span == (None, None) else Span(*settings.span)
     files = checks.run(lambda: _within(listed.files, span, settings)) or []
     found = find_models(settings)
@@ -104,18 +96,23 @@ def prepare(settings: RunSettings, *, threads: int | None) -> Prepared:
     shape = WindowShape(dim=found.primary.dim) if found.primary else WindowShape()
     understood = dataset_format(settings, shape)
     runs = ArticleRuns()
-    skip = settings.on_bad_file == "skip"
-    footers, unreadable = _read_footers(files, understood, checks, runs, skip=skip)
+    footers, unreadable = _read_footers(files, understood, checks, runs, settings)
     if footers:
         checks.run(lambda: _check_renames(settings, footers))
     checks.raise_all()
     selected = () if span is None else selection_notices(listed.files, files, by=settings.time_column)
     cuts = runs.cuts((footer.file.path for footer in footers), length=shape.length)
-    said = (*listed.notices, *selected, *cut_notices(cuts, pad=settings.pad), *overruled_notices(footers))
-    return _prepared(settings, found, _Inputs(files, footers, unreadable, understood, span, said), threads)
+    found_notices = (
+        *listed.notices,
+        *selected,
+        *split_article_notices(cuts, pad=settings.pad),
+        *overruled_notices(footers),
+    )
+    inputs = _Inputs(files, footers, unreadable, understood, span, found_notices)
+    return _assemble(settings, found, inputs, threads)
 
 
-def _prepared(settings: RunSettings, found: FoundModels, inputs: _Inputs, threads: int | None) -> Prepared:
+def _assemble(settings: RunSettings, found: FoundModels, inputs: _Inputs, threads: int | None) -> Plan:
     footers, shape = inputs.footers, inputs.understood.shape
     fleet = local_fleet(settings.workers, found.device)
     models = found.as_set(settings)
@@ -125,7 +122,7 @@ def _prepared(settings: RunSettings, found: FoundModels, inputs: _Inputs, thread
         unit for footer in footers for unit in cut_units(footer, unit_bytes=settings.unit_size, shape=shape)
     )
     is_capped = cap_rate(settings) is not None
-    return Prepared(
+    return Plan(
         job=_job(
             settings,
             models,
@@ -137,7 +134,7 @@ def _prepared(settings: RunSettings, found: FoundModels, inputs: _Inputs, thread
         identity=values,
         footers=tuple(footers),
         units=units,
-        memory=project(footers, units, found.fixed, shape=shape, capped=is_capped, fleet=fleet),
+        memory=project_memory(footers, units, found.fixed_memory, shape=shape, capped=is_capped, fleet=fleet),
         unreadable=inputs.unreadable,
         unavailable=unavailable,
         notices=(
@@ -155,7 +152,7 @@ def _job(
     models: ModelSet,
     values: Identity,
     *,
-    expected: Expected | None,
+    expected: ExpectedAnswers | None,
     understood: DatasetFormat,
     threads: int | None,
 ) -> Job:
@@ -173,26 +170,32 @@ def _job(
     )
 
 
-def job_document(prepared: Prepared, settings: RunSettings) -> JobDocument:
+def job_document(plan: Plan, settings: RunSettings) -> JobDocument:
     """Return what ``job.json`` says of the job: its identity, and what people and readers ask of it."""
-    job = prepared.job
+    job = plan.job
     return JobDocument(
         version=version("lvm-batch"),
         job_id=job.job_id,
         fingerprint=job.fingerprint,
-        identity=prepared.identity,
-        unreadable=tuple(str(error.path) for error in prepared.unreadable),
+        identity=plan.identity,
+        unreadable=tuple(str(error.path) for error in plan.unreadable),
         settings=settings.as_dict(),
         models=asdict(job.models),
-        rows=prepared.n_rows,
+        rows=plan.n_rows,
         units=tuple(
-            UnitEntry(unit.output, unit.file.path, unit.first_row, unit.n_rows) for unit in prepared.units
+            UnitEntry(unit.output, unit.file.path, unit.first_row, unit.n_rows) for unit in plan.units
         ),
     )
 
 
 def _within(files: Sequence[InputFile], span: Span | None, settings: RunSettings) -> Sequence[InputFile]:
     return files if span is None else files_within(files, span, by=settings.time_column)
+
+
+def _check_places(settings: RunSettings, files: Sequence[InputFile], checks: Checks) -> None:
+    checks.run(lambda: _check_output(settings, files))
+    written, kept = places_written(settings, files), places_kept(settings)
+    checks.errors.extend(place_errors(written, dataset=settings.dataset, files=files, kept=kept))
 
 
 def _check_output(settings: RunSettings, files: Sequence[InputFile]) -> None:
@@ -220,14 +223,18 @@ def _check_renames(settings: RunSettings, footers: Sequence[Footer]) -> None:
 
 
 def _read_footers(
-    files: Sequence[InputFile], understood: DatasetFormat, checks: Checks, runs: ArticleRuns, *, skip: bool
+    files: Sequence[InputFile],
+    understood: DatasetFormat,
+    checks: Checks,
+    runs: ArticleRuns,
+    settings: RunSettings,
 ) -> tuple[list[Footer], tuple[UnreadableFile, ...]]:
-    """Read all footers; if ``skip``, a file that cannot be read is left out instead of reported as an error."""
+    """Read all footers; with ``--on-bad-file skip``, a file that cannot be read is left out and is no error."""
     footers, unreadable = [], []
     for _, footer in read_footers(files, understood, runs=runs):
         if isinstance(footer, Footer):
             footers.append(footer)
-        elif skip and isinstance(footer, UnreadableFile):
+        elif settings.on_bad_file == "skip" and isinstance(footer, UnreadableFile):
             unreadable.append(footer)
         else:
             checks.errors.append(footer)

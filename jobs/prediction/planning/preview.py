@@ -15,9 +15,9 @@ from lvm_batch.jobs.clusters.check import check_cluster
 from lvm_batch.jobs.clusters.kinds import backend_of
 from lvm_batch.jobs.console.text import as_lines
 from lvm_batch.jobs.prediction.planning.memory import MIB, NotEnoughMemory, check_memory, memory_limit
-from lvm_batch.jobs.prediction.planning.plan import Prepared, job_document, prepare
+from lvm_batch.jobs.prediction.planning.plan import Plan, job_document, make_plan
 from lvm_batch.jobs.prediction.planning.preflight import check_extras
-from lvm_batch.jobs.prediction.planning.rerun import kept_inputs, units_again
+from lvm_batch.jobs.prediction.planning.rerun import inputs_left_out, units_to_repeat
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -26,25 +26,23 @@ if TYPE_CHECKING:
     from lvm_batch.jobs.settings.run import RunSettings
 
 
-def plan(settings: RunSettings) -> tuple[dict[str, Any], str]:
+def preview_job(settings: RunSettings) -> tuple[dict[str, Any], str]:
     """Return the plan of a run as JSON values and as text; raises what a run raises before it locks its output."""
     check_extras(settings)
     check_cluster(settings)
-    prepared = prepare(settings, threads=None)
-    values = _values(settings, prepared)
-    return values, _as_text(values)
+    plan = make_plan(settings, threads=None)
+    values = _values(settings, plan)
+    return values, _describe(values)
 
 
-def _values(settings: RunSettings, prepared: Prepared) -> dict[str, Any]:
-    job = prepared.job
+def _values(settings: RunSettings, plan: Plan) -> dict[str, Any]:
+    job = plan.job
     folder = OutputFolder(job.output)
-    again = units_again(folder, prepared, settings.reprocess)
+    again = units_to_repeat(folder, plan, settings.reprocess)
     standing = folder.job()
-    kept = kept_inputs(folder, prepared, settings)
-    if standing:
-        refusal = _refusal(folder, job_document(prepared, settings), kept, again)
-    else:
-        refusal = _refusal_of_strangers(folder)
+    kept = inputs_left_out(folder, plan, settings)
+    document = job_document(plan, settings)
+    refusal = _refusal(folder, document, kept, again) if standing else _refusal_of_strangers(folder)
     if standing and not refusal:  # a dataset that has grown keeps the fingerprint that its job began with
         job = replace(job, fingerprint=standing.fingerprint)
     asked = backend_of(settings).preview()
@@ -54,26 +52,26 @@ def _values(settings: RunSettings, prepared: Prepared) -> dict[str, Any]:
         "fingerprint": job.fingerprint,
         "output": job.output,
         "refusal": refusal,
-        "files": len(prepared.footers),
-        "rows": prepared.n_rows,
+        "files": len(plan.footers),
+        "rows": plan.n_rows,
         "decoded_bytes": sum(
-            footer.n_rows * row_bytes(footer, job.dataset_format.shape) for footer in prepared.footers
+            footer.n_rows * row_bytes(footer, job.dataset_format.shape) for footer in plan.footers
         ),
-        "layouts": sorted({footer.roles.layout for footer in prepared.footers}),
+        "layouts": sorted({footer.roles.layout for footer in plan.footers}),
         "units": [
             {"output": unit.output, "input": unit.file.path, "rows": unit.n_rows, "done": unit.output in done}
-            for unit in prepared.units
+            for unit in plan.units
         ],
-        "workers": asked.workers or prepared.fleet.n_workers,
+        "workers": asked.workers or plan.fleet.n_workers,
         "asked_of_cluster": asked.request,
-        "memory": _memory(settings, prepared),
+        "memory": _memory(settings, plan),
         "models": {
             route: None if model is None else {"path": model.path, "architecture": model.architecture}
             for route, model in (("amn", job.models.primary), ("gru", job.models.fallback))
         },
         "bank": job.models.bank.path if job.models.bank else None,
-        "criteria_not_evaluated": prepared.unavailable,
-        "notices": list(prepared.notices),
+        "criteria_not_evaluated": plan.unavailable,
+        "notices": list(plan.notices),
     }
 
 
@@ -98,9 +96,9 @@ def _refusal_of_strangers(folder: OutputFolder) -> dict[str, str] | None:
     }
 
 
-def _memory(settings: RunSettings, prepared: Prepared) -> dict[str, Any]:
+def _memory(settings: RunSettings, plan: Plan) -> dict[str, Any]:
     """Return what a worker needs at its peak and may use, in bytes, and how a run would refuse it."""
-    projection = prepared.memory
+    projection = plan.memory
     values = {
         "peak": projection.peak,
         "limit": memory_limit(settings, projection.n_workers),
@@ -127,7 +125,7 @@ def _refusal_text(refusal: dict[str, str] | None) -> str:
     return f"run will refuse it: {refusal['message']}; {refusal['hint']}" if refusal else ""
 
 
-def _as_text(values: dict[str, Any]) -> str:
+def _describe(values: dict[str, Any]) -> str:
     units = values["units"]
     lines = {
         "input": f"{values['rows']:,} rows in {values['files']} files of {' and '.join(values['layouts'])}, "

@@ -17,29 +17,29 @@ from lvm_batch.io.errors import DataError
 if TYPE_CHECKING:
     from lvm_batch.io.dataset.file_times import Span
     from lvm_batch.io.output.commit import OutputFolder
-    from lvm_batch.jobs.prediction.planning.plan import Prepared
+    from lvm_batch.jobs.prediction.planning.plan import Plan
     from lvm_batch.jobs.settings.run import RunSettings
 
 Reprocess = Literal["missing", "failed", "all"]
 
 
-def kept_inputs(folder: OutputFolder, prepared: Prepared, settings: RunSettings) -> frozenset[str]:
+def inputs_left_out(folder: OutputFolder, plan: Plan, settings: RunSettings) -> frozenset[str]:
     """Return the names of the job's inputs that the run leaves out; ``folder`` holds the job."""
-    job = folder.job() if prepared.span else None
-    if job is None or prepared.span is None:
+    job = folder.job() if plan.span else None
+    if job is None or plan.span is None:
         return frozenset()
-    asked = prepared.identity.inputs
+    asked = plan.identity.inputs
     unread = [
         InputFile(file.path, name, file.size, file.modified_ns)
         for name, file in job.identity.inputs.items()
         if name not in asked
     ]
-    return frozenset(file.name for file in unread) - _missed(unread, prepared, prepared.span, settings)
+    return frozenset(file.name for file in unread) - _missed(unread, plan, plan.span, settings)
 
 
-def _missed(unread: list[InputFile], prepared: Prepared, span: Span, settings: RunSettings) -> set[str]:
+def _missed(unread: list[InputFile], plan: Plan, span: Span, settings: RunSettings) -> set[str]:
     """Return the names of those of ``unread`` that the dataset's arguments and the span select."""
-    read = [footer.file for footer in prepared.footers]
+    read = [footer.file for footer in plan.footers]
     meant = matching_files(settings.dataset, unread)
     try:
         within = files_within([*read, *meant], span, by=settings.time_column)
@@ -48,7 +48,7 @@ def _missed(unread: list[InputFile], prepared: Prepared, span: Span, settings: R
     return {file.name for file in within} & {file.name for file in meant}
 
 
-def units_again(folder: OutputFolder, prepared: Prepared, how: Reprocess) -> frozenset[str]:
+def units_to_repeat(folder: OutputFolder, plan: Plan, how: Reprocess) -> frozenset[str]:
     """Return the outputs of the committed units to predict again, as ``how`` says.
 
     ``missing`` selects none, ``failed`` the units of files that have changed since and units with bad rows, ``all`` the
@@ -58,8 +58,8 @@ def units_again(folder: OutputFolder, prepared: Prepared, how: Reprocess) -> fro
     if job is None:
         return frozenset()
     before = {file.path: file for file in job.identity.inputs.values()}
-    unreadable = {error.path for error in prepared.unreadable}
-    now = {file.path: file for file in prepared.identity.inputs.values() if file.path not in unreadable}
+    unreadable = {error.path for error in plan.unreadable}
+    now = {file.path: file for file in plan.identity.inputs.values() if file.path not in unreadable}
     return frozenset(
         output
         for output, record in folder.recorded().items()

@@ -58,7 +58,7 @@ def missing_outputs(folder: OutputFolder, records: dict[str, CommitRecord]) -> l
     return [Failure(output, "gone", f"{output} is not in {folder.text}", hint) for output in gone]
 
 
-def unaccounted(
+def units_without_record(
     units: Sequence[Unit],
     job: JobDocument,
     records: Mapping[str, CommitRecord],
@@ -74,7 +74,7 @@ def unaccounted(
     ]
 
 
-def noted(refused: list[Refusal], tell: Listener, console: Console) -> Callable[[Refusal], None]:
+def record_refusals(refused: list[Refusal], tell: Listener, console: Console) -> Callable[[Refusal], None]:
     """Return a function that adds a worker to ``refused``, notes it on the console and passes it to ``tell``."""
 
     def note(refusal: Refusal) -> None:

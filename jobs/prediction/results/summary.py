@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lvm_batch.io.output.commit_record import CommitRecord
     from lvm_batch.io.output.job_documents import JobDocument
     from lvm_batch.jobs.models.facts import ModelRef
-    from lvm_batch.jobs.prediction.planning.plan import Prepared
+    from lvm_batch.jobs.prediction.planning.plan import Plan
     from lvm_batch.jobs.settings.run import RunSettings
 
 
@@ -132,7 +132,7 @@ def _adapter() -> TypeAdapter[Summary]:
 
 
 def summarise(
-    prepared: Prepared,
+    plan: Plan,
     settings: RunSettings,
     asked: JobDocument,
     records: Mapping[str, CommitRecord],
@@ -144,7 +144,7 @@ def summarise(
     wall_s: float,
 ) -> Summary:
     """Return the summary of a run that has come to its end; ``asked`` is its job, with all that it has grown by."""
-    job = prepared.job
+    job = plan.job
     return Summary(
         job_id=job.job_id,
         fingerprint=job.fingerprint,
@@ -157,13 +157,11 @@ def summarise(
         failed_units=tuple(failures),
         refused_workers=tuple(refused),
         left_out=asked.unreadable,
-        unreadable_files=tuple(
-            UnreadableInput(str(error.path), error.args[0]) for error in prepared.unreadable
-        ),
+        unreadable_files=tuple(UnreadableInput(str(error.path), error.args[0]) for error in plan.unreadable),
         totals=totals_of(records.values()),
-        selected=_selection(prepared, records),
-        criteria_not_evaluated=prepared.unavailable,
-        notices=prepared.notices,
+        selected=_selection(plan, records),
+        criteria_not_evaluated=plan.unavailable,
+        notices=plan.notices,
         wall_s=round(wall_s, 3),
         models={"amn": _used(job.models.primary), "gru": _used(job.models.fallback)},
         bank=job.models.bank.path if job.models.bank else None,
@@ -175,17 +173,17 @@ def _used(model: ModelRef | None) -> UsedModel | None:
     return None if model is None else UsedModel(model.path, model.sha256)
 
 
-def _selection(prepared: Prepared, records: Mapping[str, CommitRecord]) -> Selection | None:
+def _selection(plan: Plan, records: Mapping[str, CommitRecord]) -> Selection | None:
     """Return the figures of the files of the time that was asked for; ``None`` where all files were."""
-    if prepared.span is None:
+    if plan.span is None:
         return None
-    done = [records[unit.output] for unit in prepared.units if unit.output in records]
+    done = [records[unit.output] for unit in plan.units if unit.output in records]
     totals = totals_of(done)
     return Selection(
-        since=prepared.span.since,
-        until=prepared.span.until,
-        files=len(prepared.footers),
-        units=len(prepared.units),
+        since=plan.span.since,
+        until=plan.span.until,
+        files=len(plan.footers),
+        units=len(plan.units),
         units_done=len(done),
         rows_in=totals.rows_in,
         rows_out=totals.rows_out,

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lvm_batch.io.output.tally import Tally
     from lvm_batch.jobs.models.facts import ModelRef
     from lvm_batch.jobs.prediction.observers import RunBeginning
-    from lvm_batch.jobs.prediction.planning.plan import Prepared
+    from lvm_batch.jobs.prediction.planning.plan import Plan
     from lvm_batch.jobs.prediction.results.events import RunSummarised
     from lvm_batch.jobs.prediction.telemetry.input_sample import Sample
     from lvm_batch.jobs.settings.run import RunSettings
@@ -58,15 +58,15 @@ def entry_of(run: RunBeginning, end: RunSummarised, sample: Sample = NO_SAMPLE) 
     )
 
 
-def job_shape(prepared: Prepared, settings: RunSettings, *, workers: int) -> str:
+def job_shape(plan: Plan, settings: RunSettings, *, workers: int) -> str:
     """Return a digest, 12 digits, of all that decides a job's speed except its rows: settings, architectures, workers.
 
     A model that is trained anew does not change it, nor does tomorrow's input.
     """
-    job = prepared.job
+    job = plan.job
     models = (job.models.primary, job.models.fallback)
     values = {
-        "settings": prepared.identity.values["settings"],
+        "settings": plan.identity.values["settings"],
         "cap_rate": job.cap_rate,
         "unit_size": int(settings.unit_size),
         "architectures": [model.architecture if model else None for model in models],
@@ -77,9 +77,9 @@ def job_shape(prepared: Prepared, settings: RunSettings, *, workers: int) -> str
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _asked(prepared: Prepared, settings: RunSettings, output: str) -> dict[str, Any]:
+def _asked(plan: Plan, settings: RunSettings, output: str) -> dict[str, Any]:
     """Return what the run was asked to do: the job, its models and its thresholds."""
-    job = prepared.job
+    job = plan.job
     return {
         "job_id": job.job_id,
         "fingerprint": job.fingerprint,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lvm_batch.io.dataset.units import Unit
-    from lvm_batch.jobs.prediction.planning.plan import Prepared
+    from lvm_batch.jobs.prediction.planning.plan import Plan
 
 _UNITS = 16
 _ROWS = 256
@@ -35,17 +35,17 @@ class Sample(NamedTuple):
 NO_SAMPLE = Sample(None, None)
 
 
-def sample_input(prepared: Prepared, outputs: Collection[str]) -> Sample:
+def sample_input(plan: Plan, outputs: Collection[str]) -> Sample:
     """Return norms and the mean of contexts' last vectors, from the ok rows among the first 256 of up to 16 units.
 
     The units are spread evenly over those whose ``output`` is among ``outputs``.
     Raises ``DataError`` or ``OSError`` if a file can no longer be read.
     """
-    units = [unit for unit in prepared.units if unit.output in outputs]
+    units = [unit for unit in plan.units if unit.output in outputs]
     if not units:
         return NO_SAMPLE
     chosen = np.unique(np.linspace(0, len(units) - 1, min(_UNITS, len(units))).astype(int))
-    vectors = np.concatenate([_first_vectors(prepared, units[place]) for place in chosen])  # (n, dim)
+    vectors = np.concatenate([_first_vectors(plan, units[place]) for place in chosen])  # (n, dim)
     if not len(vectors):
         return NO_SAMPLE
     norms = np.linalg.norm(vectors, axis=1)
@@ -53,8 +53,8 @@ def sample_input(prepared: Prepared, outputs: Collection[str]) -> Sample:
     return Sample(Figure(float(norms.mean()), len(norms), std), tuple(vectors.mean(axis=0).tolist()))
 
 
-def _first_vectors(prepared: Prepared, unit: Unit) -> NDArray[np.float64]:
-    job = prepared.job
+def _first_vectors(plan: Plan, unit: Unit) -> NDArray[np.float64]:
+    job = plan.job
     with open_unit(unit, job.dataset_format, batch_rows=_ROWS, pad=job.pad, along=()) as rows:
         batch = next(rows.batches, None)
         if batch is None:  # a file of no rows

@@ -35,7 +35,7 @@ from lvm_batch.jobs.models.self_check import Refusal
 from lvm_batch.jobs.prediction.execution import worker
 from lvm_batch.jobs.prediction.execution.worker import run_units
 from lvm_batch.jobs.prediction.execution.workers import Workers
-from lvm_batch.jobs.prediction.planning.plan import prepare
+from lvm_batch.jobs.prediction.planning.plan import make_plan
 from lvm_batch.jobs.settings.run import RunSettings
 
 if TYPE_CHECKING:
@@ -589,8 +589,8 @@ def test_a_worker_checks_by_itself(dataset: Path, models: Path, tmp_path: Path) 
     settings = RunSettings(
         dataset=(str(dataset),), output=str(tmp_path / "out"), model=str(models / "amn.pt"), scheduler="-"
     )
-    prepared = prepare(settings, threads=None)
-    [refused] = run_units(replace(prepared.job, release="9.9"), prepared.units)
+    plan = make_plan(settings, threads=None)
+    [refused] = run_units(replace(plan.job, release="9.9"), plan.units)
     assert isinstance(refused, Refusal)
     assert (refused.why, refused.device) == ("this run has lvm-batch 9.9", f"lvm-batch {OURS}")
 

@@ -182,10 +182,12 @@ def test_plan_is_a_dry_run(
 ) -> None:
     """`plan` and `run --dry-run` print the same plan of the same settings."""
 
-    def plan(settings: RunSettings) -> tuple[dict[str, object], str]:
+    def preview_job(settings: RunSettings) -> tuple[dict[str, object], str]:
         return {"dataset": settings.dataset}, "a plan"
 
-    monkeypatch.setitem(sys.modules, "lvm_batch.jobs.prediction.planning.preview", SimpleNamespace(plan=plan))
+    monkeypatch.setitem(
+        sys.modules, "lvm_batch.jobs.prediction.planning.preview", SimpleNamespace(preview_job=preview_job)
+    )
     assert main([*arguments, "in", "--output", "out", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"dataset": ["in"]}
 

@@ -20,7 +20,7 @@ from lvm_batch.jobs.errors import TryAgain
 from lvm_batch.jobs.models.self_check import (
     BOUNDS,
     N_ROWS,
-    Expected,
+    ExpectedAnswers,
     Refusal,
     check_answers,
     expected_answers,
@@ -54,7 +54,7 @@ def models_of(dim: int = 768) -> tuple[ContextModel, ContextModel]:
 
 
 @cache
-def stored(dim: int = 768) -> Expected:
+def stored(dim: int = 768) -> ExpectedAnswers:
     """What they answer."""
     expected = expected_answers(*models_of(dim), length=5)
     assert expected is not None

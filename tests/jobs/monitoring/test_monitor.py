@@ -30,7 +30,7 @@ from lvm_batch.jobs.prediction.execution.query_latency import worker_p95_ms
 from lvm_batch.jobs.prediction.execution.tally import tally_block
 from lvm_batch.jobs.prediction.execution.worker import Failure
 from lvm_batch.jobs.prediction.observers import RunBeginning
-from lvm_batch.jobs.prediction.planning.plan import Prepared, prepare
+from lvm_batch.jobs.prediction.planning.plan import Plan, make_plan
 from lvm_batch.jobs.prediction.results.events import RunSummarised
 from lvm_batch.jobs.prediction.telemetry.history import History
 from lvm_batch.jobs.settings.run import RunSettings
@@ -54,7 +54,7 @@ class Ran(NamedTuple):
     """A finished run: what it was told, what it was, and what came of it."""
 
     settings: RunSettings
-    prepared: Prepared
+    plan: Plan
     summary: Summary
     folder: OutputFolder
 
@@ -83,7 +83,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory, models: Path, scheduler: str) 
 
     outcome = run(settings, console=Console())
     assert outcome.error is None
-    return Ran(settings, prepare(settings, threads=None), outcome.summary, OutputFolder(settings.output))
+    return Ran(settings, make_plan(settings, threads=None), outcome.summary, OutputFolder(settings.output))
 
 
 def added(ran: Ran, history: object, **changes: Any) -> list[str]:  # noqa: ANN401 - of any field
@@ -99,7 +99,7 @@ def added(ran: Ran, history: object, **changes: Any) -> list[str]:  # noqa: ANN4
         "is_news": True,
     }
     observer = History(str(history), tell=said.append)
-    observer.begin(RunBeginning(ran.prepared, ran.settings, ran.folder, LocalLockGuard()))
+    observer.begin(RunBeginning(ran.plan, ran.settings, ran.folder, LocalLockGuard()))
     observer.event(RunSummarised(summary, records, **fields | changes))
     return said
 
@@ -143,7 +143,7 @@ def test_an_entry_tells_what_the_output_holds(ran: Ran, tmp_path: Path) -> None:
 def test_an_entry_says_which_run_it_was(ran: Ran, tmp_path: Path) -> None:
     """Job, models with digests, thresholds, places, times and what it took."""
     added(ran, tmp_path)
-    run, job = only_run(tmp_path), ran.prepared.job
+    run, job = only_run(tmp_path), ran.plan.job
     assert (run.job_id, run.fingerprint, run.state) == (job.job_id, job.fingerprint, "done")
     assert (run.primary.sha256, run.primary.architecture) == (job.models.primary.sha256, "amn")
     assert run.fallback is not None
@@ -153,7 +153,7 @@ def test_an_entry_says_which_run_it_was(ran: Ran, tmp_path: Path) -> None:
     assert (run.ended, run.ended - run.started) == (ENDED, timedelta(seconds=ran.summary.wall_s))
     assert run.rows_per_s == pytest.approx(600 / ran.summary.wall_s)
     assert (run.workers, run.units, run.failed_units) == (2, 2, 0)
-    assert run.projected_bytes == ran.prepared.memory.peak
+    assert run.projected_bytes == ran.plan.memory.peak
     assert run.peak_bytes is not None
     assert run.peak_bytes > 50 * 2**20
 
@@ -214,12 +214,12 @@ def test_a_history_that_cannot_be_written_is_said(ran: Ran, tmp_path: Path, hist
 
 def test_an_input_that_is_gone_costs_the_sample_alone(ran: Ran, tmp_path: Path) -> None:
     """The entry is written, and what it lacks is said."""
-    unit = ran.prepared.units[0]
+    unit = ran.plan.units[0]
     gone = type(unit.file)(
         **{name: getattr(unit.file, name) for name in unit.file.__slots__} | {"path": "/gone"}
     )
-    units = (replace(unit, file=gone), *ran.prepared.units[1:])
-    (said,) = added(ran._replace(prepared=replace(ran.prepared, units=units)), tmp_path)
+    units = (replace(unit, file=gone), *ran.plan.units[1:])
+    (said,) = added(ran._replace(plan=replace(ran.plan, units=units)), tmp_path)
     assert "no sample of the input" in said
     assert (only_run(tmp_path).rows_in, only_run(tmp_path).input_norm) == (600, None)
 
@@ -283,7 +283,7 @@ def test_deviations_add_up() -> None:
 def test_the_history_is_not_part_of_the_job(ran: Ran) -> None:
     """Another --history, or none, is the same job: its fingerprint stays."""
     settings = ran.settings.model_copy(update={"history": "elsewhere"})
-    assert prepare(settings, threads=None).job.fingerprint == ran.prepared.job.fingerprint
+    assert make_plan(settings, threads=None).job.fingerprint == ran.plan.job.fingerprint
 
 
 def test_the_time_of_a_query_is_measured_on_workers(ran: Ran, scheduler: str) -> None:
@@ -292,9 +292,9 @@ def test_the_time_of_a_query_is_measured_on_workers(ran: Ran, scheduler: str) ->
 
     said: list[str] = []
     with Client(scheduler, set_as_default=False) as client:
-        found = worker_p95_ms(client, ran.prepared.job, tell=said.append)
+        found = worker_p95_ms(client, ran.plan.job, tell=said.append)
         assert said == []
-        job = ran.prepared.job
+        job = ran.plan.job
         gone = replace(job, models=replace(job.models, primary=replace(job.models.primary, path="/gone.pt")))
         assert worker_p95_ms(client, gone, tell=said.append) is None
     assert found is not None

@@ -14,7 +14,7 @@ from lvm_batch.jobs.clusters.local import local_cluster
 from lvm_batch.jobs.prediction.planning import fleet as fleets
 from lvm_batch.jobs.prediction.planning.fleet import Fleet, local_fleet
 from lvm_batch.jobs.prediction.planning.memory import MIB, memory_limit
-from lvm_batch.jobs.prediction.planning.plan import prepare
+from lvm_batch.jobs.prediction.planning.plan import make_plan
 from lvm_batch.jobs.processes.forkserver import METHOD
 from lvm_batch.jobs.settings.run import RunSettings
 from lvm_batch.lvm.devices.facts import DeviceFacts
@@ -107,13 +107,13 @@ def test_memory_is_projected_for_all_units_of_a_worker(
     settings = RunSettings(
         dataset=(str(dataset),), output=str(dataset.parent / "out"), model=str(models / "amn.pt")
     )
-    one = prepare(settings, threads=1).memory
+    one = make_plan(settings, threads=1).memory
     monkeypatch.setattr(
         "lvm_batch.jobs.prediction.planning.plan.local_fleet", lambda *_: Fleet(2, 4, ("0", "1"))
     )
-    prepared = prepare(settings, threads=1)
-    four = prepared.memory
-    assert prepared.job.threads == 1
+    plan = make_plan(settings, threads=1)
+    four = plan.memory
+    assert plan.job.threads == 1
     for part in ("pages", "batch", "block"):
         assert four.parts[part] == pytest.approx(4 * one.parts[part], abs=4)
     assert four.parts["staged for the GPU"] == 4 * 1024 * 6 * 768 * 4

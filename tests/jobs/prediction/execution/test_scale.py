@@ -20,7 +20,7 @@ from lvm_batch.jobs.console.console import Console
 from lvm_batch.jobs.prediction import run as running
 from lvm_batch.jobs.prediction.execution import drive as driving
 from lvm_batch.jobs.prediction.execution.grouping import group_units
-from lvm_batch.jobs.prediction.planning.plan import job_document, prepare
+from lvm_batch.jobs.prediction.planning.plan import job_document, make_plan
 from lvm_batch.jobs.reports.report_writer import ReportWriter
 
 if TYPE_CHECKING:
@@ -39,18 +39,18 @@ def job(tmp_path_factory: pytest.TempPathFactory, models: Path) -> RunSettings:
 
 def test_a_planned_unit_takes_little_memory(job: RunSettings) -> None:
     """Everything that the driver knows of a unit and its file is within 3 KiB: 100,000 of them are within 300 MB."""
-    prepare(job, threads=1)  # what is set up once
+    make_plan(job, threads=1)  # what is set up once
     tracemalloc.start()
-    prepared = prepare(job, threads=1)
+    plan = make_plan(job, threads=1)
     held, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert len(prepared.units) == N_UNITS
+    assert len(plan.units) == N_UNITS
     assert held < 3 * 1024 * N_UNITS
 
 
 def test_files_of_one_schema_share_it(job: RunSettings) -> None:
     """A schema is kept once, whatever the number of files."""
-    footers = prepare(job, threads=1).footers
+    footers = make_plan(job, threads=1).footers
     assert (
         len({id(footer.schema) for footer in footers}) == len({id(footer.roles) for footer in footers}) == 1
     )
@@ -58,14 +58,14 @@ def test_files_of_one_schema_share_it(job: RunSettings) -> None:
 
 def test_footers_come_in_the_order_of_their_files(job: RunSettings) -> None:
     """Each file comes with its own footer, in the order of the files."""
-    files = [footer.file for footer in prepare(job, threads=1).footers]
+    files = [footer.file for footer in make_plan(job, threads=1).footers]
     assert [file for file, _ in read_footers(files, DatasetFormat())] == files
 
 
 def test_submissions_are_bounded(job: RunSettings, scheduler: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The cluster never holds more than a few tasks for each of its slots, whatever the number of units."""
     monkeypatch.setattr(driving, "run_units", pretend_all)
-    prepared = prepare(job, threads=1)
+    plan = make_plan(job, threads=1)
     with Client(scheduler, set_as_default=False) as client:
         held: list[int] = []
         submit = client.submit
@@ -76,18 +76,18 @@ def test_submissions_are_bounded(job: RunSettings, scheduler: str, monkeypatch: 
             return future
 
         monkeypatch.setattr(client, "submit", counting)
-        outcomes = driving.drive(client, prepared.job, prepared.units[:300], unit_timeout_s=60)
+        outcomes = driving.drive(client, plan.job, plan.units[:300], unit_timeout_s=60)
         ended = [unit.output for unit, _ in outcomes]
         slots = sum(client.nthreads().values())
-    assert sorted(ended) == [unit.output for unit in prepared.units[:300]]
+    assert sorted(ended) == [unit.output for unit in plan.units[:300]]
     assert max(held) <= 4 * slots
 
 
 def test_a_finished_job_is_seen_to_be_so(job: RunSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     """A rerun of a finished job starts no cluster and reads each record once."""
-    prepared = prepare(job, threads=1)
-    OutputFolder(job.output).begin(job_document(prepared, job))
-    write_records(Path(job.output), (pretend(prepared.job, unit) for unit in prepared.units))
+    plan = make_plan(job, threads=1)
+    OutputFolder(job.output).begin(job_document(plan, job))
+    write_records(Path(job.output), (pretend(plan.job, unit) for unit in plan.units))
     read: list[str] = []
     original = store.LocalStore.read
 

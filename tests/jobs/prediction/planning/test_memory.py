@@ -15,16 +15,16 @@ from support.peak_probe import peaks_of
 from lvm_batch.io.dataset.files import find_files
 from lvm_batch.io.dataset.units import DatasetFormat, Footer, cut_units, read_footers
 from lvm_batch.io.schema import WindowShape
-from lvm_batch.jobs.models.facts import Fixed
+from lvm_batch.jobs.models.facts import FixedMemory
 from lvm_batch.jobs.prediction import run as running
 from lvm_batch.jobs.prediction.planning.memory import (
     MIB,
     NotEnoughMemory,
     check_memory,
     memory_limit,
-    project,
+    project_memory,
 )
-from lvm_batch.jobs.prediction.planning.plan import Prepared, prepare
+from lvm_batch.jobs.prediction.planning.plan import Plan, make_plan
 from lvm_batch.jobs.reports import report_writer
 from lvm_batch.jobs.settings.run import RunSettings
 
@@ -82,11 +82,11 @@ def sequences_file(path: Path, n_rows: int) -> Path:
     return path
 
 
-def prepared_for(dataset: Path, models: Path, **settings: Any) -> Prepared:  # noqa: ANN401 - of any setting
+def prepared_for(dataset: Path, models: Path, **settings: Any) -> Plan:  # noqa: ANN401 - of any setting
     """A job over ``dataset`` with fresh models."""
     given = {"model": str(models / "amn.pt"), "shadow_rate": 0.0, **settings}
     output = dataset.parent / "out"
-    return prepare(RunSettings(dataset=(str(dataset),), output=str(output), **given), threads=1)
+    return make_plan(RunSettings(dataset=(str(dataset),), output=str(output), **given), threads=1)
 
 
 def heavy_file(path: Path, *, coded: bool) -> Path:
@@ -106,9 +106,9 @@ def test_values_that_repeat_count_as_they_are_decoded(*, coded: bool, tmp_path: 
     """What is written once for all rows takes no more than is planned, as codes, as texts and within lists."""
     path = heavy_file(tmp_path / "a.parquet", coded=coded)
     assert path.stat().st_size < 30 * MIB
-    prepared = prepared_for(path, models)
-    measured = max(peaks_of(prepared.job, prepared.units, tmp_path)["peaks"])
-    assert 0.9 * measured < prepared.memory.peak < 1.35 * measured
+    plan = prepared_for(path, models)
+    measured = max(peaks_of(plan.job, plan.units, tmp_path)["peaks"])
+    assert 0.9 * measured < plan.memory.peak < 1.35 * measured
     written = tmp_path / "out" / "a-00000.parquet"
     assert pq.read_schema(written).field("note").type == pq.read_schema(path).field("note").type
     last = pq.ParquetFile(written).read_row_group(pq.read_metadata(written).num_row_groups - 1)
@@ -120,7 +120,7 @@ def test_the_projection_is_within_a_quarter_of_the_peak(case: str, tmp_path: Pat
     """What plan says a worker needs is what it needs, whatever the layout, the row groups and the policy."""
     path = tmp_path / "a.parquet"
     fallback = {"fallback": str(models / "gru.pt")}
-    prepared = {
+    plan = {
         "small row groups": lambda: prepared_for(windows_file(path, 4000, 500), models),
         "one row group": lambda: prepared_for(windows_file(path, 12000, 12000, use_dictionary=False), models),
         "sequences": lambda: prepared_for(sequences_file(path, 16000), models),
@@ -135,8 +135,8 @@ def test_the_projection_is_within_a_quarter_of_the_peak(case: str, tmp_path: Pat
             **fallback,
         ),
     }[case]()
-    measured = max(peaks_of(prepared.job, prepared.units, tmp_path)["peaks"])
-    assert 0.8 * measured < prepared.memory.peak < 1.25 * measured
+    measured = max(peaks_of(plan.job, plan.units, tmp_path)["peaks"])
+    assert 0.8 * measured < plan.memory.peak < 1.25 * measured
 
 
 @pytest.mark.parametrize("layout", ["windows", "sequences"])
@@ -151,8 +151,8 @@ def test_an_input_ten_times_as_large_has_the_same_peak(layout: str, tmp_path: Pa
         else:
             sequences_file(path, n_rows)
         unit_size = 16 * MIB if layout == "windows" else 64 * MIB
-        prepared = prepared_for(path, models, unit_size=unit_size, high_stakes_lane=("another",))
-        peaks.append(max(peaks_of(prepared.job, prepared.units, path.parent)["peaks"]))
+        plan = prepared_for(path, models, unit_size=unit_size, high_stakes_lane=("another",))
+        peaks.append(max(peaks_of(plan.job, plan.units, path.parent)["peaks"]))
     assert peaks[1] < 1.1 * peaks[0]
 
 
@@ -167,8 +167,8 @@ def projection_of(footer: Footer, *, capped: bool = False, **fixed: int) -> dict
     """The parts of a projection over one file."""
     units = cut_units(footer, unit_bytes=64 * MIB, shape=WindowShape())
     return dict(
-        project(
-            [footer], units, Fixed(0, has_fallback=True, **fixed), shape=WindowShape(), capped=capped
+        project_memory(
+            [footer], units, FixedMemory(0, has_fallback=True, **fixed), shape=WindowShape(), capped=capped
         ).parts
     )
 
@@ -196,7 +196,9 @@ def test_what_cannot_fit_is_refused_with_what_to_change(tmp_path: Path) -> None:
     """The refusal names the unit, what holds the memory, and the settings that change it."""
     footer = footer_of(windows_file(tmp_path / "a.parquet", 1000, 1000))
     units = cut_units(replace(footer, row_group_rows=(10**6,)), unit_bytes=MIB, shape=WindowShape())
-    projection = project([footer], units, Fixed(0, has_fallback=True), shape=WindowShape(), capped=True)
+    projection = project_memory(
+        [footer], units, FixedMemory(0, has_fallback=True), shape=WindowShape(), capped=True
+    )
     check_memory(projection, RunSettings(memory_limit=projection.peak))
     with pytest.raises(NotEnoughMemory) as caught:
         check_memory(projection, RunSettings(memory_limit=10**9))
@@ -216,7 +218,9 @@ def test_fewer_workers_are_proposed_where_they_would_fit(
     monkeypatch.setattr("distributed.system.MEMORY_LIMIT", 1200 * MIB)
     footer = footer_of(windows_file(tmp_path / "a.parquet", 1000, 1000))
     units = cut_units(footer, unit_bytes=MIB, shape=WindowShape())
-    projection = project([footer], units, Fixed(0, has_fallback=False), shape=WindowShape(), capped=False)
+    projection = project_memory(
+        [footer], units, FixedMemory(0, has_fallback=False), shape=WindowShape(), capped=False
+    )
     assert memory_limit(RunSettings(workers=3)) == 400 * MIB
     with pytest.raises(NotEnoughMemory, match=r"400 MiB") as caught:
         check_memory(projection, RunSettings(workers=3))
@@ -240,7 +244,7 @@ def test_plan_tells_and_run_refuses(lvm_batch: Callable[..., Result], tmp_path: 
 
 def test_without_a_unit_nothing_is_refused(tmp_path: Path) -> None:
     """A run over a time of which there is no file needs no memory."""
-    nothing = project([], [], Fixed(0, has_fallback=True), shape=WindowShape(), capped=False)
+    nothing = project_memory([], [], FixedMemory(0, has_fallback=True), shape=WindowShape(), capped=False)
     check_memory(nothing, RunSettings(memory_limit=1))
 
 
@@ -271,7 +275,9 @@ def test_a_clusters_table_says_how_much_there_is(tmp_path: Path) -> None:
     kubernetes = {"image": "x", "resources": {"limits": {"memory": "256Mi"}}}
     footer = footer_of(windows_file(tmp_path / "a.parquet", 1000, 1000))
     units = cut_units(footer, unit_bytes=MIB, shape=WindowShape())
-    projection = project([footer], units, Fixed(0, has_fallback=False), shape=WindowShape(), capped=False)
+    projection = project_memory(
+        [footer], units, FixedMemory(0, has_fallback=False), shape=WindowShape(), capped=False
+    )
     for name, table in (("slurm", slurm), ("kubernetes", kubernetes)):
         settings = RunSettings.model_validate({"cluster": name, "workers": 1, name: table})
         with pytest.raises(NotEnoughMemory, match="may use 256 MiB") as caught:

@@ -18,7 +18,7 @@ from lvm_batch.io.output.lock import lock_output
 from lvm_batch.jobs.clusters.backend import LocalWorkers
 from lvm_batch.jobs.clusters.dashboard import dask_pages
 from lvm_batch.jobs.errors import GateFailed, MissingExtra, Terminated
-from lvm_batch.jobs.prediction.observers import RunOutcome, reporting_failures
+from lvm_batch.jobs.prediction.observers import RunOutcome, report_failures
 from lvm_batch.jobs.prediction.results.summary import Summary
 from lvm_batch.jobs.prediction.telemetry.metrics import Metrics, last_success
 from lvm_batch.jobs.processes.forkserver import METHOD, PRELOAD, start_forkserver
@@ -170,7 +170,7 @@ def test_whatever_is_raised_is_told(ending: BaseException, code: int, kind: str,
     settings = RunSettings(output=str(tmp_path / "out"), metrics_file=str(tmp_path / "m.prom"))
     started = time.monotonic() - 5
     metrics = Metrics(settings, started=started, tell=pytest.fail)
-    with pytest.raises(type(ending)), reporting_failures([metrics]):
+    with pytest.raises(type(ending)), report_failures([metrics]):
         raise ending
     told = samples((tmp_path / "m.prom").read_text())
     assert told["lvm_batch_run_exit_code",] == code

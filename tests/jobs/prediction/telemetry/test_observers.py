@@ -16,7 +16,7 @@ from lvm_batch.jobs.console.console import Console
 from lvm_batch.jobs.errors import Terminated, TryAgain
 from lvm_batch.jobs.observed_run import run_observed
 from lvm_batch.jobs.prediction.execution.worker import Failure
-from lvm_batch.jobs.prediction.observers import RunObserver, reporting_failures, telling
+from lvm_batch.jobs.prediction.observers import RunObserver, make_listener, report_failures
 from lvm_batch.jobs.prediction.results.events import (
     RunEnded,
     RunStarted,
@@ -169,7 +169,7 @@ def test_failures_are_heard_by_all_even_if_one_observer_fails() -> None:
         def fail(self, error: BaseException) -> None:
             raise KeyboardInterrupt from error
 
-    with pytest.raises(KeyboardInterrupt), reporting_failures([first, Broken(), last]):
+    with pytest.raises(KeyboardInterrupt), report_failures([first, Broken(), last]):
         raise TryAgain("later")
     assert [type(error) for _, error in last.heard] == [TryAgain]
     assert [type(error) for _, error in first.heard] == [KeyboardInterrupt]
@@ -184,7 +184,7 @@ def test_a_run_that_has_lost_its_output_is_shown_and_not_written_about() -> None
 
     shows, writes = Recorder(), Recorder()
     with pytest.raises(OutputLocked):
-        telling([shows, writes], Lost())(RunEnded("interrupted"))
+        make_listener([shows, writes], Lost())(RunEnded("interrupted"))
     assert (shows.names, writes.names) == (["RunEnded"], [])
 
 
