@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import tomllib
 from pathlib import Path
@@ -10,6 +11,8 @@ TOP = Path(__file__).parents[1]
 FOLDERS = ("docs", "io", "jobs", "lvm", "tests", "workflows")
 LINK = re.compile(r"\]\((?![a-z]+:)([^)\s#]*)(?:#([^)\s]*))?\)")
 NAMED = re.compile(rf"`((?:{'|'.join(FOLDERS)})/[\w./-]*(?:\.\w+|/))`")
+
+DEFINED = re.compile(r"((?:`[\w.]+`(?:, | and |, and )?)+) \(`([\w/]+\.py)`\)")
 
 
 def documents() -> dict[Path, str]:
@@ -50,6 +53,53 @@ def test_named_files_exist() -> None:
         if not (TOP / name).exists()
     ]
     assert not missing
+
+
+def definitions(module: Path) -> set[str]:
+    """The names that a module defines at its top, and the methods of its classes after their class's name."""
+    names: set[str] = set()
+    for node in ast.parse(module.read_text(encoding="utf-8")).body:
+        match node:
+            case ast.FunctionDef(name=name):
+                names.add(name)
+            case ast.ClassDef(name=name, body=body):
+                names |= {
+                    name,
+                    *(f"{name}.{inner.name}" for inner in body if isinstance(inner, ast.FunctionDef)),
+                }
+    return names
+
+
+def named_definitions() -> list[tuple[Path, str, Path]]:
+    """Every document with a name that it gives a module for, as in "`run` (`run.py`)", and that module."""
+    return [
+        (
+            document,
+            name,
+            next((path for path in (document.parent / module, TOP / module) if path.exists()), TOP),
+        )
+        for document, text in documents().items()
+        for names, module in DEFINED.findall(" ".join(text.split()))
+        for name in re.findall(r"`([\w.]+)`", names)
+    ]
+
+
+def test_named_functions_exist() -> None:
+    """A function or class that a document names together with its module is defined there."""
+    missing = [
+        f"{document.relative_to(TOP)}: {name}"
+        for document, name, module in named_definitions()
+        if not module.is_file() or name not in definitions(module)
+    ]
+    assert not missing
+
+
+def test_a_row_is_followed_through_the_code() -> None:
+    """The walk of jobs/prediction/README.md names functions of every folder that a row passes."""
+    walk = [module for document, _, module in named_definitions() if document.parent.name == "prediction"]
+    folders = {str(module.parent.relative_to(TOP)) for module in walk}
+    engine = {f"jobs/prediction/{name}" for name in ("planning", "execution", "results")}
+    assert folders >= engine | {"io/dataset", "lvm/inference", "io/output"}
 
 
 def test_every_decision_is_listed() -> None:
