@@ -1,6 +1,6 @@
-"""How a run is watched: what its observers hear, and when.
+"""How a run is watched: the calls that its observers receive, and when.
 
-The rule: a run tells its observers and knows none of them; a new output of a run is a new observer.
+The rule: a run calls its observers and knows none of them; a new output of a run is a new observer.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RunBeginning:
-    """A run that holds its output: what it plans, what it was asked for, and where it writes."""
+    """A run that holds its output: its plan, its settings, and the folder that it writes to."""
 
     plan: Plan
     settings: RunSettings
@@ -33,7 +33,7 @@ class RunBeginning:
 
 @dataclass(frozen=True, slots=True)
 class RunOutcome:
-    """How a run ended: its summary, the same as text, and the error that stands in the way of success, if any."""
+    """How a run ended: its summary, the summary as text, and the error if the job is no success."""
 
     summary: Summary
     text: str
@@ -43,28 +43,28 @@ class RunOutcome:
 class RunObserver:
     """Watches one run; each method does nothing unless an observer overrides it.
 
-    ``begin`` and ``event`` are called while the run holds its output. ``conclude`` or ``fail``, one of the two, is the
-    last call, made once the output is free again. Observers that deal with their own failures print one note and let
-    the run go on; whatever an observer raises ends the run.
+    ``begin`` and ``event`` are called while the run holds its output. The last call is either ``conclude`` or ``fail``,
+    after the output is free again. An observer that can do without its work prints one note and lets the run continue;
+    an error that an observer raises ends the run.
     """
 
     def begin(self, run: RunBeginning) -> None:
-        """The output is held and work begins; a run that fails before has no beginning."""
+        """The output is locked and work begins; not called if the run fails earlier."""
 
     def event(self, event: Event) -> None:
-        """Something has happened."""
+        """``event`` has happened."""
 
     def conclude(self, outcome: RunOutcome) -> None:
-        """The run came to its end, with success or with the error of ``outcome``."""
+        """The run has ended, with success or with the error of ``outcome``."""
 
     def fail(self, error: BaseException) -> None:
-        """``error`` ended the run before it came to its end, or before it began."""
+        """``error`` has stopped the run, or kept it from beginning."""
 
 
 def make_listener(observers: Sequence[RunObserver], hold: LockGuard) -> Listener:
-    """Return what passes an event to ``observers``, one after the other.
+    """Return a function that passes an event to ``observers``, one after the other.
 
-    It raises :class:`OutputLocked` if ``hold`` is lost. The first observer, which shows the run, hears the event even
+    It raises :class:`OutputLocked` if ``hold`` is lost. The first observer, which shows the run, gets the event even
     then; the others, which may write about the output, do not.
     """
 
@@ -80,9 +80,9 @@ def make_listener(observers: Sequence[RunObserver], hold: LockGuard) -> Listener
 
 @contextmanager
 def report_failures(observers: Sequence[RunObserver]) -> Iterator[None]:
-    """Tell all ``observers``, the last one first, what the block raises.
+    """Pass the error that the block raises to all ``observers``, the last one first.
 
-    If one of them raises another error, those before it hear of that one, and so does the caller.
+    If an observer raises another error, the observers before it and the caller receive that error instead.
     """
     with ExitStack() as stack:
         for observer in observers:

@@ -1,7 +1,7 @@
-"""A job as it travels to the workers, and the identity by which a rerun is known.
+"""A job as it travels to the workers, and the identity by which a rerun is recognised.
 
-The rule: a job holds all that decides what is in its output, and nothing else decides it. The fingerprint is a
-digest of exactly that: inputs, models, bank, settings that change a value, unit size, format.
+The rule: a job holds everything that decides its output, and nothing else does. The fingerprint is a digest of exactly
+that: inputs, models, bank, settings that change a value, unit size, format.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Job:
     """What a worker needs to compute any unit of the job; picklable and small.
 
     ``cap_rate`` is the fraction of a unit's rows that may be escalated, or ``None`` for no cap. ``threads`` is the
-    number of threads for a worker's arithmetic, or ``None`` for its share of the machine. ``expected`` is what a worker
-    must answer before it gets work, and ``release`` the version of this package that it must have.
+    number of each worker's threads, or ``None`` for its share of the machine. A worker must give the ``expected``
+    answers before it gets work, and must have the ``release`` of this package.
     """
 
     fingerprint: str
@@ -49,7 +49,7 @@ class Job:
 
     @property
     def job_id(self) -> str:
-        """A name for the job that fits into a line."""
+        """A short name of the job: the first 12 digits of its fingerprint."""
         return self.fingerprint[:12]
 
     @property
@@ -71,12 +71,12 @@ class Job:
 
 
 def identity(
-    settings: RunSettings, models: ModelSet, *, inputs: Iterable[InputFile], understood: DatasetFormat
+    settings: RunSettings, models: ModelSet, *, inputs: Iterable[InputFile], dataset: DatasetFormat
 ) -> Identity:
-    """Return what makes this job this job."""
+    """Return everything that decides the output of a job."""
     return Identity(
         FORMAT,
-        {file.name: _input(file, understood) for file in inputs},
+        {file.name: _input(file, dataset) for file in inputs},
         {
             "models": {
                 "amn": models.primary.sha256,
@@ -91,12 +91,12 @@ def identity(
     )
 
 
-def _input(file: InputFile, understood: DatasetFormat) -> InputEntry:
-    return InputEntry(file.path, file.size, file.modified_ns, understood.texts_of_folders(file) or None)
+def _input(file: InputFile, dataset: DatasetFormat) -> InputEntry:
+    return InputEntry(file.path, file.size, file.modified_ns, dataset.texts_of_folders(file) or None)
 
 
 def cap_rate(settings: RunSettings) -> float | None:
-    """The fraction of a unit's rows that may be escalated, or ``None`` where the policy does not cap."""
+    """Return the fraction of a unit's rows that may be escalated, or ``None`` if the policy does not cap."""
     return settings.max_fallback_rate if settings.fallback_policy == "cap" else None
 
 

@@ -30,14 +30,14 @@ _SHOWN_FILES = 10
 
 
 def unavailable_criteria(
-    bank: BankFacts | None, footers: Sequence[Footer], understood: DatasetFormat
+    bank: BankFacts | None, footers: Sequence[Footer], dataset: DatasetFormat
 ) -> dict[str, str]:
     """Return the escalation criteria that cannot be evaluated, each with the reason."""
     no_bank = None if bank else "no --bank is given"
     too_small = (
         f"{bank.ref.path} holds one vector, and a margin needs two" if bank and bank.n_vectors == 1 else None
     )
-    columns = missing_columns(footers, understood.names)
+    columns = missing_columns(footers, dataset.names)
     missing = {
         "low_confidence": no_bank,
         "high_stakes_lane": columns.get("high_stakes_lane"),

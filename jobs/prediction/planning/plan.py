@@ -75,7 +75,7 @@ class _Inputs:
     files: Sequence[InputFile]
     footers: Sequence[Footer]
     unreadable: tuple[UnreadableFile, ...]
-    understood: DatasetFormat
+    dataset: DatasetFormat
     span: Span | None
     notices: tuple[str, ...]
 
@@ -94,9 +94,9 @@ def make_plan(settings: RunSettings, *, threads: int | None) -> Plan:
     found = find_models(settings)
     checks.errors.extend(found.problems)
     shape = WindowShape(dim=found.primary.dim) if found.primary else WindowShape()
-    understood = dataset_format(settings, shape)
+    dataset = dataset_format(settings, shape)
     runs = ArticleRuns()
-    footers, unreadable = _read_footers(files, understood, checks, runs, settings)
+    footers, unreadable = _read_footers(files, dataset, checks, runs, settings)
     if footers:
         checks.run(lambda: _check_renames(settings, footers))
     checks.raise_all()
@@ -108,29 +108,22 @@ def make_plan(settings: RunSettings, *, threads: int | None) -> Plan:
         *split_article_notices(cuts, pad=settings.pad),
         *overruled_notices(footers),
     )
-    inputs = _Inputs(files, footers, unreadable, understood, span, found_notices)
+    inputs = _Inputs(files, footers, unreadable, dataset, span, found_notices)
     return _assemble(settings, found, inputs, threads)
 
 
 def _assemble(settings: RunSettings, found: FoundModels, inputs: _Inputs, threads: int | None) -> Plan:
-    footers, shape = inputs.footers, inputs.understood.shape
+    footers, shape = inputs.footers, inputs.dataset.shape
     fleet = local_fleet(settings.workers, found.device)
     models = found.as_set(settings)
-    values = identity(settings, models, inputs=inputs.files, understood=inputs.understood)
-    unavailable = unavailable_criteria(found.bank, footers, inputs.understood) if footers else {}
+    values = identity(settings, models, inputs=inputs.files, dataset=inputs.dataset)
+    unavailable = unavailable_criteria(found.bank, footers, inputs.dataset) if footers else {}
     units = tuple(
         unit for footer in footers for unit in cut_units(footer, unit_bytes=settings.unit_size, shape=shape)
     )
     is_capped = cap_rate(settings) is not None
     return Plan(
-        job=_job(
-            settings,
-            models,
-            values,
-            expected=found.expected,
-            understood=inputs.understood,
-            threads=threads,
-        ),
+        job=_job(settings, models, values, inputs.dataset, expected=found.expected, threads=threads),
         identity=values,
         footers=tuple(footers),
         units=units,
@@ -151,15 +144,15 @@ def _job(
     settings: RunSettings,
     models: ModelSet,
     values: Identity,
+    dataset: DatasetFormat,
     *,
     expected: ExpectedAnswers | None,
-    understood: DatasetFormat,
     threads: int | None,
 ) -> Job:
     return Job(
         fingerprint=fingerprint(values),
         output=locate(settings.output).text,
-        dataset_format=understood,
+        dataset_format=dataset,
         pad=settings.pad,
         models=models,
         cap_rate=cap_rate(settings),
@@ -171,7 +164,7 @@ def _job(
 
 
 def job_document(plan: Plan, settings: RunSettings) -> JobDocument:
-    """Return what ``job.json`` says of the job: its identity, and what people and readers ask of it."""
+    """Return the job as ``job.json`` records it."""
     job = plan.job
     return JobDocument(
         version=version("lvm-batch"),
@@ -224,14 +217,14 @@ def _check_renames(settings: RunSettings, footers: Sequence[Footer]) -> None:
 
 def _read_footers(
     files: Sequence[InputFile],
-    understood: DatasetFormat,
+    dataset: DatasetFormat,
     checks: Checks,
     runs: ArticleRuns,
     settings: RunSettings,
 ) -> tuple[list[Footer], tuple[UnreadableFile, ...]]:
     """Read all footers; with ``--on-bad-file skip``, a file that cannot be read is left out and is no error."""
     footers, unreadable = [], []
-    for _, footer in read_footers(files, understood, runs=runs):
+    for _, footer in read_footers(files, dataset, runs=runs):
         if isinstance(footer, Footer):
             footers.append(footer)
         elif settings.on_bad_file == "skip" and isinstance(footer, UnreadableFile):

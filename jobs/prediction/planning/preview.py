@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from lvm_batch.io.output.job_documents import JobDocument
+    from lvm_batch.jobs.models.facts import ModelRef
+    from lvm_batch.jobs.prediction.planning.job import Job
     from lvm_batch.jobs.settings.run import RunSettings
 
 
@@ -36,17 +38,8 @@ def preview_job(settings: RunSettings) -> tuple[dict[str, Any], str]:
 
 
 def _values(settings: RunSettings, plan: Plan) -> dict[str, Any]:
-    job = plan.job
-    folder = OutputFolder(job.output)
-    again = units_to_repeat(folder, plan, settings.reprocess)
-    standing = folder.job()
-    kept = inputs_left_out(folder, plan, settings)
-    document = job_document(plan, settings)
-    refusal = _refusal(folder, document, kept, again) if standing else _refusal_of_strangers(folder)
-    if standing and not refusal:  # a dataset that has grown keeps the fingerprint that its job began with
-        job = replace(job, fingerprint=standing.fingerprint)
-    asked = backend_of(settings).preview()
-    done = () if refusal or not standing else answering(standing, folder.records()).keys() - again
+    job, refusal, done = _continue(settings, plan)
+    cluster = backend_of(settings).preview()
     return {
         "job_id": job.job_id,
         "fingerprint": job.fingerprint,
@@ -62,17 +55,33 @@ def _values(settings: RunSettings, plan: Plan) -> dict[str, Any]:
             {"output": unit.output, "input": unit.file.path, "rows": unit.n_rows, "done": unit.output in done}
             for unit in plan.units
         ],
-        "workers": asked.workers or plan.fleet.n_workers,
-        "asked_of_cluster": asked.request,
+        "workers": cluster.workers or plan.fleet.n_workers,
+        "asked_of_cluster": cluster.request,
         "memory": _memory(settings, plan),
-        "models": {
-            route: None if model is None else {"path": model.path, "architecture": model.architecture}
-            for route, model in (("amn", job.models.primary), ("gru", job.models.fallback))
-        },
+        "models": {"amn": _model(job.models.primary), "gru": _model(job.models.fallback)},
         "bank": job.models.bank.path if job.models.bank else None,
         "criteria_not_evaluated": plan.unavailable,
         "notices": list(plan.notices),
     }
+
+
+def _continue(settings: RunSettings, plan: Plan) -> tuple[Job, dict[str, str] | None, Collection[str]]:
+    """Return the job as a run would continue it, the refusal if it would not, and the outputs that are done."""
+    folder = OutputFolder(plan.job.output)
+    existing = folder.job()
+    if existing is None:
+        return plan.job, _refusal_of_strangers(folder), ()
+    again = units_to_repeat(folder, plan, settings.reprocess)
+    kept = inputs_left_out(folder, plan, settings)
+    if refusal := _refusal(folder, job_document(plan, settings), kept, again):
+        return plan.job, refusal, ()
+    # A dataset that has grown keeps the fingerprint that its job began with.
+    job = replace(plan.job, fingerprint=existing.fingerprint)
+    return job, None, answering(existing, folder.records()).keys() - again
+
+
+def _model(model: ModelRef | None) -> dict[str, str] | None:
+    return None if model is None else {"path": model.path, "architecture": model.architecture}
 
 
 def _refusal(

@@ -28,11 +28,11 @@ def inputs_left_out(folder: OutputFolder, plan: Plan, settings: RunSettings) -> 
     job = folder.job() if plan.span else None
     if job is None or plan.span is None:
         return frozenset()
-    asked = plan.identity.inputs
+    inputs = plan.identity.inputs
     unread = [
         InputFile(file.path, name, file.size, file.modified_ns)
         for name, file in job.identity.inputs.items()
-        if name not in asked
+        if name not in inputs
     ]
     return frozenset(file.name for file in unread) - _missed(unread, plan, plan.span, settings)
 
