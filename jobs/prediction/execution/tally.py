@@ -82,7 +82,7 @@ def _bad_rows(block: PredictionBlock, first_row: int) -> tuple[BadRow, ...]:
 
 
 def _splits(carried: pa.Table, column: str) -> dict[str, NDArray[np.bool_]]:
-    """Return the rows of each split, (n,) bool; none where there is no column of texts that says it."""
+    """Return the rows of each split, (n,) bool; none if there is no text column of splits."""
     if column not in carried.column_names:
         return {}
     values = carried[column]

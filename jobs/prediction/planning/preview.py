@@ -85,10 +85,10 @@ def _model(model: ModelRef | None) -> dict[str, str] | None:
 
 
 def _refusal(
-    folder: OutputFolder, asked: JobDocument, kept: Collection[str], again: Collection[str]
+    folder: OutputFolder, document: JobDocument, kept: Collection[str], again: Collection[str]
 ) -> dict[str, str] | None:
     """Return how a run would refuse an output folder that holds another job; ``None`` if it would not."""
-    difference = folder.difference(asked, kept=kept, again=again)
+    difference = folder.difference(document, kept=kept, again=again)
     if difference is None:
         return None
     return {"message": f"{folder.text} holds another job: {difference.text}", "hint": difference.hint}
@@ -150,5 +150,5 @@ def _describe(values: dict[str, Any]) -> str:
         "refusal": _refusal_text(values["refusal"]),
         **{f"note {number}": notice for number, notice in enumerate(values["notices"], 1)},
     }
-    asked = values["asked_of_cluster"]
-    return as_lines(lines) + (f"\n\nwould be asked for:\n\n{asked}" if asked else "")
+    request = values["asked_of_cluster"]
+    return as_lines(lines) + (f"\n\nwould be asked for:\n\n{request}" if request else "")
