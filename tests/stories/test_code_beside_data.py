@@ -1,4 +1,4 @@
-"""Modules that lie beside the data: no command imports one, however it starts its processes."""
+"""Modules that lie beside the data are never imported, however a command starts its processes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ with open({fired!r}, "a") as file:
 raise ImportError("a trap")
 """
 
-# As the installed script does it, whose first search path is the folder that it lies in; with modules of a user's own.
+# Like the installed script, whose first search path is its own folder; with a user's own modules.
 _SCRIPT = """
 import sys
 import beside_the_script, on_python_path
@@ -48,8 +48,9 @@ if __name__ == "__main__":
 
 
 def lay_traps(folder: Path) -> Path:
-    """Lay a module in ``folder`` under every name that Python, or a package that is installed, has; return what one
-    writes into when it is imported.
+    """Write a module in ``folder`` for every name in Python's library and installed packages.
+
+    Returns the path of a file that each of them writes to when it is imported.
     """
     fired = folder.with_name("fired")
     names = {*sys.stdlib_module_names, *packages_distributions(), "sitecustomize", "usercustomize"}
@@ -60,7 +61,7 @@ def lay_traps(folder: Path) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path, models: Path) -> Path:
-    """A folder with a dataset, models, and traps; the script that calls the command lies elsewhere."""
+    """A folder with a dataset, models and traps; the script that calls the command lies elsewhere."""
     contexts, targets = windows()
     write_windows(tmp_path / "here/t.parquet", contexts[:120], targets[:120], row_group_rows=40)
     for model in models.iterdir():
@@ -89,9 +90,9 @@ _RUN = ("run", "t.parquet", "--output", "out", *_MODELS, "--unit-size", "310KiB"
 
 @pytest.mark.parametrize("method", START_METHODS)
 def test_a_run_imports_nothing_that_lies_beside_its_data(folder: Path, method: str) -> None:
-    """Its workers, the server they are copies of and what tracks them find the modules that are installed.
+    """Workers, the fork server and the resource tracker import the installed modules.
 
-    PYTHONPATH holds for all of them, and so does the folder of a user's own script, which workers import.
+    PYTHONPATH and the folder of a user's own script still apply to all of them; workers import from there.
     """
     fired = lay_traps(folder)
     done = call(folder, method, *_RUN)
@@ -115,7 +116,7 @@ def test_a_run_imports_nothing_that_lies_beside_its_data(folder: Path, method: s
     ids=lambda arguments: arguments[0],
 )
 def test_no_command_imports_what_lies_beside_its_data(folder: Path, arguments: tuple[str, ...]) -> None:
-    """Nor does any other command, of which some start others."""
+    """Other commands do not import them either, including those that start further commands."""
     fired = lay_traps(folder)
     done = call(folder, "forkserver", *arguments)
     assert not fired.exists(), fired.read_text()
@@ -123,7 +124,7 @@ def test_no_command_imports_what_lies_beside_its_data(folder: Path, arguments: t
 
 
 def test_workers_elsewhere_start_safely() -> None:
-    """On SLURM and over ssh by a flag, on Kubernetes by a variable, beside what the user asks for."""
+    """SLURM and ssh workers get a flag, Kubernetes workers a variable, beside the user's own options."""
     pytest.importorskip("dask_jobqueue")
     slurm = RunSettings(cluster="slurm", workers=1, slurm={"cores": 1, "memory": "1GB", "python": "py"})
     assert "py -P -m distributed.cli.dask_worker" in str(backend_of(slurm).preview().request)
@@ -135,7 +136,7 @@ def test_workers_elsewhere_start_safely() -> None:
 
 @pytest.mark.parametrize("env", [{"MINE": "1"}, [{"name": "MINE", "value": "1"}]], ids=["table", "tables"])
 def test_containers_of_workers_are_safe(env: dict[str, str] | list[dict[str, str]]) -> None:
-    """Both forms in which Kubernetes takes variables keep what is given."""
+    """Both forms of Kubernetes variables keep the values that the user gave."""
     pytest.importorskip("dask_kubernetes")
     settings = RunSettings(cluster="kubernetes", workers=1, kubernetes={"image": "x", "env": env})
     text = str(backend_of(settings).preview().request)
@@ -170,7 +171,7 @@ def _names(module: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize("room", ["io", "lvm", "jobs"])
 def test_processes_are_started_where_that_is_known_to_be_safe(room: str) -> None:
-    """A module that starts processes takes what ``child_processes`` has, and is listed here."""
+    """Every module that starts processes uses ``child_processes``, and is listed here."""
     starting = {
         str(module.relative_to(TOP))
         for module in (TOP / room).rglob("*.py")

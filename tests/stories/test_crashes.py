@@ -1,4 +1,4 @@
-"""A run that dies at any step of the commit protocol, and is started again."""
+"""Runs that die at any step of the commit protocol and are started again."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ _COMMAND = (
 
 
 class Killed(BaseException):
-    """The process dies here: nothing after this line runs, and no handler of errors sees it."""
+    """The process dies here: nothing after this line runs, and no error handler sees it."""
 
 
 @contextmanager
@@ -90,13 +90,13 @@ def dying(at_step: int) -> Iterator[None]:
 def one_after_the_other(
     _: object, job: Job, units: Iterable[Unit], **__: object
 ) -> Iterator[tuple[Unit, CommitRecord | Failure]]:
-    """Drive units in this process, through the real task."""
+    """Process units in this process, through the real task."""
     for unit in units:
         yield unit, run_unit(job, unit)
 
 
 def without_a_cluster() -> pytest.MonkeyPatch:
-    """Let runs drive their units in this process."""
+    """Let runs process their units in this process."""
     patch = pytest.MonkeyPatch()
     patch.setattr(lvm_batch.jobs.prediction.run, "_cluster", lambda *_, **__: nullcontext())
     patch.setattr(lvm_batch.jobs.prediction.run, "n_slots", lambda _: 1)
@@ -116,14 +116,14 @@ def run_job(models: Path, dataset: Path, output: Path, **options: str) -> RunOut
 
 
 class Crashes(RuleBasedStateMachine):
-    """Runs of one job that die somewhere; after each, readers see whole files and records tell the truth."""
+    """Runs of one job that die somewhere; after each, readers see whole files and records are correct."""
 
     models: Path
     clean: list[dict[str, Any]]
 
     @initialize()
     def begin(self) -> None:
-        """Write the dataset, and drive without a cluster."""
+        """Write the dataset, and replace the cluster."""
         self.folder = Path(tempfile.mkdtemp())
         self.out = self.folder / "out"
         contexts, targets = (part[: N_UNITS * UNIT_ROWS] for part in windows())
@@ -137,20 +137,20 @@ class Crashes(RuleBasedStateMachine):
 
     @rule(step=st.integers(0, 2 * (4 * N_UNITS + 6)))
     def run_and_die(self, step: int) -> None:
-        """Die at some step, if the run gets that far."""
+        """Die at a step, if the run gets that far."""
         with dying(step), suppress(Killed):
             self.run()
 
     @rule()
     def run_to_the_end(self) -> None:
-        """A run that nothing stops gives what a clean run gives."""
+        """An uninterrupted run gives the rows of a clean run."""
         assert self.run().error is None
         assert_same_rows(read_rows(self.out), self.clean)
         assert (self.out / "_SUCCESS").exists()
 
     @invariant()
     def readers_see_whole_files(self) -> None:
-        """Every visible file is a whole unit, and each unit is there at most once."""
+        """Every visible file is a whole unit, and each unit appears at most once."""
         if not hasattr(self, "out"):
             return
         for path in self.out.glob("*.parquet"):
@@ -159,7 +159,7 @@ class Crashes(RuleBasedStateMachine):
 
     @invariant()
     def committed_units_are_left_alone(self) -> None:
-        """A record that was written is never written again, and its file is there."""
+        """A record is never written a second time, and its file exists."""
         if not hasattr(self, "out"):
             return
         found = {path: path.stat().st_mtime_ns for path in self.out.glob("_lvm_batch/done/*.json")}
@@ -169,7 +169,7 @@ class Crashes(RuleBasedStateMachine):
 
     @invariant()
     def success_means_all(self) -> None:
-        """``_SUCCESS`` stands only over all units."""
+        """``_SUCCESS`` exists only if all units are committed."""
         if hasattr(self, "out") and (self.out / "_SUCCESS").exists():
             assert len(list(self.out.glob("*.parquet"))) == N_UNITS
 
@@ -181,7 +181,7 @@ class Crashes(RuleBasedStateMachine):
 
 
 def test_any_crash_and_a_rerun_equal_one_clean_run(models: Path) -> None:
-    """Whatever step a run dies at, and however often, the rows in the end are those of a clean run."""
+    """Whatever step a run dies at, and however often, the final rows equal those of a clean run."""
     machine = Crashes()
     Crashes.models = models
     machine.begin()
@@ -194,10 +194,10 @@ def test_any_crash_and_a_rerun_equal_one_clean_run(models: Path) -> None:
     Crashes.TestCase().runTest()
 
 
-# To die after a step is to die before the next: what stands is the same, and the runs above die at either.
+# Dying after a step equals dying before the next: the same files exist, and the runs above die at either.
 @pytest.mark.parametrize("step", range(0, 2 * (4 * N_UNITS + 6), 2))
 def test_dying_at_each_step_costs_nothing(step: int, models: Path) -> None:
-    """Step by step through the protocol: die there, run again, and compare with a clean run."""
+    """For each step of the protocol: die there, run again, and compare with a clean run."""
     machine = Crashes()
     Crashes.models = models
     machine.begin()
@@ -215,14 +215,14 @@ NIGHTS = ("2026-11-20", "2026-11-21", "2026-11-22")
 
 
 class GrowingCrashes(RuleBasedStateMachine):
-    """Runs over a dataset that grows and changes; readers see it as it was accepted, or wait, or see it as it is."""
+    """Runs over a dataset that grows and changes; readers see the accepted rows or the current ones, or wait."""
 
     models: Path
     rows: dict[tuple[str, int], np.ndarray]
 
     @initialize()
     def begin(self) -> None:
-        """Begin without any night."""
+        """Begin with no nights."""
         self.folder = Path(tempfile.mkdtemp())
         self.data, self.out = self.folder / "data", self.folder / "out"
         self.nights: dict[str, int] = {}
@@ -233,7 +233,7 @@ class GrowingCrashes(RuleBasedStateMachine):
 
     @rule(night=st.sampled_from(NIGHTS))
     def write_night(self, night: str) -> None:
-        """A night comes, or comes again with other rows, and fewer."""
+        """Add a night, or rewrite one with other and fewer rows."""
         self.nights[night] = self.nights.get(night, -1) + 1
         if self.nights[night] > 1:
             self.nights[night] = 1
@@ -241,7 +241,7 @@ class GrowingCrashes(RuleBasedStateMachine):
         write_night(self.data, night, self.nights[night])
 
     def run(self) -> RunOutcome:
-        """Predict what is missing, and again what has changed."""
+        """Predict missing units, and changed ones again."""
         self.asked = dict(self.nights)
         before, stood = self.accepted or {}, self.accepted_at()
         self.replacing = self.replacing or any(self.nights[night] != before[night] for night in before)
@@ -258,14 +258,14 @@ class GrowingCrashes(RuleBasedStateMachine):
 
     @rule(step=st.integers(0, 50))
     def run_and_die(self, step: int) -> None:
-        """Die at some step, if the run gets that far."""
+        """Die at a step, if the run gets that far."""
         if self.nights:
             with dying(step), suppress(Killed):
                 self.run()
 
     @rule()
     def run_to_the_end(self) -> None:
-        """In the end the rows are those of one run over the dataset as it is."""
+        """The final rows equal those of one run over the current dataset."""
         if self.nights:
             assert self.run().error is None
             assert self.accepted == self.nights
@@ -273,7 +273,7 @@ class GrowingCrashes(RuleBasedStateMachine):
 
     @invariant()
     def readers_see_one_dataset(self) -> None:
-        """Never a part of a night, nor rows of two versions; and they wait only while rows are being replaced."""
+        """Readers never see part of a night or rows of two versions; they wait only while rows are being replaced."""
         if not hasattr(self, "out"):
             return
         try:
@@ -284,7 +284,7 @@ class GrowingCrashes(RuleBasedStateMachine):
             assert seen in [self.expected(nights) for nights in (self.accepted, self.asked) if nights]
 
     def read(self) -> list[tuple[str, int, int]]:
-        """The rows that a reader gets, each by its night, version and place."""
+        """The rows that a reader gets, each with its night, version and position."""
         known = [(*night, place) for night, rows in self.rows.items() for place in range(len(rows))]
         found = read_predictions(self.out).collect()["prediction"].to_numpy()
         off = np.abs(found[:, None] - np.concatenate(list(self.rows.values()))).max(axis=2)
@@ -292,7 +292,7 @@ class GrowingCrashes(RuleBasedStateMachine):
         return sorted(known[row] for row in off.argmin(axis=1))
 
     def expected(self, nights: dict[str, int]) -> list[tuple[str, int, int]]:
-        """The rows of a clean run over nights."""
+        """The rows of a clean run over the nights."""
         return sorted((*night, place) for night in nights.items() for place in range(len(self.rows[night])))
 
     def teardown(self) -> None:
@@ -303,7 +303,7 @@ class GrowingCrashes(RuleBasedStateMachine):
 
 
 def write_night(data: Path, night: str, version: int) -> None:
-    """Write a night of two units, or, in its second version, of one."""
+    """Write a night of two units, or, in its second version, of one unit."""
     contexts, targets = windows()
     first = 100 * version + 2 * UNIT_ROWS * NIGHTS.index(night)
     rows = slice(first, first + (2 - version) * UNIT_ROWS)
@@ -311,7 +311,7 @@ def write_night(data: Path, night: str, version: int) -> None:
 
 
 def test_any_crash_of_a_job_that_grows(models: Path, tmp_path: Path) -> None:
-    """Whatever comes, changes and dies, readers see one dataset, and a run in the end is one clean run."""
+    """Whatever is added, changed or killed, readers see one dataset, and the last run equals one clean run."""
     patch = without_a_cluster()
     GrowingCrashes.models, GrowingCrashes.rows = models, {}
     for night in NIGHTS:
@@ -330,7 +330,7 @@ def test_any_crash_of_a_job_that_grows(models: Path, tmp_path: Path) -> None:
 def test_what_was_published_of_an_older_input_is_not_taken_over(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run dies between publishing and recording, the input is written anew, with fewer units: all rows are of it."""
+    """A run dies between publishing and recording, and the input shrinks: all rows come from the new input."""
     patch, create = without_a_cluster(), LocalStore.create
 
     def dies(store: LocalStore, name: str, content: bytes) -> bool:
@@ -345,7 +345,7 @@ def test_what_was_published_of_an_older_input_is_not_taken_over(
         with pytest.raises(Killed):
             run_job(models, data, out)
     (record,) = out.glob("_lvm_batch/done/*.json")
-    record.unlink()  # as if both had been published, and neither recorded
+    record.unlink()  # as if both were published and neither recorded
     write_night(data, NIGHTS[0], 1)
     assert run_job(models, data, out).error is None
     run_job(models, data, tmp_path / "clean")
@@ -356,7 +356,7 @@ def test_what_was_published_of_an_older_input_is_not_taken_over(
 
 @pytest.mark.soak
 def test_twenty_kills_of_the_whole_process_group(models: Path, tmp_path: Path) -> None:
-    """``kill -9`` of driver and workers at random moments: the rows are those of one clean run, none computed twice."""
+    """``kill -9`` of driver and workers at random moments: the rows equal a clean run's, none computed twice."""
     contexts, targets = windows()
     write_windows(tmp_path / "in/a.parquet", contexts[:1800], targets[:1800], row_group_rows=30)
     (tmp_path / "command.py").write_text(_COMMAND)
@@ -386,7 +386,7 @@ def test_twenty_kills_of_the_whole_process_group(models: Path, tmp_path: Path) -
 
 
 def wait_until_started(out: Path, process: subprocess.Popen[bytes], n_committed: int) -> None:
-    """Wait until the run has committed something new, or some seconds in which it starts."""
+    """Wait until the run has committed a new unit, or until it has had a few seconds to start."""
     deadline = time.monotonic() + 8
     while time.monotonic() < deadline and process.poll() is None:
         if len(list(out.glob("_lvm_batch/done/*.json"))) > n_committed:

@@ -1,4 +1,4 @@
-"""The output of a run, opened as its readers open it."""
+"""The output of a run, opened by the tools that read it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ COLUMNS += ["gru_cosine", "shadow", "status", "status_detail"]
 
 @pytest.fixture
 def out(predict: Callable[..., Any], tmp_path: Path) -> Path:
-    """The output of a run over two partitions, with one bad row in each, after a unit has been begun and killed."""
+    """The output of a run over two partitions, with one bad row in each, after a killed unit left its files."""
     contexts, targets = (part[: N_ROWS // 2].copy() for part in windows())
     contexts[2] = np.nan
     for date in ("2026-01-01", "2026-01-02"):
@@ -38,7 +38,7 @@ def out(predict: Callable[..., Any], tmp_path: Path) -> Path:
 
 
 def test_arrow_opens_the_folder(out: Path) -> None:
-    """A pyarrow dataset sees the rows and the partitions, and the predictions as a fixed-size array."""
+    """A pyarrow dataset has the rows and the partitions, and predictions as a fixed-size array."""
     dataset = pa.dataset.dataset(out, partitioning="hive")
     assert all("_lvm_batch" not in path and "_SUCCESS" not in path for path in dataset.files)
     table = dataset.to_table()
@@ -50,7 +50,7 @@ def test_arrow_opens_the_folder(out: Path) -> None:
 
 
 def test_polars_opens_the_files(out: Path) -> None:
-    """A polars scan is lazy, sees the files below the folder, and predictions as an array."""
+    """A polars scan is lazy, finds the files below the folder, and has predictions as an array."""
     frame = pl.scan_parquet(out / "**/*.parquet", hive_partitioning=True)
     assert frame.collect_schema()["prediction"] == pl.Array(pl.Float32, 768)
     counted = frame.filter(pl.col("status") == "ok").select(pl.len(), pl.col("date").n_unique()).collect()

@@ -1,4 +1,4 @@
-"""A column in the names of folders plays its part in every command, as the same column in the files does."""
+"""A column in folder names works in every command as the same column inside the files does."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ PARTS = {
 
 
 def write_dataset(root: Path, layout: str, *, in_folders: bool) -> Path:
-    """A file for each of ``FILES``, its columns of one value in its folders or in the file; names sort alike."""
+    """Write a file for each of ``FILES``, its constant columns in folder names or in the file; names sort alike."""
     for number, values in enumerate(FILES):
         columns = {name: values[name] for name in PARTS[layout]}
         told = "/".join(f"{name}={_encoded(value)}" for name, value in columns.items())
@@ -85,7 +85,7 @@ def _typed(held: dict[str, list[Any]]) -> dict[str, pa.Array]:
 
 @pytest.fixture(params=list(PARTS))
 def twins(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, Path, str]:
-    """One dataset twice, its columns in folders and in the files, and its layout."""
+    """One dataset twice, its columns in folder names and in the files, and its layout."""
     layout = request.param
     return (
         write_dataset(tmp_path / "told", layout, in_folders=True),
@@ -117,7 +117,7 @@ def test_rows_take_the_same_routes(predict: Command, twins: tuple[Path, Path, st
 
 
 def test_what_commands_say_beforehand_is_the_same(lvm_batch: Command, twins: tuple[Path, Path, str]) -> None:
-    """`inspect` finds the parts, and no criterion without its column."""
+    """`inspect` finds the partitions, and reports no criterion without its column."""
     of_folders, of_files = (lvm_batch("inspect", dataset).values for dataset in twins[:2])
     for name in ("columns", "criteria_not_evaluated", "layouts", "rows"):
         assert of_folders[name] == of_files[name]
@@ -126,7 +126,7 @@ def test_what_commands_say_beforehand_is_the_same(lvm_batch: Command, twins: tup
 
 
 def test_models_are_trained_and_judged_by_the_same_rows(twins: tuple[Path, Path, str]) -> None:
-    """Articles, splits, lanes and token counts of a training, and of an evaluation and all that is built on it."""
+    """Articles, splits, lanes and token counts are the same in training, in evaluation and in what uses them."""
     trained = [read_training_rows(TrainSettings(dataset=(str(dataset),))) for dataset in twins[:2]]
     assert trained[0].ood.tolist() == trained[1].ood.tolist()
     assert trained[0].ood.any()
@@ -146,7 +146,7 @@ def test_models_are_trained_and_judged_by_the_same_rows(twins: tuple[Path, Path,
 def test_packed_rows_keep_their_folders(
     predict: Command, lvm_batch: Command, twins: tuple[Path, Path, str], tmp_path: Path
 ) -> None:
-    """What is packed takes the routes that it would have taken before."""
+    """Packed rows take the routes that they took before packing."""
     assert lvm_batch("pack", twins[0], "--output", tmp_path / "packed").code == 0
     for dataset in (tmp_path / "packed", twins[1]):
         predict(dataset, "--output", tmp_path / f"out-{dataset.name}")
@@ -160,7 +160,7 @@ def test_packed_rows_keep_their_folders(
 def test_a_folder_that_is_given_itself_plays_its_part(
     predict: Command, lvm_batch: Command, tmp_path: Path
 ) -> None:
-    """A file's route does not depend on how it is given; what the output's path does not tell stands in its files."""
+    """A file's route does not depend on how it is given; the output holds columns that its path does not."""
     folder = write_dataset(tmp_path / "in", "windows", in_folders=True) / "n=0"
     lane = folder / "lane=sci-fact"
     predict(lane, "--output", tmp_path / "out")
@@ -177,7 +177,7 @@ def test_a_folder_that_is_given_itself_plays_its_part(
 
 
 def test_a_files_own_column_wins(predict: Command, tmp_path: Path) -> None:
-    """A file below `lane=sci-fact` whose own lanes are others takes the route of these."""
+    """A file below `lane=sci-fact` that has its own lane column is routed by that column."""
     contexts, targets = windows()
     for name, columns in (("a", {"lane": ["news"] * 5}), ("b", {}), ("c", {"lane": pa.nulls(5)})):
         path = tmp_path / f"in/lane=sci-fact/{name}.parquet"
@@ -191,7 +191,7 @@ def test_a_files_own_column_wins(predict: Command, tmp_path: Path) -> None:
 
 
 def test_a_renamed_folder_column_is_written_by_its_new_name(predict: Command, tmp_path: Path) -> None:
-    """`--rename` asks for a column, which the path does not give."""
+    """With `--rename` the column is written to the files, since the path holds the old name."""
     dataset = write_dataset(tmp_path / "in", "windows", in_folders=True)
     assert predict(dataset, "--output", tmp_path / "out", "--rename", "lane=topic").code == 0
     found = read_predictions(tmp_path / "out").collect()
@@ -199,7 +199,7 @@ def test_a_renamed_folder_column_is_written_by_its_new_name(predict: Command, tm
 
 
 def test_another_folder_makes_another_job(predict: Command, tmp_path: Path) -> None:
-    """What a folder tells decides routes, so a file that moves to another is not the one that was predicted."""
+    """Folder values decide routes, so a file in a renamed folder makes a different job."""
     dataset = write_dataset(tmp_path / "in", "windows", in_folders=True)
     assert predict(dataset, "--output", tmp_path / "out").code == 0
     (dataset / "n=0/lane=sci-fact").rename(dataset / "n=0/lane=news")
@@ -220,7 +220,7 @@ def test_other_readers_find_what_a_folder_tells(predict: Command, tmp_path: Path
 
 @pytest.mark.parametrize("layout", list(PARTS))
 def test_a_count_that_is_no_number_is_refused(lvm_batch: Command, tmp_path: Path, layout: str) -> None:
-    """Before anything is written, with the file, whose path says it, and the option."""
+    """The run is refused before it writes anything; the error names the file and the option."""
     part = {"windows": "context_tokens", "sequences": "tokens"}[layout]
     _write(tmp_path / f"in/{part}=many/article_id=1/a.parquet", layout, 0, {})
     refused = lvm_batch("inspect", tmp_path / "in")
@@ -229,7 +229,7 @@ def test_a_count_that_is_no_number_is_refused(lvm_batch: Command, tmp_path: Path
 
 
 def test_a_bank_takes_ids_from_folders(tmp_path: Path) -> None:
-    """`id=` tells the ids of the vectors in it, as texts, and so does a folder that is named for them."""
+    """`id=` gives the ids of the vectors below it, as text, and so does a folder named like the id column."""
     for name in ("007", "7"):
         path = tmp_path / f"in/id={name}/doc={name}x/v.parquet"
         path.parent.mkdir(parents=True)
@@ -242,7 +242,7 @@ def test_a_bank_takes_ids_from_folders(tmp_path: Path) -> None:
 def test_what_folders_told_nobody_is_no_part_of_the_same_job(
     predict: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """An output that was begun when folders played no part is refused with what differs, and mended as is advised."""
+    """An output from before folder columns existed is refused with the difference, and --reprocess repairs it."""
     contexts, targets = windows()
     for name in ("lane=sci-fact/a", "lane=news/b"):
         write_windows(tmp_path / f"in/{name}.parquet", contexts[:8], targets[:8], row_group_rows=4)

@@ -1,4 +1,4 @@
-"""Runs over datasets that grow: only what is new is predicted, into one dataset."""
+"""Runs over datasets that grow: only new files are predicted, into one dataset."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NIGHTS = ("2026-11-20", "2026-11-21", "2026-11-22")
 
 
 def write_night(data: Path, night: str, *, n_rows: int = 20, bad_rows: int = 0) -> Path:
-    """Write a night's file, of two row groups."""
+    """Write a night's file of two row groups."""
     contexts, targets = windows()
     first = 20 * NIGHTS.index(night)
     contexts, targets = contexts[first : first + n_rows].copy(), targets[first : first + n_rows]
@@ -51,7 +51,7 @@ def data(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def ask(predict: Callable[..., Any], data: Path, tmp_path: Path) -> Callable[..., Any]:
-    """Run over the whole dataset, in units of a row group."""
+    """Run over the whole dataset, one row group a unit."""
 
     def call(*options: object) -> Any:  # noqa: ANN401
         return predict(data, "--output", tmp_path / "out", "--unit-size", "1", *options)
@@ -62,7 +62,7 @@ def ask(predict: Callable[..., Any], data: Path, tmp_path: Path) -> Callable[...
 def test_a_grown_dataset_gets_its_new_files_predicted(
     ask: Callable[..., Any], predict: Callable[..., Any], data: Path, tmp_path: Path
 ) -> None:
-    """Files of before are not touched, and in the end the rows are those of one run over everything."""
+    """Existing output files are not touched, and the final rows equal those of one run over everything."""
     assert ask().values["units_computed"] == 2
     before = committed_at(tmp_path / "out")
     write_night(data, NIGHTS[1])
@@ -84,7 +84,7 @@ def test_a_grown_dataset_gets_its_new_files_predicted(
 
 
 def test_a_night_reads_its_own_files(ask: Callable[..., Any], data: Path, tmp_path: Path) -> None:
-    """Each night adds to the same output; what the dataset has besides is neither read nor missed."""
+    """Each night adds to the same output; the rest of the dataset is neither read nor reported missing."""
     write_night(data, NIGHTS[1])
     first = ask("--as-of", NIGHTS[1], "--since", "{date-1d}", "--until", "{date}")
     assert (first.code, first.values["rows_out"], first.values["selected"]["files"]) == (0, 20, 1)
@@ -97,7 +97,7 @@ def test_a_night_reads_its_own_files(ask: Callable[..., Any], data: Path, tmp_pa
 
 
 def test_a_night_without_files_is_nothing_to_do(ask: Callable[..., Any]) -> None:
-    """It is said, and no failure, also where nothing is there yet."""
+    """The run says so and exits with 0, also if the output does not exist yet."""
     for n_rows in (0, 20):
         empty = ask("--since", NIGHTS[2])
         assert (empty.code, empty.values["units_computed"], empty.values["rows_out"]) == (0, 0, n_rows)
@@ -106,7 +106,7 @@ def test_a_night_without_files_is_nothing_to_do(ask: Callable[..., Any]) -> None
 
 
 def test_lookback_takes_in_files_that_came_late(ask: Callable[..., Any], data: Path) -> None:
-    """What was predicted already is not predicted again."""
+    """Files that were predicted already are not predicted again."""
     write_night(data, NIGHTS[2])
     assert ask("--since", NIGHTS[2]).values["units_computed"] == 2
     write_night(data, NIGHTS[1])
@@ -115,7 +115,7 @@ def test_lookback_takes_in_files_that_came_late(ask: Callable[..., Any], data: P
 
 
 def test_success_needs_the_nights_before(ask: Callable[..., Any], data: Path, tmp_path: Path) -> None:
-    """A night whose predecessor is not whole ends well, and says why readers do not see it yet."""
+    """A night whose predecessor is incomplete exits with 0, and says why readers do not see it yet."""
     assert ask().code == 0
     write_night(data, NIGHTS[1])
     assert ask("--since", NIGHTS[1]).code == 0
@@ -130,20 +130,20 @@ def test_success_needs_the_nights_before(ask: Callable[..., Any], data: Path, tm
 
 
 def test_gates_are_asked_of_the_night_too(ask: Callable[..., Any], data: Path, tmp_path: Path) -> None:
-    """Rows of before would hide tonight's; readers go on seeing what was accepted."""
+    """Gates are checked on tonight's rows too, which older rows would hide; readers still see the accepted rows."""
     assert ask().code == 0
     write_night(data, NIGHTS[1], bad_rows=3)
     gate = ("--max-bad-rows", "0.1")
     assert ask("--since", NIGHTS[1], *gate).code == 3
     assert read_predictions(tmp_path / "out").collect().height == 20
-    assert ask(*gate).code == 0  # 3 of 40
+    assert ask(*gate).code == 0  # 3 of 40 rows
     assert read_predictions(tmp_path / "out").collect().height == 40
 
 
 def test_a_changed_file_is_predicted_again_on_request(
     ask: Callable[..., Any], data: Path, tmp_path: Path
 ) -> None:
-    """Without --reprocess it is refused; with it, files that it does not make any more are gone."""
+    """Without --reprocess it is refused; with it, output files that no longer belong to the input are deleted."""
     write_night(data, NIGHTS[1])
     assert ask().code == 0
     untouched = committed_at(tmp_path / f"out/date={NIGHTS[0]}")
@@ -159,7 +159,7 @@ def test_a_changed_file_is_predicted_again_on_request(
 
 
 def test_units_with_bad_rows_are_predicted_again_on_request(ask: Callable[..., Any], data: Path) -> None:
-    """Only those; and all of the files that are read, if that is asked for."""
+    """Only those units run again; with --reprocess all, every file that was read does."""
     write_night(data, NIGHTS[1], bad_rows=1)
     accept = ("--max-bad-rows", "1")
     assert ask(*accept).code == 0
@@ -169,7 +169,7 @@ def test_units_with_bad_rows_are_predicted_again_on_request(ask: Callable[..., A
 
 
 def test_readers_wait_while_rows_are_replaced(ask: Callable[..., Any], data: Path, tmp_path: Path) -> None:
-    """An interrupted --reprocess is no state to read, and the same command without it does the rest."""
+    """After an interrupted --reprocess readers refuse the output; the same command without the option completes it."""
     from lvm_batch.io.output.commit import OutputFolder
 
     assert ask().code == 0
@@ -185,7 +185,7 @@ def test_readers_wait_while_rows_are_replaced(ask: Callable[..., Any], data: Pat
 def test_a_plan_tells_what_a_run_would_predict(
     ask: Callable[..., Any], lvm_batch: Callable[..., Any], models: Path, data: Path, tmp_path: Path
 ) -> None:
-    """Of what was asked for, what is done and what is not."""
+    """A plan counts how many of the selected units are done and how many remain."""
     assert ask().code == 0
     write_night(data, NIGHTS[1])
     plan = ("plan", data, "--output", tmp_path / "out", "--unit-size", "1")
@@ -203,7 +203,7 @@ def test_a_plan_tells_what_a_run_would_predict(
 def test_a_plan_names_the_job_that_a_run_goes_on_with(
     ask: Callable[..., Any], lvm_batch: Callable[..., Any], models: Path, data: Path, tmp_path: Path
 ) -> None:
-    """A dataset that has grown is the same job, by the name that its files bear."""
+    """A grown dataset is the same job, with the name that its files carry."""
     began = ask().values["job_id"]
     write_night(data, NIGHTS[1])
     plan = ("plan", data, "--output", tmp_path / "out", "--unit-size", "1")
@@ -215,7 +215,7 @@ def test_a_plan_names_the_job_that_a_run_goes_on_with(
 def test_a_folder_that_is_one_night_is_no_growth(
     predict: Callable[..., Any], data: Path, tmp_path: Path
 ) -> None:
-    """Two nights given as folders of their own would have the same names: the second is refused."""
+    """Two nights given as separate folders would have the same file names: the second is refused."""
     write_night(data, NIGHTS[1])
     assert predict(data / f"date={NIGHTS[0]}", "--output", tmp_path / "out").code == 0
     refused = predict(data / f"date={NIGHTS[1]}", "--output", tmp_path / "out")
@@ -226,7 +226,7 @@ def test_a_folder_that_is_one_night_is_no_growth(
 def test_a_file_under_another_name_is_refused(
     ask: Callable[..., Any], predict: Callable[..., Any], data: Path, tmp_path: Path
 ) -> None:
-    """By a folder of its own or by a link: its rows would be there twice. What is committed stays as it is."""
+    """The same file given through its own folder or a link would appear twice. Committed units stay as they are."""
     write_night(data, NIGHTS[1])
     assert ask().code == 0
     before = committed_at(tmp_path / "out")
@@ -250,7 +250,7 @@ def test_a_file_under_another_name_is_refused(
 def test_a_file_that_takes_anothers_output_names_is_refused(
     ask: Callable[..., Any], data: Path, tmp_path: Path, night: str | None
 ) -> None:
-    """A file is replaced by one called ``a.pq``: it would be taken for predicted. What is advised works."""
+    """A file replaced by one called ``a.pq`` would be taken for the predicted one. The advice in the error works."""
     write_night(data, NIGHTS[1])
     assert ask().code == 0
     taken, other = data / f"date={NIGHTS[0]}/a.parquet", data / f"date={NIGHTS[1]}/a.parquet"
@@ -274,7 +274,7 @@ def test_a_file_that_takes_anothers_output_names_is_refused(
 def test_a_file_of_the_night_that_is_gone_is_missed(
     ask: Callable[..., Any], data: Path, tmp_path: Path
 ) -> None:
-    """What replaced it under another name would be predicted beside it; what lies outside the time may be gone."""
+    """A renamed replacement would be predicted beside it; files outside the selected time may be missing."""
     write_night(data, NIGHTS[1])
     assert ask().code == 0
     before = committed_at(tmp_path / "out")
@@ -292,7 +292,7 @@ def test_a_file_of_the_night_that_is_gone_is_missed(
 def test_a_pattern_for_one_night_knows_nothing_of_the_others(
     predict: Callable[..., Any], data: Path, tmp_path: Path
 ) -> None:
-    """Inputs that the dataset's arguments do not stand for are not missed, whatever their time."""
+    """Inputs that the dataset arguments do not match are not reported missing, whatever their time."""
     for night in NIGHTS[:2]:
         write_night(data, night)
         run = predict(f"{data}/*{night[-2:]}/*.parquet", "--output", tmp_path / "out", "--since", NIGHTS[0])
@@ -303,7 +303,7 @@ def test_a_pattern_for_one_night_knows_nothing_of_the_others(
 def test_a_record_of_what_an_input_was_before_does_not_count(
     ask: Callable[..., Any], data: Path, tmp_path: Path
 ) -> None:
-    """However it came to stand there: its unit is predicted, and readers never see it."""
+    """However the record got there, its unit is predicted again, and readers never see the old rows."""
     assert ask().code == 0
     record = tmp_path / f"out/_lvm_batch/done/date%3D{NIGHTS[0]}%2Fa-00001.parquet.json"
     record.write_text(record.read_text().replace('"input_modified_ns": ', '"input_modified_ns": 1'))
@@ -311,7 +311,7 @@ def test_a_record_of_what_an_input_was_before_does_not_count(
         read_predictions(tmp_path / "out")
     (tmp_path / "out/_SUCCESS").unlink()
     before = committed_at(tmp_path / "out")
-    assert ask().code == 0  # the file tells what it answers, and is recorded anew
+    assert ask().code == 0  # the file's footer names its input, so the unit is recorded again
     assert committed_at(tmp_path / "out") == before
     assert read_predictions(tmp_path / "out").collect().height == 20
 
@@ -319,7 +319,7 @@ def test_a_record_of_what_an_input_was_before_does_not_count(
 def test_units_without_a_record_are_no_success(
     ask: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever the reason: a run ends with 0 only where every unit that it read is committed."""
+    """A run exits with 0 only if every unit that it read is committed."""
     monkeypatch.setattr("lvm_batch.jobs.prediction.run.drive", lambda *_, **__: iter(()))
     run = ask()
     assert (run.code, run.values["units_computed"]) == (1, 0)
@@ -344,13 +344,13 @@ AS_OF = datetime(2026, 3, 1, 5, 30, tzinfo=UTC)
     ],
 )
 def test_placeholders_are_filled_in(text: str, expected: str) -> None:
-    """From the time that the run is for; braces written twice are braces."""
+    """Their values come from the run's --as-of time; doubled braces are literal braces."""
     assert filled(text, AS_OF) == expected
 
 
 @pytest.mark.parametrize("text", ["{dat}", "{}", "{date - 1d}", "{date-1}", "{date-999999w}", "{0}"])
 def test_what_cannot_be_filled_in_is_refused(text: str) -> None:
-    """Rather than being a folder of that name."""
+    """An unknown placeholder is an error, not a folder of that name."""
     with pytest.raises(UnknownPlaceholder) as error:
         filled(f"a/{text}", AS_OF)
     assert error.value.args[0] == text
@@ -358,18 +358,18 @@ def test_what_cannot_be_filled_in_is_refused(text: str) -> None:
 
 
 def resolved(*, now: datetime | None = None, **flags: object) -> RunSettings:
-    """The settings of a command line."""
+    """The settings that result from a command line."""
     return resolve_settings(RunSettings, flags, {}, required=(), now=now).settings
 
 
 def test_braces_are_names_like_any_others_without_a_time() -> None:
-    """Folders may have such names; only --as-of makes them placeholders."""
+    """Folder names may contain braces; only --as-of makes them placeholders."""
     assert resolved(output="{date}").output == "{date}"
     assert resolved(output="{date}", as_of="now", now=AS_OF).output == "2026-03-01"
 
 
 def test_placeholders_are_filled_in_wherever_settings_come_from(tmp_path: Path) -> None:
-    """A flag's time fills in what a file and the environment say."""
+    """The time of a flag fills in placeholders in a file and in the environment."""
     config = tmp_path / "nightly.toml"
     config.write_text('dataset = ["data/{date-1d}", "more"]\nsince = "{date-1d}"\nas_of = "now"\n')
     environ = {"LVM_BATCH_HISTORY": "runs/{year}"}
@@ -381,7 +381,7 @@ def test_placeholders_are_filled_in_wherever_settings_come_from(tmp_path: Path) 
 
 
 def test_toml_may_write_times_as_its_own(tmp_path: Path) -> None:
-    """Dates and times without quotes mean what they say; without an offset they are UTC."""
+    """TOML dates and times without quotes are accepted; without an offset they are UTC."""
     config = tmp_path / "nightly.toml"
     config.write_text("since = 2026-11-21\nuntil = 2026-11-22T06:00:00+02:00\n")
     found = resolve_settings(RunSettings, {}, {}, config, required=()).settings
@@ -403,7 +403,7 @@ def test_toml_may_write_times_as_its_own(tmp_path: Path) -> None:
     ],
 )
 def test_times_that_cannot_be_are_refused(flags: dict[str, object], said: str) -> None:
-    """Each with the place it was written in."""
+    """Each error names where the time was written."""
     with pytest.raises(SettingsError) as error:
         resolved(**flags)
     assert any(problem.message.startswith(said) for problem in error.value.problems)
@@ -420,7 +420,7 @@ def test_times_that_cannot_be_are_refused(flags: dict[str, object], said: str) -
     ],
 )
 def test_what_is_wrong_is_told_once(flags: dict[str, object], hint: str) -> None:
-    """What only follows from another mistake is none, and what to do is what mends it."""
+    """The error omits problems that follow from another, and its hint fixes the cause."""
     with pytest.raises(SettingsError) as error:
         resolved(**flags)
     [problem] = error.value.problems
@@ -428,7 +428,7 @@ def test_what_is_wrong_is_told_once(flags: dict[str, object], hint: str) -> None
 
 
 def test_what_holds_is_shown_filled_in(capsys: pytest.CaptureFixture[str]) -> None:
-    """As a file that gives the same run."""
+    """`config show` prints a file that gives the same run."""
     assert main(["config", "show", "--as-of", "2026-11-22", "--since", "{date-1d}"]) == 0
     out = capsys.readouterr().out
     assert 'since = "2026-11-21T00:00:00Z"' in out

@@ -1,4 +1,4 @@
-"""A run that is stopped from outside, as a real process with real workers."""
+"""Runs that are stopped from outside, as real processes with real workers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _COMMAND = (
 
 
 def start(tmp_path: Path, arguments: list[str]) -> subprocess.Popen[str]:
-    """Start the command in a process group of its own, as a terminal would."""
+    """Start the command in its own process group, as a terminal would."""
     script = tmp_path / "command.py"
     script.write_text(_COMMAND.replace("; ", "\n", 2))
     return subprocess.Popen(
@@ -53,14 +53,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def ask(folder: Path, models: Path) -> list[str]:
-    """The arguments of a run over it."""
+    """The arguments of a run over the dataset."""
     ask = [str(folder / "in"), "--unit-size", "760KiB", "--min-confidence", "1"]
     return [*ask, "--model", str(models / "amn.pt"), "--fallback", str(models / "gru.pt")]
 
 
 @pytest.fixture
 def clean(predict: Callable[..., Any], ask: list[str], folder: Path) -> Path:
-    """The output of a run that nothing stopped, made once."""
+    """The output of an uninterrupted run, made once."""
     if not (folder / "clean").exists():
         predict(*ask, "--output", folder / "clean").done()
     return folder / "clean"
@@ -70,7 +70,7 @@ def clean(predict: Callable[..., Any], ask: list[str], folder: Path) -> Path:
 def test_a_stopped_run_is_resumed_by_the_same_command(
     predict: Callable[..., Any], ask: list[str], clean: Path, tmp_path: Path, signal_name: str, code: int
 ) -> None:
-    """Whatever stops it, what was committed stays, and the same command makes it what a clean run makes."""
+    """Whatever stops the run, committed units stay, and the same command completes the rows of a clean run."""
     process = start(tmp_path, ["run", *ask, "--output", str(tmp_path / "out"), "--workers", "1"])
     wait_for_records(tmp_path / "out", 2)
     os.killpg(process.pid, getattr(signal, signal_name))
@@ -88,7 +88,7 @@ def test_a_stopped_run_is_resumed_by_the_same_command(
 
 
 def test_a_second_ctrl_c_stops_at_once(models: Path, tmp_path: Path) -> None:
-    """Whoever does not want to wait for the cluster to be stopped presses Ctrl-C again; workers end by themselves."""
+    """A second Ctrl-C does not wait for the cluster to close; workers end by themselves."""
     contexts, targets = windows()
     write_windows(tmp_path / "in/a.parquet", contexts[:600], targets[:600], row_group_rows=50)
     ask = [

@@ -20,7 +20,7 @@ OPTIONS = ("--unit-size", "180KiB", "--shadow-rate", "0", "--workers", "2")
 
 @pytest.fixture(scope="module")
 def clean(models: Path, scheduler: str, tmp_path_factory: pytest.TempPathFactory) -> Any:  # noqa: ANN401
-    """What every version of every night must become."""
+    """The expected rows of every version of every night."""
     from lvm_batch.jobs.cli import main
 
     options = (*OPTIONS[:4], *model_options(models), "--scheduler", scheduler)
@@ -39,7 +39,7 @@ def model_options(models: Path) -> tuple[str, ...]:
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", range(4))
 def test_random_kills_on_disk(seed: int, clean: Any, models: Path, tmp_path: Path) -> None:  # noqa: ANN401
-    """Twenty-five rounds: no row is lost, doubled or changed, and nothing that the output says is a lie."""
+    """Twenty-five rounds: no row is lost, doubled or changed, and the output's own reports are correct."""
     world = World(tmp_path, (*OPTIONS, *model_options(models)), clean, seed, str(tmp_path / "out"))
     for _ in range(25):
         world.round()
@@ -55,7 +55,7 @@ def test_random_kills_over_a_slow_store(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Twenty rounds over S3, where requests take their time, overtake one another, and arrive after their run died."""
+    """Twenty rounds over S3 with slow requests that overtake one another, and arrive after their run has died."""
     monkeypatch.setattr("lvm_batch.io.storage.lease.BEAT_S", BEAT_S)
     monkeypatch.setattr("lvm_batch.io.storage.lease.TTL_S", TTL_S)
     chance = random.Random(5)  # noqa: S311 - no secret

@@ -1,4 +1,4 @@
-"""Whole runs on an object store, over real HTTP, also when it stumbles."""
+"""Whole runs on an object store, over real HTTP, also when requests fail."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ N_ROWS, N_UNITS = 600, 6
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Any]:
-    """An S3 over HTTP; a ``s3_server.Server``."""
+    """An S3 server over HTTP; a ``s3_server.Server``."""
     with buckets.serving() as serving:
         yield serving
 
 
 @pytest.fixture
 def bucket(server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:  # noqa: ANN401
-    """The name of an empty bucket of the server; runs there that died are soon given up."""
+    """The name of an empty bucket on the server; the lease of a dead run expires there within seconds."""
     monkeypatch.setattr("lvm_batch.io.storage.lease.BEAT_S", 0.1)
     monkeypatch.setattr("lvm_batch.io.storage.lease.TTL_S", 5.0)
     with buckets.environment(server, XDG_CACHE_HOME=str(tmp_path / "cache")):
@@ -79,7 +79,7 @@ OPTIONS = ("--unit-size", "1.5MB", *reference.as_options(reference.ROUTING))
 def local_output(
     dataset: Path, models: Path, bank: Path, scheduler: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """What the same run writes on this machine."""
+    """The output of the same run on this machine."""
     output = tmp_path_factory.mktemp("local") / "out"
     given = (
         "--model",
@@ -96,7 +96,7 @@ def local_output(
 
 
 def arguments(remote: str, output: str = "out") -> tuple[object, ...]:
-    """The arguments of a run of which everything is in the bucket."""
+    """The arguments of a run whose every path is in the bucket."""
     given = (
         "--model",
         f"{remote}/models/amn.pt",
@@ -109,7 +109,7 @@ def arguments(remote: str, output: str = "out") -> tuple[object, ...]:
 
 
 def fetched(server: Any, remote: str, folder: Path, output: str = "out") -> Path:  # noqa: ANN401
-    """Copy what a run wrote to this machine, past HTTP."""
+    """Copy a run's output to this machine, bypassing HTTP."""
     for key, content in server.objects(remote[5:]).items():
         if key.startswith(f"{output}/") and key.endswith(".parquet"):
             path = folder / key.removeprefix(f"{output}/")
@@ -119,7 +119,7 @@ def fetched(server: Any, remote: str, folder: Path, output: str = "out") -> Path
 
 
 def assert_same(folder: Path, local: Path) -> None:
-    """Two outputs hold the same rows, routes and vectors."""
+    """Check that two outputs hold the same rows, routes and vectors."""
     rows = read_rows(folder)
     assert len(rows) == N_ROWS
     assert_same_rows(rows, read_rows(local))
@@ -138,7 +138,7 @@ def test_a_run_of_which_everything_is_in_a_bucket(
 ) -> None:
     """Inputs, models, bank and output over HTTP give what a local run gives; other commands read them as well.
 
-    No key, secret or token stands in anything that was written or said.
+    No key, secret or token appears in any file or message.
     """
     from support import s3_server
 
@@ -207,7 +207,7 @@ def test_units_that_could_not_be_published_are_done_later(
     local_output: Path,
     tmp_path: Path,
 ) -> None:
-    """Where one file cannot be put there, its unit fails by name, the others are there, and a rerun does the rest."""
+    """If one file cannot be uploaded, its unit fails by name, the others are committed, and a rerun does the rest."""
     from support import s3_server
 
     server.fail("403", "PUT", "b-00001.parquet", times=100)
@@ -234,7 +234,7 @@ def test_a_published_file_without_its_record_is_adopted(
     remote: str,
     predict: Callable[..., Any],
 ) -> None:
-    """Between an upload and its record nothing is lost: the file is recorded, and not computed again."""
+    """A run that dies between an upload and its record loses nothing: the file is recorded, not computed again."""
     assert predict(*arguments(remote)).code == 0
     store = open_store(f"{remote}/out", staging="tmp")
     (record,) = [name for name in store.names("_lvm_batch/done") if "00001" in name and "2024" in name]
@@ -249,7 +249,7 @@ def test_a_published_file_without_its_record_is_adopted(
 def test_a_second_run_leaves_with_75(
     remote: str, predict: Callable[..., Any], lvm_batch: Callable[..., Any]
 ) -> None:
-    """While another run holds the output, this one does not begin; `status` says that one is running."""
+    """While another run holds the output, this one does not start; `status` reports that a run is at work."""
     with lock_output(f"{remote}/out"):
         result = predict(*arguments(remote))
         assert (result.code, result.values["error"]["kind"]) == (75, "locked")
@@ -271,7 +271,7 @@ def test_a_second_run_leaves_with_75(
 def test_what_cannot_be_used_is_named(
     remote: str, predict: Callable[..., Any], replaced: dict[str, str], message: str
 ) -> None:
-    """What is missing or wrong in a bucket is said before anything is written, and without secrets."""
+    """What is missing or wrong in a bucket is reported before anything is written, and without secrets."""
     ((old, new),) = replaced.items()
     result = predict(
         *(part.replace(old, new) if isinstance(part, str) else part for part in arguments(remote))
@@ -287,7 +287,7 @@ def test_a_bank_is_fetched_once_and_checked(
     lvm_batch: Callable[..., Any],
     tmp_path: Path,
 ) -> None:
-    """A bank is built into a bucket, mapped from a copy on this machine, and refused if it is not what it says."""
+    """A bank is built into a bucket, mapped from a copy on this machine, and refused if it is damaged."""
     source = f"{remote}/vectors.parquet"
     table = pa.table({"vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors()[:50].reshape(-1)), 768)})
     pq.write_table(table, tmp_path / "v.parquet")
@@ -314,9 +314,9 @@ def test_killed_with_its_workers_and_run_again(
     local_output: Path,
     tmp_path: Path,
 ) -> None:
-    """`kill -9` of a real run with real workers, then the same command: the same rows, and nothing done twice."""
+    """`kill -9` of a real run and its workers, then the same command: the same rows, and no unit computed twice."""
     run = [str(part) for part in ("run", *arguments(remote), "--workers", 1)]
-    server.fail("hang", "PUT", "00000.parquet")  # so that it is killed within an upload
+    server.fail("hang", "PUT", "00000.parquet")  # so that the kill falls within an upload
     code = "import sys; from lvm_batch.jobs.cli import main; sys.exit(main(sys.argv[1:]))"
     process = subprocess.Popen(
         [sys.executable, "-c", code, *run],
@@ -344,7 +344,7 @@ def test_an_output_in_a_bucket_is_verified(
     remote: str,
     lvm_batch: Callable[..., Any],
 ) -> None:
-    """What was uploaded is read again, whole: an object that was changed in place is named."""
+    """Uploaded objects are downloaded again and checked whole: an object that was changed in place is named."""
     assert lvm_batch("run", *arguments(remote)).code == 0
     assert lvm_batch("verify", f"{remote}/out").code == 0
     key = next(
@@ -366,7 +366,7 @@ def test_what_a_run_left_behind_that_had_lost_the_output_is_named(
     predict: Callable[..., Any],
     lvm_batch: Callable[..., Any],
 ) -> None:
-    """`_SUCCESS` as another run would write it, and a unit that is gone: neither is called done; a rerun mends both."""
+    """A `_SUCCESS` of another run and a missing unit: the job is not reported as done; a rerun repairs both."""
     assert predict(*arguments(remote)).code == 0
     right = server.objects(remote[5:])["out/_SUCCESS"]
     server.put(remote[5:], "out/_SUCCESS", right.replace(b'"units": 6', b'"units": 2'))

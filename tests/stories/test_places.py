@@ -1,4 +1,4 @@
-"""What a command writes lies neither in what it reads nor among what others write."""
+"""A command writes neither into what it reads nor into what other commands write."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def told(dataset: str = "data", **given: str) -> list[str]:
-    """What is told of places, for a run whose other places are beside all."""
+    """The problems found with these paths, for a run whose other paths lie elsewhere."""
     settings = RunSettings(dataset=(dataset,), **{"output": "out", "bank": "bank"} | given)
     kept = [Place("the bank", "--bank", str(settings.bank), keeps_out="everything")]
     return [
@@ -48,21 +48,21 @@ def told(dataset: str = "data", **given: str) -> list[str]:
 )
 @pytest.mark.parametrize("dataset", ["data", "{}/alias/", "data/**", "file://{}/data/*"])
 def test_nothing_is_written_into_the_input(here: Path, where: str, dataset: str) -> None:
-    """However either is spelled: the next run would read it."""
+    """It is refused however either path is spelled: the next run would read the output."""
     (text,) = told(dataset.format(here), output=where.format(here))
     assert "lies inside the input" in text
 
 
 @pytest.mark.parametrize("name", WRITTEN)
 def test_nothing_at_all_is_written_into_the_input(here: Path, name: str) -> None:
-    """Whatever is written, it lies inside under the name of what it is."""
+    """Each kind of output is refused inside the input, and the error names that kind."""
     (text,) = told(str(here / "alias"), **{name: "data/x"})
     assert "lies inside the input" in text
 
 
 @pytest.mark.parametrize("name", WRITTEN)
 def test_what_a_dataset_does_not_read_is_free(here: Path, name: str) -> None:
-    """A folder beside it, one whose name begins alike, and what a pattern passes over."""
+    """Folders beside the input, folders that start with its name, and what a pattern does not match are allowed."""
     for where in ("data-2/x", "x", "alias-2"):
         assert not told(**{name: where})
     assert not told("data/date=1/a*.parquet", **{name: "data/x"})
@@ -78,7 +78,7 @@ def test_what_a_dataset_does_not_read_is_free(here: Path, name: str) -> None:
     ],
 )
 def test_nothing_lies_among_predictions_or_in_a_bank(here: Path, name: str, where: str) -> None:
-    """Hidden names too: some readers take whatever lies below a folder."""
+    """Hidden names are refused too: some readers take every file below a folder."""
     (text,) = told(**{name: where.format(here)})
     assert "lies inside the " in text or "as well" in text
 
@@ -95,19 +95,19 @@ def test_nothing_lies_among_predictions_or_in_a_bank(here: Path, name: str, wher
     ],
 )
 def test_places_keep_apart(here: Path, given: dict[str, str], text: str) -> None:
-    """No place is two things, and readers of a folder find nothing else in it."""
+    """No two outputs share a path, and readers of a folder find nothing else in it."""
     assert here
     assert any(text in each for each in told(**given))
 
 
 def test_files_may_lie_beside_the_runs_of_a_history(here: Path) -> None:
-    """Its readers take Parquet files alone."""
+    """Readers of a history take only Parquet files."""
     assert here
     assert not told(history="runs", metrics_file="runs/m.prom", performance_report="runs/p.html")
 
 
 def test_objects_are_told_apart_by_their_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A key is text: it has no parents but those that slashes make."""
+    """A key is plain text: only slashes make one key the parent of another."""
     for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(variable, "x")
     output = Place("the output", "--output", "s3://b/out/", keeps_out="everything")
@@ -118,16 +118,16 @@ def test_objects_are_told_apart_by_their_keys(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_every_misplaced_place_is_told_at_once(here: Path) -> None:
-    """One error holds them all."""
+    """One error lists every misplaced path."""
     assert here
     settings = RunSettings(dataset=("data",), output="data/out", history="data/h", metrics_file="data/out/m")
     with pytest.raises(SettingsError) as caught:
         check_places(places_written(settings), dataset=settings.dataset)
-    assert len(caught.value.problems) == 4  # the last one twice over
+    assert len(caught.value.problems) == 4  # the last path has two problems
 
 
 def test_a_run_is_refused_before_it_writes(here: Path, predict: Callable[..., Any]) -> None:
-    """Nothing is left, not even the metrics file that tells how a run ended, which would spoil what it lies in."""
+    """Nothing is written, not even the metrics file that reports how a run ended: it would damage the input."""
     data = here / "data/date=1/a.parquet"
     before = data.read_bytes()
     ask = ("--output", here / "out", "--history", here / "data/history")
@@ -142,7 +142,7 @@ def test_a_run_is_refused_before_it_writes(here: Path, predict: Callable[..., An
 
 
 def test_a_misplaced_metrics_file_is_known_without_a_listing(here: Path) -> None:
-    """It is asked when a run has ended, whatever ended it."""
+    """The check compares paths only, since it runs after every run, failed ones too."""
     assert here
     for file, is_misplaced in (("data/m.prom", True), ("out/m.prom", True), ("m.prom", False)):
         settings = RunSettings(dataset=("data",), output="out", metrics_file=file)
@@ -165,7 +165,7 @@ def test_a_misplaced_metrics_file_is_known_without_a_listing(here: Path) -> None
 def test_every_command_keeps_to_it(
     here: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:
-    """It is refused with exit code 2 before anything is made."""
+    """Every command refuses such a path with exit code 2 before it creates anything."""
     before = sorted(here.rglob("*"))
     assert main([*arguments, "--json"]) == 2
     error = json.loads(capsys.readouterr().out)["error"]
@@ -176,7 +176,7 @@ def test_every_command_keeps_to_it(
 
 @pytest.mark.parametrize("within", ["out/x", "link/x/y", "out/_lvm_batch/x"])
 def test_an_output_lies_in_no_other_jobs_output(within: str, predict: Callable[..., Any], here: Path) -> None:
-    """Its files would be among the other job's, for readers of the folder."""
+    """Readers of the other job's folder would take its files for that job's."""
     assert predict(here / "data", "--output", here / "out").code == 0
     (here / "link").symlink_to("out")
     refused = predict(here / "data", "--output", here / within, "--shadow-rate", 1)

@@ -1,4 +1,4 @@
-"""The recipes for readers of an output, and the notebook, run as they stand on a real output."""
+"""The recipes for readers of an output, and the notebook, run unchanged on a real output."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def rows(demo: Path) -> list[Row]:
 
 
 def python_blocks(text: str) -> dict[str, str]:
-    """The blocks of Python in a document, by their headings."""
+    """The Python blocks of a document, by their headings."""
     sections = re.split(r"^##? (.+)$", text, flags=re.MULTILINE)[1:]
     found = zip(sections[::2], sections[1::2], strict=True)
     return {
@@ -78,7 +78,7 @@ TITLE = "Reading an output"
 
 @pytest.fixture
 def recipe(demo: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], dict[str, Any]]:
-    """Run the block under a heading, after the first one; returns what it has named."""
+    """Run the block under a heading, after the first block; return the names it defines."""
     monkeypatch.chdir(demo)
 
     def run(heading: str) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def recipe(demo: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], dict[
 
 
 def test_the_output_is_worth_asking(rows: list[Row]) -> None:
-    """What the recipes run on has both routes, several reasons, gains and losses, and a bad row."""
+    """The recipes' output has both routes, several reasons, gains and losses, and a bad row."""
     assert {row["route"] for row in rows} == {"amn", "gru", None}
     assert {reason for row in rows for reason in row["escalation_reasons"]} >= {
         "low_confidence",
@@ -109,14 +109,14 @@ def test_every_recipe_is_short_and_tested() -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    """Each link of the document leads to a section of it or to a file beside it."""
+    """Each link of the document leads to one of its sections or to a file beside it."""
     sections = {f"#{heading.lower().replace(' ', '-')}" for heading in BLOCKS}
     for target in re.findall(r"\]\(([^)]+)\)", RECIPES):
         assert target in sections or (WORKFLOWS / target).is_file(), target
 
 
 def test_mean_cosine(recipe: Callable[[str], dict[str, Any]], rows: list[Row]) -> None:
-    """Polars' means are those over the rows of each route and lane."""
+    """The polars means are those over the rows of each route and lane."""
     found = recipe("Mean cosine by route and lane")["by_lane"]
     assert found["rows"].sum() == N_ROWS
     for route, lane, n_rows, cosine, _ in found.rows():
@@ -126,7 +126,7 @@ def test_mean_cosine(recipe: Callable[[str], dict[str, Any]], rows: list[Row]) -
 
 
 def test_escalation_that_paid(recipe: Callable[[str], dict[str, Any]], rows: list[Row]) -> None:
-    """DuckDB's rows are those that GRU answered and answered better, the best first; its counts are right."""
+    """The DuckDB rows are those that GRU answered better, the best first; the counts are right."""
     found = recipe("Rows that escalation made better")
     escalated = [row for row in rows if row["route"] == "gru"]
     gains = {(row["article_id"], row["position"]): row["gru_cosine"] - row["amn_cosine"] for row in escalated}
@@ -142,7 +142,7 @@ def test_escalation_that_paid(recipe: Callable[[str], dict[str, Any]], rows: lis
 
 
 def test_ids_of_unsure_rows(recipe: Callable[[str], dict[str, Any]], rows: list[Row], demo: Path) -> None:
-    """Pandas writes the keys of the rows that have the reason, the least confident first."""
+    """The pandas recipe writes the keys of the rows that have the reason, the least confident first."""
     recipe("Ids of rows of low confidence")
     with (demo / "unsure.csv").open(encoding="utf-8") as file:
         written = [(int(row["article_id"]), int(row["position"])) for row in csv.DictReader(file)]
@@ -153,7 +153,7 @@ def test_ids_of_unsure_rows(recipe: Callable[[str], dict[str, Any]], rows: list[
 
 
 def test_nearest_vectors(recipe: Callable[[str], dict[str, Any]], rows: list[Row], demo: Path) -> None:
-    """FAISS finds the ten vectors of the bank that are nearest, with their ids, and agrees with the confidence."""
+    """FAISS finds the ten nearest vectors of the bank, with their ids, and agrees with the confidence."""
     pytest.importorskip("faiss", reason="needs pip install 'lvm-batch[faiss]'")
     found = recipe("Ten nearest vectors of the bank")["neighbours"]
     ok = np.array([row["status"] == "ok" for row in rows])
@@ -171,8 +171,8 @@ def test_nearest_vectors(recipe: Callable[[str], dict[str, Any]], rows: list[Row
 
 
 def test_training_batches(demo: Path) -> None:
-    """Hugging Face's dataset gives torch batches of all rows that have a prediction."""
-    # In a process of its own: what these tests share is called `datasets` too.
+    """A Hugging Face dataset gives torch batches of all rows that have a prediction."""
+    # In a separate process: the tests' own folder is called `datasets` too.
     with_dataset = "import importlib.util, sys; sys.exit(importlib.util.find_spec('datasets') is None)"
     if subprocess.run([sys.executable, "-c", with_dataset], check=False, cwd=demo).returncode:
         pytest.skip("needs pip install datasets")
@@ -187,7 +187,7 @@ def test_training_batches(demo: Path) -> None:
 
 
 def test_both_readers_see_the_real_output(demo: Path, rows: list[Row]) -> None:
-    """Of an output of the real run, both readers give every row, in order."""
+    """Both readers return every row of a real run's output, in order."""
     output = demo / "lvm-batch-demo/predictions"
     keys = [(row["article_id"], row["position"]) for row in rows]
     assert read_predictions(output).select("article_id", "position").collect().rows() == keys
@@ -196,7 +196,7 @@ def test_both_readers_see_the_real_output(demo: Path, rows: list[Row]) -> None:
 
 
 def test_the_notebook_runs(demo: Path, rows: list[Row], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every cell runs, top to bottom, from the notebook's folder; its figures and its tables are there."""
+    """Every cell runs, top to bottom, from the notebook's folder, and its figures and tables appear."""
     from matplotlib import pyplot as plt
 
     (demo / "workflows").mkdir(exist_ok=True)
@@ -222,7 +222,7 @@ def test_the_notebook_runs(demo: Path, rows: list[Row], monkeypatch: pytest.Monk
 
 
 def _run_cell(source: str, names: dict[str, Any]) -> Any:  # noqa: ANN401
-    """Run a cell; return the value of its last line where that is an expression, as a notebook shows it."""
+    """Run a cell; return the value of its last line if that is an expression, as a notebook shows it."""
     tree = ast.parse(source)
     last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
     exec(compile(tree, "cell", "exec"), names)  # noqa: S102 - our own notebook
@@ -230,7 +230,7 @@ def _run_cell(source: str, names: dict[str, Any]) -> Any:  # noqa: ANN401
 
 
 def test_the_notebook_is_stored_without_results() -> None:
-    """The notebook holds no outputs, no counts of executions, and nothing of whoever ran it last."""
+    """The notebook holds no outputs, no execution counts, and nothing of the person who ran it last."""
     for cell in NOTEBOOK["cells"]:
         assert not cell.get("outputs")
         assert cell.get("execution_count") is None

@@ -1,4 +1,4 @@
-"""What a user can get wrong before a run starts: one clear error, exit code 2, nothing written."""
+"""User mistakes that are found before a run starts: one clear error, exit code 2, nothing written."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def good(tmp_path: Path) -> Path:
-    """A dataset with nothing wrong."""
+    """A valid dataset."""
     return write_windows(tmp_path / "good/a.parquet", windows()[0][:20])
 
 
@@ -52,27 +52,27 @@ def refused(predict: Callable[..., Any], tmp_path: Path) -> Callable[..., str]:
 
 
 def test_a_path_that_is_not_there(refused: Callable[..., str], tmp_path: Path) -> None:
-    """A path that does not exist is named, with the last folder that does."""
+    """The error names the missing path and its last existing folder."""
     text = refused(tmp_path / "good/nowhere/x.parquet")
     assert "nowhere/x.parquet does not exist" in text
     assert str(tmp_path) in text
 
 
 def test_an_empty_folder(refused: Callable[..., str], tmp_path: Path) -> None:
-    """A folder with nothing but hidden files is nothing to read."""
+    """A folder with only hidden files is refused as empty."""
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty/_SUCCESS").touch()
     assert "holds no file to read" in refused(tmp_path / "empty")
 
 
 def test_a_pattern_that_matches_nothing(refused: Callable[..., str], good: Path) -> None:
-    """A glob without a match is nothing to read."""
+    """A glob without a match is refused."""
     assert "no file matches" in refused(good.parent / "*.pq")
 
 
 @pytest.mark.parametrize("content", [b"", b"not Parquet at all", b"PAR1 cut short"])
 def test_a_file_that_is_not_parquet(refused: Callable[..., str], good: Path, content: bytes) -> None:
-    """One unreadable file among good ones is named, and the way to leave it out is told."""
+    """The error names the one unreadable file among good ones, and the option that skips it."""
     (good.parent / "b.parquet").write_bytes(content)
     text = refused(good.parent)
     assert "b.parquet cannot be read as Parquet" in text
@@ -80,14 +80,14 @@ def test_a_file_that_is_not_parquet(refused: Callable[..., str], good: Path, con
 
 
 def test_a_truncated_parquet_file(refused: Callable[..., str], good: Path) -> None:
-    """A file whose end is missing is named."""
+    """The error names a file whose end is missing."""
     good.write_bytes(good.read_bytes()[:-100])
     assert "a.parquet cannot be read" in refused(good)
 
 
 @pytest.mark.parametrize("argument", ["", "*.parquet"])
 def test_a_link_that_leads_nowhere(refused: Callable[..., str], good: Path, argument: str) -> None:
-    """A file on a disk that is not mounted is missed by name, in a folder and in a pattern."""
+    """A broken link, e.g. to a disk that is not mounted, is named, in a folder and in a pattern."""
     (good.parent / "b.parquet").symlink_to("/nonexistent/b.parquet")
     assert "b.parquet is not there" in refused(good.parent / argument)
 
@@ -95,7 +95,7 @@ def test_a_link_that_leads_nowhere(refused: Callable[..., str], good: Path, argu
 def test_an_unreadable_file_is_left_out_on_request(
     predict: Callable[..., Any], good: Path, tmp_path: Path
 ) -> None:
-    """With --on-bad-file skip the others run, the exit code is 1, and once mended the same command does the rest."""
+    """With --on-bad-file skip the others run and the exit code is 1; once repaired, the same command does the rest."""
     (good.parent / "b.parquet").write_bytes(b"junk")
     ask = (good.parent, "--output", tmp_path / "out", "--on-bad-file", "skip")
     result = predict(*ask)
@@ -110,7 +110,7 @@ def test_an_unreadable_file_is_left_out_on_request(
 def test_a_name_in_a_footer_that_is_no_text(
     refused: Callable[..., str], predict: Callable[..., Any], good: Path, tmp_path: Path
 ) -> None:
-    """A byte that is damaged in the name of a column chunk makes its file an unreadable one."""
+    """A damaged byte in the name of a column chunk makes its file unreadable."""
     damaged = write_windows(good.parent / "b.parquet", windows()[0][:200])
     footer = thrift.read_footer(damaged)
     chunk = footer[4][1][1][0][1][1][1][0][3][1]
@@ -123,7 +123,7 @@ def test_a_name_in_a_footer_that_is_no_text(
 
 
 def test_no_context_and_no_vector(refused: Callable[..., str], tmp_path: Path) -> None:
-    """Without a column to read, the columns that are there and the nearest name are told."""
+    """Without a column to read, the error lists the existing columns and the nearest name."""
     pq.write_table(pa.table({"contexts": [1.0], "id": [1]}), tmp_path / "in.parquet")
     text = refused(tmp_path / "in.parquet")
     assert "neither a `context` nor a `vector` column" in text
@@ -147,7 +147,7 @@ def test_sequences_without_their_keys(refused: Callable[..., str], tmp_path: Pat
     ids=["3839", "5x512", "binary", "text"],
 )
 def test_a_column_of_the_wrong_width(refused: Callable[..., str], tmp_path: Path, column: pa.Array) -> None:
-    """A column that cannot hold contexts is refused whole, by name, with what it should hold."""
+    """A column that cannot hold contexts is refused by name, with the expected width."""
     pq.write_table(pa.table({"context": column}), tmp_path / "in.parquet")
     text = refused(tmp_path / "in.parquet")
     assert "in.parquet: column `context`" in text
@@ -158,7 +158,7 @@ def test_a_column_of_the_wrong_width(refused: Callable[..., str], tmp_path: Path
 def test_a_column_named_like_an_output(
     refused: Callable[..., str], predict: Callable[..., Any], tmp_path: Path, name: str
 ) -> None:
-    """A carried column that would hide one of the output's is refused unless it is renamed."""
+    """A carried column with the name of an output column is refused unless it is renamed."""
     path = write_windows(tmp_path / "in.parquet", windows()[0][:5], columns={name: [1, 2, 3, 4, 5]})
     assert f"--rename {name}=" in refused(path)
     assert "`Route`" in refused(path, "--rename", f"{name}=Route")
@@ -168,14 +168,14 @@ def test_a_column_named_like_an_output(
 
 @pytest.mark.parametrize("folder", ["status=ok", "Status=ok"])
 def test_a_folder_named_like_an_output(refused: Callable[..., str], tmp_path: Path, folder: str) -> None:
-    """A folder whose column readers would take for one of the output's is refused with the file below it."""
+    """A folder column with the name of an output column is refused; the error names a file below it."""
     write_windows(tmp_path / "in" / folder / "a.parquet", windows()[0][:5])
     text = refused(tmp_path / "in")
     assert f"{folder}/a.parquet lies in a folder that gives a column `{folder[:6]}`" in text
 
 
 def test_a_rename_of_no_column(refused: Callable[..., str], good: Path) -> None:
-    """A renamed column that no file has is a slip of the pen."""
+    """Renaming a column that no file has is refused as a typo."""
     assert "no file has a column `lan`" in refused(good, "--rename", "lan=x")
 
 
@@ -183,7 +183,7 @@ def test_a_rename_of_no_column(refused: Callable[..., str], good: Path) -> None:
 def test_a_checkpoint_of_another_architecture(
     refused: Callable[..., str], good: Path, models: Path, option: str, name: str
 ) -> None:
-    """A model in the other's place would be taken for it in every row's route."""
+    """A model of the wrong architecture for its role is refused, since rows record which model answered."""
     text = refused(good, option, models / f"{name}.pt")
     assert f"{name}.pt" in text
     assert "architecture" in text
@@ -199,7 +199,7 @@ def test_a_truncated_checkpoint(
 
 
 def test_a_checkpoint_that_would_run_code(refused: Callable[..., str], good: Path, tmp_path: Path) -> None:
-    """A pickle payload is refused, and nothing of it runs."""
+    """A checkpoint with a pickle payload is refused, and none of its code runs."""
 
     class Payload:
         def __reduce__(self) -> tuple[Any, ...]:
@@ -211,14 +211,14 @@ def test_a_checkpoint_that_would_run_code(refused: Callable[..., str], good: Pat
 
 
 def test_no_model_at_all(lvm_batch: Callable[..., Any], good: Path, tmp_path: Path) -> None:
-    """Without --model and without the role, the places that were looked at are named."""
+    """Without --model and without the role, the error names the places that were searched."""
     result = lvm_batch("run", good, "--output", tmp_path / "out", "--models-dir", tmp_path / "models")
     assert result.code == 2
     assert "production_model" in result.values["error"]["message"]
 
 
 def test_a_bank_of_another_dimension(refused: Callable[..., str], good: Path, tmp_path: Path) -> None:
-    """A bank that the model's predictions cannot be compared with is refused with both dimensions."""
+    """A bank whose dimension differs from the model's is refused with both dimensions."""
     other = pa.FixedSizeListArray.from_arrays(pa.array(np.ones(512 * 3, "f4")), 512)
     pq.write_table(pa.table({"vector": other}), tmp_path / "v.parquet")
     build_bank(find_files([str(tmp_path / "v.parquet")]), str(tmp_path / "bank"))
@@ -228,7 +228,7 @@ def test_a_bank_of_another_dimension(refused: Callable[..., str], good: Path, tm
 
 
 def test_a_bank_that_is_none(refused: Callable[..., str], good: Path, tmp_path: Path) -> None:
-    """A Parquet file in a bank's place is told how to become one."""
+    """A Parquet file given as a bank is refused with the command that builds one."""
     pq.write_table(pa.table({"vector": vectors()[:3].tolist()}), tmp_path / "v.parquet")
     assert "lvm-batch bank build" in refused(good, "--bank", tmp_path / "v.parquet")
 
@@ -237,24 +237,24 @@ def test_a_bank_that_is_none(refused: Callable[..., str], good: Path, tmp_path: 
 def test_an_output_inside_the_input_or_around_it(
     refused: Callable[..., str], good: Path, output: str
 ) -> None:
-    """The next run would read this one's predictions, or a reader of them this run's input."""
+    """The next run would read these predictions, or their reader would read this run's input."""
     assert "lies inside" in refused(good.parent, output=output)
 
 
 def test_an_output_that_a_pattern_would_read(refused: Callable[..., str], good: Path) -> None:
-    """A glob that matches what the run writes is refused before it does."""
+    """A glob that matches the run's own output is refused before anything is written."""
     assert "lies inside" in refused(f"{good.parent.parent}/**/*.parquet", output="predictions")
 
 
 def test_an_output_with_something_else_in_it(refused: Callable[..., str], good: Path, tmp_path: Path) -> None:
-    """Predictions are not mixed with files of another origin."""
+    """Predictions are not mixed with files from elsewhere."""
     (tmp_path / "out").mkdir()
     (tmp_path / "out/other.parquet").touch()
     assert "other.parquet" in refused(good)
 
 
 def test_two_inputs_with_one_name(refused: Callable[..., str], good: Path, tmp_path: Path) -> None:
-    """Files whose outputs would have the same name are refused, both named."""
+    """Files whose outputs would have the same name are refused, and both are named."""
     other = write_windows(tmp_path / "other/a.parquet", windows()[0][:5])
     text = refused(good, other)
     assert str(good) in text
@@ -262,7 +262,7 @@ def test_two_inputs_with_one_name(refused: Callable[..., str], good: Path, tmp_p
 
 
 def test_several_problems_are_told_at_once(refused: Callable[..., str], good: Path, tmp_path: Path) -> None:
-    """What is wrong with inputs, models and bank is told together."""
+    """Problems with inputs, models and bank are reported together."""
     text = refused(tmp_path / "nowhere", "--model", tmp_path / "no.pt", "--bank", tmp_path / "no-bank")
     assert "nowhere" in text
     assert "no.pt" in text
@@ -272,7 +272,7 @@ def test_several_problems_are_told_at_once(refused: Callable[..., str], good: Pa
 def test_another_run_over_the_same_output(
     lvm_batch: Callable[..., Any], predict: Callable[..., Any], good: Path, tmp_path: Path
 ) -> None:
-    """While one run writes, a second one leaves with 75."""
+    """While one run writes, a second one exits with 75."""
     from lvm_batch.io.output.lock import lock_output
 
     with lock_output(str(tmp_path / "out")):
@@ -283,7 +283,7 @@ def test_another_run_over_the_same_output(
 def test_a_scheduler_that_is_not_there(
     predict: Callable[..., Any], good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A scheduler that does not answer ends the run with 75, and names the address."""
+    """A scheduler that does not answer ends the run with 75, and the error names its address."""
     monkeypatch.setattr("lvm_batch.jobs.clusters.scheduler.Scheduler.wait_s", 1)
     result = predict(good, "--output", tmp_path / "out", "--scheduler", "tcp://127.0.0.1:1")
     assert (result.code, result.values["error"]["kind"]) == (75, "try_again")
@@ -293,7 +293,7 @@ def test_a_scheduler_that_is_not_there(
 def test_a_plan_refuses_what_a_run_refuses(
     lvm_batch: Callable[..., Any], good: Path, models: Path, tmp_path: Path
 ) -> None:
-    """An output of something else, in the same words, and an address that is not of this machine."""
+    """A plan refuses a foreign output with the same words, and an address that is not on this machine."""
     (tmp_path / "out").mkdir()
     (tmp_path / "out/theirs.parquet").touch()
     ask = (good, "--output", tmp_path / "out", "--model", models / "amn.pt", "--workers", 1)
@@ -309,7 +309,7 @@ def test_a_plan_refuses_what_a_run_refuses(
 def test_models_are_found_from_any_folder(
     good: Path, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Workers may be in another folder than the command: what a path is relative to is told with it."""
+    """Workers may run in another folder than the command, so the error says what a relative path is relative to."""
     monkeypatch.chdir(models)
     settings = RunSettings(
         dataset=(str(good),), output=str(tmp_path / "out"), model="amn.pt", fallback="gru.pt", device="cpu"
@@ -321,7 +321,7 @@ def test_models_are_found_from_any_folder(
 
 @pytest.fixture
 def narrow(tmp_path: Path) -> Path:
-    """A model of vectors of 64."""
+    """A model for vectors of 64."""
     path = tmp_path / "narrow.pt"
     model = AttentionMixtureNetwork(input_dim=64)
     save_checkpoint(path, model, architecture="amn", epoch=1, val_loss=0.5, val_cosine=0.5)
@@ -332,7 +332,7 @@ def narrow(tmp_path: Path) -> Path:
 def test_contexts_of_another_width_than_the_models(
     lvm_batch: Callable[..., Any], narrow: Path, tmp_path: Path, encoding: str
 ) -> None:
-    """Five vectors of 768 are not sixty of 64: a model that reads the latter is refused before anything is read."""
+    """Five vectors of 768 are not sixty of 64: such a model is refused before any row is read."""
     path = write_windows(tmp_path / "in.parquet", windows()[0][:20], encoding=encoding)
     result = lvm_batch("run", path, "--output", tmp_path / "out", "--model", narrow)
     assert (result.code, result.values["error"]["kind"]) == (2, "columns")
@@ -343,14 +343,14 @@ def test_contexts_of_another_width_than_the_models(
 def test_lists_that_do_not_say_how_long_a_vector_is(
     lvm_batch: Callable[..., Any], narrow: Path, tmp_path: Path
 ) -> None:
-    """Where no schema contradicts the model, the width that contexts are read as is said beforehand."""
+    """A schema without widths cannot contradict the model: a notice states the width that is assumed."""
     path = write_windows(tmp_path / "in.parquet", windows()[0][:20], encoding="list")
     planned = lvm_batch("plan", path, "--output", tmp_path / "out", "--model", narrow)
     assert any("read as vectors of 64" in notice for notice in planned.values["notices"])
 
 
 def test_a_row_group_of_fewer_rows_than_none(refused: Callable[..., str], good: Path) -> None:
-    """A footer that counts rows below zero is refused by name."""
+    """A footer with a negative row count is refused by name."""
     footer = thrift.read_footer(good)
     thrift.put(footer[4][1][1][0], 3, -20)
     good.write_bytes(thrift.with_footer(good, footer))
@@ -361,7 +361,7 @@ def test_a_row_group_of_fewer_rows_than_none(refused: Callable[..., str], good: 
 def test_article_ids_that_cannot_be_compared(
     refused: Callable[..., str], tmp_path: Path, kind: pa.DataType
 ) -> None:
-    """What an article id may be is told where it is something else."""
+    """The error says which types an article id may have."""
     rows = sample().slice(0, 9).select(["vector", "position"])
     ids = pa.array(np.zeros(9, "f2")) if kind == pa.float16() else pa.array([[1]] * 9, kind)
     pq.write_table(rows.append_column("article_id", ids), tmp_path / "in.parquet")
@@ -373,7 +373,7 @@ def test_article_ids_that_cannot_be_compared(
 def test_an_output_folder_of_a_name_too_long(
     predict: Callable[..., Any], good: Path, tmp_path: Path, output: str
 ) -> None:
-    """A name or a path of the output folder itself may be too long, too."""
+    """An output folder whose own name or path is too long is refused, too."""
     result = predict(good, "--output", tmp_path / output)
     assert (result.code, result.values["error"]["kind"]) == (2, "output")
     assert "too long" in result.values["error"]["message"]
@@ -383,7 +383,7 @@ def test_an_output_folder_of_a_name_too_long(
 def test_very_many_bad_files(
     lvm_batch: Callable[..., Any], capsys: pytest.CaptureFixture[str], models: Path, tmp_path: Path
 ) -> None:
-    """Ten are named and the others counted; with --json a hundred are."""
+    """The error names ten and counts the others; with --json it names a hundred."""
     (tmp_path / "in").mkdir()
     for number in range(130):
         (tmp_path / f"in/{number:03d}.parquet").write_bytes(b"junk")
@@ -412,7 +412,7 @@ def test_very_many_files_left_out(
 def test_files_that_no_reader_could_read_together_are_told(
     lvm_batch: Callable[..., Any], models: Path, tmp_path: Path
 ) -> None:
-    """Columns of two types of which none holds every value are told before work begins, not when it is done."""
+    """Two column types without a common type that holds every value are reported before work begins."""
     for name, ids in (("a", [1, 2]), ("b", [1, 2]), ("c", [0.5, None])):
         write_windows(tmp_path / f"in/{name}.parquet", windows()[0][:2], columns={"id": ids})
     ask = ("plan", tmp_path / "in", "--output", tmp_path / "out", "--model", models / "amn.pt")
@@ -424,7 +424,7 @@ def test_files_that_no_reader_could_read_together_are_told(
 
 
 def test_an_output_that_is_no_folder(good: Path, tmp_path: Path) -> None:
-    """A file, a pipe or a device in its place is told before any work, by a plan too."""
+    """A file, a pipe or a device in its place is reported before any work, by a plan too."""
     os.mkfifo(tmp_path / "pipe")
     for output in (good, tmp_path / "pipe", "/dev/null"):
         settings = RunSettings(dataset=(str(good),), output=str(output), model="nowhere")

@@ -1,4 +1,4 @@
-"""What release 0.1.0 wrote is read, reported and gone on with."""
+"""Later versions read, report and continue what release 0.1.0 wrote."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def released(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def told(released: Path, name: str) -> dict[str, Any]:
-    """What a command of the release said of its output."""
+    """The release's own JSON output of a command about this output."""
     values: dict[str, Any] = json.loads((released / f"{name}.json").read_text())
     return values
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file that says what an output is, but for the summary of the last run."""
+    """The contents of every file that describes the output, except the summary of the last run."""
     passed_over = {"summary.json", "lock", "report.html"}
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
@@ -51,13 +51,13 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_a_released_output_is_told_of_as_its_release_did(
     released: Path, lvm_batch: Command, command: str
 ) -> None:
-    """Every figure, in the same order, to the last digit."""
+    """Every figure is the same, in the same order, to the last digit."""
     said = lvm_batch(command, "out").done()
     assert json.dumps(said) == json.dumps(told(released, command))
 
 
 def test_a_released_output_is_read(released: Path) -> None:
-    """All rows, in the order of the inputs."""
+    """Readers return all rows, in the order of the inputs."""
     names = [
         f"date=2026-11-{day}/a-0000{n}.parquet" for day, units in ((20, 3), (21, 2)) for n in range(units)
     ]
@@ -69,7 +69,7 @@ def test_a_released_output_is_read(released: Path) -> None:
 
 
 def test_a_released_output_is_reported(released: Path, lvm_batch: Command) -> None:
-    """From its documents and events, with all its rows."""
+    """The report is drawn from its documents and events, with all its rows."""
     said = lvm_batch("report", "out").done()
     assert (said["state"], said["units_done"], said["rows_done"], said["rows_looked_at"]) == (
         "done",
@@ -83,7 +83,7 @@ def test_a_released_output_is_reported(released: Path, lvm_batch: Command) -> No
 
 
 def test_a_released_job_is_done_for_its_own_command(released: Path, lvm_batch: Command) -> None:
-    """The same command has nothing to do, says what the release said, and changes no document."""
+    """The same command finds nothing to do, prints what the release printed, and changes no document."""
     before = contents(released / "out")
     summary = json.loads((released / "out/_lvm_batch/summary.json").read_text())
     said = lvm_batch("run", *ARGUMENTS).done()
@@ -99,7 +99,7 @@ def test_a_released_job_is_done_for_its_own_command(released: Path, lvm_batch: C
 
 
 def test_a_released_job_goes_on(released: Path, lvm_batch: Command) -> None:
-    """What is missing of it is computed as it was, and stands in the history beside the released run."""
+    """Missing units are computed as the release did, and the history lists the new run beside the released one."""
     unit = released / "out/date=2026-11-21/a-00001.parquet"
     before = pq.read_table(unit)
     unit.unlink()
@@ -111,7 +111,7 @@ def test_a_released_job_goes_on(released: Path, lvm_batch: Command) -> None:
 
 
 def test_a_released_history_is_read(released: Path, lvm_batch: Command) -> None:
-    """A run is what it was, and rules are evaluated over it."""
+    """The released run keeps its values, and rules are evaluated over it."""
     ((_, runs),) = read_history("history")
     assert isinstance(runs, list)
     (run,) = runs

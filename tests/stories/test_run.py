@@ -1,4 +1,4 @@
-"""The main job end to end, on real vectors, against the plain computation."""
+"""Whole runs on real vectors, compared with the plain computation."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def models(published_models: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three shards of 500 windows with targets, lanes and token counts, nulls among them."""
+    """Three shards of 500 windows with targets, lanes and token counts, some of them null."""
     contexts, targets = windows()
     rng = np.random.default_rng(3)
     folder = tmp_path_factory.mktemp("dataset") / "windows"
@@ -74,7 +74,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def expected(dataset: Path, models: Path, bank: Path) -> list[dict[str, Any]]:
-    """What every row of the output must say, computed the plain way."""
+    """What every output row must hold, computed the plain way."""
     contexts, targets = (part[:1500] for part in windows())
     primary, fallback = (
         reference.amn(weights(models / "amn.pt"), contexts),
@@ -104,13 +104,13 @@ def expected(dataset: Path, models: Path, bank: Path) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where outputs lie that are made once, by whoever needs them first."""
+    """The folder of outputs that are made once, by the first test that needs them."""
     return tmp_path_factory.mktemp("made")
 
 
 @pytest.fixture
 def routed(predict: Callable[..., Any], dataset: Path, bank: Path, made: Path) -> Path:
-    """The output of a run with a bank and thresholds; to be read only."""
+    """The output of a run with a bank and thresholds; read-only."""
     if not (made / "routed").exists():
         predict(dataset, "--output", made / "routed", "--bank", bank, *THRESHOLDS).done()
     return made / "routed"
@@ -118,7 +118,7 @@ def routed(predict: Callable[..., Any], dataset: Path, bank: Path, made: Path) -
 
 @pytest.fixture
 def clean(predict: Callable[..., Any], dataset: Path, made: Path) -> Path:
-    """The output of a plain run, of three units; to be read only."""
+    """The output of a plain run of three units; read-only."""
     if not (made / "clean").exists():
         assert predict(dataset, "--output", made / "clean").values["units_computed"] == 3
     return made / "clean"
@@ -126,12 +126,12 @@ def clean(predict: Callable[..., Any], dataset: Path, made: Path) -> Path:
 
 @pytest.fixture
 def finished(clean: Path, tmp_path: Path) -> Path:
-    """A copy of it."""
+    """A copy of the plain run's output."""
     return shutil.copytree(clean, tmp_path / "out")
 
 
 def test_every_row_equals_the_plain_computation(routed: Path, expected: list[dict[str, Any]]) -> None:
-    """Predictions and cosines equal the plain computation within 1e-5, confidence within 1e-4; order and keys stand."""
+    """Predictions and cosines agree within 1e-5, confidence within 1e-4; order and keys are unchanged."""
     rows = read_rows(routed)
     assert [row["key"] for row in rows] == [row["key"] for row in expected]
     assert [row["route"] for row in rows] == [row["route"] for row in expected]
@@ -153,7 +153,7 @@ def test_every_row_equals_the_plain_computation(routed: Path, expected: list[dic
 
 
 def test_reasons_follow_from_a_rows_own_columns(routed: Path) -> None:
-    """Whoever reads the output can derive each row's reasons from its confidence, margin, lane and tokens."""
+    """Each row's reasons can be derived from its confidence, margin, lane and token count."""
     rows = read_rows(routed)
     assert len(rows) == 1500
     for row in rows:
@@ -169,7 +169,7 @@ def test_reasons_follow_from_a_rows_own_columns(routed: Path) -> None:
 def test_every_encoding_gives_the_same_predictions(
     predict: Callable[..., Any], models: Path, encoding: str, dtype: str, tmp_path: Path
 ) -> None:
-    """How a context is encoded changes nothing: the sample is float16, so every dtype holds it exactly."""
+    """The encoding of contexts changes no prediction: the sample is float16, so every dtype holds it exactly."""
     contexts, targets = (part[:60] for part in windows())
     path = write_windows(
         tmp_path / "in.parquet", contexts.astype(dtype), targets.astype(dtype), encoding=encoding
@@ -183,7 +183,7 @@ def test_every_encoding_gives_the_same_predictions(
 def test_sequences_give_the_predictions_of_their_windows(
     predict: Callable[..., Any], models: Path, tmp_path: Path
 ) -> None:
-    """A sequence's windows predict what the same windows predict as rows, over the borders of row groups and units."""
+    """Windows of sequences get the predictions of the same windows as rows, across row groups and units."""
     pq.write_table(sample(), tmp_path / "in.parquet", row_group_size=101)
     result = predict(tmp_path / "in.parquet", "--output", tmp_path / "out", "--unit-size", "500KiB")
     assert result.code == 0
@@ -206,7 +206,7 @@ def test_sequences_give_the_predictions_of_their_windows(
 def test_a_rerun_computes_nothing_and_touches_nothing(
     predict: Callable[..., Any], dataset: Path, finished: Path
 ) -> None:
-    """A finished job run again reads no rows and leaves every file and record as it was."""
+    """Running a finished job again reads no rows and leaves every file and record as it was."""
     out = finished
     before = {
         path: path.stat().st_mtime_ns for path in [*out.glob("*.parquet"), *out.glob("_lvm_batch/done/*")]
@@ -219,7 +219,7 @@ def test_a_rerun_computes_nothing_and_touches_nothing(
 def test_a_rerun_computes_only_what_is_missing(
     predict: Callable[..., Any], dataset: Path, finished: Path, clean: Path
 ) -> None:
-    """A unit without record and file is computed again, the others are left; the rows are those of a clean run."""
+    """A unit without record and file is computed again, the others are kept; the rows are those of a clean run."""
     out = finished
     (out / "shard-1-00000.parquet").unlink()
     (out / "_lvm_batch/done/shard-1-00000.parquet.json").unlink()
@@ -230,7 +230,7 @@ def test_a_rerun_computes_only_what_is_missing(
 def test_a_published_unit_without_record_is_adopted(
     predict: Callable[..., Any], dataset: Path, finished: Path
 ) -> None:
-    """Killed between publishing and recording, a unit is not computed again; its record comes from its footer."""
+    """A unit whose run was killed between publishing and recording is recorded from its footer, not computed again."""
     out = finished
     first = predict(dataset, "--output", out)
     (out / "_lvm_batch/done/shard-1-00000.parquet.json").unlink()
@@ -252,7 +252,7 @@ def test_a_published_unit_without_record_is_adopted(
 def test_a_changed_job_is_refused_and_named(
     predict: Callable[..., Any], dataset: Path, finished: Path, change: list[Any], named: str
 ) -> None:
-    """Another job over the same output is refused, and the error says what differs."""
+    """A different job over the same output is refused, and the error says what differs."""
     result = predict(dataset, "--output", finished, *change)
     assert result.code == 2
     assert result.values["error"]["kind"] == "job_changed"
@@ -260,7 +260,7 @@ def test_a_changed_job_is_refused_and_named(
 
 
 def test_changed_input_is_refused(predict: Callable[..., Any], tmp_path: Path) -> None:
-    """An input that was written anew makes another job."""
+    """An input that was rewritten makes a different job."""
     contexts, _ = windows()
     write_windows(tmp_path / "in/a.parquet", contexts[:10])
     predict(tmp_path / "in", "--output", tmp_path / "out").done()
@@ -273,7 +273,7 @@ def test_changed_input_is_refused(predict: Callable[..., Any], tmp_path: Path) -
 def test_the_number_of_workers_is_no_part_of_the_job(
     lvm_batch: Callable[..., Any], predict: Callable[..., Any], models: Path, dataset: Path, tmp_path: Path
 ) -> None:
-    """Two local processes give what the shared cluster gives, and take its output over as done."""
+    """Two local processes give the rows of the shared cluster, and find its output done."""
     predict(dataset, "--output", tmp_path / "a", "--unit-size", "2MiB").done()
     local = lvm_batch(
         "run", dataset, "--output", tmp_path / "b", "--workers", 2, "--unit-size", "2MiB",
@@ -292,7 +292,7 @@ def test_the_number_of_workers_is_no_part_of_the_job(
 def test_without_a_fallback_reasons_are_written_and_routes_stay(
     lvm_batch: Callable[..., Any], dataset: Path, models: Path, bank: Path, scheduler: str, tmp_path: Path
 ) -> None:
-    """Every row stays amn, says why it would have been escalated, and the start says that there is no fallback."""
+    """Every row stays amn and keeps its reasons; a notice at the start says that there is no fallback."""
     result = lvm_batch(
         "run", dataset, "--output", tmp_path / "out", "--bank", bank, "--model", models / "amn.pt",
         "--scheduler", scheduler, "--models-dir", tmp_path / "none/models", "--shadow-rate", 1, *THRESHOLDS,
@@ -305,7 +305,7 @@ def test_without_a_fallback_reasons_are_written_and_routes_stay(
 
 
 def test_criteria_without_their_columns_are_said_once(predict: Callable[..., Any], tmp_path: Path) -> None:
-    """A criterion that cannot be evaluated is named at the start and in the summary, with the reason."""
+    """A criterion that cannot be evaluated is named once at the start and in the summary, with the reason."""
     path = write_windows(tmp_path / "in.parquet", windows()[0][:20])
     result = predict(path, "--output", tmp_path / "out")
     assert set(result.values["criteria_not_evaluated"]) == {
@@ -327,7 +327,7 @@ def test_criteria_without_their_columns_are_said_once(predict: Callable[..., Any
 def test_shadow_rows_run_through_both_models_and_keep_their_route(
     predict: Callable[..., Any], dataset: Path, models: Path, tmp_path: Path
 ) -> None:
-    """A shadow row has both cosines and its primary prediction; an escalated row is no shadow row."""
+    """A shadow row has both cosines and the primary's prediction; an escalated row is never a shadow row."""
     result = predict(dataset, "--output", tmp_path / "out", "--shadow-rate", 0.5)
     rows = read_rows(tmp_path / "out")
     assert 0.4 < sum(row["shadow"] for row in rows) / sum(row["route"] == "amn" for row in rows) < 0.6
@@ -342,7 +342,7 @@ def test_shadow_rows_run_through_both_models_and_keep_their_route(
 def test_a_cap_keeps_high_stakes_rows_then_the_least_confident(
     predict: Callable[..., Any], dataset: Path, bank: Path, tmp_path: Path
 ) -> None:
-    """Under a cap a unit escalates at most its share, high stakes first; what is turned down keeps its reasons."""
+    """Under a cap a unit escalates at most its share, high stakes first; the other rows keep their reasons."""
     capped = ["--fallback-policy", "cap", "--max-fallback-rate", 0.2, "--min-confidence", 1.0]
     result = predict(dataset, "--output", tmp_path / "out", "--bank", bank, *capped)
     assert result.code == 0
@@ -359,7 +359,7 @@ def test_a_cap_keeps_high_stakes_rows_then_the_least_confident(
 def test_too_many_fallback_rows_fail_the_gate_where_asked(
     predict: Callable[..., Any], dataset: Path, bank: Path, tmp_path: Path
 ) -> None:
-    """Under ``fail`` the output stays to be looked at, the exit code is 3 and ``_SUCCESS`` does not stand."""
+    """Under ``fail`` the output is kept for inspection, the exit code is 3 and ``_SUCCESS`` is not written."""
     ask = ["--bank", bank, "--min-confidence", 1.0, "--fallback-policy", "fail"]
     result = predict(dataset, "--output", tmp_path / "out", *ask)
     assert (result.code, result.values["error"]["kind"]) == (3, "gate")
@@ -370,7 +370,7 @@ def test_too_many_fallback_rows_fail_the_gate_where_asked(
 def test_bad_rows_keep_their_place_and_a_gate_counts_them(
     predict: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """A bad row comes out empty where it stood; too many of them fail the job, and a higher limit accepts it."""
+    """A bad row has an empty prediction in its place; too many fail the job, and a higher limit accepts it."""
     contexts = windows()[0][:50].copy()
     contexts[3, 1, 5], contexts[4, 0, 0], contexts[5] = np.nan, np.inf, 0.0
     path = write_windows(tmp_path / "in.parquet", contexts, columns={"key": np.arange(50)})
@@ -401,7 +401,7 @@ def test_bad_rows_keep_their_place_and_a_gate_counts_them(
 def test_numbers_that_overflow_in_the_model_are_bad_input(
     predict: Callable[..., Any], tmp_path: Path, scale: float
 ) -> None:
-    """A context so large that the model cannot answer it in float32 has no prediction, and says so."""
+    """A context so large that the model overflows in float32 has no prediction and status bad_input."""
     contexts = windows()[0][:20].copy()
     contexts[2] *= scale
     path = write_windows(tmp_path / "in.parquet", contexts)
@@ -443,7 +443,7 @@ def test_nulls_in_every_optional_column_are_no_error(
 
 
 def test_partitions_are_kept_as_paths(predict: Callable[..., Any], tmp_path: Path) -> None:
-    """A dataset in hive partitions gives predictions in the same partitions; hidden files are not read."""
+    """A hive-partitioned dataset gives predictions in the same partitions; hidden files are not read."""
     for date in ("2026-01-01", "2026-01-02"):
         write_windows(tmp_path / f"in/date={date}/part.parquet", windows()[0][:7])
     write_windows(tmp_path / "in/_hidden/part.parquet", windows()[0][:7])
@@ -457,7 +457,7 @@ def test_partitions_are_kept_as_paths(predict: Callable[..., Any], tmp_path: Pat
 
 
 def test_a_file_without_rows_has_an_output_without_rows(predict: Callable[..., Any], tmp_path: Path) -> None:
-    """An empty file is one empty unit: its output is there, with the schema of the others."""
+    """An empty file is one empty unit: its output exists, with the schema of the others."""
     write_windows(tmp_path / "in/a.parquet", windows()[0][:0])
     write_windows(tmp_path / "in/b.parquet", windows()[0][:5])
     result = predict(tmp_path / "in", "--output", tmp_path / "out")
@@ -468,7 +468,7 @@ def test_a_file_without_rows_has_an_output_without_rows(predict: Callable[..., A
 
 
 def test_footers_say_what_made_the_file(predict: Callable[..., Any], dataset: Path, finished: Path) -> None:
-    """Each file names its job, models with digests, thresholds and version in its footer."""
+    """Each file's footer names the job, models with digests, thresholds and version."""
     result = predict(dataset, "--output", finished)
     metadata = pq.read_metadata(finished / "shard-0-00000.parquet").metadata
     assert metadata[b"lvm_batch.fingerprint"].decode() == result.values["fingerprint"]
@@ -479,7 +479,7 @@ def test_footers_say_what_made_the_file(predict: Callable[..., Any], dataset: Pa
 
 @needs_int8
 def test_int8_is_near_float32(dataset: Path, predict: Callable[..., Any], bank: Path, tmp_path: Path) -> None:
-    """Rounded to 8 bits, cosines stay the same in the mean; it is another job, as its numbers are others."""
+    """In 8 bits the mean cosines stay the same; it is a different job, since its values differ."""
     found = {}
     for precision in ("fp32", "int8"):
         out = tmp_path / precision
@@ -495,7 +495,7 @@ def test_int8_is_near_float32(dataset: Path, predict: Callable[..., Any], bank: 
 def test_a_rerun_that_accepts_the_output_says_so_in_its_report(
     lvm_batch: Callable[..., Any], models: Path, scheduler: str, tmp_path: Path
 ) -> None:
-    """Nothing is computed, but the job stands accepted now, and did not before."""
+    """Nothing is computed, but the report now shows the job as accepted."""
     contexts = windows()[0][:20].copy()
     contexts[3] = np.nan
     write_windows(tmp_path / "in.parquet", contexts)

@@ -1,4 +1,4 @@
-"""Real runs over S3 that are stopped, taken over and continued: what stands in the end is the successor's."""
+"""Real runs over S3 that are stopped, taken over and continued: the output in the end is the successor's."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ if __name__ == "__main__":
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Any]:
-    """An S3 over HTTP; a ``s3_server.Server``."""
+    """An S3 server over HTTP; a ``s3_server.Server``."""
     with buckets.serving() as serving:
         yield serving
 
 
 @pytest.fixture
 def bucket(server: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:  # noqa: ANN401
-    """The name of an empty bucket of the server; runs there that stand still are soon given up."""
+    """The name of an empty bucket on the server; the lease of a stalled run expires there within seconds."""
     monkeypatch.setattr("lvm_batch.io.storage.lease.BEAT_S", BEAT_S)
     monkeypatch.setattr("lvm_batch.io.storage.lease.TTL_S", TTL_S)
     with buckets.environment(server):
@@ -51,7 +51,7 @@ def bucket(server: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:  # no
 
 
 def write_night(folder: Path, number: int) -> Path:
-    """Write a file of two units."""
+    """Write a file with two units."""
     contexts, targets = (part[number * 100 : number * 100 + 100] for part in windows())
     path = folder / f"night-{number}.parquet"
     columns = {"key": np.arange(number * 100, number * 100 + 100)}
@@ -61,12 +61,12 @@ def write_night(folder: Path, number: int) -> Path:
 
 @pytest.fixture
 def nights(tmp_path: Path) -> tuple[Path, Path]:
-    """Two files: the first is there when a run begins, the second comes while it is stopped."""
+    """Two files: the first exists when a run begins, the second arrives while the run is stopped."""
     return write_night(tmp_path / "in", 0), write_night(tmp_path / "later", 1)
 
 
 class Run:
-    """A real run of the first night, with workers of its own, that can be stopped where a request is on its way."""
+    """A real run of the first night, with its own workers, that can be stopped while a request is under way."""
 
     def __init__(self, server: Any, arguments: list[str], folder: Path, *words: str) -> None:  # noqa: ANN401
         self.fault = server.fail("late", *words)
@@ -83,17 +83,17 @@ class Run:
         assert self.fault.met, (folder / "stderr").read_text()
 
     def stop(self, *, whole_group: bool) -> None:
-        """SIGSTOP, to the driver alone or to its workers as well."""
+        """Send SIGSTOP to the driver alone, or to its workers as well."""
         (os.killpg if whole_group else os.kill)(self.process.pid, signal.SIGSTOP)
 
     def go_on(self) -> tuple[int, dict[str, Any]]:
-        """SIGCONT; return how it ends."""
+        """Send SIGCONT; return the exit code."""
         os.killpg(self.process.pid, signal.SIGCONT)
         out, _ = self.process.communicate(timeout=HANG_S)
         return self.process.returncode, json.loads(out)
 
     def end(self) -> None:
-        """Leave nothing behind."""
+        """Kill all processes of the run."""
         self.fault.is_through.set()
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
@@ -135,7 +135,7 @@ def test_a_run_that_is_stopped_and_taken_over_changes_nothing_any_more(
     at: str,
     whole_group: bool,  # noqa: FBT001 - a parameter of the test
 ) -> None:
-    """It ends with 75; `_SUCCESS`, summary, `status` and `verify` tell of all four units, and the rows are right."""
+    """It exits with 75; `_SUCCESS`, summary, `status` and `verify` report all four units, and the rows are right."""
     server.put(bucket, "in/night-0.parquet", nights[0].read_bytes())
     shared = [f"s3://{bucket}/in", "--output", f"s3://{bucket}/out", "--unit-size", "768KB"]
     given = ["--model", f"{models}/amn.pt", "--fallback", f"{models}/gru.pt", "--workers", "1", "--json"]
@@ -164,7 +164,7 @@ def test_a_run_that_is_stopped_and_taken_over_changes_nothing_any_more(
 def assert_rows(
     objects: dict[str, bytes], predict: Callable[..., Any], nights: tuple[Path, Path], folder: Path
 ) -> None:
-    """The rows are those of a clean run on this machine."""
+    """Check that the rows equal those of a clean run on this machine."""
     for key, content in objects.items():
         if key.startswith("out/night"):
             path = folder / "copy" / key.removeprefix("out/")
@@ -176,7 +176,7 @@ def assert_rows(
 
 
 def start_together(arguments: list[str], folder: Path, n_runs: int) -> list[tuple[int, dict[str, Any], str]]:
-    """Start a command many times at once, on leases as they are; return how each ends, and what it says."""
+    """Start a command many times at once, on the existing leases; return each exit code and output."""
     command = folder / "command.py"
     command.write_text("\n".join(line for line in _COMMAND.splitlines() if "lease" not in line))
     runs = [
@@ -205,7 +205,7 @@ def test_of_many_that_start_together_one_runs(
     where: str,
     n_runs: int,
 ) -> None:
-    """One does the work, the others end with 75, or find it done; every unit is there once, and says so."""
+    """One run does the work; the others exit with 75 or find it done. Each unit is recorded exactly once."""
     output = str(tmp_path / "out") if where == "local" else f"s3://{bucket}/out"
     arguments = [*map(str, nights), "--output", output, "--unit-size", "768KB", "--shadow-rate", "0"]
     given = ["--model", f"{models}/amn.pt", "--fallback", f"{models}/gru.pt", "--workers", "1", "--json"]

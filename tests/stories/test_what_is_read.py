@@ -1,4 +1,4 @@
-"""What is passed over, cut or selected by other means than asked is said before work begins, by every command."""
+"""Every command says before work begins which files it skips, which articles are cut, and how it selects."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> Path:
-    """Two articles, of which one goes on in another file and one comes in two runs, beside files that are no data."""
+    """Two articles, one continued in another file and one in two runs, beside files that hold no data."""
     rows = sample().slice(0, 60)
     folder = tmp_path / "in"
     folder.mkdir()
@@ -51,7 +51,7 @@ CUTS = "2 articles cut into several runs (2 cuts): `1` stands twice in {0}/a.par
 
 
 def test_a_plan_says_it(lvm_batch: Command, models: Path, dataset: Path, tmp_path: Path) -> None:
-    """With what it costs, which `--pad` changes."""
+    """The plan says what the cuts cost, which depends on `--pad`."""
     command = ("plan", dataset, "--model", models / "amn.pt", "--output", tmp_path / "out")
     notices = lvm_batch(*command).values["notices"]
     assert OTHERS in notices
@@ -62,7 +62,7 @@ def test_a_plan_says_it(lvm_batch: Command, models: Path, dataset: Path, tmp_pat
 
 
 def test_a_run_says_it_and_writes_it_down(predict: Command, dataset: Path, tmp_path: Path) -> None:
-    """On stderr before work, and in the summary."""
+    """A run prints it to stderr before work begins and writes it to the summary."""
     result = predict(dataset, "--output", tmp_path / "out")
     assert result.code == 0
     summary = OutputFolder(str(tmp_path / "out")).summary()
@@ -73,7 +73,7 @@ def test_a_run_says_it_and_writes_it_down(predict: Command, dataset: Path, tmp_p
 
 
 def test_inspect_says_it(lvm_batch: Command, dataset: Path) -> None:
-    """As a note, and as values; of whole articles nothing."""
+    """Inspect reports it as notes and as values; for whole articles it reports nothing."""
     values = lvm_batch("inspect", dataset).values
     assert values["notices"][0] == OTHERS
     assert values["notices"][1].startswith(CUTS.format(dataset))
@@ -102,7 +102,7 @@ def test_commands_that_learn_or_judge_say_it(
 
 
 def test_banks_and_packs_say_what_they_do_not_read(lvm_batch: Command, dataset: Path, tmp_path: Path) -> None:
-    """One vector after another has no cuts."""
+    """They name the files left unread; a cut article costs them nothing, since they need no windows."""
     built = lvm_batch("bank", "build", dataset, "--output", tmp_path / "bank")
     assert (built.code, built.values["count"]) == (0, 60)
     assert OTHERS in built.stderr
@@ -112,7 +112,7 @@ def test_banks_and_packs_say_what_they_do_not_read(lvm_batch: Command, dataset: 
 
 
 def test_a_selection_says_what_it_went_by(lvm_batch: Command, models: Path, tmp_path: Path) -> None:
-    """Folders `Date=` select; without any, when files were written does, and that is said."""
+    """`Date=` folders decide what is selected; without them the files' modification times do, and a notice says so."""
     contexts, targets = windows()
     for day in (20, 21):
         write_windows(tmp_path / f"in/Date=2026-11-{day}/a.parquet", contexts[:3], targets[:3])
@@ -162,7 +162,7 @@ def test_a_folder_that_says_otherwise_is_told(
     values: list[Any],
     differs: Any,  # noqa: ANN401
 ) -> None:
-    """The file's own column counts; where its statistics show that it differs, that is said once for all files."""
+    """The file's own column wins. If its statistics show a different value, one notice says so for all files."""
     kind = pa.int64() if column == "context_tokens" else pa.string()
     for name in "ab":
         path = tmp_path / f"in/{column}={folder}/{name}.parquet"

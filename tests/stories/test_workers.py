@@ -1,4 +1,4 @@
-"""Workers that die, hang or fall silent, and schedulers that go away: real processes, started as a user would."""
+"""Workers that die, hang or stall, and schedulers that go away: real processes, started as a user would."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ pytestmark = pytest.mark.slow
 N_UNITS = 8
 
 
-# Imported by every worker: does to one unit what the file of the trouble says while it is there. What takes long to
-# import is there before the worker joins, so that it takes no time of a unit.
+# Every worker imports this: for one unit it runs the code in the trouble file while that file exists. Slow
+# imports happen before the worker joins, so that they take no time from a unit.
 TROUBLE = """
 import os, signal, time
 import lvm_batch.jobs.models.load
@@ -58,7 +58,7 @@ class Cluster:
         self.processes: list[subprocess.Popen[bytes]] = []
 
     def start(self) -> None:
-        """Start both."""
+        """Start the scheduler and the workers."""
         self.start_scheduler()
         script = self.folder / "trouble.py"
         script.write_text(TROUBLE.format(trouble=str(self.trouble), touched=str(self.touched)))
@@ -78,7 +78,7 @@ class Cluster:
         return str(json.loads(self.file.read_text())["address"])
 
     def trouble_with(self, code: str, *, allowed_failures: int = 3) -> None:
-        """Let one unit run ``code`` first; a task is given up after more deaths than ``allowed_failures``."""
+        """Let one unit run ``code`` first; a task fails for good after more deaths than ``allowed_failures``."""
         self.trouble.write_text(code)
         self.touched.unlink(missing_ok=True)
         with Client(self.address, set_as_default=False) as client:
@@ -93,16 +93,16 @@ class Cluster:
         self.processes.append(subprocess.Popen(command, start_new_session=True, **quiet))
 
     def workers(self) -> list[psutil.Process]:
-        """The worker processes, not their nannies."""
+        """The worker processes, without their nannies."""
         children = psutil.Process(self.processes[1].pid).children(recursive=True)
         return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
 
     def attempts(self) -> int:
-        """How often the troubled unit was begun."""
+        """How often the troubled unit was started."""
         return len(self.touched.read_text()) if self.touched.exists() else 0
 
     def stop(self) -> None:
-        """Kill everything."""
+        """Kill all processes."""
         for process in self.processes:
             with suppress(psutil.NoSuchProcess):
                 for child in [*psutil.Process(process.pid).children(recursive=True), process]:
@@ -110,7 +110,7 @@ class Cluster:
             process.wait()
 
 
-# A text, as the scheduler cannot import this file.
+# as text, because the scheduler cannot import this file
 _ALLOW = (
     "from distributed.scheduler import Scheduler;"
     " [setattr(each, 'allowed_failures', {}) for each in Scheduler._instances]"
@@ -119,13 +119,13 @@ _ALLOW = (
 
 @pytest.fixture(autouse=True)
 def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run waits for workers, however long they take to start."""
+    """Let a run wait for its workers, however long they take to start."""
     monkeypatch.setattr("lvm_batch.jobs.clusters.scheduler.Scheduler.wait_s", HANG_S)
 
 
 @pytest.fixture
 def own_cluster(tmp_path: Path) -> Iterator[Cluster]:
-    """A cluster to be started by the test, which may spoil it."""
+    """A cluster that the test starts and may break."""
     started = Cluster(tmp_path)
     yield started
     started.stop()
@@ -133,7 +133,7 @@ def own_cluster(tmp_path: Path) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A cluster that is started once: whatever becomes of its workers, their nannies start them again."""
+    """A cluster that is started once: the nannies restart workers that die."""
     started = Cluster(tmp_path_factory.mktemp("cluster"))
     started.start()
     yield started
@@ -142,7 +142,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture
 def cluster(shared: Cluster) -> Iterator[Cluster]:
-    """The same, without trouble but what the test makes."""
+    """The shared cluster, without trouble from an earlier test."""
     yield shared
     shared.trouble.unlink(missing_ok=True)
 
@@ -159,7 +159,7 @@ def ask(tmp_path: Path, models: Path) -> list[object]:
 
 
 def soon(action: Callable[[], object], condition: Callable[[], bool]) -> threading.Thread:
-    """Do something, on another thread, as soon as a condition holds."""
+    """Call something on another thread as soon as a condition holds."""
 
     def wait() -> None:
         wait_until(condition, "what the action waits for")
@@ -171,7 +171,7 @@ def soon(action: Callable[[], object], condition: Callable[[], bool]) -> threadi
 
 
 def check_whole(result: Result, tmp_path: Path) -> None:
-    """Every row is there, once."""
+    """Check that every row appears exactly once."""
     assert result.code == 0, result.stderr
     assert result.values["units_done"] == N_UNITS
     assert len(read_rows(tmp_path / "out")) == N_UNITS * 40
@@ -180,7 +180,7 @@ def check_whole(result: Result, tmp_path: Path) -> None:
 def test_a_killed_worker_costs_no_row(
     cluster: Cluster, lvm_batch: Callable[..., Any], ask: list[object], tmp_path: Path
 ) -> None:
-    """A worker killed in the middle of a unit is replaced; its unit is done by another."""
+    """A worker killed in the middle of a unit is replaced; another worker computes its unit."""
     cluster.trouble_with("time.sleep(2)")
     thread = soon(lambda: [worker.kill() for worker in cluster.workers()], lambda: cluster.attempts() > 0)
     check_whole(lvm_batch(*ask, "--scheduler", cluster.address), tmp_path)
@@ -195,7 +195,7 @@ def test_a_unit_that_kills_its_workers_is_quarantined_by_name(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """After three deaths the unit is named with its worker's last memory; the others are done, and a rerun does it."""
+    """After three deaths the unit is named with its worker's memory; the others are done, and a rerun does it."""
     monkeypatch.setattr("lvm_batch.jobs.prediction.execution.workers._LOOK_EVERY_S", 0.05)
     cluster.trouble_with("time.sleep(1.2); os.kill(os.getpid(), signal.SIGKILL)", allowed_failures=0)
     result = lvm_batch(*ask, "--scheduler", cluster.address)
@@ -214,7 +214,7 @@ def test_a_unit_that_kills_its_workers_is_quarantined_by_name(
 def test_a_unit_that_needs_too_much_memory_is_quarantined(
     cluster: Cluster, lvm_batch: Callable[..., Any], ask: list[object]
 ) -> None:
-    """A worker that grows over its limit is killed by its nanny; the unit is named and the others are done."""
+    """The nanny kills a worker that exceeds its limit; the error names the unit, and the others are done."""
     hoard = "[(hoard.append(bytearray(os.urandom(1 << 20)) * 50), time.sleep(0.1)) for _ in range(60)]"
     cluster.trouble_with(hoard, allowed_failures=0)
     result = lvm_batch(*ask, "--scheduler", cluster.address)
@@ -227,7 +227,7 @@ def test_a_unit_that_needs_too_much_memory_is_quarantined(
 def test_a_stopped_worker_loses_its_unit_to_another(
     cluster: Cluster, lvm_batch: Callable[..., Any], ask: list[object], tmp_path: Path
 ) -> None:
-    """A worker that stands still (SIGSTOP) is given up after --unit-timeout, and its unit goes elsewhere."""
+    """A worker that is stopped (SIGSTOP) is dropped after --unit-timeout, and another computes its unit."""
     first = f"len(open({str(cluster.touched)!r}).read()) == 1"
     cluster.trouble_with(f"os.kill(os.getpid(), signal.SIGSTOP) if {first} else None")
     check_whole(lvm_batch(*ask, "--scheduler", cluster.address, "--unit-timeout", 6), tmp_path)
@@ -249,7 +249,7 @@ def test_a_unit_that_hangs_is_given_up(
 def test_a_scheduler_that_goes_away_ends_the_run_with_75(
     own_cluster: Cluster, lvm_batch: Callable[..., Any], ask: list[object], tmp_path: Path
 ) -> None:
-    """When the scheduler dies the run ends, long before its unit would; the same command elsewhere does the rest."""
+    """If the scheduler dies, the run ends long before its unit would; the same command elsewhere does the rest."""
     own_cluster.start()
     own_cluster.trouble_with("time.sleep(3600)")
     scheduler = own_cluster.processes[0]
@@ -263,7 +263,7 @@ def test_a_scheduler_that_goes_away_ends_the_run_with_75(
 def test_a_scheduler_without_workers_is_said(
     lvm_batch: Callable[..., Any], ask: list[object], own_cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A cluster that has no workers is named within the time that a run waits for them."""
+    """The error comes within the time that a run waits for workers."""
     monkeypatch.setattr("lvm_batch.jobs.clusters.scheduler.Scheduler.wait_s", 2)
     own_cluster.start_scheduler()
     result = lvm_batch(*ask, "--scheduler", own_cluster.address)
