@@ -1,4 +1,4 @@
-"""What the tests share: models with fresh weights, a bank, and a cluster that is started once."""
+"""Fixtures that tests share: models with fresh weights, a bank, and a cluster that is started once."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-# Test processes are as many as cores: threads that wait for others, spinning, would take time from those at work.
+# There are as many test processes as cores: waiting threads that spin would take time from working ones.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-# Every run of the suite tries the same examples, without a limit of time. FUZZ_EXAMPLES=5000 pytest tests/hostile looks
-# for new findings: at random, and with that many examples of each kind.
+# Every run of the suite tries the same examples, without a time limit. FUZZ_EXAMPLES=5000 pytest
+# tests/hostile searches for new findings: at random, and with that many examples of each kind.
 _EXAMPLES = os.environ.get("FUZZ_EXAMPLES")
 hypothesis.settings.register_profile(
     "suite",
@@ -35,21 +35,21 @@ hypothesis.settings.load_profile("suite")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup() -> None:
-    """Draw the same numbers in a test, whatever ran before it."""
+    """Seed every test alike, whatever ran before it."""
     if torch := sys.modules.get("torch"):
         torch.manual_seed(0)
 
 
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Settings in the caller's environment change no test."""
+    """Ignore settings in the caller's environment."""
     for variable in [name for name in os.environ if name.startswith("LVM_BATCH_")]:
         monkeypatch.delenv(variable)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """An empty folder that tests run in, so that what is written to no named place is never left in the checkout."""
+    """An empty working directory, so that files written without a path never stay in the checkout."""
     folder = tmp_path_factory.mktemp("workplace")
     with contextlib.chdir(folder):
         yield folder
@@ -57,7 +57,7 @@ def _workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(autouse=True)
 def _leaves_nothing(_workplace: Path) -> Iterator[None]:
-    """A test leaves nothing where it was called: what is written there by default goes to a folder of its own."""
+    """Fail a test that leaves files in the working directory: it belongs in a folder of its own."""
     yield
     left = sorted(_workplace.iterdir())
     for path in left:
@@ -67,7 +67,7 @@ def _leaves_nothing(_workplace: Path) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with amn.pt and gru.pt, fresh weights in production's form, of few parameters: quick to load."""
+    """A folder with amn.pt and gru.pt: production's format, fresh weights, few parameters, quick to load."""
     return write_models(
         tmp_path_factory.mktemp("models"),
         amn={"d_model": 32, "hidden_dim": 32},
@@ -77,12 +77,12 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def published_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same with as many parameters as the published ones have."""
+    """The same with as many parameters as the published models have."""
     return write_models(tmp_path_factory.mktemp("published"))
 
 
 def write_models(folder: Path, **sizes: dict[str, int]) -> Path:
-    """Write fresh models of ``sizes``, which are the published ones unless given."""
+    """Write fresh models of ``sizes``, by default the published ones."""
     from lvm_batch.lvm import save_checkpoint
     from lvm_batch.lvm.architectures.catalog import build_model
 
@@ -115,14 +115,14 @@ def scheduler() -> Iterator[str]:
 
     from support.quick_cluster import quick_cluster
 
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # else every failure drowns in it
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # otherwise it hides every failure
     with quick_cluster(2) as cluster:
         yield cluster.scheduler_address
 
 
 @pytest.fixture
 def lvm_batch() -> Callable[..., Result]:
-    """Call the command in this process, with --json; returns a Result."""
+    """Call the command in this process, with --json; the result is a ``Result``."""
     return called
 
 
@@ -130,9 +130,10 @@ def lvm_batch() -> Callable[..., Result]:
 def predict(
     lvm_batch: Callable[..., Result], models: Path, scheduler: str, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Result]:
-    """Call ``run`` with the fresh models on the shared cluster; later options win over the fixture's.
+    """Call ``run`` with the fresh models on the shared cluster; later options override the fixture's.
 
-    No report is drawn, which takes longer than such a run; tests of the report begin their runs without this.
+    No report is drawn, which takes longer than such a run; tests of the report start their runs without this
+    fixture.
     """
     monkeypatch.setattr("lvm_batch.jobs.reports.report_writer.write_report", lambda *_, **__: None)
 

@@ -1,6 +1,6 @@
 """Which folder may import which, how large folders and modules may be, and that all of them are installed.
 
-The order of layers is the architecture: a layer imports those to its left, and nothing else of its room.
+The order of layers is the architecture: within its room a layer imports only those to its left.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def modules() -> dict[str, Path]:
 
 @cache
 def imports() -> dict[str, set[str]]:
-    """The product's modules that each module imports, inside functions and for type checkers too."""
+    """The product's modules that each module imports, also inside functions and for type checkers."""
     return {name: set(_imported(path)) & set(modules()) - {name} for name, path in modules().items()}
 
 
@@ -87,7 +87,7 @@ def _imported(path: Path) -> set[str]:
 
 
 def folder_of(module: str) -> str:
-    """The folder that a module lies in; a module that stands beside folders counts as one of its own."""
+    """The folder of a module; a module beside folders counts as its own folder."""
     if modules()[module].name == "__init__.py":
         return module
     folder = module.rpartition(".")[0]
@@ -96,7 +96,7 @@ def folder_of(module: str) -> str:
 
 @cache
 def parents_of_folders() -> set[str]:
-    """Folders that hold other folders."""
+    """Folders that contain folders."""
     packages = {name for name, path in modules().items() if path.name == "__init__.py"}
     return {package.rpartition(".")[0] for package in packages}
 
@@ -119,7 +119,7 @@ def _reachable(start: str) -> set[str]:
 
 
 def pairs() -> set[str]:
-    """Folders that import each other."""
+    """Pairs of folders that import each other."""
     arrows = {
         (folder_of(module), folder_of(other)) for module, others in imports().items() for other in others
     }
@@ -127,7 +127,7 @@ def pairs() -> set[str]:
 
 
 def against_the_order() -> set[str]:
-    """Imports that run to the right, or that stay in one place of the order."""
+    """Imports to the right in the order of layers, or between members of one tuple."""
     found = set()
     for parent, order in LAYERS.items():
         place = {name: number for number, names in enumerate(order) for name in names}
@@ -140,12 +140,12 @@ def against_the_order() -> set[str]:
 
 
 def _child(parent: str, module: str) -> str:
-    """The part of ``parent`` that a module is in, "" where it is not in it."""
+    """The part of ``parent`` that contains a module, "" if it is outside."""
     return module.removeprefix(f"{parent}.").split(".")[0] if module.startswith(f"{parent}.") else ""
 
 
 def too_large() -> set[str]:
-    """Folders of too many modules, and modules of too many lines."""
+    """Folders with too many modules, and modules with too many lines."""
     folders: dict[Path, int] = {}
     for path in modules().values():
         folders[path.parent] = folders.get(path.parent, 0) + (path.name != "__init__.py")
@@ -175,7 +175,7 @@ def test_the_house_keeps_to_its_walls(wall: str) -> None:
 
 @pytest.mark.parametrize("parent", LAYERS)
 def test_every_part_has_its_place_in_the_order(parent: str) -> None:
-    """A new folder, or a module beside folders, is put into the order of layers before it can be imported."""
+    """A new folder, or a module beside folders, must be added to the order of layers."""
     there = {_child(parent, module) for module in modules()} - {"", "cards", "sample"}
     assert there <= {name for names in LAYERS[parent] for name in names}
 

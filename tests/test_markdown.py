@@ -1,4 +1,4 @@
-"""What the project's own documents keep to: their links, the files that they name, and news fragments."""
+"""Rules for the project's own documents: their links, the files that they name, and news fragments."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ def documents() -> dict[Path, str]:
 
 
 def anchors(document: Path) -> set[str]:
-    """The anchors that GitHub gives to the headings of a document."""
+    """The anchors that GitHub generates for the headings of a document."""
     headings = re.findall(r"^#+ (.*)$", document.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def leads_somewhere(document: Path, target: str, anchor: str) -> bool:
-    """Whether there is a file ``target`` beside ``document``, and in it a heading that ``anchor`` means."""
+    """Whether the file ``target`` exists beside ``document`` and has a heading for ``anchor``."""
     path = document.parent / target if target else document
     return path.exists() and (not anchor or anchor in anchors(path))
 
 
 def test_links_lead_somewhere() -> None:
-    """A link within the repository leads to a file that exists, and to a heading of it."""
+    """A link within the repository leads to an existing file, and to one of its headings."""
     broken = [
         f"{document.relative_to(TOP)}: {target}#{anchor}"
         for document, text in documents().items()
@@ -103,7 +103,7 @@ def test_a_row_is_followed_through_the_code() -> None:
 
 
 def test_every_decision_is_listed() -> None:
-    """CONTRIBUTING.md leads to every file of decisions."""
+    """CONTRIBUTING.md links to every decision file."""
     contributing = (TOP / "CONTRIBUTING.md").read_text(encoding="utf-8")
     decisions = [str(path.relative_to(TOP)) for path in documents() if path.name == "DESIGN.md"]
     assert decisions

@@ -1,4 +1,4 @@
-"""What the tests themselves keep to, so that they pass on every processor and on a busy machine."""
+"""Rules for the tests themselves, so that they pass on every processor and on a busy machine."""
 
 from __future__ import annotations
 

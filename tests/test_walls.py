@@ -48,7 +48,7 @@ GENERATED_AT_TOP = {"artifacts", "build", "dist", "lvm-batch-demo", "lvm_batch.e
 
 
 def imported(module: Path) -> set[str]:
-    """Full names of everything that a module imports, inside functions and for type checkers too."""
+    """Full names of everything that a module imports, also inside functions and for type checkers."""
     package = ["lvm_batch", *module.relative_to(TOP).parent.parts]
     names = set()
     for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
@@ -62,12 +62,12 @@ def imported(module: Path) -> set[str]:
 
 
 def within(name: str, package: str) -> bool:
-    """Whether ``name`` is ``package`` or something in it."""
+    """Whether ``name`` is ``package`` or something inside it."""
     return name == package or name.startswith(package + ".")
 
 
 def loaded_by(code: str) -> set[str]:
-    """The heavy packages that a fresh interpreter has loaded after running ``code``."""
+    """The heavy packages that a fresh interpreter has loaded after it ran ``code``."""
     report = f"\nimport sys\nprint(*[name for name in {HEAVY} if name in sys.modules], file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code + report], capture_output=True, text=True, check=True)
     return set(done.stderr.split())
@@ -75,7 +75,7 @@ def loaded_by(code: str) -> set[str]:
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_rooms_keep_to_their_walls(room: str) -> None:
-    """Io knows no models, lvm no files, neither knows jobs, and none of them imports what tests share."""
+    """Io imports no models, lvm reads no files, neither imports jobs, and none of them imports test code."""
     over_the_wall = {
         f"{module.relative_to(TOP)}: {name}"
         for module in (TOP / room).rglob("*.py")
@@ -86,7 +86,7 @@ def test_rooms_keep_to_their_walls(room: str) -> None:
 
 
 def test_relative_imports_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A relative import is known by its full name, so that none slips over a wall."""
+    """A relative import is resolved to its full name, so that none bypasses a wall."""
     monkeypatch.setattr(sys.modules[__name__], "TOP", tmp_path)
     module = tmp_path / "jobs" / "commands" / "run.py"
     module.parent.mkdir(parents=True)
@@ -102,12 +102,12 @@ def test_relative_imports_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_the_top_holds_only_what_belongs_there() -> None:
-    """Three rooms, workflows, tests, docs and the project's own files; somebody's own notes are no part of it."""
+    """Three rooms, workflows, tests, docs and the project's own files; personal notes do not belong there."""
     assert {name for name in names_at_top() if not name.startswith(".")} <= ALLOWED_AT_TOP
 
 
 def names_at_top() -> set[str]:
-    """What git knows of; of a copy without git what is there and was not generated."""
+    """The names that git tracks; in a copy without git, the names on disk that were not generated."""
     git = shutil.which("git")
     if git is None or not (TOP / ".git").exists():
         return {path.name for path in TOP.iterdir()} - GENERATED_AT_TOP
@@ -117,7 +117,7 @@ def names_at_top() -> set[str]:
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_each_room_is_typed(room: str) -> None:
-    """Type checkers of users see the types of every room."""
+    """Users' type checkers see the types of every room."""
     assert (TOP / room / "py.typed").is_file()
 
 
@@ -128,19 +128,17 @@ def test_quick_commands_load_nothing_heavy(arguments: list[str]) -> None:
 
 
 def test_thresholds_load_nothing_heavy() -> None:
-    """The defaults of the routing policy can be read without loading a model's libraries."""
+    """The defaults of the routing policy can be read without the models' libraries."""
     assert loaded_by("import lvm_batch.lvm.inference.thresholds") == set()
 
 
 def test_the_driver_of_a_run_loads_no_torch() -> None:
-    """What plans and drives a run leaves models to others: torch would add 180 MB to it."""
+    """Planning and driving a run leave models to the workers: torch would add 180 MB to the driver."""
     assert "torch" not in loaded_by("import lvm_batch.jobs.prediction.run")
 
 
 def test_help_takes_little_time() -> None:
-    """`lvm-batch --help` takes less than half of the CPU that importing torch does beside it: 0.35 and 1.7 s on a quiet
-    machine.
-    """
+    """`lvm-batch --help` takes less than half of the CPU time of importing torch: 0.35 and 1.7 s on a quiet machine."""
     of_torch = cpu_s_of("import torch")
     assert (
         min(cpu_s_of("from lvm_batch.jobs.cli import main; main(['--help'])") for _ in range(3))

@@ -1,4 +1,4 @@
-"""Buckets for tests, behind addresses with s3://: in memory, or over HTTP."""
+"""Buckets for tests, behind s3:// addresses: in memory, or over HTTP."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 def need_the_extra() -> None:
-    """Skip a test that needs object stores, where their client is not installed."""
+    """Skip a test that needs object stores if their client is not installed."""
     pytest.importorskip("obstore", reason='needs pip install "lvm-batch[s3]"')
 
 
 @contextmanager
 def in_memory() -> Iterator[None]:
-    """Let every bucket be in memory, empty at first."""
+    """Keep every bucket in memory, empty at first."""
     need_the_extra()
     from obstore.store import MemoryStore
 
@@ -42,7 +42,7 @@ def in_memory() -> Iterator[None]:
 
 @contextmanager
 def serving() -> Iterator[Any]:
-    """Serve S3 over HTTP on this machine; gives a ``s3_server.Server``."""
+    """Serve S3 over HTTP on this machine; yield a ``s3_server.Server``."""
     need_the_extra()
     for module in ("moto", "flask", "flask_cors"):
         pytest.importorskip(module, reason='needs pip install "lvm-batch[test]"')
@@ -54,7 +54,7 @@ def serving() -> Iterator[Any]:
 
 @contextmanager
 def environment(server: Any, **changes: str) -> Iterator[None]:  # noqa: ANN401 - of a module that may be missing
-    """Let AWS's variables lead to ``server``, and to nothing else."""
+    """Point the AWS variables at ``server`` only."""
     from support import s3_server
 
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}

@@ -1,4 +1,4 @@
-"""The callers in ``workflows/``, placed in a folder of a test's own, and the command that each of them runs."""
+"""The callers in ``workflows/``, placed in a test's folder, and the command that each of them runs."""
 
 from __future__ import annotations
 
@@ -43,17 +43,17 @@ class Site:
 
     @property
     def output(self) -> Path:
-        """Where predictions go."""
+        """The output folder."""
         return self.root / "srv/lvm/predictions"
 
     @property
     def summary(self) -> dict[str, Any]:
-        """What the last run said that came to its end."""
+        """The summary of the last completed run."""
         return json.loads((self.output / "_lvm_batch/summary.json").read_text())
 
     @property
     def called(self) -> list[str]:
-        """The arguments that the command was last called with."""
+        """The arguments of the last call of the command."""
         return (self.root / "opt/lvm-batch/bin/lvm-batch.called").read_text().splitlines()
 
     def placed(self, text: str) -> str:
@@ -61,13 +61,13 @@ class Site:
         return re.sub(r"/(opt/lvm-batch|etc/lvm-batch|srv/lvm)\b", rf"{self.root}/\1", text)
 
     def add_day(self, day: date) -> None:
-        """Have input of one more day."""
+        """Add the input of one more day."""
         contexts, targets = (part[:ROWS_A_DAY] for part in windows())
         write_windows(self.root / f"srv/lvm/windows/date={day}/part-0.parquet", contexts, targets)
 
 
 def make_site(root: Path, *, models: Path, bank: Path, scheduler: str) -> Site:
-    """Lay out a site whose commands use the cluster at ``scheduler``, so that none has workers to start."""
+    """Set up a site whose commands use the cluster at ``scheduler``, so that none has to start workers."""
     binaries = root / "opt/lvm-batch/bin"
     environ = {
         "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}",
@@ -91,27 +91,27 @@ def make_site(root: Path, *, models: Path, bank: Path, scheduler: str) -> Site:
 
 
 def today() -> date:
-    """The day that ``--as-of now`` means."""
+    """The date that ``--as-of now`` stands for."""
     return datetime.now(UTC).date()
 
 
 def day_before(n_days: int) -> date:
-    """The day so many days before today."""
+    """The date that many days before today."""
     return today() - timedelta(days=n_days)
 
 
 def cron_command() -> str:
-    """What cron gives to the shell."""
+    """The command that cron passes to the shell."""
     (line,) = [
         line for line in (WORKFLOWS / "cron/lvm-batch-nightly").read_text().splitlines() if line[:1].isdigit()
     ]
     *_, command = line.split(maxsplit=6)
-    assert "%" not in command  # cron would take it for a new line
+    assert "%" not in command  # cron would read it as a newline
     return command
 
 
 def unit_file(name: str) -> dict[str, dict[str, str]]:
-    """Sections of a unit file; a key that stands twice counts once."""
+    """The sections of a unit file; for a repeated key the last value counts."""
     sections: dict[str, dict[str, str]] = {}
     for line in (WORKFLOWS / "systemd" / name).read_text().splitlines():
         if line.startswith("["):
@@ -123,12 +123,12 @@ def unit_file(name: str) -> dict[str, dict[str, str]]:
 
 
 def systemd_command() -> str:
-    """What systemd runs, without a shell."""
+    """The command that systemd runs, without a shell."""
     return unit_file("lvm-batch-nightly.service")["Service"]["ExecStart"]
 
 
 def airflow_operator() -> dict[str, Any]:
-    """The arguments of the DAG's only operator that are plain values."""
+    """The literal arguments of the DAG's only operator."""
     (call,) = [
         node
         for node in ast.walk(ast.parse((WORKFLOWS / "airflow_dag.py").read_text()))
@@ -139,7 +139,7 @@ def airflow_operator() -> dict[str, Any]:
 
 
 def airflow_command() -> str:
-    """What Airflow gives to bash, with its templates filled in for tonight."""
+    """The command that Airflow passes to bash, with its templates filled in for tonight."""
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701 - as Airflow
     environment.filters["ds"] = lambda time: time.strftime("%Y-%m-%d")
     return environment.from_string(airflow_operator()["bash_command"]).render(
@@ -153,7 +153,7 @@ def kubernetes_job() -> dict[str, Any]:
 
 
 def kubernetes_command() -> str:
-    """What the container runs."""
+    """The command that the container runs."""
     (container,) = kubernetes_job()["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
     return " ".join(container["command"])
 
@@ -164,14 +164,14 @@ def github_workflow() -> dict[str, Any]:
 
 
 def github_command() -> str:
-    """What the runner gives to bash, with the environment of the step."""
+    """The command that the runner passes to bash, with the environment of the step."""
     step = github_workflow()["jobs"]["predict"]["steps"][0]
     as_of = re.fullmatch(r"\$\{\{ inputs\.as_of \|\| '(\w+)' \}\}", step["env"]["AS_OF"])
     return f"export AS_OF={as_of[1]}; {step['run']}"
 
 
 def prefect_command() -> str:
-    """What the flow runs, without a shell."""
+    """The command that the flow runs, without a shell."""
     parts = [
         node
         for node in ast.parse((WORKFLOWS / "prefect_flow.py").read_text()).body

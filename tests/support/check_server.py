@@ -1,4 +1,4 @@
-"""A health check of one's own: a real HTTP server on this machine that writes down its pings, or treats them badly."""
+"""A health check server: a real HTTP server on this machine that records its pings, or answers them badly."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HANG = 0
 
 
 class Ping(NamedTuple):
-    """A request: what follows the check's address, its query, its type and its JSON."""
+    """A request: the path after the check's address, the query, the content type and the JSON body."""
 
     event: str
     query: dict[str, list[str]]
@@ -27,7 +27,7 @@ class Ping(NamedTuple):
 
 
 class CheckServer(ThreadingHTTPServer):
-    """Answers each ping with ``answer``; ``on_ping`` is called before that, on a thread of the server."""
+    """Answers each ping with ``answer``; calls ``on_ping`` before that, on a thread of the server."""
 
     daemon_threads = True
 
@@ -41,7 +41,7 @@ class CheckServer(ThreadingHTTPServer):
 
     @property
     def events(self) -> list[str]:
-        """What was pinged, in order; a success is empty."""
+        """The events of the pings, in order; success is an empty string."""
         return [ping.event for ping in self.pings]
 
 
@@ -64,7 +64,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Tests' output is theirs."""
+        """Keep the server's log out of the tests' output."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The command, called in the test's own process: how it ended, and what it said."""
+"""The command, called in the test's process: its exit code and its output."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 
 class Values(dict[str, Any]):
-    """The JSON object that a command printed; a key that it has not is told with how the command ended."""
+    """The JSON object that a command printed; the error for a missing key shows the command's result."""
 
     def __init__(self, values: dict[str, Any], ended: str) -> None:
         super().__init__(values)
@@ -20,14 +20,14 @@ class Values(dict[str, Any]):
 
 
 class Result(NamedTuple):
-    """How a command ended: its exit code, its JSON object, and what it said on stderr."""
+    """The result of a command: its exit code, its JSON object, and its stderr."""
 
     code: int
     values: Values
     stderr: str
 
     def done(self) -> Values:
-        """What a command printed that had to end well; a test fails with the command's own words if it did not."""
+        """The JSON object of a command that exited with 0; otherwise the test fails with the command's own output."""
         assert self.code == 0, self.values.ended
         return self.values
 

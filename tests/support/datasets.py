@@ -1,4 +1,4 @@
-"""Datasets for tests, made of the real vectors that ship with the project."""
+"""Datasets for tests, built from the real vectors that ship with the project."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @cache
 def sample() -> pa.Table:
-    """The sample of sentence vectors, whole."""
+    """The whole sample of sentence vectors."""
     with as_file(files("lvm_batch.io.sample") / "wikipedia_sample.parquet") as path:
         return pq.read_table(path)
 
@@ -74,7 +74,7 @@ def write_windows(
     row_group_rows: int = 500,
     columns: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write a file of the windows layout; ``columns`` are carried beside."""
+    """Write a file of the windows layout, with further ``columns``."""
     table: dict[str, Any] = {**(columns or {}), "context": encode(contexts, encoding)}
     if targets is not None:
         table["target"] = encode(
@@ -86,13 +86,13 @@ def write_windows(
 
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:
-    """All rows of an output folder, file by file in the order of their names."""
+    """All rows of an output folder, file by file, sorted by name."""
     paths = sorted(folder.rglob("*.parquet"))
     return [row for path in paths for row in pq.ParquetFile(path).read().to_pylist()]
 
 
 def assert_same_rows(rows: list[dict[str, Any]], others: list[dict[str, Any]]) -> None:
-    """Two outputs hold the same rows: floats to 1e-5, as other kernels add in another order; all else is equal."""
+    """Check that rows are equal; floats to 1e-5, since kernels add in different orders."""
     assert len(rows) == len(others)
     for row, other in zip(rows, others, strict=True):
         assert row.keys() == other.keys()
@@ -104,12 +104,12 @@ def assert_same_rows(rows: list[dict[str, Any]], others: list[dict[str, Any]]) -
 
 
 def _is_float(value: object) -> bool:
-    """Whether this is a float, or a list of them."""
+    """Whether this is a float or a list of floats."""
     return isinstance(value[0] if isinstance(value, list) and value else value, float)
 
 
 def assert_same_predictions(folder: Path, other: Path) -> None:
-    """Two output folders hold the same predictions, to 1e-5."""
+    """Check that two output folders hold the same predictions, to 1e-5."""
     np.testing.assert_allclose(predictions_of(folder), predictions_of(other), rtol=0, atol=1e-5)
 
 

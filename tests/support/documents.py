@@ -1,4 +1,4 @@
-"""Documents of an output folder, made of the few values that a test is about."""
+"""Documents of an output folder, built from the few values that a test is about."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _JOB = {
 
 
 def job_of(values: Mapping[str, Any]) -> JobDocument:
-    """A job of these values; it has no units, and nothing else either, unless they say so."""
+    """A job with these values; it has no units and all else is empty unless given."""
     return JobDocument.from_json({**_JOB, **values})
 
 
 def record_of(**values: Any) -> CommitRecord:  # noqa: ANN401 - of any field, in its JSON form
-    """The record of a unit of three rows of `/in/a`, but for these values."""
+    """The record of a unit of three rows of `/in/a`, with these values changed."""
     return CommitRecord.from_json({"input": "/in/a", "rows_in": 3, "rows_out": 3, **values})
 
 
 def success_of(units: int = 0) -> Success:
-    """A success of some units."""
+    """The success marker of these units."""
     return Success("j", "f", units, 3 * units, 3 * units, {"amn": 3 * units}, {"ok": 3 * units})

@@ -1,4 +1,4 @@
-"""Columns of every type that Parquet can hold, and what makes two values the same to the bit."""
+"""Columns of every type that Parquet can hold, and a comparison of values to the bit."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MOST, _NANS = 2**63 - 1, {2: 0x7E01, 4: 0x7FC0BEEF, 8: 0x7FF8DEAD0000BEEF}
 
 
 def columns() -> dict[str, pa.Array]:
-    """Columns of four values, the outermost that a type has, and a null."""
+    """Columns of four values, among them the extremes of the type, and a null."""
     return {
         **_numbers(),
         **_times(),
@@ -31,7 +31,7 @@ def columns() -> dict[str, pa.Array]:
 
 
 def as_read() -> dict[str, pa.Array]:
-    """The same columns, of the types that Arrow reads from Parquet: days for date64, milliseconds for seconds."""
+    """The same columns in the types that Arrow reads from Parquet: days for date64, milliseconds for seconds."""
     found = {}
     for name, column in columns().items():
         sink = pa.BufferOutputStream()
@@ -70,7 +70,7 @@ def _greatest(kind: pa.DataType) -> int:
 
 
 def _floats(kind: pa.DataType) -> pa.Array:
-    """A NaN with a payload, minus zero and the smallest number there is."""
+    """A NaN with a payload, minus zero and the smallest positive number."""
     width = kind.bit_width // 8
     bits = (_NANS[width], 0, 1 << (8 * width - 1), 1)
     values = b"".join(value.to_bytes(width, "little") for value in bits)
@@ -147,7 +147,7 @@ def _nested() -> dict[str, pa.Array]:
 
 
 class Unregistered(pa.ExtensionType):
-    """A type that a reader does not know."""
+    """An extension type that readers do not know."""
 
     def __init__(self) -> None:
         super().__init__(pa.int64(), "tests.unregistered")
@@ -176,7 +176,7 @@ def _extensions() -> dict[str, pa.Array]:
 
 
 def exact(value: pa.Scalar) -> Any:  # noqa: ANN401 - of any kind
-    """What a value is: equal for two just where they are the same to the bit, whatever types hold them."""
+    """A form of a value that is equal for two values only if they are the same to the bit, whatever their types."""
     kind = value.type
     if not value.is_valid:
         return None
@@ -200,5 +200,5 @@ def exact(value: pa.Scalar) -> Any:  # noqa: ANN401 - of any kind
 
 
 def all_exact(column: pa.ChunkedArray) -> list[Any]:
-    """What every value of a column is."""
+    """The exact form of every value of a column."""
     return [exact(value) for value in column]

@@ -1,7 +1,7 @@
-"""A device beside the CPU, for tests: it has so much memory, takes so long, and fails when told to.
+"""A device beside the CPU, for tests, with a given memory, speed and failures.
 
-Arithmetic is the CPU's. Time is a clock of its own, which only waiting and work move on, so that what overlaps can be
-told without a stopwatch: copies up, computing and copies down are three engines, each doing one thing at a time.
+The CPU does the arithmetic. Time is the device's own clock, which only waiting and work advance, so that overlap is
+measured without a stopwatch: uploads, computing and downloads are three engines, each doing one thing at a time.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 
 
 class Broken(RuntimeError):
-    """What the device raises when it fails for good."""
+    """Raised when the device fails for good."""
 
 
 @dataclass
 class FakeDevice:
     """A device of ``capacity`` bytes, of which a forward pass takes ``held_a_row`` for each row.
 
-    ``up_s``, ``compute_s`` and ``down_s`` are seconds a row. ``faults`` are raised in place of beginning the so-manieth
-    flight (from 0), ``late_faults`` in place of its answers.
+    ``up_s``, ``compute_s`` and ``down_s`` are seconds a row. ``faults`` maps the number of a flight (from 0) to the
+    error raised at its start, ``late_faults`` to the error raised in place of its answers.
     """
 
     capacity: float = float("inf")
@@ -48,7 +48,7 @@ class FakeDevice:
     device = torch.device("cpu")
 
     def __post_init__(self) -> None:
-        """Stand still."""
+        """Set the clock and the engines to zero."""
         self.now = 0.0
         self.used = 0
         self.sizes: list[int] = []
@@ -58,13 +58,13 @@ class FakeDevice:
         self._lock = Lock()
 
     def free_bytes(self) -> int:
-        """Whatever is not taken, or a GiB where there is no end."""
+        """The free memory, or 1 GiB if the capacity is unlimited."""
         return int(self.capacity - self.used) if self.capacity < float("inf") else 2**30
 
     def start(
         self, rows: np.ndarray, forward: Callable[[torch.Tensor], torch.Tensor], precision: str
     ) -> FakeResult:
-        """Compute at once, and say when it would have been done."""
+        """Compute at once, and note when the device would have finished."""
         with self._lock:
             self.precisions.add(precision)
             number = len(self.sizes)
@@ -87,22 +87,22 @@ class FakeDevice:
         return ready
 
     def release(self) -> None:
-        """Count; flights give back what they hold when they are let go."""
+        """Count the call; flights free their memory when they are dropped."""
         self.releases += 1
 
     def is_out_of_memory(self, error: BaseException) -> bool:
-        """As CUDA tells it."""
+        """Whether an error is the one that CUDA raises when memory runs out."""
         return isinstance(error, torch.OutOfMemoryError)
 
     def explain(self, error: BaseException) -> DeviceError | None:
-        """Name a device that is broken."""
+        """The text for a broken device."""
         return (
             DeviceError(f"{self.name} failed: {error}", "look at it") if isinstance(error, Broken) else None
         )
 
 
 class FakeResult:
-    """Answers that are there at a time of the device's clock."""
+    """Answers that become available at a time of the device's clock."""
 
     def __init__(
         self,
@@ -115,50 +115,50 @@ class FakeResult:
         self._owner, self._answers, self._held, self._ready, self._fault = owner, answers, held, ready, fault
 
     def wait(self, out: np.ndarray) -> None:
-        """Let the clock go on until the answers are there."""
+        """Advance the clock until the answers are available."""
         self._owner.now = max(self._owner.now, self._ready)
         if self._fault:
             raise _fresh(self._fault)
         torch.from_numpy(out).copy_(self._answers)
 
     def __del__(self) -> None:
-        """Give memory back."""
+        """Free the memory."""
         self._owner.used -= self._held
 
 
 def _fresh(error: BaseException) -> BaseException:
-    """A copy without a traceback, which would keep what was under way."""
+    """A copy without a traceback, which would keep the flights alive."""
     return type(error)(*error.args)
 
 
 class FakeStream:
-    """A CUDA stream that takes down what it is told."""
+    """A CUDA stream that records its calls."""
 
     def __init__(self, log: list[str], name: str) -> None:
         self._log, self.name = log, name
 
     def wait_stream(self, other: FakeStream) -> None:
-        """What comes next waits for what the other has now."""
+        """Record that later work waits for the other stream's current work."""
         self._log.append(f"{self.name} waits for {other.name}")
 
 
 class FakeEvent:
-    """A CUDA event that has happened when it is waited for."""
+    """A CUDA event that has happened as soon as it is waited for."""
 
     def __init__(self, log: list[str]) -> None:
         self._log = log
 
     def record(self, stream: FakeStream) -> None:
-        """Happen when the stream comes here."""
+        """Record the event in the stream."""
         self._log.append(f"event on {stream.name}")
 
     def synchronize(self) -> None:
-        """Wait."""
+        """Record that the host waits."""
         self._log.append("wait")
 
 
 def stand_in_for_cuda(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Let torch's CUDA calls work on the CPU; returns what streams and events are told, in order."""
+    """Let torch's CUDA calls work on the CPU; return the recorded calls of streams and events, in order."""
     log: list[str] = []
     names = iter(("up", "compute", "down"))
     empty = torch.empty

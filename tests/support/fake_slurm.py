@@ -1,7 +1,7 @@
-"""A SLURM of one machine: ``sbatch`` and ``scancel`` on the path, and jobs that are processes here.
+"""A SLURM of one machine: ``sbatch`` and ``scancel`` on the path, and jobs that are local processes.
 
-The rule: it keeps what was submitted and cancelled, so that a test can say what is left. A file ``hold`` in its folder
-keeps jobs in the queue; a file ``refuse`` has what ``sbatch`` says in place of taking a job.
+The rule: it records what was submitted and cancelled, so that a test can check what is left. A file ``hold`` in its
+folder keeps jobs in the queue; a file ``refuse`` holds the message with which ``sbatch`` rejects a job.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ except ProcessLookupError:
 
 
 class FakeSlurm:
-    """The commands, in ``folder / "bin"``, and what became of their jobs."""
+    """The commands, in ``folder / "bin"``, and the state of their jobs."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -67,11 +67,11 @@ class FakeSlurm:
 
     @property
     def path(self) -> str:
-        """``PATH`` with the commands before all others."""
+        """``PATH`` with these commands first."""
         return f"{self.bin}{os.pathsep}{os.environ['PATH']}"
 
     def scripts(self) -> list[str]:
-        """What was submitted."""
+        """The scripts that were submitted."""
         return [path.read_text() for path in sorted(self.folder.glob("*.sh"))]
 
     def cancelled(self) -> int:
@@ -79,7 +79,7 @@ class FakeSlurm:
         return len(list(self.folder.glob("*.cancelled")))
 
     def running(self) -> list[psutil.Process]:
-        """Processes of jobs that are still there."""
+        """The job processes that are still running."""
         groups = {int(path.read_text()) for path in self.folder.glob("*.pid")}
         found = []
         for process in psutil.process_iter():
@@ -89,7 +89,7 @@ class FakeSlurm:
         return found
 
     def end(self) -> None:
-        """Kill what is left."""
+        """Kill the remaining processes."""
         for process in self.running():
             with suppress(ProcessLookupError):
                 os.kill(process.pid, signal.SIGKILL)

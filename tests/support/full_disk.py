@@ -1,4 +1,4 @@
-"""A disk that has no more room, for tests."""
+"""A full disk, for tests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def files_of_at_most(n_bytes: int) -> Iterator[None]:
-    """No file of this process grows beyond that."""
+    """Let no file of this process grow beyond that many bytes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
     try:

@@ -1,4 +1,4 @@
-"""Output folders for tests: jobs of one small unit for each input, and what a run does to one."""
+"""Output folders for tests: jobs with one small unit for each input, and the steps of a run over them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BEFORE, AFTER = ("a", "b"), ("a", "b", "c", "d")
 
 
 def job(names: tuple[str, ...], **changes: int) -> JobDocument:
-    """A job of one unit for each input; ``changes`` gives the sizes of inputs that are not 1."""
+    """A job with one unit for each input; ``changes`` gives the sizes of inputs that are not 1."""
     inputs = {name: {"path": f"/in/{name}", "size": changes.get(name, 1)} for name in names}
     units = [
         {"output": f"{name}.parquet", "input": f"/in/{name}", "rows": 3, "first_row": 0} for name in names
@@ -34,7 +34,7 @@ def job(names: tuple[str, ...], **changes: int) -> JobDocument:
 
 
 def commit(folder: OutputFolder, name: str, *, size: int = 1, by: str = "") -> CommitRecord:
-    """Commit the unit of an input of ``size``; ``by`` tells apart what several have computed."""
+    """Commit the unit of an input of ``size``; ``by`` distinguishes the rows of several workers."""
     record = record_of(output=f"{name}.parquet", input=f"/in/{name}", input_size=size, first_row=0)
     with folder.stage() as staged:
         told = {FINGERPRINT_KEY: "f1", RECORD_KEY: json.dumps(record.to_json()), "by": by}
@@ -43,7 +43,7 @@ def commit(folder: OutputFolder, name: str, *, size: int = 1, by: str = "") -> C
 
 
 def do_all(folder: OutputFolder, *, by: str = "successor", names: tuple[str, ...] = AFTER) -> None:
-    """Do what a run does."""
+    """Run the whole job: begin, commit what is missing, conclude."""
     folder.begin(job(names))
     folder.mark_success(None)
     records = folder.records()
@@ -54,7 +54,7 @@ def do_all(folder: OutputFolder, *, by: str = "successor", names: tuple[str, ...
 
 
 def conclude(folder: OutputFolder, *, by: str, names: tuple[str, ...]) -> None:
-    """Write what a run writes at its end."""
+    """Write the files that a run writes at its end."""
     folder.append_events(f"{by}\n")
     folder.write_summary({"by": by, "units": len(names)})
     folder.mark_success(success_of(len(names)))

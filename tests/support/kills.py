@@ -1,7 +1,7 @@
 """A dataset that grows and changes, runs of the real command over it, and kills at random moments.
 
-After every round the output is asked what it says of itself, and none of it may be a lie: not ``_SUCCESS``, not
-``summary.json``, ``status`` or ``verify``, and no row that a reader gets.
+After every round the output's own reports are checked: ``_SUCCESS``, ``summary.json``, ``status``, ``verify``, and
+every row that a reader gets.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ if __name__ == "__main__":
 
 
 def write_night(data: Path, night: str, version: int) -> Path:
-    """Write one version of a night: its own rows, and another number of units than the version before."""
+    """Write one version of a night, with its own rows and another number of units than the version before."""
     contexts, targets = windows()
     first = (NIGHTS.index(night) * N_VERSIONS + version) * UNIT_ROWS * max(UNITS)
     rows = slice(first, first + UNITS[version] * UNIT_ROWS)
@@ -68,9 +68,9 @@ def write_night(data: Path, night: str, version: int) -> Path:
 
 @dataclass
 class World:
-    """A folder with a dataset of nights, its output, and what each version of a night must become.
+    """A folder with a dataset of nights, its output, and the expected rows of each version of a night.
 
-    ``whole_s`` is how long the last run took that came to its end, so that kills fall within one on any machine.
+    ``whole_s`` is the duration of the last complete run, so that kills fall within a run on any machine.
     """
 
     folder: Path
@@ -95,12 +95,12 @@ class World:
         return self.folder / "data"
 
     def change(self, night: str) -> None:
-        """Write a night, or its next version."""
+        """Write a new night, or the next version of one."""
         self.nights[night] = (self.nights.get(night, -1) + 1) % N_VERSIONS
         write_night(self.data, night, self.nights[night])
 
     def round(self) -> None:
-        """Perhaps change something, begin a run, kill a part of it, and look at what is there."""
+        """Perhaps change the dataset, begin a run, kill part of it, and check the output."""
         what = self.chance.choice(("nothing", "nothing", "grow", "change", "all"))
         if what == "grow" and len(self.nights) < len(NIGHTS):
             self.change(NIGHTS[len(self.nights)])
@@ -117,9 +117,9 @@ class World:
         self.check()
 
     def started(self, *options: str) -> subprocess.Popen[bytes]:
-        """Begin a run in a process group of its own."""
+        """Begin a run in its own process group."""
         command = [sys.executable, str(self.folder / "command.py"), "run", str(self.data), "--json"]
-        # To files: a pipe would be held by whatever outlives its driver.
+        # To files: processes that outlive the driver would keep a pipe open.
         with self.said.open("w") as stdout, (self.folder / "stderr").open("a") as stderr:
             return subprocess.Popen(
                 [*command, "--output", self.output, *self.options, *options],
@@ -130,11 +130,11 @@ class World:
 
     @property
     def said(self) -> Path:
-        """What the last run said on stdout."""
+        """The stdout of the last run."""
         return self.folder / "stdout"
 
     def ended(self, process: subprocess.Popen[bytes]) -> int:
-        """Wait for a run's end; a run that was not killed itself ends in an orderly way."""
+        """Wait for a run's end; a driver that was not killed exits with 0, 1 or 75."""
         below = descendants(process.pid)
         code = process.wait(_HANG_S)
         assert code in {0, 1, 75, -signal.SIGKILL}, self.said.read_text()
@@ -145,7 +145,7 @@ class World:
         return code
 
     def check(self) -> None:
-        """Nothing that the output says is a lie."""
+        """Check everything that the output reports."""
         folder = OutputFolder(self.output)
         if folder.job() is None:
             return
@@ -161,7 +161,7 @@ class World:
         self.check_rows(must_read=stands)
 
     def check_rows(self, *, must_read: bool) -> None:
-        """Whatever a reader gets is a whole version of each night, as a clean run predicts it."""
+        """Check that readers get one whole version of each night, as a clean run predicts it."""
         try:
             rows = read_predictions(self.output).select("date", "key", "prediction").collect()
         except (NotFinished, InputNotFound, OutputError):
@@ -176,7 +176,7 @@ class World:
             np.testing.assert_allclose(night["prediction"].to_numpy(), expected, atol=1e-5)
 
     def finish(self) -> None:
-        """A run that nobody disturbs ends well, and its rows are those of a clean run over the dataset as it is."""
+        """Check that an undisturbed run exits with 0 and gives the rows of a clean run over the current dataset."""
         process = self.started("--reprocess", "failed")
         assert self.ended(process) == 0, self.said.read_text()
         summary = json.loads(self.said.read_text())
@@ -191,7 +191,7 @@ class World:
 
 
 def kill(process: subprocess.Popen[bytes], victim: str) -> None:
-    """Kill a part of a run, if it is there."""
+    """Kill part of a run, if it is still running."""
     below = descendants(process.pid)
     servers = [pid for pid in below if _is_fork_server(pid)]
     workers = [pid for pid in below if pid not in servers and parent_of(pid) in servers]
@@ -213,7 +213,7 @@ def _is_fork_server(pid: int) -> bool:
 
 
 def clean_rows(run: Any, folder: Path) -> dict[tuple[str, int], dict[int, np.ndarray]]:  # noqa: ANN401 - a function
-    """What ``run(data, output)`` makes of every version of every night, alone: predictions by key."""
+    """The rows by key that ``run(data, output)`` predicts for every version of every night alone."""
     found = {}
     for night in NIGHTS:
         for version in range(N_VERSIONS):

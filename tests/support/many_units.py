@@ -1,4 +1,4 @@
-"""Jobs of very many units that compute nothing: what is left is what a unit costs the driver."""
+"""Jobs of very many units that compute nothing, so that only the driver's cost of a unit remains."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FILES_IN_FOLDER = 1000
 
 
 def small_job(folder: Path, model: Path, n_files: int) -> RunSettings:
-    """Settings of a job over ``n_files`` files of one row, in folders of a thousand: the names of one file in each."""
+    """Settings of a job over ``n_files`` files of one row, in folders of a thousand hard links to one file."""
     values = pa.FixedSizeListArray.from_arrays(pa.array([0.5] * 3840, pa.float32()), 3840)
     table = pa.table({"id": [1], "lane": ["fact"], "context": values})
     for number in range(n_files):
@@ -41,7 +41,7 @@ def small_job(folder: Path, model: Path, n_files: int) -> RunSettings:
 
 
 def pretend(job: Job, unit: Unit) -> CommitRecord:
-    """Stand in for ``run_unit``: the record of a unit that nothing was computed for."""
+    """Replace ``run_unit``: return the record of a unit without computing anything."""
     tally = replace(empty_tally(), rows_out=unit.n_rows)
     row_groups = (unit.first_row_group, unit.last_row_group)
     place = UnitPlace(unit.file.path, unit.first_row)
@@ -49,12 +49,12 @@ def pretend(job: Job, unit: Unit) -> CommitRecord:
 
 
 def pretend_all(job: Job, units: Iterable[Unit]) -> list[CommitRecord]:
-    """Stand in for ``run_units``."""
+    """Replace ``run_units``."""
     return [pretend(job, unit) for unit in units]
 
 
 def write_records(output: Path, records: Iterable[CommitRecord]) -> None:
-    """Put commit records and (empty) outputs there as a finished job has them, without waiting for the disk."""
+    """Write the commit records and (empty) outputs of a finished job, without waiting for the disk."""
     for record in records:
         published = output / record.output
         published.parent.mkdir(parents=True, exist_ok=True)
@@ -65,6 +65,6 @@ def write_records(output: Path, records: Iterable[CommitRecord]) -> None:
 
 
 def peak_bytes() -> int:
-    """The most memory that this process has held."""
+    """The peak memory of this process so far."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))

@@ -1,4 +1,4 @@
-"""Outputs of jobs without models, and the ways to read them again."""
+"""Outputs of jobs without models, and ways to read them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def write_unit(
     carried: pa.Table | Mapping[str, Any],
     **options: Any,  # noqa: ANN401
 ) -> CommitRecord:
-    """Commit a unit of a row group for each two of the carried rows; its number is `prediction`'s first component."""
+    """Commit a unit with a row group for every two carried rows; `key` is the first component of `prediction`."""
     table = carried if isinstance(carried, pa.Table) else pa.table(dict(carried))
     with folder.stage() as staged:
         dtype = options.get("dtype", "float32")
@@ -46,7 +46,7 @@ def write_unit(
 
 
 def block(carried: pa.Table) -> PredictionBlock:
-    """Rows that carry a table; what they say follows from its `key`."""
+    """Rows that carry a table; all their values follow from its `key`."""
     n_rows = carried.num_rows
     predictions = np.zeros((n_rows, DIM), np.float32)
     predictions[:, 0] = carried["key"].to_numpy()
@@ -68,7 +68,7 @@ def block(carried: pa.Table) -> PredictionBlock:
 
 
 def begin(output: str, names: list[str], **changes: Any) -> OutputFolder:  # noqa: ANN401
-    """Begin a job whose units are `names`, each but for its number the name of its input."""
+    """Begin a job with these units; a unit's name without its number is the name of its input."""
     folder = OutputFolder(output)
     stems = dict.fromkeys(name.rpartition("-")[0] for name in names)
     inputs = {f"{stem}.parquet": {"path": f"/in/{stem}.parquet", "size": 1} for stem in stems}
@@ -93,7 +93,7 @@ def write_output(output: str, units: Mapping[str, Mapping[str, Any]], **options:
 
 
 def as_polars(output: Any, **options: Any) -> pa.Table:  # noqa: ANN401
-    """All rows, through the polars frame."""
+    """All rows, through the polars reader."""
     return read_predictions(output, **options).collect().to_arrow()
 
 

@@ -1,4 +1,4 @@
-"""Runs as a history tells of them, for tests that need particular figures."""
+"""Entries of a run history, for tests that need particular figures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
 def make_run_entry(*, hours_ago: float = 1.0, minutes: float = 10.0, **figures: Any) -> RunEntry:  # noqa: ANN401 - of any field
-    """A run of 1,000 rows that ended ``hours_ago`` before noon and says nothing that a rule fires on."""
+    """A run of 1,000 rows that ended ``hours_ago`` before noon, with figures that fire no rule."""
     ended = NOW - timedelta(hours=hours_ago)
     values: dict[str, Any] = {
         "version": "0.1.0",

@@ -1,4 +1,4 @@
-"""Computes pickled units as a worker does, in a process of its own, and prints the process's peak.
+"""Computes pickled units as a worker does, in a separate process, and prints the process's peak memory.
 
 Called as a script with the path of a pickle of (job, units); prints one JSON object.
 """
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 def peaks_of(job: Job, units: Sequence[Unit], folder: Path) -> dict[str, Any]:
     """Compute ``units`` one after the other in a new process.
 
-    Returns ``loaded``, the bytes it held with its models loaded, and ``peaks``, its peak in bytes after each unit.
+    Returns ``loaded``, the process's memory in bytes once its models are loaded, and ``peaks``, its peak in bytes
+    after each unit.
     """
     pickled = folder / "units.pickle"
     pickled.write_bytes(pickle.dumps((job, tuple(units))))

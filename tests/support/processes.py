@@ -1,4 +1,4 @@
-"""Processes of this machine: who is below whom, and who is still there."""
+"""Processes of this machine: their parents, and whether they are alive."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def descendants(pid: int) -> list[int]:
-    """Every process below ``pid``."""
+    """Every descendant of ``pid``."""
     parents = {int(path.name): parent_of(int(path.name)) for path in Path("/proc").glob("[0-9]*")}
     found, new = [], [pid]
     while new:
@@ -17,13 +17,13 @@ def descendants(pid: int) -> list[int]:
 
 
 def parent_of(pid: int) -> int:
-    """The process above ``pid``; 0 where there is none any more."""
+    """The parent of ``pid``; 0 if there is none any more."""
     fields = _stat(pid)
     return int(fields[1]) if fields else 0
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process is there and has not ended."""
+    """Whether a process exists and has not ended."""
     fields = _stat(pid)
     return bool(fields) and fields[0] != "Z"
 

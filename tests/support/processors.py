@@ -1,4 +1,4 @@
-"""What the processor that tests run on can do."""
+"""Features of the processor that the tests run on."""
 
 from __future__ import annotations
 

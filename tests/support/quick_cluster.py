@@ -1,4 +1,4 @@
-"""A real scheduler and workers in threads of the test's process: quick to start, and over TCP all the same."""
+"""A real scheduler and workers in threads of the test's process: quick to start, but over TCP."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from distributed import LocalCluster
 
 
 def quick_cluster(n_workers: int) -> LocalCluster:
-    """Start workers of one task each; to be used as a context manager."""
+    """Start workers of one task each; a context manager."""
     return LocalCluster(
         n_workers=n_workers,
         threads_per_worker=1,

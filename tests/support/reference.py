@@ -28,12 +28,12 @@ No row is nearer to one of them than 5e-6; kernels differ by 1e-7, so that every
 
 
 def as_options(routing: Mapping[str, float]) -> list[str]:
-    """Thresholds as options of the command."""
+    """Thresholds as command-line options."""
     return [text for name, value in routing.items() for text in (f"--{name.replace('_', '-')}", str(value))]
 
 
 def amn(weights: Weights, contexts: np.ndarray) -> np.ndarray:
-    """Predict as the Attention Mixture Network's card writes it, with every key computed."""
+    """Predict as the Attention Mixture Network's card defines it, with every key computed."""
     x = torch.from_numpy(contexts)
     mean = x.mean(dim=1)
     keys = F.linear(x, weights["context_encoder.weight"], weights["context_encoder.bias"])
@@ -80,7 +80,7 @@ def gru(weights: Weights, contexts: np.ndarray) -> np.ndarray:
 
 
 def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Row by row, in float64."""
+    """The cosine of each row, in float64."""
     a, b = a.astype(np.float64), b.astype(np.float64)
     return (a * b).sum(1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
 

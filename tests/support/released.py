@@ -1,4 +1,4 @@
-"""A copy of what release 0.1.0 wrote, as it would stand had that release run in another place."""
+"""A copy of what release 0.1.0 wrote, as if that release had run in another folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ARGUMENTS = (
 
 
 def copy_released(folder: Path) -> Path:
-    """Copy the job to `folder`: its documents name that place, and its inputs have the times that they had."""
+    """Copy the job to `folder`: its documents name that folder, and its inputs keep their modification times."""
     shutil.copytree(RELEASED, folder, dirs_exist_ok=True)
     for document in [*folder.rglob("*.json"), *folder.rglob("*.jsonl")]:
         document.write_text(document.read_text().replace(WRITTEN_AT, str(folder)))

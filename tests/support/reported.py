@@ -1,4 +1,4 @@
-"""A finished output whose names are as hostile as names can be, for tests of reports."""
+"""A finished output whose names are as hostile as possible, for tests of reports."""
 
 from __future__ import annotations
 
@@ -43,5 +43,5 @@ def make_output(folder: Path, models: Path, bank: Path, scheduler: str) -> Path:
     }
     arguments = [str(part) for pair in options.items() for part in pair]
     assert main(["run", str(folder / "in"), *arguments]) == 0
-    (folder / "out/_lvm_batch/report.html").unlink()  # the run's own: the tests write it
+    (folder / "out/_lvm_batch/report.html").unlink()  # left out: tests write the report themselves
     return folder / "out"

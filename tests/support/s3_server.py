@@ -1,4 +1,4 @@
-"""An S3 of one's own: moto's, over real HTTP on this machine, that fails on demand."""
+"""A local S3 server: moto's, over real HTTP, that fails on demand."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _ERRORS = {"500": "InternalError", "503": "SlowDown", "501": "NotImplemented", "
 
 @dataclass
 class Fault:
-    """Meets the next ``times`` requests whose line, ``PUT /bucket/key?query``, holds all of ``words``."""
+    """Applies to the next ``times`` requests whose line, ``PUT /bucket/key?query``, contains all of ``words``."""
 
     how: How
     words: tuple[str, ...]
@@ -41,7 +41,7 @@ class Fault:
     done: int = 0
 
     def takes(self, line: str) -> bool:
-        """Whether this request is met."""
+        """Whether the fault applies to this request."""
         if self.met >= self.times or not all(word in line for word in self.words):
             return False
         self.met += 1
@@ -50,7 +50,7 @@ class Fault:
 
 @dataclass
 class Server:
-    """The server's address, the lines of the requests so far, what is to go wrong, and how long each is on its way."""
+    """The server's address, the request lines so far, the faults to come, and the delay of each request."""
 
     url: str = ""
     requests: list[str] = field(default_factory=list)
@@ -61,7 +61,7 @@ class Server:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def fail(self, how: How, *words: str, times: int = 1) -> Fault:
-        """Let requests fail."""
+        """Make matching requests fail."""
         self.faults.append(Fault(how, words, times))
         return self.faults[-1]
 
@@ -70,15 +70,15 @@ class Server:
         self.backend.create_bucket(name, "us-east-1")
 
     def put(self, bucket: str, key: str, content: bytes) -> None:
-        """Put an object, past HTTP."""
+        """Put an object, bypassing HTTP."""
         self.backend.put_object(bucket, key, content)
 
     def objects(self, bucket: str) -> dict[str, bytes]:
-        """All objects of a bucket, past HTTP."""
+        """All objects of a bucket, bypassing HTTP."""
         return {name: key.value for name, key in self.backend.buckets[bucket].keys.items()}
 
     def uploads(self, bucket: str) -> int:
-        """Uploads in parts that were begun, and neither completed nor aborted."""
+        """Multipart uploads that were neither completed nor aborted."""
         return len(self.backend.buckets[bucket].multiparts)
 
     @property
@@ -87,7 +87,7 @@ class Server:
         return get_backend("s3")["123456789012"]["aws"]
 
     def fault(self, line: str) -> Fault | None:
-        """Note a request, and return what is to go wrong with it."""
+        """Record a request, and return the fault that applies to it."""
         with self._lock:
             self.requests.append(line)
             return next((fault for fault in self.faults if fault.takes(line)), None)
@@ -95,7 +95,7 @@ class Server:
 
 @contextmanager
 def serving() -> Iterator[Server]:
-    """Serve until the block is left."""
+    """Serve until the block ends."""
     server = Server()
     app = _failing(DomainDispatcherApplication(create_backend_app), server)
     logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
@@ -113,15 +113,15 @@ def serving() -> Iterator[Server]:
 
 
 class _Handler(WSGIRequestHandler):
-    """Keeps connections open, as stores do."""
+    """Keeps connections open, as real stores do."""
 
     protocol_version = "HTTP/1.1"
 
     def log_request(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
     def handle(self) -> None:
-        """Take what a cut connection raises here for what it is."""
+        """Ignore the error that a cut connection raises here."""
         try:
             super().handle()
         except (OSError, ValueError):

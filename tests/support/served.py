@@ -1,4 +1,4 @@
-"""A service on a port, in a thread of the test's own process."""
+"""A service on a local port, in a thread of the test's process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ARROW = {"content-type": "application/vnd.apache.arrow.stream"}
 
 
 class Serving(NamedTuple):
-    """A server of this process."""
+    """A server in this process."""
 
     url: str
     service: Any
@@ -29,16 +29,16 @@ class Serving(NamedTuple):
     loop: Any
 
     def post(self, path: str = "/predict", **given: object) -> requests.Response:
-        """Post to it."""
+        """Send a POST request."""
         return requests.post(self.url + path, timeout=HANG_S, **given)  # type: ignore[arg-type]
 
     def metric(self, name: str) -> float:
-        """One sample of ``/metrics``, 0 where it has not been counted."""
+        """A sample of ``/metrics``, 0 if it has not been counted."""
         lines = requests.get(f"{self.url}/metrics", timeout=HANG_S).text.splitlines()
         return next((float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name)), 0.0)
 
     def connected(self) -> socket.socket:
-        """A connection to it."""
+        """A connection to the service."""
         host, port = self.url.removeprefix("http://").split(":")
         return socket.create_connection((host, int(port)), timeout=HANG_S)
 

@@ -1,4 +1,4 @@
-"""Parquet footers taken apart and put together again, so that single numbers in them can lie.
+"""Parses and rewrites Parquet footers, so that a test can change single numbers in them.
 
 A struct is a dict of field number to (type, value), a list is (type of its elements, values), in Thrift's compact
 protocol. https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
@@ -35,7 +35,7 @@ def with_footer(path: Path, footer: Struct) -> bytes:
 
 
 def numbers(value: Any) -> Iterator[tuple[Any, Any]]:  # noqa: ANN401 - struct or list
-    """Every whole number of a footer, as the container and the key it stands under."""
+    """Every integer of a footer, with its container and key."""
     if isinstance(value, dict):
         for key, (kind, inner) in value.items():
             if kind in _WHOLE:
@@ -52,7 +52,7 @@ def numbers(value: Any) -> Iterator[tuple[Any, Any]]:  # noqa: ANN401 - struct o
 
 
 def texts(value: Any) -> Iterator[tuple[Any, Any]]:  # noqa: ANN401 - struct or list
-    """Every text of a footer, as the container and the key it stands under."""
+    """Every text of a footer, with its container and key."""
     if isinstance(value, dict):
         for key, (kind, inner) in value.items():
             if kind == BINARY:

@@ -1,7 +1,7 @@
-"""A process that opens hostile files, so that one which kills it is seen and named.
+"""A process that opens hostile files, so that a crash is seen and the file is named.
 
-Started as a script, it reads cases as lines of JSON, ``{"kind": …, "path": …}``, and answers each with a line that says
-how it ended. Errors that a user is told are one way to end, a result another; everything else is a finding.
+Started as a script, it reads cases as lines of JSON, ``{"kind": …, "path": …}``, and answers each with a line that
+says how it ended. A result and a user error are valid endings; every other ending is a finding.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-ADDRESS_SPACE = 24 * 2**30  # torch alone maps several GiB that it never touches
+ADDRESS_SPACE = 24 * 2**30  # torch alone maps several GiB that it never uses
 
 
 class Ending(NamedTuple):
@@ -37,14 +37,14 @@ class Ending(NamedTuple):
 
 
 class Victim:
-    """The process, started anew whenever a file has killed it."""
+    """The process, restarted whenever a file has killed it."""
 
     def __init__(self, *, limit_s: float) -> None:
         self._limit_s = limit_s
         self._process: subprocess.Popen[str] | None = None
 
     def open(self, kind: str, path: Path, **options: Any) -> Ending:  # noqa: ANN401 - each kind's own
-        """Have one file opened."""
+        """Open one file in the process."""
         process = self._process or self._started()
         hangs = threading.Event()
         timer = threading.Timer(self._limit_s, lambda: (hangs.set(), process.kill()))
@@ -80,7 +80,7 @@ class Victim:
             text=True,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
-        self._process.stdout.readline()  # it is ready
+        self._process.stdout.readline()  # wait until it is ready
         return self._process
 
 
@@ -101,7 +101,7 @@ def _checkpoint(path: str) -> Any:  # noqa: ANN401
 
 
 def _dataset(path: str, pad: str | None = None, unit_bytes: int = 2**21) -> Any:  # noqa: ANN401
-    """Read a dataset unit by unit and write predictions, with contexts' means for answers."""
+    """Read a dataset unit by unit and write predictions, with the means of contexts as answers."""
     from lvm_batch.io.dataset.files import find_files
     from lvm_batch.io.dataset.units import DatasetFormat, cut_units, read_footers
     from lvm_batch.io.errors import DataError
@@ -175,7 +175,7 @@ def _block(batch: Any) -> Any:  # noqa: ANN401
 
 
 def _read_back(out: Path, n_rows: int) -> None:
-    """Read what was written: one row for each, and answers of ok rows are finite."""
+    """Read the output back: one row for each input row, and finite predictions for ok rows."""
     import pyarrow.parquet as pq
 
     tables = [pq.ParquetFile(path).read() for path in out.rglob("*.parquet")]
@@ -246,7 +246,7 @@ def _ended(kind: str, path: str, **options: Any) -> dict[str, Any]:  # noqa: ANN
     from lvm_batch.jobs.errors import JobError
     from lvm_batch.lvm.errors import ModelError
 
-    Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
+    Path("/proc/self/clear_refs").write_text("5")  # start the peak measurement here
     before, began = _peak_bytes(), time.process_time()
     try:
         how, said = "result", KINDS[kind](path, **options)

@@ -1,7 +1,7 @@
-"""Waiting for what a test needs, however busy the machine is.
+"""Waits for conditions, however busy the machine is.
 
-The rule: a test waits for a condition, not for a time. ``HANG_S`` ends what would never end; nothing that works comes
-near it.
+The rule: a test waits for a condition, not for a time. ``HANG_S`` ends a test that would hang; nothing that works
+comes near it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ HANG_S = 300.0
 
 
 def wait_until(holds: Callable[[], object], what: str, *, every_s: float = 0.01) -> None:
-    """Return as soon as a condition holds; ``what`` is said where it never does."""
+    """Return as soon as a condition holds; the error names ``what`` if it never does."""
     end = time.monotonic() + HANG_S
     while not holds():
         assert time.monotonic() < end, f"not within {HANG_S:g} s: {what}"

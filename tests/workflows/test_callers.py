@@ -1,4 +1,4 @@
-"""What schedulers are given in ``workflows/``: each command does a night's work, and finds it done."""
+"""The callers in ``workflows/``: each command predicts a night, and a second call finds it done."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, models: Path, bank: Path, sch
 
 
 def start(site: Site, command: str, **environ: str) -> subprocess.Popen[str]:
-    """Start a command as a scheduler would, in a shell and a process group of its own."""
+    """Start a command as a scheduler would, in a shell and its own process group."""
     return subprocess.Popen(
         ["/bin/bash", "-c", site.placed(command)],
         env={**site.environ, **environ},
@@ -64,10 +64,10 @@ def start(site: Site, command: str, **environ: str) -> subprocess.Popen[str]:
 def test_a_caller_predicts_a_new_day_and_then_finds_it_done(
     site: Site, monkeypatch: pytest.MonkeyPatch, caller: str
 ) -> None:
-    """What the shell makes of its command computes the day that came, and that one only; called again, nothing."""
+    """The command, as the shell runs it, computes only the new day; a second call computes nothing."""
     monkeypatch.setattr(
         "lvm_batch.jobs.reports.report_writer.write_report", lambda *_, **__: None
-    )  # it takes longer
+    )  # slower than the run
     process = start(site, COMMANDS[caller](), ENDS_WITH="0")
     printed, stderr = process.communicate(timeout=HANG_S)
     assert process.returncode == 0, printed + stderr
@@ -86,7 +86,7 @@ def test_a_caller_predicts_a_new_day_and_then_finds_it_done(
 
 @needs_flock
 def test_cron_leaves_a_night_that_is_still_at_work_alone(site: Site) -> None:
-    """flock ends with 75 before lvm-batch is even started."""  # noqa: D403 - its name
+    """The command flock exits with 75 before lvm-batch even starts."""
     with (site.root / "srv/lvm/nightly.lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         process = start(site, cron_command().replace("exec flock", "exec flock --verbose"))
@@ -98,7 +98,7 @@ def test_cron_leaves_a_night_that_is_still_at_work_alone(site: Site) -> None:
 def test_a_run_that_somebody_else_began_is_left_alone(
     site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Callers without flock rely on lvm-batch's own lock, which ends with 75 too."""
+    """Callers without flock rely on lvm-batch's own lock, which also exits with 75."""
     site.add_day(day_before(1))
     start(site, systemd_command(), ENDS_WITH="0").communicate(timeout=HANG_S)
     for name, value in site.environ.items():
@@ -135,7 +135,7 @@ def test_sigterm_reaches_the_command_through_cron_and_the_next_night_resumes(
 
 
 def test_systemd_takes_the_units_as_they_are(site: Site, tmp_path: Path) -> None:
-    """Its own checker finds no unknown key, no key that does not go with another, and a time that comes."""
+    """The checker of systemd finds no unknown key, no conflicting key, and a valid start time."""
     systemd_analyze = shutil.which("systemd-analyze")
     if systemd_analyze is None:
         pytest.skip("systemd-analyze is not installed")
@@ -151,7 +151,7 @@ def test_systemd_takes_the_units_as_they_are(site: Site, tmp_path: Path) -> None
 
 
 def test_systemd_tries_75_again_and_gives_a_stopped_run_its_time() -> None:
-    """A stopped run is no failure, one that must wait comes again, and every other code is a failed unit."""
+    """Exit code 143 is no failure, 75 restarts the unit, and every other code fails it."""
     unit = unit_file("lvm-batch-nightly.service")
     service = unit["Service"]
     assert service["RestartForceExitStatus"] == "75"
@@ -163,7 +163,7 @@ def test_systemd_tries_75_again_and_gives_a_stopped_run_its_time() -> None:
 
 
 def test_kubernetes_fails_a_job_at_once_where_trying_again_is_no_use() -> None:
-    """Every exit code that stands for itself has a rule; a pod that was drained counts for nothing."""
+    """Exit codes that a retry cannot change fail the job at once; a drained pod does not count as a failure."""
     spec = kubernetes_job()["spec"]
     job, pod = spec["jobTemplate"]["spec"], spec["jobTemplate"]["spec"]["template"]["spec"]
     assert (spec["concurrencyPolicy"], pod["restartPolicy"]) == ("Forbid", "Never")
@@ -186,7 +186,7 @@ def test_kubernetes_fails_a_job_at_once_where_trying_again_is_no_use() -> None:
 
 
 def test_airflow_tries_again_and_skips_nothing() -> None:
-    """A skipped task would pass for one with nothing to do."""
+    """A skipped task would look like one with nothing to do."""
     operator = airflow_operator()
     assert operator["retries"] > 0
     assert operator["append_env"] is True
@@ -195,7 +195,7 @@ def test_airflow_tries_again_and_skips_nothing() -> None:
 
 
 def test_github_keeps_the_report_that_the_job_writes(site: Site) -> None:
-    """One night at a time, and the page about it is kept however it ended."""
+    """One night runs at a time, and its report is kept however the night ended."""
     workflow = github_workflow()
     assert workflow["concurrency"] == {"group": "lvm-batch-nightly", "cancel-in-progress": False}
     assert workflow[True]["schedule"] == [{"cron": "30 2 * * *"}]
@@ -207,7 +207,7 @@ def test_github_keeps_the_report_that_the_job_writes(site: Site) -> None:
 
 
 def test_what_the_readme_links_to_is_there() -> None:
-    """And every caller is linked to."""
+    """The README's links exist, and every caller is linked."""
     text = (WORKFLOWS / "README.md").read_text()
     linked = {target for target in re.findall(r"\]\(([^)#]+)", text) if "://" not in target}
     assert [target for target in sorted(linked) if not (WORKFLOWS / target).exists()] == []

@@ -1,4 +1,4 @@
-"""The Prefect flow, run by Prefect itself: what each exit code becomes."""
+"""The Prefect flow, run by Prefect itself: the state that each exit code becomes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytest.importorskip("prefect", reason="prefect is not installed: pip install 'lv
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.filterwarnings("default"),  # what Prefect's own parts warn of is theirs
+    pytest.mark.filterwarnings("default"),  # warnings from Prefect's own modules are Prefect's concern
 ]
 
 
@@ -33,10 +33,10 @@ def site(tmp_path_factory: pytest.TempPathFactory, models: Path, bank: Path, sch
 
 @pytest.fixture(scope="module")
 def flows(site: Site) -> Iterator[ModuleType]:
-    """The module of the flow, with a server of Prefect's own for the time of the tests."""
+    """The flow's module, with a Prefect server for the duration of the tests."""
     try:
         from prefect.testing.utilities import prefect_test_harness
-    except TypeError as error:  # it wants an argument that newer ones have not
+    except TypeError as error:  # Prefect passes an argument that newer FastAPI versions lack
         pytest.skip(f"prefect's own server does not go with this fastapi: {error}")
 
     path = site.root / "prefect_flow.py"
@@ -63,7 +63,7 @@ def _environment(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def ends_with(monkeypatch: pytest.MonkeyPatch, code: int, printed: dict[str, Any]) -> None:
-    """Have the command end at once."""
+    """Replace the command by one that exits at once."""
     monkeypatch.setenv("ENDS_WITH", str(code))
     monkeypatch.setenv("PRINTS", json.dumps(printed))
 
@@ -72,7 +72,7 @@ ERROR = {"error": {"kind": "gate", "message": "2.1% of the rows are bad_input", 
 
 
 def test_a_night_is_predicted_and_then_found_done(flows: ModuleType, site: Site) -> None:
-    """The state says how many rows stand where; a second run computes nothing."""
+    """The state's message names the rows and the output; a second run computes nothing."""
     state = flows.nightly(f"{today()}", return_state=True)
     assert state.is_completed(), state.message
     assert site.summary["units_computed"] == 1
@@ -86,7 +86,7 @@ def test_a_night_is_predicted_and_then_found_done(flows: ModuleType, site: Site)
 def test_a_failure_is_a_failed_state_at_once(
     flows: ModuleType, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, code: int
 ) -> None:
-    """It says the command's error and what to do; no traceback is printed, and nothing is tried again."""
+    """The state shows the command's error and hint; the log has no traceback, and nothing is retried."""
     ends_with(monkeypatch, code, ERROR)
     runs: list[int] = []
     monkeypatch.setattr(flows, "command", lambda as_of: runs.append(1) or [flows.LVM_BATCH, as_of])
@@ -99,7 +99,7 @@ def test_a_failure_is_a_failed_state_at_once(
 
 
 def test_75_is_tried_again(flows: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where another run has held the output once, the second try makes it a completed night."""
+    """If another run holds the output at first, a later try completes the night."""
     done = {"rows_out": 7, "output": "/out"}
     answers = iter([(75, ERROR), (75, ERROR), (0, done)])
 
@@ -116,7 +116,7 @@ def test_75_is_tried_again(flows: ModuleType, monkeypatch: pytest.MonkeyPatch) -
 def test_a_command_that_was_killed_is_a_failed_state(
     flows: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It has printed nothing; the state says what ended it."""
+    """It prints nothing; the state says how it ended."""
     monkeypatch.setattr(flows, "command", lambda _: ["/bin/sh", "-c", "kill -9 $$"])
     state = flows.nightly("2026-11-23", return_state=True)
     assert state.is_failed()
