@@ -1,4 +1,4 @@
-"""Wherever a unit norm is judged: how far off a vector may be is written down here once more, so that it stays."""
+"""The tolerance of every unit-norm check, written down a second time so that a change of it is noticed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DIM = 16
 
 
 def bank_takes(vectors: Floats) -> bool:
-    """Whether vectors may be a bank."""
+    """Whether vectors are accepted as a bank."""
     try:
         check_bank(vectors)
     except BankError:
@@ -35,12 +35,12 @@ def bank_takes(vectors: Floats) -> bool:
 
 
 def run_takes(vectors: Floats) -> bool:
-    """Whether a run, or a service, takes vectors for a model's answers."""
+    """Whether a run, or a service, accepts vectors as a model's answers."""
     return bool(has_unit_norm(vectors).all())
 
 
 class Answering(torch.nn.Module):
-    """A model that answers each context with the same vectors, whatever is in it."""
+    """A model that answers every context with the same vectors."""
 
     dim, context_length = DIM, 5
 
@@ -58,14 +58,14 @@ class Answering(torch.nn.Module):
 
 
 def promotion_takes(vectors: Floats) -> bool:
-    """Whether a model that answers with one of these passes the check before it gets a role."""
+    """Whether a model that answers with one of these vectors passes the check before it gets a role."""
     first, *_ = check_outputs(Answering(vectors[-1:]), random_contexts(DIM))  # type: ignore[arg-type]
     assert first.name == "unit norm"
     return first.passed
 
 
 def training_is_silent(vectors: Floats) -> bool:
-    """Whether training says nothing of such vectors."""
+    """Whether training logs nothing about such vectors."""
     sample = torch.from_numpy(np.repeat(vectors[-1:, None], 5, axis=1))
     split = SimpleNamespace(training=SimpleNamespace(sample=lambda _: sample))
     return not list(_odd_norms(split))  # type: ignore[arg-type]
@@ -79,7 +79,7 @@ def training_is_silent(vectors: Floats) -> bool:
 def test_a_norm_is_one_within_its_tolerance(
     takes: Callable[[Floats], bool], tolerance: float, side: int
 ) -> None:
-    """A little less off is taken, a little more is not, though it be one vector of many."""
+    """Every check accepts a norm within the tolerance and rejects one outside it, even in a single vector of many."""
     vectors = np.eye(DIM, dtype=np.float32)
     for off, is_taken in ((0.0, True), (0.8 * tolerance, True), (1.3 * tolerance, False)):
         vectors[-1, -1] = 1 + side * off

@@ -1,4 +1,4 @@
-"""``evaluate --calibrate``: two real models and a bank over real vectors, and a run with what it proposes."""
+"""``evaluate --calibrate``: two real models and a bank over real vectors, and a run with the thresholds it proposes."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Windows of real vectors with their articles; one row in a hundred has a lane that is always escalated."""
+    """Windows of real vectors with their articles; one row in a hundred has a high-stakes lane."""
     contexts, targets = windows()
     article = sample()["article_id"].to_numpy()
     last = [row for row in range(4, len(article) - 1) if article[row - 4] == article[row + 1]]
@@ -71,7 +71,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def ask(pair: Path, dataset: Path, bank: Path) -> dict[str, Any]:
-    """The settings of a calibration that has everything it needs."""
+    """The settings of a complete calibration."""
     return {
         "dataset": (str(dataset),),
         "model": (str(pair / "amn.pt"),),
@@ -83,7 +83,7 @@ def ask(pair: Path, dataset: Path, bank: Path) -> dict[str, Any]:
 
 
 def calibrated(ask: dict[str, Any], **changes: Any) -> tuple[dict[str, Any], str]:  # noqa: ANN401
-    """What a calibration says, with some settings changed."""
+    """The result of a calibration, with some settings changed."""
     return calibrate(EvaluateSettings(**(ask | changes)), console=Console())
 
 
@@ -95,7 +95,7 @@ def whole(ask: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> tupl
 
 
 def test_every_part_of_a_calibration_is_there(whole: tuple[dict[str, Any], str, Path]) -> None:
-    """Rows, signals in tenths, a table of thresholds, what each policy recovers, and thresholds, all valid JSON."""
+    """The JSON has rows, signals in tenths, a table of thresholds, the gain of each policy, and thresholds."""
     values, _, output = whole
     assert (values["rows"], values["grouped_by"], values["articles"]) == (N_WINDOWS, "articles", 16)
     assert values["fallback_cosine"] > values["primary_cosine"]
@@ -115,7 +115,7 @@ def test_every_part_of_a_calibration_is_there(whole: tuple[dict[str, Any], str, 
 
 
 def test_the_text_fits_and_holds_the_proposal(whole: tuple[dict[str, Any], str, Path]) -> None:
-    """No line is wider than 110 columns but those with paths; the proposed thresholds are lines of TOML, and a file."""
+    """Only lines with paths are wider than 110 columns; the proposed thresholds appear as TOML, and in a file."""
     values, text, output = whole
     lines = [line for line in text.splitlines() if "/" not in line]
     assert max(map(len, lines)) <= 110
@@ -130,7 +130,7 @@ def test_a_run_escalates_what_was_proposed(
     ask: dict[str, Any],
     tmp_path: Path,
 ) -> None:
-    """``run --config`` with the written thresholds escalates the share that was told, and sees the same cosines."""
+    """``run --config`` with the written thresholds escalates the predicted share, and computes the same cosines."""
     values, _, output = whole
     result = predict(
         *ask["dataset"],
@@ -142,14 +142,14 @@ def test_a_run_escalates_what_was_proposed(
     share = np.mean([route == "gru" for route in table["route"].to_pylist()])
     assert share == pytest.approx(
         values["proposed"]["escalated"], abs=2 / N_WINDOWS
-    )  # one row may lie on each
+    )  # one row may lie on each threshold
     assert 0 < share <= values["budget"]
     assert np.mean(table["amn_cosine"].to_numpy()) == pytest.approx(values["primary_cosine"], abs=1e-6)
     assert np.mean(table["gru_cosine"].to_numpy()) == pytest.approx(values["fallback_cosine"], abs=1e-6)
 
 
 def test_plots_are_the_same_each_time(ask: dict[str, Any], tmp_path: Path) -> None:
-    """The same rows give the same bytes, on the same processor with as many threads."""
+    """The same rows give the same bytes, on the same processor with the same number of threads."""
     folders = tmp_path / "one", tmp_path / "other"
     for folder in folders:
         calibrated(ask, output=str(folder))
@@ -161,14 +161,14 @@ def test_plots_are_the_same_each_time(ask: dict[str, Any], tmp_path: Path) -> No
 
 
 def test_without_articles_blocks_of_rows_stand_for_them(ask: dict[str, Any]) -> None:
-    """Rows that do not say which article they are of are halved by twenty blocks, and that is told."""
+    """Rows without an article column are halved in twenty blocks, and a notice says so."""
     values, text = calibrated(ask, article_column="nobody")
     assert (values["grouped_by"], values["articles"]) == ("blocks of rows", 20)
     assert "found on other blocks of rows" in text
 
 
 def test_a_bank_of_one_vector_tells_no_margin(ask: dict[str, Any], tmp_path: Path) -> None:
-    """Margin has no figures then, and no threshold for it is proposed."""
+    """Without a second vector the margin has no figures, and no threshold for it is proposed."""
     pq.write_table(pa.table({"vector": list(vectors()[:1])}), tmp_path / "v.parquet")
     build_bank(find_files([str(tmp_path / "v.parquet")]), str(tmp_path / "bank"))
     values, text = calibrated(ask, bank=str(tmp_path / "bank"), output=str(tmp_path / "out"))
@@ -180,7 +180,7 @@ def test_a_bank_of_one_vector_tells_no_margin(ask: dict[str, Any], tmp_path: Pat
 
 
 def test_nothing_is_proposed_where_the_fallback_gains_nothing(ask: dict[str, Any], tmp_path: Path) -> None:
-    """The worse model as the fallback: no threshold, no file of thresholds, and the text says so."""
+    """If the fallback is the worse model: no threshold, no thresholds file, and the text says so."""
     import torch
 
     from lvm_batch.lvm.architectures.catalog import build_model
@@ -204,7 +204,7 @@ def test_nothing_is_proposed_where_the_fallback_gains_nothing(ask: dict[str, Any
 
 
 def test_what_a_calibration_needs_is_asked_for(ask: dict[str, Any], pair: Path, tmp_path: Path) -> None:
-    """A bank, a fallback, a primary model of the right kind, and rows enough, each with what to do."""
+    """A bank, a fallback, a primary model of the right kind, and enough rows; each error says what to do."""
     without_bank = EvaluateSettings(**(ask | {"bank": None}))
     with pytest.raises(UsageError, match="--calibrate needs a bank"):
         find_run_models(without_bank)
@@ -219,7 +219,7 @@ def test_what_a_calibration_needs_is_asked_for(ask: dict[str, Any], pair: Path, 
 
 
 def test_an_output_that_cannot_be_written_is_named(ask: dict[str, Any], tmp_path: Path) -> None:
-    """A file in the folder's place, or another machine, is an error of the output, before a row is read."""
+    """A file in the folder's place, or a remote address, is an output error, raised before a row is read."""
     (tmp_path / "file").write_text("")
     for output, message in (
         (str(tmp_path / "file"), "file cannot be made"),
@@ -231,7 +231,7 @@ def test_an_output_that_cannot_be_written_is_named(ask: dict[str, Any], tmp_path
 
 
 def test_a_disk_that_is_full_is_an_error_of_the_output(ask: dict[str, Any], tmp_path: Path) -> None:
-    """Whatever file it is that does not fit."""
+    """Whichever file does not fit, the error is an output error."""
     with (
         files_of_at_most(100),
         pytest.raises(OutputError, match=r"calibration\.json cannot be written") as error,
@@ -241,7 +241,7 @@ def test_a_disk_that_is_full_is_an_error_of_the_output(ask: dict[str, Any], tmp_
 
 
 def test_a_budget_of_less_than_a_row_of_a_half_tells_nothing_of_others(ask: dict[str, Any]) -> None:
-    """One row of all is proposed, and how that does on other articles is not known."""
+    """One row in all is proposed, and its effect on other articles is unknown."""
     values, text = calibrated(ask, lane_column="nobody", budget=1.1 / N_WINDOWS)
     assert values["proposed"] is not None
     assert values["policies"]["random"]["of_oracle"] is None
@@ -255,7 +255,7 @@ def test_a_budget_of_less_than_a_row_of_a_half_tells_nothing_of_others(ask: dict
 def test_a_budget_is_written_as_it_was_given(
     whole: tuple[dict[str, Any], str, Path], budget: float, shown: str
 ) -> None:
-    """With the digits it has, in the text and above the thresholds."""
+    """The budget keeps its digits, in the text and above the thresholds."""
     values = whole[0] | {"budget": budget}
     assert f"a budget of {shown} gains" in as_text(values)
     assert f"for at most {shown} of the rows" in as_toml(values)

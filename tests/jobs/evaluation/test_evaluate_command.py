@@ -1,4 +1,4 @@
-"""`lvm-batch evaluate`: its figures against the same computed plainly, and what it refuses."""
+"""`lvm-batch evaluate`: its figures against a plain computation, and what it refuses."""
 
 from __future__ import annotations
 
@@ -42,20 +42,20 @@ LANES = np.array(["law", "sport", "music"])[ARTICLES[LAST] % 3]
 
 
 def lists(rows: np.ndarray) -> pa.Array:
-    """Fixed-size lists of the values of each row."""
+    """A fixed-size list array with the values of each row."""
     flat = np.ascontiguousarray(rows, np.float32).reshape(len(rows), -1)
     return pa.FixedSizeListArray.from_arrays(pa.array(flat.reshape(-1)), flat.shape[1])
 
 
 def write_windows(path: Path, *, leave_out: tuple[str, ...] = (), **columns: object) -> Path:
-    """All windows as a dataset of windows, with other columns or without some."""
+    """All windows as a dataset of windows, with further columns or without some."""
     table = {
         "context": lists(CONTEXTS),
         "target": lists(TARGETS),
         "article_id": ARTICLES[LAST],
         "split": SPLITS,
         "lane": LANES,
-        "status": LANES,  # what a run calls a column of its output
+        "status": LANES,  # the name of an output column
     }
     table = {name: column for name, column in (table | columns).items() if name not in leave_out}
     pq.write_table(pa.table(table), path, row_group_size=70)
@@ -63,7 +63,7 @@ def write_windows(path: Path, *, leave_out: tuple[str, ...] = (), **columns: obj
 
 
 def write_model(path: Path, architecture: str, *, seed: int, scale: float = 1, **dimensions: int) -> Path:
-    """A checkpoint of fresh weights."""
+    """Write a checkpoint with fresh weights."""
     model = build_model(architecture, seed=seed, **{"input_dim": DIM, "d_model": 8} | dimensions)
     with torch.no_grad():
         model.output_layer.weight.mul_(scale)
@@ -74,7 +74,7 @@ def write_model(path: Path, architecture: str, *, seed: int, scale: float = 1, *
 
 @pytest.fixture(autouse=True)
 def _few_queries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Time a few queries: no test looks at how long they take."""
+    """Time a few queries only: no test checks how long they take."""
     monkeypatch.setattr(evaluated_models, "QUERIES", 5)
 
 
@@ -103,7 +103,7 @@ def judged(place: Path) -> dict[str, Any]:
 
 
 def arguments(place: Path) -> list[str]:
-    """What the fixture's evaluation is called with."""
+    """The arguments of that evaluation."""
     models = [text for name in ("first", "second", "third") for text in ("--model", name)]
     files = {"--models-dir": "models", "--bank": "bank", "--output": "out"}
     return [
@@ -127,7 +127,7 @@ def model_cosines(seed: int, architecture: str) -> np.ndarray:
 
 
 def ridge_cosines(folds: np.ndarray) -> np.ndarray:
-    """The cosines of ridge regression, each row predicted by what is fitted to the other folds."""
+    """The cosines of ridge regression, each row predicted by the fit to the other folds."""
     predictions = np.empty_like(TARGETS)
     for fold in np.unique(folds):
         sums = RidgeSums(LENGTH, DIM)
@@ -138,7 +138,7 @@ def ridge_cosines(folds: np.ndarray) -> np.ndarray:
 
 @cache
 def expected_cosines() -> dict[str, np.ndarray]:
-    """The cosines of every model and baseline of the fixture."""
+    """The expected cosines of every model and baseline."""
     return {
         "first": model_cosines(0, "amn"),
         "second": model_cosines(1, "amn"),
@@ -155,7 +155,7 @@ def by_name(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def test_cosines_are_those_of_the_forward_pass(judged: dict[str, Any]) -> None:
-    """Mean, deviation and squared error of every model and baseline, over all rows."""
+    """Mean, deviation and squared error of every model and baseline equal the plain computation over all rows."""
     found = by_name(judged)
     expected = expected_cosines()
     assert list(found) == list(expected)
@@ -167,7 +167,7 @@ def test_cosines_are_those_of_the_forward_pass(judged: dict[str, Any]) -> None:
 
 
 def test_splits_and_lanes_have_figures_of_their_own(judged: dict[str, Any]) -> None:
-    """Each group's mean is over its rows, and the delta is what out of distribution has over in distribution."""
+    """Each group's mean is over its rows, and the delta is the mean out of distribution minus the one within."""
     found = by_name(judged)
     for name, values in expected_cosines().items():
         splits = {split: values[split == SPLITS].mean() for split in ("in_dist", "ood")}
@@ -183,7 +183,7 @@ def test_splits_and_lanes_have_figures_of_their_own(judged: dict[str, Any]) -> N
 
 
 def test_intervals_are_of_whole_articles_drawn_again(judged: dict[str, Any]) -> None:
-    """Of each mean, of the delta, and of what a model has over the mean of the context, on the same samples."""
+    """Each mean, the delta, and a model's gain over the context's mean have intervals from the same samples."""
     first, mean = (expected_cosines()[name] for name in ("first", "mean of context"))
     sums = np.array(
         [
@@ -208,7 +208,7 @@ def test_intervals_are_of_whole_articles_drawn_again(judged: dict[str, Any]) -> 
 
 
 def test_retrieval_is_over_rows_whose_target_the_bank_holds(judged: dict[str, Any]) -> None:
-    """Recall, reciprocal rank and containment of a baseline, against sorting the whole bank."""
+    """Recall, reciprocal rank and containment of a baseline equal those from sorting the whole bank."""
     bank = VECTORS[:300] / np.linalg.norm(VECTORS[:300], axis=1, keepdims=True)
     known = LAST + 1 < 300
     scores = CONTEXTS[known].mean(axis=1) @ bank.T
@@ -238,7 +238,7 @@ def test_both_layouts_are_judged_alike(
         "articles": 12,
         "by_split": {},
     }
-    assert [model["name"] for model in values["models"]] == ["first", "third"]  # who has a role
+    assert [model["name"] for model in values["models"]] == ["first", "third"]  # the holders of the roles
     of_windows = by_name(judged)
     for name, found in by_name(values).items():
         for figure in ("cosine", "std", "interval"):
@@ -253,7 +253,7 @@ def test_both_layouts_are_judged_alike(
 
 
 def test_the_leaderboard_follows_its_rule(judged: dict[str, Any]) -> None:
-    """The quickest within 0.005 of the best out of distribution is primary, the next in distribution fallback."""
+    """The fastest model within 0.005 of the best out of distribution is primary, the next in distribution fallback."""
     board = {entry["model"]: entry for entry in judged["leaderboard"]}
     highest = max(entry["ood"] for entry in board.values())
     near = [name for name, entry in board.items() if entry["ood"] >= highest - 0.005]
@@ -275,7 +275,7 @@ def test_the_leaderboard_follows_its_rule(judged: dict[str, Any]) -> None:
 
 
 def test_the_tables_fit_a_terminal(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Every line but those that name a path, within 110 columns; the cards' figures stand there, the best is marked."""
+    """Lines without a path stay within 110 columns; the cards' figures are shown, and the best is marked."""
     assert main(["evaluate", *arguments(place)[:-2]]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert max(len(line) for line in lines if str(place) not in line) <= 110
@@ -285,7 +285,7 @@ def test_the_tables_fit_a_terminal(place: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_the_output_holds_values_table_and_figures(judged: dict[str, Any], place: Path) -> None:
-    """The JSON is what was printed, the table names models and cards, and the same data draws the same bytes."""
+    """The JSON equals the printed one, the table names models and cards, and the same data draws the same bytes."""
     out = place / "out"
     assert json.loads((out / "evaluation.json").read_text()).keys() == judged.keys()
     board = (out / "leaderboard.md").read_text()
@@ -301,7 +301,7 @@ def test_the_output_holds_values_table_and_figures(judged: dict[str, Any], place
 def test_rows_stand_alone_without_articles(
     place: Path, lvm_batch: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """Rows are then drawn by themselves, a ridge leaves out runs of rows, and both are said."""
+    """Rows are then drawn one by one, a ridge leaves out runs of rows, and notices say both."""
     path = write_windows(tmp_path / "w.parquet", leave_out=("article_id", "lane"))
     values = lvm_batch("evaluate", path, "--model", place / "models/first").values
     assert (values["bootstrap"]["of"], values["rows"]["articles"]) == ("rows", None)
@@ -313,7 +313,7 @@ def test_rows_stand_alone_without_articles(
 def test_one_row_without_an_article_makes_all_stand_alone(
     place: Path, lvm_batch: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """It may be of any article, so that none can be drawn or left out whole."""
+    """That row may be of any article, so no article can be drawn or left out whole."""
     ids = pa.array([None, *ARTICLES[LAST][1:].tolist()])
     values = lvm_batch(
         "evaluate",
@@ -335,7 +335,7 @@ def test_a_model_that_is_called_as_a_baseline_keeps_its_figures(
     monkeypatch: pytest.MonkeyPatch,
     name: str,
 ) -> None:
-    """It is told by its path, as a name in the registry, a file, or a file of this very folder."""
+    """The result names such a model by its path, be it in the registry, a file, or in the current folder."""
     monkeypatch.chdir(tmp_path)
     for path in (f"models/{name}/best_model.pt", f"{name}.pt", name):
         if path == name:
@@ -352,7 +352,7 @@ def test_a_model_that_is_called_as_a_baseline_keeps_its_figures(
 def test_one_article_has_neither_ridge_nor_intervals(
     place: Path, lvm_batch: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """What would need a second article is not there, and it is said why."""
+    """Figures that need a second article are missing, and the result says why."""
     path = write_windows(tmp_path / "w.parquet", article_id=["only"] * len(LAST))
     values = lvm_batch("evaluate", path, "--model", place / "models/first").values
     assert [baseline["name"] for baseline in values["baselines"]] == ["mean of context", "last vector"]
@@ -363,7 +363,7 @@ def test_one_article_has_neither_ridge_nor_intervals(
 def test_predictions_without_a_cosine_are_counted(
     place: Path, lvm_batch: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """A model whose predictions overflow has no figures rather than wrong ones; the rows and the others keep theirs."""
+    """A model whose predictions overflow has no figures rather than wrong ones; rows and other models keep theirs."""
     broken = write_model(tmp_path / "broken.pt", "amn", seed=0, scale=3e38)
     values = lvm_batch(
         "evaluate", place / "windows.parquet", "--model", broken, "--model", place / "models/third",
@@ -379,7 +379,7 @@ def test_predictions_without_a_cosine_are_counted(
 
 
 def test_longer_contexts_are_judged_as_such(place: Path, lvm_batch: Callable[..., Any]) -> None:
-    """The context length says how many vectors a model reads; the rows are fewer by as many."""
+    """The context length says how many vectors a model reads; a longer context leaves fewer windows."""
     result = lvm_batch(
         "evaluate", place / "sequences.parquet", "--model", place / "models/first", "--context-length", 8
     )
@@ -390,7 +390,7 @@ def test_longer_contexts_are_judged_as_such(place: Path, lvm_batch: Callable[...
 def test_a_model_that_reads_shorter_contexts_is_refused(
     place: Path, lvm_batch: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """It is named, with how many vectors it reads, before a row is read."""
+    """The error names the model and the number of vectors it reads, before a row is read."""
     mixer = write_model(tmp_path / "mixer.pt", "amn-mixer", seed=0, output_dim=DIM, num_heads=2)
     result = lvm_batch("evaluate", place / "sequences.parquet", "--model", mixer, "--context-length", 8)
     assert result.code == 2
@@ -402,7 +402,7 @@ def test_a_model_that_reads_shorter_contexts_is_refused(
 def test_models_of_other_vectors_are_refused(
     place: Path, lvm_batch: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """Against one another, against the bank, and against the dataset."""
+    """Models are refused if their vectors' width differs from each other's, the bank's or the dataset's."""
     wide = write_model(tmp_path / "wide.pt", "amn", seed=0, input_dim=16)
     windows, narrow = place / "windows.parquet", place / "models/first"
     for asked, message in (
@@ -420,7 +420,7 @@ def test_models_of_other_vectors_are_refused(
 def test_models_that_are_not_there_are_named(
     place: Path, lvm_batch: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """All of them at once; one that is named twice; and a registry without roles where none is named."""
+    """All missing models are named at once; so are one named twice, and a registry without roles if none is named."""
     ask = ("evaluate", place / "windows.parquet", "--models-dir", place / "models")
     two = lvm_batch(*ask, "--model", "frist", "--model", "gone")
     messages = [problem["message"] for problem in two.values["error"]["problems"]]
@@ -435,7 +435,7 @@ def test_models_that_are_not_there_are_named(
 def test_a_dataset_without_targets_is_refused(
     place: Path, lvm_batch: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """Without the column, and with one in which nothing can be used."""
+    """A dataset without the target column is refused, and one whose targets are all unusable."""
     without = write_windows(tmp_path / "a.parquet", leave_out=("target",))
     unusable = write_windows(tmp_path / "b.parquet", target=lists(np.zeros_like(TARGETS)))
     for path, message in (
@@ -450,7 +450,7 @@ def test_a_dataset_without_targets_is_refused(
 def test_a_split_of_another_name_is_refused(
     place: Path, lvm_batch: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """The file, the row and the value are named; another column can be taken, or none."""
+    """The error names the file, the row and the value; another column can be used, or none."""
     splits = SPLITS.astype(object)
     splits[[7, 90]] = None, "train"
     path = write_windows(tmp_path / "w.parquet", split=splits)
@@ -462,21 +462,21 @@ def test_a_split_of_another_name_is_refused(
 
 
 def test_options_of_a_calibration_are_refused_without_it(place: Path, lvm_batch: Callable[..., Any]) -> None:
-    """Who names a fallback expects it to be judged, so it is not passed over in silence."""
+    """An option such as --fallback without --calibrate is refused rather than ignored."""
     result = lvm_batch("evaluate", place / "windows.parquet", "--fallback", place / "models/third")
     assert result.code == 2
     assert "--fallback means nothing without --calibrate" in result.values["error"]["message"]
 
 
 def test_an_output_elsewhere_is_refused_at_once(place: Path, lvm_batch: Callable[..., Any]) -> None:
-    """Figures are written to a folder of this machine; a file in its place is named."""
+    """Figures are written to a local folder; the error names a remote address, or a file in the folder's place."""
     for output in ("s3://bucket/out", place / "windows.parquet"):
         result = lvm_batch("evaluate", place / "windows.parquet", "--output", output)
         assert (result.code, result.values["error"]["kind"]) == (2, "output")
 
 
 def test_rows_come_as_copies_with_what_tells_them_apart(place: Path, tmp_path: Path) -> None:
-    """Batches hold their values after the next one is read; articles have one number over all files."""
+    """Batches stay valid after the next one is read; an article has one number across all files."""
     path = write_windows(tmp_path / "w.parquet", context_tokens=np.arange(len(LAST)))
     settings = EvaluateSettings(dataset=(str(path), str(place / "windows.parquet")))
     batches = list(JudgedDataset(settings, dim=DIM))

@@ -1,4 +1,4 @@
-"""A run enters the history, and monitor says what the history gives cause for."""
+"""A run is added to the history, and monitor reports what the history shows."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ SPLITS[4], SPLITS[5] = None, "other"
 
 
 class Ran(NamedTuple):
-    """A finished run: what it was told, what it was, and what came of it."""
+    """A finished run: its settings, its plan, and its result."""
 
     settings: RunSettings
     plan: Plan
@@ -61,7 +61,7 @@ class Ran(NamedTuple):
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory, models: Path, scheduler: str) -> Ran:
-    """A real run over 600 windows of two files, a part of them escalated, a part shadowed, both splits marked."""
+    """A real run over 600 windows of two files, some of them escalated, some shadowed, both splits marked."""
     folder = tmp_path_factory.mktemp("history")
     contexts, targets = (part[:N_ROWS] for part in windows())
     half = N_ROWS // 2
@@ -87,7 +87,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory, models: Path, scheduler: str) 
 
 
 def added(ran: Ran, history: object, **changes: Any) -> list[str]:  # noqa: ANN401 - of any field
-    """Add a run to a history; return what was said."""
+    """Add a run to a history; return the note, if any."""
     said: list[str] = []
     records = ran.folder.records()
     summary = replace(ran.summary, **changes.pop("summary", {}))
@@ -105,7 +105,7 @@ def added(ran: Ran, history: object, **changes: Any) -> list[str]:  # noqa: ANN4
 
 
 def only_run(history: Path) -> RunEntry:
-    """The run of a history that has one."""
+    """The only run of a history."""
     ((_, runs),) = read_history(str(history))
     assert not isinstance(runs, DataError)
     (run,) = runs
@@ -113,13 +113,13 @@ def only_run(history: Path) -> RunEntry:
 
 
 def mean_of(rows: list[dict[str, Any]], name: str = "cosine") -> Figure:
-    """A figure's mean over rows, the plain way."""
+    """A figure's mean over rows, computed plainly."""
     values = np.array([row[name] for row in rows if row[name] is not None], np.float64)
     return Figure(pytest.approx(values.mean()), len(values))
 
 
 def test_an_entry_tells_what_the_output_holds(ran: Ran, tmp_path: Path) -> None:
-    """Means, counts and deviations are those of the rows, by split and by route."""
+    """Means, counts and deviations equal those of the rows, by split and by route."""
     assert added(ran, tmp_path, query_p95_ms=0.5) == []
     run, rows = only_run(tmp_path), read_rows(Path(ran.settings.output))
     assert run.cosine == mean_of(rows)
@@ -141,7 +141,7 @@ def test_an_entry_tells_what_the_output_holds(ran: Ran, tmp_path: Path) -> None:
 
 
 def test_an_entry_says_which_run_it_was(ran: Ran, tmp_path: Path) -> None:
-    """Job, models with digests, thresholds, places, times and what it took."""
+    """An entry holds the job, models with digests, thresholds, paths, times and durations."""
     added(ran, tmp_path)
     run, job = only_run(tmp_path), ran.plan.job
     assert (run.job_id, run.fingerprint, run.state) == (job.job_id, job.fingerprint, "done")
@@ -159,7 +159,7 @@ def test_an_entry_says_which_run_it_was(ran: Ran, tmp_path: Path) -> None:
 
 
 def test_an_entry_has_a_sample_of_the_input(ran: Ran, tmp_path: Path) -> None:
-    """Norms and the mean vector are of the first contexts of each unit, as the files hold them."""
+    """Norms and the mean vector come from the first contexts of each unit, as the files hold them."""
     added(ran, tmp_path)
     run, contexts = only_run(tmp_path), windows()[0][:N_ROWS, -1]
     sampled = np.concatenate([contexts[:256], contexts[300:556]]).astype(np.float64)
@@ -170,7 +170,7 @@ def test_an_entry_has_a_sample_of_the_input(ran: Ran, tmp_path: Path) -> None:
 
 
 def test_a_run_that_resumed_tells_what_it_computed(ran: Ran, tmp_path: Path) -> None:
-    """What stood there before is another entry's."""
+    """Units that were done before are counted in an earlier entry."""
     records = list(ran.folder.records().values())
     added(ran, tmp_path, computed=records[:1])
     run = only_run(tmp_path)
@@ -179,13 +179,13 @@ def test_a_run_that_resumed_tells_what_it_computed(ran: Ran, tmp_path: Path) -> 
 
 
 def test_a_run_that_did_nothing_adds_nothing(ran: Ran, tmp_path: Path) -> None:
-    """A rerun of a finished job leaves no entry."""
+    """A rerun of a finished job adds no entry."""
     assert added(ran, tmp_path / "history", computed=[]) == []
     assert not (tmp_path / "history").exists()
 
 
 def test_a_failed_run_is_told(ran: Ran, tmp_path: Path) -> None:
-    """A gate that failed is the run's state; a run whose every unit failed has no figures, and an entry."""
+    """A failed gate is the run's state; a run whose every unit failed has an entry without figures."""
     added(ran, tmp_path / "gate", error=GateFailed("too many"))
     assert only_run(tmp_path / "gate").state == "gate"
     added(ran, tmp_path / "units", computed=[], summary={"failed_units": (Failure("a", "os", "disk full"),)})
@@ -195,7 +195,7 @@ def test_a_failed_run_is_told(ran: Ran, tmp_path: Path) -> None:
 
 
 def test_no_credential_enters_a_history(ran: Ran, tmp_path: Path) -> None:
-    """Addresses are kept without user names, passwords and queries."""
+    """Addresses are stored without user names, passwords and queries."""
     settings = ran.settings.model_copy(update={"dataset": ("s3://key:geheim@bucket/in?token=geheim",)})
     added(ran._replace(settings=settings), tmp_path, summary={"output": "s3://key:geheim@bucket/out"})
     run = only_run(tmp_path)
@@ -205,7 +205,7 @@ def test_no_credential_enters_a_history(ran: Ran, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("history", ["file/below", "gopher://a/b", "s3://key:geheim@bucket/a"])
 def test_a_history_that_cannot_be_written_is_said(ran: Ran, tmp_path: Path, history: str) -> None:
-    """Nothing is raised: one line says what and why, without a secret."""
+    """Nothing is raised: one line says what failed and why, without a secret."""
     (tmp_path / "file").write_text("")
     (said,) = added(ran, history if "://" in history else tmp_path / history)
     assert said.startswith("the run was not added to the history")
@@ -213,7 +213,7 @@ def test_a_history_that_cannot_be_written_is_said(ran: Ran, tmp_path: Path, hist
 
 
 def test_an_input_that_is_gone_costs_the_sample_alone(ran: Ran, tmp_path: Path) -> None:
-    """The entry is written, and what it lacks is said."""
+    """The entry is written without the sample, and a note says so."""
     unit = ran.plan.units[0]
     gone = type(unit.file)(
         **{name: getattr(unit.file, name) for name in unit.file.__slots__} | {"path": "/gone"}
@@ -244,7 +244,7 @@ def test_records_of_older_versions_are_read(ran: Ran, tmp_path: Path) -> None:
     "values", [pa.array(["ood", None, "in_dist", "ood"], pa.large_string()), pa.array([1, 2, 3, 4])]
 )
 def test_a_renamed_split_counts_and_one_that_is_no_text_does_not(values: pa.Array) -> None:
-    """The split is found under the name that it has in the output."""
+    """The split is found under the name that it has in the output; a split that is not text is ignored."""
     found = DatasetFormat(rename={"split": "part", "part": "old"}).carried_split
     nothing = np.full(4, np.nan, np.float32)
     cosines = np.array([0.1, 0.2, 0.4, np.nan], np.float32)
@@ -281,13 +281,13 @@ def test_deviations_add_up() -> None:
 
 
 def test_the_history_is_not_part_of_the_job(ran: Ran) -> None:
-    """Another --history, or none, is the same job: its fingerprint stays."""
+    """Another --history, or none, leaves the job's fingerprint unchanged."""
     settings = ran.settings.model_copy(update={"history": "elsewhere"})
     assert make_plan(settings, threads=None).job.fingerprint == ran.plan.job.fingerprint
 
 
 def test_the_time_of_a_query_is_measured_on_workers(ran: Ran, scheduler: str) -> None:
-    """The slowest worker's p95 is a time; a model that is gone costs the figure and is said."""
+    """The slowest worker's p95 counts; a missing model costs only this figure, and a note says so."""
     from distributed import Client
 
     said: list[str] = []
@@ -303,20 +303,20 @@ def test_the_time_of_a_query_is_measured_on_workers(ran: Ran, scheduler: str) ->
 
 
 def history_of(folder: Path, *runs: RunEntry) -> str:
-    """A history of runs whose times are those of now."""
+    """A history of recent runs."""
     for run in runs:
         write_run(str(folder), run)
     return str(folder)
 
 
 def recent(hours_ago: float = 1, **figures: Any) -> RunEntry:  # noqa: ANN401 - of any field
-    """A run that ended ``hours_ago`` before now."""
+    """A run that ended ``hours_ago`` hours ago."""
     ended = datetime.now(UTC) - timedelta(hours=hours_ago)
     return make_run_entry(**{"started": ended - timedelta(minutes=5), "ended": ended} | figures)
 
 
 def test_a_quiet_history_is_exit_0(tmp_path: Path, lvm_batch: Callable[..., Result]) -> None:
-    """No rule fires, and each says what it found."""
+    """No rule fires, and each reports its figure."""
     result = lvm_batch("monitor", "--history", history_of(tmp_path, recent()))
     assert result.code == 0
     assert (result.values["runs"], result.values["rows"], result.values["alerts"]) == (1, 1000, 0)
@@ -326,7 +326,7 @@ def test_a_quiet_history_is_exit_0(tmp_path: Path, lvm_batch: Callable[..., Resu
 
 
 def test_an_alert_is_exit_3(tmp_path: Path, lvm_batch: Callable[..., Result]) -> None:
-    """An alert says rule, figure, threshold, window and report; the error names every rule that fires."""
+    """An alert has rule, figure, threshold, window and report; the error names every rule that fires."""
     bad = recent(
         cosine_ood=Figure(0.5, 100),
         rows_by_route={"amn": 1, "gru": 1},
@@ -344,7 +344,7 @@ def test_an_alert_is_exit_3(tmp_path: Path, lvm_batch: Callable[..., Result]) ->
 
 
 def test_the_text_is_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """People read a line for each rule on stdout, and the report under an alert; the error goes to stderr."""
+    """Stdout has a line for each rule, and the report under an alert; the error goes to stderr."""
     code = main(["monitor", "--history", history_of(tmp_path, recent(cosine_ood=Figure(0.5, 100)))])
     captured = capsys.readouterr()
     assert code == 3
@@ -358,7 +358,7 @@ def test_the_text_is_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 
 def test_since_chooses_the_runs(tmp_path: Path, lvm_batch: Callable[..., Result]) -> None:
-    """A run is in the window by its end."""
+    """A run belongs to the window in which it ends."""
     history = history_of(tmp_path, recent(hours_ago=30, cosine_ood=Figure(0.5, 10)), recent())
     assert lvm_batch("monitor", "--history", history).code == 0
     result = lvm_batch("monitor", "--history", history, "--since", "2d")
@@ -367,13 +367,13 @@ def test_since_chooses_the_runs(tmp_path: Path, lvm_batch: Callable[..., Result]
 
 @pytest.mark.parametrize("since", ["yesterday", "24", "-1h", "0h", "2999-01-01", "999999w", ""])
 def test_a_since_that_is_none_is_exit_2(tmp_path: Path, lvm_batch: Callable[..., Result], since: str) -> None:
-    """What is no time, or not in the past, is refused with what it can be."""
+    """A value that is no time, or not in the past, is refused with the accepted forms."""
     result = lvm_batch("monitor", "--history", history_of(tmp_path, recent()), f"--since={since}")
     assert (result.code, result.values["error"]["kind"]) == (2, "usage")
 
 
 def test_clocks_that_go_backwards_are_left_out(tmp_path: Path, lvm_batch: Callable[..., Result]) -> None:
-    """A run that ends before it starts, or in the future, is said and not judged; a few minutes are forgiven."""
+    """A run that ends before it starts, or in the future, is reported and left out; a few minutes are tolerated."""
     now = datetime.now(UTC)
     low = {"cosine_ood": Figure(0.1, 100)}
     backwards = recent(started=now, job_id="backwards", **low)
@@ -387,7 +387,7 @@ def test_clocks_that_go_backwards_are_left_out(tmp_path: Path, lvm_batch: Callab
 
 
 def test_rules_come_from_a_file(tmp_path: Path, lvm_batch: Callable[..., Result]) -> None:
-    """A threshold of --rules decides, and a file with mistakes is refused before anything is read."""
+    """--rules sets thresholds, and a file with mistakes is refused before anything is read."""
     rules = tmp_path / "rules.toml"
     rules.write_text("[fallback_rate]\nmax = 0.05\n")
     history = history_of(tmp_path / "history", recent())
@@ -399,7 +399,7 @@ def test_rules_come_from_a_file(tmp_path: Path, lvm_batch: Callable[..., Result]
 
 
 def test_rules_are_printed_without_a_history(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """--print-rules gives a file that --rules takes."""
+    """--print-rules writes a file that --rules accepts."""
     assert main(["monitor", "--print-rules"]) == 0
     (tmp_path / "rules.toml").write_text(capsys.readouterr().out)
     assert main(["monitor", "--print-rules", "--rules", str(tmp_path / "rules.toml"), "--json"]) == 0
@@ -409,7 +409,7 @@ def test_rules_are_printed_without_a_history(tmp_path: Path, capsys: pytest.Capt
 def test_the_history_can_come_from_the_environment(
     tmp_path: Path, lvm_batch: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """LVM_BATCH_HISTORY is what run and monitor share; without any, monitor says what to give."""
+    """Run and monitor share LVM_BATCH_HISTORY; without it and the option, monitor says what to give."""
     result = lvm_batch("monitor")
     assert (result.code, result.values["error"]["message"]) == (2, "no history is given")
     monkeypatch.setenv("LVM_BATCH_HISTORY", history_of(tmp_path, recent()))
@@ -417,7 +417,7 @@ def test_the_history_can_come_from_the_environment(
 
 
 def test_a_history_that_cannot_be_read_is_exit_2(tmp_path: Path, lvm_batch: Callable[..., Result]) -> None:
-    """No history, damage and a newer version are refused, every file by name, and nothing is judged."""
+    """A missing, damaged or newer history is refused, every file by name, and no rule is evaluated."""
     assert lvm_batch("monitor", "--history", tmp_path / "none").code == 2
     history = history_of(
         tmp_path, recent(cosine_ood=Figure(0.1, 9)), recent(hours_ago=2), recent(hours_ago=3)

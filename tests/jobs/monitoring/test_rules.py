@@ -1,4 +1,4 @@
-"""The rules of monitor: their files, and each of them on histories whose answer is known."""
+"""The rules of monitor: their files, and each rule on histories with a known answer."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ DAY = 24.0
 
 
 def found(rule: str, *runs: RunEntry, rules: Rules | None = None) -> Finding:
-    """What a rule says of the last 24 hours."""
+    """A rule's finding for the last 24 hours."""
     window, _ = window_of(runs, since=NOW - timedelta(hours=DAY), now=NOW)
     return {finding.rule: finding for finding in evaluate_rules(rules or Rules(), window)}[rule]
 
 
 def ood(cosine: float, n: int = 1000, **more: Any) -> RunEntry:  # noqa: ANN401 - of any field
-    """A run with rows out of distribution, and as many within, of the cosine 0.70."""
+    """A run with as many rows out of distribution as in distribution; the latter have the cosine 0.70."""
     return make_run_entry(cosine_ood=Figure(cosine, n), cosine_in_dist=Figure(0.70, n), **more)
 
 
 def test_pooled_figures_are_those_of_all_rows_together() -> None:
-    """Mean and deviation of runs that are pooled are what one run over all the rows would have told."""
+    """Pooled runs have the mean and deviation of one run over all the rows."""
     rng = np.random.default_rng(0)
     parts = [rng.normal(mean, 0.1, n) for mean, n in ((0.5, 40), (0.7, 3), (0.1, 1), (0.6, 200))]
     figures = [Figure(float(x.mean()), len(x), float(x.std(ddof=1)) if len(x) > 1 else None) for x in parts]
@@ -48,7 +48,7 @@ def test_pooled_figures_are_those_of_all_rows_together() -> None:
 
 
 def test_a_deviation_that_one_part_lacks_is_lacked_by_all() -> None:
-    """The mean is told all the same."""
+    """The mean is reported all the same."""
     assert pooled([Figure(0.2, 10, 0.1), Figure(0.4, 10)]) == Figure(pytest.approx(0.3), 20)
 
 
@@ -131,13 +131,13 @@ LACKS: dict[str, tuple[Sequence[RunEntry], str]] = {
 
 
 def test_every_rule_has_known_answers() -> None:
-    """No rule goes untested."""
+    """Every rule is tested here."""
     assert set(FIRES) == set(QUIET) == set(LACKS) == set(RULES)
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_a_rule_fires_beyond_its_threshold(rule: str) -> None:
-    """The figure is the one that was constructed, and the report that of the run that stands out."""
+    """The figure is the constructed one, and the report is that of the run that differs most."""
     runs, figure = FIRES[rule]
     runs = [*runs[:-1], replace(runs[-1], report="s3://out/_lvm_batch/report.html")]
     finding = found(rule, *runs)
@@ -149,7 +149,7 @@ def test_a_rule_fires_beyond_its_threshold(rule: str) -> None:
 
 @pytest.mark.parametrize("rule", ["query_p95", "rows_per_s", "memory"])
 def test_rows_and_runs_are_those_that_were_judged(rule: str) -> None:
-    """Where each run is judged by itself, all of them count, and not only the one that stands out."""
+    """A rule over single runs counts all of them, not only the one that differs most."""
     measured = {"query_p95_ms": 1.0, "rows_per_s": 100.0, "peak_bytes": 1000, "projected_bytes": 1000}
     before = [make_run_entry(hours_ago=30 + n, minutes=1, **measured) for n in range(3)]
     finding = found(
@@ -160,7 +160,7 @@ def test_rows_and_runs_are_those_that_were_judged(rule: str) -> None:
 
 @pytest.mark.parametrize("rule", ["input_norm", "input_centroid"])
 def test_a_run_weighs_as_much_in_drift_as_it_has_rows(rule: str) -> None:
-    """However large the samples are: ten times the rows of another run are ten times its weight."""
+    """Drift weighs runs by rows, not by the size of their samples: ten times the rows, ten times the weight."""
     usual = {"input_norm": Figure(1.0, 256), "input_centroid": (1.0, 0.0)}
     changed = {"input_norm": Figure(1.5, 4096), "input_centroid": (0.0, 1.0)}
     runs = (make_run_entry(rows_in=10_000, **usual), make_run_entry(rows_in=1000, **changed))
@@ -178,7 +178,7 @@ def test_a_rule_is_quiet_within_its_threshold(rule: str) -> None:
 
 @pytest.mark.parametrize("rule", RULES)
 def test_a_rule_that_lacks_data_says_so(rule: str) -> None:
-    """Missing data is named and is no alert."""
+    """The rule names the missing data, and that is no alert."""
     runs, why = LACKS[rule]
     finding = found(rule, *runs)
     assert (finding.state, finding.figure) == ("not_evaluated", None)
@@ -187,7 +187,7 @@ def test_a_rule_that_lacks_data_says_so(rule: str) -> None:
 
 @pytest.mark.parametrize("rule", RULES)
 def test_no_run_in_the_window_is_no_alert(rule: str) -> None:
-    """What fired yesterday does not fire today, and the rule says why."""
+    """An alert of yesterday does not fire today, and the rule says why."""
     runs = [
         replace(run, started=run.started - timedelta(days=3), ended=run.ended - timedelta(days=3))
         for run in FIRES[rule][0]
@@ -197,7 +197,7 @@ def test_no_run_in_the_window_is_no_alert(rule: str) -> None:
 
 @pytest.mark.parametrize("rule", RULES)
 def test_a_rule_can_be_left_out(rule: str) -> None:
-    """A rule that is not enabled says nothing, even where no run is."""
+    """A disabled rule reports nothing, even without any run."""
     kept = Rules().model_copy(update={rule: type(getattr(Rules(), rule))(enabled=False)})
     for runs in ((), FIRES[rule][0]):
         window, _ = window_of(runs, since=NOW - timedelta(hours=DAY), now=NOW)
@@ -207,20 +207,20 @@ def test_a_rule_can_be_left_out(rule: str) -> None:
 
 
 def test_rows_decide_how_much_a_run_weighs() -> None:
-    """A small bad run does not outweigh a large good one; a large one does."""
+    """A small bad run does not outweigh a large good one; a large bad one does."""
     assert found("ood_cosine", ood(0.40, n=10), ood(0.64, n=1000)).state == "quiet"
     assert found("ood_cosine", ood(0.59, n=1000), ood(0.90, n=10)).figure == pytest.approx(0.5931, abs=1e-4)
 
 
 def test_ood_falls_against_the_day_before_and_else_against_the_last_run() -> None:
-    """A window is compared with the equally long time before it; what is older counts only where that is empty."""
+    """A window is compared with the equally long time before it; older runs count only if that is empty."""
     old, yesterday, today = ood(0.80, hours_ago=200), ood(0.64, hours_ago=30), ood(0.62)
     assert found("ood_delta", old, yesterday, today).figure == pytest.approx(-0.02)
     assert found("ood_delta", ood(0.9, hours_ago=300), old, today).figure == pytest.approx(-0.18)
 
 
 def test_ood_may_fall_with_in_dist() -> None:
-    """Harder data lowers both; only the difference counts."""
+    """Harder data lowers both means; only the difference counts."""
     today = make_run_entry(cosine_ood=Figure(0.55, 100), cosine_in_dist=Figure(0.60, 100))
     assert found("ood_delta", ood(0.65, hours_ago=30), today).state == "quiet"
 
@@ -229,24 +229,24 @@ def test_ood_may_fall_with_in_dist() -> None:
     "other", [{"shape": "another"}, {"rows_in": 2001}, {"rows_in": 499}, {"rows_per_s": None}]
 )
 def test_speed_is_compared_with_runs_like_it(other: dict[str, Any]) -> None:
-    """Other settings, or far more or fewer rows, make another speed."""
+    """Runs with other settings, or far more or fewer rows, are not compared."""
     before = [make_run_entry(hours_ago=30 + n, **other) for n in range(5)]
     assert found("rows_per_s", *before, make_run_entry(rows_per_s=1)).state == "not_evaluated"
 
 
 def test_speed_is_compared_with_the_last_runs() -> None:
-    """Of many runs before it, the last ones tell what is usual now."""
+    """Of many earlier runs, only the last ones define the usual speed."""
     before = [make_run_entry(hours_ago=100 - n, rows_per_s=1000 if n < 20 else 100) for n in range(30)]
     assert found("rows_per_s", *before, make_run_entry(rows_per_s=60)).state == "quiet"
 
 
 def test_a_primary_that_is_better_fires_nothing() -> None:
-    """Only the fallback's being better is an alert."""
+    """The rule fires only if the fallback is better."""
     assert found("shadow_gain", make_run_entry(shadow_gain=Figure(-0.5, 400, 0.05))).state == "quiet"
 
 
 def test_vectors_of_another_width_are_not_compared() -> None:
-    """A centroid of other vectors says nothing."""
+    """The centroid of other vectors cannot be compared."""
     runs = [
         make_run_entry(hours_ago=hours, input_norm=Figure(1.0, 9), input_centroid=vector)
         for hours, vector in ((30, (1.0,)), (1, (0.0, 1.0)))
@@ -265,7 +265,7 @@ def test_the_printed_rules_are_the_rules(tmp_path: Path) -> None:
 
 
 def test_a_file_changes_what_it_says(tmp_path: Path) -> None:
-    """Rules and thresholds that a file does not name are the defaults; a whole number is a number."""
+    """Rules and thresholds that a file does not name keep their defaults; an integer is accepted as a number."""
     path = tmp_path / "rules.toml"
     path.write_text("[query_p95]\nmax_ms = 2\n[memory]\nenabled = false\n")
     rules = load_rules(path)
@@ -274,7 +274,7 @@ def test_a_file_changes_what_it_says(tmp_path: Path) -> None:
 
 
 def test_everything_wrong_with_a_file_is_told_at_once(tmp_path: Path) -> None:
-    """Unknown names come with the nearest right one, values with what they can be."""
+    """Unknown names come with the nearest valid one, values with the accepted ones."""
     path = tmp_path / "rules.toml"
     path.write_text(
         "fallback_rates = 1\nmemory = 3\n[ood_cosine]\nmim = 0.5\nmin = 1.5\ntarget = '0.6'\n[rows_per_s]\n"
@@ -296,7 +296,7 @@ def test_everything_wrong_with_a_file_is_told_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [None, b"[ood_cosine", b"\xff\xfe", b"a = " + b"[" * 5000])
 def test_a_file_that_is_not_toml_is_refused(tmp_path: Path, content: bytes | None) -> None:
-    """A missing or broken file is an error that names it."""
+    """The error names a missing or broken file."""
     path = tmp_path / "rules.toml"
     if content is not None:
         path.write_bytes(content)

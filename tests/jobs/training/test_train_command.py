@@ -1,4 +1,4 @@
-"""``train``: what it writes, that it repeats itself, goes on after a kill, and what it refuses."""
+"""``train``: what it writes, that it is reproducible, that it resumes after a kill, and what it refuses."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def train(lvm_batch: Callable[..., Result], dataset: Path) -> Callable[..., Result]:
-    """Call ``train`` on the dataset, with two epochs unless more are asked for."""
+    """Call ``train`` on the dataset, for two epochs by default."""
 
     def call(*arguments: object) -> Result:
         return lvm_batch("train", dataset, "--arch", "amn", "--epochs", 2, *arguments)
@@ -62,7 +62,7 @@ def train(lvm_batch: Callable[..., Result], dataset: Path) -> Callable[..., Resu
 def test_a_training_leaves_a_model_with_everything_about_it(
     train: Callable[..., Result], tmp_path: Path
 ) -> None:
-    """The checkpoint in production's form, its history under production's names, its card, its curves; no state."""
+    """The folder holds a checkpoint and a history in production's form, a card and curves, and no state."""
     folder = tmp_path / "models" / "mine"
     result = train("--output", folder, "--seed", 5)
     assert result.code == 0
@@ -103,7 +103,7 @@ def test_a_training_leaves_a_model_with_everything_about_it(
 
 
 def test_a_seed_gives_the_same_model_again(train: Callable[..., Result], tmp_path: Path) -> None:
-    """Bit for bit; another seed gives another one."""
+    """The same seed gives the same weights bit for bit; another seed gives others."""
     weights = {}
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         assert train("--output", tmp_path / name, "--seed", seed).code == 0
@@ -113,7 +113,7 @@ def test_a_seed_gives_the_same_model_again(train: Callable[..., Result], tmp_pat
 
 
 def test_the_same_command_again_finds_itself_done(train: Callable[..., Result], tmp_path: Path) -> None:
-    """Nothing is trained or written; another training is refused, naming what differs."""
+    """Nothing is trained or written; a different training is refused, and the error names the difference."""
     train("--output", tmp_path / "m").done()
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "m").glob("[!_]*")}
     again = train("--output", tmp_path / "m")
@@ -131,7 +131,7 @@ def test_the_same_command_again_finds_itself_done(train: Callable[..., Result], 
 def test_a_killed_training_goes_on_where_it_was(
     train: Callable[..., Result], dataset: Path, tmp_path: Path
 ) -> None:
-    """``kill -9`` after some epochs, then the same command: the model is that of a training never stopped."""
+    """``kill -9`` after some epochs, then the same command: the model equals that of an uninterrupted training."""
     options = ("--epochs", 12, "--batch-size", 128, "--seed", 3)
     code = "import sys; from lvm_batch.jobs.cli import main; sys.exit(main())"
     command = [
@@ -184,7 +184,7 @@ def test_every_architecture_trains_at_another_context_length(
 def test_a_loss_that_is_no_number_ends_with_what_was_best(
     lvm_batch: Callable[..., Result], dataset: Path, tmp_path: Path
 ) -> None:
-    """A rate that overflows the weights: exit 1, and the model before it stands."""
+    """A learning rate that overflows the weights: exit code 1, and the best earlier model is kept."""
     options = ("--arch", "amn", "--recipe", "v1", "--learning-rate", "1e30", "--output", tmp_path / "m")
     result = lvm_batch("train", dataset, *options)
     assert (result.code, result.values["error"]["kind"], result.values["stopped"]) == (
@@ -197,7 +197,7 @@ def test_a_loss_that_is_no_number_ends_with_what_was_best(
 
 
 def test_vectors_too_long_to_learn_from_are_refused(lvm_batch: Callable[..., Result], tmp_path: Path) -> None:
-    """Their products overflow; this is told before anything is trained."""
+    """Their products overflow, so they are refused before anything is trained."""
     rng = np.random.default_rng(0)
     vectors = (rng.standard_normal((60, DIM)) * 1e30).astype(np.float32)
     table = {
@@ -224,7 +224,7 @@ def test_vectors_too_long_to_learn_from_are_refused(lvm_batch: Callable[..., Res
 def test_what_cannot_be_trained_is_refused(
     train: Callable[..., Result], tmp_path: Path, options: tuple[str, ...], message: str
 ) -> None:
-    """By name, before anything is trained, with 2."""
+    """Each error names the cause, before anything is trained, with exit code 2."""
     result = train("--output", tmp_path / "m", *options)
     assert result.code == 2
     assert message in result.values["error"]["message"]
@@ -234,7 +234,7 @@ def test_what_cannot_be_trained_is_refused(
 def test_sequences_shorter_than_a_window_are_refused(
     lvm_batch: Callable[..., Result], tmp_path: Path
 ) -> None:
-    """All rows together are fewer than a window has."""
+    """All rows together are fewer than a window needs."""
     vectors = np.eye(3, 768, dtype=np.float32)
     columns = {
         "article_id": [1, 1, 1],
@@ -247,14 +247,14 @@ def test_sequences_shorter_than_a_window_are_refused(
 
 
 def test_all_that_is_missing_is_told_at_once(lvm_batch: Callable[..., Result]) -> None:
-    """Dataset, architecture and output together."""
+    """Dataset, architecture and output are reported together."""
     result = lvm_batch("train")
     told = [problem["message"] for problem in result.values["error"]["problems"]]
     assert told == ["no dataset is given", "no arch is given", "no output is given"]
 
 
 def test_a_model_from_elsewhere_is_not_written_over(train: Callable[..., Result], tmp_path: Path) -> None:
-    """Without a history of ours the folder holds somebody's only copy."""
+    """Without our history file, the folder may hold the only copy of somebody's model."""
     (tmp_path / "m").mkdir()
     (tmp_path / "m/best_model.pt").write_bytes(b"mine")
     result = train("--output", tmp_path / "m")
@@ -266,7 +266,7 @@ def test_a_model_from_elsewhere_is_not_written_over(train: Callable[..., Result]
     "text", ["", "[]", "null", "{}", '{"identity": null}', '{"identity": ["arch"]}', "\xff"]
 )
 def test_a_history_from_elsewhere_is_named(train: Callable[..., Result], tmp_path: Path, text: str) -> None:
-    """What stands there is no history of this command, and nothing is trained beside it."""
+    """The error names the history that another program wrote, and nothing is trained beside it."""
     (tmp_path / "m").mkdir()
     (tmp_path / "m/training_history.json").write_bytes(text.encode("latin-1"))
     result = train("--output", tmp_path / "m")
@@ -279,7 +279,7 @@ def test_a_history_from_elsewhere_is_named(train: Callable[..., Result], tmp_pat
 def test_a_state_from_elsewhere_is_named(
     train: Callable[..., Result], tmp_path: Path, content: dict[str, object]
 ) -> None:
-    """As a damaged one is, whatever it holds."""
+    """It is named like a damaged state, whatever it holds."""
     (tmp_path / "m/_lvm_batch").mkdir(parents=True)
     torch.save(content, tmp_path / "m/_lvm_batch/state.pt")
     result = train("--output", tmp_path / "m")
@@ -289,7 +289,7 @@ def test_a_state_from_elsewhere_is_named(
 def test_a_full_disk_is_told_and_the_training_goes_on(
     train: Callable[..., Result], dataset: Path, tmp_path: Path
 ) -> None:
-    """Where there is room again, from the last state that was whole."""
+    """The error names the file; once there is space again, the same command completes the training."""
     with files_of_at_most(100_000):
         result = train("--output", tmp_path / "m")
     assert (result.code, result.values["error"]["kind"]) == (2, "output")
@@ -302,7 +302,7 @@ def test_a_full_disk_is_told_and_the_training_goes_on(
 def test_targets_without_a_direction_ruin_no_training(
     lvm_batch: Callable[..., Result], tmp_path: Path
 ) -> None:
-    """One in each article, so that they are on both sides: the others are learnt from and judged by."""
+    """With one such target in each article, on both sides of the split, training uses the others."""
     rng = np.random.default_rng(3)
     vectors = np.repeat(rng.standard_normal((6, 1, DIM)), 15, axis=1) + rng.standard_normal((6, 15, DIM)) / 2
     contexts = np.stack([vectors[:, row : row + 5] for row in range(10)], axis=1).reshape(60, -1)
@@ -322,7 +322,7 @@ def test_targets_without_a_direction_ruin_no_training(
 
 
 def test_a_damaged_state_is_named(train: Callable[..., Result], tmp_path: Path) -> None:
-    """With what to do about it; nothing is trained over it in silence."""
+    """The error says what to do about it; nothing is overwritten silently."""
     (tmp_path / "m/_lvm_batch").mkdir(parents=True)
     (tmp_path / "m/_lvm_batch/state.pt").write_bytes(b"rubbish")
     result = train("--output", tmp_path / "m")

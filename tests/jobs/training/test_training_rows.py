@@ -1,4 +1,4 @@
-"""Windows read to be trained on, and divided by article."""
+"""Windows that are read for training and split by article."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def articles(*lengths: int, seed: int = 0) -> list[np.ndarray]:
 
 
 def lists(vectors: np.ndarray) -> pa.Array:
-    """A fixed-size list of each row."""
+    """A fixed-size list array with a list for each row."""
     flat = vectors.reshape(len(vectors), -1)
     return pa.FixedSizeListArray.from_arrays(pa.array(flat.reshape(-1)), flat.shape[1])
 
@@ -41,7 +41,7 @@ def lists(vectors: np.ndarray) -> pa.Array:
 def write_sequences(
     path: Path, found: list[np.ndarray], names: list[object] | None = None, **columns: object
 ) -> Path:
-    """One row a vector, the articles one after another."""
+    """Write one row a vector, the articles one after another."""
     lengths = [len(article) for article in found]
     table = {
         "article_id": np.repeat(names or np.arange(len(found)), lengths).tolist(),
@@ -56,7 +56,7 @@ def write_sequences(
 def write_windows(
     path: Path, found: list[np.ndarray], *, order: np.ndarray | None = None, **columns: object
 ) -> Path:
-    """One row a window, every window of every article."""
+    """Write one row a window, every window of every article."""
     starts = [(article, row) for article in found for row in range(len(article) - 5)]
     contexts = np.stack([article[row : row + 5] for article, row in starts])
     targets = np.stack([article[row + 5] for article, row in starts])
@@ -67,12 +67,12 @@ def write_windows(
 
 
 def read(path: Path, **settings: object) -> TrainingRows:
-    """The windows that training would read."""
+    """Read the windows for training."""
     return read_training_rows(TrainSettings(dataset=(str(path),), **settings))
 
 
 def test_sequences_and_windows_give_the_same(tmp_path: Path) -> None:
-    """Row for row, whichever layout the articles lie in, and every vector held once."""
+    """The windows are equal row for row, and every vector is stored once."""
     found = articles(9, 5, 12, 6)
     sequences = read(write_sequences(tmp_path / "s.parquet", found))
     windows = read(write_windows(tmp_path / "w.parquet", found))
@@ -88,7 +88,7 @@ def test_sequences_and_windows_give_the_same(tmp_path: Path) -> None:
 
 
 def test_windows_need_no_order(tmp_path: Path) -> None:
-    """Articles are found by what windows share, also where rows were shuffled."""
+    """Articles are found by the vectors that windows share, also if rows were shuffled."""
     found = articles(20, 30, 25)
     order = np.random.default_rng(1).permutation(15 + 25 + 20)
     rows = read(write_windows(tmp_path / "w.parquet", found, order=order))
@@ -99,24 +99,24 @@ def test_windows_need_no_order(tmp_path: Path) -> None:
 
 
 def test_one_shared_vector_joins_no_articles() -> None:
-    """The same heading may stand in many articles; two vectors in the same succession do not."""
+    """The same heading may appear in many articles; two vectors in the same order do not."""
     assert joined([[0, 1, 2], [3, 1, 4]]) == [0, 1]
     assert joined([[0, 1, 2], [1, 2, 4], [5, 6, 7]]) == [0, 0, 1]
 
 
 def joined(found: list[list[int]], said: list[int] | None = None) -> list[int]:
-    """The article of each window, numbered as they come; unless ``said``, none says it."""
+    """The article of each window, numbered in order of appearance; windows have article ids only if ``said``."""
     codes = group_windows(np.array(found), np.array(said or [UNKNOWN] * len(found))).tolist()
     return [list(dict.fromkeys(codes)).index(code) for code in codes]
 
 
 def test_one_vector_that_padding_repeats_joins_no_articles() -> None:
-    """Windows that begin with the same heading, as often as it takes, are of articles of their own."""
+    """Windows that begin with the same repeated heading belong to separate articles."""
     assert joined([[0, 0, 0, 1], [0, 0, 0, 2], [0, 0, 1, 3], [0, 0, 2, 4]]) == [0, 1, 0, 1]
 
 
 def test_windows_that_say_no_article_follow_those_they_share_with() -> None:
-    """They are of the articles that hold what they hold, in any order; what says its article keeps it."""
+    """They belong to the articles that contain their vectors, in any order; windows with an id keep it."""
     found = [[0, 1, 2], [1, 2, 3], [2, 3, 4], [9, 8, 7], [1, 2, 5]]
     assert joined(found, [0, UNKNOWN, 0, UNKNOWN, 1]) == [0, 0, 0, 1, 0]
     assert joined(found[::-1], [1, UNKNOWN, 0, UNKNOWN, 0]) == [0, 1, 0, 0, 0]
@@ -125,7 +125,7 @@ def test_windows_that_say_no_article_follow_those_they_share_with() -> None:
 
 @pytest.mark.parametrize("missing", [slice(None), slice(None, None, 3)], ids=["all", "a third"])
 def test_null_ids_leave_no_window_on_both_sides(tmp_path: Path, missing: slice) -> None:
-    """A window that does not say its article is on the side of those it overlaps with."""
+    """A window without an article is on the side of those it overlaps with."""
     found = articles(*[14] * 12)
     ids = np.repeat(np.arange(12), 9).astype(object)
     ids[missing] = None
@@ -140,7 +140,7 @@ def test_null_ids_leave_no_window_on_both_sides(tmp_path: Path, missing: slice) 
 
 
 def test_a_file_without_ids_takes_none_from_the_others(tmp_path: Path) -> None:
-    """Each file says of its own rows what it knows."""
+    """The rows of other files keep their ids."""
     found = articles(12, 12, 12)
     write_windows(tmp_path / "a.parquet", found[:2], article_id=[7] * 14)
     write_windows(tmp_path / "b.parquet", found[2:])
@@ -153,7 +153,7 @@ def test_a_file_without_ids_takes_none_from_the_others(tmp_path: Path) -> None:
 def test_a_target_without_a_direction_is_none(
     tmp_path: Path, write: Callable[[Path, list[np.ndarray]], Path]
 ) -> None:
-    """A vector of zeros has no cosine with anything: no window is learnt from or judged by for it."""
+    """A zero vector has no cosine: no window is trained on or evaluated with such a target."""
     found = articles(20, 20)
     found[0][19] = 0
     rows = read(write(tmp_path / "x.parquet", found))
@@ -162,7 +162,7 @@ def test_a_target_without_a_direction_is_none(
 
 
 def test_a_bad_vector_takes_its_windows_along(tmp_path: Path) -> None:
-    """As context and as target: of 15 windows those five that read it and the one that predicts it."""
+    """Of 15 windows the five that read the bad vector are dropped, and the one that predicts it."""
     (found,) = articles(20)
     found[9, 3] = np.nan
     rows = read(write_sequences(tmp_path / "s.parquet", [found]))
@@ -170,7 +170,7 @@ def test_a_bad_vector_takes_its_windows_along(tmp_path: Path) -> None:
 
 
 def test_a_file_ends_an_article_and_articles_may_span_files(tmp_path: Path) -> None:
-    """No window crosses files, and yet both parts are one article to the split."""
+    """No window crosses files, but both parts are one article in the split."""
     first, second = articles(10, 10)
     write_sequences(tmp_path / "a.parquet", [first], ["x"])
     write_sequences(tmp_path / "b.parquet", [second], ["x"])
@@ -180,7 +180,7 @@ def test_a_file_ends_an_article_and_articles_may_span_files(tmp_path: Path) -> N
 
 
 def test_two_layouts_in_one_dataset_are_refused(tmp_path: Path) -> None:
-    """An article that lies in both would be learnt from twice, and could be judged by too."""
+    """An article in both layouts would be trained on twice, and could also be in the validation split."""
     write_sequences(tmp_path / "s.parquet", articles(9))
     write_windows(tmp_path / "w.parquet", articles(9))
     with pytest.raises(DataError, match=r"w\.parquet has windows, .*s\.parquet sequences"):
@@ -189,20 +189,20 @@ def test_two_layouts_in_one_dataset_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("length", [1, 3, 7])
 def test_contexts_may_be_of_any_length(tmp_path: Path, length: int) -> None:
-    """Each article gives as many windows as it has vectors beyond the context."""
+    """Each article gives as many windows as it has vectors beyond the context length."""
     rows = read(write_sequences(tmp_path / "s.parquet", articles(9, 12)), context_length=length)
     assert rows.windows.contexts.shape == (9 + 12 - 2 * length, length)
 
 
 def test_vectors_are_made_unit_vectors_where_asked(tmp_path: Path) -> None:
-    """By --input-norm unit; else they are learnt from as they are."""
+    """--input-norm unit normalises vectors; otherwise they are used as they are."""
     path = write_sequences(tmp_path / "s.parquet", articles(9))
     assert np.allclose(np.linalg.norm(read(path, input_norm="unit").windows.vectors, axis=1), 1)
     assert not np.allclose(np.linalg.norm(read(path).windows.vectors, axis=1), 1)
 
 
 def test_ids_may_be_of_any_type() -> None:
-    """Text, dictionaries and numbers; the same value is the same article in every batch, and a null says none."""
+    """Text, dictionaries and numbers: equal values are one article in every batch, and a null has none."""
     codes = Articles()
     codes.add(pa.chunked_array([pa.array(["a", "b", None, "a"])]))
     codes.add(pa.chunked_array([pa.array(["b", None]).dictionary_encode()]))
@@ -213,7 +213,7 @@ def test_ids_may_be_of_any_type() -> None:
 
 
 def test_ids_that_differ_in_anything_are_different_articles() -> None:
-    """A nanosecond, the year 10,000 and the last digit of a long number tell articles apart; NaN says of none."""
+    """Ids that differ by a nanosecond, past the year 9999 or in the last digit are different articles; NaN is null."""
     plain = {name: column for name, column in every_type.as_read().items() if is_plain(column.type)}
     assert len(plain) > 40
     for name, column in plain.items():
@@ -229,7 +229,7 @@ def test_ids_that_differ_in_anything_are_different_articles() -> None:
 
 
 def test_the_store_knows_a_vector_again() -> None:
-    """Also within one batch; half-precision values, whose last bits are zero, are told apart too."""
+    """A vector is recognised also within one batch; half-precision values, whose last bits are zero, stay distinct."""
     store = VectorStore(DIM)
     rng = np.random.default_rng(0)
     many = rng.standard_normal((2000, 2, DIM)).astype(np.float16).astype(np.float32)
@@ -242,7 +242,7 @@ def test_the_store_knows_a_vector_again() -> None:
 
 
 def test_vectors_that_differ_in_few_bits_are_told_apart() -> None:
-    """Of 120,000 that differ in their signs alone none is taken for another."""
+    """None of 120,000 vectors that differ only in their signs is mistaken for another."""
     patterns = np.unique(np.random.default_rng(0).integers(0, 2**24, 120_000))
     signs = ((patterns[:, None] >> np.arange(24)) & 1) * 2 - 1
     store = VectorStore(24)
@@ -252,7 +252,7 @@ def test_vectors_that_differ_in_few_bits_are_told_apart() -> None:
 
 
 def test_no_article_is_on_both_sides(tmp_path: Path) -> None:
-    """The share is of articles, rounded up; the seed chooses which, and rows marked ood are on neither side."""
+    """The share is of articles, rounded up; the seed chooses them, and rows marked ood are on neither side."""
     found = articles(*[12] * 20)
     marks = np.repeat(["in_dist"] * 15 + ["ood"] * 5, 12).tolist()
     rows = read(write_sequences(tmp_path / "s.parquet", found, split=marks))
@@ -272,14 +272,14 @@ def test_no_article_is_on_both_sides(tmp_path: Path) -> None:
     [((30,), "one article"), ((5, 5, 4), "none of 14 rows is a window")],
 )
 def test_too_little_to_split_is_refused(tmp_path: Path, lengths: tuple[int, ...], message: str) -> None:
-    """One article cannot be divided, and articles no longer than a context have no window."""
+    """One article cannot be split, and articles no longer than a context have no window."""
     rows = read(write_sequences(tmp_path / "s.parquet", articles(*lengths)))
     with pytest.raises(DataError, match=message):
         split_by_article(rows, share=0.1, seed=0)
 
 
 def test_windows_without_targets_are_refused(tmp_path: Path) -> None:
-    """A context alone teaches nothing: the hint names the column that is missing."""
+    """The hint names the missing target column."""
     path = tmp_path / "w.parquet"
     pq.write_table(pa.table({"context": lists(np.ones((4, 5, 768), np.float32))}), path)
     with pytest.raises(DataError) as error:
