@@ -1,4 +1,4 @@
-"""Units driven over a cluster: whose results they are, how long they may take, and what is heard meanwhile."""
+"""Driving units over a cluster: whose results they are, their time limit, and the calls while a run waits."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ pytestmark = pytest.mark.slow
 
 
 def answers(job: Any, units: Any) -> list[SimpleNamespace]:  # noqa: ANN401 - as of a job
-    """Stand in for ``run_units``: say whose unit it was, after a while."""
+    """Replace ``run_units``: return each unit's job output, after a while."""
     time.sleep(job.takes_s)
     return [SimpleNamespace(output=unit.output, written_to=job.output, worker="") for unit in units]
 
 
 @pytest.fixture
 def drive(scheduler: str, monkeypatch: pytest.MonkeyPatch) -> Callable[..., set[str]]:
-    """Drive units of a job that writes to an output; returns where they were written to."""
+    """Drive units of a job that writes to an output; return the outputs that the results name."""
     monkeypatch.setattr(driving, "run_units", answers)
 
     def call(output: str, *, n_units: int, takes_s: float, **options: object) -> set[str]:
@@ -55,7 +55,7 @@ def drive(scheduler: str, monkeypatch: pytest.MonkeyPatch) -> Callable[..., set[
 
 
 def test_two_runs_of_one_job_each_get_their_own_results(drive: Callable[..., set[str]]) -> None:
-    """On one scheduler, at once, into two outputs: a job is the same job wherever it writes to."""
+    """Both runs use one scheduler at once; the job id is the same for any output."""
     written: dict[str, set[str]] = {}
 
     def run(output: str) -> None:
@@ -72,7 +72,7 @@ def test_two_runs_of_one_job_each_get_their_own_results(drive: Callable[..., set
 def test_while_no_unit_ends_it_is_heard(
     drive: Callable[..., set[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever listens sees the time pass."""
+    """``on_waiting`` is called at intervals."""
     monkeypatch.setattr(driving, "_PATIENCE_S", 0.01)
     heard: list[None] = []
     drive("out", n_units=1, takes_s=0.8, on_waiting=lambda: heard.append(None))
@@ -80,7 +80,7 @@ def test_while_no_unit_ends_it_is_heard(
 
 
 def test_a_group_of_units_has_no_more_time_than_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All units of a group that takes longer are given up, to be tried alone."""
+    """All units of a group that takes longer than one unit may are given up, to be tried alone."""
     restarted: list[str] = []
     workers = SimpleNamespace(holder=lambda _: ("w", True), finished_at={}, restart=restarted.append)
     attempt = driving._Round(workers, None, "key", unit_timeout_s=10, on_waiting=lambda: None)
@@ -94,7 +94,7 @@ def test_a_group_of_units_has_no_more_time_than_one(monkeypatch: pytest.MonkeyPa
 
 
 def test_fewer_units_than_cores_leave_no_core_idle(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The workers that there are share all cores; the units of one with a GPU share its own."""
+    """The workers share all cores; the units of a GPU worker share that worker's cores."""
     monkeypatch.setattr("lvm_batch.jobs.prediction.planning.fleet.usable_cores", lambda: 16)
     assert [Fleet(16).for_units(n_units).threads for n_units in (1, 3, 16, 99)] == [16, 5, 1, 1]
     assert Fleet(2, 8, ("0", "1")).for_units(1).threads == 1
@@ -103,7 +103,7 @@ def test_fewer_units_than_cores_leave_no_core_idle(monkeypatch: pytest.MonkeyPat
 def test_a_unit_whose_file_is_not_in_the_output_is_not_done(
     predict: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever a worker says: it is named, ``_SUCCESS`` does not stand, and a rerun makes it."""
+    """Even if its worker reports it: the unit is named, ``_SUCCESS`` is not written, and a rerun computes it."""
     compute = worker._compute
 
     def losing(job: Any, unit: Any, folder: Any) -> Any:  # noqa: ANN401 - the worker's own
@@ -142,7 +142,7 @@ def alone(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
 def test_waiting_ends_where_the_scheduler_does(
     alone: tuple[subprocess.Popen[bytes], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that stands still, and one that is killed: both are to be tried again, and nothing is asked for longer."""
+    """A scheduler that is stopped or killed raises TryAgain, and no request waits longer than the limit."""
     process, address = alone
     asked, workers_of = [], waiting.workers_of
 

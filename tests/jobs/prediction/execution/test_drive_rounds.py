@@ -1,4 +1,4 @@
-"""Units tried again, whatever becomes of workers: over a cluster that does what it is told, one task after another."""
+"""Units are retried when workers fail: over a scripted cluster that ends one task after another."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LARGE = 5000
 
 @dataclass(frozen=True)
 class Unit:
-    """A unit, as far as a driver looks at it."""
+    """The parts of a unit that the driver reads."""
 
     output: str
     n_rows: int = LARGE
@@ -51,18 +51,18 @@ class Task:
     _listeners: list[Callable[[Task], None]] = field(default_factory=list)
 
     def add_done_callback(self, listener: Callable[[Task], None]) -> None:
-        """Note who listens."""
+        """Add a listener."""
         self._listeners.append(listener)
 
     def end(self, status: str) -> None:
-        """Tell who listens, once, that it has ended."""
+        """Notify the listeners, once, that the task has ended."""
         self.status = status
         listeners, self._listeners = self._listeners, []
         for listener in listeners:
             listener(self)
 
     def result(self, timeout: float) -> list[Any]:
-        """Return what became of each unit."""
+        """Return the outcome of each unit."""
         self.fetched_within = timeout
         if self.behaviour == "unfetched":
             raise TimeoutError
@@ -79,19 +79,19 @@ class Task:
         return done
 
     def exception(self) -> Exception | None:
-        """Return why there is no result, of one that failed."""
+        """Return the error of a failed task."""
         assert self.status == "error"
         if self.behaviour == "killed":
             return KilledWorker(self.key, SimpleNamespace(address="w1"), 1)  # type: ignore[no-untyped-call]
         return RuntimeError("odd") if self.behaviour == "odd" else None
 
     def cancel(self) -> None:
-        """Give it up: who listens hears that it has ended."""
+        """Cancel the task; listeners are notified that it has ended."""
         self.cancelled = True
         self.end("cancelled")
 
     def release(self) -> None:
-        """Let go of it."""
+        """Release the task."""
         self.released = True
 
 
@@ -123,7 +123,7 @@ class Cluster:
         pure: bool,
         workers: list[str] | None,
     ) -> Task:
-        """Take a task."""
+        """Accept a task."""
         assert work is run_units
         assert job is JOB
         assert not pure
@@ -150,15 +150,15 @@ class Cluster:
             task.end(_ENDS.get(task.behaviour, "finished"))
 
     def stop(self) -> None:
-        """End no more tasks."""
+        """Stop ending tasks."""
         self._queue.put(None)
 
     def processing(self) -> dict[str, list[str]]:
-        """Return the keys of each worker's line."""
+        """Return the keys of the tasks in each worker's line."""
         return self.lines
 
     def restart_workers(self, addresses: list[str], **_: object) -> None:
-        """Note whom to restart."""
+        """Record the workers to restart."""
         self.restarted += addresses
 
     def submitted(self) -> list[tuple[str, ...]]:
@@ -171,7 +171,7 @@ JOB = SimpleNamespace(job_id="abc123")
 
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    """Two workers of one task each."""
+    """A cluster of two workers, one task each."""
     cluster = Cluster()
     monkeypatch.setattr(
         "lvm_batch.jobs.prediction.execution.workers.workers_of", lambda client: client.workers
@@ -188,7 +188,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
 
 
 def drive(cluster: Cluster, units: Sequence[Unit], **options: Any) -> dict[str, Any]:  # noqa: ANN401 - as of the real one
-    """Drive units; returns what became of each, which comes once."""
+    """Drive units; return each outcome, of which there is one a unit."""
     ended: dict[str, Any] = {}
     for unit, outcome in driving.drive(cluster, JOB, units, **{"unit_timeout_s": 60} | options):  # type: ignore[arg-type]
         assert unit.output not in ended
@@ -198,12 +198,12 @@ def drive(cluster: Cluster, units: Sequence[Unit], **options: Any) -> dict[str, 
 
 
 def units(*names: str, n_rows: int = LARGE) -> list[Unit]:
-    """Units of these outputs."""
+    """Units with these outputs."""
     return [Unit(name, n_rows) for name in names]
 
 
 def test_every_unit_ends_as_its_own_record_or_failure(cluster: Cluster) -> None:
-    """Also where there are many more than slots; nothing is tried again that has ended."""
+    """Many more units than slots change nothing, and an ended unit is never retried."""
     names = [f"u{number:02d}" for number in range(30)]
     cluster.scripts = {"u07": ["failing"]}
     ended = drive(cluster, units(*names))
@@ -215,14 +215,14 @@ def test_every_unit_ends_as_its_own_record_or_failure(cluster: Cluster) -> None:
 
 
 def test_nothing_to_do_is_done(cluster: Cluster) -> None:
-    """Without a task."""
+    """No task is submitted."""
     assert drive(cluster, []) == {}
     assert cluster.tasks == []
 
 
 @pytest.mark.parametrize("loss", ["killed", "dropped", "odd", "unfetched"])
 def test_a_unit_that_was_lost_is_tried_again(cluster: Cluster, loss: str) -> None:
-    """Twice; a worker's death may have been another unit's doing."""
+    """It is retried twice, since another unit may have caused its worker's death."""
     cluster.scripts = {"a": [loss, loss]}
     ended = drive(cluster, units("a", "b"))
     assert {name: outcome.output for name, outcome in ended.items()} == {"a": "a", "b": "b"}
@@ -239,7 +239,7 @@ def test_a_unit_that_was_lost_is_tried_again(cluster: Cluster, loss: str) -> Non
     ],
 )
 def test_a_unit_that_is_lost_alone_too_is_given_up_by_name(cluster: Cluster, loss: str, why: str) -> None:
-    """With what became of it the last time, and what to do; the others are done."""
+    """The error has its last loss and a hint; the others are done."""
     cluster.scripts = {"a": [loss] * 9, "c": [loss] * 9}
     ended = drive(cluster, units("a", "b", "c"))
     assert ended["b"].output == "b"
@@ -252,7 +252,7 @@ def test_a_unit_that_is_lost_alone_too_is_given_up_by_name(cluster: Cluster, los
 
 
 def test_memory_of_an_unknown_worker_is_unknown(cluster: Cluster) -> None:
-    """It came and died between two looks."""
+    """The worker joined and died between two polls."""
     cluster.workers = {"w2": {"nthreads": 1}}
     cluster.scripts = {"a": ["killed"] * 9}
     assert drive(cluster, units("a"))["a"].message.endswith(
@@ -261,7 +261,7 @@ def test_memory_of_an_unknown_worker_is_unknown(cluster: Cluster) -> None:
 
 
 def test_rounds_are_ever_more_careful(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At first there are two short tasks to a slot, then one to a slot, then one at a time."""
+    """At first there are two short tasks to a slot, then one to a slot, then one in all."""
     monkeypatch.setattr("lvm_batch.jobs.prediction.execution.workers._SHORT_S", 60)
     names = [f"u{number:02d}" for number in range(12)]
     cluster.scripts = {name: ["killed", "killed"] for name in names[2:]}
@@ -271,14 +271,14 @@ def test_rounds_are_ever_more_careful(cluster: Cluster, monkeypatch: pytest.Monk
 
 
 def test_a_long_task_has_none_behind_it(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It would wait there while another worker has nothing to do."""
+    """A task behind it would wait there while another worker is idle."""
     monkeypatch.setattr("lvm_batch.jobs.prediction.execution.workers._SHORT_S", 0.0)
     drive(cluster, units(*"abcdefgh"))
     assert max(cluster.at_once) == 2
 
 
 def test_where_workers_come_for_work_more_of_it_is_submitted(cluster: Cluster) -> None:
-    """Five tasks for each slot that may come."""
+    """There are five tasks for each slot that may join."""
     drive(
         cluster,
         units(*(f"u{number:02d}" for number in range(40))),
@@ -288,12 +288,12 @@ def test_where_workers_come_for_work_more_of_it_is_submitted(cluster: Cluster) -
 
 
 def test_while_nothing_ends_the_workers_are_looked_at_twice_a_second() -> None:
-    """A run hears soon of a scheduler that has gone, and a terminal that time passes."""
+    """So a run soon notices a lost scheduler, and a terminal shows the time."""
     assert driving._PATIENCE_S == 0.5
 
 
 def test_small_units_share_a_task_until_one_is_lost(cluster: Cluster) -> None:
-    """Then each is tried alone, since nobody knows which of them it was."""
+    """After a loss each unit of the group is tried alone, since any of them may be the cause."""
     names = [f"u{number:02d}" for number in range(24)]
     cluster.scripts = {"u03": ["killed"]}
     ended = drive(cluster, units(*names, n_rows=10))
@@ -305,7 +305,7 @@ def test_small_units_share_a_task_until_one_is_lost(cluster: Cluster) -> None:
 
 
 def test_each_try_has_a_key_of_its_own(cluster: Cluster) -> None:
-    """A scheduler takes tasks of one key for one: two runs of a job, two rounds, and two tries never share one."""
+    """A scheduler treats tasks with one key as one, so runs, rounds and tries never share a key."""
     cluster.scripts = {"a": ["killed", "refused after 0"]}
     drive(cluster, units("a", "b"))
     drive(cluster, units("a", "b"))
@@ -315,7 +315,7 @@ def test_each_try_has_a_key_of_its_own(cluster: Cluster) -> None:
 
 
 def test_units_of_a_refused_worker_go_to_others(cluster: Cluster) -> None:
-    """At once, before those that wait; from then on tasks name the workers that they may go to."""
+    """They are submitted at once, before waiting units; later tasks name the workers that are allowed."""
     refused: list[Refusal] = []
     cluster.scripts = {"a": ["refused after 0"]}
     names = list("abcdefgh")
@@ -328,7 +328,7 @@ def test_units_of_a_refused_worker_go_to_others(cluster: Cluster) -> None:
 
 
 def test_what_a_group_had_done_before_its_worker_was_refused_is_kept(cluster: Cluster) -> None:
-    """Only the rest is submitted again, together."""
+    """Only the other units are submitted again, together."""
     names = [f"u{number:02d}" for number in range(24)]
     cluster.scripts = {"u00": ["refused after 1"]}
     assert sorted(drive(cluster, units(*names, n_rows=10))) == names
@@ -337,7 +337,7 @@ def test_what_a_group_had_done_before_its_worker_was_refused_is_kept(cluster: Cl
 
 
 def test_without_a_worker_left_it_is_to_be_tried_again(cluster: Cluster) -> None:
-    """What is wrong with the last of them is said."""
+    """The error shows why the last worker was refused."""
     cluster.workers.pop("w2")
     cluster.scripts = {"a": ["refused after 0"]}
     with pytest.raises(TryAgain, match="it is off"):
@@ -345,7 +345,7 @@ def test_without_a_worker_left_it_is_to_be_tried_again(cluster: Cluster) -> None
 
 
 def test_a_scheduler_that_goes_away_is_to_be_tried_again(cluster: Cluster) -> None:
-    """Seen where a result is fetched; the task is let go of."""
+    """It shows when a result is fetched; the task is released."""
     cluster.scripts = {"a": ["scheduler gone"]}
     with pytest.raises(TryAgain):
         drive(cluster, units("a"))
@@ -353,20 +353,20 @@ def test_a_scheduler_that_goes_away_is_to_be_tried_again(cluster: Cluster) -> No
 
 
 def test_a_result_that_went_with_its_worker_is_waited_for_again(cluster: Cluster) -> None:
-    """The scheduler computes it once more by itself: it is not submitted, and not yielded, twice."""
+    """The scheduler recomputes it by itself: the unit is neither submitted nor yielded twice."""
     cluster.scripts = {"a": ["lost result"]}
     assert sorted(drive(cluster, units("a", "b"))) == ["a", "b"]
     assert sorted(cluster.submitted()) == [("a",), ("b",)]
 
 
 def test_results_are_not_waited_for_without_end(cluster: Cluster) -> None:
-    """A worker has ten seconds to hand one over."""
+    """A worker has ten seconds to send a result."""
     drive(cluster, units("a"))
     assert cluster.tasks[0].fetched_within == 10
 
 
 def test_tasks_whose_workers_have_all_gone_are_submitted_again(cluster: Cluster) -> None:
-    """The scheduler would wait for these, whoever comes; meanwhile who listens hears that no unit ends."""
+    """The scheduler would wait for these workers for ever; ``on_waiting`` is called meanwhile."""
     heard: list[float] = []
 
     def arrive() -> None:
@@ -385,7 +385,7 @@ def test_tasks_whose_workers_have_all_gone_are_submitted_again(cluster: Cluster)
 
 @dataclass
 class Clock:
-    """A clock that goes on by itself a little, and further when it is told."""
+    """A clock that advances by itself a little, and further on demand."""
 
     ahead: float = 0.0
 
@@ -397,7 +397,7 @@ class Clock:
 def test_a_unit_that_takes_too_long_loses_its_worker(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each time; in the end it is named with its time limit, and who works at others keeps its own."""
+    """Its worker is restarted each time; at last the unit is named with the limit. Other workers are kept."""
     clock = Clock()
     monkeypatch.setattr(driving, "monotonic", clock)
     cluster.scripts = {"a": ["stuck"] * 9}
@@ -417,7 +417,7 @@ def test_a_unit_that_takes_too_long_loses_its_worker(
 
 
 class Line:
-    """One attempt with a task in flight, at a worker whose line is as the test has it."""
+    """One attempt with a task in flight, at a worker whose line the test sets."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
@@ -445,7 +445,7 @@ class Line:
         return "w1", self.is_first
 
     def fly(self, *names: str, since: float = 1000.0, allowed: frozenset[str] | None = None) -> Task:
-        """Have a task of these units in flight."""
+        """Put a task with these units in flight."""
         task = Task(names[0], tuple(units(*names)), None, "done")
         task.cancel = lambda: self.seen.append(f"cancelled {task.key}")  # type: ignore[method-assign]
         self.attempt._pending[task.key] = driving._PendingGroup(task.units, task, allowed, since=since)  # type: ignore[arg-type]
@@ -458,7 +458,7 @@ class Line:
 
 
 def test_a_unit_has_all_of_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Until then the scheduler is not asked about it; then it is given up, before its worker is, and once."""
+    """Before the limit the scheduler is not asked; after it the task is cancelled once, then its worker restarted."""
     line = Line(monkeypatch)
     line.fly("a", "b")
     assert line.overdue(1010.0) == []
@@ -469,7 +469,7 @@ def test_a_unit_has_all_of_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_time_of_a_unit_begins_when_its_worker_begins(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not while another is before it in the line, but from when that one has ended."""
+    """Time in the line does not count; it starts when the task before has ended."""
     line = Line(monkeypatch)
     line.fly("a")
     line.is_first = False
@@ -481,7 +481,7 @@ def test_the_time_of_a_unit_begins_when_its_worker_begins(monkeypatch: pytest.Mo
 
 
 def test_all_that_are_overdue_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that has time left, or waits in a line, does not hide those after it."""
+    """A task that has time left, or waits in a line, does not hide those after it."""
     line = Line(monkeypatch)
     for name, since in (("young", 1100.0), ("behind", 1000.0), ("c", 1000.0), ("d", 1000.0)):
         line.fly(name, since=since)
@@ -490,7 +490,7 @@ def test_all_that_are_overdue_are_given_up(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_all_that_are_stranded_are_submitted_again_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before what has not been tried yet; those that a worker is left for stay."""
+    """They come before units that were never tried; tasks with a worker left stay."""
     line = Line(monkeypatch)
     line.attempt._waiting.append(tuple(units("z")))
     for name, workers in (("a", {"gone"}), ("b", {"here"}), ("c", {"gone"}), ("d", None)):
@@ -502,7 +502,7 @@ def test_all_that_are_stranded_are_submitted_again_first(monkeypatch: pytest.Mon
 
 
 def test_the_time_of_a_task_ends_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However long whoever takes the results takes for them."""
+    """The time that the consumer spends on the results does not count."""
     line = Line(monkeypatch)
     task = line.fly("a", "b")
     task.end("finished")
@@ -518,7 +518,7 @@ def test_the_time_of_a_task_ends_with_it(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_where_the_cluster_drops_a_task_the_scheduler_is_looked_at(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At once: it may be what has gone."""
+    """The scheduler is checked at once, since it may be the scheduler that is gone."""
 
     def workers_of(client: Cluster) -> dict[str, dict[str, int]]:
         if any(task.status == "cancelled" for task in client.tasks):
@@ -534,7 +534,7 @@ def test_where_the_cluster_drops_a_task_the_scheduler_is_looked_at(
 def test_a_worker_is_at_its_next_task_from_when_it_ended_one(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whether that gave a record, a failure or a refusal."""
+    """Its next task counts from then, after a record, a failure or a refusal."""
     seen: dict[str, list[float]] = defaultdict(list)
 
     class Noted(dict[str, float]):

@@ -1,4 +1,4 @@
-"""One worker for each GPU: what it sees, what it is made of, and that its rows are those of any other."""
+"""One worker for each GPU: what it sees, how it is set up, and that its rows equal any other worker's."""
 
 from __future__ import annotations
 
@@ -44,18 +44,18 @@ TWO = DeviceFacts("cuda", "cuda, 2 x NVIDIA H200, 139 GiB", "", ("3", "GPU-5a1c"
 def test_there_is_a_worker_for_each_gpu(
     wanted: int | None, device: DeviceFacts | None, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the machine's cores shared among them to read and decode; without a GPU there is one for each core."""
+    """The workers share the machine's cores to read and decode; without a GPU there is one worker for each core."""
     monkeypatch.setattr(fleets, "usable_cores", lambda: 16)
     assert local_fleet(wanted, device) == fleet
 
 
 def visible() -> tuple[str | None, str | None]:
-    """What a worker sees of the GPUs, and of the rest of the driver's environment."""
+    """A worker's visible GPUs, and the rest of the environment it has from the driver."""
     return os.environ.get("CUDA_VISIBLE_DEVICES"), os.environ.get("LVM_TEST_KEPT")
 
 
 def test_each_worker_sees_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By number or UUID, as it was given; a worker that replaces a dead one sees the same."""
+    """GPUs are given by number or UUID; a worker that replaces a dead one sees the same GPU."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,GPU-5a1c")
     monkeypatch.setenv("LVM_TEST_KEPT", "kept")
     with local_cluster(LocalWorkers(2, slots=3, gpus=TWO.gpus, method=METHOD)) as client:
@@ -84,7 +84,7 @@ def test_a_run_on_gpu_workers_gives_the_same_rows(
     lvm_batch: Callable[..., Result],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Two workers of two threads, each with a model of its own, compute what the others do."""
+    """Two workers of two threads, each with its own model, compute the same rows as others."""
     given = ("--unit-size", "310KiB", "--shadow-rate", 1)
     predict(dataset, "--output", tmp_path / "plain", *given).done()
     monkeypatch.setattr(
@@ -102,7 +102,7 @@ def test_a_run_on_gpu_workers_gives_the_same_rows(
 def test_memory_is_projected_for_all_units_of_a_worker(
     dataset: Path, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A worker of four threads holds four units and stages their rows; it may use its share of the machine."""
+    """A worker of four threads holds four units and stages their rows; its limit is its share of the machine."""
     monkeypatch.setattr("distributed.system.MEMORY_LIMIT", 32_000 * MIB)
     settings = RunSettings(
         dataset=(str(dataset),), output=str(dataset.parent / "out"), model=str(models / "amn.pt")

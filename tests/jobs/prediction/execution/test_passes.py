@@ -1,4 +1,4 @@
-"""The two passes over batches: which model answers a row, what is kept for it, what becomes of a row without one."""
+"""The two passes over batches: which model answers a row, which context is kept, and what a bad row holds."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ AMN, GRU = (ROUTES.index(name) for name in ("amn", "gru"))
 
 @dataclass
 class Vectors:
-    """A model that answers with one vector of the context, of unit norm; notes the rows it is asked, by their first."""
+    """A model that answers with one vector of the context, normalised; records the rows by their number."""
 
     position: int
     asked: list[list[float]] = field(default_factory=list)
@@ -49,13 +49,13 @@ class FirstTwo:
     """A bank in which a prediction's first two components are its two highest cosines."""
 
     def top2(self, queries: Floats) -> Floats:
-        """Return the two highest cosines of each."""
+        """Return the two highest cosines of each query."""
         return queries[:, :2].copy()
 
 
 @dataclass
 class Models:
-    """Both models as a cascade: the primary answers with a context's last vector, the fallback with its first."""
+    """Both models as a cascade: the primary returns a context's last vector, the fallback its first."""
 
     primary: Vectors = field(default_factory=lambda: Vectors(-1))
     fallback: Vectors | None = field(default_factory=lambda: Vectors(0))
@@ -64,7 +64,7 @@ class Models:
     def pass_over(
         self, batches: Iterable[Batch], *, cap_rate: float | None = None, shadow_rate: float = 0.0
     ) -> list[passes.AnsweredBatch]:
-        """Take batches through both passes."""
+        """Run batches through both passes."""
         cascade = Cascade(self.primary, self.fallback, FirstTwo(), Thresholds(0.5, 0.1, 384, ("law",)))
         parts = [
             first_pass(batch, cascade, key="a.parquet", shadow_rate=shadow_rate, watch=self.watch)
@@ -74,7 +74,7 @@ class Models:
         return parts
 
     def block(self, *batches: Batch, **options: Any) -> PredictionBlock:  # noqa: ANN401 - as of `pass_over`
-        """What is to be written of batches."""
+        """The block of rows to be written for batches."""
         return make_block(self.pass_over(batches, **options))
 
 
@@ -83,7 +83,7 @@ DOUBTFUL = (0.1, 0.1, 0.9)
 
 
 def batch(*last: Sequence[float], first_row: int = 0, **given: Any) -> Batch:  # noqa: ANN401 - a batch's own
-    """Rows of two vectors, the last of each as given; the first holds the row's number, which tells it from others."""
+    """Rows of two vectors: the last as given, the first holds the row's number."""
     n_rows = len(last)
     contexts = np.zeros((n_rows, 2, DIM), np.float32)
     contexts[:, 0, -1] = np.arange(first_row, first_row + n_rows) + 1
@@ -109,7 +109,7 @@ def reasons(block: PredictionBlock) -> list[list[str]]:
 
 
 def test_each_row_comes_out_with_the_prediction_of_one_model() -> None:
-    """The fallback's where the row is escalated, the primary's elsewhere, and only those rows are asked of it."""
+    """The fallback predicts escalated rows and no others; the primary predicts the rest."""
     models = Models()
     block = models.block(batch(CONFIDENT, DOUBTFUL, CONFIDENT))
     assert block.route.tolist() == [AMN, GRU, AMN]
@@ -125,7 +125,7 @@ def test_each_row_comes_out_with_the_prediction_of_one_model() -> None:
 
 
 def test_lanes_and_token_counts_are_judged_too() -> None:
-    """Each of its own row."""
+    """Each row is judged by its own lane and token count."""
     lanes = np.array([None, "law", "chat"], object)
     block = Models().block(
         batch(CONFIDENT, CONFIDENT, CONFIDENT, lanes=lanes, context_tokens=np.array([9.0, 9.0, 999.0]))
@@ -135,7 +135,7 @@ def test_lanes_and_token_counts_are_judged_too() -> None:
 
 
 def test_cosines_are_those_of_the_model_whose_route_a_row_took() -> None:
-    """Each model's own stand beside, where it ran."""
+    """The output also has the cosine of each model that ran."""
     block = Models().block(batch((1, 0, 0), (0, 0, 1), targets=targets(0, 3)))
     assert block.amn_cosine.tolist() == [1, 0]
     assert np.isnan(block.gru_cosine[0])
@@ -144,7 +144,7 @@ def test_cosines_are_those_of_the_model_whose_route_a_row_took() -> None:
 
 
 def test_without_targets_no_cosine_is_known() -> None:
-    """Of neither model, one value a row."""
+    """The cosines of both models are NaN, one value a row."""
     block = Models().block(batch(CONFIDENT, DOUBTFUL), shadow_rate=1.0)
     for cosines in (block.cosine, block.amn_cosine, block.gru_cosine):
         assert cosines.dtype == np.float32
@@ -153,7 +153,7 @@ def test_without_targets_no_cosine_is_known() -> None:
 
 
 def test_a_shadow_row_keeps_its_route() -> None:
-    """Both models answer it, for the comparison; one that is escalated anyway is no shadow row."""
+    """Both models answer it for comparison; an escalated row is never a shadow row."""
     models = Models()
     block = models.block(batch(CONFIDENT, DOUBTFUL, targets=targets(3, 3)), shadow_rate=1.0)
     assert block.route.tolist() == [AMN, GRU]
@@ -164,7 +164,7 @@ def test_a_shadow_row_keeps_its_route() -> None:
 
 
 def test_shadow_rows_are_chosen_by_their_place_in_the_file() -> None:
-    """Whatever batch they come in, and of confident rows only those are asked of the fallback."""
+    """Batches do not change the choice, and of confident rows the fallback answers only the chosen ones."""
     whole = Models().block(batch(*[CONFIDENT] * 40, first_row=100), shadow_rate=0.3)
     parts = Models().block(
         batch(*[CONFIDENT] * 15, first_row=100), batch(*[CONFIDENT] * 25, first_row=115), shadow_rate=0.3
@@ -180,7 +180,7 @@ def test_shadow_rows_are_chosen_by_their_place_in_the_file() -> None:
 
 
 def test_without_a_fallback_every_row_stays() -> None:
-    """Its reasons are written all the same; nothing is kept for a second pass, and no row is a shadow row."""
+    """Its reasons are still written; no context is kept for a second pass, and no row is a shadow row."""
     models = Models(fallback=None)
     first = first_pass(
         batch(DOUBTFUL, CONFIDENT),
@@ -199,7 +199,7 @@ def test_without_a_fallback_every_row_stays() -> None:
 
 @pytest.mark.parametrize("status", [BAD_INPUT, SHORT_CONTEXT])
 def test_a_row_that_is_not_ok_takes_part_in_nothing(status: int) -> None:
-    """It has neither route nor reasons nor figures, is not asked of the fallback, and its prediction is NaN."""
+    """It has no route, reasons or figures, the fallback does not see it, and its prediction is NaN."""
     models = Models()
     block = models.block(
         batch(
@@ -226,7 +226,7 @@ def test_a_row_that_is_not_ok_takes_part_in_nothing(status: int) -> None:
 
 
 def test_under_a_cap_the_least_confident_rows_of_all_batches_are_escalated() -> None:
-    """Who is turned down keeps its reasons and the primary's prediction, and the fallback is not asked."""
+    """The other rows keep their reasons and the primary's prediction, and the fallback does not see them."""
     models = Models()
     doubts = [(0.4, 0.4, 1), (0.1, 0.1, 1), (0.3, 0.3, 1), (0.2, 0.2, 1)]
     block = models.block(
@@ -244,14 +244,14 @@ def test_under_a_cap_the_least_confident_rows_of_all_batches_are_escalated() -> 
 
 
 def test_a_cap_is_a_share_of_the_rows_that_are_ok() -> None:
-    """Ten rows of which five are ok give a cap of 0.4 two."""
+    """Of ten rows with five ok, a cap of 0.4 escalates two."""
     status = [OK, BAD_INPUT] * 5
     block = Models().block(batch(*[DOUBTFUL] * 10, status=status), cap_rate=0.4)
     assert (block.route == GRU).sum() == 2
 
 
 def test_batches_without_a_row_for_the_fallback_do_not_call_it() -> None:
-    """Neither alone nor among others."""
+    """The fallback skips such a batch, alone or among others."""
     models = Models()
     models.block(batch(CONFIDENT))
     models.block(batch(CONFIDENT, CONFIDENT), batch(DOUBTFUL, first_row=2), batch(CONFIDENT, first_row=3))
@@ -261,7 +261,7 @@ def test_batches_without_a_row_for_the_fallback_do_not_call_it() -> None:
 
 
 def test_the_fallback_answers_several_batches_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As soon as they have enough rows; each row gets its own answer, and no context is kept."""
+    """The fallback runs as soon as enough rows wait; each row gets its own answer, and no context is kept after."""
     monkeypatch.setattr(passes, "FALLBACK_ROWS", 3)
     models = Models()
     rows = [
@@ -288,7 +288,7 @@ def test_the_fallback_answers_several_batches_together(monkeypatch: pytest.Monke
 
 
 def test_what_the_fallback_needs_is_copied() -> None:
-    """A reader fills the same arrays again before the second pass."""
+    """The reader reuses the same arrays before the second pass."""
     models = Models()
     cascade = Cascade(models.primary, models.fallback, FirstTwo(), Thresholds(0.5))
     first = batch(DOUBTFUL, CONFIDENT, targets=targets(3, 0))
@@ -304,7 +304,7 @@ def test_what_the_fallback_needs_is_copied() -> None:
 
 
 def test_an_answer_without_unit_norm_is_bad_input() -> None:
-    """Of a context so large that float32 overflows; such a row comes out empty, among the others."""
+    """A context so large that float32 overflows has an empty prediction, while other rows keep theirs."""
     huge = (3e38, 3e38, 3e38)
     with np.errstate(over="ignore", invalid="ignore"):
         block = Models(fallback=None).block(
@@ -322,28 +322,28 @@ def test_an_answer_without_unit_norm_is_bad_input() -> None:
     ("off", "is_unit"), [(0.0004, True), (-0.0004, True), (0.001, False), (-0.001, False), (-1, False)]
 )
 def test_a_norm_is_one_within_half_a_thousandth(off: float, is_unit: bool) -> None:  # noqa: FBT001 - a case
-    """Models end in a division by the norm: anything further off was not computed."""
+    """Models end in a division by the norm, so a larger deviation is a failed computation."""
     vector = np.zeros((1, 768), np.float32)
     vector[0, 5] = 1 + off
     assert has_unit_norm(vector).tolist() == [is_unit]
 
 
 def test_nan_is_no_unit_norm() -> None:
-    """One component that is not a number is enough."""
+    """One NaN component is enough."""
     vectors = np.eye(3, dtype=np.float32)
     vectors[1, 0] = np.nan
     assert has_unit_norm(vectors).tolist() == [True, False, True]
 
 
 def test_the_parts_of_the_work_are_timed() -> None:
-    """Each under its own name."""
+    """Each part has its own name."""
     models = Models()
     models.block(batch(DOUBTFUL))
     assert sorted(models.watch.seconds) == ["amn", "bank", "cosines", "gru"]
 
 
 def test_the_fallback_is_not_timed_where_there_is_none() -> None:
-    """It took no time."""
+    """Without a fallback there is no `gru` time."""
     models = Models(fallback=None)
     models.block(batch(DOUBTFUL))
     assert "gru" not in models.watch.seconds

@@ -1,4 +1,4 @@
-"""What a unit costs the driver: little, and no more with many units than with few."""
+"""The driver's cost of a unit: small, and no larger with many units than with few."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def job(tmp_path_factory: pytest.TempPathFactory, models: Path) -> RunSettings:
 
 
 def test_a_planned_unit_takes_little_memory(job: RunSettings) -> None:
-    """Everything that the driver knows of a unit and its file is within 3 KiB: 100,000 of them are within 300 MB."""
-    make_plan(job, threads=1)  # what is set up once
+    """The driver keeps at most 3 KiB for a unit and its file: 100,000 of them take 300 MB."""
+    make_plan(job, threads=1)  # the first call allocates caches
     tracemalloc.start()
     plan = make_plan(job, threads=1)
     held, _ = tracemalloc.get_traced_memory()
@@ -49,7 +49,7 @@ def test_a_planned_unit_takes_little_memory(job: RunSettings) -> None:
 
 
 def test_files_of_one_schema_share_it(job: RunSettings) -> None:
-    """A schema is kept once, whatever the number of files."""
+    """The schema is kept once, whatever the number of files."""
     footers = make_plan(job, threads=1).footers
     assert (
         len({id(footer.schema) for footer in footers}) == len({id(footer.roles) for footer in footers}) == 1
@@ -57,13 +57,13 @@ def test_files_of_one_schema_share_it(job: RunSettings) -> None:
 
 
 def test_footers_come_in_the_order_of_their_files(job: RunSettings) -> None:
-    """Each file comes with its own footer, in the order of the files."""
+    """Each file is paired with its own footer, in the order of the files."""
     files = [footer.file for footer in make_plan(job, threads=1).footers]
     assert [file for file, _ in read_footers(files, DatasetFormat())] == files
 
 
 def test_submissions_are_bounded(job: RunSettings, scheduler: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The cluster never holds more than a few tasks for each of its slots, whatever the number of units."""
+    """The cluster holds at most a few tasks for each of its slots, whatever the number of units."""
     monkeypatch.setattr(driving, "run_units", pretend_all)
     plan = make_plan(job, threads=1)
     with Client(scheduler, set_as_default=False) as client:
@@ -116,7 +116,7 @@ def unit_of(number: int, n_rows: int) -> Unit:
 
 @given(st.lists(st.integers(0, 3000), max_size=300), st.integers(1, 16))
 def test_small_units_share_a_task_and_no_worker_waits_for_them(rows: list[int], n_slots: int) -> None:
-    """Groups hold each unit once, in order, at most a batch of rows unless alone, and are enough for all slots."""
+    """Groups hold each unit once, in order, at most a batch of rows unless alone, and suffice for all slots."""
     units = [unit_of(number, n_rows) for number, n_rows in enumerate(rows)]
     groups = list(group_units(units, n_slots))
     assert [unit for group in groups for unit in group] == units

@@ -1,4 +1,4 @@
-"""What is counted of a block of predictions, and how the counts of blocks and units add up."""
+"""The counts of a block of predictions, and how the counts of blocks and units add up."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ AMN, GRU = ROUTES.index("amn"), ROUTES.index("gru")
 
 
 def block(n_rows: int, *, carried: dict[str, Any] | None = None, **given: Any) -> PredictionBlock:  # noqa: ANN401 - a block's own
-    """Rows that are ok, take the primary's route and have no figures, but for what is given."""
+    """Rows that are ok, take the primary's route and have no figures, unless given."""
 
     def floats(name: str) -> np.ndarray:
         return np.array(given.get(name, [NAN] * n_rows), np.float32)
@@ -74,7 +74,7 @@ def test_rows_are_counted_by_route_reason_status_and_detail() -> None:
 
 
 def test_figures_are_summed_where_they_are_known() -> None:
-    """With how many those are, and by route; gains also with their squares."""
+    """Sums have their number of values, also by route; gains have squares, too."""
     tally = tally_block(block(6, **MIXED), 0)
     assert tally.cosine == Sums(3, 1.5)
     assert tally.amn_cosine == Sums(3, 1.25)
@@ -87,14 +87,14 @@ def test_figures_are_summed_where_they_are_known() -> None:
 
 
 def test_sums_are_exact_to_float64() -> None:
-    """Of float32 values a million of which would not add up in float32."""
+    """A float32 sum over a million such values would be wrong."""
     tally = tally_block(block(300_000, cosine=[0.1] * 300_000), 0)
     assert tally.cosine.sum == pytest.approx(300_000 * float(np.float32(0.1)), rel=1e-12)
 
 
 @pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int8(), pa.string())])
 def test_cosines_are_summed_by_split(kind: pa.DataType) -> None:
-    """In whatever type its texts come; other words, and null, are no split, nor is one without a cosine."""
+    """Any text type is accepted; other words, nulls and rows without a cosine are not counted."""
     words = pa.array(["in_dist", "ood", "in_dist", "test", None]).cast(kind)
     values = [0.5, 0.25, 0.125, 1.0, 1.0]
     tally = tally_block(block(5, carried={"split": words}, cosine=values), 0)
@@ -104,7 +104,7 @@ def test_cosines_are_summed_by_split(kind: pa.DataType) -> None:
 
 
 def test_the_column_of_splits_may_have_another_name() -> None:
-    """One without texts, or none of the name, tells no split."""
+    """A column that is missing or not text gives no splits."""
     words = pa.array(["ood", "ood"])
     rows = block(2, carried={"part": words, "split": [1, 2]}, cosine=[0.5, 0.5])
     assert tally_block(rows, 0, split_column="part").cosine_by_split == {"ood": Sums(2, 1.0)}
@@ -113,7 +113,7 @@ def test_the_column_of_splits_may_have_another_name() -> None:
 
 
 def test_bad_rows_are_named_by_their_place_in_the_file() -> None:
-    """In the order of the rows; a row that is ok is not among them, whatever is said about it."""
+    """Rows are named in their order; an ok row is not among them, whatever its detail says."""
     details = {5: "inf", 2: "nan: position 3", 0: "padded: 2"}
     status = [OK, OK, BAD_INPUT, OK, OK, BAD_INPUT]
     tally = tally_block(block(6, status=status, details=details), 1000)
@@ -127,12 +127,12 @@ def bad_block(n_rows: int, first_row: int) -> Tally:
 
 
 def rows_of(bad_rows: Sequence[BadRow | BadRowInFile]) -> list[int]:
-    """Which rows are named."""
+    """The numbers of the named rows."""
     return [bad.row for bad in bad_rows]
 
 
 def test_the_first_twenty_bad_rows_are_kept() -> None:
-    """Of a block, of a unit's blocks, and of a job's units, while all are counted."""
+    """The limit holds for a block, a unit and a job, while all bad rows are counted."""
     assert rows_of(bad_block(50, 100).bad_rows) == list(range(100, 120))
     blocks = [bad_block(15, 0), bad_block(3, 40), bad_block(50, 100)]
     total = total_of(blocks)
@@ -141,7 +141,7 @@ def test_the_first_twenty_bad_rows_are_kept() -> None:
 
 
 def test_of_a_jobs_bad_rows_the_first_twenty_are_shown_with_their_files() -> None:
-    """By the order of the outputs, whichever was committed first."""
+    """The order is that of the outputs, whichever unit was committed first."""
     records = [
         CommitRecord(f"{name}-00000.parquet", UnitPlace(f"/in/{name}"), (), n_rows, bad_block(n_rows, 0))
         for name, n_rows in (("c", 9), ("a", 4), ("b", 12))
@@ -152,7 +152,7 @@ def test_of_a_jobs_bad_rows_the_first_twenty_are_shown_with_their_files() -> Non
 
 
 def test_tallies_of_parts_add_up_to_that_of_the_whole() -> None:
-    """Wherever the rows are cut, and beginning from nothing."""
+    """The sum is the same wherever the rows are cut, and with an empty tally first."""
     split = ["ood", "in_dist", None, "ood", "in_dist", "ood"]
     whole = tally_block(block(6, carried={"split": pa.array(split)}, **MIXED), 10)
 
@@ -171,7 +171,7 @@ def test_tallies_of_parts_add_up_to_that_of_the_whole() -> None:
 
 
 def test_a_tally_of_nothing_has_every_name() -> None:
-    """With nothing counted under it, so that a file without rows is told like any other."""
+    """All counts are zero, so that a file without rows is reported like any other."""
     nothing = empty_tally()
     assert total_of([]) == nothing == tally_block(block(0), 0)
     for name in ("rows_by_route", "rows_by_reason", "rows_by_status"):
@@ -190,13 +190,13 @@ def test_adding_changes_none_of_what_is_added() -> None:
 
 
 def test_a_mean_is_a_sum_over_what_was_counted() -> None:
-    """And of nothing there is none."""
+    """The mean of no values is None."""
     assert Sums(4, 1.0).mean == SquareSums(4, 1.0).mean == 0.25
     assert NOTHING.mean is SquareSums().mean is None
 
 
 def test_a_deviation_is_that_of_a_sample() -> None:
-    """As numpy has it for n - 1; two values have one, one value does not."""
+    """As in numpy with n - 1: two values have a deviation, one value has none."""
     for values in ([0.5, 0.25], [0.25, -0.5, 1.0, 0.125]):
         n_rows = len(values)
         tally = tally_block(
@@ -208,6 +208,6 @@ def test_a_deviation_is_that_of_a_sample() -> None:
 
 
 def test_a_deviation_is_not_told_where_squares_are_missing() -> None:
-    """Records of older versions have none; a sum that rounding made too small is no deviation below 0."""
+    """Records of older versions have no squares; a sum that rounding made negative gives no deviation below 0."""
     assert SquareSums(3, 1.5, 2, 0.5).deviation is None
     assert SquareSums(2, 2.0, 2, 2.0 - 1e-12).deviation == 0.0

@@ -1,4 +1,4 @@
-"""Memory is a promise: what a worker will need is known beforehand, does not grow with the input, and is refused."""
+"""Memory: a worker's need is known before a run, does not grow with the input, and is refused if it does not fit."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def models(published_models: Path) -> Path:
 
 
 def windows_file(path: Path, n_rows: int, row_group_rows: int, **options: Any) -> Path:  # noqa: ANN401 - of the writer
-    """Windows of the sample over and over, all in one lane of high stakes, of nine tokens."""
+    """Windows of the sample, repeated, all in one high-stakes lane, with nine tokens each."""
     contexts, targets = datasets.windows()
     rows = np.arange(n_rows) % len(contexts)
     with pq.ParquetWriter(path, _windows(contexts[:1], targets[:1]).schema, **options) as writer:
@@ -74,7 +74,7 @@ def _windows(contexts: np.ndarray, targets: np.ndarray) -> pa.Table:
 
 
 def sequences_file(path: Path, n_rows: int) -> Path:
-    """Vectors of the sample over and over, in articles of fifty, in one row group."""
+    """Vectors of the sample, repeated, in articles of fifty, in one row group."""
     rows = datasets.vectors()[np.arange(n_rows) % len(datasets.vectors())]
     columns = {"article_id": np.arange(n_rows) // 50, "position": np.arange(n_rows) % 50}
     table = pa.table({**columns, "vector": datasets.encode(rows, "binary")})
@@ -90,7 +90,7 @@ def prepared_for(dataset: Path, models: Path, **settings: Any) -> Plan:  # noqa:
 
 
 def heavy_file(path: Path, *, coded: bool) -> Path:
-    """Windows that each carry a list of the same long text, or a label that is one, and are in a lane as long."""
+    """Windows that each carry a list of one long text, or that text as a label, and have a lane as long."""
     n_rows, long = 3000, "x" * 200_000
     text = pa.DictionaryArray.from_arrays(pa.array(np.zeros(n_rows, np.int32)), pa.array([long]))
     lists = pa.ListArray.from_arrays(pa.array(np.arange(n_rows + 1, dtype=np.int32)), text)
@@ -103,7 +103,7 @@ def heavy_file(path: Path, *, coded: bool) -> Path:
 
 @pytest.mark.parametrize("coded", [True, False])
 def test_values_that_repeat_count_as_they_are_decoded(*, coded: bool, tmp_path: Path, models: Path) -> None:
-    """What is written once for all rows takes no more than is planned, as codes, as texts and within lists."""
+    """Values that are stored once for all rows take no more than planned, as codes, as texts and within lists."""
     path = heavy_file(tmp_path / "a.parquet", coded=coded)
     assert path.stat().st_size < 30 * MIB
     plan = prepared_for(path, models)
@@ -117,7 +117,7 @@ def test_values_that_repeat_count_as_they_are_decoded(*, coded: bool, tmp_path: 
 
 @pytest.mark.parametrize("case", ["small row groups", "one row group", "sequences", "escalated", "capped"])
 def test_the_projection_is_within_a_quarter_of_the_peak(case: str, tmp_path: Path, models: Path) -> None:
-    """What plan says a worker needs is what it needs, whatever the layout, the row groups and the policy."""
+    """The plan's projection is within a quarter of a worker's peak, whatever the layout, row groups and policy."""
     path = tmp_path / "a.parquet"
     fallback = {"fallback": str(models / "gru.pt")}
     plan = {
@@ -141,7 +141,7 @@ def test_the_projection_is_within_a_quarter_of_the_peak(case: str, tmp_path: Pat
 
 @pytest.mark.parametrize("layout", ["windows", "sequences"])
 def test_an_input_ten_times_as_large_has_the_same_peak(layout: str, tmp_path: Path, models: Path) -> None:
-    """Neither more units nor a larger row group make a worker need more."""
+    """Neither more units nor a larger row group raise a worker's peak."""
     peaks = []
     for n_rows in (1000, 10_000) if layout == "windows" else (8500, 85_000):
         path = tmp_path / f"{n_rows}" / "a.parquet"
@@ -174,7 +174,7 @@ def projection_of(footer: Footer, *, capped: bool = False, **fixed: int) -> dict
 
 
 def test_a_large_page_is_seen_in_its_header(tmp_path: Path) -> None:
-    """Pages as large as a row group, as some writers make them, are counted; they are not in the footer."""
+    """Pages as large as a row group, as some writers make them, are counted although the footer does not list them."""
     plain = {"use_dictionary": False, "compression": "none"}
     small = footer_of(windows_file(tmp_path / "small.parquet", 1024, 1024, **plain))
     large = footer_of(windows_file(tmp_path / "large.parquet", 1024, 1024, data_page_size=2**30, **plain))
@@ -193,7 +193,7 @@ def test_the_parts_are_those_of_the_rows(tmp_path: Path) -> None:
 
 
 def test_what_cannot_fit_is_refused_with_what_to_change(tmp_path: Path) -> None:
-    """The refusal names the unit, what holds the memory, and the settings that change it."""
+    """The error names the unit, what takes the memory, and the settings that change it."""
     footer = footer_of(windows_file(tmp_path / "a.parquet", 1000, 1000))
     units = cut_units(replace(footer, row_group_rows=(10**6,)), unit_bytes=MIB, shape=WindowShape())
     projection = project_memory(
@@ -229,7 +229,7 @@ def test_fewer_workers_are_proposed_where_they_would_fit(
 
 
 def test_plan_tells_and_run_refuses(lvm_batch: Callable[..., Result], tmp_path: Path, models: Path) -> None:
-    """Plan shows the peak and what run would say; run says it, exits with 2 and writes nothing."""
+    """Plan shows the peak and the error of a run; run raises it, exits with 2 and writes nothing."""
     path = windows_file(tmp_path / "a.parquet", 100, 100)
     job = (path, "--output", tmp_path / "out", "--model", models / "amn.pt", "--memory-limit", "100MiB")
     planned = lvm_batch("plan", *job)
@@ -243,7 +243,7 @@ def test_plan_tells_and_run_refuses(lvm_batch: Callable[..., Result], tmp_path: 
 
 
 def test_without_a_unit_nothing_is_refused(tmp_path: Path) -> None:
-    """A run over a time of which there is no file needs no memory."""
+    """A run over a time range without files needs no memory."""
     nothing = project_memory([], [], FixedMemory(0, has_fallback=True), shape=WindowShape(), capped=False)
     check_memory(nothing, RunSettings(memory_limit=1))
 
@@ -251,7 +251,7 @@ def test_without_a_unit_nothing_is_refused(tmp_path: Path) -> None:
 def test_a_worker_may_use_what_the_plan_says(
     lvm_batch: Callable[..., Result], tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the check counts with is what is enforced, whatever the number of workers."""
+    """The limit that the check uses is the one that Dask enforces, whatever the number of workers."""
     seen: list[int] = []
 
     def looking(client: Client) -> int:
@@ -269,7 +269,7 @@ def test_a_worker_may_use_what_the_plan_says(
 
 
 def test_a_clusters_table_says_how_much_there_is(tmp_path: Path) -> None:
-    """A job of SLURM shares its memory among its processes, and a pod has its limit; both are named."""
+    """A SLURM job shares its memory among its processes, and a pod has its limit; the error names both."""
     pytest.importorskip("dask_jobqueue")
     slurm = {"cores": 4, "memory": "1GiB", "processes": 4}
     kubernetes = {"image": "x", "resources": {"limits": {"memory": "256Mi"}}}

@@ -1,4 +1,4 @@
-"""``lvm-batch verify``: what it finds, and that a rerun mends what it names."""
+"""``lvm-batch verify``: the faults it finds, and that a rerun repairs them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ N_UNITS = 4
 
 @pytest.fixture
 def ask(tmp_path: Path) -> tuple[object, ...]:
-    """What ``predict`` takes for a job of four units of 20 rows."""
+    """The arguments of ``predict`` for a job of four units of 20 rows."""
     contexts, targets = (part[: N_UNITS * 20] for part in windows())
     write_windows(tmp_path / "in/a.parquet", contexts, targets, row_group_rows=20)
     return (tmp_path / "in", "--output", tmp_path / "out", "--unit-size", "310KiB")
@@ -28,7 +28,7 @@ def ask(tmp_path: Path) -> tuple[object, ...]:
 
 @pytest.fixture
 def out(ask: tuple[object, ...], predict: Callable[..., Any], tmp_path: Path) -> Path:
-    """The output of the job, done."""
+    """The output of that job, finished."""
     assert predict(*ask).done()["units"] == N_UNITS
     return tmp_path / "out"
 
@@ -41,17 +41,17 @@ def flip(path: Path) -> None:
 
 
 def rewrite(path: Path) -> None:
-    """Write the same rows again, as a tool would that does not know of the job."""
+    """Write the same rows again, as a tool outside the job would."""
     pq.write_table(pq.read_table(path), path)
 
 
 def stretch(path: Path) -> None:
-    """Make a file longer."""
+    """Append bytes to a file."""
     path.write_bytes(path.read_bytes() + b"\0")
 
 
 def test_an_output_as_it_was_written_is_verified(lvm_batch: Callable[..., Any], out: Path) -> None:
-    """All units are read again, and nothing is found."""
+    """All units are read again, and no fault is found."""
     result = lvm_batch("verify", out)
     assert (result.code, result.values["units"], result.values["rows"]) == (0, N_UNITS, N_UNITS * 20)
     assert (result.values["faults"], result.values["units_missing"]) == ([], [])
@@ -75,7 +75,7 @@ def test_a_harmed_file_is_named_and_mended_by_a_rerun(
     harm: Callable[[Path], None],
     what: str,
 ) -> None:
-    """Whatever became of a file, verify names it; removed as it says, a rerun brings the same rows back."""
+    """Whatever happened to a file, verify names it; once it is removed as advised, a rerun restores the same rows."""
     before = read_rows(out)
     harmed = out / "a-00001.parquet"
     harm(harmed)
@@ -91,14 +91,14 @@ def test_a_harmed_file_is_named_and_mended_by_a_rerun(
 
 
 def test_a_file_of_no_unit_is_named(lvm_batch: Callable[..., Any], out: Path) -> None:
-    """What readers of the folder would take for predictions, but no record tells of, is a fault."""
+    """A file without a record would be read as predictions, so it is a fault."""
     (out / "copy.parquet").write_bytes((out / "a-00000.parquet").read_bytes())
     result = lvm_batch("verify", out)
     assert (result.code, [fault["file"] for fault in result.values["faults"]]) == (1, ["copy.parquet"])
 
 
 def test_a_record_of_no_unit_stands_in_for_none(lvm_batch: Callable[..., Any], out: Path) -> None:
-    """Where a unit has gone and another pair of file and record came, both are told, whatever their number is."""
+    """A missing unit and a foreign file with a record are both reported, whatever their number."""
     done = out / "_lvm_batch/done"
     record = json.loads((done / "a-00000.parquet.json").read_text()) | {"output": "old.parquet"}
     (done / "old.parquet.json").write_text(json.dumps(record))
@@ -114,7 +114,7 @@ def test_a_record_of_no_unit_stands_in_for_none(lvm_batch: Callable[..., Any], o
 
 
 def test_units_that_are_not_done_are_counted(lvm_batch: Callable[..., Any], out: Path) -> None:
-    """An output that is whole as far as it goes, but not done, is not verified."""
+    """Verify fails an output that is correct but incomplete, and names the missing units."""
     (out / "a-00002.parquet").unlink()
     (out / "_lvm_batch/done/a-00002.parquet.json").unlink()
     (out / "_SUCCESS").unlink()
@@ -124,7 +124,7 @@ def test_units_that_are_not_done_are_counted(lvm_batch: Callable[..., Any], out:
 
 
 def test_a_folder_without_a_job_is_refused(lvm_batch: Callable[..., Any], tmp_path: Path) -> None:
-    """Where there is no job there is nothing to verify."""
+    """A folder without a job is an error."""
     assert lvm_batch("verify", tmp_path).code == 2
 
 

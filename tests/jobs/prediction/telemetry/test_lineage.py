@@ -1,4 +1,4 @@
-"""A run tells OpenLineage what it reads and writes, through the real client over HTTP."""
+"""A run reports its inputs and outputs to OpenLineage, through the real client over HTTP."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytest.importorskip("openlineage.client", reason='needs pip install "lvm-batch[o
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Writes down the events that are posted."""
+    """Records the events that are posted."""
 
     def do_POST(self) -> None:
         self.server.events.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))  # type: ignore[attr-defined]
@@ -32,12 +32,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Tests' output is theirs."""
+        """Keep the server's log out of the tests' output."""
 
 
 @pytest.fixture
 def events(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
-    """The events that a server of one's own has received."""
+    """The events that a local server has received."""
     with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as server:
         server.events = []  # type: ignore[attr-defined]
         monkeypatch.setenv("no_proxy", "*")
@@ -49,7 +49,7 @@ def events(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
 
 @pytest.fixture
 def ask(predict: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
-    """Run over a small dataset under a name."""
+    """Run over a small dataset under a job name."""
     contexts, targets = windows()
     write_windows(tmp_path / "in/a.parquet", contexts[:20], targets[:20])
 
@@ -62,7 +62,7 @@ def ask(predict: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
 def test_a_run_tells_what_it_reads_and_writes(
     ask: Callable[..., Any], events: list[dict[str, Any]], tmp_path: Path
 ) -> None:
-    """At its start and at its end, with one id; the end says how many rows."""
+    """The events at its start and end have one run id; the end has the number of rows."""
     result = ask()
     assert (result.code, "OpenLineage" in result.stderr) == (0, False)
     began, done = events
@@ -79,7 +79,7 @@ def test_a_run_tells_what_it_reads_and_writes(
 def test_a_run_that_fails_says_why(
     ask: Callable[..., Any], events: list[dict[str, Any]], tmp_path: Path
 ) -> None:
-    """In the words that the user is told."""
+    """The event holds the error message that the user sees."""
     contexts, _ = windows()
     write_windows(tmp_path / "in/a.parquet", np.full_like(contexts[:20], np.nan))
     result = ask()
@@ -92,14 +92,14 @@ def test_a_run_that_fails_says_why(
 def test_a_run_that_never_held_the_output_has_no_lineage(
     ask: Callable[..., Any], events: list[dict[str, Any]], tmp_path: Path
 ) -> None:
-    """Another is at work there, and tells of it."""
+    """Another run is writing there and reports its own lineage."""
     with lock_output(str(tmp_path / "out")):
         assert ask().code == 75
     assert events == []
 
 
 def test_a_server_that_is_away_is_one_note(ask: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """And changes nothing about the run."""
+    """One note says so, and the run does not change."""
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setenv("OPENLINEAGE_URL", "http://127.0.0.1:9")
     monkeypatch.setattr("lvm_batch.jobs.prediction.telemetry.lineage.TIMEOUT_S", 0.5)

@@ -1,4 +1,4 @@
-"""Figures for Prometheus: the file of a run, the pages of workers, and Dask's own dashboard and report."""
+"""Figures for Prometheus: the file of a run, the workers' pages, and Dask's own dashboard and report."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ N_ROWS = 120
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two files of 60 windows, in_dist and ood; one row is no number."""
+    """Two files of 60 windows, in_dist and ood; one row is NaN."""
     contexts, targets = (part[:N_ROWS].copy() for part in windows())
     contexts[7, 0, 0] = np.nan
     folder = tmp_path_factory.mktemp("dataset") / "in"
@@ -51,7 +51,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def samples(text: str) -> dict[tuple[str, ...], float]:
-    """Every sample of a page by its name and the values of its labels, but for ``output``."""
+    """Every sample of a page by its name and label values, without ``output``."""
     from prometheus_client.parser import text_string_to_metric_families
 
     return {
@@ -64,7 +64,7 @@ def samples(text: str) -> dict[tuple[str, ...], float]:
 def test_the_file_tells_what_the_summary_tells(
     predict: Callable[..., Any], dataset: Path, tmp_path: Path
 ) -> None:
-    """Counts, fractions and means are those of the summary; names and types are those of gauges."""
+    """Counts, fractions and means equal the summary's; every sample is a gauge."""
     file = tmp_path / "job.prom"
     before = time.time()
     result = predict(dataset, "--output", tmp_path / "out", "--since", "2000-01-01", "--metrics-file", file)
@@ -106,9 +106,7 @@ def summary_version() -> str:
 
 
 def test_a_file_is_as_prometheus_wants_it(predict: Callable[..., Any], dataset: Path, tmp_path: Path) -> None:
-    """Each gauge has HELP and TYPE once, no name is that of a counter, each sample names the output, nothing lies
-    beside the file.
-    """
+    """Each gauge has HELP and TYPE once, no name looks like a counter's, and each sample names the output."""
     (tmp_path / "prom").mkdir()
     predict(dataset, "--output", tmp_path / "out", "--metrics-file", tmp_path / "prom/job.prom").done()
     lines = (tmp_path / "prom/job.prom").read_text().splitlines()
@@ -127,7 +125,7 @@ def test_a_file_is_as_prometheus_wants_it(predict: Callable[..., Any], dataset: 
 def test_a_run_that_fails_tells_so_and_keeps_the_last_success(
     predict: Callable[..., Any], dataset: Path, tmp_path: Path, trouble: str
 ) -> None:
-    """The exit code is there whatever ends a run, and when the last success was stays."""
+    """The exit code is written however a run ends, and the time of the last success is kept."""
     file, out = tmp_path / "job.prom", tmp_path / "out"
     file.write_text('lvm_batch_last_success_timestamp_seconds{output="/elsewhere"} 1.5e9\n')
     ask: list[object] = [dataset, "--output", out, "--metrics-file", file]
@@ -166,7 +164,7 @@ def test_a_run_that_fails_tells_so_and_keeps_the_last_success(
     ],
 )
 def test_whatever_is_raised_is_told(ending: BaseException, code: int, kind: str, tmp_path: Path) -> None:
-    """A signal and a bug are endings too; before the first success its time is 0."""
+    """Signals and bugs are recorded, too; before the first success its time is 0."""
     settings = RunSettings(output=str(tmp_path / "out"), metrics_file=str(tmp_path / "m.prom"))
     started = time.monotonic() - 5
     metrics = Metrics(settings, started=started, tell=pytest.fail)
@@ -182,7 +180,7 @@ def test_whatever_is_raised_is_told(ending: BaseException, code: int, kind: str,
 def test_a_former_file_that_makes_no_sense_is_replaced(
     predict: Callable[..., Any], dataset: Path, tmp_path: Path
 ) -> None:
-    """Nobody knows when the last success was, and the run writes its own."""
+    """Without a known last success its time is 0, and the next run writes its own."""
     summary = Summary.from_json(predict(dataset, "--output", tmp_path / "out").done())
     file = tmp_path / "m.prom"
     metrics = Metrics(
@@ -199,7 +197,7 @@ def test_a_former_file_that_makes_no_sense_is_replaced(
 def test_a_file_that_cannot_be_written_changes_nothing(
     predict: Callable[..., Any], dataset: Path, tmp_path: Path, where: str
 ) -> None:
-    """The run is the success it would have been, and one note says what is missing."""
+    """The run succeeds all the same, and one note says what is missing."""
     result = predict(dataset, "--output", tmp_path / "out", "--metrics-file", tmp_path / where)
     assert result.code == 0
     assert result.stderr.count("the metrics file") == 1
@@ -208,7 +206,7 @@ def test_a_file_that_cannot_be_written_changes_nothing(
 
 
 def test_a_file_that_node_exporter_would_not_read_is_told(tmp_path: Path) -> None:
-    """It reads `*.prom` only."""
+    """Its text file collector reads only `*.prom`."""
     told: list[str] = []
     settings = RunSettings(output="o", metrics_file=str(tmp_path / "metrics.txt"))
     Metrics(settings, started=time.monotonic(), tell=told.append).fail(Terminated("stopped"))
@@ -247,7 +245,7 @@ def test_a_missing_extra_is_named_before_any_work(
 def test_a_dashboard_needs_an_address_of_this_machine(
     lvm_batch: Callable[..., Any], dataset: Path, tmp_path: Path, address: str
 ) -> None:
-    """What is no address, or another machine's, is refused before any work."""
+    """An invalid address, or one on another machine, is refused before any work."""
     pytest.importorskip("bokeh", reason='pip install "lvm-batch[dashboard]"')
     result = lvm_batch("run", dataset, "--output", tmp_path / "out", "--dashboard", address)
     assert result.code == 2
@@ -256,7 +254,7 @@ def test_a_dashboard_needs_an_address_of_this_machine(
 
 
 def test_without_a_host_the_dashboard_is_for_this_machine_only() -> None:
-    """A port alone does not open a page to the network."""
+    """A port alone does not open the page to the network."""
     assert RunSettings(dashboard=":8787").dashboard == "127.0.0.1:8787"
     assert RunSettings(dashboard="8787").dashboard == "127.0.0.1:8787"
 
@@ -274,14 +272,14 @@ def client() -> Iterator[Client]:
 
 
 def page(url: str) -> str:
-    """What a server answers."""
+    """The body that a server returns."""
     with urlopen(url, timeout=HANG_S) as answer:  # noqa: S310 - the address of a server that the test started
         assert answer.status == 200
         return answer.read().decode()
 
 
 def worker_page(client: Client) -> str:
-    """The address of the metrics of the only worker, beside Dask's own."""
+    """The address of the only worker's metrics, beside Dask's own."""
     (worker,) = client.scheduler_info(n_workers=-1)["workers"].values()
     return f"http://{worker['host']}:{worker['services']['dashboard']}/metrics"
 
@@ -289,9 +287,7 @@ def worker_page(client: Client) -> str:
 def test_a_worker_counts_what_it_does(
     predict: Callable[..., Any], client: Client, dataset: Path, tmp_path: Path
 ) -> None:
-    """The page that Dask serves at each worker shows rows, units and seconds beside Dask's; a unit that was found
-    done is not counted.
-    """
+    """The worker's Dask page counts rows, units and seconds; a unit that was already done is not counted."""
     ask = (dataset, "--output", tmp_path / "out", "--scheduler", client.scheduler.address)
     result = predict(*ask)
     predict(*ask).done()
@@ -310,27 +306,27 @@ def test_a_worker_counts_what_it_does(
     (tmp_path / "out/_lvm_batch/tmp").rmdir()
     (tmp_path / "out/_lvm_batch/done/0-00000.parquet.json").unlink()
     (tmp_path / "out/0-00000.parquet").unlink()
-    (tmp_path / "out/0-00000.parquet").mkdir()  # in the place of a file to be published
+    (tmp_path / "out/0-00000.parquet").mkdir()  # replaces a file to be published
     assert predict(*ask).code == 1
     told = samples(page(worker_page(client)))
     assert sum(value for key, value in told.items() if key[0] == "lvm_batch_worker_units_failed_total") == 1
 
 
 def bokeh_page(status: str) -> str:
-    """A page that is there only with bokeh, beside the one at ``status``."""
+    """A page that exists only with bokeh, beside the one at ``status``."""
     assert page(status)
     return page(status.replace("/status", "/individual-task-stream"))
 
 
 def test_the_dashboard_is_where_the_note_says(client: Client) -> None:
-    """While the cluster computes, the page is served at the address that is told."""
+    """While the cluster computes, the page is served at the address in the note."""
     told: list[str] = []
     with dask_pages(client, RunSettings(dashboard="127.0.0.1:0"), tell=told.append):
         assert bokeh_page(told[0].removeprefix("dashboard: "))
 
 
 def test_a_scheduler_of_ones_own_has_its_own_dashboard(client: Client) -> None:
-    """With --scheduler the note says where that one is."""
+    """With --scheduler the note gives the address of that scheduler's dashboard."""
     told: list[str] = []
     settings = RunSettings(dashboard="127.0.0.1:1", scheduler=client.scheduler.address)
     with dask_pages(client, settings, tell=told.append):
@@ -341,7 +337,7 @@ def test_a_scheduler_of_ones_own_has_its_own_dashboard(client: Client) -> None:
 def test_a_performance_report_is_one_file(
     predict: Callable[..., Any], client: Client, dataset: Path, tmp_path: Path
 ) -> None:
-    """It tells of the run's tasks and loads no scripts; where it cannot be written, the run ends as it would have."""
+    """It shows the run's tasks and loads no scripts; if it cannot be written, the run ends as usual."""
     ask = (dataset, "--scheduler", client.scheduler.address)
     report = tmp_path / "report.html"
     assert predict(*ask, "--output", tmp_path / "a", "--performance-report", report).code == 0

@@ -1,4 +1,4 @@
-"""Whoever watches a run hears all of it, and changes nothing about it."""
+"""Observers of a run receive every event, and change nothing about the run."""
 
 from __future__ import annotations
 
@@ -40,36 +40,36 @@ N_ROWS = 40
 
 
 class Recorder(RunObserver):
-    """Keeps everything that it hears, as pairs of a method's name and what it was given."""
+    """Keeps every call, as pairs of a method's name and its argument."""
 
     def __init__(self, heard: list[tuple[str, Any]] | None = None) -> None:
         self.heard: list[tuple[str, Any]] = [] if heard is None else heard
 
     def begin(self, run: RunBeginning) -> None:
-        """Keep it."""
+        """Keep the call."""
         self.heard.append(("begin", run))
 
     def event(self, event: Event) -> None:
-        """Keep it."""
+        """Keep the call, unless it is a sign of waiting."""
         if not isinstance(event, Waiting):
             self.heard.append(("event", event))
 
     def conclude(self, outcome: RunOutcome) -> None:
-        """Keep it."""
+        """Keep the call."""
         self.heard.append(("conclude", outcome))
 
     def fail(self, error: BaseException) -> None:
-        """Keep it."""
+        """Keep the call."""
         self.heard.append(("fail", error))
 
     @property
     def names(self) -> list[str]:
-        """What it heard, by the names of methods and events."""
+        """The names of the methods and events, in order."""
         return [type(told).__name__ if name == "event" else name for name, told in self.heard]
 
 
 class Watched(NamedTuple):
-    """A real run: what it was asked, and what was heard of it."""
+    """A real run: its settings, the calls of its observer, and its outcome."""
 
     settings: RunSettings
     heard: list[tuple[str, Any]]
@@ -78,7 +78,7 @@ class Watched(NamedTuple):
 
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory, models: Path, scheduler: str) -> Watched:
-    """A run over two units, watched by a recorder."""
+    """A run over two units, with a recorder as its observer."""
     folder = tmp_path_factory.mktemp("watched")
     contexts, targets = windows()
     for name in "ab":
@@ -95,7 +95,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory, models: Path, scheduler: s
 
 
 def test_a_run_is_heard_from_its_beginning_to_its_summary(watched: Watched) -> None:
-    """The plan and the output, each unit, the end of the work, and the summary with what this run computed."""
+    """Observers receive the plan and the output, each unit, the end of the work, and the summary of this run."""
     (_, beginning), *events = watched.heard
     assert (beginning.plan.n_rows, beginning.settings) == (2 * N_ROWS, watched.settings)
     started, *units, ended, end = [event for _, event in events]
@@ -107,7 +107,7 @@ def test_a_run_is_heard_from_its_beginning_to_its_summary(watched: Watched) -> N
 
 
 def test_a_run_that_finds_everything_done_says_so(watched: Watched) -> None:
-    """It begins and is summarised: nothing was computed, and nothing is news."""
+    """Observers receive a beginning and a summary: no unit was computed, and nothing is news."""
     recorder = Recorder()
     run(watched.settings, console=Console(json=True), observers=[recorder])
     assert recorder.names == ["begin", "RunSummarised"]
@@ -124,7 +124,7 @@ def together(monkeypatch: pytest.MonkeyPatch) -> Recorder:
 
 
 def test_the_outcome_is_shown_before_anybody_hears_of_the_end(watched: Watched, together: Recorder) -> None:
-    """And then each observer hears of it once, by conclude alone."""
+    """Then each observer receives conclude, once, and no fail."""
     outcome = run_observed(
         watched.settings,
         console=Console(json=True),
@@ -135,7 +135,7 @@ def test_the_outcome_is_shown_before_anybody_hears_of_the_end(watched: Watched, 
 
 
 def test_an_outcome_that_cannot_be_shown_is_a_failure(watched: Watched, together: Recorder) -> None:
-    """Observers hear of what went wrong, by fail alone."""
+    """Observers receive fail with the error, and no conclude."""
 
     def broken(_: RunOutcome) -> None:
         raise ZeroDivisionError("no such luck")
@@ -149,7 +149,7 @@ def test_an_outcome_that_cannot_be_shown_is_a_failure(watched: Watched, together
 def test_what_fails_before_a_run_begins_is_heard(
     watched: Watched, together: Recorder, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    """There was no beginning, and there is an end."""
+    """Observers receive fail without a beginning."""
 
     def stopped(*_: object) -> None:
         raise KeyboardInterrupt
@@ -162,7 +162,7 @@ def test_what_fails_before_a_run_begins_is_heard(
 
 
 def test_failures_are_heard_by_all_even_if_one_observer_fails() -> None:
-    """The last observer hears first; what it raises is what the others hear, and the caller."""
+    """The last observer is called first; the others and the caller receive the error that it raises."""
     first, last = Recorder(), Recorder()
 
     class Broken(RunObserver):
@@ -176,7 +176,7 @@ def test_failures_are_heard_by_all_even_if_one_observer_fails() -> None:
 
 
 def test_a_run_that_has_lost_its_output_is_shown_and_not_written_about() -> None:
-    """The first observer hears the event; the others, which write, do not."""
+    """The first observer, which displays, receives the event; the others, which write, do not."""
 
     class Lost:
         def check(self) -> None:
@@ -189,7 +189,7 @@ def test_a_run_that_has_lost_its_output_is_shown_and_not_written_about() -> None
 
 
 def test_only_what_is_asked_for_watches() -> None:
-    """Progress, events and the report always do."""
+    """Progress, events and the report are always on."""
     names = observers_for({})
     assert names == ["ShownProgress", "EventLog", "ReportWriter"]
     asked = {"history": "h", "metrics_file": "m.prom", "ping_url": "http://h/", "openlineage": "nightly"}
@@ -197,7 +197,7 @@ def test_only_what_is_asked_for_watches() -> None:
 
 
 def observers_for(asked: dict[str, str]) -> list[str]:
-    """Names of the observers of a run with these settings."""
+    """The names of a run's observers with these settings."""
     settings = RunSettings.model_validate(asked)
     observers = observed_run.observers_of(settings, console=Console(), started=monotonic())
     return [type(observer).__name__ for observer in observers]
@@ -207,7 +207,7 @@ def observers_for(asked: dict[str, str]) -> list[str]:
 
 
 def watch(observer: RunObserver, watched: Watched, *, error: BaseException | None = None) -> None:
-    """Let an observer hear the run, with a unit that failed and its end; or ``error`` in place of its end."""
+    """Replay the run to an observer, with a failed unit, and its end or ``error``."""
     replay: dict[str, Callable[[Any], None]] = {"begin": observer.begin, "event": observer.event}
     for name, told in watched.heard:
         replay[name](told)
@@ -221,14 +221,14 @@ def watch(observer: RunObserver, watched: Watched, *, error: BaseException | Non
 
 
 class Place(NamedTuple):
-    """Settings with which an observer cannot do what it is for, and how often it says so."""
+    """Settings with which an observer must fail, and how many notes it writes."""
 
     asked: dict[str, str]
     notes: int
 
 
 def places(tmp_path: Path, port: int) -> dict[str, Place]:
-    """Every observer, and where it fails."""
+    """Every observer, with settings that make it fail."""
     (tmp_path / "file").write_text("")
     return {
         "ShownProgress": Place({}, 0),
@@ -243,7 +243,7 @@ def places(tmp_path: Path, port: int) -> dict[str, Place]:
 
 @pytest.fixture
 def failing(tmp_path: Path, watched: Watched, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
-    """Return an observer that cannot do what it is for, what it says, and how many notes are expected."""
+    """Return an observer that must fail, its notes, and the expected number of notes."""
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     monkeypatch.setenv("no_proxy", "*")
@@ -278,7 +278,7 @@ NAMES = ("ShownProgress", "EventLog", "ReportWriter", "History", "Metrics", "Pin
 def test_an_observer_that_fails_is_one_note(
     failing: Callable[[str], Any], watched: Watched, name: str
 ) -> None:
-    """It raises nothing, whatever the end of the run, and does not repeat itself."""
+    """It raises nothing, however the run ends, and writes its note once."""
     pytest.importorskip("prometheus_client", reason='pip install "lvm-batch[metrics]"')
     pytest.importorskip("openlineage.client", reason='pip install "lvm-batch[openlineage]"')
     observer, said, n_notes = failing(name)
@@ -292,7 +292,7 @@ def test_an_observer_that_fails_is_one_note(
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_run_that_never_began_fails_no_observer(failing: Callable[[str], Any], name: str) -> None:
-    """The end of such a run is all that they hear."""
+    """Observers receive only fail, and raise nothing."""
     pytest.importorskip("prometheus_client", reason='pip install "lvm-batch[metrics]"')
     observer, said, _ = failing(name)
     observer.fail(TryAgain("later"))

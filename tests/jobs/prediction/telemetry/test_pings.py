@@ -1,4 +1,4 @@
-"""A run tells a health check how it goes, and nobody else where that is."""
+"""Pings of a run to a health check; only runs with a ping URL send them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ N_ROWS = 40
 
 @pytest.fixture
 def check(monkeypatch: pytest.MonkeyPatch) -> Iterator[CheckServer]:
-    """A server of checks, to which no proxy stands in the way; its answers are waited for, however long they take."""
+    """A health check server that no proxy hides; its answers are awaited however long they take."""
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setattr(pings, "TIMEOUT_S", HANG_S)
     with check_server() as server:
@@ -47,7 +47,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def pinged(predict: Callable[..., Any], rows: Path, tmp_path: Path) -> Callable[..., Any]:
-    """Call ``run`` over the rows with a ping URL; later options win."""
+    """Call ``run`` over the rows with a ping URL; later options override."""
 
     def call(url: str, *arguments: object, dataset: Path = rows) -> Any:  # noqa: ANN401
         return predict(dataset, "--output", tmp_path / "out", "--ping-url", url, *arguments)
@@ -56,7 +56,7 @@ def pinged(predict: Callable[..., Any], rows: Path, tmp_path: Path) -> Callable[
 
 
 def test_a_run_pings_as_it_begins_and_as_it_succeeds(pinged: Callable[..., Any], check: CheckServer) -> None:
-    """Both pings have the run's id; the second says what came of the run. A rerun is a run of its own."""
+    """Both pings have the run's id; the second holds the run's result. A rerun has its own id."""
     result = pinged(check.url)
     assert (result.code, result.stderr.count("ping")) == (0, 0)
     began, done = check.pings
@@ -83,7 +83,7 @@ def test_a_run_pings_as_it_begins_and_as_it_succeeds(pinged: Callable[..., Any],
 def test_a_dry_run_pings_nobody(
     lvm_batch: Callable[..., Any], rows: Path, models: Path, tmp_path: Path, check: CheckServer
 ) -> None:
-    """What did not run neither began nor ended."""
+    """A dry run sends no ping at all."""
     where = ("--output", tmp_path / "out", "--model", models / "amn.pt", "--ping-url", check.url)
     assert lvm_batch("run", rows, *where, "--dry-run").code == 0
     assert check.pings == []
@@ -119,7 +119,7 @@ def test_a_failure_is_told_as_the_user_is_told(
     kind: str,
     events: list[str],
 ) -> None:
-    """The ping has the exit code and the error of the command; what fails before work begins has not begun."""
+    """The ping has the command's exit code and error; a failure before work begins has no start ping."""
     folder = tmp_path / "in"
     folder.mkdir()
     (folder / "a.parquet").write_bytes((rows / "a.parquet").read_bytes())
@@ -138,7 +138,7 @@ def test_a_failure_is_told_as_the_user_is_told(
 def test_a_run_that_finds_another_at_work_is_logged_and_does_not_start(
     pinged: Callable[..., Any], tmp_path: Path, check: CheckServer
 ) -> None:
-    """A start of its own would make the check wait for it in place of the run that is at work."""
+    """A start ping would make the check wait for this run in place of the running one."""
     with lock_output(str(tmp_path / "out")):
         assert pinged(check.url).code == 75
     assert check.events == ["log"]
@@ -148,7 +148,7 @@ def test_a_run_that_finds_another_at_work_is_logged_and_does_not_start(
 def test_a_scheduler_that_is_away_is_logged(
     pinged: Callable[..., Any], check: CheckServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same command works later: nothing has failed, and the check goes on waiting for the success."""
+    """The same command works later: nothing has failed, and the check still waits for the success."""
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     monkeypatch.setattr("lvm_batch.jobs.clusters.scheduler.Scheduler.wait_s", 0.3)
@@ -160,7 +160,7 @@ def test_a_scheduler_that_is_away_is_logged(
 def test_a_bug_is_told_and_the_address_stands_in_no_traceback(
     pinged: Callable[..., Any], check: CheckServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An error that nobody thought of ends with 70, and the check hears its type and text."""
+    """An unexpected error exits with 70, and the ping has its type and text."""
 
     def broken(*_: object) -> None:
         raise ZeroDivisionError("nobody thought of it")
@@ -178,7 +178,7 @@ def test_a_bug_is_told_and_the_address_stands_in_no_traceback(
 def test_an_interrupted_run_is_told(
     pinged: Callable[..., Any], check: CheckServer, number: signal.Signals, code: int
 ) -> None:
-    """Whoever stops a run finds it told as failed, under the id that it began with."""
+    """A signal sends a fail ping with the run's id."""
     check.on_ping = lambda event: os.kill(os.getpid(), number) if event == "start" else None
     result = pinged(check.url)
     assert result.code == code
@@ -191,7 +191,7 @@ def test_an_interrupted_run_is_told(
 def test_a_run_that_is_stopped_while_it_is_planned_is_told(
     pinged: Callable[..., Any], check: CheckServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It ends as one that is stopped later does; it has not begun, so there was no start."""
+    """It sends a fail ping without a start ping, since work has not begun."""
 
     def stopped(*_: object, **__: object) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
@@ -219,7 +219,7 @@ def test_a_ping_that_goes_wrong_is_one_note(
     tries: int,
     why: str,
 ) -> None:
-    """A second try where that may help; the run ends as it would have; the note has no words of the server's."""
+    """A ping is retried if that may help; the run ends as usual; the note quotes nothing of the server's."""
     if answer == HANG:
         monkeypatch.setattr(pings, "TIMEOUT_S", 1)
     monkeypatch.setattr(pings, "_PAUSE_S", 0.05)
@@ -235,7 +235,7 @@ def test_a_ping_that_goes_wrong_is_one_note(
 def test_an_address_that_nobody_listens_at_changes_nothing(
     pinged: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The run ends with its own exit code, and one note says why nobody heard of it."""
+    """The run keeps its exit code, and one note says why the ping failed."""
     monkeypatch.setattr(pings, "_PAUSE_S", 0.05)
     monkeypatch.setenv("no_proxy", "*")
     with socket.create_server(("127.0.0.1", 0)) as closed:
@@ -247,7 +247,7 @@ def test_an_address_that_nobody_listens_at_changes_nothing(
 
 
 def test_an_answer_that_never_ends_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that sends a byte now and then would keep urllib's own timeout from ever being reached."""
+    """A server that sends a byte now and then would keep urllib's own timeout from expiring."""
     monkeypatch.setattr(pings, "TIMEOUT_S", 0.3)
     monkeypatch.setattr(pings, "TRIES", 1)
     monkeypatch.setenv("no_proxy", "*")
@@ -311,7 +311,7 @@ def test_a_wrong_address_is_refused_without_showing_it(
     url: str,
     where: str,
 ) -> None:
-    """The error says where it was written and what an address looks like, and no more."""
+    """The error says only where the address was given and what an address looks like."""
     wrong, flags = url.format(SECRET), ()
     match where:
         case "flag":
@@ -336,7 +336,7 @@ def test_the_address_is_written_nowhere(
     tmp_path: Path,
     check: CheckServer,
 ) -> None:
-    """No file of the output or the history holds it: neither job, summary and report nor events and records."""
+    """No file of the output or the history holds it: not job, summary and report, nor events and records."""
     places = ("--output", tmp_path / "out", "--history", tmp_path / "history")
     run_with = ("--model", models / "amn.pt", "--scheduler", scheduler, "--ping-url", check.url, "--verbose")
     result = lvm_batch("run", rows, *places, *run_with)
@@ -353,7 +353,7 @@ def test_the_address_is_written_nowhere(
 def test_config_show_says_that_an_address_is_set_and_not_which(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, options: list[str]
 ) -> None:
-    """What it prints is a file that --config takes: the secret is a comment in it."""
+    """The printed file is valid for --config: the secret appears as a comment."""
     monkeypatch.setenv("LVM_BATCH_PING_URL", f"https://hc-ping.com/{SECRET}")
     assert main(["config", "show", *options]) == 0
     shown = capsys.readouterr().out
@@ -366,7 +366,7 @@ def test_config_show_says_that_an_address_is_set_and_not_which(
 
 
 def test_settings_do_not_show_the_address() -> None:
-    """Neither printed nor dumped, so that no log or crash report gets it by accident."""
+    """The address is neither printed nor dumped, so that no log or crash report contains it by accident."""
     settings = RunSettings(ping_url=f"https://hc-ping.com/{SECRET}")
     assert settings.ping_url.get_secret_value().endswith(SECRET)
     assert SECRET not in repr(settings) + str(settings) + settings.model_dump_json()

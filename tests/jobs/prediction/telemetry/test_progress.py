@@ -1,4 +1,4 @@
-"""Progress: a bar on a terminal, elsewhere a line now and then, whatever happens or does not."""
+"""Progress: a bar on a terminal, lines at intervals elsewhere, even while no unit ends."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def printed(console: Console) -> list[str]:
 
 
 def test_a_line_comes_also_while_nothing_ends(console: Console) -> None:
-    """A unit may take longer than a line; before any is done nobody knows what is left."""
+    """A unit may take longer than the interval; before one is done, no remaining time is known."""
     tell = ShownProgress(console, every_s=0).event
     tell(STARTED)
     tell(Waiting())
@@ -41,7 +41,7 @@ def test_a_line_comes_also_while_nothing_ends(console: Console) -> None:
 
 
 def test_failed_units_are_counted_and_not_waited_for(console: Console) -> None:
-    """Their rows are not left to be done."""
+    """Their rows are not counted as remaining."""
     tell = ShownProgress(console, every_s=0).event
     tell(STARTED)
     for _ in range(2):
@@ -52,7 +52,7 @@ def test_failed_units_are_counted_and_not_waited_for(console: Console) -> None:
 
 
 def test_lines_do_not_come_too_often(console: Console) -> None:
-    """However many units end."""
+    """The interval holds however many units end."""
     tell = ShownProgress(console, every_s=3600).event
     tell(STARTED)
     for _ in range(100):
@@ -61,7 +61,7 @@ def test_lines_do_not_come_too_often(console: Console) -> None:
 
 
 def test_rows_that_go_through_a_command_are_shown(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All batches come through unchanged; elsewhere than on a terminal there are lines, each with its share."""
+    """All batches pass through unchanged; without a terminal there are lines, each with its share."""
     monkeypatch.setattr(progress.Pause, "is_over", True)
     batches = [SimpleNamespace(n_read=n_read) for n_read in (30, 70)]
     assert list(progress.watch_rows(batches, console, what="judging", n_rows=100)) == batches
@@ -69,7 +69,7 @@ def test_rows_that_go_through_a_command_are_shown(console: Console, monkeypatch:
 
 
 def test_a_terminal_has_a_bar_and_no_lines() -> None:
-    """Rows, rate and failures stand in the bar."""
+    """The bar shows rows, rate and failures."""
     console = Console()
     console.progress = rich.console.Console(file=io.StringIO(), width=200, force_terminal=True)
     tell = ShownProgress(console, every_s=0).event
