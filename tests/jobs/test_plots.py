@@ -1,4 +1,4 @@
-"""Figures: the same bytes for the same data, whatever the user has configured and whatever names hold."""
+"""Figures: the same bytes for the same data, whatever the user's configuration and whatever names hold."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 
 def draw(figure: Figure, name: str = "a model") -> None:
-    """Draw something of every kind."""
+    """Draw a figure of every kind."""
     lines, bars = figure.subplots(1, 2)
     lines.plot([1, 2, 3], label=label(name))
     lines.legend()
@@ -28,7 +28,7 @@ def draw(figure: Figure, name: str = "a model") -> None:
 
 
 def test_the_same_data_gives_the_same_bytes(tmp_path: Path) -> None:
-    """Neither the time nor the user's own style is part of a figure; the user's style is left as it was."""
+    """Neither the time nor the user's own style changes a figure; the user's style is not modified."""
     before = figure_svg(draw)
     with mpl.rc_context({"font.size": 30.0, "axes.grid": False}):
         assert figure_svg(draw) == before
@@ -39,6 +39,6 @@ def test_the_same_data_gives_the_same_bytes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["cost $x_{", "日本", "_hidden", "a\x00b", "x" * 200, "--><g>"])
 def test_a_name_may_hold_any_letters(name: str) -> None:
-    """It is drawn as it is, as far as letters can be printed, and the figure stays XML."""
+    """Printable characters are drawn as they are, and the figure stays valid XML."""
     ET.fromstring(figure_svg(lambda figure: draw(figure, name)))  # noqa: S314 - our own
     assert 1 <= len(label(name)) <= 24

@@ -1,4 +1,4 @@
-"""``lvm-batch bench``: figures of this machine, of the real command; none of them is judged."""
+"""``lvm-batch bench``: figures of the real command on this machine; no test judges them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def _little(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Do little of everything: two units, one start, a few queries."""
+    """Shrink every part: two units, one start, a few queries."""
     for name, value in {"QUERIES": 20, "_PARTS_ROWS": 5200, "_STARTS": 1}.items():
         monkeypatch.setattr(bench, name, value)
 
@@ -27,10 +27,10 @@ def _little(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_part_has_a_rate_and_adds_up(
     lvm_batch: Callable[..., Any], models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Parts, limit, what was reached of it and single queries of all models stand in the result, in both forms.
+    """The result has parts, limit, the share reached and single queries of all models, as text and as JSON.
 
-    What the environment and a file say of a user's own runs is nothing to it: its runs enter no history, and rows are
-    escalated and cut into units as they always are.
+    The user's environment and configuration file do not apply: benchmark runs enter no history, and they escalate
+    rows and cut units as always.
     """
     monkeypatch.setenv("LVM_BATCH_HISTORY", str(tmp_path / "history"))
     monkeypatch.setenv("LVM_BATCH_UNIT_SIZE", "1GiB")
@@ -63,7 +63,7 @@ def test_every_part_has_a_rate_and_adds_up(
 
 @pytest.mark.parametrize(("whole_s", "reached"), [(5.0, 150), (3.1, None), (2.0, None)])
 def test_a_run_that_took_no_longer_than_a_start_has_no_rate(whole_s: float, reached: int | None) -> None:
-    """Starts differ by what they differ; a whole run within that says nothing of its rows, and the text has a dash."""
+    """Start-up times vary; a whole run within their spread tells no rate for its rows, and the text shows a dash."""
     parts = PartTimings(1000, 100, {"read": 1.0, "amn": 1.0, "gru": 2.0}, 4.0, has_bank=False)
     values = bench._values(parts, 2, 300, [2.8, 3.0, 3.1], whole_s)
     assert values["rows_per_s"] == reached
@@ -72,6 +72,6 @@ def test_a_run_that_took_no_longer_than_a_start_has_no_rate(whole_s: float, reac
 
 
 def test_a_model_that_is_not_there_is_named(lvm_batch: Callable[..., Any], tmp_path: Path) -> None:
-    """A name that leads nowhere is an error before anything is measured."""
+    """A model that does not exist is an error before anything is measured."""
     result = lvm_batch("bench", "--model", "nobody", "--models-dir", tmp_path)
     assert (result.code, "nobody" in result.values["error"]["message"]) == (2, True)

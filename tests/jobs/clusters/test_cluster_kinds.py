@@ -1,4 +1,4 @@
-"""The contract of every kind of place for workers: local, a scheduler, and each cluster that a run starts itself."""
+"""The contract of every kind of cluster: local, a scheduler, and each cluster that a run starts itself."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ OWN = {name: kind for name, kind in KINDS.items() if issubclass(kind, OwnCluster
 
 
 class Example(NamedTuple):
-    """Settings that a kind accepts, and what it makes of them: workers, a part of its request, bytes of a worker."""
+    """Settings that a kind accepts, and what follows: the workers, a part of the request, the bytes of a worker."""
 
     settings: dict[str, Any]
     workers: str | None = None
@@ -66,7 +66,7 @@ def settings_of(kind: str, **more: Any) -> RunSettings:  # noqa: ANN401 - values
 
 
 def own(kind: str, **more: Any) -> OwnCluster:  # noqa: ANN401 - values of settings
-    """A cluster of the run's own, by the example's settings; skipped if its package is not installed."""
+    """The run's own cluster with the example's settings; skipped if its package is not installed."""
     pytest.importorskip(OWN[kind].schema.package)
     backend = backend_of(settings_of(kind, **more))
     assert isinstance(backend, OwnCluster)
@@ -86,7 +86,7 @@ def test_each_kind_can_be_asked_for() -> None:
 
 
 def test_only_its_own_module_knows_a_kind() -> None:
-    """Outside the folder of clusters only the setting names a kind, so that a new one is one new module."""
+    """Outside the folder of clusters only the setting names a kind, so that a new kind is one new module."""
     allowed = {Path(inspect.getfile(WorkerSettings)).resolve(), *(JOBS / "clusters").iterdir()}
     knowing = [
         f"{module.relative_to(JOBS)}: {node.value}"
@@ -99,7 +99,7 @@ def test_only_its_own_module_knows_a_kind() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_right_passes_and_is_shown(kind: str) -> None:
-    """The checks accept the example; a plan shows how many workers, and what would be submitted."""
+    """The checks accept the example; a plan shows the number of workers and the request."""
     if kind in OWN:
         pytest.importorskip(OWN[kind].schema.package)
     settings = settings_of(kind)
@@ -114,7 +114,7 @@ def test_what_is_right_passes_and_is_shown(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_memory_of_a_worker(kind: str) -> None:
-    """What a table gives is more certain than --memory-limit, which holds where no table says."""
+    """The limit in a table overrides --memory-limit, which holds if the table has none."""
     if kind in OWN:
         pytest.importorskip(OWN[kind].schema.package)
     assert memory_limit(settings_of(kind)) == EXAMPLES[kind].memory
@@ -124,7 +124,7 @@ def test_the_memory_of_a_worker(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", OWN)
 def test_a_table_is_checked_by_what_its_class_takes(kind: str) -> None:
-    """Every key whose type is declared is a parameter that may be given; all that is wrong is said at once."""
+    """Every key with a declared type is a parameter of the class; all errors are reported at once."""
     schema = own(kind).schema
     assert schema.types.keys() <= schema.parameters() - schema.refused.keys()
     wrong = {**dict.fromkeys(schema.types), **dict.fromkeys(schema.refused), "no_such_key": 1}
@@ -137,7 +137,7 @@ def test_a_table_is_checked_by_what_its_class_takes(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", OWN)
 def test_an_option_that_is_not_for_a_kind_is_refused(kind: str) -> None:
-    """--adapt, --workers and --dashboard are taken only by kinds that can do something with them."""
+    """--adapt, --workers and --dashboard are accepted only by kinds that support them."""
     backend = own(kind)
     for given, takes in (
         ({"adapt": "1:2", "workers": None}, backend.adapts),
@@ -155,7 +155,7 @@ def test_an_option_that_is_not_for_a_kind_is_refused(kind: str) -> None:
 
 
 class Recorded:
-    """A cluster of threads in the place of Dask's for a kind, which records what is asked of it."""
+    """A cluster of threads in place of Dask's own class for a kind; records its calls."""
 
     def __init__(self, cluster: LocalCluster) -> None:
         self.cluster = cluster
@@ -173,11 +173,11 @@ class Recorded:
         return getattr(self.cluster, name)
 
     def scale(self, n_workers: int) -> None:
-        """Note how many are asked for."""
+        """Record the number of workers."""
         self.scaled.append(n_workers)
 
     def adapt(self, **bounds: Any) -> None:  # noqa: ANN401 - those of Dask
-        """Note within which bounds."""
+        """Record the bounds."""
         self.adapted.append(bounds)
 
 
@@ -189,7 +189,7 @@ def running() -> Iterator[LocalCluster]:
 
 
 def request(n_units: int) -> WorkerRequest:
-    """Workers for so many units."""
+    """A request for the workers of that many units."""
     return WorkerRequest(n_units, LocalWorkers(1))
 
 
@@ -197,7 +197,7 @@ def request(n_units: int) -> WorkerRequest:
 def test_no_more_workers_are_asked_for_than_there_are_units(
     kind: str, running: LocalCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither at first nor as the most; the cluster ends with the block."""
+    """The number of units bounds the initial and the maximum number; the cluster closes with the block."""
     adapt = {"adapt": "1:9", "workers": None} if OWN[kind].adapts else {}
     backend, made = own(kind, **adapt), Recorded(running)
     monkeypatch.setattr(backend, "make", lambda: made)
@@ -211,7 +211,7 @@ def test_no_more_workers_are_asked_for_than_there_are_units(
 
 @pytest.mark.parametrize("kind", OWN)
 def test_a_cluster_that_does_not_start_may_be_tried_again(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever Dask's class raises, the kind is named with its own hint, and what has half begun is given up."""
+    """Whatever Dask's class raises, the error names the kind with its own hint, and the attempt is cleaned up."""
     backend, given_up = own(kind), []
 
     def broken() -> None:
@@ -227,7 +227,7 @@ def test_a_cluster_that_does_not_start_may_be_tried_again(kind: str, monkeypatch
 
 @pytest.mark.parametrize("kind", OWN)
 def test_an_error_of_ours_keeps_its_words(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a kind says of this machine is not made into something that may pass."""
+    """A user error keeps its message, and is not turned into TryAgain."""
     backend = own(kind)
 
     def refuse() -> None:
@@ -240,7 +240,7 @@ def test_an_error_of_ours_keeps_its_words(kind: str, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("kind", OWN)
 def test_a_worker_that_is_refused_ends_the_waiting(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At once, with what was said, and with where to look for workers of this kind."""
+    """The wait ends at once with the reason, and with a hint where to look for workers of this kind."""
     backend = own(kind)
     with quick_cluster(0) as empty:
         made = Recorded(empty)

@@ -1,4 +1,4 @@
-"""Clusters that a run starts for itself, workers that come and go, and workers with other software."""
+"""Clusters that a run starts for itself, workers that join and leave, and workers with other versions."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def dataset(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def ask(dataset: Path, tmp_path: Path, models: Path) -> list[object]:
-    """The arguments of a run over them."""
+    """The arguments of a run over the dataset."""
     return [
         *("run", dataset, "--output", tmp_path / "out", "--unit-size", "310KiB", "--shadow-rate", 1),
         *("--model", models / "amn.pt", "--fallback", models / "gru.pt"),
@@ -83,16 +83,16 @@ def _no_report(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def problems(result: Result) -> str:
-    """Everything that a refusal says."""
+    """All messages and hints of an error."""
     error = result.values["error"]
     return " | ".join(f"{each['message']}: {each['hint']}" for each in error.get("problems", [error]))
 
 
-# What is asked for
+# What a plan asks of a cluster
 
 
 def job_file(tmp_path: Path, text: str) -> Path:
-    """A TOML file."""
+    """Write a TOML file."""
     path = tmp_path / "job.toml"
     path.write_text(text)
     return path
@@ -101,7 +101,7 @@ def job_file(tmp_path: Path, text: str) -> Path:
 def test_a_plan_shows_the_job_script(
     lvm_batch: Callable[..., Result], ask: list[object], tmp_path: Path
 ) -> None:
-    """What sbatch would be given is shown, and nothing is started for it: no sbatch is here."""
+    """The plan has the script for sbatch and submits nothing: this machine has no sbatch."""
     pytest.importorskip("dask_jobqueue")
     config = job_file(tmp_path, SLURM)
     plan = lvm_batch("plan", *ask[1:], "--cluster", "slurm", "--workers", 3, "--config", config)
@@ -114,7 +114,7 @@ def test_a_plan_shows_the_job_script(
 def test_a_plan_shows_the_resource(
     lvm_batch: Callable[..., Result], ask: list[object], tmp_path: Path
 ) -> None:
-    """Kubernetes would be given the table's image, limits and variables; what sounds secret is not shown."""
+    """The resource has the table's image, limits and variables, without values of secret-sounding variables."""
     pytest.importorskip("dask_kubernetes")
     table = 'image = "lvm:1"\nresources = {limits = {memory = "4Gi"}}\nenv = {API_TOKEN = "hidden", SHOWN = "yes"}'
     config = job_file(tmp_path, f"[kubernetes]\n{table}")
@@ -159,7 +159,7 @@ def test_a_plan_shows_the_hosts(lvm_batch: Callable[..., Result], ask: list[obje
     ],
 )
 def test_what_is_wrong_is_said_offline(given: dict[str, Any], table: dict[str, Any], told: str) -> None:
-    """Keys, values and what is missing are told before anything is contacted."""
+    """Wrong keys and values, and missing ones, are reported before anything is contacted."""
     for package in ("dask_jobqueue", "dask_kubernetes", "asyncssh"):
         pytest.importorskip(package)
     kind = given.get("cluster", "ssh")
@@ -171,7 +171,7 @@ def test_what_is_wrong_is_said_offline(given: dict[str, Any], table: dict[str, A
     ("content", "told"), [("a: [1, 2\nb: }", "is not YAML: while parsing"), ("- a\n- b", "holds no resource")]
 )
 def test_a_resource_that_is_none_is_said(tmp_path: Path, content: str, told: str) -> None:
-    """A file of YAML may be broken, or hold something else."""
+    """The YAML file is broken, or holds something else."""
     pytest.importorskip("dask_kubernetes")
     (tmp_path / "cluster.yaml").write_text(content)
     table = {"custom_cluster_spec": str(tmp_path / "cluster.yaml")}
@@ -180,7 +180,7 @@ def test_a_resource_that_is_none_is_said(tmp_path: Path, content: str, told: str
 
 
 def test_no_secret_of_a_table_is_told() -> None:
-    """Neither where its value cannot be, nor where a job's script sets a variable."""
+    """Secrets are hidden in errors about a value, and in variables that a job script sets."""
     for package in ("dask_jobqueue", "dask_kubernetes", "asyncssh"):
         pytest.importorskip(package)
     prologue = ["export AWS_SECRET_ACCESS_KEY=hunter2", "export A_TOKEN='hunter 2'; module load x=y"]
@@ -207,7 +207,7 @@ def test_no_secret_of_a_table_is_told() -> None:
 
 
 def test_a_mistyped_key_is_told_with_the_nearest() -> None:
-    """What the class would call it is named."""
+    """The hint has the key that the cluster's class knows."""
     pytest.importorskip("dask_jobqueue")
     settings = RunSettings(cluster="slurm", workers=1, slurm={"coers": 1, "extra": []})
     with pytest.raises(SettingsError) as caught:
@@ -223,7 +223,7 @@ def test_a_mistyped_key_is_told_with_the_nearest() -> None:
     [("slurm", "dask_jobqueue"), ("kubernetes", "dask_kubernetes"), ("ssh", "asyncssh")],
 )
 def test_a_missing_extra_is_named(kind: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the command that installs it."""
+    """The hint is the command that installs the extra."""
     monkeypatch.setattr("lvm_batch.jobs.extras.find_spec", lambda name: None if name == package else 1)
     with pytest.raises(MissingExtra) as caught:
         check_cluster(RunSettings(cluster=kind, workers=None if kind == "ssh" else 1))
@@ -231,7 +231,7 @@ def test_a_missing_extra_is_named(kind: str, package: str, monkeypatch: pytest.M
 
 
 def test_two_clusters_are_refused(lvm_batch: Callable[..., Result], ask: list[object]) -> None:
-    """--cluster with --scheduler, and --workers with --adapt, contradict each other."""
+    """--cluster contradicts --scheduler, and --workers contradicts --adapt."""
     both = lvm_batch(*ask, "--cluster", "slurm", "--scheduler", "tcp://a:1", "--workers", 1, "--adapt", "1:2")
     assert both.code == 2
     assert "--cluster slurm and --scheduler tcp://a:1 are both given" in problems(both)
@@ -240,7 +240,7 @@ def test_two_clusters_are_refused(lvm_batch: Callable[..., Result], ask: list[ob
 
 
 def test_tables_are_settings(lvm_batch: Callable[..., Result], tmp_path: Path) -> None:
-    """`config show` writes a table that --config takes again, without what is secret; the schema knows it."""
+    """`config show` writes a table that --config accepts, without secrets; the schema contains it."""
     table = '[ssh]\nhosts = ["a", "b"]\nconnect_options = {password = "hidden", port = 22, compress = true}\n'
     shown = lvm_batch("config", "show", "--config", job_file(tmp_path, table))
     options = {"password": "***", "port": 22, "compress": True}
@@ -252,7 +252,7 @@ def test_tables_are_settings(lvm_batch: Callable[..., Result], tmp_path: Path) -
 
 
 def test_shown_tables_are_toml(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """The text reads back as what it was."""
+    """The printed text parses to the same table."""
     import tomllib
 
     from lvm_batch.jobs.cli import main
@@ -278,7 +278,7 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeSlurm
 
 
 def nothing_is_left(slurm: FakeSlurm) -> bool:
-    """Whether all processes of jobs go away."""
+    """Whether all job processes have ended."""
     wait_until(lambda: not slurm.running(), "the processes of jobs to go away")
     return True
 
@@ -286,7 +286,7 @@ def nothing_is_left(slurm: FakeSlurm) -> bool:
 def test_a_run_on_slurm(
     lvm_batch: Callable[..., Result], ask: list[object], slurm: FakeSlurm, tmp_path: Path
 ) -> None:
-    """Jobs are submitted, their workers do the units, and every job is cancelled at the end."""
+    """Jobs are submitted, their workers compute the units, and every job is cancelled at the end."""
     config = job_file(tmp_path, SLURM)
     result = lvm_batch(*ask, "--cluster", "slurm", "--adapt", "1:2", "--config", config)
     assert (result.code, result.values["units_done"]) == (0, N_UNITS), result.stderr
@@ -302,7 +302,7 @@ def test_a_queue_that_does_not_move(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It is said that the run waits, and after --wait-for-workers it leaves with 75 and takes its jobs along."""
+    """A note says that the run waits; after --wait-for-workers it exits with 75 and cancels its jobs."""
     monkeypatch.setattr("lvm_batch.jobs.clusters.waiting._NOTE_EVERY_S", 0.5)
     (slurm.folder / "hold").touch()
     config = job_file(tmp_path, SLURM + "[ssh]\n")
@@ -319,7 +319,7 @@ def test_a_queue_that_does_not_move(
 def test_a_job_that_sbatch_refuses(
     lvm_batch: Callable[..., Result], ask: list[object], slurm: FakeSlurm, tmp_path: Path
 ) -> None:
-    """What sbatch said is what the run says, at once."""
+    """The run fails at once with sbatch's own message."""
     (slurm.folder / "refuse").write_text("sbatch: error: invalid partition specified: batch")
     result = lvm_batch(*ask, "--cluster", "slurm", "--workers", 1, "--config", job_file(tmp_path, SLURM))
     assert result.code == 75
@@ -330,7 +330,7 @@ def test_a_job_that_sbatch_refuses(
 def test_without_a_kubernetes(
     lvm_batch: Callable[..., Result], ask: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where none can be reached the run ends with 75, and leaves nothing to be cleaned up at the process's end."""
+    """The run exits with 75, and leaves nothing to clean up at the process's end."""
     pytest.importorskip("dask_kubernetes")
     from dask_kubernetes.operator import KubeCluster
 
@@ -344,7 +344,7 @@ def test_without_a_kubernetes(
 
 
 def test_without_sbatch(lvm_batch: Callable[..., Result], ask: list[object], tmp_path: Path) -> None:
-    """A machine from which nothing can be submitted is said to be one."""
+    """The error says that this machine cannot submit jobs."""
     pytest.importorskip("dask_jobqueue")
     if shutil.which("sbatch"):
         pytest.skip("there is a sbatch")
@@ -353,7 +353,7 @@ def test_without_sbatch(lvm_batch: Callable[..., Result], ask: list[object], tmp
 
 
 def test_sigterm_leaves_no_job_behind(ask: list[object], slurm: FakeSlurm, tmp_path: Path) -> None:
-    """A run that is stopped while it waits cancels what it has submitted."""
+    """A run that is stopped while it waits cancels its jobs."""
     (slurm.folder / "hold").touch()
     code = "import sys; from lvm_batch.jobs.cli import main; sys.exit(main())"
     config = job_file(tmp_path, SLURM)
@@ -370,14 +370,14 @@ def test_sigterm_leaves_no_job_behind(ask: list[object], slurm: FakeSlurm, tmp_p
 
 
 def listens(port: int) -> bool:
-    """Whether somebody listens there."""
+    """Whether something listens on the port."""
     with socket.socket() as one:
         return one.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.fixture
 def ssh(tmp_path: Path) -> Iterator[str]:
-    """An sshd on loopback that takes one key; what [ssh] is to say of it."""
+    """An sshd on loopback that accepts one key; the values for [ssh]."""
     pytest.importorskip("asyncssh")
     sshd = shutil.which("sshd") or shutil.which("sshd", path="/usr/sbin:/usr/local/sbin")
     keygen = shutil.which("ssh-keygen")
@@ -424,30 +424,30 @@ def ssh(tmp_path: Path) -> Iterator[str]:
 def test_a_run_over_ssh(
     lvm_batch: Callable[..., Result], ask: list[object], ssh: str, tmp_path: Path
 ) -> None:
-    """Scheduler and worker are started on the hosts, do the units, and end with the run."""
+    """Scheduler and worker start on the hosts, compute the units, and end with the run."""
     result = lvm_batch(*ask, "--cluster", "ssh", "--config", job_file(tmp_path, ssh))
     assert (result.code, result.values["units_done"]) == (0, N_UNITS), result.stderr
     wait_until(lambda: not started_in(tmp_path), "what was started to end")
 
 
 def started_in(folder: Path) -> list[int]:
-    """Processes that the hosts' Python has started, and that are still there."""
+    """Processes that the hosts' Python has started and that still run."""
     environments = (each.info for each in psutil.process_iter(["pid", "environ"]))
     return [one["pid"] for one in environments if (one["environ"] or {}).get("LVM_TEST_HOST") == str(folder)]
 
 
-# Workers that come and go
+# Workers that join and leave
 
 
 class Moving:
-    """A scheduler whose workers, threads of this process, are added and taken away."""
+    """A scheduler whose workers, threads of this process, are added and removed."""
 
     def __init__(self, cluster: LocalCluster) -> None:
         self.cluster = cluster
         self.address = str(cluster.scheduler_address)
 
     def scale(self, n_workers: int) -> None:
-        """Have so many workers."""
+        """Set the number of workers."""
         self.cluster.scale(n_workers)
 
 
@@ -467,7 +467,7 @@ def test_workers_that_come_and_go_are_used(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A run that begins without any waits; one that joins gets units, and what a lost one held is done by others."""
+    """A run waits for its first worker; one that joins gets units, and other workers redo the units of a lost one."""
     compute, seen = worker._compute, []
 
     def slowly(*arguments: Any) -> Any:  # noqa: ANN401 - those of the function
@@ -486,7 +486,7 @@ def test_workers_that_come_and_go_are_used(
 
 
 def test_waiting_has_an_end(moving: Moving) -> None:
-    """Without a worker it ends with what to do."""
+    """Without a worker the wait ends with an error and a hint."""
     moving.scale(0)
     with Client(moving.address, set_as_default=False) as client:
         wait_until(lambda: not client.scheduler_info(n_workers=-1)["workers"], "the workers to go")
@@ -495,7 +495,7 @@ def test_waiting_has_an_end(moving: Moving) -> None:
 
 
 def test_more_is_submitted_where_workers_follow_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With --adapt Dask sees enough waiting to ask for the most workers; else what fits now is submitted."""
+    """With --adapt Dask must see enough waiting tasks to request the maximum; otherwise the present slots count."""
     present = {"a": {"nthreads": 2}}
     monkeypatch.setattr("lvm_batch.jobs.prediction.execution.workers.worker_memory", lambda _: "")
     for most, window in ((None, 2), (10, 100)):
@@ -506,7 +506,7 @@ def test_more_is_submitted_where_workers_follow_from_it(monkeypatch: pytest.Monk
 
 
 def test_what_the_engine_is_told() -> None:
-    """A cluster's queue may be long; of --adapt there is always one worker at least."""
+    """Clusters with a queue get a longer wait; --adapt keeps at least one worker."""
     kubernetes = Kubernetes(RunSettings(cluster="kubernetes", adapt="0:8"))
     assert kubernetes.expectations() == WorkerExpectations(600, 8, may_differ=True)
     assert kubernetes.worker_range == (1, 8)
@@ -517,7 +517,7 @@ def test_what_the_engine_is_told() -> None:
 
 # Versions
 
-# Imported by a worker: it has other versions than this process.
+# A worker imports this and then reports other versions than this process.
 _OTHER = """
 from importlib import metadata
 from types import SimpleNamespace
@@ -534,7 +534,7 @@ metadata.distributions = distributions
 
 
 class Joining:
-    """A worker process whose versions are others."""
+    """A worker process that reports other versions."""
 
     def __init__(self, address: str, folder: Path, others: dict[str, str]) -> None:
         preload = folder / "others.py"
@@ -546,14 +546,14 @@ class Joining:
         self.process = subprocess.Popen(command, env=environment, cwd=folder, **quiet)
 
     def stop(self) -> None:
-        """End it."""
+        """Stop the process."""
         self.process.kill()
         self.process.wait()
 
 
 @pytest.fixture(scope="module")
 def skewed(moving: Moving, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    """A client of a scheduler with one worker that has another lvm-batch, and another numpy."""
+    """A client of a scheduler with one worker that has another lvm-batch and another numpy."""
     joining = Joining(moving.address, tmp_path_factory.mktemp("skew"), {"lvm-batch": "0.0.9", "numpy": "1.0"})
     with Client(moving.address, set_as_default=False) as client:
         client.wait_for_workers(1, timeout=HANG_S)
@@ -564,7 +564,7 @@ def skewed(moving: Moving, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 def test_another_lvm_batch_is_an_error(
     skewed: Client, lvm_batch: Callable[..., Result], ask: list[object], tmp_path: Path
 ) -> None:
-    """The worker's host and both versions are named, and nothing is computed."""
+    """The error names the worker's host and both versions, and nothing is computed."""
     result = lvm_batch(*ask, "--scheduler", skewed.scheduler.address)
     assert (result.code, result.values["error"]["kind"]) == (2, "versions")
     assert f"has lvm-batch 0.0.9, this run {OURS}" in result.values["error"]["message"]
@@ -574,7 +574,7 @@ def test_another_lvm_batch_is_an_error(
 
 
 def test_what_differs_is_found(skewed: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of other packages a patch may differ; of this one nothing may, and it must be there."""
+    """Any difference of lvm-batch counts; other packages may differ in the patch version, but must be installed."""
     found = {each.package: each.theirs for each in version_differences(skewed)}
     assert found == {"lvm-batch": "0.0.9", "numpy": "1.0"}
     told: list[str] = []
@@ -585,7 +585,7 @@ def test_what_differs_is_found(skewed: Client, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_worker_checks_by_itself(dataset: Path, models: Path, tmp_path: Path) -> None:
-    """Between joining and being looked at a worker may get a unit: it hands it back."""
+    """A worker may get a unit before the driver has checked it: it hands the unit back."""
     settings = RunSettings(
         dataset=(str(dataset),), output=str(tmp_path / "out"), model=str(models / "amn.pt"), scheduler="-"
     )
@@ -602,7 +602,7 @@ def test_a_worker_that_joins_with_another_lvm_batch_gets_no_work(
     moving: Moving,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It is refused by name, as one is whose device is off, and the job goes on without it."""
+    """It is refused by name, as a faulty device is, and the job continues without it."""
     moving.scale(1)
     skewed.wait_for_workers(2, timeout=HANG_S)
     [other] = {each.worker for each in version_differences(skewed)}

@@ -1,4 +1,4 @@
-"""A scheduler behind TLS: certificates by Dask's own settings, and what is said where they do not do."""
+"""A scheduler behind TLS: certificates from Dask's own settings, and the errors if they do not work."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ KEY = "distributed.comm.tls.client.key"
 
 
 def certified(folder: Path) -> dict[str, str]:
-    """Write an authority and a certificate of it; return Dask's settings for a client that has them."""
+    """Write an authority and its certificate; return Dask's settings for a client that has them."""
     folder.mkdir()
     authority = trustme.CA()
     authority.cert_pem.write_to_path(folder / "ca.pem")
@@ -46,7 +46,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def secure(own: dict[str, str]) -> Iterator[str]:
-    """A scheduler and a worker that talk over TLS; its address."""
+    """The address of a scheduler that talks TLS with its worker."""
     roles = {
         f"tls_{role}_{part}": own[name]
         for role in ("scheduler", "worker", "client")
@@ -69,7 +69,7 @@ def secure(own: dict[str, str]) -> Iterator[str]:
 def ask(
     secure: str, tmp_path: Path, models: Path, predict: Callable[..., Result]
 ) -> Callable[[dict[str, Any]], Result]:
-    """Run a small job on the scheduler with these of Dask's settings."""
+    """Run a small job on the scheduler with changed Dask settings."""
     contexts, targets = (part[:40] for part in windows())
     write_windows(tmp_path / "in.parquet", contexts, targets)
 
@@ -83,7 +83,7 @@ def ask(
 def test_a_run_over_tls(
     ask: Callable[[dict[str, Any]], Result], own: dict[str, str], secure: str, tmp_path: Path
 ) -> None:
-    """With the certificates that Dask's settings name, a scheduler behind TLS is one like any other."""
+    """With the certificates in Dask's settings, a scheduler behind TLS works like any other."""
     assert secure.startswith("tls://")
     result = ask(own)
     assert result.code == 0, result.stderr
@@ -94,7 +94,7 @@ def test_a_run_over_tls(
 def test_certificates_that_are_not_named(
     ask: Callable[[dict[str, Any]], Result], own: dict[str, str], missing: tuple[str, ...], tmp_path: Path
 ) -> None:
-    """Each setting that is missing is named, with its variable, before anything is contacted or written."""
+    """Each missing setting is named, with its variable, before anything is contacted or written."""
     result = ask(own | dict.fromkeys(missing))
     assert result.code == 2
     error = result.values["error"]
@@ -104,7 +104,7 @@ def test_certificates_that_are_not_named(
 
 
 def test_variables_are_those_that_dask_reads() -> None:
-    """The variable that is named sets the setting that is missing."""
+    """Setting the named variable sets the missing setting."""
     assert dask.config.collect_env({variable_of(CA): "x"})["distributed"]["comm"]["tls"] == {"ca_file": "x"}
 
 
@@ -125,7 +125,7 @@ def test_certificates_that_cannot_be_used(
     content: str | None,
     told: str,
 ) -> None:
-    """A file that is not there, or is none, is named with the setting that names it."""
+    """A file that is missing or is no certificate is named with its setting."""
     path = tmp_path / "other.pem"
     if content is not None:
         path.write_text(content)
@@ -139,7 +139,7 @@ def test_certificates_that_cannot_be_used(
 def test_certificates_of_somebody_else(
     ask: Callable[[dict[str, Any]], Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A scheduler whose certificate is of another authority cannot be reached: 75, with what to compare."""
+    """A scheduler with another authority's certificate exits with 75, and the error says what to compare."""
     monkeypatch.setattr("lvm_batch.jobs.clusters.scheduler.Scheduler.wait_s", 1)
     result = ask(certified(tmp_path / "others"))
     assert (result.code, result.values["error"]["kind"]) == (75, "try_again")

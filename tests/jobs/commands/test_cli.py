@@ -1,4 +1,4 @@
-"""How commands end: exit codes, and errors in the form that was asked for."""
+"""How commands end: exit codes, and errors in the requested form."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ ENDINGS = [
 
 
 def ends_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
-    """Make every command line end with ``error``."""
+    """Make every command end with ``error``."""
 
     def app(**_: object) -> None:
         raise error
@@ -56,7 +56,7 @@ def ends_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
 def test_errors_become_exit_codes_and_two_lines(
     error: Exception, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What a user can get wrong is told on stderr in two lines, without a traceback."""
+    """A user error is printed on stderr in two lines, without a traceback."""
     ends_with(monkeypatch, error)
     assert main(["run"]) == code
     assert capsys.readouterr() == ("", "error: what\n  what to do: do\n")
@@ -66,7 +66,7 @@ def test_errors_become_exit_codes_and_two_lines(
 def test_errors_become_one_json_object(
     error: Exception, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With --json, an error stands on stdout with its kind, and stderr is silent."""
+    """With --json, an error is printed on stdout with its kind, and stderr is empty."""
     ends_with(monkeypatch, error)
     assert main(["run", "--json"]) == code
     out, err = capsys.readouterr()
@@ -86,7 +86,7 @@ def test_verbose_adds_the_traceback(
 def test_a_bug_is_told_with_its_traceback(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An error that nobody foresaw exits with 70 and shows where it happened."""
+    """An unexpected error exits with 70 and shows where it happened."""
     ends_with(monkeypatch, ZeroDivisionError("by zero"))
     assert main(["run", "--json"]) == 70
     out, err = capsys.readouterr()
@@ -97,7 +97,7 @@ def test_a_bug_is_told_with_its_traceback(
 def test_text_in_brackets_is_printed_as_it_is(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Paths and hints may hold brackets, colons and long names; none is marked up or wrapped."""
+    """Paths and hints may hold brackets, colons and long names; none is styled or wrapped."""
     path = "/data/[bold]/:smile:/" + "long" * 100
     ends_with(monkeypatch, DataError(path, 'pip install "lvm-batch[faiss]"'))
     main(["run"])
@@ -127,7 +127,7 @@ def test_ctrl_c_exits_with_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
 def test_a_wrong_command_line_names_the_right_one(
     arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Unknown commands and options are refused with the nearest right one, and where help is."""
+    """Unknown commands and options are refused with the most similar one, and a pointer to help."""
     assert main(arguments) == 2
     err = capsys.readouterr().err
     assert words in err.splitlines()[0]
@@ -135,13 +135,13 @@ def test_a_wrong_command_line_names_the_right_one(
 
 
 def test_a_wrong_command_line_is_told_as_json_too(capsys: pytest.CaptureFixture[str]) -> None:
-    """--json holds also for a command line that cannot be parsed."""
+    """--json also applies to a command line that cannot be parsed."""
     assert main(["run", "--json", "--outptu", "x"]) == 2
     assert json.loads(capsys.readouterr().out)["error"]["kind"] == "usage"
 
 
 def test_several_wrong_settings_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
-    """All problems of a command line are told at once, as text and as JSON."""
+    """All problems of a command line are reported at once, as text and as JSON."""
     assert main(["run", "in", "--device", "gpu"]) == 2
     err = capsys.readouterr().err
     assert "error: --device cannot be 'gpu'\n  what to do: it can be auto, cpu, cuda, mps\n" in err
@@ -153,7 +153,7 @@ def test_several_wrong_settings_are_listed(capsys: pytest.CaptureFixture[str]) -
 
 @pytest.fixture
 def _gated(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run that ends with one row, and a gate that failed."""
+    """A run that ends with one row and a failed gate."""
     summary = SimpleNamespace(to_json=lambda: {"rows": 1})
     outcome = SimpleNamespace(summary=summary, text="one row", error=GateFailed("what", "do"))
     engine = SimpleNamespace(run=lambda _settings, **_: outcome)
@@ -162,14 +162,14 @@ def _gated(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_gated")
 def test_a_result_with_an_error_is_printed_with_both(capsys: pytest.CaptureFixture[str]) -> None:
-    """A run that finished but failed a gate prints its summary, says what failed, and exits with 3."""
+    """A run that finished but failed a gate prints its summary and the error, and exits with 3."""
     assert main(["run", "in", "--output", "out"]) == 3
     assert capsys.readouterr() == ("one row\n", "error: what\n  what to do: do\n")
 
 
 @pytest.mark.usefixtures("_gated")
 def test_a_result_with_an_error_is_one_json_object(capsys: pytest.CaptureFixture[str]) -> None:
-    """With --json the error stands beside the summary, in the same object."""
+    """With --json the error appears beside the summary, in the same object."""
     assert main(["run", "in", "--output", "out", "--json"]) == 3
     out, err = capsys.readouterr()
     assert json.loads(out) == {"rows": 1, "error": {"kind": "gate", "message": "what", "hint": "do"}}
@@ -193,21 +193,21 @@ def test_plan_is_a_dry_run(
 
 
 def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
-    """Without arguments, the command explains itself."""
+    """Without arguments, the command prints its help."""
     assert main([]) == 0
     out = capsys.readouterr().out
     assert all(name in out for name in ("run", "plan", "config"))
 
 
 def test_version_is_the_package_s(capsys: pytest.CaptureFixture[str]) -> None:
-    """--version prints what is installed."""
+    """--version prints the installed version."""
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("lvm-batch 0.")
 
 
 @pytest.mark.parametrize("closed", [1, 2])
 def test_a_closed_stream_changes_nothing(closed: int) -> None:
-    """`lvm-batch config show >&-` ends as it would otherwise; what would have been said there is lost."""
+    """`lvm-batch config show >&-` keeps its exit code; the output is lost."""
     code = "import sys; from lvm_batch.jobs.cli import command; sys.exit(command())"
     line = f'exec "$0" -c "$1" config show {closed}>&-'
     done = subprocess.run(["/bin/sh", "-c", line, sys.executable, code], capture_output=True, check=False)
@@ -216,7 +216,7 @@ def test_a_closed_stream_changes_nothing(closed: int) -> None:
 
 
 def test_a_reader_that_goes_away_changes_nothing() -> None:
-    """`lvm-batch config show | head -1` ends as if everything had been read."""
+    """`lvm-batch config show | head -1` exits as if everything had been read."""
     read, write = os.pipe()
     os.close(read)
     with os.fdopen(write, "w") as gone:

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_a_bank_is_built_of_a_vector_column(lvm_batch: Callable[..., Any], tmp_path: Path) -> None:
-    """The bank has unit norms and the source's ids; what has no norm is left out and counted."""
+    """The bank has unit norms and the source's ids; vectors without a norm are left out and counted."""
     scaled = vectors()[:10] * np.arange(10, dtype=np.float32)[:, None]
     pq.write_table(
         pa.table({"name": list("abcdefghij"), "vector": encode(scaled, "binary")}), tmp_path / "v.parquet"
@@ -37,7 +37,7 @@ def test_a_bank_is_built_of_a_vector_column(lvm_batch: Callable[..., Any], tmp_p
 def test_a_bank_of_one_vector_gives_confidence_and_no_margin(
     lvm_batch: Callable[..., Any], predict: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """A margin needs two vectors: with one it is null, and the criterion is said not to be evaluated."""
+    """A margin needs two vectors: with one it is null, and a notice says that the criterion is not evaluated."""
     pq.write_table(sample().slice(0, 1), tmp_path / "v.parquet")
     lvm_batch("bank", "build", tmp_path / "v.parquet", "--output", tmp_path / "bank").done()
     path = write_windows(tmp_path / "in.parquet", windows()[0][:5])
@@ -50,7 +50,7 @@ def test_a_bank_of_one_vector_gives_confidence_and_no_margin(
 def test_a_faiss_bank_answers_like_an_exact_one(
     lvm_batch: Callable[..., Any], predict: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """A bank with an index is searched through it: a neighbour may be missed, and no score is ever too high.
+    """A bank with an index is searched through it: it may miss a neighbour, but no score is ever too high.
 
     Fresh weights predict far from any vector of the bank, where an inverted file finds least.
     """
@@ -70,7 +70,7 @@ def test_a_faiss_bank_answers_like_an_exact_one(
 
 
 def test_a_bank_needs_its_column(lvm_batch: Callable[..., Any], tmp_path: Path) -> None:
-    """A file without the column of vectors is refused with the columns it has."""
+    """A file without the vector column is refused with its own columns listed."""
     pq.write_table(pa.table({"embedding": [[1.0, 0.0]]}), tmp_path / "v.parquet")
     result = lvm_batch("bank", "build", tmp_path / "v.parquet", "--output", tmp_path / "bank")
     assert result.code == 2
@@ -80,7 +80,7 @@ def test_a_bank_needs_its_column(lvm_batch: Callable[..., Any], tmp_path: Path) 
 def test_status_tells_how_far_a_job_is(
     lvm_batch: Callable[..., Any], predict: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """Done, incomplete and running are told apart, from the output folder alone."""
+    """Done, incomplete and running are distinguished by the output folder alone."""
     path = write_windows(tmp_path / "in.parquet", windows()[0][:20])
     predict(path, "--output", tmp_path / "out").done()
     done = lvm_batch("status", tmp_path / "out").values
@@ -94,12 +94,12 @@ def test_status_tells_how_far_a_job_is(
 
 
 def test_status_of_a_folder_without_a_job(lvm_batch: Callable[..., Any], tmp_path: Path) -> None:
-    """A folder that no run has written to has no status."""
+    """A folder without a job has no status."""
     assert lvm_batch("status", tmp_path).code == 2
 
 
 def test_a_plan_writes_nothing(lvm_batch: Callable[..., Any], models: Path, tmp_path: Path) -> None:
-    """A plan and a dry run tell units and notices, and leave no trace."""
+    """A plan and a dry run print units and notices, and write no file."""
     path = write_windows(tmp_path / "in.parquet", windows()[0][:300], row_group_rows=100)
     ask = (path, "--output", tmp_path / "out", "--model", models / "amn.pt", "--unit-size", "2MiB")
     planned, dry = lvm_batch("plan", *ask), lvm_batch("run", "--dry-run", *ask)
@@ -115,7 +115,7 @@ def test_a_plan_says_that_the_output_holds_another_job(
     models: Path,
     tmp_path: Path,
 ) -> None:
-    """What a run would refuse is told beforehand, with what differs, and no unit of the other job counts as done."""
+    """The notice says what differs, as a run's error would, and no unit of the other job counts as done."""
     path = write_windows(tmp_path / "in.parquet", windows()[0][:20])
     predict(path, "--output", tmp_path / "out").done()
     ask = ["plan", path, "--output", tmp_path / "out", *_models(models)]

@@ -1,4 +1,4 @@
-"""The demo: what a newcomer sees first."""
+"""The demo: the first thing that a new user sees."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the demo lies: it is made once for the tests here."""
+    """The demo's folder: the demo runs once for these tests."""
     return tmp_path_factory.mktemp("demo") / "demo"
 
 
 @pytest.fixture(autouse=True)
 def _few_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Train for less time than the demo does: its models are as good as is asked of them here."""
+    """Train for less time than the demo does: the models are good enough for these tests."""
     monkeypatch.setattr(demo, "EPOCHS", {"amn": 3, "gru": 1})
 
 
@@ -69,7 +69,7 @@ def test_a_demo_whose_bank_was_cut_short_builds_it_again(lvm_batch: Callable[...
 
 
 def test_a_demo_over_a_file_is_refused(lvm_batch: Callable[..., Any], tmp_path: Path) -> None:
-    """It is a wrong option, not a bug."""
+    """A file in the folder's place is a wrong option, not a bug."""
     (tmp_path / "file").write_text("mine")
     result = lvm_batch("demo", "--output", tmp_path / "file")
     assert (result.code, result.values["error"]["kind"]) == (2, "output")
@@ -77,7 +77,7 @@ def test_a_demo_over_a_file_is_refused(lvm_batch: Callable[..., Any], tmp_path: 
 
 
 def test_a_shard_that_was_cut_short_is_no_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A demo that is stopped while it writes one can be repeated."""
+    """A demo that is stopped while it writes a shard can be repeated."""
     with as_file(demo.sample_file()) as path:
         sample = demo.read_windows(path)
 
@@ -94,13 +94,13 @@ def test_a_shard_that_was_cut_short_is_no_shard(tmp_path: Path, monkeypatch: pyt
 
 
 def rows_of(path: Path) -> int:
-    """Rows of a shard, which has that ending."""
+    """The number of rows of a shard, which must be a Parquet file."""
     assert path.suffix == ".parquet"
     return pq.read_metadata(path).num_rows
 
 
 def test_what_is_told_can_be_typed() -> None:
-    """Also where the folder's name has blanks and quotes in it."""
+    """The commands are quoted if the folder's name has blanks and quotes in it."""
     folder = Path("my 'demo'")
     lines = [shlex.split(line) for line in demo.next_steps(folder).splitlines() if "lvm-batch " in line]
     assert [line[1:] for line in lines] == [

@@ -1,4 +1,4 @@
-"""Standard error as JSON, and credentials in nothing that a run says or writes."""
+"""Standard error as JSON, and no credentials in anything that a run prints or writes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ WITH_SECRETS = "s3://ouruser:oursecret@bucket/history?token=ourtoken"
 
 
 def lines(text: str) -> list[dict[str, Any]]:
-    """The objects on stderr; every line must be one, with what each of them has."""
+    """The objects on stderr; every line must be one, with the common fields."""
     objects = [json.loads(line, parse_constant=pytest.fail) for line in text.splitlines()]
     for told in objects:
         assert {"at", "level", "message"} <= told.keys()
@@ -54,7 +54,7 @@ def said(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, li
 
 
 def error_in(lines: list[dict[str, Any]]) -> dict[str, Any]:
-    """The one error that was told; libraries may say something besides, on threads of their own."""
+    """The one error; libraries may log something else on threads of their own."""
     (error,) = (line for line in lines if line["level"] == "error")
     return error
 
@@ -77,7 +77,7 @@ def test_an_error_is_an_object(
     code: int,
     asked: list[str] | str,
 ) -> None:
-    """Kind and hint are fields, also where the command line cannot be parsed; stdout stays empty."""
+    """Kind and hint are fields, also if the command line cannot be parsed; stdout stays empty."""
     if isinstance(asked, str):
         monkeypatch.setenv("LVM_BATCH_LOG_FORMAT", "json")
         asked = []
@@ -90,7 +90,7 @@ def test_an_error_is_an_object(
 
 
 def test_every_problem_is_a_field(said: Callable[..., Any]) -> None:
-    """Several settings that are wrong are one object with all of them."""
+    """One object holds all problems."""
     _, _, lines = said("run", "--workers", "many", "--pad", "much", "--log-format", "json")
     error = error_in(lines)
     assert error["n_problems"] == len(error["problems"]) == 4
@@ -98,13 +98,13 @@ def test_every_problem_is_a_field(said: Callable[..., Any]) -> None:
 
 
 def test_a_traceback_is_a_field(said: Callable[..., Any]) -> None:
-    """With --verbose the traceback stands in the error's object."""
+    """With --verbose the traceback is a field of the error's object."""
     error = error_in(said("status", "nowhere", "-v", "--log-format", "json")[2])
     assert error["traceback"].startswith("Traceback")
 
 
 def test_the_result_goes_to_stdout_in_its_own_form(said: Callable[..., Any]) -> None:
-    """--json is about stdout: with both, an error is told on both, and what is found on stdout only."""
+    """--json is about stdout: with both, an error appears on both, and a result on stdout only."""
     _, out, lines = said("status", "nowhere", "--json", "--log-format", "json")
     error = error_in(lines)
     assert json.loads(out)["error"]["kind"] == error["kind"]
@@ -116,7 +116,7 @@ def test_the_result_goes_to_stdout_in_its_own_form(said: Callable[..., Any]) -> 
 def test_the_flag_wins_over_the_variable(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """And a format that does not exist is refused, in words, wherever it was asked for."""
+    """A format that does not exist is refused as text, wherever it was given."""
     monkeypatch.setenv("LVM_BATCH_LOG_FORMAT", "json")
     assert main(["status", "nowhere", "--log-format", "text"]) == 2
     assert capsys.readouterr().err.startswith("error: nowhere")
@@ -130,7 +130,7 @@ def test_the_flag_wins_over_the_variable(
 
 
 def test_a_name_with_control_characters_stays_in_its_line(said: Callable[..., Any]) -> None:
-    """Whatever a name holds, a line is one object and moves no cursor."""
+    """Whatever a name holds, a line is one object without control characters."""
     name = "a\n\x1b[31m\x9b\u2028\u202e\ud800b"
     code, _, (error,) = said("status", name, "--log-format", "json")
     assert code == 2
@@ -140,7 +140,7 @@ def test_a_name_with_control_characters_stays_in_its_line(said: Callable[..., An
 def test_a_run_tells_its_beginning_its_failures_and_its_end(
     said: Callable[..., Any], models: Path, scheduler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What happens is told with its fields; a warning has its level; there is no bar."""
+    """Each event has its fields; a warning has its level; there is no progress bar."""
     compute = worker._compute
 
     def troubled(job: Any, unit: Any, folder: Any) -> Any:  # noqa: ANN401 - the worker's own
@@ -176,7 +176,7 @@ def test_a_run_tells_its_beginning_its_failures_and_its_end(
 
 
 def test_progress_is_told_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
-    """A line of progress has rows, rate and what is left; units are not told one by one, nor failures without end."""
+    """A progress line has rows, rate and time left; units are not listed one by one, nor failures without end."""
     console = Console(log_format="json")
     assert isinstance(progress_on(console), ProgressRecords)
     for every_s, expected in ((0, 1), (3600, 0)):
@@ -227,7 +227,7 @@ with console.taking_stderr():
 
 
 def test_whatever_writes_to_stderr_arrives_as_json() -> None:
-    """Warnings, logs, prints, C code, child processes and threads: each line is an object, and nothing is lost."""
+    """Warnings, logs, prints, C code, child processes and threads: each line is an object, and none is lost."""
     done = subprocess.run([sys.executable, "-c", _NOISE], capture_output=True, text=True, check=True)
     told = lines(done.stderr)
     by_logger: dict[str | None, list[dict[str, Any]]] = {}
@@ -250,7 +250,7 @@ def test_whatever_writes_to_stderr_arrives_as_json() -> None:
 
 
 def test_a_reader_that_has_gone_changes_nothing() -> None:
-    """A command whose stderr nobody reads ends as it would have."""
+    """A command whose stderr is closed ends as it would otherwise."""
     read, write = os.pipe()
     os.close(read)
     done = subprocess.run([sys.executable, "-c", _NOISE], stderr=write, check=False)
@@ -267,7 +267,7 @@ def test_no_credentials_stand_in_what_a_run_says_or_writes(
     monkeypatch: pytest.MonkeyPatch,
     log_format: str,
 ) -> None:
-    """A user name, a password and a query reach no stream and no file, be they a setting's or an error's."""
+    """A user name, a password and a query reach no stream and no file, from a setting or from an error."""
     compute = worker._compute
 
     def troubled(job: Any, unit: Any, folder: Any) -> Any:  # noqa: ANN401 - the worker's own
@@ -304,7 +304,7 @@ def test_no_credentials_stand_in_what_a_run_says_or_writes(
 def test_a_refusal_shows_no_credentials(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, log_format: str
 ) -> None:
-    """An address with credentials is refused without them."""
+    """The error shows an address without its credentials."""
     path = str(write_windows(tmp_path / "a.parquet", windows()[0][:5]))
     url = WITH_SECRETS.replace("s3", "tcp") if option == "--scheduler" else WITH_SECRETS
     ask = {"--dataset": path, "--output": str(tmp_path / "out"), option: url}

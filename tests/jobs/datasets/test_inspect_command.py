@@ -1,4 +1,4 @@
-"""`lvm-batch inspect` says what a dataset holds, and refuses what a run would refuse."""
+"""`lvm-batch inspect` describes a dataset, and refuses what a run would refuse."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def sequences() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def vectors(sequences: Path) -> NDArray[np.float64]:
-    """These vectors as an array."""
+    """The vectors as an array."""
     return np.stack(pq.read_table(sequences)["vector"].to_numpy()).astype(np.float64)
 
 
 def lists(rows: NDArray[Any]) -> pa.Array:
-    """Fixed-size lists of the values of each row."""
+    """A fixed-size list array with the values of each row."""
     flat = rows.astype(np.float32).reshape(len(rows), -1)
     return pa.FixedSizeListArray.from_arrays(pa.array(flat.reshape(-1)), flat.shape[1])
 
@@ -51,14 +51,14 @@ def windows(vectors: NDArray[np.float64], n_rows: int) -> dict[str, pa.Array]:
 
 
 def inspected(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, Any]:
-    """The JSON of one `lvm-batch inspect` that succeeds."""
+    """The JSON of a successful `lvm-batch inspect`."""
     assert main(["inspect", *map(str, arguments), "--json"]) == 0
     values: dict[str, Any] = json.loads(capsys.readouterr().out)
     return values
 
 
 def cosines(left: NDArray[np.float64], right: NDArray[np.float64]) -> float:
-    """The mean cosine of rows."""
+    """The mean cosine over rows."""
     norms = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
     return float(((left * right).sum(axis=1) / norms).mean())
 
@@ -66,7 +66,7 @@ def cosines(left: NDArray[np.float64], right: NDArray[np.float64]) -> float:
 def test_sequences_are_described_from_their_footers(
     sequences: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Files, rows, layout, encoding, row groups, columns and units are those of the file."""
+    """Files, rows, layout, encoding, row groups, columns and units come from the footers."""
     values = inspected(capsys, sequences, "--unit-size", "2MiB")
     metadata = pq.read_metadata(sequences)
     assert (values["files"], values["rows"], values["layouts"]) == (1, 1958, ["sequences"])
@@ -93,7 +93,7 @@ def test_sequences_are_described_from_their_footers(
 def test_the_sample_is_what_the_first_rows_are(
     vectors: NDArray[np.float64], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Means of the sample equal a computation of their own over the same windows."""
+    """The sample's means equal a separate computation over the same windows."""
     pq.write_table(pa.table(windows(vectors, 300)), tmp_path / "w.parquet")
     sample = inspected(capsys, tmp_path)["sample"]
     single = vectors.astype(np.float32).astype(np.float64)
@@ -107,7 +107,7 @@ def test_the_sample_is_what_the_first_rows_are(
 def test_bad_rows_are_counted_and_the_first_are_named(
     vectors: NDArray[np.float64], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The sample tells bad rows from good ones, says why, and leaves them out of its means."""
+    """The sample counts bad rows with their reasons, and leaves them out of its means."""
     rows = vectors[:40].copy()
     rows[4] = np.inf  # in windows 0 to 4
     columns = windows(rows, 30)
@@ -128,7 +128,7 @@ def test_only_the_first_rows_are_read(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A sample goes on to the next file until it is large enough, and reads none after that."""
+    """A sample reads the next file until it is large enough, and no further file."""
     monkeypatch.setattr(sample_module, "SAMPLE_ROWS", 50)
     for name in "abc":
         pq.write_table(pa.table(windows(vectors, 30)), tmp_path / f"{name}.parquet")
@@ -142,7 +142,7 @@ def test_only_the_first_rows_are_read(
 def test_a_dataset_without_rows_can_be_inspected(
     vectors: NDArray[np.float64], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A file of no rows is one empty unit, and there is nothing to sample."""
+    """A file without rows is one empty unit, and there is no sample."""
     pq.write_table(pa.table(windows(vectors, 1)).slice(0, 0), tmp_path / "w.parquet")
     values = inspected(capsys, tmp_path)
     assert (values["rows"], values["units"]["count"]) == (0, 1)
@@ -153,7 +153,7 @@ def test_a_dataset_without_rows_can_be_inspected(
 def test_slow_encodings_are_named_with_the_way_out(
     vectors: NDArray[np.float64], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Lists are said to be slow; what pack makes of them is not."""
+    """Lists are reported as slow; the output of pack is not."""
     pq.write_table(pa.table(windows(vectors, 20)), tmp_path / "w.parquet")
     (notice,) = inspected(capsys, tmp_path / "w.parquet")["notices"]
     assert "`context` is slow to read as fixed_size_list: `lvm-batch pack`" in notice
@@ -167,7 +167,7 @@ def test_slow_encodings_are_named_with_the_way_out(
 def test_other_columns_in_other_files_are_said(
     vectors: NDArray[np.float64], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Files that differ from the first are counted, with what is different, and the criterion that suffers."""
+    """Files that differ from the first are counted, with the difference and the criterion that it affects."""
     columns = windows(vectors, 10)
     pq.write_table(pa.table({**columns, "lane": ["a"] * 10, "id": range(10)}), tmp_path / "a.parquet")
     pq.write_table(pa.table({**columns, "id": ["x"] * 10, "split": ["ood"] * 10}), tmp_path / "b.parquet")
@@ -186,7 +186,7 @@ def test_other_columns_in_other_files_are_said(
 def test_large_row_groups_are_said(
     vectors: NDArray[np.float64], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A row group of many units' size is named, because no unit is less than one."""
+    """A row group of many units' size is named, because no unit is smaller than a row group."""
     pq.write_table(pa.table(windows(vectors, 400)), tmp_path / "w.parquet")
     notices = inspected(capsys, tmp_path, "--unit-size", "1MiB")["notices"]
     assert any("a row group decodes to 6 MiB" in notice for notice in notices)
@@ -205,7 +205,7 @@ def test_columns_can_have_other_names(
 
 
 def test_the_text_is_a_line_a_subject(sequences: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Without --json, people read what is there, what is missing, and what that costs."""
+    """Without --json, the text lists what exists, what is missing, and what that costs."""
     assert main(["inspect", str(sequences)]) == 0
     lines = {line[:11].strip(): line[11:] for line in capsys.readouterr().out.splitlines()}
     assert lines["input"].startswith("1,958 rows in 1 file of sequences, ")
@@ -219,7 +219,7 @@ def test_the_text_is_a_line_a_subject(sequences: Path, capsys: pytest.CaptureFix
 def test_what_a_run_would_refuse_is_refused(
     vectors: NDArray[np.float64], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Every file that cannot be read is named at once, with exit code 2."""
+    """Every unreadable file is named at once, with exit code 2."""
     pq.write_table(pa.table({"id": [1]}), tmp_path / "a.parquet")
     assert main(["inspect", str(tmp_path)]) == 2
     assert "neither a `context` nor a `vector` column" in capsys.readouterr().err
@@ -233,7 +233,7 @@ def test_what_a_run_would_refuse_is_refused(
 
 
 def test_no_model_is_loaded(sequences: Path) -> None:
-    """A dataset is inspected without torch and Dask."""
+    """Inspect imports neither torch nor Dask."""
     code = (
         "import sys; from lvm_batch.jobs.cli import main\n"
         f"assert main(['inspect', {str(sequences)!r}]) == 0\n"

@@ -1,4 +1,4 @@
-"""`lvm-batch pack` writes Parquet that a run reads, says what it did, and refuses with one clear error."""
+"""`lvm-batch pack` writes Parquet that a run reads, lists its files, and refuses bad input with one clear error."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def vectors(*shape: int) -> NDArray[np.float32]:
-    """Random vectors, the same for the same shape."""
+    """Random vectors, equal for equal shapes."""
     return np.random.default_rng(shape[0]).standard_normal(shape).astype(np.float32)
 
 
@@ -43,13 +43,13 @@ def npz(tmp_path: Path) -> Path:
 
 
 def result(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, dict[str, Any]]:
-    """Exit code and JSON of one `lvm-batch pack`."""
+    """The exit code and JSON of a `lvm-batch pack`."""
     code = main(["pack", *map(str, arguments), "--json"])
     return code, json.loads(capsys.readouterr().out)
 
 
 def test_a_run_reads_what_was_packed(npz: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The reader of a run finds contexts, targets and lanes of each part as the arrays hold them."""
+    """A run's reader finds contexts, targets and lanes of each part as the arrays hold them."""
     code, told = result(capsys, npz, "--output", tmp_path / "out")
     assert (code, told["rows"]) == (0, 49)
     footer = next(iter(read_footers(find_files([str(tmp_path / "out" / "train")]), DatasetFormat())))[1]
@@ -65,7 +65,7 @@ def test_a_run_reads_what_was_packed(npz: Path, tmp_path: Path, capsys: pytest.C
 
 
 def test_the_result_names_every_file(npz: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """--json holds each file with its rows, its bytes and where its rows came from, and what was left out."""
+    """--json lists each file with its rows, its bytes and its source, and what was left out."""
     told = result(capsys, npz, "--output", tmp_path / "out", "--rows-per-file", 30)[1]
     assert [(file["name"], file["rows"], file["part"]) for file in told["files"]] == [
         ("train/lvm-00000.parquet", 30, "train"),
@@ -80,7 +80,7 @@ def test_the_result_names_every_file(npz: Path, tmp_path: Path, capsys: pytest.C
 
 
 def test_the_text_says_what_to_do_next(npz: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Without --json the result is a line a subject, with the command that comes next."""
+    """Without --json the result ends with the next command."""
     assert main(["pack", str(npz), "--output", str(tmp_path / "out"), "--dtype", "float16"]) == 0
     out, err = capsys.readouterr()
     lines = {line[:10].strip(): line[10:] for line in out.splitlines()}
@@ -96,7 +96,7 @@ def test_the_text_says_what_to_do_next(npz: Path, tmp_path: Path, capsys: pytest
 def test_columns_of_parquet_can_have_other_names(
     npz: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Renamed columns of vectors are re-encoded under their own names, and columns can be left out."""
+    """Renamed vector columns are re-encoded under their new names, and columns can be left out."""
     assert result(capsys, npz, "--output", tmp_path / "first", "--encoding", "fixed_size_list")[0] == 0
     path = tmp_path / "own.parquet"
     table = pq.read_table(tmp_path / "first" / "train").rename_columns(["ctx", "next", "lane"])
@@ -112,7 +112,7 @@ def test_columns_of_parquet_can_have_other_names(
 
 
 def test_wrong_options_are_told_at_once(npz: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Every option that cannot be is named with what it can be, before anything is read or written."""
+    """Every invalid option is named with the accepted values, before anything is read or written."""
     wrong = ["--encoding", "list", "--dtype", "int8", "--pad", "no", "--rows-per-file", "0"]
     code, told = result(capsys, npz, "--output", npz.parent / "out", *wrong)
     assert code == 2
@@ -127,7 +127,7 @@ def test_wrong_options_are_told_at_once(npz: Path, capsys: pytest.CaptureFixture
 
 @pytest.mark.parametrize("size", ["-1", "many", "", "1.5", "0GiB"])
 def test_a_file_s_size_is_rows_or_bytes(npz: Path, size: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """--rows-per-file takes a whole number above zero, or a size with a unit."""
+    """--rows-per-file accepts a positive integer, or a size with a unit."""
     code, told = result(capsys, npz, "--output", npz.parent / "out", "--rows-per-file", size)
     assert (code, told["error"]["message"]) == (2, f"--rows-per-file cannot be {size!r}")
 
@@ -144,7 +144,7 @@ def test_bad_input_is_refused_with_its_name(npz: Path, capsys: pytest.CaptureFix
 
 
 def test_an_output_inside_the_input_is_refused(npz: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Else the next pack would read what this one wrote."""
+    """Otherwise the next pack would read this one's output."""
     code, told = result(capsys, npz.parent, "--output", npz.parent / "out")
     assert (code, told["error"]["kind"]) == (2, "output")
     assert "lies inside the input" in told["error"]["message"]
@@ -154,7 +154,7 @@ def test_an_output_inside_the_input_is_refused(npz: Path, capsys: pytest.Capture
 def test_what_comes_next_takes_what_was_packed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], shape: tuple[int, ...], command: str
 ) -> None:
-    """Vectors alone make a bank, but no window."""
+    """Vectors alone can become a bank, but form no window."""
     np.save(tmp_path / "some.npy", vectors(*shape))
     assert main(["pack", str(tmp_path / "some.npy"), "--output", str(tmp_path / "packed")]) == 0
     assert f"lvm-batch {command} {tmp_path / 'packed'} --output" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Columns of text are understood whatever holds their text, also where some of it is none."""
+"""Text columns of every Arrow type are accepted, also with values that are not valid text."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ kinds = pytest.mark.parametrize("column", KINDS.values(), ids=KINDS)
 
 @kinds
 def test_splits_are_counted(column: pa.Array) -> None:
-    """A unit's record tells the cosines of each split."""
+    """A unit's record has the cosines of each split."""
     rows = block(pa.table({"key": range(5), "split": column}))
     rows = replace(rows, reasons=np.zeros((5, len(REASONS)), np.bool_))
     counted = tally_block(rows, 0, split_column="split")
@@ -45,7 +45,7 @@ def test_splits_are_counted(column: pa.Array) -> None:
 
 @kinds
 def test_splits_are_learnt_from(column: pa.Array, tmp_path: Path) -> None:
-    """Training knows the windows whose articles are out of distribution."""
+    """Training knows the windows of out-of-distribution articles."""
     contexts, targets = (rows[:5].reshape(5, -1) for rows in windows())
     lists = {
         name: pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1)), rows.shape[1])
@@ -58,7 +58,7 @@ def test_splits_are_learnt_from(column: pa.Array, tmp_path: Path) -> None:
 
 @kinds
 def test_names_are_shown(column: pa.Array, tmp_path: Path) -> None:
-    """A report counts the rows of each lane, and shows what is no text as far as it is."""
+    """A report counts the rows of each lane, and shows invalid text as far as it is valid."""
     folder = write_output(str(tmp_path), {"a-00000.parquet": {"key": range(5), "lane": column}})
     found = read_columns(folder, {"a-00000.parquet": 5}, lane="lane", split="split")
     assert found.lane is not None

@@ -1,4 +1,4 @@
-"""Workers that answer stored rows before they get work: sound ones pass, others are refused by name."""
+"""Workers answer stored rows before they get work: correct ones pass, others are refused by name."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ N_UNITS, UNIT_ROWS = 6, 10
 
 
 def models_of(dim: int = 768) -> tuple[ContextModel, ContextModel]:
-    """Both models, with fresh weights."""
+    """Both models with fresh weights."""
     amn = build_model("amn", seed=3, input_dim=dim)
     return amn, build_model("gru", seed=3, input_dim=dim, d_model=64, num_layers=2)
 
 
 @cache
 def stored(dim: int = 768) -> ExpectedAnswers:
-    """What they answer."""
+    """The models' answers to the stored rows."""
     expected = expected_answers(*models_of(dim), length=5)
     assert expected is not None
     return expected
@@ -71,13 +71,13 @@ def cascade_on(*, dim: int = 768, precision: Precision = "fp32", device: FakeDev
 
 
 def refused(cascade: Cascade, *, dim: int = 768, precision: str = "fp32") -> Refusal | None:
-    """What the check says."""
+    """The refusal by the check, if any."""
     return check_answers(cascade, stored(dim), bound=BOUNDS[precision], device="fake")
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", pytest.param("int8", marks=needs_int8)])
 def test_a_sound_device_passes_in_every_precision(precision: Precision) -> None:
-    """With fresh weights, which magnify rounding most, there is room left."""
+    """Fresh weights, which magnify rounding most, stay within half of the bound."""
     found = check_answers(
         cascade_on(precision=precision), stored(), bound=BOUNDS[precision] / 2, device="cpu"
     )
@@ -85,7 +85,7 @@ def test_a_sound_device_passes_in_every_precision(precision: Precision) -> None:
 
 
 def test_rows_are_of_the_sample_or_fixed_noise() -> None:
-    """As many windows as are told of, of unit vectors, the same at every call, for models of any width."""
+    """The rows are unit vectors, the same at every call, for models of any width."""
     for dim in (768, 24):
         expected = stored(dim)
         vectors = np.frombuffer(expected.vectors, np.float16).astype(np.float32).reshape(-1, dim)
@@ -96,7 +96,7 @@ def test_rows_are_of_the_sample_or_fixed_noise() -> None:
 
 
 def test_models_that_answer_with_no_numbers_are_left_to_the_output() -> None:
-    """No worker is blamed for weights that are NaN."""
+    """Weights that are NaN are no fault of a worker, so workers are not checked."""
     amn, gru = models_of(24)
     with torch.no_grad():
         gru.output_layer.weight.fill_(float("nan"))
@@ -105,7 +105,7 @@ def test_models_that_answer_with_no_numbers_are_left_to_the_output() -> None:
 
 
 def tilted(by: float) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Turn the last answer so far that 1 - cosine is ``by``."""
+    """Turn the last answer until 1 - cosine is ``by``."""
 
     def spoil(answers: torch.Tensor) -> torch.Tensor:
         spoilt = answers.clone()
@@ -119,7 +119,7 @@ def tilted(by: float) -> Callable[[torch.Tensor], torch.Tensor]:
 
 @pytest.mark.parametrize(("by", "is_refused"), [(5e-4, False), (2e-3, True), (1.0, True)])
 def test_one_row_off_is_enough(by: float, *, is_refused: bool) -> None:
-    """A worker is refused when any of its answers is off by more than 1e-3, with the figure."""
+    """A worker is refused if any of its answers is off by more than 1e-3; the refusal has the figure."""
     found = refused(cascade_on(device=FakeDevice(spoil=tilted(by))))
     assert (found is not None) == is_refused
     if found is not None:
@@ -129,7 +129,7 @@ def test_one_row_off_is_enough(by: float, *, is_refused: bool) -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_answers_that_are_no_numbers_are_refused(value: float) -> None:
-    """And the figure of it is none, as JSON has no such number."""
+    """The refusal has no figure then, since JSON has no such number."""
     found = refused(cascade_on(device=FakeDevice(spoil=lambda answers: answers * value)))
     assert found is not None
     assert "not finite" in found.why
@@ -137,14 +137,14 @@ def test_answers_that_are_no_numbers_are_refused(value: float) -> None:
 
 
 def test_a_fallback_that_is_off_is_found_too() -> None:
-    """Both models are asked."""
+    """Both models are checked."""
     sound, spoilt = cascade_on(), cascade_on(device=FakeDevice(spoil=tilted(0.5)))
     assert refused(Cascade(sound.primary, spoilt.fallback, None, Thresholds())) is not None
     assert refused(Cascade(sound.primary, None, None, Thresholds())) is None
 
 
-# Whole runs, on the shared cluster: its two workers are threads of this process, so what a process keeps is kept for
-# each of them here.
+# Whole runs on the shared cluster: its two workers are threads of this process, so their per-process caches
+# are replaced by one for each worker.
 
 
 _load: Callable[..., Any] = worker._cached_cascade.__wrapped__
@@ -152,7 +152,7 @@ _load: Callable[..., Any] = worker._cached_cascade.__wrapped__
 
 @pytest.fixture
 def devices(monkeypatch: pytest.MonkeyPatch, scheduler: str) -> Callable[..., list[str]]:
-    """Give each worker a device, ``None`` for its CPU; returns their addresses."""
+    """Give each worker a device, ``None`` for its CPU; return the workers' addresses."""
 
     def give(*given: FakeDevice | None) -> list[str]:
         with Client(scheduler, set_as_default=False) as client:
@@ -177,7 +177,7 @@ def devices(monkeypatch: pytest.MonkeyPatch, scheduler: str) -> Callable[..., li
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A few units."""
+    """A dataset of a few units."""
     folder = tmp_path_factory.mktemp("dataset") / "in"
     contexts, targets = (part[: N_UNITS * UNIT_ROWS] for part in windows())
     write_windows(folder / "a.parquet", contexts, targets, row_group_rows=UNIT_ROWS)
@@ -197,7 +197,7 @@ def ask(predict: Callable[..., Result], dataset: Path, tmp_path: Path) -> Callab
 
 @pytest.fixture
 def plain(ask: Callable[..., Result], dataset: Path) -> Path:
-    """What CPU workers make of the units, made once."""
+    """The output of CPU workers, made once."""
     output = dataset.parent / "plain"
     if not output.exists():
         assert ask(output=output).done()["units_done"] == N_UNITS
@@ -205,7 +205,7 @@ def plain(ask: Callable[..., Result], dataset: Path) -> Path:
 
 
 def check_equal(output: Path, plain: Path) -> None:
-    """Two outputs hold the same rows, to 1e-5."""
+    """Check that two outputs hold the same rows, to 1e-5."""
     rows = read_rows(output)
     assert len(rows) == N_UNITS * UNIT_ROWS
     assert_same_rows(rows, read_rows(plain))
@@ -214,7 +214,7 @@ def check_equal(output: Path, plain: Path) -> None:
 def test_a_worker_that_is_off_gets_no_work(
     ask: Callable[..., Result], plain: Path, devices: Callable[..., list[str]], tmp_path: Path
 ) -> None:
-    """It is named with its host, device and figure; the other does all units, and the rows are as they would be."""
+    """The result names its host, device and figure; the other worker does all units, and the rows are correct."""
     device = FakeDevice(spoil=tilted(0.2))
     bad, _ = devices(device, None)
     result = ask()
@@ -232,7 +232,7 @@ def test_a_worker_that_is_off_gets_no_work(
 def test_a_mixed_cluster_shares_one_queue(
     ask: Callable[..., Result], plain: Path, devices: Callable[..., list[str]], tmp_path: Path
 ) -> None:
-    """CPU and accelerator workers do one job, also where the device's memory runs out in the middle of it."""
+    """CPU and accelerator workers do one job, even if the device's memory runs out in the middle of it."""
     device = FakeDevice(
         faults={3: torch.OutOfMemoryError("now")}, late_faults={6: torch.OutOfMemoryError("later")}
     )
@@ -246,7 +246,7 @@ def test_a_mixed_cluster_shares_one_queue(
 def test_a_device_that_fails_later_loses_its_units_to_others(
     ask: Callable[..., Result], plain: Path, devices: Callable[..., list[str]], tmp_path: Path
 ) -> None:
-    """A GPU that breaks costs no unit: its worker is refused from then on."""
+    """A GPU that breaks loses no unit: its worker is refused from then on."""
     bad, _ = devices(FakeDevice(faults={number: Broken("off the bus") for number in range(3, 99)}), None)
     result = ask()
     assert result.code == 0, result.stderr
@@ -258,7 +258,7 @@ def test_a_device_that_fails_later_loses_its_units_to_others(
 def test_without_a_worker_left_the_run_ends_with_75(
     ask: Callable[..., Result], devices: Callable[..., list[str]]
 ) -> None:
-    """All are counted, one is named with what was found, and the same command works once they are mended."""
+    """The error counts all, names one with its fault, and the same command works once they are repaired."""
     devices(FakeDevice(spoil=tilted(0.2)), FakeDevice(spoil=tilted(0.3)))
     result = ask()
     assert (result.code, result.values["error"]["kind"]) == (75, "try_again")
@@ -270,7 +270,7 @@ def test_without_a_worker_left_the_run_ends_with_75(
 def test_a_device_that_no_worker_has_is_said(
     ask: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Workers of a scheduler are asked, not the driver's machine."""
+    """The workers' machines count, not the driver's."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     result = ask("--device", "cuda")
     assert (result.code, result.values["error"]["kind"]) == (75, "try_again")
@@ -282,7 +282,7 @@ def test_a_device_that_no_worker_has_is_said(
 def test_workers_say_themselves_that_they_lack_int8(
     ask: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where a run computes elsewhere, the driver's own processor does not matter."""
+    """If workers are elsewhere, the driver's own processor does not matter."""
     monkeypatch.setattr("lvm_batch.lvm.kernels.int8_linear._products_are_exact", lambda: False)
     result = ask("--precision", "int8")
     assert (result.code, result.values["error"]["kind"]) == (75, "try_again")
@@ -292,7 +292,7 @@ def test_workers_say_themselves_that_they_lack_int8(
 def test_a_worker_that_joins_later_is_checked_too(
     ask: Callable[..., Result], plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It answers the stored rows before its first unit, like those that were there from the beginning."""
+    """It answers the stored rows before its first unit, like the workers that were there at the start."""
     with quick_cluster(1) as cluster:
         [first] = cluster.scheduler_info["workers"]
 
@@ -316,7 +316,7 @@ def test_a_worker_that_joins_later_is_checked_too(
 
 
 class _Flying:
-    """A submitted task."""
+    """A task that was submitted."""
 
     cancelled = False
 
@@ -325,7 +325,7 @@ class _Flying:
 
 
 def test_tasks_do_not_wait_for_workers_that_have_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once a worker is refused, tasks name where they may go; if all of those go, they are submitted anew."""
+    """After a refusal tasks name the workers that are allowed; once all of those leave, they are submitted again."""
     told: list[Refusal] = []
     workers = Workers(None, told.append)  # type: ignore[arg-type] # nobody is asked
     present = {"a": {"nthreads": 1}, "b": {"nthreads": 2}}

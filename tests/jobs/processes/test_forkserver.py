@@ -1,4 +1,4 @@
-"""The process that workers are copies of: started once, and never needed."""
+"""The process that workers are forked from: started once, and optional."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(autouse=True)
 def _server() -> None:
-    """A server that runs."""
+    """A running server."""
     forkserver.start_forkserver()
 
 
 def where() -> tuple[int, str, str | None]:
-    """Say which process this is, and what surrounds it."""
+    """Return this process's id, folder and environment."""
     return os.getpid(), str(Path.cwd()), os.environ.get("LVM_BATCH_TEST")
 
 
 def refuse(message: str) -> None:
-    """Raise an error of a user's making."""
+    """Raise a user error."""
     raise UsageError(message, "do better")
 
 
@@ -44,7 +44,7 @@ def die_elsewhere(driver: int) -> int:
 
 @pytest.mark.skipif(forkserver.METHOD != "forkserver", reason="workers start on their own here")
 def test_a_copy_is_where_the_driver_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another process, with the driver's folder and environment as they are now."""
+    """It is another process with the driver's current folder and environment."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LVM_BATCH_TEST", "here")
     pid, folder, value = in_forked_process(where)
@@ -53,20 +53,20 @@ def test_a_copy_is_where_the_driver_is(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_errors_come_back_as_they_were() -> None:
-    """What is raised there is raised here, with its message and its hint."""
+    """An error in the copy is raised here, with its message and its hint."""
     with pytest.raises(UsageError) as error:
         in_forked_process(refuse, "no such thing")
     assert error.value.args == ("no such thing", "do better")
 
 
 def test_without_a_server_it_is_done_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A plan, or another system, does the same in its own process."""
+    """Without a server the call runs in this process, with the same result."""
     monkeypatch.setattr(forkserver, "_servers", set())
     assert in_forked_process(where)[0] == os.getpid()
 
 
 def test_a_copy_that_dies_costs_nothing() -> None:
-    """Where the copy is killed, the driver does it."""
+    """If the copy is killed, the driver makes the call itself."""
     assert in_forked_process(die_elsewhere, os.getpid()) == os.getpid()
 
 
@@ -82,7 +82,7 @@ if __name__ == "__main__":
 
 @pytest.mark.skipif(forkserver.METHOD != "forkserver", reason="workers start on their own here")
 def test_nothing_outlives_a_driver_that_is_killed(tmp_path: Path) -> None:
-    """A copy that waits for its driver, or works for it, ends with it, and the server after its last copy."""
+    """A copy ends with its driver, idle or busy, and the server ends after its last copy."""
     (tmp_path / "driver.py").write_text(_DRIVER)
     command = [sys.executable, str(tmp_path / "driver.py")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL) as driver:

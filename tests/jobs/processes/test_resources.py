@@ -1,4 +1,4 @@
-"""How many cores a process may use, by what its control groups allow."""
+"""The number of cores a process may use, limited by its control groups."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _many_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def root(folder: Path, cgroup: str, **files: str) -> Path:
-    """A file system with control groups; a file's name has ``__`` for each ``/``."""
+    """A file system with control groups; ``__`` in a file's name stands for ``/``."""
     for name, text in ({"proc__self__cgroup": cgroup} | files).items():
         path = folder / name.replace("__", "/")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -36,12 +36,12 @@ def root(folder: Path, cgroup: str, **files: str) -> Path:
     [("max 100000", 16), ("100000 100000", 1), (_TWO, 2), ("150000 100000", 2), ("5000 100000", 1)],
 )
 def test_a_quota_counts(tmp_path: Path, limit: str, n_cores: int) -> None:
-    """`--cpus=1` is one core whatever the machine has; part of a core is one, and without a limit all are there."""
+    """`--cpus=1` is one core on any machine; part of a core counts as one, and without a limit all cores count."""
     assert usable_cores(root(tmp_path, "0::/", **{"sys__fs__cgroup__cpu.max": limit})) == n_cores
 
 
 def test_groups_above_count_too(tmp_path: Path) -> None:
-    """The least that a group or any above it allows is what there is."""
+    """The lowest limit of a group and of the groups above it holds."""
     files = {"sys__fs__cgroup__a.slice__cpu.max": _TWO, "sys__fs__cgroup__a.slice__b__cpu.max": "max 100000"}
     assert usable_cores(root(tmp_path, "0::/a.slice/b", **files)) == 2
 
@@ -49,7 +49,7 @@ def test_groups_above_count_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mounted", ["cpu,cpuacct", "cpuacct,cpu", "cpu"])
 @pytest.mark.parametrize("path", ["/", "/docker/0123", "/a/b"])
 def test_the_first_version_counts_too(tmp_path: Path, mounted: str, path: str) -> None:
-    """Whatever its folder is called, and where a container knows only the path that its host has for it."""
+    """It counts whatever its folder is called, and if a container knows only the host's path for it."""
     files = {
         f"sys__fs__cgroup__{mounted}__cpu.cfs_quota_us": "300000",
         f"sys__fs__cgroup__{mounted}__cpu.cfs_period_us": "100000",
@@ -60,13 +60,13 @@ def test_the_first_version_counts_too(tmp_path: Path, mounted: str, path: str) -
 
 
 def test_without_groups_all_cores_are_there(tmp_path: Path) -> None:
-    """Neither a system without them, nor a limit that cannot be understood, changes anything."""
+    """A system without groups, and a limit that cannot be parsed, change nothing."""
     assert usable_cores(tmp_path) == 16
     assert usable_cores(root(tmp_path, "0::/", **{"sys__fs__cgroup__cpu.max": "none"})) == 16
 
 
 def test_a_real_quota_counts() -> None:
-    """A process in a group of its own with one core's time counts one."""
+    """A process in its own group with one core's time counts one core."""
     group = next(
         (path for path in map(Path, ("/sys/fs/cgroup/cpu", "/sys/fs/cgroup")) if path.is_dir()), None
     )

@@ -1,4 +1,4 @@
-"""``lvm-batch models``: what is listed and shown, what verify lets pass, and how a role passes on and back."""
+"""``lvm-batch models``: what list and show print, what verify accepts, and how a role changes and rolls back."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PRODUCTION, FALLBACK = "production_model", "fallback_model"
 
 @pytest.fixture(autouse=True, scope="module")
 def _one_thread() -> Iterator[None]:
-    """Models as small as these are slower on several."""
+    """Small models are slower on several threads."""
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -43,7 +43,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def small_amn(seed: int, *, residual: float = 0.0) -> ContextModel:
-    """An AMN that predicts the mean of the context, and adds a random vector ``residual`` strong."""
+    """An AMN that predicts the mean of the context plus a random vector of length ``residual``."""
     model = build_model("amn", seed=seed, **SMALL, hidden_dim=8)
     with torch.no_grad():
         model.output_layer.weight.mul_(residual)
@@ -52,7 +52,7 @@ def small_amn(seed: int, *, residual: float = 0.0) -> ContextModel:
 
 
 def save(models_dir: Path, name: str, model: ContextModel, architecture: str = "amn") -> Path:
-    """Put a model into a registry; returns its checkpoint."""
+    """Save a model to a registry; return its checkpoint."""
     path = models_dir / name / "best_model.pt"
     path.parent.mkdir(parents=True, exist_ok=True)
     save_checkpoint(path, model, architecture=architecture, epoch=4, val_loss=0.5, val_cosine=0.625)
@@ -61,7 +61,7 @@ def save(models_dir: Path, name: str, model: ContextModel, architecture: str = "
 
 @pytest.fixture
 def models_dir(tmp_path: Path) -> Path:
-    """Two models that predict the mean of the context, one that does worse, and a GRU; nobody has a role."""
+    """Two models that predict the mean of the context, a worse one, and a GRU; no model has a role."""
     models = tmp_path / "lvm" / "models"
     save(models, "amn-1", small_amn(1))
     save(models, "amn-2", small_amn(1, residual=1e-3))
@@ -72,7 +72,7 @@ def models_dir(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> Path:
-    """1,100 windows of 16-dimensional vectors whose target is about the mean of the context; the last 40 are ood."""
+    """1,100 windows of 16-dimensional vectors whose target is near the mean of the context; the last 40 are ood."""
     random = np.random.default_rng(5)
     contexts = random.standard_normal((1100, 5, DIM), dtype=np.float32) + 2.0
     targets = contexts.mean(axis=1) + 0.1 * random.standard_normal((1100, DIM), dtype=np.float32)
@@ -83,7 +83,7 @@ def dataset(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def models_command(lvm_batch: Callable[..., Any], models_dir: Path) -> Callable[..., Any]:
-    """Call ``lvm-batch models`` on that registry, where vectors are 16 wide."""
+    """Call ``lvm-batch models`` on that registry, with vectors 16 wide."""
 
     def call(command: str, *arguments: object) -> Any:  # noqa: ANN401 - a Result, of the outer conftest
         dim = ("--dim", DIM) if command in {"verify", "promote"} else ()
@@ -93,7 +93,7 @@ def models_command(lvm_batch: Callable[..., Any], models_dir: Path) -> Callable[
 
 
 def role(models_dir: Path, name: str = PRODUCTION) -> str | None:
-    """Who has a role, as the link says it."""
+    """The model with a role, as the link says."""
     link = models_dir.parent / name
     return link.readlink().name if link.is_symlink() else None
 
@@ -104,7 +104,7 @@ def failed(result: Any) -> list[str]:  # noqa: ANN401
 
 
 def test_a_list_tells_every_model_and_role(models_command: Callable[..., Any], models_dir: Path) -> None:
-    """Architecture, size, digest, figures and roles; a model that cannot be loaded is there with the reason."""
+    """It shows architecture, size, digest, figures and roles; a model that cannot be loaded has the reason."""
     (models_dir / "empty").mkdir()
     torn = models_dir / "torn" / "best_model.pt"
     torn.parent.mkdir()
@@ -124,7 +124,7 @@ def test_a_list_tells_every_model_and_role(models_command: Callable[..., Any], m
 
 
 def test_a_list_is_a_table(models_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One line a model under its heading, then who has which role."""
+    """There is one line a model under the heading, then one line a role."""
     (models_dir.parent / PRODUCTION).symlink_to("models/amn-1")
     (models_dir.parent / FALLBACK).symlink_to("models/gone")
     assert main(["models", "list", "--models-dir", str(models_dir)]) == 0
@@ -137,7 +137,7 @@ def test_a_list_is_a_table(models_dir: Path, capsys: pytest.CaptureFixture[str])
 
 
 def test_an_empty_registry_says_how_to_train(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """An empty folder is no mistake; a folder that is not there is one, and says the same."""
+    """An empty folder is no error; a missing folder is one, with the same hint."""
     (tmp_path / "models").mkdir()
     assert main(["models", "list", "--models-dir", str(tmp_path / "models")]) == 0
     command = f"lvm-batch train DATASET --arch amn --output {tmp_path}"
@@ -151,7 +151,7 @@ def test_an_empty_registry_says_how_to_train(tmp_path: Path, capsys: pytest.Capt
 def test_show_tells_all_of_one_model(
     models_command: Callable[..., Any], models_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """By name, role or path: digest, dimensions, figures, roles, its card, and where its history lies."""
+    """It works by name, role or path, and has digest, dimensions, figures, roles, card, and the path of its history."""
     (models_dir / "amn-1/MODEL_CARD.md").write_text("# The card\n", encoding="utf-8")
     (models_dir / "amn-1/training_history.json").write_text("{}", encoding="utf-8")
     models_command("promote", "amn-1").done()
@@ -180,7 +180,7 @@ def test_show_tells_all_of_one_model(
 def test_show_refuses_what_is_no_model(
     models_command: Callable[..., Any], models_dir: Path, name: str, said: str
 ) -> None:
-    """With what is wrong and what to do, and no traceback."""
+    """The error says what is wrong and what to do, without a traceback."""
     (models_dir / "empty").mkdir()
     (models_dir / "torn").mkdir()
     (models_dir / "torn/best_model.pt").write_bytes(b"PK\x03\x04 and no more")
@@ -192,7 +192,7 @@ def test_show_refuses_what_is_no_model(
 
 
 def test_a_sound_model_passes(models_command: Callable[..., Any], dataset: Path) -> None:
-    """It loads, has the width asked for, gives unit vectors, and the same ones packed as published."""
+    """It loads, has the expected width, and gives unit vectors, the same packed as published."""
     result = models_command("verify", "amn-1", "--data", dataset)
     checks = {check["name"]: check["figure"] for check in result.values["checks"]}
     assert (result.code, result.values["passed"], result.values["role"]) == (0, True, PRODUCTION)
@@ -205,7 +205,7 @@ def test_a_sound_model_passes(models_command: Callable[..., Any], dataset: Path)
 def test_the_width_follows_from_what_is_there(
     lvm_batch: Callable[..., Any], models_dir: Path, dataset: Path
 ) -> None:
-    """768 where nothing says otherwise, else the data's, else that of the models with a role, else what --dim says."""
+    """The width comes from --dim, the data or the models with a role; without any of them it is 768."""
     verify = ("models", "verify", "amn-1", "--models-dir", models_dir)
     assert failed(lvm_batch(*verify)) == ["dimensions"]
     assert lvm_batch(*verify, "--data", dataset).code == 0
@@ -221,7 +221,7 @@ def test_the_width_follows_from_what_is_there(
 
 
 def test_rows_out_of_distribution_are_judged_first(models_command: Callable[..., Any], dataset: Path) -> None:
-    """They are looked for among 20 times the rows that are asked for; others make up the number."""
+    """They are sought among 20 times the requested rows; other rows fill up the number."""
     table = pq.read_table(dataset)
     contexts, targets = (
         np.stack(table[name].to_numpy()).reshape(1100, -1, DIM) for name in ("context", "target")
@@ -240,7 +240,7 @@ def test_rows_out_of_distribution_are_judged_first(models_command: Callable[...,
 
 
 def test_a_packed_form_of_other_numbers_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a run would compute is held against the published forward pass."""
+    """The packed form, which a run uses, is compared with the published forward pass."""
 
     def one_off(model: ContextModel, _: object) -> Callable[[torch.Tensor], torch.Tensor]:
         return lambda contexts: torch.roll(model(contexts), 1, dims=1)
@@ -251,7 +251,7 @@ def test_a_packed_form_of_other_numbers_fails(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_data_of_another_width_is_refused(models_command: Callable[..., Any], tmp_path: Path) -> None:
-    """As a run refuses it, naming the file."""
+    """The error names the file, as a run's does."""
     random = np.random.default_rng(6)
     path = write_windows(
         tmp_path / "wide.parquet",
@@ -263,14 +263,14 @@ def test_data_of_another_width_is_refused(models_command: Callable[..., Any], tm
 
 
 def test_data_without_targets_is_refused(models_command: Callable[..., Any], tmp_path: Path) -> None:
-    """Nothing could be compared, so nothing is promoted."""
+    """Without targets nothing can be compared, so the model is not promoted."""
     path = write_windows(tmp_path / "x.parquet", np.random.default_rng(6).random((3, 5, DIM), np.float32))
     result = models_command("promote", "amn-1", "--data", path)
     assert (result.code, "target" in result.values["error"]["message"]) == (2, True)
 
 
 def broken_model(kind: str) -> tuple[str, ContextModel]:
-    """A model that loads and is of no use, with the name of its architecture."""
+    """A model that loads but does not work, with the name of its architecture."""
     match kind:
         case "overflows":
             model = small_amn(1, residual=1.0)
@@ -300,7 +300,7 @@ def broken_model(kind: str) -> tuple[str, ContextModel]:
 def test_a_model_of_no_use_fails(
     models_command: Callable[..., Any], models_dir: Path, dataset: Path, kind: str, found: str
 ) -> None:
-    """Infinite, zero or no predictions are a failed check with what was found, and no cosine is computed."""
+    """Infinite, zero or missing predictions are a failed check with the finding, and no cosine is computed."""
     architecture, model = broken_model(kind)
     save(models_dir, "broken", model, architecture)
     result = models_command("verify", "broken", "--data", dataset)
@@ -313,7 +313,7 @@ def test_a_model_of_no_use_fails(
 def test_a_damaged_checkpoint_fails_its_first_check(
     models_command: Callable[..., Any], models_dir: Path
 ) -> None:
-    """Verify and promote end with 3, and nobody gets a role."""
+    """Verify and promote exit with 3, and no role changes."""
     path = models_dir / "amn-1/best_model.pt"
     path.write_bytes(path.read_bytes()[:500])
     for command in ("verify", "promote"):
@@ -325,7 +325,7 @@ def test_a_damaged_checkpoint_fails_its_first_check(
 def test_a_promotion_sets_the_role_and_writes_the_log(
     models_command: Callable[..., Any], models_dir: Path, dataset: Path
 ) -> None:
-    """The role follows from the architecture; the log holds when, who, from whom, to whom, and the cosines."""
+    """The architecture decides the role; the log has the time, the user, both models and the cosines."""
     first = models_command("promote", "amn-1")
     second = models_command("promote", "amn-2", "--data", dataset)
     fallback = models_command("promote", "gru-1")
@@ -350,7 +350,7 @@ def test_a_promotion_sets_the_role_and_writes_the_log(
 
 
 def test_what_was_not_compared_is_said(models_command: Callable[..., Any], models_dir: Path) -> None:
-    """Without --data a model may follow another, and the result says that no cosine was compared."""
+    """Without --data a model may replace another, and the result says that no cosine was compared."""
     assert models_command("promote", "amn-1").values["notes"] == []
     notes = models_command("promote", "worse").values["notes"]
     assert notes == ["no cosine was compared with production_model: --data names rows to do it on"]
@@ -358,7 +358,7 @@ def test_what_was_not_compared_is_said(models_command: Callable[..., Any], model
 
 
 def test_a_model_with_the_role_is_left_alone(models_command: Callable[..., Any], models_dir: Path) -> None:
-    """Promoting it again does nothing, and ends well."""
+    """Promoting it again changes nothing and exits with 0."""
     models_command("promote", "amn-1").done()
     again = models_command("promote", "amn-1")
     assert (again.code, again.values["changed"], len(read_role_log(models_dir))) == (0, False, 1)
@@ -367,7 +367,7 @@ def test_a_model_with_the_role_is_left_alone(models_command: Callable[..., Any],
 def test_a_worse_model_does_not_get_the_role(
     models_command: Callable[..., Any], models_dir: Path, dataset: Path
 ) -> None:
-    """A mean cosine below that of who has the role, by more than the tolerance, ends with 3 and changes nothing."""
+    """A mean cosine below the current model's by more than the tolerance exits with 3 and changes nothing."""
     models_command("promote", "amn-1").done()
     result = models_command("promote", "worse", "--data", dataset)
     assert (result.code, failed(result), result.values["changed"]) == (3, ["cosine"], False)
@@ -380,7 +380,7 @@ def test_a_worse_model_does_not_get_the_role(
 def test_a_window_without_a_cosine_is_left_out(
     models_command: Callable[..., Any], models_dir: Path, dataset: Path, tmp_path: Path
 ) -> None:
-    """A context too long for float32 says nothing of a model: it is counted, and the others are compared."""
+    """A context that overflows float32 does not count against a model: it is counted, and the others are compared."""
     table = pq.read_table(dataset)
     contexts, targets = (
         np.stack(table[name].to_numpy()).reshape(1100, -1, DIM).astype(np.float32)
@@ -401,7 +401,7 @@ def test_a_window_without_a_cosine_is_left_out(
 def test_who_has_no_cosine_stands_in_nobodys_way(
     models_command: Callable[..., Any], models_dir: Path, dataset: Path
 ) -> None:
-    """A model whose predictions are no numbers, or that reads no five vectors, loses its role to any that works."""
+    """A model with NaN predictions, or one that reads no five vectors, loses its role to any model that works."""
     for kind in ("overflows", "reads three vectors"):
         architecture, model = broken_model(kind)
         save(models_dir, "broken", model, architecture)
@@ -416,7 +416,7 @@ def test_who_has_no_cosine_stands_in_nobodys_way(
 
 
 def test_a_role_takes_its_architectures_only(models_command: Callable[..., Any], models_dir: Path) -> None:
-    """A role that a run would refuse is refused here; an archived architecture has no role."""
+    """Promote refuses a model that a run would refuse in that role; an archived architecture has no role."""
     save(models_dir, "lstm-1", build_model("lstm", seed=1, input_dim=DIM, hidden_dim=8), "lstm")
     for arguments, said in (
         (("gru-1", "--role", PRODUCTION), "which production_model does not take"),
@@ -432,7 +432,7 @@ def test_a_role_takes_its_architectures_only(models_command: Callable[..., Any],
 def test_only_models_of_the_registry_are_promoted(
     models_command: Callable[..., Any], models_dir: Path, tmp_path: Path
 ) -> None:
-    """By name, or by a path into it; what lies elsewhere is verified, but has to be copied first."""
+    """A name or a path into the registry works; a model elsewhere can be verified, but must be copied first."""
     shutil.copytree(models_dir / "amn-1", tmp_path / "elsewhere")
     assert models_command("verify", tmp_path / "elsewhere").code == 0
     result = models_command("promote", tmp_path / "elsewhere")
@@ -441,7 +441,7 @@ def test_only_models_of_the_registry_are_promoted(
 
 
 def test_rollback_goes_back_further_each_time(models_command: Callable[..., Any], models_dir: Path) -> None:
-    """To the model before, then to the one before that, and then there is none; all of it stands in the log."""
+    """It returns to the previous model, then to the one before, until there is none; the log has every change."""
     for name in ("amn-1", "amn-2", "worse"):
         models_command("promote", name).done()
     went = [models_command("rollback") for _ in range(3)]
@@ -463,7 +463,7 @@ def test_rollback_goes_back_further_each_time(models_command: Callable[..., Any]
 def test_rollback_gives_back_the_same_file_only(
     models_command: Callable[..., Any], models_dir: Path, harm: Callable[[Path], object], said: str
 ) -> None:
-    """A model that is gone, or another by now, does not get the role back unseen."""
+    """A model that is missing or has changed since does not get the role back."""
     for name in ("amn-1", "amn-2"):
         models_command("promote", name).done()
     harm(models_dir / "amn-1")
@@ -473,7 +473,7 @@ def test_rollback_gives_back_the_same_file_only(
 
 
 def test_rollback_without_a_log_changes_nothing(models_command: Callable[..., Any], models_dir: Path) -> None:
-    """A link that was set by hand has nothing before it."""
+    """A link that was set by hand has no previous model."""
     (models_dir.parent / PRODUCTION).symlink_to("models/amn-1")
     assert models_command("rollback").code == 2
     assert models_command("rollback", "--role", FALLBACK).values["error"]["message"].endswith(FALLBACK)
@@ -483,7 +483,7 @@ def test_rollback_without_a_log_changes_nothing(models_command: Callable[..., An
 def test_a_role_that_leads_nowhere_passes_on(
     models_command: Callable[..., Any], models_dir: Path, dataset: Path
 ) -> None:
-    """Promotion and rollback are how it is mended; that nothing was compared with it is said."""
+    """Promotion and rollback repair it; a note says that nothing could be compared."""
     for name in ("amn-1", "amn-2"):
         models_command("promote", name).done()
     shutil.rmtree(models_dir / "amn-2")
@@ -496,7 +496,7 @@ def test_a_role_that_leads_nowhere_passes_on(
 
 
 def test_what_is_no_link_is_not_replaced(models_command: Callable[..., Any], models_dir: Path) -> None:
-    """Text that points nowhere may be somebody's; promotion, rollback and show say what to do, list goes on."""
+    """It may be a user's file; promotion, rollback and show say what to do, list continues."""
     link = models_dir.parent / PRODUCTION
     link.write_text("some\nnotes\n", encoding="utf-8")
     for command in (("promote", "amn-1"), ("rollback",), ("show", PRODUCTION)):
@@ -512,7 +512,7 @@ def test_what_is_no_link_is_not_replaced(models_command: Callable[..., Any], mod
 def test_a_model_written_anew_is_told_and_verified_again(
     models_command: Callable[..., Any], models_dir: Path, dataset: Path
 ) -> None:
-    """A training over the model that has a role changes it unverified: list says so, and promote looks at it."""
+    """Retraining the model with the role changes it unverified: list says so, and promote verifies it."""
     models_command("promote", "amn-1").done()
     save(models_dir, "amn-1", small_amn(8, residual=0.01))
     problem = models_command("list").values["roles"][PRODUCTION]["problem"]
@@ -524,7 +524,7 @@ def test_a_model_written_anew_is_told_and_verified_again(
 
 
 def test_two_promotions_do_not_interleave(models_command: Callable[..., Any], models_dir: Path) -> None:
-    """While one process changes roles another is asked to try again."""
+    """While one process changes roles, another exits with 75."""
     with open_role_log(models_dir):
         for command in (("promote", "amn-1"), ("rollback",)):
             result = models_command(*command)
@@ -536,7 +536,7 @@ def test_two_promotions_do_not_interleave(models_command: Callable[..., Any], mo
 def test_a_role_does_not_pass_on_without_its_log(
     models_command: Callable[..., Any], models_dir: Path, held: tuple[str, ...]
 ) -> None:
-    """On a full disk the role is as it was, and so is the log."""
+    """On a full disk neither the role nor the log changes."""
     for name in held:
         models_command("promote", name).done()
     before = (models_dir.parent / "roles.jsonl").stat().st_size if held else 0
@@ -548,7 +548,7 @@ def test_a_role_does_not_pass_on_without_its_log(
 
 
 def test_a_damaged_log_stops_changes_only(models_command: Callable[..., Any], models_dir: Path) -> None:
-    """Who had a role before would be a guess; listing goes on and says so."""
+    """The previous model would be a guess; list continues and reports the problem."""
     (models_dir.parent / "roles.jsonl").write_text("rubbish\nrubbish\n", encoding="utf-8")
     result = models_command("promote", "amn-1")
     assert (result.code, "line 1" in result.values["error"]["message"]) == (2, True)
@@ -559,7 +559,7 @@ def test_a_damaged_log_stops_changes_only(models_command: Callable[..., Any], mo
 def test_a_log_that_cannot_be_written_stops_a_promotion(
     models_command: Callable[..., Any], models_dir: Path
 ) -> None:
-    """Before the model is looked at."""
+    """The error comes before the model is verified."""
     (models_dir.parent / "roles.jsonl").mkdir()
     result = models_command("promote", "amn-1")
     assert (result.code, "roles.jsonl cannot be written" in result.values["error"]["message"]) == (2, True)
@@ -582,7 +582,7 @@ def test_a_log_that_cannot_be_written_stops_a_promotion(
 def test_options_out_of_range_are_refused(
     lvm_batch: Callable[..., Any], models_dir: Path, options: tuple[str, str]
 ) -> None:
-    """With what they can be; nothing is written."""
+    """The hint has the accepted values; nothing is written."""
     arguments = ("promote", "amn-1", "--models-dir", models_dir, "--dim", DIM, *options)
     result = lvm_batch("models", *arguments)
     assert (result.code, bool(result.values["error"]["hint"])) == (2, True)
@@ -592,7 +592,7 @@ def test_options_out_of_range_are_refused(
 def test_a_jobs_settings_say_where_the_registry_is(
     lvm_batch: Callable[..., Any], models_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The variable and the file that a run takes its models folder from hold here too."""
+    """The variable and the file that give a run its models folder work here too."""
     config = tmp_path / "nightly.toml"
     config.write_text(f"models_dir = {json.dumps(str(models_dir))}\nmin_margin = 0.1\n", encoding="utf-8")
     assert len(lvm_batch("models", "list", "--config", config).values["models"]) == 4
@@ -603,7 +603,7 @@ def test_a_jobs_settings_say_where_the_registry_is(
 def test_a_result_is_told_in_lines(
     models_dir: Path, dataset: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A line a check with its figure, then who has the role; why it failed goes to stderr."""
+    """There is a line a check with its figure, then the holder of the role; the reason of a failure goes to stderr."""
     options = ["--models-dir", str(models_dir), "--data", str(dataset)]
     assert main(["models", "promote", "amn-1", *options]) == 0
     lines = capsys.readouterr().out.splitlines()

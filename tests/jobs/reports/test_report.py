@@ -1,4 +1,4 @@
-"""Reports: what they say follows from the output alone, names in them are only names, and no run fails by them."""
+"""Reports: they are made from the output alone, names in them are only text, and they fail no run."""
 
 from __future__ import annotations
 
@@ -41,18 +41,18 @@ REPORT = "_lvm_batch/report.html"
 
 @pytest.fixture(scope="module")
 def finished(models: Path, bank: Path, scheduler: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An output that nothing may be changed in."""
+    """A finished output; read-only."""
     return make_output(tmp_path_factory.mktemp("reported"), models, bank, scheduler)
 
 
 @pytest.fixture
 def output(finished: Path, tmp_path: Path) -> Path:
-    """A copy of the output that a test may spoil."""
+    """A copy of the output that a test may change."""
     return shutil.copytree(finished, tmp_path / "out")
 
 
 class _Read(HTMLParser):
-    """The text of a page, its elements, and where its attributes lead."""
+    """The text of a page, its elements, and the targets of its links."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -81,13 +81,13 @@ def read(path: Path) -> _Read:
 
 
 def remove_unit(output: Path) -> None:
-    """Take one unit and ``_SUCCESS`` away, as if the run had not come so far."""
+    """Remove one unit and ``_SUCCESS``, as if the run had not come so far."""
     next(iter(sorted((output / "_lvm_batch/done").iterdir()))).unlink()
     (output / "_SUCCESS").unlink()
 
 
 def test_a_report_says_what_the_summary_says(output: Path, lvm_batch: Command) -> None:
-    """Rows by route, reason and status, means, bad rows with their places, settings and digests stand in it."""
+    """It has rows by route, reason and status, means, bad rows with their places, settings and digests."""
     result = lvm_batch("report", output)
     assert (result.code, result.values["state"], result.values["rows_done"]) == (0, "done", N_ROWS)
     assert result.values["report"] == str(output / REPORT)
@@ -101,13 +101,13 @@ def test_a_report_says_what_the_summary_says(output: Path, lvm_batch: Command) -
     place = texts.index(str(BAD_ROW))
     assert (texts[place + 1], texts[place + 2].endswith(FILE)) == ("nan", True)
     assert {"min_confidence", "0.098", "shadow_rate"} <= set(texts)
-    assert "max_context_tokens" not in texts  # it has its default
-    assert "long_context" in texts  # with the reason why it could not be evaluated
+    assert "max_context_tokens" not in texts  # a default
+    assert "long_context" in texts  # with the reason why it was not evaluated
     assert "there is no `context_tokens` column" in texts
 
 
 def test_names_from_the_data_are_only_names(output: Path, lvm_batch: Command) -> None:
-    """Lanes and files that are markup are shown as they are, and nothing in a page runs or leads out of it."""
+    """Markup in lanes and file names is shown as text; no script runs, and no link leaves the page."""
     assert lvm_batch("report", output).code == 0
     page = read(output / REPORT)
     assert HOSTILE in page.texts
@@ -118,7 +118,7 @@ def test_names_from_the_data_are_only_names(output: Path, lvm_batch: Command) ->
 
 
 def test_the_same_output_gives_the_same_bytes(output: Path, lvm_batch: Command) -> None:
-    """The report that a run writes at its end is the one that is made of its output later."""
+    """The report at the end of a run equals one that is made from its output later."""
     lvm_batch("report", output).done()
     once = (output / REPORT).read_bytes()
     folder = OutputFolder(str(output))
@@ -130,7 +130,7 @@ def test_the_same_output_gives_the_same_bytes(output: Path, lvm_batch: Command) 
 
 
 def test_a_job_that_is_not_finished_is_shown_as_far_as_it_is(output: Path, lvm_batch: Command) -> None:
-    """The page says first that it is not finished, and whether a run is at work."""
+    """The page begins by saying that it is not finished, and whether a run is at work."""
     remove_unit(output)
     assert lvm_batch("report", output).values["state"] == "incomplete"
     assert any(text.startswith("Not finished: ") for text in read(output / REPORT).texts)
@@ -140,7 +140,7 @@ def test_a_job_that_is_not_finished_is_shown_as_far_as_it_is(output: Path, lvm_b
 
 
 def test_a_job_of_which_nothing_is_done_has_a_report(output: Path, lvm_batch: Command) -> None:
-    """Parts with nothing to show say so in a sentence."""
+    """Parts with nothing to show have a sentence instead."""
     remove_unit(output)
     shutil.rmtree(output / "_lvm_batch/done")
     for name in ("summary.json", "events.jsonl"):
@@ -157,7 +157,7 @@ def test_a_job_of_which_nothing_is_done_has_a_report(output: Path, lvm_batch: Co
 
 
 def test_why_a_job_is_not_accepted_is_said(output: Path, lvm_batch: Command) -> None:
-    """A gate that failed is named with its figure."""
+    """A failed gate is named with its figure."""
     (output / "_SUCCESS").unlink()
     path = output / "_lvm_batch/summary.json"
     summary = json.loads(path.read_text())
@@ -168,7 +168,7 @@ def test_why_a_job_is_not_accepted_is_said(output: Path, lvm_batch: Command) -> 
 
 
 def test_units_that_failed_are_named_until_they_are_done(output: Path, lvm_batch: Command) -> None:
-    """With why, what to do, and the traceback of a bug; one that has a record since is left out."""
+    """Each has the reason, the hint, and a bug's traceback; a unit that has a record since is left out."""
     remove_unit(output)
     path = output / "_lvm_batch/summary.json"
     summary = json.loads(path.read_text())
@@ -186,7 +186,7 @@ def test_units_that_failed_are_named_until_they_are_done(output: Path, lvm_batch
 
 
 def test_half_a_line_of_events_is_told_and_left_out(output: Path, lvm_batch: Command) -> None:
-    """A killed run may have left one."""
+    """A killed run may have left half a line."""
     with (output / "_lvm_batch/events.jsonl").open("a") as file:
         file.write('{"at": "2026-11-2')
     assert lvm_batch("report", output).code == 0
@@ -194,7 +194,7 @@ def test_half_a_line_of_events_is_told_and_left_out(output: Path, lvm_batch: Com
 
 
 def test_the_workers_of_a_run_are_named(output: Path, lvm_batch: Command) -> None:
-    """Each event of a unit says who computed it, and so does the page."""
+    """Each unit event names its worker, and so does the page."""
     lines = map(json.loads, (output / "_lvm_batch/events.jsonl").read_text().splitlines())
     workers = {line["worker"] for line in lines if line["event"] == "unit_done"}
     assert all(worker.startswith("tcp://") for worker in workers)
@@ -203,7 +203,7 @@ def test_the_workers_of_a_run_are_named(output: Path, lvm_batch: Command) -> Non
 
 
 def test_the_work_of_each_worker_is_shown_where_events_name_it(output: Path, lvm_batch: Command) -> None:
-    """The slowest first; where they do not, a sentence gives the mean."""
+    """The slowest worker comes first; if events do not name workers, a sentence gives the mean."""
     path = output / "_lvm_batch/events.jsonl"
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     for named in (True, False):
@@ -217,12 +217,12 @@ def test_the_work_of_each_worker_is_shown_where_events_name_it(output: Path, lvm
 
 
 def summary_of(folder: OutputFolder) -> Summary:
-    """The summary that stands in a folder."""
+    """The summary in an output folder."""
     return Summary.from_json(folder.summary() or {})
 
 
 def change(path: Path, **values: object) -> None:
-    """Set keys of a JSON document; ``None`` takes one away."""
+    """Set keys of a JSON document; ``None`` removes one."""
     document = json.loads(path.read_text()) | values
     path.write_text(json.dumps({key: value for key, value in document.items() if value is not None}))
 
@@ -250,7 +250,7 @@ def change(path: Path, **values: object) -> None:
 def test_what_cannot_be_reported_is_refused_by_name(
     output: Path, lvm_batch: Command, spoil: Callable[[Path], None], named: str
 ) -> None:
-    """No job, a newer one, or a damaged document: exit 2; the end of a run is told the same and does not fail."""
+    """No job, a newer one, or a damaged document: exit code 2. At the end of a run it is only a note."""
     summary = summary_of(OutputFolder(str(output)))
     spoil(output / "_lvm_batch")
     result = lvm_batch("report", output)
@@ -262,7 +262,7 @@ def test_what_cannot_be_reported_is_refused_by_name(
 
 
 def test_a_report_that_cannot_be_written_is_told(output: Path, lvm_batch: Command, tmp_path: Path) -> None:
-    """The command ends with 2 and names the place; the end of a run is told why, and goes on."""
+    """The command exits with 2 and names the path. At the end of a run it is only a note."""
     result = lvm_batch("report", output, "--output", tmp_path / "no such folder/report.html")
     assert (result.code, "no such folder/report.html" in result.values["error"]["message"]) == (2, True)
     (output / REPORT).mkdir()
@@ -272,7 +272,7 @@ def test_a_report_that_cannot_be_written_is_told(output: Path, lvm_batch: Comman
 
 
 def test_a_file_that_cannot_be_read_is_left_out_and_told(output: Path, lvm_batch: Command) -> None:
-    """The record of a file that has changed behind its back still counts; its rows are not looked at."""
+    """A changed file's record still counts; its rows are not read."""
     path = next(iter(sorted(output.glob("*.parquet"))))
     path.write_bytes(bytes(path.stat().st_size))
     result = lvm_batch("report", output)
@@ -284,7 +284,7 @@ def test_a_file_that_cannot_be_read_is_left_out_and_told(output: Path, lvm_batch
 def test_large_outputs_are_looked_at_in_part(
     output: Path, lvm_batch: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Files evenly spread stand for all, the same ones each time, and the page says how many."""
+    """Evenly spread files represent all, the same ones each time, and the page says how many."""
     monkeypatch.setattr(report_columns, "MAX_ROWS", N_ROWS // 2)
     assert lvm_batch("report", output).values["rows_looked_at"] == N_ROWS // 2
     once = (output / REPORT).read_bytes()
@@ -296,7 +296,7 @@ def test_large_outputs_are_looked_at_in_part(
 
 
 def test_a_group_of_an_output_holds_the_means_of_its_rows(finished: Path) -> None:
-    """Cosines by lane, split and route are those of the rows that have them."""
+    """Cosines by lane, split and route are means over the rows that have a cosine."""
     import polars as pl
 
     from lvm_batch.jobs.reports.groups import groups_by
@@ -318,7 +318,7 @@ def test_a_group_of_an_output_holds_the_means_of_its_rows(finished: Path) -> Non
 
 
 def test_a_long_lane_is_held_once(tmp_path: Path) -> None:
-    """A text that all rows of a large file have is not read once for each of them."""
+    """A text that all rows of a large file share is not read once for each row."""
     n_rows, written = 20_000, tmp_path / "out" / "a-00000.parquet"
     written.parent.mkdir()
     codes = pa.array(np.zeros(n_rows, np.int32))
@@ -337,7 +337,7 @@ def test_a_long_lane_is_held_once(tmp_path: Path) -> None:
 
 
 def events(*lines: tuple[int, str, dict[str, Any]]) -> list[Event]:
-    """Events at seconds of one minute."""
+    """Events at given seconds of one minute."""
     return [
         Event.model_validate({"at": f"2026-01-01T00:00:{second:02}Z", "event": kind, **values})
         for second, kind, values in lines
@@ -345,7 +345,7 @@ def events(*lines: tuple[int, str, dict[str, Any]]) -> list[Event]:
 
 
 def test_rates_count_the_time_in_which_runs_were_at_work() -> None:
-    """A pause between runs counts for nothing, and each worker's rate is that of its busy time."""
+    """A pause between runs does not count, and each worker's rate is per busy second."""
     unit = {"rows_in": 100, "seconds": {"read": 1.0, "amn": 1.0}}
     rates = rates_of(
         events(
@@ -365,7 +365,7 @@ def test_rates_count_the_time_in_which_runs_were_at_work() -> None:
 
 
 def test_a_clock_that_goes_backwards_gives_no_negative_rate() -> None:
-    """Time that is not known is none."""
+    """A duration that is not known gives no rate."""
     rates = rates_of(
         events(
             (30, "run_started", {"workers": 1}),
@@ -379,7 +379,7 @@ def test_a_clock_that_goes_backwards_gives_no_negative_rate() -> None:
 def test_two_outputs_are_compared_side_by_side(
     output: Path, finished: Path, lvm_batch: Command, tmp_path: Path
 ) -> None:
-    """Settings and models that differ are named, means and rates stand side by side, and neither output changes."""
+    """Differing settings and models are named, means and rates appear side by side, and neither output changes."""
     path = output / "_lvm_batch/summary.json"
     summary = json.loads(path.read_text())
     summary["settings"]["min_confidence"] = 0.5
@@ -402,7 +402,7 @@ def test_two_outputs_are_compared_side_by_side(
 def test_a_comparison_lies_where_the_command_is_called(
     finished: Path, lvm_batch: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Unless told otherwise it is ``comparison.html``; the same output twice differs in nothing."""
+    """By default it is ``comparison.html``; an output compared with itself has no differences."""
     monkeypatch.chdir(tmp_path)
     result = lvm_batch("report", finished, finished)
     assert result.values["comparison"] == str(tmp_path / "comparison.html")
@@ -412,7 +412,7 @@ def test_a_comparison_lies_where_the_command_is_called(
 
 
 def test_an_output_in_a_store_has_its_report_there(finished: Path, lvm_batch: Command) -> None:
-    """Reading and writing go to the store, for reports and comparisons."""
+    """Reports and comparisons are read from and written to the store."""
     with buckets.in_memory():
         store = open_store("s3://bucket/out", staging="tmp")
         for path in (path for path in finished.rglob("*") if path.is_file() and path.name != "lock"):
@@ -426,7 +426,7 @@ def test_an_output_in_a_store_has_its_report_there(finished: Path, lvm_batch: Co
 
 
 def test_figures_take_their_colours_from_the_page() -> None:
-    """No colour of ours is left in one, nor a background; names of it are of this figure alone."""
+    """A figure has no fixed colour and no background; its element ids are unique to it."""
 
     def draw(figure: Figure) -> None:
         place = figure.subplots()

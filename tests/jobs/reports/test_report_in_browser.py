@@ -1,4 +1,4 @@
-"""Reports as a real browser shows them: without JavaScript, without a network, light and dark, wide and narrow."""
+"""Reports in a real browser: without JavaScript, without a network, light and dark, wide and narrow."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def pages(
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """A browser without a window."""
+    """A headless browser."""
     from playwright.sync_api import sync_playwright
 
     root = ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium has no sandbox for root
@@ -55,7 +55,7 @@ def browser() -> Iterator[Any]:
 
 
 class Shown:
-    """A page in a browser without JavaScript; ``requests`` is every address that it asked for."""
+    """A page in a browser without JavaScript; ``requests`` lists every address that it requested."""
 
     def __init__(self, browser: Any, path: Path, *, scheme: str, size: str) -> None:  # noqa: ANN401
         width, height = SIZES[size]
@@ -86,7 +86,7 @@ class Shown:
 
 
 def contrast(first: np.ndarray, second: np.ndarray) -> float:
-    """The ratio of two colours' luminances, as WCAG 2 defines it."""
+    """The luminance ratio of two colours, as WCAG 2 defines it."""
     linear = [np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4) for c in (first, second)]
     low, high = sorted(float(c @ (0.2126, 0.7152, 0.0722)) + 0.05 for c in linear)
     return high / low
@@ -104,7 +104,7 @@ def test_a_page_can_be_read(
     scheme: str,
     size: str,
 ) -> None:
-    """Headings, tables and figures are visible and fit the screen, and nothing is asked of a network."""
+    """Headings, tables and figures are visible and fit the screen, and the page requests nothing from a network."""
     with Shown(browser, pages[name], scheme=scheme, size=size) as shown:
         page = shown.page
         picture = shown.screenshot(tmp_path / f"{name}-{scheme}-{size}.png")
@@ -114,7 +114,7 @@ def test_a_page_can_be_read(
         headings = page.locator("h1, h2").all()
         assert len(headings) >= 6
         assert all(heading.is_visible() for heading in headings)
-        assert picture.shape[1] == SIZES[size][0]  # nothing makes the page wider than the screen
+        assert picture.shape[1] == SIZES[size][0]  # so that nothing makes the page wider than the screen
         figures = page.locator("figure svg").all()
         assert len(figures) >= 3
         for figure in figures:
@@ -122,7 +122,7 @@ def test_a_page_can_be_read(
 
 
 def assert_is_drawn(picture: np.ndarray, box: dict[str, float], *, is_dark: bool) -> None:
-    """A figure lies within the page, on its background, and something in it stands out from that."""
+    """Check that a figure lies within the page, on its background, with visible contrast."""
     left, top = round(box["x"]), round(box["y"])
     part = picture[top : top + round(box["height"]), left : left + round(box["width"])]
     assert part.shape[0] > 100
@@ -147,7 +147,7 @@ def colours_of(part: np.ndarray) -> np.ndarray:
 
 
 def test_names_of_the_data_do_not_run(browser: Any, pages: dict[str, Path]) -> None:  # noqa: ANN401
-    """With JavaScript on, too, a lane or a file that is markup is text."""
+    """Markup in a lane or a file name is shown as text, also with JavaScript enabled."""
     context = browser.new_context()
     page = context.new_page()
     dialogs: list[str] = []

@@ -1,4 +1,4 @@
-"""Requests put together for the models: who gets which answer, where it is computed, and what a failure reaches."""
+"""Requests are joined into batches: each gets its own answer, in the right thread, and failures stay in their batch."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ ESCALATED = -1
 
 @dataclass
 class Echo:
-    """Models that answer a row with its own first number, and note what they were asked in which thread.
+    """Models that answer a row with its own first number, and record the rows and the thread of each call.
 
-    ``before`` is called at the start of each answer, with the numbers asked for.
+    ``before`` is called at the start of each answer, with the numbers of the rows.
     """
 
     before: Callable[[list[int]], None] = lambda _: None
@@ -39,7 +39,7 @@ class Echo:
         return self.settle(self.judge(rows))
 
     def judge(self, rows: Rows) -> Any:  # noqa: ANN401 - only `escalated` is looked at
-        """Say which rows are escalated."""
+        """Return which rows are escalated."""
         self._note("judge", rows)
         return SimpleNamespace(rows=rows, escalated=rows.contexts[:, 0, 0] == ESCALATED)
 
@@ -60,7 +60,7 @@ class Echo:
 
     @property
     def settled(self) -> list[list[int]]:
-        """The numbers of each batch that was answered."""
+        """The numbers of each answered batch."""
         return [numbers for step, numbers in self.asked if step.startswith("settle")]
 
 
@@ -72,7 +72,7 @@ def rows(*numbers: int) -> Rows:
 
 
 def asking(models: Echo, talk: Callable[[Batcher], Coroutine[Any, Any, Any]], **options: Any) -> Any:  # noqa: ANN401 - whatever comes of the talk
-    """Talk to a batcher of these models; whoever waits for ever fails."""
+    """Run a coroutine with a batcher of these models; a coroutine that hangs fails."""
 
     async def limited() -> Any:  # noqa: ANN401 - as above
         batcher = Batcher(models, **{"max_rows": 4, "inline_rows": 1, "took": lambda _: None} | options)  # type: ignore[arg-type]
@@ -85,12 +85,12 @@ def asking(models: Echo, talk: Callable[[Batcher], Coroutine[Any, Any, Any]], **
 
 
 async def numbers(answer: Awaitable[Answers]) -> list[int]:
-    """What an answer says."""
+    """The numbers of an answer."""
     return [int(number) for number in (await answer).confidence]
 
 
 def test_everyone_gets_the_answers_to_his_own_rows() -> None:
-    """In one batch or in several, which are told by their sizes."""
+    """Requests share batches, whose sizes are reported."""
     sizes: list[int] = []
 
     async def talk(batcher: Batcher) -> list[list[int]]:
@@ -104,7 +104,7 @@ def test_everyone_gets_the_answers_to_his_own_rows() -> None:
 
 
 def test_a_request_that_does_not_fit_any_more_waits_for_the_next_batch() -> None:
-    """Whatever comes behind it; batches follow one another without a pause."""
+    """The requests behind it do not change that; batches follow one another without a pause."""
 
     async def talk(batcher: Batcher) -> None:
         requests = [rows(1), rows(2, 3), rows(4, 5), rows(6), *(rows(0, 0, 0) for _ in range(20))]
@@ -117,7 +117,7 @@ def test_a_request_that_does_not_fit_any_more_waits_for_the_next_batch() -> None
 
 
 def test_a_few_rows_are_answered_where_requests_are_read() -> None:
-    """As many as that is quick for; more of them, and what the fallback has to answer, are left to a thread."""
+    """Up to ``inline_rows`` rows run in the main thread; more rows, and fallback rows, run in the models' thread."""
 
     async def talk(batcher: Batcher) -> None:
         for each in (rows(1, 2), rows(1, 2, 3), rows(1, ESCALATED)):
@@ -137,7 +137,7 @@ def test_a_few_rows_are_answered_where_requests_are_read() -> None:
 
 @pytest.mark.parametrize("inline_rows", [0, 4])
 def test_a_failure_reaches_all_who_asked(inline_rows: int) -> None:
-    """Every request of the batch hears of it, and those after it are answered."""
+    """Every request of the batch gets the error, and later ones are answered."""
 
     def fail_on_one(asked: list[int]) -> None:
         if 1 in asked:
@@ -156,12 +156,12 @@ def test_a_failure_reaches_all_who_asked(inline_rows: int) -> None:
 
 
 def test_requests_of_those_who_have_gone_are_not_computed() -> None:
-    """They take no room in a batch either; those who still wait are answered."""
+    """They take no room in a batch either; the requests that still wait are answered."""
     sizes: list[int] = []
 
     async def talk(batcher: Batcher) -> list[list[int]]:
         asked = [asyncio.ensure_future(numbers(batcher.answer(rows(number, number)))) for number in range(4)]
-        await asyncio.sleep(0)  # all stand in the line, and none has been taken out of it
+        await asyncio.sleep(0)  # all are queued, and none is taken yet
         for gone in asked[:2]:
             gone.cancel()
         return await asyncio.gather(*asked[2:])
@@ -174,7 +174,7 @@ def test_requests_of_those_who_have_gone_are_not_computed() -> None:
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_one_who_goes_while_the_models_compute_takes_nothing_from_others(*, fails: bool) -> None:
-    """The others of the batch get their answers, or hear of the failure."""
+    """The others of the batch get their answers, or the error."""
 
     async def talk(batcher: Batcher) -> list[object]:
         loop = asyncio.get_running_loop()
@@ -199,7 +199,7 @@ def test_one_who_goes_while_the_models_compute_takes_nothing_from_others(*, fail
 
 
 def test_the_models_are_asked_one_thing_at_a_time() -> None:
-    """What arrives while they compute waits in the line, even if it could be answered at once."""
+    """A request that arrives meanwhile waits in the queue, even if it could be answered at once."""
 
     async def talk(batcher: Batcher) -> list[list[int]]:
         long = asyncio.ensure_future(numbers(batcher.answer(rows(1, 2, 3))))
@@ -213,7 +213,7 @@ def test_the_models_are_asked_one_thing_at_a_time() -> None:
 
 
 def test_who_is_answered_need_not_wait_for_the_next_batch() -> None:
-    """Also where answers come from the thread that reads: between two batches the loop goes on."""
+    """The event loop runs between two batches, also if the main thread computes the answers."""
 
     async def talk(batcher: Batcher) -> list[list[int]]:
         asked = [asyncio.ensure_future(batcher.answer(each)) for each in (rows(1, 2, 3), rows(4, 5))]
@@ -227,7 +227,7 @@ def test_who_is_answered_need_not_wait_for_the_next_batch() -> None:
 
 
 def test_closing_ends_the_thread() -> None:
-    """No thread of the models outlives the service."""
+    """The models' thread ends with the service."""
 
     async def talk(batcher: Batcher) -> None:
         await batcher.answer(rows(1, 2))

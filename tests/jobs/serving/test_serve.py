@@ -1,4 +1,4 @@
-"""``serve``: over HTTP, from a real server on a real port, what a run says of the same rows."""
+"""``serve`` over HTTP, on a real server and port, answers as a run does for the same rows."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ def settings(models: Path, bank: Path) -> Callable[..., Any]:
 
 @pytest.fixture(scope="module")
 def served(settings: Callable[..., Any]) -> Iterator[Serving]:
-    """A service for all tests that only ask it; small batches, so that a body is more than one."""
+    """A service that tests share and only query; its small batches split a body."""
     with serving(settings(max_batch=16, max_body="2MB")) as started:
         yield started
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Windows with targets, lanes and token counts, nulls among them, and a row of each flaw at the end."""
+    """Windows with targets, lanes and token counts, some of them null, and three bad rows at the end."""
     contexts, targets = (array[:N_ROWS].copy() for array in windows())
     contexts[-1, 2, 7], contexts[-2, 0, 0], contexts[-3] = np.nan, np.inf, 0
     rng = np.random.default_rng(3)
@@ -69,7 +69,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def expected(dataset: Path, models: Path, bank: Path, scheduler: str) -> pa.Table:
-    """What a run writes about these rows."""
+    """A run's output for these rows."""
     output = dataset.parent / "out"
     flags = reference.as_options(ROUTING)
     chosen = ["--model", str(models / "amn.pt"), "--fallback", str(models / "gru.pt"), "--bank", str(bank)]
@@ -80,7 +80,7 @@ def expected(dataset: Path, models: Path, bank: Path, scheduler: str) -> pa.Tabl
 
 @pytest.fixture(scope="module")
 def queries(dataset: Path) -> list[dict[str, Any]]:
-    """The same rows as queries; those with a flaw are not among them."""
+    """The same rows as queries, without the bad ones."""
     rows = pq.read_table(dataset).slice(0, N_ROWS - 3).to_pylist()
     return [
         {
@@ -94,7 +94,7 @@ def queries(dataset: Path) -> list[dict[str, Any]]:
 
 
 def assert_answers(answer: dict[str, Any], row: dict[str, Any]) -> None:
-    """An answer says what the row of a run says."""
+    """Check that an answer equals the row of a run."""
     assert (answer["route"], answer["reasons"]) == (row["route"], row["escalation_reasons"])
     np.testing.assert_allclose(answer["prediction"], row["prediction"], atol=1e-5)
     for name in ("confidence", "margin", "cosine"):
@@ -104,7 +104,7 @@ def assert_answers(answer: dict[str, Any], row: dict[str, Any]) -> None:
 def test_a_single_query_is_answered_as_a_run_answers_the_row(
     served: Serving, queries: list[dict[str, Any]], expected: pa.Table
 ) -> None:
-    """Vectors within 1e-5, the same route and reasons, for rows of every reason."""
+    """Vectors agree within 1e-5, route and reasons are the same, for rows of every reason."""
     rows = expected.to_pylist()
     assert {reason for row in rows for reason in row["escalation_reasons"]} == {
         "low_confidence",
@@ -120,7 +120,7 @@ def test_a_single_query_is_answered_as_a_run_answers_the_row(
 
 
 def test_the_model_is_named_that_gave_the_answer(served: Serving, queries: list[dict[str, Any]]) -> None:
-    """``model`` goes with ``route``, and ``/ready`` knows the same names."""
+    """``model`` belongs to ``route``, and ``/ready`` reports the same names."""
     models = requests.get(f"{served.url}/ready", timeout=HANG_S).json()["models"]
     for lane, route in (("general", "amn"), ("sci-fact", "gru")):
         query = {"context": queries[1]["context"], "lane": lane}
@@ -133,7 +133,7 @@ def test_the_model_is_named_that_gave_the_answer(served: Serving, queries: list[
 def test_a_body_of_queries_is_answered_in_their_order(
     served: Serving, queries: list[dict[str, Any]], expected: pa.Table
 ) -> None:
-    """More rows than a batch holds come back as many and in order."""
+    """More rows than a batch holds all come back, in order."""
     response = served.post("/predict/batch", json={"rows": queries[:20]})
     answers = response.json()["answers"]
     assert len(answers) == 20
@@ -144,7 +144,7 @@ def test_a_body_of_queries_is_answered_in_their_order(
 def test_an_arrow_stream_is_answered_with_the_columns_of_a_run(
     served: Serving, dataset: Path, expected: pa.Table
 ) -> None:
-    """Same schema, same values, and rows with a flaw in their place with their reason."""
+    """The schema and the values are the same, and bad rows stay in their place with their reason."""
     response = served.post("/predict/batch", data=stream(pq.read_table(dataset)), headers=ARROW)
     assert response.headers["content-type"] == ARROW["content-type"]
     table = pa.ipc.open_stream(response.content).read_all()
@@ -158,7 +158,7 @@ def test_an_arrow_stream_is_answered_with_the_columns_of_a_run(
 
 
 def test_a_stream_without_rows_is_answered_without_rows(served: Serving, dataset: Path) -> None:
-    """An empty table has its answer too."""
+    """An empty table gets an empty table."""
     empty = pq.read_table(dataset).slice(0, 0)
     response = served.post("/predict/batch", data=stream(empty), headers=ARROW)
     assert pa.ipc.open_stream(response.content).read_all().num_rows == 0
@@ -167,7 +167,7 @@ def test_a_stream_without_rows_is_answered_without_rows(served: Serving, dataset
 def test_requests_that_come_together_are_taken_together(
     served: Serving, queries: list[dict[str, Any]], expected: pa.Table
 ) -> None:
-    """Under load rows of several requests make one batch, and each gets its own answer."""
+    """Under load rows of several requests form one batch, and each request gets its own answer."""
     before = served.metric("lvm_batch_batch_rows_count"), served.metric("lvm_batch_batch_rows_sum")
     answers: dict[int, Any] = {}
     threads = [
@@ -186,7 +186,7 @@ def test_requests_that_come_together_are_taken_together(
 
 
 def test_short_contexts_are_padded_as_in_a_run(served: Serving, queries: list[dict[str, Any]]) -> None:
-    """Two vectors stand for five as the first of them repeated makes five; of more the last five count."""
+    """The first of two vectors is repeated to make five; of more than five the last five count."""
     context = queries[0]["context"]
     short = served.post(json={"context": context[3:]}).json()
     assert short["status_detail"] == "padded: 2"
@@ -201,7 +201,7 @@ def test_short_contexts_are_padded_as_in_a_run(served: Serving, queries: list[di
 def test_padding_is_as_asked_for(
     settings: Callable[..., Any], queries: list[dict[str, Any]], pad: str
 ) -> None:
-    """With zeros in front, or refused."""
+    """Zeros are put in front, or the query is refused."""
     from lvm_batch.jobs.serving.bodies import Refusal
     from lvm_batch.jobs.serving.json_bodies import QueryReader
 
@@ -251,7 +251,7 @@ def test_padding_is_as_asked_for(
 def test_the_quick_reader_reads_what_the_thorough_one_reads(
     body: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With simdjson or without: the same query, or the same refusal."""
+    """With and without simdjson, a body gives the same query or the same refusal."""
     pytest.importorskip("simdjson", reason="without it there is one reader")
     from lvm_batch.jobs.serving.bodies import Refusal
     from lvm_batch.jobs.serving.json_bodies import QueryReader
@@ -270,7 +270,7 @@ def test_the_quick_reader_reads_what_the_thorough_one_reads(
 
 
 def flawed(context: list[Any], value: object) -> str:
-    """A body whose context has ``value`` at [2][17]."""
+    """A body with ``value`` at [2][17] of its context."""
     vectors = [list(vector) for vector in context]
     vectors[2][17] = value
     return json.dumps({"context": vectors})
@@ -293,7 +293,7 @@ def flawed(context: list[Any], value: object) -> str:
 def test_what_is_no_number_is_refused_where_it_stands(
     served: Serving, queries: list[dict[str, Any]], value: object, kind: str
 ) -> None:
-    """NaN, infinity, null and what passes for a number in Python: 422 names the place and the reason."""
+    """NaN, infinity, null and Python's other numbers: 422 names the place and the reason."""
     response = served.post(
         data=flawed(queries[0]["context"], value), headers={"content-type": "application/json"}
     )
@@ -338,14 +338,14 @@ def test_what_is_wrong_is_refused_where_it_stands(
 @pytest.mark.parametrize("body", [b"", b"{", b"[" * 100_000, b"[]", b'{"rows": []}', b"\xff\xfe"])
 @pytest.mark.parametrize("path", ["/predict", "/predict/batch"])
 def test_what_is_no_query_is_refused(served: Serving, path: str, body: bytes) -> None:
-    """Not JSON, or not an object of the right keys: 422."""
+    """A body that is not JSON, or not an object with the right keys, is refused with 422."""
     response = served.post(path, data=body, headers={"content-type": "application/json"})
     assert response.status_code == 422
     assert response.json()["detail"][0]["loc"][0] == "body"
 
 
 def test_a_stream_that_is_none_is_refused(served: Serving, dataset: Path) -> None:
-    """Bytes that are no stream, a stream that is cut, and columns that are no windows: 422 says so."""
+    """Bytes that are no stream, a truncated stream, and columns that hold no windows are refused with 422."""
     whole = stream(pq.read_table(dataset))
     columns = stream(pa.table({"context": pa.array([1, 2]), "vector": pa.array([1, 2])}))
     named = stream(pq.read_table(dataset).append_column("qqqq", pa.array(range(N_ROWS))))
@@ -357,21 +357,21 @@ def test_a_stream_that_is_none_is_refused(served: Serving, dataset: Path) -> Non
 
 
 def test_a_column_of_the_wrong_width_is_told_by_name(served: Serving) -> None:
-    """The message is that of a run."""
+    """The message is the same as in a run."""
     table = pa.table({"context": encode(np.ones((2, 5, 12), np.float32), "binary")})
     response = served.post("/predict/batch", data=stream(table), headers=ARROW)
     assert "`context`" in response.json()["detail"][0]["msg"]
 
 
 def test_other_types_are_refused(served: Serving) -> None:
-    """A body of another type is told which types are read: 415."""
+    """The answer 415 lists the accepted types."""
     response = served.post(data=b"x", headers={"content-type": "text/plain"})
     assert response.status_code == 415
     assert "application/json" in response.json()["detail"][0]["msg"]
 
 
 def test_metrics_count_what_was_answered(served: Serving, queries: list[dict[str, Any]]) -> None:
-    """Requests by status, rows by route, reasons."""
+    """Metrics count requests by status, rows by route, and reasons."""
     before = [served.metric(f'lvm_batch_rows_total{{route="{route}"}}') for route in ("amn", "gru")]
     served.post(json={**queries[0], "lane": "sci-fact"})
     after = [served.metric(f'lvm_batch_rows_total{{route="{route}"}}') for route in ("amn", "gru")]
@@ -383,7 +383,7 @@ def test_metrics_count_what_was_answered(served: Serving, queries: list[dict[str
 def test_rows_without_an_answer_are_not_counted(
     served: Serving, dataset: Path, queries: list[dict[str, Any]]
 ) -> None:
-    """Bad rows of a stream, a query that overflows, and a body that is refused because of one of its rows."""
+    """A stream's bad rows, a query that overflows, and a body that is refused for one of its rows do not count."""
     names = ("lvm_batch_rows_total", "lvm_batch_escalation_reasons_total")
     labels = ("route", ("amn", "gru")), ("reason", ("high_stakes_lane", "long_context"))
     samples = [
@@ -402,7 +402,7 @@ def test_rows_without_an_answer_are_not_counted(
 
 
 def test_a_row_that_cannot_be_used_is_not_escalated(served: Serving) -> None:
-    """The fallback is not asked for what has no answer, whatever its lane."""
+    """The fallback gets no rows without an answer, whatever their lane."""
     from lvm_batch.jobs.serving.rows import Rows
 
     contexts = np.zeros((2, 5, 768), np.float32)
@@ -414,7 +414,7 @@ def test_a_row_that_cannot_be_used_is_not_escalated(served: Serving) -> None:
 def test_both_models_are_warm_whatever_is_escalated(
     settings: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first query that the fallback answers is not the first that it is asked, of one row or of many."""
+    """The fallback has answered one row and many before its first query."""
     from lvm_batch.jobs.serving import loading
 
     sizes: list[int] = []
@@ -432,7 +432,7 @@ def test_both_models_are_warm_whatever_is_escalated(
 
 
 def test_examples_of_openapi_work(served: Serving) -> None:
-    """What OpenAPI shows can be sent as it is."""
+    """The examples in OpenAPI are valid requests."""
     paths = requests.get(f"{served.url}/openapi.json", timeout=HANG_S).json()["paths"]
     for path in ("/predict", "/predict/batch"):
         example = paths[path]["post"]["requestBody"]["content"]["application/json"]["example"]
@@ -442,7 +442,7 @@ def test_examples_of_openapi_work(served: Serving) -> None:
 def test_fastapi_leads_to_the_same_endpoints(
     settings: Callable[..., Any], queries: list[dict[str, Any]]
 ) -> None:
-    """The short cut past FastAPI's router changes no answer, right or wrong."""
+    """The shortcut past FastAPI's router changes no answer, valid or not."""
     with serving(settings()) as started:
         rows = {"rows": queries[:2]}
         asked = [("/predict", queries[0]), ("/predict/batch", rows), ("/predict", {"context": None})]
@@ -458,7 +458,7 @@ def test_fastapi_leads_to_the_same_endpoints(
 def test_a_query_is_read_without_simdjson(
     monkeypatch: pytest.MonkeyPatch, queries: list[dict[str, Any]]
 ) -> None:
-    """It only makes reading fast."""
+    """The library only makes reading faster."""
     from lvm_batch.jobs.serving.json_bodies import QueryReader
 
     monkeypatch.setitem(sys.modules, "simdjson", None)
@@ -467,7 +467,7 @@ def test_a_query_is_read_without_simdjson(
 
 
 def test_rows_wait_for_nobody() -> None:
-    """A group is what is waiting when the models are free, up to the limit, in order."""
+    """A batch takes the rows that wait when the models are free, up to the limit, in order."""
     from lvm_batch.jobs.serving.batcher import Batcher
     from lvm_batch.jobs.serving.rows import Answers, Rows
 
@@ -475,7 +475,7 @@ def test_rows_wait_for_nobody() -> None:
     busy, free = threading.Event(), threading.Event()
 
     class Echo:
-        """Answers each row with its own first number, once it may."""
+        """Answers each row with its own first number, once it is released."""
 
         def __call__(self, rows: Rows) -> Answers:
             n_rows = len(rows)
@@ -499,7 +499,7 @@ def test_rows_wait_for_nobody() -> None:
         await asyncio.to_thread(busy.wait, HANG_S)
         numbers = ((1, 1), (2, 3), (3, 2), (4, 1))
         rest = [asyncio.ensure_future(batcher.answer(row(value, n_rows))) for value, n_rows in numbers]
-        await asyncio.sleep(0)  # they stand in the queue
+        await asyncio.sleep(0)  # all wait in the queue
         free.set()
         answers = await asyncio.gather(first, *rest)
         batcher.close()

@@ -29,7 +29,7 @@ needs_extra = pytest.mark.skipif(find_spec("fastapi") is None, reason='pip insta
 
 @needs_extra
 def test_sigterm_ends_it_with_0_and_its_counts(models: Path) -> None:
-    """It says where it listens on stderr, stops on SIGTERM, and leaves one JSON object on stdout."""
+    """It prints its address on stderr, stops on SIGTERM, and prints one JSON object on stdout."""
     chosen = ["--model", str(models / "amn.pt"), "--models-dir", str(models / "none"), "--port", "0"]
     process = subprocess.Popen(
         [sys.executable, "-c", COMMAND, "serve", *chosen, "--drain", "0", "--json"],
@@ -58,7 +58,7 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, lvm_batch: Ca
 
 @needs_extra
 def test_a_port_that_is_taken_is_told(lvm_batch: Callable[..., Any], models: Path) -> None:
-    """A port that another process has is refused, with what to do."""
+    """The error for a port of another process says what to do."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         result = lvm_batch("serve", "--model", models / "amn.pt", "--port", other.getsockname()[1])
     assert result.code == 2
@@ -69,7 +69,7 @@ def test_a_port_that_is_taken_is_told(lvm_batch: Callable[..., Any], models: Pat
 def test_nobody_is_let_in_before_the_models_are_loaded(
     lvm_batch: Callable[..., Any], models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While they are loaded the port refuses whoever asks whether it is there; it is another's if it was taken then."""
+    """While models load, the port refuses connections; if another process takes it meanwhile, the command fails."""
     from lvm_batch.jobs.serving import serve
 
     with socket.create_server(("127.0.0.1", 0)) as other:
@@ -93,7 +93,7 @@ def test_nobody_is_let_in_before_the_models_are_loaded(
 def test_everything_that_is_wrong_with_models_is_told(
     lvm_batch: Callable[..., Any], models: Path, tmp_path: Path
 ) -> None:
-    """Models and bank are checked as for a run, all of them before anything listens."""
+    """Models and bank are checked as for a run, all of them before the port opens."""
     chosen = ("--model", models / "gru.pt", "--fallback", tmp_path / "none.pt", "--bank", tmp_path)
     result = lvm_batch("serve", *chosen, "--port", 0)
     assert result.code == 2
@@ -101,7 +101,7 @@ def test_everything_that_is_wrong_with_models_is_told(
 
 
 def test_help_shows_its_options(capsys: pytest.CaptureFixture[str]) -> None:
-    """The options of a service, and those of a run that decide an answer."""
+    """It lists the options of a service, and the options of a run that affect an answer."""
     assert main(["serve", "--help"]) == 0
     shown = capsys.readouterr().out
     assert all(f"--{name}" in shown for name in ("max-batch", "max-queue", "max-body", "min-margin", "pad"))

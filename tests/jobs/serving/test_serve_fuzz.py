@@ -1,4 +1,4 @@
-"""``serve`` against its own OpenAPI: schemathesis makes requests of it, right and wrong, and judges the answers."""
+"""``serve`` against its own OpenAPI: schemathesis sends valid and invalid requests, and checks the answers."""
 
 from __future__ import annotations
 
@@ -49,7 +49,8 @@ def schema_of(url: str) -> schemathesis.BaseSchema:
             "seed": 1,
             "generation": {"max-examples": EXAMPLES, "deterministic": True},
             "phases": {"stateful": {"enabled": False}},
-            # Zeros only, or numbers that overflow within the model, have no answer; no schema can say so.
+            # Contexts of zeros, or of numbers that overflow in the model, have no answer; no schema can
+            # express that.
             "checks": {"positive_data_acceptance": {"expected-statuses": ["2xx", 422]}},
         }
     )
@@ -57,7 +58,7 @@ def schema_of(url: str) -> schemathesis.BaseSchema:
 
 
 def test_what_openapi_says_is_what_is_accepted(url: str) -> None:
-    """Requests that OpenAPI allows are answered as it says, others are refused as it says, none ends in a 500."""
+    """Valid requests are answered and invalid ones refused as OpenAPI says; none ends in a 500."""
     from schemathesis.engine import events, from_schema
 
     n_requests, wrong = 0, []

@@ -1,4 +1,4 @@
-"""``serve`` where it is asked too much, too slowly or when it stops, and where something within it fails."""
+"""``serve`` under too much or too slow input, during a stop, and after an internal failure."""
 
 from __future__ import annotations
 
@@ -45,19 +45,19 @@ def settings(models: Path) -> Callable[..., Any]:
 
 @pytest.fixture(scope="module")
 def served(settings: Callable[..., Any]) -> Iterator[Serving]:
-    """A service for all tests that only ask it."""
+    """A service that tests share and only query."""
     with serving(settings(max_body="3MB", max_batch=64)) as started:
         yield started
 
 
 def contexts_of(rows: np.ndarray) -> pa.Table:
-    """Contexts of 3,840 floats as a table."""
+    """A table of contexts of 3,840 floats."""
     return pa.table({"context": pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1)), 3840)})
 
 
 @pytest.mark.parametrize("path", ["/predict", "/predict/batch"])
 def test_bodies_have_a_limit(served: Serving, path: str) -> None:
-    """A body over ``--max-body`` is refused (413), by what it says of itself and by what it turns out to be."""
+    """A body over ``--max-body`` is refused (413), by its declared and by its real length."""
     large = b" " * 3_000_001
 
     def in_parts() -> Iterator[bytes]:
@@ -69,7 +69,7 @@ def test_bodies_have_a_limit(served: Serving, path: str) -> None:
 
 
 def test_a_query_is_no_larger_than_a_query_can_be(served: Serving) -> None:
-    """Contexts of twenty times the vectors that count are read; a body that is larger by far is not looked through."""
+    """Contexts with up to twenty times the vectors that count are read; a much larger body is refused unread."""
     longer = {"context": QUERY["context"] * 20}
     found, plain = (served.post(json=query).json()["prediction"] for query in (longer, QUERY))
     np.testing.assert_allclose(found, plain, atol=1e-6)
@@ -78,7 +78,7 @@ def test_a_query_is_no_larger_than_a_query_can_be(served: Serving) -> None:
 
 
 def test_a_large_query_is_read_beside_the_others(served: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
-    """To find what is wrong with it takes long; the thread that reads requests does not do it."""
+    """Finding the error in it takes long, so the thread that reads requests does not do it."""
     from lvm_batch.jobs.serving.json_bodies import QueryReader
 
     readers: list[str] = []
@@ -98,7 +98,7 @@ def test_a_large_query_is_read_beside_the_others(served: Serving, monkeypatch: p
 
 @pytest.mark.parametrize("compression", [None, "zstd", "lz4"])
 def test_what_a_stream_unpacks_to_is_known_before(compression: str | None) -> None:
-    """As many bytes as its buffers hold: vectors, text, dictionaries, nulls, and what does not get smaller."""
+    """The size of its buffers is known for vectors, text, dictionaries, nulls, and what does not compress."""
     from lvm_batch.jobs.serving.arrow_sizes import stream_size
 
     rng = np.random.default_rng(0)
@@ -115,7 +115,7 @@ def test_what_a_stream_unpacks_to_is_known_before(compression: str | None) -> No
 
 
 def test_a_stream_that_unpacks_to_too_much_is_refused(served: Serving) -> None:
-    """Kilobytes that hold more than 16 times ``--max-body``: 413 before they are unpacked."""
+    """Kilobytes that unpack to more than 16 times ``--max-body`` are refused (413) before they are unpacked."""
     bomb = stream(contexts_of(np.zeros((4000, 3840), np.float32)), compression="zstd")
     assert len(bomb) < 20_000
     held = pa.default_memory_pool().max_memory()
@@ -125,7 +125,7 @@ def test_a_stream_that_unpacks_to_too_much_is_refused(served: Serving) -> None:
 
 
 def test_compressed_streams_are_read(served: Serving) -> None:
-    """Those that stay within the limit are answered as others are."""
+    """A compressed stream within the limit is answered like any other."""
     rows = np.random.default_rng(0).standard_normal((3, 3840), dtype=np.float32)
     answers = [
         served.post("/predict/batch", data=stream(contexts_of(rows), compression=name), headers=ARROW).content
@@ -135,14 +135,14 @@ def test_compressed_streams_are_read(served: Serving) -> None:
 
 
 def test_streams_of_an_arrow_before_1_are_refused(served: Serving) -> None:
-    """They may be compressed in a way whose size cannot be told."""
+    """Their compression does not declare its size."""
     old = stream(contexts_of(np.ones((3, 3840), np.float32)), metadata_version=pa.ipc.MetadataVersion.V4)
     response = served.post("/predict/batch", data=old, headers=ARROW)
     assert (response.status_code, response.json()["detail"][0]["type"]) == (422, "arrow_invalid")
 
 
 def test_an_answer_has_a_limit(settings: Callable[..., Any]) -> None:
-    """Rows of next to no bytes, which are answered with a vector each, add up to 16 times ``--max-body`` at most."""
+    """Rows of almost no bytes get a vector each; the answer may take 16 times ``--max-body``."""
     empty = pa.table({"context": pa.array([[]] * 400, pa.list_(pa.float32()))})
     with serving(settings(max_body="50kB")) as started:
         answers = [
@@ -154,14 +154,14 @@ def test_an_answer_has_a_limit(settings: Callable[..., Any]) -> None:
 
 
 def test_the_queue_has_a_limit(settings: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond ``--max-queue`` requests under way others are told when to come again: 429."""
+    """Beyond ``--max-queue`` requests in progress, others get 429 with the time to try again."""
     from lvm_batch.jobs.serving.rows import Answerer
 
     free, judge = threading.Event(), Answerer.judge
     with serving(settings(max_queue=1)) as started, monkeypatch.context() as slow:
         slow.setattr(Answerer, "judge", lambda self, rows: (free.wait(HANG_S), judge(self, rows))[1])
         first: list[requests.Response] = []
-        rows = {"rows": [QUERY, QUERY]}  # more than is answered in the thread that reads requests
+        rows = {"rows": [QUERY, QUERY]}  # too many for the thread that reads requests
         asking = threading.Thread(target=lambda: first.append(started.post("/predict/batch", json=rows)))
         asking.start()
         wait_until(lambda: started.service.gate.under_way == 1, "the first is under way")
@@ -177,7 +177,7 @@ def test_the_queue_has_a_limit(settings: Callable[..., Any], monkeypatch: pytest
 def test_who_sends_slowly_is_in_nobodys_way(
     settings: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A body that is on its way takes no place from others, and is refused (408) when it takes too long."""
+    """An unfinished body takes no place in the queue, and is refused (408) when it takes too long."""
     from lvm_batch.jobs.serving import endpoints
 
     monkeypatch.setattr(endpoints, "BODY_S", 2.0)
@@ -185,7 +185,7 @@ def test_who_sends_slowly_is_in_nobodys_way(
         slow.sendall(HEAD + BODY[:-1])
         wait_until(lambda: len(started.server.server_state.tasks) == 1, "its head has come")
         assert started.post(json=QUERY).status_code == 200
-        answer = b"".join(iter(lambda: slow.recv(65536), b""))  # until it hangs up
+        answer = b"".join(iter(lambda: slow.recv(65536), b""))  # until it closes the connection
         assert answer.startswith(b"HTTP/1.1 408")
         assert started.metric('lvm_batch_requests_total{path="/predict",status="408"}') == 1
 
@@ -201,7 +201,7 @@ def test_who_hangs_up_is_forgotten(served: Serving) -> None:
 
 
 def test_a_stop_is_graceful(settings: Callable[..., Any]) -> None:
-    """Readiness goes first, while requests are still taken; then no more are, and what is under way is answered."""
+    """/ready fails first, while requests are still accepted; then no more are, and those in progress are answered."""
     with (
         serving(settings(), drain_s=HANG_S) as started,
         requests.Session() as session,
@@ -215,21 +215,21 @@ def test_a_stop_is_graceful(settings: Callable[..., Any]) -> None:
         assert session.get(f"{started.url}/health", timeout=HANG_S).status_code == 200
         assert session.post(f"{started.url}/predict", json=QUERY, timeout=HANG_S).status_code == 200
         assert not started.server.should_exit
-        started.loop.call_soon_threadsafe(started.server.stop)  # a second time: the drain is over
+        started.loop.call_soon_threadsafe(started.server.stop)  # the second call ends the drain
         wait_until(lambda: refuses(started), "no more are taken")
         slow.sendall(BODY[-1:])
         assert slow.recv(65536).startswith(b"HTTP/1.1 200")
 
 
 def test_a_drain_ends_by_itself(settings: Callable[..., Any]) -> None:
-    """After its time no more requests are taken."""
+    """After ``drain_s`` no more requests are accepted."""
     with serving(settings(), drain_s=0.1) as started:
         started.loop.call_soon_threadsafe(started.server.stop)
         wait_until(lambda: started.server.should_exit, "the drain is over")
 
 
 def refuses(served: Serving) -> bool:
-    """Whether nothing listens there."""
+    """Whether connections are refused."""
     try:
         served.connected().close()
     except ConnectionRefusedError:
@@ -240,7 +240,7 @@ def refuses(served: Serving) -> bool:
 def test_a_failure_of_the_models_reaches_only_those_who_asked(
     settings: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A bug while a batch is answered is a 500 for its requests, and counted; the next ones are answered."""
+    """An error in a batch is a 500 for its requests, and is counted; the next requests are answered."""
     from lvm_batch.jobs.serving.rows import Answerer
 
     with serving(settings()) as started:
@@ -253,7 +253,7 @@ def test_a_failure_of_the_models_reaches_only_those_who_asked(
 
 
 def test_a_failure_around_the_models_does_too(served: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where requests cannot even be put together, those who asked are told, and the next ones are answered."""
+    """If requests cannot even be joined, they get the error, and the next ones are answered."""
     from lvm_batch.jobs.serving import batcher
     from lvm_batch.jobs.serving.rows import Answers, Rows
 
@@ -279,7 +279,7 @@ def test_a_failure_around_the_models_does_too(served: Serving, monkeypatch: pyte
 
 
 def answered(connection: socket.socket) -> bytes:
-    """What comes until the other side hangs up, or is reset by it."""
+    """All bytes until the other side closes or resets the connection."""
     parts: list[bytes] = []
     with suppress(ConnectionError):
         parts += iter(lambda: connection.recv(65536), b"")
@@ -304,7 +304,7 @@ HEADS = {
 
 @pytest.mark.parametrize("case", HEADS)
 def test_what_is_no_body_has_a_limit(served: Serving, case: str) -> None:
-    """Heads, trailers and extensions of chunks of more than 32 KiB, or of many headers, are refused: 431."""
+    """Heads, trailers and chunk extensions of more than 32 KiB, and too many headers, are refused: 431."""
     with served.connected() as connection:
         with suppress(ConnectionError):
             connection.sendall(HEADS[case])
@@ -316,7 +316,7 @@ def test_what_is_no_body_has_a_limit(served: Serving, case: str) -> None:
 def test_a_head_has_its_time(
     served: Serving, monkeypatch: pytest.MonkeyPatch, sent: bytes, answer: bytes
 ) -> None:
-    """Who asks nothing is hung up on; who does not come to the end of a head is told (408)."""
+    """A connection without a request is closed; an unfinished head gets 408."""
     from lvm_batch.jobs.serving import protocol
 
     monkeypatch.setattr(protocol, "HEAD_S", 0.1)
@@ -327,7 +327,7 @@ def test_a_head_has_its_time(
 
 
 def test_connections_have_a_limit(served: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One more than are taken is told to come again (503); those before it are answered."""
+    """One connection too many gets 503; those before it are answered."""
     from lvm_batch.jobs.serving import protocol
 
     monkeypatch.setattr(protocol, "MAX_CONNECTIONS", 1)
@@ -338,7 +338,7 @@ def test_connections_have_a_limit(served: Serving, monkeypatch: pytest.MonkeyPat
 
 
 def test_requests_sent_ahead_have_a_limit(served: Serving) -> None:
-    """Of very many sent at once the first are answered, in order; then the connection ends."""
+    """Of very many requests sent at once the first are answered, in order; then the connection closes."""
     with served.connected() as connection:
         with suppress(ConnectionError):
             connection.sendall(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n" * 2000)
@@ -348,7 +348,7 @@ def test_requests_sent_ahead_have_a_limit(served: Serving) -> None:
 
 
 def test_bodies_on_their_way_have_a_limit(served: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What all connections together have sent of their bodies is bounded: beyond it 503, and 200 when they are gone."""
+    """The unfinished bodies of all connections share a limit: beyond it 503, and 200 once they are gone."""
     monkeypatch.setattr(served.service.budget, "max_bytes", 1_000_000)
     head = HEAD.replace(b"/predict", b"/predict/batch").replace(b"%d" % len(BODY), b"900000")
     with served.connected() as first, served.connected() as second:
@@ -362,7 +362,7 @@ def test_bodies_on_their_way_have_a_limit(served: Serving, monkeypatch: pytest.M
 
 
 def test_an_answer_that_nobody_reads_is_given_up(served: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A long answer is handed over as its reader takes it, counts until then, and is dropped after a while."""
+    """A long answer is sent as fast as its reader reads, counts until then, and is dropped after a while."""
     from lvm_batch.jobs.serving import protocol
 
     monkeypatch.setattr(protocol, "ANSWER_S", 0.3)
@@ -378,7 +378,7 @@ def test_an_answer_that_nobody_reads_is_given_up(served: Serving, monkeypatch: p
 
 
 def test_what_is_unpacked_waits_for_room() -> None:
-    """Those who do not fit wait for those before them, in order; who stops waiting leaves nothing taken."""
+    """Those who do not fit wait for those before them, in order; a cancelled waiter takes no room."""
     from lvm_batch.jobs.serving.memory import MemoryQueue
 
     entered: list[str] = []
@@ -409,7 +409,7 @@ def test_what_is_unpacked_waits_for_room() -> None:
 
 
 def test_a_dictionary_is_not_copied_for_each_row(served: Serving) -> None:
-    """A lane of many bytes that every row has takes what it takes once, however few bytes it comes in."""
+    """A large lane that every row shares takes its memory once, however small the compressed body is."""
     n_rows = 512
     lane = pa.DictionaryArray.from_arrays(pa.array(np.zeros(n_rows, np.int32)), pa.array(["x" * 2**22]))
     rows = pa.array([[1.0] * 768] * n_rows, pa.list_(pa.float32()))
@@ -423,7 +423,7 @@ def test_a_dictionary_is_not_copied_for_each_row(served: Serving) -> None:
 
 
 def test_what_a_stream_repeats_counts_as_often(served: Serving) -> None:
-    """Dictionaries that grow, and texts that are views of one, are refused by what is made of them: 413."""
+    """Growing dictionaries, and texts that are views of one buffer, are refused by their unpacked size: 413."""
     kind = pa.dictionary(pa.int32(), pa.string())
     schema = pa.schema([("context", pa.list_(pa.float32())), ("note", kind)])
     words = [f"{place}{'y' * 30_000}" for place in range(100)]

@@ -1,4 +1,4 @@
-"""`lvm-batch config` shows the settings that hold, in a form that can be used again."""
+"""`lvm-batch config` shows the effective settings, in a form that can be used again."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ GIVEN = [
 
 
 def test_show_prints_a_file_that_config_takes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What `config show` prints, given as --config, gives the same settings."""
+    """The output of `config show`, given as --config, gives the same settings."""
     assert main(["config", "show", *GIVEN, "--origin"]) == 0
     file = tmp_path / "job.toml"
     file.write_text(capsys.readouterr().out, encoding="utf-8")
@@ -48,7 +48,7 @@ def test_show_prints_a_file_that_config_takes(tmp_path: Path, capsys: pytest.Cap
 
 
 def test_show_prints_whatever_a_name_holds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Control characters, and braces where a time fills them in, come out as they went in."""
+    """Control characters, and braces in a run with --as-of, are printed so that they read back unchanged."""
     given = ["a\x7f\x01\u2028b", "ä😀{{b}}", "--as-of", "2026-11-22", "--output", "{date}/{{x}}"]
     assert main(["config", "show", *given]) == 0
     file = tmp_path / "job.toml"
@@ -59,7 +59,7 @@ def test_show_prints_whatever_a_name_holds(tmp_path: Path, capsys: pytest.Captur
 
 
 def test_show_needs_no_dataset(capsys: pytest.CaptureFixture[str]) -> None:
-    """Defaults can be looked at without a job in mind."""
+    """Defaults are shown without a dataset."""
     assert main(["config", "show"]) == 0
     assert tomllib.loads(capsys.readouterr().out)["min_confidence"] == 0.7
 
@@ -77,7 +77,7 @@ def test_origin_says_where_each_value_comes_from(
 
 
 def test_show_as_json_holds_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
-    """With --json the settings are one object; origins stand beside them only when asked for."""
+    """With --json the settings are one object; origins appear beside it only on request."""
     main(["config", "show", "--json"])
     plain = json.loads(capsys.readouterr().out)
     main(["config", "show", "--json", "--origin"])
@@ -96,7 +96,7 @@ def test_a_wrong_variable_is_refused_by_show(
 
 
 def test_schema_is_printed_with_and_without_json(capsys: pytest.CaptureFixture[str]) -> None:
-    """`config schema` prints the schema either way: it has no other form."""
+    """`config schema` prints JSON with and without --json: it has no other form."""
     main(["config", "schema"])
     text = capsys.readouterr().out
     main(["config", "schema", "--json"])

@@ -1,4 +1,4 @@
-"""Options of a command follow from the settings."""
+"""A command's options are generated from the settings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def run() -> Run:
-    """Run a command line of a command that takes every setting, and return what it was called with."""
+    """Call a command with every setting by a command line, and return its settings."""
     app, seen = Typer(), []
 
     @app.command()
@@ -39,7 +39,7 @@ def run() -> Run:
 
 
 def test_every_setting_has_one_option(run: Run) -> None:
-    """Each setting but tables can be given on the command line, and only once."""
+    """Each setting except tables is one option."""
     tables = {name for name in SETTINGS if is_table(RunSettings, name)}
     named = [name for name in SETTINGS if name not in {"dataset", *tables}]
     resolved, _ = run("a", "b", *(part for name in named for part in (flag_of(name), _example(name))))
@@ -64,13 +64,13 @@ def _example(name: str) -> str:
 
 
 def test_what_is_not_given_is_a_default(run: Run) -> None:
-    """An option that is not given leaves the setting to the other sources."""
+    """A missing option leaves the setting to the other sources."""
     resolved, _ = run()
     assert set(resolved.origins.values()) == {"default"}
 
 
 def test_a_repeated_option_collects_its_values(run: Run) -> None:
-    """A repeatable option given twice has two values, which replace the default."""
+    """The values of a repeated option replace the default."""
     resolved, _ = run("--high-stakes-lane", "law", "--high-stakes-lane", "sci-fact")
     assert resolved.settings.high_stakes_lane == ("law", "sci-fact")
 
@@ -83,7 +83,7 @@ def test_the_environment_is_read_when_a_command_runs(run: Run, monkeypatch: pyte
 
 
 def test_a_command_gets_the_console_that_main_made(run: Run) -> None:
-    """--json and --verbose are read once, by main; the command sees what main saw."""
+    """Main reads --json and --verbose once; the command gets the same console."""
     console = Console.for_arguments(["--json", "-v"])
     _, seen = run("--json", "-v", console=console)
     assert seen is console
@@ -91,7 +91,7 @@ def test_a_command_gets_the_console_that_main_made(run: Run) -> None:
 
 
 def test_own_options_stay_beside_the_shared_ones() -> None:
-    """A command's own parameters keep their place in the signature, the shared ones follow."""
+    """A command's own parameters keep their place in the signature, before the shared ones."""
 
     @takes_console
     def command(name: str, *, console: Console) -> None: ...

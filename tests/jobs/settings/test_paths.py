@@ -1,4 +1,4 @@
-"""Paths and files of settings, as people and their systems write them."""
+"""Paths and configuration files in the forms that users and their systems write."""
 
 from __future__ import annotations
 
@@ -46,18 +46,18 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def resolved(kind: type[Settings], given: Mapping[str, object], environ: Mapping[str, str] = {}) -> Settings:
-    """Settings of which nothing is required."""
+    """Settings that may lack required ones."""
     return resolve_settings(kind, given, environ, required=()).settings
 
 
 def plain(value: object) -> object:
-    """A setting's text, or that of the one thing in it."""
+    """A setting's text, or its only element."""
     return value[0] if isinstance(value, tuple) else value
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_path_setting_is_known_here(kind: type[Settings]) -> None:
-    """A description that speaks of a file, a folder or a path belongs to one of these."""
+    """A setting whose description begins with a file, a folder or a path is listed here."""
     spoken = re.compile(r"^(Folder|File|HTML file|Checkpoint|Bank|Parquet files|Primary checkpoint)\b")
     found = {name for name in names_of(kind) if spoken.search(kind.model_fields[name].description or "")}
     assert found - {"time_column"} <= set(PATHS)
@@ -67,7 +67,7 @@ def test_every_path_setting_is_known_here(kind: type[Settings]) -> None:
     ("kind", "name"), [(kind, name) for kind in KINDS for name in PATHS if name in kind.model_fields]
 )
 def test_a_tilde_is_the_home_folder_everywhere(kind: type[Settings], name: str, tmp_path: Path) -> None:
-    """In a flag, a variable, a file and from Python, as the shell has it on a command line."""
+    """A flag, a variable, a file and Python accept it, as the shell does."""
     many = name == "dataset" or (kind, name) == (EvaluateSettings, "model")
     variable = "LVM_BATCH_MODELS" if name == "models_dir" else f"LVM_BATCH_{name.upper()}"
     config = tmp_path / "job.toml"
@@ -92,12 +92,12 @@ def test_a_tilde_is_the_home_folder_everywhere(kind: type[Settings], name: str, 
     ],
 )
 def test_a_tilde_elsewhere_is_a_tilde(text: str, expected: str, tmp_path: Path) -> None:
-    """What the shell leaves alone is left alone; variables are the shell's own."""
+    """A tilde that the shell would not expand is kept; variables are left to the shell."""
     assert expanded(text) == expected.format(tmp_path)
 
 
 def test_without_a_home_there_is_no_tilde(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A container's user may have neither HOME nor an entry; a folder called `~` is not what was meant."""
+    """A container's user may have neither HOME nor an entry; a folder called `~` is never meant."""
     monkeypatch.setattr("os.path.expanduser", lambda text: text)
     with pytest.raises(SettingsError, match="HOME is not set"):
         resolved(RunSettings, {"output": "~/x"})
@@ -107,14 +107,14 @@ def test_without_a_home_there_is_no_tilde(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize("name", ["metrics_file", "models_dir"])
 def test_what_is_of_this_machine_is_no_url(name: str) -> None:
-    """A `file://` URL is a path; another would be taken for a folder called `s3:`."""
+    """A `file://` URL is a path; any other would be mistaken for a folder called `s3:`."""
     assert getattr(resolved(RunSettings, {name: "file:///a%20b/c"}), name) == "/a b/c"
     with pytest.raises(SettingsError, match="cannot be a URL"):
         resolved(RunSettings, {name: "s3://bucket/c"})
 
 
 def test_a_file_of_settings_may_be_a_url_of_this_machine(tmp_path: Path) -> None:
-    """Of another it cannot, which is told."""
+    """A URL of another machine is refused."""
     file = tmp_path / "a b.toml"
     assert expanded_file(f"file://{str(file).replace(' ', '%20')}", option="--config") == file
     with pytest.raises(UsageError, match="cannot be a URL"):
@@ -129,7 +129,7 @@ def test_a_file_of_settings_may_be_a_url_of_this_machine(tmp_path: Path) -> None
     ],
 )
 def test_a_line_end_behind_a_variable_does_not_count(environ: Mapping[str, str]) -> None:
-    """Secrets that are mounted and files that are read into variables end with a new line."""
+    """Mounted secrets, and files that are read into variables, end with a newline."""
     found = resolved(RunSettings, {}, environ)
     assert isinstance(found, RunSettings)
     assert (found.output, found.high_stakes_lane, found.workers) == ("out", ("a", "b"), 2)
@@ -153,14 +153,14 @@ def test_a_line_end_behind_a_variable_does_not_count(environ: Mapping[str, str])
     ],
 )
 def test_an_argument_of_blanks_is_refused(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
-    """A shell's variable that is not set would otherwise mean the folder that one is in."""
+    """Without this check, an unset shell variable would mean the current folder."""
     assert main([text.format("") for text in arguments] + ["--json"]) == 2
     assert "nothing is written there" in json.loads(capsys.readouterr().out)["error"]["message"]
 
 
 @pytest.mark.parametrize("name", ["output", "model", "history", "lane_column"])
 def test_blanks_are_no_value(name: str) -> None:
-    """A name of blanks is nobody's intention."""
+    """A blank value is never meant."""
     with pytest.raises(SettingsError, match="not empty"):
         resolved(RunSettings, {name: "  "})
 
@@ -168,7 +168,7 @@ def test_blanks_are_no_value(name: str) -> None:
 @pytest.mark.parametrize("before", ["", "\ufeff"])
 @pytest.mark.parametrize("line", ["\n", "\r\n"])
 def test_editors_of_all_systems_will_do(tmp_path: Path, before: str, line: str) -> None:
-    """A byte order mark and the line ends of Windows say nothing."""
+    """A byte order mark and Windows line ends are ignored."""
     job, rules = tmp_path / "job.toml", tmp_path / "rules.toml"
     job.write_bytes(f'{before}output = "o"{line}workers = 3{line}'.encode())
     rules.write_bytes(f"{before}[shadow_gain]{line}{line}".encode())
@@ -188,7 +188,7 @@ def test_editors_of_all_systems_will_do(tmp_path: Path, before: str, line: str) 
     ],
 )
 def test_a_file_that_cannot_be_read_says_why(tmp_path: Path, content: bytes, what: str) -> None:
-    """With the encoding, or the line; the rules of a monitor as well as settings."""
+    """The error names the encoding, or the line, for a monitor's rules as well as for settings."""
     file = tmp_path / "job.toml"
     file.write_bytes(content)
     with pytest.raises(SettingsError, match=what):

@@ -1,4 +1,4 @@
-"""Every setting says whether it changes the output, and the fingerprint of a job follows from that."""
+"""Every setting says whether it changes the output, and a job's fingerprint is made from those that do."""
 
 from __future__ import annotations
 
@@ -38,25 +38,25 @@ RELEASED = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_setting_says_once_whether_it_changes_the_output(kind: Kind) -> None:
-    """A new setting that does not say is found here, before a job goes on in an output of other values."""
+    """A new setting without the mark fails here, before a job could continue with different values."""
     for name, field in kind.model_fields.items():
         assert [type(mark) for mark in field.metadata if isinstance(mark, Effect)] == [Effect], name
         assert [type(mark) for mark in field.metadata if isinstance(mark, HelpMark)] == [HelpMark], name
 
 
 def test_the_fingerprint_takes_the_settings_that_change_the_output() -> None:
-    """No other setting keeps a job from going on: not the workers, not the place, not what watches the run."""
+    """No other setting prevents a job from continuing: not workers, paths or observers."""
     changing = {name for name in RunSettings.model_fields if effect_of(RunSettings, name) is OUTPUT}
     assert set(RunSettings(output="OUT", workers=3).output_values()) == changing
 
 
 def test_outputs_of_the_first_release_go_on() -> None:
-    """With its default, a setting that came later leaves a fingerprint as it was."""
+    """A newer setting at its default leaves an old fingerprint unchanged."""
     assert set(RunSettings().output_values()) == RELEASED
 
 
 def test_the_column_of_splits_is_part_of_a_job() -> None:
-    """It decides what the sums by split are of, so that a job that names another is another job."""
+    """The sums by split depend on it, so a job with another column is a different job."""
     assert RunSettings(split_column="part").output_values() == {
         **RunSettings().output_values(),
         "split_column": "part",

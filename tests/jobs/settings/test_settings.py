@@ -1,4 +1,4 @@
-"""What a run can be told, and where each value comes from."""
+"""The settings of a run, and the source of each value."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def resolved(
     environ: Mapping[str, str] | None = None,
     config: Path | None = None,
 ) -> Resolved[RunSettings]:
-    """Settings of a run whose dataset and output are given."""
+    """The settings of a run with its dataset and output given."""
     return resolve_settings(
         RunSettings, {"dataset": ["in"], "output": "out", **(flags or {})}, environ or {}, config
     )
@@ -36,7 +36,7 @@ def problems(
     environ: Mapping[str, str] | None = None,
     config: Path | None = None,
 ) -> tuple[Problem, ...]:
-    """Everything that is told about settings that cannot be used."""
+    """All problems of settings that cannot be used."""
     with pytest.raises(SettingsError) as caught:
         resolved(flags, environ, config)
     return caught.value.problems
@@ -44,23 +44,23 @@ def problems(
 
 @pytest.fixture
 def job(tmp_path: Path) -> Path:
-    """The path of a configuration file that a test writes."""
+    """The path of a configuration file for a test to write."""
     return tmp_path / "job.toml"
 
 
 def test_defaults_of_routing_are_the_cards() -> None:
-    """Without a word from the user, thresholds are those of the model cards."""
+    """By default, thresholds are those of the model cards."""
     assert RunSettings().thresholds == Thresholds(0.70, 0.02, 384)
 
 
 def test_thresholds_follow_the_settings() -> None:
-    """Each threshold of the policy is the setting of its name."""
+    """Each threshold of the policy is the setting of the same name."""
     settings = RunSettings(min_confidence=0.5, min_margin=0.1, max_context_tokens=9, high_stakes_lane=("a",))
     assert settings.thresholds == Thresholds(0.5, 0.1, 9, ("a",))
 
 
 def test_flag_over_environment_over_file_over_default(job: Path) -> None:
-    """Each source gives way to the one before it, and the origin says which one won."""
+    """Each source overrides the next, and the origin names the winning one."""
     job.write_text("min_confidence = 0.1\nmin_margin = 0.2\nshadow-rate = 0.3\n")
     environ = {"LVM_BATCH_MIN_CONFIDENCE": "0.4", "LVM_BATCH_MIN_MARGIN": "0.5"}
     found = resolved({"min_confidence": "0.6"}, environ, job)
@@ -70,14 +70,14 @@ def test_flag_over_environment_over_file_over_default(job: Path) -> None:
 
 
 def test_a_flag_equal_to_the_default_is_a_flag(job: Path) -> None:
-    """A flag wins over the file also where it says what the default says."""
+    """A flag overrides the file even if its value is the default."""
     job.write_text('device = "cuda"\n')
     found = resolved({"device": "auto"}, config=job)
     assert (found.settings.device, found.origins["device"]) == ("auto", "flag")
 
 
 def test_settings_are_frozen() -> None:
-    """Settings are decided once and cannot change afterwards."""
+    """Settings cannot change once they are resolved."""
     with pytest.raises(ValidationError):
         RunSettings().device = "cpu"
 
@@ -139,7 +139,7 @@ def test_a_value_out_of_range_is_refused(name: str, value: object) -> None:
     ],
 )
 def test_the_edges_of_a_range_are_allowed(name: str, value: str) -> None:
-    """Bounds belong to the range."""
+    """Both ends belong to the range."""
     assert getattr(resolved({name: value}).settings, name) == float(value)
 
 
@@ -158,12 +158,12 @@ def test_the_edges_of_a_range_are_allowed(name: str, value: str) -> None:
     ],
 )
 def test_what_is_allowed_is_said_in_words(name: str, words: str) -> None:
-    """What a setting may be follows from its declaration."""
+    """The description of a type follows from its declaration."""
     assert allowed(RunSettings, name) == words
 
 
 def test_every_problem_is_told_at_once(job: Path) -> None:
-    """Problems of all sources stand in one error, each with its place."""
+    """One error lists the problems of all sources, each with its place."""
     job.write_text('min_margin = "wide"\nlayuot = "windows"\n')
     found = problems({"device": "gpu"}, {"LVM_BATCH_WORKERS": "none", "LVM_BATCH_MODEL_DIR": "m"}, job)
     assert {problem.message for problem in found} == {
@@ -176,7 +176,7 @@ def test_every_problem_is_told_at_once(job: Path) -> None:
 
 
 def test_an_unknown_key_names_the_nearest_right_one(job: Path) -> None:
-    """A misspelt key or variable is refused with the setting that was likely meant."""
+    """A misspelt key or variable is refused with the most similar setting."""
     job.write_text("min_confidense = 0.5\n")
     file, variable = problems(environ={"LVM_BATCH_MODELS_DIRS": "m"}, config=job)
     assert file.hint == "did you mean min_confidence?"
@@ -185,14 +185,14 @@ def test_an_unknown_key_names_the_nearest_right_one(job: Path) -> None:
 
 @pytest.mark.parametrize("word", ["batch_size", "threads", "home", "columns", "thresholds"])
 def test_a_name_that_is_only_a_little_alike_is_not_suggested(job: Path, word: str) -> None:
-    """A far suggestion misleads; what all variables begin with makes none of them near."""
+    """A wrong suggestion misleads; the prefix that all variables share does not count as similarity."""
     job.write_text(f"{word} = 1\n")
     hints = {problem.hint for problem in problems(environ={f"LVM_BATCH_{word.upper()}": "1"}, config=job)}
     assert hints == {"`lvm-batch config schema` lists every setting"}
 
 
 def test_an_unknown_key_unlike_any_setting_points_to_the_schema(job: Path) -> None:
-    """Where nothing is near, the hint says where all settings are listed."""
+    """If no setting is similar, the hint says where all settings are listed."""
     job.write_text("[routing]\nmin_confidence = 0.5\n")
     (problem,) = problems(config=job)
     assert problem == Problem(
@@ -201,7 +201,7 @@ def test_an_unknown_key_unlike_any_setting_points_to_the_schema(job: Path) -> No
 
 
 def test_what_is_missing_is_told_with_every_way_to_give_it() -> None:
-    """A run needs a dataset and an output."""
+    """A run needs a dataset and an output; the hint has the flag, the variable and the key."""
     with pytest.raises(SettingsError) as caught:
         resolve_settings(RunSettings, {}, {})
     assert [problem.message for problem in caught.value.problems] == [
@@ -214,12 +214,12 @@ def test_what_is_missing_is_told_with_every_way_to_give_it() -> None:
 
 
 def test_nothing_is_missing_where_nothing_is_required() -> None:
-    """Settings can be looked at before a dataset is chosen."""
+    """Settings can be inspected before a dataset is chosen."""
     assert resolve_settings(RunSettings, {}, {}, required=()).settings == RunSettings()
 
 
 def test_variables_that_hold_lists_are_split_at_commas() -> None:
-    """Repeatable settings take several values from one variable."""
+    """A variable of a repeatable setting holds several values."""
     environ = {
         "LVM_BATCH_DATASET": "a.parquet,b.parquet",
         "LVM_BATCH_HIGH_STAKES_LANE": "law,policy/procedure",
@@ -230,20 +230,20 @@ def test_variables_that_hold_lists_are_split_at_commas() -> None:
 
 
 def test_an_empty_variable_is_not_set() -> None:
-    """`LVM_BATCH_BANK= lvm-batch run` has no bank."""
+    """`LVM_BATCH_BANK= lvm-batch run` uses no bank."""
     found = resolved(environ={"LVM_BATCH_BANK": ""})
     assert (found.settings.bank, found.origins["bank"]) == (None, "default")
 
 
 def test_the_models_folder_has_a_short_variable() -> None:
-    """LVM_BATCH_MODELS means the models folder; the setting's own name wins over it."""
+    """LVM_BATCH_MODELS sets the models folder; the variable of the setting's full name overrides it."""
     short = {"LVM_BATCH_MODELS": "short"}
     assert resolved(environ=short).settings.models_dir == "short"
     assert resolved(environ=short | {"LVM_BATCH_MODELS_DIR": "long"}).settings.models_dir == "long"
 
 
 def test_the_file_can_be_named_by_a_variable_and_a_flag_wins(tmp_path: Path) -> None:
-    """LVM_BATCH_CONFIG names the configuration file where --config does not."""
+    """LVM_BATCH_CONFIG names the configuration file if --config is not given."""
     one, other = tmp_path / "one.toml", tmp_path / "other.toml"
     one.write_text("workers = 1\n")
     other.write_text("workers = 2\n")
@@ -254,7 +254,7 @@ def test_the_file_can_be_named_by_a_variable_and_a_flag_wins(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("content", [None, "min_margin 0.5", b"\xff\xfe"])
 def test_a_file_that_cannot_be_used_is_named(job: Path, content: str | bytes | None) -> None:
-    """A missing file, one that is not TOML and one that is not text are told by name."""
+    """The error names a file that is missing, not TOML, or not text."""
     if content is not None:
         job.write_bytes(content.encode() if isinstance(content, str) else content)
     (problem,) = problems(config=job)
@@ -263,7 +263,7 @@ def test_a_file_that_cannot_be_used_is_named(job: Path, content: str | bytes | N
 
 
 def test_what_a_file_may_hold_is_not_missed_where_it_cannot_be_read(job: Path) -> None:
-    """The dataset and the output may stand in it: there is one problem, the file."""
+    """The file may hold the dataset and the output, so the file is the only problem."""
     with pytest.raises(SettingsError) as caught:
         resolve_settings(RunSettings, {}, {}, job)
     assert [problem.message for problem in caught.value.problems] == [
@@ -272,14 +272,14 @@ def test_what_a_file_may_hold_is_not_missed_where_it_cannot_be_read(job: Path) -
 
 
 def test_one_key_in_two_spellings_is_refused(job: Path) -> None:
-    """Dashes and underscores mean the same key, so that writing both is a mistake."""
+    """Dashes and underscores are the same key, so both spellings at once are an error."""
     job.write_text("min-margin = 0.1\nmin_margin = 0.2\n")
     (problem,) = problems(config=job)
     assert problem.message == f"min_margin in {job} is given twice"
 
 
 def test_booleans_are_no_numbers(job: Path) -> None:
-    """TOML's true is not 1."""
+    """TOML's true is not accepted as 1."""
     job.write_text("max_fallback_rate = true\n")
     (problem,) = problems(config=job)
     assert problem.message == f"max_fallback_rate in {job} cannot be True"
@@ -294,25 +294,25 @@ def test_booleans_are_no_numbers(job: Path) -> None:
     ],
 )
 def test_renames_that_contradict_each_other_are_refused(job: Path, pairs: list[str], what: str) -> None:
-    """None of two wins in silence; both are named, wherever they are written."""
+    """Neither wins silently; the error names both, wherever they are given."""
     assert problems({"rename": pairs}) == (Problem(f"--rename: {what}", "keep one of the two"),)
     job.write_text(f"rename = {json.dumps(pairs)}\n")
     assert [problem.message for problem in problems(config=job)] == [f"rename in {job}: {what}"]
 
 
 def test_two_columns_may_swap_their_names() -> None:
-    """A new name may be another column's old one."""
+    """A new name may be another column's old name."""
     assert resolved({"rename": ["a=b", "b=a"]}).settings.rename == ("a=b", "b=a")
 
 
 def test_an_empty_list_of_lanes_is_a_choice(job: Path) -> None:
-    """With no high-stakes lane given as a list, the criterion holds for no row."""
+    """With an empty list of high-stakes lanes, the criterion holds for no row."""
     job.write_text("high_stakes_lane = []\n")
     assert resolved(config=job).settings.high_stakes_lane == ()
 
 
 def test_every_setting_is_described_and_has_a_variable() -> None:
-    """Help, schema and environment cover every setting; a table has its place in a file only."""
+    """Help, schema and environment contain every setting; a table is only for the file."""
     assert all(schema(RunSettings)["properties"][name]["description"] for name in SETTINGS)
     tables = {name for name in SETTINGS if is_table(RunSettings, name)}
     assert tables == {"slurm", "kubernetes", "ssh"}
@@ -321,13 +321,13 @@ def test_every_setting_is_described_and_has_a_variable() -> None:
 
 
 def test_the_schema_refuses_unknown_keys() -> None:
-    """An editor that checks against the schema flags a misspelt key."""
+    """An editor that checks against the schema marks a misspelt key."""
     assert schema(RunSettings)["additionalProperties"] is False
     assert json.loads(json.dumps(schema(RunSettings))) == schema(RunSettings)
 
 
 def test_a_command_of_few_options_takes_a_file_of_many(job: Path) -> None:
-    """One file serves every command: what this one does not take is not judged, but a name that is none is told."""
+    """One file serves all commands: a command ignores another's settings, but an unknown name is an error."""
     job.write_text('history = "runs"\nuntil = "{date}"\nworkers = 0\n')
     taken = {"required": (), "names": ("history",)}
     found = resolve_settings(RunSettings, {}, {"LVM_BATCH_DEVICE": "gpu"}, job, **taken)
@@ -338,19 +338,19 @@ def test_a_command_of_few_options_takes_a_file_of_many(job: Path) -> None:
 
 
 def test_a_time_fills_in_for_every_command(job: Path) -> None:
-    """Also for one that has no option for it."""
+    """Placeholders are filled in also for a command without the option."""
     job.write_text('dataset = ["in/{date}"]\nas_of = "2026-11-22"\n')
     found = resolve_settings(RunSettings, {}, {}, job, required=("dataset",), names=("dataset",))
     assert found.settings.dataset == ("in/2026-11-22",)
 
 
 def test_a_settings_error_survives_pickling() -> None:
-    """An error keeps its problems on the way between processes."""
+    """An error keeps its problems between processes."""
     error = SettingsError(Problem("a", "b"), Problem("c", "d"))
     copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - made on the line itself
     assert (copy.args, copy.problems) == (error.args, error.problems)
 
 
 def test_one_problem_is_the_error_itself() -> None:
-    """A single problem is told without a summary around it."""
+    """A single problem is reported without a summary around it."""
     assert SettingsError(Problem("what", "do")).args == ("what", "do")
