@@ -62,11 +62,11 @@ LAYERS = {
 @cache
 def modules() -> dict[str, Path]:
     """Every module of the product by its name without ``lvm_batch.``; a package by the name of its folder."""
-    found = {}
+    paths = {}
     for path in (path for room in ROOMS for path in (TOP / room).rglob("*.py")):
         parts = path.relative_to(TOP).with_suffix("").parts
-        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
-    return found
+        paths[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return paths
 
 
 @cache
@@ -128,15 +128,15 @@ def pairs() -> set[str]:
 
 def against_the_order() -> set[str]:
     """Imports to the right in the order of layers, or between members of one tuple."""
-    found = set()
+    imports_found = set()
     for parent, order in LAYERS.items():
         place = {name: number for number, names in enumerate(order) for name in names}
         for module, others in imports().items():
             here = _child(parent, module)
             for there in (_child(parent, other) for other in others):
                 if here and there and here != there and place.get(there, 0) >= place.get(here, 99):
-                    found.add(f"{module} -> {parent}.{there}")
-    return found
+                    imports_found.add(f"{module} -> {parent}.{there}")
+    return imports_found
 
 
 def _child(parent: str, module: str) -> str:

@@ -162,10 +162,10 @@ class Crashes(RuleBasedStateMachine):
         """A record is never written a second time, and its file exists."""
         if not hasattr(self, "out"):
             return
-        found = {path: path.stat().st_mtime_ns for path in self.out.glob("_lvm_batch/done/*.json")}
-        assert {path: found[path] for path in self.records} == self.records
-        assert all((self.out / path.name.removesuffix(".json")).exists() for path in found)
-        self.records = found
+        records = {path: path.stat().st_mtime_ns for path in self.out.glob("_lvm_batch/done/*.json")}
+        assert {path: records[path] for path in self.records} == self.records
+        assert all((self.out / path.name.removesuffix(".json")).exists() for path in records)
+        self.records = records
 
     @invariant()
     def success_means_all(self) -> None:
@@ -226,7 +226,7 @@ class GrowingCrashes(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp())
         self.data, self.out = self.folder / "data", self.folder / "out"
         self.nights: dict[str, int] = {}
-        self.asked: dict[str, int] = {}
+        self.requested: dict[str, int] = {}
         self.accepted: dict[str, int] | None = None
         self.replacing = False
         self.patch = without_a_cluster()
@@ -242,14 +242,14 @@ class GrowingCrashes(RuleBasedStateMachine):
 
     def run(self) -> RunOutcome:
         """Predict missing units, and changed ones again."""
-        self.asked = dict(self.nights)
+        self.requested = dict(self.nights)
         before, stood = self.accepted or {}, self.accepted_at()
         self.replacing = self.replacing or any(self.nights[night] != before[night] for night in before)
         try:
             return run_job(self.models, self.data, self.out, reprocess="failed")
         finally:
             if self.accepted_at() not in {None, stood}:
-                self.accepted, self.replacing = self.asked, False
+                self.accepted, self.replacing = self.requested, False
 
     def accepted_at(self) -> int | None:
         """When the job last succeeded."""
@@ -281,13 +281,13 @@ class GrowingCrashes(RuleBasedStateMachine):
         except (NotFinished, InputNotFound):
             assert self.accepted is None or self.replacing
         else:
-            assert seen in [self.expected(nights) for nights in (self.accepted, self.asked) if nights]
+            assert seen in [self.expected(nights) for nights in (self.accepted, self.requested) if nights]
 
     def read(self) -> list[tuple[str, int, int]]:
         """The rows that a reader gets, each with its night, version and position."""
         known = [(*night, place) for night, rows in self.rows.items() for place in range(len(rows))]
-        found = read_predictions(self.out).collect()["prediction"].to_numpy()
-        off = np.abs(found[:, None] - np.concatenate(list(self.rows.values()))).max(axis=2)
+        predictions = read_predictions(self.out).collect()["prediction"].to_numpy()
+        off = np.abs(predictions[:, None] - np.concatenate(list(self.rows.values()))).max(axis=2)
         assert (off.min(axis=1) < 1e-5).all()
         return sorted(known[row] for row in off.argmin(axis=1))
 
@@ -360,10 +360,10 @@ def test_twenty_kills_of_the_whole_process_group(models: Path, tmp_path: Path) -
     contexts, targets = windows()
     write_windows(tmp_path / "in/a.parquet", contexts[:1800], targets[:1800], row_group_rows=30)
     (tmp_path / "command.py").write_text(_COMMAND)
-    ask = [str(tmp_path / "in"), "--unit-size", "460KiB", "--shadow-rate", "1", "--workers", "1"]
-    ask += ["--model", str(models / "amn.pt"), "--fallback", str(models / "gru.pt")]
+    arguments = [str(tmp_path / "in"), "--unit-size", "460KiB", "--shadow-rate", "1", "--workers", "1"]
+    arguments += ["--model", str(models / "amn.pt"), "--fallback", str(models / "gru.pt")]
     chance, committed, kills = random.Random(20), {}, 0  # noqa: S311 - no secret
-    command = [sys.executable, str(tmp_path / "command.py"), "run", *ask, "--output"]
+    command = [sys.executable, str(tmp_path / "command.py"), "run", *arguments, "--output"]
     while kills < 20:
         process = subprocess.Popen(
             [*command, str(tmp_path / "out")],
@@ -376,9 +376,11 @@ def test_twenty_kills_of_the_whole_process_group(models: Path, tmp_path: Path) -
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         kills += 1
-        found = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("_lvm_batch/done/*.json")}
-        assert {path: found[path] for path in committed} == committed
-        committed = found
+        records = {
+            path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("_lvm_batch/done/*.json")
+        }
+        assert {path: records[path] for path in committed} == committed
+        committed = records
     for out in ("out", "clean"):
         subprocess.run([*command, str(tmp_path / out)], check=True, capture_output=True)
     assert_same_predictions(tmp_path / "out", tmp_path / "clean")

@@ -50,8 +50,8 @@ def write_dataset(root: Path, layout: str, *, in_folders: bool) -> Path:
     """Write a file for each of ``FILES``, its constant columns in folder names or in the file; names sort alike."""
     for number, values in enumerate(FILES):
         columns = {name: values[name] for name in PARTS[layout]}
-        told = "/".join(f"{name}={_encoded(value)}" for name, value in columns.items())
-        path = root / (f"n={number}/{told}/part.parquet" if in_folders else f"n={number}/part.parquet")
+        folders = "/".join(f"{name}={_encoded(value)}" for name, value in columns.items())
+        path = root / (f"n={number}/{folders}/part.parquet" if in_folders else f"n={number}/part.parquet")
         held = {} if in_folders else {name: [value] * ROWS for name, value in columns.items()}
         _write(path, layout, number * ROWS, held)
     return root
@@ -96,11 +96,14 @@ def twins(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, Path, s
 
 def test_rows_take_the_same_routes(predict: Command, twins: tuple[Path, Path, str], tmp_path: Path) -> None:
     """Predictions, routes, reasons and figures are equal; readers find the columns once, in the output's paths."""
-    told, held, layout = twins
+    in_folders, in_files, layout = twins
     summaries = [
-        predict(dataset, "--output", tmp_path / f"out-{dataset.name}").values for dataset in (told, held)
+        predict(dataset, "--output", tmp_path / f"out-{dataset.name}").values
+        for dataset in (in_folders, in_files)
     ]
-    frames = [read_predictions(tmp_path / f"out-{dataset.name}").collect() for dataset in (told, held)]
+    frames = [
+        read_predictions(tmp_path / f"out-{dataset.name}").collect() for dataset in (in_folders, in_files)
+    ]
     columns = ["prediction", "cosine", "route", "escalation_reasons", "status", *PARTS[layout]]
     assert frames[0].select(columns).equals(frames[1].select(columns))
     assert frames[0]["route"].drop_nulls().unique().len() == 2
@@ -135,10 +138,12 @@ def test_models_are_trained_and_judged_by_the_same_rows(twins: tuple[Path, Path,
     judged = [
         list(JudgedDataset(EvaluateSettings(dataset=(str(dataset),)), dim=768)) for dataset in twins[:2]
     ]
-    for told, held in zip(*judged, strict=True):
+    for in_folders, in_files in zip(*judged, strict=True):
         for name in ("contexts", "targets", "articles", "splits", "lanes", "context_tokens"):
             assert np.array_equal(
-                getattr(told, name), getattr(held, name), equal_nan=name in {"context_tokens", "targets"}
+                getattr(in_folders, name),
+                getattr(in_files, name),
+                equal_nan=name in {"context_tokens", "targets"},
             )
     assert len({article for rows in judged[0] for article in rows.articles.tolist()}) == len(FILES)
 
@@ -164,10 +169,10 @@ def test_a_folder_that_is_given_itself_plays_its_part(
     folder = write_dataset(tmp_path / "in", "windows", in_folders=True) / "n=0"
     lane = folder / "lane=sci-fact"
     predict(lane, "--output", tmp_path / "out")
-    found = read_predictions(tmp_path / "out").collect()
-    assert found["lane"].to_list() == ["sci-fact"] * ROWS
-    assert found["route"].to_list() == ["gru"] * ROWS
-    assert found["split"].to_list() == ["in_dist"] * ROWS
+    rows = read_predictions(tmp_path / "out").collect()
+    assert rows["lane"].to_list() == ["sci-fact"] * ROWS
+    assert rows["route"].to_list() == ["gru"] * ROWS
+    assert rows["split"].to_list() == ["in_dist"] * ROWS
     (written,) = (tmp_path / "out").rglob("*.parquet")
     assert "lane" in pq.read_schema(written).names
     assert "n" not in pq.read_schema(written).names
@@ -183,19 +188,19 @@ def test_a_files_own_column_wins(predict: Command, tmp_path: Path) -> None:
         path = tmp_path / f"in/lane=sci-fact/{name}.parquet"
         write_windows(path, contexts[:5], targets[:5], columns=columns)
     predict(tmp_path / "in", "--output", tmp_path / "out")
-    found = [
+    routes = [
         pq.ParquetFile(path).read(["route"])["route"]
         for path in sorted((tmp_path / "out").rglob("*.parquet"))
     ]
-    assert [column.unique().to_pylist() for column in found] == [["amn"], ["gru"], ["gru"]]
+    assert [column.unique().to_pylist() for column in routes] == [["amn"], ["gru"], ["gru"]]
 
 
 def test_a_renamed_folder_column_is_written_by_its_new_name(predict: Command, tmp_path: Path) -> None:
     """With `--rename` the column is written to the files, since the path holds the old name."""
     dataset = write_dataset(tmp_path / "in", "windows", in_folders=True)
     assert predict(dataset, "--output", tmp_path / "out", "--rename", "lane=topic").code == 0
-    found = read_predictions(tmp_path / "out").collect()
-    assert found["topic"].to_list() == found["lane"].to_list()
+    rows = read_predictions(tmp_path / "out").collect()
+    assert rows["topic"].to_list() == rows["lane"].to_list()
 
 
 def test_another_folder_makes_another_job(predict: Command, tmp_path: Path) -> None:
@@ -246,15 +251,15 @@ def test_what_folders_told_nobody_is_no_part_of_the_same_job(
     contexts, targets = windows()
     for name in ("lane=sci-fact/a", "lane=news/b"):
         write_windows(tmp_path / f"in/{name}.parquet", contexts[:8], targets[:8], row_group_rows=4)
-    ask = (tmp_path / "in", "--output", tmp_path / "out")
-    assert predict(*ask).code == 0
+    arguments = (tmp_path / "in", "--output", tmp_path / "out")
+    assert predict(*arguments).code == 0
     job = tmp_path / "out/_lvm_batch/job.json"
     before = json.loads(job.read_text())
     for file in before["identity"]["inputs"].values():
         del file["folders"]
     job.write_text(json.dumps(before | {"fingerprint": "f"}))
-    refused = predict(*ask)
+    refused = predict(*arguments)
     assert refused.code == 2
     assert "a.parquet.folders was absent, is {'lane': 'sci-fact'}" in refused.values["error"]["message"]
-    assert predict(*ask, "--reprocess", "failed").values["units_computed"] == 2
-    assert predict(*ask).values["units_computed"] == 0
+    assert predict(*arguments, "--reprocess", "failed").values["units_computed"] == 2
+    assert predict(*arguments).values["units_computed"] == 0

@@ -50,7 +50,7 @@ def data(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def ask(predict: Callable[..., Any], data: Path, tmp_path: Path) -> Callable[..., Any]:
+def run_job(predict: Callable[..., Any], data: Path, tmp_path: Path) -> Callable[..., Any]:
     """Run over the whole dataset, one row group a unit."""
 
     def call(*options: object) -> Any:  # noqa: ANN401
@@ -60,17 +60,17 @@ def ask(predict: Callable[..., Any], data: Path, tmp_path: Path) -> Callable[...
 
 
 def test_a_grown_dataset_gets_its_new_files_predicted(
-    ask: Callable[..., Any], predict: Callable[..., Any], data: Path, tmp_path: Path
+    run_job: Callable[..., Any], predict: Callable[..., Any], data: Path, tmp_path: Path
 ) -> None:
     """Existing output files are not touched, and the final rows equal those of one run over everything."""
-    assert ask().values["units_computed"] == 2
+    assert run_job().values["units_computed"] == 2
     before = committed_at(tmp_path / "out")
     write_night(data, NIGHTS[1])
-    grown = ask()
+    grown = run_job()
     assert (grown.code, grown.values["units_computed"]) == (0, 2)
     assert (grown.values["files"], grown.values["units"], grown.values["rows_out"]) == (2, 4, 40)
     assert before.items() <= committed_at(tmp_path / "out").items()
-    again = ask()
+    again = run_job()
     assert (again.code, again.values["units_computed"], again.values["rows_out"]) == (0, 0, 40)
 
     assert predict(data, "--output", tmp_path / "clean").code == 0
@@ -83,110 +83,112 @@ def test_a_grown_dataset_gets_its_new_files_predicted(
     )
 
 
-def test_a_night_reads_its_own_files(ask: Callable[..., Any], data: Path, tmp_path: Path) -> None:
+def test_a_night_reads_its_own_files(run_job: Callable[..., Any], data: Path, tmp_path: Path) -> None:
     """Each night adds to the same output; the rest of the dataset is neither read nor reported missing."""
     write_night(data, NIGHTS[1])
-    first = ask("--as-of", NIGHTS[1], "--since", "{date-1d}", "--until", "{date}")
+    first = run_job("--as-of", NIGHTS[1], "--since", "{date-1d}", "--until", "{date}")
     assert (first.code, first.values["rows_out"], first.values["selected"]["files"]) == (0, 20, 1)
     assert first.values["selected"]["since"] == "2026-11-20T00:00:00+00:00"
     (data / f"date={NIGHTS[0]}/a.parquet").unlink()
-    second = ask("--as-of", NIGHTS[2], "--since", "{date-1d}", "--until", "{date}")
+    second = run_job("--as-of", NIGHTS[2], "--since", "{date-1d}", "--until", "{date}")
     assert (second.code, second.values["units_computed"], second.values["rows_out"]) == (0, 2, 40)
     assert (tmp_path / "out/_SUCCESS").exists()
     assert read_predictions(tmp_path / "out").collect().height == 40
 
 
-def test_a_night_without_files_is_nothing_to_do(ask: Callable[..., Any]) -> None:
+def test_a_night_without_files_is_nothing_to_do(run_job: Callable[..., Any]) -> None:
     """The run says so and exits with 0, also if the output does not exist yet."""
     for n_rows in (0, 20):
-        empty = ask("--since", NIGHTS[2])
+        empty = run_job("--since", NIGHTS[2])
         assert (empty.code, empty.values["units_computed"], empty.values["rows_out"]) == (0, 0, n_rows)
         assert "no file lies in the time that is asked for" in empty.stderr
-        assert ask().code == 0
+        assert run_job().code == 0
 
 
-def test_lookback_takes_in_files_that_came_late(ask: Callable[..., Any], data: Path) -> None:
+def test_lookback_takes_in_files_that_came_late(run_job: Callable[..., Any], data: Path) -> None:
     """Files that were predicted already are not predicted again."""
     write_night(data, NIGHTS[2])
-    assert ask("--since", NIGHTS[2]).values["units_computed"] == 2
+    assert run_job("--since", NIGHTS[2]).values["units_computed"] == 2
     write_night(data, NIGHTS[1])
-    assert ask("--since", NIGHTS[2], "--lookback", "1d").values["units_computed"] == 2
-    assert ask("--until", "2026-11-23", "--lookback", "3d").values["units_computed"] == 2
+    assert run_job("--since", NIGHTS[2], "--lookback", "1d").values["units_computed"] == 2
+    assert run_job("--until", "2026-11-23", "--lookback", "3d").values["units_computed"] == 2
 
 
-def test_success_needs_the_nights_before(ask: Callable[..., Any], data: Path, tmp_path: Path) -> None:
+def test_success_needs_the_nights_before(run_job: Callable[..., Any], data: Path, tmp_path: Path) -> None:
     """A night whose predecessor is incomplete exits with 0, and says why readers do not see it yet."""
-    assert ask().code == 0
+    assert run_job().code == 0
     write_night(data, NIGHTS[1])
-    assert ask("--since", NIGHTS[1]).code == 0
+    assert run_job("--since", NIGHTS[1]).code == 0
     next((tmp_path / f"out/date={NIGHTS[0]}").iterdir()).unlink()
     write_night(data, NIGHTS[2])
-    night = ask("--since", NIGHTS[2])
+    night = run_job("--since", NIGHTS[2])
     assert night.code == 0
     assert "_SUCCESS does not stand" in night.stderr
     assert not (tmp_path / "out/_SUCCESS").exists()
-    assert ask().values["units_computed"] == 1
+    assert run_job().values["units_computed"] == 1
     assert (tmp_path / "out/_SUCCESS").exists()
 
 
-def test_gates_are_asked_of_the_night_too(ask: Callable[..., Any], data: Path, tmp_path: Path) -> None:
+def test_gates_are_asked_of_the_night_too(run_job: Callable[..., Any], data: Path, tmp_path: Path) -> None:
     """Gates are checked on tonight's rows too, which older rows would hide; readers still see the accepted rows."""
-    assert ask().code == 0
+    assert run_job().code == 0
     write_night(data, NIGHTS[1], bad_rows=3)
     gate = ("--max-bad-rows", "0.1")
-    assert ask("--since", NIGHTS[1], *gate).code == 3
+    assert run_job("--since", NIGHTS[1], *gate).code == 3
     assert read_predictions(tmp_path / "out").collect().height == 20
-    assert ask(*gate).code == 0  # 3 of 40 rows
+    assert run_job(*gate).code == 0  # 3 of 40 rows
     assert read_predictions(tmp_path / "out").collect().height == 40
 
 
 def test_a_changed_file_is_predicted_again_on_request(
-    ask: Callable[..., Any], data: Path, tmp_path: Path
+    run_job: Callable[..., Any], data: Path, tmp_path: Path
 ) -> None:
     """Without --reprocess it is refused; with it, output files that no longer belong to the input are deleted."""
     write_night(data, NIGHTS[1])
-    assert ask().code == 0
+    assert run_job().code == 0
     untouched = committed_at(tmp_path / f"out/date={NIGHTS[0]}")
     write_night(data, NIGHTS[1], n_rows=10)
-    refused = ask()
+    refused = run_job()
     assert refused.code == 2
     assert "--reprocess failed" in refused.values["error"]["hint"]
-    changed = ask("--reprocess", "failed")
+    changed = run_job("--reprocess", "failed")
     assert (changed.code, changed.values["units_computed"], changed.values["rows_out"]) == (0, 1, 30)
     assert len(committed_at(tmp_path / f"out/date={NIGHTS[1]}")) == 1
     assert committed_at(tmp_path / f"out/date={NIGHTS[0]}") == untouched
-    assert ask().values["units_computed"] == 0
+    assert run_job().values["units_computed"] == 0
 
 
-def test_units_with_bad_rows_are_predicted_again_on_request(ask: Callable[..., Any], data: Path) -> None:
+def test_units_with_bad_rows_are_predicted_again_on_request(run_job: Callable[..., Any], data: Path) -> None:
     """Only those units run again; with --reprocess all, every file that was read does."""
     write_night(data, NIGHTS[1], bad_rows=1)
     accept = ("--max-bad-rows", "1")
-    assert ask(*accept).code == 0
-    assert ask(*accept, "--reprocess", "failed").values["units_computed"] == 1
-    assert ask(*accept, "--reprocess", "all", "--since", NIGHTS[1]).values["units_computed"] == 2
-    assert ask(*accept, "--reprocess", "all").values["units_computed"] == 4
+    assert run_job(*accept).code == 0
+    assert run_job(*accept, "--reprocess", "failed").values["units_computed"] == 1
+    assert run_job(*accept, "--reprocess", "all", "--since", NIGHTS[1]).values["units_computed"] == 2
+    assert run_job(*accept, "--reprocess", "all").values["units_computed"] == 4
 
 
-def test_readers_wait_while_rows_are_replaced(ask: Callable[..., Any], data: Path, tmp_path: Path) -> None:
+def test_readers_wait_while_rows_are_replaced(
+    run_job: Callable[..., Any], data: Path, tmp_path: Path
+) -> None:
     """After an interrupted --reprocess readers refuse the output; the same command without the option completes it."""
     from lvm_batch.io.output.commit import OutputFolder
 
-    assert ask().code == 0
+    assert run_job().code == 0
     folder = OutputFolder(str(tmp_path / "out"))
     folder.mark_success(None)
     folder.begin(folder.required_job(), again={f"date={NIGHTS[0]}/a-00000.parquet"})
     with pytest.raises(NotFinished):
         read_predictions(tmp_path / "out")
-    assert ask().values["units_computed"] == 1
+    assert run_job().values["units_computed"] == 1
     assert read_predictions(tmp_path / "out").collect().height == 20
 
 
 def test_a_plan_tells_what_a_run_would_predict(
-    ask: Callable[..., Any], lvm_batch: Callable[..., Any], models: Path, data: Path, tmp_path: Path
+    run_job: Callable[..., Any], lvm_batch: Callable[..., Any], models: Path, data: Path, tmp_path: Path
 ) -> None:
     """A plan counts how many of the selected units are done and how many remain."""
-    assert ask().code == 0
+    assert run_job().code == 0
     write_night(data, NIGHTS[1])
     plan = ("plan", data, "--output", tmp_path / "out", "--unit-size", "1")
     options = ("--model", models / "amn.pt", "--fallback", models / "gru.pt")
@@ -201,10 +203,10 @@ def test_a_plan_tells_what_a_run_would_predict(
 
 
 def test_a_plan_names_the_job_that_a_run_goes_on_with(
-    ask: Callable[..., Any], lvm_batch: Callable[..., Any], models: Path, data: Path, tmp_path: Path
+    run_job: Callable[..., Any], lvm_batch: Callable[..., Any], models: Path, data: Path, tmp_path: Path
 ) -> None:
     """A grown dataset is the same job, with the name that its files carry."""
-    began = ask().values["job_id"]
+    began = run_job().values["job_id"]
     write_night(data, NIGHTS[1])
     plan = ("plan", data, "--output", tmp_path / "out", "--unit-size", "1")
     options = ("--model", models / "amn.pt", "--fallback", models / "gru.pt")
@@ -224,11 +226,11 @@ def test_a_folder_that_is_one_night_is_no_growth(
 
 
 def test_a_file_under_another_name_is_refused(
-    ask: Callable[..., Any], predict: Callable[..., Any], data: Path, tmp_path: Path
+    run_job: Callable[..., Any], predict: Callable[..., Any], data: Path, tmp_path: Path
 ) -> None:
     """The same file given through its own folder or a link would appear twice. Committed units stay as they are."""
     write_night(data, NIGHTS[1])
-    assert ask().code == 0
+    assert run_job().code == 0
     before = committed_at(tmp_path / "out")
     (tmp_path / "link").symlink_to(data / f"date={NIGHTS[0]}")
     one_night = ("--since", NIGHTS[0], "--until", NIGHTS[1])
@@ -242,17 +244,17 @@ def test_a_file_under_another_name_is_refused(
         assert f"`date={NIGHTS[0]}/a.parquet`" in refused.values["error"]["message"]
     assert committed_at(tmp_path / "out") == before
     assert (tmp_path / "out/_SUCCESS").exists()
-    again = ask()
+    again = run_job()
     assert (again.code, again.values["units_computed"], again.values["units"]) == (0, 0, 4)
 
 
 @pytest.mark.parametrize("night", [NIGHTS[0], None])
 def test_a_file_that_takes_anothers_output_names_is_refused(
-    ask: Callable[..., Any], data: Path, tmp_path: Path, night: str | None
+    run_job: Callable[..., Any], data: Path, tmp_path: Path, night: str | None
 ) -> None:
     """A file replaced by one called ``a.pq`` would be taken for the predicted one. The advice in the error works."""
     write_night(data, NIGHTS[1])
-    assert ask().code == 0
+    assert run_job().code == 0
     taken, other = data / f"date={NIGHTS[0]}/a.parquet", data / f"date={NIGHTS[1]}/a.parquet"
     taken.unlink()
     other.rename(taken.with_suffix(".pq"))
@@ -261,31 +263,31 @@ def test_a_file_that_takes_anothers_output_names_is_refused(
     modified_ns = job["identity"]["inputs"][f"date={NIGHTS[1]}/a.parquet"]["modified_ns"]
     os.utime(other, ns=(modified_ns, modified_ns))
     selected = ("--since", night, "--until", NIGHTS[1]) if night else ()
-    refused = ask(*selected)
+    refused = run_job(*selected)
     assert refused.code == 2
     assert f"would write to date={NIGHTS[0]}/a-00000.parquet" in refused.values["error"]["message"]
     assert "call it a.parquet and add --reprocess failed" in refused.values["error"]["hint"]
     taken.with_suffix(".pq").rename(taken)
-    assert ask(*selected, "--reprocess", "failed").values["units_computed"] == 2
-    done = ask(*selected)
+    assert run_job(*selected, "--reprocess", "failed").values["units_computed"] == 2
+    done = run_job(*selected)
     assert (done.code, done.values["units_computed"], done.values["rows_out"]) == (0, 0, 40)
 
 
 def test_a_file_of_the_night_that_is_gone_is_missed(
-    ask: Callable[..., Any], data: Path, tmp_path: Path
+    run_job: Callable[..., Any], data: Path, tmp_path: Path
 ) -> None:
     """A renamed replacement would be predicted beside it; files outside the selected time may be missing."""
     write_night(data, NIGHTS[1])
-    assert ask().code == 0
+    assert run_job().code == 0
     before = committed_at(tmp_path / "out")
     gone = data / f"date={NIGHTS[0]}/a.parquet"
     gone.rename(gone.with_name("compacted.parquet"))
-    refused = ask("--since", NIGHTS[0], "--until", NIGHTS[1])
+    refused = run_job("--since", NIGHTS[0], "--until", NIGHTS[1])
     assert refused.code == 2
     assert (
         f"inputs.date={NIGHTS[0]}/a.parquet.path was {gone}, is absent" in refused.values["error"]["message"]
     )
-    assert ask("--since", NIGHTS[1]).code == 0
+    assert run_job("--since", NIGHTS[1]).code == 0
     assert committed_at(tmp_path / "out") == before
 
 
@@ -301,27 +303,27 @@ def test_a_pattern_for_one_night_knows_nothing_of_the_others(
 
 
 def test_a_record_of_what_an_input_was_before_does_not_count(
-    ask: Callable[..., Any], data: Path, tmp_path: Path
+    run_job: Callable[..., Any], data: Path, tmp_path: Path
 ) -> None:
     """However the record got there, its unit is predicted again, and readers never see the old rows."""
-    assert ask().code == 0
+    assert run_job().code == 0
     record = tmp_path / f"out/_lvm_batch/done/date%3D{NIGHTS[0]}%2Fa-00001.parquet.json"
     record.write_text(record.read_text().replace('"input_modified_ns": ', '"input_modified_ns": 1'))
     with pytest.raises(OutputError, match=r"a-00001\.parquet is gone or has changed"):
         read_predictions(tmp_path / "out")
     (tmp_path / "out/_SUCCESS").unlink()
     before = committed_at(tmp_path / "out")
-    assert ask().code == 0  # the file's footer names its input, so the unit is recorded again
+    assert run_job().code == 0  # the file's footer names its input, so the unit is recorded again
     assert committed_at(tmp_path / "out") == before
     assert read_predictions(tmp_path / "out").collect().height == 20
 
 
 def test_units_without_a_record_are_no_success(
-    ask: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run_job: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run exits with 0 only if every unit that it read is committed."""
     monkeypatch.setattr("lvm_batch.jobs.prediction.run.drive", lambda *_, **__: iter(()))
-    run = ask()
+    run = run_job()
     assert (run.code, run.values["units_computed"]) == (1, 0)
     assert "a-00000.parquet" in run.values["error"]["message"]
     assert not (tmp_path / "out/_SUCCESS").exists()
@@ -373,23 +375,23 @@ def test_placeholders_are_filled_in_wherever_settings_come_from(tmp_path: Path) 
     config = tmp_path / "nightly.toml"
     config.write_text('dataset = ["data/{date-1d}", "more"]\nsince = "{date-1d}"\nas_of = "now"\n')
     environ = {"LVM_BATCH_HISTORY": "runs/{year}"}
-    found = resolve_settings(
+    settings = resolve_settings(
         RunSettings, {"as_of": "2026-01-01"}, environ, config, required=(), now=AS_OF
     ).settings
-    assert found.dataset == ("data/2025-12-31", "more")
-    assert (found.history, found.since) == ("runs/2026", datetime(2025, 12, 31, tzinfo=UTC))
+    assert settings.dataset == ("data/2025-12-31", "more")
+    assert (settings.history, settings.since) == ("runs/2026", datetime(2025, 12, 31, tzinfo=UTC))
 
 
 def test_toml_may_write_times_as_its_own(tmp_path: Path) -> None:
     """TOML dates and times without quotes are accepted; without an offset they are UTC."""
     config = tmp_path / "nightly.toml"
     config.write_text("since = 2026-11-21\nuntil = 2026-11-22T06:00:00+02:00\n")
-    found = resolve_settings(RunSettings, {}, {}, config, required=()).settings
-    assert found.span == (datetime(2026, 11, 21, tzinfo=UTC), datetime(2026, 11, 22, 4, tzinfo=UTC))
+    settings = resolve_settings(RunSettings, {}, {}, config, required=()).settings
+    assert settings.span == (datetime(2026, 11, 21, tzinfo=UTC), datetime(2026, 11, 22, 4, tzinfo=UTC))
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "message"),
     [
         ({"since": "yesterday"}, "--since cannot be 'yesterday'"),
         ({"as_of": "tomorrow"}, "--as-of cannot be 'tomorrow'"),
@@ -402,11 +404,11 @@ def test_toml_may_write_times_as_its_own(tmp_path: Path) -> None:
         ({"since": "2026-11-22", "lookback": "999999w"}, "--lookback cannot be '999999w'"),
     ],
 )
-def test_times_that_cannot_be_are_refused(flags: dict[str, object], said: str) -> None:
+def test_times_that_cannot_be_are_refused(flags: dict[str, object], message: str) -> None:
     """Each error names where the time was written."""
     with pytest.raises(SettingsError) as error:
         resolved(**flags)
-    assert any(problem.message.startswith(said) for problem in error.value.problems)
+    assert any(problem.message.startswith(message) for problem in error.value.problems)
 
 
 @pytest.mark.parametrize(

@@ -52,26 +52,31 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def ask(folder: Path, models: Path) -> list[str]:
+def arguments(folder: Path, models: Path) -> list[str]:
     """The arguments of a run over the dataset."""
-    ask = [str(folder / "in"), "--unit-size", "760KiB", "--min-confidence", "1"]
-    return [*ask, "--model", str(models / "amn.pt"), "--fallback", str(models / "gru.pt")]
+    options = [str(folder / "in"), "--unit-size", "760KiB", "--min-confidence", "1"]
+    return [*options, "--model", str(models / "amn.pt"), "--fallback", str(models / "gru.pt")]
 
 
 @pytest.fixture
-def clean(predict: Callable[..., Any], ask: list[str], folder: Path) -> Path:
+def clean(predict: Callable[..., Any], arguments: list[str], folder: Path) -> Path:
     """The output of an uninterrupted run, made once."""
     if not (folder / "clean").exists():
-        predict(*ask, "--output", folder / "clean").done()
+        predict(*arguments, "--output", folder / "clean").done()
     return folder / "clean"
 
 
 @pytest.mark.parametrize(("signal_name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGKILL", -9)])
 def test_a_stopped_run_is_resumed_by_the_same_command(
-    predict: Callable[..., Any], ask: list[str], clean: Path, tmp_path: Path, signal_name: str, code: int
+    predict: Callable[..., Any],
+    arguments: list[str],
+    clean: Path,
+    tmp_path: Path,
+    signal_name: str,
+    code: int,
 ) -> None:
     """Whatever stops the run, committed units stay, and the same command completes the rows of a clean run."""
-    process = start(tmp_path, ["run", *ask, "--output", str(tmp_path / "out"), "--workers", "1"])
+    process = start(tmp_path, ["run", *arguments, "--output", str(tmp_path / "out"), "--workers", "1"])
     wait_for_records(tmp_path / "out", 2)
     os.killpg(process.pid, getattr(signal, signal_name))
     _, stderr = process.communicate(timeout=HANG_S)
@@ -80,7 +85,7 @@ def test_a_stopped_run_is_resumed_by_the_same_command(
     committed = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("_lvm_batch/done/*.json")}
     assert not (tmp_path / "out/_SUCCESS").exists()
 
-    resumed = predict(*ask, "--output", tmp_path / "out")
+    resumed = predict(*arguments, "--output", tmp_path / "out")
     assert resumed.code == 0
     assert resumed.values["units_computed"] <= resumed.values["units"] - 2
     assert {path: path.stat().st_mtime_ns for path in committed} == committed
@@ -91,7 +96,7 @@ def test_a_second_ctrl_c_stops_at_once(models: Path, tmp_path: Path) -> None:
     """A second Ctrl-C does not wait for the cluster to close; workers end by themselves."""
     contexts, targets = windows()
     write_windows(tmp_path / "in/a.parquet", contexts[:600], targets[:600], row_group_rows=50)
-    ask = [
+    arguments = [
         str(tmp_path / "in"),
         "--unit-size",
         "760KiB",
@@ -100,8 +105,8 @@ def test_a_second_ctrl_c_stops_at_once(models: Path, tmp_path: Path) -> None:
         "--shadow-rate",
         "1",
     ]
-    ask += ["--fallback", str(models / "gru.pt"), "--output", str(tmp_path / "out"), "--workers", "1"]
-    process = start(tmp_path, ["run", *ask])
+    arguments += ["--fallback", str(models / "gru.pt"), "--output", str(tmp_path / "out"), "--workers", "1"]
+    process = start(tmp_path, ["run", *arguments])
     wait_for_records(tmp_path / "out", 1)
     children = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGINT)

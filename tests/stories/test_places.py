@@ -33,7 +33,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def told(dataset: str = "data", **given: str) -> list[str]:
+def problems(dataset: str = "data", **given: str) -> list[str]:
     """The problems found with these paths, for a run whose other paths lie elsewhere."""
     settings = RunSettings(dataset=(dataset,), **{"output": "out", "bank": "bank"} | given)
     kept = [Place("the bank", "--bank", str(settings.bank), keeps_out="everything")]
@@ -49,14 +49,14 @@ def told(dataset: str = "data", **given: str) -> list[str]:
 @pytest.mark.parametrize("dataset", ["data", "{}/alias/", "data/**", "file://{}/data/*"])
 def test_nothing_is_written_into_the_input(here: Path, where: str, dataset: str) -> None:
     """It is refused however either path is spelled: the next run would read the output."""
-    (text,) = told(dataset.format(here), output=where.format(here))
+    (text,) = problems(dataset.format(here), output=where.format(here))
     assert "lies inside the input" in text
 
 
 @pytest.mark.parametrize("name", WRITTEN)
 def test_nothing_at_all_is_written_into_the_input(here: Path, name: str) -> None:
     """Each kind of output is refused inside the input, and the error names that kind."""
-    (text,) = told(str(here / "alias"), **{name: "data/x"})
+    (text,) = problems(str(here / "alias"), **{name: "data/x"})
     assert "lies inside the input" in text
 
 
@@ -64,9 +64,9 @@ def test_nothing_at_all_is_written_into_the_input(here: Path, name: str) -> None
 def test_what_a_dataset_does_not_read_is_free(here: Path, name: str) -> None:
     """Folders beside the input, folders that start with its name, and what a pattern does not match are allowed."""
     for where in ("data-2/x", "x", "alias-2"):
-        assert not told(**{name: where})
-    assert not told("data/date=1/a*.parquet", **{name: "data/x"})
-    assert not told("s3://data/in", **{name: "data/in/x"})
+        assert not problems(**{name: where})
+    assert not problems("data/date=1/a*.parquet", **{name: "data/x"})
+    assert not problems("s3://data/in", **{name: "data/in/x"})
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_what_a_dataset_does_not_read_is_free(here: Path, name: str) -> None:
 )
 def test_nothing_lies_among_predictions_or_in_a_bank(here: Path, name: str, where: str) -> None:
     """Hidden names are refused too: some readers take every file below a folder."""
-    (text,) = told(**{name: where.format(here)})
+    (text,) = problems(**{name: where.format(here)})
     assert "lies inside the " in text or "as well" in text
 
 
@@ -97,13 +97,13 @@ def test_nothing_lies_among_predictions_or_in_a_bank(here: Path, name: str, wher
 def test_places_keep_apart(here: Path, given: dict[str, str], text: str) -> None:
     """No two outputs share a path, and readers of a folder find nothing else in it."""
     assert here
-    assert any(text in each for each in told(**given))
+    assert any(text in each for each in problems(**given))
 
 
 def test_files_may_lie_beside_the_runs_of_a_history(here: Path) -> None:
     """Readers of a history take only Parquet files."""
     assert here
-    assert not told(history="runs", metrics_file="runs/m.prom", performance_report="runs/p.html")
+    assert not problems(history="runs", metrics_file="runs/m.prom", performance_report="runs/p.html")
 
 
 def test_objects_are_told_apart_by_their_keys(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,8 +130,10 @@ def test_a_run_is_refused_before_it_writes(here: Path, predict: Callable[..., An
     """Nothing is written, not even the metrics file that reports how a run ended: it would damage the input."""
     data = here / "data/date=1/a.parquet"
     before = data.read_bytes()
-    ask = ("--output", here / "out", "--history", here / "data/history")
-    result = predict(here / "data", *ask, "--metrics-file", data, "--performance-report", here / "out/p.html")
+    options = ("--output", here / "out", "--history", here / "data/history")
+    result = predict(
+        here / "data", *options, "--metrics-file", data, "--performance-report", here / "out/p.html"
+    )
     assert result.code == 2
     assert [p["message"].split()[1] for p in result.values["error"]["problems"]] == [
         "performance", "history", "metrics",

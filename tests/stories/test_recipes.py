@@ -66,9 +66,9 @@ def rows(demo: Path) -> list[Row]:
 def python_blocks(text: str) -> dict[str, str]:
     """The Python blocks of a document, by their headings."""
     sections = re.split(r"^##? (.+)$", text, flags=re.MULTILINE)[1:]
-    found = zip(sections[::2], sections[1::2], strict=True)
+    pairs = zip(sections[::2], sections[1::2], strict=True)
     return {
-        heading: "\n".join(re.findall(r"```python\n(.*?)```", body, re.DOTALL)) for heading, body in found
+        heading: "\n".join(re.findall(r"```python\n(.*?)```", body, re.DOTALL)) for heading, body in pairs
     }
 
 
@@ -117,9 +117,9 @@ def test_links_lead_somewhere() -> None:
 
 def test_mean_cosine(recipe: Callable[[str], dict[str, Any]], rows: list[Row]) -> None:
     """The polars means are those over the rows of each route and lane."""
-    found = recipe("Mean cosine by route and lane")["by_lane"]
-    assert found["rows"].sum() == N_ROWS
-    for route, lane, n_rows, cosine, _ in found.rows():
+    means = recipe("Mean cosine by route and lane")["by_lane"]
+    assert means["rows"].sum() == N_ROWS
+    for route, lane, n_rows, cosine, _ in means.rows():
         group = [row["cosine"] for row in rows if (row["route"], row["lane"]) == (route, lane)]
         assert n_rows == len(group)
         assert route is None or cosine == pytest.approx(np.mean(group), abs=1e-6)
@@ -127,14 +127,14 @@ def test_mean_cosine(recipe: Callable[[str], dict[str, Any]], rows: list[Row]) -
 
 def test_escalation_that_paid(recipe: Callable[[str], dict[str, Any]], rows: list[Row]) -> None:
     """The DuckDB rows are those that GRU answered better, the best first; the counts are right."""
-    found = recipe("Rows that escalation made better")
+    frames = recipe("Rows that escalation made better")
     escalated = [row for row in rows if row["route"] == "gru"]
     gains = {(row["article_id"], row["position"]): row["gru_cosine"] - row["amn_cosine"] for row in escalated}
-    better = found["better"]
+    better = frames["better"]
     keys = list(zip(better["article_id"], better["position"], strict=True))
     assert set(keys) == {key for key, gain in gains.items() if gain > 0}
     assert better["gain"].is_monotonic_decreasing
-    for reason, n_rows, gain in found["by_reason"].itertuples(index=False):
+    for reason, n_rows, gain in frames["by_reason"].itertuples(index=False):
         group = [
             row["gru_cosine"] - row["amn_cosine"] for row in escalated if reason in row["escalation_reasons"]
         ]
@@ -155,19 +155,19 @@ def test_ids_of_unsure_rows(recipe: Callable[[str], dict[str, Any]], rows: list[
 def test_nearest_vectors(recipe: Callable[[str], dict[str, Any]], rows: list[Row], demo: Path) -> None:
     """FAISS finds the ten nearest vectors of the bank, with their ids, and agrees with the confidence."""
     pytest.importorskip("faiss", reason="needs pip install 'lvm-batch[faiss]'")
-    found = recipe("Ten nearest vectors of the bank")["neighbours"]
+    neighbours = recipe("Ten nearest vectors of the bank")["neighbours"]
     ok = np.array([row["status"] == "ok" for row in rows])
     cosines = (
         predictions_of(demo / "lvm-batch-demo/predictions")[ok]
         @ open_bank(str(demo / "lvm-batch-demo/bank")).vectors.T
     )
     best = -np.sort(-cosines, axis=1)[:, :10]
-    assert found.height == ok.sum() == N_ROWS - 1
-    assert np.abs(found["cosines"].to_numpy() - best).max() < 1e-5
-    assert np.abs(np.take_along_axis(cosines, found["ids"].to_numpy(), axis=1) - best).max() < 1e-5
+    assert neighbours.height == ok.sum() == N_ROWS - 1
+    assert np.abs(neighbours["cosines"].to_numpy() - best).max() < 1e-5
+    assert np.abs(np.take_along_axis(cosines, neighbours["ids"].to_numpy(), axis=1) - best).max() < 1e-5
     amn = np.array([row["route"] == "amn" for row in rows])[ok]
     confidence = np.array([row["confidence"] for row in rows], np.float64)[ok]
-    assert np.abs(found["cosines"].to_numpy()[amn, 0] - confidence[amn]).max() < 1e-5
+    assert np.abs(neighbours["cosines"].to_numpy()[amn, 0] - confidence[amn]).max() < 1e-5
 
 
 def test_training_batches(demo: Path) -> None:

@@ -97,13 +97,13 @@ def test_an_unreadable_file_is_left_out_on_request(
 ) -> None:
     """With --on-bad-file skip the others run and the exit code is 1; once repaired, the same command does the rest."""
     (good.parent / "b.parquet").write_bytes(b"junk")
-    ask = (good.parent, "--output", tmp_path / "out", "--on-bad-file", "skip")
-    result = predict(*ask)
+    arguments = (good.parent, "--output", tmp_path / "out", "--on-bad-file", "skip")
+    result = predict(*arguments)
     assert (result.code, result.values["rows_out"]) == (1, 20)
     assert "b.parquet" in result.values["error"]["message"]
     assert not (tmp_path / "out/_SUCCESS").exists()
     write_windows(good.parent / "b.parquet", windows()[0][:5])
-    mended = predict(*ask)
+    mended = predict(*arguments)
     assert (mended.code, mended.values["rows_out"], mended.values["units_computed"]) == (0, 25, 1)
 
 
@@ -296,13 +296,13 @@ def test_a_plan_refuses_what_a_run_refuses(
     """A plan refuses a foreign output with the same words, and an address that is not on this machine."""
     (tmp_path / "out").mkdir()
     (tmp_path / "out/theirs.parquet").touch()
-    ask = (good, "--output", tmp_path / "out", "--model", models / "amn.pt", "--workers", 1)
-    planned, ran = lvm_batch("plan", *ask), lvm_batch("run", *ask)
+    arguments = (good, "--output", tmp_path / "out", "--model", models / "amn.pt", "--workers", 1)
+    planned, ran = lvm_batch("plan", *arguments), lvm_batch("run", *arguments)
     assert planned.values["refusal"]["message"] == ran.values["error"]["message"]
     assert not any(unit["done"] for unit in planned.values["units"])
     pytest.importorskip("bokeh", reason='pip install "lvm-batch[dashboard]"')
     for command in ("plan", "run"):
-        refused = lvm_batch(command, *ask, "--dashboard", "203.0.113.1:0")
+        refused = lvm_batch(command, *arguments, "--dashboard", "203.0.113.1:0")
         assert (refused.code, refused.values["error"]["kind"]) == (2, "usage")
 
 
@@ -387,14 +387,14 @@ def test_very_many_bad_files(
     (tmp_path / "in").mkdir()
     for number in range(130):
         (tmp_path / f"in/{number:03d}.parquet").write_bytes(b"junk")
-    ask = ["plan", tmp_path / "in", "--output", tmp_path / "out", "--model", models / "amn.pt"]
-    error = lvm_batch(*ask).values["error"]
+    arguments = ["plan", tmp_path / "in", "--output", tmp_path / "out", "--model", models / "amn.pt"]
+    error = lvm_batch(*arguments).values["error"]
     assert "130 things" in error["message"]
     assert (len(error["problems"]), error["n_problems"]) == (100, 130)
-    assert main(list(map(str, ask))) == 2
-    said = capsys.readouterr().err.splitlines()
-    assert sum("cannot be read as Parquet" in line for line in said) == 10
-    assert said[-1] == "and 120 more; --json lists up to 100"
+    assert main(list(map(str, arguments))) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert sum("cannot be read as Parquet" in line for line in lines) == 10
+    assert lines[-1] == "and 120 more; --json lists up to 100"
 
 
 def test_very_many_files_left_out(
@@ -403,8 +403,8 @@ def test_very_many_files_left_out(
     """Notices name the first ten files that are left out, and count the others."""
     for number in range(15):
         (good.parent / f"b{number:02d}.parquet").write_bytes(b"junk")
-    ask = ("plan", good.parent, "--output", tmp_path / "out", "--model", models / "amn.pt")
-    notices = lvm_batch(*ask, "--on-bad-file", "skip").values["notices"]
+    arguments = ("plan", good.parent, "--output", tmp_path / "out", "--model", models / "amn.pt")
+    notices = lvm_batch(*arguments, "--on-bad-file", "skip").values["notices"]
     assert sum(notice.startswith("left out: ") for notice in notices) == 11
     assert "left out: 5 files more" in notices
 
@@ -415,12 +415,12 @@ def test_files_that_no_reader_could_read_together_are_told(
     """Two column types without a common type that holds every value are reported before work begins."""
     for name, ids in (("a", [1, 2]), ("b", [1, 2]), ("c", [0.5, None])):
         write_windows(tmp_path / f"in/{name}.parquet", windows()[0][:2], columns={"id": ids})
-    ask = ("plan", tmp_path / "in", "--output", tmp_path / "out", "--model", models / "amn.pt")
-    [told] = [text for text in lvm_batch(*ask).values["notices"] if "read_predictions" in text]
-    assert "c.parquet does not go together with" in told
-    assert "`id` is double in the one and int64 in the other" in told
+    arguments = ("plan", tmp_path / "in", "--output", tmp_path / "out", "--model", models / "amn.pt")
+    [notice] = [text for text in lvm_batch(*arguments).values["notices"] if "read_predictions" in text]
+    assert "c.parquet does not go together with" in notice
+    assert "`id` is double in the one and int64 in the other" in notice
     (tmp_path / "in/c.parquet").unlink()
-    assert not any("read_predictions" in text for text in lvm_batch(*ask).values["notices"])
+    assert not any("read_predictions" in text for text in lvm_batch(*arguments).values["notices"])
 
 
 def test_an_output_that_is_no_folder(good: Path, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def released(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return copy_released(tmp_path)
 
 
-def told(released: Path, name: str) -> dict[str, Any]:
+def released_values(released: Path, name: str) -> dict[str, Any]:
     """The release's own JSON output of a command about this output."""
     values: dict[str, Any] = json.loads((released / f"{name}.json").read_text())
     return values
@@ -52,8 +52,8 @@ def test_a_released_output_is_told_of_as_its_release_did(
     released: Path, lvm_batch: Command, command: str
 ) -> None:
     """Every figure is the same, in the same order, to the last digit."""
-    said = lvm_batch(command, "out").done()
-    assert json.dumps(said) == json.dumps(told(released, command))
+    values = lvm_batch(command, "out").done()
+    assert json.dumps(values) == json.dumps(released_values(released, command))
 
 
 def test_a_released_output_is_read(released: Path) -> None:
@@ -70,8 +70,8 @@ def test_a_released_output_is_read(released: Path) -> None:
 
 def test_a_released_output_is_reported(released: Path, lvm_batch: Command) -> None:
     """The report is drawn from its documents and events, with all its rows."""
-    said = lvm_batch("report", "out").done()
-    assert (said["state"], said["units_done"], said["rows_done"], said["rows_looked_at"]) == (
+    values = lvm_batch("report", "out").done()
+    assert (values["state"], values["units_done"], values["rows_done"], values["rows_looked_at"]) == (
         "done",
         5,
         21,
@@ -86,15 +86,15 @@ def test_a_released_job_is_done_for_its_own_command(released: Path, lvm_batch: C
     """The same command finds nothing to do, prints what the release printed, and changes no document."""
     before = contents(released / "out")
     summary = json.loads((released / "out/_lvm_batch/summary.json").read_text())
-    said = lvm_batch("run", *ARGUMENTS).done()
+    values = lvm_batch("run", *ARGUMENTS).done()
     changed = {
         "units_computed": 0,
         "rows_computed": 0,
-        "wall_s": said["wall_s"],
-        "settings": said["settings"],
+        "wall_s": values["wall_s"],
+        "settings": values["settings"],
     }
-    assert json.dumps(said) == json.dumps(summary | changed)
-    assert said["settings"].items() >= summary["settings"].items()
+    assert json.dumps(values) == json.dumps(summary | changed)
+    assert values["settings"].items() >= summary["settings"].items()
     assert contents(released / "out") == before
 
 
@@ -118,5 +118,5 @@ def test_a_released_history_is_read(released: Path, lvm_batch: Command) -> None:
     assert (run.version, run.state, run.units, run.rows_in) == ("0.1.0", "done", 2, 9)
     assert (run.rows_by_route, run.cosine.n, run.cosine_ood.n) == ({"amn": 4, "gru": 5}, 9, 4)
     assert (run.primary.architecture, run.thresholds.min_confidence) == ("amn", 0.3)
-    said = lvm_batch("monitor", "--history", "history", "--since", "36500d").values
-    assert (said["runs"], said["rows"]) == (1, 9)
+    values = lvm_batch("monitor", "--history", "history", "--since", "36500d").values
+    assert (values["runs"], values["rows"]) == (1, 9)

@@ -193,9 +193,11 @@ def test_sequences_give_the_predictions_of_their_windows(
     assert status == ["short_context" if p < 4 else "ok" for p in position]
     whole = np.flatnonzero(position >= 4)
     contexts = np.stack([vectors()[row - 4 : row + 1] for row in whole])
-    found = predictions_of(tmp_path / "out")
-    np.testing.assert_allclose(found[whole], reference.amn(weights(models / "amn.pt"), contexts), atol=1e-5)
-    assert np.isnan(found[position < 4]).all()
+    predictions = predictions_of(tmp_path / "out")
+    np.testing.assert_allclose(
+        predictions[whole], reference.amn(weights(models / "amn.pt"), contexts), atol=1e-5
+    )
+    assert np.isnan(predictions[position < 4]).all()
     has_target = np.append(article[1:] == article[:-1], [False])
     cosines = [row["cosine"] for row in read_rows(tmp_path / "out")]
     assert [value is not None for value in cosines] == [
@@ -360,8 +362,8 @@ def test_too_many_fallback_rows_fail_the_gate_where_asked(
     predict: Callable[..., Any], dataset: Path, bank: Path, tmp_path: Path
 ) -> None:
     """Under ``fail`` the output is kept for inspection, the exit code is 3 and ``_SUCCESS`` is not written."""
-    ask = ["--bank", bank, "--min-confidence", 1.0, "--fallback-policy", "fail"]
-    result = predict(dataset, "--output", tmp_path / "out", *ask)
+    options = ["--bank", bank, "--min-confidence", 1.0, "--fallback-policy", "fail"]
+    result = predict(dataset, "--output", tmp_path / "out", *options)
     assert (result.code, result.values["error"]["kind"]) == (3, "gate")
     assert len(read_rows(tmp_path / "out")) == 1500
     assert not (tmp_path / "out/_SUCCESS").exists()
@@ -480,16 +482,16 @@ def test_footers_say_what_made_the_file(predict: Callable[..., Any], dataset: Pa
 @needs_int8
 def test_int8_is_near_float32(dataset: Path, predict: Callable[..., Any], bank: Path, tmp_path: Path) -> None:
     """In 8 bits the mean cosines stay the same; it is a different job, since its values differ."""
-    found = {}
+    cosines = {}
     for precision in ("fp32", "int8"):
         out = tmp_path / precision
-        ask = (dataset, "--output", out, "--bank", bank, "--precision", precision, *THRESHOLDS)
-        assert predict(*ask).code == 0
-        found[precision] = [row["amn_cosine"] for row in read_rows(out)]
-    assert np.mean(found["int8"]) == pytest.approx(np.mean(found["fp32"]), abs=0.002)
-    assert found["int8"] != found["fp32"]
-    ask = (dataset, "--output", tmp_path / "fp32", "--bank", bank, "--precision", "int8", *THRESHOLDS)
-    assert "precision was fp32, is int8" in predict(*ask).values["error"]["message"]
+        arguments = (dataset, "--output", out, "--bank", bank, "--precision", precision, *THRESHOLDS)
+        assert predict(*arguments).code == 0
+        cosines[precision] = [row["amn_cosine"] for row in read_rows(out)]
+    assert np.mean(cosines["int8"]) == pytest.approx(np.mean(cosines["fp32"]), abs=0.002)
+    assert cosines["int8"] != cosines["fp32"]
+    arguments = (dataset, "--output", tmp_path / "fp32", "--bank", bank, "--precision", "int8", *THRESHOLDS)
+    assert "precision was fp32, is int8" in predict(*arguments).values["error"]["message"]
 
 
 def test_a_rerun_that_accepts_the_output_says_so_in_its_report(
@@ -499,14 +501,14 @@ def test_a_rerun_that_accepts_the_output_says_so_in_its_report(
     contexts = windows()[0][:20].copy()
     contexts[3] = np.nan
     write_windows(tmp_path / "in.parquet", contexts)
-    ask = ("run", tmp_path / "in.parquet", "--output", tmp_path / "out", "--scheduler", scheduler)
-    ask = (*ask, "--model", models / "amn.pt")
-    assert lvm_batch(*ask).code == 3
+    arguments = ("run", tmp_path / "in.parquet", "--output", tmp_path / "out", "--scheduler", scheduler)
+    arguments = (*arguments, "--model", models / "amn.pt")
+    assert lvm_batch(*arguments).code == 3
     report = tmp_path / "out/_lvm_batch/report.html"
     refused = report.read_bytes()
-    assert lvm_batch(*ask, "--max-bad-rows", 1).values["units_computed"] == 0
+    assert lvm_batch(*arguments, "--max-bad-rows", 1).values["units_computed"] == 0
     accepted = report.read_bytes()
     assert accepted != refused
     written = report.stat().st_mtime_ns
-    assert lvm_batch(*ask, "--max-bad-rows", 1).code == 0
+    assert lvm_batch(*arguments, "--max-bad-rows", 1).code == 0
     assert report.stat().st_mtime_ns == written

@@ -152,8 +152,8 @@ def test_a_run_that_is_stopped_and_taken_over_changes_nothing_any_more(
     assert (code, values["error"]["kind"]) == (75, "locked"), (values, (tmp_path / "stderr").read_text())
     objects = server.objects(bucket)
     for name in ("_SUCCESS", "_lvm_batch/summary.json"):
-        told = json.loads(objects[f"out/{name}"])
-        assert (told["units"], told["rows_out"]) == (4, N_ROWS)
+        document = json.loads(objects[f"out/{name}"])
+        assert (document["units"], document["rows_out"]) == (4, N_ROWS)
     status = lvm_batch("status", f"s3://{bucket}/out").values
     assert (status["state"], status["units_done"], status["rows_done"]) == ("done", 4, N_ROWS)
     verified = lvm_batch("verify", f"s3://{bucket}/out")
@@ -185,9 +185,9 @@ def start_together(arguments: list[str], folder: Path, n_runs: int) -> list[tupl
         )
         for _ in range(n_runs)
     ]
-    said = [run.communicate(timeout=HANG_S) for run in runs]
+    outputs = [run.communicate(timeout=HANG_S) for run in runs]
     return [
-        (run.returncode, json.loads(out), err.decode()) for run, (out, err) in zip(runs, said, strict=True)
+        (run.returncode, json.loads(out), err.decode()) for run, (out, err) in zip(runs, outputs, strict=True)
     ]
 
 

@@ -96,9 +96,9 @@ def test_commands_that_learn_or_judge_say_it(
     assert CUTS.format(dataset) in result.stderr
     judged = lvm_batch("evaluate", dataset, "--model", models / "amn.pt").values
     verified = lvm_batch("models", "verify", models / "amn.pt", "--data", dataset).values
-    for told in (judged["notices"], verified["notes"]):
-        assert OTHERS in told
-        assert any(notice.startswith(CUTS.format(dataset)) for notice in told)
+    for notices in (judged["notices"], verified["notes"]):
+        assert OTHERS in notices
+        assert any(notice.startswith(CUTS.format(dataset)) for notice in notices)
 
 
 def test_banks_and_packs_say_what_they_do_not_read(lvm_batch: Command, dataset: Path, tmp_path: Path) -> None:
@@ -131,15 +131,15 @@ def test_a_selection_says_what_it_went_by(lvm_batch: Command, models: Path, tmp_
         return values["files"], json.dumps(values["notices"])
 
     assert plan("2026-11-21")[0] == 1
-    n_files, said = plan("2026-11-22")
+    n_files, notices = plan("2026-11-22")
     assert n_files == 0
-    assert "none of the files found (2) is selected: by their folders date=" in said
-    assert "2026-11-20 00:00 to 2026-11-21 00:00 UTC" in said
+    assert "none of the files found (2) is selected: by their folders date=" in notices
+    assert "2026-11-20 00:00 to 2026-11-21 00:00 UTC" in notices
     shutil.move(tmp_path / "in/Date=2026-11-20", tmp_path / "in/first")
     shutil.rmtree(tmp_path / "in/Date=2026-11-21")
-    n_files, said = plan("2020-01-01")
+    n_files, notices = plan("2020-01-01")
     assert n_files == 1
-    assert "selected by when they were written" in said
+    assert "selected by when they were written" in notices
 
 
 @pytest.mark.parametrize(

@@ -148,7 +148,7 @@ def cluster(shared: Cluster) -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def ask(tmp_path: Path, models: Path) -> list[object]:
+def arguments(tmp_path: Path, models: Path) -> list[object]:
     """The arguments of a run over eight units in which every row runs through both models."""
     contexts, targets = (part[: N_UNITS * 40] for part in windows())
     write_windows(tmp_path / "in/a.parquet", contexts, targets, row_group_rows=40)
@@ -178,12 +178,12 @@ def check_whole(result: Result, tmp_path: Path) -> None:
 
 
 def test_a_killed_worker_costs_no_row(
-    cluster: Cluster, lvm_batch: Callable[..., Any], ask: list[object], tmp_path: Path
+    cluster: Cluster, lvm_batch: Callable[..., Any], arguments: list[object], tmp_path: Path
 ) -> None:
     """A worker killed in the middle of a unit is replaced; another worker computes its unit."""
     cluster.trouble_with("time.sleep(2)")
     thread = soon(lambda: [worker.kill() for worker in cluster.workers()], lambda: cluster.attempts() > 0)
-    check_whole(lvm_batch(*ask, "--scheduler", cluster.address), tmp_path)
+    check_whole(lvm_batch(*arguments, "--scheduler", cluster.address), tmp_path)
     thread.join()
     assert cluster.attempts() > 1
 
@@ -191,14 +191,14 @@ def test_a_killed_worker_costs_no_row(
 def test_a_unit_that_kills_its_workers_is_quarantined_by_name(
     cluster: Cluster,
     lvm_batch: Callable[..., Any],
-    ask: list[object],
+    arguments: list[object],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """After three deaths the unit is named with its worker's memory; the others are done, and a rerun does it."""
     monkeypatch.setattr("lvm_batch.jobs.prediction.execution.workers._LOOK_EVERY_S", 0.05)
     cluster.trouble_with("time.sleep(1.2); os.kill(os.getpid(), signal.SIGKILL)", allowed_failures=0)
-    result = lvm_batch(*ask, "--scheduler", cluster.address)
+    result = lvm_batch(*arguments, "--scheduler", cluster.address)
     assert (result.code, result.values["units_done"]) == (1, N_UNITS - 1), result.values["failed_units"]
     (failure,) = result.values["failed_units"]
     assert (failure["kind"], failure["output"]) == ("worker_lost", "a-00003.parquet")
@@ -206,18 +206,18 @@ def test_a_unit_that_kills_its_workers_is_quarantined_by_name(
     assert cluster.attempts() == 3
     assert not (tmp_path / "out/_SUCCESS").exists()
     cluster.trouble.unlink()
-    again = lvm_batch(*ask, "--scheduler", cluster.address)
+    again = lvm_batch(*arguments, "--scheduler", cluster.address)
     assert again.values["units_computed"] == 1
     check_whole(again, tmp_path)
 
 
 def test_a_unit_that_needs_too_much_memory_is_quarantined(
-    cluster: Cluster, lvm_batch: Callable[..., Any], ask: list[object]
+    cluster: Cluster, lvm_batch: Callable[..., Any], arguments: list[object]
 ) -> None:
     """The nanny kills a worker that exceeds its limit; the error names the unit, and the others are done."""
     hoard = "[(hoard.append(bytearray(os.urandom(1 << 20)) * 50), time.sleep(0.1)) for _ in range(60)]"
     cluster.trouble_with(hoard, allowed_failures=0)
-    result = lvm_batch(*ask, "--scheduler", cluster.address)
+    result = lvm_batch(*arguments, "--scheduler", cluster.address)
     assert (result.code, result.values["units_done"]) == (1, N_UNITS - 1), result.values["failed_units"]
     (failure,) = result.values["failed_units"]
     assert (failure["kind"], failure["output"]) == ("worker_lost", "a-00003.parquet")
@@ -225,21 +225,21 @@ def test_a_unit_that_needs_too_much_memory_is_quarantined(
 
 
 def test_a_stopped_worker_loses_its_unit_to_another(
-    cluster: Cluster, lvm_batch: Callable[..., Any], ask: list[object], tmp_path: Path
+    cluster: Cluster, lvm_batch: Callable[..., Any], arguments: list[object], tmp_path: Path
 ) -> None:
     """A worker that is stopped (SIGSTOP) is dropped after --unit-timeout, and another computes its unit."""
     first = f"len(open({str(cluster.touched)!r}).read()) == 1"
     cluster.trouble_with(f"os.kill(os.getpid(), signal.SIGSTOP) if {first} else None")
-    check_whole(lvm_batch(*ask, "--scheduler", cluster.address, "--unit-timeout", 6), tmp_path)
+    check_whole(lvm_batch(*arguments, "--scheduler", cluster.address, "--unit-timeout", 6), tmp_path)
     assert cluster.attempts() > 1
 
 
 def test_a_unit_that_hangs_is_given_up(
-    cluster: Cluster, lvm_batch: Callable[..., Any], ask: list[object]
+    cluster: Cluster, lvm_batch: Callable[..., Any], arguments: list[object]
 ) -> None:
     """A unit that never ends is tried three times for --unit-timeout each, then named; the others are done."""
     cluster.trouble_with("time.sleep(600)")
-    result = lvm_batch(*ask, "--scheduler", cluster.address, "--unit-timeout", 6)
+    result = lvm_batch(*arguments, "--scheduler", cluster.address, "--unit-timeout", 6)
     assert (result.code, result.values["units_done"]) == (1, N_UNITS - 1), result.values["failed_units"]
     (failure,) = result.values["failed_units"]
     assert (failure["kind"], failure["output"]) == ("unit_timeout", "a-00003.parquet")
@@ -247,24 +247,27 @@ def test_a_unit_that_hangs_is_given_up(
 
 
 def test_a_scheduler_that_goes_away_ends_the_run_with_75(
-    own_cluster: Cluster, lvm_batch: Callable[..., Any], ask: list[object], tmp_path: Path
+    own_cluster: Cluster, lvm_batch: Callable[..., Any], arguments: list[object], tmp_path: Path
 ) -> None:
     """If the scheduler dies, the run ends long before its unit would; the same command elsewhere does the rest."""
     own_cluster.start()
     own_cluster.trouble_with("time.sleep(3600)")
     scheduler = own_cluster.processes[0]
     thread = soon(lambda: scheduler.send_signal(signal.SIGKILL), lambda: own_cluster.attempts() > 0)
-    result = lvm_batch(*ask, "--scheduler", own_cluster.address)
+    result = lvm_batch(*arguments, "--scheduler", own_cluster.address)
     assert (result.code, result.values["error"]["kind"]) == (75, "try_again"), result.stderr[-3000:]
     thread.join()
     assert lvm_batch("status", tmp_path / "out").values["state"] == "incomplete"
 
 
 def test_a_scheduler_without_workers_is_said(
-    lvm_batch: Callable[..., Any], ask: list[object], own_cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+    lvm_batch: Callable[..., Any],
+    arguments: list[object],
+    own_cluster: Cluster,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The error comes within the time that a run waits for workers."""
     monkeypatch.setattr("lvm_batch.jobs.clusters.scheduler.Scheduler.wait_s", 2)
     own_cluster.start_scheduler()
-    result = lvm_batch(*ask, "--scheduler", own_cluster.address)
+    result = lvm_batch(*arguments, "--scheduler", own_cluster.address)
     assert (result.code, result.values["error"]["kind"]) == (75, "try_again"), result.stderr[-3000:]

@@ -32,12 +32,12 @@ def columns() -> dict[str, pa.Array]:
 
 def as_read() -> dict[str, pa.Array]:
     """The same columns in the types that Arrow reads from Parquet: days for date64, milliseconds for seconds."""
-    found = {}
+    columns_read = {}
     for name, column in columns().items():
         sink = pa.BufferOutputStream()
         pq.write_table(pa.table([column], [name]), sink)
-        found[name] = pq.read_table(pa.BufferReader(sink.getvalue()))[name].combine_chunks()
-    return found
+        columns_read[name] = pq.read_table(pa.BufferReader(sink.getvalue()))[name].combine_chunks()
+    return columns_read
 
 
 def _numbers() -> dict[str, pa.Array]:

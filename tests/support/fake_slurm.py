@@ -81,12 +81,12 @@ class FakeSlurm:
     def running(self) -> list[psutil.Process]:
         """The job processes that are still running."""
         groups = {int(path.read_text()) for path in self.folder.glob("*.pid")}
-        found = []
+        processes = []
         for process in psutil.process_iter():
             with suppress(ProcessLookupError, psutil.NoSuchProcess):
                 if os.getpgid(process.pid) in groups and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
-        return found
+                    processes.append(process)
+        return processes
 
     def end(self) -> None:
         """Kill the remaining processes."""

@@ -37,8 +37,8 @@ def commit(folder: OutputFolder, name: str, *, size: int = 1, by: str = "") -> C
     """Commit the unit of an input of ``size``; ``by`` distinguishes the rows of several workers."""
     record = record_of(output=f"{name}.parquet", input=f"/in/{name}", input_size=size, first_row=0)
     with folder.stage() as staged:
-        told = {FINGERPRINT_KEY: "f1", RECORD_KEY: json.dumps(record.to_json()), "by": by}
-        pq.write_table(pa.table({"x": [1, 2, 3]}).replace_schema_metadata(told), staged)
+        metadata = {FINGERPRINT_KEY: "f1", RECORD_KEY: json.dumps(record.to_json()), "by": by}
+        pq.write_table(pa.table({"x": [1, 2, 3]}).replace_schema_metadata(metadata), staged)
         return folder.commit(staged, replace(record, seconds={by: 1.0}))
 
 

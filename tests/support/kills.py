@@ -120,7 +120,7 @@ class World:
         """Begin a run in its own process group."""
         command = [sys.executable, str(self.folder / "command.py"), "run", str(self.data), "--json"]
         # To files: processes that outlive the driver would keep a pipe open.
-        with self.said.open("w") as stdout, (self.folder / "stderr").open("a") as stderr:
+        with self.stdout_file.open("w") as stdout, (self.folder / "stderr").open("a") as stderr:
             return subprocess.Popen(
                 [*command, "--output", self.output, *self.options, *options],
                 stdout=stdout,
@@ -129,7 +129,7 @@ class World:
             )
 
     @property
-    def said(self) -> Path:
+    def stdout_file(self) -> Path:
         """The stdout of the last run."""
         return self.folder / "stdout"
 
@@ -137,7 +137,7 @@ class World:
         """Wait for a run's end; a driver that was not killed exits with 0, 1 or 75."""
         below = descendants(process.pid)
         code = process.wait(_HANG_S)
-        assert code in {0, 1, 75, -signal.SIGKILL}, self.said.read_text()
+        assert code in {0, 1, 75, -signal.SIGKILL}, self.stdout_file.read_text()
         until = time.monotonic() + _HANG_S
         while any(map(is_alive, below)):
             assert time.monotonic() < until, "processes outlive their run"
@@ -149,16 +149,16 @@ class World:
         folder = OutputFolder(self.output)
         if folder.job() is None:
             return
-        told = verify(self.output)[0]
-        stands = folder.succeeded
-        damaged = [fault for fault in told["faults"] if "no commit record" not in fault["what"]]
+        report = verify(self.output)[0]
+        succeeded = folder.succeeded
+        damaged = [fault for fault in report["faults"] if "no commit record" not in fault["what"]]
         assert not damaged, damaged
-        if stands:
-            assert (told["faults"], told["units_missing"]) == ([], []), told
-            assert folder.success()["rows_out"] == told["rows"]
+        if succeeded:
+            assert (report["faults"], report["units_missing"]) == ([], []), report
+            assert folder.success()["rows_out"] == report["rows"]
         else:
             assert status(self.output)[0]["state"] != "done"
-        self.check_rows(must_read=stands)
+        self.check_rows(must_read=succeeded)
 
     def check_rows(self, *, must_read: bool) -> None:
         """Check that readers get one whole version of each night, as a clean run predicts it."""
@@ -178,8 +178,8 @@ class World:
     def finish(self) -> None:
         """Check that an undisturbed run exits with 0 and gives the rows of a clean run over the current dataset."""
         process = self.started("--reprocess", "failed")
-        assert self.ended(process) == 0, self.said.read_text()
-        summary = json.loads(self.said.read_text())
+        assert self.ended(process) == 0, self.stdout_file.read_text()
+        summary = json.loads(self.stdout_file.read_text())
         self.check()
         rows = read_predictions(self.output).select("date", "key").collect()
         expected = {
@@ -214,14 +214,14 @@ def _is_fork_server(pid: int) -> bool:
 
 def clean_rows(run: Any, folder: Path) -> dict[tuple[str, int], dict[int, np.ndarray]]:  # noqa: ANN401 - a function
     """The rows by key that ``run(data, output)`` predicts for every version of every night alone."""
-    found = {}
+    clean = {}
     for night in NIGHTS:
         for version in range(N_VERSIONS):
             data, output = folder / f"{night}-{version}", folder / f"{night}-{version}.out"
             write_night(data, night, version)
             run(data, output)
             rows = read_predictions(output).collect()
-            found[night, version] = dict(
+            clean[night, version] = dict(
                 zip(rows["key"].to_list(), rows["prediction"].to_numpy(), strict=True)
             )
-    return found
+    return clean

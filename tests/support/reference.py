@@ -93,15 +93,15 @@ def nearest_two(predictions: np.ndarray, bank: np.ndarray) -> np.ndarray:
 
 def reasons(row: Mapping[str, Any], lanes: Sequence[str], thresholds: Mapping[str, float]) -> list[str]:
     """A row's reasons from its own columns, criterion by criterion."""
-    found = []
+    names = []
     if row["confidence"] is not None and np.float32(row["confidence"]) < np.float32(
         thresholds["min_confidence"]
     ):
-        found.append("low_confidence")
+        names.append("low_confidence")
     if row.get("lane") in lanes:
-        found.append("high_stakes_lane")
+        names.append("high_stakes_lane")
     if row.get("context_tokens") is not None and row["context_tokens"] > thresholds["max_context_tokens"]:
-        found.append("long_context")
+        names.append("long_context")
     if row["margin"] is not None and np.float32(row["margin"]) < np.float32(thresholds["min_margin"]):
-        found.append("low_margin")
-    return found
+        names.append("low_margin")
+    return names

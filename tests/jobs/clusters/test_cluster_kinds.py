@@ -130,9 +130,9 @@ def test_a_table_is_checked_by_what_its_class_takes(kind: str) -> None:
     wrong = {**dict.fromkeys(schema.types), **dict.fromkeys(schema.refused), "no_such_key": 1}
     with pytest.raises(SettingsError) as caught:
         check_cluster(settings_of(kind, **{kind: wrong}))
-    told = [problem.message for problem in caught.value.problems]
-    assert len(told) == len(wrong)
-    assert all(f"{key} in [{kind}]" in message for key, message in zip(wrong, told, strict=True))
+    messages = [problem.message for problem in caught.value.problems]
+    assert len(messages) == len(wrong)
+    assert all(f"{key} in [{kind}]" in message for key, message in zip(wrong, messages, strict=True))
 
 
 @pytest.mark.parametrize("kind", OWN)

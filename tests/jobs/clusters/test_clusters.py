@@ -69,7 +69,7 @@ def dataset(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def ask(dataset: Path, tmp_path: Path, models: Path) -> list[object]:
+def arguments(dataset: Path, tmp_path: Path, models: Path) -> list[object]:
     """The arguments of a run over the dataset."""
     return [
         *("run", dataset, "--output", tmp_path / "out", "--unit-size", "310KiB", "--shadow-rate", 1),
@@ -99,12 +99,12 @@ def job_file(tmp_path: Path, text: str) -> Path:
 
 
 def test_a_plan_shows_the_job_script(
-    lvm_batch: Callable[..., Result], ask: list[object], tmp_path: Path
+    lvm_batch: Callable[..., Result], arguments: list[object], tmp_path: Path
 ) -> None:
     """The plan has the script for sbatch and submits nothing: this machine has no sbatch."""
     pytest.importorskip("dask_jobqueue")
     config = job_file(tmp_path, SLURM)
-    plan = lvm_batch("plan", *ask[1:], "--cluster", "slurm", "--workers", 3, "--config", config)
+    plan = lvm_batch("plan", *arguments[1:], "--cluster", "slurm", "--workers", 3, "--config", config)
     assert plan.code == 0, plan.stderr
     assert plan.values["workers"] == "slurm, 3 of them"
     assert "#SBATCH -p batch" in plan.values["asked_of_cluster"]
@@ -112,29 +112,31 @@ def test_a_plan_shows_the_job_script(
 
 
 def test_a_plan_shows_the_resource(
-    lvm_batch: Callable[..., Result], ask: list[object], tmp_path: Path
+    lvm_batch: Callable[..., Result], arguments: list[object], tmp_path: Path
 ) -> None:
     """The resource has the table's image, limits and variables, without values of secret-sounding variables."""
     pytest.importorskip("dask_kubernetes")
     table = 'image = "lvm:1"\nresources = {limits = {memory = "4Gi"}}\nenv = {API_TOKEN = "hidden", SHOWN = "yes"}'
     config = job_file(tmp_path, f"[kubernetes]\n{table}")
-    plan = lvm_batch("plan", *ask[1:], "--cluster", "kubernetes", "--adapt", "0:9", "--config", config)
+    plan = lvm_batch("plan", *arguments[1:], "--cluster", "kubernetes", "--adapt", "0:9", "--config", config)
     assert plan.code == 0, plan.stderr
-    asked = plan.values["asked_of_cluster"]
-    assert all(part in asked for part in ("kind: DaskCluster", "lvm:1", "4Gi", "yes", "idleTimeout: 900"))
-    assert "hidden" not in asked
+    request = plan.values["asked_of_cluster"]
+    assert all(part in request for part in ("kind: DaskCluster", "lvm:1", "4Gi", "yes", "idleTimeout: 900"))
+    assert "hidden" not in request
 
 
-def test_a_plan_shows_the_hosts(lvm_batch: Callable[..., Result], ask: list[object], tmp_path: Path) -> None:
+def test_a_plan_shows_the_hosts(
+    lvm_batch: Callable[..., Result], arguments: list[object], tmp_path: Path
+) -> None:
     """The first host is the scheduler's."""
     pytest.importorskip("asyncssh")
     config = job_file(tmp_path, '[ssh]\nhosts = ["login", "node1", "node2"]')
-    plan = lvm_batch("plan", *ask[1:], "--cluster", "ssh", "--config", config)
+    plan = lvm_batch("plan", *arguments[1:], "--cluster", "ssh", "--config", config)
     assert plan.values["asked_of_cluster"] == "scheduler on login\nworkers on node1, node2"
 
 
 @pytest.mark.parametrize(
-    ("given", "table", "told"),
+    ("given", "table", "message"),
     [
         ({"cluster": "slurm"}, {"cores": 1, "memory": "1GB"}, "how many workers"),
         ({"cluster": "slurm", "workers": 1}, {}, r"\[slurm\] does not say cores"),
@@ -158,24 +160,25 @@ def test_a_plan_shows_the_hosts(lvm_batch: Callable[..., Result], ask: list[obje
         ({"scheduler": "a:8786"}, {}, "--scheduler cannot be 'a:8786'"),
     ],
 )
-def test_what_is_wrong_is_said_offline(given: dict[str, Any], table: dict[str, Any], told: str) -> None:
+def test_what_is_wrong_is_said_offline(given: dict[str, Any], table: dict[str, Any], message: str) -> None:
     """Wrong keys and values, and missing ones, are reported before anything is contacted."""
     for package in ("dask_jobqueue", "dask_kubernetes", "asyncssh"):
         pytest.importorskip(package)
     kind = given.get("cluster", "ssh")
-    with pytest.raises(SettingsError, match=told):
+    with pytest.raises(SettingsError, match=message):
         check_cluster(RunSettings.model_validate(given | {kind: table}))
 
 
 @pytest.mark.parametrize(
-    ("content", "told"), [("a: [1, 2\nb: }", "is not YAML: while parsing"), ("- a\n- b", "holds no resource")]
+    ("content", "message"),
+    [("a: [1, 2\nb: }", "is not YAML: while parsing"), ("- a\n- b", "holds no resource")],
 )
-def test_a_resource_that_is_none_is_said(tmp_path: Path, content: str, told: str) -> None:
+def test_a_resource_that_is_none_is_said(tmp_path: Path, content: str, message: str) -> None:
     """The YAML file is broken, or holds something else."""
     pytest.importorskip("dask_kubernetes")
     (tmp_path / "cluster.yaml").write_text(content)
     table = {"custom_cluster_spec": str(tmp_path / "cluster.yaml")}
-    with pytest.raises(SettingsError, match=told):
+    with pytest.raises(SettingsError, match=message):
         check_cluster(RunSettings(cluster="kubernetes", workers=1, kubernetes=table))
 
 
@@ -230,13 +233,15 @@ def test_a_missing_extra_is_named(kind: str, package: str, monkeypatch: pytest.M
     assert caught.value.args[1] == f'pip install "lvm-batch[{kind}]"'
 
 
-def test_two_clusters_are_refused(lvm_batch: Callable[..., Result], ask: list[object]) -> None:
+def test_two_clusters_are_refused(lvm_batch: Callable[..., Result], arguments: list[object]) -> None:
     """--cluster contradicts --scheduler, and --workers contradicts --adapt."""
-    both = lvm_batch(*ask, "--cluster", "slurm", "--scheduler", "tcp://a:1", "--workers", 1, "--adapt", "1:2")
+    both = lvm_batch(
+        *arguments, "--cluster", "slurm", "--scheduler", "tcp://a:1", "--workers", 1, "--adapt", "1:2"
+    )
     assert both.code == 2
     assert "--cluster slurm and --scheduler tcp://a:1 are both given" in problems(both)
     assert "--adapt 1:2 and --workers 1 are both given" in problems(both)
-    assert lvm_batch(*ask, "--adapt", "5:2").code == 2
+    assert lvm_batch(*arguments, "--adapt", "5:2").code == 2
 
 
 def test_tables_are_settings(lvm_batch: Callable[..., Result], tmp_path: Path) -> None:
@@ -246,8 +251,8 @@ def test_tables_are_settings(lvm_batch: Callable[..., Result], tmp_path: Path) -
     options = {"password": "***", "port": 22, "compress": True}
     assert shown.values["settings"]["ssh"] == {"hosts": ["a", "b"], "connect_options": options}
     assert lvm_batch("config", "schema").values["properties"]["ssh"]["type"] == "object"
-    told = RunSettings(kubernetes={"env": [{"name": "DB_PASSWORD", "value": "hidden"}]}).as_dict()
-    assert told["kubernetes"]["env"] == [{"name": "DB_PASSWORD", "value": "***"}]
+    values = RunSettings(kubernetes={"env": [{"name": "DB_PASSWORD", "value": "hidden"}]}).as_dict()
+    assert values["kubernetes"]["env"] == [{"name": "DB_PASSWORD", "value": "***"}]
     assert lvm_batch("config", "show", "--config", job_file(tmp_path, "slurm = 3")).code == 2
 
 
@@ -284,11 +289,11 @@ def nothing_is_left(slurm: FakeSlurm) -> bool:
 
 
 def test_a_run_on_slurm(
-    lvm_batch: Callable[..., Result], ask: list[object], slurm: FakeSlurm, tmp_path: Path
+    lvm_batch: Callable[..., Result], arguments: list[object], slurm: FakeSlurm, tmp_path: Path
 ) -> None:
     """Jobs are submitted, their workers compute the units, and every job is cancelled at the end."""
     config = job_file(tmp_path, SLURM)
-    result = lvm_batch(*ask, "--cluster", "slurm", "--adapt", "1:2", "--config", config)
+    result = lvm_batch(*arguments, "--cluster", "slurm", "--adapt", "1:2", "--config", config)
     assert (result.code, result.values["units_done"]) == (0, N_UNITS), result.stderr
     assert len(read_rows(tmp_path / "out")) == N_UNITS * 20
     assert 1 <= len(slurm.scripts()) == slurm.cancelled()
@@ -297,7 +302,7 @@ def test_a_run_on_slurm(
 
 def test_a_queue_that_does_not_move(
     lvm_batch: Callable[..., Result],
-    ask: list[object],
+    arguments: list[object],
     slurm: FakeSlurm,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -307,7 +312,7 @@ def test_a_queue_that_does_not_move(
     (slurm.folder / "hold").touch()
     config = job_file(tmp_path, SLURM + "[ssh]\n")
     result = lvm_batch(
-        *ask, "--cluster", "slurm", "--workers", 2, "--config", config, "--wait-for-workers", 1.5
+        *arguments, "--cluster", "slurm", "--workers", 2, "--config", config, "--wait-for-workers", 1.5
     )
     assert (result.code, result.values["error"]["kind"]) == (75, "try_again")
     assert "--cluster slurm has no workers after 1.5 s" in result.values["error"]["message"]
@@ -317,18 +322,20 @@ def test_a_queue_that_does_not_move(
 
 
 def test_a_job_that_sbatch_refuses(
-    lvm_batch: Callable[..., Result], ask: list[object], slurm: FakeSlurm, tmp_path: Path
+    lvm_batch: Callable[..., Result], arguments: list[object], slurm: FakeSlurm, tmp_path: Path
 ) -> None:
     """The run fails at once with sbatch's own message."""
     (slurm.folder / "refuse").write_text("sbatch: error: invalid partition specified: batch")
-    result = lvm_batch(*ask, "--cluster", "slurm", "--workers", 1, "--config", job_file(tmp_path, SLURM))
+    result = lvm_batch(
+        *arguments, "--cluster", "slurm", "--workers", 1, "--config", job_file(tmp_path, SLURM)
+    )
     assert result.code == 75
     assert "invalid partition specified: batch" in result.values["error"]["message"]
     assert "Traceback" not in result.stderr
 
 
 def test_without_a_kubernetes(
-    lvm_batch: Callable[..., Result], ask: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lvm_batch: Callable[..., Result], arguments: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The run exits with 75, and leaves nothing to clean up at the process's end."""
     pytest.importorskip("dask_kubernetes")
@@ -337,27 +344,39 @@ def test_without_a_kubernetes(
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
     monkeypatch.setenv("HOME", str(tmp_path))
     config = job_file(tmp_path, '[kubernetes]\nimage = "lvm:1"')
-    result = lvm_batch(*ask, "--cluster", "kubernetes", "--workers", 1, "--config", config)
+    result = lvm_batch(*arguments, "--cluster", "kubernetes", "--workers", 1, "--config", config)
     assert (result.code, result.values["error"]["kind"]) == (75, "try_again")
     assert "--cluster kubernetes did not start" in result.values["error"]["message"]
     assert not list(KubeCluster._instances)
 
 
-def test_without_sbatch(lvm_batch: Callable[..., Result], ask: list[object], tmp_path: Path) -> None:
+def test_without_sbatch(lvm_batch: Callable[..., Result], arguments: list[object], tmp_path: Path) -> None:
     """The error says that this machine cannot submit jobs."""
     pytest.importorskip("dask_jobqueue")
     if shutil.which("sbatch"):
         pytest.skip("there is a sbatch")
-    result = lvm_batch(*ask, "--cluster", "slurm", "--workers", 1, "--config", job_file(tmp_path, SLURM))
+    result = lvm_batch(
+        *arguments, "--cluster", "slurm", "--workers", 1, "--config", job_file(tmp_path, SLURM)
+    )
     assert (result.code, "sbatch" in result.values["error"]["message"]) == (2, True)
 
 
-def test_sigterm_leaves_no_job_behind(ask: list[object], slurm: FakeSlurm, tmp_path: Path) -> None:
+def test_sigterm_leaves_no_job_behind(arguments: list[object], slurm: FakeSlurm, tmp_path: Path) -> None:
     """A run that is stopped while it waits cancels its jobs."""
     (slurm.folder / "hold").touch()
     code = "import sys; from lvm_batch.jobs.cli import main; sys.exit(main())"
     config = job_file(tmp_path, SLURM)
-    run = [sys.executable, "-c", code, *map(str, ask), "--cluster", "slurm", "--workers", "1", "--config"]
+    run = [
+        sys.executable,
+        "-c",
+        code,
+        *map(str, arguments),
+        "--cluster",
+        "slurm",
+        "--workers",
+        "1",
+        "--config",
+    ]
     process = subprocess.Popen([*run, str(config)], stderr=subprocess.DEVNULL)
     wait_until(slurm.running, "a job is submitted")
     process.send_signal(signal.SIGTERM)
@@ -422,10 +441,10 @@ def ssh(tmp_path: Path) -> Iterator[str]:
 
 
 def test_a_run_over_ssh(
-    lvm_batch: Callable[..., Result], ask: list[object], ssh: str, tmp_path: Path
+    lvm_batch: Callable[..., Result], arguments: list[object], ssh: str, tmp_path: Path
 ) -> None:
     """Scheduler and worker start on the hosts, compute the units, and end with the run."""
-    result = lvm_batch(*ask, "--cluster", "ssh", "--config", job_file(tmp_path, ssh))
+    result = lvm_batch(*arguments, "--cluster", "ssh", "--config", job_file(tmp_path, ssh))
     assert (result.code, result.values["units_done"]) == (0, N_UNITS), result.stderr
     wait_until(lambda: not started_in(tmp_path), "what was started to end")
 
@@ -462,7 +481,7 @@ def moving() -> Iterator[Moving]:
 
 def test_workers_that_come_and_go_are_used(
     lvm_batch: Callable[..., Result],
-    ask: list[object],
+    arguments: list[object],
     moving: Moving,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -470,16 +489,16 @@ def test_workers_that_come_and_go_are_used(
     """A run waits for its first worker; one that joins gets units, and other workers redo the units of a lost one."""
     compute, seen = worker._compute, []
 
-    def slowly(*arguments: Any) -> Any:  # noqa: ANN401 - those of the function
+    def slowly(*given: Any) -> Any:  # noqa: ANN401 - those of the function
         seen.append(worker._address())
         time.sleep(0.2)
         if len(seen) in {1, 4}:
             moving.scale(3 if len(seen) == 1 else 1)
-        return compute(*arguments)
+        return compute(*given)
 
     monkeypatch.setattr(worker, "_compute", slowly)
     threading.Timer(0.5, lambda: moving.scale(1)).start()
-    result = lvm_batch(*ask, "--scheduler", moving.address, "--wait-for-workers", HANG_S)
+    result = lvm_batch(*arguments, "--scheduler", moving.address, "--wait-for-workers", HANG_S)
     assert (result.code, result.values["units_done"]) == (0, N_UNITS), result.stderr
     assert len(read_rows(tmp_path / "out")) == N_UNITS * 20
     assert len(set(seen)) > 1
@@ -562,10 +581,10 @@ def skewed(moving: Moving, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 def test_another_lvm_batch_is_an_error(
-    skewed: Client, lvm_batch: Callable[..., Result], ask: list[object], tmp_path: Path
+    skewed: Client, lvm_batch: Callable[..., Result], arguments: list[object], tmp_path: Path
 ) -> None:
     """The error names the worker's host and both versions, and nothing is computed."""
-    result = lvm_batch(*ask, "--scheduler", skewed.scheduler.address)
+    result = lvm_batch(*arguments, "--scheduler", skewed.scheduler.address)
     assert (result.code, result.values["error"]["kind"]) == (2, "versions")
     assert f"has lvm-batch 0.0.9, this run {OURS}" in result.values["error"]["message"]
     assert f"install lvm-batch {OURS}" in result.values["error"]["hint"]
@@ -575,13 +594,13 @@ def test_another_lvm_batch_is_an_error(
 
 def test_what_differs_is_found(skewed: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """Any difference of lvm-batch counts; other packages may differ in the patch version, but must be installed."""
-    found = {each.package: each.theirs for each in version_differences(skewed)}
-    assert found == {"lvm-batch": "0.0.9", "numpy": "1.0"}
-    told: list[str] = []
+    differences = {each.package: each.theirs for each in version_differences(skewed)}
+    assert differences == {"lvm-batch": "0.0.9", "numpy": "1.0"}
+    notes: list[str] = []
     none = VersionDifference("tcp://a:1", "node7", "torch", "2.1", None)
     monkeypatch.setattr("lvm_batch.jobs.clusters.versions.version_differences", lambda _: [none, none])
-    check_versions(skewed, tell=told.append)
-    assert told == ["versions differ: node7 and 1 workers more has no torch, this run 2.1"]
+    check_versions(skewed, tell=notes.append)
+    assert notes == ["versions differ: node7 and 1 workers more has no torch, this run 2.1"]
 
 
 def test_a_worker_checks_by_itself(dataset: Path, models: Path, tmp_path: Path) -> None:
@@ -598,7 +617,7 @@ def test_a_worker_checks_by_itself(dataset: Path, models: Path, tmp_path: Path) 
 def test_a_worker_that_joins_with_another_lvm_batch_gets_no_work(
     skewed: Client,
     lvm_batch: Callable[..., Result],
-    ask: list[object],
+    arguments: list[object],
     moving: Moving,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -610,7 +629,7 @@ def test_a_worker_that_joins_with_another_lvm_batch_gets_no_work(
     compute = worker._compute
     monkeypatch.setattr(worker, "_compute", lambda *given: here.append(given) or compute(*given))
     monkeypatch.setattr("lvm_batch.jobs.prediction.run.check_versions", lambda *_, **__: None)
-    result = lvm_batch(*ask, "--scheduler", moving.address)
+    result = lvm_batch(*arguments, "--scheduler", moving.address)
     assert (result.code, result.values["units_done"]) == (0, N_UNITS), result.stderr
     [refused] = result.values["refused_workers"]
     assert (refused["worker"], refused["device"]) == (other, "lvm-batch 0.0.9")

@@ -66,7 +66,7 @@ def secure(own: dict[str, str]) -> Iterator[str]:
 
 
 @pytest.fixture
-def ask(
+def run_over_tls(
     secure: str, tmp_path: Path, models: Path, predict: Callable[..., Result]
 ) -> Callable[[dict[str, Any]], Result]:
     """Run a small job on the scheduler with changed Dask settings."""
@@ -81,25 +81,28 @@ def ask(
 
 
 def test_a_run_over_tls(
-    ask: Callable[[dict[str, Any]], Result], own: dict[str, str], secure: str, tmp_path: Path
+    run_over_tls: Callable[[dict[str, Any]], Result], own: dict[str, str], secure: str, tmp_path: Path
 ) -> None:
     """With the certificates in Dask's settings, a scheduler behind TLS works like any other."""
     assert secure.startswith("tls://")
-    result = ask(own)
+    result = run_over_tls(own)
     assert result.code == 0, result.stderr
     assert len(read_rows(tmp_path / "out")) == 40
 
 
 @pytest.mark.parametrize("missing", [(CA,), (CERT, KEY), (CA, CERT, KEY)])
 def test_certificates_that_are_not_named(
-    ask: Callable[[dict[str, Any]], Result], own: dict[str, str], missing: tuple[str, ...], tmp_path: Path
+    run_over_tls: Callable[[dict[str, Any]], Result],
+    own: dict[str, str],
+    missing: tuple[str, ...],
+    tmp_path: Path,
 ) -> None:
     """Each missing setting is named, with its variable, before anything is contacted or written."""
-    result = ask(own | dict.fromkeys(missing))
+    result = run_over_tls(own | dict.fromkeys(missing))
     assert result.code == 2
     error = result.values["error"]
-    said = " ".join(f"{each['message']} {each['hint']}" for each in error.get("problems", [error]))
-    assert all(name in said and variable_of(name) in said for name in missing)
+    text = " ".join(f"{each['message']} {each['hint']}" for each in error.get("problems", [error]))
+    assert all(name in text and variable_of(name) in text for name in missing)
     assert not (tmp_path / "out").exists()
 
 
@@ -109,7 +112,7 @@ def test_variables_are_those_that_dask_reads() -> None:
 
 
 @pytest.mark.parametrize(
-    ("setting", "content", "told"),
+    ("setting", "content", "reason"),
     [
         (CA, None, "No such file"),
         (CA, "no PEM", "it holds no certificate"),
@@ -118,30 +121,30 @@ def test_variables_are_those_that_dask_reads() -> None:
     ],
 )
 def test_certificates_that_cannot_be_used(
-    ask: Callable[[dict[str, Any]], Result],
+    run_over_tls: Callable[[dict[str, Any]], Result],
     own: dict[str, str],
     tmp_path: Path,
     setting: str,
     content: str | None,
-    told: str,
+    reason: str,
 ) -> None:
     """A file that is missing or is no certificate is named with its setting."""
     path = tmp_path / "other.pem"
     if content is not None:
         path.write_text(content)
-    result = ask(own | {setting: str(path)})
+    result = run_over_tls(own | {setting: str(path)})
     assert (result.code, result.values["error"]["kind"]) == (2, "settings")
     assert setting in result.values["error"]["message"]
-    assert told in result.values["error"]["message"]
+    assert reason in result.values["error"]["message"]
     assert str(path) in result.values["error"]["message"]
 
 
 def test_certificates_of_somebody_else(
-    ask: Callable[[dict[str, Any]], Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run_over_tls: Callable[[dict[str, Any]], Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A scheduler with another authority's certificate exits with 75, and the error says what to compare."""
     monkeypatch.setattr("lvm_batch.jobs.clusters.scheduler.Scheduler.wait_s", 1)
-    result = ask(certified(tmp_path / "others"))
+    result = run_over_tls(certified(tmp_path / "others"))
     assert (result.code, result.values["error"]["kind"]) == (75, "try_again")
     assert CA in result.values["error"]["hint"]
     assert "Traceback" not in result.stderr

@@ -101,8 +101,8 @@ def test_status_of_a_folder_without_a_job(lvm_batch: Callable[..., Any], tmp_pat
 def test_a_plan_writes_nothing(lvm_batch: Callable[..., Any], models: Path, tmp_path: Path) -> None:
     """A plan and a dry run print units and notices, and write no file."""
     path = write_windows(tmp_path / "in.parquet", windows()[0][:300], row_group_rows=100)
-    ask = (path, "--output", tmp_path / "out", "--model", models / "amn.pt", "--unit-size", "2MiB")
-    planned, dry = lvm_batch("plan", *ask), lvm_batch("run", "--dry-run", *ask)
+    arguments = (path, "--output", tmp_path / "out", "--model", models / "amn.pt", "--unit-size", "2MiB")
+    planned, dry = lvm_batch("plan", *arguments), lvm_batch("run", "--dry-run", *arguments)
     assert planned.values == dry.values
     assert [unit["rows"] for unit in planned.values["units"]] == [100, 100, 100]
     assert not (tmp_path / "out").exists()
@@ -118,15 +118,15 @@ def test_a_plan_says_that_the_output_holds_another_job(
     """The notice says what differs, as a run's error would, and no unit of the other job counts as done."""
     path = write_windows(tmp_path / "in.parquet", windows()[0][:20])
     predict(path, "--output", tmp_path / "out").done()
-    ask = ["plan", path, "--output", tmp_path / "out", *_models(models)]
-    same, other = lvm_batch(*ask), lvm_batch(*ask, "--min-confidence", "0.5")
+    arguments = ["plan", path, "--output", tmp_path / "out", *_models(models)]
+    same, other = lvm_batch(*arguments), lvm_batch(*arguments, "--min-confidence", "0.5")
     assert (same.values["refusal"], same.values["units"][0]["done"]) == (None, True)
     refusal = other.values["refusal"]
     assert "holds another job: settings.min_confidence was 0.7, is 0.5" in refusal["message"]
     assert other.values["units"][0]["done"] is False
     refused = predict(path, "--output", tmp_path / "out", "--min-confidence", "0.5")
     assert refused.values["error"]["message"] == refusal["message"]
-    assert main([*map(str, ask), "--min-confidence", "0.5"]) == 0
+    assert main([*map(str, arguments), "--min-confidence", "0.5"]) == 0
     assert f"run will refuse it: {refusal['message']}" in capsys.readouterr().out
 
 

@@ -34,23 +34,23 @@ WITH_SECRETS = "s3://ouruser:oursecret@bucket/history?token=ourtoken"
 def lines(text: str) -> list[dict[str, Any]]:
     """The objects on stderr; every line must be one, with the common fields."""
     objects = [json.loads(line, parse_constant=pytest.fail) for line in text.splitlines()]
-    for told in objects:
-        assert {"at", "level", "message"} <= told.keys()
-        assert datetime.fromisoformat(told["at"]).tzinfo == UTC
+    for line in objects:
+        assert {"at", "level", "message"} <= line.keys()
+        assert datetime.fromisoformat(line["at"]).tzinfo == UTC
     return objects
 
 
 @pytest.fixture
-def said(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, list[dict[str, Any]]]]:
+def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, list[dict[str, Any]]]]:
     """Call the command in this process; return its exit code, stdout, and the objects on stderr."""
 
-    def call(*arguments: object) -> tuple[int, str, list[dict[str, Any]]]:
+    def run_command(*arguments: object) -> tuple[int, str, list[dict[str, Any]]]:
         capsys.readouterr()
         code = main([*map(str, arguments)])
         captured = capsys.readouterr()
         return code, captured.out, lines(captured.err)
 
-    return call
+    return run_command
 
 
 def error_in(lines: list[dict[str, Any]]) -> dict[str, Any]:
@@ -68,20 +68,20 @@ def error_in(lines: list[dict[str, Any]]) -> dict[str, Any]:
         (["run", "--workers", "many"], "settings", 2),
     ],
 )
-@pytest.mark.parametrize("asked", [["--log-format", "json"], ["--log-format=json"], "variable"])
+@pytest.mark.parametrize("flag", [["--log-format", "json"], ["--log-format=json"], "variable"])
 def test_an_error_is_an_object(
-    said: Callable[..., Any],
+    call: Callable[..., Any],
     monkeypatch: pytest.MonkeyPatch,
     arguments: list[str],
     kind: str,
     code: int,
-    asked: list[str] | str,
+    flag: list[str] | str,
 ) -> None:
     """Kind and hint are fields, also if the command line cannot be parsed; stdout stays empty."""
-    if isinstance(asked, str):
+    if isinstance(flag, str):
         monkeypatch.setenv("LVM_BATCH_LOG_FORMAT", "json")
-        asked = []
-    ended, out, lines = said(*arguments, *asked)
+        flag = []
+    ended, out, lines = call(*arguments, *flag)
     error = error_in(lines)
     assert (ended, out, error["level"], error["kind"]) == (code, "", "error", kind)
     assert error["message"]
@@ -89,27 +89,27 @@ def test_an_error_is_an_object(
     assert "traceback" not in error
 
 
-def test_every_problem_is_a_field(said: Callable[..., Any]) -> None:
+def test_every_problem_is_a_field(call: Callable[..., Any]) -> None:
     """One object holds all problems."""
-    _, _, lines = said("run", "--workers", "many", "--pad", "much", "--log-format", "json")
+    _, _, lines = call("run", "--workers", "many", "--pad", "much", "--log-format", "json")
     error = error_in(lines)
     assert error["n_problems"] == len(error["problems"]) == 4
     assert all(problem["message"] and problem["hint"] for problem in error["problems"])
 
 
-def test_a_traceback_is_a_field(said: Callable[..., Any]) -> None:
+def test_a_traceback_is_a_field(call: Callable[..., Any]) -> None:
     """With --verbose the traceback is a field of the error's object."""
-    error = error_in(said("status", "nowhere", "-v", "--log-format", "json")[2])
+    error = error_in(call("status", "nowhere", "-v", "--log-format", "json")[2])
     assert error["traceback"].startswith("Traceback")
 
 
-def test_the_result_goes_to_stdout_in_its_own_form(said: Callable[..., Any]) -> None:
+def test_the_result_goes_to_stdout_in_its_own_form(call: Callable[..., Any]) -> None:
     """--json is about stdout: with both, an error appears on both, and a result on stdout only."""
-    _, out, lines = said("status", "nowhere", "--json", "--log-format", "json")
+    _, out, lines = call("status", "nowhere", "--json", "--log-format", "json")
     error = error_in(lines)
     assert json.loads(out)["error"]["kind"] == error["kind"]
-    code, out, told = said("config", "show", "--json", "--log-format", "json")
-    assert (code, told) == (0, [])
+    code, out, records = call("config", "show", "--json", "--log-format", "json")
+    assert (code, records) == (0, [])
     assert json.loads(out)["settings"]
 
 
@@ -129,16 +129,16 @@ def test_the_flag_wins_over_the_variable(
     assert capsys.readouterr().err.startswith("error: ")
 
 
-def test_a_name_with_control_characters_stays_in_its_line(said: Callable[..., Any]) -> None:
+def test_a_name_with_control_characters_stays_in_its_line(call: Callable[..., Any]) -> None:
     """Whatever a name holds, a line is one object without control characters."""
     name = "a\n\x1b[31m\x9b\u2028\u202e\ud800b"
-    code, _, (error,) = said("status", name, "--log-format", "json")
+    code, _, (error,) = call("status", name, "--log-format", "json")
     assert code == 2
     assert "b" in error["message"]
 
 
 def test_a_run_tells_its_beginning_its_failures_and_its_end(
-    said: Callable[..., Any], models: Path, scheduler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    call: Callable[..., Any], models: Path, scheduler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each event has its fields; a warning has its level; there is no progress bar."""
     compute = worker._compute
@@ -151,12 +151,12 @@ def test_a_run_tells_its_beginning_its_failures_and_its_end(
     monkeypatch.setattr(worker, "_compute", troubled)
     for name in "ab":
         write_windows(tmp_path / f"in/{name}.parquet", windows()[0][:20])
-    code, out, told = said(
+    code, out, records = call(
         "run", tmp_path / "in", "--output", tmp_path / "out", "--model", models / "amn.pt",
         "--fallback", models / "gru.pt", "--scheduler", scheduler, "--max-context-tokens", 0,
         "--max-fallback-rate", 0, "--shadow-rate", 0, "--log-format", "json",
     )  # fmt: skip
-    events = {line["event"]: line for line in told if "event" in line}
+    events = {line["event"]: line for line in records if "event" in line}
     assert code == 1
     assert "rows" in out
     assert events["run_started"]["units"] == 2
@@ -172,7 +172,7 @@ def test_a_run_tells_its_beginning_its_failures_and_its_end(
         1,
         20,
     )
-    assert told[-1]["kind"] == "units_failed"
+    assert records[-1]["kind"] == "units_failed"
 
 
 def test_progress_is_told_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
@@ -186,15 +186,15 @@ def test_progress_is_told_now_and_then(capsys: pytest.CaptureFixture[str]) -> No
         for number in range(150):
             tell(UnitFailed(Failure(f"{number}", "bug", "broken"), 5))
         tell(RunEnded("finished"))
-        told = lines(capsys.readouterr().err)
-        progress = [line for line in told if line.get("event") == "progress"]
+        records = lines(capsys.readouterr().err)
+        progress = [line for line in records if line.get("event") == "progress"]
         assert len(progress) == expected
         assert all(
             (line["rows_done"], line["rows"], line["units_done"]) == (10, 1000, 2) for line in progress
         )
         assert all(line["rows_per_s"] > 0 and line["left_s"] >= 0 for line in progress)
-        assert len(told) == 1 + expected + 100 + 1 + 1
-        assert told[-1]["units_failed"] == 150
+        assert len(records) == 1 + expected + 100 + 1 + 1
+        assert records[-1]["units_failed"] == 150
 
 
 _NOISE = """
@@ -229,9 +229,9 @@ with console.taking_stderr():
 def test_whatever_writes_to_stderr_arrives_as_json() -> None:
     """Warnings, logs, prints, C code, child processes and threads: each line is an object, and none is lost."""
     done = subprocess.run([sys.executable, "-c", _NOISE], capture_output=True, text=True, check=True)
-    told = lines(done.stderr)
+    records = lines(done.stderr)
     by_logger: dict[str | None, list[dict[str, Any]]] = {}
-    for line in told:
+    for line in records:
         by_logger.setdefault(line.get("logger"), []).append(line)
     ours = by_logger[None]
     assert [line["message"] for line in ours] == ["first", "last"]
@@ -241,7 +241,7 @@ def test_whatever_writes_to_stderr_arrives_as_json() -> None:
     (nanny,) = by_logger["distributed.nanny"]
     assert nanny["level"] == "error"
     assert nanny["message"].startswith("a worker\nwent away\nTraceback")
-    rest = "\n".join(line["message"] for line in told if "logger" in line).splitlines()
+    rest = "\n".join(line["message"] for line in records if "logger" in line).splitlines()
     assert "printed" in rest
     assert "from C: \ufffd\x1b[31m" in rest
     assert rest.count("from a child") == 5000
@@ -307,9 +307,9 @@ def test_a_refusal_shows_no_credentials(
     """The error shows an address without its credentials."""
     path = str(write_windows(tmp_path / "a.parquet", windows()[0][:5]))
     url = WITH_SECRETS.replace("s3", "tcp") if option == "--scheduler" else WITH_SECRETS
-    ask = {"--dataset": path, "--output": str(tmp_path / "out"), option: url}
-    dataset = ask.pop("--dataset")
-    options = [part for pair in ask.items() for part in pair]
+    arguments = {"--dataset": path, "--output": str(tmp_path / "out"), option: url}
+    dataset = arguments.pop("--dataset")
+    options = [part for pair in arguments.items() for part in pair]
     code = main(["run", dataset, *options, "-v", "--log-format", log_format])
     captured = capsys.readouterr()
     assert code in {2, 75}

@@ -114,7 +114,7 @@ def test_bad_rows_are_counted_and_the_first_are_named(
     pq.write_table(pa.table(columns), tmp_path / "w.parquet")
     sample = inspected(capsys, tmp_path)["sample"]
     assert sample["by_status"] == {"ok": 25, "short_context": 0, "bad_input": 5}
-    assert [(found["row"], found["detail"]) for found in sample["details"]] == [
+    assert [(bad["row"], bad["detail"]) for bad in sample["details"]] == [
         (0, "inf"),
         (1, "inf"),
         (2, "inf"),

@@ -50,8 +50,8 @@ def result(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int,
 
 def test_a_run_reads_what_was_packed(npz: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A run's reader finds contexts, targets and lanes of each part as the arrays hold them."""
-    code, told = result(capsys, npz, "--output", tmp_path / "out")
-    assert (code, told["rows"]) == (0, 49)
+    code, values = result(capsys, npz, "--output", tmp_path / "out")
+    assert (code, values["rows"]) == (0, 49)
     footer = next(iter(read_footers(find_files([str(tmp_path / "out" / "train")]), DatasetFormat())))[1]
     assert isinstance(footer, Footer)
     (unit,) = cut_units(footer, unit_bytes=2**26, shape=WindowShape())
@@ -66,17 +66,17 @@ def test_a_run_reads_what_was_packed(npz: Path, tmp_path: Path, capsys: pytest.C
 
 def test_the_result_names_every_file(npz: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """--json lists each file with its rows, its bytes and its source, and what was left out."""
-    told = result(capsys, npz, "--output", tmp_path / "out", "--rows-per-file", 30)[1]
-    assert [(file["name"], file["rows"], file["part"]) for file in told["files"]] == [
+    values = result(capsys, npz, "--output", tmp_path / "out", "--rows-per-file", 30)[1]
+    assert [(file["name"], file["rows"], file["part"]) for file in values["files"]] == [
         ("train/lvm-00000.parquet", 30, "train"),
         ("train/lvm-00001.parquet", 10, "train"),
         ("val/lvm-00000.parquet", 9, "val"),
     ]
-    for file in told["files"]:
+    for file in values["files"]:
         assert (tmp_path / "out" / file["name"]).stat().st_size == file["bytes"]
         assert file["source"] == str(npz)
         assert file["columns"] == ["context", "target", "lane"]
-    assert told["notices"] == [f"{npz}: `epoch` is left out: its name begins with none of train_, val_"]
+    assert values["notices"] == [f"{npz}: `epoch` is left out: its name begins with none of train_, val_"]
 
 
 def test_the_text_says_what_to_do_next(npz: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -114,9 +114,9 @@ def test_columns_of_parquet_can_have_other_names(
 def test_wrong_options_are_told_at_once(npz: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Every invalid option is named with the accepted values, before anything is read or written."""
     wrong = ["--encoding", "list", "--dtype", "int8", "--pad", "no", "--rows-per-file", "0"]
-    code, told = result(capsys, npz, "--output", npz.parent / "out", *wrong)
+    code, values = result(capsys, npz, "--output", npz.parent / "out", *wrong)
     assert code == 2
-    assert [problem["message"] for problem in told["error"]["problems"]] == [
+    assert [problem["message"] for problem in values["error"]["problems"]] == [
         "--encoding cannot be 'list'",
         "--dtype cannot be 'int8'",
         "--pad cannot be 'no'",
@@ -128,8 +128,8 @@ def test_wrong_options_are_told_at_once(npz: Path, capsys: pytest.CaptureFixture
 @pytest.mark.parametrize("size", ["-1", "many", "", "1.5", "0GiB"])
 def test_a_file_s_size_is_rows_or_bytes(npz: Path, size: str, capsys: pytest.CaptureFixture[str]) -> None:
     """--rows-per-file accepts a positive integer, or a size with a unit."""
-    code, told = result(capsys, npz, "--output", npz.parent / "out", "--rows-per-file", size)
-    assert (code, told["error"]["message"]) == (2, f"--rows-per-file cannot be {size!r}")
+    code, values = result(capsys, npz, "--output", npz.parent / "out", "--rows-per-file", size)
+    assert (code, values["error"]["message"]) == (2, f"--rows-per-file cannot be {size!r}")
 
 
 def test_bad_input_is_refused_with_its_name(npz: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -145,9 +145,9 @@ def test_bad_input_is_refused_with_its_name(npz: Path, capsys: pytest.CaptureFix
 
 def test_an_output_inside_the_input_is_refused(npz: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Otherwise the next pack would read this one's output."""
-    code, told = result(capsys, npz.parent, "--output", npz.parent / "out")
-    assert (code, told["error"]["kind"]) == (2, "output")
-    assert "lies inside the input" in told["error"]["message"]
+    code, values = result(capsys, npz.parent, "--output", npz.parent / "out")
+    assert (code, values["error"]["kind"]) == (2, "output")
+    assert "lies inside the input" in values["error"]["message"]
 
 
 @pytest.mark.parametrize(("shape", "command"), [((20, 768), "bank build"), ((20, 5, 768), "run")])

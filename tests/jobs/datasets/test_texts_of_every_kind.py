@@ -60,7 +60,7 @@ def test_splits_are_learnt_from(column: pa.Array, tmp_path: Path) -> None:
 def test_names_are_shown(column: pa.Array, tmp_path: Path) -> None:
     """A report counts the rows of each lane, and shows invalid text as far as it is valid."""
     folder = write_output(str(tmp_path), {"a-00000.parquet": {"key": range(5), "lane": column}})
-    found = read_columns(folder, {"a-00000.parquet": 5}, lane="lane", split="split")
-    assert found.lane is not None
-    shown = np.array([*found.lane.names, None], object)[found.lane.codes]
+    columns = read_columns(folder, {"a-00000.parquet": 5}, lane="lane", split="split")
+    assert columns.lane is not None
+    shown = np.array([*columns.lane.names, None], object)[columns.lane.codes]
     assert shown.tolist() == ["ood", "\ufffd\ufffd", None, "in_dist", "ood"]

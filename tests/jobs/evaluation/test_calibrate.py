@@ -70,7 +70,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def ask(pair: Path, dataset: Path, bank: Path) -> dict[str, Any]:
+def settings(pair: Path, dataset: Path, bank: Path) -> dict[str, Any]:
     """The settings of a complete calibration."""
     return {
         "dataset": (str(dataset),),
@@ -82,16 +82,18 @@ def ask(pair: Path, dataset: Path, bank: Path) -> dict[str, Any]:
     }
 
 
-def calibrated(ask: dict[str, Any], **changes: Any) -> tuple[dict[str, Any], str]:  # noqa: ANN401
+def calibrated(settings: dict[str, Any], **changes: Any) -> tuple[dict[str, Any], str]:  # noqa: ANN401
     """The result of a calibration, with some settings changed."""
-    return calibrate(EvaluateSettings(**(ask | changes)), console=Console())
+    return calibrate(EvaluateSettings(**(settings | changes)), console=Console())
 
 
 @pytest.fixture(scope="module")
-def whole(ask: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], str, Path]:
+def whole(
+    settings: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[dict[str, Any], str, Path]:
     """One calibration with an output folder: values, text, and the folder."""
     output = tmp_path_factory.mktemp("calibrated") / "new"
-    return *calibrated(ask, output=str(output)), output
+    return *calibrated(settings, output=str(output)), output
 
 
 def test_every_part_of_a_calibration_is_there(whole: tuple[dict[str, Any], str, Path]) -> None:
@@ -120,22 +122,22 @@ def test_the_text_fits_and_holds_the_proposal(whole: tuple[dict[str, Any], str, 
     lines = [line for line in text.splitlines() if "/" not in line]
     assert max(map(len, lines)) <= 110
     assert text.endswith(as_toml(values).rstrip())
-    found = tomllib.loads((output / "thresholds.toml").read_text())
-    assert found == {key: values["proposed"][key] for key in ("min_confidence", "min_margin")}
+    thresholds = tomllib.loads((output / "thresholds.toml").read_text())
+    assert thresholds == {key: values["proposed"][key] for key in ("min_confidence", "min_margin")}
 
 
 def test_a_run_escalates_what_was_proposed(
     whole: tuple[dict[str, Any], str, Path],
     predict: Callable[..., Any],
-    ask: dict[str, Any],
+    settings: dict[str, Any],
     tmp_path: Path,
 ) -> None:
     """``run --config`` with the written thresholds escalates the predicted share, and computes the same cosines."""
     values, _, output = whole
     result = predict(
-        *ask["dataset"],
+        *settings["dataset"],
         *("--output", tmp_path / "out", "--config", output / "thresholds.toml", "--shadow-rate", 1),
-        *("--model", ask["model"][0], "--fallback", ask["fallback"], "--bank", ask["bank"]),
+        *("--model", settings["model"][0], "--fallback", settings["fallback"], "--bank", settings["bank"]),
     )
     assert result.code == 0, result.stderr
     table = pq.read_table(tmp_path / "out/in-00000.parquet")
@@ -148,11 +150,11 @@ def test_a_run_escalates_what_was_proposed(
     assert np.mean(table["gru_cosine"].to_numpy()) == pytest.approx(values["fallback_cosine"], abs=1e-6)
 
 
-def test_plots_are_the_same_each_time(ask: dict[str, Any], tmp_path: Path) -> None:
+def test_plots_are_the_same_each_time(settings: dict[str, Any], tmp_path: Path) -> None:
     """The same rows give the same bytes, on the same processor with the same number of threads."""
     folders = tmp_path / "one", tmp_path / "other"
     for folder in folders:
-        calibrated(ask, output=str(folder))
+        calibrated(settings, output=str(folder))
     names = ["calibration.json", "calibration_gain.svg", "calibration_reliability.svg", "thresholds.toml"]
     assert sorted(path.name for path in folders[0].iterdir()) == names
     for name in names:
@@ -160,18 +162,18 @@ def test_plots_are_the_same_each_time(ask: dict[str, Any], tmp_path: Path) -> No
         assert one == other
 
 
-def test_without_articles_blocks_of_rows_stand_for_them(ask: dict[str, Any]) -> None:
+def test_without_articles_blocks_of_rows_stand_for_them(settings: dict[str, Any]) -> None:
     """Rows without an article column are halved in twenty blocks, and a notice says so."""
-    values, text = calibrated(ask, article_column="nobody")
+    values, text = calibrated(settings, article_column="nobody")
     assert (values["grouped_by"], values["articles"]) == ("blocks of rows", 20)
     assert "found on other blocks of rows" in text
 
 
-def test_a_bank_of_one_vector_tells_no_margin(ask: dict[str, Any], tmp_path: Path) -> None:
+def test_a_bank_of_one_vector_tells_no_margin(settings: dict[str, Any], tmp_path: Path) -> None:
     """Without a second vector the margin has no figures, and no threshold for it is proposed."""
     pq.write_table(pa.table({"vector": list(vectors()[:1])}), tmp_path / "v.parquet")
     build_bank(find_files([str(tmp_path / "v.parquet")]), str(tmp_path / "bank"))
-    values, text = calibrated(ask, bank=str(tmp_path / "bank"), output=str(tmp_path / "out"))
+    values, text = calibrated(settings, bank=str(tmp_path / "bank"), output=str(tmp_path / "out"))
     empty = {"rows": 0, "spearman": None, "auroc": None, "reliability": []}
     assert values["signals"]["margin"] == empty
     assert values["thresholds"][0]["margin"] is None
@@ -179,7 +181,9 @@ def test_a_bank_of_one_vector_tells_no_margin(ask: dict[str, Any], tmp_path: Pat
     assert "rank correlation -" in text
 
 
-def test_nothing_is_proposed_where_the_fallback_gains_nothing(ask: dict[str, Any], tmp_path: Path) -> None:
+def test_nothing_is_proposed_where_the_fallback_gains_nothing(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
     """If the fallback is the worse model: no threshold, no thresholds file, and the text says so."""
     import torch
 
@@ -192,7 +196,7 @@ def test_nothing_is_proposed_where_the_fallback_gains_nothing(ask: dict[str, Any
     save_checkpoint(tmp_path / "amn.pt", amn, architecture="amn", **kept)
     save_checkpoint(tmp_path / "gru.pt", build_model("gru", seed=1, d_model=8), architecture="gru", **kept)
     values, text = calibrated(
-        ask,
+        settings,
         model=(str(tmp_path / "amn.pt"),),
         fallback=str(tmp_path / "gru.pt"),
         output=str(tmp_path / "out"),
@@ -203,22 +207,22 @@ def test_nothing_is_proposed_where_the_fallback_gains_nothing(ask: dict[str, Any
     assert not (tmp_path / "out/thresholds.toml").exists()
 
 
-def test_what_a_calibration_needs_is_asked_for(ask: dict[str, Any], pair: Path, tmp_path: Path) -> None:
+def test_what_a_calibration_needs_is_asked_for(settings: dict[str, Any], pair: Path, tmp_path: Path) -> None:
     """A bank, a fallback, a primary model of the right kind, and enough rows; each error says what to do."""
-    without_bank = EvaluateSettings(**(ask | {"bank": None}))
+    without_bank = EvaluateSettings(**(settings | {"bank": None}))
     with pytest.raises(UsageError, match="--calibrate needs a bank"):
         find_run_models(without_bank)
     with pytest.raises(UsageError, match=r"neither --fallback nor .*fallback_model"):
-        calibrated(ask, fallback=None, models_dir=str(tmp_path / "models"))
+        calibrated(settings, fallback=None, models_dir=str(tmp_path / "models"))
     with pytest.raises(CheckpointError, match="which --model does not take"):
-        calibrated(ask, model=(str(pair / "gru.pt"),))
+        calibrated(settings, model=(str(pair / "gru.pt"),))
     contexts, targets = windows()
     few = write_windows(tmp_path / "few.parquet", contexts[:99], targets[:99])
     with pytest.raises(UsageError, match="there are 99 rows to calibrate on"):
-        calibrated(ask, dataset=(str(few),))
+        calibrated(settings, dataset=(str(few),))
 
 
-def test_an_output_that_cannot_be_written_is_named(ask: dict[str, Any], tmp_path: Path) -> None:
+def test_an_output_that_cannot_be_written_is_named(settings: dict[str, Any], tmp_path: Path) -> None:
     """A file in the folder's place, or a remote address, is an output error, raised before a row is read."""
     (tmp_path / "file").write_text("")
     for output, message in (
@@ -226,23 +230,23 @@ def test_an_output_that_cannot_be_written_is_named(ask: dict[str, Any], tmp_path
         ("s3://nobody/x", "a folder of this machine"),
     ):
         with pytest.raises(OutputError, match=message):
-            calibrated(ask, output=output, dataset=(str(tmp_path / "nothing.parquet"),))
+            calibrated(settings, output=output, dataset=(str(tmp_path / "nothing.parquet"),))
     assert not Path("s3:").exists()
 
 
-def test_a_disk_that_is_full_is_an_error_of_the_output(ask: dict[str, Any], tmp_path: Path) -> None:
+def test_a_disk_that_is_full_is_an_error_of_the_output(settings: dict[str, Any], tmp_path: Path) -> None:
     """Whichever file does not fit, the error is an output error."""
     with (
         files_of_at_most(100),
         pytest.raises(OutputError, match=r"calibration\.json cannot be written") as error,
     ):
-        calibrated(ask, output=str(tmp_path))
+        calibrated(settings, output=str(tmp_path))
     assert "make room" in error.value.args[1]
 
 
-def test_a_budget_of_less_than_a_row_of_a_half_tells_nothing_of_others(ask: dict[str, Any]) -> None:
+def test_a_budget_of_less_than_a_row_of_a_half_tells_nothing_of_others(settings: dict[str, Any]) -> None:
     """One row in all is proposed, and its effect on other articles is unknown."""
-    values, text = calibrated(ask, lane_column="nobody", budget=1.1 / N_WINDOWS)
+    values, text = calibrated(settings, lane_column="nobody", budget=1.1 / N_WINDOWS)
     assert values["proposed"] is not None
     assert values["policies"]["random"]["of_oracle"] is None
     assert "not seen is not known: 0.183333% of one half of these rows is less than a row" in text
@@ -262,12 +266,12 @@ def test_a_budget_is_written_as_it_was_given(
 
 
 def test_rows_that_do_not_say_their_article_are_halved_by_blocks(
-    ask: dict[str, Any], dataset: Path, tmp_path: Path
+    settings: dict[str, Any], dataset: Path, tmp_path: Path
 ) -> None:
     """One null is enough: its row may overlap with any other."""
     table = pq.read_table(dataset)
     ids = [None, *table["article_id"].to_pylist()[1:]]
     place = table.column_names.index("article_id")
     pq.write_table(table.set_column(place, "article_id", pa.array(ids)), tmp_path / "in.parquet")
-    values, _ = calibrated(ask, dataset=(str(tmp_path / "in.parquet"),))
+    values, _ = calibrated(settings, dataset=(str(tmp_path / "in.parquet"),))
     assert values["grouped_by"] == "blocks of rows"

@@ -156,30 +156,30 @@ def by_name(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 def test_cosines_are_those_of_the_forward_pass(judged: dict[str, Any]) -> None:
     """Mean, deviation and squared error of every model and baseline equal the plain computation over all rows."""
-    found = by_name(judged)
+    figures = by_name(judged)
     expected = expected_cosines()
-    assert list(found) == list(expected)
+    assert list(figures) == list(expected)
     for name, values in expected.items():
-        assert found[name]["cosine"] == pytest.approx(values.mean(), abs=1e-6), name
-        assert found[name]["std"] == pytest.approx(values.std(), abs=1e-6)
-        assert found[name]["mse"] == pytest.approx(2 * (1 - values.mean()) / DIM, abs=1e-6)
-        assert (found[name]["rows"], found[name]["without_cosine"]) == (len(LAST), 0)
+        assert figures[name]["cosine"] == pytest.approx(values.mean(), abs=1e-6), name
+        assert figures[name]["std"] == pytest.approx(values.std(), abs=1e-6)
+        assert figures[name]["mse"] == pytest.approx(2 * (1 - values.mean()) / DIM, abs=1e-6)
+        assert (figures[name]["rows"], figures[name]["without_cosine"]) == (len(LAST), 0)
 
 
 def test_splits_and_lanes_have_figures_of_their_own(judged: dict[str, Any]) -> None:
     """Each group's mean is over its rows, and the delta is the mean out of distribution minus the one within."""
-    found = by_name(judged)
+    results = by_name(judged)
     for name, values in expected_cosines().items():
         splits = {split: values[split == SPLITS].mean() for split in ("in_dist", "ood")}
         assert {
-            split: figures["cosine"] for split, figures in found[name]["by_split"].items()
+            split: figures["cosine"] for split, figures in results[name]["by_split"].items()
         } == pytest.approx(splits, abs=1e-6)
-        assert found[name]["delta"]["cosine"] == pytest.approx(splits["ood"] - splits["in_dist"], abs=1e-6)
+        assert results[name]["delta"]["cosine"] == pytest.approx(splits["ood"] - splits["in_dist"], abs=1e-6)
         lanes = {lane: values[lane == LANES].mean() for lane in ("law", "sport", "music")}
-        assert {lane: figures["cosine"] for lane, figures in found[name]["by_lane"].items()} == pytest.approx(
-            lanes, abs=1e-6
-        )
-        assert found[name]["by_lane"]["law"]["rows"] == (LANES == "law").sum()
+        assert {
+            lane: figures["cosine"] for lane, figures in results[name]["by_lane"].items()
+        } == pytest.approx(lanes, abs=1e-6)
+        assert results[name]["by_lane"]["law"]["rows"] == (LANES == "law").sum()
 
 
 def test_intervals_are_of_whole_articles_drawn_again(judged: dict[str, Any]) -> None:
@@ -194,16 +194,16 @@ def test_intervals_are_of_whole_articles_drawn_again(judged: dict[str, Any]) -> 
     )
     drawn = np.random.default_rng(0).multinomial(12, [1 / 12] * 12, size=1000)
     cosine_in, cosine_ood, over_in, over_ood, n_in, n_ood = sums @ drawn.T
-    found = by_name(judged)["first"]
+    figures = by_name(judged)["first"]
     n_rows = n_in + n_ood
     both = (n_in > 0) & (n_ood > 0)
     for samples, interval in (
-        ((cosine_in + cosine_ood) / n_rows, found["interval"]),
-        ((over_in + over_ood) / n_rows, found["over_mean"]["interval"]),
-        ((cosine_ood[both] / n_ood[both] - cosine_in[both] / n_in[both]), found["delta"]["interval"]),
+        ((cosine_in + cosine_ood) / n_rows, figures["interval"]),
+        ((over_in + over_ood) / n_rows, figures["over_mean"]["interval"]),
+        ((cosine_ood[both] / n_ood[both] - cosine_in[both] / n_in[both]), figures["delta"]["interval"]),
     ):
         assert interval == pytest.approx(np.percentile(samples, [2.5, 97.5]), abs=1e-6)
-    assert found["over_mean"]["cosine"] == pytest.approx((first - mean).mean(), abs=1e-6)
+    assert figures["over_mean"]["cosine"] == pytest.approx((first - mean).mean(), abs=1e-6)
     assert judged["bootstrap"] == {"of": "articles", "resamples": 1000, "seed": 0, "confidence": 0.95}
 
 
@@ -240,10 +240,10 @@ def test_both_layouts_are_judged_alike(
     }
     assert [model["name"] for model in values["models"]] == ["first", "third"]  # the holders of the roles
     of_windows = by_name(judged)
-    for name, found in by_name(values).items():
+    for name, figures in by_name(values).items():
         for figure in ("cosine", "std", "interval"):
-            assert found[figure] == pytest.approx(of_windows[name][figure], abs=1e-6), name
-        assert (found["by_split"], found["delta"], found["by_lane"], found["retrieval"]) == (
+            assert figures[figure] == pytest.approx(of_windows[name][figure], abs=1e-6), name
+        assert (figures["by_split"], figures["delta"], figures["by_lane"], figures["retrieval"]) == (
             {},
             None,
             {},
@@ -342,8 +342,8 @@ def test_a_model_that_is_called_as_a_baseline_keeps_its_figures(
             (tmp_path / f"{name}.pt").rename(tmp_path / name)
         else:
             write_model(tmp_path / path, "amn", seed=1)
-        asked = path.removesuffix("/best_model.pt")
-        values = lvm_batch("evaluate", place / "windows.parquet", "--model", asked).values
+        model_name = path.removesuffix("/best_model.pt")
+        values = lvm_batch("evaluate", place / "windows.parquet", "--model", model_name).values
         (model,) = values["models"]
         assert model["cosine"] == pytest.approx(model_cosines(1, "amn").mean(), abs=1e-6)
         assert model["name"] not in {each["name"] for each in values["baselines"]}
@@ -369,11 +369,13 @@ def test_predictions_without_a_cosine_are_counted(
         "evaluate", place / "windows.parquet", "--model", broken, "--model", place / "models/third",
         "--bank", place / "bank", "--output", tmp_path / "out",
     ).values  # fmt: skip
-    found = by_name(values)
-    assert found["broken"]["without_cosine"] == found["broken"]["rows"] == len(LAST)
-    assert (found["broken"]["cosine"], found["broken"]["mse"], found["broken"]["interval"]) == (None,) * 3
-    assert found["broken"]["retrieval"]["contain_at_50"] == 0
-    assert found["third"]["cosine"] == pytest.approx(model_cosines(2, "gru").mean(), abs=1e-6)
+    figures = by_name(values)
+    assert figures["broken"]["without_cosine"] == figures["broken"]["rows"] == len(LAST)
+    assert (figures["broken"]["cosine"], figures["broken"]["mse"], figures["broken"]["interval"]) == (
+        None,
+    ) * 3
+    assert figures["broken"]["retrieval"]["contain_at_50"] == 0
+    assert figures["third"]["cosine"] == pytest.approx(model_cosines(2, "gru").mean(), abs=1e-6)
     assert any("have no cosine" in notice and "broken" in notice for notice in values["notices"])
     assert {entry["recommendation"] for entry in values["leaderboard"]} == {None}
 
@@ -405,7 +407,7 @@ def test_models_of_other_vectors_are_refused(
     """Models are refused if their vectors' width differs from each other's, the bank's or the dataset's."""
     wide = write_model(tmp_path / "wide.pt", "amn", seed=0, input_dim=16)
     windows, narrow = place / "windows.parquet", place / "models/first"
-    for asked, message in (
+    for options, message in (
         (("--model", narrow, "--model", wide), "reads vectors of 16"),
         (
             ("--model", wide, "--bank", place / "bank"),
@@ -413,7 +415,7 @@ def test_models_of_other_vectors_are_refused(
         ),
         (("--model", wide), "column `context` holds 60 floats a row, which is not a whole number"),
     ):
-        result = lvm_batch("evaluate", windows, *asked)
+        result = lvm_batch("evaluate", windows, *options)
         assert (result.code, message in result.values["error"]["message"]) == (2, True), result.values
 
 
@@ -421,11 +423,11 @@ def test_models_that_are_not_there_are_named(
     place: Path, lvm_batch: Callable[..., Any], tmp_path: Path
 ) -> None:
     """All missing models are named at once; so are one named twice, and a registry without roles if none is named."""
-    ask = ("evaluate", place / "windows.parquet", "--models-dir", place / "models")
-    two = lvm_batch(*ask, "--model", "frist", "--model", "gone")
+    command = ("evaluate", place / "windows.parquet", "--models-dir", place / "models")
+    two = lvm_batch(*command, "--model", "frist", "--model", "gone")
     messages = [problem["message"] for problem in two.values["error"]["problems"]]
     assert [message.split(":")[0] for message in messages] == ["no model 'frist'", "no model 'gone'"]
-    twice = lvm_batch(*ask, "--model", "first", "--model", "first")
+    twice = lvm_batch(*command, "--model", "first", "--model", "first")
     assert "twice" in twice.values["error"]["message"]
     none = lvm_batch("evaluate", place / "windows.parquet", "--models-dir", tmp_path / "models")
     assert "no model to judge" in none.values["error"]["message"]
@@ -454,11 +456,11 @@ def test_a_split_of_another_name_is_refused(
     splits = SPLITS.astype(object)
     splits[[7, 90]] = None, "train"
     path = write_windows(tmp_path / "w.parquet", split=splits)
-    ask = ("evaluate", path, "--model", place / "models/first")
-    result = lvm_batch(*ask)
+    command = ("evaluate", path, "--model", place / "models/first")
+    result = lvm_batch(*command)
     assert result.code == 2
     assert result.values["error"]["message"] == f"{path}: row 90 has the split 'train'"
-    assert lvm_batch(*ask, "--split-column", "none").values["rows"]["by_split"] == {}
+    assert lvm_batch(*command, "--split-column", "none").values["rows"]["by_split"] == {}
 
 
 def test_options_of_a_calibration_are_refused_without_it(place: Path, lvm_batch: Callable[..., Any]) -> None:

@@ -78,10 +78,10 @@ def refused(cascade: Cascade, *, dim: int = 768, precision: str = "fp32") -> Ref
 @pytest.mark.parametrize("precision", ["fp32", "bf16", pytest.param("int8", marks=needs_int8)])
 def test_a_sound_device_passes_in_every_precision(precision: Precision) -> None:
     """Fresh weights, which magnify rounding most, stay within half of the bound."""
-    found = check_answers(
+    result = check_answers(
         cascade_on(precision=precision), stored(), bound=BOUNDS[precision] / 2, device="cpu"
     )
-    assert found is None
+    assert result is None
 
 
 def test_rows_are_of_the_sample_or_fixed_noise() -> None:
@@ -120,20 +120,20 @@ def tilted(by: float) -> Callable[[torch.Tensor], torch.Tensor]:
 @pytest.mark.parametrize(("by", "is_refused"), [(5e-4, False), (2e-3, True), (1.0, True)])
 def test_one_row_off_is_enough(by: float, *, is_refused: bool) -> None:
     """A worker is refused if any of its answers is off by more than 1e-3; the refusal has the figure."""
-    found = refused(cascade_on(device=FakeDevice(spoil=tilted(by))))
-    assert (found is not None) == is_refused
-    if found is not None:
-        assert found.off == pytest.approx(by, rel=0.01)
-        assert "in cosine, where 0.001 is allowed" in found.why
+    result = refused(cascade_on(device=FakeDevice(spoil=tilted(by))))
+    assert (result is not None) == is_refused
+    if result is not None:
+        assert result.off == pytest.approx(by, rel=0.01)
+        assert "in cosine, where 0.001 is allowed" in result.why
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_answers_that_are_no_numbers_are_refused(value: float) -> None:
     """The refusal has no figure then, since JSON has no such number."""
-    found = refused(cascade_on(device=FakeDevice(spoil=lambda answers: answers * value)))
-    assert found is not None
-    assert "not finite" in found.why
-    assert json.dumps(found.as_dict, allow_nan=False)
+    result = refused(cascade_on(device=FakeDevice(spoil=lambda answers: answers * value)))
+    assert result is not None
+    assert "not finite" in result.why
+    assert json.dumps(result.as_dict, allow_nan=False)
 
 
 def test_a_fallback_that_is_off_is_found_too() -> None:
@@ -185,7 +185,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def ask(predict: Callable[..., Result], dataset: Path, tmp_path: Path) -> Callable[..., Result]:
+def run_job(predict: Callable[..., Result], dataset: Path, tmp_path: Path) -> Callable[..., Result]:
     """Run over the units, every row through both models."""
 
     def call(*options: object, output: Path = tmp_path / "out") -> Result:
@@ -196,11 +196,11 @@ def ask(predict: Callable[..., Result], dataset: Path, tmp_path: Path) -> Callab
 
 
 @pytest.fixture
-def plain(ask: Callable[..., Result], dataset: Path) -> Path:
+def plain(run_job: Callable[..., Result], dataset: Path) -> Path:
     """The output of CPU workers, made once."""
     output = dataset.parent / "plain"
     if not output.exists():
-        assert ask(output=output).done()["units_done"] == N_UNITS
+        assert run_job(output=output).done()["units_done"] == N_UNITS
     return output
 
 
@@ -212,16 +212,16 @@ def check_equal(output: Path, plain: Path) -> None:
 
 
 def test_a_worker_that_is_off_gets_no_work(
-    ask: Callable[..., Result], plain: Path, devices: Callable[..., list[str]], tmp_path: Path
+    run_job: Callable[..., Result], plain: Path, devices: Callable[..., list[str]], tmp_path: Path
 ) -> None:
     """The result names its host, device and figure; the other worker does all units, and the rows are correct."""
     device = FakeDevice(spoil=tilted(0.2))
     bad, _ = devices(device, None)
-    result = ask()
+    result = run_job()
     assert (result.code, result.values["units_done"]) == (0, N_UNITS), result.stderr
-    [told] = result.values["refused_workers"]
-    assert (told["worker"], told["off"]) == (bad, pytest.approx(0.2, rel=0.01))
-    assert f"{bad} ({told['host']}, cpu) gets no work" in result.stderr
+    [entry] = result.values["refused_workers"]
+    assert (entry["worker"], entry["off"]) == (bad, pytest.approx(0.2, rel=0.01))
+    assert f"{bad} ({entry['host']}, cpu) gets no work" in result.stderr
     assert device.sizes == [N_ROWS, N_ROWS]
     events = (tmp_path / "out/_lvm_batch/events.jsonl").read_text().splitlines()
     [event] = [event for event in map(json.loads, events) if event["event"] == "worker_refused"]
@@ -230,67 +230,71 @@ def test_a_worker_that_is_off_gets_no_work(
 
 
 def test_a_mixed_cluster_shares_one_queue(
-    ask: Callable[..., Result], plain: Path, devices: Callable[..., list[str]], tmp_path: Path
+    run_job: Callable[..., Result], plain: Path, devices: Callable[..., list[str]], tmp_path: Path
 ) -> None:
     """CPU and accelerator workers do one job, even if the device's memory runs out in the middle of it."""
     device = FakeDevice(
         faults={3: torch.OutOfMemoryError("now")}, late_faults={6: torch.OutOfMemoryError("later")}
     )
     devices(device, None)
-    result = ask()
+    result = run_job()
     assert (result.code, result.values["refused_workers"]) == (0, [])
     assert device.sizes
     check_equal(tmp_path / "out", plain)
 
 
 def test_a_device_that_fails_later_loses_its_units_to_others(
-    ask: Callable[..., Result], plain: Path, devices: Callable[..., list[str]], tmp_path: Path
+    run_job: Callable[..., Result], plain: Path, devices: Callable[..., list[str]], tmp_path: Path
 ) -> None:
     """A GPU that breaks loses no unit: its worker is refused from then on."""
     bad, _ = devices(FakeDevice(faults={number: Broken("off the bus") for number in range(3, 99)}), None)
-    result = ask()
+    result = run_job()
     assert result.code == 0, result.stderr
-    [told] = result.values["refused_workers"]
-    assert (told["worker"], told["off"], told["why"]) == (bad, None, "fake, 1 GiB failed: off the bus")
+    [entry] = result.values["refused_workers"]
+    assert (entry["worker"], entry["off"], entry["why"]) == (
+        bad,
+        None,
+        "fake, 1 GiB failed: off the bus",
+    )
     check_equal(tmp_path / "out", plain)
 
 
 def test_without_a_worker_left_the_run_ends_with_75(
-    ask: Callable[..., Result], devices: Callable[..., list[str]]
+    run_job: Callable[..., Result], devices: Callable[..., list[str]]
 ) -> None:
     """The error counts all, names one with its fault, and the same command works once they are repaired."""
     devices(FakeDevice(spoil=tilted(0.2)), FakeDevice(spoil=tilted(0.3)))
-    result = ask()
+    result = run_job()
     assert (result.code, result.values["error"]["kind"]) == (75, "try_again")
     assert "no worker may work on this job, 2 were refused: tcp://" in result.values["error"]["message"]
     devices(None, None)
-    assert ask().values["units_computed"] == N_UNITS
+    assert run_job().values["units_computed"] == N_UNITS
 
 
 def test_a_device_that_no_worker_has_is_said(
-    ask: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run_job: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The workers' machines count, not the driver's."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    result = ask("--device", "cuda")
+    result = run_job("--device", "cuda")
     assert (result.code, result.values["error"]["kind"]) == (75, "try_again")
     assert "without cuda) gets no work: this machine has no cuda device" in result.values["error"]["message"]
-    other = ask("--precision", "fp16", output=tmp_path / "other")
+    other = run_job("--precision", "fp16", output=tmp_path / "other")
     assert "fp16 does not run on cpu" in other.values["error"]["message"]
 
 
 def test_workers_say_themselves_that_they_lack_int8(
-    ask: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+    run_job: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If workers are elsewhere, the driver's own processor does not matter."""
     monkeypatch.setattr("lvm_batch.lvm.kernels.int8_linear._products_are_exact", lambda: False)
-    result = ask("--precision", "int8")
+    result = run_job("--precision", "int8")
     assert (result.code, result.values["error"]["kind"]) == (75, "try_again")
     assert "gets no work: int8 does not run on this processor" in result.values["error"]["message"]
 
 
 def test_a_worker_that_joins_later_is_checked_too(
-    ask: Callable[..., Result], plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run_job: Callable[..., Result], plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It answers the stored rows before its first unit, like the workers that were there at the start."""
     with quick_cluster(1) as cluster:
@@ -308,9 +312,9 @@ def test_a_worker_that_joins_later_is_checked_too(
 
         monkeypatch.setattr(worker, "_cached_cascade", kept)
         monkeypatch.setattr("lvm_batch.jobs.models.load.open_accelerator", device)
-        result = ask("--scheduler", cluster.scheduler_address)
-        [told] = result.values["refused_workers"]
-        assert told["worker"] in set(cluster.scheduler_info["workers"]) - {first}
+        result = run_job("--scheduler", cluster.scheduler_address)
+        [entry] = result.values["refused_workers"]
+        assert entry["worker"] in set(cluster.scheduler_info["workers"]) - {first}
     assert (result.code, result.values["units_done"]) == (0, N_UNITS)
     check_equal(tmp_path / "out", plain)
 
@@ -326,15 +330,15 @@ class _Flying:
 
 def test_tasks_do_not_wait_for_workers_that_have_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     """After a refusal tasks name the workers that are allowed; once all of those leave, they are submitted again."""
-    told: list[Refusal] = []
-    workers = Workers(None, told.append)  # type: ignore[arg-type] # nobody is asked
+    refusals: list[Refusal] = []
+    workers = Workers(None, refusals.append)  # type: ignore[arg-type] # nobody is asked
     present = {"a": {"nthreads": 1}, "b": {"nthreads": 2}}
     monkeypatch.setattr(workers, "_ask_scheduler", lambda: present)
     monkeypatch.setattr("lvm_batch.jobs.prediction.execution.workers.worker_memory", lambda _: "")
     assert (workers.n_slots, workers.allowed) == (3, None)
     workers.refuse(Refusal("it is off", "cpu", worker="a"))
     workers.refuse(Refusal("it is off", "cpu", worker="a"))
-    assert (workers.n_slots, workers.allowed, len(told)) == (2, {"b"}, 1)
+    assert (workers.n_slots, workers.allowed, len(refusals)) == (2, {"b"}, 1)
     attempt = _Round(workers, None, "key", unit_timeout_s=1, on_waiting=lambda: None)  # type: ignore[arg-type] # nothing is submitted
     task = _Flying()
     attempt._pending["key"] = _PendingGroup(("unit",), task, workers.allowed)  # type: ignore[arg-type]

@@ -88,7 +88,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory, models: Path, scheduler: str) 
 
 def added(ran: Ran, history: object, **changes: Any) -> list[str]:  # noqa: ANN401 - of any field
     """Add a run to a history; return the note, if any."""
-    said: list[str] = []
+    notes: list[str] = []
     records = ran.folder.records()
     summary = replace(ran.summary, **changes.pop("summary", {}))
     fields = {
@@ -98,10 +98,10 @@ def added(ran: Ran, history: object, **changes: Any) -> list[str]:  # noqa: ANN4
         "workers": 2,
         "is_news": True,
     }
-    observer = History(str(history), tell=said.append)
+    observer = History(str(history), tell=notes.append)
     observer.begin(RunBeginning(ran.plan, ran.settings, ran.folder, LocalLockGuard()))
     observer.event(RunSummarised(summary, records, **fields | changes))
-    return said
+    return notes
 
 
 def only_run(history: Path) -> RunEntry:
@@ -207,9 +207,9 @@ def test_no_credential_enters_a_history(ran: Ran, tmp_path: Path) -> None:
 def test_a_history_that_cannot_be_written_is_said(ran: Ran, tmp_path: Path, history: str) -> None:
     """Nothing is raised: one line says what failed and why, without a secret."""
     (tmp_path / "file").write_text("")
-    (said,) = added(ran, history if "://" in history else tmp_path / history)
-    assert said.startswith("the run was not added to the history")
-    assert "geheim" not in said
+    (note,) = added(ran, history if "://" in history else tmp_path / history)
+    assert note.startswith("the run was not added to the history")
+    assert "geheim" not in note
 
 
 def test_an_input_that_is_gone_costs_the_sample_alone(ran: Ran, tmp_path: Path) -> None:
@@ -219,8 +219,8 @@ def test_an_input_that_is_gone_costs_the_sample_alone(ran: Ran, tmp_path: Path) 
         **{name: getattr(unit.file, name) for name in unit.file.__slots__} | {"path": "/gone"}
     )
     units = (replace(unit, file=gone), *ran.plan.units[1:])
-    (said,) = added(ran._replace(plan=replace(ran.plan, units=units)), tmp_path)
-    assert "no sample of the input" in said
+    (note,) = added(ran._replace(plan=replace(ran.plan, units=units)), tmp_path)
+    assert "no sample of the input" in note
     assert (only_run(tmp_path).rows_in, only_run(tmp_path).input_norm) == (600, None)
 
 
@@ -245,11 +245,11 @@ def test_records_of_older_versions_are_read(ran: Ran, tmp_path: Path) -> None:
 )
 def test_a_renamed_split_counts_and_one_that_is_no_text_does_not(values: pa.Array) -> None:
     """The split is found under the name that it has in the output; a split that is not text is ignored."""
-    found = DatasetFormat(rename={"split": "part", "part": "old"}).carried_split
+    column = DatasetFormat(rename={"split": "part", "part": "old"}).carried_split
     nothing = np.full(4, np.nan, np.float32)
     cosines = np.array([0.1, 0.2, 0.4, np.nan], np.float32)
     block = PredictionBlock(
-        carried=pa.table({found: values}),
+        carried=pa.table({column: values}),
         prediction=np.zeros((4, 2), np.float32),
         cosine=cosines,
         route=np.zeros(4, np.int8),
@@ -262,8 +262,8 @@ def test_a_renamed_split_counts_and_one_that_is_no_text_does_not(values: pa.Arra
         status=np.zeros(4, np.int8),
         details={},
     )
-    sums = tally_block(block, 0, split_column=found).cosine_by_split
-    assert found == "part"
+    sums = tally_block(block, 0, split_column=column).cosine_by_split
+    assert column == "part"
     assert {name: part.n for name, part in sums.items()} == (
         {} if pa.types.is_integer(values.type) else {"in_dist": 1, "ood": 1}
     )
@@ -290,16 +290,16 @@ def test_the_time_of_a_query_is_measured_on_workers(ran: Ran, scheduler: str) ->
     """The slowest worker's p95 counts; a missing model costs only this figure, and a note says so."""
     from distributed import Client
 
-    said: list[str] = []
+    notes: list[str] = []
     with Client(scheduler, set_as_default=False) as client:
-        found = worker_p95_ms(client, ran.plan.job, tell=said.append)
-        assert said == []
+        p95_ms = worker_p95_ms(client, ran.plan.job, tell=notes.append)
+        assert notes == []
         job = ran.plan.job
         gone = replace(job, models=replace(job.models, primary=replace(job.models.primary, path="/gone.pt")))
-        assert worker_p95_ms(client, gone, tell=said.append) is None
-    assert found is not None
-    assert found > 0.01
-    assert "/gone.pt" in said[0]
+        assert worker_p95_ms(client, gone, tell=notes.append) is None
+    assert p95_ms is not None
+    assert p95_ms > 0.01
+    assert "/gone.pt" in notes[0]
 
 
 def history_of(folder: Path, *runs: RunEntry) -> str:
@@ -427,7 +427,7 @@ def test_a_history_that_cannot_be_read_is_exit_2(tmp_path: Path, lvm_batch: Call
     pq.write_table(pq.ParquetFile(newer).read().replace_schema_metadata({FORMAT_KEY: "2"}), newer)
     result = lvm_batch("monitor", "--history", history)
     assert (result.code, "rules" in result.values) == (2, False)
-    told = json.dumps(result.values)
-    assert damaged.name in told
-    assert newer.name in told
-    assert "newer version" in told
+    text = json.dumps(result.values)
+    assert damaged.name in text
+    assert newer.name in text
+    assert "newer version" in text

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 DAY = 24.0
 
 
-def found(rule: str, *runs: RunEntry, rules: Rules | None = None) -> Finding:
+def finding_of(rule: str, *runs: RunEntry, rules: Rules | None = None) -> Finding:
     """A rule's finding for the last 24 hours."""
     window, _ = window_of(runs, since=NOW - timedelta(hours=DAY), now=NOW)
     return {finding.rule: finding for finding in evaluate_rules(rules or Rules(), window)}[rule]
@@ -140,7 +140,7 @@ def test_a_rule_fires_beyond_its_threshold(rule: str) -> None:
     """The figure is the constructed one, and the report is that of the run that differs most."""
     runs, figure = FIRES[rule]
     runs = [*runs[:-1], replace(runs[-1], report="s3://out/_lvm_batch/report.html")]
-    finding = found(rule, *runs)
+    finding = finding_of(rule, *runs)
     assert (finding.state, finding.report) == ("fired", "s3://out/_lvm_batch/report.html")
     assert finding.figure == pytest.approx(figure, abs=1e-4)
     assert finding.rows > 0
@@ -152,7 +152,7 @@ def test_rows_and_runs_are_those_that_were_judged(rule: str) -> None:
     """A rule over single runs counts all of them, not only the one that differs most."""
     measured = {"query_p95_ms": 1.0, "rows_per_s": 100.0, "peak_bytes": 1000, "projected_bytes": 1000}
     before = [make_run_entry(hours_ago=30 + n, minutes=1, **measured) for n in range(3)]
-    finding = found(
+    finding = finding_of(
         rule, *before, make_run_entry(rows_in=900, **measured), make_run_entry(rows_in=1100, **measured)
     )
     assert (finding.runs, finding.rows) == (2, 2000)
@@ -164,7 +164,7 @@ def test_a_run_weighs_as_much_in_drift_as_it_has_rows(rule: str) -> None:
     usual = {"input_norm": Figure(1.0, 256), "input_centroid": (1.0, 0.0)}
     changed = {"input_norm": Figure(1.5, 4096), "input_centroid": (0.0, 1.0)}
     runs = (make_run_entry(rows_in=10_000, **usual), make_run_entry(rows_in=1000, **changed))
-    finding = found(rule, make_run_entry(hours_ago=30, **usual), *runs)
+    finding = finding_of(rule, make_run_entry(hours_ago=30, **usual), *runs)
     expected = {"input_norm": 0.5 / 11, "input_centroid": 10 / 101**0.5}
     assert finding.figure == pytest.approx(expected[rule])
     assert finding.rows == 11_000
@@ -173,14 +173,14 @@ def test_a_run_weighs_as_much_in_drift_as_it_has_rows(rule: str) -> None:
 @pytest.mark.parametrize("rule", RULES)
 def test_a_rule_is_quiet_within_its_threshold(rule: str) -> None:
     """A figure at the threshold, or on its good side, is no alert."""
-    assert found(rule, *QUIET[rule]).state == "quiet"
+    assert finding_of(rule, *QUIET[rule]).state == "quiet"
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_a_rule_that_lacks_data_says_so(rule: str) -> None:
     """The rule names the missing data, and that is no alert."""
     runs, why = LACKS[rule]
-    finding = found(rule, *runs)
+    finding = finding_of(rule, *runs)
     assert (finding.state, finding.figure) == ("not_evaluated", None)
     assert why in finding.text
 
@@ -192,7 +192,7 @@ def test_no_run_in_the_window_is_no_alert(rule: str) -> None:
         replace(run, started=run.started - timedelta(days=3), ended=run.ended - timedelta(days=3))
         for run in FIRES[rule][0]
     ]
-    assert found(rule, *runs).text == "no run ended in this window"
+    assert finding_of(rule, *runs).text == "no run ended in this window"
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -208,21 +208,23 @@ def test_a_rule_can_be_left_out(rule: str) -> None:
 
 def test_rows_decide_how_much_a_run_weighs() -> None:
     """A small bad run does not outweigh a large good one; a large bad one does."""
-    assert found("ood_cosine", ood(0.40, n=10), ood(0.64, n=1000)).state == "quiet"
-    assert found("ood_cosine", ood(0.59, n=1000), ood(0.90, n=10)).figure == pytest.approx(0.5931, abs=1e-4)
+    assert finding_of("ood_cosine", ood(0.40, n=10), ood(0.64, n=1000)).state == "quiet"
+    assert finding_of("ood_cosine", ood(0.59, n=1000), ood(0.90, n=10)).figure == pytest.approx(
+        0.5931, abs=1e-4
+    )
 
 
 def test_ood_falls_against_the_day_before_and_else_against_the_last_run() -> None:
     """A window is compared with the equally long time before it; older runs count only if that is empty."""
     old, yesterday, today = ood(0.80, hours_ago=200), ood(0.64, hours_ago=30), ood(0.62)
-    assert found("ood_delta", old, yesterday, today).figure == pytest.approx(-0.02)
-    assert found("ood_delta", ood(0.9, hours_ago=300), old, today).figure == pytest.approx(-0.18)
+    assert finding_of("ood_delta", old, yesterday, today).figure == pytest.approx(-0.02)
+    assert finding_of("ood_delta", ood(0.9, hours_ago=300), old, today).figure == pytest.approx(-0.18)
 
 
 def test_ood_may_fall_with_in_dist() -> None:
     """Harder data lowers both means; only the difference counts."""
     today = make_run_entry(cosine_ood=Figure(0.55, 100), cosine_in_dist=Figure(0.60, 100))
-    assert found("ood_delta", ood(0.65, hours_ago=30), today).state == "quiet"
+    assert finding_of("ood_delta", ood(0.65, hours_ago=30), today).state == "quiet"
 
 
 @pytest.mark.parametrize(
@@ -231,18 +233,18 @@ def test_ood_may_fall_with_in_dist() -> None:
 def test_speed_is_compared_with_runs_like_it(other: dict[str, Any]) -> None:
     """Runs with other settings, or far more or fewer rows, are not compared."""
     before = [make_run_entry(hours_ago=30 + n, **other) for n in range(5)]
-    assert found("rows_per_s", *before, make_run_entry(rows_per_s=1)).state == "not_evaluated"
+    assert finding_of("rows_per_s", *before, make_run_entry(rows_per_s=1)).state == "not_evaluated"
 
 
 def test_speed_is_compared_with_the_last_runs() -> None:
     """Of many earlier runs, only the last ones define the usual speed."""
     before = [make_run_entry(hours_ago=100 - n, rows_per_s=1000 if n < 20 else 100) for n in range(30)]
-    assert found("rows_per_s", *before, make_run_entry(rows_per_s=60)).state == "quiet"
+    assert finding_of("rows_per_s", *before, make_run_entry(rows_per_s=60)).state == "quiet"
 
 
 def test_a_primary_that_is_better_fires_nothing() -> None:
     """The rule fires only if the fallback is better."""
-    assert found("shadow_gain", make_run_entry(shadow_gain=Figure(-0.5, 400, 0.05))).state == "quiet"
+    assert finding_of("shadow_gain", make_run_entry(shadow_gain=Figure(-0.5, 400, 0.05))).state == "quiet"
 
 
 def test_vectors_of_another_width_are_not_compared() -> None:
@@ -251,7 +253,7 @@ def test_vectors_of_another_width_are_not_compared() -> None:
         make_run_entry(hours_ago=hours, input_norm=Figure(1.0, 9), input_centroid=vector)
         for hours, vector in ((30, (1.0,)), (1, (0.0, 1.0)))
     ]
-    assert "several widths" in found("input_centroid", *runs).text
+    assert "several widths" in finding_of("input_centroid", *runs).text
 
 
 def test_the_printed_rules_are_the_rules(tmp_path: Path) -> None:
@@ -282,15 +284,15 @@ def test_everything_wrong_with_a_file_is_told_at_once(tmp_path: Path) -> None:
     )
     with pytest.raises(SettingsError) as caught:
         load_rules(path)
-    told = {problem.message.split(" in ")[0]: problem for problem in caught.value.problems}
-    assert set(told) == {
+    problems = {problem.message.split(" in ")[0]: problem for problem in caught.value.problems}
+    assert set(problems) == {
         *("fallback_rates", "memory", "ood_cosine.mim", "ood_cosine.min", "ood_cosine.target"),
         *("rows_per_s.min_runs", "rows_per_s.min_share", "shadow_gain.confidence", "zzz"),
     }
-    assert told["fallback_rates"].hint == "did you mean fallback_rate?"
-    assert told["ood_cosine.mim"].hint == "did you mean min?"
-    assert told["ood_cosine.min"].hint == "it can be less than or equal to 1"
-    assert "ood_cosine, ood_delta" in told["zzz"].hint
+    assert problems["fallback_rates"].hint == "did you mean fallback_rate?"
+    assert problems["ood_cosine.mim"].hint == "did you mean min?"
+    assert problems["ood_cosine.min"].hint == "it can be less than or equal to 1"
+    assert "ood_cosine, ood_delta" in problems["zzz"].hint
     assert all(str(path) in problem.message for problem in caught.value.problems)
 
 

@@ -143,9 +143,9 @@ def test_an_empty_registry_says_how_to_train(tmp_path: Path, capsys: pytest.Capt
     command = f"lvm-batch train DATASET --arch amn --output {tmp_path}"
     assert f"{command}/models/NAME" in capsys.readouterr().out
     assert main(["models", "list", "--models-dir", str(tmp_path / "nowhere")]) == 2
-    told = capsys.readouterr()
-    assert f"{command}/nowhere/NAME" in told.err
-    assert told.out == ""
+    printed = capsys.readouterr()
+    assert f"{command}/nowhere/NAME" in printed.err
+    assert printed.out == ""
 
 
 def test_show_tells_all_of_one_model(
@@ -168,7 +168,7 @@ def test_show_tells_all_of_one_model(
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("amn-3", "did you mean amn-2 or amn-1"),
         ("empty", "no best_model.pt"),
@@ -178,7 +178,7 @@ def test_show_tells_all_of_one_model(
     ],
 )
 def test_show_refuses_what_is_no_model(
-    models_command: Callable[..., Any], models_dir: Path, name: str, said: str
+    models_command: Callable[..., Any], models_dir: Path, name: str, message: str
 ) -> None:
     """The error says what is wrong and what to do, without a traceback."""
     (models_dir / "empty").mkdir()
@@ -187,7 +187,7 @@ def test_show_refuses_what_is_no_model(
     (models_dir.parent / PRODUCTION).symlink_to("models/gone")
     result = models_command("show", name)
     error = result.values["error"]
-    assert (result.code, said in error["message"] + error["hint"]) == (2, True)
+    assert (result.code, message in error["message"] + error["hint"]) == (2, True)
     assert error["hint"]
 
 
@@ -215,9 +215,9 @@ def test_the_width_follows_from_what_is_there(
     result = lvm_batch(*verify)
     assert (result.code, failed(result)) == (3, ["dimensions"])
     assert result.values["error"]["message"] == "amn-1 fails 1 of 4 checks: dimensions"
-    told = lvm_batch(*verify, "--dim", DIM)
-    assert told.code == 0
-    assert told.values["notes"] == ["fallback_model takes vectors of 8: run refuses the two together"]
+    given = lvm_batch(*verify, "--dim", DIM)
+    assert given.code == 0
+    assert given.values["notes"] == ["fallback_model takes vectors of 8: run refuses the two together"]
 
 
 def test_rows_out_of_distribution_are_judged_first(models_command: Callable[..., Any], dataset: Path) -> None:
@@ -234,9 +234,9 @@ def test_rows_out_of_distribution_are_judged_first(models_command: Callable[...,
         (30, 0, cosines[:30]),  # none among the first 600
     ):
         result = models_command("verify", "amn-1", "--data", dataset, "--sample-rows", n_rows)
-        found = result.values["cosine"]
-        assert (found["rows"], found["ood_rows"]) == (len(judged), n_ood)
-        assert found["mean"] == pytest.approx(float(judged.mean()), abs=1e-6)
+        cosine = result.values["cosine"]
+        assert (cosine["rows"], cosine["ood_rows"]) == (len(judged), n_ood)
+        assert cosine["mean"] == pytest.approx(float(judged.mean()), abs=1e-6)
 
 
 def test_a_packed_form_of_other_numbers_fails(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -290,7 +290,7 @@ def broken_model(kind: str) -> tuple[str, ContextModel]:
 
 
 @pytest.mark.parametrize(
-    ("kind", "found"),
+    ("kind", "finding"),
     [
         ("overflows", "predictions are not finite"),
         ("predicts nothing", "within 1.0e+00 of 1"),
@@ -298,7 +298,7 @@ def broken_model(kind: str) -> tuple[str, ContextModel]:
     ],
 )
 def test_a_model_of_no_use_fails(
-    models_command: Callable[..., Any], models_dir: Path, dataset: Path, kind: str, found: str
+    models_command: Callable[..., Any], models_dir: Path, dataset: Path, kind: str, finding: str
 ) -> None:
     """Infinite, zero or missing predictions are a failed check with the finding, and no cosine is computed."""
     architecture, model = broken_model(kind)
@@ -306,7 +306,7 @@ def test_a_model_of_no_use_fails(
     result = models_command("verify", "broken", "--data", dataset)
     assert (result.code, result.values["error"]["kind"]) == (3, "gate")
     assert failed(result)[0] == "unit norm"
-    assert any(found in check["found"] for check in result.values["checks"])
+    assert any(finding in check["found"] for check in result.values["checks"])
     assert result.values["cosine"] is None
 
 
@@ -390,9 +390,9 @@ def test_a_window_without_a_cosine_is_left_out(
     path = write_windows(tmp_path / "long.parquet", contexts, targets[:, 0])
     models_command("promote", "amn-1").done()
     result = models_command("promote", "amn-2", "--data", path)
-    found = result.values["cosine"]
-    assert (result.code, found["rows"], found["without_cosine"]) == (0, 1099, 1)
-    means = [found[name] for name in ("mean", "current_mean", "context_mean")]
+    cosine = result.values["cosine"]
+    assert (result.code, cosine["rows"], cosine["without_cosine"]) == (0, 1099, 1)
+    means = [cosine[name] for name in ("mean", "current_mean", "context_mean")]
     assert means == pytest.approx([means[0]] * 3, abs=1e-4)
     check = result.values["checks"][-1]
     assert "on 1,099 windows, 1 without a cosine left out" in check["found"]
@@ -409,22 +409,22 @@ def test_who_has_no_cosine_stands_in_nobodys_way(
         link.unlink(missing_ok=True)
         link.symlink_to("models/broken")
         result = models_command("promote", "amn-1", "--data", dataset)
-        found = result.values["cosine"]
+        cosine = result.values["cosine"]
         assert (result.code, role(models_dir)) == (0, "amn-1")
-        assert (found["rows"], found["current"], found["current_mean"]) == (1100, "broken", None)
+        assert (cosine["rows"], cosine["current"], cosine["current_mean"]) == (1100, "broken", None)
         assert "broken has none" in result.values["checks"][-1]["found"]
 
 
 def test_a_role_takes_its_architectures_only(models_command: Callable[..., Any], models_dir: Path) -> None:
     """Promote refuses a model that a run would refuse in that role; an archived architecture has no role."""
     save(models_dir, "lstm-1", build_model("lstm", seed=1, input_dim=DIM, hidden_dim=8), "lstm")
-    for arguments, said in (
+    for arguments, message in (
         (("gru-1", "--role", PRODUCTION), "which production_model does not take"),
         (("amn-1", "--role", FALLBACK), "which fallback_model does not take"),
         (("lstm-1",), "no role takes lstm-1"),
     ):
         result = models_command("promote", *arguments)
-        assert (result.code, said in result.values["error"]["message"]) == (2, True)
+        assert (result.code, message in result.values["error"]["message"]) == (2, True)
     assert models_command("verify", "lstm-1").code == 0
     assert role(models_dir) is role(models_dir, FALLBACK) is None
 
@@ -454,21 +454,21 @@ def test_rollback_goes_back_further_each_time(models_command: Callable[..., Any]
 
 
 @pytest.mark.parametrize(
-    ("harm", "said"),
+    ("harm", "message"),
     [
         (lambda folder: save(folder.parent, folder.name, small_amn(9)), "has been changed: its sha256 is"),
         (shutil.rmtree, "is not there any more"),
     ],
 )
 def test_rollback_gives_back_the_same_file_only(
-    models_command: Callable[..., Any], models_dir: Path, harm: Callable[[Path], object], said: str
+    models_command: Callable[..., Any], models_dir: Path, harm: Callable[[Path], object], message: str
 ) -> None:
     """A model that is missing or has changed since does not get the role back."""
     for name in ("amn-1", "amn-2"):
         models_command("promote", name).done()
     harm(models_dir / "amn-1")
     result = models_command("rollback")
-    assert (result.code, said in result.values["error"]["message"]) == (2, True)
+    assert (result.code, message in result.values["error"]["message"]) == (2, True)
     assert role(models_dir) == "amn-2"
 
 
@@ -610,7 +610,7 @@ def test_a_result_is_told_in_lines(
     assert [line.split()[0] for line in lines] == ["amn-1", *["ok"] * 5, PRODUCTION]
     assert lines[-1].endswith("nobody had it")
     assert main(["models", "promote", "worse", *options]) == 3
-    told = capsys.readouterr()
-    assert "failed  cosine" in told.out
-    assert told.out.splitlines()[-1].startswith("production_model is amn-1")
-    assert "error: worse fails 1 of 5 checks: cosine" in told.err
+    printed = capsys.readouterr()
+    assert "failed  cosine" in printed.out
+    assert printed.out.splitlines()[-1].startswith("production_model is amn-1")
+    assert "error: worse fails 1 of 5 checks: cosine" in printed.err

@@ -31,7 +31,7 @@ class Echo:
     """
 
     before: Callable[[list[int]], None] = lambda _: None
-    asked: list[tuple[str, list[int]]] = field(default_factory=list)
+    calls: list[tuple[str, list[int]]] = field(default_factory=list)
     at_work: int = 0
 
     def __call__(self, rows: Rows) -> Answers:
@@ -56,12 +56,12 @@ class Echo:
 
     def _note(self, step: str, rows: Rows) -> None:
         thread = threading.current_thread().name.partition("_")[0]
-        self.asked.append((f"{step} in {thread}", rows.contexts[:, 0, 0].astype(int).tolist()))
+        self.calls.append((f"{step} in {thread}", rows.contexts[:, 0, 0].astype(int).tolist()))
 
     @property
     def settled(self) -> list[list[int]]:
         """The numbers of each answered batch."""
-        return [numbers for step, numbers in self.asked if step.startswith("settle")]
+        return [numbers for step, numbers in self.calls if step.startswith("settle")]
 
 
 def rows(*numbers: int) -> Rows:
@@ -125,7 +125,7 @@ def test_a_few_rows_are_answered_where_requests_are_read() -> None:
 
     models = Echo()
     asking(models, talk, inline_rows=2)
-    assert models.asked == [
+    assert models.calls == [
         ("judge in MainThread", [1, 2]),
         ("settle in MainThread", [1, 2]),
         ("judge in models", [1, 2, 3]),
@@ -139,8 +139,8 @@ def test_a_few_rows_are_answered_where_requests_are_read() -> None:
 def test_a_failure_reaches_all_who_asked(inline_rows: int) -> None:
     """Every request of the batch gets the error, and later ones are answered."""
 
-    def fail_on_one(asked: list[int]) -> None:
-        if 1 in asked:
+    def fail_on_one(batch: list[int]) -> None:
+        if 1 in batch:
             models.at_work = 0
             raise MemoryError("too large")
 
@@ -160,11 +160,13 @@ def test_requests_of_those_who_have_gone_are_not_computed() -> None:
     sizes: list[int] = []
 
     async def talk(batcher: Batcher) -> list[list[int]]:
-        asked = [asyncio.ensure_future(numbers(batcher.answer(rows(number, number)))) for number in range(4)]
+        requests = [
+            asyncio.ensure_future(numbers(batcher.answer(rows(number, number)))) for number in range(4)
+        ]
         await asyncio.sleep(0)  # all are queued, and none is taken yet
-        for gone in asked[:2]:
+        for gone in requests[:2]:
             gone.cancel()
-        return await asyncio.gather(*asked[2:])
+        return await asyncio.gather(*requests[2:])
 
     models = Echo()
     assert asking(models, talk, took=sizes.append) == [[2, 2], [3, 3]]
@@ -187,12 +189,12 @@ def test_one_who_goes_while_the_models_compute_takes_nothing_from_others(*, fail
                 raise MemoryError("too large")
 
         models.before = wait
-        asked = [asyncio.ensure_future(numbers(batcher.answer(rows(number)))) for number in range(3)]
+        requests = [asyncio.ensure_future(numbers(batcher.answer(rows(number)))) for number in range(3)]
         await computing.wait()
-        asked[0].cancel()
+        requests[0].cancel()
         await asyncio.sleep(0)
         go_on.set()
-        return await asyncio.gather(*asked[1:], return_exceptions=True)
+        return await asyncio.gather(*requests[1:], return_exceptions=True)
 
     models = Echo()
     assert list(map(str, asking(models, talk))) == (["too large"] * 2 if fails else ["[1]", "[2]"])
@@ -207,7 +209,7 @@ def test_the_models_are_asked_one_thing_at_a_time() -> None:
         short = [asyncio.ensure_future(numbers(batcher.answer(rows(number)))) for number in (4, 5)]
         return await asyncio.gather(long, *short)
 
-    models = Echo(lambda asked: time.sleep(0.05) if 1 in asked else None)
+    models = Echo(lambda batch: time.sleep(0.05) if 1 in batch else None)
     assert asking(models, talk, inline_rows=2) == [[1, 2, 3], [4], [5]]
     assert models.settled == [[1, 2, 3], [4, 5]]
 
@@ -216,9 +218,9 @@ def test_who_is_answered_need_not_wait_for_the_next_batch() -> None:
     """The event loop runs between two batches, also if the main thread computes the answers."""
 
     async def talk(batcher: Batcher) -> list[list[int]]:
-        asked = [asyncio.ensure_future(batcher.answer(each)) for each in (rows(1, 2, 3), rows(4, 5))]
-        models.before = lambda _: answered.append([request.done() for request in asked])
-        await asyncio.gather(*asked)
+        requests = [asyncio.ensure_future(batcher.answer(each)) for each in (rows(1, 2, 3), rows(4, 5))]
+        models.before = lambda _: answered.append([request.done() for request in requests])
+        await asyncio.gather(*requests)
         return answered
 
     answered: list[list[bool]] = []

@@ -331,8 +331,8 @@ def test_what_is_wrong_is_refused_where_it_stands(
     ):
         response = served.post(path, json=body)
         assert response.status_code == 422
-        found = response.json()["detail"]
-        assert (found[0]["loc"], found[0]["type"]) == (start + place, kind)
+        detail = response.json()["detail"]
+        assert (detail[0]["loc"], detail[0]["type"]) == (start + place, kind)
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[" * 100_000, b"[]", b'{"rows": []}', b"\xff\xfe"])
@@ -445,10 +445,10 @@ def test_fastapi_leads_to_the_same_endpoints(
     """The shortcut past FastAPI's router changes no answer, valid or not."""
     with serving(settings()) as started:
         rows = {"rows": queries[:2]}
-        asked = [("/predict", queries[0]), ("/predict/batch", rows), ("/predict", {"context": None})]
-        direct = [started.post(path, json=body) for path, body in asked]
+        bodies = [("/predict", queries[0]), ("/predict/batch", rows), ("/predict", {"context": None})]
+        direct = [started.post(path, json=body) for path, body in bodies]
         started.service._endpoints_by_path.clear()
-        routed = [started.post(path, json=body) for path, body in asked]
+        routed = [started.post(path, json=body) for path, body in bodies]
     assert [answer.status_code for answer in direct] == [200, 200, 422]
     for one, other in zip(direct, routed, strict=True):
         assert (one.status_code, one.content) == (other.status_code, other.content)
@@ -493,7 +493,7 @@ def test_rows_wait_for_nobody() -> None:
             np.ones(n_rows, bool),
         )
 
-    async def ask() -> list[float]:
+    async def answers_of_all() -> list[float]:
         batcher = Batcher(Echo(), max_rows=4, inline_rows=0, took=sizes.append)  # type: ignore[arg-type]
         first = asyncio.ensure_future(batcher.answer(row(0)))
         await asyncio.to_thread(busy.wait, HANG_S)
@@ -505,5 +505,5 @@ def test_rows_wait_for_nobody() -> None:
         batcher.close()
         return [float(answer.confidence[0]) for answer in answers]
 
-    assert asyncio.run(ask()) == [0, 1, 2, 3, 4]
+    assert asyncio.run(answers_of_all()) == [0, 1, 2, 3, 4]
     assert sizes == [1, 4, 3]

@@ -38,14 +38,14 @@ def test_sigterm_ends_it_with_0_and_its_counts(models: Path) -> None:
         text=True,
     )
     assert process.stderr is not None
-    found = next(filter(None, (re.search(r"http://[\d.]+:\d+", line) for line in process.stderr)))
-    assert requests.get(f"{found[0]}/ready", timeout=HANG_S).json()["models"]["gru"] is None
+    url = next(filter(None, (re.search(r"http://[\d.]+:\d+", line) for line in process.stderr)))
+    assert requests.get(f"{url[0]}/ready", timeout=HANG_S).json()["models"]["gru"] is None
     query = {"context": [[0.5] * 768] * 5}
-    assert requests.post(f"{found[0]}/predict", json=query, timeout=HANG_S).json()["route"] == "amn"
+    assert requests.post(f"{url[0]}/predict", json=query, timeout=HANG_S).json()["route"] == "amn"
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=HANG_S)
     assert process.returncode == 0
-    assert json.loads(output) == {"url": found[0], "n_requests": 1, "n_rows": 1}
+    assert json.loads(output) == {"url": url[0], "n_requests": 1, "n_rows": 1}
 
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, lvm_batch: Callable[..., Any]) -> None:

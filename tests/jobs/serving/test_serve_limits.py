@@ -71,8 +71,8 @@ def test_bodies_have_a_limit(served: Serving, path: str) -> None:
 def test_a_query_is_no_larger_than_a_query_can_be(served: Serving) -> None:
     """Contexts with up to twenty times the vectors that count are read; a much larger body is refused unread."""
     longer = {"context": QUERY["context"] * 20}
-    found, plain = (served.post(json=query).json()["prediction"] for query in (longer, QUERY))
-    np.testing.assert_allclose(found, plain, atol=1e-6)
+    prediction, plain = (served.post(json=query).json()["prediction"] for query in (longer, QUERY))
+    np.testing.assert_allclose(prediction, plain, atol=1e-6)
     huge = b"[" + b"1," * 1_300_000 + b"1]"
     assert served.post(data=huge, headers={"content-type": "application/json"}).status_code == 413
 
@@ -110,8 +110,8 @@ def test_what_a_stream_unpacks_to_is_known_before(compression: str | None) -> No
     }
     table = pa.table(columns)
     read = pa.ipc.open_stream(pa.py_buffer(stream(table))).read_all()
-    found = stream_size(stream(table, compression=compression)).n_bytes
-    assert read.get_total_buffer_size() <= found <= read.get_total_buffer_size() + 64 * 12  # padding
+    n_bytes = stream_size(stream(table, compression=compression)).n_bytes
+    assert read.get_total_buffer_size() <= n_bytes <= read.get_total_buffer_size() + 64 * 12  # padding
 
 
 def test_a_stream_that_unpacks_to_too_much_is_refused(served: Serving) -> None:
@@ -262,20 +262,20 @@ def test_a_failure_around_the_models_does_too(served: Serving, monkeypatch: pyte
 
     row = Rows(np.ones((1, 5, 768), np.float32), [None], np.zeros(1), None, np.ones(1, bool))
 
-    async def ask() -> Answers:
-        asked = batcher.Batcher(
+    async def answers_after_failure() -> Answers:
+        queue = batcher.Batcher(
             served.service._loaded.answerer, max_rows=8, inline_rows=1, took=lambda _: None
         )
         try:
             with monkeypatch.context() as broken:
                 broken.setattr(batcher, "joined", failing)
                 with pytest.raises(MemoryError):
-                    await asyncio.wait_for(asked.answer(row), HANG_S)
-            return await asyncio.wait_for(asked.answer(row), HANG_S)
+                    await asyncio.wait_for(queue.answer(row), HANG_S)
+            return await asyncio.wait_for(queue.answer(row), HANG_S)
         finally:
-            asked.close()
+            queue.close()
 
-    assert asyncio.run(ask()).answered.all()
+    assert asyncio.run(answers_after_failure()).answered.all()
 
 
 def answered(connection: socket.socket) -> bytes:

@@ -58,9 +58,9 @@ def plain(value: object) -> object:
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_path_setting_is_known_here(kind: type[Settings]) -> None:
     """A setting whose description begins with a file, a folder or a path is listed here."""
-    spoken = re.compile(r"^(Folder|File|HTML file|Checkpoint|Bank|Parquet files|Primary checkpoint)\b")
-    found = {name for name in names_of(kind) if spoken.search(kind.model_fields[name].description or "")}
-    assert found - {"time_column"} <= set(PATHS)
+    opening = re.compile(r"^(Folder|File|HTML file|Checkpoint|Bank|Parquet files|Primary checkpoint)\b")
+    names = {name for name in names_of(kind) if opening.search(kind.model_fields[name].description or "")}
+    assert names - {"time_column"} <= set(PATHS)
 
 
 @pytest.mark.parametrize(
@@ -130,9 +130,9 @@ def test_a_file_of_settings_may_be_a_url_of_this_machine(tmp_path: Path) -> None
 )
 def test_a_line_end_behind_a_variable_does_not_count(environ: Mapping[str, str]) -> None:
     """Mounted secrets, and files that are read into variables, end with a newline."""
-    found = resolved(RunSettings, {}, environ)
-    assert isinstance(found, RunSettings)
-    assert (found.output, found.high_stakes_lane, found.workers) == ("out", ("a", "b"), 2)
+    settings = resolved(RunSettings, {}, environ)
+    assert isinstance(settings, RunSettings)
+    assert (settings.output, settings.high_stakes_lane, settings.workers) == ("out", ("a", "b"), 2)
 
 
 @pytest.mark.parametrize(

@@ -63,17 +63,17 @@ def test_flag_over_environment_over_file_over_default(job: Path) -> None:
     """Each source overrides the next, and the origin names the winning one."""
     job.write_text("min_confidence = 0.1\nmin_margin = 0.2\nshadow-rate = 0.3\n")
     environ = {"LVM_BATCH_MIN_CONFIDENCE": "0.4", "LVM_BATCH_MIN_MARGIN": "0.5"}
-    found = resolved({"min_confidence": "0.6"}, environ, job)
+    result = resolved({"min_confidence": "0.6"}, environ, job)
     names = ("min_confidence", "min_margin", "shadow_rate", "max_bad_rows")
-    assert [getattr(found.settings, name) for name in names] == [0.6, 0.5, 0.3, 0.01]
-    assert [found.origins[name] for name in names] == ["flag", "environment", "config", "default"]
+    assert [getattr(result.settings, name) for name in names] == [0.6, 0.5, 0.3, 0.01]
+    assert [result.origins[name] for name in names] == ["flag", "environment", "config", "default"]
 
 
 def test_a_flag_equal_to_the_default_is_a_flag(job: Path) -> None:
     """A flag overrides the file even if its value is the default."""
     job.write_text('device = "cuda"\n')
-    found = resolved({"device": "auto"}, config=job)
-    assert (found.settings.device, found.origins["device"]) == ("auto", "flag")
+    result = resolved({"device": "auto"}, config=job)
+    assert (result.settings.device, result.origins["device"]) == ("auto", "flag")
 
 
 def test_settings_are_frozen() -> None:
@@ -165,8 +165,8 @@ def test_what_is_allowed_is_said_in_words(name: str, words: str) -> None:
 def test_every_problem_is_told_at_once(job: Path) -> None:
     """One error lists the problems of all sources, each with its place."""
     job.write_text('min_margin = "wide"\nlayuot = "windows"\n')
-    found = problems({"device": "gpu"}, {"LVM_BATCH_WORKERS": "none", "LVM_BATCH_MODEL_DIR": "m"}, job)
-    assert {problem.message for problem in found} == {
+    errors = problems({"device": "gpu"}, {"LVM_BATCH_WORKERS": "none", "LVM_BATCH_MODEL_DIR": "m"}, job)
+    assert {problem.message for problem in errors} == {
         "--device cannot be 'gpu'",
         "LVM_BATCH_WORKERS cannot be 'none'",
         "LVM_BATCH_MODEL_DIR is not a setting",
@@ -231,8 +231,8 @@ def test_variables_that_hold_lists_are_split_at_commas() -> None:
 
 def test_an_empty_variable_is_not_set() -> None:
     """`LVM_BATCH_BANK= lvm-batch run` uses no bank."""
-    found = resolved(environ={"LVM_BATCH_BANK": ""})
-    assert (found.settings.bank, found.origins["bank"]) == (None, "default")
+    result = resolved(environ={"LVM_BATCH_BANK": ""})
+    assert (result.settings.bank, result.origins["bank"]) == (None, "default")
 
 
 def test_the_models_folder_has_a_short_variable() -> None:
@@ -330,8 +330,8 @@ def test_a_command_of_few_options_takes_a_file_of_many(job: Path) -> None:
     """One file serves all commands: a command ignores another's settings, but an unknown name is an error."""
     job.write_text('history = "runs"\nuntil = "{date}"\nworkers = 0\n')
     taken = {"required": (), "names": ("history",)}
-    found = resolve_settings(RunSettings, {}, {"LVM_BATCH_DEVICE": "gpu"}, job, **taken)
-    assert found.settings == RunSettings(history="runs")
+    result = resolve_settings(RunSettings, {}, {"LVM_BATCH_DEVICE": "gpu"}, job, **taken)
+    assert result.settings == RunSettings(history="runs")
     job.write_text('histroy = "runs"\n')
     with pytest.raises(SettingsError, match="histroy"):
         resolve_settings(RunSettings, {}, {}, job, **taken)
@@ -340,8 +340,8 @@ def test_a_command_of_few_options_takes_a_file_of_many(job: Path) -> None:
 def test_a_time_fills_in_for_every_command(job: Path) -> None:
     """Placeholders are filled in also for a command without the option."""
     job.write_text('dataset = ["in/{date}"]\nas_of = "2026-11-22"\n')
-    found = resolve_settings(RunSettings, {}, {}, job, required=("dataset",), names=("dataset",))
-    assert found.settings.dataset == ("in/2026-11-22",)
+    result = resolve_settings(RunSettings, {}, {}, job, required=("dataset",), names=("dataset",))
+    assert result.settings.dataset == ("in/2026-11-22",)
 
 
 def test_a_settings_error_survives_pickling() -> None:

@@ -249,8 +249,8 @@ def test_sequences_shorter_than_a_window_are_refused(
 def test_all_that_is_missing_is_told_at_once(lvm_batch: Callable[..., Result]) -> None:
     """Dataset, architecture and output are reported together."""
     result = lvm_batch("train")
-    told = [problem["message"] for problem in result.values["error"]["problems"]]
-    assert told == ["no dataset is given", "no arch is given", "no output is given"]
+    messages = [problem["message"] for problem in result.values["error"]["problems"]]
+    assert messages == ["no dataset is given", "no arch is given", "no output is given"]
 
 
 def test_a_model_from_elsewhere_is_not_written_over(train: Callable[..., Result], tmp_path: Path) -> None:

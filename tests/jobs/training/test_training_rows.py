@@ -39,14 +39,14 @@ def lists(vectors: np.ndarray) -> pa.Array:
 
 
 def write_sequences(
-    path: Path, found: list[np.ndarray], names: list[object] | None = None, **columns: object
+    path: Path, articles: list[np.ndarray], names: list[object] | None = None, **columns: object
 ) -> Path:
     """Write one row a vector, the articles one after another."""
-    lengths = [len(article) for article in found]
+    lengths = [len(article) for article in articles]
     table = {
-        "article_id": np.repeat(names or np.arange(len(found)), lengths).tolist(),
+        "article_id": np.repeat(names or np.arange(len(articles)), lengths).tolist(),
         "position": np.concatenate([np.arange(length) for length in lengths]),
-        "vector": lists(np.concatenate(found)),
+        "vector": lists(np.concatenate(articles)),
         **columns,
     }
     pq.write_table(pa.table(table), path, row_group_size=7)
@@ -54,10 +54,10 @@ def write_sequences(
 
 
 def write_windows(
-    path: Path, found: list[np.ndarray], *, order: np.ndarray | None = None, **columns: object
+    path: Path, articles: list[np.ndarray], *, order: np.ndarray | None = None, **columns: object
 ) -> Path:
     """Write one row a window, every window of every article."""
-    starts = [(article, row) for article in found for row in range(len(article) - 5)]
+    starts = [(article, row) for article in articles for row in range(len(article) - 5)]
     contexts = np.stack([article[row : row + 5] for article, row in starts])
     targets = np.stack([article[row + 5] for article, row in starts])
     order = np.arange(len(starts)) if order is None else order
@@ -73,9 +73,9 @@ def read(path: Path, **settings: object) -> TrainingRows:
 
 def test_sequences_and_windows_give_the_same(tmp_path: Path) -> None:
     """The windows are equal row for row, and every vector is stored once."""
-    found = articles(9, 5, 12, 6)
-    sequences = read(write_sequences(tmp_path / "s.parquet", found))
-    windows = read(write_windows(tmp_path / "w.parquet", found))
+    vectors = articles(9, 5, 12, 6)
+    sequences = read(write_sequences(tmp_path / "s.parquet", vectors))
+    windows = read(write_windows(tmp_path / "w.parquet", vectors))
     assert len(sequences.windows) == 4 + 0 + 7 + 1
     for mine, others in zip(
         sequences.windows.batch(slice(None)), windows.windows.batch(slice(None)), strict=True
@@ -89,9 +89,9 @@ def test_sequences_and_windows_give_the_same(tmp_path: Path) -> None:
 
 def test_windows_need_no_order(tmp_path: Path) -> None:
     """Articles are found by the vectors that windows share, also if rows were shuffled."""
-    found = articles(20, 30, 25)
+    vectors = articles(20, 30, 25)
     order = np.random.default_rng(1).permutation(15 + 25 + 20)
-    rows = read(write_windows(tmp_path / "w.parquet", found, order=order))
+    rows = read(write_windows(tmp_path / "w.parquet", vectors, order=order))
     true = np.repeat([0, 1, 2], [15, 25, 20])[order]
     for article in range(3):
         assert len(set(rows.articles[true == article].tolist())) == 1
@@ -104,9 +104,9 @@ def test_one_shared_vector_joins_no_articles() -> None:
     assert joined([[0, 1, 2], [1, 2, 4], [5, 6, 7]]) == [0, 0, 1]
 
 
-def joined(found: list[list[int]], said: list[int] | None = None) -> list[int]:
+def joined(windows: list[list[int]], article_ids: list[int] | None = None) -> list[int]:
     """The article of each window, numbered in order of appearance; windows have article ids only if ``said``."""
-    codes = group_windows(np.array(found), np.array(said or [UNKNOWN] * len(found))).tolist()
+    codes = group_windows(np.array(windows), np.array(article_ids or [UNKNOWN] * len(windows))).tolist()
     return [list(dict.fromkeys(codes)).index(code) for code in codes]
 
 
@@ -117,19 +117,19 @@ def test_one_vector_that_padding_repeats_joins_no_articles() -> None:
 
 def test_windows_that_say_no_article_follow_those_they_share_with() -> None:
     """They belong to the articles that contain their vectors, in any order; windows with an id keep it."""
-    found = [[0, 1, 2], [1, 2, 3], [2, 3, 4], [9, 8, 7], [1, 2, 5]]
-    assert joined(found, [0, UNKNOWN, 0, UNKNOWN, 1]) == [0, 0, 0, 1, 0]
-    assert joined(found[::-1], [1, UNKNOWN, 0, UNKNOWN, 0]) == [0, 1, 0, 0, 0]
-    assert joined(found, [0, 1, 2, 3, 4]) == [0, 1, 2, 3, 4]
+    windows = [[0, 1, 2], [1, 2, 3], [2, 3, 4], [9, 8, 7], [1, 2, 5]]
+    assert joined(windows, [0, UNKNOWN, 0, UNKNOWN, 1]) == [0, 0, 0, 1, 0]
+    assert joined(windows[::-1], [1, UNKNOWN, 0, UNKNOWN, 0]) == [0, 1, 0, 0, 0]
+    assert joined(windows, [0, 1, 2, 3, 4]) == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("missing", [slice(None), slice(None, None, 3)], ids=["all", "a third"])
 def test_null_ids_leave_no_window_on_both_sides(tmp_path: Path, missing: slice) -> None:
     """A window without an article is on the side of those it overlaps with."""
-    found = articles(*[14] * 12)
+    vectors = articles(*[14] * 12)
     ids = np.repeat(np.arange(12), 9).astype(object)
     ids[missing] = None
-    rows = read(write_windows(tmp_path / "w.parquet", found, article_id=pa.array(ids.tolist(), pa.int64())))
+    rows = read(write_windows(tmp_path / "w.parquet", vectors, article_id=pa.array(ids.tolist(), pa.int64())))
     assert len(np.unique(rows.articles)) == 12
     split = split_by_article(rows, share=0.25, seed=0)
     sides = [
@@ -141,9 +141,9 @@ def test_null_ids_leave_no_window_on_both_sides(tmp_path: Path, missing: slice) 
 
 def test_a_file_without_ids_takes_none_from_the_others(tmp_path: Path) -> None:
     """The rows of other files keep their ids."""
-    found = articles(12, 12, 12)
-    write_windows(tmp_path / "a.parquet", found[:2], article_id=[7] * 14)
-    write_windows(tmp_path / "b.parquet", found[2:])
+    vectors = articles(12, 12, 12)
+    write_windows(tmp_path / "a.parquet", vectors[:2], article_id=[7] * 14)
+    write_windows(tmp_path / "b.parquet", vectors[2:])
     rows = read(tmp_path)
     assert [len(set(rows.articles[part].tolist())) for part in (slice(14), slice(14, None))] == [1, 1]
     assert len(np.unique(rows.articles)) == 2
@@ -154,18 +154,18 @@ def test_a_target_without_a_direction_is_none(
     tmp_path: Path, write: Callable[[Path, list[np.ndarray]], Path]
 ) -> None:
     """A zero vector has no cosine: no window is trained on or evaluated with such a target."""
-    found = articles(20, 20)
-    found[0][19] = 0
-    rows = read(write(tmp_path / "x.parquet", found))
+    vectors = articles(20, 20)
+    vectors[0][19] = 0
+    rows = read(write(tmp_path / "x.parquet", vectors))
     assert len(rows.windows) == 14 + 15
     assert rows.windows.vectors[rows.windows.targets].any(axis=1).all()
 
 
 def test_a_bad_vector_takes_its_windows_along(tmp_path: Path) -> None:
     """Of 15 windows the five that read the bad vector are dropped, and the one that predicts it."""
-    (found,) = articles(20)
-    found[9, 3] = np.nan
-    rows = read(write_sequences(tmp_path / "s.parquet", [found]))
+    (vectors,) = articles(20)
+    vectors[9, 3] = np.nan
+    rows = read(write_sequences(tmp_path / "s.parquet", [vectors]))
     assert rows.windows.targets.tolist() == [5, 6, 7, 8, 15, 16, 17, 18, 19]
 
 
@@ -253,9 +253,9 @@ def test_vectors_that_differ_in_few_bits_are_told_apart() -> None:
 
 def test_no_article_is_on_both_sides(tmp_path: Path) -> None:
     """The share is of articles, rounded up; the seed chooses them, and rows marked ood are on neither side."""
-    found = articles(*[12] * 20)
+    vectors = articles(*[12] * 20)
     marks = np.repeat(["in_dist"] * 15 + ["ood"] * 5, 12).tolist()
-    rows = read(write_sequences(tmp_path / "s.parquet", found, split=marks))
+    rows = read(write_sequences(tmp_path / "s.parquet", vectors, split=marks))
     split = split_by_article(rows, share=0.1, seed=4)
     assert split.n_articles == (13, 2)
     sides = [{place // 12 for place in part.targets.tolist()} for part in (split.training, split.validation)]

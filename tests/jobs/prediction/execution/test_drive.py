@@ -74,9 +74,9 @@ def test_while_no_unit_ends_it_is_heard(
 ) -> None:
     """``on_waiting`` is called at intervals."""
     monkeypatch.setattr(driving, "_PATIENCE_S", 0.01)
-    heard: list[None] = []
-    drive("out", n_units=1, takes_s=0.8, on_waiting=lambda: heard.append(None))
-    assert heard
+    calls: list[None] = []
+    drive("out", n_units=1, takes_s=0.8, on_waiting=lambda: calls.append(None))
+    assert calls
 
 
 def test_a_group_of_units_has_no_more_time_than_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,16 +113,16 @@ def test_a_unit_whose_file_is_not_in_the_output_is_not_done(
         return record
 
     write_windows(tmp_path / "in/a.parquet", windows()[0][:40], row_group_rows=20)
-    ask = (tmp_path / "in", "--output", tmp_path / "out", "--unit-size", "310KiB")
+    arguments = (tmp_path / "in", "--output", tmp_path / "out", "--unit-size", "310KiB")
     monkeypatch.setattr(worker, "_compute", losing)
-    result = predict(*ask)
+    result = predict(*arguments)
     assert (result.code, result.values["units_done"]) == (1, 1)
     assert [(each["output"], each["kind"]) for each in result.values["failed_units"]] == [
         ("a-00001.parquet", "gone")
     ]
     assert not (tmp_path / "out/_SUCCESS").exists()
     monkeypatch.setattr(worker, "_compute", compute)
-    assert predict(*ask).values["units_computed"] == 1
+    assert predict(*arguments).values["units_computed"] == 1
 
 
 @pytest.fixture
@@ -144,10 +144,10 @@ def test_waiting_ends_where_the_scheduler_does(
 ) -> None:
     """A scheduler that is stopped or killed raises TryAgain, and no request waits longer than the limit."""
     process, address = alone
-    asked, workers_of = [], waiting.workers_of
+    timeouts, workers_of = [], waiting.workers_of
 
     def watched(client: Client, *, timeout_s: float) -> Any:  # noqa: ANN401 - as the scheduler tells
-        asked.append(timeout_s)
+        timeouts.append(timeout_s)
         return workers_of(client, timeout_s=timeout_s)
 
     monkeypatch.setattr(waiting, "workers_of", watched)
@@ -156,4 +156,4 @@ def test_waiting_ends_where_the_scheduler_does(
             process.send_signal(signalled)
             with pytest.raises(TryAgain):
                 await_workers(client, 0.5, where="it", hint="")
-    assert max(asked) <= 0.5
+    assert max(timeouts) <= 0.5

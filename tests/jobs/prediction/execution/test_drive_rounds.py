@@ -367,10 +367,10 @@ def test_results_are_not_waited_for_without_end(cluster: Cluster) -> None:
 
 def test_tasks_whose_workers_have_all_gone_are_submitted_again(cluster: Cluster) -> None:
     """The scheduler would wait for these workers for ever; ``on_waiting`` is called meanwhile."""
-    heard: list[float] = []
+    waits: list[float] = []
 
     def arrive() -> None:
-        heard.append(time.monotonic())
+        waits.append(time.monotonic())
         if cluster.workers.keys() == {"w1", "w2"} and len(cluster.tasks) == 3:
             cluster.workers = {"w3": {"nthreads": 1}}
 
@@ -380,7 +380,7 @@ def test_tasks_whose_workers_have_all_gone_are_submitted_again(cluster: Cluster)
     stuck = next(task for task in cluster.tasks if task.behaviour == "stuck")
     assert (stuck.workers, stuck.cancelled) == (["w2"], True)
     assert cluster.tasks[-1].workers == ["w3"]
-    assert heard
+    assert waits
 
 
 @dataclass

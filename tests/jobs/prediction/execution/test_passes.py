@@ -36,11 +36,11 @@ class Vectors:
     """A model that answers with one vector of the context, normalised; records the rows by their number."""
 
     position: int
-    asked: list[list[float]] = field(default_factory=list)
+    answered: list[list[float]] = field(default_factory=list)
 
     def __call__(self, contexts: Floats) -> Floats:
         """Answer contexts."""
-        self.asked.append(contexts[:, 0, -1].tolist())
+        self.answered.append(contexts[:, 0, -1].tolist())
         vectors = contexts[:, self.position]
         return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
@@ -115,7 +115,7 @@ def test_each_row_comes_out_with_the_prediction_of_one_model() -> None:
     assert block.route.tolist() == [AMN, GRU, AMN]
     assert reasons(block) == [[], ["low_confidence", "low_margin"], []]
     assert models.fallback
-    assert models.fallback.asked == [[2.0]]
+    assert models.fallback.answered == [[2.0]]
     assert block.prediction[1].tolist() == [0, 0, 0, 1]
     np.testing.assert_allclose(block.prediction[0], np.array([*CONFIDENT, 0]) / np.hypot(0.9, 0.1), rtol=1e-6)
     sizes = np.hypot(0.9, 0.1), np.sqrt(0.83), np.hypot(0.9, 0.1)
@@ -176,7 +176,7 @@ def test_shadow_rows_are_chosen_by_their_place_in_the_file() -> None:
     models = Models()
     models.block(batch(*[CONFIDENT] * 40, first_row=100), shadow_rate=0.3)
     assert models.fallback
-    assert models.fallback.asked == [(np.flatnonzero(expected) + 101.0).tolist()]
+    assert models.fallback.answered == [(np.flatnonzero(expected) + 101.0).tolist()]
 
 
 def test_without_a_fallback_every_row_stays() -> None:
@@ -221,7 +221,7 @@ def test_a_row_that_is_not_ok_takes_part_in_nothing(status: int) -> None:
     assert np.isnan(block.prediction[0]).all()
     assert np.isfinite(block.prediction[1]).all()
     assert models.fallback
-    assert models.fallback.asked == [[2.0]]
+    assert models.fallback.answered == [[2.0]]
     assert block.details == {0: "nan"}
 
 
@@ -237,7 +237,7 @@ def test_under_a_cap_the_least_confident_rows_of_all_batches_are_escalated() -> 
     assert block.route.tolist() == [AMN, GRU, AMN, AMN, AMN, GRU]
     assert [bool(row) for row in reasons(block)] == [True, True, False, True, False, True]
     assert models.fallback
-    assert models.fallback.asked == [[2.0, 6.0]]
+    assert models.fallback.answered == [[2.0, 6.0]]
     assert np.isnan(block.gru_cosine).tolist() == [True, False, True, True, True, False]
     assert block.gru_cosine[[1, 5]].tolist() == [1, 1]
     assert block.prediction[[1, 5]].tolist() == [[0, 0, 0, 1]] * 2
@@ -257,7 +257,7 @@ def test_batches_without_a_row_for_the_fallback_do_not_call_it() -> None:
     models.block(batch(CONFIDENT, CONFIDENT), batch(DOUBTFUL, first_row=2), batch(CONFIDENT, first_row=3))
     models.block(batch(DOUBTFUL), cap_rate=0.0)
     assert models.fallback
-    assert models.fallback.asked == [[3.0]]
+    assert models.fallback.answered == [[3.0]]
 
 
 def test_the_fallback_answers_several_batches_together(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -278,7 +278,7 @@ def test_the_fallback_answers_several_batches_together(monkeypatch: pytest.Monke
         each.contexts[:, 0, number % 3] = each.contexts[:, 0, -1]  # the fallback's answers differ by batch
     parts = models.pass_over(batches)
     assert models.fallback
-    assert models.fallback.asked == [[1, 2, 4], [5, 6, 7], [8, 10]]
+    assert models.fallback.answered == [[1, 2, 4], [5, 6, 7], [8, 10]]
     assert [part.candidates for part in parts] == [None] * len(parts)
     block = make_block(parts)
     escalated = np.flatnonzero(block.route == GRU).tolist()

@@ -262,9 +262,9 @@ def test_a_worker_may_use_what_the_plan_says(
     monkeypatch.setattr(running, "n_slots", looking)
     monkeypatch.setattr(report_writer, "write_report", lambda *_, **__: None)
     job = (windows_file(tmp_path / "a.parquet", 20, 20), "--output", tmp_path / "out", "--workers", 1)
-    ask = (*job, "--model", models / "amn.pt")
-    limit = lvm_batch("plan", *ask).values["memory"]["limit"]
-    assert lvm_batch("run", *ask).code == 0
+    options = (*job, "--model", models / "amn.pt")
+    limit = lvm_batch("plan", *options).values["memory"]["limit"]
+    assert lvm_batch("run", *options).code == 0
     assert seen == [limit]
 
 

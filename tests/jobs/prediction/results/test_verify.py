@@ -19,7 +19,7 @@ N_UNITS = 4
 
 
 @pytest.fixture
-def ask(tmp_path: Path) -> tuple[object, ...]:
+def arguments(tmp_path: Path) -> tuple[object, ...]:
     """The arguments of ``predict`` for a job of four units of 20 rows."""
     contexts, targets = (part[: N_UNITS * 20] for part in windows())
     write_windows(tmp_path / "in/a.parquet", contexts, targets, row_group_rows=20)
@@ -27,9 +27,9 @@ def ask(tmp_path: Path) -> tuple[object, ...]:
 
 
 @pytest.fixture
-def out(ask: tuple[object, ...], predict: Callable[..., Any], tmp_path: Path) -> Path:
+def out(arguments: tuple[object, ...], predict: Callable[..., Any], tmp_path: Path) -> Path:
     """The output of that job, finished."""
-    assert predict(*ask).done()["units"] == N_UNITS
+    assert predict(*arguments).done()["units"] == N_UNITS
     return tmp_path / "out"
 
 
@@ -70,7 +70,7 @@ def test_an_output_as_it_was_written_is_verified(lvm_batch: Callable[..., Any], 
 def test_a_harmed_file_is_named_and_mended_by_a_rerun(
     lvm_batch: Callable[..., Any],
     predict: Callable[..., Any],
-    ask: tuple[object, ...],
+    arguments: tuple[object, ...],
     out: Path,
     harm: Callable[[Path], None],
     what: str,
@@ -85,7 +85,7 @@ def test_a_harmed_file_is_named_and_mended_by_a_rerun(
     assert fault["file"] == "a-00001.parquet"
     assert what in fault["what"]
     harmed.unlink(missing_ok=True)
-    assert predict(*ask).values["units_computed"] == 1
+    assert predict(*arguments).values["units_computed"] == 1
     assert lvm_batch("verify", out).code == 0
     assert_same_rows(read_rows(out), before)
 

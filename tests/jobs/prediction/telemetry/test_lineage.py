@@ -48,7 +48,7 @@ def events(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
 
 
 @pytest.fixture
-def ask(predict: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
+def run_job(predict: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
     """Run over a small dataset under a job name."""
     contexts, targets = windows()
     write_windows(tmp_path / "in/a.parquet", contexts[:20], targets[:20])
@@ -60,49 +60,51 @@ def ask(predict: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
 
 
 def test_a_run_tells_what_it_reads_and_writes(
-    ask: Callable[..., Any], events: list[dict[str, Any]], tmp_path: Path
+    run_job: Callable[..., Any], events: list[dict[str, Any]], tmp_path: Path
 ) -> None:
     """The events at its start and end have one run id; the end has the number of rows."""
-    result = ask()
+    result = run_job()
     assert (result.code, "OpenLineage" in result.stderr) == (0, False)
-    began, done = events
-    assert (began["eventType"], done["eventType"]) == ("START", "COMPLETE")
-    assert began["run"]["runId"] == done["run"]["runId"]
-    assert began["job"] == done["job"] == {"namespace": "lvm-batch", "name": "nightly", "facets": {}}
-    assert [(one["namespace"], one["name"]) for one in done["inputs"]] == [("file", str(tmp_path / "in"))]
-    (output,) = done["outputs"]
+    start, end = events
+    assert (start["eventType"], end["eventType"]) == ("START", "COMPLETE")
+    assert start["run"]["runId"] == end["run"]["runId"]
+    assert start["job"] == end["job"] == {"namespace": "lvm-batch", "name": "nightly", "facets": {}}
+    assert [(one["namespace"], one["name"]) for one in end["inputs"]] == [("file", str(tmp_path / "in"))]
+    (output,) = end["outputs"]
     assert (output["namespace"], output["name"]) == ("file", str(tmp_path / "out"))
     statistics = output["outputFacets"]["outputStatistics"]
     assert (statistics["rowCount"], statistics["fileCount"]) == (20, 1)
 
 
 def test_a_run_that_fails_says_why(
-    ask: Callable[..., Any], events: list[dict[str, Any]], tmp_path: Path
+    run_job: Callable[..., Any], events: list[dict[str, Any]], tmp_path: Path
 ) -> None:
     """The event holds the error message that the user sees."""
     contexts, _ = windows()
     write_windows(tmp_path / "in/a.parquet", np.full_like(contexts[:20], np.nan))
-    result = ask()
+    result = run_job()
     assert result.code == 3
-    began, failed = events
-    assert (began["eventType"], failed["eventType"]) == ("START", "FAIL")
+    start, failed = events
+    assert (start["eventType"], failed["eventType"]) == ("START", "FAIL")
     assert failed["run"]["facets"]["errorMessage"]["message"] == result.values["error"]["message"]
 
 
 def test_a_run_that_never_held_the_output_has_no_lineage(
-    ask: Callable[..., Any], events: list[dict[str, Any]], tmp_path: Path
+    run_job: Callable[..., Any], events: list[dict[str, Any]], tmp_path: Path
 ) -> None:
     """Another run is writing there and reports its own lineage."""
     with lock_output(str(tmp_path / "out")):
-        assert ask().code == 75
+        assert run_job().code == 75
     assert events == []
 
 
-def test_a_server_that_is_away_is_one_note(ask: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_is_away_is_one_note(
+    run_job: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One note says so, and the run does not change."""
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setenv("OPENLINEAGE_URL", "http://127.0.0.1:9")
     monkeypatch.setattr("lvm_batch.jobs.prediction.telemetry.lineage.TIMEOUT_S", 0.5)
-    result = ask()
+    result = run_job()
     assert result.code == 0
     assert result.stderr.count("OpenLineage event") == 1

@@ -68,19 +68,21 @@ def test_the_file_tells_what_the_summary_tells(
     file = tmp_path / "job.prom"
     before = time.time()
     result = predict(dataset, "--output", tmp_path / "out", "--since", "2000-01-01", "--metrics-file", file)
-    told, summary = samples(file.read_text()), result.values
+    figures, summary = samples(file.read_text()), result.values
     assert result.code == 0
     for route, rows in summary["rows_by_route"].items():
-        assert told["lvm_batch_rows_by_route", route] == rows
-    assert told["lvm_batch_rows_by_status", "bad_input"] == 1
-    assert told["lvm_batch_rows_by_reason", "low_confidence"] == summary["rows_by_reason"]["low_confidence"]
-    assert told["lvm_batch_bad_rows_ratio",] == pytest.approx(1 / N_ROWS)
-    assert told["lvm_batch_fallback_ratio",] == summary["fallback_rate"]
-    assert told["lvm_batch_cosine_mean",] == pytest.approx(summary["cosine"]["mean"])
+        assert figures["lvm_batch_rows_by_route", route] == rows
+    assert figures["lvm_batch_rows_by_status", "bad_input"] == 1
+    assert (
+        figures["lvm_batch_rows_by_reason", "low_confidence"] == summary["rows_by_reason"]["low_confidence"]
+    )
+    assert figures["lvm_batch_bad_rows_ratio",] == pytest.approx(1 / N_ROWS)
+    assert figures["lvm_batch_fallback_ratio",] == summary["fallback_rate"]
+    assert figures["lvm_batch_cosine_mean",] == pytest.approx(summary["cosine"]["mean"])
     for split, figure in summary["cosine_by_split"].items():
-        assert told["lvm_batch_cosine_mean_by_split", split] == pytest.approx(figure["mean"])
-    assert told["lvm_batch_cosine_mean_by_route", "amn"] == summary["cosine_by_route"]["amn"]["mean"]
-    assert told["lvm_batch_part_duration_seconds", "amn"] == summary["seconds"]["amn"]
+        assert figures["lvm_batch_cosine_mean_by_split", split] == pytest.approx(figure["mean"])
+    assert figures["lvm_batch_cosine_mean_by_route", "amn"] == summary["cosine_by_route"]["amn"]["mean"]
+    assert figures["lvm_batch_part_duration_seconds", "amn"] == summary["seconds"]["amn"]
     for gauge, value in {
         "units": 2,
         "units_done": 2,
@@ -88,14 +90,14 @@ def test_the_file_tells_what_the_summary_tells(
         "units_failed": 0,
         "rows": N_ROWS,
     }.items():
-        assert told[f"lvm_batch_{gauge}",] == value
-    assert told["lvm_batch_run_rows_per_second",] == pytest.approx(N_ROWS / summary["wall_s"])
-    assert told["lvm_batch_run_info", summary["job_id"], "done", summary_version()] == 1
-    assert told["lvm_batch_selected_rows",] == N_ROWS
-    assert told["lvm_batch_selected_bad_rows_ratio",] == told["lvm_batch_bad_rows_ratio",]
-    assert told["lvm_batch_run_exit_code",] == 0
-    assert before <= told["lvm_batch_last_success_timestamp_seconds",] <= time.time()
-    assert told["lvm_batch_run_timestamp_seconds",] == told["lvm_batch_last_success_timestamp_seconds",]
+        assert figures[f"lvm_batch_{gauge}",] == value
+    assert figures["lvm_batch_run_rows_per_second",] == pytest.approx(N_ROWS / summary["wall_s"])
+    assert figures["lvm_batch_run_info", summary["job_id"], "done", summary_version()] == 1
+    assert figures["lvm_batch_selected_rows",] == N_ROWS
+    assert figures["lvm_batch_selected_bad_rows_ratio",] == figures["lvm_batch_bad_rows_ratio",]
+    assert figures["lvm_batch_run_exit_code",] == 0
+    assert before <= figures["lvm_batch_last_success_timestamp_seconds",] <= time.time()
+    assert figures["lvm_batch_run_timestamp_seconds",] == figures["lvm_batch_last_success_timestamp_seconds",]
 
 
 def summary_version() -> str:
@@ -128,29 +130,29 @@ def test_a_run_that_fails_tells_so_and_keeps_the_last_success(
     """The exit code is written however a run ends, and the time of the last success is kept."""
     file, out = tmp_path / "job.prom", tmp_path / "out"
     file.write_text('lvm_batch_last_success_timestamp_seconds{output="/elsewhere"} 1.5e9\n')
-    ask: list[object] = [dataset, "--output", out, "--metrics-file", file]
+    options: list[object] = [dataset, "--output", out, "--metrics-file", file]
     if trouble == "locked":
         with lock_output(str(out), on_wait=lambda _: None):
-            code = predict(*ask).code
+            code = predict(*options).code
     elif trouble == "input":
-        code = predict(tmp_path / "nowhere", *ask[1:]).code
+        code = predict(tmp_path / "nowhere", *options[1:]).code
     elif trouble == "unit":
         broken = write_windows(tmp_path / "in/a.parquet", windows()[0][:60])
         content = bytearray(broken.read_bytes())
         content[1000:100_000] = bytes(99_000)
         broken.write_bytes(content)
-        code = predict(broken, *ask[1:]).code
+        code = predict(broken, *options[1:]).code
     else:
-        code = predict(*ask, "--max-bad-rows", 0).code
-    told = samples(file.read_text())
-    assert (code, told["lvm_batch_run_exit_code",]) == (
+        code = predict(*options, "--max-bad-rows", 0).code
+    figures = samples(file.read_text())
+    assert (code, figures["lvm_batch_run_exit_code",]) == (
         {"gate": 3, "unit": 1, "input": 2, "locked": 75}[trouble],
         code,
     )
-    assert told["lvm_batch_last_success_timestamp_seconds",] == 1.5e9
-    assert told["lvm_batch_run_timestamp_seconds",] > 1.5e9
-    assert (("lvm_batch_rows",) in told) == (trouble in {"gate", "unit"})
-    assert told.get(("lvm_batch_units_failed",), 1.0) == (trouble != "gate")
+    assert figures["lvm_batch_last_success_timestamp_seconds",] == 1.5e9
+    assert figures["lvm_batch_run_timestamp_seconds",] > 1.5e9
+    assert (("lvm_batch_rows",) in figures) == (trouble in {"gate", "unit"})
+    assert figures.get(("lvm_batch_units_failed",), 1.0) == (trouble != "gate")
 
 
 @pytest.mark.parametrize(
@@ -170,11 +172,11 @@ def test_whatever_is_raised_is_told(ending: BaseException, code: int, kind: str,
     metrics = Metrics(settings, started=started, tell=pytest.fail)
     with pytest.raises(type(ending)), report_failures([metrics]):
         raise ending
-    told = samples((tmp_path / "m.prom").read_text())
-    assert told["lvm_batch_run_exit_code",] == code
-    assert told["lvm_batch_run_info", "", kind, summary_version()] == 1
-    assert told["lvm_batch_last_success_timestamp_seconds",] == 0
-    assert 5 <= told["lvm_batch_run_duration_seconds",] <= time.monotonic() - started
+    figures = samples((tmp_path / "m.prom").read_text())
+    assert figures["lvm_batch_run_exit_code",] == code
+    assert figures["lvm_batch_run_info", "", kind, summary_version()] == 1
+    assert figures["lvm_batch_last_success_timestamp_seconds",] == 0
+    assert 5 <= figures["lvm_batch_run_duration_seconds",] <= time.monotonic() - started
 
 
 def test_a_former_file_that_makes_no_sense_is_replaced(
@@ -207,11 +209,11 @@ def test_a_file_that_cannot_be_written_changes_nothing(
 
 def test_a_file_that_node_exporter_would_not_read_is_told(tmp_path: Path) -> None:
     """Its text file collector reads only `*.prom`."""
-    told: list[str] = []
+    notes: list[str] = []
     settings = RunSettings(output="o", metrics_file=str(tmp_path / "metrics.txt"))
-    Metrics(settings, started=time.monotonic(), tell=told.append).fail(Terminated("stopped"))
-    assert len(told) == 1
-    assert ".prom" in told[0]
+    Metrics(settings, started=time.monotonic(), tell=notes.append).fail(Terminated("stopped"))
+    assert len(notes) == 1
+    assert ".prom" in notes[0]
 
 
 @pytest.mark.parametrize(
@@ -288,28 +290,30 @@ def test_a_worker_counts_what_it_does(
     predict: Callable[..., Any], client: Client, dataset: Path, tmp_path: Path
 ) -> None:
     """The worker's Dask page counts rows, units and seconds; a unit that was already done is not counted."""
-    ask = (dataset, "--output", tmp_path / "out", "--scheduler", client.scheduler.address)
-    result = predict(*ask)
-    predict(*ask).done()
+    options = (dataset, "--output", tmp_path / "out", "--scheduler", client.scheduler.address)
+    result = predict(*options)
+    predict(*options).done()
     text = page(worker_page(client))
-    told = samples(text)
-    assert told["lvm_batch_worker_units_computed_total",] == 2
-    assert told["lvm_batch_worker_unit_duration_seconds_count",] == 2
-    assert told["lvm_batch_worker_rows_by_route_total", "amn"] == result.values["rows_by_route"]["amn"]
-    assert told["lvm_batch_worker_rows_by_status_total", "bad_input"] == 1
-    assert told["lvm_batch_worker_part_seconds_total", "amn"] == pytest.approx(
+    figures = samples(text)
+    assert figures["lvm_batch_worker_units_computed_total",] == 2
+    assert figures["lvm_batch_worker_unit_duration_seconds_count",] == 2
+    assert figures["lvm_batch_worker_rows_by_route_total", "amn"] == result.values["rows_by_route"]["amn"]
+    assert figures["lvm_batch_worker_rows_by_status_total", "bad_input"] == 1
+    assert figures["lvm_batch_worker_part_seconds_total", "amn"] == pytest.approx(
         result.values["seconds"]["amn"], abs=0.001
     )
-    assert 0 < told["lvm_batch_worker_unit_duration_seconds_sum",] < result.values["wall_s"]
+    assert 0 < figures["lvm_batch_worker_unit_duration_seconds_sum",] < result.values["wall_s"]
     assert "dask_worker_threads" in text
 
     (tmp_path / "out/_lvm_batch/tmp").rmdir()
     (tmp_path / "out/_lvm_batch/done/0-00000.parquet.json").unlink()
     (tmp_path / "out/0-00000.parquet").unlink()
     (tmp_path / "out/0-00000.parquet").mkdir()  # replaces a file to be published
-    assert predict(*ask).code == 1
-    told = samples(page(worker_page(client)))
-    assert sum(value for key, value in told.items() if key[0] == "lvm_batch_worker_units_failed_total") == 1
+    assert predict(*options).code == 1
+    figures = samples(page(worker_page(client)))
+    assert (
+        sum(value for key, value in figures.items() if key[0] == "lvm_batch_worker_units_failed_total") == 1
+    )
 
 
 def bokeh_page(status: str) -> str:
@@ -320,31 +324,31 @@ def bokeh_page(status: str) -> str:
 
 def test_the_dashboard_is_where_the_note_says(client: Client) -> None:
     """While the cluster computes, the page is served at the address in the note."""
-    told: list[str] = []
-    with dask_pages(client, RunSettings(dashboard="127.0.0.1:0"), tell=told.append):
-        assert bokeh_page(told[0].removeprefix("dashboard: "))
+    notes: list[str] = []
+    with dask_pages(client, RunSettings(dashboard="127.0.0.1:0"), tell=notes.append):
+        assert bokeh_page(notes[0].removeprefix("dashboard: "))
 
 
 def test_a_scheduler_of_ones_own_has_its_own_dashboard(client: Client) -> None:
     """With --scheduler the note gives the address of that scheduler's dashboard."""
-    told: list[str] = []
+    notes: list[str] = []
     settings = RunSettings(dashboard="127.0.0.1:1", scheduler=client.scheduler.address)
-    with dask_pages(client, settings, tell=told.append):
+    with dask_pages(client, settings, tell=notes.append):
         pass
-    assert bokeh_page(told[0].removeprefix("dashboard: ").partition(",")[0])
+    assert bokeh_page(notes[0].removeprefix("dashboard: ").partition(",")[0])
 
 
 def test_a_performance_report_is_one_file(
     predict: Callable[..., Any], client: Client, dataset: Path, tmp_path: Path
 ) -> None:
     """It shows the run's tasks and loads no scripts; if it cannot be written, the run ends as usual."""
-    ask = (dataset, "--scheduler", client.scheduler.address)
+    options = (dataset, "--scheduler", client.scheduler.address)
     report = tmp_path / "report.html"
-    assert predict(*ask, "--output", tmp_path / "a", "--performance-report", report).code == 0
+    assert predict(*options, "--output", tmp_path / "a", "--performance-report", report).code == 0
     text = report.read_text()
     assert "number of tasks: 2" in text
     assert not re.search(r"<script[^>]* src=|<link[^>]* rel=.stylesheet", text)
-    result = predict(*ask, "--output", tmp_path / "b", "--performance-report", tmp_path)
+    result = predict(*options, "--output", tmp_path / "b", "--performance-report", tmp_path)
     assert result.code == 0
     assert "the performance report" in result.stderr
     assert json.loads((tmp_path / "b/_SUCCESS").read_text())["units"] == 2

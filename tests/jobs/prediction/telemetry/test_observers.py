@@ -42,37 +42,37 @@ N_ROWS = 40
 class Recorder(RunObserver):
     """Keeps every call, as pairs of a method's name and its argument."""
 
-    def __init__(self, heard: list[tuple[str, Any]] | None = None) -> None:
-        self.heard: list[tuple[str, Any]] = [] if heard is None else heard
+    def __init__(self, calls: list[tuple[str, Any]] | None = None) -> None:
+        self.calls: list[tuple[str, Any]] = [] if calls is None else calls
 
     def begin(self, run: RunBeginning) -> None:
         """Keep the call."""
-        self.heard.append(("begin", run))
+        self.calls.append(("begin", run))
 
     def event(self, event: Event) -> None:
         """Keep the call, unless it is a sign of waiting."""
         if not isinstance(event, Waiting):
-            self.heard.append(("event", event))
+            self.calls.append(("event", event))
 
     def conclude(self, outcome: RunOutcome) -> None:
         """Keep the call."""
-        self.heard.append(("conclude", outcome))
+        self.calls.append(("conclude", outcome))
 
     def fail(self, error: BaseException) -> None:
         """Keep the call."""
-        self.heard.append(("fail", error))
+        self.calls.append(("fail", error))
 
     @property
     def names(self) -> list[str]:
         """The names of the methods and events, in order."""
-        return [type(told).__name__ if name == "event" else name for name, told in self.heard]
+        return [type(argument).__name__ if name == "event" else name for name, argument in self.calls]
 
 
 class Watched(NamedTuple):
     """A real run: its settings, the calls of its observer, and its outcome."""
 
     settings: RunSettings
-    heard: list[tuple[str, Any]]
+    calls: list[tuple[str, Any]]
     outcome: RunOutcome
 
 
@@ -91,12 +91,12 @@ def watched(tmp_path_factory: pytest.TempPathFactory, models: Path, scheduler: s
     )
     recorder = Recorder()
     outcome = run(settings, console=Console(json=True), observers=[recorder])
-    return Watched(settings, recorder.heard, outcome)
+    return Watched(settings, recorder.calls, outcome)
 
 
 def test_a_run_is_heard_from_its_beginning_to_its_summary(watched: Watched) -> None:
     """Observers receive the plan and the output, each unit, the end of the work, and the summary of this run."""
-    (_, beginning), *events = watched.heard
+    (_, beginning), *events = watched.calls
     assert (beginning.plan.n_rows, beginning.settings) == (2 * N_ROWS, watched.settings)
     started, *units, ended, end = [event for _, event in events]
     assert started == RunStarted(units=2, rows=2 * N_ROWS, units_done=0, rows_done=0, workers=started.workers)
@@ -111,7 +111,7 @@ def test_a_run_that_finds_everything_done_says_so(watched: Watched) -> None:
     recorder = Recorder()
     run(watched.settings, console=Console(json=True), observers=[recorder])
     assert recorder.names == ["begin", "RunSummarised"]
-    end = recorder.heard[-1][1]
+    end = recorder.calls[-1][1]
     assert (end.computed, end.is_news) == ([], False)
 
 
@@ -128,10 +128,10 @@ def test_the_outcome_is_shown_before_anybody_hears_of_the_end(watched: Watched, 
     outcome = run_observed(
         watched.settings,
         console=Console(json=True),
-        show=lambda shown: together.heard.append(("show", shown)),
+        show=lambda shown: together.calls.append(("show", shown)),
     )
     assert together.names == ["begin", "RunSummarised", "show", "conclude"]
-    assert together.heard[-1] == ("conclude", outcome)
+    assert together.calls[-1] == ("conclude", outcome)
 
 
 def test_an_outcome_that_cannot_be_shown_is_a_failure(watched: Watched, together: Recorder) -> None:
@@ -171,8 +171,8 @@ def test_failures_are_heard_by_all_even_if_one_observer_fails() -> None:
 
     with pytest.raises(KeyboardInterrupt), report_failures([first, Broken(), last]):
         raise TryAgain("later")
-    assert [type(error) for _, error in last.heard] == [TryAgain]
-    assert [type(error) for _, error in first.heard] == [KeyboardInterrupt]
+    assert [type(error) for _, error in last.calls] == [TryAgain]
+    assert [type(error) for _, error in first.calls] == [KeyboardInterrupt]
 
 
 def test_a_run_that_has_lost_its_output_is_shown_and_not_written_about() -> None:
@@ -192,13 +192,13 @@ def test_only_what_is_asked_for_watches() -> None:
     """Progress, events and the report are always on."""
     names = observers_for({})
     assert names == ["ShownProgress", "EventLog", "ReportWriter"]
-    asked = {"history": "h", "metrics_file": "m.prom", "ping_url": "http://h/", "openlineage": "nightly"}
-    assert observers_for(asked) == [*names, "History", "Metrics", "Pings", "Lineage"]
+    options = {"history": "h", "metrics_file": "m.prom", "ping_url": "http://h/", "openlineage": "nightly"}
+    assert observers_for(options) == [*names, "History", "Metrics", "Pings", "Lineage"]
 
 
-def observers_for(asked: dict[str, str]) -> list[str]:
+def observers_for(options: dict[str, str]) -> list[str]:
     """The names of a run's observers with these settings."""
-    settings = RunSettings.model_validate(asked)
+    settings = RunSettings.model_validate(options)
     observers = observed_run.observers_of(settings, console=Console(), started=monotonic())
     return [type(observer).__name__ for observer in observers]
 
@@ -209,9 +209,9 @@ def observers_for(asked: dict[str, str]) -> list[str]:
 def watch(observer: RunObserver, watched: Watched, *, error: BaseException | None = None) -> None:
     """Replay the run to an observer, with a failed unit, and its end or ``error``."""
     replay: dict[str, Callable[[Any], None]] = {"begin": observer.begin, "event": observer.event}
-    for name, told in watched.heard:
-        replay[name](told)
-        if isinstance(told, RunStarted):
+    for name, argument in watched.calls:
+        replay[name](argument)
+        if isinstance(argument, RunStarted):
             observer.event(Waiting())
             observer.event(UnitFailed(Failure("c", "os", "disk full"), 10))
     if error:
@@ -223,7 +223,7 @@ def watch(observer: RunObserver, watched: Watched, *, error: BaseException | Non
 class Place(NamedTuple):
     """Settings with which an observer must fail, and how many notes it writes."""
 
-    asked: dict[str, str]
+    options: dict[str, str]
     notes: int
 
 
@@ -254,15 +254,15 @@ def failing(tmp_path: Path, watched: Watched, monkeypatch: pytest.MonkeyPatch) -
 
     def observer(name: str) -> tuple[RunObserver, list[str], int]:
         place = places(tmp_path, port)[name]
-        console, said = Console(), []
-        monkeypatch.setattr(console, "note", lambda text, **_: said.append(text))
-        settings = RunSettings.model_validate(place.asked | {"output": watched.settings.output})
-        (found,) = [
+        console, notes = Console(), []
+        monkeypatch.setattr(console, "note", lambda text, **_: notes.append(text))
+        settings = RunSettings.model_validate(place.options | {"output": watched.settings.output})
+        (matching,) = [
             each
             for each in observed_run.observers_of(settings, console=console, started=monotonic())
             if type(each).__name__ == name
         ]
-        return found, said, place.notes
+        return matching, notes, place.notes
 
     return observer
 
@@ -281,19 +281,19 @@ def test_an_observer_that_fails_is_one_note(
     """It raises nothing, however the run ends, and writes its note once."""
     pytest.importorskip("prometheus_client", reason='pip install "lvm-batch[metrics]"')
     pytest.importorskip("openlineage.client", reason='pip install "lvm-batch[openlineage]"')
-    observer, said, n_notes = failing(name)
+    observer, notes, n_notes = failing(name)
     watch(observer, watched)
-    assert len(said) == n_notes, said
-    assert "secret" not in "".join(said)
-    observer, said, n_notes = failing(name)
+    assert len(notes) == n_notes, notes
+    assert "secret" not in "".join(notes)
+    observer, notes, n_notes = failing(name)
     watch(observer, watched, error=Terminated("stopped"))
-    assert len(said) == n_notes, said
+    assert len(notes) == n_notes, notes
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_run_that_never_began_fails_no_observer(failing: Callable[[str], Any], name: str) -> None:
     """Observers receive only fail, and raise nothing."""
     pytest.importorskip("prometheus_client", reason='pip install "lvm-batch[metrics]"')
-    observer, said, _ = failing(name)
+    observer, notes, _ = failing(name)
     observer.fail(TryAgain("later"))
-    assert len(said) <= 1
+    assert len(notes) <= 1

@@ -126,13 +126,13 @@ def test_a_failure_is_told_as_the_user_is_told(
     result = pinged(check.url, *breaks(folder), dataset=folder)
     assert result.code == code
     assert check.events == events
-    told = check.pings[-1].body
-    assert told["exit_code"] == code
-    assert {name: told["error"][name] for name in ("kind", "message", "hint")} == {
+    body = check.pings[-1].body
+    assert body["exit_code"] == code
+    assert {name: body["error"][name] for name in ("kind", "message", "hint")} == {
         name: result.values["error"][name] for name in ("kind", "message", "hint")
     }
-    assert told["error"]["kind"] == kind
-    assert told["error"].get("problems") == result.values["error"].get("problems")
+    assert body["error"]["kind"] == kind
+    assert body["error"].get("problems") == result.values["error"].get("problems")
 
 
 def test_a_run_that_finds_another_at_work_is_logged_and_does_not_start(
