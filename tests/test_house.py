@@ -168,7 +168,7 @@ WALLS = {
 
 
 @pytest.mark.parametrize("wall", WALLS)
-def test_the_house_keeps_to_its_walls(wall: str) -> None:
+def test_imports_keep_to_the_order_of_layers(wall: str) -> None:
     """No circle of modules, no two folders that import each other, one order of layers, nothing too large."""
     assert WALLS[wall]() == set()
 

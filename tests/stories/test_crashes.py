@@ -327,7 +327,7 @@ def test_any_crash_of_a_job_that_grows(models: Path, tmp_path: Path) -> None:
     GrowingCrashes.TestCase().runTest()
 
 
-def test_what_was_published_of_an_older_input_is_not_taken_over(
+def test_files_published_from_an_older_input_are_not_recorded(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run dies between publishing and recording, and the input shrinks: all rows come from the new input."""

@@ -119,7 +119,7 @@ def test_rows_take_the_same_routes(predict: Command, twins: tuple[Path, Path, st
         np.testing.assert_array_equal(labels[0].codes, labels[1].codes)
 
 
-def test_what_commands_say_beforehand_is_the_same(lvm_batch: Command, twins: tuple[Path, Path, str]) -> None:
+def test_inspect_finds_the_same(lvm_batch: Command, twins: tuple[Path, Path, str]) -> None:
     """`inspect` finds the partitions, and reports no criterion without its column."""
     of_folders, of_files = (lvm_batch("inspect", dataset).values for dataset in twins[:2])
     for name in ("columns", "criteria_not_evaluated", "layouts", "rows"):
@@ -128,7 +128,7 @@ def test_what_commands_say_beforehand_is_the_same(lvm_batch: Command, twins: tup
     assert of_folders["criteria_not_evaluated"] == {}
 
 
-def test_models_are_trained_and_judged_by_the_same_rows(twins: tuple[Path, Path, str]) -> None:
+def test_models_are_trained_and_evaluated_on_the_same_rows(twins: tuple[Path, Path, str]) -> None:
     """Articles, splits, lanes and token counts are the same in training, in evaluation and in what uses them."""
     trained = [read_training_rows(TrainSettings(dataset=(str(dataset),))) for dataset in twins[:2]]
     assert trained[0].ood.tolist() == trained[1].ood.tolist()
@@ -162,7 +162,7 @@ def test_packed_rows_keep_their_folders(
     assert packed.equals(plain)
 
 
-def test_a_folder_that_is_given_itself_plays_its_part(
+def test_a_partition_given_as_the_dataset_keeps_its_columns(
     predict: Command, lvm_batch: Command, tmp_path: Path
 ) -> None:
     """A file's route does not depend on how it is given; the output holds columns that its path does not."""
@@ -213,7 +213,7 @@ def test_another_folder_makes_another_job(predict: Command, tmp_path: Path) -> N
     assert "holds another job" in json.dumps(refused.values)
 
 
-def test_other_readers_find_what_a_folder_tells(predict: Command, tmp_path: Path) -> None:
+def test_other_readers_find_folder_columns(predict: Command, tmp_path: Path) -> None:
     """Arrow and polars read the output's folders as the run read the input's."""
     dataset = write_dataset(tmp_path / "in", "windows", in_folders=True)
     predict(dataset, "--output", tmp_path / "out")
@@ -244,7 +244,7 @@ def test_a_bank_takes_ids_from_folders(tmp_path: Path) -> None:
         assert pq.read_table(tmp_path / f"bank-{column}/ids.parquet")["id"].to_pylist() == expected
 
 
-def test_what_folders_told_nobody_is_no_part_of_the_same_job(
+def test_an_output_from_before_folder_columns_is_another_job(
     predict: Callable[..., Any], tmp_path: Path
 ) -> None:
     """An output from before folder columns existed is refused with the difference, and --reprocess repairs it."""

@@ -105,7 +105,7 @@ def test_a_night_without_files_is_nothing_to_do(run_job: Callable[..., Any]) -> 
         assert run_job().code == 0
 
 
-def test_lookback_takes_in_files_that_came_late(run_job: Callable[..., Any], data: Path) -> None:
+def test_lookback_includes_late_files(run_job: Callable[..., Any], data: Path) -> None:
     """Files that were predicted already are not predicted again."""
     write_night(data, NIGHTS[2])
     assert run_job("--since", NIGHTS[2]).values["units_computed"] == 2
@@ -129,7 +129,9 @@ def test_success_needs_the_nights_before(run_job: Callable[..., Any], data: Path
     assert (tmp_path / "out/_SUCCESS").exists()
 
 
-def test_gates_are_asked_of_the_night_too(run_job: Callable[..., Any], data: Path, tmp_path: Path) -> None:
+def test_gates_are_checked_on_tonights_rows_too(
+    run_job: Callable[..., Any], data: Path, tmp_path: Path
+) -> None:
     """Gates are checked on tonight's rows too, which older rows would hide; readers still see the accepted rows."""
     assert run_job().code == 0
     write_night(data, NIGHTS[1], bad_rows=3)
@@ -184,7 +186,7 @@ def test_readers_wait_while_rows_are_replaced(
     assert read_predictions(tmp_path / "out").collect().height == 20
 
 
-def test_a_plan_tells_what_a_run_would_predict(
+def test_a_plan_shows_what_a_run_would_predict(
     run_job: Callable[..., Any], lvm_batch: Callable[..., Any], models: Path, data: Path, tmp_path: Path
 ) -> None:
     """A plan counts how many of the selected units are done and how many remain."""
@@ -202,7 +204,7 @@ def test_a_plan_tells_what_a_run_would_predict(
     assert done("--reprocess", "all") == [False] * 4
 
 
-def test_a_plan_names_the_job_that_a_run_goes_on_with(
+def test_a_plan_names_the_job_that_a_run_continues(
     run_job: Callable[..., Any], lvm_batch: Callable[..., Any], models: Path, data: Path, tmp_path: Path
 ) -> None:
     """A grown dataset is the same job, with the name that its files carry."""
@@ -273,7 +275,7 @@ def test_a_file_that_takes_anothers_output_names_is_refused(
     assert (done.code, done.values["units_computed"], done.values["rows_out"]) == (0, 0, 40)
 
 
-def test_a_file_of_the_night_that_is_gone_is_missed(
+def test_a_missing_file_of_the_night_is_refused(
     run_job: Callable[..., Any], data: Path, tmp_path: Path
 ) -> None:
     """A renamed replacement would be predicted beside it; files outside the selected time may be missing."""
@@ -291,7 +293,7 @@ def test_a_file_of_the_night_that_is_gone_is_missed(
     assert committed_at(tmp_path / "out") == before
 
 
-def test_a_pattern_for_one_night_knows_nothing_of_the_others(
+def test_a_pattern_for_one_night_does_not_miss_the_others(
     predict: Callable[..., Any], data: Path, tmp_path: Path
 ) -> None:
     """Inputs that the dataset arguments do not match are not reported missing, whatever their time."""
@@ -302,7 +304,7 @@ def test_a_pattern_for_one_night_knows_nothing_of_the_others(
     assert run.values["rows_out"] == 40
 
 
-def test_a_record_of_what_an_input_was_before_does_not_count(
+def test_a_record_of_an_older_input_does_not_count(
     run_job: Callable[..., Any], data: Path, tmp_path: Path
 ) -> None:
     """However the record got there, its unit is predicted again, and readers never see the old rows."""
@@ -421,7 +423,7 @@ def test_times_that_cannot_be_are_refused(flags: dict[str, object], message: str
         ({"since": "2026-11-22", "until": "2026-11-21"}, "give a later --until"),
     ],
 )
-def test_what_is_wrong_is_told_once(flags: dict[str, object], hint: str) -> None:
+def test_a_mistake_is_reported_once(flags: dict[str, object], hint: str) -> None:
     """The error omits problems that follow from another, and its hint fixes the cause."""
     with pytest.raises(SettingsError) as error:
         resolved(**flags)
@@ -429,7 +431,7 @@ def test_what_is_wrong_is_told_once(flags: dict[str, object], hint: str) -> None
     assert problem.hint.startswith(hint)
 
 
-def test_what_holds_is_shown_filled_in(capsys: pytest.CaptureFixture[str]) -> None:
+def test_effective_settings_are_shown_filled_in(capsys: pytest.CaptureFixture[str]) -> None:
     """`config show` prints a file that gives the same run."""
     assert main(["config", "show", "--as-of", "2026-11-22", "--since", "{date-1d}"]) == 0
     out = capsys.readouterr().out

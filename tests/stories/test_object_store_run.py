@@ -128,7 +128,7 @@ def assert_same(folder: Path, local: Path) -> None:
     )
 
 
-def test_a_run_of_which_everything_is_in_a_bucket(
+def test_a_run_with_every_path_in_a_bucket(
     server: Any,  # noqa: ANN401
     remote: str,
     predict: Callable[..., Any],
@@ -171,7 +171,7 @@ def test_a_run_of_which_everything_is_in_a_bucket(
     assert not any(secret in text for text in texts for secret in secrets)
 
 
-def test_a_run_on_a_store_that_stumbles(
+def test_a_run_on_a_store_with_failing_requests(
     server: Any,  # noqa: ANN401
     remote: str,
     predict: Callable[..., Any],
@@ -360,7 +360,7 @@ def test_an_output_in_a_bucket_is_verified(
     )
 
 
-def test_what_a_run_left_behind_that_had_lost_the_output_is_named(
+def test_leftovers_of_a_run_that_lost_the_output_are_named(
     server: Any,  # noqa: ANN401
     remote: str,
     predict: Callable[..., Any],

@@ -61,7 +61,7 @@ def test_nothing_at_all_is_written_into_the_input(here: Path, name: str) -> None
 
 
 @pytest.mark.parametrize("name", WRITTEN)
-def test_what_a_dataset_does_not_read_is_free(here: Path, name: str) -> None:
+def test_paths_that_a_dataset_does_not_read_are_allowed(here: Path, name: str) -> None:
     """Folders beside the input, folders that start with its name, and what a pattern does not match are allowed."""
     for where in ("data-2/x", "x", "alias-2"):
         assert not problems(**{name: where})
@@ -94,7 +94,7 @@ def test_nothing_lies_among_predictions_or_in_a_bank(here: Path, name: str, wher
         ({"metrics_file": "runs", "history": "runs"}, "is the metrics file as well"),
     ],
 )
-def test_places_keep_apart(here: Path, given: dict[str, str], text: str) -> None:
+def test_outputs_do_not_share_paths(here: Path, given: dict[str, str], text: str) -> None:
     """No two outputs share a path, and readers of a folder find nothing else in it."""
     assert here
     assert any(text in each for each in problems(**given))
@@ -106,7 +106,7 @@ def test_files_may_lie_beside_the_runs_of_a_history(here: Path) -> None:
     assert not problems(history="runs", metrics_file="runs/m.prom", performance_report="runs/p.html")
 
 
-def test_objects_are_told_apart_by_their_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_objects_are_compared_by_their_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     """A key is plain text: only slashes make one key the parent of another."""
     for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(variable, "x")
@@ -117,7 +117,7 @@ def test_objects_are_told_apart_by_their_keys(monkeypatch: pytest.MonkeyPatch) -
     assert not any(list(place_errors([output], kept=[Place("it", "", text)])) for text in beside)
 
 
-def test_every_misplaced_place_is_told_at_once(here: Path) -> None:
+def test_all_misplaced_paths_are_reported_at_once(here: Path) -> None:
     """One error lists every misplaced path."""
     assert here
     settings = RunSettings(dataset=("data",), output="data/out", history="data/h", metrics_file="data/out/m")
@@ -164,7 +164,7 @@ def test_a_misplaced_metrics_file_is_known_without_a_listing(here: Path) -> None
         ["plan", "data", "--output", "data/x", "--model", "m.pt"],
     ],
 )
-def test_every_command_keeps_to_it(
+def test_every_command_checks_its_paths(
     here: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:
     """Every command refuses such a path with exit code 2 before it creates anything."""

@@ -89,7 +89,7 @@ def recipe(demo: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], dict[
     return run
 
 
-def test_the_output_is_worth_asking(rows: list[Row]) -> None:
+def test_the_output_has_every_case(rows: list[Row]) -> None:
     """The recipes' output has both routes, several reasons, gains and losses, and a bad row."""
     assert {row["route"] for row in rows} == {"amn", "gru", None}
     assert {reason for row in rows for reason in row["escalation_reasons"]} >= {

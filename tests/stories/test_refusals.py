@@ -51,7 +51,7 @@ def refused(predict: Callable[..., Any], tmp_path: Path) -> Callable[..., str]:
     return call
 
 
-def test_a_path_that_is_not_there(refused: Callable[..., str], tmp_path: Path) -> None:
+def test_a_missing_path(refused: Callable[..., str], tmp_path: Path) -> None:
     """The error names the missing path and its last existing folder."""
     text = refused(tmp_path / "good/nowhere/x.parquet")
     assert "nowhere/x.parquet does not exist" in text
@@ -227,7 +227,7 @@ def test_a_bank_of_another_dimension(refused: Callable[..., str], good: Path, tm
     assert "768" in text
 
 
-def test_a_bank_that_is_none(refused: Callable[..., str], good: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_no_bank(refused: Callable[..., str], good: Path, tmp_path: Path) -> None:
     """A Parquet file given as a bank is refused with the command that builds one."""
     pq.write_table(pa.table({"vector": vectors()[:3].tolist()}), tmp_path / "v.parquet")
     assert "lvm-batch bank build" in refused(good, "--bank", tmp_path / "v.parquet")
@@ -261,7 +261,9 @@ def test_two_inputs_with_one_name(refused: Callable[..., str], good: Path, tmp_p
     assert str(other) in text
 
 
-def test_several_problems_are_told_at_once(refused: Callable[..., str], good: Path, tmp_path: Path) -> None:
+def test_several_problems_are_reported_at_once(
+    refused: Callable[..., str], good: Path, tmp_path: Path
+) -> None:
     """Problems with inputs, models and bank are reported together."""
     text = refused(tmp_path / "nowhere", "--model", tmp_path / "no.pt", "--bank", tmp_path / "no-bank")
     assert "nowhere" in text
@@ -280,7 +282,7 @@ def test_another_run_over_the_same_output(
         assert (result.code, result.values["error"]["kind"]) == (75, "locked")
 
 
-def test_a_scheduler_that_is_not_there(
+def test_an_unreachable_scheduler(
     predict: Callable[..., Any], good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A scheduler that does not answer ends the run with 75, and the error names its address."""
@@ -340,16 +342,14 @@ def test_contexts_of_another_width_than_the_models(
     assert str(path) in result.values["error"]["message"]
 
 
-def test_lists_that_do_not_say_how_long_a_vector_is(
-    lvm_batch: Callable[..., Any], narrow: Path, tmp_path: Path
-) -> None:
+def test_lists_without_a_vector_width(lvm_batch: Callable[..., Any], narrow: Path, tmp_path: Path) -> None:
     """A schema without widths cannot contradict the model: a notice states the width that is assumed."""
     path = write_windows(tmp_path / "in.parquet", windows()[0][:20], encoding="list")
     planned = lvm_batch("plan", path, "--output", tmp_path / "out", "--model", narrow)
     assert any("read as vectors of 64" in notice for notice in planned.values["notices"])
 
 
-def test_a_row_group_of_fewer_rows_than_none(refused: Callable[..., str], good: Path) -> None:
+def test_a_row_group_with_a_negative_row_count(refused: Callable[..., str], good: Path) -> None:
     """A footer with a negative row count is refused by name."""
     footer = thrift.read_footer(good)
     thrift.put(footer[4][1][1][0], 3, -20)
@@ -409,7 +409,7 @@ def test_very_many_files_left_out(
     assert "left out: 5 files more" in notices
 
 
-def test_files_that_no_reader_could_read_together_are_told(
+def test_files_that_cannot_be_read_together_are_reported(
     lvm_batch: Callable[..., Any], models: Path, tmp_path: Path
 ) -> None:
     """Two column types without a common type that holds every value are reported before work begins."""

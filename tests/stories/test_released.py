@@ -48,7 +48,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("command", ["status", "verify"])
-def test_a_released_output_is_told_of_as_its_release_did(
+def test_a_released_output_has_the_figures_that_its_release_printed(
     released: Path, lvm_batch: Command, command: str
 ) -> None:
     """Every figure is the same, in the same order, to the last digit."""
@@ -98,7 +98,7 @@ def test_a_released_job_is_done_for_its_own_command(released: Path, lvm_batch: C
     assert contents(released / "out") == before
 
 
-def test_a_released_job_goes_on(released: Path, lvm_batch: Command) -> None:
+def test_a_released_job_continues(released: Path, lvm_batch: Command) -> None:
     """Missing units are computed as the release did, and the history lists the new run beside the released one."""
     unit = released / "out/date=2026-11-21/a-00001.parquet"
     before = pq.read_table(unit)

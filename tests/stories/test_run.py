@@ -306,7 +306,9 @@ def test_without_a_fallback_reasons_are_written_and_routes_stay(
     assert "no fallback model" in result.stderr
 
 
-def test_criteria_without_their_columns_are_said_once(predict: Callable[..., Any], tmp_path: Path) -> None:
+def test_criteria_without_their_columns_are_reported_once(
+    predict: Callable[..., Any], tmp_path: Path
+) -> None:
     """A criterion that cannot be evaluated is named once at the start and in the summary, with the reason."""
     path = write_windows(tmp_path / "in.parquet", windows()[0][:20])
     result = predict(path, "--output", tmp_path / "out")
@@ -358,7 +360,7 @@ def test_a_cap_keeps_high_stakes_rows_then_the_least_confident(
         assert all(row["escalation_reasons"] for row in rows)
 
 
-def test_too_many_fallback_rows_fail_the_gate_where_asked(
+def test_too_many_fallback_rows_fail_the_gate_on_request(
     predict: Callable[..., Any], dataset: Path, bank: Path, tmp_path: Path
 ) -> None:
     """Under ``fail`` the output is kept for inspection, the exit code is 3 and ``_SUCCESS`` is not written."""
@@ -469,7 +471,7 @@ def test_a_file_without_rows_has_an_output_without_rows(predict: Callable[..., A
     assert pq.read_metadata(tmp_path / "out/a-00000.parquet").num_rows == 0
 
 
-def test_footers_say_what_made_the_file(predict: Callable[..., Any], dataset: Path, finished: Path) -> None:
+def test_footers_describe_the_job(predict: Callable[..., Any], dataset: Path, finished: Path) -> None:
     """Each file's footer names the job, models with digests, thresholds and version."""
     result = predict(dataset, "--output", finished)
     metadata = pq.read_metadata(finished / "shard-0-00000.parquet").metadata

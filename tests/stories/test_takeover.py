@@ -194,7 +194,7 @@ def start_together(arguments: list[str], folder: Path, n_runs: int) -> list[tupl
 @pytest.mark.soak
 @pytest.mark.parametrize("n_runs", [20])
 @pytest.mark.parametrize("where", ["local", "S3"])
-def test_of_many_that_start_together_one_runs(
+def test_of_many_runs_that_start_together_one_works(
     server: Any,  # noqa: ANN401 - of a module that may be missing
     bucket: str,
     nights: tuple[Path, Path],

@@ -50,7 +50,9 @@ OTHERS = "2 other files are not read: README.md, a_$folder$"
 CUTS = "2 articles cut into several runs (2 cuts): `1` stands twice in {0}/a.parquet."
 
 
-def test_a_plan_says_it(lvm_batch: Command, models: Path, dataset: Path, tmp_path: Path) -> None:
+def test_a_plan_lists_what_is_not_read(
+    lvm_batch: Command, models: Path, dataset: Path, tmp_path: Path
+) -> None:
     """The plan says what the cuts cost, which depends on `--pad`."""
     command = ("plan", dataset, "--model", models / "amn.pt", "--output", tmp_path / "out")
     notices = lvm_batch(*command).values["notices"]
@@ -61,7 +63,7 @@ def test_a_plan_says_it(lvm_batch: Command, models: Path, dataset: Path, tmp_pat
     assert any("so 8 rows more are padded" in notice for notice in padded)
 
 
-def test_a_run_says_it_and_writes_it_down(predict: Command, dataset: Path, tmp_path: Path) -> None:
+def test_a_run_prints_and_records_what_is_not_read(predict: Command, dataset: Path, tmp_path: Path) -> None:
     """A run prints it to stderr before work begins and writes it to the summary."""
     result = predict(dataset, "--output", tmp_path / "out")
     assert result.code == 0
@@ -72,7 +74,7 @@ def test_a_run_says_it_and_writes_it_down(predict: Command, dataset: Path, tmp_p
     assert result.values["rows_by_status"]["short_context"] == 4 * 2 + 8
 
 
-def test_inspect_says_it(lvm_batch: Command, dataset: Path) -> None:
+def test_inspect_lists_what_is_not_read(lvm_batch: Command, dataset: Path) -> None:
     """Inspect reports it as notes and as values; for whole articles it reports nothing."""
     values = lvm_batch("inspect", dataset).values
     assert values["notices"][0] == OTHERS
@@ -87,7 +89,7 @@ def test_inspect_says_it(lvm_batch: Command, dataset: Path) -> None:
     assert lvm_batch("inspect", dataset).values["cut_articles"] is None
 
 
-def test_commands_that_learn_or_judge_say_it(
+def test_training_and_evaluation_list_what_is_not_read(
     lvm_batch: Command, models: Path, dataset: Path, tmp_path: Path
 ) -> None:
     """`train`, `evaluate` and the checks of a promotion lose the same windows."""
@@ -101,7 +103,9 @@ def test_commands_that_learn_or_judge_say_it(
         assert any(notice.startswith(CUTS.format(dataset)) for notice in notices)
 
 
-def test_banks_and_packs_say_what_they_do_not_read(lvm_batch: Command, dataset: Path, tmp_path: Path) -> None:
+def test_banks_and_packs_list_what_they_do_not_read(
+    lvm_batch: Command, dataset: Path, tmp_path: Path
+) -> None:
     """They name the files left unread; a cut article costs them nothing, since they need no windows."""
     built = lvm_batch("bank", "build", dataset, "--output", tmp_path / "bank")
     assert (built.code, built.values["count"]) == (0, 60)
@@ -111,7 +115,7 @@ def test_banks_and_packs_say_what_they_do_not_read(lvm_batch: Command, dataset: 
     assert OTHERS in packed.values["notices"]
 
 
-def test_a_selection_says_what_it_went_by(lvm_batch: Command, models: Path, tmp_path: Path) -> None:
+def test_a_selection_says_how_it_was_made(lvm_batch: Command, models: Path, tmp_path: Path) -> None:
     """`Date=` folders decide what is selected; without them the files' modification times do, and a notice says so."""
     contexts, targets = windows()
     for day in (20, 21):
@@ -154,7 +158,7 @@ def test_a_selection_says_what_it_went_by(lvm_batch: Command, models: Path, tmp_
         ("other", "x", ["y", "z"], None),
     ],
 )
-def test_a_folder_that_says_otherwise_is_told(
+def test_a_folder_that_contradicts_its_file_is_a_notice(
     lvm_batch: Command,
     tmp_path: Path,
     column: str,

@@ -260,7 +260,7 @@ def test_a_scheduler_that_goes_away_ends_the_run_with_75(
     assert lvm_batch("status", tmp_path / "out").values["state"] == "incomplete"
 
 
-def test_a_scheduler_without_workers_is_said(
+def test_a_scheduler_without_workers_is_named(
     lvm_batch: Callable[..., Any],
     arguments: list[object],
     own_cluster: Cluster,

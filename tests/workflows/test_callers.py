@@ -85,7 +85,7 @@ def test_a_caller_predicts_a_new_day_and_then_finds_it_done(
 
 
 @needs_flock
-def test_cron_leaves_a_night_that_is_still_at_work_alone(site: Site) -> None:
+def test_cron_does_not_start_a_night_while_one_runs(site: Site) -> None:
     """The command flock exits with 75 before lvm-batch even starts."""
     with (site.root / "srv/lvm/nightly.lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
@@ -95,7 +95,7 @@ def test_cron_leaves_a_night_that_is_still_at_work_alone(site: Site) -> None:
     assert "failed to get lock" in (site.root / "srv/lvm/nightly.log").read_text()
 
 
-def test_a_run_that_somebody_else_began_is_left_alone(
+def test_a_caller_does_not_start_while_another_run_works(
     site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Callers without flock rely on lvm-batch's own lock, which also exits with 75."""
@@ -134,7 +134,7 @@ def test_sigterm_reaches_the_command_through_cron_and_the_next_night_resumes(
     assert check.url not in log
 
 
-def test_systemd_takes_the_units_as_they_are(site: Site, tmp_path: Path) -> None:
+def test_systemd_accepts_the_units(site: Site, tmp_path: Path) -> None:
     """The checker of systemd finds no unknown key, no conflicting key, and a valid start time."""
     systemd_analyze = shutil.which("systemd-analyze")
     if systemd_analyze is None:
@@ -162,7 +162,7 @@ def test_systemd_tries_75_again_and_gives_a_stopped_run_its_time() -> None:
     assert unit_file("lvm-batch-nightly.timer")["Timer"]["Persistent"] == "true"
 
 
-def test_kubernetes_fails_a_job_at_once_where_trying_again_is_no_use() -> None:
+def test_kubernetes_fails_a_job_at_once_if_a_retry_cannot_help() -> None:
     """Exit codes that a retry cannot change fail the job at once; a drained pod does not count as a failure."""
     spec = kubernetes_job()["spec"]
     job, pod = spec["jobTemplate"]["spec"], spec["jobTemplate"]["spec"]["template"]["spec"]
@@ -206,7 +206,7 @@ def test_github_keeps_the_report_that_the_job_writes(site: Site) -> None:
     assert site.placed(keep["with"]["path"]) == str(site.output / "_lvm_batch/report.html")
 
 
-def test_what_the_readme_links_to_is_there() -> None:
+def test_the_readme_links_to_every_caller() -> None:
     """The README's links exist, and every caller is linked."""
     text = (WORKFLOWS / "README.md").read_text()
     linked = {target for target in re.findall(r"\]\(([^)#]+)", text) if "://" not in target}

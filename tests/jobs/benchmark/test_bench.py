@@ -71,7 +71,7 @@ def test_a_run_that_took_no_longer_than_a_start_has_no_rate(whole_s: float, reac
     assert ("- the run took no longer" in text) == (reached is None)
 
 
-def test_a_model_that_is_not_there_is_named(lvm_batch: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_missing_model_is_named(lvm_batch: Callable[..., Any], tmp_path: Path) -> None:
     """A model that does not exist is an error before anything is measured."""
     result = lvm_batch("bench", "--model", "nobody", "--models-dir", tmp_path)
     assert (result.code, "nobody" in result.values["error"]["message"]) == (2, True)

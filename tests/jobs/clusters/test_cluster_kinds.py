@@ -73,7 +73,7 @@ def own(kind: str, **more: Any) -> OwnCluster:  # noqa: ANN401 - values of setti
     return backend
 
 
-def test_each_kind_can_be_asked_for() -> None:
+def test_each_kind_can_be_requested() -> None:
     """Every cluster is a value of --cluster, a table and an extra, and every kind has an example here."""
     values = {
         value for each in get_args(RunSettings.model_fields["cluster"].annotation) for value in get_args(each)
@@ -98,7 +98,7 @@ def test_only_its_own_module_knows_a_kind() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_right_passes_and_is_shown(kind: str) -> None:
+def test_valid_settings_pass_and_are_shown(kind: str) -> None:
     """The checks accept the example; a plan shows the number of workers and the request."""
     if kind in OWN:
         pytest.importorskip(OWN[kind].schema.package)
@@ -194,7 +194,7 @@ def request(n_units: int) -> WorkerRequest:
 
 
 @pytest.mark.parametrize("kind", OWN)
-def test_no_more_workers_are_asked_for_than_there_are_units(
+def test_no_more_workers_are_requested_than_there_are_units(
     kind: str, running: LocalCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The number of units bounds the initial and the maximum number; the cluster closes with the block."""
@@ -226,7 +226,7 @@ def test_a_cluster_that_does_not_start_may_be_tried_again(kind: str, monkeypatch
 
 
 @pytest.mark.parametrize("kind", OWN)
-def test_an_error_of_ours_keeps_its_words(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_error_keeps_its_message(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A user error keeps its message, and is not turned into TryAgain."""
     backend = own(kind)
 

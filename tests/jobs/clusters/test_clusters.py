@@ -160,7 +160,9 @@ def test_a_plan_shows_the_hosts(
         ({"scheduler": "a:8786"}, {}, "--scheduler cannot be 'a:8786'"),
     ],
 )
-def test_what_is_wrong_is_said_offline(given: dict[str, Any], table: dict[str, Any], message: str) -> None:
+def test_wrong_settings_are_reported_offline(
+    given: dict[str, Any], table: dict[str, Any], message: str
+) -> None:
     """Wrong keys and values, and missing ones, are reported before anything is contacted."""
     for package in ("dask_jobqueue", "dask_kubernetes", "asyncssh"):
         pytest.importorskip(package)
@@ -173,7 +175,7 @@ def test_what_is_wrong_is_said_offline(given: dict[str, Any], table: dict[str, A
     ("content", "message"),
     [("a: [1, 2\nb: }", "is not YAML: while parsing"), ("- a\n- b", "holds no resource")],
 )
-def test_a_resource_that_is_none_is_said(tmp_path: Path, content: str, message: str) -> None:
+def test_an_invalid_resource_file_is_reported(tmp_path: Path, content: str, message: str) -> None:
     """The YAML file is broken, or holds something else."""
     pytest.importorskip("dask_kubernetes")
     (tmp_path / "cluster.yaml").write_text(content)
@@ -182,7 +184,7 @@ def test_a_resource_that_is_none_is_said(tmp_path: Path, content: str, message: 
         check_cluster(RunSettings(cluster="kubernetes", workers=1, kubernetes=table))
 
 
-def test_no_secret_of_a_table_is_told() -> None:
+def test_secrets_of_a_table_are_hidden() -> None:
     """Secrets are hidden in errors about a value, and in variables that a job script sets."""
     for package in ("dask_jobqueue", "dask_kubernetes", "asyncssh"):
         pytest.importorskip(package)
@@ -209,7 +211,7 @@ def test_no_secret_of_a_table_is_told() -> None:
     assert "module load x=y" in request
 
 
-def test_a_mistyped_key_is_told_with_the_nearest() -> None:
+def test_a_mistyped_key_is_reported_with_the_nearest() -> None:
     """The hint has the key that the cluster's class knows."""
     pytest.importorskip("dask_jobqueue")
     settings = RunSettings(cluster="slurm", workers=1, slurm={"coers": 1, "extra": []})
@@ -300,7 +302,7 @@ def test_a_run_on_slurm(
     assert nothing_is_left(slurm)
 
 
-def test_a_queue_that_does_not_move(
+def test_a_queue_that_does_not_advance(
     lvm_batch: Callable[..., Result],
     arguments: list[object],
     slurm: FakeSlurm,
@@ -513,7 +515,7 @@ def test_waiting_has_an_end(moving: Moving) -> None:
             await_workers(client, 0.3, tell=lambda _: None, where="it", hint="")
 
 
-def test_more_is_submitted_where_workers_follow_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_adapt_submits_more_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
     """With --adapt Dask must see enough waiting tasks to request the maximum; otherwise the present slots count."""
     present = {"a": {"nthreads": 2}}
     monkeypatch.setattr("lvm_batch.jobs.prediction.execution.workers.worker_memory", lambda _: "")
@@ -524,7 +526,7 @@ def test_more_is_submitted_where_workers_follow_from_it(monkeypatch: pytest.Monk
         assert workers.window == window
 
 
-def test_what_the_engine_is_told() -> None:
+def test_expectations_of_a_cluster() -> None:
     """Clusters with a queue get a longer wait; --adapt keeps at least one worker."""
     kubernetes = Kubernetes(RunSettings(cluster="kubernetes", adapt="0:8"))
     assert kubernetes.expectations() == WorkerExpectations(600, 8, may_differ=True)
@@ -592,7 +594,7 @@ def test_another_lvm_batch_is_an_error(
     assert not list((tmp_path / "out").glob("*.parquet"))
 
 
-def test_what_differs_is_found(skewed: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_version_differences_are_found(skewed: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """Any difference of lvm-batch counts; other packages may differ in the patch version, but must be installed."""
     differences = {each.package: each.theirs for each in version_differences(skewed)}
     assert differences == {"lvm-batch": "0.0.9", "numpy": "1.0"}

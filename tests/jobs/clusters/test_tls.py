@@ -139,7 +139,7 @@ def test_certificates_that_cannot_be_used(
     assert str(path) in result.values["error"]["message"]
 
 
-def test_certificates_of_somebody_else(
+def test_certificates_of_another_authority(
     run_over_tls: Callable[[dict[str, Any]], Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A scheduler with another authority's certificate exits with 75, and the error says what to compare."""

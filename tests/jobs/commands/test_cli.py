@@ -83,7 +83,7 @@ def test_verbose_adds_the_traceback(
     assert "Traceback (most recent call last)" in capsys.readouterr().err
 
 
-def test_a_bug_is_told_with_its_traceback(
+def test_a_bug_is_printed_with_its_traceback(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """An unexpected error exits with 70 and shows where it happened."""
@@ -134,7 +134,7 @@ def test_a_wrong_command_line_names_the_right_one(
     assert "--help` shows what it takes" in err.splitlines()[1]
 
 
-def test_a_wrong_command_line_is_told_as_json_too(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_command_line_is_printed_as_json_too(capsys: pytest.CaptureFixture[str]) -> None:
     """--json also applies to a command line that cannot be parsed."""
     assert main(["run", "--json", "--outptu", "x"]) == 2
     assert json.loads(capsys.readouterr().out)["error"]["kind"] == "usage"
@@ -199,7 +199,7 @@ def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(name in out for name in ("run", "plan", "config"))
 
 
-def test_version_is_the_package_s(capsys: pytest.CaptureFixture[str]) -> None:
+def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
     """--version prints the installed version."""
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("lvm-batch 0.")

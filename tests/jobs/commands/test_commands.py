@@ -77,7 +77,7 @@ def test_a_bank_needs_its_column(lvm_batch: Callable[..., Any], tmp_path: Path) 
     assert "embedding" in result.values["error"]["message"]
 
 
-def test_status_tells_how_far_a_job_is(
+def test_status_shows_how_far_a_job_is(
     lvm_batch: Callable[..., Any], predict: Callable[..., Any], tmp_path: Path
 ) -> None:
     """Done, incomplete and running are distinguished by the output folder alone."""

@@ -33,7 +33,9 @@ def _few_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "EPOCHS", {"amn": 3, "gru": 1})
 
 
-def test_the_demo_trains_predicts_and_says_what_next(lvm_batch: Callable[..., Any], folder: Path) -> None:
+def test_the_demo_trains_predicts_and_shows_the_next_commands(
+    lvm_batch: Callable[..., Any], folder: Path
+) -> None:
     """Every window of the sample gets a prediction, both models answer some, and AMN beats the context's mean."""
     result = lvm_batch("demo", "--output", folder)
     assert result.code == 0
@@ -99,7 +101,7 @@ def rows_of(path: Path) -> int:
     return pq.read_metadata(path).num_rows
 
 
-def test_what_is_told_can_be_typed() -> None:
+def test_the_next_commands_can_be_typed() -> None:
     """The commands are quoted if the folder's name has blanks and quotes in it."""
     folder = Path("my 'demo'")
     lines = [shlex.split(line) for line in demo.next_steps(folder).splitlines() if "lvm-batch " in line]

@@ -137,7 +137,7 @@ def test_a_name_with_control_characters_stays_in_its_line(call: Callable[..., An
     assert "b" in error["message"]
 
 
-def test_a_run_tells_its_beginning_its_failures_and_its_end(
+def test_a_run_logs_its_beginning_its_failures_and_its_end(
     call: Callable[..., Any], models: Path, scheduler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each event has its fields; a warning has its level; there is no progress bar."""
@@ -175,7 +175,7 @@ def test_a_run_tells_its_beginning_its_failures_and_its_end(
     assert records[-1]["kind"] == "units_failed"
 
 
-def test_progress_is_told_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_is_logged_at_intervals(capsys: pytest.CaptureFixture[str]) -> None:
     """A progress line has rows, rate and time left; units are not listed one by one, nor failures without end."""
     console = Console(log_format="json")
     assert isinstance(progress_on(console), ProgressRecords)
@@ -249,7 +249,7 @@ def test_whatever_writes_to_stderr_arrives_as_json() -> None:
     assert rest[-1] == "without an end"
 
 
-def test_a_reader_that_has_gone_changes_nothing() -> None:
+def test_a_closed_stderr_changes_nothing() -> None:
     """A command whose stderr is closed ends as it would otherwise."""
     read, write = os.pipe()
     os.close(read)
@@ -259,7 +259,7 @@ def test_a_reader_that_has_gone_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
-def test_no_credentials_stand_in_what_a_run_says_or_writes(
+def test_no_credentials_appear_in_what_a_run_prints_or_writes(
     models: Path,
     scheduler: str,
     tmp_path: Path,

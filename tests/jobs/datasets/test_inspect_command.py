@@ -164,7 +164,7 @@ def test_slow_encodings_are_named_with_the_way_out(
     assert values["notices"] == []
 
 
-def test_other_columns_in_other_files_are_said(
+def test_files_with_other_columns_are_reported(
     vectors: NDArray[np.float64], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Files that differ from the first are counted, with the difference and the criterion that it affects."""
@@ -183,7 +183,7 @@ def test_other_columns_in_other_files_are_said(
     assert values["columns"]["split"] == "split"
 
 
-def test_large_row_groups_are_said(
+def test_large_row_groups_are_reported(
     vectors: NDArray[np.float64], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A row group of many units' size is named, because no unit is smaller than a row group."""

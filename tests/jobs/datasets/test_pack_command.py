@@ -79,7 +79,9 @@ def test_the_result_names_every_file(npz: Path, tmp_path: Path, capsys: pytest.C
     assert values["notices"] == [f"{npz}: `epoch` is left out: its name begins with none of train_, val_"]
 
 
-def test_the_text_says_what_to_do_next(npz: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_text_shows_the_next_command(
+    npz: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Without --json the result ends with the next command."""
     assert main(["pack", str(npz), "--output", str(tmp_path / "out"), "--dtype", "float16"]) == 0
     out, err = capsys.readouterr()
@@ -111,7 +113,7 @@ def test_columns_of_parquet_can_have_other_names(
     ]
 
 
-def test_wrong_options_are_told_at_once(npz: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_options_are_reported_at_once(npz: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Every invalid option is named with the accepted values, before anything is read or written."""
     wrong = ["--encoding", "list", "--dtype", "int8", "--pad", "no", "--rows-per-file", "0"]
     code, values = result(capsys, npz, "--output", npz.parent / "out", *wrong)
@@ -126,7 +128,7 @@ def test_wrong_options_are_told_at_once(npz: Path, capsys: pytest.CaptureFixture
 
 
 @pytest.mark.parametrize("size", ["-1", "many", "", "1.5", "0GiB"])
-def test_a_file_s_size_is_rows_or_bytes(npz: Path, size: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_files_size_is_rows_or_bytes(npz: Path, size: str, capsys: pytest.CaptureFixture[str]) -> None:
     """--rows-per-file accepts a positive integer, or a size with a unit."""
     code, values = result(capsys, npz, "--output", npz.parent / "out", "--rows-per-file", size)
     assert (code, values["error"]["message"]) == (2, f"--rows-per-file cannot be {size!r}")

@@ -44,7 +44,7 @@ def test_splits_are_counted(column: pa.Array) -> None:
 
 
 @kinds
-def test_splits_are_learnt_from(column: pa.Array, tmp_path: Path) -> None:
+def test_splits_are_read_for_training(column: pa.Array, tmp_path: Path) -> None:
     """Training knows the windows of out-of-distribution articles."""
     contexts, targets = (rows[:5].reshape(5, -1) for rows in windows())
     lists = {

@@ -96,7 +96,7 @@ def whole(
     return *calibrated(settings, output=str(output)), output
 
 
-def test_every_part_of_a_calibration_is_there(whole: tuple[dict[str, Any], str, Path]) -> None:
+def test_a_calibration_has_every_part(whole: tuple[dict[str, Any], str, Path]) -> None:
     """The JSON has rows, signals in tenths, a table of thresholds, the gain of each policy, and thresholds."""
     values, _, output = whole
     assert (values["rows"], values["grouped_by"], values["articles"]) == (N_WINDOWS, "articles", 16)
@@ -162,14 +162,14 @@ def test_plots_are_the_same_each_time(settings: dict[str, Any], tmp_path: Path) 
         assert one == other
 
 
-def test_without_articles_blocks_of_rows_stand_for_them(settings: dict[str, Any]) -> None:
+def test_without_articles_rows_are_halved_by_blocks(settings: dict[str, Any]) -> None:
     """Rows without an article column are halved in twenty blocks, and a notice says so."""
     values, text = calibrated(settings, article_column="nobody")
     assert (values["grouped_by"], values["articles"]) == ("blocks of rows", 20)
     assert "found on other blocks of rows" in text
 
 
-def test_a_bank_of_one_vector_tells_no_margin(settings: dict[str, Any], tmp_path: Path) -> None:
+def test_a_bank_of_one_vector_gives_no_margin(settings: dict[str, Any], tmp_path: Path) -> None:
     """Without a second vector the margin has no figures, and no threshold for it is proposed."""
     pq.write_table(pa.table({"vector": list(vectors()[:1])}), tmp_path / "v.parquet")
     build_bank(find_files([str(tmp_path / "v.parquet")]), str(tmp_path / "bank"))
@@ -207,7 +207,9 @@ def test_nothing_is_proposed_where_the_fallback_gains_nothing(
     assert not (tmp_path / "out/thresholds.toml").exists()
 
 
-def test_what_a_calibration_needs_is_asked_for(settings: dict[str, Any], pair: Path, tmp_path: Path) -> None:
+def test_missing_inputs_of_a_calibration_are_refused(
+    settings: dict[str, Any], pair: Path, tmp_path: Path
+) -> None:
     """A bank, a fallback, a primary model of the right kind, and enough rows; each error says what to do."""
     without_bank = EvaluateSettings(**(settings | {"bank": None}))
     with pytest.raises(UsageError, match="--calibrate needs a bank"):
@@ -244,7 +246,7 @@ def test_a_disk_that_is_full_is_an_error_of_the_output(settings: dict[str, Any],
     assert "make room" in error.value.args[1]
 
 
-def test_a_budget_of_less_than_a_row_of_a_half_tells_nothing_of_others(settings: dict[str, Any]) -> None:
+def test_a_budget_below_one_row_gives_no_estimate_for_other_articles(settings: dict[str, Any]) -> None:
     """One row in all is proposed, and its effect on other articles is unknown."""
     values, text = calibrated(settings, lane_column="nobody", budget=1.1 / N_WINDOWS)
     assert values["proposed"] is not None
@@ -265,9 +267,7 @@ def test_a_budget_is_written_as_it_was_given(
     assert f"for at most {shown} of the rows" in as_toml(values)
 
 
-def test_rows_that_do_not_say_their_article_are_halved_by_blocks(
-    settings: dict[str, Any], dataset: Path, tmp_path: Path
-) -> None:
+def test_null_articles_are_halved_by_blocks(settings: dict[str, Any], dataset: Path, tmp_path: Path) -> None:
     """One null is enough: its row may overlap with any other."""
     table = pq.read_table(dataset)
     ids = [None, *table["article_id"].to_pylist()[1:]]

@@ -298,7 +298,7 @@ def test_the_output_holds_values_table_and_figures(judged: dict[str, Any], place
     assert {path.name: path.read_bytes() for path in out.glob("*.svg")} == figures
 
 
-def test_rows_stand_alone_without_articles(
+def test_without_articles_rows_are_drawn_one_by_one(
     place: Path, lvm_batch: Callable[..., Any], tmp_path: Path
 ) -> None:
     """Rows are then drawn one by one, a ridge leaves out runs of rows, and notices say both."""
@@ -310,7 +310,7 @@ def test_rows_stand_alone_without_articles(
     assert by_name(values)["ridge"]["cosine"] == pytest.approx(expected, abs=1e-6)
 
 
-def test_one_row_without_an_article_makes_all_stand_alone(
+def test_one_null_article_makes_all_rows_be_drawn_one_by_one(
     place: Path, lvm_batch: Callable[..., Any], tmp_path: Path
 ) -> None:
     """That row may be of any article, so no article can be drawn or left out whole."""
@@ -419,9 +419,7 @@ def test_models_of_other_vectors_are_refused(
         assert (result.code, message in result.values["error"]["message"]) == (2, True), result.values
 
 
-def test_models_that_are_not_there_are_named(
-    place: Path, lvm_batch: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_missing_models_are_named(place: Path, lvm_batch: Callable[..., Any], tmp_path: Path) -> None:
     """All missing models are named at once; so are one named twice, and a registry without roles if none is named."""
     command = ("evaluate", place / "windows.parquet", "--models-dir", place / "models")
     two = lvm_batch(*command, "--model", "frist", "--model", "gone")
@@ -477,7 +475,7 @@ def test_an_output_elsewhere_is_refused_at_once(place: Path, lvm_batch: Callable
         assert (result.code, result.values["error"]["kind"]) == (2, "output")
 
 
-def test_rows_come_as_copies_with_what_tells_them_apart(place: Path, tmp_path: Path) -> None:
+def test_batches_are_copies_with_article_numbers(place: Path, tmp_path: Path) -> None:
     """Batches stay valid after the next one is read; an article has one number across all files."""
     path = write_windows(tmp_path / "w.parquet", context_tokens=np.arange(len(LAST)))
     settings = EvaluateSettings(dataset=(str(path), str(place / "windows.parquet")))

@@ -271,7 +271,7 @@ def test_without_a_worker_left_the_run_ends_with_75(
     assert run_job().values["units_computed"] == N_UNITS
 
 
-def test_a_device_that_no_worker_has_is_said(
+def test_a_device_that_no_worker_has_is_an_error(
     run_job: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The workers' machines count, not the driver's."""
@@ -283,7 +283,7 @@ def test_a_device_that_no_worker_has_is_said(
     assert "fp16 does not run on cpu" in other.values["error"]["message"]
 
 
-def test_workers_say_themselves_that_they_lack_int8(
+def test_workers_report_that_they_lack_int8(
     run_job: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If workers are elsewhere, the driver's own processor does not matter."""

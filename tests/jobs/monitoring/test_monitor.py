@@ -118,7 +118,7 @@ def mean_of(rows: list[dict[str, Any]], name: str = "cosine") -> Figure:
     return Figure(pytest.approx(values.mean()), len(values))
 
 
-def test_an_entry_tells_what_the_output_holds(ran: Ran, tmp_path: Path) -> None:
+def test_an_entry_has_the_figures_of_the_output(ran: Ran, tmp_path: Path) -> None:
     """Means, counts and deviations equal those of the rows, by split and by route."""
     assert added(ran, tmp_path, query_p95_ms=0.5) == []
     run, rows = only_run(tmp_path), read_rows(Path(ran.settings.output))
@@ -140,7 +140,7 @@ def test_an_entry_tells_what_the_output_holds(ran: Ran, tmp_path: Path) -> None:
     assert run.query_p95_ms == 0.5
 
 
-def test_an_entry_says_which_run_it_was(ran: Ran, tmp_path: Path) -> None:
+def test_an_entry_identifies_its_run(ran: Ran, tmp_path: Path) -> None:
     """An entry holds the job, models with digests, thresholds, paths, times and durations."""
     added(ran, tmp_path)
     run, job = only_run(tmp_path), ran.plan.job
@@ -169,7 +169,7 @@ def test_an_entry_has_a_sample_of_the_input(ran: Ran, tmp_path: Path) -> None:
     assert run.input_centroid == pytest.approx(tuple(sampled.mean(axis=0)))
 
 
-def test_a_run_that_resumed_tells_what_it_computed(ran: Ran, tmp_path: Path) -> None:
+def test_a_resumed_run_counts_only_what_it_computed(ran: Ran, tmp_path: Path) -> None:
     """Units that were done before are counted in an earlier entry."""
     records = list(ran.folder.records().values())
     added(ran, tmp_path, computed=records[:1])
@@ -184,7 +184,7 @@ def test_a_run_that_did_nothing_adds_nothing(ran: Ran, tmp_path: Path) -> None:
     assert not (tmp_path / "history").exists()
 
 
-def test_a_failed_run_is_told(ran: Ran, tmp_path: Path) -> None:
+def test_a_failed_run_has_an_entry(ran: Ran, tmp_path: Path) -> None:
     """A failed gate is the run's state; a run whose every unit failed has an entry without figures."""
     added(ran, tmp_path / "gate", error=GateFailed("too many"))
     assert only_run(tmp_path / "gate").state == "gate"
@@ -204,7 +204,7 @@ def test_no_credential_enters_a_history(ran: Ran, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("history", ["file/below", "gopher://a/b", "s3://key:geheim@bucket/a"])
-def test_a_history_that_cannot_be_written_is_said(ran: Ran, tmp_path: Path, history: str) -> None:
+def test_a_history_that_cannot_be_written_is_a_note(ran: Ran, tmp_path: Path, history: str) -> None:
     """Nothing is raised: one line says what failed and why, without a secret."""
     (tmp_path / "file").write_text("")
     (note,) = added(ran, history if "://" in history else tmp_path / history)
@@ -212,7 +212,7 @@ def test_a_history_that_cannot_be_written_is_said(ran: Ran, tmp_path: Path, hist
     assert "geheim" not in note
 
 
-def test_an_input_that_is_gone_costs_the_sample_alone(ran: Ran, tmp_path: Path) -> None:
+def test_a_missing_input_costs_only_the_sample(ran: Ran, tmp_path: Path) -> None:
     """The entry is written without the sample, and a note says so."""
     unit = ran.plan.units[0]
     gone = type(unit.file)(

@@ -148,7 +148,7 @@ def test_a_rule_fires_beyond_its_threshold(rule: str) -> None:
 
 
 @pytest.mark.parametrize("rule", ["query_p95", "rows_per_s", "memory"])
-def test_rows_and_runs_are_those_that_were_judged(rule: str) -> None:
+def test_a_finding_counts_all_rows_and_runs_that_it_judged(rule: str) -> None:
     """A rule over single runs counts all of them, not only the one that differs most."""
     measured = {"query_p95_ms": 1.0, "rows_per_s": 100.0, "peak_bytes": 1000, "projected_bytes": 1000}
     before = [make_run_entry(hours_ago=30 + n, minutes=1, **measured) for n in range(3)]
@@ -266,7 +266,7 @@ def test_the_printed_rules_are_the_rules(tmp_path: Path) -> None:
     assert "min = 0.6  # fires below it; the model cards' alert" in rules_text(Rules())
 
 
-def test_a_file_changes_what_it_says(tmp_path: Path) -> None:
+def test_a_file_changes_only_what_it_names(tmp_path: Path) -> None:
     """Rules and thresholds that a file does not name keep their defaults; an integer is accepted as a number."""
     path = tmp_path / "rules.toml"
     path.write_text("[query_p95]\nmax_ms = 2\n[memory]\nenabled = false\n")
@@ -275,7 +275,7 @@ def test_a_file_changes_what_it_says(tmp_path: Path) -> None:
     assert rules.ood_cosine == Rules().ood_cosine
 
 
-def test_everything_wrong_with_a_file_is_told_at_once(tmp_path: Path) -> None:
+def test_all_problems_of_a_file_are_reported_at_once(tmp_path: Path) -> None:
     """Unknown names come with the nearest valid one, values with the accepted ones."""
     path = tmp_path / "rules.toml"
     path.write_text(

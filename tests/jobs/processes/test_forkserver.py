@@ -43,7 +43,9 @@ def die_elsewhere(driver: int) -> int:
 
 
 @pytest.mark.skipif(forkserver.METHOD != "forkserver", reason="workers start on their own here")
-def test_a_copy_is_where_the_driver_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_copy_has_the_drivers_folder_and_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is another process with the driver's current folder and environment."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LVM_BATCH_TEST", "here")
@@ -59,7 +61,7 @@ def test_errors_come_back_as_they_were() -> None:
     assert error.value.args == ("no such thing", "do better")
 
 
-def test_without_a_server_it_is_done_here(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_server_the_call_runs_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a server the call runs in this process, with the same result."""
     monkeypatch.setattr(forkserver, "_servers", set())
     assert in_forked_process(where)[0] == os.getpid()
@@ -81,7 +83,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.skipif(forkserver.METHOD != "forkserver", reason="workers start on their own here")
-def test_nothing_outlives_a_driver_that_is_killed(tmp_path: Path) -> None:
+def test_no_process_outlives_a_killed_driver(tmp_path: Path) -> None:
     """A copy ends with its driver, idle or busy, and the server ends after its last copy."""
     (tmp_path / "driver.py").write_text(_DRIVER)
     command = [sys.executable, str(tmp_path / "driver.py")]

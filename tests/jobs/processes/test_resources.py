@@ -59,7 +59,7 @@ def test_the_first_version_counts_too(tmp_path: Path, mounted: str, path: str) -
     assert usable_cores(root(tmp_path, f"9:memory:/x\n2:{mounted}:{path}\n0::/", **files)) == 3
 
 
-def test_without_groups_all_cores_are_there(tmp_path: Path) -> None:
+def test_without_groups_all_cores_count(tmp_path: Path) -> None:
     """A system without groups, and a limit that cannot be parsed, change nothing."""
     assert usable_cores(tmp_path) == 16
     assert usable_cores(root(tmp_path, "0::/", **{"sys__fs__cgroup__cpu.max": "none"})) == 16

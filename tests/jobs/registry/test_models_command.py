@@ -103,7 +103,7 @@ def failed(result: Any) -> list[str]:  # noqa: ANN401
     return [check["name"] for check in result.values["checks"] if not check["passed"]]
 
 
-def test_a_list_tells_every_model_and_role(models_command: Callable[..., Any], models_dir: Path) -> None:
+def test_a_list_has_every_model_and_role(models_command: Callable[..., Any], models_dir: Path) -> None:
     """It shows architecture, size, digest, figures and roles; a model that cannot be loaded has the reason."""
     (models_dir / "empty").mkdir()
     torn = models_dir / "torn" / "best_model.pt"
@@ -148,7 +148,7 @@ def test_an_empty_registry_says_how_to_train(tmp_path: Path, capsys: pytest.Capt
     assert printed.out == ""
 
 
-def test_show_tells_all_of_one_model(
+def test_show_describes_one_model(
     models_command: Callable[..., Any], models_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It works by name, role or path, and has digest, dimensions, figures, roles, card, and the path of its history."""
@@ -202,7 +202,7 @@ def test_a_sound_model_passes(models_command: Callable[..., Any], dataset: Path)
     assert result.values["cosine"]["mean"] == pytest.approx(result.values["cosine"]["context_mean"], abs=1e-6)
 
 
-def test_the_width_follows_from_what_is_there(
+def test_the_width_follows_from_data_and_roles(
     lvm_batch: Callable[..., Any], models_dir: Path, dataset: Path
 ) -> None:
     """The width comes from --dim, the data or the models with a role; without any of them it is 768."""
@@ -349,7 +349,7 @@ def test_a_promotion_sets_the_role_and_writes_the_log(
     assert "@" in changes[0].by
 
 
-def test_what_was_not_compared_is_said(models_command: Callable[..., Any], models_dir: Path) -> None:
+def test_a_missing_comparison_is_a_note(models_command: Callable[..., Any], models_dir: Path) -> None:
     """Without --data a model may replace another, and the result says that no cosine was compared."""
     assert models_command("promote", "amn-1").values["notes"] == []
     notes = models_command("promote", "worse").values["notes"]
@@ -398,7 +398,7 @@ def test_a_window_without_a_cosine_is_left_out(
     assert "on 1,099 windows, 1 without a cosine left out" in check["found"]
 
 
-def test_who_has_no_cosine_stands_in_nobodys_way(
+def test_a_current_model_without_a_cosine_blocks_no_promotion(
     models_command: Callable[..., Any], models_dir: Path, dataset: Path
 ) -> None:
     """A model with NaN predictions, or one that reads no five vectors, loses its role to any model that works."""
@@ -480,7 +480,7 @@ def test_rollback_without_a_log_changes_nothing(models_command: Callable[..., An
     assert role(models_dir) == "amn-1"
 
 
-def test_a_role_that_leads_nowhere_passes_on(
+def test_a_broken_role_can_be_replaced(
     models_command: Callable[..., Any], models_dir: Path, dataset: Path
 ) -> None:
     """Promotion and rollback repair it; a note says that nothing could be compared."""
@@ -509,7 +509,7 @@ def test_what_is_no_link_is_not_replaced(models_command: Callable[..., Any], mod
     assert "neither a link nor a line" in listed.values["roles"][PRODUCTION]["problem"]
 
 
-def test_a_model_written_anew_is_told_and_verified_again(
+def test_a_retrained_model_is_reported_and_verified_again(
     models_command: Callable[..., Any], models_dir: Path, dataset: Path
 ) -> None:
     """Retraining the model with the role changes it unverified: list says so, and promote verifies it."""
@@ -533,7 +533,7 @@ def test_two_promotions_do_not_interleave(models_command: Callable[..., Any], mo
 
 
 @pytest.mark.parametrize("held", [(), ("amn-1",)])
-def test_a_role_does_not_pass_on_without_its_log(
+def test_a_role_does_not_change_without_its_log(
     models_command: Callable[..., Any], models_dir: Path, held: tuple[str, ...]
 ) -> None:
     """On a full disk neither the role nor the log changes."""
@@ -589,7 +589,7 @@ def test_options_out_of_range_are_refused(
     assert role(models_dir) is None
 
 
-def test_a_jobs_settings_say_where_the_registry_is(
+def test_a_jobs_settings_give_the_registry(
     lvm_batch: Callable[..., Any], models_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The variable and the file that give a run its models folder work here too."""
@@ -600,7 +600,7 @@ def test_a_jobs_settings_say_where_the_registry_is(
     assert len(lvm_batch("models", "list").values["models"]) == 4
 
 
-def test_a_result_is_told_in_lines(
+def test_a_result_is_printed_in_lines(
     models_dir: Path, dataset: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """There is a line a check with its figure, then the holder of the role; the reason of a failure goes to stderr."""

@@ -86,7 +86,7 @@ def remove_unit(output: Path) -> None:
     (output / "_SUCCESS").unlink()
 
 
-def test_a_report_says_what_the_summary_says(output: Path, lvm_batch: Command) -> None:
+def test_a_report_has_the_figures_of_the_summary(output: Path, lvm_batch: Command) -> None:
     """It has rows by route, reason and status, means, bad rows with their places, settings and digests."""
     result = lvm_batch("report", output)
     assert (result.code, result.values["state"], result.values["rows_done"]) == (0, "done", N_ROWS)
@@ -156,7 +156,7 @@ def test_a_job_of_which_nothing_is_done_has_a_report(output: Path, lvm_batch: Co
     } <= set(page.texts)
 
 
-def test_why_a_job_is_not_accepted_is_said(output: Path, lvm_batch: Command) -> None:
+def test_a_report_says_why_a_job_is_not_accepted(output: Path, lvm_batch: Command) -> None:
     """A failed gate is named with its figure."""
     (output / "_SUCCESS").unlink()
     path = output / "_lvm_batch/summary.json"
@@ -185,7 +185,7 @@ def test_units_that_failed_are_named_until_they_are_done(output: Path, lvm_batch
     assert "it had broken" not in texts
 
 
-def test_half_a_line_of_events_is_told_and_left_out(output: Path, lvm_batch: Command) -> None:
+def test_half_a_line_of_events_is_reported_and_left_out(output: Path, lvm_batch: Command) -> None:
     """A killed run may have left half a line."""
     with (output / "_lvm_batch/events.jsonl").open("a") as file:
         file.write('{"at": "2026-11-2')
@@ -261,7 +261,9 @@ def test_what_cannot_be_reported_is_refused_by_name(
     assert not (output / REPORT).exists()
 
 
-def test_a_report_that_cannot_be_written_is_told(output: Path, lvm_batch: Command, tmp_path: Path) -> None:
+def test_a_report_that_cannot_be_written_is_an_error(
+    output: Path, lvm_batch: Command, tmp_path: Path
+) -> None:
     """The command exits with 2 and names the path. At the end of a run it is only a note."""
     result = lvm_batch("report", output, "--output", tmp_path / "no such folder/report.html")
     assert (result.code, "no such folder/report.html" in result.values["error"]["message"]) == (2, True)
@@ -271,7 +273,7 @@ def test_a_report_that_cannot_be_written_is_told(output: Path, lvm_batch: Comman
     assert "no report was written" in str(write_report(folder, summary_of(folder)))
 
 
-def test_a_file_that_cannot_be_read_is_left_out_and_told(output: Path, lvm_batch: Command) -> None:
+def test_an_unreadable_file_is_left_out_and_reported(output: Path, lvm_batch: Command) -> None:
     """A changed file's record still counts; its rows are not read."""
     path = next(iter(sorted(output.glob("*.parquet"))))
     path.write_bytes(bytes(path.stat().st_size))
@@ -281,7 +283,7 @@ def test_a_file_that_cannot_be_read_is_left_out_and_told(output: Path, lvm_batch
     assert any("1 file could not be read" in text for text in read(output / REPORT).texts)
 
 
-def test_large_outputs_are_looked_at_in_part(
+def test_large_outputs_are_read_in_part(
     output: Path, lvm_batch: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Evenly spread files represent all, the same ones each time, and the page says how many."""

@@ -89,7 +89,7 @@ async def numbers(answer: Awaitable[Answers]) -> list[int]:
     return [int(number) for number in (await answer).confidence]
 
 
-def test_everyone_gets_the_answers_to_his_own_rows() -> None:
+def test_each_request_gets_the_answers_to_its_own_rows() -> None:
     """Requests share batches, whose sizes are reported."""
     sizes: list[int] = []
 
@@ -103,7 +103,7 @@ def test_everyone_gets_the_answers_to_his_own_rows() -> None:
     assert sizes == [4, 4, 1]
 
 
-def test_a_request_that_does_not_fit_any_more_waits_for_the_next_batch() -> None:
+def test_a_request_that_does_not_fit_waits_for_the_next_batch() -> None:
     """The requests behind it do not change that; batches follow one another without a pause."""
 
     async def talk(batcher: Batcher) -> None:
@@ -136,7 +136,7 @@ def test_a_few_rows_are_answered_where_requests_are_read() -> None:
 
 
 @pytest.mark.parametrize("inline_rows", [0, 4])
-def test_a_failure_reaches_all_who_asked(inline_rows: int) -> None:
+def test_a_failure_reaches_all_requests_of_the_batch(inline_rows: int) -> None:
     """Every request of the batch gets the error, and later ones are answered."""
 
     def fail_on_one(batch: list[int]) -> None:
@@ -155,7 +155,7 @@ def test_a_failure_reaches_all_who_asked(inline_rows: int) -> None:
     assert after == [5]
 
 
-def test_requests_of_those_who_have_gone_are_not_computed() -> None:
+def test_cancelled_requests_are_not_computed() -> None:
     """They take no room in a batch either; the requests that still wait are answered."""
     sizes: list[int] = []
 
@@ -175,7 +175,7 @@ def test_requests_of_those_who_have_gone_are_not_computed() -> None:
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_one_who_goes_while_the_models_compute_takes_nothing_from_others(*, fails: bool) -> None:
+def test_a_request_cancelled_in_progress_changes_no_other(*, fails: bool) -> None:
     """The others of the batch get their answers, or the error."""
 
     async def talk(batcher: Batcher) -> list[object]:
@@ -200,7 +200,7 @@ def test_one_who_goes_while_the_models_compute_takes_nothing_from_others(*, fail
     assert list(map(str, asking(models, talk))) == (["too large"] * 2 if fails else ["[1]", "[2]"])
 
 
-def test_the_models_are_asked_one_thing_at_a_time() -> None:
+def test_the_models_answer_one_batch_at_a_time() -> None:
     """A request that arrives meanwhile waits in the queue, even if it could be answered at once."""
 
     async def talk(batcher: Batcher) -> list[list[int]]:
@@ -214,7 +214,7 @@ def test_the_models_are_asked_one_thing_at_a_time() -> None:
     assert models.settled == [[1, 2, 3], [4, 5]]
 
 
-def test_who_is_answered_need_not_wait_for_the_next_batch() -> None:
+def test_an_answer_does_not_wait_for_the_next_batch() -> None:
     """The event loop runs between two batches, also if the main thread computes the answers."""
 
     async def talk(batcher: Batcher) -> list[list[int]]:

@@ -198,7 +198,7 @@ def test_short_contexts_are_padded_as_in_a_run(served: Serving, queries: list[di
 
 
 @pytest.mark.parametrize("pad", ["zero", "reject"])
-def test_padding_is_as_asked_for(
+def test_padding_follows_the_setting(
     settings: Callable[..., Any], queries: list[dict[str, Any]], pad: str
 ) -> None:
     """Zeros are put in front, or the query is refused."""
@@ -290,7 +290,7 @@ def flawed(context: list[Any], value: object) -> str:
         ([1.0], "wrong_type"),
     ],
 )
-def test_what_is_no_number_is_refused_where_it_stands(
+def test_what_is_no_number_is_refused_with_its_place(
     served: Serving, queries: list[dict[str, Any]], value: object, kind: str
 ) -> None:
     """NaN, infinity, null and Python's other numbers: 422 names the place and the reason."""
@@ -320,7 +320,7 @@ def test_what_is_no_number_is_refused_where_it_stands(
         ({"\ud800": 1}, ["\\ud800"], "unknown"),
     ],
 )
-def test_what_is_wrong_is_refused_where_it_stands(
+def test_wrong_values_are_refused_with_their_place(
     served: Serving, queries: list[dict[str, Any]], change: dict[str, Any], place: list[Any], kind: str
 ) -> None:
     """Shapes, types and unknown keys: 422 names the place, in one query and in a body of several."""
@@ -356,7 +356,7 @@ def test_a_stream_that_is_none_is_refused(served: Serving, dataset: Path) -> Non
         assert (response.status_code, response.json()["detail"][0]["type"]) == (422, kind)
 
 
-def test_a_column_of_the_wrong_width_is_told_by_name(served: Serving) -> None:
+def test_a_column_of_the_wrong_width_is_named(served: Serving) -> None:
     """The message is the same as in a run."""
     table = pa.table({"context": encode(np.ones((2, 5, 12), np.float32), "binary")})
     response = served.post("/predict/batch", data=stream(table), headers=ARROW)
@@ -466,7 +466,7 @@ def test_a_query_is_read_without_simdjson(
     np.testing.assert_array_equal(query.rows.contexts[0], np.float32(queries[0]["context"]))
 
 
-def test_rows_wait_for_nobody() -> None:
+def test_batches_take_what_waits() -> None:
     """A batch takes the rows that wait when the models are free, up to the limit, in order."""
     from lvm_batch.jobs.serving.batcher import Batcher
     from lvm_batch.jobs.serving.rows import Answers, Rows

@@ -57,7 +57,7 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, lvm_batch: Ca
 
 
 @needs_extra
-def test_a_port_that_is_taken_is_told(lvm_batch: Callable[..., Any], models: Path) -> None:
+def test_a_port_in_use_is_an_error(lvm_batch: Callable[..., Any], models: Path) -> None:
     """The error for a port of another process says what to do."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         result = lvm_batch("serve", "--model", models / "amn.pt", "--port", other.getsockname()[1])
@@ -66,7 +66,7 @@ def test_a_port_that_is_taken_is_told(lvm_batch: Callable[..., Any], models: Pat
 
 
 @needs_extra
-def test_nobody_is_let_in_before_the_models_are_loaded(
+def test_no_connection_is_accepted_before_the_models_are_loaded(
     lvm_batch: Callable[..., Any], models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While models load, the port refuses connections; if another process takes it meanwhile, the command fails."""
@@ -90,7 +90,7 @@ def test_nobody_is_let_in_before_the_models_are_loaded(
 
 
 @needs_extra
-def test_everything_that_is_wrong_with_models_is_told(
+def test_all_problems_with_models_are_reported(
     lvm_batch: Callable[..., Any], models: Path, tmp_path: Path
 ) -> None:
     """Models and bank are checked as for a run, all of them before the port opens."""

@@ -68,7 +68,7 @@ def test_bodies_have_a_limit(served: Serving, path: str) -> None:
         assert response.status_code == 413
 
 
-def test_a_query_is_no_larger_than_a_query_can_be(served: Serving) -> None:
+def test_a_query_has_a_limit(served: Serving) -> None:
     """Contexts with up to twenty times the vectors that count are read; a much larger body is refused unread."""
     longer = {"context": QUERY["context"] * 20}
     prediction, plain = (served.post(json=query).json()["prediction"] for query in (longer, QUERY))
@@ -174,9 +174,7 @@ def test_the_queue_has_a_limit(settings: Callable[..., Any], monkeypatch: pytest
         assert started.service.gate.under_way == 0
 
 
-def test_who_sends_slowly_is_in_nobodys_way(
-    settings: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_slow_sender_blocks_no_other(settings: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """An unfinished body takes no place in the queue, and is refused (408) when it takes too long."""
     from lvm_batch.jobs.serving import endpoints
 
@@ -190,7 +188,7 @@ def test_who_sends_slowly_is_in_nobodys_way(
         assert started.metric('lvm_batch_requests_total{path="/predict",status="408"}') == 1
 
 
-def test_who_hangs_up_is_forgotten(served: Serving) -> None:
+def test_an_unfinished_request_is_forgotten(served: Serving) -> None:
     """A request that is not sent to its end is not counted, and leaves nothing behind."""
     n_requests = served.service.metrics.totals()["n_requests"]
     with served.connected() as gone:
@@ -237,7 +235,7 @@ def refuses(served: Serving) -> bool:
     return False
 
 
-def test_a_failure_of_the_models_reaches_only_those_who_asked(
+def test_a_failure_of_the_models_reaches_only_its_requests(
     settings: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An error in a batch is a 500 for its requests, and is counted; the next requests are answered."""
@@ -252,7 +250,9 @@ def test_a_failure_of_the_models_reaches_only_those_who_asked(
         assert started.metric('lvm_batch_requests_total{path="/predict",status="500"}') == 1
 
 
-def test_a_failure_around_the_models_does_too(served: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_to_join_requests_reaches_only_those(
+    served: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """If requests cannot even be joined, they get the error, and the next ones are answered."""
     from lvm_batch.jobs.serving import batcher
     from lvm_batch.jobs.serving.rows import Answers, Rows
@@ -303,7 +303,7 @@ HEADS = {
 
 
 @pytest.mark.parametrize("case", HEADS)
-def test_what_is_no_body_has_a_limit(served: Serving, case: str) -> None:
+def test_heads_and_trailers_have_a_limit(served: Serving, case: str) -> None:
     """Heads, trailers and chunk extensions of more than 32 KiB, and too many headers, are refused: 431."""
     with served.connected() as connection:
         with suppress(ConnectionError):
@@ -313,7 +313,7 @@ def test_what_is_no_body_has_a_limit(served: Serving, case: str) -> None:
 
 
 @pytest.mark.parametrize(("sent", "answer"), [(b"", b""), (HEAD[:-2], b"HTTP/1.1 408 ")])
-def test_a_head_has_its_time(
+def test_a_head_has_a_time_limit(
     served: Serving, monkeypatch: pytest.MonkeyPatch, sent: bytes, answer: bytes
 ) -> None:
     """A connection without a request is closed; an unfinished head gets 408."""
@@ -347,7 +347,7 @@ def test_requests_sent_ahead_have_a_limit(served: Serving) -> None:
         assert answers.count(b"HTTP/1.1 ") == answers.count(b"HTTP/1.1 200 ")
 
 
-def test_bodies_on_their_way_have_a_limit(served: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unfinished_bodies_have_a_limit(served: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
     """The unfinished bodies of all connections share a limit: beyond it 503, and 200 once they are gone."""
     monkeypatch.setattr(served.service.budget, "max_bytes", 1_000_000)
     head = HEAD.replace(b"/predict", b"/predict/batch").replace(b"%d" % len(BODY), b"900000")
@@ -361,7 +361,7 @@ def test_bodies_on_their_way_have_a_limit(served: Serving, monkeypatch: pytest.M
     assert served.post(json=QUERY).status_code == 200
 
 
-def test_an_answer_that_nobody_reads_is_given_up(served: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unread_answer_is_dropped(served: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
     """A long answer is sent as fast as its reader reads, counts until then, and is dropped after a while."""
     from lvm_batch.jobs.serving import protocol
 
@@ -377,7 +377,7 @@ def test_an_answer_that_nobody_reads_is_given_up(served: Serving, monkeypatch: p
         wait_until(lambda: served.service.budget.n_bytes == 0, "it is given up")
 
 
-def test_what_is_unpacked_waits_for_room() -> None:
+def test_unpacking_waits_for_memory() -> None:
     """Those who do not fit wait for those before them, in order; a cancelled waiter takes no room."""
     from lvm_batch.jobs.serving.memory import MemoryQueue
 
@@ -422,7 +422,7 @@ def test_a_dictionary_is_not_copied_for_each_row(served: Serving) -> None:
         tracemalloc.stop()
 
 
-def test_what_a_stream_repeats_counts_as_often(served: Serving) -> None:
+def test_repeated_values_of_a_stream_count_each_time(served: Serving) -> None:
     """Growing dictionaries, and texts that are views of one buffer, are refused by their unpacked size: 413."""
     kind = pa.dictionary(pa.int32(), pa.string())
     schema = pa.schema([("context", pa.list_(pa.float32())), ("note", kind)])

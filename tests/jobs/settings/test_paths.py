@@ -106,7 +106,7 @@ def test_without_a_home_there_is_no_tilde(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("name", ["metrics_file", "models_dir"])
-def test_what_is_of_this_machine_is_no_url(name: str) -> None:
+def test_local_settings_cannot_be_urls(name: str) -> None:
     """A `file://` URL is a path; any other would be mistaken for a folder called `s3:`."""
     assert getattr(resolved(RunSettings, {name: "file:///a%20b/c"}), name) == "/a b/c"
     with pytest.raises(SettingsError, match="cannot be a URL"):
@@ -128,7 +128,7 @@ def test_a_file_of_settings_may_be_a_url_of_this_machine(tmp_path: Path) -> None
         {"LVM_BATCH_OUTPUT": "out\r\n", "LVM_BATCH_HIGH_STAKES_LANE": " a ,b", "LVM_BATCH_WORKERS": "2"},
     ],
 )
-def test_a_line_end_behind_a_variable_does_not_count(environ: Mapping[str, str]) -> None:
+def test_a_newline_after_a_variable_is_ignored(environ: Mapping[str, str]) -> None:
     """Mounted secrets, and files that are read into variables, end with a newline."""
     settings = resolved(RunSettings, {}, environ)
     assert isinstance(settings, RunSettings)
@@ -167,7 +167,7 @@ def test_blanks_are_no_value(name: str) -> None:
 
 @pytest.mark.parametrize("before", ["", "\ufeff"])
 @pytest.mark.parametrize("line", ["\n", "\r\n"])
-def test_editors_of_all_systems_will_do(tmp_path: Path, before: str, line: str) -> None:
+def test_files_of_all_editors_are_read(tmp_path: Path, before: str, line: str) -> None:
     """A byte order mark and Windows line ends are ignored."""
     job, rules = tmp_path / "job.toml", tmp_path / "rules.toml"
     job.write_bytes(f'{before}output = "o"{line}workers = 3{line}'.encode())

@@ -50,7 +50,7 @@ def test_the_fingerprint_takes_the_settings_that_change_the_output() -> None:
     assert set(RunSettings(output="OUT", workers=3).output_values()) == changing
 
 
-def test_outputs_of_the_first_release_go_on() -> None:
+def test_outputs_of_the_first_release_continue() -> None:
     """A newer setting at its default leaves an old fingerprint unchanged."""
     assert set(RunSettings().output_values()) == RELEASED
 

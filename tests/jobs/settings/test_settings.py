@@ -157,12 +157,12 @@ def test_the_edges_of_a_range_are_allowed(name: str, value: str) -> None:
         ("unit_size", "something like 64MiB or 200MB"),
     ],
 )
-def test_what_is_allowed_is_said_in_words(name: str, words: str) -> None:
+def test_allowed_values_are_described_in_words(name: str, words: str) -> None:
     """The description of a type follows from its declaration."""
     assert allowed(RunSettings, name) == words
 
 
-def test_every_problem_is_told_at_once(job: Path) -> None:
+def test_all_problems_are_reported_at_once(job: Path) -> None:
     """One error lists the problems of all sources, each with its place."""
     job.write_text('min_margin = "wide"\nlayuot = "windows"\n')
     errors = problems({"device": "gpu"}, {"LVM_BATCH_WORKERS": "none", "LVM_BATCH_MODEL_DIR": "m"}, job)
@@ -200,7 +200,7 @@ def test_an_unknown_key_unlike_any_setting_points_to_the_schema(job: Path) -> No
     )
 
 
-def test_what_is_missing_is_told_with_every_way_to_give_it() -> None:
+def test_a_missing_setting_is_reported_with_every_way_to_give_it() -> None:
     """A run needs a dataset and an output; the hint has the flag, the variable and the key."""
     with pytest.raises(SettingsError) as caught:
         resolve_settings(RunSettings, {}, {})
@@ -262,7 +262,7 @@ def test_a_file_that_cannot_be_used_is_named(job: Path, content: str | bytes | N
     assert problem.hint
 
 
-def test_what_a_file_may_hold_is_not_missed_where_it_cannot_be_read(job: Path) -> None:
+def test_an_unreadable_file_does_not_make_settings_missing(job: Path) -> None:
     """The file may hold the dataset and the output, so the file is the only problem."""
     with pytest.raises(SettingsError) as caught:
         resolve_settings(RunSettings, {}, {}, job)

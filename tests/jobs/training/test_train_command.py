@@ -112,7 +112,7 @@ def test_a_seed_gives_the_same_model_again(train: Callable[..., Result], tmp_pat
     assert any(not torch.equal(weights["a"][key], weights["c"][key]) for key in weights["a"])
 
 
-def test_the_same_command_again_finds_itself_done(train: Callable[..., Result], tmp_path: Path) -> None:
+def test_the_same_command_again_finds_the_training_done(train: Callable[..., Result], tmp_path: Path) -> None:
     """Nothing is trained or written; a different training is refused, and the error names the difference."""
     train("--output", tmp_path / "m").done()
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "m").glob("[!_]*")}
@@ -128,9 +128,7 @@ def test_the_same_command_again_finds_itself_done(train: Callable[..., Result], 
     assert "seed was 0 and is 9" in other.values["error"]["message"]
 
 
-def test_a_killed_training_goes_on_where_it_was(
-    train: Callable[..., Result], dataset: Path, tmp_path: Path
-) -> None:
+def test_a_killed_training_resumes(train: Callable[..., Result], dataset: Path, tmp_path: Path) -> None:
     """``kill -9`` after some epochs, then the same command: the model equals that of an uninterrupted training."""
     options = ("--epochs", 12, "--batch-size", 128, "--seed", 3)
     code = "import sys; from lvm_batch.jobs.cli import main; sys.exit(main())"
@@ -181,7 +179,7 @@ def test_every_architecture_trains_at_another_context_length(
     assert model(torch.zeros(2, 7, DIM) + 0.1).shape == (2, DIM)
 
 
-def test_a_loss_that_is_no_number_ends_with_what_was_best(
+def test_a_nan_loss_ends_with_the_best_model(
     lvm_batch: Callable[..., Result], dataset: Path, tmp_path: Path
 ) -> None:
     """A learning rate that overflows the weights: exit code 1, and the best earlier model is kept."""
@@ -196,7 +194,9 @@ def test_a_loss_that_is_no_number_ends_with_what_was_best(
     assert "--learning-rate" in result.values["error"]["hint"]
 
 
-def test_vectors_too_long_to_learn_from_are_refused(lvm_batch: Callable[..., Result], tmp_path: Path) -> None:
+def test_vectors_whose_products_overflow_are_refused(
+    lvm_batch: Callable[..., Result], tmp_path: Path
+) -> None:
     """Their products overflow, so they are refused before anything is trained."""
     rng = np.random.default_rng(0)
     vectors = (rng.standard_normal((60, DIM)) * 1e30).astype(np.float32)
@@ -246,7 +246,7 @@ def test_sequences_shorter_than_a_window_are_refused(
     assert (result.code, "none of 3 rows is a window" in result.values["error"]["message"]) == (2, True)
 
 
-def test_all_that_is_missing_is_told_at_once(lvm_batch: Callable[..., Result]) -> None:
+def test_all_missing_settings_are_reported_at_once(lvm_batch: Callable[..., Result]) -> None:
     """Dataset, architecture and output are reported together."""
     result = lvm_batch("train")
     messages = [problem["message"] for problem in result.values["error"]["problems"]]
@@ -286,7 +286,7 @@ def test_a_state_from_elsewhere_is_named(
     assert (result.code, result.values["error"]["kind"]) == (2, "output")
 
 
-def test_a_full_disk_is_told_and_the_training_goes_on(
+def test_a_full_disk_is_an_error_and_the_training_resumes(
     train: Callable[..., Result], dataset: Path, tmp_path: Path
 ) -> None:
     """The error names the file; once there is space again, the same command completes the training."""

@@ -115,7 +115,7 @@ def test_one_vector_that_padding_repeats_joins_no_articles() -> None:
     assert joined([[0, 0, 0, 1], [0, 0, 0, 2], [0, 0, 1, 3], [0, 0, 2, 4]]) == [0, 1, 0, 1]
 
 
-def test_windows_that_say_no_article_follow_those_they_share_with() -> None:
+def test_windows_without_an_article_join_those_they_share_vectors_with() -> None:
     """They belong to the articles that contain their vectors, in any order; windows with an id keep it."""
     windows = [[0, 1, 2], [1, 2, 3], [2, 3, 4], [9, 8, 7], [1, 2, 5]]
     assert joined(windows, [0, UNKNOWN, 0, UNKNOWN, 1]) == [0, 0, 0, 1, 0]
@@ -139,7 +139,7 @@ def test_null_ids_leave_no_window_on_both_sides(tmp_path: Path, missing: slice) 
     assert not sides[0] & sides[1]
 
 
-def test_a_file_without_ids_takes_none_from_the_others(tmp_path: Path) -> None:
+def test_a_file_without_ids_changes_no_other_file(tmp_path: Path) -> None:
     """The rows of other files keep their ids."""
     vectors = articles(12, 12, 12)
     write_windows(tmp_path / "a.parquet", vectors[:2], article_id=[7] * 14)
@@ -150,9 +150,7 @@ def test_a_file_without_ids_takes_none_from_the_others(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("write", [write_sequences, write_windows])
-def test_a_target_without_a_direction_is_none(
-    tmp_path: Path, write: Callable[[Path, list[np.ndarray]], Path]
-) -> None:
+def test_a_zero_target_is_dropped(tmp_path: Path, write: Callable[[Path, list[np.ndarray]], Path]) -> None:
     """A zero vector has no cosine: no window is trained on or evaluated with such a target."""
     vectors = articles(20, 20)
     vectors[0][19] = 0
@@ -194,7 +192,7 @@ def test_contexts_may_be_of_any_length(tmp_path: Path, length: int) -> None:
     assert rows.windows.contexts.shape == (9 + 12 - 2 * length, length)
 
 
-def test_vectors_are_made_unit_vectors_where_asked(tmp_path: Path) -> None:
+def test_vectors_are_normalised_on_request(tmp_path: Path) -> None:
     """--input-norm unit normalises vectors; otherwise they are used as they are."""
     path = write_sequences(tmp_path / "s.parquet", articles(9))
     assert np.allclose(np.linalg.norm(read(path, input_norm="unit").windows.vectors, axis=1), 1)
@@ -228,7 +226,7 @@ def test_ids_that_differ_in_anything_are_different_articles() -> None:
         assert Articles().add(pa.chunked_array([column])).tolist() == expected, name
 
 
-def test_the_store_knows_a_vector_again() -> None:
+def test_the_store_recognises_a_vector() -> None:
     """A vector is recognised also within one batch; half-precision values, whose last bits are zero, stay distinct."""
     store = VectorStore(DIM)
     rng = np.random.default_rng(0)
@@ -241,7 +239,7 @@ def test_the_store_knows_a_vector_again() -> None:
     assert np.array_equal(store.add(many[5:6]), places[5:6])
 
 
-def test_vectors_that_differ_in_few_bits_are_told_apart() -> None:
+def test_vectors_that_differ_in_few_bits_are_distinct() -> None:
     """None of 120,000 vectors that differ only in their signs is mistaken for another."""
     patterns = np.unique(np.random.default_rng(0).integers(0, 2**24, 120_000))
     signs = ((patterns[:, None] >> np.arange(24)) & 1) * 2 - 1

@@ -69,7 +69,7 @@ def test_two_runs_of_one_job_each_get_their_own_results(drive: Callable[..., set
     assert written == {"one": {"one"}, "other": {"other"}}
 
 
-def test_while_no_unit_ends_it_is_heard(
+def test_on_waiting_is_called_while_no_unit_ends(
     drive: Callable[..., set[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """``on_waiting`` is called at intervals."""
@@ -139,7 +139,7 @@ def alone(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     process.wait()
 
 
-def test_waiting_ends_where_the_scheduler_does(
+def test_waiting_ends_with_the_scheduler(
     alone: tuple[subprocess.Popen[bytes], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A scheduler that is stopped or killed raises TryAgain, and no request waits longer than the limit."""

@@ -238,7 +238,7 @@ def test_a_unit_that_was_lost_is_tried_again(cluster: Cluster, loss: str) -> Non
         ("unfetched", "its worker did not hand over the result within 10 s"),
     ],
 )
-def test_a_unit_that_is_lost_alone_too_is_given_up_by_name(cluster: Cluster, loss: str, why: str) -> None:
+def test_a_unit_that_is_lost_alone_too_fails_by_name(cluster: Cluster, loss: str, why: str) -> None:
     """The error has its last loss and a hint; the others are done."""
     cluster.scripts = {"a": [loss] * 9, "c": [loss] * 9}
     ended = drive(cluster, units("a", "b", "c"))
@@ -277,7 +277,7 @@ def test_a_long_task_has_none_behind_it(cluster: Cluster, monkeypatch: pytest.Mo
     assert max(cluster.at_once) == 2
 
 
-def test_where_workers_come_for_work_more_of_it_is_submitted(cluster: Cluster) -> None:
+def test_more_tasks_are_submitted_if_workers_may_join(cluster: Cluster) -> None:
     """There are five tasks for each slot that may join."""
     drive(
         cluster,
@@ -287,7 +287,7 @@ def test_where_workers_come_for_work_more_of_it_is_submitted(cluster: Cluster) -
     assert max(cluster.at_once) == 15
 
 
-def test_while_nothing_ends_the_workers_are_looked_at_twice_a_second() -> None:
+def test_workers_are_polled_twice_a_second_while_no_unit_ends() -> None:
     """So a run soon notices a lost scheduler, and a terminal shows the time."""
     assert driving._PATIENCE_S == 0.5
 
@@ -336,7 +336,7 @@ def test_what_a_group_had_done_before_its_worker_was_refused_is_kept(cluster: Cl
     assert len(cluster.submitted()) == 9
 
 
-def test_without_a_worker_left_it_is_to_be_tried_again(cluster: Cluster) -> None:
+def test_without_a_worker_left_the_run_is_to_be_tried_again(cluster: Cluster) -> None:
     """The error shows why the last worker was refused."""
     cluster.workers.pop("w2")
     cluster.scripts = {"a": ["refused after 0"]}
@@ -352,14 +352,14 @@ def test_a_scheduler_that_goes_away_is_to_be_tried_again(cluster: Cluster) -> No
     assert cluster.tasks[0].released
 
 
-def test_a_result_that_went_with_its_worker_is_waited_for_again(cluster: Cluster) -> None:
+def test_a_result_that_was_lost_with_its_worker_is_awaited_again(cluster: Cluster) -> None:
     """The scheduler recomputes it by itself: the unit is neither submitted nor yielded twice."""
     cluster.scripts = {"a": ["lost result"]}
     assert sorted(drive(cluster, units("a", "b"))) == ["a", "b"]
     assert sorted(cluster.submitted()) == [("a",), ("b",)]
 
 
-def test_results_are_not_waited_for_without_end(cluster: Cluster) -> None:
+def test_waiting_for_a_result_has_a_limit(cluster: Cluster) -> None:
     """A worker has ten seconds to send a result."""
     drive(cluster, units("a"))
     assert cluster.tasks[0].fetched_within == 10
@@ -515,7 +515,7 @@ def test_the_time_of_a_task_ends_with_it(monkeypatch: pytest.MonkeyPatch) -> Non
     assert line.took == [2.0]
 
 
-def test_where_the_cluster_drops_a_task_the_scheduler_is_looked_at(
+def test_a_dropped_task_makes_the_driver_check_the_scheduler(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The scheduler is checked at once, since it may be the scheduler that is gone."""
@@ -531,7 +531,7 @@ def test_where_the_cluster_drops_a_task_the_scheduler_is_looked_at(
         drive(cluster, units("a"))
 
 
-def test_a_worker_is_at_its_next_task_from_when_it_ended_one(
+def test_a_worker_starts_its_next_task_when_one_has_ended(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its next task counts from then, after a record, a failure or a refusal."""

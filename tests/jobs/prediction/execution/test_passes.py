@@ -198,7 +198,7 @@ def test_without_a_fallback_every_row_stays() -> None:
 
 
 @pytest.mark.parametrize("status", [BAD_INPUT, SHORT_CONTEXT])
-def test_a_row_that_is_not_ok_takes_part_in_nothing(status: int) -> None:
+def test_a_row_that_is_not_ok_has_no_values(status: int) -> None:
     """It has no route, reasons or figures, the fallback does not see it, and its prediction is NaN."""
     models = Models()
     block = models.block(

@@ -170,7 +170,7 @@ def test_tallies_of_parts_add_up_to_that_of_the_whole() -> None:
     assert total_of([whole, empty_tally()]) == whole
 
 
-def test_a_tally_of_nothing_has_every_name() -> None:
+def test_an_empty_tally_has_every_count() -> None:
     """All counts are zero, so that a file without rows is reported like any other."""
     nothing = empty_tally()
     assert total_of([]) == nothing == tally_block(block(0), 0)
@@ -207,7 +207,7 @@ def test_a_deviation_is_that_of_a_sample() -> None:
     assert SquareSums(0, 0.0, 0, 0.0).deviation is None
 
 
-def test_a_deviation_is_not_told_where_squares_are_missing() -> None:
+def test_without_squares_there_is_no_deviation() -> None:
     """Records of older versions have no squares; a sum that rounding made negative gives no deviation below 0."""
     assert SquareSums(3, 1.5, 2, 0.5).deviation is None
     assert SquareSums(2, 2.0, 2, 2.0 - 1e-12).deviation == 0.0

@@ -228,7 +228,7 @@ def test_fewer_workers_are_proposed_where_they_would_fit(
     check_memory(projection, RunSettings(workers=3, scheduler="tcp://elsewhere:1"))
 
 
-def test_plan_tells_and_run_refuses(lvm_batch: Callable[..., Result], tmp_path: Path, models: Path) -> None:
+def test_plan_shows_and_run_refuses(lvm_batch: Callable[..., Result], tmp_path: Path, models: Path) -> None:
     """Plan shows the peak and the error of a run; run raises it, exits with 2 and writes nothing."""
     path = windows_file(tmp_path / "a.parquet", 100, 100)
     job = (path, "--output", tmp_path / "out", "--model", models / "amn.pt", "--memory-limit", "100MiB")
@@ -268,7 +268,7 @@ def test_a_worker_may_use_what_the_plan_says(
     assert seen == [limit]
 
 
-def test_a_clusters_table_says_how_much_there_is(tmp_path: Path) -> None:
+def test_a_clusters_table_sets_the_memory(tmp_path: Path) -> None:
     """A SLURM job shares its memory among its processes, and a pod has its limit; the error names both."""
     pytest.importorskip("dask_jobqueue")
     slurm = {"cores": 4, "memory": "1GiB", "processes": 4}

@@ -67,7 +67,7 @@ def test_an_output_as_it_was_written_is_verified(lvm_batch: Callable[..., Any], 
         (lambda path: path.unlink(), "gone"),
     ],
 )
-def test_a_harmed_file_is_named_and_mended_by_a_rerun(
+def test_a_damaged_file_is_named_and_a_rerun_repairs_it(
     lvm_batch: Callable[..., Any],
     predict: Callable[..., Any],
     arguments: tuple[object, ...],
@@ -90,14 +90,14 @@ def test_a_harmed_file_is_named_and_mended_by_a_rerun(
     assert_same_rows(read_rows(out), before)
 
 
-def test_a_file_of_no_unit_is_named(lvm_batch: Callable[..., Any], out: Path) -> None:
+def test_a_file_without_a_unit_is_named(lvm_batch: Callable[..., Any], out: Path) -> None:
     """A file without a record would be read as predictions, so it is a fault."""
     (out / "copy.parquet").write_bytes((out / "a-00000.parquet").read_bytes())
     result = lvm_batch("verify", out)
     assert (result.code, [fault["file"] for fault in result.values["faults"]]) == (1, ["copy.parquet"])
 
 
-def test_a_record_of_no_unit_stands_in_for_none(lvm_batch: Callable[..., Any], out: Path) -> None:
+def test_a_foreign_record_does_not_replace_a_missing_unit(lvm_batch: Callable[..., Any], out: Path) -> None:
     """A missing unit and a foreign file with a record are both reported, whatever their number."""
     done = out / "_lvm_batch/done"
     record = json.loads((done / "a-00000.parquet.json").read_text()) | {"output": "old.parquet"}

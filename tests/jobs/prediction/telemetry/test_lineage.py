@@ -59,7 +59,7 @@ def run_job(predict: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
     return call
 
 
-def test_a_run_tells_what_it_reads_and_writes(
+def test_a_run_reports_its_inputs_and_outputs(
     run_job: Callable[..., Any], events: list[dict[str, Any]], tmp_path: Path
 ) -> None:
     """The events at its start and end have one run id; the end has the number of rows."""
@@ -76,7 +76,7 @@ def test_a_run_tells_what_it_reads_and_writes(
     assert (statistics["rowCount"], statistics["fileCount"]) == (20, 1)
 
 
-def test_a_run_that_fails_says_why(
+def test_a_failed_run_reports_its_error(
     run_job: Callable[..., Any], events: list[dict[str, Any]], tmp_path: Path
 ) -> None:
     """The event holds the error message that the user sees."""
@@ -98,7 +98,7 @@ def test_a_run_that_never_held_the_output_has_no_lineage(
     assert events == []
 
 
-def test_a_server_that_is_away_is_one_note(
+def test_an_unreachable_server_is_one_note(
     run_job: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One note says so, and the run does not change."""

@@ -61,7 +61,7 @@ def samples(text: str) -> dict[tuple[str, ...], float]:
     }
 
 
-def test_the_file_tells_what_the_summary_tells(
+def test_the_file_has_the_figures_of_the_summary(
     predict: Callable[..., Any], dataset: Path, tmp_path: Path
 ) -> None:
     """Counts, fractions and means equal the summary's; every sample is a gauge."""
@@ -124,7 +124,7 @@ def test_a_file_is_as_prometheus_wants_it(predict: Callable[..., Any], dataset: 
 
 
 @pytest.mark.parametrize("trouble", ["gate", "unit", "input", "locked"])
-def test_a_run_that_fails_tells_so_and_keeps_the_last_success(
+def test_a_failed_run_writes_its_exit_code_and_keeps_the_last_success(
     predict: Callable[..., Any], dataset: Path, tmp_path: Path, trouble: str
 ) -> None:
     """The exit code is written however a run ends, and the time of the last success is kept."""
@@ -165,7 +165,7 @@ def test_a_run_that_fails_tells_so_and_keeps_the_last_success(
         (MissingExtra("--openlineage needs openlineage"), 2, "missing_extra"),
     ],
 )
-def test_whatever_is_raised_is_told(ending: BaseException, code: int, kind: str, tmp_path: Path) -> None:
+def test_every_ending_is_recorded(ending: BaseException, code: int, kind: str, tmp_path: Path) -> None:
     """Signals and bugs are recorded, too; before the first success its time is 0."""
     settings = RunSettings(output=str(tmp_path / "out"), metrics_file=str(tmp_path / "m.prom"))
     started = time.monotonic() - 5
@@ -179,7 +179,7 @@ def test_whatever_is_raised_is_told(ending: BaseException, code: int, kind: str,
     assert 5 <= figures["lvm_batch_run_duration_seconds",] <= time.monotonic() - started
 
 
-def test_a_former_file_that_makes_no_sense_is_replaced(
+def test_an_invalid_former_file_is_replaced(
     predict: Callable[..., Any], dataset: Path, tmp_path: Path
 ) -> None:
     """Without a known last success its time is 0, and the next run writes its own."""
@@ -207,7 +207,7 @@ def test_a_file_that_cannot_be_written_changes_nothing(
     assert not [path for path in tmp_path.parent.iterdir() if path.name.startswith(f"{tmp_path.name}.")]
 
 
-def test_a_file_that_node_exporter_would_not_read_is_told(tmp_path: Path) -> None:
+def test_a_file_that_node_exporter_ignores_is_a_note(tmp_path: Path) -> None:
     """Its text file collector reads only `*.prom`."""
     notes: list[str] = []
     settings = RunSettings(output="o", metrics_file=str(tmp_path / "metrics.txt"))
@@ -329,7 +329,7 @@ def test_the_dashboard_is_where_the_note_says(client: Client) -> None:
         assert bokeh_page(notes[0].removeprefix("dashboard: "))
 
 
-def test_a_scheduler_of_ones_own_has_its_own_dashboard(client: Client) -> None:
+def test_a_given_scheduler_has_its_own_dashboard(client: Client) -> None:
     """With --scheduler the note gives the address of that scheduler's dashboard."""
     notes: list[str] = []
     settings = RunSettings(dashboard="127.0.0.1:1", scheduler=client.scheduler.address)

@@ -94,7 +94,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory, models: Path, scheduler: s
     return Watched(settings, recorder.calls, outcome)
 
 
-def test_a_run_is_heard_from_its_beginning_to_its_summary(watched: Watched) -> None:
+def test_observers_receive_a_run_from_its_beginning_to_its_summary(watched: Watched) -> None:
     """Observers receive the plan and the output, each unit, the end of the work, and the summary of this run."""
     (_, beginning), *events = watched.calls
     assert (beginning.plan.n_rows, beginning.settings) == (2 * N_ROWS, watched.settings)
@@ -106,7 +106,7 @@ def test_a_run_is_heard_from_its_beginning_to_its_summary(watched: Watched) -> N
     assert len(end.computed) == 2
 
 
-def test_a_run_that_finds_everything_done_says_so(watched: Watched) -> None:
+def test_observers_receive_a_run_that_finds_everything_done(watched: Watched) -> None:
     """Observers receive a beginning and a summary: no unit was computed, and nothing is news."""
     recorder = Recorder()
     run(watched.settings, console=Console(json=True), observers=[recorder])
@@ -123,7 +123,7 @@ def together(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     return recorder
 
 
-def test_the_outcome_is_shown_before_anybody_hears_of_the_end(watched: Watched, together: Recorder) -> None:
+def test_the_outcome_is_shown_before_observers_conclude(watched: Watched, together: Recorder) -> None:
     """Then each observer receives conclude, once, and no fail."""
     outcome = run_observed(
         watched.settings,
@@ -146,7 +146,7 @@ def test_an_outcome_that_cannot_be_shown_is_a_failure(watched: Watched, together
 
 
 @pytest.mark.parametrize("step", ["check_extras", "start_forkserver"])
-def test_what_fails_before_a_run_begins_is_heard(
+def test_observers_receive_a_failure_before_the_beginning(
     watched: Watched, together: Recorder, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     """Observers receive fail without a beginning."""
@@ -161,7 +161,7 @@ def test_what_fails_before_a_run_begins_is_heard(
     assert together.names == ["fail"]
 
 
-def test_failures_are_heard_by_all_even_if_one_observer_fails() -> None:
+def test_all_observers_receive_a_failure_even_if_one_fails() -> None:
     """The last observer is called first; the others and the caller receive the error that it raises."""
     first, last = Recorder(), Recorder()
 
@@ -175,7 +175,7 @@ def test_failures_are_heard_by_all_even_if_one_observer_fails() -> None:
     assert [type(error) for _, error in first.calls] == [KeyboardInterrupt]
 
 
-def test_a_run_that_has_lost_its_output_is_shown_and_not_written_about() -> None:
+def test_a_run_that_has_lost_its_output_is_shown_and_not_recorded() -> None:
     """The first observer, which displays, receives the event; the others, which write, do not."""
 
     class Lost:
@@ -188,7 +188,7 @@ def test_a_run_that_has_lost_its_output_is_shown_and_not_written_about() -> None
     assert (shows.names, writes.names) == (["RunEnded"], [])
 
 
-def test_only_what_is_asked_for_watches() -> None:
+def test_settings_choose_the_observers() -> None:
     """Progress, events and the report are always on."""
     names = observers_for({})
     assert names == ["ShownProgress", "EventLog", "ReportWriter"]

@@ -80,7 +80,7 @@ def test_a_run_pings_as_it_begins_and_as_it_succeeds(pinged: Callable[..., Any],
     assert check.pings[2].query == check.pings[3].query != began.query
 
 
-def test_a_dry_run_pings_nobody(
+def test_a_dry_run_sends_no_ping(
     lvm_batch: Callable[..., Any], rows: Path, models: Path, tmp_path: Path, check: CheckServer
 ) -> None:
     """A dry run sends no ping at all."""
@@ -108,7 +108,7 @@ def _rows_broken(folder: Path) -> tuple[object, ...]:
         (lambda _: ("--model", "no-such-model.pt", "--bank", "no-such-bank"), 2, "settings", ["fail"]),
     ],
 )
-def test_a_failure_is_told_as_the_user_is_told(
+def test_a_fail_ping_has_the_error_that_the_user_sees(
     pinged: Callable[..., Any],
     rows: Path,
     tmp_path: Path,
@@ -145,7 +145,7 @@ def test_a_run_that_finds_another_at_work_is_logged_and_does_not_start(
     assert check.pings[0].body["error"]["kind"] == "locked"
 
 
-def test_a_scheduler_that_is_away_is_logged(
+def test_an_unreachable_scheduler_is_a_log_ping(
     pinged: Callable[..., Any], check: CheckServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same command works later: nothing has failed, and the check still waits for the success."""
@@ -157,7 +157,7 @@ def test_a_scheduler_that_is_away_is_logged(
     assert check.pings[1].body["exit_code"] == 75
 
 
-def test_a_bug_is_told_and_the_address_stands_in_no_traceback(
+def test_a_bug_sends_a_ping_and_no_traceback_has_the_address(
     pinged: Callable[..., Any], check: CheckServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An unexpected error exits with 70, and the ping has its type and text."""
@@ -175,7 +175,7 @@ def test_a_bug_is_told_and_the_address_stands_in_no_traceback(
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupted_run_is_told(
+def test_an_interrupted_run_sends_a_fail_ping(
     pinged: Callable[..., Any], check: CheckServer, number: signal.Signals, code: int
 ) -> None:
     """A signal sends a fail ping with the run's id."""
@@ -188,7 +188,7 @@ def test_an_interrupted_run_is_told(
     assert check.pings[1].body["error"]["kind"] == "interrupted"
 
 
-def test_a_run_that_is_stopped_while_it_is_planned_is_told(
+def test_a_run_that_is_stopped_while_it_is_planned_sends_a_fail_ping(
     pinged: Callable[..., Any], check: CheckServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It sends a fail ping without a start ping, since work has not begun."""
@@ -232,7 +232,7 @@ def test_a_ping_that_goes_wrong_is_one_note(
     assert SECRET not in result.stderr
 
 
-def test_an_address_that_nobody_listens_at_changes_nothing(
+def test_an_unreachable_address_changes_nothing(
     pinged: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The run keeps its exit code, and one note says why the ping failed."""

@@ -31,7 +31,7 @@ def printed(console: Console) -> list[str]:
     return console.progress.file.getvalue().splitlines()
 
 
-def test_a_line_comes_also_while_nothing_ends(console: Console) -> None:
+def test_lines_appear_while_no_unit_ends(console: Console) -> None:
     """A unit may take longer than the interval; before one is done, no remaining time is known."""
     tell = ShownProgress(console, every_s=0).event
     tell(STARTED)
@@ -40,7 +40,7 @@ def test_a_line_comes_also_while_nothing_ends(console: Console) -> None:
     assert printed(console) == ["0 of 1,000 rows (0%), 0 rows/s"]
 
 
-def test_failed_units_are_counted_and_not_waited_for(console: Console) -> None:
+def test_failed_units_are_counted_and_not_remaining(console: Console) -> None:
     """Their rows are not counted as remaining."""
     tell = ShownProgress(console, every_s=0).event
     tell(STARTED)
