@@ -38,7 +38,7 @@ FILES = [
     {"lane": "policy/procedure", "split": "ood", "context_tokens": None, "tokens": None, "article_id": "x"},
     {"lane": None, "split": None, "context_tokens": 9, "tokens": 1, "article_id": "y z"},
 ]
-"""What all rows of each file have in common."""
+"""The values that all rows of a file share, file by file."""
 
 PARTS = {
     "windows": ("lane", "split", "context_tokens", "article_id"),

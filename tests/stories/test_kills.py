@@ -45,7 +45,7 @@ def test_random_kills_on_disk(seed: int, clean: Any, models: Path, tmp_path: Pat
         world.round()
     world.finish()
     assert {victim for victim, _ in world.endings} == set(VICTIMS)
-    print(Counter(world.endings))  # noqa: T201 - what a soak is read for
+    print(Counter(world.endings))  # noqa: T201 - the result of a soak
 
 
 @pytest.mark.soak
@@ -70,4 +70,4 @@ def test_random_kills_over_a_slow_store(
         for _ in range(20):
             world.round()
         world.finish()
-    print(Counter(world.endings))  # noqa: T201 - what a soak is read for
+    print(Counter(world.endings))  # noqa: T201 - the result of a soak

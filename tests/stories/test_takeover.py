@@ -120,7 +120,7 @@ CASES = [
     for at in STOPPED_AT
     for whole_group in (False, True)
 ]
-"""What is on its way when a run is stopped, and whether its workers are stopped, too."""
+"""The request that is under way when a run is stopped, and whether its workers are stopped, too."""
 
 
 @pytest.mark.parametrize(("at", "whole_group"), CASES)

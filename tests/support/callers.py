@@ -31,7 +31,7 @@ printf '%s\\n' "$@" >"$0.called"
 if [ -n "$ENDS_WITH" ]; then printf '%s\\n' "$PRINTS"; exit "$ENDS_WITH"; fi
 exec {python} -c 'import sys; from lvm_batch.jobs.cli import main; sys.exit(main())' "$@"
 """
-"""Writes down how it was called, then is the command, or ends at once where the environment says how."""
+"""Records its arguments, then runs the command, or exits at once with the code in ENDS_WITH."""
 
 
 @dataclass(frozen=True)
@@ -190,4 +190,4 @@ COMMANDS: dict[str, Callable[[], str]] = {
     "github": github_command,
     "prefect": prefect_command,
 }
-"""How each caller calls the command."""
+"""The command that each caller runs."""

@@ -12,9 +12,9 @@ from urllib.parse import parse_qs, urlsplit
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-SECRET = "8c7f6a1d-secret-4e0b"  # noqa: S105 - nobody's
+SECRET = "8c7f6a1d-secret-4e0b"  # noqa: S105 - not a real one
 HANG = 0
-"""As an answer: none, until the server is closed."""
+"""An answer that never comes, until the server is closed."""
 
 
 class Ping(NamedTuple):

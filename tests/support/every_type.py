@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pyarrow.types as t
 
 N_ROWS = 4
-"""Rows of each column."""
+"""The number of rows of each column."""
 
 _NS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 _MOST, _NANS = 2**63 - 1, {2: 0x7E01, 4: 0x7FC0BEEF, 8: 0x7FF8DEAD0000BEEF}

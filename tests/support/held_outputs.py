@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 NAMES = ("a", "b", "c", "d", "e", "f")
 BEFORE, AFTER = ("a", "b"), ("a", "b", "c", "d")
-"""The inputs that the run that is stopped finds, and those that its successor finds."""
+"""The inputs of the run that is stopped, and those of its successor."""
 
 
 def job(names: tuple[str, ...], **changes: int) -> JobDocument:

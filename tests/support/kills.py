@@ -38,7 +38,7 @@ UNITS = (4, 3, 5)  # of a night, by its version
 VICTIMS = ("driver", "worker", "fork server", "group")
 
 BEAT_S, TTL_S = 0.3, 3.0
-"""Runs on a store that have died are soon given up."""
+"""Short times for the lease of a run on a store, so that a dead run's lease soon expires."""
 
 _HANG_S = 300
 _COMMAND = f"""

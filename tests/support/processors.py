@@ -17,4 +17,4 @@ def _why_not_int8() -> str | None:
 
 
 needs_int8 = pytest.mark.skipif(_why_not_int8() is not None, reason=str(_why_not_int8()))
-"""Skips a test, visibly, where the processor refuses int8."""
+"""Skips a test, visibly, if int8 does not run on the processor."""

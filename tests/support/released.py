@@ -14,7 +14,7 @@ ARGUMENTS = (
     *("--history", "history", "--unit-size", "1kB", "--shadow-rate", "0.4", "--min-confidence", "0.3"),
     *("--max-bad-rows", "0.2", "--workers", "1", "--max-fallback-rate", "1.0", "--precision", "fp32"),
 )
-"""What the job was asked for with."""
+"""The command-line arguments of the released job."""
 
 
 def copy_released(folder: Path) -> Path:

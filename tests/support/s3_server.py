@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 KEY, SECRET, TOKEN = "AKIATESTKEYVISIBLE7", "wJalrXUtnFEMI/K7MDENG+secretsecret", "FwoGZXIvYXdzEtokentoken"
 
 How = Literal["500", "503", "501", "403", "cut before", "cut within", "cut after", "hang", "late"]
-"""An answer; a connection cut before the request is done, within its answer, or after it is done; no answer; or a
-request that is on its way until it is let through, and is then done, whether or not its client is still there."""
+"""An HTTP error; a connection cut before the request is executed, within its answer, or after it is executed; no
+answer; or a request that is delayed until it is released, and then executed, whether or not its client still exists."""
 
 _ERRORS = {"500": "InternalError", "503": "SlowDown", "501": "NotImplemented", "403": "AccessDenied"}
 

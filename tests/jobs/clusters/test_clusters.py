@@ -521,7 +521,7 @@ def test_adapt_submits_more_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lvm_batch.jobs.prediction.execution.workers.worker_memory", lambda _: "")
     for most, window in ((None, 2), (10, 100)):
         expectations = WorkerExpectations(most_workers=most)
-        workers = Workers(None, expectations=expectations)  # type: ignore[arg-type] # nobody is asked
+        workers = Workers(None, expectations=expectations)  # type: ignore[arg-type] # the client is not used
         monkeypatch.setattr(workers, "_ask_scheduler", lambda: present)
         assert workers.window == window
 

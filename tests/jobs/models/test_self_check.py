@@ -160,7 +160,7 @@ def devices(monkeypatch: pytest.MonkeyPatch, scheduler: str) -> Callable[..., li
         by_address = dict(zip(addresses, given, strict=True))
         kept: dict[str, Any] = {}
 
-        def keep(*arguments: Any) -> Any:  # noqa: ANN401 - as they come
+        def keep(*arguments: Any) -> Any:  # noqa: ANN401 - those of the function
             address = get_worker().address
             if address not in kept:
                 kept[address] = _load(*arguments)
@@ -300,7 +300,7 @@ def test_a_worker_that_joins_later_is_checked_too(
     with quick_cluster(1) as cluster:
         [first] = cluster.scheduler_info["workers"]
 
-        def kept(*arguments: Any) -> Any:  # noqa: ANN401 - as they come
+        def kept(*arguments: Any) -> Any:  # noqa: ANN401 - those of the function
             loaded = _load(*arguments)
             if get_worker().address == first and len(cluster.worker_spec) == 1:
                 cluster.scale(2)
@@ -331,7 +331,7 @@ class _Flying:
 def test_tasks_do_not_wait_for_workers_that_have_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     """After a refusal tasks name the workers that are allowed; once all of those leave, they are submitted again."""
     refusals: list[Refusal] = []
-    workers = Workers(None, refusals.append)  # type: ignore[arg-type] # nobody is asked
+    workers = Workers(None, refusals.append)  # type: ignore[arg-type] # the client is not used
     present = {"a": {"nthreads": 1}, "b": {"nthreads": 2}}
     monkeypatch.setattr(workers, "_ask_scheduler", lambda: present)
     monkeypatch.setattr("lvm_batch.jobs.prediction.execution.workers.worker_memory", lambda _: "")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
 ESCALATED = -1
-"""A first number that makes these models escalate a row."""
+"""The first number of a row that these models escalate."""
 
 
 @dataclass
@@ -38,7 +38,7 @@ class Echo:
         """Answer rows."""
         return self.settle(self.judge(rows))
 
-    def judge(self, rows: Rows) -> Any:  # noqa: ANN401 - only `escalated` is looked at
+    def judge(self, rows: Rows) -> Any:  # noqa: ANN401 - only `escalated` is read
         """Return which rows are escalated."""
         self._note("judge", rows)
         return SimpleNamespace(rows=rows, escalated=rows.contexts[:, 0, 0] == ESCALATED)
@@ -71,7 +71,7 @@ def rows(*numbers: int) -> Rows:
     return Rows(contexts, [None] * n_rows, np.zeros(n_rows), None, np.ones(n_rows, bool))
 
 
-def asking(models: Echo, talk: Callable[[Batcher], Coroutine[Any, Any, Any]], **options: Any) -> Any:  # noqa: ANN401 - whatever comes of the talk
+def asking(models: Echo, talk: Callable[[Batcher], Coroutine[Any, Any, Any]], **options: Any) -> Any:  # noqa: ANN401 - the result of the coroutine
     """Run a coroutine with a batcher of these models; a coroutine that hangs fails."""
 
     async def limited() -> Any:  # noqa: ANN401 - as above

@@ -420,7 +420,7 @@ def test_both_models_are_warm_whatever_is_escalated(
     sizes: list[int] = []
     load_cascade = loading.load_cascade
 
-    def watched(models: Any) -> Any:  # noqa: ANN401 - as it is
+    def watched(models: Any) -> Any:  # noqa: ANN401 - those of the original
         cascade = load_cascade(models)
         fallback = cascade.fallback
         assert fallback is not None

@@ -16,7 +16,7 @@ pytest.importorskip("fastapi", reason='pip install "lvm-batch[serve]"')
 schemathesis = pytest.importorskip("schemathesis", reason='pip install "lvm-batch[test]"')
 
 DIM = 8
-"""Vectors this short can be made number by number; dimensions in OpenAPI are the model's."""
+"""Short vectors, so that schemathesis can make valid ones; the dimension in OpenAPI is the model's."""
 
 EXAMPLES = 30
 

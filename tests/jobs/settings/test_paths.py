@@ -37,7 +37,7 @@ PATHS = (
     "metrics_file",
     "performance_report",
 )
-"""Every setting that is a path or a URL, whatever the command."""
+"""Every setting of any command that is a path or a URL."""
 
 
 @pytest.fixture(autouse=True)

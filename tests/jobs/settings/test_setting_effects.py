@@ -11,7 +11,7 @@ from lvm_batch.jobs.settings.serve import ServeSettings
 from lvm_batch.jobs.settings.train import TrainSettings
 
 KINDS = (RunSettings, ServeSettings, TrainSettings, EvaluateSettings)
-"""Every kind of settings that a command takes."""
+"""The settings classes of all commands."""
 
 RELEASED = {
     "layout",

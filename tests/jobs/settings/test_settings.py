@@ -347,7 +347,7 @@ def test_a_time_fills_in_for_every_command(job: Path) -> None:
 def test_a_settings_error_survives_pickling() -> None:
     """An error keeps its problems between processes."""
     error = SettingsError(Problem("a", "b"), Problem("c", "d"))
-    copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - made on the line itself
+    copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - pickled on this line
     assert (copy.args, copy.problems) == (error.args, error.problems)
 
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 
-def answers(job: Any, units: Any) -> list[SimpleNamespace]:  # noqa: ANN401 - as of a job
+def answers(job: Any, units: Any) -> list[SimpleNamespace]:  # noqa: ANN401 - a stand-in for a job
     """Replace ``run_units``: return each unit's job output, after a while."""
     time.sleep(job.takes_s)
     return [SimpleNamespace(output=unit.output, written_to=job.output, worker="") for unit in units]
@@ -146,7 +146,7 @@ def test_waiting_ends_with_the_scheduler(
     process, address = alone
     timeouts, workers_of = [], waiting.workers_of
 
-    def watched(client: Client, *, timeout_s: float) -> Any:  # noqa: ANN401 - as the scheduler tells
+    def watched(client: Client, *, timeout_s: float) -> Any:  # noqa: ANN401 - of the original
         timeouts.append(timeout_s)
         return workers_of(client, timeout_s=timeout_s)
 

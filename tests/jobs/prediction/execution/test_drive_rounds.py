@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 LARGE = 5000
-"""Rows of a unit that shares its task with no other."""
+"""Rows of a unit that is large enough for a task of its own."""
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     working.join()
 
 
-def drive(cluster: Cluster, units: Sequence[Unit], **options: Any) -> dict[str, Any]:  # noqa: ANN401 - as of the real one
+def drive(cluster: Cluster, units: Sequence[Unit], **options: Any) -> dict[str, Any]:  # noqa: ANN401 - those of the original
     """Drive units; return each outcome, of which there is one a unit."""
     ended: dict[str, Any] = {}
     for unit, outcome in driving.drive(cluster, JOB, units, **{"unit_timeout_s": 60} | options):  # type: ignore[arg-type]
@@ -544,7 +544,7 @@ def test_a_worker_starts_its_next_task_when_one_has_ended(
 
     made = driving.Workers
 
-    def noting(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - the real one
+    def noting(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - those of the original
         workers = made(*arguments, **options)
         workers.finished_at = Noted()
         return workers

@@ -73,7 +73,7 @@ class Models:
         second_pass(parts, cascade, cap_rate=cap_rate, watch=self.watch)
         return parts
 
-    def block(self, *batches: Batch, **options: Any) -> PredictionBlock:  # noqa: ANN401 - as of `pass_over`
+    def block(self, *batches: Batch, **options: Any) -> PredictionBlock:  # noqa: ANN401 - those of `pass_over`
         """The block of rows to be written for batches."""
         return make_block(self.pass_over(batches, **options))
 

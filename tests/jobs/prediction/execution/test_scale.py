@@ -70,7 +70,7 @@ def test_submissions_are_bounded(job: RunSettings, scheduler: str, monkeypatch: 
         held: list[int] = []
         submit = client.submit
 
-        def counting(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - as the client's
+        def counting(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - those of the client
             future = submit(*arguments, **options)
             held.append(len(client.futures))
             return future
