@@ -261,7 +261,7 @@ def test_batches_without_a_row_for_the_fallback_do_not_call_it() -> None:
 
 
 def test_the_fallback_answers_several_batches_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The fallback runs as soon as enough rows wait; each row gets its own answer, and no context is kept after."""
+    """The fallback runs as soon as enough rows wait; each row gets its own answer, and contexts are freed."""
     monkeypatch.setattr(passes, "FALLBACK_ROWS", 3)
     models = Models()
     rows = [
