@@ -117,46 +117,46 @@ class OutputFolder(UnitFiles):
         else.
         """
         self._counted.begin((SUCCESS, ACCEPTED), folder=GROWN)
-        standing = self.job()
-        if standing is None:
+        existing = self.job()
+        if existing is None:
             self._refuse_strangers()
             if self._documents.create(JOB, job.to_json()):
                 return job
-            standing = self.required_job()
-        if difference := self._difference(standing, job, kept=kept, again=again):
+            existing = self.required_job()
+        if difference := self._difference(existing, job, kept=kept, again=again):
             raise JobChanged(f"{self.text} holds another job: {difference.text}", difference.hint)
         self._take_back(again)
-        return self._grown(standing, job)
+        return self._grown(existing, job)
 
     def difference(
         self, job: JobDocument, *, kept: Collection[str] = (), again: Collection[str] = ()
     ) -> Difference | None:
         """Say in what ``job`` differs from the one that the folder holds; ``None`` if it may go on with it."""
-        standing = self.job()
-        return self._difference(standing, job, kept=kept, again=again) if standing else None
+        existing = self.job()
+        return self._difference(existing, job, kept=kept, again=again) if existing else None
 
     def _difference(
-        self, standing: JobDocument, asked: JobDocument, *, kept: Collection[str], again: Collection[str]
+        self, existing: JobDocument, requested: JobDocument, *, kept: Collection[str], again: Collection[str]
     ) -> Difference | None:
-        if self._is_as_begun(standing, asked):
+        if self._is_as_begun(existing, requested):
             return None
-        if standing.identity == asked.identity and not self._counted.names(GROWN):
+        if existing.identity == requested.identity and not self._counted.names(GROWN):
             return Difference("its fingerprint differs", "choose another --output")
         committed = {record.place.input for output, record in self.records().items() if output not in again}
-        return job_difference(standing.identity, asked.identity, committed=committed, kept=kept)
+        return job_difference(existing.identity, requested.identity, committed=committed, kept=kept)
 
-    def _is_as_begun(self, standing: JobDocument, asked: JobDocument) -> bool:
+    def _is_as_begun(self, existing: JobDocument, requested: JobDocument) -> bool:
         """Whether what is asked is what the job began with, and still is: one that has grown keeps its fingerprint."""
-        return standing.fingerprint == asked.fingerprint and not self._counted.names(GROWN)
+        return existing.fingerprint == requested.fingerprint and not self._counted.names(GROWN)
 
-    def _grown(self, standing: JobDocument, asked: JobDocument) -> JobDocument:
-        if self._is_as_begun(standing, asked) and not standing.unreadable:
-            return standing
-        grown = growth(standing, asked)
+    def _grown(self, existing: JobDocument, requested: JobDocument) -> JobDocument:
+        if self._is_as_begun(existing, requested) and not existing.unreadable:
+            return existing
+        grown = growth(existing, requested)
         if grown is None:
-            return standing
+            return existing
         changed = {file.path for file in grown.inputs.values()}
-        outdated = [unit.output for unit in standing.units if unit.input in changed]
+        outdated = [unit.output for unit in existing.units if unit.input in changed]
         self._refuse_committed(outdated)
         self._counted.set({SUCCESS: None})
         # A file that was published and not recorded would be adopted for what its input is now.

@@ -47,21 +47,21 @@ def joined(job: JobDocument, growths: Sequence[Growth]) -> JobDocument:
     )
 
 
-def growth(standing: JobDocument, asked: JobDocument) -> Growth | None:
-    """Return what ``asked`` adds to ``standing``; ``None`` where all its inputs are there as they are."""
-    before = standing.identity.inputs
-    mended = set(standing.unreadable).difference(asked.unreadable)
+def growth(existing: JobDocument, requested: JobDocument) -> Growth | None:
+    """Return what ``requested`` adds to ``existing``; ``None`` where all its inputs are there as they are."""
+    before = existing.identity.inputs
+    mended = set(existing.unreadable).difference(requested.unreadable)
     inputs = {
         name: file
-        for name, file in asked.identity.inputs.items()
+        for name, file in requested.identity.inputs.items()
         if before.get(name) != file or file.path in mended
     }
     if not inputs:
         return None
     paths = {file.path for file in inputs.values()}
     return Growth(
-        version=asked.version,
+        version=requested.version,
         inputs=inputs,
-        units=tuple(unit for unit in asked.units if unit.input in paths),
-        unreadable=tuple(path for path in asked.unreadable if path in paths),
+        units=tuple(unit for unit in requested.units if unit.input in paths),
+        unreadable=tuple(path for path in requested.unreadable if path in paths),
     )

@@ -37,8 +37,8 @@ class Difference(NamedTuple):
 
 
 def job_difference(
-    standing: Identity,
-    asked: Identity,
+    existing: Identity,
+    requested: Identity,
     *,
     committed: Container[str],
     kept: Container[str] = (),
@@ -48,18 +48,20 @@ def job_difference(
     ``committed`` holds the paths of inputs of which a unit is committed, ``kept`` the names of inputs that are no
     difference where they are not asked for.
     """
-    inputs, asked_inputs = standing.inputs, asked.inputs
-    conflicts = list(input_conflicts(inputs, asked_inputs))
+    inputs, requested_inputs = existing.inputs, requested.inputs
+    conflicts = list(input_conflicts(inputs, requested_inputs))
     named = {conflict.known for conflict in conflicts}
-    gone = [name for name in inputs if name not in asked_inputs and name not in kept and name not in named]
+    gone = [
+        name for name in inputs if name not in requested_inputs and name not in kept and name not in named
+    ]
     differences = [
         *(
             Difference(_line(*values), _OTHER_SETTINGS)
-            for values in _differing(*map(_without_inputs, (standing, asked)))
+            for values in _differing(*map(_without_inputs, (existing, requested)))
         ),
         *(Difference(conflict.text, conflict.hint) for conflict in conflicts),
         *_gone(inputs, gone),
-        *_changed(inputs, asked_inputs, committed),
+        *_changed(inputs, requested_inputs, committed),
     ]
     if not differences:
         return None
@@ -73,9 +75,11 @@ def _gone(inputs: Inputs, names: Iterable[str]) -> Iterator[Difference]:
         yield Difference(_line(f"inputs.{name}.path", inputs[name].path, None), _WHOLE_DATASET)
 
 
-def _changed(inputs: Inputs, asked: Inputs, committed: Container[str]) -> Iterator[Difference]:
-    for name in (name for name in inputs if name in asked):
-        for key, *values in _differing(_settled(inputs[name], committed), _settled(asked[name], committed)):
+def _changed(inputs: Inputs, requested: Inputs, committed: Container[str]) -> Iterator[Difference]:
+    for name in (name for name in inputs if name in requested):
+        for key, *values in _differing(
+            _settled(inputs[name], committed), _settled(requested[name], committed)
+        ):
             hint = _OTHER_NAMES if key == "path" else _REPROCESS
             yield Difference(_line(f"inputs.{name}.{key}", *values), hint)
 

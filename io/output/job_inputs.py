@@ -28,17 +28,17 @@ class InputConflict(NamedTuple):
     hint: str
 
 
-def input_conflicts(standing: Inputs, asked: Inputs) -> Iterator[InputConflict]:
-    """Yield what keeps inputs of ``asked`` out of a job that has those of ``standing``.
+def input_conflicts(existing: Inputs, requested: Inputs) -> Iterator[InputConflict]:
+    """Yield what keeps inputs of ``requested`` out of a job that has those of ``existing``.
 
     Both give inputs by their names.
     """
-    new = {name: file.path for name, file in asked.items() if name not in standing}
+    new = {name: file.path for name, file in requested.items() if name not in existing}
     if not new:
         return
-    paths = {name: file.path for name, file in standing.items()}
+    paths = {name: file.path for name, file in existing.items()}
     names_by_place = dict(zip(real_places(paths.values()), paths, strict=True))
-    names_by_stem = {_stem(name): name for name in standing}
+    names_by_stem = {_stem(name): name for name in existing}
     for (name, path), place in zip(new.items(), real_places(new.values()), strict=True):
         if known := names_by_place.get(place):
             yield InputConflict(

@@ -110,8 +110,8 @@ class UnitFiles(ABC):
                 record_name(output), whole.to_json()
             ):
                 return whole
-            if standing := self._adopted_for(staged, whole):
-                return standing
+            if existing := self._adopted_for(staged, whole):
+                return existing
             self._refuse_outdated(record)
             self._store.remove(output)
         raise OutputError(
@@ -170,9 +170,9 @@ class UnitFiles(ABC):
         """Write a record in place of ``before`` unless it says the same; ``None`` if it has changed."""
         name = record_name(record.output)
         values = self._documents.parsed(name, before)
-        standing = self._record(values) if values is not None else None
-        if standing and _same_bytes(standing, record) and standing.place.agrees_with(record.place):
-            return standing
+        existing = self._record(values) if values is not None else None
+        if existing and _same_bytes(existing, record) and existing.place.agrees_with(record.place):
+            return existing
         return record if self._store.swap(name, as_json(record.to_json()), before=before) else None
 
     def remove_units(self, outputs: Iterable[str]) -> None:
