@@ -70,13 +70,13 @@ def await_workers(
     Raises :class:`TryAgain` after ``wait_s`` seconds, as soon as ``refused`` has an entry, or if the scheduler goes
     away. ``where`` says whose workers they are, ``hint`` what to do if none comes.
     """
-    began = noted = monotonic()
+    began = last_note = monotonic()
     while (n_come := _n_running(client, wait_s)) < n_workers:
         now = monotonic()
         if refused:
             raise TryAgain(f"{where} was refused a worker: {refused[0]}", hint)
-        if now - noted >= _NOTE_EVERY_S:
-            noted = now
+        if now - last_note >= _NOTE_EVERY_S:
+            last_note = now
             tell(f"waiting for a worker of {where}: {now - began:.0f} s of {wait_s:g} s")
         if now - began >= wait_s:
             some = f"{n_come} of {n_workers}" if n_come else "no"

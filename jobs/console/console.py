@@ -168,13 +168,13 @@ def _trace(error: BaseException) -> str:
 
 def _log_format(options: Sequence[str], environ: Mapping[str, str]) -> LogFormat:
     """Return the format that is asked for; an unknown one is reported by the parser of the command line."""
-    asked = environ.get(LOG_FORMAT_VARIABLE)
+    chosen = environ.get(LOG_FORMAT_VARIABLE)
     for option, following in zip(options, [*options[1:], ""], strict=True):
         if option == LOG_FORMAT:
-            asked = following
+            chosen = following
         elif option.startswith(f"{LOG_FORMAT}="):
-            asked = option.partition("=")[2]
-    return "json" if asked == "json" else "text"
+            chosen = option.partition("=")[2]
+    return "json" if chosen == "json" else "text"
 
 
 def _on_one_line(text: str) -> str:

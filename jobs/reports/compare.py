@@ -46,12 +46,12 @@ def compare(first: str, second: str, *, file: str | None = None) -> tuple[dict[s
     settings, models = differing(*map(_settings, pair)), differing(*map(_models, pair))
     values = {
         "outputs": [first, second],
-        "states": [told.documents.state for told in pair],
+        "states": [data.documents.state for data in pair],
         "settings_differ": sorted(settings),
         "models_differ": sorted(models),
         "means": {name: list(means) for name, means in _means_of_both(pair)},
-        "fallback_rates": [told.documents.totals.fallback_rate for told in pair],
-        "rows_per_s": [told.rates.rate for told in pair],
+        "fallback_rates": [data.documents.totals.fallback_rate for data in pair],
+        "rows_per_s": [data.rates.rate for data in pair],
         "comparison": place,
     }
     return values, f"compared  {place}"
@@ -67,7 +67,7 @@ def differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, 
 
 
 def _page(pair: Pair) -> Page:
-    names = [told.documents.job.job_id for told in pair]
+    names = [data.documents.job.job_id for data in pair]
     return Page(
         title=f"lvm-batch runs {names[0]} and {names[1]}",
         lead=tuple(_lead(pair)),
@@ -82,9 +82,9 @@ def _page(pair: Pair) -> Page:
 
 
 def _lead(pair: Pair) -> Iterator[Part]:
-    for which, told in zip("AB", pair, strict=True):
-        state = state_note(told.documents)
-        yield Note(f"{which}: {told.documents.text}. {state.text}", grave=state.grave)
+    for which, data in zip("AB", pair, strict=True):
+        state = state_note(data.documents)
+        yield Note(f"{which}: {data.documents.text}. {state.text}", grave=state.grave)
 
 
 def _what_differs(pair: Pair) -> Iterator[Part]:
@@ -102,13 +102,13 @@ def _what_differs(pair: Pair) -> Iterator[Part]:
         n_texts=3,
         empty="Models and bank are the same.",
     )
-    versions = [told.documents.job.version for told in pair]
+    versions = [data.documents.job.version for data in pair]
     if versions[0] != versions[1]:
         yield Note(f"A was written by lvm-batch {versions[0]}, B by {versions[1]}.")
 
 
 def _rows(pair: Pair) -> Iterator[Part]:
-    totals = [told.documents.totals for told in pair]
+    totals = [data.documents.totals for data in pair]
     for caption, counts in (
         ("Rows by route", [one.rows_by_route for one in totals]),
         ("Rows by reason to escalate", [one.rows_by_reason for one in totals]),
@@ -143,7 +143,7 @@ def _cosines(pair: Pair) -> Iterator[Part]:
 
 
 def _groups(caption: str, what: str, pair: Pair, grouped: Callable[[ReportData], list[Group]]) -> Part:
-    first, second = ({group.name: group for group in grouped(told)} for told in pair)
+    first, second = ({group.name: group for group in grouped(data)} for data in pair)
     rows = [
         (name, route, *_both(_mean(first.get(name), route), _mean(second.get(name), route)))
         for name in dict.fromkeys((*first, *second))
@@ -153,12 +153,12 @@ def _groups(caption: str, what: str, pair: Pair, grouped: Callable[[ReportData],
     return table(caption, (what, "route", "A", "B", "B - A"), known, n_texts=2, empty=f"No row has a {what}.")
 
 
-def _by_split(told: ReportData) -> list[Group]:
-    return [*groups_by(told.columns, told.columns.split), everything(told.columns)]
+def _by_split(data: ReportData) -> list[Group]:
+    return [*groups_by(data.columns, data.columns.split), everything(data.columns)]
 
 
-def _by_lane(told: ReportData) -> list[Group]:
-    return groups_by(told.columns, told.columns.lane)
+def _by_lane(data: ReportData) -> list[Group]:
+    return groups_by(data.columns, data.columns.lane)
 
 
 def _signals(pair: Pair) -> Iterator[Part]:
@@ -173,7 +173,7 @@ def _signals(pair: Pair) -> Iterator[Part]:
 
 
 def _speed(pair: Pair) -> Iterator[Part]:
-    rates = [told.rates for told in pair]
+    rates = [data.rates for data in pair]
     started = [moment(one.sessions[0].started) if one.sessions else DASH for one in rates]
     rows = [
         ("started", *started),
@@ -183,7 +183,7 @@ def _speed(pair: Pair) -> Iterator[Part]:
         ("workers busy", *(DASH if one.busy is None else f"{one.busy:.0%}" for one in rates)),
     ]
     yield table("Runs", ("", "A", "B"), rows, empty="")
-    seconds = [{part: spent for _, part, spent in shares_of(told.documents.totals.seconds)} for told in pair]
+    seconds = [{part: spent for _, part, spent in shares_of(data.documents.totals.seconds)} for data in pair]
     yield table(
         "Busy time of all units",
         ("part", "A", "share", "B", "share"),
@@ -196,19 +196,19 @@ def _speed(pair: Pair) -> Iterator[Part]:
 
 
 def _by_run(pair: Pair, column: str) -> dict[str, NDArray[Any]]:
-    return {which: told.columns.floats[column] for which, told in zip("AB", pair, strict=True)}
+    return {which: data.columns.floats[column] for which, data in zip("AB", pair, strict=True)}
 
 
-def _settings(told: ReportData) -> dict[str, Any]:
-    return told.documents.settings.model_dump()
+def _settings(data: ReportData) -> dict[str, Any]:
+    return data.documents.settings.model_dump()
 
 
-def _models(told: ReportData) -> dict[str, str]:
-    return {role: f"{architecture} {path} {digest}" for role, architecture, path, digest in told.models}
+def _models(data: ReportData) -> dict[str, str]:
+    return {role: f"{architecture} {path} {digest}" for role, architecture, path, digest in data.models}
 
 
 def _means_of_both(pair: Pair) -> list[tuple[str, tuple[float | None, float | None]]]:
-    first, second = (_means(told.documents.totals) for told in pair)
+    first, second = (_means(data.documents.totals) for data in pair)
     return [(name, (mean, second[name])) for name, mean in first.items()]
 
 

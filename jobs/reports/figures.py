@@ -87,8 +87,8 @@ def histograms(
     few = {key: len(known) for key, known in finite.items() if len(known) < _FEW}
     if len(few) < len(finite):
         finite = {key: known for key, known in finite.items() if key not in few}
-        told = ", ".join(f"{key} ({n})" for key, n in few.items() if n)
-        caption += f" Too few rows to be drawn: {told}." if told else ""
+        omitted = ", ".join(f"{key} ({n})" for key, n in few.items() if n)
+        caption += f" Too few rows to be drawn: {omitted}." if omitted else ""
     finite = {key: known for key, known in finite.items() if len(known)}
     if not finite:
         return Note(empty)

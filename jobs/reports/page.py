@@ -27,20 +27,20 @@ if TYPE_CHECKING:
     from lvm_batch.jobs.reports.documents import Documents
 
 
-def page_of(told: ReportData) -> Page:
+def page_of(data: ReportData) -> Page:
     """Return the report of a job."""
-    documents = told.documents
+    documents = data.documents
     return Page(
         title=f"lvm-batch run {documents.job.job_id}",
-        lead=(state_note(documents), _facts(told)),
+        lead=(state_note(documents), _facts(data)),
         sections=(
-            rows_section(told),
-            cosine_section(told),
-            signals_section(told),
-            gain_section(told),
-            speed_section(told),
-            faults_section(told),
-            _settings_section(told),
+            rows_section(data),
+            cosine_section(data),
+            signals_section(data),
+            gain_section(data),
+            speed_section(data),
+            faults_section(data),
+            _settings_section(data),
         ),
     )
 
@@ -82,8 +82,8 @@ def _why_not_accepted(documents: Documents) -> str:
     return "no run has come to its end since" if error is None else error.args[0]
 
 
-def _facts(told: ReportData) -> Any:  # noqa: ANN401 - a part
-    documents, rates = told.documents, told.rates
+def _facts(data: ReportData) -> Any:  # noqa: ANN401 - a part
+    documents, rates = data.documents, data.rates
     totals, sessions = documents.totals, rates.sessions
     selected = documents.summary.selected if documents.summary else None
     facts = {
@@ -102,12 +102,12 @@ def _facts(told: ReportData) -> Any:  # noqa: ANN401 - a part
 
 def _selection(selected: Selection) -> str:
     bounds = (("since", selected.since), ("until", selected.until))
-    told = " ".join(f"{word} {moment(time)}" for word, time in bounds if time)
-    return f"{plural(selected.rows_out, 'row')} from {plural(selected.files, 'file')}, {told}"
+    span = " ".join(f"{word} {moment(time)}" for word, time in bounds if time)
+    return f"{plural(selected.rows_out, 'row')} from {plural(selected.files, 'file')}, {span}"
 
 
-def _settings_section(told: ReportData) -> Section:
-    documents = told.documents
+def _settings_section(data: ReportData) -> Section:
+    documents = data.documents
     changed = differing_settings(documents.settings.model_dump())
     heads = ("role", "architecture", "path", "SHA-256")
     return Section(
@@ -120,7 +120,7 @@ def _settings_section(told: ReportData) -> Section:
                 n_texts=2,
                 empty="Every setting has its default.",
             ),
-            table("Models and bank", heads, told.models, n_texts=4, empty="The job names no models."),
+            table("Models and bank", heads, data.models, n_texts=4, empty="The job names no models."),
             Note(f"Written by lvm-batch {documents.job.version}; fingerprint {documents.job.fingerprint}."),
         ),
     )

@@ -27,14 +27,14 @@ def report(output: str, *, file: str | None = None) -> tuple[dict[str, Any], str
     """
     folder = OutputFolder(locate(output).text)
     check_page(file, output)
-    told = gather(folder)
-    content = render(page_of(told))
+    data = gather(folder)
+    content = render(page_of(data))
     if file is None:
         folder.write_report(content)
         place = locate(folder.text).child(REPORT).text
     else:
         place = write_page(content, file)
-    documents = told.documents
+    documents = data.documents
     values = {
         "output": output,
         "job_id": documents.job.job_id,
@@ -42,7 +42,7 @@ def report(output: str, *, file: str | None = None) -> tuple[dict[str, Any], str
         "units": documents.n_units,
         "units_done": len(documents.rows_by_output),
         "rows_done": documents.totals.rows_in,
-        "rows_looked_at": told.columns.n_rows,
+        "rows_looked_at": data.columns.n_rows,
         "report": place,
     }
     unfinished = "" if documents.state == "done" else f" (the job is {documents.state})"

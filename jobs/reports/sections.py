@@ -27,9 +27,9 @@ NO_TARGETS = "No row has a cosine: the input has no targets."
 NO_BANK = "No row has a {}: the job had no bank that gives one."
 
 
-def rows_section(told: ReportData) -> Section:
+def rows_section(data: ReportData) -> Section:
     """Rows by route, reason and status."""
-    totals = told.documents.totals
+    totals = data.documents.totals
     routes, n_rows = totals.rows_by_route, totals.rows_out
     kept = totals.rows_with_reasons - routes.get("gru", 0)
     parts: list[Part] = [
@@ -43,11 +43,11 @@ def rows_section(told: ReportData) -> Section:
     return Section("Rows", tuple(parts))
 
 
-def cosine_section(told: ReportData) -> Section:
+def cosine_section(data: ReportData) -> Section:
     """Cosines with the true next vectors, by split, lane and route."""
-    if not told.documents.totals.cosine.n:
+    if not data.documents.totals.cosine.n:
         return Section("Cosine", (Note(NO_TARGETS),))
-    return Section("Cosine", tuple(_cosine_parts(told.columns)))
+    return Section("Cosine", tuple(_cosine_parts(data.columns)))
 
 
 def _cosine_parts(columns: Columns) -> Iterator[Part]:
@@ -66,9 +66,9 @@ def _cosine_parts(columns: Columns) -> Iterator[Part]:
     yield spreads("lanes", "Cosines by lane: the middle 90 % and half of the rows, and their mean.", by_lane)
 
 
-def signals_section(told: ReportData) -> Section:
+def signals_section(data: ReportData) -> Section:
     """Confidence and margin with their thresholds."""
-    settings, totals = told.documents.settings, told.documents.totals
+    settings, totals = data.documents.settings, data.documents.totals
     parts: list[Part] = []
     signals = (
         ("confidence", totals.confidence, settings.min_confidence),
@@ -80,7 +80,7 @@ def signals_section(told: ReportData) -> Section:
                 f"signal-{signal}",
                 f"{signal.capitalize()}: {cosine(mean.mean)} in the mean over"
                 f" {plural(mean.n, 'row')}. A row left of the threshold has a reason to escalate.",
-                {signal: told.columns.floats[signal]},
+                {signal: data.columns.floats[signal]},
                 of=signal,
                 threshold=(f"min_{signal}", threshold),
                 empty=NO_BANK.format(signal),
@@ -89,9 +89,9 @@ def signals_section(told: ReportData) -> Section:
     return Section("Confidence and margin", tuple(parts))
 
 
-def gain_section(told: ReportData) -> Section:
+def gain_section(data: ReportData) -> Section:
     """What GRU's cosine has over AMN's, where both are known."""
-    columns = told.columns
+    columns = data.columns
     kinds = {"escalated": columns.escalated, "shadow": columns.shadow}
     gains = {kind: columns.gain[rows] for kind, rows in kinds.items()}
     empty = "No row has both cosines: none was escalated or chosen for shadow evaluation, or there are no targets."

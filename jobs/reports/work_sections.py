@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 _N_SHOWN = 20
 
 
-def speed_section(told: ReportData) -> Section:
+def speed_section(data: ReportData) -> Section:
     """Rate over time and per worker, and what the time was spent on."""
-    return Section("Speed", tuple(_speed_parts(told)))
+    return Section("Speed", tuple(_speed_parts(data)))
 
 
-def _speed_parts(told: ReportData) -> Iterator[Part]:
-    rates, documents = told.rates, told.documents
+def _speed_parts(data: ReportData) -> Iterator[Part]:
+    rates, documents = data.rates, data.documents
     if documents.n_lost_events:
         lost = plural(documents.n_lost_events, "line")
         yield Note(f"{lost} of events.jsonl cannot be read and is left out.")
@@ -41,7 +41,7 @@ def _speed_parts(told: ReportData) -> Iterator[Part]:
     yield _busy_time(parts)
     if rates.busy is not None:
         yield Note(f"Workers were at work on units for {rates.busy:.0%} of the time that runs gave them.")
-    yield _workers(told)
+    yield _workers(data)
     yield _runs(rates.sessions)
 
 
@@ -58,8 +58,8 @@ def _busy_time(parts: Sequence[tuple[str, str, float]]) -> Part:
     )
 
 
-def _workers(told: ReportData) -> Part:
-    slowest = sorted(told.rates.workers, key=lambda worker: (worker.rate or 0.0, worker.name))
+def _workers(data: ReportData) -> Part:
+    slowest = sorted(data.rates.workers, key=lambda worker: (worker.rate or 0.0, worker.name))
     return table(
         f"Workers, slowest first ({min(len(slowest), _N_SHOWN):,} of {len(slowest):,})",
         ("worker", "units", "rows", "busy", "rows/s while busy"),
@@ -67,7 +67,7 @@ def _workers(told: ReportData) -> Part:
             (one.name, count(one.units), count(one.rows), duration(one.busy_s), rate(one.rate))
             for one in slowest[:_N_SHOWN]
         ),
-        empty=_without_workers(told),
+        empty=_without_workers(data),
     )
 
 
@@ -91,16 +91,16 @@ def _runs(sessions: Sequence[Session]) -> Part:
     )
 
 
-def _without_workers(told: ReportData) -> str:
-    seconds = sum(told.documents.totals.seconds.values())
-    mean = told.rates.rows / seconds if seconds else None
+def _without_workers(data: ReportData) -> str:
+    seconds = sum(data.documents.totals.seconds.values())
+    mean = data.rates.rows / seconds if seconds else None
     return f"The events do not name workers. A worker did {rate(mean)} in the mean while busy."
 
 
-def faults_section(told: ReportData) -> Section:
+def faults_section(data: ReportData) -> Section:
     """Bad rows with their places, units that failed, files left out, notices."""
-    documents = told.documents
-    parts: list[Part] = [_bad_rows(documents.totals), *_failed(told)]
+    documents = data.documents
+    parts: list[Part] = [_bad_rows(documents.totals), *_failed(data)]
     if documents.summary is None:
         parts.append(Note("Notices and criteria are known once a run has come to its end."))
         return Section("What to look at", tuple(parts))
@@ -140,8 +140,8 @@ def _bad_rows(totals: Totals) -> Part:
     )
 
 
-def _failed(told: ReportData) -> Iterator[Part]:
-    failed = told.documents.failed_units
+def _failed(data: ReportData) -> Iterator[Part]:
+    failed = data.documents.failed_units
     yield table(
         f"Units that failed ({len(failed):,})",
         ("unit", "why", "what to do"),

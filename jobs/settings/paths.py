@@ -31,8 +31,8 @@ def expanded(text: str) -> str:
         return f"{scheme}://{quote(expanded(unquote(path)))}" if is_home else text
     found = os.path.expanduser(text)  # noqa: PTH111 - Path's own raises for names that no user has
     if found == text and text.partition("/")[0] == "~":
-        told = {"hint": "write the whole path, or ./~ for a file of that name"}
-        raise PydanticCustomError(CONTRADICTION, "`~` has no meaning, as HOME is not set", told)
+        context = {"hint": "write the whole path, or ./~ for a file of that name"}
+        raise PydanticCustomError(CONTRADICTION, "`~` has no meaning, as HOME is not set", context)
     return found
 
 
@@ -53,8 +53,8 @@ def on_this_machine(text: str) -> str:
         return text
     host, _, path = rest.partition("/")
     if scheme.lower() != _FILE or host.lower() not in {"", "localhost"}:
-        told = {"text": text, "hint": "give a path of this machine, and copy the file from there"}
-        raise PydanticCustomError(CONTRADICTION, "it is a path of this machine, and cannot be a URL", told)
+        context = {"text": text, "hint": "give a path of this machine, and copy the file from there"}
+        raise PydanticCustomError(CONTRADICTION, "it is a path of this machine, and cannot be a URL", context)
     return f"/{unquote(path)}"
 
 

@@ -150,9 +150,9 @@ class RunSettings(SelectionSettings, WorkerSettings):
             for pair in pairs:
                 name = pair.split("=", 1)[part]
                 if name in known:
-                    told = {"name": name, "is_given": is_given, "first": known[name], "second": pair}
+                    context = {"name": name, "is_given": is_given, "first": known[name], "second": pair}
                     raise PydanticCustomError(
-                        CONTRADICTION, "`{name}` {is_given}: {first} and {second}", told
+                        CONTRADICTION, "`{name}` {is_given}: {first} and {second}", context
                     )
                 known[name] = pair
         return pairs

@@ -134,7 +134,7 @@ def _adapter() -> TypeAdapter[Summary]:
 def summarise(
     plan: Plan,
     settings: RunSettings,
-    asked: JobDocument,
+    document: JobDocument,
     records: Mapping[str, CommitRecord],
     failures: Sequence[Failure],
     *,
@@ -143,20 +143,20 @@ def summarise(
     refused: Sequence[Refusal] = (),
     wall_s: float,
 ) -> Summary:
-    """Return the summary of a run that has come to its end; ``asked`` is its job, with all that it has grown by."""
+    """Return the summary of a run that has come to its end; ``document`` is its job, with all that it has grown by."""
     job = plan.job
     return Summary(
         job_id=job.job_id,
         fingerprint=job.fingerprint,
         output=job.output,
-        files=len({unit.input for unit in asked.units}),
-        units=len(asked.units),
+        files=len({unit.input for unit in document.units}),
+        units=len(document.units),
         units_done=len(records),
         units_computed=units_computed,
         rows_computed=rows_computed,
         failed_units=tuple(failures),
         refused_workers=tuple(refused),
-        left_out=asked.unreadable,
+        left_out=document.unreadable,
         unreadable_files=tuple(UnreadableInput(str(error.path), error.args[0]) for error in plan.unreadable),
         totals=totals_of(records.values()),
         selected=_selection(plan, records),

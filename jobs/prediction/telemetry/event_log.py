@@ -74,8 +74,8 @@ def _described(event: Logged) -> dict[str, Any]:
             return {"event": "run_started"} | {name: getattr(event, name) for name in event.__slots__}
         case UnitDone(record):
             seconds = {} if record.seconds is None else {"seconds": record.seconds}
-            told = {"output": record.output, "rows_in": record.rows_in, "worker": record.worker}
-            return {"event": "unit_done", **told, **seconds}
+            fields = {"output": record.output, "rows_in": record.rows_in, "worker": record.worker}
+            return {"event": "unit_done", **fields, **seconds}
         case UnitFailed(failure):
             return {"event": "unit_failed", **failure.as_dict}
         case WorkerRefused(refusal):

@@ -135,7 +135,7 @@ class Gauges(Collector):
             self._families.append(family)
 
 
-def gauges(
+def make_gauges(
     settings: RunSettings,
     summary: Summary | None,
     error: BaseException | None,
@@ -149,56 +149,56 @@ def gauges(
     ``summary`` is that of a run that came to its end, ``error`` why it is not a success, ``before`` when the last
     success before this run was.
     """
-    told = Gauges(_output(settings))
+    gauges = Gauges(_output(settings))
     state = error_as_dict(error)["kind"] if error else "done"
     job_id = summary.job_id if summary else ""
-    told.add(
+    gauges.add(
         "run_info", "The last run; always 1.", 1, job_id=job_id, state=state, version=version("lvm-batch")
     )
-    told.add(
+    gauges.add(
         "run_exit_code", "Exit code of the last run: 0 for success.", exit_code_of(error) if error else 0
     )
-    told.add("run_timestamp_seconds", "When the last run ended.", now)
-    told.add(
+    gauges.add("run_timestamp_seconds", "When the last run ended.", now)
+    gauges.add(
         LAST_SUCCESS.removeprefix("lvm_batch_"),
         "When the last run that succeeded ended; 0 before the first.",
         before if error else now,
     )
-    told.add("run_duration_seconds", "Wall-clock time of the last run.", wall_s)
+    gauges.add("run_duration_seconds", "Wall-clock time of the last run.", wall_s)
     if summary:
-        _add_figures(told, summary)
-    return told
+        _add_figures(gauges, summary)
+    return gauges
 
 
-def _add_figures(told: Gauges, summary: Summary) -> None:
-    told.add_all(_FIGURES, summary)
+def _add_figures(gauges: Gauges, summary: Summary) -> None:
+    gauges.add_all(_FIGURES, summary)
     if summary.selected:
-        told.add_all(_SELECTED, summary.selected)
-    told.add_all(_FAULTS, summary)
-    _add_totals(told, summary.totals)
+        gauges.add_all(_SELECTED, summary.selected)
+    gauges.add_all(_FAULTS, summary)
+    _add_totals(gauges, summary.totals)
     if summary.rows_computed and summary.wall_s:
-        told.add(
+        gauges.add(
             "run_rows_per_second",
             "Rows that the last run computed in each second of its time.",
             summary.rows_computed / summary.wall_s,
         )
 
 
-def _add_totals(told: Gauges, totals: Totals) -> None:
-    told.add_parts("rows_by_route", "Rows answered by each model.", "route", totals.rows_by_route)
-    told.add_parts("rows_by_status", "Rows by what became of them.", "status", totals.rows_by_status)
-    told.add_parts(
+def _add_totals(gauges: Gauges, totals: Totals) -> None:
+    gauges.add_parts("rows_by_route", "Rows answered by each model.", "route", totals.rows_by_route)
+    gauges.add_parts("rows_by_status", "Rows by what became of them.", "status", totals.rows_by_status)
+    gauges.add_parts(
         "rows_by_reason",
         "Rows for which an escalation criterion held.",
         "reason",
         totals.rows_by_reason,
     )
-    told.add_all(_MEANS, totals)
+    gauges.add_all(_MEANS, totals)
     text = "Mean cosine of the predictions with their targets, by {}.".format
-    told.add_parts("cosine_mean_by_split", text("split"), "split", _known(totals.cosine_by_split))
-    told.add_parts("cosine_mean_by_route", text("route"), "route", _known(totals.cosine_by_route))
+    gauges.add_parts("cosine_mean_by_split", text("split"), "split", _known(totals.cosine_by_split))
+    gauges.add_parts("cosine_mean_by_route", text("route"), "route", _known(totals.cosine_by_route))
     text_of_parts = "Time spent on each part of the work, summed over workers and runs."
-    told.add_parts("part_duration_seconds", text_of_parts, "part", totals.seconds)
+    gauges.add_parts("part_duration_seconds", text_of_parts, "part", totals.seconds)
 
 
 def _known(means: Mapping[str, Mean]) -> dict[str, float]:

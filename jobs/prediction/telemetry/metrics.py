@@ -60,14 +60,16 @@ def _written(
     from prometheus_client import write_to_textfile
 
     from lvm_batch.jobs.prediction.planning.places import metrics_file_is_misplaced
-    from lvm_batch.jobs.prediction.telemetry.gauges import gauges
+    from lvm_batch.jobs.prediction.telemetry.gauges import make_gauges
 
     if metrics_file_is_misplaced(settings):
         return None  # the run has been refused for it
     path = Path(str(settings.metrics_file))
     try:
-        told = gauges(settings, summary, error, wall_s=wall_s, now=time.time(), before=last_success(path))
-        write_to_textfile(str(path), told)
+        gauges = make_gauges(
+            settings, summary, error, wall_s=wall_s, now=time.time(), before=last_success(path)
+        )
+        write_to_textfile(str(path), gauges)
     except (OSError, ValueError) as problem:  # the latter of a name with a null character
         return f"the metrics file {path} was not written: {redact(str(problem))}"
     if path.suffix != ".prom":
