@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +12,7 @@ from lvm_batch.jobs.console.console import Console
 from lvm_batch.jobs.errors import UsageError
 from lvm_batch.jobs.settings.dataset import DatasetSettings
 from lvm_batch.jobs.settings.fields import names_of
-from lvm_batch.jobs.settings.options import takes_console, takes_settings
+from lvm_batch.jobs.settings.options import takes_console, takes_options, takes_settings
 from lvm_batch.jobs.settings.paths import path_argument
 from lvm_batch.jobs.settings.run import RunSettings
 from lvm_batch.jobs.settings.sources import Resolved
@@ -70,6 +71,17 @@ Dim = Annotated[
 ]
 
 
+@dataclass(frozen=True, slots=True)
+class VerificationOptions:
+    """The options of a verification."""
+
+    role: Role = None
+    data: Data = None
+    tolerance: Tolerance = 0.005
+    sample_rows: SampleRows = 2000
+    dim: Dim = None
+
+
 @app.command("list")
 @takes_settings(required=(), names=_PLACE)
 @takes_console
@@ -93,21 +105,14 @@ def show(name: Name, resolved: Resolved[RunSettings], *, console: Console) -> No
 @app.command()
 @takes_settings(required=(), names=(*_PLACE, *_DATASET))
 @takes_console
+@takes_options(VerificationOptions)
 def verify(
-    name: Name,
-    resolved: Resolved[RunSettings],
-    *,
-    console: Console,
-    role: Role = None,
-    data: Data = None,
-    tolerance: Tolerance = 0.005,
-    sample_rows: SampleRows = 2000,
-    dim: Dim = None,
+    name: Name, resolved: Resolved[RunSettings], *, console: Console, options: VerificationOptions
 ) -> int:
     """Check that a model loads, has the right dimensions, gives finite unit vectors, the same ones packed as published,
     and, with --data, a mean cosine not below that of who has the role. Ends with 3 where a check fails.
     """
-    request = _request(resolved, role, data, tolerance=tolerance, sample_rows=sample_rows, dim=dim)
+    request = _request(resolved, options)
     from lvm_batch.jobs.registry.candidate import find_candidate
     from lvm_batch.jobs.registry.verify_model import verify_candidate
 
@@ -119,22 +124,15 @@ def verify(
 @app.command()
 @takes_settings(required=(), names=(*_PLACE, *_DATASET))
 @takes_console
+@takes_options(VerificationOptions)
 def promote(
-    name: Name,
-    resolved: Resolved[RunSettings],
-    *,
-    console: Console,
-    role: Role = None,
-    data: Data = None,
-    tolerance: Tolerance = 0.005,
-    sample_rows: SampleRows = 2000,
-    dim: Dim = None,
+    name: Name, resolved: Resolved[RunSettings], *, console: Console, options: VerificationOptions
 ) -> int:
     """Verify a model of the registry, and give it its role if every check passes.
 
     Without --data no cosine is compared. Who had the role before stays in roles.jsonl beside the models folder.
     """
-    request = _request(resolved, role, data, tolerance=tolerance, sample_rows=sample_rows, dim=dim)
+    request = _request(resolved, options)
     from lvm_batch.jobs.registry.promotion import Signature
     from lvm_batch.jobs.registry.promotion import promote as promote_model
 
@@ -157,27 +155,20 @@ def rollback(
     console.result(outcome.values(), outcome.text())
 
 
-def _request(
-    resolved: Resolved[RunSettings],
-    role: str | None,
-    data: list[str] | None,
-    *,
-    tolerance: float,
-    sample_rows: int,
-    dim: int | None,
-) -> VerificationRequest:
-    """Gather the options of a verification; raises ``UsageError``."""
+def _request(resolved: Resolved[RunSettings], options: VerificationOptions) -> VerificationRequest:
+    """Return what the options request; raises ``UsageError``."""
+    tolerance, data = options.tolerance, options.data
     if not 0 <= tolerance <= _MAX_TOLERANCE:  # NaN is refused too
         raise UsageError(f"--tolerance cannot be {tolerance:g}", "it can be a number from 0 to 2")
-    role = None if role is None else _known_role(role)
+    role = None if options.role is None else _known_role(options.role)
     from lvm_batch.jobs.registry.candidate import VerificationRequest
 
     return VerificationRequest(
         models_dir=_models_dir(resolved),
         role=role,
-        dim=dim,
+        dim=options.dim,
         data=_data_settings(resolved.settings, data) if data else None,
-        sample_rows=sample_rows,
+        sample_rows=options.sample_rows,
         tolerance=tolerance,
     )
 

@@ -87,6 +87,15 @@ def takes_settings(
     return decorate
 
 
+def takes_options(kind: type[object]) -> Callable[[Command], Command]:
+    """Give a command an option for each field of the dataclass ``kind``, and call it with ``options``, a ``kind``."""
+    fields = [
+        field.replace(kind=Parameter.KEYWORD_ONLY)
+        for field in inspect.signature(kind, eval_str=True).parameters.values()
+    ]
+    return partial(_replaced, name="options", parameters=fields, make=lambda given: kind(**given))
+
+
 def _replaced(
     command: Command,
     name: str,
