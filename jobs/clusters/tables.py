@@ -7,7 +7,6 @@ as those classes mostly do not say.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from lvm_batch.jobs.console.text import nearest
 from lvm_batch.jobs.errors import Problem
 from lvm_batch.jobs.extras import require
 from lvm_batch.jobs.settings.fields import brief, table_without_credentials
@@ -82,8 +82,8 @@ class TableSchema:
         return named.difference(_HIDDEN)
 
     def _unknown(self, key: str, known: set[str]) -> Problem:
-        close = difflib.get_close_matches(key, sorted(known), n=1)
-        hint = f"did you mean {close[0]}?" if close else f"it takes {', '.join(sorted(known))}"
+        near = nearest(key, sorted(known))
+        hint = f"did you mean {near}?" if near else f"it takes {', '.join(sorted(known))}"
         return Problem(f"{key} in [{self.name}] is not known to {self.class_name}", hint)
 
 

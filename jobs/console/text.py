@@ -1,14 +1,15 @@
-"""How texts for people are laid out: numbers, lines with a name in front, and tables.
+"""How texts for people are laid out: numbers, lines with a name in front, and tables; and the name that was meant.
 
 The rule: all commands write and align them alike.
 """
 
 from __future__ import annotations
 
+import difflib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
 
 def plural(number: int, noun: str) -> str:
@@ -37,3 +38,8 @@ def as_table(rows: Sequence[Sequence[str]], *, left: Collection[int] = (0,)) -> 
         for row in rows
     )
     return "\n".join(line.rstrip() for line in lines)
+
+
+def nearest(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
+    """Return the known name most similar to ``name``; ``None`` if no similarity (0 to 1) reaches ``cutoff``."""
+    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)), None)

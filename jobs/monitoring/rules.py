@@ -5,11 +5,11 @@ The rule: a rule and its thresholds are declared once; the file that users edit,
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from lvm_batch.jobs.console.text import nearest
 from lvm_batch.jobs.errors import Problem, SettingsError
 from lvm_batch.jobs.settings.toml_files import read_toml
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from pydantic_core import ErrorDetails
 
-_NEAR = 0.6
 _CARD = "the model cards"
 _OWN = "lvm-batch's own, as the cards say nothing of it"
 
@@ -167,8 +166,8 @@ def _wrong(detail: ErrorDetails, path: Path) -> Problem:
 
 
 def _unknown(place: str, name: str, known: Iterable[str], path: Path, *, what: str) -> Problem:
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=_NEAR)
-    hint = f"did you mean {near[0]}?" if near else f"it can be one of {', '.join(known)}"
+    near = nearest(name, known)
+    hint = f"did you mean {near}?" if near else f"it can be one of {', '.join(known)}"
     return Problem(f"{place} in {path} is not {what}", hint)
 
 

@@ -5,10 +5,10 @@ The rule: only that time decides, so that a run that is retried tomorrow is stil
 
 from __future__ import annotations
 
-import difflib
 import re
 from typing import TYPE_CHECKING
 
+from lvm_batch.jobs.console.text import nearest
 from lvm_batch.jobs.settings.times import as_span
 
 if TYPE_CHECKING:
@@ -45,8 +45,7 @@ def _value(found: re.Match[str], time: datetime) -> str:
         return found[0][0]
     written = _WRITTEN.fullmatch(found[1])
     if written is None or written[1] not in PLACEHOLDERS:
-        near = difflib.get_close_matches(found[1], PLACEHOLDERS, n=1)
-        raise UnknownPlaceholder(found[0], near[0] if near else "date")
+        raise UnknownPlaceholder(found[0], nearest(found[1], PLACEHOLDERS) or "date")
     span = as_span(written[3]) if written[3] else time - time
     try:
         return (time + span if written[2] == "+" else time - span).strftime(PLACEHOLDERS[written[1]])

@@ -6,13 +6,13 @@ argument; nothing here reads ``os.environ``.
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 from pydantic import ValidationError
 
 from lvm_batch.jobs.console.console import LOG_FORMAT_VARIABLE
+from lvm_batch.jobs.console.text import nearest
 from lvm_batch.jobs.errors import Problem, SettingsError
 from lvm_batch.jobs.settings.evaluate import EvaluateSettings
 from lvm_batch.jobs.settings.fields import (
@@ -219,8 +219,8 @@ def _unknown(name: str, known: Iterable[str], place: str | None = None) -> Probl
     bare = {
         each.removeprefix(PREFIX): each for each in known
     }  # a prefix that all names share must not make them similar
-    close = difflib.get_close_matches(name.removeprefix(PREFIX), bare, n=1, cutoff=_NEAR)
-    hint = f"did you mean {bare[close[0]]}?" if close else "`lvm-batch config schema` lists every setting"
+    near = nearest(name.removeprefix(PREFIX), bare, cutoff=_NEAR)
+    hint = f"did you mean {bare[near]}?" if near else "`lvm-batch config schema` lists every setting"
     return Problem(f"{place or name} is not a setting", hint)
 
 
