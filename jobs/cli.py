@@ -1,6 +1,6 @@
 """The ``lvm-batch`` command: its subcommands, and the exit code for each way to end.
 
-The rule: whatever happens, the user gets one clear error in the form asked for, and the exit code says what to do. One
+The rule: whatever happens, the user gets one clear error in the chosen form, and the exit code says what to do. One
 line below adds a command.
 
     0 done   1 finished with failed units   2 usage, settings or input   3 a gate failed

@@ -1,6 +1,6 @@
-"""A run with everything that watches it: what ``lvm-batch run`` does, for the command and for Python.
+"""A run with all its observers: what ``lvm-batch run`` does, for the command and for Python.
 
-The rule: whatever ends a run, also before it begins, every observer hears of it.
+The rule: whatever ends a run, even before it begins, every observer is called.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def run_observed(
 
 
 def observers_of(settings: RunSettings, *, console: Console, started: float) -> list[RunObserver]:
-    """Return what watches a run: first what shows it, then what writes to its output, then what tells others."""
+    """Return the observers of a run: first those that show it, then those that write to its output, then the rest."""
     observers: list[RunObserver] = [
         progress_on(console),
         EventLog(),

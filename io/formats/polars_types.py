@@ -37,7 +37,7 @@ def _unknown(kind: pa.DataType) -> pa.DataType | None:
 
 
 def _is_elsewhere(kind: pa.DataType) -> bool:
-    """Whether a type has a time zone that polars does not know."""
+    """Whether a type has a time zone that polars lacks."""
     if not pa.types.is_timestamp(kind):
         return False
     try:

@@ -44,7 +44,7 @@ class ThresholdsEntry:
 
 @dataclass(frozen=True, slots=True)
 class RunEntry:
-    """What one run did. Counts and figures are of the rows that this run computed, not of what stood there before.
+    """What one run did. Counts and figures are of the rows that this run computed, not of earlier ones.
 
     ``started`` and ``ended`` are UTC. ``state`` is ``done``, or the kind of the error that the run ended with.
     ``shape`` is equal for runs whose speed can be compared. ``rows_by_route``, ``rows_by_status`` and

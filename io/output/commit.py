@@ -1,18 +1,18 @@
 """The output folder and its commit protocol.
 
-    OUT/_lvm_batch/job.json          what was asked, written once
-    OUT/_lvm_batch/grown/<n>.json    what the dataset has grown by since, each written once
+    OUT/_lvm_batch/job.json          the job as it was requested, written once
+    OUT/_lvm_batch/grown/<n>.json    what was added to the dataset since, each written once
     OUT/_lvm_batch/accepted.json     how far it had grown when it last succeeded
     OUT/_lvm_batch/tmp/              being written
     OUT/_lvm_batch/done/<unit>.json  commit record of one unit
     OUT/_lvm_batch/events.jsonl      the run as it went
-    OUT/_lvm_batch/summary.json      what came of it
-    OUT/_lvm_batch/report.html       the same, to be looked at
-    OUT/_lvm_batch/lock              who writes here, and in a store what of the above counts
+    OUT/_lvm_batch/summary.json      its results
+    OUT/_lvm_batch/report.html       the same as a page
+    OUT/_lvm_batch/lock              which run writes here and, in a store, which of these documents are valid
     OUT/_SUCCESS                     there only if every unit is committed and no row is missing
 
-The rule: what was asked is written once, ``_SUCCESS`` stands over all of it or not at all, and a run that has lost the
-output changes nothing any more. How units are committed stands in ``unit_files``.
+The rule: the requested job is written once, ``_SUCCESS`` is valid for all of it or not there, and a run that has lost
+the output changes nothing any more. ``unit_files`` commits units.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ _KINDS = {
 class OutputFolder(UnitFiles):
     """An output folder, seen by the run that drives it and by the workers that fill it.
 
-    The run gives its ``hold``: before whatever it changes, it raises :class:`OutputLocked` if that is lost.
+    A run passes its ``hold``: each change raises :class:`OutputLocked` if the hold is lost.
     """
 
     def __init__(self, text: str, *, hold: LockGuard | None = None) -> None:
@@ -74,12 +74,12 @@ class OutputFolder(UnitFiles):
         self._counted = CountedDocuments(self._store, self._documents, lock=LOCK, hold=hold)
 
     def job(self) -> JobDocument | None:
-        """Return what was asked, with all that the dataset has grown by; ``None`` before the first run."""
+        """Return the job with all that was added to its dataset; ``None`` before the first run."""
         first = self._first_job()
         return None if first is None else joined(first, self._growths())
 
     def required_job(self) -> JobDocument:
-        """Return what was asked, as :meth:`job`; raises :class:`InputNotFound` where there is no job."""
+        """Return the job, as :meth:`job` does; raises :class:`InputNotFound` if there is none."""
         job = self.job()
         if job is None:
             hint = "name the folder that was given to run as --output"
@@ -87,7 +87,7 @@ class OutputFolder(UnitFiles):
         return job
 
     def accepted_job(self) -> JobDocument | None:
-        """Return the job as it was when it last succeeded; ``None`` if it never did, or its units were taken back."""
+        """Return the job as it last succeeded; ``None`` if it never did, or if units of it were removed since."""
         first, accepted = self._first_job(), self._acceptance()
         if first is None or accepted is None:
             return None
@@ -108,13 +108,13 @@ class OutputFolder(UnitFiles):
     def begin(
         self, job: JobDocument, *, kept: Collection[str] = (), again: Collection[str] = ()
     ) -> JobDocument:
-        """Write ``job.json`` unless it is there, and return what was asked by it and since.
+        """Write ``job.json`` unless it is there, and return the job with all that was added to it.
 
-        A dataset that has grown is taken as it is now, and so is an input that has changed, as long as no unit of it is
-        committed: a file that broke can be mended. Units whose output is in ``again`` are taken back and count as not
-        committed. Inputs whose name is in ``kept`` stay in the job without being asked for. Raises :class:`JobChanged`,
-        naming what differs, where anything else does, and :class:`OutputError` if the folder holds files of something
-        else.
+        New inputs are added, and an input that has changed replaces its earlier version if none of its units is
+        committed, so that a damaged file can be repaired. Units whose output is in ``again`` are removed, and count as
+        not committed. Inputs whose name is in ``kept`` stay in the job even if ``job`` lacks them. Raises
+        :class:`JobChanged`, naming the first differences, if anything else differs, and :class:`OutputError` if the
+        folder holds other files.
         """
         self._counted.begin((SUCCESS, ACCEPTED), folder=GROWN)
         existing = self.job()
@@ -131,7 +131,7 @@ class OutputFolder(UnitFiles):
     def difference(
         self, job: JobDocument, *, kept: Collection[str] = (), again: Collection[str] = ()
     ) -> Difference | None:
-        """Say in what ``job`` differs from the one that the folder holds; ``None`` if it may go on with it."""
+        """Return how ``job`` differs from the job in the folder; ``None`` if it may continue that job."""
         existing = self.job()
         return self._difference(existing, job, kept=kept, again=again) if existing else None
 
@@ -146,7 +146,7 @@ class OutputFolder(UnitFiles):
         return job_difference(existing.identity, requested.identity, committed=committed, kept=kept)
 
     def _is_as_begun(self, existing: JobDocument, requested: JobDocument) -> bool:
-        """Whether what is asked is what the job began with, and still is: one that has grown keeps its fingerprint."""
+        """Whether the request equals the first one and nothing was added since: additions keep the fingerprint."""
         return existing.fingerprint == requested.fingerprint and not self._counted.names(GROWN)
 
     def _grown(self, existing: JobDocument, requested: JobDocument) -> JobDocument:
@@ -159,7 +159,7 @@ class OutputFolder(UnitFiles):
         outdated = [unit.output for unit in existing.units if unit.input in changed]
         self._refuse_committed(outdated)
         self._counted.set({SUCCESS: None})
-        # A file that was published and not recorded would be adopted for what its input is now.
+        # A file that was published but not recorded would be adopted for the changed input.
         self.remove_units(outdated)
         self._counted.add(GROWN, grown.to_json())
         return self.required_job()
@@ -178,23 +178,23 @@ class OutputFolder(UnitFiles):
         self.remove_units(outputs)
 
     def write_report(self, page: bytes) -> None:
-        """Write ``report.html`` anew."""
+        """Write ``report.html``, replacing the previous one."""
         self._store.write(REPORT, page)
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
-        """Write ``summary.json`` anew."""
+        """Write ``summary.json``, replacing the previous one."""
         self._documents.write(SUMMARY, summary)
 
     def summary(self) -> dict[str, Any] | None:
-        """Return what ``summary.json`` says, or ``None``."""
+        """Return the content of ``summary.json``; ``None`` if there is none."""
         return self._documents.read(SUMMARY)
 
     def append_events(self, lines: str) -> None:
-        """Put lines behind those of earlier runs."""
+        """Append lines after those of earlier runs."""
         self._store.append(EVENTS, lines.encode())
 
     def mark_success(self, success: Success | None) -> None:
-        """Write ``_SUCCESS`` unless it says so already, or take it away (``None``)."""
+        """Write ``_SUCCESS`` unless its content is the same already; with ``None``, remove it."""
         if success is None:
             self._counted.set({SUCCESS: None})
         elif self._counted.content(SUCCESS) != as_json(success.to_json()):
@@ -202,14 +202,14 @@ class OutputFolder(UnitFiles):
             self._counted.set({ACCEPTED: accepted.to_json(), SUCCESS: success.to_json()})
 
     def mark_refused(self) -> None:
-        """Take ``_SUCCESS`` away; readers still see the job as it was accepted before it grew, if it was."""
+        """Remove ``_SUCCESS``; readers still see the job as it last succeeded before inputs were added, if it did."""
         self._counted.set({SUCCESS: None})
         accepted = self._acceptance()
         if accepted is not None and accepted.growths == len(self._counted.names(GROWN)):
             self._counted.set({ACCEPTED: None})
 
     def success(self) -> Success | None:
-        """Return what ``_SUCCESS`` says, or ``None`` where it does not stand."""
+        """Return the content of ``_SUCCESS``; ``None`` if there is no valid one."""
         values = self._counted.read(SUCCESS)
         return None if values is None else self._documents.as_type(Success, SUCCESS, values)
 
@@ -220,11 +220,11 @@ class OutputFolder(UnitFiles):
 
     @property
     def success_is_stray(self) -> bool:
-        """Whether there is a ``_SUCCESS`` that does not count, as the run that wrote it had lost the output."""
+        """Whether there is a ``_SUCCESS`` that is not valid, because its run had lost the output."""
         return self._store.size(SUCCESS) is not None and not self.succeeded
 
     def clear_tmp(self) -> None:
-        """Remove what a killed run left half written."""
+        """Remove incomplete files of a killed run."""
         for name in self._store.names(TMP):
             self._store.remove(f"{TMP}/{name}")
 
@@ -238,7 +238,7 @@ class OutputFolder(UnitFiles):
 
 
 def job_around(output: Location) -> Location | None:
-    """Return the output folder of a job that ``output`` lies in; ``None`` where there is none, or none that shows."""
+    """Return the output folder of a job that contains ``output``; ``None`` if there is none, or none is readable."""
     for folder in folders_above(output):
         with suppress(InputNotFound):  # access may be given to the output alone
             if look_at(folder.child(JOB)).type == fs.FileType.File:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class UnitPlace:
-    """Where the rows of a unit were read; ``None`` where that is not known."""
+    """Where the rows of a unit were read; unknown values are ``None``."""
 
     input: str
     first_row: int | None = None
@@ -41,7 +41,7 @@ class UnitPlace:
         return values
 
     def agrees_with(self, other: UnitPlace) -> bool:
-        """Whether both may be the same place: what one of them does not know is no difference."""
+        """Whether both may be the same place; a value that one of them lacks is not compared."""
         return (
             self.input == other.input
             and _agree(self.first_row, other.first_row)
@@ -76,7 +76,7 @@ class CommitRecord:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Read a record; raises an error of ``MALFORMED`` where a count is missing or no number."""
+        """Read a record; raises an error of ``MALFORMED`` if a count is missing or no number."""
         get = values.get
         return cls(
             output=str(values["output"]),

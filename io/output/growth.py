@@ -1,7 +1,7 @@
-"""How a job grows: inputs that came after it began, or that have changed since, with the units they make.
+"""How a job grows: inputs that are new or have changed since it began, with their units.
 
-The rule: what was written about a job is never written again; each growth is a document of its own, and the job is all
-of them together, the latest that names an input before the others.
+The rule: a document about a job is never rewritten. Each growth is a document of its own; the job is all of them
+together, and for each input the latest document that names it counts.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def joined(job: JobDocument, growths: Sequence[Growth]) -> JobDocument:
 
 
 def growth(existing: JobDocument, requested: JobDocument) -> Growth | None:
-    """Return what ``requested`` adds to ``existing``; ``None`` where all its inputs are there as they are."""
+    """Return what ``requested`` adds to ``existing``; ``None`` if it has no new or changed inputs."""
     before = existing.identity.inputs
     mended = set(existing.unreadable).difference(requested.unreadable)
     inputs = {

@@ -1,7 +1,7 @@
-"""What keeps one job from going on in the output folder of another.
+"""The differences that keep a job from continuing in the output folder of another.
 
-The rule: a job is known by its identity, plain JSON values. Its dataset may grow, and an input of which nothing is
-committed may change, so that a file that broke can be mended.
+The rule: a job is identified by plain JSON values. Its dataset may grow, and an input without a committed unit may
+change, so that a damaged file can be repaired.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _REPROCESS = "choose another --output; or --reprocess failed, which predicts cha
 
 
 class Difference(NamedTuple):
-    """In what two jobs differ, and what to do about it."""
+    """How two jobs differ, and what to do about it."""
 
     text: str
     hint: str
@@ -43,10 +43,10 @@ def job_difference(
     committed: Container[str],
     kept: Container[str] = (),
 ) -> Difference | None:
-    """Name the first few values in which two identities differ, with both; ``None`` where a job may go on with another.
+    """Name the first few values in which two identities differ; ``None`` if the requested job may continue the other.
 
-    ``committed`` holds the paths of inputs of which a unit is committed, ``kept`` the names of inputs that are no
-    difference where they are not asked for.
+    ``committed`` holds the paths of inputs with a committed unit, ``kept`` the names of inputs that ``requested`` may
+    lack.
     """
     inputs, requested_inputs = existing.inputs, requested.inputs
     conflicts = list(input_conflicts(inputs, requested_inputs))
@@ -85,7 +85,7 @@ def _changed(inputs: Inputs, requested: Inputs, committed: Container[str]) -> It
 
 
 def _settled(file: InputEntry, committed: Container[str]) -> dict[str, Any]:
-    """Return what of an input must not change any more: of one without a committed unit only the path."""
+    """Return the values of an input that must not change; without a committed unit, only its path."""
     return file.to_json() if file.path in committed else {"path": file.path}
 
 

@@ -1,4 +1,4 @@
-"""The documents that say what a job is: what was asked, what it has grown by, how far it was accepted, its success.
+"""The documents of a job: the request, its growths, how far it was accepted, and its success.
 
 The rule: each is declared here, once, with its JSON form. ``from_json`` ignores keys of newer versions and raises an
 error of ``MALFORMED`` where a value is missing or of another type.
@@ -20,7 +20,7 @@ FORMAT = 1
 class InputEntry:
     """A file of the dataset as the job knows it.
 
-    ``folders`` are columns in the names of its folders; ``modified_ns`` is ``None`` where the store does not
+    ``folders`` are columns in the names of its folders; ``modified_ns`` is ``None`` if the store does not
     know it.
     """
 
@@ -91,7 +91,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class JobDocument:
-    """``job.json``: what was asked, and by which version; ``settings`` and ``models`` are plain JSON for people."""
+    """``job.json``: the request, and its version; ``settings`` and ``models`` are plain JSON for people."""
 
     version: str
     job_id: str
@@ -136,7 +136,7 @@ class JobDocument:
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """``grown/<n>.json``: inputs that came or changed after the job began, their units, and those left out."""
+    """``grown/<n>.json``: inputs that are new or changed since the job began, their units, and those left out."""
 
     version: str
     inputs: dict[str, InputEntry]

@@ -1,8 +1,8 @@
-"""The inputs of a job against those that it is asked to take in.
+"""Conflicts between the inputs of a job and those that are to be added.
 
-The rule: an input is known by its path and its name together, and no two inputs of a job write to the same outputs. A
-file that the job has under one name would be predicted twice under another; a file that takes over another's output
-names would never be predicted.
+The rule: an input is identified by its path and its name together, and no two inputs of a job write to the same
+outputs. A file that the job has under one name would be predicted twice under another; a file that takes over another's
+output names would never be predicted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class InputConflict(NamedTuple):
-    """What keeps an input out of a job that has the input ``known``, and what to do about it."""
+    """Why an input cannot join a job that has the input ``known``, and what to do about it."""
 
     known: str
     text: str
@@ -29,10 +29,7 @@ class InputConflict(NamedTuple):
 
 
 def input_conflicts(existing: Inputs, requested: Inputs) -> Iterator[InputConflict]:
-    """Yield what keeps inputs of ``requested`` out of a job that has those of ``existing``.
-
-    Both give inputs by their names.
-    """
+    """Yield why inputs of ``requested`` cannot join a job that has those of ``existing``; both map names to inputs."""
     new = {name: file.path for name, file in requested.items() if name not in existing}
     if not new:
         return

@@ -65,7 +65,7 @@ def _locked_folder(place: Location, text: str) -> Iterator[None]:
 
 
 def is_held(text: str) -> bool:
-    """Whether a run is writing to the output folder at ``text`` now."""
+    """Whether a run is writing to the output folder at ``text``."""
     place = locate(text)
     try:
         if place.is_local:

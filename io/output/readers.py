@@ -1,4 +1,4 @@
-"""An output as its readers want it: a lazy polars frame, or an Arrow dataset.
+"""An output for its readers: as a lazy polars frame, or an Arrow dataset.
 
 The rule: both give the same rows and columns, in the order of the inputs, and read only the columns and row groups that
 are asked for. What is committed is looked up once, when the reader is made.
@@ -32,7 +32,7 @@ _PREDICTION = "prediction"
 
 
 def read_predictions(output: str | os.PathLike[str], *, require_success: bool = True) -> pl.LazyFrame:
-    """Return the rows of an output, a folder or a URL, as a lazy frame; what is not asked for is not read.
+    """Return the rows of an output, a folder or a URL, as a lazy frame; only requested columns are read.
 
     Columns are those of the files, ``prediction`` as ``pl.Array(pl.Float32, 768)``, and those in the names of
     folders: whole numbers, dates, or text. Rows stand in the inputs' order. Without ``require_success``, what is

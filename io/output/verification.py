@@ -1,6 +1,6 @@
 """Published files against their commit records.
 
-The rule: what is said of a file is what its bytes say now, all of them, and nothing is changed.
+The rule: a file is judged by all of its bytes as they are now, and nothing is changed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Fault:
 def file_faults(
     folder: OutputFolder, records: Mapping[str, CommitRecord], fingerprint: str
 ) -> Iterator[Fault]:
-    """Read every published file of the job with this fingerprint, and yield those that are not as recorded."""
+    """Read every published file of the job with this fingerprint, and yield those that differ from their records."""
     sizes = folder.published()
 
     def fault_of(output: str) -> str | None:

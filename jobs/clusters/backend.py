@@ -1,6 +1,6 @@
-"""What each kind of place for workers can do: one protocol, and one module for each kind that implements it.
+"""The protocol of a kind of workers; one module for each kind implements it.
 
-The rule: only the module of a kind knows what is special about it; everybody else asks its :class:`Backend`.
+The rule: only the module of a kind knows what is special about it; all others use its :class:`Backend`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ WAIT_S = 30.0
 ENGINE = {
     # Which unit killed a worker is found out by the driver, in rounds.
     "distributed.scheduler.allowed-failures": 0,
-    # A worker that stands still for so long is given up; while torch computes, its heartbeat continues.
+    # A worker without a heartbeat for so long is given up; while torch computes, its heartbeat continues.
     "distributed.scheduler.worker-ttl": "60s",
     # Asking every 10 ms what a worker is at takes 4 % of its time; the dashboard's profile is filled on demand.
     "distributed.worker.profile.enabled": False,
@@ -80,7 +80,7 @@ class LocalWorkers:
 
 @dataclass(frozen=True, slots=True)
 class WorkerRequest:
-    """What a run asks for: workers for ``n_units``, ``local`` if they are of this machine.
+    """The workers that a run needs, for ``n_units`` units; ``local`` if they are on this machine.
 
     ``tell`` takes a line for people.
     """
@@ -91,7 +91,7 @@ class WorkerRequest:
 
 
 class Backend(ABC):
-    """A kind of place for workers, as the settings of one run ask for it."""
+    """One kind of workers, with the settings of a run."""
 
     name: ClassVar[str]
     """Its value of ``--cluster``, the name of its table and of its extra, if it has these."""
@@ -117,11 +117,11 @@ class Backend(ABC):
         return iter(())
 
     def preview(self) -> Preview:
-        """Return what would be asked for; the settings have passed both checks."""
+        """Return the request that would be made; the settings have passed both checks."""
         return Preview()
 
     def memory_each(self, _n_local: int, /) -> int | None:
-        """Return the bytes that each worker may use, ``None`` if nobody says so.
+        """Return the bytes that each worker may use; ``None`` if no limit is set.
 
         ``_n_local`` is how many workers would share this machine.
         """

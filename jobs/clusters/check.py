@@ -1,4 +1,4 @@
-"""Whether the workers that a run asks for can be had, known before anything is contacted.
+"""Checks whether a run can get its workers, before anything is contacted.
 
 The rule: every problem is reported at once.
 """
@@ -20,7 +20,7 @@ _ONE = "keep one of the two; `lvm-batch config show --origin` says where each is
 
 
 def check_cluster(settings: RunSettings) -> None:
-    """Raise :class:`SettingsError` or :class:`MissingExtra` if the workers cannot be had."""
+    """Raise :class:`SettingsError` or :class:`MissingExtra` if the workers are not available."""
     backends = backends_of(settings)
     checks = (backend.check() for backend in backends)
     problems = [*_contradictions(settings), *chain.from_iterable(checks)]

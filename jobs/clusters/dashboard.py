@@ -66,7 +66,7 @@ def _problem(client: Client, action: Callable[[], object]) -> str | None:
 
 
 def _link(client: Client, settings: RunSettings) -> str:
-    """Return the URL of the dashboard; its port may be another than asked for, if that was taken."""
+    """Return the URL of the dashboard; its port differs from the requested one if that was taken."""
     if settings.scheduler:
         return f"{client.dashboard_link}, which the scheduler serves by itself"
     host = str(settings.dashboard).rpartition(":")[0]

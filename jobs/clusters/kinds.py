@@ -1,4 +1,4 @@
-"""The kinds of places for workers.
+"""The kinds of workers.
 
 The rule: a new kind is one new module, its class in ``KINDS``, and its name and table among the settings.
 """
@@ -25,12 +25,12 @@ KINDS: Mapping[str, type[Backend]] = {kind.name: kind for kind in _ALL}
 
 
 def backends_of(settings: RunSettings) -> list[Backend]:
-    """Return what ``settings`` name, a scheduler first; ``check_cluster`` refuses more than one."""
+    """Return the kinds that ``settings`` name, a scheduler first; ``check_cluster`` refuses more than one."""
     named = [Scheduler.name] if settings.scheduler else []
     named += [settings.cluster] if settings.cluster else []
     return [KINDS[name](settings) for name in named or [Local.name]]
 
 
 def backend_of(settings: RunSettings) -> Backend:
-    """Return where the work of a run with these settings is done."""
+    """Return the kind of workers of a run with these settings."""
     return backends_of(settings)[-1]

@@ -79,7 +79,7 @@ class Kubernetes(OwnCluster):
         _check_name(str(spec["metadata"]["name"]))
         shown = without_credentials(
             json.loads(json.dumps(spec))
-        )  # YAML would refer to what stands there twice
+        )  # YAML would write references for repeated values
         yaml = import_module("yaml")  # it publishes no types
         return str(yaml.safe_dump(shown, sort_keys=False)).rstrip()
 

@@ -1,6 +1,7 @@
 """Workers of a scheduler that is there already, named by ``--scheduler``.
 
-The rule: within half a minute, or the time that is asked for, there is a worker or an error that says what is missing.
+The rule: within half a minute, or the time that the user allows, there is a worker, or an error that says what
+is missing.
 """
 
 from __future__ import annotations

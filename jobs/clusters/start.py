@@ -30,7 +30,7 @@ IDLE_S = 300
 """How long a scheduler elsewhere that has nothing to do stays after the run that started it was killed."""
 
 _TARGET_S = "1s"
-"""Dask asks for so many workers that what is submitted takes this long; the driver submits little at a time."""
+"""Dask requests enough workers to do the submitted tasks in this time; the driver submits few at a time."""
 
 
 class OwnCluster(Backend):
@@ -54,7 +54,7 @@ class OwnCluster(Backend):
     def __init__(self, settings: RunSettings) -> None:
         super().__init__(settings)
         self.refused: list[str] = []
-        """Why workers could not be asked for, if so."""
+        """Why workers could not be requested, if so."""
 
     @property
     def table(self) -> dict[str, Any]:
@@ -112,11 +112,11 @@ class OwnCluster(Backend):
         """Return what would be submitted, as text, without credentials."""
 
     def preview(self) -> Preview:
-        """Return how many workers are asked for, and the request."""
+        """Return how many workers are requested, and the request."""
         return Preview(f"{self.name}, {self.how_many()}", self.request())
 
     def how_many(self) -> str:
-        """Describe how many workers are asked for."""
+        """Describe how many workers are requested."""
         return f"{(self.settings.adapt or str(self.settings.workers)).replace(':', ' to ')} of them"
 
     def memory_each(self, _: int, /) -> int | None:
@@ -134,7 +134,7 @@ class OwnCluster(Backend):
 
     @contextmanager
     def start(self, request: WorkerRequest) -> Iterator[Client]:
-        """Start the cluster and wait for its first worker. No more workers are asked for than there are units."""
+        """Start the cluster and wait for its first worker. It requests no more workers than there are units."""
         with dask.config.set(ENGINE), self._made() as cluster, self._connect(cluster) as client:
             allowed = self.worker_range
             if self.settings.workers or allowed:
@@ -154,10 +154,10 @@ class OwnCluster(Backend):
 
     @abstractmethod
     def make(self) -> Any:  # noqa: ANN401 - of Dask's classes
-        """Make Dask's cluster, which asks for no worker yet. Why one is refused later is added to ``refused``."""
+        """Make Dask's cluster, without workers yet; later refusals of workers are added to ``refused``."""
 
     def give_up(self) -> None:
-        """End what ``make`` has half begun."""
+        """Clean up after a ``make`` that failed."""
 
     def _made(self) -> Any:  # noqa: ANN401 - of Dask's classes
         """Return the cluster; raises :class:`TryAgain` for whatever Dask's class raises, after ``give_up``.

@@ -1,7 +1,7 @@
 """Whether client and workers run the same software.
 
-The rule: a worker with another lvm-batch computes nothing, as nobody knows what it would compute; other packages may
-differ, and each that differs in more than a patch is noted in a line.
+The rule: a worker with another lvm-batch computes nothing, since its results would be unknown; other packages may
+differ, and one line reports each that differs in more than a patch.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def version_differences(client: Client, workers: Collection[str] | None = None) 
 
 
 def check_versions(client: Client, *, tell: Callable[[str], object]) -> None:
-    """Note what differs between this process and the workers; raises :class:`VersionSkew` if lvm-batch does."""
+    """Report how the workers differ from this process; raises :class:`VersionSkew` if lvm-batch does."""
     differences = version_differences(client)
     for note in _notes([each for each in differences if not each.is_ours]):
         tell(note)
@@ -99,7 +99,7 @@ def check_versions(client: Client, *, tell: Callable[[str], object]) -> None:
 
 
 def describe(difference: VersionDifference) -> str:
-    """Return what a worker has of a package, in words."""
+    """Describe a worker's version of a package."""
     package, theirs = difference.package, difference.theirs
     return f"no {package}" if theirs is None else f"{package} {theirs}"
 

@@ -1,6 +1,6 @@
-"""The workers that a scheduler reports: asking for them, and waiting until they are there.
+"""The workers that a scheduler reports: lists them, and waits until they are there.
 
-The rule: no question and no wait is without an end, and every half minute a line says what is waited for.
+The rule: every request and every wait has a time limit, and a line every half minute says what the run waits for.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _NOTE_EVERY_S = 30.0
 
 
 def workers_of(client: Client, *, timeout_s: float = _ANSWER_S) -> Mapping[str, Mapping[str, Any]]:
-    """Return what the scheduler says of each worker, by address; raises :class:`TryAgain` if it does not answer."""
+    """Return the scheduler's information on each worker, by address; raises :class:`TryAgain` if it does not answer."""
     scheduler = client.scheduler
     if scheduler is None or client.status != "running":
         raise scheduler_gone()

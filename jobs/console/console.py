@@ -66,7 +66,7 @@ class Console:
 
     @classmethod
     def for_arguments(cls, arguments: Sequence[str], environ: Mapping[str, str] | None = None) -> Console:
-        """Make the console that a command line or a variable asks for, even if the command line cannot be parsed."""
+        """Make the console that a command line or a variable chooses, even if the command line cannot be parsed."""
         options = arguments[: arguments.index("--")] if "--" in arguments else arguments
         return cls(
             json="--json" in options,
@@ -167,7 +167,7 @@ def _trace(error: BaseException) -> str:
 
 
 def _log_format(options: Sequence[str], environ: Mapping[str, str]) -> LogFormat:
-    """Return the format that is asked for; an unknown one is reported by the parser of the command line."""
+    """Return the chosen format; the parser of the command line reports an unknown one."""
     chosen = environ.get(LOG_FORMAT_VARIABLE)
     for option, following in zip(options, [*options[1:], ""], strict=True):
         if option == LOG_FORMAT:

@@ -64,7 +64,7 @@ class JsonLog:
     @contextmanager
     def _taking_stderr(self) -> Iterator[None]:
         if not _is_descriptor(sys.stderr):
-            yield  # another file stands in for it, as in tests
+            yield  # it is replaced by another file, as in tests
             return
         kept = os.dup(STDERR)
         ours, theirs = os.pipe()

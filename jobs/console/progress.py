@@ -92,7 +92,7 @@ class Progress:
         self._bar.update(self._task, total=total, completed=completed, advance=advance, **(fields or {}))
 
     def say(self, line: Callable[[], str], *, now: bool = False) -> None:
-        """Print ``line()`` where no bar shows, if the pause is over or it is to be printed ``now``."""
+        """Print ``line()`` if there is no bar, and either the pause is over or ``now`` is true."""
         if not self._is_bar and (now or self._pause.is_over):
             self._pause.begin()
             self._console.note(line())

@@ -1,6 +1,6 @@
-"""What a rule says of a window of past runs, and the words that rules share.
+"""The result of a rule for a window of past runs, and the texts that rules share.
 
-The rule: what a rule lacks data for is said and does not fire.
+The rule: a rule without enough data says so and does not fire.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ class Finding:
     report: str | None = None
 
 
-def state_of(fires: bool) -> State:  # noqa: FBT001 - it is the one thing that is asked
-    """What a rule's condition means."""
+def state_of(fires: bool) -> State:  # noqa: FBT001 - it is the only argument
+    """Return the state for a rule's condition."""
     return "fired" if fires else "quiet"
 
 
 def lacks(rule: str, why: str) -> Finding:
-    """What a rule says that has not the data it needs."""
+    """Return the finding of a rule that lacks data."""
     return Finding(rule, "not_evaluated", why)
 
 
@@ -51,12 +51,12 @@ def runs_with(runs: Iterable[RunEntry], figure: Callable[[RunEntry], Figure | No
 
 
 def mean_of(figure: Figure | None) -> float:
-    """A figure's mean, 0 where there is none."""
+    """Return a figure's mean, 0 if there is none."""
     return 0.0 if figure is None or figure.mean is None else figure.mean
 
 
 def spell(runs: Sequence[RunEntry]) -> str:
-    """Say which runs a window is compared with."""
+    """Describe the runs that a window is compared with."""
     first, last = runs[0].ended, runs[-1].ended
     if len(runs) == 1:
         return f"the run that ended at {last:%Y-%m-%d %H:%M} UTC"

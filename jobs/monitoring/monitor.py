@@ -1,7 +1,6 @@
-"""What the history of runs says: rules evaluated over the runs of some time.
+"""Evaluates rules over the runs of a time in the history.
 
-The rule: a history that cannot be read whole is not judged. This module puts the parts in order; rules, figures and
-files are elsewhere.
+The rule: a history that cannot be read completely is not judged.
 """
 
 from __future__ import annotations

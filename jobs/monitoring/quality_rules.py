@@ -1,4 +1,4 @@
-"""Rules about what the predictions are worth: cosines out of distribution, escalation, the fallback's gain.
+"""Rules about the quality of predictions: cosines out of distribution, escalation, the fallback's gain.
 
 The rule: figures are pooled over the rows of all runs in the window.
 """

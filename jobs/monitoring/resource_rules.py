@@ -1,4 +1,4 @@
-"""Rules about what runs took: time of a query, rows per second, memory.
+"""Rules about resources of runs: time of a query, rows per second, memory.
 
 The rule: each run is judged by itself, and the worst one is reported.
 """

@@ -1,6 +1,6 @@
 """Figures of several runs, pooled.
 
-The rule: a pooled figure is what one run over all the rows would have told, so runs weigh as much as they have rows.
+The rule: a pooled figure is that of one run over all the rows, so runs are weighted by their rows.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Window:
 
     @property
     def length(self) -> timedelta:
-        """How long the window is."""
+        """The length of the window."""
         return self.until - self.since
 
     def reference(self, has: Callable[[RunEntry], bool]) -> tuple[RunEntry, ...]:

@@ -1,4 +1,4 @@
-"""The rules of ``monitor``: what each may be told, its defaults, and where they come from.
+"""The rules of ``monitor``: their options, the defaults, and where these come from.
 
 The rule: a rule and its thresholds are declared once; the file that users edit, its checks and its printed form follow.
 """
@@ -29,7 +29,7 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class Rule(BaseModel):
-    """What all rules can be told."""
+    """The options of all rules."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -107,7 +107,7 @@ class InputCentroid(Rule):
 
 
 class Rules(BaseModel):
-    """Every rule, in the order of their telling."""
+    """Every rule, in the order of the output."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 

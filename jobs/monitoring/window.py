@@ -1,6 +1,6 @@
-"""Which past runs are looked at: the time that a user asks for, and runs whose clocks cannot be right.
+"""Selects past runs by the time that a user gives, and finds those whose clocks must be wrong.
 
-The rule: the present is given, never asked for; a run is in a window by the time it ended.
+The rule: the present time is an argument; a run belongs to a window by the time it ended.
 """
 
 from __future__ import annotations

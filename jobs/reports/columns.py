@@ -1,4 +1,4 @@
-"""The values of an output's rows that a report's figures are drawn from.
+"""The columns of an output that the figures of a report show.
 
 The rule: only narrow columns are read, file by file, and never more than two million rows or a thousand files are
 looked at; beyond that, files and row groups evenly spread over the output stand for all, the same ones each time.
@@ -39,7 +39,7 @@ _OTHERS = "(further values)"
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """A column of names: ``codes`` int32 (n,) into ``names``, -1 where it is null; None where no file has it."""
+    """A column of names: ``codes`` int32 (n,) into ``names``, -1 for null; None if no file has it."""
 
     names: tuple[str, ...]
     codes: Codes
@@ -70,7 +70,7 @@ class Columns:
 
     @property
     def gain(self) -> Values:
-        """GRU's cosine less AMN's, float32 (n,); NaN where not both are known."""
+        """GRU's cosine minus AMN's, float32 (n,); NaN unless both are known."""
         return self.floats["gru_cosine"] - self.floats["amn_cosine"]
 
     @property
@@ -160,7 +160,7 @@ def _sampled(rows_by_output: Mapping[str, int]) -> tuple[list[str], int]:
 
 
 def _read(folder: OutputFolder, output: str, wanted: Sequence[str], max_rows: int) -> pa.Table | None:
-    """Return the wanted columns of a file, as far as it has them; ``None`` where it cannot be read."""
+    """Return those of the columns that a file has; ``None`` if it cannot be read."""
     try:
         with folder.open(output) as source, OpenParquet(source, output, buffer_size=_BUFFER_BYTES) as file:
             names = set(file.schema_arrow.names)
@@ -173,7 +173,7 @@ def _read(folder: OutputFolder, output: str, wanted: Sequence[str], max_rows: in
 
 
 def _with_folders(table: pa.Table, output: str) -> pa.Table:
-    """Add the columns that stand in the names of a file's folders, and not in the file."""
+    """Add the columns that only a file's folders give."""
     for name, text in folder_texts(output).items():
         if name not in table.column_names:
             texts = pa.repeat(pa.scalar(text, pa.string()), table.num_rows).dictionary_encode()

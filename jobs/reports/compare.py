@@ -1,6 +1,6 @@
-"""Two outputs side by side: what differs in their settings and models, and in what came of them.
+"""Compares two outputs: their settings, their models and their results.
 
-The rule: a difference is always that of the second from the first.
+The rule: a difference is always the second minus the first.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def compare(first: str, second: str, *, file: str | None = None) -> tuple[dict[s
 
 
 def differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Return what the two do not have in common, by name; ``None`` stands where one has no such thing."""
+    """Return the values that differ, by name; a missing value is ``None``."""
     return {
         name: (first.get(name), second.get(name))
         for name in dict.fromkeys((*first, *second))

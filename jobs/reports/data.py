@@ -1,4 +1,4 @@
-"""All that a report is made of, gathered from an output folder.
+"""The data of a report, gathered from an output folder.
 
 The rule: everything is read from the folder alone, and the same folder gives the same values.
 """
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ReportData:
-    """A job as it is found in its output folder."""
+    """The data of a job in its output folder."""
 
     documents: Documents
     columns: Columns

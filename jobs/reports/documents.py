@@ -1,7 +1,7 @@
-"""What an output folder says of its job, read for a report: job, summary, commit records, events.
+"""The documents of a job in its output folder: job, summary, commit records, events.
 
-The rule: documents are checked where they are read, so that a damaged or newer one is refused by its name, and nothing
-later has to doubt it.
+The rule: documents are checked when they are read, so that a damaged or newer one is refused by its name, and later
+code can rely on them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class SettingsDocument(BaseModel, extra="allow"):
-    """The settings of a run, by whichever version; those that a report makes use of have fields here."""
+    """The settings of a run of any version; those that a report uses have fields here."""
 
     lane_column: str = "lane"
     split_column: str = "split"
@@ -45,7 +45,7 @@ class SettingsDocument(BaseModel, extra="allow"):
     fallback_policy: str = "warn"
 
     def name_in_output(self, column: str) -> str:
-        """Return what a column of the input is called in the output."""
+        """Return the name in the output of a column of the input."""
         return dict(pair.partition("=")[::2] for pair in self.rename).get(column, column)
 
 
@@ -63,7 +63,7 @@ class Event(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Documents:
-    """All that an output folder says of its job; ``totals`` are those of its records.
+    """The documents of a job; ``totals`` are those of its records.
 
     ``summary`` is None before a run has come to its end, ``n_lost_events`` counts lines that are no events.
     """
@@ -171,7 +171,7 @@ def _damaged(folder: OutputFolder, name: str, error: ValidationError) -> OutputE
 
 
 def _events(folder: OutputFolder) -> tuple[tuple[Event, ...], int]:
-    """A killed run may have left half a line, which is no reason to tell nothing."""
+    """Read all whole lines; a killed run may have left half a line."""
     content = open_store(folder.text, staging=TMP).read(EVENTS) or b""
     found = list(_parsed(content))
     return tuple(event for event in found if event is not None), sum(event is None for event in found)

@@ -1,4 +1,4 @@
-"""The figures of reports, as SVG that stands in a page and takes its colours.
+"""The figures of reports, as SVG for a page, in the page's colours.
 
 The rule: a figure has no background, and its colours are names that the page gives a light and a dark value; nothing in
 it leads out of the page, and names in it are drawn, not written.

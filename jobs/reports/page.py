@@ -1,6 +1,6 @@
 """The page that reports one job.
 
-The rule: what a reader must know first comes first: whether the job is done, and if not, why.
+The rule: the most important comes first: whether the job is done, and if not, why.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def state_note(documents: Documents) -> Note:
 
 
 def differing_settings(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings that differ from what they are unless given."""
+    """Return the settings that differ from their defaults."""
     defaults = RunSettings().model_dump(mode="json")
     return {
         name: value for name, value in settings.items() if name not in defaults or value != defaults[name]
@@ -73,7 +73,7 @@ def differing_settings(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _why_not_accepted(documents: Documents) -> str:
-    """What the run said, found out anew of the same figures."""
+    """Return the reason that the run gave, computed again from the same figures."""
     summary = documents.summary
     if summary is None:
         return "no run has come to its end since"

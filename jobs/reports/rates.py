@@ -1,4 +1,4 @@
-"""When work was done, by whom and on what: rates and shares, of the events and the seconds of each unit.
+"""Rates and shares of the work, from the events and the seconds of each unit.
 
 The rule: time is counted while a run was at work, so that a job that was resumed the next day is not called slow. A
 unit's rows are spread evenly over the seconds that its parts took, up to the moment in which it was done.
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 _BINS = 60
 PARTS = {"read": ("read",), "compute": ("amn", "bank", "cosines", "gru"), "write": ("write",)}
-"""What a unit's seconds are spent on, and what each part is made of."""
+"""The parts of a unit's seconds, and the smaller parts of each."""
 
 
 @dataclass(slots=True)
 class Session:
-    """One run over the output: from its start to its end, or to the last that was heard of it."""
+    """One run over the output: from its start to its end, or to its last event."""
 
     started: datetime
     ended: datetime
@@ -48,7 +48,7 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class WorkerShare:
-    """What one worker did; ``busy_s`` are the seconds of its units' parts."""
+    """The work of one worker; ``busy_s`` are the seconds of its units' parts."""
 
     name: str
     units: int
@@ -97,7 +97,7 @@ class Rates:
 
 
 def rates_of(events: Iterable[Event]) -> Rates:
-    """Return how fast the runs were that ``events`` tell of."""
+    """Return how fast the runs in ``events`` were."""
     sessions = tuple(session for session in _sessions(events) if session.done)
     starts = np.cumsum([0.0, *(session.wall_s for session in sessions)]).tolist()
     edges, rows_per_s = _over_time(sessions, starts)

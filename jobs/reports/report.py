@@ -1,7 +1,7 @@
 """The report of an output folder: one page that holds everything it shows.
 
-The rule: the same output gives the same bytes, whether a run writes its report at its end or somebody asks for it
-later.
+The rule: the same output gives the same bytes, whether a run writes its report at its end or a user
+requests it later.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def check_page(file: str | None, *outputs: str) -> None:
 
 
 def write_page(content: bytes, file: str) -> str:
-    """Write a page to ``file``, a path or a URL; return where it stands."""
+    """Write a page to ``file``, a path or a URL; return its place."""
     place = locate(file)
     if not place.is_local:
         above, _, name = place.text.rpartition("/")

@@ -79,11 +79,11 @@ def write_report(
 
 
 def prepare_to_draw() -> None:
-    """Import what draws, on a thread of its own, and return at once: a run has moments in which it only waits."""
+    """Import the drawing libraries on another thread, and return at once: a run sometimes only waits."""
     Thread(target=_import_what_draws, name="prepare to draw").start()
 
 
 def _import_what_draws() -> None:
-    with suppress(*_SPOILED):  # the report will tell
+    with suppress(*_SPOILED):  # the report will raise it
         import_module("matplotlib.backends.backend_svg")
         import_module("lvm_batch.jobs.reports.page")

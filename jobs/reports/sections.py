@@ -1,4 +1,4 @@
-"""What a report says of a job's rows: routes, cosines, signals, what escalation gained.
+"""The sections of a report on rows: routes, cosines, signals, the gain of escalation.
 
 The rule: counts and means of all rows are those of the commit records; distributions, and figures by lane and split,
 are of the rows that were looked at, and the report says how many those are.
@@ -90,7 +90,7 @@ def signals_section(data: ReportData) -> Section:
 
 
 def gain_section(data: ReportData) -> Section:
-    """What GRU's cosine has over AMN's, where both are known."""
+    """GRU's cosine minus AMN's, if both are known."""
     columns = data.columns
     kinds = {"escalated": columns.escalated, "shadow": columns.shadow}
     gains = {kind: columns.gain[rows] for kind, rows in kinds.items()}

@@ -1,6 +1,6 @@
 """How figures are written in reports.
 
-The rule: what is not known is a dash.
+The rule: an unknown figure is a dash.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a report says of the work: how fast it was, what the time was spent on, and what went wrong.
+"""The sections of a report on the work: its speed, its parts, and its failures.
 
 The rule: figures are those of the commit records and of events; long lists are cut, and say so.
 """

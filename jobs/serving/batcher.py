@@ -77,7 +77,7 @@ class Batcher:
         room = self._max_rows
         while self._waiting and len(self._waiting[0][0]) <= room:
             rows, future = self._waiting.popleft()
-            if not future.cancelled():  # whoever asked has gone
+            if not future.cancelled():  # the client has gone
                 group.append((rows, future))
                 room -= len(rows)
         return group

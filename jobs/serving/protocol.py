@@ -93,7 +93,7 @@ class LimitedProtocol(HttpToolsProtocol):
             raise _ParsingEnd
         if len(self.pipeline) >= MAX_AHEAD:
             self.cycle.keep_alive = (
-                False  # with the last answer the connection ends; the rest is to be asked again
+                False  # with the last answer the connection ends; the client must send the rest again
             )
             self._is_deaf = True
             raise _ParsingEnd
@@ -151,7 +151,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._slow = None
         if self._is_head and self._n_silent:
             self._refuse(408, f"the head has not come within {HEAD_S} s")
-        else:  # nothing was asked
+        else:  # no request was received
             self.transport.close()
 
     def _may_answer(self) -> bool:

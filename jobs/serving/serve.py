@@ -44,7 +44,7 @@ class Server(uvicorn.Server):
                 http=LimitedProtocol,
                 ws="none",  # nobody speaks it here, and it has limits of its own
                 lifespan="off",
-                proxy_headers=False,  # nobody asks who the client is
+                proxy_headers=False,  # the client's address is not used
                 server_header=False,
                 timeout_graceful_shutdown=_GRACE_S,
             )

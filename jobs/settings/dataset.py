@@ -24,7 +24,7 @@ _FILES = HelpMark("Files")
 
 
 class DatasetSettings(Settings):
-    """How a dataset is to be understood: what every command that reads one can be told."""
+    """How a dataset is read: the settings of every command that reads one."""
 
     dataset: Annotated[tuple[PathText, ...], HelpMark("Arguments", "DATASET"), RESOLVED] = Field(
         default=(), description="Parquet files, folders, globs or URLs to read."

@@ -48,7 +48,7 @@ class TrainingProgress:
         self._progress.update(advance=n_rows, fields=fields)
 
     def epoch(self, epoch: Epoch) -> None:
-        """Show what an epoch came to; the line before the first step and that of the last epoch always come."""
+        """Show the results of an epoch; the lines before the first step and after the last epoch are always printed."""
         cosine = f"cosine {epoch.val_cosine:.4f}" if epoch.val_cosine is not None else ""
         self._progress.update(
             completed=self._n_windows * epoch.number,

@@ -1,1 +1,1 @@
-"""What a run came to."""
+"""The results of a run."""

@@ -1,6 +1,6 @@
 """Records the outcome of each unit of a run, and passes it to the listeners.
 
-The rule: a unit counts as done where the output holds the file that its record describes.
+The rule: a unit counts as done if the output holds the file that its record describes.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def missing_outputs(folder: OutputFolder, records: dict[str, CommitRecord]) -> l
     """Take records out of ``records`` whose files readers of the output would not find; return these as failures."""
     published = folder.published()
     unseen = [output for output, record in records.items() if published.get(output) != record.bytes]
-    # A network's file system may list what was there a minute ago, but knows of a file that is asked for.
+    # A network's file system may list what was there a minute ago, but finds a file by its name.
     gone = [output for output in unseen if folder.record(output) is None]
     for output in gone:
         del records[output]

@@ -1,6 +1,6 @@
 """The state of a job, read from its output folder: how far it is, and its figures so far.
 
-The rule: everything is read from the folder alone, so that any machine that sees it can ask.
+The rule: everything is read from the folder alone, so that the command works on any machine that can read it.
 """
 
 from __future__ import annotations

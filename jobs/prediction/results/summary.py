@@ -1,6 +1,6 @@
-"""The summary of a run: what it did, and what the job came to.
+"""The summary of a run: its work, and the results of the job.
 
-The rule: ``summary.json`` is declared here, once; whoever reads or shows it takes this type.
+The rule: ``summary.json`` is declared here, once; all code that reads or shows it uses this type.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class UnreadableInput:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Figures of the files of the time that was asked for, where not all files were."""
+    """Figures of the files in the requested time, if that is not all files."""
 
     since: datetime | None
     until: datetime | None
@@ -94,7 +94,7 @@ class Summary:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Summary:
-        """Read a summary; keys of newer versions are ignored. Raises ``ValidationError`` where it is damaged."""
+        """Read a summary; keys of newer versions are ignored. Raises ``ValidationError`` if it is damaged."""
         return _adapter().validate_python({**values, "totals": values})
 
     def to_json(self) -> dict[str, Any]:
@@ -113,7 +113,7 @@ class Summary:
 
     @property
     def success(self) -> Success:
-        """What ``_SUCCESS`` says of the job, if it is one."""
+        """The content of ``_SUCCESS``, if the job is a success."""
         totals = self.totals
         return Success(
             job_id=self.job_id,
@@ -143,7 +143,7 @@ def summarise(
     refused: Sequence[Refusal] = (),
     wall_s: float,
 ) -> Summary:
-    """Return the summary of a run that has come to its end; ``document`` is its job, with all that it has grown by."""
+    """Return the summary of a run that has ended; ``document`` is its job with all growths."""
     job = plan.job
     return Summary(
         job_id=job.job_id,
@@ -174,7 +174,7 @@ def _used(model: ModelRef | None) -> UsedModel | None:
 
 
 def _selection(plan: Plan, records: Mapping[str, CommitRecord]) -> Selection | None:
-    """Return the figures of the files of the time that was asked for; ``None`` where all files were."""
+    """Return the figures of the files in the requested time; ``None`` if that is all files."""
     if plan.span is None:
         return None
     done = [records[unit.output] for unit in plan.units if unit.output in records]

@@ -39,7 +39,7 @@ def _selection(selected: Selection | None) -> str:
 
 
 def totals_lines(totals: Totals) -> dict[str, str]:
-    """Return a line for each figure that people look at."""
+    """Return a line for each figure of interest."""
     return {
         "routes": _shares(totals.rows_by_route),
         "reasons": _shares(totals.rows_by_reason, totals.rows_out),

@@ -1,6 +1,6 @@
 """Adds commit records up: counts, rates, means, and the first bad rows.
 
-The rule: every figure is made of the commit records, so that a run that resumed and one that did not say the same.
+The rule: every figure follows from the commit records, so that it is the same whether a run resumed or not.
 """
 
 from __future__ import annotations

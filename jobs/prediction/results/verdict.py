@@ -1,4 +1,4 @@
-"""Whether a run is a success: units that failed, gates, and what is worth a look although nothing failed.
+"""Whether a run is a success: failed units, gates, and warnings.
 
 The rule: the verdict follows from the summary and the settings alone, so that a report comes to the same one.
 """
@@ -28,11 +28,11 @@ class Gates(Protocol):
 
     @property
     def fallback_policy(self) -> str:
-        """What happens beyond that share."""
+        """The action beyond that share."""
 
 
 def warnings_of(summary: Summary, settings: Gates) -> list[str]:
-    """Return what is worth a look although nothing failed."""
+    """Return warnings: facts to look at although nothing failed."""
     warnings = []
     rate, target = summary.totals.fallback_rate, settings.max_fallback_rate
     if rate > target and settings.fallback_policy != "fail":

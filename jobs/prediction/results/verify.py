@@ -1,6 +1,6 @@
-"""An output folder against its own records: every file read again, every row counted.
+"""Verifies an output folder: reads every file again, counts every row, and compares with the records.
 
-The rule: everything is read from the folder alone, and nothing in it is changed; what is to be removed is named.
+The rule: everything is read from the folder alone, and nothing in it is changed; files to remove are named.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _SHOWN = 10
 def verify(output: str) -> tuple[dict[str, Any], str, NotVerified | None]:
     """Read the job in ``output`` again: values, text, and the error that names what is wrong, if anything is.
 
-    Raises :class:`InputNotFound` where there is no job.
+    Raises :class:`InputNotFound` if there is no job.
     """
     folder = OutputFolder(output)
     job = folder.required_job()

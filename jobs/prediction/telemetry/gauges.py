@@ -1,9 +1,9 @@
-"""The gauges that say how a run ended.
+"""The gauges of how a run ended.
 
 The rule: names follow Prometheus' conventions (https://prometheus.io/docs/practices/naming/): base units, ``ratio`` for
 fractions, and no ``_total``, which counters have. All gauges carry the label ``output``, by which the files of
 several jobs on one machine differ, and no label that is new with each run, which would be a new series each night; the
-job's id is a label of ``lvm_batch_run_info`` alone. What is not known is left out.
+job's id is a label of ``lvm_batch_run_info`` alone. Unknown values are left out.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Source = TypeVar("Source")
 
 @dataclass(frozen=True, slots=True)
 class _Gauge(Generic[Source]):
-    """A gauge of one value: its name, its help text, and where the value stands."""
+    """A gauge of one value: its name, its help text, and how to get the value."""
 
     name: str
     text: str

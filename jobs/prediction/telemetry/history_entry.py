@@ -1,6 +1,6 @@
-"""What a run's entry in the history says.
+"""The entry of a run in the history.
 
-The rule: the entry says what this run computed, not what stood there before, so that entries can be pooled.
+The rule: the entry has only what this run computed, so that entries can be pooled.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def job_shape(plan: Plan, settings: RunSettings, *, workers: int) -> str:
 
 
 def _asked(plan: Plan, settings: RunSettings, output: str) -> dict[str, Any]:
-    """Return what the run was asked to do: the job, its models and its thresholds."""
+    """Return the request: the job, its models and its thresholds."""
     job = plan.job
     return {
         "job_id": job.job_id,

@@ -1,4 +1,4 @@
-"""A file for node_exporter that tells how the last run ended.
+"""A file for node_exporter with the outcome of the last run.
 
 The rule: a run that ends writes the file, however it ends, and a file that cannot be written changes nothing about the
 run. The time of the last success stays until the next success.

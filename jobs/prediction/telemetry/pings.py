@@ -1,4 +1,4 @@
-"""Tells a health check how a run goes: that it began, that it succeeded, or why it did not.
+"""Pings a health check when a run begins, succeeds or fails.
 
 The rule: a ping changes nothing about a run, neither how it ends nor, but for some seconds, when; pings that do not
 arrive are one note. The address is shown to nobody, since whoever has it can ping.
@@ -70,7 +70,7 @@ class Pings(RunObserver):
             self._ping(None, {"exit_code": 0})
 
     def fail(self, error: BaseException) -> None:
-        """Ping what ended a run before it came to its end, or what stands in the way of its success."""
+        """Ping the error that interrupted a run or prevents its success."""
         code = exit_code_of(error)
         event = "log" if code == TryAgain.exit_code else "fail"
         self._ping(event, {"exit_code": code, "error": error_as_dict(error)})
@@ -119,7 +119,7 @@ def _try_within(request: Request, timeout_s: float) -> tuple[str | None, bool]:
 
 
 def _try(request: Request, timeout_s: float) -> tuple[str | None, bool]:
-    """Return why it did not work, in words that are not the server's, and whether to try again."""
+    """Return why it failed, without the server's words, and whether to try again."""
     from http.client import HTTPException
     from urllib.error import HTTPError, URLError
     from urllib.request import urlopen

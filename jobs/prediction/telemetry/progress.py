@@ -1,6 +1,6 @@
-"""How far a run is, on stderr: a bar on a terminal, a line every half minute elsewhere, records in a log of JSON.
+"""The progress of a run on stderr: a bar on a terminal, a line every half minute elsewhere, records in a log of JSON.
 
-The rule: progress is over when the work is; what comes after it has lines of its own.
+The rule: progress ends with the work; later messages have lines of their own.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _LOGGED_FAILURES = 100
 
 
 def progress_on(console: Console) -> RunObserver:
-    """Return what shows progress on ``console``: records in a log of JSON, a bar on a terminal, lines elsewhere."""
+    """Return the observer for ``console``: records in a log of JSON, a bar on a terminal, lines elsewhere."""
     return ProgressRecords(console) if console.log else ShownProgress(console)
 
 
@@ -72,7 +72,7 @@ class ProgressRecords(RunObserver):
         self._meter: _Meter | None = None
 
     def event(self, event: Event) -> None:
-        """Write what happened, if it is worth a record."""
+        """Write a record of the event, if it needs one."""
         if isinstance(event, RunStarted):
             self._begin(event)
         elif self._meter:
