@@ -36,7 +36,7 @@ def run_observed(
     started: float | None = None,
     show: Callable[[RunOutcome], None] = lambda _: None,
 ) -> RunOutcome:
-    """Do what is missing of a job, watched by :func:`observers_of`, and return how it ended.
+    """Do the missing units of a job, with :func:`observers_of` it, and return how it ended.
 
     ``show`` prints the outcome before observers hear of it: where it cannot be printed, they hear of that. ``started``
     is the reading of ``time.monotonic`` from which the run's time counts.

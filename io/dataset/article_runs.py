@@ -1,6 +1,6 @@
 """Articles whose rows are not contiguous: cut by the end of a file, or by other rows in between.
 
-The rule: windows slide within a run of rows of one article, so each cut costs predictions, and the user is told before
+The rule: windows slide within a run of rows of one article, so each cut costs predictions, and a notice says so before
 work begins. Only the article column of a file is read, and not even that if statistics or the file's folders give its
 value. A row without an article is no run.
 """

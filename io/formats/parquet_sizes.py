@@ -191,7 +191,7 @@ def _chunks(file: OpenParquet, row_group: int) -> list[_Chunk]:
     """List the chunks of a row group.
 
     Raises :class:`UnreadableFile` if the footer contradicts its schema, for which ``RowGroupMetaData.column()`` would
-    end the process. A reader checks the same and raises; asked for batches of no rows it reads nothing of the file
+    end the process. A reader checks the same and raises; for batches of no rows it reads nothing of the file
     (10 us a column, 2026-11-23).
     """
     with file.naming_errors(f"row group {row_group}"):

@@ -75,7 +75,7 @@ def is_held(text: str) -> bool:
 
         return lease_is_alive(*bucket_of(place.child(LOCK)))
     except OSError:
-        return False  # no lock file, or none that may be opened: nobody here holds it
+        return False  # no lock file, or none that may be opened: no run here holds it
 
 
 def _take_patiently(file: IO[str], text: str) -> bool:

@@ -42,7 +42,7 @@ class WorkerExpectations:
     """What the driver may expect of the workers.
 
     ``wait_s`` is how many seconds there may be no worker. ``most_workers`` is how many may come if their number
-    follows from the work that is submitted, else ``None``. ``may_differ`` says that somebody else installed the
+    follows from the work that is submitted, else ``None``. ``may_differ`` says that others installed the
     workers, so that their versions must be checked.
     """
 

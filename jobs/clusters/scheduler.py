@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Scheduler(Backend):
-    """A scheduler that somebody else started, with workers that somebody else installed."""
+    """A scheduler that is already running, with workers that are installed by others."""
 
     name = "scheduler"
 
@@ -46,7 +46,7 @@ class Scheduler(Backend):
         return Preview(self.address)
 
     def expectations(self) -> WorkerExpectations:
-        """Expect workers that were installed by somebody else."""
+        """Expect workers that are installed by others."""
         return WorkerExpectations(self.patience_s, may_differ=True)
 
     @contextmanager

@@ -128,7 +128,7 @@ class OwnCluster(Backend):
         return None
 
     def expectations(self) -> WorkerExpectations:
-        """Expect workers that were installed by somebody else, and that a queue may keep back."""
+        """Expect workers that are installed by others, and that a queue may keep back."""
         allowed = self.worker_range
         return WorkerExpectations(self.patience_s, allowed[1] if allowed else None, may_differ=True)
 

@@ -113,7 +113,7 @@ def _answer(caller: Connection, task: Callable[[], object], folder: str, environ
     answer: tuple[object, BaseException | None]
     try:
         answer = task(), None
-    except BaseException as error:  # noqa: BLE001 - it is raised where it can be told
+    except BaseException as error:  # noqa: BLE001 - the caller raises it
         error.add_note("".join(traceback.format_exception(error)))
         answer = None, error
     caller.send(answer)

@@ -42,7 +42,7 @@ class Server(uvicorn.Server):
                 access_log=False,
                 log_config=None,
                 http=LimitedProtocol,
-                ws="none",  # nobody speaks it here, and it has limits of its own
+                ws="none",  # unused here, and it has limits of its own
                 lifespan="off",
                 proxy_headers=False,  # the client's address is not used
                 server_header=False,

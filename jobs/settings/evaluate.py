@@ -17,7 +17,7 @@ _JUDGING = HelpMark("Judging")
 
 
 class EvaluateSettings(DatasetSettings):
-    """Everything that an evaluation can be told."""
+    """The settings of an evaluation."""
 
     output: Annotated[PathText | None, HelpMark("Files", "DIR"), NO_EFFECT] = Field(
         default=None, description="Folder for the figures as JSON, the table as Markdown, and the plots."

@@ -47,7 +47,7 @@ TAKEN = (
 
 
 class ServeSettings(RunSettings):
-    """Everything that a service can be told, and the settings of a run, of which it uses those of :data:`TAKEN`."""
+    """The settings of a service, and those of a run, of which a service uses the ones in :data:`TAKEN`."""
 
     host: Annotated[Text, HelpMark("Running", "ADDRESS"), NO_EFFECT] = Field(
         default="127.0.0.1", description="Address to listen on; 0.0.0.0 is every address of this machine."

@@ -21,7 +21,7 @@ Positive = Annotated[float, Field(gt=0)]
 
 
 class TrainSettings(DatasetSettings):
-    """Everything that a training can be told."""
+    """The settings of a training."""
 
     output: Annotated[OutputText, HelpMark("Files", "DIR"), NO_EFFECT] = Field(
         default="", description="Folder to write the model to; the same training resumes there."

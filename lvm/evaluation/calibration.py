@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Flags = npt.NDArray[np.bool_]
 
 SIGNALS = ("confidence", "margin", "cosine with last", "cosine with mean", "norm of mean")
-"""The signals that are known of a row before the fallback runs, in the order of ``signals``."""
+"""The signals of a row that are known before the fallback runs, in the order of ``signals``."""
 
 
 @dataclass(frozen=True, slots=True)
