@@ -74,7 +74,7 @@ def _partitions_above(root: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class FoundFiles:
+class DatasetListing:
     """The files to read, sorted by name, and the names of those that were skipped as no data."""
 
     files: list[InputFile]
@@ -88,7 +88,7 @@ class FoundFiles:
         return [f"{count} not read: {names}{', …' if n > _SHOWN else ''}"] if n else []
 
 
-def look_for_files(arguments: Iterable[str], kinds: FileKinds = PARQUET) -> FoundFiles:
+def look_for_files(arguments: Iterable[str], kinds: FileKinds = PARQUET) -> DatasetListing:
     """Find the files that ``arguments`` (paths, folders, patterns, URLs) stand for.
 
     Folders are read to any depth; files and folders whose name begins with ``_`` or ``.`` are skipped, and so are
@@ -105,7 +105,7 @@ def look_for_files(arguments: Iterable[str], kinds: FileKinds = PARQUET) -> Foun
     for same in by_stem.values():
         _refuse_collision(same)
     others = {name for each in found for name in each.others}
-    return FoundFiles(sorted(files, key=lambda file: file.name), tuple(sorted(others)))
+    return DatasetListing(sorted(files, key=lambda file: file.name), tuple(sorted(others)))
 
 
 def find_files(arguments: Iterable[str]) -> list[InputFile]:
@@ -187,11 +187,11 @@ def _refuse_collision(same: list[InputFile]) -> None:
     )
 
 
-def _expand(argument: str, kinds: FileKinds) -> FoundFiles:
+def _expand(argument: str, kinds: FileKinds) -> DatasetListing:
     place = locate(argument)
     found = look_at(place)
     if found.type == fs.FileType.File:
-        return FoundFiles([_single(place, found)], ())
+        return DatasetListing([_single(place, found)], ())
     if found.type == fs.FileType.Directory:
         return _sorted_out(files_below(place, place), kinds, f"{argument} holds no file to read")
     if found.type == fs.FileType.Unknown:
@@ -204,12 +204,12 @@ def _expand(argument: str, kinds: FileKinds) -> FoundFiles:
 
 def _sorted_out(
     listed: Iterable[ListedFile], kinds: FileKinds, message: str, wanted: Sequence[str] = ()
-) -> FoundFiles:
+) -> DatasetListing:
     """Separate data from other files; raises :class:`InputNotFound` with ``message`` if there is no data."""
     data, others = separate_data(
         list(listed), kinds, lambda name: bool(wanted) and matches_by_name(name, wanted)
     )
-    found = FoundFiles([_input_file(*one) for one in data], tuple(sorted(one.name for one in others)))
+    found = DatasetListing([_input_file(*one) for one in data], tuple(sorted(one.name for one in others)))
     if not data:
         raise InputNotFound(
             "; ".join([message, *found.notices]),

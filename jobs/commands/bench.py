@@ -10,13 +10,13 @@ from lvm_batch.jobs.console.console import Console
 from lvm_batch.jobs.settings.bench import TAKEN
 from lvm_batch.jobs.settings.options import takes_console, takes_settings
 from lvm_batch.jobs.settings.run import RunSettings
-from lvm_batch.jobs.settings.sources import Resolved
+from lvm_batch.jobs.settings.sources import ResolvedSettings
 
 
 @takes_settings(required=(), names=TAKEN)
 @takes_console
 def bench(
-    resolved: Resolved[RunSettings],
+    resolved: ResolvedSettings[RunSettings],
     *,
     console: Console,
     rows: Annotated[int, typer.Option("--rows", help="Rows of the run that is timed.", min=1)] = 100_000,

@@ -11,7 +11,7 @@ from lvm_batch.jobs.console.console import Console
 from lvm_batch.jobs.settings.fields import is_secret, is_table, schema
 from lvm_batch.jobs.settings.options import takes_console, takes_settings
 from lvm_batch.jobs.settings.run import RunSettings
-from lvm_batch.jobs.settings.sources import Resolved
+from lvm_batch.jobs.settings.sources import ResolvedSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -23,7 +23,7 @@ app = typer.Typer(help="Show settings, and what they may be.")
 @takes_settings(required=())
 @takes_console
 def show(
-    resolved: Resolved[RunSettings],
+    resolved: ResolvedSettings[RunSettings],
     *,
     console: Console,
     origin: Annotated[bool, typer.Option("--origin", help="Say where each value comes from.")] = False,

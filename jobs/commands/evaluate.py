@@ -10,7 +10,7 @@ from lvm_batch.jobs.console.console import Console
 from lvm_batch.jobs.errors import UsageError
 from lvm_batch.jobs.settings.evaluate import EvaluateSettings
 from lvm_batch.jobs.settings.options import takes_console, takes_settings
-from lvm_batch.jobs.settings.sources import Resolved
+from lvm_batch.jobs.settings.sources import ResolvedSettings
 
 _CALIBRATE = typer.Option(
     "--calibrate",
@@ -22,7 +22,7 @@ _CALIBRATE = typer.Option(
 @takes_settings(required=("dataset",), kind=EvaluateSettings)
 @takes_console
 def evaluate(
-    resolved: Resolved[EvaluateSettings],
+    resolved: ResolvedSettings[EvaluateSettings],
     *,
     console: Console,
     calibrate: Annotated[bool, _CALIBRATE] = False,
@@ -44,7 +44,7 @@ def _calibrate(settings: EvaluateSettings, console: Console) -> tuple[dict[str, 
     return {"calibration": values}, text
 
 
-def _refuse_unused(resolved: Resolved[EvaluateSettings], *, calibrate: bool) -> None:
+def _refuse_unused(resolved: ResolvedSettings[EvaluateSettings], *, calibrate: bool) -> None:
     """Refuse options that only a calibration reads."""
     for name in ("fallback", "budget"):
         if not calibrate and resolved.origins[name] == "flag":

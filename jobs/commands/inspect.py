@@ -7,14 +7,14 @@ from lvm_batch.jobs.settings.dataset import DatasetSettings
 from lvm_batch.jobs.settings.fields import names_of
 from lvm_batch.jobs.settings.options import takes_console, takes_settings
 from lvm_batch.jobs.settings.run import RunSettings
-from lvm_batch.jobs.settings.sources import Resolved
+from lvm_batch.jobs.settings.sources import ResolvedSettings
 
 _NAMES = (*names_of(DatasetSettings), "pad", "unit_size")
 
 
 @takes_settings(required=("dataset",), names=_NAMES)
 @takes_console
-def inspect(resolved: Resolved[RunSettings], *, console: Console) -> None:
+def inspect(resolved: ResolvedSettings[RunSettings], *, console: Console) -> None:
     """Say what DATASET holds: its files, columns and encodings, and how the first rows look."""
     from lvm_batch.jobs.datasets.inspection import inspect as inspect_dataset
 

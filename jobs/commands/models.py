@@ -15,7 +15,7 @@ from lvm_batch.jobs.settings.fields import names_of
 from lvm_batch.jobs.settings.options import takes_console, takes_options, takes_settings
 from lvm_batch.jobs.settings.paths import path_argument
 from lvm_batch.jobs.settings.run import RunSettings
-from lvm_batch.jobs.settings.sources import Resolved
+from lvm_batch.jobs.settings.sources import ResolvedSettings
 from lvm_batch.lvm.registry.registry import ROLES
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class VerificationOptions:
 @app.command("list")
 @takes_settings(required=(), names=_PLACE)
 @takes_console
-def list_models(resolved: Resolved[RunSettings], *, console: Console) -> None:
+def list_models(resolved: ResolvedSettings[RunSettings], *, console: Console) -> None:
     """List the models of the registry with their roles; one that cannot be loaded is listed with the reason."""
     from lvm_batch.jobs.registry.view import list_registry
 
@@ -95,7 +95,7 @@ def list_models(resolved: Resolved[RunSettings], *, console: Console) -> None:
 @app.command()
 @takes_settings(required=(), names=_PLACE)
 @takes_console
-def show(name: Name, resolved: Resolved[RunSettings], *, console: Console) -> None:
+def show(name: Name, resolved: ResolvedSettings[RunSettings], *, console: Console) -> None:
     """Show one model: its digest, dimensions, figures, roles, and its card."""
     from lvm_batch.jobs.registry.view import show_model
 
@@ -107,7 +107,7 @@ def show(name: Name, resolved: Resolved[RunSettings], *, console: Console) -> No
 @takes_console
 @takes_options(VerificationOptions)
 def verify(
-    name: Name, resolved: Resolved[RunSettings], *, console: Console, options: VerificationOptions
+    name: Name, resolved: ResolvedSettings[RunSettings], *, console: Console, options: VerificationOptions
 ) -> int:
     """Check that a model loads, has the right dimensions, gives finite unit vectors, the same ones packed as published,
     and, with --data, a mean cosine not below that of who has the role. Ends with 3 where a check fails.
@@ -126,7 +126,7 @@ def verify(
 @takes_console
 @takes_options(VerificationOptions)
 def promote(
-    name: Name, resolved: Resolved[RunSettings], *, console: Console, options: VerificationOptions
+    name: Name, resolved: ResolvedSettings[RunSettings], *, console: Console, options: VerificationOptions
 ) -> int:
     """Verify a model of the registry, and give it its role if every check passes.
 
@@ -145,7 +145,7 @@ def promote(
 @takes_settings(required=(), names=_PLACE)
 @takes_console
 def rollback(
-    resolved: Resolved[RunSettings], *, console: Console, role: RoleGiven = "production_model"
+    resolved: ResolvedSettings[RunSettings], *, console: Console, role: RoleGiven = "production_model"
 ) -> None:
     """Give a role back to the model that had it before; once more goes one further back."""
     from lvm_batch.jobs.registry.promotion import Signature
@@ -155,7 +155,7 @@ def rollback(
     console.result(outcome.values(), outcome.text())
 
 
-def _request(resolved: Resolved[RunSettings], options: VerificationOptions) -> VerificationRequest:
+def _request(resolved: ResolvedSettings[RunSettings], options: VerificationOptions) -> VerificationRequest:
     """Return what the options request; raises ``UsageError``."""
     tolerance, data = options.tolerance, options.data
     if not 0 <= tolerance <= _MAX_TOLERANCE:  # NaN is refused too
@@ -182,7 +182,7 @@ def _data_settings(settings: RunSettings, data: list[str]) -> EvaluateSettings:
     )
 
 
-def _models_dir(resolved: Resolved[RunSettings]) -> Path:
+def _models_dir(resolved: ResolvedSettings[RunSettings]) -> Path:
     text = resolved.settings.models_dir
     if "://" in text:
         raise UsageError(

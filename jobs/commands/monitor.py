@@ -12,7 +12,7 @@ from lvm_batch.jobs.errors import UsageError
 from lvm_batch.jobs.settings.options import takes_console, takes_settings
 from lvm_batch.jobs.settings.paths import expanded_file
 from lvm_batch.jobs.settings.run import RunSettings
-from lvm_batch.jobs.settings.sources import Resolved
+from lvm_batch.jobs.settings.sources import ResolvedSettings
 
 _SINCE = typer.Option(
     metavar="TIME", help="How far back runs are looked at: 24h, 7d, or a time such as 2026-11-23T06:00Z."
@@ -26,7 +26,7 @@ _PRINT = typer.Option("--print-rules", help="Print the rules that hold, as TOML,
 @takes_settings(required=(), names=("history",))
 @takes_console
 def monitor(
-    resolved: Resolved[RunSettings],
+    resolved: ResolvedSettings[RunSettings],
     *,
     console: Console,
     since: Annotated[str, _SINCE] = "24h",

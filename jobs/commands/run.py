@@ -10,13 +10,13 @@ import typer
 from lvm_batch.jobs.console.console import Console
 from lvm_batch.jobs.settings.options import takes_console, takes_settings
 from lvm_batch.jobs.settings.run import RunSettings
-from lvm_batch.jobs.settings.sources import Resolved
+from lvm_batch.jobs.settings.sources import ResolvedSettings
 
 
 @takes_settings()
 @takes_console
 def run(
-    resolved: Resolved[RunSettings],
+    resolved: ResolvedSettings[RunSettings],
     *,
     console: Console,
     dry_run: Annotated[

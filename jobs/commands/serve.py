@@ -9,7 +9,7 @@ from lvm_batch.jobs.console.console import Console
 from lvm_batch.jobs.extras import require
 from lvm_batch.jobs.settings.options import takes_console, takes_settings
 from lvm_batch.jobs.settings.serve import TAKEN, ServeSettings
-from lvm_batch.jobs.settings.sources import Resolved
+from lvm_batch.jobs.settings.sources import ResolvedSettings
 
 _EXTRA = ("fastapi", "orjson", "prometheus_client", "uvicorn")
 _POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -17,7 +17,7 @@ _POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 @takes_settings(required=(), kind=ServeSettings, names=TAKEN)
 @takes_console
-def serve(resolved: Resolved[ServeSettings], *, console: Console) -> None:
+def serve(resolved: ResolvedSettings[ServeSettings], *, console: Console) -> None:
     """Answer POST /predict and /predict/batch as a run would answer the same rows, until SIGTERM or Ctrl-C."""
     for package in _EXTRA:
         require(package, option="serve", extra="serve")

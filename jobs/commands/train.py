@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from lvm_batch.jobs.console.console import Console
 from lvm_batch.jobs.settings.options import takes_console, takes_settings
-from lvm_batch.jobs.settings.sources import Resolved
+from lvm_batch.jobs.settings.sources import ResolvedSettings
 from lvm_batch.jobs.settings.train import TrainSettings
 
 
 @takes_settings(required=("dataset", "arch", "output"), kind=TrainSettings)
 @takes_console
-def train(resolved: Resolved[TrainSettings], *, console: Console) -> int:
+def train(resolved: ResolvedSettings[TrainSettings], *, console: Console) -> int:
     """Train a model on the windows of DATASET, judge it on articles that are kept apart, and write it with its card."""
     from lvm_batch.jobs.training.train import train as train_model
 

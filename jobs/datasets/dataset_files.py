@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from lvm_batch.io.dataset.article_runs import Cuts
     from lvm_batch.io.dataset.batches import Batch
-    from lvm_batch.io.dataset.files import FoundFiles, InputFile
+    from lvm_batch.io.dataset.files import DatasetListing, InputFile
     from lvm_batch.io.dataset.units import DatasetFormat
     from lvm_batch.io.schema import Pad
 
@@ -45,7 +45,9 @@ class DatasetFiles:
         return sum(footer.n_rows for footer in self.footers)
 
 
-def open_dataset(listing: FoundFiles, data_format: DatasetFormat, *, pad: Pad | None = None) -> DatasetFiles:
+def open_dataset(
+    listing: DatasetListing, data_format: DatasetFormat, *, pad: Pad | None = None
+) -> DatasetFiles:
     """Read the footers of the files of a ``listing``; ``pad`` says what happens to short contexts.
 
     Raises the ``DataError`` of an unusable file, or ``SettingsError`` for several.

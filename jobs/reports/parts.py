@@ -46,7 +46,7 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
-class Folded:
+class FoldedText:
     """A long text that opens on demand."""
 
     title: str
@@ -54,7 +54,7 @@ class Folded:
     kind: ClassVar = "folded"
 
 
-Part = Note | Table | Picture | Folded
+Part = Note | Table | Picture | FoldedText
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lvm_batch.jobs.console.text import plural
 from lvm_batch.jobs.reports.figures import rate_over_time, shares
-from lvm_batch.jobs.reports.parts import Folded, Note, Part, Section, table
+from lvm_batch.jobs.reports.parts import FoldedText, Note, Part, Section, table
 from lvm_batch.jobs.reports.rates import shares_of
 from lvm_batch.jobs.reports.text import DASH, count, duration, moment, rate, share
 
@@ -151,4 +151,4 @@ def _failed(data: ReportData) -> Iterator[Part]:
     )
     for one in failed[:_N_SHOWN]:
         if one.trace:
-            yield Folded(f"Traceback of {one.output}", one.trace)
+            yield FoldedText(f"Traceback of {one.output}", one.trace)

@@ -20,7 +20,7 @@ from lvm_batch.jobs.settings.fields import CONTRADICTION
 _FILE = "file"
 
 
-def expanded(text: str) -> str:
+def expand_home(text: str) -> str:
     """Replace a leading `~` or `~user` by the home folder, also in a ``file://`` URL.
 
     As in a shell, an unknown user name stays as it is. Raises ValueError if HOME is not set.
@@ -28,7 +28,7 @@ def expanded(text: str) -> str:
     scheme, slashes, path = text.partition("://")
     if slashes:
         is_home = scheme.lower() == _FILE and path.startswith("~")
-        return f"{scheme}://{quote(expanded(unquote(path)))}" if is_home else text
+        return f"{scheme}://{quote(expand_home(unquote(path)))}" if is_home else text
     found = os.path.expanduser(text)  # noqa: PTH111 - Path's own raises for names that no user has
     if found == text and text.partition("/")[0] == "~":
         context = {"hint": "write the whole path, or ./~ for a file of that name"}
@@ -60,7 +60,7 @@ def on_this_machine(text: str) -> str:
 
 def path_argument(text: str) -> str:
     """Return the path that an argument means; raises ValueError if it is blank."""
-    return expanded(_not_blank(text))
+    return expand_home(_not_blank(text))
 
 
 def _not_blank(text: str) -> str:
@@ -72,5 +72,5 @@ def _not_blank(text: str) -> str:
 Text = Annotated[str, Field(min_length=1), AfterValidator(_not_blank)]
 OutputText = Annotated[str, AfterValidator(lambda text: path_argument(text) if text else text)]
 """Where to write; empty if not given, as in a file of defaults."""
-PathText = Annotated[Text, AfterValidator(expanded)]
+PathText = Annotated[Text, AfterValidator(expand_home)]
 LocalPath = Annotated[PathText, AfterValidator(on_this_machine)]

@@ -32,7 +32,7 @@ class UnknownPlaceholder(ValueError):
     """Braces hold an unknown name; ``args`` are the text and the nearest known name."""
 
 
-def filled(text: str, time: datetime) -> str:
+def fill_in(text: str, time: datetime) -> str:
     """Return ``text`` with its placeholders filled in; ``{{`` and ``}}`` stand for braces.
 
     Raises :class:`UnknownPlaceholder`.

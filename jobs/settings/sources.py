@@ -26,7 +26,7 @@ from lvm_batch.jobs.settings.fields import (
     names_of,
 )
 from lvm_batch.jobs.settings.paths import expanded_file
-from lvm_batch.jobs.settings.placeholders import UnknownPlaceholder, filled
+from lvm_batch.jobs.settings.placeholders import UnknownPlaceholder, fill_in
 from lvm_batch.jobs.settings.run import RunSettings
 from lvm_batch.jobs.settings.serve import ServeSettings
 from lvm_batch.jobs.settings.times import as_time
@@ -60,7 +60,7 @@ _NEAR = 0.72  # difflib's 0.6 takes `batch_size` for `unit_size`
 
 
 @dataclass(frozen=True, slots=True)
-class Resolved(Generic[Kind]):
+class ResolvedSettings(Generic[Kind]):
     """Valid settings, and where the value of each came from."""
 
     settings: Kind
@@ -68,7 +68,7 @@ class Resolved(Generic[Kind]):
 
 
 @dataclass(frozen=True, slots=True)
-class _Given:
+class _GivenValue:
     """A value as the user wrote it, and where."""
 
     value: object
@@ -85,7 +85,7 @@ def resolve_settings(
     required: Iterable[str] = REQUIRED,
     names: Iterable[str] | None = None,
     now: datetime | None = None,
-) -> Resolved[Kind]:
+) -> ResolvedSettings[Kind]:
     """Return the settings that apply: flag over ``LVM_BATCH_*`` variable over TOML file over default.
 
     ``flags`` maps names of settings to values, None for a flag that is not given. In ``environ`` an empty variable
@@ -112,7 +112,9 @@ def resolve_settings(
         problems += [_missing(name) for name in required if name not in given or not given[name].value]
     if problems:
         raise SettingsError(*problems)
-    return Resolved(settings, {name: given[name].origin if name in given else "default" for name in every})
+    return ResolvedSettings(
+        settings, {name: given[name].origin if name in given else "default" for name in every}
+    )
 
 
 def flag_of(name: str) -> str:
@@ -120,13 +122,15 @@ def flag_of(name: str) -> str:
     return "DATASET" if name == "dataset" else "--" + name.replace("_", "-")
 
 
-def _from_flags(flags: Mapping[str, object]) -> dict[str, _Given]:
-    return {name: _Given(value, "flag", flag_of(name)) for name, value in flags.items() if value is not None}
+def _from_flags(flags: Mapping[str, object]) -> dict[str, _GivenValue]:
+    return {
+        name: _GivenValue(value, "flag", flag_of(name)) for name, value in flags.items() if value is not None
+    }
 
 
 def _from_environment(
     kind: type[Settings], environ: Mapping[str, str], problems: list[Problem]
-) -> dict[str, _Given]:
+) -> dict[str, _GivenValue]:
     """Read variables in sorted order: LVM_BATCH_MODELS_DIR comes after its short form LVM_BATCH_MODELS and wins."""
     given = {}
     for variable in sorted(name for name in environ if name.startswith(PREFIX) and name not in _NO_SETTINGS):
@@ -135,7 +139,9 @@ def _from_environment(
         elif (value := environ[variable].rstrip("\r\n")) and (
             name := VARIABLES[variable]
         ) in kind.model_fields:
-            given[name] = _Given(_parts(value) if is_list(kind, name) else value, "environment", variable)
+            given[name] = _GivenValue(
+                _parts(value) if is_list(kind, name) else value, "environment", variable
+            )
     return given
 
 
@@ -143,8 +149,8 @@ def _parts(value: str) -> list[str]:
     return [part.strip() for part in value.split(",")]
 
 
-def _from_file(kind: type[Settings], path: Path, problems: list[Problem]) -> dict[str, _Given]:
-    given: dict[str, _Given] = {}
+def _from_file(kind: type[Settings], path: Path, problems: list[Problem]) -> dict[str, _GivenValue]:
+    given: dict[str, _GivenValue] = {}
     for key, value in _toml(path, problems).items():
         name, place = key.replace("-", "_"), f"{key} in {path}"
         if name not in kind.model_fields:
@@ -152,7 +158,7 @@ def _from_file(kind: type[Settings], path: Path, problems: list[Problem]) -> dic
         elif name in given:
             problems.append(Problem(f"{place} is given twice", "keep one of the two spellings"))
         else:
-            given[name] = _Given(value, "config", place)
+            given[name] = _GivenValue(value, "config", place)
     return given
 
 
@@ -164,7 +170,9 @@ def _toml(path: Path, problems: list[Problem]) -> dict[str, object]:
     return {}
 
 
-def _filled_in(given: dict[str, _Given], now: datetime | None, problems: list[Problem]) -> dict[str, _Given]:
+def _filled_in(
+    given: dict[str, _GivenValue], now: datetime | None, problems: list[Problem]
+) -> dict[str, _GivenValue]:
     """Fill in the placeholders of every text if ``as_of`` is given.
 
     A text that cannot be filled in is reported here and left out. If ``as_of`` is not a time, all texts with
@@ -188,8 +196,8 @@ def _filled_in(given: dict[str, _Given], now: datetime | None, problems: list[Pr
 
 def _filled(value: object, time: datetime) -> object:
     if isinstance(value, (list, tuple)):
-        return [filled(text, time) if isinstance(text, str) else text for text in value]
-    return filled(value, time) if isinstance(value, str) else value
+        return [fill_in(text, time) if isinstance(text, str) else text for text in value]
+    return fill_in(value, time) if isinstance(value, str) else value
 
 
 def _unfilled(place: str, text: str, near: str) -> Problem:
@@ -198,7 +206,7 @@ def _unfilled(place: str, text: str, near: str) -> Problem:
     )
 
 
-def _validated(kind: type[Kind], given: Mapping[str, _Given], problems: list[Problem]) -> Kind:
+def _validated(kind: type[Kind], given: Mapping[str, _GivenValue], problems: list[Problem]) -> Kind:
     try:
         return kind.model_validate({name: found.value for name, found in given.items()})
     except ValidationError as error:
@@ -206,7 +214,7 @@ def _validated(kind: type[Kind], given: Mapping[str, _Given], problems: list[Pro
         return kind()
 
 
-def _wrong(kind: type[Settings], detail: ErrorDetails, given: Mapping[str, _Given]) -> Problem:
+def _wrong(kind: type[Settings], detail: ErrorDetails, given: Mapping[str, _GivenValue]) -> Problem:
     name = str(detail["loc"][0])
     if detail["type"] == CONTRADICTION:
         hint = detail.get("ctx", {}).get("hint", "keep one of the two")

@@ -15,7 +15,7 @@ from lvm_batch.io import read_predictions
 from lvm_batch.io.errors import NotFinished, OutputError
 from lvm_batch.jobs.cli import main
 from lvm_batch.jobs.errors import SettingsError
-from lvm_batch.jobs.settings.placeholders import PLACEHOLDERS, UnknownPlaceholder, filled
+from lvm_batch.jobs.settings.placeholders import PLACEHOLDERS, UnknownPlaceholder, fill_in
 from lvm_batch.jobs.settings.run import RunSettings
 from lvm_batch.jobs.settings.sources import resolve_settings
 
@@ -349,14 +349,14 @@ AS_OF = datetime(2026, 3, 1, 5, 30, tzinfo=UTC)
 )
 def test_placeholders_are_filled_in(text: str, expected: str) -> None:
     """Their values come from the run's --as-of time; doubled braces are literal braces."""
-    assert filled(text, AS_OF) == expected
+    assert fill_in(text, AS_OF) == expected
 
 
 @pytest.mark.parametrize("text", ["{dat}", "{}", "{date - 1d}", "{date-1}", "{date-999999w}", "{0}"])
 def test_what_cannot_be_filled_in_is_refused(text: str) -> None:
     """An unknown placeholder is an error, not a folder of that name."""
     with pytest.raises(UnknownPlaceholder) as error:
-        filled(f"a/{text}", AS_OF)
+        fill_in(f"a/{text}", AS_OF)
     assert error.value.args[0] == text
     assert error.value.args[1] in PLACEHOLDERS
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from lvm_batch.io.dataset.article_runs import ArticleRuns
 from lvm_batch.io.dataset.file_times import Span, files_within, selection_notices
-from lvm_batch.io.dataset.files import FoundFiles, look_for_files
+from lvm_batch.io.dataset.files import DatasetListing, look_for_files
 from lvm_batch.io.dataset.units import DatasetFormat, Footer, Unit, cut_units, read_footers
 from lvm_batch.io.errors import ColumnError, OutputError, UnreadableFile
 from lvm_batch.io.output.commit import job_around
@@ -87,7 +87,7 @@ def make_plan(settings: RunSettings, *, threads: int | None) -> Plan:
     ``ModelError`` or, for several problems at once, ``SettingsError``.
     """
     checks = Checks()
-    listed = checks.run(lambda: look_for_files(settings.dataset)) or FoundFiles([], ())
+    listed = checks.run(lambda: look_for_files(settings.dataset)) or DatasetListing([], ())
     _check_places(settings, listed.files, checks)
     span = None if settings.span == (None, None) else Span(*settings.span)
     files = checks.run(lambda: _within(listed.files, span, settings)) or []

@@ -42,7 +42,7 @@ def entry_of(run: RunBeginning, end: RunSummarised, sample: Sample = NO_SAMPLE) 
         ended=end.ended,
         state=end.error.kind if end.error else "done",
         shape=job_shape(run.plan, run.settings, workers=end.workers),
-        **_asked(run.plan, run.settings, redact(end.summary.output)),
+        **_requested(run.plan, run.settings, redact(end.summary.output)),
         units=len(end.computed),
         failed_units=len(end.summary.failed_units),
         rows_in=rows_in,
@@ -77,7 +77,7 @@ def job_shape(plan: Plan, settings: RunSettings, *, workers: int) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _asked(plan: Plan, settings: RunSettings, output: str) -> dict[str, Any]:
+def _requested(plan: Plan, settings: RunSettings, output: str) -> dict[str, Any]:
     """Return the request: the job, its models and its thresholds."""
     job = plan.job
     return {

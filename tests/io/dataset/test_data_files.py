@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lvm_batch.io.dataset.data_files import PACKABLE
-from lvm_batch.io.dataset.files import FoundFiles, look_for_files
+from lvm_batch.io.dataset.files import DatasetListing, look_for_files
 from lvm_batch.io.errors import InputNotFound
 from lvm_batch.io.storage.locations import bucket_of, locate
 
@@ -26,7 +26,7 @@ def put(folder: Path, files: dict[str, bytes]) -> Path:
     return folder
 
 
-def names(found: FoundFiles) -> list[str]:
+def names(found: DatasetListing) -> list[str]:
     """The names of the files to read."""
     return [file.name for file in found.files]
 

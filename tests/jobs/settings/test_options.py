@@ -12,12 +12,12 @@ from lvm_batch.jobs.console.console import Console
 from lvm_batch.jobs.settings.fields import is_table, metavar
 from lvm_batch.jobs.settings.options import takes_console, takes_settings
 from lvm_batch.jobs.settings.run import SETTINGS, RunSettings
-from lvm_batch.jobs.settings.sources import Resolved, flag_of
+from lvm_batch.jobs.settings.sources import ResolvedSettings, flag_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Run = Callable[..., tuple[Resolved[RunSettings], Console]]
+    Run = Callable[..., tuple[ResolvedSettings[RunSettings], Console]]
 
 
 @pytest.fixture
@@ -28,10 +28,12 @@ def run() -> Run:
     @app.command()
     @takes_settings(required=())
     @takes_console
-    def command(resolved: Resolved[RunSettings], *, console: Console) -> None:
+    def command(resolved: ResolvedSettings[RunSettings], *, console: Console) -> None:
         seen.append((resolved, console))
 
-    def called(*arguments: str, console: Console | None = None) -> tuple[Resolved[RunSettings], Console]:
+    def called(
+        *arguments: str, console: Console | None = None
+    ) -> tuple[ResolvedSettings[RunSettings], Console]:
         app(args=arguments, standalone_mode=False, obj=console)
         return seen.pop()
 

@@ -13,7 +13,7 @@ from lvm_batch.jobs.errors import SettingsError, UsageError
 from lvm_batch.jobs.monitoring.rules import load_rules
 from lvm_batch.jobs.settings.evaluate import EvaluateSettings
 from lvm_batch.jobs.settings.fields import names_of
-from lvm_batch.jobs.settings.paths import expanded, expanded_file
+from lvm_batch.jobs.settings.paths import expand_home, expanded_file
 from lvm_batch.jobs.settings.run import RunSettings
 from lvm_batch.jobs.settings.serve import ServeSettings
 from lvm_batch.jobs.settings.sources import resolve_settings
@@ -93,7 +93,7 @@ def test_a_tilde_is_the_home_folder_everywhere(kind: type[Settings], name: str, 
 )
 def test_a_tilde_elsewhere_is_a_tilde(text: str, expected: str, tmp_path: Path) -> None:
     """A tilde that the shell would not expand is kept; variables are left to the shell."""
-    assert expanded(text) == expected.format(tmp_path)
+    assert expand_home(text) == expected.format(tmp_path)
 
 
 def test_without_a_home_there_is_no_tilde(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from lvm_batch.jobs.errors import Problem, SettingsError
 from lvm_batch.jobs.settings.fields import allowed, is_table, schema
 from lvm_batch.jobs.settings.run import SETTINGS, RunSettings
-from lvm_batch.jobs.settings.sources import VARIABLES, Resolved, resolve_settings
+from lvm_batch.jobs.settings.sources import VARIABLES, ResolvedSettings, resolve_settings
 from lvm_batch.lvm.inference.thresholds import Thresholds
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def resolved(
     flags: Mapping[str, object] | None = None,
     environ: Mapping[str, str] | None = None,
     config: Path | None = None,
-) -> Resolved[RunSettings]:
+) -> ResolvedSettings[RunSettings]:
     """The settings of a run with its dataset and output given."""
     return resolve_settings(
         RunSettings, {"dataset": ["in"], "output": "out", **(flags or {})}, environ or {}, config
