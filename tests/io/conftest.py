@@ -1,4 +1,4 @@
-"""What the tests of this room share."""
+"""Fixtures shared by the tests of the io room."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[Any]:
-    """An S3 over HTTP; a ``s3_server.Server``."""
+    """A local S3 server over HTTP, an ``s3_server.Server``."""
     with buckets.serving() as serving:
         yield serving
 
 
 @pytest.fixture
 def bucket(server: Any) -> Iterator[str]:  # noqa: ANN401 - of a module that may be missing
-    """The name of an empty bucket of the server, to which AWS's variables lead."""
+    """The name of an empty bucket on the server; AWS environment variables point to it."""
     with buckets.environment(server):
         yield buckets.new_bucket(server)
 
 
 @pytest.fixture
 def s3() -> Iterator[None]:
-    """Addresses with s3:// lead to buckets in memory."""
+    """Make s3:// addresses open buckets in memory."""
     with buckets.in_memory():
         yield
 

@@ -1,4 +1,4 @@
-"""Banks: unit norms, ids, a digest, and a name for everything that can be wrong with one."""
+"""Tests of banks: unit norms, ids, the digest, and one error for each thing that can be wrong with a bank."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ DIM = 16
 
 
 def vectors(n_rows: int = 9, *, dim: int = DIM, seed: int = 0) -> NDArray[np.float32]:
-    """Random vectors of norms far from one."""
+    """Random vectors with norms far from one."""
     return 7 * np.random.default_rng(seed).standard_normal((n_rows, dim)).astype(np.float32)
 
 
 def put(path: Path, rows: Any, kind: Any = None, **columns: Any) -> Path:  # noqa: ANN401
-    """A Parquet file of vectors and other columns, in small row groups."""
+    """Write a Parquet file of vectors and other columns, in small row groups."""
     listed = [row.tolist() if isinstance(row, np.ndarray) else row for row in rows]
     table = pa.table({"vector": pa.array(listed, kind or pa.list_(pa.float32(), DIM)), **columns})
     pq.write_table(table, path, row_group_size=4)
@@ -43,7 +43,7 @@ def build(tmp_path: Path, *sources: Path, name: str = "bank", **options: Any) ->
 
 
 def ids_of(tmp_path: Path, name: str = "bank") -> dict[str, list[Any]]:
-    """What the bank says of its rows."""
+    """The ids that the bank reports for its rows."""
     columns: dict[str, list[Any]] = pq.read_table(tmp_path / name / "ids.parquet").to_pydict()
     return columns
 
@@ -55,7 +55,7 @@ def unit(rows: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def test_vectors_are_of_unit_norm_in_order(tmp_path: Path) -> None:
-    """Each row is divided by its norm and keeps its place; the bank is float32 and can be written to by torch."""
+    """Each row is divided by its norm and keeps its position; torch can write to the bank's float32 array."""
     rows = vectors()
     meta = build_bank(find_files([str(put(tmp_path / "v.parquet", rows))]), str(tmp_path / "bank"))
     bank = open_bank(str(tmp_path / "bank"))
@@ -68,15 +68,17 @@ def test_vectors_are_of_unit_norm_in_order(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e30, 1e-44])
-def test_norms_beyond_float32_are_taken_all_the_same(tmp_path: Path, scale: float) -> None:
-    """A vector whose squares leave float32 is as good as any other."""
+def test_norms_beyond_float32_are_normalised(tmp_path: Path, scale: float) -> None:
+    """A vector is normalised even if its squares overflow or underflow float32."""
     rows = np.full((2, DIM), scale, np.float32)
     bank = build(tmp_path, put(tmp_path / "v.parquet", rows))
     np.testing.assert_allclose(np.linalg.norm(bank.vectors, axis=1), 1.0, atol=1e-6)
 
 
 def test_unusable_vectors_are_left_out_and_counted(tmp_path: Path) -> None:
-    """Null, not finite, of no norm, of another width: rows keep their numbers in the source and their ids."""
+    """Null, non-finite, zero and wrong-width vectors are left out and counted; other rows keep their ids and
+    row numbers.
+    """
     good = vectors()
     rows: list[Any] = list(good)
     rows[0], rows[2], rows[3] = None, [np.nan] * DIM, [0.0] * DIM
@@ -101,7 +103,9 @@ def test_unusable_vectors_are_left_out_and_counted(tmp_path: Path) -> None:
 
 
 def test_several_files_make_one_bank(tmp_path: Path) -> None:
-    """Rows are numbered through in the order of the files' names, bad ones too; a file without ids gives nulls."""
+    """Rows are numbered across files in the order of file names, bad rows included; a file without ids gives
+    null ids.
+    """
     one, two = vectors(5), vectors(6, seed=1)
     one[1] = np.nan
     put(tmp_path / "b.parquet", two, pa.list_(pa.float64()))
@@ -116,7 +120,7 @@ def test_several_files_make_one_bank(tmp_path: Path) -> None:
 
 
 def test_an_id_column_can_be_named(tmp_path: Path) -> None:
-    """Vectors and ids may have other names; ids of any kind are kept, dictionaries too."""
+    """Options name the vector and id columns; ids of any type are kept, dictionary-encoded ones too."""
     table = pa.table(
         {
             "emb": pa.array([list(row) for row in vectors(3)], pa.list_(pa.float32())),
@@ -131,7 +135,7 @@ def test_an_id_column_can_be_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("column", ["vector", "key"])
 def test_missing_columns_are_named(tmp_path: Path, column: str) -> None:
-    """The message lists what is there, the hint has the option; no folder is made."""
+    """The message lists the columns of the file, the hint names the option, and no folder is created."""
     pq.write_table(
         pa.table({"x": [1.0], "vector" if column == "key" else "y": [[1.0]]}), tmp_path / "v.parquet"
     )
@@ -142,7 +146,7 @@ def test_missing_columns_are_named(tmp_path: Path, column: str) -> None:
 
 
 def test_ids_of_types_that_do_not_join_are_an_error(tmp_path: Path) -> None:
-    """Numbers in one file and strings in another are no ids of one bank."""
+    """Numbers in one file and strings in another cannot be the ids of one bank."""
     put(tmp_path / "a.parquet", vectors(2), id=pa.array([1, 2]))
     put(tmp_path / "b.parquet", vectors(2), id=pa.array(["x", "y"]))
     with pytest.raises(ColumnError, match=r"ids of the files before it are"):
@@ -150,7 +154,7 @@ def test_ids_of_types_that_do_not_join_are_an_error(tmp_path: Path) -> None:
 
 
 def test_the_digest_is_that_of_the_vectors(tmp_path: Path) -> None:
-    """The same vectors give the same digest from any encoding and cut; another vector, order or index another."""
+    """The digest depends on the vectors, their order and the index only, not on encoding or row groups."""
     rows = vectors(12)
     put(tmp_path / "one.parquet", rows)
     put(tmp_path / "two.parquet", rows[:5], pa.list_(pa.float64()))
@@ -172,7 +176,7 @@ def test_the_digest_is_that_of_the_vectors(tmp_path: Path) -> None:
 
 
 def test_an_index_is_kept_beside_the_vectors(tmp_path: Path) -> None:
-    """What the index builder makes of the kept vectors comes back as it was."""
+    """The index built from the kept vectors is read back unchanged."""
     seen: list[NDArray[np.float32]] = []
     rows = [*vectors(3), None]
     path = put(tmp_path / "v.parquet", rows, pa.list_(pa.float32()))
@@ -194,7 +198,7 @@ def test_an_index_is_kept_beside_the_vectors(tmp_path: Path) -> None:
     ],
 )
 def test_a_bank_has_one_dimension(tmp_path: Path, rows: list[Any], kind: Any, said: str) -> None:  # noqa: ANN401
-    """Files of other widths or types are named before anything is written."""
+    """A file whose vectors have another width or type is named before anything is written."""
     put(tmp_path / "a.parquet", vectors(2))
     pq.write_table(pa.table({"vector": pa.array(rows, kind)}), tmp_path / "b.parquet")
     with pytest.raises(ColumnError, match=said):
@@ -206,15 +210,15 @@ def test_a_bank_has_one_dimension(tmp_path: Path, rows: list[Any], kind: Any, sa
     "kind", [pa.int64(), pa.string(), pa.list_(pa.string()), pa.list_(pa.int32()), pa.null()]
 )
 def test_a_column_of_no_vectors_is_refused(tmp_path: Path, kind: Any) -> None:  # noqa: ANN401
-    """Whatever else a column holds, it is said by its type."""
+    """If a column holds no vectors, the error names its type."""
     pq.write_table(pa.table({"vector": pa.nulls(3, kind)}), tmp_path / "v.parquet")
     with pytest.raises(ColumnError, match="not vectors of floats"):
         build(tmp_path, tmp_path / "v.parquet")
 
 
 @pytest.mark.parametrize("rows", [[], [None, None], [[], []]])
-def test_lists_that_never_tell_their_width(tmp_path: Path, rows: list[Any]) -> None:
-    """Lists of any size without a vector among them make no bank."""
+def test_lists_without_any_vector_are_refused(tmp_path: Path, rows: list[Any]) -> None:
+    """A bank cannot be built from variable-size lists that hold no vector at all."""
     put(tmp_path / "v.parquet", rows, pa.list_(pa.float32()))
     with pytest.raises(ColumnError, match="holds no vector"):
         build(tmp_path, tmp_path / "v.parquet")
@@ -228,14 +232,14 @@ def test_lists_that_never_tell_their_width(tmp_path: Path, rows: list[Any]) -> N
         ([[[1.0] * DIM], None], pa.list_(pa.list_(pa.float32(), DIM))),
     ],
 )
-def test_the_first_vectors_tell_the_width(tmp_path: Path, rows: list[Any], kind: Any) -> None:  # noqa: ANN401
-    """Where the type does not say it, the first vectors do; others are left out."""
+def test_the_first_vectors_decide_the_width(tmp_path: Path, rows: list[Any], kind: Any) -> None:  # noqa: ANN401
+    """If the type does not give the width, the first vectors do; vectors of another width are left out."""
     bank = build(tmp_path, put(tmp_path / "v.parquet", rows, kind))
     assert bank.vectors.shape == (1, DIM)
 
 
-def test_one_odd_vector_does_not_tell_the_width(tmp_path: Path) -> None:
-    """Where the type leaves the width open, it is that of most of the first vectors, wherever the others stand."""
+def test_one_odd_vector_does_not_decide_the_width(tmp_path: Path) -> None:
+    """If the type leaves the width open, most of the first vectors decide it, wherever the others are."""
     rows = [[1.0] * 3, *vectors(4), [1.0] * 3, None]
     meta = build_bank(
         find_files([str(put(tmp_path / "v.parquet", rows, pa.list_(pa.float32())))]), str(tmp_path / "bank")
@@ -245,7 +249,7 @@ def test_one_odd_vector_does_not_tell_the_width(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["vector", "id", "other"])
 def test_a_name_that_two_columns_have_is_refused(tmp_path: Path, name: str) -> None:
-    """Nothing says which of them is meant."""
+    """If two columns share a name, the bank is refused, since the name is ambiguous."""
     table = pq.read_table(put(tmp_path / "v.parquet", vectors(2)))
     pq.write_table(
         pa.table([*table.columns, table["vector"], table["vector"]], names=["vector", name, name]),
@@ -255,8 +259,8 @@ def test_a_name_that_two_columns_have_is_refused(tmp_path: Path, name: str) -> N
         build(tmp_path, tmp_path / "w.parquet")
 
 
-def test_vectors_are_no_ids(tmp_path: Path) -> None:
-    """One column cannot be both; where the vectors are called `id`, there are no ids."""
+def test_the_vector_column_cannot_hold_the_ids(tmp_path: Path) -> None:
+    """One column cannot be both vectors and ids; if the vector column is called `id`, the bank has no ids."""
     path = put(tmp_path / "v.parquet", vectors(2))
     with pytest.raises(ColumnError, match="`vector` is named for the ids and for the vectors"):
         build(tmp_path, path, id_column="vector")
@@ -267,7 +271,9 @@ def test_vectors_are_no_ids(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("most", [100, 300, 2000])
 def test_a_disk_that_fills_is_named(tmp_path: Path, most: int) -> None:
-    """Whichever file does not fit, the folder and the reason are said; with more room the same command builds."""
+    """If any file does not fit on the disk, the error names folder and reason; with more space the same
+    command succeeds.
+    """
     path = put(tmp_path / "v.parquet", vectors(9))
     with (
         files_of_at_most(most),
@@ -279,14 +285,14 @@ def test_a_disk_that_fills_is_named(tmp_path: Path, most: int) -> None:
     assert build(tmp_path, path).vectors.shape == (9, DIM)
 
 
-def test_the_count_is_put_in_at_the_end() -> None:
-    """NumPy leaves the same room for any number of vectors, so that no second copy is made of those that are kept."""
+def test_the_row_count_is_written_at_the_end() -> None:
+    """NumPy's header reserves room for any row count, so the kept vectors need not be copied a second time."""
     assert len({len(_header(count, DIM)) for count in (0, 1, 10**9, 2**63 - 1)}) == 1
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 def test_binary_vectors_are_taken_at_the_models_dimension(tmp_path: Path, dtype: str) -> None:
-    """1,536 bytes are 768 float16, not 384 float32."""
+    """With a model dimension of 768, 1,536 bytes are read as 768 float16, not 384 float32."""
     rows = np.random.default_rng(0).standard_normal((3, 768)).astype(dtype)
     table = pa.table({"vector": pa.array([row.tobytes() for row in rows], pa.binary(rows[0].nbytes))})
     pq.write_table(table, tmp_path / "v.parquet")
@@ -296,7 +302,7 @@ def test_binary_vectors_are_taken_at_the_models_dimension(tmp_path: Path, dtype:
 
 @pytest.mark.parametrize("rows", [[], [None], [[0.0] * DIM, [np.nan] * DIM]])
 def test_no_usable_vector_makes_no_bank(tmp_path: Path, rows: list[Any]) -> None:
-    """A bank without a vector is refused, and its folder can be used for another."""
+    """A source without a usable vector is refused, and its output folder can be used for another bank."""
     path = put(tmp_path / "v.parquet", rows)
     with pytest.raises(UnreadableFile, match=f"none of the {len(rows)} rows"):
         build(tmp_path, path)
@@ -305,8 +311,10 @@ def test_no_usable_vector_makes_no_bank(tmp_path: Path, rows: list[Any]) -> None
     assert build(tmp_path, put(path, vectors(1))).vectors.shape == (1, DIM)
 
 
-def test_a_standing_bank_is_not_overwritten(tmp_path: Path) -> None:
-    """A folder that holds a bank, or anything else, is refused and stays as it is; a file is no folder."""
+def test_an_existing_bank_is_not_overwritten(tmp_path: Path) -> None:
+    """A folder that holds a bank, or anything else, is refused and left unchanged; so is a file in place of a
+    folder.
+    """
     path = put(tmp_path / "v.parquet", vectors())
     before = build(tmp_path, path)
     with pytest.raises(OutputError, match="holds a bank already"):
@@ -321,7 +329,7 @@ def test_a_standing_bank_is_not_overwritten(tmp_path: Path) -> None:
 
 
 def damage(bank: Path, how: str) -> None:
-    """Break one thing about a bank."""
+    """Damage one part of a bank."""
     meta = json.loads((bank / "bank.json").read_text())
     garbage = {"empty": b"", "garbage": b"no array at all", "magic only": b"\x93NUMPY\x01\x00"}
     if how in garbage:
@@ -363,7 +371,7 @@ def damage(bank: Path, how: str) -> None:
     ],
 )
 def test_a_damaged_bank_is_named(tmp_path: Path, how: str) -> None:
-    """Whatever is wrong with its files, the error has the bank's path and says to build it again."""
+    """Whatever file is damaged, the error gives the bank's path and says to build the bank again."""
     build(tmp_path, put(tmp_path / "v.parquet", vectors()))
     damage(tmp_path / "bank", how)
     with pytest.raises(UnreadableFile, match="bank is a damaged bank: ") as error:
@@ -373,16 +381,18 @@ def test_a_damaged_bank_is_named(tmp_path: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize("missing", ["bank.json", "vectors.npy", "faiss.index"])
-def test_a_bank_without_one_of_its_files_is_no_bank(tmp_path: Path, missing: str) -> None:
-    """The missing file is named."""
+def test_a_bank_that_lacks_a_file_is_refused(tmp_path: Path, missing: str) -> None:
+    """The error names the missing file."""
     build(tmp_path, put(tmp_path / "v.parquet", vectors()), build_index=lambda _: b"i")
     (tmp_path / "bank" / missing).unlink()
     with pytest.raises(UnreadableFile, match=f"bank is no bank: it has no {missing}"):
         open_bank(str(tmp_path / "bank"))
 
 
-def test_what_is_no_bank_says_how_to_make_one(tmp_path: Path) -> None:
-    """A missing folder, an empty one and a file are told apart; a Parquet file is put into the command."""
+def test_a_path_without_a_bank_is_refused_with_the_build_command(tmp_path: Path) -> None:
+    """A missing folder, an empty folder and a file get different errors; for a Parquet file the hint has the
+    full command.
+    """
     path = put(tmp_path / "v.parquet", vectors())
     (tmp_path / "empty").mkdir()
     for text, said in (

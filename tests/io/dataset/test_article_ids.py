@@ -1,4 +1,4 @@
-"""Article ids of any type that Parquet holds are told apart exactly."""
+"""Tests that article ids of every Parquet type are compared exactly."""
 
 from __future__ import annotations
 
@@ -63,14 +63,14 @@ COLUMNS: dict[str, pa.ChunkedArray] = {
 
 
 def numbers(*columns: pa.ChunkedArray) -> list[NDArray[Any]]:
-    """The numbers that the articles of columns get, one after the other."""
+    """The article numbers assigned to several columns, one after the other."""
     articles = Articles()
     return [articles.add(column).tolist() for column in columns]
 
 
 @pytest.mark.parametrize("name", COLUMNS)
 def test_equal_ids_are_one_article_and_no_others_are(name: str, tmp_path: Path) -> None:
-    """As Parquet gives them back, of any type that may be an id: the nearest two values are two, a null is none."""
+    """For every id type, the two nearest distinct values are two articles, and a null is no article."""
     pq.write_table(pa.table({"id": COLUMNS[name]}), tmp_path / "ids.parquet")
     column = pq.read_table(tmp_path / "ids.parquet")["id"]
     assert is_plain(column.type)
@@ -80,7 +80,7 @@ def test_equal_ids_are_one_article_and_no_others_are(name: str, tmp_path: Path) 
 
 
 def test_ids_are_equal_across_files_however_they_are_written() -> None:
-    """Widths of numbers, units of times and encodings of text differ between writers, ids do not."""
+    """Files may differ in number width, time unit and text encoding; equal ids are still one article."""
     assert numbers(of([7, 2**31]), of([7.0, 8.0]), of([2**31, 8], pa.uint64())) == [[0, 1], [0, 2], [1, 2]]
     texts = (pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int8(), pa.string()))
     assert numbers(*(of(["x", "y"]).cast(kind) for kind in texts)) == [[0, 1]] * len(texts)

@@ -1,4 +1,4 @@
-"""Articles that come in several runs are counted before work begins, with what it costs."""
+"""Tests of articles split into several runs of rows: they are counted before work begins, with what they cost."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FORMAT = DatasetFormat(shape=WindowShape(length=5, dim=2))
 
 
 def write(path: Path, articles: list[Any], kind: Any = None, group_rows: int = 4) -> None:  # noqa: ANN401
-    """One row a vector, the articles as given; positions rise."""
+    """Write one row a vector, with the given articles and rising positions."""
     n_rows = len(articles)
     table = {
         "vector": pa.array([[1.0, 2.0]] * n_rows, pa.list_(pa.float32(), 2)),
@@ -39,7 +39,7 @@ def write(path: Path, articles: list[Any], kind: Any = None, group_rows: int = 4
 
 
 def cuts_of(root: Path) -> Cuts | None:
-    """The cuts of all files of a folder."""
+    """Count the cuts in all files of a folder."""
     runs = ArticleRuns()
     footers = [footer for _, footer in read_footers(find_files([str(root)]), FORMAT, runs=runs)]
     paths = [footer.file.path for footer in footers if isinstance(footer, Footer)]
@@ -47,7 +47,7 @@ def cuts_of(root: Path) -> Cuts | None:
 
 
 def statuses(root: Path) -> list[tuple[int, bool]]:
-    """What a run would make of each row: whether its context is short, and whether it has a target."""
+    """Whether each row would have a short context, and whether it has a target."""
     found = []
     for _, footer in read_footers(find_files([str(root)]), FORMAT):
         assert isinstance(footer, Footer)
@@ -72,14 +72,14 @@ ARTICLES = st.lists(
     batch_rows=st.sampled_from([2, 2**16]),
     together=st.sampled_from([1, 5, 2**20]),
 )
-def test_what_cuts_cost_is_what_whole_articles_would_gain(
+def test_the_cost_of_cuts_is_what_whole_articles_would_gain(
     tmp_path_factory: pytest.TempPathFactory,
     files: list[list[str | None]],
     group_rows: int,
     batch_rows: int,
     together: int,
 ) -> None:
-    """Rows with a short context, and without a target, are as many more as when the same rows stand together."""
+    """The reported cost equals the number of short contexts and missing targets that sorting the rows would avoid."""
     root = tmp_path_factory.mktemp("runs")
     whole: list[str | None] = sorted((article for file in files for article in file), key=str)
     write(root / "whole/a.parquet", whole, pa.string())
@@ -123,7 +123,9 @@ def test_what_cuts_cost_is_what_whole_articles_would_gain(
 def test_ids_are_one_however_they_are_written(
     tmp_path: Path, kinds: list[Any], expected: int, *, several: bool
 ) -> None:
-    """Types of two files may differ; row groups of one article, whose statistics tell it, are as others."""
+    """Files may write ids in different types; row groups proved by statistics to hold one article count like
+    the others.
+    """
     for number, kind in enumerate(kinds):
         ids = [7] * 4 + [8 + number] * (4 * several)
         is_text = not (pa.types.is_integer(kind) or pa.types.is_floating(kind))
@@ -133,7 +135,7 @@ def test_ids_are_one_however_they_are_written(
 
 
 def test_rows_without_an_article_are_no_run(tmp_path: Path) -> None:
-    """Nulls, and NaN, stand alone wherever they are; they cut what they stand in."""
+    """Rows with a null or NaN article belong to no run, and split the run around them."""
     write(tmp_path / "nulls/a.parquet", [None] * 4 + [1] * 4 + [None] * 3, pa.int64())
     write(tmp_path / "nulls/b.parquet", [None] * 9, pa.int64())
     assert cuts_of(tmp_path / "nulls") is None
@@ -143,8 +145,8 @@ def test_rows_without_an_article_are_no_run(tmp_path: Path) -> None:
     assert cuts_of(tmp_path / "cut") == Cuts(1, 1, 3, "1", (f"{tmp_path}/cut/a.parquet",) * 2)
 
 
-def test_folders_tell_articles_too(tmp_path: Path) -> None:
-    """A file below `article_id=` is one run, of which nothing is read."""
+def test_a_folder_may_give_the_article(tmp_path: Path) -> None:
+    """A file below `article_id=` is one run; its rows are not read."""
     for name in ("article_id=007/a", "article_id=7/b", "article_id=007/c"):
         write(tmp_path / f"{name}.parquet", [0] * 6)
         path = tmp_path / f"{name}.parquet"
@@ -155,7 +157,7 @@ def test_folders_tell_articles_too(tmp_path: Path) -> None:
 
 
 def test_row_groups_of_one_article_are_not_read(tmp_path: Path) -> None:
-    """Their statistics tell it: not even damaged pages are noticed. Long texts may be cut there, and are read."""
+    """Statistics suffice, so even damaged pages go unnoticed; long texts may be truncated there, and are read."""
     for name, article in (("a", "x"), ("b", "y"), ("c", "x" * 33)):
         write(tmp_path / f"{name}/1.parquet", [article] * 8)
         write(tmp_path / f"{name}/2.parquet", [article] * 8)
@@ -172,8 +174,8 @@ def test_row_groups_of_one_article_are_not_read(tmp_path: Path) -> None:
     ]
 
 
-def test_a_file_that_breaks_stands_in_nobodys_way(tmp_path: Path) -> None:
-    """It is named when its rows are read; the others' cuts are told."""
+def test_a_damaged_file_does_not_stop_the_count(tmp_path: Path) -> None:
+    """A damaged file is reported when its rows are read; the cuts of the other files are still counted."""
     shuffled = random.Random(0).sample([str(n) for n in range(40)] * 2, 80)  # noqa: S311 - no secret
     write(tmp_path / "a.parquet", shuffled, group_rows=80)
     write(tmp_path / "b.parquet", [1, 2, 1], pa.int64())
@@ -188,7 +190,7 @@ def test_a_file_that_breaks_stands_in_nobodys_way(tmp_path: Path) -> None:
 
 
 def test_windows_have_no_runs(tmp_path: Path) -> None:
-    """A row of windows is whole by itself, whatever article it says."""
+    """In the windows layout each row is complete by itself, whatever its article."""
     columns = {"context": [[1.0] * 10] * 3, "article_id": ["a", "b", "a"]}
     pq.write_table(pa.table(columns), tmp_path / "w.parquet")
     assert cuts_of(tmp_path) is None

@@ -1,4 +1,4 @@
-"""What is refused of a file's columns, and in which words, where a reader could take them for something else."""
+"""Tests of the messages for refused columns that a reader could take for something else."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def roles(
     rename: dict[str, str] | None = None,
     layout: Layout | None = None,
 ) -> Roles:
-    """The roles of columns, by name and type."""
+    """The column roles, from names and types."""
     schema = pa.schema(list(columns.items()))
     return assign_roles(
         schema,
@@ -46,26 +46,26 @@ def refusal(columns: dict[str, Any], **options: Any) -> tuple[str, str]:  # noqa
 
 
 def test_every_column_of_the_output_is_kept_free() -> None:
-    """A carried column of the same name would stand in the file twice."""
+    """A carried column with the name of an output column would appear twice in the output file."""
     assert set(prediction_schema(pa.schema([]), dim=3).names) <= set(OUTPUT_COLUMNS)
 
 
-def test_every_carried_column_is_looked_at() -> None:
-    """Not the first alone."""
+def test_every_carried_column_is_checked() -> None:
+    """All carried columns are checked, not only the first."""
     message, hint = refusal(WINDOWS | {"id": pa.int32(), "note": pa.string(), "route": pa.string()})
     assert "`route` would be carried as `route`" in message
     assert "--rename route=source_route" in hint
 
 
-def test_of_several_names_given_twice_the_first_is_told() -> None:
-    """One at a time: each is mended in the same way."""
+def test_the_first_of_several_duplicate_names_is_reported() -> None:
+    """One duplicate name is reported at a time; each is fixed in the same way."""
     columns = WINDOWS | dict.fromkeys("abcd", pa.int32())
     message, _ = refusal(columns, rename={"a": "x", "b": "x", "c": "y", "d": "y"})
     assert "two columns the name `x`" in message
 
 
 def test_windows_of_sequences_are_made_of_four_columns_at_most() -> None:
-    """Each read once, in whatever parts it plays; carried columns of neighbours are not read."""
+    """Each column is read once, whatever roles it has; carried columns of neighbouring rows are not read."""
     found = roles(SEQUENCES | {"tokens": pa.int16(), "note": pa.string()})
     assert found.window_columns == ["vector", "article_id", "position", "tokens"]
     assert roles(SEQUENCES).window_columns == ["vector", "article_id", "position"]
@@ -79,12 +79,14 @@ def test_windows_of_sequences_are_made_of_four_columns_at_most() -> None:
 
 @pytest.mark.parametrize("dim", [5, 64, 320, 768, 1280])
 def test_a_single_vector_may_have_any_width(dim: int) -> None:
-    """Also one that could be cut into five: nothing of it is doubtful."""
+    """A single vector may also have a width that is a multiple of five: its width is not ambiguous."""
     assert roles(SEQUENCES | {"vector": pa.list_(pa.float32(), dim)}, dim=dim).vectors == "vector"
 
 
-def test_contexts_of_doubtful_width_are_told_in_whole_numbers() -> None:
-    """Five vectors of another width, or so many of the model's."""
+def test_contexts_of_ambiguous_width_are_described_in_whole_vectors() -> None:
+    """The message gives the whole number of vectors for either reading: five of another width, or several of
+    the model's.
+    """
     message, hint = refusal({"context": pa.list_(pa.float32(), 640)}, dim=64)
     assert message.endswith("holds 5 vectors of 128 a row, and the model reads vectors of 64")
     assert hint == ("use a model of vectors of 128; if these are 10 vectors of 64, write them as lists of 64")
@@ -115,12 +117,12 @@ def test_contexts_of_doubtful_width_are_told_in_whole_numbers() -> None:
 def test_a_refusal_of_vectors_says_what_would_be_right(
     columns: dict[str, Any], dim: int, advice: str
 ) -> None:
-    """With the numbers of this layout and this model."""
+    """The hint gives the numbers of this layout and this model."""
     assert refusal(columns, dim=dim)[1] == advice
 
 
 def test_names_of_the_output_are_free_where_no_rows_are_written() -> None:
-    """Who trains, judges or looks reads a dataset that a run would refuse."""
+    """Training, evaluation and inspection read datasets that a run refuses for such names."""
     schema = pa.schema(list((WINDOWS | {"route": pa.string()}).items()))
     found = assign_roles(schema, "a", names=ColumnNames(), shape=WindowShape(), writes_rows=False)
     assert dict(found.carried) == {"route": "route"}
@@ -131,6 +133,6 @@ def test_names_of_the_output_are_free_where_no_rows_are_written() -> None:
     [({}, []), ({"lane": "lane"}, ["lane"]), ({"lane": "x", "split": "x"}, ["x"]), ({"split": "s"}, ["s"])],
 )
 def test_columns_of_a_few_texts_are_read_as_codes(there: dict[str, str], expected: list[str]) -> None:
-    """Lanes and splits, each column once, and none that is not there."""
+    """Lanes and splits are read as dictionary codes, each column once, missing columns not at all."""
     columns = WINDOWS | {name: pa.string() for name in there.values()}
     assert roles(columns, names=ColumnNames(**there)).coded_columns == expected

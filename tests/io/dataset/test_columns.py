@@ -1,4 +1,4 @@
-"""The parts that columns play are found, and refused, from the schema alone."""
+"""Tests that column roles are found, and refused, from the schema alone."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def roles(
     rename: Mapping[str, str] | None = None,
     dim: int = 768,
 ) -> Roles:
-    """The roles of columns, by name and type, in `a.parquet`."""
+    """The column roles in `a.parquet`, from names and types."""
     schema = columns if isinstance(columns, pa.Schema) else pa.schema(list(columns.items()))
     names, shape = names or ColumnNames(), WindowShape(dim=dim)
     return assign_roles(schema, "a.parquet", names=names, shape=shape, layout=layout, rename=rename)
@@ -42,7 +42,7 @@ def refusal(
     rename: Mapping[str, str] | None = None,
     dim: int = 768,
 ) -> tuple[str, str]:
-    """The message and the hint with which columns are refused; the message names the file."""
+    """The message and hint of the refusal; the message names the file."""
     with pytest.raises(ColumnError) as refused:
         roles(columns, names, layout=layout, rename=rename, dim=dim)
     message, hint = refused.value.args
@@ -51,8 +51,8 @@ def refusal(
     return message, hint
 
 
-def test_windows_are_known_by_their_context() -> None:
-    """A `context` column makes windows; each optional column gets its part."""
+def test_a_context_column_means_windows() -> None:
+    """A `context` column means the windows layout; each optional column gets its role."""
     found = roles(
         WINDOWS
         | {
@@ -70,8 +70,10 @@ def test_windows_are_known_by_their_context() -> None:
     assert found.read_columns == ["context", "target", "lane", "context_tokens", "id", "split"]
 
 
-def test_sequences_are_known_by_their_vector() -> None:
-    """A `vector` column makes sequences; `tokens` is theirs, `context_tokens` and `target` are carried only."""
+def test_a_vector_column_means_sequences() -> None:
+    """A `vector` column means the sequences layout; `tokens` gets its role, `context_tokens` and `target` are
+    only carried.
+    """
     found = roles(SEQUENCES | {"tokens": pa.int16(), "context_tokens": pa.int32(), "target": VECTOR})
     assert (found.layout, found.vectors, found.target) == ("sequences", "vector", None)
     assert (found.article, found.position, found.tokens) == ("article_id", "position", "tokens")
@@ -80,15 +82,15 @@ def test_sequences_are_known_by_their_vector() -> None:
 
 
 def test_optional_columns_may_be_absent() -> None:
-    """Windows of nothing but contexts have nothing to carry."""
+    """A windows dataset may have contexts only, with nothing to carry."""
     found = roles(WINDOWS)
     assert (found.target, found.lane, found.tokens, found.split) == (None, None, None, None)
     assert found.carried == {}
     assert found.read_columns == ["context"]
 
 
-def test_both_layouts_at_once_need_a_word() -> None:
-    """With both columns `--layout` decides, and is asked for; the other layout's vectors are carried."""
+def test_both_layouts_at_once_need_the_layout_option() -> None:
+    """If both columns exist, `--layout` is required; the vectors of the other layout are carried."""
     message, hint = refusal(WINDOWS | SEQUENCES)
     assert "both" in message
     assert "--layout windows" in hint
@@ -110,7 +112,7 @@ def test_both_layouts_at_once_need_a_word() -> None:
 def test_no_layout_is_an_error_that_lists_the_columns(
     columns: dict[str, Any], said: str, advice: str
 ) -> None:
-    """Without contexts or vectors, the message says what is there, the hint which option points to it."""
+    """The message lists the columns of the file; the hint names the option that selects the vectors."""
     message, hint = refusal(columns)
     assert "neither a `context` nor a `vector`" in message
     assert said in message
@@ -125,7 +127,7 @@ def test_no_layout_is_an_error_that_lists_the_columns(
     ],
 )
 def test_sequences_need_articles_and_positions(missing: str, instead: str, flag: str) -> None:
-    """A missing column is named, with the option for the nearest one that is there."""
+    """A missing column is named, with the option that maps the most similar existing column."""
     columns = {instead if name == missing else name: kind for name, kind in SEQUENCES.items()}
     message, hint = refusal(columns)
     assert f"no `{missing}` column" in message
@@ -133,15 +135,15 @@ def test_sequences_need_articles_and_positions(missing: str, instead: str, flag:
     assert flag in hint
 
 
-def test_a_layout_asked_for_needs_its_columns() -> None:
-    """`--layout` does not make up what is not there; all that is missing is named at once."""
+def test_a_requested_layout_needs_its_columns() -> None:
+    """With `--layout`, all missing columns are named in one error."""
     assert "`context`" in refusal(SEQUENCES, layout="windows")[0]
     message, _ = refusal(WINDOWS, layout="sequences")
     assert "`vector` and `article_id` and `position`" in message
 
 
 def test_every_part_can_have_another_name() -> None:
-    """Names given by option replace the usual ones, which then are columns as any other."""
+    """An option replaces a default column name, which is then an ordinary column."""
     names = ColumnNames(vector="emb", article="doc", position="i", tokens="n", lane="kind", split="fold")
     columns = {"emb": VECTOR, "doc": pa.int64(), "i": pa.int64(), "n": pa.int64(), "kind": pa.string()}
     found = roles(columns | {"fold": pa.string(), "lane": pa.binary()}, names)
@@ -151,15 +153,15 @@ def test_every_part_can_have_another_name() -> None:
     assert "--position-column NAME" in refusal(columns | {"i": pa.string()}, names)[1]
 
 
-def test_a_column_there_twice_is_refused() -> None:
-    """Two columns of one name cannot be told apart."""
+def test_a_duplicate_column_is_refused() -> None:
+    """Two columns with the same name are ambiguous and refused."""
     message, _ = refusal(pa.schema([("context", CONTEXT), ("id", pa.int32()), ("id", pa.string())]))
     assert "`id` more than once" in message
 
 
 @pytest.mark.parametrize("column", [*OUTPUT_COLUMNS, "ROUTE", "Amn_Cosine"])
 def test_carried_columns_may_not_take_an_output_name(column: str) -> None:
-    """One named like an output column, in any case of letters, is refused, unless it is renamed."""
+    """A carried column named like an output column, in any case, is refused unless it is renamed."""
     columns = WINDOWS | {column: pa.int32()}
     message, hint = refusal(columns)
     assert f"`{column}`" in message
@@ -168,7 +170,7 @@ def test_carried_columns_may_not_take_an_output_name(column: str) -> None:
 
 
 def test_renames_do_not_collide() -> None:
-    """A new name may be neither an output's nor another carried column's; two columns may swap names."""
+    """A new name must differ from output columns and other carried columns; two columns may swap names."""
     columns = WINDOWS | {"a": pa.int32(), "b": pa.int32()}
     for taken in ("status", "Status"):
         assert f"`{taken}`" in refusal(columns, rename={"a": taken})[0]
@@ -177,7 +179,7 @@ def test_renames_do_not_collide() -> None:
 
 
 def test_vectors_may_have_an_output_name() -> None:
-    """The predictions of one job can be the vectors of the next: vectors are not carried."""
+    """Vectors are not carried, so the predictions of one job can be the vectors of the next."""
     found = roles(
         {"prediction": VECTOR, "article_id": pa.string(), "position": pa.int32()},
         ColumnNames(vector="prediction"),
@@ -190,15 +192,15 @@ def test_vectors_may_have_an_output_name() -> None:
     [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int8(), pa.string())],
 )
 def test_lanes_are_strings_of_any_kind(kind: Any) -> None:  # noqa: ANN401
-    """Every way to hold strings will do for lanes."""
+    """Every Arrow string type is accepted for lanes."""
     assert roles(WINDOWS | {"lane": kind}).lane == "lane"
 
 
 @pytest.mark.parametrize(
     "kind", [pa.int32(), pa.binary(), pa.list_(pa.string()), pa.dictionary(pa.int8(), pa.int64())]
 )
-def test_lanes_that_are_no_strings_are_refused(kind: Any) -> None:  # noqa: ANN401
-    """The message has the type, the hint the option."""
+def test_lanes_of_other_types_than_strings_are_refused(kind: Any) -> None:  # noqa: ANN401
+    """The message gives the type, the hint the option."""
     message, hint = refusal(WINDOWS | {"lane": kind})
     assert f"`lane` is {kind}, but must hold strings" in message
     assert "--lane-column" in hint
@@ -208,8 +210,8 @@ NULLS = [pa.null(), pa.dictionary(pa.int8(), pa.null())]
 
 
 @pytest.mark.parametrize("kind", NULLS)
-def test_a_column_of_type_null_plays_no_part(kind: Any) -> None:  # noqa: ANN401
-    """It is carried as any other, a null target not even that, as no target is."""
+def test_a_column_of_type_null_has_no_role(kind: Any) -> None:  # noqa: ANN401
+    """A column of type null counts as absent for every role; all but a null target are carried."""
     found = roles(WINDOWS | dict.fromkeys(("target", "lane", "context_tokens", "split", "id"), kind))
     assert (found.target, found.lane, found.tokens, found.split) == (None, None, None, None)
     assert list(found.carried) == ["lane", "context_tokens", "split", "id"]
@@ -220,7 +222,7 @@ def test_a_column_of_type_null_plays_no_part(kind: Any) -> None:  # noqa: ANN401
 @pytest.mark.parametrize("kind", NULLS)
 @pytest.mark.parametrize("part", list(SEQUENCES))
 def test_a_needed_column_of_type_null_is_missing(part: str, kind: Any) -> None:  # noqa: ANN401
-    """The message lists it with its type, and no hint points to it again."""
+    """The message lists the column with its type; no hint suggests it again."""
     message, hint = refusal(SEQUENCES | {part: kind}, layout="sequences")
     assert f"no `{part}` column" in message
     assert f"`{part}` of type null" in message
@@ -230,7 +232,7 @@ def test_a_needed_column_of_type_null_is_missing(part: str, kind: Any) -> None: 
 
 @pytest.mark.parametrize("kind", [pa.int8(), pa.uint64(), pa.float64()])
 def test_token_counts_are_numbers_of_any_kind(kind: Any) -> None:  # noqa: ANN401
-    """Every width of number will do for tokens and positions."""
+    """Every numeric type is accepted for tokens and positions."""
     assert roles(WINDOWS | {"context_tokens": kind}).tokens == "context_tokens"
     assert roles(SEQUENCES | {"tokens": kind, "position": kind}).tokens == "tokens"
 
@@ -243,8 +245,8 @@ def test_token_counts_are_numbers_of_any_kind(kind: Any) -> None:  # noqa: ANN40
         (SEQUENCES | {"position": pa.timestamp("us")}, "--position-column"),
     ],
 )
-def test_counts_that_are_no_numbers_are_refused(columns: dict[str, Any], flag: str) -> None:
-    """Strings, booleans and times are no counts."""
+def test_counts_of_other_types_than_numbers_are_refused(columns: dict[str, Any], flag: str) -> None:
+    """Strings, booleans and times are refused as token counts and positions."""
     message, hint = refusal(columns)
     assert "must hold integers" in message
     assert flag in hint
@@ -260,7 +262,7 @@ def test_counts_that_are_no_numbers_are_refused(columns: dict[str, Any], flag: s
     ],
 )
 def test_articles_have_ids_that_can_be_compared(kind: Any) -> None:  # noqa: ANN401
-    """Lists, structs and half floats are no article ids: that shows at the start, not in the middle of a run."""
+    """Lists, structs and half floats cannot be article ids; this is refused at the start, not during a run."""
     message, hint = refusal(SEQUENCES | {"article_id": kind})
     assert "`article_id`" in message
     assert "must hold strings or integers" in message
@@ -278,7 +280,7 @@ def test_articles_have_ids_that_can_be_compared(kind: Any) -> None:  # noqa: ANN
     ],
 )
 def test_vectors_of_another_width_are_refused(columns: dict[str, Any], said: str, advice: str) -> None:
-    """The message has the width that is there, the hint what would be right."""
+    """The message gives the actual width, the hint the expected one."""
     message, hint = refusal(columns)
     assert said in message
     assert advice in hint
@@ -296,7 +298,7 @@ FLAT = pa.list_(pa.float32(), 640)
     ],
 )
 def test_contexts_of_another_width_than_the_models_are_refused(context: Any, said: str) -> None:  # noqa: ANN401
-    """A flat row says of no vector where it ends: five vectors of 768 are not taken for sixty of 64."""
+    """A flat row does not mark vector borders: five vectors of 768 must not be read as sixty of 64."""
     message, hint = refusal({"context": context}, dim=64)
     assert f"holds {said} a row, and the model reads vectors of 64" in message
     assert "lists of 64" in hint
@@ -318,11 +320,11 @@ def test_contexts_of_another_width_than_the_models_are_refused(context: Any, sai
     ],
 )
 def test_contexts_of_the_models_width_may_hold_any_number_of_vectors(columns: dict[str, Any]) -> None:
-    """What says that its vectors are of 64, or that the target is, is read by a model of 64."""
+    """If the type or the target shows that vectors have 64 components, a model of 64 reads them."""
     assert roles(columns, dim=64).vectors == "context"
 
 
 @pytest.mark.parametrize("n_vectors", [1, 4, 6, 10])
 def test_contexts_of_the_usual_width_may_hold_any_number_of_vectors(n_vectors: int) -> None:
-    """A flat row of vectors of 768 needs no more than a whole number of them."""
+    """A flat row of vectors of 768 only needs to hold a whole number of them."""
     assert roles({"context": pa.list_(pa.float32(), n_vectors * 768)}).vectors == "context"

@@ -1,4 +1,4 @@
-"""Which of a folder's files are data, and what is said of the others."""
+"""Tests which files of a folder count as data, and how skipped files are reported."""
 
 from __future__ import annotations
 
@@ -54,16 +54,18 @@ READ = ["a.parquet", "b.PARQUET", "c.Parq", "d=1/e.pq", "d=1/part-0"]
 N_OTHERS = 8
 
 
-def test_names_and_first_bytes_tell_data(tmp_path: Path) -> None:
-    """By extension, in any case of letters; without one by how the file begins. The others are counted, and named."""
+def test_names_and_first_bytes_identify_data(tmp_path: Path) -> None:
+    """Files are recognised by extension, in any case, or else by their first bytes; the others are counted
+    and named.
+    """
     found = look_for_files([str(put(tmp_path, DATASET))])
     assert names(found) == READ
     (notice,) = found.notices
     assert notice == f"{N_OTHERS} other files are not read: README.md, d=1/empty, d=1/part-0.crc, …"
 
 
-def test_nothing_is_said_where_all_is_read(tmp_path: Path) -> None:
-    """Hidden files are passed over by their names, without a word."""
+def test_hidden_files_are_skipped_without_a_message(tmp_path: Path) -> None:
+    """Hidden files are skipped by name, without a message."""
     found = look_for_files([str(put(tmp_path, {"a.parquet": DATA, "_b": b"", ".c": b""}))])
     assert found.notices == []
     put(tmp_path, {"notes.txt": b""})
@@ -72,7 +74,7 @@ def test_nothing_is_said_where_all_is_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["README.md", "d=1/part-1", "d=1/part-0.crc", "d=1/empty", "d=1_$folder$"])
 def test_a_file_that_is_named_is_read(tmp_path: Path, name: str) -> None:
-    """Whatever it is called and begins with: if it is no Parquet it is refused by its name."""
+    """A file named explicitly is read whatever its name; if it is not Parquet, the error names it."""
     assert names(look_for_files([str(put(tmp_path, DATASET) / name)])) == [name.rpartition("/")[2]]
 
 
@@ -90,13 +92,15 @@ def test_a_file_that_is_named_is_read(tmp_path: Path, name: str) -> None:
     ],
 )
 def test_what_a_pattern_names_is_read(tmp_path: Path, pattern: str, expected: list[str]) -> None:
-    """Its last part names files, unless it is `*`; but never what marks a folder, nor what is in a folder it names."""
+    """A pattern's last part selects files unless it is `*`; folder markers and the contents of matched
+    folders are not.
+    """
     found = look_for_files([f"{put(tmp_path, DATASET)}/{pattern}"])
     assert names(found) == expected
 
 
 def test_nothing_to_read_is_an_error_that_says_what_is_there(tmp_path: Path) -> None:
-    """A folder, or a pattern, of other files only."""
+    """The error says what the folder or pattern holds instead."""
     put(tmp_path, {"a.csv": b"x", "b": b"x"})
     for argument in (tmp_path, f"{tmp_path}/*"):
         with pytest.raises(InputNotFound) as error:
@@ -105,15 +109,15 @@ def test_nothing_to_read_is_an_error_that_says_what_is_there(tmp_path: Path) -> 
         assert ".parquet or .parq or .pq" in error.value.args[1]
 
 
-def test_what_cannot_be_looked_at_is_named_later(tmp_path: Path) -> None:
-    """A link that leads nowhere may have been data: it is not passed over."""
+def test_a_broken_link_is_named_when_it_is_read(tmp_path: Path) -> None:
+    """A broken link may have been data, so it is kept and fails by name later."""
     put(tmp_path, {"a.parquet": DATA})
     (tmp_path / "lost").symlink_to("nowhere")
     assert names(look_for_files([str(tmp_path)])) == ["a.parquet", "lost"]
 
 
 def test_arrays_are_data_to_be_packed(tmp_path: Path) -> None:
-    """NPZ and NPY files, by extension or first bytes."""
+    """NPZ and NPY files are recognised as files to pack by extension or first bytes."""
     files = {
         "a.npz": b"",
         "b.NPY": b"",
@@ -127,7 +131,7 @@ def test_arrays_are_data_to_be_packed(tmp_path: Path) -> None:
 
 
 def test_a_store_is_listed_likewise(s3: None) -> None:
-    """Of objects without an extension the first bytes are read, and of no others."""
+    """In a bucket the first bytes of objects without an extension are read, and of no others."""
     bucket, _ = bucket_of(locate("s3://readable/x"))
     for name, content in DATASET.items():
         bucket.put(f"data/{name}", content)
@@ -139,7 +143,7 @@ def test_a_store_is_listed_likewise(s3: None) -> None:
 
 @pytest.mark.parametrize("marker", ["d=1", "d=1.parquet", "d=1_$folder$", "d=1.parquet_$folder$"])
 def test_empty_objects_that_mark_folders_are_not_read(s3: None, marker: str) -> None:
-    """However stores and tools write them: a folder is what lies below it, given itself, by a pattern or from above."""
+    """Empty objects that mark folders are skipped, whichever tool wrote them and however the folder is given."""
     bucket, _ = bucket_of(locate("s3://markers/x"))
     folder = marker.removesuffix("_$folder$")
     bucket.put(f"data-{marker}/{marker}", b"")
@@ -152,7 +156,7 @@ def test_empty_objects_that_mark_folders_are_not_read(s3: None, marker: str) -> 
 
 
 def test_markers_of_consoles_are_not_read(server: Any, bucket: str) -> None:  # noqa: ANN401
-    """Keys that end with a slash, as S3's console writes them; EMR's are known by their names."""
+    """Keys ending with a slash, as S3's console writes them, are skipped; EMR's markers are recognised by name."""
     server.put(bucket, "data/d=1/a.parquet", DATA)
     server.put(bucket, "data/d=1/", b"")
     server.put(bucket, "data/d=2/", b"")

@@ -1,4 +1,4 @@
-"""What paths, folders, patterns and URLs stand for."""
+"""Tests which files paths, folders, patterns and URLs select."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ def put(path: Path, content: str = "x") -> Path:
 
 
 def reads(argument: str, folder: object) -> bool:
-    """Whether a dataset would read the outputs of its own files in a folder."""
+    """Whether a dataset would read outputs written to a folder."""
     files = find_files([argument])
     written = [f"{file.stem}-00000.parquet" for file in files]
     return DatasetReach([argument], files).reader_of(locate(str(folder)), written) == argument
 
 
 def names(*arguments: object) -> list[str]:
-    """The names of the files that arguments stand for."""
+    """The names of the files that the arguments select."""
     return [file.name for file in find_files(map(str, arguments))]
 
 
@@ -62,8 +62,8 @@ def test_a_folder_is_read_to_any_depth(tree: Path) -> None:
     assert names(f"{tree}/") == VISIBLE
 
 
-def test_files_know_their_place_and_state(tree: Path) -> None:
-    """A file has its absolute path, size and time; its stem has no Parquet suffix."""
+def test_files_have_a_path_a_size_and_a_time(tree: Path) -> None:
+    """A file has an absolute path, a size and a modification time; its stem has no Parquet suffix."""
     first = find_files([str(tree)])[0]
     assert (first.path, first.size, first.stem) == (str(tree / "a.parquet"), 1, "a")
     assert first.modified_ns == (tree / "a.parquet").stat().st_mtime_ns
@@ -72,13 +72,13 @@ def test_files_know_their_place_and_state(tree: Path) -> None:
 
 @pytest.mark.parametrize("name", ["part.0", "weird.parquet.gz", "UPPER.PARQUET", "plain", "x.parq"])
 def test_stems_lose_parquet_suffixes_only(tmp_path: Path, name: str) -> None:
-    """Whatever else a name ends with stays in the outputs' names."""
+    """Any other suffix stays in the output's name."""
     stem = {"UPPER.PARQUET": "UPPER", "x.parq": "x"}.get(name, name)
     assert find_files([str(put(tmp_path / name))])[0].stem == stem
 
 
 def test_a_single_file_is_called_by_its_name(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file given by a relative, absolute or round-about path has its last part for a name."""
+    """A file given by a relative, absolute or indirect path is named by its last part."""
     monkeypatch.chdir(tree)
     for argument in ("year=2023/lang=de/x.parquet", "./year=2023/../year=2023/lang=de/x.parquet"):
         (file,) = find_files([argument])
@@ -107,7 +107,7 @@ def test_a_single_file_is_called_by_its_name(tree: Path, monkeypatch: pytest.Mon
     ],
 )
 def test_patterns(tree: Path, pattern: str, expected: list[str]) -> None:
-    """Names are relative to the last folder before the first special character; a folder stands for its files."""
+    """Names are relative to the last folder before the first wildcard; a matched folder stands for its files."""
     assert names(f"{tree}/{pattern}") == expected
     assert names(f"file://{tree}/{pattern}") == expected
 
@@ -116,7 +116,7 @@ def test_patterns(tree: Path, pattern: str, expected: list[str]) -> None:
     "pattern", ["*.csv", "year=*/*.parquet/x", "nowhere/*", "_*/*/*", ".g?t/*", "a.parquet/*"]
 )
 def test_patterns_that_match_nothing(tree: Path, pattern: str) -> None:
-    """A pattern without a match is an error that repeats it; hidden names are not matched."""
+    """A pattern without a match is an error that quotes the pattern; hidden names are not matched."""
     with pytest.raises(InputNotFound) as error:
         names(f"{tree}/{pattern}")
     assert f"no file matches {tree}/{pattern}" in error.value.args[0]
@@ -126,7 +126,7 @@ def test_patterns_that_match_nothing(tree: Path, pattern: str) -> None:
     "name", ["a[1].parquet", "what?.parquet", "star*.parquet", "100%.parquet", "a b#c.parquet"]
 )
 def test_special_characters_may_stand_in_a_files_name(tmp_path: Path, name: str) -> None:
-    """A file that is there by that very name is meant, not a pattern."""
+    """If a file with exactly that name exists, the argument is a path, not a pattern."""
     put(tmp_path / "a1.parquet")
     path = put(tmp_path / name)
     assert names(path) == [name]
@@ -135,7 +135,7 @@ def test_special_characters_may_stand_in_a_files_name(tmp_path: Path, name: str)
 
 @pytest.mark.parametrize("folder", ["d[1]", "d*", "what?"])
 def test_special_characters_may_stand_in_a_folders_name(tmp_path: Path, folder: str) -> None:
-    """A folder that is there by that very name is meant, before a pattern and without one."""
+    """If a folder with exactly that name exists, it is used as a path, with or without a pattern after it."""
     put(tmp_path / "d1/b.parquet")
     put(tmp_path / folder / "a.parquet")
     assert [file.path for file in find_files([f"{tmp_path / folder}/*.parquet"])] == [
@@ -147,7 +147,7 @@ def test_special_characters_may_stand_in_a_folders_name(tmp_path: Path, folder: 
 
 
 def test_file_urls_are_paths(tree: Path) -> None:
-    """`file://` URLs name files and folders, with percent-encoding undone."""
+    """`file://` URLs name files and folders, with percent-encoding decoded."""
     put(tree.parent / "über uns" / "a.parquet")
     assert names(tree.as_uri()) == VISIBLE
     assert names(f"file://localhost{tree}/a.parquet") == ["a.parquet"]
@@ -156,7 +156,7 @@ def test_file_urls_are_paths(tree: Path) -> None:
 
 
 def test_several_arguments_give_one_sorted_list(tree: Path) -> None:
-    """The order of arguments does not matter; a list of names is sorted."""
+    """The order of arguments does not matter; the result is sorted by name."""
     assert names(tree / "b.parquet", tree / "a.parquet") == ["a.parquet", "b.parquet"]
     assert names(tree / "year=2023", tree / "*.parquet") == ["a.parquet", "b.parquet", "lang=de/x.parquet"]
 
@@ -173,14 +173,14 @@ def test_several_arguments_give_one_sorted_list(tree: Path) -> None:
 def test_a_file_given_twice_is_refused(
     tree: Path, arguments: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However a file is given a second time, its rows would be there twice."""
+    """A file given twice, in any form, is refused, since its rows would be duplicated."""
     monkeypatch.chdir(tree)
     with pytest.raises(DataError, match="is given twice"):
         names(*arguments)
 
 
 def test_names_that_collide_are_refused(tree: Path) -> None:
-    """Two files that would write to the same outputs are both named, with what to do."""
+    """Two files that would write the same outputs are both named, with a way to fix it."""
     with pytest.raises(DataError) as error:
         names(tree / "year=2023/lang=de", tree / "year=2024/lang=de")
     message, hint = error.value.args
@@ -196,7 +196,7 @@ def test_names_that_collide_are_refused(tree: Path) -> None:
     "prepare", [lambda _: None, lambda path: put(path / "_x/a.parquet"), lambda path: put(path / ".a")]
 )
 def test_a_folder_without_files_is_an_error(tmp_path: Path, prepare: object) -> None:
-    """An empty folder, or one of hidden names only, holds nothing to read."""
+    """An empty folder, or one with only hidden names, is refused."""
     prepare(tmp_path)  # type: ignore[operator]
     (tmp_path / "empty").mkdir(exist_ok=True)
     with pytest.raises(InputNotFound) as error:
@@ -214,15 +214,17 @@ def test_a_missing_path_is_an_error_that_says_what_is_there(tree: Path) -> None:
 
 
 def test_hidden_names_can_not_be_given_themselves(tree: Path) -> None:
-    """A hidden file's outputs would be hidden too; a hidden folder can be given, since names begin below it."""
+    """A hidden file cannot be given, since its outputs would be hidden; a hidden folder can, since names
+    start below it.
+    """
     with pytest.raises(DataError, match="readers pass over"):
         names(tree / "year=2024/.hidden.parquet")
     assert names(tree / "year=2024/_temporary") == ["z.parquet"]
     assert names(tree / ".git/*.parquet") == ["c.parquet"]
 
 
-def test_links_are_followed_and_pipes_passed_over(tree: Path) -> None:
-    """Links lead to files and folders; one that leads nowhere is kept, to fail by name when it is read."""
+def test_links_are_followed_and_pipes_skipped(tree: Path) -> None:
+    """Links to files and folders are followed; a broken link is kept and fails by name when it is read."""
     (tree / "broken.parquet").symlink_to("nowhere")
     os.mkfifo(tree / "pipe.parquet")
     put(tree.parent / "elsewhere/l.parquet")
@@ -244,10 +246,10 @@ def test_links_are_followed_and_pipes_passed_over(tree: Path) -> None:
         ("latest.parquet", "year=2024/lang=en/y.pq", ["*"]),
     ],
 )
-def test_what_links_lead_to_is_read_once(
+def test_a_target_of_two_links_is_refused(
     tree: Path, monkeypatch: pytest.MonkeyPatch, link: str, to: str, arguments: list[str]
 ) -> None:
-    """Two ways to one folder, or to one file, are both named: rows would be doubled, whatever way they were given."""
+    """If a folder or file is reached in two ways, both paths are named, since rows would be duplicated."""
     monkeypatch.chdir(tree)
     Path(link).symlink_to(to)
     with pytest.raises(DataError, match=r"are one (file|folder), whose rows would be read twice"):
@@ -255,7 +257,7 @@ def test_what_links_lead_to_is_read_once(
 
 
 def test_a_link_to_what_is_not_read_is_one_way(tree: Path) -> None:
-    """Where only one of the ways to a file is given, or there is a copy, nothing is doubled."""
+    """A file reached in only one of its ways, or a copy of a file, is not a duplicate."""
     (tree / "latest.parquet").symlink_to("b.parquet")
     assert names(tree / "l*.parquet") == ["latest.parquet"]
     (tree / "copy.parquet").hardlink_to(tree / "a.parquet")
@@ -263,13 +265,13 @@ def test_a_link_to_what_is_not_read_is_one_way(tree: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_listed_is_an_error(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the file system refuses is said, with the folder."""
+    """The error gives the folder and the operating system's message."""
 
     class Refusing:
-        """A file system that lists nothing."""
+        """A file system that cannot list folders."""
 
         def get_file_info(self, selector: object) -> object:
-            """Answer for one path, refuse a listing."""
+            """Answer for single paths, fail for a listing."""
             if isinstance(selector, fs.FileSelector):
                 raise PermissionError(13, "Permission denied")
             return fs.LocalFileSystem().get_file_info(selector)
@@ -282,7 +284,7 @@ def test_a_folder_that_cannot_be_listed_is_an_error(tree: Path, monkeypatch: pyt
 
 
 def test_urls_of_an_unknown_kind_are_an_error() -> None:
-    """The message has the URL, the hint what would do."""
+    """The message quotes the URL, the hint lists the supported kinds."""
     with pytest.raises(DataError) as error:
         names("gopher://somewhere/data")
     assert "gopher://somewhere" in error.value.args[0]
@@ -312,7 +314,7 @@ def test_urls_of_an_unknown_kind_are_an_error() -> None:
 def test_outputs_that_a_dataset_would_read(
     tree: Path, monkeypatch: pytest.MonkeyPatch, argument: str, folder: str, *, expected: bool
 ) -> None:
-    """An output lies inside an input if the files that this job writes would be among those read next time."""
+    """An output counts as inside an input if the next run would read the files that this job writes."""
     monkeypatch.chdir(tree)
     assert reads(argument, folder) is expected
     assert reads(f"{tree}/{argument}", tree / folder) is expected
@@ -337,7 +339,7 @@ def test_outputs_that_a_dataset_would_read(
 def test_a_dataset_reads_an_output_through_links(
     tree: Path, monkeypatch: pytest.MonkeyPatch, argument: str, folder: str
 ) -> None:
-    """A link into the dataset is inside it, and so is what a link of the dataset leads to, however it is named."""
+    """The check follows links, both in the output's path and inside the dataset."""
     monkeypatch.chdir(tree.parent)
     (tree.parent / "alias").symlink_to(tree)
     put(tree.parent / "other/deep/c.parquet")
@@ -351,7 +353,7 @@ def test_a_dataset_reads_an_output_through_links(
 
 
 def test_a_file_that_changes_is_noticed(tree: Path) -> None:
-    """Another size, another time or no file at all: what was planned is not there any more."""
+    """A file whose size or time differs, or that is gone, no longer matches the plan."""
     file, other, gone = find_files([str(tree)])[:3]
     check_unchanged(file)
     os.utime(file.path, ns=(1, 1))
@@ -373,5 +375,5 @@ def test_small_files_are_read_whole(tree: Path) -> None:
 
 
 def test_the_root_has_children_without_a_double_slash() -> None:
-    """What lies at the top of a file system is named once."""
+    """Paths at the root of a file system have one slash."""
     assert locate("/").child("data").text == "/data"

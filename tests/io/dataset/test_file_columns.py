@@ -1,4 +1,4 @@
-"""The columns of a file are its own and its folders'."""
+"""Tests of a file's columns: its own, and those of its partition folders."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from lvm_batch.io.schema import OUTPUT_COLUMNS, ColumnNames
 FORMAT = DatasetFormat()
 
 
-def told(path: str, name: str | None = None, own: dict[str, Any] | None = None) -> dict[str, Any]:
-    """What the folders of a file tell of the parts that columns play; ``name`` is its name below what was given."""
+def folder_values(path: str, name: str | None = None, own: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The values that a file's folders give for column roles; ``name`` is its name relative to the input."""
     file = InputFile(path, name or path.rpartition("/data/")[2], 1, 1)
     columns = FORMAT.columns(pa.schema(list((own or {}).items())), file)
     return {name: value.as_py() for name, value in columns.of_folders.items()}
@@ -51,23 +51,23 @@ def told(path: str, name: str | None = None, own: dict[str, Any] | None = None) 
         ("part/=x/lane", {}),
     ],
 )
-def test_a_folder_tells_texts_and_numbers(folder: str, expected: dict[str, Any]) -> None:
-    """Texts stay texts; what plays no part is not told, and neither are vectors, which no folder holds."""
-    assert told(f"/in/data/{folder}/a.parquet") == expected
+def test_a_folder_gives_texts_and_numbers(folder: str, expected: dict[str, Any]) -> None:
+    """Text stays text; columns without a role and vectors are never taken from folders."""
+    assert folder_values(f"/in/data/{folder}/a.parquet") == expected
 
 
-def test_a_null_has_the_type_of_its_part() -> None:
-    """It is a lane, or a count, that is not known, and no column of type null, which would count as absent."""
+def test_a_null_has_the_type_of_its_role() -> None:
+    """A null partition is an unknown lane or count, not a column of type null, which would count as absent."""
     nulls = "/".join(f"{name}=__HIVE_DEFAULT_PARTITION__" for name in ("lane", "context_tokens"))
     columns = FORMAT.columns(pa.schema([]), InputFile(f"/d/{nulls}/a", f"{nulls}/a", 1, 1))
     assert [field.type for field in columns.schema] == [pa.string(), pa.int64()]
 
 
 def test_a_files_own_column_wins_over_its_folders() -> None:
-    """Unless it is of type null, which says nothing."""
+    """The file's own column wins unless its type is null."""
     path = "/in/data/lane=x/a.parquet"
-    assert told(path, own={"lane": pa.string()}) == {}
-    assert told(path, own={"lane": pa.null()}) == {"lane": "x"}
+    assert folder_values(path, own={"lane": pa.string()}) == {}
+    assert folder_values(path, own={"lane": pa.null()}) == {"lane": "x"}
     columns = FORMAT.columns(
         pa.schema({"lane": pa.null(), "id": pa.int8()}), InputFile(path, "lane=x/a", 1, 1)
     )
@@ -84,16 +84,16 @@ def test_a_files_own_column_wins_over_its_folders() -> None:
         ("s3://b/lane=x/a", "a", {"lane": "x"}, set()),
     ],
 )
-def test_folders_right_above_what_is_given_count(
+def test_partition_folders_above_the_input_count(
     path: str, name: str, expected: dict[str, str], kept: set[str]
 ) -> None:
-    """A file plays the same part however it is given; what the path of its outputs does not tell is written there."""
-    assert told(path, name) == expected
+    """A file has the same roles however it is given; values missing from its output path are written as columns."""
+    assert folder_values(path, name) == expected
     assert FORMAT.columns(pa.schema([]), InputFile(path, name, 1, 1)).kept == kept
 
 
-def test_parts_have_the_names_given_by_option() -> None:
-    """A folder is looked for by the name that the part's column has, and so is its type."""
+def test_roles_have_the_names_given_by_option() -> None:
+    """Folders are looked up by the column names and types that options give."""
     fmt = DatasetFormat(ColumnNames(lane="topic", context_tokens="n"))
     columns = fmt.columns(pa.schema([]), InputFile("/d/topic=5/n=5/lane=z/a", "topic=5/n=5/lane=z/a", 1, 1))
     assert {name: value.as_py() for name, value in columns.of_folders.items()} == {"topic": "5", "n": 5}
@@ -101,7 +101,7 @@ def test_parts_have_the_names_given_by_option() -> None:
 
 @pytest.mark.parametrize("name", [*OUTPUT_COLUMNS, "Status", "ROUTE"])
 def test_a_folder_called_like_an_output_column_is_refused(name: str) -> None:
-    """Readers of folders, such as DuckDB, would take what stands in the path for the rows' own."""
+    """Readers that parse folders, such as DuckDB, would replace the output column by the folder's value."""
     ((_, error),) = read_footers([InputFile(f"/d/{name}=x/a", f"{name}=x/a", 1, 1)], FORMAT)
     assert isinstance(error, ColumnError)
     assert f"/d/{name}=x/a lies in a folder that gives a column `{name}`" in error.args[0]
@@ -122,10 +122,12 @@ def test_a_folder_called_like_an_output_column_is_refused(name: str) -> None:
     ],
 )
 def test_folders_types_keep_values_apart(values: list[str], kind: Any) -> None:  # noqa: ANN401
-    """Readers see numbers and dates where no two folders become one by it."""
+    """Values become numbers or dates only if no two folders get the same value."""
     assert folder_schema(f"n={value}/a" for value in values).field("n").type == kind
 
 
 def test_what_is_encoded_is_decoded_as_far_as_it_is_text() -> None:
-    """Names too; bytes that are no UTF-8 stay encoded, or two folders would become one."""
+    """Percent-encoding is decoded in names and values; bytes that are not UTF-8 stay encoded, to keep folders
+    distinct.
+    """
     assert folder_texts("a%20b=c%2Fd/x=%FF/y=%FE/f") == {"a b": "c/d", "x": "%FF", "y": "%FE"}

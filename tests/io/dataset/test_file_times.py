@@ -1,4 +1,4 @@
-"""Which folders tell the time of a file, and which files have none."""
+"""Tests which folders give the time of a file, and which files have none."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ WRITTEN = datetime(2026, 11, 21, 12, tzinfo=UTC)
 NIGHT = Span(since=datetime(2026, 11, 21, tzinfo=UTC), until=datetime(2026, 11, 22, tzinfo=UTC))
 
 
-def found(root: str, *names: str) -> list[InputFile]:
-    """Files below ``root``, written in the night."""
+def list_files(root: str, *names: str) -> list[InputFile]:
+    """List files below ``root``, all modified last night."""
     return [InputFile(f"{root}/{name}", name, 1, int(WRITTEN.timestamp() * 1e9)) for name in names]
 
 
 @pytest.mark.parametrize("by", [None, "year"])
 @pytest.mark.parametrize("name", ["a", "month=11/a", "year=/a", "year=2026/month=/a", "lane=x/day=21/a"])
-def test_a_file_below_no_year_is_named(name: str, by: str | None) -> None:
-    """It would otherwise be of the year 1, in no night, and never predicted."""
+def test_a_file_without_a_year_folder_is_named(name: str, by: str | None) -> None:
+    """A file without a year folder would get the year 1 and never be selected, so it is refused by name."""
     with pytest.raises(DataError, match=f"/data/{name} lies in no folder year="):
-        files_within(found("/data", "year=2026/month=11/day=21/b", name), NIGHT, by=by)
+        files_within(list_files("/data", "year=2026/month=11/day=21/b", name), NIGHT, by=by)
 
 
 @pytest.mark.parametrize(
@@ -35,9 +35,9 @@ def test_a_file_below_no_year_is_named(name: str, by: str | None) -> None:
         ("s3://bucket/dt=20190101/data", "a"),
     ],
 )
-def test_where_a_dataset_lies_tells_nothing(root: str, name: str) -> None:
-    """Folders above what was given are not its own: its files have the time they were written at."""
-    files = found(root, name)
+def test_folders_above_a_dataset_give_no_time(root: str, name: str) -> None:
+    """Folders above the input do not count: its files have their modification times."""
+    files = list_files(root, name)
     assert files_within(files, NIGHT) == files
     assert files_within(files, Span(until=NIGHT.since)) == []
 
@@ -53,8 +53,8 @@ def test_where_a_dataset_lies_tells_nothing(root: str, name: str) -> None:
     ],
 )
 def test_folders_that_were_given_count(root: str, name: str) -> None:
-    """A folder `date=...` tells of what lies in it, whether it is given itself or lies below what is."""
-    files = found(root, name)
+    """A folder `date=...` gives the time of its files, whether it is the input or below it."""
+    files = list_files(root, name)
     assert files_within(files, NIGHT) == []
     assert files_within(files, Span(until=NIGHT.since)) == files
 
@@ -72,36 +72,38 @@ def test_folders_that_were_given_count(root: str, name: str) -> None:
     ],
 )
 def test_names_are_folders_of_a_date_in_any_case_of_letters(folders: str) -> None:
-    """They would otherwise select nothing, or by when files were written; `--time-column` is taken likewise."""
+    """Folder names and `--time-column` match in any case; otherwise they would select nothing, or by
+    modification time.
+    """
     names = [f"{folders.format(f'2026-11-{day}', day)}/a" for day in (20, 21, 22)]
     by = "eVENT" if folders.startswith("Event") else None
-    files = found("/data", *names)
+    files = list_files("/data", *names)
     assert files_within(files, NIGHT, by=by) == files[1:2]
     assert list(selection_notices(files, files[1:2], by=by)) == []
 
 
 def test_letters_of_folders_may_differ_between_files() -> None:
-    """`Date=` and `date=` are one column."""
-    files = found("/data", "Date=2026-11-21/a", "date=2026-11-21/b", "date=2026-11-22/c")
+    """`Date=` and `date=` are the same column."""
+    files = list_files("/data", "Date=2026-11-21/a", "date=2026-11-21/b", "date=2026-11-22/c")
     assert files_within(files, NIGHT) == files[:2]
 
 
-def test_files_without_folders_of_a_date_are_said_to_be_selected_by_when_they_were_written() -> None:
-    """In one line, unless that is what was asked for."""
-    files = found("/data", "lane=x/a", "b")
+def test_files_without_a_date_folder_are_reported() -> None:
+    """One line reports that these files are selected by modification time, unless the user asked for that."""
+    files = list_files("/data", "lane=x/a", "b")
     (notice,) = selection_notices(files, files_within(files, NIGHT))
     assert "selected by when they were written" in notice
     assert "date=, dt=" in notice
     assert list(selection_notices(files, files, by="Modified")) == []
 
 
-def test_a_selection_of_nothing_says_what_it_saw() -> None:
-    """How many files there are, of which times, and what tells them."""
-    files = found("/data", "Date=2026-11-20/a", "Date=2026-11-23/hour=4/b", "Date=2026-11-22/c")
+def test_an_empty_selection_is_explained() -> None:
+    """The error gives the number of files, their range of times, and the source of the times."""
+    files = list_files("/data", "Date=2026-11-20/a", "Date=2026-11-23/hour=4/b", "Date=2026-11-22/c")
     assert files_within(files, NIGHT) == []
     (notice,) = selection_notices(files, [])
     assert "none of the files found (3) is selected" in notice
     assert "by their folders date=, they are of 2026-11-20 00:00 to 2026-11-23 04:00 UTC" in notice
-    _, notice = selection_notices(found("/data", "a"), [])
+    _, notice = selection_notices(list_files("/data", "a"), [])
     assert "by when they were written, they are of 2026-11-21 12:00 to 2026-11-21 12:00 UTC" in notice
     assert list(selection_notices([], [])) == []

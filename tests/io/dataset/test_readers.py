@@ -1,4 +1,4 @@
-"""Both layouts, read unit by unit and batch by batch, against a plain reading of the rules, row by row."""
+"""Tests of the readers of both layouts against a plain implementation of the rules, row by row."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ PADS: list[Pad | None] = [None, "repeat", "zero", "reject"]
 
 @dataclass(frozen=True)
 class Chunking:
-    """How rows are cut: rows of a row group, of a unit, of a batch."""
+    """Row counts: rows in a row group, in a unit, in a batch."""
 
     group_rows: int
     unit_rows: int
@@ -57,7 +57,7 @@ class Chunking:
 
 @dataclass(frozen=True)
 class Read:
-    """What the readers made of one row; floats are NaN where there is nothing."""
+    """What the readers return for one row; missing floats are NaN."""
 
     status: str
     detail: str | None
@@ -72,7 +72,7 @@ CHUNKINGS = st.builds(Chunking, st.integers(1, 14), st.integers(1, 30), st.integ
 
 
 def write(path: Path, table: pa.Table, group_rows: int) -> Path:
-    """A file in row groups, some without rows between them."""
+    """Write a file in row groups, with empty row groups between them."""
     with pq.ParquetWriter(path, table.schema) as writer:
         for first in range(0, table.num_rows, group_rows):
             writer.write_table(table.slice(first, group_rows))
@@ -84,7 +84,7 @@ def write(path: Path, table: pa.Table, group_rows: int) -> Path:
 def read_rows(
     path: Path | str, chunking: Chunking, pad: Pad | None, fmt: DatasetFormat = FORMAT
 ) -> list[Read]:
-    """Every row of a file, as the readers give it under one way of cutting."""
+    """Read every row of a file with the given row counts."""
     ((_, footer),) = read_footers(find_files([str(path)]), fmt)
     if not isinstance(footer, Footer):
         raise footer
@@ -100,21 +100,21 @@ def read_rows(
 
 
 def as_read(batch: Any, row: int) -> Read:  # noqa: ANN401
-    """One row of a batch, copied out of its buffers; a context only where the row is ok."""
+    """One row of a batch, copied out of the shared buffers; a context only if the row is ok."""
     status = STATUSES[batch.status[row]]
     return Read(
         status=status,
         detail=batch.details.get(row),
         context=batch.contexts[row].tolist() if status == "ok" else None,
-        target=known(None if batch.targets is None else batch.targets[row]),
-        tokens=known(None if batch.context_tokens is None else batch.context_tokens[row]),
+        target=as_python(None if batch.targets is None else batch.targets[row]),
+        tokens=as_python(None if batch.context_tokens is None else batch.context_tokens[row]),
         lane=None if batch.lanes is None else batch.lanes[row],
         carried=batch.carried.slice(row, 1).to_pylist()[0],
     )
 
 
-def known(value: Any) -> Any:  # noqa: ANN401
-    """A number or a vector as plain Python, `None` where it is NaN throughout."""
+def as_python(value: Any) -> Any:  # noqa: ANN401
+    """A number or a vector as plain Python, `None` if it is all NaN."""
     return None if value is None or np.isnan(value).all() else value.tolist()
 
 
@@ -122,7 +122,7 @@ def known(value: Any) -> Any:  # noqa: ANN401
 
 
 def sequences_of(draw: st.DrawFn) -> list[dict[str, Any]]:
-    """Rows of a few articles of 1 to 12 rows, with flaws and nulls here and there."""
+    """Rows of a few articles with 1 to 12 rows each, with random flaws and nulls."""
     rows: list[dict[str, Any]] = []
     for number in range(draw(st.integers(0, 5))):
         article = draw(st.sampled_from([f"article {number}", f"article {number}", f"article {number}", None]))
@@ -173,18 +173,18 @@ def sequences_table(rows: list[dict[str, Any]], encoding: str = "list", article:
 
 
 def expected_sequences(rows: list[dict[str, Any]], pad: Pad | None) -> list[Read]:
-    """What the rules say of each row, read one row at a time."""
+    """The expected result for each row, from the rules, one row at a time."""
     return [expected_window(rows, i, pad) for i in range(len(rows))]
 
 
 def same_article(rows: list[dict[str, Any]], i: int, j: int) -> bool:
-    """Whether two neighbouring rows are of one article; nulls are of none."""
+    """Whether two neighbouring rows belong to the same article; null articles never match."""
     inside = 0 <= i < len(rows) and 0 <= j < len(rows)
     return inside and rows[i]["article_id"] is not None and rows[i]["article_id"] == rows[j]["article_id"]
 
 
 def expected_window(rows: list[dict[str, Any]], i: int, pad: Pad | None) -> Read:
-    """The window that ends at row i."""
+    """The expected window that ends at row i."""
     window = [rows[i]]
     while len(window) < LENGTH and same_article(rows, i - len(window), i - len(window) + 1):
         window.insert(0, rows[i - len(window)])
@@ -237,14 +237,14 @@ def test_sequences_are_windows_over_their_articles(
     encoding: str,
     article: str,
 ) -> None:
-    """However a file is cut into row groups, units and batches, each row is what its article makes of it."""
+    """The result for a row does not depend on how the file is cut into row groups, units and batches."""
     table = sequences_table(rows, encoding, article)
     path = write(tmp_path_factory.getbasetemp() / "sequences.parquet", table, chunking.group_rows)
     assert read_rows(path, chunking, pad) == expected_sequences(rows, pad)
 
 
 def plain_sequences(lengths: list[int]) -> list[dict[str, Any]]:
-    """Articles of these lengths, without a flaw."""
+    """Articles of these lengths, without flaws."""
     return [
         {
             "vector": [number + 1.0, position, 0.5, 0.5],
@@ -260,7 +260,7 @@ def plain_sequences(lengths: list[int]) -> list[dict[str, Any]]:
 
 
 def test_an_article_of_n_rows_has_n_minus_five_scored_windows(tmp_path: Path) -> None:
-    """Four rows are short, the last has no target, and articles of 1 to 4 rows have no window at all."""
+    """Four rows are short and the last row has no target; articles of 1 to 4 rows have no full window."""
     path = write(tmp_path / "s.parquet", sequences_table(plain_sequences([1, 2, 3, 4, 5, 9])), 100)
     found = read_rows(path, Chunking(100, 100, 100), None)
     assert [row.status for row in found] == ["short_context"] * 10 + (["short_context"] * 4 + ["ok"]) + (
@@ -273,7 +273,7 @@ def test_an_article_of_n_rows_has_n_minus_five_scored_windows(tmp_path: Path) ->
 
 @pytest.mark.parametrize("kind", ["uuid", "null", "nan", "int", "float"])
 def test_article_ids_of_odd_types(tmp_path: Path, kind: str) -> None:
-    """UUIDs and numbers tell articles apart; rows of nulls, or NaN, alone have no article."""
+    """UUIDs and numbers are valid article ids; rows with a null or NaN id have no article."""
     rows = plain_sequences([6, 6])
     ids = {
         "uuid": lambda: pa.ExtensionArray.from_storage(
@@ -292,7 +292,7 @@ def test_article_ids_of_odd_types(tmp_path: Path, kind: str) -> None:
 
 
 def test_null_articles_join_no_window(tmp_path: Path) -> None:
-    """Rows without an article stand alone, however many there are, and cut the article around them."""
+    """Rows without an article stand alone, however many there are, and split the article around them."""
     rows = plain_sequences([12])
     for i in (5, 6):
         rows[i]["article_id"] = None
@@ -309,7 +309,7 @@ def test_null_articles_join_no_window(tmp_path: Path) -> None:
 def test_falling_positions_are_an_error_that_names_the_row(
     tmp_path_factory: pytest.TempPathFactory, lengths: list[int], chunking: Chunking, data: st.DataObject
 ) -> None:
-    """Positions may begin anew with an article, but not fall within one: file, article and row are said."""
+    """Positions may restart with each article but not fall within one: the error names file, article and row."""
     rows = plain_sequences([*lengths, 2])
     inside = [i for i in range(1, len(rows)) if rows[i]["article_id"] == rows[i - 1]["article_id"]]
     at = data.draw(st.sampled_from(inside))
@@ -339,7 +339,7 @@ def test_falling_positions_are_an_error_that_names_the_row(
 def test_positions_are_compared_in_their_own_type(
     tmp_path: Path, kind: pa.DataType, first: float, unit_rows: int
 ) -> None:
-    """Floats hold whole numbers up to 2**53: beyond, positions would fall unseen, or be equal that rise."""
+    """Positions are not converted to float64, which is exact up to 2**53 only: larger ones could fall unnoticed."""
     rows = plain_sequences([8])
     table = sequences_table(rows)
     chunking = Chunking(unit_rows, unit_rows, 3)
@@ -359,7 +359,7 @@ def test_positions_are_compared_in_their_own_type(
 
 
 def test_unknown_positions_do_not_fall(tmp_path: Path) -> None:
-    """Neither a null nor a NaN is below anything."""
+    """A null or NaN position never counts as falling."""
     for unknown in (None, float("nan")):
         positions = pa.array([3.0, unknown, 4.0, unknown, 5.0, 6.0])
         table = sequences_table(plain_sequences([6])).set_column(2, "position", positions)
@@ -367,7 +367,7 @@ def test_unknown_positions_do_not_fall(tmp_path: Path) -> None:
 
 
 def test_of_neighbours_only_what_windows_need_is_read(tmp_path: Path) -> None:
-    """A unit reads no other column of the rows before and after its own: not even where these are damaged."""
+    """Of the rows before and after a unit only the columns for windows are read, even if other columns are damaged."""
     table = sequences_table(plain_sequences([30])).append_column("text", pa.array(["x" * 50] * 30))
     path = write(tmp_path / "s.parquet", table, 10)
     chunks = [
@@ -389,7 +389,7 @@ def test_of_neighbours_only_what_windows_need_is_read(tmp_path: Path) -> None:
 
 
 def test_pandas_metadata_changes_nothing(tmp_path: Path) -> None:
-    """A file written by pandas, whose schema has metadata, is read over its row-group borders."""
+    """A file written by pandas, with its schema metadata, is read across row groups."""
     rows = plain_sequences([9, 3])
     table = sequences_table(rows, article="dictionary").replace_schema_metadata({"pandas": "{}"})
     path = write(tmp_path / "p.parquet", table, 2)
@@ -397,7 +397,7 @@ def test_pandas_metadata_changes_nothing(tmp_path: Path) -> None:
 
 
 def by_polars(rows: list[dict[str, Any]], path: Path) -> None:
-    """Vectors as an Array, ids as a Categorical."""
+    """Write with polars: vectors as an Array, ids as a Categorical."""
     frame = pl.DataFrame(
         {name: [row[name] for row in rows] for name in ("article_id", "position", "tokens", "i")}
     )
@@ -408,13 +408,13 @@ def by_polars(rows: list[dict[str, Any]], path: Path) -> None:
 
 
 def by_pandas(rows: list[dict[str, Any]], path: Path) -> None:
-    """Vectors as objects, ids as a Categorical, and pandas' metadata."""
+    """Write with pandas: vectors as objects, ids as a Categorical, and pandas' metadata."""
     frame = pd.DataFrame(rows).drop(columns="flaw").astype({"article_id": "category"})
     frame.to_parquet(path, row_group_size=5)
 
 
 def by_duckdb(rows: list[dict[str, Any]], path: Path) -> None:
-    """Vectors as an array, ids as an enumeration."""
+    """Write with DuckDB: vectors as an array, ids as an enumeration."""
     arrow = sequences_table(rows)  # noqa: F841 - DuckDB finds it by its name
     duckdb.sql(
         f"COPY (SELECT * REPLACE (vector::FLOAT[{DIM}] AS vector) FROM arrow) TO '{path}' (FORMAT parquet)"  # noqa: S608
@@ -422,7 +422,7 @@ def by_duckdb(rows: list[dict[str, Any]], path: Path) -> None:
 
 
 def by_tensors(rows: list[dict[str, Any]], path: Path) -> None:
-    """Vectors as tensors, none of them null, and a field with metadata."""
+    """Write vectors as tensors, none of them null, with field metadata."""
     kind = pa.fixed_shape_tensor(pa.float32(), [DIM])
     storage = pa.array([row["vector"] for row in rows], kind.storage_type)
     table = sequences_table(rows).drop_columns("vector")
@@ -434,14 +434,14 @@ def by_tensors(rows: list[dict[str, Any]], path: Path) -> None:
 def test_files_of_other_writers(
     tmp_path: Path, written: Callable[[list[dict[str, Any]], Path], None]
 ) -> None:
-    """What polars, pandas and DuckDB make of the columns is read over row groups and units."""
+    """Files written by polars, pandas and DuckDB are read across row groups and units."""
     rows = plain_sequences([9, 1, 7])
     written(rows, tmp_path / "w.parquet")
     assert read_rows(tmp_path / "w.parquet", Chunking(5, 5, 3), "zero") == expected_sequences(rows, "zero")
 
 
 def test_files_of_an_object_store(s3: None, tmp_path: Path) -> None:
-    """Files behind a URL are found and read as local ones."""
+    """Files behind a URL are listed and read like local ones."""
     rows = plain_sequences([9, 1, 7])
     local = write(tmp_path / "w.parquet", sequences_table(rows), 5)
     place = locate("s3://readers/data/year=2024/w.parquet")
@@ -464,7 +464,7 @@ def test_files_of_an_object_store(s3: None, tmp_path: Path) -> None:
 
 
 def windows_of(draw: st.DrawFn) -> list[dict[str, Any]]:
-    """Contexts of 0 to 7 vectors with flaws, and everything optional with nulls."""
+    """Contexts of 0 to 7 vectors with flaws, and every optional column with nulls."""
     rows: list[dict[str, Any]] = []
     for i in range(draw(st.integers(0, 25))):
         k = draw(st.sampled_from([5, 5, 5, 5, 1, 2, 4, 6, 7]))
@@ -514,7 +514,7 @@ def windows_table(rows: list[dict[str, Any]]) -> pa.Table:
 
 
 def expected_context(row: dict[str, Any], pad: Pad | None) -> Read:
-    """What the rules say of one context."""
+    """The expected result for one context, from the rules."""
     context, flaw = row["context"], row["flaw"]
     status, detail = "ok", None
     k = 0 if context is None else len(context) // DIM
@@ -548,13 +548,15 @@ def expected_context(row: dict[str, Any], pad: Pad | None) -> Read:
 def test_windows_depend_on_their_own_row(
     tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]], chunking: Chunking, pad: Pad | None
 ) -> None:
-    """However a file is cut, each context is padded, cut or refused by itself; nulls stay in their columns."""
+    """However the file is cut, each context is padded, truncated or refused by itself; nulls stay in their columns."""
     path = write(tmp_path_factory.getbasetemp() / "windows.parquet", windows_table(rows), chunking.group_rows)
     assert read_rows(path, chunking, pad) == [expected_context(row, pad) for row in rows]
 
 
 def test_windows_without_optional_columns(tmp_path: Path) -> None:
-    """Without targets, lanes and counts there are none, and the carried table has as many rows, of no column."""
+    """Without optional columns, targets, lanes and counts are empty; the carried table has the same rows and
+    no columns.
+    """
     table = pa.table({"context": pa.array([[1.0] * 20] * 3, pa.list_(pa.float16(), 20))})
     ((_, footer),) = read_footers(find_files([str(write(tmp_path / "w.parquet", table, 2))]), FORMAT)
     assert isinstance(footer, Footer)
@@ -567,7 +569,7 @@ def test_windows_without_optional_columns(tmp_path: Path) -> None:
 
 
 def test_null_typed_optional_columns_are_nulls(tmp_path: Path) -> None:
-    """Columns of Arrow's null type are lanes and counts that nobody knows."""
+    """Optional columns of Arrow's null type give null lanes and counts."""
     table = pa.table(
         {"context": pa.array([[1.0] * 20] * 2), "lane": pa.nulls(2), "context_tokens": pa.nulls(2)}
     )
@@ -576,7 +578,7 @@ def test_null_typed_optional_columns_are_nulls(tmp_path: Path) -> None:
 
 
 def test_columns_are_carried_under_their_new_names(tmp_path: Path) -> None:
-    """A renamed column has its new name in the schema and in the batches, and its part all the same."""
+    """A renamed column has its new name in the schema and the batches, and keeps its role."""
     rows = [{"context": [1.0] * 20, "target": None, "lane": "x", "context_tokens": 3, "flaw": None, "i": 5}]
     fmt = DatasetFormat(shape=FORMAT.shape, rename={"i": "row_id", "lane": "kind"})
     (row,) = read_rows(write(tmp_path / "w.parquet", windows_table(rows), 9), Chunking(9, 9, 9), None, fmt)
@@ -586,7 +588,7 @@ def test_columns_are_carried_under_their_new_names(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("layout", ["windows", "sequences"])
 def test_batches_share_their_buffers(tmp_path: Path, layout: str) -> None:
-    """Contexts of all batches lie in one buffer: memory does not grow with the unit."""
+    """All batches share one buffer for contexts, so memory does not grow with the unit."""
     rows = plain_sequences([40])
     table = sequences_table(rows)
     if layout == "windows":
@@ -603,7 +605,7 @@ def test_batches_share_their_buffers(tmp_path: Path, layout: str) -> None:
 
 
 def test_a_split_of_any_type_is_read(tmp_path: Path) -> None:
-    """Texts are read as codes where they come along with batches; a column that is none is read as it is."""
+    """Text columns are read as dictionary codes; other types are read as they are."""
     row = np.ones(LENGTH * DIM, np.float32).tobytes()
     contexts = pa.array([row] * 4, pa.binary(len(row)))
     for number, split in enumerate((["ood"] * 4, [{"a": "b"}] * 4, [["ood"]] * 4, [1] * 4)):

@@ -1,4 +1,4 @@
-"""Windows that slide over the rows of articles, from tables in memory: three vectors of two components a window."""
+"""Tests of windows that slide over the rows of articles, from tables in memory: three vectors of two components."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NAN = math.nan
 
 
 def table(articles: Sequence[Any], *, kind: Any = None, **given: Any) -> pa.Table:  # noqa: ANN401
-    """Rows of these articles; row i has the vector [i + 1, -1], the position i, 10 + i tokens, and the lane `l<i>`."""
+    """Rows of these articles: row i has vector [i + 1, -1], position i, 10 + i tokens and lane `l<i>`."""
     n_rows = len(articles)
     vectors = given.get("vectors", [[i + 1.0, -1.0] for i in range(n_rows)])
     ids = articles if isinstance(articles, (pa.Array, pa.ChunkedArray)) else pa.array(articles, kind)
@@ -48,9 +48,8 @@ def read(
     pad: Pad | None = None,
     at: int = 0,
 ) -> list[tuple[Any, ...]]:
-    """Each row of rows[first:last] as a reader gives it: status, detail, context, target, tokens, lane, carried.
-
-    Row 0 of ``rows`` is row ``at`` of its file.
+    """Read rows[first:last]: status, detail, context, target, tokens, lane, carried. Row 0 of ``rows`` is row
+    ``at`` of the file.
     """
     end = rows.num_rows if last is None else last
     roles = assign_roles(rows.schema, "f.parquet", names=ColumnNames(), shape=SHAPE)
@@ -87,13 +86,13 @@ def read(
 
 
 def firsts(found: list[tuple[Any, ...]]) -> list[list[float]]:
-    """The first components of each context: which rows it is made of."""
+    """The first component of each vector in each context, which shows the rows it comes from."""
     return [[vector[0] for vector in row[2]] for row in found]
 
 
 @pytest.mark.parametrize("pad", [None, "reject"])
 def test_a_window_ends_at_its_row_and_predicts_the_next(pad: Pad | None) -> None:
-    """It never leaves its article: the first two rows of one have none, and the last one no target."""
+    """A window stays within its article: the first two rows have no full window, the last row has no target."""
     found = read(table("aaaabbbb"), pad=pad)
     assert [row[0] for row in found] == [*["short_context"] * 2, "ok", "ok"] * 2
     assert [row[3] for row in found] == [2, 3, 4, None, 6, 7, 8, None]
@@ -104,7 +103,7 @@ def test_a_window_ends_at_its_row_and_predicts_the_next(pad: Pad | None) -> None
 
 
 def test_lanes_and_carried_values_are_the_rows_own_and_tokens_the_windows() -> None:
-    """Tokens are those of as much of the window as there is."""
+    """A window has the lane and carried values of its last row, and the tokens of its rows up to there."""
     found = read(table("aaaab"))
     assert [row[4] for row in found] == [10, 21, 33, 36, 14]
     assert [row[5] for row in found] == ["l0", "l1", "l2", "l3", "l4"]
@@ -136,7 +135,7 @@ FLAWED: dict[str, Any] = {
 @pytest.mark.parametrize("pad", [None, "repeat", "zero", "reject"])
 @pytest.mark.parametrize("batch_rows", [1, 2, 3, 7])
 def test_it_does_not_matter_how_rows_are_cut(pad: Pad | None, batch_rows: int) -> None:
-    """Into units and batches: each row is what it is where all are read at once."""
+    """Cutting rows into units and batches gives the same result as reading all at once."""
     rows = table(FLAWED["articles"], **{name: FLAWED[name] for name in ("vectors", "tokens")})
     whole = read(rows, pad=pad)
     for first in range(rows.num_rows):
@@ -148,7 +147,7 @@ def test_it_does_not_matter_how_rows_are_cut(pad: Pad | None, batch_rows: int) -
 
 
 def test_a_bad_vector_makes_every_window_that_holds_it_bad() -> None:
-    """What is wrong with the first of them and where it stands is said; a short window goes before."""
+    """The first bad vector is reported with its position; a window that is too short is reported as short."""
     found = read(table(FLAWED["articles"], vectors=FLAWED["vectors"]))
     assert [row[0] for row in found[:2]] == ["short_context"] * 2
     assert [row[1] for row in found[:9]] == [
@@ -158,23 +157,23 @@ def test_a_bad_vector_makes_every_window_that_holds_it_bad() -> None:
     assert [row[0] for row in found[2:9]] == ["bad_input"] * 7
 
 
-def test_as_a_target_a_bad_vector_is_no_target() -> None:
-    """Nothing else is wrong with the row before it."""
+def test_a_bad_vector_is_not_used_as_a_target() -> None:
+    """A row whose target is a bad vector has no target, and is otherwise good."""
     found = read(table("aaaaa", vectors=[[1.0, 1], [2.0, 1], [3.0, 1], [NAN, 1], [5.0, 1]]))
     assert [row[0] for row in found[2:]] == ["ok", "bad_input", "bad_input"]
     assert [row[3] for row in found] == [2, 3, None, 5, None]
 
 
 def test_a_window_of_zeros_has_no_direction() -> None:
-    """One that holds anything else has, wherever it stands and whatever component it is."""
+    """A window with any non-zero component has a direction."""
     vectors = [[0.0, 0.0], [0.0, 0.0], [0.0, 0.0], [0.0, 1.0], [0.0, 0.0], [0.0, 0.0], [1.0, 0.0]]
     found = read(table("aaaaaaa", vectors=vectors))
     assert [row[:2] for row in found[2:]] == [("bad_input", "zero_norm")] + [("ok", None)] * 4
     assert found[2][3] == 0.0
 
 
-def test_zeros_beside_a_bad_vector_are_not_what_is_said() -> None:
-    """The bad vector is: it stands for zeros in the arrays."""
+def test_a_bad_vector_is_reported_before_zeros() -> None:
+    """A bad vector is stored as zeros; the row's status is the bad vector's, not that of a zero window."""
     found = read(table("aaa", vectors=[[0.0, 0.0], [NAN, 0.0], [0.0, 0.0]]))
     assert found[2][:2] == ("bad_input", "nan: position 1")
 
@@ -184,7 +183,7 @@ def test_zeros_beside_a_bad_vector_are_not_what_is_said() -> None:
     [("repeat", [[1, 1, 1], [1, 1, 2], [1, 2, 3]]), ("zero", [[0, 0, 1], [0, 1, 2], [1, 2, 3]])],
 )
 def test_a_short_window_is_padded_at_the_front(pad: Pad, contexts: list[list[float]]) -> None:
-    """By the article's first vector or by zeros, in every component; how many vectors there were is said."""
+    """Padding repeats the article's first vector or zeros, in every component; the real length is reported."""
     found = read(table("baaa", vectors=[[9.0, 9.0], [1.0, 1.0], [2.0, 2.0], [3.0, 3.0]]), pad=pad)[1:]
     assert firsts(found) == contexts
     assert [[vector[1] for vector in row[2]] for row in found] == contexts
@@ -194,7 +193,7 @@ def test_a_short_window_is_padded_at_the_front(pad: Pad, contexts: list[list[flo
 
 @pytest.mark.parametrize("pad", ["repeat", "zero"])
 def test_a_padded_window_may_be_bad(pad: Pad) -> None:
-    """Then that is said of it."""
+    """A padded window with a bad vector is reported as bad."""
     found = read(table("aab", vectors=[[NAN, 1.0], [2.0, 1.0], [0.0, 0.0]]), pad=pad)
     assert [row[:2] for row in found] == [
         ("bad_input", "nan: position 0"),
@@ -204,7 +203,7 @@ def test_a_padded_window_may_be_bad(pad: Pad) -> None:
 
 
 def test_rows_without_an_article_stand_alone() -> None:
-    """They are neighbours' neither as context nor as target, nor each other's."""
+    """Rows without an article are no context or target for their neighbours, nor for each other."""
     found = read(table(["a", "a", "a", None, None, "a"]), pad="repeat")
     assert [row[1] for row in found] == ["padded: 1", "padded: 2", None, *["padded: 1"] * 3]
     assert [row[3] for row in found] == [2, 3, None, None, None, None]
@@ -215,14 +214,14 @@ def test_rows_without_an_article_stand_alone() -> None:
     [pa.large_string(), pa.dictionary(pa.int8(), pa.string()), pa.string_view(), pa.binary()],
 )
 def test_articles_are_told_apart_in_any_type_of_text(kind: pa.DataType) -> None:
-    """As strings are."""
+    """Every Arrow text type tells articles apart as strings do."""
     ids = pa.array(["a", "a", "a", "b", None]).cast(kind)
     found = read(table(ids), pad="repeat")
     assert [row[1] for row in found] == ["padded: 1", "padded: 2", None, "padded: 1", "padded: 1"]
 
 
 def test_articles_are_told_apart_whatever_their_bytes_and_dictionaries() -> None:
-    """Bytes that are no text, and row groups that number the same articles otherwise."""
+    """Invalid UTF-8 and different dictionaries per row group do not mix up articles."""
     ids = pa.array([b"\xff", b"\xff", b"\xfe"], pa.binary())
     assert [row[1] for row in read(table(ids), pad="repeat")] == ["padded: 1", "padded: 2", "padded: 1"]
     chunks = [pa.array(["a", "b"]).dictionary_encode(), pa.array(["b", "b", "a"]).dictionary_encode()]
@@ -230,14 +229,14 @@ def test_articles_are_told_apart_whatever_their_bytes_and_dictionaries() -> None
     assert [row[1] for row in found] == ["padded: 1", "padded: 1", "padded: 2", None, "padded: 1"]
 
 
-def test_a_position_that_is_not_there_is_no_fall() -> None:
-    """It says nothing of the order."""
+def test_a_null_position_does_not_fall() -> None:
+    """A null position does not count as falling."""
     found = read(table("aaaa", positions=[0, None, 1, 2]), pad="repeat")
     assert [row[1] for row in found] == ["padded: 1", "padded: 2", None, None]
 
 
 def test_articles_of_nulls_and_of_uuids_are_told_apart() -> None:
-    """Arrow compares neither as it is."""
+    """Null and UUID ids work, though Arrow cannot compare them directly."""
     nulls = table(pa.nulls(3, pa.string()))
     assert [row[1] for row in read(nulls, pad="repeat")] == ["padded: 1"] * 3
     uuids = pa.ExtensionArray.from_storage(
@@ -248,7 +247,7 @@ def test_articles_of_nulls_and_of_uuids_are_told_apart() -> None:
 
 
 def refusal(rows: pa.Table, **options: Any) -> tuple[str, str]:  # noqa: ANN401
-    """The message and the hint with which rows are refused."""
+    """The message and the hint of the refusal."""
     with pytest.raises(DataError) as refused:
         read(rows, **options)
     message, hint = refused.value.args
@@ -256,7 +255,7 @@ def refusal(rows: pa.Table, **options: Any) -> tuple[str, str]:  # noqa: ANN401
 
 
 def test_an_article_out_of_order_is_refused_by_its_row_in_the_file() -> None:
-    """The first of them, with both positions and what to do."""
+    """The error names the first row out of order, with both positions and a hint."""
     rows = table("aabbbb", positions=[5, 9, 1, 2, 0, -1])
     message, hint = refusal(rows, at=100)
     assert message == "f.parquet: article b is out of order: position 0 follows 2 at row 104"
@@ -264,34 +263,36 @@ def test_an_article_out_of_order_is_refused_by_its_row_in_the_file() -> None:
 
 
 def test_an_article_out_of_order_is_seen_over_the_edges_of_batches_and_units() -> None:
-    """With the same row, whether it falls within a batch, or to the row before it or after it."""
+    """A falling position is found within a batch, and across the edges of batches and units, with the same
+    row number.
+    """
     rows = table("aaaaaa", positions=[0, 1, 2, 9, 4, 5])
     for first, last, batch_rows in ((0, 6, 1), (0, 6, 4), (3, 6, 3), (4, 6, 2), (2, 4, 2)):
         message, _ = refusal(rows, first=first, last=last, batch_rows=batch_rows, at=50)
         assert message.endswith("position 4 follows 9 at row 54")
 
 
-def test_positions_may_stand_still_and_begin_anew() -> None:
-    """With each article, and for rows without one."""
+def test_positions_may_repeat_and_restart() -> None:
+    """Positions may repeat, and may restart with each article and for rows without one."""
     rows = table(["a", "a", "b", "b", None, None], positions=[4, 4, 1, 7, 3, 1])
     assert len(read(rows)) == 6
 
 
-def test_an_article_whose_name_is_no_text_is_told_by_its_row() -> None:
-    """Parquet does not rule it out."""
+def test_an_article_id_that_is_not_text_is_reported_by_its_row() -> None:
+    """Parquet allows ids that are not valid text; the error then names the row only."""
     ids = pa.array([b"\xff", b"\xff"]).view(pa.string())
     message, _ = refusal(table(ids, positions=[1, 0]))
     assert "article of row 1 is out of order" in message
 
 
-def test_token_counts_that_are_not_known_are_not_known_of_the_window() -> None:
-    """Of one of its rows is enough; nor is infinity less infinity a number, and nobody is warned of it."""
+def test_unknown_token_counts_make_the_windows_unknown() -> None:
+    """One unknown token count makes the window's count unknown; infinities give no number and no warning."""
     found = read(table("aaaaaa", tokens=[1, None, 3, 4, math.inf, -math.inf]), pad="zero")
     assert [row[4] for row in found] == [1, None, None, None, math.inf, None]
 
 
 def test_a_batch_as_large_as_may_be_has_room_for_its_neighbours() -> None:
-    """Two before it and one after."""
+    """A batch of the maximum size has room for two rows before it and one after."""
     rows = table("a" * 12)
     found = read(rows, first=4, last=8, batch_rows=4)
     assert firsts(found) == [[3, 4, 5], [4, 5, 6], [5, 6, 7], [6, 7, 8]]
@@ -300,8 +301,8 @@ def test_a_batch_as_large_as_may_be_has_room_for_its_neighbours() -> None:
 
 @pytest.mark.parametrize("left_out", [(), ("tokens", "lane")])
 @pytest.mark.parametrize("n_rows", [0, 3])
-def test_columns_that_are_not_there_give_nothing(n_rows: int, left_out: Sequence[str]) -> None:
-    """Nor does a table without rows give any."""
+def test_missing_columns_give_nothing(n_rows: int, left_out: Sequence[str]) -> None:
+    """Missing columns give nothing, and neither does a table without rows."""
     rows = table("a" * n_rows, kind=pa.string()).drop_columns(list(left_out))
     roles = assign_roles(rows.schema, "f", names=ColumnNames(), shape=SHAPE)
     reader = SequencesReader(roles, SHAPE, batch_rows=4, pad=None, path="f")
@@ -313,7 +314,7 @@ def test_columns_that_are_not_there_give_nothing(n_rows: int, left_out: Sequence
 
 
 def test_arrays_are_filled_again_for_the_next_batch() -> None:
-    """As wide as a batch, in float32."""
+    """The arrays are reused: as wide as a batch, in float32."""
     rows = table("a" * 6)
     roles = assign_roles(rows.schema, "f", names=ColumnNames(), shape=SHAPE)
     reader = SequencesReader(roles, SHAPE, batch_rows=2, pad=None, path="f")

@@ -1,4 +1,4 @@
-"""Files are read in exact batches, and cut into units from their footers."""
+"""Tests that files are read in batches of exact size, and cut into units from their footers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ GROUPS = st.lists(st.integers(0, 9), max_size=6)
 
 
 def write(path: Path, group_rows: list[int], columns: list[str] | None = None) -> Path:
-    """Windows in row groups of these sizes, with their row number and a label."""
+    """Write windows in row groups of these sizes, with a row number and a label."""
     n_rows = sum(group_rows)
     floats = np.arange(n_rows * 8, dtype=np.float32) + 1
     labels = pa.array([f"label {row % 3}" for row in range(n_rows)], pa.string()).dictionary_encode()
@@ -52,7 +52,7 @@ def write(path: Path, group_rows: list[int], columns: list[str] | None = None) -
 
 
 def footer_of(group_rows: list[int]) -> Footer:
-    """A footer of row groups of these sizes."""
+    """The footer of a file with row groups of these sizes."""
     roles = Roles("windows", "context", None, None, None, None, None, None, {})
     return Footer(InputFile("/in/a/b.parquet", "a/b.parquet", 1, 1), pa.schema([]), roles, tuple(group_rows))
 
@@ -62,7 +62,7 @@ def footer_of(group_rows: list[int]) -> Footer:
 def test_batches_are_cut_at_fixed_counts(
     tmp_path_factory: pytest.TempPathFactory, group_rows: list[int], batch_rows: int, from_group: int
 ) -> None:
-    """Every table has `batch_rows` rows but the last, whatever the row groups, and the rows are in order."""
+    """Every batch but the last has `batch_rows` rows, whatever the row groups, in file order."""
     path = write(tmp_path_factory.getbasetemp() / "batches.parquet", group_rows)
     groups = range(min(from_group, len(group_rows)), len(group_rows))
     first, n_rows = sum(group_rows[: groups.start]), sum(group_rows[groups.start :])
@@ -80,7 +80,7 @@ def test_batches_are_cut_at_fixed_counts(
 
 
 def test_columns_with_dots_are_read_by_their_names(tmp_path: Path) -> None:
-    """A dot in a name is part of it, also beside a struct whose field spells the same."""
+    """A dot in a name belongs to the name, even beside a struct whose field has the same path."""
     table = pa.table({"a": [{"b": 1}, {"b": 2}], "a.b": ["x", "y"], "c": [1.0, 2.0]})
     pq.write_table(table, tmp_path / "dots.parquet")
     with open_parquet(str(tmp_path / "dots.parquet")) as file:
@@ -92,7 +92,7 @@ def test_columns_with_dots_are_read_by_their_names(tmp_path: Path) -> None:
 @settings(max_examples=200)
 @given(group_rows=GROUPS, unit_rows=st.integers(0, 15))
 def test_units_partition_the_row_groups(group_rows: list[int], unit_rows: int) -> None:
-    """Units cover all row groups once and in order; one is larger than asked for only if it is one row group."""
+    """Units cover all row groups once, in order; a unit exceeds the limit only if it is a single row group."""
     units = cut_units(footer_of(group_rows), unit_bytes=unit_rows * ROW_BYTES + 1, shape=SHAPE)
     assert [unit.first_row_group for unit in units] == [0, *(unit.last_row_group for unit in units[:-1])]
     assert units[-1].last_row_group == len(group_rows)
@@ -119,13 +119,13 @@ def test_units_partition_the_row_groups(group_rows: list[int], unit_rows: int) -
     ],
 )
 def test_units_are_filled_by_bytes(group_rows: list[int], unit_bytes: int, expected: list[int]) -> None:
-    """A unit takes row groups while they fit; a file without rows is one empty unit."""
+    """A unit takes row groups while they fit its byte limit; a file without rows is one empty unit."""
     units = cut_units(footer_of(group_rows), unit_bytes=unit_bytes, shape=SHAPE)
     assert [unit.n_rows for unit in units] == expected
 
 
 def test_bytes_of_a_row_depend_on_the_layout() -> None:
-    """A row of windows is a context, one of sequences a vector, in float32."""
+    """A row of windows takes a whole context, a row of sequences one vector, in float32."""
     footer = footer_of([])
     roles = Roles("sequences", "vector", None, None, None, None, "article_id", "position", {})
     assert row_bytes(footer, WindowShape()) == 15360
@@ -134,7 +134,7 @@ def test_bytes_of_a_row_depend_on_the_layout() -> None:
 
 @pytest.mark.parametrize("group_rows", [[], [0], [0, 0, 0]])
 def test_a_file_without_rows_is_one_empty_unit(tmp_path: Path, group_rows: list[int]) -> None:
-    """It can be opened, gives no batch, and says what it would carry."""
+    """A file without rows can be opened, gives no batch, and has the schema of its carried columns."""
     ((_, footer),) = read_footers(find_files([str(write(tmp_path / "e.parquet", group_rows))]), FORMAT)
     assert isinstance(footer, Footer)
     (unit,) = cut_units(footer, unit_bytes=1, shape=SHAPE)
@@ -149,7 +149,7 @@ def test_a_file_without_rows_is_one_empty_unit(tmp_path: Path, group_rows: list[
 def test_units_of_windows_give_the_files_rows(
     tmp_path_factory: pytest.TempPathFactory, group_rows: list[int], unit_rows: int, batch_rows: int
 ) -> None:
-    """Unit by unit, batch by batch, the contexts and carried columns are those of the file, row numbers too."""
+    """Read unit by unit and batch by batch, contexts, carried columns and row numbers are those of the file."""
     path = write(tmp_path_factory.getbasetemp() / "units.parquet", group_rows)
     ((_, footer),) = read_footers(find_files([str(path)]), FORMAT)
     assert isinstance(footer, Footer)
@@ -168,7 +168,7 @@ def test_units_of_windows_give_the_files_rows(
 
 
 def broken(path: Path, how: str) -> Path:
-    """A file that is not Parquet in one way or another."""
+    """A file that is not valid Parquet, damaged in one of several ways."""
     whole = write(path, [50, 50]).read_bytes()
     footer_at = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
     contents = {
@@ -190,7 +190,7 @@ def broken(path: Path, how: str) -> Path:
     ["nothing", "one byte", "text", "magic only", "no footer", "half", "last byte gone", "footer scrambled"],
 )
 def test_what_is_not_parquet_is_named(tmp_path: Path, how: str) -> None:
-    """A file that is no Parquet, or not all of it, is an error with its path; files beside it are read."""
+    """A file that is not Parquet, or is truncated, is an error with its path; files beside it are read."""
     write(tmp_path / "a.parquet", [3])
     bad = broken(tmp_path / "b.parquet", how)
     write(tmp_path / "c.parquet", [4])
@@ -207,7 +207,7 @@ def test_what_is_not_parquet_is_named(tmp_path: Path, how: str) -> None:
 
 @pytest.mark.parametrize("group", [0, 1])
 def test_fewer_rows_than_none_are_refused_by_name(tmp_path: Path, group: int) -> None:
-    """A footer that counts a row group's rows below zero is damaged, and its file is named before a row is read."""
+    """A negative row count in a footer is damage; the file is named before any row is read."""
     path = write(tmp_path / "n.parquet", [3, 4])
     footer = thrift.read_footer(path)
     thrift.put(footer[4][1][1][group], 3, -5)
@@ -219,7 +219,7 @@ def test_fewer_rows_than_none_are_refused_by_name(tmp_path: Path, group: int) ->
 
 
 def test_a_footer_is_understood_without_the_pages(tmp_path: Path) -> None:
-    """Sizes come from the footer alone: no page of a column that is not large is read before its unit is."""
+    """Sizes come from the footer alone: pages are read early only for columns that are large."""
     n_rows = 40_000
     path = write(tmp_path / "s.parquet", [n_rows])
     content = path.read_bytes()
@@ -231,15 +231,15 @@ def test_a_footer_is_understood_without_the_pages(tmp_path: Path) -> None:
     assert footer.sizes.carried_row in range(1, 20)
 
 
-def test_rows_of_a_light_file_are_not_told_apart(tmp_path: Path) -> None:
-    """Of a file that is nothing beside a worker, each part of a row counts as the whole row."""
+def test_rows_of_a_small_file_are_not_sized_one_by_one(tmp_path: Path) -> None:
+    """In a file that is small beside a worker's memory, each part of a row counts as the whole row."""
     ((_, footer),) = read_footers(find_files([str(write(tmp_path / "l.parquet", [50, 0, 50]))]), FORMAT)
     assert isinstance(footer, Footer)
     assert footer.sizes.vector_row > 0
 
 
 def test_footers_come_in_order_with_their_own_errors(tmp_path: Path) -> None:
-    """Many footers are read at once; each stands with its file, a file of other columns with its error."""
+    """Many footers are read at once; each result keeps its file's place, and a bad file gives its own error."""
     for number in range(20):
         write(tmp_path / f"{number:02d}.parquet", [number], ["row"] if number == 7 else None)
     found = list(read_footers(find_files([str(tmp_path)]), FORMAT))
@@ -250,7 +250,7 @@ def test_footers_come_in_order_with_their_own_errors(tmp_path: Path) -> None:
 
 
 def test_damaged_pages_are_named_with_their_row_group(tmp_path: Path) -> None:
-    """A file whose footer is whole breaks where it is read: the message has the path and the row group."""
+    """A file with a valid footer and damaged pages fails with its path and row group."""
     path = write(tmp_path / "d.parquet", [50, 50])
     ((_, footer),) = read_footers(find_files([str(path)]), FORMAT)
     assert isinstance(footer, Footer)
@@ -267,13 +267,13 @@ def test_damaged_pages_are_named_with_their_row_group(tmp_path: Path) -> None:
 
 
 def planned(footer: Footer, path: Path) -> Footer:
-    """The footer as if the file had been found as it is now."""
+    """The file as a plan made now records it."""
     return Footer(find_files([str(path)])[0], footer.schema, footer.roles, footer.row_group_rows)
 
 
 @pytest.mark.parametrize("change", ["rewritten", "removed"])
 def test_a_unit_of_a_file_that_changed_is_refused(tmp_path: Path, change: str) -> None:
-    """A file that is not the one planned for is not read."""
+    """A file that differs from the planned one is not read."""
     path = write(tmp_path / "f.parquet", [5])
     unit = Unit(find_files([str(path)])[0], "f-00000.parquet", 0, 1, 0, 5)
     if change == "removed":
@@ -285,8 +285,8 @@ def test_a_unit_of_a_file_that_changed_is_refused(tmp_path: Path, change: str) -
 
 
 @pytest.mark.parametrize("error", [pa.ArrowMemoryError("malloc of size 9 failed"), MemoryError()])
-def test_a_file_is_not_to_blame_for_memory(error: Exception) -> None:
-    """What cannot be read for want of memory is no file that may be left out, and no bug."""
+def test_a_lack_of_memory_is_not_an_unreadable_file(error: Exception) -> None:
+    """Running out of memory is not an unreadable file that may be left out, and not a bug."""
     said = r"not enough memory to read a\.parquet, row group 3"
     with pytest.raises(DataError, match=said) as found, naming_errors("a.parquet", "row group 3"):
         raise error
@@ -294,7 +294,7 @@ def test_a_file_is_not_to_blame_for_memory(error: Exception) -> None:
 
 
 def test_a_missing_file_is_unreadable(tmp_path: Path) -> None:
-    """A file that goes between two looks is an error of its own."""
+    """A file that disappears while a run goes on is an error of its own."""
     with (
         pytest.raises(UnreadableFile, match="not there any more"),
         open_parquet(str(tmp_path / "gone.parquet")),
@@ -302,8 +302,8 @@ def test_a_missing_file_is_unreadable(tmp_path: Path) -> None:
         pass
 
 
-def test_formats_and_units_travel(tmp_path: Path) -> None:
-    """What workers get is picklable and compares equal."""
+def test_formats_and_units_are_picklable(tmp_path: Path) -> None:
+    """Formats and units are picklable and compare equal afterwards."""
     unit = Unit(find_files([str(write(tmp_path / "p.parquet", [1]))])[0], "p-00000.parquet", 0, 1, 0, 1)
     parts: list[Any] = [FORMAT, unit]
     assert pickle.loads(pickle.dumps(parts)) == parts  # noqa: S301 - our own
@@ -312,15 +312,15 @@ def test_formats_and_units_travel(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "error", [DataError("what", "do"), UnreadableFile("what", "do", "/x"), ColumnError("what")]
 )
-def test_errors_travel(error: DataError) -> None:
-    """Errors come back from workers with their texts."""
+def test_errors_are_picklable(error: DataError) -> None:
+    """Errors are picklable and keep their texts."""
     back = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
     assert (type(back), back.args, vars(back)) == (type(error), error.args, vars(error))
     assert len(back.args) == 2
 
 
-def test_names_of_the_output_are_free_where_nothing_is_written(tmp_path: Path) -> None:
-    """What a run refuses, a column or a folder named like an output column, is read by who writes no rows."""
+def test_output_names_are_allowed_if_nothing_is_written(tmp_path: Path) -> None:
+    """Columns and folders named like output columns, which a run refuses, are read by commands that write no rows."""
     write_windows(tmp_path / "Route=gru/a.parquet", windows()[0][:3], columns={"STATUS": [1, 2, 3]})
     files = find_files([str(tmp_path)])
     [(_, refused)] = read_footers(files, DatasetFormat(rename={"STATUS": "was"}))
@@ -332,7 +332,7 @@ def test_names_of_the_output_are_free_where_nothing_is_written(tmp_path: Path) -
 
 
 def sizes_of(path: Path, column: pa.Array, **options: Any) -> ChunkSizes:  # noqa: ANN401 - of the writer
-    """What a footer tells of a file of windows that carries ``column``."""
+    """The sizes that a footer gives for a file of windows that carries ``column``."""
     contexts = pa.FixedSizeListArray.from_arrays(pa.array(np.ones(8 * len(column), np.float32)), 8)
     pq.write_table(pa.table({"context": contexts, "note": column}), path, **options)
     ((_, footer),) = read_footers(find_files([str(path)]), FORMAT)
@@ -358,27 +358,27 @@ AS_TEXT = {"store_schema": False, "use_dictionary": ["note", "note.list.element"
 def test_a_value_that_is_written_once_counts_in_each_row(
     tmp_path: Path, kind: str, values: pa.Array, row: int, codec: str
 ) -> None:
-    """What a row takes is told as it is decoded, and bounded by its values and the largest that they can be."""
+    """The size of a row is its decoded size, bounded by its values and the largest possible value."""
     found = sizes_of(tmp_path / f"{kind}.parquet", values, compression=codec, **AS_TEXT)
     assert row <= found.carried_row < 1.02 * row + 100
 
 
 def test_codes_count_as_codes(tmp_path: Path) -> None:
-    """A column of a dictionary type is never decoded: it takes its codes, and its dictionary once."""
+    """A dictionary column is never decoded: it takes its codes, and its dictionary once."""
     found = sizes_of(tmp_path / "c.parquet", CODES, use_dictionary=["note"])
     assert found.carried_row < 100
     assert found.dictionary >= 2**21
 
 
-def test_numbers_count_as_often_as_they_stand(tmp_path: Path) -> None:
-    """Lists of numbers that are all the same take next to nothing in a file."""
+def test_repeated_numbers_count_each_time(tmp_path: Path) -> None:
+    """Repeated numbers compress to almost nothing in the file, but take their full size in memory."""
     edges = pa.array(np.arange(11, dtype=np.int32) * 10**5)
     numbers = pa.ListArray.from_arrays(edges, pa.array(np.zeros(10**6, np.int64)))
     assert sizes_of(tmp_path / "n.parquet", numbers).carried_row == 8 * 10**5
 
 
-def test_a_dictionary_is_looked_at_before_it_is_feared(tmp_path: Path) -> None:
-    """Of many texts in one chunk none is as large as all; what the reading goes by is the largest of them."""
+def test_a_dictionary_bounds_the_size_of_its_values(tmp_path: Path) -> None:
+    """The dictionary's largest value sets the bound, so many short texts in one chunk do not count as one long one."""
     texts = pa.array([f"{row}{'y' * 2000}" for row in range(9000)])
     path = tmp_path / "t.parquet"
     found = sizes_of(path, texts, dictionary_pagesize_limit=2**30)

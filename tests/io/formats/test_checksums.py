@@ -1,4 +1,4 @@
-"""Checksums that pages carry are held against the pages, whoever reads them."""
+"""Tests that page checksums are verified by every command that reads pages."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def flip(path: Path, row_group: int, column: str) -> None:
-    """Change one bit of a value, in the middle of a column chunk."""
+    """Flip one bit of a value in the middle of a column chunk."""
     groups = pq.read_metadata(path).row_group(row_group)
     [chunk] = [
         c for c in map(groups.column, range(groups.num_columns)) if c.path_in_schema.startswith(column)
@@ -49,13 +49,13 @@ def run(path: Path, _: Path) -> None:
 
 
 def packed(path: Path, folder: Path) -> None:
-    """Pack it."""
+    """Pack the file."""
     [source] = find_sources(*find_files([str(path)]), Reading())
     pack([source], str(folder / "packed"), packing=Packing(WindowShape()))
 
 
 def banked(path: Path, folder: Path) -> None:
-    """Make a bank of it."""
+    """Build a bank from the file."""
     build_bank(find_files([str(path)]), str(folder / "bank"))
 
 
@@ -70,8 +70,8 @@ READERS: dict[str, tuple[Callable[[Path, Path], None], str]] = {
 
 @pytest.mark.parametrize("name", READERS)
 @pytest.mark.parametrize("version", ["1.0", "2.0"])
-def test_a_bit_that_fell_over_makes_a_file_unreadable(tmp_path: Path, name: str, version: str) -> None:
-    """One flipped bit in a page with a checksum is told with its file and row group, and no value is made of it."""
+def test_a_flipped_bit_makes_a_file_unreadable(tmp_path: Path, name: str, version: str) -> None:
+    """One flipped bit in a page with a checksum is an error with file and row group, and gives no value."""
     reader, column = READERS[name]
     table = sample().slice(0, 60)
     if column != "vector":
@@ -91,7 +91,7 @@ def test_a_bit_that_fell_over_makes_a_file_unreadable(tmp_path: Path, name: str,
 
 @pytest.mark.parametrize("column", ["prediction", "key"])
 def test_outputs_carry_checksums(tmp_path: Path, column: str) -> None:
-    """A bit that fell over in an output is found by readers that look at checksums, ours among them."""
+    """A flipped bit in an output is found by readers that verify checksums, lvm-batch's own included."""
     write_output(str(tmp_path), {"a-00000.parquet": {"key": [1, 2]}})
     flip(tmp_path / "a-00000.parquet", 0, column)
     checked = ds.ParquetFileFormat(

@@ -1,4 +1,4 @@
-"""Timestamps of 96 bits, which Spark writes: each is read as it is, or its column is refused."""
+"""Tests of 96-bit timestamps, as Spark writes them: each value is read exactly, or its column is refused."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ KINDS = {
 
 
 def moment(*parts: int) -> datetime:
-    """A time without a zone, which such timestamps have none of."""
+    """A time without a zone, since these timestamps have none."""
     return datetime(*parts, tzinfo=UTC).replace(tzinfo=None)
 
 
 def read(path: Path, values: list[Any], kind: pa.DataType) -> list[Any]:
-    """Write the values with 96 bits, a row group for each two, and read them."""
+    """Write the values as 96-bit timestamps in row groups of two, and read them back."""
     table = pa.table({"at": pa.array(values, kind), "other": range(len(values))})
     pq.write_table(table, path, use_deprecated_int96_timestamps=True, row_group_size=2)
     with open_parquet(str(path)) as file:
@@ -41,8 +41,8 @@ def read(path: Path, values: list[Any], kind: pa.DataType) -> list[Any]:
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_times_that_nanoseconds_can_tell_are_read(tmp_path: Path, name: str) -> None:
-    """From 1677 to 2262 a timestamp is read as it is, at any depth, and so is none."""
+def test_times_within_nanoseconds_are_read(tmp_path: Path, name: str) -> None:
+    """Timestamps from 1677 to 2262 are read exactly, at any nesting depth, and so are nulls."""
     wrap, kind = KINDS[name]
     values = [
         wrap(moment(1677, 9, 22)),
@@ -57,13 +57,13 @@ def test_times_that_nanoseconds_can_tell_are_read(tmp_path: Path, name: str) -> 
     ("name", "year"), [*(("plain", year) for year in (1, 1677, 2263)), *((name, 9999) for name in KINDS)]
 )
 def test_times_beyond_nanoseconds_are_refused(tmp_path: Path, name: str, year: int) -> None:
-    """Another time stands for none: the file, the row group, the column and the way out are told."""
+    """A time that nanoseconds cannot hold is an error with file, row group, column and workaround."""
     wrap, kind = KINDS[name]
     with pytest.raises(UnreadableFile, match=r"a\.parquet.*row group 1: column `at`.*microseconds"):
         read(tmp_path / "a.parquet", [None, None, wrap(moment(year, 1, 1))], kind)
 
 
 def test_the_last_nanosecond_is_read(tmp_path: Path) -> None:
-    """What pandas calls the last time there is, and some write for never, is one that is read."""
+    """The largest time that pandas can hold, which some tools write for "never", is read."""
     times = pa.array([2**63 - 1, 1], pa.timestamp("ns"))
     assert read(tmp_path / "a.parquet", times.to_pylist(), times.type) == times.to_pylist()

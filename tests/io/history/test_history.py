@@ -1,4 +1,4 @@
-"""The history of runs: files that are written once, and read with nothing passed over in silence."""
+"""Tests of the run history: its files are written once, and every unreadable file is reported."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ pytestmark = pytest.mark.slow
 
 
 def runs_of(history: Path) -> list[RunEntry]:
-    """All runs of a history that is whole."""
+    """All runs of an undamaged history."""
     found = [runs for _, runs in read_history(str(history))]
     assert not [problem for problem in found if isinstance(problem, DataError)]
     return [run for runs in found for run in runs]
 
 
 def problem_of(history: Path) -> DataError:
-    """What is wrong with the only file of a history."""
+    """The problem reported for the only file of a history."""
     ((_, found),) = read_history(str(history))
     assert isinstance(found, DataError)
     return found
@@ -44,7 +44,7 @@ def rewritten(history: Path, change: Callable[[pa.Table], pa.Table]) -> Path:
 
 
 def test_a_run_comes_back_as_it_was_written(tmp_path: Path) -> None:
-    """Every field survives, with and without those that may be missing."""
+    """Every field is read back, with and without the optional ones."""
     whole = make_run_entry(
         peak_bytes=2**40,
         projected_bytes=5,
@@ -61,21 +61,21 @@ def test_a_run_comes_back_as_it_was_written(tmp_path: Path) -> None:
 
 
 def test_a_file_is_named_by_day_time_and_job(tmp_path: Path) -> None:
-    """The day is a hive partition, in UTC; colons, which some stores and systems refuse, stand nowhere."""
+    """The day is a hive partition in UTC; names have no colons, which some stores and systems refuse."""
     name = write_run(str(tmp_path), make_run_entry())
     assert name == "date=2026-11-23/20261123T105000.000000Z-0c9e946ca597.parquet"
     assert (tmp_path / name).is_file()
 
 
 def test_nothing_is_written_over(tmp_path: Path) -> None:
-    """Two runs of one job that started at the same moment have a file each."""
+    """Two runs of one job that start at the same moment get a file each."""
     names = [write_run(str(tmp_path), make_run_entry(units=units)) for units in (1, 2, 3)]
     assert len(set(names)) == 3
     assert sorted(run.units for run in runs_of(tmp_path)) == [1, 2, 3]
 
 
 def test_a_file_is_one_small_table_that_others_read(tmp_path: Path) -> None:
-    """A run is one row with a column for each figure, and takes a few kilobytes."""
+    """A run is one row with one column a figure, in a few kilobytes."""
     write_run(
         str(tmp_path), make_run_entry(input_centroid=tuple([0.5] * 768), input_norm=Figure(1.0, 9, 0.1))
     )
@@ -89,7 +89,7 @@ def test_a_file_is_one_small_table_that_others_read(tmp_path: Path) -> None:
 
 
 def test_times_are_utc_wherever_they_were_read(tmp_path: Path) -> None:
-    """A time with another offset is the same moment."""
+    """Times with another offset are converted to UTC."""
     there = timezone(timedelta(hours=5, minutes=30))
     started = datetime(2026, 11, 23, 1, tzinfo=there)
     write_run(str(tmp_path), make_run_entry(started=started.astimezone(UTC)))
@@ -99,7 +99,7 @@ def test_times_are_utc_wherever_they_were_read(tmp_path: Path) -> None:
 
 
 def test_a_newer_version_is_refused_by_name(tmp_path: Path) -> None:
-    """A history that a later version wrote is not guessed at."""
+    """A history file of a newer format version is refused, and the version is named."""
     write_run(str(tmp_path), make_run_entry())
     path = rewritten(
         tmp_path, lambda table: table.replace_schema_metadata({FORMAT_KEY: str(HISTORY_FORMAT + 1)})
@@ -111,7 +111,7 @@ def test_a_newer_version_is_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_a_newer_version_may_lack_columns(tmp_path: Path) -> None:
-    """That a file is of a newer version is told before that it looks different."""
+    """The newer version is reported even if expected columns are missing."""
     write_run(str(tmp_path), make_run_entry())
     metadata = {FORMAT_KEY: "7"}
     rewritten(tmp_path, lambda _: pa.table({"other": [1]}).replace_schema_metadata(metadata))
@@ -119,7 +119,7 @@ def test_a_newer_version_may_lack_columns(tmp_path: Path) -> None:
 
 
 def test_unknown_columns_are_passed_over(tmp_path: Path) -> None:
-    """A column more, of the same format, changes nothing."""
+    """An additional column in the same format version is ignored."""
     write_run(str(tmp_path), make_run_entry())
     rewritten(tmp_path, lambda table: table.append_column("more", pa.array([1])))
     assert runs_of(tmp_path) == [make_run_entry()]
@@ -146,10 +146,10 @@ def test_unknown_columns_are_passed_over(tmp_path: Path) -> None:
         (lambda table: _with(table, "dataset", _one("dataset", [None])), "has a hole"),
     ],
 )
-def test_what_no_run_writes_is_named(
+def test_a_file_that_holds_no_run_is_named(
     tmp_path: Path, change: Callable[[pa.Table], pa.Table], said: str
 ) -> None:
-    """A file that is Parquet, but tells of no run, is an error that names the file and the column."""
+    """A valid Parquet file that holds no run is an error with the file and the column."""
     write_run(str(tmp_path), make_run_entry())
     path = rewritten(tmp_path, change)
     problem = problem_of(tmp_path)
@@ -169,7 +169,7 @@ def _with(table: pa.Table, name: str, values: pa.Array) -> pa.Table:
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "text"])
 def test_a_damaged_file_is_named_and_the_others_are_read(tmp_path: Path, damage: str) -> None:
-    """Damage is told by file; it takes nothing else along."""
+    """A damaged file is reported by name, and all other files are read."""
     write_run(str(tmp_path), make_run_entry())
     name = write_run(str(tmp_path), make_run_entry(hours_ago=30))
     content = (tmp_path / name).read_bytes()
@@ -182,7 +182,7 @@ def test_a_damaged_file_is_named_and_the_others_are_read(tmp_path: Path, damage:
 
 
 def test_a_long_history_is_never_held_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files are read a few at a time, as they are asked for: one that goes meanwhile is passed over."""
+    """Files are read a few at a time, on demand; a file that disappears meanwhile is skipped."""
     monkeypatch.setattr("lvm_batch.io.history.history._READ_AT_ONCE", 2)
     names = sorted(write_run(str(tmp_path), make_run_entry(hours_ago=hours)) for hours in range(5))
     found = read_history(str(tmp_path))
@@ -192,7 +192,7 @@ def test_a_long_history_is_never_held_whole(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_hidden_and_other_files_are_not_read(tmp_path: Path) -> None:
-    """What stands beside a history, or is being written, is not taken for runs."""
+    """Hidden files and files that are being written are not read as runs."""
     write_run(str(tmp_path), make_run_entry())
     (tmp_path / "README.md").write_text("whose history this is")
     (tmp_path / "_tmp").mkdir(exist_ok=True)
@@ -202,7 +202,7 @@ def test_hidden_and_other_files_are_not_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("place", ["nothing", "empty", "file"])
 def test_no_history_is_an_error(tmp_path: Path, place: str) -> None:
-    """A folder that is not there, one without runs and a file are refused by name."""
+    """A missing folder, a folder without runs and a file are refused by name."""
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("")
     with pytest.raises(InputNotFound, match=f"{place} holds no history"):
@@ -210,21 +210,21 @@ def test_no_history_is_an_error(tmp_path: Path, place: str) -> None:
 
 
 def test_a_history_can_be_a_url(tmp_path: Path) -> None:
-    """A history is where its URL says."""
+    """A history can be at a URL."""
     write_run(f"file://{tmp_path}/history", make_run_entry())
     assert [runs for _, runs in read_history(f"file://{tmp_path}/history")] == [[make_run_entry()]]
     assert runs_of(tmp_path / "history") == [make_run_entry()]
 
 
-def test_where_nothing_can_be_written_is_an_error(tmp_path: Path) -> None:
-    """A history below a file cannot be."""
+def test_a_history_below_a_file_is_an_error(tmp_path: Path) -> None:
+    """A history cannot be below a file."""
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match=r"file/history/.* cannot be written: Not a directory"):
         write_run(str(tmp_path / "file" / "history"), make_run_entry())
 
 
 def test_a_history_in_a_bucket(server: Any, bucket: str) -> None:  # noqa: ANN401 - of a module that may be missing
-    """A history of an object store is written on the condition that the name is free, and read as a folder is."""
+    """In an object store a history file is created only if its name is free, and read as from a folder."""
     history = f"s3://{bucket}/a/history"
     n_before = len(server.requests)
     names = [write_run(history, make_run_entry(units=units)) for units in (1, 2)]
@@ -235,7 +235,7 @@ def test_a_history_in_a_bucket(server: Any, bucket: str) -> None:  # noqa: ANN40
 
 
 def test_a_store_that_refuses_is_an_error(server: Any, bucket: str) -> None:  # noqa: ANN401 - of a module that may be missing
-    """No access to a store is a DataError, when writing and when reading."""
+    """If a store denies access, reading and writing raise DataError."""
     write_run(f"s3://{bucket}/history", make_run_entry())
     server.fail("403", "PUT", times=9)
     with pytest.raises(DataError, match="cannot be uploaded"):

@@ -1,4 +1,4 @@
-"""The output folder: what it takes for its own, what it refuses, and what it makes of interruptions."""
+"""Tests of the output folder: which files belong to a job, which are refused, and how interruptions are recovered."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ def job(fingerprint: str = "f1", **changes: Any) -> JobDocument:  # noqa: ANN401
 
 
 def put(folder: OutputFolder, name: str, content: bytes) -> None:
-    """Put a file into an output, past the protocol."""
+    """Put a file into an output, bypassing the commit protocol."""
     folder._store.write(name, content)
 
 
 def stage_unit(
     staged: Path, output: str, *, fingerprint: str | None = "f1", record: bool = True
 ) -> CommitRecord:
-    """Write a unit's file; return its commit record."""
+    """Write a unit's file and return its commit record."""
     made = record_of(output=output)
     metadata = {} if fingerprint is None else {FINGERPRINT_KEY: fingerprint}
     metadata |= {RECORD_KEY: json.dumps(made.to_json())} if record else {}
@@ -66,7 +66,7 @@ def commit_unit(folder: OutputFolder, path: str) -> None:
 
 
 def publish(folder: OutputFolder, output: str, **options: Any) -> CommitRecord:  # noqa: ANN401
-    """Publish a unit's file, and die before it is recorded."""
+    """Publish a unit's file, as a run that dies before it records it."""
     with folder.stage() as staged:
         made = stage_unit(staged, output, **options)
         folder._store.publish(staged, output)
@@ -74,7 +74,7 @@ def publish(folder: OutputFolder, output: str, **options: Any) -> CommitRecord: 
 
 
 def test_a_job_begins_once(address: str) -> None:
-    """The first run writes the job, the second finds it, with the values of the first."""
+    """The first run writes the job document; the second run finds it, with the first run's values."""
     folder = OutputFolder(address)
     assert folder.job() is None
     assert folder.begin(job()) == job()
@@ -105,7 +105,7 @@ def test_a_job_begins_once(address: str) -> None:
 def test_another_job_is_refused_naming_what_differs(
     address: str, changes: dict[str, Any], said: list[str], unsaid: list[str]
 ) -> None:
-    """The message names the settings that changed, with both values, and no others."""
+    """The message names only the settings that changed, with both values."""
     folder = OutputFolder(address)
     folder.begin(job())
     commit_unit(folder, "/in/b")
@@ -119,8 +119,8 @@ def test_another_job_is_refused_naming_what_differs(
     assert OutputFolder(address).job() == job()
 
 
-def test_what_differs_is_told_without_beginning(address: str) -> None:
-    """A plan can ask what stands in its way: nothing in an empty folder, nothing of the same job."""
+def test_differences_are_listed_without_beginning(address: str) -> None:
+    """A plan can list the differences: none for an empty folder, none for the same job."""
     folder = OutputFolder(address)
     assert folder.difference(job()) is None
     folder.begin(job())
@@ -131,7 +131,7 @@ def test_what_differs_is_told_without_beginning(address: str) -> None:
 
 
 def test_an_input_without_a_committed_unit_may_change(address: str) -> None:
-    """A file that broke is taken as it is once it is mended; one that has been read may not change."""
+    """An unreadable input may change until one of its units is committed; after that, a change is refused."""
     folder = OutputFolder(address)
     folder.begin(job())
     commit_unit(folder, "/in/b")
@@ -143,7 +143,7 @@ def test_an_input_without_a_committed_unit_may_change(address: str) -> None:
 
 @pytest.mark.parametrize("name", ["old.parquet", "notes.txt", "lang=de/old.parquet"])
 def test_a_folder_of_something_else_is_refused(address: str, name: str) -> None:
-    """Files that readers would see beside the predictions, at any depth, are named."""
+    """Files that readers would take for predictions, at any depth, are named."""
     folder = OutputFolder(address)
     put(folder, name, b"x")
     with pytest.raises(OutputError, match="not empty and no job of lvm-batch: it holds ") as error:
@@ -152,8 +152,8 @@ def test_a_folder_of_something_else_is_refused(address: str, name: str) -> None:
     assert folder.job() is None
 
 
-def test_hidden_files_are_nobodys(address: str) -> None:
-    """What readers pass over does not stand in the way."""
+def test_hidden_files_are_ignored(address: str) -> None:
+    """Files that readers skip do not matter."""
     folder = OutputFolder(address)
     put(folder, ".gitkeep", b"")
     put(folder, "_logs/x.txt", b"")
@@ -161,7 +161,7 @@ def test_hidden_files_are_nobodys(address: str) -> None:
 
 
 def test_a_committed_unit_is_published_and_recorded(address: str) -> None:
-    """After a commit the file stands under its name, its record beside, and nothing is left staged."""
+    """After a commit the file has its final name, its record exists, and no staged file is left."""
     folder = OutputFolder(address)
     output = "lang=de/a b%ü-00000.parquet"
     with folder.stage() as staged:
@@ -178,7 +178,7 @@ def test_a_committed_unit_is_published_and_recorded(address: str) -> None:
 
 
 def test_outputs_with_long_names_are_recorded(address: str) -> None:
-    """Percent-encoding may make a name too long for a file system; such names are cut, and stay apart."""
+    """Percent-encoding may make a name too long for the file system; long names are truncated and stay distinct."""
     folder = OutputFolder(address)
     outputs = [
         "/".join([f"sprache={letter}{'日本' * 9}" for letter in letters]) + ".parquet"
@@ -193,7 +193,7 @@ def test_outputs_with_long_names_are_recorded(address: str) -> None:
 
 
 def test_a_unit_that_is_committed_again_stays_as_it_was(address: str) -> None:
-    """A task that runs twice leaves one file and one record, those of the first time, and returns them."""
+    """A task that runs twice keeps the first file and record, and returns that record."""
     folder = OutputFolder(address)
     committed = []
     for seconds in (1, 2):
@@ -206,7 +206,7 @@ def test_a_unit_that_is_committed_again_stays_as_it_was(address: str) -> None:
 
 
 def test_a_record_without_its_file_does_not_count(tmp_path: Path) -> None:
-    """A unit whose file was removed or cut short is not done, whatever its record says."""
+    """A unit whose file was removed or truncated is not done, even if its record exists."""
     folder = OutputFolder(str(tmp_path / "out"))
     commit_unit(folder, "/in/b")
     assert set(folder.records()) == {"b-00000.parquet"}
@@ -218,7 +218,7 @@ def test_a_record_without_its_file_does_not_count(tmp_path: Path) -> None:
 
 
 def test_a_published_file_without_a_record_is_adopted(address: str) -> None:
-    """A file whose footer says that this job wrote it gets the record that was lost."""
+    """If a file's footer shows that this job wrote it, its lost record is written again."""
     folder = OutputFolder(address)
     made = publish(folder, "x/a-00000.parquet")
     assert folder.adopt("x/a-00000.parquet", "f1") == made
@@ -230,7 +230,7 @@ def test_a_published_file_without_a_record_is_adopted(address: str) -> None:
     [{"fingerprint": "f2"}, {"fingerprint": None}, {"record": False}, {"fingerprint": None, "record": False}],
 )
 def test_files_of_others_are_not_adopted(address: str, options: dict[str, Any]) -> None:
-    """A file of another job, or of none, is no output of this one."""
+    """A file of another job, or of no job, is not an output of this one."""
     folder = OutputFolder(address)
     publish(folder, "a-00000.parquet", **options)
     assert folder.adopt("a-00000.parquet", "f1") is None
@@ -238,7 +238,7 @@ def test_files_of_others_are_not_adopted(address: str, options: dict[str, Any]) 
 
 
 def test_a_file_under_another_units_name_is_not_adopted(address: str) -> None:
-    """A copy of one unit's output does not stand for another unit."""
+    """A copy of one unit's output is not accepted for another unit."""
     folder = OutputFolder(address)
     with folder.stage() as staged:
         stage_unit(staged, "a-00000.parquet")
@@ -249,7 +249,7 @@ def test_a_file_under_another_units_name_is_not_adopted(address: str) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"text", b"PAR1" + b"\0" * 50, None])
 def test_files_without_a_footer_are_not_adopted(address: str, content: bytes | None) -> None:
-    """Nothing there, no Parquet, or a truncated file: the unit is computed anew."""
+    """If the file is missing, truncated or not Parquet, the unit is computed again."""
     folder = OutputFolder(address)
     assert folder.adopt("a-00000.parquet", "f1") is None
     publish(folder, "a-00000.parquet")
@@ -260,7 +260,7 @@ def test_files_without_a_footer_are_not_adopted(address: str, content: bytes | N
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"12", b"null", b"{}", b"\xff\xfe", b'"output"'])
 def test_a_damaged_record_is_named(address: str, content: bytes) -> None:
-    """A record that is none is an error with its path and the way out, which works."""
+    """An unreadable record is an error with its path and a hint; following the hint fixes it."""
     folder = OutputFolder(address)
     made = publish(folder, "a-00000.parquet")
     folder.adopt("a-00000.parquet", "f1")
@@ -277,7 +277,7 @@ def test_a_damaged_record_is_named(address: str, content: bytes) -> None:
 
 @pytest.mark.parametrize(("name", "advice"), [(JOB, "another --output"), (SUMMARY, "run again")])
 def test_a_damaged_job_is_named(address: str, name: str, advice: str) -> None:
-    """A job or summary that cannot be read says so, and what to do about that file."""
+    """An unreadable job or summary is an error that says what to do about the file."""
     folder = OutputFolder(address)
     put(folder, name, b"{")
     with pytest.raises(OutputError, match=f"{name} is damaged") as error:
@@ -286,15 +286,15 @@ def test_a_damaged_job_is_named(address: str, name: str, advice: str) -> None:
     assert "unit" not in error.value.args[1]
 
 
-def test_what_is_no_record_is_passed_over(address: str) -> None:
-    """Network file systems leave files of their own between the records."""
+def test_other_files_between_records_are_ignored(address: str) -> None:
+    """Files that network file systems leave between the records are ignored."""
     folder = OutputFolder(address)
     put(folder, f"{DONE}/.nfs0001", b"x")
     assert folder.records() == {}
 
 
-def test_what_a_killed_run_left_is_cleared(tmp_path: Path) -> None:
-    """Half-written files go; outputs, records and the job stay."""
+def test_leftovers_of_a_killed_run_are_removed(tmp_path: Path) -> None:
+    """Partly written files are removed; outputs, records and the job stay."""
     folder = OutputFolder(str(tmp_path))
     folder.begin(job())
     with folder.stage() as staged:
@@ -308,7 +308,7 @@ def test_what_a_killed_run_left_is_cleared(tmp_path: Path) -> None:
 
 
 def test_summary_events_and_success(address: str) -> None:
-    """The summary is the last one, events pile up, and success can be taken away."""
+    """A new summary replaces the last, events are appended, and the success marker can be removed."""
     folder = OutputFolder(address)
     assert (folder.summary(), folder.succeeded) == (None, False)
     for rows in (1, 2):
@@ -325,7 +325,7 @@ def test_summary_events_and_success(address: str) -> None:
 
 
 def test_records_hold_no_nan(address: str) -> None:
-    """JSON has no NaN: one that slips into a record is a bug that shows at once, and leaves nothing."""
+    """JSON has no NaN, so a NaN in a record raises at once and writes nothing."""
     folder = OutputFolder(address)
     with pytest.raises(ValueError, match="not JSON compliant"):
         folder.write_summary({"mean": float("nan")})
@@ -341,8 +341,8 @@ with lock_output(sys.argv[1]):
 """
 
 
-def test_the_lock_falls_with_its_process(tmp_path: Path) -> None:
-    """While another process holds an output it is refused; `kill -9` frees it at once."""
+def test_the_lock_ends_with_its_process(tmp_path: Path) -> None:
+    """An output locked by another process is refused; after `kill -9` it is free at once."""
     out = str(tmp_path / "out")
     with subprocess.Popen([sys.executable, "-c", HOLD, out], stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
@@ -359,7 +359,7 @@ def test_the_lock_falls_with_its_process(tmp_path: Path) -> None:
 
 
 def test_the_lock_is_one_for_each_output(tmp_path: Path) -> None:
-    """Two outputs are locked apart; one is locked once even within a process, and again after."""
+    """Two outputs are locked independently; one output can be locked only once, even within a process."""
     one, other = str(tmp_path / "one"), str(tmp_path / "other")
     assert not is_held(one)
     with lock_output(one), lock_output(other), pytest.raises(OutputLocked), lock_output(one):
@@ -370,14 +370,14 @@ def test_the_lock_is_one_for_each_output(tmp_path: Path) -> None:
 
 
 def test_an_exception_frees_the_lock(tmp_path: Path) -> None:
-    """A run that fails holds nothing."""
+    """A run that fails releases the lock."""
     with pytest.raises(ZeroDivisionError), lock_output(str(tmp_path)):
         raise ZeroDivisionError
     assert not is_held(str(tmp_path))
 
 
 def test_an_output_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
-    """A file where the folder should be is said before anything else is done."""
+    """A file in place of the folder is refused before anything else happens."""
     (tmp_path / "file").write_text("x")
     for out in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(OutputError, match="cannot be written"), lock_output(str(out)):

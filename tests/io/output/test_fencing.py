@@ -1,4 +1,4 @@
-"""Runs that have lost their output, on a store that delivers what they asked for when another has taken over."""
+"""Tests of runs that lost their output, on a store that delivers their requests after another run took over."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ buckets.need_the_extra()
 
 @pytest.fixture
 def address(bucket: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The address of an output; holders live fast."""
+    """The address of an output whose leases expire quickly."""
     monkeypatch.setattr("lvm_batch.io.storage.lease.BEAT_S", 0.05)
     monkeypatch.setattr("lvm_batch.io.storage.lease.TTL_S", 0.4)
     return f"s3://{bucket}/out"
 
 
 def stop(hold: LockGuard) -> None:
-    """Let a holder stand still: it beats no more, and no beat of it is under way."""
+    """Stop a holder's heartbeats, and wait for the one under way."""
     hold.ended.set()
     for thread in threading.enumerate():
         if getattr(getattr(thread, "_target", None), "__self__", None) is hold:
@@ -50,13 +50,15 @@ def stop(hold: LockGuard) -> None:
 
 @contextmanager
 def taken_over(address: str) -> Iterator[OutputFolder]:
-    """Wait for the lease of one who stands still, and hold the output."""
+    """Wait until the stopped holder's lease expires, and hold the output."""
     with lock_output(address) as hold:
         yield OutputFolder(address, hold=hold)
 
 
-def assert_told_the_truth(address: str, *, names: tuple[str, ...] = AFTER, by: str = "successor") -> None:
-    """Everything that readers look at says what the successor has done."""
+def assert_readers_see_the_truth(
+    address: str, *, names: tuple[str, ...] = AFTER, by: str = "successor"
+) -> None:
+    """Everything that readers see matches what the successor has done."""
     folder = OutputFolder(address)
     job = folder.required_job()
     assert [unit.output for unit in job.units] == [f"{name}.parquet" for name in names]
@@ -70,14 +72,14 @@ def assert_told_the_truth(address: str, *, names: tuple[str, ...] = AFTER, by: s
 
 
 def assert_records_agree(folder: OutputFolder) -> None:
-    """Every record tells of the file that is there, byte for byte."""
+    """Every record matches its published file, byte for byte."""
     records = folder.records()
     assert list(file_faults(folder, records, "f1")) == []
     assert records.keys() == folder.recorded().keys()
 
 
 class Late:
-    """What a run does whose request is on its way while the run stands still."""
+    """A request of a paused run that is still under way to the store."""
 
     def __init__(self, server: Any, act: Callable[[], object], *words: str) -> None:  # noqa: ANN401
         self.fault = server.fail("late", *words)
@@ -94,7 +96,7 @@ class Late:
             self.raised = error
 
     def arrive(self) -> None:
-        """Let the request through, and wait for what becomes of it."""
+        """Deliver the request and wait for its result."""
         self.fault.is_through.set()
         self._thread.join(HANG_S)
         assert not self._thread.is_alive()
@@ -114,7 +116,7 @@ WRITES: dict[str, tuple[Callable[[OutputFolder], object], tuple[str, ...]]] = {
 
 @contextmanager
 def stopped(address: str, *, done: tuple[str, ...] = BEFORE) -> Iterator[OutputFolder]:
-    """A run that holds the output, has done some units, and stands still; in the end it hears that it has lost."""
+    """A run that holds the output, has done some units and is paused; at its end it learns that it lost the output."""
     with pytest.raises(OutputLocked, match="has taken over"), lock_output(address) as hold:  # noqa: PT012
         folder = OutputFolder(address, hold=hold)
         folder.begin(job(BEFORE))
@@ -125,12 +127,12 @@ def stopped(address: str, *, done: tuple[str, ...] = BEFORE) -> Iterator[OutputF
 
 
 @pytest.mark.parametrize("write", WRITES)
-def test_what_arrives_when_the_successor_is_done_changes_nothing(
+def test_a_request_that_arrives_after_the_successor_is_done_changes_nothing(
     server: Any,  # noqa: ANN401 - of a module that may be missing
     address: str,
     write: str,
 ) -> None:
-    """A request of a run that was taken over, delivered when its successor is done, replaces nothing."""
+    """A request delivered after the successor is done replaces nothing."""
     act, words = WRITES[write]
     with stopped(address) as folder:
         late = Late(server, lambda: act(folder), *words)
@@ -138,18 +140,17 @@ def test_what_arrives_when_the_successor_is_done_changes_nothing(
             do_all(successor)
         late.arrive()
         assert isinstance(late.raised, OutputLocked)
-        assert_told_the_truth(address)
+        assert_readers_see_the_truth(address)
 
 
 @pytest.mark.parametrize("write", WRITES)
-def test_what_arrives_while_the_successor_works_is_believed_by_nobody(
+def test_a_request_that_arrives_while_the_successor_works_does_not_count(
     server: Any,  # noqa: ANN401 - of a module that may be missing
     address: str,
     write: str,
 ) -> None:
-    """A request of a run that was taken over, delivered while its successor works, counts for nothing.
-
-    What it had told before it was stopped, that its two units were accepted, stays true.
+    """A request delivered while the successor works does not count. The run's earlier statement that its two
+    units were accepted stays valid.
     """
     act, words = WRITES[write]
     with stopped(address) as folder:
@@ -162,11 +163,11 @@ def test_what_arrives_while_the_successor_works_is_believed_by_nobody(
             with suppress(NotFinished):
                 assert len(committed(address, require_success=True).files) == len(BEFORE)
             do_all(successor)
-        assert_told_the_truth(address)
+        assert_readers_see_the_truth(address)
 
 
 def test_a_stray_success_is_told_from_one_that_counts(server: Any, address: str) -> None:  # noqa: ANN401
-    """The successor dies; `_SUCCESS` of the run before it stands, counts for nothing, and is replaced by the next."""
+    """If the successor dies, the earlier run's late `_SUCCESS` does not count, and the next run replaces it."""
     with stopped(address) as folder:
         late = Late(server, lambda: folder.mark_success(success_of(2)), "PUT", "_SUCCESS")
         with taken_over(address) as successor:
@@ -176,16 +177,18 @@ def test_a_stray_success_is_told_from_one_that_counts(server: Any, address: str)
     assert (OutputFolder(address).succeeded, OutputFolder(address).success_is_stray) == (False, True)
     with taken_over(address) as successor:
         do_all(successor)
-    assert_told_the_truth(address)
+    assert_readers_see_the_truth(address)
 
 
-def test_a_removal_that_arrives_late_is_no_lie(server: Any, address: str) -> None:  # noqa: ANN401
-    """A store knows no condition for it: what is missing then is missed by all, and the next run makes it anew."""
+def test_a_late_removal_misleads_no_reader(server: Any, address: str) -> None:  # noqa: ANN401
+    """A store has no conditional delete; a file removed late is missing for every reader, and the next run
+    writes it again.
+    """
     with stopped(address) as folder:
         late = Late(server, lambda: folder.begin(job(BEFORE), again=["a.parquet"]), "POST", "?delete")
         with taken_over(address) as successor:
             do_all(successor)
-        assert_told_the_truth(address)
+        assert_readers_see_the_truth(address)
         late.arrive()
         assert isinstance(late.raised, OutputLocked)
     assert "a.parquet" not in OutputFolder(address).records()
@@ -193,11 +196,11 @@ def test_a_removal_that_arrives_late_is_no_lie(server: Any, address: str) -> Non
         committed(address, require_success=True)
     with taken_over(address) as successor:
         do_all(successor)
-    assert_told_the_truth(address)
+    assert_readers_see_the_truth(address)
 
 
 def test_what_was_taken_back_does_not_come_back(server: Any, address: str) -> None:  # noqa: ANN401
-    """Readers wait while units are replaced, also if a run that was taken over had said they may see them."""
+    """Readers wait while units are replaced, even if an earlier run had declared success."""
     with stopped(address) as folder:
         late = Late(server, lambda: folder.mark_success(success_of(2)), "PUT", "accepted.json")
         with taken_over(address) as successor:
@@ -208,8 +211,8 @@ def test_what_was_taken_back_does_not_come_back(server: Any, address: str) -> No
                 committed(address, require_success=True)
 
 
-def test_a_job_that_begins_late_does_not_begin(server: Any, address: str) -> None:  # noqa: ANN401
-    """`job.json` is the successor's, whenever that of the run before it arrives."""
+def test_a_late_job_document_does_not_replace_the_successors(server: Any, address: str) -> None:  # noqa: ANN401
+    """`job.json` stays the successor's, whenever the earlier run's request arrives."""
     with pytest.raises(OutputLocked), lock_output(address) as hold:  # noqa: PT012 - its end raises
         folder = OutputFolder(address, hold=hold)
         late = Late(server, lambda: folder.begin(job(("x",))), "PUT", "job.json")
@@ -217,11 +220,11 @@ def test_a_job_that_begins_late_does_not_begin(server: Any, address: str) -> Non
         with taken_over(address) as successor:
             do_all(successor)
         late.arrive()
-    assert_told_the_truth(address)
+    assert_readers_see_the_truth(address)
 
 
-def test_who_has_lost_asks_before_it_writes(server: Any, address: str) -> None:  # noqa: ANN401
-    """Nothing is sent to the store, but the question whether the lease is still held."""
+def test_a_run_that_lost_its_output_checks_before_it_writes(server: Any, address: str) -> None:  # noqa: ANN401
+    """The only request is the check whether the lease is still held."""
     with stopped(address) as folder:
         with taken_over(address) as successor:
             do_all(successor)
@@ -234,13 +237,13 @@ def test_who_has_lost_asks_before_it_writes(server: Any, address: str) -> None: 
         assert server.objects(address[5:-4]) == before
 
 
-def test_who_stood_still_and_was_not_taken_over_goes_on(address: str) -> None:
-    """Only another run takes an output away; time alone does not."""
+def test_a_paused_run_that_was_not_taken_over_continues(address: str) -> None:
+    """Time alone does not end a hold; only another run takes an output over."""
     with lock_output(address) as hold:
         stop(hold)
         sleep(0.5)
         do_all(OutputFolder(address, hold=hold))
-    assert_told_the_truth(address)
+    assert_readers_see_the_truth(address)
 
 
 def test_a_store_that_is_away_is_waited_for(
@@ -248,7 +251,7 @@ def test_a_store_that_is_away_is_waited_for(
     address: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Whether the output is still held is asked again and again; in the end the store is named."""
+    """The run checks its hold again and again; in the end the error names the store."""
     with lock_output(address) as hold:
         stop(hold)
         sleep(0.3)
@@ -264,12 +267,12 @@ def test_a_store_that_is_away_is_waited_for(
 
 
 @pytest.mark.parametrize("where", ["local", "S3"])
-def test_of_twenty_that_begin_at_once_one_does(
+def test_of_twenty_simultaneous_runs_one_holds_the_output(
     request: pytest.FixtureRequest,
     tmp_path: Path,
     where: str,
 ) -> None:
-    """One holds the output and does everything, the others are turned away, or find it done."""
+    """One run holds the output and does all the work; the others are refused or find it done."""
     place = str(tmp_path / "out") if where == "local" else request.getfixturevalue("address")
     together, ended = threading.Barrier(20), Counter[str]()
 
@@ -289,15 +292,15 @@ def test_of_twenty_that_begin_at_once_one_does(
         thread.join(HANG_S)
     assert ended["done"] >= 1
     assert ended.total() == 20
-    assert_told_the_truth(place)
+    assert_readers_see_the_truth(place)
 
 
-# Workers hold nothing, and may outlive the run that they work for
+# Workers hold no lease, and may outlive the run that they work for
 
 
 @pytest.fixture(params=["file in one request", "file in parts", "record"])
 def request_of(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
-    """Words of the request by which a unit's file or its record appears."""
+    """Parts of the request that uploads a unit's file or its record."""
     if request.param == "file in parts":
         monkeypatch.setattr("lvm_batch.io.storage.bucket_conditions.WHOLE_BYTES", 0)
     return {
@@ -308,20 +311,20 @@ def request_of(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
 
 
 def late_commit(server: Any, address: str, words: tuple[str, ...], **options: Any) -> tuple[Late, list[Any]]:  # noqa: ANN401
-    """Commit unit b as a worker does, with a request that is on its way; returns what the worker gets, too."""
+    """Commit unit b as a worker whose request is delayed; also returns the worker's result."""
     got: list[Any] = []
     late = Late(server, lambda: got.append(commit(OutputFolder(address), "b", **options)), *words)
     return late, got
 
 
 @pytest.mark.parametrize("when", ["before the successor's", "after the successor's"])
-def test_of_two_who_commit_a_unit_the_first_did(
+def test_of_two_commits_of_a_unit_the_first_counts(
     server: Any,  # noqa: ANN401 - of a module that may be missing
     address: str,
     request_of: tuple[str, ...],
     when: str,
 ) -> None:
-    """A worker's file and record, delivered late, replace nothing; who comes second takes what stands for its own."""
+    """A worker's late file and record replace nothing; the second worker adopts what is there."""
     with stopped(address, done=("a",)):
         late, got = late_commit(server, address, request_of, by="stopped")
         with taken_over(address) as successor:
@@ -331,7 +334,7 @@ def test_of_two_who_commit_a_unit_the_first_did(
             do_all(successor)
         if when == "after the successor's":
             late.arrive()
-        assert_told_the_truth(address)
+        assert_readers_see_the_truth(address)
         is_first = "/done/b.parquet.json" in request_of or when == "before the successor's"
         standing = OutputFolder(address).record("b.parquet")
         assert got == [standing]
@@ -341,19 +344,19 @@ def test_of_two_who_commit_a_unit_the_first_did(
 
 
 def by_of(address: str, output: str) -> str:
-    """Who has computed a published file."""
+    """The worker that wrote a published file."""
     with OutputFolder(address).open(output) as file:
         return str(pq.read_metadata(file).metadata[b"by"].decode())
 
 
 @pytest.mark.parametrize("when", ["before the successor's", "after the successor's"])
-def test_what_an_input_was_before_does_not_replace_what_it_is(
+def test_an_earlier_input_version_does_not_replace_the_current_one(
     server: Any,  # noqa: ANN401 - of a module that may be missing
     address: str,
     request_of: tuple[str, ...],
     when: str,
 ) -> None:
-    """An input has changed since; the unit in the end is of what it is now, whenever that of the other arrives."""
+    """After an input has changed, its unit is from the new version, whenever the old version's request arrives."""
     with stopped(address, done=("a",)):
         late, got = late_commit(server, address, request_of, by="stopped")
         with taken_over(address) as successor:
@@ -367,12 +370,12 @@ def test_what_an_input_was_before_does_not_replace_what_it_is(
             late.arrive()
             assert not got
             assert "is not replaced by what its input was before" in str(late.raised)
-        assert_told_the_truth(address)
+        assert_readers_see_the_truth(address)
         assert by_of(address, "b.parquet") == "successor"
 
 
 def test_a_unit_whose_file_was_removed_is_recorded_anew(address: str) -> None:
-    """A record whose file is gone is replaced by that of the unit computed again, with all that this tells."""
+    """If a record's file is gone, the unit is computed again and its record replaced completely."""
     with taken_over(address) as folder:
         do_all(folder, by="first")
         folder._store.remove("b.parquet")
@@ -380,45 +383,45 @@ def test_a_unit_whose_file_was_removed_is_recorded_anew(address: str) -> None:
     record = OutputFolder(address).record("b.parquet")
     assert record is not None
     assert record.seconds == {"successor": 1.0}
-    assert_told_the_truth(address)
+    assert_readers_see_the_truth(address)
 
 
-def test_a_file_that_is_none_of_the_job_is_replaced(address: str) -> None:
-    """What stands under a unit's name, of no job or damaged, is not adopted."""
+def test_a_file_of_no_job_is_replaced(address: str) -> None:
+    """A file under a unit's name that is damaged or from no job is not adopted."""
     with taken_over(address) as folder:
         folder.begin(job(AFTER))
         folder._store.write("a.parquet", b"PAR1 damaged PAR1")
         late = record_of(output="b.parquet", sha256="0" * 64, bytes=1)
         folder._documents.write("_lvm_batch/done/b.parquet.json", late.to_json())
         do_all(folder)
-    assert_told_the_truth(address)
+    assert_readers_see_the_truth(address)
 
 
 # Outputs of older versions, and copies
 
 
 def as_released(server: Any, bucket: str) -> None:  # noqa: ANN401
-    """Let the lock tell nothing, as it did before anything was told by it."""
+    """Make the lock declare nothing, as in versions before it could."""
     server.put(bucket, "out/_lvm_batch/lock", b'{"holder": null}')
 
 
-def test_an_output_of_an_older_version_counts_as_it_stands(server: Any, address: str) -> None:  # noqa: ANN401
-    """A lock that tells nothing takes nothing away: success, growths and what was accepted count, and grow on."""
+def test_an_output_of_an_older_version_counts_as_it_is(server: Any, address: str) -> None:  # noqa: ANN401
+    """If the lock declares nothing, success, growths and acceptance count as they are, and the job can grow."""
     with taken_over(address) as folder:
         do_all(folder, names=BEFORE)
         folder.begin(job(("a", "b", "c")))
         do_all(folder, names=("a", "b", "c"))
     as_released(server, address[5:-4])
-    assert_told_the_truth(address, names=("a", "b", "c"))
+    assert_readers_see_the_truth(address, names=("a", "b", "c"))
     with taken_over(address) as folder:
         folder.begin(job(AFTER))
         assert len(committed(address, require_success=True).files) == 3
         do_all(folder)
-    assert_told_the_truth(address)
+    assert_readers_see_the_truth(address)
 
 
 def test_a_copy_on_a_disk_is_an_output_like_any(server: Any, address: str, tmp_path: Path) -> None:  # noqa: ANN401
-    """What was told in the store holds for the copy until a run takes it; from then on everything counts."""
+    """Declarations made in the store hold for the copy until a run takes it over; then everything counts."""
     with taken_over(address) as folder:
         do_all(folder, names=BEFORE)
         folder.begin(job(("a", "b", "c")))
@@ -431,4 +434,4 @@ def test_a_copy_on_a_disk_is_an_output_like_any(server: Any, address: str, tmp_p
     assert len(committed(copy, require_success=True).files) == 2
     with taken_over(copy) as folder:
         do_all(folder)
-    assert_told_the_truth(copy)
+    assert_readers_see_the_truth(copy)

@@ -1,4 +1,4 @@
-"""Outputs whose dataset grows: readers see it as it was, or as it is, and never between."""
+"""Tests of growing datasets: readers see the output before the growth or after it, never in between."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def job(*names: str, unreadable: tuple[str, ...] = (), **sizes: int) -> JobDocum
 
 
 def with_unit(job: JobDocument, output: str) -> JobDocument:
-    """A job with another unit of `/in/a`."""
+    """A job over the same inputs with another unit of `/in/a`."""
     return replace(job, units=(*job.units, UnitEntry(output, "/in/a", None, 3)))
 
 
@@ -65,8 +65,8 @@ def read(address: str) -> list[str]:
     return [file.input.removeprefix("/in/") for file in committed(address, require_success=True).files]
 
 
-def test_a_job_is_what_was_asked_at_first_and_since(address: str) -> None:
-    """New inputs join those that are there; what was written before is not written again."""
+def test_a_job_covers_the_first_inputs_and_all_added_ones(address: str) -> None:
+    """New inputs are added to the earlier ones; existing documents are not written again."""
     folder = OutputFolder(address)
     folder.begin(job("a", "c"))
     before = folder._store.read(JOB)
@@ -79,8 +79,8 @@ def test_a_job_is_what_was_asked_at_first_and_since(address: str) -> None:
     assert folder._store.names(GROWN) == ["00001.json"]
 
 
-def test_what_is_not_asked_for_any_more_is_missed_unless_it_is_kept(address: str) -> None:
-    """A dataset that has lost a file is another; the files of one night know nothing of those before."""
+def test_a_removed_input_is_a_difference_unless_inputs_are_kept(address: str) -> None:
+    """A dataset that lost a file is another job; runs over one night's files keep the earlier inputs."""
     folder = OutputFolder(address)
     folder.begin(job("a", "b"))
     with pytest.raises(JobChanged, match=r"inputs\.a\.path was /in/a, is absent"):
@@ -89,7 +89,7 @@ def test_what_is_not_asked_for_any_more_is_missed_unless_it_is_kept(address: str
 
 
 def test_a_changed_input_is_refused_until_its_units_are_taken_back(address: str) -> None:
-    """Then its old files and records are gone before the new ones are asked for."""
+    """Their old files and records are removed before the new ones are requested."""
     folder = OutputFolder(address)
     folder.begin(job("a", "b"))
     commit(folder, "a", "b")
@@ -106,15 +106,15 @@ def test_a_changed_input_is_refused_until_its_units_are_taken_back(address: str)
 
 
 def test_a_changed_input_may_have_fewer_units(address: str) -> None:
-    """Units that it does not make any more are no part of the job."""
+    """Units that the changed input no longer has leave the job."""
     folder = OutputFolder(address)
     folder.begin(with_unit(job("a"), "a-00001.parquet"))
     changed = folder.begin(job("a", a=2))
     assert [unit.output for unit in changed.units] == ["a-00000.parquet"]
 
 
-def test_a_changed_input_has_no_file_that_was_published_before(address: str) -> None:
-    """A run that died before it recorded a unit leaves a file, which answers what the input was."""
+def test_a_changed_input_ignores_files_of_its_old_version(address: str) -> None:
+    """A file published by a run that died before recording it is from the input's old version and does not count."""
     folder = OutputFolder(address)
     folder.begin(job("a", "b"))
     commit(folder, "a", "b", recorded=False)
@@ -124,8 +124,8 @@ def test_a_changed_input_has_no_file_that_was_published_before(address: str) -> 
     assert list(folder.published()) == ["a-00000.parquet"]
 
 
-def test_an_input_that_changes_back_has_changed(address: str) -> None:
-    """What is committed answers the latest version, not the one that the job began with."""
+def test_an_input_that_changes_back_counts_as_changed(address: str) -> None:
+    """Committed units match the latest version of an input, not the version that the job began with."""
     folder = OutputFolder(address)
     folder.begin(job("a"))
     folder.begin(job("a", a=2))
@@ -134,8 +134,10 @@ def test_an_input_that_changes_back_has_changed(address: str) -> None:
         folder.begin(job("a"))
 
 
-def test_records_of_units_that_are_no_more_do_not_stand_in_a_readers_way(address: str) -> None:
-    """Their files were removed, and their input makes fewer units now."""
+def test_records_of_removed_units_are_ignored_by_readers(address: str) -> None:
+    """Records of units that no longer exist are ignored: their files were removed, and their input has fewer
+    units now.
+    """
     folder = OutputFolder(address)
     folder.begin(with_unit(job("a"), "b-00000.parquet"))
     commit(folder, "a", "b")
@@ -149,8 +151,8 @@ def test_records_of_units_that_are_no_more_do_not_stand_in_a_readers_way(address
 
 
 @pytest.mark.parametrize("name", [JOB, ACCEPTED, f"{GROWN}/00001.json"])
-def test_a_document_that_tells_too_little_is_named(name: str, tmp_path: Path) -> None:
-    """Whatever is missing in it, nobody meets it as a fault of the program."""
+def test_an_incomplete_document_is_named(name: str, tmp_path: Path) -> None:
+    """A document with missing entries is an error that names the file, not an internal error."""
     folder = OutputFolder(str(tmp_path))
     folder.begin(job("a"))
     folder.begin(job("a", "b"))
@@ -162,8 +164,8 @@ def test_a_document_that_tells_too_little_is_named(name: str, tmp_path: Path) ->
     assert "remove" in error.value.args[1]
 
 
-def test_nothing_is_taken_back_where_the_job_is_another(address: str) -> None:
-    """A refusal leaves everything as it is."""
+def test_a_refused_job_removes_nothing(address: str) -> None:
+    """If the job is refused as another one, nothing is removed."""
     folder = OutputFolder(address)
     folder.begin(job("a"))
     commit(folder, "a")
@@ -175,7 +177,7 @@ def test_nothing_is_taken_back_where_the_job_is_another(address: str) -> None:
 
 
 def test_a_file_that_was_left_out_joins_once_it_can_be_read(address: str) -> None:
-    """Also where neither its size nor its time tells that it was mended, as of one that could not be opened."""
+    """A file that could not be opened joins again even if neither its size nor its time changed."""
     folder = OutputFolder(address)
     assert len(folder.begin(job("a", "b", unreadable=("/in/b",))).units) == 1
     mended = folder.begin(job("a", "b"))
@@ -184,7 +186,7 @@ def test_a_file_that_was_left_out_joins_once_it_can_be_read(address: str) -> Non
 
 
 def test_readers_see_the_job_as_it_was_accepted(address: str) -> None:
-    """While what was added is predicted, and while it is not accepted, rows are those of before, all of them."""
+    """Until the added units are accepted, readers get all the earlier rows, and only those."""
     folder = OutputFolder(address)
     folder.begin(job("a", "b"))
     commit(folder, "a", "b")
@@ -203,7 +205,7 @@ def test_readers_see_the_job_as_it_was_accepted(address: str) -> None:
 
 
 def test_a_job_that_is_not_accepted_any_more_is_not_read(address: str) -> None:
-    """A gate that fails now takes back what stood, if the job is the same."""
+    """If a gate fails now, the earlier acceptance of the same job is withdrawn."""
     folder = OutputFolder(address)
     folder.begin(job("a"))
     commit(folder, "a")
@@ -215,7 +217,7 @@ def test_a_job_that_is_not_accepted_any_more_is_not_read(address: str) -> None:
 
 
 def test_units_that_are_taken_back_are_not_read_in_part(address: str) -> None:
-    """Rows that are being replaced would be missing from what was accepted."""
+    """Readers wait while accepted units are replaced, since rows would be missing."""
     folder = OutputFolder(address)
     folder.begin(job("a", "b"))
     commit(folder, "a", "b")
@@ -229,8 +231,8 @@ def test_units_that_are_taken_back_are_not_read_in_part(address: str) -> None:
 NIGHT = Span(datetime(2026, 11, 21, tzinfo=UTC), datetime(2026, 11, 22, tzinfo=UTC))
 
 
-def found(*names: str, modified: str = "2026-11-21T12:00+00:00") -> list[InputFile]:
-    """Files below /data, written at one time."""
+def list_files(*names: str, modified: str = "2026-11-21T12:00+00:00") -> list[InputFile]:
+    """List files below /data, all with one modification time."""
     modified_ns = int(datetime.fromisoformat(modified).timestamp() * 1e9)
     return [InputFile(f"/data/{name}", name, 1, modified_ns) for name in names]
 
@@ -260,32 +262,34 @@ def found(*names: str, modified: str = "2026-11-21T12:00+00:00") -> list[InputFi
         ),
     ],
 )
-def test_a_span_takes_in_its_beginning_and_not_its_end(
+def test_a_span_includes_its_start_and_excludes_its_end(
     before: str, first: str, last: str, after: str
 ) -> None:
-    """Of files in folders that tell a date or a time, in UTC, whenever they were written."""
-    names = [file.name for file in files_within(found(before, first, last, after), NIGHT)]
+    """A time span includes its start and excludes its end; folder dates and times are in UTC and win over
+    file times.
+    """
+    names = [file.name for file in files_within(list_files(before, first, last, after), NIGHT)]
     assert names == [first, last]
 
 
 def test_spans_may_be_open() -> None:
-    """Without a bound there is none."""
-    files = found("date=2026-11-20/a", "date=2026-11-21/a", "date=2026-11-22/a")
+    """A span may lack either bound."""
+    files = list_files("date=2026-11-20/a", "date=2026-11-21/a", "date=2026-11-22/a")
     assert files_within(files, Span(since=NIGHT.since)) == files[1:]
     assert files_within(files, Span(until=NIGHT.since)) == files[:1]
 
 
 def test_files_outside_such_folders_have_the_time_they_were_written_at() -> None:
-    """And so have all, if that is asked for."""
-    files = found("lane=x/a") + found("b", modified="2026-11-22T00:00+00:00")
+    """Files outside date folders use their modification time; with the option, all files do."""
+    files = list_files("lane=x/a") + list_files("b", modified="2026-11-22T00:00+00:00")
     assert files_within(files, NIGHT) == files[:1]
-    (dated,) = found("date=2020-01-01/a")
+    (dated,) = list_files("date=2020-01-01/a")
     assert files_within([dated], NIGHT, by=MODIFIED) == [dated]
 
 
-def test_any_column_may_tell_the_time() -> None:
-    """Which one can be said; a month is where it begins."""
-    files = found("batch=2026-11-21/date=2020-01-01/a", "batch=2026-11-22/date=2026-11-21/a")
+def test_any_column_may_give_the_time() -> None:
+    """An option names the time column; a month stands for its first day."""
+    files = list_files("batch=2026-11-21/date=2020-01-01/a", "batch=2026-11-22/date=2026-11-21/a")
     assert files_within(files, NIGHT, by="batch") == files[:1]
 
 
@@ -301,6 +305,6 @@ def test_any_column_may_tell_the_time() -> None:
     ],
 )
 def test_a_file_without_a_time_is_named(name: str) -> None:
-    """It would otherwise be in no night, and never predicted."""
+    """A file without a time would belong to no night and never be predicted, so it is refused by name."""
     with pytest.raises(DataError, match=f"/data/{name} lies in no folder date="):
-        files_within([*found("date=2026-11-21/b"), *found(name)], NIGHT)
+        files_within([*list_files("date=2026-11-21/b"), *list_files(name)], NIGHT)

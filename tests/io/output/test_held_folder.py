@@ -1,4 +1,4 @@
-"""An output folder that a run holds: whatever changes it asks first, and what the lock does not tell does not count."""
+"""Tests of an output folder that a run holds: every change checks the hold first, and only declared success counts."""
 
 from __future__ import annotations
 
@@ -26,32 +26,32 @@ OUT = "s3://bucket/out"
 
 
 class Holding:
-    """A hold that is lost when it is told to be, and knows what readers were told by it."""
+    """A hold that a test can lose, which records what was declared to readers."""
 
     def __init__(self) -> None:
         self.digests: Mapping[str, str | None] = {}
         self.lost = False
 
     def check(self) -> None:
-        """Raise where it is lost."""
+        """Raise if the hold is lost."""
         if self.lost:
             raise OutputLocked("lost", "wait")
 
     def declare(self, digests: Mapping[str, str | None]) -> None:
-        """Declare, where it is not lost."""
+        """Declare, unless the hold is lost."""
         self.check()
         self.digests = {**self.digests, **digests}
 
 
 @pytest.fixture
 def hold(s3: None) -> Holding:
-    """What a run holds."""
+    """The hold of a run."""
     return Holding()
 
 
 @pytest.fixture
 def folder(hold: Holding) -> OutputFolder:
-    """The output of a job over two inputs, of which one is committed, and which has succeeded once."""
+    """The output of a job over two inputs, one of them committed, that has succeeded once."""
     folder = OutputFolder(OUT, hold=hold)
     folder.begin(job(("a", "b")))
     commit(folder, "a")
@@ -60,7 +60,7 @@ def folder(hold: Holding) -> OutputFolder:
 
 
 def everything() -> dict[str, bytes | None]:
-    """Every object of the output, but the lock."""
+    """Every object of the output except the lock."""
     folder = OutputFolder(OUT)
     names = [*folder._store.visible_sizes(), SUCCESS]
     private = ("", "/done", "/grown", "/tmp")  # noqa: S108 - folders of the output
@@ -85,10 +85,8 @@ CHANGES: dict[str, Callable[[OutputFolder], object]] = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_whatever_changes_an_output_asks_whether_it_is_held(
-    change: str, folder: OutputFolder, hold: Holding
-) -> None:
-    """A run that has lost it changes nothing, whichever way it would."""
+def test_every_change_of_an_output_checks_the_hold(change: str, folder: OutputFolder, hold: Holding) -> None:
+    """A run that lost its hold changes nothing, by any method."""
     folder._store.write("_lvm_batch/tmp/half", b"")
     before = everything()
     hold.lost = True
@@ -100,8 +98,8 @@ def test_whatever_changes_an_output_asks_whether_it_is_held(
     assert everything() != before
 
 
-def test_a_run_that_begins_tells_what_stands(folder: OutputFolder, hold: Holding) -> None:
-    """What was written under an older lock, which told nothing, counts as it is then."""
+def test_a_run_that_begins_declares_what_exists(folder: OutputFolder, hold: Holding) -> None:
+    """What was written under an older lock, which declares nothing, counts at that time."""
     folder.begin(job(("a", "b", "c")))
     folder.mark_success(success_of(2))
     again = Holding()
@@ -110,34 +108,34 @@ def test_a_run_that_begins_tells_what_stands(folder: OutputFolder, hold: Holding
     assert again.digests == {**digests, GROWN: f"{GROWN}/00001.json"} == hold.digests
 
 
-def reader_told(**told: str | None) -> OutputFolder:
-    """The output as a reader sees it who is told this."""
+def reader_with(**told: str | None) -> OutputFolder:
+    """The output as seen by a reader who gets this declaration."""
     OutputFolder(OUT)._store.write(LOCK, json.dumps({"holder": None, "told": told}).encode())
     return OutputFolder(OUT)
 
 
-def test_a_success_that_is_not_told_of_is_stray(folder: OutputFolder) -> None:
-    """One that is told of is none, nor is one that is not there, nor any where nothing is told."""
+def test_an_undeclared_success_is_stray(folder: OutputFolder) -> None:
+    """Only an undeclared success is stray; a declared or missing one is not, nor any if nothing is declared."""
     assert not OutputFolder(OUT).success_is_stray
-    reader = reader_told(**{SUCCESS: hashlib.sha256(as_json(success_of(1).to_json())).hexdigest()})
+    reader = reader_with(**{SUCCESS: hashlib.sha256(as_json(success_of(1).to_json())).hexdigest()})
     assert (reader.succeeded, reader.success_is_stray) == (True, False)
-    reader = reader_told(**{SUCCESS: None})
+    reader = reader_with(**{SUCCESS: None})
     assert (reader.succeeded, reader.success(), reader.success_is_stray) == (False, None, True)
     folder.mark_success(None)
     assert (reader.succeeded, reader.success_is_stray) == (False, False)
 
 
-def test_a_report_stands_beside_the_summary(folder: OutputFolder) -> None:
-    """Under the name that it has had since the first release."""
+def test_a_report_lies_beside_the_summary(folder: OutputFolder) -> None:
+    """The report has had the same name since the first release."""
     folder.write_report(b"<html>")
     assert OutputFolder(OUT)._store.read("_lvm_batch/report.html") == b"<html>"
 
 
 @pytest.mark.parametrize("committed", ["a", "b"])
-def test_what_is_committed_is_not_removed_unasked(
+def test_committed_units_are_not_removed_unless_requested(
     committed: str, hold: Holding, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever was made of the difference of two jobs: of inputs that have changed nothing may be committed."""
+    """A changed input of a committed unit is refused even if the comparison of the jobs misses it."""
     folder = OutputFolder(OUT, hold=hold)
     folder.begin(job(("a", "b")))
     commit(folder, committed)
@@ -152,7 +150,7 @@ def test_what_is_committed_is_not_removed_unasked(
 def test_readers_wait_before_anything_of_a_grown_job_is_removed(
     folder: OutputFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """``_SUCCESS`` goes first, then units of inputs that have changed, file before record."""
+    """``_SUCCESS`` is removed first, then the units of changed inputs, each file before its record."""
     removed: list[str] = []
     remove = folder._store.remove
 
@@ -166,7 +164,9 @@ def test_readers_wait_before_anything_of_a_grown_job_is_removed(
 
 
 def test_an_output_within_anothers_is_known(s3: None, tmp_path: Path) -> None:
-    """By the job of a folder above, on a disk and in a bucket; not by what else lies there, nor by its own."""
+    """An outer output is recognised by its job document, on a disk and in a bucket; other files and its own
+    job do not count.
+    """
     for top in (str(tmp_path), "s3://bucket"):
         OutputFolder(f"{top}/out").begin(job(("a",)))
         for within in (f"{top}/out/x", f"{top}/out/x/y"):
@@ -179,8 +179,8 @@ def test_an_output_within_anothers_is_known(s3: None, tmp_path: Path) -> None:
     assert job_around(locate(str(tmp_path / "x/out"))) is None
 
 
-def test_folders_that_may_not_be_looked_at_hold_no_job(s3: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Access may be given to the output alone."""
+def test_unreadable_folders_above_are_not_outputs(s3: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user may have access to the output folder only."""
 
     def refuse(place: Location) -> None:
         raise InputNotFound(f"{place.text} cannot be looked at", "check access")
@@ -189,8 +189,8 @@ def test_folders_that_may_not_be_looked_at_hold_no_job(s3: None, monkeypatch: py
     assert job_around(locate(f"{OUT}/x")) is None
 
 
-def test_without_a_hold_nothing_is_asked(s3: None) -> None:
-    """Workers hold nothing, and commit on conditions instead."""
+def test_without_a_hold_nothing_is_checked(s3: None) -> None:
+    """Workers have no hold; their commits use conditional writes instead."""
     folder = OutputFolder(OUT)
     folder.begin(job(("a",)))
     record = commit(folder, "a")

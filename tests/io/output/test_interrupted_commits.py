@@ -1,4 +1,4 @@
-"""What writes to an output may be killed between any two steps: what then stands is true, and a rerun finishes it."""
+"""Tests of writers killed between any two steps: the output stays consistent, and a rerun completes it."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ FINGERPRINT = "f"
 
 
 class Killed(BaseException):
-    """What ends a run that is killed."""
+    """Ends a run, as a kill would."""
 
 
 def kill_after(folder: OutputFolder, n_steps: int) -> None:
-    """Let a folder's store do so many steps more, and be killed at the next one."""
+    """Let the folder's store do this many more steps, and raise at the next one."""
     left = iter(range(n_steps))
     for name in STEPS:
         does = getattr(folder._store, name)
@@ -64,7 +64,7 @@ def commit(folder: OutputFolder, name: str) -> None:
 
 
 def begun(folder: OutputFolder) -> None:
-    """A job over two inputs, without a unit."""
+    """A job over two inputs without any unit."""
     folder.begin(job("a", "b"))
 
 
@@ -77,7 +77,7 @@ def succeeded(folder: OutputFolder) -> None:
 
 
 def published(folder: OutputFolder) -> None:
-    """A job whose units were published by a run that died before it recorded them."""
+    """A job whose units a run published and did not record before it died."""
     begun(folder)
     for name in ("a", "b"):
         commit(folder, name)
@@ -85,7 +85,7 @@ def published(folder: OutputFolder) -> None:
 
 
 def all_committed(folder: OutputFolder) -> None:
-    """A job whose units are committed."""
+    """A job whose units are all committed."""
     begun(folder)
     commit(folder, "a")
     commit(folder, "b")
@@ -108,7 +108,7 @@ SCENES: dict[str, tuple[Callable[[OutputFolder], None], Callable[[OutputFolder],
 
 
 def is_true(folder: OutputFolder) -> None:
-    """What stands in a folder does not contradict itself."""
+    """Check that the documents of a folder agree with each other."""
     if folder.succeeded:
         stands = folder.job()
         assert stands is not None
@@ -123,8 +123,8 @@ def is_true(folder: OutputFolder) -> None:
 
 @pytest.mark.parametrize("n_steps", range(7))
 @pytest.mark.parametrize("scene", [name for name in SCENES if name != "begins"])
-def test_what_stands_is_true_wherever_a_run_is_killed(scene: str, n_steps: int, tmp_path: Path) -> None:
-    """And the same again ends as if nothing had happened."""
+def test_an_output_is_consistent_wherever_a_run_is_killed(scene: str, n_steps: int, tmp_path: Path) -> None:
+    """After the kill the output is consistent, and the same steps again give the same result as without it."""
     prepare, act = SCENES[scene]
     texts = [str(tmp_path / name) for name in ("killed", "whole")]
     for text in texts:
@@ -145,8 +145,8 @@ def test_what_stands_is_true_wherever_a_run_is_killed(scene: str, n_steps: int, 
 
 
 @pytest.mark.parametrize("n_steps", range(4))
-def test_a_unit_whose_commit_was_killed_is_not_there_or_can_be_adopted(n_steps: int, tmp_path: Path) -> None:
-    """A file is published before it is recorded: what is published is never computed again."""
+def test_a_killed_commit_leaves_no_unit_or_one_that_can_be_adopted(n_steps: int, tmp_path: Path) -> None:
+    """A file is published before it is recorded, so a published unit is never computed again."""
     folder = OutputFolder(str(tmp_path))
     begun(folder)
     kill_after(folder, n_steps)
@@ -161,8 +161,8 @@ def test_a_unit_whose_commit_was_killed_is_not_there_or_can_be_adopted(n_steps: 
 
 
 @pytest.mark.parametrize("n_steps", range(7))
-def test_what_was_taken_back_does_not_come_back(n_steps: int, tmp_path: Path) -> None:
-    """A run that is killed meanwhile leaves a unit as it was, or none: its file goes before its record."""
+def test_removed_units_do_not_come_back(n_steps: int, tmp_path: Path) -> None:
+    """A kill leaves a unit complete or absent, since its file is removed before its record."""
     folder = OutputFolder(str(tmp_path))
     succeeded(folder)
     kill_after(folder, n_steps)
@@ -174,7 +174,7 @@ def test_what_was_taken_back_does_not_come_back(n_steps: int, tmp_path: Path) ->
 
 
 def test_an_input_that_changed_leaves_nothing_to_adopt(tmp_path: Path) -> None:
-    """Not even where the run that found the change is killed once the job says so."""
+    """Nothing is adopted even if the run that found the change is killed right after it updated the job."""
     for n_steps in range(9):
         folder = OutputFolder(str(tmp_path / str(n_steps)))
         published(folder)

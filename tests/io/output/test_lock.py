@@ -1,4 +1,4 @@
-"""Locks of folders on this machine, where the file system has none."""
+"""Tests of folder locks on a file system that supports no locks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def test_a_file_system_without_locks_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
-    """A run would not keep a second one away: the output's file system is named, and another one asked for."""
+    """Without locks a second run could not be kept out, so the file system is named and another one requested."""
 
     def refuse(*_: object) -> None:
         raise OSError(code, os.strerror(code))

@@ -1,4 +1,4 @@
-"""The documents of an output: their JSON is what it was when they were first written, byte for byte."""
+"""Tests of an output's documents: their JSON stays byte for byte as in the release that introduced it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ PRIVATE = OUT / "_lvm_batch"
     ids=lambda value: value.name if hasattr(value, "parts") else value.__name__,
 )
 def test_a_released_document_is_written_again_as_it_was(kind: Any, path: Path) -> None:  # noqa: ANN401 - any of them
-    """Every key in its place; keys of later versions are passed over."""
+    """Reading and writing a released document keeps every key in its place; keys of later versions are dropped."""
     content = path.read_bytes()
     values = json.loads(content)
     assert as_json(kind.from_json(values).to_json()) == content
@@ -96,14 +96,14 @@ WRITTEN = (
 
 
 def test_a_record_has_its_keys_in_their_order() -> None:
-    """Those of the place, of the tally, and of the file; the worker's address is not written."""
+    """The keys are those of the unit, the tally and the file, in this order; the worker's address is not written."""
     assert json.dumps(RECORD.to_json()) == WRITTEN
     read = CommitRecord.from_json(json.loads(WRITTEN))
     assert (read.worker, json.dumps(read.to_json())) == ("", WRITTEN)
 
 
 def test_a_job_has_its_keys_in_their_order() -> None:
-    """An input that folders say something of has it last."""
+    """An input with values from its folders lists them last."""
     inputs = {"a": InputEntry("/in/a", 1, None, {"lane": None}), "b": InputEntry("/in/b", 2, 3)}
     unit = UnitEntry("a-00000.parquet", "/in/a", 0, 5)
     identity = Identity(FORMAT, inputs, {"bank": None})
@@ -130,13 +130,13 @@ def test_a_job_has_its_keys_in_their_order() -> None:
         (UnitPlace("/a", 0, 1, 5), UnitPlace("/a", 0, 1, 6), False),
     ],
 )
-def test_what_a_place_does_not_know_is_no_difference(one: UnitPlace, other: UnitPlace, agree: bool) -> None:  # noqa: FBT001
-    """Records of 0.1.0 know neither size nor time of their input."""
+def test_a_missing_value_is_no_difference(one: UnitPlace, other: UnitPlace, agree: bool) -> None:  # noqa: FBT001
+    """Records of 0.1.0 lack the size and time of their input; a missing value is not a difference."""
     assert one.agrees_with(other) is other.agrees_with(one) is agree
 
 
-def written(folder: OutputFolder, name: str, document: JobDocument | CommitRecord, **changes: Any) -> None:  # noqa: ANN401
-    """Write a document with other values, or without those that are `...`."""
+def rewrite(folder: OutputFolder, name: str, document: JobDocument | CommitRecord, **changes: Any) -> None:  # noqa: ANN401
+    """Write a document with changed values; `...` removes one."""
     values = document.to_json() | changes
     folder._documents.write(name, {key: value for key, value in values.items() if value is not ...})
 
@@ -150,20 +150,20 @@ def written(folder: OutputFolder, name: str, document: JobDocument | CommitRecor
         ({"identity": {"format": 1, "inputs": {"a": {}}}}, "it tells no path"),
     ],
 )
-def test_a_job_that_tells_too_little_is_named(address: str, changes: dict[str, Any], why: str) -> None:
-    """With what is missing, and what to do."""
+def test_an_incomplete_job_is_named(address: str, changes: dict[str, Any], why: str) -> None:
+    """The error says what is missing and what to do."""
     folder = OutputFolder(address)
-    written(folder, "_lvm_batch/job.json", job_of({"fingerprint": "f", "identity": {"format": 1}}), **changes)
+    rewrite(folder, "_lvm_batch/job.json", job_of({"fingerprint": "f", "identity": {"format": 1}}), **changes)
     with pytest.raises(OutputError, match=rf"job\.json is damaged: {why}") as error:
         folder.job()
     assert "another --output" in error.value.args[1]
 
 
-def test_a_job_of_a_newer_format_is_known_by_its_names(address: str) -> None:
-    """What its inputs and units mean is not understood, and need not be to say which version wrote it."""
+def test_a_job_of_a_newer_format_is_read_for_its_version_only(address: str) -> None:
+    """Inputs and units of a newer format are not interpreted; only the writing version is needed, for the message."""
     folder = OutputFolder(address)
     later = {"version": "9.9", "identity": {"format": FORMAT + 1, "inputs": [1]}, "units": {"a": 1}}
-    written(folder, "_lvm_batch/job.json", job_of({"fingerprint": "f", "identity": {}}), **later)
+    rewrite(folder, "_lvm_batch/job.json", job_of({"fingerprint": "f", "identity": {}}), **later)
     job = folder.required_job()
     assert (job.version, job.identity.is_newer, job.identity.inputs, job.units) == ("9.9", True, {}, ())
 
@@ -179,16 +179,16 @@ def test_a_job_of_a_newer_format_is_known_by_its_names(address: str) -> None:
     ],
 )
 def test_a_record_that_lacks_a_count_is_named(address: str, changes: dict[str, Any]) -> None:
-    """By its unit, for whoever reads records; in a file's footer it makes the file nobody's."""
+    """Readers of records get an error with the unit; a file with such a footer belongs to no unit."""
     folder = OutputFolder(address)
-    written(folder, "_lvm_batch/done/a.json", record_of(output="a", sha256="0", bytes=1), **changes)
+    rewrite(folder, "_lvm_batch/done/a.json", record_of(output="a", sha256="0", bytes=1), **changes)
     with pytest.raises(OutputError, match="done is damaged: the record of a lacks a count") as error:
         folder.recorded()
     assert "remove what is damaged" in error.value.args[1]
 
 
 def test_records_of_older_versions_have_fewer_figures() -> None:
-    """Squares are not known of them, nor what was counted later."""
+    """Older records lack sums of squares and later counts; these are unknown."""
     values = json.loads(WRITTEN)
     for name in ("cosine_by_split", "rows_by_detail", "seconds", "worker_peak"):
         del values[name]

@@ -1,4 +1,6 @@
-"""The files of an output by name, as folders that were written long ago have them; who may begin or grow a job."""
+"""Tests of the file names in an output, which match folders written by earlier releases, and of who may begin
+or grow a job.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,7 @@ def job(*names: str, **changes: Any) -> JobDocument:  # noqa: ANN401
 
 
 def with_input(job: JobDocument, name: str, size: int) -> JobDocument:
-    """A job over an input of another size."""
+    """A job over one more input, of this size."""
     inputs = job.identity.inputs | {name: InputEntry(f"/in/{name}", size)}
     return replace(job, identity=replace(job.identity, inputs=inputs))
 
@@ -62,7 +64,7 @@ def files(folder: OutputFolder) -> list[str]:
 
 
 def test_every_file_has_the_name_that_it_had_in_the_first_release(folder: OutputFolder) -> None:
-    """An output is gone on with, read and verified by versions of years apart."""
+    """Later versions continue, read and verify outputs of earlier ones, so names must not change."""
     folder.begin(job("a"))
     folder.begin(job("a", "b"))
     commit(folder, "a", "b")
@@ -86,8 +88,8 @@ def test_every_file_has_the_name_that_it_had_in_the_first_release(folder: Output
     ]
 
 
-def test_a_footer_says_whose_a_file_is_under_the_same_keys_as_ever(folder: OutputFolder) -> None:
-    """So that a file that a run of another version published is adopted; other keys may hold any bytes."""
+def test_footer_keys_are_those_of_the_first_release(folder: OutputFolder) -> None:
+    """A run of another version can adopt a published file by its footer keys; other keys may hold any bytes."""
     record = record_of(output="a-00000.parquet")
     footer = {
         b"lvm_batch.record": json.dumps(record.to_json()).encode(),
@@ -108,7 +110,7 @@ def test_a_footer_says_whose_a_file_is_under_the_same_keys_as_ever(folder: Outpu
 
 @pytest.mark.parametrize(("n_bytes", "is_cut"), [(200, False), (201, True)])
 def test_records_are_named_after_their_unit(folder: OutputFolder, n_bytes: int, is_cut: bool) -> None:  # noqa: FBT001
-    """Percent-encoded; a long name is cut, and ends with a digest of the whole."""
+    """Record names are percent-encoded; a long name is truncated and ends with a digest of the whole."""
     output = f"x/{'a' * (n_bytes - 12)}.parquet"
     name = f"x%2F{'a' * (n_bytes - 12)}.parquet"
     assert len(name) == n_bytes
@@ -120,8 +122,8 @@ def test_records_are_named_after_their_unit(folder: OutputFolder, n_bytes: int, 
     assert folder._store.names("_lvm_batch/done") == [expected]
 
 
-def test_a_commit_tells_what_it_has_recorded(folder: OutputFolder) -> None:
-    """The record that stands in the folder, with the file's size and checksum."""
+def test_a_commit_returns_its_record(folder: OutputFolder) -> None:
+    """The returned record equals the one in the folder, with the file's size and checksum."""
     with folder.stage() as staged:
         staged.write_bytes(b"rows")
         told = folder.commit(staged, record_of(output="a"))
@@ -129,8 +131,8 @@ def test_a_commit_tells_what_it_has_recorded(folder: OutputFolder) -> None:
     assert told == record_of(output="a", bytes=4, sha256=hashlib.sha256(b"rows").hexdigest())
 
 
-def test_a_folder_without_a_job_is_said_to_hold_none(folder: OutputFolder) -> None:
-    """Whoever needs one is told which folder; one that was accepted needs a job too."""
+def test_a_folder_without_a_job_is_named(folder: OutputFolder) -> None:
+    """The error names the folder, both for a job and for the accepted job."""
     with pytest.raises(InputNotFound, match="out holds no job"):
         folder.required_job()
     folder._documents.write("_lvm_batch/accepted.json", {"growths": 0})
@@ -139,8 +141,8 @@ def test_a_folder_without_a_job_is_said_to_hold_none(folder: OutputFolder) -> No
     assert folder.required_job() == folder.accepted_job() == job("a")
 
 
-def test_of_two_that_begin_at_once_both_have_the_job_of_one(folder: OutputFolder) -> None:
-    """It is written once; the other one goes on with it, if it is its own too."""
+def test_two_runs_that_begin_at_once_share_one_job(folder: OutputFolder) -> None:
+    """The job is written once; the second run continues with it if its own job is the same."""
     create = folder._documents.create
 
     def come_second(name: str, value: dict[str, Any]) -> bool:
@@ -155,8 +157,8 @@ def test_of_two_that_begin_at_once_both_have_the_job_of_one(folder: OutputFolder
     assert other.required_job().job_id == "first"
 
 
-def test_what_is_not_asked_for_any_more_is_a_difference(folder: OutputFolder) -> None:
-    """Unless the job keeps it."""
+def test_a_removed_input_is_a_difference(folder: OutputFolder) -> None:
+    """A removed input is a difference unless the job keeps its inputs."""
     folder.begin(job("a", "b"))
     assert folder.difference(job("b"), kept={"a"}) is None
     difference = folder.difference(job("b"))
@@ -164,8 +166,8 @@ def test_what_is_not_asked_for_any_more_is_a_difference(folder: OutputFolder) ->
     assert "inputs.a.path was /in/a, is absent" in difference.text
 
 
-def test_units_that_are_taken_back_may_have_changed(folder: OutputFolder) -> None:
-    """A plan can ask that too, without taking them back."""
+def test_units_to_be_replaced_may_have_changed(folder: OutputFolder) -> None:
+    """A plan can ask for the difference with changed units allowed, without removing anything."""
     folder.begin(job("a"))
     commit(folder, "a")
     changed = with_input(job("a", fingerprint="other"), "a", 2)
@@ -175,14 +177,14 @@ def test_units_that_are_taken_back_may_have_changed(folder: OutputFolder) -> Non
 
 
 def succeeded(folder: OutputFolder) -> None:
-    """A job over one input that has succeeded."""
+    """A job over one input, finished with success."""
     folder.begin(job("a"))
     commit(folder, "a")
     folder.mark_success(success_of(1))
 
 
-def test_a_dataset_that_has_grown_is_no_success_any_more(folder: OutputFolder) -> None:
-    """It is one again when all is committed, and the job that was accepted stays until then."""
+def test_a_growth_ends_the_success(folder: OutputFolder) -> None:
+    """Success counts again once everything is committed; the accepted job stays until then."""
     succeeded(folder)
     folder.begin(job("a"))
     assert folder.succeeded
@@ -193,8 +195,8 @@ def test_a_dataset_that_has_grown_is_no_success_any_more(folder: OutputFolder) -
     assert list(accepted.identity.inputs) == ["a"]
 
 
-def test_units_that_are_taken_back_take_the_acceptance_along(folder: OutputFolder) -> None:
-    """Their rows are being replaced: neither ``_SUCCESS`` nor what was accepted before may stand for them."""
+def test_replacing_units_withdraws_the_acceptance(folder: OutputFolder) -> None:
+    """Its rows are being replaced, so neither ``_SUCCESS`` nor the earlier acceptance may count."""
     succeeded(folder)
     folder.begin(job("a"), again=())
     assert (folder.succeeded, folder.accepted_job()) == (True, job("a"))
@@ -203,8 +205,8 @@ def test_units_that_are_taken_back_take_the_acceptance_along(folder: OutputFolde
     assert files(folder) == ["_lvm_batch/job.json"]
 
 
-def test_a_growth_never_takes_the_place_of_another(folder: OutputFolder) -> None:
-    """Nor does a run end over one: it takes the next number that is free."""
+def test_a_growth_never_overwrites_another(folder: OutputFolder) -> None:
+    """A run never overwrites a growth document: it takes the next free number."""
     folder.begin(job("a"))
     for number in (2, 3):
         folder._documents.write(
@@ -220,7 +222,7 @@ def test_a_growth_never_takes_the_place_of_another(folder: OutputFolder) -> None
 
 
 def test_success_is_written_when_it_is_new(folder: OutputFolder) -> None:
-    """One that says the same already is not touched, so that nobody who watches it wakes up for nothing."""
+    """An unchanged ``_SUCCESS`` is not written again, so that file watchers are not triggered."""
     writes: list[str] = []
     write = folder._store.write
 
@@ -239,7 +241,7 @@ def test_success_is_written_when_it_is_new(folder: OutputFolder) -> None:
 
 
 def test_a_refusal_leaves_an_output_that_was_never_accepted_as_it_is(folder: OutputFolder) -> None:
-    """And of one that has grown what was accepted before it grew."""
+    """After a growth, what was accepted before stays accepted."""
     folder.begin(job("a"))
     folder.mark_refused()
     assert folder.accepted_job() is None
@@ -252,16 +254,16 @@ def test_a_refusal_leaves_an_output_that_was_never_accepted_as_it_is(folder: Out
     assert (folder.accepted_job(), folder.succeeded) == (None, False)
 
 
-def test_all_that_a_killed_run_left_is_cleared(folder: OutputFolder) -> None:
-    """However many files that is."""
+def test_all_leftovers_of_a_killed_run_are_removed(folder: OutputFolder) -> None:
+    """All leftovers are removed, however many there are."""
     for number in range(3):
         folder._store.write(f"_lvm_batch/tmp/{number}.part", b"half")
     folder.clear_tmp()
     assert files(folder) == []
 
 
-def test_a_file_of_somebody_else_is_named_from_the_folder_on(folder: OutputFolder) -> None:
-    """Nothing is written beside it."""
+def test_a_foreign_file_is_named_by_its_relative_path(folder: OutputFolder) -> None:
+    """The error gives the path relative to the folder, and nothing is written beside the file."""
     folder._store.write("de/notes.txt", b"x")
     with pytest.raises(OutputError, match=r"out is not empty and no job of lvm-batch: it holds de"):
         folder.begin(job("a"))
@@ -269,20 +271,22 @@ def test_a_file_of_somebody_else_is_named_from_the_folder_on(folder: OutputFolde
 
 
 def grown_by(*names: str, unreadable: Sequence[str] = (), rows: int = 3) -> Growth:
-    """A growth by inputs of one unit each, but for those that cannot be read."""
+    """A growth by inputs of one unit each, except unreadable ones."""
     asked = job(*names)
     read = tuple(replace(unit, rows=rows) for unit in asked.units if unit.input not in unreadable)
     return Growth("0.1.0", asked.identity.inputs, read, tuple(unreadable))
 
 
 def test_a_job_that_has_not_grown_is_as_it_was_written() -> None:
-    """All that it says."""
+    """Without growth, the job equals the document that was written."""
     standing = job("a", unreadable=["/in/x"], settings={"pad": None})
     assert joined(standing, []) == standing
 
 
 def test_the_latest_document_that_names_an_input_counts() -> None:
-    """For its entry, its units and whether it could be read; inputs come by name, and rows are those of all units."""
+    """The latest document decides an input's entry, units and readability; inputs are sorted by name, rows
+    are summed.
+    """
     first = job("c", "a", unreadable=["/in/x"])
     found = joined(first, [grown_by("b", "a", unreadable=["/in/b"], rows=5), grown_by("b", rows=7)])
     assert list(found.identity.inputs) == ["a", "b", "c"]
@@ -296,7 +300,9 @@ def test_the_latest_document_that_names_an_input_counts() -> None:
 
 
 def test_a_growth_holds_what_is_new_and_nothing_else() -> None:
-    """Inputs that came or changed, with their units, or that they cannot be read; and which version wrote it."""
+    """It holds inputs that are new or changed, with their units or the fact that they are unreadable, and the
+    version.
+    """
     asked = job("a", "b", "c", "d", unreadable=["/in/c", "/in/e"])
     asked = replace(asked, units=tuple(unit for unit in asked.units if unit.input != "/in/c"))
     asked = with_input(asked, "b", 9)
@@ -309,14 +315,14 @@ def test_a_growth_holds_what_is_new_and_nothing_else() -> None:
 
 
 def test_nothing_new_is_no_growth() -> None:
-    """Also where fewer inputs are asked for, or one cannot be read any more."""
+    """Fewer inputs, or an input that became unreadable, are no growth either."""
     standing = job("a", "b")
     assert growth(standing, job("a")) is None
     assert growth(standing, job("a", "b", unreadable=["/in/b"])) is None
 
 
 def test_an_input_that_could_not_be_read_is_new_once_it_can() -> None:
-    """Though neither its size nor its time has changed."""
+    """It counts as new even if neither its size nor its time has changed."""
     standing = job("a", "b", unreadable=["/in/b"])
     assert growth(standing, job("a", "b", unreadable=["/in/b"])) is None
     found = growth(standing, job("a", "b"))

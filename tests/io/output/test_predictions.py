@@ -1,4 +1,4 @@
-"""What is written as predictions reads back the same in every reader."""
+"""Tests that predictions read back the same in every reader."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ BAD, SHORT = 1, 4
 
 
 def block(n_rows: int = 6, carried: pa.Table | None = None, seed: int = 0) -> PredictionBlock:
-    """Rows with everything in them: a bad one, a short one, nulls, no reason, one, and all."""
+    """Rows of every kind: a bad row, a short row, nulls, and no reason, one reason, or all reasons."""
     rng = np.random.default_rng(seed)
     vectors = rng.standard_normal((n_rows, DIM)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -78,7 +78,7 @@ def write(path: Path, *blocks: PredictionBlock, dtype: OutputDtype = "float32") 
 
 
 def expected_rows(wanted: PredictionBlock) -> list[dict[str, Any]]:
-    """A block row by row, floats as float32 and nulls as `None`; predictions apart."""
+    """The rows of a block, floats as float32 and nulls as `None`; predictions are separate."""
     return [
         {
             "id": row,
@@ -99,19 +99,19 @@ def expected_rows(wanted: PredictionBlock) -> list[dict[str, Any]]:
 
 
 def maybe(value: float) -> float | None:
-    """A float32 as Python's, NaN as `None`."""
+    """A float32 as a Python float, NaN as `None`."""
     return None if np.isnan(value) else float(value)
 
 
 def from_arrow(path: Path) -> tuple[list[dict[str, Any]], np.ndarray]:
-    """Rows by pyarrow; the vectors by `flatten`, which would shift after a null."""
+    """Read with pyarrow; the vectors by `flatten`, which would shift after a null."""
     table = pq.read_table(path)
     vectors = table["prediction"].combine_chunks().flatten().to_numpy().reshape(-1, DIM)
     return table.drop_columns(["prediction"]).to_pylist(), vectors
 
 
 def from_dataset(path: Path) -> tuple[list[dict[str, Any]], np.ndarray]:
-    """Rows by pyarrow.dataset."""
+    """Read with pyarrow.dataset."""
     table = ds.dataset(path).to_table()
     return table.drop_columns(["prediction"]).to_pylist(), np.array(
         table["prediction"].to_pylist(), np.float32
@@ -119,14 +119,14 @@ def from_dataset(path: Path) -> tuple[list[dict[str, Any]], np.ndarray]:
 
 
 def from_polars(path: Path) -> tuple[list[dict[str, Any]], np.ndarray]:
-    """Rows by polars; predictions are an Array."""
+    """Read with polars; predictions are an Array."""
     frame = pl.read_parquet(path)
     assert isinstance(frame.schema["prediction"], pl.Array)
     return frame.drop("prediction").to_dicts(), frame["prediction"].to_numpy()
 
 
 def from_duckdb(path: Path) -> tuple[list[dict[str, Any]], np.ndarray]:
-    """Rows by DuckDB; predictions cast to a fixed-size array."""
+    """Read with DuckDB; predictions are cast to a fixed-size array."""
     with duckdb.connect() as connection:
         relation = connection.sql(f"SELECT * REPLACE (prediction::FLOAT[{DIM}] AS prediction) FROM '{path}'")  # noqa: S608
         rows = [dict(zip(relation.columns, row, strict=True)) for row in relation.fetchall()]
@@ -134,7 +134,7 @@ def from_duckdb(path: Path) -> tuple[list[dict[str, Any]], np.ndarray]:
 
 
 def from_pandas(path: Path) -> tuple[list[dict[str, Any]], np.ndarray]:
-    """Rows by pandas."""
+    """Read with pandas."""
     frame = pd.read_parquet(path)
     vectors = np.stack(frame.pop("prediction").to_list()).astype(np.float32)
     rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
@@ -152,8 +152,10 @@ READERS: dict[str, Callable[[Path], tuple[list[dict[str, Any]], np.ndarray]]] = 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 @pytest.mark.parametrize("reader", READERS)
-def test_predictions_read_back_as_they_were_written(tmp_path: Path, reader: str, dtype: OutputDtype) -> None:
-    """Rows, nulls, empty reason lists and labels are the same; rows without a prediction are NaN, never null."""
+def test_predictions_are_read_as_written(tmp_path: Path, reader: str, dtype: OutputDtype) -> None:
+    """Rows, nulls, empty reason lists and dictionary values are unchanged; rows without a prediction are NaN,
+    not null.
+    """
     wanted = block()
     rows, vectors = READERS[reader](write(tmp_path / "p.parquet", wanted, dtype=dtype))
     assert [as_plain(row) for row in rows] == expected_rows(wanted)
@@ -164,13 +166,13 @@ def test_predictions_read_back_as_they_were_written(tmp_path: Path, reader: str,
 
 
 def as_plain(row: dict[str, Any]) -> dict[str, Any]:
-    """A row of any reader with Python's own types."""
+    """A row from any reader, with Python's own types."""
     return {name: value.item() if isinstance(value, np.generic) else value for name, value in row.items()}
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_the_schema_is_the_contracts(tmp_path: Path, dtype: OutputDtype) -> None:
-    """Carried columns first, then the output's, each of its type, the prediction a fixed-size list."""
+    """Carried columns come first, then the output columns with their types; the prediction is a fixed-size list."""
     schema = pq.read_schema(write(tmp_path / "p.parquet", block(), dtype=dtype))
     labels = pa.dictionary(pa.int8(), pa.string())
     assert schema.names == ["id", *OUTPUT_COLUMNS]
@@ -181,7 +183,7 @@ def test_the_schema_is_the_contracts(tmp_path: Path, dtype: OutputDtype) -> None
 
 
 def test_blocks_are_row_groups_and_the_footer_has_its_keys(tmp_path: Path) -> None:
-    """Each block is one row group, in order; metadata stands in the footer beside Arrow's own."""
+    """Each block is one row group, in order; the footer has the metadata beside Arrow's own keys."""
     path = write(tmp_path / "p.parquet", block(5), block(3, seed=1), block(7, seed=2))
     metadata = pq.read_metadata(path)
     assert [metadata.row_group(i).num_rows for i in range(3)] == [5, 3, 7]
@@ -194,7 +196,7 @@ def test_blocks_are_row_groups_and_the_footer_has_its_keys(tmp_path: Path) -> No
 @pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("n_blocks", [1, 2])
 def test_a_file_without_rows_has_its_columns(tmp_path: Path, reader: str, n_blocks: int) -> None:
-    """Zero rows are written as blocks, and read back as none."""
+    """Blocks of zero rows can be written and give zero rows."""
     if reader == "pandas":
         frame = pd.read_parquet(write(tmp_path / "p.parquet", *[block(0)] * n_blocks))
         assert (len(frame), list(frame.columns)) == (0, ["id", *OUTPUT_COLUMNS])
@@ -204,7 +206,7 @@ def test_a_file_without_rows_has_its_columns(tmp_path: Path, reader: str, n_bloc
 
 
 def test_a_file_may_have_no_block_at_all(tmp_path: Path) -> None:
-    """An empty unit has an output with every column and no row."""
+    """The output of an empty unit has every column and no row."""
     carried = pa.schema([("id", pa.int64())])
     with PredictionWriter(
         tmp_path / "p.parquet", carried, dim=DIM, dtype="float32", reasons=REASONS
@@ -214,7 +216,7 @@ def test_a_file_may_have_no_block_at_all(tmp_path: Path) -> None:
 
 
 def test_nothing_need_be_carried(tmp_path: Path) -> None:
-    """Without carried columns the output's are all there is."""
+    """Without carried columns the file has the output columns only."""
     path = write(tmp_path / "p.parquet", block(carried=pa.table({"x": range(6)}).select([])))
     assert pq.read_table(path).column_names == list(OUTPUT_COLUMNS)
     assert pq.read_table(path).num_rows == 6
@@ -222,14 +224,14 @@ def test_nothing_need_be_carried(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["prediction.element", ""])
 def test_columns_of_any_name_are_carried(tmp_path: Path, name: str) -> None:
-    """Also of one that stands within a column of the output, and of none."""
+    """A carried column may be named like a field inside an output column, or have an empty name."""
     carried = pa.table({name: pa.array([1, None] * 3, pa.int64())})
     written = pq.ParquetFile(write(tmp_path / "p.parquet", block(carried=carried))).read().select([0])
     assert written.equals(carried)
 
 
 def test_dictionaries_may_differ_from_block_to_block(tmp_path: Path) -> None:
-    """Labels are carried by value, whatever codes they have in each block and chunk."""
+    """Dictionary columns are carried by value, whatever codes each block and chunk uses."""
     one = pa.array(["x", "y", "x"]).dictionary_encode()
     two = pa.array(["z", "y", None]).dictionary_encode()
     first = pa.table({"lane": pa.chunked_array([one, two])})
@@ -252,7 +254,7 @@ def test_dictionaries_may_differ_from_block_to_block(tmp_path: Path) -> None:
 
 
 def test_required_columns_stay_required(tmp_path: Path) -> None:
-    """A column that may hold no null keeps its promise and its field's metadata."""
+    """A column that is not nullable stays so, and keeps its field metadata."""
     field = pa.field("id", pa.int64(), nullable=False, metadata={"unit": "row"})
     carried = pa.table([pa.array(range(6))], schema=pa.schema([field]))
     found = pq.read_schema(write(tmp_path / "p.parquet", block(carried=carried))).field("id")
@@ -261,7 +263,7 @@ def test_required_columns_stay_required(tmp_path: Path) -> None:
 
 
 def write_and_fail(path: Path, wanted: PredictionBlock, n_blocks: int) -> None:
-    """Write blocks, then break before the footer is written."""
+    """Write blocks, then raise before the footer is written."""
     with PredictionWriter(path, wanted.carried.schema, dim=DIM, dtype="float32", reasons=REASONS) as writer:
         for _ in range(n_blocks):
             writer.write(wanted)
@@ -270,7 +272,7 @@ def write_and_fail(path: Path, wanted: PredictionBlock, n_blocks: int) -> None:
 
 @pytest.mark.parametrize("n_blocks", [0, 1])
 def test_an_exception_leaves_no_readable_file(tmp_path: Path, n_blocks: int) -> None:
-    """Left by an exception, the file has no footer, now and after everything is collected; nothing is warned of."""
+    """After an exception the file has no footer, even after garbage collection, and there is no warning."""
     path = tmp_path / "p.parquet"
     wanted = block(400)
     with pytest.raises(ZeroDivisionError):
@@ -281,7 +283,7 @@ def test_an_exception_leaves_no_readable_file(tmp_path: Path, n_blocks: int) -> 
 
 
 def test_vectors_are_stored_plain(tmp_path: Path) -> None:
-    """Predictions are neither compressed nor given a dictionary; other columns are compressed."""
+    """Predictions are stored without compression or dictionary; other columns are compressed."""
     described = pq.read_metadata(write(tmp_path / "p.parquet", block())).row_group(0)
     leaves = {described.column(i).path_in_schema: described.column(i) for i in range(described.num_columns)}
     vector = next(leaf for path, leaf in leaves.items() if path.startswith("prediction."))
@@ -295,7 +297,7 @@ def test_vectors_are_stored_plain(tmp_path: Path) -> None:
 
 @pytest.fixture
 def output(tmp_path: Path) -> Path:
-    """An output folder with hive partitions, everything that stands beside predictions, and a half-written file."""
+    """An output folder with hive partitions, all files that lie beside predictions, and a partly written file."""
     root = tmp_path / "out"
     write(root / "lang=de" / "a-00000.parquet", block())
     write(root / "lang=en" / "a-00000.parquet", block(3, seed=1))
@@ -321,7 +323,7 @@ def output(tmp_path: Path) -> Path:
     ],
 )
 def test_readers_of_an_output_folder_see_predictions_only(output: Path, count: Callable[[Path], int]) -> None:
-    """Nothing under `_lvm_batch`, and no `_SUCCESS`, is taken for data, whatever a killed run left there."""
+    """Readers ignore everything under `_lvm_batch`, and `_SUCCESS`, whatever a killed run left there."""
     assert count(output) == 9
 
 
@@ -335,6 +337,6 @@ def test_readers_of_an_output_folder_see_predictions_only(output: Path, count: C
 def test_patterns_over_an_output_folder_match_predictions_only(
     output: Path, count: Callable[[Path], int]
 ) -> None:
-    """Readers that hide nothing find predictions only, since what is being written has another suffix."""
+    """Readers that do not skip hidden files find only predictions, since partly written files have another suffix."""
     (output / "_lvm_batch" / "tmp" / "left.parquet").unlink()
     assert count(output) == 9

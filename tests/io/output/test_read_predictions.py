@@ -1,4 +1,4 @@
-"""An output read again: what its readers see, in which order, and what is refused."""
+"""Tests of reading an output: which rows a reader gets, in which order, and what is refused."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ readers = pytest.mark.parametrize("read", [as_polars, as_arrow], ids=["polars", 
 
 @pytest.fixture(params=["local", "s3"])
 def output(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Where an output may go: a folder, or a bucket behind real HTTP."""
+    """Places for an output: a folder, or a bucket over real HTTP."""
     return (
         str(tmp_path / "out") if request.param == "local" else f"s3://{request.getfixturevalue('bucket')}/out"
     )
 
 
 @readers
-def test_rows_stand_in_the_inputs_order(read: Reader, output: str) -> None:
-    """Files come as their inputs were given and by their first rows, not by their names; the rows as they are."""
+def test_rows_come_in_the_order_of_the_inputs(read: Reader, output: str) -> None:
+    """Files come in the order of their inputs and first rows, not of their names; rows keep their order."""
     folder = begin(output, ["b-00000.parquet", "b-00001.parquet", "a-00000.parquet"])
     write_unit(folder, "a-00000.parquet", {"key": [7, 8]})
     write_unit(folder, "b-00001.parquet", {"key": [3, 4, 5]}, first_row=3)
@@ -53,8 +53,8 @@ def test_rows_stand_in_the_inputs_order(read: Reader, output: str) -> None:
 
 
 @readers
-def test_rows_of_a_mended_file_stand_in_their_place(read: Reader, tmp_path: Path) -> None:
-    """A unit that was not planned at first, since its input was broken then, comes where its input came."""
+def test_rows_of_a_repaired_file_come_in_their_place(read: Reader, tmp_path: Path) -> None:
+    """A unit that was not planned at first, because its input was unreadable, comes where its input comes."""
     inputs = {f"{stem}.parquet": {"path": f"/in/{stem}.parquet", "size": 1} for stem in ("a", "b", "c")}
     names = ["a-00000.parquet", "c-00000.parquet"]
     identity = {"identity": {"format": FORMAT, "inputs": inputs}}
@@ -68,8 +68,8 @@ def test_rows_of_a_mended_file_stand_in_their_place(read: Reader, tmp_path: Path
 
 @readers
 @pytest.mark.parametrize("how", ["503", "cut within"])
-def test_a_store_that_stumbles_is_asked_again(read: Reader, how: str, server: Any, bucket: str) -> None:  # noqa: ANN401
-    """Failing answers and cut connections while rows are read change nothing."""
+def test_failed_requests_are_retried(read: Reader, how: str, server: Any, bucket: str) -> None:  # noqa: ANN401
+    """Error responses and dropped connections during reads are retried and change nothing."""
     write_output(f"s3://{bucket}/out", {"a-00000.parquet": {"key": [1, 2]}})
     fault = server.fail(how, "GET", ".parquet", times=4)
     assert read(f"s3://{bucket}/out")["key"].to_pylist() == [1, 2]
@@ -78,7 +78,7 @@ def test_a_store_that_stumbles_is_asked_again(read: Reader, how: str, server: An
 
 @readers
 def test_a_public_bucket_needs_no_credentials(read: Reader, server: Any, bucket: str) -> None:  # noqa: ANN401
-    """With AWS_SKIP_SIGNATURE nothing is signed, whoever reads."""
+    """With AWS_SKIP_SIGNATURE no reader signs its requests."""
     from moto.s3.models import get_canned_acl
 
     write_output(f"s3://{bucket}/out", {"a-00000.parquet": {"key": [1, 2]}})
@@ -92,7 +92,7 @@ def test_a_public_bucket_needs_no_credentials(read: Reader, server: Any, bucket:
 
 @readers
 def test_columns_are_the_files_columns(read: Reader, output: str) -> None:
-    """Names, values and their order are those of the files; predictions are fixed arrays of 768 floats."""
+    """Names, values and order are those of the files; predictions are fixed-size arrays of 768 floats."""
     write_output(output, {"a-00000.parquet": {"key": [0, 1, 2], "lane": ["x", None, "y"]}})
     found = read(output)
     place = locate(output).child("a-00000.parquet")
@@ -103,22 +103,22 @@ def test_columns_are_the_files_columns(read: Reader, output: str) -> None:
 
 
 def test_polars_gets_arrays(output: str) -> None:
-    """In polars a prediction is an array of 768 float32, known before anything is read."""
+    """In polars a prediction is an array of 768 float32, known before any row is read."""
     write_output(output, {"a-00000.parquet": {"key": [1]}})
     assert read_predictions(output).collect_schema()["prediction"] == pl.Array(pl.Float32, DIM)
 
 
 @readers
 def test_half_precision_is_read_as_float32(read: Reader, tmp_path: Path) -> None:
-    """Predictions written as float16 have the same type for readers as others."""
+    """Predictions stored as float16 have the same type for readers as others."""
     write_output(str(tmp_path), {"a-00000.parquet": {"key": [1, 2]}}, dtype="float16")
     found = read(tmp_path)["prediction"].combine_chunks()
     assert found.type.value_type == pa.float32()
     assert found.flatten().to_numpy().reshape(-1, DIM)[:, 0].tolist() == [1, 2]
 
 
-def test_what_is_not_asked_for_is_not_read(tmp_path: Path) -> None:
-    """Scrambled columns, row groups and files of other folders harm nobody who wants none of them."""
+def test_only_selected_rows_are_read(tmp_path: Path) -> None:
+    """Damage in columns, row groups and files that the reader does not select has no effect."""
     units = {f"day={day}/a-00000.parquet": {"key": [0, 1, 2, 3]} for day in (1, 2)}
     write_output(str(tmp_path), units)
     _scramble(tmp_path / "day=1/a-00000.parquet", lambda group, column: group == 0 or column == "prediction")
@@ -147,7 +147,7 @@ def _scramble(path: Path, chosen: Callable[[int, str], bool]) -> None:
 
 @readers
 def test_folders_are_columns(read: Reader, output: str) -> None:
-    """What folders' names tell are columns behind the files': numbers, dates or text, null by Hive's name for it."""
+    """Partition values are columns after the file's own: numbers, dates or text; Hive's null name gives null."""
     names = [
         "day=2026-01-01/n=07/lane=1/a-00000.parquet",
         "day=2026-01-02/n=8/lane=a%2Fb/b c-00000.parquet",
@@ -176,10 +176,12 @@ def test_folders_are_columns(read: Reader, output: str) -> None:
         ({"a": {"lane": ["x"]}, "b": {}, "c": {"lane": ["y"], "more": [1.5]}}, {"lane": ["x", None, "y"]}),
     ],
 )
-def test_odd_folders_and_columns(
+def test_columns_of_files_and_folders_are_merged(
     read: Reader, units: dict[str, dict[str, Any]], expected: dict[str, list[Any]], tmp_path: Path
 ) -> None:
-    """A file's own column wins over its folder's, what is missing is null, and what stands above does not count."""
+    """A file's own column wins over its folder's, missing values are null, and folders above the output do
+    not count.
+    """
     output = tmp_path / "run=7/n=9/day=x/out"
     write_output(
         str(output), {f"{name}-00000.parquet": {"key": [1], **columns} for name, columns in units.items()}
@@ -190,8 +192,8 @@ def test_odd_folders_and_columns(
 
 
 @readers
-def test_types_that_grew_are_read_as_the_larger(read: Reader, tmp_path: Path) -> None:
-    """Files whose column is int32 and int64 are read as int64."""
+def test_different_widths_are_read_as_the_larger(read: Reader, tmp_path: Path) -> None:
+    """Files whose column is int32 in one and int64 in another are read as int64."""
     units = {
         "a-00000.parquet": {"key": pa.array([1], pa.int32())},
         "b-00000.parquet": {"key": pa.array([2**40], pa.int64())},
@@ -201,7 +203,7 @@ def test_types_that_grew_are_read_as_the_larger(read: Reader, tmp_path: Path) ->
 
 
 @readers
-def test_types_that_do_not_go_together_are_refused(read: Reader, tmp_path: Path) -> None:
+def test_incompatible_types_are_refused(read: Reader, tmp_path: Path) -> None:
     """A column that is text in one file and a number in another is named, with the file."""
     write_output(
         str(tmp_path),
@@ -213,7 +215,7 @@ def test_types_that_do_not_go_together_are_refused(read: Reader, tmp_path: Path)
 
 @readers
 def test_no_rows_make_an_empty_table(read: Reader, output: str) -> None:
-    """An output of files without rows has all columns, and no rows."""
+    """An output whose files have no rows has all columns and no rows."""
     write_output(output, {"day=1/a-00000.parquet": {"key": pa.array([], pa.int64())}})
     found = read(output)
     assert found.num_rows == 0
@@ -222,19 +224,19 @@ def test_no_rows_make_an_empty_table(read: Reader, output: str) -> None:
 
 @readers
 def test_only_committed_files_are_read(read: Reader, output: str) -> None:
-    """While a run goes on, a file without a record, what is being written, and hidden files are not there."""
+    """While a run goes on, readers ignore files without a record, files being written, and hidden files."""
     folder = begin(output, ["n=1/a-00000.parquet", "n=x/b-00000.parquet", "n=3/c-00000.parquet"])
     write_unit(folder, "n=1/a-00000.parquet", {"key": [1]})
     for name in ("n=3/c-00000.parquet", "_hidden.parquet", ".hidden/x.parquet", "_lvm_batch/tmp/half.part"):
         folder._store.write(name, b"PAR1")
     found = read(output, require_success=False)
     assert found["key"].to_pylist() == [1]
-    assert found["n"].to_pylist() == ["1"]  # as it will be when all is there
+    assert found["n"].to_pylist() == ["1"]  # as at the end of the run
 
 
 @readers
-def test_an_output_is_read_when_it_is_done(read: Reader, output: str) -> None:
-    """Without `_SUCCESS` an output is refused, and the error says how far it is and what to do."""
+def test_an_unfinished_output_is_refused(read: Reader, output: str) -> None:
+    """Without `_SUCCESS` an output is refused; the error says how far it is and what to do."""
     folder = begin(output, ["a-00000.parquet", "b-00000.parquet"])
     with pytest.raises(NotFinished, match=r"nothing of .* is committed yet"):
         read(output, require_success=False)
@@ -250,8 +252,8 @@ def test_an_output_is_read_when_it_is_done(read: Reader, output: str) -> None:
 
 
 @readers
-def test_a_run_that_goes_on_is_told(read: Reader, tmp_path: Path) -> None:
-    """While a run holds the output, the error says that it is being written."""
+def test_a_run_in_progress_is_reported(read: Reader, tmp_path: Path) -> None:
+    """While a run holds the output, the error says that the output is being written."""
     begin(str(tmp_path), ["a-00000.parquet"])
     with lock_output(str(tmp_path)), pytest.raises(NotFinished, match="is being written: 0 of 1 units"):
         read(tmp_path)
@@ -260,7 +262,7 @@ def test_a_run_that_goes_on_is_told(read: Reader, tmp_path: Path) -> None:
 @readers
 @pytest.mark.parametrize("how", ["gone", "cut"])
 def test_lost_files_are_named(read: Reader, how: str, tmp_path: Path) -> None:
-    """A file that is gone or cut short in a finished output is an error; the others are read where asked for."""
+    """A missing or truncated file of a finished output is an error; the others can still be read by name."""
     write_output(str(tmp_path), {"a-00000.parquet": {"key": [1]}, "b-00000.parquet": {"key": [2]}})
     lost = tmp_path / "a-00000.parquet"
     lost.unlink() if how == "gone" else lost.write_bytes(lost.read_bytes()[:-1])
@@ -271,7 +273,7 @@ def test_lost_files_are_named(read: Reader, how: str, tmp_path: Path) -> None:
 
 @readers
 def test_a_newer_format_is_refused(read: Reader, tmp_path: Path) -> None:
-    """An output of a newer version is refused by its format and the version that wrote it."""
+    """The error gives the format and the version that wrote it."""
     begin(str(tmp_path), [], version="9.9.0", identity={"format": FORMAT + 1, "inputs": {}})
     with pytest.raises(OutputError, match=r"format 2, written by lvm-batch 9\.9\.0"):
         read(tmp_path)
@@ -281,8 +283,8 @@ def test_a_newer_format_is_refused(read: Reader, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content", [None, "[]", "{}", '{"identity": {"format": "1"}}', '{"identity": 1}', "{"]
 )
-def test_what_is_no_output_is_refused(read: Reader, content: str | None, tmp_path: Path) -> None:
-    """A folder without a job, or with something else in its place, is an error that names it."""
+def test_a_folder_without_a_job_is_refused(read: Reader, content: str | None, tmp_path: Path) -> None:
+    """A folder without a valid job document is an error that names the folder."""
     (tmp_path / "x.parquet").write_bytes(b"PAR1")
     if content is not None:
         (tmp_path / "_lvm_batch").mkdir()
@@ -292,8 +294,8 @@ def test_what_is_no_output_is_refused(read: Reader, content: str | None, tmp_pat
 
 
 @readers
-def test_what_is_not_there_is_refused(read: Reader, tmp_path: Path) -> None:
-    """A folder that does not exist and a file are no outputs."""
+def test_a_missing_folder_is_refused(read: Reader, tmp_path: Path) -> None:
+    """A missing folder and a file are refused."""
     (tmp_path / "file").write_bytes(b"")
     for name in ("missing", "file"):
         with pytest.raises(InputNotFound, match="holds no job"):
@@ -301,7 +303,7 @@ def test_what_is_not_there_is_refused(read: Reader, tmp_path: Path) -> None:
 
 
 def test_importing_the_room_loads_nothing() -> None:
-    """The public names are there without polars and Arrow, which come with their first use."""
+    """The public names are available without polars and Arrow, which are imported on first use."""
     code = "import sys; import lvm_batch.io as io; print(*dir(io)); print({'polars', 'pyarrow'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["predictions_dataset read_predictions", "set()"]

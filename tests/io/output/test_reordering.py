@@ -1,7 +1,7 @@
-"""Runs that stand still, die and outlive each other, on a store that delivers what they ask for in any order.
+"""Tests of runs that pause, die and overlap, on a store that delivers their requests in any order.
 
-Each request of a run waits until it is let through, by chance, some of them for very long; between any two that are let
-through, the output is looked at as a reader sees it.
+Each request waits until the gate lets it through at random, some for very long. Between any two requests the
+test checks what a reader sees.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ N_RUNS = 4
 
 
 class Killed(BaseException):
-    """The process dies here."""
+    """Raised where the process dies."""
 
 
 class Gate:
-    """Where requests wait."""
+    """Holds requests back until they are let through."""
 
     def __init__(self, chance: random.Random, look: Callable[[], None]) -> None:
         self.chance = chance
@@ -53,7 +53,7 @@ class Gate:
         self._threads: list[threading.Thread] = []
 
     def start(self, act: Callable[[], None]) -> threading.Thread:
-        """Let a run, or a worker, begin."""
+        """Start a run or a worker."""
 
         def acting() -> None:
             with suppress(Killed):
@@ -66,7 +66,7 @@ class Gate:
 
     @contextmanager
     def passing(self) -> Iterator[None]:
-        """Wait until the request of this thread is let through, unless it is a reader's."""
+        """Wait until this thread's request is let through; a reader's request does not wait."""
         thread = threading.current_thread()
         if thread not in self._threads:
             yield
@@ -78,11 +78,11 @@ class Gate:
             yield
         finally:
             done.set()
-        if thread in self.dead:  # what it had asked for arrives all the same
+        if thread in self.dead:  # its earlier request is delivered all the same
             raise Killed
 
     def let_through(self) -> None:
-        """Let all requests through, one by one, until everybody has ended."""
+        """Let all requests through, one by one, until every thread has ended."""
         while any(thread.is_alive() for thread in list(self._threads)):
             sleep(0.001)
             waiting = list(self._waiting)
@@ -96,7 +96,7 @@ class Gate:
 
 
 class Gated:
-    """A store in memory, all of whose requests wait at a gate; ``gate`` may be none."""
+    """A store in memory whose requests wait at a gate; ``gate`` may be none."""
 
     def __init__(self) -> None:
         from obstore.store import MemoryStore
@@ -118,7 +118,7 @@ class Gated:
 
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gated]:
-    """A store that addresses with s3:// lead to; holders live fast."""
+    """A store that s3:// addresses open; leases expire quickly."""
     from lvm_batch.io.storage import locations
     from lvm_batch.io.storage.bucket import Bucket
 
@@ -133,7 +133,7 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gated]:
 
 
 class Runs:
-    """Some runs of a job over an output; the later ones find more, and, where inputs change, other inputs."""
+    """Runs of a job over one output; later runs have more inputs and, if inputs change, different ones."""
 
     def __init__(self, store: Gated, seed: int, *, changing: bool) -> None:
         self.chance = random.Random(seed)  # noqa: S311 - no secret
@@ -143,12 +143,12 @@ class Runs:
         self.gate = store.gate = Gate(self.chance, self.look)
 
     def sizes(self, number: int) -> dict[str, int]:
-        """What the inputs are when a run begins."""
+        """The input sizes at the start of a run."""
         return {"b": 1 + number} if self.changing else {}
 
     def run(self) -> None:
-        """One run; it may stand still or die at any moment, and its workers go on."""
-        for _ in range(500):  # a schedule tries again
+        """One run, which may pause or die at any moment while its workers continue."""
+        for _ in range(500):  # a scheduler retries
             with suppress(OutputLocked), lock_output(ADDRESS) as hold:
                 number, self.n_held = self.n_held, self.n_held + 1
                 self.befall(hold)
@@ -158,7 +158,7 @@ class Runs:
             sleep(0.01)
 
     def befall(self, hold: LockGuard) -> None:
-        """Let a holder live, stand still or die."""
+        """Let a holder live, pause or die."""
         fate = self.chance.choice(["lives", "stands still", "dies"])
         if fate == "dies":
             thread = threading.current_thread()
@@ -167,7 +167,7 @@ class Runs:
             hold.ended.set()
 
     def work(self, folder: OutputFolder, names: tuple[str, ...], number: int) -> None:
-        """Do what a run does, with a worker for each unit."""
+        """Do the work of a run, with a worker for each unit."""
         asked = job(names, **self.sizes(number))
         standing = folder.job()
         done = {} if standing is None else answering(asked, folder.recorded())
@@ -188,12 +188,12 @@ class Runs:
             folder.mark_refused()
 
     def commit(self, name: str, number: int) -> None:
-        """Be a worker."""
+        """Commit a unit, as a worker does."""
         with suppress(OutputError):
             commit(OutputFolder(ADDRESS), name, size=self.sizes(number).get(name, 1), by=str(number))
 
     def look(self) -> None:
-        """What readers see is true."""
+        """Check that what readers see is consistent."""
         reader = OutputFolder(ADDRESS)
         if (standing := reader.job()) is None:
             return
@@ -205,7 +205,7 @@ class Runs:
         contents = {output: hashed(reader, output) for output in counted}
         wrong = {output for output, record in counted.items() if contents[output] != record.sha256}
         assert not wrong
-        if not self.changing:  # what is committed stays
+        if not self.changing:  # committed files do not change
             assert self.seen.items() <= contents.items()
             self.seen = contents
 
@@ -217,7 +217,7 @@ def hashed(reader: OutputFolder, output: str) -> str:
 
 
 def check(store: Gated, seed: int, *, changing: bool) -> None:
-    """Let runs meet; in the end a run does the rest."""
+    """Let runs overlap; at the end one run does the rest."""
     runs = Runs(store, seed, changing=changing)
     for _ in range(N_RUNS):
         runs.gate.start(runs.run)
@@ -237,14 +237,14 @@ def check(store: Gated, seed: int, *, changing: bool) -> None:
 
 @pytest.mark.parametrize("changing", [False, True], ids=["a dataset grows", "inputs change"])
 @pytest.mark.parametrize("seed", range(3))
-def test_whatever_arrives_when_readers_see_the_truth(store: Gated, seed: int, changing: bool) -> None:  # noqa: FBT001
-    """Records agree with files, `_SUCCESS` counts over all units alone, and nothing committed is replaced."""
+def test_any_order_of_requests_is_consistent(store: Gated, seed: int, changing: bool) -> None:  # noqa: FBT001
+    """Records match their files, `_SUCCESS` counts only if all units are done, and no committed file is replaced."""
     check(store, seed, changing=changing)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("changing", [False, True], ids=["a dataset grows", "inputs change"])
 @pytest.mark.parametrize("seed", range(3, 53))
-def test_whatever_arrives_when_soaked(store: Gated, seed: int, changing: bool) -> None:  # noqa: FBT001
-    """The same for many more orders."""
+def test_many_orders_of_requests_are_consistent(store: Gated, seed: int, changing: bool) -> None:  # noqa: FBT001
+    """The same rules hold over many more orders."""
     check(store, seed, changing=changing)

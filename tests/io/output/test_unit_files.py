@@ -1,4 +1,4 @@
-"""Units that several runs commit at once: what stands and is still asked for stays, and records tell of their files."""
+"""Tests of units that several runs commit at once: a valid file stays, and every record matches its file."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PLACE = UnitPlace("/in/a", first_row=0, input_size=1, input_modified_ns=5)
 
 @pytest.fixture
 def folder(address: str) -> OutputFolder:
-    """An output whose job asks for one unit of an input of one byte."""
+    """An output whose job has one unit, of an input of one byte."""
     folder = OutputFolder(address)
     folder.begin(job())
     return folder
@@ -45,14 +45,14 @@ def job(**changes: int) -> JobDocument:
 
 
 def record(**changes: Any) -> CommitRecord:  # noqa: ANN401
-    """What a unit's file tells of itself."""
+    """The record in a unit's file."""
     return record_of(**{"output": UNIT, **PLACE.to_json()} | changes)
 
 
 def write(
     staged: Path, record: CommitRecord, *, by: str = "", fingerprint: str = "f", n_rows: int = 3
 ) -> None:
-    """Write a unit's file; ``by`` makes one differ from another, in as many bytes."""
+    """Write a unit's file; ``by`` changes its content but not its size."""
     told = {
         FINGERPRINT_KEY: fingerprint,
         RECORD_KEY: json.dumps(record.to_json()),
@@ -71,21 +71,21 @@ def commit(folder: OutputFolder, *, by: str = "we", seconds: float = 1.0, **chan
 
 
 def publish(folder: OutputFolder, *, by: str = "they", fingerprint: str = "f", **changes: Any) -> None:  # noqa: ANN401
-    """Publish the unit's file, and die before it is recorded."""
+    """Publish the unit's file, as a run that dies before recording it."""
     with folder.stage() as staged:
         write(staged, record(**changes), by=by, fingerprint=fingerprint)
         folder._store.publish(staged, UNIT)
 
 
 def standing(folder: OutputFolder) -> CommitRecord:
-    """The record that stands."""
+    """The record in the folder."""
     found = folder.record(UNIT)
     assert found is not None
     return found
 
 
 def written_by(folder: OutputFolder) -> str:
-    """Who wrote the file that stands; its record tells of it, byte for byte."""
+    """Who wrote the published file; checks that the record matches it, byte for byte."""
     assert list(file_faults(folder, folder.records(), "f")) == []
     assert folder.records().keys() == folder.published().keys()
     with folder.open(UNIT) as file:
@@ -93,7 +93,7 @@ def written_by(folder: OutputFolder) -> str:
 
 
 def test_a_file_of_the_same_unit_stays(folder: OutputFolder) -> None:
-    """It was published by a worker that may still be about to record it; what it tells is taken down."""
+    """The worker that published it may be about to record it, so the record is made from the file."""
     publish(folder)
     adopted = commit(folder)
     assert written_by(folder) == "they"
@@ -102,14 +102,14 @@ def test_a_file_of_the_same_unit_stays(folder: OutputFolder) -> None:
 
 
 def test_a_unit_that_is_committed_stays(folder: OutputFolder) -> None:
-    """Its record tells more than its file does, and is returned as it stands."""
+    """Its record has more than its file, and is returned unchanged."""
     first = commit(folder, by="they", seconds=2.0)
     assert commit(folder) == first
     assert written_by(folder) == "they"
 
 
-def test_a_file_whose_answer_was_lost_is_known_again(folder: OutputFolder) -> None:
-    """The same bytes stand in the way, and the record has what only their writer knows."""
+def test_a_file_whose_response_was_lost_is_recognised(folder: OutputFolder) -> None:
+    """If the same bytes are already there, the record gets the values that only their writer knows."""
     publish(folder, by="we")
     assert commit(folder).seconds == {"read": 1.0}
     assert standing(folder).seconds == {"read": 1.0}
@@ -127,22 +127,22 @@ def test_a_file_whose_answer_was_lost_is_known_again(folder: OutputFolder) -> No
     ],
 )
 def test_a_file_of_anything_else_is_replaced(folder: OutputFolder, stranger: dict[str, Any]) -> None:
-    """Of another job, unit or place, or of what the input was before."""
+    """Files of another job, unit or place, or of an old version of the input, are replaced."""
     publish(folder, **stranger)
     assert folder.adopt(UNIT, "f", PLACE) is None
     commit(folder)
     assert written_by(folder) == "we"
 
 
-def test_a_file_that_is_none_of_ours_is_replaced(folder: OutputFolder) -> None:
-    """Whatever has come to stand under the name."""
+def test_a_foreign_file_is_replaced(folder: OutputFolder) -> None:
+    """Any other content under the name is replaced."""
     folder._store.write(UNIT, b"PAR1 and no more")
     commit(folder)
     assert written_by(folder) == "we"
 
 
 def test_a_record_of_other_bytes_is_written_anew(folder: OutputFolder) -> None:
-    """A record that came late tells of a file that is gone; what stands is taken down in its place."""
+    """A late record of a replaced file is replaced by one of the current file."""
     publish(folder)
     late = record(sha256="0" * 64, bytes=folder.published()[UNIT])
     folder._documents.write(record_name(UNIT), late.to_json())
@@ -151,7 +151,7 @@ def test_a_record_of_other_bytes_is_written_anew(folder: OutputFolder) -> None:
 
 
 def test_a_record_of_another_place_is_written_anew(folder: OutputFolder) -> None:
-    """Though it tells of the same bytes: what counts is the input as it is."""
+    """It is replaced even if the bytes are the same, since the input's current version counts."""
     first = commit(folder)
     folder._documents.write(record_name(UNIT), first.to_json() | {"input_size": 2})
     assert folder.adopt(UNIT, "f", PLACE) is not None
@@ -159,15 +159,15 @@ def test_a_record_of_another_place_is_written_anew(folder: OutputFolder) -> None
 
 
 @pytest.mark.parametrize("stands", [None, "of what it is now", "damaged"])
-def test_what_an_input_was_before_replaces_nothing(folder: OutputFolder, stands: str | None) -> None:
-    """A worker that outlived its run finds the job grown: its unit is not asked for any more."""
+def test_an_old_version_of_an_input_replaces_nothing(folder: OutputFolder, stands: str | None) -> None:
+    """A worker that outlived its run finds that the job has grown and no longer has its unit."""
     folder.begin(job(size=2))
     if stands:
         publish(folder, by="they", input_size=2)
     if stands == "damaged":
         folder._store.write(UNIT, b"PAR1 and no more")
     before = folder._store.read(UNIT)
-    if stands is None:  # nothing is in its way, and nobody believes it
+    if stands is None:  # its file is published, and readers ignore it
         commit(folder)
         assert folder.adopt(UNIT, "f", replace(PLACE, input_size=2)) is None
         return
@@ -177,17 +177,17 @@ def test_what_an_input_was_before_replaces_nothing(folder: OutputFolder, stands:
 
 
 def test_without_a_job_nothing_is_outdated(address: str) -> None:
-    """A folder that was emptied meanwhile asks for nothing, and what stands in the way gives way."""
+    """A folder emptied meanwhile has no job, so an existing file is replaced."""
     folder = OutputFolder(address)
     publish(folder, input_size=2)
     commit(folder)
     assert written_by(folder) == "we"
 
 
-def test_a_record_that_changes_meanwhile_is_looked_at_again(
+def test_a_record_that_changes_meanwhile_is_read_again(
     folder: OutputFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two adopt one file; the second finds what the first has written, by whatever it knows of the file."""
+    """If two workers adopt one file, the second finds the first one's record, whatever it knows about the file."""
     publish(folder, by="we")
     swap = folder._store.swap
 
@@ -206,7 +206,7 @@ def test_a_record_that_changes_meanwhile_is_looked_at_again(
 def test_a_file_is_adopted_though_its_record_changes_meanwhile(
     folder: OutputFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What has come to stand there is looked at once more, and taken or replaced."""
+    """The new content is checked once more, and adopted or replaced."""
     publish(folder)
     swap = folder._store.swap
 
@@ -220,10 +220,10 @@ def test_a_file_is_adopted_though_its_record_changes_meanwhile(
     assert written_by(folder) == "they"
 
 
-def test_a_name_that_changes_all_the_time_is_given_up(
+def test_a_file_that_keeps_changing_is_an_error(
     folder: OutputFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Somebody else writes there: after a few tries that is told."""
+    """If another program keeps writing there, the commit fails with an error after a few tries."""
     tries: list[str] = []
 
     def taken(_: Path, name: str) -> bool:
@@ -238,10 +238,10 @@ def test_a_name_that_changes_all_the_time_is_given_up(
     assert UNIT not in folder.records()
 
 
-def test_a_store_that_does_not_answer_is_no_missing_file(
+def test_an_unreachable_store_is_not_a_missing_file(
     folder: OutputFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else what is there would be computed again; a file that is not there is just that."""
+    """Otherwise existing work would be repeated; a file that is really missing is reported as missing."""
 
     def raising(error: Exception) -> Callable[[str], Any]:
         def refuse(_: str) -> None:
@@ -257,14 +257,14 @@ def test_a_store_that_does_not_answer_is_no_missing_file(
         assert folder.adopt(UNIT, "f", PLACE) is None
 
 
-def test_a_file_is_adopted_wherever_its_rows_were_read_if_nobody_asks(folder: OutputFolder) -> None:
-    """By those who know no place, as what reads outputs does."""
+def test_a_file_of_any_place_is_adopted_without_a_place(folder: OutputFolder) -> None:
+    """Callers without a place, such as readers of an output, adopt a file from any place."""
     publish(folder, first_row=9)
     assert folder.adopt(UNIT, "f") is not None
     assert standing(folder).place.first_row == 9
 
 
 def test_units_belong_to_a_job() -> None:
-    """There are no files of units by themselves."""
+    """Unit files exist only within a job."""
     with pytest.raises(TypeError, match="abstract"):
         UnitFiles("x", None, None)  # type: ignore[abstract, arg-type]

@@ -1,4 +1,6 @@
-"""Carried values are the input's to the bit: in the files, and through both readers, which agree or refuse by name."""
+"""Tests that carried values are the input's bit for bit, in the files and in both readers, which agree or
+refuse by name.
+"""
 
 from __future__ import annotations
 
@@ -56,15 +58,15 @@ IDS = [
 FORMAT = DatasetFormat()
 
 
-def written(folder: Path, columns: dict[str, pa.Array]) -> Path:
+def write_both(folder: Path, columns: dict[str, pa.Array]) -> Path:
     """Write an input with these columns, and its output."""
     contexts = windows()[0][: every_type.N_ROWS]
     write_windows(folder / "in.parquet", contexts, columns=columns, row_group_rows=3)
-    return answered(folder, batch_rows=2)
+    return write_zeros(folder, batch_rows=2)
 
 
-def answered(folder: Path, *, batch_rows: int) -> Path:
-    """Write the output that a run makes of an input, with zeros for answers."""
+def write_zeros(folder: Path, *, batch_rows: int) -> Path:
+    """Write the output that a run makes of an input, with zeros for predictions."""
     [(_, footer)] = read_footers(find_files([str(folder / "in.parquet")]), FORMAT)
     assert isinstance(footer, Footer)
     [unit] = cut_units(footer, unit_bytes=2**30, shape=FORMAT.shape)
@@ -91,7 +93,7 @@ def repacked(folder: Path) -> Path:
 
 
 def zeros(batch: Batch) -> PredictionBlock:
-    """A block that carries what the batch carries."""
+    """A block that carries the batch's columns."""
     number = np.zeros(batch.n_rows, np.float32)
     return PredictionBlock(
         carried=batch.carried,
@@ -112,24 +114,24 @@ def zeros(batch: Batch) -> PredictionBlock:
 @pytest.fixture(scope="module")
 def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The output of an input with a column of every type."""
-    return written(
+    return write_both(
         tmp_path_factory.mktemp("every"), {n: c for n, c in COLUMNS.items() if n not in NOT_IN_POLARS}
     )
 
 
 def content(path: Path) -> pa.Table:
-    """What a file holds; of lists of labels Arrow reads no two row groups at once."""
+    """The content of a file; of dictionary lists Arrow cannot read two row groups at once."""
     file = pq.ParquetFile(path)
     return pa.concat_tables(file.read_row_group(number) for number in range(file.num_row_groups))
 
 
 def as_they_are(table: pa.Table, names: Iterable[str]) -> dict[str, list[Any]]:
-    """What every value of these columns is."""
+    """Every value of these columns in an exact form."""
     return {name: all_exact(table[name]) for name in names}
 
 
 def test_values_of_every_type_are_carried(output: Path) -> None:
-    """What stands in the input stands in the output's file, as the same type, and comes through every reader."""
+    """Every value of the input is in the output file with the same type, and in every reader."""
     was, file = content(output.parent / "in.parquet").drop_columns("context"), content(output / FILE)
     names = was.column_names
     assert file.select(names).schema.equals(was.schema, check_metadata=True)
@@ -138,12 +140,12 @@ def test_values_of_every_type_are_carried(output: Path) -> None:
     assert as_they_are(as_polars(output), names) == expected
     assert as_they_are(pl.read_parquet(output / FILE).to_arrow(), names) == expected
     dataset = predictions_dataset(output)
-    for name in names:  # of lists of labels Arrow reads no two row groups at once
+    for name in names:  # Arrow cannot read two row groups of dictionary lists at once
         assert all_exact(dataset.to_table(columns=[name])[name]) == expected[name], name
 
 
 def test_values_of_every_type_are_packed(output: Path, tmp_path: Path) -> None:
-    """What is packed beside the vectors is what it was, as the same types."""
+    """Columns packed beside the vectors keep their values and types."""
     (tmp_path / "in.parquet").symlink_to(output.parent / "in.parquet")
     was, packed = (
         content(path).drop_columns("context") for path in (tmp_path / "in.parquet", repacked(tmp_path))
@@ -153,8 +155,8 @@ def test_values_of_every_type_are_packed(output: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", IDS)
-def test_ids_of_any_type_go_into_a_bank(tmp_path: Path, name: str) -> None:
-    """A vector's id in the bank is the source's, also where one is left out and where another file has no ids."""
+def test_ids_of_any_type_are_kept_in_a_bank(tmp_path: Path, name: str) -> None:
+    """The bank's ids equal the source's, even if a vector is left out or another file has no ids."""
     values = np.repeat(np.array([1, 0, 2, 3], np.float32), 4)
     vectors = pa.FixedSizeListArray.from_arrays(pa.array(values), 4)
     for number, columns in enumerate(({"vector": vectors, "id": COLUMNS[name]}, {"vector": vectors})):
@@ -167,7 +169,7 @@ def test_ids_of_any_type_go_into_a_bank(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("kinds", [(pa.int64(), pa.float64()), (pa.float64(), pa.int64())])
 def test_ids_that_would_change_are_refused(tmp_path: Path, kinds: tuple[pa.DataType, ...]) -> None:
-    """Ids of two files for which no type holds both are refused with the file and both types."""
+    """If no type holds the ids of two files, the error gives the file and both types."""
     for number, kind in enumerate(kinds):
         vectors = pa.FixedSizeListArray.from_arrays(pa.array(np.ones(4, np.float32)), 4)
         pq.write_table(
@@ -179,8 +181,8 @@ def test_ids_that_would_change_are_refused(tmp_path: Path, kinds: tuple[pa.DataT
 
 @pytest.mark.parametrize("name", sorted(NOT_IN_POLARS))
 def test_what_polars_cannot_hold_is_refused_by_name(tmp_path: Path, name: str) -> None:
-    """A column that polars has no type for is named, with the reader that has one, and that one gives its values."""
-    output = written(tmp_path, {"it": COLUMNS[name]})
+    """The error names a column that polars has no type for, and the reader that does, which returns its values."""
+    output = write_both(tmp_path, {"it": COLUMNS[name]})
     assert all_exact(predictions_dataset(output).to_table()["it"]) == all_exact(COLUMNS[name])
     with pytest.raises(ColumnError, match=r"polars has no type for .*`it`") as caught:
         read_predictions(output)
@@ -195,15 +197,15 @@ TOGETHER = [
 
 
 def both(folder: Path, one: pa.Array, other: pa.Array) -> str:
-    """Write an output of two files, with a column of a type each."""
+    """Write an output of two files, the column with another type in each."""
     units = {f"{name}-00000.parquet": {"key": range(4), "it": it} for name, it in (("a", one), ("b", other))}
     write_output(str(folder), units)
     return str(folder)
 
 
 @pytest.mark.parametrize("read", [as_arrow, as_polars])
-def test_types_go_together_where_no_value_changes(tmp_path: Path, read: Any) -> None:  # noqa: ANN401
-    """Files of two types are read as one that holds the values of both, whatever the two types are."""
+def test_types_are_merged_if_no_value_changes(tmp_path: Path, read: Any) -> None:  # noqa: ANN401
+    """Two types are read as one that holds all values of both."""
     pairs = {
         "|".join(pair): pair
         for pair in TOGETHER
@@ -220,7 +222,7 @@ def test_types_go_together_where_no_value_changes(tmp_path: Path, read: Any) -> 
 
 @pytest.mark.parametrize("pair", [("timestamp ns UTC", "timestamp us UTC"), ("duration ns", "duration s")])
 def test_a_time_that_the_finer_unit_has_no_room_for_is_refused(tmp_path: Path, pair: tuple[str, str]) -> None:
-    """The end of the year 9999 cannot be told in nanoseconds: neither reader gives another time for it."""
+    """The end of year 9999 does not fit nanoseconds: both readers refuse instead of returning another time."""
     assert beyond_nanoseconds(*pair)
     output = both(tmp_path, *(AS_READ[name] for name in pair))
     with pytest.raises(pa.ArrowInvalid, match="would result in out of bounds"):
@@ -231,26 +233,26 @@ def test_a_time_that_the_finer_unit_has_no_room_for_is_refused(tmp_path: Path, p
 
 @pytest.mark.parametrize("pair", [("decimal128", "decimal64"), ("decimal256", "short decimal256")])
 def test_numbers_of_more_digits_than_polars_holds_are_refused(tmp_path: Path, pair: tuple[str, str]) -> None:
-    """Together they need more than 38 digits, which Arrow has a type for."""
+    """Together they need more than 38 digits, for which Arrow has a type and polars does not."""
     assert is_refused(*pair)
     with pytest.raises(ColumnError, match=r"polars has no type .*`it`"):
         as_polars(both(tmp_path, *(AS_READ[name] for name in pair)))
 
 
 def values_of(name: str, other: str) -> list[Any]:
-    """A column's values as they are read beside the other column."""
+    """The values of a column, read together with the other column."""
     kind, values = common_type(AS_READ[name].type, AS_READ[other].type), AS_READ[name]
     return all_exact(values.cast(kind) if re.search("float|double", str(kind)) else values)
 
 
 def is_refused(*names: str) -> bool:
-    """Whether polars has no type for one of these columns, or for both together."""
+    """Whether polars has no type for either column, or for both together."""
     digits = getattr(common_type(*(AS_READ[name].type for name in names)), "precision", 0)
     return bool(NOT_IN_POLARS.intersection(names)) or digits > 38
 
 
 def beyond_nanoseconds(*names: str) -> bool:
-    """Whether the end of the year 9999 would have to be told in nanoseconds."""
+    """Whether the end of year 9999 would need nanoseconds."""
     kinds = [AS_READ[name].type for name in names]
     units = {kind.unit for kind in kinds if pa.types.is_timestamp(kind) or pa.types.is_duration(kind)}
     return "ns" in units and len(units) > 1
@@ -281,7 +283,7 @@ APART = [
 @pytest.mark.parametrize("read", [as_arrow, as_polars])
 @pytest.mark.parametrize(("one", "other"), APART)
 def test_types_that_would_change_a_value_are_refused(tmp_path: Path, read: Any, one: str, other: str) -> None:  # noqa: ANN401
-    """The message names the column, both types and both files, the hint what to do."""
+    """The message gives the column, both types and both files; the hint says what to do."""
     output = both(tmp_path, AS_READ[one], AS_READ[other])
     with pytest.raises(ColumnError) as caught:
         read(output)
@@ -292,8 +294,8 @@ def test_types_that_would_change_a_value_are_refused(tmp_path: Path, read: Any, 
 
 
 @pytest.mark.parametrize("read", [as_arrow, as_polars])
-def test_whole_numbers_meet_floats_that_have_room_for_them(tmp_path: Path, read: Any) -> None:  # noqa: ANN401
-    """Numbers of 31 bits and floats of 24 are read as floats of 53."""
+def test_integers_and_floats_are_merged_if_no_value_changes(tmp_path: Path, read: Any) -> None:  # noqa: ANN401
+    """Integers of 31 bits and floats of 24 are read as floats of 53 bits."""
     found = read(both(tmp_path, pa.array([2**31 - 1] * 4, pa.int32()), pa.array([0.1] * 4, pa.float32())))[
         "it"
     ]
@@ -302,8 +304,8 @@ def test_whole_numbers_meet_floats_that_have_room_for_them(tmp_path: Path, read:
 
 
 @pytest.mark.parametrize("read", [as_arrow, as_polars])
-def test_a_file_is_held_against_every_file_before_it(tmp_path: Path, read: Any) -> None:  # noqa: ANN401
-    """The file named is the first whose type does not go together with an earlier one's."""
+def test_a_file_is_compared_with_every_file_before_it(tmp_path: Path, read: Any) -> None:  # noqa: ANN401
+    """The error names the first file whose type is incompatible with an earlier one."""
     kinds = {"a": pa.nulls(1), "b": pa.array([1], pa.int8()), "c": pa.array([2**60]), "d": pa.array([0.5])}
     write_output(str(tmp_path), {f"{name}-00000.parquet": {"key": [1], "it": kinds[name]} for name in kinds})
     with pytest.raises(ColumnError, match=r"d-00000\.parquet does not go together with .*c-00000\.parquet"):
@@ -311,7 +313,7 @@ def test_a_file_is_held_against_every_file_before_it(tmp_path: Path, read: Any) 
 
 
 def test_a_column_that_a_file_lacks_may_be_null(tmp_path: Path) -> None:
-    """Where a file has no such column, or may hold nulls in it, so may all of them together."""
+    """If one file lacks the column, or allows nulls in it, the merged column allows nulls."""
     required = pa.schema(
         [pa.field("key", pa.int64(), nullable=False), pa.field("it", pa.int64(), nullable=False)]
     )
@@ -326,14 +328,14 @@ def test_a_column_that_a_file_lacks_may_be_null(tmp_path: Path) -> None:
 
 
 def labels(first: int) -> pa.Array:
-    """A hundred rows of a label each, told by a code of eight bits."""
+    """A hundred rows with one dictionary value each, under 8-bit codes."""
     names = [f"label {first + number}" for number in range(100)]
     return pa.DictionaryArray.from_arrays(pa.array(range(100), pa.int8()), names)
 
 
 @pytest.mark.parametrize("nested", [False, True])
-def test_labels_may_be_more_than_their_codes_can_tell(tmp_path: Path, nested: bool) -> None:  # noqa: FBT001
-    """Row groups with few labels each, and together more than fit one dictionary, are written as they came."""
+def test_dictionaries_may_exceed_their_codes_together(tmp_path: Path, nested: bool) -> None:  # noqa: FBT001
+    """Row groups with few values each, which together exceed one dictionary, are written unchanged."""
     chunks = [labels(90 * number) for number in range(3)]
     if nested:
         chunks = [pa.StructArray.from_arrays([chunk], ["of"]) for chunk in chunks]
@@ -342,6 +344,6 @@ def test_labels_may_be_more_than_their_codes_can_tell(tmp_path: Path, nested: bo
         for table in tables:
             writer.write_table(table)
     expected = all_exact(pa.chunked_array(chunks))
-    for path in (answered(tmp_path, batch_rows=250) / "in-00000.parquet", repacked(tmp_path)):
+    for path in (write_zeros(tmp_path, batch_rows=250) / "in-00000.parquet", repacked(tmp_path)):
         assert all_exact(content(path)["it"]) == expected
         assert pq.read_schema(path).field("it").type == chunks[0].type
