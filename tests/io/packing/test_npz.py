@@ -1,4 +1,4 @@
-"""Arrays of numpy become rows of Parquet, read a block at a time and never unpickled."""
+"""Tests that NumPy arrays become Parquet rows, read block by block and never unpickled."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def floats(*shape: int, dtype: str = "<f4") -> NDArray[Any]:
 
 
 def packed(file: Path, *, leave_out: tuple[str, ...] = ()) -> tuple[dict[str, pa.Table], list[str]]:
-    """The tables that ``file`` is packed into, by name, and the notices."""
+    """The tables that ``file`` is packed into, by file name, and the notices."""
     reading = Reading(shape=SHAPE, leave_out=frozenset(leave_out))
     sources = [source for found in find_files([str(file)]) for source in find_sources(found, reading)]
     output = file.parent / "packed"
@@ -46,7 +46,7 @@ def packed(file: Path, *, leave_out: tuple[str, ...] = ()) -> tuple[dict[str, pa
 
 
 def vectors(column: pa.ChunkedArray, dtype: str = "<f4") -> NDArray[Any]:
-    """The values of a column of binary vectors, a row each."""
+    """The values of a column of binary vectors, one row each."""
     return np.stack([np.frombuffer(value, dtype) for value in column.to_pylist()])
 
 
@@ -68,7 +68,7 @@ def save(folder: Path, **arrays: NDArray[Any]) -> Path:
 def test_npz_becomes_the_same_rows(
     tmp_path: Path, write: Callable[..., None], dtype: str, row: tuple[int, ...], names: tuple[str, str]
 ) -> None:
-    """Stored or compressed, of any width and byte order, under either name: the rows are those numpy loads."""
+    """An NPZ file, stored or compressed, of any width, byte order and key, gives the rows that NumPy loads."""
     arrays = {names[0]: floats(N_ROWS, *row, dtype=dtype), names[1]: floats(N_ROWS, 8, dtype=dtype)}
     write(tmp_path / "windows.npz", **arrays)
     tables, notices = packed(tmp_path / "windows.npz")
@@ -81,7 +81,7 @@ def test_npz_becomes_the_same_rows(
 
 
 def test_each_prefix_gets_a_folder(tmp_path: Path) -> None:
-    """Arrays of train_ and of val_ go to folders of these names, each with its own columns, without the prefix."""
+    """Arrays named train_ and val_ go to folders of these names, each with its own columns, without the prefix."""
     file = save(
         tmp_path,
         train_context_sequences=floats(7, 5, 8),
@@ -101,7 +101,7 @@ def test_each_prefix_gets_a_folder(tmp_path: Path) -> None:
 
 
 def test_values_beside_the_vectors_become_columns(tmp_path: Path) -> None:
-    """Arrays of one value a row keep their names, values and types, across blocks."""
+    """Arrays with one value a row keep their names, values and types across blocks."""
     columns = {
         "lane": np.array(["sci-fact", "ü"] * (N_ROWS // 2)),
         "source": np.array([b"wiki", b""] * (N_ROWS // 2)),
@@ -126,7 +126,7 @@ def test_values_beside_the_vectors_become_columns(tmp_path: Path) -> None:
         assert table[name].to_pylist() == columns[name].tolist()
 
 
-def test_what_fits_nothing_is_named_and_left_out(tmp_path: Path) -> None:
+def test_arrays_that_do_not_fit_are_named_and_left_out(tmp_path: Path) -> None:
     """Arrays of another length, shape or type are left out with a reason; nothing else is lost."""
     file = save(
         tmp_path,
@@ -152,8 +152,8 @@ def test_what_fits_nothing_is_named_and_left_out(tmp_path: Path) -> None:
     }
 
 
-def test_days_beyond_a_columns_are_refused(tmp_path: Path) -> None:
-    """A day is read as that day or not at all, and none is null."""
+def test_dates_out_of_range_are_refused(tmp_path: Path) -> None:
+    """A date that the column type cannot hold is refused, never changed or replaced by null."""
     days = np.array(["NaT", "-5000000-01-01", "2026-11-23", "5000000-01-01"], "datetime64[D]")
     table = packed(save(tmp_path, contexts=floats(4, 5, 8), day=days.astype(">M8[D]")))[0][
         "windows-00000.parquet"
@@ -166,7 +166,7 @@ def test_days_beyond_a_columns_are_refused(tmp_path: Path) -> None:
 
 
 class Payload:
-    """Does harm when it is unpickled."""
+    """An object that does harm when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -177,7 +177,7 @@ class Payload:
 
 @pytest.mark.parametrize("name", ["contexts", "titles"])
 def test_objects_are_refused_by_name_and_never_unpickled(tmp_path: Path, name: str) -> None:
-    """An array of objects is refused before anything is read or written, whatever it is called."""
+    """An array of objects is refused before anything is read or written, whatever its name."""
     harm = tmp_path / "harm"
     arrays = {"contexts": floats(2, 5, 8), name: np.array([Payload(harm), None], dtype=object)}
     with pytest.raises(UnreadableFile, match=f"array `{name}` holds Python objects") as error:
@@ -188,7 +188,7 @@ def test_objects_are_refused_by_name_and_never_unpickled(tmp_path: Path, name: s
 
 
 def test_objects_in_npy_are_refused(tmp_path: Path) -> None:
-    """The same holds for NPY."""
+    """An NPY file of objects is refused like an NPZ file."""
     harm = tmp_path / "harm"
     np.save(tmp_path / "contexts.npy", np.array([Payload(harm), None], dtype=object))
     with pytest.raises(UnreadableFile, match="holds Python objects"):
@@ -196,8 +196,8 @@ def test_objects_in_npy_are_refused(tmp_path: Path) -> None:
     assert not harm.exists()
 
 
-def test_what_is_left_out_is_not_even_looked_at(tmp_path: Path) -> None:
-    """--leave-out takes a file with an array of objects to its vectors."""
+def test_arrays_that_are_left_out_are_not_read(tmp_path: Path) -> None:
+    """With --leave-out, the vectors of a file that also holds an array of objects can be packed."""
     titles = np.array(["a", None], dtype=object)
     tables, notices = packed(save(tmp_path, contexts=floats(2, 5, 8), titles=titles), leave_out=("titles",))
     assert tables["windows-00000.parquet"].column_names == ["context"]
@@ -229,10 +229,10 @@ WRONG: list[tuple[dict[str, NDArray[Any]], str, str]] = [
 
 
 @pytest.mark.parametrize(("arrays", "message", "hint"), WRONG, ids=lambda value: str(value)[:20])
-def test_wrong_arrays_are_told_apart(
+def test_wrong_arrays_are_refused(
     tmp_path: Path, arrays: dict[str, NDArray[Any]], message: str, hint: str
 ) -> None:
-    """Arrays that do not go together are refused, naming the file, the array and what to do."""
+    """If arrays do not fit together, the error names the file, the array and what to do."""
     with pytest.raises(ColumnError, match=message) as error:
         packed(save(tmp_path, **arrays))
     assert "windows.npz" in error.value.args[0]
@@ -241,7 +241,7 @@ def test_wrong_arrays_are_told_apart(
 
 @pytest.mark.parametrize("part", [0.02, 0.5, 0.97])
 def test_a_truncated_npz_is_refused(tmp_path: Path, part: float) -> None:
-    """Wherever a file is cut, it is named as damaged."""
+    """Wherever the file is truncated, the error says that it is damaged."""
     file = save(tmp_path, contexts=floats(50, 5, 8))
     content = file.read_bytes()
     file.write_bytes(content[: int(len(content) * part)])
@@ -251,7 +251,7 @@ def test_a_truncated_npz_is_refused(tmp_path: Path, part: float) -> None:
 
 @pytest.mark.parametrize("write", [np.savez, np.savez_compressed])
 def test_a_flipped_bit_is_found(tmp_path: Path, write: Callable[..., None]) -> None:
-    """A value that has changed on the disk fails the file's checksum, and nothing is left of the pack."""
+    """A changed value fails the archive's checksum, and the pack leaves nothing behind."""
     file = tmp_path / "windows.npz"
     write(file, contexts=floats(500, 5, 8))
     content = bytearray(file.read_bytes())
@@ -263,14 +263,14 @@ def test_a_flipped_bit_is_found(tmp_path: Path, write: Callable[..., None]) -> N
 
 
 def test_fortran_order_in_a_zip_is_refused(tmp_path: Path) -> None:
-    """Rows that stand in pieces cannot be streamed, and the error says what to save instead."""
+    """Column-major arrays in a ZIP cannot be streamed by row; the error says what to save instead."""
     with pytest.raises(UnreadableFile, match="Fortran order") as error:
         packed(save(tmp_path, contexts=np.asfortranarray(floats(4, 5, 8))))
     assert "ascontiguousarray" in error.value.args[1]
 
 
 def test_arrays_are_never_whole_in_memory(tmp_path: Path) -> None:
-    """Reading by 100 rows takes the memory of some hundred rows, not of 20,000."""
+    """Reading in batches of 100 rows takes the memory of some hundred rows, not of all 20,000."""
     np.savez_compressed(tmp_path / "big.npz", contexts=np.zeros((20_000, 5, 80), np.float32))
     with open_npz(str(tmp_path / "big.npz")) as npz:
         tracemalloc.start()
@@ -286,7 +286,7 @@ def test_arrays_are_never_whole_in_memory(tmp_path: Path) -> None:
 def test_npy_of_contexts_becomes_the_same_rows(
     tmp_path: Path, dtype: str, ordered: Callable[[Any], NDArray[Any]]
 ) -> None:
-    """NPY is mapped into memory, in any order."""
+    """NPY files are memory-mapped, in C or Fortran order."""
     contexts = floats(N_ROWS, 5, 8, dtype=dtype)
     np.save(tmp_path / "contexts.npy", ordered(contexts))
     table = packed(tmp_path / "contexts.npy")[0]["contexts-00000.parquet"]
@@ -294,8 +294,8 @@ def test_npy_of_contexts_becomes_the_same_rows(
     np.testing.assert_array_equal(vectors(table["context"], stored), contexts.reshape(-1, 40).astype(stored))
 
 
-def test_npy_of_vectors_says_what_it_lacks(tmp_path: Path) -> None:
-    """Single vectors become a column `vector`, which is enough for a bank and not for a run."""
+def test_npy_of_vectors_lacks_columns_of_a_run(tmp_path: Path) -> None:
+    """Single vectors become a column `vector`, which suffices for a bank and not for a run."""
     np.save(tmp_path / "bank.npy", floats(6, 8))
     tables, notices = packed(tmp_path / "bank.npy")
     np.testing.assert_array_equal(vectors(tables["bank-00000.parquet"]["vector"]), floats(6, 8))
@@ -313,13 +313,13 @@ def test_a_truncated_npy_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"plain text"])
 def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
-    """A file is told by how it begins, whatever its name says."""
+    """The type of a file is decided by its first bytes, whatever its name."""
     (tmp_path / "windows.npz").write_bytes(content)
     with pytest.raises(DataError, match=r"windows\.npz is neither NPZ nor NPY nor Parquet"):
         packed(tmp_path / "windows.npz")
 
 
 def test_no_rows_are_one_empty_file(tmp_path: Path) -> None:
-    """An array without rows gives a file without rows, with its columns."""
+    """An array without rows gives a Parquet file with its columns and no rows."""
     for table in packed(save(tmp_path, contexts=floats(0, 5, 8), id=np.arange(0)))[0].values():
         assert (table.num_rows, table.column_names) == (0, ["context", "id"])

@@ -1,4 +1,4 @@
-"""What is packed reads back as the same rows, and a pack that fails leaves nothing."""
+"""Tests that packed files give the same rows, and that a failed pack leaves nothing."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 
 SHAPE = WindowShape(length=5, dim=8)
 FORMAT = DatasetFormat(shape=SHAPE)
-N_ROWS = 1500  # more than a block
+N_ROWS = 1500  # more than one block
 
 
 def contexts() -> NDArray[np.float64]:
-    """Contexts whose values float16 holds exactly, three rows bad in one way each."""
+    """Contexts that float16 holds exactly, with three rows that are bad in one way each."""
     rows = np.random.default_rng(0).integers(-8, 8, (N_ROWS, 5, 8)).astype(np.float64)
     rows[7, 2, 3] = np.nan
     rows[1100, 0, 0] = -np.inf
@@ -45,7 +45,7 @@ def contexts() -> NDArray[np.float64]:
 
 
 def column(encoding: str, rows: NDArray[Any]) -> pa.Array:
-    """``rows`` in one of the encodings that a run takes; row 3 is null."""
+    """``rows`` in one of the supported encodings; row 3 is null."""
     null = np.arange(len(rows)) == 3
     flat = pa.array(rows.reshape(-1))
     edges = pa.array(np.arange(len(rows) + 1) * 40, pa.int32())
@@ -65,7 +65,7 @@ def column(encoding: str, rows: NDArray[Any]) -> pa.Array:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Everything that a run sees of a file or folder, all rows together."""
+    """Everything that a run reads from a file or folder, all rows together."""
     parts: list[dict[str, Any]] = []
     for _, footer in read_footers(find_files([str(path)]), FORMAT):
         assert isinstance(footer, Footer)
@@ -90,14 +90,14 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def assert_same(left: dict[str, Any], right: dict[str, Any]) -> None:
-    """Both hold the same rows."""
+    """Check that both hold the same rows."""
     assert left.keys() == right.keys()
     for key, values in left.items():
         np.testing.assert_array_equal(values, right[key], err_msg=key)
 
 
 def packed(source: Path, output: Path, **settings: Any) -> list[str]:  # noqa: ANN401 - Packing's fields
-    """Pack one input; return the notices."""
+    """Pack one input and return the notices."""
     found = [
         source for file in find_files([str(source)]) for source in find_sources(file, Reading(shape=SHAPE))
     ]
@@ -105,7 +105,7 @@ def packed(source: Path, output: Path, **settings: Any) -> list[str]:  # noqa: A
 
 
 def windows(path: Path, encoding: str = "fixed", dtype: str = "float32") -> Path:
-    """A file of windows with a target and two columns to carry."""
+    """A file of windows with a target and two carried columns."""
     rows = contexts()
     target = pa.FixedSizeListArray.from_arrays(pa.array(rows[:, 0].reshape(-1)), 8)
     table = pa.table(
@@ -134,11 +134,11 @@ def windows(path: Path, encoding: str = "fixed", dtype: str = "float32") -> Path
 def test_windows_of_any_encoding_read_back_the_same(
     tmp_path: Path, encoding: str, dtype: str, written: Encoding
 ) -> None:
-    """Contexts, targets, carried columns and what is wrong with a row are the same before and after."""
+    """Contexts, targets, carried columns and the flaws of rows are the same before and after packing."""
     source = windows(tmp_path / "w.parquet", encoding, dtype)
     notices = packed(source, tmp_path / "out", encoding=written)
     before, after = read(source), read(tmp_path / "out")
-    if written == "fixed_size_list":  # a null in a fixed-size list would not be readable everywhere
+    if written == "fixed_size_list":  # not every reader can read a null in a fixed-size list
         before["details"][3] = "nan"
     assert before["details"][7] == "nan"
     assert before["details"][1400] == "zero_norm"
@@ -152,18 +152,18 @@ def test_windows_of_any_encoding_read_back_the_same(
 @pytest.mark.parametrize(
     ("source", "asked", "width"), [("float16", None, 80), ("float64", None, 160), ("float64", "float16", 80)]
 )
-def test_the_type_is_the_source_s_unless_asked_for(
+def test_the_type_is_the_sources_unless_dtype_is_given(
     tmp_path: Path, source: str, asked: str | None, width: int
 ) -> None:
-    """float16 stays float16, anything else becomes float32, and --dtype overrides it."""
+    """float16 stays float16, every other type becomes float32, and --dtype overrides it."""
     packed(windows(tmp_path / "w.parquet", dtype=source), tmp_path / "out", dtype=asked)
     schema = pq.read_schema(tmp_path / "out" / "w-00000.parquet")
     assert schema.field("context").type == pa.binary(width)
     assert schema.field("lane").type == pa.dictionary(pa.int32(), pa.string())
 
 
-def test_vectors_are_stored_plain_and_the_rest_is_not(tmp_path: Path) -> None:
-    """Vectors have no compression, dictionary or statistics; other columns have them."""
+def test_only_vectors_are_stored_without_compression(tmp_path: Path) -> None:
+    """Vectors have no compression, dictionary or statistics; other columns are compressed."""
     packed(windows(tmp_path / "w.parquet"), tmp_path / "out")
     row_group = pq.read_metadata(tmp_path / "out" / "w-00000.parquet").row_group(0)
     leaves = {row_group.column(i).path_in_schema: row_group.column(i) for i in range(row_group.num_columns)}
@@ -175,7 +175,7 @@ def test_vectors_are_stored_plain_and_the_rest_is_not(tmp_path: Path) -> None:
 
 
 def test_row_groups_follow_bytes_and_files_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A row group holds as many float32 contexts as its bytes allow, a file the rows asked for, none is lost."""
+    """A row group holds the contexts that fit its byte limit, a file the requested rows; no row is lost."""
     monkeypatch.setattr(packing_module, "_ROW_GROUP_BYTES", 200 * 160)
     source = windows(tmp_path / "w.parquet", dtype="float16")
     packed(source, tmp_path / "out", file_rows=650)
@@ -189,7 +189,7 @@ def test_row_groups_follow_bytes_and_files_rows(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_size_of_files_is_whole_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file of a given size ends with a row group, and never holds less than one."""
+    """A file of limited size ends with a whole row group, and holds at least one."""
     monkeypatch.setattr(packing_module, "_ROW_GROUP_BYTES", 200 * 160)
     source = windows(tmp_path / "w.parquet")
     for size, rows in ((2.9, [400, 400, 400, 300]), (0.1, [200] * 7 + [100])):
@@ -199,7 +199,7 @@ def test_a_size_of_files_is_whole_row_groups(tmp_path: Path, monkeypatch: pytest
 
 
 def test_sequences_read_back_the_same_and_stay_whole(tmp_path: Path) -> None:
-    """Windows over real vectors are the same after packing, since a file of single vectors is not cut."""
+    """Single vectors are packed into one file, so that windows over them stay the same."""
     with as_file(files("lvm_batch.io.sample") / "wikipedia_sample.parquet") as sample:
         found = [source for file in find_files([str(sample)]) for source in find_sources(file, Reading())]
         pack(found, str(tmp_path / "out"), packing=Packing(WindowShape(), file_rows=100))
@@ -211,8 +211,8 @@ def test_sequences_read_back_the_same_and_stay_whole(tmp_path: Path) -> None:
     assert after.drop(["vector"]).equals(before.drop(["vector"]))
 
 
-def test_short_contexts_are_filled_up_and_said(tmp_path: Path) -> None:
-    """Contexts of fewer vectors are filled as a run fills them; those of no whole vector become null."""
+def test_short_contexts_are_padded_with_a_notice(tmp_path: Path) -> None:
+    """Short contexts are padded as a run pads them, with a notice; those without a whole vector become null."""
     rows = [[1.0] * 40, [2.0] * 16, [3.0] * 9, [4.0] * 48]
     pq.write_table(pa.table({"context": pa.array(rows, pa.list_(pa.float32()))}), tmp_path / "w.parquet")
     notices = packed(tmp_path / "w.parquet", tmp_path / "out")
@@ -227,7 +227,7 @@ def test_short_contexts_are_filled_up_and_said(tmp_path: Path) -> None:
 
 
 def test_targets_of_a_wrong_length_make_no_bad_rows(tmp_path: Path) -> None:
-    """Such a target becomes null, is counted by itself, and its row is as good as before."""
+    """A target of the wrong length becomes null and is counted separately; its row is not bad."""
     targets = pa.array([[1.0] * 8, [1.0] * 7, None], pa.list_(pa.float32()))
     contexts = pa.array([[1.0] * 40] * 3, pa.list_(pa.float32()))
     pq.write_table(pa.table({"context": contexts, "target": targets}), tmp_path / "w.parquet")
@@ -236,8 +236,8 @@ def test_targets_of_a_wrong_length_make_no_bad_rows(tmp_path: Path) -> None:
     assert read(tmp_path / "out")["details"] == [None] * 3
 
 
-def test_values_too_large_for_float16_are_said(tmp_path: Path) -> None:
-    """A value that float16 cannot hold becomes infinite, and the user hears of it."""
+def test_values_too_large_for_float16_are_reported(tmp_path: Path) -> None:
+    """A value that float16 cannot hold becomes infinite, and a notice says so."""
     np.save(tmp_path / "c.npy", np.where(np.arange(120).reshape(3, 5, 8) == 50, 1e5, 1.0).astype(np.float32))
     notices = packed(tmp_path / "c.npy", tmp_path / "out", dtype="float16")
     assert "1 rows hold values too large" in notices[0]
@@ -245,7 +245,7 @@ def test_values_too_large_for_float16_are_said(tmp_path: Path) -> None:
 
 
 def test_a_folder_keeps_its_folders(tmp_path: Path) -> None:
-    """Files below a folder keep their place in it, as hive partitions."""
+    """Files keep their subfolders, as hive partitions."""
     for day in ("day=1", "day=2"):
         (tmp_path / "in" / day).mkdir(parents=True)
         windows(tmp_path / "in" / day / "w.parquet")
@@ -255,7 +255,7 @@ def test_a_folder_keeps_its_folders(tmp_path: Path) -> None:
 
 
 def test_inputs_of_one_name_are_refused(tmp_path: Path) -> None:
-    """Two inputs that would write to one output are both named, and nothing is written."""
+    """Two inputs that would write the same output are both named, and nothing is written."""
     windows(tmp_path / "w.parquet")
     np.save(tmp_path / "w.npy", np.ones((1, 5, 8), np.float32))
     found = [
@@ -269,7 +269,7 @@ def test_inputs_of_one_name_are_refused(tmp_path: Path) -> None:
 
 
 def test_an_output_that_is_not_empty_is_refused(tmp_path: Path) -> None:
-    """Nothing that stands is overwritten or mixed with; an empty folder is taken."""
+    """Existing files are never overwritten or mixed with; an empty folder is accepted."""
     source, output = windows(tmp_path / "w.parquet"), tmp_path / "out"
     output.mkdir()
     packed(source, output)
@@ -281,8 +281,8 @@ def test_an_output_that_is_not_empty_is_refused(tmp_path: Path) -> None:
     assert sorted((path.name, path.stat().st_mtime_ns) for path in output.iterdir()) == before
 
 
-def test_a_killed_pack_is_told_from_a_full_folder(tmp_path: Path) -> None:
-    """What a killed pack leaves is no output, and the error says what to remove."""
+def test_a_killed_pack_is_distinguished_from_a_full_folder(tmp_path: Path) -> None:
+    """Leftovers of a killed pack are not an output; the error says what to remove."""
     (tmp_path / "out" / "_packing").mkdir(parents=True)
     with pytest.raises(OutputError, match="another pack is writing") as error:
         packed(windows(tmp_path / "w.parquet"), tmp_path / "out")
@@ -291,7 +291,7 @@ def test_a_killed_pack_is_told_from_a_full_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("existed", [False, True])
 def test_a_failed_pack_leaves_nothing(tmp_path: Path, *, existed: bool) -> None:
-    """If the last of several inputs breaks while it is read, none of them has an output."""
+    """If the last of several inputs fails while it is read, no input has an output."""
     (tmp_path / "in").mkdir()
     windows(tmp_path / "in" / "a.parquet")
     damaged = windows(tmp_path / "in" / "b.parquet")
@@ -307,7 +307,7 @@ def test_a_failed_pack_leaves_nothing(tmp_path: Path, *, existed: bool) -> None:
 
 
 def test_files_appear_together_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If one file cannot be published, those published before it are taken back."""
+    """If one file cannot be published, the files published before it are removed."""
     publish = LocalStore.publish
 
     def fail_at_the_second(self: LocalStore, staged: Path, name: str) -> None:
@@ -323,8 +323,8 @@ def test_files_appear_together_or_not_at_all(tmp_path: Path, monkeypatch: pytest
     assert not (tmp_path / "out").exists()
 
 
-def test_a_full_disk_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the system says about writing names the output, and nothing is left there."""
+def test_a_full_disk_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error gives the output and the system's message, and nothing is left there."""
 
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -337,14 +337,14 @@ def test_a_full_disk_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_an_output_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
-    """A folder below a file cannot be, and the error says so."""
+    """An output folder below a file is refused."""
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="cannot be written: Not a directory"):
         packed(windows(tmp_path / "w.parquet"), tmp_path / "file" / "out")
 
 
 def test_parquet_without_vectors_is_refused(tmp_path: Path) -> None:
-    """A file without a column of vectors is refused with the columns it has and the option to name one."""
+    """The error lists the columns of the file and the option that names the vector column."""
     pq.write_table(pa.table({"contxt": [1], "id": [1]}), tmp_path / "w.parquet")
     with pytest.raises(ColumnError, match="it has `contxt`, `id`") as error:
         packed(tmp_path / "w.parquet", tmp_path / "out")
@@ -352,7 +352,7 @@ def test_parquet_without_vectors_is_refused(tmp_path: Path) -> None:
 
 
 def test_vectors_of_a_wrong_width_are_refused(tmp_path: Path) -> None:
-    """A column that cannot hold whole vectors is refused before anything is read."""
+    """A column that cannot hold whole vectors is refused before any row is read."""
     wrong = pa.FixedSizeListArray.from_arrays(pa.array(np.ones(39, np.float32)), 39)
     pq.write_table(pa.table({"context": wrong}), tmp_path / "w.parquet")
     with pytest.raises(ColumnError, match=r"w\.parquet: column `context` holds 39 floats a row"):
@@ -360,7 +360,7 @@ def test_vectors_of_a_wrong_width_are_refused(tmp_path: Path) -> None:
 
 
 def test_long_values_make_small_row_groups(tmp_path: Path) -> None:
-    """A row group holds 64 MiB of rows as they are decoded, also where one text stands in all of them."""
+    """A row group holds at most 64 MiB of decoded rows, even if all rows share one text."""
     n_rows = 200
     text = pa.DictionaryArray.from_arrays(pa.array(np.zeros(n_rows, np.int32)), pa.array(["x" * 10**6]))
     table = pa.table({"context": column("list", np.ones((n_rows, 5, 8))), "note": text})

@@ -1,4 +1,6 @@
-"""A lease that is held: when its holder asks the store, what it tells by it, and when it learns that it is lost."""
+"""Tests of a held lease: when its holder contacts the store, what it declares, and when it learns that it
+lost the lease.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ KEY, TEXT = "out/_lvm_batch/lock", "s3://bucket/out"
 
 
 class Time:
-    """Time as a holder sees it, by either of its clocks: it passes when it sleeps."""
+    """A clock for the holder that advances only when the holder sleeps."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -37,7 +39,7 @@ class Time:
 
 @pytest.fixture
 def time(monkeypatch: pytest.MonkeyPatch) -> Time:
-    """The holder's time."""
+    """The holder's clock."""
     time = Time()
     monkeypatch.setattr(lease, "_now", lambda: time.now)
     monkeypatch.setattr(lease, "monotonic", lambda: time.now)
@@ -58,7 +60,7 @@ def bucket() -> Bucket:
 
 @pytest.fixture
 def held(bucket: Bucket, time: Time) -> _Lease:
-    """A lease that was just taken, and does not beat."""
+    """A lease that was just taken and has no heartbeat."""
     return taken(bucket)
 
 
@@ -70,18 +72,18 @@ def taken(bucket: Bucket) -> _Lease:
 
 
 def content(bucket: Bucket) -> dict[str, Any]:
-    """What the lease says."""
+    """The content of the lease."""
     found: dict[str, Any] = json.loads(bucket.read(KEY).content)
     return found
 
 
 def take_over(bucket: Bucket) -> None:
-    """Let another process have it."""
+    """Let another process take the lease over."""
     bucket.put(KEY, json.dumps({"holder": "heir", "host": "far", "pid": 7, "beat": 1}).encode())
 
 
 def failing(bucket: Bucket, monkeypatch: pytest.MonkeyPatch, *, until: Callable[[], bool]) -> list[float]:
-    """Let the store be away ``until`` something; return the tries."""
+    """Let the store fail until ``until`` is true; return the attempts."""
     swap, tries = bucket.swap, []
 
     def swapping(*arguments: Any) -> Any:  # noqa: ANN401 - as it is
@@ -94,22 +96,22 @@ def failing(bucket: Bucket, monkeypatch: pytest.MonkeyPatch, *, until: Callable[
     return tries
 
 
-def test_time_passes() -> None:
-    """By a clock that is not set back."""
+def test_the_clock_is_monotonic() -> None:
+    """The clock is monotonic."""
     first = lease._now()
     assert 0 < first <= lease._now()
 
 
-def test_a_holder_that_is_heard_of_asks_nobody(held: _Lease, bucket: Bucket, time: Time) -> None:
-    """A store charges for each question: for half of the time to live a change that got through will do."""
+def test_a_recent_holder_sends_no_request(held: _Lease, bucket: Bucket, time: Time) -> None:
+    """Requests cost money, so for half the time to live a successful change is enough."""
     time.now += 15.0
     take_over(bucket)
     held.check()
     assert content(bucket)["holder"] == "heir"
 
 
-def test_a_holder_that_stood_still_asks_the_store(held: _Lease, bucket: Bucket, time: Time) -> None:
-    """After half of the time to live; still having it, it has it for as long again."""
+def test_a_paused_holder_renews_in_the_store(held: _Lease, bucket: Bucket, time: Time) -> None:
+    """After half the time to live, the holder renews the lease in the store, which is valid as long again."""
     time.now += 15.001
     held.check()
     assert content(bucket)["beat"] == 2
@@ -125,10 +127,10 @@ def test_a_holder_that_stood_still_asks_the_store(held: _Lease, bucket: Bucket, 
     assert content(bucket)["holder"] == "heir"
 
 
-def test_the_time_of_a_change_is_that_at_which_it_was_asked_for(
+def test_a_change_counts_from_its_request(
     held: _Lease, bucket: Bucket, time: Time, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not that of the answer, which may have waited while somebody else counted."""
+    """A change counts from its request, not from its response, which may arrive late."""
     swap = bucket.swap
 
     def slow(*arguments: Any) -> Any:  # noqa: ANN401 - as it is
@@ -138,7 +140,7 @@ def test_the_time_of_a_change_is_that_at_which_it_was_asked_for(
 
     monkeypatch.setattr(bucket, "swap", slow)
     held.declare({"a": "1"})
-    assert content(bucket)["beat"] == 3  # one to tell, and one because that took so long
+    assert content(bucket)["beat"] == 3  # one for the declaration, and one because that took so long
     fresh = _Lease(bucket, KEY, TEXT)
     monkeypatch.setattr(bucket, "swap", swap)
     bucket.remove(KEY)
@@ -148,10 +150,10 @@ def test_the_time_of_a_change_is_that_at_which_it_was_asked_for(
     assert content(bucket)["beat"] == 1
 
 
-def test_who_has_lost_it_is_told_without_asking(
+def test_a_lost_lease_fails_without_a_request(
     held: _Lease, bucket: Bucket, time: Time, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Once is enough."""
+    """Once the lease is lost, the holder fails without another request."""
     held.lost = True
     time.now += 100.0
     tries = failing(bucket, monkeypatch, until=lambda: False)
@@ -162,8 +164,8 @@ def test_who_has_lost_it_is_told_without_asking(
     assert tries == []
 
 
-def test_what_is_told_stands_in_the_lease(held: _Lease, bucket: Bucket) -> None:
-    """All of it, each time in one step; the same again is no step."""
+def test_declarations_are_written_to_the_lease(held: _Lease, bucket: Bucket) -> None:
+    """Each declaration is one write of all values; repeating a value writes nothing."""
     held.declare({"a": "1", "b": None})
     held.declare({"b": "2"})
     assert digests_in_lock(bucket.read(KEY).content) == {"a": "1", "b": "2"} == held.digests
@@ -177,8 +179,8 @@ def test_what_is_told_stands_in_the_lease(held: _Lease, bucket: Bucket) -> None:
     assert digests_in_lock(bucket.read(KEY).content) == {"a": "1", "b": "2"}
 
 
-def test_what_a_dead_holder_told_is_inherited(held: _Lease, bucket: Bucket, time: Time) -> None:
-    """Readers go by it until the heir tells them otherwise."""
+def test_declarations_of_a_dead_holder_are_inherited(held: _Lease, bucket: Bucket, time: Time) -> None:
+    """Readers use the earlier declarations until the new holder changes them."""
     held.declare({"a": "1"})
     heir = taken(bucket)
     assert time.slept
@@ -188,10 +190,10 @@ def test_what_a_dead_holder_told_is_inherited(held: _Lease, bucket: Bucket, time
     assert content(bucket)["told"] == {"a": "1"}
 
 
-def test_nothing_is_told_by_one_who_is_not_heard(
+def test_a_declaration_is_retried_for_a_minute(
     held: _Lease, bucket: Bucket, time: Time, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A store that is away for less than a minute is waited for, a look a second; else that is the error."""
+    """A store that fails for less than a minute is retried once a second; after that its error is raised."""
     began = time.now
     failing(bucket, monkeypatch, until=lambda: time.now >= began + 59)
     held.declare({"a": "1"})
@@ -208,10 +210,10 @@ def test_nothing_is_told_by_one_who_is_not_heard(
     assert 60 < time.now - began <= 61
 
 
-def test_it_is_lost_while_the_store_is_away(
+def test_retries_end_when_the_lease_is_lost(
     held: _Lease, bucket: Bucket, time: Time, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A beat may learn of it in between."""
+    """A heartbeat may find out between two retries that the lease is lost."""
     tries = failing(bucket, monkeypatch, until=lambda: False)
 
     def learn(_: float) -> None:
@@ -223,10 +225,10 @@ def test_it_is_lost_while_the_store_is_away(
     assert len(tries) == 1
 
 
-def test_a_beat_and_what_is_told_do_not_meet(
+def test_heartbeats_and_declarations_do_not_collide(
     held: _Lease, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each change goes by the version that the one before it left."""
+    """A heartbeat and a declaration wait for each other, so each uses the version that the other left."""
     under_way, go_on, swap = threading.Event(), threading.Event(), bucket.swap
     swaps: list[object] = []
 
@@ -248,11 +250,11 @@ def test_a_beat_and_what_is_told_do_not_meet(
     beat.join()
     tell.join()
     assert (content(bucket)["beat"], content(bucket)["told"]) == (3, {"a": "1"})
-    assert len(swaps) == 2  # nobody met a version that was not his own
+    assert len(swaps) == 2  # no write met another version than it expected
 
 
 def test_a_lease_is_given_back_by_patient_requests(held: _Lease, bucket: Bucket) -> None:
-    """Beats are given up soon; the last word is not."""
+    """Heartbeats use a short request timeout; giving the lease back does not."""
     hasty: list[Any] = []
 
     class Hasty:

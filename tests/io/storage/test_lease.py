@@ -1,4 +1,4 @@
-"""The lease of an output in a store: who gets it, after how long, and what a holder hears of it."""
+"""Tests of the lease of an output in a store: who gets it, after how long, and how a holder learns that it lost it."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ def bucket() -> Bucket:
 
 
 class Clock:
-    """Time as who waits for a lease sees it: it passes when he sleeps, and things happen at times."""
+    """A clock for a waiting run: it advances when the run sleeps, and triggers scheduled events."""
 
     def __init__(self) -> None:
         self.now = 100.0
         self._events: list[tuple[float, Callable[[], object]]] = []
 
     def at(self, seconds: float, event: Callable[[], object]) -> None:
-        """Let something happen so many seconds from the beginning."""
+        """Schedule an event, in seconds from the start."""
         self._events.append((100.0 + seconds, event))
 
     def sleep(self, seconds: float) -> None:
-        """Let time pass, and happen what was to happen meanwhile."""
+        """Advance the clock, and run the events due meanwhile."""
         self.now += seconds
         for due in [each for each in self._events if each[0] <= self.now]:
             self._events.remove(due)
@@ -56,13 +56,13 @@ class Clock:
 
     @property
     def passed_s(self) -> float:
-        """Seconds since the beginning."""
+        """Seconds since the start."""
         return round(self.now - 100.0, 6)
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The clock of whoever waits."""
+    """The clock of the waiting run."""
     clock = Clock()
     monkeypatch.setattr(lease, "monotonic", lambda: clock.now)
     monkeypatch.setattr(lease, "sleep", clock.sleep)
@@ -75,7 +75,7 @@ def put(bucket: Bucket, beat: int, holder: str = "other") -> None:
 
 
 def content(bucket: Bucket) -> dict[str, Any]:
-    """What the lease says."""
+    """The content of the lease."""
     found: dict[str, Any] = json.loads(bucket.read(KEY).content)
     return found
 
@@ -86,24 +86,28 @@ def held(bucket: Bucket, on_wait: Callable[[str], None] = lambda _: None) -> Any
 
 
 def test_a_holder_beats_every_three_seconds_and_has_thirty() -> None:
-    """Runs of other versions go by the same times."""
+    """Runs of other versions use the same times."""
     assert (lease.BEAT_S, lease.TTL_S) == (3, 30)
 
 
 def test_a_lease_that_nobody_holds_is_taken_at_once(bucket: Bucket, clock: Clock) -> None:
-    """It says who holds it, and that nobody does once it is given back; then the next one gets it as soon."""
+    """The lease names its holder; when given back, it has none, and the next run takes it at once."""
     waited: list[str] = []
     for _ in range(2):
         with held(bucket, waited.append):
-            said = content(bucket)
-            assert (said["host"], said["pid"], said["beat"]) == (socket.gethostname(), os.getpid(), 1)
-            assert said["holder"]
+            document = content(bucket)
+            assert (document["host"], document["pid"], document["beat"]) == (
+                socket.gethostname(),
+                os.getpid(),
+                1,
+            )
+            assert document["holder"]
         assert bucket.read(KEY).content == FREE
     assert (waited, clock.passed_s) == ([], 0)
 
 
-def test_two_holders_are_never_one(bucket: Bucket) -> None:
-    """Two runs of one process on one machine are still two."""
+def test_two_runs_of_one_process_are_two_holders(bucket: Bucket) -> None:
+    """Two runs in one process on one machine are two holders."""
     holders = set()
     for _ in range(2):
         with held(bucket):
@@ -111,8 +115,8 @@ def test_two_holders_are_never_one(bucket: Bucket) -> None:
     assert len(holders) == 2
 
 
-def test_a_lease_that_stands_still_is_taken_over_after_its_time(bucket: Bucket, clock: Clock) -> None:
-    """By the watcher's own clock, from its first look on; who waits is told for whom, once."""
+def test_a_lease_that_does_not_change_is_taken_over_after_its_time(bucket: Bucket, clock: Clock) -> None:
+    """The waiting run uses its own clock from its first look on, and reports once whom it waits for."""
     put(bucket, 5)
     waited: list[str] = []
     with held(bucket, waited.append):
@@ -123,8 +127,10 @@ def test_a_lease_that_stands_still_is_taken_over_after_its_time(bucket: Bucket, 
 
 
 @pytest.mark.parametrize("beats_at", [0.5, 20, 29, 30.5])
-def test_a_holder_that_is_seen_to_live_is_left_alone(bucket: Bucket, clock: Clock, beats_at: float) -> None:
-    """One change is enough, whenever it comes; it is named."""
+def test_the_lease_of_a_living_holder_is_not_taken_over(
+    bucket: Bucket, clock: Clock, beats_at: float
+) -> None:
+    """One change, at any time, shows that the holder lives; the error names the holder."""
     put(bucket, 5)
     clock.at(beats_at, lambda: put(bucket, 6))
     with (
@@ -138,7 +144,7 @@ def test_a_holder_that_is_seen_to_live_is_left_alone(bucket: Bucket, clock: Cloc
 
 @pytest.mark.parametrize("ends", ["given back", "removed"])
 def test_a_lease_that_is_given_back_meanwhile_is_taken(bucket: Bucket, clock: Clock, ends: str) -> None:
-    """As soon as it is seen."""
+    """The lease is taken as soon as the waiting run sees that it is free."""
     put(bucket, 5)
     clock.at(10, lambda: bucket.put(KEY, FREE) if ends == "given back" else bucket.remove(KEY))
     with held(bucket):
@@ -147,8 +153,10 @@ def test_a_lease_that_is_given_back_meanwhile_is_taken(bucket: Bucket, clock: Cl
 
 
 @pytest.mark.parametrize("rubbish", [b"", b"{", b"12", b"null", b"\xff", b"[]"])
-def test_what_is_no_lease_is_held_by_nobody_known(bucket: Bucket, clock: Clock, rubbish: bytes) -> None:
-    """It is taken over like that of a dead holder."""
+def test_an_unreadable_lease_is_taken_over_after_its_time(
+    bucket: Bucket, clock: Clock, rubbish: bytes
+) -> None:
+    """An unreadable lease is taken over like that of a dead holder."""
     bucket.put(KEY, rubbish)
     waited: list[str] = []
     with held(bucket, waited.append):
@@ -156,8 +164,8 @@ def test_what_is_no_lease_is_held_by_nobody_known(bucket: Bucket, clock: Clock, 
     assert "process None on None" in waited[0]
 
 
-def test_of_two_that_take_it_at_once_one_gets_it(bucket: Bucket, clock: Clock) -> None:
-    """The other sees that it has changed since, and watches the new holder."""
+def test_one_of_two_simultaneous_runs_gets_the_lease(bucket: Bucket, clock: Clock) -> None:
+    """The other run sees that the lease has changed, and watches the new holder."""
     swap = bucket.swap
 
     def come_second(*arguments: Any) -> Any:  # noqa: ANN401 - as it is
@@ -174,12 +182,12 @@ def test_of_two_that_take_it_at_once_one_gets_it(bucket: Bucket, clock: Clock) -
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A holder that beats a hundred times a second."""
+    """Set the heartbeat to a hundred times a second."""
     monkeypatch.setattr(lease, "BEAT_S", 0.01)
 
 
-def test_a_holder_changes_the_lease_again_and_again(bucket: Bucket, quick: None) -> None:
-    """By a counter, from a thread that keeps no process alive; nothing else of it changes."""
+def test_a_holder_changes_the_lease_repeatedly(bucket: Bucket, quick: None) -> None:
+    """A daemon thread increments a counter in the lease and changes nothing else."""
     with held(bucket):
         first = content(bucket)
         wait_until(lambda: content(bucket)["beat"] >= first["beat"] + 3, "it is changed again and again")
@@ -190,7 +198,7 @@ def test_a_holder_changes_the_lease_again_and_again(bucket: Bucket, quick: None)
 
 
 class Stumbling:
-    """A bucket for beats that fails as it is told: ``how`` is called for each, with what it would do."""
+    """A bucket whose heartbeats fail as ``how`` decides, which is called with each write."""
 
     def __init__(self, bucket: Bucket, how: Callable[[Callable[[], Any]], Any]) -> None:
         self._bucket = bucket
@@ -198,32 +206,32 @@ class Stumbling:
         self.beats = self.reads = 0
 
     def swap(self, *arguments: Any) -> Any:  # noqa: ANN401 - as it is
-        """Do it, or not."""
+        """Pass the write to ``how``."""
         self.beats += 1
         return self._how(lambda: self._bucket.swap(*arguments))
 
     def read_if_there(self, key: str) -> Any:  # noqa: ANN401 - as it is
-        """Read, which goes well."""
+        """Read without failing."""
         self.reads += 1
         return self._bucket.read_if_there(key)
 
 
 def stumbling(bucket: Bucket, how: Callable[[Callable[[], Any]], Any]) -> Stumbling:
-    """Let a bucket's beats go wrong."""
+    """Make a bucket's heartbeats fail as ``how`` decides."""
     bucket.__dict__["hasty"] = Stumbling(bucket, how)
     return bucket.__dict__["hasty"]  # type: ignore[no-any-return]
 
 
 def test_a_beat_is_one_request(bucket: Bucket, quick: None) -> None:
-    """Nothing is read as long as nothing is in the way: a store charges for each."""
+    """Requests cost money, so a heartbeat reads nothing unless its write fails."""
     beats = stumbling(bucket, lambda beat: beat())
     with held(bucket):
         wait_until(lambda: beats.beats > 3, "it beats on")
     assert beats.reads == 0
 
 
-def test_a_beat_that_fails_is_made_again(bucket: Bucket, quick: None) -> None:
-    """The store may be back at the next; nobody has lost anything."""
+def test_a_failed_heartbeat_is_repeated(bucket: Bucket, quick: None) -> None:
+    """The store may answer the next attempt; the lease is not lost."""
     failures = iter([OSError("away")] * 3)
 
     def fail(beat: Callable[[], Any]) -> Any:  # noqa: ANN401 - as it is
@@ -238,8 +246,8 @@ def test_a_beat_that_fails_is_made_again(bucket: Bucket, quick: None) -> None:
     assert bucket.read(KEY).content == FREE
 
 
-def test_a_beat_whose_answer_is_lost_is_known_again(bucket: Bucket, quick: None) -> None:
-    """It has reached the store, so that the next one meets another version than it expects: its own."""
+def test_a_heartbeat_whose_response_is_lost_is_recognised(bucket: Bucket, quick: None) -> None:
+    """The write reached the store, so the next one meets an unexpected version and recognises it as its own."""
     lost = iter([True] * 2)
 
     def lose(beat: Callable[[], Any]) -> Any:  # noqa: ANN401 - as it is
@@ -254,8 +262,8 @@ def test_a_beat_whose_answer_is_lost_is_known_again(bucket: Bucket, quick: None)
     assert bucket.read(KEY).content == FREE
 
 
-def test_a_beat_that_is_under_way_at_the_end_is_waited_for(bucket: Bucket, quick: None) -> None:
-    """Else it would meet what was given back, and be taken for another's."""
+def test_the_end_waits_for_a_heartbeat_under_way(bucket: Bucket, quick: None) -> None:
+    """Otherwise it would arrive after the lease is given back, and look like another holder's."""
     under_way = threading.Event()
 
     def tarry(beat: Callable[[], Any]) -> Any:  # noqa: ANN401 - as it is
@@ -271,8 +279,8 @@ def test_a_beat_that_is_under_way_at_the_end_is_waited_for(bucket: Bucket, quick
 
 
 @pytest.mark.parametrize("heir", [b'{"holder": "heir", "beat": 1}', b"rubbish"])
-def test_who_was_taken_over_hears_of_it_and_writes_no_more(bucket: Bucket, quick: None, heir: bytes) -> None:
-    """At its end, which leaves the heir what it has."""
+def test_a_holder_learns_that_its_lease_was_taken_over(bucket: Bucket, quick: None, heir: bytes) -> None:
+    """The old holder gets the error at its end, and does not change the new holder's lease."""
     taken_over = f"another run has taken over {TEXT}, since this one had stood still"
     with pytest.raises(OutputLocked, match=taken_over), held(bucket):  # noqa: PT012 - its end raises
         bucket.put(KEY, heir)
@@ -280,29 +288,29 @@ def test_who_was_taken_over_hears_of_it_and_writes_no_more(bucket: Bucket, quick
     assert bucket.read(KEY).content == heir
 
 
-def test_a_lease_that_is_gone_is_lost(bucket: Bucket, quick: None) -> None:
-    """Somebody has removed it: another may have begun."""
+def test_a_removed_lease_is_lost(bucket: Bucket, quick: None) -> None:
+    """Another run may have started after somebody removed the lease."""
     with pytest.raises(OutputLocked, match="has taken over"), held(bucket):  # noqa: PT012 - its end raises
         bucket.remove(KEY)
         wait_until(lambda: not any("lease" in thread.name for thread in threading.enumerate()), "beats end")
 
 
-def test_who_was_taken_over_between_two_beats_hears_of_it_too(bucket: Bucket) -> None:
-    """Where the end comes before the next beat would."""
+def test_a_takeover_between_two_heartbeats_is_noticed(bucket: Bucket) -> None:
+    """The end checks the lease even if no heartbeat has noticed the takeover."""
     with pytest.raises(OutputLocked, match="has taken over"), held(bucket):
         put(bucket, 1, "heir")
     assert content(bucket)["holder"] == "heir"
 
 
-def test_a_fault_of_the_work_is_not_hidden(bucket: Bucket) -> None:
-    """The lease is given back all the same."""
+def test_an_exception_of_the_work_is_not_hidden(bucket: Bucket) -> None:
+    """The lease is given back, and the original exception is raised."""
     with pytest.raises(ZeroDivisionError), held(bucket):
         raise ZeroDivisionError
     assert bucket.read(KEY).content == FREE
 
 
-def test_a_store_that_is_away_at_the_end_is_no_fault_of_the_work(bucket: Bucket) -> None:
-    """The lease ends by itself."""
+def test_an_unreachable_store_at_the_end_does_not_fail_the_work(bucket: Bucket) -> None:
+    """No error is raised, since the lease expires by itself."""
 
     def away(*_: object) -> None:
         raise OSError("away")
@@ -313,7 +321,7 @@ def test_a_store_that_is_away_at_the_end_is_no_fault_of_the_work(bucket: Bucket)
 
 
 def test_a_store_that_refuses_is_an_error_that_names_the_folder(bucket: Bucket) -> None:
-    """Before any work is done."""
+    """The error is raised before any work is done."""
 
     def refuse(*_: object) -> None:
         raise PermissionError("the store answers 403")
@@ -323,17 +331,17 @@ def test_a_store_that_refuses_is_an_error_that_names_the_folder(bucket: Bucket) 
         pass
 
 
-@pytest.mark.parametrize("said", [None, FREE])
-def test_a_lease_that_nobody_holds_is_not_alive(bucket: Bucket, clock: Clock, said: bytes | None) -> None:
-    """That is known at the first look."""
-    if said is not None:
-        bucket.put(KEY, said)
+@pytest.mark.parametrize("document", [None, FREE])
+def test_a_lease_that_nobody_holds_is_not_alive(bucket: Bucket, clock: Clock, document: bytes | None) -> None:
+    """The first look shows that a free lease is not alive."""
+    if document is not None:
+        bucket.put(KEY, document)
     assert lease.lease_is_alive(bucket, KEY) is False
     assert clock.passed_s == 0
 
 
 def test_a_lease_that_changes_is_alive(bucket: Bucket, clock: Clock) -> None:
-    """That is known a second after the change."""
+    """It is known within a second of the change."""
     put(bucket, 5)
     clock.at(2.5, lambda: put(bucket, 6))
     assert lease.lease_is_alive(bucket, KEY)
@@ -341,7 +349,7 @@ def test_a_lease_that_changes_is_alive(bucket: Bucket, clock: Clock) -> None:
 
 
 def test_a_lease_that_does_not_change_for_three_beats_is_dead(bucket: Bucket, clock: Clock) -> None:
-    """A holder may miss one."""
+    """A holder may miss one heartbeat."""
     put(bucket, 5)
     clock.at(9.5, lambda: put(bucket, 6))
     assert lease.lease_is_alive(bucket, KEY) is False
@@ -350,7 +358,7 @@ def test_a_lease_that_does_not_change_for_three_beats_is_dead(bucket: Bucket, cl
 
 @pytest.mark.parametrize("ends", ["given back", "removed"])
 def test_a_lease_that_ends_while_it_is_watched_is_not_alive(bucket: Bucket, clock: Clock, ends: str) -> None:
-    """It has changed, but nobody holds it any more."""
+    """The lease has changed, but no longer has a holder."""
     put(bucket, 5)
     clock.at(4, lambda: bucket.put(KEY, FREE) if ends == "given back" else bucket.remove(KEY))
     assert lease.lease_is_alive(bucket, KEY) is False

@@ -1,4 +1,4 @@
-"""Object stores over real HTTP: what is read, published and locked there, also when requests fail."""
+"""Tests of object stores over real HTTP: what is read, published and locked there, also if requests fail."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def publish(store: Store, content: bytes, name: str = "a.parquet") -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_keys_are_taken_as_they_are(server: Any, bucket: str, name: str) -> None:  # noqa: ANN401
-    """Spaces, percent signs, brackets and letters of any script mean themselves, in reading and in writing."""
+    """Spaces, percent signs, brackets and non-ASCII letters in keys are used literally, for reading and writing."""
     server.put(bucket, f"in/{name}", b"x")
     (file,) = find_files([f"s3://{bucket}/in/{name}"])
     assert (file.path, file.size) == (f"s3://{bucket}/in/{name}", 1)
@@ -96,7 +96,7 @@ def test_keys_are_taken_as_they_are(server: Any, bucket: str, name: str) -> None
     ],
 )
 def test_folders_and_patterns(server: Any, bucket: str, argument: str, found: list[str]) -> None:  # noqa: ANN401
-    """A bucket, a folder and a pattern stand for the same files as on a disk; consoles' markers are no files."""
+    """A bucket, a folder and a pattern select the same files as on a disk; folder markers are no files."""
     for key in (
         "data/a.parquet",
         "data/ü b/c%20.parquet",
@@ -112,15 +112,15 @@ def test_folders_and_patterns(server: Any, bucket: str, argument: str, found: li
 
 
 def test_an_empty_file_is_a_file(server: Any, bucket: str) -> None:  # noqa: ANN401
-    """An empty object is no marker of a folder: it is found, and named when it is read."""
+    """An empty object is not a folder marker: it is listed, and the error of reading it names it."""
     server.put(bucket, "in/a.parquet", b"")
     (file,) = find_files([f"s3://{bucket}/in"])
     with pytest.raises(UnreadableFile, match=f"{bucket}/in/a.parquet"), open_parquet(file.path):
         pass
 
 
-def test_what_is_not_there(bucket: str) -> None:
-    """A key, a folder and a bucket that are missing are errors that name them."""
+def test_missing_objects_are_named(bucket: str) -> None:
+    """A missing key, folder or bucket is an error that names it."""
     for address in (
         f"s3://{bucket}/nothing",
         f"s3://{bucket}/no*",
@@ -138,13 +138,13 @@ def test_what_is_not_there(bucket: str) -> None:
 
 @pytest.mark.parametrize("key", ["a//b", "/a", "a/../b", "./a"])
 def test_keys_that_no_client_can_name(bucket: str, key: str) -> None:
-    """Keys with empty parts or dots are refused, not made into others."""
+    """Keys with empty parts or dots are refused, not changed into other keys."""
     with pytest.raises(DataError, match=r"empty part|illegal"):
         find_files([f"s3://{bucket}/{key}"])
 
 
 def test_a_file_is_another_once_it_is_replaced(server: Any, bucket: str) -> None:  # noqa: ANN401
-    """What is read of an open file is one version of it: after it was replaced, reading fails."""
+    """An open file reads one version of its object; after a replacement, reading fails."""
     table = pa.table({"x": pa.array(range(400_000), pa.int64())})
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="none", use_dictionary=False)
@@ -158,7 +158,7 @@ def test_a_file_is_another_once_it_is_replaced(server: Any, bucket: str) -> None
 
 
 def test_identity_changes_with_the_object(server: Any, bucket: str) -> None:  # noqa: ANN401
-    """Size and time of an object are those that the store says."""
+    """Size and time of an object come from the store."""
     server.put(bucket, "a", b"1")
     place = locate(f"s3://{bucket}/a")
     first = look_at(place)
@@ -173,7 +173,7 @@ def test_identity_changes_with_the_object(server: Any, bucket: str) -> None:  # 
     reads=st.lists(st.tuples(st.integers(0, 70), st.lists(st.integers(0, 30), max_size=4)), max_size=6),
 )
 def test_reading_ahead_changes_no_byte(size: int, reads: list[tuple[int, list[int]]]) -> None:
-    """Wherever reads begin and however long they are, they give the object's bytes."""
+    """Reads at any offset and of any length return the object's bytes."""
     from lvm_batch.io.storage import bucket_filesystem as module
 
     content = bytes(range(size))
@@ -198,14 +198,14 @@ def test_reading_ahead_changes_no_byte(size: int, reads: list[tuple[int, list[in
     ("verb", "how"),
     [("HEAD", "503"), ("HEAD", "cut before"), ("GET", "503"), ("GET", "cut before"), ("GET", "cut within")],
 )
-def test_a_store_that_is_away_is_no_unreadable_file(
+def test_an_unreachable_store_is_not_an_unreadable_file(
     server: Any,  # noqa: ANN401 - of a module that may be missing
     bucket: str,
     monkeypatch: pytest.MonkeyPatch,
     verb: str,
     how: Any,  # noqa: ANN401
 ) -> None:
-    """A file is not left out for a network's sake: what cannot be reached is an error of its own."""
+    """A network error is not an unreadable file that may be left out; it is an error of its own."""
     monkeypatch.setattr("lvm_batch.io.storage.bucket_access._MAX_RETRIES", 1)
     buckets.forget()
     server.put(bucket, "a.parquet", b"PAR1" * 100)
@@ -220,8 +220,8 @@ def test_a_store_that_is_away_is_no_unreadable_file(
 
 @pytest.mark.parametrize("how", ["500", "503", "cut before", "cut within", "cut after"])
 @pytest.mark.parametrize("verb", ["PUT", "GET", "HEAD", "DELETE", "create", "list"])
-def test_a_request_that_fails_is_made_again(server: Any, bucket: str, verb: str, how: Any) -> None:  # noqa: ANN401
-    """Server errors, slow-downs, cut connections and answers that got lost change nothing."""
+def test_a_failed_request_is_retried(server: Any, bucket: str, verb: str, how: Any) -> None:  # noqa: ANN401
+    """Server errors, throttling, dropped connections and lost responses are retried and change nothing."""
     store = out(bucket)
     if verb != "create":
         store.write("here", b"x" * 50_000)
@@ -251,8 +251,8 @@ def test_a_request_that_fails_is_made_again(server: Any, bucket: str, verb: str,
 
 @pytest.mark.parametrize("how", ["500", "503", "cut before", "cut within", "cut after"])
 @pytest.mark.parametrize("step", ["uploads", "partNumber=2", "uploadId"])
-def test_an_upload_in_parts_that_stumbles(server: Any, bucket: str, step: str, how: Any) -> None:  # noqa: ANN401
-    """Beginning, a part and completing an upload are each tried again; what appears is whole."""
+def test_an_upload_in_parts_is_retried(server: Any, bucket: str, step: str, how: Any) -> None:  # noqa: ANN401
+    """Starting an upload, each part and its completion are retried; the object appears complete."""
     content = os.urandom(PART) + b"the rest"
     fault = server.fail(how, "POST" if step == "uploadId" else "", f"/{bucket}/out/a.parquet", step)
     publish(out(bucket), content)
@@ -262,7 +262,7 @@ def test_an_upload_in_parts_that_stumbles(server: Any, bucket: str, step: str, h
 
 @pytest.mark.parametrize("step", ["uploads", "partNumber=2", "POST uploadId"])
 def test_an_upload_in_parts_that_fails_shows_nothing(server: Any, bucket: str, step: str) -> None:  # noqa: ANN401
-    """What cannot be uploaded whole is not there at all, and its parts are given back."""
+    """An upload that fails leaves no object and no parts."""
     server.fail("403", f"/{bucket}/out/a.parquet", *step.split(), times=100)
     with pytest.raises(
         OutputError, match=r"a\.parquet cannot be uploaded: the store answers 403 AccessDenied"
@@ -273,7 +273,7 @@ def test_an_upload_in_parts_that_fails_shows_nothing(server: Any, bucket: str, s
 
 
 def test_a_killed_upload_shows_nothing(server: Any, bucket: str, tmp_path: Path) -> None:  # noqa: ANN401
-    """`kill -9` in the middle of an upload leaves what was there before."""
+    """`kill -9` in the middle of an upload leaves the previous object."""
     store = out(bucket)
     publish(store, b"before")
     (tmp_path / "staged").write_bytes(os.urandom(3 * PART))
@@ -295,7 +295,7 @@ def test_stores_without_conditional_writes(
     bucket: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Where a store cannot make sure that a name is free, it is looked at before it is written to."""
+    """If a store has no conditional writes, the name is checked before it is written."""
     monkeypatch.setattr("lvm_batch.io.storage.bucket_access._MAX_RETRIES", 1)
     server.fail("501", "PUT", "conditional", times=100)
     store = out(bucket)
@@ -321,7 +321,7 @@ ACCESS = {
 
 @pytest.mark.parametrize("address", ACCESS.values(), ids=ACCESS)
 def test_addresses_with_credentials_are_refused(address: str) -> None:
-    """What travels in records and logs must hold no secret; the refusal does not repeat it."""
+    """Addresses go into records and logs, so one with a secret is refused, and the error does not repeat it."""
     for ask in (
         find_files,
         lambda addresses: read_file(*addresses),
@@ -349,12 +349,12 @@ def test_addresses_with_credentials_are_refused(address: str) -> None:
     ],
 )
 def test_redaction(text: str, shown: str) -> None:
-    """User names, passwords and queries of URLs are taken out of any text; the rest stays."""
+    """User names, passwords and queries of URLs are removed from any text; the rest stays."""
     assert redact(text) == shown
 
 
-def test_access_denied_is_said_in_a_line(server: Any, bucket: str) -> None:  # noqa: ANN401
-    """The store's answer, which may quote keys and signatures, is not repeated."""
+def test_access_denied_is_a_one_line_error(server: Any, bucket: str) -> None:  # noqa: ANN401
+    """The store's response, which may quote keys and signatures, is not repeated."""
     from support import s3_server
 
     server.fail("403", f"/{bucket}", times=100)
@@ -369,12 +369,12 @@ def test_access_denied_is_said_in_a_line(server: Any, bucket: str) -> None:  # n
         with pytest.raises(OutputError) as error:
             ask()
         assert error.value.args[0].endswith(f"cannot be {done}: the store answers 403 AccessDenied")
-        trace = "".join(traceback.format_exception(error.value))  # as --verbose shows it
+        trace = "".join(traceback.format_exception(error.value))  # as --verbose prints it
         assert not any(secret in trace for secret in (s3_server.KEY, s3_server.SECRET, s3_server.TOKEN))
 
 
 def test_a_store_that_does_not_answer_is_named(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN401
-    """After the last try the address stands in the error."""
+    """After the last retry the error gives the address."""
     monkeypatch.setattr("lvm_batch.io.storage.bucket_access._MAX_RETRIES", 1)
     with (
         buckets.environment(server, AWS_ENDPOINT_URL="http://name:secret@127.0.0.1:9"),
@@ -383,8 +383,8 @@ def test_a_store_that_does_not_answer_is_named(server: Any, monkeypatch: pytest.
         find_files(["s3://bucket/a"])
 
 
-def test_profiles_count(server: Any, tmp_path: Path) -> None:  # noqa: ANN401
-    """Credentials, region and endpoint are found in AWS's files too."""
+def test_aws_profiles_are_read(server: Any, tmp_path: Path) -> None:  # noqa: ANN401
+    """Credentials, region and endpoint are also read from AWS's configuration files."""
     (tmp_path / "credentials").write_text(
         "[mine]\naws_access_key_id = AKIAPROFILE\naws_secret_access_key = s\n"
     )
@@ -410,7 +410,7 @@ def test_profiles_count(server: Any, tmp_path: Path) -> None:  # noqa: ANN401
 
 
 def test_no_credentials_is_an_error_with_advice(server: Any) -> None:  # noqa: ANN401
-    """Without credentials nothing is tried; for a public bucket it can be said that none are needed."""
+    """Without credentials no request is sent; for a public bucket an option says that none are needed."""
     unset = dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"), "")
     with (
         buckets.environment(server, **unset),
@@ -424,7 +424,7 @@ def test_no_credentials_is_an_error_with_advice(server: Any) -> None:  # noqa: A
     server.put(name, "a", b"x")
     with (
         buckets.environment(server, AWS_SKIP_SIGNATURE="true", **unset),
-        pytest.raises(InputNotFound, match="403 Forbidden"),  # it is no public one
+        pytest.raises(InputNotFound, match="403 Forbidden"),  # it is not public
     ):
         read_file(f"s3://{name}/a")
     assert server.authorization == ""
@@ -434,7 +434,7 @@ def test_no_credentials_is_an_error_with_advice(server: Any) -> None:  # noqa: A
     ("scheme", "extra"), [("s3", "s3"), ("gs", "gcs"), ("az", "azure"), ("abfss", "azure")]
 )
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, scheme: str, extra: str) -> None:
-    """Without the client, the error holds the command that installs it."""
+    """If the client is not installed, the error gives the command that installs it."""
     buckets.forget()
     monkeypatch.setitem(sys.modules, "obstore.store", None)
     with pytest.raises(MissingExtra) as error:
@@ -443,7 +443,7 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, scheme: str, 
 
 
 def test_other_clouds_are_opened_by_the_same_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`gs://` and `az://` lead to stores; what is missing for one is said with its own advice."""
+    """`gs://` and `az://` open stores; if something is missing for one, its own hint says what."""
     buckets.forget()
     for name in [name for name in os.environ if name.startswith(("AZURE_", "GOOGLE_"))]:
         monkeypatch.delenv(name)
@@ -464,23 +464,23 @@ TTL_S = 3.0
 
 @pytest.fixture
 def lease(bucket: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The address of an output; holders live fast, and on a busy machine too they beat long before they are dead."""
+    """The address of an output with a short lease, long enough for heartbeats on a busy machine."""
     monkeypatch.setattr("lvm_batch.io.storage.lease.BEAT_S", 0.06)
     monkeypatch.setattr("lvm_batch.io.storage.lease.TTL_S", TTL_S)
     return f"s3://{bucket}/out"
 
 
-def await_a_beat(address: str) -> None:
-    """Wait until it is seen that somebody holds the lease."""
+def await_a_heartbeat(address: str) -> None:
+    """Wait until a heartbeat of the holder is seen."""
     wait_until(lambda: is_held(address), "a beat of the holder")
 
 
-def test_a_second_run_is_turned_away(lease: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While the first lives, another is refused by name as soon as a beat is seen; then it may."""
+def test_a_second_run_is_refused(lease: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second run is refused by name as soon as it sees a heartbeat, and admitted once the first has ended."""
     monkeypatch.setattr("lvm_batch.io.storage.lease.TTL_S", HANG_S)
     waited: list[str] = []
     with lock_output(lease):
-        await_a_beat(lease)
+        await_a_heartbeat(lease)
         started = monotonic()
         with (
             pytest.raises(OutputLocked, match=f"writing to {lease}: process {os.getpid()} on "),
@@ -496,7 +496,7 @@ def test_a_second_run_is_turned_away(lease: str, monkeypatch: pytest.MonkeyPatch
 
 
 def test_an_exception_frees_the_lease(lease: str) -> None:
-    """A run that fails holds nothing: the next one has nobody to wait for."""
+    """A run that fails gives its lease back, so the next one does not wait."""
     with pytest.raises(ZeroDivisionError), lock_output(lease):
         raise ZeroDivisionError
     waited: list[str] = []
@@ -519,8 +519,8 @@ def kill_a_holder(address: str) -> None:
     process.stdout.close()
 
 
-def test_a_dead_holder_is_outlived(lease: str) -> None:
-    """What was held by a killed process is taken over when it has stood still for its time, and not before."""
+def test_the_lease_of_a_dead_holder_is_taken_over(lease: str) -> None:
+    """The lease of a killed process is taken over after its time to live, and not before."""
     kill_a_holder(lease)
     assert not is_held(lease)
     started = monotonic()
@@ -528,8 +528,8 @@ def test_a_dead_holder_is_outlived(lease: str) -> None:
         assert monotonic() - started > TTL_S
 
 
-def test_of_two_heirs_one_gets_it(lease: str) -> None:
-    """Two runs that wait for the same dead holder do not both go on."""
+def test_one_of_two_waiting_runs_gets_the_lease(lease: str) -> None:
+    """Two runs that wait for the same dead holder do not both start."""
     kill_a_holder(lease)
     outcomes: list[str] = []
     done = threading.Event()
@@ -551,8 +551,8 @@ def test_of_two_heirs_one_gets_it(lease: str) -> None:
     assert sorted(outcomes) == ["held", "locked"]
 
 
-def test_who_stands_still_for_too_long_has_lost(lease: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A holder that did not beat, and was taken over, hears of it at its end, and leaves the heir its lease."""
+def test_a_holder_that_pauses_too_long_loses_the_lease(lease: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A paused holder that was taken over gets an error at its end, and does not change the new holder's lease."""
     heir, asleep, awake, beat = ExitStack(), threading.Event(), threading.Event(), _Lease._next
 
     def stand_still(_: _Lease) -> bytes:
@@ -571,21 +571,21 @@ def test_who_stands_still_for_too_long_has_lost(lease: str, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("how", ["503", "cut before", "cut after"])
-def test_beats_survive_a_store_that_stumbles(server: Any, lease: str, how: Any) -> None:  # noqa: ANN401
-    """A beat that fails, or whose answer is lost, costs nobody the lease."""
+def test_failed_heartbeats_do_not_lose_the_lease(server: Any, lease: str, how: Any) -> None:  # noqa: ANN401
+    """A failed heartbeat, or a lost response to one, does not lose the lease."""
     with lock_output(lease):
         fault = server.fail(how, "PUT", "/out/_lvm_batch/lock", times=3)
         wait_until(lambda: fault.met == 3, "three beats that fail")
-        await_a_beat(lease)
+        await_a_heartbeat(lease)
     assert not is_held(lease)
 
 
-def test_a_beat_does_not_wait_for_a_silent_store(
+def test_a_heartbeat_times_out(
     server: Any,  # noqa: ANN401 - of a module that may be missing
     lease: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A request that is never answered is given up soon, so that its holder is not taken for dead."""
+    """A request without a response times out soon, so that the holder is not taken for dead."""
     monkeypatch.setattr("lvm_batch.io.storage.bucket_access.HASTY_S", 0.1)
     server.awake.clear()
     with lock_output(lease):
@@ -597,7 +597,7 @@ def test_a_beat_does_not_wait_for_a_silent_store(
 
 
 def test_clocks_do_not_matter(server: Any, lease: str, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN401
-    """A lease holds no time, and none is compared: the clocks of two machines may differ by years."""
+    """A lease contains no time and none is compared, so the clocks of two machines may differ by years."""
     with lock_output(lease):
         monkeypatch.setattr("time.time", lambda: 0.0)
         with pytest.raises(OutputLocked), lock_output(lease):
@@ -607,7 +607,7 @@ def test_clocks_do_not_matter(server: Any, lease: str, monkeypatch: pytest.Monke
 
 
 def test_a_store_that_refuses_the_lease_is_an_error(server: Any, bucket: str) -> None:  # noqa: ANN401
-    """Who may not write there learns it before anything else is done."""
+    """Without write access the error is raised before anything else happens."""
     server.fail("403", "PUT", times=100)
     with (
         pytest.raises(OutputError, match="cannot be written: the store answers 403"),

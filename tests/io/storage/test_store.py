@@ -1,4 +1,4 @@
-"""One contract for folders on this machine and prefixes of an object store."""
+"""Tests of the store contract, for local folders and for prefixes of an object store."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     return make(tmp_path)
 
 
-def test_what_is_not_there(store: Store) -> None:
-    """A store that holds nothing, not even its folder, can be asked for anything."""
+def test_an_empty_store_can_be_queried(store: Store) -> None:
+    """Every query works on an empty store, even if its folder does not exist."""
     assert store.read("a.json") is None
     assert store.read("deep/er/a.json") is None
     assert store.names("") == []
@@ -55,7 +55,7 @@ def test_what_is_not_there(store: Store) -> None:
 
 
 def test_what_is_written_is_read(store: Store) -> None:
-    """Small files are put whole, at any depth, in place of what was there."""
+    """Small files are written whole, at any depth, and replace the previous content."""
     store.write("deep/er/a.json", b"one")
     store.write("deep/er/a.json", b"2")
     store.write("empty", b"")
@@ -67,21 +67,21 @@ def test_what_is_written_is_read(store: Store) -> None:
 
 
 def test_create_takes_a_name_once(store: Store) -> None:
-    """Of two files created under one name the first stands."""
+    """Of two files created under one name, the first stays."""
     assert store.create("_lvm_batch/job.json", b"mine")
     assert not store.create("_lvm_batch/job.json", b"yours")
     assert store.read("_lvm_batch/job.json") == b"mine"
 
 
-def test_append_begins_and_goes_on(store: Store) -> None:
-    """Lines stand behind those that were there."""
+def test_append_adds_lines(store: Store) -> None:
+    """Lines are appended after the existing ones."""
     for line in (b"a\n", b"b\n", b""):
         store.append("_lvm_batch/events.jsonl", line)
     assert store.read("_lvm_batch/events.jsonl") == b"a\nb\n"
 
 
 def test_names_are_those_of_files_right_below(store: Store) -> None:
-    """Listing is sorted, not deep, and shows no folder."""
+    """A listing is sorted, not recursive, and shows no folders."""
     for name in ("b", "a", "below/c", "below/deeper/d"):
         store.write(name, b"")
     assert store.names("") == ["a", "b"]
@@ -90,7 +90,7 @@ def test_names_are_those_of_files_right_below(store: Store) -> None:
 
 
 def test_remove_takes_one_file(store: Store) -> None:
-    """What is removed is gone; the rest stays, and a second time nothing happens."""
+    """Removing deletes one file only; removing it again does nothing."""
     store.write("x/a", b"")
     store.write("x/b", b"")
     store.remove("x/a")
@@ -99,7 +99,7 @@ def test_remove_takes_one_file(store: Store) -> None:
 
 
 def test_a_staged_file_is_seen_only_when_published(store: Store) -> None:
-    """Until it is published nothing is there; then all of it is, in place of what was."""
+    """Before publishing, the file does not exist; after it, all of it does, in place of the previous one."""
     store.write("year=2024/a-00000.parquet", b"old")
     with store.stage() as staged:
         staged.write_bytes(b"x" * 100_000)
@@ -111,7 +111,7 @@ def test_a_staged_file_is_seen_only_when_published(store: Store) -> None:
 
 
 def stage_and_fail(store: Store, staged: list[Path], *, written: bool) -> None:
-    """Break within a stage, which is noted in ``staged``."""
+    """Raise within a stage, whose name is added to ``staged``."""
     with store.stage() as path:
         staged.append(path)
         if written:
@@ -121,7 +121,7 @@ def stage_and_fail(store: Store, staged: list[Path], *, written: bool) -> None:
 
 @pytest.mark.parametrize("written", [True, False])
 def test_a_stage_left_by_an_exception_leaves_nothing(store: Store, *, written: bool) -> None:
-    """What was staged is gone, whether or not anything was written to it."""
+    """The staged file is removed, whether or not anything was written to it."""
     staged: list[Path] = []
     with pytest.raises(ZeroDivisionError):
         stage_and_fail(store, staged, written=written)
@@ -129,8 +129,8 @@ def test_a_stage_left_by_an_exception_leaves_nothing(store: Store, *, written: b
     assert store.first_visible() is None
 
 
-def test_stages_do_not_meet(store: Store) -> None:
-    """Two stages at a time are two files."""
+def test_two_stages_are_two_files(store: Store) -> None:
+    """Two simultaneous stages are two files."""
     with store.stage() as one, store.stage() as other:
         one.write_bytes(b"1")
         other.write_bytes(b"2")
@@ -151,7 +151,7 @@ def test_stages_do_not_meet(store: Store) -> None:
 def test_files_that_readers_would_take_are_found(
     store: Store, names: tuple[str, ...], *, visible: bool
 ) -> None:
-    """A file at any depth shows unless it, or a folder above it, is hidden."""
+    """A file at any depth is found unless it, or a folder above it, is hidden."""
     for name in names:
         store.write(name, b"xy")
     assert (store.first_visible() is not None) is visible
@@ -159,7 +159,7 @@ def test_files_that_readers_would_take_are_found(
 
 
 def test_an_upload_that_fails_is_named(tmp_path: Path) -> None:
-    """What cannot be uploaded is an error with the object's name."""
+    """A failed upload is an error with the object's name."""
     store = in_memory(tmp_path)
     with store.stage() as staged:
         staged.write_bytes(b"x")
@@ -168,14 +168,14 @@ def test_an_upload_that_fails_is_named(tmp_path: Path) -> None:
 
 
 def test_local_stages_lie_in_the_output(tmp_path: Path) -> None:
-    """Staging is on the file system of the output, hidden from readers, so that publishing is a rename."""
+    """Stages lie on the output's file system, hidden from readers, so that publishing is a rename."""
     with local(tmp_path).stage() as staged:
         assert staged.parent == tmp_path / "out/_lvm_batch/tmp"
         assert staged.suffix == ".part"
 
 
 def test_create_needs_no_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the file system has no hard links, a name is taken once all the same."""
+    """Without hard links, creating a name still succeeds only once."""
 
     def refuse(*_: object) -> None:
         raise PermissionError(1, "Operation not permitted")
@@ -201,8 +201,8 @@ def test_create_needs_no_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         (lambda store: store.write("large", bytes(2**20)), r"out/large cannot be written: File too large"),
     ],
 )
-def test_what_a_disk_refuses_is_named(tmp_path: Path, act: Callable[[Store], object], said: str) -> None:
-    """The path and the system's reason are said, as of an object store; nothing is left half written."""
+def test_an_error_of_the_disk_is_named(tmp_path: Path, act: Callable[[Store], object], said: str) -> None:
+    """The error gives the path and the system's message, as for an object store; nothing is left partly written."""
     store = local(tmp_path)
     store.write("folder/a", b"")
     store.write("file", b"")
@@ -212,27 +212,27 @@ def test_what_a_disk_refuses_is_named(tmp_path: Path, act: Callable[[Store], obj
     assert store.names("_lvm_batch/tmp") == []
 
 
-def test_what_the_one_who_stages_breaks_is_not_the_stores_error(tmp_path: Path) -> None:
-    """What is raised while a file is staged passes as it is."""
+def test_an_exception_of_the_caller_is_not_the_stores_error(tmp_path: Path) -> None:
+    """An exception raised while a file is staged passes through unchanged."""
     with pytest.raises(FileNotFoundError), local(tmp_path).stage() as staged:
         staged.read_bytes()
 
 
 def test_a_folder_with_only_empty_folders_is_empty(tmp_path: Path) -> None:
-    """Folders alone are nobody's data."""
+    """A folder that holds only folders counts as empty."""
     (tmp_path / "out/year=2024").mkdir(parents=True)
     assert local(tmp_path).first_visible() is None
 
 
 def test_a_file_where_the_folder_should_be_holds_nothing(tmp_path: Path) -> None:
-    """Asking a store whose folder is a file is no error: it is said where it is written to."""
+    """If the folder is a file, queries return nothing; the error comes with the first write."""
     (tmp_path / "out").write_text("x")
     store = local(tmp_path)
     assert (store.names(""), store.names("done"), store.read("job.json")) == ([], [], None)
 
 
 def test_stores_are_opened_by_their_address(s3: None, tmp_path: Path) -> None:
-    """A path or a `file://` URL opens a folder, any other URL an object store."""
+    """A path or a `file://` URL opens a local folder, any other URL an object store."""
     assert isinstance(open_store(str(tmp_path), staging="tmp"), LocalStore)
     assert isinstance(open_store(tmp_path.as_uri(), staging="tmp"), LocalStore)
     assert type(open_store("s3://bucket/out", staging="tmp")).__name__ == "ObjectStore"

@@ -1,4 +1,4 @@
-"""Every encoding of vectors gives the same numbers, and every flaw its row and its reason."""
+"""Tests that every encoding gives the same vectors, and every flaw its row and its reason."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def values(n_rows: int = 7, *, dtype: str = "float32", seed: int = 0) -> NDArray
 
 
 def offsets(n_lists: int, size: int, kind: Any) -> pa.Array:  # noqa: ANN401 - Arrow publishes no types
-    """Edges of equal lists."""
+    """Offsets of lists of equal length."""
     return pa.array(np.arange(n_lists + 1) * size, kind)
 
 
@@ -81,7 +81,7 @@ def encode(rows: NDArray[Any], encoding: str) -> pa.Array:
 
 
 def ragged(rows: list[NDArray[np.float32] | None], encoding: str) -> pa.Array:
-    """Rows of any number of floats; lists of lists hold vectors of 768 and, last, what is left."""
+    """Rows of any number of floats; nested lists hold vectors of 768 and, last, the remainder."""
     nested = " of " in encoding
     listed = [None if row is None else cut(row) if nested else row.tolist() for row in rows]
     kinds = {"list": pa.list_, "large": pa.large_list, "fixed": lambda kind: pa.list_(kind, DIM)}
@@ -92,14 +92,14 @@ def ragged(rows: list[NDArray[np.float32] | None], encoding: str) -> pa.Array:
 
 
 def cut(row: NDArray[np.float32]) -> list[list[float]]:
-    """A row as vectors."""
+    """The vectors of a row."""
     return [row[first : first + DIM].tolist() for first in range(0, len(row), DIM)]
 
 
 def decoded(
     array: pa.Array | pa.ChunkedArray, *, pad: Pad | None = "repeat", length: int = LENGTH, dim: int = DIM
 ) -> tuple[NDArray[np.float32], Flaws]:
-    """Contexts, in a buffer full of rubbish before, and their flaws."""
+    """The contexts, decoded into a buffer with random content, and their flaws."""
     out = np.full((len(array), length, dim), 12345.0, np.float32)
     decode = decode_column if isinstance(array, pa.ChunkedArray) else decode_vectors
     return out, decode(array, out, pad=pad)
@@ -108,7 +108,7 @@ def decoded(
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_every_encoding_gives_the_same_contexts(encoding: str, dtype: str) -> None:
-    """Whatever the encoding and the dtype, a context is its floats, as float32; its type is accepted."""
+    """Whatever the encoding and dtype, a context is decoded to its floats as float32, and its type is accepted."""
     rows = values(dtype=dtype)
     array = encode(rows, encoding)
     contexts, flaws = decoded(array)
@@ -119,7 +119,7 @@ def test_every_encoding_gives_the_same_contexts(encoding: str, dtype: str) -> No
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 def test_binary_gives_the_same_contexts(dtype: str) -> None:
-    """Binary of a context's width is its floats, little-endian, whole, sliced and with null rows."""
+    """Fixed-width binary is decoded as little-endian floats: whole columns, slices and columns with null rows."""
     rows = values(dtype=dtype)
     array = as_binary(rows)
     assert check_vector_type(array.type, length=LENGTH, dim=DIM) is None
@@ -133,7 +133,7 @@ def test_binary_gives_the_same_contexts(dtype: str) -> None:
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_a_slice_is_decoded_as_its_rows(encoding: str) -> None:
-    """Slices, slices of slices and empty slices give the rows they show."""
+    """Slices, slices of slices and empty slices give exactly their rows."""
     rows = values(9)
     array = encode(rows, encoding)
     for first, n_rows in [(0, 9), (1, 8), (3, 2), (8, 1), (9, 0), (4, 0)]:
@@ -145,7 +145,7 @@ def test_a_slice_is_decoded_as_its_rows(encoding: str) -> None:
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_chunks_are_decoded_as_one_column(encoding: str) -> None:
-    """Chunks of any length, empty ones too, number their rows through."""
+    """Chunks of any length, also empty ones, are numbered as one column."""
     rows = values(6)
     rows[4, 2, 3] = np.nan
     array = encode(rows, encoding)
@@ -158,7 +158,7 @@ def test_chunks_are_decoded_as_one_column(encoding: str) -> None:
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_null_rows_keep_their_place(encoding: str) -> None:
-    """A null row is zeros with the reason `null`; the rows around it do not move, in slices too."""
+    """A null row is zeros with the reason `null`; the rows around it keep their place, in slices too."""
     rows = values(6)
     array = encode(rows, encoding).take(pa.array([0, None, 2, None, 4, 5]))
     for shown, its_rows, null in ((array, rows, [1, 3]), (array.slice(1, 4), rows[1:5], [0, 2])):
@@ -170,7 +170,7 @@ def test_null_rows_keep_their_place(encoding: str) -> None:
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_a_null_value_makes_its_row_bad(encoding: str) -> None:
-    """A null among the floats is found in its own row, whatever number stands under it, in slices too."""
+    """A null among the floats makes its own row bad, whatever value lies under it, in slices too."""
     rows = values(5)
     mask = np.zeros((5, LENGTH, DIM), bool)
     mask[1, 4, 767] = mask[3, 0, 0] = True
@@ -183,7 +183,7 @@ def test_a_null_value_makes_its_row_bad(encoding: str) -> None:
 
 @pytest.mark.parametrize("encoding", [name for name in ENCODINGS if " of " in name])
 def test_a_null_inner_list_makes_its_row_bad(encoding: str) -> None:
-    """A context one of whose vectors is null is bad, and only that one."""
+    """A context with a null vector is bad, and no other."""
     outer, inner = encoding.split(" of ")
     rows = values(4)
     vectors = LISTS[inner](pa.array(rows.reshape(-1)), DIM)
@@ -196,8 +196,8 @@ def test_a_null_inner_list_makes_its_row_bad(encoding: str) -> None:
 
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("encoding", ["fixed", "list", "list of fixed", "tensor"])
-def test_what_is_not_finite_is_bad(encoding: str, dtype: str) -> None:
-    """One NaN or infinity makes its row bad, and zeros."""
+def test_non_finite_values_are_bad(encoding: str, dtype: str) -> None:
+    """One NaN or infinity makes its row bad and zero."""
     rows = values(5, dtype=dtype)
     rows[1, 3, 100], rows[2, 0, 0], rows[4, 4, 767] = np.nan, np.inf, -np.inf
     contexts, flaws = decoded(encode(rows, encoding))
@@ -206,8 +206,8 @@ def test_what_is_not_finite_is_bad(encoding: str, dtype: str) -> None:
     np.testing.assert_array_equal(contexts[[0, 3]], rows[[0, 3]].astype(np.float32))
 
 
-def test_nan_goes_before_infinity() -> None:
-    """A row with both is called by the NaN."""
+def test_nan_is_reported_before_infinity() -> None:
+    """If a row has both NaN and infinity, its reason is the NaN."""
     rows = values(1)
     rows[0, 0, :2] = np.inf, np.nan
     assert decoded(encode(rows, "fixed"))[1].bad == {0: "nan"}
@@ -215,15 +215,15 @@ def test_nan_goes_before_infinity() -> None:
 
 @pytest.mark.parametrize("encoding", ["fixed", "large", "fixed of list"])
 def test_float64_beyond_float32_is_infinite(encoding: str) -> None:
-    """A number that float32 does not hold makes its row `inf`, without a warning."""
+    """A float64 that float32 cannot hold makes its row `inf`, without a warning."""
     rows = values(2, dtype="float64")
     rows[0, 0, 0] = 1e39
     assert decoded(encode(rows, encoding))[1].bad == {0: "inf"}
 
 
 @pytest.mark.parametrize("scale", [1e-25, 1e25, 3e38, 1e-44])
-def test_honest_values_are_not_bad(scale: float) -> None:
-    """Values whose squares leave float32's range are finite and not zero all the same."""
+def test_extreme_values_are_not_bad(scale: float) -> None:
+    """Values whose squares overflow or underflow float32 are finite and not zero."""
     rows = np.full((2, LENGTH, DIM), scale, np.float32)
     contexts, flaws = decoded(encode(rows, "fixed"))
     assert flaws == Flaws()
@@ -232,14 +232,14 @@ def test_honest_values_are_not_bad(scale: float) -> None:
 
 @pytest.mark.parametrize("zero", [0.0, -0.0])
 def test_a_context_of_zeros_has_no_norm(zero: float) -> None:
-    """A whole context of zeros is bad; one vector of zeros within it is not."""
+    """A context of zeros only is bad; a zero vector among others is not."""
     rows = values(3)
     rows[0], rows[1, 2] = zero, zero
     assert decoded(encode(rows, "fixed"))[1] == Flaws(bad={0: "zero_norm"})
 
 
 def test_a_single_vector_may_be_zero() -> None:
-    """Where a row is one vector, zeros are a vector."""
+    """A row that is one vector may be all zeros."""
     array = as_fixed(pa.array(np.zeros(3 * DIM, np.float32)), DIM)
     assert decoded(array, length=1, pad=None)[1] == Flaws()
 
@@ -254,7 +254,7 @@ def test_a_single_vector_may_be_zero() -> None:
     ],
 )
 def test_a_row_of_no_whole_vectors_is_bad(encoding: str, width: int) -> None:
-    """A row whose floats make no vectors says how many there are, whatever `pad` is."""
+    """If the floats of a row do not make whole vectors, the reason gives their count, whatever `pad` is."""
     good = values(2).reshape(2, WIDTH)
     odd = np.ones(width, np.float32)
     contexts, flaws = decoded(ragged([good[0], odd, good[1]], encoding))
@@ -269,7 +269,7 @@ def test_a_row_of_no_whole_vectors_is_bad(encoding: str, width: int) -> None:
     ("encoding", "k"), [*((encoding, 2) for encoding in SHORTENABLE), ("list", 1), ("list", 4)]
 )
 def test_short_contexts_are_padded_at_the_front(encoding: str, k: int) -> None:
-    """The k vectors stand last; before them stands the first one again, or zeros, or the row is bad."""
+    """The k vectors come last; before them the first one is repeated, or zeros stand, or the row is bad."""
     full = values(3).reshape(3, WIDTH)
     array = ragged([full[0], full[1, : k * DIM], full[2]], encoding)
     vectors = full[1].reshape(LENGTH, DIM)[:k]
@@ -288,7 +288,7 @@ def test_short_contexts_are_padded_at_the_front(encoding: str, k: int) -> None:
 
 @pytest.mark.parametrize("encoding", SHORTENABLE)
 def test_long_contexts_are_cut_to_their_last_vectors(encoding: str) -> None:
-    """Of ten vectors the last five count, and there is nothing to say, however short ones are padded."""
+    """Of ten vectors the last five are used, without a flaw, whatever the padding."""
     long = values(2).reshape(10 * DIM)
     short = values(1, seed=1).reshape(WIDTH)
     pads: tuple[Pad, ...] = ("repeat", "zero", "reject")
@@ -300,7 +300,7 @@ def test_long_contexts_are_cut_to_their_last_vectors(encoding: str) -> None:
 
 @pytest.mark.parametrize("k", [1, 3, 6])
 def test_a_column_of_fixed_lists_may_be_short_throughout(k: int) -> None:
-    """Lists of a fixed size that hold another number of vectors are padded or cut row by row."""
+    """If fixed-size lists hold another number of vectors, each row is padded or truncated."""
     rows = np.random.default_rng(k).standard_normal((4, k * DIM)).astype(np.float32)
     array = as_fixed(pa.array(rows.reshape(-1)), k * DIM).take(pa.array([0, None, 2, 3]))
     assert check_vector_type(array.type, length=LENGTH, dim=DIM) is None
@@ -313,7 +313,7 @@ def test_a_column_of_fixed_lists_may_be_short_throughout(k: int) -> None:
 
 @pytest.mark.parametrize("widths", [(767, 769, 768, 768, 768), (0, 1536, 768, 768, 768), (1536,), (384, 384)])
 def test_inner_lists_of_another_width_are_bad_though_the_total_fits(widths: tuple[int, ...]) -> None:
-    """Vectors are not glued together: the first inner list that is none gives the reason."""
+    """Inner lists are never concatenated: the first one of the wrong width gives the reason."""
     row = [np.ones(width, np.float32).tolist() for width in widths]
     good = cut(values(1).reshape(-1))
     contexts, flaws = decoded(pa.array([good, row, good], pa.list_(pa.list_(pa.float32()))))
@@ -328,8 +328,8 @@ def test_empty_inner_lists_are_no_vectors() -> None:
     assert decoded(array)[1].bad == {0: "wrong_length: 0", 1: "wrong_length: 0"}
 
 
-def test_flaws_of_all_kinds_stand_side_by_side() -> None:
-    """Rows of every kind in one array each get what is theirs."""
+def test_flaws_of_all_kinds_in_one_array() -> None:
+    """Rows with every kind of flaw in one array each get their own reason."""
     good = values(1).reshape(WIDTH)
     rows = [
         good,
@@ -346,8 +346,8 @@ def test_flaws_of_all_kinds_stand_side_by_side() -> None:
     np.testing.assert_array_equal(contexts[[0, 6]].reshape(2, WIDTH), [good, good])
 
 
-def test_nulls_hide_what_lies_under_them() -> None:
-    """A null list may have floats of any number under it; they count for nobody."""
+def test_values_under_nulls_are_ignored() -> None:
+    """The floats under a null list may be of any number and are ignored."""
     leaf = pa.array(np.arange(3 * DIM, dtype=np.float32))
     edges = pa.array([0, DIM, 2 * DIM + 5, 3 * DIM + 0], pa.int32())
     array = pa.ListArray.from_arrays(edges, leaf, mask=pa.array([False, True, False]))
@@ -367,7 +367,7 @@ def test_nulls_hide_what_lies_under_them() -> None:
     ],
 )
 def test_single_vectors_have_the_same_encodings(encoded: Callable[[NDArray[Any]], pa.Array]) -> None:
-    """A column of vectors is decoded as a context of one."""
+    """A column of single vectors is decoded like contexts of one vector."""
     rows = values(1).reshape(LENGTH, DIM)
     array = encoded(rows)
     assert check_vector_type(array.type, length=1, dim=DIM) is None
@@ -377,7 +377,7 @@ def test_single_vectors_have_the_same_encodings(encoded: Callable[[NDArray[Any]]
 
 
 def test_single_vectors_are_neither_cut_nor_padded() -> None:
-    """Without padding, two vectors are no vector."""
+    """Without padding, a row of two vectors is not a single vector."""
     two = np.ones(2 * DIM, np.float32)
     assert decoded(ragged([two, two[:DIM]], "list"), length=1, pad=None)[1].bad == {0: "wrong_length: 1536"}
 
@@ -386,7 +386,7 @@ F32 = pa.float32()
 
 
 @pytest.mark.parametrize(
-    ("kind", "said"),
+    ("kind", "message"),
     [
         (pa.binary(15359), "15359 bytes"),
         (pa.binary(WIDTH * 8), "not 15360"),
@@ -414,16 +414,16 @@ F32 = pa.float32()
         (pa.fixed_shape_tensor(pa.int32(), [LENGTH, DIM]), "not vectors of floats"),
     ],
 )
-def test_what_holds_no_contexts_is_refused_by_type(kind: Any, said: str) -> None:  # noqa: ANN401
-    """A column that can hold no context says so before a row is read."""
+def test_columns_without_contexts_are_refused_by_type(kind: Any, message: str) -> None:  # noqa: ANN401
+    """A column that cannot hold contexts is refused by its type, before any row is read."""
     problem = check_vector_type(kind, length=LENGTH, dim=DIM)
     assert problem is not None
-    assert said in problem
+    assert message in problem
 
 
 @pytest.mark.parametrize("kind", [pa.list_(F32, WIDTH), pa.binary(15360), pa.list_(pa.list_(F32, DIM), 5)])
-def test_contexts_are_no_single_vectors(kind: Any) -> None:  # noqa: ANN401
-    """A column of contexts is refused where single vectors are asked for."""
+def test_contexts_are_not_single_vectors(kind: Any) -> None:  # noqa: ANN401
+    """A column of contexts is refused where single vectors are expected."""
     assert check_vector_type(kind, length=1, dim=DIM)
 
 
@@ -441,6 +441,6 @@ def test_contexts_are_no_single_vectors(kind: Any) -> None:  # noqa: ANN401
         (pa.string(), None),
     ],
 )
-def test_types_tell_how_wide_a_vector_is(kind: Any, width: int | None) -> None:  # noqa: ANN401
-    """The type of a column of vectors gives their width, or nothing where only rows can tell."""
+def test_types_give_the_width_of_vectors(kind: Any, width: int | None) -> None:  # noqa: ANN401
+    """The type of a vector column gives the width, or nothing if only the rows can give it."""
     assert vector_width(kind, usual=DIM) == width
