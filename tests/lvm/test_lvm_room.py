@@ -1,4 +1,4 @@
-"""The room as it is imported: its public names, what they load, and its errors."""
+"""Tests of the lvm package as it is imported: public names, what they load, and errors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ERRORS = [
 
 
 def test_every_public_name_is_there() -> None:
-    """``__all__`` is what the stub declares, what the lazy imports give, and what ``dir`` shows."""
+    """``__all__``, the stub, the lazy imports and ``dir`` have the same names."""
     stub = ast.parse(Path(lvm_batch.lvm.__file__).with_suffix(".pyi").read_text())
     declared = [node.names[0].asname for node in stub.body if isinstance(node, ast.ImportFrom)]
     assert sorted(lvm_batch.lvm.__all__) == dir(lvm_batch.lvm) == sorted(declared)
@@ -31,13 +31,13 @@ def test_every_public_name_is_there() -> None:
 
 
 def test_the_stub_is_installed() -> None:
-    """The names are read from it."""
+    """The public names are read from the stub."""
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
     assert "__init__.pyi" in project["tool"]["setuptools"]["package-data"]["lvm_batch.lvm"]
 
 
 def test_the_five_architectures_are_public() -> None:
-    """Users build them by these names."""
+    """Users construct models by these names."""
     assert {
         "AttentionMixtureNetwork",
         "AttentionMixerNetwork",
@@ -48,7 +48,7 @@ def test_the_five_architectures_are_public() -> None:
 
 
 def test_an_unknown_name_is_no_attribute() -> None:
-    """As of any module."""
+    """An unknown name raises AttributeError, as in any module."""
     with pytest.raises(AttributeError, match="has no attribute 'Mamba'"):
         _ = lvm_batch.lvm.Mamba  # type: ignore[attr-defined]
 
@@ -62,13 +62,15 @@ def test_an_unknown_name_is_no_attribute() -> None:
     ],
 )
 def test_names_load_no_more_than_they_need(code: str, absent: str) -> None:
-    """Thresholds and the registry need no numpy, routing no torch, and nothing faiss until it is used."""
+    """Thresholds and the registry do not import NumPy, routing does not import torch, and nothing imports
+    faiss early.
+    """
     check = f"{code}\nimport sys\nassert not [name for name in {absent.split()} if name in sys.modules]"
     subprocess.run([sys.executable, "-c", check], check=True)
 
 
 @pytest.mark.parametrize("error", ERRORS)
-def test_errors_cross_process_borders(error: type[errors.ModelError]) -> None:
+def test_errors_are_picklable(error: type[errors.ModelError]) -> None:
     """Message, hint and kind survive pickling; the text is the message."""
     again = pickle.loads(pickle.dumps(error("what and where", "what to do")))  # noqa: S301
     assert (type(again), again.args) == (error, ("what and where", "what to do"))
@@ -77,6 +79,6 @@ def test_errors_cross_process_borders(error: type[errors.ModelError]) -> None:
 
 
 def test_errors_have_kinds_of_their_own() -> None:
-    """All are ModelErrors, and no two share a kind."""
+    """All errors are ModelErrors, and each has its own kind."""
     assert len({error.kind for error in ERRORS}) == len(ERRORS) == 6
     assert all(issubclass(error, errors.ModelError) for error in ERRORS)

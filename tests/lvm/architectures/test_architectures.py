@@ -1,4 +1,4 @@
-"""The five architectures: their layouts, their counts, and what they compute, against plain numpy."""
+"""Tests of the five architectures against plain NumPy: tensor layouts, parameter counts and predictions."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def some_contexts(n_rows: int, dim: int, *, length: int = 5) -> torch.Tensor:
 
 
 def arrays_of(model: ContextModel) -> dict[str, np.ndarray]:
-    """The model's weights as float64."""
+    """The model's weights, as float64."""
     return {key: value.double().numpy() for key, value in model.state_dict().items()}
 
 
@@ -64,7 +64,7 @@ def gelu(x: np.ndarray) -> np.ndarray:
 
 
 def softmax(x: np.ndarray) -> np.ndarray:
-    """Over the last axis."""
+    """Softmax over the last axis."""
     powers = np.exp(x - x.max(-1, keepdims=True))
     return powers / powers.sum(-1, keepdims=True)
 
@@ -75,12 +75,12 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
 
 
 def unit(x: np.ndarray) -> np.ndarray:
-    """Rows of unit norm."""
+    """Rows scaled to unit norm."""
     return x / np.linalg.norm(x, axis=-1, keepdims=True)
 
 
 def amn_as_published(weights: dict[str, np.ndarray], context: np.ndarray) -> np.ndarray:
-    """The Attention Mixture Network, keys and all."""
+    """The Attention Mixture Network as published, with its key projection."""
     mean = context.mean(1)
     keys, query = affine(weights, "context_encoder", context), affine(weights, "query_encoder", mean)
     attention = softmax(np.einsum("bld,bd->bl", keys, query) / math.sqrt(query.shape[1]))
@@ -91,7 +91,7 @@ def amn_as_published(weights: dict[str, np.ndarray], context: np.ndarray) -> np.
 
 
 def gru_layer(weights: dict[str, np.ndarray], prefix: str, x: np.ndarray) -> np.ndarray:
-    """A GRU's states, its recurrence written out."""
+    """The states of a GRU layer, its recurrence written out."""
     state = np.zeros((len(x), x.shape[2]))
     states = []
     for step in range(x.shape[1]):
@@ -106,7 +106,7 @@ def gru_layer(weights: dict[str, np.ndarray], prefix: str, x: np.ndarray) -> np.
 
 
 def gru_as_published(weights: dict[str, np.ndarray], context: np.ndarray) -> np.ndarray:
-    """The GRU stack."""
+    """The GRU stack as published."""
     x = affine(weights, "input_proj", context)
     n_blocks = len({key.split(".")[1] for key in weights if key.startswith("blocks.")})
     for number in range(n_blocks):
@@ -115,7 +115,7 @@ def gru_as_published(weights: dict[str, np.ndarray], context: np.ndarray) -> np.
 
 
 def mixer_as_documented(weights: dict[str, np.ndarray], context: np.ndarray) -> np.ndarray:
-    """The Attention Mixer Network of two blocks and four heads."""
+    """The Attention Mixer Network with two blocks and four heads, as documented."""
     x = affine(weights, "input_proj", layer_norm(weights, "input_norm", context + weights["position"]))
     for block in ("blocks.0", "blocks.1"):
         qkv = affine(weights, f"{block}.qkv", layer_norm(weights, f"{block}.attention_norm", x))
@@ -140,7 +140,7 @@ def test_published_parameter_counts_are_met(model_class: type[ContextModel], cou
 @pytest.mark.parametrize("length", [1, 3, 5])
 @torch.inference_mode()
 def test_predictions_are_unit_vectors(name: str, length: int) -> None:
-    """(batch, length, dim) gives (batch, dim) of unit norm."""
+    """A model maps (batch, length, dim) to (batch, dim) of unit norm."""
     predicted = build_model(name, seed=0, **SMALL[name]).eval()(some_contexts(6, 24, length=length))
     assert predicted.shape == (6, 24)
     assert predicted.norm(dim=1).numpy() == pytest.approx(1, abs=1e-6)
@@ -158,7 +158,7 @@ def test_predictions_are_unit_vectors(name: str, length: int) -> None:
 )
 @torch.inference_mode()
 def test_predictions_equal_plain_numpy(name: str, reference, dimensions: dict[str, int]) -> None:  # noqa: ANN001
-    """A model computes what is written here in numpy, in float64, to 1e-5."""
+    """Predictions equal those of the NumPy code here, computed in float64, to 1e-5."""
     model = build_model(name, seed=3, **dimensions).eval()
     contexts = some_contexts(9, model.dim)
     assert (
@@ -167,8 +167,8 @@ def test_predictions_equal_plain_numpy(name: str, reference, dimensions: dict[st
 
 
 @torch.inference_mode()
-def test_a_large_attention_is_computed_alike() -> None:
-    """The attention without keys equals that with keys also where it is far from uniform."""
+def test_attention_without_keys_equals_attention_with_keys() -> None:
+    """The attention without keys equals that with keys even if its weights are far from uniform."""
     model = AttentionMixtureNetwork(**SMALL["amn"])
     for encoder in (model.context_encoder, model.query_encoder):
         encoder.weight.mul_(20)
@@ -181,8 +181,8 @@ def test_a_large_attention_is_computed_alike() -> None:
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 @torch.inference_mode()
-def test_rows_do_not_touch_each_other(name: str) -> None:
-    """A row's prediction does not depend on the other rows, save in its low bits."""
+def test_rows_are_independent(name: str) -> None:
+    """A row's prediction does not depend on the other rows, apart from its low bits."""
     model = build_model(name, seed=1, **SMALL[name]).eval()
     contexts = some_contexts(7, 24)
     assert torch.allclose(model(contexts)[2:4], model(contexts[2:4]), atol=1e-6)
@@ -191,7 +191,7 @@ def test_rows_do_not_touch_each_other(name: str) -> None:
 @pytest.mark.parametrize("name", ["amn-mixer", "gru", "lstm", "transformer"])
 @torch.inference_mode()
 def test_order_matters(name: str) -> None:
-    """All but AMN, which knows no positions, tell a context from its reverse."""
+    """Every model except AMN, which has no positions, distinguishes a context from its reverse."""
     model = build_model(name, seed=1, **SMALL[name]).eval()
     contexts = some_contexts(7, 24)
     assert (model(contexts) - model(contexts.flip(1))).abs().max() > 1e-3
@@ -199,7 +199,7 @@ def test_order_matters(name: str) -> None:
 
 @torch.inference_mode()
 def test_transformer_steps_do_not_see_later_ones() -> None:
-    """A step's state is the same whatever vectors follow it."""
+    """The state at one step does not depend on later vectors."""
     model = build_model("transformer", seed=1, **SMALL["transformer"]).eval()
     seen: list[torch.Tensor] = []
     model.get_submodule("transformer_decoder").register_forward_hook(lambda *call: seen.append(call[2]))
@@ -218,14 +218,14 @@ def test_positions_are_the_published_sinusoids() -> None:
 
 
 def test_a_context_over_the_mixers_positions_is_refused() -> None:
-    """A mixer has a position for each of five vectors and says so when given six."""
+    """A mixer has positions for five vectors and refuses six."""
     model = build_model("amn-mixer", seed=0, **SMALL["amn-mixer"])
     with pytest.raises(ArchitectureError, match="6 vectors; this amn-mixer reads at most 5"):
         model(some_contexts(2, 24, length=6))
 
 
 def test_fresh_weights_follow_from_the_seed() -> None:
-    """The same seed gives the same weights, another seed others, and the global random state stays."""
+    """The same seed gives the same weights, another seed gives others, and the global random state is unchanged."""
     before = torch.get_rng_state()
     first, second, other = (
         build_model("gru", seed=seed, **SMALL["gru"]).output_layer.weight for seed in (5, 5, 6)
@@ -236,14 +236,14 @@ def test_fresh_weights_follow_from_the_seed() -> None:
 
 
 def test_an_unknown_architecture_names_the_nearest() -> None:
-    """A misspelled name is answered with the right one."""
+    """The error for a misspelled name suggests the right one."""
     with pytest.raises(ArchitectureError, match="no architecture 'amn-mixr'") as caught:
         build_model("amn-mixr", seed=0)
     assert "did you mean amn-mixer?" in caught.value.hint
 
 
-def test_models_say_how_they_were_made() -> None:
-    """``config`` rebuilds a model of the same shapes."""
+def test_a_config_rebuilds_its_model() -> None:
+    """``config`` rebuilds a model with the same shapes."""
     for name, dimensions in SMALL.items():
         model = build_model(name, seed=0, **dimensions)
         again = type(model)(**model.config)
@@ -253,6 +253,6 @@ def test_models_say_how_they_were_made() -> None:
 
 
 def test_an_output_layer_is_linear() -> None:
-    """A layer that is taken for linear and is not is a bug, and shows as one."""
+    """A layer that is expected to be linear and is not raises an error."""
     with pytest.raises(TypeError):
         linear(torch.nn.GELU())

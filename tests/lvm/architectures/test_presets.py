@@ -1,4 +1,4 @@
-"""The v0 cards' own sizes, as presets of the architectures."""
+"""Tests of the presets, which give the architectures the sizes of the v0 cards."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PRINTED = {"lstm-v0": (3.5e6, 14.1e6), "transformer-v0": (5.9e6, 23.7e6)}  # par
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_have_the_sizes_that_the_cards_print(name: str) -> None:
-    """Parameters and bytes of float32 come within 2 % of the v0 cards' table."""
+    """Parameters and float32 bytes are within 2 % of the table in the v0 cards."""
     parameters, n_bytes = PRINTED[name]
     n_parameters = build_model(name, seed=0).n_parameters
     assert n_parameters == pytest.approx(parameters, rel=0.02)
@@ -29,8 +29,8 @@ def test_presets_have_the_sizes_that_the_cards_print(name: str) -> None:
 
 @pytest.mark.parametrize("name", PRESETS)
 @pytest.mark.parametrize("bare", [False, True])
-def test_a_preset_comes_back_from_its_shapes(name: str, bare: bool, tmp_path: Path) -> None:  # noqa: FBT001
-    """Saved under a preset's name or its weights alone, a model is read as its architecture, and predicts the same."""
+def test_a_preset_is_recognised_by_its_shapes(name: str, bare: bool, tmp_path: Path) -> None:  # noqa: FBT001
+    """A preset saved under its name, or as weights alone, is loaded as its architecture and predicts the same."""
     model = build_model(name, seed=3).eval()
     save_checkpoint(tmp_path / "m.pt", model, architecture=name, epoch=1, val_loss=None, val_cosine=None)
     data = io.BytesIO()
@@ -43,7 +43,7 @@ def test_a_preset_comes_back_from_its_shapes(name: str, bare: bool, tmp_path: Pa
 
 
 def test_what_is_stored_is_the_architecture(tmp_path: Path) -> None:
-    """A preset's checkpoint is an ordinary one: ``model_type`` names the architecture, which other code knows."""
+    """A preset's checkpoint is an ordinary one: ``model_type`` names the architecture, which other code can load."""
     model = build_model("lstm-v0", seed=0, input_dim=24, hidden_dim=8)
     save_checkpoint(tmp_path / "m.pt", model, architecture="lstm-v0", epoch=1, val_loss=None, val_cosine=None)
     content = torch.load(tmp_path / "m.pt", weights_only=True)
@@ -51,7 +51,7 @@ def test_what_is_stored_is_the_architecture(tmp_path: Path) -> None:
 
 
 def test_dimensions_win_over_a_preset() -> None:
-    """What is given by name holds; what is not is the preset's, and the architecture's own is left as it was."""
+    """Explicit dimensions override the preset's; the architecture's own defaults do not change."""
     model = build_model("transformer-v0", seed=0, input_dim=24, dim_feedforward=32)
     given = {key: model.config[key] for key in ("input_dim", "d_model", "num_layers", "dim_feedforward")}
     assert given == {"input_dim": 24, "d_model": 320, "num_layers": 4, "dim_feedforward": 32}
@@ -59,7 +59,7 @@ def test_dimensions_win_over_a_preset() -> None:
 
 
 def test_presets_are_no_architectures_of_their_own() -> None:
-    """Both are told apart, and an unknown name is answered with all of them."""
+    """Presets and architectures are listed separately, and the error for an unknown name lists both."""
     assert not set(PRESETS) & set(ARCHITECTURES)
     with pytest.raises(ArchitectureError) as caught:
         build_model("transformer-v1", seed=0)

@@ -1,4 +1,4 @@
-"""Checkpoints as the libraries that people train with save them, and files that are none."""
+"""Tests of checkpoints as training libraries save them, and of files that are not checkpoints."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def saved(content: object, **how: Any) -> bytes:  # noqa: ANN401 - torch.save's 
 
 
 def prefixed(prefix: str, state: Mapping[str, Any]) -> dict[str, Any]:
-    """A state dict with something before each name."""
+    """A state dict with a prefix before each name."""
     return {prefix + key: value for key, value in state.items()}
 
 
 def lightning(state: Mapping[str, Any], prefix: str = "model.") -> dict[str, Any]:
-    """What a Trainer saves of a module that holds the model."""
+    """What a Lightning Trainer saves of a module that holds the model."""
     return {
         "epoch": 3,
         "global_step": 400,
@@ -69,7 +69,7 @@ def lightning(state: Mapping[str, Any], prefix: str = "model.") -> dict[str, Any
 
 
 def averaged(state: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """What AveragedModel's state_dict gives."""
+    """The state dict of an AveragedModel."""
     return {f"{prefix}n_averaged": torch.tensor(7), **prefixed(f"{prefix}module.", state)}
 
 
@@ -102,12 +102,12 @@ WRAPPED = {
     ("wrapper", "zipped"), [*((wrapper, True) for wrapper in WRAPPED), ("bare", False), ("Lightning", False)]
 )
 def test_a_wrapped_model_predicts_as_the_plain_one(wrapper: str, zipped: bool) -> None:  # noqa: FBT001
-    """Whatever has been put around the weights or before their names."""
+    """Wrappers around the weights, and prefixes of their names, do not change the predictions."""
     for name, sizes in SIZES.items():
         model = small(name)
         content = WRAPPED[wrapper](model.state_dict())
         if name == "transformer" and "epoch" not in content:
-            continue  # nothing says how many heads it has
+            continue  # the file does not give the number of heads
         data = saved(
             content | ({"config": sizes} if "epoch" in content else {}), _use_new_zipfile_serialization=zipped
         )
@@ -120,7 +120,7 @@ def test_a_wrapped_model_predicts_as_the_plain_one(wrapper: str, zipped: bool) -
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_weights_may_be_of_any_float(dtype: torch.dtype) -> None:
-    """They are taken as float32."""
+    """Weights of any float type are read as float32."""
     model = small().to(dtype)
     loaded = load_checkpoint(saved(lightning(model.state_dict())), "a.ckpt").model
     assert all(
@@ -129,7 +129,7 @@ def test_weights_may_be_of_any_float(dtype: torch.dtype) -> None:
 
 
 def test_heads_are_taken_from_hyper_parameters() -> None:
-    """No shape tells them, and the usual eight would predict otherwise."""
+    """Shapes do not give the number of heads, and the default of eight would predict something else."""
     data = saved(lightning(small("transformer").state_dict()))
     assert load_checkpoint(data, "a.ckpt").model.config["nhead"] == 3
 
@@ -144,8 +144,8 @@ def test_heads_are_taken_from_hyper_parameters() -> None:
         {"complex": np.complex128(1j), "when": np.datetime64("2026-01-01")},
     ],
 )
-def test_what_stands_beside_the_weights_does_not_matter(beside: dict[str, object]) -> None:
-    """Numpy's scalars and arrays and a namespace are what trainings keep; none of them is made."""
+def test_entries_beside_the_weights_are_ignored(beside: dict[str, object]) -> None:
+    """NumPy scalars, NumPy arrays and a namespace beside the weights are skipped without being created."""
     data = saved({"model_state_dict": small().state_dict(), **beside})
     assert load_checkpoint(data, "a.pt").architecture == "amn"
     plain = read_torch_file(data, "a.pt")
@@ -157,7 +157,7 @@ def test_what_stands_beside_the_weights_does_not_matter(beside: dict[str, object
 
 
 def test_a_score_of_numpy_is_a_score() -> None:
-    """As of np.mean, which most trainings save."""
+    """A score may be a NumPy scalar, such as the result of np.mean."""
     data = saved({"model_state_dict": small().state_dict(), "epoch": 3, "val_cosine": np.float64(0.5)})
     assert load_checkpoint(data, "a.pt").val_cosine == 0.5
 
@@ -194,17 +194,17 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_what_is_refused_says_why(what: str) -> None:
-    """With what was found there; the hint says what to save."""
-    make, said = REFUSED[what]
+def test_a_refusal_gives_its_reason(what: str) -> None:
+    """The error says what the file holds; the hint says what to save."""
+    make, message = REFUSED[what]
     with pytest.raises(CheckpointError) as caught:
         load_checkpoint(saved(make(small().state_dict())), "a.ckpt")
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "torch.save(" in caught.value.hint or "StateDictType" in caught.value.hint
 
 
 def zip_of(**parts: bytes) -> bytes:
-    """An archive of these parts."""
+    """A ZIP archive of these parts."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         for name, content in parts.items():
@@ -213,12 +213,12 @@ def zip_of(**parts: bytes) -> bytes:
 
 
 def torchscript() -> bytes:
-    """What torch.jit.save writes, as far as it matters: its code's constants."""
+    """The part of a torch.jit.save file that matters here: the constants of its code."""
     return zip_of(**{"a/data.pkl": b"\x80\x02}.", "a/constants.pkl": b"\x80\x02)."})
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "message"),
     [
         (b"", "is empty"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "Git LFS pointer"),
@@ -235,9 +235,9 @@ def torchscript() -> bytes:
         (torchscript(), "TorchScript"),
     ],
 )
-def test_other_files_are_told_by_what_they_are(data: bytes, said: str) -> None:
-    """A file that was fetched or named wrongly is not called damaged."""
+def test_other_files_are_recognised(data: bytes, message: str) -> None:
+    """A downloaded or misnamed file is reported by its real type, not as damaged."""
     with pytest.raises(CheckpointError) as caught:
         load_checkpoint(data, "a.pt")
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert caught.value.hint

@@ -1,4 +1,4 @@
-"""Predicting on a device beside the CPU: order, overlap, memory that runs out, failures, and precisions."""
+"""Tests of predicting on a device beside the CPU: order, overlap, memory, failures and precisions."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def contexts_of(n_rows: int, dim: int = DIM) -> np.ndarray:
 
 
 def check_same(device: FakeDevice, n_rows: int, max_rows: int = 8) -> None:
-    """Predictions through the device are those of the CPU, row for row."""
+    """Check that predictions of the device equal those of the CPU, row for row."""
     contexts = contexts_of(n_rows)
     predictions = PipelinedPredictor(model(), device, max_rows=max_rows)(contexts)
     assert predictions.shape == (n_rows, DIM)
@@ -52,26 +52,26 @@ def check_same(device: FakeDevice, n_rows: int, max_rows: int = 8) -> None:
 
 @pytest.mark.parametrize("n_rows", [0, 1, 7, 8, 9, 16, 24, 25, 100])
 def test_rows_come_back_in_order(n_rows: int) -> None:
-    """As many predictions as contexts, each in its place, however many slices there are."""
+    """There is one prediction per context, in order, however many slices there are."""
     check_same(FakeDevice(), n_rows)
 
 
 def test_copies_run_while_others_compute() -> None:
-    """Ten slices take as long as computing them, and one copy up before and one down behind."""
+    """Ten slices take as long as their computation plus one copy to the device and one back."""
     device = FakeDevice(up_s=0.5, compute_s=1.0, down_s=0.25)
     check_same(device, 80)
     assert device.now == pytest.approx(80 * 1.0 + 8 * (0.5 + 0.25))
 
 
-def test_a_slow_way_up_is_never_left_idle() -> None:
-    """Where the copy up is what takes longest, it is all that counts."""
+def test_a_slow_copy_to_the_device_never_waits() -> None:
+    """If the copy to the device takes longest, it alone decides the time."""
     device = FakeDevice(up_s=1.0, compute_s=0.5, down_s=0.25)
     check_same(device, 80)
     assert device.now == pytest.approx(80 * 1.0 + 8 * (0.5 + 0.25))
 
 
-def test_no_more_is_under_way_than_is_told() -> None:
-    """Memory for three slices is enough for any number of them."""
+def test_at_most_the_given_number_of_slices_is_in_flight() -> None:
+    """Memory for three slices is enough for any number of slices."""
     device = FakeDevice(capacity=IN_FLIGHT * 8 * ROW_BYTES)
     predict = PipelinedPredictor(model(), device, max_rows=8)
     predict._fitted[5] = 8
@@ -80,7 +80,9 @@ def test_no_more_is_under_way_than_is_told() -> None:
 
 
 def test_slices_fit_the_memory_that_is_free() -> None:
-    """Nothing runs out of memory where the model's need is known; more memory gives larger slices, up to the most."""
+    """If the model's memory need is known, slices fit the free memory; more memory gives larger slices, up to
+    a maximum.
+    """
     held = bytes_a_row(model(), length=5, dim=DIM, device=CPU)
     sizes = []
     for capacity in (100_000, 400_000, 2**30):
@@ -91,17 +93,17 @@ def test_slices_fit_the_memory_that_is_free() -> None:
     assert sizes[0] < sizes[1] < sizes[2] == 512
 
 
-def test_what_a_model_holds_is_counted_in_rows() -> None:
-    """Weights are no part of it; every activation is."""
+def test_the_memory_of_a_model_is_measured_per_row() -> None:
+    """The memory of a row is all its activations, without the weights."""
     held = bytes_a_row(model(), length=5, dim=DIM, device=CPU)
     assert 4 * (5 * DIM + DIM + 16 + 8 + DIM) < held < 4 * 60 * DIM
 
 
 def test_slices_are_halved_where_memory_runs_out() -> None:
-    """The same rows are tried again in halves, and what was learnt is kept for the next call."""
+    """The same rows are retried in halves, and the next call keeps the smaller size."""
     device = FakeDevice(capacity=20 * ROW_BYTES, held_a_row=ROW_BYTES)
     predict = PipelinedPredictor(model(), device, max_rows=64)
-    predict._fitted[5] = 64  # as if something else had taken the memory since
+    predict._fitted[5] = 64  # as if another process had used the memory since
     contexts = contexts_of(100)
     wanted = Predictor(model(), CPU)(contexts)
     assert np.abs(predict(contexts) - wanted).max() < 1e-6
@@ -113,8 +115,8 @@ def test_slices_are_halved_where_memory_runs_out() -> None:
     assert max(device.sizes[tries:]) == predict.rows_at_once(5) < 20
 
 
-def test_one_row_that_does_not_fit_is_said() -> None:
-    """A device without the memory for one context is refused by name, with what is free."""
+def test_one_row_that_does_not_fit_is_an_error() -> None:
+    """If not even one context fits, the error names the device and its free memory."""
     device = FakeDevice(capacity=ROW_BYTES - 1)
     predict = PipelinedPredictor(model(), device)
     with pytest.raises(DeviceError, match="fake, 1 GiB has not the memory for one context") as caught:
@@ -129,8 +131,10 @@ def test_one_row_that_does_not_fit_is_said() -> None:
     early=st.sets(st.integers(0, 12), max_size=4),
     late=st.sets(st.integers(0, 12), max_size=4),
 )
-def test_no_fault_loses_or_moves_a_row(n_rows: int, max_rows: int, early: set[int], late: set[int]) -> None:
-    """Memory that runs out at any moment costs time only; with one row at a time it is an error, never a wrong row."""
+def test_no_failure_loses_or_moves_a_row(n_rows: int, max_rows: int, early: set[int], late: set[int]) -> None:
+    """Running out of memory at any moment only costs time; if one row does not fit, it is an error, never a
+    wrong row.
+    """
     ran_out = torch.OutOfMemoryError("now")
     device = FakeDevice(faults=dict.fromkeys(early, ran_out), late_faults=dict.fromkeys(late, ran_out))
     try:
@@ -142,27 +146,27 @@ def test_no_fault_loses_or_moves_a_row(n_rows: int, max_rows: int, early: set[in
 
 @pytest.mark.parametrize("where", ["faults", "late_faults"])
 def test_a_device_that_fails_is_named(where: str) -> None:
-    """What no smaller slice can mend is the device's error, not a bug's."""
+    """If a smaller slice cannot help, the error names the device and is not reported as a bug."""
     device = FakeDevice(**{where: {2: Broken("it fell off the bus")}})
     with pytest.raises(DeviceError, match="fell off the bus"):
         PipelinedPredictor(model(), device, max_rows=4)(contexts_of(30))
 
 
-def test_a_bug_stays_one() -> None:
-    """An error that is not the device's is raised as it is."""
+def test_a_bug_is_raised_unchanged() -> None:
+    """An error that does not come from the device is raised unchanged."""
     device = FakeDevice(faults={0: RuntimeError("shapes differ")})
     with pytest.raises(RuntimeError, match="shapes differ"):
         PipelinedPredictor(model(), device)(contexts_of(3))
 
 
 def test_contexts_of_another_width_are_refused() -> None:
-    """As everywhere."""
+    """Contexts of the wrong width are refused, as on the CPU."""
     with pytest.raises(ArchitectureError, match=r"\(n, length, 24\)"):
         PipelinedPredictor(model(), FakeDevice())(contexts_of(3, dim=23))
 
 
 def test_threads_share_a_device() -> None:
-    """Several threads get each their own rows, also where memory runs out under them."""
+    """Each of several threads gets its own rows, even if memory runs out meanwhile."""
     device = FakeDevice(capacity=60 * ROW_BYTES, held_a_row=ROW_BYTES)
     predict = PipelinedPredictor(model(), device, max_rows=16)
     wrong: list[int] = []
@@ -186,7 +190,9 @@ def test_threads_share_a_device() -> None:
 @pytest.mark.parametrize("name", ["amn", "amn-mixer", "gru"])
 @pytest.mark.parametrize("on", ["cpu", "device"])
 def test_sixteen_bits_are_near_float32(name: str, on: str) -> None:
-    """bf16 points where the model does to 1e-3, and leaves as float32 of unit norm; the model itself stays as it is."""
+    """bf16 predictions point where the float32 ones do to 1e-3, and are float32 of unit norm; the model is
+    unchanged.
+    """
     exact = build_model(name, seed=2)
     contexts = contexts_of(60, dim=768)
     wanted = Predictor(exact, CPU)(contexts)
@@ -214,7 +220,7 @@ def test_sixteen_bits_are_near_float32(name: str, on: str) -> None:
 def test_a_precision_that_a_device_lacks_is_refused(
     precision: str, device: torch.device, advice: str
 ) -> None:
-    """It is never replaced by another; the hint says what has it."""
+    """A precision is never replaced by another; the hint says which devices have it."""
     with pytest.raises(DeviceError, match=f"{precision} does not run on {device.type}") as caught:
         check_precision(precision, device)
     assert advice in caught.value.hint
@@ -231,12 +237,12 @@ def test_an_old_gpu_is_refused_what_it_lacks(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_cpu_is_no_accelerator() -> None:
-    """It has predictors of its own."""
+    """The CPU has its own predictors."""
     assert open_accelerator(CPU) is None
 
 
-def test_an_operation_that_mps_lacks_is_said() -> None:
-    """With both ways out, of which torch takes neither by itself."""
+def test_an_operation_that_mps_lacks_is_an_error() -> None:
+    """The error gives both workarounds; torch applies neither by itself."""
     lacking = NotImplementedError("The operator 'aten::x' is not currently implemented for MPS. If you want")
     explained = MpsAccelerator(CPU).explain(lacking)
     assert explained is not None
@@ -246,7 +252,7 @@ def test_an_operation_that_mps_lacks_is_said() -> None:
 
 
 def test_mps_computes_one_slice_after_the_other() -> None:
-    """Its way through a predictor gives the same rows; here with the CPU in MPS's place."""
+    """The MPS predictor gives the same rows, tested here on the CPU."""
     contexts = contexts_of(20)
     mps = MpsAccelerator(CPU)
     mps.free_bytes = lambda: 2**30  # type: ignore[method-assign] # Metal is not here
@@ -268,7 +274,9 @@ FLIGHT = [
 
 
 def test_streams_wait_for_what_they_need_and_for_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows go up, through the model and down in turn; the CPU waits last, and pinned buffers are used again."""
+    """Rows are copied up, computed and copied down in turn; the CPU waits at the end only, and pinned buffers
+    are reused.
+    """
     log = stand_in_for_cuda(monkeypatch)
     cuda = CudaAccelerator(CPU)
     predict = PipelinedPredictor(model(), cuda, max_rows=8)
@@ -290,7 +298,9 @@ def test_streams_wait_for_what_they_need_and_for_nothing_else(monkeypatch: pytes
 def test_products_are_rounded_only_where_that_is_asked_for(
     precision: Precision, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also those of recurrent layers, which cuDNN would round unasked; and only while the model is enqueued."""
+    """Recurrent layers follow the setting too, though cuDNN rounds by default; it holds only while the model
+    is enqueued.
+    """
     stand_in_for_cuda(monkeypatch)
     matmul, rnn = torch.backends.cuda.matmul, torch.backends.cudnn.rnn
     seen = []
@@ -308,7 +318,7 @@ def test_products_are_rounded_only_where_that_is_asked_for(
 def test_rows_of_sixteen_bits_are_rounded_before_they_are_sent(
     precision: Precision, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Half as much goes up."""
+    """The copy to the device is half as large."""
     stand_in_for_cuda(monkeypatch)
     sent = []
 
@@ -322,8 +332,8 @@ def test_rows_of_sixteen_bits_are_rounded_before_they_are_sent(
     np.testing.assert_allclose(out, contexts_of(3)[:, 0], atol=0.02)
 
 
-def test_what_cuda_says_is_understood(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Memory that is short, in torch's words and its libraries'; a device that has failed; and bugs."""
+def test_cuda_errors_are_classified(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Out-of-memory errors of torch and its libraries, device failures and bugs are distinguished."""
     stand_in_for_cuda(monkeypatch)
     cuda = CudaAccelerator(CPU)
     for short in (torch.OutOfMemoryError("x"), RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED")):
@@ -342,7 +352,7 @@ def test_what_cuda_says_is_understood(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 @pytest.mark.parametrize("name", ["amn", "gru"])
 def test_a_gpu_gives_the_rows_of_the_cpu(name: str, precision: Precision, bound: float) -> None:
-    """On a real one, in each precision."""
+    """A real GPU gives the CPU's rows in each precision."""
     accelerator = open_accelerator(CUDA)
     assert accelerator is not None
     contexts = contexts_of(3000, dim=768)
@@ -356,7 +366,7 @@ class _Properties:
 
 
 def with_gpus(monkeypatch: pytest.MonkeyPatch, count: int, visible: str | None = None) -> None:
-    """Let torch say that there are GPUs."""
+    """Make torch report these GPUs."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: _Properties)
@@ -366,8 +376,8 @@ def with_gpus(monkeypatch: pytest.MonkeyPatch, count: int, visible: str | None =
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
 
 
-def test_a_cpu_is_told_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What auto took says why; what was asked for does not."""
+def test_a_cpu_is_reported_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For `auto` the reason for the CPU is given; for an explicit CPU it is not."""
     with_gpus(monkeypatch, 0)
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     assert find_device("auto").text == "cpu (auto: this machine has neither CUDA nor MPS)"
@@ -385,10 +395,10 @@ def test_a_cpu_is_told_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
         (1, "2,-1,0", ("2",)),
     ],
 )
-def test_gpus_go_by_what_may_be_seen(
+def test_gpus_follow_cuda_visible_devices(
     monkeypatch: pytest.MonkeyPatch, count: int, visible: str | None, gpus: tuple[str, ...]
 ) -> None:
-    """Numbers or UUIDs, as CUDA_VISIBLE_DEVICES has them, as far as CUDA finds them."""
+    """CUDA_VISIBLE_DEVICES selects by number or UUID, up to the first one that CUDA does not find."""
     with_gpus(monkeypatch, count, visible)
     found = find_device("cuda")
     several = "2 x " if count == 2 else ""

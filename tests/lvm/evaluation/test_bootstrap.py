@@ -1,4 +1,4 @@
-"""Cosines summed up, and intervals by the bootstrap, against the same computed plainly."""
+"""Tests of cosine summaries and bootstrap intervals against plain computations."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def random_values(n_rows: int, seed: int = 0) -> np.ndarray:
 
 
 def plain_means(columns: list[np.ndarray], clusters: np.ndarray, *, resamples: int, seed: int) -> np.ndarray:
-    """The mean of each column in each sample, every row taken as often as its cluster was drawn, one after another."""
+    """The mean of each column in each sample, with every row repeated as often as its cluster was drawn."""
     names = sorted(set(clusters.tolist()))
     rng = np.random.default_rng(seed)
     means = np.empty((resamples, len(columns)))
@@ -35,7 +35,7 @@ def plain_means(columns: list[np.ndarray], clusters: np.ndarray, *, resamples: i
 
 
 def test_a_summary_counts_what_has_no_cosine_and_leaves_it_out() -> None:
-    """Mean and deviation are those of the numbers, not of zeros in place of the others."""
+    """Mean and standard deviation skip missing values instead of counting them as zero."""
     summary = summarise_cosines(np.array([0.5, np.nan, 0.7, np.nan, 0.9], np.float32))
     assert (summary.n, summary.n_nan) == (3, 2)
     assert summary.mean == pytest.approx(0.7, abs=1e-7)
@@ -44,20 +44,20 @@ def test_a_summary_counts_what_has_no_cosine_and_leaves_it_out() -> None:
 
 @pytest.mark.parametrize("n_rows", [0, 3])
 def test_a_summary_of_nothing_has_no_mean(n_rows: int) -> None:
-    """Without one number there is neither mean nor deviation."""
+    """Without any value, mean and standard deviation are None."""
     summary = summarise_cosines(np.full(n_rows, np.nan))
     assert (summary.n, summary.n_nan, summary.mean, summary.std) == (0, n_rows, None, None)
 
 
 def test_the_squared_error_of_a_component_follows_from_the_cosine() -> None:
-    """For unit vectors it is the mean over rows and components of the squared difference."""
+    """For unit vectors the error is the mean over rows and components of the squared difference."""
     vectors = np.random.default_rng(0).standard_normal((2, 50, 24))
     a, b = vectors / np.linalg.norm(vectors, axis=2, keepdims=True)
     assert mean_squared_error((a * b).sum(axis=1).mean(), 24) == pytest.approx(((a - b) ** 2).mean())
 
 
 def test_resampled_means_are_those_of_whole_clusters() -> None:
-    """Each sample has every row of a cluster as often as it was drawn, in all columns alike."""
+    """A sample has every row of a cluster as often as the cluster was drawn, the same in all columns."""
     columns = [random_values(60), random_values(60, seed=1)]
     clusters = np.random.default_rng(2).integers(0, 9, 60) * 7
     found = resampled_means(columns, clusters, resamples=40, seed=5)
@@ -74,7 +74,7 @@ def test_blocks_of_samples_change_nothing(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_an_interval_is_as_wide_as_theory_says() -> None:
-    """Of 400 independent rows the interval of the mean is 1.96 standard errors to each side."""
+    """For 400 independent rows, the interval of the mean is 1.96 standard errors to each side."""
     values = np.random.default_rng(0).normal(0.6, 0.1, 400)
     low, high = interval(resampled_means([values], np.arange(400), resamples=4000, seed=0)[:, 0]) or (0, 0)
     error = values.std() / 20
@@ -82,8 +82,8 @@ def test_an_interval_is_as_wide_as_theory_says() -> None:
     assert high == pytest.approx(values.mean() + 1.96 * error, abs=0.1 * error)
 
 
-def test_rows_that_repeat_each_other_narrow_no_interval_of_clusters() -> None:
-    """A hundred rows a cluster that say the same count as one; drawn by themselves they would count a hundred times."""
+def test_repeated_rows_do_not_narrow_an_interval_of_clusters() -> None:
+    """A hundred equal rows in a cluster count as one; resampling rows would count them a hundred times."""
     values, clusters = np.repeat(random_values(30, seed=4), 100), np.repeat(np.arange(30), 100)
     widths = [
         np.ptp(interval(resampled_means([values], by, resamples=500, seed=0)[:, 0]) or (0, 0))
@@ -92,8 +92,8 @@ def test_rows_that_repeat_each_other_narrow_no_interval_of_clusters() -> None:
     assert widths[0] > 7 * widths[1]
 
 
-def test_one_cluster_tells_nothing_of_chance() -> None:
-    """A column whose rows are all of one cluster has no interval, while the others keep theirs."""
+def test_one_cluster_gives_no_interval() -> None:
+    """A column whose rows all belong to one cluster has no interval; the other columns have one."""
     clusters = np.array([0, 0, 0, 1, 1, 2])
     values = np.linspace(0.1, 0.6, 6)
     of_one = np.where(clusters == 0, values, np.nan)
@@ -102,15 +102,15 @@ def test_one_cluster_tells_nothing_of_chance() -> None:
     assert interval(means[:, 0]) is not None
 
 
-def test_of_no_rows_no_mean_is_known() -> None:
-    """Whatever the number of columns."""
+def test_no_rows_give_no_mean() -> None:
+    """Without rows the mean is unknown, whatever the number of columns."""
     means = resampled_means([np.empty(0), np.empty(0)], np.empty(0, np.int64), resamples=5, seed=1)
     assert means.shape == (5, 2)
     assert np.isnan(means).all()
 
 
 def test_samples_without_a_row_of_a_column_are_left_out() -> None:
-    """An interval is that of the samples in which the column has rows."""
+    """An interval uses only the samples in which its column has rows."""
     clusters = np.arange(6)
     rare = np.array([0.2, 0.4, np.nan, np.nan, np.nan, np.nan])
     means = resampled_means([rare], clusters, resamples=300, seed=0)[:, 0]

@@ -1,4 +1,4 @@
-"""Calibration, against counting by hand and on rows made so that the answer is known."""
+"""Tests of calibration against direct counting, and on rows made so that the answer is known."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ FEW = st.lists(st.integers(-3, 3), min_size=2, max_size=30)
 
 
 def rows_of(gain: np.ndarray, *, n_articles: int = 20, **columns: np.ndarray) -> CalibrationRows:
-    """Rows whose fallback gains ``gain``; what is not given tells nothing."""
+    """Rows whose fallback gains ``gain``; other signals are uninformative."""
     n_rows, rng = len(gain), np.random.default_rng(1)
     confidence = columns.get("confidence", rng.uniform(0.5, 0.9, n_rows)).astype(np.float32)
     margin = columns.get("margin", rng.uniform(0, 0.05, n_rows)).astype(np.float32)
@@ -54,18 +54,18 @@ def rows_of(gain: np.ndarray, *, n_articles: int = 20, **columns: np.ndarray) ->
 
 
 def noise(n_rows: int, seed: int = 0) -> np.ndarray:
-    """Gains of 0.01 in either direction that nothing tells of."""
+    """Random gains of 0.01 in either direction, independent of all signals."""
     return 0.01 * np.random.default_rng(seed).standard_normal(n_rows)
 
 
-def told(rows: CalibrationRows, *, budget: float = 0.2) -> dict[str, Recovery]:
-    """What the policies recover."""
+def recovered(rows: CalibrationRows, *, budget: float = 0.2) -> dict[str, Recovery]:
+    """The share of the gain that each policy recovers."""
     return recoveries(rows, budget=budget, seed=3, resamples=200)
 
 
 @given(FEW, st.data())
 def test_auroc_is_the_share_of_pairs_in_the_right_order(scores: list[int], data: st.DataObject) -> None:
-    """Counted pair by pair, a tie counts half; rows of one kind alone have none."""
+    """Counted pair by pair, a tie counts half; if all rows are of one kind, there is no AUROC."""
     flags = data.draw(st.lists(st.booleans(), min_size=len(scores), max_size=len(scores)))
     pairs = [
         (high > low) + (high == low) / 2
@@ -78,13 +78,13 @@ def test_auroc_is_the_share_of_pairs_in_the_right_order(scores: list[int], data:
 
 @given(FEW)
 def test_equal_values_share_their_ranks(values: list[int]) -> None:
-    """A rank is one more than the values below, and half of the others that are equal."""
+    """A rank is one plus the number of smaller values, plus half the number of other equal ones."""
     ranks = [sum(x < value for x in values) + (values.count(value) + 1) / 2 for value in values]
     assert average_ranks(np.array(values, float)).tolist() == ranks
 
 
 def test_rank_correlation_sees_order_alone() -> None:
-    """Any rising map of values has 1, any falling one -1, and a constant has none."""
+    """Any increasing function of the values has 1, any decreasing one -1, and a constant has none."""
     values = np.array([3.0, 1.0, 2.0, 9.0])
     assert spearman(values, np.exp(values)) == pytest.approx(1)
     assert spearman(values, -(values**3)) == pytest.approx(-1)
@@ -93,7 +93,7 @@ def test_rank_correlation_sees_order_alone() -> None:
 
 
 def test_a_reliability_curve_has_bins_of_equal_size() -> None:
-    """From the lowest to the highest, each with the means of its rows; of fewer rows there are fewer bins."""
+    """Bins are ordered by value and have the means of their rows; with few rows there are fewer bins."""
     predicted = np.random.default_rng(0).permutation(103) / 103
     curve = reliability(predicted, 2 * predicted)
     assert [tenth.rows for tenth in curve] == [11] * 3 + [10] * 7
@@ -103,7 +103,7 @@ def test_a_reliability_curve_has_bins_of_equal_size() -> None:
 
 
 def test_an_oracle_takes_the_best_and_no_row_that_loses() -> None:
-    """It chooses by the gain itself, as many as it may, and stops at the first that gains nothing."""
+    """The oracle sorts by the true gain, takes at most the budget, and stops at the first row without a gain."""
     gain = np.array([0.0, 3, -1, 2, 1])
     assert oracle_rows(gain, 2).tolist() == [False, True, False, True, False]
     assert oracle_rows(gain, 5).tolist() == [False, True, False, True, True]
@@ -111,7 +111,7 @@ def test_an_oracle_takes_the_best_and_no_row_that_loses() -> None:
 
 
 def test_a_gain_curve_ends_where_every_row_is_escalated() -> None:
-    """It adds up gains in the order of the scores, over all rows; no order is better than the oracle's."""
+    """The curve sums gains in the order of the scores, over all rows; no order exceeds the oracle's."""
     gain, shares = np.array([0.5, -1.0, 2.0, 0.25]), np.array([0, 0.25, 0.5, 1])
     curve = gain_curve(np.array([4.0, 3, 2, 1]), gain, shares)
     assert curve.tolist() == pytest.approx([0, 0.125, -0.125, 0.4375])
@@ -119,7 +119,7 @@ def test_a_gain_curve_ends_where_every_row_is_escalated() -> None:
 
 
 def test_signals_are_known_before_the_fallback_runs() -> None:
-    """Confidence, margin, cosines with the last vector and with the mean of directions, and the mean's norm."""
+    """The signals are confidence, margin, cosines to the last vector and to the mean direction, and the mean's norm."""
     contexts = np.array([[[2.0, 0], [0, 1]], [[0, 3.0], [0, 0]]], np.float32)
     predictions = np.array([[1, 0], [0.6, 0.8]], np.float32)
     found = signals(predictions, contexts, np.array([0.9, np.nan]), np.array([0.1, np.nan]))
@@ -132,7 +132,7 @@ def test_signals_are_known_before_the_fallback_runs() -> None:
     st.floats(0, 1),
 )
 def test_a_quantile_is_never_above_its_share(values: list[float], share: float) -> None:
-    """Rounded to four digits, as it is written into a file, a threshold has at most its share of values below."""
+    """Rounded to four digits, as written to a file, a threshold has at most its share of values below it."""
     column = np.array(values, np.float32)
     bound = quantile_below(column, share)
     assert (column < np.float32(bound)).sum() <= share * len(column) + 1e-9
@@ -140,7 +140,7 @@ def test_a_quantile_is_never_above_its_share(values: list[float], share: float) 
 
 
 def test_thresholds_find_the_rows_that_gain() -> None:
-    """Where the least confident tenth gains and all others lose, that tenth is escalated, and margin plays no part."""
+    """If the least confident tenth gains and the rest loses, that tenth is escalated, and margin is not used."""
     rng = np.random.default_rng(0)
     confidence = rng.uniform(0.5, 0.9, 2000)
     gain = np.where(confidence < np.quantile(confidence, 0.1), 0.05, -0.02)
@@ -152,7 +152,7 @@ def test_thresholds_find_the_rows_that_gain() -> None:
 
 
 def test_both_thresholds_are_found_together() -> None:
-    """Where low confidence and low margin each tell of gains, the budget goes to both."""
+    """If low confidence and low margin each indicate gains, the budget is split between them."""
     rng = np.random.default_rng(0)
     confidence, margin = rng.uniform(0.5, 0.9, 4000), rng.uniform(0, 0.05, 4000)
     gain = np.where((confidence < 0.52) | (margin < 0.004), 0.05, -0.02)
@@ -164,7 +164,7 @@ def test_both_thresholds_are_found_together() -> None:
 @settings(max_examples=25)
 @given(st.integers(0, 2**32), st.sampled_from([0.0, 0.05, 0.2, 1.0]))
 def test_thresholds_gain_most_of_all_pairs_within_the_budget(seed: int, budget: float) -> None:
-    """No pair of quantiles, tried one after the other as a run escalates, gains more; none goes over the budget."""
+    """Of all pairs of quantiles within the budget, applied as a run applies them, none gains more."""
     rng = np.random.default_rng(seed)
     escalated_anyway = rng.random(200) < 0.03
     margin = np.where(rng.random(200) < 0.1, np.nan, rng.uniform(0, 0.05, 200))
@@ -183,15 +183,15 @@ def test_thresholds_gain_most_of_all_pairs_within_the_budget(seed: int, budget: 
             assert rows.gain[other].sum() <= rows.gain[chosen].sum() + 1e-12
 
 
-def test_nothing_is_proposed_where_nothing_gains() -> None:
-    """Where the fallback is worse on every row no threshold escalates any."""
+def test_no_threshold_is_proposed_if_nothing_gains() -> None:
+    """If the fallback is worse on every row, the thresholds escalate none."""
     rows = rows_of(np.full(300, -0.01))
     assert find_thresholds(rows, 0.2) == NEVER
     assert not escalated(rows, NEVER).any()
 
 
-def test_of_pairs_that_gain_the_same_the_one_that_escalates_least_is_found() -> None:
-    """Where one row gains and all others nothing, it is told by the signal in which fewer are below it."""
+def test_of_equal_pairs_the_one_that_escalates_least_is_found() -> None:
+    """Of thresholds that gain the same, the search returns those that escalate the fewest rows."""
     steps = np.linspace(0.1, 0.9, 20)
     third, eighth = steps, np.roll(steps, -5)
     gain = np.where(np.arange(20) == 2, 1.0, 0.0)
@@ -201,7 +201,7 @@ def test_of_pairs_that_gain_the_same_the_one_that_escalates_least_is_found() -> 
 
 
 def test_rows_are_escalated_as_a_run_escalates_them() -> None:
-    """The routing policy itself decides, in float32 and strictly, and unknown values are no reason."""
+    """The routing policy itself decides, strictly and in float32; unknown values are no reason."""
     rows = rows_of(noise(5), confidence=np.array([0.7, 0.69, 0.8, np.nan, 0.9]), margin=np.full(5, np.nan))
     expected = escalation_reasons(Thresholds(), 5, confidence=rows.confidence, margin=rows.margin)
     assert escalated(rows, Thresholds()).tolist() == expected.any(axis=1).tolist()
@@ -209,7 +209,7 @@ def test_rows_are_escalated_as_a_run_escalates_them() -> None:
 
 
 def test_rows_that_are_escalated_anyway_use_up_the_budget() -> None:
-    """Where lane and length take the whole budget, neither threshold escalates any more."""
+    """If lane and length use the whole budget, neither threshold escalates further rows."""
     confidence = np.linspace(0.5, 0.9, 1000)
     gain = np.where(confidence < 0.6, 0.05, -0.01)
     escalated_anyway = np.arange(1000) >= 750
@@ -221,30 +221,30 @@ def test_rows_that_are_escalated_anyway_use_up_the_budget() -> None:
 
 
 def test_every_policy_leaves_room_for_rows_that_are_escalated_anyway() -> None:
-    """A tenth of the rows stands, so that each policy adds a tenth of its own to a budget of a fifth."""
+    """A tenth of the rows escalates anyway, so each policy adds a tenth to reach a budget of a fifth."""
     rows = rows_of(noise(4000) + 0.01, escalated_anyway=np.arange(4000) % 10 == 0)
-    found = told(rows)
+    found = recovered(rows)
     for name in ("confidence", "margin", "gate"):
         assert found[name].escalated == pytest.approx(0.19, abs=0.015), name
     assert found["both"].escalated <= 0.21
 
 
 def test_a_row_on_its_threshold_is_not_counted_as_escalated() -> None:
-    """Where confidences repeat, the search counts as strictly as a run compares."""
+    """With repeated confidences the search compares as strictly as a run does."""
     confidence = np.where(np.arange(100) < 10, 0.5, 0.75)
     rows = rows_of(np.where(confidence < 0.7, 0.05, -0.02), confidence=confidence)
     assert find_thresholds(rows, 0.2) == Thresholds(min_confidence=0.75, min_margin=0)
 
 
 def test_a_gate_escalates_no_row_that_it_expects_to_lose() -> None:
-    """Where the fallback is worse throughout, the budget is not spent."""
-    assert told(rows_of(np.full(400, -0.02) + noise(400) / 100))["gate"].escalated == 0
+    """If the fallback is worse on all rows, the budget is not spent."""
+    assert recovered(rows_of(np.full(400, -0.02) + noise(400) / 100))["gate"].escalated == 0
 
 
-def test_a_signal_that_tells_all_recovers_what_the_oracle_gains() -> None:
-    """Where confidence orders rows by their gain, escalating by it is nearly the oracle, and margin is chance."""
+def test_a_perfect_signal_recovers_what_the_oracle_gains() -> None:
+    """If confidence orders rows by gain, it nearly equals the oracle, while margin equals chance."""
     gain = noise(4000)
-    found = told(rows_of(gain, confidence=0.7 - 5 * gain, articles=np.arange(4000) % 40))
+    found = recovered(rows_of(gain, confidence=0.7 - 5 * gain, articles=np.arange(4000) % 40))
     assert found["oracle"].of_oracle == 1
     for name in ("confidence", "both", "gate"):
         assert found[name].of_oracle == pytest.approx(1, abs=0.03), name
@@ -253,46 +253,44 @@ def test_a_signal_that_tells_all_recovers_what_the_oracle_gains() -> None:
 
 
 def test_random_choice_gains_its_share_of_everything() -> None:
-    """Of rows that all gain the same it is as good as the oracle; of gains that are noise it recovers nothing."""
-    even = told(rows_of(np.full(400, 0.03)))
+    """If all rows gain the same, random choice equals the oracle; if gains are noise, it recovers nothing."""
+    even = recovered(rows_of(np.full(400, 0.03)))
     assert even["random"].gain == pytest.approx(0.2 * 0.03)
     assert even["random"].of_oracle == pytest.approx(1)
     assert even["random"].of_gap == pytest.approx(0.2)
     gain = noise(400)
     gain -= gain.mean()
-    assert told(rows_of(gain))["random"].of_oracle == pytest.approx(0, abs=1e-12)
+    assert recovered(rows_of(gain))["random"].of_oracle == pytest.approx(0, abs=1e-12)
 
 
 def of_chance(seed: int) -> tuple[float, float]:
-    """The share of the oracle's gain on the rows themselves and on articles not seen, of signals that are an article's
-    own and tell nothing of any other.
-    """
+    """The oracle share on the fitted rows and on unseen articles, with signals that vary by article at random."""
     rng = np.random.default_rng(seed)
     articles = np.arange(1800) % 60
     gain = rng.standard_normal(60)[articles] * 0.05
     rows = rows_of(gain - gain.mean(), confidence=rng.uniform(0.5, 0.9, 60)[articles], articles=articles)
     itself = rows.gain[escalated(rows, find_thresholds(rows, 0.2))].sum()
-    return itself / rows.gain[oracle_rows(rows.gain, 360)].sum(), told(rows)["both"].of_oracle or 0.0
+    return itself / rows.gain[oracle_rows(rows.gain, 360)].sum(), recovered(rows)["both"].of_oracle or 0.0
 
 
-def test_what_holds_for_some_articles_alone_is_not_rewarded() -> None:
-    """Thresholds that were fitted to chance gain on the articles they were found on, and nothing on others."""
+def test_overfitting_to_some_articles_is_not_rewarded() -> None:
+    """Thresholds fitted to chance gain on the articles they were fitted on, and nothing on others."""
     on_itself, on_others = np.mean([of_chance(seed) for seed in range(12)], axis=0)
     assert on_itself > 0.06
     assert on_others < 0.03
 
 
 def test_an_oracle_may_escalate_as_many_rows_as_the_policy_did() -> None:
-    """Thresholds of the cards that escalate every row are held against an oracle that may do the same."""
+    """If the card's thresholds escalate every row, the oracle may escalate every row too."""
     gain = noise(500) + 0.002
-    found = told(rows_of(gain, margin=np.full(500, 0.001)))["cards"]
+    found = recovered(rows_of(gain, margin=np.full(500, 0.001)))["cards"]
     assert found.escalated == 1
     assert found.of_oracle == pytest.approx(gain.sum() / gain[gain > 0].sum())
     assert found.of_gap == pytest.approx(1)
 
 
 def test_a_gate_uses_all_signals() -> None:
-    """A gain that is a sum of signals is told exactly, also of rows that the gate was not fitted on."""
+    """A gain that is a sum of signals is predicted exactly, also for rows that the gate was not fitted on."""
     rows = rows_of(noise(1000))
     exact = CalibrationRows(
         **{
@@ -308,17 +306,17 @@ def test_a_gate_uses_all_signals() -> None:
 
 
 def test_a_bank_of_one_vector_leaves_margin_out() -> None:
-    """Where no margin is known it escalates nothing, and confidence still does."""
+    """If no margin is known, margin escalates nothing, and confidence still works."""
     gain = noise(800)
-    found = told(rows_of(gain, confidence=0.7 - 5 * gain, margin=np.full(800, np.nan)))
+    found = recovered(rows_of(gain, confidence=0.7 - 5 * gain, margin=np.full(800, np.nan)))
     assert found["margin"].escalated == 0
     assert found["both"].of_oracle is not None
     assert found["both"].of_oracle > 0.8
 
 
-def test_where_nothing_can_be_gained_no_share_is_told() -> None:
-    """Models that answer alike leave an oracle nothing to gain, and no share of it."""
-    for recovery in told(rows_of(np.zeros(200))).values():
+def test_without_any_gain_there_is_no_share() -> None:
+    """If both models give the same answers, the oracle gains nothing, and the shares are None."""
+    for recovery in recovered(rows_of(np.zeros(200))).values():
         assert (recovery.gain, recovery.of_oracle, recovery.interval, recovery.of_gap) == (
             0,
             None,
@@ -328,21 +326,21 @@ def test_where_nothing_can_be_gained_no_share_is_told() -> None:
 
 
 def test_recoveries_follow_from_the_seed() -> None:
-    """The same rows and seed give the same figures; the interval holds the figure that it is of."""
+    """The same rows and seed give the same figures; each interval contains its figure."""
     rows = rows_of(noise(600) + 0.003)
-    first = told(rows)
-    assert first == told(rows)
+    first = recovered(rows)
+    assert first == recovered(rows)
     for name in ("random", "confidence", "margin", "both"):
         low, high = first[name].interval or (np.nan, np.nan)
         assert low <= (first[name].of_oracle or np.nan) <= high
 
 
-def test_a_budget_may_be_nothing_or_everything() -> None:
-    """Of nothing no share can be told; of everything, thresholds take all that gains."""
-    nothing = told(rows_of(noise(300)), budget=0.0)
+def test_a_budget_may_be_zero_or_one() -> None:
+    """With a budget of zero no share is known; with a budget of one, thresholds take everything that gains."""
+    nothing = recovered(rows_of(noise(300)), budget=0.0)
     assert all(
         (found.escalated, found.of_oracle) == (0, None) for name, found in nothing.items() if name != "cards"
     )
-    everything = told(rows_of(np.full(300, 0.01)), budget=1.0)
+    everything = recovered(rows_of(np.full(300, 0.01)), budget=1.0)
     for name in ("random", "confidence", "margin", "both", "oracle"):
         assert everything[name].of_oracle == pytest.approx(1), name

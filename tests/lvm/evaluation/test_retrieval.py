@@ -1,4 +1,4 @@
-"""The rank of the true next vector in a bank, against sorting the whole bank in numpy."""
+"""Tests of the rank of the true next vector in a bank, against sorting the whole bank in NumPy."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def ranks_of(bank: np.ndarray, predictions: np.ndarray, targets: np.ndarray) -> 
 
 
 def plain_rank(bank: np.ndarray, prediction: np.ndarray, target: np.ndarray) -> int:
-    """How many other vectors of the bank are at least as near as the nearest that is the target, and one."""
+    """One plus the number of other vectors in the bank at least as close as the best copy of the target."""
     scores = bank.astype(np.float64) @ prediction.astype(np.float64)
     own = bank.astype(np.float64) @ target.astype(np.float64) > 0.9999
     return 1 + int((scores[~own] >= scores[own].max()).sum()) if own.any() else 0
@@ -42,7 +42,7 @@ def plain_rank(bank: np.ndarray, prediction: np.ndarray, target: np.ndarray) -> 
 def test_ranks_are_those_of_the_sorted_bank(
     n_vectors: int, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever the blocks, with targets that stand in the bank once, several times, and not at all."""
+    """Ranks are exact for any block size, and for targets that the bank holds once, several times or not at all."""
     monkeypatch.setattr(retrieval, "_QUERIES", block)
     monkeypatch.setattr(retrieval, "_VECTORS", block)
     bank = random_units(n_vectors)
@@ -56,22 +56,22 @@ def test_ranks_are_those_of_the_sorted_bank(
 
 
 def test_ties_count_against_the_prediction() -> None:
-    """A prediction that is as near to every vector finds the true one last; one that is right finds it first."""
+    """If all vectors are equally close to a prediction, the target is last; a correct prediction ranks it first."""
     bank = np.eye(4, DIM, dtype=np.float32)
     undecided = unit(bank.sum(axis=0))[None]
     assert ranks_of(bank, undecided, bank[2:3]).tolist() == [4]
     assert ranks_of(bank, bank[2:3], bank[2:3]).tolist() == [1]
 
 
-def test_a_target_is_known_again_after_float16_and_at_any_norm() -> None:
-    """A bank made of rounded vectors holds them, whatever their length."""
+def test_a_target_is_recognised_after_float16_and_at_any_norm() -> None:
+    """A target is found in a bank of rounded vectors, whatever its length."""
     targets = random_units(30)
     bank = unit(targets.astype(np.float16))
     assert ranks_of(bank, targets, 3 * targets).tolist() == [1] * 30
 
 
-def test_a_prediction_that_is_no_number_comes_last() -> None:
-    """It is counted as the worst, not left out and not the best."""
+def test_a_nan_prediction_ranks_last() -> None:
+    """A NaN prediction counts as the worst rank; it is neither left out nor ranked first."""
     bank = random_units(9)
     predictions = bank.copy()
     predictions[4, 3] = np.nan
@@ -80,8 +80,8 @@ def test_a_prediction_that_is_no_number_comes_last() -> None:
     assert (np.delete(ranks, 4) == 1).all()
 
 
-def test_ranks_are_summed_up_over_rows_whose_target_is_there() -> None:
-    """Recall, mean reciprocal rank and containment leave out what the bank does not hold."""
+def test_ranks_are_summarised_over_rows_whose_target_is_in_the_bank() -> None:
+    """Recall, mean reciprocal rank and containment use only the rows whose target is in the bank."""
     summary = summarise_ranks(np.array([1, 0, 2, 7, 50, 51, 0]))
     assert (summary.n, summary.recall_at) == (5, {1: 1 / 5, 5: 2 / 5, 10: 3 / 5})
     assert summary.mrr == pytest.approx((1 + 1 / 2 + 1 / 7 + 1 / 50 + 1 / 51) / 5)
@@ -89,14 +89,14 @@ def test_ranks_are_summed_up_over_rows_whose_target_is_there() -> None:
     assert recall_curve(np.array([1, 0, 3]), [1, 2, 3]) == [1 / 2, 1 / 2, 1]
 
 
-def test_without_a_target_in_the_bank_nothing_is_known() -> None:
-    """Figures over no rows are None, not zero."""
+def test_without_a_target_in_the_bank_figures_are_none() -> None:
+    """Without such rows the figures are None, not zero."""
     summary = summarise_ranks(np.zeros(4, np.int64))
     assert (summary.n, summary.recall_at, summary.mrr, summary.contain_at_50) == (0, None, None, None)
 
 
 def test_another_dimension_is_refused() -> None:
-    """Targets and predictions must be of the bank's width."""
+    """Targets and predictions must have the bank's width."""
     search = RankSearch(random_units(5), CPU)
     with pytest.raises(BankError, match="dimension 24"):
         search.places(np.ones((2, DIM + 1), np.float32))

@@ -1,4 +1,4 @@
-"""Batch inference: slices, memory that may not be written, rows that are not finite, and cosines."""
+"""Tests of batch inference: slices, read-only memory, rows that are not finite, and cosines."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def predictor(max_rows: int = 1024) -> Predictor:
 
 @pytest.mark.parametrize("n_rows", [0, 1, 7, 8, 9, 30])
 def test_slices_change_nothing_but_low_bits(n_rows: int) -> None:
-    """As many predictions as contexts, in order, whatever the slices."""
+    """There is one prediction per context, in order; slices change only low bits."""
     contexts = contexts_of(n_rows)
     predictions = predictor(max_rows=8)(contexts)
     assert predictions.shape == (n_rows, 24)
@@ -41,17 +41,15 @@ def test_slices_change_nothing_but_low_bits(n_rows: int) -> None:
 
 
 def test_the_same_call_gives_the_same_bits() -> None:
-    """Twice over on one processor, and for every whole slice also within a longer call."""
+    """Repeating a call on one processor gives the same bits, also for each whole slice within a longer call."""
     contexts = contexts_of(24)
     predict = predictor(max_rows=8)
     assert np.array_equal(predict(contexts), predict(contexts))
     assert np.array_equal(predict(contexts)[:16], predict(contexts[:16]))
 
 
-def test_memory_that_may_not_be_written_is_read_without_a_copy(tmp_path: Path) -> None:
-    """Memory maps and Arrow buffers are read-only; they are predicted from without a warning, and stay as
-    they are.
-    """
+def test_read_only_memory_is_used_without_a_copy(tmp_path: Path) -> None:
+    """Memory maps and Arrow buffers are read-only; they are used without a copy, warning or change."""
     contexts = contexts_of(5)
     np.save(tmp_path / "a.npy", contexts)
     mapped = np.load(tmp_path / "a.npy", mmap_mode="r")
@@ -62,7 +60,7 @@ def test_memory_that_may_not_be_written_is_read_without_a_copy(tmp_path: Path) -
 
 @pytest.mark.parametrize("name", ["amn", "gru"])
 def test_a_bad_row_spoils_no_other(name: str) -> None:
-    """NaN and infinity give NaN where they stand; the other rows are as they would be."""
+    """A row with NaN or infinity gives NaN; the other rows are unchanged."""
     contexts = contexts_of(6)
     predict = Predictor(build_model(name, seed=0, input_dim=24, d_model=8), CPU)
     clean = predict(contexts)
@@ -74,20 +72,20 @@ def test_a_bad_row_spoils_no_other(name: str) -> None:
 
 @pytest.mark.parametrize("shape", [(3, 5, 23), (3, 24), (3, 5, 24, 1)])
 def test_contexts_of_another_width_are_refused(shape: tuple[int, ...]) -> None:
-    """The error has both shapes."""
+    """The error gives both shapes."""
     with pytest.raises(ArchitectureError, match=r"\(n, length, 24\)"):
         predictor()(np.zeros(shape, dtype=np.float32))
 
 
 def test_inference_leaves_dropout_out() -> None:
-    """A model given in training mode predicts as in eval mode."""
+    """A model in training mode predicts as in eval mode."""
     model = build_model("lstm", seed=0, input_dim=24, hidden_dim=8).train()
     predict = Predictor(model, CPU)
     assert np.array_equal(predict(contexts_of(4)), predict(contexts_of(4)))
 
 
 def test_cosines_are_those_of_float64() -> None:
-    """Of vectors of any length, huge and tiny ones too."""
+    """Cosines are exact for vectors of any length, huge and tiny ones too."""
     rng = np.random.default_rng(0)
     a, b = rng.standard_normal((2, 9, 768), dtype=np.float32)
     a[3] *= np.float32(1e25)
@@ -101,7 +99,7 @@ def test_cosines_are_those_of_float64() -> None:
 
 
 def test_a_cosine_without_a_direction_is_nan() -> None:
-    """Rows of zeros, NaN or infinity have none, on either side."""
+    """Rows of zeros, NaN or infinity on either side have no cosine."""
     a = np.ones((7, 4), dtype=np.float32)
     b = np.ones((7, 4), dtype=np.float32)
     a[1], b[2], a[3, 0], b[4, 1], a[5, 2] = 0, 0, np.nan, np.inf, -np.inf
@@ -109,8 +107,8 @@ def test_a_cosine_without_a_direction_is_nan() -> None:
     assert row_cosines(a[:0], b[:0]).shape == (0,)
 
 
-def test_a_device_is_given_or_refused() -> None:
-    """The CPU is always there; what is not there is named with what is."""
+def test_a_device_is_available_or_refused() -> None:
+    """The CPU is always available; the error for any other missing device lists the available ones."""
     assert pick_device("cpu") == CPU
     assert pick_device("auto").type in {"cpu", "cuda", "mps"}
     with pytest.raises(DeviceError, match="no device 'tpu'"):
@@ -118,7 +116,7 @@ def test_a_device_is_given_or_refused() -> None:
 
 
 def test_an_absent_device_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Asking for CUDA by name never falls back to the CPU."""
+    """An explicit request for CUDA never falls back to the CPU."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     assert pick_device("auto") == CPU
@@ -128,7 +126,7 @@ def test_an_absent_device_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_threads_are_set_for_torch() -> None:
-    """The number asked for is the number used."""
+    """The number of threads is passed to torch."""
     before = torch.get_num_threads()
     try:
         set_threads(1)

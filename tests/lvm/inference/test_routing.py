@@ -1,4 +1,4 @@
-"""The routing policy at its edges, its cap, and the choice of shadow rows."""
+"""Tests of the routing policy: its thresholds, its cap, and the choice of shadow rows."""
 
 from __future__ import annotations
 
@@ -24,32 +24,32 @@ def floats(*values: float) -> np.ndarray:
 
 
 def column(reason: str, n_rows: int, **inputs: object) -> list[bool]:
-    """One criterion of the default policy; no other may hold."""
+    """One criterion of the default policy, with the others off."""
     reasons = escalation_reasons(Thresholds(), n_rows, **inputs)  # type: ignore[arg-type]
     assert reasons.sum() == reasons[:, REASONS.index(reason)].sum()
     return reasons[:, REASONS.index(reason)].tolist()
 
 
 def test_confidence_is_compared_strictly_in_float32() -> None:
-    """0.70 exactly is confident enough, the float32 below it is not; unknown confidence is no reason."""
+    """Exactly 0.70 is not escalated, the next smaller float32 is; unknown confidence is no reason."""
     confidence = floats(BELOW, EDGE, ABOVE, np.nan, -1.0)
     assert column("low_confidence", 5, confidence=confidence) == [True, False, False, False, True]
 
 
 def test_margin_is_compared_strictly_in_float32() -> None:
-    """0.02 exactly is margin enough; an unknown margin, as of a bank of one, is no reason."""
+    """Exactly 0.02 is not escalated; an unknown margin, as with a bank of one vector, is no reason."""
     margin = floats(np.nextafter(MARGIN, np.float32(0)), MARGIN, 0.0, np.nan)
     assert column("low_margin", 4, margin=margin) == [True, False, True, False]
 
 
 def test_a_context_of_384_tokens_is_not_long() -> None:
-    """385 are; an unknown count is no reason."""
+    """385 tokens are long; an unknown count is no reason."""
     tokens = np.array([384, 385, 383, np.nan, 384.5])
     assert column("long_context", 5, context_tokens=tokens) == [False, True, False, False, True]
 
 
 def test_high_stakes_lanes_are_the_four_of_the_cards() -> None:
-    """Each of them escalates; others, part names and null do not."""
+    """Each of the four lanes escalates; other lanes, partial names and null do not."""
     lanes = [
         "sci-fact",
         "math-derivation",
@@ -65,14 +65,14 @@ def test_high_stakes_lanes_are_the_four_of_the_cards() -> None:
     assert column("high_stakes_lane", 9, lanes=lanes) == [True] * 4 + [False] * 5
 
 
-def test_nothing_known_is_no_reason() -> None:
-    """Without a bank, lanes and counts every row stays."""
+def test_unknown_values_are_no_reason() -> None:
+    """Without a bank, lanes and counts no row is escalated."""
     nothing = escalation_reasons(Thresholds(), 3)
     assert nothing.dtype == np.bool_
     assert nothing.tolist() == [[False] * 4] * 3
 
 
-def test_reasons_hold_together() -> None:
+def test_reasons_can_be_combined() -> None:
     """A row may have all four reasons at once, in the order of REASONS."""
     reasons = escalation_reasons(
         Thresholds(),
@@ -87,7 +87,7 @@ def test_reasons_hold_together() -> None:
 
 
 def test_thresholds_are_settings() -> None:
-    """Each threshold is used where it is changed."""
+    """A changed threshold takes effect."""
     changed = Thresholds(
         min_confidence=0.5, min_margin=0.1, max_context_tokens=10, high_stakes_lanes=("law",)
     )
@@ -104,12 +104,12 @@ def test_thresholds_are_settings() -> None:
 
 
 def flags(*numbers: int, n_rows: int) -> np.ndarray:
-    """True at these rows."""
+    """A boolean column, true at these rows."""
     return np.isin(np.arange(n_rows), numbers)
 
 
 def reasons_of(n_rows: int, *, low: tuple[int, ...], high_stakes: tuple[int, ...] = ()) -> np.ndarray:
-    """Reasons of rows that are not confident or of high stakes."""
+    """Reasons for rows of low confidence or in high-stakes lanes."""
     reasons = np.zeros((n_rows, 4), dtype=bool)
     reasons[list(low), 0] = True
     reasons[list(high_stakes), 1] = True
@@ -119,7 +119,7 @@ def reasons_of(n_rows: int, *, low: tuple[int, ...], high_stakes: tuple[int, ...
 def capped(
     reasons: np.ndarray, confidence: np.ndarray | None, rate: float, eligible: np.ndarray | None = None
 ) -> list[int]:
-    """The rows whose escalation stands."""
+    """The rows that stay escalated under the cap."""
     everyone = np.ones(len(reasons), dtype=bool)
     return np.flatnonzero(
         cap(reasons, confidence, max_rate=rate, eligible=everyone if eligible is None else eligible)
@@ -127,20 +127,20 @@ def capped(
 
 
 def test_a_cap_keeps_the_least_confident() -> None:
-    """Of four low rows in ten, a cap of 0.2 keeps the two lowest."""
+    """Of four low-confidence rows in ten, a cap of 0.2 keeps the two lowest."""
     confidence = floats(0.9, 0.3, 0.9, 0.1, 0.9, 0.2, 0.9, 0.4, 0.9, 0.9)
     assert capped(reasons_of(10, low=(1, 3, 5, 7)), confidence, 0.2) == [3, 5]
 
 
 def test_a_cap_keeps_every_high_stakes_row() -> None:
-    """They stand above the budget, and what they take is not left for others."""
+    """High-stakes rows may exceed the budget, and use it up for others."""
     confidence = floats(*[0.1] * 10)
     assert capped(reasons_of(10, low=(0, 1), high_stakes=(7, 8, 9)), confidence, 0.2) == [7, 8, 9]
     assert capped(reasons_of(10, low=(0, 1), high_stakes=(7,)), confidence, 0.2) == [0, 7]
 
 
 def test_ties_under_a_cap_go_to_the_earlier_row() -> None:
-    """And unknown confidence comes last; without a bank all is a tie."""
+    """Unknown confidence comes last; without a bank every row is a tie."""
     assert capped(reasons_of(10, low=(2, 4, 6)), floats(*[0.5] * 10), 0.2) == [2, 4]
     assert capped(reasons_of(10, low=(2, 4, 6)), floats(*[0.5] * 4, np.nan, *[0.5] * 5), 0.2) == [2, 6]
     assert capped(reasons_of(10, low=(2, 4, 6)), None, 0.2) == [2, 4]
@@ -149,7 +149,7 @@ def test_ties_under_a_cap_go_to_the_earlier_row() -> None:
 
 
 def test_rows_without_a_prediction_neither_count_nor_escalate() -> None:
-    """The budget is a share of the eligible rows, and only they are chosen."""
+    """The budget is a share of the eligible rows, and only those are escalated."""
     eligible = ~flags(0, 1, 2, 3, 4, n_rows=10)
     reasons = reasons_of(10, low=(0, 6, 7), high_stakes=(1,))
     assert capped(reasons, floats(*[0.5] * 10), 0.2, eligible) == [6]
@@ -160,15 +160,13 @@ def test_rows_without_a_prediction_neither_count_nor_escalate() -> None:
     [(0.2, 9, 1), (0.29, 100, 29), (0.2 - 1e-9, 10, 1), (0.0, 10, 0), (1.0, 10, 10)],
 )
 def test_a_budget_is_the_rate_of_the_rows_rounded_down(rate: float, n_rows: int, budget: int) -> None:
-    """Floating point takes no row off it: 0.29 of 100 is 29; nor does it add one."""
+    """Rounding errors do not change the budget: 0.29 of 100 is 29, and never one more."""
     assert len(capped(reasons_of(n_rows, low=tuple(range(n_rows))), None, rate)) == budget
 
 
 @given(st.data())
 def test_a_cap_takes_from_the_top(data: st.DataObject) -> None:
-    """Whatever the rows: those that stand had a reason, keep the budget, and are less confident than those
-    turned down.
-    """
+    """For any rows, the least confident rows with a reason fill the budget that high-stakes rows leave."""
     n_rows = data.draw(st.integers(0, 30))
     confidence = np.array(
         data.draw(st.lists(st.sampled_from([0.1, 0.2, 0.3, np.nan]), min_size=n_rows, max_size=n_rows)),
@@ -189,14 +187,14 @@ def test_a_cap_takes_from_the_top(data: st.DataObject) -> None:
 
 
 def test_shadow_rows_are_chosen_at_the_rate() -> None:
-    """A million rows at 0.01 give 10,000 within five standard deviations, and evenly over the file."""
+    """A rate of 0.01 over a million rows gives 10,000 within five standard deviations, spread evenly over the file."""
     chosen = shadow_rows("a/b.parquet", np.arange(1_000_000), 0.01)
     assert abs(int(chosen.sum()) - 10_000) < 5 * 99.5
     assert np.abs(chosen.reshape(10, -1).sum(axis=1) - 1_000).max() < 5 * 31.5
 
 
 def test_shadow_rows_do_not_depend_on_batches() -> None:
-    """Any cut of the rows, in any order, chooses the same."""
+    """Any split of the rows into batches, in any order, chooses the same rows."""
     rows = np.arange(10_000)
     whole = shadow_rows("a.parquet", rows, 0.05)
     parts = [shadow_rows("a.parquet", part, 0.05) for part in np.split(rows, [1, 17, 4096])]
@@ -204,15 +202,15 @@ def test_shadow_rows_do_not_depend_on_batches() -> None:
     assert np.array_equal(whole[::-1], shadow_rows("a.parquet", rows[::-1], 0.05))
 
 
-def test_files_choose_their_shadow_rows_apart() -> None:
-    """Two files agree on no more rows than chance would have it."""
+def test_files_choose_their_shadow_rows_independently() -> None:
+    """Two files choose the same rows no more often than chance would."""
     rows = np.arange(100_000)
     both = shadow_rows("a.parquet", rows, 0.1) & shadow_rows("b.parquet", rows, 0.1)
     assert abs(int(both.sum()) - 1_000) < 5 * 31.5
 
 
 def test_a_higher_rate_adds_rows() -> None:
-    """0 chooses none, 1 all, and a row chosen at a rate is chosen at any higher one."""
+    """Rate 0 chooses none, 1 all, and a row chosen at one rate is chosen at every higher rate."""
     rows = np.arange(5_000)
     low, high = shadow_rows("k", rows, 0.01), shadow_rows("k", rows, 0.1)
     assert not shadow_rows("k", rows, 0.0).any()
@@ -221,7 +219,7 @@ def test_a_higher_rate_adds_rows() -> None:
 
 
 def test_shadow_rows_stay_the_same_over_versions() -> None:
-    """The choice is part of what a job's output holds: these rows were chosen when it was first written."""
+    """The choice is part of a job's output, so these rows, first chosen by an earlier release, must stay."""
     assert np.flatnonzero(shadow_rows("part-0.parquet", np.arange(500), 0.02)).tolist() == [
         12,
         19,
@@ -237,7 +235,7 @@ def test_shadow_rows_stay_the_same_over_versions() -> None:
 
 
 def test_a_row_is_chosen_at_rates_above_its_own_number() -> None:
-    """The number, from 0 to below 1, is what the hash of its place gives: at a rate of just that it is not chosen."""
+    """The hash of a row's place gives a number in [0, 1); at a rate of exactly that number the row is not chosen."""
     rows = np.arange(100)
     start = int.from_bytes(hashlib.blake2b(b"a", digest_size=8).digest(), "little")
     number = float(_splitmix64(rows.astype(np.uint64), start)[7] >> np.uint64(11)) / 2**53
@@ -246,7 +244,7 @@ def test_a_row_is_chosen_at_rates_above_its_own_number() -> None:
 
 
 def test_the_hash_is_splitmix64() -> None:
-    """The first outputs of the published generator from the state 1234567."""
+    """The first outputs equal those of the published generator from the state 1234567."""
     assert _splitmix64(np.arange(5, dtype=np.uint64), 1234567).tolist() == [
         6457827717110365317,
         3203168211198807973,

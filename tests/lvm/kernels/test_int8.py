@@ -1,4 +1,4 @@
-"""Linear layers in 8-bit integers: near float32, row by row, and refused where they cannot run."""
+"""Tests of linear layers in 8-bit integers: close to float32, independent by row, and refused where they cannot run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CPU = torch.device("cpu")
 
 
 def rows_of(n_rows: int) -> torch.Tensor:
-    """Rows of very different sizes, one of zeros."""
+    """Rows of very different magnitudes, one of zeros."""
     rows = torch.randn(n_rows, 48, generator=torch.Generator().manual_seed(1))
     rows *= torch.logspace(-3, 3, n_rows).unsqueeze(1)
     rows[0] = 0
@@ -36,7 +36,7 @@ def rows_of(n_rows: int) -> torch.Tensor:
 @pytest.mark.parametrize("n_rows", [1, 7, 256, 300])
 @torch.inference_mode()
 def test_a_rounded_layer_is_near_the_layer(n_rows: int, activation: str, *, bias: bool) -> None:
-    """Each row is off by little of its own size, whatever the sizes of the others."""
+    """The error of each row is small relative to the row, whatever the magnitude of the others."""
     layer = nn.Linear(48, 40, bias=bias)
     rows = rows_of(n_rows)
     wanted = nn.functional.gelu(layer(rows)) if activation == "gelu" else layer(rows)
@@ -47,7 +47,7 @@ def test_a_rounded_layer_is_near_the_layer(n_rows: int, activation: str, *, bias
 @needs_int8
 @torch.inference_mode()
 def test_a_row_does_not_depend_on_its_neighbours() -> None:
-    """It is rounded by its own largest value: alone or among others it is the same to 1e-5 of that."""
+    """Each row is scaled by its own largest value, so alone or in a batch it is the same to 1e-5 of that."""
     layer = Int8Linear.of(nn.Linear(48, 40))
     rows = rows_of(64)
     alone = torch.cat([layer(row.unsqueeze(0)) for row in rows])
@@ -58,7 +58,7 @@ def test_a_row_does_not_depend_on_its_neighbours() -> None:
 @needs_int8
 @pytest.mark.parametrize("name", ["amn", "gru"])
 def test_predictions_are_near_those_of_float32(name: str) -> None:
-    """The rounded model points where the model does."""
+    """int8 predictions point nearly where the float32 ones do."""
     model = build_model(name, seed=2)
     contexts = np.random.default_rng(0).standard_normal((300, 5, 768), dtype=np.float32)
     rounded = Predictor(model, CPU, precision="int8")(contexts)
@@ -70,13 +70,13 @@ def test_predictions_are_near_those_of_float32(name: str) -> None:
 
 @needs_int8
 def test_a_model_that_has_no_such_form_is_refused() -> None:
-    """int8 is for the models that jobs run."""
+    """int8 is available only for the models that jobs run."""
     with pytest.raises(ArchitectureError, match="float32 only"):
         Predictor(build_model("lstm", seed=0), CPU, precision="int8")
 
 
 def test_a_processor_whose_sums_overflow_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its predictions would be wrong without a word."""
+    """On such a processor predictions would be wrong without any error."""
     monkeypatch.setattr(int8_linear, "_products_are_exact", lambda: False)
     with pytest.raises(DeviceError, match="without VNNI") as caught:
         Predictor(build_model("amn", seed=0), CPU, precision="int8")
@@ -99,8 +99,8 @@ else:
 
 
 @pytest.mark.parametrize("instructions", ["AVX2", "AVX512_CORE"])
-def test_whatever_a_processor_has_int8_is_right_or_refused(instructions: str) -> None:
-    """OneDNN is held to what older processors have; other kinds of processors do not know these names."""
+def test_int8_is_right_or_refused_on_every_processor(instructions: str) -> None:
+    """An option limits oneDNN to older instructions; other kinds of processors ignore these names."""
     environment = os.environ | {"ONEDNN_MAX_CPU_ISA": instructions}
     done = subprocess.run(
         [sys.executable, "-c", ANSWERS], env=environment, capture_output=True, text=True, check=True
@@ -109,6 +109,6 @@ def test_whatever_a_processor_has_int8_is_right_or_refused(instructions: str) ->
 
 
 def test_other_devices_are_refused() -> None:
-    """int8 is for CPUs."""
+    """int8 runs on CPUs only."""
     with pytest.raises(DeviceError, match="meta"):
         Predictor(build_model("amn", seed=0), torch.device("meta"), precision="int8")

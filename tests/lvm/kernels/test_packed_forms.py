@@ -1,4 +1,4 @@
-"""What runs on a CPU in place of the models as they are trained: the same numbers, sooner."""
+"""Tests of the packed forms that replace trained models on a CPU: they give the same numbers faster."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MODELS = ["amn", "gru"]
 
 @pytest.fixture(params=["oneDNN", "without it"])
 def _onednn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both kinds of torch."""
+    """Run with and without oneDNN, as torch may be built."""
     if request.param == "without it":
         monkeypatch.setattr(packed_linear, "_has_onednn", lambda: False)
 
@@ -29,7 +29,7 @@ def _onednn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize("bias", [True, False])
 @torch.inference_mode()
 def test_a_packed_layer_computes_what_the_layer_does(activation: str, *, bias: bool) -> None:
-    """Whatever the number of rows, with what follows the layer and without a bias."""
+    """A packed layer equals the layer for any number of rows, with an activation and without a bias."""
     layer = nn.Linear(48, 40, bias=bias)
     packed_layer = PackedLinear.of(layer, activation=activation)
     for n_rows in (0, 1, 256, 300):
@@ -42,7 +42,7 @@ def test_a_packed_layer_computes_what_the_layer_does(activation: str, *, bias: b
 @pytest.mark.parametrize("name", MODELS)
 @torch.inference_mode()
 def test_a_packed_model_predicts_what_the_model_does(name: str) -> None:
-    """Whatever the length of the context, for one row and for many, within 1e-6; contexts stay as they are."""
+    """Predictions agree within 1e-6 for any context length, for one row and many; the contexts are not changed."""
     model = build_model(name, seed=1).eval()
     packed_model = pack(model)
     for n_rows, length in product((1, 33), (1, 5, 9)):
@@ -54,7 +54,7 @@ def test_a_packed_model_predicts_what_the_model_does(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["amn-mixer", "lstm", "transformer"])
 def test_a_model_without_a_packed_form_runs_as_it_is(name: str) -> None:
-    """There is nothing to compare."""
+    """Such a model has no packed form to compare with."""
     model = build_model(name, seed=1)
     assert pack(model) is model
 
@@ -62,7 +62,7 @@ def test_a_model_without_a_packed_form_runs_as_it_is(name: str) -> None:
 @pytest.mark.parametrize("name", MODELS)
 @torch.inference_mode()
 def test_a_row_that_is_not_finite_spoils_no_other(name: str) -> None:
-    """NaN stays in its row."""
+    """NaN stays in its own row."""
     packed_model = pack(build_model(name, seed=1).eval())
     contexts = torch.randn(40, 5, 768)
     wanted = packed_model(contexts)

@@ -1,4 +1,4 @@
-"""The cards that come with the package, and the published figures: they say the same, and what they count is true."""
+"""Tests of the package's model cards and published figures: they agree, and their counts are true."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def card_of(architecture: str) -> str:
 
 
 def number_in_words(count: int) -> str:
-    """A count of parameters as cards print it: to the unit, or in millions."""
+    """A number of parameters as cards print it: exactly, or in millions."""
     return f"{count / 1e6:g} M" if count % 100_000 == 0 else f"{count:,}"
 
 
 def printed(name: str, value: object) -> str:
-    """How a field of a published card is printed."""
+    """A field of a published card as it is printed."""
     forms = {"n_parameters": number_in_words, "size_mb": "{} MB".format}
     forms |= dict.fromkeys(("latency_ms", "p95_ms"), "{:.2f} ms".format)
     forms |= dict.fromkeys(("in_dist_cosine", "ood_cosine", "in_dist_std", "ood_std"), "{:.4f}".format)
@@ -43,14 +43,14 @@ def printed(name: str, value: object) -> str:
 
 
 def test_every_architecture_has_a_card_and_published_figures() -> None:
-    """None is missing, and none is of something that is not there."""
+    """No architecture lacks a card, and no card lacks an architecture."""
     assert set(PUBLISHED) == set(ARCHITECTURES)
     assert {path.stem for path in (TOP / "lvm/cards").glob("*.md")} == set(ARCHITECTURES)
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_published_figures_stand_in_the_card(name: str) -> None:
-    """Each figure and the recommendation is found in the card's text, as it is printed there."""
+    """The card's text contains each published figure and the recommendation, as printed."""
     card = card_of(name)
     told = {field.name: getattr(PUBLISHED[name], field.name) for field in fields(PUBLISHED[name])}
     texts = [
@@ -63,7 +63,7 @@ def test_published_figures_stand_in_the_card(name: str) -> None:
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_a_source_is_named_with_its_date(name: str) -> None:
-    """Every date that a source gives stands in the card too."""
+    """The card contains every date that a source gives."""
     dates = re.findall(r"\d{4}-\d{2}-\d{2}", PUBLISHED[name].source)
     assert dates
     assert all(date in card_of(name) for date in dates)
@@ -71,7 +71,7 @@ def test_a_source_is_named_with_its_date(name: str) -> None:
 
 @pytest.mark.parametrize("name", [*ARCHITECTURES, *PRESETS])
 def test_counted_parameters_are_true(name: str) -> None:
-    """What a card counts is what the model has, in parameters and in bytes of float32."""
+    """The counts in a card equal the model's parameters and float32 bytes."""
     count = build_model(name, seed=0).n_parameters
     card = card_of(PRESETS[name].architecture if name in PRESETS else name)
     (counted,) = re.findall(r"parameters, counted here.*", card)
@@ -82,7 +82,7 @@ def test_counted_parameters_are_true(name: str) -> None:
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_cards_are_laid_out_alike(name: str) -> None:
-    """The same headings in the same order, and what was measured apart from what was published, with its date."""
+    """Every card has the same headings in the same order, and separates dated measurements from published figures."""
     card = card_of(name)
     assert tuple(re.findall(r"^## (.*)$", card, re.MULTILINE)) == HEADINGS
     before, after = card.split("<!-- measured: begin -->")
@@ -95,6 +95,6 @@ def test_cards_are_laid_out_alike(name: str) -> None:
 
 
 def test_cards_are_installed() -> None:
-    """The files are named in the package's data, so that an installed package has them."""
+    """The package data lists the card files, so that they are installed."""
     project = tomllib.loads((TOP / "pyproject.toml").read_text(encoding="utf-8"))
     assert "cards/*.md" in project["tool"]["setuptools"]["package-data"]["lvm_batch.lvm"]

@@ -1,4 +1,4 @@
-"""Finding a model by path, by name and by role."""
+"""Tests of finding a model by path, name and role."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lvm_batch.lvm.registry.registry import (
 
 @pytest.fixture
 def models_dir(tmp_path: Path) -> Path:
-    """A registry of two models, with the role of production given to one."""
+    """A registry of two models, one of them in the production role."""
     models = tmp_path / "lvm" / "models"
     for name in ("amn-v2", "gru-v1"):
         (models / name).mkdir(parents=True)
@@ -31,30 +31,30 @@ def models_dir(tmp_path: Path) -> Path:
 
 
 def resolved(spec: str | None, models_dir: Path, role: str = "production_model") -> str | None:
-    """Resolve in that registry."""
+    """Resolve a model in that registry."""
     return resolve_model(spec, role=role, models_dir=models_dir)
 
 
 def test_a_name_means_its_best_model(models_dir: Path) -> None:
-    """The registry is asked by name."""
+    """A name is looked up in the registry."""
     assert resolved("gru-v1", models_dir) == str(models_dir / "gru-v1" / "best_model.pt")
     assert list_models(models_dir) == ("amn-v2", "gru-v1")
 
 
 def test_a_path_means_itself(models_dir: Path) -> None:
-    """A file is taken as it is, a folder for the checkpoint in it."""
+    """A file is used as it is; for a folder, the checkpoint in it."""
     folder = models_dir / "gru-v1"
     assert resolved(str(folder / "best_model.pt"), models_dir) == str(folder / "best_model.pt")
     assert resolved(str(folder), models_dir / "elsewhere") == str(folder / "best_model.pt")
 
 
 def test_a_url_is_passed_on(models_dir: Path) -> None:
-    """What lies elsewhere is not looked for here."""
+    """A URL is returned without looking for it locally."""
     assert resolved("s3://bucket/best_model.pt", models_dir) == "s3://bucket/best_model.pt"
 
 
 def test_no_name_means_the_role(models_dir: Path) -> None:
-    """The role's link is followed; a role that nobody has gives None."""
+    """Without a name the role's link is followed; a role without a model gives None."""
     path = resolved(None, models_dir)
     assert path is not None
     assert Path(path).resolve() == (models_dir / "amn-v2" / "best_model.pt").resolve()
@@ -62,7 +62,7 @@ def test_no_name_means_the_role(models_dir: Path) -> None:
 
 
 def test_a_role_may_link_to_a_file(models_dir: Path) -> None:
-    """A link to the checkpoint itself does as well."""
+    """A link may also point to a checkpoint file."""
     (models_dir.parent / "fallback_model").symlink_to(models_dir / "gru-v1" / "best_model.pt")
     path = resolved(None, models_dir, role="fallback_model")
     assert path is not None
@@ -70,14 +70,14 @@ def test_a_role_may_link_to_a_file(models_dir: Path) -> None:
 
 
 def test_a_link_to_nowhere_is_refused(models_dir: Path) -> None:
-    """A role whose model is gone is an error, not a role that nobody has."""
+    """A role whose model is gone is an error, unlike a role without a model."""
     (models_dir.parent / "fallback_model").symlink_to(Path("models") / "gone")
     with pytest.raises(ModelError, match="fallback_model leads to models/gone"):
         resolved(None, models_dir, role="fallback_model")
 
 
 def test_an_unknown_name_is_answered_with_the_nearest(models_dir: Path) -> None:
-    """And with all there are where none is near."""
+    """The error suggests the most similar name, or lists all names if none is similar."""
     with pytest.raises(ModelError, match="no model 'amn-v3'") as caught:
         resolved("amn-v3", models_dir)
     assert caught.value.hint == "did you mean amn-v2?"
@@ -93,13 +93,13 @@ def test_an_unknown_name_is_answered_with_the_nearest(models_dir: Path) -> None:
 
 
 def test_a_folder_without_a_checkpoint_is_refused(models_dir: Path) -> None:
-    """An empty folder is named with the file it lacks."""
+    """The error for an empty folder names the missing file."""
     with pytest.raises(ModelError, match=r"no best_model\.pt in"):
         resolved(str(models_dir / "empty"), models_dir)
 
 
 def test_a_hidden_folder_is_no_model(models_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Something is being written there, or was thrown away: it is not listed, and has no name."""
+    """A hidden folder is being written or was deleted: it is not listed and cannot be named."""
     hidden = models_dir / ".amn-v3"
     hidden.mkdir()
     (hidden / "best_model.pt").write_bytes(b"half of the weights")
@@ -116,17 +116,17 @@ def test_a_hidden_folder_is_no_model(models_dir: Path, monkeypatch: pytest.Monke
     ("name", "is_one"), [("amn-v2", True), ("v2.", True), ("v.2", True), (".v2", False), ("a/v2", False)]
 )
 def test_a_name_is_one_part_of_a_path_and_not_hidden(name: str, is_one: bool) -> None:  # noqa: FBT001 - a case
-    """Whether or not there is such a model."""
+    """The check does not depend on whether such a model exists."""
     assert is_plain(name) == is_one
 
 
-def test_models_lie_where_the_cards_say_unless_told() -> None:
-    """Relative to where the command is called."""
+def test_models_lie_in_the_cards_folder_by_default() -> None:
+    """The default folder is that of the cards, relative to the working directory."""
     assert Path("artifacts/lvm/models") == DEFAULT_MODELS_DIR
 
 
-def test_roles_stand_beside_the_folder_of_models(monkeypatch: pytest.MonkeyPatch, models_dir: Path) -> None:
-    """The path is as relative as the folder's own, but where that is the current one or one above it."""
+def test_roles_lie_beside_the_folder_of_models(monkeypatch: pytest.MonkeyPatch, models_dir: Path) -> None:
+    """The roles' folder is as relative as the models' folder, unless that is the working directory or above it."""
     monkeypatch.chdir(models_dir)
     assert role_path("production_model", Path("x/models")) == Path("x/production_model")
     for here in (".", "../models/amn-v2/.."):
@@ -135,29 +135,27 @@ def test_roles_stand_beside_the_folder_of_models(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize(("n_bytes", "target"), [(4096, "models/amn-v2"), (4097, "fallback_model")])
 def test_a_text_of_one_line_points_to_a_model(models_dir: Path, n_bytes: int, target: str) -> None:
-    """As far as a path can be long; a larger file in the link's place is taken for a checkpoint."""
+    """A text is read up to the longest possible path; a larger file in the link's place is a checkpoint."""
     (models_dir.parent / "fallback_model").write_text("models/amn-v2".ljust(n_bytes))
     assert role_target("fallback_model", models_dir) == Path(target)
 
 
-def test_a_pointer_that_is_no_text_is_refused(models_dir: Path) -> None:
-    """Also where its one line could be printed; its first 40 bytes are shown."""
+def test_a_pointer_with_invalid_text_is_refused(models_dir: Path) -> None:
+    """The error shows the first 40 bytes, also of one line that could be printed."""
     (models_dir.parent / "fallback_model").write_bytes(b"models/" + b"\xff" * 60)
     with pytest.raises(ModelError, match="neither a link nor a line") as caught:
         role_target("fallback_model", models_dir)
     assert caught.value.message.endswith(f"it begins with {b'models/' + bytes([255]) * 33!r}")
 
 
-def test_a_role_that_cannot_be_looked_at_is_an_error(models_dir: Path) -> None:
-    """It is named, with what the system says; nobody takes it for a role that no model has."""
+def test_an_unreadable_role_is_an_error(models_dir: Path) -> None:
+    """The error gives the role and the system's message; the role does not count as vacant."""
     with pytest.raises(ModelError, match=r"/r+ cannot be read: File name too long"):
         role_target("r" * 300, models_dir)
 
 
-def test_a_registry_that_may_not_be_read_is_an_error(
-    models_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is not taken for an empty one."""
+def test_an_unreadable_registry_is_an_error(models_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does not count as an empty registry."""
 
     def refuse(_: Path) -> None:
         raise PermissionError(13, "Permission denied")
@@ -170,7 +168,7 @@ def test_a_registry_that_may_not_be_read_is_an_error(
 def test_a_command_about_the_registry_takes_paths_and_urls_too(
     models_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They need no registry, and a path leads from where the command is called, whatever the registry holds."""
+    """Paths and URLs need no registry; a path is relative to the working directory, whatever the registry holds."""
     nowhere = tmp_path / "nowhere"
     file = models_dir / "gru-v1/best_model.pt"
     assert named_model(str(file), nowhere) == str(file)
@@ -185,7 +183,7 @@ def test_a_command_about_the_registry_takes_paths_and_urls_too(
 def test_an_unknown_name_of_the_registry_is_answered_with_its_nearest(
     models_dir: Path, tmp_path: Path
 ) -> None:
-    """Of the registry that was named; where there is none, that is said instead."""
+    """The suggestion comes from the named registry; if it does not exist, the error says so."""
     with pytest.raises(ModelError) as caught:
         named_model("amn-v3", models_dir)
     assert caught.value.hint == "did you mean amn-v2?"

@@ -1,4 +1,4 @@
-"""Roles: who has one, how it passes on, and what the log knows of it."""
+"""Tests of roles: which model has one, how it changes, and what the role log records."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ PRODUCTION = "production_model"
 
 @pytest.fixture
 def models_dir(tmp_path: Path) -> Path:
-    """A registry of three models and an empty folder; nobody has a role."""
+    """A registry of three models and an empty folder; no model has a role."""
     models = tmp_path / "lvm" / "models"
     for name in ("a", "b", "c"):
         (models / name).mkdir(parents=True)
@@ -51,7 +51,7 @@ def models_dir(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def no_symlinks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file system that has no symlinks, as FAT: the system refuses to make one."""
+    """A file system without symlinks, such as FAT: creating one fails."""
 
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(1, "Operation not permitted")
@@ -60,23 +60,23 @@ def no_symlinks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def held(name: str, models_dir: Path) -> RoleHolder:
-    """A model of the registry as it is now."""
+    """A model of the registry in its current state."""
     return RoleHolder(name, digest_of(models_dir / name))
 
 
 def change(action: str, before: RoleHolder | None, after: RoleHolder, role: str = PRODUCTION) -> RoleChange:
-    """A change at some time."""
+    """A role change at some time."""
     return RoleChange("2026-11-23T08:00:00+00:00", "me@here", action, role, before, after, None, "0.1.0")
 
 
 def promotions(*names: str) -> list[RoleChange]:
-    """One promotion after another, the first from nobody."""
+    """Successive promotions, the first from no model."""
     models = [None, *(RoleHolder(name, f"sha of {name}") for name in names)]
     return [change("promote", before, after) for before, after in pairwise(models) if after is not None]
 
 
 def test_a_role_is_a_relative_link_beside_the_models(models_dir: Path) -> None:
-    """So the registry can be moved as a whole, and a run finds who has the role."""
+    """The link is relative, so the registry can be moved as a whole, and a run finds the role's model."""
     give_role(PRODUCTION, held("a", models_dir), models_dir)
     link = models_dir.parent / PRODUCTION
     assert (link.is_symlink(), link.readlink()) == (True, Path("models/a"))
@@ -86,8 +86,8 @@ def test_a_role_is_a_relative_link_beside_the_models(models_dir: Path) -> None:
     assert roles_of(models_dir / "a/best_model.pt", models_dir) == (PRODUCTION,)
 
 
-def test_a_role_passes_on_without_a_trace(models_dir: Path) -> None:
-    """The link is replaced, also over what a killed process has left, and nothing else stays."""
+def test_a_role_change_leaves_no_other_files(models_dir: Path) -> None:
+    """The link is replaced, even over leftovers of a killed process, and nothing else remains."""
     (models_dir.parent / f".{PRODUCTION}.tmp").symlink_to("models/c")
     for name in ("a", "b"):
         give_role(PRODUCTION, held(name, models_dir), models_dir)
@@ -99,7 +99,7 @@ def test_a_role_passes_on_without_a_trace(models_dir: Path) -> None:
 
 @pytest.mark.usefixtures("no_symlinks")
 def test_a_text_file_stands_in_for_a_symlink(models_dir: Path) -> None:
-    """Where no symlink can be made a line points to the model; it is followed, replaced and taken away like a link."""
+    """Where symlinks are impossible, a text line names the model; it is followed, replaced and removed like a link."""
     for name in ("a", "b"):
         give_role(PRODUCTION, held(name, models_dir), models_dir)
         assert (models_dir.parent / PRODUCTION).read_bytes() == f"models/{name}\n".encode()
@@ -113,13 +113,13 @@ def test_a_text_file_stands_in_for_a_symlink(models_dir: Path) -> None:
 
 @pytest.mark.parametrize("ending", ["", "\n", "\r\n"])
 def test_a_pointer_may_be_written_by_hand(models_dir: Path, ending: str) -> None:
-    """With or without an end of the line, in any system's way; a symlink checked out by git as text is one too."""
+    """Any line ending or none is accepted; a symlink that git checked out as text works too."""
     (models_dir.parent / PRODUCTION).write_bytes(f"models/a{ending}".encode())
     assert holder(PRODUCTION, models_dir) == held("a", models_dir)
 
 
 def test_a_pointer_to_nowhere_is_refused(models_dir: Path) -> None:
-    """As a link to nowhere is; and whose the role was stays known."""
+    """It is refused like a broken link; the previous holder stays known."""
     (models_dir.parent / PRODUCTION).write_text("models/gone\n", encoding="utf-8")
     with pytest.raises(
         ModelError, match="production_model leads to models/gone, which is not there"
@@ -133,7 +133,7 @@ def test_a_pointer_to_nowhere_is_refused(models_dir: Path) -> None:
     "rubbish", [b"", b"\n", b"one\ntwo\n", b"\xff\xfe\x00m", b"models/a\x00", b"\x7fELF"]
 )
 def test_a_pointer_of_rubbish_is_refused(models_dir: Path, rubbish: bytes) -> None:
-    """What is no path in one line is told of with its beginning, and is not overwritten."""
+    """If the text is not one line with a path, the error shows its beginning, and it is not overwritten."""
     link = models_dir.parent / PRODUCTION
     link.write_bytes(rubbish)
     for call in (
@@ -147,7 +147,7 @@ def test_a_pointer_of_rubbish_is_refused(models_dir: Path, rubbish: bytes) -> No
 
 
 def test_nothing_but_a_link_is_replaced(models_dir: Path) -> None:
-    """A folder or a checkpoint in a role's place is somebody's only copy, and works as before."""
+    """A folder or checkpoint in the link's place may be the only copy; it works as before and is not replaced."""
     link = models_dir.parent / PRODUCTION
     link.mkdir()
     (link / "best_model.pt").write_bytes(b"a copy")
@@ -162,7 +162,7 @@ def test_nothing_but_a_link_is_replaced(models_dir: Path) -> None:
 
 
 def test_a_holder_may_lie_elsewhere(models_dir: Path, tmp_path: Path) -> None:
-    """A link out of the registry is known by its absolute path, and can be set back as it was."""
+    """A link out of the registry is recorded by its absolute path, and can be restored by a rollback."""
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "best_model.pt").write_bytes(b"other weights")
@@ -175,7 +175,7 @@ def test_a_holder_may_lie_elsewhere(models_dir: Path, tmp_path: Path) -> None:
 
 
 def test_a_model_has_one_name(models_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However its path is written: relative, by its checkpoint, through a link to the registry."""
+    """Relative paths, the checkpoint's path and links to the registry all resolve to one name."""
     (tmp_path / "linked").symlink_to(models_dir)
     monkeypatch.chdir(tmp_path)
     paths = ("lvm/models/a", "lvm/models/../models/a/best_model.pt", "linked/a", models_dir / "a")
@@ -183,7 +183,7 @@ def test_a_model_has_one_name(models_dir: Path, tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_registry_may_be_the_current_folder(models_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Roles stand beside it all the same."""
+    """Roles lie beside the working directory then."""
     monkeypatch.chdir(models_dir)
     give_role(PRODUCTION, held("a", models_dir), Path())
     assert (models_dir.parent / PRODUCTION).readlink() == Path("models/a")
@@ -192,7 +192,7 @@ def test_a_registry_may_be_the_current_folder(models_dir: Path, monkeypatch: pyt
 
 
 def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
-    """It names the link and the reason."""
+    """The error gives the link and the reason."""
     with pytest.raises(ModelError, match="production_model cannot be written: No such file"):
         give_role(PRODUCTION, RoleHolder("a", None), tmp_path / "nowhere" / "models")
 
@@ -200,7 +200,7 @@ def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
 def test_a_name_is_looked_for_in_the_registry_first(
     models_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A folder of the same name does not stand in the way; roles, paths and URLs are names too."""
+    """A name in the registry wins over a folder of that name; roles, paths and URLs are accepted too."""
     (models_dir.parent / "a").mkdir()
     monkeypatch.chdir(models_dir.parent)
     give_role(PRODUCTION, held("b", models_dir), models_dir)
@@ -210,8 +210,8 @@ def test_a_name_is_looked_for_in_the_registry_first(
     assert named_model("s3://bucket/best_model.pt", models_dir) == "s3://bucket/best_model.pt"
 
 
-def test_what_is_no_model_is_refused(models_dir: Path) -> None:
-    """A role of nobody, a folder without a checkpoint, a name without a registry, a text that can be no path."""
+def test_anything_but_a_model_is_refused(models_dir: Path) -> None:
+    """A vacant role, a folder without a checkpoint, a name without a registry and an invalid path are refused."""
     for name, message in (
         ("fallback_model", "no model has the role fallback_model"),
         ("empty", r"no best_model\.pt in"),
@@ -226,7 +226,7 @@ def test_what_is_no_model_is_refused(models_dir: Path) -> None:
 
 
 def test_folders_are_listed_with_and_without_checkpoints(models_dir: Path) -> None:
-    """A hidden folder and a file are none."""
+    """Hidden folders and files are not listed."""
     (models_dir / ".cache").mkdir()
     (models_dir / "notes.txt").touch()
     assert list_folders(models_dir) == ("a", "b", "c", "empty")
@@ -235,7 +235,7 @@ def test_folders_are_listed_with_and_without_checkpoints(models_dir: Path) -> No
 
 
 def test_the_log_keeps_every_change(models_dir: Path) -> None:
-    """One line of JSON each, read back as it was written; there is no change without a log."""
+    """Changes are one JSON line each and are read back unchanged; without a log there are none."""
     assert read_role_log(models_dir) == ()
     changes = promotions("a", "b")
     changes[1] = replace(changes[1], cosine={"mean": 0.65, "current_mean": None})
@@ -249,8 +249,8 @@ def test_the_log_keeps_every_change(models_dir: Path) -> None:
 
 
 @pytest.mark.parametrize("torn", [b"{", b'{"at": "2026', b"\0\0\0", b'{"at": 1}'])
-def test_a_line_that_a_crash_cut_short_is_passed_over(models_dir: Path, torn: bytes) -> None:
-    """The changes before it hold, and the next one takes its place."""
+def test_a_line_truncated_by_a_crash_is_skipped(models_dir: Path, torn: bytes) -> None:
+    """Earlier changes stay valid, and the next change overwrites the partial line."""
     first, second = promotions("a", "b")
     with open_role_log(models_dir) as log:
         log.add(first)
@@ -263,7 +263,7 @@ def test_a_line_that_a_crash_cut_short_is_passed_over(models_dir: Path, torn: by
 
 
 def test_a_last_line_without_its_end_is_kept(models_dir: Path) -> None:
-    """An editor may leave one."""
+    """An editor may remove the last newline."""
     first, second = promotions("a", "b")
     log_path(models_dir).write_text(first.as_line().rstrip(), encoding="utf-8")
     with open_role_log(models_dir) as log:
@@ -273,7 +273,7 @@ def test_a_last_line_without_its_end_is_kept(models_dir: Path) -> None:
 
 @pytest.mark.parametrize("rubbish", ["rubbish", "[]", "{}", "", '{"to": {"name": 1}}'])
 def test_a_whole_line_of_rubbish_is_refused(models_dir: Path, rubbish: str) -> None:
-    """It is named by its number, wherever it stands: whom to go back to would be a guess."""
+    """The error gives the line number, wherever the line is, since the role to roll back to would be a guess."""
     (first,) = promotions("a")
     for text in (f"{rubbish}\n{first.as_line()}", f"{rubbish}\n"):
         log_path(models_dir).write_text(text, encoding="utf-8")
@@ -282,7 +282,7 @@ def test_a_whole_line_of_rubbish_is_refused(models_dir: Path, rubbish: str) -> N
 
 
 def test_one_process_at_a_time_changes_the_log(models_dir: Path) -> None:
-    """Another is turned away at once, and let in as soon as the first has ended."""
+    """A second process is refused at once, and admitted when the first has ended."""
     with open_role_log(models_dir), pytest.raises(BlockingIOError), open_role_log(models_dir):
         pass
     with open_role_log(models_dir) as log:
@@ -290,7 +290,7 @@ def test_one_process_at_a_time_changes_the_log(models_dir: Path) -> None:
 
 
 def test_a_log_that_cannot_be_opened_is_an_error(models_dir: Path) -> None:
-    """Reading and writing name it."""
+    """Errors of reading and writing name the log."""
     log_path(models_dir).mkdir()
     with pytest.raises(ModelError, match=r"roles\.jsonl cannot be written"), open_role_log(models_dir):
         pass
@@ -299,7 +299,7 @@ def test_a_log_that_cannot_be_opened_is_an_error(models_dir: Path) -> None:
 
 
 def test_a_file_system_without_locks_is_named(models_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is no process at work, and waiting would not help."""
+    """The error names the file system; it does not report another process, since waiting would not help."""
 
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
@@ -313,7 +313,7 @@ def test_a_file_system_without_locks_is_named(models_dir: Path, monkeypatch: pyt
 
 
 def test_a_line_that_does_not_fit_leaves_nothing(models_dir: Path) -> None:
-    """Where the disk takes only a part of a line, the log stays as it was."""
+    """If the disk takes only part of a line, the log stays as it was."""
     first, second = promotions("a", "b")
     with open_role_log(models_dir) as log:
         log.add(first)
@@ -326,13 +326,13 @@ def test_a_line_that_does_not_fit_leaves_nothing(models_dir: Path) -> None:
 
 
 def back(changes: list[RoleChange], now: str | None) -> str | None:
-    """Whom a rollback gives the role to, by name."""
+    """The name of the model that a rollback gives the role to."""
     found = previous_holder(changes, PRODUCTION, now=RoleHolder(now, None) if now else None)
     return found.name if found else None
 
 
-def test_going_back_goes_further_back_each_time() -> None:
-    """A second rollback does not return to the model that the first has gone back from."""
+def test_each_rollback_goes_further_back() -> None:
+    """A second rollback does not return to the model that the first one removed."""
     changes = promotions("a", "b", "c")
     assert back(changes, "c") == "b"
     changes.append(change("rollback", RoleHolder("c", "sha of c"), RoleHolder("b", "sha of b")))
@@ -341,51 +341,53 @@ def test_going_back_goes_further_back_each_time() -> None:
     assert back(changes, "a") is None
 
 
-def test_a_promotion_after_a_rollback_goes_on_from_there() -> None:
-    """What was gone back from is no holder before."""
+def test_a_promotion_after_a_rollback_continues_from_there() -> None:
+    """The model that was rolled back does not count as a previous holder."""
     changes = promotions("a", "b")
     changes.append(change("rollback", RoleHolder("b", None), RoleHolder("a", "sha of a")))
     changes.append(change("promote", RoleHolder("a", "sha of a"), RoleHolder("d", "sha of d")))
     assert [each.name for each in past_holders(changes, PRODUCTION)] == ["a", "d"]
 
 
-def test_a_model_counts_where_it_had_the_role_last() -> None:
-    """Promoted by turns, two models are not gone through by turns."""
+def test_a_model_counts_at_its_latest_promotion() -> None:
+    """Two models promoted alternately are visited once each."""
     changes = promotions("a", "b", "a", "b")
     assert back(changes, "b") == "a"
     changes.append(change("rollback", RoleHolder("b", None), RoleHolder("a", "sha of a")))
     assert back(changes, "a") is None
 
 
-def test_a_link_set_by_hand_is_believed() -> None:
-    """An unknown holder goes back to the last one known, a known one to the one before it, nobody to the last."""
+def test_a_link_set_by_hand_counts() -> None:
+    """From an unknown holder, rollback goes to the last known one; from a known one, to its predecessor; from
+    none, to the last.
+    """
     changes = promotions("a", "b", "c")
     assert [back(changes, now) for now in ("x", "b", "a", None)] == ["c", "a", None, "c"]
 
 
 def test_a_holder_that_the_log_missed_is_found_in_the_next_change() -> None:
-    """A crash between link and log, or a link set by hand, loses nobody."""
+    """No holder is lost by a crash between link and log, or by a link set by hand."""
     changes = [*promotions("a"), change("promote", RoleHolder("x", "sha of x"), RoleHolder("b", "sha of b"))]
     assert back(changes, "b") == "x"
     assert [each.name for each in past_holders(changes, PRODUCTION)] == ["a", "x", "b"]
 
 
 def test_the_roles_have_histories_of_their_own() -> None:
-    """What became of one says nothing of the other."""
+    """Changes of one role do not affect the other."""
     changes = [*promotions("a", "b"), change("promote", None, RoleHolder("gru", "1"), "fallback_model")]
     assert back(changes, "b") == "a"
     assert previous_holder(changes, "fallback_model", now=RoleHolder("gru", "1")) is None
 
 
-def test_the_digest_of_a_model_that_went_is_kept() -> None:
-    """A model that was deleted while it had the role can be told from another of its name."""
+def test_the_digest_of_a_deleted_model_is_kept() -> None:
+    """A model that was deleted while it had the role differs from a new model of the same name."""
     changes = [*promotions("a"), change("promote", RoleHolder("a", None), RoleHolder("b", "sha of b"))]
     assert previous_holder(changes, PRODUCTION, now=RoleHolder("b", None)) == RoleHolder("a", "sha of a")
 
 
 @given(st.lists(st.sampled_from(["a", "b", "c", "d", "back"]), max_size=30))
-def test_going_back_ends(steps: list[str]) -> None:
-    """After any changes, going back again and again meets each model once, the last one first, and ends."""
+def test_rollbacks_end(steps: list[str]) -> None:
+    """After any changes, repeated rollbacks visit each model once, the last one first, and then end."""
     changes: list[RoleChange] = []
     now: RoleHolder | None = None
     for step in steps:

@@ -1,6 +1,4 @@
-"""Neighbour search, exact and by faiss, against brute force in numpy; one suite over both where both must
-agree.
-"""
+"""Tests of neighbour search, exact and with faiss, against brute force in NumPy; shared tests where both must agree."""
 
 from __future__ import annotations
 
@@ -35,13 +33,13 @@ def unit_rows(n_rows: int, *, seed: int = 0, dim: int = DIM) -> np.ndarray:
 
 
 def brute_force(bank: np.ndarray, queries: np.ndarray) -> np.ndarray:
-    """The two highest cosines, all of them computed and sorted in float64; NaN where there are fewer."""
+    """The two highest cosines, all of them computed and sorted in float64; NaN if there are fewer."""
     scores = -np.sort(-(queries.astype(np.float64) @ bank.astype(np.float64).T), axis=1)[:, :2]
     return np.pad(scores, ((0, 0), (0, 2 - scores.shape[1])), constant_values=np.nan)
 
 
 def index_of(kind: str, bank: np.ndarray) -> ExactIndex | ScreenedIndex | FaissIndex:
-    """An index of that kind over a bank; the test is skipped where faiss is not installed."""
+    """An index of this kind over a bank; skips if faiss is not installed."""
     if kind == "exact":
         return ExactIndex(bank, CPU)
     if kind == "screened":
@@ -51,7 +49,7 @@ def index_of(kind: str, bank: np.ndarray) -> ExactIndex | ScreenedIndex | FaissI
 
 
 def import_faiss() -> None:
-    """Skip the test, visibly, where faiss is not installed."""
+    """Import faiss, or skip the test visibly."""
     pytest.importorskip("faiss", reason='needs pip install "lvm-batch[faiss]"')
 
 
@@ -63,7 +61,7 @@ def import_faiss() -> None:
     ],
 )
 def test_exact_search_equals_brute_force(n_vectors: int, n_queries: int) -> None:
-    """For every size of bank about the size of a block, and of queries about theirs."""
+    """The result is exact for bank sizes near the block size, and for query counts near theirs."""
     bank, queries = unit_rows(n_vectors), unit_rows(n_queries, seed=1)
     found = ExactIndex(bank, CPU).top2(queries)
     assert found.dtype == np.float32
@@ -72,15 +70,15 @@ def test_exact_search_equals_brute_force(n_vectors: int, n_queries: int) -> None
 
 @pytest.mark.parametrize("kind", INDEXES)
 def test_a_bank_of_one_has_no_second_nearest(kind: str) -> None:
-    """The margin is then unknown, not large."""
+    """With one vector the margin is unknown, not large."""
     found = index_of(kind, unit_rows(1)).top2(unit_rows(4, seed=1))
     assert np.isfinite(found[:, 0]).all()
     assert np.isnan(found[:, 1]).all()
 
 
 @pytest.mark.parametrize("kind", INDEXES)
-def test_a_vector_twice_in_the_bank_leaves_no_margin(kind: str) -> None:
-    """Duplicates in different blocks are two neighbours."""
+def test_a_duplicate_vector_leaves_no_margin(kind: str) -> None:
+    """Duplicates in different blocks count as two neighbours."""
     bank = unit_rows(2500)
     bank[2400] = bank[3]
     found = index_of(kind, bank).top2(bank[[3]])
@@ -90,7 +88,7 @@ def test_a_vector_twice_in_the_bank_leaves_no_margin(kind: str) -> None:
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("kind", INDEXES)
 def test_a_query_that_is_not_finite_gets_nan(kind: str, value: float) -> None:
-    """And no other query is touched by it."""
+    """A NaN or infinite query gives NaN and does not affect the others."""
     bank, queries = unit_rows(500), unit_rows(6, seed=1)
     expected = brute_force(bank, queries)
     queries[1, 3] = value
@@ -102,7 +100,7 @@ def test_a_query_that_is_not_finite_gets_nan(kind: str, value: float) -> None:
 
 @pytest.mark.parametrize("kind", INDEXES)
 def test_queries_of_another_dimension_are_refused(kind: str) -> None:
-    """The error has both dimensions."""
+    """The error gives both dimensions."""
     with pytest.raises(BankError, match=r"dimension 32 searched by vectors of shape \(3, 31\)"):
         index_of(kind, unit_rows(50)).top2(unit_rows(3, dim=31))
 
@@ -110,7 +108,7 @@ def test_queries_of_another_dimension_are_refused(kind: str) -> None:
 @pytest.mark.parametrize("row", [0, 1200])
 @pytest.mark.parametrize("value", [np.nan, np.inf, 0.0, 2.0])
 def test_a_bank_of_other_than_unit_vectors_is_refused(row: int, value: float) -> None:
-    """The first bad vector is named, so that no cosine is ever over 1 or NaN."""
+    """The first vector that is not of unit norm is named, so that no cosine is above 1 or NaN."""
     bank = unit_rows(1300)
     bank[row] = value
     with pytest.raises(BankError, match=f"vector {row} of the bank"):
@@ -120,19 +118,19 @@ def test_a_bank_of_other_than_unit_vectors_is_refused(row: int, value: float) ->
 
 
 def test_a_bank_may_be_a_memory_map(tmp_path: Path) -> None:
-    """It is searched where it lies."""
+    """A memory-mapped bank is searched without a copy."""
     np.save(tmp_path / "bank.npy", unit_rows(1100))
     found = ExactIndex(np.load(tmp_path / "bank.npy", mmap_mode="r"), CPU).top2(unit_rows(5, seed=1))
     np.testing.assert_allclose(found, brute_force(unit_rows(1100), unit_rows(5, seed=1)), atol=1e-6)
 
 
 def test_a_bank_of_float16_vectors_is_of_unit_norm() -> None:
-    """Vectors that were stored in half precision pass for unit vectors."""
+    """Unit vectors stored in half precision are accepted as unit vectors."""
     ExactIndex(unit_rows(100).astype(np.float16).astype(np.float32), CPU)
 
 
 def test_no_more_than_a_block_of_scores_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No score matrix is larger than block by block, however large bank and queries are."""
+    """No score matrix exceeds one block, however large the bank and the queries are."""
     monkeypatch.setattr(exact, "_QUERIES", 64)
     monkeypatch.setattr(exact, "_VECTORS", 128)
     sizes: list[int] = []
@@ -154,7 +152,7 @@ def test_no_more_than_a_block_of_scores_is_held(monkeypatch: pytest.MonkeyPatch)
 def test_screened_search_equals_brute_force(
     n_vectors: int, free_bytes: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whether the device holds the bank or it is sent there in blocks, for every size about that of a block."""
+    """The result is exact whether the device holds the bank or gets it in blocks, for sizes near the block size."""
     monkeypatch.setattr(screened, "_QUERIES", 64)
     monkeypatch.setattr(screened, "_VECTORS", 256)
     bank, queries = unit_rows(n_vectors, dim=768), unit_rows(130, seed=1, dim=768)
@@ -166,7 +164,7 @@ def test_screened_search_equals_brute_force(
 
 
 def test_screened_search_is_exact_on_text() -> None:
-    """On vectors of Wikipedia the two nearest are those of float32, for 99.9 % of predictions or more."""
+    """On Wikipedia vectors the two nearest equal float32's for at least 99.9 % of predictions."""
     bank = vectors().astype(np.float32)
     bank /= np.linalg.norm(bank, axis=1, keepdims=True)
     queries = sum(np.roll(bank, place, axis=0) for place in range(5))
@@ -176,7 +174,7 @@ def test_screened_search_is_exact_on_text() -> None:
 
 
 def clustered(n_rows: int, *, seed: int) -> np.ndarray:
-    """Unit vectors in 50 loose groups, as vectors of text are."""
+    """Unit vectors in 50 loose clusters, like vectors of text."""
     rng = np.random.default_rng(seed)
     centres = np.random.default_rng(0).standard_normal((50, DIM), dtype=np.float32)
     rows = centres[rng.integers(0, 50, n_rows)] + rng.standard_normal((n_rows, DIM), dtype=np.float32)
@@ -184,8 +182,8 @@ def clustered(n_rows: int, *, seed: int) -> np.ndarray:
 
 
 def test_faiss_finds_nearly_all_and_scores_them_exactly() -> None:
-    """Recall is 0.97 on new vectors of the bank's kind, no score is above the exact one, and not all lists
-    are searched.
+    """Recall is 0.97 on new vectors like the bank's, no score exceeds the exact one, and only some lists are
+    searched.
     """
     import_faiss()
     bank, queries = clustered(6000, seed=1), clustered(500, seed=2)
@@ -197,13 +195,13 @@ def test_faiss_finds_nearly_all_and_scores_them_exactly() -> None:
 
 
 def test_a_faiss_index_is_built_the_same_twice() -> None:
-    """Its digest is part of what a job's output follows from."""
+    """The index digest is part of a job's identity, so building must be deterministic."""
     import_faiss()
     assert build_faiss_index(clustered(500, seed=1)) == build_faiss_index(clustered(500, seed=1))
 
 
 def test_a_large_bank_is_searched_by_codes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a fraction of its size, the same when built twice, and with exact scores of what they find."""
+    """The index takes a fraction of the bank's size, is deterministic, and rescores its candidates exactly."""
     import_faiss()
     monkeypatch.setattr(faiss, "FAISS_PAYS_FROM", 1500)
     bank = vectors()[:1500].astype(np.float32)
@@ -218,8 +216,8 @@ def test_a_large_bank_is_searched_by_codes(monkeypatch: pytest.MonkeyPatch) -> N
     assert (found <= exact + 1e-5).all()
 
 
-def test_where_codes_do_not_suffice_the_index_holds_the_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Vectors without any structure are told apart by nothing less; the recall is kept all the same."""
+def test_if_codes_do_not_suffice_the_index_holds_the_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Vectors without structure need full vectors in the index; the recall is still reached."""
     import_faiss()
     monkeypatch.setattr(faiss, "FAISS_PAYS_FROM", 2000)
     monkeypatch.setattr(faiss, "_CANDIDATES", 2)
@@ -230,7 +228,7 @@ def test_where_codes_do_not_suffice_the_index_holds_the_vectors(monkeypatch: pyt
 
 
 def test_an_index_of_another_bank_is_refused() -> None:
-    """Its places would be those of other vectors."""
+    """Its positions would refer to other vectors."""
     import_faiss()
     data = build_faiss_index(unit_rows(60))
     with pytest.raises(BankError, match="of another bank"):
@@ -239,7 +237,7 @@ def test_an_index_of_another_bank_is_refused() -> None:
 
 @pytest.mark.parametrize("k", [1, 2, 5])
 def test_candidates_are_scored_by_their_own_vectors(k: int) -> None:
-    """Negative places are none; fewer than two give NaN, and so does a query that is not finite."""
+    """Negative positions are ignored; fewer than two give NaN, and so does a query that is not finite."""
     bank, queries = unit_rows(50), unit_rows(130, seed=1)
     places = np.random.default_rng(2).integers(-1, 50, (130, k))
     queries[7] = np.inf
@@ -254,14 +252,14 @@ def test_candidates_are_scored_by_their_own_vectors(k: int) -> None:
 
 @pytest.mark.parametrize("data", [b"", b"not an index", b"IwFl" + bytes(100)])
 def test_a_damaged_faiss_index_is_refused(data: bytes) -> None:
-    """Bytes that are no index are an error that says so."""
+    """Bytes that are not an index are an error that says so."""
     import_faiss()
     with pytest.raises(BankError, match="index is damaged"):
         FaissIndex(data, unit_rows(3))
 
 
-def test_an_index_that_finds_what_is_not_there_is_damaged() -> None:
-    """Only a search shows it; the bank is named all the same."""
+def test_an_index_that_returns_invalid_positions_is_damaged() -> None:
+    """Only a search reveals this damage; the error still names the bank."""
     import_faiss()
     bank = unit_rows(60)
     index = FaissIndex(build_faiss_index(bank), bank, name="my/bank")
@@ -271,7 +269,7 @@ def test_an_index_that_finds_what_is_not_there_is_damaged() -> None:
 
 
 def test_without_faiss_the_command_to_install_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Building and opening an index say which extra they need."""
+    """Building and opening an index name the missing extra."""
     monkeypatch.setitem(sys.modules, "faiss", None)
     for use in (lambda: build_faiss_index(unit_rows(3)), lambda: FaissIndex(b"", unit_rows(3))):
         with pytest.raises(MissingExtra) as caught:

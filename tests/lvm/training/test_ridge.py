@@ -1,4 +1,4 @@
-"""Ridge regression from sums, and the windows it is fitted to."""
+"""Tests of ridge regression from sums, and of the windows it is fitted to."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LENGTH, DIM = 3, 6
 
 
 def sample(n_rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Contexts, and targets that are a weighted sum of them, turned a little, off by a constant."""
+    """Contexts, and targets that are a weighted, slightly rotated sum of them plus a constant."""
     rng = np.random.default_rng(seed)
     contexts = rng.standard_normal((n_rows, LENGTH, DIM))
     turn = np.random.default_rng(99).standard_normal((DIM, DIM)) * 0.3
@@ -25,22 +25,22 @@ def sample(n_rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def sums_of(*parts: tuple[np.ndarray, np.ndarray]) -> RidgeSums:
-    """The sums over several batches."""
+    """The sums accumulated over several batches."""
     sums = RidgeSums(LENGTH, DIM)
     for contexts, targets in parts:
         sums.add(contexts, targets)
     return sums
 
 
-def test_what_is_linear_is_found() -> None:
-    """Weights of positions, a map of the mean and a constant together give such targets nearly exactly."""
+def test_a_linear_relation_is_found() -> None:
+    """Position weights, a linear map of the mean and a constant reproduce such targets almost exactly."""
     ridge = sums_of(sample(4000, 1)).solve(shrinkage=1e-6)
     contexts, targets = sample(200, 2)
     assert row_cosines(ridge(contexts), targets).min() > 0.9999
 
 
 def test_the_map_is_ridge_regression_of_what_the_weights_leave() -> None:
-    """As solved row by row in float64."""
+    """The map equals the ridge solution over all rows in float64, for the residuals of the position weights."""
     contexts, targets = sample(300, 3)
     x, y = contexts.astype(np.float64), targets.astype(np.float64)
     x -= x.mean(axis=0)
@@ -55,8 +55,8 @@ def test_the_map_is_ridge_regression_of_what_the_weights_leave() -> None:
     assert np.allclose(found.mapping, mapping, atol=1e-4)
 
 
-def test_sums_can_be_taken_apart() -> None:
-    """Batches change nothing, and what is taken out leaves what is left, as if it had never been added."""
+def test_sums_can_be_subtracted() -> None:
+    """Batch sizes do not matter, and subtracting sums equals never having added them."""
     first, second = sample(500, 1), sample(300, 2)
     alone = sums_of(first).solve()
     rest = (sums_of(first, second) - sums_of(second)).solve()
@@ -66,21 +66,21 @@ def test_sums_can_be_taken_apart() -> None:
 
 
 def test_the_scale_of_the_vectors_is_free() -> None:
-    """The shrinkage is in squared norms: vectors ten times as long give the same predictions."""
+    """The penalty is relative to squared norms, so vectors ten times as long give the same predictions."""
     contexts, targets = sample(400, 1)
     plain = sums_of((contexts, targets)).solve()(contexts)
     scaled = sums_of((contexts * 10, targets * 10)).solve()(contexts * 10)
     assert np.allclose(plain, scaled, atol=1e-4)
 
 
-def test_no_windows_cannot_be_fitted() -> None:
-    """Told as an error of the data."""
+def test_no_windows_are_an_error() -> None:
+    """No windows is an error of the data."""
     with pytest.raises(ModelError, match="no windows"):
         RidgeSums(LENGTH, DIM).solve()
 
 
 def test_windows_backwards_predict_what_came_before() -> None:
-    """The context is read from its end, after the target; the first vector is what follows then."""
+    """The context is read from its end, after the target; the first vector becomes the target."""
     contexts, targets = sample(4, 1)
     both = Windows.of(contexts, targets).in_both_directions()
     assert len(both) == 8
@@ -91,7 +91,7 @@ def test_windows_backwards_predict_what_came_before() -> None:
 
 
 def test_a_sample_is_taken_evenly() -> None:
-    """No more windows than asked for, from the first to near the last."""
+    """The sample has at most the requested number of windows, from the first to near the last."""
     contexts, targets = sample(100, 1)
     taken = Windows.of(contexts, targets).sample(30)
     assert len(taken) == 25

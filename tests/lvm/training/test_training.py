@@ -1,4 +1,4 @@
-"""Training: that it learns, repeats itself, goes on where it was broken off, and keeps the best."""
+"""Tests of training: it learns, is reproducible, resumes exactly, and keeps the best epoch."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def windows(n_rows: int, *, seed: int) -> Windows:
 
 
 def arrays(n_rows: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Contexts about a topic, and a target that is the topic turned: what a mean cannot give."""
+    """Contexts about a topic, and targets that are the rotated topic, which a mean cannot predict."""
     rng = np.random.default_rng(seed)
     turn = np.linalg.qr(np.random.default_rng(0).standard_normal((DIM, DIM)))[0]
     topics = rng.standard_normal((n_rows, DIM)) * np.linspace(3, 0.3, DIM)
@@ -46,7 +46,7 @@ def arrays(n_rows: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
-    """Unit norm over the last axis, float32."""
+    """Vectors of unit norm over the last axis, float32."""
     return (rows / np.linalg.norm(rows, axis=-1, keepdims=True)).astype(np.float32)
 
 
@@ -56,7 +56,7 @@ def small(name: str, seed: int = 0) -> ContextModel:
 
 
 def cosine(model: ContextModel, data: Windows) -> float:
-    """Mean cosine of the predictions with the targets."""
+    """The mean cosine of predictions and targets."""
     contexts, targets = data.batch(slice(None))
     return float(row_cosines(Predictor(model, CPU)(contexts.numpy()), targets.numpy()).mean())
 
@@ -77,7 +77,7 @@ UNSEEN = replace(recipe_for("unseen", "amn", n_windows=5000), epochs=3)
 
 @pytest.mark.parametrize("name", SMALL)
 def test_training_beats_the_mean_of_the_context(name: str) -> None:
-    """On windows that were not trained on, by far."""
+    """Training beats the mean by far on windows that it did not see."""
     held_out = windows(500, seed=2)
     model = small(name)
     fit(model, windows(1500, seed=1), recipe=LEARN, seed=0)
@@ -105,8 +105,8 @@ def test_training_repeats_itself_by_seed(name: str) -> None:
     [recipe_for("v0", "lstm", n_windows=300), replace(LEARN, warmup=0.2), UNSEEN],
     ids=["v0", "cosine", "unseen"],
 )
-def test_a_training_goes_on_as_if_it_had_never_stopped(recipe: Recipe) -> None:
-    """A state taken after an epoch and given to another training leads to the same weights, bit for bit."""
+def test_a_resumed_training_equals_an_uninterrupted_one(recipe: Recipe) -> None:
+    """A state saved after an epoch and loaded into another training gives the same weights, bit for bit."""
     recipe = replace(recipe, epochs=5, batch_size=64)
     data, held_out = windows(300, seed=1), windows(100, seed=2)
     whole, broken = small("lstm"), small("lstm")
@@ -129,14 +129,14 @@ def test_a_training_goes_on_as_if_it_had_never_stopped(recipe: Recipe) -> None:
 
 
 def test_training_leaves_the_random_state_alone() -> None:
-    """A caller's own random numbers do not depend on it."""
+    """Training does not change the global random state."""
     before = torch.get_rng_state()
     fit(small("lstm"), windows(100, seed=1), recipe=replace(LEARN, epochs=1), seed=9)
     assert torch.equal(before, torch.get_rng_state())
 
 
 def test_the_best_epoch_is_kept() -> None:
-    """With a rate that destroys the model, the weights of the beginning are the best and come back."""
+    """If the learning rate destroys the model, the initial weights are the best and are restored."""
     model, held_out = small("amn"), windows(200, seed=2)
     recipe = replace(LEARN, epochs=3, learning_rate=3.0)
     history = fit(model, windows(300, seed=1), recipe=recipe, seed=0, validation=held_out)
@@ -147,15 +147,15 @@ def test_the_best_epoch_is_kept() -> None:
 
 
 def test_the_best_epoch_may_be_in_the_middle() -> None:
-    """The kept weights are those whose cosine the history calls the best."""
+    """The kept weights are those with the best cosine in the history."""
     model, held_out = small("gru"), windows(200, seed=2)
     history = fit(model, windows(300, seed=1), recipe=LEARN, seed=0, validation=held_out)
     assert history.best.val_cosine == max(e.val_cosine for e in history.epochs)  # type: ignore[type-var]
     assert cosine(model, held_out) == pytest.approx(history.best.val_cosine, abs=1e-6)
 
 
-def test_epochs_are_told_as_they_come() -> None:
-    """The beginning is number 0; without validation the last epoch is kept."""
+def test_epochs_are_reported_as_they_end() -> None:
+    """Epoch 0 is the initial model; without validation the last epoch is kept."""
     training = Training(small("amn"), windows(300, seed=1), recipe=replace(LEARN, epochs=3), seed=0)
     told = list(training)
     history = training.finish()
@@ -167,8 +167,8 @@ def test_epochs_are_told_as_they_come() -> None:
     assert history.stopped == "finished"
 
 
-def test_a_target_without_a_direction_is_not_judged_by() -> None:
-    """The cosine and the loss are those of the other windows, so that the best epoch is found all the same."""
+def test_a_target_without_a_direction_is_ignored() -> None:
+    """Cosine and loss use the other windows only, so the best epoch is still found."""
     contexts, targets = arrays(200, seed=2)
     targets[7] = 0
     others = Windows.of(np.delete(contexts, 7, axis=0), np.delete(targets, 7, axis=0))
@@ -182,24 +182,24 @@ def test_a_target_without_a_direction_is_not_judged_by() -> None:
         assert epoch.val_loss == pytest.approx(expected.val_loss)
 
 
-def test_a_cosine_that_is_no_number_is_the_worst() -> None:
-    """Any number is better, and it is better than none itself."""
+def test_a_nan_cosine_is_the_worst() -> None:
+    """A NaN cosine is worse than any number, and never an improvement."""
     number, none = (Epoch(1, 0.1, 0.1, cosine, 0.1) for cosine in (-0.5, float("nan")))
     assert _is_better(number, none)
     assert not _is_better(none, number)
     assert not _is_better(none, none)
 
 
-def test_training_stops_where_the_cosine_gets_no_better() -> None:
-    """After as many epochs in a row as the recipe's patience, not counting the best itself."""
+def test_training_stops_when_the_cosine_does_not_improve() -> None:
+    """Training stops after as many epochs without improvement as the recipe's patience."""
     recipe = replace(LEARN, epochs=50, learning_rate=3.0, patience=2)
     history = fit(small("amn"), windows(200, seed=1), recipe=recipe, seed=0, validation=windows(99, seed=2))
     assert history.stopped == "patience"
     assert len(history.epochs) - 1 - history.best.number == 2
 
 
-def test_training_stops_where_the_loss_is_no_number() -> None:
-    """The epoch in which it happened is the last, and the best before it is kept."""
+def test_training_stops_at_a_nan_loss() -> None:
+    """An epoch with a NaN loss is the last one, and the best epoch before it is kept."""
     data = windows(200, seed=1)
     data.vectors[data.contexts[150]] = np.inf
     model, held_out = small("amn"), windows(99, seed=2)
@@ -212,7 +212,7 @@ def test_training_stops_where_the_loss_is_no_number() -> None:
 
 
 def test_losses_are_mean_squared_errors() -> None:
-    """Of unit vectors, so that loss = (2 - 2 cosine) / dim."""
+    """For unit vectors, loss = (2 - 2 cosine) / dim."""
     held_out = windows(200, seed=2)
     recipe = replace(LEARN, epochs=0)
     epoch = fit(small("amn"), windows(64, seed=1), recipe=recipe, seed=0, validation=held_out).best
@@ -220,7 +220,9 @@ def test_losses_are_mean_squared_errors() -> None:
 
 
 def test_the_rate_follows_its_schedule() -> None:
-    """A cosine ends at zero, a plateau halves after three epochs that bring nothing, a constant stays."""
+    """The cosine schedule ends at zero, the plateau halves after three epochs without improvement, the
+    constant stays.
+    """
     data, held_out = windows(128, seed=1), windows(64, seed=2)
 
     def rates(**changed: object) -> list[float]:
@@ -237,16 +239,16 @@ def test_the_rate_follows_its_schedule() -> None:
     assert rates(schedule="plateau") == [1e-7] * 6 + [0.5e-7] * 3
 
 
-def test_the_cards_recipes_are_as_printed() -> None:
-    """AdamW with a decay of 0.01, gradients clipped to 1."""
+def test_the_cards_recipes_match_the_cards() -> None:
+    """The optimiser is AdamW with weight decay 0.01, and gradients are clipped to 1."""
     for name, (rate, batch, epochs) in {"v0": (1e-3, 512, 30), "v1": (5e-4, 32, 20)}.items():
         recipe = recipe_for(name, "gru", n_windows=300)
         assert (recipe.learning_rate, recipe.batch_size, recipe.epochs) == (rate, batch, epochs)
         assert (recipe.weight_decay, recipe.max_gradient_norm, recipe.beginning) == (0.01, 1.0, "random")
 
 
-def test_few_windows_are_taught_more_and_longer() -> None:
-    """The share of ridge regression falls with the windows, and there are never fewer than 250 steps."""
+def test_few_windows_get_more_ridge_and_more_epochs() -> None:
+    """The share of ridge regression falls with the number of windows, and there are at least 250 steps."""
     few, many = (recipe_for("unseen", "amn", n_windows=n) for n in (1000, 500_000))
     assert few.teaching > 0.95
     assert many.teaching < 0.05
@@ -255,8 +257,10 @@ def test_few_windows_are_taught_more_and_longer() -> None:
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_models_begin_at_ridge_regression(name: str) -> None:
-    """Before the first step a model predicts about what ridge regression does, the archived ones less closely."""
+def test_models_start_at_ridge_regression(name: str) -> None:
+    """Before the first step a model predicts nearly what ridge regression does, the archived architectures
+    less closely.
+    """
     model, data = small(name), windows(1000, seed=1)
     sums = RidgeSums(5, DIM)
     contexts, targets = data.batch(slice(None))
@@ -267,8 +271,8 @@ def test_models_begin_at_ridge_regression(name: str) -> None:
     assert near > {"amn": 0.9, "amn-mixer": 0.9, "gru": 0.9, "lstm": 0.8, "transformer": 0.6}[name]
 
 
-def test_a_model_wider_than_its_vectors_begins_too() -> None:
-    """There are then fewer principal directions than states."""
+def test_a_model_wider_than_its_vectors_starts_too() -> None:
+    """Such a model has more states than there are principal directions."""
     model = build_model("gru", seed=0, input_dim=DIM, d_model=48, num_layers=1)
     data = windows(600, seed=1)
     history = fit(model, data, recipe=replace(LEARN, epochs=0), seed=0, validation=windows(200, seed=2))
@@ -277,8 +281,8 @@ def test_a_model_wider_than_its_vectors_begins_too() -> None:
 
 
 @pytest.mark.parametrize(("wanted", "found"), [(1, 1), (7, 5), (9, 5), (10, 10), (20, 10)])
-def test_some_windows_are_no_more_than_asked_for(wanted: int, found: int) -> None:
-    """Taken evenly from the first on; all of them where there are no more."""
+def test_a_sample_of_windows_is_limited(wanted: int, found: int) -> None:
+    """Windows are taken evenly from the first on; if there are too few, all of them."""
     data = windows(10, seed=1)
     some = data.some(wanted)
     assert len(some) == len(data.sample(wanted)) == found <= wanted
