@@ -1,4 +1,6 @@
-"""What the attacks share: a process that opens hostile files in the tests' place, and how long fuzzing goes on."""
+"""Fixtures shared by the hostile tests: a process that opens hostile files for the tests, and the number of fuzz
+examples.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ hypothesis.settings.register_profile(
 
 @pytest.fixture(scope="session")
 def victim() -> Iterator[Victim]:
-    """The process that opens what may kill it, hang it or fill its memory."""
+    """A process that opens files which may kill it, hang it or fill its memory."""
     process = Victim(limit_s=HANG_S)
     yield process
     process.close()

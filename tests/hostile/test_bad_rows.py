@@ -1,4 +1,4 @@
-"""Rows that are not what they should be, through the command, in both layouts."""
+"""Tests of bad rows of every kind, through the command, in both layouts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def changed(row: np.ndarray, **at: float) -> list[float]:
 
 
 def bad_contexts() -> tuple[list[Any], dict[int, tuple[str, str | None]]]:
-    """Contexts of every kind, and the status and detail that each bad one should have."""
+    """Contexts of every kind, with the status and detail expected for each bad one."""
     rows: list[Any] = [row.reshape(-1).tolist() for row in windows()[0][:N_ROWS]]
     good = windows()[0]
     odd = {
@@ -56,7 +56,7 @@ def bad_contexts() -> tuple[list[Any], dict[int, tuple[str, str | None]]]:
 
 
 def odd_columns() -> dict[str, pa.Array]:
-    """Every optional column with values that no one should write."""
+    """Every optional column, with invalid values."""
     target = [row.tolist() for row in windows()[1][:N_ROWS]]
     target[0], target[1], target[15] = None, [NAN] * 768, [INF] + [0.0] * 767
     target[16], target[17], target[18] = [], [0.0] * 768, [1.0] * 767
@@ -72,13 +72,13 @@ def odd_columns() -> dict[str, pa.Array]:
 
 
 def reasons(lane: str | None, tokens: float | None) -> list[str]:
-    """The reasons that a row's own columns give."""
+    """The reasons that follow from a row's own columns."""
     long = tokens is not None and tokens > 384
     return ["high_stakes_lane"] * (lane == "sci-fact") + ["long_context"] * long
 
 
 def test_bad_windows_keep_their_place(predict: Callable[..., Any], tmp_path: Path) -> None:
-    """Each row comes out where it stood, with a prediction or with the reason why there is none."""
+    """Each row keeps its place in the output, with a prediction or with the reason for its absence."""
     contexts, expected = bad_contexts()
     columns = odd_columns()
     table = pa.table({
@@ -107,7 +107,7 @@ def test_bad_windows_keep_their_place(predict: Callable[..., Any], tmp_path: Pat
 
 
 def assert_summary(out: Path, values: dict[str, Any], expected: dict[int, tuple[str, str | None]]) -> None:
-    """The summary counts what is bad and says where the first of it stands, and nothing says success."""
+    """Check that the summary counts bad rows and gives the first ones, and that no success is reported."""
     bad = {row: detail for row, (status, detail) in expected.items() if status == "bad_input"}
     summary = json.loads((out / "_lvm_batch/summary.json").read_bytes())
     assert summary["bad_rows"] == values["bad_rows"]
@@ -118,7 +118,7 @@ def assert_summary(out: Path, values: dict[str, Any], expected: dict[int, tuple[
 
 
 def test_a_rate_of_bad_rows_is_a_gate(predict: Callable[..., Any], tmp_path: Path) -> None:
-    """Up to and at --max-bad-rows the job succeeds, above it fails with 3; judging it again computes nothing."""
+    """Up to --max-bad-rows the job succeeds, above it exits with 3; checking the limit again computes nothing."""
     contexts = [row.reshape(-1).tolist() for row in windows()[0][:N_ROWS]]
     contexts[7] = contexts[8] = None
     pq.write_table(pa.table({"context": pa.array(contexts, pa.list_(pa.float32()))}), tmp_path / "in.parquet")
@@ -131,8 +131,8 @@ def test_a_rate_of_bad_rows_is_a_gate(predict: Callable[..., Any], tmp_path: Pat
     assert result.values["units_computed"] == 0
 
 
-def test_the_first_twenty_bad_rows_are_told(predict: Callable[..., Any], tmp_path: Path) -> None:
-    """A dataset that is bad throughout has all of it counted and twenty places, in order over its files."""
+def test_the_first_twenty_bad_rows_are_listed(predict: Callable[..., Any], tmp_path: Path) -> None:
+    """If all rows are bad, all are counted and the first twenty are listed, in the order of the files."""
     (tmp_path / "in").mkdir()
     column = pa.array([None] * 15, pa.list_(pa.float32()))
     for name in "ba":
@@ -145,7 +145,7 @@ def test_the_first_twenty_bad_rows_are_told(predict: Callable[..., Any], tmp_pat
 
 
 def bad_sequence() -> tuple[pa.Table, dict[int, str]]:
-    """One article of forty rows, some of them bad, and what each window that holds one should say."""
+    """One article of forty rows, some of them bad, and the expected result for each affected window."""
     rows: list[Any] = [row.tolist() for row in vectors()[:N_ROWS]]
     odd = {
         10: (changed(vectors()[10], _3=NAN), "nan"),
@@ -175,7 +175,9 @@ def bad_sequence() -> tuple[pa.Table, dict[int, str]]:
 
 
 def test_bad_vectors_spoil_their_windows_and_no_others(predict: Callable[..., Any], tmp_path: Path) -> None:
-    """Every window that holds a bad vector says so with its position; as a target it only has no cosine."""
+    """A window with a bad vector reports it with its position; if only the target is bad, just the cosine is
+    missing.
+    """
     table, expected = bad_sequence()
     pq.write_table(table, tmp_path / "in.parquet", row_group_size=9)
     for unit_size in ("1KiB", "64MiB"):
@@ -198,7 +200,7 @@ def test_bad_vectors_spoil_their_windows_and_no_others(predict: Callable[..., An
 
 
 def test_positions_may_repeat_or_be_missing_but_not_fall(predict: Callable[..., Any], tmp_path: Path) -> None:
-    """Positions that are null, not a number or the same are no disorder; one that falls fails its unit by its row."""
+    """Null, NaN and repeated positions are accepted; a falling one fails its unit and the error gives the row."""
     table, _ = bad_sequence()
     table = table.set_column(1, "vector", pa.array(vectors()[:N_ROWS].tolist(), pa.list_(pa.float32())))
     at = table.schema.get_field_index("position")
@@ -214,8 +216,8 @@ def test_positions_may_repeat_or_be_missing_but_not_fall(predict: Callable[..., 
     assert result.values["rows_by_status"] == {"ok": N_ROWS - 4, "short_context": 4, "bad_input": 0}
 
 
-def test_articles_may_be_missing_or_no_text(predict: Callable[..., Any], tmp_path: Path) -> None:
-    """A row without an article stands alone; one whose article is no UTF-8 is of that article all the same."""
+def test_articles_may_be_missing_or_invalid_text(predict: Callable[..., Any], tmp_path: Path) -> None:
+    """A row without an article stands alone; an article id that is not valid UTF-8 is an id like any other."""
     raw = pa.array([b"\xff"] * 20 + [None] * 10 + [b""] * 10)
     article = pa.Array.from_buffers(pa.string(), N_ROWS, raw.buffers(), raw.null_count)
     table, _ = bad_sequence()

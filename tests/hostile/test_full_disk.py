@@ -1,4 +1,4 @@
-"""Disks that fill, folders that may not be written or read, and files that change while a job runs."""
+"""Tests of full disks, folders without permissions, and files that change while a job runs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def dataset(tmp_path: Path) -> Path:
 
 @contextmanager
 def small_disk(folder: Path, size: str) -> Iterator[Path]:
-    """A file system of its own at ``folder``; skips where none may be mounted."""
+    """A small file system mounted at ``folder``; skips if mounting is not allowed."""
     folder.mkdir()
     mounted = shutil.which("mount") and subprocess.run(
         ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)],  # noqa: S607
@@ -52,13 +52,13 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
         subprocess.run(["umount", "-l", str(folder)], check=True)  # noqa: S607
 
 
-def grown(folder: Path, size: str) -> None:
-    """Make room on a small disk."""
+def enlarge(folder: Path, size: str) -> None:
+    """Enlarge a small disk."""
     subprocess.run(["mount", "-o", f"remount,size={size}", str(folder)], check=True)  # noqa: S607
 
 
 def consistent(out: Path) -> int:
-    """Every file that a reader sees is whole; return how many rows they have."""
+    """Check that every file a reader sees is complete; return the number of rows."""
     assert not (out / "_SUCCESS").exists()
     records = [json.loads(path.read_bytes()) for path in out.glob("_lvm_batch/done/*.json")]
     rows = len(read_rows(out))
@@ -68,10 +68,10 @@ def consistent(out: Path) -> int:
 
 
 @pytest.mark.parametrize("size", ["40k", "200k", "400k"])
-def test_a_full_disk_is_named_and_the_rerun_goes_on(
+def test_a_full_disk_is_named_and_the_rerun_finishes(
     predict: Callable[..., Any], dataset: Path, tmp_path: Path, size: str
 ) -> None:
-    """What does not fit fails by name, what is there is whole, and with more room the same command does the rest."""
+    """The failure is reported by name, existing files are complete, and with more space the same command finishes."""
     with small_disk(tmp_path / "disk", size) as disk:
         result = predict(dataset, "--output", disk / "out")
         assert result.code in {1, 2}, result
@@ -80,9 +80,9 @@ def test_a_full_disk_is_named_and_the_rerun_goes_on(
         assert error["hint"]
         assert "Traceback" not in result.stderr
         consistent(disk / "out")
-        grown(disk, "20m")
-        mended = predict(dataset, "--output", disk / "out")
-        assert (mended.code, mended.values["rows_out"]) == (0, N_ROWS)
+        enlarge(disk, "20m")
+        rerun = predict(dataset, "--output", disk / "out")
+        assert (rerun.code, rerun.values["rows_out"]) == (0, N_ROWS)
         predict(dataset, "--output", tmp_path / "clean").done()
         np.testing.assert_allclose(
             predictions_of(disk / "out"), predictions_of(tmp_path / "clean"), atol=1e-5
@@ -90,7 +90,7 @@ def test_a_full_disk_is_named_and_the_rerun_goes_on(
 
 
 def test_a_bank_that_does_not_fit_is_named(tmp_path: Path) -> None:
-    """A full disk does not end the process, as it does where a file is written through a map of it."""
+    """A full disk is an error; it does not kill the process, as writing through a memory map would."""
     from lvm_batch.io.bank.bank import build_bank, open_bank
     from lvm_batch.io.dataset.files import find_files
     from lvm_batch.io.errors import OutputError
@@ -101,13 +101,13 @@ def test_a_bank_that_does_not_fit_is_named(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", "400k") as disk:
         with pytest.raises(OutputError, match=r"bank cannot be written: .*No space left on device"):
             build_bank(find_files([str(path)]), str(disk / "bank"))
-        grown(disk, "20m")
+        enlarge(disk, "20m")
         build_bank(find_files([str(path)]), str(disk / "bank"))
         assert len(open_bank(str(disk / "bank")).vectors) == 400
 
 
 def unprivileged() -> list[str]:
-    """How to call a command that file permissions hold for, which they do not for root."""
+    """The prefix that makes a command obey file permissions, which root ignores."""
     if os.geteuid() != 0:
         return []
     if shutil.which("setpriv") is None:
@@ -125,8 +125,8 @@ for line in sys.stdin:
 
 
 @pytest.fixture(scope="module")
-def called() -> Iterator[Callable[..., tuple[int, dict[str, Any]]]]:
-    """Call the command in a process that may do no more than its user may."""
+def run_command() -> Iterator[Callable[..., tuple[int, dict[str, Any]]]]:
+    """Run commands in a process that has only its user's permissions."""
     process = subprocess.Popen(
         [*unprivileged(), sys.executable, "-c", _COMMANDS],
         stdin=subprocess.PIPE,
@@ -148,10 +148,14 @@ def called() -> Iterator[Callable[..., tuple[int, dict[str, Any]]]]:
 
 
 @pytest.mark.parametrize("what", ["file", "folder", "output", "parent of the output", "model", "bank"])
-def test_what_may_not_be_read_or_written_is_named(
-    called: Callable[..., tuple[int, dict[str, Any]]], dataset: Path, models: Path, tmp_path: Path, what: str
+def test_a_missing_permission_is_named(
+    run_command: Callable[..., tuple[int, dict[str, Any]]],
+    dataset: Path,
+    models: Path,
+    tmp_path: Path,
+    what: str,
 ) -> None:
-    """Without permission nothing starts: the exit code is 2, and the message has the path."""
+    """Without permission nothing starts: the exit code is 2, and the message gives the path."""
     (tmp_path / "out").mkdir()
     (tmp_path / "locked").mkdir()
     shutil.copy(models / "amn.pt", tmp_path / "amn.pt")
@@ -167,7 +171,7 @@ def test_what_may_not_be_read_or_written_is_named(
     }[what]
     path.chmod(0o500 if "output" in what else 0)
     try:
-        code, values = called(
+        code, values = run_command(
             "run",
             dataset,
             "--output",
@@ -186,7 +190,7 @@ def test_what_may_not_be_read_or_written_is_named(
 
 @pytest.fixture
 def meddle(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object], int], None]:
-    """Do something to the inputs once a number of batches has been read in the workers, which are threads here."""
+    """Change the inputs after a number of batches; the workers are threads here."""
 
     def when(act: Callable[[], object], after_batches: int) -> None:
         from lvm_batch.io.dataset.windows import WindowsReader
@@ -224,9 +228,11 @@ def test_a_file_that_changes_while_it_is_read_fails_by_name(
     change: str,
     after_batches: int,
 ) -> None:
-    """Its units fail with its name, the others stand, and once it is back the same command does it."""
+    """The units of that file fail with its name and the others succeed; after the file is restored, a rerun
+    finishes.
+    """
     target = dataset / "5.parquet"
-    kept, times = target.read_bytes(), target.stat()
+    content, times = target.read_bytes(), target.stat()
     done = [False]
 
     def act() -> None:
@@ -243,15 +249,15 @@ def test_a_file_that_changes_while_it_is_read_fails_by_name(
     assert {failed["kind"] for failed in result.values["failed_units"]} == {"unreadable_file"}
     assert consistent(tmp_path / "out") == N_ROWS - 40
 
-    target.write_bytes(kept)
+    target.write_bytes(content)
     os.utime(target, ns=(times.st_atime_ns, times.st_mtime_ns))
-    mended = predict(dataset, "--output", tmp_path / "out")
-    assert (mended.code, mended.values["rows_out"], mended.values["units_computed"]) == (0, N_ROWS, 1)
+    rerun = predict(dataset, "--output", tmp_path / "out")
+    assert (rerun.code, rerun.values["rows_out"], rerun.values["units_computed"]) == (0, N_ROWS, 1)
 
 
 @pytest.mark.parametrize("change", ["cut short", "deleted"])
 def test_a_file_that_goes_in_the_middle_of_its_unit_fails_by_name(tmp_path: Path, change: str) -> None:
-    """Not even a file cut short under its reader ends the process, as it would under one that maps it into memory."""
+    """A file truncated while it is read is an error; it does not kill the process, as reading a memory map would."""
     from lvm_batch.io.dataset.files import find_files
     from lvm_batch.io.dataset.reading import open_unit
     from lvm_batch.io.dataset.units import DatasetFormat, cut_units, read_footers

@@ -1,6 +1,7 @@
-"""Files mutated at random: each ends in a clear error or a right answer, and never takes the process along.
+"""Tests with files mutated at random: each gives a clear error or a correct result, and none kills the process.
 
-Every run tries the same mutations; ``FUZZ_EXAMPLES=5000 pytest tests/hostile/test_fuzz.py`` tries others, and more.
+Every run tries the same mutations; ``FUZZ_EXAMPLES=5000 pytest tests/hostile/test_fuzz.py`` tries other and more
+ones.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ SMALL = {
 
 
 def must_end_well(victim: Victim, kind: str, path: Path, **options: Any) -> None:  # noqa: ANN401
-    """An error with the file's name and a hint, or a result; soon, and in little memory."""
+    """Check for a result, or an error with the file's name and a hint, within limits of time and memory."""
     ending = victim.open(kind, path, **options)
     assert ending.how in {"result", "refused"}, ending.said
     assert ending.peak_bytes < MAX_BYTES
@@ -60,7 +61,7 @@ def must_end_well(victim: Victim, kind: str, path: Path, **options: Any) -> None
 
 @st.composite
 def mutations(draw: st.DrawFn) -> Callable[[bytes], bytes]:
-    """A few changes of bytes, at places given as shares of a file's length: near its ends as often as elsewhere."""
+    """A few byte changes at relative positions, as often near the ends of the file as elsewhere."""
     share = st.floats(0, 1) | st.floats(0, 0.02) | st.floats(0.98, 1)
     steps = draw(
         st.lists(
@@ -99,7 +100,7 @@ def mutations(draw: st.DrawFn) -> Callable[[bytes], bytes]:
 
 @cache
 def datasets(folder: Path) -> list[Path]:
-    """Small datasets of both layouts and several encodings."""
+    """Small datasets in both layouts and several encodings."""
     contexts, targets = windows()
     columns = {
         "lane": pa.array(["chat", None, "é"] * 4).dictionary_encode(),
@@ -118,7 +119,7 @@ def datasets(folder: Path) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where mutated files are written, again and again."""
+    """The folder in which mutated files are written, one after the other."""
     return tmp_path_factory.mktemp("fuzz")
 
 
@@ -126,10 +127,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @hypothesis.given(
     number=st.integers(0, 3), mutate=mutations(), kind=st.sampled_from(["dataset", "inspect", "pack"])
 )
-def test_bytes_of_a_dataset(
+def test_mutated_bytes_of_a_dataset(
     victim: Victim, folder: Path, number: int, mutate: Callable[[bytes], bytes], kind: str
 ) -> None:
-    """Bytes flipped, cut and moved, in pages and footer."""
+    """Bytes are flipped, cut and moved, in pages and footer."""
     path = folder / "mutated.parquet"
     path.write_bytes(mutate(datasets(folder)[number].read_bytes()))
     must_end_well(victim, kind, path)
@@ -147,15 +148,15 @@ def test_bytes_of_a_dataset(
     ),
     pad=st.sampled_from([None, "zero", "repeat"]),
 )  # fmt: skip
-def test_numbers_of_a_footer(
+def test_mutated_numbers_of_a_footer(
     victim: Victim, folder: Path, number: int, lies: list[tuple[float, int]], pad: str | None
 ) -> None:
-    """Numbers replaced in a footer that is otherwise in order."""
+    """Numbers are replaced in an otherwise valid footer."""
     original, path = datasets(folder)[number], folder / "lying.parquet"
     footer = copy.deepcopy(thrift.read_footer(original))
     levels = {
         id(element) for element in footer[2][1][1]
-    }  # pyarrow ends the process over these: test_hostile_files
+    }  # these kill the process inside pyarrow: see test_hostile_files
     for place, lie in lies:
         places = [found for found in thrift.numbers(footer) if id(found[0]) not in levels]
         thrift.put(*places[int(place * (len(places) - 1))], lie)
@@ -165,7 +166,7 @@ def test_numbers_of_a_footer(
 
 @cache
 def checkpoints() -> list[bytes]:
-    """Small checkpoints of several architectures, in the new form and the old."""
+    """Small checkpoints of several architectures, in the new and the old format."""
     files = []
     for name, dimensions in SMALL.items():
         content = {
@@ -183,10 +184,10 @@ def checkpoints() -> list[bytes]:
 
 @fuzzed
 @hypothesis.given(number=st.integers(0, 5), mutate=mutations())
-def test_bytes_of_a_checkpoint(
+def test_mutated_bytes_of_a_checkpoint(
     victim: Victim, folder: Path, number: int, mutate: Callable[[bytes], bytes]
 ) -> None:
-    """Bytes flipped, cut and moved in pickles, archives and weights."""
+    """Bytes are flipped, cut and moved in pickles, archives and weights."""
     path = folder / "mutated.pt"
     path.write_bytes(mutate(checkpoints()[number]))
     must_end_well(victim, "checkpoint", path)
@@ -208,8 +209,10 @@ def arrays() -> list[bytes]:
 
 @fuzzed
 @hypothesis.given(number=st.integers(0, 2), mutate=mutations())
-def test_bytes_of_arrays(victim: Victim, folder: Path, number: int, mutate: Callable[[bytes], bytes]) -> None:
-    """Bytes flipped, cut and moved in archives and headers."""
+def test_mutated_bytes_of_arrays(
+    victim: Victim, folder: Path, number: int, mutate: Callable[[bytes], bytes]
+) -> None:
+    """Bytes are flipped, cut and moved in archives and headers."""
     path = folder / "mutated.npz"
     path.write_bytes(mutate(arrays()[number]))
     must_end_well(victim, "pack", path)
@@ -217,7 +220,7 @@ def test_bytes_of_arrays(victim: Victim, folder: Path, number: int, mutate: Call
 
 @cache
 def bank(folder: Path) -> Path:
-    """A bank, with an index if there can be one."""
+    """A bank, with an index if faiss is installed."""
     from lvm_batch.lvm.search.faiss import build_faiss_index
 
     pq.write_table(sample().slice(0, 60).select(["vector"]), folder / "v.parquet")
@@ -234,8 +237,10 @@ def bank(folder: Path) -> Path:
 
 @fuzzed
 @hypothesis.given(name=st.sampled_from(["bank.json", "vectors.npy", "faiss.index"]), mutate=mutations())
-def test_bytes_of_a_bank(victim: Victim, folder: Path, name: str, mutate: Callable[[bytes], bytes]) -> None:
-    """Bytes flipped, cut and moved in any file of a bank."""
+def test_mutated_bytes_of_a_bank(
+    victim: Victim, folder: Path, name: str, mutate: Callable[[bytes], bytes]
+) -> None:
+    """Bytes are flipped, cut and moved in any file of a bank."""
     whole, path = bank(folder), folder / "mutated_bank"
     shutil.rmtree(path, ignore_errors=True)
     shutil.copytree(whole, path)
@@ -254,7 +259,7 @@ values = st.recursive(
 
 
 def as_toml(value: Any) -> str:  # noqa: ANN401 - what `values` makes
-    """A value in TOML's words; one that it has no word for becomes an empty text."""
+    """A value as TOML; a value that TOML cannot express becomes an empty string."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{json.dumps(key)} = {as_toml(inner)}" for key, inner in value.items()) + "}"
     if isinstance(value, list):
@@ -269,7 +274,7 @@ def as_toml(value: Any) -> str:  # noqa: ANN401 - what `values` makes
     settings=st.dictionaries(st.sampled_from(SETTINGS) | st.text(max_size=10), values, min_size=1, max_size=4)
 )
 def test_settings_of_any_value(victim: Victim, folder: Path, settings: dict[str, Any]) -> None:
-    """Every setting, given any value that TOML can hold."""
+    """Each setting gets any value that TOML can hold."""
     path = folder / "any.toml"
     lines = [f"{json.dumps(name)} = {as_toml(value)}" for name, value in settings.items()]
     path.write_bytes("\n".join(lines).encode("utf-8", "replace"))
@@ -278,15 +283,17 @@ def test_settings_of_any_value(victim: Victim, folder: Path, settings: dict[str,
 
 @fuzzed
 @hypothesis.given(mutate=mutations())
-def test_bytes_of_a_configuration(victim: Victim, folder: Path, mutate: Callable[[bytes], bytes]) -> None:
-    """A file of settings that is no TOML any more, or no text."""
+def test_mutated_bytes_of_a_settings_file(
+    victim: Victim, folder: Path, mutate: Callable[[bytes], bytes]
+) -> None:
+    """The settings file is no longer TOML, or not text."""
     path = folder / "mutated.toml"
     path.write_bytes(mutate(b'dataset = ["a", "b"]\nunit-size = "64MiB"\nworkers = 3\nrename = ["a=b"]\n'))
     must_end_well(victim, "config", path)
 
 
 def test_files_that_are_not_mutated_are_read(victim: Victim, folder: Path) -> None:
-    """An untouched file of each kind gives a result, so that a refusal means something."""
+    """An unchanged file of each kind gives a result, so that the refusals above mean something."""
     untouched = [("dataset", path) for path in datasets(folder)] + [("bank", bank(folder))]
     for number, content in enumerate(checkpoints()):
         (folder / f"{number}.pt").write_bytes(content)

@@ -1,4 +1,4 @@
-"""Checkpoints made to run code, to fill the memory, to take for ever or to crash the process that loads them."""
+"""Tests of checkpoints made to run code, fill the memory, run forever or crash the process that loads them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Payload:
 
 
 class Loaded(collections.OrderedDict[str, torch.Tensor]):
-    """A state dict that brings attributes of its own."""
+    """A state dict that sets attributes of its own."""
 
     def __reduce__(self) -> Any:  # noqa: ANN401
         own = {"items": 5, "keys": torch.Size, "get": None}
@@ -47,19 +47,19 @@ class Loaded(collections.OrderedDict[str, torch.Tensor]):
 
 
 def weights() -> dict[str, torch.Tensor]:
-    """A small AMN's."""
+    """The weights of a small AMN."""
     return build_model("amn", seed=0, input_dim=12, d_model=4, hidden_dim=6).state_dict()
 
 
 def saved(content: object, *, zipped: bool = True) -> bytes:
-    """What torch.save writes."""
+    """The bytes that torch.save writes."""
     file = io.BytesIO()
     torch.save(content, file, _use_new_zipfile_serialization=zipped)
     return file.getvalue()
 
 
 def archive(pickled: bytes, *, packed: bool = False, **records: bytes) -> bytes:
-    """A file of torch.save's form around any pickle."""
+    """A file in the format of torch.save, around any pickle."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED if packed else zipfile.ZIP_STORED) as written:
         written.writestr("a/data.pkl", b"\x80\x02" + pickled)
@@ -75,7 +75,7 @@ def with_weight(value: torch.Tensor) -> bytes:
 
 
 def opened(victim: Victim, tmp_path: pathlib.Path, data: bytes) -> Ending:
-    """Have the file loaded; it takes neither long nor much, whatever it is."""
+    """Have the file loaded, within limits of time and memory."""
     path = tmp_path / "hostile.pt"
     path.write_bytes(data)
     ending = victim.open("checkpoint", path)
@@ -120,7 +120,7 @@ CALLS = {
 def test_a_payload_anywhere_runs_nothing(
     victim: Victim, tmp_path: pathlib.Path, call: str, where: str, *, zipped: bool
 ) -> None:
-    """However deep a call is hidden, in the new form or the old, it is refused by name and not made."""
+    """A function call at any depth, in the new or the old format, is refused by name and not executed."""
     function, *arguments = CALLS[call]
     ran = tmp_path / "ran"
     payload = Payload(function, *(type(a)(str(a).format(ran)) for a in arguments))
@@ -141,8 +141,8 @@ def test_a_payload_anywhere_runs_nothing(
 
 
 @pytest.mark.parametrize("call", [name for name in CALLS if name not in {"os.system", "open", "Path.touch"}])
-def test_no_call_is_made(victim: Victim, tmp_path: pathlib.Path, call: str) -> None:
-    """There is no list of dangerous functions: everything but weights and paths is refused."""
+def test_no_function_is_called(victim: Victim, tmp_path: pathlib.Path, call: str) -> None:
+    """There is no list of dangerous functions: everything except weights and paths is refused."""
     function, *arguments = CALLS[call]
     arguments = [a.format(tmp_path / "ran") if isinstance(a, str) else a.__name__ for a in arguments]
     data = saved({"model_state_dict": weights(), "args": Payload(function, *arguments)})
@@ -187,10 +187,10 @@ LAUGHS = b")" + b"".join(b"q" + bytes([n]) + b"h" + bytes([n]) + b"\x86" for n i
         ),
     ],
 )  # fmt: skip
-def test_what_would_take_for_ever_or_all_memory_is_refused(
+def test_declared_sizes_take_no_time_or_memory(
     victim: Victim, tmp_path: pathlib.Path, data: Callable[[], bytes]
 ) -> None:
-    """Numbers, depths and sizes that a file only declares cost neither time nor memory nor the process."""
+    """Numbers, depths and sizes that a file only declares cost no time or memory and do not kill the process."""
     assert opened(victim, tmp_path, data()).how == "refused"
 
 
@@ -201,7 +201,7 @@ def test_what_would_take_for_ever_or_all_memory_is_refused(
 def test_sizes_of_storages_may_lie(
     victim: Victim, tmp_path: pathlib.Path, number: bytes, *, zipped: bool
 ) -> None:
-    """A storage that declares more values than the file holds is refused, and nothing beyond its end is read."""
+    """A storage that declares more values than the file holds is refused, and nothing outside it is read."""
     data = saved(weights(), zipped=zipped)
     lying = re.sub(rb"(cpuq.)K.", lambda found: found[1] + number, data, flags=re.DOTALL)
     if zipped:
@@ -218,8 +218,10 @@ def test_sizes_of_storages_may_lie(
 
 
 @pytest.mark.parametrize("name", ["a/DATA.PKL", "a/data.pkl"])
-def test_a_second_pickle_is_not_hidden_by_its_name(victim: Victim, tmp_path: pathlib.Path, name: str) -> None:
-    """Two parts of one name, in whatever case, make it uncertain which one is loaded."""
+def test_a_second_pickle_of_the_same_name_is_refused(
+    victim: Victim, tmp_path: pathlib.Path, name: str
+) -> None:
+    """With two parts of one name, in any case, it is ambiguous which one is loaded, so the file is refused."""
     data = io.BytesIO(archive(b"}."))
     with warnings.catch_warnings(), zipfile.ZipFile(data, "a") as file:
         warnings.simplefilter("ignore")  # of the second name
@@ -228,22 +230,22 @@ def test_a_second_pickle_is_not_hidden_by_its_name(victim: Victim, tmp_path: pat
     assert (ending.how, "two parts of one name" in ending.said[0]) == ("refused", True)
 
 
-def test_attributes_of_a_dict_are_its_own_affair(victim: Victim, tmp_path: pathlib.Path) -> None:
-    """An OrderedDict that overrides its own methods loads as the dict it is."""
+def test_attributes_of_a_dict_are_ignored(victim: Victim, tmp_path: pathlib.Path) -> None:
+    """An OrderedDict that overrides its own methods is loaded as a plain dict."""
     content = {"model_state_dict": Loaded(weights()), "epoch": 2**60, "val_cosine": float("nan")}
     ending = opened(victim, tmp_path, saved(content))
     assert ending.said == {"architecture": "amn", "shape": [2, 12]}
 
 
-def test_newer_pickles_are_told_by_their_number(victim: Victim, tmp_path: pathlib.Path) -> None:
-    """A file saved with another pickle_protocol is not called damaged."""
+def test_newer_pickle_protocols_are_named(victim: Victim, tmp_path: pathlib.Path) -> None:
+    """A file saved with another pickle_protocol is reported as such, not as damaged."""
     file = io.BytesIO()
     torch.save(weights(), file, pickle_protocol=4)
     assert "protocol 4" in opened(victim, tmp_path, file.getvalue()).said[0]
 
 
 class OfNumpy:
-    """A scalar or array as numpy pickles it, with parts of the attacker's choice."""
+    """A scalar or array as NumPy pickles it, with parts chosen by the attacker."""
 
     def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...], state: object) -> None:
         self._reduced = (function, arguments, state)
@@ -272,18 +274,18 @@ SCALAR, ARRAY = np.float64(0).__reduce__()[0], np.zeros(1).__reduce__()[0]
         pytest.param(lambda: OfNumpy(argparse.Namespace, (), {"__class__": 5}), id="a namespace's class"),
     ],
 )  # fmt: skip
-def test_what_stands_for_numpy_is_not_numpy(
+def test_numpy_objects_are_not_created(
     victim: Victim, tmp_path: pathlib.Path, odd: Callable[[], object]
 ) -> None:
-    """Whatever a scalar, a type or an array declares, nothing of it is made; it is beside the weights."""
+    """Scalars, types and arrays beside the weights are never created, whatever they declare."""
     ending = opened(victim, tmp_path, saved({"model_state_dict": weights(), "best": odd()}))
     assert ending.said == {"architecture": "amn", "shape": [2, 12]}
 
 
 @pytest.mark.parametrize("call", [np.load, np.frombuffer, np.fromfile, np.lib.npyio.NpzFile])
-def test_nothing_else_of_numpy_is_let_through(
+def test_other_numpy_functions_are_refused(
     victim: Victim, tmp_path: pathlib.Path, call: Callable[..., Any]
 ) -> None:
-    """Functions that read files least of all."""
+    """Functions of NumPy that read files are refused too."""
     data = saved({"model_state_dict": weights(), "best": Payload(call, "/etc/passwd")})
     assert "holds more than weights" in opened(victim, tmp_path, data).said[0]

@@ -1,4 +1,4 @@
-"""Parquet, NPZ and bank files whose names, sizes and numbers are made to harm."""
+"""Tests of Parquet, NPZ and bank files whose names, sizes and numbers are made to do harm."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LIES = (-(2**63), -1, 0, 1, 2**31 - 1, 2**31, 2**40, 2**62)
 
 @pytest.fixture
 def opened(victim: Victim) -> Callable[..., Ending]:
-    """Open a file: a result, or an error that names it, in bounded time and memory."""
+    """Open a file: a result, or an error that names it, within limits of time and memory."""
 
     def open_it(kind: str, path: Path, **options: Any) -> Ending:  # noqa: ANN401
         ending = victim.open(kind, path, **options)
@@ -49,15 +49,15 @@ def opened(victim: Victim) -> Callable[..., Ending]:
 
 
 def dataset(path: Path) -> Path:
-    """Ninety windows in three row groups, enough to be looked at closely, with what a dataset may have beside."""
-    contexts, targets = (part[:450:5] for part in windows())  # none of whose vectors stand twice
+    """Ninety windows in three row groups, large enough to be inspected, with the optional columns of a dataset."""
+    contexts, targets = (part[:450:5] for part in windows())  # no vector occurs twice
     lanes = pa.array(["chat", "med-guideline", None] * 30).dictionary_encode()
     columns = {"lane": lanes, "context_tokens": list(range(90)), "note": ["n"] * 90}
     return write_windows(path, contexts, targets, row_group_rows=30, columns=columns)
 
 
-def test_footers_are_put_together_as_they_were(tmp_path: Path) -> None:
-    """What takes footers apart for these tests changes nothing by itself."""
+def test_footers_are_rebuilt_unchanged(tmp_path: Path) -> None:
+    """The parser and writer of footers used in these tests change nothing by themselves."""
     path = dataset(tmp_path / "in.parquet")
     assert thrift.with_footer(path, thrift.read_footer(path)) == path.read_bytes()
 
@@ -70,7 +70,7 @@ def test_footers_are_put_together_as_they_were(tmp_path: Path) -> None:
 def test_numbers_in_a_footer_may_lie(
     opened: Callable[..., Ending], tmp_path: Path, where: str, lie: int
 ) -> None:
-    """Rows, sizes and offsets that are not so end in an error or the rows there are, never in a reservation of them."""
+    """Wrong counts, sizes and offsets give an error or the actual rows, and never a large memory allocation."""
     path = dataset(tmp_path / "in.parquet")
     footer = thrift.read_footer(path)
     groups = footer[4][1][1]
@@ -93,7 +93,7 @@ def test_numbers_in_a_footer_may_lie(
 
 @pytest.mark.parametrize("lie", [-1, 0, 1, 3839, 2**31 - 1])
 def test_lengths_of_lists_and_binary_may_lie(opened: Callable[..., Ending], tmp_path: Path, lie: int) -> None:
-    """A declared width that the pages do not have is refused."""
+    """A declared width that differs from the pages is refused."""
     path = write_windows(tmp_path / "in.parquet", windows()[0][:9], encoding="binary")
     footer = thrift.read_footer(path)
     for element in footer[2][1][1]:
@@ -113,8 +113,8 @@ def test_the_footers_length_may_lie(opened: Callable[..., Ending], tmp_path: Pat
     assert opened("dataset", path).how == "refused"
 
 
-def test_a_hundred_thousand_columns(opened: Callable[..., Ending], tmp_path: Path) -> None:
-    """So many columns are planned within seconds of CPU; without vectors among them, the message stays short."""
+def test_a_hundred_thousand_columns_are_inspected(opened: Callable[..., Ending], tmp_path: Path) -> None:
+    """Planning takes only seconds of CPU; if none of the columns holds vectors, the message stays short."""
     columns = {f"column_{n}": pa.nulls(2, pa.int8()) for n in range(100_000)}
     pq.write_table(pa.table(columns), tmp_path / "in.parquet", compression="none")
     ending = opened("inspect", tmp_path / "in.parquet")
@@ -124,14 +124,16 @@ def test_a_hundred_thousand_columns(opened: Callable[..., Ending], tmp_path: Pat
 
 
 def test_thousands_of_columns_are_carried(opened: Callable[..., Ending], tmp_path: Path) -> None:
-    """Many columns beside the vectors all go to the output."""
+    """Many columns beside the vectors are all written to the output."""
     columns = {f"column_{n}": pa.nulls(3, pa.int8()) for n in range(3_000)}
     path = write_windows(tmp_path / "in.parquet", windows()[0][:3], columns=columns)
     assert opened("dataset", path).said == {"promised": 3, "out": 3, "bad": 0}
 
 
 @pytest.mark.parametrize("depth", [30, 90, 300])
-def test_lists_within_lists_without_end(opened: Callable[..., Ending], tmp_path: Path, depth: int) -> None:
+def test_deeply_nested_lists_are_carried_or_refused(
+    opened: Callable[..., Ending], tmp_path: Path, depth: int
+) -> None:
     """Deep nesting is carried, or refused by name."""
     value: Any = 1
     kind = pa.int8()
@@ -153,27 +155,27 @@ NAMES = [
 
 @pytest.mark.parametrize("name", NAMES, ids=range(len(NAMES)))
 def test_columns_may_be_called_anything(opened: Callable[..., Ending], tmp_path: Path, name: str) -> None:
-    """A column of any name is carried under it."""
+    """A column of any name is carried under that name."""
     path = write_windows(tmp_path / "in.parquet", windows()[0][:2], columns={name: [1, 2]})
     assert opened("dataset", path).said == {"promised": 2, "out": 2, "bad": 0}
 
 
-def test_names_that_are_no_utf8_are_refused(opened: Callable[..., Ending], tmp_path: Path) -> None:
-    """A footer's names are text, or the footer is damaged."""
+def test_names_of_invalid_utf8_are_refused(opened: Callable[..., Ending], tmp_path: Path) -> None:
+    """Names in a footer must be UTF-8; otherwise the footer is damaged."""
     path = write_windows(tmp_path / "in.parquet", windows()[0][:2], columns={"qqqq": [1, 2]})
     path.write_bytes(path.read_bytes().replace(b"qqqq", b"q\xff\xfeq"))
     assert opened("dataset", path).how == "refused"
 
 
 def heavy(path: Path) -> Path:
-    """A file of so many bytes that planning looks at its column chunks."""
+    """A file large enough that planning inspects its column chunks."""
     path = write_windows(path, windows()[0][:200], row_group_rows=150, columns={"lane": ["chat"] * 200})
     assert sum(pq.read_metadata(path).row_group(group).total_byte_size for group in range(2)) > 2**20
     return path
 
 
-def test_any_text_of_a_footer_may_be_none(opened: Callable[..., Ending], tmp_path: Path) -> None:
-    """A byte that is no UTF-8, in a name, a key, a statistic or a version: the file is refused by name, or read."""
+def test_any_text_of_a_footer_may_be_invalid(opened: Callable[..., Ending], tmp_path: Path) -> None:
+    """With invalid UTF-8 in a name, key, statistic or version, the file is refused by name, or read."""
     path = heavy(tmp_path / "in.parquet")
     original, footer = path.read_bytes(), thrift.read_footer(path)
     endings = []
@@ -190,8 +192,8 @@ def test_any_text_of_a_footer_may_be_none(opened: Callable[..., Ending], tmp_pat
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_bits_of_a_footer_may_fall_over(opened: Callable[..., Ending], tmp_path: Path, seed: int) -> None:
-    """One flipped bit, anywhere in a footer: the file is refused by name, or read as it says."""
+def test_bits_of_a_footer_may_flip(opened: Callable[..., Ending], tmp_path: Path, seed: int) -> None:
+    """With one flipped bit anywhere in the footer, the file is refused by name, or read as the footer says."""
     path = heavy(tmp_path / "in.parquet")
     original, chance = path.read_bytes(), random.Random(seed)  # noqa: S311 - the same bits each time
     length = struct.unpack("<I", original[-8:-4])[0]
@@ -202,8 +204,8 @@ def test_bits_of_a_footer_may_fall_over(opened: Callable[..., Ending], tmp_path:
         opened("dataset", path)
 
 
-def test_texts_that_are_no_utf8_stay_in_their_rows(opened: Callable[..., Ending], tmp_path: Path) -> None:
-    """A lane that is no text is no lane that anyone asked for, and the row has its prediction."""
+def test_values_of_invalid_utf8_stay_in_their_rows(opened: Callable[..., Ending], tmp_path: Path) -> None:
+    """A lane that is not valid UTF-8 matches no configured lane, and the row has its prediction."""
     bad = pa.Array.from_buffers(pa.string(), 2, pa.array([b"\xff\xfe", b"chat"]).buffers())
     for lane in (bad, bad.dictionary_encode()):
         path = write_windows(tmp_path / "in.parquet", windows()[0][:2], columns={"lane": lane})
@@ -213,7 +215,7 @@ def test_texts_that_are_no_utf8_stay_in_their_rows(opened: Callable[..., Ending]
 def test_a_page_that_points_beyond_its_dictionary_is_refused(
     opened: Callable[..., Ending], tmp_path: Path
 ) -> None:
-    """Indices are held against the dictionary before anything is looked up."""
+    """Dictionary indices are checked against the dictionary before any lookup."""
     path = dataset(tmp_path / "in.parquet")
     content = bytearray(path.read_bytes())
     chunk = next(
@@ -237,7 +239,7 @@ def npz(**arrays: bytes) -> bytes:
 
 
 def npy(shape: str, descr: str = "'<f4'", values: bytes = b"", **more: str) -> bytes:
-    """An NPY file whose header says anything."""
+    """An NPY file with any header."""
     extra = "".join(f", '{key}': {value}" for key, value in more.items())
     header = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}{extra}}}".encode() + b"\n"
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + values
@@ -268,7 +270,7 @@ HEADERS = {
 
 @pytest.mark.parametrize("how", HEADERS)
 def test_headers_of_arrays_may_lie(opened: Callable[..., Ending], tmp_path: Path, how: str) -> None:
-    """An array whose header lies is refused in NPY, in NPZ and in a bank, and nothing of it is evaluated."""
+    """An array with a wrong header is refused in NPY, NPZ and a bank, and no code in it is evaluated."""
     (tmp_path / "a.npy").write_bytes(HEADERS[how])
     (tmp_path / "a.npz").write_bytes(npz(context_sequences=HEADERS[how]))
     for name in ("a.npy", "a.npz"):
@@ -282,7 +284,7 @@ def test_headers_of_arrays_may_lie(opened: Callable[..., Ending], tmp_path: Path
 def test_an_archive_may_not_promise_what_it_cannot_hold(
     opened: Callable[..., Ending], tmp_path: Path
 ) -> None:
-    """Rows that an archive only declares are not reserved or counted through."""
+    """Rows that an archive only declares take no memory and no time."""
     data = npz(contexts=npy("(100000000000, 5, 768)"))
     at = data.rindex(b"PK\x01\x02")
     data = data[: at + 24] + struct.pack("<I", 2**32 - 2) + data[at + 28 :]
@@ -291,7 +293,7 @@ def test_an_archive_may_not_promise_what_it_cannot_hold(
 
 
 def test_texts_of_a_megabyte_each_are_left_out(opened: Callable[..., Ending], tmp_path: Path) -> None:
-    """An array of endless blanks packs to nothing and unpacks to all memory: it becomes no column."""
+    """An array of long blank strings is small when packed and fills the memory when unpacked, so it is left out."""
     contexts = io.BytesIO()
     np.save(contexts, windows()[0][:100])
     texts = npy("(100,)", "'<U250000'", bytes(10**8))
@@ -317,10 +319,10 @@ BANKS: dict[str, Any] = {
 @pytest.mark.parametrize(
     ("key", "value"), [(key, value) for key, values in BANKS.items() for value in values]
 )
-def test_what_a_bank_says_of_itself_may_lie(
+def test_the_description_of_a_bank_may_lie(
     opened: Callable[..., Ending], tmp_path: Path, key: str, value: object
 ) -> None:
-    """A bank whose description does not fit its files is refused, or read as its files are."""
+    """A bank whose description does not match its files is refused, or read as its files are."""
     bank = made_bank(tmp_path)
     meta = json.loads((bank / "bank.json").read_text())
     (bank / "bank.json").write_text(json.dumps(meta | {key: value}))
@@ -332,7 +334,7 @@ def test_what_a_bank_says_of_itself_may_lie(
 def test_a_banks_description_may_be_anything(
     opened: Callable[..., Ending], tmp_path: Path, content: str
 ) -> None:
-    """Text that no parser should be given is refused."""
+    """A description that is not valid JSON is refused."""
     bank = made_bank(tmp_path)
     (bank / "bank.json").write_text(content)
     assert opened("bank", bank).how == "refused"
@@ -340,20 +342,18 @@ def test_a_banks_description_may_be_anything(
 
 @pytest.mark.parametrize("name", ["bank.json", "vectors.npy"])
 @pytest.mark.parametrize("target", ["/dev/null", "/etc/hostname", "nowhere", "."])
-def test_links_in_a_bank_are_what_they_lead_to(
+def test_links_in_a_bank_are_followed(
     opened: Callable[..., Ending], tmp_path: Path, name: str, target: str
 ) -> None:
-    """A link in the place of a bank's file is opened as that file, and refused as such."""
+    """A link in place of a bank's file is opened as the file it points to, and refused as such."""
     bank = made_bank(tmp_path)
     (bank / name).unlink()
     (bank / name).symlink_to(target)
     assert opened("bank", bank).how == "refused"
 
 
-def test_vectors_that_are_none_are_named_with_their_bank(
-    opened: Callable[..., Ending], tmp_path: Path
-) -> None:
-    """A bank that was changed so that its vectors have no unit norm is refused where it is searched."""
+def test_changed_vectors_are_named_with_their_bank(opened: Callable[..., Ending], tmp_path: Path) -> None:
+    """A bank whose vectors are no longer of unit norm is refused when it is searched."""
     bank = made_bank(tmp_path)
     content = bytearray((bank / "vectors.npy").read_bytes())
     content[-4:] = struct.pack("<f", float("nan"))
@@ -361,8 +361,8 @@ def test_vectors_that_are_none_are_named_with_their_bank(
     assert "norm" in opened("bank", bank).said[0]
 
 
-def test_an_index_that_is_none_is_refused(opened: Callable[..., Ending], tmp_path: Path) -> None:
-    """Bytes that are no index, or that declare more lists than there is memory, are refused."""
+def test_an_invalid_index_is_refused(opened: Callable[..., Ending], tmp_path: Path) -> None:
+    """Bytes that are not an index, or that declare more lists than fit the memory, are refused."""
     pytest.importorskip("faiss")
     from lvm_batch.lvm.search.faiss import build_faiss_index
 
@@ -375,7 +375,7 @@ def test_an_index_that_is_none_is_refused(opened: Callable[..., Ending], tmp_pat
 
 
 def test_a_copy_is_not_changed_by_its_mutation() -> None:
-    """Footers are trees that tests copy before they change them."""
+    """Tests copy a footer's tree before they change it."""
     footer = {1: (thrift.I32, 5), 4: (thrift.LIST, (thrift.I64, [1, 2]))}
     changed = copy.deepcopy(footer)
     container, key = list(thrift.numbers(changed))[-1]
@@ -387,7 +387,7 @@ def test_a_copy_is_not_changed_by_its_mutation() -> None:
 def test_every_number_of_a_footer_may_lie(
     opened: Callable[..., Ending], tmp_path: Path, encoding: str
 ) -> None:
-    """Whichever number it is, the file is refused, or read as it says."""
+    """Whichever number of the footer is wrong, the file is refused, or read as the footer says."""
     path = tmp_path / "in.parquet"
     pq.write_table(pa.table({"context": encode(windows()[0][:400:5], encoding)}), path)
     content, footer = path.read_bytes(), thrift.read_footer(path)
@@ -406,7 +406,7 @@ def test_every_number_of_a_footer_may_lie(
 def test_a_schema_may_contradict_its_statistics(
     opened: Callable[..., Ending], tmp_path: Path, n_rows: int
 ) -> None:
-    """A list that is said to repeat otherwise than its histograms count is refused, in a light file and in another."""
+    """A list whose declared repetition differs from its histograms is refused, in small files and large ones."""
     path = tmp_path / "in.parquet"
     pq.write_table(pa.table({"context": encode(windows()[0][:n_rows], "list")}), path)
     footer = thrift.read_footer(path)
@@ -421,7 +421,7 @@ def test_a_schema_may_contradict_its_statistics(
 def test_row_groups_may_contradict_the_schema(
     opened: Callable[..., Ending], tmp_path: Path, how: str
 ) -> None:
-    """Chunks that are missing, too many, or described as of another type are refused, or read as the schema says."""
+    """Column chunks that are missing, surplus or of another type are refused, or read as the schema says."""
     path = dataset(tmp_path / "in.parquet")
     footer = thrift.read_footer(path)
     for group in footer[4][1][1]:

@@ -1,4 +1,4 @@
-"""Names of files, folders and columns that would leave the output, or speak to the terminal."""
+"""Tests of names of files, folders and columns that try to leave the output or control the terminal."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ NAMES = [
 
 
 def everything(root: Path) -> set[str]:
-    """The name of everything below a folder."""
+    """The names of everything below a folder."""
     return {str(path.relative_to(root)) for path in root.rglob("*")}
 
 
-def test_names_lead_nowhere_but_into_the_output(predict: Callable[..., Any], tmp_path: Path) -> None:
-    """Whatever partitions and files are called, their predictions lie under the same name in the output."""
+def test_outputs_stay_in_the_output_folder(predict: Callable[..., Any], tmp_path: Path) -> None:
+    """Whatever the names of partitions and files, their predictions have the same relative names in the output."""
     source = write_windows(tmp_path / "source.parquet", windows()[0][:2])
     for name in NAMES:
         (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -66,7 +66,9 @@ def test_names_lead_nowhere_but_into_the_output(predict: Callable[..., Any], tmp
 
 @pytest.mark.parametrize("name", ["n" * 247, f"key={'v' * 200}/{'é' * 121}"])
 def test_an_outputs_name_may_be_too_long(predict: Callable[..., Any], tmp_path: Path, name: str) -> None:
-    """An input whose output's name no file system takes is refused by name, before anything is written."""
+    """If an output's name would be too long for the file system, its input is refused by name before anything is
+    written.
+    """
     write_windows(tmp_path / f"in/{name}.parquet", windows()[0][:2])
     write_windows(tmp_path / "in/short.parquet", windows()[0][:2])
     result = predict(tmp_path / "in", "--output", tmp_path / "out")
@@ -76,7 +78,7 @@ def test_an_outputs_name_may_be_too_long(predict: Callable[..., Any], tmp_path: 
 
 
 def test_links_are_read_and_not_written_through(predict: Callable[..., Any], tmp_path: Path) -> None:
-    """Files that links lead to are read; predictions go to the output, never to where a link points."""
+    """Linked files are read; predictions are written to the output only, never through a link."""
     outside = write_windows(tmp_path / "outside/a.parquet", windows()[0][:2]).parent
     (tmp_path / "in").mkdir()
     (tmp_path / "in/part").symlink_to(outside)
@@ -87,7 +89,7 @@ def test_links_are_read_and_not_written_through(predict: Callable[..., Any], tmp
 
 
 def test_the_output_may_be_a_link(predict: Callable[..., Any], tmp_path: Path) -> None:
-    """A link in the output's place is the folder it leads to, also where that lies inside the input."""
+    """An output that is a link means the folder it points to; one inside the input is refused."""
     path = write_windows(tmp_path / "in/a.parquet", windows()[0][:2])
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
@@ -99,15 +101,15 @@ def test_the_output_may_be_a_link(predict: Callable[..., Any], tmp_path: Path) -
 
 
 @pytest.mark.parametrize("kind", ["pipe", "socket", "device"])
-def test_what_is_no_file_is_refused_by_name(tmp_path: Path, kind: str) -> None:
-    """A pipe, a socket or a device in a file's place is not waited for, and not told as missing."""
+def test_special_files_are_refused_by_name(tmp_path: Path, kind: str) -> None:
+    """A pipe, socket or device in place of a file is not read, and not reported as missing."""
     write_windows(tmp_path / "in/a.parquet", windows()[0][:2])
     place = tmp_path / "in/b.parquet"
     with contextlib.chdir(tmp_path / "in"), socket.socket(socket.AF_UNIX) as made:
         if kind == "pipe":
             os.mkfifo(place)
         elif kind == "socket":
-            made.bind("b.parquet")  # whose whole path may be too long
+            made.bind("b.parquet")  # its full path may be too long
         else:
             place.symlink_to("/dev/zero")
     with pytest.raises(DataError, match=r"b\.parquet is no file"):
@@ -116,7 +118,7 @@ def test_what_is_no_file_is_refused_by_name(tmp_path: Path, kind: str) -> None:
 
 @pytest.mark.parametrize("links", [{"in/up": "in"}, {"in/a": "other", "in/b": "other"}, {"in/a/up": "in"}])
 def test_rows_are_not_read_twice_by_links(tmp_path: Path, links: dict[str, str]) -> None:
-    """A folder that two ways lead to, or that leads to itself, is refused by both names, at once."""
+    """A folder reached in two ways, or that contains itself, is refused at once with both names."""
     write_windows(tmp_path / "in/a.parquet", windows()[0][:2])
     (tmp_path / "other").mkdir()
     (tmp_path / "in/a").mkdir() if "in/a/up" in links else None
@@ -126,8 +128,8 @@ def test_rows_are_not_read_twice_by_links(tmp_path: Path, links: dict[str, str])
         find_files([str(tmp_path / "in")])
 
 
-def test_names_that_are_no_text_are_refused(lvm_batch: Callable[..., Any], tmp_path: Path) -> None:
-    """A file name that is no UTF-8 could not be written down, so it is refused, and so is a null character."""
+def test_names_of_invalid_text_are_refused(lvm_batch: Callable[..., Any], tmp_path: Path) -> None:
+    """File names that are not UTF-8 cannot be recorded, so they are refused, and so are names with a null character."""
     path = write_windows(tmp_path / "in/a.parquet", windows()[0][:2])
     shutil.copy(path, os.fsencode(tmp_path) + b"/in/\xff\xfe.parquet")
     for dataset in (
@@ -142,7 +144,7 @@ def test_names_that_are_no_text_are_refused(lvm_batch: Callable[..., Any], tmp_p
 
 
 def on_a_terminal(*arguments: object) -> bytes:
-    """Call the command in a terminal; return all that it sends there."""
+    """Run the command in a terminal; return everything it sends there."""
     code = "import sys; from lvm_batch.jobs.cli import main; sys.exit(main())"
     ours, its = pty.openpty()
     process = subprocess.Popen(
@@ -153,7 +155,7 @@ def on_a_terminal(*arguments: object) -> bytes:
     try:
         while part := os.read(ours, 65536):
             sent += part
-    except OSError:  # a terminal's way to say that nobody writes to it any more
+    except OSError:  # a pseudo-terminal raises this when its writer has closed it
         pass
     os.close(ours)
     process.wait()
@@ -161,8 +163,8 @@ def on_a_terminal(*arguments: object) -> bytes:
 
 
 @pytest.mark.parametrize("command", ["inspect", "plan"])
-def test_names_do_not_speak_to_the_terminal(command: str, models: Path, tmp_path: Path) -> None:
-    """Escape sequences in names of files, columns and lanes are shown, not sent."""
+def test_names_do_not_control_the_terminal(command: str, models: Path, tmp_path: Path) -> None:
+    """Escape sequences in names of files, columns and lanes are printed escaped."""
     hostile = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202e\r"
     lane = pa.array([hostile] * 2).dictionary_encode()
     write_windows(
@@ -182,7 +184,7 @@ def test_names_do_not_speak_to_the_terminal(command: str, models: Path, tmp_path
 
 
 def test_a_message_is_one_line(lvm_batch: Callable[..., Any], tmp_path: Path) -> None:
-    """A new line in a name does not begin a line of the command's own."""
+    """A newline in a name cannot start a line that looks like the command's own."""
     from lvm_batch.jobs.cli import main
 
     path = tmp_path / "a\n  what to do: rm -rf .parquet"
@@ -192,8 +194,10 @@ def test_a_message_is_one_line(lvm_batch: Callable[..., Any], tmp_path: Path) ->
     assert main(["inspect", str(path), "--json"]) == 2
 
 
-def test_columns_for_a_terminal_are_carried_as_they_are(predict: Callable[..., Any], tmp_path: Path) -> None:
-    """What is shown differently is not written differently."""
+def test_columns_with_escape_sequences_are_carried_unchanged(
+    predict: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Names are escaped on the terminal only, not in the output."""
     name = "\x1b[2J"
     path = write_windows(tmp_path / "in.parquet", windows()[0][:2], columns={name: ["\x1b", "\0"]})
     assert predict(path, "--output", tmp_path / "out").code == 0
