@@ -1,8 +1,7 @@
-"""Ask the tests of a module whether they notice when it is wrong: ``make mutants ARGS="io.output.commit:20-60"``.
+"""Checks whether a module's tests notice that it is wrong: ``make mutants ARGS="io.output.commit:20-60"``.
 
-The rule: at least 95 % of a module's mutants fail its fast tests, and each of the others stands in ``survivors.toml``
-with a reason. An entry there that no survivor answers to is a failure too. This module does not know how a mutant is
-made or tested.
+At least 95 % of a module's mutants must fail its fast tests, and ``survivors.toml`` must list each of the others
+with a reason. An entry there that no survivor matches is a failure too.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ _MIN_SHARE = 0.95
 
 
 @dataclass(slots=True)
-class Tried:
-    """What came of a module's mutants; ``unlisted`` are the survivors that no reason is given for."""
+class Outcome:
+    """The results for a module's mutants; ``unlisted`` are the survivors without a reason."""
 
     module: str
     n_mutants: int = 0
@@ -36,12 +35,12 @@ class Tried:
 
     @property
     def n_killed(self) -> int:
-        """Mutants that the tests noticed."""
+        """The number of mutants that fail the tests."""
         return self.n_mutants - len(self.listed) - len(self.unlisted)
 
     @property
     def is_good(self) -> bool:
-        """Whether enough are killed, and every other one is listed."""
+        """Whether enough mutants are killed and every survivor is listed."""
         enough = self.n_killed >= _MIN_SHARE * self.n_mutants
         return enough and not self.unlisted and not self.stale
 
@@ -54,20 +53,20 @@ class Tried:
 
 
 def main() -> int:
-    """Test the mutants of the modules that are named, or of all; return 1 where the rule is broken."""
+    """Test the mutants of the given modules, or of all; return 1 if the rule is broken."""
     tests = tomllib.loads((_HERE / "fast_tests.toml").read_text())
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "modules", nargs="*", default=list(tests), help="such as io.commit, or io.output.commit:120-160"
     )
-    tried = []
+    outcomes = []
     for text in parser.parse_args().modules:
         module, _, lines = text.partition(":")
         if module not in tests:
             parser.error(f"fast_tests.toml names no tests of {module}; it has {', '.join(tests)}")
-        tried.append(_try_out(module, _lines(lines), tuple(tests[module])))
-    print(*tried, sep="\n")
-    return 0 if all(each.is_good for each in tried) else 1
+        outcomes.append(_try_out(module, _lines(lines), tuple(tests[module])))
+    print(*outcomes, sep="\n")
+    return 0 if all(each.is_good for each in outcomes) else 1
 
 
 def _lines(text: str) -> range | None:
@@ -75,8 +74,8 @@ def _lines(text: str) -> range | None:
     return range(int(first), int(last or first) + 1) if first else None
 
 
-def _try_out(module: str, lines: range | None, tests: tuple[str, ...]) -> Tried:
-    """Test the mutants of one module, or those in some of its ``lines``."""
+def _try_out(module: str, lines: range | None, tests: tuple[str, ...]) -> Outcome:
+    """Test the mutants of one module, or those within ``lines``."""
     path = _ROOT / (module.replace(".", "/") + ".py")
     source = path.read_text()
     subject = Subject(f"lvm_batch.{module}", path, tests)
@@ -86,36 +85,36 @@ def _try_out(module: str, lines: range | None, tests: tuple[str, ...]) -> Tried:
     import_ahead(baseline)
     if killer := killed_by(subject, unchanged, list(baseline.tests), baseline):
         sys.exit(f"the tests of {module} fail in a fork without any mutation: {killer}")
-    tried, reasons = Tried(module), _reasons(module)
+    outcome, reasons = Outcome(module), _reasons(module)
     unanswered = set(reasons)
     for mutant, code in mutants(source, str(path)):
         if lines is not None and mutant.line not in lines:
             continue
-        tried.n_mutants += 1
+        outcome.n_mutants += 1
         touching = baseline.touching(mutant.lines)
         killer = killed_by(subject, code, touching, baseline)
         if killer is None and len(touching) < len(
             baseline.tests
-        ):  # what a fixture ran is one test's by chance
+        ):  # a fixture's lines were traced for one test only
             killer = killed_by(subject, code, list(baseline.tests), baseline)
-        tried.n_hung += killer == "hung"
+        outcome.n_hung += killer == "hung"
         if killer is None:
             place = (mutant.text, mutant.change)
             unanswered.discard(place)
-            (tried.listed if place in reasons else tried.unlisted).append(mutant)
+            (outcome.listed if place in reasons else outcome.unlisted).append(mutant)
             if place not in reasons:
                 print(f"{path}:{mutant.line}: survives: {mutant.change}", flush=True)
     if lines is None:
-        tried.stale = [f"{text}: {change}" for text, change in sorted(unanswered)]
-    for entry in tried.stale:
+        outcome.stale = [f"{text}: {change}" for text, change in sorted(unanswered)]
+    for entry in outcome.stale:
         print(f"{path}: survivors.toml lists what does not survive, or is not there: {entry}")
-    tried.seconds = time.monotonic() - began
-    print(tried, flush=True)
-    return tried
+    outcome.seconds = time.monotonic() - began
+    print(outcome, flush=True)
+    return outcome
 
 
 def _reasons(module: str) -> dict[tuple[str, str], str]:
-    """Return why mutants of a module may survive, by the line they are in and what they change."""
+    """Return the listed reasons of a module, by line and change."""
     listed = tomllib.loads((_HERE / "survivors.toml").read_text())
     return {
         (entry["line"], change): entry["reason"]

@@ -1,8 +1,8 @@
-"""Small faults, put into a module's syntax tree one at a time.
+"""Puts small faults into a module's syntax tree, one at a time.
 
-The rule: a mutation changes what the module does, and only that. Docstrings, annotations, ``TYPE_CHECKING`` blocks, the
-arguments of ``@dataclass`` and ``strict=`` of ``zip`` stay as they are, and so do texts for people: what ``raise``
-says, and strings with a space in them. This module does not know how a mutant is tested.
+A mutation changes what the module does. Docstrings, annotations, ``TYPE_CHECKING`` blocks, the arguments of
+``@dataclass`` and ``strict=`` of ``zip`` stay unchanged, and so do texts for people: messages in ``raise``, and
+strings with a space in them.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ _SHOWN = 100
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """One changed place: ``line`` of the module, which reads ``text``, and what was changed ``before`` -> ``after``.
+    """One changed place: ``line`` of the module, whose source is ``text``, and the change ``before`` ->
+    ``after``.
 
-    ``lines`` are those of the statement around it, or of that statement's head.
+    ``lines`` are those of the surrounding statement, or of its head.
     """
 
     line: int
@@ -37,13 +38,13 @@ class Mutant:
 
     @property
     def change(self) -> str:
-        """What was changed, in a line."""
+        """The change, in one line."""
         return f"{self.before} -> {self.after}"
 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """A node, how to put another in its place, and those that may stand there; ``lines`` as of a mutant."""
+    """A node, a function that replaces it, and its replacements; ``lines`` as in a mutant."""
 
     node: ast.stmt | ast.expr
     put: Callable[[ast.AST], None]
@@ -73,7 +74,7 @@ def _compiled(tree: ast.Module, filename: str) -> CodeType | None:
 
 
 def _places(parent: ast.AST, lines: range, *, is_text: bool = False) -> Iterator[_Place]:
-    """Yield the places below ``parent`` that may be changed; ``is_text``: strings there are for people."""
+    """Yield the places below ``parent`` that may be changed; with ``is_text``, strings there are for people."""
     for field, value in ast.iter_fields(parent):
         if field in _LEFT_ALONE:
             continue
@@ -98,7 +99,7 @@ def _place(node: ast.AST, put: Callable[[ast.AST], None], lines: range, *, is_te
 
 
 def _pairs(statements: list[ast.AST]) -> Iterator[_Place]:
-    """Yield calls that follow one another, to be made in the other order."""
+    """Yield pairs of successive calls, to be swapped."""
     for number, (first, second) in enumerate(pairwise(statements)):
         if isinstance(first, ast.Expr) and isinstance(second, ast.Expr) and not _is_left_alone(first):
             other = ast.Expr(second.value)
@@ -125,7 +126,7 @@ def _put_pair(items: list[ast.AST], number: int) -> Callable[[ast.AST], None]:
 
 
 def _lines(statement: ast.stmt) -> range:
-    """Return the lines of a simple statement, or of a compound one's head, with its decorators."""
+    """Return the lines of a simple statement, or of the head and decorators of a compound one."""
     first = min([statement.lineno, *(each.lineno for each in getattr(statement, "decorator_list", ()))])
     body = getattr(statement, "body", None)
     end = max(body[0].lineno, statement.lineno + 1) if body else (statement.end_lineno or first) + 1
@@ -148,7 +149,7 @@ def _is_left_alone(node: ast.AST) -> bool:
 
 
 def _is_for_people(node: ast.AST) -> bool:
-    """Whether the strings below a node are texts for people."""
+    """Whether the strings below a node are for people."""
     if isinstance(node, ast.JoinedStr):
         return any(" " in part.value for part in node.values if isinstance(part, ast.Constant))
     return isinstance(node, ast.Raise)

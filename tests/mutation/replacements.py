@@ -1,7 +1,6 @@
-"""What may stand in place of a node of a syntax tree, to make a module wrong: one function for each kind of node.
+"""The wrong nodes that may replace a node of a syntax tree, with one function for each kind of node.
 
-The rule: a replacement compiles where its node did, or the compiler refuses it; nodes are never changed, only put
-together anew. This module does not know which nodes are replaced.
+A replacement compiles or the compiler refuses it; existing nodes are never changed, only combined anew.
 """
 
 from __future__ import annotations
@@ -55,7 +54,7 @@ _TOLERANCE_FACTOR = 100
 
 
 def replacements(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield what may stand in a node's place, one fault each."""
+    """Yield the replacements of a node, with one fault each."""
     make = _MAKE.get(type(node))
     if make is not None:
         yield from make(node)
@@ -83,7 +82,7 @@ def _compare(node: ast.Compare) -> Iterator[ast.AST]:
 
 
 def _bool_op(node: ast.BoolOp) -> Iterator[ast.AST]:
-    """Leave out one operand; where every one of them matters, so does which operator it is."""
+    """Leave out one operand; if every operand matters, the tests notice a wrong operator too."""
     for rest in _each_left_out(node.values):
         yield ast.BoolOp(node.op, rest) if len(rest) > 1 else rest[0]
 
@@ -125,7 +124,7 @@ def _call(node: ast.Call) -> Iterator[ast.AST]:
 
 
 def _dict(node: ast.Dict) -> Iterator[ast.AST]:
-    """Leave out one ``**`` part; a key that is a text is mutated itself."""
+    """Leave out one ``**`` part; a string key is mutated as a constant."""
     for number in (number for number, key in enumerate(node.keys) if key is None):
         keys, values = list(node.keys), list(node.values)
         del keys[number], values[number]
@@ -133,7 +132,7 @@ def _dict(node: ast.Dict) -> Iterator[ast.AST]:
 
 
 def _subscript(node: ast.Subscript) -> Iterator[ast.AST]:
-    """A slice without either bound, and as long a one from the other end."""
+    """Remove either bound of a slice, or count its length from the other end."""
     if isinstance(node.slice, ast.Slice):
         lower, upper, step = node.slice.lower, node.slice.upper, node.slice.step
         parts = [ast.Slice(None, upper, step)] if lower is not None else []
@@ -160,7 +159,7 @@ def _left_out(_: ast.stmt) -> Iterator[ast.AST]:
 
 
 def _assign(node: ast.Assign) -> Iterator[ast.AST]:
-    """Leave it out; one to a plain name would only leave the name unknown."""
+    """Leave out an assignment, unless it is to a plain name, which would then only be undefined."""
     if not any(isinstance(target, ast.Name) for target in node.targets):
         yield ast.Pass()
 
@@ -184,7 +183,7 @@ def _continue(_: ast.Continue) -> Iterator[ast.AST]:
 
 
 def _if(node: ast.If) -> Iterator[ast.AST]:
-    """Always, and never; where both are noticed, so is the opposite condition."""
+    """Make the condition always and never true; if tests notice both, they notice the opposite condition too."""
     for always in (True, False):
         yield ast.If(ast.Constant(always), node.body, node.orelse)
 
@@ -195,7 +194,7 @@ def _while(node: ast.While) -> Iterator[ast.AST]:
 
 
 def _for(node: ast.For) -> Iterator[ast.AST]:
-    """End after the first turn."""
+    """End the loop after the first turn."""
     yield ast.For(node.target, node.iter, [*node.body, ast.Break()], node.orelse)
 
 
@@ -205,7 +204,7 @@ def _with(node: ast.With) -> Iterator[ast.AST]:
 
 
 def _try(node: ast.Try) -> Iterator[ast.AST]:
-    """Leave out one handler, or what is done at last."""
+    """Leave out one handler, or the ``finally`` block."""
     for handlers in _each_left_out(node.handlers):
         yield _tried(node, handlers, node.finalbody)
     if node.finalbody:

@@ -1,4 +1,4 @@
-"""The mutations that the mutation tester makes: which there are, and what they leave alone."""
+"""Tests of the mutation tester: which mutations it makes, and what it leaves unchanged."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mutations import mutants
 
 
 def changes(source: str) -> list[str]:
-    """What is changed in a module, in order."""
+    """The changes to a module, in order."""
     return [mutant.change for mutant, _ in mutants(dedent(source), "module.py")]
 
 
@@ -37,7 +37,7 @@ def changes(source: str) -> list[str]:
     ],
 )
 def test_an_expression_is_changed_in_each_of_these_ways(source: str, expected: list[str]) -> None:
-    """One at a time."""
+    """An expression is changed in one place at a time."""
     assert changes(f"x = {source}") == expected
 
 
@@ -59,12 +59,12 @@ def test_an_expression_is_changed_in_each_of_these_ways(source: str, expected: l
     ],
 )
 def test_a_statement_is_changed_in_each_of_these_ways(source: str, expected: list[str]) -> None:
-    """One at a time; two calls that follow one another also change places."""
+    """A statement is changed in one place at a time; two successive calls are also swapped."""
     assert changes(source) == expected
 
 
-def test_what_does_nothing_is_left_alone() -> None:
-    """Docstrings, annotations, blocks for type checkers, and the arguments of a dataclass."""
+def test_code_without_effect_is_left_alone() -> None:
+    """Docstrings, annotations, type-checking blocks and dataclass arguments are not mutated."""
     source = '''
         """A module."""
         import a
@@ -82,7 +82,7 @@ def test_what_does_nothing_is_left_alone() -> None:
 
 
 def test_texts_for_people_are_left_alone() -> None:
-    """What ``raise`` says, and what has a space in it; figures in an error are not."""
+    """Strings in ``raise`` and strings with a space are not mutated; numbers in an error are."""
     source = """
         a = "two words"
         b = f"{c} and {d + e}"
@@ -96,8 +96,8 @@ def test_texts_for_people_are_left_alone() -> None:
     ]
 
 
-def test_a_mutant_is_the_module_but_for_one_place() -> None:
-    """It says where that is: the line, and the lines of the statement, which may be several."""
+def test_a_mutant_differs_in_one_place() -> None:
+    """A mutant gives its line, and the lines of the surrounding statement, which may be several."""
     source = "a = [\n    1,\n    2,\n]\nb = 3\n"
     found = []
     for mutant, code in mutants(source, "module.py"):

@@ -1,8 +1,8 @@
-"""A module's tests, run in forks of one process that has everything imported but the project itself.
+"""Runs a module's tests in forks of a process that has imported everything except the project.
 
-The rule: a fork sees the module as it is given to it, and nothing that a fork does reaches another. A fork that hangs
-is ended, by its own CPU time, its memory, or once it waits for nothing: other work on the machine does not look like a
-hang. Linux only, as it reads ``/proc``. This module does not know what was changed in the module.
+A fork runs the module with the code given to it, and nothing that a fork does affects another. A fork that hangs
+is killed, by limits on its CPU time, its memory and its idle time: other work on the machine does not look like a
+hang. Linux only, as it reads ``/proc``.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ _POLL_S = 0.01
 _BUSY = frozenset("RD")
 
 
-atexit.register(shutil.rmtree, _SCRATCH, ignore_errors=True)  # a fork ends without it
+atexit.register(shutil.rmtree, _SCRATCH, ignore_errors=True)  # forks end without running this
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A module by its dotted name and its file, and the test files that are asked about it."""
+    """A module by its dotted name and file, and the files with its tests."""
 
     name: str
     path: Path
@@ -61,8 +61,8 @@ class Subject:
 
 
 @dataclass(slots=True)
-class Seen:
-    """What was seen of one test: its seconds of CPU time, and the lines of the module that it ran."""
+class Trace:
+    """The CPU time of one test, in seconds, and the lines of the module that it runs."""
 
     cpu_s: float = 0.0
     lines: set[int] = field(default_factory=set)
@@ -70,45 +70,45 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """The tests of a module as it is, by their names, and what they import."""
+    """The tests of the unchanged module by name, and the modules that they import."""
 
-    tests: dict[str, Seen]
+    tests: dict[str, Trace]
     imported: tuple[str, ...]
 
     def touching(self, lines: range) -> list[str]:
-        """Return the tests that run any of ``lines``, the quickest first; all, where only importing runs them."""
-        touching = [name for name, seen in self.tests.items() if not seen.lines.isdisjoint(lines)]
+        """Return the tests that run any of ``lines``, the fastest first; all tests, if only the import runs them."""
+        touching = [name for name, trace in self.tests.items() if not trace.lines.isdisjoint(lines)]
         return sorted(touching or self.tests, key=lambda name: self.tests[name].cpu_s)
 
     def longest_s(self, names: Iterable[str]) -> float:
-        """Return the CPU time after which a fork that runs these tests is taken to hang."""
+        """Return the CPU time after which a fork that runs these tests counts as hanging."""
         return _MIN_CPU_S + _TIMES * sum(self.tests[name].cpu_s for name in names)
 
 
 def observe(subject: Subject, code: CodeType) -> Baseline:
-    """Run the tests of a module as it is; raises ``SystemExit`` where one fails."""
+    """Run the tests of the unchanged module; raises ``SystemExit`` if one fails."""
     observer = _Observer(str(subject.path))
     read, write = os.pipe()
 
-    def observed() -> int:
-        ended = _run_tests(subject, code, (observer,))
-        tests = {name: [seen.cpu_s, sorted(seen.lines)] for name, seen in observer.tests.items()}
+    def observe_tests() -> int:
+        exit_code = _run_tests(subject, code, (observer,))
+        tests = {name: [trace.cpu_s, sorted(trace.lines)] for name, trace in observer.tests.items()}
         with os.fdopen(write, "w") as pipe:
             json.dump([tests, _installed()], pipe)
-        return ended
+        return exit_code
 
-    child = _fork(observed, quiet=False)  # what its tests say is to be seen if they fail
+    child = _fork(observe_tests, quiet=False)  # the output of failing tests must be visible
     os.close(write)
     with os.fdopen(read) as pipe:
         text = pipe.read()
     if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
         sys.exit(f"the tests of {subject.name} fail without any mutation: {' '.join(subject.tests)}")
     tests, imported = json.loads(text)
-    return Baseline({name: Seen(cpu_s, set(lines)) for name, (cpu_s, lines) in tests.items()}, imported)
+    return Baseline({name: Trace(cpu_s, set(lines)) for name, (cpu_s, lines) in tests.items()}, imported)
 
 
 def _installed() -> list[str]:
-    """Return what is imported now from installed packages and the standard library, other than by pytest's running."""
+    """Return the imported modules of installed packages and the standard library."""
     here = str(Path(__file__).parents[2])
     own = {name for name, module in sys.modules.items() if _lies_in(module, here)}
     return [name for name in sys.modules if name not in own and not name.startswith(("__", "lvm_batch"))]
@@ -120,24 +120,26 @@ def _lies_in(module: ModuleType, folder: str) -> bool:
 
 
 def import_ahead(baseline: Baseline) -> None:
-    """Import what the tests will want, other than the project and the tests themselves."""
+    """Import what the tests need, except the project and the tests themselves."""
     for name in baseline.imported:
-        with suppress(Exception):  # what cannot be imported alone is imported by whoever needs it
+        with suppress(
+            Exception
+        ):  # a module that cannot be imported alone is imported by the one that needs it
             import_module(name)
-    gc.freeze()  # pytest collects garbage at its end: forks need not look at what all of them share
+    gc.freeze()  # pytest collects garbage at its end; forks need not scan the shared objects
 
 
 def killed_by(subject: Subject, code: CodeType, tests: Sequence[str], baseline: Baseline) -> str | None:
-    """Run ``tests`` with the module's code replaced; return what they end with, ``None`` if they pass."""
-    child = _fork(lambda: _run_tests(subject, code, (_Chosen(tests),)))
-    ended = _watched(child, baseline.longest_s(tests))
+    """Run ``tests`` with the module's code replaced; return how they fail, ``None`` if they pass."""
+    child = _fork(lambda: _run_tests(subject, code, (_TestSelection(tests),)))
+    failure = _watched(child, baseline.longest_s(tests))
     with suppress(ProcessLookupError):
-        os.killpg(child, signal.SIGKILL)  # what the tests have started
-    return ended
+        os.killpg(child, signal.SIGKILL)  # processes that the tests started
+    return failure
 
 
 def _fork(work: Callable[[], int], *, quiet: bool = True) -> int:
-    """Fork a process, in a group of its own, that does ``work`` and ends with the code it returns."""
+    """Fork a process in its own group that runs ``work`` and exits with its return code."""
     child = os.fork()
     if child:
         return child
@@ -157,10 +159,10 @@ def _fork(work: Callable[[], int], *, quiet: bool = True) -> int:
 
 
 def _run_tests(subject: Subject, code: CodeType, plugins: Sequence[object]) -> int:
-    """Run the subject's tests in this process, with ``code`` for the module."""
-    sys.meta_path.insert(0, _Given(subject, code))
+    """Run the subject's tests in this process, with ``code`` as the module's code."""
+    sys.meta_path.insert(0, _ReplacedModule(subject, code))
     sys.dont_write_bytecode = True
-    # A failing example is enough: nobody reads it. The same examples are drawn each time.
+    # Any failing example will do, so Hypothesis need not shrink it. Examples are the same each time.
     settings.register_profile(
         "mutants", phases=(Phase.explicit, Phase.generate), database=None, derandomize=True
     )
@@ -171,12 +173,12 @@ def _run_tests(subject: Subject, code: CodeType, plugins: Sequence[object]) -> i
 
 
 def _watched(child: int, max_cpu_s: float) -> str | None:
-    """Wait for a fork; return how it failed, ``None`` if it passed. One that hangs is ended."""
+    """Wait for a fork, and kill it if it hangs; return how it failed, ``None`` if it passed."""
     idle_s = 0.0
     looked = time.monotonic()
     while True:
-        ended, status = os.waitpid(child, os.WNOHANG)
-        if ended:
+        pid, status = os.waitpid(child, os.WNOHANG)
+        if pid:
             code = os.waitstatus_to_exitcode(status)
             return f"exit {code}" if code else None
         time.sleep(_POLL_S)
@@ -191,7 +193,7 @@ def _watched(child: int, max_cpu_s: float) -> str | None:
 
 
 def _is_busy(process: int) -> bool:
-    """Whether a thread of a process runs, waits for a core, or for a disk."""
+    """Whether a thread of a process runs, or waits for a core or a disk."""
     states = set()
     for stat in Path(f"/proc/{process}/task").glob("*/stat"):
         with suppress(OSError):
@@ -209,12 +211,12 @@ def _bytes(process: int) -> int:
 
 
 def _stat(file: Path) -> list[str]:
-    """Return the fields behind the command's name, which may hold anything."""
+    """Return the fields after the command's name, which may contain anything."""
     return file.read_text().rpartition(")")[2].split()
 
 
-class _Given(MetaPathFinder, Loader):
-    """Gives a module the code that it is to have, whoever imports it."""
+class _ReplacedModule(MetaPathFinder, Loader):
+    """Gives the module the replaced code at its import."""
 
     def __init__(self, subject: Subject, code: CodeType) -> None:
         self._subject = subject
@@ -229,8 +231,8 @@ class _Given(MetaPathFinder, Loader):
         exec(self._code, module.__dict__)  # noqa: S102 - it is the module's
 
 
-class _Chosen:
-    """Runs some of the collected tests, in the order given."""
+class _TestSelection:
+    """Runs some of the collected tests, in the given order."""
 
     def __init__(self, tests: Sequence[str]) -> None:
         self._places = {name: place for place, name in enumerate(tests)}
@@ -241,16 +243,16 @@ class _Chosen:
 
 
 class _Observer:
-    """Notes for each test how long it takes and which lines of one file it runs, in whatever thread."""
+    """Records each test's CPU time and the lines of one file that it runs, in any thread."""
 
     def __init__(self, file: str) -> None:
-        self.tests: dict[str, Seen] = {}
+        self.tests: dict[str, Trace] = {}
         self._file = file
-        self._now = Seen()
+        self._now = Trace()
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
-        self._now = self.tests[item.nodeid] = Seen()
+        self._now = self.tests[item.nodeid] = Trace()
         began = time.process_time()
         threading.settrace(self._trace)
         sys.settrace(self._trace)
