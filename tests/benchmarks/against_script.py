@@ -1,9 +1,9 @@
-"""Times whole runs against the plain script, and models against themselves as published, in turns; prints ratios.
+"""Times whole runs against the plain script, and models against their published form, in turns; prints ratios.
 
     make bench ARGS="--rows 160000 --pairs 3"
 
-Absolute times say little on a shared machine; each ratio is of two commands that ran one after the other, and the
-median of all pairs is what counts. Figures with their dates stand in ``speed.md`` beside this file.
+Absolute times mean little on a shared machine; each ratio is of two commands that ran one after the other, and
+the median of all pairs counts. Dated figures are in ``speed.md`` beside this file.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _SHARD_ROWS = 20_000
 
 
 def write_sequences(folder: Path, windows: Path) -> Path:
-    """Write the vectors of ``windows`` as sequences, an article a shard, its lanes on the rows that windows end at."""
+    """Write the vectors of ``windows`` as sequences, one article a shard, with lanes on the last row of each window."""
     folder.mkdir()
     for shard in sorted(windows.glob("*.parquet")):
         table = pq.read_table(shard)
@@ -53,8 +53,10 @@ def write_sequences(folder: Path, windows: Path) -> Path:
     return folder
 
 
-class Timed:
-    """One run of a command: its seconds, and the most memory that it and its children held, shared pages shared out."""
+class TimedRun:
+    """One run of a command: its seconds, and the peak memory of its process tree, shared pages counted in shares
+    (PSS).
+    """
 
     def __init__(self, command: Sequence[object], *, watched: bool = False) -> None:
         start = time.perf_counter()
@@ -79,17 +81,17 @@ class Timed:
 
 
 def _held(pid: int) -> int:
-    held = 0
+    n_bytes = 0
     try:
         for each in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
-            held += each.memory_full_info().pss
+            n_bytes += each.memory_full_info().pss
     except psutil.Error:
         return 0
-    return held
+    return n_bytes
 
 
 class Bench:
-    """The commands to compare, with models of fresh weights."""
+    """The commands to compare, with randomly initialised models."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -97,22 +99,22 @@ class Bench:
         self._gru = write_fresh_model(root / "gru.pt", "gru")
         self._runs = 0
 
-    def script(self, shards: Path) -> Timed:
+    def script(self, shards: Path) -> TimedRun:
         """Run the plain script."""
-        return Timed([sys.executable, SCRIPT, shards, self._out(), self._amn, self._gru])
+        return TimedRun([sys.executable, SCRIPT, shards, self._out(), self._amn, self._gru])
 
-    def job(self, dataset: Path, *options: object, watched: bool = False) -> Timed:
+    def job(self, dataset: Path, *options: object, watched: bool = False) -> TimedRun:
         """Run the command."""
         models = ("--model", self._amn, "--fallback", self._gru, "--shadow-rate", 0)
         command = [sys.executable, "-c", COMMAND, "run", dataset, "--output", self._out(), *models, *options]
-        return Timed(command, watched=watched)
+        return TimedRun(command, watched=watched)
 
     def _out(self) -> Path:
         self._runs += 1
         return self._root / f"out-{self._runs}"
 
 
-def line(name: str, theirs: Sequence[Timed], ours: Sequence[Timed], goal: str) -> str:
+def line(name: str, theirs: Sequence[TimedRun], ours: Sequence[TimedRun], goal: str) -> str:
     """One row of the table."""
     ratios = [slow.seconds / fast.seconds for slow, fast in zip(theirs, ours, strict=True)]
     seconds = [f"{median(run.seconds for run in runs):.1f}" for runs in (theirs, ours)]
@@ -126,7 +128,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=160_000)
     parser.add_argument("--pairs", type=int, default=3)
     options = parser.parse_args()
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # nobody's imports are compiled anew
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # so that neither side compiles its imports again
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         escalated = write_windows(root / "escalated", options.rows, escalated=0.1)

@@ -1,8 +1,9 @@
-"""Models on one thread against themselves as published, and the bank's search against the products that it needs.
+"""Times models on one thread against their published form, and the bank's search against its matrix products
+alone.
 
     make bench
 
-Each ratio is the median over turns of both; figures with their dates stand in ``speed.md`` beside this file.
+Each ratio is the median over turns of both; dated figures are in ``speed.md`` beside this file.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def seconds(action: Callable[[], object]) -> float:
 
 
 def in_turns(slow: Callable[[], object], fast: Callable[[], object]) -> list[tuple[float, float]]:
-    """Time both, one after the other, several times; the first turn is not counted."""
+    """Time both in turns, several times; the first turn is not counted."""
     return [(seconds(slow), seconds(fast)) for _ in range(TURNS + 1)][1:]
 
 
@@ -55,7 +56,7 @@ def single(predict: Callable[[], object]) -> np.ndarray:
 
 
 def model_lines(name: str, published: torch.nn.Module, goal: str) -> list[str]:
-    """Compare a model with itself as published, and in 8 bits with itself in float32."""
+    """Compare a model with its published form, and its int8 form with float32."""
     contexts = np.random.default_rng(0).standard_normal((ROWS, 5, 768), dtype=np.float32)
     as_tensor = torch.from_numpy(contexts)
     model = build_model(name, seed=0)
@@ -81,16 +82,16 @@ def bank_line() -> str:
 
 
 def faiss_lines() -> list[str]:
-    """Compare the search by an index with the exact one, over vectors of Wikipedia, mixed in pairs to make more."""
+    """Compare index search with exact search, over Wikipedia vectors mixed in pairs to get more of them."""
     with as_file(files("lvm_batch.io.sample") / "wikipedia_sample.parquet") as path:
-        known = np.stack(pq.read_table(path, columns=["vector"])["vector"].to_numpy()).astype(np.float32)
+        sample = np.stack(pq.read_table(path, columns=["vector"])["vector"].to_numpy()).astype(np.float32)
     chance = np.random.default_rng(3)
     share = chance.uniform(0.5, 0.95, (BANK_ROWS, 1)).astype(np.float32)
-    vectors = share * known[chance.integers(0, len(known), BANK_ROWS)]
-    vectors += (1 - share) * known[chance.integers(0, len(known), BANK_ROWS)]
+    vectors = share * sample[chance.integers(0, len(sample), BANK_ROWS)]
+    vectors += (1 - share) * sample[chance.integers(0, len(sample), BANK_ROWS)]
     vectors += 0.012 * chance.standard_normal(vectors.shape, dtype=np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    queries = 0.8 * vectors[:QUERIES] + 0.6 * known[chance.integers(0, len(known), QUERIES)]
+    queries = 0.8 * vectors[:QUERIES] + 0.6 * sample[chance.integers(0, len(sample), QUERIES)]
     queries /= np.linalg.norm(queries, axis=1, keepdims=True)
     exact, index = ExactIndex(vectors, CPU), FaissIndex(build_faiss_index(vectors), vectors)
     turns = in_turns(lambda: exact.top2(queries), lambda: index.top2(queries))

@@ -1,9 +1,9 @@
-"""The plain way of doing the job by hand, with pyarrow and torch: what everything here is measured against.
+"""A script that does the job by hand with pyarrow and torch: the baseline of the benchmarks.
 
     python tests/benchmarks/plain_script.py SHARDS OUT AMN GRU
 
 Reads windows, runs AMN as its card publishes it on every row and GRU on the rows of high-stakes lanes, and writes
-predictions with their cosines. It knows no bad rows, no interruption and no bank, and uses nothing of lvm-batch.
+predictions with their cosines. It handles no bad rows, interruptions or bank, and imports nothing of lvm-batch.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ BATCH_ROWS = 2048
 
 
 class AMN(nn.Module):
-    """As published: a key for each vector of the context."""
+    """AMN as published, with a key for each vector of the context."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class AMN(nn.Module):
 
 
 class Block(nn.Module):
-    """One layer of the fallback."""
+    """One layer of the GRU stack."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class Block(nn.Module):
 
 
 class GRU(nn.Module):
-    """As published."""
+    """The GRU stack as published."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,13 +82,13 @@ class GRU(nn.Module):
 
 
 def load(model: nn.Module, path: str) -> nn.Module:
-    """Put a checkpoint's weights into a model."""
+    """Load a checkpoint's weights into a model."""
     model.load_state_dict(torch.load(path, map_location="cpu", weights_only=False)["model_state_dict"])
     return model.eval()
 
 
 def predict(shard: Path, out: Path, amn: nn.Module, gru: nn.Module) -> None:
-    """Predict the rows of one file into another."""
+    """Write predictions for the rows of one file."""
     writer = None
     for batch in pq.ParquetFile(shard).iter_batches(batch_size=BATCH_ROWS):
         contexts = torch.from_numpy(batch["context"].flatten().to_numpy().reshape(-1, 5, 768).copy())

@@ -1,10 +1,10 @@
-"""One query over HTTP against the bare model call, and how many a second, in one run.
+"""Times one query over HTTP against the bare model call, and measures requests a second, in one run.
 
     OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 .venv/bin/python tests/benchmarks/serving.py
 
-Served by ``lvm-batch serve`` in a process of its own, asked over loopback by plain sockets with requests that are
-ready, so that next to nothing of what is measured is the client's. Both are timed in turns, block by block. Figures
-with their dates stand in ``serving.md`` beside this file.
+``lvm-batch serve`` runs in its own process and gets prepared requests over plain loopback sockets, so that the
+client takes next to no time. Both are timed in turns, block by block. Dated figures are in ``serving.md`` beside
+this file.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ _COMMAND = "import sys; from lvm_batch.jobs.cli import main; sys.exit(main())"
 
 
 class Case(NamedTuple):
-    """A service to measure: what it is called, and its models as settings."""
+    """A service to measure: its name, and its models as settings."""
 
     name: str
     settings: ServeSettings
 
 
 def cases(folder: Path) -> list[Case]:
-    """AMN alone, AMN with a bank, and GRU, to which every row is escalated; all with fresh weights."""
+    """AMN alone, AMN with a bank, and GRU for every row, all randomly initialised."""
     for name in ("amn", "gru"):
         save_checkpoint(
             folder / f"{name}.pt",
@@ -92,35 +92,35 @@ def vectors(path: Path) -> None:
 
 
 def body() -> bytes:
-    """One query as a client of float32 vectors of unit norm writes it."""
+    """The body of one query, as a client with float32 unit vectors writes it."""
     context = np.random.default_rng(0).standard_normal((5, 768), dtype=np.float32)
     context /= np.linalg.norm(context, axis=1, keepdims=True)
     return orjson.dumps({"context": context, "lane": "general"}, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def flags(settings: ServeSettings) -> list[str]:
-    """The settings as options."""
-    given = settings.model_dump(mode="json", exclude_unset=True)
-    pairs = ((name, value) for name, values in given.items() for value in np.atleast_1d(values))
+    """The settings as command-line options."""
+    options = settings.model_dump(mode="json", exclude_unset=True)
+    pairs = ((name, value) for name, values in options.items() for value in np.atleast_1d(values))
     return [text for name, value in pairs for text in (f"--{name.replace('_', '-')}", str(value))]
 
 
 @contextmanager
 def served(settings: ServeSettings) -> Iterator[tuple[str, int]]:
-    """Serve in a process of its own; gives host and port."""
+    """Serve in a separate process; yields host and port."""
     command = [sys.executable, "-c", _COMMAND, "serve", *flags(settings)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     assert process.stderr is not None
     try:
-        found = next(filter(None, (re.search(r"http://([\d.]+):(\d+)", line) for line in process.stderr)))
-        yield found[1], int(found[2])
+        address = next(filter(None, (re.search(r"http://([\d.]+):(\d+)", line) for line in process.stderr)))
+        yield address[1], int(address[2])
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait()
 
 
 class Client:
-    """One connection that asks the same thing again and again."""
+    """A connection that sends the same request again and again."""
 
     def __init__(self, address: tuple[str, int], content: bytes) -> None:
         length = f"content-length: {len(content)}"
@@ -132,18 +132,18 @@ class Client:
         self.seen = 0
 
     def ask(self) -> None:
-        """Ask and wait for the answer."""
+        """Send the request and wait for the response."""
         self.send()
         while not self.received():
             pass
 
     def send(self) -> None:
-        """Ask."""
+        """Send the request."""
         self.seen = 0
         self.socket.sendall(self.request)
 
     def received(self) -> bool:
-        """Read what has come; tell whether that is all."""
+        """Read the available bytes; return whether the response is complete."""
         self.seen += self.socket.recv_into(memoryview(self.buffer)[self.seen :])
         head = self.buffer.find(b"\r\n\r\n", 0, self.seen)
         if head < 0:
@@ -161,9 +161,9 @@ def seconds(action: Callable[[], object]) -> float:
 
 
 def in_turns(actions: Sequence[Callable[[], object]], *, turns: int = TURNS) -> list[np.ndarray]:
-    """Time each action in blocks, the blocks in turns; microseconds of the calls of the quietest quarter of turns.
+    """Time blocks of calls in turns; return the microseconds of each call in the quietest quarter of turns.
 
-    The machine is shared: a turn in which something else ran is slow for all actions alike, and is left out.
+    The machine is shared: other work slows all actions of a turn alike, so slow turns are left out.
     """
     for action in actions:
         action()
@@ -175,7 +175,7 @@ def in_turns(actions: Sequence[Callable[[], object]], *, turns: int = TURNS) -> 
 
 
 def rate(address: tuple[str, int], content: bytes, *, n_clients: int, lasting_s: float) -> float:
-    """Requests a second of clients that each ask again as soon as they are answered."""
+    """Requests a second of clients that each send the next request when they get a response."""
     selector = selectors.DefaultSelector()
     clients = [Client(address, content) for _ in range(n_clients)]
     for client in clients:
@@ -194,7 +194,7 @@ def rate(address: tuple[str, int], content: bytes, *, n_clients: int, lasting_s:
 
 
 def latency_line(case: Case, address: tuple[str, int], content: bytes, *, turns: int) -> str:
-    """One query: the bare call, all that is computed for it, and over HTTP."""
+    """The latency of one query: the bare model call, everything computed for it, and over HTTP."""
     loaded = load(case.settings)
     query = QueryReader(length=5, dim=768, pad=None).query(content)
     cascade = loaded.answerer._cascade
@@ -203,14 +203,14 @@ def latency_line(case: Case, address: tuple[str, int], content: bytes, *, turns:
     took = in_turns(
         [lambda: model(query.rows.contexts), lambda: loaded.answerer(query.rows), client.ask], turns=turns
     )
-    bare, whole, http = ([np.percentile(each, share) for share in (50, 95)] for each in took)
-    ratios = [f"{http[i] / base[i]:.2f}" for base in (bare, whole) for i in (0, 1)]
-    figures = [f"{value:.0f}" for each in (bare, whole, http) for value in each]
+    bare, computed, http = ([np.percentile(each, share) for share in (50, 95)] for each in took)
+    ratios = [f"{http[i] / base[i]:.2f}" for base in (bare, computed) for i in (0, 1)]
+    figures = [f"{value:.0f}" for each in (bare, computed, http) for value in each]
     return f"| {case.name} | " + " | ".join([*figures, *ratios]) + " |"
 
 
 def parts_line(content: bytes, loaded: LoadedModels) -> str:
-    """What one query costs where, in microseconds; other ways to read it beside it."""
+    """The cost of each part of a query in microseconds, with alternative ways to read it."""
     reader, writer = QueryReader(length=5, dim=768, pad=None), AnswerWriter(("amn", None))
     packed = struct.Struct("<768f").pack
     query = reader.query(content)
@@ -234,28 +234,28 @@ def main() -> None:
     arguments.add_argument(
         "--lasting", type=float, default=1, help="Seconds of a bout, of which the best counts."
     )
-    given = arguments.parse_args()
+    options = arguments.parse_args()
     torch.set_num_threads(1)
     content = body()
     print(f"body of {len(content):,} bytes; microseconds, p50 and p95")
     print("| | bare | | computed | | HTTP | | HTTP : bare | | HTTP : computed | |")
     rates = []
     with tempfile.TemporaryDirectory() as folder:
-        found = cases(Path(folder))
-        for case in found:
+        measured_cases = cases(Path(folder))
+        for case in measured_cases:
             with served(case.settings) as address:
                 print(
                     latency_line(case, address, content, turns=TURNS // 4 if "gru" in case.name else TURNS),
                     flush=True,
                 )
                 measured = [
-                    max(rate(address, content, n_clients=n, lasting_s=given.lasting) for _ in range(BOUTS))
-                    for n in given.clients
+                    max(rate(address, content, n_clients=n, lasting_s=options.lasting) for _ in range(BOUTS))
+                    for n in options.clients
                 ]
                 rates.append(f"| {case.name} | " + " | ".join(f"{each:,.0f}" for each in measured) + " |")
         print("\n| read JSON | by orjson | by json | compute amn | write JSON |")
-        print(parts_line(content, load(found[0].settings)))
-    print(f"\n| requests/s | {' | '.join(f'{n} clients' for n in given.clients)} |")
+        print(parts_line(content, load(measured_cases[0].settings)))
+    print(f"\n| requests/s | {' | '.join(f'{n} clients' for n in options.clients)} |")
     print("\n".join(rates))
 
 

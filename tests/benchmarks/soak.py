@@ -1,9 +1,9 @@
-"""Plans, drives and reruns a job of very many units that compute nothing, and prints what each step takes.
+"""Plans, drives and reruns a job of very many units that compute nothing, and prints the cost of each step.
 
     make soak ARGS="--units 100000"
 
-What is measured is the driver: listing, footers, identity, ``job.json``, tasks, records, summary. Figures with their
-dates stand in ``soak.md`` beside this file.
+It measures the driver: listing, footers, identity, ``job.json``, tasks, records, summary. Dated figures are in
+``soak.md`` beside this file.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one step took: seconds of wall and of this process's cores, and the process's peak in bytes at its end."""
+    """The cost of one step: wall seconds, CPU seconds of this process, and its peak memory in bytes at the end."""
 
     name: str
     wall_s: float
@@ -44,13 +44,13 @@ class Step:
 
 
 class Stopwatch:
-    """Times one step after the other."""
+    """Times one step after another."""
 
     def __init__(self) -> None:
         self.steps: list[Step] = []
 
     def time(self, name: str, act: Callable[[], T]) -> T:
-        """Return what ``act`` returns, and take down what it took."""
+        """Return the result of ``act``, and record its cost."""
         wall, cpu = perf_counter(), process_time()
         result = act()
         self.steps.append(Step(name, perf_counter() - wall, process_time() - cpu, peak_bytes()))
@@ -58,7 +58,7 @@ class Stopwatch:
 
 
 def soak(settings: RunSettings, n_driven: int) -> list[Step]:
-    """Plan a job, drive its first ``n_driven`` units, and run it twice as if all had been done."""
+    """Plan a job, drive its first ``n_driven`` units, and run it twice as if all units were done."""
     from lvm_batch.io.output.commit import OutputFolder
     from lvm_batch.jobs.prediction.planning.plan import make_plan
 
@@ -74,7 +74,7 @@ def soak(settings: RunSettings, n_driven: int) -> list[Step]:
 
 
 def _in_a_process_of_its_own(name: str, settings: RunSettings) -> Step:
-    """Run the job where nothing of what was done before is held."""
+    """Run the job in a new process, which holds nothing of the steps before."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(_run, name, settings).result()
 
