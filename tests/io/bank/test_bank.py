@@ -83,18 +83,20 @@ def test_unusable_vectors_are_left_out_and_counted(tmp_path: Path) -> None:
     rows: list[Any] = list(good)
     rows[0], rows[2], rows[3] = None, [np.nan] * DIM, [0.0] * DIM
     rows[5], rows[6], rows[8] = [np.inf] + [1.0] * (DIM - 1), [1.0] * (DIM - 1), [None] + [1.0] * (DIM - 1)
-    heard: list[int] = []
+    row_counts: list[int] = []
     put(
         tmp_path / "v.parquet",
         rows[1:] + rows[:1],
         pa.list_(pa.float32()),
         id=pa.array([f"id {i}" for i in range(9)]),
     )
-    meta = build_bank(find_files([str(tmp_path / "v.parquet")]), str(tmp_path / "bank"), on_rows=heard.append)
+    meta = build_bank(
+        find_files([str(tmp_path / "v.parquet")]), str(tmp_path / "bank"), on_rows=row_counts.append
+    )
     assert (meta["count"], meta["left_out"]) == (3, 6)
     assert ids_of(tmp_path) == {"row": [0, 3, 6], "id": ["id 0", "id 3", "id 6"]}
     np.testing.assert_allclose(open_bank(str(tmp_path / "bank")).vectors, unit(good[[1, 4, 7]]), atol=1e-7)
-    assert heard[-1] == 3
+    assert row_counts[-1] == 3
     assert sorted(path.name for path in (tmp_path / "bank").iterdir()) == [
         "bank.json",
         "ids.parquet",
@@ -177,16 +179,16 @@ def test_the_digest_is_that_of_the_vectors(tmp_path: Path) -> None:
 
 def test_an_index_is_kept_beside_the_vectors(tmp_path: Path) -> None:
     """The index built from the kept vectors is read back unchanged."""
-    seen: list[NDArray[np.float32]] = []
+    indexed_vectors: list[NDArray[np.float32]] = []
     rows = [*vectors(3), None]
     path = put(tmp_path / "v.parquet", rows, pa.list_(pa.float32()))
-    bank = build(tmp_path, path, build_index=lambda kept: seen.append(kept.copy()) or b"\x00index")
+    bank = build(tmp_path, path, build_index=lambda kept: indexed_vectors.append(kept.copy()) or b"\x00index")
     assert bank.index == b"\x00index"
-    np.testing.assert_array_equal(seen[0], bank.vectors)
+    np.testing.assert_array_equal(indexed_vectors[0], bank.vectors)
 
 
 @pytest.mark.parametrize(
-    ("rows", "kind", "said"),
+    ("rows", "kind", "message"),
     [
         (
             [[1.0] * 8] * 2,
@@ -197,11 +199,11 @@ def test_an_index_is_kept_beside_the_vectors(tmp_path: Path) -> None:
         ([1, 2], pa.int64(), r"b\.parquet: column `vector` is int64"),
     ],
 )
-def test_a_bank_has_one_dimension(tmp_path: Path, rows: list[Any], kind: Any, said: str) -> None:  # noqa: ANN401
+def test_a_bank_has_one_dimension(tmp_path: Path, rows: list[Any], kind: Any, message: str) -> None:  # noqa: ANN401
     """A file whose vectors have another width or type is named before anything is written."""
     put(tmp_path / "a.parquet", vectors(2))
     pq.write_table(pa.table({"vector": pa.array(rows, kind)}), tmp_path / "b.parquet")
-    with pytest.raises(ColumnError, match=said):
+    with pytest.raises(ColumnError, match=message):
         build(tmp_path, tmp_path / "a.parquet", tmp_path / "b.parquet")
     assert not (tmp_path / "bank").exists()
 
@@ -395,12 +397,12 @@ def test_a_path_without_a_bank_is_refused_with_the_build_command(tmp_path: Path)
     """
     path = put(tmp_path / "v.parquet", vectors())
     (tmp_path / "empty").mkdir()
-    for text, said in (
+    for text, message in (
         (tmp_path / "none", "does not exist"),
         (tmp_path / "empty", "no bank.json"),
         (path, "a file"),
     ):
-        with pytest.raises(UnreadableFile, match=said) as error:
+        with pytest.raises(UnreadableFile, match=message) as error:
             open_bank(str(text))
         assert "lvm-batch bank build" in error.value.args[1]
     assert f"bank build {path}" in error.value.args[1]

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 def of(values: list[Any], kind: Any = None) -> pa.ChunkedArray:  # noqa: ANN401
     """Values as a column of two chunks."""
-    whole = pa.array(values, kind)
-    return pa.chunked_array([whole[:2], whole[2:]])
+    one_chunk = pa.array(values, kind)
+    return pa.chunked_array([one_chunk[:2], one_chunk[2:]])
 
 
 def extension(kind: Any, storage: pa.ChunkedArray) -> pa.ChunkedArray:  # noqa: ANN401

@@ -54,8 +54,8 @@ def statuses(root: Path) -> list[tuple[int, bool]]:
         for unit in cut_units(footer, unit_bytes=10**9, shape=FORMAT.shape):
             with open_unit(unit, FORMAT, batch_rows=7) as rows:
                 for batch in rows.batches:
-                    known = np.isfinite(batch.targets[:, 0]).tolist()
-                    found += list(zip(batch.status.tolist(), known, strict=True))
+                    has_target = np.isfinite(batch.targets[:, 0]).tolist()
+                    found += list(zip(batch.status.tolist(), has_target, strict=True))
     return found
 
 
@@ -81,8 +81,8 @@ def test_the_cost_of_cuts_is_what_whole_articles_would_gain(
 ) -> None:
     """The reported cost equals the number of short contexts and missing targets that sorting the rows would avoid."""
     root = tmp_path_factory.mktemp("runs")
-    whole: list[str | None] = sorted((article for file in files for article in file), key=str)
-    write(root / "whole/a.parquet", whole, pa.string())
+    sorted_ids: list[str | None] = sorted((article for file in files for article in file), key=str)
+    write(root / "whole/a.parquet", sorted_ids, pa.string())
     for number, articles in enumerate(files):
         write(root / f"cut/{number}.parquet", articles, pa.string(), group_rows)
     with pytest.MonkeyPatch.context() as patch:
@@ -99,7 +99,7 @@ def test_the_cost_of_cuts_is_what_whole_articles_would_gain(
     assert cuts is not None
     assert (cuts.articles, cuts.cuts) == (len(several), sum(runs.count(article) - 1 for article in several))
     assert cuts.rows == sum(short for short, _ in cut) - sum(short for short, _ in uncut)
-    assert cuts.cuts == sum(known for _, known in uncut) - sum(known for _, known in cut)
+    assert cuts.cuts == sum(has_target for _, has_target in uncut) - sum(has_target for _, has_target in cut)
     assert cuts.example == next(article for article in runs if article in several)
     holding = [
         f"{number}.parquet" for number, file in enumerate(of_article) for one in file if one == cuts.example

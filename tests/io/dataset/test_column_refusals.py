@@ -39,9 +39,9 @@ def roles(
 
 def refusal(columns: dict[str, Any], **options: Any) -> tuple[str, str]:  # noqa: ANN401
     """The message and the hint of a refusal."""
-    with pytest.raises(ColumnError) as refused:
+    with pytest.raises(ColumnError) as error:
         roles(columns, **options)
-    message, hint = refused.value.args
+    message, hint = error.value.args
     return message, hint
 
 
@@ -66,8 +66,8 @@ def test_the_first_of_several_duplicate_names_is_reported() -> None:
 
 def test_windows_of_sequences_are_made_of_four_columns_at_most() -> None:
     """Each column is read once, whatever roles it has; carried columns of neighbouring rows are not read."""
-    found = roles(SEQUENCES | {"tokens": pa.int16(), "note": pa.string()})
-    assert found.window_columns == ["vector", "article_id", "position", "tokens"]
+    assigned = roles(SEQUENCES | {"tokens": pa.int16(), "note": pa.string()})
+    assert assigned.window_columns == ["vector", "article_id", "position", "tokens"]
     assert roles(SEQUENCES).window_columns == ["vector", "article_id", "position"]
     shared = roles(
         {"vector": VECTOR, "article_id": pa.int64()},
@@ -124,8 +124,8 @@ def test_a_refusal_of_vectors_says_what_would_be_right(
 def test_names_of_the_output_are_free_where_no_rows_are_written() -> None:
     """Training, evaluation and inspection read datasets that a run refuses for such names."""
     schema = pa.schema(list((WINDOWS | {"route": pa.string()}).items()))
-    found = assign_roles(schema, "a", names=ColumnNames(), shape=WindowShape(), writes_rows=False)
-    assert dict(found.carried) == {"route": "route"}
+    assigned = assign_roles(schema, "a", names=ColumnNames(), shape=WindowShape(), writes_rows=False)
+    assert dict(assigned.carried) == {"route": "route"}
 
 
 @pytest.mark.parametrize(

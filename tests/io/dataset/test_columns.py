@@ -43,9 +43,9 @@ def refusal(
     dim: int = 768,
 ) -> tuple[str, str]:
     """The message and hint of the refusal; the message names the file."""
-    with pytest.raises(ColumnError) as refused:
+    with pytest.raises(ColumnError) as error:
         roles(columns, names, layout=layout, rename=rename, dim=dim)
-    message, hint = refused.value.args
+    message, hint = error.value.args
     assert "a.parquet" in message
     assert hint
     return message, hint
@@ -53,7 +53,7 @@ def refusal(
 
 def test_a_context_column_means_windows() -> None:
     """A `context` column means the windows layout; each optional column gets its role."""
-    found = roles(
+    assigned = roles(
         WINDOWS
         | {
             "id": pa.int64(),
@@ -63,30 +63,30 @@ def test_a_context_column_means_windows() -> None:
             "split": pa.string(),
         }
     )
-    assert (found.layout, found.vectors, found.target) == ("windows", "context", "target")
-    assert (found.lane, found.tokens, found.split) == ("lane", "context_tokens", "split")
-    assert (found.article, found.position) == (None, None)
-    assert dict(found.carried) == {name: name for name in ("id", "lane", "context_tokens", "split")}
-    assert found.read_columns == ["context", "target", "lane", "context_tokens", "id", "split"]
+    assert (assigned.layout, assigned.vectors, assigned.target) == ("windows", "context", "target")
+    assert (assigned.lane, assigned.tokens, assigned.split) == ("lane", "context_tokens", "split")
+    assert (assigned.article, assigned.position) == (None, None)
+    assert dict(assigned.carried) == {name: name for name in ("id", "lane", "context_tokens", "split")}
+    assert assigned.read_columns == ["context", "target", "lane", "context_tokens", "id", "split"]
 
 
 def test_a_vector_column_means_sequences() -> None:
     """A `vector` column means the sequences layout; `tokens` gets its role, `context_tokens` and `target` are
     only carried.
     """
-    found = roles(SEQUENCES | {"tokens": pa.int16(), "context_tokens": pa.int32(), "target": VECTOR})
-    assert (found.layout, found.vectors, found.target) == ("sequences", "vector", None)
-    assert (found.article, found.position, found.tokens) == ("article_id", "position", "tokens")
-    assert list(found.carried) == ["article_id", "position", "tokens", "context_tokens", "target"]
-    assert sorted(found.read_columns) == sorted(["vector", *found.carried])
+    assigned = roles(SEQUENCES | {"tokens": pa.int16(), "context_tokens": pa.int32(), "target": VECTOR})
+    assert (assigned.layout, assigned.vectors, assigned.target) == ("sequences", "vector", None)
+    assert (assigned.article, assigned.position, assigned.tokens) == ("article_id", "position", "tokens")
+    assert list(assigned.carried) == ["article_id", "position", "tokens", "context_tokens", "target"]
+    assert sorted(assigned.read_columns) == sorted(["vector", *assigned.carried])
 
 
 def test_optional_columns_may_be_absent() -> None:
     """A windows dataset may have contexts only, with nothing to carry."""
-    found = roles(WINDOWS)
-    assert (found.target, found.lane, found.tokens, found.split) == (None, None, None, None)
-    assert found.carried == {}
-    assert found.read_columns == ["context"]
+    assigned = roles(WINDOWS)
+    assert (assigned.target, assigned.lane, assigned.tokens, assigned.split) == (None, None, None, None)
+    assert assigned.carried == {}
+    assert assigned.read_columns == ["context"]
 
 
 def test_both_layouts_at_once_need_the_layout_option() -> None:
@@ -100,7 +100,7 @@ def test_both_layouts_at_once_need_the_layout_option() -> None:
 
 
 @pytest.mark.parametrize(
-    ("columns", "said", "advice"),
+    ("columns", "expected", "advice"),
     [
         ({"contexts": CONTEXT}, "`contexts`", "--context-column contexts"),
         ({"vectors": VECTOR, "x": pa.int32()}, "`x`", "--vector-column vectors"),
@@ -110,12 +110,12 @@ def test_both_layouts_at_once_need_the_layout_option() -> None:
     ],
 )
 def test_no_layout_is_an_error_that_lists_the_columns(
-    columns: dict[str, Any], said: str, advice: str
+    columns: dict[str, Any], expected: str, advice: str
 ) -> None:
     """The message lists the columns of the file; the hint names the option that selects the vectors."""
     message, hint = refusal(columns)
     assert "neither a `context` nor a `vector`" in message
-    assert said in message
+    assert expected in message
     assert advice in hint
 
 
@@ -146,10 +146,15 @@ def test_every_part_can_have_another_name() -> None:
     """An option replaces a default column name, which is then an ordinary column."""
     names = ColumnNames(vector="emb", article="doc", position="i", tokens="n", lane="kind", split="fold")
     columns = {"emb": VECTOR, "doc": pa.int64(), "i": pa.int64(), "n": pa.int64(), "kind": pa.string()}
-    found = roles(columns | {"fold": pa.string(), "lane": pa.binary()}, names)
-    assert (found.vectors, found.article, found.position, found.tokens) == ("emb", "doc", "i", "n")
-    assert (found.lane, found.split) == ("kind", "fold")
-    assert "lane" in found.carried
+    assigned = roles(columns | {"fold": pa.string(), "lane": pa.binary()}, names)
+    assert (assigned.vectors, assigned.article, assigned.position, assigned.tokens) == (
+        "emb",
+        "doc",
+        "i",
+        "n",
+    )
+    assert (assigned.lane, assigned.split) == ("kind", "fold")
+    assert "lane" in assigned.carried
     assert "--position-column NAME" in refusal(columns | {"i": pa.string()}, names)[1]
 
 
@@ -180,11 +185,11 @@ def test_renames_do_not_collide() -> None:
 
 def test_vectors_may_have_an_output_name() -> None:
     """Vectors are not carried, so the predictions of one job can be the vectors of the next."""
-    found = roles(
+    assigned = roles(
         {"prediction": VECTOR, "article_id": pa.string(), "position": pa.int32()},
         ColumnNames(vector="prediction"),
     )
-    assert "prediction" not in found.carried
+    assert "prediction" not in assigned.carried
 
 
 @pytest.mark.parametrize(
@@ -212,9 +217,9 @@ NULLS = [pa.null(), pa.dictionary(pa.int8(), pa.null())]
 @pytest.mark.parametrize("kind", NULLS)
 def test_a_column_of_type_null_has_no_role(kind: Any) -> None:  # noqa: ANN401
     """A column of type null counts as absent for every role; all but a null target are carried."""
-    found = roles(WINDOWS | dict.fromkeys(("target", "lane", "context_tokens", "split", "id"), kind))
-    assert (found.target, found.lane, found.tokens, found.split) == (None, None, None, None)
-    assert list(found.carried) == ["lane", "context_tokens", "split", "id"]
+    assigned = roles(WINDOWS | dict.fromkeys(("target", "lane", "context_tokens", "split", "id"), kind))
+    assert (assigned.target, assigned.lane, assigned.tokens, assigned.split) == (None, None, None, None)
+    assert list(assigned.carried) == ["lane", "context_tokens", "split", "id"]
     assert roles(SEQUENCES | {"tokens": kind, "context": kind}).layout == "sequences"
     assert roles(WINDOWS | {"vector": kind}).layout == "windows"
 
@@ -270,7 +275,7 @@ def test_articles_have_ids_that_can_be_compared(kind: Any) -> None:  # noqa: ANN
 
 
 @pytest.mark.parametrize(
-    ("columns", "said", "advice"),
+    ("columns", "expected", "advice"),
     [
         ({"context": pa.list_(pa.float32(), 3839)}, "3839", "5 lists of 768"),
         ({"context": pa.binary(100)}, "100 bytes", "15360 (float32) or 7680 (float16)"),
@@ -279,10 +284,10 @@ def test_articles_have_ids_that_can_be_compared(kind: Any) -> None:  # noqa: ANN
         (SEQUENCES | {"vector": pa.list_(pa.float32(), 767)}, "767 floats", "one vector of 768"),
     ],
 )
-def test_vectors_of_another_width_are_refused(columns: dict[str, Any], said: str, advice: str) -> None:
+def test_vectors_of_another_width_are_refused(columns: dict[str, Any], expected: str, advice: str) -> None:
     """The message gives the actual width, the hint the expected one."""
     message, hint = refusal(columns)
-    assert said in message
+    assert expected in message
     assert advice in hint
 
 
@@ -290,17 +295,17 @@ FLAT = pa.list_(pa.float32(), 640)
 
 
 @pytest.mark.parametrize(
-    ("context", "said"),
+    ("context", "expected"),
     [
         (CONTEXT, "5 vectors of 768"),
         (pa.fixed_shape_tensor(pa.float32(), [3840]), "5 vectors of 768"),
         (FLAT, "5 vectors of 128"),
     ],
 )
-def test_contexts_of_another_width_than_the_models_are_refused(context: Any, said: str) -> None:  # noqa: ANN401
+def test_contexts_of_another_width_than_the_models_are_refused(context: Any, expected: str) -> None:  # noqa: ANN401
     """A flat row does not mark vector borders: five vectors of 768 must not be read as sixty of 64."""
     message, hint = refusal({"context": context}, dim=64)
-    assert f"holds {said} a row, and the model reads vectors of 64" in message
+    assert f"holds {expected} a row, and the model reads vectors of 64" in message
     assert "lists of 64" in hint
     assert "model reads vectors of 64" in refusal({"context": pa.binary(15360)}, dim=64)[1]
     assert "`context`" in refusal({"context": context, "target": pa.list_(pa.float32())}, dim=64)[0]

@@ -26,9 +26,9 @@ def put(folder: Path, files: dict[str, bytes]) -> Path:
     return folder
 
 
-def names(found: DatasetListing) -> list[str]:
+def names(listing: DatasetListing) -> list[str]:
     """The names of the files to read."""
-    return [file.name for file in found.files]
+    return [file.name for file in listing.files]
 
 
 DATASET = {
@@ -58,16 +58,16 @@ def test_names_and_first_bytes_identify_data(tmp_path: Path) -> None:
     """Files are recognised by extension, in any case, or else by their first bytes; the others are counted
     and named.
     """
-    found = look_for_files([str(put(tmp_path, DATASET))])
-    assert names(found) == READ
-    (notice,) = found.notices
+    listing = look_for_files([str(put(tmp_path, DATASET))])
+    assert names(listing) == READ
+    (notice,) = listing.notices
     assert notice == f"{N_OTHERS} other files are not read: README.md, d=1/empty, d=1/part-0.crc, …"
 
 
 def test_hidden_files_are_skipped_without_a_message(tmp_path: Path) -> None:
     """Hidden files are skipped by name, without a message."""
-    found = look_for_files([str(put(tmp_path, {"a.parquet": DATA, "_b": b"", ".c": b""}))])
-    assert found.notices == []
+    listing = look_for_files([str(put(tmp_path, {"a.parquet": DATA, "_b": b"", ".c": b""}))])
+    assert listing.notices == []
     put(tmp_path, {"notes.txt": b""})
     assert look_for_files([str(tmp_path)]).notices == ["1 other file is not read: notes.txt"]
 
@@ -95,8 +95,8 @@ def test_what_a_pattern_names_is_read(tmp_path: Path, pattern: str, expected: li
     """A pattern's last part selects files unless it is `*`; folder markers and the contents of matched
     folders are not.
     """
-    found = look_for_files([f"{put(tmp_path, DATASET)}/{pattern}"])
-    assert names(found) == expected
+    listing = look_for_files([f"{put(tmp_path, DATASET)}/{pattern}"])
+    assert names(listing) == expected
 
 
 def test_nothing_to_read_is_an_error_that_says_what_is_there(tmp_path: Path) -> None:
@@ -125,9 +125,9 @@ def test_arrays_are_data_to_be_packed(tmp_path: Path) -> None:
         "d": b"PK\x03\x04" + bytes(20),
         "e.md": b"",
     }
-    found = look_for_files([str(put(tmp_path, files))], PACKABLE)
-    assert names(found) == ["a.npz", "b.NPY", "c", "d"]
-    assert found.others == ("e.md",)
+    listing = look_for_files([str(put(tmp_path, files))], PACKABLE)
+    assert names(listing) == ["a.npz", "b.NPY", "c", "d"]
+    assert listing.others == ("e.md",)
 
 
 def test_a_store_is_listed_likewise(s3: None) -> None:
@@ -135,9 +135,9 @@ def test_a_store_is_listed_likewise(s3: None) -> None:
     bucket, _ = bucket_of(locate("s3://readable/x"))
     for name, content in DATASET.items():
         bucket.put(f"data/{name}", content)
-    found = look_for_files(["s3://readable/data"])
-    assert names(found) == READ
-    assert len(found.others) == N_OTHERS
+    listing = look_for_files(["s3://readable/data"])
+    assert names(listing) == READ
+    assert len(listing.others) == N_OTHERS
     assert names(look_for_files(["s3://readable/data/d=*"])) == ["d=1/e.pq", "d=1/part-0"]
 
 
@@ -149,9 +149,9 @@ def test_empty_objects_that_mark_folders_are_not_read(s3: None, marker: str) -> 
     bucket.put(f"data-{marker}/{marker}", b"")
     bucket.put(f"data-{marker}/{folder}/a.parquet", DATA)
     for argument in ("", "/*", "/d=*", "/**"):
-        found = look_for_files([f"s3://markers/data-{marker}{argument}"])
-        assert names(found) == [f"{folder}/a.parquet"]
-        assert found.others == (marker,)
+        listing = look_for_files([f"s3://markers/data-{marker}{argument}"])
+        assert names(listing) == [f"{folder}/a.parquet"]
+        assert listing.others == (marker,)
     assert names(look_for_files([f"s3://markers/data-{marker}/{folder}"])) == ["a.parquet"]
 
 

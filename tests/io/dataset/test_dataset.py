@@ -47,8 +47,8 @@ def put(path: Path, content: str = "x") -> Path:
 def reads(argument: str, folder: object) -> bool:
     """Whether a dataset would read outputs written to a folder."""
     files = find_files([argument])
-    written = [f"{file.stem}-00000.parquet" for file in files]
-    return DatasetReach([argument], files).reader_of(locate(str(folder)), written) == argument
+    outputs = [f"{file.stem}-00000.parquet" for file in files]
+    return DatasetReach([argument], files).reader_of(locate(str(folder)), outputs) == argument
 
 
 def names(*arguments: object) -> list[str]:
@@ -354,13 +354,13 @@ def test_a_dataset_reads_an_output_through_links(
 
 def test_a_file_that_changes_is_noticed(tree: Path) -> None:
     """A file whose size or time differs, or that is gone, no longer matches the plan."""
-    file, other, gone = find_files([str(tree)])[:3]
+    file, other, removed = find_files([str(tree)])[:3]
     check_unchanged(file)
     os.utime(file.path, ns=(1, 1))
     Path(other.path).write_text("xx")
-    Path(gone.path).unlink()
-    for changed, said in ((file, "has changed"), (other, "has changed"), (gone, "is not there")):
-        with pytest.raises(UnreadableFile, match=said) as error:
+    Path(removed.path).unlink()
+    for changed, problem in ((file, "has changed"), (other, "has changed"), (removed, "is not there")):
+        with pytest.raises(UnreadableFile, match=problem) as error:
             check_unchanged(changed)
         assert error.value.path == changed.path
 

@@ -89,14 +89,14 @@ def read_rows(
     if not isinstance(footer, Footer):
         raise footer
     row_bytes = DIM * 4 * (LENGTH if footer.roles.layout == "windows" else 1)
-    found: list[Read] = []
+    rows_read: list[Read] = []
     for unit in cut_units(footer, unit_bytes=chunking.unit_rows * row_bytes, shape=fmt.shape):
         with open_unit(unit, fmt, batch_rows=chunking.batch_rows, pad=pad) as rows:
             for batch in rows.batches:
-                assert batch.first_row == len(found)
+                assert batch.first_row == len(rows_read)
                 assert batch.carried.schema.equals(rows.carried_schema)
-                found.extend(as_read(batch, row) for row in range(batch.n_rows))
-    return found
+                rows_read.extend(as_read(batch, row) for row in range(batch.n_rows))
+    return rows_read
 
 
 def as_read(batch: Any, row: int) -> Read:  # noqa: ANN401
@@ -262,13 +262,13 @@ def plain_sequences(lengths: list[int]) -> list[dict[str, Any]]:
 def test_an_article_of_n_rows_has_n_minus_five_scored_windows(tmp_path: Path) -> None:
     """Four rows are short and the last row has no target; articles of 1 to 4 rows have no full window."""
     path = write(tmp_path / "s.parquet", sequences_table(plain_sequences([1, 2, 3, 4, 5, 9])), 100)
-    found = read_rows(path, Chunking(100, 100, 100), None)
-    assert [row.status for row in found] == ["short_context"] * 10 + (["short_context"] * 4 + ["ok"]) + (
+    rows_read = read_rows(path, Chunking(100, 100, 100), None)
+    assert [row.status for row in rows_read] == ["short_context"] * 10 + (["short_context"] * 4 + ["ok"]) + (
         ["short_context"] * 4 + ["ok"] * 5
     )
-    assert [i for i, row in enumerate(found) if row.context and row.target] == [19, 20, 21, 22]
-    assert found[14].target is None
-    assert found[14].tokens == 35.0
+    assert [i for i, row in enumerate(rows_read) if row.context and row.target] == [19, 20, 21, 22]
+    assert rows_read[14].target is None
+    assert rows_read[14].tokens == 35.0
 
 
 @pytest.mark.parametrize("kind", ["uuid", "null", "nan", "int", "float"])
@@ -297,8 +297,8 @@ def test_null_articles_join_no_window(tmp_path: Path) -> None:
     for i in (5, 6):
         rows[i]["article_id"] = None
     path = write(tmp_path / "n.parquet", sequences_table(rows), 4)
-    found = read_rows(path, Chunking(4, 4, 3), None)
-    assert [row.status == "ok" for row in found] == [i in (4, 11) for i in range(12)]
+    rows_read = read_rows(path, Chunking(4, 4, 3), None)
+    assert [row.status == "ok" for row in rows_read] == [i in (4, 11) for i in range(12)]
     padded = read_rows(path, Chunking(4, 4, 3), "repeat")
     assert [row.detail for row in padded[5:8]] == ["padded: 1"] * 3
     assert padded[4].target is None
@@ -382,10 +382,10 @@ def test_of_neighbours_only_what_windows_need_is_read(tmp_path: Path) -> None:
     assert isinstance(footer, Footer)
     unit = cut_units(footer, unit_bytes=1, shape=FORMAT.shape)[1]
     with open_unit(unit, FORMAT, batch_rows=8) as opened:
-        found = [as_read(batch, row) for batch in opened.batches for row in range(batch.n_rows)]
-    assert [row.status for row in found] == ["ok"] * 10
-    assert found[0].context is not None
-    assert found[-1].target is not None
+        rows_read = [as_read(batch, row) for batch in opened.batches for row in range(batch.n_rows)]
+    assert [row.status for row in rows_read] == ["ok"] * 10
+    assert rows_read[0].context is not None
+    assert rows_read[-1].target is not None
 
 
 def test_pandas_metadata_changes_nothing(tmp_path: Path) -> None:
@@ -573,8 +573,8 @@ def test_null_typed_optional_columns_are_nulls(tmp_path: Path) -> None:
     table = pa.table(
         {"context": pa.array([[1.0] * 20] * 2), "lane": pa.nulls(2), "context_tokens": pa.nulls(2)}
     )
-    found = read_rows(write(tmp_path / "w.parquet", table, 9), Chunking(9, 9, 9), None)
-    assert [(row.lane, row.tokens) for row in found] == [(None, None)] * 2
+    rows_read = read_rows(write(tmp_path / "w.parquet", table, 9), Chunking(9, 9, 9), None)
+    assert [(row.lane, row.tokens) for row in rows_read] == [(None, None)] * 2
 
 
 def test_columns_are_carried_under_their_new_names(tmp_path: Path) -> None:

@@ -23,17 +23,17 @@ SHAPE = WindowShape(length=3, dim=2)
 NAN = math.nan
 
 
-def table(articles: Sequence[Any], *, kind: Any = None, **given: Any) -> pa.Table:  # noqa: ANN401
+def table(articles: Sequence[Any], *, kind: Any = None, **options: Any) -> pa.Table:  # noqa: ANN401
     """Rows of these articles: row i has vector [i + 1, -1], position i, 10 + i tokens and lane `l<i>`."""
     n_rows = len(articles)
-    vectors = given.get("vectors", [[i + 1.0, -1.0] for i in range(n_rows)])
+    vectors = options.get("vectors", [[i + 1.0, -1.0] for i in range(n_rows)])
     ids = articles if isinstance(articles, (pa.Array, pa.ChunkedArray)) else pa.array(articles, kind)
     return pa.table(
         {
             "vector": pa.array(vectors, pa.list_(pa.float32())),
             "article_id": ids,
-            "position": pa.array(given.get("positions", range(n_rows)), pa.int64()),
-            "tokens": pa.array(given.get("tokens", [10.0 + i for i in range(n_rows)]), pa.float64()),
+            "position": pa.array(options.get("positions", range(n_rows)), pa.int64()),
+            "tokens": pa.array(options.get("tokens", [10.0 + i for i in range(n_rows)]), pa.float64()),
             "lane": pa.array([f"l{i}" for i in range(n_rows)], pa.string()),
         }
     )
@@ -62,16 +62,16 @@ def read(
 
     n_before = min(first, SHAPE.length - 1)
     before, after = neighbours.slice(first - n_before, n_before), neighbours.slice(end)
-    found: list[tuple[Any, ...]] = []
+    rows_read: list[tuple[Any, ...]] = []
     for batch in reader.batches(tables(), at + first, before=before, after=after):
-        assert batch.first_row == at + first + len(found)
+        assert batch.first_row == at + first + len(rows_read)
         assert batch.targets is not None
         assert batch.context_tokens is not None
         assert batch.lanes is not None
         for row in range(batch.n_rows):
             target = batch.targets[row].tolist()
             tokens = float(batch.context_tokens[row])
-            found.append(
+            rows_read.append(
                 (
                     STATUSES[batch.status[row]],
                     batch.details.get(row),
@@ -82,32 +82,32 @@ def read(
                     batch.carried["position"][row].as_py(),
                 )
             )
-    return found
+    return rows_read
 
 
-def firsts(found: list[tuple[Any, ...]]) -> list[list[float]]:
+def firsts(rows_read: list[tuple[Any, ...]]) -> list[list[float]]:
     """The first component of each vector in each context, which shows the rows it comes from."""
-    return [[vector[0] for vector in row[2]] for row in found]
+    return [[vector[0] for vector in row[2]] for row in rows_read]
 
 
 @pytest.mark.parametrize("pad", [None, "reject"])
 def test_a_window_ends_at_its_row_and_predicts_the_next(pad: Pad | None) -> None:
     """A window stays within its article: the first two rows have no full window, the last row has no target."""
-    found = read(table("aaaabbbb"), pad=pad)
-    assert [row[0] for row in found] == [*["short_context"] * 2, "ok", "ok"] * 2
-    assert [row[3] for row in found] == [2, 3, 4, None, 6, 7, 8, None]
-    assert firsts(found)[2:4] == [[1, 2, 3], [2, 3, 4]]
-    assert firsts(found)[6:] == [[5, 6, 7], [6, 7, 8]]
-    assert found[2][2] == [[1, -1], [2, -1], [3, -1]]
-    assert [row[1] for row in found] == [None] * 8
+    rows_read = read(table("aaaabbbb"), pad=pad)
+    assert [row[0] for row in rows_read] == [*["short_context"] * 2, "ok", "ok"] * 2
+    assert [row[3] for row in rows_read] == [2, 3, 4, None, 6, 7, 8, None]
+    assert firsts(rows_read)[2:4] == [[1, 2, 3], [2, 3, 4]]
+    assert firsts(rows_read)[6:] == [[5, 6, 7], [6, 7, 8]]
+    assert rows_read[2][2] == [[1, -1], [2, -1], [3, -1]]
+    assert [row[1] for row in rows_read] == [None] * 8
 
 
 def test_lanes_and_carried_values_are_the_rows_own_and_tokens_the_windows() -> None:
     """A window has the lane and carried values of its last row, and the tokens of its rows up to there."""
-    found = read(table("aaaab"))
-    assert [row[4] for row in found] == [10, 21, 33, 36, 14]
-    assert [row[5] for row in found] == ["l0", "l1", "l2", "l3", "l4"]
-    assert [row[6] for row in found] == [0, 1, 2, 3, 4]
+    rows_read = read(table("aaaab"))
+    assert [row[4] for row in rows_read] == [10, 21, 33, 36, 14]
+    assert [row[5] for row in rows_read] == ["l0", "l1", "l2", "l3", "l4"]
+    assert [row[6] for row in rows_read] == [0, 1, 2, 3, 4]
 
 
 FLAWED: dict[str, Any] = {
@@ -140,42 +140,42 @@ def test_it_does_not_matter_how_rows_are_cut(pad: Pad | None, batch_rows: int) -
     whole = read(rows, pad=pad)
     for first in range(rows.num_rows):
         for last in {first + 1, first + 5, rows.num_rows}:
-            found = read(rows, first=first, last=min(last, rows.num_rows), batch_rows=batch_rows, pad=pad)
-            for row, expected in zip(found, whole[first:last], strict=True):
+            rows_read = read(rows, first=first, last=min(last, rows.num_rows), batch_rows=batch_rows, pad=pad)
+            for row, expected in zip(rows_read, whole[first:last], strict=True):
                 assert row[:2] + row[3:] == expected[:2] + expected[3:]
                 assert row[0] != "ok" or row[2] == expected[2]
 
 
 def test_a_bad_vector_makes_every_window_that_holds_it_bad() -> None:
     """The first bad vector is reported with its position; a window that is too short is reported as short."""
-    found = read(table(FLAWED["articles"], vectors=FLAWED["vectors"]))
-    assert [row[0] for row in found[:2]] == ["short_context"] * 2
-    assert [row[1] for row in found[:9]] == [
+    rows_read = read(table(FLAWED["articles"], vectors=FLAWED["vectors"]))
+    assert [row[0] for row in rows_read[:2]] == ["short_context"] * 2
+    assert [row[1] for row in rows_read[:9]] == [
         *(None, None, "nan: position 1", "nan: position 1", "inf: position 4", "inf: position 4"),
         *("inf: position 4", "null: position 5", "wrong_length: 1: position 6"),
     ]
-    assert [row[0] for row in found[2:9]] == ["bad_input"] * 7
+    assert [row[0] for row in rows_read[2:9]] == ["bad_input"] * 7
 
 
 def test_a_bad_vector_is_not_used_as_a_target() -> None:
     """A row whose target is a bad vector has no target, and is otherwise good."""
-    found = read(table("aaaaa", vectors=[[1.0, 1], [2.0, 1], [3.0, 1], [NAN, 1], [5.0, 1]]))
-    assert [row[0] for row in found[2:]] == ["ok", "bad_input", "bad_input"]
-    assert [row[3] for row in found] == [2, 3, None, 5, None]
+    rows_read = read(table("aaaaa", vectors=[[1.0, 1], [2.0, 1], [3.0, 1], [NAN, 1], [5.0, 1]]))
+    assert [row[0] for row in rows_read[2:]] == ["ok", "bad_input", "bad_input"]
+    assert [row[3] for row in rows_read] == [2, 3, None, 5, None]
 
 
 def test_a_window_of_zeros_has_no_direction() -> None:
     """A window with any non-zero component has a direction."""
     vectors = [[0.0, 0.0], [0.0, 0.0], [0.0, 0.0], [0.0, 1.0], [0.0, 0.0], [0.0, 0.0], [1.0, 0.0]]
-    found = read(table("aaaaaaa", vectors=vectors))
-    assert [row[:2] for row in found[2:]] == [("bad_input", "zero_norm")] + [("ok", None)] * 4
-    assert found[2][3] == 0.0
+    rows_read = read(table("aaaaaaa", vectors=vectors))
+    assert [row[:2] for row in rows_read[2:]] == [("bad_input", "zero_norm")] + [("ok", None)] * 4
+    assert rows_read[2][3] == 0.0
 
 
 def test_a_bad_vector_is_reported_before_zeros() -> None:
     """A bad vector is stored as zeros; the row's status is the bad vector's, not that of a zero window."""
-    found = read(table("aaa", vectors=[[0.0, 0.0], [NAN, 0.0], [0.0, 0.0]]))
-    assert found[2][:2] == ("bad_input", "nan: position 1")
+    rows_read = read(table("aaa", vectors=[[0.0, 0.0], [NAN, 0.0], [0.0, 0.0]]))
+    assert rows_read[2][:2] == ("bad_input", "nan: position 1")
 
 
 @pytest.mark.parametrize(
@@ -184,18 +184,18 @@ def test_a_bad_vector_is_reported_before_zeros() -> None:
 )
 def test_a_short_window_is_padded_at_the_front(pad: Pad, contexts: list[list[float]]) -> None:
     """Padding repeats the article's first vector or zeros, in every component; the real length is reported."""
-    found = read(table("baaa", vectors=[[9.0, 9.0], [1.0, 1.0], [2.0, 2.0], [3.0, 3.0]]), pad=pad)[1:]
-    assert firsts(found) == contexts
-    assert [[vector[1] for vector in row[2]] for row in found] == contexts
-    assert [row[:2] for row in found] == [("ok", "padded: 1"), ("ok", "padded: 2"), ("ok", None)]
-    assert [row[4] for row in found] == [11, 23, 36]
+    rows_read = read(table("baaa", vectors=[[9.0, 9.0], [1.0, 1.0], [2.0, 2.0], [3.0, 3.0]]), pad=pad)[1:]
+    assert firsts(rows_read) == contexts
+    assert [[vector[1] for vector in row[2]] for row in rows_read] == contexts
+    assert [row[:2] for row in rows_read] == [("ok", "padded: 1"), ("ok", "padded: 2"), ("ok", None)]
+    assert [row[4] for row in rows_read] == [11, 23, 36]
 
 
 @pytest.mark.parametrize("pad", ["repeat", "zero"])
 def test_a_padded_window_may_be_bad(pad: Pad) -> None:
     """A padded window with a bad vector is reported as bad."""
-    found = read(table("aab", vectors=[[NAN, 1.0], [2.0, 1.0], [0.0, 0.0]]), pad=pad)
-    assert [row[:2] for row in found] == [
+    rows_read = read(table("aab", vectors=[[NAN, 1.0], [2.0, 1.0], [0.0, 0.0]]), pad=pad)
+    assert [row[:2] for row in rows_read] == [
         ("bad_input", "nan: position 0"),
         ("bad_input", "nan: position 0"),
         ("bad_input", "zero_norm"),
@@ -204,9 +204,9 @@ def test_a_padded_window_may_be_bad(pad: Pad) -> None:
 
 def test_rows_without_an_article_stand_alone() -> None:
     """Rows without an article are no context or target for their neighbours, nor for each other."""
-    found = read(table(["a", "a", "a", None, None, "a"]), pad="repeat")
-    assert [row[1] for row in found] == ["padded: 1", "padded: 2", None, *["padded: 1"] * 3]
-    assert [row[3] for row in found] == [2, 3, None, None, None, None]
+    rows_read = read(table(["a", "a", "a", None, None, "a"]), pad="repeat")
+    assert [row[1] for row in rows_read] == ["padded: 1", "padded: 2", None, *["padded: 1"] * 3]
+    assert [row[3] for row in rows_read] == [2, 3, None, None, None, None]
 
 
 @pytest.mark.parametrize(
@@ -216,8 +216,8 @@ def test_rows_without_an_article_stand_alone() -> None:
 def test_articles_are_told_apart_in_any_type_of_text(kind: pa.DataType) -> None:
     """Every Arrow text type tells articles apart as strings do."""
     ids = pa.array(["a", "a", "a", "b", None]).cast(kind)
-    found = read(table(ids), pad="repeat")
-    assert [row[1] for row in found] == ["padded: 1", "padded: 2", None, "padded: 1", "padded: 1"]
+    rows_read = read(table(ids), pad="repeat")
+    assert [row[1] for row in rows_read] == ["padded: 1", "padded: 2", None, "padded: 1", "padded: 1"]
 
 
 def test_articles_are_told_apart_whatever_their_bytes_and_dictionaries() -> None:
@@ -225,14 +225,14 @@ def test_articles_are_told_apart_whatever_their_bytes_and_dictionaries() -> None
     ids = pa.array([b"\xff", b"\xff", b"\xfe"], pa.binary())
     assert [row[1] for row in read(table(ids), pad="repeat")] == ["padded: 1", "padded: 2", "padded: 1"]
     chunks = [pa.array(["a", "b"]).dictionary_encode(), pa.array(["b", "b", "a"]).dictionary_encode()]
-    found = read(table(pa.chunked_array(chunks)), pad="repeat")
-    assert [row[1] for row in found] == ["padded: 1", "padded: 1", "padded: 2", None, "padded: 1"]
+    rows_read = read(table(pa.chunked_array(chunks)), pad="repeat")
+    assert [row[1] for row in rows_read] == ["padded: 1", "padded: 1", "padded: 2", None, "padded: 1"]
 
 
 def test_a_null_position_does_not_fall() -> None:
     """A null position does not count as falling."""
-    found = read(table("aaaa", positions=[0, None, 1, 2]), pad="repeat")
-    assert [row[1] for row in found] == ["padded: 1", "padded: 2", None, None]
+    rows_read = read(table("aaaa", positions=[0, None, 1, 2]), pad="repeat")
+    assert [row[1] for row in rows_read] == ["padded: 1", "padded: 2", None, None]
 
 
 def test_articles_of_nulls_and_of_uuids_are_told_apart() -> None:
@@ -242,8 +242,8 @@ def test_articles_of_nulls_and_of_uuids_are_told_apart() -> None:
     uuids = pa.ExtensionArray.from_storage(
         pa.uuid(), pa.array([b"a" * 16, b"a" * 16, b"b" * 16], pa.binary(16))
     )
-    found = read(table(uuids), pad="repeat")
-    assert [row[1] for row in found] == ["padded: 1", "padded: 2", "padded: 1"]
+    rows_read = read(table(uuids), pad="repeat")
+    assert [row[1] for row in rows_read] == ["padded: 1", "padded: 2", "padded: 1"]
 
 
 def refusal(rows: pa.Table, **options: Any) -> tuple[str, str]:  # noqa: ANN401
@@ -287,16 +287,16 @@ def test_an_article_id_that_is_not_text_is_reported_by_its_row() -> None:
 
 def test_unknown_token_counts_make_the_windows_unknown() -> None:
     """One unknown token count makes the window's count unknown; infinities give no number and no warning."""
-    found = read(table("aaaaaa", tokens=[1, None, 3, 4, math.inf, -math.inf]), pad="zero")
-    assert [row[4] for row in found] == [1, None, None, None, math.inf, None]
+    rows_read = read(table("aaaaaa", tokens=[1, None, 3, 4, math.inf, -math.inf]), pad="zero")
+    assert [row[4] for row in rows_read] == [1, None, None, None, math.inf, None]
 
 
 def test_a_batch_as_large_as_may_be_has_room_for_its_neighbours() -> None:
     """A batch of the maximum size has room for two rows before it and one after."""
     rows = table("a" * 12)
-    found = read(rows, first=4, last=8, batch_rows=4)
-    assert firsts(found) == [[3, 4, 5], [4, 5, 6], [5, 6, 7], [6, 7, 8]]
-    assert [row[3] for row in found] == [6, 7, 8, 9]
+    rows_read = read(rows, first=4, last=8, batch_rows=4)
+    assert firsts(rows_read) == [[3, 4, 5], [4, 5, 6], [5, 6, 7], [6, 7, 8]]
+    assert [row[3] for row in rows_read] == [6, 7, 8, 9]
 
 
 @pytest.mark.parametrize("left_out", [(), ("tokens", "lane")])
@@ -309,8 +309,8 @@ def test_missing_columns_give_nothing(n_rows: int, left_out: Sequence[str]) -> N
     empty = rows.select(roles.window_columns).slice(0, 0)
     (batch,) = reader.batches(iter([rows]), 0, before=empty, after=empty)
     assert batch.n_rows == len(batch.contexts) == batch.carried.num_rows == n_rows
-    given = [batch.lanes is not None, batch.context_tokens is not None]
-    assert given == [not left_out] * 2
+    present = [batch.lanes is not None, batch.context_tokens is not None]
+    assert present == [not left_out] * 2
 
 
 def test_arrays_are_filled_again_for_the_next_batch() -> None:

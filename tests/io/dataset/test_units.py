@@ -287,8 +287,8 @@ def test_a_unit_of_a_file_that_changed_is_refused(tmp_path: Path, change: str) -
 @pytest.mark.parametrize("error", [pa.ArrowMemoryError("malloc of size 9 failed"), MemoryError()])
 def test_a_lack_of_memory_is_not_an_unreadable_file(error: Exception) -> None:
     """Running out of memory is not an unreadable file that may be left out, and not a bug."""
-    said = r"not enough memory to read a\.parquet, row group 3"
-    with pytest.raises(DataError, match=said) as found, naming_errors("a.parquet", "row group 3"):
+    message = r"not enough memory to read a\.parquet, row group 3"
+    with pytest.raises(DataError, match=message) as found, naming_errors("a.parquet", "row group 3"):
         raise error
     assert not isinstance(found.value, UnreadableFile)
 

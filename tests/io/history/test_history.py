@@ -45,7 +45,7 @@ def rewritten(history: Path, change: Callable[[pa.Table], pa.Table]) -> Path:
 
 def test_a_run_comes_back_as_it_was_written(tmp_path: Path) -> None:
     """Every field is read back, with and without the optional ones."""
-    whole = make_run_entry(
+    complete = make_run_entry(
         peak_bytes=2**40,
         projected_bytes=5,
         query_p95_ms=0.28,
@@ -55,9 +55,9 @@ def test_a_run_comes_back_as_it_was_written(tmp_path: Path) -> None:
         dataset=("a", "é/*.parquet"),
     )
     bare = make_run_entry(hours_ago=2, fallback=None, bank=None, fallback_rate=None, rows_per_s=None)
-    for run in (whole, bare):
+    for run in (complete, bare):
         write_run(str(tmp_path), run)
-    assert runs_of(tmp_path) == [bare, whole]
+    assert runs_of(tmp_path) == [bare, complete]
 
 
 def test_a_file_is_named_by_day_time_and_job(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_unknown_columns_are_passed_over(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda table: table.replace_schema_metadata(None), "was not written by a run"),
         (lambda table: table.replace_schema_metadata({FORMAT_KEY: "one"}), "was not written by a run"),
@@ -147,14 +147,14 @@ def test_unknown_columns_are_passed_over(tmp_path: Path) -> None:
     ],
 )
 def test_a_file_that_holds_no_run_is_named(
-    tmp_path: Path, change: Callable[[pa.Table], pa.Table], said: str
+    tmp_path: Path, change: Callable[[pa.Table], pa.Table], message: str
 ) -> None:
     """A valid Parquet file that holds no run is an error with the file and the column."""
     write_run(str(tmp_path), make_run_entry())
     path = rewritten(tmp_path, change)
     problem = problem_of(tmp_path)
     assert isinstance(problem, UnreadableFile)
-    assert said in problem.args[0]
+    assert message in problem.args[0]
     assert str(path) in problem.args[0]
 
 

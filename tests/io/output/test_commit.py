@@ -51,12 +51,12 @@ def stage_unit(
     staged: Path, output: str, *, fingerprint: str | None = "f1", record: bool = True
 ) -> CommitRecord:
     """Write a unit's file and return its commit record."""
-    made = record_of(output=output)
+    new_record = record_of(output=output)
     metadata = {} if fingerprint is None else {FINGERPRINT_KEY: fingerprint}
-    metadata |= {RECORD_KEY: json.dumps(made.to_json())} if record else {}
+    metadata |= {RECORD_KEY: json.dumps(new_record.to_json())} if record else {}
     pq.write_table(pa.table({"x": [1, 2, 3]}).replace_schema_metadata(metadata), staged)
     content = staged.read_bytes()
-    return replace(made, sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
+    return replace(new_record, sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
 
 
 def commit_unit(folder: OutputFolder, path: str) -> None:
@@ -68,9 +68,9 @@ def commit_unit(folder: OutputFolder, path: str) -> None:
 def publish(folder: OutputFolder, output: str, **options: Any) -> CommitRecord:  # noqa: ANN401
     """Publish a unit's file, as a run that dies before it records it."""
     with folder.stage() as staged:
-        made = stage_unit(staged, output, **options)
+        new_record = stage_unit(staged, output, **options)
         folder._store.publish(staged, output)
-    return made
+    return new_record
 
 
 def test_a_job_begins_once(address: str) -> None:
@@ -84,7 +84,7 @@ def test_a_job_begins_once(address: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said", "unsaid"),
+    ("changes", "named", "unnamed"),
     [
         ({"bank": "abc"}, ["bank was absent, is abc"], ["format", "inputs", "lane"]),
         (
@@ -103,7 +103,7 @@ def test_a_job_begins_once(address: str) -> None:
     ],
 )
 def test_another_job_is_refused_naming_what_differs(
-    address: str, changes: dict[str, Any], said: list[str], unsaid: list[str]
+    address: str, changes: dict[str, Any], named: list[str], unnamed: list[str]
 ) -> None:
     """The message names only the settings that changed, with both values."""
     folder = OutputFolder(address)
@@ -113,8 +113,8 @@ def test_another_job_is_refused_naming_what_differs(
         folder.begin(job("f2", **changes))
     message, hint = error.value.args
     assert message.startswith(address)
-    assert all(text in message for text in said)
-    assert not any(text in message for text in unsaid)
+    assert all(text in message for text in named)
+    assert not any(text in message for text in unnamed)
     assert "--output" in hint
     assert OutputFolder(address).job() == job()
 
@@ -165,12 +165,12 @@ def test_a_committed_unit_is_published_and_recorded(address: str) -> None:
     folder = OutputFolder(address)
     output = "lang=de/a b%ü-00000.parquet"
     with folder.stage() as staged:
-        made = stage_unit(staged, output)
+        new_record = stage_unit(staged, output)
         assert folder.record(output) is None
-        folder.commit(staged, made)
+        folder.commit(staged, new_record)
     other = OutputFolder(address)
-    assert other.record(output) == made
-    assert other.records() == {output: made}
+    assert other.record(output) == new_record
+    assert other.records() == {output: new_record}
     place = locate(address).child(output)
     assert pq.read_table(place.path, filesystem=place.filesystem).num_rows == 3
     assert folder._store.names(DONE) == ["lang%3Dde%2Fa%20b%25%C3%BC-00000.parquet.json"]
@@ -198,8 +198,8 @@ def test_a_unit_that_is_committed_again_stays_as_it_was(address: str) -> None:
     committed = []
     for seconds in (1, 2):
         with folder.stage() as staged:
-            made = replace(stage_unit(staged, "a-00000.parquet"), seconds={"read": seconds})
-            committed.append(folder.commit(staged, made))
+            new_record = replace(stage_unit(staged, "a-00000.parquet"), seconds={"read": seconds})
+            committed.append(folder.commit(staged, new_record))
     assert [record.seconds for record in committed] == [{"read": 1}, {"read": 1}]
     assert folder.records() == {"a-00000.parquet": committed[0]}
     assert folder._store.names("") == ["a-00000.parquet"]
@@ -220,9 +220,9 @@ def test_a_record_without_its_file_does_not_count(tmp_path: Path) -> None:
 def test_a_published_file_without_a_record_is_adopted(address: str) -> None:
     """If a file's footer shows that this job wrote it, its lost record is written again."""
     folder = OutputFolder(address)
-    made = publish(folder, "x/a-00000.parquet")
-    assert folder.adopt("x/a-00000.parquet", "f1") == made
-    assert folder.record("x/a-00000.parquet") == made
+    new_record = publish(folder, "x/a-00000.parquet")
+    assert folder.adopt("x/a-00000.parquet", "f1") == new_record
+    assert folder.record("x/a-00000.parquet") == new_record
 
 
 @pytest.mark.parametrize(
@@ -262,7 +262,7 @@ def test_files_without_a_footer_are_not_adopted(address: str, content: bytes | N
 def test_a_damaged_record_is_named(address: str, content: bytes) -> None:
     """An unreadable record is an error with its path and a hint; following the hint fixes it."""
     folder = OutputFolder(address)
-    made = publish(folder, "a-00000.parquet")
+    new_record = publish(folder, "a-00000.parquet")
     folder.adopt("a-00000.parquet", "f1")
     name = f"{DONE}/a-00000.parquet.json"
     put(folder, name, content)
@@ -272,7 +272,7 @@ def test_a_damaged_record_is_named(address: str, content: bytes) -> None:
         assert f"{address}/{name} is damaged" in error.value.args[0]
         assert "remove that file and run again" in error.value.args[1]
     folder._store.remove(name)
-    assert folder.adopt("a-00000.parquet", "f1") == made
+    assert folder.adopt("a-00000.parquet", "f1") == new_record
 
 
 @pytest.mark.parametrize(("name", "advice"), [(JOB, "another --output"), (SUMMARY, "run again")])

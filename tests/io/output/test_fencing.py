@@ -336,8 +336,8 @@ def test_of_two_commits_of_a_unit_the_first_counts(
             late.arrive()
         assert_readers_see_the_truth(address)
         is_first = "/done/b.parquet.json" in request_of or when == "before the successor's"
-        standing = OutputFolder(address).record("b.parquet")
-        assert got == [standing]
+        committed_record = OutputFolder(address).record("b.parquet")
+        assert got == [committed_record]
         assert by_of(address, "b.parquet") == ("stopped" if is_first else "successor")
         assert not [key for key in server.objects(address[5:-4]) if "/tmp/" in key]  # noqa: S108 - of the output
         assert server.uploads(address[5:-4]) == 0

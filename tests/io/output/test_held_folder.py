@@ -108,9 +108,9 @@ def test_a_run_that_begins_declares_what_exists(folder: OutputFolder, hold: Hold
     assert again.digests == {**digests, GROWN: f"{GROWN}/00001.json"} == hold.digests
 
 
-def reader_with(**told: str | None) -> OutputFolder:
+def reader_with(**declared: str | None) -> OutputFolder:
     """The output as seen by a reader who gets this declaration."""
-    OutputFolder(OUT)._store.write(LOCK, json.dumps({"holder": None, "told": told}).encode())
+    OutputFolder(OUT)._store.write(LOCK, json.dumps({"holder": None, "told": declared}).encode())
     return OutputFolder(OUT)
 
 
@@ -154,11 +154,11 @@ def test_readers_wait_before_anything_of_a_grown_job_is_removed(
     removed: list[str] = []
     remove = folder._store.remove
 
-    def noting(name: str) -> None:
+    def record_removal(name: str) -> None:
         removed.append(name)
         remove(name)
 
-    monkeypatch.setattr(folder._store, "remove", noting)
+    monkeypatch.setattr(folder._store, "remove", record_removal)
     folder.begin(job(("a", "b"), b=2))
     assert removed == [SUCCESS, "b.parquet", "_lvm_batch/done/b.parquet.json"]
 

@@ -32,12 +32,12 @@ class Killed(BaseException):
 
 def kill_after(folder: OutputFolder, n_steps: int) -> None:
     """Let the folder's store do this many more steps, and raise at the next one."""
-    left = iter(range(n_steps))
+    steps = iter(range(n_steps))
     for name in STEPS:
         does = getattr(folder._store, name)
 
         def step(*arguments: Any, _does: Callable[..., Any] = does) -> Any:  # noqa: ANN401 - as it is
-            if next(left, None) is None:
+            if next(steps, None) is None:
                 raise Killed
             return _does(*arguments)
 
@@ -110,10 +110,10 @@ SCENES: dict[str, tuple[Callable[[OutputFolder], None], Callable[[OutputFolder],
 def is_true(folder: OutputFolder) -> None:
     """Check that the documents of a folder agree with each other."""
     if folder.succeeded:
-        stands = folder.job()
-        assert stands is not None
-        assert folder.accepted_job() == stands, "a success that nobody has accepted"
-        assert {unit.output for unit in stands.units} == folder.records().keys()
+        current = folder.job()
+        assert current is not None
+        assert folder.accepted_job() == current, "a success that nobody has accepted"
+        assert {unit.output for unit in current.units} == folder.records().keys()
     try:
         files = committed(folder.text, require_success=True).files
     except NotFinished:
@@ -137,11 +137,11 @@ def test_an_output_is_consistent_wherever_a_run_is_killed(scene: str, n_steps: i
     except Killed:
         is_true(OutputFolder(texts[0]))
         act(OutputFolder(texts[0]))
-    killed, whole = (OutputFolder(text) for text in texts)
-    assert killed.published() == whole.published()
-    assert killed.records().keys() == whole.records().keys()
-    assert (killed.job(), killed.accepted_job()) == (whole.job(), whole.accepted_job())
-    assert killed.success() == whole.success()
+    killed, undisturbed = (OutputFolder(text) for text in texts)
+    assert killed.published() == undisturbed.published()
+    assert killed.records().keys() == undisturbed.records().keys()
+    assert (killed.job(), killed.accepted_job()) == (undisturbed.job(), undisturbed.accepted_job())
+    assert killed.success() == undisturbed.success()
 
 
 @pytest.mark.parametrize("n_steps", range(4))
@@ -182,6 +182,6 @@ def test_an_input_that_changed_leaves_nothing_to_adopt(tmp_path: Path) -> None:
         with suppress(Killed):
             folder.begin(job("a", "b", b=2))
         after = OutputFolder(folder.text)
-        found = after.required_job().identity.inputs["b"].size
-        assert (after.adopt("b-0.parquet", FINGERPRINT) is None) or found == 1
+        input_size = after.required_job().identity.inputs["b"].size
+        assert (after.adopt("b-0.parquet", FINGERPRINT) is None) or input_size == 1
         assert after.adopt("a-0.parquet", FINGERPRINT) is not None

@@ -126,9 +126,9 @@ def test_a_commit_returns_its_record(folder: OutputFolder) -> None:
     """The returned record equals the one in the folder, with the file's size and checksum."""
     with folder.stage() as staged:
         staged.write_bytes(b"rows")
-        told = folder.commit(staged, record_of(output="a"))
-    assert told == folder.record("a")
-    assert told == record_of(output="a", bytes=4, sha256=hashlib.sha256(b"rows").hexdigest())
+        returned = folder.commit(staged, record_of(output="a"))
+    assert returned == folder.record("a")
+    assert returned == record_of(output="a", bytes=4, sha256=hashlib.sha256(b"rows").hexdigest())
 
 
 def test_a_folder_without_a_job_is_named(folder: OutputFolder) -> None:
@@ -272,15 +272,15 @@ def test_a_foreign_file_is_named_by_its_relative_path(folder: OutputFolder) -> N
 
 def grown_by(*names: str, unreadable: Sequence[str] = (), rows: int = 3) -> Growth:
     """A growth by inputs of one unit each, except unreadable ones."""
-    asked = job(*names)
-    read = tuple(replace(unit, rows=rows) for unit in asked.units if unit.input not in unreadable)
-    return Growth("0.1.0", asked.identity.inputs, read, tuple(unreadable))
+    requested = job(*names)
+    read = tuple(replace(unit, rows=rows) for unit in requested.units if unit.input not in unreadable)
+    return Growth("0.1.0", requested.identity.inputs, read, tuple(unreadable))
 
 
 def test_a_job_that_has_not_grown_is_as_it_was_written() -> None:
     """Without growth, the job equals the document that was written."""
-    standing = job("a", unreadable=["/in/x"], settings={"pad": None})
-    assert joined(standing, []) == standing
+    current = job("a", unreadable=["/in/x"], settings={"pad": None})
+    assert joined(current, []) == current
 
 
 def test_the_latest_document_that_names_an_input_counts() -> None:
@@ -288,43 +288,43 @@ def test_the_latest_document_that_names_an_input_counts() -> None:
     are summed.
     """
     first = job("c", "a", unreadable=["/in/x"])
-    found = joined(first, [grown_by("b", "a", unreadable=["/in/b"], rows=5), grown_by("b", rows=7)])
-    assert list(found.identity.inputs) == ["a", "b", "c"]
-    assert found.identity.format == 1
-    assert [(unit.input, unit.rows) for unit in found.units] == [
+    added = joined(first, [grown_by("b", "a", unreadable=["/in/b"], rows=5), grown_by("b", rows=7)])
+    assert list(added.identity.inputs) == ["a", "b", "c"]
+    assert added.identity.format == 1
+    assert [(unit.input, unit.rows) for unit in added.units] == [
         ("/in/c", 3),
         ("/in/a", 5),
         ("/in/b", 7),
     ]
-    assert (found.rows, found.unreadable, found.job_id) == (15, ("/in/x",), "j")
+    assert (added.rows, added.unreadable, added.job_id) == (15, ("/in/x",), "j")
 
 
 def test_a_growth_holds_what_is_new_and_nothing_else() -> None:
     """It holds inputs that are new or changed, with their units or the fact that they are unreadable, and the
     version.
     """
-    asked = job("a", "b", "c", "d", unreadable=["/in/c", "/in/e"])
-    asked = replace(asked, units=tuple(unit for unit in asked.units if unit.input != "/in/c"))
-    asked = with_input(asked, "b", 9)
-    found = growth(job("a", "b", "e", unreadable=["/in/e"]), asked)
-    assert found is not None
-    assert found.version == "0.1.0"
-    assert list(found.inputs) == ["b", "c", "d"]
-    assert [unit.input for unit in found.units] == ["/in/b", "/in/d"]
-    assert found.unreadable == ("/in/c",)
+    requested = job("a", "b", "c", "d", unreadable=["/in/c", "/in/e"])
+    requested = replace(requested, units=tuple(unit for unit in requested.units if unit.input != "/in/c"))
+    requested = with_input(requested, "b", 9)
+    added = growth(job("a", "b", "e", unreadable=["/in/e"]), requested)
+    assert added is not None
+    assert added.version == "0.1.0"
+    assert list(added.inputs) == ["b", "c", "d"]
+    assert [unit.input for unit in added.units] == ["/in/b", "/in/d"]
+    assert added.unreadable == ("/in/c",)
 
 
 def test_nothing_new_is_no_growth() -> None:
     """Fewer inputs, or an input that became unreadable, are no growth either."""
-    standing = job("a", "b")
-    assert growth(standing, job("a")) is None
-    assert growth(standing, job("a", "b", unreadable=["/in/b"])) is None
+    current = job("a", "b")
+    assert growth(current, job("a")) is None
+    assert growth(current, job("a", "b", unreadable=["/in/b"])) is None
 
 
 def test_an_input_that_could_not_be_read_is_new_once_it_can() -> None:
     """It counts as new even if neither its size nor its time has changed."""
-    standing = job("a", "b", unreadable=["/in/b"])
-    assert growth(standing, job("a", "b", unreadable=["/in/b"])) is None
-    found = growth(standing, job("a", "b"))
-    assert found is not None
-    assert list(found.inputs) == ["b"]
+    current = job("a", "b", unreadable=["/in/b"])
+    assert growth(current, job("a", "b", unreadable=["/in/b"])) is None
+    added = growth(current, job("a", "b"))
+    assert added is not None
+    assert list(added.inputs) == ["b"]

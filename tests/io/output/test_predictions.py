@@ -77,24 +77,24 @@ def write(path: Path, *blocks: PredictionBlock, dtype: OutputDtype = "float32") 
     return path
 
 
-def expected_rows(wanted: PredictionBlock) -> list[dict[str, Any]]:
+def expected_rows(written_block: PredictionBlock) -> list[dict[str, Any]]:
     """The rows of a block, floats as float32 and nulls as `None`; predictions are separate."""
     return [
         {
             "id": row,
             **{
-                name: maybe(getattr(wanted, name)[row])
+                name: maybe(getattr(written_block, name)[row])
                 for name in ("cosine", "confidence", "margin", "amn_cosine", "gru_cosine")
             },
-            "route": None if wanted.route[row] == NO_ROUTE else ROUTES[wanted.route[row]],
+            "route": None if written_block.route[row] == NO_ROUTE else ROUTES[written_block.route[row]],
             "escalation_reasons": [
-                name for name, holds in zip(REASONS, wanted.reasons[row], strict=True) if holds
+                name for name, holds in zip(REASONS, written_block.reasons[row], strict=True) if holds
             ],
-            "shadow": bool(wanted.shadow[row]),
-            "status": STATUSES[wanted.status[row]],
-            "status_detail": wanted.details.get(row),
+            "shadow": bool(written_block.shadow[row]),
+            "status": STATUSES[written_block.status[row]],
+            "status_detail": written_block.details.get(row),
         }
-        for row in range(len(wanted.status))
+        for row in range(len(written_block.status))
     ]
 
 
@@ -156,11 +156,11 @@ def test_predictions_are_read_as_written(tmp_path: Path, reader: str, dtype: Out
     """Rows, nulls, empty reason lists and dictionary values are unchanged; rows without a prediction are NaN,
     not null.
     """
-    wanted = block()
-    rows, vectors = READERS[reader](write(tmp_path / "p.parquet", wanted, dtype=dtype))
-    assert [as_plain(row) for row in rows] == expected_rows(wanted)
+    written_block = block()
+    rows, vectors = READERS[reader](write(tmp_path / "p.parquet", written_block, dtype=dtype))
+    assert [as_plain(row) for row in rows] == expected_rows(written_block)
     np.testing.assert_array_equal(
-        vectors.astype(np.float32), wanted.prediction.astype(dtype).astype(np.float32)
+        vectors.astype(np.float32), written_block.prediction.astype(dtype).astype(np.float32)
     )
     assert np.isnan(vectors[[BAD, SHORT]]).all()
 
@@ -262,11 +262,13 @@ def test_required_columns_stay_required(tmp_path: Path) -> None:
     assert found.metadata[b"unit"] == b"row"
 
 
-def write_and_fail(path: Path, wanted: PredictionBlock, n_blocks: int) -> None:
+def write_and_fail(path: Path, written_block: PredictionBlock, n_blocks: int) -> None:
     """Write blocks, then raise before the footer is written."""
-    with PredictionWriter(path, wanted.carried.schema, dim=DIM, dtype="float32", reasons=REASONS) as writer:
+    with PredictionWriter(
+        path, written_block.carried.schema, dim=DIM, dtype="float32", reasons=REASONS
+    ) as writer:
         for _ in range(n_blocks):
-            writer.write(wanted)
+            writer.write(written_block)
         raise ZeroDivisionError
 
 
@@ -274,9 +276,9 @@ def write_and_fail(path: Path, wanted: PredictionBlock, n_blocks: int) -> None:
 def test_an_exception_leaves_no_readable_file(tmp_path: Path, n_blocks: int) -> None:
     """After an exception the file has no footer, even after garbage collection, and there is no warning."""
     path = tmp_path / "p.parquet"
-    wanted = block(400)
+    written_block = block(400)
     with pytest.raises(ZeroDivisionError):
-        write_and_fail(path, wanted, n_blocks)
+        write_and_fail(path, written_block, n_blocks)
     gc.collect()
     with pytest.raises(pa.ArrowInvalid):
         pq.read_table(path)

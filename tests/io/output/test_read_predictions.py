@@ -94,12 +94,12 @@ def test_a_public_bucket_needs_no_credentials(read: Reader, server: Any, bucket:
 def test_columns_are_the_files_columns(read: Reader, output: str) -> None:
     """Names, values and order are those of the files; predictions are fixed-size arrays of 768 floats."""
     write_output(output, {"a-00000.parquet": {"key": [0, 1, 2], "lane": ["x", None, "y"]}})
-    found = read(output)
+    table = read(output)
     place = locate(output).child("a-00000.parquet")
     written = pq.ParquetFile(place.filesystem.open_input_file(place.path)).read()
-    assert found.column_names == written.column_names
-    assert found.to_pylist() == written.to_pylist()
-    assert found.schema.field("prediction").type.list_size == DIM
+    assert table.column_names == written.column_names
+    assert table.to_pylist() == written.to_pylist()
+    assert table.schema.field("prediction").type.list_size == DIM
 
 
 def test_polars_gets_arrays(output: str) -> None:
@@ -112,9 +112,9 @@ def test_polars_gets_arrays(output: str) -> None:
 def test_half_precision_is_read_as_float32(read: Reader, tmp_path: Path) -> None:
     """Predictions stored as float16 have the same type for readers as others."""
     write_output(str(tmp_path), {"a-00000.parquet": {"key": [1, 2]}}, dtype="float16")
-    found = read(tmp_path)["prediction"].combine_chunks()
-    assert found.type.value_type == pa.float32()
-    assert found.flatten().to_numpy().reshape(-1, DIM)[:, 0].tolist() == [1, 2]
+    table = read(tmp_path)["prediction"].combine_chunks()
+    assert table.type.value_type == pa.float32()
+    assert table.flatten().to_numpy().reshape(-1, DIM)[:, 0].tolist() == [1, 2]
 
 
 def test_only_selected_rows_are_read(tmp_path: Path) -> None:
@@ -125,13 +125,13 @@ def test_only_selected_rows_are_read(tmp_path: Path) -> None:
     _scramble(tmp_path / "day=2/a-00000.parquet", lambda *_: True)
     frame = read_predictions(tmp_path).filter(pl.col("key") > 1, day=1)
     assert frame.select("key", "route").collect()["key"].to_list() == [2, 3]
-    wanted = (ds.field("key") > 1) & (ds.field("day") == 1)
+    condition = (ds.field("key") > 1) & (ds.field("day") == 1)
     dataset = predictions_dataset(tmp_path)
-    assert dataset.to_table(columns=["key", "route"], filter=wanted)["key"].to_pylist() == [2, 3]
+    assert dataset.to_table(columns=["key", "route"], filter=condition)["key"].to_pylist() == [2, 3]
     with pytest.raises(pl.exceptions.ComputeError):
         frame.collect()
     with pytest.raises(OSError, match=r"page|header|[Dd]eserialize"):
-        dataset.to_table(filter=wanted)
+        dataset.to_table(filter=condition)
 
 
 def _scramble(path: Path, chosen: Callable[[int, str], bool]) -> None:
@@ -154,11 +154,11 @@ def test_folders_are_columns(read: Reader, output: str) -> None:
         "day=2026-01-02/n=__HIVE_DEFAULT_PARTITION__/lane=a b/50% ü-00000.parquet",
     ]
     write_output(output, {name: {"key": [number]} for number, name in enumerate(names)})
-    found = read(output).sort_by("key")
-    assert found.column_names[-3:] == ["day", "n", "lane"]
-    assert found["day"].to_pylist() == [date(2026, 1, 1), date(2026, 1, 2), date(2026, 1, 2)]
-    assert found["n"].to_pylist() == [7, 8, None]
-    assert found["lane"].to_pylist() == ["1", "a/b", "a b"]
+    table = read(output).sort_by("key")
+    assert table.column_names[-3:] == ["day", "n", "lane"]
+    assert table["day"].to_pylist() == [date(2026, 1, 1), date(2026, 1, 2), date(2026, 1, 2)]
+    assert table["n"].to_pylist() == [7, 8, None]
+    assert table["lane"].to_pylist() == ["1", "a/b", "a b"]
 
 
 @readers
@@ -186,9 +186,9 @@ def test_columns_of_files_and_folders_are_merged(
     write_output(
         str(output), {f"{name}-00000.parquet": {"key": [1], **columns} for name, columns in units.items()}
     )
-    found = read(output)
-    assert {name: found[name].to_pylist() for name in expected} == expected
-    assert "day" not in found.column_names
+    table = read(output)
+    assert {name: table[name].to_pylist() for name in expected} == expected
+    assert "day" not in table.column_names
 
 
 @readers
@@ -217,9 +217,9 @@ def test_incompatible_types_are_refused(read: Reader, tmp_path: Path) -> None:
 def test_no_rows_make_an_empty_table(read: Reader, output: str) -> None:
     """An output whose files have no rows has all columns and no rows."""
     write_output(output, {"day=1/a-00000.parquet": {"key": pa.array([], pa.int64())}})
-    found = read(output)
-    assert found.num_rows == 0
-    assert {"key", "prediction", "status_detail", "day"} <= set(found.column_names)
+    table = read(output)
+    assert table.num_rows == 0
+    assert {"key", "prediction", "status_detail", "day"} <= set(table.column_names)
 
 
 @readers
@@ -229,9 +229,9 @@ def test_only_committed_files_are_read(read: Reader, output: str) -> None:
     write_unit(folder, "n=1/a-00000.parquet", {"key": [1]})
     for name in ("n=3/c-00000.parquet", "_hidden.parquet", ".hidden/x.parquet", "_lvm_batch/tmp/half.part"):
         folder._store.write(name, b"PAR1")
-    found = read(output, require_success=False)
-    assert found["key"].to_pylist() == [1]
-    assert found["n"].to_pylist() == ["1"]  # as at the end of the run
+    table = read(output, require_success=False)
+    assert table["key"].to_pylist() == [1]
+    assert table["n"].to_pylist() == ["1"]  # as at the end of the run
 
 
 @readers
@@ -264,8 +264,8 @@ def test_a_run_in_progress_is_reported(read: Reader, tmp_path: Path) -> None:
 def test_lost_files_are_named(read: Reader, how: str, tmp_path: Path) -> None:
     """A missing or truncated file of a finished output is an error; the others can still be read by name."""
     write_output(str(tmp_path), {"a-00000.parquet": {"key": [1]}, "b-00000.parquet": {"key": [2]}})
-    lost = tmp_path / "a-00000.parquet"
-    lost.unlink() if how == "gone" else lost.write_bytes(lost.read_bytes()[:-1])
+    missing = tmp_path / "a-00000.parquet"
+    missing.unlink() if how == "gone" else missing.write_bytes(missing.read_bytes()[:-1])
     with pytest.raises(OutputError, match=r"a-00000\.parquet is gone or has changed"):
         read(tmp_path)
     assert read(tmp_path, require_success=False)["key"].to_pylist() == [2]

@@ -53,13 +53,13 @@ def write(
     staged: Path, record: CommitRecord, *, by: str = "", fingerprint: str = "f", n_rows: int = 3
 ) -> None:
     """Write a unit's file; ``by`` changes its content but not its size."""
-    told = {
+    file_metadata = {
         FINGERPRINT_KEY: fingerprint,
         RECORD_KEY: json.dumps(record.to_json()),
         "by": by,
         b"\xff": b"\xff",
     }
-    pq.write_table(pa.table({"x": range(n_rows)}).replace_schema_metadata(told), staged)
+    pq.write_table(pa.table({"x": range(n_rows)}).replace_schema_metadata(file_metadata), staged)
 
 
 def commit(folder: OutputFolder, *, by: str = "we", seconds: float = 1.0, **changes: Any) -> CommitRecord:  # noqa: ANN401
@@ -77,7 +77,7 @@ def publish(folder: OutputFolder, *, by: str = "they", fingerprint: str = "f", *
         folder._store.publish(staged, UNIT)
 
 
-def standing(folder: OutputFolder) -> CommitRecord:
+def record_of_unit(folder: OutputFolder) -> CommitRecord:
     """The record in the folder."""
     found = folder.record(UNIT)
     assert found is not None
@@ -112,7 +112,7 @@ def test_a_file_whose_response_was_lost_is_recognised(folder: OutputFolder) -> N
     """If the same bytes are already there, the record gets the values that only their writer knows."""
     publish(folder, by="we")
     assert commit(folder).seconds == {"read": 1.0}
-    assert standing(folder).seconds == {"read": 1.0}
+    assert record_of_unit(folder).seconds == {"read": 1.0}
 
 
 @pytest.mark.parametrize(
@@ -155,19 +155,19 @@ def test_a_record_of_another_place_is_written_anew(folder: OutputFolder) -> None
     first = commit(folder)
     folder._documents.write(record_name(UNIT), first.to_json() | {"input_size": 2})
     assert folder.adopt(UNIT, "f", PLACE) is not None
-    assert standing(folder).place == PLACE
+    assert record_of_unit(folder).place == PLACE
 
 
-@pytest.mark.parametrize("stands", [None, "of what it is now", "damaged"])
-def test_an_old_version_of_an_input_replaces_nothing(folder: OutputFolder, stands: str | None) -> None:
+@pytest.mark.parametrize("existing", [None, "of what it is now", "damaged"])
+def test_an_old_version_of_an_input_replaces_nothing(folder: OutputFolder, existing: str | None) -> None:
     """A worker that outlived its run finds that the job has grown and no longer has its unit."""
     folder.begin(job(size=2))
-    if stands:
+    if existing:
         publish(folder, by="they", input_size=2)
-    if stands == "damaged":
+    if existing == "damaged":
         folder._store.write(UNIT, b"PAR1 and no more")
     before = folder._store.read(UNIT)
-    if stands is None:  # its file is published, and readers ignore it
+    if existing is None:  # its file is published, and readers ignore it
         commit(folder)
         assert folder.adopt(UNIT, "f", replace(PLACE, input_size=2)) is None
         return
@@ -261,7 +261,7 @@ def test_a_file_of_any_place_is_adopted_without_a_place(folder: OutputFolder) ->
     """Callers without a place, such as readers of an output, adopt a file from any place."""
     publish(folder, first_row=9)
     assert folder.adopt(UNIT, "f") is not None
-    assert standing(folder).place.first_row == 9
+    assert record_of_unit(folder).place.first_row == 9
 
 
 def test_units_belong_to_a_job() -> None:

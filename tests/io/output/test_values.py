@@ -296,11 +296,11 @@ def test_types_that_would_change_a_value_are_refused(tmp_path: Path, read: Any, 
 @pytest.mark.parametrize("read", [as_arrow, as_polars])
 def test_integers_and_floats_are_merged_if_no_value_changes(tmp_path: Path, read: Any) -> None:  # noqa: ANN401
     """Integers of 31 bits and floats of 24 are read as floats of 53 bits."""
-    found = read(both(tmp_path, pa.array([2**31 - 1] * 4, pa.int32()), pa.array([0.1] * 4, pa.float32())))[
+    column = read(both(tmp_path, pa.array([2**31 - 1] * 4, pa.int32()), pa.array([0.1] * 4, pa.float32())))[
         "it"
     ]
-    assert found.type == pa.float64()
-    assert found.to_pylist() == [2**31 - 1] * 4 + [float(np.float32(0.1))] * 4
+    assert column.type == pa.float64()
+    assert column.to_pylist() == [2**31 - 1] * 4 + [float(np.float32(0.1))] * 4
 
 
 @pytest.mark.parametrize("read", [as_arrow, as_polars])

@@ -98,10 +98,10 @@ def assert_same(left: dict[str, Any], right: dict[str, Any]) -> None:
 
 def packed(source: Path, output: Path, **settings: Any) -> list[str]:  # noqa: ANN401 - Packing's fields
     """Pack one input and return the notices."""
-    found = [
+    inputs = [
         source for file in find_files([str(source)]) for source in find_sources(file, Reading(shape=SHAPE))
     ]
-    return pack(found, str(output), packing=replace(Packing(SHAPE), **settings))[1]
+    return pack(inputs, str(output), packing=replace(Packing(SHAPE), **settings))[1]
 
 
 def windows(path: Path, encoding: str = "fixed", dtype: str = "float32") -> Path:
@@ -150,13 +150,14 @@ def test_windows_of_any_encoding_read_back_the_same(
 
 
 @pytest.mark.parametrize(
-    ("source", "asked", "width"), [("float16", None, 80), ("float64", None, 160), ("float64", "float16", 80)]
+    ("source", "requested", "width"),
+    [("float16", None, 80), ("float64", None, 160), ("float64", "float16", 80)],
 )
 def test_the_type_is_the_sources_unless_dtype_is_given(
-    tmp_path: Path, source: str, asked: str | None, width: int
+    tmp_path: Path, source: str, requested: str | None, width: int
 ) -> None:
     """float16 stays float16, every other type becomes float32, and --dtype overrides it."""
-    packed(windows(tmp_path / "w.parquet", dtype=source), tmp_path / "out", dtype=asked)
+    packed(windows(tmp_path / "w.parquet", dtype=source), tmp_path / "out", dtype=requested)
     schema = pq.read_schema(tmp_path / "out" / "w-00000.parquet")
     assert schema.field("context").type == pa.binary(width)
     assert schema.field("lane").type == pa.dictionary(pa.int32(), pa.string())
@@ -201,8 +202,8 @@ def test_a_size_of_files_is_whole_row_groups(tmp_path: Path, monkeypatch: pytest
 def test_sequences_read_back_the_same_and_stay_whole(tmp_path: Path) -> None:
     """Single vectors are packed into one file, so that windows over them stay the same."""
     with as_file(files("lvm_batch.io.sample") / "wikipedia_sample.parquet") as sample:
-        found = [source for file in find_files([str(sample)]) for source in find_sources(file, Reading())]
-        pack(found, str(tmp_path / "out"), packing=Packing(WindowShape(), file_rows=100))
+        inputs = [source for file in find_files([str(sample)]) for source in find_sources(file, Reading())]
+        pack(inputs, str(tmp_path / "out"), packing=Packing(WindowShape(), file_rows=100))
         assert [path.name for path in (tmp_path / "out").iterdir()] == ["wikipedia_sample-00000.parquet"]
         before, after = pq.read_table(sample), pq.read_table(tmp_path / "out")
     assert after.schema.field("vector").type == pa.binary(1536)
@@ -258,13 +259,13 @@ def test_inputs_of_one_name_are_refused(tmp_path: Path) -> None:
     """Two inputs that would write the same output are both named, and nothing is written."""
     windows(tmp_path / "w.parquet")
     np.save(tmp_path / "w.npy", np.ones((1, 5, 8), np.float32))
-    found = [
+    inputs = [
         source
         for file in find_files([str(tmp_path / "w.*")])
         for source in find_sources(file, Reading(shape=SHAPE))
     ]
     with pytest.raises(DataError, match=r"w\.npy and .*w\.parquet would both write to w-00000\.parquet"):
-        pack(found, str(tmp_path / "out"), packing=Packing(SHAPE))
+        pack(inputs, str(tmp_path / "out"), packing=Packing(SHAPE))
     assert not (tmp_path / "out").exists()
 
 

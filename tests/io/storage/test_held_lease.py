@@ -242,13 +242,13 @@ def test_heartbeats_and_declarations_do_not_collide(
     beat = threading.Thread(target=held._renew, args=(held._next,))
     beat.start()
     under_way.wait()
-    tell = threading.Thread(target=held.declare, args=({"a": "1"},))
-    tell.start()
-    tell.join(0.05)
-    assert tell.is_alive()
+    declaring = threading.Thread(target=held.declare, args=({"a": "1"},))
+    declaring.start()
+    declaring.join(0.05)
+    assert declaring.is_alive()
     go_on.set()
     beat.join()
-    tell.join()
+    declaring.join()
     assert (content(bucket)["beat"], content(bucket)["told"]) == (3, {"a": "1"})
     assert len(swaps) == 2  # no write met another version than it expected
 

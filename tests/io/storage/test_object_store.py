@@ -83,7 +83,7 @@ def test_keys_are_taken_as_they_are(server: Any, bucket: str, name: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("argument", "found"),
+    ("argument", "expected"),
     [
         ("", ["data/a.parquet", "data/ü b/c%20.parquet", "data/ü b/d.parquet"]),
         ("/", ["data/a.parquet", "data/ü b/c%20.parquet", "data/ü b/d.parquet"]),
@@ -95,7 +95,7 @@ def test_keys_are_taken_as_they_are(server: Any, bucket: str, name: str) -> None
         ("/data/ü b/d.parquet", ["d.parquet"]),
     ],
 )
-def test_folders_and_patterns(server: Any, bucket: str, argument: str, found: list[str]) -> None:  # noqa: ANN401
+def test_folders_and_patterns(server: Any, bucket: str, argument: str, expected: list[str]) -> None:  # noqa: ANN401
     """A bucket, a folder and a pattern select the same files as on a disk; folder markers are no files."""
     for key in (
         "data/a.parquet",
@@ -108,7 +108,7 @@ def test_folders_and_patterns(server: Any, bucket: str, argument: str, found: li
         server.put(bucket, key, b"x")
     for marker in ("data/", "data/ü b/", "data/empty/"):
         server.put(bucket, marker, b"")
-    assert [file.name for file in find_files([f"s3://{bucket}{argument}"])] == found
+    assert [file.name for file in find_files([f"s3://{bucket}{argument}"])] == expected
 
 
 def test_an_empty_file_is_a_file(server: Any, bucket: str) -> None:  # noqa: ANN401

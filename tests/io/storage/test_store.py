@@ -188,7 +188,7 @@ def test_create_needs_no_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(
-    ("act", "said"),
+    ("act", "message"),
     [
         (lambda store: store.read("folder"), r"out/folder cannot be read: Is a directory"),
         (lambda store: store.read("x" * 300), r"x cannot be read: File name too long"),
@@ -201,12 +201,12 @@ def test_create_needs_no_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         (lambda store: store.write("large", bytes(2**20)), r"out/large cannot be written: File too large"),
     ],
 )
-def test_an_error_of_the_disk_is_named(tmp_path: Path, act: Callable[[Store], object], said: str) -> None:
+def test_an_error_of_the_disk_is_named(tmp_path: Path, act: Callable[[Store], object], message: str) -> None:
     """The error gives the path and the system's message, as for an object store; nothing is left partly written."""
     store = local(tmp_path)
     store.write("folder/a", b"")
     store.write("file", b"")
-    with files_of_at_most(2**19), pytest.raises(OutputError, match=said):
+    with files_of_at_most(2**19), pytest.raises(OutputError, match=message):
         act(store)
     assert store.visible_sizes() == {"file": 0, "folder/a": 0}
     assert store.names("_lvm_batch/tmp") == []

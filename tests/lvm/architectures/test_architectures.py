@@ -95,9 +95,12 @@ def gru_layer(weights: dict[str, np.ndarray], prefix: str, x: np.ndarray) -> np.
     state = np.zeros((len(x), x.shape[2]))
     states = []
     for step in range(x.shape[1]):
-        given = x[:, step] @ weights[f"{prefix}.weight_ih_l0"].T + weights[f"{prefix}.bias_ih_l0"]
-        kept = state @ weights[f"{prefix}.weight_hh_l0"].T + weights[f"{prefix}.bias_hh_l0"]
-        (reset_x, update_x, new_x), (reset_h, update_h, new_h) = np.split(given, 3, 1), np.split(kept, 3, 1)
+        from_input = x[:, step] @ weights[f"{prefix}.weight_ih_l0"].T + weights[f"{prefix}.bias_ih_l0"]
+        from_state = state @ weights[f"{prefix}.weight_hh_l0"].T + weights[f"{prefix}.bias_hh_l0"]
+        (reset_x, update_x, new_x), (reset_h, update_h, new_h) = (
+            np.split(from_input, 3, 1),
+            np.split(from_state, 3, 1),
+        )
         update = sigmoid(update_x + update_h)
         new = np.tanh(new_x + sigmoid(reset_x + reset_h) * new_h)
         state = (1 - update) * new + update * state

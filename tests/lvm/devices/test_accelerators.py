@@ -83,10 +83,10 @@ def test_slices_fit_the_memory_that_is_free() -> None:
     """If the model's memory need is known, slices fit the free memory; more memory gives larger slices, up to
     a maximum.
     """
-    held = bytes_a_row(model(), length=5, dim=DIM, device=CPU)
+    row_bytes = bytes_a_row(model(), length=5, dim=DIM, device=CPU)
     sizes = []
     for capacity in (100_000, 400_000, 2**30):
-        device = FakeDevice(capacity=capacity, held_a_row=held)
+        device = FakeDevice(capacity=capacity, held_a_row=row_bytes)
         check_same(device, 600, max_rows=512)
         assert device.releases == 0
         sizes.append(max(device.sizes))
@@ -95,8 +95,8 @@ def test_slices_fit_the_memory_that_is_free() -> None:
 
 def test_the_memory_of_a_model_is_measured_per_row() -> None:
     """The memory of a row is all its activations, without the weights."""
-    held = bytes_a_row(model(), length=5, dim=DIM, device=CPU)
-    assert 4 * (5 * DIM + DIM + 16 + 8 + DIM) < held < 4 * 60 * DIM
+    row_bytes = bytes_a_row(model(), length=5, dim=DIM, device=CPU)
+    assert 4 * (5 * DIM + DIM + 16 + 8 + DIM) < row_bytes < 4 * 60 * DIM
 
 
 def test_slices_are_halved_where_memory_runs_out() -> None:
@@ -105,12 +105,12 @@ def test_slices_are_halved_where_memory_runs_out() -> None:
     predict = PipelinedPredictor(model(), device, max_rows=64)
     predict._fitted[5] = 64  # as if another process had used the memory since
     contexts = contexts_of(100)
-    wanted = Predictor(model(), CPU)(contexts)
-    assert np.abs(predict(contexts) - wanted).max() < 1e-6
+    expected = Predictor(model(), CPU)(contexts)
+    assert np.abs(predict(contexts) - expected).max() < 1e-6
     assert device.sizes[0] == 64
     tries, releases = len(device.sizes), device.releases
     assert releases >= 3
-    assert np.abs(predict(contexts) - wanted).max() < 1e-6
+    assert np.abs(predict(contexts) - expected).max() < 1e-6
     assert device.releases == releases
     assert max(device.sizes[tries:]) == predict.rows_at_once(5) < 20
 
@@ -175,8 +175,8 @@ def test_threads_share_a_device() -> None:
 
     def ask(n_rows: int) -> None:
         contexts = contexts_of(n_rows)
-        wanted = exact(contexts)
-        wrong.extend(n_rows for _ in range(5) if np.abs(predict(contexts) - wanted).max() >= 1e-6)
+        expected = exact(contexts)
+        wrong.extend(n_rows for _ in range(5) if np.abs(predict(contexts) - expected).max() >= 1e-6)
 
     threads = [threading.Thread(target=ask, args=(n_rows,)) for n_rows in (40, 41, 50, 63)]
     for thread in threads:
@@ -195,16 +195,16 @@ def test_sixteen_bits_are_near_float32(name: str, on: str) -> None:
     """
     exact = build_model(name, seed=2)
     contexts = contexts_of(60, dim=768)
-    wanted = Predictor(exact, CPU)(contexts)
+    expected = Predictor(exact, CPU)(contexts)
     rounded = (
         Predictor(exact, CPU, precision="bf16")(contexts)
         if on == "cpu"
         else PipelinedPredictor(exact, FakeDevice(), precision="bf16", max_rows=16)(contexts)
     )
     assert rounded.dtype == np.float32
-    assert 1e-7 < (1 - row_cosines(rounded, wanted)).max() < 1e-3
+    assert 1e-7 < (1 - row_cosines(rounded, expected)).max() < 1e-3
     np.testing.assert_allclose(np.linalg.norm(rounded, axis=1), 1, atol=1e-6)
-    assert np.array_equal(Predictor(exact, CPU)(contexts), wanted)
+    assert np.array_equal(Predictor(exact, CPU)(contexts), expected)
 
 
 @pytest.mark.parametrize(
@@ -356,9 +356,9 @@ def test_a_gpu_gives_the_rows_of_the_cpu(name: str, precision: Precision, bound:
     accelerator = open_accelerator(CUDA)
     assert accelerator is not None
     contexts = contexts_of(3000, dim=768)
-    wanted = Predictor(build_model(name, seed=2), CPU)(contexts)
+    expected = Predictor(build_model(name, seed=2), CPU)(contexts)
     predict = PipelinedPredictor(build_model(name, seed=2), accelerator, precision=precision, max_rows=512)
-    assert np.abs(predict(contexts) - wanted).max() < bound
+    assert np.abs(predict(contexts) - expected).max() < bound
 
 
 class _Properties:
@@ -400,6 +400,6 @@ def test_gpus_follow_cuda_visible_devices(
 ) -> None:
     """CUDA_VISIBLE_DEVICES selects by number or UUID, up to the first one that CUDA does not find."""
     with_gpus(monkeypatch, count, visible)
-    found = find_device("cuda")
+    gpu = find_device("cuda")
     several = "2 x " if count == 2 else ""
-    assert found == DeviceFacts("cuda", f"cuda, {several}NVIDIA H200, 139 GiB", "", gpus)
+    assert gpu == DeviceFacts("cuda", f"cuda, {several}NVIDIA H200, 139 GiB", "", gpus)

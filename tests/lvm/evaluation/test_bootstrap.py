@@ -60,17 +60,21 @@ def test_resampled_means_are_those_of_whole_clusters() -> None:
     """A sample has every row of a cluster as often as the cluster was drawn, the same in all columns."""
     columns = [random_values(60), random_values(60, seed=1)]
     clusters = np.random.default_rng(2).integers(0, 9, 60) * 7
-    found = resampled_means(columns, clusters, resamples=40, seed=5)
-    np.testing.assert_allclose(found, plain_means(columns, clusters, resamples=40, seed=5), atol=1e-12)
+    sampled_means = resampled_means(columns, clusters, resamples=40, seed=5)
+    np.testing.assert_allclose(
+        sampled_means, plain_means(columns, clusters, resamples=40, seed=5), atol=1e-12
+    )
 
 
 def test_blocks_of_samples_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same seed gives the same samples, however many are drawn at a time."""
     values, clusters = random_values(200), np.arange(200) // 4
-    whole = resampled_means([values], clusters, resamples=100, seed=3)
+    at_once = resampled_means([values], clusters, resamples=100, seed=3)
     monkeypatch.setattr(bootstrap, "_DRAWN", 7 * 50)
-    np.testing.assert_allclose(resampled_means([values], clusters, resamples=100, seed=3), whole, atol=1e-15)
-    assert (resampled_means([values], clusters, resamples=100, seed=4) != whole).any()
+    np.testing.assert_allclose(
+        resampled_means([values], clusters, resamples=100, seed=3), at_once, atol=1e-15
+    )
+    assert (resampled_means([values], clusters, resamples=100, seed=4) != at_once).any()
 
 
 def test_an_interval_is_as_wide_as_theory_says() -> None:

@@ -176,13 +176,13 @@ def test_a_cap_takes_from_the_top(data: st.DataObject) -> None:
         data.draw(st.lists(st.booleans(), min_size=4 * n_rows, max_size=4 * n_rows)), bool
     ).reshape(n_rows, 4)
     rate = data.draw(st.floats(0, 1))
-    stands = cap(reasons, confidence, max_rate=rate, eligible=np.ones(n_rows, dtype=bool))
-    wanted, must = reasons.any(1), reasons[:, 1]
-    assert not (stands & ~wanted).any()
-    assert stands[must].all()
-    assert stands.sum() == min(wanted.sum(), max(must.sum(), int(np.floor(rate * n_rows + 1e-9))))
+    capped_rows = cap(reasons, confidence, max_rate=rate, eligible=np.ones(n_rows, dtype=bool))
+    has_reason, must = reasons.any(1), reasons[:, 1]
+    assert not (capped_rows & ~has_reason).any()
+    assert capped_rows[must].all()
+    assert capped_rows.sum() == min(has_reason.sum(), max(must.sum(), int(np.floor(rate * n_rows + 1e-9))))
     order = np.nan_to_num(confidence, nan=9) * 1000 + np.arange(n_rows)
-    chosen, turned_down = order[stands & ~must], order[wanted & ~stands]
+    chosen, turned_down = order[capped_rows & ~must], order[has_reason & ~capped_rows]
     assert not len(chosen) or not len(turned_down) or chosen.max() < turned_down.min()
 
 
@@ -196,10 +196,10 @@ def test_shadow_rows_are_chosen_at_the_rate() -> None:
 def test_shadow_rows_do_not_depend_on_batches() -> None:
     """Any split of the rows into batches, in any order, chooses the same rows."""
     rows = np.arange(10_000)
-    whole = shadow_rows("a.parquet", rows, 0.05)
+    at_once = shadow_rows("a.parquet", rows, 0.05)
     parts = [shadow_rows("a.parquet", part, 0.05) for part in np.split(rows, [1, 17, 4096])]
-    assert np.array_equal(whole, np.concatenate(parts))
-    assert np.array_equal(whole[::-1], shadow_rows("a.parquet", rows[::-1], 0.05))
+    assert np.array_equal(at_once, np.concatenate(parts))
+    assert np.array_equal(at_once[::-1], shadow_rows("a.parquet", rows[::-1], 0.05))
 
 
 def test_files_choose_their_shadow_rows_independently() -> None:

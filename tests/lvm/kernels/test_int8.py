@@ -39,8 +39,8 @@ def test_a_rounded_layer_is_near_the_layer(n_rows: int, activation: str, *, bias
     """The error of each row is small relative to the row, whatever the magnitude of the others."""
     layer = nn.Linear(48, 40, bias=bias)
     rows = rows_of(n_rows)
-    wanted = nn.functional.gelu(layer(rows)) if activation == "gelu" else layer(rows)
-    error = (Int8Linear.of(layer, activation=activation)(rows) - wanted).abs().amax(dim=1)
+    expected = nn.functional.gelu(layer(rows)) if activation == "gelu" else layer(rows)
+    error = (Int8Linear.of(layer, activation=activation)(rows) - expected).abs().amax(dim=1)
     assert (error <= 0.02 * rows.abs().amax(dim=1) + 1e-6).all()
 
 
@@ -102,10 +102,10 @@ else:
 def test_int8_is_right_or_refused_on_every_processor(instructions: str) -> None:
     """An option limits oneDNN to older instructions; other kinds of processors ignore these names."""
     environment = os.environ | {"ONEDNN_MAX_CPU_ISA": instructions}
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", ANSWERS], env=environment, capture_output=True, text=True, check=True
     )
-    assert done.stdout.strip() in {"near", "refused"}
+    assert process.stdout.strip() in {"near", "refused"}
 
 
 def test_other_devices_are_refused() -> None:

@@ -34,8 +34,8 @@ def test_a_packed_layer_computes_what_the_layer_does(activation: str, *, bias: b
     packed_layer = PackedLinear.of(layer, activation=activation)
     for n_rows in (0, 1, 256, 300):
         rows = torch.randn(n_rows, 48)
-        wanted = nn.functional.gelu(layer(rows)) if activation == "gelu" else layer(rows)
-        torch.testing.assert_close(packed_layer(rows), wanted, atol=1e-5, rtol=1e-5)
+        expected = nn.functional.gelu(layer(rows)) if activation == "gelu" else layer(rows)
+        torch.testing.assert_close(packed_layer(rows), expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.usefixtures("_onednn")
@@ -65,9 +65,9 @@ def test_a_row_that_is_not_finite_spoils_no_other(name: str) -> None:
     """NaN stays in its own row."""
     packed_model = pack(build_model(name, seed=1).eval())
     contexts = torch.randn(40, 5, 768)
-    wanted = packed_model(contexts)
+    expected = packed_model(contexts)
     contexts[7, 2, 3] = torch.nan
-    found = packed_model(contexts)
-    assert found[7].isnan().all()
-    found[7] = wanted[7]
-    torch.testing.assert_close(found, wanted, atol=1e-6, rtol=0)
+    predicted = packed_model(contexts)
+    assert predicted[7].isnan().all()
+    predicted[7] = expected[7]
+    torch.testing.assert_close(predicted, expected, atol=1e-6, rtol=0)

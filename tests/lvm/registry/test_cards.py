@@ -52,10 +52,10 @@ def test_every_architecture_has_a_card_and_published_figures() -> None:
 def test_published_figures_stand_in_the_card(name: str) -> None:
     """The card's text contains each published figure and the recommendation, as printed."""
     card = card_of(name)
-    told = {field.name: getattr(PUBLISHED[name], field.name) for field in fields(PUBLISHED[name])}
+    figures = {field.name: getattr(PUBLISHED[name], field.name) for field in fields(PUBLISHED[name])}
     texts = [
         printed(key, value)
-        for key, value in told.items()
+        for key, value in figures.items()
         if value is not None and key not in {"name", "source"}
     ]
     assert [text for text in texts if text not in card] == []

@@ -63,17 +63,17 @@ def import_faiss() -> None:
 def test_exact_search_equals_brute_force(n_vectors: int, n_queries: int) -> None:
     """The result is exact for bank sizes near the block size, and for query counts near theirs."""
     bank, queries = unit_rows(n_vectors), unit_rows(n_queries, seed=1)
-    found = ExactIndex(bank, CPU).top2(queries)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, brute_force(bank, queries), atol=1e-6)
+    nearest = ExactIndex(bank, CPU).top2(queries)
+    assert nearest.dtype == np.float32
+    np.testing.assert_allclose(nearest, brute_force(bank, queries), atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", INDEXES)
 def test_a_bank_of_one_has_no_second_nearest(kind: str) -> None:
     """With one vector the margin is unknown, not large."""
-    found = index_of(kind, unit_rows(1)).top2(unit_rows(4, seed=1))
-    assert np.isfinite(found[:, 0]).all()
-    assert np.isnan(found[:, 1]).all()
+    nearest = index_of(kind, unit_rows(1)).top2(unit_rows(4, seed=1))
+    assert np.isfinite(nearest[:, 0]).all()
+    assert np.isnan(nearest[:, 1]).all()
 
 
 @pytest.mark.parametrize("kind", INDEXES)
@@ -81,8 +81,8 @@ def test_a_duplicate_vector_leaves_no_margin(kind: str) -> None:
     """Duplicates in different blocks count as two neighbours."""
     bank = unit_rows(2500)
     bank[2400] = bank[3]
-    found = index_of(kind, bank).top2(bank[[3]])
-    assert found[0] == pytest.approx([1, 1], abs=1e-6)
+    nearest = index_of(kind, bank).top2(bank[[3]])
+    assert nearest[0] == pytest.approx([1, 1], abs=1e-6)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -92,10 +92,10 @@ def test_a_query_that_is_not_finite_gets_nan(kind: str, value: float) -> None:
     bank, queries = unit_rows(500), unit_rows(6, seed=1)
     expected = brute_force(bank, queries)
     queries[1, 3] = value
-    found = index_of(kind, bank).top2(queries)
-    assert np.isnan(found[1]).all()
-    assert found[[0, 2, 3, 4, 5], 0] == pytest.approx(expected[[0, 2, 3, 4, 5], 0], abs=0.2)
-    assert np.isfinite(found[[0, 2, 3, 4, 5]]).all()
+    nearest = index_of(kind, bank).top2(queries)
+    assert np.isnan(nearest[1]).all()
+    assert nearest[[0, 2, 3, 4, 5], 0] == pytest.approx(expected[[0, 2, 3, 4, 5], 0], abs=0.2)
+    assert np.isfinite(nearest[[0, 2, 3, 4, 5]]).all()
 
 
 @pytest.mark.parametrize("kind", INDEXES)
@@ -120,8 +120,8 @@ def test_a_bank_of_other_than_unit_vectors_is_refused(row: int, value: float) ->
 def test_a_bank_may_be_a_memory_map(tmp_path: Path) -> None:
     """A memory-mapped bank is searched without a copy."""
     np.save(tmp_path / "bank.npy", unit_rows(1100))
-    found = ExactIndex(np.load(tmp_path / "bank.npy", mmap_mode="r"), CPU).top2(unit_rows(5, seed=1))
-    np.testing.assert_allclose(found, brute_force(unit_rows(1100), unit_rows(5, seed=1)), atol=1e-6)
+    nearest = ExactIndex(np.load(tmp_path / "bank.npy", mmap_mode="r"), CPU).top2(unit_rows(5, seed=1))
+    np.testing.assert_allclose(nearest, brute_force(unit_rows(1100), unit_rows(5, seed=1)), atol=1e-6)
 
 
 def test_a_bank_of_float16_vectors_is_of_unit_norm() -> None:
@@ -158,9 +158,9 @@ def test_screened_search_equals_brute_force(
     bank, queries = unit_rows(n_vectors, dim=768), unit_rows(130, seed=1, dim=768)
     index = ScreenedIndex(bank, CPU, free_bytes=free_bytes)
     assert (index._resident is not None) == (free_bytes is None or n_vectors == 0)
-    found = index.top2(queries)
-    np.testing.assert_allclose(found[:, 0], brute_force(bank, queries)[:, 0], atol=1e-6)
-    assert np.isclose(found, brute_force(bank, queries), atol=1e-6, equal_nan=True).mean() > 0.999
+    nearest = index.top2(queries)
+    np.testing.assert_allclose(nearest[:, 0], brute_force(bank, queries)[:, 0], atol=1e-6)
+    assert np.isclose(nearest, brute_force(bank, queries), atol=1e-6, equal_nan=True).mean() > 0.999
 
 
 def test_screened_search_is_exact_on_text() -> None:
@@ -188,9 +188,9 @@ def test_faiss_finds_nearly_all_and_scores_them_exactly() -> None:
     import_faiss()
     bank, queries = clustered(6000, seed=1), clustered(500, seed=2)
     index = FaissIndex(build_faiss_index(bank), bank)
-    found, exact = index.top2(queries), brute_force(bank, queries)
-    assert np.isclose(found, exact, atol=1e-5).mean() > 0.97
-    assert (found <= exact + 1e-5).all()
+    nearest, exact = index.top2(queries), brute_force(bank, queries)
+    assert np.isclose(nearest, exact, atol=1e-5).mean() > 0.97
+    assert (nearest <= exact + 1e-5).all()
     assert 1 < index.index.nprobe < index.index.nlist
 
 
@@ -211,9 +211,9 @@ def test_a_large_bank_is_searched_by_codes(monkeypatch: pytest.MonkeyPatch) -> N
     data = build_faiss_index(bank)
     assert len(data) < bank.nbytes / 5
     assert data == build_faiss_index(bank)
-    found, exact = FaissIndex(data, bank).top2(queries), brute_force(bank, queries)
-    assert np.isclose(found, exact, atol=1e-5).mean() > 0.95
-    assert (found <= exact + 1e-5).all()
+    nearest, exact = FaissIndex(data, bank).top2(queries), brute_force(bank, queries)
+    assert np.isclose(nearest, exact, atol=1e-5).mean() > 0.95
+    assert (nearest <= exact + 1e-5).all()
 
 
 def test_if_codes_do_not_suffice_the_index_holds_the_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,13 +241,13 @@ def test_candidates_are_scored_by_their_own_vectors(k: int) -> None:
     bank, queries = unit_rows(50), unit_rows(130, seed=1)
     places = np.random.default_rng(2).integers(-1, 50, (130, k))
     queries[7] = np.inf
-    found = best_two(torch.from_numpy(bank), queries, places)
+    nearest = best_two(torch.from_numpy(bank), queries, places)
     for row, query in enumerate(queries):
         scores = np.full(2, np.nan)
         if row != 7:
-            known = np.sort(bank[places[row][places[row] >= 0]] @ query)[::-1][:2]
-            scores[: len(known)] = known
-        np.testing.assert_allclose(found[row], scores, atol=1e-6)
+            exact_scores = np.sort(bank[places[row][places[row] >= 0]] @ query)[::-1][:2]
+            scores[: len(exact_scores)] = exact_scores
+        np.testing.assert_allclose(nearest[row], scores, atol=1e-6)
 
 
 @pytest.mark.parametrize("data", [b"", b"not an index", b"IwFl" + bytes(100)])

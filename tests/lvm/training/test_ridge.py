@@ -50,9 +50,9 @@ def test_the_map_is_ridge_regression_of_what_the_weights_leave() -> None:
     squared_norm = float(np.square(contexts.astype(np.float64)).sum(axis=2).mean())
     gram = mean.T @ mean + 7 * squared_norm * np.eye(DIM)
     mapping = np.linalg.solve(gram, mean.T @ (y - np.einsum("nld,l->nd", x, weights)))
-    found = sums_of((contexts, targets)).solve(shrinkage=7)
-    assert np.allclose(found.weights, weights, atol=1e-4)
-    assert np.allclose(found.mapping, mapping, atol=1e-4)
+    solution = sums_of((contexts, targets)).solve(shrinkage=7)
+    assert np.allclose(solution.weights, weights, atol=1e-4)
+    assert np.allclose(solution.mapping, mapping, atol=1e-4)
 
 
 def test_sums_can_be_subtracted() -> None:
@@ -84,15 +84,15 @@ def test_windows_backwards_predict_what_came_before() -> None:
     contexts, targets = sample(4, 1)
     both = Windows.of(contexts, targets).in_both_directions()
     assert len(both) == 8
-    read, wanted = both.batch(np.array([1, 5]))
+    read, targets_read = both.batch(np.array([1, 5]))
     assert torch.equal(read[0], torch.from_numpy(contexts[1]))
     assert torch.equal(read[1], torch.from_numpy(np.stack([targets[1], contexts[1, 2], contexts[1, 1]])))
-    assert np.allclose(wanted[1], contexts[1, 0] / np.linalg.norm(contexts[1, 0]), atol=1e-6)
+    assert np.allclose(targets_read[1], contexts[1, 0] / np.linalg.norm(contexts[1, 0]), atol=1e-6)
 
 
 def test_a_sample_is_taken_evenly() -> None:
     """The sample has at most the requested number of windows, from the first to near the last."""
     contexts, targets = sample(100, 1)
-    taken = Windows.of(contexts, targets).sample(30)
-    assert len(taken) == 25
-    assert torch.equal(taken[1], torch.from_numpy(contexts[4]))
+    sampled = Windows.of(contexts, targets).sample(30)
+    assert len(sampled) == 25
+    assert torch.equal(sampled[1], torch.from_numpy(contexts[4]))

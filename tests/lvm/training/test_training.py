@@ -109,8 +109,8 @@ def test_a_resumed_training_equals_an_uninterrupted_one(recipe: Recipe) -> None:
     """A state saved after an epoch and loaded into another training gives the same weights, bit for bit."""
     recipe = replace(recipe, epochs=5, batch_size=64)
     data, held_out = windows(300, seed=1), windows(100, seed=2)
-    whole, broken = small("lstm"), small("lstm")
-    expected = fit(whole, data, recipe=recipe, seed=3, validation=held_out)
+    uninterrupted, broken = small("lstm"), small("lstm")
+    expected = fit(uninterrupted, data, recipe=recipe, seed=3, validation=held_out)
     states = {}
     for epoch in (training := Training(broken, data, recipe=recipe, seed=3, validation=held_out)):
         states[epoch.number] = training.state()
@@ -120,11 +120,11 @@ def test_a_resumed_training_equals_an_uninterrupted_one(recipe: Recipe) -> None:
     torch.save(states[2], saved)
     again = Training(small("lstm", seed=9), data, recipe=recipe, seed=3, validation=held_out)
     again.restore(torch.load(io.BytesIO(saved.getvalue()), weights_only=True))
-    told = [epoch.number for epoch in again]
+    reported = [epoch.number for epoch in again]
     history = again.finish()
-    assert told == [3, 4, 5]
+    assert reported == [3, 4, 5]
     assert [asdict(epoch) for epoch in history.epochs[1:]] == [asdict(epoch) for epoch in expected.epochs[1:]]
-    for name, weights in whole.state_dict().items():
+    for name, weights in uninterrupted.state_dict().items():
         assert torch.equal(weights, again.model.state_dict()[name])
 
 
@@ -157,10 +157,10 @@ def test_the_best_epoch_may_be_in_the_middle() -> None:
 def test_epochs_are_reported_as_they_end() -> None:
     """Epoch 0 is the initial model; without validation the last epoch is kept."""
     training = Training(small("amn"), windows(300, seed=1), recipe=replace(LEARN, epochs=3), seed=0)
-    told = list(training)
+    reported = list(training)
     history = training.finish()
-    assert [epoch.number for epoch in told] == [0, 1, 2, 3]
-    assert tuple(told) == history.epochs
+    assert [epoch.number for epoch in reported] == [0, 1, 2, 3]
+    assert tuple(reported) == history.epochs
     assert history.best is history.epochs[-1]
     assert history.epochs[3].train_loss < history.epochs[1].train_loss
     assert history.best.val_cosine is None
@@ -280,12 +280,12 @@ def test_a_model_wider_than_its_vectors_starts_too() -> None:
     assert history.best.val_cosine > row_cosines(contexts.mean(dim=1).numpy(), targets.numpy()).mean()
 
 
-@pytest.mark.parametrize(("wanted", "found"), [(1, 1), (7, 5), (9, 5), (10, 10), (20, 10)])
-def test_a_sample_of_windows_is_limited(wanted: int, found: int) -> None:
+@pytest.mark.parametrize(("n_requested", "n_expected"), [(1, 1), (7, 5), (9, 5), (10, 10), (20, 10)])
+def test_a_sample_of_windows_is_limited(n_requested: int, n_expected: int) -> None:
     """Windows are taken evenly from the first on; if there are too few, all of them."""
     data = windows(10, seed=1)
-    some = data.some(wanted)
-    assert len(some) == len(data.sample(wanted)) == found <= wanted
+    some = data.some(n_requested)
+    assert len(some) == len(data.sample(n_requested)) == n_expected <= n_requested
     assert some.targets[0] == data.targets[0]
 
 
