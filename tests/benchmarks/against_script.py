@@ -54,9 +54,7 @@ def write_sequences(folder: Path, windows: Path) -> Path:
 
 
 class TimedRun:
-    """One run of a command: its seconds, and the peak memory of its process tree, shared pages counted in shares
-    (PSS).
-    """
+    """One run of a command: its seconds, and the peak memory of its process tree (PSS)."""
 
     def __init__(self, command: Sequence[object], *, watched: bool = False) -> None:
         start = time.perf_counter()

@@ -175,9 +175,7 @@ def bad_sequence() -> tuple[pa.Table, dict[int, str]]:
 
 
 def test_bad_vectors_spoil_their_windows_and_no_others(predict: Callable[..., Any], tmp_path: Path) -> None:
-    """A window with a bad vector reports it with its position; if only the target is bad, just the cosine is
-    missing.
-    """
+    """A window with a bad vector reports its position; a row whose target is bad only lacks its cosine."""
     table, expected = bad_sequence()
     pq.write_table(table, tmp_path / "in.parquet", row_group_size=9)
     for unit_size in ("1KiB", "64MiB"):

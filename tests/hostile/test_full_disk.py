@@ -228,9 +228,7 @@ def test_a_file_that_changes_while_it_is_read_fails_by_name(
     change: str,
     after_batches: int,
 ) -> None:
-    """The units of that file fail with its name and the others succeed; after the file is restored, a rerun
-    finishes.
-    """
+    """Only the units of that file fail, with its name; after the file is restored, a rerun finishes."""
     target = dataset / "5.parquet"
     content, times = target.read_bytes(), target.stat()
     done = [False]

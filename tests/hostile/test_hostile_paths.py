@@ -66,9 +66,7 @@ def test_outputs_stay_in_the_output_folder(predict: Callable[..., Any], tmp_path
 
 @pytest.mark.parametrize("name", ["n" * 247, f"key={'v' * 200}/{'é' * 121}"])
 def test_an_outputs_name_may_be_too_long(predict: Callable[..., Any], tmp_path: Path, name: str) -> None:
-    """If an output's name would be too long for the file system, its input is refused by name before anything is
-    written.
-    """
+    """If an output's name would be too long, its input is refused by name before anything is written."""
     write_windows(tmp_path / f"in/{name}.parquet", windows()[0][:2])
     write_windows(tmp_path / "in/short.parquet", windows()[0][:2])
     result = predict(tmp_path / "in", "--output", tmp_path / "out")

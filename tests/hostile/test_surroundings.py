@@ -102,9 +102,7 @@ def with_cause(error: Exception, cause: Exception) -> Exception:
 
 
 def test_no_error_of_the_system_is_a_bug() -> None:
-    """The error gives the path and the system's message, with a hint, and an exit code for problems that can be
-    fixed or retried.
-    """
+    """Every system error gives its path, message and hint, and an exit code for problems to fix or retry."""
     for number, name in errno.errorcode.items():
         assert exit_code_of(system_error(number)) in {2, 75}, name
         document = error_as_dict(system_error(number))

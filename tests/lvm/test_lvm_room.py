@@ -62,9 +62,7 @@ def test_an_unknown_name_is_no_attribute() -> None:
     ],
 )
 def test_names_load_no_more_than_they_need(code: str, absent: str) -> None:
-    """Thresholds and the registry do not import NumPy, routing does not import torch, and nothing imports
-    faiss early.
-    """
+    """Thresholds and registry do not import NumPy, routing does not import torch, FaissIndex does not import faiss."""
     check = f"{code}\nimport sys\nassert not [name for name in {absent.split()} if name in sys.modules]"
     subprocess.run([sys.executable, "-c", check], check=True)
 

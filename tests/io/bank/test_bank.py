@@ -76,9 +76,7 @@ def test_norms_beyond_float32_are_normalised(tmp_path: Path, scale: float) -> No
 
 
 def test_unusable_vectors_are_left_out_and_counted(tmp_path: Path) -> None:
-    """Null, non-finite, zero and wrong-width vectors are left out and counted; other rows keep their ids and
-    row numbers.
-    """
+    """Null, non-finite, zero and wrong-width vectors are left out and counted; other rows keep ids and row numbers."""
     good = vectors()
     rows: list[Any] = list(good)
     rows[0], rows[2], rows[3] = None, [np.nan] * DIM, [0.0] * DIM
@@ -105,9 +103,7 @@ def test_unusable_vectors_are_left_out_and_counted(tmp_path: Path) -> None:
 
 
 def test_several_files_make_one_bank(tmp_path: Path) -> None:
-    """Rows are numbered across files in the order of file names, bad rows included; a file without ids gives
-    null ids.
-    """
+    """Rows, also bad ones, are numbered across files in the order of names; a file without ids gives null ids."""
     one, two = vectors(5), vectors(6, seed=1)
     one[1] = np.nan
     put(tmp_path / "b.parquet", two, pa.list_(pa.float64()))
@@ -273,9 +269,7 @@ def test_the_vector_column_cannot_hold_the_ids(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("most", [100, 300, 2000])
 def test_a_disk_that_fills_is_named(tmp_path: Path, most: int) -> None:
-    """If any file does not fit on the disk, the error names folder and reason; with more space the same
-    command succeeds.
-    """
+    """If a file does not fit on the disk, the error names folder and reason; with more space building succeeds."""
     path = put(tmp_path / "v.parquet", vectors(9))
     with (
         files_of_at_most(most),
@@ -314,9 +308,7 @@ def test_no_usable_vector_makes_no_bank(tmp_path: Path, rows: list[Any]) -> None
 
 
 def test_an_existing_bank_is_not_overwritten(tmp_path: Path) -> None:
-    """A folder that holds a bank, or anything else, is refused and left unchanged; so is a file in place of a
-    folder.
-    """
+    """A folder that holds a bank or anything else is refused and left unchanged; so is a file in its place."""
     path = put(tmp_path / "v.parquet", vectors())
     before = build(tmp_path, path)
     with pytest.raises(OutputError, match="holds a bank already"):
@@ -392,9 +384,7 @@ def test_a_bank_that_lacks_a_file_is_refused(tmp_path: Path, missing: str) -> No
 
 
 def test_a_path_without_a_bank_is_refused_with_the_build_command(tmp_path: Path) -> None:
-    """A missing folder, an empty folder and a file get different errors; for a Parquet file the hint has the
-    full command.
-    """
+    """A missing folder, an empty one and a file get different errors; for a Parquet file the hint has the command."""
     path = put(tmp_path / "v.parquet", vectors())
     (tmp_path / "empty").mkdir()
     for text, message in (

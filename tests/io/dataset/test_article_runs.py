@@ -123,9 +123,7 @@ def test_the_cost_of_cuts_is_what_whole_articles_would_gain(
 def test_ids_are_one_however_they_are_written(
     tmp_path: Path, kinds: list[Any], expected: int, *, several: bool
 ) -> None:
-    """Files may write ids in different types; row groups proved by statistics to hold one article count like
-    the others.
-    """
+    """Files may write ids in different types; row groups that hold one article by their statistics count too."""
     for number, kind in enumerate(kinds):
         ids = [7] * 4 + [8 + number] * (4 * several)
         is_text = not (pa.types.is_integer(kind) or pa.types.is_floating(kind))

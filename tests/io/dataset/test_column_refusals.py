@@ -84,9 +84,7 @@ def test_a_single_vector_may_have_any_width(dim: int) -> None:
 
 
 def test_contexts_of_ambiguous_width_are_described_in_whole_vectors() -> None:
-    """The message gives the whole number of vectors for either reading: five of another width, or several of
-    the model's.
-    """
+    """The message gives whole numbers of vectors for both readings: five of another width, or some of the model's."""
     message, hint = refusal({"context": pa.list_(pa.float32(), 640)}, dim=64)
     assert message.endswith("holds 5 vectors of 128 a row, and the model reads vectors of 64")
     assert hint == ("use a model of vectors of 128; if these are 10 vectors of 64, write them as lists of 64")

@@ -71,8 +71,8 @@ def test_a_context_column_means_windows() -> None:
 
 
 def test_a_vector_column_means_sequences() -> None:
-    """A `vector` column means the sequences layout; `tokens` gets its role, `context_tokens` and `target` are
-    only carried.
+    """A `vector` column means the sequences layout, with its `tokens`; `context_tokens` and `target` are only
+    carried.
     """
     assigned = roles(SEQUENCES | {"tokens": pa.int16(), "context_tokens": pa.int32(), "target": VECTOR})
     assert (assigned.layout, assigned.vectors, assigned.target) == ("sequences", "vector", None)

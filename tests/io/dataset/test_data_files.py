@@ -55,9 +55,7 @@ N_OTHERS = 8
 
 
 def test_names_and_first_bytes_identify_data(tmp_path: Path) -> None:
-    """Files are recognised by extension, in any case, or else by their first bytes; the others are counted
-    and named.
-    """
+    """Files are recognised by extension, in any case, or by their first bytes; the others are counted and named."""
     listing = look_for_files([str(put(tmp_path, DATASET))])
     assert names(listing) == READ
     (notice,) = listing.notices
@@ -92,9 +90,7 @@ def test_a_file_that_is_named_is_read(tmp_path: Path, name: str) -> None:
     ],
 )
 def test_what_a_pattern_names_is_read(tmp_path: Path, pattern: str, expected: list[str]) -> None:
-    """A pattern's last part selects files unless it is `*`; folder markers and the contents of matched
-    folders are not.
-    """
+    """A pattern's last part selects files unless it is `*`, but never folder markers or the content of folders."""
     listing = look_for_files([f"{put(tmp_path, DATASET)}/{pattern}"])
     assert names(listing) == expected
 

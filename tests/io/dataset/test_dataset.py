@@ -214,8 +214,8 @@ def test_a_missing_path_is_an_error_that_says_what_is_there(tree: Path) -> None:
 
 
 def test_hidden_names_can_not_be_given_themselves(tree: Path) -> None:
-    """A hidden file cannot be given, since its outputs would be hidden; a hidden folder can, since names
-    start below it.
+    """A hidden file is refused, since its outputs would be hidden; a hidden folder works, since names start below
+    it.
     """
     with pytest.raises(DataError, match="readers pass over"):
         names(tree / "year=2024/.hidden.parquet")

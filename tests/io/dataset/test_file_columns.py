@@ -127,7 +127,5 @@ def test_folders_types_keep_values_apart(values: list[str], kind: Any) -> None: 
 
 
 def test_what_is_encoded_is_decoded_as_far_as_it_is_text() -> None:
-    """Percent-encoding is decoded in names and values; bytes that are not UTF-8 stay encoded, to keep folders
-    distinct.
-    """
+    """Names and values are percent-decoded; bytes that are not UTF-8 stay encoded, to keep folders distinct."""
     assert folder_texts("a%20b=c%2Fd/x=%FF/y=%FE/f") == {"a b": "c/d", "x": "%FF", "y": "%FE"}

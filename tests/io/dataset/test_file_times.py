@@ -72,9 +72,7 @@ def test_folders_that_were_given_count(root: str, name: str) -> None:
     ],
 )
 def test_names_are_folders_of_a_date_in_any_case_of_letters(folders: str) -> None:
-    """Folder names and `--time-column` match in any case; otherwise they would select nothing, or by
-    modification time.
-    """
+    """Folder names and `--time-column` match in any case; otherwise nothing, or the wrong files, would be selected."""
     names = [f"{folders.format(f'2026-11-{day}', day)}/a" for day in (20, 21, 22)]
     by = "eVENT" if folders.startswith("Event") else None
     files = list_files("/data", *names)

@@ -554,9 +554,7 @@ def test_windows_depend_on_their_own_row(
 
 
 def test_windows_without_optional_columns(tmp_path: Path) -> None:
-    """Without optional columns, targets, lanes and counts are empty; the carried table has the same rows and
-    no columns.
-    """
+    """Without optional columns there are no targets, lanes or counts; the carried table has rows and no columns."""
     table = pa.table({"context": pa.array([[1.0] * 20] * 3, pa.list_(pa.float16(), 20))})
     ((_, footer),) = read_footers(find_files([str(write(tmp_path / "w.parquet", table, 2))]), FORMAT)
     assert isinstance(footer, Footer)

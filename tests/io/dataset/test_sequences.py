@@ -48,8 +48,8 @@ def read(
     pad: Pad | None = None,
     at: int = 0,
 ) -> list[tuple[Any, ...]]:
-    """Read rows[first:last]: status, detail, context, target, tokens, lane, carried. Row 0 of ``rows`` is row
-    ``at`` of the file.
+    """Read rows[first:last] as (status, detail, context, target, tokens, lane, carried); row 0 is row ``at`` of
+    the file.
     """
     end = rows.num_rows if last is None else last
     roles = assign_roles(rows.schema, "f.parquet", names=ColumnNames(), shape=SHAPE)
@@ -263,9 +263,7 @@ def test_an_article_out_of_order_is_refused_by_its_row_in_the_file() -> None:
 
 
 def test_an_article_out_of_order_is_seen_over_the_edges_of_batches_and_units() -> None:
-    """A falling position is found within a batch, and across the edges of batches and units, with the same
-    row number.
-    """
+    """A falling position is found within a batch and across batches and units, with the same row number."""
     rows = table("aaaaaa", positions=[0, 1, 2, 9, 4, 5])
     for first, last, batch_rows in ((0, 6, 1), (0, 6, 4), (3, 6, 3), (4, 6, 2), (2, 4, 2)):
         message, _ = refusal(rows, first=first, last=last, batch_rows=batch_rows, at=50)

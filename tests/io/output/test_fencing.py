@@ -181,9 +181,7 @@ def test_a_stray_success_is_told_from_one_that_counts(server: Any, address: str)
 
 
 def test_a_late_removal_misleads_no_reader(server: Any, address: str) -> None:  # noqa: ANN401
-    """A store has no conditional delete; a file removed late is missing for every reader, and the next run
-    writes it again.
-    """
+    """A store has no conditional delete; a file removed late is missing for all, and the next run writes it again."""
     with stopped(address) as folder:
         late = Late(server, lambda: folder.begin(job(BEFORE), again=["a.parquet"]), "POST", "?delete")
         with taken_over(address) as successor:
@@ -224,7 +222,7 @@ def test_a_late_job_document_does_not_replace_the_successors(server: Any, addres
 
 
 def test_a_run_that_lost_its_output_checks_before_it_writes(server: Any, address: str) -> None:  # noqa: ANN401
-    """The only request is the check whether the lease is still held."""
+    """Every write checks the hold first, and a run that lost its output changes nothing in the store."""
     with stopped(address) as folder:
         with taken_over(address) as successor:
             do_all(successor)

@@ -135,9 +135,7 @@ def test_an_input_that_changes_back_counts_as_changed(address: str) -> None:
 
 
 def test_records_of_removed_units_are_ignored_by_readers(address: str) -> None:
-    """Records of units that no longer exist are ignored: their files were removed, and their input has fewer
-    units now.
-    """
+    """Records of units that no longer exist are ignored: their files are gone, and their input has fewer units."""
     folder = OutputFolder(address)
     folder.begin(with_unit(job("a"), "b-00000.parquet"))
     commit(folder, "a", "b")
@@ -265,9 +263,7 @@ def list_files(*names: str, modified: str = "2026-11-21T12:00+00:00") -> list[In
 def test_a_span_includes_its_start_and_excludes_its_end(
     before: str, first: str, last: str, after: str
 ) -> None:
-    """A time span includes its start and excludes its end; folder dates and times are in UTC and win over
-    file times.
-    """
+    """A span includes its start and excludes its end; folder dates and times are in UTC and replace file times."""
     names = [file.name for file in files_within(list_files(before, first, last, after), NIGHT)]
     assert names == [first, last]
 

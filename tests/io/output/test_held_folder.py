@@ -164,9 +164,7 @@ def test_readers_wait_before_anything_of_a_grown_job_is_removed(
 
 
 def test_an_output_within_anothers_is_known(s3: None, tmp_path: Path) -> None:
-    """An outer output is recognised by its job document, on a disk and in a bucket; other files and its own
-    job do not count.
-    """
+    """An outer output is recognised by its job document, on a disk and in a bucket; nothing else counts."""
     for top in (str(tmp_path), "s3://bucket"):
         OutputFolder(f"{top}/out").begin(job(("a",)))
         for within in (f"{top}/out/x", f"{top}/out/x/y"):

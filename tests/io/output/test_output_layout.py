@@ -284,9 +284,7 @@ def test_a_job_that_has_not_grown_is_as_it_was_written() -> None:
 
 
 def test_the_latest_document_that_names_an_input_counts() -> None:
-    """The latest document decides an input's entry, units and readability; inputs are sorted by name, rows
-    are summed.
-    """
+    """The latest document decides an input's entry, units and readability; inputs are sorted, rows are summed."""
     first = job("c", "a", unreadable=["/in/x"])
     added = joined(first, [grown_by("b", "a", unreadable=["/in/b"], rows=5), grown_by("b", rows=7)])
     assert list(added.identity.inputs) == ["a", "b", "c"]
@@ -300,9 +298,7 @@ def test_the_latest_document_that_names_an_input_counts() -> None:
 
 
 def test_a_growth_holds_what_is_new_and_nothing_else() -> None:
-    """It holds inputs that are new or changed, with their units or the fact that they are unreadable, and the
-    version.
-    """
+    """It holds new or changed inputs, with their units or the fact that they are unreadable, and the version."""
     requested = job("a", "b", "c", "d", unreadable=["/in/c", "/in/e"])
     requested = replace(requested, units=tuple(unit for unit in requested.units if unit.input != "/in/c"))
     requested = with_input(requested, "b", 9)

@@ -153,9 +153,7 @@ READERS: dict[str, Callable[[Path], tuple[list[dict[str, Any]], np.ndarray]]] = 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 @pytest.mark.parametrize("reader", READERS)
 def test_predictions_are_read_as_written(tmp_path: Path, reader: str, dtype: OutputDtype) -> None:
-    """Rows, nulls, empty reason lists and dictionary values are unchanged; rows without a prediction are NaN,
-    not null.
-    """
+    """Rows, nulls, empty reason lists and dictionary values are unchanged; a missing prediction is NaN, not null."""
     written_block = block()
     rows, vectors = READERS[reader](write(tmp_path / "p.parquet", written_block, dtype=dtype))
     assert [as_plain(row) for row in rows] == expected_rows(written_block)

@@ -179,9 +179,7 @@ def test_folders_are_columns(read: Reader, output: str) -> None:
 def test_columns_of_files_and_folders_are_merged(
     read: Reader, units: dict[str, dict[str, Any]], expected: dict[str, list[Any]], tmp_path: Path
 ) -> None:
-    """A file's own column wins over its folder's, missing values are null, and folders above the output do
-    not count.
-    """
+    """A file's own column wins over its folder's, missing values are null, and folders above do not count."""
     output = tmp_path / "run=7/n=9/day=x/out"
     write_output(
         str(output), {f"{name}-00000.parquet": {"key": [1], **columns} for name, columns in units.items()}

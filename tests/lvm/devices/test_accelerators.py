@@ -80,9 +80,7 @@ def test_at_most_the_given_number_of_slices_is_in_flight() -> None:
 
 
 def test_slices_fit_the_memory_that_is_free() -> None:
-    """If the model's memory need is known, slices fit the free memory; more memory gives larger slices, up to
-    a maximum.
-    """
+    """If the model's memory need is known, slices fit the free memory, and grow with it up to a maximum."""
     row_bytes = bytes_a_row(model(), length=5, dim=DIM, device=CPU)
     sizes = []
     for capacity in (100_000, 400_000, 2**30):
@@ -132,9 +130,7 @@ def test_one_row_that_does_not_fit_is_an_error() -> None:
     late=st.sets(st.integers(0, 12), max_size=4),
 )
 def test_no_failure_loses_or_moves_a_row(n_rows: int, max_rows: int, early: set[int], late: set[int]) -> None:
-    """Running out of memory at any moment only costs time; if one row does not fit, it is an error, never a
-    wrong row.
-    """
+    """Running out of memory only costs time; if one row does not fit, it is an error, never a wrong row."""
     ran_out = torch.OutOfMemoryError("now")
     device = FakeDevice(faults=dict.fromkeys(early, ran_out), late_faults=dict.fromkeys(late, ran_out))
     try:
@@ -190,9 +186,7 @@ def test_threads_share_a_device() -> None:
 @pytest.mark.parametrize("name", ["amn", "amn-mixer", "gru"])
 @pytest.mark.parametrize("on", ["cpu", "device"])
 def test_sixteen_bits_are_near_float32(name: str, on: str) -> None:
-    """bf16 predictions point where the float32 ones do to 1e-3, and are float32 of unit norm; the model is
-    unchanged.
-    """
+    """bf16 predictions point where the float32 ones do to 1e-3, as float32 of unit norm; the model is unchanged."""
     exact = build_model(name, seed=2)
     contexts = contexts_of(60, dim=768)
     expected = Predictor(exact, CPU)(contexts)
@@ -274,9 +268,7 @@ FLIGHT = [
 
 
 def test_streams_wait_for_what_they_need_and_for_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows are copied up, computed and copied down in turn; the CPU waits at the end only, and pinned buffers
-    are reused.
-    """
+    """Rows are copied up, computed and copied down in turn; the CPU waits at the end, and buffers are reused."""
     log = stand_in_for_cuda(monkeypatch)
     cuda = CudaAccelerator(CPU)
     predict = PipelinedPredictor(model(), cuda, max_rows=8)
@@ -298,9 +290,7 @@ def test_streams_wait_for_what_they_need_and_for_nothing_else(monkeypatch: pytes
 def test_products_are_rounded_only_where_that_is_asked_for(
     precision: Precision, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Recurrent layers follow the setting too, though cuDNN rounds by default; it holds only while the model
-    is enqueued.
-    """
+    """Recurrent layers obey too, though cuDNN rounds by default; the setting holds while the model is enqueued."""
     stand_in_for_cuda(monkeypatch)
     matmul, rnn = torch.backends.cuda.matmul, torch.backends.cudnn.rnn
     seen = []

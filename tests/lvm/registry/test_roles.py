@@ -358,9 +358,7 @@ def test_a_model_counts_at_its_latest_promotion() -> None:
 
 
 def test_a_link_set_by_hand_counts() -> None:
-    """From an unknown holder, rollback goes to the last known one; from a known one, to its predecessor; from
-    none, to the last.
-    """
+    """A rollback goes from an unknown holder or none to the last known one, from a known one to its predecessor."""
     changes = promotions("a", "b", "c")
     assert [back(changes, now) for now in ("x", "b", "a", None)] == ["c", "a", None, "c"]
 

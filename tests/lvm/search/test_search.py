@@ -182,9 +182,7 @@ def clustered(n_rows: int, *, seed: int) -> np.ndarray:
 
 
 def test_faiss_finds_nearly_all_and_scores_them_exactly() -> None:
-    """Recall is 0.97 on new vectors like the bank's, no score exceeds the exact one, and only some lists are
-    searched.
-    """
+    """Recall is 0.97 on vectors like the bank's, no score exceeds the exact one, and only some lists are searched."""
     import_faiss()
     bank, queries = clustered(6000, seed=1), clustered(500, seed=2)
     index = FaissIndex(build_faiss_index(bank), bank)

@@ -220,9 +220,7 @@ def test_losses_are_mean_squared_errors() -> None:
 
 
 def test_the_rate_follows_its_schedule() -> None:
-    """The cosine schedule ends at zero, the plateau halves after three epochs without improvement, the
-    constant stays.
-    """
+    """The cosine schedule ends at zero, the plateau halves after three epochs without gain, the constant stays."""
     data, held_out = windows(128, seed=1), windows(64, seed=2)
 
     def rates(**changed: object) -> list[float]:
@@ -258,9 +256,7 @@ def test_few_windows_get_more_ridge_and_more_epochs() -> None:
 
 @pytest.mark.parametrize("name", SMALL)
 def test_models_start_at_ridge_regression(name: str) -> None:
-    """Before the first step a model predicts nearly what ridge regression does, the archived architectures
-    less closely.
-    """
+    """Before the first step a model nearly predicts what ridge regression does, archived ones less closely."""
     model, data = small(name), windows(1000, seed=1)
     sums = RidgeSums(5, DIM)
     contexts, targets = data.batch(slice(None))
