@@ -5,6 +5,7 @@ The rule: the exit code is that of the signal, and committed units stay.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -42,6 +43,8 @@ def stop_on_signals() -> Iterator[None]:
 
 
 def _stop(number: int, _: object) -> NoReturn:
+    # A signal to the whole group ends workers too; what Dask logs while it tries to replace them is no news.
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
     for each in _ENDS:
         signal.signal(each, _stop_at_once)
     raise _Stopped(signal.Signals(number))
