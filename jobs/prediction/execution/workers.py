@@ -110,6 +110,10 @@ class Workers:
             self._check_joiners(workers)
         fit = {address: worker for address, worker in workers.items() if address not in self._refused}
         self._fit = frozenset(fit)
+        for address in fit:
+            self.finished_at.setdefault(
+                address, self._looked
+            )  # a worker that joins late has had nothing to do yet
         self._n_slots = sum(int(worker["nthreads"]) for worker in fit.values())
         self.memory.update({address: worker_memory(worker) for address, worker in fit.items()})
         if fit:
@@ -147,6 +151,7 @@ class Workers:
         """Return the worker that holds a task, ``""`` if none does, and whether the task is the first in its queue."""
         for address, keys in self.client.processing().items():
             if key in keys:
+                self.look(now=address not in self.finished_at)
                 return address, key == next(iter(keys))
         return "", False
 

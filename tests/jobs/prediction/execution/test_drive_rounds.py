@@ -480,6 +480,24 @@ def test_the_time_of_a_unit_begins_when_its_worker_begins(monkeypatch: pytest.Mo
     assert line.overdue(1015.1) == ["a"]
 
 
+def test_a_worker_that_joins_late_has_all_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time of a unit that waited for any worker begins when one is first seen, also between two looks."""
+    clock = SimpleNamespace(now=1000.0)
+    known: dict[str, dict[str, Any]] = {}
+    client = SimpleNamespace(processing=lambda: {"w1": ["key"]} if known else {})
+    monkeypatch.setattr("lvm_batch.jobs.prediction.execution.workers.monotonic", lambda: clock.now)
+    monkeypatch.setattr("lvm_batch.jobs.prediction.execution.workers.workers_of", lambda _: known)
+    workers = driving.Workers(client)  # type: ignore[arg-type]
+    workers.look()
+    known["w1"] = {"nthreads": 1, "metrics": {}, "memory_limit": 0}
+    clock.now = 1000.5
+    assert workers.holder("key") == ("w1", True)
+    assert workers.finished_at == {"w1": 1000.5}
+    clock.now = 1030.0
+    workers.look()
+    assert workers.finished_at == {"w1": 1000.5}
+
+
 def test_all_that_are_overdue_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """A task that has time left, or waits in a line, does not hide those after it."""
     line = Line(monkeypatch)
