@@ -65,6 +65,7 @@ ARTICLES = st.lists(
 ).map(lambda runs: [article for run in runs for article in run])
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=40)
 @given(
     files=st.lists(ARTICLES, min_size=1, max_size=3),
