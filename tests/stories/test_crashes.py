@@ -34,6 +34,7 @@ from lvm_batch.io import read_predictions
 from lvm_batch.io.errors import InputNotFound, NotFinished
 from lvm_batch.io.storage.store import LocalStore
 from lvm_batch.jobs.console.console import Console
+from lvm_batch.jobs.models.find import find_models
 from lvm_batch.jobs.prediction.execution.worker import Failure, run_unit
 from lvm_batch.jobs.prediction.telemetry.event_log import EventLog
 from lvm_batch.jobs.settings.run import RunSettings
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
     from lvm_batch.io.dataset.units import Unit
     from lvm_batch.io.output.commit_record import CommitRecord
+    from lvm_batch.jobs.models.facts import FoundModels
     from lvm_batch.jobs.prediction.observers import RunOutcome
     from lvm_batch.jobs.prediction.planning.job import Job
 
@@ -101,7 +103,19 @@ def without_a_cluster() -> pytest.MonkeyPatch:
     patch.setattr(lvm_batch.jobs.prediction.run, "_cluster", lambda *_, **__: nullcontext())
     patch.setattr(lvm_batch.jobs.prediction.run, "n_slots", lambda _: 1)
     patch.setattr(lvm_batch.jobs.prediction.run, "drive", one_after_the_other)
+    patch.setattr("lvm_batch.jobs.prediction.planning.plan.find_models", found_once)
     return patch
+
+
+def found_once(settings: RunSettings) -> FoundModels:
+    """Look at the models once: they stay as they are, and it takes two thirds of such a run."""
+    key = (settings.model, settings.fallback)
+    if key not in _FOUND:
+        _FOUND[key] = find_models(settings)
+    return _FOUND[key]
+
+
+_FOUND: dict[tuple[str | None, str | None], FoundModels] = {}
 
 
 def run_job(models: Path, dataset: Path, output: Path, **options: str) -> RunOutcome:
