@@ -14,6 +14,7 @@ import pytest
 from support.datasets import read_rows, windows
 
 from lvm_batch.jobs import demo
+from lvm_batch.lvm.architectures.catalog import build_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,9 +29,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _few_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Train for less time than the demo does: the models are good enough for these tests."""
-    monkeypatch.setattr(demo, "EPOCHS", {"amn": 3, "gru": 1})
+def _little_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train for less time than the demo does, and a smaller GRU: the models are good enough for these tests.
+
+    Draw no report and no curves, which takes as long as the training.
+    """
+
+    def build_small(name: str, **how: Any) -> Any:  # noqa: ANN401 - of the function that it replaces
+        sizes = {"d_model": 64, "num_layers": 1} if name == "gru" else {}
+        return build_model(name, **how, **sizes)
+
+    monkeypatch.setattr(demo, "EPOCHS", {"amn": 1, "gru": 1})
+    monkeypatch.setattr("lvm_batch.jobs.training.train.build_model", build_small)
+    monkeypatch.setattr("lvm_batch.jobs.training.train.curves_svg", lambda _: b"")
+    monkeypatch.setattr("lvm_batch.jobs.reports.report_writer.write_report", lambda *_, **__: None)
 
 
 def test_the_demo_trains_predicts_and_shows_the_next_commands(
