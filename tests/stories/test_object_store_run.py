@@ -313,8 +313,10 @@ def test_killed_with_its_workers_and_run_again(
     lvm_batch: Callable[..., Any],
     local_output: Path,
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """`kill -9` of a real run and its workers, then the same command: the same rows, and no unit computed twice."""
+    monkeypatch.setattr("lvm_batch.io.storage.lease.TTL_S", 1.0)  # the holder is dead, not slow
     run = [str(part) for part in ("run", *arguments(remote), "--workers", 1)]
     server.fail("hang", "PUT", "00000.parquet")  # so that the kill falls within an upload
     code = "import sys; from lvm_batch.jobs.cli import main; sys.exit(main(sys.argv[1:]))"
