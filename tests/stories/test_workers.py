@@ -47,6 +47,9 @@ def troubled(job, unit, folder):
 worker._compute = troubled
 """
 
+# Every nanny runs this: it kills a worker that does not end by itself after 0.4 s, not after Dask's 4.
+IMPATIENCE = "from distributed import Nanny; Nanny.kill.__defaults__ = (0.5, 'nanny-kill')"
+
 
 class Cluster:
     """A ``dask scheduler`` and one ``dask worker`` command with two worker processes under nannies."""
@@ -64,6 +67,7 @@ class Cluster:
         script.write_text(TROUBLE.format(trouble=str(self.trouble), touched=str(self.touched)))
         workers = ("--nworkers", "2", "--nthreads", "1", "--no-dashboard", "--host", "127.0.0.1")
         own = ("--memory-limit", "1200MiB", "--local-directory", self.folder, "--preload", script)
+        own += ("--preload-nanny", IMPATIENCE)
         self._dask("worker", "--scheduler-file", self.file, *workers, *own)
 
     def start_scheduler(self) -> None:
@@ -82,6 +86,7 @@ class Cluster:
         self.trouble.write_text(code)
         self.touched.unlink(missing_ok=True)
         with Client(self.address, set_as_default=False) as client:
+            client.wait_for_workers(2, timeout=HANG_S)  # those that an earlier test killed are back
             client.run_on_scheduler(exec, _ALLOW.format(allowed_failures))
 
     def _is_up(self) -> bool:
@@ -100,6 +105,11 @@ class Cluster:
     def attempts(self) -> int:
         """How often the troubled unit was started."""
         return len(self.touched.read_text()) if self.touched.exists() else 0
+
+    @property
+    def is_first_attempt(self) -> str:
+        """Code for the trouble file: whether the troubled unit is started for the first time."""
+        return f"len(open({str(self.touched)!r}).read()) == 1"
 
     def stop(self) -> None:
         """Kill all processes."""
@@ -181,7 +191,7 @@ def test_a_killed_worker_costs_no_row(
     cluster: Cluster, lvm_batch: Callable[..., Any], arguments: list[object], tmp_path: Path
 ) -> None:
     """A worker killed in the middle of a unit is replaced; another worker computes its unit."""
-    cluster.trouble_with("time.sleep(2)")
+    cluster.trouble_with(f"time.sleep(600) if {cluster.is_first_attempt} else None")
     thread = soon(lambda: [worker.kill() for worker in cluster.workers()], lambda: cluster.attempts() > 0)
     check_whole(lvm_batch(*arguments, "--scheduler", cluster.address), tmp_path)
     thread.join()
@@ -215,7 +225,7 @@ def test_a_unit_that_needs_too_much_memory_is_quarantined(
     cluster: Cluster, lvm_batch: Callable[..., Any], arguments: list[object]
 ) -> None:
     """The nanny kills a worker that exceeds its limit; the error names the unit, and the others are done."""
-    hoard = "[(hoard.append(bytearray(os.urandom(1 << 20)) * 50), time.sleep(0.1)) for _ in range(60)]"
+    hoard = "hoard.extend(bytearray(os.urandom(1 << 20)) * 50 for _ in range(25)); time.sleep(600)"
     cluster.trouble_with(hoard, allowed_failures=0)
     result = lvm_batch(*arguments, "--scheduler", cluster.address)
     assert (result.code, result.values["units_done"]) == (1, N_UNITS - 1), result.values["failed_units"]
@@ -228,9 +238,8 @@ def test_a_stopped_worker_loses_its_unit_to_another(
     cluster: Cluster, lvm_batch: Callable[..., Any], arguments: list[object], tmp_path: Path
 ) -> None:
     """A worker that is stopped (SIGSTOP) is dropped after --unit-timeout, and another computes its unit."""
-    first = f"len(open({str(cluster.touched)!r}).read()) == 1"
-    cluster.trouble_with(f"os.kill(os.getpid(), signal.SIGSTOP) if {first} else None")
-    check_whole(lvm_batch(*arguments, "--scheduler", cluster.address, "--unit-timeout", 6), tmp_path)
+    cluster.trouble_with(f"os.kill(os.getpid(), signal.SIGSTOP) if {cluster.is_first_attempt} else None")
+    check_whole(lvm_batch(*arguments, "--scheduler", cluster.address, "--unit-timeout", 4), tmp_path)
     assert cluster.attempts() > 1
 
 
@@ -239,7 +248,7 @@ def test_a_unit_that_hangs_is_given_up(
 ) -> None:
     """A unit that never ends is tried three times for --unit-timeout each, then named; the others are done."""
     cluster.trouble_with("time.sleep(600)")
-    result = lvm_batch(*arguments, "--scheduler", cluster.address, "--unit-timeout", 6)
+    result = lvm_batch(*arguments, "--scheduler", cluster.address, "--unit-timeout", 4)
     assert (result.code, result.values["units_done"]) == (1, N_UNITS - 1), result.values["failed_units"]
     (failure,) = result.values["failed_units"]
     assert (failure["kind"], failure["output"]) == ("unit_timeout", "a-00003.parquet")
