@@ -110,10 +110,8 @@ class Workers:
             self._check_joiners(workers)
         fit = {address: worker for address, worker in workers.items() if address not in self._refused}
         self._fit = frozenset(fit)
-        for address in fit:
-            self.finished_at.setdefault(
-                address, self._looked
-            )  # a worker that joins late has had nothing to do yet
+        for address in fit:  # a worker that joins late has had nothing to do yet
+            self.finished_at.setdefault(address, self._looked)
         self._n_slots = sum(int(worker["nthreads"]) for worker in fit.values())
         self.memory.update({address: worker_memory(worker) for address, worker in fit.items()})
         if fit:
