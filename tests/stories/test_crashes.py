@@ -100,7 +100,7 @@ def one_after_the_other(
 def without_a_cluster() -> pytest.MonkeyPatch:
     """Let runs process their units in this process."""
     patch = pytest.MonkeyPatch()
-    patch.setattr(lvm_batch.jobs.prediction.run, "_cluster", lambda *_, **__: nullcontext())
+    patch.setattr(lvm_batch.jobs.prediction.run, "_start_cluster", lambda *_, **__: nullcontext())
     patch.setattr(lvm_batch.jobs.prediction.run, "n_slots", lambda _: 1)
     patch.setattr(lvm_batch.jobs.prediction.run, "drive", one_after_the_other)
     patch.setattr("lvm_batch.jobs.prediction.planning.plan.find_models", found_once)
