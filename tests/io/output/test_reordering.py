@@ -236,7 +236,7 @@ def check(store: Gated, seed: int, *, changing: bool) -> None:
 
 
 @pytest.mark.parametrize("changing", [False, True], ids=["a dataset grows", "inputs change"])
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.soak) for seed in (1, 2))])
 def test_any_order_of_requests_is_consistent(store: Gated, seed: int, changing: bool) -> None:  # noqa: FBT001
     """Records match their files, `_SUCCESS` counts only if all units are done, and no committed file is replaced."""
     check(store, seed, changing=changing)

@@ -139,7 +139,7 @@ def test_the_projection_is_within_a_quarter_of_the_peak(case: str, tmp_path: Pat
     assert 0.8 * measured < plan.memory.peak < 1.25 * measured
 
 
-@pytest.mark.parametrize("layout", ["windows", "sequences"])
+@pytest.mark.parametrize("layout", [pytest.param("windows", marks=pytest.mark.soak), "sequences"])
 def test_an_input_ten_times_as_large_has_the_same_peak(layout: str, tmp_path: Path, models: Path) -> None:
     """Neither more units nor a larger row group raise a worker's peak."""
     peaks = []
