@@ -17,6 +17,7 @@ from lvm_batch.jobs.errors import Interrupted, Terminated
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_DASK = logging.getLogger("distributed")
 _ENDS = {signal.SIGINT: Interrupted, signal.SIGTERM: Terminated}
 _MESSAGES = {signal.SIGINT: "interrupted", signal.SIGTERM: "stopped by SIGTERM"}
 
@@ -35,7 +36,8 @@ def stop_on_signals() -> Iterator[None]:
     try:
         yield
     except _Stopped as stopped:
-        number = stopped.args[0]
+        number, level = stopped.args
+        _DASK.setLevel(level)
         raise _ENDS[number](_MESSAGES[number], "run the same command again to resume") from None
     finally:
         for number, handler in before.items():
@@ -44,10 +46,11 @@ def stop_on_signals() -> Iterator[None]:
 
 def _stop(number: int, _: object) -> NoReturn:
     # A signal to the whole group ends workers too; what Dask logs while it tries to replace them is no news.
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    level = _DASK.level
+    _DASK.setLevel(logging.CRITICAL)
     for each in _ENDS:
         signal.signal(each, _stop_at_once)
-    raise _Stopped(signal.Signals(number))
+    raise _Stopped(signal.Signals(number), level)
 
 
 def _stop_at_once(number: int, _: object) -> NoReturn:
