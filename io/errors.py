@@ -5,6 +5,7 @@
     ├── UnreadableFile        a file is there, but is not the Parquet (or NPZ, or bank) it should be
     ├── MissingExtra          an optional package that this needs is not installed
     ├── ColumnError           columns are missing, of the wrong type or width, or collide
+    │   └── AmbiguousColumns  several columns can play one part
     └── OutputError           the output folder cannot take this job
         ├── JobChanged        it holds another job
         ├── OutputLocked      another run is writing to it
@@ -61,6 +62,19 @@ class ColumnError(DataError):
     """The columns of a file do not fit the job."""
 
     kind = "columns"
+
+
+class AmbiguousColumns(ColumnError):
+    """Several columns can play one part; ``flags`` are the options that choose, one for each column."""
+
+    kind = "ambiguous_columns"
+
+    def __init__(self, message: str, hint: str = "", flags: tuple[str, ...] = ()) -> None:
+        super().__init__(message, hint)
+        self.flags = flags
+
+    def __reduce__(self) -> tuple[type[AmbiguousColumns], tuple[str, str, tuple[str, ...]]]:
+        return type(self), (*self.args, self.flags)
 
 
 class OutputError(DataError):

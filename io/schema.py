@@ -48,6 +48,14 @@ OUTPUT_COLUMNS = (
 """The columns that a job adds to the carried ones."""
 
 
+FILE_ARTICLE = "@file"
+"""In place of an article column: each file is one article."""
+ROW_POSITION = "@row"
+"""In place of a position column: the rows of an article are in reading order as they are in the file."""
+NO_COLUMN = "@none"
+"""In place of an optional column: no column plays the part, whatever the columns are called."""
+
+
 @dataclass(frozen=True, slots=True)
 class WindowShape:
     """The shape of a context: ``length`` vectors of ``dim`` components."""
@@ -81,8 +89,8 @@ class Roles:
     """The columns of one file by the part they play; ``None`` where the file has no such column.
 
     ``vectors`` is the column of contexts (windows) or of vectors (sequences). ``tokens`` is the context's token
-    count (windows) or one sentence's (sequences). ``carried`` maps each column that goes to the output, as the
-    input calls it, to its name there.
+    count (windows) or one sentence's (sequences). In sequences ``position`` is ``None`` if rows are in reading order as
+    they are. ``carried`` maps each column that goes to the output, as the input calls it, to its name there.
     """
 
     layout: Layout

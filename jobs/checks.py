@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from lvm_batch.io.errors import DataError
+from lvm_batch.io.errors import ColumnError, DataError
 from lvm_batch.jobs.errors import Problem, SettingsError
 from lvm_batch.lvm.errors import ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
 
 T = TypeVar("T")
 
@@ -31,9 +31,33 @@ class Checks:
             self.errors.append(error)
             return None
 
+    def add_of_files(self, errors: Iterable[tuple[str, DataError]], n_files: int) -> None:
+        """Keep the errors of files, by their paths; columns that are wrong alike in several files are one error.
+
+        ``n_files`` counts all files.
+        """
+        alike: dict[tuple[str, ...], list[tuple[str, DataError]]] = {}
+        for path, error in errors:
+            parts = (error.kind, *(str(part).replace(path, "") for part in error.args))
+            alike.setdefault(parts if isinstance(error, ColumnError) else (path,), []).append((path, error))
+        self.errors.extend(_grouped(found, n_files) for found in alike.values())
+
     def raise_all(self) -> None:
-        """Raise the kept errors: a single one as it is, several as one ``SettingsError``."""
-        if len(self.errors) == 1:
-            raise self.errors[0]
+        """Raise the kept errors, if there are any."""
         if self.errors:
-            raise SettingsError(*(Problem(*error.args) for error in self.errors))
+            raise self.all_errors()
+
+    def all_errors(self) -> Exception:
+        """Return the kept errors, at least one: a single one as it is, several as one ``SettingsError``."""
+        if len(self.errors) == 1:
+            return self.errors[0]
+        return SettingsError(*(Problem(*error.args[:2]) for error in self.errors))
+
+
+def _grouped(found: Sequence[tuple[str, DataError]], n_files: int) -> DataError:
+    """Return one error for all files that have the same one; it names the first."""
+    (_, error), *others = found
+    if not others:
+        return error
+    message, *hint = error.args
+    return type(error)(f"{message}; the same is wrong in {len(found):,} of {n_files:,} files", *hint)

@@ -24,6 +24,7 @@ LAYERS = {
         ("storage", "vectors"),
         ("formats", "history"),
         ("dataset",),
+        ("discovery",),
         ("output", "packing"),
         ("bank",),
     ),

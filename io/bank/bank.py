@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 
 from lvm_batch.io.bank.remote import IDS, INDEX, META, VECTORS, fetch_bank, upload_bank
 from lvm_batch.io.bank.unit_vectors import survey, unit_vectors
+from lvm_batch.io.discovery.find_columns import find_vector_column
 from lvm_batch.io.errors import OutputError, UnreadableFile, output_errors
 from lvm_batch.io.formats.numpy_files import open_npy
 from lvm_batch.io.formats.parquet_writing import row_groups
@@ -58,7 +59,7 @@ def build_bank(
     files: Sequence[InputFile],
     output: str,
     *,
-    vector_column: str = "vector",
+    vector_column: str | None = None,
     id_column: str | None = None,
     build_index: Callable[[NDArray[np.float32]], bytes] | None = None,
     on_rows: Callable[[int], None] | None = None,
@@ -66,12 +67,13 @@ def build_bank(
     """Build a bank from the vectors of Parquet ``files`` in the folder ``output``; return the content of ``bank.json``.
 
     Vectors that are null, not finite or without a norm are left out and counted, and, if their type leaves the width
-    open, those of another width than most of the first. ``id_column`` defaults to ``id`` if there is such a column.
-    ``build_index`` makes an index of the vectors; ``on_rows`` is called with the rows done so far. Raises
+    open, those of another width than most of the first. Unless it is given, ``vector_column`` is found, and
+    ``id_column`` is ``id`` if there is such a column. ``build_index`` makes an index of the vectors; ``on_rows`` is
+    called with the rows done so far. Raises
     ``ColumnError``, ``UnreadableFile`` or :class:`OutputError` (there is a bank already, or the disk is full).
     """
     place = locate(output)
-    options = (vector_column, id_column, build_index, on_rows)
+    options = (vector_column or find_vector_column(files), id_column, build_index, on_rows)
     if place.is_local:
         with _naming(Path(place.path)):
             _refuse_occupied(Path(place.path), output)

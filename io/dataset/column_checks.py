@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from lvm_batch.io.errors import ColumnError
-from lvm_batch.io.schema import OUTPUT_COLUMNS
+from lvm_batch.io.schema import FILE_ARTICLE, NO_COLUMN, OUTPUT_COLUMNS, ROW_POSITION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -75,27 +75,40 @@ def check_type(
 ) -> None:
     """Raise :class:`ColumnError` if the column ``name`` has a type that ``accepts`` rejects; ``None`` is no column."""
     if name is not None and not accepts(schema.field(name).type):
+        flag = _flag(names, name)
+        without = f", or do without: {flag} {NO_COLUMN}" if accepts in {is_text, is_number} else ""
         raise ColumnError(
             f"{file}: column `{name}` is {schema.field(name).type}, but must hold {_EXPECTED[accepts]}",
-            f"convert it, or point to another column: {_flag(names, name)} NAME",
+            f"convert it, or point to another column: {flag} NAME{without}",
         )
 
 
 def _flag(names: ColumnNames, column: str) -> str:
     """Return the option that names ``column``."""
-    part = next(part.name for part in fields(names) if getattr(names, part.name) == column)
+    return column_flag(next(part.name for part in fields(names) if getattr(names, part.name) == column))
+
+
+def column_flag(part: str) -> str:
+    """Return the option that names the column of ``part``."""
     return f"--{part.replace('_', '-')}-column"
 
 
-def rename_hint(schema: pa.Schema, wanted: Sequence[str], names: ColumnNames) -> str:
-    """Return the option that names a missing column, and the column that may be meant."""
+def rename_hint(schema: pa.Schema, wanted: Sequence[str], names: ColumnNames, *, joined: str = " ") -> str:
+    """Return the options that name the missing columns, with the columns that may be meant, and ways to do without."""
     there = [field.name for field in schema if not is_absent(field.type)]
-    for name in wanted:
-        if near := nearest(name, there, cutoff=0.5):
-            return f"did you mean `{near}`? Then add {_flag(names, name)} {near}"
-    return (
-        f"name the right column with {_flag(names, wanted[0])}, or look at the file with `lvm-batch inspect`"
-    )
+    near = {name: found for name in wanted if (found := nearest(name, there, cutoff=0.5))}
+    if near:
+        meant = " and ".join(f"`{name}`" for name in near.values())
+        flags = " ".join(f"{_flag(names, name)} {found}" for name, found in near.items())
+        hints = [f"did you mean {meant}? Then add {flags}"]
+    else:
+        flags = joined.join(f"{_flag(names, name)} NAME" for name in wanted)
+        hints = [f"name the right column: {flags}; `lvm-batch inspect` shows what there is"]
+    if names.article in wanted:
+        hints.append(f"if each file is one article: --article-column {FILE_ARTICLE}")
+    if names.position in wanted:
+        hints.append(f"if rows are in reading order as they are: --position-column {ROW_POSITION}")
+    return "; ".join(hints)
 
 
 def nearest(name: str, there: Iterable[str], *, cutoff: float = 0.6) -> str | None:

@@ -22,8 +22,8 @@ from lvm_batch.io.dataset.column_checks import (
     rename_hint,
 )
 from lvm_batch.io.errors import ColumnError
-from lvm_batch.io.schema import ColumnNames, Layout, Roles, WindowShape
-from lvm_batch.io.vectors.types import check_vector_type, flat_width, vector_width
+from lvm_batch.io.schema import ROW_POSITION, ColumnNames, Layout, Roles, WindowShape
+from lvm_batch.io.vectors.types import check_vector_type, flat_width, holds_vectors, vector_width
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -76,7 +76,7 @@ def _named(there: Collection[str], layout: Layout, names: ColumnNames) -> Roles:
         tokens=found(names.tokens if sequences else names.context_tokens),
         split=found(names.split),
         article=names.article if sequences else None,
-        position=names.position if sequences else None,
+        position=names.position if sequences and names.position != ROW_POSITION else None,
         carried={},
     )
 
@@ -98,6 +98,11 @@ def _check_types(
 def _detect_layout(schema: pa.Schema, file: str, names: ColumnNames, there: Collection[str]) -> Layout:
     has_context, has_vector = names.context in there, names.vector in there
     if has_context and has_vector:
+        # A text may be called `context`, too: what holds no vectors is no layout's column.
+        has_context, has_vector = (
+            holds_vectors(schema.field(name).type) for name in (names.context, names.vector)
+        )
+    if has_context and has_vector:
         raise ColumnError(
             f"{file} has both a `{names.context}` and a `{names.vector}` column",
             "say which one to read: --layout windows or --layout sequences",
@@ -105,7 +110,7 @@ def _detect_layout(schema: pa.Schema, file: str, names: ColumnNames, there: Coll
     if not has_context and not has_vector:
         raise ColumnError(
             f"{file} has neither a `{names.context}` nor a `{names.vector}` column; it has {listed(schema)}",
-            rename_hint(schema, (names.context, names.vector), names),
+            rename_hint(schema, (names.context, names.vector), names, joined=" or "),
         )
     return "windows" if has_context else "sequences"
 
@@ -115,7 +120,7 @@ def _refuse_missing(
 ) -> None:
     sequences = layout == "sequences"
     needed = (names.vector, names.article, names.position) if sequences else (names.context,)
-    missing = [name for name in needed if name not in there]
+    missing = [name for name in needed if name not in there and name != ROW_POSITION]
     if missing:
         columns = " and ".join(f"`{name}`" for name in missing)
         raise ColumnError(

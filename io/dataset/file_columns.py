@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from lvm_batch.io.dataset.column_checks import is_absent
 from lvm_batch.io.dataset.partitions import folder_texts
+from lvm_batch.io.schema import FILE_ARTICLE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -30,7 +31,8 @@ _WHOLE = re.compile(r"-?[0-9]{1,18}")
 class FileColumns:
     """All columns of a file: the schema of its ``own``, and the values ``of_folders``.
 
-    ``kept`` names those of the latter that are in the path of the file's outputs, too, and need not be written there.
+    ``kept`` names those of the latter that are in the path of the file's outputs, too, and need not be written there;
+    the file's own name, as an article, is one of them.
     ``overruled`` has the texts that its folders give for columns of its own.
     """
 
@@ -92,6 +94,8 @@ def file_columns(
     changes; those of ``numbers`` are whole numbers if they look like such.
     """
     given = {name: text for name, text in file.folders.items() if name in texts or name in numbers}
+    if FILE_ARTICLE in texts:
+        given[FILE_ARTICLE] = file.name
     held = (
         {field.name for field in own if field.name in given and not is_absent(field.type)} if given else set()
     )
@@ -100,7 +104,7 @@ def file_columns(
         name: _as_number(text) if name in numbers and name not in texts else pa.scalar(text, pa.string())
         for name, text in given.items()
     }
-    kept = frozenset(given.keys() & folder_texts(file.name).keys())
+    kept = frozenset(given.keys() & {FILE_ARTICLE, *folder_texts(file.name)})
     return FileColumns(own, values, kept, overruled)
 
 

@@ -21,7 +21,7 @@ from lvm_batch.io.schema import BAD_INPUT, OK, SHORT_CONTEXT, Pad
 from lvm_batch.io.vectors.decoding import decode_column
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -79,7 +79,7 @@ class SequencesReader:
         single = vectors[:, 0]
         run_start = self._run_starts(rows, first_row - n_before)
         windows = _windows(run_start, n_before, n_rows, self._length)
-        status, details = self._judge(rows, single, bad, windows)
+        status, details = self._judge(rows, single, bad, windows, file_row=first_row - n_before)
         return Batch(
             first_row=first_row,
             contexts=self._gather_contexts(single, windows),
@@ -100,6 +100,8 @@ class SequencesReader:
         return np.maximum.accumulate(np.arange(len(first)) * first)
 
     def _check_order(self, rows: pa.Table, first: NDArray[np.bool_], file_row: int) -> None:
+        if self._roles.position is None:
+            return
         positions = _ordered(rows[self._roles.position])
         falls = pc.less(positions[1:], positions[:-1]).fill_null(fill_value=False).to_numpy()
         falling = np.flatnonzero(falls & ~first[1:])
@@ -112,7 +114,13 @@ class SequencesReader:
             )
 
     def _judge(
-        self, rows: pa.Table, vectors: NDArray[np.float32], bad: dict[int, str], windows: _Windows
+        self,
+        rows: pa.Table,
+        vectors: NDArray[np.float32],
+        bad: dict[int, str],
+        windows: _Windows,
+        *,
+        file_row: int,
     ) -> tuple[NDArray[np.int8], dict[int, str]]:
         n_known = windows.inside.sum(axis=1)
         short = n_known < self._length
@@ -120,16 +128,23 @@ class SequencesReader:
         details = {}
         if self._pad is not None:
             details = {row: padding_detail(n_known[row]) for row in np.flatnonzero(short).tolist()}
-        flawed = self._flawed_windows(rows, vectors, bad, windows)
+        flawed = self._flawed_windows(vectors, bad, windows, lambda at: self._place(rows, at, file_row))
         for row, reason in flawed.items():
             if status[row] == OK:
                 status[row], details[row] = BAD_INPUT, reason
         return status, details
 
+    def _place(self, rows: pa.Table, at: int, file_row: int) -> str:
+        """Return where a vector is: its position in the article, or its row in the file if that is its position."""
+        if self._roles.position is None:
+            return f"row {file_row + at}"
+        return f"position {rows[self._roles.position][at].as_py()}"
+
+    @staticmethod
     def _flawed_windows(
-        self, rows: pa.Table, vectors: NDArray[np.float32], bad: dict[int, str], windows: _Windows
+        vectors: NDArray[np.float32], bad: dict[int, str], windows: _Windows, place: Callable[[int], str]
     ) -> dict[int, str]:
-        """Return why windows are bad: the first bad vector and its position, or only zeros."""
+        """Return why windows are bad: the first bad vector and its place, or only zeros."""
         zero = vectors[:, 0] == 0.0
         zero[zero] = ~vectors[zero].any(axis=1)
         flawed = dict.fromkeys(np.flatnonzero(zero[windows.index].all(axis=1)).tolist(), "zero_norm")
@@ -137,7 +152,7 @@ class SequencesReader:
         is_bad[list(bad)] = True
         for row in np.flatnonzero(is_bad[windows.index].any(axis=1)).tolist():
             at = next(index for index in windows.index[row].tolist() if is_bad[index])
-            flawed[row] = f"{bad[at]}: position {rows[self._roles.position][at].as_py()}"
+            flawed[row] = f"{bad[at]}: {place(at)}"
         return flawed
 
     def _gather_contexts(self, vectors: NDArray[np.float32], windows: _Windows) -> NDArray[np.float32]:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from lvm_batch.io.vectors.types import BINARY_FLOATS, FLOATS, is_fixed
+from lvm_batch.io.vectors.types import BINARY_FLOATS, FLOATS, is_fixed, is_list_view, is_variable_binary
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,18 +52,8 @@ def decode_vectors(array: pa.Array, out: NDArray[np.float32], *, pad: Pad | None
     without ``pad`` it is bad. Bad rows are zeros in ``out``. A row of zeros is bad only if ``length`` is more than one:
     a single vector may be zero within a context that is not.
     """
-    n_rows, length, dim = out.shape
-    rows = _ragged(array, length, dim)
-    flaws = Flaws(bad=dict.fromkeys(np.flatnonzero(rows.null).tolist(), "null"))
-    widths = np.diff(rows.edges)
-    if (widths == length * dim).all():
-        _convert(rows.values[: n_rows * length * dim].reshape(out.shape), out)
-    else:
-        out[...] = 0.0
-        for width in np.unique(widths[~rows.null]).tolist():
-            members = np.flatnonzero((widths == width) & ~rows.null)
-            _decode_width(rows, members, width, out, flaws, pad=pad)
-    flaws.bad.update({row: f"wrong_length: {width}" for row, width in rows.inner_width.items()})
+    array = _storage(array)
+    flaws = _decode_bytes(array, out) if is_variable_binary(array.type) else _decode_lists(array, out, pad)
     _find_bad_values(out, flaws)
     for row in flaws.bad:
         out[row] = 0.0
@@ -80,6 +71,45 @@ def decode_column(column: pa.ChunkedArray, out: NDArray[np.float32], *, pad: Pad
         flaws.short.update({first + row: k for row, k in found.short.items()})
         first += len(chunk)
     return flaws
+
+
+def _decode_lists(array: pa.Array, out: NDArray[np.float32], pad: Pad | None) -> Flaws:
+    """Decode rows of lists, or of bytes of one number, without a look at the values."""
+    n_rows, length, dim = out.shape
+    rows = _ragged(array, length, dim)
+    flaws = Flaws(bad=dict.fromkeys(np.flatnonzero(rows.null).tolist(), "null"))
+    widths = np.diff(rows.edges)
+    if (widths == length * dim).all():
+        _convert(rows.values[: n_rows * length * dim].reshape(out.shape), out)
+    else:
+        out[...] = 0.0
+        for width in np.unique(widths[~rows.null]).tolist():
+            members = np.flatnonzero((widths == width) & ~rows.null)
+            _decode_width(rows, members, width, out, flaws, pad=pad)
+    flaws.bad.update({row: f"wrong_length: {width}" for row, width in rows.inner_width.items()})
+    return flaws
+
+
+def _decode_bytes(array: pa.Array, out: NDArray[np.float32]) -> Flaws:
+    """Decode rows of bytes of any number: each is float32 or float16 by its own number of bytes, or bad."""
+    array = array.cast(pa.large_binary())  # views have no lengths and no one buffer
+    width = out[0].size if len(out) else 0
+    sizes = pc.binary_length(array).fill_null(-1).to_numpy().astype(np.int64)
+    is_known = np.zeros(len(array), np.bool_)
+    for itemsize, dtype in BINARY_FLOATS.items():
+        members = np.flatnonzero(sizes == width * itemsize)
+        if len(members):
+            data = array.take(pa.array(members)).buffers()[2]  # rows that are taken lie one behind the other
+            out[members] = np.frombuffer(memoryview(data), dtype, len(members) * width).reshape(
+                -1, *out.shape[1:]
+            )
+            is_known[members] = True
+    out[~is_known] = 0.0
+    bad = {
+        row: "null" if sizes[row] < 0 else f"wrong_length: {sizes[row] // 4}"
+        for row in np.flatnonzero(~is_known).tolist()
+    }
+    return Flaws(bad=bad)
 
 
 def _decode_width(
@@ -135,8 +165,7 @@ def _find_bad_values(out: NDArray[np.float32], flaws: Flaws) -> None:
 
 
 def _ragged(array: pa.Array, length: int, dim: int) -> _Ragged:
-    """View an array of any encoding as rows of floats."""
-    array = _storage(array)
+    """View an array of lists, or of bytes of one number, as rows of floats."""
     null = _null_mask(array)
     if pa.types.is_fixed_size_binary(array.type):
         return _Ragged(
@@ -159,6 +188,9 @@ def _storage(array: pa.Array) -> pa.Array:
 
 def _open_list(array: pa.Array) -> tuple[NDArray[np.int64], pa.Array]:
     """Return the edges of the lists, from 0, and the child array that they cut, without values outside a slice."""
+    if is_list_view(array.type):
+        sizes = pc.list_value_length(array).fill_null(0).to_numpy().astype(np.int64)
+        return np.concatenate(([0], np.cumsum(sizes))), _storage(array.flatten())
     if is_fixed(array.type):
         edges = (array.offset + np.arange(len(array) + 1, dtype=np.int64)) * array.type.list_size
     else:

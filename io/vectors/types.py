@@ -36,11 +36,12 @@ def check_vector_type(arrow_type: pa.DataType, *, length: int, dim: int) -> str 
         if arrow_type.byte_width not in widths:
             return f"holds {arrow_type.byte_width} bytes a row, not {widths[0]} (float32) or {widths[1]} (float16)"
         return None
-    levels = list(_levels(arrow_type))
-    leaf = levels.pop()
-    if leaf not in FLOATS or not 1 <= len(levels) <= 2:  # noqa: PLR2004 - a list of floats, or a list of lists
+    if is_variable_binary(arrow_type):
+        return None
+    if not holds_vectors(arrow_type):
         return f"is {arrow_type}, not vectors of floats"
-    return _check_sizes(arrow_type, [level.list_size for level in levels if is_fixed(level)], length, dim)
+    *lists, _ = list_levels(arrow_type)
+    return _check_sizes(arrow_type, [level.list_size for level in lists if is_fixed(level)], length, dim)
 
 
 def vector_width(arrow_type: pa.DataType, *, usual: int) -> int | None:
@@ -50,7 +51,7 @@ def vector_width(arrow_type: pa.DataType, *, usual: int) -> int | None:
     """
     if pa.types.is_fixed_size_binary(arrow_type):
         return usual if arrow_type.byte_width == 2 * usual else int(arrow_type.byte_width // 4)
-    *lists, _ = _levels(arrow_type)
+    *lists, _ = list_levels(arrow_type)
     # A row of lists holds one of them.
     return int(lists[-1].list_size) if lists and is_fixed(lists[-1]) else None
 
@@ -61,15 +62,17 @@ def flat_width(arrow_type: pa.DataType) -> int | None:
         isinstance(arrow_type, pa.FixedShapeTensorType) and len(arrow_type.shape) > 1
     ):
         return None  # the width of binary is checked, and a tensor has an axis of vectors
-    *lists, _ = _levels(arrow_type)
+    *lists, _ = list_levels(arrow_type)
     return int(lists[0].list_size) if len(lists) == 1 and is_fixed(lists[0]) else None
 
 
 def vector_dtype(arrow_type: pa.DataType, *, width: int) -> np.dtype[Any]:
-    """Return the float type of a checked column that holds ``width`` floats a row."""
+    """Return the float type of a checked column that holds ``width`` floats a row; float32 if its rows tell it."""
     if pa.types.is_fixed_size_binary(arrow_type):
         return BINARY_FLOATS[arrow_type.byte_width // width]
-    return FLOATS[list(_levels(arrow_type))[-1]]
+    if is_variable_binary(arrow_type):
+        return BINARY_FLOATS[4]
+    return FLOATS[list(list_levels(arrow_type))[-1]]
 
 
 def _check_sizes(arrow_type: pa.DataType, sizes: list[int], length: int, dim: int) -> str | None:
@@ -80,7 +83,7 @@ def _check_sizes(arrow_type: pa.DataType, sizes: list[int], length: int, dim: in
             return "is a tensor with permuted axes, which no reader here undoes"
         if len(arrow_type.shape) > 1 and arrow_type.shape[-1] != dim:
             return f"holds tensors of shape {arrow_type.shape}, whose last axis is not {dim}"
-    *outer, inner, _ = _levels(arrow_type)
+    *outer, inner, _ = list_levels(arrow_type)
     if outer and is_fixed(inner) and inner.list_size != dim:
         return f"holds lists of {inner.list_size} floats, not of {dim}"
     width = int(np.prod(sizes)) * (dim if outer and not is_fixed(inner) else 1) if sizes else dim
@@ -91,13 +94,13 @@ def _check_sizes(arrow_type: pa.DataType, sizes: list[int], length: int, dim: in
     return None
 
 
-def _levels(arrow_type: pa.DataType) -> Iterator[pa.DataType]:
+def list_levels(arrow_type: pa.DataType) -> Iterator[pa.DataType]:
     """Yield the list types from the outside in, then the leaf; an extension type counts as its storage."""
     while True:
         if isinstance(arrow_type, pa.BaseExtensionType):
             arrow_type = arrow_type.storage_type
         yield arrow_type
-        if not (is_fixed(arrow_type) or pa.types.is_list(arrow_type) or pa.types.is_large_list(arrow_type)):
+        if not any(is_kind(arrow_type) for is_kind in _LISTS):
             return
         arrow_type = arrow_type.value_type
 
@@ -105,3 +108,25 @@ def _levels(arrow_type: pa.DataType) -> Iterator[pa.DataType]:
 def is_fixed(arrow_type: pa.DataType) -> bool:
     """Whether a type is of lists of one size."""
     return bool(pa.types.is_fixed_size_list(arrow_type))
+
+
+def is_variable_binary(arrow_type: pa.DataType) -> bool:
+    """Whether rows are bytes of any number, so that each row's float type follows from its own number of bytes."""
+    kinds = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
+    return any(is_kind(arrow_type) for is_kind in kinds)
+
+
+def is_list_view(arrow_type: pa.DataType) -> bool:
+    """Whether rows are lists that may lie anywhere in the array of their values."""
+    return bool(pa.types.is_list_view(arrow_type) or pa.types.is_large_list_view(arrow_type))
+
+
+def holds_vectors(arrow_type: pa.DataType) -> bool:
+    """Whether rows are lists of floats, lists of such lists, or bytes, which may be floats."""
+    if pa.types.is_fixed_size_binary(arrow_type) or is_variable_binary(arrow_type):
+        return True
+    *lists, leaf = list_levels(arrow_type)
+    return leaf in FLOATS and 1 <= len(lists) <= 2  # noqa: PLR2004 - a list of floats, or a list of lists
+
+
+_LISTS = (is_fixed, pa.types.is_list, pa.types.is_large_list, is_list_view)

@@ -32,7 +32,13 @@ def build(
     output: Annotated[
         str, typer.Option("--output", help="Folder to make.", metavar="DIR", parser=path_argument)
     ],
-    vector_column: Annotated[str, typer.Option(help="The column of vectors.", metavar="NAME")] = "vector",
+    vector_column: Annotated[
+        str | None,
+        typer.Option(
+            help="The column of vectors. Default: vector, or else the only one that can be it.",
+            metavar="NAME",
+        ),
+    ] = None,
     id_column: Annotated[
         str | None, typer.Option(help="The column of ids. Default: id, if there is one.", metavar="NAME")
     ] = None,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from lvm_batch.io.dataset.article_runs import ArticleRuns
 from lvm_batch.io.dataset.reading import open_unit
 from lvm_batch.io.dataset.units import Footer, cut_units, read_footers
+from lvm_batch.io.errors import DataError
 from lvm_batch.jobs.checks import Checks
 from lvm_batch.jobs.datasets.dataset_notices import split_article_notices
 
@@ -62,14 +63,11 @@ def _usable_footers(
     files: Iterable[InputFile], data_format: DatasetFormat, runs: ArticleRuns
 ) -> list[Footer]:
     checks = Checks()
-    footers: list[Footer] = []
-    for _, footer in read_footers(files, data_format, runs=runs):
-        if isinstance(footer, Footer):
-            footers.append(footer)
-        else:
-            checks.errors.append(footer)
+    read = list(read_footers(files, data_format, runs=runs))
+    refused = [(file.path, footer) for file, footer in read if isinstance(footer, DataError)]
+    checks.add_of_files(refused, len(read))
     checks.raise_all()
-    return footers
+    return [footer for _, footer in read if isinstance(footer, Footer)]
 
 
 def batches_of(footer: Footer, data_format: DatasetFormat) -> Iterator[Batch]:

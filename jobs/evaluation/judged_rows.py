@@ -20,7 +20,7 @@ from lvm_batch.io.errors import ColumnError, DataError
 from lvm_batch.io.schema import OK, SPLITS, STATUSES, WindowShape
 from lvm_batch.jobs.datasets.articles import Articles
 from lvm_batch.jobs.datasets.dataset_files import batches_of, open_dataset
-from lvm_batch.jobs.datasets.dataset_format import dataset_format
+from lvm_batch.jobs.datasets.dataset_format import find_format
 from lvm_batch.lvm.inference.cosines import has_direction
 
 if TYPE_CHECKING:
@@ -62,10 +62,12 @@ class JudgedDataset:
 
     def __init__(self, settings: EvaluateSettings, *, dim: int) -> None:
         """Read every footer; raises ``DataError``, or ``SettingsError`` for several bad files."""
-        self._format = dataset_format(settings, WindowShape(settings.context_length, dim))
-        dataset = open_dataset(look_for_files(settings.dataset), self._format)
+        listing = look_for_files(settings.dataset)
+        found = find_format(settings, listing.files, shape=WindowShape(settings.context_length, dim))
+        self._format = found.data_format
+        dataset = open_dataset(listing, self._format)
         self._footers = dataset.footers
-        self.notices = dataset.notices
+        self.notices = (*found.notices, *dataset.notices)
         self._has_articles = all(self._article_column(footer) for footer in self._footers)
         self._has_splits = any(footer.roles.split for footer in self._footers)
         self._has_lanes = any(footer.roles.lane for footer in self._footers)

@@ -5,10 +5,12 @@ The rule: every command that reads a dataset takes these settings, by these name
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from dataclasses import fields
+from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
+from lvm_batch.io.schema import FILE_ARTICLE, ROW_POSITION, ColumnNames
 from lvm_batch.jobs.settings.fields import (
     OUTPUT,
     OUTPUT_UNLESS_DEFAULT,
@@ -19,6 +21,7 @@ from lvm_batch.jobs.settings.fields import (
 from lvm_batch.jobs.settings.paths import PathText, Text
 
 Column = Annotated[Text, HelpMark("Column names", "NAME"), OUTPUT]
+"""The default is the usual name of a part; unless a name is given, another column may be found to play it."""
 
 _FILES = HelpMark("Files")
 
@@ -45,6 +48,28 @@ class DatasetSettings(Settings):
         default="split", description="in_dist or ood."
     )
     article_column: Column = Field(
-        default="article_id", description="Which article a row is of, in sequences."
+        default="article_id",
+        description=f"Article of a row, in sequences; {FILE_ARTICLE}: each file is one article.",
     )
-    position_column: Column = Field(default="position", description="Place in the article, in sequences.")
+    position_column: Column = Field(
+        default="position",
+        description=f"Place in the article, in sequences; {ROW_POSITION}: rows are in reading order as they are.",
+    )
+
+    @property
+    def given_columns(self) -> dict[str, str]:
+        """The columns that the user has named, by the parts they play."""
+        return {
+            part.name: getattr(self, setting)
+            for part in fields(ColumnNames)
+            if (setting := _setting(part.name)) in self.model_fields_set
+        }
+
+    def with_columns(self, names: ColumnNames) -> Self:
+        """Return these settings with the columns that were found, as if the user had named them."""
+        found = {_setting(part.name): getattr(names, part.name) for part in fields(ColumnNames)}
+        return self.model_copy(update=found)
+
+
+def _setting(part: str) -> str:
+    return f"{part}_column"

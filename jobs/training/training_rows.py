@@ -16,12 +16,10 @@ from lvm_batch.io.dataset.batches import text_values
 from lvm_batch.io.dataset.column_checks import is_text
 from lvm_batch.io.dataset.files import look_for_files
 from lvm_batch.io.errors import DataError
-from lvm_batch.io.formats.parquet import open_parquet
-from lvm_batch.io.schema import OK, WindowShape
-from lvm_batch.io.vectors.types import flat_width, vector_width
+from lvm_batch.io.schema import OK
 from lvm_batch.jobs.datasets.articles import Articles, group_windows
 from lvm_batch.jobs.datasets.dataset_files import batches_of, open_dataset
-from lvm_batch.jobs.datasets.dataset_format import dataset_format
+from lvm_batch.jobs.datasets.dataset_format import find_format
 from lvm_batch.jobs.training.vector_store import VectorStore
 from lvm_batch.lvm.inference.cosines import has_direction
 from lvm_batch.lvm.training.windows import Windows
@@ -32,7 +30,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lvm_batch.io.dataset.batches import Batch
-    from lvm_batch.io.dataset.files import InputFile
     from lvm_batch.io.dataset.units import DatasetFormat, Footer
     from lvm_batch.jobs.settings.train import TrainSettings
 
@@ -54,19 +51,19 @@ class TrainingRows:
 def read_training_rows(settings: TrainSettings) -> TrainingRows:
     """Read every window of the dataset; raises ``DataError`` or, for several bad files, ``SettingsError``."""
     listing = look_for_files(settings.dataset)
-    dim = _dim(listing.files[0], settings)
-    data_format = dataset_format(settings, WindowShape(settings.context_length, dim))
+    found = find_format(settings, listing.files, length=settings.context_length)
+    data_format = found.data_format
     dataset = open_dataset(listing, data_format)
     _refuse_two_layouts(dataset.footers)
     if dataset.footers[0].roles.layout == "sequences":
-        single = dataset_format(settings, WindowShape(1, dim))
+        single = replace(data_format, shape=replace(data_format.shape, length=1))
         rows = _of_sequences(dataset.footers, single, length=settings.context_length)
     else:
         rows = _of_windows(dataset.footers, data_format)
     if settings.input_norm == "unit":
         vectors = rows.windows.vectors
         vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
-    return replace(rows, notices=dataset.notices)
+    return replace(rows, notices=(*found.notices, *dataset.notices))
 
 
 def _refuse_two_layouts(footers: Sequence[Footer]) -> None:
@@ -77,20 +74,6 @@ def _refuse_two_layouts(footers: Sequence[Footer]) -> None:
             f"{first_with['windows']} has windows, {first_with['sequences']} sequences",
             "train on one of the two: name its files, or a pattern that matches them alone",
         )
-
-
-def _dim(file: InputFile, settings: TrainSettings) -> int:
-    """Return the width of the vectors by the schema of the first file, or the usual width if no type has one."""
-    usual = WindowShape().dim
-    with open_parquet(file.path) as parquet:
-        schema: pa.Schema = parquet.schema_arrow
-    for name in (settings.vector_column, settings.target_column):
-        if name in schema.names and (width := vector_width(schema.field(name).type, usual=usual)):
-            return width
-    if settings.context_column in schema.names:
-        width = flat_width(schema.field(settings.context_column).type)
-        return width // settings.context_length if width else usual
-    return usual
 
 
 def _of_sequences(footers: Sequence[Footer], single: DatasetFormat, *, length: int) -> TrainingRows:

@@ -15,14 +15,14 @@ from lvm_batch.io.dataset.article_runs import ArticleRuns
 from lvm_batch.io.dataset.file_times import Span, files_within, selection_notices
 from lvm_batch.io.dataset.files import DatasetListing, look_for_files
 from lvm_batch.io.dataset.units import DatasetFormat, Footer, Unit, cut_units, read_footers
-from lvm_batch.io.errors import ColumnError, OutputError, UnreadableFile
+from lvm_batch.io.errors import ColumnError, DataError, OutputError, UnreadableFile
 from lvm_batch.io.output.commit import job_around
 from lvm_batch.io.output.job_documents import JobDocument, UnitEntry
 from lvm_batch.io.schema import WindowShape
 from lvm_batch.io.storage.listing import refuse_long_names
 from lvm_batch.io.storage.locations import locate
 from lvm_batch.jobs.checks import Checks
-from lvm_batch.jobs.datasets.dataset_format import dataset_format
+from lvm_batch.jobs.datasets.dataset_format import find_format
 from lvm_batch.jobs.datasets.dataset_notices import overruled_notices, split_article_notices
 from lvm_batch.jobs.models.find import find_models
 from lvm_batch.jobs.places import place_errors
@@ -94,9 +94,11 @@ def make_plan(settings: RunSettings, *, threads: int | None) -> Plan:
     found = find_models(settings)
     checks.errors.extend(found.problems)
     shape = WindowShape(dim=found.primary.dim) if found.primary else WindowShape()
-    dataset = dataset_format(settings, shape)
+    columns = checks.run(lambda: find_format(settings, files, shape=shape))
+    if columns is None:
+        raise checks.all_errors()
     runs = ArticleRuns()
-    footers, unreadable = _read_footers(files, dataset, checks, runs, settings)
+    footers, unreadable = _read_footers(files, columns.data_format, checks, runs, settings)
     if footers:
         checks.run(lambda: _check_renames(settings, footers))
     checks.raise_all()
@@ -105,11 +107,12 @@ def make_plan(settings: RunSettings, *, threads: int | None) -> Plan:
     found_notices = (
         *listed.notices,
         *selected,
+        *columns.notices,
         *split_article_notices(cuts, pad=settings.pad),
         *overruled_notices(footers),
     )
-    inputs = _Inputs(files, footers, unreadable, dataset, span, found_notices)
-    return _assemble(settings, found, inputs, threads)
+    inputs = _Inputs(files, footers, unreadable, columns.data_format, span, found_notices)
+    return _assemble(settings.with_columns(columns.data_format.names), found, inputs, threads)
 
 
 def _assemble(settings: RunSettings, found: FoundModels, inputs: _Inputs, threads: int | None) -> Plan:
@@ -172,7 +175,7 @@ def job_document(plan: Plan, settings: RunSettings) -> JobDocument:
         fingerprint=job.fingerprint,
         identity=plan.identity,
         unreadable=tuple(str(error.path) for error in plan.unreadable),
-        settings=settings.as_dict(),
+        settings=settings.with_columns(job.dataset_format.names).as_dict(),
         models=asdict(job.models),
         rows=plan.n_rows,
         units=tuple(
@@ -223,12 +226,15 @@ def _read_footers(
     settings: RunSettings,
 ) -> tuple[list[Footer], tuple[UnreadableFile, ...]]:
     """Read all footers; with ``--on-bad-file skip``, a file that cannot be read is left out and is no error."""
-    footers, unreadable = [], []
-    for _, footer in read_footers(files, dataset, runs=runs):
+    footers: list[Footer] = []
+    unreadable: list[UnreadableFile] = []
+    refused: list[tuple[str, DataError]] = []
+    for file, footer in read_footers(files, dataset, runs=runs):
         if isinstance(footer, Footer):
             footers.append(footer)
         elif settings.on_bad_file == "skip" and isinstance(footer, UnreadableFile):
             unreadable.append(footer)
         else:
-            checks.errors.append(footer)
+            refused.append((file.path, footer))
+    checks.add_of_files(refused, len(files))
     return footers, tuple(unreadable)

@@ -323,3 +323,17 @@ def test_arrays_are_filled_again_for_the_next_batch() -> None:
     kept = first.contexts
     assert next(batches).contexts.base is kept.base
     assert kept[:, -1, 0].tolist() == [3, 4]
+
+
+def test_rows_without_a_position_are_in_order_as_they_are() -> None:
+    """With `@row` no order is checked, the position column is carried, and a bad vector is named by its row."""
+    rows = table(
+        [1, 1, 1, 1], positions=[3, 2, 1, 0], vectors=[[1.0, 1.0], [NAN, 1.0], [2.0, 1.0], [3.0, 1.0]]
+    )
+    names = ColumnNames(position="@row")
+    roles = assign_roles(rows.schema, "f.parquet", names=names, shape=SHAPE)
+    reader = SequencesReader(roles, SHAPE, batch_rows=4, pad=None, path="f.parquet")
+    none = rows.slice(0, 0)
+    (batch,) = reader.batches(iter([rows]), 10, before=none, after=none)
+    assert batch.details == {2: "nan: row 11", 3: "nan: row 11"}
+    assert "position" in batch.carried.column_names

@@ -1,0 +1,118 @@
+"""The columns that a dataset has, by a look at a few of its files.
+
+The rule: of a long list of files, those at even distances are looked at, footers only; rows are read only where a type
+does not say how wide its vectors are, or to see whether ids repeat.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from lvm_batch.io.dataset.article_ids import comparable_ids
+from lvm_batch.io.dataset.column_checks import is_absent
+from lvm_batch.io.discovery.part_names import is_like_vector
+from lvm_batch.io.discovery.widths import RowWidth, row_width
+from lvm_batch.io.errors import DataError
+from lvm_batch.io.formats.parquet import OpenParquet, open_parquet
+from lvm_batch.io.vectors.types import holds_vectors, is_variable_binary
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from lvm_batch.io.dataset.files import InputFile
+
+_FILES = 8
+_ROWS_OF_IDS = 4096
+
+
+class ColumnsThere:
+    """The columns of a dataset: ``types`` maps names to types, of the first file that has the column with values."""
+
+    def __init__(self) -> None:
+        self.types: dict[str, pa.DataType] = {}
+        self._files: dict[str, OpenParquet] = {}
+        self._widths: dict[str, RowWidth | None] = {}
+
+    @classmethod
+    @contextmanager
+    def of(cls, files: Sequence[InputFile]) -> Iterator[ColumnsThere]:
+        """Look at some of ``files``, which stay open meanwhile."""
+        there = cls()
+        with ExitStack() as stack:
+            for file in _evenly(files):
+                there._add(file, stack)
+            yield there
+
+    def _add(self, file: InputFile, stack: ExitStack) -> None:
+        try:
+            parquet = stack.enter_context(open_parquet(file.path))
+            schema = parquet.schema_arrow
+        except DataError:
+            return
+        twice = {
+            name for name, count in Counter(schema.names).items() if count > 1
+        }  # its reader refuses the file
+        for field in schema:
+            if not is_absent(field.type) and field.name not in {*self._files, *twice}:
+                self.types[field.name] = field.type
+                self._files[field.name] = parquet
+        for name, text in file.folders.items():
+            self.types.setdefault(name, _type_of(text))
+
+    def vector_columns(self) -> tuple[str, ...]:
+        """Return the columns that can hold vectors: lists of floats, and bytes with such a name."""
+        return tuple(
+            name
+            for name, kind in self.types.items()
+            if holds_vectors(kind) and (not _is_bytes(kind) or is_like_vector(name))
+        )
+
+    def width(self, name: str) -> RowWidth | None:
+        """Return what a row of a column of vectors holds, ``None`` if there is no such column or it is empty."""
+        if name not in self._widths:
+            parquet, kind = self._files.get(name), self.types.get(name)
+            known = parquet is not None and kind is not None and holds_vectors(kind)
+            self._widths[name] = _measured(parquet, name) if known and parquet is not None else None
+        return self._widths[name]
+
+    def repeats(self, name: str) -> bool:
+        """Whether values of a column repeat within the first rows, as an article's id does and a row's own does not."""
+        parquet = self._files.get(name)
+        if parquet is None:
+            return name in self.types  # a folder's value holds for all rows of its files
+        try:
+            row_groups = range(parquet.metadata.num_row_groups)
+            table = next(parquet.tables(row_groups=row_groups, columns=[name], batch_rows=_ROWS_OF_IDS), None)
+        except DataError:
+            return False
+        if table is None:
+            return False
+        ids = comparable_ids(table[name]).drop_null()
+        return len(ids.unique()) < len(ids)
+
+
+def _measured(parquet: OpenParquet, name: str) -> RowWidth | None:
+    try:
+        return row_width(parquet, name)
+    except DataError:  # damaged: the reader of its rows says so
+        return None
+
+
+def _evenly(files: Sequence[InputFile]) -> list[InputFile]:
+    """Return at most ``_FILES`` of ``files``, the first and the last among them."""
+    if len(files) <= _FILES:
+        return list(files)
+    return [files[round(step * (len(files) - 1) / (_FILES - 1))] for step in range(_FILES)]
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_fixed_size_binary(kind)) or is_variable_binary(kind)
+
+
+def _type_of(text: str | None) -> pa.DataType:
+    """Return the type of a folder's value: whole numbers can also count tokens and positions."""
+    return pa.int64() if text and text.lstrip("-").isdecimal() else pa.string()
