@@ -6,7 +6,6 @@ is left out before it.
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ import pyarrow as pa
 
 from lvm_batch.io.dataset.column_checks import listed, refuse_repeated
 from lvm_batch.io.dataset.file_columns import file_columns
+from lvm_batch.io.discovery.widths import row_width
 from lvm_batch.io.errors import ColumnError
 from lvm_batch.io.formats.common_types import common_type
 from lvm_batch.io.formats.parquet import open_parquet
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from lvm_batch.io.formats.parquet import OpenParquet
 
 _BATCH_ROWS = 4096
-_WIDTH_ROWS = 64
 _USUAL_DIM = WindowShape().dim
 _USUAL_IDS = "id"
 
@@ -108,17 +107,9 @@ def _usual_width(parquet: OpenParquet, file: InputFile, column: str) -> int:
         raise ColumnError(
             f"{file.path}: column `{column}` {problem}", "point to a column of vectors: --vector-column"
         )
-    row_groups = range(parquet.metadata.num_row_groups)
-    for table in parquet.tables(row_groups=row_groups, columns=[column], batch_rows=_WIDTH_ROWS):
-        widths = Counter(filter(None, map(_width, table[column].to_pylist())))
-        if widths:
-            return widths.most_common(1)[0][0]
-    raise ColumnError(f"{file.path}: column `{column}` holds no vector", "point to a file with vectors")
-
-
-def _width(row: list[float] | list[list[float]] | None) -> int:
-    first = row[0] if row else None
-    return len(first if isinstance(first, list) else row or [])
+    if (measured := row_width(parquet, column, most_tables=None)) is None:
+        raise ColumnError(f"{file.path}: column `{column}` holds no vector", "point to a file with vectors")
+    return measured.width
 
 
 def unit_vectors(source: VectorSource) -> Iterator[tuple[NDArray[np.float32], pa.Table]]:

@@ -1,12 +1,13 @@
 """How many floats, and how many vectors, a row of a column holds: by its type, or else by its first rows.
 
-The rule: at most a few rows of one file are read, and only where the type does not say the width.
+The rule: few rows of one file are read, and only where the type does not say the width.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,10 +37,15 @@ class RowWidth:
     n_vectors: int | None = None
 
 
-def row_width(parquet: OpenParquet, column: str) -> RowWidth | None:
-    """Return what most of the first rows of a column of vectors hold, or ``None`` if it holds nothing there."""
+def row_width(
+    parquet: OpenParquet, column: str, *, most_tables: int | None = _MOST_TABLES
+) -> RowWidth | None:
+    """Return what most of the first rows of a column of vectors hold, or ``None`` if it holds nothing there.
+
+    Of a column that begins with empty rows, ``most_tables`` times 64 rows are looked at, ``None`` for all.
+    """
     kind = parquet.schema_arrow.field(column).type
-    return _by_type(kind) or _by_rows(parquet, column)
+    return _by_type(kind) or _by_rows(parquet, column, most_tables)
 
 
 def _by_type(kind: pa.DataType) -> RowWidth | None:
@@ -56,10 +62,10 @@ def _by_type(kind: pa.DataType) -> RowWidth | None:
     return RowWidth(sizes[-1], sizes[0] if len(sizes) > 1 else None)
 
 
-def _by_rows(parquet: OpenParquet, column: str) -> RowWidth | None:
+def _by_rows(parquet: OpenParquet, column: str, most_tables: int | None) -> RowWidth | None:
     row_groups = range(parquet.metadata.num_row_groups)
     tables = parquet.tables(row_groups=row_groups, columns=[column], batch_rows=_FIRST_ROWS)
-    for _, table in zip(range(_MOST_TABLES), tables, strict=False):
+    for table in islice(tables, most_tables):
         counts: Counter[RowWidth] = Counter()
         for chunk in table[column].chunks:
             counts.update(_widths(chunk))
