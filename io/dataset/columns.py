@@ -14,6 +14,7 @@ from lvm_batch.io.dataset.column_checks import (
     check_type,
     is_absent,
     is_number,
+    is_ordered,
     is_plain,
     is_text,
     listed,
@@ -91,7 +92,7 @@ def _check_types(
         _refuse_doubtful_width(schema, file, roles.vectors, roles.target, shape)
     check_type(schema, file, roles.lane, is_text, names)
     check_type(schema, file, roles.tokens, is_number, names)
-    check_type(schema, file, roles.position, is_number, names)
+    check_type(schema, file, roles.position, is_ordered, names)
     check_type(schema, file, roles.article, is_plain, names)
 
 
@@ -110,7 +111,9 @@ def _detect_layout(schema: pa.Schema, file: str, names: ColumnNames, there: Coll
     if not has_context and not has_vector:
         raise ColumnError(
             f"{file} has neither a `{names.context}` nor a `{names.vector}` column; it has {listed(schema)}",
-            rename_hint(schema, (names.context, names.vector), names, joined=" or "),
+            rename_hint(
+                schema, dict.fromkeys((names.context, names.vector), holds_vectors), names, joined=" or "
+            ),
         )
     return "windows" if has_context else "sequences"
 
@@ -119,13 +122,14 @@ def _refuse_missing(
     schema: pa.Schema, file: str, layout: Layout, names: ColumnNames, there: Collection[str]
 ) -> None:
     sequences = layout == "sequences"
-    needed = (names.vector, names.article, names.position) if sequences else (names.context,)
-    missing = [name for name in needed if name not in there and name != ROW_POSITION]
+    accepts = {names.vector: holds_vectors, names.article: is_plain, names.position: is_ordered}
+    accepts = accepts if sequences else {names.context: holds_vectors}
+    missing = [name for name in accepts if name not in there and name != ROW_POSITION]
     if missing:
         columns = " and ".join(f"`{name}`" for name in missing)
         raise ColumnError(
             f"{file} has no {columns} column, which the {layout} layout needs; it has {listed(schema)}",
-            rename_hint(schema, missing, names),
+            rename_hint(schema, {name: accepts[name] for name in missing}, names),
         )
 
 
