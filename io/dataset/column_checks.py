@@ -43,7 +43,10 @@ def refuse_carried(carried: Mapping[str, str], file: str) -> None:
             f"column `{old}` would be carried as `{new}`, {why}" for old, (new, why) in taken.items()
         )
         flags = " ".join(f"--rename {shlex.quote(f'{old}=source_{old}')}" for old in taken)
-        raise ColumnError(f"{file}: {columns}", f"give it another name in the output: {flags}")
+        drops = " ".join(f"--drop {shlex.quote(old)}" for old in taken)
+        raise ColumnError(
+            f"{file}: {columns}", f"give it another name in the output: {flags}; or leave it out: {drops}"
+        )
 
 
 def refuse_folders(names: Iterable[str], file: str) -> None:

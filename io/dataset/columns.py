@@ -23,13 +23,15 @@ from lvm_batch.io.dataset.column_checks import (
     rename_hint,
 )
 from lvm_batch.io.errors import ColumnError
-from lvm_batch.io.schema import ROW_POSITION, ColumnNames, Layout, Roles, WindowShape
+from lvm_batch.io.schema import EVERY_COLUMN, ROW_POSITION, ColumnNames, Layout, Roles, WindowShape
 from lvm_batch.io.vectors.types import check_vector_type, flat_width, holds_vectors, vector_width
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     import pyarrow as pa
+
+    from lvm_batch.io.schema import ColumnChoice
 
 
 def assign_roles(
@@ -40,14 +42,15 @@ def assign_roles(
     shape: WindowShape,
     layout: Layout | None = None,
     rename: Mapping[str, str] | None = None,
+    choice: ColumnChoice = EVERY_COLUMN,
     writes_rows: bool = True,
 ) -> Roles:
     """Assign each column of ``schema`` its part.
 
-    ``layout`` overrides the layout that the columns suggest; ``rename`` maps carried columns to their names in the
-    output, which must be free there if ``writes_rows``. A column of type null plays no part. Raises
-    :class:`ColumnError`, naming ``file``, if a required column is missing, has the wrong type or width or occurs twice,
-    or if a carried one collides with a column of the output.
+    ``layout`` overrides the layout that the columns suggest; ``choice`` says which columns are carried, and ``rename``
+    maps those to their names in the output, which must be free there if ``writes_rows``. A column of type null plays
+    no part. Raises :class:`ColumnError`, naming ``file``, if a required column is missing, has the wrong type or width
+    or occurs twice, or if a carried one collides with a column of the output.
     """
     refuse_repeated(schema, file)
     there = {field.name for field in schema if not is_absent(field.type)}
@@ -56,7 +59,8 @@ def assign_roles(
     roles = _named(there, layout, names)
     _check_types(schema, file, roles, names=names, shape=shape)
     vectors = {roles.vectors} | ({names.target} if roles.layout == "windows" else set())
-    carried = _carried(schema, file, vectors, rename or {})
+    names_carried = [name for name in schema.names if name not in vectors and choice.keeps(name)]
+    carried = _carried(names_carried, file, rename or {})
     if writes_rows:
         refuse_carried(carried, file)
     return replace(roles, carried=carried)
@@ -159,8 +163,8 @@ def _refuse_doubtful_width(
         )
 
 
-def _carried(schema: pa.Schema, file: str, vectors: set[str], rename: Mapping[str, str]) -> dict[str, str]:
-    carried = {name: rename.get(name, name) for name in schema.names if name not in vectors}
+def _carried(names: Iterable[str], file: str, rename: Mapping[str, str]) -> dict[str, str]:
+    carried = {name: rename.get(name, name) for name in names}
     twice = [new for new, count in Counter(carried.values()).items() if count > 1]
     if twice:
         raise ColumnError(

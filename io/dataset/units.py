@@ -6,7 +6,7 @@ The rule: the same files and the same unit size always give the same units with 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from lvm_batch.io.dataset.column_checks import refuse_folders
@@ -16,7 +16,7 @@ from lvm_batch.io.dataset.partitions import folder_texts
 from lvm_batch.io.errors import DataError
 from lvm_batch.io.formats.parquet import open_parquet
 from lvm_batch.io.formats.parquet_sizes import ChunkSizes, chunk_sizes
-from lvm_batch.io.schema import ColumnNames, Layout, Roles, WindowShape
+from lvm_batch.io.schema import EVERY_COLUMN, ColumnChoice, ColumnNames, Layout, Roles, WindowShape
 from lvm_batch.io.storage.locations import locate
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class DatasetFormat:
     shape: WindowShape = field(default_factory=WindowShape)
     layout: Layout | None = None
     rename: Mapping[str, str] = field(default_factory=dict)
+    choice: ColumnChoice = EVERY_COLUMN
     writes_rows: bool = True
 
     @property
@@ -77,6 +78,7 @@ class DatasetFormat:
             shape=self.shape,
             layout=self.layout,
             rename=self.rename,
+            choice=self.choice,
             writes_rows=self.writes_rows,
         )
 
@@ -106,7 +108,8 @@ class Footer:
 class Unit:
     """Row groups from ``first_row_group`` to before ``last_row_group``: ``n_rows`` rows from ``first_row``.
 
-    ``output`` is the path of its predictions below the output folder, and identifies the unit everywhere.
+    ``output`` is the path of its predictions below the output folder, and identifies the unit everywhere. If it
+    ``is_cut``, its row groups hold more than its ``n_rows``.
     """
 
     file: InputFile
@@ -115,14 +118,20 @@ class Unit:
     last_row_group: int
     first_row: int
     n_rows: int
+    is_cut: bool = False
 
 
 def read_footers(
-    files: Iterable[InputFile], dataset_format: DatasetFormat, *, runs: ArticleRuns | None = None
+    files: Iterable[InputFile],
+    dataset_format: DatasetFormat,
+    *,
+    runs: ArticleRuns | None = None,
+    limit: int | None = None,
 ) -> Iterator[tuple[InputFile, Footer | DataError]]:
     """Read every file's footer, in order; a file that cannot be used comes with its error.
 
-    ``runs`` collects the runs of articles of every file of sequences.
+    ``runs`` collects the runs of articles of every file of sequences. With a ``limit``, no file is opened behind the
+    one that has its last row.
     """
     known: _Known = {}
 
@@ -132,12 +141,25 @@ def read_footers(
         except DataError as error:
             return error
 
+    if limit is not None:
+        yield from _until(limit, ((file, read(file)) for file in files))
+        return
     files = list(files)
     if all(locate(path).is_local for path in {file.path.rpartition("/")[0] for file in files}):
         yield from ((file, read(file)) for file in files)
         return
     with ThreadPoolExecutor(_FOOTER_READERS) as pool:
         yield from zip(files, pool.map(read, files), strict=True)
+
+
+def _until(
+    limit: int, found: Iterator[tuple[InputFile, Footer | DataError]]
+) -> Iterator[tuple[InputFile, Footer | DataError]]:
+    """Yield files, one by one, until they have ``limit`` rows."""
+    n_rows = 0
+    while n_rows < limit and (each := next(found, None)) is not None:
+        n_rows += each[1].n_rows if isinstance(each[1], Footer) else 0
+        yield each
 
 
 _Known = dict[tuple[object, ...], tuple["pa.Schema", Roles]]
@@ -186,6 +208,17 @@ def cut_units(footer: Footer, *, unit_bytes: int, shape: WindowShape) -> list[Un
         units.append(Unit(footer.file, output, first, last, first_row, n_rows))
         first_row += n_rows
     return units
+
+
+def first_units(units: Iterable[Unit], n_rows: int) -> list[Unit]:
+    """Return the units of the first ``n_rows`` rows, cut as those of all rows are; the last one may be cut short."""
+    chosen: list[Unit] = []
+    for unit in units:
+        if unit.n_rows > n_rows:
+            return [*chosen, replace(unit, n_rows=n_rows, is_cut=True)] if n_rows else chosen
+        chosen.append(unit)
+        n_rows -= unit.n_rows
+    return chosen
 
 
 def _runs(row_group_rows: tuple[int, ...], max_rows: int) -> Iterator[tuple[int, int]]:

@@ -5,7 +5,6 @@ The rule: planning writes nothing, and reports together all problems that can be
 
 from __future__ import annotations
 
-import difflib
 import os
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -14,8 +13,8 @@ from typing import TYPE_CHECKING
 from lvm_batch.io.dataset.article_runs import ArticleRuns
 from lvm_batch.io.dataset.file_times import Span, files_within, selection_notices
 from lvm_batch.io.dataset.files import DatasetListing, look_for_files
-from lvm_batch.io.dataset.units import DatasetFormat, Footer, Unit, cut_units, read_footers
-from lvm_batch.io.errors import ColumnError, DataError, OutputError, UnreadableFile
+from lvm_batch.io.dataset.units import DatasetFormat, Footer, Unit, cut_units, first_units, read_footers
+from lvm_batch.io.errors import DataError, OutputError, UnreadableFile
 from lvm_batch.io.output.commit import job_around
 from lvm_batch.io.output.job_documents import JobDocument, UnitEntry
 from lvm_batch.io.schema import WindowShape
@@ -26,8 +25,10 @@ from lvm_batch.jobs.datasets.dataset_format import find_format
 from lvm_batch.jobs.datasets.dataset_notices import overruled_notices, split_article_notices
 from lvm_batch.jobs.models.find import find_models
 from lvm_batch.jobs.places import place_errors
+from lvm_batch.jobs.prediction.planning.carried_columns import carried_column_errors
 from lvm_batch.jobs.prediction.planning.fleet import Fleet, local_fleet
 from lvm_batch.jobs.prediction.planning.job import Job, cap_rate, fingerprint, identity
+from lvm_batch.jobs.prediction.planning.limit import files_read, limit_notices, partly_read
 from lvm_batch.jobs.prediction.planning.memory import Projection, project_memory
 from lvm_batch.jobs.prediction.planning.notices import device_notices, notices, unavailable_criteria
 from lvm_batch.jobs.prediction.planning.places import places_kept, places_written
@@ -100,7 +101,7 @@ def make_plan(settings: RunSettings, *, threads: int | None) -> Plan:
     runs = ArticleRuns()
     footers, unreadable = _read_footers(files, columns.data_format, checks, runs, settings)
     if footers:
-        checks.run(lambda: _check_renames(settings, footers))
+        checks.errors.extend(carried_column_errors(settings, footers))
     checks.raise_all()
     selected = () if span is None else selection_notices(listed.files, files, by=settings.time_column)
     cuts = runs.cuts((footer.file.path for footer in footers), length=shape.length)
@@ -110,8 +111,10 @@ def make_plan(settings: RunSettings, *, threads: int | None) -> Plan:
         *columns.notices,
         *split_article_notices(cuts, pad=settings.pad),
         *overruled_notices(footers),
+        *limit_notices(settings.limit, footers, n_files=len(files)),
     )
-    inputs = _Inputs(files, footers, unreadable, columns.data_format, span, found_notices)
+    opened = files_read(files, footers, unreadable)
+    inputs = _Inputs(opened, footers, unreadable, columns.data_format, span, found_notices)
     return _assemble(settings.with_columns(columns.data_format.names), found, inputs, threads)
 
 
@@ -119,18 +122,20 @@ def _assemble(settings: RunSettings, found: FoundModels, inputs: _Inputs, thread
     footers, shape = inputs.footers, inputs.dataset.shape
     fleet = local_fleet(settings.workers, found.device)
     models = found.as_set(settings)
-    values = identity(settings, models, inputs=inputs.files, dataset=inputs.dataset)
     unavailable = unavailable_criteria(found.bank, footers, inputs.dataset) if footers else {}
-    units = tuple(
+    whole = [
         unit for footer in footers for unit in cut_units(footer, unit_bytes=settings.unit_size, shape=shape)
-    )
+    ]
+    units = whole if settings.limit is None else first_units(whole, settings.limit)
+    rows = partly_read(footers, units)
+    values = identity(settings, models, inputs=inputs.files, dataset=inputs.dataset, rows=rows)
     is_capped = cap_rate(settings) is not None
     return Plan(
         job=_job(settings, models, values, inputs.dataset, expected=found.expected, threads=threads),
         identity=values,
         footers=tuple(footers),
-        units=units,
-        memory=project_memory(footers, units, found.fixed_memory, shape=shape, capped=is_capped, fleet=fleet),
+        units=tuple(units),
+        memory=project_memory(footers, whole, found.fixed_memory, shape=shape, capped=is_capped, fleet=fleet),
         unreadable=inputs.unreadable,
         unavailable=unavailable,
         notices=(
@@ -160,7 +165,7 @@ def _job(
         models=models,
         cap_rate=cap_rate(settings),
         shadow_rate=settings.shadow_rate,
-        output_dtype=settings.output_dtype,
+        output_dtype=None if settings.no_prediction else settings.output_dtype,
         threads=threads,
         expected=expected,
     )
@@ -206,18 +211,6 @@ def _check_output(settings: RunSettings, files: Sequence[InputFile]) -> None:
     refuse_long_names(output, (f"{file.stem}-00000.parquet" for file in files))
 
 
-def _check_renames(settings: RunSettings, footers: Sequence[Footer]) -> None:
-    carried = dict.fromkeys(name for footer in footers for name in footer.roles.carried)
-    for pair in settings.rename:
-        old = pair.split("=", 1)[0]
-        if old not in carried:
-            near = difflib.get_close_matches(old, carried, n=1)
-            raise ColumnError(
-                f"--rename {pair}: no file has a column `{old}` that is carried to the output",
-                f"did you mean `{near[0]}`?" if near else "`lvm-batch inspect` lists the columns",
-            )
-
-
 def _read_footers(
     files: Sequence[InputFile],
     dataset: DatasetFormat,
@@ -229,7 +222,7 @@ def _read_footers(
     footers: list[Footer] = []
     unreadable: list[UnreadableFile] = []
     refused: list[tuple[str, DataError]] = []
-    for file, footer in read_footers(files, dataset, runs=runs):
+    for file, footer in read_footers(files, dataset, runs=runs, limit=settings.limit):
         if isinstance(footer, Footer):
             footers.append(footer)
         elif settings.on_bad_file == "skip" and isinstance(footer, UnreadableFile):

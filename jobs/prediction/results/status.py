@@ -11,7 +11,7 @@ from lvm_batch.io.output.commit import OutputFolder
 from lvm_batch.io.output.commit_record import answering
 from lvm_batch.io.output.lock import is_held
 from lvm_batch.jobs.console.text import as_lines
-from lvm_batch.jobs.prediction.results.summary_text import totals_lines
+from lvm_batch.jobs.prediction.results.summary_text import limit_text, totals_lines
 from lvm_batch.jobs.prediction.results.totals import totals_of
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def status(output: str) -> tuple[dict[str, Any], str]:
         "units_done": len(records),
         "rows": job.rows,
         "rows_done": totals.rows_in,
+        **({} if job.limit is None else {"limit": job.limit}),
         "unreadable_files": job.unreadable,
         **totals.to_json(),
     }
@@ -60,4 +61,5 @@ def _as_text(values: dict[str, Any], totals: Totals) -> str:
         "units": f"{values['units_done']:,} of {values['units']:,} done",
         "rows": f"{values['rows_done']:,} of {values['rows']:,} done",
     }
+    lines["limit"] = limit_text(values.get("limit"))
     return as_lines(lines | totals_lines(totals))

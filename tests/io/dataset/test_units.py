@@ -16,7 +16,15 @@ from support.datasets import windows, write_windows
 
 from lvm_batch.io.dataset.files import InputFile, find_files
 from lvm_batch.io.dataset.reading import open_unit
-from lvm_batch.io.dataset.units import DatasetFormat, Footer, Unit, cut_units, read_footers, row_bytes
+from lvm_batch.io.dataset.units import (
+    DatasetFormat,
+    Footer,
+    Unit,
+    cut_units,
+    first_units,
+    read_footers,
+    row_bytes,
+)
 from lvm_batch.io.errors import ColumnError, DataError, UnreadableFile
 from lvm_batch.io.formats.parquet import naming_errors, open_parquet
 from lvm_batch.io.formats.parquet_sizes import ChunkSizes, largest_row
@@ -385,3 +393,34 @@ def test_a_dictionary_bounds_the_size_of_its_values(tmp_path: Path) -> None:
     assert found.carried_row < 2100
     with open_parquet(str(path)) as file:
         assert largest_row(file, row_groups=[0], columns=["note"], most=2**15) < 2100
+
+
+@settings(max_examples=60)
+@given(st.lists(GROUPS, min_size=1, max_size=3), st.integers(1, 60), st.integers(1, 9))
+def test_the_first_units_hold_the_first_rows(files: list[list[int]], n_rows: int, unit_rows: int) -> None:
+    """They are cut as those of all rows are; at most the last one is shorter, and says so."""
+    units = [
+        unit
+        for groups in files
+        for unit in cut_units(footer_of(groups), unit_bytes=unit_rows * ROW_BYTES, shape=SHAPE)
+    ]
+    first = first_units(units, n_rows)
+    assert sum(unit.n_rows for unit in first) == min(n_rows, sum(unit.n_rows for unit in units))
+    assert first[:-1] == units[: len(first) - 1]
+    assert [unit.is_cut for unit in first] == [unit not in units for unit in first]
+    assert all(
+        (unit.output, unit.first_row, unit.last_row_group)
+        == (whole.output, whole.first_row, whole.last_row_group)
+        for unit, whole in zip(first, units, strict=False)
+    )
+
+
+@pytest.mark.parametrize(("limit", "n_read"), [(1, 1), (5, 1), (6, 2), (8, 2), (9, 3)])
+def test_no_file_is_opened_behind_a_limit(tmp_path: Path, limit: int, n_read: int) -> None:
+    """A file that nothing is read of may be damaged or enormous."""
+    write(tmp_path / "a.parquet", [2, 3])
+    write(tmp_path / "b.parquet", [3])
+    (tmp_path / "c.parquet").write_bytes(b"PAR1, but no footer")
+    found = [footer for _, footer in read_footers(find_files([str(tmp_path)]), FORMAT, limit=limit)]
+    assert len(found) == n_read
+    assert isinstance(found[-1], UnreadableFile if n_read == 3 else Footer)
