@@ -126,12 +126,10 @@ def read_footers(
     dataset_format: DatasetFormat,
     *,
     runs: ArticleRuns | None = None,
-    limit: int | None = None,
 ) -> Iterator[tuple[InputFile, Footer | DataError]]:
     """Read every file's footer, in order; a file that cannot be used comes with its error.
 
-    ``runs`` collects the runs of articles of every file of sequences. With a ``limit``, no file is opened behind the
-    one that has its last row.
+    ``runs`` collects the runs of articles of every file of sequences.
     """
     known: _Known = {}
 
@@ -141,25 +139,12 @@ def read_footers(
         except DataError as error:
             return error
 
-    if limit is not None:
-        yield from _until(limit, ((file, read(file)) for file in files))
-        return
     files = list(files)
     if all(locate(path).is_local for path in {file.path.rpartition("/")[0] for file in files}):
         yield from ((file, read(file)) for file in files)
         return
     with ThreadPoolExecutor(_FOOTER_READERS) as pool:
         yield from zip(files, pool.map(read, files), strict=True)
-
-
-def _until(
-    limit: int, found: Iterator[tuple[InputFile, Footer | DataError]]
-) -> Iterator[tuple[InputFile, Footer | DataError]]:
-    """Yield files, one by one, until they have ``limit`` rows."""
-    n_rows = 0
-    while n_rows < limit and (each := next(found, None)) is not None:
-        n_rows += each[1].n_rows if isinstance(each[1], Footer) else 0
-        yield each
 
 
 _Known = dict[tuple[object, ...], tuple["pa.Schema", Roles]]
@@ -208,6 +193,28 @@ def cut_units(footer: Footer, *, unit_bytes: int, shape: WindowShape) -> list[Un
         units.append(Unit(footer.file, output, first, last, first_row, n_rows))
         first_row += n_rows
     return units
+
+
+def first_files(files: Iterable[InputFile], n_rows: int) -> list[InputFile]:
+    """Return the files that have the first ``n_rows`` rows; no other is opened.
+
+    One that cannot be read has no rows, and is refused by who reads it.
+    """
+    chosen: list[InputFile] = []
+    for file in files:
+        if n_rows <= 0:
+            break
+        chosen.append(file)
+        n_rows -= _rows_of(file)
+    return chosen
+
+
+def _rows_of(file: InputFile) -> int:
+    try:
+        with open_parquet(file.path) as parquet:
+            return sum(parquet.row_group_rows)
+    except DataError:
+        return 0
 
 
 def first_units(units: Iterable[Unit], n_rows: int) -> list[Unit]:

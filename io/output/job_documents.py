@@ -83,6 +83,22 @@ class Identity:
         return cls(known, {} if is_newer else _inputs(inputs), others)
 
     @property
+    def limit(self) -> int | None:
+        """The number of rows beyond which the job reads none; ``None`` for no limit."""
+        return self._settings.get("limit")
+
+    @property
+    def writes_prediction(self) -> bool:
+        """Whether the output has the column of predictions."""
+        return not self._settings.get("no_prediction")
+
+    @property
+    def _settings(self) -> Mapping[str, Any]:
+        """The settings that change the output; none where a damaged document has something else."""
+        values = self.values.get("settings")
+        return values if isinstance(values, dict) else {}
+
+    @property
     def is_newer(self) -> bool:
         """Whether a later version wrote it, in a format that is not understood here."""
         return self.format is not None and self.format > FORMAT
@@ -105,21 +121,6 @@ class JobDocument:
     models: Mapping[str, Any]
     rows: int
     units: tuple[UnitEntry, ...]
-
-    @property
-    def limit(self) -> int | None:
-        """The number of rows beyond which the job reads none; ``None`` for no limit."""
-        return self._output_values.get("limit")
-
-    @property
-    def writes_prediction(self) -> bool:
-        """Whether the output has the column of predictions."""
-        return not self._output_values.get("no_prediction")
-
-    @property
-    def _output_values(self) -> Mapping[str, Any]:
-        values = self.identity.values.get("settings")
-        return values if isinstance(values, dict) else {}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from lvm_batch.io.dataset.partitions import folder_texts
 from lvm_batch.io.errors import ColumnError
-from lvm_batch.io.schema import OUTPUT_COLUMNS, PREDICTION
+from lvm_batch.io.schema import FILE_ARTICLE, OUTPUT_COLUMNS, PREDICTION
 from lvm_batch.jobs.console.text import nearest
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def _names(footers: Sequence[Footer]) -> _Names:
     vectors = {name for each in forms for name in (each.roles.vectors, each.roles.target) if name}
     folders = {name for footer in footers for name in folder_texts(footer.file.name)}
     every = dict.fromkeys(name for each in forms for name in each.schema.names)
-    carriable = {name: None for name in every if name not in vectors}
+    carriable = {name: None for name in every if name not in vectors and name != FILE_ARTICLE}
     return _Names(carriable, frozenset(vectors), frozenset(folders))
 
 

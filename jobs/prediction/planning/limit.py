@@ -14,17 +14,7 @@ from lvm_batch.jobs.console.text import plural
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from lvm_batch.io.dataset.files import InputFile
     from lvm_batch.io.dataset.units import Footer, Unit
-    from lvm_batch.io.errors import UnreadableFile
-
-
-def files_read(
-    files: Iterable[InputFile], footers: Iterable[Footer], unreadable: Iterable[UnreadableFile]
-) -> list[InputFile]:
-    """Return those of ``files`` that a run has looked into."""
-    opened = {*(footer.file.path for footer in footers), *(str(error.path) for error in unreadable)}
-    return [file for file in files if file.path in opened]
 
 
 def partly_read(footers: Iterable[Footer], units: Iterable[Unit]) -> dict[str, int]:

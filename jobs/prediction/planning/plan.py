@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING
 from lvm_batch.io.dataset.article_runs import ArticleRuns
 from lvm_batch.io.dataset.file_times import Span, files_within, selection_notices
 from lvm_batch.io.dataset.files import DatasetListing, look_for_files
-from lvm_batch.io.dataset.units import DatasetFormat, Footer, Unit, cut_units, first_units, read_footers
+from lvm_batch.io.dataset.units import (
+    DatasetFormat,
+    Footer,
+    Unit,
+    cut_units,
+    first_files,
+    first_units,
+    read_footers,
+)
 from lvm_batch.io.errors import DataError, OutputError, UnreadableFile
 from lvm_batch.io.output.commit import job_around
 from lvm_batch.io.output.job_documents import JobDocument, UnitEntry
@@ -28,7 +36,7 @@ from lvm_batch.jobs.places import place_errors
 from lvm_batch.jobs.prediction.planning.carried_columns import carried_column_errors
 from lvm_batch.jobs.prediction.planning.fleet import Fleet, local_fleet
 from lvm_batch.jobs.prediction.planning.job import Job, cap_rate, fingerprint, identity
-from lvm_batch.jobs.prediction.planning.limit import files_read, limit_notices, partly_read
+from lvm_batch.jobs.prediction.planning.limit import limit_notices, partly_read
 from lvm_batch.jobs.prediction.planning.memory import Projection, project_memory
 from lvm_batch.jobs.prediction.planning.notices import device_notices, notices, unavailable_criteria
 from lvm_batch.jobs.prediction.planning.places import places_kept, places_written
@@ -91,7 +99,8 @@ def make_plan(settings: RunSettings, *, threads: int | None) -> Plan:
     listed = checks.run(lambda: look_for_files(settings.dataset)) or DatasetListing([], ())
     _check_places(settings, listed.files, checks)
     span = None if settings.span == (None, None) else Span(*settings.span)
-    files = checks.run(lambda: _within(listed.files, span, settings)) or []
+    selected = checks.run(lambda: _within(listed.files, span, settings)) or []
+    files = selected if settings.limit is None else first_files(selected, settings.limit)
     found = find_models(settings)
     checks.errors.extend(found.problems)
     shape = WindowShape(dim=found.primary.dim) if found.primary else WindowShape()
@@ -103,18 +112,17 @@ def make_plan(settings: RunSettings, *, threads: int | None) -> Plan:
     if footers:
         checks.errors.extend(carried_column_errors(settings, footers))
     checks.raise_all()
-    selected = () if span is None else selection_notices(listed.files, files, by=settings.time_column)
+    left_out = () if span is None else selection_notices(listed.files, selected, by=settings.time_column)
     cuts = runs.cuts((footer.file.path for footer in footers), length=shape.length)
     found_notices = (
         *listed.notices,
-        *selected,
+        *left_out,
         *columns.notices,
         *split_article_notices(cuts, pad=settings.pad),
         *overruled_notices(footers),
-        *limit_notices(settings.limit, footers, n_files=len(files)),
+        *limit_notices(settings.limit, footers, n_files=len(selected)),
     )
-    opened = files_read(files, footers, unreadable)
-    inputs = _Inputs(opened, footers, unreadable, columns.data_format, span, found_notices)
+    inputs = _Inputs(files, footers, unreadable, columns.data_format, span, found_notices)
     return _assemble(settings.with_columns(columns.data_format.names), found, inputs, threads)
 
 
@@ -222,7 +230,7 @@ def _read_footers(
     footers: list[Footer] = []
     unreadable: list[UnreadableFile] = []
     refused: list[tuple[str, DataError]] = []
-    for file, footer in read_footers(files, dataset, runs=runs, limit=settings.limit):
+    for file, footer in read_footers(files, dataset, runs=runs):
         if isinstance(footer, Footer):
             footers.append(footer)
         elif settings.on_bad_file == "skip" and isinstance(footer, UnreadableFile):

@@ -84,7 +84,7 @@ def show_rows(output: str, query: RowQuery) -> ShownRows:
         n_matching=n_matching(found, query),
         n_committed=found.n_rows,
         n_planned=found.job.rows,
-        has_predictions=found.job.writes_prediction,
+        has_predictions=found.job.identity.writes_prediction,
     )
 
 

@@ -35,7 +35,7 @@ def status(output: str) -> tuple[dict[str, Any], str]:
         "units_done": len(records),
         "rows": job.rows,
         "rows_done": totals.rows_in,
-        **({} if job.limit is None else {"limit": job.limit}),
+        **({} if job.identity.limit is None else {"limit": job.identity.limit}),
         "unreadable_files": job.unreadable,
         **totals.to_json(),
     }

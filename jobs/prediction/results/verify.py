@@ -35,7 +35,7 @@ def verify(output: str) -> tuple[dict[str, Any], str, NotVerified | None]:
     strangers = [Fault(name, why) for name in records if name not in answered]
     if folder.success_is_stray:
         strangers.append(Fault(SUCCESS, "a run wrote it from which another had taken over the output"))
-    columns = [name for name in OUTPUT_COLUMNS if name != PREDICTION or job.writes_prediction]
+    columns = [name for name in OUTPUT_COLUMNS if name != PREDICTION or job.identity.writes_prediction]
     faults = [*strangers, *file_faults(folder, records, job.fingerprint, columns=columns)]
     missing = [name for name in units if name not in records]
     values = {
@@ -54,11 +54,15 @@ def verify(output: str) -> tuple[dict[str, Any], str, NotVerified | None]:
 
 def _not_checked(job: JobDocument) -> list[str]:
     """Return what the files do not hold, and nobody can check."""
-    without = [] if job.writes_prediction else ["predictions, which the job does not write (--no-prediction)"]
+    without = (
+        []
+        if job.identity.writes_prediction
+        else ["predictions, which the job does not write (--no-prediction)"]
+    )
     behind = (
         []
-        if job.limit is None
-        else [f"rows behind the first {job.limit:,}, which the job does not read (--limit)"]
+        if job.identity.limit is None
+        else [f"rows behind the first {job.identity.limit:,}, which the job does not read (--limit)"]
     )
     return [*without, *behind]
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from support import thrift
 from support.datasets import windows, write_windows
 
+from lvm_batch.io.dataset import units as units_module
 from lvm_batch.io.dataset.files import InputFile, find_files
 from lvm_batch.io.dataset.reading import open_unit
 from lvm_batch.io.dataset.units import (
@@ -21,6 +22,7 @@ from lvm_batch.io.dataset.units import (
     Footer,
     Unit,
     cut_units,
+    first_files,
     first_units,
     read_footers,
     row_bytes,
@@ -415,12 +417,18 @@ def test_the_first_units_hold_the_first_rows(files: list[list[int]], n_rows: int
     )
 
 
-@pytest.mark.parametrize(("limit", "n_read"), [(1, 1), (5, 1), (6, 2), (8, 2), (9, 3)])
-def test_no_file_is_opened_behind_a_limit(tmp_path: Path, limit: int, n_read: int) -> None:
-    """A file that nothing is read of may be damaged or enormous."""
+@pytest.mark.parametrize(("n_rows", "n_files"), [(1, 1), (5, 1), (6, 2), (8, 2), (9, 4)])
+def test_no_file_is_opened_behind_the_first_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_rows: int, n_files: int
+) -> None:
+    """Nothing is known of the others; one that cannot be read has no rows, and is looked over."""
     write(tmp_path / "a.parquet", [2, 3])
     write(tmp_path / "b.parquet", [3])
     (tmp_path / "c.parquet").write_bytes(b"PAR1, but no footer")
-    found = [footer for _, footer in read_footers(find_files([str(tmp_path)]), FORMAT, limit=limit)]
-    assert len(found) == n_read
-    assert isinstance(found[-1], UnreadableFile if n_read == 3 else Footer)
+    write(tmp_path / "d.parquet", [4])
+    files, opened = find_files([str(tmp_path)]), []
+    monkeypatch.setattr(
+        units_module, "open_parquet", lambda path: (opened.append(path), open_parquet(path))[1]
+    )
+    assert first_files(files, n_rows) == files[:n_files]
+    assert opened == [file.path for file in files[:n_files]]
