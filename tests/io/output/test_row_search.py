@@ -155,3 +155,11 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
         find_rows(committed(str(tmp_path), require_success=False), RowQuery(1))
     assert names()[0] in error.value.args[0]
     assert "verify" in error.value.args[1]
+
+
+def test_an_output_anywhere_is_searched(address: str) -> None:
+    """In a folder and on an object store, by its records and its files alone."""
+    folder = begin(address, names())
+    rows = [row for seed, name in enumerate(names()[:2]) for row in write(folder, name, seed)]
+    found = find_rows(committed(address, require_success=False), RowQuery(100))
+    assert [row["key"] for row in values(found)] == [row["key"] for row in rows]
