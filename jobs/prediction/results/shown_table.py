@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 _GAP = 2
 _WIDEST = 40
 _NARROWEST = 8
+_LONGEST = 1000
 _VALUES = 3  # of a prediction
-_ONE_VALUE = len("|1.00| -0.123…")
 _RANKS = ("row", "status", "cosine", "route", "key", "reasons", "confidence", "file", PREDICTION, "more keys")
 """What is kept the longest where there is not room for all; the key is the first carried column."""
 
@@ -54,7 +54,7 @@ class RowsTable:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Lay the table out for the width that there is."""
-        columns = _columns(self._shown.rows) if self._shown.rows else []
+        columns = _columns(self._shown.rows, options.max_width) if self._shown.rows else []
         fitted = _fitted(columns, options.max_width)
         if fitted:
             yield _table(fitted)
@@ -63,7 +63,21 @@ class RowsTable:
             yield Text(line)
 
 
-def _columns(rows: Sequence[ShownRow]) -> list[_Column]:
+def _columns(rows: Sequence[ShownRow], width: int) -> list[_Column]:
+    """Return all columns, with more or fewer values of each prediction as there is room for all of them."""
+    for n_values in range(_VALUES, 0, -1):
+        columns = _columns_with(rows, n_values)
+        if _total(column.width for column in columns) <= width:
+            break
+    return columns
+
+
+def _total(widths: Iterable[int]) -> int:
+    """Return the width of a table, with the gaps between its columns."""
+    return sum(width + _GAP for width in widths) - _GAP
+
+
+def _columns_with(rows: Sequence[ShownRow], n_values: int) -> list[_Column]:
     carried = dict.fromkeys(name for row in rows for name in row.columns if name not in OUTPUT_COLUMNS)
     own = [
         _column("cosine", map(format_cosine, _values(rows, "cosine")), is_number=True),
@@ -71,7 +85,9 @@ def _columns(rows: Sequence[ShownRow]) -> list[_Column]:
         _column("reasons", (", ".join(value or ()) for value in _values(rows, "escalation_reasons"))),
         _column("confidence", map(format_cosine, _values(rows, "confidence")), is_number=True),
         _column("status", map(_status, rows)),
-        _column(PREDICTION, map(_short_vector, _values(rows, PREDICTION)), least=_ONE_VALUE),
+        _column(
+            PREDICTION, (_short(vector, n_values) for vector in _values(rows, PREDICTION)), least=_WIDEST
+        ),
     ]
     return [
         *_place(rows),
@@ -134,7 +150,8 @@ def _cell(value: Any) -> str:  # noqa: ANN401 - any JSON
 
 def _on_one_line(text: str) -> str:
     """Put a text on one line, with what a terminal would act upon escaped."""
-    words = " ".join(text.split())
+    shown = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"  # a document is not looked at as a whole
+    words = " ".join(shown.split())
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in words)
 
 
@@ -147,21 +164,21 @@ def _status(row: ShownRow) -> str:
     return ": ".join(filter(None, (row.columns["status"], row.columns["status_detail"])))
 
 
-def _short_vector(vector: Sequence[float] | None) -> str:
+def _short(vector: Sequence[float] | None, n_values: int) -> str:
     """Return the norm of a vector and its first values."""
     if not vector:
         return ""
     norm = sum(value * value for value in vector) ** 0.5
-    more = " …" if len(vector) > _VALUES else ""
-    return f"|{norm:.2f}| " + " ".join(f"{value:.3f}" for value in vector[:_VALUES]) + more
+    more = " …" if len(vector) > n_values else ""
+    return f"|{norm:.2f}| " + " ".join(f"{value:.3f}" for value in vector[:n_values]) + more
 
 
 def _fitted(columns: Sequence[_Column], width: int) -> list[_Column]:
     """Leave out columns for which there is no room, then make the widest ones narrower."""
     fitted = list(columns)
-    while len(fitted) > 1 and sum(column.least + _GAP for column in fitted) - _GAP > width:
+    while len(fitted) > 1 and _total(column.least for column in fitted) > width:
         fitted.remove(max(reversed(fitted), key=lambda column: column.rank))
-    while sum(column.width + _GAP for column in fitted) - _GAP > width:
+    while _total(column.width for column in fitted) > width:
         place = max(range(len(fitted)), key=lambda number: fitted[number].width - fitted[number].least)
         if fitted[place].width == fitted[place].least:
             break
