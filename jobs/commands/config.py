@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lvm_batch.jobs.console.console import Console
+from lvm_batch.jobs.console.help import HelpCommand, HelpGroup
 from lvm_batch.jobs.settings.fields import is_secret, is_table, schema
 from lvm_batch.jobs.settings.options import takes_console, takes_settings
 from lvm_batch.jobs.settings.run import RunSettings
@@ -16,10 +17,10 @@ from lvm_batch.jobs.settings.sources import ResolvedSettings
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-app = typer.Typer(help="Show settings, and what they may be.")
+app = typer.Typer(name="config", cls=HelpGroup, help="Show settings, and what they may be.")
 
 
-@app.command()
+@app.command(cls=HelpCommand)
 @takes_settings(required=())
 @takes_console
 def show(
@@ -28,10 +29,14 @@ def show(
     console: Console,
     origin: Annotated[bool, typer.Option("--origin", help="Say where each value comes from.")] = False,
 ) -> None:
-    """Print the settings that a run with the same options would use, as a TOML file that --config takes.
+    """Print the settings of a run, and where each value comes from.
 
-    URLs are printed as they were given, with the credentials that they hold;
-    in tables, values whose names sound secret are not printed.
+    The output is a TOML file that --config takes. URLs are printed as they were given, with the
+    credentials that they hold; in tables, values whose names sound secret are not printed.
+
+    Examples:
+        lvm-batch config show --config job.toml
+        lvm-batch config show --config job.toml --as-of now > filled-in.toml
     """
     settings = resolved.settings
     tables = {name: value for name, value in settings.as_dict().items() if is_table(RunSettings, name)}
@@ -42,10 +47,14 @@ def show(
     )
 
 
-@app.command("schema")
+@app.command("schema", cls=HelpCommand)
 @takes_console
 def show_schema(*, console: Console) -> None:
-    """Print the JSON Schema of a configuration file."""
+    """Print the JSON Schema of a configuration file.
+
+    Examples:
+        lvm-batch config schema > lvm-batch.schema.json
+    """
     console.result(schema(RunSettings), json.dumps(schema(RunSettings), indent=2))
 
 

@@ -27,7 +27,15 @@ def evaluate(
     console: Console,
     calibrate: Annotated[bool, _CALIBRATE] = False,
 ) -> None:
-    """Judge models by the true next vectors of DATASET, beside baselines that need no model."""
+    """Judge models by the true next vectors of DATASET.
+
+    Baselines that need no model stand beside them.
+
+    Examples:
+        lvm-batch evaluate data/ --model amn/best_model.pt
+        lvm-batch evaluate data/ --model amn --model gru --bank bank/ --output judged/
+        lvm-batch evaluate data/ --model amn --bank bank/ --calibrate --budget 0.1
+    """
     _refuse_unused(resolved, calibrate=calibrate)
     from lvm_batch.jobs.evaluation.evaluate import evaluate as evaluate_models
 

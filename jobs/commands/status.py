@@ -19,7 +19,12 @@ def status(
     *,
     console: Console,
 ) -> None:
-    """Say how far the job in OUT is, and what came of it so far."""
+    """Say how far the job in OUT is, and what came of it so far.
+
+    Examples:
+        lvm-batch status out/
+        lvm-batch status s3://bucket/out --json
+    """
     from lvm_batch.jobs.prediction.results.status import status as read_status
 
     console.result(*read_status(output))

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal
 import rich.console
 
 from lvm_batch.io.storage.redaction import redact
+from lvm_batch.jobs.console.colours import HELP, MESSAGES
 from lvm_batch.jobs.console.json_log import JsonLog
 from lvm_batch.jobs.errors import Problem
 
@@ -91,7 +92,7 @@ class Console:
         """
         if self.json:
             problem = {"error": _as_values(error.kind, [Problem(*error.args)])} if error else {}
-            self._print(json.dumps({**values, **problem}, allow_nan=False))
+            self._print_json({**values, **problem})
             if error:
                 self._log_failure(error.kind, [Problem(*error.args)])
             return
@@ -116,13 +117,19 @@ class Console:
         elif error is not None:
             self.note(_trace(error))
         if self.json:
-            self._print(json.dumps({"error": _as_values(kind, problems)}))
+            self._print_json({"error": _as_values(kind, problems)})
         if self.json or self.log:
             return
         for message, hint in (map(_on_one_line, problem) for problem in problems[: 1 + _IN_TEXT]):
             self.note(f"error: {message}\n  what to do: {hint}" if hint else f"error: {message}")
         if (n_others := len(problems) - 1 - _IN_TEXT) > 0:
             self.note(f"and {n_others:,} more; --json lists up to {_IN_JSON}")
+
+    def styled(self, help_text: str) -> str:
+        """Return the help of a command with the colours that stdout has."""
+        with self._stdout.capture() as styled:
+            self._stdout.print(HELP(help_text), soft_wrap=True, end="")
+        return styled.get()
 
     def _log_failure(
         self, kind: str, problems: Sequence[Problem], error: BaseException | None = None
@@ -134,14 +141,18 @@ class Console:
     def _print(self, text: RenderableType) -> None:
         self._stdout.print(_printable(text), soft_wrap=True)
 
+    def _print_json(self, values: Mapping[str, object]) -> None:
+        text = _printable(json.dumps(values, allow_nan=False))
+        self._stdout.print(text, soft_wrap=True, highlight=False)
+
 
 class _Stream(rich.console.Console):
-    """Prints text as it is: rich would interpret brackets and colons in paths, and wrap lines."""
+    """Prints text as it is but for a few coloured words: rich would interpret brackets and colons, and wrap lines."""
 
     def __init__(self, *, stderr: bool = False) -> None:
         is_terminal = (sys.stderr if stderr else sys.stdout).isatty()
         width = None if is_terminal else _PIPE_WIDTH
-        super().__init__(stderr=stderr, width=width, markup=False, highlight=False, emoji=False)
+        super().__init__(stderr=stderr, width=width, markup=False, highlighter=MESSAGES, emoji=False)
 
     def on_broken_pipe(self) -> None:
         """Ignore that the reader has gone (``| head``): it does not change how the command ends."""
