@@ -38,11 +38,13 @@ from lvm_batch.jobs.commands import (
 from lvm_batch.jobs.console.console import Console
 from lvm_batch.jobs.console.exit_codes import BUG, exit_code_of, reported_error
 from lvm_batch.jobs.console.help import HELP_NAMES, Context, HelpCommand, HelpGroup
+from lvm_batch.jobs.console.pasted import without_secrets
 from lvm_batch.jobs.errors import Interrupted, JobError, Problem, SettingsError, TryAgain, UsageError
 from lvm_batch.jobs.processes.child_processes import ignore_working_directory
 from lvm_batch.jobs.processes.resources import apply_cpu_quota
 from lvm_batch.jobs.processes.streams import replace_streams, stdout_error
 from lvm_batch.jobs.processes.temporary_folders import ensure_temporary_folder
+from lvm_batch.jobs.settings.sources import SECRET_FLAGS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -95,7 +97,7 @@ def command() -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line ``arguments`` (the process's own by default) and return the exit code."""
     arguments = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
-    console = Console.for_arguments(arguments, os.environ)
+    console = Console.for_arguments(without_secrets(arguments, SECRET_FLAGS), os.environ)
     with console.taking_stderr():
         try:
             code = _called(arguments, console)
@@ -139,7 +141,7 @@ def _failed(error: Exception, console: Console) -> int:
         return BUG
     several = reported.problems if isinstance(reported, SettingsError) and len(reported.problems) > 1 else ()
     kind = getattr(reported, "kind", JobError.kind)
-    console.failed(kind, [Problem(*reported.args[:2]), *several], error if console.verbose else None)
+    console.failed(kind, [Problem.of(reported), *several], error if console.verbose else None)
     return code
 
 

@@ -22,10 +22,19 @@ from typing import NamedTuple
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong: what and where, and what to do about it."""
+    """One thing that is wrong: what and where, and what to do about it.
+
+    ``flags`` are options with their values, as a shell takes them; each of them, added to the command line, mends it.
+    """
 
     message: str
     hint: str = ""
+    flags: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, error: Exception) -> Problem:
+        """Return what an error of any room tells: its message, its hint, and the ``flags`` that it may have."""
+        return cls(*error.args[:2], flags=tuple(getattr(error, "flags", ())))
 
 
 class JobError(Exception):
@@ -62,9 +71,10 @@ class SettingsError(JobError):
     kind = "settings"
 
     def __init__(self, *problems: Problem) -> None:
-        several = Problem(f"{len(problems)} things stand in the way", "mend them all, then try again")
-        super().__init__(*(problems[0] if len(problems) == 1 else several))
+        several = Problem(f"{len(problems)} problems found", "mend them all, then try again")
+        super().__init__(*(problems[0] if len(problems) == 1 else several)[:2])
         self.problems = problems
+        self.flags = problems[0].flags if len(problems) == 1 else ()
 
     def __reduce__(self) -> tuple[type[SettingsError], tuple[Problem, ...]]:
         return type(self), self.problems

@@ -20,10 +20,11 @@ import rich.console
 from lvm_batch.io.storage.redaction import redact
 from lvm_batch.jobs.console.colours import HELP, MESSAGES
 from lvm_batch.jobs.console.json_log import JsonLog
+from lvm_batch.jobs.console.pasted import with_flag
 from lvm_batch.jobs.errors import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from rich.console import RenderableType
@@ -51,12 +52,21 @@ class Console:
     """The two streams of one command.
 
     ``progress`` is the rich console on stderr, for progress bars and live displays. ``log`` writes stderr as JSON
-    lines; it is ``None`` if stderr is text.
+    lines; it is ``None`` if stderr is text. ``arguments`` are the command line, without secrets: errors print it with
+    the flags that mend it.
     """
 
-    def __init__(self, *, json: bool = False, verbose: bool = False, log_format: LogFormat = "text") -> None:
+    def __init__(
+        self,
+        *,
+        json: bool = False,
+        verbose: bool = False,
+        log_format: LogFormat = "text",
+        arguments: Sequence[str] = (),
+    ) -> None:
         self.json = json
         self.verbose = verbose
+        self._arguments = arguments
         self.log = JsonLog() if log_format == "json" else None
         self.progress: rich.console.Console = (
             _Stream(stderr=True)
@@ -73,6 +83,7 @@ class Console:
             json="--json" in options,
             verbose="-v" in options or "--verbose" in options,
             log_format=_log_format(options, environ or {}),
+            arguments=arguments,
         )
 
     def taking_stderr(self) -> AbstractContextManager[None]:
@@ -91,14 +102,14 @@ class Console:
         ``error`` says why the result is not a success; it becomes part of the JSON object, or follows on stderr.
         """
         if self.json:
-            problem = {"error": _as_values(error.kind, [Problem(*error.args)])} if error else {}
+            problem = {"error": self._as_values(error.kind, [Problem.of(error)])} if error else {}
             self._print_json({**values, **problem})
             if error:
-                self._log_failure(error.kind, [Problem(*error.args)])
+                self._log_failure(error.kind, [Problem.of(error)])
             return
-        self._print(_lines(values) if text is None else text)
+        self._print(_as_lines(values) if text is None else text)
         if error:
-            self.failed(error.kind, [Problem(*error.args)])
+            self.failed(error.kind, [Problem.of(error)])
 
     def note(self, text: str, *, level: str = "info", **fields: object) -> None:
         """Print a message that is not the result; ``level`` and ``fields`` are for the JSON log."""
@@ -117,11 +128,11 @@ class Console:
         elif error is not None:
             self.note(_trace(error))
         if self.json:
-            self._print_json({"error": _as_values(kind, problems)})
+            self._print_json({"error": self._as_values(kind, problems)})
         if self.json or self.log:
             return
-        for message, hint in (map(_on_one_line, problem) for problem in problems[: 1 + _IN_TEXT]):
-            self.note(f"error: {message}\n  what to do: {hint}" if hint else f"error: {message}")
+        for problem in problems[: 1 + _IN_TEXT]:
+            self.note("\n".join(self._lines(problem)))
         if (n_others := len(problems) - 1 - _IN_TEXT) > 0:
             self.note(f"and {n_others:,} more; --json lists up to {_IN_JSON}")
 
@@ -135,8 +146,27 @@ class Console:
         self, kind: str, problems: Sequence[Problem], error: BaseException | None = None
     ) -> None:
         if self.log:
-            values = _as_values(kind, problems) | ({"traceback": _trace(error)} if error else {})
+            values = self._as_values(kind, problems) | ({"traceback": _trace(error)} if error else {})
             self.log.write("error", str(values.pop("message")), **values)
+
+    def _lines(self, problem: Problem) -> Iterator[str]:
+        yield f"error: {_on_one_line(problem.message)}"
+        if problem.hint:
+            yield f"  what to do: {_on_one_line(problem.hint)}"
+        yield from (f"    {_on_one_line(command)}" for command in self._commands(problem))
+
+    def _as_values(self, kind: str, problems: Sequence[Problem]) -> dict[str, object]:
+        summary, *rest = [self._problem_values(problem) for problem in problems[: 1 + _IN_JSON]]
+        several = {"problems": rest, "n_problems": len(problems) - 1} if rest else {}
+        return {"kind": kind, **summary, **several}
+
+    def _problem_values(self, problem: Problem) -> dict[str, object]:
+        commands = [redact(command) for command in self._commands(problem)]
+        values = {"message": redact(problem.message), "hint": redact(problem.hint)}
+        return values | ({"commands": commands} if commands else {})
+
+    def _commands(self, problem: Problem) -> list[str]:
+        return [with_flag(self._arguments, flag) for flag in problem.flags]
 
     def _print(self, text: RenderableType) -> None:
         self._stdout.print(_printable(text), soft_wrap=True)
@@ -164,15 +194,6 @@ def _printable(text: RenderableType) -> RenderableType:
     return _UNPRINTABLE.sub(_escaped, text) if isinstance(text, str) else text
 
 
-def _as_values(kind: str, problems: Sequence[Problem]) -> dict[str, object]:
-    summary, *rest = [
-        {name: redact(text) for name, text in problem._asdict().items()}
-        for problem in problems[: 1 + _IN_JSON]
-    ]
-    several = {"problems": rest, "n_problems": len(problems) - 1} if rest else {}
-    return {"kind": kind, **summary, **several}
-
-
 def _trace(error: BaseException) -> str:
     return "".join(traceback.format_exception(error)).rstrip()
 
@@ -197,6 +218,6 @@ def _escaped(character: re.Match[str]) -> str:
     return ascii(character[0])[1:-1]
 
 
-def _lines(values: Mapping[str, object]) -> str:
+def _as_lines(values: Mapping[str, object]) -> str:
     longest = max(map(len, values), default=0)
     return "\n".join(f"{name:{longest}}  {value}" for name, value in values.items())

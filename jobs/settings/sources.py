@@ -122,6 +122,10 @@ def flag_of(name: str) -> str:
     return "DATASET" if name == "dataset" else "--" + name.replace("_", "-")
 
 
+SECRET_FLAGS = tuple(flag_of(name) for name in names_of(RunSettings) if is_secret(RunSettings, name))
+"""The options whose values are shown nowhere."""
+
+
 def _from_flags(flags: Mapping[str, object]) -> dict[str, _GivenValue]:
     return {
         name: _GivenValue(value, "flag", flag_of(name)) for name, value in flags.items() if value is not None
