@@ -32,9 +32,10 @@ class Problem(NamedTuple):
     flags: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, error: Exception) -> Problem:
+    def of(cls, error: BaseException) -> Problem:
         """Return what an error of any room tells: its message, its hint, and the ``flags`` that it may have."""
-        return cls(*error.args[:2], flags=tuple(getattr(error, "flags", ())))
+        message, hint, *_ = (*error.args, "")
+        return cls(message, hint, tuple(getattr(error, "flags", ())))
 
 
 class JobError(Exception):

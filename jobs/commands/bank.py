@@ -56,18 +56,19 @@ def build(
         lvm-batch bank build data/ --output bank/ --id-column doc_id
     """
     from lvm_batch.io.bank.bank import build_bank
+    from lvm_batch.jobs.console.count import Count
     from lvm_batch.jobs.console.progress import Progress
 
     build_index = _index_builder(index)
     files = _find_files(vectors, output, console)
-    with Progress(console, what="reading vectors") as progress:
+    with Progress(console, "reading vectors", Count("vector")) as progress:
         meta = build_bank(
             files,
             output,
             vector_column=vector_column,
             id_column=id_column,
             build_index=build_index,
-            on_rows=lambda rows: progress.update(completed=rows),
+            on_rows=progress.reach,
         )
     console.result({"output": output, **meta}, _text(output, meta))
 

@@ -64,13 +64,14 @@ def pack(
         lvm-batch pack data/ --output packed/ --vector-column embedding
     """
     from lvm_batch.io.schema import ColumnNames
+    from lvm_batch.jobs.console.count import Count
     from lvm_batch.jobs.console.progress import Progress
     from lvm_batch.jobs.datasets.pack import PackOptions, plan_packing, write_packed
 
     names = ColumnNames(context=context_column, target=target_column, vector=vector_column)
     options = PackOptions(encoding, dtype, rows_per_file, pad, tuple(leave_out or ()), names)
     plan = plan_packing(inputs, output, options)
-    n_rows = sum(source.n_rows for source in plan.sources)
-    with Progress(console, what="packing", total=n_rows) as progress:
-        result = write_packed(plan, output, on_rows=lambda rows: progress.update(advance=rows))
+    count = Count(total=sum(source.n_rows for source in plan.sources))
+    with Progress(console, "packing", count) as progress:
+        result = write_packed(plan, output, on_rows=progress.add)
     console.result(*result)
