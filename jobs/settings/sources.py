@@ -61,10 +61,14 @@ _NEAR = 0.72  # difflib's 0.6 takes `batch_size` for `unit_size`
 
 @dataclass(frozen=True, slots=True)
 class ResolvedSettings(Generic[Kind]):
-    """Valid settings, and where the value of each came from."""
+    """Valid settings, and where the value of each came from.
+
+    ``places`` name the flag, the variable, or the key and the file, of each that is not a default.
+    """
 
     settings: Kind
     origins: Mapping[str, Origin]
+    places: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +117,9 @@ def resolve_settings(
     if problems:
         raise SettingsError(*problems)
     return ResolvedSettings(
-        settings, {name: given[name].origin if name in given else "default" for name in every}
+        settings,
+        {name: given[name].origin if name in given else "default" for name in every},
+        {name: given[name].place for name in every if name in given},
     )
 
 
