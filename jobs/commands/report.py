@@ -26,8 +26,8 @@ def report(
         str | None,
         typer.Option(
             "--output",
-            help="Where to write the page, a path or a URL. Default: OUT/_lvm_batch/report.html, "
-            "or comparison.html here.",
+            help="Where to write the page, a path or a URL. Default: in OUT/_lvm_batch, which no reader lists, "
+            "report.html or comparison-ID.html with the id of the job in OUT2.",
             metavar="FILE",
             parser=path_argument,
         ),
