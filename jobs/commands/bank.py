@@ -8,6 +8,7 @@ import typer
 
 from lvm_batch.jobs.console.console import Console
 from lvm_batch.jobs.console.help import HelpCommand, HelpGroup
+from lvm_batch.jobs.console.text import plural
 from lvm_batch.jobs.settings.options import choice, takes_console
 from lvm_batch.jobs.settings.paths import path_argument
 
@@ -100,6 +101,8 @@ def _find_files(vectors: list[str], output: str, console: Console) -> list[Input
 
 
 def _text(output: str, meta: Mapping[str, Any]) -> str:
-    left_out = f", {meta['left_out']:,} rows without a usable vector left out" if meta["left_out"] else ""
-    made = f"{output}: {meta['count']:,} vectors of {meta['dim']}{left_out}"
+    left_out = (
+        f", {plural(meta['left_out'], 'row')} without a usable vector left out" if meta["left_out"] else ""
+    )
+    made = f"{output}: {plural(meta['count'], 'vector')} of {meta['dim']}{left_out}"
     return f"{made}\nuse it with: lvm-batch run … --bank {output}"

@@ -112,11 +112,12 @@ class Console:
             self.failed(error.kind, [Problem.of(error)])
 
     def note(self, text: str, *, level: str = "info", **fields: object) -> None:
-        """Print a message that is not the result; ``level`` and ``fields`` are for the JSON log."""
+        """Print a message that is not the result; a text marks warnings, a JSON log has ``level`` and ``fields``."""
         if self.log:
             self.log.write(level, text, **fields)
         else:
-            self.progress.print(_printable(redact(text)), soft_wrap=True)
+            mark = "warning: " if level == "warning" else ""
+            self.progress.print(_printable(redact(mark + text)), soft_wrap=True)
 
     def failed(self, kind: str, problems: Sequence[Problem], error: BaseException | None = None) -> None:
         """Print an error; the first of ``problems`` sums up the others.

@@ -12,9 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
 
-def plural(number: int, noun: str) -> str:
-    """Return "1 row" or "1,878 rows" for the ``noun`` "row"."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+def plural(number: int, noun: str, verbs: tuple[str, str] | None = None) -> str:
+    """Return "1 row" or "1,878 rows" for the ``noun`` "row"; with the ``verbs`` "is" and "are" also one of these."""
+    text = f"{number:,} {noun}{'' if number == 1 else 's'}"
+    return text if verbs is None else f"{text} {verbs[number != 1]}"
 
 
 def format_number(value: float | None, form: str = ".4f", *, unknown: str = "-") -> str:

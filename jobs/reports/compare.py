@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from lvm_batch.io.output.commit import PRIVATE, OutputFolder
+from lvm_batch.io.output.commit import OutputFolder
+from lvm_batch.io.output.unit_files import PRIVATE
 from lvm_batch.io.schema import ROUTES
 from lvm_batch.io.storage.locations import locate
 from lvm_batch.jobs.reports.data import gather

@@ -86,7 +86,9 @@ class ProgressRecords(RunObserver):
         self._meter = _Meter(event)
         self._pause.begin()
         fields = {name: getattr(event, name) for name in event.__slots__}
-        self._say(f"computing {event.units - event.units_done:,} units", event="run_started", **fields)
+        self._say(
+            f"computing {plural(event.units - event.units_done, 'unit')}", event="run_started", **fields
+        )
 
     def _failed(self, failure: Failure, n_failed: int) -> None:
         if n_failed <= _LOGGED_FAILURES:

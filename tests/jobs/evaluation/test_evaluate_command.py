@@ -376,7 +376,7 @@ def test_predictions_without_a_cosine_are_counted(
     ) * 3
     assert figures["broken"]["retrieval"]["contain_at_50"] == 0
     assert figures["third"]["cosine"] == pytest.approx(model_cosines(2, "gru").mean(), abs=1e-6)
-    assert any("have no cosine" in notice and "broken" in notice for notice in values["notices"])
+    assert any("without a cosine" in notice and "broken" in notice for notice in values["notices"])
     assert {entry["recommendation"] for entry in values["leaderboard"]} == {None}
 
 

@@ -292,7 +292,7 @@ def broken_model(kind: str) -> tuple[str, ContextModel]:
 @pytest.mark.parametrize(
     ("kind", "finding"),
     [
-        ("overflows", "predictions are not finite"),
+        ("overflows", "not finite: "),
         ("predicts nothing", "within 1.0e+00 of 1"),
         ("reads three vectors", "no predictions"),
     ],
