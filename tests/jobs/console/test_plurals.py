@@ -26,8 +26,8 @@ COUNTED = (
     *("rules", "runs", "targets", "tasks", "units", "vectors", "windows", "workers"),
 )
 
-NEVER_ONE = {"{len(problems)} problems"}
-"""Errors of several problems say how many; a single one is reported as it is."""
+NEVER_ONE = {"{len(problems)} problems", "{n_files:,} files"}
+"""Errors of several problems or files say how many; a single one is reported as it is."""
 
 
 def counts_without_plural(source: str) -> list[str]:
