@@ -22,4 +22,4 @@ def plan(resolved: ResolvedSettings[RunSettings], *, console: Console) -> None:
     """
     from lvm_batch.jobs.prediction.planning.preview import preview_job
 
-    console.result(*preview_job(resolved.settings))
+    console.result(*preview_job(resolved.settings, console=console))

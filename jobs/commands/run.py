@@ -35,7 +35,7 @@ def run(
     if dry_run:
         from lvm_batch.jobs.prediction.planning.preview import preview_job
 
-        console.result(*preview_job(resolved.settings))
+        console.result(*preview_job(resolved.settings, console=console))
         return 0
     started = monotonic()
     from lvm_batch.jobs.observed_run import run_observed

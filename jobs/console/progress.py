@@ -49,7 +49,7 @@ class Progress:
     """One bar with a label and figures, or lines; ``count`` says how far the work is.
 
     ``figures`` are shown beside the bar, by default those of the count. The bar shows between ``start`` and ``stop``,
-    or while a ``with`` block runs.
+    or while a ``with`` block runs; a ``transient`` one then disappears.
     """
 
     def __init__(
@@ -60,13 +60,18 @@ class Progress:
         *,
         figures: Callable[[], Iterable[str]] | None = None,
         every_s: float = LINE_EVERY_S,
+        transient: bool = False,
     ) -> None:
         self._console = console
         self._what, self._count = what, count
         self._is_bar = console.progress.is_terminal
         columns = (TextColumn("{task.description}"), BarColumn(), _Figures(figures or self._figures))
         self._bar = rich.progress.Progress(
-            *columns, console=console.progress, refresh_per_second=_REFRESH_HZ, disable=not self._is_bar
+            *columns,
+            console=console.progress,
+            refresh_per_second=_REFRESH_HZ,
+            transient=transient,
+            disable=not self._is_bar,
         )
         self._task = self._bar.add_task(what, total=count.total)
         self._pause = Pause(every_s)
@@ -129,6 +134,20 @@ class _Figures(ProgressColumn):
     def render(self, task: Task) -> Text:  # noqa: ARG002 - rich's signature
         """Return the texts that are not empty."""
         return Text("  ".join(filter(None, self._texts())))
+
+
+T = TypeVar("T")
+
+
+def watch_files(found: Iterable[T], console: Console | None, *, what: str, n_files: int) -> Iterator[T]:
+    """Yield what is found in each of ``n_files`` files, and show for how many; without a console, just yield."""
+    if console is None:
+        yield from found
+        return
+    with Progress(console, what, Count("file", total=n_files), transient=True) as progress:
+        for each in found:
+            yield each
+            progress.add(1)
 
 
 class _Rows(Protocol):

@@ -23,16 +23,17 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from lvm_batch.io.output.job_documents import JobDocument
+    from lvm_batch.jobs.console.console import Console
     from lvm_batch.jobs.models.facts import ModelRef
     from lvm_batch.jobs.prediction.planning.job import Job
     from lvm_batch.jobs.settings.run import RunSettings
 
 
-def preview_job(settings: RunSettings) -> tuple[dict[str, Any], str]:
+def preview_job(settings: RunSettings, *, console: Console | None = None) -> tuple[dict[str, Any], str]:
     """Return the plan of a run as JSON values and as text; raises what a run raises before it locks its output."""
     check_extras(settings)
     check_cluster(settings)
-    plan = make_plan(settings, threads=None)
+    plan = make_plan(settings, threads=None, console=console)
     values = _values(settings, plan)
     return values, _describe(values)
 

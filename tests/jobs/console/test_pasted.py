@@ -39,7 +39,7 @@ def fails(monkeypatch: pytest.MonkeyPatch) -> Fails:
         raise Ambiguous(part)
 
     def fail_with(*parts: str) -> None:
-        def preview_job(_: object) -> None:
+        def preview_job(*_: object, **__: object) -> None:
             checks = Checks()
             for part in parts:
                 checks.run(lambda part=part: ambiguous(part))

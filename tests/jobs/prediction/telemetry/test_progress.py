@@ -70,6 +70,14 @@ def test_rows_that_go_through_a_command_are_shown(console: Console, monkeypatch:
     assert second.startswith("judging: 100 of 100 rows (100%), ")
 
 
+def test_files_that_are_read_are_shown(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is found in each file passes through unchanged, also without a console."""
+    monkeypatch.setattr(progress.Pause, "is_over", True)
+    assert list(progress.watch_files("ab", console, what="reading footers", n_files=2)) == ["a", "b"]
+    assert printed(console)[0].startswith("reading footers: 1 of 2 files (50%), ")
+    assert list(progress.watch_files("ab", None, what="reading footers", n_files=2)) == ["a", "b"]
+
+
 def test_a_terminal_has_a_bar_and_no_lines() -> None:
     """The bar shows its label, rows, rate and failures."""
     console = Console()
