@@ -21,6 +21,7 @@ from lvm_batch.io.storage.redaction import redact
 from lvm_batch.jobs.console.colours import HELP, MESSAGES
 from lvm_batch.jobs.console.json_log import JsonLog
 from lvm_batch.jobs.console.pasted import with_flag
+from lvm_batch.jobs.console.text import fitted
 from lvm_batch.jobs.errors import Problem
 
 if TYPE_CHECKING:
@@ -170,6 +171,8 @@ class Console:
         return [with_flag(self._arguments, flag) for flag in problem.flags]
 
     def _print(self, text: RenderableType) -> None:
+        if isinstance(text, str) and self._stdout.is_terminal:
+            text = fitted(text, self._stdout.width)
         self._stdout.print(_printable(text), soft_wrap=True)
 
     def _print_json(self, values: Mapping[str, object]) -> None:

@@ -6,10 +6,15 @@ The rule: all commands write and align them alike.
 from __future__ import annotations
 
 import difflib
+import re
+import textwrap
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
+
+
+_NAME_IN_FRONT = re.compile(r" *\S.{0,14}?  +(?=\S)")
 
 
 def plural(number: int, noun: str, verbs: tuple[str, str] | None = None) -> str:
@@ -39,6 +44,24 @@ def as_table(rows: Sequence[Sequence[str]], *, left: Collection[int] = (0,)) -> 
         for row in rows
     )
     return "\n".join(line.rstrip() for line in lines)
+
+
+def fitted(text: str, width: int) -> str:
+    """Return the lines of a text, those with a name in front broken at spaces where they are wider than a terminal.
+
+    What follows is indented to the text after the name. Lines with a command stay whole, so that it can be pasted.
+    """
+    return "\n".join(part for line in text.split("\n") for part in _fitted(line, width))
+
+
+def _fitted(line: str, width: int) -> list[str]:
+    name = _NAME_IN_FRONT.match(line)
+    if name is None or len(line) <= width or "lvm-batch" in line:
+        return [line]
+    indent = " " * name.end()
+    return textwrap.wrap(
+        line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def nearest(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
