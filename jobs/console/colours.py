@@ -32,9 +32,10 @@ MESSAGES = ColouredWords(
     {
         r"^error:": "bold red",
         r"^warning:": "bold yellow",
-        r"^ *(what to do|next|try):": "bold",
-        r"\b(failed|fails|interrupted|incomplete|cannot be loaded)\b": "red",
-        r"(?<=\()_SUCCESS stands(?=\))|^done\b|\b(is|state +) ?done\b": "green",
+        r"^ *(what to do|next):|^next\b": "bold",
+        r"\b(failed|fails|interrupted|incomplete|not accepted|ALERT)\b": "red",
+        r"\bwithout _SUCCESS\b": "yellow",
+        r"\b_SUCCESS stands\b|^ok\b|(?<=, )done$": "green",
     }
 )
 """Messages and results."""
