@@ -137,7 +137,7 @@ def _looked_at(columns: Columns) -> Note:
             f"Of all {plural(columns.n_total, 'row')}.{unread} Histograms leave out the outermost 0.1 % at either end."
         )
     return Note(
-        f"Of {columns.n_rows:,} of {plural(columns.n_total, 'row')}, from {columns.n_files:,} of "
+        f"Of {columns.n_rows:,} of the {plural(columns.n_total, 'row')}, from {columns.n_files:,} of "
         f"{plural(columns.n_total_files, 'file')}, evenly spread.{unread} "
         "Histograms leave out the outermost 0.1 % at either end."
     )
