@@ -177,8 +177,15 @@ def _declared(kind: type[Settings], name: str, *, required: bool) -> Any:  # noq
 def _help(kind: type[Settings], name: str, *, required: bool) -> str:
     """Return the description with the default, which typer cannot see; "required" may be met by a file, too."""
     field = kind.model_fields[name]
-    is_size = isinstance(field.default, ByteSize)
-    default = field.default.human_readable().replace(".0", "") if is_size else field.default
-    text = ", ".join(default) if isinstance(default, tuple) else "" if default is None else str(default)
-    mark = "[required]" if required else f"[default: {text}]" if text else ""
+    default = _in_words(field.default)
+    mark = "[required]" if required else f"[default: {default}]" if default else ""
     return f"{field.description}  {mark}".rstrip()
+
+
+def _in_words(default: object) -> str:
+    """Return a default as it is written; an option that is off, or has no value, needs none."""
+    if default is None or default is False:
+        return ""
+    if isinstance(default, ByteSize):
+        return default.human_readable().replace(".0", "")
+    return ", ".join(default) if isinstance(default, tuple) else str(default)

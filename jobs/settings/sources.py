@@ -26,10 +26,9 @@ from lvm_batch.jobs.settings.fields import (
     names_of,
 )
 from lvm_batch.jobs.settings.paths import expanded_file
-from lvm_batch.jobs.settings.placeholders import UnknownPlaceholder, fill_in
 from lvm_batch.jobs.settings.run import RunSettings
 from lvm_batch.jobs.settings.serve import ServeSettings
-from lvm_batch.jobs.settings.times import as_time
+from lvm_batch.jobs.settings.times import UnknownPlaceholder, as_time, fill_in
 from lvm_batch.jobs.settings.toml_files import read_toml
 from lvm_batch.jobs.settings.train import TrainSettings
 
