@@ -75,9 +75,9 @@ class Console:
     @property
     def shows_bars(self) -> bool:
         """Whether progress is a bar: on a terminal, and in Jupyter if it has the widgets that rich needs."""
-        if self.progress.is_jupyter:
-            return find_spec("ipywidgets") is not None
-        return self.progress.is_terminal and not self.progress.quiet
+        if self.progress.quiet:
+            return False
+        return find_spec("ipywidgets") is not None if self.progress.is_jupyter else self.progress.is_terminal
 
     @classmethod
     def for_arguments(cls, arguments: Sequence[str], environ: Mapping[str, str] | None = None) -> Console:

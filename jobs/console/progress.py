@@ -69,6 +69,7 @@ class Progress:
 
     def stop(self) -> None:
         """Leave the bar as it is."""
+        self._bar.refresh()  # in Jupyter, rich would leave it as it was drawn last
         self._bar.stop()
 
     def __enter__(self) -> Self:

@@ -25,6 +25,7 @@ _MODULES = {
     "train": _FUNCTIONS,
     "evaluate": _FUNCTIONS,
     "build_bank": _FUNCTIONS,
+    "read_summary": _FUNCTIONS,
     "read_predictions": _READERS,
     "predictions_dataset": _READERS,
     "Result": _RESULTS,

@@ -667,3 +667,11 @@ def build_bank(
     ``vectors`` are files, folders, globs or URLs, ``output`` is the folder to make. ``id_column`` is ``id`` if there is
     one. ``index`` is "exact", or "faiss" for a large bank. Raises ``LvmBatchError``.
     """
+
+def read_summary(
+    output: str | PathLike[str],
+) -> Summary:
+    """Return the summary of the last run that came to its end in an output, a folder or a URL.
+
+    Raises ``LvmBatchError`` if there is none, or if it is damaged.
+    """

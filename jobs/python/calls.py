@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
-_ONE_AT_A_TIME = threading.RLock()
+ONE_AT_A_TIME = threading.RLock()
 """Calls change the process while they work (environment, Dask's settings), and each takes the whole machine."""
 
 
@@ -57,7 +57,7 @@ def takes_settings(
             **given: object,
         ) -> R:
             options = {each.name: given.pop(each.name, each.default) for each in kept}
-            with raising_errors():
+            with ONE_AT_A_TIME, raising_errors():
                 resolved = resolve_settings(
                     kind,
                     _flags(kind, {"dataset": dataset, **given}),
@@ -79,15 +79,14 @@ def takes_settings(
 
 @contextmanager
 def raising_errors() -> Iterator[None]:
-    """In the block, let one call work at a time, and raise errors of the system as the command reports them."""
-    with _ONE_AT_A_TIME:
-        try:
-            yield
-        except Exception as error:
-            reported = reported_error(error)
-            if reported is error:
-                raise
-            raise reported from error
+    """In the block, raise errors of the system as the command reports them."""
+    try:
+        yield
+    except Exception as error:
+        reported = reported_error(error)
+        if reported is error:
+            raise
+        raise reported from error
 
 
 def plain(value: object) -> object:

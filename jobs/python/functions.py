@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from lvm_batch.jobs.console.console import Console
 from lvm_batch.jobs.console.signals import interrupt_on_ctrl_c
-from lvm_batch.jobs.python.calls import plain, raising_errors, takes_settings
+from lvm_batch.jobs.python.calls import ONE_AT_A_TIME, plain, raising_errors, takes_settings
 from lvm_batch.jobs.python.results import BankResult, PlanResult, Result, RunResult, TrainResult
 from lvm_batch.jobs.settings.dataset import DatasetSettings
 from lvm_batch.jobs.settings.evaluate import EvaluateSettings
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from lvm_batch.jobs.errors import JobError
+    from lvm_batch.jobs.prediction.results.summary import Summary
     from lvm_batch.jobs.settings.sources import ResolvedSettings
 
 INSPECTED = (*names_of(DatasetSettings), "pad", "unit_size")
@@ -128,7 +129,7 @@ def build_bank(
 
     console = Console(quiet=not progress)
     several = vectors if isinstance(vectors, (list, tuple)) else [vectors]
-    with raising_errors(), interrupt_on_ctrl_c():
+    with ONE_AT_A_TIME, raising_errors(), interrupt_on_ctrl_c():
         values, text = build(
             [str(plain(each)) for each in several],
             str(plain(output)),
@@ -138,6 +139,23 @@ def build_bank(
             console=console,
         )
     return BankResult(values, text, str(values["output"]))
+
+
+def read_summary(output: str | PathLike[str]) -> Summary:
+    """Return the summary of the last run that came to its end in an output, a folder or a URL.
+
+    Raises ``LvmBatchError`` if there is none, or if it is damaged.
+    """
+    from lvm_batch.io.errors import NotFinished
+    from lvm_batch.io.output.commit import OutputFolder
+    from lvm_batch.jobs.reports.documents import read_summary as read
+
+    with raising_errors():
+        folder = OutputFolder(str(plain(output)))
+        folder.required_job()
+        if summary := read(folder):
+            return summary
+        raise NotFinished(f"no run in {folder.text} has come to its end", "run the same job again")
 
 
 def _raise_with(error: JobError | None, result: Result) -> None:

@@ -49,7 +49,7 @@ def _imports() -> Iterator[str]:
 def _function(function: FunctionType) -> str:
     signature = inspect.signature(function)
     parameters = signature.replace(return_annotation=inspect.Signature.empty).parameters.values()
-    keyword_only = next(each.name for each in parameters if each.kind is each.KEYWORD_ONLY)
+    keyword_only = next((each.name for each in parameters if each.kind is each.KEYWORD_ONLY), None)
     lines = [f"{'*, ' if each.name == keyword_only else ''}{_parameter(each)}," for each in parameters]
     document = textwrap.indent(f'"""{inspect.getdoc(function)}\n"""', "    ")
     result = function.__annotations__["return"]
