@@ -25,7 +25,7 @@ def build_bank(
     vectors: Sequence[str],
     output: str,
     *,
-    vector_column: str,
+    vector_column: str | None,
     id_column: str | None,
     index: str,
     console: Console,

@@ -211,9 +211,10 @@ def run(
     split_column
         in_dist or ood. Default: split
     article_column
-        Which article a row is of, in sequences. Default: article_id
+        Article of a row, in sequences; @file: each file is one article. Default: article_id
     position_column
-        Place in the article, in sequences. Default: position
+        Place in the article, in sequences; @row: rows are in reading order as they are. Default:
+        position
     config
         TOML file of settings; those given here or by LVM_BATCH_* variables go before it.
     progress
@@ -407,9 +408,10 @@ def plan(
     split_column
         in_dist or ood. Default: split
     article_column
-        Which article a row is of, in sequences. Default: article_id
+        Article of a row, in sequences; @file: each file is one article. Default: article_id
     position_column
-        Place in the article, in sequences. Default: position
+        Place in the article, in sequences; @row: rows are in reading order as they are. Default:
+        position
     config
         TOML file of settings; those given here or by LVM_BATCH_* variables go before it.
     progress
@@ -459,9 +461,10 @@ def inspect(
     split_column
         in_dist or ood. Default: split
     article_column
-        Which article a row is of, in sequences. Default: article_id
+        Article of a row, in sequences; @file: each file is one article. Default: article_id
     position_column
-        Place in the article, in sequences. Default: position
+        Place in the article, in sequences; @row: rows are in reading order as they are. Default:
+        position
     pad
         What stands in for missing vectors of a short context. Unless given, windows repeat their first
         vector, and the first rows of an article in sequences get no prediction.
@@ -561,9 +564,10 @@ def train(
     split_column
         in_dist or ood. Default: split
     article_column
-        Which article a row is of, in sequences. Default: article_id
+        Article of a row, in sequences; @file: each file is one article. Default: article_id
     position_column
-        Place in the article, in sequences. Default: position
+        Place in the article, in sequences; @row: rows are in reading order as they are. Default:
+        position
     config
         TOML file of settings; those given here or by LVM_BATCH_* variables go before it.
     progress
@@ -642,9 +646,10 @@ def evaluate(
     split_column
         in_dist or ood. Default: split
     article_column
-        Which article a row is of, in sequences. Default: article_id
+        Article of a row, in sequences; @file: each file is one article. Default: article_id
     position_column
-        Place in the article, in sequences. Default: position
+        Place in the article, in sequences; @row: rows are in reading order as they are. Default:
+        position
     calibrate
         Whether to propose thresholds too, under `calibration`; needs a bank. Default: False
     config
@@ -657,15 +662,16 @@ def build_bank(
     vectors: str | PathLike[str] | Sequence[str | PathLike[str]],
     *,
     output: str | PathLike[str],
-    vector_column: str = "vector",
+    vector_column: str | None = None,
     id_column: str | None = None,
-    index: str = "exact",
+    index: Literal["exact", "faiss"] = "exact",
     progress: bool = True,
 ) -> BankResult:
     """Make unit vectors of Parquet files, keep their ids, and write a bank that ``run`` takes.
 
-    ``vectors`` are files, folders, globs or URLs, ``output`` is the folder to make. ``id_column`` is ``id`` if there is
-    one. ``index`` is "exact", or "faiss" for a large bank. Raises ``LvmBatchError``.
+    ``vectors`` are files, folders, globs or URLs, ``output`` is the folder to make. ``vector_column`` is ``vector``, or
+    else the only column that can be it; ``id_column`` is ``id`` if there is one. ``index`` is "exact", or "faiss" for a
+    large bank. Raises ``LvmBatchError``.
     """
 
 def read_summary(

@@ -12,10 +12,12 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import wraps
 from inspect import Parameter, Signature, cleandoc, signature
+from numbers import Number
 from typing import TYPE_CHECKING, TypeVar
 
 from lvm_batch.jobs.console.console import Console
 from lvm_batch.jobs.console.exit_codes import reported_error
+from lvm_batch.jobs.console.signals import interrupt_on_ctrl_c
 from lvm_batch.jobs.python.signatures import COMMON, documented, parameters
 from lvm_batch.jobs.settings.fields import Settings, is_list
 from lvm_batch.jobs.settings.paths import expanded_file
@@ -27,8 +29,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
-ONE_AT_A_TIME = threading.RLock()
-"""Calls change the process while they work (environment, Dask's settings), and each takes the whole machine."""
+_ONE_AT_A_TIME = threading.RLock()
 
 
 def takes_settings(
@@ -57,7 +58,7 @@ def takes_settings(
             **given: object,
         ) -> R:
             options = {each.name: given.pop(each.name, each.default) for each in kept}
-            with ONE_AT_A_TIME, raising_errors():
+            with raising_errors():
                 resolved = resolve_settings(
                     kind,
                     _flags(kind, {"dataset": dataset, **given}),
@@ -70,11 +71,22 @@ def takes_settings(
                 )
                 return function(resolved, console=Console(quiet=not progress), **options)
 
-        call.__signature__ = Signature(_in_order([*declared, *kept]))  # type: ignore[attr-defined]
+        every, result = _in_order([*declared, *kept]), function.__annotations__["return"]
+        call.__signature__ = Signature(every, return_annotation=result)  # type: ignore[attr-defined]
         call.__doc__ = documented(cleandoc(function.__doc__ or ""), kind, names, own=(own or {}).items())
         return call
 
     return decorate
+
+
+@contextmanager
+def at_work() -> Iterator[None]:
+    """In the block, work as the only call of this process; Ctrl-C raises ``KeyboardInterrupt``.
+
+    Work changes the process while it goes on (environment, Dask's settings), and takes the whole machine.
+    """
+    with _ONE_AT_A_TIME, interrupt_on_ctrl_c():
+        yield
 
 
 @contextmanager
@@ -90,9 +102,11 @@ def raising_errors() -> Iterator[None]:
 
 
 def plain(value: object) -> object:
-    """Return an argument as a file of settings would have it: paths as text, lists of them as lists."""
+    """Return an argument as a file of settings would have it: paths as text, numbers of numpy as Python's, lists."""
     if isinstance(value, os.PathLike):
         return os.fspath(value)
+    if isinstance(value, Number) and hasattr(value, "item"):
+        return value.item()
     return [plain(part) for part in value] if isinstance(value, (list, tuple)) else value
 
 

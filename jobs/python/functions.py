@@ -5,13 +5,12 @@ The rule: each imports what is heavy when it is called, so that ``import lvm_bat
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
-from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from lvm_batch.jobs.console.console import Console
-from lvm_batch.jobs.console.signals import interrupt_on_ctrl_c
-from lvm_batch.jobs.python.calls import ONE_AT_A_TIME, plain, raising_errors, takes_settings
+from lvm_batch.jobs.python.calls import at_work, plain, raising_errors, takes_settings
 from lvm_batch.jobs.python.results import BankResult, PlanResult, Result, RunResult, TrainResult
 from lvm_batch.jobs.settings.dataset import DatasetSettings
 from lvm_batch.jobs.settings.evaluate import EvaluateSettings
@@ -38,16 +37,14 @@ def run(resolved: ResolvedSettings[RunSettings], *, console: Console) -> RunResu
     The same call resumes a run that was interrupted, and finds one that is done. Returns the summary. Raises
     ``LvmBatchError``; for ``UnitsFailed`` and ``GateFailed`` its ``result`` has the summary, and the output stays.
     """
-    started = monotonic()
     # With the threads that the caller wants of them: within a run they would be loaded with one.
     import numpy  # noqa: F401, ICN001
     import pyarrow  # noqa: F401, ICN001
 
     from lvm_batch.jobs.observed_run import run_observed
 
-    outcome = run_observed(
-        resolved.settings, console=console, started=started, on_signals=interrupt_on_ctrl_c
-    )
+    with at_work():
+        outcome = run_observed(resolved.settings, console=console, on_signals=nullcontext)
     result = RunResult(outcome.summary.to_json(), outcome.text, outcome.summary)
     _raise_with(outcome.error, result)
     return result
@@ -87,7 +84,8 @@ def train(resolved: ResolvedSettings[TrainSettings], *, console: Console) -> Tra
     from lvm_batch.jobs.training.train import train as train_model
 
     settings = resolved.settings
-    outcome = train_model(settings, console=console, on_signals=interrupt_on_ctrl_c)
+    with at_work():
+        outcome = train_model(settings, console=console, on_signals=nullcontext)
     result = TrainResult(outcome.history, outcome.text, Path(settings.output, MODEL))
     _raise_with(outcome.error, result)
     return result
@@ -107,7 +105,7 @@ def evaluate(
     """
     from lvm_batch.jobs.evaluation.requested import evaluate_requested
 
-    with interrupt_on_ctrl_c():
+    with at_work():
         return Result(*evaluate_requested(resolved, console=console, calibrate=calibrate))
 
 
@@ -115,21 +113,22 @@ def build_bank(
     vectors: str | PathLike[str] | Sequence[str | PathLike[str]],
     *,
     output: str | PathLike[str],
-    vector_column: str = "vector",
+    vector_column: str | None = None,
     id_column: str | None = None,
-    index: str = "exact",
+    index: Literal["exact", "faiss"] = "exact",
     progress: bool = True,
 ) -> BankResult:
     """Make unit vectors of Parquet files, keep their ids, and write a bank that ``run`` takes.
 
-    ``vectors`` are files, folders, globs or URLs, ``output`` is the folder to make. ``id_column`` is ``id`` if there is
-    one. ``index`` is "exact", or "faiss" for a large bank. Raises ``LvmBatchError``.
+    ``vectors`` are files, folders, globs or URLs, ``output`` is the folder to make. ``vector_column`` is ``vector``, or
+    else the only column that can be it; ``id_column`` is ``id`` if there is one. ``index`` is "exact", or "faiss" for a
+    large bank. Raises ``LvmBatchError``.
     """
     from lvm_batch.jobs.datasets.bank_building import build_bank as build
 
     console = Console(quiet=not progress)
     several = vectors if isinstance(vectors, (list, tuple)) else [vectors]
-    with ONE_AT_A_TIME, raising_errors(), interrupt_on_ctrl_c():
+    with raising_errors(), at_work():
         values, text = build(
             [str(plain(each)) for each in several],
             str(plain(output)),

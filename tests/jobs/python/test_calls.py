@@ -7,11 +7,12 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 import lvm_batch
 from lvm_batch.jobs.errors import SettingsError, SurroundingsError, TryAgain, UsageError
-from lvm_batch.jobs.python.calls import raising_errors, takes_settings
+from lvm_batch.jobs.python.calls import at_work, raising_errors, takes_settings
 from lvm_batch.jobs.settings.run import RunSettings
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def test_values_may_be_of_pythons_own_types() -> None:
     assert given.since == datetime(2026, 1, 2, tzinfo=UTC)
     assert (given.unit_size, given.workers, given.slurm) == (2**20, 2, {"cores": 4})
     assert settings_of("in", unit_size="1MiB") == settings_of("in", unit_size=2**20)
+    assert settings_of("in", min_margin=np.float32(0.5), workers=np.int64(2)).workers == 2
     assert settings_of("in/{date}", as_of=date(2026, 1, 2)).dataset == ("in/2026-01-02",)
 
 
@@ -127,24 +129,20 @@ def test_a_bug_is_raised_as_it_is() -> None:
         1 / 0  # noqa: B018 - it raises
 
 
-@takes_settings(RunSettings, required=())
-def at_work(
-    resolved: ResolvedSettings[RunSettings], *, console: Console, entered: list[int] | None = None
-) -> int:
-    """Return how many calls are at work."""
-    assert entered is not None
-    entered.append(1)
-    try:
-        return len(entered)
-    finally:
-        entered.pop()
-
-
 def test_calls_of_several_threads_work_one_after_the_other() -> None:
     """Each changes the environment and Dask's settings while it works."""
-    entered: list[int] = []
+    working: list[int] = []
+
+    def work(_: int) -> int:
+        with at_work():
+            working.append(1)
+            try:
+                return len(working)
+            finally:
+                working.pop()
+
     with ThreadPoolExecutor(8) as pool:
-        assert list(pool.map(lambda _: at_work(entered=entered), range(40))) == [1] * 40
+        assert list(pool.map(work, range(40))) == [1] * 40
 
 
 def test_unknown_arguments_are_refused_before_anything_is_read() -> None:
