@@ -47,7 +47,6 @@ def takes_settings(
 
     def decorate(function: Callable[..., R]) -> Callable[..., R]:
         kept = _own_parameters(function)
-        declared = parameters(kind, names)
 
         @wraps(function)
         def call(
@@ -58,20 +57,22 @@ def takes_settings(
             **given: object,
         ) -> R:
             options = {each.name: given.pop(each.name, each.default) for each in kept}
+            flags = _flags(kind, {"dataset": dataset, **given})
             with raising_errors():
                 resolved = resolve_settings(
                     kind,
-                    _flags(kind, {"dataset": dataset, **given}),
+                    flags,
                     os.environ,
                     _file(config),
                     required=required,
                     names=names,
-                    now=datetime.now(UTC),
+                    now=_now(),
                     spelled=str,
                 )
                 return function(resolved, console=Console(quiet=not progress), **options)
 
-        every, result = _in_order([*declared, *kept]), function.__annotations__["return"]
+        every = [*parameters(kind, names), *kept, *COMMON]
+        result = function.__annotations__["return"]
         call.__signature__ = Signature(every, return_annotation=result)  # type: ignore[attr-defined]
         call.__doc__ = documented(cleandoc(function.__doc__ or ""), kind, names, own=(own or {}).items())
         return call
@@ -130,6 +131,5 @@ def _own_parameters(function: Callable[..., object]) -> list[Parameter]:
     return [each for name, each in signature(function).parameters.items() if name not in given]
 
 
-def _in_order(every: list[Parameter]) -> list[Parameter]:
-    """Return parameters with those last that all functions have."""
-    return [*(each for each in every if each not in COMMON), *COMMON]
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -43,8 +43,8 @@ _COMMON_HELP = {
 
 
 def parameters(kind: type[Settings], names: Sequence[str] | None = None) -> list[Parameter]:
-    """Return a parameter for each setting of ``kind``, or each of ``names``, and the common ones; dataset is first."""
-    return [*(_parameter(kind, name) for name in names or names_of(kind)), *COMMON]
+    """Return a parameter for each setting of ``kind``, or each of ``names``; the first, dataset, needs no name."""
+    return [_parameter(kind, name) for name in names or names_of(kind)]
 
 
 def documented(
