@@ -27,6 +27,10 @@ __version__: str
 def run(
     dataset: str | PathLike[str] | Sequence[str | PathLike[str]] | None = None,
     *,
+    columns: str | Sequence[str] | None = None,
+    drop: str | Sequence[str] | None = None,
+    no_prediction: bool | None = None,
+    limit: int | None = None,
     layout: Literal["auto", "windows", "sequences"] | None = None,
     output: str | PathLike[str] | None = None,
     history: str | PathLike[str] | None = None,
@@ -92,6 +96,17 @@ def run(
     ----------
     dataset
         Parquet files, folders, globs or URLs to read.
+    columns
+        Column of the input that goes to the output, and no others; repeatable. Unless given, all do but
+        the vectors. What a job adds is always written.
+    drop
+        Column of the input that does not go to the output; repeatable.
+    no_prediction
+        Leave out the column prediction: cosine, route and the other columns make much smaller files.
+        Default: False
+    limit
+        Read only the first rows of the dataset, files in order, for a first look. Their predictions are
+        those of a whole run.
     layout
         What a row is: a whole context, or one vector of an article. Default: auto
     output
@@ -224,6 +239,10 @@ def run(
 def plan(
     dataset: str | PathLike[str] | Sequence[str | PathLike[str]] | None = None,
     *,
+    columns: str | Sequence[str] | None = None,
+    drop: str | Sequence[str] | None = None,
+    no_prediction: bool | None = None,
+    limit: int | None = None,
     layout: Literal["auto", "windows", "sequences"] | None = None,
     output: str | PathLike[str] | None = None,
     history: str | PathLike[str] | None = None,
@@ -289,6 +308,17 @@ def plan(
     ----------
     dataset
         Parquet files, folders, globs or URLs to read.
+    columns
+        Column of the input that goes to the output, and no others; repeatable. Unless given, all do but
+        the vectors. What a job adds is always written.
+    drop
+        Column of the input that does not go to the output; repeatable.
+    no_prediction
+        Leave out the column prediction: cosine, route and the other columns make much smaller files.
+        Default: False
+    limit
+        Read only the first rows of the dataset, files in order, for a first look. Their predictions are
+        those of a whole run.
     layout
         What a row is: a whole context, or one vector of an article. Default: auto
     output
