@@ -44,7 +44,7 @@ from lvm_batch.jobs.processes.child_processes import ignore_working_directory
 from lvm_batch.jobs.processes.resources import apply_cpu_quota
 from lvm_batch.jobs.processes.streams import replace_streams, stdout_error
 from lvm_batch.jobs.processes.temporary_folders import ensure_temporary_folder
-from lvm_batch.jobs.settings.sources import SECRET_FLAGS
+from lvm_batch.jobs.settings.options import SECRET_FLAGS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -18,7 +18,9 @@ code for programs, ``exit_code`` the exit code of the command.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from lvm_batch.errors import LvmBatchError
 
 
 class Problem(NamedTuple):
@@ -38,14 +40,14 @@ class Problem(NamedTuple):
         return cls(message, hint, tuple(getattr(error, "flags", ())))
 
 
-class JobError(Exception):
-    """Base of all errors of this room; ``args`` are the message and the hint."""
+class JobError(LvmBatchError):
+    """Base of all errors of this room; ``args`` are the message and the hint.
+
+    ``result`` is what the job has made all the same, if it ended with this error; only Python's functions set it.
+    """
 
     kind = "job"
-    exit_code = 2
-
-    def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message, hint)
+    result: Any = None
 
 
 class UsageError(JobError):
@@ -76,6 +78,11 @@ class SettingsError(JobError):
         super().__init__(*(problems[0] if len(problems) == 1 else several)[:2])
         self.problems = problems
         self.flags = problems[0].flags if len(problems) == 1 else ()
+
+    def __str__(self) -> str:
+        if len(self.problems) == 1:
+            return super().__str__()
+        return "\n".join((self.message, *(f"- {LvmBatchError(*each[:2])}" for each in self.problems)))
 
     def __reduce__(self) -> tuple[type[SettingsError], tuple[Problem, ...]]:
         return type(self), self.problems

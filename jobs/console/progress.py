@@ -64,7 +64,7 @@ class Progress:
     ) -> None:
         self._console = console
         self._what, self._count = what, count
-        self._is_bar = console.progress.is_terminal
+        self._is_bar = console.shows_bars
         columns = (TextColumn("{task.description}"), BarColumn(), _Figures(figures or self._figures))
         self._bar = rich.progress.Progress(
             *columns,
@@ -84,6 +84,7 @@ class Progress:
     def stop(self) -> None:
         """Leave the bar as it is."""
         self.move()
+        self._bar.refresh()  # in Jupyter, rich would leave it as it was drawn last
         self._bar.stop()
 
     def __enter__(self) -> Self:

@@ -22,6 +22,7 @@ from lvm_batch.jobs.settings.fields import (
     Settings,
     help_mark,
     is_list,
+    is_secret,
     is_switch,
     is_table,
     metavar,
@@ -45,6 +46,10 @@ _LOG_FORMAT = typer.Option(
     help="What stderr is made of: lines of text, or of JSON objects.",
 )
 _CONFIG = typer.Option("--config", metavar="FILE", help="TOML file of settings.")
+
+
+SECRET_FLAGS = tuple(flag_of(name) for name in names_of(RunSettings) if is_secret(RunSettings, name))
+"""The options whose values are shown nowhere."""
 
 
 def takes_console(command: Command) -> Command:

@@ -78,6 +78,13 @@ def fill_in(text: str, time: datetime) -> str:
     return _BRACES.sub(lambda found: _value(found, time), text)
 
 
+def filled(value: object, time: datetime) -> object:
+    """Return a value of a setting with the placeholders of its texts filled in; raises as :func:`fill_in` does."""
+    if isinstance(value, (list, tuple)):
+        return [fill_in(text, time) if isinstance(text, str) else text for text in value]
+    return fill_in(value, time) if isinstance(value, str) else value
+
+
 def _value(found: re.Match[str], time: datetime) -> str:
     if found[1] is None:
         return found[0][0]
