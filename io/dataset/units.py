@@ -14,6 +14,7 @@ from lvm_batch.io.dataset.columns import assign_roles
 from lvm_batch.io.dataset.file_columns import FileColumns, disagreement, file_columns
 from lvm_batch.io.dataset.partitions import folder_texts
 from lvm_batch.io.errors import DataError
+from lvm_batch.io.formats.null_vectors import NullVectors, find_null_vectors
 from lvm_batch.io.formats.parquet import open_parquet
 from lvm_batch.io.formats.parquet_sizes import ChunkSizes, chunk_sizes
 from lvm_batch.io.schema import ColumnNames, Layout, Roles, WindowShape
@@ -86,7 +87,8 @@ class Footer:
     """The footer of a file: its columns' parts, the rows of each row group, and the sizes of its rows.
 
     Files of one schema share ``schema`` and ``roles``: there may be hundreds of thousands of them.
-    ``disagreement`` says which column differs from the value of the file's folder.
+    ``disagreement`` says which column differs from the value of the file's folder, ``null_vectors`` how many rows have
+    no vector, if the footer tells of any.
     """
 
     file: InputFile
@@ -95,6 +97,7 @@ class Footer:
     row_group_rows: tuple[int, ...]
     sizes: ChunkSizes = field(default_factory=ChunkSizes)
     disagreement: str | None = None
+    null_vectors: NullVectors | None = None
 
     @property
     def n_rows(self) -> int:
@@ -163,7 +166,8 @@ def _read_footer(
         if runs is not None:
             runs.add(parquet, columns, roles)
         differs = disagreement(parquet, columns) if columns.overruled else None
-    return Footer(file, schema, roles, rows, sizes, differs)
+        nulls = find_null_vectors(parquet, schema=schema, roles=roles, shape=dataset_format.shape)
+    return Footer(file, schema, roles, rows, sizes, differs, nulls)
 
 
 def row_bytes(footer: Footer, shape: WindowShape) -> int:

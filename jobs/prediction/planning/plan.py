@@ -24,6 +24,7 @@ from lvm_batch.io.storage.locations import locate
 from lvm_batch.jobs.checks import Checks
 from lvm_batch.jobs.datasets.dataset_format import find_format
 from lvm_batch.jobs.datasets.dataset_notices import overruled_notices, split_article_notices
+from lvm_batch.jobs.datasets.foretold_gates import gate_notices, known_bad_rows
 from lvm_batch.jobs.models.find import find_models
 from lvm_batch.jobs.places import place_errors
 from lvm_batch.jobs.prediction.planning.fleet import Fleet, local_fleet
@@ -104,12 +105,14 @@ def make_plan(settings: RunSettings, *, threads: int | None) -> Plan:
     checks.raise_all()
     selected = () if span is None else selection_notices(listed.files, files, by=settings.time_column)
     cuts = runs.cuts((footer.file.path for footer in footers), length=shape.length)
+    bad = known_bad_rows(footers, length=shape.length, pad=settings.pad)
     found_notices = (
         *listed.notices,
         *selected,
         *columns.notices,
         *split_article_notices(cuts, pad=settings.pad),
         *overruled_notices(footers),
+        *gate_notices(bad, max_bad_rows=settings.max_bad_rows),
     )
     inputs = _Inputs(files, footers, unreadable, columns.data_format, span, found_notices)
     return _assemble(settings.with_columns(columns.data_format.names), found, inputs, threads)
