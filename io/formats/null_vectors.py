@@ -29,8 +29,8 @@ class NullVectors:
     row_group: int
 
 
-class _Chunk(NamedTuple):
-    """The rows, values and nulls of one row group; a null or empty list counts as one value, and as a null."""
+class ChunkCounts(NamedTuple):
+    """The rows, values and nulls of a column chunk; a null or empty list counts as one value, and as a null."""
 
     rows: int
     values: int
@@ -45,36 +45,41 @@ def find_null_vectors(
     A damaged footer is ignored here; the reader of its rows reports it.
     """
     width = values_per_row(schema.field(roles.vectors).type)
+    may_vary = width is None and roles.layout == "windows"
+    width = width or (shape.width if may_vary else shape.dim)
     try:
         chunks = list(_chunks(parquet, roles.vectors))
     except DataError:
         return None
-    if width is None and roles.layout == "windows":
-        counts = [_null_contexts(chunk, shape.width) for chunk in chunks]
-    else:
-        counts = [_null_rows(chunk, width or shape.dim) for chunk in chunks]
+    counts = [count_null_rows(chunk, width=width, may_vary=may_vary) for chunk in chunks]
     first = next((index for index, count in enumerate(counts) if count), None)
     return None if first is None else NullVectors(sum(counts), first)
 
 
-def _chunks(parquet: OpenParquet, column: str) -> Iterator[_Chunk]:
-    with parquet.naming_errors("its footer"):
-        leaf = next(index for index, path in enumerate(parquet.reader.column_paths) if path[0] == column)
-        for index in range(parquet.metadata.num_row_groups):
-            # A footer that contradicts its schema would end the process below; a reader checks that first and raises.
-            next(parquet.reader.iter_batches(0, [index], column_indices=[leaf], use_threads=False), None)
-            group = parquet.metadata.row_group(index)
-            chunk = group.column(leaf)
-            known = chunk.statistics
-            nulls = known.null_count if known is not None and known.has_null_count else 0
-            yield _Chunk(group.num_rows, chunk.num_values, nulls)
-
-
-def _null_rows(chunk: _Chunk, width: int) -> int:
+def count_null_rows(chunk: ChunkCounts, *, width: int, may_vary: bool) -> int:
     """Return how many rows must be bad if a good one has ``width`` values and no null.
 
-    A bad row has at least one value. So ``b`` bad rows lack at most ``b * (width - 1)`` values; they hold
-    ``b * width`` less those that are lacking, and all nulls are among them.
+    With ``may_vary`` a good row may also have other numbers of values. A footer may lie: no more rows are returned than
+    there are.
+    """
+    count = _null_contexts(chunk, width) if may_vary else _null_vectors(chunk, width)
+    return min(max(count, 0), chunk.rows)
+
+
+def _chunks(parquet: OpenParquet, column: str) -> Iterator[ChunkCounts]:
+    with parquet.naming_errors("the names of its columns"):
+        leaf = next(index for index, path in enumerate(parquet.reader.column_paths) if path[0] == column)
+    for index, n_rows in enumerate(parquet.row_group_rows):
+        chunk = parquet.chunk(index, leaf)
+        known = chunk.statistics
+        nulls = known.null_count if known is not None and known.has_null_count else 0
+        yield ChunkCounts(n_rows, chunk.num_values, nulls)
+
+
+def _null_vectors(chunk: ChunkCounts, width: int) -> int:
+    """A bad row has at least one value, so ``b`` bad rows lack at most ``b * (width - 1)`` values.
+
+    They have ``b * width`` less those that are lacking, and all nulls are among these.
     """
     if width == 1:
         return chunk.nulls
@@ -82,11 +87,8 @@ def _null_rows(chunk: _Chunk, width: int) -> int:
     return max(_ceil(lacking, width - 1), _ceil(chunk.nulls + lacking, width), int(lacking < 0))
 
 
-def _null_contexts(chunk: _Chunk, width: int) -> int:
-    """Return how many rows must be bad if a good one has any number of vectors, ``width`` values as a rule.
-
-    If all other rows have ``width`` values, each null is a whole row; if not, all may lie in one.
-    """
+def _null_contexts(chunk: ChunkCounts, width: int) -> int:
+    """If all other rows have ``width`` values, each null is a row; if not, all may lie in one."""
     lacking = chunk.rows * width - chunk.values
     return chunk.nulls if lacking == chunk.nulls * (width - 1) else min(chunk.nulls, 1)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from lvm_batch.io.dataset.files import find_files
 from lvm_batch.io.dataset.reading import open_unit
 from lvm_batch.io.dataset.units import DatasetFormat, Footer, cut_units, read_footers
-from lvm_batch.io.formats.null_vectors import NullVectors
+from lvm_batch.io.formats.null_vectors import ChunkCounts, NullVectors, count_null_rows
 from lvm_batch.io.schema import BAD_INPUT, WindowShape
 
 if TYPE_CHECKING:
@@ -125,3 +125,14 @@ def test_the_count_is_a_lower_bound(
     counted = footer.null_vectors.rows if footer.null_vectors else 0
     assert counted <= n_bad(footer)
     assert counted or not any(row is None for row in rows) or column == "context"
+
+
+@given(
+    counts=st.tuples(*[st.integers(-(2**40), 2**40)] * 2), n_rows=st.integers(0, 9), width=st.integers(1, 9)
+)
+def test_a_footer_that_lies_tells_of_no_more_rows_than_there_are(
+    counts: tuple[int, int], n_rows: int, width: int
+) -> None:
+    """Whatever numbers a damaged footer has, the count is from none to all rows of the row group."""
+    for may_vary in (False, True):
+        assert 0 <= count_null_rows(ChunkCounts(n_rows, *counts), width=width, may_vary=may_vary) <= n_rows
