@@ -22,7 +22,7 @@ from lvm_batch.jobs.console.json_log import JsonLog
 from lvm_batch.jobs.errors import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from rich.console import RenderableType
@@ -83,19 +83,23 @@ class Console:
         values: Mapping[str, object],
         text: RenderableType | None = None,
         *,
+        warnings: Iterable[Mapping[str, object]] = (),
         error: JobError | None = None,
     ) -> None:
         """Print the result of a command: ``values`` as JSON, else ``text``, else ``values`` a line each.
 
-        ``error`` says why the result is not a success; it becomes part of the JSON object, or follows on stderr.
+        ``warnings`` follow on stderr, each a ``message`` and a ``hint``, and what else the JSON log should have.
+        ``error`` says why the result is not a success; it becomes part of the JSON object, or comes last on stderr.
         """
         if self.json:
             problem = {"error": _as_values(error.kind, [Problem(*error.args)])} if error else {}
             self._print(json.dumps({**values, **problem}, allow_nan=False))
+            self._warn(warnings)
             if error:
                 self._log_failure(error.kind, [Problem(*error.args)])
             return
         self._print(_lines(values) if text is None else text)
+        self._warn(warnings)
         if error:
             self.failed(error.kind, [Problem(*error.args)])
 
@@ -105,6 +109,18 @@ class Console:
             self.log.write(level, text, **fields)
         else:
             self.progress.print(_printable(redact(text)), soft_wrap=True)
+
+    def _warn(self, warnings: Iterable[Mapping[str, object]]) -> None:
+        for warning in warnings:
+            message, hint = _on_one_line(str(warning["message"])), _on_one_line(str(warning["hint"]))
+            if self.log:
+                self.log.write(
+                    "warning",
+                    message,
+                    **{name: value for name, value in warning.items() if name != "message"},
+                )
+            else:
+                self.note(f"warning: {message}\n  what to do: {hint}")
 
     def failed(self, kind: str, problems: Sequence[Problem], error: BaseException | None = None) -> None:
         """Print an error; the first of ``problems`` sums up the others.
