@@ -69,7 +69,7 @@ def flat_width(arrow_type: pa.DataType) -> int | None:
 
 def values_per_row(arrow_type: pa.DataType) -> int | None:
     """Return how many values of its column chunk a row takes, 1 for binary; ``None`` if rows may differ in that."""
-    *lists, _ = _levels(arrow_type)
+    *lists, _ = list_levels(arrow_type)
     if not lists:
         return 1
     return prod(level.list_size for level in lists) if all(map(is_fixed, lists)) else None
