@@ -78,13 +78,17 @@ class NextCommands:
         return _command("inspect", *self.dataset)
 
     @property
-    def evaluate(self) -> str:
+    def compare(self) -> str:
+        """The command that compares the models with each other and with baselines that need no model."""
+        models = [word for path in (self.primary, self.fallback) if path for word in ("--model", path)]
+        return _command("evaluate", *self.dataset, *models)
+
+    @property
+    def calibrate(self) -> str:
         """The command that proposes thresholds or, without a bank to measure them against, compares the models."""
-        models = ["--model", self.primary]
         if self.fallback is None or self.bank is None:
-            fallback = ["--model", self.fallback] if self.fallback else []
-            return _command("evaluate", *self.dataset, *models, *fallback)
-        models += ["--fallback", self.fallback, "--bank", self.bank]
+            return self.compare
+        models = ["--model", self.primary, "--fallback", self.fallback, "--bank", self.bank]
         budget = [] if self.budget is None else ["--budget", f"{self.budget:g}"]
         return _command("evaluate", *self.dataset, *models, "--calibrate", *budget)
 

@@ -43,6 +43,7 @@ def warnings_of(totals: Totals, settings: Gates, commands: NextCommands) -> tupl
     """Return the warnings about the rows of a job, the gravest first."""
     return (
         *_no_prediction(totals, commands),
+        *_worse_than_context(totals, commands),
         *_fallback(totals, settings, commands),
         *_few_targets(totals, commands),
         *_gate_not_judged(totals, settings),
@@ -65,6 +66,20 @@ def _no_prediction(totals: Totals, commands: NextCommands) -> Iterator[RunWarnin
     )
 
 
+def _worse_than_context(totals: Totals, commands: NextCommands) -> Iterator[RunWarning]:
+    """The mean of the context, which needs no model, predicts better than the models do."""
+    gain = totals.context_gain
+    if gain.is_loss and gain.mean is not None:
+        yield RunWarning(
+            "worse_than_context",
+            f"the predictions are worse than the mean of the context: {gain.mean:+.4f} ± {gain.error:.4f} in the mean "
+            f"cosine of {plural(gain.n, 'row')} that were compared",
+            "see that the models were trained on vectors of this kind, made by the same encoder: "
+            f"{commands.compare}",
+            gain.mean,
+        )
+
+
 def _fallback(figures: Totals | Selection, settings: Gates, commands: NextCommands) -> Iterator[RunWarning]:
     yield from _fallback_loss(figures, commands)
     yield from _fallback_rate(figures, settings, commands)
@@ -78,7 +93,7 @@ def _fallback_loss(figures: Totals | Selection, commands: NextCommands) -> Itera
             "fallback_loss",
             f"the fallback makes escalated rows worse: gru - amn is {gain.mean:+.4f} ± {gain.error:.4f} in the mean "
             f"cosine of {plural(gain.n, 'row')}",
-            f"find thresholds at which it helps, if there are any: {commands.evaluate}",
+            f"find thresholds at which it helps, if there are any: {commands.calibrate}",
             gain.mean,
         )
 
@@ -104,7 +119,7 @@ def _rate_hint(figures: Totals | Selection, settings: Gates, commands: NextComma
     gain = figures.escalation_gain
     if not gain.n or gain.is_loss:  # the warning of a loss has the command
         return f"{cap}, or thresholds that fewer rows miss"
-    return f"{cap}, or find thresholds that do: {commands.evaluate}"
+    return f"{cap}, or find thresholds that do: {commands.calibrate}"
 
 
 def _few_targets(totals: Totals, commands: NextCommands) -> Iterator[RunWarning]:

@@ -104,6 +104,7 @@ class Totals:
     cosine_by_route: dict[str, Mean]
     bad_rows: tuple[BadRowInFile, ...]
     seconds: dict[str, float]
+    context_gain: Gain = NO_GAIN
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form of the figures."""
@@ -138,6 +139,7 @@ def totals_of(records: Iterable[CommitRecord]) -> Totals:
         cosine_by_route=_means(total.cosine_by_route, ROUTES),
         bad_rows=_bad_rows(records),
         seconds=_seconds(records),
+        context_gain=Gain.of(total.context_gain),
     )
 
 

@@ -96,6 +96,7 @@ def test_a_loss_is_not_judged_without_the_squares_of_older_records() -> None:
     ("changes", "kind", "value"),
     [
         ({"escalation_gain": LOSS}, "fallback_loss", -0.44),
+        ({"context_gain": LOSS}, "worse_than_context", -0.44),
         ({"fallback_rate": 0.21}, "fallback_rate", 0.21),
         ({"statuses": {"ok": 10, "short_context": 60, "bad_input": 30}}, "no_prediction", 0.9),
         ({"cosine": replace(totals().cosine, n=10)}, "few_targets", 0.1),
@@ -121,6 +122,7 @@ def test_results_that_are_bad_are_said_to_be(changes: dict[str, Any], kind: str,
     [
         {},
         {"escalation_gain": NOISE},
+        {"context_gain": NOISE},
         {"escalation_gain": Gain(-0.44, MIN_ROWS - 1, 0.0)},
         {"escalation_gain": Gain(0.44, 100, 0.1)},
         {"fallback_rate": 0.2},
@@ -180,7 +182,7 @@ def test_the_next_command_has_the_paths_of_the_job() -> None:
         dataset=("in folder", "b"), layout="windows", lane_column="my lane", max_fallback_rate=0.1
     )
     commands = NextCommands.of(settings.as_dict(), primary="a.pt", fallback="g 1.pt", bank="bank")
-    words, options = options_of(commands.evaluate)
+    words, options = options_of(commands.calibrate)
     assert words == ["lvm-batch", "evaluate", "in folder", "b"]
     assert options == {
         "--layout": ["windows"],
@@ -197,7 +199,7 @@ def test_the_next_command_has_the_paths_of_the_job() -> None:
 
 def test_without_a_bank_the_next_command_compares_the_models() -> None:
     """Thresholds are measured against a bank; without one both models are evaluated."""
-    words, options = options_of(replace(COMMANDS, bank=None).evaluate)
+    words, options = options_of(replace(COMMANDS, bank=None).calibrate)
     assert (words[1], options) == ("evaluate", {"--model": ["amn.pt", "gru.pt"]})
 
 
@@ -210,7 +212,7 @@ def test_commands_of_a_summary_and_of_a_job_are_the_same() -> None:
     job = job_of({"settings": settings, "models": refs, "identity": identity, "fingerprint": "f"})
     after = NextCommands.after(summary_of(totals(), settings=settings, models=models, bank="b"))
     assert after == NextCommands.of_job(job)
-    assert NextCommands.of_job(replace(job, settings={}, models={})).evaluate  # documents that say nothing
+    assert NextCommands.of_job(replace(job, settings={}, models={})).calibrate  # documents that say nothing
 
 
 def test_the_fallback_is_judged_on_the_selected_files_too() -> None:
