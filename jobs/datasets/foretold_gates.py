@@ -101,6 +101,19 @@ def gate_notices(known: KnownBadRows | None, *, max_bad_rows: float) -> Iterator
     )
 
 
+def loss_gate_notices(
+    footers: Sequence[Footer], *, has_fallback: bool, max_fallback_loss: float | None
+) -> Iterator[str]:
+    """Yield why the gate ``max_fallback_loss``, if there is one, cannot be judged."""
+    if max_fallback_loss is None:
+        return
+    without = "the gate --max-fallback-loss cannot be judged without"
+    if not has_fallback:
+        yield f"{without} a fallback model: give --fallback"
+    elif footers and all(each.roles.layout == "windows" and each.roles.target is None for each in footers):
+        yield f"{without} targets, and the files have no column of them: give --target-column"
+
+
 def _null_rows(known: KnownBadRows) -> str:
     where = f"in row group {known.row_group} of {known.file}"
     if known.vectors == 1:

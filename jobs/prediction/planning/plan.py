@@ -24,7 +24,7 @@ from lvm_batch.io.storage.locations import locate
 from lvm_batch.jobs.checks import Checks
 from lvm_batch.jobs.datasets.dataset_format import find_format
 from lvm_batch.jobs.datasets.dataset_notices import overruled_notices, split_article_notices
-from lvm_batch.jobs.datasets.foretold_gates import gate_notices, known_bad_rows
+from lvm_batch.jobs.datasets.foretold_gates import gate_notices, known_bad_rows, loss_gate_notices
 from lvm_batch.jobs.models.find import find_models
 from lvm_batch.jobs.places import place_errors
 from lvm_batch.jobs.prediction.planning.fleet import Fleet, local_fleet
@@ -113,6 +113,9 @@ def make_plan(settings: RunSettings, *, threads: int | None) -> Plan:
         *split_article_notices(cuts, pad=settings.pad),
         *overruled_notices(footers),
         *gate_notices(bad, max_bad_rows=settings.max_bad_rows),
+        *loss_gate_notices(
+            footers, has_fallback=found.fallback is not None, max_fallback_loss=settings.max_fallback_loss
+        ),
     )
     inputs = _Inputs(files, footers, unreadable, columns.data_format, span, found_notices)
     return _assemble(settings.with_columns(columns.data_format.names), found, inputs, threads)

@@ -15,7 +15,12 @@ from lvm_batch.io.dataset.files import find_files
 from lvm_batch.io.dataset.reading import open_unit
 from lvm_batch.io.dataset.units import DatasetFormat, Footer, cut_units, read_footers
 from lvm_batch.io.schema import BAD_INPUT, Pad, WindowShape
-from lvm_batch.jobs.datasets.foretold_gates import KnownBadRows, gate_notices, known_bad_rows
+from lvm_batch.jobs.datasets.foretold_gates import (
+    KnownBadRows,
+    gate_notices,
+    known_bad_rows,
+    loss_gate_notices,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -114,3 +119,19 @@ def test_a_gate_that_may_not_fail_is_not_mentioned() -> None:
     """There is no notice where footers tell of no null, or of no more rows than the limit allows."""
     assert not list(gate_notices(None, max_bad_rows=0.0))
     assert not list(gate_notices(known(least=9, most=9, rows=900), max_bad_rows=0.01))
+
+
+def test_a_gate_on_the_loss_that_cannot_be_judged_is_said_before_work(tmp_path: Path) -> None:
+    """It needs a fallback and targets; in sequences the next rows are the targets."""
+    write_articles(tmp_path / "sequences.parquet", [[True, True]])
+    pq.write_table(pa.table({"context": [[1.0] * 6]}), tmp_path / "windows.parquet")
+    sequences, windows = (footers_of(tmp_path / f"{name}.parquet") for name in ("sequences", "windows"))
+    assert len(windows) == len(sequences) == 1
+    said = [
+        list(loss_gate_notices(footers, has_fallback=has_fallback, max_fallback_loss=0.1))
+        for footers, has_fallback in ((sequences, True), (sequences, False), (windows, True))
+    ]
+    assert [len(texts) for texts in said] == [0, 1, 1]
+    assert "--fallback" in said[1][0]
+    assert "--target-column" in said[2][0]
+    assert not list(loss_gate_notices(windows, has_fallback=False, max_fallback_loss=None))
