@@ -30,12 +30,14 @@ def test_a_fallback_that_makes_rows_worse_is_a_warning_and_a_gate_on_request(
     arguments = (path, "--output", out, "--bank", bank, "--min-confidence", 1)
     result = predict(*arguments)
     warnings = result.done()["warnings"]
-    assert [warning["kind"] for warning in warnings] == ["fallback_loss", "fallback_rate"]
-    assert warnings[0]["value"] == result.values["escalation_gain"]["mean"] < -0.1
+    kinds = [warning["kind"] for warning in warnings]
+    assert kinds == ["worse_than_context", "fallback_loss", "fallback_rate"]
+    loss = warnings[kinds.index("fallback_loss")]
+    assert loss["value"] == result.values["escalation_gain"]["mean"] < -0.1
     assert result.stderr.rstrip().endswith(warnings[-1]["hint"])
     assert lvm_batch("status", out).done()["warnings"] == warnings
 
-    command = shlex.split(warnings[0]["hint"].partition(": ")[2])
+    command = shlex.split(loss["hint"].partition(": ")[2])
     calibration = lvm_batch(*command[1:]).done()["calibration"]
     assert calibration["primary"]["path"] == str(models / "amn.pt")
 
