@@ -7,9 +7,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 ROOMS := io jobs lvm
+PACKAGE := $(addprefix jobs/package/,__init__.py __init__.pyi __main__.py errors.py py.typed)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast prefect soak mutants bench lint format types check hooks changelog clean
+.PHONY: help demo test test-fast prefect soak mutants bench lint format stubs types check hooks changelog clean
 .DELETE_ON_ERROR:
 
 help: ## Print this help
@@ -49,6 +50,11 @@ lint: $(VENV)/.dev ## Check style and formatting
 format: $(VENV)/.dev ## Format the code
 	@$(BIN)/ruff format .
 
+stubs: $(VENV)/.dev ## Write what editors and type checkers read of lvm_batch; after a change of its functions or settings
+	@PYTHONPATH=tests $(BIN)/python -m support.stub
+	@$(BIN)/ruff check --quiet --fix --select I jobs/package/__init__.pyi
+	@$(BIN)/ruff format --quiet jobs/package/__init__.pyi
+
 types: $(VENV)/.dev .types ## Check types
 	@cd .types && ../$(BIN)/mypy --config-file ../pyproject.toml -p lvm_batch  # from the root, io/ would hide the library's
 
@@ -87,7 +93,8 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $(VENV)/.runtime $(VENV)/.test $@
 
 # Type checkers do not follow the installed mapping of folders to packages; these links show it to them.
-.types: Makefile
+.types: Makefile $(PACKAGE)
 	@mkdir -p $@/lvm_batch
 	@for room in $(ROOMS); do ln -sfn ../../$$room $@/lvm_batch/$$room; done
+	@ln -sfn $(PACKAGE:%=../../%) $@/lvm_batch/
 	@touch $@

@@ -20,17 +20,16 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from lvm_batch.errors import LvmBatchError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class DataError(Exception):
+class DataError(LvmBatchError):
     """Base of every error of this room; ``args`` are the message and the hint."""
 
     kind = "data"
-
-    def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message, hint)
 
 
 class InputNotFound(DataError):
@@ -93,6 +92,7 @@ class OutputLocked(OutputError):
     """Another process holds the lock of the output folder."""
 
     kind = "locked"
+    exit_code = 75  # the same command may work later
 
 
 class NotFinished(OutputError):

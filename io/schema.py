@@ -32,8 +32,11 @@ NO_ROUTE = -1
 SPLITS = ("in_dist", "ood")
 """The values of the split column that evaluation tells apart."""
 
+PREDICTION = "prediction"
+"""The column of predictions, which a job may leave out."""
+
 OUTPUT_COLUMNS = (
-    "prediction",
+    PREDICTION,
     "cosine",
     "route",
     "escalation_reasons",
@@ -82,6 +85,25 @@ class ColumnNames:
     split: str = "split"
     article: str = "article_id"
     position: str = "position"
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnChoice:
+    """Which columns of the input go to the output: ``only`` these, or all if it is empty, but none of ``dropped``.
+
+    A column that is left out still plays its part: a lane that is not written is routed by all the same.
+    """
+
+    only: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+
+    def keeps(self, name: str) -> bool:
+        """Whether the column ``name`` of the input is carried."""
+        return name not in self.dropped and (not self.only or name in self.only)
+
+
+EVERY_COLUMN = ColumnChoice()
+"""The choice to carry all columns."""
 
 
 @dataclass(frozen=True, slots=True)

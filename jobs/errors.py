@@ -18,7 +18,9 @@ code for programs, ``exit_code`` the exit code of the command.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from lvm_batch.errors import LvmBatchError
 
 
 class Problem(NamedTuple):
@@ -28,14 +30,14 @@ class Problem(NamedTuple):
     hint: str = ""
 
 
-class JobError(Exception):
-    """Base of all errors of this room; ``args`` are the message and the hint."""
+class JobError(LvmBatchError):
+    """Base of all errors of this room; ``args`` are the message and the hint.
+
+    ``result`` is what the job has made all the same, if it ended with this error; only Python's functions set it.
+    """
 
     kind = "job"
-    exit_code = 2
-
-    def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message, hint)
+    result: Any = None
 
 
 class UsageError(JobError):
@@ -65,6 +67,11 @@ class SettingsError(JobError):
         several = Problem(f"{len(problems)} things stand in the way", "mend them all, then try again")
         super().__init__(*(problems[0] if len(problems) == 1 else several))
         self.problems = problems
+
+    def __str__(self) -> str:
+        if len(self.problems) == 1:
+            return super().__str__()
+        return "\n".join((self.message, *(f"- {LvmBatchError(*each)}" for each in self.problems)))
 
     def __reduce__(self) -> tuple[type[SettingsError], tuple[Problem, ...]]:
         return type(self), self.problems

@@ -23,6 +23,7 @@ from lvm_batch.jobs.reports.report_writer import ReportWriter, prepare_to_draw
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from lvm_batch.jobs.console.console import Console
     from lvm_batch.jobs.prediction.observers import RunObserver, RunOutcome
@@ -35,16 +36,18 @@ def run_observed(
     console: Console,
     started: float | None = None,
     show: Callable[[RunOutcome], None] = lambda _: None,
+    on_signals: Callable[[], AbstractContextManager[None]] = stop_on_signals,
 ) -> RunOutcome:
     """Do the missing units of a job, with :func:`observers_of` it, and return how it ended.
 
     ``show`` prints the outcome before observers hear of it: where it cannot be printed, they hear of that. ``started``
-    is the reading of ``time.monotonic`` from which the run's time counts.
+    is the reading of ``time.monotonic`` from which the run's time counts. ``on_signals`` says what Ctrl-C and SIGTERM
+    do while the run works.
     Raises ``JobError``, ``DataError`` or ``ModelError`` where the job cannot start or is interrupted.
     """
     started = monotonic() if started is None else started
     observers = observers_of(settings, console=console, started=started)
-    with report_failures(observers), stop_on_signals():
+    with report_failures(observers), on_signals():
         check_extras(settings)
         if not settings.runs_elsewhere:
             start_forkserver()

@@ -13,24 +13,18 @@ pickling between processes. ``kind`` is a stable code for programs.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
+
+from lvm_batch.errors import LvmBatchError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-class ModelError(Exception):
+class ModelError(LvmBatchError):
     """A model, a registry of models or a bank cannot be used."""
 
-    kind: ClassVar[str] = "model"
-
-    def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message, hint)
-        self.message = message
-        self.hint = hint
-
-    def __str__(self) -> str:
-        return self.message
+    kind = "model"
 
 
 class CheckpointError(ModelError):

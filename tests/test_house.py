@@ -14,6 +14,9 @@ import pytest
 
 TOP = Path(__file__).parents[1]
 ROOMS = ("io", "lvm", "jobs")
+PACKAGE = "jobs/package"
+"""The folder that installs as ``lvm_batch`` itself."""
+
 MODULES_A_FOLDER = 16
 LINES_A_MODULE = 250
 
@@ -45,6 +48,7 @@ LAYERS = {
         ("reports", "registry", "benchmark"),
         ("observed_run",),
         ("demo",),
+        ("python",),
         ("commands",),
         ("cli",),
     ),
@@ -63,11 +67,13 @@ LAYERS = {
 @cache
 def modules() -> dict[str, Path]:
     """Every module of the product by its name without ``lvm_batch.``; a package by the name of its folder."""
-    paths = {}
-    for path in (path for room in ROOMS for path in (TOP / room).rglob("*.py")):
-        parts = path.relative_to(TOP).with_suffix("").parts
-        paths[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
-    return paths
+    return {_name_of(path): path for room in ROOMS for path in (TOP / room).rglob("*.py")}
+
+
+def _name_of(path: Path) -> str:
+    is_of_package = path.is_relative_to(TOP / PACKAGE)
+    parts = path.relative_to(TOP / PACKAGE if is_of_package else TOP).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
 @cache
@@ -98,7 +104,7 @@ def folder_of(module: str) -> str:
 @cache
 def parents_of_folders() -> set[str]:
     """Folders that contain folders."""
-    packages = {name for name, path in modules().items() if path.name == "__init__.py"}
+    packages = {name for name, path in modules().items() if name and path.name == "__init__.py"}
     return {package.rpartition(".")[0] for package in packages}
 
 
@@ -185,5 +191,5 @@ def test_every_folder_is_installed() -> None:
     """The packages in pyproject.toml are the folders on disk."""
     declared = tomllib.loads((TOP / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     assert declared == sorted(
-        f"lvm_batch.{name}" for name, path in modules().items() if path.name == "__init__.py"
+        f"lvm_batch.{name}".rstrip(".") for name, path in modules().items() if path.name == "__init__.py"
     )

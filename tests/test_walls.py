@@ -127,6 +127,19 @@ def test_quick_commands_load_nothing_heavy(arguments: list[str]) -> None:
     assert loaded_by(f"from lvm_batch.jobs.cli import main; assert main({arguments}) == 0") == set()
 
 
+def test_showing_rows_loads_neither_torch_nor_dask() -> None:
+    """Rows of an output are read by Arrow alone."""
+    modules = "io.output.row_search, lvm_batch.jobs.prediction.results.shown_rows"
+    loaded = loaded_by(f"import lvm_batch.{modules}, lvm_batch.jobs.prediction.results.shown_table")
+    assert loaded == {"numpy", "pyarrow"}
+
+
+def test_the_package_loads_nothing_heavy() -> None:
+    """Importing ``lvm_batch`` and looking at its functions and errors is as quick as importing nothing."""
+    names = "lvm_batch.run, lvm_batch.GateFailed, lvm_batch.RunResult, lvm_batch.__version__"
+    assert loaded_by(f"import lvm_batch; {names}") == set()
+
+
 def test_thresholds_load_nothing_heavy() -> None:
     """The defaults of the routing policy can be read without the models' libraries."""
     assert loaded_by("import lvm_batch.lvm.inference.thresholds") == set()

@@ -47,7 +47,7 @@ class CarriedRows:
         if not self._columns:
             self._n_taken = end
         while self._n_taken < end:
-            table = self._next()
+            table = self._next().slice(0, end - self._n_taken)  # a cut unit ends within a table
             self._n_taken += table.num_rows
             yield table
             del table  # or it would stay in memory while the next one is read

@@ -7,6 +7,7 @@ of the output is taken in any case of letters, since many readers ignore case.
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections import Counter
 from dataclasses import fields
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from lvm_batch.io.errors import ColumnError
 from lvm_batch.io.schema import FILE_ARTICLE, NO_COLUMN, OUTPUT_COLUMNS, ROW_POSITION
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
 
     from lvm_batch.io.schema import ColumnNames
 
@@ -36,12 +37,16 @@ def refuse_repeated(schema: pa.Schema, file: str) -> None:
 
 def refuse_carried(carried: Mapping[str, str], file: str) -> None:
     """Raise :class:`ColumnError` if a carried column's name in the output, the value in ``carried``, is taken."""
-    for old, new in carried.items():
-        if taken := _taken(new):
-            raise ColumnError(
-                f"{file}: column `{old}` would be carried as `{new}`, {taken}",
-                f"give it another name in the output: --rename {old}=source_{old}",
-            )
+    taken = {old: (new, why) for old, new in carried.items() if (why := _taken(new))}
+    if taken:
+        columns = "; ".join(
+            f"column `{old}` would be carried as `{new}`, {why}" for old, (new, why) in taken.items()
+        )
+        flags = " ".join(f"--rename {shlex.quote(f'{old}=source_{old}')}" for old in taken)
+        drops = " ".join(f"--drop {shlex.quote(old)}" for old in taken)
+        raise ColumnError(
+            f"{file}: {columns}", f"give it another name in the output: {flags}; or leave it out: {drops}"
+        )
 
 
 def refuse_folders(names: Iterable[str], file: str) -> None:
@@ -93,10 +98,18 @@ def column_flag(part: str) -> str:
     return f"--{part.replace('_', '-')}-column"
 
 
-def rename_hint(schema: pa.Schema, wanted: Sequence[str], names: ColumnNames, *, joined: str = " ") -> str:
-    """Return the options that name the missing columns, with the columns that may be meant, and ways to do without."""
-    there = [field.name for field in schema if not is_absent(field.type)]
-    near = {name: found for name in wanted if (found := nearest(name, there, cutoff=0.5))}
+def rename_hint(
+    schema: pa.Schema,
+    wanted: Mapping[str, Callable[[pa.DataType], bool]],
+    names: ColumnNames,
+    *,
+    joined: str = " ",
+) -> str:
+    """Return the options that name the missing columns, with the columns that may be meant, and ways to do without.
+
+    ``wanted`` maps the missing columns to what says whether a type can play their part.
+    """
+    near = {name: found for name, accepts in wanted.items() if (found := _nearest_of(schema, name, accepts))}
     if near:
         meant = " and ".join(f"`{name}`" for name in near.values())
         flags = " ".join(f"{_flag(names, name)} {found}" for name, found in near.items())
@@ -109,6 +122,11 @@ def rename_hint(schema: pa.Schema, wanted: Sequence[str], names: ColumnNames, *,
     if names.position in wanted:
         hints.append(f"if rows are in reading order as they are: --position-column {ROW_POSITION}")
     return "; ".join(hints)
+
+
+def _nearest_of(schema: pa.Schema, name: str, accepts: Callable[[pa.DataType], bool]) -> str | None:
+    able = [field.name for field in schema if not is_absent(field.type) and accepts(field.type)]
+    return nearest(name, able, cutoff=0.5)
 
 
 def nearest(name: str, there: Iterable[str], *, cutoff: float = 0.6) -> str | None:
@@ -132,9 +150,15 @@ def is_text(arrow_type: pa.DataType) -> bool:
 
 
 def is_number(arrow_type: pa.DataType) -> bool:
-    """Whether a column holds numbers."""
-    kinds = (pa.types.is_integer, pa.types.is_floating)
+    """Whether a column holds numbers; databases export whole ones as decimals."""
+    kinds = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
     return any(is_kind(arrow_type) for is_kind in kinds)
+
+
+def is_ordered(arrow_type: pa.DataType) -> bool:
+    """Whether values have an order that can be a reading order: numbers, times and dates."""
+    kinds = (pa.types.is_timestamp, pa.types.is_date, pa.types.is_time, pa.types.is_duration)
+    return is_number(arrow_type) or any(is_kind(arrow_type) for is_kind in kinds)
 
 
 def is_plain(arrow_type: pa.DataType) -> bool:
@@ -147,5 +171,6 @@ def is_plain(arrow_type: pa.DataType) -> bool:
 _EXPECTED: dict[Callable[[pa.DataType], bool], str] = {
     is_text: "strings",
     is_number: "integers",
+    is_ordered: "numbers or times",
     is_plain: "strings or integers",
 }

@@ -14,6 +14,7 @@ from lvm_batch.io.dataset.column_checks import (
     check_type,
     is_absent,
     is_number,
+    is_ordered,
     is_plain,
     is_text,
     listed,
@@ -22,13 +23,15 @@ from lvm_batch.io.dataset.column_checks import (
     rename_hint,
 )
 from lvm_batch.io.errors import ColumnError
-from lvm_batch.io.schema import ROW_POSITION, ColumnNames, Layout, Roles, WindowShape
+from lvm_batch.io.schema import EVERY_COLUMN, ROW_POSITION, ColumnNames, Layout, Roles, WindowShape
 from lvm_batch.io.vectors.types import check_vector_type, flat_width, holds_vectors, vector_width
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     import pyarrow as pa
+
+    from lvm_batch.io.schema import ColumnChoice
 
 
 def assign_roles(
@@ -39,14 +42,15 @@ def assign_roles(
     shape: WindowShape,
     layout: Layout | None = None,
     rename: Mapping[str, str] | None = None,
+    choice: ColumnChoice = EVERY_COLUMN,
     writes_rows: bool = True,
 ) -> Roles:
     """Assign each column of ``schema`` its part.
 
-    ``layout`` overrides the layout that the columns suggest; ``rename`` maps carried columns to their names in the
-    output, which must be free there if ``writes_rows``. A column of type null plays no part. Raises
-    :class:`ColumnError`, naming ``file``, if a required column is missing, has the wrong type or width or occurs twice,
-    or if a carried one collides with a column of the output.
+    ``layout`` overrides the layout that the columns suggest; ``choice`` says which columns are carried, and ``rename``
+    maps those to their names in the output, which must be free there if ``writes_rows``. A column of type null plays
+    no part. Raises :class:`ColumnError`, naming ``file``, if a required column is missing, has the wrong type or width
+    or occurs twice, or if a carried one collides with a column of the output.
     """
     refuse_repeated(schema, file)
     there = {field.name for field in schema if not is_absent(field.type)}
@@ -55,7 +59,8 @@ def assign_roles(
     roles = _named(there, layout, names)
     _check_types(schema, file, roles, names=names, shape=shape)
     vectors = {roles.vectors} | ({names.target} if roles.layout == "windows" else set())
-    carried = _carried(schema, file, vectors, rename or {})
+    names_carried = [name for name in schema.names if name not in vectors and choice.keeps(name)]
+    carried = _carried(names_carried, file, rename or {})
     if writes_rows:
         refuse_carried(carried, file)
     return replace(roles, carried=carried)
@@ -91,7 +96,7 @@ def _check_types(
         _refuse_doubtful_width(schema, file, roles.vectors, roles.target, shape)
     check_type(schema, file, roles.lane, is_text, names)
     check_type(schema, file, roles.tokens, is_number, names)
-    check_type(schema, file, roles.position, is_number, names)
+    check_type(schema, file, roles.position, is_ordered, names)
     check_type(schema, file, roles.article, is_plain, names)
 
 
@@ -110,7 +115,9 @@ def _detect_layout(schema: pa.Schema, file: str, names: ColumnNames, there: Coll
     if not has_context and not has_vector:
         raise ColumnError(
             f"{file} has neither a `{names.context}` nor a `{names.vector}` column; it has {listed(schema)}",
-            rename_hint(schema, (names.context, names.vector), names, joined=" or "),
+            rename_hint(
+                schema, dict.fromkeys((names.context, names.vector), holds_vectors), names, joined=" or "
+            ),
         )
     return "windows" if has_context else "sequences"
 
@@ -119,13 +126,14 @@ def _refuse_missing(
     schema: pa.Schema, file: str, layout: Layout, names: ColumnNames, there: Collection[str]
 ) -> None:
     sequences = layout == "sequences"
-    needed = (names.vector, names.article, names.position) if sequences else (names.context,)
-    missing = [name for name in needed if name not in there and name != ROW_POSITION]
+    accepts = {names.vector: holds_vectors, names.article: is_plain, names.position: is_ordered}
+    accepts = accepts if sequences else {names.context: holds_vectors}
+    missing = [name for name in accepts if name not in there and name != ROW_POSITION]
     if missing:
         columns = " and ".join(f"`{name}`" for name in missing)
         raise ColumnError(
             f"{file} has no {columns} column, which the {layout} layout needs; it has {listed(schema)}",
-            rename_hint(schema, missing, names),
+            rename_hint(schema, {name: accepts[name] for name in missing}, names),
         )
 
 
@@ -155,8 +163,8 @@ def _refuse_doubtful_width(
         )
 
 
-def _carried(schema: pa.Schema, file: str, vectors: set[str], rename: Mapping[str, str]) -> dict[str, str]:
-    carried = {name: rename.get(name, name) for name in schema.names if name not in vectors}
+def _carried(names: Iterable[str], file: str, rename: Mapping[str, str]) -> dict[str, str]:
+    carried = {name: rename.get(name, name) for name in names}
     twice = [new for new, count in Counter(carried.values()).items() if count > 1]
     if twice:
         raise ColumnError(

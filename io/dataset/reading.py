@@ -54,8 +54,8 @@ def open_unit(
 ) -> Iterator[UnitRows]:
     """Open ``unit`` for reading in batches of ``batch_rows`` rows.
 
-    ``along`` names the carried columns, as the input calls them, that batches include, texts perhaps as dictionaries;
-    ``None`` is all of them, unchanged.
+    ``along`` names the columns, as the input calls them, that batches include, texts perhaps as dictionaries: carried
+    ones, and the split, carried or not. ``None`` is all that are carried, unchanged.
     ``pad`` says how contexts with fewer vectors are padded; ``None`` repeats the first vector (windows) or leaves them
     without a prediction (sequences). Raises ``UnreadableFile``, also while batches are read, and if the file has
     changed since it was planned.
@@ -75,7 +75,8 @@ def open_unit(
 
 
 def _narrowed(roles: Roles, along: Collection[str]) -> Roles:
-    return replace(roles, carried={name: new for name, new in roles.carried.items() if name in along})
+    names = ({roles.split: roles.split} if roles.split else {}) | dict(roles.carried)
+    return replace(roles, carried={name: new for name, new in names.items() if name in along})
 
 
 def _checked(batches: Iterator[Batch], file: InputFile) -> Iterator[Batch]:

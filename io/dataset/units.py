@@ -6,7 +6,7 @@ The rule: the same files and the same unit size always give the same units with 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from lvm_batch.io.dataset.column_checks import refuse_folders
@@ -17,7 +17,7 @@ from lvm_batch.io.errors import DataError
 from lvm_batch.io.formats.null_vectors import NullVectors, find_null_vectors
 from lvm_batch.io.formats.parquet import open_parquet
 from lvm_batch.io.formats.parquet_sizes import ChunkSizes, chunk_sizes
-from lvm_batch.io.schema import ColumnNames, Layout, Roles, WindowShape
+from lvm_batch.io.schema import EVERY_COLUMN, ColumnChoice, ColumnNames, Layout, Roles, WindowShape
 from lvm_batch.io.storage.locations import locate
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class DatasetFormat:
     shape: WindowShape = field(default_factory=WindowShape)
     layout: Layout | None = None
     rename: Mapping[str, str] = field(default_factory=dict)
+    choice: ColumnChoice = EVERY_COLUMN
     writes_rows: bool = True
 
     @property
@@ -78,6 +79,7 @@ class DatasetFormat:
             shape=self.shape,
             layout=self.layout,
             rename=self.rename,
+            choice=self.choice,
             writes_rows=self.writes_rows,
         )
 
@@ -109,7 +111,8 @@ class Footer:
 class Unit:
     """Row groups from ``first_row_group`` to before ``last_row_group``: ``n_rows`` rows from ``first_row``.
 
-    ``output`` is the path of its predictions below the output folder, and identifies the unit everywhere.
+    ``output`` is the path of its predictions below the output folder, and identifies the unit everywhere. If it
+    ``is_cut``, its row groups hold more than its ``n_rows``.
     """
 
     file: InputFile
@@ -118,10 +121,14 @@ class Unit:
     last_row_group: int
     first_row: int
     n_rows: int
+    is_cut: bool = False
 
 
 def read_footers(
-    files: Iterable[InputFile], dataset_format: DatasetFormat, *, runs: ArticleRuns | None = None
+    files: Iterable[InputFile],
+    dataset_format: DatasetFormat,
+    *,
+    runs: ArticleRuns | None = None,
 ) -> Iterator[tuple[InputFile, Footer | DataError]]:
     """Read every file's footer, in order; a file that cannot be used comes with its error.
 
@@ -190,6 +197,39 @@ def cut_units(footer: Footer, *, unit_bytes: int, shape: WindowShape) -> list[Un
         units.append(Unit(footer.file, output, first, last, first_row, n_rows))
         first_row += n_rows
     return units
+
+
+def first_files(files: Iterable[InputFile], n_rows: int) -> list[InputFile]:
+    """Return the files that have the first ``n_rows`` rows; no other is opened.
+
+    One that cannot be read has no rows, and is refused by who reads it.
+    """
+    chosen: list[InputFile] = []
+    for file in files:
+        if n_rows <= 0:
+            break
+        chosen.append(file)
+        n_rows -= _rows_of(file)
+    return chosen
+
+
+def _rows_of(file: InputFile) -> int:
+    try:
+        with open_parquet(file.path) as parquet:
+            return sum(parquet.row_group_rows)
+    except DataError:
+        return 0
+
+
+def first_units(units: Iterable[Unit], n_rows: int) -> list[Unit]:
+    """Return the units of the first ``n_rows`` rows, cut as those of all rows are; the last one may be cut short."""
+    chosen: list[Unit] = []
+    for unit in units:
+        if unit.n_rows > n_rows:
+            return [*chosen, replace(unit, n_rows=n_rows, is_cut=True)] if n_rows else chosen
+        chosen.append(unit)
+        n_rows -= unit.n_rows
+    return chosen
 
 
 def _runs(row_group_rows: tuple[int, ...], max_rows: int) -> Iterator[tuple[int, int]]:

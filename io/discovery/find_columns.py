@@ -10,16 +10,16 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
-from lvm_batch.io.dataset.column_checks import is_number, is_plain, is_text
+import pyarrow as pa
+
+from lvm_batch.io.dataset.column_checks import is_number, is_ordered, is_plain, is_text
 from lvm_batch.io.discovery import part_names
 from lvm_batch.io.discovery.columns_there import ColumnsThere
 from lvm_batch.io.discovery.messages import NOUNS, ambiguous
-from lvm_batch.io.schema import ColumnNames, Layout, WindowShape
+from lvm_batch.io.schema import NO_COLUMN, ColumnNames, Layout, WindowShape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-
-    import pyarrow as pa
 
     from lvm_batch.io.dataset.files import InputFile
     from lvm_batch.io.discovery.widths import RowWidth
@@ -29,13 +29,16 @@ _USUAL = ColumnNames()
 
 _NAMED: Mapping[str, tuple[Iterable[frozenset[str]], Callable[[pa.DataType], bool]]] = {
     "article": (part_names.ARTICLE, is_plain),
-    "position": (part_names.POSITION, is_number),
+    "position": (part_names.POSITION, is_ordered),
     "lane": (part_names.LANE, is_text),
     "tokens": (part_names.TOKENS, is_number),
     "context_tokens": (part_names.CONTEXT_TOKENS, is_number),
     "split": (part_names.SPLIT, is_text),
 }
 """The names and the types of the columns that can play each part but those of vectors."""
+
+
+_OPTIONAL = {"lane", "tokens", "context_tokens", "split", "target"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,10 +203,16 @@ class _Finder:
             self._taken[part] = able[0]
         elif len(able) > 1 and required:
             raise ambiguous(NOUNS[part], {part: able})
+        elif usual in self._there.types and part in _OPTIONAL:
+            self._taken[part] = NO_COLUMN
 
     def _can_play(self, name: str, part: str) -> bool:
-        """Whether a column of the usual name is taken: of vectors, only if it can hold some."""
-        return part not in {"context", "vector", "target"} or name in self._there.vector_columns()
+        """Whether a column of the usual name is taken. Lists are no column of single values, such as a list of token
+        ids called `tokens`; other wrong types are refused, since what was meant is clear.
+        """
+        if part in {"context", "vector", "target"}:
+            return name in self._there.vector_columns()
+        return not pa.types.is_nested(self._there.types[name])
 
     def _used(self) -> set[str]:
         return {*self._given.values(), *self._taken.values()}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from lvm_batch.io.dataset.column_checks import column_flag
 from lvm_batch.io.errors import AmbiguousColumns
+from lvm_batch.io.schema import NO_COLUMN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,5 +47,8 @@ def found_notice(taken: Mapping[str, str]) -> str | None:
     """Return which columns were ``taken``, by part, by the names people use, in one line; ``None`` if none was."""
     if not taken:
         return None
-    shown = ", ".join(f"`{name}` is {NOUNS[part]}" for part, name in taken.items())
+    shown = ", ".join(
+        f"no column is {NOUNS[part]}" if name == NO_COLUMN else f"`{name}` is {NOUNS[part]}"
+        for part, name in taken.items()
+    )
     return f"columns found: {shown} (options such as {column_flag(next(iter(taken)))} say otherwise)"

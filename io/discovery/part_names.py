@@ -15,108 +15,65 @@ if TYPE_CHECKING:
 _OTHER = re.compile(r"[^0-9a-z]+")
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
-_CONTEXT_WORDS = {"context", "contexts", "window", "windows", "history"}
-_TARGET_WORDS = {"target", "targets", "next", "label", "labels"}
-_VECTOR_WORDS = {
-    *("vector", "vectors", "vec", "vecs", "embedding", "embeddings", "embed", "embeds", "emb", "embs"),
-    *("dense", "encoding", "encodings", "representation", "features"),
-}
-_PIECES = (
-    "chunk",
-    "sentence",
-    "sent",
-    "paragraph",
-    "para",
-    "passage",
-    "segment",
-    "part",
-    "turn",
-    "line",
-    "row",
-)
-_PLACES = ("id", "index", "idx", "no", "nr", "num", "number", "position", "pos", "order", "offset", "seq")
-_WHOLES = (
-    *("paper", "post", "story", "book", "section", "chapter", "report", "transcript"),
-    *(
-        "conversation",
-        "thread",
-        "episode",
-        "session",
-        "entry",
-        "note",
-        "review",
-        "ticket",
-        "parent",
-        "source",
-    ),
-    *("file", "page", "video", "item", "product"),
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+def _joined(words: Iterable[str], ends: Iterable[str], *, by: str = "_") -> frozenset[str]:
+    return frozenset(f"{word}{by}{end}" for word in words for end in ends)
+
+
+_CONTEXT_WORDS = _names("context contexts window windows history")
+_TARGET_WORDS = _names("target targets next label labels")
+_VECTOR_WORDS = _names(
+    "vector vectors vec vecs embedding embeddings embed embeds emb embs dense encoding encodings representation"
+    " features"
 )
 
+_IDS = _names("id uuid key number")
+_TEXTS = _names("article doc document")
+_WHOLES = _names(
+    "paper post story book section chapter report transcript conversation thread episode session entry note review"
+    " ticket parent source file page video item product"
+)
 ARTICLE = (
-    frozenset(
-        {"article", "doc", "document", "articleid", "docid", "documentid"}
-        | {
-            f"{text}_{end}"
-            for text in ("article", "doc", "document")
-            for end in ("id", "uuid", "key", "number")
-        }
-    ),
-    frozenset({f"{whole}_{end}" for whole in _WHOLES for end in ("id", "uuid", "key", "number")}),
-    frozenset(
-        {"url", "uri", "doi", "isbn", "slug", "path", "filename", "filepath", "file_path", "file", "source"}
-    ),
-    frozenset({"title", "headline", "section", "chapter", "book"}),
+    _TEXTS | _joined(_TEXTS, _IDS) | _joined(_TEXTS, ("id",), by=""),
+    _joined(_WHOLES, _IDS),
+    _names(
+        "url uri doi isbn slug path file filename file_name filepath file_path source source_file source_url"
+    )
+    | _joined((*_TEXTS, "source"), ("name", "path", "url")),
+    _names("title headline section chapter book") | _joined((*_TEXTS, "page", "book"), ("title",)),
 )
 """Groups of names of the column that says which article a row belongs to, the surest first."""
 
-_MAYBE_ARTICLE = frozenset({"id", "uuid", "key", "guid"})
+_MAYBE_ARTICLE = _names("id uuid key guid")
 
+_PIECES = _names("chunk sentence sent paragraph para passage segment part turn")
+_PLACES = _names("id index idx no nr num number position pos order offset seq ord")
+_LINES = _names("line row")
 POSITION = (
-    frozenset(
-        {
-            "position",
-            "pos",
-            "seq",
-            "sequence",
-            "seqno",
-            "sequence_number",
-            "ordinal",
-            "order",
-            "chunk",
-            "sentence",
-        }
-        | {f"{piece}_{place}" for piece in _PIECES for place in _PLACES}
-        | {f"{piece}{place}" for piece in _PIECES for place in ("id", "idx", "no", "index")}
-    ),
-    frozenset({"index", "idx", "offset", "start", "begin", "rank", "step", "line", "row", "turn", "n", "i"}),
-    frozenset(
-        {"char_start", "start_char", "start_offset", "start_index", "start_idx", "page", "page_number"}
-    ),
-    frozenset({"id", "index_level_0"}),
+    _names("position pos seq seqno sequence ordinal ord order")
+    | _joined(("seq", "sequence"), _PLACES)
+    | _PIECES
+    | _joined(_PIECES, _PLACES)
+    | _joined(_PIECES, ("id", "idx", "no", "index"), by=""),
+    _names("index idx offset start begin rank step no nr num number n i"),
+    _LINES | _joined(_LINES, _PLACES) | _joined(_LINES, ("id", "no"), by=""),
+    _names("char_start start_char start_offset start_index start_idx page page_number"),
+    _names("timestamp time datetime date ts created_at sent_at"),
+    _names("id index_level_0"),
 )
 """Groups of names of the column that orders the rows of an article, the surest first."""
 
-LANE = (frozenset({"lane", "lanes", "lane_name"}),)
-SPLIT = (frozenset({"split", "splits", "split_name", "eval_split"}),)
-TOKENS = (
-    frozenset(
-        {
-            "tokens",
-            "n_tokens",
-            "num_tokens",
-            "token_count",
-            "tokens_count",
-            "token_counts",
-            "ntokens",
-            "n_tok",
-        }
-        | {"tok_count", "number_of_tokens", "count_tokens", "token_len", "token_length"}
-    ),
+LANE = (_names("lane lanes lane_name"),)
+SPLIT = (_names("split splits split_name eval_split"),)
+_COUNTS = _names(
+    "tokens n_tokens num_tokens number_of_tokens token_count tokens_count ntokens n_tok tok_count token_length"
 )
-CONTEXT_TOKENS = (
-    frozenset({"context_tokens", "n_context_tokens", "context_token_count", "num_context_tokens"}),
-    *TOKENS,
-)
+TOKENS = (_COUNTS,)
+CONTEXT_TOKENS = (_names("context_tokens n_context_tokens num_context_tokens context_token_count"), _COUNTS)
 
 
 def normalised(name: str) -> str:
@@ -125,8 +82,13 @@ def normalised(name: str) -> str:
 
 
 def _forms(name: str) -> set[str]:
-    """Return the forms in which a name is known: of `payload.doc_id`, also `doc_id`."""
-    return {normalised(name), normalised(name.rpartition(".")[2])}
+    """Return the forms in which a name is known: of `payload.doc_id`, also `doc_id`, and of `doc_ids`, too."""
+    forms = {normalised(name), normalised(name.rpartition(".")[2])}
+    return forms | {_singular(form) for form in forms}
+
+
+def _singular(name: str) -> str:
+    return f"{name.removesuffix('indices')}index" if name.endswith("indices") else name.removesuffix("s")
 
 
 def first_group(names: Iterable[str], groups: Iterable[frozenset[str]]) -> tuple[str, ...]:
@@ -146,7 +108,7 @@ def any_group(names: Iterable[str], groups: Iterable[frozenset[str]]) -> tuple[s
 
 def is_maybe_article(name: str) -> bool:
     """Whether a column is named as an article's id, or as a row's own, which does not repeat."""
-    return normalised(name) in _MAYBE_ARTICLE
+    return bool(_forms(name) & _MAYBE_ARTICLE)
 
 
 def is_like_context(name: str) -> bool:

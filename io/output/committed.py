@@ -31,19 +31,30 @@ _READ_ALL_THE_SAME = "to read what is committed: require_success=False"
 
 @dataclass(frozen=True, slots=True)
 class CommittedFile:
-    """One file of predictions: its path below the output folder, and the input it answers."""
+    """One file of predictions: its path below the output folder, the input it answers, and its commit record."""
 
     name: str
     input: str
+    record: CommitRecord
 
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """The files to read below ``root``, in the order of the inputs, never none; ``planned`` has those to come too."""
+    """The files to read of a job below ``root``, in the order of the inputs, never none."""
 
     root: Location
     files: tuple[CommittedFile, ...]
-    planned: tuple[str, ...]
+    job: JobDocument
+
+    @property
+    def planned(self) -> tuple[str, ...]:
+        """The paths of all files of the job, also of those to come."""
+        return tuple(unit.output for unit in self.job.units)
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of the committed files."""
+        return sum(file.record.tally.rows_out for file in self.files)
 
 
 class ReadFile(NamedTuple):
@@ -69,14 +80,15 @@ def committed(output: str, *, require_success: bool) -> Committed:
     whole = {name: record for name, record in recorded.items() if published.get(name) == record.bytes}
     if require_success:
         job = _succeeded(folder, job, whole)
-    planned = tuple(unit.output for unit in job.units)
     answered = answering(job, whole)
     if require_success:
-        _require_whole(folder, answered, [output for output in planned if output in recorded])
+        _require_whole(folder, answered, [unit.output for unit in job.units if unit.output in recorded])
     if not answered:
         raise NotFinished(f"nothing of {output} is committed yet", "wait for the run, or begin it again")
-    files = tuple(CommittedFile(record.output, record.place.input) for record in _by_input(job, answered))
-    return Committed(locate(output), files, planned)
+    files = tuple(
+        CommittedFile(record.output, record.place.input, record) for record in _by_input(job, answered)
+    )
+    return Committed(locate(output), files, job)
 
 
 def _job(folder: OutputFolder) -> JobDocument:

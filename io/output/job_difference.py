@@ -25,6 +25,7 @@ _WHOLE_DATASET = (
     "choose another --output, or name the whole dataset; with --since or --until, only inputs outside that time may "
     "be gone"
 )
+_SHIFTED = "choose another --output: other files before the last row of --limit shift the rows that this job has read"
 _OTHER_NAMES = "name the folder above both, so that their names differ; or choose another --output"
 _REPROCESS = "choose another --output; or --reprocess failed, which predicts changed inputs again"
 
@@ -60,7 +61,7 @@ def job_difference(
             for values in _differing(*map(_without_inputs, (existing, requested)))
         ),
         *(Difference(conflict.text, conflict.hint) for conflict in conflicts),
-        *_gone(inputs, gone),
+        *_gone(inputs, gone, _WHOLE_DATASET if existing.limit is None else _SHIFTED),
         *_changed(inputs, requested_inputs, committed),
     ]
     if not differences:
@@ -70,9 +71,9 @@ def job_difference(
     return Difference(shown + more, differences[0].hint)
 
 
-def _gone(inputs: Inputs, names: Iterable[str]) -> Iterator[Difference]:
+def _gone(inputs: Inputs, names: Iterable[str], hint: str) -> Iterator[Difference]:
     for name in names:
-        yield Difference(_line(f"inputs.{name}.path", inputs[name].path, None), _WHOLE_DATASET)
+        yield Difference(_line(f"inputs.{name}.path", inputs[name].path, None), hint)
 
 
 def _changed(inputs: Inputs, requested: Inputs, committed: Container[str]) -> Iterator[Difference]:

@@ -21,23 +21,26 @@ class InputEntry:
     """A file of the dataset as the job knows it.
 
     ``folders`` are columns in the names of its folders; ``modified_ns`` is ``None`` if the store does not
-    know it.
+    know it. ``rows`` is the number of rows that the job reads, ``None`` for all.
     """
 
     path: str
     size: int
     modified_ns: int | None = None
     folders: dict[str, str | None] | None = None
+    rows: int | None = None
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """Read an input of a job."""
-        return cls(values["path"], values["size"], values.get("modified_ns"), values.get("folders"))
+        get = values.get
+        return cls(values["path"], values["size"], get("modified_ns"), get("folders"), get("rows"))
 
     def to_json(self) -> dict[str, Any]:
-        """Return the JSON form of the input; up to 0.1.0 there were no ``folders``."""
+        """Return the JSON form of the input; up to 0.1.0 there were neither ``folders`` nor ``rows``."""
         values = {"path": self.path, "size": self.size, "modified_ns": self.modified_ns}
-        return values | ({"folders": self.folders} if self.folders else {})
+        later = {"folders": self.folders or None, "rows": self.rows}
+        return values | {name: value for name, value in later.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,22 @@ class Identity:
         known = written if isinstance(written, int) else None
         is_newer = known is not None and known > FORMAT
         return cls(known, {} if is_newer else _inputs(inputs), others)
+
+    @property
+    def limit(self) -> int | None:
+        """The number of rows beyond which the job reads none; ``None`` for no limit."""
+        return self._settings.get("limit")
+
+    @property
+    def writes_prediction(self) -> bool:
+        """Whether the output has the column of predictions."""
+        return not self._settings.get("no_prediction")
+
+    @property
+    def _settings(self) -> Mapping[str, Any]:
+        """The settings that change the output; none where a damaged document has something else."""
+        values = self.values.get("settings")
+        return values if isinstance(values, dict) else {}
 
     @property
     def is_newer(self) -> bool:
@@ -177,7 +196,10 @@ class Acceptance:
 
 @dataclass(frozen=True, slots=True)
 class Success:
-    """``_SUCCESS``: which job it is, and how many units and rows it has in all."""
+    """``_SUCCESS``: which job it is, and how many units and rows it has in all.
+
+    ``limit`` is the number of rows beyond which it reads none, ``None`` for no limit.
+    """
 
     job_id: str
     fingerprint: str
@@ -186,15 +208,20 @@ class Success:
     rows_out: int
     rows_by_route: Mapping[str, int]
     rows_by_status: Mapping[str, int]
+    limit: int | None = None
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """Read a success."""
-        return cls(**{name: values[name] for name in cls.__slots__})
+        counts = {name: values[name] for name in cls.__slots__ if name != "limit"}
+        return cls(**counts, limit=values.get("limit"))
 
     def to_json(self) -> dict[str, Any]:
-        """Return the JSON form of the success."""
-        return asdict(self)
+        """Return the JSON form of the success, with a limit only where there is one."""
+        values = asdict(self)
+        if self.limit is None:
+            del values["limit"]
+        return values
 
 
 def _inputs(values: Mapping[str, Any]) -> dict[str, InputEntry]:

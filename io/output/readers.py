@@ -18,6 +18,7 @@ from lvm_batch.io.errors import UnreadableFile
 from lvm_batch.io.formats.common_schema import common_schema
 from lvm_batch.io.formats.parquet import open_parquet
 from lvm_batch.io.output.committed import ReadFile, committed
+from lvm_batch.io.schema import PREDICTION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,15 +29,14 @@ if TYPE_CHECKING:
     from lvm_batch.io.storage.locations import Location
 
 _FOOTER_READERS = 32
-_PREDICTION = "prediction"
 
 
 def read_predictions(output: str | os.PathLike[str], *, require_success: bool = True) -> pl.LazyFrame:
     """Return the rows of an output, a folder or a URL, as a lazy frame; only requested columns are read.
 
-    Columns are those of the files, ``prediction`` as ``pl.Array(pl.Float32, 768)``, and those in the names of
-    folders: whole numbers, dates, or text. Rows stand in the inputs' order. Without ``require_success``, what is
-    committed so far.
+    Columns are those of the files, ``prediction``, where the job writes it, as ``pl.Array(pl.Float32, 768)``, and those
+    in the names of folders: whole numbers, dates, or text. Rows stand in the inputs' order. Without
+    ``require_success``, what is committed so far.
 
     Raises ``InputNotFound`` where no job is, ``NotFinished`` for an output without ``_SUCCESS``, ``OutputError`` for
     one of a newer version or with files gone, ``ColumnError`` where files do not go together, or polars has no type
@@ -109,6 +109,8 @@ def _unified(files: Sequence[ReadFile]) -> pa.Schema:
 
 
 def _with_float32(schema: pa.Schema) -> pa.Schema:
-    place = schema.get_field_index(_PREDICTION)
+    place = schema.get_field_index(PREDICTION)
+    if place < 0:  # the job leaves predictions out
+        return schema
     field = schema.field(place)
     return schema.set(place, field.with_type(pa.list_(pa.float32(), field.type.list_size)))

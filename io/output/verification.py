@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from lvm_batch.io.output.unit_files import FINGERPRINT_KEY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from lvm_batch.io.output.commit import OutputFolder
     from lvm_batch.io.output.commit_record import CommitRecord
@@ -33,13 +33,20 @@ class Fault:
 
 
 def file_faults(
-    folder: OutputFolder, records: Mapping[str, CommitRecord], fingerprint: str
+    folder: OutputFolder,
+    records: Mapping[str, CommitRecord],
+    fingerprint: str,
+    *,
+    columns: Collection[str] = (),
 ) -> Iterator[Fault]:
-    """Read every published file of the job with this fingerprint, and yield those that differ from their records."""
+    """Read every published file of the job with this fingerprint, and yield those that differ from their records.
+
+    ``columns`` are those that the job adds, and every file must have.
+    """
     sizes = folder.published()
 
     def fault_of(output: str) -> str | None:
-        return _fault(folder, records[output], sizes.get(output), fingerprint)
+        return _fault(folder, records[output], sizes.get(output), fingerprint, columns)
 
     with ThreadPoolExecutor(_READERS) as pool:
         for output, what in zip(records, pool.map(fault_of, records), strict=True):
@@ -49,7 +56,9 @@ def file_faults(
         yield Fault(stranger, "no commit record tells of it")
 
 
-def _fault(folder: OutputFolder, record: CommitRecord, size: int | None, fingerprint: str) -> str | None:
+def _fault(
+    folder: OutputFolder, record: CommitRecord, size: int | None, fingerprint: str, columns: Collection[str]
+) -> str | None:
     if size is None:
         return "it is gone"
     if size != record.bytes:
@@ -57,14 +66,16 @@ def _fault(folder: OutputFolder, record: CommitRecord, size: int | None, fingerp
     try:
         with folder.open(record.output) as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            return _fault_of_footer(file, record, fingerprint) or (
+            return _fault_of_footer(file, record, fingerprint, columns) or (
                 None if sha256 == record.sha256 else f"its SHA-256 is {sha256}, not that of its record"
             )
     except (pa.ArrowException, OSError) as error:
         return f"it cannot be read: {error}"
 
 
-def _fault_of_footer(file: pa.NativeFile, record: CommitRecord, fingerprint: str) -> str | None:
+def _fault_of_footer(
+    file: pa.NativeFile, record: CommitRecord, fingerprint: str, columns: Collection[str]
+) -> str | None:
     footer = pq.read_metadata(file)
     rows_in, rows_out = record.rows_in, record.tally.rows_out
     if footer.num_rows != rows_out:
@@ -73,4 +84,5 @@ def _fault_of_footer(file: pa.NativeFile, record: CommitRecord, fingerprint: str
         return "its footer tells of another job"
     if rows_in != rows_out:
         return f"its record tells of {rows_in:,} rows in, and {rows_out:,} out"
-    return None
+    missing = set(columns).difference(footer.schema.to_arrow_schema().names)
+    return f"it has no column `{min(missing)}`" if missing else None

@@ -8,7 +8,7 @@ versions, so that rows would shift.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from lvm_batch.io.formats.parquet_sizes import HELD_BYTES
 from lvm_batch.io.formats.parquet_writing import leaf_options, row_groups
-from lvm_batch.io.schema import ROUTES, STATUSES
+from lvm_batch.io.schema import PREDICTION, ROUTES, STATUSES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -52,13 +52,26 @@ class PredictionBlock:
     details: Mapping[int, str]
     context_cosine: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
 
+    def first(self, n_rows: int) -> PredictionBlock:
+        """Return the first ``n_rows`` of the rows."""
+        if n_rows >= len(self.status):
+            return self
+        columns = {part.name: getattr(self, part.name) for part in fields(self) if part.name != "details"}
+        return PredictionBlock(
+            **{name: column[:n_rows] for name, column in columns.items()},
+            details={row: text for row, text in self.details.items() if row < n_rows},
+        )
 
-def prediction_schema(carried: pa.Schema, *, dim: int, dtype: OutputDtype = "float32") -> pa.Schema:
-    """Return the schema of an output file: the carried columns, then the job's own."""
+
+def prediction_schema(carried: pa.Schema, *, dim: int, dtype: OutputDtype | None = "float32") -> pa.Schema:
+    """Return the schema of an output file: the carried columns, then the job's own.
+
+    Predictions are vectors of ``dim`` values of ``dtype``; with ``None`` there is no such column.
+    """
     labels = pa.dictionary(pa.int8(), pa.string())
     vector = pa.list_(pa.float32() if dtype == "float32" else pa.float16(), dim)
     own = [
-        ("prediction", vector),
+        *([] if dtype is None else [(PREDICTION, vector)]),
         ("cosine", pa.float32()),
         ("route", labels),
         ("escalation_reasons", pa.list_(pa.string())),
@@ -74,23 +87,25 @@ def prediction_schema(carried: pa.Schema, *, dim: int, dtype: OutputDtype = "flo
 
 
 class PredictionWriter:
-    """Writes blocks of predictions to one Parquet file, each block a row group.
+    """Writes blocks of predictions to one Parquet file, each block a row group; ``dtype`` is that of their values.
 
+    With ``None`` for ``dtype`` all is written but the predictions.
     Used as a context manager: left by an exception, the file stays without a footer and no reader takes it.
     """
 
     def __init__(
-        self, sink: Path, carried: pa.Schema, *, dim: int, dtype: OutputDtype, reasons: tuple[str, ...]
+        self, sink: Path, carried: pa.Schema, *, dim: int, dtype: OutputDtype | None, reasons: tuple[str, ...]
     ) -> None:
         self._carried = carried.names
         self._schema = prediction_schema(carried, dim=dim, dtype=dtype)
+        self._vectors_written = (PREDICTION,) if dtype is not None else ()
         self._reasons = pa.array(reasons, pa.string())
         self._file = sink.open("wb")
         self._writer = pq.ParquetWriter(
             self._file,
             self._schema,
             write_page_checksum=True,  # 0.25 ns a byte, here and where it is read (2026-11-29)
-            **leaf_options(self._schema, vectors=("prediction",)),
+            **leaf_options(self._schema, vectors=self._vectors_written),
         )
         self.n_rows = 0
 
@@ -136,7 +151,7 @@ class PredictionWriter:
     def _table(self, block: PredictionBlock, carried: pa.Table, rows: slice) -> pa.Table:
         columns: list[Any] = [
             *carried.columns,
-            self._vectors(block.prediction[rows]),
+            *(self._vectors(block.prediction[rows]) for _ in self._vectors_written),
             _nullable(block.cosine[rows]),
             _labels(block.route[rows], ROUTES),
             self._reason_lists(block.reasons[rows]),
@@ -151,7 +166,7 @@ class PredictionWriter:
         return pa.Table.from_arrays(columns, schema=self._schema)
 
     def _vectors(self, vectors: NDArray[np.float32]) -> pa.Array:
-        kind = self._schema.field("prediction").type
+        kind = self._schema.field(PREDICTION).type
         flat = vectors.reshape(-1).astype(kind.value_type.to_pandas_dtype(), copy=False)
         return pa.FixedSizeListArray.from_arrays(pa.array(flat), type=kind)
 

@@ -21,8 +21,7 @@ from lvm_batch.jobs.errors import JobError
 from lvm_batch.jobs.prediction.planning.fleet import local_fleet
 from lvm_batch.jobs.processes.child_processes import PYTHON
 from lvm_batch.jobs.processes.forkserver import in_forked_process, start_forkserver
-from lvm_batch.jobs.settings.bench import TAKEN
-from lvm_batch.jobs.settings.run import RunSettings
+from lvm_batch.jobs.settings.run import BENCH_SETTINGS, RunSettings
 from lvm_batch.jobs.settings.sources import PREFIX, flag_of
 from lvm_batch.lvm.architectures.catalog import ARCHITECTURES
 from lvm_batch.lvm.registry.registry import resolve_model
@@ -65,7 +64,7 @@ def _with_models(settings: RunSettings, root: Path) -> RunSettings:
     models_dir = Path(settings.models_dir)
     model = resolve_model(settings.model, role="production_model", models_dir=models_dir)
     fallback = resolve_model(settings.fallback, role="fallback_model", models_dir=models_dir)
-    taken = {name: getattr(settings, name) for name in TAKEN}
+    taken = {name: getattr(settings, name) for name in BENCH_SETTINGS}
     models = {
         "model": model or str(write_fresh_model(root / "amn.pt", "amn")),
         "fallback": fallback or str(write_fresh_model(root / "gru.pt", "gru")),

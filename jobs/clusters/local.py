@@ -18,7 +18,7 @@ from lvm_batch.jobs.clusters.dashboard import dashboard_options
 from lvm_batch.jobs.clusters.process_limits import check_process_limits
 from lvm_batch.jobs.clusters.waiting import await_workers
 from lvm_batch.jobs.errors import Problem, TryAgain
-from lvm_batch.jobs.processes.child_processes import safe_children
+from lvm_batch.jobs.processes.child_processes import environment_kept, safe_children
 from lvm_batch.jobs.processes.system_errors import system_error
 
 if TYPE_CHECKING:
@@ -63,6 +63,9 @@ def local_cluster(
     with (
         safe_children(),  # in case no server starts them, or one is started anew
         dask.config.set(_dask_settings(workers, profile=profile)),
+        environment_kept(
+            dask.config.get("distributed.nanny.pre-spawn-environ")
+        ),  # Dask sets them in this process
         _start(workers, dashboard) as cluster,
         Client(cluster) as client,
     ):

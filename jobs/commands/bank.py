@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from lvm_batch.jobs.console.console import Console
 from lvm_batch.jobs.settings.options import takes_console
 from lvm_batch.jobs.settings.paths import path_argument
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from lvm_batch.io.dataset.files import InputFile
 
 app = typer.Typer(help="Make banks of known vectors.")
 
@@ -50,50 +45,10 @@ def build(
     ] = "exact",
 ) -> None:
     """Make unit vectors of VECTORS, keep their ids, and write a bank that run takes with --bank."""
-    from lvm_batch.io.bank.bank import build_bank
-    from lvm_batch.jobs.console.progress import Progress
+    from lvm_batch.jobs.datasets.bank_building import build_bank
 
-    build_index = _index_builder(index)
-    files = _find_files(vectors, output, console)
-    with Progress(console, what="reading vectors") as progress:
-        meta = build_bank(
-            files,
-            output,
-            vector_column=vector_column,
-            id_column=id_column,
-            build_index=build_index,
-            on_rows=lambda rows: progress.update(completed=rows),
+    console.result(
+        *build_bank(
+            vectors, output, vector_column=vector_column, id_column=id_column, index=index, console=console
         )
-    console.result({"output": output, **meta}, _text(output, meta))
-
-
-def _index_builder(index: str) -> Callable[..., bytes] | None:
-    """Return what builds the index of that name, None for an exact search; raises ``UsageError`` for other names."""
-    from lvm_batch.jobs.errors import UsageError
-
-    if index == "exact":
-        return None
-    if index != "faiss":
-        raise UsageError(f"--index cannot be {index!r}", "it can be exact or faiss")
-    from lvm_batch.lvm.search.faiss import build_faiss_index
-
-    return build_faiss_index
-
-
-def _find_files(vectors: list[str], output: str, console: Console) -> list[InputFile]:
-    """Find the files of vectors; raises an error if the bank would be written among them."""
-    from lvm_batch.io.bank.remote import NAMES
-    from lvm_batch.io.dataset.files import look_for_files
-    from lvm_batch.jobs.places import Place, check_places
-
-    listing = look_for_files(vectors)
-    check_places([Place("the bank", "--output", output, NAMES)], dataset=vectors, files=listing.files)
-    for notice in listing.notices:
-        console.note(notice)
-    return listing.files
-
-
-def _text(output: str, meta: Mapping[str, Any]) -> str:
-    left_out = f", {meta['left_out']:,} rows without a usable vector left out" if meta["left_out"] else ""
-    made = f"{output}: {meta['count']:,} vectors of {meta['dim']}{left_out}"
-    return f"{made}\nuse it with: lvm-batch run … --bank {output}"
+    )

@@ -7,13 +7,12 @@ from typing import Annotated
 import typer
 
 from lvm_batch.jobs.console.console import Console
-from lvm_batch.jobs.settings.bench import TAKEN
 from lvm_batch.jobs.settings.options import takes_console, takes_settings
-from lvm_batch.jobs.settings.run import RunSettings
+from lvm_batch.jobs.settings.run import BENCH_SETTINGS, RunSettings
 from lvm_batch.jobs.settings.sources import ResolvedSettings
 
 
-@takes_settings(required=(), names=TAKEN)
+@takes_settings(required=(), names=BENCH_SETTINGS)
 @takes_console
 def bench(
     resolved: ResolvedSettings[RunSettings],

@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from lvm_batch.jobs.console.console import Console
-from lvm_batch.jobs.errors import UsageError
 from lvm_batch.jobs.settings.evaluate import EvaluateSettings
 from lvm_batch.jobs.settings.options import takes_console, takes_settings
 from lvm_batch.jobs.settings.sources import ResolvedSettings
@@ -28,27 +27,6 @@ def evaluate(
     calibrate: Annotated[bool, _CALIBRATE] = False,
 ) -> None:
     """Judge models by the true next vectors of DATASET, beside baselines that need no model."""
-    _refuse_unused(resolved, calibrate=calibrate)
-    from lvm_batch.jobs.evaluation.evaluate import evaluate as evaluate_models
+    from lvm_batch.jobs.evaluation.requested import evaluate_requested
 
-    calibration, more = _calibrate(resolved.settings, console) if calibrate else ({}, "")
-    values, text = evaluate_models(resolved.settings, console=console)
-    console.result(values | calibration, f"{text}\n\n{more}" if more else text)
-
-
-def _calibrate(settings: EvaluateSettings, console: Console) -> tuple[dict[str, object], str]:
-    """Calibrate before the evaluation: it needs more than that does, and refuses settings that lack it."""
-    from lvm_batch.jobs.evaluation.calibration.calibrate import calibrate
-
-    values, text = calibrate(settings, console=console)
-    return {"calibration": values}, text
-
-
-def _refuse_unused(resolved: ResolvedSettings[EvaluateSettings], *, calibrate: bool) -> None:
-    """Refuse options that only a calibration reads."""
-    for name in ("fallback", "budget"):
-        if not calibrate and resolved.origins[name] == "flag":
-            raise UsageError(
-                f"--{name} means nothing without --calibrate",
-                "add --calibrate; a model is judged where --model names it",
-            )
+    console.result(*evaluate_requested(resolved, console=console, calibrate=calibrate))

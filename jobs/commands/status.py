@@ -1,8 +1,8 @@
-"""``lvm-batch status``: how far the job in an output folder is."""
+"""``lvm-batch status`` and ``lvm-batch show``: how far the job in an output folder is, and a few of its rows."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -23,3 +23,32 @@ def status(
     from lvm_batch.jobs.prediction.results.status import status as read_status
 
     console.result(*read_status(output))
+
+
+@takes_console
+def show(
+    output: Annotated[
+        str, typer.Argument(help="The output folder of a run.", metavar="OUT", parser=path_argument)
+    ],
+    *,
+    console: Console,
+    rows: Annotated[int, typer.Option("--rows", metavar="N", help="How many rows to show.", min=1)] = 10,
+    route: Annotated[
+        Literal["amn", "gru"] | None,
+        typer.Option("--route", help="Show rows whose prediction is this model's."),
+    ] = None,
+    status: Annotated[
+        Literal["ok", "short_context", "bad_input"] | None,
+        typer.Option("--status", help="Show rows of this status."),
+    ] = None,
+    worst: Annotated[
+        bool, typer.Option("--worst", help="Show the rows with the lowest cosines, the lowest first.")
+    ] = False,
+) -> None:
+    """Show the first rows of OUT that are committed, or the worst ones, also while a run is at it."""
+    from lvm_batch.io.output.row_search import RowQuery
+    from lvm_batch.jobs.prediction.results.shown_rows import show_rows
+    from lvm_batch.jobs.prediction.results.shown_table import RowsTable
+
+    shown = show_rows(output, RowQuery(rows, route=route, status=status, worst=worst))
+    console.result(shown.to_json(), RowsTable(shown))

@@ -13,6 +13,7 @@ import re
 import sys
 import traceback
 from contextlib import nullcontext
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal
 
 import rich.console
@@ -50,19 +51,33 @@ class Console:
     """The two streams of one command.
 
     ``progress`` is the rich console on stderr, for progress bars and live displays. ``log`` writes stderr as JSON
-    lines; it is ``None`` if stderr is text.
+    lines; it is ``None`` if stderr is text. ``quiet`` says nothing on it.
     """
 
-    def __init__(self, *, json: bool = False, verbose: bool = False, log_format: LogFormat = "text") -> None:
+    def __init__(
+        self,
+        *,
+        json: bool = False,
+        verbose: bool = False,
+        log_format: LogFormat = "text",
+        quiet: bool = False,
+    ) -> None:
         self.json = json
         self.verbose = verbose
         self.log = JsonLog() if log_format == "json" else None
         self.progress: rich.console.Console = (
-            _Stream(stderr=True)
+            _Stream(stderr=True, quiet=quiet)
             if self.log is None
             else rich.console.Console(file=io.StringIO(), quiet=True, force_terminal=False)
         )
         self._stdout = _Stream()
+
+    @property
+    def shows_bars(self) -> bool:
+        """Whether progress is a bar: on a terminal, and in Jupyter if it has the widgets that rich needs."""
+        if self.progress.quiet:
+            return False
+        return find_spec("ipywidgets") is not None if self.progress.is_jupyter else self.progress.is_terminal
 
     @classmethod
     def for_arguments(cls, arguments: Sequence[str], environ: Mapping[str, str] | None = None) -> Console:
@@ -154,10 +169,10 @@ class Console:
 class _Stream(rich.console.Console):
     """Prints text as it is: rich would interpret brackets and colons in paths, and wrap lines."""
 
-    def __init__(self, *, stderr: bool = False) -> None:
+    def __init__(self, *, stderr: bool = False, quiet: bool = False) -> None:
         is_terminal = (sys.stderr if stderr else sys.stdout).isatty()
         width = None if is_terminal else _PIPE_WIDTH
-        super().__init__(stderr=stderr, width=width, markup=False, highlight=False, emoji=False)
+        super().__init__(stderr=stderr, width=width, markup=False, highlight=False, emoji=False, quiet=quiet)
 
     def on_broken_pipe(self) -> None:
         """Ignore that the reader has gone (``| head``): it does not change how the command ends."""

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from lvm_batch.jobs.errors import Interrupted, JobError, Problem, SettingsError, TryAgain
+from lvm_batch.errors import LvmBatchError
+from lvm_batch.jobs.errors import Interrupted, JobError, Problem, SettingsError
 
 BUG = 70
 
@@ -16,27 +17,18 @@ _MAX_PROBLEMS = 10
 
 def reported_error(error: BaseException) -> BaseException:
     """Return the error to report: ``error`` itself, or the error of the system that caused it."""
-    from lvm_batch.io.errors import DataError
     from lvm_batch.jobs.processes.system_errors import system_error
-    from lvm_batch.lvm.errors import ModelError
 
-    if isinstance(error, (JobError, DataError, ModelError)):
+    if isinstance(error, LvmBatchError):
         return error
     return system_error(error) or error
 
 
 def exit_code_of(error: BaseException) -> int:
     """Return the exit code of a command that ends with ``error``."""
-    from lvm_batch.io.errors import DataError, OutputLocked
-    from lvm_batch.lvm.errors import ModelError
-
     match reported_error(error):
-        case OutputLocked():
-            return TryAgain.exit_code
-        case JobError() as known:
+        case LvmBatchError() as known:
             return known.exit_code
-        case DataError() | ModelError():
-            return JobError.exit_code
         case KeyboardInterrupt():
             return Interrupted.exit_code
     return BUG

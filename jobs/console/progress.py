@@ -57,7 +57,7 @@ class Progress:
         fields: Mapping[str, Any] | None = None,
     ) -> None:
         self._console = console
-        self._is_bar = console.progress.is_terminal
+        self._is_bar = console.shows_bars
         self._bar = rich.progress.Progress(*columns, console=console.progress, disable=not self._is_bar)
         self._task = self._bar.add_task(what, total=total, **(fields or {}))
         self._pause = Pause(every_s)
@@ -69,6 +69,7 @@ class Progress:
 
     def stop(self) -> None:
         """Leave the bar as it is."""
+        self._bar.refresh()  # in Jupyter, rich would leave it as it was drawn last
         self._bar.stop()
 
     def __enter__(self) -> Self:

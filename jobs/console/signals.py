@@ -1,6 +1,7 @@
-"""Ctrl-C and SIGTERM: the first signal ends the run in good order, a second one ends the process at once.
+"""Ctrl-C and SIGTERM: the first signal ends the run in good order, a second one ends the command at once.
 
-The rule: the exit code is that of the signal, and committed units stay.
+The rule: the exit code is that of the signal, and committed units stay. A process that is not the command's own keeps
+its handlers.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from lvm_batch.jobs.errors import Interrupted, Terminated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import FrameType
 
 _DASK = logging.getLogger("distributed")
 _ENDS = {signal.SIGINT: Interrupted, signal.SIGTERM: Terminated}
@@ -42,6 +44,30 @@ def stop_on_signals() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def interrupt_on_ctrl_c() -> Iterator[None]:
+    """In a process of somebody else's: Ctrl-C raises ``KeyboardInterrupt``, as Python does, each time that it comes.
+
+    Other handlers than Python's own stay, also those for SIGTERM.
+    """
+    level = _DASK.level
+    in_main = threading.current_thread() is threading.main_thread()
+    is_pythons = in_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if is_pythons:
+        signal.signal(signal.SIGINT, _interrupt)
+    try:
+        yield
+    finally:
+        _DASK.setLevel(level)
+        if is_pythons:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    _DASK.setLevel(logging.CRITICAL)  # as in _stop
+    signal.default_int_handler(number, frame)
 
 
 def _stop(number: int, _: object) -> NoReturn:

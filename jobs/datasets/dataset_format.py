@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from lvm_batch.io.dataset.units import DatasetFormat, Footer
 from lvm_batch.io.discovery.find_columns import FoundColumns, find_columns
 from lvm_batch.io.discovery.messages import found_notice
-from lvm_batch.io.schema import NO_COLUMN, ColumnNames, Layout, WindowShape
+from lvm_batch.io.schema import NO_COLUMN, ColumnChoice, ColumnNames, Layout, WindowShape
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,11 +70,12 @@ def _format(
     settings: DatasetSettings, names: ColumnNames, shape: WindowShape, layout: Layout | None
 ) -> DatasetFormat:
     """Settings without ``rename`` are of a command that writes no rows; it accepts columns named like one of the
-    output.
+    output, and has none to choose.
     """
     pairs = getattr(settings, "rename", None)
     rename = dict(pair.split("=", 1) for pair in pairs or ())
-    return DatasetFormat(names, shape, layout, rename, writes_rows=pairs is not None)
+    choice = ColumnChoice(getattr(settings, "columns", ()), getattr(settings, "drop", ()))
+    return DatasetFormat(names, shape, layout, rename, choice, writes_rows=pairs is not None)
 
 
 def missing_columns(footers: Sequence[Footer], names: ColumnNames) -> dict[str, str]:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 PYTHON = (sys.executable, "-P")
 """The beginning of a command line for Python."""
@@ -31,8 +31,15 @@ def safe_children() -> Iterator[None]:
 @contextmanager
 def environment_for_children(values: Mapping[str, str]) -> Iterator[None]:
     """Set environment variables in the block, for the processes that are started in it."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
+    with environment_kept(values):
+        os.environ.update(values)
+        yield
+
+
+@contextmanager
+def environment_kept(names: Iterable[str]) -> Iterator[None]:
+    """Give the environment variables ``names`` back the values that they have now, when the block is left."""
+    before = {name: os.environ.get(name) for name in names}
     try:
         yield
     finally:

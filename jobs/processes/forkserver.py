@@ -16,7 +16,7 @@ from contextlib import suppress
 from functools import partial
 from multiprocessing import get_context, parent_process
 from pathlib import Path
-from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from lvm_batch.jobs.processes.child_processes import environment_for_children, safe_children
 from lvm_batch.jobs.processes.local_needs import check_local_needs
@@ -36,10 +36,8 @@ METHOD = "forkserver" if sys.platform == "linux" else "spawn"
 PRELOAD = "lvm_batch.jobs.prediction.execution.worker_setup"
 """The module that the server imports, and a worker before its first task."""
 
-_PRELOADED = (
-    "lvm_batch.jobs.cli",
-    PRELOAD,
-)  # multiprocessing imports the main module, the command, in every copy
+_COPY, _DASK_WORKER = "lvm-batch", "Dask Worker process"
+"""How the names of processes begin: ours, and the workers that Dask starts."""
 
 _servers: set[str] = set()
 
@@ -60,14 +58,34 @@ def start_forkserver() -> None:
     Raises ``SurroundingsError`` if local processes cannot work together on this machine.
     """
     check_local_needs()
+    keep_main_out()
     if METHOD != "forkserver":
         return
     from multiprocessing import forkserver
 
-    forkserver.set_forkserver_preload(list(_PRELOADED))
+    forkserver.set_forkserver_preload([PRELOAD])
     with safe_children(), environment_for_children(_ENVIRONMENT), short_socket_paths():
         forkserver.ensure_running()
     _servers.add(METHOD)
+
+
+def keep_main_out() -> None:
+    """Keep workers and copies from importing the main module of this process, as multiprocessing has them do.
+
+    They need nothing of it, and a script without ``if __name__ == "__main__"`` would run once more in each of them.
+    Other processes that this one starts are as before.
+    """
+    from multiprocessing import spawn
+
+    prepare = spawn.get_preparation_data
+    if getattr(prepare, "func", None) is not _without_main:  # else an earlier call has done it
+        spawn.get_preparation_data = partial(_without_main, prepare)
+
+
+def _without_main(prepare: Callable[[str], dict[str, Any]], name: str) -> dict[str, Any]:
+    values = prepare(name)
+    is_ours = name.startswith((_COPY, _DASK_WORKER))
+    return {key: value for key, value in values.items() if not (is_ours and key.startswith("init_main_from"))}
 
 
 def in_forked_process(function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
@@ -87,7 +105,7 @@ def _in_a_copy(task: Callable[[], T]) -> T:
     ours, theirs = context.Pipe(duplex=False)
     here = str(Path.cwd()), dict(os.environ)
     with safe_children():  # a server that has died is started anew
-        copy = context.Process(target=_answer, args=(theirs, task, *here), daemon=True)
+        copy = context.Process(target=_answer, args=(theirs, task, *here), name=_COPY, daemon=True)
         copy.start()
     theirs.close()
     try:

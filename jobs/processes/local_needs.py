@@ -1,4 +1,4 @@
-"""What local processes need to work together: semaphores and the loopback interface.
+"""What local processes need to work together: a parent that may have children, semaphores, the loopback interface.
 
 The rule: what is missing is reported before any process is started.
 """
@@ -6,7 +6,7 @@ The rule: what is missing is reported before any process is started.
 from __future__ import annotations
 
 import socket
-from multiprocessing import get_context
+from multiprocessing import current_process, get_context
 
 from lvm_batch.jobs.errors import SurroundingsError
 
@@ -16,6 +16,11 @@ _ANSWER_S = 10
 
 def check_local_needs() -> None:
     """Raise :class:`SurroundingsError` if workers cannot be started or reached on this machine."""
+    if current_process().daemon:
+        raise SurroundingsError(
+            "a process that multiprocessing has started as a daemon, as this one, cannot start local workers",
+            "call this in the main process or a thread of it, or use workers elsewhere with --scheduler",
+        )
     try:
         get_context("fork").Lock()
     except OSError as error:

@@ -94,7 +94,7 @@ def check_outputs(model: ContextModel, contexts: Floats) -> tuple[Check, ...]:
             alone = predictor(contexts[:1])  # a single row may be computed by other code
         published = _published(model, contexts)
     except ArchitectureError as error:
-        return (Check("unit norm", False, f"no predictions: {error}"),)  # noqa: FBT003 - it says "failed"
+        return (Check("unit norm", False, f"no predictions: {error.message}"),)  # noqa: FBT003 - it says "failed"
     return (_unit_norm(published), _same(np.concatenate([predictions, alone]), published))
 
 

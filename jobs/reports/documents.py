@@ -126,7 +126,7 @@ def read_documents(
     """
     job = _job(folder)
     at_end = summary is not None
-    summary = _summary(folder) if summary is None else summary
+    summary = read_summary(folder) if summary is None else summary
     records = folder.records() if records is None else records
     events, n_lost = _events(folder)
     return Documents(
@@ -154,7 +154,8 @@ def _job(folder: OutputFolder) -> JobDocument:
     return job
 
 
-def _summary(folder: OutputFolder) -> Summary | None:
+def read_summary(folder: OutputFolder) -> Summary | None:
+    """Return the summary in ``folder``, ``None`` before a run has come to its end; raises :class:`OutputError`."""
     values = folder.summary()
     try:
         return None if values is None else Summary.from_json(values)

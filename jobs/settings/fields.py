@@ -11,7 +11,7 @@ from enum import Enum
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
 from lvm_batch.io.storage.redaction import redact
 
@@ -75,10 +75,10 @@ class Settings(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _refuse_booleans(cls, value: object) -> object:
-        """Refuse TOML's true and false, which pydantic would take for 1 and 0."""
-        if isinstance(value, bool):
-            raise ValueError("true and false are values of no setting")  # noqa: TRY004 - pydantic's way
+    def _refuse_booleans(cls, value: object, info: ValidationInfo) -> object:
+        """Refuse TOML's true and false, which pydantic would take for 1 and 0, but in a switch."""
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
+            raise ValueError("true and false are values of switches alone")
         return value
 
     def as_dict(self) -> dict[str, Any]:
@@ -88,12 +88,12 @@ class Settings(BaseModel):
     def output_values(self) -> dict[str, Any]:
         """Return the settings that change the output, for its fingerprint, as plain JSON values."""
         values = self.model_dump(mode="json")
+        defaults = type(self)().model_dump(mode="json")
         effects = {name: effect_of(type(self), name) for name in values}
         return {
             name: value
             for name, value in values.items()
-            if effects[name] is OUTPUT
-            or (effects[name] is OUTPUT_UNLESS_DEFAULT and value != type(self).model_fields[name].default)
+            if effects[name] is OUTPUT or (effects[name] is OUTPUT_UNLESS_DEFAULT and value != defaults[name])
         }
 
 
@@ -114,6 +114,11 @@ def schema(kind: Kind) -> dict[str, Any]:
 def is_list(kind: Kind, name: str) -> bool:
     """Return whether the setting ``name`` takes several values."""
     return bool(schema(kind)["properties"][name].get("type") == "array")
+
+
+def is_switch(kind: Kind, name: str) -> bool:
+    """Return whether the setting ``name`` is on or off; its option takes no value."""
+    return kind.model_fields[name].annotation is bool
 
 
 def allowed(kind: Kind, name: str) -> str:
@@ -209,6 +214,7 @@ def _in_words(part: dict[str, Any]) -> str:
         "number": "a number",
         "integer": "a whole number",
         "string": "a text that is not empty",
+        "boolean": "true or false",
         "object": "a table of texts, numbers, true and false, lists and tables",
     }[part["type"]]
     if "exclusiveMinimum" in part:

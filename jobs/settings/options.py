@@ -17,7 +17,15 @@ import typer
 from pydantic import ByteSize
 
 from lvm_batch.jobs.console.console import LOG_FORMAT, LOG_FORMAT_VARIABLE, LogFormat
-from lvm_batch.jobs.settings.fields import Settings, help_mark, is_list, is_table, metavar, names_of
+from lvm_batch.jobs.settings.fields import (
+    Settings,
+    help_mark,
+    is_list,
+    is_switch,
+    is_table,
+    metavar,
+    names_of,
+)
 from lvm_batch.jobs.settings.paths import expanded_file
 from lvm_batch.jobs.settings.run import RunSettings
 from lvm_batch.jobs.settings.sources import REQUIRED, flag_of, resolve_settings
@@ -122,8 +130,17 @@ def _parameter(name: str, annotation: object, **default: object) -> Parameter:
 
 
 def _setting(kind: type[Settings], name: str) -> Parameter:
+    if is_switch(kind, name):
+        return _parameter(name, Annotated[bool | None, _switch(kind, name)], default=None)
     values = list[str] | None if is_list(kind, name) else str | None
     return _parameter(name, Annotated[values, _declared(kind, name)], default=None)
+
+
+def _switch(kind: type[Settings], name: str) -> Any:  # noqa: ANN401 - as below
+    """Declare a flag without a value, and its opposite, which overrules the environment and a file."""
+    on = flag_of(name)
+    off = on.replace("--no-", "--", 1) if on.startswith("--no-") else on.replace("--", "--no-", 1)
+    return typer.Option(f"{on}/{off}", help=_help(kind, name), rich_help_panel=help_mark(kind, name).panel)
 
 
 def _declared(kind: type[Settings], name: str) -> Any:  # noqa: ANN401 - typer's declarations have no public type

@@ -20,6 +20,10 @@ from lvm_batch.jobs.settings.fields import CONTRADICTION
 _FILE = "file"
 
 
+class PathMark:
+    """Marks a setting whose value is a path or a URL."""
+
+
 def expand_home(text: str) -> str:
     """Replace a leading `~` or `~user` by the home folder, also in a ``file://`` URL.
 
@@ -70,7 +74,7 @@ def _not_blank(text: str) -> str:
 
 
 Text = Annotated[str, Field(min_length=1), AfterValidator(_not_blank)]
-OutputText = Annotated[str, AfterValidator(lambda text: path_argument(text) if text else text)]
+OutputText = Annotated[str, AfterValidator(lambda text: path_argument(text) if text else text), PathMark()]
 """Where to write; empty if not given, as in a file of defaults."""
-PathText = Annotated[Text, AfterValidator(expand_home)]
+PathText = Annotated[Text, AfterValidator(expand_home), PathMark()]
 LocalPath = Annotated[PathText, AfterValidator(on_this_machine)]

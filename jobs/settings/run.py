@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import ByteSize, Field, field_validator
 from pydantic_core import PydanticCustomError
 
+from lvm_batch.jobs.settings.chosen import ChoiceSettings
 from lvm_batch.jobs.settings.fields import CONTRADICTION, NO_EFFECT, OUTPUT, RESOLVED, HelpMark, names_of
 from lvm_batch.jobs.settings.paths import LocalPath, OutputText, PathText, Text
 from lvm_batch.jobs.settings.selection import SelectionSettings
@@ -30,7 +31,7 @@ _ROUTING = HelpMark("Routing")
 _RUNNING = HelpMark("Running")
 
 
-class RunSettings(SelectionSettings, WorkerSettings):
+class RunSettings(SelectionSettings, ChoiceSettings, WorkerSettings):
     """Everything that a run can be told.
 
     Keys of a TOML file are these names; paths are relative to where the command is called,
@@ -173,3 +174,6 @@ class RunSettings(SelectionSettings, WorkerSettings):
 
 
 SETTINGS = names_of(RunSettings)
+
+BENCH_SETTINGS = ("model", "fallback", "models_dir", "bank", "precision", "workers")
+"""Those that ``bench`` takes, in the order of its help; every other keeps its default, whatever a file says."""

@@ -34,7 +34,7 @@ from lvm_batch.jobs.settings.toml_files import read_toml
 from lvm_batch.jobs.settings.train import TrainSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
     from pathlib import Path
 
@@ -85,6 +85,7 @@ def resolve_settings(
     required: Iterable[str] = REQUIRED,
     names: Iterable[str] | None = None,
     now: datetime | None = None,
+    spelled: Callable[[str], str] | None = None,
 ) -> ResolvedSettings[Kind]:
     """Return the settings that apply: flag over ``LVM_BATCH_*`` variable over TOML file over default.
 
@@ -92,9 +93,10 @@ def resolve_settings(
     counts as not set, line ends after a value are ignored (files of secrets have one), and a list is split at commas.
     Without ``config``, the file that ``LVM_BATCH_CONFIG`` names is read. Each name in ``required`` must have a value.
     If ``names`` are given, other settings are neither checked nor used, since one file serves many commands. If
-    ``as_of`` is given, placeholders are filled in; ``now`` is the time that ``as_of = "now"`` means. Raises
-    SettingsError with all problems.
+    ``as_of`` is given, placeholders are filled in; ``now`` is the time that ``as_of = "now"`` means. ``spelled`` says
+    how errors name a flag, by default as on the command line. Raises SettingsError with all problems.
     """
+    spelled = spelled or flag_of
     problems: list[Problem] = []
     every = names_of(kind)
     taken = {*names, "as_of"} if names else set(every)
@@ -104,12 +106,14 @@ def resolve_settings(
     given = {
         **in_file,
         **_from_environment(kind, environ, problems),
-        **_from_flags(flags),
+        **_from_flags(kind, flags, spelled, problems),
     }
     given = {name: found for name, found in given.items() if name in taken}
     settings = _validated(kind, _filled_in(given, now, problems), problems)
     if is_understood:
-        problems += [_missing(name) for name in required if name not in given or not given[name].value]
+        problems += [
+            _missing(name, spelled(name)) for name in required if name not in given or not given[name].value
+        ]
     if problems:
         raise SettingsError(*problems)
     return ResolvedSettings(
@@ -122,9 +126,18 @@ def flag_of(name: str) -> str:
     return "DATASET" if name == "dataset" else "--" + name.replace("_", "-")
 
 
-def _from_flags(flags: Mapping[str, object]) -> dict[str, _GivenValue]:
+def _from_flags(
+    kind: type[Settings],
+    flags: Mapping[str, object],
+    spelled: Callable[[str], str],
+    problems: list[Problem],
+) -> dict[str, _GivenValue]:
+    unknown = [name for name in flags if name not in kind.model_fields]
+    problems.extend(_unknown(name, kind.model_fields) for name in unknown)
     return {
-        name: _GivenValue(value, "flag", flag_of(name)) for name, value in flags.items() if value is not None
+        name: _GivenValue(value, "flag", spelled(name))
+        for name, value in flags.items()
+        if value is not None and name not in unknown
     }
 
 
@@ -232,6 +245,6 @@ def _unknown(name: str, known: Iterable[str], place: str | None = None) -> Probl
     return Problem(f"{place or name} is not a setting", hint)
 
 
-def _missing(name: str) -> Problem:
-    where = f"give {flag_of(name)}, set {PREFIX}{name.upper()}, or write {name} in a --config file"
+def _missing(name: str, flag: str) -> Problem:
+    where = f"give {flag}, set {PREFIX}{name.upper()}, or write {name} in a --config file"
     return Problem(f"no {name} is given", where)

@@ -30,7 +30,8 @@ from lvm_batch.lvm.training.recipes import recipe_for
 from lvm_batch.lvm.training.training import Training
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     import torch
 
@@ -63,8 +64,16 @@ class TrainingResult:
     error: JobError | None
 
 
-def train(settings: TrainSettings, *, console: Console) -> TrainingResult:
-    """Train and write the model; raises ``DataError``, ``ModelError`` or ``JobError`` before training starts."""
+def train(
+    settings: TrainSettings,
+    *,
+    console: Console,
+    on_signals: Callable[[], AbstractContextManager[None]] = stop_on_signals,
+) -> TrainingResult:
+    """Train and write the model; raises ``DataError``, ``ModelError`` or ``JobError`` before training starts.
+
+    ``on_signals`` says what Ctrl-C and SIGTERM do meanwhile.
+    """
     assert settings.arch is not None  # noqa: S101 - the command requires it
     started = monotonic()
     device = pick_device(settings.device)
@@ -76,7 +85,7 @@ def train(settings: TrainSettings, *, console: Console) -> TrainingResult:
     recipe = _recipe(settings, len(split.training))
     model = _fresh_model(settings, rows.windows.dim).to(device)
     identity = _identity(settings, recipe, digest_of(split))
-    with stop_on_signals(), lock_output(settings.output, on_wait=console.note):
+    with on_signals(), lock_output(settings.output, on_wait=console.note):
         folder = TrainingFolder(settings.output, identity)
         if finished := folder.finished_history():
             return TrainingResult(finished, as_text(finished, settings.output, already=True), None)

@@ -16,6 +16,7 @@ Real things
     ``processes``       processes of this machine: their parents and descendants
     ``processors``      features of this processor
     ``peak_probe``      the peak memory of a unit, computed in a separate process
+    ``stub``            the stub of ``lvm_batch`` as it should be; ``make stubs`` writes it
     ``served``          a service on a port, in a thread of the test's process
     ``waiting``         waits for conditions, however busy the machine is
 

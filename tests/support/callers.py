@@ -6,7 +6,6 @@ import ast
 import json
 import os
 import re
-import shlex
 import shutil
 import sys
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ ROWS_A_DAY = 6
 _LVM_BATCH = """\
 #!/bin/sh
 printf '%s\\n' "$@" >"$0.called"
-if [ -n "$ENDS_WITH" ]; then printf '%s\\n' "$PRINTS"; exit "$ENDS_WITH"; fi
+if [ -n "$ENDS_WITH" ]; then exit "$ENDS_WITH"; fi
 exec {python} -c 'import sys; from lvm_batch.jobs.cli import main; sys.exit(main())' "$@"
 """
 """Records its arguments, then runs the command, or exits at once with the code in ENDS_WITH."""
@@ -170,24 +169,11 @@ def github_command() -> str:
     return f"export AS_OF={as_of[1]}; {step['run']}"
 
 
-def prefect_command() -> str:
-    """The command that the flow runs, without a shell."""
-    parts = [
-        node
-        for node in ast.parse((WORKFLOWS / "prefect_flow.py").read_text()).body
-        if isinstance(node, ast.Assign) or getattr(node, "name", "") == "command"
-    ]
-    names: dict[str, Any] = {}
-    exec(compile(ast.Module(parts, []), "prefect_flow.py", "exec"), names)  # noqa: S102 - our own, without Prefect
-    return shlex.join(names["command"](f"{today()}"))
-
-
 COMMANDS: dict[str, Callable[[], str]] = {
     "cron": cron_command,
     "systemd": systemd_command,
     "airflow": airflow_command,
     "kubernetes": kubernetes_command,
     "github": github_command,
-    "prefect": prefect_command,
 }
 """The command that each caller runs."""

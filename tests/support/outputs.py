@@ -35,7 +35,7 @@ def write_unit(
         with PredictionWriter(staged, table.schema, dim=DIM, dtype=dtype, reasons=REASONS) as writer:
             for first in range(0, table.num_rows, 2):
                 writer.write(block(table.slice(first, 2)))
-            writer.close({})
+            writer.close(options.get("metadata", {}))
         record = record_of(
             output=name,
             input=options.get("input", f"/in/{name.rpartition('-')[0]}.parquet"),

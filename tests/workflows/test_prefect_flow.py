@@ -1,19 +1,24 @@
-"""The Prefect flow, run by Prefect itself: the state that each exit code becomes."""
+"""The Prefect flow, run by Prefect itself: the state that a run or its error becomes."""
 
 from __future__ import annotations
 
 import importlib.util
-import json
 import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.callers import ROWS_A_DAY, WORKFLOWS, Site, day_before, make_site, today
 
+import lvm_batch
+from lvm_batch.io.errors import DataError, OutputLocked
+from lvm_batch.jobs.errors import GateFailed, TryAgain, UnitsFailed
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
     from types import ModuleType
+
+    from lvm_batch.errors import LvmBatchError
 
 pytest.importorskip("prefect", reason="prefect is not installed: pip install 'lvm-batch[prefect]'")
 
@@ -62,15 +67,6 @@ def _environment(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
-def ends_with(monkeypatch: pytest.MonkeyPatch, code: int, printed: dict[str, Any]) -> None:
-    """Replace the command by one that exits at once."""
-    monkeypatch.setenv("ENDS_WITH", str(code))
-    monkeypatch.setenv("PRINTS", json.dumps(printed))
-
-
-ERROR = {"error": {"kind": "gate", "message": "2.1% of the rows are bad_input", "hint": "look at status"}}
-
-
 def test_a_night_is_predicted_and_then_found_done(flows: ModuleType, site: Site) -> None:
     """The state's message names the rows and the output; a second run computes nothing."""
     state = flows.nightly(f"{today()}", return_state=True)
@@ -79,45 +75,50 @@ def test_a_night_is_predicted_and_then_found_done(flows: ModuleType, site: Site)
     assert state.message == f"{ROWS_A_DAY} rows in {site.output}"
     assert flows.nightly(return_state=True).is_completed()
     assert site.summary["units_computed"] == 0
-    assert site.called[-3:] == ["--as-of", f"{today()}", "--json"]
 
 
-@pytest.mark.parametrize("code", [1, 2, 3, 70])
-def test_a_failure_is_a_failed_state_at_once(
-    flows: ModuleType, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, code: int
+@pytest.mark.parametrize(
+    "error",
+    [
+        UnitsFailed("1 of the inputs' parts has no output", "look"),
+        DataError("no such file", "look"),
+        GateFailed("2.1% of the rows are bad_input", "look"),
+    ],
+)
+def test_an_error_is_a_failed_state_at_once(
+    flows: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: LvmBatchError,
 ) -> None:
-    """The state shows the command's error and hint; the log has no traceback, and nothing is retried."""
-    ends_with(monkeypatch, code, ERROR)
-    runs: list[int] = []
-    monkeypatch.setattr(flows, "command", lambda as_of: runs.append(1) or [flows.LVM_BATCH, as_of])
+    """The state shows the error and its hint; the log has no traceback, and nothing is retried."""
+    calls = answers_of(monkeypatch, error)
     with caplog.at_level(logging.DEBUG, logger="prefect"):
         state = flows.nightly("2026-11-23", return_state=True)
     assert state.is_failed()
-    assert f"exit code {code}: {ERROR['error']['message']}; what to do: look at status" in state.message
-    assert len(runs) == 1
+    assert f"{error.kind}: {error.message}; what to do: look" in state.message
+    assert calls == ["2026-11-23"]
     assert "Traceback" not in caplog.text
 
 
-def test_75_is_tried_again(flows: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If another run holds the output at first, a later try completes the night."""
-    done = {"rows_out": 7, "output": "/out"}
-    answers = iter([(75, ERROR), (75, ERROR), (0, done)])
-
-    def command(as_of: str) -> list[str]:
-        ends_with(monkeypatch, *next(answers))
-        return [flows.LVM_BATCH, as_of]
-
-    monkeypatch.setattr(flows, "command", command)
-    state = flows.nightly("2026-11-23", return_state=True)
-    assert (state.is_completed(), state.message) == (True, "7 rows in /out")
-    assert list(answers) == []
+def test_what_may_pass_is_tried_again(flows: ModuleType, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If another run holds the output at first, or the scheduler is away, a later try completes the night."""
+    flows.nightly(f"{today()}", return_state=True)
+    calls = answers_of(monkeypatch, OutputLocked("held", "wait"), TryAgain("away", "wait"))
+    state = flows.nightly(f"{today()}", return_state=True)
+    assert (state.is_completed(), state.message) == (True, f"{ROWS_A_DAY} rows in {site.output}")
+    assert len(calls) == 3
 
 
-def test_a_command_that_was_killed_is_a_failed_state(
-    flows: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It prints nothing; the state says how it ended."""
-    monkeypatch.setattr(flows, "command", lambda _: ["/bin/sh", "-c", "kill -9 $$"])
-    state = flows.nightly("2026-11-23", return_state=True)
-    assert state.is_failed()
-    assert state.message.startswith("exit code -9: it was ended from outside")
+def answers_of(monkeypatch: pytest.MonkeyPatch, *errors: LvmBatchError) -> list[str]:
+    """Let the first calls of ``lvm_batch.run`` raise ``errors``; returns the days of all calls as they come."""
+    run, waiting, calls = lvm_batch.run, list(errors), []
+
+    def call(**given: Any) -> lvm_batch.RunResult:  # noqa: ANN401 - of any setting
+        calls.append(given["as_of"])
+        if waiting:
+            raise waiting.pop(0)
+        return run(**given)
+
+    monkeypatch.setattr(lvm_batch, "run", call)
+    return calls

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from lvm_batch.io.dataset.reading import open_unit
@@ -82,12 +83,23 @@ def _write_blocks(
     split_column: str,
 ) -> Tally:
     tallies = []
-    for block in blocks:
+    for block in _cut(blocks, unit):
         tallies.append(tally_block(block, unit.first_row + writer.n_rows, split_column=split_column))
         with watch.timing("write"):
             writer.write(block, carried.take(len(block.status)))
         del block  # else it is held until the next one is ready
     return total_of(tallies)
+
+
+def _cut(blocks: Iterator[PredictionBlock], unit: Unit) -> Iterator[PredictionBlock]:
+    """Yield the blocks of the unit's rows; those of a unit that is cut short end within a batch."""
+    n_left = unit.n_rows
+    for block in blocks:
+        yield block.first(n_left) if unit.is_cut else block
+        n_left -= len(block.status)
+        del block  # else it is held until the next one is ready
+        if unit.is_cut and n_left <= 0:
+            return
 
 
 def _record(unit: Unit, tally: Tally) -> CommitRecord:
@@ -124,8 +136,11 @@ def _answer_batches(
     """Yield the unit's batches after both passes.
 
     The fallback runs when it has enough rows for its best speed, or at the end of a block; under a cap, which counts
-    the rows of the whole unit, at the end of the unit.
+    the rows of the whole unit, at the end of the unit. Of a unit that is cut short the batches of its rows are read,
+    whole, so that they hold what they hold in a run over all rows; under a cap all are.
     """
+    if unit.is_cut and job.cap_rate is None:
+        batches = islice(batches, -(-unit.n_rows // BATCH_ROWS))
     waiting: list[AnsweredBatch] = []
     n_batches = 0
     while (batch := _read_next(batches, watch)) is not None:

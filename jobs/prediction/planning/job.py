@@ -16,7 +16,7 @@ from lvm_batch.io.output.job_documents import FORMAT, Identity, InputEntry
 from lvm_batch.jobs.prediction.batching import BATCH_ROWS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from lvm_batch.io.dataset.files import InputFile
     from lvm_batch.io.dataset.units import DatasetFormat
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 class Job:
     """What a worker needs to compute any unit of the job; picklable and small.
 
-    ``cap_rate`` is the fraction of a unit's rows that may be escalated, or ``None`` for no cap. ``threads`` is the
+    ``cap_rate`` is the fraction of a unit's rows that may be escalated, or ``None`` for no cap. Where ``output_dtype``
+    is ``None``, predictions are not written. ``threads`` is the
     number of each worker's threads, or ``None`` for its share of the machine. A worker must give the ``expected``
     answers before it gets work, and must have the ``release`` of this package.
     """
@@ -42,7 +43,7 @@ class Job:
     models: ModelSet
     cap_rate: float | None
     shadow_rate: float
-    output_dtype: OutputDtype
+    output_dtype: OutputDtype | None
     threads: int | None
     expected: ExpectedAnswers | None = None
     release: str = field(default_factory=lambda: version("lvm-batch"))
@@ -67,16 +68,38 @@ class Job:
             "lvm_batch.fingerprint": self.fingerprint,
             "lvm_batch.models": json.dumps(described),
             "lvm_batch.thresholds": json.dumps(asdict(self.models.thresholds)),
+            **self._choice,
         }
+
+    @property
+    def _choice(self) -> dict[str, str]:
+        """What the files lack by choice, for their metadata: nothing where everything is written."""
+        choice = self.dataset_format.choice
+        chosen = {
+            "only": choice.only,
+            "dropped": choice.dropped,
+            "prediction": None if self.output_dtype else False,
+        }
+        told = {name: value for name, value in chosen.items() if value not in ((), None)}
+        return {"lvm_batch.choice": json.dumps(told)} if told else {}
 
 
 def identity(
-    settings: RunSettings, models: ModelSet, *, inputs: Iterable[InputFile], dataset: DatasetFormat
+    settings: RunSettings,
+    models: ModelSet,
+    *,
+    inputs: Iterable[InputFile],
+    dataset: DatasetFormat,
+    rows: Mapping[str, int] | None = None,
 ) -> Identity:
-    """Return everything that decides the output of a job."""
+    """Return everything that decides the output of a job.
+
+    ``rows`` has the number of rows that are read of each file, by its path, that is not read to its end.
+    """
+    rows = rows or {}
     return Identity(
         FORMAT,
-        {file.name: _input(file, dataset) for file in inputs},
+        {file.name: _input(file, dataset, rows.get(file.path)) for file in inputs},
         {
             "models": {
                 "amn": models.primary.sha256,
@@ -91,8 +114,8 @@ def identity(
     )
 
 
-def _input(file: InputFile, dataset: DatasetFormat) -> InputEntry:
-    return InputEntry(file.path, file.size, file.modified_ns, dataset.texts_of_folders(file) or None)
+def _input(file: InputFile, dataset: DatasetFormat, rows: int | None) -> InputEntry:
+    return InputEntry(file.path, file.size, file.modified_ns, dataset.texts_of_folders(file) or None, rows)
 
 
 def cap_rate(settings: RunSettings) -> float | None:

@@ -5,7 +5,6 @@ The rule: planning writes nothing, and reports together all problems that can be
 
 from __future__ import annotations
 
-import difflib
 import os
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -14,8 +13,16 @@ from typing import TYPE_CHECKING
 from lvm_batch.io.dataset.article_runs import ArticleRuns
 from lvm_batch.io.dataset.file_times import Span, files_within, selection_notices
 from lvm_batch.io.dataset.files import DatasetListing, look_for_files
-from lvm_batch.io.dataset.units import DatasetFormat, Footer, Unit, cut_units, read_footers
-from lvm_batch.io.errors import ColumnError, DataError, OutputError, UnreadableFile
+from lvm_batch.io.dataset.units import (
+    DatasetFormat,
+    Footer,
+    Unit,
+    cut_units,
+    first_files,
+    first_units,
+    read_footers,
+)
+from lvm_batch.io.errors import DataError, OutputError, UnreadableFile
 from lvm_batch.io.output.commit import job_around
 from lvm_batch.io.output.job_documents import JobDocument, UnitEntry
 from lvm_batch.io.schema import WindowShape
@@ -27,8 +34,10 @@ from lvm_batch.jobs.datasets.dataset_notices import overruled_notices, split_art
 from lvm_batch.jobs.datasets.foretold_gates import gate_notices, known_bad_rows, loss_gate_notices
 from lvm_batch.jobs.models.find import find_models
 from lvm_batch.jobs.places import place_errors
+from lvm_batch.jobs.prediction.planning.carried_columns import carried_column_errors
 from lvm_batch.jobs.prediction.planning.fleet import Fleet, local_fleet
 from lvm_batch.jobs.prediction.planning.job import Job, cap_rate, fingerprint, identity
+from lvm_batch.jobs.prediction.planning.limit import limit_notices, partly_read
 from lvm_batch.jobs.prediction.planning.memory import Projection, project_memory
 from lvm_batch.jobs.prediction.planning.notices import device_notices, notices, unavailable_criteria
 from lvm_batch.jobs.prediction.planning.places import places_kept, places_written
@@ -91,7 +100,8 @@ def make_plan(settings: RunSettings, *, threads: int | None) -> Plan:
     listed = checks.run(lambda: look_for_files(settings.dataset)) or DatasetListing([], ())
     _check_places(settings, listed.files, checks)
     span = None if settings.span == (None, None) else Span(*settings.span)
-    files = checks.run(lambda: _within(listed.files, span, settings)) or []
+    selected = checks.run(lambda: _within(listed.files, span, settings)) or []
+    files = selected if settings.limit is None else first_files(selected, settings.limit)
     found = find_models(settings)
     checks.errors.extend(found.problems)
     shape = WindowShape(dim=found.primary.dim) if found.primary else WindowShape()
@@ -101,17 +111,20 @@ def make_plan(settings: RunSettings, *, threads: int | None) -> Plan:
     runs = ArticleRuns()
     footers, unreadable = _read_footers(files, columns.data_format, checks, runs, settings)
     if footers:
-        checks.run(lambda: _check_renames(settings, footers))
+        checks.errors.extend(carried_column_errors(settings, footers))
     checks.raise_all()
-    selected = () if span is None else selection_notices(listed.files, files, by=settings.time_column)
+    left_out = () if span is None else selection_notices(listed.files, selected, by=settings.time_column)
     cuts = runs.cuts((footer.file.path for footer in footers), length=shape.length)
-    bad = known_bad_rows(footers, length=shape.length, pad=settings.pad)
+    # Of files that a limit cuts no footer tells where the nulls are.
+    whole = footers if settings.limit is None else ()
+    bad = known_bad_rows(whole, length=shape.length, pad=settings.pad)
     found_notices = (
         *listed.notices,
-        *selected,
+        *left_out,
         *columns.notices,
         *split_article_notices(cuts, pad=settings.pad),
         *overruled_notices(footers),
+        *limit_notices(settings.limit, footers, n_files=len(selected)),
         *gate_notices(bad, max_bad_rows=settings.max_bad_rows),
         *loss_gate_notices(
             footers, has_fallback=found.fallback is not None, max_fallback_loss=settings.max_fallback_loss
@@ -125,18 +138,20 @@ def _assemble(settings: RunSettings, found: FoundModels, inputs: _Inputs, thread
     footers, shape = inputs.footers, inputs.dataset.shape
     fleet = local_fleet(settings.workers, found.device)
     models = found.as_set(settings)
-    values = identity(settings, models, inputs=inputs.files, dataset=inputs.dataset)
     unavailable = unavailable_criteria(found.bank, footers, inputs.dataset) if footers else {}
-    units = tuple(
+    whole = [
         unit for footer in footers for unit in cut_units(footer, unit_bytes=settings.unit_size, shape=shape)
-    )
+    ]
+    units = whole if settings.limit is None else first_units(whole, settings.limit)
+    rows = partly_read(footers, units)
+    values = identity(settings, models, inputs=inputs.files, dataset=inputs.dataset, rows=rows)
     is_capped = cap_rate(settings) is not None
     return Plan(
         job=_job(settings, models, values, inputs.dataset, expected=found.expected, threads=threads),
         identity=values,
         footers=tuple(footers),
-        units=units,
-        memory=project_memory(footers, units, found.fixed_memory, shape=shape, capped=is_capped, fleet=fleet),
+        units=tuple(units),
+        memory=project_memory(footers, whole, found.fixed_memory, shape=shape, capped=is_capped, fleet=fleet),
         unreadable=inputs.unreadable,
         unavailable=unavailable,
         notices=(
@@ -166,7 +181,7 @@ def _job(
         models=models,
         cap_rate=cap_rate(settings),
         shadow_rate=settings.shadow_rate,
-        output_dtype=settings.output_dtype,
+        output_dtype=None if settings.no_prediction else settings.output_dtype,
         threads=threads,
         expected=expected,
     )
@@ -210,18 +225,6 @@ def _check_output(settings: RunSettings, files: Sequence[InputFile]) -> None:
             "give --output a folder beside it, so that readers of that job see its predictions only",
         )
     refuse_long_names(output, (f"{file.stem}-00000.parquet" for file in files))
-
-
-def _check_renames(settings: RunSettings, footers: Sequence[Footer]) -> None:
-    carried = dict.fromkeys(name for footer in footers for name in footer.roles.carried)
-    for pair in settings.rename:
-        old = pair.split("=", 1)[0]
-        if old not in carried:
-            near = difflib.get_close_matches(old, carried, n=1)
-            raise ColumnError(
-                f"--rename {pair}: no file has a column `{old}` that is carried to the output",
-                f"did you mean `{near[0]}`?" if near else "`lvm-batch inspect` lists the columns",
-            )
 
 
 def _read_footers(

@@ -47,9 +47,8 @@ def _values(settings: RunSettings, plan: Plan) -> dict[str, Any]:
         "refusal": refusal,
         "files": len(plan.footers),
         "rows": plan.n_rows,
-        "decoded_bytes": sum(
-            footer.n_rows * row_bytes(footer, job.dataset_format.shape) for footer in plan.footers
-        ),
+        "limit": settings.limit,
+        "decoded_bytes": _decoded_bytes(plan),
         "layouts": sorted({footer.roles.layout for footer in plan.footers}),
         "units": [
             {"output": unit.output, "input": unit.file.path, "rows": unit.n_rows, "done": unit.output in done}
@@ -63,6 +62,13 @@ def _values(settings: RunSettings, plan: Plan) -> dict[str, Any]:
         "criteria_not_evaluated": plan.unavailable,
         "notices": list(plan.notices),
     }
+
+
+def _decoded_bytes(plan: Plan) -> int:
+    """Return the bytes of the vectors of all rows that are read."""
+    shape = plan.job.dataset_format.shape
+    each = {footer.file.path: row_bytes(footer, shape) for footer in plan.footers}
+    return sum(unit.n_rows * each[unit.file.path] for unit in plan.units)
 
 
 def _continue(settings: RunSettings, plan: Plan) -> tuple[Job, dict[str, str] | None, Collection[str]]:

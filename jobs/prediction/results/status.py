@@ -13,7 +13,7 @@ from lvm_batch.io.output.lock import is_held
 from lvm_batch.jobs.console.text import as_lines
 from lvm_batch.jobs.prediction.results.next_commands import NextCommands
 from lvm_batch.jobs.prediction.results.run_warnings import warnings_of
-from lvm_batch.jobs.prediction.results.summary_text import totals_lines
+from lvm_batch.jobs.prediction.results.summary_text import limit_text, totals_lines
 from lvm_batch.jobs.prediction.results.totals import totals_of
 from lvm_batch.jobs.prediction.results.verdict import Limits
 
@@ -40,6 +40,7 @@ def status(output: str) -> tuple[dict[str, Any], str]:
         "units_done": len(records),
         "rows": job.rows,
         "rows_done": totals.rows_in,
+        **({} if job.identity.limit is None else {"limit": job.identity.limit}),
         "unreadable_files": job.unreadable,
         **totals.to_json(),
         "warnings": [warning.as_dict for warning in _warnings(folder, job, totals)],
@@ -72,6 +73,7 @@ def _as_text(values: dict[str, Any], totals: Totals) -> str:
         "units": f"{values['units_done']:,} of {values['units']:,} done",
         "rows": f"{values['rows_done']:,} of {values['rows']:,} done",
     }
+    lines["limit"] = limit_text(values.get("limit"))
     warnings = [
         f"{warning['message']}\n{'':10}what to do: {warning['hint']}" for warning in values["warnings"]
     ]

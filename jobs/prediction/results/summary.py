@@ -129,6 +129,11 @@ class Summary:
         return self.units_done == self.units and not self.left_out
 
     @property
+    def limit(self) -> int | None:
+        """The number of rows beyond which the job reads none; ``None`` for no limit."""
+        return self.settings.get("limit")
+
+    @property
     def success(self) -> Success:
         """The content of ``_SUCCESS``, if the job is a success."""
         totals = self.totals
@@ -140,6 +145,7 @@ class Summary:
             rows_out=totals.rows_out,
             rows_by_route=totals.rows_by_route,
             rows_by_status=totals.rows_by_status,
+            limit=self.limit,
         )
 
 

@@ -22,6 +22,7 @@ def as_text(summary: Summary, *, success: bool) -> str:
                 f"{summary.totals.rows_out:,} from {plural(summary.files, 'file')}, "
                 f"{plural(summary.units, 'unit')}, {summary.units_computed} of them computed now"
             ),
+            "limit": limit_text(summary.limit),
             "selected": _selection(summary.selected),
             **totals_lines(summary.totals),
             "refused": "; ".join(f"{each.worker}: {each.why}" for each in summary.refused_workers),
@@ -29,6 +30,11 @@ def as_text(summary: Summary, *, success: bool) -> str:
             "output": f"{summary.output} ({'_SUCCESS stands' if success else 'without _SUCCESS'})",
         }
     )
+
+
+def limit_text(limit: int | None) -> str:
+    """Return how many rows a job reads, if not all."""
+    return "" if limit is None else f"only the first {plural(limit, 'row')} of the dataset"
 
 
 def _selection(selected: Selection | None) -> str:

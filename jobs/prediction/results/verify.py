@@ -5,14 +5,18 @@ The rule: everything is read from the folder alone, and nothing in it is changed
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lvm_batch.io.output.commit import SUCCESS, OutputFolder
 from lvm_batch.io.output.commit_record import answering
 from lvm_batch.io.output.unit_files import DONE
 from lvm_batch.io.output.verification import Fault, file_faults
+from lvm_batch.io.schema import OUTPUT_COLUMNS, PREDICTION
 from lvm_batch.jobs.console.text import as_lines
 from lvm_batch.jobs.errors import NotVerified
+
+if TYPE_CHECKING:
+    from lvm_batch.io.output.job_documents import JobDocument
 
 _SHOWN = 10
 
@@ -31,7 +35,8 @@ def verify(output: str) -> tuple[dict[str, Any], str, NotVerified | None]:
     strangers = [Fault(name, why) for name in records if name not in answered]
     if folder.success_is_stray:
         strangers.append(Fault(SUCCESS, "a run wrote it from which another had taken over the output"))
-    faults = [*strangers, *file_faults(folder, records, job.fingerprint)]
+    columns = [name for name in OUTPUT_COLUMNS if name != PREDICTION or job.identity.writes_prediction]
+    faults = [*strangers, *file_faults(folder, records, job.fingerprint, columns=columns)]
     missing = [name for name in units if name not in records]
     values = {
         "output": output,
@@ -42,8 +47,24 @@ def verify(output: str) -> tuple[dict[str, Any], str, NotVerified | None]:
         "faults": [{"file": fault.output, "what": fault.what} for fault in faults],
         "units_missing": missing,
         "success_stands": folder.succeeded,
+        **({"not_checked": unchecked} if (unchecked := _not_checked(job)) else {}),
     }
     return values, _as_text(values), _error(folder, faults, missing)
+
+
+def _not_checked(job: JobDocument) -> list[str]:
+    """Return what the files do not hold, and nobody can check."""
+    without = (
+        []
+        if job.identity.writes_prediction
+        else ["predictions, which the job does not write (--no-prediction)"]
+    )
+    behind = (
+        []
+        if job.identity.limit is None
+        else [f"rows behind the first {job.identity.limit:,}, which the job does not read (--limit)"]
+    )
+    return [*without, *behind]
 
 
 def _error(folder: OutputFolder, faults: list[Fault], missing: list[str]) -> NotVerified | None:
@@ -68,5 +89,6 @@ def _as_text(values: dict[str, Any]) -> str:
         "job": f"{values['job_id']}, {'_SUCCESS stands' if values['success_stands'] else 'without _SUCCESS'}",
         "units": f"{values['units']:,} read again, {len(damaged):,} faults, {len(values['units_missing']):,} not done",
         "rows": f"{values['rows']:,}, {values['bytes'] / 2**20:,.1f} MiB",
+        "unchecked": "; ".join(values.get("not_checked", ())),
     }
     return as_lines(lines)

@@ -14,9 +14,19 @@ from hypothesis import strategies as st
 from support import thrift
 from support.datasets import windows, write_windows
 
+from lvm_batch.io.dataset import units as units_module
 from lvm_batch.io.dataset.files import InputFile, find_files
 from lvm_batch.io.dataset.reading import open_unit
-from lvm_batch.io.dataset.units import DatasetFormat, Footer, Unit, cut_units, read_footers, row_bytes
+from lvm_batch.io.dataset.units import (
+    DatasetFormat,
+    Footer,
+    Unit,
+    cut_units,
+    first_files,
+    first_units,
+    read_footers,
+    row_bytes,
+)
 from lvm_batch.io.errors import ColumnError, DataError, UnreadableFile
 from lvm_batch.io.formats.parquet import naming_errors, open_parquet
 from lvm_batch.io.formats.parquet_sizes import ChunkSizes, largest_row
@@ -385,3 +395,40 @@ def test_a_dictionary_bounds_the_size_of_its_values(tmp_path: Path) -> None:
     assert found.carried_row < 2100
     with open_parquet(str(path)) as file:
         assert largest_row(file, row_groups=[0], columns=["note"], most=2**15) < 2100
+
+
+@settings(max_examples=60)
+@given(st.lists(GROUPS, min_size=1, max_size=3), st.integers(1, 60), st.integers(1, 9))
+def test_the_first_units_hold_the_first_rows(files: list[list[int]], n_rows: int, unit_rows: int) -> None:
+    """They are cut as those of all rows are; at most the last one is shorter, and says so."""
+    units = [
+        unit
+        for groups in files
+        for unit in cut_units(footer_of(groups), unit_bytes=unit_rows * ROW_BYTES, shape=SHAPE)
+    ]
+    first = first_units(units, n_rows)
+    assert sum(unit.n_rows for unit in first) == min(n_rows, sum(unit.n_rows for unit in units))
+    assert first[:-1] == units[: len(first) - 1]
+    assert [unit.is_cut for unit in first] == [unit not in units for unit in first]
+    assert all(
+        (unit.output, unit.first_row, unit.last_row_group)
+        == (whole.output, whole.first_row, whole.last_row_group)
+        for unit, whole in zip(first, units, strict=False)
+    )
+
+
+@pytest.mark.parametrize(("n_rows", "n_files"), [(1, 1), (5, 1), (6, 2), (8, 2), (9, 4)])
+def test_no_file_is_opened_behind_the_first_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_rows: int, n_files: int
+) -> None:
+    """Nothing is known of the others; one that cannot be read has no rows, and is looked over."""
+    write(tmp_path / "a.parquet", [2, 3])
+    write(tmp_path / "b.parquet", [3])
+    (tmp_path / "c.parquet").write_bytes(b"PAR1, but no footer")
+    write(tmp_path / "d.parquet", [4])
+    files, opened = find_files([str(tmp_path)]), []
+    monkeypatch.setattr(
+        units_module, "open_parquet", lambda path: (opened.append(path), open_parquet(path))[1]
+    )
+    assert first_files(files, n_rows) == files[:n_files]
+    assert opened == [file.path for file in files[:n_files]]

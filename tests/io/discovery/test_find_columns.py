@@ -100,6 +100,26 @@ def test_windows_are_found_and_measured(
     assert (result.layout, dict(result.taken), result.shape) == ("windows", taken, WindowShape(*shape))
 
 
+@pytest.mark.parametrize(
+    ("columns", "part", "column"),
+    [
+        ({"DOCUMENT_ID": DOCS, "CHUNK_INDEX": NUMBERS.cast(pa.decimal128(38, 0))}, "position", "CHUNK_INDEX"),
+        ({"doc_ids": DOCS, "created_at": NUMBERS.cast(pa.timestamp("s"))}, "position", "created_at"),
+        ({"file_name": DOCS, "paragraph": NUMBERS}, "article", "file_name"),
+        ({"doc_id": DOCS, "chunk_number": NUMBERS, "_rowid": NUMBERS}, "position", "chunk_number"),
+        ({"doc_id": DOCS, "chunk_id": DOCS, "ord": NUMBERS}, "position", "ord"),
+        ({"doc_id": DOCS, "seq_no": NUMBERS, "tokens": pa.array([[1, 2]] * N)}, "tokens", "@none"),
+    ],
+)
+def test_names_are_taken_in_any_spelling_and_only_with_a_fitting_type(
+    tmp_path: Path, columns: dict[str, Any], part: str, column: str
+) -> None:
+    """Capitals, plurals and databases' own row numbers; a list of token ids is no count, and the notice says so."""
+    result = found(tmp_path / "data", {**columns, "embedding": vectors(8), "bbox": vectors(4)})
+    assert result.taken[part] == column
+    assert result.taken["vector"] == "embedding"
+
+
 def test_a_text_called_context_is_no_context(tmp_path: Path) -> None:
     """A column of the usual name that holds no vectors does not hide the one that does."""
     columns = {"context": TEXTS, "embedding": vectors(8), "doc_id": DOCS, "position": NUMBERS}

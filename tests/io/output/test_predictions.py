@@ -340,3 +340,27 @@ def test_patterns_over_an_output_folder_match_predictions_only(
     """Readers that do not skip hidden files find only predictions, since partly written files have another suffix."""
     (output / "_lvm_batch" / "tmp" / "left.parquet").unlink()
     assert count(output) == 9
+
+
+def test_predictions_can_be_left_out(tmp_path: Path) -> None:
+    """Every other column is written as it is with them."""
+    rows = block(12)
+    for name, dtype in (("with", "float32"), ("without", None)):
+        with PredictionWriter(
+            tmp_path / name, rows.carried.schema, dim=DIM, dtype=dtype, reasons=REASONS
+        ) as writer:
+            writer.write(rows)
+            writer.close({})
+    whole, narrow = (pq.read_table(tmp_path / name) for name in ("with", "without"))
+    assert set(whole.column_names) - set(narrow.column_names) == {"prediction"}
+    assert narrow.equals(whole.drop_columns(["prediction"]))
+
+
+@pytest.mark.parametrize("n_rows", [0, 1, 5, 6, 7])
+def test_the_first_rows_of_a_block(n_rows: int) -> None:
+    """Every column is cut at the same row, details too."""
+    rows, first = block(6), block(6).first(n_rows)
+    assert first.carried.equals(rows.carried.slice(0, n_rows))
+    assert first.details == {row: text for row, text in rows.details.items() if row < n_rows}
+    for name in ("prediction", "cosine", "route", "reasons", "shadow", "status"):
+        np.testing.assert_array_equal(getattr(first, name), getattr(rows, name)[:n_rows])

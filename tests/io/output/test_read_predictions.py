@@ -305,3 +305,12 @@ def test_importing_the_room_loads_nothing() -> None:
     code = "import sys; import lvm_batch.io as io; print(*dir(io)); print({'polars', 'pyarrow'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["predictions_dataset read_predictions", "set()"]
+
+
+@readers
+def test_an_output_without_predictions_is_read(read: Reader, tmp_path: Path) -> None:
+    """The other columns are those of an output with them."""
+    for name, dtype in (("with", "float32"), ("without", None)):
+        write_output(str(tmp_path / name), {"a-00000.parquet": {"key": [1, 2, 3]}}, dtype=dtype)
+    whole, narrow = read(tmp_path / "with"), read(tmp_path / "without")
+    assert narrow.equals(whole.drop_columns(["prediction"]))

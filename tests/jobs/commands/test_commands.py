@@ -71,10 +71,10 @@ def test_a_faiss_bank_answers_like_an_exact_one(
 
 def test_a_bank_needs_its_column(lvm_batch: Callable[..., Any], tmp_path: Path) -> None:
     """A file without the vector column is refused with its own columns listed."""
-    pq.write_table(pa.table({"embedding": [[1.0, 0.0]]}), tmp_path / "v.parquet")
+    pq.write_table(pa.table({"text": ["a sentence"]}), tmp_path / "v.parquet")
     result = lvm_batch("bank", "build", tmp_path / "v.parquet", "--output", tmp_path / "bank")
     assert result.code == 2
-    assert "embedding" in result.values["error"]["message"]
+    assert "text" in result.values["error"]["message"]
 
 
 def test_status_shows_how_far_a_job_is(

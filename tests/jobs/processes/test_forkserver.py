@@ -6,8 +6,11 @@ import os
 import signal
 import subprocess
 import sys
+from importlib.machinery import ModuleSpec
+from multiprocessing import spawn
 from pathlib import Path
 from time import monotonic, sleep
+from types import ModuleType
 
 import pytest
 from support.processes import descendants, is_alive
@@ -52,6 +55,22 @@ def test_a_copy_has_the_drivers_folder_and_environment(
     pid, folder, value = in_forked_process(where)
     assert pid != os.getpid()
     assert (folder, value) == (str(tmp_path), "here")
+
+
+def main_of(name: str) -> bool:
+    """Whether a process of that name would import the main module."""
+    forkserver.keep_main_out()  # a second time changes nothing
+    return any(key.startswith("init_main") for key in spawn.get_preparation_data(name))
+
+
+def test_workers_do_not_import_the_main_module(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Neither copies of the server nor Dask's workers, be it a script or a module; a caller's own processes do."""
+    main = ModuleType("__main__")
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    for spec, path in ((None, str(tmp_path / "script.py")), (ModuleSpec("program", None), None)):
+        main.__spec__, main.__file__ = spec, path
+        names = ("lvm-batch", "Dask Worker process (from Nanny)", "Process-1")
+        assert [main_of(name) for name in names] == [False, False, True]
 
 
 def test_errors_come_back_as_they_were() -> None:

@@ -9,7 +9,7 @@ import pytest
 from typer import Typer
 
 from lvm_batch.jobs.console.console import Console
-from lvm_batch.jobs.settings.fields import is_table, metavar
+from lvm_batch.jobs.settings.fields import is_switch, is_table, metavar
 from lvm_batch.jobs.settings.options import takes_console, takes_settings
 from lvm_batch.jobs.settings.run import SETTINGS, RunSettings
 from lvm_batch.jobs.settings.sources import ResolvedSettings, flag_of
@@ -44,12 +44,14 @@ def test_every_setting_has_one_option(run: Run) -> None:
     """Each setting except tables is one option."""
     tables = {name for name in SETTINGS if is_table(RunSettings, name)}
     named = [name for name in SETTINGS if name not in {"dataset", *tables}]
-    resolved, _ = run("a", "b", *(part for name in named for part in (flag_of(name), _example(name))))
+    resolved, _ = run("a", "b", *(part for name in named for part in _example(name)))
     assert {name for name, origin in resolved.origins.items() if origin != "flag"} == tables
     assert resolved.settings.dataset == ("a", "b")
 
 
-def _example(name: str) -> str:
+def _example(name: str) -> tuple[str, ...]:
+    if is_switch(RunSettings, name):
+        return (flag_of(name),)
     examples = {
         "ADDRESS": "127.0.0.1:1",
         "NUMBER": "0.5",
@@ -60,9 +62,20 @@ def _example(name: str) -> str:
         "URL": "https://h/1",
         "MIN:MAX": "1:2",
     }
-    by_name = {"as_of": "now", "since": "2026-11-22", "until": "2026-11-23", "lookback": "1d"}
+    by_name = {"as_of": "now", "since": "2026-11-22", "until": "2026-11-23", "lookback": "1d", "drop": "b"}
     shown = metavar(RunSettings, name)
-    return by_name.get(name) or examples.get(shown, shown.split("|")[0])
+    return flag_of(name), by_name.get(name) or examples.get(shown, shown.split("|")[0])
+
+
+@pytest.mark.parametrize(("option", "value"), [("--no-prediction", True), ("--prediction", False)])
+def test_a_switch_has_two_options(
+    run: Run, monkeypatch: pytest.MonkeyPatch, option: str, *, value: bool
+) -> None:
+    """Either overrules the environment; neither takes a value."""
+    monkeypatch.setenv("LVM_BATCH_NO_PREDICTION", str(not value))
+    assert run()[0].settings.no_prediction is not value
+    resolved, _ = run(option)
+    assert (resolved.settings.no_prediction, resolved.origins["no_prediction"]) == (value, "flag")
 
 
 def test_what_is_not_given_is_a_default(run: Run) -> None:

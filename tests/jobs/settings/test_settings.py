@@ -183,7 +183,7 @@ def test_an_unknown_key_names_the_nearest_right_one(job: Path) -> None:
     assert variable.hint == "did you mean LVM_BATCH_MODELS_DIR?"
 
 
-@pytest.mark.parametrize("word", ["batch_size", "threads", "home", "columns", "thresholds"])
+@pytest.mark.parametrize("word", ["batch_size", "threads", "home", "fields", "thresholds"])
 def test_a_name_that_is_only_a_little_alike_is_not_suggested(job: Path, word: str) -> None:
     """A wrong suggestion misleads; the prefix that all variables share does not count as similarity."""
     job.write_text(f"{word} = 1\n")
@@ -354,3 +354,25 @@ def test_a_settings_error_survives_pickling() -> None:
 def test_one_problem_is_the_error_itself() -> None:
     """A single problem is reported without a summary around it."""
     assert SettingsError(Problem("what", "do")).args == ("what", "do")
+
+
+@pytest.mark.parametrize(("written", "value"), [("true", True), ("1", True), ("false", False), ("0", False)])
+def test_a_switch_is_set_by_every_source(job: Path, written: str, *, value: bool) -> None:
+    """A variable and a file set it, too."""
+    job.write_text(f"no_prediction = {written}\n")
+    assert resolved(config=job).settings.no_prediction is value
+    assert resolved(environ={"LVM_BATCH_NO_PREDICTION": written}).settings.no_prediction is value
+
+
+def test_a_switch_is_on_or_off() -> None:
+    """Another value is an error that says what there is."""
+    assert problems(environ={"LVM_BATCH_NO_PREDICTION": "ja"}) == (
+        Problem("LVM_BATCH_NO_PREDICTION cannot be 'ja'", "it can be true or false"),
+    )
+
+
+def test_a_column_is_not_both_kept_and_dropped(job: Path) -> None:
+    """The contradiction is reported where it was written."""
+    job.write_text('drop = ["id", "text"]\n')
+    [problem] = problems({"columns": ["text"]}, config=job)
+    assert problem.message == f"drop in {job}: `text` is in --columns, too"

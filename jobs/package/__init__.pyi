@@ -1,0 +1,713 @@
+# The public names, for type checkers and editors. Written by `make stubs`: change a function or a setting, not this.
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from os import PathLike
+from typing import Any, Literal
+
+from lvm_batch.errors import LvmBatchError as LvmBatchError
+from lvm_batch.io.errors import DataError as DataError
+from lvm_batch.io.output.readers import predictions_dataset as predictions_dataset
+from lvm_batch.io.output.readers import read_predictions as read_predictions
+from lvm_batch.jobs.errors import GateFailed as GateFailed
+from lvm_batch.jobs.errors import JobError as JobError
+from lvm_batch.jobs.errors import SettingsError as SettingsError
+from lvm_batch.jobs.errors import TryAgain as TryAgain
+from lvm_batch.jobs.errors import UnitsFailed as UnitsFailed
+from lvm_batch.jobs.prediction.results.summary import Summary as Summary
+from lvm_batch.jobs.python.results import BankResult as BankResult
+from lvm_batch.jobs.python.results import PlanResult as PlanResult
+from lvm_batch.jobs.python.results import Result as Result
+from lvm_batch.jobs.python.results import RunResult as RunResult
+from lvm_batch.jobs.python.results import TrainResult as TrainResult
+from lvm_batch.lvm.errors import ModelError as ModelError
+
+__version__: str
+
+def run(
+    dataset: str | PathLike[str] | Sequence[str | PathLike[str]] | None = None,
+    *,
+    columns: str | Sequence[str] | None = None,
+    drop: str | Sequence[str] | None = None,
+    no_prediction: bool | None = None,
+    limit: int | None = None,
+    layout: Literal["auto", "windows", "sequences"] | None = None,
+    output: str | PathLike[str] | None = None,
+    history: str | PathLike[str] | None = None,
+    pad: Literal["repeat", "zero", "reject"] | None = None,
+    on_bad_file: Literal["fail", "skip"] | None = None,
+    max_bad_rows: float | None = None,
+    output_dtype: Literal["float32", "float16"] | None = None,
+    rename: str | Sequence[str] | None = None,
+    as_of: str | date | None = None,
+    since: str | date | None = None,
+    until: str | date | None = None,
+    lookback: str | None = None,
+    time_column: str | None = None,
+    reprocess: Literal["missing", "failed", "all"] | None = None,
+    model: str | PathLike[str] | None = None,
+    fallback: str | PathLike[str] | None = None,
+    bank: str | PathLike[str] | None = None,
+    models_dir: str | PathLike[str] | None = None,
+    device: Literal["auto", "cpu", "cuda", "mps"] | None = None,
+    fallback_device: Literal["cpu", "cuda", "mps"] | None = None,
+    precision: Literal["fp32", "tf32", "bf16", "fp16", "int8"] | None = None,
+    min_confidence: float | None = None,
+    min_margin: float | None = None,
+    max_context_tokens: int | None = None,
+    high_stakes_lane: str | Sequence[str] | None = None,
+    max_fallback_rate: float | None = None,
+    fallback_policy: Literal["warn", "cap", "fail"] | None = None,
+    shadow_rate: float | None = None,
+    workers: int | None = None,
+    unit_timeout: float | None = None,
+    memory_limit: int | str | None = None,
+    scheduler: str | None = None,
+    cluster: Literal["slurm", "kubernetes", "ssh"] | None = None,
+    adapt: str | None = None,
+    wait_for_workers: float | None = None,
+    slurm: Mapping[str, Any] | None = None,
+    kubernetes: Mapping[str, Any] | None = None,
+    ssh: Mapping[str, Any] | None = None,
+    openlineage: str | None = None,
+    ping_url: str | None = None,
+    metrics_file: str | PathLike[str] | None = None,
+    dashboard: str | None = None,
+    performance_report: str | PathLike[str] | None = None,
+    unit_size: int | str | None = None,
+    context_column: str | None = None,
+    vector_column: str | None = None,
+    target_column: str | None = None,
+    lane_column: str | None = None,
+    context_tokens_column: str | None = None,
+    tokens_column: str | None = None,
+    split_column: str | None = None,
+    article_column: str | None = None,
+    position_column: str | None = None,
+    config: str | PathLike[str] | None = None,
+    progress: bool = True,
+) -> RunResult:
+    """Predict the next vector of every row of a dataset, and write the predictions to ``output``.
+
+    The same call resumes a run that was interrupted, and finds one that is done. Returns the summary. Raises
+    ``LvmBatchError``; for ``UnitsFailed`` and ``GateFailed`` its ``result`` has the summary, and the output stays.
+
+    Parameters
+    ----------
+    dataset
+        Parquet files, folders, globs or URLs to read.
+    columns
+        Column of the input that goes to the output, and no others; repeatable. Unless given, all do but
+        the vectors. What a job adds is always written.
+    drop
+        Column of the input that does not go to the output; repeatable.
+    no_prediction
+        Leave out the column prediction: cosine, route and the other columns make much smaller files.
+        Default: False
+    limit
+        Read only the first rows of the dataset, files in order, for a first look. Their predictions are
+        those of a whole run.
+    layout
+        What a row is: a whole context, or one vector of an article. Default: auto
+    output
+        Folder or URL to write to; the same job resumes there.
+    history
+        Folder or URL that gets a small file about each run, for monitor.
+    pad
+        What stands in for missing vectors of a short context. Unless given, windows repeat their first
+        vector, and the first rows of an article in sequences get no prediction.
+    on_bad_file
+        Whether an unreadable file stops the job before it starts. Default: fail
+    max_bad_rows
+        Fraction of bad_input rows above which the job fails. Default: 0.01
+    output_dtype
+        Type of the values of a prediction. Default: float32
+    rename
+        New name of a carried column; repeatable.
+    as_of
+        Time that the run is for. It fills in {date}, {date_nodash}, {year}, {month}, {day} and {hour}
+        in every text setting, also as {date-1d} or {hour+2h}; `now` is the present.
+    since
+        Read input files of this time and later: that of their folders, as date=2026-11-22, or else that
+        at which they were written. Without an offset it is UTC.
+    until
+        Read input files of before this time.
+    lookback
+        Begin so much before --since, for files that came late; else before --until or --as-of.
+    time_column
+        Folder column that tells a file's time, or `modified`. Unless given: date, dt, ds or datetime,
+        or year, month and day, with hour; else when the file was written.
+    reprocess
+        What is predicted of the files that are read: what is missing; besides, files that have changed
+        and units that had bad rows; or all. Default: missing
+    model
+        Primary checkpoint: a path, or a name under the models folder.
+    fallback
+        Checkpoint that escalated rows are run through.
+    bank
+        Bank of vectors that confidence and margin are measured against.
+    models_dir
+        Folder of named models, with their roles beside it. Default: artifacts/lvm/models
+    device
+        Where models run. Default: auto
+    fallback_device
+        Where the fallback runs; unless given, where the primary model does, but beside mps on the CPU.
+    precision
+        Arithmetic that models run in. All but fp32 are a little off, and mostly faster: int8 needs a
+        CPU, tf32 and fp16 need CUDA, bf16 runs on both. Default: fp32
+    min_confidence
+        A row with a lower confidence is escalated. Default: 0.7
+    min_margin
+        A row with a lower margin is escalated. Default: 0.02
+    max_context_tokens
+        A row with more context tokens is escalated. Default: 384
+    high_stakes_lane
+        A row of this lane is escalated; repeatable. Default: sci-fact, math-derivation, med-guideline,
+        policy/procedure
+    max_fallback_rate
+        Fraction of rows that may be escalated. Default: 0.2
+    fallback_policy
+        What happens above that fraction. Default: warn
+    shadow_rate
+        Fraction of rows run through both models to compare them. Default: 0.01
+    workers
+        Worker processes; unless given, what the machine holds.
+    unit_timeout
+        Time that a work unit may take before its worker is given up. Default: 3600
+    memory_limit
+        Memory that each worker may use; unless given, its share of the machine. A job that would need
+        more is refused before it starts.
+    scheduler
+        Dask scheduler to run on, such as tcp://host:8786, in place of local workers; tls://host:8786
+        takes its certificates from Dask's own settings, distributed.comm.tls.
+    cluster
+        Where to start workers for this run alone, in place of local ones. The table of that name in a
+        --config file says how.
+    adapt
+        Workers that --cluster has at least and at most, as many as the work that is left can use.
+    wait_for_workers
+        Time to wait for a first worker, and for another once all have gone; unless given, 30 with
+        --scheduler and 600 with --cluster.
+    slurm
+        What dask-jobqueue's SLURMCluster is made with, for --cluster slurm: cores, memory, queue and so
+        on.
+    kubernetes
+        What dask-kubernetes' KubeCluster is made with, for --cluster kubernetes: image, resources, env
+        and so on.
+    ssh
+        What Dask's SSHCluster is made with, for --cluster ssh: hosts, the first for the scheduler, and
+        so on.
+    openlineage
+        Name of this job in OpenLineage, which is told what a run reads and writes. Where OpenLineage is
+        found stands in OPENLINEAGE_URL or openlineage.yml.
+    ping_url
+        Health check that is told how the run goes, as healthchecks.io takes it. Whoever has the address
+        can ping: LVM_BATCH_PING_URL keeps it out of lists of processes. It is shown nowhere.
+    metrics_file
+        File for node_exporter's textfile collector, *.prom, that tells how the run ended.
+    dashboard
+        Where Dask's dashboard is served while local workers compute; :0 takes any free port.
+    performance_report
+        HTML file that gets Dask's report of what the workers did when.
+    unit_size
+        Decoded input bytes of a work unit, never less than a row group. Default: 64.0MiB
+    context_column
+        Five vectors, in windows. Default: context
+    vector_column
+        One vector, in sequences. Default: vector
+    target_column
+        The true next vector. Default: target
+    lane_column
+        The row's lane. Default: lane
+    context_tokens_column
+        Tokens of the whole context. Default: context_tokens
+    tokens_column
+        Tokens of one row, in sequences. Default: tokens
+    split_column
+        in_dist or ood. Default: split
+    article_column
+        Article of a row, in sequences; @file: each file is one article. Default: article_id
+    position_column
+        Place in the article, in sequences; @row: rows are in reading order as they are. Default:
+        position
+    config
+        TOML file of settings; those given here or by LVM_BATCH_* variables go before it.
+    progress
+        Whether notes and progress are shown on stderr, or in the notebook. Default: True
+    """
+
+def plan(
+    dataset: str | PathLike[str] | Sequence[str | PathLike[str]] | None = None,
+    *,
+    columns: str | Sequence[str] | None = None,
+    drop: str | Sequence[str] | None = None,
+    no_prediction: bool | None = None,
+    limit: int | None = None,
+    layout: Literal["auto", "windows", "sequences"] | None = None,
+    output: str | PathLike[str] | None = None,
+    history: str | PathLike[str] | None = None,
+    pad: Literal["repeat", "zero", "reject"] | None = None,
+    on_bad_file: Literal["fail", "skip"] | None = None,
+    max_bad_rows: float | None = None,
+    output_dtype: Literal["float32", "float16"] | None = None,
+    rename: str | Sequence[str] | None = None,
+    as_of: str | date | None = None,
+    since: str | date | None = None,
+    until: str | date | None = None,
+    lookback: str | None = None,
+    time_column: str | None = None,
+    reprocess: Literal["missing", "failed", "all"] | None = None,
+    model: str | PathLike[str] | None = None,
+    fallback: str | PathLike[str] | None = None,
+    bank: str | PathLike[str] | None = None,
+    models_dir: str | PathLike[str] | None = None,
+    device: Literal["auto", "cpu", "cuda", "mps"] | None = None,
+    fallback_device: Literal["cpu", "cuda", "mps"] | None = None,
+    precision: Literal["fp32", "tf32", "bf16", "fp16", "int8"] | None = None,
+    min_confidence: float | None = None,
+    min_margin: float | None = None,
+    max_context_tokens: int | None = None,
+    high_stakes_lane: str | Sequence[str] | None = None,
+    max_fallback_rate: float | None = None,
+    fallback_policy: Literal["warn", "cap", "fail"] | None = None,
+    shadow_rate: float | None = None,
+    workers: int | None = None,
+    unit_timeout: float | None = None,
+    memory_limit: int | str | None = None,
+    scheduler: str | None = None,
+    cluster: Literal["slurm", "kubernetes", "ssh"] | None = None,
+    adapt: str | None = None,
+    wait_for_workers: float | None = None,
+    slurm: Mapping[str, Any] | None = None,
+    kubernetes: Mapping[str, Any] | None = None,
+    ssh: Mapping[str, Any] | None = None,
+    openlineage: str | None = None,
+    ping_url: str | None = None,
+    metrics_file: str | PathLike[str] | None = None,
+    dashboard: str | None = None,
+    performance_report: str | PathLike[str] | None = None,
+    unit_size: int | str | None = None,
+    context_column: str | None = None,
+    vector_column: str | None = None,
+    target_column: str | None = None,
+    lane_column: str | None = None,
+    context_tokens_column: str | None = None,
+    tokens_column: str | None = None,
+    split_column: str | None = None,
+    article_column: str | None = None,
+    position_column: str | None = None,
+    config: str | PathLike[str] | None = None,
+    progress: bool = True,
+) -> PlanResult:
+    """Check the inputs, models and settings of a run, and say how it would be cut into work units.
+
+    Writes nothing. An output or a limit of memory that a run would refuse is the result's ``refusal``; other problems
+    are raised as ``LvmBatchError``, as a run raises them.
+
+    Parameters
+    ----------
+    dataset
+        Parquet files, folders, globs or URLs to read.
+    columns
+        Column of the input that goes to the output, and no others; repeatable. Unless given, all do but
+        the vectors. What a job adds is always written.
+    drop
+        Column of the input that does not go to the output; repeatable.
+    no_prediction
+        Leave out the column prediction: cosine, route and the other columns make much smaller files.
+        Default: False
+    limit
+        Read only the first rows of the dataset, files in order, for a first look. Their predictions are
+        those of a whole run.
+    layout
+        What a row is: a whole context, or one vector of an article. Default: auto
+    output
+        Folder or URL to write to; the same job resumes there.
+    history
+        Folder or URL that gets a small file about each run, for monitor.
+    pad
+        What stands in for missing vectors of a short context. Unless given, windows repeat their first
+        vector, and the first rows of an article in sequences get no prediction.
+    on_bad_file
+        Whether an unreadable file stops the job before it starts. Default: fail
+    max_bad_rows
+        Fraction of bad_input rows above which the job fails. Default: 0.01
+    output_dtype
+        Type of the values of a prediction. Default: float32
+    rename
+        New name of a carried column; repeatable.
+    as_of
+        Time that the run is for. It fills in {date}, {date_nodash}, {year}, {month}, {day} and {hour}
+        in every text setting, also as {date-1d} or {hour+2h}; `now` is the present.
+    since
+        Read input files of this time and later: that of their folders, as date=2026-11-22, or else that
+        at which they were written. Without an offset it is UTC.
+    until
+        Read input files of before this time.
+    lookback
+        Begin so much before --since, for files that came late; else before --until or --as-of.
+    time_column
+        Folder column that tells a file's time, or `modified`. Unless given: date, dt, ds or datetime,
+        or year, month and day, with hour; else when the file was written.
+    reprocess
+        What is predicted of the files that are read: what is missing; besides, files that have changed
+        and units that had bad rows; or all. Default: missing
+    model
+        Primary checkpoint: a path, or a name under the models folder.
+    fallback
+        Checkpoint that escalated rows are run through.
+    bank
+        Bank of vectors that confidence and margin are measured against.
+    models_dir
+        Folder of named models, with their roles beside it. Default: artifacts/lvm/models
+    device
+        Where models run. Default: auto
+    fallback_device
+        Where the fallback runs; unless given, where the primary model does, but beside mps on the CPU.
+    precision
+        Arithmetic that models run in. All but fp32 are a little off, and mostly faster: int8 needs a
+        CPU, tf32 and fp16 need CUDA, bf16 runs on both. Default: fp32
+    min_confidence
+        A row with a lower confidence is escalated. Default: 0.7
+    min_margin
+        A row with a lower margin is escalated. Default: 0.02
+    max_context_tokens
+        A row with more context tokens is escalated. Default: 384
+    high_stakes_lane
+        A row of this lane is escalated; repeatable. Default: sci-fact, math-derivation, med-guideline,
+        policy/procedure
+    max_fallback_rate
+        Fraction of rows that may be escalated. Default: 0.2
+    fallback_policy
+        What happens above that fraction. Default: warn
+    shadow_rate
+        Fraction of rows run through both models to compare them. Default: 0.01
+    workers
+        Worker processes; unless given, what the machine holds.
+    unit_timeout
+        Time that a work unit may take before its worker is given up. Default: 3600
+    memory_limit
+        Memory that each worker may use; unless given, its share of the machine. A job that would need
+        more is refused before it starts.
+    scheduler
+        Dask scheduler to run on, such as tcp://host:8786, in place of local workers; tls://host:8786
+        takes its certificates from Dask's own settings, distributed.comm.tls.
+    cluster
+        Where to start workers for this run alone, in place of local ones. The table of that name in a
+        --config file says how.
+    adapt
+        Workers that --cluster has at least and at most, as many as the work that is left can use.
+    wait_for_workers
+        Time to wait for a first worker, and for another once all have gone; unless given, 30 with
+        --scheduler and 600 with --cluster.
+    slurm
+        What dask-jobqueue's SLURMCluster is made with, for --cluster slurm: cores, memory, queue and so
+        on.
+    kubernetes
+        What dask-kubernetes' KubeCluster is made with, for --cluster kubernetes: image, resources, env
+        and so on.
+    ssh
+        What Dask's SSHCluster is made with, for --cluster ssh: hosts, the first for the scheduler, and
+        so on.
+    openlineage
+        Name of this job in OpenLineage, which is told what a run reads and writes. Where OpenLineage is
+        found stands in OPENLINEAGE_URL or openlineage.yml.
+    ping_url
+        Health check that is told how the run goes, as healthchecks.io takes it. Whoever has the address
+        can ping: LVM_BATCH_PING_URL keeps it out of lists of processes. It is shown nowhere.
+    metrics_file
+        File for node_exporter's textfile collector, *.prom, that tells how the run ended.
+    dashboard
+        Where Dask's dashboard is served while local workers compute; :0 takes any free port.
+    performance_report
+        HTML file that gets Dask's report of what the workers did when.
+    unit_size
+        Decoded input bytes of a work unit, never less than a row group. Default: 64.0MiB
+    context_column
+        Five vectors, in windows. Default: context
+    vector_column
+        One vector, in sequences. Default: vector
+    target_column
+        The true next vector. Default: target
+    lane_column
+        The row's lane. Default: lane
+    context_tokens_column
+        Tokens of the whole context. Default: context_tokens
+    tokens_column
+        Tokens of one row, in sequences. Default: tokens
+    split_column
+        in_dist or ood. Default: split
+    article_column
+        Article of a row, in sequences; @file: each file is one article. Default: article_id
+    position_column
+        Place in the article, in sequences; @row: rows are in reading order as they are. Default:
+        position
+    config
+        TOML file of settings; those given here or by LVM_BATCH_* variables go before it.
+    progress
+        Whether notes and progress are shown on stderr, or in the notebook. Default: True
+    """
+
+def inspect(
+    dataset: str | PathLike[str] | Sequence[str | PathLike[str]] | None = None,
+    *,
+    layout: Literal["auto", "windows", "sequences"] | None = None,
+    context_column: str | None = None,
+    vector_column: str | None = None,
+    target_column: str | None = None,
+    lane_column: str | None = None,
+    context_tokens_column: str | None = None,
+    tokens_column: str | None = None,
+    split_column: str | None = None,
+    article_column: str | None = None,
+    position_column: str | None = None,
+    pad: Literal["repeat", "zero", "reject"] | None = None,
+    unit_size: int | str | None = None,
+    config: str | PathLike[str] | None = None,
+    progress: bool = True,
+) -> Result:
+    """Say what a dataset holds: its files, columns and encodings, and how the first rows look.
+
+    Raises ``LvmBatchError`` if it cannot be read.
+
+    Parameters
+    ----------
+    dataset
+        Parquet files, folders, globs or URLs to read.
+    layout
+        What a row is: a whole context, or one vector of an article. Default: auto
+    context_column
+        Five vectors, in windows. Default: context
+    vector_column
+        One vector, in sequences. Default: vector
+    target_column
+        The true next vector. Default: target
+    lane_column
+        The row's lane. Default: lane
+    context_tokens_column
+        Tokens of the whole context. Default: context_tokens
+    tokens_column
+        Tokens of one row, in sequences. Default: tokens
+    split_column
+        in_dist or ood. Default: split
+    article_column
+        Article of a row, in sequences; @file: each file is one article. Default: article_id
+    position_column
+        Place in the article, in sequences; @row: rows are in reading order as they are. Default:
+        position
+    pad
+        What stands in for missing vectors of a short context. Unless given, windows repeat their first
+        vector, and the first rows of an article in sequences get no prediction.
+    unit_size
+        Decoded input bytes of a work unit, never less than a row group. Default: 64.0MiB
+    config
+        TOML file of settings; those given here or by LVM_BATCH_* variables go before it.
+    progress
+        Whether notes and progress are shown on stderr, or in the notebook. Default: True
+    """
+
+def train(
+    dataset: str | PathLike[str] | Sequence[str | PathLike[str]] | None = None,
+    *,
+    layout: Literal["auto", "windows", "sequences"] | None = None,
+    output: str | PathLike[str] | None = None,
+    arch: Literal["amn", "amn-mixer", "gru", "lstm", "transformer", "lstm-v0", "transformer-v0"]
+    | None = None,
+    recipe: Literal["unseen", "v0", "v1"] | None = None,
+    seed: int | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+    weight_decay: float | None = None,
+    schedule: Literal["cosine", "plateau", "constant"] | None = None,
+    patience: int | None = None,
+    validation_share: float | None = None,
+    context_length: int | None = None,
+    input_norm: Literal["as_is", "unit"] | None = None,
+    device: Literal["auto", "cpu", "cuda", "mps"] | None = None,
+    context_column: str | None = None,
+    vector_column: str | None = None,
+    target_column: str | None = None,
+    lane_column: str | None = None,
+    context_tokens_column: str | None = None,
+    tokens_column: str | None = None,
+    split_column: str | None = None,
+    article_column: str | None = None,
+    position_column: str | None = None,
+    config: str | PathLike[str] | None = None,
+    progress: bool = True,
+) -> TrainResult:
+    """Train a model on a dataset, judge it on articles that are kept apart, and write it with its card to ``output``.
+
+    The same call resumes a training that was interrupted, and finds one that is done. Raises ``LvmBatchError``; if the
+    loss became NaN, its ``result`` has the best model before that.
+
+    Parameters
+    ----------
+    dataset
+        Parquet files, folders, globs or URLs to read.
+    layout
+        What a row is: a whole context, or one vector of an article. Default: auto
+    output
+        Folder to write the model to; the same training resumes there.
+    arch
+        Architecture; lstm-v0 and transformer-v0 have the sizes that the v0 cards print.
+    recipe
+        How to train: for articles that were never seen, or as one of the cards says. Default: unseen
+    seed
+        What chance follows from: the split, the first weights, the order of windows. Default: 0
+    epochs
+        Times that every window is learnt from. Unless given, the recipe's.
+    batch_size
+        Windows in one step. Unless given, the recipe's.
+    learning_rate
+        The highest rate of AdamW. Unless given, the recipe's.
+    weight_decay
+        Weight decay of AdamW. Unless given, the recipe's.
+    schedule
+        How the rate falls: along a cosine, by half where the validation loss stands still, or not.
+        Unless given, the recipe's.
+    patience
+        Epochs without a better validation cosine after which training stops. Unless given, the
+        recipe's.
+    validation_share
+        Share of the articles that are kept apart to judge by. Default: 0.1
+    context_length
+        Vectors in a context. Default: 5
+    input_norm
+        Whether the vectors of contexts are made unit vectors; a run reads them as they are. Default:
+        as_is
+    device
+        Where the model is trained. Default: auto
+    context_column
+        Five vectors, in windows. Default: context
+    vector_column
+        One vector, in sequences. Default: vector
+    target_column
+        The true next vector. Default: target
+    lane_column
+        The row's lane. Default: lane
+    context_tokens_column
+        Tokens of the whole context. Default: context_tokens
+    tokens_column
+        Tokens of one row, in sequences. Default: tokens
+    split_column
+        in_dist or ood. Default: split
+    article_column
+        Article of a row, in sequences; @file: each file is one article. Default: article_id
+    position_column
+        Place in the article, in sequences; @row: rows are in reading order as they are. Default:
+        position
+    config
+        TOML file of settings; those given here or by LVM_BATCH_* variables go before it.
+    progress
+        Whether notes and progress are shown on stderr, or in the notebook. Default: True
+    """
+
+def evaluate(
+    dataset: str | PathLike[str] | Sequence[str | PathLike[str]] | None = None,
+    *,
+    layout: Literal["auto", "windows", "sequences"] | None = None,
+    output: str | PathLike[str] | None = None,
+    model: str | PathLike[str] | Sequence[str | PathLike[str]] | None = None,
+    fallback: str | PathLike[str] | None = None,
+    bank: str | PathLike[str] | None = None,
+    models_dir: str | PathLike[str] | None = None,
+    device: Literal["auto", "cpu", "cuda", "mps"] | None = None,
+    context_length: int | None = None,
+    budget: float | None = None,
+    resamples: int | None = None,
+    seed: int | None = None,
+    context_column: str | None = None,
+    vector_column: str | None = None,
+    target_column: str | None = None,
+    lane_column: str | None = None,
+    context_tokens_column: str | None = None,
+    tokens_column: str | None = None,
+    split_column: str | None = None,
+    article_column: str | None = None,
+    position_column: str | None = None,
+    calibrate: bool = False,
+    config: str | PathLike[str] | None = None,
+    progress: bool = True,
+) -> Result:
+    """Judge models by the true next vectors of a dataset, beside baselines that need no model.
+
+    Raises ``LvmBatchError``.
+
+    Parameters
+    ----------
+    dataset
+        Parquet files, folders, globs or URLs to read.
+    layout
+        What a row is: a whole context, or one vector of an article. Default: auto
+    output
+        Folder for the figures as JSON, the table as Markdown, and the plots.
+    model
+        Checkpoint to judge: a path, or a name under the models folder; repeatable.
+    fallback
+        With --calibrate: the checkpoint that escalated rows would be run through.
+    bank
+        Bank of vectors for retrieval, and for confidence and margin.
+    models_dir
+        Folder of named models, with their roles beside it. Default: artifacts/lvm/models
+    device
+        Where models run. Default: auto
+    context_length
+        Vectors in a context. Default: 5
+    budget
+        With --calibrate: the fraction of rows that may be escalated. Default: 0.2
+    resamples
+        Bootstrap samples that confidence intervals are made of. Default: 1000
+    seed
+        What the bootstrap's chance follows from. Default: 0
+    context_column
+        Five vectors, in windows. Default: context
+    vector_column
+        One vector, in sequences. Default: vector
+    target_column
+        The true next vector. Default: target
+    lane_column
+        The row's lane. Default: lane
+    context_tokens_column
+        Tokens of the whole context. Default: context_tokens
+    tokens_column
+        Tokens of one row, in sequences. Default: tokens
+    split_column
+        in_dist or ood. Default: split
+    article_column
+        Article of a row, in sequences; @file: each file is one article. Default: article_id
+    position_column
+        Place in the article, in sequences; @row: rows are in reading order as they are. Default:
+        position
+    calibrate
+        Whether to propose thresholds too, under `calibration`; needs a bank. Default: False
+    config
+        TOML file of settings; those given here or by LVM_BATCH_* variables go before it.
+    progress
+        Whether notes and progress are shown on stderr, or in the notebook. Default: True
+    """
+
+def build_bank(
+    vectors: str | PathLike[str] | Sequence[str | PathLike[str]],
+    *,
+    output: str | PathLike[str],
+    vector_column: str | None = None,
+    id_column: str | None = None,
+    index: Literal["exact", "faiss"] = "exact",
+    progress: bool = True,
+) -> BankResult:
+    """Make unit vectors of Parquet files, keep their ids, and write a bank that ``run`` takes.
+
+    ``vectors`` are files, folders, globs or URLs, ``output`` is the folder to make. ``vector_column`` is ``vector``, or
+    else the only column that can be it; ``id_column`` is ``id`` if there is one. ``index`` is "exact", or "faiss" for a
+    large bank. Raises ``LvmBatchError``.
+    """
+
+def read_summary(
+    output: str | PathLike[str],
+) -> Summary:
+    """Return the summary of the last run that came to its end in an output, a folder or a URL.
+
+    Raises ``LvmBatchError`` if there is none, or if it is damaged.
+    """

@@ -1,0 +1,58 @@
+"""The settings that choose what a run writes: columns, predictions, and how many rows.
+
+The rule: what is chosen changes what is written, and no value of it. A choice is part of the job's identity, whatever
+the order in which its columns are named.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
+
+from lvm_batch.jobs.settings.fields import CONTRADICTION, OUTPUT_UNLESS_DEFAULT, HelpMark, Settings
+from lvm_batch.jobs.settings.paths import Text
+
+_NAME = HelpMark("Files", "NAME")
+
+
+class ChoiceSettings(Settings):
+    """What a run writes of what it reads and computes."""
+
+    columns: Annotated[tuple[Text, ...], _NAME, OUTPUT_UNLESS_DEFAULT] = Field(
+        default=(),
+        description="Column of the input that goes to the output, and no others; repeatable. Unless given, all do but"
+        " the vectors. What a job adds is always written.",
+    )
+    drop: Annotated[tuple[Text, ...], _NAME, OUTPUT_UNLESS_DEFAULT] = Field(
+        default=(), description="Column of the input that does not go to the output; repeatable."
+    )
+    no_prediction: Annotated[bool, HelpMark("Files"), OUTPUT_UNLESS_DEFAULT] = Field(
+        default=False,
+        description="Leave out the column prediction: cosine, route and the other columns make much smaller files.",
+    )
+    limit: Annotated[Annotated[int, Field(ge=1)] | None, HelpMark("Files", "N"), OUTPUT_UNLESS_DEFAULT] = (
+        Field(
+            default=None,
+            description="Read only the first rows of the dataset, files in order, for a first look. Their predictions"
+            " are those of a whole run.",
+        )
+    )
+
+    @field_validator("columns", "drop")
+    @classmethod
+    def _in_one_order(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(sorted(set(names)))
+
+    @field_validator("drop")
+    @classmethod
+    def _refuse_both(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        both = [name for name in names if name in info.data.get("columns", ())]
+        if both:
+            raise PydanticCustomError(
+                CONTRADICTION,
+                "`{name}` is in --columns, too",
+                {"name": both[0], "hint": "keep one of the two"},
+            )
+        return names
