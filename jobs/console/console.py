@@ -109,12 +109,12 @@ class Console:
         if self.json:
             problem = {"error": _as_values(error.kind, [Problem(*error.args)])} if error else {}
             self._print(json.dumps({**values, **problem}, allow_nan=False))
-            self._warn(warnings)
+            self.warn(warnings)
             if error:
                 self._log_failure(error.kind, [Problem(*error.args)])
             return
         self._print(_lines(values) if text is None else text)
-        self._warn(warnings)
+        self.warn(warnings)
         if error:
             self.failed(error.kind, [Problem(*error.args)])
 
@@ -125,7 +125,8 @@ class Console:
         else:
             self.progress.print(_printable(redact(text)), soft_wrap=True)
 
-    def _warn(self, warnings: Iterable[Mapping[str, object]]) -> None:
+    def warn(self, warnings: Iterable[Mapping[str, object]]) -> None:
+        """Print warnings, each a ``message`` and a ``hint``; a JSON log has their other fields, too."""
         for warning in warnings:
             message, hint = _on_one_line(str(warning["message"])), _on_one_line(str(warning["hint"]))
             if self.log:

@@ -58,6 +58,7 @@ def run(
     high_stakes_lane: str | Sequence[str] | None = None,
     max_fallback_rate: float | None = None,
     fallback_policy: Literal["warn", "cap", "fail"] | None = None,
+    max_fallback_loss: float | None = None,
     shadow_rate: float | None = None,
     workers: int | None = None,
     unit_timeout: float | None = None,
@@ -168,6 +169,8 @@ def run(
         Fraction of rows that may be escalated. Default: 0.2
     fallback_policy
         What happens above that fraction. Default: warn
+    max_fallback_loss
+        Mean cosine that escalated rows may lose by the fallback; above it the job fails. Needs targets.
     shadow_rate
         Fraction of rows run through both models to compare them. Default: 0.01
     workers
@@ -270,6 +273,7 @@ def plan(
     high_stakes_lane: str | Sequence[str] | None = None,
     max_fallback_rate: float | None = None,
     fallback_policy: Literal["warn", "cap", "fail"] | None = None,
+    max_fallback_loss: float | None = None,
     shadow_rate: float | None = None,
     workers: int | None = None,
     unit_timeout: float | None = None,
@@ -380,6 +384,8 @@ def plan(
         Fraction of rows that may be escalated. Default: 0.2
     fallback_policy
         What happens above that fraction. Default: warn
+    max_fallback_loss
+        Mean cosine that escalated rows may lose by the fallback; above it the job fails. Needs targets.
     shadow_rate
         Fraction of rows run through both models to compare them. Default: 0.01
     workers
