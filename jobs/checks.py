@@ -51,7 +51,7 @@ class Checks:
         """Return the kept errors, at least one: a single one as it is, several as one ``SettingsError``."""
         if len(self.errors) == 1:
             return self.errors[0]
-        return SettingsError(*(Problem(*error.args[:2]) for error in self.errors))
+        return SettingsError(*map(Problem.of, self.errors))
 
 
 def _grouped(found: Sequence[tuple[str, DataError]], n_files: int) -> DataError:

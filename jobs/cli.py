@@ -1,7 +1,7 @@
 """The ``lvm-batch`` command: its subcommands, and the exit code for each way to end.
 
-The rule: whatever happens, the user gets one clear error in the chosen form, and the exit code says what to do. One
-line below adds a command.
+The rule: whatever happens, the user gets one clear error in the chosen form, and the exit code says what to do. A name
+in ``GROUPS`` adds a command.
 
     0 done   1 finished with failed units   2 usage, settings or input   3 a gate failed
     70 a bug   75 try again   130, 143 interrupted
@@ -37,33 +37,49 @@ from lvm_batch.jobs.commands import (
 )
 from lvm_batch.jobs.console.console import Console
 from lvm_batch.jobs.console.exit_codes import BUG, exit_code_of, reported_error
+from lvm_batch.jobs.console.help import HELP_NAMES, Context, HelpCommand, HelpGroup
+from lvm_batch.jobs.console.pasted import without_secrets
 from lvm_batch.jobs.errors import Interrupted, JobError, Problem, SettingsError, TryAgain, UsageError
 from lvm_batch.jobs.processes.child_processes import ignore_working_directory
 from lvm_batch.jobs.processes.resources import apply_cpu_quota
 from lvm_batch.jobs.processes.streams import replace_streams, stdout_error
 from lvm_batch.jobs.processes.temporary_folders import ensure_temporary_folder
+from lvm_batch.jobs.settings.options import SECRET_FLAGS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-app = typer.Typer(no_args_is_help=False, pretty_exceptions_enable=False)
-app.command()(run.run)
-app.command()(plan.plan)
-app.command()(status.status)
-app.command()(status.show)
-app.command()(report.report)
-app.command()(verify.verify)
-app.command()(monitor.monitor)
-app.command()(inspect.inspect)
-app.command()(pack.pack)
-app.command()(train.train)
-app.command()(evaluate.evaluate)
-app.command()(serve.serve)
-app.command()(bench.bench)
-app.command()(demo.demo)
-app.add_typer(bank.app, name="bank")
-app.add_typer(models.app, name="models")
-app.add_typer(config.app, name="config")
+GROUPS: Mapping[str, tuple[Callable[..., int | None] | typer.Typer, ...]] = {
+    "Start here": (demo.demo, inspect.inspect, pack.pack, train.train, bank.app, run.run, status.show),
+    "Every night": (plan.plan, status.status, verify.verify, monitor.monitor, report.report),
+    "Models": (evaluate.evaluate, models.app),
+    "Serving and speed": (serve.serve, bench.bench),
+    "Settings": (config.app,),
+}
+"""The commands, under their headings and in the order of the help."""
+
+
+class _Commands(HelpGroup):
+    """All commands; typer would list those with subcommands last."""
+
+    def list_commands(self, ctx: Context) -> list[str]:  # noqa: ARG002 - typer's signature
+        """Return the names in the order of the help."""
+        return [_name(part) for parts in GROUPS.values() for part in parts]
+
+
+def _name(part: Callable[..., int | None] | typer.Typer) -> str:
+    return str(part.info.name if isinstance(part, typer.Typer) else part.__name__)
+
+
+app = typer.Typer(
+    cls=_Commands, context_settings=HELP_NAMES, rich_markup_mode=None, pretty_exceptions_enable=False
+)
+for _heading, _parts in GROUPS.items():
+    for _part in _parts:
+        if isinstance(_part, typer.Typer):
+            app.add_typer(_part, rich_help_panel=_heading)
+        else:
+            app.command(cls=HelpCommand, rich_help_panel=_heading)(_part)
 
 
 def command() -> int:
@@ -81,7 +97,7 @@ def command() -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line ``arguments`` (the process's own by default) and return the exit code."""
     arguments = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
-    console = Console.for_arguments(arguments, os.environ)
+    console = Console.for_arguments(without_secrets(arguments, SECRET_FLAGS), os.environ)
     with console.taking_stderr():
         try:
             code = _called(arguments, console)
@@ -125,7 +141,7 @@ def _failed(error: Exception, console: Console) -> int:
         return BUG
     several = reported.problems if isinstance(reported, SettingsError) and len(reported.problems) > 1 else ()
     kind = getattr(reported, "kind", JobError.kind)
-    console.failed(kind, [Problem(*reported.args[:2]), *several], error if console.verbose else None)
+    console.failed(kind, [Problem.of(reported), *several], error if console.verbose else None)
     return code
 
 
@@ -148,4 +164,11 @@ def lvm_batch(
         bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
     ] = False,
 ) -> None:
-    """Predict the next vector of every context in a dataset, on as many cores or machines as there are."""
+    """Predict the next vector of every context in a dataset, on as many cores or machines as there are.
+
+    Examples:
+        lvm-batch demo
+        lvm-batch inspect data/
+        lvm-batch run data/ --model amn/best_model.pt --bank bank/ --output out/
+        lvm-batch run --help
+    """

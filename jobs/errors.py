@@ -24,10 +24,20 @@ from lvm_batch.errors import LvmBatchError
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong: what and where, and what to do about it."""
+    """One thing that is wrong: what and where, and what to do about it.
+
+    ``flags`` are options with their values, as a shell takes them; each of them, added to the command line, mends it.
+    """
 
     message: str
     hint: str = ""
+    flags: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, error: BaseException) -> Problem:
+        """Return what an error of any room tells: its message, its hint, and the ``flags`` that it may have."""
+        message, hint, *_ = (*error.args, "")
+        return cls(message, hint, tuple(getattr(error, "flags", ())))
 
 
 class JobError(LvmBatchError):
@@ -64,14 +74,15 @@ class SettingsError(JobError):
     kind = "settings"
 
     def __init__(self, *problems: Problem) -> None:
-        several = Problem(f"{len(problems)} things stand in the way", "mend them all, then try again")
-        super().__init__(*(problems[0] if len(problems) == 1 else several))
+        several = Problem(f"{len(problems)} problems found", "mend them all, then try again")
+        super().__init__(*(problems[0] if len(problems) == 1 else several)[:2])
         self.problems = problems
+        self.flags = problems[0].flags if len(problems) == 1 else ()
 
     def __str__(self) -> str:
         if len(self.problems) == 1:
             return super().__str__()
-        return "\n".join((self.message, *(f"- {LvmBatchError(*each)}" for each in self.problems)))
+        return "\n".join((self.message, *(f"- {LvmBatchError(*each[:2])}" for each in self.problems)))
 
     def __reduce__(self) -> tuple[type[SettingsError], tuple[Problem, ...]]:
         return type(self), self.problems

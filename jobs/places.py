@@ -58,7 +58,7 @@ def check_places(
     if len(errors) == 1:
         raise errors[0]
     if errors:
-        raise SettingsError(*(Problem(*error.args) for error in errors))
+        raise SettingsError(*map(Problem.of, errors))
 
 
 def place_errors(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from lvm_batch.jobs.benchmark.inputs import write_fresh_model, write_windows
 from lvm_batch.jobs.benchmark.part_timings import PartTimings, measure_latency, measure_parts
-from lvm_batch.jobs.console.text import as_lines
+from lvm_batch.jobs.console.text import as_lines, plural
 from lvm_batch.jobs.errors import JobError
 from lvm_batch.jobs.prediction.planning.fleet import local_fleet
 from lvm_batch.jobs.processes.child_processes import PYTHON
@@ -48,7 +48,7 @@ def bench(settings: RunSettings, *, n_rows: int, console: Console) -> tuple[dict
     start_forkserver()
     with tempfile.TemporaryDirectory(prefix="lvm-batch-bench-") as folder:
         root = Path(folder)
-        console.note(f"writing {n_rows:,} windows of random vectors to {root}")
+        console.note(f"writing {plural(n_rows, 'window')} of random vectors to {root}")
         base = _with_models(settings, root)
         parts = in_forked_process(measure_parts, _job(base, root, "parts", _PARTS_ROWS))
         latency = {name: in_forked_process(measure_latency, name, QUERIES) for name in ARCHITECTURES}
@@ -132,9 +132,11 @@ def _as_text(values: Mapping[str, Any]) -> str:
         for part, rate in values["rows_per_s_of_a_core"].items()
     }
     lines |= {
-        "limit": f"{values['limit_rows_per_s']:>9,} rows/s: {values['workers']} workers, each as fast as one alone",
+        "limit": f"{values['limit_rows_per_s']:>9,} rows/s: {plural(values['workers'], 'worker')}, "
+        "each as fast as one alone",
         "reached": _reached(values),
-        "whole": f"{values['whole_s']:>9.1f} s for {values['rows']:,} rows, {values['start_s']:.1f} s of it to start",
+        "whole": f"{values['whole_s']:>9.1f} s for {plural(values['rows'], 'row')}, {values['start_s']:.1f} s of it "
+        "to start",
     }
     card = ", ".join(f"{name} {value:g}" for name, value in values["card_p95_ms"].items())
     text = f"{as_lines(lines)}\n\none query, one thread, ms over {QUERIES:,} queries (the cards' p95 of amn: {card})\n"

@@ -11,6 +11,7 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from lvm_batch.jobs.console.text import plural
 from lvm_batch.jobs.errors import SurroundingsError, TryAgain
 
 if TYPE_CHECKING:
@@ -39,9 +40,13 @@ def _take_files(n_workers: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, most))
         if allowed < wanted:
             raise SurroundingsError(
-                f"{n_workers} local workers need {wanted} open files, and the limit is {allowed} open files",
+                f"{_needs(n_workers)} {wanted} open files, and the limit is {allowed} open files",
                 "raise it (`ulimit -n`), or use fewer --workers",
             )
+
+
+def _needs(n_workers: int) -> str:
+    return plural(n_workers, "local worker", ("needs", "need"))
 
 
 def _try_threads(n_workers: int) -> None:
@@ -53,7 +58,7 @@ def _try_threads(n_workers: int) -> None:
                 started += 1
     except RuntimeError as error:
         raise TryAgain(
-            f"{n_workers} local workers need {wanted} processes and threads, and no more than {started} may be started "
+            f"{_needs(n_workers)} {wanted} processes and threads, and no more than {started} may be started "
             f"here: {error}",
             "raise the limit on processes (`ulimit -u`, or that of the container), use fewer --workers, or run the same"
             " command again when there are fewer",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lvm_batch.jobs.clusters.start import IDLE_S, OwnCluster
 from lvm_batch.jobs.clusters.tables import TABLE, TABLES, TEXT, TEXT_OR_TEXTS, TEXTS, TableSchema
+from lvm_batch.jobs.console.text import plural
 from lvm_batch.jobs.errors import Problem
 from lvm_batch.jobs.processes.child_processes import safe_python
 
@@ -60,20 +61,20 @@ class SSH(OwnCluster):
         n_hosts = len(self.table.get("hosts", ()))
         if n_hosts < _HOSTS:
             return Problem(
-                f"[ssh] names {n_hosts} hosts, and takes at least {_HOSTS}",
+                f"[ssh] names {plural(n_hosts, 'host')}, and takes at least {_HOSTS}",
                 'write the scheduler\'s, then the workers\': hosts = ["login1", "node1", "node2"]',
             )
         for name in ("connect_options", "remote_python"):
             value = self.table.get(name)
             if isinstance(value, list) and len(value) != n_hosts:
                 return Problem(
-                    f"[ssh] has {n_hosts} hosts and {len(value)} {name}", "write one for each host"
+                    f"[ssh] has {plural(n_hosts, 'host')} and {len(value)} {name}", "write one for each host"
                 )
         return None
 
     def how_many(self) -> str:
         """Describe how many hosts have workers."""
-        return f"on {len(self.table['hosts']) - 1} hosts"
+        return f"on {plural(len(self.table['hosts']) - 1, 'host')}"
 
     def request(self) -> str:
         """Return which hosts would have the scheduler and the workers."""

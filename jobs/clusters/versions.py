@@ -10,6 +10,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lvm_batch.jobs.console.text import plural
 from lvm_batch.jobs.errors import JobError
 
 if TYPE_CHECKING:
@@ -91,7 +92,8 @@ def check_versions(client: Client, *, tell: Callable[[str], object]) -> None:
     wrong = [each for each in differences if each.is_ours]
     if wrong:
         first = wrong[0]
-        others = f", and {len(wrong) - 1} workers more differ" if len(wrong) > 1 else ""
+        n_others = len(wrong) - 1
+        others = f", and {plural(n_others, 'other worker', ('differs', 'differ'))}" if n_others else ""
         raise VersionSkew(
             f"the worker {first.worker} on {first.host} has {describe(first)}, this run {first.ours}{others}",
             f"install lvm-batch {first.ours} in the workers' environment, and start them again",
@@ -110,7 +112,7 @@ def _notes(differences: Sequence[VersionDifference]) -> Iterator[str]:
     for each in differences:
         together[each.package, describe(each)].append(each)
     for (_, theirs), found in sorted(together.items()):
-        more = f" and {len(found) - 1} workers more" if len(found) > 1 else ""
+        more = f" and {plural(len(found) - 1, 'worker')} more" if len(found) > 1 else ""
         yield f"versions differ: {found[0].host}{more} has {theirs}, this run {found[0].ours}"
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
+from lvm_batch.jobs.console.text import plural
 from lvm_batch.jobs.errors import TryAgain
 
 if TYPE_CHECKING:
@@ -79,8 +80,8 @@ def await_workers(
             last_note = now
             tell(f"waiting for a worker of {where}: {now - began:.0f} s of {wait_s:g} s")
         if now - began >= wait_s:
-            some = f"{n_come} of {n_workers}" if n_come else "no"
-            raise TryAgain(f"{where} has {some} workers after {wait_s:g} s", hint)
+            some = f"{n_come} of {plural(n_workers, 'worker')}" if n_come else "no workers"
+            raise TryAgain(f"{where} has {some} after {wait_s:g} s", hint)
         sleep(_LOOK_EVERY_S)
 
 

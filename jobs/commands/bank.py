@@ -7,13 +7,14 @@ from typing import Annotated
 import typer
 
 from lvm_batch.jobs.console.console import Console
-from lvm_batch.jobs.settings.options import takes_console
+from lvm_batch.jobs.console.help import HelpCommand, HelpGroup
+from lvm_batch.jobs.settings.options import choice, takes_console
 from lvm_batch.jobs.settings.paths import path_argument
 
-app = typer.Typer(help="Make banks of known vectors.")
+app = typer.Typer(name="bank", cls=HelpGroup, help="Make banks of known vectors.")
 
 
-@app.command()
+@app.command(cls=HelpCommand)
 @takes_console
 def build(
     vectors: Annotated[
@@ -38,13 +39,17 @@ def build(
         str | None, typer.Option(help="The column of ids. Default: id, if there is one.", metavar="NAME")
     ] = None,
     index: Annotated[
-        str,
-        typer.Option(
-            help="How it will be searched: exact, or faiss for a large bank.", metavar="exact|faiss"
-        ),
+        str, choice("exact", "faiss", help="How it will be searched: exact, or faiss for a large bank.")
     ] = "exact",
 ) -> None:
-    """Make unit vectors of VECTORS, keep their ids, and write a bank that run takes with --bank."""
+    """Write a bank of VECTORS, as unit vectors with their ids.
+
+    A run takes it with --bank.
+
+    Examples:
+        lvm-batch bank build data/ --output bank/
+        lvm-batch bank build data/ --output bank/ --id-column doc_id
+    """
     from lvm_batch.jobs.datasets.bank_building import build_bank
 
     console.result(

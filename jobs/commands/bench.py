@@ -20,7 +20,14 @@ def bench(
     console: Console,
     rows: Annotated[int, typer.Option("--rows", help="Rows of the run that is timed.", min=1)] = 100_000,
 ) -> None:
-    """Measure the parts of the job on this machine, the whole, and single queries, on windows of random vectors."""
+    """Measure how fast this machine does the job, and its parts.
+
+    Windows of random vectors are predicted, together and one by one.
+
+    Examples:
+        lvm-batch bench
+        lvm-batch bench --model amn/best_model.pt --rows 20000 --workers 2
+    """
     from lvm_batch.jobs.benchmark.bench import bench as measure_speed
 
     console.result(*measure_speed(resolved.settings, n_rows=rows, console=console))

@@ -20,7 +20,15 @@ def demo(
         str, typer.Option("--output", help="Folder to make.", metavar="DIR", parser=path_argument)
     ] = "lvm-batch-demo",
 ) -> int:
-    """Train two small models on real vectors, build a bank, and run the job over four shards."""
+    """Train two small models on real vectors, and run the job with them.
+
+    It builds a bank too, and predicts four shards, in about a minute. The folder that it makes
+    can be deleted.
+
+    Examples:
+        lvm-batch demo
+        lvm-batch demo --output /tmp/first-look
+    """
     from lvm_batch.jobs import demo as first_look
 
     root = Path(output)

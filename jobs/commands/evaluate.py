@@ -26,7 +26,15 @@ def evaluate(
     console: Console,
     calibrate: Annotated[bool, _CALIBRATE] = False,
 ) -> None:
-    """Judge models by the true next vectors of DATASET, beside baselines that need no model."""
+    """Judge models by the true next vectors of DATASET.
+
+    Baselines that need no model stand beside them.
+
+    Examples:
+        lvm-batch evaluate data/ --model amn/best_model.pt
+        lvm-batch evaluate data/ --model amn --model gru --bank bank/ --output judged/
+        lvm-batch evaluate data/ --model amn --bank bank/ --calibrate --budget 0.1
+    """
     from lvm_batch.jobs.evaluation.requested import evaluate_requested
 
     console.result(*evaluate_requested(resolved, console=console, calibrate=calibrate))

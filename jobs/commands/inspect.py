@@ -15,7 +15,12 @@ _NAMES = (*names_of(DatasetSettings), "pad", "unit_size")
 @takes_settings(required=("dataset",), names=_NAMES)
 @takes_console
 def inspect(resolved: ResolvedSettings[RunSettings], *, console: Console) -> None:
-    """Say what DATASET holds: its files, columns and encodings, and how the first rows look."""
+    """Say what DATASET holds: files, columns, encodings, first rows.
+
+    Examples:
+        lvm-batch inspect data/
+        lvm-batch inspect data/part-0.parquet --vector-column embedding --json
+    """
     from lvm_batch.jobs.datasets.inspection import inspect as inspect_dataset
 
     console.result(*inspect_dataset(resolved.settings))

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lvm_batch.jobs.console.console import Console
+from lvm_batch.jobs.console.help import HelpCommand, HelpGroup
 from lvm_batch.jobs.errors import UsageError
+from lvm_batch.jobs.settings.completion import model_names_and_roles
 from lvm_batch.jobs.settings.dataset import DatasetSettings
 from lvm_batch.jobs.settings.fields import names_of
-from lvm_batch.jobs.settings.options import takes_console, takes_options, takes_settings
+from lvm_batch.jobs.settings.options import choice, takes_console, takes_options, takes_settings
 from lvm_batch.jobs.settings.paths import path_argument
 from lvm_batch.jobs.settings.run import RunSettings
 from lvm_batch.jobs.settings.sources import ResolvedSettings
@@ -22,24 +24,25 @@ if TYPE_CHECKING:
     from lvm_batch.jobs.registry.candidate import VerificationRequest
     from lvm_batch.jobs.settings.evaluate import EvaluateSettings
 
-app = typer.Typer(help="List, verify and promote the models that run takes.")
+app = typer.Typer(name="models", cls=HelpGroup, help="List, verify and promote the models that run takes.")
 
 _MAX_TOLERANCE = 2.0  # the largest difference of two cosines
 _PLACE = ("models_dir",)
 _DATASET = tuple(name for name in names_of(DatasetSettings) if name != "dataset")
 
 Name = Annotated[
-    str, typer.Argument(help="A name under the models folder, a role, or a path.", metavar="NAME")
+    str,
+    typer.Argument(
+        help="A name under the models folder, a role, or a path.",
+        metavar="NAME",
+        autocompletion=model_names_and_roles,
+    ),
 ]
 Role = Annotated[
     str | None,
-    typer.Option(
-        "--role",
-        help="production_model or fallback_model. Default: the one that takes the architecture.",
-        metavar="ROLE",
-    ),
+    choice(*ROLES, help="Role to check for. Default: the one that takes the architecture."),
 ]
-RoleGiven = Annotated[str, typer.Option("--role", help="production_model or fallback_model.", metavar="ROLE")]
+RoleGiven = Annotated[str, choice(*ROLES, help="Role to give back.")]
 Data = Annotated[
     list[str] | None,
     typer.Option(
@@ -82,35 +85,54 @@ class VerificationOptions:
     dim: Dim = None
 
 
-@app.command("list")
+@app.command("list", cls=HelpCommand)
 @takes_settings(required=(), names=_PLACE)
 @takes_console
 def list_models(resolved: ResolvedSettings[RunSettings], *, console: Console) -> None:
-    """List the models of the registry with their roles; one that cannot be loaded is listed with the reason."""
+    """List the models of the registry with their roles.
+
+    A model that cannot be loaded is listed with the reason.
+
+    Examples:
+        lvm-batch models list
+        lvm-batch models list --models-dir models/
+    """
     from lvm_batch.jobs.registry.view import list_registry
 
     console.result(*list_registry(_models_dir(resolved)))
 
 
-@app.command()
+@app.command(cls=HelpCommand)
 @takes_settings(required=(), names=_PLACE)
 @takes_console
 def show(name: Name, resolved: ResolvedSettings[RunSettings], *, console: Console) -> None:
-    """Show one model: its digest, dimensions, figures, roles, and its card."""
+    """Show one model: digest, dimensions, figures, roles and card.
+
+    Examples:
+        lvm-batch models show amn
+        lvm-batch models show production_model
+    """
     from lvm_batch.jobs.registry.view import show_model
 
     console.result(*show_model(name, _models_dir(resolved)))
 
 
-@app.command()
+@app.command(cls=HelpCommand)
 @takes_settings(required=(), names=(*_PLACE, *_DATASET))
 @takes_console
 @takes_options(VerificationOptions)
 def verify(
     name: Name, resolved: ResolvedSettings[RunSettings], *, console: Console, options: VerificationOptions
 ) -> int:
-    """Check that a model loads, has the right dimensions, gives finite unit vectors, the same ones packed as published,
-    and, with --data, a mean cosine not below that of who has the role. Ends with 3 where a check fails.
+    """Check that a model loads and predicts as it should.
+
+    It must have the right dimensions, give finite unit vectors, the same ones packed as published,
+    and, with --data, a mean cosine not below that of the model that has the role. The command exits
+    with 3 if a check fails.
+
+    Examples:
+        lvm-batch models verify amn
+        lvm-batch models verify amn --data held-out/ --tolerance 0.01
     """
     request = _request(resolved, options)
     from lvm_batch.jobs.registry.candidate import find_candidate
@@ -121,16 +143,21 @@ def verify(
     return result.error.exit_code if result.error else 0
 
 
-@app.command()
+@app.command(cls=HelpCommand)
 @takes_settings(required=(), names=(*_PLACE, *_DATASET))
 @takes_console
 @takes_options(VerificationOptions)
 def promote(
     name: Name, resolved: ResolvedSettings[RunSettings], *, console: Console, options: VerificationOptions
 ) -> int:
-    """Verify a model of the registry, and give it its role if every check passes.
+    """Give a model its role in the registry if it passes every check.
 
-    Without --data no cosine is compared. Who had the role before stays in roles.jsonl beside the models folder.
+    The checks are those of `models verify`; without --data no cosine is compared. The model that
+    had the role before stays in roles.jsonl beside the models folder.
+
+    Examples:
+        lvm-batch models promote amn --data held-out/
+        lvm-batch models promote gru --role fallback_model
     """
     request = _request(resolved, options)
     from lvm_batch.jobs.registry.promotion import Signature
@@ -141,13 +168,20 @@ def promote(
     return outcome.error.exit_code if outcome.error else 0
 
 
-@app.command()
+@app.command(cls=HelpCommand)
 @takes_settings(required=(), names=_PLACE)
 @takes_console
 def rollback(
     resolved: ResolvedSettings[RunSettings], *, console: Console, role: RoleGiven = "production_model"
 ) -> None:
-    """Give a role back to the model that had it before; once more goes one further back."""
+    """Give a role back to the model that had it before.
+
+    The same command again goes one further back.
+
+    Examples:
+        lvm-batch models rollback
+        lvm-batch models rollback --role fallback_model
+    """
     from lvm_batch.jobs.registry.promotion import Signature
     from lvm_batch.jobs.registry.promotion import rollback as roll_back
 

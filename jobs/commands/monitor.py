@@ -33,7 +33,15 @@ def monitor(
     rules: Annotated[str | None, _RULES] = None,
     print_rules: Annotated[bool, _PRINT] = False,
 ) -> int:
-    """Evaluate rules over the runs of a history. Ends with 3 where one fires."""
+    """Check the last runs of a history against rules.
+
+    It exits with 3 if a rule fires.
+
+    Examples:
+        lvm-batch monitor --history history/
+        lvm-batch monitor --history history/ --since 7d --rules rules.toml
+        lvm-batch monitor --print-rules
+    """
     from lvm_batch.jobs.monitoring.rules import Rules, load_rules, rules_text
 
     loaded = load_rules(file) if (file := expanded_file(rules, option="--rules")) else Rules()

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from lvm_batch.jobs.console.console import Console
-from lvm_batch.jobs.settings.options import takes_console
+from lvm_batch.jobs.settings.options import choice, takes_console
 from lvm_batch.jobs.settings.paths import path_argument
 
 
@@ -26,20 +26,21 @@ def pack(
         typer.Option(help="Folder or URL to write to, new or empty.", metavar="DIR", parser=path_argument),
     ],
     encoding: Annotated[
-        str, typer.Option(help="How vectors are stored.", metavar="fixed_size_binary|fixed_size_list")
+        str, choice("fixed_size_binary", "fixed_size_list", help="How vectors are stored.")
     ] = "fixed_size_binary",
     dtype: Annotated[
         str | None,
-        typer.Option(
+        choice(
+            "float32",
+            "float16",
             help="Type of their values. Default: float16 if the source is, else float32.",
-            metavar="float32|float16",
         ),
     ] = None,
     rows_per_file: Annotated[
         str, typer.Option(help="Rows of a file, or the size of its vectors as float32.", metavar="N|SIZE")
     ] = "1GiB",
     pad: Annotated[
-        str, typer.Option(help="What fills up contexts that are too short.", metavar="repeat|zero|reject")
+        str, choice("repeat", "zero", "reject", help="What fills up contexts that are too short.")
     ] = "repeat",
     leave_out: Annotated[
         list[str] | None, typer.Option(help="Array or column to leave out; repeatable.", metavar="NAME")
@@ -57,15 +58,20 @@ def pack(
     folder of its own. Arrays of one value a row become columns; objects are
     refused, never unpickled. Single vectors stay in one file, because no
     window crosses a file.
+
+    Examples:
+        lvm-batch pack vectors.npz --output packed/
+        lvm-batch pack data/ --output packed/ --vector-column embedding
     """
     from lvm_batch.io.schema import ColumnNames
+    from lvm_batch.jobs.console.count import Count
     from lvm_batch.jobs.console.progress import Progress
     from lvm_batch.jobs.datasets.pack import PackOptions, plan_packing, write_packed
 
     names = ColumnNames(context=context_column, target=target_column, vector=vector_column)
     options = PackOptions(encoding, dtype, rows_per_file, pad, tuple(leave_out or ()), names)
     plan = plan_packing(inputs, output, options)
-    n_rows = sum(source.n_rows for source in plan.sources)
-    with Progress(console, what="packing", total=n_rows) as progress:
-        result = write_packed(plan, output, on_rows=lambda rows: progress.update(advance=rows))
+    count = Count(total=sum(source.n_rows for source in plan.sources))
+    with Progress(console, "packing", count) as progress:
+        result = write_packed(plan, output, on_rows=progress.add)
     console.result(*result)

@@ -11,7 +11,15 @@ from lvm_batch.jobs.settings.sources import ResolvedSettings
 @takes_settings()
 @takes_console
 def plan(resolved: ResolvedSettings[RunSettings], *, console: Console) -> None:
-    """Check the inputs, models and options of a run and say how it would be cut into work units."""
+    """Check a run before it starts, and say what it would do.
+
+    It checks inputs, models, options, memory and the output, as `run --dry-run` does, and says
+    how the run would be cut into work units.
+
+    Examples:
+        lvm-batch plan data/ --model amn/best_model.pt --output out/
+        lvm-batch plan --config job.toml --as-of 2026-11-22
+    """
     from lvm_batch.jobs.prediction.planning.preview import preview_job
 
-    console.result(*preview_job(resolved.settings))
+    console.result(*preview_job(resolved.settings, console=console))

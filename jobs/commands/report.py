@@ -26,17 +26,22 @@ def report(
         str | None,
         typer.Option(
             "--output",
-            help="Where to write the page, a path or a URL. Default: OUT/_lvm_batch/report.html, "
-            "or comparison.html here.",
+            help="Where to write the page, a path or a URL. Default: in OUT/_lvm_batch, which no reader lists, "
+            "report.html or comparison-ID.html with the id of the job in OUT2.",
             metavar="FILE",
             parser=path_argument,
         ),
     ] = None,
 ) -> None:
-    """Write a page that shows what the job in OUT did, or how it differs from the one in OUT2.
+    """Show on a page what the job in OUT did, or how OUT2 differs.
 
-    The page is one HTML file with nothing to load. A job that is not finished
-    is shown as far as it is.
+    The page is one HTML file with nothing to load. A job that is not finished is shown as far as
+    it is.
+
+    Examples:
+        lvm-batch report out/
+        lvm-batch report out/ out-of-last-week/
+        lvm-batch report out/ --output /srv/pages/night.html
     """
     from lvm_batch.jobs.reports.compare import compare
     from lvm_batch.jobs.reports.report import report as write_report

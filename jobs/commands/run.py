@@ -19,15 +19,23 @@ def run(
     resolved: ResolvedSettings[RunSettings],
     *,
     console: Console,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")] = False,
 ) -> int:
-    """Predict the next vector of every row of DATASET, escalate where a criterion asks for it, and write OUT."""
+    """Predict the next vector of every row of DATASET, and write OUT.
+
+    Rows for which a criterion of routing holds are run through the fallback model. The same
+    command resumes a run that was stopped, and does what is missing. Each option is also an
+    environment variable, such as LVM_BATCH_WORKERS, and a key of a --config file.
+
+    Examples:
+        lvm-batch run data/ --model amn/best_model.pt --bank bank/ --output out/
+        lvm-batch run data/ --model amn --fallback gru --output out/ --dry-run
+        lvm-batch run --config job.toml --as-of now
+    """
     if dry_run:
         from lvm_batch.jobs.prediction.planning.preview import preview_job
 
-        console.result(*preview_job(resolved.settings))
+        console.result(*preview_job(resolved.settings, console=console))
         return 0
     started = monotonic()
     from lvm_batch.jobs.observed_run import run_observed

@@ -18,7 +18,14 @@ _POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 @takes_settings(required=(), kind=ServeSettings, names=TAKEN)
 @takes_console
 def serve(resolved: ResolvedSettings[ServeSettings], *, console: Console) -> None:
-    """Answer POST /predict and /predict/batch as a run would answer the same rows, until SIGTERM or Ctrl-C."""
+    """Answer requests over HTTP as a run would answer the same rows.
+
+    It serves POST /predict and /predict/batch until SIGTERM or Ctrl-C.
+
+    Examples:
+        lvm-batch serve --model amn/best_model.pt --bank bank/
+        lvm-batch serve --model amn --fallback gru --host 0.0.0.0 --port 8080
+    """
     for package in _EXTRA:
         require(package, option="serve", extra="serve")
     if "numpy" not in sys.modules:  # it reads these when it is loaded

@@ -19,7 +19,12 @@ def status(
     *,
     console: Console,
 ) -> None:
-    """Say how far the job in OUT is, and what came of it so far."""
+    """Say how far the job in OUT is, and what came of it so far.
+
+    Examples:
+        lvm-batch status out/
+        lvm-batch status s3://bucket/out --json
+    """
     from lvm_batch.jobs.prediction.results.status import status as read_status
 
     console.result(*read_status(output))
@@ -35,17 +40,24 @@ def show(
     rows: Annotated[int, typer.Option("--rows", metavar="N", help="How many rows to show.", min=1)] = 10,
     route: Annotated[
         Literal["amn", "gru"] | None,
-        typer.Option("--route", help="Show rows whose prediction is this model's."),
+        typer.Option("--route", metavar="amn|gru", help="Show rows whose prediction is this model's."),
     ] = None,
     status: Annotated[
         Literal["ok", "short_context", "bad_input"] | None,
-        typer.Option("--status", help="Show rows of this status."),
+        typer.Option("--status", metavar="ok|short_context|bad_input", help="Show rows of this status."),
     ] = None,
     worst: Annotated[
         bool, typer.Option("--worst", help="Show the rows with the lowest cosines, the lowest first.")
     ] = False,
 ) -> None:
-    """Show the first rows of OUT that are committed, or the worst ones, also while a run is at it."""
+    """Show the first rows of OUT, or the worst ones.
+
+    Rows that are committed are shown, also while a run is at it.
+
+    Examples:
+        lvm-batch show out/
+        lvm-batch show out/ --worst --rows 20
+    """
     from lvm_batch.io.output.row_search import RowQuery
     from lvm_batch.jobs.prediction.results.shown_rows import show_rows
     from lvm_batch.jobs.prediction.results.shown_table import RowsTable

@@ -11,7 +11,14 @@ from lvm_batch.jobs.settings.train import TrainSettings
 @takes_settings(required=("dataset", "arch", "output"), kind=TrainSettings)
 @takes_console
 def train(resolved: ResolvedSettings[TrainSettings], *, console: Console) -> int:
-    """Train a model on the windows of DATASET, judge it on articles that are kept apart, and write it with its card."""
+    """Train a model on DATASET, and judge it on articles kept apart.
+
+    The folder gets the model and its card. The same command resumes a training that was stopped.
+
+    Examples:
+        lvm-batch train data/ --arch amn --output models/amn
+        lvm-batch train data/ --arch gru --output models/gru --epochs 5 --device cuda
+    """
     from lvm_batch.jobs.training.train import train as train_model
 
     outcome = train_model(resolved.settings, console=console)

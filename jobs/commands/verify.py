@@ -19,7 +19,13 @@ def verify(
     *,
     console: Console,
 ) -> int:
-    """Read every file in OUT again and compare footer, rows, size and checksum with its commit record."""
+    """Read every file in OUT again, and compare it with its record.
+
+    Footers, rows, sizes and checksums are compared.
+
+    Examples:
+        lvm-batch verify out/
+    """
     from lvm_batch.jobs.prediction.results.verify import verify as verify_output
 
     values, text, error = verify_output(output)

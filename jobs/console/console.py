@@ -19,11 +19,14 @@ from typing import TYPE_CHECKING, Literal
 import rich.console
 
 from lvm_batch.io.storage.redaction import redact
+from lvm_batch.jobs.console.colours import HELP, MESSAGES
 from lvm_batch.jobs.console.json_log import JsonLog
+from lvm_batch.jobs.console.pasted import with_flag
+from lvm_batch.jobs.console.text import fitted
 from lvm_batch.jobs.errors import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from rich.console import RenderableType
@@ -51,7 +54,8 @@ class Console:
     """The two streams of one command.
 
     ``progress`` is the rich console on stderr, for progress bars and live displays. ``log`` writes stderr as JSON
-    lines; it is ``None`` if stderr is text. ``quiet`` says nothing on it.
+    lines; it is ``None`` if stderr is text. ``quiet`` says nothing on it. ``arguments`` are the command line, without
+    secrets: errors print it with the flags that mend it.
     """
 
     def __init__(
@@ -61,9 +65,11 @@ class Console:
         verbose: bool = False,
         log_format: LogFormat = "text",
         quiet: bool = False,
+        arguments: Sequence[str] = (),
     ) -> None:
         self.json = json
         self.verbose = verbose
+        self._arguments = arguments
         self.log = JsonLog() if log_format == "json" else None
         self.progress: rich.console.Console = (
             _Stream(stderr=True, quiet=quiet)
@@ -87,6 +93,7 @@ class Console:
             json="--json" in options,
             verbose="-v" in options or "--verbose" in options,
             log_format=_log_format(options, environ or {}),
+            arguments=arguments,
         )
 
     def taking_stderr(self) -> AbstractContextManager[None]:
@@ -107,36 +114,31 @@ class Console:
         ``error`` says why the result is not a success; it becomes part of the JSON object, or comes last on stderr.
         """
         if self.json:
-            problem = {"error": _as_values(error.kind, [Problem(*error.args)])} if error else {}
-            self._print(json.dumps({**values, **problem}, allow_nan=False))
+            problem = {"error": self._as_values(error.kind, [Problem.of(error)])} if error else {}
+            self._print_json({**values, **problem})
             self.warn(warnings)
             if error:
-                self._log_failure(error.kind, [Problem(*error.args)])
+                self._log_failure(error.kind, [Problem.of(error)])
             return
-        self._print(_lines(values) if text is None else text)
+        self._print(_as_lines(values) if text is None else text)
         self.warn(warnings)
         if error:
-            self.failed(error.kind, [Problem(*error.args)])
+            self.failed(error.kind, [Problem.of(error)])
 
     def note(self, text: str, *, level: str = "info", **fields: object) -> None:
-        """Print a message that is not the result; ``level`` and ``fields`` are for the JSON log."""
+        """Print a message that is not the result; a text marks warnings, a JSON log has ``level`` and ``fields``."""
         if self.log:
             self.log.write(level, text, **fields)
         else:
-            self.progress.print(_printable(redact(text)), soft_wrap=True)
+            mark = "warning: " if level == "warning" else ""
+            self.progress.print(_printable(redact(mark + text)), soft_wrap=True)
 
     def warn(self, warnings: Iterable[Mapping[str, object]]) -> None:
         """Print warnings, each a ``message`` and a ``hint``; a JSON log has their other fields, too."""
         for warning in warnings:
-            message, hint = _on_one_line(str(warning["message"])), _on_one_line(str(warning["hint"]))
-            if self.log:
-                self.log.write(
-                    "warning",
-                    message,
-                    **{name: value for name, value in warning.items() if name != "message"},
-                )
-            else:
-                self.note(f"warning: {message}\n  what to do: {hint}")
+            message, hint = (_on_one_line(str(warning[name])) for name in ("message", "hint"))
+            fields = {name: value for name, value in warning.items() if name != "message"}
+            self.note(message if self.log else f"{message}\n  what to do: {hint}", level="warning", **fields)
 
     def failed(self, kind: str, problems: Sequence[Problem], error: BaseException | None = None) -> None:
         """Print an error; the first of ``problems`` sums up the others.
@@ -148,32 +150,65 @@ class Console:
         elif error is not None:
             self.note(_trace(error))
         if self.json:
-            self._print(json.dumps({"error": _as_values(kind, problems)}))
+            self._print_json({"error": self._as_values(kind, problems)})
         if self.json or self.log:
             return
-        for message, hint in (map(_on_one_line, problem) for problem in problems[: 1 + _IN_TEXT]):
-            self.note(f"error: {message}\n  what to do: {hint}" if hint else f"error: {message}")
+        for problem in problems[: 1 + _IN_TEXT]:
+            self.note("\n".join(self._lines(problem)))
         if (n_others := len(problems) - 1 - _IN_TEXT) > 0:
             self.note(f"and {n_others:,} more; --json lists up to {_IN_JSON}")
+
+    def styled(self, help_text: str) -> str:
+        """Return the help of a command with the colours that stdout has."""
+        with self._stdout.capture() as styled:
+            self._stdout.print(HELP(help_text), soft_wrap=True, end="")
+        return styled.get()
 
     def _log_failure(
         self, kind: str, problems: Sequence[Problem], error: BaseException | None = None
     ) -> None:
         if self.log:
-            values = _as_values(kind, problems) | ({"traceback": _trace(error)} if error else {})
+            values = self._as_values(kind, problems) | ({"traceback": _trace(error)} if error else {})
             self.log.write("error", str(values.pop("message")), **values)
 
+    def _lines(self, problem: Problem) -> Iterator[str]:
+        yield f"error: {_on_one_line(problem.message)}"
+        if problem.hint:
+            yield f"  what to do: {_on_one_line(problem.hint)}"
+        yield from (f"    {_on_one_line(command)}" for command in self._commands(problem))
+
+    def _as_values(self, kind: str, problems: Sequence[Problem]) -> dict[str, object]:
+        summary, *rest = [self._problem_values(problem) for problem in problems[: 1 + _IN_JSON]]
+        several = {"problems": rest, "n_problems": len(problems) - 1} if rest else {}
+        return {"kind": kind, **summary, **several}
+
+    def _problem_values(self, problem: Problem) -> dict[str, object]:
+        commands = [redact(command) for command in self._commands(problem)]
+        values = {"message": redact(problem.message), "hint": redact(problem.hint)}
+        return values | ({"commands": commands} if commands else {})
+
+    def _commands(self, problem: Problem) -> list[str]:
+        return [with_flag(self._arguments, flag) for flag in problem.flags]
+
     def _print(self, text: RenderableType) -> None:
+        if isinstance(text, str) and self._stdout.is_terminal:
+            text = fitted(text, self._stdout.width)
         self._stdout.print(_printable(text), soft_wrap=True)
+
+    def _print_json(self, values: Mapping[str, object]) -> None:
+        text = _printable(json.dumps(values, allow_nan=False))
+        self._stdout.print(text, soft_wrap=True, highlight=False)
 
 
 class _Stream(rich.console.Console):
-    """Prints text as it is: rich would interpret brackets and colons in paths, and wrap lines."""
+    """Prints text as it is but for a few coloured words: rich would interpret brackets and colons, and wrap lines."""
 
     def __init__(self, *, stderr: bool = False, quiet: bool = False) -> None:
         is_terminal = (sys.stderr if stderr else sys.stdout).isatty()
         width = None if is_terminal else _PIPE_WIDTH
-        super().__init__(stderr=stderr, width=width, markup=False, highlight=False, emoji=False, quiet=quiet)
+        super().__init__(
+            stderr=stderr, width=width, markup=False, highlighter=MESSAGES, emoji=False, quiet=quiet
+        )
 
     def on_broken_pipe(self) -> None:
         """Ignore that the reader has gone (``| head``): it does not change how the command ends."""
@@ -183,15 +218,6 @@ class _Stream(rich.console.Console):
 def _printable(text: RenderableType) -> RenderableType:
     """Escape control characters as Python does; new lines and tabs stay."""
     return _UNPRINTABLE.sub(_escaped, text) if isinstance(text, str) else text
-
-
-def _as_values(kind: str, problems: Sequence[Problem]) -> dict[str, object]:
-    summary, *rest = [
-        {name: redact(text) for name, text in problem._asdict().items()}
-        for problem in problems[: 1 + _IN_JSON]
-    ]
-    several = {"problems": rest, "n_problems": len(problems) - 1} if rest else {}
-    return {"kind": kind, **summary, **several}
 
 
 def _trace(error: BaseException) -> str:
@@ -218,6 +244,6 @@ def _escaped(character: re.Match[str]) -> str:
     return ascii(character[0])[1:-1]
 
 
-def _lines(values: Mapping[str, object]) -> str:
+def _as_lines(values: Mapping[str, object]) -> str:
     longest = max(map(len, values), default=0)
     return "\n".join(f"{name:{longest}}  {value}" for name, value in values.items())

@@ -39,7 +39,7 @@ def error_as_dict(error: BaseException) -> dict[str, Any]:
     from lvm_batch.io.storage.redaction import redact
 
     def as_dict(problem: Problem) -> dict[str, str]:
-        return {name: redact(text) for name, text in problem._asdict().items()}
+        return {"message": redact(problem.message), "hint": redact(problem.hint)}
 
     error, code = reported_error(error), exit_code_of(error)
     if code == BUG:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from lvm_batch.io.bank.bank import build_bank as write_bank
 from lvm_batch.io.bank.remote import NAMES
 from lvm_batch.io.dataset.files import look_for_files
+from lvm_batch.jobs.console.count import Count
 from lvm_batch.jobs.console.progress import Progress
+from lvm_batch.jobs.console.text import plural
 from lvm_batch.jobs.errors import UsageError
 from lvm_batch.jobs.places import Place, check_places
 
@@ -36,14 +38,14 @@ def build_bank(
     """
     build_index = _index_builder(index)
     files = _find_files(vectors, output, console)
-    with Progress(console, what="reading vectors") as progress:
+    with Progress(console, "reading vectors", Count("vector")) as progress:
         meta = write_bank(
             files,
             output,
             vector_column=vector_column,
             id_column=id_column,
             build_index=build_index,
-            on_rows=lambda rows: progress.update(completed=rows),
+            on_rows=progress.reach,
         )
     return {"output": output, **meta}, _text(output, meta)
 
@@ -69,6 +71,7 @@ def _find_files(vectors: Sequence[str], output: str, console: Console) -> list[I
 
 
 def _text(output: str, meta: Mapping[str, Any]) -> str:
-    left_out = f", {meta['left_out']:,} rows without a usable vector left out" if meta["left_out"] else ""
-    made = f"{output}: {meta['count']:,} vectors of {meta['dim']}{left_out}"
+    n_left_out = plural(meta["left_out"], "row")
+    left_out = f", {n_left_out} without a usable vector left out" if meta["left_out"] else ""
+    made = f"{output}: {plural(meta['count'], 'vector')} of {meta['dim']}{left_out}"
     return f"{made}\nuse it with: lvm-batch run … --bank {output}"

@@ -12,6 +12,7 @@ from lvm_batch.io.dataset.units import DatasetFormat, Footer
 from lvm_batch.io.discovery.find_columns import FoundColumns, find_columns
 from lvm_batch.io.discovery.messages import found_notice
 from lvm_batch.io.schema import NO_COLUMN, ColumnChoice, ColumnNames, Layout, WindowShape
+from lvm_batch.jobs.console.text import plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,5 +95,5 @@ def _missing_column(columns: Sequence[str | None], name: str) -> str | None:
     if n_missing == len(columns):
         return "no column is to play its part" if name == NO_COLUMN else f"there is no `{name}` column"
     if n_missing:
-        return f"{n_missing} of {len(columns)} files have no `{name}` column (in the others it is)"
+        return f"there is no `{name}` column in {n_missing} of {plural(len(columns), 'file')} (in the others it is)"
     return None

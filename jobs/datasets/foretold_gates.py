@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lvm_batch.io.dataset.units import Footer
     from lvm_batch.io.formats.null_vectors import NullVectors
     from lvm_batch.io.schema import Pad
+    from lvm_batch.jobs.settings.run import RunSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,19 @@ class KnownBadRows:
         }
 
 
+def gate_notices(
+    settings: RunSettings, footers: Sequence[Footer], *, length: int, has_fallback: bool
+) -> Iterator[str]:
+    """Yield which gates of a run will or may fail, and which cannot be judged."""
+    # Of files that a limit cuts no footer tells where the nulls are.
+    whole = footers if settings.limit is None else ()
+    known = known_bad_rows(whole, length=length, pad=settings.pad)
+    yield from bad_row_notices(known, max_bad_rows=settings.max_bad_rows)
+    yield from loss_gate_notices(
+        footers, has_fallback=has_fallback, max_fallback_loss=settings.max_fallback_loss
+    )
+
+
 def known_bad_rows(footers: Sequence[Footer], *, length: int, pad: Pad | None) -> KnownBadRows | None:
     """Add up what the footers of a dataset tell of rows without a vector; ``None`` if they tell of none.
 
@@ -88,7 +102,7 @@ def _bounds(footer: Footer, nulls: NullVectors, *, length: int, pad: Pad | None)
     return least, min(nulls.rows * length, footer.n_rows)
 
 
-def gate_notices(known: KnownBadRows | None, *, max_bad_rows: float) -> Iterator[str]:
+def bad_row_notices(known: KnownBadRows | None, *, max_bad_rows: float) -> Iterator[str]:
     """Yield why the gate ``max_bad_rows`` will or may fail, and the option that accepts it."""
     if known is None or known.fails(max_bad_rows) is False:
         return

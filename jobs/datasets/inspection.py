@@ -17,6 +17,7 @@ from lvm_batch.io.dataset.files import look_for_files
 from lvm_batch.io.dataset.units import cut_units, row_bytes
 from lvm_batch.io.schema import WindowShape
 from lvm_batch.io.vectors.types import vector_dtype
+from lvm_batch.jobs.console.text import plural
 from lvm_batch.jobs.datasets.dataset_files import open_dataset
 from lvm_batch.jobs.datasets.dataset_format import dataset_format, missing_columns
 from lvm_batch.jobs.datasets.dataset_notices import cut_values, overruled_notices
@@ -159,7 +160,7 @@ def _differences(footers: Sequence[Footer]) -> Iterator[str]:
     if others:
         what = _difference(first.schema, others[0].schema)
         yield (
-            f"{len(others)} of {len(footers)} files have other columns than {first.file.name}: {what} "
+            f"{len(others)} of {plural(len(footers), 'file')} with other columns than {first.file.name}: {what} "
             f"in {others[0].file.name}"
         )
 

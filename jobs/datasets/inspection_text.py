@@ -46,7 +46,7 @@ def _vectors(stored: dict[str, Any]) -> str:
 
 def _row_groups(groups: dict[str, int]) -> str:
     size = groups["median_decoded_bytes"] / _MIB
-    rows = f"{groups['median_rows']:,} rows"
+    rows = plural(groups["median_rows"], "row")
     return f"{plural(groups['count'], 'row group')}, in the median {rows} or {size:,.1f} MiB decoded"
 
 
@@ -65,7 +65,7 @@ def _sample(sample: dict[str, Any]) -> dict[str, str]:
         f"{n_rows:,} {status} ({n_rows / sample['rows']:.1%})" for status, n_rows in shares.items()
     )
     return {
-        "sample": f"the first {sample['rows']:,} rows: {statuses}",
+        "sample": f"the first {plural(sample['rows'], 'row')}: {statuses}",
         **{f"  row {row['row']}": f"{row['detail']}, in {row['file']}" for row in sample["details"]},
         "norm": _mean("mean of the contexts' vectors", sample["vector_norm"]),
         "cosine": _cosines(sample),
@@ -76,7 +76,8 @@ def _cosines(sample: dict[str, Any]) -> str:
     if not sample["targets"]:
         return ""
     last, mean = sample["last_vector_cosine"], sample["context_mean_cosine"]
-    return f"with the target: last vector {last:.4f}, mean of the context {mean:.4f} ({sample['targets']:,} targets)"
+    n_targets = plural(sample["targets"], "target")
+    return f"with the target: last vector {last:.4f}, mean of the context {mean:.4f} ({n_targets})"
 
 
 def _mean(what: str, value: float | None) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lvm_batch.io.schema import SPLITS
+from lvm_batch.jobs.console.text import plural
 from lvm_batch.jobs.evaluation.evaluation_plots import plots
 from lvm_batch.jobs.evaluation.evaluation_text import as_markdown, as_text
 from lvm_batch.jobs.evaluation.group_scores import figures_of
@@ -135,8 +136,8 @@ def _notices(values: Mapping[str, Any], settings: EvaluateSettings) -> Iterator[
     for judged in (*values["models"], *values["baselines"]):
         if n_rows := judged["without_cosine"]:
             yield (
-                f"{n_rows:,} of {judged['rows']:,} predictions of {judged['name']} have no cosine, as they are not "
-                "finite or have no direction: its means are over the others"
+                f"{judged['name']}: {n_rows:,} of {plural(judged['rows'], 'prediction')} without a cosine, as not "
+                "finite or without direction; its means are over the others"
             )
     rows = values["rows"]
     if rows["articles"] is None:

@@ -9,6 +9,14 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from lvm_batch.jobs.console.text import as_table, format_number, plural
+from lvm_batch.jobs.evaluation.evaluation_tables import (
+    UNKNOWN,
+    cosine_rows,
+    difference_rows,
+    model_rows,
+    retrieval_rows,
+    split_rows,
+)
 from lvm_batch.jobs.evaluation.group_scores import SHOWN_LANES
 from lvm_batch.jobs.evaluation.row_scores import MEAN
 
@@ -17,45 +25,43 @@ if TYPE_CHECKING:
 
     Values = Mapping[str, Any]
 
-_WIDTH = 110
+_WIDTH = 80
 _NAME = 20  # characters of a model's name in a table
-_LANE_MODELS, _LANE_NAME = 5, 11  # with the mean of the context, as many as fit into the width
-_UNKNOWN = "-"
+_LANE_MODELS, _LANE_NAME = 2, 11  # with the mean of the context, as many as fit into the width
 
 
 def as_text(values: Values) -> str:
-    """Return the values of an evaluation as tables of at most 110 columns."""
+    """Return the values of an evaluation as tables of at most 80 columns."""
+    cosines, splits, models = cosine_rows(values), split_rows(values), model_rows(values)
     parts = [
-        "\n".join(_header(values)),
-        _table(_cosine_rows(values)),
-        _table(_split_rows(values)),
+        "\n".join(_filled(text) for text in _header(values)),
+        _table([row[:5] for row in cosines]),
+        _table([row[:5] for row in splits]),
+        _table(difference_rows(cosines, splits)),
         _lanes(values),
         _retrieval(values),
-        _table(_model_rows(values)),
-        "\n".join(fill(text, _WIDTH, subsequent_indent="  ") for text in _remarks(values, best="*")),
+        _table([row[:-1] for row in models]),
+        _recommendations(models),
+        "\n".join(_filled(text) for text in _remarks(values, best="*")),
     ]
     return "\n\n".join(part for part in parts if part)
 
 
 def as_markdown(values: Values, plots: Sequence[str]) -> str:
     """Return the leaderboard of an evaluation as Markdown; ``plots`` are the names of figures beside it."""
-    head, *rows = _model_rows(values)
+    head, *rows = model_rows(values)
     parts = [
         "# Leaderboard",
         "\n\n".join(_header(values)),
         _markdown([["model", *head[1:]], *rows]),
         "\n\n".join(_remarks(values, best="bold:")),
         "## Cosine with the true next vector",
-        _markdown(_cosine_rows(values)),
-        _markdown(_split_rows(values)),
-        *(["## Retrieval", _markdown(_retrieval_rows(values))] if values["bank"] else []),
+        _markdown(cosine_rows(values)),
+        _markdown(split_rows(values)),
+        *(["## Retrieval", _markdown(retrieval_rows(values))] if values["bank"] else []),
         *(f"![{name.removesuffix('.svg')}]({name})" for name in plots),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _judged(values: Values) -> list[Values]:
-    return [*values["models"], *values["baselines"]]
 
 
 def _header(values: Values) -> Iterator[str]:
@@ -76,47 +82,14 @@ def _header(values: Values) -> Iterator[str]:
     )
 
 
-def _cosine_rows(values: Values) -> list[list[str]]:
-    """Return the means over all rows, and their differences from the mean of the context."""
-    rows = [["cosine", "mean", "interval", "std", "mse", "over mean", "interval"]]
-    for judged in _judged(values):
-        over = judged["over_mean"] or {"cosine": None, "interval": None}
-        rows.append(
-            [
-                judged["name"],
-                format_number(judged["cosine"]),
-                _interval(judged["interval"]),
-                format_number(judged["std"]),
-                format_number(judged["mse"], ".6f"),
-                format_number(over["cosine"], "+.4f"),
-                _interval(over["interval"], "+.4f"),
-            ]
-        )
-    return rows
-
-
-def _split_rows(values: Values) -> list[list[str]]:
-    if not values["rows"]["by_split"]:
-        return []
-    rows = [["by split", "in_dist", "interval", "ood", "interval", "delta", "interval"]]
-    nothing = {"cosine": None, "interval": None}
-    for judged in _judged(values):
-        splits = [judged["by_split"].get(name, nothing) for name in ("in_dist", "ood")]
-        delta = judged["delta"] or nothing
-        cells = [
-            text
-            for split in splits
-            for text in (format_number(split["cosine"]), _interval(split["interval"]))
-        ]
-        rows.append(
-            [
-                judged["name"],
-                *cells,
-                format_number(delta["cosine"], "+.4f"),
-                _interval(delta["interval"], "+.4f"),
-            ]
-        )
-    return rows
+def _recommendations(models: list[list[str]]) -> str:
+    """Return each model's recommendation in a line, if any model has one."""
+    lines = [[row[0], row[-1]] for row in models[1:]]
+    return (
+        ""
+        if all(text == UNKNOWN for _, text in lines)
+        else as_table([["recommendation", ""], *lines], left=(0, 1))
+    )
 
 
 def _lanes(values: Values) -> str:
@@ -148,55 +121,7 @@ def _retrieval(values: Values) -> str:
         f"retrieval among the {plural(bank['vectors'], 'vector')} of {bank['path']}, over the {bank['rows']:,} of "
         f"{plural(values['rows']['judged'], 'row')} whose target it holds"
     )
-    return f"{head}\n{_table(_retrieval_rows(values))}"
-
-
-def _retrieval_rows(values: Values) -> list[list[str]]:
-    names = {"recall_at_1": "R@1", "recall_at_5": "R@5", "recall_at_10": "R@10", "mrr": "MRR"}
-    names["contain_at_50"] = "Contain@50"
-    rows = [["retrieval", *names.values()]]
-    rows += [
-        [judged["name"], *(format_number(judged["retrieval"][name]) for name in names)]
-        for judged in _judged(values)
-    ]
-    return rows
-
-
-def _model_rows(values: Values) -> list[list[str]]:
-    """Return the leaderboard, each model followed by the figures of its card."""
-    rows = [["models", "in_dist", "ood", "p50 ms", "p95 ms", "size MiB", "parameters", "recommendation"]]
-    formats = {
-        "in_dist": ".4f",
-        "ood": ".4f",
-        "p50_ms": ".2f",
-        "p95_ms": ".2f",
-        "size_mib": ".1f",
-        "parameters": ",",
-    }
-    for entry in values["leaderboard"]:
-        cells = [
-            format_number(entry[column], form) + ("*" if column in entry["best"] else " ")
-            for column, form in formats.items()
-        ]
-        rows.append([entry["model"], *cells, entry["recommendation"] or _UNKNOWN])
-        if card := entry["published"]:
-            rows.append([f"  card: {card['name']}", *_published(card)])
-    return rows
-
-
-def _published(card: Values) -> list[str]:
-    formats = {
-        "in_dist_cosine": ".4f",
-        "ood_cosine": ".4f",
-        "latency_ms": ".2f",
-        "p95_ms": ".2f",
-        "size_mb": ".1f",
-        "n_parameters": ",",
-    }
-    return [
-        *(f"{format_number(card[name], form)} " for name, form in formats.items()),
-        card["recommendation"],
-    ]
+    return f"{_filled(head)}\n{_table(retrieval_rows(values))}"
 
 
 def _remarks(values: Values, *, best: str) -> Iterator[str]:
@@ -214,7 +139,11 @@ def _remarks(values: Values, *, best: str) -> Iterator[str]:
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:
-    return as_table([[_shorten(row[0], _NAME), *row[1:]] for row in rows])
+    return as_table([[_shorten(row[0], _NAME), *row[1:]] for row in rows]) if rows else ""
+
+
+def _filled(text: str) -> str:
+    return fill(text, _WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
 def _markdown(rows: Sequence[Sequence[str]]) -> str:
@@ -232,7 +161,3 @@ def _bold(cell: str) -> str:
 def _shorten(name: str, length: int) -> str:
     """Cut a name from the left: paths differ at their end."""
     return name if len(name) <= length else f"..{name[2 - length :]}"
-
-
-def _interval(ends: Sequence[float] | None, form: str = ".4f") -> str:
-    return _UNKNOWN if ends is None else f"{ends[0]:{form}} to {ends[1]:{form}}"

@@ -18,6 +18,7 @@ from lvm_batch.io.dataset.column_checks import is_absent
 from lvm_batch.io.dataset.files import look_for_files
 from lvm_batch.io.errors import ColumnError, DataError
 from lvm_batch.io.schema import OK, SPLITS, STATUSES, WindowShape
+from lvm_batch.jobs.console.text import plural
 from lvm_batch.jobs.datasets.articles import Articles
 from lvm_batch.jobs.datasets.dataset_files import batches_of, open_dataset
 from lvm_batch.jobs.datasets.dataset_format import find_format
@@ -144,7 +145,7 @@ class JudgedDataset:
                 "name the column of the true next vectors with --target-column, or give sequences of articles",
             )
         return DataError(
-            f"none of {self.n_rows:,} rows can be judged by" + (f": {counts}" if counts else ""),
+            f"none of {plural(self.n_rows, 'row')} can be judged by" + (f": {counts}" if counts else ""),
             f"windows need a usable `{name}`, sequences articles of more than {self._format.shape.length} rows; "
             "`lvm-batch inspect` shows what is there",
         )

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from lvm_batch.jobs.console.text import plural
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
@@ -60,4 +62,4 @@ def spell(runs: Sequence[RunEntry]) -> str:
     first, last = runs[0].ended, runs[-1].ended
     if len(runs) == 1:
         return f"the run that ended at {last:%Y-%m-%d %H:%M} UTC"
-    return f"{len(runs)} runs that ended from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC"
+    return f"{plural(len(runs), 'run')} that ended from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC"

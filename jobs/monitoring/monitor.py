@@ -69,7 +69,7 @@ def read_runs(history: str) -> list[RunEntry]:
 def _error(alerts: Sequence[Finding]) -> GateFailed | None:
     if not alerts:
         return None
-    fired = "a rule fires" if len(alerts) == 1 else f"{len(alerts)} rules fire"
+    fired = plural(len(alerts), "rule", ("fires", "fire"))
     return GateFailed(
         f"{fired}: {', '.join(finding.rule for finding in alerts)}",
         f"look at {alerts[0].report}" if alerts[0].report else "",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lvm_batch.jobs.console.text import plural
 from lvm_batch.jobs.monitoring.findings import Finding, lacks, mean_of, runs_with, spell, state_of
 from lvm_batch.jobs.monitoring.rule_figures import fallback_rate, interval, pooled
 
@@ -81,7 +82,9 @@ def check_shadow_gain(rule: declared.ShadowGain, window: Window) -> Finding:
     runs = runs_with(window.inside, lambda run: run.shadow_gain)
     found = pooled(run.shadow_gain for run in runs)
     if found.mean is None or found.n < rule.min_rows:
-        return lacks("shadow_gain", f"{found.n} rows of the shadow evaluation, {rule.min_rows} are needed")
+        return lacks(
+            "shadow_gain", f"{plural(found.n, 'row')} of the shadow evaluation, {rule.min_rows} are needed"
+        )
     ends = interval(found, rule.confidence)
     if ends is None:
         return lacks("shadow_gain", "no standard deviation recorded")

@@ -106,7 +106,7 @@ def run(
     """
     started = monotonic() if started is None else started
     check_cluster(settings)
-    plan = make_plan(settings, threads=None)
+    plan = make_plan(settings, threads=None, console=console)
     check_memory(plan.memory, settings)
     for notice in plan.notices:
         console.note(notice)

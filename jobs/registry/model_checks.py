@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from lvm_batch.jobs.console.text import plural
 from lvm_batch.lvm.errors import ArchitectureError
 from lvm_batch.lvm.inference.cosines import row_cosines
 from lvm_batch.lvm.inference.predictor import Predictor
@@ -162,9 +163,9 @@ def _unit_norm(predictions: Floats) -> Check:
     norms = np.linalg.norm(predictions.astype(np.float64), axis=1)
     n_broken = int((~np.isfinite(norms)).sum())
     if n_broken:
-        return Check("unit norm", False, f"{n_broken:,} of {len(norms):,} predictions are not finite")  # noqa: FBT003
+        return Check("unit norm", False, f"not finite: {n_broken:,} of {plural(len(norms), 'prediction')}")  # noqa: FBT003
     off = float(np.abs(norms - 1).max())
-    text = f"norms of {len(norms):,} predictions within {off:.1e} of 1"
+    text = f"norms of {plural(len(norms), 'prediction')} within {off:.1e} of 1"
     return Check("unit norm", off <= NORM_TOLERANCE, text, off)
 
 
@@ -178,7 +179,7 @@ def _cosine_text(cosines: Cosines) -> str:
     ood = f", {cosines.ood_rows:,} of them ood" if cosines.ood_rows else ""
     left_out = f", {cosines.without_cosine:,} without a cosine left out" if cosines.without_cosine else ""
     own = (
-        f"{cosines.mean:.4f} on {cosines.rows:,} windows{ood}{left_out} "
+        f"{cosines.mean:.4f} on {plural(cosines.rows, 'window')}{ood}{left_out} "
         f"(mean of the context {cosines.context_mean:.4f})"
     )
     if cosines.change is None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _MIB = 2**20
 _DIGITS = 12  # of a digest: enough to tell files apart in practice
-_COLUMNS = ("name", "architecture", "parameters", "dim", "size", "val cosine", "sha256", "roles")
+_COLUMNS = ("name", "arch", "parameters", "dim", "size", "cosine", "sha256", "roles")
 _LEFT = (0, 1, 6, 7)
 
 
@@ -68,7 +68,7 @@ def _cells(model: Mapping[str, Any]) -> list[str]:
         _size(model),
         format_number(model["val_cosine"]),
         model["sha256"][:_DIGITS],
-        ", ".join(model["roles"]),
+        ", ".join(role.removesuffix("_model") for role in model["roles"]),
     ]
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from lvm_batch.io.errors import DataError
 from lvm_batch.io.schema import WindowShape
 from lvm_batch.io.storage.locations import read_file
+from lvm_batch.jobs.console.text import plural
 from lvm_batch.jobs.errors import GateFailed
 from lvm_batch.jobs.registry.held_out_sample import held_out_sample
 from lvm_batch.jobs.registry.model_checks import (
@@ -58,9 +59,8 @@ class VerificationResult:
         failed = [check.name for check in self.checks if not check.passed]
         if not failed:
             return None
-        message = (
-            f"{self.candidate.name} fails {len(failed)} of {len(self.checks)} checks: {', '.join(failed)}"
-        )
+        n_checks = plural(len(self.checks), "check")
+        message = f"{self.candidate.name} fails {len(failed)} of {n_checks}: {', '.join(failed)}"
         return GateFailed(message, "the lines of these checks say what was found")
 
     def values(self) -> dict[str, Any]:

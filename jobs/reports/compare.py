@@ -6,8 +6,10 @@ The rule: a difference is always the second minus the first.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from lvm_batch.io.output.commit import OutputFolder
+from lvm_batch.io.output.unit_files import PRIVATE
 from lvm_batch.io.schema import ROUTES
 from lvm_batch.io.storage.locations import locate
 from lvm_batch.jobs.reports.data import gather
@@ -32,17 +34,16 @@ if TYPE_CHECKING:
 
     Pair = tuple[ReportData, ReportData]
 
-COMPARISON = "comparison.html"
-
 
 def compare(first: str, second: str, *, file: str | None = None) -> tuple[dict[str, Any], str]:
-    """Write what differs between the jobs in two outputs to ``file``; return values and text.
+    """Write what differs between the jobs in two outputs; return values and text.
 
-    Raises as :func:`lvm_batch.jobs.reports.report.report` does.
+    Without ``file`` the page lies beside the report of the first output, by the id of the second job. Raises as
+    :func:`lvm_batch.jobs.reports.report.report` does.
     """
-    check_page(file or COMPARISON, first, second)
+    check_page(file, first, second)
     pair = gather(OutputFolder(locate(first).text)), gather(OutputFolder(locate(second).text))
-    place = write_page(render(_page(pair)), file or COMPARISON)
+    place = write_page(render(_page(pair)), file or _beside_report(first, pair[1].documents.job.job_id))
     settings, models = differing(*map(_settings, pair)), differing(*map(_models, pair))
     values = {
         "outputs": [first, second],
@@ -55,6 +56,10 @@ def compare(first: str, second: str, *, file: str | None = None) -> tuple[dict[s
         "comparison": place,
     }
     return values, f"compared  {place}"
+
+
+def _beside_report(output: str, other_id: str) -> str:
+    return locate(output).child(f"{PRIVATE}/comparison-{quote(other_id, safe='')}.html").text
 
 
 def differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

@@ -134,11 +134,12 @@ def _looked_at(columns: Columns) -> Note:
     unread = f" {plural(len(columns.unreadable), 'file')} could not be read." if columns.unreadable else ""
     if columns.n_rows == columns.n_total:
         return Note(
-            f"Of all {columns.n_total:,} rows.{unread} Histograms leave out the outermost 0.1 % at either end."
+            f"Of all {plural(columns.n_total, 'row')}.{unread} Histograms leave out the outermost 0.1 % at either end."
         )
     return Note(
-        f"Of {columns.n_rows:,} of the {columns.n_total:,} rows, from {columns.n_files:,} of {columns.n_total_files:,}"
-        f" files, evenly spread.{unread} Histograms leave out the outermost 0.1 % at either end."
+        f"Of {columns.n_rows:,} of the {plural(columns.n_total, 'row')}, from {columns.n_files:,} of "
+        f"{plural(columns.n_total_files, 'file')}, evenly spread.{unread} "
+        "Histograms leave out the outermost 0.1 % at either end."
     )
 
 

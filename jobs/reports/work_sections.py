@@ -131,12 +131,13 @@ def faults_section(data: ReportData) -> Section:
 
 def _bad_rows(totals: Totals) -> Part:
     n_bad, places = totals.rows_by_status.get("bad_input", 0), totals.bad_rows
+    unnamed = f"{plural(n_bad, 'row', ('is', 'are'))} bad, and no record names their places."
     return table(
         f"Bad rows, the first {len(places):,} of {n_bad:,}",
         ("row", "detail", "file"),
         ((str(bad.row), bad.detail, bad.file) for bad in places),
         n_texts=3,
-        empty="No row is bad." if not n_bad else f"{n_bad:,} rows are bad, and no record names their places.",
+        empty=unnamed if n_bad else "No row is bad.",
     )
 
 

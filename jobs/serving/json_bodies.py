@@ -14,6 +14,7 @@ import numpy as np
 import orjson
 
 from lvm_batch.io.schema import ROUTES
+from lvm_batch.jobs.console.text import plural
 from lvm_batch.jobs.serving.bodies import (
     LANE,
     MOST_PROBLEMS,
@@ -106,7 +107,7 @@ class QueryReader:
             raise unusable(Problem(place, message, kind))
         n_vectors = len(value)
         if n_vectors < self._length and self._pad == "reject":
-            message = f"holds {n_vectors} vectors, not {self._length}, and --pad is reject"
+            message = f"holds {plural(n_vectors, 'vector')}, not {self._length}, and --pad is reject"
             raise unusable(Problem(place, message, "wrong_length"))
         return self._whole(self._vectors.vectors(value, place, doubtful=doubtful), place)
 

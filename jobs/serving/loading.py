@@ -81,7 +81,7 @@ def load(settings: ServeSettings) -> LoadedModels:
     if len(found.problems) == 1:
         raise found.problems[0]
     if found.problems or found.primary is None:
-        raise SettingsError(*(Problem(*error.args) for error in found.problems))
+        raise SettingsError(*map(Problem.of, found.problems))
     shape = WindowShape(dim=found.primary.dim)
     cascade = load_cascade(found.as_set(settings))
     took_s = _warm(cascade, shape, max_rows=settings.max_batch)

@@ -29,7 +29,7 @@ _FILES = HelpMark("Files")
 class DatasetSettings(Settings):
     """How a dataset is read: the settings of every command that reads one."""
 
-    dataset: Annotated[tuple[PathText, ...], HelpMark("Arguments", "DATASET"), RESOLVED] = Field(
+    dataset: Annotated[tuple[PathText, ...], HelpMark("Arguments", "DATASET", common=True), RESOLVED] = Field(
         default=(), description="Parquet files, folders, globs or URLs to read."
     )
     layout: Annotated[Literal["auto", "windows", "sequences"], _FILES, OUTPUT] = Field(

@@ -12,30 +12,29 @@ from lvm_batch.jobs.settings.paths import LocalPath, PathText
 from lvm_batch.jobs.settings.run import Rate
 from lvm_batch.lvm.registry.registry import DEFAULT_MODELS_DIR
 
-_MODELS = HelpMark("Models")
 _JUDGING = HelpMark("Judging")
 
 
 class EvaluateSettings(DatasetSettings):
     """The settings of an evaluation."""
 
-    output: Annotated[PathText | None, HelpMark("Files", "DIR"), NO_EFFECT] = Field(
+    output: Annotated[PathText | None, HelpMark("Files", "DIR", common=True), NO_EFFECT] = Field(
         default=None, description="Folder for the figures as JSON, the table as Markdown, and the plots."
     )
-    model: Annotated[tuple[PathText, ...], HelpMark("Models", "CKPT"), RESOLVED] = Field(
+    model: Annotated[tuple[PathText, ...], HelpMark("Models", "CKPT", common=True), RESOLVED] = Field(
         default=(), description="Checkpoint to judge: a path, or a name under the models folder; repeatable."
     )
     fallback: Annotated[PathText | None, HelpMark("Models", "CKPT"), RESOLVED] = Field(
         default=None, description="With --calibrate: the checkpoint that escalated rows would be run through."
     )
-    bank: Annotated[PathText | None, HelpMark("Models", "PATH"), RESOLVED] = Field(
+    bank: Annotated[PathText | None, HelpMark("Models", "PATH", common=True), RESOLVED] = Field(
         default=None, description="Bank of vectors for retrieval, and for confidence and margin."
     )
     models_dir: Annotated[LocalPath, HelpMark("Models", "DIR"), RESOLVED] = Field(
         default=str(DEFAULT_MODELS_DIR), description="Folder of named models, with their roles beside it."
     )
-    device: Annotated[Literal["auto", "cpu", "cuda", "mps"], _MODELS, NO_EFFECT] = Field(
-        default="auto", description="Where models run."
+    device: Annotated[Literal["auto", "cpu", "cuda", "mps"], HelpMark("Models", common=True), NO_EFFECT] = (
+        Field(default="auto", description="Where models run.")
     )
     context_length: Annotated[Annotated[int, Field(ge=1)], _JUDGING, OUTPUT] = Field(
         default=5, description="Vectors in a context."

@@ -41,6 +41,8 @@ _PANELS = (
     "Judging",
     "Routing",
     "Running",
+    "Workers",
+    "Monitoring",
     "Column names",
 )
 """The headings of a command's help, in order."""
@@ -48,10 +50,19 @@ _PANELS = (
 
 @dataclass(frozen=True, slots=True)
 class HelpMark:
-    """The place of a setting in a command's help: its heading, and the name of its value."""
+    """The place of a setting in a command's help: its heading, and the name of its value.
+
+    A ``common`` setting stands before all headings, among the options that most users need.
+    """
 
     panel: str
     metavar: str | None = None
+    common: bool = False
+
+    @property
+    def heading(self) -> str | None:
+        """The heading that the setting stands under; ``None`` for a common one."""
+        return None if self.common else self.panel
 
 
 class Effect(Enum):
@@ -102,7 +113,7 @@ Kind = type[Settings]
 
 def names_of(kind: Kind) -> tuple[str, ...]:
     """Return the names of all settings of a kind, in the order of the help."""
-    return tuple(sorted(kind.model_fields, key=lambda name: _PANELS.index(help_mark(kind, name).panel)))
+    return tuple(sorted(kind.model_fields, key=lambda name: _place_in_help(help_mark(kind, name))))
 
 
 @cache
@@ -193,6 +204,10 @@ def brief(value: object) -> str:
     except ValueError:  # Python does not print whole numbers of thousands of digits
         return "a number of thousands of digits"
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
+
+
+def _place_in_help(mark: HelpMark) -> tuple[bool, int]:
+    return not mark.common, _PANELS.index(mark.panel)
 
 
 def _parts(kind: Kind, name: str) -> list[dict[str, Any]]:

@@ -28,7 +28,6 @@ Cosine = Annotated[float, Field(ge=-1, le=1)]
 _FILES = HelpMark("Files")
 _MODELS = HelpMark("Models")
 _ROUTING = HelpMark("Routing")
-_RUNNING = HelpMark("Running")
 
 
 class RunSettings(SelectionSettings, ChoiceSettings, WorkerSettings):
@@ -38,18 +37,18 @@ class RunSettings(SelectionSettings, ChoiceSettings, WorkerSettings):
     and `~` is the home folder.
     """
 
-    output: Annotated[OutputText, HelpMark("Files", "OUT"), NO_EFFECT] = Field(
+    output: Annotated[OutputText, HelpMark("Files", "OUT", common=True), NO_EFFECT] = Field(
         default="", description="Folder or URL to write to; the same job resumes there."
     )
-    history: Annotated[PathText | None, _FILES, NO_EFFECT] = Field(
+    history: Annotated[PathText | None, HelpMark("Monitoring", "PATH"), NO_EFFECT] = Field(
         default=None, description="Folder or URL that gets a small file about each run, for monitor."
     )
-    openlineage: Annotated[Text | None, HelpMark("Running", "NAME"), NO_EFFECT] = Field(
+    openlineage: Annotated[Text | None, HelpMark("Monitoring", "NAME"), NO_EFFECT] = Field(
         default=None,
         description="Name of this job in OpenLineage, which is told what a run reads and writes. Where OpenLineage is"
         " found stands in OPENLINEAGE_URL or openlineage.yml.",
     )
-    ping_url: Annotated[PingURL | None, HelpMark("Running", "URL"), NO_EFFECT] = Field(
+    ping_url: Annotated[PingURL | None, HelpMark("Monitoring", "URL"), NO_EFFECT] = Field(
         default=None,
         description="Health check that is told how the run goes, as healthchecks.io takes it. Whoever has the address"
         " can ping: LVM_BATCH_PING_URL keeps it out of lists of processes. It is shown nowhere.",
@@ -77,20 +76,20 @@ class RunSettings(SelectionSettings, ChoiceSettings, WorkerSettings):
         examples=["route=old_route"],
     )
 
-    model: Annotated[PathText | None, HelpMark("Models", "CKPT"), RESOLVED] = Field(
+    model: Annotated[PathText | None, HelpMark("Models", "CKPT", common=True), RESOLVED] = Field(
         default=None, description="Primary checkpoint: a path, or a name under the models folder."
     )
-    fallback: Annotated[PathText | None, HelpMark("Models", "CKPT"), RESOLVED] = Field(
+    fallback: Annotated[PathText | None, HelpMark("Models", "CKPT", common=True), RESOLVED] = Field(
         default=None, description="Checkpoint that escalated rows are run through."
     )
-    bank: Annotated[PathText | None, HelpMark("Models", "PATH"), RESOLVED] = Field(
+    bank: Annotated[PathText | None, HelpMark("Models", "PATH", common=True), RESOLVED] = Field(
         default=None, description="Bank of vectors that confidence and margin are measured against."
     )
     models_dir: Annotated[LocalPath, HelpMark("Models", "DIR"), RESOLVED] = Field(
         default=str(DEFAULT_MODELS_DIR), description="Folder of named models, with their roles beside it."
     )
-    device: Annotated[Literal["auto", "cpu", "cuda", "mps"], _MODELS, NO_EFFECT] = Field(
-        default="auto", description="Where models run."
+    device: Annotated[Literal["auto", "cpu", "cuda", "mps"], HelpMark("Models", common=True), NO_EFFECT] = (
+        Field(default="auto", description="Where models run.")
     )
     fallback_device: Annotated[Literal["cpu", "cuda", "mps"] | None, _MODELS, NO_EFFECT] = Field(
         default=None,
@@ -128,19 +127,19 @@ class RunSettings(SelectionSettings, ChoiceSettings, WorkerSettings):
         default=0.01, description="Fraction of rows run through both models to compare them."
     )
 
-    metrics_file: Annotated[LocalPath | None, HelpMark("Running", "FILE"), NO_EFFECT] = Field(
+    metrics_file: Annotated[LocalPath | None, HelpMark("Monitoring", "FILE"), NO_EFFECT] = Field(
         default=None,
         description="File for node_exporter's textfile collector, *.prom, that tells how the run ended.",
     )
-    dashboard: Annotated[Address | None, HelpMark("Running", "ADDRESS"), NO_EFFECT] = Field(
+    dashboard: Annotated[Address | None, HelpMark("Monitoring", "ADDRESS"), NO_EFFECT] = Field(
         default=None,
         description="Where Dask's dashboard is served while local workers compute; :0 takes any free port.",
         examples=["127.0.0.1:8787", "127.0.0.1:0"],
     )
-    performance_report: Annotated[PathText | None, HelpMark("Running", "FILE"), NO_EFFECT] = Field(
+    performance_report: Annotated[PathText | None, HelpMark("Monitoring", "FILE"), NO_EFFECT] = Field(
         default=None, description="HTML file that gets Dask's report of what the workers did when."
     )
-    unit_size: Annotated[ByteSize, Field(gt=0), HelpMark("Running", "SIZE"), RESOLVED] = Field(
+    unit_size: Annotated[ByteSize, Field(gt=0), HelpMark("Workers", "SIZE"), RESOLVED] = Field(
         default=ByteSize(64 * 2**20),
         description="Decoded input bytes of a work unit, never less than a row group.",
         examples=["64MiB", "200MB"],

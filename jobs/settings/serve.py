@@ -49,11 +49,11 @@ TAKEN = (
 class ServeSettings(RunSettings):
     """The settings of a service, and those of a run, of which a service uses the ones in :data:`TAKEN`."""
 
-    host: Annotated[Text, HelpMark("Running", "ADDRESS"), NO_EFFECT] = Field(
+    host: Annotated[Text, HelpMark("Running", "ADDRESS", common=True), NO_EFFECT] = Field(
         default="127.0.0.1", description="Address to listen on; 0.0.0.0 is every address of this machine."
     )
-    port: Annotated[Annotated[int, Field(ge=0, le=65535)], _RUNNING, NO_EFFECT] = Field(
-        default=8000, description="Port to listen on; 0 takes a free one."
+    port: Annotated[Annotated[int, Field(ge=0, le=65535)], HelpMark("Running", common=True), NO_EFFECT] = (
+        Field(default=8000, description="Port to listen on; 0 takes a free one.")
     )
     max_batch: Annotated[Annotated[int, Field(ge=1, le=4096)], _RUNNING, NO_EFFECT] = Field(
         default=64, description="Rows that the models answer at once, of however many requests."

@@ -26,10 +26,9 @@ from lvm_batch.jobs.settings.fields import (
     names_of,
 )
 from lvm_batch.jobs.settings.paths import expanded_file
-from lvm_batch.jobs.settings.placeholders import UnknownPlaceholder, fill_in
 from lvm_batch.jobs.settings.run import RunSettings
 from lvm_batch.jobs.settings.serve import ServeSettings
-from lvm_batch.jobs.settings.times import as_time
+from lvm_batch.jobs.settings.times import UnknownPlaceholder, as_time, filled
 from lvm_batch.jobs.settings.toml_files import read_toml
 from lvm_batch.jobs.settings.train import TrainSettings
 
@@ -61,10 +60,14 @@ _NEAR = 0.72  # difflib's 0.6 takes `batch_size` for `unit_size`
 
 @dataclass(frozen=True, slots=True)
 class ResolvedSettings(Generic[Kind]):
-    """Valid settings, and where the value of each came from."""
+    """Valid settings, and where the value of each came from.
+
+    ``places`` name the flag, the variable, or the key and the file, of each that is not a default.
+    """
 
     settings: Kind
     origins: Mapping[str, Origin]
+    places: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +120,9 @@ def resolve_settings(
     if problems:
         raise SettingsError(*problems)
     return ResolvedSettings(
-        settings, {name: given[name].origin if name in given else "default" for name in every}
+        settings,
+        {name: given[name].origin if name in given else "default" for name in every},
+        {name: given[name].place for name in every if name in given},
     )
 
 
@@ -201,16 +206,10 @@ def _filled_in(
     filling = {}
     for name, found in given.items():
         try:
-            filling[name] = replace(found, value=_filled(found.value, time))
+            filling[name] = replace(found, value=filled(found.value, time))
         except UnknownPlaceholder as error:
             problems.append(_unfilled(found.place, *error.args))
     return filling | {"as_of": replace(written, value=time)}
-
-
-def _filled(value: object, time: datetime) -> object:
-    if isinstance(value, (list, tuple)):
-        return [fill_in(text, time) if isinstance(text, str) else text for text in value]
-    return fill_in(value, time) if isinstance(value, str) else value
 
 
 def _unfilled(place: str, text: str, near: str) -> Problem:

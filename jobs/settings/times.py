@@ -1,6 +1,7 @@
-"""Times and spans of time as people write them.
+"""Times and spans of time as people write them, and placeholders such as ``{date}`` in settings.
 
-The rule: a time without an offset is UTC. Nothing here reads the clock.
+The rule: a time without an offset is UTC, and nothing here reads the clock. Placeholders follow from the time that a
+run is for, so that a run that is retried tomorrow is still yesterday's run.
 """
 
 from __future__ import annotations
@@ -8,11 +9,26 @@ from __future__ import annotations
 import re
 from datetime import UTC, date, datetime, time, timedelta
 
+from lvm_batch.jobs.console.text import nearest
+
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _SPAN = re.compile(r"(\d{1,6})([mhdw])")
 
 SPAN = r"^\d{1,6}[mhdw]$"
 """The pattern of a span, for settings."""
+
+PLACEHOLDERS = {
+    "date": "%Y-%m-%d",
+    "date_nodash": "%Y%m%d",
+    "year": "%Y",
+    "month": "%m",
+    "day": "%d",
+    "hour": "%H",
+}
+"""The names allowed in braces and their formats; a span may follow, to add or subtract: ``{date-1d}``."""
+
+_BRACES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
+_WRITTEN = re.compile(r"(\w+)(?:([+-])(\d{1,6}[mhdw]))?")
 
 
 def as_span(text: str) -> timedelta:
@@ -48,3 +64,35 @@ def before(time: datetime, span: str) -> datetime:
         return time - as_span(span)
     except OverflowError as error:
         raise ValueError(f"there was no time {span} before {time.isoformat()}") from error
+
+
+class UnknownPlaceholder(ValueError):
+    """Braces hold an unknown name; ``args`` are the text and the nearest known name."""
+
+
+def fill_in(text: str, time: datetime) -> str:
+    """Return ``text`` with its placeholders filled in; ``{{`` and ``}}`` stand for braces.
+
+    Raises :class:`UnknownPlaceholder`.
+    """
+    return _BRACES.sub(lambda found: _value(found, time), text)
+
+
+def filled(value: object, time: datetime) -> object:
+    """Return a value of a setting with the placeholders of its texts filled in; raises as :func:`fill_in` does."""
+    if isinstance(value, (list, tuple)):
+        return [fill_in(text, time) if isinstance(text, str) else text for text in value]
+    return fill_in(value, time) if isinstance(value, str) else value
+
+
+def _value(found: re.Match[str], time: datetime) -> str:
+    if found[1] is None:
+        return found[0][0]
+    written = _WRITTEN.fullmatch(found[1])
+    if written is None or written[1] not in PLACEHOLDERS:
+        raise UnknownPlaceholder(found[0], nearest(found[1], PLACEHOLDERS) or "date")
+    span = as_span(written[3]) if written[3] else time - time
+    try:
+        return (time + span if written[2] == "+" else time - span).strftime(PLACEHOLDERS[written[1]])
+    except OverflowError as error:
+        raise UnknownPlaceholder(found[0], "date") from error

@@ -23,25 +23,26 @@ Positive = Annotated[float, Field(gt=0)]
 class TrainSettings(DatasetSettings):
     """The settings of a training."""
 
-    output: Annotated[OutputText, HelpMark("Files", "DIR"), NO_EFFECT] = Field(
+    output: Annotated[OutputText, HelpMark("Files", "DIR", common=True), NO_EFFECT] = Field(
         default="", description="Folder to write the model to; the same training resumes there."
     )
     arch: Annotated[
         Literal["amn", "amn-mixer", "gru", "lstm", "transformer", "lstm-v0", "transformer-v0"] | None,
-        _TRAINING,
+        HelpMark("Training", "NAME", common=True),
         OUTPUT,
     ] = Field(
         default=None,
-        description="Architecture; lstm-v0 and transformer-v0 have the sizes that the v0 cards print.",
+        description="Architecture: amn, amn-mixer, gru, lstm or transformer; lstm-v0 and transformer-v0 have the sizes"
+        " that the v0 cards print.",
     )
     recipe: Annotated[Literal["unseen", "v0", "v1"], _TRAINING, RESOLVED] = Field(
         default="unseen",
         description="How to train: for articles that were never seen, or as one of the cards says.",
     )
-    seed: Annotated[Annotated[int, Field(ge=0, lt=2**63)], _TRAINING, OUTPUT] = Field(
+    seed: Annotated[Annotated[int, Field(ge=0, lt=2**63)], HelpMark("Training", common=True), OUTPUT] = Field(
         default=0, description="What chance follows from: the split, the first weights, the order of windows."
     )
-    epochs: Annotated[Count | None, _TRAINING, RESOLVED] = Field(
+    epochs: Annotated[Count | None, HelpMark("Training", common=True), RESOLVED] = Field(
         default=None, description="Times that every window is learnt from. Unless given, the recipe's."
     )
     batch_size: Annotated[Count | None, _TRAINING, RESOLVED] = Field(
@@ -72,6 +73,6 @@ class TrainSettings(DatasetSettings):
         default="as_is",
         description="Whether the vectors of contexts are made unit vectors; a run reads them as they are.",
     )
-    device: Annotated[Literal["auto", "cpu", "cuda", "mps"], HelpMark("Training"), NO_EFFECT] = Field(
-        default="auto", description="Where the model is trained."
+    device: Annotated[Literal["auto", "cpu", "cuda", "mps"], HelpMark("Training", common=True), NO_EFFECT] = (
+        Field(default="auto", description="Where the model is trained.")
     )

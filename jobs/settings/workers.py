@@ -12,48 +12,48 @@ from pydantic import ByteSize, Field, JsonValue, field_validator
 from lvm_batch.jobs.settings.fields import NO_EFFECT, HelpMark, Settings
 from lvm_batch.jobs.settings.paths import Text
 
-Table = Annotated[dict[str, JsonValue], HelpMark("Running", "TABLE"), NO_EFFECT]
+Table = Annotated[dict[str, JsonValue], HelpMark("Workers", "TABLE"), NO_EFFECT]
 
 _RANGE = r"^[0-9]{1,6}:[0-9]{1,6}$"
-_RUNNING = HelpMark("Running")
+_WORKERS = HelpMark("Workers")
 
 
 class WorkerSettings(Settings):
     """Where work is done, by how many, and within which bounds."""
 
-    workers: Annotated[Annotated[int, Field(ge=1)] | None, _RUNNING, NO_EFFECT] = Field(
-        default=None, description="Worker processes; unless given, what the machine holds."
+    workers: Annotated[Annotated[int, Field(ge=1)] | None, HelpMark("Workers", common=True), NO_EFFECT] = (
+        Field(default=None, description="Worker processes; unless given, what the machine holds.")
     )
-    unit_timeout: Annotated[float, Field(gt=0), HelpMark("Running", "SECONDS"), NO_EFFECT] = Field(
+    unit_timeout: Annotated[float, Field(gt=0), HelpMark("Workers", "SECONDS"), NO_EFFECT] = Field(
         default=3600, description="Time that a work unit may take before its worker is given up."
     )
     memory_limit: Annotated[
-        Annotated[ByteSize, Field(gt=0)] | None, HelpMark("Running", "SIZE"), NO_EFFECT
+        Annotated[ByteSize, Field(gt=0)] | None, HelpMark("Workers", "SIZE"), NO_EFFECT
     ] = Field(
         default=None,
         description="Memory that each worker may use; unless given, its share of the machine. A job that would need"
         " more is refused before it starts.",
         examples=["2GiB", "900MB"],
     )
-    scheduler: Annotated[Text | None, HelpMark("Running", "ADDRESS"), NO_EFFECT] = Field(
+    scheduler: Annotated[Text | None, HelpMark("Workers", "ADDRESS"), NO_EFFECT] = Field(
         default=None,
         description="Dask scheduler to run on, such as tcp://host:8786, in place of local workers; tls://host:8786"
         " takes its certificates from Dask's own settings, distributed.comm.tls.",
     )
-    cluster: Annotated[Literal["slurm", "kubernetes", "ssh"] | None, _RUNNING, NO_EFFECT] = Field(
+    cluster: Annotated[Literal["slurm", "kubernetes", "ssh"] | None, _WORKERS, NO_EFFECT] = Field(
         default=None,
         description="Where to start workers for this run alone, in place of local ones. The table of that name in a"
         " --config file says how.",
     )
     adapt: Annotated[
-        Annotated[str, Field(pattern=_RANGE)] | None, HelpMark("Running", "MIN:MAX"), NO_EFFECT
+        Annotated[str, Field(pattern=_RANGE)] | None, HelpMark("Workers", "MIN:MAX"), NO_EFFECT
     ] = Field(
         default=None,
         description="Workers that --cluster has at least and at most, as many as the work that is left can use.",
         examples=["1:20"],
     )
     wait_for_workers: Annotated[
-        Annotated[float, Field(gt=0)] | None, HelpMark("Running", "SECONDS"), NO_EFFECT
+        Annotated[float, Field(gt=0)] | None, HelpMark("Workers", "SECONDS"), NO_EFFECT
     ] = Field(
         default=None,
         description="Time to wait for a first worker, and for another once all have gone; unless given, 30 with"

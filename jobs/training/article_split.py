@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lvm_batch.io.errors import DataError
+from lvm_batch.jobs.console.text import plural
 
 if TYPE_CHECKING:
     from lvm_batch.jobs.training.training_rows import TrainingRows
@@ -39,10 +40,10 @@ def split_by_article(rows: TrainingRows, *, share: float, seed: int) -> Split:
     in_dist = np.flatnonzero(~rows.ood)
     articles = np.unique(rows.articles[in_dist])
     if not len(in_dist):
-        raise DataError(f"none of {rows.n_rows:,} rows is a window to train on", _hint(rows))
+        raise DataError(f"none of {plural(rows.n_rows, 'row')} is a window to train on", _hint(rows))
     if len(articles) < _MIN_ARTICLES:
         raise DataError(
-            f"all {len(in_dist):,} windows are of one article, so none can be kept apart to judge by",
+            f"{plural(len(in_dist), 'window')} of one article: none can be kept apart to judge by",
             "give at least two articles; of windows, name the column that tells articles apart (--article-column)",
         )
     shuffled = np.random.default_rng([seed, len(articles)]).permutation(articles)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from lvm_batch.jobs.console.text import plural
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -78,12 +80,12 @@ def _data(document: Mapping[str, Any]) -> Iterator[str]:
     windows, articles = document["windows"], document["articles"]
     yield "## Data"
     yield ""
-    yield f"From {', '.join(f'`{name}`' for name in document['dataset'])}, {document['rows']:,} rows:"
+    yield f"From {', '.join(f'`{name}`' for name in document['dataset'])}, {plural(document['rows'], 'row')}:"
     yield ""
-    yield f"- trained on {windows['training']:,} windows of {articles['training']:,} articles"
-    yield f"- judged by {windows['validation']:,} windows of {articles['validation']:,} other articles"
+    yield f"- trained on {plural(windows['training'], 'window')} of {plural(articles['training'], 'article')}"
+    yield f"- judged by {plural(windows['validation'], 'window')} of {plural(articles['validation'], 'other article')}"
     if windows["ood"]:
-        yield f"- {windows['ood']:,} windows marked `ood` were kept out of both"
+        yield f"- {plural(windows['ood'], 'window')} marked `ood` kept out of both"
 
 
 def _recipe(document: Mapping[str, Any]) -> Iterator[str]:
@@ -127,5 +129,5 @@ def _limits(document: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield "- It knows vectors of the encoder that made its data, and no others."
     n_articles = document["articles"]["validation"]
-    yield f"- It was judged on {n_articles:,} articles of the same source; other text may differ."
+    yield f"- It was judged on {plural(n_articles, 'article')} of the same source; other text may differ."
     yield "- The best epoch was chosen by those articles too, so their figure is a little too good."

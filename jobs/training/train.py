@@ -13,6 +13,7 @@ import numpy as np
 
 from lvm_batch.io.output.lock import lock_output
 from lvm_batch.jobs.console.signals import stop_on_signals
+from lvm_batch.jobs.console.text import plural
 from lvm_batch.jobs.errors import JobError
 from lvm_batch.jobs.output_folder import make_output_folder
 from lvm_batch.jobs.places import Place, check_places
@@ -131,8 +132,8 @@ def _origin(settings: TrainSettings, recipe: Recipe, rows: TrainingRows) -> dict
 def _start(settings: TrainSettings, split: Split, device: torch.device) -> str:
     train, val = split.n_articles
     return (
-        f"training {settings.arch} on {device}: {len(split.training):,} windows of {train:,} articles; judged by "
-        f"{len(split.validation):,} windows of {val:,} others"
+        f"training {settings.arch} on {device}: {plural(len(split.training), 'window')} of "
+        f"{plural(train, 'article')}; judged by {plural(len(split.validation), 'window')} of {plural(val, 'other')}"
     )
 
 
@@ -170,6 +171,7 @@ def _train(
         )
         if state := folder.saved_state():
             training.restore(state)
+            progress.resume(training.epochs[-1].number)
             console.note(f"going on after epoch {training.epochs[-1].number}")
         for epoch in training:
             folder.save_state(training.state())

@@ -15,9 +15,9 @@ from lvm_batch.io import read_predictions
 from lvm_batch.io.errors import NotFinished, OutputError
 from lvm_batch.jobs.cli import main
 from lvm_batch.jobs.errors import SettingsError
-from lvm_batch.jobs.settings.placeholders import PLACEHOLDERS, UnknownPlaceholder, fill_in
 from lvm_batch.jobs.settings.run import RunSettings
 from lvm_batch.jobs.settings.sources import resolve_settings
+from lvm_batch.jobs.settings.times import PLACEHOLDERS, UnknownPlaceholder, fill_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,6 +11,7 @@ import pytest
 from support.datasets import sample
 
 import lvm_batch
+from lvm_batch.jobs.errors import Problem
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -59,8 +60,8 @@ def _raising(kind: type[lvm_batch.LvmBatchError], monkeypatch: pytest.MonkeyPatc
             return self
 
     def run(**_: object) -> None:
-        problem = ("what", "do")
-        error = kind(problem) if kind is lvm_batch.SettingsError else kind(*problem)
+        texts = ("what", "do")
+        error = kind(Problem(*texts)) if kind is lvm_batch.SettingsError else kind(*texts)
         error.result = Anything()
         raise error
 

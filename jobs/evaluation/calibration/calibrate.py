@@ -14,6 +14,7 @@ import numpy as np
 
 from lvm_batch.jobs.checks import Checks
 from lvm_batch.jobs.console.progress import watch_rows
+from lvm_batch.jobs.console.text import plural
 from lvm_batch.jobs.datasets.articles import UNKNOWN
 from lvm_batch.jobs.errors import UsageError
 from lvm_batch.jobs.evaluation.calibration.calibration_figures import figures_of
@@ -112,7 +113,7 @@ def _predict(dataset: JudgedDataset, cascade: Cascade, console: Console) -> tupl
     rows = rows.take(usable)
     if len(rows) < MIN_ROWS:
         raise UsageError(
-            f"there are {len(rows)} rows to calibrate on, and fewer than {MIN_ROWS} tell nothing",
+            f"there is a target in {plural(len(rows), 'row')}, and fewer than {MIN_ROWS} tell nothing",
             "give a dataset of more rows with targets",
         )
     if (rows.articles != UNKNOWN).all() and (rows.articles != rows.articles[0]).any():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lvm_batch.jobs.console.text import format_number
+from lvm_batch.jobs.console.text import format_number, plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -43,7 +43,7 @@ def as_toml(values: Values) -> str:
     """Return the proposed thresholds as lines for ``run --config``."""
     thresholds = values["proposed"]
     return (
-        f"# for at most {_percent(values['budget'])} of the rows; found on {values['rows']:,} rows of "
+        f"# for at most {_percent(values['budget'])} of the rows; found on {plural(values['rows'], 'row')} of "
         f"{values['articles']:,} {values['grouped_by']}\n"
         f"min_confidence = {thresholds['min_confidence']!r}\nmin_margin = {thresholds['min_margin']!r}\n"
     )
@@ -58,7 +58,7 @@ def _head(values: Values) -> Iterator[str]:
         f"fallback  {fallback['path']} ({fallback['architecture']}), cosine {values['fallback_cosine']:.4f}, "
         f"better on {values['fallback_is_better']:.1%} of the rows"
     )
-    yield f"bank      {values['bank']['path']}, {values['bank']['vectors']:,} vectors"
+    yield f"bank      {values['bank']['path']}, {plural(values['bank']['vectors'], 'vector')}"
     if values["escalated_anyway"]:
         yield f"anyway    {values['escalated_anyway']:.1%} of the rows are escalated by lane or length"
 

@@ -16,6 +16,7 @@ from lvm_batch.io.errors import UnreadableFile
 from lvm_batch.io.output.commit_record import CommitRecord, UnitPlace
 from lvm_batch.io.output.unit_files import RECORD_KEY
 from lvm_batch.io.output.writer import PredictionBlock, PredictionWriter
+from lvm_batch.jobs.console.text import plural
 from lvm_batch.jobs.prediction.batching import BATCH_ROWS, BLOCK_BATCHES, FALLBACK_ROWS
 from lvm_batch.jobs.prediction.execution.passes import (
     AnsweredBatch,
@@ -105,8 +106,8 @@ def _cut(blocks: Iterator[PredictionBlock], unit: Unit) -> Iterator[PredictionBl
 def _record(unit: Unit, tally: Tally) -> CommitRecord:
     if tally.rows_out != unit.n_rows:
         raise UnreadableFile(
-            f"{unit.file.path} gave {tally.rows_out} rows from row {unit.first_row} on, but its footer promises "
-            f"{unit.n_rows}",
+            f"{unit.file.path} gave {plural(tally.rows_out, 'row')} from row {unit.first_row} on, but its footer "
+            f"promises {unit.n_rows}",
             "write the file again",
         )
     row_groups = (unit.first_row_group, unit.last_row_group)

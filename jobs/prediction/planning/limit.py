@@ -34,5 +34,5 @@ def limit_notices(limit: int | None, footers: Sequence[Footer], *, n_files: int)
     if n_there < limit:
         yield f"the limit of {plural(limit, 'row')} is not reached: all {plural(n_there, 'row')} are read"
     else:
-        first = "only the first row is" if limit == 1 else f"only the first {limit:,} rows are"
+        first = "only the first row is" if limit == 1 else f"only the first {plural(limit, 'row')} are"
         yield f"{first} read (--limit), from {len(footers):,} of {plural(n_files, 'file')}"

@@ -14,6 +14,7 @@ from lvm_batch.io.dataset.partitions import folder_texts
 from lvm_batch.io.errors import ColumnError
 from lvm_batch.io.formats.common_schema import common_schema
 from lvm_batch.io.schema import WindowShape
+from lvm_batch.jobs.console.text import plural
 from lvm_batch.jobs.datasets.dataset_format import missing_columns
 
 if TYPE_CHECKING:
@@ -77,13 +78,13 @@ def notices(
     for error in unreadable[:_SHOWN_FILES]:
         yield f"left out: {error.args[0]}"
     if len(unreadable) > _SHOWN_FILES:
-        yield f"left out: {len(unreadable) - _SHOWN_FILES:,} files more"
+        yield f"left out: {plural(len(unreadable) - _SHOWN_FILES, 'file')} more"
     if models.fallback is None:
         yield "no fallback model: every row keeps the route amn; its reasons are written all the same"
     for reason, why in unavailable.items():
         yield f"{reason} is not evaluated: {why}"
     if bank is not None and bank.wants_index:
-        yield f"the bank's {bank.n_vectors:,} vectors are searched exactly; `bank build --index faiss` is faster"
+        yield f"a bank of {plural(bank.n_vectors, 'vector')} is searched exactly; `bank build --index faiss` is faster"
     if all(footer.roles.layout == "windows" and footer.roles.target is None for footer in footers):
         yield "no target column: cosines will be null"
     if footers:

@@ -29,9 +29,10 @@ from lvm_batch.io.schema import WindowShape
 from lvm_batch.io.storage.listing import refuse_long_names
 from lvm_batch.io.storage.locations import locate
 from lvm_batch.jobs.checks import Checks
+from lvm_batch.jobs.console.progress import watch_files
 from lvm_batch.jobs.datasets.dataset_format import find_format
 from lvm_batch.jobs.datasets.dataset_notices import overruled_notices, split_article_notices
-from lvm_batch.jobs.datasets.foretold_gates import gate_notices, known_bad_rows, loss_gate_notices
+from lvm_batch.jobs.datasets.foretold_gates import gate_notices
 from lvm_batch.jobs.models.find import find_models
 from lvm_batch.jobs.places import place_errors
 from lvm_batch.jobs.prediction.planning.carried_columns import carried_column_errors
@@ -43,10 +44,11 @@ from lvm_batch.jobs.prediction.planning.notices import device_notices, notices, 
 from lvm_batch.jobs.prediction.planning.places import places_kept, places_written
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from lvm_batch.io.dataset.files import InputFile
     from lvm_batch.io.output.job_documents import Identity
+    from lvm_batch.jobs.console.console import Console
     from lvm_batch.jobs.models.facts import FoundModels, ModelSet
     from lvm_batch.jobs.models.self_check import ExpectedAnswers
     from lvm_batch.jobs.settings.run import RunSettings
@@ -90,11 +92,11 @@ class _Inputs:
     notices: tuple[str, ...]
 
 
-def make_plan(settings: RunSettings, *, threads: int | None) -> Plan:
+def make_plan(settings: RunSettings, *, threads: int | None, console: Console | None = None) -> Plan:
     """Check inputs, models, bank, device and output, and cut the inputs into units.
 
-    ``threads`` is the number of each worker's threads, or ``None`` for its share of its machine. Raises ``DataError``,
-    ``ModelError`` or, for several problems at once, ``SettingsError``.
+    ``threads`` is the number of each worker's threads, or ``None`` for its share of its machine. ``console`` shows how
+    many files are read. Raises ``DataError``, ``ModelError`` or, for several problems at once, ``SettingsError``.
     """
     checks = Checks()
     listed = checks.run(lambda: look_for_files(settings.dataset)) or DatasetListing([], ())
@@ -109,15 +111,18 @@ def make_plan(settings: RunSettings, *, threads: int | None) -> Plan:
     if columns is None:
         raise checks.all_errors()
     runs = ArticleRuns()
-    footers, unreadable = _read_footers(files, columns.data_format, checks, runs, settings)
+    found_footers = watch_files(
+        read_footers(files, columns.data_format, runs=runs),
+        console,
+        what="reading footers",
+        n_files=len(files),
+    )
+    footers, unreadable = _sort_out(found_footers, len(files), checks, settings)
     if footers:
         checks.errors.extend(carried_column_errors(settings, footers))
     checks.raise_all()
     left_out = () if span is None else selection_notices(listed.files, selected, by=settings.time_column)
     cuts = runs.cuts((footer.file.path for footer in footers), length=shape.length)
-    # Of files that a limit cuts no footer tells where the nulls are.
-    whole = footers if settings.limit is None else ()
-    bad = known_bad_rows(whole, length=shape.length, pad=settings.pad)
     found_notices = (
         *listed.notices,
         *left_out,
@@ -125,10 +130,7 @@ def make_plan(settings: RunSettings, *, threads: int | None) -> Plan:
         *split_article_notices(cuts, pad=settings.pad),
         *overruled_notices(footers),
         *limit_notices(settings.limit, footers, n_files=len(selected)),
-        *gate_notices(bad, max_bad_rows=settings.max_bad_rows),
-        *loss_gate_notices(
-            footers, has_fallback=found.fallback is not None, max_fallback_loss=settings.max_fallback_loss
-        ),
+        *gate_notices(settings, footers, length=shape.length, has_fallback=found.fallback is not None),
     )
     inputs = _Inputs(files, footers, unreadable, columns.data_format, span, found_notices)
     return _assemble(settings.with_columns(columns.data_format.names), found, inputs, threads)
@@ -227,23 +229,19 @@ def _check_output(settings: RunSettings, files: Sequence[InputFile]) -> None:
     refuse_long_names(output, (f"{file.stem}-00000.parquet" for file in files))
 
 
-def _read_footers(
-    files: Sequence[InputFile],
-    dataset: DatasetFormat,
-    checks: Checks,
-    runs: ArticleRuns,
-    settings: RunSettings,
+def _sort_out(
+    found: Iterable[tuple[InputFile, Footer | DataError]], n_files: int, checks: Checks, settings: RunSettings
 ) -> tuple[list[Footer], tuple[UnreadableFile, ...]]:
-    """Read all footers; with ``--on-bad-file skip``, a file that cannot be read is left out and is no error."""
+    """Part footers from errors; with ``--on-bad-file skip``, a file that cannot be read is left out and is no error."""
     footers: list[Footer] = []
     unreadable: list[UnreadableFile] = []
     refused: list[tuple[str, DataError]] = []
-    for file, footer in read_footers(files, dataset, runs=runs):
+    for file, footer in found:
         if isinstance(footer, Footer):
             footers.append(footer)
         elif settings.on_bad_file == "skip" and isinstance(footer, UnreadableFile):
             unreadable.append(footer)
         else:
             refused.append((file.path, footer))
-    checks.add_of_files(refused, len(files))
+    checks.add_of_files(refused, n_files)
     return footers, tuple(unreadable)

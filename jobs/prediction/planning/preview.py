@@ -13,7 +13,7 @@ from lvm_batch.io.output.commit import OutputFolder
 from lvm_batch.io.output.commit_record import answering
 from lvm_batch.jobs.clusters.check import check_cluster
 from lvm_batch.jobs.clusters.kinds import backend_of
-from lvm_batch.jobs.console.text import as_lines
+from lvm_batch.jobs.console.text import as_lines, plural
 from lvm_batch.jobs.prediction.planning.memory import MIB, NotEnoughMemory, check_memory, memory_limit
 from lvm_batch.jobs.prediction.planning.plan import Plan, job_document, make_plan
 from lvm_batch.jobs.prediction.planning.preflight import check_extras
@@ -23,16 +23,17 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from lvm_batch.io.output.job_documents import JobDocument
+    from lvm_batch.jobs.console.console import Console
     from lvm_batch.jobs.models.facts import ModelRef
     from lvm_batch.jobs.prediction.planning.job import Job
     from lvm_batch.jobs.settings.run import RunSettings
 
 
-def preview_job(settings: RunSettings) -> tuple[dict[str, Any], str]:
+def preview_job(settings: RunSettings, *, console: Console | None = None) -> tuple[dict[str, Any], str]:
     """Return the plan of a run as JSON values and as text; raises what a run raises before it locks its output."""
     check_extras(settings)
     check_cluster(settings)
-    plan = make_plan(settings, threads=None)
+    plan = make_plan(settings, threads=None, console=console)
     values = _values(settings, plan)
     return values, _describe(values)
 
@@ -143,10 +144,10 @@ def _refusal_text(refusal: dict[str, str] | None) -> str:
 def _describe(values: dict[str, Any]) -> str:
     units = values["units"]
     lines = {
-        "input": f"{values['rows']:,} rows in {values['files']} files of {' and '.join(values['layouts'])}, "
-        f"{values['decoded_bytes'] / MIB:,.0f} MiB decoded",
+        "input": f"{plural(values['rows'], 'row')} in {plural(values['files'], 'file')} of "
+        f"{' and '.join(values['layouts'])}, {values['decoded_bytes'] / MIB:,.0f} MiB decoded",
         "units": f"{len(units)}, {sum(unit['done'] for unit in units)} of them done; "
-        f"the largest has {max((unit['rows'] for unit in units), default=0):,} rows",
+        f"the largest has {plural(max((unit['rows'] for unit in units), default=0), 'row')}",
         "workers": str(values["workers"]),
         "memory": _memory_text(values["memory"]),
         "amn": values["models"]["amn"]["path"],

@@ -42,7 +42,8 @@ def _selection(selected: Selection | None) -> str:
         return ""
     bounds = {"since": selected.since, "until": selected.until}
     span = " ".join(f"{word} {time.isoformat()}" for word, time in bounds.items() if time)
-    return f"{selected.rows_out:,} rows from {plural(selected.files, 'file')}, {plural(selected.units, 'unit')}, {span}"
+    counts = plural(selected.rows_out, "row"), plural(selected.files, "file"), plural(selected.units, "unit")
+    return "{} from {}, {}, ".format(*counts) + span
 
 
 def totals_lines(totals: Totals) -> dict[str, str]:

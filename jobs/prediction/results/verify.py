@@ -12,7 +12,7 @@ from lvm_batch.io.output.commit_record import answering
 from lvm_batch.io.output.unit_files import DONE
 from lvm_batch.io.output.verification import Fault, file_faults
 from lvm_batch.io.schema import OUTPUT_COLUMNS, PREDICTION
-from lvm_batch.jobs.console.text import as_lines
+from lvm_batch.jobs.console.text import as_lines, plural
 from lvm_batch.jobs.errors import NotVerified
 
 if TYPE_CHECKING:
@@ -72,12 +72,12 @@ def _error(folder: OutputFolder, faults: list[Fault], missing: list[str]) -> Not
         named = "; ".join(f"{fault.output}: {fault.what}" for fault in faults[:_SHOWN])
         more = f"; and {len(faults) - _SHOWN:,} more" if len(faults) > _SHOWN else ""
         return NotVerified(
-            f"{len(faults):,} files are not as they were recorded: {named}{more}",
+            f"{plural(len(faults), 'file', ('is', 'are'))} not as recorded: {named}{more}",
             f"remove them from {folder.text}, then run the same command again: it does what is missing",
         )
     if missing:
         return NotVerified(
-            f"{len(missing):,} units are not done, {missing[0]} first",
+            f"{plural(len(missing), 'unit', ('is', 'are'))} not done, {missing[0]} first",
             "run the command that began the job again: it does what is missing",
         )
     return None
@@ -87,7 +87,8 @@ def _as_text(values: dict[str, Any]) -> str:
     damaged = {fault["file"] for fault in values["faults"]}
     lines = {
         "job": f"{values['job_id']}, {'_SUCCESS stands' if values['success_stands'] else 'without _SUCCESS'}",
-        "units": f"{values['units']:,} read again, {len(damaged):,} faults, {len(values['units_missing']):,} not done",
+        "units": f"{values['units']:,} read again, {plural(len(damaged), 'fault')}, "
+        f"{len(values['units_missing']):,} not done",
         "rows": f"{values['rows']:,}, {values['bytes'] / 2**20:,.1f} MiB",
         "unchecked": "; ".join(values.get("not_checked", ())),
     }

@@ -5,11 +5,9 @@ The rule: progress ends with the work; later messages have lines of their own.
 
 from __future__ import annotations
 
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-
+from lvm_batch.jobs.console.count import Count
 from lvm_batch.jobs.console.progress import LINE_EVERY_S, Pause, Progress
 from lvm_batch.jobs.console.text import plural
 from lvm_batch.jobs.prediction.observers import RunObserver
@@ -31,36 +29,30 @@ class ShownProgress(RunObserver):
     """Shows a bar in rows on a terminal, and prints a line now and then elsewhere."""
 
     def __init__(self, console: Console, *, every_s: float = LINE_EVERY_S) -> None:
-        columns = (
-            TextColumn("predicting"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("rows  {task.fields[rate]}  {task.fields[failed]}"),
-            TimeRemainingColumn(),
-        )
-        self._progress = Progress(console, *columns, every_s=every_s, fields={"rate": "", "failed": ""})
+        self._console, self._every_s = console, every_s
         self._meter: _Meter | None = None
+        self._progress: Progress | None = None
 
     def event(self, event: Event) -> None:
         """Move the bar, or print a line if it is time."""
         match event:
             case RunStarted():
-                self._begin(event)
-            case RunEnded():
-                self._meter = None
+                self._begin(_Meter(event))
+            case RunEnded() if self._progress:
                 self._progress.stop()
-            case _ if self._meter:
+                self._meter = self._progress = None
+            case _ if self._meter and self._progress:
                 self._meter.count(event)
-                self._show(self._meter)
+                self._progress.move()
+                self._progress.say(self._meter.line)
 
-    def _begin(self, event: RunStarted) -> None:
-        self._meter = _Meter(event)
+    def _begin(self, meter: _Meter) -> None:
+        self._meter = meter
+        self._progress = Progress(
+            self._console, "predicting", meter.rows, figures=meter.texts, every_s=self._every_s
+        )
         self._progress.start()
-        self._progress.update(total=event.rows, completed=event.rows_done)
-
-    def _show(self, meter: _Meter) -> None:
-        self._progress.update(completed=meter.rows_done, fields={"rate": meter.rate, "failed": meter.failed})
-        self._progress.say(lambda: meter.line)
+        self._progress.move()
 
 
 class ProgressRecords(RunObserver):
@@ -88,13 +80,15 @@ class ProgressRecords(RunObserver):
                 self._say(f"computing {state}", event="run_ended", state=state, **meter.figures)
             case _ if self._pause.is_over:
                 self._pause.begin()
-                self._say(meter.line, event="progress", **meter.figures)
+                self._say(meter.line(), event="progress", **meter.figures)
 
     def _begin(self, event: RunStarted) -> None:
         self._meter = _Meter(event)
         self._pause.begin()
         fields = {name: getattr(event, name) for name in event.__slots__}
-        self._say(f"computing {event.units - event.units_done:,} units", event="run_started", **fields)
+        self._say(
+            f"computing {plural(event.units - event.units_done, 'unit')}", event="run_started", **fields
+        )
 
     def _failed(self, failure: Failure, n_failed: int) -> None:
         if n_failed <= _LOGGED_FAILURES:
@@ -110,58 +104,39 @@ class _Meter:
     """Counts units and rows, and the time they take."""
 
     def __init__(self, started: RunStarted) -> None:
-        self._total = started.rows
-        self._before = self.rows_done = started.rows_done
-        self._failed = 0
+        self.rows = Count(total=started.rows, done=started.rows_done)
         self._units_done = started.units_done
         self.units_failed = 0
-        self._start = monotonic()
 
     def count(self, event: Event) -> None:
         """Count a unit that has ended."""
         match event:
             case UnitDone(record):
                 self._units_done += 1
-                self.rows_done += record.rows_in
+                self.rows.add(record.rows_in)
             case UnitFailed(_, rows):
                 self.units_failed += 1
-                self._failed += rows
-
-    @property
-    def rows_per_s(self) -> float:
-        return (self.rows_done - self._before) / max(1e-9, monotonic() - self._start)
-
-    @property
-    def rate(self) -> str:
-        return f"{self.rows_per_s:,.0f} rows/s"
+                self.rows.give_up(rows)
 
     @property
     def failed(self) -> str:
         return f"{plural(self.units_failed, 'unit')} failed" if self.units_failed else ""
 
-    @property
-    def left_s(self) -> float | None:
-        """Seconds for the rows that are neither done nor given up, ``None`` before any are done."""
-        if self.rows_done == self._before:
-            return None
-        return (self._total - self.rows_done - self._failed) / max(1e-9, self.rows_per_s)
+    def texts(self) -> tuple[str, ...]:
+        return self.rows.amount, self.rows.pace, self.failed, self.rows.left
 
-    @property
     def line(self) -> str:
-        share = self.rows_done / max(1, self._total)
-        left = "" if self.left_s is None else f"about {self.left_s:,.0f} s left"
-        parts = (f"{self.rows_done:,} of {self._total:,} rows ({share:.0%})", self.rate, self.failed, left)
-        return ", ".join(filter(None, parts))
+        return self.rows.line(self.failed)
 
     @property
     def figures(self) -> dict[str, Any]:
-        left_s = self.left_s
+        left_s = self.rows.left_s
         return {
             "units_done": self._units_done,
             "units_failed": self.units_failed,
-            "rows": self._total,
-            "rows_done": self.rows_done,
-            "rows_per_s": round(self.rows_per_s, 1),
+            "rows": self.rows.total,
+            "rows_done": self.rows.done,
+            "rows_per_s": round(self.rows.per_s, 1),
             "left_s": None if left_s is None else round(left_s, 1),
-            "seconds": round(monotonic() - self._start, 3),
+            "seconds": round(self.rows.seconds, 3),
         }

@@ -602,7 +602,7 @@ def test_version_differences_are_found(skewed: Client, monkeypatch: pytest.Monke
     none = VersionDifference("tcp://a:1", "node7", "torch", "2.1", None)
     monkeypatch.setattr("lvm_batch.jobs.clusters.versions.version_differences", lambda _: [none, none])
     check_versions(skewed, tell=notes.append)
-    assert notes == ["versions differ: node7 and 1 workers more has no torch, this run 2.1"]
+    assert notes == ["versions differ: node7 and 1 worker more has no torch, this run 2.1"]
 
 
 def test_a_worker_checks_by_itself(dataset: Path, models: Path, tmp_path: Path) -> None:

@@ -182,7 +182,7 @@ def test_plan_is_a_dry_run(
 ) -> None:
     """`plan` and `run --dry-run` print the same plan of the same settings."""
 
-    def preview_job(settings: RunSettings) -> tuple[dict[str, object], str]:
+    def preview_job(settings: RunSettings, **_: object) -> tuple[dict[str, object], str]:
         return {"dataset": settings.dataset}, "a plan"
 
     monkeypatch.setitem(

@@ -17,10 +17,12 @@ from lvm_batch.io.dataset.units import DatasetFormat, Footer, cut_units, read_fo
 from lvm_batch.io.schema import BAD_INPUT, Pad, WindowShape
 from lvm_batch.jobs.datasets.foretold_gates import (
     KnownBadRows,
+    bad_row_notices,
     gate_notices,
     known_bad_rows,
     loss_gate_notices,
 )
+from lvm_batch.jobs.settings.run import RunSettings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,7 +102,7 @@ def test_the_files_of_a_dataset_are_added_up(tmp_path: Path) -> None:
 )
 def test_a_notice_says_whether_the_gate_will_fail(bounds: KnownBadRows, verb: str, accepted: str) -> None:
     """A gate that must fail will, one that a bound allows to fail most likely will, or may; the limit accepts all."""
-    (text,) = gate_notices(bounds, max_bad_rows=0.01)
+    (text,) = bad_row_notices(bounds, max_bad_rows=0.01)
     assert f"--max-bad-rows (1.00%) {verb} fail" in text
     assert text.endswith(f"--max-bad-rows {accepted}")
     assert "in row group 1 of in/b.parquet" in text
@@ -112,14 +114,14 @@ def test_a_notice_says_whether_the_gate_will_fail(bounds: KnownBadRows, verb: st
 def test_the_proposed_limit_accepts_every_known_row(most: int, rows: int) -> None:
     """It is rounded up, whatever the share."""
     bounds = known(least=0, most=min(most, rows), rows=rows)
-    (text,) = gate_notices(bounds, max_bad_rows=0.0)
+    (text,) = bad_row_notices(bounds, max_bad_rows=0.0)
     assert bounds.fails(float(text.rpartition(" ")[2])) is False
 
 
 def test_a_gate_that_may_not_fail_is_not_mentioned() -> None:
     """There is no notice where footers tell of no null, or of no more rows than the limit allows."""
-    assert not list(gate_notices(None, max_bad_rows=0.0))
-    assert not list(gate_notices(known(least=9, most=9, rows=900), max_bad_rows=0.01))
+    assert not list(bad_row_notices(None, max_bad_rows=0.0))
+    assert not list(bad_row_notices(known(least=9, most=9, rows=900), max_bad_rows=0.01))
 
 
 def test_a_gate_on_the_loss_that_cannot_be_judged_is_said_before_work(tmp_path: Path) -> None:
@@ -136,3 +138,15 @@ def test_a_gate_on_the_loss_that_cannot_be_judged_is_said_before_work(tmp_path: 
     assert "--fallback" in said[1][0]
     assert "--target-column" in said[2][0]
     assert not list(loss_gate_notices(windows, has_fallback=False, max_fallback_loss=None))
+
+
+@pytest.mark.parametrize(("limit", "n_notices"), [(None, 1), (3, 0)])
+def test_gates_are_not_foretold_of_files_that_a_limit_cuts(
+    tmp_path: Path, limit: int | None, n_notices: int
+) -> None:
+    """The nulls may lie behind the rows that are read."""
+    write_articles(tmp_path / "in.parquet", [[True, True, True, False]])
+    settings = RunSettings(limit=limit)
+    assert (
+        len(list(gate_notices(settings, footers_of(tmp_path), length=LENGTH, has_fallback=True))) == n_notices
+    )

@@ -173,11 +173,11 @@ def test_files_with_other_columns_are_reported(
     pq.write_table(pa.table({**columns, "id": ["x"] * 10, "split": ["ood"] * 10}), tmp_path / "b.parquet")
     values = inspected(capsys, tmp_path)
     assert values["notices"][0] == (
-        "1 of 2 files have other columns than a.parquet: "
+        "1 of 2 files with other columns than a.parquet: "
         "no `lane`, also `split`, `id` is string, not int64 in b.parquet"
     )
     assert values["criteria_not_evaluated"] == {
-        "high_stakes_lane": "1 of 2 files have no `lane` column (in the others it is)",
+        "high_stakes_lane": "there is no `lane` column in 1 of 2 files (in the others it is)",
         "long_context": "there is no `context_tokens` column",
     }
     assert values["columns"]["split"] == "split"

@@ -220,7 +220,7 @@ def test_missing_inputs_of_a_calibration_are_refused(
         calibrated(settings, model=(str(pair / "gru.pt"),))
     contexts, targets = windows()
     few = write_windows(tmp_path / "few.parquet", contexts[:99], targets[:99])
-    with pytest.raises(UsageError, match="there are 99 rows to calibrate on"):
+    with pytest.raises(UsageError, match="there is a target in 99 rows"):
         calibrated(settings, dataset=(str(few),))
 
 

@@ -275,12 +275,21 @@ def test_the_leaderboard_follows_its_rule(judged: dict[str, Any]) -> None:
 
 
 def test_the_tables_fit_a_terminal(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Lines without a path stay within 110 columns; the cards' figures are shown, and the best is marked."""
+    """Lines without a path stay within 80 columns; the cards' figures are shown, and the best is marked."""
     assert main(["evaluate", *arguments(place)[:-2]]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert max(len(line) for line in lines if str(place) not in line) <= 110
+    assert max(len(line) for line in lines if str(place) not in line) <= 80
     text = "\n".join(lines)
-    for expected in ("by split", "by lane", "R@1", "Contain@50", "card: AMN", "Fallback (accuracy)", "*"):
+    for expected in (
+        "by split",
+        "difference",
+        "by lane",
+        "R@1",
+        "Contain@50",
+        "card: AMN",
+        "Fallback (accuracy)",
+        "*",
+    ):
         assert expected in text
 
 
@@ -376,7 +385,7 @@ def test_predictions_without_a_cosine_are_counted(
     ) * 3
     assert figures["broken"]["retrieval"]["contain_at_50"] == 0
     assert figures["third"]["cosine"] == pytest.approx(model_cosines(2, "gru").mean(), abs=1e-6)
-    assert any("have no cosine" in notice and "broken" in notice for notice in values["notices"])
+    assert any("without a cosine" in notice and "broken" in notice for notice in values["notices"])
     assert {entry["recommendation"] for entry in values["leaderboard"]} == {None}
 
 

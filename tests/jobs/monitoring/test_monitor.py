@@ -354,7 +354,7 @@ def test_the_text_is_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "0.5000, alert below 0.6" in lines[at]
     assert lines[at + 1].strip() == "/out/a/_lvm_batch/report.html"
     assert "not evaluated: no run" in captured.out
-    assert "a rule fires: ood_cosine" in captured.err
+    assert "1 rule fires: ood_cosine" in captured.err
 
 
 def test_since_chooses_the_runs(tmp_path: Path, lvm_batch: Callable[..., Result]) -> None:

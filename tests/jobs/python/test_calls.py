@@ -84,7 +84,7 @@ def test_all_that_is_wrong_is_raised_at_once() -> None:
     """Unknown names with the nearest right one, wrong values and missing ones, by their names in Python."""
     with pytest.raises(SettingsError) as caught:
         resolved(batchsize=3, unit_sise="1MiB", min_margin="x")
-    assert dict(caught.value.problems) == {
+    assert {problem.message: problem.hint for problem in caught.value.problems} == {
         "batchsize is not a setting": "`lvm-batch config schema` lists every setting",
         "unit_sise is not a setting": "did you mean unit_size?",
         "min_margin cannot be 'x'": "it can be a number from 0 to 2",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,7 +29,6 @@ from lvm_batch.jobs.reports.report_writer import write_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from matplotlib.figure import Figure
 
@@ -416,16 +416,17 @@ def test_two_outputs_are_compared_side_by_side(
     assert not (finished / REPORT).exists()
 
 
-def test_a_comparison_lies_where_the_command_is_called(
+def test_a_comparison_lies_beside_the_report(
     finished: Path, lvm_batch: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By default it is ``comparison.html``; an output compared with itself has no differences."""
+    """By default it is in the first output, where no reader lists it, and not where the command is called."""
     monkeypatch.chdir(tmp_path)
     result = lvm_batch("report", finished, finished)
-    assert result.values["comparison"] == str(tmp_path / "comparison.html")
-    assert {"All settings are the same.", "Models and bank are the same."} <= set(
-        read(tmp_path / "comparison.html").texts
-    )
+    page = Path(result.values["comparison"])
+    assert page.parent == (finished / REPORT).parent
+    assert page.name.startswith("comparison-")
+    assert list(tmp_path.iterdir()) == []
+    assert {"All settings are the same.", "Models and bank are the same."} <= set(read(page).texts)
 
 
 def test_an_output_in_a_store_has_its_report_there(finished: Path, lvm_batch: Command) -> None:

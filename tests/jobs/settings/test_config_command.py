@@ -34,7 +34,7 @@ GIVEN = [
 
 def test_show_prints_a_file_that_config_takes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The output of `config show`, given as --config, gives the same settings."""
-    assert main(["config", "show", *GIVEN, "--origin"]) == 0
+    assert main(["config", "show", *GIVEN]) == 0
     file = tmp_path / "job.toml"
     file.write_text(capsys.readouterr().out, encoding="utf-8")
     again = resolve_settings(RunSettings, {}, {}, file).settings
@@ -64,26 +64,47 @@ def test_show_needs_no_dataset(capsys: pytest.CaptureFixture[str]) -> None:
     assert tomllib.loads(capsys.readouterr().out)["min_confidence"] == 0.7
 
 
-def test_origin_says_where_each_value_comes_from(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_each_value_says_where_it_comes_from(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """--origin marks each value with its source."""
+    """A comment names the flag, the variable, or the key and its file; what nobody gave is a default or not set."""
+    file = tmp_path / "job.toml"
+    file.write_text("shadow-rate = 0.5\n", encoding="utf-8")
     monkeypatch.setenv("LVM_BATCH_DEVICE", "cpu")
-    main(["config", "show", "--min-margin", "0.5", "--origin"])
+    monkeypatch.setenv("LVM_BATCH_MODELS", "registry")
+    main(["config", "show", "data", "--min-margin", "0.5", "--config", str(file)])
     lines = capsys.readouterr().out.splitlines()
-    assert 'device = "cpu"  # environment' in lines
-    assert "min_margin = 0.5  # flag" in lines
-    assert "# bank is not set  # default" in lines
+    assert 'dataset = ["data"]  # DATASET' in lines
+    assert "min_margin = 0.5  # --min-margin" in lines
+    assert 'device = "cpu"  # LVM_BATCH_DEVICE' in lines
+    assert 'models_dir = "registry"  # LVM_BATCH_MODELS' in lines
+    assert f"shadow_rate = 0.5  # shadow-rate in {file}" in lines
+    assert "min_confidence = 0.7  # default" in lines
+    assert "# bank is not set" in lines
+
+
+def test_a_file_may_have_any_name(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """A line end in the name of a file does not end the comment that names it."""
+    file = tmp_path / "job\nmodel = 3"
+    file.write_text("workers = 2\n", encoding="utf-8")
+    assert main(["config", "show", "--config", str(file)]) == 0
+    assert tomllib.loads(capsys.readouterr().out)["workers"] == 2
+
+
+def test_settings_stand_under_the_topics_of_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every topic has one heading, and common options come first."""
+    main(["config", "show"])
+    headings = [part.splitlines()[0] for part in capsys.readouterr().out.split("\n\n")]
+    assert headings[0] == "# Common options"
+    assert len(headings) == len(set(headings))
 
 
 def test_show_as_json_holds_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
-    """With --json the settings are one object; origins appear beside it only on request."""
-    main(["config", "show", "--json"])
-    plain = json.loads(capsys.readouterr().out)
-    main(["config", "show", "--json", "--origin"])
-    with_origins = json.loads(capsys.readouterr().out)
-    assert set(plain) == {"settings"}
-    assert set(plain["settings"]) == set(with_origins["origins"]) == set(SETTINGS)
+    """With --json the settings are one object; beside it stand the kind and the place of each one's origin."""
+    main(["config", "show", "--workers", "2", "--json"])
+    shown = json.loads(capsys.readouterr().out)
+    assert set(shown["settings"]) == set(shown["origins"]) == set(SETTINGS)
+    assert (shown["origins"]["workers"], shown["places"]) == ("flag", {"workers": "--workers"})
 
 
 def test_a_wrong_variable_is_refused_by_show(

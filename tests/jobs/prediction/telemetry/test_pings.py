@@ -349,7 +349,7 @@ def test_the_address_is_written_nowhere(
     assert SECRET not in result.stderr + str(result.values)
 
 
-@pytest.mark.parametrize("options", [[], ["--origin"], ["--json"], ["--json", "--origin"]])
+@pytest.mark.parametrize("options", [[], ["--json"]])
 def test_config_show_says_that_an_address_is_set_and_not_which(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, options: list[str]
 ) -> None:

@@ -48,7 +48,7 @@ def test_failed_units_are_counted_and_not_remaining(console: Console) -> None:
         tell(UnitFailed(Failure("a", "os", "disk full"), 450))
     assert printed(console)[-1].endswith(", 2 units failed")
     tell(UnitDone(record_of(output="b", rows_in=100)))
-    assert printed(console)[-1].endswith("2 units failed, about 0 s left")
+    assert printed(console)[-1].endswith("2 units failed")
 
 
 def test_lines_do_not_come_too_often(console: Console) -> None:
@@ -65,11 +65,21 @@ def test_rows_that_go_through_a_command_are_shown(console: Console, monkeypatch:
     monkeypatch.setattr(progress.Pause, "is_over", True)
     batches = [SimpleNamespace(n_read=n_read) for n_read in (30, 70)]
     assert list(progress.watch_rows(batches, console, what="judging", n_rows=100)) == batches
-    assert printed(console) == ["judging: 30 of 100 rows (30%)", "judging: 100 of 100 rows (100%)"]
+    first, second = printed(console)
+    assert first.startswith("judging: 30 of 100 rows (30%), ")
+    assert second.startswith("judging: 100 of 100 rows (100%), ")
+
+
+def test_files_that_are_read_are_shown(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is found in each file passes through unchanged, also without a console."""
+    monkeypatch.setattr(progress.Pause, "is_over", True)
+    assert list(progress.watch_files("ab", console, what="reading footers", n_files=2)) == ["a", "b"]
+    assert printed(console)[0].startswith("reading footers: 1 of 2 files (50%), ")
+    assert list(progress.watch_files("ab", None, what="reading footers", n_files=2)) == ["a", "b"]
 
 
 def test_a_terminal_has_a_bar_and_no_lines() -> None:
-    """The bar shows rows, rate and failures."""
+    """The bar shows its label, rows, rate and failures."""
     console = Console()
     console.progress = rich.console.Console(file=io.StringIO(), width=200, force_terminal=True)
     tell = ShownProgress(console, every_s=0).event
@@ -79,5 +89,17 @@ def test_a_terminal_has_a_bar_and_no_lines() -> None:
     tell(RunEnded("finished"))
     text = console.progress.file.getvalue()
     assert "rows (" not in text
-    assert "100/1000" in text
+    assert "100 of 1,000 rows" in text
+    assert "predicting" in text
     assert "1 unit failed" in text
+
+
+def test_a_bar_fits_a_narrow_terminal() -> None:
+    """The bar itself gives way; label and figures of millions of rows stay whole in 80 columns."""
+    console = Console()
+    console.progress = rich.console.Console(file=io.StringIO(), width=80, force_terminal=True)
+    tell = ShownProgress(console).event
+    tell(RunStarted(units=10, rows=12_345_678, units_done=0, rows_done=0, workers=2))
+    tell(UnitFailed(Failure("a", "os", "disk full"), 450))
+    tell(RunEnded("finished"))
+    assert "0 of 12,345,678 rows  0 rows/s  1 unit failed" in console.progress.file.getvalue()
