@@ -140,7 +140,7 @@ def _null_rows(known: KnownBadRows) -> str:
     if known.vectors == 1:
         return f"a row has nulls in `{known.column}`, {where},"
     more = f" ({plural(known.files, 'file')} in all)" if known.files > 1 else ""
-    return f"{known.vectors:,} rows have nulls in `{known.column}`, the first {where}{more},"
+    return f"{plural(known.vectors, 'row')} have nulls in `{known.column}`, the first {where}{more},"
 
 
 def _rounded_up(share: float) -> str:
