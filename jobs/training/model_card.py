@@ -83,7 +83,12 @@ def _data(document: Mapping[str, Any]) -> Iterator[str]:
     yield f"From {', '.join(f'`{name}`' for name in document['dataset'])}, {plural(document['rows'], 'row')}:"
     yield ""
     yield f"- trained on {plural(windows['training'], 'window')} of {plural(articles['training'], 'article')}"
-    yield f"- judged by {plural(windows['validation'], 'window')} of {plural(articles['validation'], 'other article')}"
+    judges = (
+        plural(articles["validation"], "other article")
+        if articles["validation"]
+        else "the same article's end"
+    )
+    yield f"- judged by {plural(windows['validation'], 'window')} of {judges}"
     if windows["ood"]:
         yield f"- {plural(windows['ood'], 'window')} marked `ood` kept out of both"
 
@@ -129,5 +134,10 @@ def _limits(document: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield "- It knows vectors of the encoder that made its data, and no others."
     n_articles = document["articles"]["validation"]
-    yield f"- It was judged on {plural(n_articles, 'article')} of the same source; other text may differ."
+    judges = (
+        f"{plural(n_articles, 'article')} of the same source"
+        if n_articles
+        else "the article it was trained on"
+    )
+    yield f"- It was judged on {judges}; other text may differ."
     yield "- The best epoch was chosen by those articles too, so their figure is a little too good."

@@ -131,6 +131,11 @@ def _origin(settings: TrainSettings, recipe: Recipe, rows: TrainingRows) -> dict
 
 def _start(settings: TrainSettings, split: Split, device: torch.device) -> str:
     train, val = split.n_articles
+    if not val:
+        return (
+            f"training {settings.arch} on {device}: {plural(len(split.training), 'window')} of one article; judged by "
+            f"{plural(len(split.validation), 'window')} at its end, which flatters the model: other articles may differ"
+        )
     return (
         f"training {settings.arch} on {device}: {plural(len(split.training), 'window')} of "
         f"{plural(train, 'article')}; judged by {plural(len(split.validation), 'window')} of {plural(val, 'other')}"

@@ -270,10 +270,24 @@ def test_no_article_is_on_both_sides(tmp_path: Path) -> None:
     [((30,), "one article"), ((5, 5, 4), "none of 14 rows is a window")],
 )
 def test_too_little_to_split_is_refused(tmp_path: Path, lengths: tuple[int, ...], message: str) -> None:
-    """One article cannot be split, and articles no longer than a context have no window."""
+    """One short article cannot be split, and articles no longer than a context have no window."""
     rows = read(write_sequences(tmp_path / "s.parquet", articles(*lengths)))
     with pytest.raises(DataError, match=message):
         split_by_article(rows, share=0.1, seed=0)
+
+
+def test_the_end_of_a_single_article_is_kept_apart(tmp_path: Path) -> None:
+    """No window for training shares a vector with one for validation, and no article is counted for the latter."""
+    rows = read(write_sequences(tmp_path / "s.parquet", articles(100)))
+    split = split_by_article(rows, share=0.1, seed=0)
+    assert split.n_articles == (1, 0)
+    assert split.validation.targets.tolist() == list(range(90, 100))
+    used = [
+        {*part.contexts.reshape(-1).tolist(), *part.targets.tolist()}
+        for part in (split.training, split.validation)
+    ]
+    assert not used[0] & used[1]
+    assert max(used[0]) == min(used[1]) - 1
 
 
 def test_windows_without_targets_are_refused(tmp_path: Path) -> None:
