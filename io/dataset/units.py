@@ -70,7 +70,7 @@ class DatasetFormat:
     def _numbers(self) -> tuple[str, ...]:
         return self.names.context_tokens, self.names.tokens, self.names.position
 
-    def roles(self, schema: pa.Schema, path: str) -> Roles:
+    def roles(self, schema: pa.Schema, path: str, *, has_rows: bool = True) -> Roles:
         """Assign the columns of one file their parts; raises ``ColumnError``."""
         return assign_roles(
             schema,
@@ -81,6 +81,7 @@ class DatasetFormat:
             rename=self.rename,
             choice=self.choice,
             writes_rows=self.writes_rows,
+            has_rows=has_rows,
         )
 
 
@@ -165,15 +166,21 @@ def _read_footer(
     with open_parquet(file.path) as parquet:
         rows = parquet.row_group_rows
         columns = dataset_format.columns(parquet.schema_arrow, file)
-        key = columns.key
+        has_rows = sum(rows) > 0
+        key = has_rows, *columns.key
         if key not in known:
-            known[key] = columns.schema, dataset_format.roles(columns.schema, file.path)
+            roles = dataset_format.roles(columns.schema, file.path, has_rows=has_rows)
+            known[key] = columns.schema, roles
         schema, roles = known[key]
         sizes = chunk_sizes(parquet, schema=schema, roles=roles)
         if runs is not None:
             runs.add(parquet, columns, roles)
         differs = disagreement(parquet, columns) if columns.overruled else None
-        nulls = find_null_vectors(parquet, schema=schema, roles=roles, shape=dataset_format.shape)
+        nulls = (
+            find_null_vectors(parquet, schema=schema, roles=roles, shape=dataset_format.shape)
+            if has_rows
+            else None
+        )
     return Footer(file, schema, roles, rows, sizes, differs, nulls)
 
 
