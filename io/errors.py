@@ -6,6 +6,7 @@
     ├── MissingExtra          an optional package that this needs is not installed
     ├── ColumnError           columns are missing, of the wrong type or width, or collide
     │   └── AmbiguousColumns  several columns can play one part
+    ├── NoVectors             the columns are right, but no row has a vector that can be used
     └── OutputError           the output folder cannot take this job
         ├── JobChanged        it holds another job
         ├── OutputLocked      another run is writing to it
@@ -74,6 +75,13 @@ class AmbiguousColumns(ColumnError):
 
     def __reduce__(self) -> tuple[type[AmbiguousColumns], tuple[str, str, tuple[str, ...]]]:
         return type(self), (*self.args, self.flags)
+
+
+class NoVectors(DataError):
+    """No row of the input has a vector that can be used."""
+
+    kind = "no_vectors"
+    exit_code = 1
 
 
 class OutputError(DataError):

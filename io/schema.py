@@ -110,9 +110,10 @@ EVERY_COLUMN = ColumnChoice()
 class Roles:
     """The columns of one file by the part they play; ``None`` where the file has no such column.
 
-    ``vectors`` is the column of contexts (windows) or of vectors (sequences). ``tokens`` is the context's token
-    count (windows) or one sentence's (sequences). In sequences ``position`` is ``None`` if rows are in reading order as
-    they are. ``carried`` maps each column that goes to the output, as the input calls it, to its name there.
+    ``vectors`` is the column of contexts (windows) or of vectors (sequences), empty if a file without rows has none.
+    ``tokens`` is the context's token count (windows) or one sentence's (sequences). In sequences ``position`` is
+    ``None`` if rows are in reading order as they are. ``carried`` maps each column that goes to the output, as the
+    input calls it, to its name there.
     """
 
     layout: Layout

@@ -131,7 +131,7 @@ def _parts(parquet: OpenParquet, columns: FileColumns, article: str) -> Iterator
     leaf, kind = parquet.leaf(article), columns.own.field(article).type
     for index in range(metadata.num_row_groups):
         group = metadata.row_group(index)
-        only = _only_value(group.column(leaf).statistics, kind)
+        only = _only_value(parquet.chunk(index, leaf).statistics, kind)
         if only is not None:
             yield _repeated(pa.scalar(only, kind), group.num_rows)
             continue

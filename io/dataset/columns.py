@@ -44,26 +44,41 @@ def assign_roles(
     rename: Mapping[str, str] | None = None,
     choice: ColumnChoice = EVERY_COLUMN,
     writes_rows: bool = True,
+    has_rows: bool = True,
 ) -> Roles:
     """Assign each column of ``schema`` its part.
 
     ``layout`` overrides the layout that the columns suggest; ``choice`` says which columns are carried, and ``rename``
     maps those to their names in the output, which must be free there if ``writes_rows``. A column of type null plays
-    no part. Raises :class:`ColumnError`, naming ``file``, if a required column is missing, has the wrong type or width
-    or occurs twice, or if a carried one collides with a column of the output.
+    no part. A file without rows need not have the columns of vectors, articles and positions: writers give its columns
+    the type null. Raises :class:`ColumnError`, naming ``file``, if a required column is missing, has the wrong type or
+    width or occurs twice, or if a carried one collides with a column of the output.
     """
     refuse_repeated(schema, file)
     there = {field.name for field in schema if not is_absent(field.type)}
-    layout = layout or _detect_layout(schema, file, names, there)
-    _refuse_missing(schema, file, layout, names, there)
-    roles = _named(there, layout, names)
-    _check_types(schema, file, roles, names=names, shape=shape)
-    vectors = {roles.vectors} | ({names.target} if roles.layout == "windows" else set())
+    try:
+        roles = _required(schema, file, layout, names, there)
+    except ColumnError:
+        if has_rows:
+            raise
+        roles = replace(_named(set(), "windows", names), vectors="")
+    else:
+        _check_types(schema, file, roles, names=names, shape=shape)
+    vectors = {roles.vectors or names.vector} | ({names.target} if roles.layout == "windows" else set())
     names_carried = [name for name in schema.names if name not in vectors and choice.keeps(name)]
     carried = _carried(names_carried, file, rename or {})
     if writes_rows:
         refuse_carried(carried, file)
     return replace(roles, carried=carried)
+
+
+def _required(
+    schema: pa.Schema, file: str, layout: Layout | None, names: ColumnNames, there: Collection[str]
+) -> Roles:
+    """Find the columns by their names; raise :class:`ColumnError` if a required one is missing."""
+    layout = layout or _detect_layout(schema, file, names, there)
+    _refuse_missing(schema, file, layout, names, there)
+    return _named(there, layout, names)
 
 
 def _named(there: Collection[str], layout: Layout, names: ColumnNames) -> Roles:

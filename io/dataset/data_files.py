@@ -41,7 +41,14 @@ class FileKinds:
 
 
 PARQUET = FileKinds((".parquet", ".parq", ".pq"), (b"PAR1",))
-PACKABLE = FileKinds((*PARQUET.suffixes, ".npz", ".npy"), (*PARQUET.beginnings, b"PK\x03\x04", b"\x93NUM"))
+_LINES = (".jsonl", ".ndjson")
+PACKABLE = FileKinds(
+    (
+        *(*PARQUET.suffixes, ".npz", ".npy", *_LINES),
+        *(f"{suffix}{packed}" for suffix in _LINES for packed in (".gz", ".zst", ".bz2")),
+    ),
+    (*PARQUET.beginnings, b"PK\x03\x04", b"\x93NUM"),
+)
 
 
 class ListedFile(NamedTuple):
@@ -91,7 +98,9 @@ def separate_data(
         end = posixpath.splitext(one.name)[1]
         if one.name in markers:
             others.append(one)
-        elif end.lower() in kinds.suffixes or ((end or one.info.size != 0) and is_named(one.name)):
+        elif one.name.lower().endswith(kinds.suffixes) or (
+            (end or one.info.size != 0) and is_named(one.name)
+        ):
             data.append(one)
         else:
             (others if end else doubtful).append(one)

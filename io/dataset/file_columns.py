@@ -118,9 +118,9 @@ def disagreement(parquet: OpenParquet, columns: FileColumns) -> str | None:
 
 
 def _bounds(parquet: OpenParquet, name: str) -> Iterator[object]:
-    metadata, leaf = parquet.metadata, parquet.leaf(name)
-    for index in range(metadata.num_row_groups):
-        statistics = metadata.row_group(index).column(leaf).statistics
+    leaf = parquet.leaf(name)
+    for index in range(parquet.metadata.num_row_groups):
+        statistics = parquet.chunk(index, leaf).statistics
         if statistics is not None and statistics.has_min_max:
             yield from (statistics.min, statistics.max)
 

@@ -54,11 +54,13 @@ class InputFile:
 
     @property
     def folders(self) -> Mapping[str, str | None]:
-        """The columns that folders within the dataset give, and those directly above it, as in `data/date=2026-11-22`.
+        """The columns that folders give, as texts; those farther up, as in `year=2019/archive/data`, give none."""
+        return folder_texts(self.folder_path)
 
-        Folders farther up, as in `year=2019/archive/data`, give none.
-        """
-        return folder_texts(f"{_partitions_above(self.path.removesuffix(self.name))}{self.name}")
+    @property
+    def folder_path(self) -> str:
+        """The name, behind the folders directly above the dataset that give columns, as in `data/date=2026-11-22`."""
+        return f"{_partitions_above(self.path.removesuffix(self.name))}{self.name}"
 
 
 def stem_of(name: str) -> str:

@@ -63,7 +63,7 @@ def open_unit(
     check_unchanged(unit.file)
     with open_parquet(unit.file.path) as parquet:
         columns = dataset_format.columns(parquet.schema_arrow, unit.file)
-        roles = dataset_format.roles(columns.schema, parquet.path)
+        roles = dataset_format.roles(columns.schema, parquet.path, has_rows=unit.n_rows > 0)
         carried = CarriedRows(parquet, columns, unit, roles)
         if along is None:
             rows = _Rows(parquet, columns, unit, roles)
@@ -135,6 +135,8 @@ def _batches(
     rows: _Rows, dataset_format: DatasetFormat, *, batch_rows: int, pad: Pad | None
 ) -> Iterator[Batch]:
     shape, roles, unit = dataset_format.shape, rows.roles, rows.unit
+    if not unit.n_rows:
+        return iter(())
     if roles.layout == "windows":
         windows = WindowsReader(roles, shape, batch_rows=batch_rows, pad=pad)
         return windows.batches(rows.within(batch_rows), unit.first_row)

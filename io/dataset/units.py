@@ -14,6 +14,7 @@ from lvm_batch.io.dataset.columns import assign_roles
 from lvm_batch.io.dataset.file_columns import FileColumns, disagreement, file_columns
 from lvm_batch.io.dataset.partitions import folder_texts
 from lvm_batch.io.errors import DataError
+from lvm_batch.io.formats.null_vectors import NullVectors, find_null_vectors
 from lvm_batch.io.formats.parquet import open_parquet
 from lvm_batch.io.formats.parquet_sizes import ChunkSizes, chunk_sizes
 from lvm_batch.io.schema import EVERY_COLUMN, ColumnChoice, ColumnNames, Layout, Roles, WindowShape
@@ -69,7 +70,7 @@ class DatasetFormat:
     def _numbers(self) -> tuple[str, ...]:
         return self.names.context_tokens, self.names.tokens, self.names.position
 
-    def roles(self, schema: pa.Schema, path: str) -> Roles:
+    def roles(self, schema: pa.Schema, path: str, *, has_rows: bool = True) -> Roles:
         """Assign the columns of one file their parts; raises ``ColumnError``."""
         return assign_roles(
             schema,
@@ -80,6 +81,7 @@ class DatasetFormat:
             rename=self.rename,
             choice=self.choice,
             writes_rows=self.writes_rows,
+            has_rows=has_rows,
         )
 
 
@@ -88,7 +90,8 @@ class Footer:
     """The footer of a file: its columns' parts, the rows of each row group, and the sizes of its rows.
 
     Files of one schema share ``schema`` and ``roles``: there may be hundreds of thousands of them.
-    ``disagreement`` says which column differs from the value of the file's folder.
+    ``disagreement`` says which column differs from the value of the file's folder, ``null_vectors`` how many rows have
+    no vector, if the footer tells of any.
     """
 
     file: InputFile
@@ -97,6 +100,7 @@ class Footer:
     row_group_rows: tuple[int, ...]
     sizes: ChunkSizes = field(default_factory=ChunkSizes)
     disagreement: str | None = None
+    null_vectors: NullVectors | None = None
 
     @property
     def n_rows(self) -> int:
@@ -162,15 +166,22 @@ def _read_footer(
     with open_parquet(file.path) as parquet:
         rows = parquet.row_group_rows
         columns = dataset_format.columns(parquet.schema_arrow, file)
-        key = columns.key
+        has_rows = sum(rows) > 0
+        key = has_rows, *columns.key
         if key not in known:
-            known[key] = columns.schema, dataset_format.roles(columns.schema, file.path)
+            roles = dataset_format.roles(columns.schema, file.path, has_rows=has_rows)
+            known[key] = columns.schema, roles
         schema, roles = known[key]
         sizes = chunk_sizes(parquet, schema=schema, roles=roles)
         if runs is not None:
             runs.add(parquet, columns, roles)
         differs = disagreement(parquet, columns) if columns.overruled else None
-    return Footer(file, schema, roles, rows, sizes, differs)
+        nulls = (
+            find_null_vectors(parquet, schema=schema, roles=roles, shape=dataset_format.shape)
+            if has_rows
+            else None
+        )
+    return Footer(file, schema, roles, rows, sizes, differs, nulls)
 
 
 def row_bytes(footer: Footer, shape: WindowShape) -> int:

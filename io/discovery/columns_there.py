@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import pyarrow as pa
 
@@ -21,12 +21,29 @@ from lvm_batch.io.formats.parquet import OpenParquet, open_parquet
 from lvm_batch.io.vectors.types import holds_vectors, is_variable_binary
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from lvm_batch.io.dataset.files import InputFile
 
 _FILES = 8
 _ROWS_OF_IDS = 4096
+
+
+class KnownColumns(Protocol):
+    """The columns among which parts are looked for; ``types`` maps their names to their types."""
+
+    @property
+    def types(self) -> Mapping[str, pa.DataType]:
+        """The type of each column that has values."""
+
+    def vector_columns(self) -> tuple[str, ...]:
+        """Return the columns that can hold vectors."""
+
+    def width(self, name: str) -> RowWidth | None:
+        """Return what a row of a column of vectors holds, ``None`` if there is no such column or it is empty."""
+
+    def repeats(self, name: str) -> bool:
+        """Whether values of a column repeat within the first rows."""
 
 
 class ColumnsThere:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from lvm_batch.io.dataset.files import InputFile
+    from lvm_batch.io.discovery.columns_there import KnownColumns
     from lvm_batch.io.discovery.widths import RowWidth
 
 PARTS = tuple(field.name for field in fields(ColumnNames))
@@ -66,8 +67,11 @@ def find_columns(
     shape: WindowShape | None = None,
     layout: Layout | None = None,
     length: int | None = None,
+    parts: Sequence[str] | None = None,
 ) -> FoundColumns:
     """Find the columns of ``files``, of which a few are looked at; ``given`` maps parts to the user's columns.
+
+    Besides vectors those of ``parts`` are found, by default of all.
 
     ``shape`` is what the models read, if that is known: it decides where the data leaves the width open, and else
     ``length`` does, the vectors of a context. ``layout`` overrides the one that the columns suggest. Raises
@@ -75,7 +79,19 @@ def find_columns(
     read is passed over here, and refused by who reads it.
     """
     with ColumnsThere.of(files) as there:
-        return _Finder(there, given, layout=layout, shape=shape, length=length).found()
+        return _Finder(there, given, layout=layout, shape=shape, length=length).found(parts)
+
+
+def find_among(
+    there: KnownColumns,
+    given: Mapping[str, str],
+    *,
+    parts: Sequence[str],
+    shape: WindowShape | None = None,
+    layout: Layout | None = None,
+) -> FoundColumns:
+    """Find the columns of vectors among those ``there``, and those of ``parts``, as :func:`find_columns` does."""
+    return _Finder(there, given, layout=layout, shape=shape).found(parts)
 
 
 def find_vector_column(files: Sequence[InputFile]) -> str:
@@ -89,7 +105,7 @@ class _Finder:
 
     def __init__(
         self,
-        there: ColumnsThere,
+        there: KnownColumns,
         given: Mapping[str, str],
         *,
         layout: Layout | None,
@@ -104,12 +120,12 @@ class _Finder:
         self._candidates: dict[str, tuple[str, ...]] = {}
         self._taken: dict[str, str] = {}
 
-    def found(self) -> FoundColumns:
-        """Find the column of every part."""
+    def found(self, parts: Sequence[str] | None = None) -> FoundColumns:
+        """Find the columns of vectors, and of every other part, or of ``parts``."""
         self._list_candidates()
         layout = self._find_vectors()
-        parts = ("lane", "split", "article")
-        for part in (*parts, "context_tokens") if layout == "windows" else (*parts, "tokens", "position"):
+        of_layout = ("context_tokens",) if layout == "windows" else ("tokens", "position")
+        for part in ("lane", "split", "article", *of_layout) if parts is None else parts:
             self._take(part, required=layout != "windows" or part not in {"article", "position"})
         names = replace(_USUAL, **self._given, **self._taken)
         return FoundColumns(names, layout, self._measured(layout, names), self._taken, self._candidates)

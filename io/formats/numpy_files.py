@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from lzma import LZMAError
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.lib import format as npy
@@ -70,20 +70,31 @@ class StoredArray(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class MappedArray:
-    """The array of an NPY file, mapped into memory."""
+class NpyArray:
+    """The array of an NPY file, read as a stream, or, where no row stands in one piece, mapped into memory."""
 
     path: str
     header: Header
 
     def blocks(self, n_rows: int) -> Iterator[NDArray[Any]]:
-        """Yield views of the mapped file."""
+        """Yield blocks; mapped pages would count as memory of the process as far as they have been read."""
         header = self.header
         if math.prod(header.shape) == 0:  # an empty file cannot be mapped
             return
-        order: Literal["F", "C"] = "F" if header.fortran_order else "C"
+        is_mapped = header.fortran_order and len(header.shape) > 1
+        yield from self._mapped(n_rows) if is_mapped else self._streamed(n_rows)
+
+    def _streamed(self, n_rows: int) -> Iterator[NDArray[Any]]:
+        header = self.header
+        with _naming(self.path, ""), Path(self.path).open("rb") as stream:
+            stream.seek(header.offset)
+            for first in range(0, header.shape[0], n_rows):
+                yield _read_rows(stream, header, min(n_rows, header.shape[0] - first))
+
+    def _mapped(self, n_rows: int) -> Iterator[NDArray[Any]]:
+        header = self.header
         values: NDArray[Any] = np.memmap(
-            self.path, header.dtype, mode="r", offset=header.offset, shape=header.shape, order=order
+            self.path, header.dtype, mode="r", offset=header.offset, shape=header.shape, order="F"
         )
         for first in range(0, len(values), n_rows):
             yield values[first : first + n_rows]
@@ -104,11 +115,12 @@ class ZippedArray:
         with _naming(self.path, self.name), self.archive.open(self.member) as stream:
             stream.read(self.header.offset)
             for first in range(0, self.header.shape[0], n_rows):
-                yield self._block(stream, min(n_rows, self.header.shape[0] - first))
+                yield _read_rows(stream, self.header, min(n_rows, self.header.shape[0] - first))
 
-    def _block(self, stream: IO[bytes], n_rows: int) -> NDArray[Any]:
-        content = stream.read(n_rows * self.header.row_bytes)
-        return np.frombuffer(content, self.header.dtype).reshape(n_rows, *self.header.shape[1:])
+
+def _read_rows(stream: IO[bytes], header: Header, n_rows: int) -> NDArray[Any]:
+    content = stream.read(n_rows * header.row_bytes)
+    return np.frombuffer(content, header.dtype).reshape(n_rows, *header.shape[1:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +131,12 @@ class ArrayFile:
     other_members: tuple[str, ...]
 
 
-def open_npy(path: str) -> MappedArray:
+def open_npy(path: str) -> NpyArray:
     """Read the header of the NPY file at ``path``; raises :class:`UnreadableFile`."""
     with _naming(path, ""), Path(path).open("rb") as stream:
         header = _read_header(stream, path, "")
     _check_size(header, Path(path).stat().st_size, path, "")
-    return MappedArray(path, header)
+    return NpyArray(path, header)
 
 
 @contextmanager

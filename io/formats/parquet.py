@@ -59,6 +59,20 @@ class OpenParquet(pq.ParquetFile):  # type: ignore[misc] # pyarrow has no types
             index for index in range(metadata.num_columns) if metadata.schema.column(index).path == name
         )
 
+    def chunk(self, row_group: int, leaf: int) -> pq.ColumnChunkMetaData:
+        """Return what the footer says of a column chunk, which may be damaged.
+
+        Raises :class:`UnreadableFile` if it contradicts the schema: reading the chunk's statistics would then end the
+        process. Arrow's reader checks part of that, and for batches of no rows it reads nothing of the file.
+        """
+        with self.naming_errors(f"row group {row_group}"):
+            next(self.reader.iter_batches(0, [row_group], column_indices=[leaf], use_threads=False), None)
+            chunk = self.metadata.row_group(row_group).column(leaf)
+            kind = self.metadata.schema.column(leaf).physical_type
+            if chunk.physical_type != kind:
+                raise pa.ArrowInvalid(f"a column of {kind} has a chunk of {chunk.physical_type}")
+        return chunk
+
     def naming_errors(self, part: str) -> AbstractContextManager[None]:
         """Turn errors of Arrow and of the file system into ours, as :func:`naming_errors` does."""
         return naming_errors(self.path, part)

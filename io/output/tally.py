@@ -93,6 +93,7 @@ class Tally:
     confidence: Sums = NOTHING
     margin: Sums = NOTHING
     bad_rows: BadRows = ()
+    context_gain: SquareSums = NO_SQUARES
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
@@ -103,8 +104,13 @@ class Tally:
         return cls(**{name: kind.read(values[name]) for name, kind in _FIELDS.items() if name in values})
 
     def to_json(self) -> dict[str, Any]:
-        """Return the tally's part of a record."""
-        return {name: kind.write(getattr(self, name)) for name, kind in _FIELDS.items()}
+        """Return the tally's part of a record; fields that 0.1.0 does not have are left out where they are empty."""
+        values = {name: getattr(self, name) for name in _FIELDS}
+        return {
+            name: _FIELDS[name].write(value)
+            for name, value in values.items()
+            if name not in _YOUNGER or value != _YOUNGER[name]
+        }
 
 
 def add_tallies(tallies: Iterable[Tally]) -> Tally:
@@ -208,4 +214,5 @@ _KINDS = {
     "SumsByPart": _Kind(_read_parts, _write_parts, _add_parts),
     "BadRows": _Kind(_read_bad_rows, _write_bad_rows, _add_bad_rows),
 }
+_YOUNGER = {"context_gain": NO_SQUARES}
 _FIELDS = {each.name: _KINDS[str(each.type)] for each in fields(Tally)}

@@ -8,7 +8,7 @@ versions, so that rows would shift.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -35,7 +35,7 @@ class PredictionBlock:
 
     ``prediction`` is (n, dim); ``route`` holds codes of :data:`ROUTES` or :data:`NO_ROUTE`; ``reasons`` is
     (n, number of reasons), bool; ``status`` holds codes of ``STATUSES``; ``details`` has the rows with one. ``carried``
-    may have columns that are not written.
+    may have columns that are not written. ``context_cosine`` is counted, not written; it may be empty.
     """
 
     carried: pa.Table
@@ -50,6 +50,7 @@ class PredictionBlock:
     shadow: NDArray[np.bool_]
     status: NDArray[np.int8]
     details: Mapping[int, str]
+    context_cosine: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
 
     def first(self, n_rows: int) -> PredictionBlock:
         """Return the first ``n_rows`` of the rows."""

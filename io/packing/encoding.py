@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pyarrow as pa
 
+from lvm_batch.io.dataset.files import check_unchanged
 from lvm_batch.io.errors import UnreadableFile
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lvm_batch.io.packing.sources import Block, Source
-    from lvm_batch.io.schema import OutputDtype, WindowShape
+    from lvm_batch.io.schema import OutputDtype
 
 Encoding = Literal["fixed_size_binary", "fixed_size_list"]
 
@@ -34,7 +35,6 @@ class Packing:
     A file has ``file_rows`` rows, or as many whole row groups as ``file_bytes`` of float32 vectors fill.
     """
 
-    shape: WindowShape
     encoding: Encoding = "fixed_size_binary"
     dtype: OutputDtype | None = None
     file_rows: int | None = None
@@ -62,34 +62,34 @@ def encode_vectors(rows: NDArray[Any], null: Sequence[int], encoding: Encoding) 
     )
 
 
-class PackedRows:
-    """The rows of a source, read and encoded in blocks of at most ``most_rows``, to be taken in any number."""
+class EncodedRows:
+    """The rows of a source, read and encoded once in tables of at most ``most_rows``, and what was found of them."""
 
     def __init__(self, source: Source, packing: Packing, *, most_rows: int) -> None:
         self.schema = _schema(source, packing)
         self.source = source
+        self.n_unusable = 0
         self._packing = packing
-        self._blocks = source.blocks(min(_BLOCK_ROWS, most_rows))
-        self._rest = self.schema.empty_table()
+        self._most_rows = min(_BLOCK_ROWS, most_rows)
         self._n_null: Counter[str] = Counter()
         self._n_padded = self._n_overflown = 0
 
-    def take(self, n_rows: int) -> pa.Table:
-        """Return the next ``n_rows`` rows; raises :class:`UnreadableFile` if the source has fewer."""
-        parts = [self._rest]
-        missing = n_rows - self._rest.num_rows
-        while missing > 0:
-            block = next(self._blocks, None)
-            if block is None:
-                path = self.source.path
-                raise UnreadableFile(
-                    f"{path} has {missing:,} rows less than it promises", "write the file again", path
-                )
-            parts.append(self._encoded(block))
-            missing -= parts[-1].num_rows
-        table = pa.concat_tables(parts)
-        self._rest = table.slice(n_rows)
-        return table.slice(0, n_rows)
+    def tables(self) -> Iterator[pa.Table]:
+        """Yield the rows in order; raises :class:`UnreadableFile` if the file changes meanwhile or has fewer rows."""
+        n_rows = 0
+        for block in self.source.blocks(self._most_rows):
+            table = self._encoded(block)
+            n_rows += table.num_rows
+            yield table
+            del block, table  # or they would stay in memory while the next ones are read
+        check_unchanged(self.source.file)
+        if n_rows < self.source.n_rows:
+            path = self.source.path
+            raise UnreadableFile(
+                f"{path} has {self.source.n_rows - n_rows:,} rows less than it promises",
+                "write the file again",
+                path,
+            )
 
     def notices(self) -> Iterator[str]:
         """Yield what the user should know of rows that were changed."""
@@ -115,22 +115,35 @@ class PackedRows:
         ]
         for n_rows, what in changes:
             if n_rows:
-                yield f"{self.source.path}: {n_rows:,} rows {what}"
+                yield f"{self.source.path}: {n_rows:,} of {self.source.n_rows:,} rows {what}"
 
     def _encoded(self, block: Block) -> pa.Table:
         self._n_padded += block.padded
         self._n_null.update({column: len(rows) for column, rows in block.null.items()})
-        columns = [self._encode(column, rows, block) for column, rows in block.vectors.items()]
+        narrow = {column: self._narrowed(column, rows) for column, rows in block.vectors.items()}
+        self.n_unusable += _count_unusable(*next(iter(narrow.items())), block)
+        encoding = self._packing.encoding
+        columns = [
+            encode_vectors(rows, block.null.get(column, []), encoding) for column, rows in narrow.items()
+        ]
         return pa.Table.from_arrays([*columns, *block.others.columns], schema=self.schema)
 
-    def _encode(self, column: str, rows: NDArray[Any], block: Block) -> pa.Array:
+    def _narrowed(self, column: str, rows: NDArray[Any]) -> NDArray[Any]:
+        """Convert values to the type that they are stored in."""
         dtype = _vector_dtype(self.source, column, self._packing)
         with np.errstate(over="ignore", invalid="ignore"):
             narrow = np.ascontiguousarray(rows, dtype)
         if dtype.itemsize < rows.dtype.itemsize:
             overflown = np.isinf(narrow).any(axis=1) & np.isfinite(rows).all(axis=1)
             self._n_overflown += int(overflown.sum())
-        return encode_vectors(narrow, block.null.get(column, []), self._packing.encoding)
+        return narrow
+
+
+def _count_unusable(column: str, rows: NDArray[Any], block: Block) -> int:
+    """Return how many rows a run finds bad: null, or with a NaN or an infinity."""
+    bad = ~np.isfinite(rows).all(axis=1)
+    bad[block.null.get(column, [])] = True
+    return int(bad.sum())
 
 
 def _vector_dtype(source: Source, column: str, packing: Packing) -> np.dtype[Any]:
@@ -139,7 +152,8 @@ def _vector_dtype(source: Source, column: str, packing: Packing) -> np.dtype[Any
 
 
 def _vector_type(source: Source, column: str, packing: Packing) -> pa.DataType:
-    width = packing.shape.dim * (source.length if column == next(iter(source.vectors)) else 1)
+    shape = source.shape
+    width = shape.width if column == next(iter(source.vectors)) else shape.dim
     return encode_vectors(
         np.empty((0, width), _vector_dtype(source, column, packing)), [], packing.encoding
     ).type

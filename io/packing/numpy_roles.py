@@ -4,7 +4,8 @@ The rule: everything that can be wrong with a file's arrays is found here, from 
 array that fits no part is named and left out, never guessed at.
 
 Names are those that production writes: contexts under ``context_sequences`` or ``contexts``, targets under
-``target_vectors`` or ``targets``, both with an optional prefix for the part of the data that they hold.
+``target_vectors`` or ``targets``, both with an optional prefix for the part of the data that they hold. Where there are
+no contexts, single vectors are looked for under the names that people use, such as ``embeddings``.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ import numpy as np
 import pyarrow as pa
 
 from lvm_batch.io.dataset.column_checks import nearest
+from lvm_batch.io.discovery.part_names import is_like_target, is_like_vector
 from lvm_batch.io.errors import ColumnError
+from lvm_batch.io.packing.numpy_shapes import check_width, context_shape, is_single, single_shape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -34,11 +37,13 @@ PREFIXES = ("train_", "val_", "test_")
 class ArrayGroup:
     """Arrays whose rows belong together: ``vectors`` and ``others`` map columns to the names of their arrays.
 
-    ``part`` is ``train``, ``val``, ``test``, or empty if the names have no prefix.
+    ``part`` is ``train``, ``val``, ``test``, or empty if the names have no prefix. ``shape`` is that of a row of the
+    first column of vectors.
     """
 
     part: str
     n_rows: int
+    shape: WindowShape
     vectors: dict[str, str]
     others: dict[str, str]
 
@@ -51,34 +56,32 @@ class Grouping:
     left_out: dict[str, str]
 
 
-def group_arrays(headers: Mapping[str, Header], path: str, *, shape: WindowShape) -> Grouping:
-    """Give each array of the file at ``path`` its part; raises :class:`ColumnError`."""
-    contexts = {prefix: _one_of(headers, path, prefix, CONTEXTS) for prefix in ("", *PREFIXES)}
-    prefixes = [prefix for prefix, name in contexts.items() if name]
+def group_arrays(
+    headers: Mapping[str, Header], path: str, *, shape: WindowShape | None = None, vectors: str | None = None
+) -> Grouping:
+    """Give each array of the file at ``path`` its part; raises :class:`ColumnError`.
+
+    ``shape`` is what contexts must have, if that is known; else it is measured. ``vectors`` names the array of single
+    vectors.
+    """
+    found = {prefix: _vectors(headers, path, prefix, vectors) for prefix in ("", *PREFIXES)}
+    prefixes = [prefix for prefix, arrays in found.items() if arrays]
     if not prefixes:
-        raise _no_contexts(headers, path)
+        found[""] = {"vector": _only_vectors(headers, path)}
+        prefixes = [""]
     left_out: dict[str, str] = {}
     groups = []
     for prefix in prefixes:
-        vectors = _vectors(headers, path, prefix, shape)
-        n_rows = headers[vectors["context"]].shape[0]
-        others = _others(headers, prefix, prefixes, n_rows, left_out)
-        groups.append(ArrayGroup(prefix.rstrip("_"), n_rows, vectors, others))
+        arrays = found[prefix]
+        row_shape = _check_shapes(headers, path, arrays, shape)
+        n_rows = headers[next(iter(arrays.values()))].shape[0]
+        others = _others(headers, prefix, prefixes, n_rows=n_rows, left_out=left_out, vectors=arrays)
+        groups.append(ArrayGroup(prefix.rstrip("_"), n_rows, row_shape, arrays, others))
     used = {name for group in groups for name in (*group.vectors.values(), *group.others.values())}
     _refuse_lonely_targets(headers, path, used)
     for name in headers.keys() - used - left_out.keys():
         left_out[name] = f"its name begins with none of {', '.join(prefixes)}"
     return Grouping(tuple(groups), {name: left_out[name] for name in headers if name in left_out})
-
-
-def check_width(header: Header, what: str, *, length: int, dim: int) -> None:
-    """Raise :class:`ColumnError` unless the array ``what`` has rows of ``length`` vectors of ``dim`` floats."""
-    fits = [(length * dim,), (length, dim)] if length > 1 else [(dim,)]
-    if header.dtype.kind != "f" or header.dtype.itemsize not in {2, 4, 8}:
-        raise ColumnError(f"{what} holds {header.dtype}, not floats", "save it as float32 or float16")
-    if not header.shape or header.shape[1:] not in fits:
-        wanted = " or ".join(f"(n, {', '.join(map(str, fit))})" for fit in reversed(fits))
-        raise ColumnError(f"{what} has the shape {header.shape}, not {wanted}", "save it with that shape")
 
 
 def column_type(dtype: np.dtype[Any]) -> pa.DataType | None:
@@ -105,33 +108,75 @@ def _one_of(headers: Mapping[str, Header], path: str, prefix: str, names: tuple[
     return found[0] if found else None
 
 
-def _vectors(headers: Mapping[str, Header], path: str, prefix: str, shape: WindowShape) -> dict[str, str]:
-    found = {
-        "context": _one_of(headers, path, prefix, CONTEXTS),
-        "target": _one_of(headers, path, prefix, TARGETS),
-    }
-    vectors = {column: name for column, name in found.items() if name}
-    for column, name in vectors.items():
-        length = shape.length if column == "context" else 1
-        check_width(headers[name], f"{path}: array `{name}`", length=length, dim=shape.dim)
-    n_contexts, *n_targets = (headers[name].shape[0] for name in vectors.values())
-    if n_targets and n_targets[0] != n_contexts:
+def _vectors(headers: Mapping[str, Header], path: str, prefix: str, named: str | None) -> dict[str, str]:
+    """Return the arrays of contexts and targets, or of single vectors, by their columns; none if there are none."""
+    if named is not None:
+        return {"vector": prefix + named} if prefix + named in headers else {}
+    if context := _one_of(headers, path, prefix, CONTEXTS):
+        target = _one_of(headers, path, prefix, TARGETS)
+        return {"context": context} | ({"target": target} if target else {})
+    able = [name for name in headers if _is_single_of(name, headers[name], prefix)]
+    if len(able) > 1:
         raise ColumnError(
-            f"{path}: `{vectors['context']}` has {n_contexts:,} rows, but `{vectors['target']}` has {n_targets[0]:,}",
-            "save the file again with a target for each context",
+            f"{path} has both `{able[0]}` and `{able[1]}`, which can be the vectors",
+            f"say which: --vector-column {able[0].removeprefix(prefix)}",
         )
-    return vectors
+    return {"vector": able[0]} if able else {}
+
+
+def _is_single_of(name: str, header: Header, prefix: str) -> bool:
+    """Whether an array of ``prefix`` has the name and the shape of one of single vectors."""
+    bare = name.removeprefix(prefix)
+    if not name.startswith(prefix) or bare.startswith(PREFIXES) or bare in (*CONTEXTS, *TARGETS):
+        return False
+    return is_single(header) and is_like_vector(bare) and not is_like_target(bare)
+
+
+def _only_vectors(headers: Mapping[str, Header], path: str) -> str:
+    """Return the only array that can hold single vectors, whatever its name."""
+    able = [name for name, header in headers.items() if is_single(header) and not is_like_target(name)]
+    if len(able) != 1 or any(nearest(name, headers) for name in CONTEXTS):
+        raise _no_vectors(headers, path, able)
+    return able[0]
+
+
+def _check_shapes(
+    headers: Mapping[str, Header], path: str, arrays: Mapping[str, str], shape: WindowShape | None
+) -> WindowShape:
+    """Return the shape of a row; raises :class:`ColumnError` if the arrays do not go together."""
+    (column, first), *others = arrays.items()
+    targets = [headers[name] for _, name in others]
+    what = f"{path}: array `{first}`"
+    row = (
+        single_shape(headers[first], what, shape)
+        if column == "vector"
+        else context_shape(headers[first], what, shape, targets)
+    )
+    for _, name in others:
+        check_width(headers[name], f"{path}: array `{name}`", length=1, dim=row.dim)
+        if headers[name].shape[0] != headers[first].shape[0]:
+            raise ColumnError(
+                f"{path}: `{first}` has {headers[first].shape[0]:,} rows, but `{name}` has {headers[name].shape[0]:,}",
+                "save the file again with a target for each context",
+            )
+    return row
 
 
 def _others(
-    headers: Mapping[str, Header], prefix: str, prefixes: list[str], n_rows: int, left_out: dict[str, str]
+    headers: Mapping[str, Header],
+    prefix: str,
+    prefixes: list[str],
+    *,
+    n_rows: int,
+    left_out: dict[str, str],
+    vectors: Mapping[str, str],
 ) -> dict[str, str]:
-    """Find the columns that belong to the contexts of ``prefix``; add the others to ``left_out``, with reasons."""
-    columns = {"context": "", "target": ""}
+    """Find the columns that belong to the ``vectors`` of ``prefix``; add the others to ``left_out``, with reasons."""
+    columns = dict.fromkeys((*vectors, "target"), "")
     for name, column in _members(headers, prefix, prefixes):
-        if column in (*CONTEXTS, *TARGETS):
+        if column in (*CONTEXTS, *TARGETS) or name in vectors.values():
             continue
-        reason = _unfit(headers[name], n_rows)
+        reason = unfit(headers[name], n_rows)
         if reason is None and column in columns:
             reason = f"there is a column `{column}` already"
         if reason is None:
@@ -151,7 +196,8 @@ def _members(headers: Mapping[str, Header], prefix: str, prefixes: list[str]) ->
             yield name, name
 
 
-def _unfit(header: Header, n_rows: int) -> str | None:
+def unfit(header: Header, n_rows: int) -> str | None:
+    """Return why an array cannot be a column of ``n_rows`` values, ``None`` if it can."""
     if len(header.shape) != 1:
         return f"it has the shape {header.shape}, not one value a row"
     if header.shape[0] != n_rows:
@@ -173,11 +219,13 @@ def _refuse_lonely_targets(headers: Mapping[str, Header], path: str, used: set[s
             )
 
 
-def _no_contexts(headers: Mapping[str, Header], path: str) -> ColumnError:
+def _no_vectors(headers: Mapping[str, Header], path: str, able: list[str]) -> ColumnError:
     wanted = " or ".join(f"`{name}`" for name in CONTEXTS)
     found = (
         ", ".join(f"`{name}` {header.shape}" for name, header in list(headers.items())[:12]) or "no arrays"
     )
     near = next(filter(None, (nearest(name, headers) for name in CONTEXTS)), None)
     hint = f"did you mean `{near}`? Save it as `{CONTEXTS[0]}`" if near else f"save the contexts as {wanted}"
-    return ColumnError(f"{path} has no array {wanted}; it has {found}", hint)
+    if able:
+        hint = f"{hint}; or name the array of single vectors: --vector-column {able[0]}"
+    return ColumnError(f"{path} has no array {wanted}, nor one of single vectors; it has {found}", hint)

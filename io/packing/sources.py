@@ -10,19 +10,18 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from lvm_batch.io.schema import ColumnNames, WindowShape
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import numpy as np
     import pyarrow as pa
     from numpy.typing import NDArray
 
     from lvm_batch.io.dataset.files import InputFile
-    from lvm_batch.io.schema import Pad
+    from lvm_batch.io.schema import Pad, WindowShape
 
-_SUFFIX = re.compile(r"\.(npz|npy|parquet|parq|pq)$", re.IGNORECASE)
+_SUFFIX = re.compile(r"\.(npz|npy|parquet|parq|pq|(jsonl|ndjson|json)(\.(gz|zst|bz2))?)$", re.IGNORECASE)
+_FLOAT32_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,35 +42,49 @@ class Block:
 class Source:
     """Rows that are packed into files of their own, named ``stem``.
 
-    ``vectors`` maps the columns of vectors, in order, to their types; the first holds ``length`` vectors a row.
-    ``others`` is the schema of the other columns, and ``other_bytes`` an upper bound of their bytes a row, if that may
-    be more than the vectors. ``blocks(n_rows)`` reads the rows in order, ``n_rows`` at a time. ``notices`` is what the
-    user should know.
+    ``vectors`` maps the columns of vectors, in order, to their types; the first holds contexts or vectors, as ``shape``
+    says: vectors of ``shape.dim``, ``shape.length`` a row. ``others`` is the schema of the other columns, and
+    ``other_bytes`` an upper bound of their bytes a row, if that may be more than the vectors. ``blocks(n_rows)`` reads
+    the rows in order, ``n_rows`` at a time, and ``columns(names, n_rows)`` those of the other columns alone.
+    ``notices`` is what the user should know.
     """
 
-    path: str
+    file: InputFile
     part: str
-    stem: str
     n_rows: int
-    length: int
+    shape: WindowShape
     vectors: dict[str, np.dtype[Any]]
     others: pa.Schema
     notices: tuple[str, ...]
     blocks: Callable[[int], Iterator[Block]]
+    columns: Callable[[Sequence[str], int], Iterator[pa.Table]]
     other_bytes: int = 0
+
+    @property
+    def path(self) -> str:
+        """The path of its file."""
+        return self.file.path
+
+    @property
+    def stem(self) -> str:
+        """The stem of the names of its files; each part of a file has a folder of its own."""
+        name = _SUFFIX.sub("", self.file.name)
+        return f"{self.part}/{name}" if self.part else name
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row as float32, or more if its other columns may take more."""
+        return max(self.shape.width * _FLOAT32_BYTES, self.other_bytes)
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How sources are read: the names of their columns, what is left out, how short contexts are padded."""
+    """How sources are read: the user's columns by the parts they play, what is left out, how contexts are padded.
 
-    names: ColumnNames = field(default_factory=ColumnNames)
-    shape: WindowShape = field(default_factory=WindowShape)
+    Unless ``shape`` is given, it is measured.
+    """
+
+    given: Mapping[str, str] = field(default_factory=dict)
+    shape: WindowShape | None = None
     leave_out: frozenset[str] = frozenset()
     pad: Pad = "repeat"
-
-
-def stem_of(file: InputFile, part: str = "") -> str:
-    """Return the stem of the files that ``file`` is packed into; each ``part`` of it has a folder of its own."""
-    name = _SUFFIX.sub("", file.name)
-    return f"{part}/{name}" if part else name

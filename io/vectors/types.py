@@ -6,6 +6,7 @@ rows are judged when they are decoded.
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -64,6 +65,14 @@ def flat_width(arrow_type: pa.DataType) -> int | None:
         return None  # the width of binary is checked, and a tensor has an axis of vectors
     *lists, _ = list_levels(arrow_type)
     return int(lists[0].list_size) if len(lists) == 1 and is_fixed(lists[0]) else None
+
+
+def values_per_row(arrow_type: pa.DataType) -> int | None:
+    """Return how many values of its column chunk a row takes, 1 for binary; ``None`` if rows may differ in that."""
+    *lists, _ = list_levels(arrow_type)
+    if not lists:
+        return 1
+    return prod(level.list_size for level in lists) if all(map(is_fixed, lists)) else None
 
 
 def vector_dtype(arrow_type: pa.DataType, *, width: int) -> np.dtype[Any]:

@@ -34,6 +34,11 @@ def demo(
     root = Path(output)
     first_look.make_inputs(root, console)
     outcome = first_look.predict(root, console)
-    console.result(outcome.summary.to_json(), outcome.text, error=outcome.error)
+    console.result(
+        outcome.summary.to_json(),
+        outcome.text,
+        warnings=[warning.as_dict for warning in outcome.summary.warnings],
+        error=outcome.error,
+    )
     console.note(first_look.next_steps(root))
     return outcome.error.exit_code if outcome.error else 0

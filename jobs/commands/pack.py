@@ -1,4 +1,4 @@
-"""``lvm-batch pack``: arrays of numpy, or Parquet of any encoding, as Parquet that a run reads fast."""
+"""``lvm-batch pack``: arrays of numpy, JSON lines, or Parquet of any encoding, as Parquet that a run reads fast."""
 
 from __future__ import annotations
 
@@ -10,13 +10,22 @@ from lvm_batch.jobs.console.console import Console
 from lvm_batch.jobs.settings.options import choice, takes_console
 from lvm_batch.jobs.settings.paths import path_argument
 
+_COLUMNS = "Column names"
+
+
+def _column(help_text: str) -> typer.models.OptionInfo:
+    option: typer.models.OptionInfo = typer.Option(help=help_text, metavar="NAME", rich_help_panel=_COLUMNS)
+    return option
+
 
 @takes_console
 def pack(
     inputs: Annotated[
         list[str],
         typer.Argument(
-            help="NPZ, NPY or Parquet files, folders, globs.", metavar="INPUT", parser=path_argument
+            help="NPZ, NPY, JSON lines or Parquet files, folders, globs.",
+            metavar="INPUT",
+            parser=path_argument,
         ),
     ],
     *,
@@ -25,9 +34,27 @@ def pack(
         str,
         typer.Option(help="Folder or URL to write to, new or empty.", metavar="DIR", parser=path_argument),
     ],
+    sort: Annotated[
+        bool,
+        typer.Option(
+            "--sort", help="Sort all rows by article and position, and keep every article whole in one file."
+        ),
+    ] = False,
+    memory_limit: Annotated[
+        str | None,
+        typer.Option(
+            help="Memory to sort within; the rest is done on disk. Default: a quarter of what there is, at most 4GiB.",
+            metavar="SIZE",
+        ),
+    ] = None,
     encoding: Annotated[
-        str, choice("fixed_size_binary", "fixed_size_list", help="How vectors are stored.")
-    ] = "fixed_size_binary",
+        str | None,
+        choice(
+            "fixed_size_binary",
+            "fixed_size_list",
+            help="How vectors are stored. Default: binary if they are of 768, else lists.",
+        ),
+    ] = None,
     dtype: Annotated[
         str | None,
         choice(
@@ -45,33 +72,59 @@ def pack(
     leave_out: Annotated[
         list[str] | None, typer.Option(help="Array or column to leave out; repeatable.", metavar="NAME")
     ] = None,
-    context_column: Annotated[str, typer.Option(help="In Parquet: contexts.", metavar="NAME")] = "context",
-    target_column: Annotated[str, typer.Option(help="In Parquet: targets.", metavar="NAME")] = "target",
-    vector_column: Annotated[
-        str, typer.Option(help="In Parquet: single vectors.", metavar="NAME")
-    ] = "vector",
+    context_column: Annotated[str | None, _column("Several vectors, in windows.")] = None,
+    vector_column: Annotated[str | None, _column("One vector, in sequences.")] = None,
+    target_column: Annotated[str | None, _column("The true next vector.")] = None,
+    article_column: Annotated[
+        str | None, _column("Article of a row, to sort by; @file: each file is one article.")
+    ] = None,
+    position_column: Annotated[
+        str | None,
+        _column("Place in the article, to sort by; @row: rows are in reading order as they are."),
+    ] = None,
 ) -> None:
-    """Write INPUT as Parquet that run reads fast, row for row.
+    """Write INPUT as Parquet that run reads fast, row for row or sorted.
+
+    Rows are windows (contexts, perhaps targets) or single vectors. Their
+    columns are found by the names people use; options name them otherwise.
 
     An NPZ file holds context_sequences or contexts, and perhaps target_vectors
-    or targets. With the prefixes train_, val_ or test_ each part goes to a
-    folder of its own. Arrays of one value a row become columns; objects are
-    refused, never unpickled. Single vectors stay in one file, because no
+    or targets, or else vectors or embeddings. With the prefixes train_, val_ or
+    test_ each part goes to a folder of its own. Arrays of one value a row
+    become columns, and so do NPY files beside one of vectors (ids.npy beside
+    vectors.npy); objects are refused, never unpickled. In JSON lines a vector
+    is a list of numbers, every other value a column.
+
+    Without --sort single vectors stay in one file for each INPUT, because no
     window crosses a file.
 
     Examples:
         lvm-batch pack vectors.npz --output packed/
-        lvm-batch pack data/ --output packed/ --vector-column embedding
+        lvm-batch pack data/ --sort --output sorted/
+        lvm-batch pack rows.jsonl --sort --output sorted/ --article-column doc
     """
-    from lvm_batch.io.schema import ColumnNames
     from lvm_batch.jobs.console.count import Count
     from lvm_batch.jobs.console.progress import Progress
-    from lvm_batch.jobs.datasets.pack import PackOptions, plan_packing, write_packed
+    from lvm_batch.jobs.console.signals import stop_on_signals
+    from lvm_batch.jobs.datasets.pack import plan_packing, write_packed
+    from lvm_batch.jobs.datasets.pack_options import PackOptions
 
-    names = ColumnNames(context=context_column, target=target_column, vector=vector_column)
-    options = PackOptions(encoding, dtype, rows_per_file, pad, tuple(leave_out or ()), names)
+    columns = {
+        "context": context_column,
+        "vector": vector_column,
+        "target": target_column,
+        "article": article_column,
+        "position": position_column,
+    }
+    given = {part: name for part, name in columns.items() if name is not None}
+    options = PackOptions(
+        encoding, dtype, rows_per_file, pad, tuple(leave_out or ()), given, sort, memory_limit
+    )
     plan = plan_packing(inputs, output, options)
     count = Count(total=sum(source.n_rows for source in plan.sources))
-    with Progress(console, "packing", count) as progress:
+    with (
+        stop_on_signals(hint="nothing is written; run the same command again"),
+        Progress(console, "sorting" if sort else "packing", count) as progress,
+    ):
         result = write_packed(plan, output, on_rows=progress.add)
     console.result(*result)

@@ -44,6 +44,11 @@ def run(
         resolved.settings,
         console=console,
         started=started,
-        show=lambda outcome: console.result(outcome.summary.to_json(), outcome.text, error=outcome.error),
+        show=lambda outcome: console.result(
+            outcome.summary.to_json(),
+            outcome.text,
+            warnings=[warning.as_dict for warning in outcome.summary.warnings],
+            error=outcome.error,
+        ),
     )
     return outcome.error.exit_code if outcome.error else 0

@@ -26,7 +26,7 @@ from lvm_batch.jobs.console.text import fitted
 from lvm_batch.jobs.errors import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from rich.console import RenderableType
@@ -105,19 +105,23 @@ class Console:
         values: Mapping[str, object],
         text: RenderableType | None = None,
         *,
+        warnings: Iterable[Mapping[str, object]] = (),
         error: JobError | None = None,
     ) -> None:
         """Print the result of a command: ``values`` as JSON, else ``text``, else ``values`` a line each.
 
-        ``error`` says why the result is not a success; it becomes part of the JSON object, or follows on stderr.
+        ``warnings`` follow on stderr, each a ``message`` and a ``hint``, and what else the JSON log should have.
+        ``error`` says why the result is not a success; it becomes part of the JSON object, or comes last on stderr.
         """
         if self.json:
             problem = {"error": self._as_values(error.kind, [Problem.of(error)])} if error else {}
             self._print_json({**values, **problem})
+            self.warn(warnings)
             if error:
                 self._log_failure(error.kind, [Problem.of(error)])
             return
         self._print(_as_lines(values) if text is None else text)
+        self.warn(warnings)
         if error:
             self.failed(error.kind, [Problem.of(error)])
 
@@ -128,6 +132,13 @@ class Console:
         else:
             mark = "warning: " if level == "warning" else ""
             self.progress.print(_printable(redact(mark + text)), soft_wrap=True)
+
+    def warn(self, warnings: Iterable[Mapping[str, object]]) -> None:
+        """Print warnings, each a ``message`` and a ``hint``; a JSON log has their other fields, too."""
+        for warning in warnings:
+            message, hint = (_on_one_line(str(warning[name])) for name in ("message", "hint"))
+            fields = {name: value for name, value in warning.items() if name != "message"}
+            self.note(message if self.log else f"{message}\n  what to do: {hint}", level="warning", **fields)
 
     def failed(self, kind: str, problems: Sequence[Problem], error: BaseException | None = None) -> None:
         """Print an error; the first of ``problems`` sums up the others.

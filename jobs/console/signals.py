@@ -29,8 +29,11 @@ class _Stopped(KeyboardInterrupt):
 
 
 @contextmanager
-def stop_on_signals() -> Iterator[None]:
-    """End the block when a signal arrives: raises ``Interrupted`` or ``Terminated`` after the block is left."""
+def stop_on_signals(*, hint: str = "run the same command again to resume") -> Iterator[None]:
+    """End the block when a signal arrives: raises ``Interrupted`` or ``Terminated`` after the block is left.
+
+    ``hint`` says what the user can do then.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may handle signals
         return
@@ -40,7 +43,7 @@ def stop_on_signals() -> Iterator[None]:
     except _Stopped as stopped:
         number, level = stopped.args
         _DASK.setLevel(level)
-        raise _ENDS[number](_MESSAGES[number], "run the same command again to resume") from None
+        raise _ENDS[number](_MESSAGES[number], hint) from None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -67,7 +67,10 @@ def _usable_footers(
     refused = [(file.path, footer) for file, footer in read if isinstance(footer, DataError)]
     checks.add_of_files(refused, len(read))
     checks.raise_all()
-    return [footer for _, footer in read if isinstance(footer, Footer)]
+    footers = [footer for _, footer in read if isinstance(footer, Footer)]
+    return [
+        footer for footer in footers if footer.n_rows
+    ] or footers  # one without rows may have no columns, either
 
 
 def batches_of(footer: Footer, data_format: DatasetFormat) -> Iterator[Batch]:

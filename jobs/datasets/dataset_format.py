@@ -81,6 +81,7 @@ def _format(
 
 def missing_columns(footers: Sequence[Footer], names: ColumnNames) -> dict[str, str]:
     """Return the escalation criteria that cannot be evaluated because a column is missing, each with the reason."""
+    footers = [footer for footer in footers if footer.n_rows] or footers
     sequences = any(footer.roles.layout == "sequences" for footer in footers)
     tokens = names.tokens if sequences else names.context_tokens
     missing = {

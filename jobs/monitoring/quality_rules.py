@@ -1,4 +1,4 @@
-"""Rules about the quality of predictions: cosines out of distribution, escalation, the fallback's gain.
+"""Rules about the quality of predictions: cosines out of distribution, escalation, what the fallback gains.
 
 The rule: figures are pooled over the rows of all runs in the window.
 """
@@ -98,6 +98,28 @@ def check_shadow_gain(rule: declared.ShadowGain, window: Window) -> Finding:
         found.n,
         len(runs),
         max(runs, key=lambda run: mean_of(run.shadow_gain)).report,
+    )
+
+
+def check_escalation_gain(rule: declared.EscalationGain, window: Window) -> Finding:
+    """Judge by a z-interval whether the fallback makes escalated rows worse."""
+    runs = runs_with(window.inside, lambda run: run.escalation_gain)
+    found = pooled(run.escalation_gain for run in runs)
+    if found.mean is None or found.n < rule.min_rows:
+        return lacks("escalation_gain", f"{found.n} escalated rows with a target, {rule.min_rows} are needed")
+    ends = interval(found, rule.confidence)
+    if ends is None:
+        return lacks("escalation_gain", "no standard deviation recorded")
+    return Finding(
+        "escalation_gain",
+        state_of(ends[1] < -rule.max_loss),
+        f"gru - amn {found.mean:+.4f} on escalated rows, {rule.confidence:.0%} interval {ends[0]:+.4f} to "
+        f"{ends[1]:+.4f}; alert where all of it lies below {0 - rule.max_loss:g}",
+        found.mean,
+        0 - rule.max_loss,
+        found.n,
+        len(runs),
+        min(runs, key=lambda run: mean_of(run.escalation_gain)).report,
     )
 
 

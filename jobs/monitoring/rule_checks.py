@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from lvm_batch.jobs.monitoring.drift_rules import check_input_centroid, check_input_norm
 from lvm_batch.jobs.monitoring.findings import Finding, lacks
 from lvm_batch.jobs.monitoring.quality_rules import (
+    check_escalation_gain,
     check_fallback_rate,
     check_ood_cosine,
     check_ood_delta,
@@ -34,6 +35,7 @@ def evaluate_rules(rules: Rules, window: Window) -> list[Finding]:
         "rows_per_s": lambda: check_rows_per_s(rules.rows_per_s, window),
         "memory": lambda: check_memory(rules.memory, window),
         "shadow_gain": lambda: check_shadow_gain(rules.shadow_gain, window),
+        "escalation_gain": lambda: check_escalation_gain(rules.escalation_gain, window),
         "input_norm": lambda: check_input_norm(rules.input_norm, window),
         "input_centroid": lambda: check_input_centroid(rules.input_centroid, window),
     }

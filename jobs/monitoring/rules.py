@@ -92,6 +92,18 @@ class ShadowGain(Rule):
     min_rows: Annotated[int, Field(ge=2)] = Field(default=30, description=f"rows that it takes; {_OWN}")
 
 
+class EscalationGain(Rule):
+    """Cosine of the fallback minus that of the primary, on escalated rows, pooled over the window."""
+
+    max_loss: Rate = Field(
+        default=0.0, description=f"fires where the whole interval lies below minus this; {_OWN}"
+    )
+    confidence: Annotated[float, Field(gt=0, lt=1)] = Field(
+        default=0.99, description=f"of the two-sided z-interval; {_OWN}"
+    )
+    min_rows: Annotated[int, Field(ge=2)] = Field(default=30, description=f"rows that it takes; {_OWN}")
+
+
 class InputNorm(Rule):
     """Mean norm of sampled input vectors, against the runs before the window."""
 
@@ -118,6 +130,7 @@ class Rules(BaseModel):
     rows_per_s: RowsPerS = RowsPerS()
     memory: Memory = Memory()
     shadow_gain: ShadowGain = ShadowGain()
+    escalation_gain: EscalationGain = EscalationGain()
     input_norm: InputNorm = InputNorm()
     input_centroid: InputCentroid = InputCentroid()
 

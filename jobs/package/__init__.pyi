@@ -27,13 +27,17 @@ __version__: str
 def run(
     dataset: str | PathLike[str] | Sequence[str | PathLike[str]] | None = None,
     *,
+    output: str | PathLike[str] | None = None,
+    model: str | PathLike[str] | None = None,
+    fallback: str | PathLike[str] | None = None,
+    bank: str | PathLike[str] | None = None,
+    device: Literal["auto", "cpu", "cuda", "mps"] | None = None,
+    workers: int | None = None,
     columns: str | Sequence[str] | None = None,
     drop: str | Sequence[str] | None = None,
     no_prediction: bool | None = None,
     limit: int | None = None,
     layout: Literal["auto", "windows", "sequences"] | None = None,
-    output: str | PathLike[str] | None = None,
-    history: str | PathLike[str] | None = None,
     pad: Literal["repeat", "zero", "reject"] | None = None,
     on_bad_file: Literal["fail", "skip"] | None = None,
     max_bad_rows: float | None = None,
@@ -45,11 +49,7 @@ def run(
     lookback: str | None = None,
     time_column: str | None = None,
     reprocess: Literal["missing", "failed", "all"] | None = None,
-    model: str | PathLike[str] | None = None,
-    fallback: str | PathLike[str] | None = None,
-    bank: str | PathLike[str] | None = None,
     models_dir: str | PathLike[str] | None = None,
-    device: Literal["auto", "cpu", "cuda", "mps"] | None = None,
     fallback_device: Literal["cpu", "cuda", "mps"] | None = None,
     precision: Literal["fp32", "tf32", "bf16", "fp16", "int8"] | None = None,
     min_confidence: float | None = None,
@@ -58,8 +58,8 @@ def run(
     high_stakes_lane: str | Sequence[str] | None = None,
     max_fallback_rate: float | None = None,
     fallback_policy: Literal["warn", "cap", "fail"] | None = None,
+    max_fallback_loss: float | None = None,
     shadow_rate: float | None = None,
-    workers: int | None = None,
     unit_timeout: float | None = None,
     memory_limit: int | str | None = None,
     scheduler: str | None = None,
@@ -69,12 +69,13 @@ def run(
     slurm: Mapping[str, Any] | None = None,
     kubernetes: Mapping[str, Any] | None = None,
     ssh: Mapping[str, Any] | None = None,
+    unit_size: int | str | None = None,
+    history: str | PathLike[str] | None = None,
     openlineage: str | None = None,
     ping_url: str | None = None,
     metrics_file: str | PathLike[str] | None = None,
     dashboard: str | None = None,
     performance_report: str | PathLike[str] | None = None,
-    unit_size: int | str | None = None,
     context_column: str | None = None,
     vector_column: str | None = None,
     target_column: str | None = None,
@@ -96,6 +97,18 @@ def run(
     ----------
     dataset
         Parquet files, folders, globs or URLs to read.
+    output
+        Folder or URL to write to; the same job resumes there.
+    model
+        Primary checkpoint: a path, or a name under the models folder.
+    fallback
+        Checkpoint that escalated rows are run through.
+    bank
+        Bank of vectors that confidence and margin are measured against.
+    device
+        Where models run. Default: auto
+    workers
+        Worker processes; unless given, what the machine holds.
     columns
         Column of the input that goes to the output, and no others; repeatable. Unless given, all do but
         the vectors. What a job adds is always written.
@@ -109,10 +122,6 @@ def run(
         those of a whole run.
     layout
         What a row is: a whole context, or one vector of an article. Default: auto
-    output
-        Folder or URL to write to; the same job resumes there.
-    history
-        Folder or URL that gets a small file about each run, for monitor.
     pad
         What stands in for missing vectors of a short context. Unless given, windows repeat their first
         vector, and the first rows of an article in sequences get no prediction.
@@ -140,16 +149,8 @@ def run(
     reprocess
         What is predicted of the files that are read: what is missing; besides, files that have changed
         and units that had bad rows; or all. Default: missing
-    model
-        Primary checkpoint: a path, or a name under the models folder.
-    fallback
-        Checkpoint that escalated rows are run through.
-    bank
-        Bank of vectors that confidence and margin are measured against.
     models_dir
         Folder of named models, with their roles beside it. Default: artifacts/lvm/models
-    device
-        Where models run. Default: auto
     fallback_device
         Where the fallback runs; unless given, where the primary model does, but beside mps on the CPU.
     precision
@@ -168,10 +169,10 @@ def run(
         Fraction of rows that may be escalated. Default: 0.2
     fallback_policy
         What happens above that fraction. Default: warn
+    max_fallback_loss
+        Mean cosine that escalated rows may lose by the fallback; above it the job fails. Needs targets.
     shadow_rate
         Fraction of rows run through both models to compare them. Default: 0.01
-    workers
-        Worker processes; unless given, what the machine holds.
     unit_timeout
         Time that a work unit may take before its worker is given up. Default: 3600
     memory_limit
@@ -197,6 +198,10 @@ def run(
     ssh
         What Dask's SSHCluster is made with, for --cluster ssh: hosts, the first for the scheduler, and
         so on.
+    unit_size
+        Decoded input bytes of a work unit, never less than a row group. Default: 64.0MiB
+    history
+        Folder or URL that gets a small file about each run, for monitor.
     openlineage
         Name of this job in OpenLineage, which is told what a run reads and writes. Where OpenLineage is
         found stands in OPENLINEAGE_URL or openlineage.yml.
@@ -209,8 +214,6 @@ def run(
         Where Dask's dashboard is served while local workers compute; :0 takes any free port.
     performance_report
         HTML file that gets Dask's report of what the workers did when.
-    unit_size
-        Decoded input bytes of a work unit, never less than a row group. Default: 64.0MiB
     context_column
         Five vectors, in windows. Default: context
     vector_column
@@ -239,13 +242,17 @@ def run(
 def plan(
     dataset: str | PathLike[str] | Sequence[str | PathLike[str]] | None = None,
     *,
+    output: str | PathLike[str] | None = None,
+    model: str | PathLike[str] | None = None,
+    fallback: str | PathLike[str] | None = None,
+    bank: str | PathLike[str] | None = None,
+    device: Literal["auto", "cpu", "cuda", "mps"] | None = None,
+    workers: int | None = None,
     columns: str | Sequence[str] | None = None,
     drop: str | Sequence[str] | None = None,
     no_prediction: bool | None = None,
     limit: int | None = None,
     layout: Literal["auto", "windows", "sequences"] | None = None,
-    output: str | PathLike[str] | None = None,
-    history: str | PathLike[str] | None = None,
     pad: Literal["repeat", "zero", "reject"] | None = None,
     on_bad_file: Literal["fail", "skip"] | None = None,
     max_bad_rows: float | None = None,
@@ -257,11 +264,7 @@ def plan(
     lookback: str | None = None,
     time_column: str | None = None,
     reprocess: Literal["missing", "failed", "all"] | None = None,
-    model: str | PathLike[str] | None = None,
-    fallback: str | PathLike[str] | None = None,
-    bank: str | PathLike[str] | None = None,
     models_dir: str | PathLike[str] | None = None,
-    device: Literal["auto", "cpu", "cuda", "mps"] | None = None,
     fallback_device: Literal["cpu", "cuda", "mps"] | None = None,
     precision: Literal["fp32", "tf32", "bf16", "fp16", "int8"] | None = None,
     min_confidence: float | None = None,
@@ -270,8 +273,8 @@ def plan(
     high_stakes_lane: str | Sequence[str] | None = None,
     max_fallback_rate: float | None = None,
     fallback_policy: Literal["warn", "cap", "fail"] | None = None,
+    max_fallback_loss: float | None = None,
     shadow_rate: float | None = None,
-    workers: int | None = None,
     unit_timeout: float | None = None,
     memory_limit: int | str | None = None,
     scheduler: str | None = None,
@@ -281,12 +284,13 @@ def plan(
     slurm: Mapping[str, Any] | None = None,
     kubernetes: Mapping[str, Any] | None = None,
     ssh: Mapping[str, Any] | None = None,
+    unit_size: int | str | None = None,
+    history: str | PathLike[str] | None = None,
     openlineage: str | None = None,
     ping_url: str | None = None,
     metrics_file: str | PathLike[str] | None = None,
     dashboard: str | None = None,
     performance_report: str | PathLike[str] | None = None,
-    unit_size: int | str | None = None,
     context_column: str | None = None,
     vector_column: str | None = None,
     target_column: str | None = None,
@@ -308,6 +312,18 @@ def plan(
     ----------
     dataset
         Parquet files, folders, globs or URLs to read.
+    output
+        Folder or URL to write to; the same job resumes there.
+    model
+        Primary checkpoint: a path, or a name under the models folder.
+    fallback
+        Checkpoint that escalated rows are run through.
+    bank
+        Bank of vectors that confidence and margin are measured against.
+    device
+        Where models run. Default: auto
+    workers
+        Worker processes; unless given, what the machine holds.
     columns
         Column of the input that goes to the output, and no others; repeatable. Unless given, all do but
         the vectors. What a job adds is always written.
@@ -321,10 +337,6 @@ def plan(
         those of a whole run.
     layout
         What a row is: a whole context, or one vector of an article. Default: auto
-    output
-        Folder or URL to write to; the same job resumes there.
-    history
-        Folder or URL that gets a small file about each run, for monitor.
     pad
         What stands in for missing vectors of a short context. Unless given, windows repeat their first
         vector, and the first rows of an article in sequences get no prediction.
@@ -352,16 +364,8 @@ def plan(
     reprocess
         What is predicted of the files that are read: what is missing; besides, files that have changed
         and units that had bad rows; or all. Default: missing
-    model
-        Primary checkpoint: a path, or a name under the models folder.
-    fallback
-        Checkpoint that escalated rows are run through.
-    bank
-        Bank of vectors that confidence and margin are measured against.
     models_dir
         Folder of named models, with their roles beside it. Default: artifacts/lvm/models
-    device
-        Where models run. Default: auto
     fallback_device
         Where the fallback runs; unless given, where the primary model does, but beside mps on the CPU.
     precision
@@ -380,10 +384,10 @@ def plan(
         Fraction of rows that may be escalated. Default: 0.2
     fallback_policy
         What happens above that fraction. Default: warn
+    max_fallback_loss
+        Mean cosine that escalated rows may lose by the fallback; above it the job fails. Needs targets.
     shadow_rate
         Fraction of rows run through both models to compare them. Default: 0.01
-    workers
-        Worker processes; unless given, what the machine holds.
     unit_timeout
         Time that a work unit may take before its worker is given up. Default: 3600
     memory_limit
@@ -409,6 +413,10 @@ def plan(
     ssh
         What Dask's SSHCluster is made with, for --cluster ssh: hosts, the first for the scheduler, and
         so on.
+    unit_size
+        Decoded input bytes of a work unit, never less than a row group. Default: 64.0MiB
+    history
+        Folder or URL that gets a small file about each run, for monitor.
     openlineage
         Name of this job in OpenLineage, which is told what a run reads and writes. Where OpenLineage is
         found stands in OPENLINEAGE_URL or openlineage.yml.
@@ -421,8 +429,6 @@ def plan(
         Where Dask's dashboard is served while local workers compute; :0 takes any free port.
     performance_report
         HTML file that gets Dask's report of what the workers did when.
-    unit_size
-        Decoded input bytes of a work unit, never less than a row group. Default: 64.0MiB
     context_column
         Five vectors, in windows. Default: context
     vector_column
@@ -509,13 +515,14 @@ def inspect(
 def train(
     dataset: str | PathLike[str] | Sequence[str | PathLike[str]] | None = None,
     *,
-    layout: Literal["auto", "windows", "sequences"] | None = None,
     output: str | PathLike[str] | None = None,
     arch: Literal["amn", "amn-mixer", "gru", "lstm", "transformer", "lstm-v0", "transformer-v0"]
     | None = None,
-    recipe: Literal["unseen", "v0", "v1"] | None = None,
     seed: int | None = None,
     epochs: int | None = None,
+    device: Literal["auto", "cpu", "cuda", "mps"] | None = None,
+    layout: Literal["auto", "windows", "sequences"] | None = None,
+    recipe: Literal["unseen", "v0", "v1"] | None = None,
     batch_size: int | None = None,
     learning_rate: float | None = None,
     weight_decay: float | None = None,
@@ -524,7 +531,6 @@ def train(
     validation_share: float | None = None,
     context_length: int | None = None,
     input_norm: Literal["as_is", "unit"] | None = None,
-    device: Literal["auto", "cpu", "cuda", "mps"] | None = None,
     context_column: str | None = None,
     vector_column: str | None = None,
     target_column: str | None = None,
@@ -546,18 +552,21 @@ def train(
     ----------
     dataset
         Parquet files, folders, globs or URLs to read.
-    layout
-        What a row is: a whole context, or one vector of an article. Default: auto
     output
         Folder to write the model to; the same training resumes there.
     arch
-        Architecture; lstm-v0 and transformer-v0 have the sizes that the v0 cards print.
-    recipe
-        How to train: for articles that were never seen, or as one of the cards says. Default: unseen
+        Architecture: amn, amn-mixer, gru, lstm or transformer; lstm-v0 and transformer-v0 have the
+        sizes that the v0 cards print.
     seed
         What chance follows from: the split, the first weights, the order of windows. Default: 0
     epochs
         Times that every window is learnt from. Unless given, the recipe's.
+    device
+        Where the model is trained. Default: auto
+    layout
+        What a row is: a whole context, or one vector of an article. Default: auto
+    recipe
+        How to train: for articles that were never seen, or as one of the cards says. Default: unseen
     batch_size
         Windows in one step. Unless given, the recipe's.
     learning_rate
@@ -577,8 +586,6 @@ def train(
     input_norm
         Whether the vectors of contexts are made unit vectors; a run reads them as they are. Default:
         as_is
-    device
-        Where the model is trained. Default: auto
     context_column
         Five vectors, in windows. Default: context
     vector_column
@@ -607,13 +614,13 @@ def train(
 def evaluate(
     dataset: str | PathLike[str] | Sequence[str | PathLike[str]] | None = None,
     *,
-    layout: Literal["auto", "windows", "sequences"] | None = None,
     output: str | PathLike[str] | None = None,
     model: str | PathLike[str] | Sequence[str | PathLike[str]] | None = None,
-    fallback: str | PathLike[str] | None = None,
     bank: str | PathLike[str] | None = None,
-    models_dir: str | PathLike[str] | None = None,
     device: Literal["auto", "cpu", "cuda", "mps"] | None = None,
+    layout: Literal["auto", "windows", "sequences"] | None = None,
+    fallback: str | PathLike[str] | None = None,
+    models_dir: str | PathLike[str] | None = None,
     context_length: int | None = None,
     budget: float | None = None,
     resamples: int | None = None,
@@ -639,20 +646,20 @@ def evaluate(
     ----------
     dataset
         Parquet files, folders, globs or URLs to read.
-    layout
-        What a row is: a whole context, or one vector of an article. Default: auto
     output
         Folder for the figures as JSON, the table as Markdown, and the plots.
     model
         Checkpoint to judge: a path, or a name under the models folder; repeatable.
-    fallback
-        With --calibrate: the checkpoint that escalated rows would be run through.
     bank
         Bank of vectors for retrieval, and for confidence and margin.
-    models_dir
-        Folder of named models, with their roles beside it. Default: artifacts/lvm/models
     device
         Where models run. Default: auto
+    layout
+        What a row is: a whole context, or one vector of an article. Default: auto
+    fallback
+        With --calibrate: the checkpoint that escalated rows would be run through.
+    models_dir
+        Folder of named models, with their roles beside it. Default: artifacts/lvm/models
     context_length
         Vectors in a context. Default: 5
     budget

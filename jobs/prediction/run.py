@@ -32,9 +32,10 @@ from lvm_batch.jobs.prediction.results.outcomes import (
     record_refusals,
     units_without_record,
 )
+from lvm_batch.jobs.prediction.results.run_warnings import warnings_of_run
 from lvm_batch.jobs.prediction.results.summary import summarise
 from lvm_batch.jobs.prediction.results.summary_text import as_text
-from lvm_batch.jobs.prediction.results.verdict import verdict, warnings_of
+from lvm_batch.jobs.prediction.results.verdict import verdict
 from lvm_batch.jobs.processes.forkserver import METHOD, PRELOAD, start_forkserver
 
 if TYPE_CHECKING:
@@ -222,7 +223,7 @@ def _sum_up(current: _CurrentRun, work: _Work, *, started: float) -> RunOutcome:
 def _summarise(current: _CurrentRun, work: _Work, computed: Sequence[Unit], *, started: float) -> Summary:
     plan, document, records = current.plan, current.document, current.records
     lost = units_without_record(plan.units, document, records, work.failures)
-    return summarise(
+    summary = summarise(
         plan,
         current.settings,
         document,
@@ -233,13 +234,12 @@ def _summarise(current: _CurrentRun, work: _Work, computed: Sequence[Unit], *, s
         refused=work.refused,
         wall_s=monotonic() - started,
     )
+    return replace(summary, warnings=warnings_of_run(summary, current.settings))
 
 
 def _conclude(current: _CurrentRun, summary: Summary) -> RunOutcome:
     """Write the summary, and mark the job as a success or as refused."""
     error = verdict(summary, current.settings)
-    for warning in warnings_of(summary, current.settings):
-        current.console.note(warning, level="warning")
     current.folder.write_summary(summary.to_json())
     success = error is None and summary.is_whole
     if success:

@@ -1,4 +1,4 @@
-"""The resources of this process: usable cores, freed memory, peak memory.
+"""The resources of this process: usable cores and memory, freed memory, peak memory.
 
 The rule: the limits of a container, a quota or ``taskset`` count, not the size of the machine.
 """
@@ -35,6 +35,11 @@ def usable_cores(root: Path = _ROOT) -> int:
     return max(1, min([_schedulable(), *map(ceil, _quotas(root))]))
 
 
+def usable_memory(root: Path = _ROOT) -> int:
+    """Return the bytes of memory that this process may use: the machine's, or what a control group allows."""
+    return min([os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *_memory_limits(root)])
+
+
 def apply_cpu_quota() -> None:
     """Limit libraries that count the cores of the machine by themselves to what a quota allows.
 
@@ -68,7 +73,15 @@ def _limit(folder: Path) -> tuple[int, int]:
     return int(quota), int(period)
 
 
-def _groups(root: Path) -> Iterator[Path]:
+def _memory_limits(root: Path) -> Iterator[int]:
+    """Yield the bytes that each control group of this process allows, if it sets a limit."""
+    for folder in _groups(root, "memory"):
+        for name in ("memory.max", "memory.limit_in_bytes"):
+            with suppress(OSError, ValueError):
+                yield int((folder / name).read_text())
+
+
+def _groups(root: Path, controller: str = "cpu") -> Iterator[Path]:
     """Yield the folders of this process's control groups and of all their parents, each of which may set a limit.
 
     A container may see its path on the host while its own group is at the top, so some folders may not exist.
@@ -76,9 +89,9 @@ def _groups(root: Path) -> Iterator[Path]:
     top = root / "sys/fs/cgroup"
     for line in _lines(root / "proc/self/cgroup"):
         _, controllers, path = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
+        if controllers and controller not in controllers.split(","):
             continue
-        names = (controllers, "cpu", "cpu,cpuacct") if controllers else ("", "unified")
+        names = (controllers, controller, "cpu,cpuacct") if controllers else ("", "unified")
         group = Path(path.lstrip("/"))
         for mounted in dict.fromkeys(top / name for name in names):
             yield from (mounted / part for part in (group, *group.parents))

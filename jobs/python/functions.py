@@ -45,6 +45,7 @@ def run(resolved: ResolvedSettings[RunSettings], *, console: Console) -> RunResu
 
     with at_work():
         outcome = run_observed(resolved.settings, console=console, on_signals=nullcontext)
+    console.warn(warning.as_dict for warning in outcome.summary.warnings)
     result = RunResult(outcome.summary.to_json(), outcome.text, outcome.summary)
     _raise_with(outcome.error, result)
     return result

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from lvm_batch.jobs.prediction.results.summary import Summary
+    from lvm_batch.jobs.prediction.results.summary import RunWarning, Summary
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -48,6 +48,11 @@ class RunResult(Result):
     def output(self) -> str:
         """Folder or URL of the predictions, for ``read_predictions``."""
         return self.summary.output
+
+    @property
+    def warnings(self) -> tuple[RunWarning, ...]:
+        """Results to look at, each with the figure and what to do; they are printed, too, unless ``progress=False``."""
+        return self.summary.warnings
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -15,7 +15,7 @@ from lvm_batch.io.storage.locations import locate
 from lvm_batch.jobs.reports.data import gather
 from lvm_batch.jobs.reports.figures import histograms
 from lvm_batch.jobs.reports.groups import everything, groups_by
-from lvm_batch.jobs.reports.page import state_note
+from lvm_batch.jobs.reports.page import state_note, warning_boxes
 from lvm_batch.jobs.reports.parts import Note, Page, Section, render, table
 from lvm_batch.jobs.reports.rates import shares_of
 from lvm_batch.jobs.reports.report import check_page, write_page
@@ -90,6 +90,7 @@ def _lead(pair: Pair) -> Iterator[Part]:
     for which, data in zip("AB", pair, strict=True):
         state = state_note(data.documents)
         yield Note(f"{which}: {data.documents.text}. {state.text}", grave=state.grave)
+        yield from warning_boxes(data.documents)
 
 
 def _what_differs(pair: Pair) -> Iterator[Part]:

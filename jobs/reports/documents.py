@@ -16,6 +16,8 @@ from lvm_batch.io.output.commit import EVENTS, JOB, SUMMARY, TMP, OutputFolder
 from lvm_batch.io.output.job_documents import FORMAT
 from lvm_batch.io.output.lock import is_held
 from lvm_batch.io.storage.store import open_store
+from lvm_batch.jobs.prediction.results.next_commands import NextCommands
+from lvm_batch.jobs.prediction.results.run_warnings import warnings_of
 from lvm_batch.jobs.prediction.results.status import state_of
 from lvm_batch.jobs.prediction.results.summary import Summary
 from lvm_batch.jobs.prediction.results.totals import totals_of
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from lvm_batch.io.output.commit_record import CommitRecord
     from lvm_batch.io.output.job_documents import JobDocument
     from lvm_batch.jobs.prediction.execution.worker import Failure
+    from lvm_batch.jobs.prediction.results.summary import RunWarning
     from lvm_batch.jobs.prediction.results.totals import Totals
 
 Count = Annotated[int, Field(ge=0)]
@@ -43,6 +46,7 @@ class SettingsDocument(BaseModel, extra="allow"):
     max_bad_rows: float = 1.0
     max_fallback_rate: float = 1.0
     fallback_policy: str = "warn"
+    max_fallback_loss: float | None = None
 
     def name_in_output(self, column: str) -> str:
         """Return the name in the output of a column of the input."""
@@ -97,6 +101,12 @@ class Documents:
         """Units that failed in the last run that came to its end, and have no output since."""
         failed = self.summary.failed_units if self.summary else ()
         return [unit for unit in failed if unit.output not in self.rows_by_output]
+
+    @property
+    def warnings(self) -> tuple[RunWarning, ...]:
+        """The warnings about the rows that are written."""
+        commands = NextCommands.after(self.summary) if self.summary else NextCommands.of_job(self.job)
+        return warnings_of(self.totals, self.settings, commands)
 
     @property
     def state(self) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lvm_batch.jobs.console.text import plural
 from lvm_batch.jobs.prediction.results.verdict import verdict
-from lvm_batch.jobs.reports.parts import Note, Page, Section, table
+from lvm_batch.jobs.reports.parts import Note, Page, Section, WarningBox, table
 from lvm_batch.jobs.reports.sections import (
     cosine_section,
     gain_section,
@@ -22,6 +22,8 @@ from lvm_batch.jobs.reports.work_sections import faults_section, speed_section
 from lvm_batch.jobs.settings.run import RunSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from lvm_batch.jobs.prediction.results.summary import Selection
     from lvm_batch.jobs.reports.data import ReportData
     from lvm_batch.jobs.reports.documents import Documents
@@ -32,7 +34,7 @@ def page_of(data: ReportData) -> Page:
     documents = data.documents
     return Page(
         title=f"lvm-batch run {documents.job.job_id}",
-        lead=(state_note(documents), _facts(data)),
+        lead=(state_note(documents), *warning_boxes(documents), _facts(data)),
         sections=(
             rows_section(data),
             cosine_section(data),
@@ -62,6 +64,12 @@ def state_note(documents: Documents) -> Note:
             )
         case _:
             return Note(f"Not accepted, _SUCCESS does not stand: {_why_not_accepted(documents)}.", grave=True)
+
+
+def warning_boxes(documents: Documents) -> Iterator[WarningBox]:
+    """Yield the box of the job's warnings, if there are any."""
+    if documents.warnings:
+        yield WarningBox(tuple((warning.message, warning.hint) for warning in documents.warnings))
 
 
 def differing_settings(settings: dict[str, Any]) -> dict[str, Any]:

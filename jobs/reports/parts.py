@@ -1,4 +1,4 @@
-"""What a page is made of: sections of sentences, tables, figures and folded texts.
+"""What a page is made of: sections of sentences, warnings, tables, figures and folded texts.
 
 The rule: cells and captions are plain text, which the template escapes; the only thing taken as it is are figures. What
 has nothing to show says so in a sentence.
@@ -54,7 +54,15 @@ class FoldedText:
     kind: ClassVar = "folded"
 
 
-Part = Note | Table | Picture | FoldedText
+@dataclass(frozen=True, slots=True)
+class WarningBox:
+    """Results to look at, each with what to do: pairs of a sentence and a hint."""
+
+    warnings: tuple[tuple[str, str], ...]
+    kind: ClassVar = "warnings"
+
+
+Part = Note | Table | Picture | FoldedText | WarningBox
 
 
 @dataclass(frozen=True, slots=True)

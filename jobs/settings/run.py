@@ -119,6 +119,10 @@ class RunSettings(SelectionSettings, ChoiceSettings, WorkerSettings):
     fallback_policy: Annotated[Literal["warn", "cap", "fail"], _ROUTING, RESOLVED] = Field(
         default="warn", description="What happens above that fraction."
     )
+    max_fallback_loss: Annotated[Annotated[float, Field(ge=0, le=2)] | None, _ROUTING, NO_EFFECT] = Field(
+        default=None,
+        description="Mean cosine that escalated rows may lose by the fallback; above it the job fails. Needs targets.",
+    )
     shadow_rate: Annotated[Rate, _ROUTING, OUTPUT] = Field(
         default=0.01, description="Fraction of rows run through both models to compare them."
     )

@@ -402,6 +402,24 @@ def test_every_number_of_a_footer_may_lie(
         path.write_bytes(content)
 
 
+@pytest.mark.parametrize("column", range(4), ids=["vector", "article_id", "position", "lane"])
+def test_the_type_of_a_chunk_may_contradict_its_column(
+    opened: Callable[..., Ending], tmp_path: Path, column: int
+) -> None:
+    """Whichever column it is, its statistics are not read: the file is refused, or read as the schema says."""
+    path = tmp_path / "lane=a/in.parquet"  # the lane in the file is compared with the folder's
+    path.parent.mkdir()
+    vectors = encode(windows()[0][:40, 0], "list")
+    rows = {"vector": vectors, "article_id": [1] * 40, "position": range(40), "lane": ["b"] * 40}
+    pq.write_table(pa.table(rows), path)
+    footer = thrift.read_footer(path)
+    (row_group,) = footer[4][1][1]
+    chunk = row_group[1][1][1][column]
+    thrift.put(chunk[3][1], 1, 7)  # the type in the chunk's metadata
+    path.write_bytes(thrift.with_footer(path, footer))
+    opened("inspect", path)
+
+
 @pytest.mark.parametrize("n_rows", [4, 400])
 def test_a_schema_may_contradict_its_statistics(
     opened: Callable[..., Ending], tmp_path: Path, n_rows: int

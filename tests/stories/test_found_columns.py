@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
@@ -68,3 +69,13 @@ def test_each_file_can_be_one_article_in_its_order(predict: Command, tmp_path: P
     rows = read_predictions(str(tmp_path / "out")).collect()
     assert (rows.get_column("status") == "short_context").sum() == 2 * 4
     assert "@file" not in rows.columns
+
+
+def test_an_empty_shard_of_nulls_stops_nothing(predict: Command, tmp_path: Path) -> None:
+    """Writers give columns without rows the type null: such a file is one empty unit, and the others are run."""
+    data = files_of(tmp_path / "data", RENAMED)
+    names = pq.read_schema(data / "0.parquet").names
+    pq.write_table(pa.table({name: pa.nulls(0) for name in names}), data / "2.parquet")
+    predict(data, "--output", tmp_path / "out").done()
+    rows = read_predictions(str(tmp_path / "out")).collect()
+    assert rows.height == sum(pq.read_metadata(data / f"{number}.parquet").num_rows for number in range(2))

@@ -37,6 +37,15 @@ def released_values(released: Path, name: str) -> dict[str, Any]:
     return values
 
 
+def without_additions(values: Any, released: Any) -> Any:  # noqa: ANN401 - of any JSON
+    """Leave out the keys that the release did not print, at any depth; later versions may add some."""
+    if not isinstance(values, dict) or not isinstance(released, dict):
+        return values
+    return {
+        name: without_additions(value, released[name]) for name, value in values.items() if name in released
+    }
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     """The contents of every file that describes the output, except the summary of the last run."""
     passed_over = {"summary.json", "lock", "report.html"}
@@ -51,9 +60,9 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_a_released_output_has_the_figures_that_its_release_printed(
     released: Path, lvm_batch: Command, command: str
 ) -> None:
-    """Every figure is the same, in the same order, to the last digit."""
-    values = lvm_batch(command, "out").done()
-    assert json.dumps(values) == json.dumps(released_values(released, command))
+    """Every figure is the same, in the same order, to the last digit; there may be more."""
+    values, printed = lvm_batch(command, "out").done(), released_values(released, command)
+    assert json.dumps(without_additions(values, printed)) == json.dumps(printed)
 
 
 def test_a_released_output_is_read(released: Path) -> None:
@@ -83,7 +92,7 @@ def test_a_released_output_is_reported(released: Path, lvm_batch: Command) -> No
 
 
 def test_a_released_job_is_done_for_its_own_command(released: Path, lvm_batch: Command) -> None:
-    """The same command finds nothing to do, prints what the release printed, and changes no document."""
+    """The same command finds nothing to do, prints at least what the release printed, and changes no document."""
     before = contents(released / "out")
     summary = json.loads((released / "out/_lvm_batch/summary.json").read_text())
     values = lvm_batch("run", *ARGUMENTS).done()
@@ -93,7 +102,7 @@ def test_a_released_job_is_done_for_its_own_command(released: Path, lvm_batch: C
         "wall_s": values["wall_s"],
         "settings": values["settings"],
     }
-    assert json.dumps(values) == json.dumps(summary | changed)
+    assert json.dumps(without_additions(values, summary | changed)) == json.dumps(summary | changed)
     assert values["settings"].items() >= summary["settings"].items()
     assert contents(released / "out") == before
 

@@ -203,11 +203,10 @@ def _packed(path: str) -> Any:  # noqa: ANN401
     from lvm_batch.io.packing.find import find_sources
     from lvm_batch.io.packing.packing import pack
     from lvm_batch.io.packing.sources import Reading
-    from lvm_batch.io.schema import WindowShape
 
     with tempfile.TemporaryDirectory() as out:
-        sources = [source for file in find_files([path]) for source in find_sources(file, Reading())]
-        files, _ = pack(sources, f"{out}/packed", packing=Packing(WindowShape()))
+        sources = find_sources(find_files([path]), Reading())
+        files, *_ = pack(sources, f"{out}/packed", packing=Packing())
         return {"rows": sum(file.n_rows for file in files)}
 
 

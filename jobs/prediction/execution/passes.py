@@ -18,6 +18,7 @@ import pyarrow as pa
 from lvm_batch.io.output.writer import PredictionBlock
 from lvm_batch.io.schema import BAD_INPUT, NO_ROUTE, OK, ROUTES
 from lvm_batch.jobs.prediction.batching import FALLBACK_ROWS
+from lvm_batch.jobs.prediction.execution.context_means import context_cosines
 from lvm_batch.lvm.inference.cosines import cosines_with, has_unit_norm
 from lvm_batch.lvm.inference.routing import cap, shadow_rows
 
@@ -83,6 +84,7 @@ class AnsweredBatch:
     escalated: NDArray[np.bool_]
     amn_cosine: NDArray[np.float32]
     gru_cosine: NDArray[np.float32]
+    context_cosine: NDArray[np.float32]
     candidates: Candidates | None
 
 
@@ -103,6 +105,7 @@ def first_pass(
         )
     with watch.timing("cosines"):
         amn_cosine = cosines_with(prediction, batch.targets)
+        context_cosine = context_cosines(batch)
     rows = np.arange(batch.first_row, batch.first_row + batch.n_rows)
     chosen = usable & shadow_rows(key, rows, shadow_rate) & (cascade.fallback is not None)
     wanted = cascade.escalated(judged) | chosen
@@ -118,6 +121,7 @@ def first_pass(
         escalated=np.zeros(batch.n_rows, np.bool_),
         amn_cosine=amn_cosine,
         gru_cosine=np.full(batch.n_rows, np.nan, np.float32),
+        context_cosine=context_cosine,
         candidates=_candidates(batch, np.flatnonzero(wanted)),
     )
 
@@ -230,6 +234,7 @@ def make_block(parts: Sequence[AnsweredBatch]) -> PredictionBlock:
         gru_cosine=_known(gru_cosine, usable),
         shadow=np.concatenate([part.chosen & ~part.escalated for part in parts]) & usable,
         status=status,
+        context_cosine=_known(join("context_cosine"), usable),
         details=details | dict.fromkeys(overflown.tolist(), "inf"),
     )
 

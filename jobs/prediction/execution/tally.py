@@ -70,10 +70,17 @@ def tally_block(block: PredictionBlock, first_row: int, *, split_column: str = "
         cosine_by_route=_sums_by_part(block.cosine, routes),
         escalation_gain=_square_sums(gain[routes["gru"]]),
         shadow_gain=_square_sums(gain[block.shadow]),
+        context_gain=_context_gain(block),
         confidence=_sums(block.confidence),
         margin=_sums(block.margin),
         bad_rows=_bad_rows(block, first_row),
     )
+
+
+def _context_gain(block: PredictionBlock) -> SquareSums:
+    """Sum the cosine less that of the context's mean, over the rows where both are known."""
+    measured = block.context_cosine
+    return _square_sums(block.cosine[: len(measured)] - measured)
 
 
 def _bad_rows(block: PredictionBlock, first_row: int) -> tuple[BadRow, ...]:

@@ -113,6 +113,8 @@ def _carried_schema(footer: Footer) -> pa.Schema:
 
 def _is_unmeasured(footer: Footer) -> bool:
     """Whether contexts are flat lists, whose schema does not say how long a vector is."""
+    if not footer.n_rows:
+        return False
     kind = footer.schema.field(footer.roles.vectors).type
     is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
     return footer.roles.layout == "windows" and is_list and pa.types.is_floating(kind.value_type)

@@ -32,6 +32,7 @@ from lvm_batch.jobs.checks import Checks
 from lvm_batch.jobs.console.progress import watch_files
 from lvm_batch.jobs.datasets.dataset_format import find_format
 from lvm_batch.jobs.datasets.dataset_notices import overruled_notices, split_article_notices
+from lvm_batch.jobs.datasets.foretold_gates import gate_notices
 from lvm_batch.jobs.models.find import find_models
 from lvm_batch.jobs.places import place_errors
 from lvm_batch.jobs.prediction.planning.carried_columns import carried_column_errors
@@ -129,6 +130,7 @@ def make_plan(settings: RunSettings, *, threads: int | None, console: Console | 
         *split_article_notices(cuts, pad=settings.pad),
         *overruled_notices(footers),
         *limit_notices(settings.limit, footers, n_files=len(selected)),
+        *gate_notices(settings, footers, length=shape.length, has_fallback=found.fallback is not None),
     )
     inputs = _Inputs(files, footers, unreadable, columns.data_format, span, found_notices)
     return _assemble(settings.with_columns(columns.data_format.names), found, inputs, threads)

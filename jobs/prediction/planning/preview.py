@@ -50,7 +50,7 @@ def _values(settings: RunSettings, plan: Plan) -> dict[str, Any]:
         "rows": plan.n_rows,
         "limit": settings.limit,
         "decoded_bytes": _decoded_bytes(plan),
-        "layouts": sorted({footer.roles.layout for footer in plan.footers}),
+        "layouts": sorted({footer.roles.layout for footer in plan.footers if footer.n_rows}),
         "units": [
             {"output": unit.output, "input": unit.file.path, "rows": unit.n_rows, "done": unit.output in done}
             for unit in plan.units

@@ -11,10 +11,15 @@ from lvm_batch.io.output.commit import OutputFolder
 from lvm_batch.io.output.commit_record import answering
 from lvm_batch.io.output.lock import is_held
 from lvm_batch.jobs.console.text import as_lines
+from lvm_batch.jobs.prediction.results.next_commands import NextCommands
+from lvm_batch.jobs.prediction.results.run_warnings import warnings_of
 from lvm_batch.jobs.prediction.results.summary_text import limit_text, totals_lines
 from lvm_batch.jobs.prediction.results.totals import totals_of
+from lvm_batch.jobs.prediction.results.verdict import Limits
 
 if TYPE_CHECKING:
+    from lvm_batch.io.output.job_documents import JobDocument
+    from lvm_batch.jobs.prediction.results.summary import RunWarning
     from lvm_batch.jobs.prediction.results.totals import Totals
 
 
@@ -38,8 +43,15 @@ def status(output: str) -> tuple[dict[str, Any], str]:
         **({} if job.identity.limit is None else {"limit": job.identity.limit}),
         "unreadable_files": job.unreadable,
         **totals.to_json(),
+        "warnings": [warning.as_dict for warning in _warnings(folder, job, totals)],
     }
     return values, _as_text(values, totals)
+
+
+def _warnings(folder: OutputFolder, job: JobDocument, totals: Totals) -> tuple[RunWarning, ...]:
+    """Return the warnings about the rows so far, by the limits of the last run that came to its end."""
+    last = (folder.summary() or {}).get("settings", job.settings)
+    return warnings_of(totals, Limits.of(last), NextCommands.of_job(job))
 
 
 def state_of(*, is_running: bool, succeeded: bool, n_missing: int) -> str:
@@ -62,4 +74,8 @@ def _as_text(values: dict[str, Any], totals: Totals) -> str:
         "rows": f"{values['rows_done']:,} of {values['rows']:,} done",
     }
     lines["limit"] = limit_text(values.get("limit"))
-    return as_lines(lines | totals_lines(totals))
+    warnings = [
+        f"{warning['message']}\n{'':10}what to do: {warning['hint']}" for warning in values["warnings"]
+    ]
+    numbered = {f"warning {number}": text for number, text in enumerate(warnings, 1)}
+    return as_lines(lines | totals_lines(totals) | numbered)

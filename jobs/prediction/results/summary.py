@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 from lvm_batch.io.output.job_documents import Success
 from lvm_batch.jobs.models.self_check import Refusal  # noqa: TC001 - as above
 from lvm_batch.jobs.prediction.execution.worker import Failure  # noqa: TC001 - as above
-from lvm_batch.jobs.prediction.results.totals import BadRowInFile, Totals, totals_of
+from lvm_batch.jobs.prediction.results.totals import NO_GAIN, BadRowInFile, Gain, Totals, totals_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -49,10 +49,26 @@ class Selection:
     fallback_rate: float
     bad_row_rate: float
     bad_rows: tuple[BadRowInFile, ...]
+    escalation_gain: Gain = NO_GAIN
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form of the figures."""
         return asdict(self) | {"since": _iso(self.since), "until": _iso(self.until)}
+
+
+@dataclass(frozen=True, slots=True)
+class RunWarning:
+    """A result to look at, and what to do; ``kind`` is a stable name, ``value`` the figure that was judged."""
+
+    kind: str
+    message: str
+    hint: str
+    value: float
+
+    @property
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +107,7 @@ class Summary:
     models: dict[str, UsedModel | None]
     bank: str | None
     settings: dict[str, Any]
+    warnings: tuple[RunWarning, ...] = ()
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Summary:
@@ -196,6 +213,7 @@ def _selection(plan: Plan, records: Mapping[str, CommitRecord]) -> Selection | N
         fallback_rate=totals.fallback_rate,
         bad_row_rate=totals.bad_row_rate,
         bad_rows=totals.bad_rows,
+        escalation_gain=totals.escalation_gain,
     )
 
 

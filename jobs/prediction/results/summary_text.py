@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lvm_batch.jobs.console.text import as_lines, plural
+from lvm_batch.jobs.prediction.results.totals import MIN_ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from lvm_batch.jobs.prediction.results.summary import Selection, Summary
-    from lvm_batch.jobs.prediction.results.totals import Mean, Totals
+    from lvm_batch.jobs.prediction.results.totals import Gain, Mean, Totals
 
 
 def as_text(summary: Summary, *, success: bool) -> str:
@@ -51,8 +52,8 @@ def totals_lines(totals: Totals) -> dict[str, str]:
         "routes": _shares(totals.rows_by_route),
         "reasons": _shares(totals.rows_by_reason, totals.rows_out),
         "status": _shares(totals.rows_by_status),
-        "cosine": _mean(totals.cosine, "rows with a target"),
-        "gru - amn": _mean(totals.escalation_gain, "escalated rows", signed=True),
+        "cosine": _mean(totals.cosine),
+        "gru - amn": _gain(totals.escalation_gain),
     }
 
 
@@ -61,7 +62,15 @@ def _shares(counts: Mapping[str, int], total: int | None = None) -> str:
     return ", ".join(f"{name} {count:,} ({count / total:.1%})" for name, count in counts.items() if count)
 
 
-def _mean(figure: Mean, of_what: str, *, signed: bool = False) -> str:
+def _mean(figure: Mean) -> str:
     if figure.mean is None:
         return ""
-    return f"{figure.mean:{'+' if signed else ''}.4f} in the mean over {figure.n:,} {of_what}"
+    return f"{figure.mean:.4f} in the mean over {plural(figure.n, 'row')} with a target"
+
+
+def _gain(gain: Gain) -> str:
+    if gain.mean is None:
+        return ""
+    judged = ": the fallback makes them worse" if gain.is_loss else ""
+    few = ", too few to tell whether the fallback helps" if gain.n < MIN_ROWS else ""
+    return f"{gain.mean:+.4f} in the mean over {plural(gain.n, 'escalated row')}{judged}{few}"

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from lvm_batch.io.output.commit_record import CommitRecord
 
 
+MIN_ROWS = 10
+ERRORS = 3
+"""A loss is more than chance if at least so many rows show it, by so many standard errors."""
+
+
 @dataclass(frozen=True, slots=True)
 class Mean:
     """A mean over ``n`` rows; ``None`` of none."""
@@ -27,9 +32,42 @@ class Mean:
     n: int
 
     @classmethod
-    def of(cls, sums: Sums | SquareSums) -> Mean:
+    def of(cls, sums: Sums) -> Mean:
         """Return the mean of what was summed."""
         return cls(sums.mean, sums.n)
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """A mean difference over ``n`` rows and its standard deviation (of the sample, n - 1); ``None`` if not known."""
+
+    mean: float | None
+    n: int
+    std: float | None = None
+
+    @classmethod
+    def of(cls, sums: SquareSums) -> Gain:
+        """Return the mean and the deviation of what was summed."""
+        return cls(sums.mean, sums.n, sums.deviation)
+
+    @property
+    def error(self) -> float | None:
+        """The standard error of the mean."""
+        return None if self.std is None else self.std / self.n**0.5
+
+    @property
+    def is_loss(self) -> bool | None:
+        """Whether the mean is below zero by more than chance explains; ``None`` if too few rows are known to tell.
+
+        That is three standard errors, not the usual two: neighbouring windows share most of their vectors, so that rows
+        count for less than independent ones do, and a job that runs every night should not warn by chance.
+        """
+        if self.mean is None or self.error is None or self.n < MIN_ROWS:
+            return None
+        return self.mean < -ERRORS * self.error
+
+
+NO_GAIN = Gain(None, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +96,15 @@ class Totals:
     cosine: Mean
     amn_cosine: Mean
     gru_cosine: Mean
-    escalation_gain: Mean
-    shadow_gain: Mean
+    escalation_gain: Gain
+    shadow_gain: Gain
     confidence: Mean
     margin: Mean
     cosine_by_split: dict[str, Mean]
     cosine_by_route: dict[str, Mean]
     bad_rows: tuple[BadRowInFile, ...]
     seconds: dict[str, float]
+    context_gain: Gain = NO_GAIN
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form of the figures."""
@@ -92,14 +131,15 @@ def totals_of(records: Iterable[CommitRecord]) -> Totals:
         cosine=Mean.of(total.cosine),
         amn_cosine=Mean.of(total.amn_cosine),
         gru_cosine=Mean.of(total.gru_cosine),
-        escalation_gain=Mean.of(total.escalation_gain),
-        shadow_gain=Mean.of(total.shadow_gain),
+        escalation_gain=Gain.of(total.escalation_gain),
+        shadow_gain=Gain.of(total.shadow_gain),
         confidence=Mean.of(total.confidence),
         margin=Mean.of(total.margin),
         cosine_by_split=_means(total.cosine_by_split, SPLITS),
         cosine_by_route=_means(total.cosine_by_route, ROUTES),
         bad_rows=_bad_rows(records),
         seconds=_seconds(records),
+        context_gain=Gain.of(total.context_gain),
     )
 
 

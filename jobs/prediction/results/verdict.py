@@ -1,16 +1,20 @@
-"""Whether a run is a success: failed units, gates, and warnings.
+"""Whether a run is a success: failed units and gates.
 
 The rule: the verdict follows from the summary and the settings alone, so that a report comes to the same one.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Protocol
 
+from lvm_batch.jobs.console.text import plural
 from lvm_batch.jobs.errors import GateFailed, JobError, UnitsFailed
 from lvm_batch.jobs.prediction.execution.worker import Failure
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from lvm_batch.jobs.prediction.results.summary import Selection, Summary, UnreadableInput
     from lvm_batch.jobs.prediction.results.totals import Totals
 
@@ -30,22 +34,24 @@ class Gates(Protocol):
     def fallback_policy(self) -> str:
         """The action beyond that share."""
 
+    @property
+    def max_fallback_loss(self) -> float | None:
+        """The mean cosine that the fallback may lose over escalated rows."""
 
-def warnings_of(summary: Summary, settings: Gates) -> list[str]:
-    """Return warnings: facts to look at although nothing failed."""
-    warnings = []
-    rate, target = summary.totals.fallback_rate, settings.max_fallback_rate
-    if rate > target and settings.fallback_policy != "fail":
-        warnings.append(
-            f"{rate:.1%} of the rows took the fallback, more than --max-fallback-rate {target:.1%}"
-        )
-    missing = summary.units - summary.units_done - len(summary.failed_units)
-    if missing or len(summary.left_out) > len(summary.unreadable_files):
-        warnings.append(
-            "parts of other times have no output, so that _SUCCESS does not stand: the same command without --since, "
-            "--until and --lookback makes them"
-        )
-    return warnings
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The gates of a job of any version, read from its documents; what is not there limits nothing."""
+
+    max_bad_rows: float = 1.0
+    max_fallback_rate: float = 1.0
+    fallback_policy: str = "warn"
+    max_fallback_loss: float | None = None
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> Limits:
+        """Take the limits from settings as plain values."""
+        return cls(**{each.name: settings[each.name] for each in fields(cls) if each.name in settings})
 
 
 def verdict(summary: Summary, settings: Gates) -> JobError | None:
@@ -80,7 +86,20 @@ def _failed_gate(figures: Totals | Selection, output: str, settings: Gates) -> J
             f"{settings.max_fallback_rate:.1%}",
             f"look at escalation_reasons in {output}; --fallback-policy warn accepts it",
         )
+    loss = _fallback_loss(figures)
+    if settings.max_fallback_loss is not None and loss > settings.max_fallback_loss:
+        return GateFailed(
+            f"the fallback makes escalated rows worse by {loss:.4f} in the mean cosine of "
+            f"{plural(figures.escalation_gain.n, 'row')}, more than --max-fallback-loss {settings.max_fallback_loss:g}",
+            f"look at amn_cosine and gru_cosine in {output}; `lvm-batch evaluate --calibrate` finds thresholds at "
+            "which the fallback helps, and with a higher --max-fallback-loss the same command accepts it",
+        )
     return None
+
+
+def _fallback_loss(figures: Totals | Selection) -> float:
+    """Return by how much the fallback is worse; 0 where that is not known."""
+    return max(0.0, -(figures.escalation_gain.mean or 0.0))
 
 
 def _first_bad(figures: Totals | Selection) -> str:

@@ -175,6 +175,8 @@ def _add_figures(gauges: Gauges, summary: Summary) -> None:
     if summary.selected:
         gauges.add_all(_SELECTED, summary.selected)
     gauges.add_all(_FAULTS, summary)
+    warnings = dict.fromkeys((warning.kind for warning in summary.warnings), 1.0)
+    gauges.add_parts("run_warning", "Warnings of the last run, by kind; always 1.", "kind", warnings)
     _add_totals(gauges, summary.totals)
     if summary.rows_computed and summary.wall_s:
         gauges.add(

@@ -55,6 +55,10 @@ TEXTS = pa.array(["a sentence"] * N)
             {"vector": "floats", "article": "Doc ID", "position": "Sentence Index"},
         ),
         (
+            {"doc_ids": DOCS, "chunk_indices": NUMBERS, "vectors": vectors(8)},
+            {"vector": "vectors", "article": "doc_ids", "position": "chunk_indices"},
+        ),
+        (
             {"payload.doc_id": DOCS, "url": TEXTS, "title": TEXTS, "seq": NUMBERS, "vector": vectors(8)},
             {"article": "payload.doc_id", "position": "seq"},
         ),
@@ -225,3 +229,14 @@ def test_a_bank_needs_the_column_of_vectors_alone(tmp_path: Path) -> None:
         {"article": "doc_id"},
     )
     assert find_vector_column(find_files([str(tmp_path / "data")])) == "embedding"
+
+
+def test_only_the_parts_that_are_wanted_are_searched(tmp_path: Path) -> None:
+    """Two columns that can play a part are no error for a command that does not need the part."""
+    columns = {"doc_id": DOCS, "article": DOCS, "chunk_index": NUMBERS, "emb": vectors(8)}
+    pq.write_table(pa.table(columns), tmp_path / "part.parquet")
+    files = find_files([str(tmp_path)])
+    assert find_columns(files, {}, parts=()).taken == {"vector": "emb"}
+    assert find_columns(files, {}, parts=("position",)).taken == {"vector": "emb", "position": "chunk_index"}
+    with pytest.raises(AmbiguousColumns, match="can both be the article"):
+        find_columns(files, {}, parts=("article",))

@@ -21,7 +21,6 @@ from lvm_batch.io.packing.encoding import Packing
 from lvm_batch.io.packing.find import find_sources
 from lvm_batch.io.packing.packing import pack
 from lvm_batch.io.packing.sources import Reading
-from lvm_batch.io.schema import WindowShape
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,8 +49,8 @@ def run(path: Path, _: Path) -> None:
 
 def packed(path: Path, folder: Path) -> None:
     """Pack the file."""
-    [source] = find_sources(*find_files([str(path)]), Reading())
-    pack([source], str(folder / "packed"), packing=Packing(WindowShape()))
+    [source] = find_sources(find_files([str(path)]), Reading())
+    pack([source], str(folder / "packed"), packing=Packing())
 
 
 def banked(path: Path, folder: Path) -> None:

@@ -74,6 +74,7 @@ RECORD = CommitRecord(
         Sums(2, 1.0),
         Sums(),
         (BadRow(2, "nan: position 17"),),
+        SquareSums(1, -0.5, 1, 0.25),
     ),
     {"read": 0.25},
     316362752,
@@ -90,7 +91,8 @@ WRITTEN = (
     '"cosine_by_split": {"ood": {"n": 1, "sum": 0.5}}, "cosine_by_route": {"gru": {"n": 1, "sum": 0.5}}, '
     '"escalation_gain": {"n": 1, "sum": 0.25, "n_squares": 1, "squares": 0.0625}, "shadow_gain": {"n": '
     '0, "sum": 0.0, "n_squares": 0, "squares": 0.0}, "confidence": {"n": 2, "sum": 1.0}, "margin": {"n": '
-    '0, "sum": 0.0}, "bad_rows": [{"row": 2, "detail": "nan: position 17"}], "seconds": {"read": 0.25}, '
+    '0, "sum": 0.0}, "bad_rows": [{"row": 2, "detail": "nan: position 17"}], "context_gain": '
+    '{"n": 1, "sum": -0.5, "n_squares": 1, "squares": 0.25}, "seconds": {"read": 0.25}, '
     '"worker_peak": 316362752, "sha256": "7d", "bytes": 6662}'
 )
 

@@ -32,7 +32,6 @@ from lvm_batch.io.packing.encoding import Packing
 from lvm_batch.io.packing.find import find_sources
 from lvm_batch.io.packing.packing import pack
 from lvm_batch.io.packing.sources import Reading
-from lvm_batch.io.schema import WindowShape
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -87,8 +86,8 @@ def write_zeros(folder: Path, *, batch_rows: int) -> Path:
 
 def repacked(folder: Path) -> Path:
     """Pack the input."""
-    [source] = find_sources(*find_files([str(folder / "in.parquet")]), Reading())
-    [file], _ = pack([source], str(folder / "packed"), packing=Packing(WindowShape()))
+    [source] = find_sources(find_files([str(folder / "in.parquet")]), Reading())
+    [file], _, _ = pack([source], str(folder / "packed"), packing=Packing())
     return folder / "packed" / file.name
 
 

@@ -39,9 +39,9 @@ def floats(*shape: int, dtype: str = "<f4") -> NDArray[Any]:
 def packed(file: Path, *, leave_out: tuple[str, ...] = ()) -> tuple[dict[str, pa.Table], list[str]]:
     """The tables that ``file`` is packed into, by file name, and the notices."""
     reading = Reading(shape=SHAPE, leave_out=frozenset(leave_out))
-    sources = [source for found in find_files([str(file)]) for source in find_sources(found, reading)]
+    sources = find_sources(find_files([str(file)]), reading)
     output = file.parent / "packed"
-    files, notices = pack(sources, str(output), packing=Packing(SHAPE))
+    files, notices, _ = pack(sources, str(output), packing=Packing())
     return {packed.name: pq.read_table(output / packed.name) for packed in files}, notices
 
 
@@ -211,7 +211,7 @@ WRONG: list[tuple[dict[str, NDArray[Any]], str, str]] = [
         "",
     ),
     ({"context_seqs": floats(4, 5, 8)}, r"it has `context_seqs` \(4, 5, 8\)", "did you mean `context_seqs`"),
-    ({"x": floats(2, 2)}, "has no array `context_sequences` or `contexts`", "save the contexts as"),
+    ({"x": floats(2)}, "has no array `context_sequences` or `contexts`", "save the contexts as"),
     ({"contexts": floats(4, 5, 7)}, r"has the shape \(4, 5, 7\), not \(n, 5, 8\) or \(n, 40\)", "that shape"),
     (
         {"contexts": floats(4, 5, 8), "targets": floats(4, 9)},

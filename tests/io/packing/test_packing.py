@@ -16,8 +16,8 @@ import pytest
 from lvm_batch.io.dataset.files import find_files
 from lvm_batch.io.dataset.reading import open_unit
 from lvm_batch.io.dataset.units import DatasetFormat, Footer, cut_units, read_footers
-from lvm_batch.io.errors import ColumnError, DataError, OutputError, UnreadableFile
-from lvm_batch.io.packing import packing as packing_module
+from lvm_batch.io.errors import ColumnError, DataError, OutputError, OutputLocked, UnreadableFile
+from lvm_batch.io.packing import packed_files as packed_files_module
 from lvm_batch.io.packing.encoding import Encoding, Packing
 from lvm_batch.io.packing.find import find_sources
 from lvm_batch.io.packing.packing import pack
@@ -98,10 +98,8 @@ def assert_same(left: dict[str, Any], right: dict[str, Any]) -> None:
 
 def packed(source: Path, output: Path, **settings: Any) -> list[str]:  # noqa: ANN401 - Packing's fields
     """Pack one input and return the notices."""
-    inputs = [
-        source for file in find_files([str(source)]) for source in find_sources(file, Reading(shape=SHAPE))
-    ]
-    return pack(inputs, str(output), packing=replace(Packing(SHAPE), **settings))[1]
+    inputs = find_sources(find_files([str(source)]), Reading(shape=SHAPE))
+    return pack(inputs, str(output), packing=replace(Packing(), **settings))[1]
 
 
 def windows(path: Path, encoding: str = "fixed", dtype: str = "float32") -> Path:
@@ -145,7 +143,7 @@ def test_windows_of_any_encoding_read_back_the_same(
     assert_same(before, after)
     become = "null" if written == "fixed_size_binary" else "filled with NaN"
     assert notices == [
-        f"{source}: 1 rows hold no vectors of the right length: they are {become}, and a run finds them bad"
+        f"{source}: 1 of 1,500 rows hold no vectors of the right length: they are {become}, and a run finds them bad"
     ]
 
 
@@ -177,7 +175,7 @@ def test_only_vectors_are_stored_without_compression(tmp_path: Path) -> None:
 
 def test_row_groups_follow_bytes_and_files_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A row group holds the contexts that fit its byte limit, a file the requested rows; no row is lost."""
-    monkeypatch.setattr(packing_module, "_ROW_GROUP_BYTES", 200 * 160)
+    monkeypatch.setattr(packed_files_module, "_ROW_GROUP_BYTES", 200 * 160)
     source = windows(tmp_path / "w.parquet", dtype="float16")
     packed(source, tmp_path / "out", file_rows=650)
     metadata = [pq.read_metadata(path) for path in sorted((tmp_path / "out").iterdir())]
@@ -191,7 +189,7 @@ def test_row_groups_follow_bytes_and_files_rows(tmp_path: Path, monkeypatch: pyt
 
 def test_a_size_of_files_is_whole_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file of limited size ends with a whole row group, and holds at least one."""
-    monkeypatch.setattr(packing_module, "_ROW_GROUP_BYTES", 200 * 160)
+    monkeypatch.setattr(packed_files_module, "_ROW_GROUP_BYTES", 200 * 160)
     source = windows(tmp_path / "w.parquet")
     for size, rows in ((2.9, [400, 400, 400, 300]), (0.1, [200] * 7 + [100])):
         packed(source, tmp_path / f"out{size}", file_bytes=int(size * 200 * 160))
@@ -202,8 +200,8 @@ def test_a_size_of_files_is_whole_row_groups(tmp_path: Path, monkeypatch: pytest
 def test_sequences_read_back_the_same_and_stay_whole(tmp_path: Path) -> None:
     """Single vectors are packed into one file, so that windows over them stay the same."""
     with as_file(files("lvm_batch.io.sample") / "wikipedia_sample.parquet") as sample:
-        inputs = [source for file in find_files([str(sample)]) for source in find_sources(file, Reading())]
-        pack(inputs, str(tmp_path / "out"), packing=Packing(WindowShape(), file_rows=100))
+        inputs = find_sources(find_files([str(sample)]), Reading())
+        pack(inputs, str(tmp_path / "out"), packing=Packing(file_rows=100))
         assert [path.name for path in (tmp_path / "out").iterdir()] == ["wikipedia_sample-00000.parquet"]
         before, after = pq.read_table(sample), pq.read_table(tmp_path / "out")
     assert after.schema.field("vector").type == pa.binary(1536)
@@ -222,8 +220,8 @@ def test_short_contexts_are_padded_with_a_notice(tmp_path: Path) -> None:
     assert before["details"] == [None, "padded: 2", "wrong_length: 9", None]
     assert after["details"] == [None, None, "null", None]
     assert [notice.split(": ", 1)[1] for notice in notices] == [
-        "1 rows hold no vectors of the right length: they are null, and a run finds them bad",
-        "1 rows have a short context, which was filled up",
+        "1 of 4 rows hold no vectors of the right length: they are null, and a run finds them bad",
+        "1 of 4 rows have a short context, which was filled up",
     ]
 
 
@@ -233,7 +231,9 @@ def test_targets_of_a_wrong_length_make_no_bad_rows(tmp_path: Path) -> None:
     contexts = pa.array([[1.0] * 40] * 3, pa.list_(pa.float32()))
     pq.write_table(pa.table({"context": contexts, "target": targets}), tmp_path / "w.parquet")
     (notice,) = packed(tmp_path / "w.parquet", tmp_path / "out")
-    assert notice.endswith(": 2 rows hold no target of the right length: it is null, and they get no cosine")
+    assert notice.endswith(
+        ": 2 of 3 rows hold no target of the right length: it is null, and they get no cosine"
+    )
     assert read(tmp_path / "out")["details"] == [None] * 3
 
 
@@ -241,7 +241,7 @@ def test_values_too_large_for_float16_are_reported(tmp_path: Path) -> None:
     """A value that float16 cannot hold becomes infinite, and a notice says so."""
     np.save(tmp_path / "c.npy", np.where(np.arange(120).reshape(3, 5, 8) == 50, 1e5, 1.0).astype(np.float32))
     notices = packed(tmp_path / "c.npy", tmp_path / "out", dtype="float16")
-    assert "1 rows hold values too large" in notices[0]
+    assert "1 of 3 rows hold values too large" in notices[0]
     assert read(tmp_path / "out")["details"] == [None, "inf", None]
 
 
@@ -259,13 +259,9 @@ def test_inputs_of_one_name_are_refused(tmp_path: Path) -> None:
     """Two inputs that would write the same output are both named, and nothing is written."""
     windows(tmp_path / "w.parquet")
     np.save(tmp_path / "w.npy", np.ones((1, 5, 8), np.float32))
-    inputs = [
-        source
-        for file in find_files([str(tmp_path / "w.*")])
-        for source in find_sources(file, Reading(shape=SHAPE))
-    ]
+    inputs = find_sources(find_files([str(tmp_path / "w.*")]), Reading(shape=SHAPE))
     with pytest.raises(DataError, match=r"w\.npy and .*w\.parquet would both write to w-00000\.parquet"):
-        pack(inputs, str(tmp_path / "out"), packing=Packing(SHAPE))
+        pack(inputs, str(tmp_path / "out"), packing=Packing())
     assert not (tmp_path / "out").exists()
 
 
@@ -282,12 +278,23 @@ def test_an_output_that_is_not_empty_is_refused(tmp_path: Path) -> None:
     assert sorted((path.name, path.stat().st_mtime_ns) for path in output.iterdir()) == before
 
 
-def test_a_killed_pack_is_distinguished_from_a_full_folder(tmp_path: Path) -> None:
-    """Leftovers of a killed pack are not an output; the error says what to remove."""
-    (tmp_path / "out" / "_packing").mkdir(parents=True)
-    with pytest.raises(OutputError, match="another pack is writing") as error:
-        packed(windows(tmp_path / "w.parquet"), tmp_path / "out")
-    assert f"remove {tmp_path}/out/_packing" in error.value.args[1]
+def test_what_a_killed_pack_has_left_is_removed(tmp_path: Path) -> None:
+    """Leftovers of a killed pack are not an output: the next pack removes them and writes its own files."""
+    left = tmp_path / "out" / "_packing" / "some.part"
+    left.parent.mkdir(parents=True)
+    left.touch()
+    packed(windows(tmp_path / "w.parquet"), tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["w-00000.parquet"]
+
+
+def test_two_packs_do_not_write_to_one_folder(tmp_path: Path) -> None:
+    """While a pack is running, a second one to the same folder is refused and changes nothing there."""
+    source = windows(tmp_path / "w.parquet")
+    with packed_files_module.packed_files(str(tmp_path / "out")) as files:
+        (files.folder / "some.part").touch()
+        with pytest.raises(OutputLocked, match="another pack is writing"):
+            packed(source, tmp_path / "out")
+        assert [path.name for path in files.folder.iterdir()] == ["some.part"]
 
 
 @pytest.mark.parametrize("existed", [False, True])
@@ -330,7 +337,7 @@ def test_a_full_disk_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(packing_module.os, "fsync", full)
+    monkeypatch.setattr(packed_files_module.os, "fsync", full)
     with pytest.raises(OutputError, match=r"out cannot be written: .*No space left") as error:
         packed(windows(tmp_path / "w.parquet"), tmp_path / "out")
     assert "make room" in error.value.args[1]
@@ -367,7 +374,7 @@ def test_long_values_make_small_row_groups(tmp_path: Path) -> None:
     table = pa.table({"context": column("list", np.ones((n_rows, 5, 8))), "note": text})
     pq.write_table(table, tmp_path / "a.parquet", use_dictionary=["note"], store_schema=False)
     (file,) = find_files([str(tmp_path / "a.parquet")])
-    pack(find_sources(file, Reading(shape=SHAPE)), str(tmp_path / "out"), packing=Packing(shape=SHAPE))
+    pack(find_sources([file], Reading(shape=SHAPE)), str(tmp_path / "out"), packing=Packing())
     packed = pq.ParquetFile(tmp_path / "out" / "a-00000.parquet")
     assert (packed.metadata.num_rows, packed.metadata.row_group(0).num_rows) == (n_rows, 67)
     assert packed.read_row_group(2)["note"][-1].as_py() == "x" * 10**6

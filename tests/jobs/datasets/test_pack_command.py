@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,8 @@ import pytest
 from lvm_batch.io.dataset.files import find_files
 from lvm_batch.io.dataset.reading import open_unit
 from lvm_batch.io.dataset.units import DatasetFormat, Footer, cut_units, read_footers
+from lvm_batch.io.discovery.find_columns import find_columns
+from lvm_batch.io.packing.packed_files import PackedFiles
 from lvm_batch.io.schema import WindowShape
 from lvm_batch.jobs.cli import main
 
@@ -82,13 +85,19 @@ def test_the_result_names_every_file(npz: Path, tmp_path: Path, capsys: pytest.C
 def test_the_text_shows_the_next_command(
     npz: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without --json the result ends with the next command."""
+    """Without --json the result ends with the commands that come next, complete with paths."""
     assert main(["pack", str(npz), "--output", str(tmp_path / "out"), "--dtype", "float16"]) == 0
     out, err = capsys.readouterr()
+    first, *more = out[out.index("next ") :].splitlines()
     lines = {line[:10].strip(): line[10:] for line in out.splitlines()}
     assert lines["rows"].startswith("49 in 2 files, ")
     assert lines["columns"] == "context, target, lane"
-    assert f"lvm-batch run {tmp_path}/out/train --output" in lines["next"]
+    place, model = f"{tmp_path}/out", f"{tmp_path}/out-model/best_model.pt"
+    assert [line[10:] for line in (first, *more)] == [
+        f"lvm-batch train {place}/train --arch amn --output {place}-model",
+        f"lvm-batch run {place}/train --model {model} --output {place}-predictions-train",
+        f"lvm-batch run {place}/val --model {model} --output {place}-predictions-val",
+    ]
     assert "epoch" in lines["note 1"]
     assert err == ""
     schema = pq.read_schema(tmp_path / "out" / "val" / "lvm-00000.parquet")
@@ -152,11 +161,158 @@ def test_an_output_inside_the_input_is_refused(npz: Path, capsys: pytest.Capture
     assert "lies inside the input" in values["error"]["message"]
 
 
-@pytest.mark.parametrize(("shape", "command"), [((20, 768), "bank build"), ((20, 5, 768), "run")])
+@pytest.mark.parametrize(("shape", "command"), [((20, 768), "bank build"), ((20, 5, 768), "train")])
 def test_what_comes_next_takes_what_was_packed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], shape: tuple[int, ...], command: str
 ) -> None:
     """Vectors alone can become a bank, but form no window."""
     np.save(tmp_path / "some.npy", vectors(*shape))
     assert main(["pack", str(tmp_path / "some.npy"), "--output", str(tmp_path / "packed")]) == 0
-    assert f"lvm-batch {command} {tmp_path / 'packed'} --output" in capsys.readouterr().out
+    assert f"next      lvm-batch {command} {tmp_path / 'packed'} " in capsys.readouterr().out
+
+
+def json_lines(path: Path, n_rows: int = 60, dim: int = 12, **columns: Any) -> Path:  # noqa: ANN401 - JSON
+    """Rows of six articles in no order, as people have them."""
+    order = np.random.default_rng(0).permutation(n_rows)
+    made = [
+        {
+            "doc_id": f"d{n // 10}",
+            "chunk_index": int(n % 10),
+            "embedding": [float(n)] * dim,
+            "text": f"text {n}",
+            **columns,
+        }
+        for n in order.tolist()
+    ]
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in made), encoding="utf-8")
+    return path
+
+
+def test_sort_brings_rows_of_any_source_into_order(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`pack --sort` finds the columns by the names people use, and the next commands name them."""
+    # 384 float32 take as many bytes as 768 float16, for which readers would take them.
+    source, out = json_lines(tmp_path / "rows.jsonl", dim=384), tmp_path / "out"
+    code, values = result(capsys, source, "--sort", "--output", out, "--rows-per-file", 25)
+    assert code == 0
+    files = [pq.read_table(out / file["name"]) for file in values["files"]]
+    assert [file.num_rows for file in files] == [20, 20, 20]
+    assert [text for file in files for text in file["text"].to_pylist()] == [f"text {n}" for n in range(60)]
+    assert [v[0] for file in files for v in file["embedding"].to_pylist()] == list(range(60))
+    found = find_columns(find_files([str(out)]), {})
+    assert (found.names.vector, found.shape.dim) == ("embedding", 384)
+    flags = "--vector-column embedding --article-column doc_id --position-column chunk_index"
+    assert values["next"] == [
+        f"lvm-batch train {out} {flags} --arch amn --output {out}-model",
+        f"lvm-batch bank build {out} --vector-column embedding --output {out}-bank",
+        f"lvm-batch run {out} {flags} --model {out}-model/best_model.pt --bank {out}-bank --output {out}-predictions",
+    ]
+    assert "sorted by `doc_id`, then `chunk_index`" in values["notices"]
+
+
+def test_files_and_folders_can_be_articles(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file's name stands for a missing article, the order of its rows for positions, a folder for a column."""
+    for lane in ("news", "law"):
+        folder = tmp_path / "in" / f"lane={lane}" / "day=2026-11-29"
+        folder.mkdir(parents=True)
+        np.save(folder / f"{lane}.npy", vectors(4, 3))
+    flags = ["--sort", "--article-column", "@file", "--position-column", "@row"]
+    code, values = result(capsys, tmp_path / "in", "--output", tmp_path / "out", *flags)
+    assert code == 0
+    (table,) = [pq.read_table(tmp_path / "out" / file["name"]) for file in values["files"]]
+    assert table["lane"].to_pylist() == ["law"] * 4 + ["news"] * 4
+    assert str(table.schema.field("day").type) == "date32[day]"
+    assert table["article_id"].to_pylist()[3:5] == [
+        "lane=law/day=2026-11-29/law.npy",
+        "lane=news/day=2026-11-29/news.npy",
+    ]
+    assert table["position"].to_pylist() == [0, 1, 2, 3] * 2
+
+
+def test_what_sorting_needs_is_told_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a column of articles and one of positions the error names both, and the options that help."""
+    np.save(tmp_path / "some.npy", vectors(4, 3))
+    code, values = result(capsys, tmp_path / "some.npy", "--sort", "--output", tmp_path / "out")
+    assert (code, values["error"]["kind"]) == (2, "columns")
+    assert "no column of the article and no column of the position" in values["error"]["message"]
+    assert "@file" in values["error"]["hint"]
+    assert "@row" in values["error"]["hint"]
+
+
+def test_contexts_are_not_sorted(npz: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Windows hold their order in themselves: --sort is refused."""
+    code, values = result(capsys, npz, "--sort", "--output", npz.parent / "out")
+    assert (code, values["error"]["hint"]) == (2, "--sort is for single vectors: leave it out")
+
+
+@pytest.mark.parametrize("sort", [[], ["--sort"]])
+def test_rows_without_vectors_fail(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], sort: list[str]
+) -> None:
+    """Where no vector survives the command exits with 1 and writes nothing; where some do not, it tells how many."""
+    lost, out = json_lines(tmp_path / "lost.jsonl", embedding=[None, 1.0]), tmp_path / "out"
+    code, values = result(capsys, lost, "--output", out, *sort)
+    assert (code, values["error"]["kind"]) == (1, "no_vectors")
+    assert not out.exists()
+    some = json_lines(tmp_path / "some.jsonl", n_rows=10)
+    some.write_text(some.read_text().replace("[3.0, ", "[").replace("[5.0, 5.0, ", "[NaN, 5.0, "))
+    assert main(["pack", str(some), "--output", str(out), *sort]) == 0
+    text = capsys.readouterr().out
+    assert "10 in 1 file, 0.0 MiB, 2 of them without a usable vector" in text
+
+
+def test_vectors_of_two_widths_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """No model reads vectors of two widths: the files of each are named, before anything is written."""
+    json_lines(tmp_path / "a.jsonl", dim=8)
+    json_lines(tmp_path / "b.jsonl", dim=12)
+    code, values = result(capsys, tmp_path, "--output", f"{tmp_path}-out")
+    assert code == 2
+    assert "a.jsonl holds vectors of 8, and" in values["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--sort", "--memory-limit", "1MiB"], "--memory-limit cannot be '1MiB'"),
+        (["--sort", "--memory-limit", "much"], "--memory-limit cannot be 'much'"),
+        (["--memory-limit", "1GiB"], "--memory-limit is for --sort alone"),
+    ],
+)
+def test_memory_is_a_size_and_for_sorting(
+    npz: Path, capsys: pytest.CaptureFixture[str], flags: list[str], message: str
+) -> None:
+    """--memory-limit accepts a size that the process itself fits into, with --sort."""
+    code, values = result(capsys, npz, "--output", npz.parent / "out", *flags)
+    assert (code, values["error"]["message"]) == (2, message)
+
+
+@pytest.mark.parametrize("sort", [[], ["--sort"]])
+def test_sigterm_leaves_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, sort: list[str]
+) -> None:
+    """A signal in the middle of writing ends the command with 143, and neither files nor temporary files are left."""
+    write = PackedFiles.write
+
+    def write_and_stop(*arguments: Any, **options: Any) -> None:  # noqa: ANN401
+        write(*arguments, **options)
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(PackedFiles, "write", write_and_stop)
+    source, out = json_lines(tmp_path / "rows.jsonl"), tmp_path / "out"
+    code, values = result(capsys, source, "--output", out, *sort)
+    assert (code, values["error"]["hint"]) == (143, "nothing is written; run the same command again")
+    assert not out.exists()
+
+
+def test_binary_is_for_vectors_whose_width_readers_know(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The bytes of vectors of another width than 768 do not say how many floats they are: binary is refused."""
+    source = json_lines(tmp_path / "rows.jsonl", dim=384)
+    flags = ["--encoding", "fixed_size_binary", "--output", tmp_path / "out"]
+    code, values = result(capsys, source, *flags)
+    assert code == 2
+    assert (
+        "readers cannot tell how many floats the bytes of a vector of 384 are" in values["error"]["message"]
+    )

@@ -71,6 +71,7 @@ FIRES: dict[str, tuple[Sequence[RunEntry], float]] = {
     ),
     "memory": ([make_run_entry(peak_bytes=1_260, projected_bytes=1_000)], 1.26),
     "shadow_gain": ([make_run_entry(shadow_gain=Figure(0.02, 400, 0.05))], 0.02),
+    "escalation_gain": ([make_run_entry(escalation_gain=Figure(-0.02, 400, 0.05))], -0.02),
     "input_norm": (
         [
             make_run_entry(hours_ago=30, input_norm=Figure(1.0, 9, 0.1)),
@@ -98,6 +99,7 @@ QUIET: dict[str, Sequence[RunEntry]] = {
     ],
     "memory": [make_run_entry(peak_bytes=1_250, projected_bytes=1_000)],
     "shadow_gain": [make_run_entry(shadow_gain=Figure(0.02, 40, 0.05))],  # 0.02 ± 0.0155
+    "escalation_gain": [make_run_entry(escalation_gain=Figure(-0.02, 40, 0.05))],  # -0.02 ± 0.0204
     "input_norm": [
         make_run_entry(hours_ago=30, input_norm=Figure(1.0, 9)),
         make_run_entry(input_norm=Figure(1.04, 9)),
@@ -124,6 +126,10 @@ LACKS: dict[str, tuple[Sequence[RunEntry], str]] = {
     "shadow_gain": (
         [make_run_entry(shadow_gain=Figure(0.5, 29, 0.01))],
         "29 rows of the shadow evaluation, 30 are needed",
+    ),
+    "escalation_gain": (
+        [make_run_entry(escalation_gain=Figure(-0.5, 29, 0.01))],
+        "29 escalated rows with a target, 30 are needed",
     ),
     "input_norm": ([make_run_entry(input_norm=Figure(1.0, 9))], "no run before the window"),
     "input_centroid": ([make_run_entry()], "not recorded"),

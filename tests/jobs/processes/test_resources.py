@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lvm_batch.jobs.processes.resources import usable_cores
+from lvm_batch.jobs.processes.resources import usable_cores, usable_memory
 
 pytestmark = pytest.mark.slow
 
@@ -63,6 +63,21 @@ def test_without_groups_all_cores_count(tmp_path: Path) -> None:
     """A system without groups, and a limit that cannot be parsed, change nothing."""
     assert usable_cores(tmp_path) == 16
     assert usable_cores(root(tmp_path, "0::/", **{"sys__fs__cgroup__cpu.max": "none"})) == 16
+
+
+@pytest.mark.parametrize(
+    ("files", "limit"),
+    [
+        ({"sys__fs__cgroup__memory.max": "268435456"}, 2**28),
+        ({"sys__fs__cgroup__memory.max": "max"}, None),
+        ({"sys__fs__cgroup__a__memory.max": "max", "sys__fs__cgroup__memory.max": "268435456"}, 2**28),
+        ({}, None),
+    ],
+)
+def test_a_limit_of_memory_counts(tmp_path: Path, files: dict[str, str], limit: int | None) -> None:
+    """The memory that a control group, or one above it, allows is what there is; else it is the machine's."""
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert usable_memory(root(tmp_path, "0::/a", **files)) == (limit or machine)
 
 
 def test_a_real_quota_counts() -> None:

@@ -70,6 +70,18 @@ def test_a_run_returns_its_summary(
     assert capsys.readouterr().out == ""
 
 
+def test_warnings_are_in_the_result_and_printed(
+    dataset: Path, given: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Results that are bad raise nothing; stderr has each warning, unless nothing is to be said."""
+    result = lvm_batch.run(dataset, **given, min_confidence=1, max_fallback_rate=0.1)
+    assert "fallback_rate" in [warning.kind for warning in result.warnings]
+    said = capsys.readouterr().err
+    assert all(f"warning: {warning.message}" in said for warning in result.warnings)
+    assert lvm_batch.run(dataset, **given, min_confidence=1, max_fallback_rate=0.1, progress=False).warnings
+    assert "warning" not in capsys.readouterr().err
+
+
 def test_a_summary_is_read_where_there_is_one(tmp_path: Path) -> None:
     """A folder without a job is named."""
     with pytest.raises(lvm_batch.DataError, match=f"{tmp_path} holds no job"):

@@ -167,6 +167,21 @@ def test_a_report_says_why_a_job_is_not_accepted(output: Path, lvm_batch: Comman
     assert any("0.42% of the rows are bad_input" in text for text in read(output / REPORT).texts)
 
 
+def test_a_report_has_its_warnings_on_top(output: Path, lvm_batch: Command) -> None:
+    """A fallback that makes rows worse stands above all figures, with the next command; a comparison has it, too."""
+    loss = {"escalation_gain": {"n": 50, "sum": -25.0, "n_squares": 50, "squares": 13.0}}
+    for path in (output / "_lvm_batch/done").iterdir():
+        path.write_text(json.dumps(json.loads(path.read_text()) | loss))
+    lvm_batch("report", output).done()
+    lvm_batch("report", output, output, "--output", output.parent / "two.html").done()
+    pages = [" ".join(read(path).texts) for path in (output / REPORT, output.parent / "two.html")]
+    warning = "Warning: the fallback makes escalated rows worse: gru - amn is -0.5000 ±"
+    assert [page.count(warning) for page in pages] == [1, 2]
+    assert (
+        pages[0].index(warning) < pages[0].index("What to do: find thresholds") < pages[0].index("What ran")
+    )
+
+
 def test_units_that_failed_are_named_until_they_are_done(output: Path, lvm_batch: Command) -> None:
     """Each has the reason, the hint, and a bug's traceback; a unit that has a record since is left out."""
     remove_unit(output)

@@ -25,6 +25,9 @@ NAN = float("nan")
 AMN, GRU = ROUTES.index("amn"), ROUTES.index("gru")
 
 
+FLOATS = ("cosine", "confidence", "margin", "amn_cosine", "gru_cosine", "context_cosine")
+
+
 def block(n_rows: int, *, carried: dict[str, Any] | None = None, **given: Any) -> PredictionBlock:  # noqa: ANN401 - a block's own
     """Rows that are ok, take the primary's route and have no figures, unless given."""
 
@@ -39,7 +42,7 @@ def block(n_rows: int, *, carried: dict[str, Any] | None = None, **given: Any) -
         shadow=np.array(given.get("shadow", [False] * n_rows), bool),
         status=np.array(given.get("status", [OK] * n_rows), np.int8),
         details=given.get("details", {}),
-        **{name: floats(name) for name in ("cosine", "confidence", "margin", "amn_cosine", "gru_cosine")},
+        **{name: floats(name) for name in FLOATS},
     )
 
 
@@ -54,6 +57,7 @@ MIXED: dict[str, Any] = {
     "gru_cosine": [0.75, 0.75, 0.5, NAN, 0.0, NAN],
     "confidence": [0.5, 0.25, 0.125, NAN, 1.0, NAN],
     "margin": [0.5, NAN, NAN, NAN, 0.25, NAN],
+    "context_cosine": [0.75, NAN, 0.5, NAN, 0.75, NAN],
 }
 
 
@@ -84,6 +88,7 @@ def test_figures_are_summed_where_they_are_known() -> None:
     assert tally.cosine_by_route == {"amn": Sums(2, 0.75), "gru": Sums(1, 0.75)}
     assert tally.escalation_gain == SquareSums(1, 0.25, 1, 0.0625)
     assert tally.shadow_gain == SquareSums(2, 0.0, 2, 0.125)
+    assert tally.context_gain == SquareSums(2, -0.75, 2, 0.3125)
 
 
 def test_sums_are_exact_to_float64() -> None:
