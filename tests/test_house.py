@@ -25,7 +25,7 @@ LAYERS = {
     "io": (
         ("errors", "schema"),
         ("storage", "vectors"),
-        ("formats", "history"),
+        ("formats", "history", "articles"),
         ("dataset",),
         ("discovery",),
         ("output", "packing"),

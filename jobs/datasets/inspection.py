@@ -40,7 +40,7 @@ def inspect(settings: RunSettings) -> tuple[dict[str, Any], str]:
     """Return a description of the dataset, as values and as text; raises the errors that a run raises for it."""
     shape = WindowShape()
     data_format = dataset_format(settings, shape)
-    dataset = open_dataset(look_for_files(settings.dataset), data_format, pad=settings.pad)
+    dataset = open_dataset(settings, look_for_files(settings.dataset), data_format)
     footers = dataset.footers
     units = [cut_units(footer, unit_bytes=settings.unit_size, shape=shape) for footer in footers]
     sample = read_sample(chain.from_iterable(units), data_format, pad=settings.pad)
@@ -55,7 +55,7 @@ def inspect(settings: RunSettings) -> tuple[dict[str, Any], str]:
         "columns": _optional_columns(footers),
         "criteria_not_evaluated": missing_columns(footers, data_format.names),
         "carried": {field.name: str(field.type) for field in _carried(footers)},
-        "cut_articles": cut_values(dataset.cuts),
+        "cut_articles": cut_values(dataset.order.cuts),
         "units": {"count": sum(map(len, units)), "unit_bytes": int(settings.unit_size)},
         "sample": sample.values(),
     }
