@@ -44,7 +44,7 @@ LAYERS = {
         ("checks", "console", "extras", "output_folder", "places", "plots"),
         ("settings",),
         ("models", "datasets", "clusters", "monitoring"),
-        ("prediction", "training", "evaluation", "serving"),
+        ("prediction", "training", "evaluation", "serving", "inspection"),
         ("reports", "registry", "benchmark"),
         ("observed_run",),
         ("demo",),

@@ -105,6 +105,11 @@ def count_windows(runs: Runs, *, length: int) -> int:
     return int(np.maximum(runs.of_articles.rows - (length - 1), 0).sum()) + alone
 
 
+def count_long(runs: Runs, *, length: int) -> int:
+    """Return how many articles have a whole context of ``length`` vectors and a target."""
+    return len(runs.take(np.flatnonzero(runs.rows > length)).ids.unique())
+
+
 def find_cuts(runs: Runs, paths: Sequence[str], *, length: int) -> Cuts | None:
     """Return the cuts of articles whose ids have one type, for windows of ``length``; ``None`` if all are whole."""
     encoded = runs.ids.dictionary_encode()

@@ -20,6 +20,7 @@ from lvm_batch.io.articles.runs import (
     KeptRuns,
     Runs,
     add_cuts,
+    count_long,
     count_windows,
     find_cuts,
     in_order,
@@ -54,11 +55,12 @@ _EXACT_BYTES = 32
 class RowOrder:
     """The order of the rows of a dataset of sequences.
 
-    ``windows`` rows end a whole context. ``is_complete`` is false if there are so many runs of articles that numbers
-    are lower bounds.
+    ``windows`` rows end a whole context. ``long_articles`` have such a row that another one follows, its target.
+    ``is_complete`` is false if there are so many runs of articles that numbers are lower bounds.
     """
 
     articles: int = 0
+    long_articles: int = 0
     windows: int = 0
     cuts: Cuts | None = None
     disorder: Disorder | None = None
@@ -108,6 +110,7 @@ class ArticleRuns:
         cuts = [cut for found in articles if (cut := find_cuts(found, paths, length=length))]
         return RowOrder(
             articles=sum(len(found.ids.unique()) for found in articles),
+            long_articles=sum(count_long(found, length=length) for found in articles),
             windows=sum(count_windows(found, length=length) for found in runs),
             cuts=add_cuts(cuts),
             disorder=self._disorder(places, len(paths)),

@@ -55,7 +55,9 @@ def open_dataset(
     checks, runs = Checks(), ArticleRuns()
     read = list(read_footers(listing.files, data_format, runs=runs))
     footers = [footer for _, footer in read if isinstance(footer, Footer)]
-    checks.add_of_files([(file.path, error) for file, error in read if isinstance(error, DataError)], len(read))
+    checks.add_of_files(
+        [(file.path, error) for file, error in read if isinstance(error, DataError)], len(read)
+    )
     order = runs.order((footer.file.path for footer in footers), length=data_format.shape.length)
     named = settings.with_columns(data_format.names)
     checks.run(lambda: refuse_disorder(order, named))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lvm_batch.io.errors import DataError
 from lvm_batch.jobs.console.text import plural
-from lvm_batch.jobs.datasets.commands import sort_command
+from lvm_batch.jobs.datasets.command_lines import sort_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

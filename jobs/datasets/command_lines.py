@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import os
 import shlex
-from dataclasses import fields
 from typing import TYPE_CHECKING
 
+from lvm_batch.io.dataset.column_checks import column_flag
 from lvm_batch.io.schema import ColumnNames
 from lvm_batch.io.storage.locations import locate
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from lvm_batch.jobs.settings.dataset import DatasetSettings
 
-_PACKED_PARTS = ("vector", "article", "position")
+_SORTED_BY = ("vector", "article", "position")
+_USUAL = ColumnNames()
 _NUMBERED = 100
 
 
@@ -28,29 +29,40 @@ def command(*words: str) -> str:
     return shlex.join(["lvm-batch", *words])
 
 
-def sort_command(settings: DatasetSettings) -> str:
-    """Return the command that writes the rows of a dataset in order, every article whole in one file."""
-    flags = column_flags(settings, _PACKED_PARTS)
-    return command("pack", *settings.dataset, *flags, "--sort", "--output", sorted_folder(settings.dataset))
+def sort_command(settings: DatasetSettings, dataset: Sequence[str] = ()) -> str:
+    """Return the command that writes the rows of a dataset in order, every article whole in one file.
+
+    ``settings`` have the columns that were found. ``dataset`` is what to read in place of theirs.
+    """
+    output = sorted_folder(settings.dataset)
+    flags = _unusual_columns(settings)
+    return command("pack", *(dataset or settings.dataset), *flags, "--sort", "--output", output)
 
 
-def column_flags(settings: DatasetSettings, parts: Sequence[str] | None = None) -> list[str]:
-    """Return the options that name the columns of ``parts``, by default of all, as far as the user named them."""
-    names = parts or [part.name for part in fields(ColumnNames)]
-    defaults = type(settings).model_fields
-    given = {name: getattr(settings, f"{name}_column") for name in names}
-    return [
-        text
-        for name, column in given.items()
-        if column != defaults[f"{name}_column"].default
-        for text in (f"--{name.replace('_', '-')}-column", column)
-    ]
+def _unusual_columns(settings: DatasetSettings) -> list[str]:
+    """Return the options for the columns of sequences that do not have the usual names."""
+    names = {part: getattr(settings, f"{part}_column") for part in _SORTED_BY}
+    return flags_of({part: name for part, name in names.items() if name != getattr(_USUAL, part)})
+
+
+def flags_of(columns: Mapping[str, str]) -> list[str]:
+    """Return the options that name the columns of parts."""
+    return [text for part, name in columns.items() for text in (column_flag(part), name)]
 
 
 def sorted_folder(dataset: Sequence[str]) -> str:
     """Return a folder that does not exist, named after the dataset: ``data-sorted`` for ``data/``, beside it."""
-    base = _stem(dataset[0]) if len(dataset) == 1 else "dataset"
-    return free_path(f"{base}-sorted")
+    return free_path(f"{base_name(dataset)}-sorted")
+
+
+def base_name(dataset: Sequence[str]) -> str:
+    """Return what folders that are made of a dataset are named after: its path, or ``dataset`` if it has several."""
+    return _stem(dataset[0]) if len(dataset) == 1 else "dataset"
+
+
+def from_here(path: str) -> str:
+    """Return a path relative to the working folder, if it is below it."""
+    return path.removeprefix(f"{os.getcwd().rstrip('/')}/")  # noqa: PTH109 - a text
 
 
 def free_path(wanted: str) -> str:
