@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from lvm_batch.io.dataset.column_checks import column_flag
 from lvm_batch.io.schema import ColumnNames
-from lvm_batch.io.storage.locations import locate
+from lvm_batch.io.storage.locations import is_within, locate
+from lvm_batch.io.storage.patterns import cut_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -51,13 +52,21 @@ def flags_of(columns: Mapping[str, str]) -> list[str]:
 
 
 def sorted_folder(dataset: Sequence[str]) -> str:
-    """Return a folder that does not exist, named after the dataset: ``data-sorted`` for ``data/``, beside it."""
-    return free_path(f"{base_name(dataset)}-sorted")
+    """Return a folder that does not exist for the sorted rows of a dataset."""
+    return free_path(f"{base_path(dataset)}-sorted")
 
 
-def base_name(dataset: Sequence[str]) -> str:
-    """Return what folders that are made of a dataset are named after: its path, or ``dataset`` if it has several."""
-    return _stem(dataset[0]) if len(dataset) == 1 else "dataset"
+def base_path(dataset: Sequence[str]) -> str:
+    """Return the beginning of the paths of what is made of a dataset: its name, in the working folder.
+
+    If the working folder lies in the dataset, they are beside the dataset, or they would become part of it.
+    """
+    name = _name(dataset[0]) if len(dataset) == 1 else "dataset"
+    around = [root for root in map(_root, dataset) if root and is_within(locate(os.curdir), locate(root))]
+    if not around:
+        return name
+    outside = os.path.dirname(min(map(os.path.realpath, around), key=len))  # noqa: PTH120 - a text
+    return os.path.join(os.path.relpath(outside), name)  # noqa: PTH118 - likewise
 
 
 def from_here(path: str) -> str:
@@ -71,12 +80,25 @@ def free_path(wanted: str) -> str:
     return next((path for path in (wanted, *others) if not os.path.lexists(path)), wanted)
 
 
-def _stem(argument: str) -> str:
-    """Return the path of an argument without its suffix; for a URL or a pattern, a name for the working folder."""
-    if not locate(argument).is_local or any(sign in argument for sign in "*?["):
-        plain = [part for part in argument.split("/")[:-1] if part and not set(part) & set("*?[:")]
-        return plain[-1] if plain else "dataset"
-    path = argument.rstrip("/")
-    if os.path.isdir(path):  # noqa: PTH112 - a text that can be no path is no folder
-        return os.path.realpath(path) if path in {"", ".", ".."} else path
-    return os.path.splitext(path)[0]  # noqa: PTH122 - likewise
+def _name(argument: str) -> str:
+    """Return what an argument is called: a file without its suffix, a folder, or the folder where a pattern begins."""
+    if _is_remote(argument):
+        parts = [part for part in argument.split("/") if part and not set(part) & set("*?[:")]
+    elif os.path.isfile(argument):  # noqa: PTH113 - a text that can be no path is no file
+        parts = argument.split("/")
+    else:
+        parts = os.path.realpath(cut_pattern(locate(argument))[0].path).split("/")
+        return parts[-1] or "dataset"
+    return os.path.splitext(parts[-1])[0] if parts else "dataset"  # noqa: PTH122 - a text
+
+
+def _root(argument: str) -> str | None:
+    """Return the local folder below which an argument reads files at any depth; ``None`` if there is none."""
+    if _is_remote(argument) or os.path.isfile(argument):  # noqa: PTH113 - a text that can be no path is no file
+        return None
+    root, wanted = cut_pattern(locate(argument))
+    return root.path if len(wanted) != 1 or wanted == ["**"] else None
+
+
+def _is_remote(argument: str) -> bool:
+    return "://" in argument and not argument.startswith("file://")

@@ -12,6 +12,7 @@ from lvm_batch.jobs.console.text import plural
 from lvm_batch.jobs.datasets.command_lines import sort_command
 from lvm_batch.jobs.datasets.dataset_notices import disorder_text
 from lvm_batch.jobs.errors import Problem
+from lvm_batch.jobs.inspection.near_vectors import near_vectors
 from lvm_batch.jobs.inspection.next_steps import can_train, colliding_columns, makes_predictions
 from lvm_batch.lvm.registry.registry import ROLES
 
@@ -34,7 +35,13 @@ def problems(view: View, hand: AtHand, sample: Sample, gate: dict[str, Any] | No
     yield from view.unclear
     yield from _nothing_to_read(view)
     yield from _collisions(view)
-    if view.order.disorder is not None:
+    if view.restarts:
+        yield Problem(
+            f"`{view.columns.names.position}` begins anew within files, so a file holds several texts, and no column "
+            "is known to tell them apart",
+            "name it: --article-column NAME",
+        )
+    elif view.order.disorder is not None:
         hint = f"`{sort_command(view.named)}` writes the rows of all files in order"
         yield Problem(disorder_text(view.order.disorder), hint)
     yield from (Problem(*error.args[:2]) for error in sample.errors)
@@ -69,9 +76,12 @@ def _nothing_to_read(view: View) -> Iterator[Problem]:
     if view.footers and not view.n_rows:
         yield Problem("there are no rows", "look whether the files were written to the end")
     if any(seen.schema is not None for seen in view.files) and not view.has_vectors:
+        near = near_vectors(seen.schema for seen in view.files if seen.schema is not None)
         yield Problem(
-            "no column holds vectors: lists of floats, all of one length, or their bytes",
-            "if one does, name it with --vector-column or --context-column",
+            "; ".join(["no column holds vectors, as lists of floats, all of one length, or as bytes", *near]),
+            "write them as lists of floats in a column of their own"
+            if near
+            else "if one does, name it with --vector-column or --context-column",
         )
 
 

@@ -29,7 +29,7 @@ from lvm_batch.jobs.inspection.inspection_text import as_text
 from lvm_batch.jobs.inspection.next_steps import next_steps
 from lvm_batch.jobs.inspection.other_formats import describe_file
 from lvm_batch.jobs.inspection.parts import part_values, stand_in_notices
-from lvm_batch.jobs.inspection.view import View, look
+from lvm_batch.jobs.inspection.view import View, look, other_view
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,9 +56,20 @@ def inspect(settings: RunSettings) -> tuple[dict[str, Any], str]:
         "problems": [problem._asdict() for problem in problems(view, hand, sample, gate)],
     }
     values["notices"] = list(_notices(view, values))
-    steps = next_steps(view, hand, max_bad_rows=needed_limit(gate))
-    values["commands"] = [step._asdict() for step in steps]
+    limit = needed_limit(gate)
+    values["commands"] = [step._asdict() for step in next_steps(view, hand, max_bad_rows=limit)]
+    values["alternatives"] = [_alternative(view, other, limit) for other in view.others]
     return values, as_text(values)
+
+
+def _alternative(view: View, other: RunSettings, max_bad_rows: float | None) -> dict[str, Any]:
+    """Return the commands for another column of vectors."""
+    another = other_view(view, other)
+    hand = at_hand(other, another.columns.shape, layout=another.columns.layout)
+    steps = next_steps(another, hand, max_bad_rows=max_bad_rows)
+    names = another.columns.names
+    column = names.context if another.columns.layout == "windows" else names.vector
+    return {"column": column, "commands": [step._asdict() for step in steps]}
 
 
 def _file_values(view: View) -> dict[str, Any]:

@@ -48,6 +48,10 @@ def as_text(values: dict[str, Any]) -> str:
         "problems": [line for problem in values["problems"] for line in _problem(problem)],
         "notes": [line for notice in values["notices"] for line in item(notice)],
         "next": [line for step in values["commands"] for line in _step(step)],
+        **{
+            f"or, with `{other['column']}`": [line for step in other["commands"] for line in _step(step)]
+            for other in values["alternatives"]
+        },
     }
     blocks = ("\n".join([title, *lines] if title else lines) for title, lines in sections.items() if lines)
     return "\n\n".join(blocks)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from lvm_batch.io.schema import FILE_ARTICLE, OUTPUT_COLUMNS, ROW_POSITION, WindowShape
 from lvm_batch.jobs.datasets.command_lines import (
-    base_name,
+    base_path,
     command,
     flags_of,
     free_path,
@@ -64,10 +64,11 @@ def next_steps(view: View, hand: AtHand, *, max_bad_rows: float | None) -> list[
         return []
     settings = view.settings
     way = Way(_dataset(view), [*_layout_flags(settings), *flags_of(settings.given_columns)])
-    _sort(way, view)
-    _train(way, view, hand)
+    if not view.restarts:
+        _sort(way, view)
+        _train(way, view, hand)
     bank = _bank(way, view, hand)
-    if makes_predictions(view):
+    if makes_predictions(view) and not view.restarts:
         _run(way, view, hand, bank, max_bad_rows)
     return way.steps
 
@@ -79,7 +80,7 @@ def _layout_flags(settings: RunSettings) -> list[str]:
 def _pack_steps(view: View) -> Iterator[Step]:
     """Yield how arrays and JSON lines become Parquet."""
     if any(suffix_of(file.name) in PACKED for file in view.inputs.others):
-        output = free_path(f"{base_name(view.settings.dataset)}-packed")
+        output = free_path(f"{base_path(view.settings.dataset)}-packed")
         yield Step(
             "Parquet that lvm-batch reads", command("pack", *view.settings.dataset, "--output", output)
         )
@@ -120,7 +121,10 @@ def _train(way: Way, view: View, hand: AtHand) -> None:
 
 
 def _model_folder(settings: RunSettings) -> str:
-    return free_path(posixpath.join(settings.models_dir, "amn"))
+    """Return the folder of a new model: among the others, unless they lie in the dataset."""
+    base = base_path(settings.dataset)
+    is_outside = "/" in base and not posixpath.isabs(settings.models_dir)
+    return free_path(f"{base}-model" if is_outside else posixpath.join(settings.models_dir, "amn"))
 
 
 def can_train(view: View) -> bool:
@@ -145,7 +149,7 @@ def _bank(way: Way, view: View, hand: AtHand) -> str | None:
     column = plays("target" if view.columns.layout == "windows" else "vector", view.settings, view.columns)
     if column is None:
         return None
-    output = free_path(f"{base_name(view.settings.dataset)}-bank")
+    output = free_path(f"{base_path(view.settings.dataset)}-bank")
     flags = [] if column == "vector" else ["--vector-column", column]
     way.add(
         "a bank of the vectors, for confidence and margin",
@@ -157,7 +161,7 @@ def _bank(way: Way, view: View, hand: AtHand) -> str | None:
 def _bank_at_hand(settings: RunSettings, hand: AtHand) -> BankAtHand | None:
     """Return the bank that was given, or is named after the dataset, or is the only one that fits."""
     fitting = [bank for bank in hand.banks if bank.fits]
-    own = f"{base_name(settings.dataset)}-bank"
+    own = f"{base_path(settings.dataset)}-bank"
     preferred = [bank for bank in fitting if bank.path in {settings.bank, own}]
     return next(iter(preferred or (fitting if len(fitting) == 1 else [])), None)
 
@@ -166,7 +170,7 @@ def _run(way: Way, view: View, hand: AtHand, bank: str | None, max_bad_rows: flo
     if not (can_train(view) or hand.model(role=ROLES[0])):
         return
     settings = view.settings
-    output = free_path(f"{base_name(settings.dataset)}-predictions")
+    output = free_path(f"{base_path(settings.dataset)}-predictions")
     words = ["run", *way.dataset, *way.flags, *_model_flags(settings, hand)]
     words += ["--bank", bank] if bank else []
     words += [text for name in colliding_columns(view) for text in ("--rename", f"{name}=source_{name}")]

@@ -7,11 +7,13 @@ has to choose, the first choice is taken, and the settings then hold it.
 from __future__ import annotations
 
 import shlex
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from lvm_batch.io.dataset.article_runs import ArticleRuns, RowOrder
 from lvm_batch.io.dataset.units import Footer, read_footers
+from lvm_batch.io.discovery.columns_there import ColumnsThere
 from lvm_batch.io.errors import AmbiguousColumns, DataError
 from lvm_batch.io.formats.parquet import open_parquet
 from lvm_batch.io.schema import FILE_ARTICLE, ROW_POSITION, ColumnNames
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from lvm_batch.jobs.settings.run import RunSettings
 
 _MOST_CHOICES = 16
+_READERS = 8
+_VECTOR_FLAGS = ("--vector-column", "--context-column")
 _USUAL = ColumnNames()
 
 
@@ -57,7 +61,8 @@ class View:
     """What was seen of a dataset.
 
     ``settings`` are the user's with the columns that were chosen for them, ``given`` the parts whose columns the user
-    named; ``unclear`` says which choices there were.
+    named; ``unclear`` says which choices there were, and ``others`` are the settings of other columns of vectors.
+    ``restarts`` says that positions begin anew within files that no column cuts into articles.
     """
 
     inputs: Inputs
@@ -67,6 +72,8 @@ class View:
     files: tuple[SeenFile, ...]
     order: RowOrder
     unclear: tuple[Problem, ...]
+    others: tuple[RunSettings, ...] = ()
+    restarts: bool = False
 
     @property
     def footers(self) -> list[Footer]:
@@ -97,25 +104,57 @@ class View:
 def look(settings: RunSettings) -> View:
     """Look at a dataset; raises ``DataError`` if there is no file to look at."""
     inputs, given = find_inputs(settings.dataset), frozenset(settings.given_columns)
-    settings, found, unclear = _choose_columns(settings, inputs.files)
+    chosen = _choose_columns(settings, inputs.files)
+    settings, found = chosen.settings, chosen.format
     data_format = replace(
         found.data_format, writes_rows=False
     )  # names that collide are told with the commands
     runs = ArticleRuns()
-    files = tuple(
-        _seen(file, footer, data_format)
-        for file, footer in read_footers(inputs.files, data_format, runs=runs)
-    )
+    footers = list(read_footers(inputs.files, data_format, runs=runs))
+    with ThreadPoolExecutor(_READERS) as pool:
+        files = tuple(pool.map(lambda read: _seen(read[0], read[1], data_format), footers))
     good = [seen.file.path for seen in files if seen.footer]
     order = runs.order(good, length=data_format.shape.length)
-    return View(inputs, settings, given, replace(found, data_format=data_format), files, order, unclear)
+    return View(
+        inputs,
+        settings,
+        given,
+        replace(found, data_format=data_format),
+        files,
+        order,
+        tuple(chosen.unclear),
+        tuple(chosen.others),
+        restarts=order.disorder is not None and _restarts(settings, found.columns, inputs.files),
+    )
 
 
-def _choose_columns(
-    settings: RunSettings, files: Sequence[InputFile]
-) -> tuple[RunSettings, FoundFormat, tuple[Problem, ...]]:
+def other_view(view: View, settings: RunSettings) -> View:
+    """Return the view with another column of vectors; the files and their order are the same."""
+    found = find_format(settings, view.inputs.files)
+    return replace(view, settings=settings, format=found)
+
+
+def _restarts(settings: RunSettings, columns: FoundColumns, files: Sequence[InputFile]) -> bool:
+    """Whether positions repeat in files that stand in for articles: these are several texts each."""
+    if settings.given_columns.get("article") != FILE_ARTICLE:
+        return False
+    with ColumnsThere.of(files) as there:
+        return there.repeats(columns.names.position)
+
+
+class _Chosen(NamedTuple):
+    """Settings with the columns that were chosen, what was unclear, and the settings of other columns of vectors."""
+
+    settings: RunSettings
+    format: FoundFormat
+    unclear: list[Problem]
+    others: list[RunSettings]
+
+
+def _choose_columns(settings: RunSettings, files: Sequence[InputFile]) -> _Chosen:
     """Find the columns; where several can play a part, take the first, and where none tells articles, whole files."""
     unclear: list[Problem] = []
+    flags: tuple[str, ...] = ()
     for _ in range(_MOST_CHOICES):
         try:
             found = find_format(settings, files)
@@ -123,6 +162,7 @@ def _choose_columns(
         except AmbiguousColumns as error:
             unclear.append(Problem(*error.args[:2]))
             settings = _with_flag(settings, error.flags[0])
+            flags = flags or tuple(flag for flag in error.flags if flag.startswith(_VECTOR_FLAGS))
     contexts, vectors = (found.columns.candidates.get(part) for part in ("context", "vector"))
     if found.columns.layout is None and contexts and vectors:
         unclear.append(
@@ -136,7 +176,7 @@ def _choose_columns(
     if missing := _missing_parts(settings, found.columns):
         settings = settings.model_copy(update=missing)
         found = find_format(settings, files)
-    return settings, found, tuple(unclear)
+    return _Chosen(settings, found, unclear, [_with_flag(settings, flag) for flag in flags[1:]])
 
 
 def _with_flag(settings: RunSettings, flag: str) -> RunSettings:

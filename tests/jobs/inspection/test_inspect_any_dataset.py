@@ -454,3 +454,62 @@ def test_what_stands_in_for_columns_becomes_columns_when_sorted(
     pack, train, *_ = commands(inspected(capsys, "in"))
     assert "--article-column @file --position-column id --sort" in pack
     assert "@file" not in train
+
+
+def test_another_column_of_vectors_has_commands_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where two columns can be the vector, both ways can be pasted, each with its own width."""
+    columns = {**chunks(3, 10), "title_embedding": vectors(30), "body_embedding": vectors(30, 4)}
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    [other] = inspected(capsys, "a.parquet")["alternatives"]
+    assert other["column"] == "body_embedding"
+    assert other["commands"][0]["purpose"] == "a model for vectors of 4: none fits, and no weights ship"
+    assert "--vector-column body_embedding" in other["commands"][0]["command"]
+    assert "or, with `body_embedding`" in told(capsys, "a.parquet")
+
+
+def test_positions_that_begin_anew_within_a_file_are_not_sorted_together(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file of several texts, which no known column tells apart, is not taken for one article and sorted."""
+    write(tmp_path / "a.parquet", 30, whose=["x"] * 30, chunk_index=[*range(10)] * 3)
+    values = inspected(capsys, "a.parquet")
+    assert "`chunk_index` begins anew within files" in messages(values)
+    assert [command.split()[1] for command in commands(values)] == ["bank"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "text"),
+    [
+        ({"reply": [{"values": [0.5] * DIM}]}, "`reply` is a struct, whose `values` is not read"),
+        ({"embedding": ["[0.5, 0.25]"]}, "`embedding` is string, a text"),
+        ({"embedding": pa.array([[1] * DIM], pa.list_(pa.int8()))}, "list<element: int8>, whole numbers"),
+        ({f"dim_{n}": [0.5] for n in range(DIM)}, f"`dim_0` to `dim_7` are {DIM} columns"),
+    ],
+)
+def test_vectors_in_a_form_that_is_not_read_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], columns: dict[str, Any], text: str
+) -> None:
+    """What seems to hold vectors is named with the reason why it cannot be read."""
+    pq.write_table(pa.table({"doc_id": [1], **columns}), tmp_path / "a.parquet")
+    assert text in messages(inspected(capsys, "a.parquet"))
+
+
+def test_outputs_do_not_lie_in_the_dataset(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From inside the dataset's folder, what comes next is written beside it."""
+    write(tmp_path / "in/deep/a.parquet", 30, **chunks(3, 10))
+    monkeypatch.chdir(tmp_path / "in/deep")
+    for argument, outside in ((".", "../deep"), ("..", "../../in"), ("../**/*.parquet", "../../in")):
+        outputs = [shlex.split(line)[-1] for line in commands(inspected(capsys, argument))]
+        assert outputs == [f"{outside}-{what}" for what in ("model", "bank", "predictions", "predictions")]
+
+
+@pytest.mark.parametrize("name", ["my [final] (2026)", "a'b", "x.y"])
+def test_paths_are_quoted(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    """Whatever characters a path has, the commands name it whole, and outputs are named after it."""
+    write(tmp_path / f"{name}/a.parquet", 30, **chunks(3, 10))
+    train, bank, *_ = map(shlex.split, commands(inspected(capsys, name)))
+    assert (train[2], bank[3], bank[-1]) == (name, name, f"{name}-bank")
