@@ -12,14 +12,16 @@ from lvm_batch.io.dataset.data_files import PACKABLE, FileKinds
 from lvm_batch.io.dataset.files import list_files, refuse_doubles
 from lvm_batch.io.errors import DataError, InputNotFound
 from lvm_batch.jobs.errors import Problem
-from lvm_batch.jobs.inspection.other_formats import KNOWN, suffix_of
+from lvm_batch.jobs.inspection.other_formats import COMPRESSED, KNOWN, suffix_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lvm_batch.io.dataset.files import DatasetListing, InputFile
 
-_OTHER_KINDS = FileKinds(tuple(KNOWN), PACKABLE.beginnings)
+_OTHER_KINDS = FileKinds(
+    (*KNOWN, *(f"{suffix}{end}" for suffix in KNOWN for end in COMPRESSED)), PACKABLE.beginnings
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _LINE_BYTES = 2**20
 _SHOWN = 8
-_COMPRESSED = (".gz", ".zst", ".bz2", ".xz")
+COMPRESSED = (".gz", ".zst", ".bz2", ".xz")
 _ARROW = (
     'python -c "import pyarrow.feather as f, pyarrow.parquet as p; '
     "p.write_table(f.read_table('{path}'), '{stem}.parquet')\""
@@ -32,7 +32,7 @@ _EXPORT = "write it as Parquet, with the vectors as lists of numbers"
 def suffix_of(name: str) -> str:
     """Return a file's suffix in small letters, without that of a compression."""
     stem, end = posixpath.splitext(name.lower())
-    return posixpath.splitext(stem)[1] if end in _COMPRESSED else end
+    return posixpath.splitext(stem)[1] if end in COMPRESSED else end
 
 
 def describe_file(file: InputFile) -> dict[str, Any]:
@@ -101,7 +101,7 @@ def _first_line(path: str) -> str:
 def _opened(path: str) -> IO[bytes] | gzip.GzipFile:
     if path.lower().endswith(".gz"):
         return gzip.open(path)
-    if path.lower().endswith(_COMPRESSED):
+    if path.lower().endswith(COMPRESSED):
         raise ValueError("it is compressed")
     return open(path, "rb")  # noqa: PTH123 - Path's own raises for a text that can be no path
 

@@ -425,8 +425,13 @@ def test_a_folder_of_arrays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     (tmp_path / "in/README.md").write_text("hello")
     assert main(["inspect", "in"]) == 2
     assert "holds no file to read" in capsys.readouterr().err
-    np.save(tmp_path / "in/embeddings.npy", np.ones((5, DIM)))
-    assert commands(inspected(capsys, "in"))[0] == "lvm-batch pack in --output in-packed"
+    for name in ("in/embeddings.npy", "lines/part-0.jsonl.gz"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        np.save(tmp_path / "x.npy", np.ones((5, DIM)))
+        lines = gzip.compress(b'{"embedding": [1.0]}\n')
+        (tmp_path / name).write_bytes(lines if name.endswith(".gz") else (tmp_path / "x.npy").read_bytes())
+    for folder in ("in", "lines"):
+        assert commands(inspected(capsys, folder))[0] == f"lvm-batch pack {folder} --output {folder}-packed"
 
 
 def test_what_is_not_there_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
