@@ -1,6 +1,6 @@
 """Samples the rows of a dataset: how many are usable, and what their vectors are like.
 
-The rule: rows are read as a run reads them: all of a dataset of up to :data:`WHOLE_BYTES`, else the first rows of a few
+The rule: rows are read as a run reads them: all of a small dataset, else the first rows of a few
 files at even distances. A file that breaks is noted, and the others are still read.
 """
 
@@ -30,6 +30,7 @@ SAMPLE_ROWS = 2000
 WHOLE_BYTES = 64 * 2**20  # decoded; a second or two
 _BATCH_ROWS = 500
 _FILES = 8
+_WHOLE_FILES = 500
 _ONE_UNIT = 2**62
 _MAX_DETAILS = 3
 
@@ -101,7 +102,7 @@ class Sample:
 def read_sample(footers: Sequence[Footer], dataset_format: DatasetFormat, *, pad: Pad | None) -> Sample:
     """Read a sample of the rows of files."""
     decoded = sum(footer.n_rows * row_bytes(footer, dataset_format.shape) for footer in footers)
-    sample = Sample(is_whole=decoded <= WHOLE_BYTES)
+    sample = Sample(is_whole=decoded <= WHOLE_BYTES and len(footers) <= _WHOLE_FILES)
     chosen = footers if sample.is_whole else _evenly([footer for footer in footers if footer.n_rows])
     for number, footer in enumerate(chosen):
         left = SAMPLE_ROWS - sample.rows
