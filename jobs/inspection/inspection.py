@@ -137,7 +137,8 @@ def _notices(view: View, values: dict[str, Any]) -> Iterator[str]:
     yield from view.inputs.notices
     yield from view.format.notices if view.has_vectors else ()
     yield from stand_in_notices(view.settings)
-    yield from split_article_notices(view.order, view.named, pad=view.settings.pad)
+    if view.order.disorder is None:  # else cuts are among what sorting mends
+        yield from split_article_notices(view.order, view.named, pad=view.settings.pad)
     yield from overruled_notices(view.footers)
     yield from difference_notices(view.files)
     yield from speed_notices(values)

@@ -189,7 +189,8 @@ def _at_hand(values: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if values["shape"] is None:
         return
     for model in values["models"]:
-        yield "model", f"{model['name']}{_roles(model['roles'])}: {_fit(model, model['architecture'])}"
+        takes = f"{model['architecture']}, contexts of {model['length']} vectors"
+        yield "model", f"{model['name']}{_roles(model['roles'])}: {_fit(model, takes)}"
     if not any(model["fits"] for model in values["models"]):
         yield "model", f"none for vectors of {values['shape']['dim']:,}; no weights ship"
     for bank in values["banks"]:
@@ -200,12 +201,12 @@ def _roles(roles: list[str]) -> str:
     return f" ({', '.join(roles)})" if roles else ""
 
 
-def _fit(thing: dict[str, Any], what: str | None) -> str:
+def _fit(thing: dict[str, Any], what: str) -> str:
     if thing["problem"]:
         return str(thing["problem"])
     if thing["dim"] is None:
         return "what it takes shows only when it is loaded"
-    return f"{what} of {thing['dim']:,}, {'fits' if thing['fits'] else 'does not fit'}"
+    return f"{what} of {thing['dim']:,}; it {'fits' if thing['fits'] else 'does not fit'}"
 
 
 def _problem(problem: Mapping[str, str]) -> Iterator[str]:

@@ -112,7 +112,7 @@ def _sort(way: Way, view: View) -> None:
 def _train(way: Way, view: View, hand: AtHand) -> None:
     if hand.model(role=ROLES[0]) is not None or not can_train(view):
         return
-    shape, output = view.columns.shape, _model_folder(view.settings)
+    shape, output = view.columns.shape, _model_folder(view)
     length = [] if shape.length == _USUAL_LENGTH else ["--context-length", str(shape.length)]
     way.add(
         f"a model for vectors of {shape.dim:,}: none fits, and no weights ship",
@@ -120,11 +120,23 @@ def _train(way: Way, view: View, hand: AtHand) -> None:
     )
 
 
-def _model_folder(settings: RunSettings) -> str:
+def _model_folder(view: View) -> str:
     """Return the folder of a new model: among the others, unless they lie in the dataset."""
-    base = base_path(settings.dataset)
-    is_outside = "/" in base and not posixpath.isabs(settings.models_dir)
-    return free_path(f"{base}-model" if is_outside else posixpath.join(settings.models_dir, "amn"))
+    base, models_dir = _base(view), view.settings.models_dir
+    is_outside = "/" in base and not posixpath.isabs(models_dir)
+    return free_path(f"{base}-model" if is_outside else posixpath.join(models_dir, f"amn{_choice(view)}"))
+
+
+def _base(view: View) -> str:
+    """Return the beginning of the paths of what is made of a dataset with the present column of vectors."""
+    return f"{base_path(view.settings.dataset)}{_choice(view)}"
+
+
+def _choice(view: View) -> str:
+    """Return the column of vectors as the end of a name, if it is one of several."""
+    names = view.columns.names
+    column = names.context if view.columns.layout == "windows" else names.vector
+    return f"-{column.replace('/', '_')}" if view.others else ""
 
 
 def can_train(view: View) -> bool:
@@ -143,13 +155,13 @@ def makes_predictions(view: View) -> bool:
 
 def _bank(way: Way, view: View, hand: AtHand) -> str | None:
     """Return the bank that a run takes; add the command that builds it, if there is none."""
-    known = _bank_at_hand(view.settings, hand)
+    known = _bank_at_hand(view, hand)
     if known is not None:
         return known.path
     column = plays("target" if view.columns.layout == "windows" else "vector", view.settings, view.columns)
     if column is None:
         return None
-    output = free_path(f"{base_path(view.settings.dataset)}-bank")
+    output = free_path(f"{_base(view)}-bank")
     flags = [] if column == "vector" else ["--vector-column", column]
     way.add(
         "a bank of the vectors, for confidence and margin",
@@ -158,11 +170,11 @@ def _bank(way: Way, view: View, hand: AtHand) -> str | None:
     return output
 
 
-def _bank_at_hand(settings: RunSettings, hand: AtHand) -> BankAtHand | None:
+def _bank_at_hand(view: View, hand: AtHand) -> BankAtHand | None:
     """Return the bank that was given, or is named after the dataset, or is the only one that fits."""
     fitting = [bank for bank in hand.banks if bank.fits]
-    own = f"{base_path(settings.dataset)}-bank"
-    preferred = [bank for bank in fitting if bank.path in {settings.bank, own}]
+    own = f"{_base(view)}-bank"
+    preferred = [bank for bank in fitting if bank.path in {view.settings.bank, own}]
     return next(iter(preferred or (fitting if len(fitting) == 1 else [])), None)
 
 
@@ -170,8 +182,8 @@ def _run(way: Way, view: View, hand: AtHand, bank: str | None, max_bad_rows: flo
     if not (can_train(view) or hand.model(role=ROLES[0])):
         return
     settings = view.settings
-    output = free_path(f"{base_path(settings.dataset)}-predictions")
-    words = ["run", *way.dataset, *way.flags, *_model_flags(settings, hand)]
+    output = free_path(f"{_base(view)}-predictions")
+    words = ["run", *way.dataset, *way.flags, *_model_flags(view, hand)]
     words += ["--bank", bank] if bank else []
     words += [text for name in colliding_columns(view) for text in ("--rename", f"{name}=source_{name}")]
     if len(view.footers) < len(view.files) and list(way.dataset) == list(settings.dataset):
@@ -182,12 +194,13 @@ def _run(way: Way, view: View, hand: AtHand, bank: str | None, max_bad_rows: flo
     way.add("a look at them", "show", output)
 
 
-def _model_flags(settings: RunSettings, hand: AtHand) -> list[str]:
+def _model_flags(view: View, hand: AtHand) -> list[str]:
     """Return the options that name the models, where no role does."""
+    settings = view.settings
     primary, fallback = (hand.model(role=role) for role in ROLES)
     flags = []
     if primary is None:
-        flags += ["--model", _model_folder(settings)]
+        flags += ["--model", _model_folder(view)]
     elif ROLES[0] not in primary.roles:
         flags += ["--model", primary.name]
     if fallback is not None and ROLES[1] not in fallback.roles:
