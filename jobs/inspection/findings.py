@@ -13,7 +13,7 @@ from lvm_batch.jobs.datasets.command_lines import sort_command
 from lvm_batch.jobs.datasets.dataset_notices import disorder_text
 from lvm_batch.jobs.errors import Problem
 from lvm_batch.jobs.inspection.near_vectors import near_vectors
-from lvm_batch.jobs.inspection.next_steps import can_train, colliding_columns, makes_predictions
+from lvm_batch.jobs.inspection.next_steps import MIN_WINDOWS, can_train, colliding_columns, makes_predictions
 from lvm_batch.lvm.registry.registry import ROLES
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ def _nothing_to_train_on(view: View, hand: AtHand) -> Iterator[Problem]:
 def _too_little(view: View) -> str:
     if view.columns.layout == "windows":
         return "without targets none can be trained"
-    return f"none can be trained, which needs two articles of more than {view.columns.shape.length} rows"
+    return f"there is too little to train on: less than {MIN_WINDOWS} windows, of one article"
 
 
 def _more_to_train_on(view: View) -> str:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from lvm_batch.jobs.settings.run import RunSettings
 
 _FEW_FILES = 20
-_MIN_ARTICLES = 2  # train keeps some apart to judge by
+MIN_WINDOWS = 50  # of one article: train keeps some apart to judge by
 _USUAL_LENGTH = WindowShape().length
 
 
@@ -140,12 +140,13 @@ def _choice(view: View) -> str:
 
 
 def can_train(view: View) -> bool:
-    """Whether there are windows with a target, of more than one article."""
+    """Whether there are windows with a target: of several articles, or enough of one to keep its end apart."""
+    order = view.order
     if view.columns.layout == "windows":
-        return any(footer.roles.target for footer in view.footers) and view.n_rows >= _MIN_ARTICLES
-    return view.order.long_articles >= _MIN_ARTICLES or (
-        view.order.disorder is not None and view.order.articles >= _MIN_ARTICLES
-    )
+        return any(footer.roles.target for footer in view.footers) and view.n_rows > 1
+    if order.disorder is not None or order.cuts is not None:
+        return order.articles > 1 or view.n_rows > MIN_WINDOWS  # more of them once rows are in order
+    return order.long_articles > 1 or (order.long_articles == 1 and order.windows > MIN_WINDOWS)
 
 
 def makes_predictions(view: View) -> bool:

@@ -160,11 +160,13 @@ def test_without_articles_each_file_is_one(tmp_path: Path, capsys: pytest.Captur
 
 
 def test_one_article_alone_makes_a_bank(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A model cannot be trained on one article, which is said; the vectors still make a bank."""
+    """A model cannot be trained on a few windows of one article, which is said; the vectors still make a bank."""
     write(tmp_path / "a.parquet", 12, text=["x"] * 12)
     values = inspected(capsys, "a.parquet")
     assert commands(values) == ["lvm-batch bank build a.parquet --vector-column embedding --output a-bank"]
-    assert "none can be trained, which needs two articles" in messages(values)
+    assert "there is too little to train on: less than 50 windows, of one article" in messages(values)
+    write(tmp_path / "long.parquet", 80, text=["x"] * 80)
+    assert " train long.parquet " in commands(inspected(capsys, "long.parquet"))[0]
 
 
 def test_several_candidates_are_all_named_and_the_first_is_described(
