@@ -25,7 +25,7 @@ LAYERS = {
     "io": (
         ("errors", "schema"),
         ("storage", "vectors"),
-        ("formats", "history"),
+        ("formats", "history", "articles"),
         ("dataset",),
         ("discovery",),
         ("output", "packing"),
@@ -44,7 +44,7 @@ LAYERS = {
         ("checks", "console", "extras", "output_folder", "places", "plots"),
         ("settings",),
         ("models", "datasets", "clusters", "monitoring"),
-        ("prediction", "training", "evaluation", "serving"),
+        ("prediction", "training", "evaluation", "serving", "inspection"),
         ("reports", "registry", "benchmark"),
         ("observed_run",),
         ("demo",),

@@ -145,6 +145,11 @@ def test_thresholds_load_nothing_heavy() -> None:
     assert loaded_by("import lvm_batch.lvm.inference.thresholds") == set()
 
 
+def test_facts_of_checkpoints_need_no_torch() -> None:
+    """Which models fit a dataset is known before torch is loaded."""
+    assert loaded_by("import lvm_batch.lvm.checkpoints.checkpoint_facts") == set()
+
+
 def test_the_driver_of_a_run_loads_no_torch() -> None:
     """Planning and driving a run leave models to the workers: torch would add 180 MB to the driver."""
     assert "torch" not in loaded_by("import lvm_batch.jobs.prediction.run")

@@ -29,7 +29,7 @@ from lvm_batch.io.dataset.partitions import folder_texts
 from lvm_batch.io.errors import DataError, InputNotFound, UnreadableFile
 from lvm_batch.io.storage.listing import is_hidden, look_at
 from lvm_batch.io.storage.locations import Location, locate
-from lvm_batch.io.storage.patterns import cut_pattern, is_pattern, matches_by_name, matches_path
+from lvm_batch.io.storage.patterns import cut_pattern, is_pattern, matches_by_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -91,43 +91,40 @@ class DatasetListing:
 
 
 def look_for_files(arguments: Iterable[str], kinds: FileKinds = PARQUET) -> DatasetListing:
-    """Find the files that ``arguments`` (paths, folders, patterns, URLs) stand for.
+    """Find the files that ``arguments`` stand for, as :func:`list_files` does.
+
+    Raises :class:`DataError` also if a file occurs twice, or two files would write to the same outputs.
+    """
+    found = list_files(arguments, kinds)
+    refuse_doubles(found.files)
+    return found
+
+
+def list_files(arguments: Iterable[str], kinds: FileKinds = PARQUET) -> DatasetListing:
+    """Find the files that ``arguments`` (paths, folders, patterns, URLs) stand for, also those that stand there twice.
 
     Folders are read to any depth; files and folders whose name begins with ``_`` or ``.`` are skipped, and so are
     files that are none of ``kinds``, unless an argument or the last part of a pattern names them.
-    Raises :class:`InputNotFound` if there is nothing to read, :class:`DataError` if a file occurs twice, or two files
-    would write to the same outputs.
+    Raises :class:`InputNotFound` if there is nothing to read.
     """
     found = [_expand(argument, kinds) for argument in arguments]
-    files = [file for each in found for file in each.files]
+    files = sorted((file for each in found for file in each.files), key=lambda file: file.name)
+    return DatasetListing(files, tuple(sorted({name for each in found for name in each.others})))
+
+
+def refuse_doubles(files: list[InputFile]) -> None:
+    """Raise :class:`DataError` if a file occurs twice, or two of ``files`` would write to the same outputs."""
     _refuse_repeated(files)
     by_stem: dict[str, list[InputFile]] = defaultdict(list)
     for file in files:
         by_stem[posixpath.normpath(file.stem)].append(file)  # a store's key may hold `//`
     for same in by_stem.values():
         _refuse_collision(same)
-    others = {name for each in found for name in each.others}
-    return DatasetListing(sorted(files, key=lambda file: file.name), tuple(sorted(others)))
 
 
 def find_files(arguments: Iterable[str]) -> list[InputFile]:
     """Return the files of :func:`look_for_files`."""
     return look_for_files(arguments).files
-
-
-def matching_files(arguments: Iterable[str], files: Iterable[InputFile]) -> list[InputFile]:
-    """Return those of ``files``, which may be gone, that ``arguments`` stand for by their paths."""
-    wanted = [cut_pattern(locate(argument)) for argument in arguments]
-    return [
-        file for file in files if any(_lies_in(file.path, *place_and_parts) for place_and_parts in wanted)
-    ]
-
-
-def _lies_in(path: str, root: Location, wanted: list[str]) -> bool:
-    if path == root.text:
-        return not wanted
-    below = path.removeprefix(f"{root.text.rstrip('/')}/")
-    return below != path and (not wanted or matches_path(below, wanted))
 
 
 def check_unchanged(file: InputFile) -> None:

@@ -119,5 +119,20 @@ def _add(folder: str, folders: dict[str, str]) -> str:
     return folders[folder]
 
 
+def matching_files(arguments: Iterable[str], files: Iterable[InputFile]) -> list[InputFile]:
+    """Return those of ``files``, which may be gone, that ``arguments`` stand for by their paths."""
+    wanted = [cut_pattern(locate(argument)) for argument in arguments]
+    return [
+        file for file in files if any(_lies_in(file.path, *place_and_parts) for place_and_parts in wanted)
+    ]
+
+
+def _lies_in(path: str, root: Location, wanted: list[str]) -> bool:
+    if path == root.text:
+        return not wanted
+    below = path.removeprefix(f"{root.text.rstrip('/')}/")
+    return below != path and (not wanted or matches_path(below, wanted))
+
+
 def _joined(*parts: str) -> str:
     return "/".join(filter(None, parts))

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lvm_batch.io.articles.order import Fall, find_falls
 from lvm_batch.io.dataset.article_ids import comparable_ids
 from lvm_batch.io.dataset.batches import Batch, carried_columns, number_values, padding_detail, text_values
 from lvm_batch.io.errors import DataError
@@ -102,15 +103,15 @@ class SequencesReader:
     def _check_order(self, rows: pa.Table, first: NDArray[np.bool_], file_row: int) -> None:
         if self._roles.position is None:
             return
-        positions = _ordered(rows[self._roles.position])
-        falls = pc.less(positions[1:], positions[:-1]).fill_null(fill_value=False).to_numpy()
-        falling = np.flatnonzero(falls & ~first[1:])
+        positions = rows[self._roles.position]
+        falling = np.flatnonzero(find_falls(positions) & ~first[1:])
         if len(falling):
             row = int(falling[0]) + 1
+            article = _shown(rows[self._roles.article], row)
+            fall = Fall(self._path, file_row + row, article, str(positions[row]), str(positions[row - 1]))
             raise DataError(
-                f"{self._path}: article {_shown(rows[self._roles.article], row)} is out of order: position "
-                f"{positions[row]} follows {positions[row - 1]} at row {file_row + row}",
-                f"sort the file by `{self._roles.article}` and `{self._roles.position}`",
+                str(fall),
+                "`lvm-batch pack DATASET --sort --output DIR` writes the rows of all files in order",
             )
 
     def _judge(
@@ -176,11 +177,6 @@ def _shown(article: pa.ChunkedArray, row: int) -> str:
         return str(article[row].as_py())
     except UnicodeDecodeError:  # Parquet does not rule it out
         return f"of row {row}"
-
-
-def _ordered(position: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return positions in a type that Arrow compares: float32 for float16, else their own: float64 ends at 2**53."""
-    return position.cast(pa.float32()) if pa.types.is_float16(position.type) else position
 
 
 def _windows(run_start: NDArray[np.int64], n_before: int, n_rows: int, length: int) -> _Windows:

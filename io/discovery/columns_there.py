@@ -74,7 +74,7 @@ class ColumnsThere:
             name for name, count in Counter(schema.names).items() if count > 1
         }  # its reader refuses the file
         for field in schema:
-            if not is_absent(field.type) and field.name not in {*self._files, *twice}:
+            if not is_absent(field.type) and field.name not in self._files and field.name not in twice:
                 self.types[field.name] = field.type
                 self._files[field.name] = parquet
         for name, text in file.folders.items():

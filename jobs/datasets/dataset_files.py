@@ -13,16 +13,16 @@ from lvm_batch.io.dataset.reading import open_unit
 from lvm_batch.io.dataset.units import Footer, cut_units, read_footers
 from lvm_batch.io.errors import DataError
 from lvm_batch.jobs.checks import Checks
-from lvm_batch.jobs.datasets.dataset_notices import split_article_notices
+from lvm_batch.jobs.datasets.dataset_notices import refuse_disorder, split_article_notices
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
-    from lvm_batch.io.dataset.article_runs import Cuts
+    from lvm_batch.io.dataset.article_runs import RowOrder
     from lvm_batch.io.dataset.batches import Batch
-    from lvm_batch.io.dataset.files import DatasetListing, InputFile
+    from lvm_batch.io.dataset.files import DatasetListing
     from lvm_batch.io.dataset.units import DatasetFormat
-    from lvm_batch.io.schema import Pad
+    from lvm_batch.jobs.settings.dataset import DatasetSettings
 
 _BATCH_ROWS = 1024
 _WHOLE = 2**62  # unit bytes: a file is one unit
@@ -32,12 +32,11 @@ _WHOLE = 2**62  # unit bytes: a file is one unit
 class DatasetFiles:
     """The footers of a dataset's files, in order.
 
-    ``cuts`` are the articles whose rows are not together, ``None`` if there are none. ``notices`` say what the user
-    should know of the files.
+    ``order`` is that of their rows. ``notices`` say what the user should know of the files.
     """
 
     footers: list[Footer]
-    cuts: Cuts | None
+    order: RowOrder
     notices: tuple[str, ...]
 
     @property
@@ -47,30 +46,25 @@ class DatasetFiles:
 
 
 def open_dataset(
-    listing: DatasetListing, data_format: DatasetFormat, *, pad: Pad | None = None
+    settings: DatasetSettings, listing: DatasetListing, data_format: DatasetFormat
 ) -> DatasetFiles:
-    """Read the footers of the files of a ``listing``; ``pad`` says what happens to short contexts.
+    """Read the footers of the files of a ``listing``.
 
-    Raises the ``DataError`` of an unusable file, or ``SettingsError`` for several.
+    Raises the ``DataError`` of an unusable file or of rows out of order, or ``SettingsError`` for several.
     """
-    runs = ArticleRuns()
-    footers = _usable_footers(listing.files, data_format, runs)
-    cuts = runs.cuts((footer.file.path for footer in footers), length=data_format.shape.length)
-    return DatasetFiles(footers, cuts, (*listing.notices, *split_article_notices(cuts, pad=pad)))
-
-
-def _usable_footers(
-    files: Iterable[InputFile], data_format: DatasetFormat, runs: ArticleRuns
-) -> list[Footer]:
-    checks = Checks()
-    read = list(read_footers(files, data_format, runs=runs))
-    refused = [(file.path, footer) for file, footer in read if isinstance(footer, DataError)]
-    checks.add_of_files(refused, len(read))
-    checks.raise_all()
+    checks, runs = Checks(), ArticleRuns()
+    read = list(read_footers(listing.files, data_format, runs=runs))
     footers = [footer for _, footer in read if isinstance(footer, Footer)]
-    return [
-        footer for footer in footers if footer.n_rows
-    ] or footers  # one without rows may have no columns, either
+    checks.add_of_files(
+        [(file.path, error) for file, error in read if isinstance(error, DataError)], len(read)
+    )
+    order = runs.order((footer.file.path for footer in footers), length=data_format.shape.length)
+    named = settings.with_columns(data_format.names)
+    checks.run(lambda: refuse_disorder(order, named))
+    checks.raise_all()
+    # One without rows may have no columns, either.
+    footers = [footer for footer in footers if footer.n_rows] or footers
+    return DatasetFiles(footers, order, (*listing.notices, *split_article_notices(order, named)))
 
 
 def batches_of(footer: Footer, data_format: DatasetFormat) -> Iterator[Batch]:

@@ -1,6 +1,7 @@
-"""Samples the first rows of a dataset: how many are usable, and what their vectors are like.
+"""Samples the rows of a dataset: how many are usable, and what their vectors are like.
 
-The rule: rows are read as a run reads them, and at most :data:`SAMPLE_ROWS`, rounded up to a batch.
+The rule: rows are read as a run reads them: all of a small dataset, else the first rows of a few
+files at even distances. A file that breaks is noted, and the others are still read.
 """
 
 from __future__ import annotations
@@ -12,19 +13,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lvm_batch.io.dataset.reading import open_unit
+from lvm_batch.io.dataset.units import cut_units, row_bytes
+from lvm_batch.io.errors import DataError
 from lvm_batch.io.schema import OK, STATUSES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
     from lvm_batch.io.dataset.batches import Batch
-    from lvm_batch.io.dataset.units import DatasetFormat, Unit
+    from lvm_batch.io.dataset.units import DatasetFormat, Footer
     from lvm_batch.io.schema import Pad
 
 SAMPLE_ROWS = 2000
+WHOLE_BYTES = 64 * 2**20  # decoded; a second or two
 _BATCH_ROWS = 500
+_FILES = 8
+_WHOLE_FILES = 500
+_ONE_UNIT = 2**62
 _MAX_DETAILS = 3
 
 
@@ -49,11 +56,14 @@ class _Mean:
 class Sample:
     """What the sampled rows show; a mean of no values is ``None``.
 
+    ``is_whole`` says that they are all rows of the dataset. ``errors`` are those of files that break.
     ``details`` are the first few rows with a detail of their status. ``last_cosine`` and ``mean_cosine`` compare the
     context's last vector, and the mean of the context, with the target: a model should do better.
     """
 
     rows: int = 0
+    is_whole: bool = True
+    errors: list[DataError] = field(default_factory=list)
     by_status: Counter[str] = field(default_factory=Counter)
     details: list[dict[str, Any]] = field(default_factory=list)
     norms: _Mean = field(default_factory=_Mean)
@@ -64,6 +74,7 @@ class Sample:
         """Return the sample as plain values."""
         return {
             "rows": self.rows,
+            "is_whole": self.is_whole,
             "by_status": {status: self.by_status[status] for status in STATUSES},
             "details": self.details,
             "vector_norm": self.norms.value,
@@ -88,23 +99,42 @@ class Sample:
             self.mean_cosine.add(_cosines(contexts.mean(axis=1), targets))
 
 
-def read_sample(units: Iterable[Unit], dataset_format: DatasetFormat, *, pad: Pad | None) -> Sample:
-    """Read the first rows of ``units``; raises ``DataError``."""
-    sample = Sample()
-    for path, batch in _batches(units, dataset_format, pad):
-        sample.add(batch, path)
-        if sample.rows >= SAMPLE_ROWS:
-            break
+def read_sample(footers: Sequence[Footer], dataset_format: DatasetFormat, *, pad: Pad | None) -> Sample:
+    """Read a sample of the rows of files."""
+    decoded = sum(footer.n_rows * row_bytes(footer, dataset_format.shape) for footer in footers)
+    sample = Sample(is_whole=decoded <= WHOLE_BYTES and len(footers) <= _WHOLE_FILES)
+    chosen = footers if sample.is_whole else _evenly([footer for footer in footers if footer.n_rows])
+    for number, footer in enumerate(chosen):
+        left = SAMPLE_ROWS - sample.rows
+        n_rows = footer.n_rows if sample.is_whole else -(-left // (len(chosen) - number))
+        try:
+            _add_file(sample, footer, dataset_format, n_rows, pad)
+        except DataError as error:
+            sample.errors.append(error)
+    sample.is_whole = sample.is_whole and not sample.errors
     return sample
 
 
-def _batches(
-    units: Iterable[Unit], dataset_format: DatasetFormat, pad: Pad | None
-) -> Iterator[tuple[str, Batch]]:
-    for unit in units:
-        with open_unit(unit, dataset_format, batch_rows=_BATCH_ROWS, pad=pad, along=()) as rows:
-            for batch in rows.batches:
-                yield unit.file.path, batch
+def _evenly(footers: Sequence[Footer]) -> list[Footer]:
+    """Return a few of the files, at even distances."""
+    n_files = min(len(footers), _FILES)
+    return [footers[number * len(footers) // n_files] for number in range(n_files)]
+
+
+def _add_file(
+    sample: Sample, footer: Footer, dataset_format: DatasetFormat, n_rows: int, pad: Pad | None
+) -> None:
+    """Add at least ``n_rows`` rows of a file, if it has so many; the last batch counts whole."""
+    if n_rows <= 0:
+        return
+    until = sample.rows + n_rows
+    (unit,) = cut_units(footer, unit_bytes=_ONE_UNIT, shape=dataset_format.shape)
+    batch_rows = min(n_rows, _BATCH_ROWS)
+    with open_unit(unit, dataset_format, batch_rows=batch_rows, pad=pad, along=()) as rows:
+        for batch in rows.batches:
+            sample.add(batch, footer.file.path)
+            if sample.rows >= until:
+                return
 
 
 def _cosines(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -66,7 +66,7 @@ class JudgedDataset:
         listing = look_for_files(settings.dataset)
         found = find_format(settings, listing.files, shape=WindowShape(settings.context_length, dim))
         self._format = found.data_format
-        dataset = open_dataset(listing, self._format)
+        dataset = open_dataset(settings, listing, self._format)
         self._footers = dataset.footers
         self.notices = (*found.notices, *dataset.notices)
         self._has_articles = all(self._article_column(footer) for footer in self._footers)

@@ -469,12 +469,17 @@ def inspect(
     position_column: str | None = None,
     pad: Literal["repeat", "zero", "reject"] | None = None,
     unit_size: int | str | None = None,
+    max_bad_rows: float | None = None,
+    model: str | PathLike[str] | None = None,
+    fallback: str | PathLike[str] | None = None,
+    bank: str | PathLike[str] | None = None,
+    models_dir: str | PathLike[str] | None = None,
     config: str | PathLike[str] | None = None,
     progress: bool = True,
 ) -> Result:
-    """Say what a dataset holds: its files, columns and encodings, and how the first rows look.
+    """Say what a dataset holds, what a run would make of it, and which commands come next.
 
-    Raises ``LvmBatchError`` if it cannot be read.
+    What a run would refuse is among the result's ``problems``. Raises ``LvmBatchError`` if there is no file to look at.
 
     Parameters
     ----------
@@ -506,6 +511,16 @@ def inspect(
         vector, and the first rows of an article in sequences get no prediction.
     unit_size
         Decoded input bytes of a work unit, never less than a row group. Default: 64.0MiB
+    max_bad_rows
+        Fraction of bad_input rows above which the job fails. Default: 0.01
+    model
+        Primary checkpoint: a path, or a name under the models folder.
+    fallback
+        Checkpoint that escalated rows are run through.
+    bank
+        Bank of vectors that confidence and margin are measured against.
+    models_dir
+        Folder of named models, with their roles beside it. Default: artifacts/lvm/models
     config
         TOML file of settings; those given here or by LVM_BATCH_* variables go before it.
     progress

@@ -12,10 +12,8 @@ from typing import TYPE_CHECKING, Literal
 from lvm_batch.jobs.console.console import Console
 from lvm_batch.jobs.python.calls import at_work, plain, raising_errors, takes_settings
 from lvm_batch.jobs.python.results import BankResult, PlanResult, Result, RunResult, TrainResult
-from lvm_batch.jobs.settings.dataset import DatasetSettings
 from lvm_batch.jobs.settings.evaluate import EvaluateSettings
-from lvm_batch.jobs.settings.fields import names_of
-from lvm_batch.jobs.settings.run import RunSettings
+from lvm_batch.jobs.settings.run import INSPECTED, RunSettings
 from lvm_batch.jobs.settings.train import TrainSettings
 
 if TYPE_CHECKING:
@@ -25,9 +23,6 @@ if TYPE_CHECKING:
     from lvm_batch.jobs.errors import JobError
     from lvm_batch.jobs.prediction.results.summary import Summary
     from lvm_batch.jobs.settings.sources import ResolvedSettings
-
-INSPECTED = (*names_of(DatasetSettings), "pad", "unit_size")
-"""The settings that ``inspect`` reads."""
 
 
 @takes_settings(RunSettings)
@@ -65,11 +60,11 @@ def plan(resolved: ResolvedSettings[RunSettings], *, console: Console) -> PlanRe
 
 @takes_settings(RunSettings, required=("dataset",), names=INSPECTED)
 def inspect(resolved: ResolvedSettings[RunSettings], *, console: Console) -> Result:  # noqa: ARG001 - says nothing
-    """Say what a dataset holds: its files, columns and encodings, and how the first rows look.
+    """Say what a dataset holds, what a run would make of it, and which commands come next.
 
-    Raises ``LvmBatchError`` if it cannot be read.
+    What a run would refuse is among the result's ``problems``. Raises ``LvmBatchError`` if there is no file to look at.
     """
-    from lvm_batch.jobs.datasets.inspection import inspect as inspect_dataset
+    from lvm_batch.jobs.inspection.inspection import inspect as inspect_dataset
 
     return Result(*inspect_dataset(resolved.settings))
 

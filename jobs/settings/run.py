@@ -12,6 +12,7 @@ from pydantic import ByteSize, Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from lvm_batch.jobs.settings.chosen import ChoiceSettings
+from lvm_batch.jobs.settings.dataset import DatasetSettings
 from lvm_batch.jobs.settings.fields import CONTRADICTION, NO_EFFECT, OUTPUT, RESOLVED, HelpMark, names_of
 from lvm_batch.jobs.settings.paths import LocalPath, OutputText, PathText, Text
 from lvm_batch.jobs.settings.selection import SelectionSettings
@@ -176,3 +177,9 @@ SETTINGS = names_of(RunSettings)
 
 BENCH_SETTINGS = ("model", "fallback", "models_dir", "bank", "precision", "workers")
 """Those that ``bench`` takes, in the order of its help; every other keeps its default, whatever a file says."""
+
+INSPECTED = (
+    *names_of(DatasetSettings),
+    *("pad", "unit_size", "max_bad_rows", "model", "fallback", "bank", "models_dir"),
+)
+"""Those that ``inspect`` takes."""

@@ -53,7 +53,7 @@ def read_training_rows(settings: TrainSettings) -> TrainingRows:
     listing = look_for_files(settings.dataset)
     found = find_format(settings, listing.files, length=settings.context_length)
     data_format = found.data_format
-    dataset = open_dataset(listing, data_format)
+    dataset = open_dataset(settings, listing, data_format)
     _refuse_two_layouts(dataset.footers)
     if dataset.footers[0].roles.layout == "sequences":
         single = replace(data_format, shape=replace(data_format.shape, length=1))

@@ -1,7 +1,6 @@
-"""The architectures by name, and how to recognise and measure each from its weights.
+"""The architectures by name, and how to build one.
 
-The rule: dimensions come from the shapes of the weights; a stored configuration supplies only what no shape shows, the
-number of attention heads.
+The rule: an architecture is one class and the shapes of its weights (``weight_shapes``), under one name.
 """
 
 from __future__ import annotations
@@ -17,99 +16,33 @@ from lvm_batch.lvm.architectures.amn_mixer import AttentionMixerNetwork
 from lvm_batch.lvm.architectures.gru import GRUStack
 from lvm_batch.lvm.architectures.lstm import LSTMBaseline
 from lvm_batch.lvm.architectures.transformer import TransformerPredictor
+from lvm_batch.lvm.architectures.weight_shapes import SHAPES, WeightShapes, recognise
 from lvm_batch.lvm.errors import ArchitectureError, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from torch import Tensor
+    from collections.abc import Mapping
 
     from lvm_batch.lvm.architectures.context_model import ContextModel
-
-    Weights = Mapping[str, Tensor]
-    StoredConfig = Mapping[str, object]
-    Dimensions = dict[str, int]
+    from lvm_batch.lvm.architectures.weight_shapes import Weights
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """One architecture: its class, a prefix that only its weights' keys have, and a function that reads its dimensions.
-
-    ``dimensions`` returns the constructor's arguments from weights and a stored configuration. It raises KeyError,
-    TypeError or ValueError if the weights do not have the expected form.
-    """
+    """One architecture: its name, its class, and the shapes of its weights."""
 
     name: str
     model_class: type[ContextModel]
-    marker: str
-    dimensions: Callable[[Weights, StoredConfig], Dimensions]
-
-
-def _amn(weights: Weights, _: StoredConfig) -> Dimensions:
-    d_model, input_dim = weights["context_encoder.weight"].shape
-    return {"input_dim": input_dim, "d_model": d_model, "hidden_dim": len(weights["residual_net.0.weight"])}
-
-
-def _amn_mixer(weights: Weights, config: StoredConfig) -> Dimensions:
-    d_model, input_dim = weights["input_proj.weight"].shape
-    return {
-        "input_dim": input_dim,
-        "hidden_dim": len(weights["blocks.0.mlp.0.weight"]),
-        "output_dim": len(weights["output_proj.weight"]),
-        "d_model": d_model,
-        "num_layers": _n_layers(weights, "blocks"),
-        "num_heads": _heads(config, "num_heads", d_model, default=4),
-        "max_length": len(weights["position"]),
-    }
-
-
-def _gru(weights: Weights, _: StoredConfig) -> Dimensions:
-    d_model, input_dim = weights["input_proj.weight"].shape
-    return {"input_dim": input_dim, "d_model": d_model, "num_layers": _n_layers(weights, "blocks")}
-
-
-def _lstm(weights: Weights, _: StoredConfig) -> Dimensions:
-    input_dim, hidden_dim = weights["output_proj.weight"].shape
-    num_layers = sum(key.startswith("lstm.weight_hh_l") for key in weights)
-    return {"input_dim": input_dim, "hidden_dim": hidden_dim, "num_layers": num_layers}
-
-
-def _transformer(weights: Weights, config: StoredConfig) -> Dimensions:
-    d_model, input_dim = weights["input_proj.weight"].shape
-    return {
-        "input_dim": input_dim,
-        "d_model": d_model,
-        "nhead": _heads(config, "nhead", d_model, default=8),
-        "num_layers": _n_layers(weights, "transformer_decoder.layers"),
-        "dim_feedforward": len(weights["transformer_decoder.layers.0.linear1.weight"]),
-        "max_length": weights["pos_encoder.pe"].numel() // d_model,
-    }
-
-
-def _n_layers(weights: Weights, prefix: str) -> int:
-    """Return the number of different N in the keys ``prefix.N.…``."""
-    numbered = re.compile(re.escape(prefix) + r"\.(\d+)\.")
-    return len({match[1] for key in weights if (match := numbered.match(key))})
-
-
-def _heads(config: StoredConfig, key: str, d_model: int, *, default: int) -> int:
-    """Return the stored number of heads, or the default. Raises ValueError if it does not divide the width."""
-    stored = config.get(key, default)
-    heads = stored if isinstance(stored, int) and stored > 0 else default
-    if d_model % heads:
-        message = f"{heads} attention heads do not divide a width of {d_model}"
-        raise ValueError(message)
-    return heads
+    shapes: WeightShapes
 
 
 ARCHITECTURES = {
-    architecture.name: architecture
-    for architecture in (
-        Architecture("amn", AttentionMixtureNetwork, "context_encoder.", _amn),
-        Architecture("amn-mixer", AttentionMixerNetwork, "pool_query.", _amn_mixer),
-        Architecture("gru", GRUStack, "blocks.0.gru.", _gru),
-        Architecture("lstm", LSTMBaseline, "lstm.", _lstm),
-        Architecture("transformer", TransformerPredictor, "transformer_decoder.", _transformer),
+    name: Architecture(name, model_class, SHAPES[name])
+    for name, model_class in (
+        ("amn", AttentionMixtureNetwork),
+        ("amn-mixer", AttentionMixerNetwork),
+        ("gru", GRUStack),
+        ("lstm", LSTMBaseline),
+        ("transformer", TransformerPredictor),
     )
 }
 """Every architecture, by name."""
@@ -160,10 +93,8 @@ def match_model_type(spelling: str) -> Architecture | None:
 
 def architecture_of(weights: Weights) -> Architecture | None:
     """Return the architecture whose keys these weights have, None if there is none."""
-    for architecture in ARCHITECTURES.values():
-        if any(key.startswith(architecture.marker) for key in weights):
-            return architecture
-    return None
+    name = recognise(weights)
+    return None if name is None else ARCHITECTURES[name]
 
 
 def build_model(name: str, *, seed: int, **dimensions: float) -> ContextModel:

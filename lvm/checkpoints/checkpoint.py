@@ -21,9 +21,11 @@ from lvm_batch.lvm.architectures.catalog import (
     architecture_of,
     match_model_type,
 )
+from lvm_batch.lvm.checkpoints.file_kinds import RESAVE
 from lvm_batch.lvm.checkpoints.pickle_check import printable
 from lvm_batch.lvm.checkpoints.state_dicts import extract_state_dict, summarise
-from lvm_batch.lvm.checkpoints.torch_files import RESAVE, plain_dict, read_torch_file, write_torch_file
+from lvm_batch.lvm.checkpoints.stored_settings import CONTEXT_LENGTH, context_length, stored_config
+from lvm_batch.lvm.checkpoints.torch_files import read_torch_file, write_torch_file
 from lvm_batch.lvm.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
 
     from lvm_batch.lvm.architectures.context_model import ContextModel
 
-_CONFIGS = ("model_config", "hyper_parameters", "config")  # production's, Lightning's, and others'
 _MAX_SHARING = 4  # tied layers share their values
 
 
@@ -39,13 +40,15 @@ _MAX_SHARING = 4  # tied layers share their values
 class Checkpoint:
     """A model ready for inference, and what its file says about it.
 
-    ``model`` is in eval mode, float32, on the CPU. ``dim`` is the width of its vectors. ``sha256`` is the hex digest of
-    the file's bytes, ``name`` the caller's name for it. ``epoch`` and ``val_cosine`` are None if the file has none.
+    ``model`` is in eval mode, float32, on the CPU. ``dim`` is the width of its vectors, ``length`` their number in the
+    contexts that it was trained on, 5 if the file does not say. ``sha256`` is the hex digest of the file's bytes,
+    ``name`` the caller's name for it. ``epoch`` and ``val_cosine`` are None if the file has none.
     """
 
     architecture: str
     model: ContextModel
     dim: int
+    length: int
     n_parameters: int
     sha256: str
     name: str
@@ -67,12 +70,23 @@ def load_checkpoint(data: bytes, name: str) -> Checkpoint:
         architecture=architecture.name,
         model=model,
         dim=model.dim,
+        length=_length(architecture, model, content, name),
         n_parameters=model.n_parameters,
         sha256=hashlib.sha256(data).hexdigest(),
         name=name,
         epoch=epoch if isinstance(epoch := content.get("epoch"), int) else None,
         val_cosine=_finite(content.get("val_cosine")),
     )
+
+
+def _length(architecture: Architecture, model: ContextModel, content: Mapping[str, object], name: str) -> int:
+    """Return the length of the contexts; raises CheckpointError if the model has no positions for them."""
+    try:
+        return context_length(content, model.config, learns_positions=architecture.shapes.learns_positions)
+    except ValueError as error:
+        raise CheckpointError(
+            f"{name}: {error}", "one of the two is wrong: look where the file comes from"
+        ) from error
 
 
 def _finite(value: object) -> float | None:
@@ -84,6 +98,7 @@ def save_checkpoint(
     model: ContextModel,
     *,
     architecture: str,
+    context_length: int | None = None,
     epoch: int,
     val_loss: float | None,
     val_cosine: float | None,
@@ -92,6 +107,7 @@ def save_checkpoint(
 ) -> None:
     """Write a checkpoint in production's form. The file appears complete or not at all.
 
+    ``context_length`` is the number of vectors in the contexts that the model was trained on; None leaves it out.
     Raises ArchitectureError if ``architecture`` is unknown, and the OSError of a failed write.
     """
     content = {
@@ -104,6 +120,8 @@ def save_checkpoint(
         "model_config": model.config,
         "args": dict(args or {}),
     }
+    if context_length is not None:
+        content["model_config"] = {**model.config, CONTEXT_LENGTH: context_length}
     target = pathlib.Path(path)
     write_torch_file(target, content, partial=target.with_name(f".{target.name}.{os.getpid()}.tmp"))
 
@@ -170,9 +188,8 @@ def _model(
     architecture: Architecture, weights: dict[str, torch.Tensor], content: Mapping[str, object], name: str
 ) -> ContextModel:
     """Build the model that fits the weights, and load them."""
-    configs = [plain_dict(found) for key in _CONFIGS if isinstance(found := content.get(key), dict)]
     try:
-        dimensions = architecture.dimensions(weights, configs[0] if configs else {})
+        dimensions = architecture.shapes.dimensions(weights, stored_config(content))
         with torch.device("meta"):  # spends neither time nor random numbers on weights that are replaced
             model = architecture.model_class(**dimensions)
     except (LookupError, TypeError, ValueError, ArithmeticError, AssertionError, RuntimeError) as error:

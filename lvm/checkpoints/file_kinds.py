@@ -12,6 +12,8 @@ from lvm_batch.lvm.errors import CheckpointError
 if TYPE_CHECKING:
     import zipfile
 
+RESAVE = 'save it again as torch.save({"model_type": …, "model_state_dict": model.state_dict()}, path)'
+
 _AGAIN = "get the file itself again, and compare its size with that of the source"
 _SAVE = 'load it where it was made, then save its weights: torch.save({"model_state_dict": model.state_dict()}, path)'
 
@@ -38,6 +40,7 @@ _SAFETENSORS = (
     'make it a checkpoint: torch.save({"model_state_dict": safetensors.torch.load_file(path)}, "x.pt")'
 )
 _HEADER_BYTES = 8
+_TORCH_FILES = (b"PK\x03\x04", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.")  # zip; before torch 1.6
 
 
 def damage_error(data: bytes, name: str) -> CheckpointError:
@@ -45,6 +48,13 @@ def damage_error(data: bytes, name: str) -> CheckpointError:
     return CheckpointError(
         f"{name}: damaged or cut short ({len(data):,} bytes)", "copy or save the file again"
     )
+
+
+def refuse_other_files(data: bytes, name: str) -> None:
+    """Raise CheckpointError, naming the file ``name``, unless ``torch.save`` may have written its bytes."""
+    if not data.startswith(_TORCH_FILES):
+        what, hint = describe_file(data) or ("it begins otherwise", RESAVE)
+        raise CheckpointError(f"{name}: not a file of torch.save ({len(data):,} bytes): {what}", hint)
 
 
 def describe_file(data: bytes) -> tuple[str, str] | None:

@@ -50,6 +50,11 @@ class Dtype:
             self.order = ">"
 
 
+def plain_dict(content: dict[Any, Any]) -> dict[Any, Any]:
+    """Return a copy as a plain dict, without calling its methods: an OrderedDict in a file may bring attributes."""
+    return dict(dict.items(content))
+
+
 def scalar(dtype: object = None, raw: object = None) -> object:
     """Return the value of a numpy scalar as a plain number, or an empty object."""
     if not isinstance(dtype, Dtype) or dtype.format is None or not isinstance(raw, bytes):

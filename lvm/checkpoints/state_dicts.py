@@ -1,16 +1,16 @@
 """The place of the weights in a file that a training saved, and the prefixes of their names.
 
-The rule: a file holds exactly one set of weights, or it is refused.
+The rule: a file holds exactly one set of weights, or it is refused. A weight is whatever has a shape: a tensor, or what
+``checkpoint_facts`` knows of one without torch.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import torch
-
+from lvm_batch.lvm.checkpoints.file_kinds import RESAVE
 from lvm_batch.lvm.checkpoints.pickle_check import printable
-from lvm_batch.lvm.checkpoints.torch_files import RESAVE, plain_dict
+from lvm_batch.lvm.checkpoints.stand_ins import plain_dict
 from lvm_batch.lvm.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -82,9 +82,13 @@ def _places(content: Mapping[str, object], depth: int = 1) -> Iterator[tuple[str
 
 def _is_state(content: Mapping[str, object]) -> bool:
     """Return whether a dict holds tensors by name, and no set of weights under another key."""
-    return any(isinstance(value, torch.Tensor) for value in content.values()) and not any(
+    return any(map(_is_tensor, content.values())) and not any(
         isinstance(content.get(place), dict) for place in PLACES
     )
+
+
+def _is_tensor(value: object) -> bool:
+    return hasattr(value, "is_floating_point")
 
 
 def _describe_missing(content: Mapping[str, object]) -> str:
@@ -120,9 +124,10 @@ def _unwrap(state: Mapping[Any, Any], name: str) -> dict[Any, Any]:
     return renamed
 
 
-def _is_count(key: object, value: object) -> bool:
-    is_number = isinstance(value, torch.Tensor) and value.numel() == 1 and not value.is_floating_point()
-    return is_number and isinstance(key, str) and key.rpartition(".")[2] == _COUNT
+def _is_count(key: object, value: Any) -> bool:  # noqa: ANN401 - whatever a file holds
+    if not (isinstance(key, str) and key.rpartition(".")[2] == _COUNT and _is_tensor(value)):
+        return False
+    return value.numel() == 1 and not value.is_floating_point()
 
 
 def _own_names(keys: Iterable[str]) -> list[str]:

@@ -17,16 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lvm_batch.lvm.checkpoints.file_kinds import damage_error, describe_file
+from lvm_batch.lvm.checkpoints.file_kinds import RESAVE, damage_error, refuse_other_files
 from lvm_batch.lvm.checkpoints.pickle_check import check_pickles
-from lvm_batch.lvm.checkpoints.stand_ins import STAND_INS
+from lvm_batch.lvm.checkpoints.stand_ins import STAND_INS, plain_dict
 from lvm_batch.lvm.errors import CheckpointError
 
 if TYPE_CHECKING:
     import pathlib
     from collections.abc import Callable, Mapping
 
-RESAVE = 'save it again as torch.save({"model_type": …, "model_state_dict": model.state_dict()}, path)'
 _ALLOWED: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     (stand_in, name) for name, stand_in in STAND_INS.items()
 ]
@@ -43,15 +42,12 @@ _DAMAGE_ERRORS = (  # every error that torch raised on 6,000 damaged files
     MemoryError,
     struct.error,
 )
-_TORCH_FILES = (b"PK\x03\x04", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.")  # zip; before torch 1.6
 _LOADING = threading.Lock()  # torch keeps the allow-list in a global
 
 
 def read_torch_file(data: bytes, name: str) -> dict[str, object]:
     """Return a file's dict from its bytes. Raises CheckpointError, naming the file ``name``."""
-    if not data.startswith(_TORCH_FILES):
-        what, hint = describe_file(data) or ("it begins otherwise", RESAVE)
-        raise CheckpointError(f"{name}: not a file of torch.save ({len(data):,} bytes): {what}", hint)
+    refuse_other_files(data, name)
     check_pickles(data, name)
     try:
         with _LOADING, warnings.catch_warnings(), torch.serialization.safe_globals(_ALLOWED):
@@ -81,11 +77,6 @@ def write_torch_file(path: pathlib.Path, content: Mapping[str, object], *, parti
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
-
-
-def plain_dict(content: dict[Any, Any]) -> dict[Any, Any]:
-    """Return a copy as a plain dict, without calling its methods: an OrderedDict in a file may bring attributes."""
-    return dict(dict.items(content))
 
 
 def _refused_name(text: str) -> str:

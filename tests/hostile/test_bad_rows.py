@@ -198,20 +198,24 @@ def test_bad_vectors_spoil_their_windows_and_no_others(predict: Callable[..., An
 
 
 def test_positions_may_repeat_or_be_missing_but_not_fall(predict: Callable[..., Any], tmp_path: Path) -> None:
-    """Null, NaN and repeated positions are accepted; a falling one fails its unit and the error gives the row."""
+    """Null, NaN and repeated positions are accepted; a falling one is refused before work with its row."""
     table, _ = bad_sequence()
     table = table.set_column(1, "vector", pa.array(vectors()[:N_ROWS].tolist(), pa.list_(pa.float32())))
     at = table.schema.get_field_index("position")
     harmless = [0.0, 0.0, None, NAN, 1.0, INF, INF, *[INF] * (N_ROWS - 7)]
     (tmp_path / "in").mkdir()
     pq.write_table(table.set_column(at, "position", pa.array(harmless)), tmp_path / "in/good.parquet")
+    result = predict(tmp_path / "in", "--output", tmp_path / "out")
+    assert result.code == 0
+    assert result.values["rows_by_status"] == {"ok": N_ROWS - 4, "short_context": 4, "bad_input": 0}
     falling = [*range(20), 3, *range(21, N_ROWS)]
     pq.write_table(table.set_column(at, "position", pa.array(falling)), tmp_path / "in/fall.parquet")
-    result = predict(tmp_path / "in", "--output", tmp_path / "out")
-    assert result.code == 1
-    [failed] = result.values["failed_units"]
-    assert "fall.parquet: article a is out of order: position 3 follows 19 at row 20" in failed["message"]
-    assert result.values["rows_by_status"] == {"ok": N_ROWS - 4, "short_context": 4, "bad_input": 0}
+    result = predict(tmp_path / "in", "--output", tmp_path / "other")
+    assert result.code == 2
+    error = result.values["error"]
+    assert "fall.parquet: article a is out of order: position 3 follows 19 at row 20" in error["message"]
+    assert f"lvm-batch pack {tmp_path}/in --sort --output in-sorted" in error["hint"]
+    assert not (tmp_path / "other").exists()
 
 
 def test_articles_may_be_missing_or_invalid_text(predict: Callable[..., Any], tmp_path: Path) -> None:

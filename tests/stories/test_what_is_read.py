@@ -83,6 +83,7 @@ def test_inspect_lists_what_is_not_read(lvm_batch: Command, dataset: Path) -> No
         "articles": 2,
         "cuts": 2,
         "rows_of_short_context": 8,
+        "in_several_files": 1,
         "example": {"article": "1", "files": [f"{dataset}/a.parquet"]},
     }
     (dataset / "a.parquet").unlink()

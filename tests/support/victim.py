@@ -189,7 +189,7 @@ def _read_back(out: Path, n_rows: int) -> None:
 
 
 def _inspected(path: str) -> Any:  # noqa: ANN401
-    from lvm_batch.jobs.datasets.inspection import inspect
+    from lvm_batch.jobs.inspection.inspection import inspect
     from lvm_batch.jobs.settings.run import RunSettings
 
     values, text = inspect(RunSettings(dataset=(path,)))

@@ -31,7 +31,7 @@ from lvm_batch.io.storage.locations import locate
 from lvm_batch.jobs.checks import Checks
 from lvm_batch.jobs.console.progress import watch_files
 from lvm_batch.jobs.datasets.dataset_format import find_format
-from lvm_batch.jobs.datasets.dataset_notices import overruled_notices, split_article_notices
+from lvm_batch.jobs.datasets.dataset_notices import overruled_notices, refuse_disorder, split_article_notices
 from lvm_batch.jobs.datasets.foretold_gates import gate_notices
 from lvm_batch.jobs.models.find import find_models
 from lvm_batch.jobs.places import place_errors
@@ -120,20 +120,22 @@ def make_plan(settings: RunSettings, *, threads: int | None, console: Console | 
     footers, unreadable = _sort_out(found_footers, len(files), checks, settings)
     if footers:
         checks.errors.extend(carried_column_errors(settings, footers))
+    order = runs.order((footer.file.path for footer in footers), length=shape.length)
+    named = settings.with_columns(columns.data_format.names)
+    checks.run(lambda: refuse_disorder(order, named))
     checks.raise_all()
     left_out = () if span is None else selection_notices(listed.files, selected, by=settings.time_column)
-    cuts = runs.cuts((footer.file.path for footer in footers), length=shape.length)
     found_notices = (
         *listed.notices,
         *left_out,
         *columns.notices,
-        *split_article_notices(cuts, pad=settings.pad),
+        *split_article_notices(order, named, pad=settings.pad),
         *overruled_notices(footers),
         *limit_notices(settings.limit, footers, n_files=len(selected)),
         *gate_notices(settings, footers, length=shape.length, has_fallback=found.fallback is not None),
     )
     inputs = _Inputs(files, footers, unreadable, columns.data_format, span, found_notices)
-    return _assemble(settings.with_columns(columns.data_format.names), found, inputs, threads)
+    return _assemble(named, found, inputs, threads)
 
 
 def _assemble(settings: RunSettings, found: FoundModels, inputs: _Inputs, threads: int | None) -> Plan:

@@ -11,7 +11,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from lvm_batch.io.dataset.file_times import files_within
-from lvm_batch.io.dataset.files import InputFile, matching_files
+from lvm_batch.io.dataset.files import InputFile
+from lvm_batch.io.dataset.overlap import matching_files
 from lvm_batch.io.errors import DataError
 
 if TYPE_CHECKING:

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lvm_batch.io.articles.runs import Cuts
 from lvm_batch.io.dataset import article_runs
-from lvm_batch.io.dataset.article_runs import ArticleRuns, Cuts
+from lvm_batch.io.dataset.article_runs import ArticleRuns
 from lvm_batch.io.dataset.files import find_files
 from lvm_batch.io.dataset.reading import open_unit
 from lvm_batch.io.dataset.units import DatasetFormat, Footer, cut_units, read_footers
@@ -43,7 +44,7 @@ def cuts_of(root: Path) -> Cuts | None:
     runs = ArticleRuns()
     footers = [footer for _, footer in read_footers(find_files([str(root)]), FORMAT, runs=runs)]
     paths = [footer.file.path for footer in footers if isinstance(footer, Footer)]
-    return runs.cuts(paths, length=5)
+    return runs.order(paths, length=5).cuts
 
 
 def statuses(root: Path) -> list[tuple[int, bool]]:

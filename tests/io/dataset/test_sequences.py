@@ -259,7 +259,7 @@ def test_an_article_out_of_order_is_refused_by_its_row_in_the_file() -> None:
     rows = table("aabbbb", positions=[5, 9, 1, 2, 0, -1])
     message, hint = refusal(rows, at=100)
     assert message == "f.parquet: article b is out of order: position 0 follows 2 at row 104"
-    assert hint == "sort the file by `article_id` and `position`"
+    assert hint == "`lvm-batch pack DATASET --sort --output DIR` writes the rows of all files in order"
 
 
 def test_an_article_out_of_order_is_seen_over_the_edges_of_batches_and_units() -> None:

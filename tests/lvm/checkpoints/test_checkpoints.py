@@ -250,7 +250,7 @@ def test_unknown_weights_are_refused() -> None:
 def test_missing_weights_are_named(name: str) -> None:
     """If any one weight is missing, the error names it."""
     state = small(name).state_dict()
-    marker = ARCHITECTURES[name].marker
+    marker = ARCHITECTURES[name].shapes.marker
     for key in (key for key in state if not key.startswith(marker)):
         rest = {other: value for other, value in state.items() if other != key}
         assert name in str(refusal(production_file(name, model_state_dict=rest)))

@@ -1,4 +1,4 @@
-"""`lvm-batch inspect` describes a dataset, and refuses what a run would refuse."""
+"""`lvm-batch inspect` describes a dataset as a run with the same settings reads it."""
 
 from __future__ import annotations
 
@@ -122,21 +122,33 @@ def test_bad_rows_are_counted_and_the_first_are_named(
     assert sample["vector_norm"] == pytest.approx(1.0, abs=1e-3)
 
 
-def test_only_the_first_rows_are_read(
+def test_a_small_dataset_is_read_whole(
+    vectors: NDArray[np.float64], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All rows of a small dataset are judged, in every file, and the result says so."""
+    for name in "abc":
+        pq.write_table(pa.table(windows(vectors, 30)), tmp_path / f"{name}.parquet")
+    sample = inspected(capsys, tmp_path)["sample"]
+    assert (sample["rows"], sample["is_whole"]) == (90, True)
+
+
+def test_of_a_large_dataset_a_few_rows_of_some_files_are_read(
     vectors: NDArray[np.float64],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A sample reads the next file until it is large enough, and no further file."""
-    monkeypatch.setattr(sample_module, "SAMPLE_ROWS", 50)
-    for name in "abc":
-        pq.write_table(pa.table(windows(vectors, 30)), tmp_path / f"{name}.parquet")
-    content = bytearray((tmp_path / "c.parquet").read_bytes())
+    """A sample takes its rows from files at even distances, and a file that breaks is named."""
+    monkeypatch.setattr(sample_module, "SAMPLE_ROWS", 40)
+    monkeypatch.setattr(sample_module, "WHOLE_BYTES", 1)
+    for number in range(16):
+        pq.write_table(pa.table(windows(vectors, 30)), tmp_path / f"{number:02}.parquet")
+    content = bytearray((tmp_path / "04.parquet").read_bytes())
     content[4 : len(content) // 2] = bytes(len(content) // 2 - 4)
-    (tmp_path / "c.parquet").write_bytes(content)
+    (tmp_path / "04.parquet").write_bytes(content)
     values = inspected(capsys, tmp_path)
-    assert (values["rows"], values["sample"]["rows"]) == (90, 60)
+    assert (values["rows"], values["sample"]["rows"], values["sample"]["is_whole"]) == (480, 40, False)
+    assert ["04.parquet" in problem["message"] for problem in values["problems"]] == [True]
 
 
 def test_a_dataset_without_rows_can_be_inspected(
@@ -173,7 +185,7 @@ def test_files_with_other_columns_are_reported(
     pq.write_table(pa.table({**columns, "id": ["x"] * 10, "split": ["ood"] * 10}), tmp_path / "b.parquet")
     values = inspected(capsys, tmp_path)
     assert values["notices"][0] == (
-        "1 of 2 files with other columns than a.parquet: "
+        "1 of 2 files has other columns than a.parquet: "
         "no `lane`, also `split`, `id` is string, not int64 in b.parquet"
     )
     assert values["criteria_not_evaluated"] == {
@@ -204,32 +216,18 @@ def test_columns_can_have_other_names(
     assert values["columns"]["lane"] == "area"
 
 
-def test_the_text_is_a_line_a_subject(sequences: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_text_has_sections(sequences: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Without --json, the text lists what exists, what is missing, and what that costs."""
     assert main(["inspect", str(sequences)]) == 0
-    lines = {line[:11].strip(): line[11:] for line in capsys.readouterr().out.splitlines()}
-    assert lines["input"].startswith("1,958 rows in 1 file of sequences, ")
+    text = capsys.readouterr().out
+    assert ": 1,958 rows in 1 file of sequences, " in text
+    lines = {line[2:14].strip(): line[14:] for line in text.splitlines()}
     assert lines["target"] == "the next row's vector"
     assert lines["lane"] == "none: without it high_stakes_lane is not evaluated"
     assert lines["tokens"] == "`tokens`"
+    assert lines["order"] == "every article's rows are in order"
     assert "64 short_context" in lines["sample"]  # four in each of 16 articles
     assert "last vector 0." in lines["cosine"]
-
-
-def test_what_a_run_would_refuse_is_refused(
-    vectors: NDArray[np.float64], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Every unreadable file is named at once, with exit code 2."""
-    pq.write_table(pa.table({"id": [1]}), tmp_path / "a.parquet")
-    assert main(["inspect", str(tmp_path)]) == 2
-    assert "neither a `context` nor a `vector` column" in capsys.readouterr().err
-    (tmp_path / "b.parquet").write_bytes(b"no Parquet")
-    pq.write_table(pa.table(windows(vectors, 10)), tmp_path / "c.parquet")
-    assert main(["inspect", str(tmp_path), "--json"]) == 2
-    problems = json.loads(capsys.readouterr().out)["error"]["problems"]
-    assert [str(tmp_path / name) in problem["message"] for name, problem in zip("ab", problems, strict=True)]
-    assert main(["inspect", str(tmp_path / "nowhere")]) == 2
-    assert "does not exist" in capsys.readouterr().err
 
 
 def test_no_model_is_loaded(sequences: Path) -> None:

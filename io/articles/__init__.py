@@ -1,0 +1,1 @@
+"""Articles as runs of rows: where one begins, goes on elsewhere, or is out of order."""
