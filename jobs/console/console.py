@@ -23,7 +23,7 @@ from lvm_batch.jobs.console.colours import HELP, MESSAGES
 from lvm_batch.jobs.console.json_log import JsonLog
 from lvm_batch.jobs.console.pasted import with_flag
 from lvm_batch.jobs.console.text import fitted
-from lvm_batch.jobs.errors import Problem
+from lvm_batch.jobs.errors import Lines, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -236,8 +236,8 @@ def _log_format(options: Sequence[str], environ: Mapping[str, str]) -> LogFormat
 
 
 def _on_one_line(text: str) -> str:
-    """Escape new lines: a name with a new line in it could look like a line of ours."""
-    return text.replace("\n", "\\n")
+    """Escape new lines, except those of ours: a name with a new line in it could look like one."""
+    return text.replace("\n", "\n    ") if isinstance(text, Lines) else text.replace("\n", "\\n")
 
 
 def _escaped(character: re.Match[str]) -> str:
