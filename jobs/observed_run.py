@@ -48,9 +48,10 @@ def run_observed(
     started = monotonic() if started is None else started
     observers = observers_of(settings, console=console, started=started)
     with report_failures(observers), on_signals():
+        console.doing("looking at the dataset and the models")
         with environment_for_children(ALONE):  # what drives a run multiplies no matrices
             from lvm_batch.jobs.prediction.planning.plan import make_plan
-        prepare = partial(_load_libraries, settings)
+        prepare = partial(_load_libraries, settings, console)
         plan = make_plan(settings, threads=None, console=console, prepare=prepare)
         from lvm_batch.jobs.prediction.run import run
 
@@ -62,8 +63,9 @@ def run_observed(
     return outcome
 
 
-def _load_libraries(settings: RunSettings) -> None:
+def _load_libraries(settings: RunSettings, console: Console) -> None:
     """Begin to load torch in another process, load Dask in this one, and check the cluster of the settings."""
+    console.doing("reading the dataset's footers, and loading torch and the models")
     if not settings.runs_elsewhere:
         start_forkserver()
     with environment_for_children(ALONE):

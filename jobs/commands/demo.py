@@ -29,6 +29,7 @@ def demo(
         lvm-batch demo
         lvm-batch demo --output /tmp/first-look
     """
+    console.doing("loading torch")
     from lvm_batch.jobs import demo as first_look
 
     root = Path(output)

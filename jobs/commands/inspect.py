@@ -17,6 +17,7 @@ def inspect(resolved: ResolvedSettings[RunSettings], *, console: Console) -> Non
         lvm-batch inspect data/
         lvm-batch inspect data/part-0.parquet --vector-column embedding --json
     """
+    console.doing("reading the footers of the dataset")
     from lvm_batch.jobs.inspection.inspection import inspect as inspect_dataset
 
     console.result(*inspect_dataset(resolved.settings))

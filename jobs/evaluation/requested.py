@@ -26,6 +26,7 @@ def evaluate_requested(
     """
     _refuse_unused(resolved, calibrate=calibrate)
     check_evaluation(resolved.settings, calibrates=calibrate)
+    console.doing("loading torch and the models")
     from lvm_batch.jobs.evaluation.evaluate import evaluate
 
     calibration, more = _calibrate(resolved.settings, console) if calibrate else ({}, "")

@@ -109,7 +109,9 @@ def make_plan(
     listed = checks.run(lambda: look_for_files(settings.dataset)) or DatasetListing([], ())
     checks.errors.extend(run_place_errors(settings, listed.files))
     span = None if settings.span == (None, None) else Span(*settings.span)
-    selected = checks.run(lambda: _within(listed.files, span, settings)) or []
+    selected: Sequence[InputFile] = listed.files
+    if span is not None:
+        selected = checks.run(lambda: files_within(listed.files, span, by=settings.time_column)) or []
     files = selected if settings.limit is None else first_files(selected, settings.limit)
     named = find_model_files(settings)
     shape = named.shape
@@ -121,10 +123,10 @@ def make_plan(
     if columns is None:
         raise checks.all_errors()
     dataset = columns.data_format
-    if not checks.errors:
-        checks.run(prepare)
-    else:  # the columns are judged by themselves, and not by a model that does not fit
+    if checks.errors:  # the columns are judged by themselves, and not by a model that does not fit
         dataset = replace(dataset, shape=columns.columns.shape)
+    else:
+        checks.run(prepare)
     runs = ArticleRuns()
     found_footers = watch_files(
         read_footers(files, dataset, runs=runs),
@@ -233,10 +235,6 @@ def _loaded(settings: RunSettings, checks: Checks) -> FoundModels:
     found = FoundModels(None, None, None, ()) if checks.errors else find_models(settings)
     checks.errors.extend(found.problems)
     return found
-
-
-def _within(files: Sequence[InputFile], span: Span | None, settings: RunSettings) -> Sequence[InputFile]:
-    return files if span is None else files_within(files, span, by=settings.time_column)
 
 
 def _sort_out(
