@@ -13,13 +13,14 @@ import sys
 import traceback
 from contextlib import nullcontext
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import rich.console
 
 from lvm_batch.io.storage.redaction import redact
 from lvm_batch.jobs.console.colours import HELP, MESSAGES
 from lvm_batch.jobs.console.json_log import JsonLog
+from lvm_batch.jobs.console.log_format import LogFormat, log_format
 from lvm_batch.jobs.console.pasted import with_flag
 from lvm_batch.jobs.console.printable import on_one_line, printable
 from lvm_batch.jobs.console.text import fitted
@@ -33,10 +34,6 @@ if TYPE_CHECKING:
 
     from lvm_batch.jobs.errors import JobError
 
-LogFormat = Literal["text", "json"]
-
-LOG_FORMAT = "--log-format"
-LOG_FORMAT_VARIABLE = "LVM_BATCH_LOG_FORMAT"
 
 _PIPE_WIDTH = 200
 _ERASE = "\r\x1b[2K"  # the line that the cursor is on
@@ -89,7 +86,7 @@ class Console:
         return cls(
             json="--json" in options,
             verbose="-v" in options or "--verbose" in options,
-            log_format=_log_format(options, environ or {}),
+            log_format=log_format(options, environ or {}),
             arguments=arguments,
         )
 
@@ -154,7 +151,7 @@ class Console:
     def warn(self, warnings: Iterable[Mapping[str, object]]) -> None:
         """Print warnings, each a ``message`` and a ``hint``; a JSON log has their other fields, too."""
         for warning in warnings:
-            message, hint = (_on_one_line(str(warning[name])) for name in ("message", "hint"))
+            message, hint = (on_one_line(str(warning[name])) for name in ("message", "hint"))
             fields = {name: value for name, value in warning.items() if name != "message"}
             self.note(message if self.log else f"{message}\n  what to do: {hint}", level="warning", **fields)
 
@@ -237,17 +234,6 @@ class _Stream(rich.console.Console):
 
 def _trace(error: BaseException) -> str:
     return "".join(traceback.format_exception(error)).rstrip()
-
-
-def _log_format(options: Sequence[str], environ: Mapping[str, str]) -> LogFormat:
-    """Return the chosen format; the parser of the command line reports an unknown one."""
-    chosen = environ.get(LOG_FORMAT_VARIABLE)
-    for option, following in zip(options, [*options[1:], ""], strict=True):
-        if option == LOG_FORMAT:
-            chosen = following
-        elif option.startswith(f"{LOG_FORMAT}="):
-            chosen = option.partition("=")[2]
-    return "json" if chosen == "json" else "text"
 
 
 def _as_lines(values: Mapping[str, object]) -> str:

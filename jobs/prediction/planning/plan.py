@@ -21,7 +21,6 @@ from lvm_batch.io.dataset.units import (
     first_units,
     read_footers,
 )
-from lvm_batch.io.errors import DataError, UnreadableFile
 from lvm_batch.io.output.job_documents import JobDocument, UnitEntry
 from lvm_batch.io.storage.locations import locate
 from lvm_batch.jobs.checks import Checks
@@ -34,6 +33,7 @@ from lvm_batch.jobs.models.files import find_model_files, fit_problems
 from lvm_batch.jobs.models.find import find_models
 from lvm_batch.jobs.prediction.planning.carried_columns import carried_column_errors
 from lvm_batch.jobs.prediction.planning.fleet import Fleet, local_fleet
+from lvm_batch.jobs.prediction.planning.footers import sort_out
 from lvm_batch.jobs.prediction.planning.job import Job, cap_rate, fingerprint, identity
 from lvm_batch.jobs.prediction.planning.limit import limit_notices, partly_read
 from lvm_batch.jobs.prediction.planning.memory import Projection, project_memory
@@ -42,9 +42,10 @@ from lvm_batch.jobs.prediction.planning.places import run_place_errors
 from lvm_batch.jobs.prediction.planning.preflight import check_extras
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from lvm_batch.io.dataset.files import InputFile
+    from lvm_batch.io.errors import UnreadableFile
     from lvm_batch.io.output.job_documents import Identity
     from lvm_batch.jobs.console.console import Console
     from lvm_batch.jobs.models.facts import ModelSet
@@ -134,7 +135,7 @@ def make_plan(
         what="reading footers",
         n_files=len(files),
     )
-    footers, unreadable = _sort_out(found_footers, len(files), checks, settings)
+    footers, unreadable = sort_out(found_footers, len(files), checks, settings)
     if footers:
         checks.errors.extend(carried_column_errors(settings, footers))
     order = runs.order((footer.file.path for footer in footers), length=dataset.shape.length)
@@ -235,21 +236,3 @@ def _loaded(settings: RunSettings, checks: Checks) -> FoundModels:
     found = FoundModels(None, None, None, ()) if checks.errors else find_models(settings)
     checks.errors.extend(found.problems)
     return found
-
-
-def _sort_out(
-    found: Iterable[tuple[InputFile, Footer | DataError]], n_files: int, checks: Checks, settings: RunSettings
-) -> tuple[list[Footer], tuple[UnreadableFile, ...]]:
-    """Part footers from errors; with ``--on-bad-file skip``, a file that cannot be read is left out and is no error."""
-    footers: list[Footer] = []
-    unreadable: list[UnreadableFile] = []
-    refused: list[tuple[str, DataError]] = []
-    for file, footer in found:
-        if isinstance(footer, Footer):
-            footers.append(footer)
-        elif settings.on_bad_file == "skip" and isinstance(footer, UnreadableFile):
-            unreadable.append(footer)
-        else:
-            refused.append((file.path, footer))
-    checks.add_of_files(refused, n_files)
-    return footers, tuple(unreadable)
