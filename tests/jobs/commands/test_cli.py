@@ -154,7 +154,7 @@ def test_several_wrong_settings_are_listed(capsys: pytest.CaptureFixture[str]) -
 @pytest.fixture
 def _gated(monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that ends with one row and a failed gate."""
-    summary = SimpleNamespace(to_json=lambda: {"rows": 1})
+    summary = SimpleNamespace(to_json=lambda: {"rows": 1}, warnings=())
     outcome = SimpleNamespace(summary=summary, text="one row", error=GateFailed("what", "do"))
     engine = SimpleNamespace(run=lambda _settings, **_: outcome)
     monkeypatch.setattr("lvm_batch.jobs.prediction.planning.plan.make_plan", lambda *_, **__: None)
