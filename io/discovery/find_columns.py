@@ -7,7 +7,7 @@ the columns of the dataset alone, so that the same dataset is always read in the
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -15,6 +15,7 @@ import pyarrow as pa
 from lvm_batch.io.dataset.column_checks import is_number, is_ordered, is_plain, is_text
 from lvm_batch.io.discovery import part_names
 from lvm_batch.io.discovery.columns_there import ColumnsThere
+from lvm_batch.io.discovery.found_columns import FoundColumns
 from lvm_batch.io.discovery.messages import NOUNS, ambiguous
 from lvm_batch.io.schema import NO_COLUMN, ColumnNames, Layout, WindowShape
 
@@ -40,26 +41,6 @@ _NAMED: Mapping[str, tuple[Iterable[frozenset[str]], Callable[[pa.DataType], boo
 
 
 _OPTIONAL = {"lane", "tokens", "context_tokens", "split", "target"}
-
-
-@dataclass(frozen=True, slots=True)
-class FoundColumns:
-    """What the columns of a dataset are.
-
-    ``names`` has the column of each part, or its usual name where none was found. ``layout`` is ``None`` if there is no
-    column of vectors, or if there is one for each layout. ``shape`` is measured: the vectors of a context, and the
-    components of a vector, each the usual number where the data does not say. ``has_fixed_length`` says whether the
-    type of the contexts tells their length, so that it holds for every row. ``taken`` maps parts to columns that were
-    neither given nor have the usual name. ``candidates`` maps each part to all columns that could play it, the surest
-    first.
-    """
-
-    names: ColumnNames
-    layout: Layout | None
-    shape: WindowShape
-    taken: Mapping[str, str]
-    candidates: Mapping[str, tuple[str, ...]]
-    has_fixed_length: bool = False
 
 
 def find_columns(

@@ -26,7 +26,7 @@ from lvm_batch.lvm.registry.registry import ROLES, resolve_model
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lvm_batch.io.discovery.find_columns import FoundColumns
+    from lvm_batch.io.discovery.found_columns import FoundColumns
     from lvm_batch.jobs.models.fit import SizedModel
     from lvm_batch.jobs.settings.evaluate import EvaluateSettings
 

@@ -31,7 +31,7 @@ from lvm_batch.lvm.registry.registry import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lvm_batch.io.discovery.find_columns import FoundColumns
+    from lvm_batch.io.discovery.found_columns import FoundColumns
     from lvm_batch.jobs.models.fit import SizedModel
     from lvm_batch.jobs.settings.evaluate import EvaluateSettings
     from lvm_batch.lvm.checkpoints.checkpoint_facts import CheckpointFacts

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lvm_batch.io.bank.bank import Bank
-    from lvm_batch.io.discovery.find_columns import FoundColumns
+    from lvm_batch.io.discovery.found_columns import FoundColumns
     from lvm_batch.jobs.checks import CheckError
     from lvm_batch.jobs.settings.run import RunSettings
     from lvm_batch.lvm.checkpoints.checkpoint_facts import CheckpointFacts
