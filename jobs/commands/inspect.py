@@ -11,7 +11,7 @@ from lvm_batch.jobs.settings.sources import ResolvedSettings
 @takes_settings(required=("dataset",), names=INSPECTED)
 @takes_console
 def inspect(resolved: ResolvedSettings[RunSettings], *, console: Console) -> None:
-    """Say what DATASET holds, what a run would make of it, what comes next.
+    """Say what DATASET holds, what is wrong, and what to do next.
 
     Examples:
         lvm-batch inspect data/

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from lvm_batch.io.dataset.units import Footer
     from lvm_batch.io.schema import WindowShape
-    from lvm_batch.jobs.inspection.view import SeenFile
+    from lvm_batch.jobs.console.text import plural
+from lvm_batch.jobs.inspection.view import SeenFile
 
 # Windows/s that open_unit decodes on one core, as (fixed_size_binary, lists), by the type of the values. Measured on
 # 2026-11-23 with pyarrow 26 on a machine of two cores, 8,192 rows in row groups of 4,096, uncompressed.
@@ -136,7 +137,7 @@ def difference_notices(files: Sequence[SeenFile]) -> Iterator[str]:
         other, its_schema = others[0]
         have = "has" if len(others) == 1 else "have"
         yield (
-            f"{len(others):,} of {len(known):,} files {have} other columns than {first.name}: "
+            f"{len(others):,} of {plural(len(known), 'file')} {have} other columns than {first.name}: "
             f"{_difference(schema, its_schema)} in {other.name}"
         )
 
