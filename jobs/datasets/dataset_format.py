@@ -52,8 +52,7 @@ def find_format(
     columns = find_columns(files, settings.given_columns, shape=shape, layout=layout, length=length)
     if layout is None and columns.taken.keys() & {"context", "vector"}:
         layout = columns.layout
-    measured = columns.shape.length if columns.has_fixed_length else WindowShape().length
-    shape = shape or replace(columns.shape, length=length or measured)
+    shape = shape or replace(columns.shape, length=length or columns.shape.length)
     return FoundFormat(_format(settings, columns.names, shape, layout), columns)
 
 

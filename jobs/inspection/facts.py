@@ -14,14 +14,14 @@ import pyarrow as pa
 from lvm_batch.io.dataset.units import row_bytes
 from lvm_batch.io.schema import FILE_ARTICLE, ROW_POSITION
 from lvm_batch.io.vectors.types import vector_dtype
+from lvm_batch.jobs.console.text import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from lvm_batch.io.dataset.units import Footer
     from lvm_batch.io.schema import WindowShape
-    from lvm_batch.jobs.console.text import plural
-from lvm_batch.jobs.inspection.view import SeenFile
+    from lvm_batch.jobs.inspection.view import SeenFile
 
 # Windows/s that open_unit decodes on one core, as (fixed_size_binary, lists), by the type of the values. Measured on
 # 2026-11-23 with pyarrow 26 on a machine of two cores, 8,192 rows in row groups of 4,096, uncompressed.
