@@ -8,26 +8,30 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from lvm_batch.io.errors import ColumnError, DataError
-from lvm_batch.jobs.errors import Problem, SettingsError
+from lvm_batch.jobs.errors import MissingExtra, Problem, SettingsError, UsageError
 from lvm_batch.lvm.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    CheckError = DataError | ModelError | SettingsError | UsageError | MissingExtra
+
+_CHECK_ERRORS = (DataError, ModelError, SettingsError, UsageError, MissingExtra)
+
 T = TypeVar("T")
 
 
 class Checks:
-    """Runs checks one after the other and keeps their errors."""
+    """Runs checks one after the other and keeps their errors: what a user can mend before any work."""
 
     def __init__(self) -> None:
-        self.errors: list[DataError | ModelError] = []
+        self.errors: list[CheckError] = []
 
     def run(self, check: Callable[[], T]) -> T | None:
         """Return what ``check`` returns; if it raises an error, keep that and return ``None``."""
         try:
             return check()
-        except (DataError, ModelError) as error:
+        except _CHECK_ERRORS as error:
             self.errors.append(error)
             return None
 
@@ -51,7 +55,7 @@ class Checks:
         """Return the kept errors, at least one: a single one as it is, several as one ``SettingsError``."""
         if len(self.errors) == 1:
             return self.errors[0]
-        return SettingsError(*map(Problem.of, self.errors))
+        return SettingsError(*(problem for error in self.errors for problem in _problems(error)))
 
 
 def _grouped(found: Sequence[tuple[str, DataError]], n_files: int) -> DataError:
@@ -61,3 +65,7 @@ def _grouped(found: Sequence[tuple[str, DataError]], n_files: int) -> DataError:
         return error
     message, *hint = error.args
     return type(error)(f"{message}; the same is wrong in {len(found):,} of {n_files:,} files", *hint)
+
+
+def _problems(error: CheckError) -> Sequence[Problem]:
+    return error.problems if isinstance(error, SettingsError) else [Problem.of(error)]

@@ -18,9 +18,25 @@ code for programs, ``exit_code`` the exit code of the command.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from lvm_batch.errors import LvmBatchError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class Lines(str):
+    """A hint of several lines, such as commands to paste; a new line in any other text is shown escaped."""
+
+    __slots__ = ()
+
+    def __new__(cls, lines: Iterable[str]) -> Self:
+        """Join the lines; new lines within one are escaped: a name could look like a line of ours."""
+        return super().__new__(cls, "\n".join(line.replace("\n", "\\n") for line in lines))
+
+    def __reduce__(self) -> tuple[type[Lines], tuple[list[str]]]:
+        return type(self), (self.splitlines(),)
 
 
 class Problem(NamedTuple):

@@ -5,12 +5,12 @@ The rule: whatever ends a run, even before it begins, every observer is called.
 
 from __future__ import annotations
 
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from lvm_batch.jobs.console.signals import stop_on_signals
 from lvm_batch.jobs.prediction.observers import report_failures
-from lvm_batch.jobs.prediction.planning.preflight import check_extras
 from lvm_batch.jobs.prediction.telemetry.event_log import EventLog
 from lvm_batch.jobs.prediction.telemetry.history import History
 from lvm_batch.jobs.prediction.telemetry.lineage import Lineage
@@ -48,17 +48,31 @@ def run_observed(
     started = monotonic() if started is None else started
     observers = observers_of(settings, console=console, started=started)
     with report_failures(observers), on_signals():
-        check_extras(settings)
-        if not settings.runs_elsewhere:
-            start_forkserver()
+        console.doing("looking at the dataset and the models")
         with environment_for_children(ALONE):  # what drives a run multiplies no matrices
-            from lvm_batch.jobs.prediction.run import run
+            from lvm_batch.jobs.prediction.planning.plan import make_plan
+        prepare = partial(_load_libraries, settings, console)
+        plan = make_plan(settings, threads=None, console=console, prepare=prepare)
+        from lvm_batch.jobs.prediction.run import run
+
         prepare_to_draw()
-        outcome = run(settings, console=console, observers=observers, started=started)
+        outcome = run(settings, console=console, observers=observers, started=started, plan=plan)
         show(outcome)
     for observer in observers:
         observer.conclude(outcome)
     return outcome
+
+
+def _load_libraries(settings: RunSettings, console: Console) -> None:
+    """Begin to load torch in another process, load Dask in this one, and check the cluster of the settings."""
+    console.doing("reading the dataset's footers, and loading torch and the models")
+    if not settings.runs_elsewhere:
+        start_forkserver()
+    with environment_for_children(ALONE):
+        import lvm_batch.jobs.prediction.run  # noqa: F401 - Dask loads while torch does
+    from lvm_batch.jobs.clusters.check import check_cluster
+
+    check_cluster(settings)
 
 
 def observers_of(settings: RunSettings, *, console: Console, started: float) -> list[RunObserver]:

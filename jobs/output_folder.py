@@ -22,11 +22,7 @@ def make_output_folder(output: str, *, what: str) -> Path:
 
     Raises ``OutputError`` if it is not a local path, or cannot be made or written.
     """
-    if "://" in output:
-        raise OutputError(
-            f"{output}: {what} is written to a folder of this machine",
-            "give --output a path, and copy it from there",
-        )
+    check_output_folder(output, what=what)
     folder = Path(output)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -37,6 +33,17 @@ def make_output_folder(output: str, *, what: str) -> Path:
     if not os.access(folder, os.W_OK):
         raise OutputError(f"{output} cannot be written", "give --output another folder")
     return folder
+
+
+def check_output_folder(output: str, *, what: str) -> None:
+    """Raise ``OutputError`` if ``--output`` is not a local path, or is a file; nothing is made."""
+    if "://" in output:
+        raise OutputError(
+            f"{output}: {what} is written to a folder of this machine",
+            "give --output a path, and copy it from there",
+        )
+    if os.path.isfile(output):  # noqa: PTH113 - Path's own raises for a text that can be no path
+        raise OutputError(f"{output} cannot be made: it is a file", "give --output another folder")
 
 
 def as_json(values: Mapping[str, Any]) -> bytes:

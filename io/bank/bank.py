@@ -150,15 +150,15 @@ def _naming(root: Path) -> AbstractContextManager[None]:
     return output_errors(f"{root} cannot be written", "make room, or choose another folder")
 
 
-def open_bank(path: str) -> Bank:
-    """Open the bank at ``path``, its vectors mapped into memory; raises :class:`UnreadableFile`."""
+def open_bank(path: str, *, with_index: bool = True) -> Bank:
+    """Open the bank at ``path``, its vectors mapped into memory and its index read; raises :class:`UnreadableFile`."""
     place = locate(path)
     root = Path(place.path) if place.is_local else fetch_bank(place)
     try:
         meta = json.loads((root / META).read_bytes())
         count, dim, digest = int(meta["count"]), int(meta["dim"]), str(meta["digest"])
         vectors = _mapped(root / VECTORS)
-        index = (root / INDEX).read_bytes() if meta.get("index") else None
+        index = (root / INDEX).read_bytes() if with_index and meta.get("index") else None
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UnreadableFile(f"{path} is no bank: {_reason(error, root)}", _build_hint(path)) from error
     except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:

@@ -7,7 +7,7 @@ the columns of the dataset alone, so that the same dataset is always read in the
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -15,6 +15,7 @@ import pyarrow as pa
 from lvm_batch.io.dataset.column_checks import is_number, is_ordered, is_plain, is_text
 from lvm_batch.io.discovery import part_names
 from lvm_batch.io.discovery.columns_there import ColumnsThere
+from lvm_batch.io.discovery.found_columns import FoundColumns
 from lvm_batch.io.discovery.messages import NOUNS, ambiguous
 from lvm_batch.io.schema import NO_COLUMN, ColumnNames, Layout, WindowShape
 
@@ -40,24 +41,6 @@ _NAMED: Mapping[str, tuple[Iterable[frozenset[str]], Callable[[pa.DataType], boo
 
 
 _OPTIONAL = {"lane", "tokens", "context_tokens", "split", "target"}
-
-
-@dataclass(frozen=True, slots=True)
-class FoundColumns:
-    """What the columns of a dataset are.
-
-    ``names`` has the column of each part, or its usual name where none was found. ``layout`` is ``None`` if there is no
-    column of vectors, or if there is one for each layout. ``shape`` is measured: the vectors of a context, and the
-    components of a vector, each the usual number where the data does not say. ``taken`` maps parts to columns that were
-    neither given nor have the usual name. ``candidates`` maps each part to all columns that could play it, the surest
-    first.
-    """
-
-    names: ColumnNames
-    layout: Layout | None
-    shape: WindowShape
-    taken: Mapping[str, str]
-    candidates: Mapping[str, tuple[str, ...]]
 
 
 def find_columns(
@@ -128,7 +111,8 @@ class _Finder:
         for part in ("lane", "split", "article", *of_layout) if parts is None else parts:
             self._take(part, required=layout != "windows" or part not in {"article", "position"})
         names = replace(_USUAL, **self._given, **self._taken)
-        return FoundColumns(names, layout, self._measured(layout, names), self._taken, self._candidates)
+        shape, is_fixed = self._measured(layout, names), layout == "windows" and self._is_fixed(names)
+        return FoundColumns(names, layout, shape, self._taken, self._candidates, is_fixed)
 
     def vector_column(self) -> str:
         """Find the column of single vectors alone."""
@@ -239,6 +223,14 @@ class _Finder:
             return self._of_contexts(width, self._there.width(names.target)) if width else self._usual
         width = self._there.width(names.vector)
         return replace(self._usual, dim=width.width * (width.n_vectors or 1)) if width else self._usual
+
+    def _is_fixed(self, names: ColumnNames) -> bool:
+        """Whether the type says how many vectors a context has; of a flat one, only if nothing else is possible."""
+        context = self._there.width(names.context)
+        if context is None or not context.by_type:
+            return False
+        is_certain = context.n_vectors is not None or self._there.width(names.target) is not None
+        return is_certain or context.width % self._usual.length > 0
 
     def _of_contexts(self, context: RowWidth, target: RowWidth | None) -> WindowShape:
         """Return the shape of contexts; flat ones are cut as the target, the models or the usual length say."""

@@ -30,11 +30,13 @@ _FLOAT32_BYTES = 4
 class RowWidth:
     """What a row holds: ``width`` floats, in the innermost list; and ``n_vectors`` such lists.
 
-    ``n_vectors`` is ``None`` if the floats are in one list, which does not say where a vector ends.
+    ``n_vectors`` is ``None`` if the floats are in one list, which does not say where a vector ends. ``by_type`` says
+    that this holds for every row.
     """
 
     width: int
     n_vectors: int | None = None
+    by_type: bool = False
 
 
 def row_width(
@@ -51,15 +53,15 @@ def row_width(
 def _by_type(kind: pa.DataType) -> RowWidth | None:
     if pa.types.is_fixed_size_binary(kind):
         halves = {2 * _USUAL.dim, 2 * _USUAL.width}
-        return RowWidth(kind.byte_width // (2 if kind.byte_width in halves else _FLOAT32_BYTES))
+        return RowWidth(kind.byte_width // (2 if kind.byte_width in halves else _FLOAT32_BYTES), by_type=True)
     *lists, _ = list_levels(kind)
     sizes = [level.list_size for level in lists if is_fixed(level)]
     if not lists or len(sizes) < len(lists):
         return None
     if isinstance(kind, pa.FixedShapeTensorType):
         *outer, width = kind.shape
-        return RowWidth(width, int(np.prod(outer)) if outer else None)
-    return RowWidth(sizes[-1], sizes[0] if len(sizes) > 1 else None)
+        return RowWidth(width, int(np.prod(outer)) if outer else None, by_type=True)
+    return RowWidth(sizes[-1], sizes[0] if len(sizes) > 1 else None, by_type=True)
 
 
 def _by_rows(parquet: OpenParquet, column: str, most_tables: int | None) -> RowWidth | None:

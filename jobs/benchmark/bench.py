@@ -9,15 +9,18 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
+from functools import partial
 from pathlib import Path
 from statistics import median
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from lvm_batch.io.schema import WindowShape
 from lvm_batch.jobs.benchmark.inputs import write_fresh_model, write_windows
 from lvm_batch.jobs.benchmark.part_timings import PartTimings, measure_latency, measure_parts
 from lvm_batch.jobs.console.text import as_lines, plural
 from lvm_batch.jobs.errors import JobError
+from lvm_batch.jobs.models.files import fallback_path, find_model_files, model_file
 from lvm_batch.jobs.prediction.planning.fleet import local_fleet
 from lvm_batch.jobs.processes.child_processes import PYTHON
 from lvm_batch.jobs.processes.forkserver import in_forked_process, start_forkserver
@@ -50,30 +53,33 @@ def bench(settings: RunSettings, *, n_rows: int, console: Console) -> tuple[dict
         root = Path(folder)
         console.note(f"writing {plural(n_rows, 'window')} of random vectors to {root}")
         base = _with_models(settings, root)
-        parts = in_forked_process(measure_parts, _job(base, root, "parts", _PARTS_ROWS))
+        shape = find_model_files(base).shape or WindowShape()
+        make_job = partial(_job, base, root, shape)
+        parts = in_forked_process(measure_parts, make_job("parts", _PARTS_ROWS))
         latency = {name: in_forked_process(measure_latency, name, QUERIES) for name in ARCHITECTURES}
         n_workers = local_fleet(settings.workers, None).n_workers
-        starts_s = [_timed_run(_job(base, root, f"start-{turn}", _FEW_ROWS)) for turn in range(_STARTS)]
-        whole_s = _timed_run(_job(base, root, "whole", n_rows))
+        starts_s = [_timed_run(make_job(f"start-{turn}", _FEW_ROWS)) for turn in range(_STARTS)]
+        whole_s = _timed_run(make_job("whole", n_rows))
     values = _values(parts, n_workers, n_rows, starts_s, whole_s) | {"latency_ms": latency}
     return values, _as_text(values)
 
 
 def _with_models(settings: RunSettings, root: Path) -> RunSettings:
-    """Return the settings with their models, or with fresh models where there are none."""
+    """Return the settings with their models, or with fresh models of the same shape where there are none."""
     models_dir = Path(settings.models_dir)
     model = resolve_model(settings.model, role="production_model", models_dir=models_dir)
-    fallback = resolve_model(settings.fallback, role="fallback_model", models_dir=models_dir)
+    fallback = fallback_path(settings)
+    shape = next(filter(None, (model_file(path).shape for path in (model, fallback) if path)), WindowShape())
     taken = {name: getattr(settings, name) for name in BENCH_SETTINGS}
     models = {
-        "model": model or str(write_fresh_model(root / "amn.pt", "amn")),
-        "fallback": fallback or str(write_fresh_model(root / "gru.pt", "gru")),
+        "model": model or str(write_fresh_model(root / "amn.pt", "amn", shape)),
+        "fallback": fallback or str(write_fresh_model(root / "gru.pt", "gru", shape)),
     }
     return RunSettings.model_validate(taken | models | _BY_LANE_ALONE)
 
 
-def _job(base: RunSettings, root: Path, name: str, n_rows: int) -> RunSettings:
-    dataset = write_windows(root / name / "in", n_rows, escalated=ESCALATED)
+def _job(base: RunSettings, root: Path, shape: WindowShape, name: str, n_rows: int) -> RunSettings:
+    dataset = write_windows(root / name / "in", n_rows, shape=shape, escalated=ESCALATED)
     return base.model_copy(update={"dataset": (str(dataset),), "output": str(root / name / "out")})
 
 

@@ -50,6 +50,7 @@ def build(
         lvm-batch bank build data/ --output bank/
         lvm-batch bank build data/ --output bank/ --id-column doc_id
     """
+    console.doing("reading the footers of the vectors")
     from lvm_batch.jobs.datasets.bank_building import build_bank
 
     console.result(

@@ -28,6 +28,7 @@ def bench(
         lvm-batch bench
         lvm-batch bench --model amn/best_model.pt --rows 20000 --workers 2
     """
+    console.doing("loading torch")
     from lvm_batch.jobs.benchmark.bench import bench as measure_speed
 
     console.result(*measure_speed(resolved.settings, n_rows=rows, console=console))

@@ -9,7 +9,7 @@ import typer
 
 from lvm_batch.jobs.console.console import Console
 from lvm_batch.jobs.settings.options import takes_console
-from lvm_batch.jobs.settings.paths import path_argument
+from lvm_batch.jobs.settings.paths import DEMO_FOLDER, path_argument
 
 
 @takes_console
@@ -18,7 +18,7 @@ def demo(
     console: Console,
     output: Annotated[
         str, typer.Option("--output", help="Folder to make.", metavar="DIR", parser=path_argument)
-    ] = "lvm-batch-demo",
+    ] = DEMO_FOLDER,
 ) -> int:
     """Train two small models on real vectors, and run the job with them.
 
@@ -29,6 +29,7 @@ def demo(
         lvm-batch demo
         lvm-batch demo --output /tmp/first-look
     """
+    console.doing("loading torch")
     from lvm_batch.jobs import demo as first_look
 
     root = Path(output)

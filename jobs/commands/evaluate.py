@@ -35,6 +35,7 @@ def evaluate(
         lvm-batch evaluate data/ --model amn --model gru --bank bank/ --output judged/
         lvm-batch evaluate data/ --model amn --bank bank/ --calibrate --budget 0.1
     """
+    console.doing("looking at the dataset and the models")
     from lvm_batch.jobs.evaluation.requested import evaluate_requested
 
     console.result(*evaluate_requested(resolved, console=console, calibrate=calibrate))

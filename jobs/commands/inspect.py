@@ -11,12 +11,13 @@ from lvm_batch.jobs.settings.sources import ResolvedSettings
 @takes_settings(required=("dataset",), names=INSPECTED)
 @takes_console
 def inspect(resolved: ResolvedSettings[RunSettings], *, console: Console) -> None:
-    """Say what DATASET holds, what a run would make of it, what comes next.
+    """Say what DATASET holds, what is wrong, and what to do next.
 
     Examples:
         lvm-batch inspect data/
         lvm-batch inspect data/part-0.parquet --vector-column embedding --json
     """
+    console.doing("reading the footers of the dataset")
     from lvm_batch.jobs.inspection.inspection import inspect as inspect_dataset
 
     console.result(*inspect_dataset(resolved.settings))

@@ -97,6 +97,7 @@ def list_models(resolved: ResolvedSettings[RunSettings], *, console: Console) ->
         lvm-batch models list
         lvm-batch models list --models-dir models/
     """
+    console.doing("reading the models")
     from lvm_batch.jobs.registry.view import list_registry
 
     console.result(*list_registry(_models_dir(resolved)))
@@ -112,6 +113,7 @@ def show(name: Name, resolved: ResolvedSettings[RunSettings], *, console: Consol
         lvm-batch models show amn
         lvm-batch models show production_model
     """
+    console.doing("reading the model")
     from lvm_batch.jobs.registry.view import show_model
 
     console.result(*show_model(name, _models_dir(resolved)))
@@ -134,6 +136,7 @@ def verify(
         lvm-batch models verify amn
         lvm-batch models verify amn --data held-out/ --tolerance 0.01
     """
+    console.doing("loading torch and the models")
     request = _request(resolved, options)
     from lvm_batch.jobs.registry.candidate import find_candidate
     from lvm_batch.jobs.registry.verify_model import verify_candidate
@@ -159,6 +162,7 @@ def promote(
         lvm-batch models promote amn --data held-out/
         lvm-batch models promote gru --role fallback_model
     """
+    console.doing("loading torch and the models")
     request = _request(resolved, options)
     from lvm_batch.jobs.registry.promotion import Signature
     from lvm_batch.jobs.registry.promotion import promote as promote_model
@@ -182,6 +186,7 @@ def rollback(
         lvm-batch models rollback
         lvm-batch models rollback --role fallback_model
     """
+    console.doing("reading the log of roles")
     from lvm_batch.jobs.registry.promotion import Signature
     from lvm_batch.jobs.registry.promotion import rollback as roll_back
 

@@ -51,6 +51,7 @@ def monitor(
     history = resolved.settings.history
     if history is None:
         raise UsageError("no history is given", "give --history, or set LVM_BATCH_HISTORY")
+    console.doing(f"reading the history {history}")
     now = datetime.now(UTC)
     from lvm_batch.jobs.monitoring.monitor import monitor as evaluate_rules
     from lvm_batch.jobs.monitoring.window import parse_since

@@ -103,6 +103,7 @@ def pack(
         lvm-batch pack data/ --sort --output sorted/
         lvm-batch pack rows.jsonl --sort --output sorted/ --article-column doc
     """
+    console.doing("looking at the inputs")
     from lvm_batch.jobs.console.count import Count
     from lvm_batch.jobs.console.progress import Progress
     from lvm_batch.jobs.console.signals import stop_on_signals

@@ -20,6 +20,7 @@ def plan(resolved: ResolvedSettings[RunSettings], *, console: Console) -> None:
         lvm-batch plan data/ --model amn/best_model.pt --output out/
         lvm-batch plan --config job.toml --as-of 2026-11-22
     """
+    console.doing("looking at the dataset and the models")
     from lvm_batch.jobs.prediction.planning.preview import preview_job
 
     console.result(*preview_job(resolved.settings, console=console))

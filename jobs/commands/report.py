@@ -43,6 +43,7 @@ def report(
         lvm-batch report out/ out-of-last-week/
         lvm-batch report out/ --output /srv/pages/night.html
     """
+    console.doing(f"reading {output}")
     from lvm_batch.jobs.reports.compare import compare
     from lvm_batch.jobs.reports.report import report as write_report
 

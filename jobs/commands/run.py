@@ -33,6 +33,7 @@ def run(
         lvm-batch run --config job.toml --as-of now
     """
     if dry_run:
+        console.doing("looking at the dataset and the models")
         from lvm_batch.jobs.prediction.planning.preview import preview_job
 
         console.result(*preview_job(resolved.settings, console=console))

@@ -28,6 +28,11 @@ def serve(resolved: ResolvedSettings[ServeSettings], *, console: Console) -> Non
     """
     for package in _EXTRA:
         require(package, option="serve", extra="serve")
+    console.doing("looking at the models")
+    from lvm_batch.jobs.models.files import check_model_files
+
+    check_model_files(resolved.settings)
+    console.doing("loading torch and the models")
     if "numpy" not in sys.modules:  # it reads these when it is loaded
         os.environ.update(dict.fromkeys(_POOLS, str(resolved.settings.threads)))
     from lvm_batch.jobs.serving.serve import serve as serve_models

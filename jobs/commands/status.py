@@ -25,6 +25,7 @@ def status(
         lvm-batch status out/
         lvm-batch status s3://bucket/out --json
     """
+    console.doing(f"reading {output}")
     from lvm_batch.jobs.prediction.results.status import status as read_status
 
     console.result(*read_status(output))
@@ -58,6 +59,7 @@ def show(
         lvm-batch show out/
         lvm-batch show out/ --worst --rows 20
     """
+    console.doing(f"reading {output}")
     from lvm_batch.io.output.row_search import RowQuery
     from lvm_batch.jobs.prediction.results.shown_rows import show_rows
     from lvm_batch.jobs.prediction.results.shown_table import RowsTable

@@ -19,6 +19,7 @@ def train(resolved: ResolvedSettings[TrainSettings], *, console: Console) -> int
         lvm-batch train data/ --arch amn --output models/amn
         lvm-batch train data/ --arch gru --output models/gru --epochs 5 --device cuda
     """
+    console.doing("loading torch")
     from lvm_batch.jobs.training.train import train as train_model
 
     outcome = train_model(resolved.settings, console=console)

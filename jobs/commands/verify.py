@@ -26,6 +26,7 @@ def verify(
     Examples:
         lvm-batch verify out/
     """
+    console.doing(f"reading {output} again")
     from lvm_batch.jobs.prediction.results.verify import verify as verify_output
 
     values, text, error = verify_output(output)

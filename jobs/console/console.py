@@ -9,19 +9,20 @@ from __future__ import annotations
 import io
 import json
 import os
-import re
 import sys
 import traceback
 from contextlib import nullcontext
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import rich.console
 
 from lvm_batch.io.storage.redaction import redact
 from lvm_batch.jobs.console.colours import HELP, MESSAGES
 from lvm_batch.jobs.console.json_log import JsonLog
+from lvm_batch.jobs.console.log_format import LogFormat, log_format
 from lvm_batch.jobs.console.pasted import with_flag
+from lvm_batch.jobs.console.printable import on_one_line, printable
 from lvm_batch.jobs.console.text import fitted
 from lvm_batch.jobs.errors import Problem
 
@@ -33,21 +34,13 @@ if TYPE_CHECKING:
 
     from lvm_batch.jobs.errors import JobError
 
-LogFormat = Literal["text", "json"]
-
-LOG_FORMAT = "--log-format"
-LOG_FORMAT_VARIABLE = "LVM_BATCH_LOG_FORMAT"
 
 _PIPE_WIDTH = 200
+_ERASE = "\r\x1b[2K"  # the line that the cursor is on
 
 # How many problems are printed: a dataset may have one for each of its files.
 _IN_TEXT = 10
 _IN_JSON = 100
-
-# Characters that a terminal would act upon or cannot write: names of files and columns may hold any of them.
-_UNPRINTABLE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
-)
 
 
 class Console:
@@ -77,6 +70,7 @@ class Console:
             else rich.console.Console(file=io.StringIO(), quiet=True, force_terminal=False)
         )
         self._stdout = _Stream()
+        self._is_doing = False
 
     @property
     def shows_bars(self) -> bool:
@@ -92,7 +86,7 @@ class Console:
         return cls(
             json="--json" in options,
             verbose="-v" in options or "--verbose" in options,
-            log_format=_log_format(options, environ or {}),
+            log_format=log_format(options, environ or {}),
             arguments=arguments,
         )
 
@@ -125,18 +119,39 @@ class Console:
         if error:
             self.failed(error.kind, [Problem.of(error)])
 
+    def doing(self, what: str) -> None:
+        """Show on a terminal ``what`` takes a moment now, until something else is printed there.
+
+        A command that takes longer than half a second calls this first.
+        """
+        screen = self.progress
+        if screen.is_terminal and not (screen.is_dumb_terminal or screen.quiet):
+            self.clear()
+            line = str(printable(on_one_line(redact(f"{what} …"))))
+            self.progress.file.write(line[: self.progress.width - 1])
+            self.progress.file.flush()
+            self._is_doing = True
+
+    def clear(self) -> None:
+        """Remove the line of :meth:`doing`; whoever writes to the terminal calls this first."""
+        if self._is_doing:
+            self._is_doing = False
+            self.progress.file.write(_ERASE)
+            self.progress.file.flush()
+
     def note(self, text: str, *, level: str = "info", **fields: object) -> None:
         """Print a message that is not the result; a text marks warnings, a JSON log has ``level`` and ``fields``."""
+        self.clear()
         if self.log:
             self.log.write(level, text, **fields)
         else:
             mark = "warning: " if level == "warning" else ""
-            self.progress.print(_printable(redact(mark + text)), soft_wrap=True)
+            self.progress.print(printable(redact(mark + text)), soft_wrap=True)
 
     def warn(self, warnings: Iterable[Mapping[str, object]]) -> None:
         """Print warnings, each a ``message`` and a ``hint``; a JSON log has their other fields, too."""
         for warning in warnings:
-            message, hint = (_on_one_line(str(warning[name])) for name in ("message", "hint"))
+            message, hint = (on_one_line(str(warning[name])) for name in ("message", "hint"))
             fields = {name: value for name, value in warning.items() if name != "message"}
             self.note(message if self.log else f"{message}\n  what to do: {hint}", level="warning", **fields)
 
@@ -172,10 +187,10 @@ class Console:
             self.log.write("error", str(values.pop("message")), **values)
 
     def _lines(self, problem: Problem) -> Iterator[str]:
-        yield f"error: {_on_one_line(problem.message)}"
+        yield f"error: {on_one_line(problem.message)}"
         if problem.hint:
-            yield f"  what to do: {_on_one_line(problem.hint)}"
-        yield from (f"    {_on_one_line(command)}" for command in self._commands(problem))
+            yield f"  what to do: {on_one_line(problem.hint)}"
+        yield from (f"    {on_one_line(command)}" for command in self._commands(problem))
 
     def _as_values(self, kind: str, problems: Sequence[Problem]) -> dict[str, object]:
         summary, *rest = [self._problem_values(problem) for problem in problems[: 1 + _IN_JSON]]
@@ -191,12 +206,14 @@ class Console:
         return [with_flag(self._arguments, flag) for flag in problem.flags]
 
     def _print(self, text: RenderableType) -> None:
+        self.clear()
         if isinstance(text, str) and self._stdout.is_terminal:
             text = fitted(text, self._stdout.width)
-        self._stdout.print(_printable(text), soft_wrap=True)
+        self._stdout.print(printable(text), soft_wrap=True)
 
     def _print_json(self, values: Mapping[str, object]) -> None:
-        text = _printable(json.dumps(values, allow_nan=False))
+        self.clear()
+        text = printable(json.dumps(values, allow_nan=False))
         self._stdout.print(text, soft_wrap=True, highlight=False)
 
 
@@ -215,33 +232,8 @@ class _Stream(rich.console.Console):
         os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
 
 
-def _printable(text: RenderableType) -> RenderableType:
-    """Escape control characters as Python does; new lines and tabs stay."""
-    return _UNPRINTABLE.sub(_escaped, text) if isinstance(text, str) else text
-
-
 def _trace(error: BaseException) -> str:
     return "".join(traceback.format_exception(error)).rstrip()
-
-
-def _log_format(options: Sequence[str], environ: Mapping[str, str]) -> LogFormat:
-    """Return the chosen format; the parser of the command line reports an unknown one."""
-    chosen = environ.get(LOG_FORMAT_VARIABLE)
-    for option, following in zip(options, [*options[1:], ""], strict=True):
-        if option == LOG_FORMAT:
-            chosen = following
-        elif option.startswith(f"{LOG_FORMAT}="):
-            chosen = option.partition("=")[2]
-    return "json" if chosen == "json" else "text"
-
-
-def _on_one_line(text: str) -> str:
-    """Escape new lines: a name with a new line in it could look like a line of ours."""
-    return text.replace("\n", "\\n")
-
-
-def _escaped(character: re.Match[str]) -> str:
-    return ascii(character[0])[1:-1]
 
 
 def _as_lines(values: Mapping[str, object]) -> str:

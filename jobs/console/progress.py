@@ -78,6 +78,7 @@ class Progress:
 
     def start(self) -> None:
         """Show the bar, and begin the pause before the first line."""
+        self._console.clear()
         self._bar.start()
         self._pause.begin()
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 from lvm_batch.io.dataset.units import DatasetFormat, Footer
-from lvm_batch.io.discovery.find_columns import FoundColumns, find_columns
+from lvm_batch.io.discovery.find_columns import find_columns
 from lvm_batch.io.discovery.messages import found_notice
 from lvm_batch.io.schema import NO_COLUMN, ColumnChoice, ColumnNames, Layout, WindowShape
 from lvm_batch.jobs.console.text import plural
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lvm_batch.io.dataset.files import InputFile
+    from lvm_batch.io.discovery.found_columns import FoundColumns
     from lvm_batch.jobs.settings.dataset import DatasetSettings
 
 

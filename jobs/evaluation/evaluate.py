@@ -18,9 +18,9 @@ from lvm_batch.jobs.evaluation.group_scores import figures_of
 from lvm_batch.jobs.evaluation.judged_models import load_bank, load_models
 from lvm_batch.jobs.evaluation.judged_rows import JudgedDataset
 from lvm_batch.jobs.evaluation.leaderboard import RULE, leaderboard
+from lvm_batch.jobs.evaluation.preflight import BOARD, VALUES, check_output
 from lvm_batch.jobs.evaluation.row_scores import BASELINES, RIDGE, score_rows
 from lvm_batch.jobs.output_folder import as_json, make_output_folder, write_files
-from lvm_batch.jobs.places import Place, check_places
 from lvm_batch.jobs.processes.forkserver import start_forkserver
 from lvm_batch.lvm.devices.devices import pick_device
 from lvm_batch.lvm.evaluation.bootstrap import CONFIDENCE
@@ -36,22 +36,20 @@ if TYPE_CHECKING:
     from lvm_batch.jobs.evaluation.row_scores import RowScores
     from lvm_batch.jobs.settings.evaluate import EvaluateSettings
 
-VALUES, BOARD = "evaluation.json", "leaderboard.md"
-
 
 def evaluate(settings: EvaluateSettings, *, console: Console) -> tuple[dict[str, Any], str]:
     """Evaluate the models of the settings, write the results to the output if there is one, and return them.
 
     Returns the figures as values and as text. Raises ``DataError``, ``ModelError`` or ``JobError``.
     """
-    _check_output(settings)
+    check_output(settings)
     start_forkserver()  # its processes time single queries
     folder = make_output_folder(settings.output, what="an evaluation") if settings.output else None
     models = load_models(settings)
-    dim = models[0].checkpoint.dim
+    dim, length = models[0].checkpoint.dim, _length(models, settings)
     bank = load_bank(settings.bank, dim=dim)
     search = RankSearch(bank.vectors, pick_device(settings.device)) if bank else None
-    dataset = JudgedDataset(settings, dim=dim)
+    dataset = JudgedDataset(settings, dim=dim, length=length)
     predictors = {model.name: model.predict for model in models}
     scores = score_rows(dataset, predictors, search=search, console=console)
     values = _values(settings, models, bank, dataset, scores)
@@ -60,11 +58,9 @@ def evaluate(settings: EvaluateSettings, *, console: Console) -> tuple[dict[str,
     return values, as_text(values)
 
 
-def _check_output(settings: EvaluateSettings) -> None:
-    if settings.output:
-        bank = [Place("the bank", "--bank", settings.bank, keeps_out="everything")] if settings.bank else []
-        output = Place("the output", "--output", settings.output, (VALUES, BOARD))
-        check_places([output], dataset=settings.dataset, kept=bank)
+def _length(models: Sequence[JudgedModel], settings: EvaluateSettings) -> int:
+    """Return the vectors in a context: those of ``--context-length``, or else as many as the models were trained on."""
+    return settings.context_length or models[0].checkpoint.length
 
 
 def _values(
@@ -80,7 +76,7 @@ def _values(
         "version": version("lvm-batch"),
         "dataset": list(settings.dataset),
         "dim": dim,
-        "context_length": settings.context_length,
+        "context_length": _length(models, settings),
         "rows": _rows(dataset, scores),
         "bootstrap": {
             "of": "rows" if scores.labels.articles is None else "articles",

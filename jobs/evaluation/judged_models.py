@@ -13,15 +13,14 @@ from typing import TYPE_CHECKING
 from lvm_batch.io.bank.bank import open_bank
 from lvm_batch.io.storage.locations import locate, read_file
 from lvm_batch.jobs.checks import Checks
-from lvm_batch.jobs.errors import UsageError
+from lvm_batch.jobs.evaluation.preflight import model_paths, refuse_different_shapes
 from lvm_batch.jobs.evaluation.row_scores import BASELINES
 from lvm_batch.jobs.models.latency import checkpoint_latency_ms
 from lvm_batch.jobs.processes.forkserver import in_forked_process
 from lvm_batch.lvm.checkpoints.checkpoint import load_checkpoint
 from lvm_batch.lvm.devices.devices import pick_device
-from lvm_batch.lvm.errors import ArchitectureError, BankError, CheckpointError
+from lvm_batch.lvm.errors import ArchitectureError, BankError
 from lvm_batch.lvm.inference.predictor import Predictor
-from lvm_batch.lvm.registry.registry import ROLES, resolve_model
 from lvm_batch.lvm.registry.roles import name_of
 
 if TYPE_CHECKING:
@@ -48,13 +47,13 @@ class JudgedModel:
 
 
 def load_models(settings: EvaluateSettings) -> list[JudgedModel]:
-    """Load the models of ``--model``, or else those with a role; all read vectors of one width.
+    """Load the models of ``--model``, or else those with a role; all read contexts of one shape.
 
     Raises ``ModelError``, ``DataError`` or ``JobError``.
     """
     device = pick_device(settings.device)
     checks = Checks()
-    paths = _paths(settings, checks)
+    paths = model_paths(settings)
     names = _names(paths, Path(settings.models_dir))
     loaded = [
         checks.run(lambda path=path, name=name: _load(path, name, device, length=settings.context_length))  # type: ignore[misc]
@@ -62,7 +61,7 @@ def load_models(settings: EvaluateSettings) -> list[JudgedModel]:
     ]
     checks.raise_all()
     models = [model for model in loaded if model is not None]
-    _refuse_different_widths(models)
+    refuse_different_shapes([model.checkpoint for model in models], settings)
     return models
 
 
@@ -77,28 +76,6 @@ def load_bank(path: str | None, *, dim: int) -> Bank | None:
             "build a bank of vectors of the same encoder: lvm-batch bank build",
         )
     return bank
-
-
-def _paths(settings: EvaluateSettings, checks: Checks) -> list[str]:
-    models_dir = Path(settings.models_dir)
-    wanted: Sequence[tuple[str | None, str]] = [(spec, "") for spec in settings.model]
-    wanted = wanted or [(None, role) for role in ROLES]
-    resolved = [
-        checks.run(lambda spec=spec, role=role: resolve_model(spec, role=role, models_dir=models_dir))  # type: ignore[misc]
-        for spec, role in wanted
-    ]
-    paths = [path for path in resolved if path is not None]
-    if not paths and not checks.errors:
-        raise CheckpointError(
-            f"there is no model to judge: neither --model nor {models_dir.parent / ROLES[0]}",
-            "give --model CKPT, several times to compare models",
-        )
-    if not settings.model:
-        return list(dict.fromkeys(paths))  # one model may have both roles
-    twice = [path for path, count in Counter(paths).items() if count > 1]
-    if twice:
-        raise UsageError(f"--model names {twice[0]} twice", "name each model once")
-    return paths
 
 
 def _names(paths: Sequence[str], models_dir: Path) -> list[str]:
@@ -123,24 +100,15 @@ def _short_name(path: Path, models_dir: Path) -> str:
     return name.stem if name.is_file() and name.stem != "best_model" else name.parent.name
 
 
-def _load(path: str, name: str, device: torch.device, *, length: int) -> JudgedModel:
+def _load(path: str, name: str, device: torch.device, *, length: int | None) -> JudgedModel:
     content = read_file(path)
     checkpoint = load_checkpoint(content, path)
     try:
-        took_ms = in_forked_process(checkpoint_latency_ms, content, path, length=length, n_queries=QUERIES)
+        took_ms = in_forked_process(
+            checkpoint_latency_ms, content, path, length=length or checkpoint.length, n_queries=QUERIES
+        )
     except ArchitectureError as error:
         raise ArchitectureError(
             f"{path}: {error.message}", "give a smaller --context-length, or leave this model out"
         ) from error
     return JudgedModel(name, checkpoint, len(content), took_ms, Predictor(checkpoint.model, device))
-
-
-def _refuse_different_widths(models: Sequence[JudgedModel]) -> None:
-    first, *others = models
-    for other in others:
-        if other.checkpoint.dim != first.checkpoint.dim:
-            raise ArchitectureError(
-                f"{other.checkpoint.name} reads vectors of {other.checkpoint.dim}, {first.checkpoint.name} of "
-                f"{first.checkpoint.dim}",
-                "judge models of other vectors by themselves, on a dataset of such vectors",
-            )

@@ -22,6 +22,8 @@ from lvm_batch.jobs.console.text import plural
 from lvm_batch.jobs.datasets.articles import Articles
 from lvm_batch.jobs.datasets.dataset_files import batches_of, open_dataset
 from lvm_batch.jobs.datasets.dataset_format import find_format
+from lvm_batch.jobs.models.advice import data_misfit
+from lvm_batch.jobs.models.fit import Sizes
 from lvm_batch.lvm.inference.cosines import has_direction
 
 if TYPE_CHECKING:
@@ -61,10 +63,15 @@ class JudgedDataset:
     should know of the files.
     """
 
-    def __init__(self, settings: EvaluateSettings, *, dim: int) -> None:
-        """Read every footer; raises ``DataError``, or ``SettingsError`` for several bad files."""
+    def __init__(self, settings: EvaluateSettings, *, dim: int, length: int = WindowShape().length) -> None:
+        """Read every footer, for contexts of ``length`` vectors of ``dim`` components.
+
+        Raises ``ArchitectureError`` if the dataset has others, ``DataError``, or ``SettingsError`` for several files.
+        """
         listing = look_for_files(settings.dataset)
-        found = find_format(settings, listing.files, shape=WindowShape(settings.context_length, dim))
+        found = find_format(settings, listing.files, shape=WindowShape(length, dim))
+        if misfit := data_misfit(settings, found.columns, Sizes("the model", dim, length)):
+            raise misfit
         self._format = found.data_format
         dataset = open_dataset(settings, listing, self._format)
         self._footers = dataset.footers

@@ -1,6 +1,7 @@
 """An evaluation as it is asked for: the models judged, with a calibration if that is wanted.
 
-The rule: a setting that only a calibration reads is refused without one.
+The rule: a setting that only a calibration reads is refused without one, and torch is loaded only once everything that
+needs none is right.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lvm_batch.jobs.errors import UsageError
+from lvm_batch.jobs.evaluation.preflight import check_evaluation
 
 if TYPE_CHECKING:
     from lvm_batch.jobs.console.console import Console
@@ -23,6 +25,8 @@ def evaluate_requested(
     Raises ``UsageError`` for settings that mean nothing, ``DataError``, ``ModelError`` or ``JobError``.
     """
     _refuse_unused(resolved, calibrate=calibrate)
+    check_evaluation(resolved.settings, calibrates=calibrate)
+    console.doing("loading torch and the models")
     from lvm_batch.jobs.evaluation.evaluate import evaluate
 
     calibration, more = _calibrate(resolved.settings, console) if calibrate else ({}, "")

@@ -14,6 +14,7 @@ import pyarrow as pa
 from lvm_batch.io.dataset.units import row_bytes
 from lvm_batch.io.schema import FILE_ARTICLE, ROW_POSITION
 from lvm_batch.io.vectors.types import vector_dtype
+from lvm_batch.jobs.console.text import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -136,7 +137,7 @@ def difference_notices(files: Sequence[SeenFile]) -> Iterator[str]:
         other, its_schema = others[0]
         have = "has" if len(others) == 1 else "have"
         yield (
-            f"{len(others):,} of {len(known):,} files {have} other columns than {first.name}: "
+            f"{len(others):,} of {plural(len(known), 'file')} {have} other columns than {first.name}: "
             f"{_difference(schema, its_schema)} in {other.name}"
         )
 

@@ -126,7 +126,7 @@ def needed_limit(gate: dict[str, Any] | None) -> float | None:
 
 
 def _gate_problem(gate: dict[str, Any]) -> Problem:
-    of = f"{gate['rows']:,} rows" if gate["is_whole"] else f"{gate['rows']:,} sampled rows"
+    of = plural(gate["rows"], "row" if gate["is_whole"] else "sampled row")
     are = "is" if gate["bad_rows"] == 1 else "are"
     limit = needed_limit(gate)
     allow = f", or allow for them: --max-bad-rows {limit:g}" if limit is not None else ""

@@ -130,7 +130,10 @@ def _rows(values: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "articles", f"{least}{order['articles']:,}{_cuts(values['cut_articles'])}"
         if order["disorder"] is None:
             length = values["shape"]["length"]
-            yield "windows", f"{least}{order['windows']:,} rows have a whole context of {length} vectors"
+            yield (
+                "windows",
+                f"{least}{plural(order['windows'], 'row', ('has', 'have'))} a whole context of {length} vectors",
+            )
     if sample["rows"]:
         yield "sample", _sample(sample)
         for row in sample["details"][:_SHOWN_DETAILS]:

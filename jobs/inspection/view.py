@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from lvm_batch.io.dataset.files import InputFile
     from lvm_batch.io.dataset.units import DatasetFormat
-    from lvm_batch.io.discovery.find_columns import FoundColumns
+    from lvm_batch.io.discovery.found_columns import FoundColumns
     from lvm_batch.jobs.settings.run import RunSettings
 
 _MOST_CHOICES = 16

@@ -6,20 +6,29 @@ The rule: all problems are reported together; facts are returned, never loaded m
 from __future__ import annotations
 
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lvm_batch.io.bank.bank import Bank, open_bank
+from lvm_batch.io.schema import WindowShape
 from lvm_batch.io.storage.locations import locate
 from lvm_batch.jobs.checks import Checks
-from lvm_batch.jobs.models.facts import BankFacts, BankRef, FoundModels, ModelFacts, ModelRef
+from lvm_batch.jobs.models.facts import (
+    FALLBACK_ARCHITECTURES,
+    PRIMARY_ARCHITECTURES,
+    BankFacts,
+    BankRef,
+    FoundModels,
+    ModelFacts,
+    ModelRef,
+)
+from lvm_batch.jobs.models.files import check_architecture, fallback_path, primary_path
+from lvm_batch.jobs.models.fit import misfits
 from lvm_batch.jobs.models.load import CPU, fallback_device, open_index, read_checkpoint
 from lvm_batch.jobs.models.self_check import expected_answers
 from lvm_batch.lvm.devices.devices import find_device, pick_device
 from lvm_batch.lvm.devices.facts import DeviceFacts
-from lvm_batch.lvm.errors import ArchitectureError, BankError, CheckpointError, DeviceError
+from lvm_batch.lvm.errors import DeviceError
 from lvm_batch.lvm.kernels.forms import build_form
-from lvm_batch.lvm.registry.registry import resolve_model
 from lvm_batch.lvm.search.faiss import FAISS_PAYS_FROM
 
 if TYPE_CHECKING:
@@ -29,14 +38,11 @@ if TYPE_CHECKING:
     from lvm_batch.lvm.checkpoints.checkpoint import Checkpoint
     from lvm_batch.lvm.devices.precision import Precision
 
-PRIMARY_ARCHITECTURES = ("amn", "amn-mixer")
-FALLBACK_ARCHITECTURES = ("gru",)
 
-
-def look_at_models(settings: RunSettings, *, context_length: int | None = None) -> FoundModels:
+def look_at_models(settings: RunSettings, *, with_answers: bool = False) -> FoundModels:
     """Load the models and the bank that the settings name, check that they fit together, and return the facts.
 
-    If ``context_length`` is given, also return the models' answers to the self-check rows.
+    If ``with_answers`` is set, also return the models' answers to the self-check rows.
     """
     checks = Checks()
     device = checks.run(lambda: _device(settings))
@@ -45,12 +51,11 @@ def look_at_models(settings: RunSettings, *, context_length: int | None = None) 
     bank_path = settings.bank
     bank = checks.run(lambda: find_bank(bank_path)) if bank_path else None
     if primary is not None:
-        dim = primary.dim
-        checks.run(lambda: check_dimensions(dim, fallback, bank))
+        checks.errors.extend(misfits(primary, fallback, bank))
     expected = None
-    if primary is not None and context_length and not checks.errors:
-        models = (primary.model, fallback.model if fallback else None)
-        expected = checks.run(lambda: expected_answers(*models, length=context_length))
+    if primary is not None and with_answers and not checks.errors:
+        models, length = (primary.model, fallback.model if fallback else None), primary.length
+        expected = checks.run(lambda: expected_answers(*models, length=length))
     if device is not None:
         checks.run(lambda: check_precision(settings, primary, fallback))
     return FoundModels(
@@ -73,7 +78,7 @@ def _device(settings: RunSettings) -> DeviceFacts:
 def _facts(checkpoint: Checkpoint) -> ModelFacts:
     """Return the facts of a checkpoint, with a path that a worker in another folder finds too."""
     ref = ModelRef(locate(checkpoint.name).text, checkpoint.sha256, checkpoint.architecture)
-    return ModelFacts(ref, checkpoint.dim, checkpoint.n_parameters)
+    return ModelFacts(ref, WindowShape(checkpoint.length, checkpoint.dim), checkpoint.n_parameters)
 
 
 def _bank_facts(bank: Bank) -> BankFacts:
@@ -89,37 +94,13 @@ def _bank_facts(bank: Bank) -> BankFacts:
 
 def find_primary(settings: RunSettings) -> Checkpoint:
     """Load the checkpoint that ``--model`` names, or else the role ``production_model``."""
-    path = resolve_model(settings.model, role="production_model", models_dir=Path(settings.models_dir))
-    if path is None:
-        raise CheckpointError(
-            f"there is no primary model: neither --model nor {Path(settings.models_dir).parent}/production_model",
-            "give --model CKPT, or train one: `lvm-batch demo` makes one to try",
-        )
-    return _of_architecture(read_checkpoint(path), PRIMARY_ARCHITECTURES, "--model")
+    return _of_architecture(primary_path(settings), PRIMARY_ARCHITECTURES, "--model")
 
 
 def find_fallback(settings: RunSettings) -> Checkpoint | None:
     """Load the checkpoint that ``--fallback`` names, or else the role ``fallback_model``; ``None`` if neither does."""
-    path = resolve_model(settings.fallback, role="fallback_model", models_dir=Path(settings.models_dir))
-    return (
-        None
-        if path is None
-        else _of_architecture(read_checkpoint(path), FALLBACK_ARCHITECTURES, "--fallback")
-    )
-
-
-def check_dimensions(dim: int, fallback: Checkpoint | None, bank: Bank | None) -> None:
-    """Raise :class:`ArchitectureError` or :class:`BankError` if the fallback or the bank has another dimension."""
-    if fallback is not None and fallback.dim != dim:
-        raise ArchitectureError(
-            f"{fallback.name} takes vectors of {fallback.dim}, the primary model of {dim}",
-            "give --fallback a model trained on the same vectors",
-        )
-    if bank is not None and bank.dim != dim:
-        raise BankError(
-            f"{bank.path} holds vectors of {bank.dim}, the primary model predicts vectors of {dim}",
-            "build a bank of vectors of the same encoder: lvm-batch bank build",
-        )
+    path = fallback_path(settings)
+    return None if path is None else _of_architecture(path, FALLBACK_ARCHITECTURES, "--fallback")
 
 
 def check_precision(settings: RunSettings, primary: Checkpoint | None, fallback: Checkpoint | None) -> None:
@@ -153,10 +134,7 @@ def find_bank(path: str) -> Bank:
     return bank
 
 
-def _of_architecture(checkpoint: Checkpoint, allowed: tuple[str, ...], option: str) -> Checkpoint:
-    if checkpoint.architecture not in allowed:
-        raise CheckpointError(
-            f"{checkpoint.name} is a model of the architecture {checkpoint.architecture}, which {option} does not take",
-            f"give {option} one of {' or '.join(allowed)}",
-        )
+def _of_architecture(path: str, allowed: tuple[str, ...], option: str) -> Checkpoint:
+    checkpoint = read_checkpoint(path)
+    check_architecture(path, checkpoint.architecture, allowed, option)
     return checkpoint

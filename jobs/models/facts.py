@@ -9,13 +9,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lvm_batch.io.errors import DataError
+    from lvm_batch.io.schema import WindowShape
+    from lvm_batch.jobs.checks import CheckError
     from lvm_batch.jobs.models.self_check import ExpectedAnswers
     from lvm_batch.jobs.settings.run import RunSettings
     from lvm_batch.lvm.devices.facts import DeviceFacts
     from lvm_batch.lvm.devices.precision import Precision
-    from lvm_batch.lvm.errors import ModelError
     from lvm_batch.lvm.inference.thresholds import Thresholds
+
+PRIMARY_ARCHITECTURES = ("amn", "amn-mixer")
+FALLBACK_ARCHITECTURES = ("gru",)
+"""The architectures that a run takes as its primary model and as its fallback."""
 
 _FLOAT32_BYTES = 4
 
@@ -65,11 +69,16 @@ class FixedMemory:
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """A checkpoint that can be loaded, the width of its vectors, and its number of parameters."""
+    """A checkpoint that can be loaded, the shape of its contexts, and its number of parameters."""
 
     ref: ModelRef
-    dim: int
+    shape: WindowShape
     n_parameters: int
+
+    @property
+    def dim(self) -> int:
+        """The components of its vectors."""
+        return self.shape.dim
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +103,14 @@ class FoundModels:
     primary: ModelFacts | None
     fallback: ModelFacts | None
     bank: BankFacts | None
-    problems: tuple[DataError | ModelError, ...]
+    problems: tuple[CheckError, ...]
     device: DeviceFacts | None = None
     expected: ExpectedAnswers | None = None
+
+    @property
+    def shape(self) -> WindowShape | None:
+        """The shape of the contexts that the primary model takes, ``None`` without one."""
+        return self.primary.shape if self.primary else None
 
     @property
     def fixed_memory(self) -> FixedMemory:

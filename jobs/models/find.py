@@ -21,7 +21,6 @@ def find_models(settings: RunSettings) -> FoundModels:
 
 
 def _look(settings: RunSettings) -> FoundModels:
-    from lvm_batch.io.schema import WindowShape
     from lvm_batch.jobs.models.check import look_at_models
 
-    return look_at_models(settings, context_length=WindowShape().length)
+    return look_at_models(settings, with_answers=True)

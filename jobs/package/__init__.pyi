@@ -597,7 +597,7 @@ def train(
     validation_share
         Share of the articles that are kept apart to judge by. Default: 0.1
     context_length
-        Vectors in a context. Default: 5
+        Vectors in a context. Unless given, as many as the type of the data's contexts says, else 5.
     input_norm
         Whether the vectors of contexts are made unit vectors; a run reads them as they are. Default:
         as_is
@@ -676,7 +676,7 @@ def evaluate(
     models_dir
         Folder of named models, with their roles beside it. Default: artifacts/lvm/models
     context_length
-        Vectors in a context. Default: 5
+        Vectors in a context. Unless given, as many as the models were trained on.
     budget
         With --calibrate: the fraction of rows that may be escalated. Default: 0.2
     resamples

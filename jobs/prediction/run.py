@@ -96,17 +96,17 @@ def run(
     console: Console,
     observers: Sequence[RunObserver] = (),
     started: float | None = None,
+    plan: Plan | None = None,
 ) -> RunOutcome:
     """Compute the missing units of the job that ``settings`` describe, and summarise the job.
 
     ``observers`` are told when the run begins, and each of its events, in order. The caller tells them how the run
     ended, because the caller also sees errors before it began. ``started`` is the reading of ``time.monotonic`` from
-    which the run's time counts.
+    which the run's time counts. ``plan`` is the plan of these settings, if it was made and the cluster checked.
     Raises ``JobError``, ``DataError`` or ``ModelError`` if the job cannot start or is interrupted.
     """
     started = monotonic() if started is None else started
-    check_cluster(settings)
-    plan = make_plan(settings, threads=None, console=console)
+    plan = plan or make_plan(settings, threads=None, console=console, prepare=lambda: check_cluster(settings))
     check_memory(plan.memory, settings)
     for notice in plan.notices:
         console.note(notice)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from lvm_batch.io.storage.locations import read_file
 from lvm_batch.jobs.errors import UsageError
-from lvm_batch.jobs.models.check import FALLBACK_ARCHITECTURES, PRIMARY_ARCHITECTURES
+from lvm_batch.jobs.models.facts import FALLBACK_ARCHITECTURES, PRIMARY_ARCHITECTURES
 from lvm_batch.lvm.checkpoints.checkpoint import load_checkpoint
 from lvm_batch.lvm.errors import CheckpointError
 from lvm_batch.lvm.registry.registry import named_model

@@ -16,6 +16,7 @@ from lvm_batch.jobs.evaluation.judged_rows import JudgedDataset
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from lvm_batch.io.schema import WindowShape
     from lvm_batch.jobs.evaluation.judged_rows import JudgedRows
     from lvm_batch.jobs.settings.evaluate import EvaluateSettings
 
@@ -53,15 +54,15 @@ class _FirstRows:
         self.room -= len(chosen)
 
 
-def held_out_sample(settings: EvaluateSettings, *, dim: int, n_rows: int) -> HeldOutSample:
+def held_out_sample(settings: EvaluateSettings, *, shape: WindowShape, n_rows: int) -> HeldOutSample:
     """Read the first ``n_rows`` windows with a target, those with the split ``ood`` first.
 
     If few are ``ood``, the first 20 times as many rows are searched for them. Raises ``DataError`` if the dataset
-    cannot be read, has vectors of another width than ``dim``, or has no window with a target.
+    cannot be read, has contexts of another ``shape``, or has no window with a target.
     """
     ood, others = _FirstRows(n_rows, [], []), _FirstRows(n_rows, [], [])
     n_seen = 0
-    dataset = JudgedDataset(settings, dim=dim)
+    dataset = JudgedDataset(settings, dim=shape.dim, length=shape.length)
     for rows in dataset:
         n_seen += len(rows.targets)
         is_ood = _is_ood(rows)

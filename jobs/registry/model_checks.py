@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from lvm_batch.io.schema import WindowShape
 from lvm_batch.jobs.console.text import plural
 from lvm_batch.lvm.errors import ArchitectureError
 from lvm_batch.lvm.inference.cosines import row_cosines
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float32]
 
-CONTEXT_LENGTH = 5  # what a run gives its models
 NORM_TOLERANCE = 1e-5
 """The largest allowed difference between a prediction's norm and 1; float32 gives 1e-7."""
 
@@ -78,9 +78,9 @@ class Cosines:
         return {name: _finite(value) for name, value in values.items()}
 
 
-def random_contexts(dim: int) -> Floats:
-    """Return contexts, float32 (256, 5, ``dim``), of random unit vectors; always the same ones."""
-    shape = (_N_CONTEXTS, CONTEXT_LENGTH, dim)
+def random_contexts(dim: int, length: int = WindowShape().length) -> Floats:
+    """Return contexts, float32 (256, ``length``, ``dim``), of random unit vectors; always the same ones."""
+    shape = (_N_CONTEXTS, length, dim)
     contexts = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
     contexts /= np.linalg.norm(contexts, axis=2, keepdims=True)
     return contexts

@@ -43,6 +43,7 @@ def card_text(values: Mapping[str, Any]) -> str:
         "sha256": values["sha256"],
         "model": f"{values['architecture']}, {values['n_parameters']:,} parameters, {_size(values)}",
         "vectors": f"of {values['dim']} ({dimensions})",
+        "contexts": f"of {values['context_length']} vectors",
         "epoch": "" if values["epoch"] is None else str(values["epoch"]),
         "val cosine": format_number(values["val_cosine"], unknown="not recorded"),
         "roles": "; ".join(_role(role, state) for role, state in values["roles"].items()) or "none",

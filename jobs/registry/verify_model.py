@@ -113,13 +113,13 @@ class _Verification:
         loads = f"{checkpoint.architecture}, {checkpoint.n_parameters:,} parameters"
         self._checks += [Check("loads", passed=True, found=loads), self._dimensions()]
         sample = self._sample()
-        contexts = random_contexts(checkpoint.dim)
+        contexts = random_contexts(checkpoint.dim, checkpoint.length)
         if sample is not None:
             self._notes += sample.notices
             contexts = np.concatenate([contexts, _without_overflow(sample.contexts[:_REAL_CONTEXTS])])
         self._checks += check_outputs(checkpoint.model, contexts)
         cosines = self._cosines(sample, self._current())
-        self._note_other_width()
+        self._note_other_sizes()
         return VerificationResult(self._candidate, tuple(self._checks), cosines, tuple(self._notes))
 
     @property
@@ -139,7 +139,12 @@ class _Verification:
         dim = self._checkpoint.dim
         wanted, why = self._wanted_dim()
         text = f"vectors of {dim}" if dim == wanted else f"vectors of {dim}, not of {wanted}"
-        return Check("dimensions", dim == wanted, f"{text}, {why}", dim)
+        contexts = (
+            ""
+            if self._checkpoint.length == WindowShape().length
+            else f"; contexts of {self._checkpoint.length}"
+        )
+        return Check("dimensions", dim == wanted, f"{text}, {why}{contexts}", dim)
 
     def _wanted_dim(self) -> tuple[int, str]:
         """Return the width that vectors should have, and where it comes from."""
@@ -156,7 +161,8 @@ class _Verification:
         request = self._request
         if request.data is None or not self._all_passed:
             return None
-        return held_out_sample(request.data, dim=self._checkpoint.dim, n_rows=request.sample_rows)
+        shape = WindowShape(self._checkpoint.length, self._checkpoint.dim)
+        return held_out_sample(request.data, shape=shape, n_rows=request.sample_rows)
 
     def _current(self) -> Checkpoint | None:
         """Return the model to compare cosines with; if there is none, the notes say why."""
@@ -168,6 +174,8 @@ class _Verification:
             self._notes.append(f"{role} has the same weights already")
         elif current.dim != self._checkpoint.dim:
             self._notes.append(f"no cosine was compared: {role} takes vectors of {current.dim}")
+        elif current.length != self._checkpoint.length:
+            self._notes.append(f"no cosine was compared: {role} takes contexts of {current.length} vectors")
         elif self._request.data is None:
             self._notes.append(f"no cosine was compared with {role}: --data names rows to do it on")
         else:
@@ -191,10 +199,16 @@ class _Verification:
         self._checks.append(check_cosine(cosines))
         return cosines
 
-    def _note_other_width(self) -> None:
+    def _note_other_sizes(self) -> None:
         for role, other in self._holders.items():
-            if self._candidate.role not in {None, role} and other.dim != self._checkpoint.dim:
+            if self._candidate.role in {None, role}:
+                continue
+            if other.dim != self._checkpoint.dim:
                 self._notes.append(f"{role} takes vectors of {other.dim}: run refuses the two together")
+            elif other.length != self._checkpoint.length:
+                self._notes.append(
+                    f"{role} takes contexts of {other.length} vectors: run refuses the two together"
+                )
 
 
 def _without_overflow(contexts: Floats) -> Floats:

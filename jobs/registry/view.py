@@ -104,6 +104,7 @@ def _facts(path: str, models_dir: Path) -> dict[str, Any]:
         "architecture": checkpoint.architecture,
         "n_parameters": checkpoint.n_parameters,
         "dim": checkpoint.dim,
+        "context_length": checkpoint.length,
         "dimensions": dict(checkpoint.model.config),
         "epoch": checkpoint.epoch,
         "val_cosine": checkpoint.val_cosine,

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lvm_batch.io.schema import WindowShape
 from lvm_batch.jobs.datasets.dataset_format import dataset_format
 from lvm_batch.jobs.errors import Problem, SettingsError
 from lvm_batch.jobs.models.check import look_at_models
@@ -24,6 +23,7 @@ from lvm_batch.lvm.devices.devices import set_threads
 
 if TYPE_CHECKING:
     from lvm_batch.io.dataset.units import DatasetFormat
+    from lvm_batch.io.schema import WindowShape
     from lvm_batch.jobs.models.facts import FoundModels, ModelRef
     from lvm_batch.jobs.settings.serve import ServeSettings
     from lvm_batch.lvm.inference.cascade import Cascade
@@ -82,7 +82,7 @@ def load(settings: ServeSettings) -> LoadedModels:
         raise found.problems[0]
     if found.problems or found.primary is None:
         raise SettingsError(*map(Problem.of, found.problems))
-    shape = WindowShape(dim=found.primary.dim)
+    shape = found.primary.shape
     cascade = load_cascade(found.as_set(settings))
     took_s = _warm(cascade, shape, max_rows=settings.max_batch)
     gc.collect()

@@ -36,8 +36,8 @@ class EvaluateSettings(DatasetSettings):
     device: Annotated[Literal["auto", "cpu", "cuda", "mps"], HelpMark("Models", common=True), NO_EFFECT] = (
         Field(default="auto", description="Where models run.")
     )
-    context_length: Annotated[Annotated[int, Field(ge=1)], _JUDGING, OUTPUT] = Field(
-        default=5, description="Vectors in a context."
+    context_length: Annotated[Annotated[int, Field(ge=1)] | None, _JUDGING, OUTPUT] = Field(
+        default=None, description="Vectors in a context. Unless given, as many as the models were trained on."
     )
     budget: Annotated[Rate, _JUDGING, OUTPUT] = Field(
         default=0.20, description="With --calibrate: the fraction of rows that may be escalated."

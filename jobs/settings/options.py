@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from pydantic import ByteSize
 
-from lvm_batch.jobs.console.console import LOG_FORMAT, LOG_FORMAT_VARIABLE, LogFormat
+from lvm_batch.jobs.console.log_format import LOG_FORMAT, LOG_FORMAT_VARIABLE, LogFormat
 from lvm_batch.jobs.settings.completion import completion_of, one_of
 from lvm_batch.jobs.settings.fields import (
     Settings,

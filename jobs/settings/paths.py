@@ -17,6 +17,9 @@ from pydantic_core import PydanticCustomError
 from lvm_batch.jobs.errors import UsageError
 from lvm_batch.jobs.settings.fields import CONTRADICTION
 
+DEMO_FOLDER = "lvm-batch-demo"
+"""The folder that the demo writes to unless told otherwise, and where its models are looked for."""
+
 _FILE = "file"
 
 

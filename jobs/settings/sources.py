@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 from pydantic import ValidationError
 
-from lvm_batch.jobs.console.console import LOG_FORMAT_VARIABLE
+from lvm_batch.jobs.console.log_format import LOG_FORMAT_VARIABLE
 from lvm_batch.jobs.console.text import nearest
 from lvm_batch.jobs.errors import Problem, SettingsError
 from lvm_batch.jobs.settings.evaluate import EvaluateSettings

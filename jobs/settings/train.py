@@ -66,8 +66,9 @@ class TrainSettings(DatasetSettings):
     validation_share: Annotated[Annotated[float, Field(gt=0, lt=1)], _TRAINING, RESOLVED] = Field(
         default=0.1, description="Share of the articles that are kept apart to judge by."
     )
-    context_length: Annotated[Count, _TRAINING, RESOLVED] = Field(
-        default=5, description="Vectors in a context."
+    context_length: Annotated[Count | None, _TRAINING, RESOLVED] = Field(
+        default=None,
+        description="Vectors in a context. Unless given, as many as the type of the data's contexts says, else 5.",
     )
     input_norm: Annotated[Literal["as_is", "unit"], _TRAINING, RESOLVED] = Field(
         default="as_is",

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from lvm_batch.lvm.architectures.context_model import ContextModel
     from lvm_batch.lvm.training.recipes import Recipe
     from lvm_batch.lvm.training.training import History
+    from lvm_batch.lvm.training.windows import Windows
 
 _SAMPLE = 1000
 _NORM_TOLERANCE = 0.01
@@ -84,7 +85,7 @@ def train(
     rows = read_training_rows(settings)
     split = split_by_article(rows, share=settings.validation_share, seed=settings.seed)
     recipe = _recipe(settings, len(split.training))
-    model = _fresh_model(settings, rows.windows.dim).to(device)
+    model = _fresh_model(settings, rows.windows).to(device)
     identity = _identity(settings, recipe, digest_of(split))
     with on_signals(), lock_output(settings.output, on_wait=console.note):
         folder = TrainingFolder(settings.output, identity)
@@ -107,11 +108,11 @@ def _recipe(settings: TrainSettings, n_windows: int) -> Recipe:
     return replace(recipe_for(settings.recipe, architecture, n_windows=n_windows), **given)
 
 
-def _fresh_model(settings: TrainSettings, dim: int) -> ContextModel:
+def _fresh_model(settings: TrainSettings, windows: Windows) -> ContextModel:
     name = settings.arch or ""
-    dimensions = {"input_dim": dim}
+    dimensions = {"input_dim": windows.dim}
     if name == "amn-mixer":
-        dimensions |= {"output_dim": dim, "max_length": settings.context_length}
+        dimensions |= {"output_dim": windows.dim, "max_length": windows.length}
     return build_model(name, seed=settings.seed, **dimensions)
 
 
@@ -188,6 +189,7 @@ def _write(folder: TrainingFolder, model: ContextModel, history: History, docume
     folder.save_model(
         model,
         architecture=document["model_type"],
+        context_length=document["context_length"],
         epoch=history.best.number,
         val_loss=history.best.val_loss,
         val_cosine=history.best.val_cosine,

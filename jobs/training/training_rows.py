@@ -57,7 +57,7 @@ def read_training_rows(settings: TrainSettings) -> TrainingRows:
     _refuse_two_layouts(dataset.footers)
     if dataset.footers[0].roles.layout == "sequences":
         single = replace(data_format, shape=replace(data_format.shape, length=1))
-        rows = _of_sequences(dataset.footers, single, length=settings.context_length)
+        rows = _of_sequences(dataset.footers, single, length=data_format.shape.length)
     else:
         rows = _of_windows(dataset.footers, data_format)
     if settings.input_norm == "unit":

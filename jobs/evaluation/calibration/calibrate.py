@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from lvm_batch.jobs.evaluation.calibration.calibration_figures import figures_of
 from lvm_batch.jobs.evaluation.calibration.calibration_plots import draw_gain, draw_reliability
 from lvm_batch.jobs.evaluation.calibration.calibration_text import as_text, as_toml
 from lvm_batch.jobs.evaluation.judged_rows import JudgedDataset
+from lvm_batch.jobs.evaluation.preflight import check_calibration
 from lvm_batch.jobs.models.check import look_at_models
 from lvm_batch.jobs.models.load import load_cascade
 from lvm_batch.jobs.output_folder import as_json, make_output_folder, write_files
@@ -29,9 +29,10 @@ from lvm_batch.jobs.settings.run import RunSettings
 from lvm_batch.lvm.evaluation.calibration import CalibrationRows, signals
 from lvm_batch.lvm.inference.cosines import row_cosines
 from lvm_batch.lvm.inference.routing import REASONS
-from lvm_batch.lvm.registry.registry import ROLES
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from lvm_batch.jobs.console.console import Console
     from lvm_batch.jobs.evaluation.judged_rows import JudgedRows
     from lvm_batch.jobs.models.facts import FoundModels
@@ -54,7 +55,8 @@ def calibrate(settings: EvaluateSettings, *, console: Console) -> tuple[dict[str
     folder = make_output_folder(settings.output, what="an evaluation") if settings.output else None
     run_settings, models = find_run_models(settings)
     assert models.primary and models.fallback and models.bank  # noqa: PT018, S101 - checked above
-    dataset = JudgedDataset(settings, dim=models.primary.dim)
+    shape = models.primary.shape
+    dataset = JudgedDataset(settings, dim=shape.dim, length=settings.context_length or shape.length)
     rows, grouped_by = _predict(dataset, load_cascade(models.as_set(run_settings)), console)
     values = {
         "primary": asdict(models.primary.ref),
@@ -73,22 +75,12 @@ def find_run_models(settings: EvaluateSettings) -> tuple[RunSettings, FoundModel
 
     Raises what is missing, all together, before a row is read.
     """
-    if settings.bank is None:
-        raise UsageError(
-            "--calibrate needs a bank: confidence and margin are measured against one",
-            "give --bank PATH; lvm-batch bank build VECTORS.parquet --output BANK makes one",
-        )
+    check_calibration(settings)
     run_settings = _run_settings(settings)
     models = look_at_models(run_settings)
     checks = Checks()
     checks.errors.extend(models.problems)
     checks.raise_all()
-    if models.fallback is None:
-        role = Path(settings.models_dir).parent / ROLES[1]
-        raise UsageError(
-            f"--calibrate needs a fallback model, and there is neither --fallback nor {role}",
-            "give --fallback CKPT: the model that escalated rows would be run through",
-        )
     return run_settings, models
 
 

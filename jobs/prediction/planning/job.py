@@ -13,6 +13,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from lvm_batch.io.output.job_documents import FORMAT, Identity, InputEntry
+from lvm_batch.io.schema import WindowShape
 from lvm_batch.jobs.prediction.batching import BATCH_ROWS
 
 if TYPE_CHECKING:
@@ -109,9 +110,16 @@ def identity(
             "unit_size": int(settings.unit_size),
             "batch_rows": BATCH_ROWS,
             "cap_rate": cap_rate(settings),
+            **_unusual_length(dataset),
             "settings": settings.output_values(),
         },
     )
+
+
+def _unusual_length(dataset: DatasetFormat) -> dict[str, int]:
+    """Return the length of contexts where it is not the usual one: jobs were identified without it up to 0.1.0."""
+    length = dataset.shape.length
+    return {} if length == WindowShape().length else {"context_length": length}
 
 
 def _input(file: InputFile, dataset: DatasetFormat, rows: int | None) -> InputEntry:

@@ -8,16 +8,43 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from lvm_batch.io.errors import OutputError
+from lvm_batch.io.output.commit import job_around
+from lvm_batch.io.storage.listing import refuse_long_names
+from lvm_batch.io.storage.locations import locate
+from lvm_batch.jobs.checks import Checks
 from lvm_batch.jobs.places import Place, place_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from lvm_batch.io.dataset.files import InputFile
+    from lvm_batch.jobs.checks import CheckError
     from lvm_batch.jobs.settings.run import RunSettings
 
 _A_RUN = "date=2026-01-01/20260101T000000.000000Z-0123456789ab.parquet"
 """An example of the name of a history's file."""
+
+
+def run_place_errors(settings: RunSettings, files: Sequence[InputFile]) -> list[CheckError]:
+    """Return all errors of the places that a run over ``files`` writes to."""
+    checks = Checks()
+    checks.run(lambda: _check_output(settings, files))
+    written, kept = places_written(settings, files), places_kept(settings)
+    checks.errors.extend(place_errors(written, dataset=settings.dataset, files=files, kept=kept))
+    return checks.errors
+
+
+def _check_output(settings: RunSettings, files: Sequence[InputFile]) -> None:
+    output = locate(settings.output)
+    if output.is_local and os.path.exists(output.path) and not os.path.isdir(output.path):  # noqa: PTH110, PTH112 - Path's own raise for long names
+        raise OutputError(f"{settings.output} is a file", "give --output a folder")
+    if (around := job_around(output)) is not None:
+        raise OutputError(
+            f"the output {settings.output} lies inside {around.text}, the output of another job",
+            "give --output a folder beside it, so that readers of that job see its predictions only",
+        )
+    refuse_long_names(output, (f"{file.stem}-00000.parquet" for file in files))
 
 
 def places_written(settings: RunSettings, files: Iterable[InputFile] = ()) -> list[Place]:

@@ -5,8 +5,7 @@ The rule: planning writes nothing, and reports together all problems that can be
 
 from __future__ import annotations
 
-import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -22,34 +21,34 @@ from lvm_batch.io.dataset.units import (
     first_units,
     read_footers,
 )
-from lvm_batch.io.errors import DataError, OutputError, UnreadableFile
-from lvm_batch.io.output.commit import job_around
 from lvm_batch.io.output.job_documents import JobDocument, UnitEntry
-from lvm_batch.io.schema import WindowShape
-from lvm_batch.io.storage.listing import refuse_long_names
 from lvm_batch.io.storage.locations import locate
 from lvm_batch.jobs.checks import Checks
 from lvm_batch.jobs.console.progress import watch_files
 from lvm_batch.jobs.datasets.dataset_format import find_format
 from lvm_batch.jobs.datasets.dataset_notices import overruled_notices, refuse_disorder, split_article_notices
 from lvm_batch.jobs.datasets.foretold_gates import gate_notices
+from lvm_batch.jobs.models.facts import FoundModels
+from lvm_batch.jobs.models.files import find_model_files, fit_problems
 from lvm_batch.jobs.models.find import find_models
-from lvm_batch.jobs.places import place_errors
 from lvm_batch.jobs.prediction.planning.carried_columns import carried_column_errors
 from lvm_batch.jobs.prediction.planning.fleet import Fleet, local_fleet
+from lvm_batch.jobs.prediction.planning.footers import sort_out
 from lvm_batch.jobs.prediction.planning.job import Job, cap_rate, fingerprint, identity
 from lvm_batch.jobs.prediction.planning.limit import limit_notices, partly_read
 from lvm_batch.jobs.prediction.planning.memory import Projection, project_memory
 from lvm_batch.jobs.prediction.planning.notices import device_notices, notices, unavailable_criteria
-from lvm_batch.jobs.prediction.planning.places import places_kept, places_written
+from lvm_batch.jobs.prediction.planning.places import run_place_errors
+from lvm_batch.jobs.prediction.planning.preflight import check_extras
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from lvm_batch.io.dataset.files import InputFile
+    from lvm_batch.io.errors import UnreadableFile
     from lvm_batch.io.output.job_documents import Identity
     from lvm_batch.jobs.console.console import Console
-    from lvm_batch.jobs.models.facts import FoundModels, ModelSet
+    from lvm_batch.jobs.models.facts import ModelSet
     from lvm_batch.jobs.models.self_check import ExpectedAnswers
     from lvm_batch.jobs.settings.run import RunSettings
 
@@ -92,50 +91,73 @@ class _Inputs:
     notices: tuple[str, ...]
 
 
-def make_plan(settings: RunSettings, *, threads: int | None, console: Console | None = None) -> Plan:
+def make_plan(
+    settings: RunSettings,
+    *,
+    threads: int | None,
+    console: Console | None = None,
+    prepare: Callable[[], None] = lambda: None,
+) -> Plan:
     """Check inputs, models, bank, device and output, and cut the inputs into units.
 
-    ``threads`` is the number of each worker's threads, or ``None`` for its share of its machine. ``console`` shows how
-    many files are read. Raises ``DataError``, ``ModelError`` or, for several problems at once, ``SettingsError``.
+    Torch is loaded only if all that needs none is right. ``prepare`` is called before the footers are read, unless
+    something is wrong by then: it may begin to load torch elsewhere. ``console`` shows how many files are read.
+    ``threads`` is the number of each worker's threads, or ``None`` for its share of its machine. Raises ``DataError``,
+    ``ModelError``, ``UsageError``, ``MissingExtra`` or, for several problems, ``SettingsError``.
     """
     checks = Checks()
+    checks.run(lambda: check_extras(settings))
     listed = checks.run(lambda: look_for_files(settings.dataset)) or DatasetListing([], ())
-    _check_places(settings, listed.files, checks)
+    checks.errors.extend(run_place_errors(settings, listed.files))
     span = None if settings.span == (None, None) else Span(*settings.span)
-    selected = checks.run(lambda: _within(listed.files, span, settings)) or []
+    selected: Sequence[InputFile] = listed.files
+    if span is not None:
+        selected = checks.run(lambda: files_within(listed.files, span, by=settings.time_column)) or []
     files = selected if settings.limit is None else first_files(selected, settings.limit)
-    found = find_models(settings)
-    checks.errors.extend(found.problems)
-    shape = WindowShape(dim=found.primary.dim) if found.primary else WindowShape()
+    named = find_model_files(settings)
+    shape = named.shape
+    if shape is None and named.primary is not None and not checks.errors:  # only torch can read the file
+        checks.run(prepare)
+        shape = _loaded(settings, checks).shape
     columns = checks.run(lambda: find_format(settings, files, shape=shape))
+    checks.errors.extend(fit_problems(named, settings, columns.columns if columns and files else None))
     if columns is None:
         raise checks.all_errors()
+    dataset = columns.data_format
+    if checks.errors:  # the columns are judged by themselves, and not by a model that does not fit
+        dataset = replace(dataset, shape=columns.columns.shape)
+    else:
+        checks.run(prepare)
     runs = ArticleRuns()
     found_footers = watch_files(
-        read_footers(files, columns.data_format, runs=runs),
+        read_footers(files, dataset, runs=runs),
         console,
         what="reading footers",
         n_files=len(files),
     )
-    footers, unreadable = _sort_out(found_footers, len(files), checks, settings)
+    footers, unreadable = sort_out(found_footers, len(files), checks, settings)
     if footers:
         checks.errors.extend(carried_column_errors(settings, footers))
-    order = runs.order((footer.file.path for footer in footers), length=shape.length)
-    named = settings.with_columns(columns.data_format.names)
-    checks.run(lambda: refuse_disorder(order, named))
+    order = runs.order((footer.file.path for footer in footers), length=dataset.shape.length)
+    resolved = settings.with_columns(dataset.names)
+    checks.run(lambda: refuse_disorder(order, resolved))
+    checks.raise_all()
+    found = _loaded(settings, checks)
     checks.raise_all()
     left_out = () if span is None else selection_notices(listed.files, selected, by=settings.time_column)
     found_notices = (
         *listed.notices,
         *left_out,
         *columns.notices,
-        *split_article_notices(order, named, pad=settings.pad),
+        *split_article_notices(order, resolved, pad=settings.pad),
         *overruled_notices(footers),
         *limit_notices(settings.limit, footers, n_files=len(selected)),
-        *gate_notices(settings, footers, length=shape.length, has_fallback=found.fallback is not None),
+        *gate_notices(
+            settings, footers, length=dataset.shape.length, has_fallback=found.fallback is not None
+        ),
     )
-    inputs = _Inputs(files, footers, unreadable, columns.data_format, span, found_notices)
-    return _assemble(named, found, inputs, threads)
+    inputs = _Inputs(files, footers, unreadable, dataset, span, found_notices)
+    return _assemble(resolved, found, inputs, threads)
 
 
 def _assemble(settings: RunSettings, found: FoundModels, inputs: _Inputs, threads: int | None) -> Plan:
@@ -209,41 +231,8 @@ def job_document(plan: Plan, settings: RunSettings) -> JobDocument:
     )
 
 
-def _within(files: Sequence[InputFile], span: Span | None, settings: RunSettings) -> Sequence[InputFile]:
-    return files if span is None else files_within(files, span, by=settings.time_column)
-
-
-def _check_places(settings: RunSettings, files: Sequence[InputFile], checks: Checks) -> None:
-    checks.run(lambda: _check_output(settings, files))
-    written, kept = places_written(settings, files), places_kept(settings)
-    checks.errors.extend(place_errors(written, dataset=settings.dataset, files=files, kept=kept))
-
-
-def _check_output(settings: RunSettings, files: Sequence[InputFile]) -> None:
-    output = locate(settings.output)
-    if output.is_local and os.path.exists(output.path) and not os.path.isdir(output.path):  # noqa: PTH110, PTH112 - Path's own raise for long names
-        raise OutputError(f"{settings.output} is a file", "give --output a folder")
-    if (around := job_around(output)) is not None:
-        raise OutputError(
-            f"the output {settings.output} lies inside {around.text}, the output of another job",
-            "give --output a folder beside it, so that readers of that job see its predictions only",
-        )
-    refuse_long_names(output, (f"{file.stem}-00000.parquet" for file in files))
-
-
-def _sort_out(
-    found: Iterable[tuple[InputFile, Footer | DataError]], n_files: int, checks: Checks, settings: RunSettings
-) -> tuple[list[Footer], tuple[UnreadableFile, ...]]:
-    """Part footers from errors; with ``--on-bad-file skip``, a file that cannot be read is left out and is no error."""
-    footers: list[Footer] = []
-    unreadable: list[UnreadableFile] = []
-    refused: list[tuple[str, DataError]] = []
-    for file, footer in found:
-        if isinstance(footer, Footer):
-            footers.append(footer)
-        elif settings.on_bad_file == "skip" and isinstance(footer, UnreadableFile):
-            unreadable.append(footer)
-        else:
-            refused.append((file.path, footer))
-    checks.add_of_files(refused, n_files)
-    return footers, tuple(unreadable)
+def _loaded(settings: RunSettings, checks: Checks) -> FoundModels:
+    """Load and check the models, unless something is wrong already."""
+    found = FoundModels(None, None, None, ()) if checks.errors else find_models(settings)
+    checks.errors.extend(found.problems)
+    return found

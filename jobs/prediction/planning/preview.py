@@ -11,12 +11,9 @@ from typing import TYPE_CHECKING, Any
 from lvm_batch.io.dataset.units import row_bytes
 from lvm_batch.io.output.commit import OutputFolder
 from lvm_batch.io.output.commit_record import answering
-from lvm_batch.jobs.clusters.check import check_cluster
-from lvm_batch.jobs.clusters.kinds import backend_of
 from lvm_batch.jobs.console.text import as_lines, plural
 from lvm_batch.jobs.prediction.planning.memory import MIB, NotEnoughMemory, check_memory, memory_limit
 from lvm_batch.jobs.prediction.planning.plan import Plan, job_document, make_plan
-from lvm_batch.jobs.prediction.planning.preflight import check_extras
 from lvm_batch.jobs.prediction.planning.rerun import inputs_left_out, units_to_repeat
 
 if TYPE_CHECKING:
@@ -31,15 +28,22 @@ if TYPE_CHECKING:
 
 def preview_job(settings: RunSettings, *, console: Console | None = None) -> tuple[dict[str, Any], str]:
     """Return the plan of a run as JSON values and as text; raises what a run raises before it locks its output."""
-    check_extras(settings)
-    check_cluster(settings)
-    plan = make_plan(settings, threads=None, console=console)
+    plan = make_plan(settings, threads=None, console=console, prepare=lambda: _check_cluster(settings))
     values = _values(settings, plan)
     return values, _describe(values)
 
 
+def _check_cluster(settings: RunSettings) -> None:
+    """Check the cluster; this loads Dask, which a refused plan does without."""
+    from lvm_batch.jobs.clusters.check import check_cluster
+
+    check_cluster(settings)
+
+
 def _values(settings: RunSettings, plan: Plan) -> dict[str, Any]:
     job, refusal, done = _continue(settings, plan)
+    from lvm_batch.jobs.clusters.kinds import backend_of
+
     cluster = backend_of(settings).preview()
     return {
         "job_id": job.job_id,

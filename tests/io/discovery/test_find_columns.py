@@ -10,13 +10,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from lvm_batch.io.dataset.files import find_files
-from lvm_batch.io.discovery.find_columns import FoundColumns, find_columns, find_vector_column
+from lvm_batch.io.discovery.find_columns import find_columns, find_vector_column
 from lvm_batch.io.discovery.messages import found_notice
 from lvm_batch.io.errors import AmbiguousColumns
 from lvm_batch.io.schema import WindowShape
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from lvm_batch.io.discovery.found_columns import FoundColumns
 
 N = 12
 

@@ -110,7 +110,7 @@ def test_ctrl_c_exits_with_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(sys.modules, "lvm_batch.jobs.prediction.run", SimpleNamespace(run=interrupted))
+    monkeypatch.setattr("lvm_batch.jobs.prediction.planning.plan.make_plan", interrupted)
     assert main(["run", "in", "--output", "out"]) == 130
     assert "run the same command again to resume" in capsys.readouterr().err
 
@@ -154,9 +154,10 @@ def test_several_wrong_settings_are_listed(capsys: pytest.CaptureFixture[str]) -
 @pytest.fixture
 def _gated(monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that ends with one row and a failed gate."""
-    summary = SimpleNamespace(to_json=lambda: {"rows": 1})
+    summary = SimpleNamespace(to_json=lambda: {"rows": 1}, warnings=())
     outcome = SimpleNamespace(summary=summary, text="one row", error=GateFailed("what", "do"))
     engine = SimpleNamespace(run=lambda _settings, **_: outcome)
+    monkeypatch.setattr("lvm_batch.jobs.prediction.planning.plan.make_plan", lambda *_, **__: None)
     monkeypatch.setitem(sys.modules, "lvm_batch.jobs.prediction.run", engine)
 
 

@@ -284,9 +284,7 @@ def broken_model(kind: str) -> tuple[str, ContextModel]:
                 model.output_layer.weight.zero_()
                 model.output_layer.bias.zero_()
             return "lstm", model
-    return "amn-mixer", build_model(
-        "amn-mixer", seed=1, input_dim=DIM, output_dim=DIM, hidden_dim=8, d_model=8, max_length=3
-    )
+    raise ValueError(kind)
 
 
 @pytest.mark.parametrize(
@@ -294,13 +292,12 @@ def broken_model(kind: str) -> tuple[str, ContextModel]:
     [
         ("overflows", "not finite: "),
         ("predicts nothing", "within 1.0e+00 of 1"),
-        ("reads three vectors", "no predictions"),
     ],
 )
 def test_a_model_of_no_use_fails(
     models_command: Callable[..., Any], models_dir: Path, dataset: Path, kind: str, finding: str
 ) -> None:
-    """Infinite, zero or missing predictions are a failed check with the finding, and no cosine is computed."""
+    """Infinite or zero predictions are a failed check with the finding, and no cosine is computed."""
     architecture, model = broken_model(kind)
     save(models_dir, "broken", model, architecture)
     result = models_command("verify", "broken", "--data", dataset)
@@ -401,18 +398,33 @@ def test_a_window_without_a_cosine_is_left_out(
 def test_a_current_model_without_a_cosine_blocks_no_promotion(
     models_command: Callable[..., Any], models_dir: Path, dataset: Path
 ) -> None:
-    """A model with NaN predictions, or one that reads no five vectors, loses its role to any model that works."""
-    for kind in ("overflows", "reads three vectors"):
-        architecture, model = broken_model(kind)
-        save(models_dir, "broken", model, architecture)
-        link = models_dir.parent / PRODUCTION
-        link.unlink(missing_ok=True)
-        link.symlink_to("models/broken")
-        result = models_command("promote", "amn-1", "--data", dataset)
-        cosine = result.values["cosine"]
-        assert (result.code, role(models_dir)) == (0, "amn-1")
-        assert (cosine["rows"], cosine["current"], cosine["current_mean"]) == (1100, "broken", None)
-        assert "broken has none" in result.values["checks"][-1]["found"]
+    """A model with NaN predictions loses its role to any model that works."""
+    architecture, model = broken_model("overflows")
+    save(models_dir, "broken", model, architecture)
+    (models_dir.parent / PRODUCTION).symlink_to("models/broken")
+    result = models_command("promote", "amn-1", "--data", dataset)
+    cosine = result.values["cosine"]
+    assert (result.code, role(models_dir)) == (0, "amn-1")
+    assert (cosine["rows"], cosine["current"], cosine["current_mean"]) == (1100, "broken", None)
+    assert "broken has none" in result.values["checks"][-1]["found"]
+
+
+def test_a_model_is_verified_on_contexts_of_its_own_length(
+    models_command: Callable[..., Any], models_dir: Path, tmp_path: Path
+) -> None:
+    """A model of three vectors gets contexts of three, and is not compared with one of five."""
+    mixer = build_model(
+        "amn-mixer", seed=1, input_dim=DIM, output_dim=DIM, hidden_dim=8, d_model=8, max_length=3
+    )
+    save(models_dir, "three", mixer, "amn-mixer")
+    (models_dir.parent / PRODUCTION).symlink_to("models/amn-1")
+    vectors = np.random.default_rng(6).standard_normal((40, 4, DIM), dtype=np.float32)
+    data = write_windows(tmp_path / "three.parquet", vectors[:, :3], vectors[:, 3])
+    result = models_command("verify", "three", "--data", data)
+    assert (result.code, result.values["cosine"]["rows"]) == (0, 40)
+    assert result.values["cosine"]["current"] is None
+    assert result.values["notes"] == [f"no cosine was compared: {PRODUCTION} takes contexts of 5 vectors"]
+    assert "contexts of 3" in result.values["checks"][1]["found"]
 
 
 def test_a_role_takes_its_architectures_only(models_command: Callable[..., Any], models_dir: Path) -> None:

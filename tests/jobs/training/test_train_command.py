@@ -175,7 +175,9 @@ def test_every_architecture_trains_at_another_context_length(
         7,
         result.values["best_epoch"],
     )
-    model = load_checkpoint((tmp_path / arch / "best_model.pt").read_bytes(), arch).model
+    loaded = load_checkpoint((tmp_path / arch / "best_model.pt").read_bytes(), arch)
+    model = loaded.model
+    assert loaded.length == 7
     assert model(torch.zeros(2, 7, DIM) + 0.1).shape == (2, DIM)
 
 

@@ -145,7 +145,7 @@ def test_an_outcome_that_cannot_be_shown_is_a_failure(watched: Watched, together
     assert together.names == ["begin", "RunSummarised", "fail"]
 
 
-@pytest.mark.parametrize("step", ["check_extras", "start_forkserver"])
+@pytest.mark.parametrize("step", ["prediction.planning.plan.check_extras", "observed_run.start_forkserver"])
 def test_observers_receive_a_failure_before_the_beginning(
     watched: Watched, together: Recorder, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -154,7 +154,7 @@ def test_observers_receive_a_failure_before_the_beginning(
     def stopped(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(observed_run, step, stopped)
+    monkeypatch.setattr(f"lvm_batch.jobs.{step}", stopped)
     settings = watched.settings.model_copy(update={"scheduler": None})
     with pytest.raises(KeyboardInterrupt):
         run_observed(settings, console=Console(json=True))

@@ -196,7 +196,7 @@ def test_a_run_that_is_stopped_while_it_is_planned_sends_a_fail_ping(
     def stopped(*_: object, **__: object) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr("lvm_batch.jobs.prediction.run.make_plan", stopped)
+    monkeypatch.setattr("lvm_batch.jobs.prediction.planning.plan.make_plan", stopped)
     assert pinged(check.url).code == 143
     assert check.events == ["fail"]
     assert check.pings[0].body["exit_code"] == 143
