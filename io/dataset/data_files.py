@@ -7,6 +7,7 @@ folder marker does not stop a job; a file that is data by name is read, or refus
 from __future__ import annotations
 
 import posixpath
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from lvm_batch.io.storage.locations import Location
 
 _READERS = 32
+_INNER = re.compile(r"\.(parquet|parq|pq)\.\w+$", re.IGNORECASE)
 # A broken link is listed as not found; reading it then raises an error that names it.
 _TO_READ = (fs.FileType.File, fs.FileType.NotFound)
 _SMALLEST = (
@@ -103,7 +105,8 @@ def separate_data(
         ):
             data.append(one)
         else:
-            (others if end else doubtful).append(one)
+            # pandas' documentation writes `part.parquet.gzip`, whose bytes tell what it is.
+            (others if end and not _INNER.search(one.name) else doubtful).append(one)
     for one, is_data in zip(doubtful, _begin_as(doubtful, kinds), strict=True):
         (data if is_data else others).append(one)
     return data, others

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import pyarrow as pa
 
+from lvm_batch.io.articles.order import find_falls
 from lvm_batch.io.dataset.article_ids import comparable_ids
 from lvm_batch.io.dataset.column_checks import is_absent
 from lvm_batch.io.discovery.part_names import is_like_vector
@@ -44,6 +45,9 @@ class KnownColumns(Protocol):
 
     def repeats(self, name: str) -> bool:
         """Whether values of a column repeat within the first rows."""
+
+    def ascends(self, name: str) -> bool:
+        """Whether the values of a column never fall within the first rows."""
 
 
 class ColumnsThere:
@@ -98,18 +102,35 @@ class ColumnsThere:
 
     def repeats(self, name: str) -> bool:
         """Whether values of a column repeat within the first rows, as an article's id does and a row's own does not."""
-        parquet = self._files.get(name)
-        if parquet is None:
+        if name not in self._files:
             return name in self.types  # a folder's value holds for all rows of its files
+        column = self._first_rows(name)
+        return column is not None and has_repeats(column)
+
+    def ascends(self, name: str) -> bool:
+        """Whether the values of a column never fall within the first rows, as the places of rows in reading order."""
+        column = self._first_rows(name) if name in self._files else None
+        return column is not None and is_ascending(column)
+
+    def _first_rows(self, name: str) -> pa.ChunkedArray | None:
+        parquet = self._files[name]
+        row_groups = range(parquet.metadata.num_row_groups)
         try:
-            row_groups = range(parquet.metadata.num_row_groups)
             table = next(parquet.tables(row_groups=row_groups, columns=[name], batch_rows=_ROWS_OF_IDS), None)
-        except DataError:
-            return False
-        if table is None:
-            return False
-        ids = comparable_ids(table[name]).drop_null()
-        return len(ids.unique()) < len(ids)
+        except DataError:  # damaged: the reader of its rows says so
+            return None
+        return None if table is None else table[name]
+
+
+def has_repeats(ids: pa.ChunkedArray) -> bool:
+    """Whether an id occurs twice."""
+    known = comparable_ids(ids).drop_null()
+    return len(known.unique()) < len(known)
+
+
+def is_ascending(positions: pa.ChunkedArray) -> bool:
+    """Whether no position is lower than the one before it."""
+    return not find_falls(positions.drop_null()).any()
 
 
 def _measured(parquet: OpenParquet, name: str) -> RowWidth | None:

@@ -15,6 +15,7 @@ import pyarrow as pa
 from lvm_batch.io.dataset.column_checks import is_number, is_ordered, is_plain, is_text
 from lvm_batch.io.discovery import part_names
 from lvm_batch.io.discovery.columns_there import ColumnsThere
+from lvm_batch.io.discovery.doubtful_names import is_sound
 from lvm_batch.io.discovery.found_columns import FoundColumns
 from lvm_batch.io.discovery.messages import NOUNS, ambiguous
 from lvm_batch.io.schema import NO_COLUMN, ColumnNames, Layout, WindowShape
@@ -124,7 +125,11 @@ class _Finder:
         contexts, targets, singles = self._vector_columns()
         self._candidates = {"context": contexts, "vector": singles, "target": targets}
         for part, (groups, accepts) in _NAMED.items():
-            able = [name for name, kind in self._there.types.items() if accepts(kind)]
+            able = [
+                name
+                for name, kind in self._there.types.items()
+                if accepts(kind) and (name in self._given.values() or is_sound(name, part, self._there))
+            ]
             usual = tuple(name for name in able if name == getattr(_USUAL, part))
             self._candidates[part] = tuple(dict.fromkeys((*usual, *part_names.any_group(able, groups))))
         if not self._candidates["article"]:

@@ -111,6 +111,16 @@ def is_maybe_article(name: str) -> bool:
     return bool(_forms(name) & _MAYBE_ARTICLE)
 
 
+def may_be_text(name: str) -> bool:
+    """Whether a column is named as an article's id, or as its text or title, which need not tell articles apart."""
+    return bool(_forms(name) & (_TEXTS | ARTICLE[2] | ARTICLE[3]))
+
+
+def may_be_any_id(name: str) -> bool:
+    """Whether a column is named as the place of a row, or as an id in no order."""
+    return bool(_forms(name) & POSITION[-1])
+
+
 def is_like_context(name: str) -> bool:
     """Whether a column of vectors is named as if it held the contexts of windows."""
     return bool(_CONTEXT_WORDS & _words(name)) and not is_like_target(name)

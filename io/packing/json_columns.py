@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as t
 
+from lvm_batch.io.dataset.column_checks import is_ordered
+from lvm_batch.io.discovery.columns_there import is_ascending
 from lvm_batch.io.discovery.part_names import is_like_vector
 from lvm_batch.io.discovery.widths import RowWidth
 from lvm_batch.io.formats.json_lines import (
@@ -44,6 +46,7 @@ class JsonColumns:
         self._widths: dict[str, Counter[RowWidth]] = defaultdict(Counter)
         self._inexact: set[str] = set()
         self._repeating: set[str] = set()
+        self._falling: set[str] = set()
 
     @classmethod
     def of(cls, path: str) -> JsonColumns:
@@ -93,6 +96,10 @@ class JsonColumns:
         """Whether values of a column repeat within some lines."""
         return name in self._repeating
 
+    def ascends(self, name: str) -> bool:
+        """Whether the values of a column never fall within the lines that are read at once."""
+        return name not in self._falling
+
     def _add(self, table: pa.Table, lines: Lines, path: str) -> None:
         self.n_rows += table.num_rows
         self.largest_line = max(self.largest_line, len(lines.content) // max(1, table.num_rows))
@@ -115,6 +122,8 @@ class JsonColumns:
         is_plain = not (t.is_nested(kind) or t.is_null(kind))
         if is_plain and pc.count_distinct(column).as_py() < column.length() - column.null_count:
             self._repeating.add(name)
+        if is_plain and is_ordered(kind) and not is_ascending(column):
+            self._falling.add(name)
 
 
 def as_floats(kind: pa.DataType) -> pa.DataType:

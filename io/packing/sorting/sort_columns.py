@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from lvm_batch.io.dataset.article_ids import comparable_ids
 from lvm_batch.io.dataset.column_checks import is_absent, is_plain, listed
+from lvm_batch.io.discovery.columns_there import has_repeats, is_ascending
 from lvm_batch.io.discovery.find_columns import find_among
 from lvm_batch.io.discovery.widths import RowWidth
 from lvm_batch.io.errors import ColumnError
@@ -57,12 +57,18 @@ class SourceColumns:
 
     def repeats(self, name: str) -> bool:
         """Whether values of a column repeat within the first rows."""
+        column = self._first_rows(name)
+        return column is not None and is_plain(column.type) and has_repeats(column)
+
+    def ascends(self, name: str) -> bool:
+        """Whether the values of a column never fall within the first rows."""
+        column = self._first_rows(name)
+        return column is not None and is_ascending(column)
+
+    def _first_rows(self, name: str) -> pa.ChunkedArray | None:
         source = self._sources.get(name)
         table = next(iter(source.columns([name], _ROWS_OF_IDS)), None) if source else None
-        if table is None or not is_plain(table.schema.field(name).type):
-            return False
-        ids = comparable_ids(table[name]).drop_null()
-        return len(ids.unique()) < len(ids)
+        return None if table is None else table[name]
 
 
 def with_pseudo_columns(sources: Sequence[Source], given: Mapping[str, str]) -> list[Source]:

@@ -126,6 +126,26 @@ def test_names_are_taken_in_any_spelling_and_only_with_a_fitting_type(
     assert result.taken["vector"] == "embedding"
 
 
+@pytest.mark.parametrize(
+    ("columns", "taken"),
+    [
+        (
+            {"document": pa.array([f"text {n}" for n in range(N)]), "doc": DOCS, "pos": NUMBERS},
+            {"article": "doc", "position": "pos"},
+        ),
+        ({"title": TEXTS, "id": NUMBERS}, {"article": "title", "position": "id"}),
+        ({"doc_id": DOCS, "id": pa.array([3, 1, 2, *range(3, N)])}, {"article": "doc_id"}),
+        ({"document": pa.array([f"text {n}" for n in range(N)])}, {}),
+    ],
+)
+def test_names_that_can_mean_two_things_are_told_apart_by_values(
+    tmp_path: Path, columns: dict[str, Any], taken: dict[str, str]
+) -> None:
+    """A document that never repeats is a text, and an id that falls is no position."""
+    result = found(tmp_path / "data", {**columns, "embedding": vectors(8)})
+    assert dict(result.taken) == {"vector": "embedding", **taken}
+
+
 def test_a_text_called_context_is_no_context(tmp_path: Path) -> None:
     """A column of the usual name that holds no vectors does not hide the one that does."""
     columns = {"context": TEXTS, "embedding": vectors(8), "doc_id": DOCS, "position": NUMBERS}
