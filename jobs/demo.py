@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from lvm_batch.io.bank.bank import build_bank
 from lvm_batch.io.dataset.files import find_files
 from lvm_batch.io.dataset.reading import open_unit
-from lvm_batch.io.dataset.units import DatasetFormat, Footer, cut_units, read_footers
+from lvm_batch.io.dataset.units import DatasetFormat, Footer, read_footers, whole_unit
 from lvm_batch.io.schema import OK
 from lvm_batch.jobs.observed_run import run_observed
 from lvm_batch.jobs.output_folder import make_output_folder
@@ -113,7 +113,7 @@ def read_windows(path: Path) -> Windows:
     ((_, footer),) = read_footers(find_files([str(path)]), dataset_format)
     if not isinstance(footer, Footer):
         raise footer
-    (unit,) = cut_units(footer, unit_bytes=2**40, shape=dataset_format.shape)
+    unit = whole_unit(footer)
     with open_unit(unit, dataset_format, batch_rows=unit.n_rows) as rows:
         (batch,) = rows.batches
     assert batch.targets is not None  # noqa: S101 - sequences have targets

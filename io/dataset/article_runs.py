@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from lvm_batch.io.articles.ids import comparable_ids
 from lvm_batch.io.articles.order import Disorder, Fall, find_falls
 from lvm_batch.io.articles.parts import Part
 from lvm_batch.io.articles.runs import (
@@ -28,7 +29,6 @@ from lvm_batch.io.articles.runs import (
     run_starts,
     shown_id,
 )
-from lvm_batch.io.dataset.article_ids import comparable_ids
 from lvm_batch.io.errors import DataError
 
 if TYPE_CHECKING:

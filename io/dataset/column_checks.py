@@ -125,8 +125,9 @@ def rename_hint(
 
 
 def _nearest_of(schema: pa.Schema, name: str, accepts: Callable[[pa.DataType], bool]) -> str | None:
-    able = [field.name for field in schema if not is_absent(field.type) and accepts(field.type)]
-    return nearest(name, able, cutoff=0.5)
+    there = [field for field in schema if not is_absent(field.type)]
+    able = [field.name for field in there if accepts(field.type)]
+    return nearest(name, able, cutoff=0.5) or nearest(name, (field.name for field in there), cutoff=0.8)
 
 
 def nearest(name: str, there: Iterable[str], *, cutoff: float = 0.6) -> str | None:

@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lvm_batch.io.articles.ids import comparable_ids
 from lvm_batch.io.articles.order import Fall, find_falls
-from lvm_batch.io.dataset.article_ids import comparable_ids
 from lvm_batch.io.dataset.batches import Batch, carried_columns, number_values, padding_detail, text_values
 from lvm_batch.io.errors import DataError
 from lvm_batch.io.schema import BAD_INPUT, OK, SHORT_CONTEXT, Pad

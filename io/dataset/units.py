@@ -6,7 +6,7 @@ The rule: the same files and the same unit size always give the same units with 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from lvm_batch.io.dataset.column_checks import refuse_folders
@@ -206,37 +206,10 @@ def cut_units(footer: Footer, *, unit_bytes: int, shape: WindowShape) -> list[Un
     return units
 
 
-def first_files(files: Iterable[InputFile], n_rows: int) -> list[InputFile]:
-    """Return the files that have the first ``n_rows`` rows; no other is opened.
-
-    One that cannot be read has no rows, and is refused by who reads it.
-    """
-    chosen: list[InputFile] = []
-    for file in files:
-        if n_rows <= 0:
-            break
-        chosen.append(file)
-        n_rows -= _rows_of(file)
-    return chosen
-
-
-def _rows_of(file: InputFile) -> int:
-    try:
-        with open_parquet(file.path) as parquet:
-            return sum(parquet.row_group_rows)
-    except DataError:
-        return 0
-
-
-def first_units(units: Iterable[Unit], n_rows: int) -> list[Unit]:
-    """Return the units of the first ``n_rows`` rows, cut as those of all rows are; the last one may be cut short."""
-    chosen: list[Unit] = []
-    for unit in units:
-        if unit.n_rows > n_rows:
-            return [*chosen, replace(unit, n_rows=n_rows, is_cut=True)] if n_rows else chosen
-        chosen.append(unit)
-        n_rows -= unit.n_rows
-    return chosen
+def whole_unit(footer: Footer) -> Unit:
+    """Return a file as one unit, however large it is."""
+    output = f"{footer.file.stem}-00000.parquet"
+    return Unit(footer.file, output, 0, len(footer.row_group_rows), 0, footer.n_rows)
 
 
 def _runs(row_group_rows: tuple[int, ...], max_rows: int) -> Iterator[tuple[int, int]]:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import pyarrow as pa
 
+from lvm_batch.io.articles.ids import comparable_ids
 from lvm_batch.io.articles.order import find_falls
-from lvm_batch.io.dataset.article_ids import comparable_ids
 from lvm_batch.io.dataset.column_checks import is_absent
 from lvm_batch.io.discovery.part_names import is_like_vector
 from lvm_batch.io.discovery.widths import RowWidth, row_width

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from lvm_batch.io.dataset.article_ids import comparable_ids
+from lvm_batch.io.articles.ids import comparable_ids
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

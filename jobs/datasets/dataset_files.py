@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from lvm_batch.io.dataset.article_runs import ArticleRuns
 from lvm_batch.io.dataset.reading import open_unit
-from lvm_batch.io.dataset.units import Footer, cut_units, read_footers
+from lvm_batch.io.dataset.units import Footer, read_footers, whole_unit
 from lvm_batch.io.errors import DataError
 from lvm_batch.jobs.checks import Checks
 from lvm_batch.jobs.datasets.dataset_notices import refuse_disorder, split_article_notices
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from lvm_batch.jobs.settings.dataset import DatasetSettings
 
 _BATCH_ROWS = 1024
-_WHOLE = 2**62  # unit bytes: a file is one unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +72,5 @@ def batches_of(footer: Footer, data_format: DatasetFormat) -> Iterator[Batch]:
     Raises ``DataError`` if the file breaks.
     """
     along = {data_format.names.article, data_format.names.split}
-    (unit,) = cut_units(footer, unit_bytes=_WHOLE, shape=data_format.shape)
-    with open_unit(unit, data_format, batch_rows=_BATCH_ROWS, along=along) as rows:
+    with open_unit(whole_unit(footer), data_format, batch_rows=_BATCH_ROWS, along=along) as rows:
         yield from rows.batches

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lvm_batch.io.dataset.reading import open_unit
-from lvm_batch.io.dataset.units import cut_units, row_bytes
+from lvm_batch.io.dataset.units import row_bytes, whole_unit
 from lvm_batch.io.errors import DataError
 from lvm_batch.io.schema import OK, STATUSES
 
@@ -31,7 +31,6 @@ WHOLE_BYTES = 64 * 2**20  # decoded; a second or two
 _BATCH_ROWS = 500
 _FILES = 8
 _WHOLE_FILES = 500
-_ONE_UNIT = 2**62
 _MAX_DETAILS = 3
 
 
@@ -128,9 +127,8 @@ def _add_file(
     if n_rows <= 0:
         return
     until = sample.rows + n_rows
-    (unit,) = cut_units(footer, unit_bytes=_ONE_UNIT, shape=dataset_format.shape)
     batch_rows = min(n_rows, _BATCH_ROWS)
-    with open_unit(unit, dataset_format, batch_rows=batch_rows, pad=pad, along=()) as rows:
+    with open_unit(whole_unit(footer), dataset_format, batch_rows=batch_rows, pad=pad, along=()) as rows:
         for batch in rows.batches:
             sample.add(batch, footer.file.path)
             if sample.rows >= until:

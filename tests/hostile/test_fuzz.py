@@ -55,7 +55,7 @@ def must_end_well(victim: Victim, kind: str, path: Path, **options: Any) -> None
     if ending.how == "result" and kind == "dataset":
         assert ending.said["out"] == ending.said["promised"]
     if ending.how == "refused" and "footer promised" not in ending.said[0]:
-        assert str(path) in " ".join(ending.said)
+        assert str(path) in " ".join(map(str, ending.said))
         assert all(ending.said[:2])
 
 

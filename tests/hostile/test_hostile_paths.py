@@ -189,7 +189,7 @@ def test_a_message_is_one_line(lvm_batch: Callable[..., Any], tmp_path: Path) ->
     path.write_bytes(b"junk")
     sent = on_a_terminal("inspect", path).decode().splitlines()
     assert [line for line in sent if line.startswith("  what to do: rm")] == []
-    assert main(["inspect", str(path), "--json"]) == 2
+    assert main(["inspect", str(path), "--json"]) == 0
 
 
 def test_columns_with_escape_sequences_are_carried_unchanged(

@@ -17,7 +17,9 @@ from lvm_batch.lvm import errors
 pytestmark = pytest.mark.slow
 
 ERRORS = [
-    value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, Exception)
+    value
+    for value in vars(errors).values()
+    if isinstance(value, type) and issubclass(value, errors.ModelError)
 ]
 
 
@@ -69,14 +71,15 @@ def test_names_load_no_more_than_they_need(code: str, absent: str) -> None:
 
 @pytest.mark.parametrize("error", ERRORS)
 def test_errors_are_picklable(error: type[errors.ModelError]) -> None:
-    """Message, hint and kind survive pickling; the text is the message."""
+    """Message, hint and kind survive pickling; the text is the message and the hint."""
     again = pickle.loads(pickle.dumps(error("what and where", "what to do")))  # noqa: S301
     assert (type(again), again.args) == (error, ("what and where", "what to do"))
-    assert (str(again), again.hint, again.kind) == ("what and where", "what to do", error.kind)
+    assert (again.message, again.hint, again.kind) == ("what and where", "what to do", error.kind)
+    assert str(again) == "what and where\n  what to do: what to do"
     assert error("only a message").hint == ""
 
 
 def test_errors_have_kinds_of_their_own() -> None:
     """All errors are ModelErrors, and each has its own kind."""
     assert len({error.kind for error in ERRORS}) == len(ERRORS) == 6
-    assert all(issubclass(error, errors.ModelError) for error in ERRORS)
+    assert all(issubclass(error, errors.LvmBatchError) for error in ERRORS)

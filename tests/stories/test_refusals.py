@@ -389,7 +389,7 @@ def test_very_many_bad_files(
         (tmp_path / f"in/{number:03d}.parquet").write_bytes(b"junk")
     arguments = ["plan", tmp_path / "in", "--output", tmp_path / "out", "--model", models / "amn.pt"]
     error = lvm_batch(*arguments).values["error"]
-    assert "130 things" in error["message"]
+    assert "130 problems" in error["message"]
     assert (len(error["problems"]), error["n_problems"]) == (100, 130)
     assert main(list(map(str, arguments))) == 2
     lines = capsys.readouterr().err.splitlines()

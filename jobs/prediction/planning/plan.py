@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING
 from lvm_batch.io.dataset.article_runs import ArticleRuns
 from lvm_batch.io.dataset.file_times import Span, files_within, selection_notices
 from lvm_batch.io.dataset.files import DatasetListing, look_for_files
+from lvm_batch.io.dataset.first_rows import first_files, first_units
 from lvm_batch.io.dataset.units import (
     DatasetFormat,
     Footer,
     Unit,
     cut_units,
-    first_files,
-    first_units,
     read_footers,
 )
 from lvm_batch.io.output.job_documents import JobDocument, UnitEntry
@@ -105,8 +104,8 @@ def make_plan(
     ``threads`` is the number of each worker's threads, or ``None`` for its share of its machine. Raises ``DataError``,
     ``ModelError``, ``UsageError``, ``MissingExtra`` or, for several problems, ``SettingsError``.
     """
+    check_extras(settings)
     checks = Checks()
-    checks.run(lambda: check_extras(settings))
     listed = checks.run(lambda: look_for_files(settings.dataset)) or DatasetListing([], ())
     checks.errors.extend(run_place_errors(settings, listed.files))
     span = None if settings.span == (None, None) else Span(*settings.span)

@@ -321,7 +321,7 @@ def test_falling_positions_are_an_error_that_names_the_row(
     assert "order.parquet" in message
     assert rows[at]["article_id"] in message
     assert f"at row {at}" in message
-    assert "sort the file by `article_id` and `position`" in hint
+    assert "lvm-batch pack DATASET --sort --output DIR" in hint
 
 
 @pytest.mark.parametrize("unit_rows", [2, 100])

@@ -14,16 +14,15 @@ from hypothesis import strategies as st
 from support import thrift
 from support.datasets import windows, write_windows
 
-from lvm_batch.io.dataset import units as units_module
+from lvm_batch.io.dataset import first_rows
 from lvm_batch.io.dataset.files import InputFile, find_files
+from lvm_batch.io.dataset.first_rows import first_files, first_units
 from lvm_batch.io.dataset.reading import open_unit
 from lvm_batch.io.dataset.units import (
     DatasetFormat,
     Footer,
     Unit,
     cut_units,
-    first_files,
-    first_units,
     read_footers,
     row_bytes,
 )
@@ -428,7 +427,7 @@ def test_no_file_is_opened_behind_the_first_rows(
     write(tmp_path / "d.parquet", [4])
     files, opened = find_files([str(tmp_path)]), []
     monkeypatch.setattr(
-        units_module, "open_parquet", lambda path: (opened.append(path), open_parquet(path))[1]
+        first_rows, "open_parquet", lambda path: (opened.append(path), open_parquet(path))[1]
     )
     assert first_files(files, n_rows) == files[:n_files]
     assert opened == [file.path for file in files[:n_files]]

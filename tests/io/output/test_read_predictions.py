@@ -243,7 +243,7 @@ def test_an_unfinished_output_is_refused(read: Reader, output: str) -> None:
         read(output)
     assert "run the command that began it again" in caught.value.args[1]
     write_unit(folder, "b-00000.parquet", {"key": [2]})
-    with pytest.raises(NotFinished, match=r"was not accepted: 2 of 2 units.*summary\.json"):
+    with pytest.raises(NotFinished, match=r"(?s)was not accepted: 2 of 2 units.*summary\.json"):
         read(output)
     folder.mark_success(success_of())
     assert read(output).num_rows == 2

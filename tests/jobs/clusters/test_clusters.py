@@ -149,7 +149,7 @@ def test_a_plan_shows_the_hosts(
         ({"cluster": "kubernetes", "workers": 1}, {}, "does not say image"),
         ({"cluster": "kubernetes", "workers": 1}, {"image": "x", "name": "A_B"}, "A_B is invalid"),
         ({"cluster": "kubernetes", "workers": 1}, {"resources": {"limits": 3}}, "resources in .* cannot be"),
-        ({"cluster": "ssh"}, {"hosts": ["one"]}, "names 1 hosts"),
+        ({"cluster": "ssh"}, {"hosts": ["one"]}, "names 1 host, "),
         ({"cluster": "ssh"}, {"hosts": ["a", "b"], "connect_options": [{}]}, "2 hosts and 1 connect_options"),
         ({"cluster": "ssh", "workers": 3}, {"hosts": ["a", "b"]}, "--workers is not for --cluster ssh"),
         ({"adapt": "1:2"}, {}, "nothing to adapt"),

@@ -457,9 +457,9 @@ def test_what_stands_in_for_columns_becomes_columns_when_sorted(
 ) -> None:
     """Once `pack --sort` has written a file's name as the article, the later commands name no stand-in."""
     for name in "ab":
-        write(tmp_path / f"in/{name}.parquet", 12, id=[3, 2, *range(4, 14)])
+        write(tmp_path / f"in/{name}.parquet", 12, pos=[3, 2, *range(4, 14)])
     pack, train, *_ = commands(inspected(capsys, "in"))
-    assert "--article-column @file --position-column id --sort" in pack
+    assert "--article-column @file --position-column pos --sort" in pack
     assert "@file" not in train
 
 

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from lvm_batch.io.dataset.article_ids import comparable_ids
+from lvm_batch.io.articles.ids import comparable_ids
 from lvm_batch.io.dataset.column_checks import is_plain
 from lvm_batch.jobs.datasets.articles import UNKNOWN, Articles
 
