@@ -59,13 +59,17 @@ def survey(files: Sequence[InputFile], vectors: str, ids: str | None) -> VectorS
             f"`{ids}` is named for the ids and for the vectors", "name the ids' own: --id-column NAME"
         )
     dim, n_rows, id_type = 0, 0, None
+    with_rows: list[InputFile] = []
     for file in files:
         with open_parquet(file.path) as parquet:
+            if not parquet.metadata.num_rows and len(files) > 1:
+                continue  # writers give the columns of an empty shard the type null
+            with_rows.append(file)
             dim = _check_columns(parquet, file, vectors, ids, dim)
             n_rows += parquet.metadata.num_rows
             schema = _columns(parquet, file, vectors, ids).schema
             id_type = _with_ids(schema, file, ids or _ids_of(schema, vectors), id_type)
-    return VectorSource(tuple(files), vectors, ids, id_type, dim, n_rows)
+    return VectorSource(tuple(with_rows), vectors, ids, id_type, dim, n_rows)
 
 
 def _with_ids(

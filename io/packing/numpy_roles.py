@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 CONTEXTS = ("context_sequences", "contexts")
 TARGETS = ("target_vectors", "targets")
 _MAX_TEXT_BYTES = 2**16  # every row of an array of texts takes the bytes of the longest text
+_AXES = 3  # of an array of contexts: rows, vectors, components
 PREFIXES = ("train_", "val_", "test_")
 
 
@@ -67,7 +68,7 @@ def group_arrays(
     found = {prefix: _vectors(headers, path, prefix, vectors) for prefix in ("", *PREFIXES)}
     prefixes = [prefix for prefix, arrays in found.items() if arrays]
     if not prefixes:
-        found[""] = {"vector": _only_vectors(headers, path)}
+        found[""] = _only_contexts(headers) or {"vector": _only_vectors(headers, path)}
         prefixes = [""]
     left_out: dict[str, str] = {}
     groups = []
@@ -130,6 +131,20 @@ def _is_single_of(name: str, header: Header, prefix: str) -> bool:
     if not name.startswith(prefix) or bare.startswith(PREFIXES) or bare in (*CONTEXTS, *TARGETS):
         return False
     return is_single(header) and is_like_vector(bare) and not is_like_target(bare)
+
+
+def _only_contexts(headers: Mapping[str, Header]) -> dict[str, str]:
+    """Return the only array of contexts, such as `X`, and its targets, such as `y`; nothing if a usual name is near."""
+    able = [
+        name for name, header in headers.items() if len(header.shape) == _AXES and header.dtype.kind == "f"
+    ]
+    if len(able) != 1 or any(nearest(name, headers) for name in CONTEXTS):
+        return {}
+    n_rows, _, dim = headers[able[0]].shape
+    targets = [
+        name for name, header in headers.items() if header.shape == (n_rows, dim) and is_like_target(name)
+    ]
+    return {"context": able[0]} | ({"target": targets[0]} if len(targets) == 1 else {})
 
 
 def _only_vectors(headers: Mapping[str, Header], path: str) -> str:

@@ -76,7 +76,12 @@ def write_packed(
             plan.sources, output, sorting=plan.sorting, packing=plan.packing, on_rows=on_rows
         )
     values = packed_values(
-        packed, output, encoding=plan.packing.encoding, notices=plan.notices, parts=plan.parts
+        packed,
+        output,
+        encoding=plan.packing.encoding,
+        notices=plan.notices,
+        parts=plan.parts,
+        in_order=plan.sorting is not None,
     )
     return values, packed_text(values)
 

@@ -24,9 +24,17 @@ _ORDERED = ("context", "target", "vector", "article", "position")
 
 
 def packed_values(
-    packed: Packed, output: str, *, encoding: str, notices: Sequence[str], parts: Mapping[str, str]
+    packed: Packed,
+    output: str,
+    *,
+    encoding: str,
+    notices: Sequence[str],
+    parts: Mapping[str, str],
+    in_order: bool,
 ) -> dict[str, Any]:
-    """Return what was written; ``parts`` maps the parts that the columns play to their names."""
+    """Return what was written; ``parts`` maps the parts that the columns play to their names, and ``in_order`` says
+    that the rows have been sorted.
+    """
     files = packed.files
     folders = list(dict.fromkeys(file.source.part if file.source else "" for file in files))
     columns = {name for file in files for name in file.columns}
@@ -39,7 +47,7 @@ def packed_values(
         "files": [_file_values(file) for file in files],
         "rows_without_vector": packed.n_unusable,
         "notices": [*notices, *packed.notices],
-        "next": list(_next_commands(place, folders, parts, columns)),
+        "next": list(_next_commands(place, folders, parts, columns, in_order=in_order)),
     }
 
 
@@ -72,13 +80,21 @@ def _file_values(file: PackedFile) -> dict[str, Any]:
 
 
 def _next_commands(
-    output: str, folders: Sequence[str], parts: Mapping[str, str], columns: Collection[str]
+    output: str,
+    folders: Sequence[str],
+    parts: Mapping[str, str],
+    columns: Collection[str],
+    *,
+    in_order: bool,
 ) -> Iterator[str]:
     """Yield the way from packed files to predictions: a model, a bank, a run. Vectors alone make a bank."""
     base = output.rstrip("/")
     packed = [f"{base}/{folder}" if folder else base for folder in folders]
     flags = _flags(parts)
     bank = f"lvm-batch bank build {quote(packed[0])}{_flags(parts, ('vector',))} --output {quote(f'{base}-bank')}"
+    if "vector" in parts and "article" in parts and not in_order:
+        yield f"lvm-batch inspect {quote(packed[0])}"  # rows of arrays and lines may be in any order
+        return
     if "vector" in parts and "article" not in parts:
         yield bank if columns == {parts["vector"]} else f"lvm-batch inspect {quote(packed[0])}"
         return

@@ -52,7 +52,8 @@ def _real(fields: Iterable[pa.Field]) -> Iterator[pa.Field]:
 
 def vector_values(footers: Sequence[Footer], shape: WindowShape) -> list[dict[str, Any]]:
     """Describe each way in which vectors are stored, the most frequent first."""
-    stored = Counter((footer.roles.layout, footer.roles.vectors, _type(footer)) for footer in footers)
+    known = [footer for footer in footers if footer.roles.vectors]
+    stored = Counter((footer.roles.layout, footer.roles.vectors, _type(footer)) for footer in known)
     return [
         {
             "layout": layout,

@@ -93,7 +93,7 @@ def _reading_values(view: View) -> dict[str, Any]:
     units = [cut_units(footer, unit_bytes=settings.unit_size, shape=shape) for footer in footers]
     return {
         "decoded_bytes": sum(footer.n_rows * row_bytes(footer, shape) for footer in footers),
-        "layouts": sorted({footer.roles.layout for footer in footers}),
+        "layouts": sorted({footer.roles.layout for footer in footers if footer.roles.vectors}),
         "shape": {"length": shape.length, "dim": shape.dim} if view.has_vectors else None,
         "vectors": vector_values(footers, shape),
         "parts": part_values(view) if view.files else {},

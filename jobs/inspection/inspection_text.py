@@ -142,8 +142,8 @@ def _rows(values: dict[str, Any]) -> Iterator[tuple[str, str]]:
             yield "norm", f"{sample['vector_norm']:.4f} in the mean"
         if sample["targets"]:
             yield "cosine", _cosines(sample)
-    for criterion, why in values["criteria_not_evaluated"].items():
-        yield "", f"{criterion} is not evaluated: {why}"
+    for number, (criterion, why) in enumerate(values["criteria_not_evaluated"].items()):
+        yield "" if number else "routing", f"{criterion} is not evaluated: {why}"
 
 
 def _order(disorder: dict[str, Any] | None) -> str:

@@ -172,11 +172,9 @@ def _bank(way: Way, view: View, hand: AtHand) -> str | None:
 
 
 def _bank_at_hand(view: View, hand: AtHand) -> BankAtHand | None:
-    """Return the bank that was given, or is named after the dataset, or is the only one that fits."""
-    fitting = [bank for bank in hand.banks if bank.fits]
+    """Return the bank that was given or is named after the dataset: another one may be as wide by chance."""
     own = f"{_base(view)}-bank"
-    preferred = [bank for bank in fitting if bank.path in {view.settings.bank, own}]
-    return next(iter(preferred or (fitting if len(fitting) == 1 else [])), None)
+    return next((bank for bank in hand.banks if bank.fits and bank.path in {view.settings.bank, own}), None)
 
 
 def _run(way: Way, view: View, hand: AtHand, bank: str | None, max_bad_rows: float | None) -> None:

@@ -32,4 +32,5 @@ Data
     ``released``        an output and a history that release 0.1.0 wrote
     ``reported``        an output whose names are as hostile as possible
     ``thrift``          Parquet footers with single numbers changed
+    ``wild``            datasets as found in the wild, each with what must come out of it
 """

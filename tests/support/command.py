@@ -36,9 +36,9 @@ def called(*arguments: object) -> Result:
     """Call the command with --json."""
     from lvm_batch.jobs.cli import main
 
-    with redirect_stdout(_stream()) as out, redirect_stderr(_stream()) as err:
+    with redirect_stdout(stream()) as out, redirect_stderr(stream()) as err:
         code = main([*map(str, arguments), "--json"])
-    printed, stderr = (stream.buffer.getvalue().decode() for stream in (out, err))
+    printed, stderr = (one.buffer.getvalue().decode() for one in (out, err))
     ended = f"It ended with {code} and said:\n{stderr}\n{printed[:2000]}"
     assert printed, ended
     return Result(code, Values(json.loads(printed), ended), stderr)
@@ -48,5 +48,6 @@ class _Stream(io.TextIOWrapper):
     buffer: io.BytesIO
 
 
-def _stream() -> _Stream:
+def stream() -> _Stream:
+    """Return what stands in for stdout or stderr of a command; its ``buffer`` keeps the bytes."""
     return _Stream(io.BytesIO(), encoding="utf-8", write_through=True)

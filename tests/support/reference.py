@@ -38,7 +38,7 @@ def amn(weights: Weights, contexts: np.ndarray) -> np.ndarray:
     mean = x.mean(dim=1)
     keys = F.linear(x, weights["context_encoder.weight"], weights["context_encoder.bias"])
     query = F.linear(mean, weights["query_encoder.weight"], weights["query_encoder.bias"])
-    scores = torch.einsum("bld,bd->bl", keys, query) / math.sqrt(256)
+    scores = torch.einsum("bld,bd->bl", keys, query) / math.sqrt(query.shape[1])
     mix = torch.einsum("bl,bld->bd", scores.softmax(dim=1), x)
     hidden = torch.cat([mean, mix], dim=1)
     for linear, norm in (("0", "2"), ("3", "5")):

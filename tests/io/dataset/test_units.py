@@ -426,8 +426,6 @@ def test_no_file_is_opened_behind_the_first_rows(
     (tmp_path / "c.parquet").write_bytes(b"PAR1, but no footer")
     write(tmp_path / "d.parquet", [4])
     files, opened = find_files([str(tmp_path)]), []
-    monkeypatch.setattr(
-        first_rows, "open_parquet", lambda path: (opened.append(path), open_parquet(path))[1]
-    )
+    monkeypatch.setattr(first_rows, "open_parquet", lambda path: (opened.append(path), open_parquet(path))[1])
     assert first_files(files, n_rows) == files[:n_files]
     assert opened == [file.path for file in files[:n_files]]
