@@ -39,7 +39,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="session")
-def models(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[int, int], Path]:
+def made_models() -> dict[tuple[int, int], Path]:
     """The models folders made so far, by the width of the vectors and the length of the contexts."""
     return {}
 
@@ -57,7 +57,7 @@ def here(tmp_path: Path, scheduler: str, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 @pytest.fixture
 def model_for(
-    models: dict[tuple[int, int], Path],
+    made_models: dict[tuple[int, int], Path],
     tmp_path_factory: pytest.TempPathFactory,
     monkeypatch: pytest.MonkeyPatch,
 ) -> ModelFor:
@@ -65,11 +65,11 @@ def model_for(
 
     def point(dataset: Wild) -> Path:
         key = dataset.dim, dataset.length
-        if key not in models:
-            models[key] = tmp_path_factory.mktemp("lvm") / "models"
-            _write_model(models[key], *key)
-        monkeypatch.setenv("LVM_BATCH_MODELS", str(models[key]))
-        return models[key] / "amn/best_model.pt"
+        if key not in made_models:
+            made_models[key] = tmp_path_factory.mktemp("lvm") / "models"
+            _write_model(made_models[key], *key)
+        monkeypatch.setenv("LVM_BATCH_MODELS", str(made_models[key]))
+        return made_models[key] / "amn/best_model.pt"
 
     return point
 
@@ -197,7 +197,7 @@ def test_a_bank_of_other_vectors_is_not_taken(here: Path, model_for: ModelFor) -
     assert built.code == 0, built.ended
     dataset = file_per_document(here / "data")
     checkpoint = model_for(dataset)
-    done = pasted_until_run(inspected(f"'{here}/data/book '*"))
+    done = pasted_until_run(inspected(f"'{here}/data/book *.parquet'"))
     assert "other-bank" not in the_run(done).command, story_of(done)
     check_output(dataset, done, checkpoint)
 
