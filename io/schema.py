@@ -133,6 +133,16 @@ class Roles:
         return list(dict.fromkeys([*(p for p in parts if p is not None), *self.carried]))
 
     @property
+    def columns_beside(self) -> list[str]:
+        """Every column a reader needs but those of vectors, each once."""
+        return [name for name in self.read_columns if name not in {self.vectors, self.target}]
+
+    @property
+    def window_columns_beside(self) -> list[str]:
+        """Those of ``window_columns`` that are no vectors."""
+        return [name for name in self.window_columns if name != self.vectors]
+
+    @property
     def coded_columns(self) -> list[str]:
         """The columns of a few texts each, which are read as codes: each distinct text is held once."""
         return list(dict.fromkeys(part for part in (self.lane, self.split) if part is not None))

@@ -26,6 +26,7 @@ LAYERS = {
         ("errors", "schema"),
         ("storage", "vectors"),
         ("formats", "history", "articles"),
+        ("pages",),
         ("dataset",),
         ("discovery",),
         ("output", "packing"),

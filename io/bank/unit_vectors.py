@@ -18,8 +18,8 @@ from lvm_batch.io.discovery.widths import row_width
 from lvm_batch.io.errors import ColumnError
 from lvm_batch.io.formats.common_types import common_type
 from lvm_batch.io.formats.parquet import open_parquet
+from lvm_batch.io.pages.vectors import VectorRows
 from lvm_batch.io.schema import WindowShape
-from lvm_batch.io.vectors.decoding import decode_column
 from lvm_batch.io.vectors.types import check_vector_type, vector_width
 
 if TYPE_CHECKING:
@@ -127,13 +127,13 @@ def unit_vectors(source: VectorSource) -> Iterator[tuple[NDArray[np.float32], pa
         with open_parquet(file.path) as parquet:
             columns = _columns(parquet, file, source.vectors, source.ids)
             ids = source.ids or _ids_of(columns.schema, source.vectors)
-            for table in columns.read(
-                parquet,
-                row_groups=range(parquet.metadata.num_row_groups),
-                columns=[source.vectors, *([ids] if ids else [])],
-                batch_rows=_BATCH_ROWS,
-            ):
-                block, kept = _unit_rows(table[source.vectors], out[: table.num_rows])
+            row_groups = range(parquet.metadata.num_row_groups)
+            vectors = VectorRows(parquet, source.vectors, row_groups, shape=WindowShape(1, source.dim))
+            tables = columns.read(
+                parquet, row_groups=row_groups, columns=[ids] if ids else [], batch_rows=_BATCH_ROWS
+            )
+            for table in tables:
+                block, kept = _unit_rows(vectors, out[: table.num_rows])
                 with parquet.naming_errors("its ids"):
                     named = _taken(table, ids, kept, source.id_type)
                 yield block, pa.table({"row": pa.array(first_row + kept), **named})
@@ -166,9 +166,9 @@ def _taken(
 
 
 def _unit_rows(
-    column: pa.ChunkedArray, out: NDArray[np.float32]
+    vectors: VectorRows, out: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    bad = decode_column(column, out).bad
+    bad = vectors.read_into(out).bad
     rows = out[:, 0].astype(np.float64)  # norms of tiny and huge vectors stay inside float64
     norms = np.linalg.norm(rows, axis=1)
     usable = norms > 0

@@ -71,11 +71,12 @@ class FileColumns:
     def _folders_alone(
         self, parquet: OpenParquet, row_groups: Iterable[int], columns: Sequence[str], batch_rows: int
     ) -> Iterator[pa.Table]:
-        """Yield columns that are all the folders'."""
+        """Yield columns that are all the folders', if there are any; a table of no column would have no rows."""
         n_rows = sum(parquet.metadata.row_group(index).num_rows for index in row_groups)
         for first in range(0, n_rows, batch_rows):
             n_here = min(batch_rows, n_rows - first)
-            yield pa.table({name: pa.repeat(self.of_folders[name], n_here) for name in columns})
+            held = {name: pa.repeat(self.of_folders[name], n_here) for name in columns}
+            yield pa.table(held or {"": pa.nulls(n_here)})
 
     def _whole(self, columns: Sequence[str], table: pa.Table) -> pa.Table:
         """Add the folders' columns to a table of the file's own."""

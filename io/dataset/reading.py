@@ -18,6 +18,7 @@ from lvm_batch.io.dataset.sequences import SequencesReader
 from lvm_batch.io.dataset.windows import WindowsReader
 from lvm_batch.io.errors import DataError
 from lvm_batch.io.formats.parquet import open_parquet
+from lvm_batch.io.pages.vectors import VectorRows
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from lvm_batch.io.dataset.files import InputFile
     from lvm_batch.io.dataset.units import DatasetFormat, Unit
     from lvm_batch.io.formats.parquet import OpenParquet
-    from lvm_batch.io.schema import Pad, Roles
+    from lvm_batch.io.schema import Pad, Roles, WindowShape
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +100,30 @@ class _Rows:
     roles: Roles
 
     def within(self, batch_rows: int) -> Iterator[pa.Table]:
-        """Yield the unit's rows, with all required columns."""
+        """Yield the unit's rows, with all required columns but the vectors."""
         row_groups = range(self.unit.first_row_group, self.unit.last_row_group)
-        return self._read(row_groups, self.roles.read_columns, batch_rows)
+        return self._read(row_groups, self.roles.columns_beside, batch_rows)
+
+    def vectors(self, column: str, shape: WindowShape, *, pad: Pad | None, n_before: int = 0) -> VectorRows:
+        """Return a column of vectors, from the last ``n_before`` rows before the unit to the end of the file."""
+        earlier, n_rows = self._groups_before(n_before)
+        row_groups = range(self.unit.first_row_group - len(earlier), self.parquet.metadata.num_row_groups)
+        rows = VectorRows(self.parquet, column, row_groups, shape=shape, pad=pad)
+        rows.skip(n_rows - n_before)
+        return rows
 
     def before(self, n_rows: int) -> pa.Table:
-        """Read the last ``n_rows`` rows before the unit, or fewer at the file's start, with the columns for windows."""
+        """Read the last ``n_rows`` rows before the unit, or fewer at the file's start, with the columns for windows
+        but the vectors.
+        """
+        rows = self._none()
+        for table in self._read(self._groups_before(n_rows)[0], self.roles.window_columns_beside, 1024):
+            joined = pa.concat_tables([rows, table])
+            rows = joined.slice(max(0, joined.num_rows - n_rows))
+        return rows
+
+    def _groups_before(self, n_rows: int) -> tuple[list[int], int]:
+        """Return the row groups that hold the last ``n_rows`` rows before the unit, and all their rows."""
         wanted: list[int] = []
         found = 0
         for row_group in reversed(range(self.unit.first_row_group)):
@@ -112,23 +131,19 @@ class _Rows:
                 break
             wanted.insert(0, row_group)
             found += self.parquet.metadata.row_group(row_group).num_rows
-        rows = self._none()
-        for table in self._read(wanted, self.roles.window_columns, 1024):
-            joined = pa.concat_tables([rows, table])
-            rows = joined.slice(max(0, joined.num_rows - n_rows))
-        return rows
+        return wanted, found
 
     def after(self) -> pa.Table:
         """Read the row after the unit, none at the file's end, with the columns for windows."""
         later = range(self.unit.last_row_group, self.parquet.metadata.num_row_groups)
-        return next(self._read(later, self.roles.window_columns, 1), self._none())
+        return next(self._read(later, self.roles.window_columns_beside, 1), self._none())
 
     def _read(self, row_groups: Iterable[int], columns: Sequence[str], batch_rows: int) -> Iterator[pa.Table]:
         return self.columns.read(self.parquet, row_groups=row_groups, columns=columns, batch_rows=batch_rows)
 
     def _none(self) -> pa.Table:
         schema = self.columns.schema
-        return pa.schema([schema.field(name) for name in self.roles.window_columns]).empty_table()
+        return pa.schema([schema.field(name) for name in self.roles.window_columns_beside]).empty_table()
 
 
 def _batches(
@@ -138,8 +153,14 @@ def _batches(
     if not unit.n_rows:
         return iter(())
     if roles.layout == "windows":
-        windows = WindowsReader(roles, shape, batch_rows=batch_rows, pad=pad)
+        pages = {roles.vectors: rows.vectors(roles.vectors, shape, pad=pad or "repeat")}
+        if roles.target:
+            pages[roles.target] = rows.vectors(roles.target, replace(shape, length=1), pad=None)
+        windows = WindowsReader(roles, shape, batch_rows=batch_rows, pad=pad, pages=pages)
         return windows.batches(rows.within(batch_rows), unit.first_row)
     before, after = rows.before(shape.length - 1), rows.after()
-    sequences = SequencesReader(roles, shape, batch_rows=batch_rows, pad=pad, path=unit.file.path)
+    vectors = rows.vectors(roles.vectors, replace(shape, length=1), pad=None, n_before=before.num_rows)
+    sequences = SequencesReader(
+        roles, shape, batch_rows=batch_rows, pad=pad, path=unit.file.path, pages=vectors
+    )
     return sequences.batches(rows.within(batch_rows), unit.first_row, before=before, after=after)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from lvm_batch.io.pages.vectors import VectorRows
     from lvm_batch.io.schema import Roles, WindowShape
 
 
@@ -46,12 +47,21 @@ class SequencesReader:
     """Turns tables of single vectors into batches of windows; the buffers are allocated once."""
 
     def __init__(
-        self, roles: Roles, shape: WindowShape, *, batch_rows: int, pad: Pad | None, path: str
+        self,
+        roles: Roles,
+        shape: WindowShape,
+        *,
+        batch_rows: int,
+        pad: Pad | None,
+        path: str,
+        pages: VectorRows | None = None,
     ) -> None:
+        """``pages`` gives the vectors that tables do not have, of all rows in order, those before the unit first."""
         self._roles = roles
         self._path = path  # what errors call the file
         self._length = shape.length
         self._pad = None if pad == "reject" else pad
+        self._pages = pages
         self._vectors = np.empty((batch_rows + shape.length, 1, shape.dim), np.float32)
         self._contexts = np.empty((batch_rows, shape.length, shape.dim), np.float32)
         self._targets = np.empty((batch_rows, shape.dim), np.float32)
@@ -65,19 +75,35 @@ class SequencesReader:
         table, if there is one, each with the columns for windows. Raises :class:`DataError` if positions decrease
         within an article.
         """
-        columns = self._roles.window_columns
+        columns = self._roles.window_columns_beside if self._pages else self._roles.window_columns
+        n_known = 0  # rows whose vectors have been decoded: those before the batch, and its first
+        bad: dict[int, str] = {}
         for table, following in pairwise(chain(tables, [after])):
             rows = pa.concat_tables(part.select(columns) for part in (before, table, following.slice(0, 1)))
-            yield self._batch(table, rows, before.num_rows, first_row)
+            bad = self._decode(rows, n_known, bad)
+            yield self._batch(table, rows, bad, before.num_rows, first_row)
             first_row += table.num_rows
-            known = rows.slice(0, before.num_rows + table.num_rows)
-            before = known.slice(max(0, known.num_rows - self._length + 1))
+            end = before.num_rows + table.num_rows
+            start = max(0, end - self._length + 1)
+            before = rows.slice(start, end - start)
+            n_known = rows.num_rows - start
+            self._vectors[:n_known] = self._vectors[start : rows.num_rows].copy()
+            bad = {row - start: reason for row, reason in bad.items() if row >= start}
 
-    def _batch(self, table: pa.Table, rows: pa.Table, n_before: int, first_row: int) -> Batch:
+    def _decode(self, rows: pa.Table, n_known: int, bad: dict[int, str]) -> dict[int, str]:
+        """Decode the vectors of ``rows`` but the first ``n_known``; return why vectors are bad, by row."""
+        out = self._vectors[n_known : rows.num_rows]
+        if self._pages is None:
+            found = decode_column(rows[self._roles.vectors].slice(n_known), out)
+        else:
+            found = self._pages.read_into(out)
+        return bad | {n_known + row: reason for row, reason in found.bad.items()}
+
+    def _batch(
+        self, table: pa.Table, rows: pa.Table, bad: dict[int, str], n_before: int, first_row: int
+    ) -> Batch:
         roles, n_rows = self._roles, table.num_rows
-        vectors = self._vectors[: rows.num_rows]
-        bad = decode_column(rows[roles.vectors], vectors).bad
-        single = vectors[:, 0]
+        single = self._vectors[: rows.num_rows, 0]
         run_start = self._run_starts(rows, first_row - n_before)
         windows = _windows(run_start, n_before, n_rows, self._length)
         status, details = self._judge(rows, single, bad, windows, file_row=first_row - n_before)

@@ -14,20 +14,32 @@ from lvm_batch.io.schema import BAD_INPUT, OK, Pad
 from lvm_batch.io.vectors.decoding import decode_column
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     import pyarrow as pa
     from numpy.typing import NDArray
 
+    from lvm_batch.io.pages.vectors import VectorRows
     from lvm_batch.io.schema import Roles, WindowShape
+    from lvm_batch.io.vectors.flaws import Flaws
 
 
 class WindowsReader:
     """Turns tables of windows into batches; the buffers are allocated once."""
 
-    def __init__(self, roles: Roles, shape: WindowShape, *, batch_rows: int, pad: Pad | None) -> None:
+    def __init__(
+        self,
+        roles: Roles,
+        shape: WindowShape,
+        *,
+        batch_rows: int,
+        pad: Pad | None,
+        pages: Mapping[str, VectorRows] | None = None,
+    ) -> None:
+        """``pages`` gives the columns of vectors that tables do not have."""
         self._roles = roles
         self._pad: Pad = pad or "repeat"
+        self._pages = pages or {}
         self._contexts = np.empty((batch_rows, shape.length, shape.dim), np.float32)
         self._targets = np.empty((batch_rows, 1, shape.dim), np.float32) if roles.target else None
 
@@ -42,7 +54,7 @@ class WindowsReader:
     def _batch(self, table: pa.Table, first_row: int) -> Batch:
         roles, n_rows = self._roles, table.num_rows
         contexts = self._contexts[:n_rows]
-        flaws = decode_column(table[roles.vectors], contexts, pad=self._pad)
+        flaws = self._decode(table, roles.vectors, contexts)
         status = np.full(n_rows, OK, np.int8)
         status[list(flaws.bad)] = BAD_INPUT
         return Batch(
@@ -59,7 +71,13 @@ class WindowsReader:
     def _decode_targets(self, table: pa.Table) -> NDArray[np.float32] | None:
         if self._targets is None:
             return None
+        assert self._roles.target is not None  # noqa: S101 - else there would be no array for it
         targets = self._targets[: table.num_rows]
-        flaws = decode_column(table[self._roles.target], targets)
+        flaws = self._decode(table, self._roles.target, targets)
         targets[list(flaws.bad)] = np.nan
         return targets[:, 0]
+
+    def _decode(self, table: pa.Table, column: str, out: NDArray[np.float32]) -> Flaws:
+        if column in self._pages:
+            return self._pages[column].read_into(out)
+        return decode_column(table[column], out, pad=self._pad if column == self._roles.vectors else None)

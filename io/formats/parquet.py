@@ -136,6 +136,15 @@ class OpenParquet(pq.ParquetFile):  # type: ignore[misc] # pyarrow has no types
                 break
             yield _sharing(batch.select(list(columns)), known)
 
+    @property
+    def n_bytes(self) -> int:
+        """The size of the file."""
+        return int(self._shared[0].size())
+
+    def apart(self) -> OpenParquet:
+        """Return the same open file with another reader: what one is asked for can end what it is asked for besides."""
+        return self._reopened()
+
     def _reopened(self, **options: Any) -> OpenParquet:  # noqa: ANN401 - of pyarrow
         """Return the same open file with the same footer, read in another way."""
         source, before = self._shared

@@ -6,30 +6,20 @@ the reason beside it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lvm_batch.io.vectors.flaws import Flaws, find_bad_values
 from lvm_batch.io.vectors.types import BINARY_FLOATS, FLOATS, is_fixed, is_list_view, is_variable_binary
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lvm_batch.io.schema import Pad
-
-
-@dataclass(frozen=True, slots=True)
-class Flaws:
-    """The rows of an array that are bad or were padded, by their row numbers.
-
-    ``bad`` gives the reason why a row is unusable; ``short`` the number of vectors of a padded row.
-    """
-
-    bad: dict[int, str] = field(default_factory=dict)
-    short: dict[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +44,7 @@ def decode_vectors(array: pa.Array, out: NDArray[np.float32], *, pad: Pad | None
     """
     array = _storage(array)
     flaws = _decode_bytes(array, out) if is_variable_binary(array.type) else _decode_lists(array, out, pad)
-    _find_bad_values(out, flaws)
+    find_bad_values(out, flaws)
     for row in flaws.bad:
         out[row] = 0.0
         flaws.short.pop(row, None)
@@ -142,26 +132,6 @@ def _decode_width(
 def _convert(source: NDArray[Any], out: NDArray[np.float32]) -> None:
     with np.errstate(over="ignore", invalid="ignore"):  # a float64 beyond float32 becomes inf, which is bad
         np.copyto(out, source, casting="same_kind")
-
-
-def _find_bad_values(out: NDArray[np.float32], flaws: Flaws) -> None:
-    """Mark rows that hold NaN or infinity, or, in contexts, only zeros.
-
-    One pass of sums of squares finds suspects; only these are checked value by value, since a sum may also overflow or
-    underflow over good values. Padding repeats a vector or adds zeros, so it does not change the result.
-    """
-    n_rows, length, dim = out.shape
-    flat = out.reshape(n_rows, length * dim)
-    with np.errstate(over="ignore", invalid="ignore"):
-        squares = np.einsum("ij,ij->i", flat, flat)
-    suspects = np.flatnonzero(~(np.isfinite(squares) & (squares > 0)))
-    for row in (row for row in suspects.tolist() if row not in flaws.bad):
-        if np.isnan(flat[row]).any():
-            flaws.bad[row] = "nan"
-        elif np.isinf(flat[row]).any():
-            flaws.bad[row] = "inf"
-        elif length > 1 and not flat[row].any():
-            flaws.bad[row] = "zero_norm"
 
 
 def _ragged(array: pa.Array, length: int, dim: int) -> _Ragged:

@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from lvm_batch.io.schema import WindowShape
     from lvm_batch.jobs.inspection.view import SeenFile
 
-# Windows/s that open_unit decodes on one core, as (fixed_size_binary, lists), by the type of the values. Measured on
-# 2026-11-23 with pyarrow 26 on a machine of two cores, 8,192 rows in row groups of 4,096, uncompressed.
-_MEASURED = {"float32": (280_000, 42_000), "float16": (84_000, 33_000)}
 _MANY_UNITS = 4  # larger row groups get a notice
 _OF_FOLDERS = "in folder names"
 
@@ -156,21 +153,10 @@ def _difference(schema: pa.Schema, other: pa.Schema) -> str:
 
 
 def speed_notices(values: dict[str, Any]) -> Iterator[str]:
-    """Yield what makes reading slow: lists, and row groups of many units' size."""
-    for stored in values["vectors"]:
-        if stored["encoding"] != "fixed_size_binary":
-            yield f"`{stored['column']}` is slow to read as {stored['encoding']}: {_pack_hint(stored)}"
+    """Yield what makes work slow: row groups of many units' size."""
     largest, unit_bytes = values["row_groups"]["largest_decoded_bytes"], values["units"]["unit_bytes"]
     if largest > _MANY_UNITS * unit_bytes:
         yield (
             f"a row group decodes to {largest / 2**20:,.0f} MiB, and a unit is never less than one: "
             "`lvm-batch pack` writes smaller ones"
         )
-
-
-def _pack_hint(stored: dict[str, Any]) -> str:
-    hint = "`lvm-batch pack` writes the same rows as fixed_size_binary"
-    if stored["layout"] != "windows" or stored["values"] not in _MEASURED:
-        return hint
-    binary, lists = _MEASURED[stored["values"]]
-    return f"{hint}, measured at {binary:,} windows/s a core against {lists:,}"

@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from lvm_batch.io.vectors.decoding import Flaws, decode_column, decode_vectors
+from lvm_batch.io.vectors.decoding import decode_column, decode_vectors
+from lvm_batch.io.vectors.flaws import Flaws
 from lvm_batch.io.vectors.types import check_vector_type, vector_width
 
 if TYPE_CHECKING:

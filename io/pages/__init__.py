@@ -1,0 +1,1 @@
+"""Parquet pages of vectors, read without Arrow's levels: bytes to arrays."""
