@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from lvm_batch.io.schema import FILE_ARTICLE
 from lvm_batch.jobs.console.text import plural
 from lvm_batch.jobs.datasets.command_lines import sort_command
 from lvm_batch.jobs.datasets.dataset_notices import disorder_text
@@ -35,6 +36,7 @@ def problems(view: View, hand: AtHand, sample: Sample, gate: dict[str, Any] | No
     yield from view.unclear
     yield from _nothing_to_read(view)
     yield from _collisions(view)
+    yield from _hidden_articles(view)
     if view.restarts:
         yield Problem(
             f"`{view.columns.names.position}` begins anew within files, so a file holds several texts, and no column "
@@ -82,6 +84,18 @@ def _nothing_to_read(view: View) -> Iterator[Problem]:
             "write them as lists of floats in a column of their own"
             if near
             else "if one does, name it with --vector-column or --context-column",
+        )
+
+
+def _hidden_articles(view: View) -> Iterator[Problem]:
+    names = view.hidden_articles
+    if names:
+        shown = " or ".join(f"`{name}`" for name in names)
+        column = names[0].rpartition(".")[2]
+        yield Problem(
+            f"no column tells articles apart, but {shown} may: columns within another are not read",
+            f"write it as a column of its own, for example with DuckDB: SELECT *, {names[0]} AS {column}; or take each "
+            f"file as one article: --article-column {FILE_ARTICLE}",
         )
 
 

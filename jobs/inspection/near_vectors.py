@@ -1,4 +1,4 @@
-"""Columns that hold vectors in a form that is not read: in structs, as texts, as whole numbers, a column each.
+"""Columns whose vectors or articles are in a form that is not read: structs, texts, whole numbers, a column each.
 
 The rule: a column is judged by its name and type alone.
 """
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from lvm_batch.io.discovery.part_names import is_like_vector
+from lvm_batch.io.dataset.column_checks import is_plain
+from lvm_batch.io.discovery.part_names import ARTICLE, any_group, is_like_vector
 from lvm_batch.io.vectors.types import holds_vectors, list_levels
 
 if TYPE_CHECKING:
@@ -27,6 +28,22 @@ def near_vectors(schemas: Iterable[pa.Schema]) -> list[str]:
         found |= dict.fromkeys(text for field in schema for text in _near(field))
         found |= dict.fromkeys(_one_each(schema))
     return list(found)
+
+
+def nested_articles(schemas: Iterable[pa.Schema]) -> tuple[str, ...]:
+    """Return the fields of structs that are named as articles are, such as `metadata.doc_id`."""
+    inner = (
+        (f"{field.name}.{each.name}", each)
+        for schema in schemas
+        for field in schema
+        if pa.types.is_struct(field.type)
+        for each in field.type
+    )
+    return tuple(
+        dict.fromkeys(
+            name for name, each in inner if any_group([each.name], ARTICLE[:2]) and is_plain(each.type)
+        )
+    )
 
 
 def _near(field: pa.Field) -> Iterator[str]:

@@ -64,11 +64,12 @@ def next_steps(view: View, hand: AtHand, *, max_bad_rows: float | None) -> list[
         return []
     settings = view.settings
     way = Way(_dataset(view), [*_layout_flags(settings), *flags_of(settings.given_columns)])
-    if not view.restarts:
+    tells_articles = not view.restarts and not view.hidden_articles
+    if tells_articles:
         _sort(way, view)
         _train(way, view, hand)
     bank = _bank(way, view, hand)
-    if makes_predictions(view) and not view.restarts:
+    if makes_predictions(view) and tells_articles:
         _run(way, view, hand, bank, max_bad_rows)
     return way.steps
 

@@ -20,6 +20,7 @@ from lvm_batch.io.schema import FILE_ARTICLE, ROW_POSITION, ColumnNames
 from lvm_batch.jobs.datasets.dataset_format import FoundFormat, find_format
 from lvm_batch.jobs.errors import Problem
 from lvm_batch.jobs.inspection.inputs import Inputs, find_inputs
+from lvm_batch.jobs.inspection.near_vectors import nested_articles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,6 +95,13 @@ class View:
     def named(self) -> RunSettings:
         """The settings as if the user had named every column that was found."""
         return self.settings.with_columns(self.columns.names)
+
+    @property
+    def hidden_articles(self) -> tuple[str, ...]:
+        """Fields of structs that may tell articles apart, where no column does and the user has said nothing."""
+        if "article" in self.given or self.settings.given_columns.get("article") != FILE_ARTICLE:
+            return ()
+        return nested_articles(seen.schema for seen in self.files if seen.schema is not None)
 
     @property
     def has_vectors(self) -> bool:

@@ -452,6 +452,17 @@ def test_lines_fit_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         assert [line for line in lines if line.startswith("  lvm-batch ")]
 
 
+def test_articles_within_a_struct_are_named_and_not_joined(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where `metadata.doc_id` may tell articles apart, whole files are not proposed as articles."""
+    metadata = pa.array([{"doc_id": f"d{n // 10}", "page": n} for n in range(30)])
+    pq.write_table(pa.table({"metadata": metadata, "embedding": vectors(30)}), tmp_path / "a.parquet")
+    values = inspected(capsys, "a.parquet")
+    assert any("`metadata.doc_id` may" in problem["message"] for problem in values["problems"])
+    assert [step for step in commands(values) if step.split()[1] in {"train", "run"}] == []
+
+
 def test_what_stands_in_for_columns_becomes_columns_when_sorted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
