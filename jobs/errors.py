@@ -90,7 +90,7 @@ class SettingsError(JobError):
     kind = "settings"
 
     def __init__(self, *problems: Problem) -> None:
-        several = Problem(f"{len(problems)} problems found", "mend them all, then try again")
+        several = Problem(f"{len(problems)} problems found", "fix all of them, then try again")
         super().__init__(*(problems[0] if len(problems) == 1 else several)[:2])
         self.problems = problems
         self.flags = problems[0].flags if len(problems) == 1 else ()

@@ -117,9 +117,9 @@ class Outcome:
         if self.role is None:
             return "no role was changed"
         if not self.changed:
-            return f"{self.role} is {_name(self.now) if self.now else 'nobody'}, as before"
-        was = f"it was {_name(self.before)}" if self.before else "nobody had it"
-        return f"{self.role} is now {_name(self.now) if self.now else 'nobody'}; {was}"
+            return f"{self.role} is {_name(self.now) if self.now else 'no model'}, as before"
+        was = f"it was {_name(self.before)}" if self.before else "there was no previous model"
+        return f"{self.role} is now {_name(self.now) if self.now else 'no model'}; {was}"
 
 
 def _user() -> str:
@@ -167,7 +167,7 @@ def rollback(role: str, models_dir: Path, *, signature: Signature) -> Outcome:
         before = previous_holder(log.changes(), role, now=now)
         if before is None:
             raise JobError(
-                f"nobody is known to have had {role}" + (f" before {now.name}" if now else ""),
+                f"no earlier model of {role} is known" + (f" before {now.name}" if now else ""),
                 f"give it to a model by name: lvm-batch models promote NAME --role {role}",
             )
         _check_unchanged(before, role, models_dir)

@@ -460,7 +460,7 @@ def test_rollback_goes_back_further_each_time(models_command: Callable[..., Any]
     assert [result.code for result in went] == [0, 0, 2]
     assert [result.values["to"]["name"] for result in went[:2]] == ["amn-2", "amn-1"]
     message = went[2].values["error"]["message"]
-    assert message == "nobody is known to have had production_model before amn-1"
+    assert message == "no earlier model of production_model is known before amn-1"
     assert [change.action for change in read_role_log(models_dir)[3:]] == ["rollback", "rollback"]
     assert role(models_dir) == "amn-1"
 
@@ -620,7 +620,7 @@ def test_a_result_is_printed_in_lines(
     assert main(["models", "promote", "amn-1", *options]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == ["amn-1", *["ok"] * 5, PRODUCTION]
-    assert lines[-1].endswith("nobody had it")
+    assert lines[-1].endswith("there was no previous model")
     assert main(["models", "promote", "worse", *options]) == 3
     printed = capsys.readouterr()
     assert "failed  cosine" in printed.out
