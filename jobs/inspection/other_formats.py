@@ -22,10 +22,8 @@ if TYPE_CHECKING:
 _LINE_BYTES = 2**20
 _SHOWN = 8
 COMPRESSED = (".gz", ".zst", ".bz2", ".xz")
-_ARROW = (
-    'python -c "import pyarrow.feather as f, pyarrow.parquet as p; '
-    "p.write_table(f.read_table('{path}'), '{stem}.parquet')\""
-)
+_ARROW = "python -c \"import pyarrow as a, pyarrow.parquet as p; p.write_table({read}, '{stem}.parquet')\""
+_ARROW_FILE = b"ARROW1"
 _EXPORT = "write it as Parquet, with the vectors as lists of numbers"
 
 
@@ -55,8 +53,22 @@ def describe_file(file: InputFile) -> dict[str, Any]:
 
 def _way(suffix: str, path: str) -> str:
     if suffix in {".arrow", ".feather", ".ipc"}:
-        return _ARROW.format(path=path, stem=posixpath.splitext(path)[0])
+        opened = (
+            "file" if _begins_with(path, _ARROW_FILE) else "stream"
+        )  # Hugging Face's save_to_disk writes streams
+        read = f"a.ipc.open_{opened}(a.memory_map('{path}')).read_all()"
+        return _ARROW.format(read=read, stem=posixpath.splitext(path)[0])
     return _EXPORT
+
+
+def _begins_with(path: str, magic: bytes) -> bool:
+    if not locate(path).is_local:
+        return False
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 - Path's own raises for a text that can be no path
+            return file.read(len(magic)) == magic
+    except OSError:
+        return False
 
 
 def _npy(path: str) -> str:

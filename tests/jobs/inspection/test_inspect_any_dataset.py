@@ -6,6 +6,8 @@ import gzip
 import json
 import shlex
 import shutil
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -418,7 +420,7 @@ def test_other_formats_have_a_way_to_parquet(tmp_path: Path, capsys: pytest.Capt
     csv, feather = inspected(capsys, "x.csv", "x.feather")["other_formats"]
     assert (csv["format"], csv["holds"], csv["packable"]) == ("CSV", "id, text, embedding", False)
     assert "write it as Parquet" in csv["hint"]
-    assert "pyarrow.feather" in feather["hint"]
+    assert "a.ipc.open_" in feather["hint"]
 
 
 def test_a_folder_of_arrays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -531,3 +533,19 @@ def test_paths_are_quoted(tmp_path: Path, capsys: pytest.CaptureFixture[str], na
     write(tmp_path / f"{name}/a.parquet", 30, **chunks(3, 10))
     train, bank, *_ = map(shlex.split, commands(inspected(capsys, name)))
     assert (train[2], bank[3], bank[-1]) == (name, name, f"{name}-bank")
+
+
+@pytest.mark.parametrize("kind", ["file", "stream"])
+def test_the_way_from_arrow_to_parquet_works_as_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    """Feather writes files, Hugging Face's save_to_disk streams: each has a line that reads it."""
+    table = pa.table({**chunks(3, 10), "embedding": vectors(30)})
+    make = pa.ipc.new_file if kind == "file" else pa.ipc.new_stream
+    with make(str(tmp_path / "data.arrow"), table.schema) as writer:
+        writer.write_table(table)
+    (other,) = inspected(capsys, "data.arrow")["other_formats"]
+    python, *arguments = shlex.split(other["hint"])
+    assert python == "python"
+    subprocess.run([sys.executable, *arguments], check=True, cwd=tmp_path)
+    assert pq.read_table(tmp_path / "data.parquet").equals(table)
