@@ -9,40 +9,28 @@ from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from lvm_batch.io.dataset.article_runs import ArticleRuns
-from lvm_batch.io.dataset.file_times import Span, files_within, selection_notices
-from lvm_batch.io.dataset.files import DatasetListing, look_for_files
-from lvm_batch.io.dataset.first_rows import first_files, first_units
-from lvm_batch.io.dataset.units import (
-    DatasetFormat,
-    Footer,
-    Unit,
-    cut_units,
-    read_footers,
-)
+from lvm_batch.io.dataset.first_rows import first_units
+from lvm_batch.io.dataset.units import DatasetFormat, Footer, Unit, cut_units
 from lvm_batch.io.output.job_documents import JobDocument, UnitEntry
 from lvm_batch.io.storage.locations import locate
 from lvm_batch.jobs.checks import Checks
-from lvm_batch.jobs.console.progress import watch_files
-from lvm_batch.jobs.datasets.dataset_format import find_format
-from lvm_batch.jobs.datasets.dataset_notices import overruled_notices, refuse_disorder, split_article_notices
+from lvm_batch.jobs.datasets.dataset_format import FoundFormat, find_format
 from lvm_batch.jobs.datasets.foretold_gates import gate_notices
 from lvm_batch.jobs.models.facts import FoundModels
 from lvm_batch.jobs.models.files import find_model_files, fit_problems
 from lvm_batch.jobs.models.find import find_models
-from lvm_batch.jobs.prediction.planning.carried_columns import carried_column_errors
 from lvm_batch.jobs.prediction.planning.fleet import Fleet, local_fleet
-from lvm_batch.jobs.prediction.planning.footers import sort_out
+from lvm_batch.jobs.prediction.planning.inputs import Inputs, read_inputs, select_files
 from lvm_batch.jobs.prediction.planning.job import Job, cap_rate, fingerprint, identity
-from lvm_batch.jobs.prediction.planning.limit import limit_notices, partly_read
+from lvm_batch.jobs.prediction.planning.limit import partly_read
 from lvm_batch.jobs.prediction.planning.memory import Projection, project_memory
 from lvm_batch.jobs.prediction.planning.notices import device_notices, notices, unavailable_criteria
-from lvm_batch.jobs.prediction.planning.places import run_place_errors
 from lvm_batch.jobs.prediction.planning.preflight import check_extras
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from lvm_batch.io.dataset.file_times import Span
     from lvm_batch.io.dataset.files import InputFile
     from lvm_batch.io.errors import UnreadableFile
     from lvm_batch.io.output.job_documents import Identity
@@ -78,18 +66,6 @@ class Plan:
         return sum(unit.n_rows for unit in self.units)
 
 
-@dataclass(frozen=True, slots=True)
-class _Inputs:
-    """The files that a job reads, and how it reads them."""
-
-    files: Sequence[InputFile]
-    footers: Sequence[Footer]
-    unreadable: tuple[UnreadableFile, ...]
-    dataset: DatasetFormat
-    span: Span | None
-    notices: tuple[str, ...]
-
-
 def make_plan(
     settings: RunSettings,
     *,
@@ -106,13 +82,26 @@ def make_plan(
     """
     check_extras(settings)
     checks = Checks()
-    listed = checks.run(lambda: look_for_files(settings.dataset)) or DatasetListing([], ())
-    checks.errors.extend(run_place_errors(settings, listed.files))
-    span = None if settings.span == (None, None) else Span(*settings.span)
-    selected: Sequence[InputFile] = listed.files
-    if span is not None:
-        selected = checks.run(lambda: files_within(listed.files, span, by=settings.time_column)) or []
-    files = selected if settings.limit is None else first_files(selected, settings.limit)
+    selection = select_files(settings, checks)
+    columns, dataset = _find_columns(settings, selection.files, checks, prepare)
+    inputs = read_inputs(selection, dataset, settings, checks, console=console)
+    checks.raise_all()
+    found = _loaded(settings, checks)
+    checks.raise_all()
+    gates = gate_notices(
+        settings, inputs.footers, length=dataset.shape.length, has_fallback=found.fallback is not None
+    )
+    said = (*selection.notices(settings), *columns.notices, *inputs.notices, *gates)
+    return _assemble(settings.with_columns(dataset.names), found, replace(inputs, notices=said), threads)
+
+
+def _find_columns(
+    settings: RunSettings, files: Sequence[InputFile], checks: Checks, prepare: Callable[[], None]
+) -> tuple[FoundFormat, DatasetFormat]:
+    """Find the columns, compare their widths with the models', and return also how the files are read.
+
+    Raises all errors so far if there are no columns to go on with.
+    """
     named = find_model_files(settings)
     shape = named.shape
     if shape is None and named.primary is not None and not checks.errors:  # only torch can read the file
@@ -122,44 +111,13 @@ def make_plan(
     checks.errors.extend(fit_problems(named, settings, columns.columns if columns and files else None))
     if columns is None:
         raise checks.all_errors()
-    dataset = columns.data_format
     if checks.errors:  # the columns are judged by themselves, and not by a model that does not fit
-        dataset = replace(dataset, shape=columns.columns.shape)
-    else:
-        checks.run(prepare)
-    runs = ArticleRuns()
-    found_footers = watch_files(
-        read_footers(files, dataset, runs=runs),
-        console,
-        what="reading footers",
-        n_files=len(files),
-    )
-    footers, unreadable = sort_out(found_footers, len(files), checks, settings)
-    if footers:
-        checks.errors.extend(carried_column_errors(settings, footers))
-    order = runs.order((footer.file.path for footer in footers), length=dataset.shape.length)
-    resolved = settings.with_columns(dataset.names)
-    checks.run(lambda: refuse_disorder(order, resolved))
-    checks.raise_all()
-    found = _loaded(settings, checks)
-    checks.raise_all()
-    left_out = () if span is None else selection_notices(listed.files, selected, by=settings.time_column)
-    found_notices = (
-        *listed.notices,
-        *left_out,
-        *columns.notices,
-        *split_article_notices(order, resolved, pad=settings.pad),
-        *overruled_notices(footers),
-        *limit_notices(settings.limit, footers, n_files=len(selected)),
-        *gate_notices(
-            settings, footers, length=dataset.shape.length, has_fallback=found.fallback is not None
-        ),
-    )
-    inputs = _Inputs(files, footers, unreadable, dataset, span, found_notices)
-    return _assemble(resolved, found, inputs, threads)
+        return columns, replace(columns.data_format, shape=columns.columns.shape)
+    checks.run(prepare)
+    return columns, columns.data_format
 
 
-def _assemble(settings: RunSettings, found: FoundModels, inputs: _Inputs, threads: int | None) -> Plan:
+def _assemble(settings: RunSettings, found: FoundModels, inputs: Inputs, threads: int | None) -> Plan:
     footers, shape = inputs.footers, inputs.dataset.shape
     fleet = local_fleet(settings.workers, found.device)
     models = found.as_set(settings)
