@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import shutil
 import warnings
-from importlib import import_module
 from typing import Any
 
 import dask
@@ -29,6 +28,7 @@ from lvm_batch.jobs.clusters.tables import (
 )
 from lvm_batch.jobs.clusters.tls import client_security
 from lvm_batch.jobs.errors import Problem, UsageError
+from lvm_batch.jobs.extras import import_extra
 from lvm_batch.jobs.processes.child_processes import safe_python
 from lvm_batch.jobs.settings.fields import without_assigned
 
@@ -114,13 +114,13 @@ class Slurm(OwnCluster):
         page = dashboard_options(self.settings.dashboard)
         scheduler = {"dashboard_address": page["dashboard_address"], **page["scheduler_kwargs"]}
         options["scheduler_options"] = scheduler | options.get("scheduler_options", {})
-        return import_module("dask_jobqueue").SLURMCluster(
+        return import_extra("dask_jobqueue").SLURMCluster(
             job_cls=_recording_job(self.refused), silence_logs=logging.ERROR, **options
         )
 
     def _job(self) -> Any:  # noqa: ANN401 - of an optional package
         """Return a job as it would be submitted; raises ``ValueError`` or ``TypeError`` if it cannot be one."""
-        job = import_module("dask_jobqueue.slurm").SLURMJob
+        job = import_extra("dask_jobqueue.slurm").SLURMJob
         cluster_only = ("scheduler_options", "shared_temp_directory")
         options = {name: value for name, value in self.options().items() if name not in cluster_only}
         with warnings.catch_warnings():
@@ -130,7 +130,7 @@ class Slurm(OwnCluster):
 
 def _recording_job(refused: list[str]) -> type:
     """Return dask-jobqueue's job, which adds to ``refused`` why it could not be submitted."""
-    base: Any = import_module("dask_jobqueue.slurm").SLURMJob
+    base: Any = import_extra("dask_jobqueue.slurm").SLURMJob
 
     class RecordingJob(base):  # type: ignore[misc] # its class is found when it is needed
         async def start(self) -> None:

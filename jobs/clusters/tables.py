@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from lvm_batch.jobs.console.text import nearest
 from lvm_batch.jobs.errors import Problem
-from lvm_batch.jobs.extras import require
+from lvm_batch.jobs.extras import import_extra, require
 from lvm_batch.jobs.settings.fields import brief, table_without_credentials
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ class TableSchema:
     def parameters(self) -> set[str]:
         """Return the names of all parameters of the classes, which need not be for a table."""
         classes = ((self.module, self.class_name), *self.more)
-        signatures = (inspect.signature(getattr(import_module(module), name)) for module, name in classes)
+        signatures = (inspect.signature(getattr(import_extra(module), name)) for module, name in classes)
         named = {
             each.name
             for signature in signatures

@@ -636,3 +636,14 @@ def test_a_worker_that_joins_with_another_lvm_batch_gets_no_work(
     [refused] = result.values["refused_workers"]
     assert (refused["worker"], refused["device"]) == (other, "lvm-batch 0.0.9")
     assert len(here) == N_UNITS
+
+
+def test_loading_a_cluster_leaves_ctrl_c_alone() -> None:
+    """dask-jobqueue sets a handler for SIGINT when it is imported; the process keeps its own."""
+    pytest.importorskip("dask_jobqueue", reason='pip install "lvm-batch[slurm]"')
+    code = (
+        "import signal; from lvm_batch.jobs.extras import import_extra;"
+        "before = signal.getsignal(signal.SIGINT); import_extra('dask_jobqueue');"
+        "assert signal.getsignal(signal.SIGINT) is before"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -42,8 +42,12 @@ def test_a_quiet_console_says_nothing(capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr() == ("", "something\n")
 
 
-def test_ctrl_c_is_raised_each_time_and_silences_dask() -> None:
+def test_ctrl_c_is_raised_each_time_and_silences_dask(request: pytest.FixtureRequest) -> None:
     """Python's own handler is put back afterwards, and so is the level of Dask's log."""
+    before_all = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # another test's import may have set one
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before_all))
     dask = logging.getLogger("distributed")
     before = dask.level
     for _ in range(2):
