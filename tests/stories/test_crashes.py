@@ -194,7 +194,8 @@ class Crashes(RuleBasedStateMachine):
             shutil.rmtree(self.folder)
 
 
-def test_any_crash_and_a_rerun_equal_one_clean_run(models: Path) -> None:
+@pytest.mark.parametrize("n_examples", [8, pytest.param(100, marks=pytest.mark.soak)])
+def test_any_crash_and_a_rerun_equal_one_clean_run(models: Path, n_examples: int) -> None:
     """Whatever step a run dies at, and however often, the final rows equal those of a clean run."""
     machine = Crashes()
     Crashes.models = models
@@ -203,7 +204,7 @@ def test_any_crash_and_a_rerun_equal_one_clean_run(models: Path) -> None:
     Crashes.clean = read_rows(machine.out)
     machine.teardown()
     Crashes.TestCase.settings = settings(
-        max_examples=25, stateful_step_count=8, suppress_health_check=list(HealthCheck)
+        max_examples=n_examples, stateful_step_count=8, suppress_health_check=list(HealthCheck)
     )
     Crashes.TestCase().runTest()
 

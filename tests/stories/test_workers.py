@@ -52,10 +52,10 @@ IMPATIENCE = "from distributed import Nanny; Nanny.kill.__defaults__ = (0.5, 'na
 
 
 class Cluster:
-    """A ``dask scheduler`` and one ``dask worker`` command with two worker processes under nannies."""
+    """A ``dask scheduler`` and one ``dask worker`` command with worker processes under nannies."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, n_workers: int) -> None:
+        self.folder, self.n_workers = folder, n_workers
         self.file = folder / "scheduler.json"
         self.trouble, self.touched = folder / "trouble", folder / "touched"
         self.processes: list[subprocess.Popen[bytes]] = []
@@ -65,7 +65,7 @@ class Cluster:
         self.start_scheduler()
         script = self.folder / "trouble.py"
         script.write_text(TROUBLE.format(trouble=str(self.trouble), touched=str(self.touched)))
-        workers = ("--nworkers", "2", "--nthreads", "1", "--no-dashboard", "--host", "127.0.0.1")
+        workers = ("--nworkers", self.n_workers, "--nthreads", "1", "--no-dashboard", "--host", "127.0.0.1")
         own = ("--memory-limit", "1200MiB", "--local-directory", self.folder, "--preload", script)
         own += ("--preload-nanny", IMPATIENCE)
         self._dask("worker", "--scheduler-file", self.file, *workers, *own)
@@ -86,7 +86,9 @@ class Cluster:
         self.trouble.write_text(code)
         self.touched.unlink(missing_ok=True)
         with Client(self.address, set_as_default=False) as client:
-            client.wait_for_workers(2, timeout=HANG_S)  # those that an earlier test killed are back
+            client.wait_for_workers(
+                self.n_workers, timeout=HANG_S
+            )  # those that an earlier test killed are back
             client.run_on_scheduler(exec, _ALLOW.format(allowed_failures))
 
     def _is_up(self) -> bool:
@@ -97,19 +99,13 @@ class Cluster:
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         self.processes.append(subprocess.Popen(command, start_new_session=True, **quiet))
 
-    def workers(self) -> list[psutil.Process]:
-        """The worker processes, without their nannies."""
-        children = psutil.Process(self.processes[1].pid).children(recursive=True)
-        return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
-
     def attempts(self) -> int:
         """How often the troubled unit was started."""
         return len(self.touched.read_text()) if self.touched.exists() else 0
 
-    @property
-    def is_first_attempt(self) -> str:
-        """Code for the trouble file: whether the troubled unit is started for the first time."""
-        return f"len(open({str(self.touched)!r}).read()) == 1"
+    def in_turn(self, *codes: str) -> str:
+        """Code for the trouble file: one of ``codes`` at each attempt of the troubled unit, and nothing afterwards."""
+        return f"exec(dict(enumerate({codes!r}, 1)).get(len(open({str(self.touched)!r}).read()), ''))"
 
     def stop(self) -> None:
         """Kill all processes."""
@@ -136,7 +132,7 @@ def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def own_cluster(tmp_path: Path) -> Iterator[Cluster]:
     """A cluster that the test starts and may break."""
-    started = Cluster(tmp_path)
+    started = Cluster(tmp_path, n_workers=1)
     yield started
     started.stop()
 
@@ -144,7 +140,7 @@ def own_cluster(tmp_path: Path) -> Iterator[Cluster]:
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A cluster that is started once: the nannies restart workers that die."""
-    started = Cluster(tmp_path_factory.mktemp("cluster"))
+    started = Cluster(tmp_path_factory.mktemp("cluster"), n_workers=2)
     started.start()
     yield started
     started.stop()
@@ -187,32 +183,34 @@ def check_whole(result: Result, tmp_path: Path) -> None:
     assert len(read_rows(tmp_path / "out")) == N_UNITS * 40
 
 
+KILLED = "os.kill(os.getpid(), signal.SIGKILL)"
+STOPPED = "os.kill(os.getpid(), signal.SIGSTOP)"
+HANGS = "time.sleep(600)"
+HOARDS = f"hoard.extend(bytearray(os.urandom(1 << 20)) * 50 for _ in range(25)); {HANGS}"
+
+
 def test_a_killed_worker_costs_no_row(
     cluster: Cluster, lvm_batch: Callable[..., Any], arguments: list[object], tmp_path: Path
 ) -> None:
     """A worker killed in the middle of a unit is replaced; another worker computes its unit."""
-    cluster.trouble_with(f"time.sleep(600) if {cluster.is_first_attempt} else None")
-    thread = soon(lambda: [worker.kill() for worker in cluster.workers()], lambda: cluster.attempts() > 0)
+    cluster.trouble_with(cluster.in_turn(KILLED))
     check_whole(lvm_batch(*arguments, "--scheduler", cluster.address), tmp_path)
-    thread.join()
     assert cluster.attempts() > 1
 
 
 def test_a_unit_that_kills_its_workers_is_quarantined_by_name(
-    cluster: Cluster,
-    lvm_batch: Callable[..., Any],
-    arguments: list[object],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    cluster: Cluster, lvm_batch: Callable[..., Any], arguments: list[object], tmp_path: Path
 ) -> None:
-    """After three deaths the unit is named with its worker's memory; the others are done, and a rerun does it."""
-    monkeypatch.setattr("lvm_batch.jobs.prediction.execution.workers._LOOK_EVERY_S", 0.05)
-    cluster.trouble_with("time.sleep(1.2); os.kill(os.getpid(), signal.SIGKILL)", allowed_failures=0)
+    """After three deaths the unit is named with its worker's memory; the others are done, and a rerun does it.
+
+    At last the nanny kills the worker, because the unit needs more memory than the worker may use.
+    """
+    cluster.trouble_with(cluster.in_turn(KILLED, KILLED, HOARDS), allowed_failures=0)
     result = lvm_batch(*arguments, "--scheduler", cluster.address)
     assert (result.code, result.values["units_done"]) == (1, N_UNITS - 1), result.values["failed_units"]
     (failure,) = result.values["failed_units"]
     assert (failure["kind"], failure["output"]) == ("worker_lost", "a-00003.parquet")
-    assert "MiB" in failure["message"]
+    assert "of 1,200 MiB" in failure["message"]
     assert cluster.attempts() == 3
     assert not (tmp_path / "out/_SUCCESS").exists()
     cluster.trouble.unlink()
@@ -221,38 +219,13 @@ def test_a_unit_that_kills_its_workers_is_quarantined_by_name(
     check_whole(again, tmp_path)
 
 
-def test_a_unit_that_needs_too_much_memory_is_quarantined(
-    cluster: Cluster, lvm_batch: Callable[..., Any], arguments: list[object]
-) -> None:
-    """The nanny kills a worker that exceeds its limit; the error names the unit, and the others are done."""
-    hoard = "hoard.extend(bytearray(os.urandom(1 << 20)) * 50 for _ in range(25)); time.sleep(600)"
-    cluster.trouble_with(hoard, allowed_failures=0)
-    result = lvm_batch(*arguments, "--scheduler", cluster.address)
-    assert (result.code, result.values["units_done"]) == (1, N_UNITS - 1), result.values["failed_units"]
-    (failure,) = result.values["failed_units"]
-    assert (failure["kind"], failure["output"]) == ("worker_lost", "a-00003.parquet")
-    assert "of 1,200 MiB" in failure["message"]
-
-
-def test_a_stopped_worker_loses_its_unit_to_another(
+def test_a_worker_that_is_stuck_loses_its_unit_to_another(
     cluster: Cluster, lvm_batch: Callable[..., Any], arguments: list[object], tmp_path: Path
 ) -> None:
-    """A worker that is stopped (SIGSTOP) is dropped after --unit-timeout, and another computes its unit."""
-    cluster.trouble_with(f"os.kill(os.getpid(), signal.SIGSTOP) if {cluster.is_first_attempt} else None")
+    """A worker that is stopped (SIGSTOP), then one that hangs, is dropped after --unit-timeout; another computes."""
+    cluster.trouble_with(cluster.in_turn(STOPPED, HANGS))
     check_whole(lvm_batch(*arguments, "--scheduler", cluster.address, "--unit-timeout", 4), tmp_path)
-    assert cluster.attempts() > 1
-
-
-def test_a_unit_that_hangs_is_given_up(
-    cluster: Cluster, lvm_batch: Callable[..., Any], arguments: list[object]
-) -> None:
-    """A unit that never ends is tried three times for --unit-timeout each, then named; the others are done."""
-    cluster.trouble_with("time.sleep(600)")
-    result = lvm_batch(*arguments, "--scheduler", cluster.address, "--unit-timeout", 4)
-    assert (result.code, result.values["units_done"]) == (1, N_UNITS - 1), result.values["failed_units"]
-    (failure,) = result.values["failed_units"]
-    assert (failure["kind"], failure["output"]) == ("unit_timeout", "a-00003.parquet")
-    assert "--unit-timeout" in failure["hint"]
+    assert cluster.attempts() > 2
 
 
 def test_a_scheduler_that_goes_away_ends_the_run_with_75(

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lvm_batch.jobs.benchmark import bench
+from lvm_batch.jobs.benchmark import bench, inputs
 from lvm_batch.jobs.benchmark.part_timings import PartTimings
+from lvm_batch.lvm.architectures.catalog import build_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,8 +19,13 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def _little(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shrink every part: two units, one start, a few queries."""
-    for name, value in {"QUERIES": 20, "_PARTS_ROWS": 5200, "_STARTS": 1}.items():
+    """Shrink every part: two units, one start, a few queries, and a fresh fallback with few parameters."""
+
+    def build_small(name: str, **how: Any) -> Any:  # noqa: ANN401 - of the function that it replaces
+        return build_model(name, **how, d_model=32, num_layers=1)
+
+    monkeypatch.setattr(inputs, "build_model", build_small)
+    for name, value in {"QUERIES": 20, "_PARTS_ROWS": 5100, "_STARTS": 1}.items():
         monkeypatch.setattr(bench, name, value)
 
 
