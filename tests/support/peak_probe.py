@@ -1,17 +1,16 @@
-"""Computes pickled units as a worker does, in a separate process, and prints the process's peak memory.
+"""Computes units in a copy of the fork server, and measures its peak memory.
 
-Called as a script with the path of a pickle of (job, units); prints one JSON object.
+The rule: the peak is that of a worker that starts on its own, as on a cluster. A copy lacks the pages of libraries
+that the server has read from their files; they are added.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import pickle
-import subprocess
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from lvm_batch.jobs.processes.forkserver import METHOD, in_forked_process, start_forkserver
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,41 +19,23 @@ if TYPE_CHECKING:
     from lvm_batch.jobs.prediction.planning.job import Job
 
 
-def peaks_of(job: Job, units: Sequence[Unit], folder: Path) -> dict[str, Any]:
-    """Compute ``units`` one after the other in a new process.
-
-    Returns ``loaded``, the process's memory in bytes once its models are loaded, and ``peaks``, its peak in bytes
-    after each unit.
-    """
-    pickled = folder / "units.pickle"
-    pickled.write_bytes(pickle.dumps((job, tuple(units))))
-    done = subprocess.run(
-        [sys.executable, __file__, str(pickled)],
-        check=True,
-        capture_output=True,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-    )
-    return json.loads(done.stdout)
+def peak_of(job: Job, units: Sequence[Unit]) -> int:
+    """Compute ``units`` one after the other in a new process; return its peak in bytes."""
+    assert METHOD == "forkserver"
+    start_forkserver()
+    return in_forked_process(_compute, job, tuple(units))
 
 
-def _status(name: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
-
-
-def _main(pickled: Path) -> None:
+def _compute(job: Job, units: Sequence[Unit]) -> int:
     from lvm_batch.jobs.prediction.execution import worker
 
-    job, units = pickle.loads(pickled.read_bytes())  # noqa: S301 - our own
-    worker._cascade(job)
-    loaded, peaks = _status("VmRSS"), []
+    libraries = _status(os.getppid(), "RssFile") - _status(os.getpid(), "RssFile")
     for unit in units:
         outcome = worker.run_unit(job, unit)
         assert not isinstance(outcome, worker.Failure), outcome
-        peaks.append(_status("VmHWM"))
-    sys.stdout.write(json.dumps({"loaded": loaded, "peaks": peaks}))
+    return _status(os.getpid(), "VmHWM") + libraries
 
 
-if __name__ == "__main__":
-    _main(Path(sys.argv[1]))
+def _status(process: int, name: str) -> int:
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
