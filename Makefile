@@ -32,8 +32,9 @@ prefect: ## Test the Prefect flow with Prefect's own harness, in an environment 
 		'fastapi<0.155' $$(grep '^torch==' constraints.txt)
 	@.venv-prefect/bin/python -m pytest -p no:schemathesis tests/workflows/test_prefect_flow.py
 
-soak: $(VENV)/.test ## Kill runs at random moments; plan, drive and rerun 100,000 units; ARGS="--units 5000 --driven 500"
+soak: $(VENV)/.test ## Kill runs at random moments, fuzz, rerun 100,000 units; ARGS="--units 5000 --driven 500"
 	@$(BIN)/python -m pytest -m soak
+	@FUZZ_EXAMPLES=1000 $(BIN)/python -m pytest tests/hostile/test_fuzz.py
 	@$(BIN)/python tests/benchmarks/soak.py $(ARGS)
 
 mutants: $(VENV)/.test ## Ask the tests whether they notice faults in the modules that keep data; ARGS="lvm.inference.routing io.output.commit:120-160"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 hypothesis.settings.register_profile(
     "hostile",
     hypothesis.settings.get_profile("suite"),
-    max_examples=int(os.environ.get("FUZZ_EXAMPLES", "60")),
+    max_examples=int(os.environ.get("FUZZ_EXAMPLES", "30")),
     suppress_health_check=list(hypothesis.HealthCheck),
 )
 

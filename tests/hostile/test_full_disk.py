@@ -218,7 +218,7 @@ CHANGES: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.mark.parametrize("after_batches", [0, 1])
+@pytest.mark.parametrize("after_batches", [pytest.param(0, marks=pytest.mark.soak), 1])
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_file_that_changes_while_it_is_read_fails_by_name(
     predict: Callable[..., Any],
