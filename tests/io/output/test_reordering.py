@@ -86,7 +86,7 @@ class Gate:
         while any(thread.is_alive() for thread in list(self._threads)):
             sleep(0.001)
             waiting = list(self._waiting)
-            quick = [one for one in waiting if not one[2] or self.chance.random() < 0.01]
+            quick = [one for one in waiting if not one[2] or self.chance.random() < 0.03]
             if quick:
                 one = self.chance.choice(quick)
                 self._waiting.remove(one)
