@@ -9,6 +9,9 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 ROOMS := io jobs lvm
 PACKAGE := $(addprefix jobs/package/,__init__.py __init__.pyi __main__.py errors.py py.typed)
 
+# The tests start hundreds of processes, and pytest rewrites every assertion: without caches each would compile anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast prefect soak mutants bench lint format stubs types check hooks changelog clean
 .DELETE_ON_ERROR:
