@@ -221,7 +221,7 @@ def flaw_of(row: dict[str, Any]) -> str | None:
     return None if flaw == "zero" else flaw
 
 
-@settings(max_examples=150)
+@settings(max_examples=75)
 @given(
     rows=SEQUENCES,
     chunking=CHUNKINGS,
