@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from lvm_batch.jobs.processes.child_processes import environment_for_children, safe_children
 from lvm_batch.jobs.processes.local_needs import check_local_needs
+from lvm_batch.jobs.processes.resources import usable_cores
 from lvm_batch.jobs.processes.temporary_folders import short_socket_paths
 
 if TYPE_CHECKING:
@@ -97,7 +98,19 @@ def in_forked_process(function: Callable[P, T], *arguments: P.args, **options: P
     if _servers:
         with suppress(EOFError):  # the copy has died
             return _in_a_copy(partial(function, *arguments, **options))
+        _ensure_threads(usable_cores())
     return function(*arguments, **options)
+
+
+def _ensure_threads(number: int) -> None:
+    """Raise ``RuntimeError`` if so many threads cannot be started: OpenMP, which torch uses, would end the process."""
+    done = threading.Event()
+    waiting = [threading.Thread(target=done.wait, daemon=True) for _ in range(number)]
+    try:
+        for thread in waiting:
+            thread.start()
+    finally:
+        done.set()
 
 
 def _in_a_copy(task: Callable[[], T]) -> T:
