@@ -155,7 +155,7 @@ class World:
         assert not damaged, damaged
         if succeeded:
             assert (report["faults"], report["units_missing"]) == ([], []), report
-            assert folder.success()["rows_out"] == report["rows"]
+            assert folder.success().rows_out == report["rows"]
         else:
             assert status(self.output)[0]["state"] != "done"
         self.check_rows(must_read=succeeded)
