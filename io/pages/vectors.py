@@ -130,9 +130,11 @@ class VectorRows:
         return self._n_rows[self._group] - self._left
 
     def _read_tables(self, out: NDArray[np.float32]) -> tuple[int, Flaws]:
-        table = self._table if self._table is not None and self._table.num_rows else self._next_table()
+        table = self._table if self._table is not None else self._next_table()
         n_rows = min(len(out), table.num_rows)
-        self._table = table.slice(n_rows)
+        self._table = (
+            table.slice(n_rows) if n_rows < table.num_rows else None
+        )  # an empty slice would hold it all
         return n_rows, decode_column(table[self._column].slice(0, n_rows), out[:n_rows], pad=self._pad)
 
     def skip(self, n_rows: int) -> None:
@@ -141,13 +143,7 @@ class VectorRows:
             self.read_into(np.empty((min(ROWS_AT_ONCE, n_rows - first), *self._shape), np.float32))
 
     def _by_arrow(self, *, skipped: int, batch_rows: int = ROWS_AT_ONCE) -> Iterator[pa.Table]:
-        """Yield the rows of the current row group after the first ``skipped``."""
-        for table in self._parquet.tables(
-            row_groups=[self._group], columns=[self._column], batch_rows=min(batch_rows, ROWS_AT_ONCE)
-        ):
-            if skipped < table.num_rows:
-                yield table.slice(skipped)
-            skipped = max(0, skipped - table.num_rows)
+        return _tables_after(self._parquet, self._column, self._group, skipped=skipped, batch_rows=batch_rows)
 
     def _next_table(self) -> pa.Table:
         table = next(self._tables, None)
@@ -155,6 +151,22 @@ class VectorRows:
             with self._parquet.naming_errors(f"row group {self._group}"):
                 raise pa.ArrowInvalid(f"column `{self._column}` has fewer rows than the footer promises")
         return table
+
+
+def _tables_after(
+    parquet: OpenParquet, column: str, row_group: int, *, skipped: int, batch_rows: int
+) -> Iterator[pa.Table]:
+    """Yield the rows of a row group after the first ``skipped``.
+
+    A generator that held the reader which holds it would keep both, and their buffers, until a collection of cycles.
+    """
+    tables = parquet.tables(
+        row_groups=[row_group], columns=[column], batch_rows=min(batch_rows, ROWS_AT_ONCE)
+    )
+    for table in tables:
+        if skipped < table.num_rows:
+            yield table.slice(skipped)
+        skipped = max(0, skipped - table.num_rows)
 
 
 def find_leaf(parquet: OpenParquet, column: str, shape: WindowShape) -> Leaf | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 from typing import TYPE_CHECKING, Any
 
@@ -250,3 +251,21 @@ def test_damaged_files_give_the_same_rows_or_an_error(
         assert expected is not None
         np.testing.assert_array_equal(rows.view(np.int32), expected[0].view(np.int32))
         assert flaws == expected[1]
+
+
+@pytest.mark.parametrize("limit", [5000, 10**9])
+def test_a_reader_that_is_done_with_holds_no_memory(tmp_path: Path, limit: int) -> None:
+    """Nothing is kept until a collection of cycles, whichever way the rows came."""
+    path = tmp_path / "f.parquet"
+    pq.write_table(
+        pa.table({"v": lists(numbers())}), path, row_group_size=200, dictionary_pagesize_limit=limit
+    )
+    read(path)  # what the first read brings to life stays
+    gc.collect()
+    gc.disable()
+    try:
+        before = pa.total_allocated_bytes()
+        read(path)
+        assert pa.total_allocated_bytes() == before
+    finally:
+        gc.enable()
