@@ -230,7 +230,7 @@ class OutputFolder(UnitFiles):
 
     def _refuse_strangers(self) -> None:
         stranger = self._store.first_visible()
-        if stranger is not None:
+        if stranger is not None and self.job() is None:  # another run may have begun the job meanwhile
             raise OutputError(
                 f"{self.text} is not empty and no job of lvm-batch: it holds {stranger}",
                 "choose a folder that is new or empty, so that readers of it see predictions only",
