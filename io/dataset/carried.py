@@ -76,7 +76,10 @@ class CarriedRows:
         tables = self._file_columns.read(
             self._file, row_groups=row_groups, columns=self._columns, batch_rows=rows_within(row)
         )
-        return (table.rename_columns(self.schema.names) for table in tables)
+        names = (
+            self.schema.names
+        )  # a generator that held these rows, which hold it, would keep what both have read
+        return (table.rename_columns(names) for table in tables)
 
 
 def written_columns(columns: FileColumns, roles: Roles) -> dict[str, str]:
