@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     Draw = Callable[[Figure], None]
@@ -61,6 +62,18 @@ def label(name: str) -> str:
     """Return a name as a label: printable, at most 24 characters, cut from the left as paths differ at the end."""
     shown = "".join(letter if letter.isprintable() else "?" for letter in name).lstrip("_")
     return shown if len(shown) <= _LETTERS else f"..{shown[2 - _LETTERS :]}"
+
+
+def legend_below(axes: Axes, *, n_columns: int = 2) -> None:
+    """Put the legend below the axes, where no line can cross it."""
+    axes.legend(loc="upper left", bbox_to_anchor=(0, -0.16), ncols=n_columns, borderaxespad=0)
+
+
+def count_along(axes: Axes) -> None:
+    """Give the horizontal axis whole numbers only."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def _style() -> Any:  # noqa: ANN401 - matplotlib's own type lists every setting there is

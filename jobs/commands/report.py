@@ -44,7 +44,7 @@ def report(
         lvm-batch report out/ --output /srv/pages/night.html
     """
     console.doing(f"reading {output}")
-    from lvm_batch.jobs.reports.compare import compare
+    from lvm_batch.jobs.reports.comparison.compare import compare
     from lvm_batch.jobs.reports.report import report as write_report
 
     console.result(*(write_report(output, file=file) if other is None else compare(output, other, file=file)))

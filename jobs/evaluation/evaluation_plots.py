@@ -11,7 +11,7 @@ import numpy as np
 
 from lvm_batch.jobs.evaluation.group_scores import SHOWN_LANES
 from lvm_batch.jobs.evaluation.row_scores import LAST, MEAN, RIDGE
-from lvm_batch.jobs.plots import COLOURS, GREY, WIDTH, figure_svg, label
+from lvm_batch.jobs.plots import COLOURS, GREY, WIDTH, figure_svg, label, legend_below
 from lvm_batch.lvm.evaluation.retrieval import recall_curve
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def plots(values: Values, scores: RowScores) -> Iterator[tuple[str, bytes]]:
     yield (
         "cosines.svg",
         figure_svg(
-            lambda figure: _distributions(figure, scores.cosines, names), size=(WIDTH, 0.6 + 2.6 * down)
+            lambda figure: _distributions(figure, scores.cosines, names), size=(WIDTH, 0.6 + 2.9 * down)
         ),
     )
     groups = dict(_groups(values))
@@ -73,7 +73,7 @@ def _distributions(
         for values, line in ((known[name], colour), (known[MEAN], GREY)):
             if len(values):
                 axes.axvline(values.mean(), color=line, linestyle="--", linewidth=1)
-        axes.legend(loc="upper left")
+        legend_below(axes)
     figure.suptitle(
         "cosine with the true next vector: rows, and their mean as a dashed line", x=0.01, ha="left"
     )

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
     Values = NDArray[np.floating]
 
-_SIZE = (4.6, 2.8)
-_BINS = 60
+_WIDTHS = (4.6, 9.6)  # inches: beside another, and alone
+_HEIGHT = 2.8
+_FEWEST_BINS, _MOST_BINS = 8, 60
 _LETTER = 0.075  # inches of a wide letter
 _FEW = 30  # rows are no distribution
 _TAIL = 0.001
@@ -60,13 +61,24 @@ _LEFT_OUT = re.compile(r"\A.*?(?=<svg )|<!--.*?-->|<metadata>.*?</metadata>|<sty
 _ID = re.compile(r'(\bid="|href="#|url\(#)')
 
 
-def picture(name: str, caption: str, draw: Draw, *, size: tuple[float, float] = _SIZE) -> Picture:
-    """Draw a figure; ``name`` is one that no other figure of the page has, ``caption`` also what is read out."""
+def picture(name: str, caption: str, draw: Draw, *, height: float = _HEIGHT) -> Picture:
+    """Return a figure to draw; ``name`` is one that no other figure of the page has, ``caption`` also what is read out.
+
+    ``height`` is in inches.
+    """
+
+    def draw_svg(wide: bool) -> Markup:  # noqa: FBT001 - the template calls it
+        return _svg(f"{name}-wide" if wide else name, caption, draw, size=(_WIDTHS[wide], height))
+
+    return Picture(caption, draw_svg)
+
+
+def _svg(name: str, caption: str, draw: Draw, *, size: tuple[float, float]) -> Markup:
     svg = _LEFT_OUT.sub("", figure_svg(draw, size=size, style=_STYLE).decode())
     svg = _COLOUR.sub(lambda found: _NAMES[_as_known(found[0])], svg)
     svg = _ID.sub(rf"\g<1>{name}-", svg)
     read_out = f'<svg role="img" aria-label="{escape(caption)}" '
-    return Picture(caption, Markup(svg.replace("<svg ", read_out, 1)))  # noqa: S704 - drawn here, names as outlines
+    return Markup(svg.replace("<svg ", read_out, 1))  # noqa: S704 - drawn here, names as outlines
 
 
 def _as_known(colour: str) -> str:
@@ -93,18 +105,19 @@ def histograms(
     if not finite:
         return Note(empty)
     marks = [] if threshold is None else [threshold[1]]
-    edges = _edges(list(finite.values()), marks)
+    edges = cut_range(list(finite.values()), marks)
 
     def draw(figure: Figure) -> None:
         place = figure.subplots()
         for key, known in finite.items():
             counts = np.histogram(known, edges)[0]
-            place.stairs(
-                100 * counts / len(known), edges, label=f"{label(key)} ({len(known):,})", linewidth=1.4
-            )
+            shares = 100 * counts / len(known)
+            drawn = place.stairs(shares, edges, label=f"{label(key)} ({len(known):,})", linewidth=1.4)
+            place.stairs(shares, edges, fill=True, color=drawn.get_edgecolor(), alpha=0.15)
         if threshold is not None:
             place.axvline(threshold[1], color=_INK, linestyle="--", label=f"{threshold[0]} {threshold[1]:g}")
         place.set(xlabel=of, ylabel="% of its rows", ylim=(0, None))
+        place.locator_params(axis="x", nbins=6)
         _finish(figure)
 
     return picture(name, caption, draw)
@@ -129,7 +142,7 @@ def spreads(name: str, caption: str, groups: Sequence[Group]) -> Picture | Note:
         place.grid(visible=False, axis="y")
         _finish(figure, names=[group.name for group in shown])
 
-    return picture(name, caption, draw, size=(4.6, 1.4 + 0.24 * len(shown)))
+    return picture(name, caption, draw, height=max(_HEIGHT, 1.4 + 0.24 * len(shown)))
 
 
 def rate_over_time(caption: str, rates: Rates) -> Picture | Note:
@@ -179,13 +192,14 @@ def shares(caption: str, parts: Sequence[tuple[str, str, float]]) -> Picture | N
     return picture("shares", caption, draw)
 
 
-def _edges(values: Sequence[Values], marks: Sequence[float]) -> Values:
+def cut_range(values: Sequence[Values], marks: Sequence[float]) -> Values:
     """Cut the range of all values, but for the outermost thousandth, so that ``marks`` lie within it."""
     ends: list[Any] = [np.quantile(known, (_TAIL, 1 - _TAIL)) for known in values]
     low = min(*(end[0] for end in ends), *marks, *(end[0] for end in ends))
     high = max(*(end[1] for end in ends), *marks, *(end[1] for end in ends))
     room = 0.02 * (high - low) or 0.01
-    n_bins = int(np.clip(2 * np.sqrt(max(map(len, values))), 10, _BINS))
+    # Rice's rule, which keeps the steps of a few hundred rows apart from noise
+    n_bins = int(np.clip(2 * np.cbrt(max(map(len, values))), _FEWEST_BINS, _MOST_BINS))
     return np.linspace(low - room, high + room, n_bins + 1)
 
 

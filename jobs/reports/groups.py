@@ -6,7 +6,7 @@ The rule: a figure is None where no row has it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -26,20 +26,33 @@ UNNAMED = "(none)"
 """What rows are called whose lane or split is null."""
 
 
+class Spread(NamedTuple):
+    """The mean of the known values among ``n_rows`` rows, their number, and their variance (of the sample, n - 1)."""
+
+    mean: float | None
+    n_rows: int
+    n: int = 0
+    variance: float = 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Rows that share a name; ``cosine`` and its quantiles are of those with a known target.
+    """Rows that share a name; ``spread`` and the quantiles are of the cosines of those with a known target.
 
-    ``by_route`` holds the mean cosine and the number of rows of each route; ``gain`` is GRU's cosine less AMN's where
-    both ran.
+    ``by_route`` holds the cosines of the rows of each route; ``gain`` is GRU's cosine minus AMN's where both ran.
     """
 
     name: str
     rows: int
-    cosine: float | None
+    spread: Spread
     quantiles: tuple[float, ...]
-    by_route: dict[str, tuple[float | None, int]]
+    by_route: dict[str, Spread]
     gain: float | None
+
+    @property
+    def cosine(self) -> float | None:
+        """The mean cosine."""
+        return self.spread.mean
 
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -72,6 +85,13 @@ def mean_of(values: Values) -> float | None:
     return float(finite.mean(dtype=np.float64)) if len(finite) else None
 
 
+def spread_of(values: Values) -> Spread:
+    """Return mean and variance of the finite values, in float64."""
+    finite = known(values)
+    variance = float(finite.var(ddof=1, dtype=np.float64)) if len(finite) > 1 else 0.0
+    return Spread(mean_of(finite), len(values), len(finite), variance)
+
+
 def summary_of(values: Values) -> dict[str, Any]:
     """Return count, mean, standard error of the mean, and share above zero of the finite values."""
     finite = known(values)
@@ -92,10 +112,8 @@ def _group(name: str, columns: Columns, rows: NDArray[np.bool_]) -> Group:
     return Group(
         name=name,
         rows=int(rows.sum()),
-        cosine=mean_of(cosine),
+        spread=spread_of(cosine),
         quantiles=tuple(np.quantile(finite, QUANTILES).tolist()) if len(finite) else (),
-        by_route={
-            route_name: (mean_of(cosine[taken]), int(taken.sum())) for route_name, taken in routed.items()
-        },
+        by_route={route_name: spread_of(cosine[taken]) for route_name, taken in routed.items()},
         gain=mean_of(columns.gain[rows]),
     )

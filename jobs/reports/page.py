@@ -1,6 +1,6 @@
 """The page that reports one job.
 
-The rule: the most important comes first: whether the job is done, and if not, why.
+The rule: the page answers in this order: is the job done, how good is it, did escalation pay, is anything wrong.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lvm_batch.jobs.console.text import plural
 from lvm_batch.jobs.prediction.results.verdict import verdict
+from lvm_batch.jobs.reports.headline import badges_of, routes_bar, subtitle_of, tiles_of, title_of
 from lvm_batch.jobs.reports.parts import Note, Page, Section, WarningBox, table
 from lvm_batch.jobs.reports.sections import (
     cosine_section,
@@ -17,7 +18,7 @@ from lvm_batch.jobs.reports.sections import (
     rows_section,
     signals_section,
 )
-from lvm_batch.jobs.reports.text import cosine, duration, moment, rate, setting
+from lvm_batch.jobs.reports.text import DASH, moment, setting
 from lvm_batch.jobs.reports.work_sections import faults_section, speed_section
 from lvm_batch.jobs.settings.run import RunSettings
 
@@ -27,24 +28,37 @@ if TYPE_CHECKING:
     from lvm_batch.jobs.prediction.results.summary import Selection
     from lvm_batch.jobs.reports.data import ReportData
     from lvm_batch.jobs.reports.documents import Documents
+    from lvm_batch.jobs.reports.parts import Part
 
 
 def page_of(data: ReportData) -> Page:
     """Return the report of a job."""
     documents = data.documents
     return Page(
-        title=f"lvm-batch run {documents.job.job_id}",
-        lead=(state_note(documents), *warning_boxes(documents), _facts(data)),
+        title=title_of(documents),
+        badges=tuple(badges_of(documents)),
+        subtitle=subtitle_of(data),
+        lead=tuple(_lead(data)),
         sections=(
-            rows_section(data),
+            gain_section(data),
+            faults_section(data),
             cosine_section(data),
             signals_section(data),
-            gain_section(data),
+            rows_section(data),
             speed_section(data),
-            faults_section(data),
             _settings_section(data),
         ),
     )
+
+
+def _lead(data: ReportData) -> Iterator[Part]:
+    documents = data.documents
+    if documents.state != "done":
+        yield state_note(documents)
+    yield from warning_boxes(documents)
+    yield tiles_of(data)
+    if documents.totals.rows_out:
+        yield routes_bar(documents.totals)
 
 
 def state_note(documents: Documents) -> Note:
@@ -90,22 +104,18 @@ def _why_not_accepted(documents: Documents) -> str:
     return "no run has come to its end since" if error is None else error.args[0]
 
 
-def _facts(data: ReportData) -> Any:  # noqa: ANN401 - a part
-    documents, rates = data.documents, data.rates
-    totals, sessions = documents.totals, rates.sessions
+def _facts(data: ReportData) -> Part:
+    documents, sessions = data.documents, data.rates.sessions
     selected = documents.summary.selected if documents.summary else None
     facts = {
+        "dataset": setting(documents.job.settings.get("dataset")),
         "output": documents.text,
         "job": documents.job.job_id,
-        "version": f"lvm-batch {documents.job.version}",
-        "rows": f"{totals.rows_out:,} of {documents.n_rows:,} from {plural(documents.n_units, 'unit')}",
-        "fallback rate": f"{totals.fallback_rate:.1%}",
-        "mean cosine": f"{cosine(totals.cosine.mean)} over {plural(totals.cosine.n, 'row')}",
-        "first run": moment(sessions[0].started) if sessions else "no unit was done by a run that told of it",
-        "last end": moment(sessions[-1].ended) if sessions else "-",
-        "time at work": f"{duration(rates.wall_s)} in {plural(len(sessions), 'run')}, {rate(rates.rate)}",
+        "fingerprint": documents.job.fingerprint,
+        "written by": f"lvm-batch {documents.job.version}",
+        "first run": moment(sessions[0].started) if sessions else DASH,
     } | ({"last run read": _selection(selected)} if selected else {})
-    return table("What ran", ("", ""), facts.items(), n_texts=2, empty="")
+    return table("The job", ("", ""), facts.items(), n_texts=2, empty="")
 
 
 def _selection(selected: Selection) -> str:
@@ -115,12 +125,12 @@ def _selection(selected: Selection) -> str:
 
 
 def _settings_section(data: ReportData) -> Section:
-    documents = data.documents
-    changed = differing_settings(documents.settings.model_dump())
+    changed = differing_settings(data.documents.settings.model_dump())
     heads = ("role", "architecture", "path", "SHA-256")
     return Section(
-        "Settings, models, version",
+        "Job, settings, models",
         (
+            _facts(data),
             table(
                 "Settings that differ from the defaults",
                 ("setting", "value"),
@@ -129,6 +139,5 @@ def _settings_section(data: ReportData) -> Section:
                 empty="Every setting has its default.",
             ),
             table("Models and bank", heads, data.models, n_texts=4, empty="The job names no models."),
-            Note(f"Written by lvm-batch {documents.job.version}; fingerprint {documents.job.fingerprint}."),
         ),
     )

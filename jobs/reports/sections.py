@@ -18,12 +18,14 @@ from lvm_batch.jobs.reports.text import cosine, count, share
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from lvm_batch.jobs.prediction.results.totals import Gain, Totals
     from lvm_batch.jobs.reports.columns import Columns, Labels
     from lvm_batch.jobs.reports.data import ReportData
     from lvm_batch.jobs.reports.groups import Group, Values
 
 _N_DRAWN = 4
 NO_TARGETS = "No row has a cosine: the input has no targets."
+_GAINS = "GRU's cosine minus AMN's. Shadow rows are chosen by chance, escalated ones by the criteria."
 NO_BANK = "No row has a {}: the job had no bank that gives one."
 
 
@@ -36,8 +38,9 @@ def rows_section(data: ReportData) -> Section:
         _counts("Rows by route", routes, sum(routes.values()), empty="No row has a route."),
         _counts("Rows by reason to escalate", totals.rows_by_reason, n_rows, empty="No reasons are counted."),
         _counts("Rows by status", totals.rows_by_status, n_rows, empty="No row is written yet."),
-        _counts("Rows by detail", totals.rows_by_detail, n_rows, empty="No row has a status detail."),
     ]
+    if totals.rows_by_detail:
+        parts.append(_counts("Rows by detail of the status", totals.rows_by_detail, n_rows, empty=""))
     if kept > 0:
         parts.append(Note(f"{plural(kept, 'row')} with a reason to escalate kept the route amn."))
     return Section("Rows", tuple(parts))
@@ -54,16 +57,22 @@ def _cosine_parts(columns: Columns) -> Iterator[Part]:
     by_split, by_lane = groups_by(columns, columns.split), groups_by(columns, columns.lane)
     yield _looked_at(columns)
     yield _group_table("Mean cosine by split and route", "split", [*by_split, everything(columns)])
+    if by_lane:
+        yield _group_table(
+            f"Mean cosine by lane and route, the {N_LANES} largest lanes at most", "lane", by_lane
+        )
     yield _cosines("cosine-route", "Cosines by route.", columns, columns.route)
-    if columns.split is None:
-        yield Note("The output has no column of splits.")
-    else:
+    if columns.split is not None:
         yield _cosines("cosine-split", "Cosines by split.", columns, columns.split)
-    if columns.lane is None:
-        yield Note("The output has no column of lanes.")
-        return
-    yield _group_table(f"Mean cosine by lane and route, the {N_LANES} largest lanes at most", "lane", by_lane)
-    yield spreads("lanes", "Cosines by lane: the middle 90 % and half of the rows, and their mean.", by_lane)
+    if by_lane:
+        yield spreads(
+            "lanes", "Cosines by lane: the middle 90 % and half of the rows, and their mean.", by_lane
+        )
+    absent = [
+        f"{name}s" for name, labels in (("split", columns.split), ("lane", columns.lane)) if labels is None
+    ]
+    if absent:
+        yield Note(f"The output has no column of {' and none of '.join(absent)}.")
 
 
 def signals_section(data: ReportData) -> Section:
@@ -90,31 +99,55 @@ def signals_section(data: ReportData) -> Section:
 
 
 def gain_section(data: ReportData) -> Section:
-    """GRU's cosine minus AMN's, if both are known."""
+    """GRU's cosine minus AMN's, if both are known, and what that says."""
     columns = data.columns
     kinds = {"escalated": columns.escalated, "shadow": columns.shadow}
     gains = {kind: columns.gain[rows] for kind, rows in kinds.items()}
-    empty = "No row has both cosines: none was escalated or chosen for shadow evaluation, or there are no targets."
-    parts: list[Part] = [
-        table(
-            "GRU's cosine less AMN's",
-            ("chosen as", "rows", "mean", "standard error", "GRU better"),
-            _gain_rows(gains),
-            empty=empty,
-        )
-    ]
+    parts: list[Part] = [Note(answer_on_escalation(data.documents.totals))]
     if any(len(known(gain)) for gain in gains.values()):
-        parts.append(
+        empty = "Too few rows have both cosines."
+        parts += [
             histograms(
-                "gain",
-                "GRU's cosine less AMN's. Shadow rows are chosen by chance, escalated ones by the thresholds.",
-                gains,
-                of="gru_cosine - amn_cosine",
-                threshold=("even", 0.0),
+                "gain", _GAINS, gains, of="gru_cosine - amn_cosine", threshold=("even", 0.0), empty=empty
+            ),
+            table(
+                "GRU's cosine minus AMN's",
+                ("chosen as", "rows", "mean", "± error", "GRU better"),
+                _gain_rows(gains),
                 empty=empty,
-            )
-        )
-    return Section("What escalation gained", tuple(parts))
+            ),
+        ]
+    return Section("Did escalation pay?", tuple(parts))
+
+
+def answer_on_escalation(totals: Totals) -> str:
+    """Answer in a sentence or two whether the fallback's predictions were nearer to the targets."""
+    gain, n_escalated = totals.escalation_gain, totals.rows_by_route.get("gru", 0)
+    if not n_escalated:
+        return "No row was escalated." + _by_chance(totals)
+    if gain.mean is None:
+        return f"Unknown: none of the {plural(n_escalated, 'escalated row')} has a target."
+    figures = f"{cosine(gain.mean, signed=True)}{_error(gain)} over {plural(gain.n, 'row')}"
+    if gain.is_loss:
+        return f"No. On escalated rows GRU is worse than AMN: {figures}.{_by_chance(totals)}"
+    if not gain.is_gain:
+        return f"Unknown: on escalated rows GRU and AMN differ by no more than chance: {figures}.{_by_chance(totals)}"
+    n_rows = totals.cosine.n
+    lifted = f" That lifts the mean cosine of all {n_rows:,} rows by {gain.mean * gain.n / n_rows:.4f}."
+    return f"Yes. On escalated rows GRU is better than AMN: {figures}.{lifted}{_by_chance(totals)}"
+
+
+def _by_chance(totals: Totals) -> str:
+    """Say what the fallback would gain on rows chosen by chance, if shadow evaluation measured it."""
+    gain = totals.shadow_gain
+    if gain.mean is None:
+        return ""
+    figures = f"{cosine(gain.mean, signed=True)}{_error(gain)} over {plural(gain.n, 'row')}"
+    return f" On rows chosen by chance it is {figures}."
+
+
+def _error(gain: Gain) -> str:
+    return "" if gain.error is None else f" ± {gain.error:.4f}"
 
 
 def _gain_rows(gains: Mapping[str, Values]) -> Iterator[tuple[str, ...]]:
@@ -155,19 +188,12 @@ def _cosines(name: str, caption: str, columns: Columns, labels: Labels) -> Part:
 
 
 def _group_table(caption: str, what: str, groups: list[Group]) -> Table | Note:
-    heads = (
-        what,
-        "rows",
-        "cosine",
-        *(f"{route} ({part})" for route in ROUTES for part in ("rows", "cosine")),
-    )
-    return table(caption, (*heads, "gru - amn"), map(_group_row, groups), empty=f"No row has a {what}.")
+    routes = (f"{route} ({part})" for route in ROUTES for part in ("rows", "cosine"))
+    heads = (what, "rows", "cosine", "gru - amn", *routes)
+    return table(caption, heads, map(_group_row, groups), empty=f"No row has a {what}.")
 
 
 def _group_row(group: Group) -> tuple[str, ...]:
-    routes = [
-        text
-        for mean, n_rows in (group.by_route[route] for route in ROUTES)
-        for text in (count(n_rows), cosine(mean))
-    ]
-    return (group.name, count(group.rows), cosine(group.cosine), *routes, cosine(group.gain, signed=True))
+    spreads_by_route = (group.by_route[route] for route in ROUTES)
+    routes = [text for one in spreads_by_route for text in (count(one.n_rows), cosine(one.mean))]
+    return (group.name, count(group.rows), cosine(group.cosine), cosine(group.gain, signed=True), *routes)

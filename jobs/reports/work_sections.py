@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lvm_batch.jobs.console.text import plural
 from lvm_batch.jobs.reports.figures import rate_over_time, shares
-from lvm_batch.jobs.reports.parts import FoldedText, Note, Part, Section, table
+from lvm_batch.jobs.reports.parts import Checks, FoldedText, Note, Part, Section, table
 from lvm_batch.jobs.reports.rates import shares_of
 from lvm_batch.jobs.reports.text import DASH, count, duration, moment, rate, share
 
@@ -33,16 +33,16 @@ def _speed_parts(data: ReportData) -> Iterator[Part]:
     if documents.n_lost_events:
         lost = plural(documents.n_lost_events, "line")
         yield Note(f"{lost} of events.jsonl cannot be read and is left out.")
+    parts = shares_of(documents.totals.seconds)
     yield rate_over_time(
         "Rows a second while runs were at work; each unit's rows over the time it took.", rates
     )
-    parts = shares_of(documents.totals.seconds)
     yield shares("Share of the busy time: reading, computing, writing.", parts)
-    yield _busy_time(parts)
     if rates.busy is not None:
         yield Note(f"Workers were at work on units for {rates.busy:.0%} of the time that runs gave them.")
-    yield _workers(data)
     yield _runs(rates.sessions)
+    yield _workers(data)
+    yield _busy_time(parts)
 
 
 def _busy_time(parts: Sequence[tuple[str, str, float]]) -> Part:
@@ -98,46 +98,51 @@ def _without_workers(data: ReportData) -> str:
 
 
 def faults_section(data: ReportData) -> Section:
-    """Bad rows with their places, units that failed, files left out, notices."""
-    documents = data.documents
-    parts: list[Part] = [_bad_rows(documents.totals), *_failed(data)]
-    if documents.summary is None:
-        parts.append(Note("Notices and criteria are known once a run has come to its end."))
-        return Section("What to look at", tuple(parts))
-    summary = documents.summary
-    parts.append(
-        table(
-            "Files left out because they cannot be read",
-            ("file", "why"),
-            ((one.path, one.message) for one in summary.unreadable_files[:_N_SHOWN]),
-            n_texts=2,
-            empty="No file was left out.",
-        )
+    """What is in order in one line; then bad rows with their places, failed units, files left out, notices."""
+    findings = list(_findings(data))
+    in_order = tuple(part.text for part in findings if isinstance(part, Note) and not part.grave)
+    others = tuple(part for part in findings if not isinstance(part, Note) or part.grave)
+    notices = data.documents.summary.notices if data.documents.summary else ()
+    said = tuple(Note(f"The run said: {notice}") for notice in notices[:_N_SHOWN])
+    return Section("Is anything wrong?", (*((Checks(in_order),) if in_order else ()), *others, *said))
+
+
+def _findings(data: ReportData) -> Iterator[Part]:
+    """Yield the result of each check: a plain note says that it is in order, all else that it is not."""
+    documents, summary = data.documents, data.documents.summary
+    yield _bad_rows(documents.totals)
+    yield from _failed(data)
+    if summary is None:
+        yield Note("Notices and criteria are known once a run has come to its end.", grave=True)
+        return
+    yield table(
+        "Files left out because they cannot be read",
+        ("file", "why"),
+        ((one.path, one.message) for one in summary.unreadable_files[:_N_SHOWN]),
+        n_texts=2,
+        empty="No file was left out.",
     )
-    parts.append(
-        table(
-            "Criteria that could not be evaluated",
-            ("criterion", "why"),
-            summary.criteria_not_evaluated.items(),
-            n_texts=2,
-            empty="Every criterion could be evaluated.",
-        )
+    yield table(
+        "Criteria that could not be evaluated: no row is escalated for them",
+        ("criterion", "why"),
+        summary.criteria_not_evaluated.items(),
+        n_texts=2,
+        empty="Every criterion could be evaluated.",
     )
-    parts.extend(Note(f"Notice: {notice}") for notice in summary.notices[:_N_SHOWN])
-    if not summary.notices:
-        parts.append(Note("The run had no notices."))
-    return Section("What to look at", tuple(parts))
 
 
 def _bad_rows(totals: Totals) -> Part:
     n_bad, places = totals.rows_by_status.get("bad_input", 0), totals.bad_rows
-    unnamed = f"{plural(n_bad, 'row', ('is', 'are'))} bad, and no record names their places."
+    if n_bad and not places:
+        return Note(
+            f"{plural(n_bad, 'row', ('is', 'are'))} bad, and no record names their places.", grave=True
+        )
     return table(
         f"Bad rows, the first {len(places):,} of {n_bad:,}",
         ("row", "detail", "file"),
         ((str(bad.row), bad.detail, bad.file) for bad in places),
         n_texts=3,
-        empty=unnamed if n_bad else "No row is bad.",
+        empty="No row is bad.",
     )
 
 

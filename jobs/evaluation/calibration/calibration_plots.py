@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lvm_batch.jobs.console.text import format_number
-from lvm_batch.jobs.plots import GREY
+from lvm_batch.jobs.plots import GREY, legend_below
 from lvm_batch.lvm.evaluation.calibration import gain_curve, oracle_curve
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def draw_reliability(figure: Figure, *, values: Mapping[str, Any]) -> None:
         axes.plot(predicted, actual, marker="o", markersize=3.5)
         axes.axhline(values["primary_cosine"], color=GREY, linestyle=":", label="mean of all rows")
         axes.set(xlabel=f"{name}, tenths of the rows", title=f"AUROC {format_number(signal['auroc'], '.3f')}")
-        axes.legend()
+        legend_below(axes)
     figure.axes[0].set_ylabel("cosine with the true next vector")
 
 
@@ -50,4 +50,4 @@ def draw_gain(figure: Figure, *, rows: CalibrationRows, values: Mapping[str, Any
         axes.plot(*where, marker, label=f"{label}, on other {values['grouped_by']}")
     axes.axvline(100 * values["budget"], color=GREY, linestyle=":", label="budget")
     axes.set(xlabel="% of the rows escalated", ylabel="gain in mean cosine over all rows", xlim=(0, 100))
-    axes.legend()
+    legend_below(axes)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from itertools import islice
+from math import copysign, inf
 from typing import TYPE_CHECKING, Any
 
 from lvm_batch.io.output.tally import NOTHING, SHOWN_BAD_ROWS, SquareSums, Sums
@@ -62,9 +63,21 @@ class Gain:
         That is three standard errors, not the usual two: neighbouring windows share most of their vectors, so that rows
         count for less than independent ones do, and a job that runs every night should not warn by chance.
         """
+        errors = self._errors
+        return None if errors is None else errors < -ERRORS
+
+    @property
+    def is_gain(self) -> bool | None:
+        """Whether the mean is above zero by as much; ``None`` if too few rows are known to tell."""
+        errors = self._errors
+        return None if errors is None else errors > ERRORS
+
+    @property
+    def _errors(self) -> float | None:
+        """The mean in standard errors; ``None`` if too few rows are known to tell."""
         if self.mean is None or self.error is None or self.n < MIN_ROWS:
             return None
-        return self.mean < -ERRORS * self.error
+        return self.mean / self.error if self.error else copysign(inf, self.mean) if self.mean else 0.0
 
 
 NO_GAIN = Gain(None, 0)

@@ -96,7 +96,10 @@ def test_a_report_has_the_figures_of_the_summary(output: Path, lvm_batch: Comman
     for count in (*summary["rows_by_route"].values(), *summary["rows_by_reason"].values()):
         assert f"{count:,}" in texts
     assert f"{summary['escalation_gain']['mean']:+.4f}" in texts
-    assert f"{summary['cosine']['mean']:.4f} over 239 rows" in texts
+    tile = texts.index("Mean cosine")
+    assert texts[tile + 1] == f"{summary['cosine']['mean']:.4f}"
+    assert texts[tile + 2].startswith("over 239 rows, ")
+    assert texts[texts.index("Bad rows") + 1] == "1"
     assert summary["models"]["amn"]["sha256"] in texts
     place = texts.index(str(BAD_ROW))
     assert (texts[place + 1], texts[place + 2].endswith(FILE)) == ("nan", True)
@@ -104,6 +107,22 @@ def test_a_report_has_the_figures_of_the_summary(output: Path, lvm_batch: Comman
     assert "max_context_tokens" not in texts  # a default
     assert "long_context" in texts  # with the reason why it was not evaluated
     assert "there is no `context_tokens` column" in texts
+
+
+def test_a_page_begins_with_what_ran_and_how_it_ended(output: Path, lvm_batch: Command) -> None:
+    """The title names dataset and output, badges tell the state, and the first section says what escalation did."""
+    assert lvm_batch("report", output).code == 0
+    texts = [text for text in read(output / REPORT).texts if text]
+    title = texts.index("in → out")
+    assert texts[title + 1 : title + 3] == ["Done", "3 warnings"]
+    answer = texts[texts.index("Did escalation pay?", texts.index("Did escalation pay?") + 1) + 1]
+    assert answer.startswith("No. On escalated rows GRU is worse than AMN: -0.0")
+    assert texts.index("Is anything wrong?") < texts.index("No unit failed.") < texts.index("Rows by status")
+    remove_unit(output)
+    assert lvm_batch("report", output).code == 0
+    texts = read(output / REPORT).texts
+    assert "Not finished" in texts
+    assert texts[texts.index("Rows") + 2].startswith("of 240, ")
 
 
 def test_names_from_the_data_are_only_names(output: Path, lvm_batch: Command) -> None:
@@ -178,7 +197,9 @@ def test_a_report_has_its_warnings_on_top(output: Path, lvm_batch: Command) -> N
     warning = "Warning: the fallback makes escalated rows worse: gru - amn is -0.5000 ±"
     assert [page.count(warning) for page in pages] == [1, 2]
     assert (
-        pages[0].index(warning) < pages[0].index("What to do: find thresholds") < pages[0].index("What ran")
+        pages[0].index(warning)
+        < pages[0].index("What to do: find thresholds")
+        < pages[0].index("Mean cosine")
     )
 
 
@@ -451,7 +472,7 @@ def test_figures_take_their_colours_from_the_page() -> None:
         place.plot([1, 2], label="a")
         place.legend()
 
-    svg = str(picture("one", "What <it> shows.", draw).svg)
+    svg = str(picture("one", "What <it> shows.", draw).draw_svg(False))  # noqa: FBT003
     assert not any(colour.lower() in svg.lower() for colour in (*COLOURS, "#010203", "#040506", "#ffffff"))
     assert {"var(--ink)" in svg, "var(--grid)" in svg, "var(--series-0)" in svg} == {True}
     assert 'aria-label="What &lt;it&gt; shows."' in svg

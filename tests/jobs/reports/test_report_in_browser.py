@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from support.reported import FILE, HOSTILE, make_output
 
-from lvm_batch.jobs.reports.compare import compare
+from lvm_batch.jobs.reports.comparison.compare import compare
 from lvm_batch.jobs.reports.report import report
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ pytestmark = [
     pytest.mark.skipif(_CHROMIUM is None, reason="needs apt-get install chromium"),
 ]
 
-SIZES = {"wide": (1200, 900), "phone": (390, 844)}
+TITLES = {"report": "in → out · lvm-batch", "comparison": "out (A) and out (B) compared · lvm-batch"}
+SIZES = {"wide": (1280, 900), "phone": (390, 844)}
 
 
 @pytest.fixture(scope="module")
@@ -110,15 +111,25 @@ def test_a_page_can_be_read(
         picture = shown.screenshot(tmp_path / f"{name}-{scheme}-{size}.png")
         assert shown.requests == [pages[name].as_uri()]
         assert shown.complaints == []
-        assert page.title().startswith("lvm-batch run")
+        assert page.title() == TITLES[name]
         headings = page.locator("h1, h2").all()
         assert len(headings) >= 6
         assert all(heading.is_visible() for heading in headings)
         assert picture.shape[1] == SIZES[size][0]  # so that nothing makes the page wider than the screen
-        figures = page.locator("figure svg").all()
+        figures = [figure for figure in page.locator("figure svg").all() if figure.is_visible()]
         assert len(figures) >= 3
+        for table in page.locator(".table").all():
+            assert_says_that_it_scrolls(table, is_phone=size == "phone")
         for figure in figures:
             assert_is_drawn(picture, figure.bounding_box(), is_dark=scheme == "dark")
+
+
+def assert_says_that_it_scrolls(table: Any, *, is_phone: bool) -> None:  # noqa: ANN401
+    """Check that a table that is wider than its place says so on a phone; elsewhere none is."""
+    inner, place = (part.bounding_box()["width"] for part in (table.locator("table"), table))
+    if inner > place + 1:
+        assert is_phone
+        assert table.locator("xpath=preceding-sibling::*[@class='scrolls']").is_visible()
 
 
 def assert_is_drawn(picture: np.ndarray, box: dict[str, float], *, is_dark: bool) -> None:
@@ -153,7 +164,7 @@ def test_names_of_the_data_do_not_run(browser: Any, pages: dict[str, Path]) -> N
     dialogs: list[str] = []
     page.on("dialog", lambda dialog: dialogs.append(dialog.message))
     page.goto(pages["report"].as_uri())
-    assert page.title().startswith("lvm-batch run")
+    assert page.title() == TITLES["report"]
     assert page.get_by_text(HOSTILE).first.is_visible()
     assert page.get_by_text(FILE).first.is_visible()
     assert dialogs == []

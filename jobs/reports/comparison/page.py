@@ -1,4 +1,4 @@
-"""Compares two outputs: their settings, their models and their results.
+"""The page that compares two jobs.
 
 The rule: a difference is always the second minus the first.
 """
@@ -6,84 +6,58 @@ The rule: a difference is always the second minus the first.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
-from lvm_batch.io.output.commit import OutputFolder
-from lvm_batch.io.output.unit_files import PRIVATE
 from lvm_batch.io.schema import ROUTES
-from lvm_batch.io.storage.locations import locate
-from lvm_batch.jobs.reports.data import gather
+from lvm_batch.jobs.reports.comparison.differences import LEGEND, compare_spreads, compare_values
+from lvm_batch.jobs.reports.comparison.values import (
+    differing,
+    have_same_rows,
+    means_of_both,
+    models_of,
+    settings_of,
+    values_of,
+)
 from lvm_batch.jobs.reports.figures import histograms
 from lvm_batch.jobs.reports.groups import everything, groups_by
+from lvm_batch.jobs.reports.headline import title_of
 from lvm_batch.jobs.reports.page import state_note, warning_boxes
-from lvm_batch.jobs.reports.parts import Note, Page, Section, render, table
+from lvm_batch.jobs.reports.parts import Note, Page, Section, Tile, Tiles, table
 from lvm_batch.jobs.reports.rates import shares_of
-from lvm_batch.jobs.reports.report import check_page, write_page
 from lvm_batch.jobs.reports.sections import NO_BANK, NO_TARGETS
 from lvm_batch.jobs.reports.text import DASH, cosine, count, duration, moment, rate, setting, share
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
     from lvm_batch.jobs.prediction.results.totals import Totals
+    from lvm_batch.jobs.reports.comparison.values import Pair
     from lvm_batch.jobs.reports.data import ReportData
-    from lvm_batch.jobs.reports.groups import Group
+    from lvm_batch.jobs.reports.groups import Group, Spread
     from lvm_batch.jobs.reports.parts import Part
 
-    Pair = tuple[ReportData, ReportData]
 
-
-def compare(first: str, second: str, *, file: str | None = None) -> tuple[dict[str, Any], str]:
-    """Write what differs between the jobs in two outputs; return values and text.
-
-    Without ``file`` the page lies beside the report of the first output, by the id of the second job. Raises as
-    :func:`lvm_batch.jobs.reports.report.report` does.
-    """
-    check_page(file, first, second)
-    pair = gather(OutputFolder(locate(first).text)), gather(OutputFolder(locate(second).text))
-    place = write_page(render(_page(pair)), file or _beside_report(first, pair[1].documents.job.job_id))
-    settings, models = differing(*map(_settings, pair)), differing(*map(_models, pair))
-    values = {
-        "outputs": [first, second],
-        "states": [data.documents.state for data in pair],
-        "settings_differ": sorted(settings),
-        "models_differ": sorted(models),
-        "means": {name: list(means) for name, means in _means_of_both(pair)},
-        "fallback_rates": [data.documents.totals.fallback_rate for data in pair],
-        "rows_per_s": [data.rates.rate for data in pair],
-        "comparison": place,
-    }
-    return values, f"compared  {place}"
-
-
-def _beside_report(output: str, other_id: str) -> str:
-    return locate(output).child(f"{PRIVATE}/comparison-{quote(other_id, safe='')}.html").text
-
-
-def differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Return the values that differ, by name; a missing value is ``None``."""
-    return {
-        name: (first.get(name), second.get(name))
-        for name in dict.fromkeys((*first, *second))
-        if first.get(name) != second.get(name)
-    }
-
-
-def _page(pair: Pair) -> Page:
-    names = [data.documents.job.job_id for data in pair]
+def comparison_page(pair: Pair) -> Page:
+    """Return the comparison of two jobs."""
+    names = [_short(data) for data in pair]
     return Page(
-        title=f"lvm-batch runs {names[0]} and {names[1]}",
+        title=f"{names[0]} (A) and {names[1]} (B) compared",
+        badges=(),
+        subtitle="Every difference is B - A.",
         lead=tuple(_lead(pair)),
         sections=(
+            Section("Is B better?", tuple(_cosines(pair))),
             Section("What differs", tuple(_what_differs(pair))),
-            Section("Rows", tuple(_rows(pair))),
-            Section("Cosine", tuple(_cosines(pair))),
             Section("Confidence and margin", tuple(_signals(pair))),
+            Section("Rows", tuple(_rows(pair))),
             Section("Speed", tuple(_speed(pair))),
         ),
     )
+
+
+def _short(data: ReportData) -> str:
+    return title_of(data.documents).rpartition(" → ")[2]
 
 
 def _lead(pair: Pair) -> Iterator[Part]:
@@ -91,20 +65,52 @@ def _lead(pair: Pair) -> Iterator[Part]:
         state = state_note(data.documents)
         yield Note(f"{which}: {data.documents.text}. {state.text}", grave=state.grave)
         yield from warning_boxes(data.documents)
+    yield _tiles(pair)
+
+
+def _tiles(pair: Pair) -> Tiles:
+    first, second = (data.documents.totals for data in pair)
+    cosines = [data.columns.floats["cosine"] for data in pair]
+    *_, gained = _both(first.cosine.mean, second.cosine.mean)
+    rates = [data.rates.rate for data in pair]
+    times = f"{rates[1] / rates[0]:.2f} times" if rates[0] and rates[1] else DASH
+    return Tiles(
+        (
+            Tile("Mean cosine", gained, compare_values(*cosines, same_rows=have_same_rows(pair)).text),
+            Tile(
+                "Escalated to GRU",
+                f"{100 * (second.fallback_rate - first.fallback_rate):+.1f} points",
+                f"{first.fallback_rate:.1%} to {second.fallback_rate:.1%}",
+            ),
+            Tile(
+                "Bad rows",
+                f"{_n_bad(second) - _n_bad(first):+,}",
+                f"{_n_bad(first):,} to {_n_bad(second):,}",
+            ),
+            Tile("Speed", times, " to ".join(map(rate, rates))),
+        )
+    )
+
+
+def _n_bad(totals: Totals) -> int:
+    return totals.rows_by_status.get("bad_input", 0)
 
 
 def _what_differs(pair: Pair) -> Iterator[Part]:
     yield table(
         "Settings that differ",
         ("setting", "A", "B"),
-        ((name, *map(setting, both)) for name, both in differing(*map(_settings, pair)).items()),
+        ((name, *map(setting, both)) for name, both in differing(*map(settings_of, pair)).items()),
         n_texts=3,
         empty="All settings are the same.",
     )
     yield table(
         "Models that differ",
         ("model", "A", "B"),
-        ((name, *(value or DASH for value in both)) for name, both in differing(*map(_models, pair)).items()),
+        (
+            (name, *(value or DASH for value in both))
+            for name, both in differing(*map(models_of, pair)).items()
+        ),
         n_texts=3,
         empty="Models and bank are the same.",
     )
@@ -135,12 +141,17 @@ def _rows(pair: Pair) -> Iterator[Part]:
 
 
 def _cosines(pair: Pair) -> Iterator[Part]:
+    values, same_rows = [values_of(data) for data in pair], have_same_rows(pair)
+    readings = {
+        name: compare_values(*(one[name] for one in values), same_rows=same_rows) for name in values[0]
+    }
     yield table(
         "Means over all rows",
-        ("", "A", "B", "B - A"),
-        ((name, *_both(*means)) for name, means in _means_of_both(pair)),
+        ("", "A", "B", "B - A", "B is"),
+        ((name, *_both(*means), readings[name]) for name, means in means_of_both(pair)),
         empty="",
     )
+    yield Note(LEGEND)
     yield histograms(
         "cosine", "Cosines.", _by_run(pair, "cosine"), of="cosine with the true next vector", empty=NO_TARGETS
     )
@@ -150,13 +161,15 @@ def _cosines(pair: Pair) -> Iterator[Part]:
 
 def _groups(caption: str, what: str, pair: Pair, grouped: Callable[[ReportData], list[Group]]) -> Part:
     first, second = ({group.name: group for group in grouped(data)} for data in pair)
-    rows = [
-        (name, route, *_both(_mean(first.get(name), route), _mean(second.get(name), route)))
-        for name in dict.fromkeys((*first, *second))
-        for route in ("all", *ROUTES)
-    ]
+    rows = []
+    for name in dict.fromkeys((*first, *second)):
+        for route in ("all", *ROUTES):
+            spreads = [_spread(groups.get(name), route) for groups in (first, second)]
+            means = (one and one.mean for one in spreads)
+            rows.append((name, route, *_both(*means), compare_spreads(*spreads)))
     known = [row for row in rows if row[2:4] != (DASH, DASH)]
-    return table(caption, (what, "route", "A", "B", "B - A"), known, n_texts=2, empty=f"No row has a {what}.")
+    heads = (what, "route", "A", "B", "B - A", "B is")
+    return table(caption, heads, known, n_texts=2, empty=f"No row has a {what}.")
 
 
 def _by_split(data: ReportData) -> list[Group]:
@@ -205,35 +218,10 @@ def _by_run(pair: Pair, column: str) -> dict[str, NDArray[Any]]:
     return {which: data.columns.floats[column] for which, data in zip("AB", pair, strict=True)}
 
 
-def _settings(data: ReportData) -> dict[str, Any]:
-    return data.documents.settings.model_dump()
-
-
-def _models(data: ReportData) -> dict[str, str]:
-    return {role: f"{architecture} {path} {digest}" for role, architecture, path, digest in data.models}
-
-
-def _means_of_both(pair: Pair) -> list[tuple[str, tuple[float | None, float | None]]]:
-    first, second = (_means(data.documents.totals) for data in pair)
-    return [(name, (mean, second[name])) for name, mean in first.items()]
-
-
-def _means(totals: Totals) -> dict[str, float | None]:
-    return {
-        "cosine": totals.cosine.mean,
-        "amn_cosine": totals.amn_cosine.mean,
-        "gru_cosine": totals.gru_cosine.mean,
-        "escalation_gain": totals.escalation_gain.mean,
-        "shadow_gain": totals.shadow_gain.mean,
-        "confidence": totals.confidence.mean,
-        "margin": totals.margin.mean,
-    }
-
-
-def _mean(group: Group | None, route: str) -> float | None:
+def _spread(group: Group | None, route: str) -> Spread | None:
     if group is None:
         return None
-    return group.cosine if route == "all" else group.by_route[route][0]
+    return group.spread if route == "all" else group.by_route[route]
 
 
 def _both(first: float | None, second: float | None) -> tuple[str, str, str]:
