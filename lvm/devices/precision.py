@@ -10,6 +10,7 @@ The rule: a precision that a device lacks is refused before any work, and never 
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Literal
 
 import torch
@@ -39,6 +40,16 @@ def check_precision(precision: Precision, device: torch.device) -> None:
         raise DeviceError(f"{precision} does not run on {device.type}", hint)
     if device.type == "cuda" and precision != "fp16":
         _check_generation(precision, device)
+
+
+@cache
+def multiplies_bf16() -> bool:
+    """Return whether this CPU multiplies bfloat16, by the flags that it and oneDNN tell; if not, bf16 gains nothing.
+
+    Those with AMX have avx512_bf16 too. Others could only convert to float32 and back, which is slower.
+    """
+    flags: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # from torch 2.12 on
+    return bool(flags.get("avx512_bf16")) and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # noqa: SLF001
 
 
 def _check_generation(precision: Precision, device: torch.device) -> None:

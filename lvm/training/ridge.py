@@ -51,7 +51,7 @@ class RidgePredictor:
 
     def direction(self, contexts: Tensor) -> Tensor:
         """Return the predictions for contexts (n, length, dim) before they are normalised, (n, dim)."""
-        weighted = torch.einsum("nld,l->nd", contexts, self.weights)  # (n, D)
+        weighted = (contexts * self.weights.unsqueeze(1)).sum(dim=1)  # (n, D)
         return self.bias + weighted + contexts.mean(dim=1) @ self.mapping
 
     def to(self, device: torch.device) -> RidgePredictor:

@@ -18,6 +18,7 @@ import torch.nn.functional as F  # noqa: N812 - its usual name
 from lvm_batch.lvm.errors import ModelError
 from lvm_batch.lvm.inference.cosines import row_cosines
 from lvm_batch.lvm.inference.predictor import Predictor
+from lvm_batch.lvm.training.forms import rounded_products, training_form
 from lvm_batch.lvm.training.ridge import RidgeSums
 from lvm_batch.lvm.training.ridge_start import SAMPLE, start_at_ridge
 from lvm_batch.lvm.training.schedules import make_schedule
@@ -97,8 +98,12 @@ class Training:
         self.on_step = on_step
         self.epochs: list[Epoch] = []
         self._ridge = self._fit_ridge()
+        self._predict = training_form(model, self.device)
         self.optimizer = torch.optim.AdamW(
-            model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+            model.parameters(),
+            lr=recipe.learning_rate,
+            weight_decay=recipe.weight_decay,
+            fused=self.device.type == "cpu" or None,
         )
         n_steps = recipe.epochs * math.ceil(len(self.windows) / recipe.batch_size)
         self.schedule = make_schedule(self.optimizer, recipe, n_steps=n_steps)
@@ -189,9 +194,11 @@ class Training:
     def _step(self, rows: Tensor) -> float:
         contexts, targets = (part.to(self.device) for part in self.windows.batch(rows.numpy()))
         self.optimizer.zero_grad()
-        predictions = self.model(contexts)
-        loss = F.mse_loss(predictions, targets)
-        (loss + self._teaching(predictions, contexts, loss)).backward()  # type: ignore[no-untyped-call]
+        with rounded_products(self.device):
+            predictions = self._predict(contexts)
+            loss = F.mse_loss(predictions, targets)
+            objective = loss + self._teaching(predictions, contexts, loss)
+        objective.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.max_gradient_norm)
         self.optimizer.step()
         self.schedule.end_step()
