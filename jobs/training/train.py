@@ -23,11 +23,12 @@ from lvm_batch.jobs.training.curves import curves_svg
 from lvm_batch.jobs.training.folder import NAMES, TrainingFolder, digest_of
 from lvm_batch.jobs.training.model_card import as_text, card_text
 from lvm_batch.jobs.training.progress import TrainingProgress
-from lvm_batch.jobs.training.training_history import TrainingEnvironment, describe_training, fit_ridge
+from lvm_batch.jobs.training.training_history import TrainingEnvironment, describe_training
 from lvm_batch.jobs.training.training_rows import read_training_rows
 from lvm_batch.lvm.architectures.catalog import architecture_named, build_model
 from lvm_batch.lvm.devices.devices import pick_device, set_threads
 from lvm_batch.lvm.training.recipes import recipe_for
+from lvm_batch.lvm.training.ridge import fit_ridge
 from lvm_batch.lvm.training.training import Training
 
 if TYPE_CHECKING:

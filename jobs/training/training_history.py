@@ -19,7 +19,6 @@ import numpy as np
 from lvm_batch.lvm.architectures.catalog import architecture_of
 from lvm_batch.lvm.inference.cosines import row_cosines
 from lvm_batch.lvm.inference.predictor import Predictor
-from lvm_batch.lvm.training.ridge import RidgeSums
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -131,14 +130,6 @@ def _measure(model: ContextModel, split: Split, ridge: RidgePredictor) -> dict[s
     if split.ood:
         figures["ood"] = {name: _cosines(predict, split.ood) for name, predict in unseen.items()}
     return figures
-
-
-def fit_ridge(windows: Windows) -> RidgePredictor:
-    """Fit ridge regression, the strongest prediction without a model; raises ``ModelError`` if it cannot be fitted."""
-    sums = RidgeSums(windows.length, windows.dim)
-    for contexts, targets in windows.batches():
-        sums.add(contexts, targets)
-    return sums.solve()
 
 
 def _cosines(predict: Predict, windows: Windows) -> Mapping[str, float | None]:

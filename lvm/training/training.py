@@ -19,7 +19,7 @@ from lvm_batch.lvm.errors import ModelError
 from lvm_batch.lvm.inference.cosines import row_cosines
 from lvm_batch.lvm.inference.predictor import Predictor
 from lvm_batch.lvm.training.forms import rounded_products, training_form
-from lvm_batch.lvm.training.ridge import RidgeSums
+from lvm_batch.lvm.training.ridge import fit_ridge
 from lvm_batch.lvm.training.ridge_start import SAMPLE, start_at_ridge
 from lvm_batch.lvm.training.schedules import make_schedule
 
@@ -161,10 +161,7 @@ class Training:
     def _fit_ridge(self) -> RidgePredictor | None:
         if self.recipe.beginning != "ridge" and not self.recipe.teaching:
             return None
-        sums = RidgeSums(self.windows.length, self.windows.dim)
-        for contexts, targets in self.windows.batches():
-            sums.add(contexts, targets)
-        return sums.solve().to(self.device)
+        return fit_ridge(self.windows).to(self.device)
 
     def _end_epoch(self, train_loss: float) -> Epoch:
         """Validate the model after an epoch, and keep its weights if they are the best so far."""

@@ -8,7 +8,7 @@ import torch
 
 from lvm_batch.lvm import ModelError
 from lvm_batch.lvm.inference.cosines import row_cosines
-from lvm_batch.lvm.training.ridge import RidgeSums
+from lvm_batch.lvm.training.ridge import RidgeSums, fit_ridge
 from lvm_batch.lvm.training.windows import Windows
 
 LENGTH, DIM = 3, 6
@@ -73,8 +73,31 @@ def test_the_scale_of_the_vectors_is_free() -> None:
     assert np.allclose(plain, scaled, atol=1e-4)
 
 
+def test_windows_read_twice_give_the_same_ridge_regression() -> None:
+    """The fit to windows is the solution from their sums, whatever their mean; targets are made unit vectors."""
+    contexts, targets = sample(2500, 1)
+    windows = Windows.of(contexts + 3, targets)
+    expected = RidgeSums(LENGTH, DIM)
+    for part in windows.batches():
+        expected.add(*part)
+    solution, found = expected.solve(), fit_ridge(windows)
+    assert np.allclose(found.weights, solution.weights, atol=1e-4)
+    assert np.allclose(found.mapping, solution.mapping, atol=1e-5)
+    assert np.allclose(found(contexts), solution(contexts), atol=1e-4)
+
+
+def test_vectors_without_a_length_or_too_long_are_told_apart() -> None:
+    """Vectors of zeros give a prediction without a direction; products that overflow are an error."""
+    contexts, targets = sample(50, 1)
+    assert not fit_ridge(Windows.of(contexts * 0, targets * 0))(contexts).any()
+    with pytest.raises(ModelError, match="too long"):
+        fit_ridge(Windows.of(contexts * 1e30, targets))
+
+
 def test_no_windows_are_an_error() -> None:
     """No windows is an error of the data."""
+    with pytest.raises(ModelError, match="no windows"):
+        fit_ridge(Windows.of(*sample(0, 1)))
     with pytest.raises(ModelError, match="no windows"):
         RidgeSums(LENGTH, DIM).solve()
 
