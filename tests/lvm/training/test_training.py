@@ -86,7 +86,7 @@ def test_training_beats_the_mean_of_the_context(name: str) -> None:
     assert cosine(model, held_out) > float(mean) + 0.05
 
 
-@pytest.mark.parametrize("name", ["amn", "lstm"])
+@pytest.mark.parametrize("name", ["amn", "gru", "lstm"])
 def test_training_repeats_itself_by_seed(name: str) -> None:
     """The same seed gives the same weights and history; another seed gives others."""
     first, second, other = small(name), small(name), small(name)
