@@ -2,7 +2,7 @@
 
 The rule: a form predicts what its model predicts and trains the model's own weights. Weights, gradients and the
 optimiser's state are float32. On a CPU that multiplies bfloat16, matrices are rounded to it before they are multiplied,
-and so are activations: that is twice as fast or more, and the model is as good (tests/benchmarks/training.md).
+and so are activations: that is twice as fast or more, for as good a model (tests/benchmarks/training.md).
 """
 
 from __future__ import annotations
