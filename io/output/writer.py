@@ -7,7 +7,6 @@ versions, so that rows would shift.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Self
 
@@ -136,11 +135,10 @@ class PredictionWriter:
             first += table.num_rows
 
     def close(self, metadata: Mapping[str, str]) -> None:
-        """Write the footer with ``metadata``, and wait until the disk has the file."""
+        """Write the footer with ``metadata``: the file is whole, though the disk may not have it yet."""
         self._writer.add_key_value_metadata(dict(metadata))
         self._writer.close()
         self._file.flush()
-        os.fsync(self._file.fileno())
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

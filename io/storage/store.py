@@ -60,7 +60,7 @@ class Store(Protocol):
         """Yield a local path to write to; it is removed when the block ends."""
 
     def publish(self, staged: Path, name: str) -> None:
-        """Make the whole staged file visible as ``name``."""
+        """Make the whole staged file visible as ``name``, where a machine that fails does not take it away."""
 
     def publish_new(self, staged: Path, name: str) -> bool:
         """Make the whole staged file visible unless the name is taken; return whether it was."""
@@ -167,16 +167,18 @@ class LocalStore:
                 staged.unlink(missing_ok=True)
 
     def publish(self, staged: Path, name: str) -> None:
-        """Rename, and sync the folder."""
+        """Sync the file, rename it, and sync the folder."""
         with self._naming(name, "written"):
             final = self._parent_made(name)
+            _sync(staged)
             staged.replace(final)
-            _sync_folder(final.parent)
+            _sync(final.parent)
 
     def publish_new(self, staged: Path, name: str) -> bool:
-        """Link, which fails if the name is taken, and sync the folder."""
+        """Sync the file, link it, which fails if the name is taken, and sync the folder."""
         with self._naming(name, "written"):
             final = self._parent_made(name)
+            _sync(staged)
             try:
                 os.link(staged, final)
             except FileExistsError:
@@ -185,7 +187,7 @@ class LocalStore:
                 if final.exists():
                     return False
                 staged.replace(final)
-            _sync_folder(final.parent)
+            _sync(final.parent)
         return True
 
     def _visible(self) -> Iterator[str]:
@@ -203,10 +205,7 @@ class LocalStore:
     @contextmanager
     def _written(self, content: bytes) -> Iterator[Path]:
         with self.stage() as staged:
-            with staged.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+            staged.write_bytes(content)
             yield staged
 
     def _naming(self, name: str, done: str) -> AbstractContextManager[None]:
@@ -215,8 +214,9 @@ class LocalStore:
         )
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    """Wait until the disk has a file, or the names of a folder."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

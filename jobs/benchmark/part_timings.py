@@ -42,9 +42,9 @@ def measure_parts(settings: RunSettings) -> PartTimings:
     plan = make_plan(settings, threads=1)
     cascade, folder = load_cascade(plan.job.models), OutputFolder(settings.output)
     first, *others = plan.units
-    compute_unit(plan.job, first, cascade, folder)
+    compute_unit(plan.job, first, cascade, folder).commit()
     start = perf_counter()
-    records = [compute_unit(plan.job, unit, cascade, folder) for unit in others]
+    records = [compute_unit(plan.job, unit, cascade, folder).commit() for unit in others]
     total_s = perf_counter() - start
     spent = [record.seconds or {} for record in records]
     seconds = {part: sum(each[part] for each in spent) for part in spent[0]}

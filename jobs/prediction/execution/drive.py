@@ -1,8 +1,8 @@
 """Drives the units of a run over a cluster, a bounded number at a time.
 
-The rule: every unit ends as a record or a failure, even if workers die. The driver keeps as many tasks submitted as the
-cluster has slots, and twice as many if tasks are short. The window is kept here because tasks with ``resources=``
-bypass the scheduler's own queue (distributed#9164).
+The rule: every unit ends as a record or a failure, even if workers die. The driver keeps twice as many tasks submitted
+as the cluster has slots, and fewer near the end. The window is kept here because tasks with ``resources=`` bypass the
+scheduler's own queue (distributed#9164).
 
 A worker that dies loses every unit it held, and nobody knows which of them killed it. So units are tried in three
 rounds: all units, small ones in groups; then the lost units, one to a slot; then those lost again, one at a time with
@@ -88,7 +88,7 @@ def drive(
     """
     workers = Workers(client, on_refused, expectations=expectations)
     key = f"{job.job_id}/{uuid4().hex}"
-    windows: tuple[Callable[[], int], ...] = (lambda: workers.window, lambda: workers.n_slots, lambda: 1)
+    windows: tuple[Callable[[int], int], ...] = (workers.window, lambda _: workers.n_slots, lambda _: 1)
     groups = list(group_units(units, workers.most_slots))
     for number, window in enumerate(windows):
         round_ = _Round(workers, job, f"{key}/{number}", unit_timeout_s=unit_timeout_s, on_waiting=on_waiting)
@@ -130,12 +130,15 @@ class _Round:
         self._completed: SimpleQueue[Future[list[Outcome | Refusal]]] = SimpleQueue()
 
     def run(
-        self, groups: Sequence[Group], window: Callable[[], int]
+        self, groups: Sequence[Group], window: Callable[[int], int]
     ) -> Iterator[tuple[Unit, Outcome] | _Loss]:
-        """Submit groups as others end, and yield the outcome of each unit."""
+        """Submit groups as others end, and yield the outcome of each unit.
+
+        ``window`` tells for the number of groups not submitted yet how many may be.
+        """
         self._waiting.extend(groups)
         while self._waiting or self._pending:
-            while self._waiting and len(self._pending) < window():
+            while self._waiting and len(self._pending) < window(len(self._waiting)):
                 self._submit(self._waiting.popleft())
             future = self._next_completed()
             if future is None:
@@ -155,7 +158,7 @@ class _Round:
 
     def _submit(self, group: Group) -> None:
         # A group that returns from a refused worker needs another key, or the scheduler gives it its first result.
-        key = f"{self._key}.{next(self._tries)}/{group[0].output}"
+        key = f"lvm-batch-{self._key}.{next(self._tries)}/{group[0].output}"
         allowed = self._workers.allowed
         future = self._workers.client.submit(
             run_units, self._job, group, key=key, pure=False, workers=allowed and list(allowed)

@@ -1,14 +1,17 @@
-"""Computes one unit, from its rows to its committed predictions.
+"""Computes one unit, from its rows to a whole file of predictions, and commits it.
 
 The rule: the file of a unit depends on the job and the unit alone. Batches and blocks are cut at fixed rows, so that
-any worker, at any time, computes the same.
+any worker, at any time, computes the same. Committing mostly waits for a disk or a store, so it is a step of its own:
+another unit may be computed meanwhile.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from itertools import islice
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from lvm_batch.io.dataset.reading import open_unit
@@ -31,6 +34,7 @@ from lvm_batch.lvm.inference.routing import REASONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from lvm_batch.io.dataset.batches import Batch
     from lvm_batch.io.dataset.carried import CarriedRows
@@ -41,37 +45,65 @@ if TYPE_CHECKING:
     from lvm_batch.lvm.inference.cascade import Cascade
 
 
-def compute_unit(job: Job, unit: Unit, cascade: Cascade, folder: OutputFolder) -> CommitRecord:
-    """Read, answer, write and commit ``unit``; return its commit record.
+@dataclass(frozen=True, slots=True)
+class ComputedUnit:
+    """A unit whose predictions are in a whole file, which is neither published nor recorded yet.
+
+    ``stage`` removes the file ``staged`` when it is left. ``started`` is the reading of ``time.perf_counter`` at which
+    computing began.
+    """
+
+    folder: OutputFolder
+    staged: Path
+    record: CommitRecord
+    stage: ExitStack
+    started: float
+
+    def commit(self) -> CommitRecord:
+        """Publish the file and record the unit; return the commit record."""
+        with self.stage:
+            return self.folder.commit(self.staged, self.record)
+
+
+def compute_unit(job: Job, unit: Unit, cascade: Cascade, folder: OutputFolder) -> ComputedUnit:
+    """Read and answer ``unit``, and write its predictions to a file that is to be committed.
 
     Raises ``UnreadableFile`` if the input is damaged, has changed, or lacks rows that its footer promises.
     """
-    watch = Stopwatch()
-    with folder.stage() as staged:
-        with (
-            open_unit(
-                unit,
-                job.dataset_format,
-                batch_rows=BATCH_ROWS,
-                pad=job.pad,
-                along={job.dataset_format.names.split},
-            ) as rows,
-            PredictionWriter(
-                staged,
-                rows.carried.schema,
-                dim=job.dataset_format.shape.dim,
-                dtype=job.output_dtype,
-                reasons=REASONS,
-            ) as writer,
-        ):
-            blocks = _make_blocks(job, unit, cascade, rows.batches, watch)
-            tally = _write_blocks(
-                blocks, unit, rows.carried, writer, watch, split_column=job.dataset_format.carried_split
-            )
-            record = _record(unit, tally)
-            with watch.timing("write"):
-                writer.close(job.footer | {RECORD_KEY: json.dumps(record.to_json())})
-        return folder.commit(staged, replace(record, seconds=watch.seconds, worker_peak=peak_bytes()))
+    watch, started = Stopwatch(), perf_counter()
+    with ExitStack() as stage:
+        staged = stage.enter_context(folder.stage())
+        record = _write_unit(job, unit, cascade, staged, watch)
+        record = replace(record, seconds=watch.seconds, worker_peak=peak_bytes())
+        return ComputedUnit(folder, staged, record, stage.pop_all(), started)
+    raise AssertionError  # a stage passes every error on
+
+
+def _write_unit(job: Job, unit: Unit, cascade: Cascade, staged: Path, watch: Stopwatch) -> CommitRecord:
+    with (
+        open_unit(
+            unit,
+            job.dataset_format,
+            batch_rows=BATCH_ROWS,
+            pad=job.pad,
+            along={job.dataset_format.names.split},
+        ) as rows,
+        PredictionWriter(
+            staged,
+            rows.carried.schema,
+            dim=job.dataset_format.shape.dim,
+            dtype=job.output_dtype,
+            reasons=REASONS,
+        ) as writer,
+    ):
+        blocks = _make_blocks(job, unit, cascade, rows.batches, watch)
+        tally = _write_blocks(
+            blocks, unit, rows.carried, writer, watch, split_column=job.dataset_format.carried_split
+        )
+        record = _record(unit, tally)
+        with watch.timing("write"):
+            writer.close(job.footer | {RECORD_KEY: json.dumps(record.to_json())})
+    return record
 
 
 def _write_blocks(

@@ -1,6 +1,7 @@
 """The task of a worker: one unit, or a few small ones.
 
-The rule: a task never raises. It returns a commit record, or a failure that says what, where and what to do. Before it
+The rule: a task never raises, and commits what it computes while the worker computes on: that waits for a disk or a
+store. A task returns a commit record, or a failure that says what, where and what to do. Before it
 computes a unit, it looks for the unit's record, then for its published file. Models are loaded once per process, and
 must first pass the self-check; a process that fails it, or whose device fails later, returns a refusal instead of
 records.
@@ -11,29 +12,37 @@ from __future__ import annotations
 import threading
 import traceback
 from dataclasses import dataclass, replace
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lvm_batch.io.errors import DataError
 from lvm_batch.io.output.commit import OutputFolder
-from lvm_batch.io.output.commit_record import UnitPlace
+from lvm_batch.io.output.commit_record import CommitRecord, UnitPlace
 from lvm_batch.io.storage.redaction import redact
 from lvm_batch.jobs.errors import SurroundingsError
 from lvm_batch.jobs.models.self_check import BOUNDS, Refusal, check_answers, name_worker
+from lvm_batch.jobs.prediction.execution.compute_threads import (
+    give_slot_away,
+    start_computing,
+    worker_address,
+    worker_slots,
+)
 from lvm_batch.jobs.prediction.execution.worker_metrics import count_failure, count_unit
 from lvm_batch.jobs.processes.resources import usable_cores
 from lvm_batch.lvm.errors import DeviceError, ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from lvm_batch.io.dataset.units import Unit
-    from lvm_batch.io.output.commit_record import CommitRecord
     from lvm_batch.jobs.models.facts import ModelSet
     from lvm_batch.jobs.models.self_check import ExpectedAnswers
+    from lvm_batch.jobs.prediction.execution.unit import ComputedUnit
     from lvm_batch.jobs.prediction.planning.job import Job
     from lvm_batch.lvm.inference.cascade import Cascade
+
+T = TypeVar("T")
 
 _loading = threading.Lock()
 
@@ -58,33 +67,67 @@ class Failure:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
-def run_units(job: Job, units: Sequence[Unit]) -> list[CommitRecord | Failure | Refusal]:
-    """Compute ``units`` one after the other; after a refusal, refuse the rest too."""
-    outcomes: list[CommitRecord | Failure | Refusal] = []
+Outcome = CommitRecord | Failure
+
+
+def run_units(job: Job, units: Sequence[Unit]) -> list[Outcome | Refusal]:
+    """Compute ``units`` one after the other, and commit each while the next one is computed.
+
+    While the last one is committed, the worker may compute those of its next task. After a refusal, refuse the rest
+    too.
+    """
+    outcomes: list[Outcome | Refusal] = []
+    commit: Callable[[], Outcome | Refusal] | None = None
     for unit in units:
-        outcome = run_unit(job, unit)
-        if isinstance(outcome, Refusal):
-            return outcomes + [outcome] * (len(units) - len(outcomes))
-        outcomes.append(outcome)
-    return outcomes
+        computing = start_computing(_find_or_compute, job, unit)
+        if commit is not None:
+            outcomes.append(commit())
+        computed = computing.result()
+        if isinstance(computed, Refusal):
+            return outcomes + [name_worker(computed, worker_address())] * (len(units) - len(outcomes))
+        commit = partial(_commit, job, unit, computed)
+    give_slot_away()
+    return outcomes if commit is None else [*outcomes, commit()]
 
 
-def run_unit(job: Job, unit: Unit) -> CommitRecord | Failure | Refusal:
+def run_unit(job: Job, unit: Unit) -> Outcome | Refusal:
     """Compute ``unit`` unless it is done already; the outcome names the worker."""
-    outcome = _outcome(job, unit)
+    [outcome] = run_units(job, [unit])
+    return outcome
+
+
+def _find_or_compute(job: Job, unit: Unit) -> ComputedUnit | Outcome | Refusal:
+    """Return the unit's record if it is done already, or compute it."""
+
+    def step() -> ComputedUnit | CommitRecord | Refusal:
+        folder = OutputFolder(job.output)
+        return _existing_record(job, unit, folder) or _compute(job, unit, folder)
+
+    return _behind_door(job, unit, step)
+
+
+def _commit(job: Job, unit: Unit, computed: ComputedUnit | Outcome) -> Outcome | Refusal:
+    """Commit a unit if it was computed now; return the outcome, which names the worker."""
+    outcome: Outcome | Refusal
+    if isinstance(computed, CommitRecord | Failure):
+        outcome = computed
+    else:
+        outcome = _behind_door(job, unit, computed.commit)
+        if isinstance(outcome, CommitRecord):
+            count_unit(outcome, perf_counter() - computed.started)
     if isinstance(outcome, Refusal):
-        return name_worker(outcome, _address())
+        return name_worker(outcome, worker_address())
     if isinstance(outcome, Failure):
         count_failure(outcome.kind)
         trace = outcome.trace and redact(outcome.trace)
-        return replace(outcome, message=redact(outcome.message), trace=trace, worker=_address())
-    return replace(outcome, worker=_address())
+        return replace(outcome, message=redact(outcome.message), trace=trace, worker=worker_address())
+    return replace(outcome, worker=worker_address())
 
 
-def _outcome(job: Job, unit: Unit) -> CommitRecord | Failure | Refusal:
+def _behind_door(job: Job, unit: Unit, step: Callable[[], T]) -> T | Failure | Refusal:
+    """Take a step of a unit; return what it returns, or why it failed."""
     try:
-        folder = OutputFolder(job.output)
-        return _existing_record(job, unit, folder) or _compute(job, unit, folder)
+        return step()
     except DeviceError as error:
         return Refusal(redact(error.message), _device(job.models.device))
     except (DataError, ModelError) as error:
@@ -114,25 +157,11 @@ def _existing_record(job: Job, unit: Unit, folder: OutputFolder) -> CommitRecord
     return folder.adopt(unit.output, job.fingerprint, place)
 
 
-def _address() -> str:
-    from distributed import get_worker
-
-    try:
-        return str(get_worker().address)
-    except ValueError:  # not on a worker
-        return ""
-
-
-def _compute(job: Job, unit: Unit, folder: OutputFolder) -> CommitRecord | Refusal:
+def _compute(job: Job, unit: Unit, folder: OutputFolder) -> ComputedUnit | Refusal:
     from lvm_batch.jobs.prediction.execution.unit import compute_unit
 
     cascade = _cascade(job)
-    if isinstance(cascade, Refusal):
-        return cascade
-    started = perf_counter()
-    record = compute_unit(job, unit, cascade, folder)
-    count_unit(record, perf_counter() - started)
-    return record
+    return cascade if isinstance(cascade, Refusal) else compute_unit(job, unit, cascade, folder)
 
 
 def _cascade(job: Job) -> Cascade | Refusal:
@@ -181,6 +210,4 @@ def _device(name: str) -> str:
 
 def _share_of_threads() -> int:
     """Return the cores for each task of this worker; the nanny sets OMP_NUM_THREADS to 1 for other reasons."""
-    from distributed import get_worker
-
-    return max(1, usable_cores() // int(get_worker().state.nthreads))
+    return max(1, usable_cores() // worker_slots())

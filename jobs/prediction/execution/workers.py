@@ -61,15 +61,16 @@ class Workers:
         self.look()
         return max(1, self._n_slots)
 
-    @property
-    def window(self) -> int:
-        """Tasks to keep submitted: one for each slot, or two if tasks are so short that a slot would be idle.
+    def window(self, n_waiting: int) -> int:
+        """Tasks to keep submitted while ``n_waiting`` others wait here: two for each slot.
 
+        A slot begins its second task as soon as the first one is computed, while that is being committed. Near the end
+        it is one task for each slot, unless tasks are short: a second one would wait at a worker while another is idle.
         If the cluster starts workers as there is work, more tasks must be waiting.
         """
         if self._expected.most_workers:
             return _AHEAD * self.most_slots
-        return self.n_slots * (2 if self._are_short else 1)
+        return self.n_slots * (2 if self._are_short or n_waiting > self.n_slots else 1)
 
     @property
     def most_slots(self) -> int:

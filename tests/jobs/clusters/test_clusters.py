@@ -492,7 +492,7 @@ def test_workers_that_come_and_go_are_used(
     compute, seen = worker._compute, []
 
     def slowly(*given: Any) -> Any:  # noqa: ANN401 - those of the function
-        seen.append(worker._address())
+        seen.append(worker.worker_address())
         time.sleep(0.2)
         if len(seen) in {1, 4}:
             moving.scale(3 if len(seen) == 1 else 1)
@@ -519,11 +519,11 @@ def test_adapt_submits_more_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
     """With --adapt Dask must see enough waiting tasks to request the maximum; otherwise the present slots count."""
     present = {"a": {"nthreads": 2}}
     monkeypatch.setattr("lvm_batch.jobs.prediction.execution.workers.worker_memory", lambda _: "")
-    for most, window in ((None, 2), (10, 100)):
+    for most, window in ((None, 4), (10, 100)):
         expectations = WorkerExpectations(most_workers=most)
         workers = Workers(None, expectations=expectations)  # type: ignore[arg-type] # the client is not used
         monkeypatch.setattr(workers, "_ask_scheduler", lambda: present)
-        assert workers.window == window
+        assert workers.window(9) == window
 
 
 def test_expectations_of_a_cluster() -> None:

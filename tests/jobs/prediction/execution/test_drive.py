@@ -104,24 +104,24 @@ def test_a_unit_whose_file_is_not_in_the_output_is_not_done(
     predict: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Even if its worker reports it: the unit is named, ``_SUCCESS`` is not written, and a rerun computes it."""
-    compute = worker._compute
+    commit = worker._commit
 
-    def losing(job: Any, unit: Any, folder: Any) -> Any:  # noqa: ANN401 - the worker's own
-        record = compute(job, unit, folder)
+    def losing(job: Any, unit: Any, computed: Any) -> Any:  # noqa: ANN401 - the worker's own
+        record = commit(job, unit, computed)
         if unit.output == "a-00001.parquet":
             (tmp_path / "out" / unit.output).unlink()
         return record
 
     write_windows(tmp_path / "in/a.parquet", windows()[0][:40], row_group_rows=20)
     arguments = (tmp_path / "in", "--output", tmp_path / "out", "--unit-size", "310KiB")
-    monkeypatch.setattr(worker, "_compute", losing)
+    monkeypatch.setattr(worker, "_commit", losing)
     result = predict(*arguments)
     assert (result.code, result.values["units_done"]) == (1, 1)
     assert [(each["output"], each["kind"]) for each in result.values["failed_units"]] == [
         ("a-00001.parquet", "gone")
     ]
     assert not (tmp_path / "out/_SUCCESS").exists()
-    monkeypatch.setattr(worker, "_compute", compute)
+    monkeypatch.setattr(worker, "_commit", commit)
     assert predict(*arguments).values["units_computed"] == 1
 
 

@@ -261,7 +261,7 @@ def test_memory_of_an_unknown_worker_is_unknown(cluster: Cluster) -> None:
 
 
 def test_rounds_are_ever_more_careful(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At first there are two short tasks to a slot, then one to a slot, then one in all."""
+    """At first there are two tasks to a slot, then one to a slot, then one in all."""
     monkeypatch.setattr("lvm_batch.jobs.prediction.execution.workers._SHORT_S", 60)
     names = [f"u{number:02d}" for number in range(12)]
     cluster.scripts = {name: ["killed", "killed"] for name in names[2:]}
@@ -270,11 +270,14 @@ def test_rounds_are_ever_more_careful(cluster: Cluster, monkeypatch: pytest.Monk
     assert [max(at_once) for at_once in rounds] == [4, 2, 1]
 
 
-def test_a_long_task_has_none_behind_it(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A task behind it would wait there while another worker is idle."""
+def test_a_task_has_another_behind_it_until_the_last(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It begins while the first is committed. Near the end it would wait there while another worker is idle."""
     monkeypatch.setattr("lvm_batch.jobs.prediction.execution.workers._SHORT_S", 0.0)
     drive(cluster, units(*"abcdefgh"))
-    assert max(cluster.at_once) == 2
+    assert max(cluster.at_once) == 4
+    assert cluster.at_once[-2:] == [2, 2]
 
 
 def test_more_tasks_are_submitted_if_workers_may_join(cluster: Cluster) -> None:
@@ -311,7 +314,7 @@ def test_each_try_has_a_key_of_its_own(cluster: Cluster) -> None:
     drive(cluster, units("a", "b"))
     keys = [task.key for task in cluster.tasks]
     assert len(set(keys)) == len(keys) == 6
-    assert all(re.fullmatch(r"abc123/[0-9a-f]+/[0-2]\.\d+/[ab]", key) for key in keys)
+    assert all(re.fullmatch(r"lvm-batch-abc123/[0-9a-f]+/[0-2]\.\d+/[ab]", key) for key in keys)
 
 
 def test_units_of_a_refused_worker_go_to_others(cluster: Cluster) -> None:
@@ -323,8 +326,8 @@ def test_units_of_a_refused_worker_go_to_others(cluster: Cluster) -> None:
     assert sorted(ended) == names
     assert [refusal.worker for refusal in refused] == ["w1"]
     again = [number for number, each in enumerate(cluster.submitted()) if each == ("a",)]
-    assert again == [0, 2]
-    assert [task.workers for task in cluster.tasks] == [None] * 2 + [["w2"]] * 7
+    assert again == [0, 4]
+    assert [task.workers for task in cluster.tasks] == [None] * 4 + [["w2"]] * 5
 
 
 def test_what_a_group_had_done_before_its_worker_was_refused_is_kept(cluster: Cluster) -> None:

@@ -71,7 +71,7 @@ def computed(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable
         output = OutputFolder(plan.job.output)
         output.begin(job_document(plan, run))
         for unit in plan.units:
-            unit_module.compute_unit(plan.job, unit, loaded[0], output)
+            unit_module.compute_unit(plan.job, unit, loaded[0], output).commit()
         return plan, predictions_dataset(run.output, require_success=False).to_table().to_pylist()
 
     return compute
