@@ -108,7 +108,8 @@ class _Rows:
         """Return a column of vectors, from the last ``n_before`` rows before the unit to the end of the file."""
         earlier, n_rows = self._groups_before(n_before)
         row_groups = range(self.unit.first_row_group - len(earlier), self.parquet.metadata.num_row_groups)
-        rows = VectorRows(self.parquet, column, row_groups, shape=shape, pad=pad)
+        ahead = row_groups[: self.unit.last_row_group - row_groups.start]
+        rows = VectorRows(self.parquet, column, row_groups, shape=shape, pad=pad, ahead=ahead)
         rows.skip(n_rows - n_before)
         return rows
 

@@ -15,11 +15,13 @@ import pyarrow.parquet as pq
 
 from lvm_batch.io.errors import DataError, InputNotFound, UnreadableFile
 from lvm_batch.io.formats.int96 import UNIT, check_int96, int96_columns
-from lvm_batch.io.storage.locations import locate
+from lvm_batch.io.storage.locations import locate, open_object
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
+
+    from lvm_batch.io.storage.object_file import ObjectFile, RangesAhead
 
 # Columns are read through a buffer, a page at a time: without one Arrow reads whole column chunks, and mapped files
 # stay in memory as far as they have been read. A row group of 370 MB then takes 100 MB in place of 470 at the same
@@ -36,11 +38,20 @@ class OpenParquet(pq.ParquetFile):  # type: ignore[misc] # pyarrow has no types
     It can be read in several ways at a time: they share the open file and its footer.
     """
 
-    def __init__(self, source: pa.NativeFile, path: str, **options: Any) -> None:  # noqa: ANN401 - of pyarrow
+    def __init__(
+        self,
+        source: pa.NativeFile,
+        path: str,
+        *,
+        remote: ObjectFile | None = None,
+        **options: Any,  # noqa: ANN401 - of pyarrow
+    ) -> None:
+        """``remote`` is the object of a store that ``source`` reads."""
         # Checksums are verified where a file has some: 0.25 ns a byte (2026-11-29).
         super().__init__(source, pre_buffer=False, page_checksum_verification=True, **options)
         self.path = path
         self._shared = source, options
+        self._remote = remote
 
     @property
     def row_group_rows(self) -> tuple[int, ...]:
@@ -80,6 +91,10 @@ class OpenParquet(pq.ParquetFile):  # type: ignore[misc] # pyarrow has no types
     def read_at(self, offset: int, n_bytes: int) -> bytes:
         """Return raw bytes of the file, fewer at its end."""
         return bytes(self._shared[0].read_at(n_bytes, offset))
+
+    def ahead(self, ranges: Iterable[tuple[int, int]]) -> OpenParquet | RangesAhead:
+        """Return what :meth:`read_at` of is to be used for ``ranges`` in order: in a store, they are fetched ahead."""
+        return self if self._remote is None else self._remote.ahead(ranges)
 
     def coded(self, columns: Sequence[str]) -> OpenParquet:
         """Return the file, read so that those of ``columns`` that are texts come as dictionaries."""
@@ -148,7 +163,9 @@ class OpenParquet(pq.ParquetFile):  # type: ignore[misc] # pyarrow has no types
     def _reopened(self, **options: Any) -> OpenParquet:  # noqa: ANN401 - of pyarrow
         """Return the same open file with the same footer, read in another way."""
         source, before = self._shared
-        return OpenParquet(source, self.path, **before | {"metadata": self.metadata} | options)
+        return OpenParquet(
+            source, self.path, remote=self._remote, **before | {"metadata": self.metadata} | options
+        )
 
 
 @contextmanager
@@ -157,9 +174,13 @@ def open_parquet(path: str) -> Iterator[OpenParquet]:
     place = locate(path)
     with naming_errors(path, "its footer"):
         # Given a path, Arrow would look for the file system anew, which takes a fifth of the time.
-        source = place.filesystem.open_input_file(place.path)
+        remote = None if place.is_local else open_object(place)
+        opened = place.filesystem.open_input_file(place.path) if remote is None else None
+        source = opened or pa.PythonFile(remote, mode="r")
         buffer_size = _BUFFER_BYTES if place.is_local else _REMOTE_BUFFER_BYTES
-        file = OpenParquet(source, path, buffer_size=buffer_size, coerce_int96_timestamp_unit="ns")
+        file = OpenParquet(
+            source, path, remote=remote, buffer_size=buffer_size, coerce_int96_timestamp_unit="ns"
+        )
         schema = file.schema_arrow  # an unreadable schema shows here, not later
     del schema
     with source:

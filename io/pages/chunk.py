@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lvm_batch.io.formats.parquet import OpenParquet
+    from lvm_batch.io.storage.object_file import RangesAhead
 
 _HEADER_BYTES = 128
 _MOST_PAGE_BYTES = 2**30
@@ -52,19 +53,25 @@ class VectorChunk:
     written with a dictionary, and are not read here.
     """
 
-    def __init__(self, parquet: OpenParquet, row_group: int, leaf: Leaf) -> None:
+    def __init__(
+        self,
+        parquet: OpenParquet,
+        row_group: int,
+        leaf: Leaf,
+        *,
+        source: OpenParquet | RangesAhead | None = None,
+    ) -> None:
+        """``source`` gives the bytes of the file, in place of the file itself."""
         group = parquet.metadata.row_group(row_group)
         described = group.column(leaf.index)
         codec = _CODECS.get(described.compression, "")
         is_plain = set(described.encodings) <= _ENCODINGS | _DICTIONARY
         if codec == "" or not is_plain or described.num_values != group.num_rows * leaf.lists.width:
             raise Irregular
-        self._parquet = parquet
+        self._source = source or parquet
         self._leaf = leaf
         self._codec = pa.Codec(codec) if codec else None
-        first = described.dictionary_page_offset if described.has_dictionary_page else None
-        self._at = int(described.data_page_offset if first is None else first)
-        self._end = min(self._at + int(described.total_compressed_size), parquet.n_bytes)
+        self._at, self._end = chunk_range(parquet, row_group, leaf)
         if not 0 < self._at < self._end:
             raise Irregular
         self._left = int(described.num_values)  # values of pages that have not been read
@@ -106,7 +113,7 @@ class VectorChunk:
         n_left = self._left - header.n_values
         if header.is_dictionary or n_left < 0 or not header.n_values or start + header.compressed > self._end:
             raise Irregular
-        content = self._parquet.read_at(start, header.compressed)
+        content = self._source.read_at(start, header.compressed)
         if len(content) < header.compressed or (
             header.crc is not None and not _is_whole(content, header.crc)
         ):
@@ -121,7 +128,7 @@ class VectorChunk:
         n_bytes = min(_HEADER_BYTES, self._end - self._at)
         while n_bytes > 0:
             try:
-                header, size = read_header(self._parquet.read_at(self._at, n_bytes))
+                header, size = read_header(self._source.read_at(self._at, n_bytes))
             except Irregular:
                 if n_bytes >= min(_HEADER_BYTES * 64, self._end - self._at):
                     raise
@@ -161,6 +168,14 @@ class VectorChunk:
             return self._codec.decompress(content, decompressed_size=size)
         except (pa.ArrowException, OSError, ValueError) as error:
             raise Irregular from error
+
+
+def chunk_range(parquet: OpenParquet, row_group: int, leaf: Leaf) -> tuple[int, int]:
+    """Return where a column chunk begins and ends in the file, as its footer says."""
+    described = parquet.metadata.row_group(row_group).column(leaf.index)
+    first = described.dictionary_page_offset if described.has_dictionary_page else None
+    start = int(described.data_page_offset if first is None else first)
+    return start, min(start + int(described.total_compressed_size), parquet.n_bytes)
 
 
 def _sized(content: Any, at: int) -> tuple[bytes, int]:  # noqa: ANN401

@@ -6,13 +6,15 @@ Arrow from that row on, and so do the row groups after it.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
+from lvm_batch.io.errors import DataError
 from lvm_batch.io.formats.parquet import ROWS_AT_ONCE, OpenParquet
-from lvm_batch.io.pages.chunk import Leaf, VectorChunk
+from lvm_batch.io.pages.chunk import Leaf, VectorChunk, chunk_range
 from lvm_batch.io.pages.levels import MIN_WIDTH, Lists
 from lvm_batch.io.pages.thrift import Irregular
 from lvm_batch.io.vectors.decoding import decode_column
@@ -42,7 +44,9 @@ class VectorRows:
         *,
         shape: WindowShape,
         pad: Pad | None = None,
+        ahead: Sequence[int] | None = None,
     ) -> None:
+        """Of a file in a store, the row groups ``ahead``, by default all, are fetched before they are asked for."""
         self._parquet = parquet.apart()
         self._column = column
         self._pad = pad
@@ -50,6 +54,9 @@ class VectorRows:
         self._leaf = find_leaf(parquet, column, shape)
         self._n_rows = parquet.row_group_rows
         self._groups = iter(row_groups)
+        self._source = self._parquet.ahead(
+            chunk_ranges(self._parquet, row_groups if ahead is None else ahead, self._leaf)
+        )
         self._group = -1
         self._left = 0  # rows of the current row group that have not been read
         self._chunk: VectorChunk | None = None
@@ -86,19 +93,15 @@ class VectorRows:
         self._group, self._chunk, self._table = group, None, None
         self._left = self._n_rows[group]
         if self._leaf is not None and self._left:
-            self._check_footer(group)
+            _check_footer(self._parquet, group)
             try:
-                self._chunk = VectorChunk(self._parquet, group, self._leaf)
+                with self._parquet.naming_errors(f"row group {group}"):
+                    self._chunk = VectorChunk(self._parquet, group, self._leaf, source=self._source)
             except Irregular:
                 self._leaf = None
         self._n_coded = self._chunk.n_coded_rows if self._chunk else 0
         if self._chunk is None or self._n_coded:
             self._tables = self._by_arrow(skipped=0, batch_rows=self._n_coded or ROWS_AT_ONCE)
-
-    def _check_footer(self, group: int) -> None:
-        """Raise ``UnreadableFile`` where asking the footer would end the process: it contradicts its schema."""
-        with self._parquet.naming_errors(f"row group {group}"):
-            next(self._parquet.reader.iter_batches(0, [group], use_threads=False), None)
 
     def _read(self, out: NDArray[np.float32]) -> tuple[int, Flaws]:
         """Read some rows, at least one and at most those of ``out``; return how many, and their flaws."""
@@ -167,6 +170,28 @@ def _tables_after(
         if skipped < table.num_rows:
             yield table.slice(skipped)
         skipped = max(0, skipped - table.num_rows)
+
+
+def chunk_ranges(
+    parquet: OpenParquet, row_groups: Sequence[int], leaf: Leaf | None
+) -> Iterator[tuple[int, int]]:
+    """Yield where the chunks of a leaf are in the file, up to the first that the footer describes wrongly."""
+    if leaf is None:
+        return
+    for group in row_groups:
+        with suppress(DataError):
+            _check_footer(parquet, group)
+            start, end = chunk_range(parquet, group, leaf)
+            if 0 < start < end:
+                yield start, end
+                continue
+        return
+
+
+def _check_footer(parquet: OpenParquet, group: int) -> None:
+    """Raise ``UnreadableFile`` where asking the footer would end the process: it contradicts its schema."""
+    with parquet.naming_errors(f"row group {group}"):
+        next(parquet.reader.iter_batches(0, [group], use_threads=False), None)
 
 
 def find_leaf(parquet: OpenParquet, column: str, shape: WindowShape) -> Leaf | None:

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING
 
 from lvm_batch.io.storage.bucket_conditions import Conditions
 from lvm_batch.io.storage.bucket_errors import TRIES, AnswerCut, as_os_errors, retried
-from lvm_batch.io.storage.bucket_objects import FOLDER_MARKER, ObjectInfo, StoredObject, version_of
+from lvm_batch.io.storage.bucket_objects import (
+    FOLDER_MARKER,
+    PART_BYTES,
+    PARTS_AT_ONCE,
+    ObjectInfo,
+    StoredObject,
+    version_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,10 +27,6 @@ if TYPE_CHECKING:
 
     from obstore import GetOptions, ObjectMeta
     from obstore.store import ObjectStore
-
-# A file is uploaded in parts of this size, four at a time, and appears when the last part has arrived.
-_PART_BYTES = 8 * 2**20
-_PARTS_AT_ONCE = 4
 
 
 class Bucket:
@@ -106,7 +109,7 @@ class Bucket:
     def put(self, key: str, content: bytes | Path) -> None:
         """Upload bytes, or a file of this machine, replacing what may be there."""
         with as_os_errors():
-            self._store.put(key, content, chunk_size=_PART_BYTES, max_concurrency=_PARTS_AT_ONCE)
+            self._store.put(key, content, chunk_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE)
 
     def put_new(self, key: str, file: Path, *, aside: str) -> bool:
         """Do as :meth:`Conditions.put_new` does."""
@@ -121,11 +124,11 @@ class Bucket:
         found = self._head(key)
         if found is None:
             raise FileNotFoundError(key)
-        starts = range(0, found.size, _PART_BYTES)
-        with path.open("wb") as file, ThreadPoolExecutor(_PARTS_AT_ONCE) as pool:
-            for first in range(0, len(starts), _PARTS_AT_ONCE):
-                some = starts[first : first + _PARTS_AT_ONCE]
-                ends = [min(start + _PART_BYTES, found.size) for start in some]
+        starts = range(0, found.size, PART_BYTES)
+        with path.open("wb") as file, ThreadPoolExecutor(PARTS_AT_ONCE) as pool:
+            for first in range(0, len(starts), PARTS_AT_ONCE):
+                some = starts[first : first + PARTS_AT_ONCE]
+                ends = [min(start + PART_BYTES, found.size) for start in some]
                 file.writelines(pool.map(partial(self.read_range, found), some, ends))
 
     @retried

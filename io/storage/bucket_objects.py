@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 FOLDER_MARKER = "_$folder$"
 """How the names of empty objects end that Hadoop's file system for S3, EMR's too, leaves beside folders."""
 
+# A file is uploaded in parts of this size, four at a time, and appears when the last part has arrived.
+PART_BYTES = 8 * 2**20
+PARTS_AT_ONCE = 4
+UPLOAD_BYTES = PARTS_AT_ONCE * PART_BYTES
+"""What is held of a file while it is uploaded."""
+
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:

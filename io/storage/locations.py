@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lvm_batch.io.storage.bucket import Bucket
+    from lvm_batch.io.storage.object_file import ObjectFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,12 @@ def bucket_of(place: Location) -> tuple[Bucket, str]:
     """Return the bucket of a place in a store, and the key of the place there."""
     handler = place.filesystem.handler
     return handler.bucket, handler.key(place.path)
+
+
+def open_object(place: Location) -> ObjectFile:
+    """Open a file of a store to be read in parts; raises ``OSError`` if it is not there."""
+    opened: ObjectFile = place.filesystem.handler.open_object(place.path)
+    return opened
 
 
 def read_file(text: str) -> bytes:

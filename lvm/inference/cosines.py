@@ -51,4 +51,3 @@ def has_unit_norm(predictions: Floats) -> npt.NDArray[np.bool_]:
 def has_direction(vectors: Floats) -> npt.NDArray[np.bool_]:
     """Return which vectors (n, dim) have a cosine with others: those that are finite and not all zeros, bool (n,)."""
     return np.asarray(np.isfinite(vectors).all(axis=1) & vectors.any(axis=1))
-

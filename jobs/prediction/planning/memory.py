@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from lvm_batch.io.dataset.carried import carried_bytes
 from lvm_batch.io.dataset.units import row_bytes
+from lvm_batch.io.storage.bucket_objects import UPLOAD_BYTES
+from lvm_batch.io.storage.object_file import AHEAD_BYTES, IN_TURNS_BYTES
 from lvm_batch.jobs.errors import JobError
 from lvm_batch.jobs.prediction.batching import BATCH_ROWS, BLOCK_BATCHES, FALLBACK_ROWS
 from lvm_batch.jobs.prediction.planning.fleet import local_fleet
@@ -70,11 +72,13 @@ def project_memory(
     *,
     shape: WindowShape,
     capped: bool,
+    uploads: bool = False,
     fleet: Fleet | None = None,
 ) -> Projection:
     """Return the peak of a worker that computes the most demanding of ``units``; if ``capped``, it holds a whole unit.
 
-    A worker of a ``fleet`` with a GPU computes several units at once, and stages their rows in pinned memory.
+    If it ``uploads`` them to a store, it does so while it computes the next one. A worker of a ``fleet`` with a GPU
+    computes several units at once, and stages their rows in pinned memory.
     """
     tasks = fleet.slots if fleet else 1
     by_path = {footer.file.path: footer for footer in footers}
@@ -89,6 +93,8 @@ def project_memory(
         + fixed.index
         + tasks * (_ACTIVATIONS["amn"] + fixed.has_fallback * _ACTIVATIONS["gru"]),
     }
+    if uploads:
+        always["upload"] = tasks * UPLOAD_BYTES
     if fleet and fleet.gpus:
         rows = BATCH_ROWS + FALLBACK_ROWS * fixed.has_fallback
         always["staged for the GPU"] = tasks * rows * (shape.length + 1) * shape.dim * _FLOAT32_BYTES
@@ -125,7 +131,15 @@ def _unit_parts(
         "block": block_rows * _BLOCK_COPIES * vector,
         "carried": sizes.dictionary + _CARRIED_COPIES * carried_bytes(sizes.carried_row, block_rows),
         "capped unit": max(0, held_rows - block_rows) * vector,
-    }
+    } | _fetched(footer)
+
+
+def _fetched(footer: Footer) -> dict[str, int]:
+    """Return what is held of a file of a store: of its vectors, what is fetched ahead."""
+    if "://" not in footer.file.path:
+        return {}
+    n_columns = 1 + bool(footer.roles.target)
+    return {"fetched ahead": IN_TURNS_BYTES + n_columns * AHEAD_BYTES}
 
 
 def memory_limit(settings: RunSettings, n_workers: int | None = None) -> int | None:
@@ -147,7 +161,7 @@ def check_memory(projection: Projection, settings: RunSettings) -> None:
         return
     is_share = not (settings.memory_limit or settings.runs_elsewhere)
     n_workers = _n_sharing(settings, projection.n_workers) if is_share else None
-    largest = max(_HOLDERS, key=lambda part: projection.parts[part])
+    largest = max(_HOLDERS, key=lambda part: projection.parts.get(part, 0))
     source = backend_of(settings).memory_setting
     raise NotEnoughMemory(
         f"a worker would need {projection.peak / MIB:,.0f} MiB for the unit {projection.unit}, and may use "
@@ -166,6 +180,7 @@ _HOLDERS = {
     "escalated rows": "contexts that wait for the fallback take {:,.0f} MiB",
     "block": "predictions that wait to be written take {:,.0f} MiB",
     "carried": "rows of its carried columns take {:,.0f} MiB",
+    "fetched ahead": "what is fetched ahead from its store takes {:,.0f} MiB",
     "capped unit": "rows that wait for the cap take {:,.0f} MiB",
 }
 

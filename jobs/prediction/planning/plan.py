@@ -134,7 +134,15 @@ def _assemble(settings: RunSettings, found: FoundModels, inputs: Inputs, threads
         identity=values,
         footers=tuple(footers),
         units=tuple(units),
-        memory=project_memory(footers, whole, found.fixed_memory, shape=shape, capped=is_capped, fleet=fleet),
+        memory=project_memory(
+            footers,
+            whole,
+            found.fixed_memory,
+            shape=shape,
+            capped=is_capped,
+            uploads=not locate(settings.output).is_local,
+            fleet=fleet,
+        ),
         unreadable=inputs.unreadable,
         unavailable=unavailable,
         notices=(

@@ -174,7 +174,7 @@ def test_identity_changes_with_the_object(server: Any, bucket: str) -> None:  # 
 )
 def test_reading_ahead_changes_no_byte(size: int, reads: list[tuple[int, list[int]]]) -> None:
     """Reads at any offset and of any length return the object's bytes."""
-    from lvm_batch.io.storage import bucket_filesystem as module
+    from lvm_batch.io.storage import object_file as module
 
     content = bytes(range(size))
     with buckets.in_memory(), pytest.MonkeyPatch.context() as patch:

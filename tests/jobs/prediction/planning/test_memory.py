@@ -15,6 +15,8 @@ from support.peak_probe import peak_of
 from lvm_batch.io.dataset.files import find_files
 from lvm_batch.io.dataset.units import DatasetFormat, Footer, cut_units, read_footers
 from lvm_batch.io.schema import WindowShape
+from lvm_batch.io.storage.bucket_objects import UPLOAD_BYTES
+from lvm_batch.io.storage.object_file import AHEAD_BYTES, IN_TURNS_BYTES
 from lvm_batch.jobs.models.facts import FixedMemory
 from lvm_batch.jobs.prediction import run as running
 from lvm_batch.jobs.prediction.planning.memory import (
@@ -173,12 +175,15 @@ def footer_of(path: Path) -> Footer:
     return footer
 
 
-def projection_of(footer: Footer, *, capped: bool = False, **fixed: int) -> dict[str, int]:
+def projection_of(
+    footer: Footer, *, capped: bool = False, uploads: bool = False, **fixed: int
+) -> dict[str, int]:
     """The parts of a projection over one file."""
     units = cut_units(footer, unit_bytes=64 * MIB, shape=WindowShape())
+    fixed_memory = FixedMemory(0, has_fallback=True, **fixed)
     return dict(
         project_memory(
-            [footer], units, FixedMemory(0, has_fallback=True, **fixed), shape=WindowShape(), capped=capped
+            [footer], units, fixed_memory, shape=WindowShape(), capped=capped, uploads=uploads
         ).parts
     )
 
@@ -200,6 +205,17 @@ def test_the_parts_are_those_of_the_rows(tmp_path: Path) -> None:
     assert projection_of(whole) == projection_of(larger)
     assert projection_of(whole, capped=True)["escalated rows"] == 100_000 * 6 * 3072
     assert projection_of(whole, bank=10**12) == projection_of(whole)
+
+
+def test_what_a_store_needs_is_counted(tmp_path: Path) -> None:
+    """Of an input there, what is fetched ahead; of an output there, what is uploaded beside the next unit."""
+    footer = footer_of(windows_file(tmp_path / "a.parquet", 1000, 1000))
+    remote = replace(footer, file=replace(footer.file, path="s3://bucket/a.parquet"))
+    here, there = projection_of(footer), projection_of(remote, uploads=True)
+    assert {name: there[name] for name in there.keys() - here.keys()} == {
+        "fetched ahead": IN_TURNS_BYTES + 2 * AHEAD_BYTES,
+        "upload": UPLOAD_BYTES,
+    }
 
 
 def test_what_cannot_fit_is_refused_with_what_to_change(tmp_path: Path) -> None:
