@@ -10,6 +10,7 @@ import os
 import torch
 
 from lvm_batch.lvm.devices.facts import DeviceFacts
+from lvm_batch.lvm.devices.precision import multiplies_bf16
 from lvm_batch.lvm.errors import DeviceError
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -38,7 +39,7 @@ def find_device(name: str) -> DeviceFacts:
     kind = pick_device(name).type
     why = _reason(kind) if name == "auto" else ""
     if kind != "cuda":
-        return DeviceFacts(kind, kind, why)
+        return DeviceFacts(kind, kind, why, gains_by_bf16=kind != "cpu" or multiplies_bf16())
     return DeviceFacts(kind, _cuda_name(), why, _visible_gpus())
 
 

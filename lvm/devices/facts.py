@@ -12,13 +12,15 @@ from dataclasses import dataclass
 class DeviceFacts:
     """A device of this machine: ``kind`` is cpu, cuda or mps, ``why`` the reason for which ``auto`` chose it.
 
-    ``gpus`` are the CUDA devices that this process may use, as CUDA_VISIBLE_DEVICES names them.
+    ``gpus`` are the CUDA devices that this process may use, as CUDA_VISIBLE_DEVICES names them. ``gains_by_bf16`` says
+    whether it multiplies bfloat16 faster than float32.
     """
 
     kind: str
     name: str
     why: str = ""
     gpus: tuple[str, ...] = ()
+    gains_by_bf16: bool = True
 
     @property
     def text(self) -> str:

@@ -4,7 +4,8 @@ The rule: a precision that a device lacks is refused before any work, and never 
 
 - ``fp32``: float32 everywhere, with TF32 off, which cuDNN's recurrent layers use by default.
 - ``tf32``: float32 whose products are rounded to 10 bits of mantissa, on CUDA devices from Ampere on.
-- ``bf16``, ``fp16``: weights and activations in 16 bits; predictions are normalised and returned in float32.
+- ``bf16``, ``fp16``: weights and activations in 16 bits; predictions are normalised and returned in float32. On a CPU
+  only the linear layers of a model that has a fast form are bfloat16 (``kernels.bf16_linear``).
 - ``int8``: linear layers in 8-bit integers (``kernels.int8_linear``), on a CPU.
 """
 

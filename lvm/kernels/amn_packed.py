@@ -1,6 +1,7 @@
 """The fast form of the Attention Mixture Network on a CPU.
 
-The rule: in float32 it predicts what the network predicts, to 1e-6.
+The rule: in float32 it predicts what the network predicts, to 1e-6. NumPy's einsum takes scores and mixture straight
+from the context; torch would write products as large as the context to memory, and read them again.
 """
 
 from __future__ import annotations
@@ -8,19 +9,24 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import nn
 
 from lvm_batch.lvm.architectures.context_model import linear
 from lvm_batch.lvm.kernels.amn_single import SingleAMN
+from lvm_batch.lvm.kernels.bf16_linear import Bf16Linear
 from lvm_batch.lvm.kernels.packed_linear import PackedLinear
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     from torch import Tensor
 
     from lvm_batch.lvm.architectures.amn import AttentionMixtureNetwork
     from lvm_batch.lvm.kernels.packed_linear import LinearForm
+
+    Floats = npt.NDArray[np.float32]
 
 
 class PackedAMN:
@@ -36,8 +42,8 @@ class PackedAMN:
         self._keys = form(model.context_encoder.weight.t() * scale)
         self._first = form.of(linear(first), activation="gelu")
         self._second = form.of(linear(second), activation="gelu")
-        # Always float32: rounded too, it would move confidence and margin by half as much again, and one route in 200.
-        self._last = PackedLinear.of(linear(last))
+        # Never in 8 bits, which would move confidence and margin by half as much again, and one route in 200.
+        self._last = (PackedLinear if form is PackedLinear else Bf16Linear).of(linear(last))
         self._norms: tuple[nn.Module, nn.Module] = (norm, second_norm)
         self._single = SingleAMN(model) if form is PackedLinear else None
 
@@ -45,10 +51,15 @@ class PackedAMN:
         """Map (batch, length, dim) to (batch, dim), unit norm."""
         if self._single is not None and len(context) == 1:
             return self._single(context)
-        mean = context.mean(dim=1)  # (B, D)
+        vectors: Floats = context.numpy()
+        dim = context.shape[2]
+        both = torch.empty(len(context), 2 * dim)  # the mean and the mixture, side by side
+        mean, mix = both[:, :dim], both[:, dim:]  # (B, D) each
+        torch.mean(context, dim=1, out=mean)
         query = self._keys(self._query(mean))  # (B, D)
-        scores = torch.softmax((context * query.unsqueeze(1)).sum(dim=2), dim=1)  # (B, L)
-        mix = (scores.unsqueeze(2) * context).sum(dim=1)  # (B, D)
-        hidden = self._norms[0](self._first(torch.cat([mean, mix], dim=1)))
+        scores = torch.from_numpy(np.einsum("bld,bd->bl", vectors, query.numpy()))
+        np.einsum("bld,bl->bd", vectors, torch.softmax(scores, dim=1).numpy(), out=mix.numpy())
+        hidden = self._norms[0](self._first(both))
         hidden = self._norms[1](self._second(hidden))
-        return F.normalize(self._last(hidden).add_(mean), dim=-1)
+        direction = self._last(hidden).add_(mean)  # (B, D)
+        return F.normalize(direction, dim=-1, out=direction)

@@ -16,6 +16,7 @@ from lvm_batch.lvm.architectures.gru import GRUStack
 from lvm_batch.lvm.devices.precision import DTYPES, check_precision
 from lvm_batch.lvm.errors import ArchitectureError
 from lvm_batch.lvm.kernels.amn_packed import PackedAMN
+from lvm_batch.lvm.kernels.bf16_linear import Bf16Linear
 from lvm_batch.lvm.kernels.gru_packed import PackedGRU
 from lvm_batch.lvm.kernels.int8_linear import Int8Linear, check_int8
 from lvm_batch.lvm.kernels.packed_linear import PackedLinear
@@ -38,38 +39,28 @@ FAST_FORMS: dict[type[ContextModel], Callable[[Any, type[LinearForm]], Form]] = 
 }
 """The models that have a fast form on a CPU, which is made of the model and the form of its linear layers."""
 
+_LINEAR_FORMS: dict[Precision, type[LinearForm]] = {
+    "fp32": PackedLinear,
+    "bf16": Bf16Linear,
+    "int8": Int8Linear,
+}
+
 
 def build_form(model: ContextModel, device: torch.device, precision: Precision) -> Form:
     """Move a model to a device and return its fastest form there, which maps contexts to predictions.
 
-    Raises ``DeviceError`` if the device lacks the precision, ``ArchitectureError`` if the model does.
+    Raises ``DeviceError`` if the device or this processor lacks the precision, ``ArchitectureError`` if the model does.
     """
     check_precision(precision, device)
-    model = model.eval()
-    if precision in DTYPES:
-        return HalfForm(model, device, DTYPES[precision])
-    model = model.to(device)
     if precision == "int8":
-        return quantise(model)
-    return pack(model) if device.type == "cpu" else model
-
-
-def pack(model: ContextModel) -> Form:
-    """Return the fast float32 form of a model on a CPU, the model itself if it has none."""
-    fast = FAST_FORMS.get(type(model))
-    return fast(model, PackedLinear) if fast else model
-
-
-def quantise(model: ContextModel) -> Form:
-    """Return the form whose linear layers compute in 8-bit integers, on a CPU.
-
-    Raises ``DeviceError`` if this processor cannot do that, ``ArchitectureError`` for a model without a fast form.
-    """
-    check_int8()
-    fast = FAST_FORMS.get(type(model))
-    if fast is None:
+        check_int8()
+    model = model.eval()
+    fast = FAST_FORMS.get(type(model)) if device.type == "cpu" else None
+    if fast is not None:
+        return fast(model.to(device), _LINEAR_FORMS[precision])
+    if precision == "int8":
         raise ArchitectureError(f"{type(model).__name__} runs in float32 only", "use --precision fp32")
-    return fast(model, Int8Linear)
+    return HalfForm(model, device, DTYPES[precision]) if precision in DTYPES else model.to(device)
 
 
 class HalfForm:

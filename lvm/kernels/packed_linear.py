@@ -47,13 +47,13 @@ class PackedLinear(LinearForm):
         weight = weight.detach().contiguous()
         self._bias = None if bias is None else bias.detach()
         self._activation = activation
-        self._packs = _has_onednn()
-        self._weight = _pack(weight) if self._packs else weight
+        self._packs = has_onednn()
+        self._weight = pack_weight(weight) if self._packs else weight
 
     def __call__(self, x: Tensor) -> Tensor:
         """Map (rows, in) to (rows, out)."""
         if self._packs:
-            return _multiply(x, self._weight, self._bias, self._activation)
+            return multiply(x, self._weight, self._bias, self._activation)
         product = F.linear(x, self._weight, self._bias)
         return F.gelu(product) if self._activation == "gelu" else product
 
@@ -61,17 +61,19 @@ class PackedLinear(LinearForm):
 # The operators that torch's compiler substitutes for linear layers.
 
 
-def _pack(weight: Tensor) -> Tensor:
+def pack_weight(weight: Tensor) -> Tensor:
+    """Return a weight (out, in), contiguous, float32 or bfloat16, as oneDNN lays it out."""
     packed: Tensor = torch.ops.mkldnn._reorder_linear_weight.default(weight, USUAL_ROWS)  # noqa: SLF001
     return packed
 
 
-def _multiply(x: Tensor, weight: Tensor, bias: Tensor | None, activation: Activation) -> Tensor:
+def multiply(x: Tensor, weight: Tensor, bias: Tensor | None, activation: Activation) -> Tensor:
+    """Return the product of rows with a packed weight of the same type, (rows, out), also of that type."""
     product: Tensor = torch.ops.mkldnn._linear_pointwise.default(x, weight, bias, activation, [], "none")  # noqa: SLF001
     return product
 
 
-def _has_onednn() -> bool:
+def has_onednn() -> bool:
     """Return whether this build of torch has these operators."""
     names = ("_reorder_linear_weight", "_linear_pointwise")
     return torch.backends.mkldnn.is_available() and all(hasattr(torch.ops.mkldnn, name) for name in names)  # type: ignore[no-untyped-call]

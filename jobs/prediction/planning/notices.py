@@ -56,6 +56,8 @@ def device_notices(device: DeviceFacts | None, fleet: Fleet, settings: RunSettin
     wanted = settings.workers or 0
     if fleet.gpus and wanted > fleet.n_workers:
         yield f"workers: {fleet.n_workers} in place of {wanted}, one for each GPU"
+    if settings.precision == "bf16" and not device.gains_by_bf16:
+        yield "--precision bf16 gains nothing here: this processor has no bfloat16 products (avx512_bf16 or AMX)"
     if device.kind == "mps" and os.environ.get("PYTORCH_ENABLE_MPS_FALLBACK") == "1":
         yield "PYTORCH_ENABLE_MPS_FALLBACK is set: torch does on the CPU what mps lacks"
     if device.kind == "mps" and settings.fallback_device is None:

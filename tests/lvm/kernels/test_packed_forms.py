@@ -10,9 +10,10 @@ from torch import nn
 
 from lvm_batch.lvm import build_model
 from lvm_batch.lvm.kernels import packed_linear
-from lvm_batch.lvm.kernels.forms import pack
+from lvm_batch.lvm.kernels.forms import build_form
 from lvm_batch.lvm.kernels.packed_linear import PackedLinear
 
+CPU = torch.device("cpu")
 MODELS = ["amn", "gru"]
 """Those that have a form of their own for a CPU; the others run as they are."""
 
@@ -21,7 +22,7 @@ MODELS = ["amn", "gru"]
 def _onednn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run with and without oneDNN, as torch may be built."""
     if request.param == "without it":
-        monkeypatch.setattr(packed_linear, "_has_onednn", lambda: False)
+        monkeypatch.setattr(packed_linear, "has_onednn", lambda: False)
 
 
 @pytest.mark.usefixtures("_onednn")
@@ -44,7 +45,7 @@ def test_a_packed_layer_computes_what_the_layer_does(activation: str, *, bias: b
 def test_a_packed_model_predicts_what_the_model_does(name: str) -> None:
     """Predictions agree within 1e-6 for any context length, for one row and many; the contexts are not changed."""
     model = build_model(name, seed=1).eval()
-    packed_model = pack(model)
+    packed_model = build_form(model, CPU, "fp32")
     for n_rows, length in product((1, 33), (1, 5, 9)):
         contexts = torch.randn(n_rows, length, 768)
         before = contexts.clone()
@@ -56,14 +57,14 @@ def test_a_packed_model_predicts_what_the_model_does(name: str) -> None:
 def test_a_model_without_a_packed_form_runs_as_it_is(name: str) -> None:
     """Such a model has no packed form to compare with."""
     model = build_model(name, seed=1)
-    assert pack(model) is model
+    assert build_form(model, CPU, "fp32") is model
 
 
 @pytest.mark.parametrize("name", MODELS)
 @torch.inference_mode()
 def test_a_row_that_is_not_finite_spoils_no_other(name: str) -> None:
     """NaN stays in its own row."""
-    packed_model = pack(build_model(name, seed=1).eval())
+    packed_model = build_form(build_model(name, seed=1), CPU, "fp32")
     contexts = torch.randn(40, 5, 768)
     expected = packed_model(contexts)
     contexts[7, 2, 3] = torch.nan
