@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from lvm_batch.jobs.processes.child_processes import environment_for_children, safe_children
 from lvm_batch.jobs.processes.local_needs import check_local_needs
-from lvm_batch.jobs.processes.resources import usable_cores
+from lvm_batch.jobs.processes.resources import huge_pages, usable_cores
 from lvm_batch.jobs.processes.temporary_folders import short_socket_paths
 
 if TYPE_CHECKING:
@@ -65,7 +65,8 @@ def start_forkserver() -> None:
     from multiprocessing import forkserver
 
     forkserver.set_forkserver_preload([PRELOAD])
-    with safe_children(), environment_for_children(_ENVIRONMENT), short_socket_paths():
+    environment = _ENVIRONMENT | huge_pages(os.environ)
+    with safe_children(), environment_for_children(environment), short_socket_paths():
         forkserver.ensure_running()
     _servers.add(METHOD)
 

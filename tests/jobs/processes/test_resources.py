@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lvm_batch.jobs.processes.resources import usable_cores, usable_memory
+from lvm_batch.jobs.processes.resources import huge_pages, usable_cores, usable_memory
 
 pytestmark = pytest.mark.slow
 
@@ -106,3 +106,21 @@ def test_a_real_quota_counts() -> None:
         assert done.stdout == "1\n", done
     finally:
         group.rmdir()
+
+
+@pytest.mark.parametrize(
+    ("given", "added"),
+    [
+        ({}, {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}),
+        (
+            {"GLIBC_TUNABLES": "glibc.malloc.arena_max=2"},
+            {"GLIBC_TUNABLES": "glibc.malloc.arena_max=2:glibc.malloc.hugetlb=1"},
+        ),
+        ({"GLIBC_TUNABLES": "glibc.malloc.hugetlb=0"}, {}),
+    ],
+)
+def test_huge_pages_are_asked_for_unless_the_user_says_otherwise(
+    given: dict[str, str], added: dict[str, str]
+) -> None:
+    """Other tunables that the user has set stay."""
+    assert huge_pages(given) == added
