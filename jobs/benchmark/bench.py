@@ -1,7 +1,8 @@
 """Measures how fast this machine is at the job: each part, the whole, and the whole compared with its limit.
 
 The rule: the whole is the command in a process of its own, as a user runs it. The limit is the speed of one undisturbed
-worker times the number of workers, with the same settings.
+worker times the number of workers, with the same settings. The user's own dataset, if given, says only what other
+precisions change.
 """
 
 from __future__ import annotations
@@ -18,15 +19,19 @@ from typing import TYPE_CHECKING, Any
 from lvm_batch.io.schema import WindowShape
 from lvm_batch.jobs.benchmark.inputs import write_fresh_model, write_windows
 from lvm_batch.jobs.benchmark.part_timings import PartTimings, measure_latency, measure_parts
+from lvm_batch.jobs.benchmark.precision_runs import PrecisionRun, run_precisions
+from lvm_batch.jobs.benchmark.precisions import PRECISIONS, as_values, compare_precisions
+from lvm_batch.jobs.benchmark.precisions import as_text as precisions_as_text
 from lvm_batch.jobs.console.text import as_lines, plural
 from lvm_batch.jobs.errors import JobError
 from lvm_batch.jobs.models.files import fallback_path, find_model_files, model_file
 from lvm_batch.jobs.prediction.planning.fleet import local_fleet
 from lvm_batch.jobs.processes.child_processes import PYTHON
 from lvm_batch.jobs.processes.forkserver import in_forked_process, start_forkserver
-from lvm_batch.jobs.settings.run import BENCH_SETTINGS, RunSettings
+from lvm_batch.jobs.settings.run import MACHINE_SETTINGS, RunSettings
 from lvm_batch.jobs.settings.sources import PREFIX, flag_of
 from lvm_batch.lvm.architectures.catalog import ARCHITECTURES
+from lvm_batch.lvm.devices.devices import find_device
 from lvm_batch.lvm.registry.registry import resolve_model
 
 if TYPE_CHECKING:
@@ -39,6 +44,7 @@ QUERIES = 1000
 _FEW_ROWS = 10
 _STARTS = 3  # the median counts
 _PARTS_ROWS = 15_000
+SAMPLED_ROWS = 4000
 _BY_LANE_ALONE = {"min_confidence": -1.0, "min_margin": 0.0, "shadow_rate": 0.0}
 """Settings by which only the lane escalates rows: confidence and margin of random vectors mean nothing."""
 
@@ -55,13 +61,29 @@ def bench(settings: RunSettings, *, n_rows: int, console: Console) -> tuple[dict
         base = _with_models(settings, root)
         shape = find_model_files(base).shape or WindowShape()
         make_job = partial(_job, base, root, shape)
+        precisions = _compare_precisions(settings, make_job("precisions", _PARTS_ROWS), console)
         parts = in_forked_process(measure_parts, make_job("parts", _PARTS_ROWS))
         latency = {name: in_forked_process(measure_latency, name, QUERIES) for name in ARCHITECTURES}
         n_workers = local_fleet(settings.workers, None).n_workers
         starts_s = [_timed_run(make_job(f"start-{turn}", _FEW_ROWS)) for turn in range(_STARTS)]
         whole_s = _timed_run(make_job("whole", n_rows))
-    values = _values(parts, n_workers, n_rows, starts_s, whole_s) | {"latency_ms": latency}
-    return values, _as_text(values)
+    values = _values(parts, n_workers, n_rows, starts_s, whole_s) | {"latency_ms": latency} | precisions
+    return values, f"{_as_text(values)}\n\n{precisions_as_text(precisions)}"
+
+
+def _compare_precisions(settings: RunSettings, timed: RunSettings, console: Console) -> dict[str, Any]:
+    """Return how fast each precision is on the rows of ``timed``, and what it changes on the user's own, if given."""
+    names = PRECISIONS[in_forked_process(find_device, settings.device).kind]
+    sample, n_sampled = None, None
+    if settings.dataset:
+        console.note(
+            f"comparing {', '.join(names)} on the first {plural(SAMPLED_ROWS, 'row')} of your dataset"
+        )
+        own = {"output": f"{timed.output}-own", "limit": SAMPLED_ROWS, "shadow_rate": 0.0}
+        sample = in_forked_process(run_precisions, settings.model_copy(update=own), names)
+        n_sampled = max(len(run.routes) for run in sample.values() if isinstance(run, PrecisionRun))
+    figures = compare_precisions(in_forked_process(run_precisions, timed, names), sample)
+    return as_values(figures, n_sampled=n_sampled)
 
 
 def _with_models(settings: RunSettings, root: Path) -> RunSettings:
@@ -70,7 +92,7 @@ def _with_models(settings: RunSettings, root: Path) -> RunSettings:
     model = resolve_model(settings.model, role="production_model", models_dir=models_dir)
     fallback = fallback_path(settings)
     shape = next(filter(None, (model_file(path).shape for path in (model, fallback) if path)), WindowShape())
-    taken = {name: getattr(settings, name) for name in BENCH_SETTINGS}
+    taken = {name: getattr(settings, name) for name in MACHINE_SETTINGS}
     models = {
         "model": model or str(write_fresh_model(root / "amn.pt", "amn", shape)),
         "fallback": fallback or str(write_fresh_model(root / "gru.pt", "gru", shape)),

@@ -175,8 +175,14 @@ class RunSettings(SelectionSettings, ChoiceSettings, WorkerSettings):
 
 SETTINGS = names_of(RunSettings)
 
-BENCH_SETTINGS = ("model", "fallback", "models_dir", "bank", "precision", "workers")
-"""Those that ``bench`` takes, in the order of its help; every other keeps its default, whatever a file says."""
+MACHINE_SETTINGS = ("model", "fallback", "models_dir", "bank", "precision", "workers")
+"""Those that hold for all that ``bench`` measures; there every other has its default, whatever a file says."""
+
+BENCH_SETTINGS = (
+    *names_of(DatasetSettings),
+    *("pad", *MACHINE_SETTINGS, "min_confidence", "min_margin", "max_context_tokens", "high_stakes_lane"),
+)
+"""Those that ``bench`` takes, in the order of its help."""
 
 INSPECTED = (
     *names_of(DatasetSettings),

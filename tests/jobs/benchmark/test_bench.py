@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.datasets import windows, write_windows
 
 from lvm_batch.jobs.benchmark import bench, inputs
 from lvm_batch.jobs.benchmark.part_timings import PartTimings
@@ -37,7 +38,7 @@ def _little(monkeypatch: pytest.MonkeyPatch) -> None:
     timed_run = bench._timed_run
     monkeypatch.setattr(bench, "_timed_run", timed_once)
     monkeypatch.setattr(inputs, "build_model", build_small)
-    for name, value in {"QUERIES": 20, "_PARTS_ROWS": 5100, "_STARTS": 1}.items():
+    for name, value in {"QUERIES": 20, "_PARTS_ROWS": 5100, "_STARTS": 1, "SAMPLED_ROWS": 40}.items():
         monkeypatch.setattr(bench, name, value)
 
 
@@ -45,7 +46,7 @@ def _little(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_part_has_a_rate_and_adds_up(
     lvm_batch: Callable[..., Any], models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The result has parts, limit, the share reached and single queries of all models, as text and as JSON.
+    """The result has parts, limit, the share reached, single queries of all models and the precisions, as JSON.
 
     The user's environment and configuration file do not apply: benchmark runs enter no history, and they escalate
     rows and cut units as always.
@@ -54,8 +55,10 @@ def test_every_part_has_a_rate_and_adds_up(
     monkeypatch.setenv("LVM_BATCH_UNIT_SIZE", "1GiB")
     config = tmp_path / "job.toml"
     config.write_text('high_stakes_lane = ["general"]\n', encoding="utf-8")
+    contexts, targets = windows()
     result = lvm_batch(
         "bench",
+        write_windows(tmp_path / "own.parquet", contexts[:60], targets[:60]),
         "--rows",
         300,
         "--model",
@@ -75,6 +78,11 @@ def test_every_part_has_a_rate_and_adds_up(
     assert 0 < values["escalated"] < 0.3
     assert values["share_of_limit"] > 0
     assert not (tmp_path / "history").exists()
+    assert values["precisions"]["fp32"]["gain"] == 1
+    assert values["precisions"]["bf16"]["rows_per_s_of_a_core"] > 0
+    assert 0 < values["precisions"]["bf16"]["cosine_change"] < 0.001
+    assert values["sampled_rows"] == 40
+    assert values["advised_precision"] in values["precisions"]
     assert set(values["latency_ms"]) == {"amn", "amn-mixer", "gru", "lstm", "transformer"}
     assert all(ms["p50"] <= ms["p95"] <= ms["p99"] for ms in values["latency_ms"].values())
 
