@@ -124,7 +124,7 @@ def huge_pages(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the environment in which glibc asks for pages of 2 MiB, unless ``environment`` decides that already.
 
     Weights and what layers pass on take hundreds of pages less to look up: AMN computes 5 % and GRU 4 % faster in
-    float32, both 8 % in int8, and the peak of a worker is the same (2026-11-29, Zen 4). It holds for processes that
+    float32, both 8 % in int8; a worker's peak is at most 7 % higher (2026-11-29, Zen 4). It holds for processes that
     start with it; older and other C libraries ignore it.
     """
     given = environment.get(_TUNABLES, "")
