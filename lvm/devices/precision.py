@@ -49,7 +49,7 @@ def multiplies_bf16() -> bool:
 
     Those with AMX have avx512_bf16 too. Others could only convert to float32 and back, which is slower.
     """
-    flags: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # from torch 2.12 on
+    flags: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # older builds lack it
     return bool(flags.get("avx512_bf16")) and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # noqa: SLF001
 
 
