@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import dask
+import distributed.utils
 from distributed import Client, LocalCluster, system
 
 from lvm_batch.jobs.clusters.backend import ENGINE, Backend
@@ -60,6 +61,8 @@ def local_cluster(
     ``dashboard`` is the address of Dask's dashboard; ``profile`` has its profiles filled.
     """
     check_process_limits(workers.n_workers)
+    # Else Dask imports pandas and what else a fork server of its own would need, in this process, for 0.2 s.
+    distributed.utils._forkserver_preload_set = True  # noqa: SLF001
     with (
         safe_children(),  # in case no server starts them, or one is started anew
         dask.config.set(_dask_settings(workers, profile=profile)),

@@ -86,4 +86,5 @@ def prepare_to_draw() -> None:
 def _import_what_draws() -> None:
     with suppress(*_SPOILED):  # the report will raise it
         import_module("matplotlib.backends.backend_svg")
+        import_module("matplotlib.figure")
         import_module("lvm_batch.jobs.reports.page")

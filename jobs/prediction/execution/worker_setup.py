@@ -12,14 +12,26 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
+from lvm_batch.jobs.processes.imports import imported_as_empty, imported_as_missing
+
 # Imported objects live as long as the process. Collecting garbage among them takes a quarter of the import's time, and
 # more time afterwards and at the end.
 gc.disable()
 
+# Shapes of results for compilers of models, which take a quarter of the 1.0 s that importing torch takes (2026-11-29).
+with imported_as_empty("torch._meta_registrations"):
+    import torch
+
 import distributed.nanny
+import pyarrow as pa
 
 from lvm_batch.jobs.models import load
 from lvm_batch.jobs.prediction.execution import unit
+
+# With the first array that it makes, Arrow imports pandas, if it is installed: 0.2 s and 50 MB of each worker, for
+# nothing (2026-11-29). Arrow looks for it once.
+with imported_as_missing("pandas"):
+    pa.array([])
 
 gc.freeze()
 gc.enable()
