@@ -18,7 +18,7 @@ from lvm_batch.jobs.prediction.telemetry.metrics import Metrics
 from lvm_batch.jobs.prediction.telemetry.pings import Pings
 from lvm_batch.jobs.prediction.telemetry.progress import progress_on
 from lvm_batch.jobs.processes.child_processes import environment_for_children
-from lvm_batch.jobs.processes.forkserver import ALONE, start_forkserver
+from lvm_batch.jobs.processes.forkserver import ALONE, start_forkserver, stop_forkserver
 from lvm_batch.jobs.reports.report_writer import ReportWriter, prepare_to_draw
 
 if TYPE_CHECKING:
@@ -55,7 +55,6 @@ def run_observed(
         plan = make_plan(settings, threads=None, console=console, prepare=prepare)
         from lvm_batch.jobs.prediction.run import run
 
-        prepare_to_draw()
         outcome = run(settings, console=console, observers=observers, started=started, plan=plan)
         show(outcome)
     for observer in observers:
@@ -66,12 +65,15 @@ def run_observed(
 def _load_libraries(settings: RunSettings, console: Console) -> None:
     """Begin to load torch in another process, load Dask in this one, and check the cluster of the settings."""
     console.doing("reading the dataset's footers, and loading torch and the models")
-    if not settings.runs_elsewhere:
+    from lvm_batch.jobs.clusters.check import check_cluster
+
+    if settings.runs_elsewhere:
+        stop_forkserver()
+    else:
         start_forkserver()
     with environment_for_children(ALONE):
         import lvm_batch.jobs.prediction.run  # noqa: F401 - Dask loads while torch does
-    from lvm_batch.jobs.clusters.check import check_cluster
-
+    prepare_to_draw()  # soon nothing is to be done but wait for torch
     check_cluster(settings)
 
 

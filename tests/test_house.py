@@ -51,6 +51,7 @@ LAYERS = {
         ("demo",),
         ("python",),
         ("commands",),
+        ("command_line",),
         ("cli",),
     ),
     "jobs.prediction": (

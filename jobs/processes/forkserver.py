@@ -18,6 +18,7 @@ from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
+from lvm_batch.jobs.errors import SurroundingsError
 from lvm_batch.jobs.processes.child_processes import environment_for_children, safe_children
 from lvm_batch.jobs.processes.local_needs import check_local_needs
 from lvm_batch.jobs.processes.resources import huge_pages, usable_cores
@@ -69,6 +70,22 @@ def start_forkserver() -> None:
     with safe_children(), environment_for_children(environment), short_socket_paths():
         forkserver.ensure_running()
     _servers.add(METHOD)
+
+
+def start_forkserver_early() -> None:
+    """Start the server before anything is known of the run. What keeps it from starting is reported later."""
+    with suppress(SurroundingsError, OSError, RuntimeError):
+        start_forkserver()
+
+
+def stop_forkserver() -> None:
+    """End the server, if one runs, at once: it would take its modules down for 0.1 s, and hold stderr open."""
+    if _servers:
+        from multiprocessing import forkserver
+
+        _servers.clear()
+        with suppress(ProcessLookupError, TypeError):
+            os.kill(forkserver._forkserver._forkserver_pid, signal.SIGKILL)  # type: ignore[attr-defined] # noqa: SLF001
 
 
 def keep_main_out() -> None:

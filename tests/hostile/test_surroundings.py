@@ -21,7 +21,7 @@ import pytest
 from support.datasets import windows, write_windows
 from support.waiting import HANG_S
 
-from lvm_batch.jobs import cli
+from lvm_batch.jobs import command_line
 from lvm_batch.jobs.cli import main
 from lvm_batch.jobs.console.exit_codes import error_as_dict, exit_code_of
 from lvm_batch.jobs.errors import SurroundingsError
@@ -171,7 +171,7 @@ def test_an_error_swallowed_by_a_library_is_reported(
         except OSError:
             sys.exit(1)  # as typer does
 
-    monkeypatch.setattr(cli, "app", app)
+    monkeypatch.setattr(command_line, "app", app)
     assert main(["run"]) == 75
     assert "Broken pipe" in capsys.readouterr().err
 
@@ -338,8 +338,8 @@ def test_invalid_matplotlib_settings_are_named(tmp_path: Path) -> None:
     """An invalid matplotlib file in the working directory is named only when a figure is drawn."""
     (tmp_path / "matplotlibrc").write_bytes(b"\xff")
     code = (
-        "from lvm_batch.jobs import cli; from lvm_batch.jobs.plots import figure_svg;"
-        " cli.app = lambda **_: figure_svg(print); raise SystemExit(cli.main(['run', '--json']))"
+        "from lvm_batch.jobs import cli, command_line; from lvm_batch.jobs.plots import figure_svg;"
+        " command_line.app = lambda **_: figure_svg(print); raise SystemExit(cli.main(['run', '--json']))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lvm_batch.io.errors import DataError, OutputLocked
-from lvm_batch.jobs import cli
-from lvm_batch.jobs.cli import main
+from lvm_batch.jobs import command_line
+from lvm_batch.jobs.cli import _starts_workers, main
 from lvm_batch.jobs.errors import (
     GateFailed,
     Interrupted,
@@ -49,7 +49,7 @@ def ends_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     def app(**_: object) -> None:
         raise error
 
-    monkeypatch.setattr(cli, "app", app)
+    monkeypatch.setattr(command_line, "app", app)
 
 
 @pytest.mark.parametrize(("error", "code"), ENDINGS, ids=lambda value: type(value).__name__)
@@ -224,3 +224,20 @@ def test_a_reader_that_goes_away_changes_nothing() -> None:
         code = "import sys; from lvm_batch.jobs.cli import main; sys.exit(main(['config', 'show']))"
         done = subprocess.run([sys.executable, "-c", code], stdout=gone, stderr=subprocess.PIPE, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize(
+    ("line", "starts"),
+    [
+        ("run in --output out", True),
+        ("run in --output out --dry-run", False),
+        ("run in --output out --scheduler=tcp://host:8786", False),
+        ("run --help", False),
+        ("plan in --output out", False),
+        ("", False),
+    ],
+)
+def test_torch_is_loaded_early_for_workers_of_this_machine_alone(line: str, starts: bool) -> None:  # noqa: FBT001
+    """As far as the command line and the environment tell, before the options are read."""
+    assert _starts_workers(line.split(), {}) == starts
+    assert not _starts_workers(line.split(), {"LVM_BATCH_CLUSTER": "slurm"})

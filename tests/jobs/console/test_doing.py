@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import typer
 
-from lvm_batch.jobs.cli import app
+from lvm_batch.jobs.command_line import app
 from lvm_batch.jobs.console.console import Console
 from lvm_batch.jobs.console.count import Count
 from lvm_batch.jobs.console.progress import Progress

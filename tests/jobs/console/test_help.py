@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import typer.main
 
-from lvm_batch.jobs.cli import GROUPS, app, main
+from lvm_batch.jobs.cli import main
+from lvm_batch.jobs.command_line import GROUPS, app
 from lvm_batch.jobs.console.help import EXAMPLES
 from lvm_batch.jobs.settings.fields import help_mark, is_table
 from lvm_batch.jobs.settings.run import SETTINGS, RunSettings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing.forkserver
 import os
 import signal
 import subprocess
@@ -89,6 +90,17 @@ def test_without_a_server_the_call_runs_in_this_process(monkeypatch: pytest.Monk
 def test_a_copy_that_dies_costs_nothing() -> None:
     """If the copy is killed, the driver makes the call itself."""
     assert in_forked_process(die_elsewhere, os.getpid()) == os.getpid()
+
+
+@pytest.mark.skipif(forkserver.METHOD != "forkserver", reason="workers start on their own here")
+def test_a_server_that_is_stopped_is_gone_and_another_starts() -> None:
+    """The command stops its server at its end; a program may go on and start another run."""
+    pid = multiprocessing.forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    forkserver.stop_forkserver()
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # else it could seem to run still
+    assert in_forked_process(where)[0] == os.getpid()
+    forkserver.start_forkserver_early()
+    assert in_forked_process(where)[0] != os.getpid()
 
 
 _DRIVER = """
