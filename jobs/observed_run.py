@@ -66,11 +66,13 @@ def _load_libraries(settings: RunSettings, console: Console) -> None:
     """Begin to load torch in another process, load Dask in this one, and check the cluster of the settings."""
     console.doing("reading the dataset's footers, and loading torch and the models")
     from lvm_batch.jobs.clusters.check import check_cluster
+    from lvm_batch.jobs.models.find import announce_models
 
     if settings.runs_elsewhere:
         stop_forkserver()
     else:
         start_forkserver()
+        announce_models(settings)
     with environment_for_children(ALONE):
         import lvm_batch.jobs.prediction.run  # noqa: F401 - Dask loads while torch does
     prepare_to_draw()  # soon nothing is to be done but wait for torch

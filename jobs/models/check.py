@@ -1,6 +1,7 @@
-"""Finds and checks the models and the bank that settings name, before a job starts.
+"""Loads and checks the models and the bank that settings name, before a job starts.
 
-The rule: all problems are reported together; facts are returned, never loaded models.
+The rule: all problems are reported together; facts are returned, never loaded models. No settings are imported here, so
+that a process that looks at models starts sooner.
 """
 
 from __future__ import annotations
@@ -21,8 +22,7 @@ from lvm_batch.jobs.models.facts import (
     ModelFacts,
     ModelRef,
 )
-from lvm_batch.jobs.models.files import check_architecture, fallback_path, primary_path
-from lvm_batch.jobs.models.fit import misfits
+from lvm_batch.jobs.models.fit import check_architecture, misfits
 from lvm_batch.jobs.models.load import CPU, fallback_device, open_index, read_checkpoint
 from lvm_batch.jobs.models.self_check import expected_answers
 from lvm_batch.lvm.devices.devices import find_device, pick_device
@@ -34,21 +34,21 @@ from lvm_batch.lvm.search.faiss import FAISS_PAYS_FROM
 if TYPE_CHECKING:
     import torch
 
-    from lvm_batch.jobs.settings.run import RunSettings
+    from lvm_batch.jobs.models.facts import NamedModels
     from lvm_batch.lvm.checkpoints.checkpoint import Checkpoint
     from lvm_batch.lvm.devices.precision import Precision
 
 
-def look_at_models(settings: RunSettings, *, with_answers: bool = False) -> FoundModels:
-    """Load the models and the bank that the settings name, check that they fit together, and return the facts.
+def look_at_models(named: NamedModels, *, with_answers: bool = False) -> FoundModels:
+    """Load the models and the bank, check that they fit together, and return the facts.
 
     If ``with_answers`` is set, also return the models' answers to the self-check rows.
     """
     checks = Checks()
-    device = checks.run(lambda: _device(settings))
-    primary = checks.run(lambda: find_primary(settings))
-    fallback = checks.run(lambda: find_fallback(settings))
-    bank_path = settings.bank
+    device = checks.run(lambda: _device(named))
+    primary = checks.run(lambda: find_primary(named))
+    fallback = checks.run(lambda: find_fallback(named))
+    bank_path = named.bank
     bank = checks.run(lambda: find_bank(bank_path)) if bank_path else None
     if primary is not None:
         checks.errors.extend(misfits(primary, fallback, bank))
@@ -57,7 +57,7 @@ def look_at_models(settings: RunSettings, *, with_answers: bool = False) -> Foun
         models, length = (primary.model, fallback.model if fallback else None), primary.length
         expected = checks.run(lambda: expected_answers(*models, length=length))
     if device is not None:
-        checks.run(lambda: check_precision(settings, primary, fallback))
+        checks.run(lambda: check_precision(named, primary, fallback))
     return FoundModels(
         primary=_facts(primary) if primary else None,
         fallback=_facts(fallback) if fallback else None,
@@ -68,11 +68,11 @@ def look_at_models(settings: RunSettings, *, with_answers: bool = False) -> Foun
     )
 
 
-def _device(settings: RunSettings) -> DeviceFacts:
+def _device(named: NamedModels) -> DeviceFacts:
     """Return the device of local workers; workers elsewhere find their own."""
-    if settings.runs_elsewhere:
-        return DeviceFacts("", "what each worker has" if settings.device == "auto" else settings.device)
-    return find_device(settings.device)
+    if named.runs_elsewhere:
+        return DeviceFacts("", "what each worker has" if named.device == "auto" else named.device)
+    return find_device(named.device)
 
 
 def _facts(checkpoint: Checkpoint) -> ModelFacts:
@@ -92,32 +92,32 @@ def _bank_facts(bank: Bank) -> BankFacts:
     )
 
 
-def find_primary(settings: RunSettings) -> Checkpoint:
-    """Load the checkpoint that ``--model`` names, or else the role ``production_model``."""
-    return _of_architecture(primary_path(settings), PRIMARY_ARCHITECTURES, "--model")
+def find_primary(named: NamedModels) -> Checkpoint:
+    """Load the checkpoint of the primary model."""
+    return _of_architecture(named.primary, PRIMARY_ARCHITECTURES, "--model")
 
 
-def find_fallback(settings: RunSettings) -> Checkpoint | None:
-    """Load the checkpoint that ``--fallback`` names, or else the role ``fallback_model``; ``None`` if neither does."""
-    path = fallback_path(settings)
+def find_fallback(named: NamedModels) -> Checkpoint | None:
+    """Load the checkpoint of the fallback, if there is one."""
+    path = named.fallback
     return None if path is None else _of_architecture(path, FALLBACK_ARCHITECTURES, "--fallback")
 
 
-def check_precision(settings: RunSettings, primary: Checkpoint | None, fallback: Checkpoint | None) -> None:
+def check_precision(named: NamedModels, primary: Checkpoint | None, fallback: Checkpoint | None) -> None:
     """Raise ``DeviceError`` or ``ArchitectureError`` if a model cannot run in the precision of the settings.
 
     Workers elsewhere check their own devices.
     """
-    if settings.precision == "fp32":
+    if named.precision == "fp32":
         return
-    if settings.runs_elsewhere:
-        if settings.precision == "int8":
+    if named.runs_elsewhere:
+        if named.precision == "int8":
             with suppress(DeviceError):  # this machine computes nothing
                 _check_forms((primary, CPU), (fallback, CPU), precision="int8")
         return
-    first = pick_device(settings.device)
-    second = fallback_device(first, settings.fallback_device)
-    _check_forms((primary, first), (fallback, second), precision=settings.precision)
+    first = pick_device(named.device)
+    second = fallback_device(first, named.fallback_device)
+    _check_forms((primary, first), (fallback, second), precision=named.precision)
 
 
 def _check_forms(*models: tuple[Checkpoint | None, torch.device], precision: Precision) -> None:

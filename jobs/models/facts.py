@@ -55,6 +55,22 @@ class ModelSet:
 
 
 @dataclass(frozen=True, slots=True)
+class NamedModels:
+    """The models and the bank that settings name, by path or URL, and where and how they will run; plain values.
+
+    ``runs_elsewhere`` says that workers have devices of their own.
+    """
+
+    primary: str
+    fallback: str | None
+    bank: str | None
+    device: str
+    fallback_device: str | None
+    precision: Precision
+    runs_elsewhere: bool
+
+
+@dataclass(frozen=True, slots=True)
 class FixedMemory:
     """Memory that a worker needs whatever it reads, in bytes: the weights of both models, the bank and its index.
 

@@ -15,10 +15,9 @@ from lvm_batch.io.schema import WindowShape
 from lvm_batch.io.storage.locations import locate, read_file
 from lvm_batch.jobs.checks import Checks
 from lvm_batch.jobs.models.advice import data_misfit, no_primary_model
-from lvm_batch.jobs.models.facts import FALLBACK_ARCHITECTURES, PRIMARY_ARCHITECTURES
-from lvm_batch.jobs.models.fit import misfits
+from lvm_batch.jobs.models.facts import FALLBACK_ARCHITECTURES, PRIMARY_ARCHITECTURES, NamedModels
+from lvm_batch.jobs.models.fit import check_architecture, misfits
 from lvm_batch.lvm.checkpoints.checkpoint_facts import facts_of
-from lvm_batch.lvm.errors import CheckpointError
 from lvm_batch.lvm.registry.registry import resolve_model
 
 if TYPE_CHECKING:
@@ -104,15 +103,23 @@ def check_model_files(settings: RunSettings) -> None:
     checks.raise_all()
 
 
-def primary_path(settings: RunSettings) -> str:
-    """Return the path of the checkpoint that ``--model`` names, or else of the role ``production_model``.
+def name_models(settings: RunSettings) -> NamedModels:
+    """Return the models and the bank that the settings name, or else the roles ``production_model`` and so on.
 
-    Raises ``ModelError`` if there is none; the hint says how to come by one.
+    Raises ``ModelError`` if there is no primary model; the hint says how to come by one.
     """
     path = _named_path(settings)
     if path is None:
         raise no_primary_model(settings)
-    return path
+    return NamedModels(
+        primary=path,
+        fallback=fallback_path(settings),
+        bank=settings.bank,
+        device=settings.device,
+        fallback_device=settings.fallback_device,
+        precision=settings.precision,
+        runs_elsewhere=settings.runs_elsewhere,
+    )
 
 
 def _named_path(settings: RunSettings) -> str | None:
@@ -127,15 +134,6 @@ def fallback_path(settings: RunSettings) -> str | None:
 def model_file(path: str) -> ModelFile:
     """Read the facts of a checkpoint at a path or a URL; raises ``CheckpointError`` or ``DataError``."""
     return ModelFile(path, facts_of(read_file(path), path))
-
-
-def check_architecture(name: str, architecture: str | None, allowed: tuple[str, ...], option: str) -> None:
-    """Raise ``CheckpointError`` if a model's architecture is known and not one that ``option`` takes."""
-    if architecture is not None and architecture not in allowed:
-        raise CheckpointError(
-            f"{name} is a model of the architecture {architecture}, which {option} does not take",
-            f"give {option} one of {' or '.join(allowed)}",
-        )
 
 
 def _fallback(settings: RunSettings) -> ModelFile | None:

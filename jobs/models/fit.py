@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from lvm_batch.lvm.errors import ArchitectureError, BankError, ModelError
+from lvm_batch.lvm.errors import ArchitectureError, BankError, CheckpointError, ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,3 +89,12 @@ def _fallback_misfits(primary: SizedModel, fallback: SizedModel) -> Iterator[Mod
 
 def _differ(one: int | None, other: int | None) -> bool:
     return None not in {one, other} and one != other
+
+
+def check_architecture(name: str, architecture: str | None, allowed: tuple[str, ...], option: str) -> None:
+    """Raise ``CheckpointError`` if a model's architecture is known and not one that ``option`` takes."""
+    if architecture is not None and architecture not in allowed:
+        raise CheckpointError(
+            f"{name} is a model of the architecture {architecture}, which {option} does not take",
+            f"give {option} one of {' or '.join(allowed)}",
+        )

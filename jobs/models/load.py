@@ -5,12 +5,20 @@ The rule: a worker uses exactly the files that the job was planned with; it comp
 
 from __future__ import annotations
 
+import hashlib
+import json
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
+from lvm_batch.errors import LvmBatchError
 from lvm_batch.io.bank.bank import Bank, open_bank
-from lvm_batch.io.storage.locations import read_file
+from lvm_batch.io.storage.locations import locate, read_file
+from lvm_batch.jobs.models.facts import NamedModels
+from lvm_batch.jobs.processes.forkserver import read_note
 from lvm_batch.lvm.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from lvm_batch.lvm.devices.devices import pick_device
 from lvm_batch.lvm.devices.open import open_accelerator
@@ -25,9 +33,42 @@ from lvm_batch.lvm.search.screened import ScreenedIndex
 if TYPE_CHECKING:
     from lvm_batch.jobs.models.facts import BankRef, ModelRef, ModelSet
     from lvm_batch.lvm.devices.accelerator import Accelerator
+    from lvm_batch.lvm.devices.precision import Precision
 
 
 CPU = torch.device("cpu")
+
+# Loaded before this process was copied; by the SHA-256 of the file, and its precision.
+_checkpoints: dict[str, Checkpoint] = {}
+_predictors: dict[tuple[str, Precision], Predictor] = {}
+
+
+def load_announced() -> None:
+    """Load the models that the driver has announced by now, if this process is its fork server.
+
+    Its copies share their memory. What is wrong with a model is left to the copy that looks at it.
+    """
+    note = read_note()
+    if note is not None:
+        with suppress(LvmBatchError, OSError, RuntimeError, ValueError):
+            load_ahead(NamedModels(**json.loads(note)))
+
+
+def load_ahead(named: NamedModels) -> None:
+    """Load checkpoints for the copies of this process: those in local files, and for use on a CPU.
+
+    Raises the error of the first that cannot be loaded.
+    """
+    if named.device not in {"auto", "cpu"}:
+        return
+    for path in filter(None, (named.primary, named.fallback)):
+        if not (place := locate(path)).is_local:
+            continue
+        checkpoint = load_checkpoint(Path(place.path).read_bytes(), path)
+        _checkpoints[checkpoint.sha256] = checkpoint
+        _predictors[checkpoint.sha256, named.precision] = Predictor(
+            checkpoint.model, CPU, precision=named.precision
+        )
 
 
 def load_cascade(models: ModelSet) -> Cascade:
@@ -54,13 +95,17 @@ def fallback_device(primary: torch.device, wanted: str | None) -> torch.device:
 
 
 def read_checkpoint(path: str) -> Checkpoint:
-    """Load a checkpoint from a path or a URL; raises ``CheckpointError``."""
-    return load_checkpoint(read_file(path), path)
+    """Load a checkpoint from a path or a URL, unless it has been loaded ahead; raises ``CheckpointError``."""
+    data = read_file(path)
+    ready = _checkpoints.get(hashlib.sha256(data).hexdigest()) if _checkpoints else None
+    return load_checkpoint(data, path) if ready is None else replace(ready, name=path)
 
 
 def _predictor(
     models: ModelSet, model: ModelRef, device: torch.device, accelerator: Accelerator | None
 ) -> ContextPredictor:
+    if accelerator is None and (ready := _predictors.get((model.sha256, models.precision))):
+        return ready
     checkpoint = read_checkpoint(model.path)
     if checkpoint.sha256 != model.sha256:
         raise CheckpointError(

@@ -42,6 +42,10 @@ _COPY, _DASK_WORKER = "lvm-batch", "Dask Worker process"
 """How the names of processes begin: ours, and the workers that Dask starts."""
 
 _servers: set[str] = set()
+_notes: list[Path] = []
+
+_NOTE = "LVM_FORKSERVER_NOTE"
+"""The variable that tells the server where a note for it may be."""
 
 ALONE = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 """For libraries that make a thread pool when they are imported."""
@@ -63,12 +67,16 @@ def start_forkserver() -> None:
     keep_main_out()
     if METHOD != "forkserver":
         return
-    from multiprocessing import forkserver
+    from multiprocessing import forkserver, util
 
     forkserver.set_forkserver_preload([PRELOAD])
-    environment = _ENVIRONMENT | huge_pages(os.environ)
-    with safe_children(), environment_for_children(environment), short_socket_paths():
-        forkserver.ensure_running()
+    with safe_children(), short_socket_paths():
+        note = Path(util.get_temp_dir(), "note")  # removed with the server's socket
+        environment = _ENVIRONMENT | huge_pages(os.environ) | {_NOTE: str(note)}
+        with environment_for_children(environment):
+            forkserver.ensure_running()
+    if not _servers:
+        _notes[:] = [note]
     _servers.add(METHOD)
 
 
@@ -86,6 +94,27 @@ def stop_forkserver() -> None:
         _servers.clear()
         with suppress(ProcessLookupError, TypeError):
             os.kill(forkserver._forkserver._forkserver_pid, signal.SIGKILL)  # type: ignore[attr-defined] # noqa: SLF001
+
+
+def leave_note(text: str) -> None:
+    """Leave the server a note, which it reads once, when it has imported everything. Without a server, do nothing.
+
+    A note that comes too late, or second, is not read.
+    """
+    while _notes:
+        note = _notes.pop()
+        with suppress(OSError):
+            written = note.with_suffix(".part")
+            written.write_text(text, encoding="utf-8")
+            written.replace(note)
+
+
+def read_note() -> str | None:
+    """Return the note that the driver has left for this server, ``None`` in other processes or without one."""
+    try:
+        return Path(os.environ.pop(_NOTE)).read_text(encoding="utf-8")
+    except (KeyError, OSError):
+        return None
 
 
 def keep_main_out() -> None:

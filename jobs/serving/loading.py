@@ -16,6 +16,7 @@ import numpy as np
 from lvm_batch.jobs.datasets.dataset_format import dataset_format
 from lvm_batch.jobs.errors import Problem, SettingsError
 from lvm_batch.jobs.models.check import look_at_models
+from lvm_batch.jobs.models.files import name_models
 from lvm_batch.jobs.models.load import load_cascade
 from lvm_batch.jobs.processes.resources import keep_freed_memory
 from lvm_batch.jobs.serving.rows import Answerer, Rows
@@ -77,7 +78,7 @@ def load(settings: ServeSettings) -> LoadedModels:
     """
     keep_freed_memory()
     set_threads(settings.threads)
-    found = look_at_models(settings)
+    found = look_at_models(name_models(settings))
     if len(found.problems) == 1:
         raise found.problems[0]
     if found.problems or found.primary is None:

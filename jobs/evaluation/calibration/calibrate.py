@@ -22,6 +22,7 @@ from lvm_batch.jobs.evaluation.calibration.calibration_text import as_text, as_t
 from lvm_batch.jobs.evaluation.judged_rows import JudgedDataset
 from lvm_batch.jobs.evaluation.preflight import check_calibration
 from lvm_batch.jobs.models.check import look_at_models
+from lvm_batch.jobs.models.files import name_models
 from lvm_batch.jobs.models.load import load_cascade
 from lvm_batch.jobs.output_folder import as_json, make_output_folder, write_files
 from lvm_batch.jobs.plots import figure_svg
@@ -77,7 +78,7 @@ def find_run_models(settings: EvaluateSettings) -> tuple[RunSettings, FoundModel
     """
     check_calibration(settings)
     run_settings = _run_settings(settings)
-    models = look_at_models(run_settings)
+    models = look_at_models(name_models(run_settings))
     checks = Checks()
     checks.errors.extend(models.problems)
     checks.raise_all()

@@ -27,7 +27,7 @@ def test_an_empty_module_is_imported_in_its_place() -> None:
 def test_a_module_is_missing() -> None:
     """In the block importing it raises what Python raises for a module that is not installed; others are imported."""
     with imported_as_missing("wsgiref.types"):
-        with pytest.raises(ModuleNotFoundError, match="No module named 'wsgiref.types'"):
+        with pytest.raises(ModuleNotFoundError, match="No module named"):
             import_module("wsgiref.types")
         import_module("wsgiref.util")
     import_module("wsgiref.types")
