@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _WITHOUT_LOCAL_WORKERS = ("--help", "-h", "--dry-run", "--scheduler", "--cluster")
+_INTERRUPTED = 130
 _ELSEWHERE = ("LVM_BATCH_SCHEDULER", "LVM_BATCH_CLUSTER")
 
 
@@ -35,7 +36,7 @@ def command() -> int:
     if _starts_workers(sys.argv[1:], os.environ):
         start_forkserver_early()
     with imported_as_missing("pandas"):  # which Arrow imports, if it is installed, for 0.2 s and 50 MB
-        code = main()
+        code = _main_or_interrupted()
     stop_forkserver()
     if "duckdb" not in sys.modules:  # which complains at the end of what has not been collected
         gc.freeze()  # else the interpreter would walk through all of torch before it ends, for half a second
@@ -48,6 +49,14 @@ def _starts_workers(arguments: Sequence[str], environ: Mapping[str, str]) -> boo
         each.startswith(_WITHOUT_LOCAL_WORKERS) for each in arguments
     )
     return is_run and not any(map(environ.get, _ELSEWHERE))
+
+
+def _main_or_interrupted() -> int:
+    try:
+        return main()
+    except KeyboardInterrupt:  # before the command line could take it
+        sys.stderr.write("error: interrupted\n")
+        return _INTERRUPTED
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import traceback
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from multiprocessing import get_context, parent_process
 from pathlib import Path
@@ -25,7 +25,7 @@ from lvm_batch.jobs.processes.resources import huge_pages, usable_cores
 from lvm_batch.jobs.processes.temporary_folders import short_socket_paths
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from multiprocessing.connection import Connection
     from multiprocessing.context import DefaultContext
 
@@ -67,17 +67,40 @@ def start_forkserver() -> None:
     keep_main_out()
     if METHOD != "forkserver":
         return
-    from multiprocessing import forkserver, util
+    from multiprocessing import forkserver, resource_tracker, util
 
     forkserver.set_forkserver_preload([PRELOAD])
     with safe_children(), short_socket_paths():
+        resource_tracker.ensure_running()  # which the server starts otherwise, and which unblocks Ctrl-C
         note = Path(util.get_temp_dir(), "note")  # removed with the server's socket
         environment = _ENVIRONMENT | huge_pages(os.environ) | {_NOTE: str(note)}
-        with environment_for_children(environment):
+        with environment_for_children(environment), _ctrl_c_blocked():
             forkserver.ensure_running()
     if not _servers:
         _notes[:] = [note]
     _servers.add(METHOD)
+
+
+@contextmanager
+def _ctrl_c_blocked() -> Iterator[None]:
+    """Start processes that Ctrl-C, which a terminal sends to them too, does not interrupt while they import."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def unblock_ctrl_c() -> None:
+    """Let Ctrl-C through again, if this process is the server; what has come so far is forgotten.
+
+    The server ignores it from now on. Its copies do what they choose.
+    """
+    if _NOTE in os.environ:
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.signal(signal.SIGINT, before)
+        del os.environ[_NOTE]
 
 
 def start_forkserver_early() -> None:
@@ -112,7 +135,7 @@ def leave_note(text: str) -> None:
 def read_note() -> str | None:
     """Return the note that the driver has left for this server, ``None`` in other processes or without one."""
     try:
-        return Path(os.environ.pop(_NOTE)).read_text(encoding="utf-8")
+        return Path(os.environ[_NOTE]).read_text(encoding="utf-8")
     except (KeyError, OSError):
         return None
 

@@ -12,6 +12,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
+from lvm_batch.jobs.processes.forkserver import unblock_ctrl_c
 from lvm_batch.jobs.processes.imports import imported_as_empty, imported_as_missing
 
 # Imported objects live as long as the process. Collecting garbage among them takes a quarter of the import's time, and
@@ -35,6 +36,8 @@ with imported_as_missing("pandas"):
     pa.array([])
 
 load_announced()
+
+unblock_ctrl_c()
 
 gc.freeze()
 gc.enable()

@@ -103,6 +103,22 @@ def test_a_server_that_is_stopped_is_gone_and_another_starts() -> None:
     assert in_forked_process(where)[0] != os.getpid()
 
 
+_CTRL_C = """
+import multiprocessing.forkserver, os, signal
+from lvm_batch.jobs.processes import forkserver
+forkserver.start_forkserver()
+os.kill(multiprocessing.forkserver._forkserver._forkserver_pid, signal.SIGINT)
+print(forkserver.in_forked_process(os.getpid) != os.getpid())
+"""
+
+
+@pytest.mark.skipif(forkserver.METHOD != "forkserver", reason="workers start on their own here")
+def test_ctrl_c_does_not_interrupt_a_server_that_imports() -> None:
+    """A terminal sends it to the server as well, which prints no trace and goes on: the driver decides what ends."""
+    done = subprocess.run([sys.executable, "-c", _CTRL_C], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("True\n", "")
+
+
 _DRIVER = """
 import sys, time
 from lvm_batch.jobs.processes import forkserver
