@@ -35,7 +35,7 @@ def command() -> int:
     os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)  # it belongs to a service that has started this process
     if _starts_workers(sys.argv[1:], os.environ):
         start_forkserver_early()
-    with imported_as_missing("pandas"):  # which Arrow imports, if it is installed, for 0.2 s and 50 MB
+    with imported_as_missing("pandas"):  # which Arrow imports, if it is installed, for 0.2 s and 28 MB
         code = _main_or_interrupted()
     stop_forkserver()
     if "duckdb" not in sys.modules:  # which complains at the end of what has not been collected

@@ -30,7 +30,7 @@ from lvm_batch.jobs.models import check
 from lvm_batch.jobs.models.load import load_announced
 from lvm_batch.jobs.prediction.execution import unit
 
-# With the first array that it makes, Arrow imports pandas, if it is installed: 0.2 s and 50 MB of each worker, for
+# With the first array that it makes, Arrow imports pandas, if it is installed: 0.2 s and 28 MB of each worker, for
 # nothing (2026-11-29). Arrow looks for it once.
 with imported_as_missing("pandas"):
     pa.array([])
