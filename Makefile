@@ -13,7 +13,7 @@ PACKAGE := $(addprefix jobs/package/,__init__.py __init__.pyi __main__.py errors
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast prefect soak mutants bench lint format stubs types check hooks changelog clean
+.PHONY: help demo test test-fast prefect soak mutants bench docs lint format stubs types check hooks changelog clean
 .DELETE_ON_ERROR:
 
 help: ## Print this help
@@ -54,8 +54,12 @@ lint: $(VENV)/.dev ## Check style and formatting
 format: $(VENV)/.dev ## Format the code
 	@$(BIN)/ruff format .
 
-stubs: $(VENV)/.dev ## Write what editors and type checkers read of lvm_batch; after a change of its functions or settings
+docs: $(VENV)/.dev ## Make a site of all Markdown files in build/docs; every warning is an error, and nothing is fetched
+	@$(BIN)/python -m sphinx --quiet --keep-going --fail-on-warning --jobs 2 -b html -c docs . build/docs
+
+stubs: $(VENV)/.dev ## Write what follows from commands and settings: the stub of lvm_batch, and docs/commands.md
 	@PYTHONPATH=tests $(BIN)/python -m support.stub
+	@PYTHONPATH=tests $(BIN)/python -m support.command_reference
 	@$(BIN)/ruff check --quiet --fix --select I jobs/package/__init__.pyi
 	@$(BIN)/ruff format --quiet jobs/package/__init__.pyi
 

@@ -46,7 +46,7 @@ class HelpCommand(TyperCommand):
 
     def get_help(self, ctx: Context) -> str:
         """Return the help in the width and colours of the terminal."""
-        return _help(self, ctx, [_options(self, ctx)])
+        return _help(self, ctx, [options_by_heading(self, ctx)])
 
 
 class HelpGroup(TyperGroup):
@@ -54,17 +54,17 @@ class HelpGroup(TyperGroup):
 
     def get_help(self, ctx: Context) -> str:
         """Return the help in the width and colours of the terminal."""
-        return _help(self, ctx, [_commands(self, ctx), _options(self, ctx)])
+        return _help(self, ctx, [_commands(self, ctx), options_by_heading(self, ctx)])
 
 
-class _Row(NamedTuple):
+class HelpRow(NamedTuple):
     """An option, argument or command, and what it does."""
 
     name: str
     text: str
 
 
-def _help(command: Command, ctx: Context, tables: Iterable[Mapping[str, list[_Row]]]) -> str:
+def _help(command: Command, ctx: Context, tables: Iterable[Mapping[str, list[HelpRow]]]) -> str:
     width = max(_LEAST_WIDTH, min(_MOST_WIDTH, shutil.get_terminal_size().columns))
     about, _, examples = (command.help or "").partition(EXAMPLES)
     parts = [
@@ -81,7 +81,7 @@ def _indented(examples: str) -> str:
     return "\n".join(f"  {line.strip()}" for line in examples.strip().splitlines())
 
 
-def _sections(table: Mapping[str, list[_Row]], width: int) -> Iterator[str]:
+def _sections(table: Mapping[str, list[HelpRow]], width: int) -> Iterator[str]:
     """Yield each heading with its rows; the texts of all sections begin in one column."""
     longest = min(_NAME_WIDTH, max(len(row.name) for rows in table.values() for row in rows))
     for heading, rows in table.items():
@@ -89,7 +89,7 @@ def _sections(table: Mapping[str, list[_Row]], width: int) -> Iterator[str]:
             yield "\n".join([f"{heading}:", *(line for row in rows for line in _lines(row, longest, width))])
 
 
-def _lines(row: _Row, longest: int, width: int) -> Iterator[str]:
+def _lines(row: HelpRow, longest: int, width: int) -> Iterator[str]:
     indent = " " * (longest + 4)
     lines = _wrapped(row.text, width - len(indent))
     first = lines.pop(0) if lines and len(row.name) <= longest else ""
@@ -104,18 +104,20 @@ def _wrapped(text: str, width: int) -> list[str]:
     return [line.replace(_UNBROKEN, " ") for line in lines]
 
 
-def _commands(group: HelpGroup, ctx: Context) -> dict[str, list[_Row]]:
+def _commands(group: HelpGroup, ctx: Context) -> dict[str, list[HelpRow]]:
     commands = [group.commands[name] for name in group.list_commands(ctx)]
     found = _by_heading(commands, lambda command: command.rich_help_panel or "Commands")
-    return {heading: [_Row(each.name, _summary(each)) for each in rows] for heading, rows in found.items()}
+    return {
+        heading: [HelpRow(each.name, summary_of(each)) for each in rows] for heading, rows in found.items()
+    }
 
 
-def _summary(command: Command) -> str:
+def summary_of(command: Command) -> str:
     """Return the first paragraph of a command's help, on one line."""
     return " ".join((command.help or "").strip().partition("\n\n")[0].split())
 
 
-def _options(command: Command, ctx: Context) -> dict[str, list[_Row]]:
+def options_by_heading(command: Command, ctx: Context) -> dict[str, list[HelpRow]]:
     """Return the arguments, then the options without a topic, then the topics."""
     found = _headings(command.get_params(ctx))
     plain = _COMMON if found.keys() - {_ARGUMENTS, _PLAIN} else _PLAIN
@@ -123,9 +125,9 @@ def _options(command: Command, ctx: Context) -> dict[str, list[_Row]]:
     return {heading: _rows(parameters, ctx) for heading, parameters in ordered.items()}
 
 
-def _rows(parameters: Iterable[Parameter], ctx: Context) -> list[_Row]:
+def _rows(parameters: Iterable[Parameter], ctx: Context) -> list[HelpRow]:
     records = ((parameter, parameter.get_help_record(ctx)) for parameter in parameters)
-    return [_Row(_shown_name(parameter, record[0]), record[1]) for parameter, record in records if record]
+    return [HelpRow(_shown_name(parameter, record[0]), record[1]) for parameter, record in records if record]
 
 
 def _shown_name(parameter: Parameter, name: str) -> str:

@@ -132,8 +132,7 @@ def answer_on_escalation(totals: Totals) -> str:
         return f"No. On escalated rows GRU is worse than AMN: {figures}.{_by_chance(totals)}"
     if not gain.is_gain:
         return f"Unknown: on escalated rows GRU and AMN differ by no more than chance: {figures}.{_by_chance(totals)}"
-    n_rows = totals.cosine.n
-    lifted = f" That lifts the mean cosine of all {n_rows:,} rows by {gain.mean * gain.n / n_rows:.4f}."
+    lifted = f" That lifts the mean cosine of all rows by {gain.mean * gain.n / totals.cosine.n:.4f}."
     return f"Yes. On escalated rows GRU is better than AMN: {figures}.{lifted}{_by_chance(totals)}"
 
 
