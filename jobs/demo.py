@@ -5,7 +5,6 @@ The rule: the demo does what a user would do with the same commands, and prints 
 
 from __future__ import annotations
 
-import json
 import shlex
 import shutil
 import sys
@@ -22,9 +21,14 @@ from lvm_batch.io.bank.bank import build_bank
 from lvm_batch.io.dataset.files import find_files
 from lvm_batch.io.dataset.reading import open_unit
 from lvm_batch.io.dataset.units import DatasetFormat, Footer, read_footers, whole_unit
+from lvm_batch.io.output.commit import REPORT
+from lvm_batch.io.output.row_search import RowQuery
 from lvm_batch.io.schema import OK
+from lvm_batch.io.storage.locations import locate
 from lvm_batch.jobs.observed_run import run_observed
 from lvm_batch.jobs.output_folder import make_output_folder
+from lvm_batch.jobs.prediction.results.shown_rows import show_rows
+from lvm_batch.jobs.prediction.results.shown_table import RowsTable
 from lvm_batch.jobs.registry.candidate import VerificationRequest
 from lvm_batch.jobs.registry.promotion import Signature, promote
 from lvm_batch.jobs.settings.run import RunSettings
@@ -45,6 +49,7 @@ SEED = 4
 # The cards' thresholds are for their encoder. These escalate about one row in seven of the sample.
 THRESHOLDS = {"min_confidence": 0.77, "min_margin": 0.002}
 
+N_SHOWN = 5
 N_SHARDS = 4
 N_HELD_OUT = 4
 """The last articles of the sample; no model is trained on them."""
@@ -90,16 +95,19 @@ def make_inputs(root: Path, console: Console) -> None:
 def predict(root: Path, console: Console) -> RunOutcome:
     """Run the job over the shards, and print the command for it."""
     dataset = str(root / "windows")
-    flags = {
-        "output": str(root / "predictions"),
-        "models_dir": str(root / "artifacts/lvm/models"),
-        "bank": str(root / "bank"),
-        **THRESHOLDS,
-    }
-    options = [text for name, value in flags.items() for text in (flag_of(name), str(value))]
-    _show_command(console, "run", dataset, *options)
+    flags = _run_settings(root)
+    _show_command(console, "run", dataset, *_run_flags(root))
     settings = resolve_settings(RunSettings, {"dataset": [dataset], **flags}, {}).settings
     return run_observed(settings, console=console)
+
+
+def _run_settings(root: Path) -> dict[str, object]:
+    places = {"output": "predictions", "models_dir": "artifacts/lvm/models", "bank": "bank"}
+    return {name: str(root / place) for name, place in places.items()} | THRESHOLDS
+
+
+def _run_flags(root: Path) -> list[str]:
+    return [text for name, value in _run_settings(root).items() for text in (flag_of(name), str(value))]
 
 
 def sample_file() -> Traversable:
@@ -190,28 +198,32 @@ def _binary(vectors: NDArray[np.float32]) -> pa.Array:
     return pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(flat), [None, pa.py_buffer(flat)])
 
 
+def first_rows(root: Path) -> RowsTable:
+    """Return the first predictions as a table."""
+    return RowsTable(show_rows(str(root / "predictions"), RowQuery(N_SHOWN)))
+
+
 def next_steps(root: Path) -> str:
-    """Return what to try after the demo, as text."""
+    """Return where the report is, what so few windows can show, and three commands to try."""
     predictions, command = root / "predictions", _command_name(sys.argv[0], "lvm-batch")
-    pattern = json.dumps(str(predictions / "*.parquet"), ensure_ascii=False)
-    look = f'import polars; print(polars.read_parquet({pattern}).drop("prediction"))'
-    commands = (
-        (_command_name(sys.executable, "python"), "-c", look),
-        (command, "status", str(predictions)),
-        (command, "inspect", str(root / "windows")),
-    )
-    look, status, inspect = map(shlex.join, commands)
-    return "\n".join(
-        [
-            f"\nThe predictions are in {predictions}, one file for each shard. Look at them:",
-            f"  {look}",
-            "Then try:",
-            f"  {status}",
-            f"  {inspect}",
-            "  the run above once more: it finds everything done",
-            "  the run above with another --output and --fallback-policy cap --max-fallback-rate 0.1",
-        ]
-    )
+    flags = _run_flags(root)
+    commands = {
+        "the rows that were predicted worst": ("show", predictions, "--worst"),
+        "what escalating more or fewer rows would gain": (
+            *("evaluate", root / "windows", "--model", root / "artifacts/lvm/models/amn"),
+            *("--fallback", root / "artifacts/lvm/models/gru", "--bank", root / "bank", "--calibrate"),
+        ),
+        "the same run again: it finds everything done": ("run", root / "windows", *flags),
+    }
+    lines = [
+        f"\nThe report: {locate(str(predictions)).child(REPORT).text}",
+        "\nSo few windows show that all parts work together, and that a trained model beats the mean of its context;",
+        "they are too few to tell which model is better, or how good yours will be.",
+        "\nNext:",
+    ]
+    for what, words in commands.items():
+        lines += [f"  # {what}", f"  {shlex.join([command, *map(str, words)])}"]
+    return "\n".join(lines)
 
 
 def _command_name(program: str, name: str) -> str:

@@ -30,6 +30,8 @@ def demo(
         lvm-batch demo --output /tmp/first-look
     """
     console.doing("loading torch")
+    from rich.console import Group
+
     from lvm_batch.jobs import demo as first_look
 
     root = Path(output)
@@ -37,7 +39,7 @@ def demo(
     outcome = first_look.predict(root, console)
     console.result(
         outcome.summary.to_json(),
-        outcome.text,
+        Group(outcome.text, "", first_look.first_rows(root)),
         warnings=[warning.as_dict for warning in outcome.summary.warnings],
         error=outcome.error,
     )
