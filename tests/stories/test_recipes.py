@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import csv
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -73,7 +74,7 @@ def python_blocks(text: str) -> dict[str, str]:
 
 
 BLOCKS = python_blocks(RECIPES)
-TITLE = "Reading an output"
+TITLE, KEYS = "Reading an output", "Rows with keys"
 
 
 @pytest.fixture
@@ -83,7 +84,8 @@ def recipe(demo: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], dict[
 
     def run(heading: str) -> dict[str, Any]:
         names: dict[str, Any] = {}
-        exec(compile(BLOCKS[TITLE] + BLOCKS[heading], heading, "exec"), names)  # noqa: S102 - our own document
+        code = BLOCKS[TITLE] + BLOCKS[KEYS] + BLOCKS[heading]
+        exec(compile(code, heading, "exec"), names)  # noqa: S102 - our own document
         return names
 
     return run
@@ -100,10 +102,10 @@ def test_the_output_has_every_case(rows: list[Row]) -> None:
 
 
 def test_every_recipe_is_short_and_tested() -> None:
-    """Each section but the first has one block of 5 to 12 lines of code, and a test below that runs it."""
+    """Each section but the first has one block of 5 to 13 lines of code, and a test below that runs it."""
     assert [heading for heading, block in BLOCKS.items() if not block] == []
     sizes = {heading: sum(map(bool, block.splitlines())) for heading, block in BLOCKS.items()}
-    assert all(5 <= size <= 12 for heading, size in sizes.items() if heading != TITLE), sizes
+    assert all(5 <= size <= 13 for heading, size in sizes.items() if heading != TITLE), sizes
     tests = Path(__file__).read_text(encoding="utf-8")
     assert all(f'"{heading}"' in tests for heading in BLOCKS)
 
@@ -111,7 +113,7 @@ def test_every_recipe_is_short_and_tested() -> None:
 def test_links_lead_somewhere() -> None:
     """Each link of the document leads to one of its sections or to a file beside it."""
     sections = {f"#{heading.lower().replace(' ', '-')}" for heading in BLOCKS}
-    for target in re.findall(r"\]\(([^)]+)\)", RECIPES):
+    for target in re.findall(r"\]\((?!https:)([^)]+)\)", RECIPES):
         assert target in sections or (WORKFLOWS / target).is_file(), target
 
 
@@ -236,3 +238,47 @@ def test_the_notebook_is_stored_without_results() -> None:
         assert cell.get("execution_count") is None
         assert cell["metadata"] == {}
     assert NOTEBOOK["metadata"].keys() == {"kernelspec", "language_info"}
+
+
+def test_rows_have_the_same_keys_every_time(recipe: Callable[[str], dict[str, Any]], rows: list[Row]) -> None:
+    """A key is the name of the output's file and the number of the row there; only rows with a prediction are given."""
+    names = recipe("Rows with keys")
+    once, again = (list(names["keyed_batches"](["position"])) for _ in range(2))
+    keys = [key for batch in once for key in batch["key"].to_pylist()]
+    assert keys == [key for batch in again for key in batch["key"].to_pylist()]
+    first = [row for row, each in enumerate(rows[:200]) if each["status"] == "ok"]
+    assert keys[: len(first)] == [f"/shard-0-00000.parquet#{row}" for row in first]
+    assert len(set(keys)) == sum(row["status"] == "ok" for row in rows)
+
+
+def test_a_table_in_lancedb(recipe: Callable[[str], dict[str, Any]], rows: list[Row]) -> None:
+    """Loaded twice it has every row once, and a prediction is its own nearest neighbour."""
+    pytest.importorskip("lancedb", reason="needs pip install lancedb")
+    for _ in range(2):
+        names = recipe("A table in LanceDB")
+        assert names["table"].count_rows() == sum(row["status"] == "ok" for row in rows)
+    assert names["nearest"][0]["key"] == names["batch"]["key"][0].as_py()
+
+
+def test_a_collection_in_qdrant(recipe: Callable[[str], dict[str, Any]], rows: list[Row]) -> None:
+    """Loaded twice it has every row once, and a prediction is its own nearest neighbour."""
+    pytest.importorskip("qdrant_client", reason="needs pip install qdrant-client")
+    for _ in range(2):
+        names = recipe("A collection in Qdrant")
+        assert names["client"].count("predictions").count == sum(row["status"] == "ok" for row in rows)
+        assert names["nearest"][0].payload["key"] == names["batch"]["key"][0].as_py()
+        names["client"].close()
+
+
+def test_a_table_in_postgres(recipe: Callable[[str], dict[str, Any]], rows: list[Row]) -> None:
+    """Loaded twice it has every row once."""
+    pytest.importorskip("pgvector", reason="needs pip install 'psycopg[binary]' pgvector")
+    psycopg = pytest.importorskip("psycopg")
+    if "DATABASE_URL" not in os.environ:
+        pytest.skip("needs DATABASE_URL of a Postgres server with pgvector")
+    for _ in range(2):
+        recipe("A table in Postgres")
+    with psycopg.connect(os.environ["DATABASE_URL"]) as connection:
+        [(count,)] = connection.execute("SELECT count(*) FROM predictions").fetchall()
+        connection.execute("DROP TABLE predictions")
+    assert count == sum(row["status"] == "ok" for row in rows)
