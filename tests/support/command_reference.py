@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from lvm_batch.jobs.cli import GROUPS, app
+from lvm_batch.jobs.command_line import GROUPS, app
 from lvm_batch.jobs.console.help import EXAMPLES, options_by_heading, summary_of
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import pytest
 import typer
 from support.command_reference import PAGE, reference_text
 
-from lvm_batch.jobs.cli import app
+from lvm_batch.jobs.command_line import app
 
 TOP = Path(__file__).parents[3]
 DOCUMENTS = sorted(
