@@ -26,6 +26,7 @@ from lvm_batch.jobs.training.progress import TrainingProgress
 from lvm_batch.jobs.training.training_history import TrainingEnvironment, describe_training
 from lvm_batch.jobs.training.training_rows import read_training_rows
 from lvm_batch.lvm.architectures.catalog import architecture_named, build_model
+from lvm_batch.lvm.checkpoints.training_vectors import TrainingVectors
 from lvm_batch.lvm.devices.devices import pick_device, set_threads
 from lvm_batch.lvm.training.recipes import recipe_for
 from lvm_batch.lvm.training.ridge import fit_ridge
@@ -99,7 +100,7 @@ def train(
         environment = TrainingEnvironment.now(device, started=started)
         document = describe_training(model, split, history, ridge=ridge, environment=environment)
         document |= {"identity": folder.identity, **_origin(settings, recipe, rows)}
-        _write(folder, model, history, document)
+        _write(folder, model, history, document, training_vectors=_digest(split.training))
     return TrainingResult(document, as_text(document, settings.output), _error(history))
 
 
@@ -186,7 +187,19 @@ def _train(
         return training.finish()
 
 
-def _write(folder: TrainingFolder, model: ContextModel, history: History, document: dict[str, Any]) -> None:
+def _digest(windows: Windows) -> TrainingVectors:
+    """Return the digest of the vectors of windows, by which the model's rows are recognised later."""
+    return TrainingVectors.of(windows.vectors, np.union1d(windows.contexts, windows.targets))
+
+
+def _write(
+    folder: TrainingFolder,
+    model: ContextModel,
+    history: History,
+    document: dict[str, Any],
+    *,
+    training_vectors: TrainingVectors,
+) -> None:
     folder.save_model(
         model,
         architecture=document["model_type"],
@@ -195,6 +208,7 @@ def _write(folder: TrainingFolder, model: ContextModel, history: History, docume
         val_loss=history.best.val_loss,
         val_cosine=history.best.val_cosine,
         args=document["arguments"] | {"recipe": document["recipe"]},
+        training_vectors=training_vectors,
     )
     folder.write("curves.svg", curves_svg(document))
     folder.write("MODEL_CARD.md", card_text(document).encode())

@@ -26,6 +26,7 @@ from lvm_batch.lvm.checkpoints.pickle_check import printable
 from lvm_batch.lvm.checkpoints.state_dicts import extract_state_dict, summarise
 from lvm_batch.lvm.checkpoints.stored_settings import CONTEXT_LENGTH, context_length, stored_config
 from lvm_batch.lvm.checkpoints.torch_files import read_torch_file, write_torch_file
+from lvm_batch.lvm.checkpoints.training_vectors import CONTENT_KEY, TrainingVectors
 from lvm_batch.lvm.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ class Checkpoint:
 
     ``model`` is in eval mode, float32, on the CPU. ``dim`` is the width of its vectors, ``length`` their number in the
     contexts that it was trained on, 5 if the file does not say. ``sha256`` is the hex digest of the file's bytes,
-    ``name`` the caller's name for it. ``epoch`` and ``val_cosine`` are None if the file has none.
+    ``name`` the caller's name for it. ``epoch``, ``val_cosine`` and ``training_vectors``, the digest of what it was
+    trained on, are None if the file has none.
     """
 
     architecture: str
@@ -54,6 +56,7 @@ class Checkpoint:
     name: str
     epoch: int | None
     val_cosine: float | None
+    training_vectors: TrainingVectors | None = None
 
 
 def load_checkpoint(data: bytes, name: str) -> Checkpoint:
@@ -76,7 +79,23 @@ def load_checkpoint(data: bytes, name: str) -> Checkpoint:
         name=name,
         epoch=epoch if isinstance(epoch := content.get("epoch"), int) else None,
         val_cosine=_finite(content.get("val_cosine")),
+        training_vectors=_training_vectors(content, model.dim, name),
     )
+
+
+def _training_vectors(content: Mapping[str, object], dim: int, name: str) -> TrainingVectors | None:
+    """Return the digest that the file keeps; raises CheckpointError if it is damaged or of another width."""
+    hint = f"look where the file comes from; without its {CONTENT_KEY} it loads"
+    try:
+        found = TrainingVectors.from_content(content.get(CONTENT_KEY))
+    except ValueError as error:
+        raise CheckpointError(f"{name}: {error}", hint) from error
+    if found is not None and found.dim != dim:
+        raise CheckpointError(
+            f"{name}: the vectors that it was trained on have {found.dim} components, its weights read {dim}",
+            hint,
+        )
+    return found
 
 
 def _length(architecture: Architecture, model: ContextModel, content: Mapping[str, object], name: str) -> int:
@@ -104,10 +123,12 @@ def save_checkpoint(
     val_cosine: float | None,
     optimizer_state: Mapping[str, object] | None = None,
     args: Mapping[str, object] | None = None,
+    training_vectors: TrainingVectors | None = None,
 ) -> None:
     """Write a checkpoint in production's form. The file appears complete or not at all.
 
-    ``context_length`` is the number of vectors in the contexts that the model was trained on; None leaves it out.
+    ``context_length`` is the number of vectors in the contexts that the model was trained on, ``training_vectors`` the
+    digest of these vectors; None leaves it out.
     Raises ArchitectureError if ``architecture`` is unknown, and the OSError of a failed write.
     """
     content = {
@@ -122,6 +143,8 @@ def save_checkpoint(
     }
     if context_length is not None:
         content["model_config"] = {**model.config, CONTEXT_LENGTH: context_length}
+    if training_vectors is not None:
+        content[CONTENT_KEY] = training_vectors.as_content()
     target = pathlib.Path(path)
     write_torch_file(target, content, partial=target.with_name(f".{target.name}.{os.getpid()}.tmp"))
 

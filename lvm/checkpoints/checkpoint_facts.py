@@ -78,13 +78,24 @@ def read_facts(path: str | os.PathLike[str]) -> CheckpointFacts:
 
 def facts_of(data: bytes, name: str) -> CheckpointFacts:
     """Return the facts of a checkpoint's bytes. Raises CheckpointError, naming the file ``name``."""
-    refuse_other_files(data, name)
-    check_pickles(data, name)
+    content = plain_content(data, name)
     try:
-        content = _content(data)
         return CheckpointFacts() if content is None else _facts(content, name)
     except (*_UNREADABLE, CheckpointError):
         return CheckpointFacts()
+
+
+def plain_content(data: bytes, name: str) -> dict[str, object] | None:
+    """Return a checkpoint's dict with shapes in place of tensors; None if it cannot be read without torch.
+
+    Raises CheckpointError, naming the file ``name``.
+    """
+    refuse_other_files(data, name)
+    check_pickles(data, name)
+    try:
+        return _content(data)
+    except _UNREADABLE:
+        return None
 
 
 def _facts(content: Mapping[str, object], name: str) -> CheckpointFacts:
