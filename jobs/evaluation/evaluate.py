@@ -12,6 +12,8 @@ import numpy as np
 
 from lvm_batch.io.schema import SPLITS
 from lvm_batch.jobs.console.text import plural
+from lvm_batch.jobs.evaluation.direction import directions_of
+from lvm_batch.jobs.evaluation.direction_tables import direction_notices
 from lvm_batch.jobs.evaluation.evaluation_plots import plots
 from lvm_batch.jobs.evaluation.evaluation_text import as_markdown, as_text
 from lvm_batch.jobs.evaluation.group_scores import figures_of
@@ -20,6 +22,7 @@ from lvm_batch.jobs.evaluation.judged_rows import JudgedDataset
 from lvm_batch.jobs.evaluation.leaderboard import RULE, leaderboard
 from lvm_batch.jobs.evaluation.preflight import BOARD, VALUES, check_output
 from lvm_batch.jobs.evaluation.row_scores import BASELINES, RIDGE, score_rows
+from lvm_batch.jobs.models.seen_rows import SeenRows
 from lvm_batch.jobs.output_folder import as_json, make_output_folder, write_files
 from lvm_batch.jobs.processes.forkserver import start_forkserver
 from lvm_batch.lvm.devices.devices import pick_device
@@ -51,7 +54,10 @@ def evaluate(settings: EvaluateSettings, *, console: Console) -> tuple[dict[str,
     search = RankSearch(bank.vectors, pick_device(settings.device)) if bank else None
     dataset = JudgedDataset(settings, dim=dim, length=length)
     predictors = {model.name: model.predict for model in models}
-    scores = score_rows(dataset, predictors, search=search, console=console)
+    digests = {model.name: digest for model in models if (digest := model.checkpoint.training_vectors)}
+    scores = score_rows(
+        dataset, predictors, digests=digests, search=search, seed=settings.seed, console=console
+    )
     values = _values(settings, models, bank, dataset, scores)
     if folder:
         _write(folder, values, scores)
@@ -72,6 +78,8 @@ def _values(
 ) -> dict[str, Any]:
     dim = models[0].checkpoint.dim
     figures = figures_of(scores, dim=dim, resamples=settings.resamples, seed=settings.seed)
+    for name, more in directions_of(scores, resamples=settings.resamples, seed=settings.seed).items():
+        figures[name] |= more
     values = {
         "version": version("lvm-batch"),
         "dataset": list(settings.dataset),
@@ -84,7 +92,7 @@ def _values(
             "seed": settings.seed,
             "confidence": CONFIDENCE,
         },
-        "models": [_model(model) | figures[model.name] for model in models],
+        "models": [_model(model) | figures[model.name] | _seen(model, scores) for model in models],
         "baselines": [{"name": name} | figures[name] for name in BASELINES if name in figures],
         "bank": _bank(bank, scores) if bank else None,
         "leaderboard": leaderboard(models, figures),
@@ -117,6 +125,12 @@ def _model(model: JudgedModel) -> dict[str, Any]:
     }
 
 
+def _seen(model: JudgedModel, scores: RowScores) -> dict[str, Any]:
+    """Return how many rows a model was trained on, None if its checkpoint does not tell."""
+    digest = model.checkpoint.training_vectors
+    return {"seen": SeenRows.of(scores.told[model.name], digest).values() if digest else None}
+
+
 def _bank(bank: Bank, scores: RowScores) -> dict[str, Any]:
     ranks = next(iter(scores.ranks.values()))
     return {
@@ -135,6 +149,7 @@ def _notices(values: Mapping[str, Any], settings: EvaluateSettings) -> Iterator[
                 f"{judged['name']}: {n_rows:,} of {plural(judged['rows'], 'prediction')} without a cosine, as not "
                 "finite or without direction; its means are over the others"
             )
+    yield from direction_notices(values)
     rows = values["rows"]
     if rows["articles"] is None:
         yield (

@@ -31,11 +31,11 @@ def cosine_rows(values: Values) -> list[list[str]]:
             [
                 judged["name"],
                 format_number(judged["cosine"]),
-                _interval(judged["interval"]),
+                interval_text(judged["interval"]),
                 format_number(judged["std"]),
                 format_number(judged["mse"], ".6f"),
                 format_number(over["cosine"], "+.4f"),
-                _interval(over["interval"], "+.4f"),
+                interval_text(over["interval"], "+.4f"),
             ]
         )
     return rows
@@ -53,14 +53,14 @@ def split_rows(values: Values) -> list[list[str]]:
         cells = [
             text
             for split in splits
-            for text in (format_number(split["cosine"]), _interval(split["interval"]))
+            for text in (format_number(split["cosine"]), interval_text(split["interval"]))
         ]
         rows.append(
             [
                 judged["name"],
                 *cells,
                 format_number(delta["cosine"], "+.4f"),
-                _interval(delta["interval"], "+.4f"),
+                interval_text(delta["interval"], "+.4f"),
             ]
         )
     return rows
@@ -124,5 +124,6 @@ def _published(card: Values) -> list[str]:
     ]
 
 
-def _interval(ends: Sequence[float] | None, form: str = ".4f") -> str:
+def interval_text(ends: Sequence[float] | None, form: str = ".4f") -> str:
+    """Return an interval in a format such as "+.4f"."""
     return UNKNOWN if ends is None else f"{ends[0]:{form}} to {ends[1]:{form}}"

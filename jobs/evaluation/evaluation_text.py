@@ -9,6 +9,12 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from lvm_batch.jobs.console.text import as_table, format_number, plural
+from lvm_batch.jobs.evaluation.direction_tables import (
+    all_recall_rows,
+    direction_rows,
+    recall_rows,
+    seen_rows,
+)
 from lvm_batch.jobs.evaluation.evaluation_tables import (
     UNKNOWN,
     cosine_rows,
@@ -19,6 +25,7 @@ from lvm_batch.jobs.evaluation.evaluation_tables import (
 )
 from lvm_batch.jobs.evaluation.group_scores import SHOWN_LANES
 from lvm_batch.jobs.evaluation.row_scores import MEAN
+from lvm_batch.jobs.models.seen_rows import UNKNOWN as NO_DIGEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -40,6 +47,8 @@ def as_text(values: Values) -> str:
         _table(difference_rows(cosines, splits)),
         _lanes(values),
         _retrieval(values),
+        _table(direction_rows(values)),
+        _table(seen_rows(values)),
         _table([row[:-1] for row in models]),
         _recommendations(models),
         "\n".join(_filled(text) for text in _remarks(values, best="*")),
@@ -59,6 +68,11 @@ def as_markdown(values: Values, plots: Sequence[str]) -> str:
         _markdown(cosine_rows(values)),
         _markdown(split_rows(values)),
         *(["## Retrieval", _markdown(retrieval_rows(values))] if values["bank"] else []),
+        *(map(_markdown, all_recall_rows(values)) if values["bank"] else []),
+        "## Direction",
+        _markdown(direction_rows(values)),
+        "## Seen in training",
+        _markdown(seen_rows(values)),
         *(f"![{name.removesuffix('.svg')}]({name})" for name in plots),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -121,13 +135,18 @@ def _retrieval(values: Values) -> str:
         f"retrieval among the {plural(bank['vectors'], 'vector')} of {bank['path']}, over the {bank['rows']:,} of "
         f"{plural(values['rows']['judged'], 'row')} whose target it holds"
     )
-    return f"{_filled(head)}\n{_table(retrieval_rows(values))}"
+    return f"{_filled(head)}\n{_table(retrieval_rows(values))}\n\n{_table(recall_rows(values))}"
 
 
 def _remarks(values: Values, *, best: str) -> Iterator[str]:
     board = values["leaderboard"]
     yield f"over mean: the cosine less that of the {MEAN}, row by row"
+    yield "next - last: the cosine with the next vector less that with the last one of the context"
+    yield "order: the cosine less that from the context in another order; 0: the order tells the model nothing"
+    if any(model["seen"] is None for model in values["models"]):
+        yield f"unknown: {NO_DIGEST}"
     if values["bank"] and values["bank"]["rows"]:
+        yield "over last: recall less that of the last vector as the query; in leaderboard.md also R@1 and R@10"
         yield "retrieval: a row's own context, where it stands in the bank, is in the way of its target"
     if any(entry["best"] for entry in board):
         yield f"{best} the best of its column among the models judged here"
