@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from lvm_batch.jobs.console.console import Console
 from lvm_batch.jobs.console.help import HelpCommand, HelpGroup
-from lvm_batch.jobs.errors import UsageError
+from lvm_batch.jobs.registry.verification_options import (
+    DATASET,
+    VerificationOptions,
+    known_role,
+    models_folder,
+    request_of,
+)
 from lvm_batch.jobs.settings.completion import model_names_and_roles
-from lvm_batch.jobs.settings.dataset import DatasetSettings
-from lvm_batch.jobs.settings.fields import names_of
 from lvm_batch.jobs.settings.options import choice, takes_console, takes_options, takes_settings
-from lvm_batch.jobs.settings.paths import path_argument
 from lvm_batch.jobs.settings.run import RunSettings
 from lvm_batch.jobs.settings.sources import ResolvedSettings
 from lvm_batch.lvm.registry.registry import ROLES
 
-if TYPE_CHECKING:
-    from lvm_batch.jobs.registry.candidate import VerificationRequest
-    from lvm_batch.jobs.settings.evaluate import EvaluateSettings
-
 app = typer.Typer(name="models", cls=HelpGroup, help="List, verify and promote the models that run takes.")
 
-_MAX_TOLERANCE = 2.0  # the largest difference of two cosines
 _PLACE = ("models_dir",)
-_DATASET = tuple(name for name in names_of(DatasetSettings) if name != "dataset")
+_VERIFIED = (*_PLACE, *DATASET)
 
 Name = Annotated[
     str,
@@ -38,51 +34,7 @@ Name = Annotated[
         autocompletion=model_names_and_roles,
     ),
 ]
-Role = Annotated[
-    str | None,
-    choice(*ROLES, help="Role to check for. Default: the one that takes the architecture."),
-]
 RoleGiven = Annotated[str, choice(*ROLES, help="Role to give back.")]
-Data = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--data",
-        help="Dataset to compare cosines on: articles that no model was trained on; repeatable.",
-        metavar="DATASET",
-        parser=path_argument,
-    ),
-]
-Tolerance = Annotated[
-    float,
-    typer.Option(help="How far the mean cosine may be below that of who has the role.", metavar="NUMBER"),
-]
-SampleRows = Annotated[
-    int,
-    typer.Option(
-        help="Windows to compare cosines on: those whose split is ood, among the first 20 times as many, then others.",
-        min=1,
-        metavar="N",
-    ),
-]
-Dim = Annotated[
-    int | None,
-    typer.Option(
-        help="Width that vectors must have. Default: that of the models with a role, else the data's, else 768.",
-        min=1,
-        metavar="N",
-    ),
-]
-
-
-@dataclass(frozen=True, slots=True)
-class VerificationOptions:
-    """The options of a verification."""
-
-    role: Role = None
-    data: Data = None
-    tolerance: Tolerance = 0.005
-    sample_rows: SampleRows = 2000
-    dim: Dim = None
 
 
 @app.command("list", cls=HelpCommand)
@@ -100,7 +52,7 @@ def list_models(resolved: ResolvedSettings[RunSettings], *, console: Console) ->
     console.doing("reading the models")
     from lvm_batch.jobs.registry.view import list_registry
 
-    console.result(*list_registry(_models_dir(resolved)))
+    console.result(*list_registry(models_folder(resolved)))
 
 
 @app.command(cls=HelpCommand)
@@ -116,11 +68,11 @@ def show(name: Name, resolved: ResolvedSettings[RunSettings], *, console: Consol
     console.doing("reading the model")
     from lvm_batch.jobs.registry.view import show_model
 
-    console.result(*show_model(name, _models_dir(resolved)))
+    console.result(*show_model(name, models_folder(resolved)))
 
 
 @app.command(cls=HelpCommand)
-@takes_settings(required=(), names=(*_PLACE, *_DATASET))
+@takes_settings(required=(), names=_VERIFIED)
 @takes_console
 @takes_options(VerificationOptions)
 def verify(
@@ -129,15 +81,15 @@ def verify(
     """Check that a model loads and predicts as it should.
 
     It must have the right dimensions, give finite unit vectors, the same ones packed as published,
-    and, with --data, a mean cosine not below that of the model that has the role. The command exits
-    with 3 if a check fails.
+    and, with --data, a mean cosine not below that of the model that has the role, on rows that it was
+    not trained on. The command exits with 3 if a check fails.
 
     Examples:
         lvm-batch models verify amn
         lvm-batch models verify amn --data held-out/ --tolerance 0.01
     """
     console.doing("loading torch and the models")
-    request = _request(resolved, options)
+    request = request_of(resolved, options)
     from lvm_batch.jobs.registry.candidate import find_candidate
     from lvm_batch.jobs.registry.verify_model import verify_candidate
 
@@ -147,7 +99,7 @@ def verify(
 
 
 @app.command(cls=HelpCommand)
-@takes_settings(required=(), names=(*_PLACE, *_DATASET))
+@takes_settings(required=(), names=_VERIFIED)
 @takes_console
 @takes_options(VerificationOptions)
 def promote(
@@ -161,9 +113,10 @@ def promote(
     Examples:
         lvm-batch models promote amn --data held-out/
         lvm-batch models promote gru --role fallback_model
+        lvm-batch models promote amn --data held-out/ --bank bank/ --min-recall-at-5 0.30
     """
     console.doing("loading torch and the models")
-    request = _request(resolved, options)
+    request = request_of(resolved, options)
     from lvm_batch.jobs.registry.promotion import Signature
     from lvm_batch.jobs.registry.promotion import promote as promote_model
 
@@ -190,48 +143,5 @@ def rollback(
     from lvm_batch.jobs.registry.promotion import Signature
     from lvm_batch.jobs.registry.promotion import rollback as roll_back
 
-    outcome = roll_back(_known_role(role), _models_dir(resolved), signature=Signature.now())
+    outcome = roll_back(known_role(role), models_folder(resolved), signature=Signature.now())
     console.result(outcome.values(), outcome.text())
-
-
-def _request(resolved: ResolvedSettings[RunSettings], options: VerificationOptions) -> VerificationRequest:
-    """Return what the options request; raises ``UsageError``."""
-    tolerance, data = options.tolerance, options.data
-    if not 0 <= tolerance <= _MAX_TOLERANCE:  # NaN is refused too
-        raise UsageError(f"--tolerance cannot be {tolerance:g}", "it can be a number from 0 to 2")
-    role = None if options.role is None else _known_role(options.role)
-    from lvm_batch.jobs.registry.candidate import VerificationRequest
-
-    return VerificationRequest(
-        models_dir=_models_dir(resolved),
-        role=role,
-        dim=options.dim,
-        data=_data_settings(resolved.settings, data) if data else None,
-        sample_rows=options.sample_rows,
-        tolerance=tolerance,
-    )
-
-
-def _data_settings(settings: RunSettings, data: list[str]) -> EvaluateSettings:
-    """Return how to read --data: as ``evaluate`` reads a dataset with the same options."""
-    from lvm_batch.jobs.settings.evaluate import EvaluateSettings
-
-    return EvaluateSettings(
-        dataset=tuple(data), **{name: getattr(settings, name) for name in (*_PLACE, *_DATASET)}
-    )
-
-
-def _models_dir(resolved: ResolvedSettings[RunSettings]) -> Path:
-    text = resolved.settings.models_dir
-    if "://" in text:
-        raise UsageError(
-            f"a registry is a folder of this machine, not {text}",
-            "give --models-dir a folder that is mounted",
-        )
-    return Path(text)
-
-
-def _known_role(role: str) -> str:
-    if role not in ROLES:
-        raise UsageError(f"--role cannot be {role!r}", f"it can be {' or '.join(ROLES)}")
-    return role

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from lvm_batch.io.storage.locations import read_file
 from lvm_batch.jobs.errors import UsageError
 from lvm_batch.jobs.models.facts import FALLBACK_ARCHITECTURES, PRIMARY_ARCHITECTURES
+from lvm_batch.jobs.models.seen_rows import MAX_SEEN
 from lvm_batch.lvm.checkpoints.checkpoint import load_checkpoint
 from lvm_batch.lvm.errors import CheckpointError
 from lvm_batch.lvm.registry.registry import named_model
@@ -27,11 +28,21 @@ ROLE_ARCHITECTURES = {"production_model": PRIMARY_ARCHITECTURES, "fallback_model
 
 
 @dataclass(frozen=True, slots=True)
+class RetrievalGates:
+    """The least that retrieval from a bank must reach, each from 0 to 1; None is no gate."""
+
+    min_recall_at_5: float | None = None
+    min_mrr: float | None = None
+    min_contain_at_50: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class VerificationRequest:
     """What to verify a model for.
 
     If ``role`` and ``dim`` are None, they follow from the model and the registry. Cosines are compared on at most
-    ``sample_rows`` rows of ``data``; None compares none. ``tolerance`` is how much lower the mean cosine may be.
+    ``sample_rows`` rows of ``data``; None compares none. ``tolerance`` is how much lower the mean cosine may be,
+    ``max_seen`` the share of these rows that the model may have been trained on. ``gates`` are judged by ``bank``.
     """
 
     models_dir: Path
@@ -40,6 +51,9 @@ class VerificationRequest:
     data: EvaluateSettings | None
     sample_rows: int
     tolerance: float
+    max_seen: float = MAX_SEEN
+    bank: str | None = None
+    gates: RetrievalGates = RetrievalGates()
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from lvm_batch.lvm.inference.predictor import Predictor
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from lvm_batch.jobs.models.seen_rows import SeenRows
     from lvm_batch.jobs.registry.held_out_sample import HeldOutSample
     from lvm_batch.lvm.architectures.context_model import ContextModel
 
@@ -136,6 +137,15 @@ def check_cosine(cosines: Cosines) -> Check:
     floor = None if cosines.current_mean is None else cosines.current_mean - cosines.tolerance
     passed = bool(np.isfinite(cosines.mean)) if floor is None else cosines.mean >= floor
     return Check("cosine", passed, _cosine_text(cosines), cosines.mean)
+
+
+def check_seen(seen: SeenRows, max_seen: float) -> Check:
+    """Check that the model was trained on at most a share of the rows that judge it."""
+    passed = (seen.share or 0.0) <= max_seen
+    way_out = (
+        "" if passed else "; give --data articles kept apart from its training, or allow for it: --max-seen"
+    )
+    return Check("unseen rows", passed, f"{seen.text}, at most {max_seen:.0%} allowed{way_out}", seen.share)
 
 
 def _cosines(model: ContextModel, sample: HeldOutSample) -> Floats:

@@ -43,6 +43,9 @@ if TYPE_CHECKING:
     from lvm_batch.jobs.registry.verify_model import VerificationResult
     from lvm_batch.lvm.registry.role_log import RoleLog
 
+_JUDGED = ("cosine", "seen", "retrieval")
+"""The figures of a verification that the log keeps."""
+
 
 @dataclass(frozen=True, slots=True)
 class Signature:
@@ -64,9 +67,9 @@ class Signature:
         role: str,
         before: RoleHolder | None,
         after: RoleHolder,
-        cosine: Mapping[str, Any] | None,
+        figures: Mapping[str, Any] | None = None,
     ) -> RoleChange:
-        """Return a signed change."""
+        """Return a signed change; ``figures`` are those of its verification."""
         return RoleChange(
             at=self.at,
             by=self.by,
@@ -75,7 +78,7 @@ class Signature:
             role=role,
             before=before,
             after=after,
-            cosine=cosine,
+            **{name: (figures or {}).get(name) for name in _JUDGED},
         )
 
 
@@ -150,8 +153,7 @@ def promote(name: str, request: VerificationRequest, *, signature: Signature) ->
         verified = verify_candidate(candidate, request)
         if verified.error or role is None:
             return Outcome(role, before, before, verified, verified.error)
-        cosine = verified.cosines.values() if verified.cosines else None
-        _change_role(log, models_dir, signature.change(PROMOTE, role, before, after, cosine))
+        _change_role(log, models_dir, signature.change(PROMOTE, role, before, after, verified.values()))
         return Outcome(role, before, after, verified)
 
 
@@ -171,7 +173,7 @@ def rollback(role: str, models_dir: Path, *, signature: Signature) -> Outcome:
                 f"give it to a model by name: lvm-batch models promote NAME --role {role}",
             )
         _check_unchanged(before, role, models_dir)
-        _change_role(log, models_dir, signature.change(ROLLBACK, role, now, before, None))
+        _change_role(log, models_dir, signature.change(ROLLBACK, role, now, before))
         return Outcome(role, now, before)
 
 

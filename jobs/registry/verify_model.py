@@ -6,7 +6,7 @@ says so and the other checks run.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,15 +17,19 @@ from lvm_batch.io.schema import WindowShape
 from lvm_batch.io.storage.locations import read_file
 from lvm_batch.jobs.console.text import plural
 from lvm_batch.jobs.errors import GateFailed
+from lvm_batch.jobs.evaluation.judged_models import load_bank
+from lvm_batch.jobs.models.seen_rows import SeenRows
 from lvm_batch.jobs.registry.held_out_sample import held_out_sample
 from lvm_batch.jobs.registry.model_checks import (
     Check,
     Cosines,
     check_cosine,
     check_outputs,
+    check_seen,
     compare_cosines,
     random_contexts,
 )
+from lvm_batch.jobs.registry.retrieval_gates import Retrieval, check_gates, measure_retrieval
 from lvm_batch.lvm.checkpoints.checkpoint import load_checkpoint
 from lvm_batch.lvm.errors import ModelError
 from lvm_batch.lvm.registry.registry import ROLES, resolve_model
@@ -46,12 +50,17 @@ _REAL_CONTEXTS = 256
 
 @dataclass(frozen=True, slots=True)
 class VerificationResult:
-    """The result of the checks of a candidate; ``notes`` say what could not be compared, and why."""
+    """The result of the checks of a candidate; ``notes`` say what could not be compared, and why.
+
+    ``seen`` counts the rows that it was trained on, None if there were no rows or its checkpoint does not tell.
+    """
 
     candidate: Candidate
     checks: tuple[Check, ...]
     cosines: Cosines | None = None
     notes: tuple[str, ...] = ()
+    seen: SeenRows | None = None
+    retrieval: Retrieval | None = None
 
     @property
     def error(self) -> GateFailed | None:
@@ -75,6 +84,8 @@ class VerificationResult:
             "passed": self.error is None,
             "checks": [check.values() for check in self.checks],
             "cosine": self.cosines.values() if self.cosines else None,
+            "seen": self.seen.values() if self.seen else None,
+            "retrieval": self.retrieval.values() if self.retrieval else None,
             "notes": list(self.notes),
         }
 
@@ -112,15 +123,25 @@ class _Verification:
         checkpoint = self._checkpoint
         loads = f"{checkpoint.architecture}, {checkpoint.n_parameters:,} parameters"
         self._checks += [Check("loads", passed=True, found=loads), self._dimensions()]
+        bank = load_bank(self._request.bank, dim=checkpoint.dim) if self._all_passed else None
         sample = self._sample()
         contexts = random_contexts(checkpoint.dim, checkpoint.length)
         if sample is not None:
             self._notes += sample.notices
             contexts = np.concatenate([contexts, _without_overflow(sample.contexts[:_REAL_CONTEXTS])])
         self._checks += check_outputs(checkpoint.model, contexts)
-        cosines = self._cosines(sample, self._current())
+        current = self._current()
+        if sample is None or not self._all_passed:
+            return self._result()
+        cosines = self._cosines(sample, current)
+        seen = self._seen(sample)
+        retrieval = measure_retrieval(checkpoint.model, sample, bank) if bank else None
+        self._checks += check_gates(retrieval, self._request.gates) if retrieval else ()
+        return self._result(cosines=cosines, seen=seen, retrieval=retrieval)
+
+    def _result(self, **figures: Any) -> VerificationResult:  # noqa: ANN401 - the result's own
         self._note_other_sizes()
-        return VerificationResult(self._candidate, tuple(self._checks), cosines, tuple(self._notes))
+        return VerificationResult(self._candidate, tuple(self._checks), notes=tuple(self._notes), **figures)
 
     @property
     def _all_passed(self) -> bool:
@@ -185,10 +206,8 @@ class _Verification:
     def _is_same(self, other: Checkpoint) -> bool:
         return other.sha256 == self._checkpoint.sha256
 
-    def _cosines(self, sample: HeldOutSample | None, current: Checkpoint | None) -> Cosines | None:
-        """Compare cosines and check them, unless a check has failed already."""
-        if sample is None or not self._all_passed:
-            return None
+    def _cosines(self, sample: HeldOutSample, current: Checkpoint | None) -> Cosines:
+        """Compare cosines and check them."""
         cosines = compare_cosines(
             self._checkpoint.model,
             sample,
@@ -196,8 +215,20 @@ class _Verification:
             current_name=name_of(Path(current.name), self._request.models_dir) if current else None,
             tolerance=self._request.tolerance,
         )
-        self._checks.append(check_cosine(cosines))
+        check = check_cosine(cosines)
+        if self._checkpoint.training_vectors is None:
+            check = replace(check, found=f"{check.found}; rows seen in its training: unknown")
+        self._checks.append(check)
         return cosines
+
+    def _seen(self, sample: HeldOutSample) -> SeenRows | None:
+        """Count the rows that the model was trained on and check their share, if its checkpoint tells."""
+        digest = self._checkpoint.training_vectors
+        if digest is None:
+            return None
+        seen = SeenRows.of(digest.tell_rows(sample.contexts, sample.targets), digest)
+        self._checks.append(check_seen(seen, self._request.max_seen))
+        return seen
 
     def _note_other_sizes(self) -> None:
         for role, other in self._holders.items():

@@ -33,7 +33,8 @@ class RoleChange:
     """One change: ``role`` passed from ``before`` (None: no previous model) to ``after``.
 
     ``at`` is the time in UTC (ISO 8601), ``by`` the user (user@host), ``version`` that of lvm-batch. ``cosine`` holds
-    the figures by which the two models were compared, None if they were not compared.
+    the figures by which the two models were compared, None if they were not compared; ``seen`` how many of the rows the
+    new one was trained on, ``retrieval`` the figures of the gates of a release, both None if they were not judged.
     """
 
     at: str
@@ -44,6 +45,8 @@ class RoleChange:
     after: RoleHolder
     cosine: Mapping[str, Any] | None
     version: str
+    seen: Mapping[str, Any] | None = None
+    retrieval: Mapping[str, Any] | None = None
 
     def as_line(self) -> str:
         """Return the change as one line of JSON."""
@@ -55,6 +58,8 @@ class RoleChange:
             "from": _as_dict(self.before),
             "to": _as_dict(self.after),
             "cosine": None if self.cosine is None else dict(self.cosine),
+            "seen": None if self.seen is None else dict(self.seen),
+            "retrieval": None if self.retrieval is None else dict(self.retrieval),
             "version": self.version,
         }
         return json.dumps(values, allow_nan=False) + "\n"
@@ -212,6 +217,8 @@ def _parse_change(values: dict[str, Any]) -> RoleChange:
         after=after,
         cosine=values.get("cosine"),
         version=str(values.get("version")),
+        seen=values.get("seen"),
+        retrieval=values.get("retrieval"),
     )
 
 
