@@ -16,6 +16,7 @@ from lvm_batch.io.dataset.reading import open_unit
 from lvm_batch.io.dataset.units import row_bytes, whole_unit
 from lvm_batch.io.errors import DataError
 from lvm_batch.io.schema import OK, STATUSES
+from lvm_batch.jobs.datasets.signal import SignalSums
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,7 +58,8 @@ class Sample:
 
     ``is_whole`` says that they are all rows of the dataset. ``errors`` are those of files that break.
     ``details`` are the first few rows with a detail of their status. ``last_cosine`` and ``mean_cosine`` compare the
-    context's last vector, and the mean of the context, with the target: a model should do better.
+    context's last vector, and the mean of the context, with the target: a model should do better. ``signal`` is of
+    whole contexts, without padding.
     """
 
     rows: int = 0
@@ -68,6 +70,7 @@ class Sample:
     norms: _Mean = field(default_factory=_Mean)
     last_cosine: _Mean = field(default_factory=_Mean)
     mean_cosine: _Mean = field(default_factory=_Mean)
+    signal: SignalSums = field(default_factory=SignalSums)
 
     def values(self) -> dict[str, Any]:
         """Return the sample as plain values."""
@@ -80,6 +83,7 @@ class Sample:
             "targets": self.last_cosine.count,
             "last_vector_cosine": self.last_cosine.value,
             "context_mean_cosine": self.mean_cosine.value,
+            "signal": self.signal.signal().values(),
         }
 
     def add(self, batch: Batch, file: str) -> None:
@@ -96,6 +100,9 @@ class Sample:
             targets = batch.targets[usable].astype(np.float64)
             self.last_cosine.add(_cosines(contexts[:, -1], targets))
             self.mean_cosine.add(_cosines(contexts.mean(axis=1), targets))
+        whole = usable.copy()
+        whole[list(batch.details)] = False  # padded
+        self.signal.add(batch.contexts[whole], None if batch.targets is None else batch.targets[whole])
 
 
 def read_sample(footers: Sequence[Footer], dataset_format: DatasetFormat, *, pad: Pad | None) -> Sample:

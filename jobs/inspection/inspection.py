@@ -55,7 +55,7 @@ def inspect(settings: RunSettings) -> tuple[dict[str, Any], str]:
         **hand.as_dict(),
         "problems": [problem._asdict() for problem in problems(view, hand, sample, gate)],
     }
-    values["notices"] = list(_notices(view, values))
+    values["notices"] = list(_notices(view, values, sample))
     limit = needed_limit(gate)
     values["commands"] = [step._asdict() for step in next_steps(view, hand, max_bad_rows=limit)]
     values["alternatives"] = [_alternative(view, other, limit) for other in view.others]
@@ -133,7 +133,7 @@ def _sample(view: View) -> tuple[Sample, int]:
     return read_sample(footers, single, pad="reject"), data_format.shape.length
 
 
-def _notices(view: View, values: dict[str, Any]) -> Iterator[str]:
+def _notices(view: View, values: dict[str, Any], sample: Sample) -> Iterator[str]:
     yield from view.inputs.notices
     yield from view.format.notices if view.has_vectors else ()
     yield from stand_in_notices(view.settings)
@@ -142,3 +142,5 @@ def _notices(view: View, values: dict[str, Any]) -> Iterator[str]:
     yield from overruled_notices(view.footers)
     yield from difference_notices(view.files)
     yield from speed_notices(values)
+    if warning := sample.signal.signal().warning:
+        yield warning

@@ -142,6 +142,8 @@ def _rows(values: dict[str, Any]) -> Iterator[tuple[str, str]]:
             yield "norm", f"{sample['vector_norm']:.4f} in the mean"
         if sample["targets"]:
             yield "cosine", _cosines(sample)
+        if sample["signal"]["neighbours"] is not None and sample["signal"]["any_two"] is not None:
+            yield "signal", _signal(sample["signal"])
     for number, (criterion, why) in enumerate(values["criteria_not_evaluated"].items()):
         yield "" if number else "routing", f"{criterion} is not evaluated: {why}"
 
@@ -177,6 +179,14 @@ def _sample(sample: dict[str, Any]) -> str:
 def _cosines(sample: dict[str, Any]) -> str:
     last, mean = sample["last_vector_cosine"], sample["context_mean_cosine"]
     return f"with the target: last vector {last:.4f}, mean of the context {mean:.4f}"
+
+
+def _signal(signal: Mapping[str, Any]) -> str:
+    text = f"cosine of neighbours {signal['neighbours']:.4f}, of any two vectors {signal['any_two']:.4f}"
+    if signal["last_over_first"] is None:
+        return text
+    places = ", ".join(f"{cosine:.4f}" for cosine in signal["by_place"])
+    return f"{text}; of each vector of the context with the target: {places}"
 
 
 def _reading(values: dict[str, Any]) -> Iterator[tuple[str, str]]:

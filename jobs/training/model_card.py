@@ -38,6 +38,7 @@ def as_text(document: Mapping[str, Any], output: str, *, already: bool = False) 
             f"{output}: {document['model_type']}, {document['final_params']:,} parameters, {state}",
             f"  epoch {document['best_epoch']} of {document['history'][-1]['epoch']} is kept",
             *_lines(document["measured"]),
+            *(f"  {line}" for line in _signal(document, "  ")),
             f"use it with: lvm-batch run … --model {output}",
         ]
     )
@@ -91,6 +92,21 @@ def _data(document: Mapping[str, Any]) -> Iterator[str]:
     yield f"- judged by {plural(windows['validation'], 'window')} of {judges}"
     if windows["ood"]:
         yield f"- {plural(windows['ood'], 'window')} marked `ood` kept out of both"
+    yield from (f"- {line}" for line in _signal(document, ", "))
+
+
+def _signal(document: Mapping[str, Any], between: str) -> Iterator[str]:
+    """Yield what the training windows say about the next vector; nothing of a training before that was measured."""
+    signal = document.get("signal")
+    if signal and None not in {signal["any_two"], signal["last_over_first"]}:
+        by_place = signal["by_place"]
+        yield between.join(
+            [
+                f"cosine of neighbours {signal['neighbours']:.4f}",
+                f"of any two vectors {signal['any_two']:.4f}",
+                f"of the first of a context with the next {by_place[0]:.4f}",
+            ]
+        )
 
 
 def _recipe(document: Mapping[str, Any]) -> Iterator[str]:

@@ -14,6 +14,7 @@ import numpy as np
 from lvm_batch.io.output.lock import lock_output
 from lvm_batch.jobs.console.signals import stop_on_signals
 from lvm_batch.jobs.console.text import plural
+from lvm_batch.jobs.datasets.signal import SignalSums
 from lvm_batch.jobs.errors import JobError
 from lvm_batch.jobs.output_folder import make_output_folder
 from lvm_batch.jobs.places import Place, check_places
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     import torch
 
     from lvm_batch.jobs.console.console import Console
+    from lvm_batch.jobs.datasets.signal import Signal
     from lvm_batch.jobs.settings.train import TrainSettings
     from lvm_batch.jobs.training.article_split import Split
     from lvm_batch.jobs.training.training_rows import TrainingRows
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     from lvm_batch.lvm.training.windows import Windows
 
 _SAMPLE = 1000
+_SIGNAL_WINDOWS = 5000
 _NORM_TOLERANCE = 0.01
 _OVERRIDES = ("epochs", "batch_size", "learning_rate", "weight_decay", "schedule", "patience")
 
@@ -94,12 +97,18 @@ def train(
         if finished := folder.finished_history():
             return TrainingResult(finished, as_text(finished, settings.output, already=True), None)
         ridge = fit_ridge(split.training)
-        for notice in (*rows.notices, _start(settings, split, device), *_odd_norms(split)):
+        signal = _signal(split.training)
+        warnings = filter(None, (signal.warning,))
+        for notice in (*rows.notices, _start(settings, split, device), *_odd_norms(split), *warnings):
             console.note(notice)
         history = _train(model, split, recipe, settings=settings, folder=folder, console=console)
         environment = TrainingEnvironment.now(device, started=started)
         document = describe_training(model, split, history, ridge=ridge, environment=environment)
-        document |= {"identity": folder.identity, **_origin(settings, recipe, rows)}
+        document |= {
+            "identity": folder.identity,
+            "signal": signal.values(),
+            **_origin(settings, recipe, rows),
+        }
         _write(folder, model, history, document, training_vectors=_digest(split.training))
     return TrainingResult(document, as_text(document, settings.output), _error(history))
 
@@ -153,6 +162,14 @@ def _odd_norms(split: Split) -> Iterator[str]:
             f"the vectors' norm is {norms.mean():.3g} in the mean, not 1: the model will want such vectors from a run "
             "too (--input-norm unit trains on unit vectors, which a run must then be given)"
         )
+
+
+def _signal(windows: Windows) -> Signal:
+    """Return what some of the training windows say about the next vector."""
+    sums = SignalSums()
+    for contexts, targets in windows.some(_SIGNAL_WINDOWS).batches():
+        sums.add(contexts.numpy(), targets.numpy())
+    return sums.signal()
 
 
 def _train(
