@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from lvm_batch.io.errors import DataError, InputNotFound, OutputError, UnreadableFile
-from lvm_batch.io.history.run_entry import SCHEMA, RunEntry, row_of, run_of
+from lvm_batch.io.history.run_entry import SCHEMA, YOUNGER, RunEntry, row_of, run_of
 from lvm_batch.io.storage.listing import is_hidden, listing, look_at
 from lvm_batch.io.storage.locations import locate, relative_name
 from lvm_batch.io.storage.store import open_store
@@ -104,6 +104,7 @@ def _runs(path: str, content: bytes) -> list[RunEntry]:
         table = file.read(
             use_threads=False
         )  # Arrow's threads may abort a process that ends soon (arrow#34314)
+    table = _with_younger(table)
     for expected in SCHEMA:
         place = table.schema.get_field_index(expected.name)
         if place < 0 or table.schema.field(place).type != expected.type:
@@ -111,6 +112,14 @@ def _runs(path: str, content: bytes) -> list[RunEntry]:
         if not expected.nullable and table[place].null_count:
             raise _damaged(path, f"has nothing in its column `{expected.name}`")
     return [run_of(row) for row in table.select(SCHEMA.names).to_pylist()]
+
+
+def _with_younger(table: pa.Table) -> pa.Table:
+    """Return the table with empty columns in place of those that its version did not know."""
+    for field in map(SCHEMA.field, YOUNGER):
+        if field.name not in table.column_names:
+            table = table.append_column(field, pa.nulls(table.num_rows, field.type))
+    return table
 
 
 def _check_format(path: str, metadata: Mapping[bytes, bytes]) -> None:

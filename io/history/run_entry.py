@@ -50,7 +50,8 @@ class RunEntry:
     ``shape`` is equal for runs whose speed can be compared. ``rows_by_route``, ``rows_by_status`` and
     ``rows_by_reason`` count rows by name. Bytes are those of one worker at its peak, measured and as projected by the
     plan. ``query_p95_ms`` is the primary model's for single queries. ``input_norm`` is of vectors sampled from the
-    input, before anything is done to them, ``input_centroid`` their mean vector.
+    input, before anything is done to them, ``input_centroid`` their mean vector. ``input_seen`` is the share of sampled
+    rows that the primary model was trained on, ``None`` if its checkpoint does not tell.
     """
 
     version: str
@@ -90,7 +91,11 @@ class RunEntry:
     query_p95_ms: float | None = None
     input_norm: Figure | None = None
     input_centroid: tuple[float, ...] | None = None
+    input_seen: Figure | None = None
 
+
+YOUNGER = ("input_seen",)
+"""Columns that files of earlier versions lack: nothing is known there."""
 
 _MAY_LACK = ("mean", "std")  # of a figure
 

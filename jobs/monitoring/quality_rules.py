@@ -1,4 +1,4 @@
-"""Rules about the quality of predictions: cosines out of distribution, escalation, what the fallback gains.
+"""Rules about the quality of predictions: cosines out of distribution, escalation, what the fallback gains, seen rows.
 
 The rule: figures are pooled over the rows of all runs in the window.
 """
@@ -120,6 +120,27 @@ def check_escalation_gain(rule: declared.EscalationGain, window: Window) -> Find
         found.n,
         len(runs),
         min(runs, key=lambda run: mean_of(run.escalation_gain)).report,
+    )
+
+
+def check_seen_rows(rule: declared.SeenRows, window: Window) -> Finding:
+    """Judge the share of sampled rows that the primary model was trained on."""
+    runs = runs_with(window.inside, lambda run: run.input_seen)
+    found = pooled(run.input_seen for run in runs)
+    if found.mean is None:
+        return lacks(
+            "seen_rows", "unknown: no run sampled its input with a model that keeps a digest of its training"
+        )
+    return Finding(
+        "seen_rows",
+        state_of(found.mean > rule.max),
+        f"{round(found.mean * found.n):,} of {plural(found.n, 'sampled row')} ({found.mean:.1%}) were in the "
+        f"training of the primary model, alert above {rule.max:.1%}",
+        found.mean,
+        rule.max,
+        found.n,
+        len(runs),
+        max(runs, key=lambda run: mean_of(run.input_seen)).report,
     )
 
 

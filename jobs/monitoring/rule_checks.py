@@ -14,6 +14,7 @@ from lvm_batch.jobs.monitoring.quality_rules import (
     check_fallback_rate,
     check_ood_cosine,
     check_ood_delta,
+    check_seen_rows,
     check_shadow_gain,
 )
 from lvm_batch.jobs.monitoring.resource_rules import check_memory, check_query_p95, check_rows_per_s
@@ -38,6 +39,7 @@ def evaluate_rules(rules: Rules, window: Window) -> list[Finding]:
         "escalation_gain": lambda: check_escalation_gain(rules.escalation_gain, window),
         "input_norm": lambda: check_input_norm(rules.input_norm, window),
         "input_centroid": lambda: check_input_centroid(rules.input_centroid, window),
+        "seen_rows": lambda: check_seen_rows(rules.seen_rows, window),
     }
     enabled = {name: check for name, check in checks.items() if getattr(rules, name).enabled}
     if not window.inside:

@@ -118,6 +118,12 @@ class InputCentroid(Rule):
     min_cosine: Cosine = Field(default=0.90, description=f"fires where the two are less alike; {_OWN}")
 
 
+class SeenRows(Rule):
+    """Share of sampled input rows that the primary model was trained on, whose cosines say little of others."""
+
+    max: Rate = Field(default=0.5, description=f"fires above it; {_OWN}")
+
+
 class Rules(BaseModel):
     """Every rule, in the order of the output."""
 
@@ -133,6 +139,7 @@ class Rules(BaseModel):
     escalation_gain: EscalationGain = EscalationGain()
     input_norm: InputNorm = InputNorm()
     input_centroid: InputCentroid = InputCentroid()
+    seen_rows: SeenRows = SeenRows()
 
 
 RULES = tuple(Rules.model_fields)

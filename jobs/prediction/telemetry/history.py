@@ -5,6 +5,7 @@ The rule: a history that cannot be written changes nothing about the run.
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 from lvm_batch.io.errors import DataError
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from lvm_batch.jobs.prediction.observers import RunBeginning
     from lvm_batch.jobs.prediction.results.events import Event
     from lvm_batch.jobs.prediction.telemetry.input_sample import Sample
+    from lvm_batch.lvm.checkpoints.training_vectors import TrainingVectors
 
 
 class History(RunObserver):
@@ -58,10 +60,26 @@ class History(RunObserver):
         from lvm_batch.jobs.prediction.telemetry.input_sample import NO_SAMPLE, sample_input
 
         try:
-            return sample_input(self._run.plan, {record.output for record in end.computed})
+            computed = {record.output for record in end.computed}
+            return sample_input(self._run.plan, computed, digest=self._digest())
         except (OSError, DataError) as problem:
             self._tell(f"the history gets no sample of the input: {_what(problem)}")
             return NO_SAMPLE
+
+    def _digest(self) -> TrainingVectors | None:
+        """Return the digest of what the primary model was trained on, None if its file tells nothing (any more)."""
+        from lvm_batch.io.storage.locations import read_file
+        from lvm_batch.lvm.checkpoints.training_vectors import training_vectors_of
+        from lvm_batch.lvm.errors import ModelError
+
+        primary = self._run.plan.job.models.primary
+        try:
+            content = read_file(primary.path)
+            is_same = hashlib.sha256(content).hexdigest() == primary.sha256
+            return training_vectors_of(content, primary.path) if is_same else None
+        except (OSError, DataError, ModelError) as problem:
+            self._tell(f"whether the input was in the model's training is not known: {redact(str(problem))}")
+            return None
 
 
 def _what(problem: OSError | DataError) -> str:

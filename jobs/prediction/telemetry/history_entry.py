@@ -55,6 +55,7 @@ def entry_of(run: RunBeginning, end: RunSummarised, sample: Sample = NO_SAMPLE) 
         query_p95_ms=end.query_p95_ms,
         input_norm=sample.norm,
         input_centroid=sample.centroid,
+        input_seen=sample.seen,
     )
 
 

@@ -245,3 +245,16 @@ def test_a_store_that_refuses_is_an_error(server: Any, bucket: str) -> None:  # 
     with pytest.raises(DataError, match="cannot be read"):
         list(read_history(f"s3://{bucket}/history"))
     server.faults.clear()
+
+
+def test_a_file_of_a_version_before_a_column_is_read(tmp_path: Path) -> None:
+    """A column that is younger than a file is unknown there; any other that is missing is damage."""
+    name = write_run(str(tmp_path), make_run_entry(input_seen=Figure(0.25, 400)))
+    ((_, runs),) = read_history(str(tmp_path))
+    assert not isinstance(runs, DataError)
+    assert runs[0].input_seen == Figure(0.25, 400)
+    table = pq.read_table(tmp_path / name)
+    for column, is_younger in (("input_seen", True), ("rows_in", False)):
+        pq.write_table(table.drop_columns([column]), tmp_path / name)
+        ((_, found),) = read_history(str(tmp_path))
+        assert isinstance(found, DataError) != is_younger

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -26,6 +27,7 @@ from lvm_batch.io.output.writer import PredictionBlock
 from lvm_batch.io.storage.lock_guard import LocalLockGuard
 from lvm_batch.jobs.cli import main
 from lvm_batch.jobs.errors import GateFailed
+from lvm_batch.jobs.models.facts import ModelRef
 from lvm_batch.jobs.prediction.execution.query_latency import worker_p95_ms
 from lvm_batch.jobs.prediction.execution.tally import tally_block
 from lvm_batch.jobs.prediction.execution.worker import Failure
@@ -34,6 +36,8 @@ from lvm_batch.jobs.prediction.planning.plan import Plan, make_plan
 from lvm_batch.jobs.prediction.results.events import RunSummarised
 from lvm_batch.jobs.prediction.telemetry.history import History
 from lvm_batch.jobs.settings.run import RunSettings
+from lvm_batch.lvm import load_checkpoint, save_checkpoint
+from lvm_batch.lvm.checkpoints.training_vectors import TrainingVectors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -138,6 +142,25 @@ def test_an_entry_has_the_figures_of_the_output(ran: Ran, tmp_path: Path) -> Non
     assert run.rows_by_reason["high_stakes_lane"] == 150
     assert (run.rows_in, run.rows_out, run.rows_by_status["ok"], run.fallback_rate) == (600, 600, 600, 0.25)
     assert run.query_p95_ms == 0.5
+
+
+def test_an_entry_has_the_share_of_rows_that_the_model_was_trained_on(ran: Ran, tmp_path: Path) -> None:
+    """The digest in the checkpoint tells it; without one, or where the file is another one now, it is unknown."""
+    contexts, targets = (part[: N_ROWS // 2] for part in windows())
+    trained_on = np.concatenate([contexts.reshape(-1, contexts.shape[2]), targets])
+    model = load_checkpoint(Path(ran.settings.model or "").read_bytes(), "amn.pt").model
+    facts: dict[str, Any] = {"architecture": "amn", "epoch": 1, "val_loss": None, "val_cosine": None}
+    path = tmp_path / "amn.pt"
+    save_checkpoint(path, model, **facts, training_vectors=TrainingVectors.of(trained_on))
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    for sha256, expected in ((digest, 0.5), ("0" * 64, None)):
+        models = replace(ran.plan.job.models, primary=ModelRef(str(path), sha256, "amn"))
+        again = ran._replace(plan=replace(ran.plan, job=replace(ran.plan.job, models=models)))
+        assert added(again, tmp_path / sha256[:6]) == []
+        seen = only_run(tmp_path / sha256[:6]).input_seen
+        assert (seen and seen.mean) == (expected and pytest.approx(expected, abs=0.06))
+    assert added(ran, tmp_path / "none") == []
+    assert only_run(tmp_path / "none").input_seen is None
 
 
 def test_an_entry_identifies_its_run(ran: Ran, tmp_path: Path) -> None:

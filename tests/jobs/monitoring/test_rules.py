@@ -86,6 +86,10 @@ FIRES: dict[str, tuple[Sequence[RunEntry], float]] = {
         ],
         0.7071,
     ),
+    "seen_rows": (
+        [make_run_entry(input_seen=Figure(0.1, 100)), make_run_entry(input_seen=Figure(0.7, 400))],
+        0.58,
+    ),
 }
 
 QUIET: dict[str, Sequence[RunEntry]] = {
@@ -108,6 +112,7 @@ QUIET: dict[str, Sequence[RunEntry]] = {
         make_run_entry(hours_ago=30, input_norm=Figure(1.0, 9), input_centroid=(1.0, 0.0)),
         make_run_entry(input_norm=Figure(1.0, 9), input_centroid=(2.0, 0.1)),
     ],
+    "seen_rows": [make_run_entry(input_seen=Figure(0.5, 400))],
 }
 
 LACKS: dict[str, tuple[Sequence[RunEntry], str]] = {
@@ -133,6 +138,7 @@ LACKS: dict[str, tuple[Sequence[RunEntry], str]] = {
     ),
     "input_norm": ([make_run_entry(input_norm=Figure(1.0, 9))], "no run before the window"),
     "input_centroid": ([make_run_entry()], "not recorded"),
+    "seen_rows": ([make_run_entry()], "unknown"),
 }
 
 
