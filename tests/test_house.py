@@ -44,7 +44,7 @@ LAYERS = {
         ("processes",),
         ("checks", "console", "extras", "output_folder", "places", "plots"),
         ("settings",),
-        ("models", "datasets", "clusters", "monitoring"),
+        ("models", "datasets", "clusters", "monitoring", "releases"),
         ("prediction", "training", "evaluation", "serving", "inspection"),
         ("reports", "registry", "benchmark"),
         ("observed_run",),

@@ -17,14 +17,26 @@ from lvm_batch.jobs.registry.verification_options import (
 )
 from lvm_batch.jobs.settings.completion import model_names_and_roles
 from lvm_batch.jobs.settings.options import choice, takes_console, takes_options, takes_settings
+from lvm_batch.jobs.settings.paths import expanded_file, path_argument
 from lvm_batch.jobs.settings.run import RunSettings
 from lvm_batch.jobs.settings.sources import ResolvedSettings
 from lvm_batch.lvm.registry.registry import ROLES
 
-app = typer.Typer(name="models", cls=HelpGroup, help="List, verify and promote the models that run takes.")
+app = typer.Typer(
+    name="models", cls=HelpGroup, help="List, verify, promote and release the models that run takes."
+)
 
 _PLACE = ("models_dir",)
 _VERIFIED = (*_PLACE, *DATASET)
+_RELEASED = (
+    *("fallback", "bank", *_PLACE),
+    *("min_confidence", "min_margin", "max_context_tokens", "high_stakes_lane"),
+)
+_RELEASE = typer.Option("--output", metavar="DIR", help="Folder to make.", parser=path_argument)
+_EVALUATION = typer.Option(
+    metavar="FILE",
+    help="The evaluation.json of an evaluation of this model, whose figures the release keeps.",
+)
 
 Name = Annotated[
     str,
@@ -123,6 +135,34 @@ def promote(
     outcome = promote_model(name, request, signature=Signature.now())
     console.result(outcome.values(), outcome.text(), error=outcome.error)
     return outcome.error.exit_code if outcome.error else 0
+
+
+@app.command(cls=HelpCommand)
+@takes_settings(required=(), names=_RELEASED)
+@takes_console
+def release(
+    name: Name,
+    resolved: ResolvedSettings[RunSettings],
+    *,
+    console: Console,
+    output: Annotated[str, _RELEASE],
+    evaluation: Annotated[str | None, _EVALUATION] = None,
+) -> None:
+    """Write a model, its fallback, its bank's digest and its thresholds as one folder.
+
+    `run --release` takes the folder and refuses it if anything in it differs. Without --fallback the
+    model with the role fallback_model is in it, if there is one.
+
+    Examples:
+        lvm-batch models release amn --bank bank/ --min-margin 0.01 --output released/
+        lvm-batch models release amn --evaluation judged/evaluation.json --output released/
+    """
+    console.doing("loading torch and the models")
+    file, folder = expanded_file(evaluation, option="--evaluation"), models_folder(resolved)
+    from lvm_batch.jobs.registry.release_making import make_release
+
+    made = make_release(name, resolved.settings, output=output, models_dir=folder, evaluation=file)
+    console.result(*made)
 
 
 @app.command(cls=HelpCommand)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lvm_batch.jobs.console.console import Console
+from lvm_batch.jobs.releases.applied import with_release
 from lvm_batch.jobs.settings.options import takes_console, takes_settings
 from lvm_batch.jobs.settings.run import RunSettings
 from lvm_batch.jobs.settings.sources import ResolvedSettings
@@ -23,4 +24,4 @@ def plan(resolved: ResolvedSettings[RunSettings], *, console: Console) -> None:
     console.doing("looking at the dataset and the models")
     from lvm_batch.jobs.prediction.planning.preview import preview_job
 
-    console.result(*preview_job(resolved.settings, console=console))
+    console.result(*preview_job(with_release(resolved), console=console))

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from lvm_batch.jobs.console.console import Console
+from lvm_batch.jobs.releases.applied import with_release
 from lvm_batch.jobs.settings.options import takes_console, takes_settings
 from lvm_batch.jobs.settings.run import RunSettings
 from lvm_batch.jobs.settings.sources import ResolvedSettings
@@ -30,19 +31,21 @@ def run(
     Examples:
         lvm-batch run data/ --model amn/best_model.pt --bank bank/ --output out/
         lvm-batch run data/ --model amn --fallback gru --output out/ --dry-run
+        lvm-batch run data/ --release released/ --bank bank/ --output out/
         lvm-batch run --config job.toml --as-of now
     """
+    started = monotonic()
+    settings = with_release(resolved)
     if dry_run:
         console.doing("looking at the dataset and the models")
         from lvm_batch.jobs.prediction.planning.preview import preview_job
 
-        console.result(*preview_job(resolved.settings, console=console))
+        console.result(*preview_job(settings, console=console))
         return 0
-    started = monotonic()
     from lvm_batch.jobs.observed_run import run_observed
 
     outcome = run_observed(
-        resolved.settings,
+        settings,
         console=console,
         started=started,
         show=lambda outcome: console.result(

@@ -49,6 +49,7 @@ def run(
     lookback: str | None = None,
     time_column: str | None = None,
     reprocess: Literal["missing", "failed", "all"] | None = None,
+    release: str | PathLike[str] | None = None,
     models_dir: str | PathLike[str] | None = None,
     fallback_device: Literal["cpu", "cuda", "mps"] | None = None,
     precision: Literal["fp32", "tf32", "bf16", "fp16", "int8"] | None = None,
@@ -149,6 +150,9 @@ def run(
     reprocess
         What is predicted of the files that are read: what is missing; besides, files that have changed
         and units that had bad rows; or all. Default: missing
+    release
+        Folder that `models release` wrote: it brings the models and the thresholds, and says which bank
+        it takes.
     models_dir
         Folder of named models, with their roles beside it. Default: artifacts/lvm/models
     fallback_device
@@ -264,6 +268,7 @@ def plan(
     lookback: str | None = None,
     time_column: str | None = None,
     reprocess: Literal["missing", "failed", "all"] | None = None,
+    release: str | PathLike[str] | None = None,
     models_dir: str | PathLike[str] | None = None,
     fallback_device: Literal["cpu", "cuda", "mps"] | None = None,
     precision: Literal["fp32", "tf32", "bf16", "fp16", "int8"] | None = None,
@@ -364,6 +369,9 @@ def plan(
     reprocess
         What is predicted of the files that are read: what is missing; besides, files that have changed
         and units that had bad rows; or all. Default: missing
+    release
+        Folder that `models release` wrote: it brings the models and the thresholds, and says which bank
+        it takes.
     models_dir
         Folder of named models, with their roles beside it. Default: artifacts/lvm/models
     fallback_device

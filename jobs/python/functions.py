@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from lvm_batch.jobs.console.console import Console
 from lvm_batch.jobs.python.calls import at_work, plain, raising_errors, takes_settings
 from lvm_batch.jobs.python.results import BankResult, PlanResult, Result, RunResult, TrainResult
+from lvm_batch.jobs.releases.applied import with_release
 from lvm_batch.jobs.settings.evaluate import EvaluateSettings
 from lvm_batch.jobs.settings.run import INSPECTED, RunSettings
 from lvm_batch.jobs.settings.train import TrainSettings
@@ -39,7 +40,7 @@ def run(resolved: ResolvedSettings[RunSettings], *, console: Console) -> RunResu
     from lvm_batch.jobs.observed_run import run_observed
 
     with at_work():
-        outcome = run_observed(resolved.settings, console=console, on_signals=nullcontext)
+        outcome = run_observed(with_release(resolved), console=console, on_signals=nullcontext)
     console.warn(warning.as_dict for warning in outcome.summary.warnings)
     result = RunResult(outcome.summary.to_json(), outcome.text, outcome.summary)
     _raise_with(outcome.error, result)
@@ -55,7 +56,7 @@ def plan(resolved: ResolvedSettings[RunSettings], *, console: Console) -> PlanRe
     """
     from lvm_batch.jobs.prediction.planning.preview import preview_job
 
-    return PlanResult(*preview_job(resolved.settings))
+    return PlanResult(*preview_job(with_release(resolved)))
 
 
 @takes_settings(RunSettings, required=("dataset",), names=INSPECTED)

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lvm_batch.jobs.registry.candidate import VerificationRequest
-    from lvm_batch.jobs.registry.verify_model import VerificationResult
+    from lvm_batch.jobs.registry.verification_result import VerificationResult
     from lvm_batch.lvm.registry.role_log import RoleLog
 
 _JUDGED = ("cosine", "seen", "retrieval")

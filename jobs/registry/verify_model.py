@@ -6,7 +6,7 @@ says so and the other checks run.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +15,6 @@ import numpy as np
 from lvm_batch.io.errors import DataError
 from lvm_batch.io.schema import WindowShape
 from lvm_batch.io.storage.locations import read_file
-from lvm_batch.jobs.console.text import plural
-from lvm_batch.jobs.errors import GateFailed
 from lvm_batch.jobs.evaluation.judged_models import load_bank
 from lvm_batch.jobs.models.seen_rows import SeenRows
 from lvm_batch.jobs.registry.held_out_sample import held_out_sample
@@ -29,7 +27,8 @@ from lvm_batch.jobs.registry.model_checks import (
     compare_cosines,
     random_contexts,
 )
-from lvm_batch.jobs.registry.retrieval_gates import Retrieval, check_gates, measure_retrieval
+from lvm_batch.jobs.registry.retrieval_gates import check_gates, measure_retrieval
+from lvm_batch.jobs.registry.verification_result import VerificationResult
 from lvm_batch.lvm.checkpoints.checkpoint import load_checkpoint
 from lvm_batch.lvm.errors import ModelError
 from lvm_batch.lvm.registry.registry import ROLES, resolve_model
@@ -46,55 +45,6 @@ if TYPE_CHECKING:
 
 _REAL_CONTEXTS = 256
 """Contexts of the data that are checked besides the random ones."""
-
-
-@dataclass(frozen=True, slots=True)
-class VerificationResult:
-    """The result of the checks of a candidate; ``notes`` say what could not be compared, and why.
-
-    ``seen`` counts the rows that it was trained on, None if there were no rows or its checkpoint does not tell.
-    """
-
-    candidate: Candidate
-    checks: tuple[Check, ...]
-    cosines: Cosines | None = None
-    notes: tuple[str, ...] = ()
-    seen: SeenRows | None = None
-    retrieval: Retrieval | None = None
-
-    @property
-    def error(self) -> GateFailed | None:
-        """Why the model may not have the role; None if it may."""
-        failed = [check.name for check in self.checks if not check.passed]
-        if not failed:
-            return None
-        n_checks = plural(len(self.checks), "check")
-        message = f"{self.candidate.name} fails {len(failed)} of {n_checks}: {', '.join(failed)}"
-        return GateFailed(message, "the lines of these checks say what was found")
-
-    def values(self) -> dict[str, Any]:
-        """Return the result as plain values."""
-        candidate = self.candidate
-        return {
-            "name": candidate.name,
-            "path": candidate.path,
-            "sha256": candidate.sha256,
-            "architecture": candidate.checkpoint.architecture if candidate.checkpoint else None,
-            "role": candidate.role,
-            "passed": self.error is None,
-            "checks": [check.values() for check in self.checks],
-            "cosine": self.cosines.values() if self.cosines else None,
-            "seen": self.seen.values() if self.seen else None,
-            "retrieval": self.retrieval.values() if self.retrieval else None,
-            "notes": list(self.notes),
-        }
-
-    def text(self) -> str:
-        """Return the result as text, a line for each check."""
-        purpose = f" for {self.candidate.role}" if self.candidate.role else ""
-        head = f"{self.candidate.name}{purpose}, sha256 {self.candidate.sha256[:12]}"
-        lines = [f"{_verdict(check):<8}{check.name:<14}{check.found}" for check in self.checks]
-        return "\n".join([head, *lines, *(f"{'note':<8}{note}" for note in self.notes)])
 
 
 def verify_candidate(candidate: Candidate, request: VerificationRequest) -> VerificationResult:
@@ -247,7 +197,3 @@ def _without_overflow(contexts: Floats) -> Floats:
     with np.errstate(over="ignore"):
         squares = np.einsum("nld,nld->n", contexts, contexts)
     return np.asarray(contexts[np.isfinite(squares)])
-
-
-def _verdict(check: Check) -> str:
-    return "ok" if check.passed else "failed"

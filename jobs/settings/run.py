@@ -86,6 +86,11 @@ class RunSettings(SelectionSettings, ChoiceSettings, WorkerSettings):
     bank: Annotated[PathText | None, HelpMark("Models", "PATH", common=True), RESOLVED] = Field(
         default=None, description="Bank of vectors that confidence and margin are measured against."
     )
+    release: Annotated[PathText | None, HelpMark("Models", "PATH"), RESOLVED] = Field(
+        default=None,
+        description="Folder that `models release` wrote: it brings the models and the thresholds, and says which bank"
+        " it takes.",
+    )
     models_dir: Annotated[LocalPath, HelpMark("Models", "DIR"), RESOLVED] = Field(
         default=str(DEFAULT_MODELS_DIR), description="Folder of named models, with their roles beside it."
     )

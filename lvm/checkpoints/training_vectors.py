@@ -156,9 +156,10 @@ def training_vectors_of(data: bytes, name: str) -> TrainingVectors | None:
 def _fields(content: Mapping[Any, Any]) -> tuple[int, float, Floats, npt.NDArray[np.uint8]]:
     """Return the fields of a stored digest; raises ValueError for values that none has."""
     n_vectors, share, mean, bits = (content.get(name) for name in ("n_vectors", "share", "mean", "bits"))
-    is_number = type(n_vectors) is int and n_vectors >= 0 and isinstance(share, float) and 0 < share <= 1
-    if not (is_number and isinstance(mean, str) and isinstance(bits, str) and len(bits) <= _LONGEST):
-        raise ValueError("no numbers and texts of a digest")
+    if not (isinstance(n_vectors, int) and n_vectors >= 0 and isinstance(share, float) and 0 < share <= 1):
+        raise ValueError("no number of vectors, or no share of them")
+    if not (isinstance(mean, str) and isinstance(bits, str) and len(bits) <= _LONGEST):
+        raise ValueError("no texts of a digest")
     values = np.frombuffer(b64decode(mean, validate=True), "<f4").astype(np.float32)
     filled = np.frombuffer(b64decode(bits, validate=True), np.uint8)
     if not (len(values) and np.isfinite(values).all() and len(filled)):

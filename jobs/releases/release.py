@@ -1,0 +1,154 @@
+"""A release: a folder with the models of a run, and a document of all that they need to give the same routes.
+
+    DIR/model.pt, fallback.pt   the checkpoints, as they were
+    DIR/release.json            their digests, the bank's digest, thresholds, figures, version; written last
+
+The rule: a release is used as it was made or not at all. A file that is missing or differs is named, before any work.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from lvm_batch.io.errors import DataError
+from lvm_batch.io.storage.locations import read_file
+from lvm_batch.jobs.errors import UsageError
+from lvm_batch.lvm.inference.thresholds import Thresholds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+FORMAT = 1
+"""Version of the document; a reader refuses any other."""
+
+DOCUMENT, MODEL, FALLBACK = "release.json", "model.pt", "fallback.pt"
+
+_MAKE = "lvm-batch models release NAME --output DIR makes one"
+_REMAKE = f"take it from where it was made again, or make another: {_MAKE}"
+
+
+@dataclass(frozen=True, slots=True)
+class ReleasedModel:
+    """A checkpoint of a release: its file there, the SHA-256 of its bytes, and its architecture."""
+
+    file: str
+    sha256: str
+    architecture: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReleasedBank:
+    """The bank that a release was judged with: its digest, its vectors and their width. It is not in the release."""
+
+    digest: str
+    vectors: int
+    dim: int
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """The document of a release. ``metrics`` are figures of an evaluation, None if none was given.
+
+    ``version`` is that of lvm-batch, ``created`` the time in UTC (ISO 8601), ``name`` the model's name in its registry.
+    """
+
+    name: str
+    version: str
+    created: str
+    model: ReleasedModel
+    fallback: ReleasedModel | None
+    bank: ReleasedBank | None
+    thresholds: Thresholds
+    metrics: Mapping[str, Any] | None = None
+
+    @property
+    def models(self) -> tuple[ReleasedModel, ...]:
+        """The models that are in it."""
+        return (self.model, self.fallback) if self.fallback else (self.model,)
+
+    def values(self) -> dict[str, Any]:
+        """Return the document as plain values."""
+        return {"format": FORMAT, **asdict(self)}
+
+
+def place_in(path: str, name: str) -> str:
+    """Return the path or URL of a file of the release at ``path``."""
+    return f"{path.rstrip('/')}/{name}"
+
+
+def read_release(path: str) -> Release:
+    """Read the document of the release at ``path``, a folder or URL; raises ``UsageError``."""
+    try:
+        content = read_file(place_in(path, DOCUMENT))
+    except DataError as error:
+        raise UsageError(f"{path} is no release: {error.args[0]}", _MAKE) from error
+    try:
+        values = json.loads(content)
+        found = values.get("format")
+        release = _parsed(values) if found == FORMAT else None
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise UsageError(
+            f"{place_in(path, DOCUMENT)} is damaged: no document of a release", _REMAKE
+        ) from error
+    if release is None:
+        raise UsageError(
+            f"{path} is a release of the format {found!r}, and this version of lvm-batch reads {FORMAT}",
+            "run it with the version of lvm-batch that made it, or make it again with this one",
+        )
+    return release
+
+
+def differing_files(release: Release, path: str) -> Iterator[UsageError]:
+    """Yield an error for each model that is missing, or is not the file that was released."""
+    for model in release.models:
+        place = place_in(path, model.file)
+        try:
+            sha256 = hashlib.sha256(read_file(place)).hexdigest()
+        except DataError as error:
+            yield UsageError(f"the release {path} lacks a file: {error.args[0]}", _REMAKE)
+            continue
+        if sha256 != model.sha256:
+            yield UsageError(
+                f"{place} is not the file that was released: its sha256 is {sha256[:12]}, not {model.sha256[:12]}",
+                _REMAKE,
+            )
+
+
+def _parsed(values: dict[str, Any]) -> Release:
+    """Return the release of a document; raises one of several errors for another document."""
+    bounds = values["thresholds"]
+    lanes = tuple(map(_text, bounds["high_stakes_lanes"]))
+    return Release(
+        name=_text(values["name"]),
+        version=_text(values["version"]),
+        created=_text(values["created"]),
+        model=_model(values["model"], MODEL),
+        fallback=_model(values["fallback"], FALLBACK) if values["fallback"] is not None else None,
+        bank=_bank(values["bank"]) if values["bank"] is not None else None,
+        thresholds=Thresholds(
+            min_confidence=float(bounds["min_confidence"]),
+            min_margin=float(bounds["min_margin"]),
+            max_context_tokens=int(bounds["max_context_tokens"]),
+            high_stakes_lanes=lanes,
+        ),
+        metrics=values["metrics"],
+    )
+
+
+def _model(values: dict[str, Any], file: str) -> ReleasedModel:
+    if values["file"] != file:  # a path could lead out of the release
+        raise ValueError(values["file"])
+    return ReleasedModel(file, _text(values["sha256"]), _text(values["architecture"]))
+
+
+def _bank(values: dict[str, Any]) -> ReleasedBank:
+    return ReleasedBank(_text(values["digest"]), int(values["vectors"]), int(values["dim"]))
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(value)
+    return value
