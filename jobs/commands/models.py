@@ -125,7 +125,7 @@ def promote(
     Examples:
         lvm-batch models promote amn --data held-out/
         lvm-batch models promote gru --role fallback_model
-        lvm-batch models promote amn --data held-out/ --bank bank/ --min-recall-at-5 0.30
+        lvm-batch models promote amn --data held-out/ --bank bank/ --min-mrr 0.2
     """
     console.doing("loading torch and the models")
     request = request_of(resolved, options)
@@ -155,7 +155,7 @@ def release(
 
     Examples:
         lvm-batch models release amn --bank bank/ --min-margin 0.01 --output released/
-        lvm-batch models release amn --evaluation judged/evaluation.json --output released/
+        lvm-batch models release amn --evaluation evaluation.json --output released/
     """
     console.doing("loading torch and the models")
     file, folder = expanded_file(evaluation, option="--evaluation"), models_folder(resolved)

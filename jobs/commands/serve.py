@@ -7,6 +7,7 @@ import sys
 
 from lvm_batch.jobs.console.console import Console
 from lvm_batch.jobs.extras import require
+from lvm_batch.jobs.releases.applied import with_release
 from lvm_batch.jobs.settings.options import takes_console, takes_settings
 from lvm_batch.jobs.settings.serve import TAKEN, ServeSettings
 from lvm_batch.jobs.settings.sources import ResolvedSettings
@@ -31,10 +32,11 @@ def serve(resolved: ResolvedSettings[ServeSettings], *, console: Console) -> Non
     console.doing("looking at the models")
     from lvm_batch.jobs.models.files import check_model_files
 
-    check_model_files(resolved.settings)
+    settings = with_release(resolved)
+    check_model_files(settings)
     console.doing("loading torch and the models")
     if "numpy" not in sys.modules:  # it reads these when it is loaded
-        os.environ.update(dict.fromkeys(_POOLS, str(resolved.settings.threads)))
+        os.environ.update(dict.fromkeys(_POOLS, str(settings.threads)))
     from lvm_batch.jobs.serving.serve import serve as serve_models
 
-    console.result(*serve_models(resolved.settings, console=console))
+    console.result(*serve_models(settings, console=console))

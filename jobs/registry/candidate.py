@@ -35,6 +35,11 @@ class RetrievalGates:
     min_mrr: float | None = None
     min_contain_at_50: float | None = None
 
+    @property
+    def are_set(self) -> bool:
+        """Whether there is any gate."""
+        return self != RetrievalGates()
+
 
 @dataclass(frozen=True, slots=True)
 class VerificationRequest:

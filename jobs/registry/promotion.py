@@ -135,9 +135,10 @@ def _user() -> str:
 def promote(name: str, request: VerificationRequest, *, signature: Signature) -> Outcome:
     """Verify the model ``name`` and, if it passes, give it the role; by default the one that accepts its architecture.
 
-    Nothing changes if the model has the role already, or fails; then the outcome holds the error. Raises ``TryAgain``
-    if another process is changing roles, ``UsageError`` if the model is not in the registry or no role accepts it,
-    ``DataError`` if something cannot be read, and ``ModelError`` if the role or the log cannot be used or written.
+    Nothing changes if the model has the role already, when it is verified only for gates, or if it fails; then the
+    outcome holds the error. Raises ``TryAgain`` if another process is changing roles, ``UsageError`` if the model is
+    not in the registry or no role accepts it, ``DataError`` if something cannot be read, and ``ModelError`` if the role
+    or the log cannot be used or written.
     """
     from lvm_batch.jobs.registry.candidate import check_promotable, find_candidate
     from lvm_batch.jobs.registry.verify_model import verify_candidate
@@ -148,10 +149,10 @@ def promote(name: str, request: VerificationRequest, *, signature: Signature) ->
         check_promotable(candidate, models_dir)
         role, after = candidate.role, RoleHolder(candidate.name, candidate.sha256)
         before = _current_holder(after, role, models_dir, log) if role else None
-        if before == after:
+        if before == after and not request.gates.are_set:
             return Outcome(role, before, after)
         verified = verify_candidate(candidate, request)
-        if verified.error or role is None:
+        if verified.error or role is None or before == after:
             return Outcome(role, before, before, verified, verified.error)
         _change_role(log, models_dir, signature.change(PROMOTE, role, before, after, verified.values()))
         return Outcome(role, before, after, verified)

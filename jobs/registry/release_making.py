@@ -17,7 +17,7 @@ from lvm_batch.io.bank.bank import open_bank
 from lvm_batch.io.errors import OutputError
 from lvm_batch.io.storage.locations import locate, read_file
 from lvm_batch.jobs.checks import Checks
-from lvm_batch.jobs.console.text import as_lines, format_number
+from lvm_batch.jobs.console.text import as_lines, format_number, plural
 from lvm_batch.jobs.errors import UsageError
 from lvm_batch.jobs.models.facts import FALLBACK_ARCHITECTURES, PRIMARY_ARCHITECTURES
 from lvm_batch.jobs.models.files import check_architecture
@@ -148,7 +148,7 @@ def _text(release: Release, folder: Path, settings: RunSettings) -> str:
         "release": str(folder),
         "model": f"{release.name}, {_shown(release.model)}",
         "fallback": _shown(release.fallback) if release.fallback else "none: every row stays amn",
-        "bank": f"{release.bank.vectors:,} vectors, digest {release.bank.digest[:12]}"
+        "bank": f"{plural(release.bank.vectors, 'vector')}, digest {release.bank.digest[:12]}"
         if release.bank
         else "none",
         "thresholds": f"confidence {bounds.min_confidence:g}, margin {bounds.min_margin:g}, "

@@ -1,27 +1,30 @@
-"""The settings of a run with a release: what the release sets, and what may not be said beside it.
+"""The settings of a run, or a service, with a release: what the release sets, and what may not be said beside it.
 
 The rule: a run with a release is the same job as one with its models, its bank and its thresholds given one by one.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lvm_batch.jobs.checks import Checks
+from lvm_batch.jobs.console.text import plural
 from lvm_batch.jobs.errors import UsageError
+from lvm_batch.jobs.settings.run import RunSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lvm_batch.jobs.releases.release import Release
-    from lvm_batch.jobs.settings.run import RunSettings
     from lvm_batch.jobs.settings.sources import ResolvedSettings
+
+Kind = TypeVar("Kind", bound=RunSettings)
 
 _MODELS = ("model", "fallback")
 _ITS_REGISTRY = "models"
 
 
-def with_release(resolved: ResolvedSettings[RunSettings]) -> RunSettings:
+def with_release(resolved: ResolvedSettings[Kind]) -> Kind:
     """Return the settings with what ``--release`` sets, or as they are without one.
 
     Raises ``UsageError``, ``DataError`` for a bank that cannot be read or, for several problems, ``SettingsError``.
@@ -62,7 +65,7 @@ def _places(path: str, release: Release) -> dict[str, str | None]:
     }
 
 
-def _contradictions(resolved: ResolvedSettings[RunSettings], release: Release) -> Iterator[UsageError]:
+def _contradictions(resolved: ResolvedSettings[Kind], release: Release) -> Iterator[UsageError]:
     """Yield an error for each setting that is given beside the release and says something else."""
     settings, path = resolved.settings, resolved.settings.release
     for name, value in {**dict.fromkeys(_MODELS), **_thresholds(release)}.items():
@@ -88,7 +91,7 @@ def _check_bank(settings: RunSettings, release: Release) -> None:
                 "leave --bank out, or make the release with it: lvm-batch models release NAME --bank BANK",
             )
         return
-    which = f"the bank of {wanted.vectors:,} vectors with the digest {wanted.digest[:12]}"
+    which = f"the bank of {plural(wanted.vectors, 'vector')} with the digest {wanted.digest[:12]}"
     if settings.bank is None:
         raise UsageError(f"the release {path} needs {which}", "give --bank PATH")
     found = open_bank(locate(settings.bank).text, with_index=False)

@@ -23,6 +23,7 @@ TAKEN = (
     "model",
     "fallback",
     "bank",
+    "release",
     "models_dir",
     "device",
     "fallback_device",

@@ -121,6 +121,17 @@ def test_gates_are_judged_by_the_figures_of_an_evaluation(
     assert [name for name, check in checks_of(failed).items() if not check["passed"]] == ["MRR"]
 
 
+def test_gates_are_judged_of_a_model_that_has_the_role_too(
+    promote: Callable[..., Any], lvm_batch: Callable[..., Any], place: Path
+) -> None:
+    """Promoting it again with a gate that it fails exits with 3; the role stays where it is."""
+    promote("--dim", DIM).done()
+    options = ("--models-dir", place / "models", "--data", place / "apart.parquet", "--bank", place / "bank")
+    again = lvm_batch("models", "promote", "amn", *options, "--min-mrr", 1)
+    assert (again.code, again.values["changed"]) == (3, False)
+    assert (place / "production_model").is_symlink()
+
+
 @pytest.mark.parametrize(
     ("arguments", "data", "message"),
     [

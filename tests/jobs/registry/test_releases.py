@@ -218,6 +218,13 @@ def test_a_release_without_a_fallback_takes_none(
     assert (refused.code, "was made without a bank" in refused.values["error"]["message"]) == (2, True)
 
 
+def test_a_service_takes_a_release_too(lvm_batch: Callable[..., Result], place: Path, copied: Path) -> None:
+    """It refuses what a run refuses, before it listens: one file of settings serves both."""
+    words = _change_model(copied)
+    result = lvm_batch("serve", "--release", copied, "--bank", place / "bank", "--port", 0)
+    assert (result.code, words in result.values["error"]["message"]) == (2, True)
+
+
 def test_a_release_is_made_of_what_fits(
     lvm_batch: Callable[..., Result], place: Path, tmp_path: Path
 ) -> None:

@@ -33,6 +33,7 @@ PATHS = (
     "model",
     "fallback",
     "bank",
+    "release",
     "models_dir",
     "metrics_file",
     "performance_report",
