@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 MAX_SEEN = 0.10
 """The share of seen rows above which figures do not tell how a model does on others.
 
-A model's cosine on rows that it was trained on is 0.02 to 0.04 higher, so that a tenth of them lifts the mean by less
-than the 0.005 by which a mean differs between two samples of articles. Of sections kept apart from a training, 2 % of
-the rows are sentences that textbooks repeat.
+``amn`` is 0.0327 above the mean of the context on the Wikipedia articles that it was trained on, and 0.0189 on others
+(2026-11-29): a tenth of seen rows lifts a mean by 0.0014, well within the 0.005 by which it differs between two samples
+of articles. Honest sets are far below: 2 % of the rows of textbook sections kept apart stand in others word for word.
 """
 
 UNKNOWN = "the checkpoint keeps no digest of its training vectors"

@@ -33,7 +33,7 @@ TARGETS = CONTEXTS.mean(axis=1) + 0.6 * RANDOM.standard_normal((N_ROWS, DIM), dt
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model that predicts the mean and was trained on the first quarter of the rows, rows, and a bank of targets."""
+    """A model that predicts the mean and was trained on a quarter of the rows, rows, and a bank of their vectors."""
     folder = tmp_path_factory.mktemp("gates")
     model = build_model("amn", seed=1, input_dim=DIM, d_model=8, hidden_dim=8)
     model.output_layer.weight.data.mul_(0)
@@ -50,7 +50,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     write_windows(folder / "all.parquet", CONTEXTS, TARGETS)
     write_windows(folder / "apart.parquet", CONTEXTS[N_ROWS // 4 :], TARGETS[N_ROWS // 4 :])
-    for name, vectors in (("bank", TARGETS), ("other", -TARGETS)):
+    for name, vectors in (("bank", np.concatenate([TARGETS, CONTEXTS[:, -1]])), ("other", -TARGETS)):
         flat = pa.array(vectors.reshape(-1))
         table = pa.table({"vector": pa.FixedSizeListArray.from_arrays(flat, DIM)})
         pq.write_table(table, folder / f"{name}.parquet")
@@ -101,7 +101,10 @@ def test_a_model_that_has_not_seen_its_judges_passes(promote: Callable[..., Any]
 def test_gates_are_judged_by_the_figures_of_an_evaluation(
     promote: Callable[..., Any], lvm_batch: Callable[..., Any], place: Path
 ) -> None:
-    """R@5, MRR and Contain@50 are those of evaluate on the same rows; a gate above one of them fails with 3."""
+    """R@5, MRR and Contain@50 are those of evaluate on the same rows; a gate above one of them fails with 3.
+
+    The bank holds vectors of the rows' own contexts too, so that both must treat these alike.
+    """
     judged = lvm_batch(
         "evaluate", place / "apart.parquet", "--model", place / "models/amn", "--bank", place / "bank"
     ).values["models"][0]["retrieval"]
