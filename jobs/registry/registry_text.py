@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lvm_batch.jobs.console.text import as_lines, as_table, format_number
+from lvm_batch.jobs.console.text import as_lines, as_table, format_number, plural
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -45,6 +45,7 @@ def card_text(values: Mapping[str, Any]) -> str:
         "vectors": f"of {values['dim']} ({dimensions})",
         "contexts": f"of {values['context_length']} vectors",
         "epoch": "" if values["epoch"] is None else str(values["epoch"]),
+        "trained on": "unknown" if values["trained_on"] is None else plural(values["trained_on"], "vector"),
         "val cosine": format_number(values["val_cosine"], unknown="not recorded"),
         "roles": "; ".join(_role(role, state) for role, state in values["roles"].items()) or "none",
         "log": values["log_problem"] or "",

@@ -108,6 +108,7 @@ def _facts(path: str, models_dir: Path) -> dict[str, Any]:
         "dimensions": dict(checkpoint.model.config),
         "epoch": checkpoint.epoch,
         "val_cosine": checkpoint.val_cosine,
+        "trained_on": digest.n_vectors if (digest := checkpoint.training_vectors) else None,
         "roles": [] if "://" in path else list(roles_of(Path(path), models_dir)),
     }
 

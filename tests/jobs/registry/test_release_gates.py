@@ -98,6 +98,11 @@ def test_a_model_that_has_not_seen_its_judges_passes(promote: Callable[..., Any]
     assert VerificationOptions().max_seen == MAX_SEEN
 
 
+def test_a_model_says_how_many_vectors_it_was_trained_on(lvm_batch: Callable[..., Any], place: Path) -> None:
+    """The number comes from the digest in its checkpoint."""
+    assert lvm_batch("models", "show", "amn", "--models-dir", place / "models").values["trained_on"] == 100
+
+
 def test_gates_are_judged_by_the_figures_of_an_evaluation(
     promote: Callable[..., Any], lvm_batch: Callable[..., Any], place: Path
 ) -> None:
