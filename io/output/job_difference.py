@@ -17,10 +17,16 @@ if TYPE_CHECKING:
 
     Inputs = Mapping[str, InputEntry]
 
+MEANT = {"own_context": "keep"}
+"""What jobs mean that say nothing of a value: those of before it was there."""
+
 _SHOWN = 3
 _BRIEF = 300
 
 _OTHER_SETTINGS = "choose another --output, or run the command that began this one"
+_HINTS = {"own_context": "choose another --output, or go on with this one: --own-context {}"}
+"""What to do about a value that has an option of its own, given what it was."""
+
 _WHOLE_DATASET = (
     "choose another --output, or name the whole dataset; with --since or --until, only inputs outside that time may "
     "be gone"
@@ -57,7 +63,7 @@ def job_difference(
     ]
     differences = [
         *(
-            Difference(_line(*values), _OTHER_SETTINGS)
+            Difference(_line(*values), _HINTS.get(values[0], _OTHER_SETTINGS).format(values[1]))
             for values in _differing(*map(_without_inputs, (existing, requested)))
         ),
         *(Difference(conflict.text, conflict.hint) for conflict in conflicts),
@@ -96,7 +102,8 @@ def _without_inputs(identity: Identity) -> dict[str, Any]:
 
 def _differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
     keys = dict.fromkeys([*before, *now])
-    return [(key, before.get(key), now.get(key)) for key in keys if before.get(key) != now.get(key)]
+    values = [(key, *(each.get(key, MEANT.get(key)) for each in (before, now))) for key in keys]
+    return [(key, was, is_now) for key, was, is_now in values if was != is_now]
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:  # noqa: ANN401 - any JSON

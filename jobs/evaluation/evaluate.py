@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from lvm_batch.jobs.evaluation.judged_models import JudgedModel
     from lvm_batch.jobs.evaluation.row_scores import RowScores
     from lvm_batch.jobs.settings.evaluate import EvaluateSettings
+    from lvm_batch.lvm.inference.thresholds import OwnContext
 
 
 def evaluate(settings: EvaluateSettings, *, console: Console) -> tuple[dict[str, Any], str]:
@@ -56,7 +57,13 @@ def evaluate(settings: EvaluateSettings, *, console: Console) -> tuple[dict[str,
     predictors = {model.name: model.predict for model in models}
     digests = {model.name: digest for model in models if (digest := model.checkpoint.training_vectors)}
     scores = score_rows(
-        dataset, predictors, digests=digests, search=search, seed=settings.seed, console=console
+        dataset,
+        predictors,
+        digests=digests,
+        search=search,
+        own_context=settings.own_context,
+        seed=settings.seed,
+        console=console,
     )
     values = _values(settings, models, bank, dataset, scores)
     if folder:
@@ -94,7 +101,7 @@ def _values(
         },
         "models": [_model(model) | figures[model.name] | _seen(model, scores) for model in models],
         "baselines": [{"name": name} | figures[name] for name in BASELINES if name in figures],
-        "bank": _bank(bank, scores) if bank else None,
+        "bank": _bank(bank, scores, settings.own_context) if bank else None,
         "leaderboard": leaderboard(models, figures),
         "rule": RULE,
     }
@@ -131,13 +138,14 @@ def _seen(model: JudgedModel, scores: RowScores) -> dict[str, Any]:
     return {"seen": SeenRows.of(scores.told[model.name], digest).values() if digest else None}
 
 
-def _bank(bank: Bank, scores: RowScores) -> dict[str, Any]:
+def _bank(bank: Bank, scores: RowScores, own_context: OwnContext) -> dict[str, Any]:
     ranks = next(iter(scores.ranks.values()))
     return {
         "path": bank.path,
         "digest": bank.digest,
         "vectors": len(bank.vectors),
         "rows": int((ranks != NOT_IN_BANK).sum()),
+        "own_context": own_context,
     }
 
 

@@ -147,7 +147,9 @@ def _remarks(values: Values, *, best: str) -> Iterator[str]:
         yield f"unknown: {NO_DIGEST}"
     if values["bank"] and values["bank"]["rows"]:
         yield "over last: recall less that of the last vector as the query; in leaderboard.md also R@1 and R@10"
-        yield "retrieval: a row's own context, where it stands in the bank, is in the way of its target"
+        is_kept = values["bank"]["own_context"] == "keep"
+        why = "is in the way of its target" if is_kept else "does not count"
+        yield f"retrieval: a row's own context, where it stands in the bank, {why}"
     if any(entry["best"] for entry in board):
         yield f"{best} the best of its column among the models judged here"
     if any(entry["recommendation"] for entry in board):

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from lvm_batch.jobs.evaluation.judged_rows import JudgedDataset, JudgedRows
     from lvm_batch.lvm.checkpoints.training_vectors import TrainingVectors
     from lvm_batch.lvm.evaluation.retrieval import RankSearch
+    from lvm_batch.lvm.inference.thresholds import OwnContext
 
     Floats = NDArray[np.float32]
     Codes = NDArray[np.int64]
@@ -74,16 +75,18 @@ def score_rows(
     *,
     digests: Mapping[str, TrainingVectors],
     search: RankSearch | None,
+    own_context: OwnContext,
     seed: int,
     console: Console,
 ) -> RowScores:
     """Predict every row by every model and baseline; without two articles (or two rows) there is no ridge.
 
     The models predict each row once more from its context in another order, which the ``seed`` decides. The dataset is
-    read three times: for all but the ridge, to fit the ridge, and to predict by it.
+    read three times: for all but the ridge, to fit the ridge, and to predict by it. Ranks leave a row's own context out
+    of the bank, unless ``own_context`` is "keep".
     """
     predictors = {**models, MEAN: _mean, LAST: _last}
-    scores, shuffle = _Scores(search), ContextShuffle(seed)
+    scores, shuffle = _Scores(search, keeps_own=own_context == "keep"), ContextShuffle(seed)
     parts: list[RowLabels] = []
     n_rows = 0
     for rows in watch_rows(dataset, console, what="judging", n_rows=dataset.n_rows):
@@ -105,8 +108,9 @@ def score_rows(
 class _Scores:
     """Collects the cosines and ranks of predictions, and what models have seen."""
 
-    def __init__(self, search: RankSearch | None) -> None:
+    def __init__(self, search: RankSearch | None, *, keeps_own: bool) -> None:
         self._search = search
+        self._keeps_own = keeps_own
         self._cosines: dict[str, list[Floats]] = defaultdict(list)
         self._ranks: dict[str, list[Codes]] = defaultdict(list)
         self._last_cosines: dict[str, list[Floats]] = defaultdict(list)
@@ -115,7 +119,8 @@ class _Scores:
 
     def add(self, rows: JudgedRows, predictions: Mapping[str, Floats]) -> None:
         """Compare the predictions of the next rows with their targets, with their last vectors and with the bank."""
-        places = self._search.places(rows.targets) if self._search else None
+        own = None if self._keeps_own else rows.contexts
+        places = self._search.places(rows.targets, own) if self._search else None
         last = _last(rows.contexts)
         for name, predicted in predictions.items():
             self._cosines[name].append(row_cosines(predicted, rows.targets))

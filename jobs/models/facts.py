@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lvm_batch.jobs.settings.run import RunSettings
     from lvm_batch.lvm.devices.facts import DeviceFacts
     from lvm_batch.lvm.devices.precision import Precision
-    from lvm_batch.lvm.inference.thresholds import Thresholds
+    from lvm_batch.lvm.inference.thresholds import OwnContext, Thresholds
 
 PRIMARY_ARCHITECTURES = ("amn", "amn-mixer")
 FALLBACK_ARCHITECTURES = ("gru",)
@@ -52,6 +52,7 @@ class ModelSet:
     device: str
     precision: Precision
     fallback_device: str | None = None
+    own_context: OwnContext = "keep"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,4 +148,5 @@ class FoundModels:
             device=settings.device,
             precision=settings.precision,
             fallback_device=settings.fallback_device,
+            own_context=settings.own_context,
         )

@@ -81,7 +81,8 @@ def load_cascade(models: ModelSet) -> Cascade:
         second = fallback_device(device, models.fallback_device)
         beside = accelerator if second == device else open_accelerator(second)
         fallback = _predictor(models, models.fallback, second, beside)
-    return Cascade(primary, fallback, _index(models.bank, device, accelerator), models.thresholds)
+    index = _index(models.bank, device, accelerator)
+    return Cascade(primary, fallback, index, models.thresholds, models.own_context)
 
 
 def fallback_device(primary: torch.device, wanted: str | None) -> torch.device:

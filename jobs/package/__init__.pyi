@@ -53,6 +53,7 @@ def run(
     models_dir: str | PathLike[str] | None = None,
     fallback_device: Literal["cpu", "cuda", "mps"] | None = None,
     precision: Literal["fp32", "tf32", "bf16", "fp16", "int8"] | None = None,
+    own_context: Literal["drop", "keep"] | None = None,
     min_confidence: float | None = None,
     min_margin: float | None = None,
     max_context_tokens: int | None = None,
@@ -160,6 +161,9 @@ def run(
     precision
         Arithmetic that models run in. All but fp32 are a little off, and mostly faster: int8 needs a
         CPU, tf32 and fp16 need CUDA, bf16 runs on both. Default: fp32
+    own_context
+        Whether a row's own context vectors, where the bank holds them, count as neighbours of its
+        prediction: drop leaves them out of confidence and margin. Default: drop
     min_confidence
         A row with a lower confidence is escalated. Default: 0.7
     min_margin
@@ -272,6 +276,7 @@ def plan(
     models_dir: str | PathLike[str] | None = None,
     fallback_device: Literal["cpu", "cuda", "mps"] | None = None,
     precision: Literal["fp32", "tf32", "bf16", "fp16", "int8"] | None = None,
+    own_context: Literal["drop", "keep"] | None = None,
     min_confidence: float | None = None,
     min_margin: float | None = None,
     max_context_tokens: int | None = None,
@@ -379,6 +384,9 @@ def plan(
     precision
         Arithmetic that models run in. All but fp32 are a little off, and mostly faster: int8 needs a
         CPU, tf32 and fp16 need CUDA, bf16 runs on both. Default: fp32
+    own_context
+        Whether a row's own context vectors, where the bank holds them, count as neighbours of its
+        prediction: drop leaves them out of confidence and margin. Default: drop
     min_confidence
         A row with a lower confidence is escalated. Default: 0.7
     min_margin
@@ -644,6 +652,7 @@ def evaluate(
     layout: Literal["auto", "windows", "sequences"] | None = None,
     fallback: str | PathLike[str] | None = None,
     models_dir: str | PathLike[str] | None = None,
+    own_context: Literal["drop", "keep"] | None = None,
     context_length: int | None = None,
     budget: float | None = None,
     resamples: int | None = None,
@@ -683,6 +692,9 @@ def evaluate(
         With --calibrate: the checkpoint that escalated rows would be run through.
     models_dir
         Folder of named models, with their roles beside it. Default: artifacts/lvm/models
+    own_context
+        Whether a row's own context vectors, where the bank holds them, count in retrieval, confidence
+        and margin: drop leaves them out. Default: drop
     context_length
         Vectors in a context. Unless given, as many as the models were trained on.
     budget

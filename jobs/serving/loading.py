@@ -102,7 +102,7 @@ def _warm(cascade: Cascade, shape: WindowShape, *, max_rows: int) -> float:
     """
     some = np.random.default_rng(0).standard_normal((max_rows, shape.length, shape.dim), dtype=np.float32)
     for contexts in (some, some[:1]):
-        cascade.judge(cascade.primary(contexts))
+        cascade.judge(cascade.primary(contexts), contexts)
         if cascade.fallback is not None:
             cascade.fallback(contexts)
     one = Rows(some[:1], [None], np.zeros(1), None, np.ones(1, np.bool_))

@@ -126,7 +126,11 @@ class Answerer:
         with np.errstate(over="ignore", invalid="ignore"):  # the norm shows what float32 cannot hold
             prediction = self._cascade.primary(rows.contexts)
         judgement = self._cascade.judge(
-            prediction, lanes=rows.lanes, context_tokens=rows.context_tokens, usable=rows.usable
+            prediction,
+            rows.contexts,
+            lanes=rows.lanes,
+            context_tokens=rows.context_tokens,
+            usable=rows.usable,
         )
         return PrimaryAnswers(rows, prediction, judgement, self._cascade.escalated(judgement))
 

@@ -10,6 +10,7 @@ from lvm_batch.jobs.settings.dataset import DatasetSettings
 from lvm_batch.jobs.settings.fields import NO_EFFECT, OUTPUT, RESOLVED, HelpMark
 from lvm_batch.jobs.settings.paths import LocalPath, PathText
 from lvm_batch.jobs.settings.run import Rate
+from lvm_batch.lvm.inference.thresholds import OwnContext
 from lvm_batch.lvm.registry.registry import DEFAULT_MODELS_DIR
 
 _JUDGING = HelpMark("Judging")
@@ -29,6 +30,11 @@ class EvaluateSettings(DatasetSettings):
     )
     bank: Annotated[PathText | None, HelpMark("Models", "PATH", common=True), RESOLVED] = Field(
         default=None, description="Bank of vectors for retrieval, and for confidence and margin."
+    )
+    own_context: Annotated[OwnContext, _JUDGING, OUTPUT] = Field(
+        default="drop",
+        description="Whether a row's own context vectors, where the bank holds them, count in retrieval, confidence and"
+        " margin: drop leaves them out.",
     )
     models_dir: Annotated[LocalPath, HelpMark("Models", "DIR"), RESOLVED] = Field(
         default=str(DEFAULT_MODELS_DIR), description="Folder of named models, with their roles beside it."

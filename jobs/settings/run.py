@@ -18,7 +18,7 @@ from lvm_batch.jobs.settings.paths import LocalPath, OutputText, PathText, Text
 from lvm_batch.jobs.settings.selection import SelectionSettings
 from lvm_batch.jobs.settings.types import Address, PingURL
 from lvm_batch.jobs.settings.workers import WorkerSettings
-from lvm_batch.lvm.inference.thresholds import Thresholds
+from lvm_batch.lvm.inference.thresholds import OwnContext, Thresholds
 from lvm_batch.lvm.registry.registry import DEFAULT_MODELS_DIR
 
 _CARD = Thresholds()  # those of the model cards
@@ -107,6 +107,11 @@ class RunSettings(SelectionSettings, ChoiceSettings, WorkerSettings):
         " tf32 and fp16 need CUDA, bf16 runs on both.",
     )
 
+    own_context: Annotated[OwnContext, _ROUTING, RESOLVED] = Field(
+        default="drop",
+        description="Whether a row's own context vectors, where the bank holds them, count as neighbours of its"
+        " prediction: drop leaves them out of confidence and margin.",
+    )
     min_confidence: Annotated[Cosine, _ROUTING, OUTPUT] = Field(
         default=_CARD.min_confidence, description="A row with a lower confidence is escalated."
     )

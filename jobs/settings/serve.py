@@ -28,6 +28,7 @@ TAKEN = (
     "device",
     "fallback_device",
     "precision",
+    "own_context",
     "min_confidence",
     "min_margin",
     "max_context_tokens",

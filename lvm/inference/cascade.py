@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from lvm_batch.lvm.inference.thresholds import Thresholds
+    from lvm_batch.lvm.inference.thresholds import OwnContext, Thresholds
 
 
 class ContextPredictor(Protocol):
@@ -28,10 +28,15 @@ class ContextPredictor(Protocol):
 
 
 class NeighbourIndex(Protocol):
-    """Finds the two nearest vectors of a bank."""
+    """Finds the nearest vectors of a bank."""
 
-    def top2(self, queries: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Return the two highest cosines of each query, float32 (n, 2), descending, NaN where there are fewer."""
+    def top2(
+        self, queries: npt.NDArray[np.float32], contexts: npt.NDArray[np.float32] | None = None
+    ) -> npt.NDArray[np.float32]:
+        """Return the two highest cosines of each query, float32 (n, 2), descending, NaN where there are fewer.
+
+        Vectors of the bank that are one of a query's ``contexts``, float32 (n, length, dim), do not count.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +54,21 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class Cascade:
-    """The models of one job, ready to predict; there may be no fallback, and no bank."""
+    """The models of one job, ready to predict; there may be no fallback, and no bank.
+
+    With ``own_context`` of "drop", a row's own context vectors do not count as neighbours of its prediction.
+    """
 
     primary: ContextPredictor
     fallback: ContextPredictor | None
     index: NeighbourIndex | None
     thresholds: Thresholds
+    own_context: OwnContext = "keep"
 
     def judge(
         self,
         predictions: npt.NDArray[np.float32],
+        contexts: npt.NDArray[np.float32],
         *,
         lanes: Sequence[str | None] | npt.NDArray[np.object_] | None = None,
         context_tokens: npt.NDArray[np.float64] | None = None,
@@ -66,13 +76,11 @@ class Cascade:
     ) -> Judgement:
         """Measure predictions, float32 (n, dim), against the bank and evaluate the escalation criteria.
 
-        Confidence is the cosine with the nearest vector of the bank, margin what it has over the second nearest.
-        A row that is not ``usable``, bool (n,), has no reasons.
+        ``contexts`` is float32 (n, length, dim). Confidence is the cosine with the nearest vector of the bank, margin
+        what it has over the second nearest. A row that is not ``usable``, bool (n,), has no reasons.
         """
         n_rows = len(predictions)
-        nearest = (
-            np.full((n_rows, 2), np.nan, np.float32) if self.index is None else self.index.top2(predictions)
-        )
+        nearest = self._top2(predictions, contexts)
         confidence, margin = nearest[:, 0], nearest[:, 0] - nearest[:, 1]
         reasons = escalation_reasons(
             self.thresholds,
@@ -85,6 +93,15 @@ class Cascade:
         if usable is not None:
             reasons[~usable] = False
         return Judgement(confidence, margin, reasons)
+
+    def _top2(
+        self, predictions: npt.NDArray[np.float32], contexts: npt.NDArray[np.float32]
+    ) -> npt.NDArray[np.float32]:
+        if self.index is None:
+            return np.full((len(predictions), 2), np.nan, np.float32)
+        if self.own_context == "keep":
+            return self.index.top2(predictions)
+        return self.index.top2(predictions, contexts)
 
     def escalated(self, judgement: Judgement) -> npt.NDArray[np.bool_]:
         """Return which rows the fallback is to answer, bool (n,): those with a reason, none without a fallback."""

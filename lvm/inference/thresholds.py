@@ -7,6 +7,10 @@ help without delay; ``routing`` evaluates the criteria.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+OwnContext = Literal["drop", "keep"]
+"""Whether a row's own context vectors count as neighbours of its prediction where the bank holds them."""
 
 HIGH_STAKES_LANES = ("sci-fact", "math-derivation", "med-guideline", "policy/procedure")
 

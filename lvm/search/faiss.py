@@ -1,4 +1,4 @@
-"""Approximate search for the two nearest vectors of a large bank, by an inverted file of the ``[faiss]`` extra.
+"""Approximate search for the nearest vectors of a large bank, by an inverted file of the ``[faiss]`` extra.
 
 The index holds codes of one or two bits a component, which select candidates; their scores are computed from the bank's
 own vectors, which stay on disk. A bank may thus be larger than memory: the index is a thirtieth or a fifteenth of it.
@@ -18,13 +18,13 @@ import torch
 
 from lvm_batch.lvm.devices.arrays import as_tensor
 from lvm_batch.lvm.errors import BankError, MissingExtra
-from lvm_batch.lvm.search.exact import ExactIndex, check_bank, check_queries
-from lvm_batch.lvm.search.reranking import best_two
+from lvm_batch.lvm.search.bank_checks import check_bank
+from lvm_batch.lvm.search.bank_index import BankIndex
+from lvm_batch.lvm.search.exact import ExactIndex
+from lvm_batch.lvm.search.reranking import best_of
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    Floats = npt.NDArray[np.float32]
+    from lvm_batch.lvm.search.neighbours import Floats, Neighbours, Places
 
 FAISS_PAYS_FROM = 10_000
 """Bank size, in vectors, from which the speed of this search is worth the approximation.
@@ -38,6 +38,7 @@ _PULL = 0.75  # weight of the farther vector in such a query
 _PER_LIST = 39  # vectors per list below which faiss warns about its clustering
 _TRAIN_PER_LIST = 64  # more vectors do not improve the lists noticeably
 _CANDIDATES = 32  # candidates scored exactly; 64 find no more (100,000 vectors of 768 dimensions)
+_CANDIDATES_EACH = 4  # for each neighbour to find, if that is more
 _PER_CODE = (4, 2)  # components per code; the second if the first is too coarse
 
 
@@ -62,8 +63,8 @@ def build_faiss_index(vectors: Floats) -> bytes:
     return bytes(faiss.serialize_index(index))
 
 
-class FaissIndex:
-    """An index that ``build_faiss_index`` made; it has the ``top2`` of ``ExactIndex``."""
+class FaissIndex(BankIndex):
+    """An index that ``build_faiss_index`` made."""
 
     def __init__(self, data: bytes, vectors: Floats, *, name: str = "the bank") -> None:
         """Read the index of the bank ``vectors`` from its bytes; ``name`` is its name in errors.
@@ -78,34 +79,25 @@ class FaissIndex:
             raise self._unusable("is damaged") from error
         if (self.index.ntotal, self.index.d) != vectors.shape:
             raise self._unusable("is of another bank")
+        super().__init__(vectors)
         self._bank = as_tensor(vectors)
 
-    def top2(self, queries: Floats) -> Floats:
-        """Return the cosines of each query with the two nearest candidates, float32 (n, 2), descending.
-
-        ``queries`` is float32 (n, dim). NaN in place of a missing candidate, and for a query that is not finite. Raises
-        BankError if the dimensions differ, or if the index returns a vector that the bank does not have.
-        """
-        check_queries(queries, self.index.d)
-        places = _find_candidates(self.index, queries)
+    def _candidates(self, queries: Floats, width: int) -> Neighbours:
+        """Return the best candidates; raises BankError if the index returns a vector that the bank does not have."""
+        places = _find_places(self.index, queries, width)
         if (places >= len(self._bank)).any():
             raise self._unusable("is damaged")
-        return best_two(self._bank, queries, places)
+        return best_of(self._bank, queries, places, width)
 
     def _unusable(self, why: str) -> BankError:
         return BankError(f"{self._name}: the neighbour index {why}", "build the bank again")
 
 
-def _search(index: Any, bank: torch.Tensor, queries: Floats) -> Floats:  # noqa: ANN401 - faiss has no types
-    return best_two(bank, queries, _find_candidates(index, queries))
-
-
-def _find_candidates(index: Any, queries: Floats) -> npt.NDArray[np.int64]:  # noqa: ANN401
-    """Return the candidates of each query, (n, k), searched on as many threads as torch uses."""
+def _find_places(index: Any, queries: Floats, width: int) -> Places:  # noqa: ANN401 - faiss has no types
+    """Return candidates for the nearest ``width``, (n, c), searched on as many threads as torch uses."""
     _faiss().omp_set_num_threads(torch.get_num_threads())
-    finite = np.isfinite(queries).all(axis=1, keepdims=True)
-    places: npt.NDArray[np.int64]
-    _, places = index.search(np.where(finite, queries, np.float32(0)), min(_CANDIDATES, max(1, index.ntotal)))
+    places: Places
+    _, places = index.search(queries, min(max(_CANDIDATES, _CANDIDATES_EACH * width), max(1, index.ntotal)))
     return places
 
 
@@ -120,12 +112,16 @@ def _fit_n_lists(index: Any, vectors: Floats, queries: Floats, exact: Floats) ->
     """Raise the number of lists to search until the recall suffices; return False if all lists do not suffice."""
     bank = as_tensor(vectors)
     index.nprobe = index.nlist
-    if _recall(_search(index, bank, queries), exact) < RECALL:
+    if _recall(_top2(index, bank, queries), exact) < RECALL:
         return False
     index.nprobe = 1
-    while _recall(_search(index, bank, queries), exact) < RECALL and index.nprobe < index.nlist:
+    while _recall(_top2(index, bank, queries), exact) < RECALL and index.nprobe < index.nlist:
         index.nprobe = min(index.nprobe + max(1, index.nprobe // 4), index.nlist)
     return True
+
+
+def _top2(index: Any, bank: torch.Tensor, queries: Floats) -> Floats:  # noqa: ANN401
+    return best_of(bank, queries, _find_places(index, queries, 2), 2).cosines
 
 
 def _recall(found: Floats, exact: Floats) -> float:

@@ -80,7 +80,7 @@ def expected(dataset: Path, models: Path, bank: Path) -> list[dict[str, Any]]:
         reference.amn(weights(models / "amn.pt"), contexts),
         reference.gru(weights(models / "gru.pt"), contexts),
     )
-    nearest = reference.nearest_two(primary, np.load(bank / "vectors.npy"))
+    nearest = reference.nearest_two(primary, np.load(bank / "vectors.npy"), contexts)
     assert np.abs(nearest[:, 0] - ROUTING["min_confidence"]).min() > 5e-6
     assert np.abs(nearest[:, 0] - nearest[:, 1] - ROUTING["min_margin"]).min() > 5e-6
     amn_cosine, gru_cosine = reference.cosines(primary, targets), reference.cosines(fallback, targets)

@@ -85,10 +85,15 @@ def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return (a * b).sum(1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
 
 
-def nearest_two(predictions: np.ndarray, bank: np.ndarray) -> np.ndarray:
-    """The two highest cosines of each prediction, from the full matrix."""
+def nearest_two(predictions: np.ndarray, bank: np.ndarray, contexts: np.ndarray | None = None) -> np.ndarray:
+    """The two highest cosines of each prediction, from the full matrix, without those of its own context."""
     unit = bank.astype(np.float64) / np.linalg.norm(bank.astype(np.float64), axis=1, keepdims=True)
-    return -np.sort(-(predictions.astype(np.float64) @ unit.T), axis=1)[:, :2]
+    scores = predictions.astype(np.float64) @ unit.T
+    if contexts is not None:
+        norms = np.linalg.norm(contexts.astype(np.float64), axis=2, keepdims=True)
+        for position in range(contexts.shape[1]):
+            scores[(contexts / norms)[:, position] @ unit.T >= 1 - 1e-4] = -np.inf
+    return -np.sort(-scores, axis=1)[:, :2]
 
 
 def reasons(row: Mapping[str, Any], lanes: Sequence[str], thresholds: Mapping[str, float]) -> list[str]:

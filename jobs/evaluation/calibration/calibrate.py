@@ -92,6 +92,7 @@ def _run_settings(settings: EvaluateSettings) -> RunSettings:
         bank=settings.bank,
         models_dir=settings.models_dir,
         device=settings.device,
+        own_context=settings.own_context,
     )
 
 
@@ -118,7 +119,7 @@ def _predict(dataset: JudgedDataset, cascade: Cascade, console: Console) -> tupl
 def _calibration_rows(rows: JudgedRows, cascade: Cascade) -> CalibrationRows:
     assert cascade.fallback is not None  # noqa: S101 - checked at the start
     predictions = cascade.primary(rows.contexts)
-    judged = cascade.judge(predictions, lanes=rows.lanes, context_tokens=rows.context_tokens)
+    judged = cascade.judge(predictions, rows.contexts, lanes=rows.lanes, context_tokens=rows.context_tokens)
     return CalibrationRows(
         primary=row_cosines(predictions, rows.targets).astype(np.float64),
         fallback=row_cosines(cascade.fallback(rows.contexts), rows.targets).astype(np.float64),

@@ -101,7 +101,11 @@ def first_pass(
         prediction = cascade.primary(batch.contexts)
     with watch.timing("bank"):
         judged = cascade.judge(
-            prediction, lanes=batch.lanes, context_tokens=batch.context_tokens, usable=usable
+            prediction,
+            batch.contexts,
+            lanes=batch.lanes,
+            context_tokens=batch.context_tokens,
+            usable=usable,
         )
     with watch.timing("cosines"):
         amn_cosine = cosines_with(prediction, batch.targets)

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from lvm_batch.io.output.job_difference import MEANT
 from lvm_batch.io.output.job_documents import FORMAT, Identity, InputEntry
 from lvm_batch.io.schema import WindowShape
 from lvm_batch.jobs.prediction.batching import BATCH_ROWS
@@ -107,6 +108,7 @@ def identity(
                 "gru": models.fallback.sha256 if models.fallback else None,
             },
             "bank": models.bank.digest if models.bank else None,
+            **_own_context(models),
             "unit_size": int(settings.unit_size),
             "batch_rows": BATCH_ROWS,
             "cap_rate": cap_rate(settings),
@@ -114,6 +116,12 @@ def identity(
             "settings": settings.output_values(),
         },
     )
+
+
+def _own_context(models: ModelSet) -> dict[str, str]:
+    """Return how own context vectors count where it matters and is not as it was up to 0.1.0, when all vectors did."""
+    own_context = models.own_context
+    return {} if models.bank is None or own_context == MEANT["own_context"] else {"own_context": own_context}
 
 
 def _unusual_length(dataset: DatasetFormat) -> dict[str, int]:

@@ -10,6 +10,7 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lvm_batch.io.output.job_difference import MEANT
 from lvm_batch.io.schema import ROUTES
 from lvm_batch.jobs.settings.dataset import DatasetSettings
 from lvm_batch.jobs.settings.sources import flag_of
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 class NextCommands:
     """The ``dataset`` of a job with the options that describe it, and the paths of its models and its bank.
 
-    ``budget`` is the fraction of rows that may be escalated.
+    ``budget`` is the fraction of rows that may be escalated. ``own_context`` is what the run did with a row's own
+    context vectors in the bank.
     """
 
     dataset: tuple[str, ...]
@@ -33,6 +35,7 @@ class NextCommands:
     fallback: str | None
     bank: str | None
     budget: float | None
+    own_context: str = "drop"
 
     @classmethod
     def of(
@@ -45,6 +48,7 @@ class NextCommands:
             fallback=fallback,
             bank=bank,
             budget=settings.get("max_fallback_rate"),
+            own_context=settings.get("own_context", MEANT["own_context"]),
         )
 
     @classmethod
@@ -90,7 +94,8 @@ class NextCommands:
             return self.compare
         models = ["--model", self.primary, "--fallback", self.fallback, "--bank", self.bank]
         budget = [] if self.budget is None else ["--budget", f"{self.budget:g}"]
-        return _command("evaluate", *self.dataset, *models, "--calibrate", *budget)
+        own = [] if self.own_context == "drop" else ["--own-context", self.own_context]
+        return _command("evaluate", *self.dataset, *models, *own, "--calibrate", *budget)
 
 
 def _command(*words: str) -> str:

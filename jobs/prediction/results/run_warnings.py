@@ -45,6 +45,7 @@ def warnings_of(totals: Totals, settings: Gates, commands: NextCommands) -> tupl
         *_no_prediction(totals, commands),
         *_worse_than_context(totals, commands),
         *_fallback(totals, settings, commands),
+        *_no_confidence(totals, commands),
         *_few_targets(totals, commands),
         *_gate_not_judged(totals, settings),
     )
@@ -120,6 +121,19 @@ def _rate_hint(figures: Totals | Selection, settings: Gates, commands: NextComma
     if not gain.n or gain.is_loss:  # the warning of a loss has the command
         return f"{cap}, or thresholds that fewer rows miss"
     return f"{cap}, or find thresholds that do: {commands.calibrate}"
+
+
+def _no_confidence(totals: Totals, commands: NextCommands) -> Iterator[RunWarning]:
+    """The bank holds nothing but the own context of some rows."""
+    predicted = totals.rows_by_status.get("ok", 0)
+    if commands.bank is not None and (missing := predicted - totals.confidence.n) > 0:
+        yield RunWarning(
+            "no_confidence",
+            f"{missing:,} of {plural(predicted, 'predicted row')} have no confidence: the bank holds nothing but their "
+            "own context, so that low_confidence and low_margin are false",
+            "give a bank of more vectors, or let the own context count: --own-context keep",
+            missing,
+        )
 
 
 def _few_targets(totals: Totals, commands: NextCommands) -> Iterator[RunWarning]:

@@ -102,3 +102,26 @@ def test_another_dimension_is_refused() -> None:
         search.places(np.ones((2, DIM + 1), np.float32))
     with pytest.raises(BankError, match="dimension 24"):
         search.ranks(np.ones((2, DIM + 1), np.float32), search.places(random_units(2)))
+
+
+@pytest.mark.parametrize("block", [1024, 3])
+def test_a_rows_own_context_is_neither_ranked_nor_looked_for(
+    block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ranks are those in a bank without the row's context; a target that is also in it is not in that bank."""
+    monkeypatch.setattr(retrieval, "_QUERIES", block)
+    monkeypatch.setattr(retrieval, "_VECTORS", block)
+    bank = random_units(30)
+    bank[20] = bank[4]
+    contexts = np.stack([bank[row : row + 5] for row in range(20)])  # windows that overlap
+    targets = bank[5:25].copy()  # that of row 15 is a copy of bank[4]
+    targets[7] = bank[9]  # which is in the context of row 7
+    predictions = unit(contexts.mean(axis=1) + 0.2 * targets)
+    expected = []
+    for row, (context, prediction, target) in enumerate(zip(contexts, predictions, targets, strict=True)):
+        foreign = bank[(bank @ context.T < 0.9999).all(axis=1)]
+        expected.append(plain_rank(foreign, prediction, target))
+        assert expected[-1] > 0 or row == 7
+    search = RankSearch(bank, CPU)
+    assert search.ranks(predictions, search.places(targets, 3 * contexts)).tolist() == expected
+    assert (ranks_of(bank, predictions, targets) >= expected).all()

@@ -1,0 +1,81 @@
+"""Search for the nearest vectors of a bank, without those of a query's own context.
+
+The rule: whatever a kind of search proposes, a query's own context does not count, and a query is short of neighbours
+only if the bank is: it is compared with every vector before that is said.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lvm_batch.lvm.search.bank_checks import check_queries
+from lvm_batch.lvm.search.exhaustive import search_all
+from lvm_batch.lvm.search.neighbours import NOWHERE, no_neighbours
+from lvm_batch.lvm.search.own_context import is_own
+
+if TYPE_CHECKING:
+    from lvm_batch.lvm.search.neighbours import Floats, Neighbours
+
+_WIDER = 8  # how much further a query is searched that has more vectors of its own than its context is long
+_WIDEST = 512  # beyond it a comparison with all costs less
+
+
+class BankIndex(ABC):
+    """A bank that can be searched; each kind of search says how it finds candidates."""
+
+    def __init__(self, vectors: Floats) -> None:
+        """Take a bank, float32 (m, dim) with unit rows, perhaps a memory map."""
+        self._vectors = vectors
+
+    @abstractmethod
+    def _candidates(self, queries: Floats, width: int) -> Neighbours:
+        """Return ``width`` vectors near each of the queries, which are finite; the bank has as many or more."""
+
+    def top2(self, queries: Floats, contexts: Floats | None = None) -> Floats:
+        """Return the cosines of each query with its two nearest vectors, float32 (n, 2): see :meth:`nearest`."""
+        return self.nearest(queries, 2, contexts).cosines
+
+    def nearest(self, queries: Floats, k: int, contexts: Floats | None = None) -> Neighbours:
+        """Return the ``k`` nearest vectors of each query.
+
+        ``queries`` is float32 (n, dim) of unit norm. With ``contexts``, float32 (n, length, dim) of any norm, vectors
+        of the bank that are of a query's own context do not count. There are fewer than ``k`` only if the bank has no
+        more, and none for a query that is not finite. Raises BankError if the dimensions differ.
+        """
+        check_queries(queries, self._vectors.shape[1])
+        finite = np.isfinite(queries).all(axis=1)
+        width = k if contexts is None else k + contexts.shape[1]
+        if finite.all() and len(queries) and len(self._vectors):
+            return self._find(queries, k, contexts, width)
+        found = no_neighbours(len(queries), k)
+        rows = np.flatnonzero(finite) if len(self._vectors) else np.empty(0, np.int64)
+        if len(rows):
+            found.put(rows, self._find(queries[rows], k, _taken(contexts, rows), width))
+        return found
+
+    def _find(self, queries: Floats, k: int, contexts: Floats | None, width: int) -> Neighbours:
+        """Look at ``width`` candidates of each query, and at more where too few of them count."""
+        n_vectors = len(self._vectors)
+        near = self._candidates(queries, min(width, n_vectors))
+        found = self._counting(near, contexts).first(k)
+        saw_all = (near.places != NOWHERE).sum(axis=1) == n_vectors
+        rows = np.flatnonzero((found.places[:, -1] == NOWHERE) & ~saw_all)
+        if len(rows):
+            found.put(rows, self._find_more(queries[rows], k, _taken(contexts, rows), _WIDER * width))
+        return found
+
+    def _counting(self, near: Neighbours, contexts: Floats | None) -> Neighbours:
+        """Return the candidates that are of no own context."""
+        return near if contexts is None else near.kept(~is_own(self._vectors, near.places, contexts))
+
+    def _find_more(self, queries: Floats, k: int, contexts: Floats | None, width: int) -> Neighbours:
+        if width > _WIDEST:
+            return search_all(self._vectors, queries, k, contexts)
+        return self._find(queries, k, contexts, width)
+
+
+def _taken(contexts: Floats | None, rows: np.ndarray) -> Floats | None:
+    return None if contexts is None else contexts[rows]
