@@ -50,6 +50,9 @@ OUTPUT_COLUMNS = (
 )
 """The columns that a job adds to the carried ones."""
 
+NEIGHBOUR_COLUMNS = ("neighbour_ids", "neighbour_cosines")
+"""The columns that a job adds if it writes neighbours."""
+
 
 FILE_ARTICLE = "@file"
 """In place of an article column: each file is one article."""

@@ -5,7 +5,8 @@
     DIR/ids.parquet   one row a vector: its number in the source, and its id if the source has one
     DIR/faiss.index   only if it was built with an index
 
-The rule: a bank's digest is that of its vectors (and index), so that a job's fingerprint tells banks apart.
+The rule: a bank's digest is that of its vectors (and index), so that a job's fingerprint tells banks apart; the ids
+have a digest of their own, which counts only where they are written.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from lvm_batch.io.bank.ids import digest_of_ids, read_ids
 from lvm_batch.io.bank.remote import IDS, INDEX, META, VECTORS, fetch_bank, upload_bank
 from lvm_batch.io.bank.unit_vectors import survey, unit_vectors
 from lvm_batch.io.discovery.find_columns import find_vector_column
@@ -36,23 +38,34 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from lvm_batch.io.bank.ids import BankIds
     from lvm_batch.io.bank.unit_vectors import VectorSource
     from lvm_batch.io.dataset.files import InputFile
 
 
 @dataclass(frozen=True, slots=True)
 class Bank:
-    """An open bank: ``vectors`` is float32 (count, dim), unit norm; ``index`` the bytes of a FAISS index, if any."""
+    """An open bank: ``vectors`` is float32 (count, dim), unit norm; ``index`` the bytes of a FAISS index, if any.
+
+    ``ids`` is the file of ids, ``None`` if it is not there.
+    """
 
     path: str
     digest: str
     vectors: NDArray[np.float32]
     index: bytes | None
+    ids: Path | None = None
 
     @property
     def dim(self) -> int:
         """Components of each vector."""
         return int(self.vectors.shape[1])
+
+    def read_ids(self) -> BankIds | None:
+        """Return the ids of the vectors, ``None`` if the bank has none; raises :class:`UnreadableFile`."""
+        if self.ids is None:
+            return None
+        return read_ids(self.ids, n_vectors=len(self.vectors), bank=self.path)
 
 
 def build_bank(
@@ -167,7 +180,7 @@ def open_bank(path: str, *, with_index: bool = True) -> Bank:
         raise UnreadableFile(
             f"{path} is a damaged bank: its vectors are not {count} of {dim} floats", "build it again"
         )
-    return Bank(path, digest, vectors, index)
+    return Bank(path, digest, vectors, index, root / IDS if (root / IDS).exists() else None)
 
 
 def _mapped(path: Path) -> NDArray[np.float32]:
@@ -213,6 +226,8 @@ def _write_meta(root: Path, source: VectorSource, *, kept: int, digest: str) -> 
         "dim": source.dim,
         "digest": digest,
         "index": (root / INDEX).exists(),
+        "id_type": None if source.id_type is None else str(source.id_type),
+        "ids_digest": digest_of_ids(root / IDS),
         "sources": [file.path for file in source.files],
     }
     # Written last: a folder without it is no bank, so that an interrupted build is not taken for one.

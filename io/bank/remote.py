@@ -39,11 +39,12 @@ def fetch_bank(place: Location) -> Path:
     try:
         meta = bucket.read(f"{key}/{META}").content
         digest = _digest(meta, place.text)
+        name = _cached_name(meta, digest)
         cache.mkdir(parents=True, exist_ok=True)
-        with (cache / f"{digest}.lock").open("a") as lock:
+        with (cache / f"{name}.lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # the other workers of this machine wait here, then find it
-            if not (cache / digest / META).exists():
-                _fetch(place, meta, digest, cache)
+            if not (cache / name / META).exists():
+                _fetch(place, meta, digest, cache / name)
     except FileNotFoundError as error:
         raise UnreadableFile(
             f"{place.text} is no bank: it has no {META}, or not what that names",
@@ -54,7 +55,7 @@ def fetch_bank(place: Location) -> Path:
             f"the bank {place.text} cannot be fetched into {cache}: {error}",
             "check access to both; XDG_CACHE_HOME names another folder for it",
         ) from error
-    return cache / digest
+    return cache / name
 
 
 @contextmanager
@@ -87,10 +88,18 @@ def _digest(meta: bytes, text: str) -> str:
     return digest
 
 
-def _fetch(place: Location, meta: bytes, digest: str, cache: Path) -> None:
+def _cached_name(meta: bytes, digest: str) -> str:
+    """Return the folder of a bank: its digest, and the beginning of its ids', which older banks do not say."""
+    ids = json.loads(meta).get("ids_digest")
+    return f"{digest}-{ids[:16]}" if isinstance(ids, str) and _DIGEST.fullmatch(ids) else digest
+
+
+def _fetch(place: Location, meta: bytes, digest: str, cached: Path) -> None:
     bucket, key = bucket_of(place)
-    folder = Path(tempfile.mkdtemp(prefix="fetching-", dir=cache))
+    folder = Path(tempfile.mkdtemp(prefix="fetching-", dir=cached.parent))
     try:
+        if cached.name != digest:
+            bucket.download(f"{key}/{IDS}", folder / IDS)
         bucket.download(f"{key}/{VECTORS}", folder / VECTORS)
         if json.loads(meta).get("index"):
             bucket.download(f"{key}/{INDEX}", folder / INDEX)
@@ -100,8 +109,8 @@ def _fetch(place: Location, meta: bytes, digest: str, cache: Path) -> None:
                 "build it again, or let it be uploaded to the end",
             )
         (folder / META).write_bytes(meta)
-        shutil.rmtree(cache / digest, ignore_errors=True)
-        folder.rename(cache / digest)
+        shutil.rmtree(cached, ignore_errors=True)
+        folder.rename(cached)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

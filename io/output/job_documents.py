@@ -93,6 +93,11 @@ class Identity:
         return not self._settings.get("no_prediction")
 
     @property
+    def writes_neighbours(self) -> bool:
+        """Whether the output has the columns of neighbours."""
+        return bool(self._settings.get("neighbours"))
+
+    @property
     def _settings(self) -> Mapping[str, Any]:
         """The settings that change the output; none where a damaged document has something else."""
         values = self.values.get("settings")

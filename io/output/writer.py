@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from lvm_batch.io.formats.parquet_sizes import HELD_BYTES
 from lvm_batch.io.formats.parquet_writing import leaf_options, row_groups
-from lvm_batch.io.schema import PREDICTION, ROUTES, STATUSES
+from lvm_batch.io.schema import NEIGHBOUR_COLUMNS, PREDICTION, ROUTES, STATUSES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -35,6 +35,8 @@ class PredictionBlock:
     ``prediction`` is (n, dim); ``route`` holds codes of :data:`ROUTES` or :data:`NO_ROUTE`; ``reasons`` is
     (n, number of reasons), bool; ``status`` holds codes of ``STATUSES``; ``details`` has the rows with one. ``carried``
     may have columns that are not written. ``context_cosine`` is counted, not written; it may be empty.
+    ``neighbour_places`` is int64 (n, k): row numbers of the bank, negative where there is none, and
+    ``neighbour_cosines`` (n, k).
     """
 
     carried: pa.Table
@@ -50,6 +52,8 @@ class PredictionBlock:
     status: NDArray[np.int8]
     details: Mapping[int, str]
     context_cosine: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
+    neighbour_places: NDArray[np.int64] = field(default_factory=lambda: np.empty((0, 0), np.int64))
+    neighbour_cosines: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
 
     def first(self, n_rows: int) -> PredictionBlock:
         """Return the first ``n_rows`` of the rows."""
@@ -62,13 +66,21 @@ class PredictionBlock:
         )
 
 
-def prediction_schema(carried: pa.Schema, *, dim: int, dtype: OutputDtype | None = "float32") -> pa.Schema:
+def prediction_schema(
+    carried: pa.Schema,
+    *,
+    dim: int,
+    dtype: OutputDtype | None = "float32",
+    id_type: pa.DataType | None = None,
+) -> pa.Schema:
     """Return the schema of an output file: the carried columns, then the job's own.
 
-    Predictions are vectors of ``dim`` values of ``dtype``; with ``None`` there is no such column.
+    Predictions are vectors of ``dim`` values of ``dtype``; with ``None`` there is no such column. Neighbours have ids
+    of ``id_type``; with ``None`` there are no such columns.
     """
     labels = pa.dictionary(pa.int8(), pa.string())
     vector = pa.list_(pa.float32() if dtype == "float32" else pa.float16(), dim)
+    neighbour_types = [] if id_type is None else [pa.list_(id_type), pa.list_(pa.float32())]
     own = [
         *([] if dtype is None else [(PREDICTION, vector)]),
         ("cosine", pa.float32()),
@@ -76,6 +88,7 @@ def prediction_schema(carried: pa.Schema, *, dim: int, dtype: OutputDtype | None
         ("escalation_reasons", pa.list_(pa.string())),
         ("confidence", pa.float32()),
         ("margin", pa.float32()),
+        *zip(NEIGHBOUR_COLUMNS, neighbour_types, strict=False),
         ("amn_cosine", pa.float32()),
         ("gru_cosine", pa.float32()),
         ("shadow", pa.bool_()),
@@ -88,15 +101,24 @@ def prediction_schema(carried: pa.Schema, *, dim: int, dtype: OutputDtype | None
 class PredictionWriter:
     """Writes blocks of predictions to one Parquet file, each block a row group; ``dtype`` is that of their values.
 
-    With ``None`` for ``dtype`` all is written but the predictions.
+    With ``None`` for ``dtype`` all is written but the predictions. With the ``ids`` of a bank, neighbours are written.
     Used as a context manager: left by an exception, the file stays without a footer and no reader takes it.
     """
 
     def __init__(
-        self, sink: Path, carried: pa.Schema, *, dim: int, dtype: OutputDtype | None, reasons: tuple[str, ...]
+        self,
+        sink: Path,
+        carried: pa.Schema,
+        *,
+        dim: int,
+        dtype: OutputDtype | None,
+        reasons: tuple[str, ...],
+        ids: pa.Array | None = None,
     ) -> None:
         self._carried = carried.names
-        self._schema = prediction_schema(carried, dim=dim, dtype=dtype)
+        self._ids = ids
+        id_type = None if ids is None else ids.type
+        self._schema = prediction_schema(carried, dim=dim, dtype=dtype, id_type=id_type)
         self._vectors_written = (PREDICTION,) if dtype is not None else ()
         self._reasons = pa.array(reasons, pa.string())
         self._file = sink.open("wb")
@@ -155,6 +177,7 @@ class PredictionWriter:
             self._reason_lists(block.reasons[rows]),
             _nullable(block.confidence[rows]),
             _nullable(block.margin[rows]),
+            *self._neighbours(block, rows),
             _nullable(block.amn_cosine[rows]),
             _nullable(block.gru_cosine[rows]),
             pa.array(block.shadow[rows]),
@@ -168,10 +191,27 @@ class PredictionWriter:
         flat = vectors.reshape(-1).astype(kind.value_type.to_pandas_dtype(), copy=False)
         return pa.FixedSizeListArray.from_arrays(pa.array(flat), type=kind)
 
+    def _neighbours(self, block: PredictionBlock, rows: slice) -> tuple[pa.Array, ...]:
+        if self._ids is None:
+            return ()
+        return neighbour_lists(block.neighbour_places[rows], block.neighbour_cosines[rows], self._ids)
+
     def _reason_lists(self, reasons: NDArray[np.bool_]) -> pa.Array:
         edges = np.concatenate(([0], np.cumsum(reasons.sum(axis=1))))
         names = self._reasons.take(pa.array(np.nonzero(reasons)[1]))
         return pa.ListArray.from_arrays(pa.array(edges, pa.int32()), names)
+
+
+def neighbour_lists(
+    places: NDArray[np.int64], cosines: NDArray[np.float32], ids: pa.Array
+) -> tuple[pa.Array, pa.Array]:
+    """Return the ids and the cosines of neighbours, a list for each row; those with a negative place are left out."""
+    found = places >= 0
+    edges = pa.array(np.concatenate(([0], np.cumsum(found.sum(axis=1)))), pa.int32())
+    return (
+        pa.ListArray.from_arrays(edges, ids.take(pa.array(places[found]))),
+        pa.ListArray.from_arrays(edges, pa.array(cosines[found], pa.float32())),
+    )
 
 
 def _nullable(values: NDArray[np.float32]) -> pa.Array:

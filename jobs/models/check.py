@@ -13,6 +13,7 @@ from lvm_batch.io.bank.bank import Bank, open_bank
 from lvm_batch.io.schema import WindowShape
 from lvm_batch.io.storage.locations import locate
 from lvm_batch.jobs.checks import Checks
+from lvm_batch.jobs.console.text import plural
 from lvm_batch.jobs.models.facts import (
     FALLBACK_ARCHITECTURES,
     PRIMARY_ARCHITECTURES,
@@ -27,13 +28,14 @@ from lvm_batch.jobs.models.load import CPU, fallback_device, open_index, read_ch
 from lvm_batch.jobs.models.self_check import expected_answers
 from lvm_batch.lvm.devices.devices import find_device, pick_device
 from lvm_batch.lvm.devices.facts import DeviceFacts
-from lvm_batch.lvm.errors import DeviceError
+from lvm_batch.lvm.errors import BankError, DeviceError
 from lvm_batch.lvm.kernels.forms import build_form
 from lvm_batch.lvm.search.faiss import FAISS_PAYS_FROM
 
 if TYPE_CHECKING:
     import torch
 
+    from lvm_batch.io.bank.ids import BankIds
     from lvm_batch.jobs.models.facts import NamedModels
     from lvm_batch.lvm.checkpoints.checkpoint import Checkpoint
     from lvm_batch.lvm.devices.precision import Precision
@@ -50,6 +52,7 @@ def look_at_models(named: NamedModels, *, with_answers: bool = False) -> FoundMo
     fallback = checks.run(lambda: find_fallback(named))
     bank_path = named.bank
     bank = checks.run(lambda: find_bank(bank_path)) if bank_path else None
+    ids = checks.run(lambda: find_ids(bank, named.n_neighbours)) if bank and named.n_neighbours else None
     if primary is not None:
         checks.errors.extend(misfits(primary, fallback, bank))
     expected = None
@@ -61,7 +64,7 @@ def look_at_models(named: NamedModels, *, with_answers: bool = False) -> FoundMo
     return FoundModels(
         primary=_facts(primary) if primary else None,
         fallback=_facts(fallback) if fallback else None,
-        bank=_bank_facts(bank) if bank else None,
+        bank=_bank_facts(bank, ids) if bank else None,
         problems=tuple(checks.errors),
         device=device,
         expected=expected,
@@ -81,14 +84,15 @@ def _facts(checkpoint: Checkpoint) -> ModelFacts:
     return ModelFacts(ref, WindowShape(checkpoint.length, checkpoint.dim), checkpoint.n_parameters)
 
 
-def _bank_facts(bank: Bank) -> BankFacts:
+def _bank_facts(bank: Bank, ids: BankIds | None) -> BankFacts:
     n_vectors = len(bank.vectors)
     return BankFacts(
-        BankRef(bank.path, bank.digest),
+        BankRef(bank.path, bank.digest, ids.digest if ids else None),
         n_vectors,
         n_bytes=bank.vectors.nbytes,
         index_bytes=len(bank.index or b""),
         wants_index=bank.index is None and n_vectors >= FAISS_PAYS_FROM,
+        id_bytes=ids.values.nbytes if ids else 0,
     )
 
 
@@ -132,6 +136,22 @@ def find_bank(path: str) -> Bank:
     if bank.index is not None:
         open_index(bank, pick_device("cpu"))
     return bank
+
+
+def find_ids(bank: Bank, n_neighbours: int) -> BankIds:
+    """Return the ids of a bank; raises ``BankError`` if it has none, or fewer vectors than ``--neighbours``."""
+    if n_neighbours > len(bank.vectors):
+        raise BankError(
+            f"--neighbours {n_neighbours} asks for more than the {plural(len(bank.vectors), 'vector')} of {bank.path}",
+            "give a smaller number, or a larger bank",
+        )
+    ids = bank.read_ids()
+    if ids is None:
+        raise BankError(
+            f"--neighbours names vectors by their ids, and {bank.path} has none",
+            "build it again with the column of ids: lvm-batch bank build VECTORS --id-column NAME --output BANK",
+        )
+    return ids
 
 
 def _of_architecture(path: str, allowed: tuple[str, ...], option: str) -> Checkpoint:

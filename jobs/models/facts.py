@@ -35,10 +35,11 @@ class ModelRef:
 
 @dataclass(frozen=True, slots=True)
 class BankRef:
-    """A bank: its path and its digest."""
+    """A bank: its path, its digest, and that of its ids, ``None`` if they are not needed."""
 
     path: str
     digest: str
+    ids: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ class ModelSet:
 class NamedModels:
     """The models and the bank that settings name, by path or URL, and where and how they will run; plain values.
 
-    ``runs_elsewhere`` says that workers have devices of their own.
+    ``runs_elsewhere`` says that workers have devices of their own. Rows get ``n_neighbours`` of the bank.
     """
 
     primary: str
@@ -69,11 +70,12 @@ class NamedModels:
     fallback_device: str | None
     precision: Precision
     runs_elsewhere: bool
+    n_neighbours: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class FixedMemory:
-    """Memory that a worker needs whatever it reads, in bytes: the weights of both models, the bank and its index.
+    """Memory that a worker needs whatever it reads, in bytes: the weights of both models, the bank, its index and ids.
 
     ``bank`` is mapped into memory: workers share it, and the system takes its pages back if memory runs short.
     """
@@ -82,6 +84,7 @@ class FixedMemory:
     has_fallback: bool
     bank: int = 0
     index: int = 0
+    ids: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +103,17 @@ class ModelFacts:
 
 @dataclass(frozen=True, slots=True)
 class BankFacts:
-    """A bank that can be searched; ``wants_index`` says that it has no index and would be faster with one."""
+    """A bank that can be searched; ``wants_index`` says that it has no index and would be faster with one.
+
+    ``id_bytes`` are those of its ids, if they are needed.
+    """
 
     ref: BankRef
     n_vectors: int
     n_bytes: int
     index_bytes: int
     wants_index: bool
+    id_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +142,8 @@ class FoundModels:
         models = [model for model in (self.primary, self.fallback) if model]
         weights = sum(model.n_parameters for model in models) * _FLOAT32_BYTES
         mapped, index = (self.bank.n_bytes, self.bank.index_bytes) if self.bank else (0, 0)
-        return FixedMemory(weights, self.fallback is not None, mapped, index)
+        ids = self.bank.id_bytes if self.bank else 0
+        return FixedMemory(weights, self.fallback is not None, mapped, index, ids)
 
     def as_set(self, settings: RunSettings) -> ModelSet:
         """Return the models, the bank and the settings that a worker loads."""

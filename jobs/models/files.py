@@ -119,6 +119,7 @@ def name_models(settings: RunSettings) -> NamedModels:
         fallback_device=settings.fallback_device,
         precision=settings.precision,
         runs_elsewhere=settings.runs_elsewhere,
+        n_neighbours=settings.neighbours,
     )
 
 

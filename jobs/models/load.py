@@ -31,6 +31,8 @@ from lvm_batch.lvm.search.faiss import FaissIndex
 from lvm_batch.lvm.search.screened import ScreenedIndex
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from lvm_batch.jobs.models.facts import BankRef, ModelRef, ModelSet
     from lvm_batch.lvm.devices.accelerator import Accelerator
     from lvm_batch.lvm.devices.precision import Precision
@@ -116,6 +118,17 @@ def _predictor(
     if accelerator is None:
         return Predictor(checkpoint.model, device, precision=models.precision)
     return PipelinedPredictor(checkpoint.model, accelerator, precision=models.precision)
+
+
+def load_ids(bank: BankRef) -> pa.Array:
+    """Return the ids of a bank; raises ``BankError`` if they are not those that the job was planned with."""
+    ids = open_bank(bank.path, with_index=False).read_ids()
+    if ids is None or ids.digest != bank.ids:
+        raise BankError(
+            f"{bank.path} has not the ids that the job was planned with",
+            "leave the bank in place while a job runs",
+        )
+    return ids.values
 
 
 def _index(

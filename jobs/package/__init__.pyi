@@ -43,6 +43,7 @@ def run(
     max_bad_rows: float | None = None,
     output_dtype: Literal["float32", "float16"] | None = None,
     rename: str | Sequence[str] | None = None,
+    neighbours: int | None = None,
     as_of: str | date | None = None,
     since: str | date | None = None,
     until: str | date | None = None,
@@ -135,6 +136,9 @@ def run(
         Type of the values of a prediction. Default: float32
     rename
         New name of a carried column; repeatable.
+    neighbours
+        How many of the nearest vectors of --bank are written for each prediction, as their ids and
+        cosines; the row's own context is left out. Default: 0
     as_of
         Time that the run is for. It fills in {date}, {date_nodash}, {year}, {month}, {day} and {hour}
         in every text setting, also as {date-1d} or {hour+2h}; `now` is the present.
@@ -266,6 +270,7 @@ def plan(
     max_bad_rows: float | None = None,
     output_dtype: Literal["float32", "float16"] | None = None,
     rename: str | Sequence[str] | None = None,
+    neighbours: int | None = None,
     as_of: str | date | None = None,
     since: str | date | None = None,
     until: str | date | None = None,
@@ -358,6 +363,9 @@ def plan(
         Type of the values of a prediction. Default: float32
     rename
         New name of a carried column; repeatable.
+    neighbours
+        How many of the nearest vectors of --bank are written for each prediction, as their ids and
+        cosines; the row's own context is left out. Default: 0
     as_of
         Time that the run is for. It fills in {date}, {date_nodash}, {year}, {month}, {day} and {hour}
         in every text setting, also as {date-1d} or {hour+2h}; `now` is the present.

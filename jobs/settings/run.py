@@ -8,12 +8,20 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import ByteSize, Field, field_validator
+from pydantic import ByteSize, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from lvm_batch.jobs.settings.chosen import ChoiceSettings
 from lvm_batch.jobs.settings.dataset import DatasetSettings
-from lvm_batch.jobs.settings.fields import CONTRADICTION, NO_EFFECT, OUTPUT, RESOLVED, HelpMark, names_of
+from lvm_batch.jobs.settings.fields import (
+    CONTRADICTION,
+    NO_EFFECT,
+    OUTPUT,
+    OUTPUT_UNLESS_DEFAULT,
+    RESOLVED,
+    HelpMark,
+    names_of,
+)
 from lvm_batch.jobs.settings.paths import LocalPath, OutputText, PathText, Text
 from lvm_batch.jobs.settings.selection import SelectionSettings
 from lvm_batch.jobs.settings.types import Address, PingURL
@@ -22,6 +30,9 @@ from lvm_batch.lvm.inference.thresholds import OwnContext, Thresholds
 from lvm_batch.lvm.registry.registry import DEFAULT_MODELS_DIR
 
 _CARD = Thresholds()  # those of the model cards
+
+MOST_NEIGHBOURS = 100
+"""Neighbours of a prediction that are written at most."""
 
 Rate = Annotated[float, Field(ge=0, le=1)]
 Cosine = Annotated[float, Field(ge=-1, le=1)]
@@ -91,6 +102,13 @@ class RunSettings(SelectionSettings, ChoiceSettings, WorkerSettings):
         description="Folder that `models release` wrote: it brings the models and the thresholds, and says which bank"
         " it takes.",
     )
+    neighbours: Annotated[
+        Annotated[int, Field(ge=0, le=MOST_NEIGHBOURS)], HelpMark("Files", "K"), OUTPUT_UNLESS_DEFAULT
+    ] = Field(
+        default=0,
+        description="How many of the nearest vectors of --bank are written for each prediction, as their ids and"
+        " cosines; the row's own context is left out.",
+    )
     models_dir: Annotated[LocalPath, HelpMark("Models", "DIR"), RESOLVED] = Field(
         default=str(DEFAULT_MODELS_DIR), description="Folder of named models, with their roles beside it."
     )
@@ -155,6 +173,17 @@ class RunSettings(SelectionSettings, ChoiceSettings, WorkerSettings):
         description="Decoded input bytes of a work unit, never less than a row group.",
         examples=["64MiB", "200MB"],
     )
+
+    @field_validator("neighbours")
+    @classmethod
+    def _refuse_neighbours_of_nothing(cls, neighbours: int, info: ValidationInfo) -> int:
+        if neighbours and "bank" in info.data and info.data["bank"] is None:
+            raise PydanticCustomError(
+                CONTRADICTION,
+                "there is no bank whose vectors could be neighbours",
+                {"hint": "give --bank PATH; lvm-batch bank build VECTORS --output BANK makes one"},
+            )
+        return neighbours
 
     @field_validator("rename")
     @classmethod

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from lvm_batch.lvm.inference.routing import escalation_reasons
+from lvm_batch.lvm.search.neighbours import SPARE, no_neighbours
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from lvm_batch.lvm.inference.thresholds import OwnContext, Thresholds
+    from lvm_batch.lvm.search.neighbours import Neighbours
 
 
 class ContextPredictor(Protocol):
@@ -28,15 +30,21 @@ class ContextPredictor(Protocol):
 
 
 class NeighbourIndex(Protocol):
-    """Finds the nearest vectors of a bank."""
+    """Finds the nearest vectors of a bank; those that are one of a query's ``contexts`` do not count."""
 
-    def top2(
-        self, queries: npt.NDArray[np.float32], contexts: npt.NDArray[np.float32] | None = None
-    ) -> npt.NDArray[np.float32]:
-        """Return the two highest cosines of each query, float32 (n, 2), descending, NaN where there are fewer.
+    def nearest(
+        self, queries: npt.NDArray[np.float32], k: int, contexts: npt.NDArray[np.float32] | None = None
+    ) -> Neighbours:
+        """Return the ``k`` nearest of each query, float32 (n, dim); ``contexts`` is float32 (n, length, dim)."""
 
-        Vectors of the bank that are one of a query's ``contexts``, float32 (n, length, dim), do not count.
-        """
+    def ranked(
+        self,
+        queries: npt.NDArray[np.float32],
+        found: Neighbours,
+        k: int,
+        contexts: npt.NDArray[np.float32] | None,
+    ) -> Neighbours:
+        """Return ``k`` of the ``k + SPARE`` nearest, exact, and equal ones in the order of the bank."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +52,13 @@ class Judgement:
     """The routing policy's judgement of predictions.
 
     ``confidence`` and ``margin`` are float32 (n,), NaN if not known; ``reasons`` is bool (n, 4), in the order of
-    ``REASONS``.
+    ``REASONS``. ``neighbours`` are as many as were asked for.
     """
 
     confidence: npt.NDArray[np.float32]
     margin: npt.NDArray[np.float32]
     reasons: npt.NDArray[np.bool_]
+    neighbours: Neighbours
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +82,7 @@ class Cascade:
         lanes: Sequence[str | None] | npt.NDArray[np.object_] | None = None,
         context_tokens: npt.NDArray[np.float64] | None = None,
         usable: npt.NDArray[np.bool_] | None = None,
+        n_neighbours: int = 0,
     ) -> Judgement:
         """Measure predictions, float32 (n, dim), against the bank and evaluate the escalation criteria.
 
@@ -80,8 +90,8 @@ class Cascade:
         what it has over the second nearest. A row that is not ``usable``, bool (n,), has no reasons.
         """
         n_rows = len(predictions)
-        nearest = self._top2(predictions, contexts)
-        confidence, margin = nearest[:, 0], nearest[:, 0] - nearest[:, 1]
+        found = self._nearest(predictions, contexts, n_neighbours + SPARE if n_neighbours else 2)
+        confidence, margin = found.cosines[:, 0], found.cosines[:, 0] - found.cosines[:, 1]
         reasons = escalation_reasons(
             self.thresholds,
             n_rows,
@@ -92,16 +102,37 @@ class Cascade:
         )
         if usable is not None:
             reasons[~usable] = False
-        return Judgement(confidence, margin, reasons)
+        return Judgement(
+            confidence, margin, reasons, self._ranked(predictions, contexts, found, n_neighbours)
+        )
 
-    def _top2(
-        self, predictions: npt.NDArray[np.float32], contexts: npt.NDArray[np.float32]
-    ) -> npt.NDArray[np.float32]:
+    def neighbours(
+        self, predictions: npt.NDArray[np.float32], contexts: npt.NDArray[np.float32], k: int
+    ) -> Neighbours:
+        """Return the ``k`` nearest vectors of the bank to predictions, as ``judge`` finds them."""
+        return self._ranked(predictions, contexts, self._nearest(predictions, contexts, k + SPARE), k)
+
+    def _nearest(
+        self, predictions: npt.NDArray[np.float32], contexts: npt.NDArray[np.float32], k: int
+    ) -> Neighbours:
         if self.index is None:
-            return np.full((len(predictions), 2), np.nan, np.float32)
-        if self.own_context == "keep":
-            return self.index.top2(predictions)
-        return self.index.top2(predictions, contexts)
+            return no_neighbours(len(predictions), k)
+        return self.index.nearest(predictions, k, self._own(contexts))
+
+    def _ranked(
+        self,
+        predictions: npt.NDArray[np.float32],
+        contexts: npt.NDArray[np.float32],
+        found: Neighbours,
+        k: int,
+    ) -> Neighbours:
+        if self.index is None or not k:
+            return found.first(k)
+        return self.index.ranked(predictions, found, k, self._own(contexts))
+
+    def _own(self, contexts: npt.NDArray[np.float32]) -> npt.NDArray[np.float32] | None:
+        """Return the contexts whose vectors do not count."""
+        return None if self.own_context == "keep" else contexts
 
     def escalated(self, judgement: Judgement) -> npt.NDArray[np.bool_]:
         """Return which rows the fallback is to answer, bool (n,): those with a reason, none without a fallback."""

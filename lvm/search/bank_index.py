@@ -15,9 +15,13 @@ from lvm_batch.lvm.search.bank_checks import check_queries
 from lvm_batch.lvm.search.exhaustive import search_all
 from lvm_batch.lvm.search.neighbours import NOWHERE, no_neighbours
 from lvm_batch.lvm.search.own_context import is_own
+from lvm_batch.lvm.search.reranking import in_order
 
 if TYPE_CHECKING:
     from lvm_batch.lvm.search.neighbours import Floats, Neighbours
+
+_EQUAL = 2e-6  # what the scores of equal vectors may differ by in a search
+_TIED = 64  # equal vectors that are put in the order of the bank
 
 _WIDER = 8  # how much further a query is searched that has more vectors of its own than its context is long
 _WIDEST = 512  # beyond it a comparison with all costs less
@@ -55,6 +59,23 @@ class BankIndex(ABC):
         if len(rows):
             found.put(rows, self._find(queries[rows], k, _taken(contexts, rows), width))
         return found
+
+    def ranked(self, queries: Floats, found: Neighbours, k: int, contexts: Floats | None) -> Neighbours:
+        """Return the first ``k`` of the neighbours of :meth:`nearest`, whose order depends on the vectors alone.
+
+        ``found`` are the ``k + SPARE`` nearest. Cosines are computed again, in the same way for every vector, and equal
+        ones stand in the order of the bank; of more than 64 equal ones at the end, those that the search found.
+        """
+        ordered = in_order(self._vectors, queries, found)
+        last = ordered.cosines[:, -1]  # NaN where everything was found
+        with np.errstate(invalid="ignore"):
+            rows = np.flatnonzero(ordered.cosines[:, k - 1] - last <= _EQUAL)
+        best = ordered.first(k)
+        if len(rows):
+            own = _taken(contexts, rows)
+            more = self.nearest(queries[rows], k + _TIED, own)
+            best.put(rows, in_order(self._vectors, queries[rows], more).first(k))
+        return best
 
     def _find(self, queries: Floats, k: int, contexts: Floats | None, width: int) -> Neighbours:
         """Look at ``width`` candidates of each query, and at more where too few of them count."""

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     Places = npt.NDArray[np.int64]
     Flags = npt.NDArray[np.bool_]
 
+SPARE = 8
+"""Neighbours found beyond those that are wanted, which show whether equal ones would be cut off."""
+
 NOWHERE = -1
 """The place of a neighbour that does not exist."""
 
@@ -51,6 +54,10 @@ class Neighbours:
             np.pad(self.cosines, sides, constant_values=np.nan),
             np.pad(self.places, sides, constant_values=NOWHERE),
         )
+
+    def __getitem__(self, rows: slice) -> Neighbours:
+        """Return the neighbours of some of the queries."""
+        return Neighbours(self.cosines[rows], self.places[rows])
 
     def put(self, rows: npt.NDArray[np.int64], others: Neighbours) -> None:
         """Replace the neighbours of some rows in place."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from lvm_batch.lvm.devices.arrays import as_tensor
@@ -43,3 +44,20 @@ def _best_of(bank: torch.Tensor, queries: torch.Tensor, places: torch.Tensor, wi
     found = torch.where(top.values == -torch.inf, NOWHERE, places.gather(1, top.indices))
     cosines = torch.where(top.values == -torch.inf, torch.nan, top.values)
     return Neighbours(cosines.numpy(), found.numpy()).first(width)
+
+
+def in_order(bank: Floats, queries: Floats, found: Neighbours) -> Neighbours:
+    """Return neighbours with their cosines computed again, descending, and equal ones in the order of the bank.
+
+    ``einsum`` adds every pair of vectors in the same order, wherever they stand; matrix products do not.
+    """
+    cosines = np.full(found.places.shape, np.nan, np.float32)
+    step = max(1, _GATHERED // max(1, found.places.shape[1]))
+    for start in range(0, len(queries), step):
+        rows = slice(start, start + step)
+        cosines[rows] = np.einsum("nkd,nd->nk", bank[found.places[rows]], queries[rows])
+    cosines[found.places == NOWHERE] = np.nan
+    order = np.lexsort((found.places, -cosines))  # NaN is last
+    return Neighbours(
+        np.take_along_axis(cosines, order, axis=1), np.take_along_axis(found.places, order, axis=1)
+    )

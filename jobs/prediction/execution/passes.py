@@ -13,24 +13,22 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
 
-from lvm_batch.io.output.writer import PredictionBlock
-from lvm_batch.io.schema import BAD_INPUT, NO_ROUTE, OK, ROUTES
+from lvm_batch.io.schema import OK
 from lvm_batch.jobs.prediction.batching import FALLBACK_ROWS
 from lvm_batch.jobs.prediction.execution.context_means import context_cosines
-from lvm_batch.lvm.inference.cosines import cosines_with, has_unit_norm
+from lvm_batch.lvm.inference.cosines import cosines_with
 from lvm_batch.lvm.inference.routing import cap, shadow_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    import pyarrow as pa
     from numpy.typing import NDArray
 
     from lvm_batch.io.dataset.batches import Batch
-    from lvm_batch.lvm.inference.cascade import Cascade, ContextPredictor
-
-_AMN, _GRU = (ROUTES.index(name) for name in ("amn", "gru"))
+    from lvm_batch.lvm.inference.cascade import Cascade
+    from lvm_batch.lvm.search.neighbours import Neighbours
 
 
 class Stopwatch:
@@ -85,13 +83,14 @@ class AnsweredBatch:
     amn_cosine: NDArray[np.float32]
     gru_cosine: NDArray[np.float32]
     context_cosine: NDArray[np.float32]
+    neighbours: Neighbours
     candidates: Candidates | None
 
 
 def first_pass(
-    batch: Batch, cascade: Cascade, *, key: str, shadow_rate: float, watch: Stopwatch
+    batch: Batch, cascade: Cascade, *, key: str, shadow_rate: float, watch: Stopwatch, n_neighbours: int = 0
 ) -> AnsweredBatch:
-    """Answer a batch with the primary model and judge the answers.
+    """Answer a batch with the primary model and judge the answers, which get ``n_neighbours`` of the bank.
 
     ``key`` names the file, and with the row's number decides which rows are shadowed. Contexts and targets that are
     kept are copied, because the reader reuses the batch's arrays.
@@ -106,6 +105,7 @@ def first_pass(
             lanes=batch.lanes,
             context_tokens=batch.context_tokens,
             usable=usable,
+            n_neighbours=n_neighbours,
         )
     with watch.timing("cosines"):
         amn_cosine = cosines_with(prediction, batch.targets)
@@ -126,6 +126,7 @@ def first_pass(
         amn_cosine=amn_cosine,
         gru_cosine=np.full(batch.n_rows, np.nan, np.float32),
         context_cosine=context_cosine,
+        neighbours=judged.neighbours,
         candidates=_candidates(batch, np.flatnonzero(wanted)),
     )
 
@@ -147,8 +148,7 @@ def second_pass(
     if cascade.fallback is not None:
         for part, escalated in zip(parts, _choose_escalated(parts, cap_rate), strict=True):
             part.escalated = escalated
-        with watch.timing("gru"):
-            _answer(parts, cascade.fallback)
+        _answer(parts, cascade, watch)
 
 
 def _choose_escalated(parts: Sequence[AnsweredBatch], cap_rate: float | None) -> list[NDArray[np.bool_]]:
@@ -163,13 +163,18 @@ def _choose_escalated(parts: Sequence[AnsweredBatch], cap_rate: float | None) ->
     return np.split(escalated, np.cumsum([len(part.status) for part in parts[:-1]]))
 
 
-def _answer(parts: Sequence[AnsweredBatch], fallback: ContextPredictor) -> None:
+def _answer(parts: Sequence[AnsweredBatch], cascade: Cascade, watch: Stopwatch) -> None:
+    assert cascade.fallback is not None  # noqa: S101 - checked by the caller
     for group in _group_candidates(parts):
         contexts = [candidates.contexts for _, candidates in group]
-        answers = fallback(contexts[0] if len(contexts) == 1 else np.concatenate(contexts))
+        with watch.timing("gru"):
+            answers = cascade.fallback(contexts[0] if len(contexts) == 1 else np.concatenate(contexts))
         starts = np.cumsum([len(candidates) for _, candidates in group[:-1]])
         for (part, candidates), second in zip(group, np.split(answers, starts), strict=True):
-            _settle(part, candidates, second)
+            with watch.timing("gru"):
+                _settle(part, candidates, second)
+            with watch.timing("bank"):
+                _find_neighbours(part, candidates, second, cascade)
 
 
 def _group_candidates(parts: Sequence[AnsweredBatch]) -> Iterator[list[tuple[AnsweredBatch, Candidates]]]:
@@ -206,42 +211,12 @@ def _settle(part: AnsweredBatch, candidates: Candidates, second: NDArray[np.floa
     part.prediction[candidates.rows[routed]] = second[routed]
 
 
-def make_block(parts: Sequence[AnsweredBatch]) -> PredictionBlock:
-    """Join batches that both models have answered to one block of the output."""
-
-    def join(name: str) -> NDArray[np.float32]:
-        return np.concatenate([getattr(part, name) for part in parts])
-
-    starts = np.cumsum([0, *(len(part.status) for part in parts[:-1])]).tolist()
-    details = {
-        start + row: text
-        for start, part in zip(starts, parts, strict=True)
-        for row, text in part.details.items()
-    }
-    status = np.concatenate([part.status for part in parts])
-    escalated = np.concatenate([part.escalated for part in parts])
-    prediction = join("prediction")
-    overflown = np.flatnonzero((status == OK) & ~has_unit_norm(prediction))
-    status[overflown] = BAD_INPUT
-    usable = status == OK
-    prediction[~usable] = np.nan
-    amn_cosine, gru_cosine = join("amn_cosine"), join("gru_cosine")
-    return PredictionBlock(
-        carried=pa.concat_tables([part.carried for part in parts]),
-        prediction=prediction,
-        cosine=_known(np.where(escalated, gru_cosine, amn_cosine), usable),
-        route=np.where(usable, np.where(escalated, _GRU, _AMN), NO_ROUTE).astype(np.int8),
-        reasons=np.concatenate([part.reasons for part in parts]) & usable[:, None],
-        confidence=_known(join("confidence"), usable),
-        margin=_known(join("margin"), usable),
-        amn_cosine=_known(amn_cosine, usable),
-        gru_cosine=_known(gru_cosine, usable),
-        shadow=np.concatenate([part.chosen & ~part.escalated for part in parts]) & usable,
-        status=status,
-        context_cosine=_known(join("context_cosine"), usable),
-        details=details | dict.fromkeys(overflown.tolist(), "inf"),
-    )
-
-
-def _known(values: NDArray[np.float32], usable: NDArray[np.bool_]) -> NDArray[np.float32]:
-    return np.where(usable, values, np.float32(np.nan))
+def _find_neighbours(
+    part: AnsweredBatch, candidates: Candidates, second: NDArray[np.float32], cascade: Cascade
+) -> None:
+    """Replace the neighbours of rows whose prediction is the fallback's."""
+    routed = part.escalated[candidates.rows]
+    k = part.neighbours.places.shape[1]
+    if k and routed.any():
+        found = cascade.neighbours(second[routed], candidates.contexts[routed], k)
+        part.neighbours.put(candidates.rows[routed], found)

@@ -21,13 +21,8 @@ from lvm_batch.io.output.unit_files import RECORD_KEY
 from lvm_batch.io.output.writer import PredictionBlock, PredictionWriter
 from lvm_batch.jobs.console.text import plural
 from lvm_batch.jobs.prediction.batching import BATCH_ROWS, BLOCK_BATCHES, FALLBACK_ROWS
-from lvm_batch.jobs.prediction.execution.passes import (
-    AnsweredBatch,
-    Stopwatch,
-    first_pass,
-    make_block,
-    second_pass,
-)
+from lvm_batch.jobs.prediction.execution.blocks import make_block
+from lvm_batch.jobs.prediction.execution.passes import AnsweredBatch, Stopwatch, first_pass, second_pass
 from lvm_batch.jobs.prediction.execution.tally import tally_block, total_of
 from lvm_batch.jobs.processes.resources import peak_bytes
 from lvm_batch.lvm.inference.routing import REASONS
@@ -35,6 +30,8 @@ from lvm_batch.lvm.inference.routing import REASONS
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    import pyarrow as pa
 
     from lvm_batch.io.dataset.batches import Batch
     from lvm_batch.io.dataset.carried import CarriedRows
@@ -65,21 +62,26 @@ class ComputedUnit:
             return self.folder.commit(self.staged, self.record)
 
 
-def compute_unit(job: Job, unit: Unit, cascade: Cascade, folder: OutputFolder) -> ComputedUnit:
+def compute_unit(
+    job: Job, unit: Unit, cascade: Cascade, folder: OutputFolder, *, ids: pa.Array | None = None
+) -> ComputedUnit:
     """Read and answer ``unit``, and write its predictions to a file that is to be committed.
 
+    ``ids`` are those of the bank, for a job that writes neighbours.
     Raises ``UnreadableFile`` if the input is damaged, has changed, or lacks rows that its footer promises.
     """
     watch, started = Stopwatch(), perf_counter()
     with ExitStack() as stage:
         staged = stage.enter_context(folder.stage())
-        record = _write_unit(job, unit, cascade, staged, watch)
+        record = _write_unit(job, unit, cascade, staged, watch, ids=ids)
         record = replace(record, seconds=watch.seconds, worker_peak=peak_bytes())
         return ComputedUnit(folder, staged, record, stage.pop_all(), started)
     raise AssertionError  # a stage passes every error on
 
 
-def _write_unit(job: Job, unit: Unit, cascade: Cascade, staged: Path, watch: Stopwatch) -> CommitRecord:
+def _write_unit(
+    job: Job, unit: Unit, cascade: Cascade, staged: Path, watch: Stopwatch, *, ids: pa.Array | None
+) -> CommitRecord:
     with (
         open_unit(
             unit,
@@ -94,6 +96,7 @@ def _write_unit(job: Job, unit: Unit, cascade: Cascade, staged: Path, watch: Sto
             dim=job.dataset_format.shape.dim,
             dtype=job.output_dtype,
             reasons=REASONS,
+            ids=ids,
         ) as writer,
     ):
         blocks = _make_blocks(job, unit, cascade, rows.batches, watch)
@@ -177,7 +180,14 @@ def _answer_batches(
     waiting: list[AnsweredBatch] = []
     n_batches = 0
     while (batch := _read_next(batches, watch)) is not None:
-        answered = first_pass(batch, cascade, key=unit.file.name, shadow_rate=job.shadow_rate, watch=watch)
+        answered = first_pass(
+            batch,
+            cascade,
+            key=unit.file.name,
+            shadow_rate=job.shadow_rate,
+            watch=watch,
+            n_neighbours=job.n_neighbours,
+        )
         waiting.append(answered)
         n_batches += 1
         candidates = sum(len(part.candidates or ()) for part in waiting)

@@ -35,6 +35,8 @@ from lvm_batch.lvm.errors import DeviceError, ModelError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    import pyarrow as pa
+
     from lvm_batch.io.dataset.units import Unit
     from lvm_batch.jobs.models.facts import ModelSet
     from lvm_batch.jobs.models.self_check import ExpectedAnswers
@@ -161,7 +163,9 @@ def _compute(job: Job, unit: Unit, folder: OutputFolder) -> ComputedUnit | Refus
     from lvm_batch.jobs.prediction.execution.unit import compute_unit
 
     cascade = _cascade(job)
-    return cascade if isinstance(cascade, Refusal) else compute_unit(job, unit, cascade, folder)
+    if isinstance(cascade, Refusal):
+        return cascade
+    return compute_unit(job, unit, cascade, folder, ids=_ids(job) if job.n_neighbours else None)
 
 
 def _cascade(job: Job) -> Cascade | Refusal:
@@ -169,6 +173,18 @@ def _cascade(job: Job) -> Cascade | Refusal:
         return Refusal(f"this run has lvm-batch {job.release}", f"lvm-batch {here}")
     with _loading:  # several threads of a worker may come at once
         return _cached_cascade(job.models, job.threads, job.expected)
+
+
+def _ids(job: Job) -> pa.Array | None:
+    with _loading:
+        return _cached_ids(job.models)
+
+
+@lru_cache(maxsize=2)
+def _cached_ids(models: ModelSet) -> pa.Array | None:
+    from lvm_batch.jobs.models.load import load_ids
+
+    return load_ids(models.bank) if models.bank else None
 
 
 @lru_cache(maxsize=2)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from lvm_batch.io.dataset.partitions import folder_texts
 from lvm_batch.io.errors import ColumnError
-from lvm_batch.io.schema import FILE_ARTICLE, OUTPUT_COLUMNS, PREDICTION
+from lvm_batch.io.schema import FILE_ARTICLE, NEIGHBOUR_COLUMNS, OUTPUT_COLUMNS, PREDICTION
 from lvm_batch.jobs.console.text import nearest
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def carried_column_errors(settings: RunSettings, footers: Sequence[Footer]) -> I
         elif name not in names.carriable:
             yield _unknown("--drop", name, names)
     yield from _rename_errors(settings, footers, names)
+    yield from _neighbour_errors(settings, footers)
 
 
 def _names(footers: Sequence[Footer]) -> _Names:
@@ -59,7 +60,7 @@ def _names(footers: Sequence[Footer]) -> _Names:
 def _unknown(flag: str, name: str, names: _Names) -> ColumnError:
     if name == PREDICTION and flag == "--drop":
         return ColumnError(f"{flag} {name}: no file has such a column", "--no-prediction leaves it out")
-    if name in OUTPUT_COLUMNS:
+    if name in (*OUTPUT_COLUMNS, *NEIGHBOUR_COLUMNS):
         return ColumnError(
             f"{flag} {name}: it is a column that the job adds, and is always written",
             f"name columns of the input only, or leave out {flag} {name}",
@@ -102,3 +103,14 @@ def _rename_errors(settings: RunSettings, footers: Sequence[Footer], names: _Nam
             f"--rename {pair}: no file has a column `{old}` that is carried to the output",
             _nearest_or_all(old, list(carried)),
         )
+
+
+def _neighbour_errors(settings: RunSettings, footers: Sequence[Footer]) -> Iterator[ColumnError]:
+    """Yield the carried columns that have the names of those that ``--neighbours`` adds."""
+    carried = {old: new for footer in footers for old, new in footer.roles.carried.items()}
+    for old, new in carried.items():
+        if settings.neighbours and new.lower() in NEIGHBOUR_COLUMNS:
+            yield ColumnError(
+                f"column `{old}` would be carried as `{new}`, which --neighbours adds",
+                f"give it another name in the output: --rename {old}=source_{old}; or leave it out: --drop {old}",
+            )

@@ -33,9 +33,9 @@ class Job:
     """What a worker needs to compute any unit of the job; picklable and small.
 
     ``cap_rate`` is the fraction of a unit's rows that may be escalated, or ``None`` for no cap. Where ``output_dtype``
-    is ``None``, predictions are not written. ``threads`` is the
-    number of each worker's threads, or ``None`` for its share of the machine. A worker must give the ``expected``
-    answers before it gets work, and must have the ``release`` of this package.
+    is ``None``, predictions are not written. Each row gets ``n_neighbours`` of the bank. ``threads`` is the number of
+    each worker's threads, or ``None`` for its share of the machine. A worker must give the ``expected`` answers before
+    it gets work, and must have the ``release`` of this package.
     """
 
     fingerprint: str
@@ -47,6 +47,7 @@ class Job:
     shadow_rate: float
     output_dtype: OutputDtype | None
     threads: int | None
+    n_neighbours: int = 0
     expected: ExpectedAnswers | None = None
     release: str = field(default_factory=lambda: version("lvm-batch"))
 
@@ -109,6 +110,7 @@ def identity(
             },
             "bank": models.bank.digest if models.bank else None,
             **_own_context(models),
+            **({"bank_ids": models.bank.ids} if models.bank and settings.neighbours else {}),
             "unit_size": int(settings.unit_size),
             "batch_rows": BATCH_ROWS,
             "cap_rate": cap_rate(settings),

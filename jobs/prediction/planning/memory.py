@@ -91,6 +91,7 @@ def project_memory(
         "process": _PROCESS + (_CUDA if fleet and fleet.gpus else 0),
         "models": fixed.models
         + fixed.index
+        + fixed.ids
         + tasks * (_ACTIVATIONS["amn"] + fixed.has_fallback * _ACTIVATIONS["gru"]),
     }
     if uploads:

@@ -174,6 +174,7 @@ def _job(
         shadow_rate=settings.shadow_rate,
         output_dtype=None if settings.no_prediction else settings.output_dtype,
         threads=threads,
+        n_neighbours=settings.neighbours,
         expected=expected,
     )
 

@@ -15,7 +15,7 @@ from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
-from lvm_batch.io.schema import OUTPUT_COLUMNS, PREDICTION
+from lvm_batch.io.schema import NEIGHBOUR_COLUMNS, OUTPUT_COLUMNS, PREDICTION
 from lvm_batch.jobs.console.text import format_number, plural
 
 if TYPE_CHECKING:
@@ -30,7 +30,10 @@ _WIDEST = 40
 _NARROWEST = 8
 _LONGEST = 1000
 _VALUES = 3  # of a prediction
-_RANKS = ("row", "status", "cosine", "route", "key", "reasons", "confidence", "file", PREDICTION, "more keys")
+_RANKS = (
+    *("row", "status", "cosine", "route", "key", "reasons", "confidence", "neighbours", "file", PREDICTION),
+    "more keys",
+)
 """What is kept the longest where there is not room for all; the key is the first carried column."""
 
 
@@ -78,12 +81,14 @@ def _total(widths: Iterable[int]) -> int:
 
 
 def _columns_with(rows: Sequence[ShownRow], n_values: int) -> list[_Column]:
-    carried = dict.fromkeys(name for row in rows for name in row.columns if name not in OUTPUT_COLUMNS)
+    of_job = {*OUTPUT_COLUMNS, *(NEIGHBOUR_COLUMNS if all(map(_has_neighbours, rows)) else ())}
+    carried = dict.fromkeys(name for row in rows for name in row.columns if name not in of_job)
     own = [
         _column("cosine", map(format_cosine, _values(rows, "cosine")), is_number=True),
         _column("route", (value or "" for value in _values(rows, "route"))),
         _column("reasons", (", ".join(value or ()) for value in _values(rows, "escalation_reasons"))),
         _column("confidence", map(format_cosine, _values(rows, "confidence")), is_number=True),
+        _column("neighbours", map(_neighbours, rows) if of_job > {*OUTPUT_COLUMNS} else [""] * len(rows)),
         _column("status", map(_status, rows)),
         _column(
             PREDICTION, (_short(vector, n_values) for vector in _values(rows, PREDICTION)), least=_WIDEST
@@ -162,6 +167,17 @@ def format_cosine(value: float | None) -> str:
 
 def _status(row: ShownRow) -> str:
     return ": ".join(filter(None, (row.columns["status"], row.columns["status_detail"])))
+
+
+def _has_neighbours(row: ShownRow) -> bool:
+    """Whether the job wrote neighbours; one that did not may carry a column of one of the names."""
+    return all(isinstance(row.columns.get(name), list) for name in NEIGHBOUR_COLUMNS)
+
+
+def _neighbours(row: ShownRow) -> str:
+    """Return the ids of the neighbours, nearest first."""
+    ids, _ = (row.columns[name] for name in NEIGHBOUR_COLUMNS)
+    return ", ".join(map(_cell, ids))
 
 
 def _short(vector: Sequence[float] | None, n_values: int) -> str:

@@ -11,7 +11,7 @@ from lvm_batch.io.output.commit import SUCCESS, OutputFolder
 from lvm_batch.io.output.commit_record import answering
 from lvm_batch.io.output.unit_files import DONE
 from lvm_batch.io.output.verification import Fault, file_faults
-from lvm_batch.io.schema import OUTPUT_COLUMNS, PREDICTION
+from lvm_batch.io.schema import NEIGHBOUR_COLUMNS, OUTPUT_COLUMNS, PREDICTION
 from lvm_batch.jobs.console.text import as_lines, plural
 from lvm_batch.jobs.errors import NotVerified
 
@@ -35,7 +35,10 @@ def verify(output: str) -> tuple[dict[str, Any], str, NotVerified | None]:
     strangers = [Fault(name, why) for name in records if name not in answered]
     if folder.success_is_stray:
         strangers.append(Fault(SUCCESS, "a run wrote it from which another had taken over the output"))
-    columns = [name for name in OUTPUT_COLUMNS if name != PREDICTION or job.identity.writes_prediction]
+    columns = [
+        *(name for name in OUTPUT_COLUMNS if name != PREDICTION or job.identity.writes_prediction),
+        *(NEIGHBOUR_COLUMNS if job.identity.writes_neighbours else ()),
+    ]
     faults = [*strangers, *file_faults(folder, records, job.fingerprint, columns=columns)]
     missing = [name for name in units if name not in records]
     values = {

@@ -11,6 +11,7 @@ import torch
 from lvm_batch.lvm import ExactIndex
 from lvm_batch.lvm.search import bank_index
 from lvm_batch.lvm.search.faiss import FaissIndex, build_faiss_index
+from lvm_batch.lvm.search.neighbours import SPARE
 from lvm_batch.lvm.search.screened import ScreenedIndex
 
 if TYPE_CHECKING:
@@ -147,3 +148,22 @@ def test_the_nearest_k_are_those_of_the_sorted_bank(k: int) -> None:
     few = ExactIndex(bank[:3], CPU).nearest(queries[:2], 5)
     assert (few.places[:, 3:] == -1).all()
     assert np.isnan(few.cosines[:, 3:]).all()
+
+
+@pytest.mark.parametrize("n_copies", [3, 30, 150])
+@pytest.mark.parametrize("kind", KINDS)
+def test_equal_neighbours_stand_in_the_order_of_the_bank(kind: str, n_copies: int) -> None:
+    """Of copies the first of the bank are taken, however many there are, and wherever they stand in it."""
+    bank = np.tile(random_units(40, seed=3), (n_copies, 1))[:: -1 if n_copies == 3 else 1].copy()
+    contexts, predictions = windows(20)
+    index = index_of(kind, bank)
+    k = 10
+    ranked = index.ranked(predictions, index.nearest(predictions, k + SPARE, contexts), k, contexts)
+    first = np.unique(bank, axis=0, return_inverse=True)[1].ravel()
+    scores = np.round(predictions @ bank.T, 5)
+    for row in range(len(predictions)):
+        places = ranked.places[row]
+        assert (np.diff(places)[first[places][1:] == first[places][:-1]] > 0).all()
+        if n_copies <= 64 and kind != "faiss":  # of more copies, those that the search found
+            assert places.tolist() == np.argsort(-scores[row], kind="stable")[:k].tolist()
+        np.testing.assert_allclose(ranked.cosines[row], bank[places] @ predictions[row], atol=1e-6)

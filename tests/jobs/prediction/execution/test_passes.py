@@ -12,11 +12,13 @@ import pytest
 from lvm_batch.io.dataset.batches import Batch
 from lvm_batch.io.schema import BAD_INPUT, NO_ROUTE, OK, ROUTES, SHORT_CONTEXT
 from lvm_batch.jobs.prediction.execution import passes
-from lvm_batch.jobs.prediction.execution.passes import Stopwatch, first_pass, make_block, second_pass
+from lvm_batch.jobs.prediction.execution.blocks import make_block
+from lvm_batch.jobs.prediction.execution.passes import Stopwatch, first_pass, second_pass
 from lvm_batch.lvm import REASONS, Thresholds
 from lvm_batch.lvm.inference.cascade import Cascade
 from lvm_batch.lvm.inference.cosines import cosines_with, has_unit_norm
 from lvm_batch.lvm.inference.routing import shadow_rows
+from lvm_batch.lvm.search.neighbours import Neighbours
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -48,9 +50,16 @@ class Vectors:
 class FirstTwo:
     """A bank in which a prediction's first two components are its two highest cosines."""
 
-    def top2(self, queries: Floats) -> Floats:
-        """Return the two highest cosines of each query."""
-        return queries[:, :2].copy()
+    def nearest(self, queries: Floats, k: int, contexts: Floats | None = None) -> Neighbours:
+        """Return the two highest cosines of each query; the places are 0 and 1."""
+        assert contexts is None, "the cascade keeps the own context by default"
+        return Neighbours(queries[:, :2].copy(), np.tile(np.arange(2), (len(queries), 1))).first(k)
+
+    def ranked(self, queries: Floats, found: Neighbours, k: int, contexts: Floats | None) -> Neighbours:
+        """Return the first ``k`` of the neighbours."""
+        assert contexts is None
+        assert len(queries) == len(found.places)
+        return found.first(k)
 
 
 @dataclass
