@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainValidator, TypeAdapter, 
 from pydantic_core import PydanticCustomError
 
 from lvm_batch.io.schema import ROUTES
+from lvm_batch.jobs.settings.run import MOST_NEIGHBOURS
 from lvm_batch.lvm.inference.routing import REASONS
 
 if TYPE_CHECKING:
@@ -104,9 +105,14 @@ TokenCount = Annotated[
     PlainValidator(_token_count, json_schema_input_type=Annotated[float, Field(ge=0, le=MOST_TOKENS)] | None),
 ]
 
+NeighbourCount = Annotated[int, Field(strict=True, ge=0, le=MOST_NEIGHBOURS)]
+
 NUMBER: TypeAdapter[float] = TypeAdapter(Number)
 LANE: TypeAdapter[str | None] = TypeAdapter(Lane)
 TOKEN_COUNT: TypeAdapter[float | None] = TypeAdapter(TokenCount)
+
+
+NEIGHBOUR_COUNT: TypeAdapter[int] = TypeAdapter(NeighbourCount)
 
 
 def check(kind: TypeAdapter[Value], value: object, place: Place) -> Value:
@@ -141,6 +147,9 @@ class Query(Body):
     lane: Lane = None
     context_tokens: TokenCount = Field(default=None, description="Tokens of the whole context.")
     target: list[Number] | None = Field(default=None, description="The true next vector, if it is known.")
+    neighbours: NeighbourCount = Field(
+        default=0, description="How many of the nearest vectors of the bank are named in the answer."
+    )
 
 
 class Queries(Body):
@@ -166,6 +175,10 @@ class Answer(Body):
     cosine: float | None = Field(description="Cosine with the target; null without one.")
     model: str = Field(description="Architecture, and the beginning of the file's SHA-256.")
     status_detail: str | None = Field(description="Such as `padded: 3`.")
+    neighbour_ids: list[str | int | float | None] | None = Field(
+        default=None, description="Ids of the nearest vectors, if `neighbours` asks for them, nearest first."
+    )
+    neighbour_cosines: list[float] | None = Field(default=None, description="Their cosines.")
 
 
 class Answers(Body):

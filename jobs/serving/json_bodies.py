@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import orjson
 
-from lvm_batch.io.schema import ROUTES
+from lvm_batch.io.schema import NEIGHBOUR_COLUMNS, ROUTES
 from lvm_batch.jobs.console.text import plural
+from lvm_batch.jobs.models.named_bank import NamedBank
 from lvm_batch.jobs.serving.bodies import (
     LANE,
     MOST_PROBLEMS,
+    NEIGHBOUR_COUNT,
     TOKEN_COUNT,
     Problem,
     Queries,
@@ -28,6 +30,7 @@ from lvm_batch.jobs.serving.bodies import (
 from lvm_batch.jobs.serving.json_vectors import QuickReader, VectorReader
 from lvm_batch.jobs.serving.rows import Rows, joined
 from lvm_batch.lvm.inference.routing import REASONS
+from lvm_batch.lvm.search.neighbours import NOWHERE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,8 +66,9 @@ def room_for(body: bytes, *, row_bytes: int) -> int:
 class QueryReader:
     """Reads queries for models of contexts of ``length`` vectors of ``dim``."""
 
-    def __init__(self, *, length: int, dim: int, pad: Pad | None) -> None:
+    def __init__(self, *, length: int, dim: int, pad: Pad | None, bank: NamedBank | None = None) -> None:
         self._length, self._dim = length, dim
+        self._bank = bank or NamedBank()
         self._pad: Pad = pad or "repeat"
         self._quick = QuickReader(dim)
         self._vectors = VectorReader(dim)
@@ -98,7 +102,10 @@ class QueryReader:
             target = self._vectors.vector(target, (*place, "target"), doubtful=doubtful)
         lane = check(LANE, value.get("lane"), (*place, "lane"))
         tokens = check(TOKEN_COUNT, value.get("context_tokens"), (*place, "context_tokens"))
-        return _one_row(context, lane, tokens, target, detail)
+        wanted = check(NEIGHBOUR_COUNT, value.get("neighbours", 0), (*place, "neighbours"))
+        if problem := self._bank.problem(wanted):
+            raise unusable(Problem((*place, "neighbours"), problem, "neighbours"))
+        return _one_row(context, lane, tokens, target, detail, n_neighbours=wanted)
 
     def _context(self, value: Any, place: Place, *, doubtful: bool) -> tuple[NDArray[np.float32], str | None]:  # noqa: ANN401
         if not isinstance(value, list) or not value:
@@ -131,9 +138,12 @@ def _one_row(
     tokens: float | None,
     targets: NDArray[np.float32] | None,
     detail: str | None,
+    *,
+    n_neighbours: int = 0,
 ) -> ReadQuery:
     n_tokens = np.array((np.nan if tokens is None else tokens,), np.float64)
-    return ReadQuery(Rows(context[np.newaxis], (lane,), n_tokens, targets, _USABLE), detail)
+    wanted = np.array((n_neighbours,)) if n_neighbours else None
+    return ReadQuery(Rows(context[np.newaxis], (lane,), n_tokens, targets, _USABLE, wanted), detail)
 
 
 def _parsed(body: bytes) -> tuple[Any, bool]:
@@ -171,10 +181,11 @@ def _check_object(value: Any, kind: type[Body], place: Place) -> None:  # noqa: 
 
 
 class AnswerWriter:
-    """Writes answers; ``models`` is what the model behind each of ``ROUTES`` is called."""
+    """Writes answers; ``models`` is what the model behind each of ``ROUTES`` is called, ``bank`` names neighbours."""
 
-    def __init__(self, models: Sequence[str | None]) -> None:
+    def __init__(self, models: Sequence[str | None], bank: NamedBank | None = None) -> None:
         self._models = models
+        self._bank = bank or NamedBank()
 
     def answer(self, answers: Answers, detail: str | None) -> bytes:
         """Write the answer to one query. Raises :class:`Refusal` if float32 could not hold it."""
@@ -207,7 +218,17 @@ class AnswerWriter:
             "cosine": answers.gru_cosine[row] if escalated else answers.amn_cosine[row],
             "model": self._models[escalated],
             "status_detail": detail,
+            **self._neighbours(answers, row),
         }
+
+    def _neighbours(self, answers: Answers, row: int) -> dict[str, Any]:
+        """Return the neighbours of a row that wants some."""
+        found, wanted = answers.neighbours, answers.n_neighbours
+        if found is None or wanted is None or not wanted[row]:
+            return {}
+        known = found.places[row] != NOWHERE
+        values = self._bank.names(found.places[row][known]), found.cosines[row][known]
+        return dict(zip(NEIGHBOUR_COLUMNS, values, strict=True))
 
 
 def _overflow(place: Place) -> Refusal:

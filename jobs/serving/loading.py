@@ -18,6 +18,7 @@ from lvm_batch.jobs.errors import Problem, SettingsError
 from lvm_batch.jobs.models.check import look_at_models
 from lvm_batch.jobs.models.files import name_models
 from lvm_batch.jobs.models.load import load_cascade
+from lvm_batch.jobs.models.named_bank import NamedBank
 from lvm_batch.jobs.processes.resources import keep_freed_memory
 from lvm_batch.jobs.serving.rows import Answerer, Rows
 from lvm_batch.lvm.devices.devices import set_threads
@@ -44,6 +45,7 @@ class LoadedModels:
     dataset_format: DatasetFormat
     found: FoundModels
     is_quick: bool
+    named_bank: NamedBank
 
     @property
     def model_names(self) -> tuple[str | None, ...]:
@@ -88,7 +90,14 @@ def load(settings: ServeSettings) -> LoadedModels:
     took_s = _warm(cascade, shape, max_rows=settings.max_batch)
     gc.collect()
     gc.freeze()  # what has been loaded stays: no collection looks through it
-    return LoadedModels(Answerer(cascade), shape, dataset_format(settings, shape), found, took_s < _QUICK_S)
+    return LoadedModels(
+        Answerer(cascade),
+        shape,
+        dataset_format(settings, shape),
+        found,
+        took_s < _QUICK_S,
+        NamedBank.of(found.bank.ref.path if found.bank else None),
+    )
 
 
 def _name(model: ModelRef) -> str:

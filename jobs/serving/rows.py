@@ -7,7 +7,7 @@ float32 cannot hold. There is no cap and no shadow evaluation, which are about r
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lvm_batch.lvm.inference.cascade import Cascade, Judgement
+    from lvm_batch.lvm.search.neighbours import Neighbours
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,8 @@ class Rows:
     ``contexts`` is float32 (n, length, dim), finite; ``lanes`` holds n strings or ``None``.
 
     ``context_tokens`` is float64 (n,), NaN where not known; ``targets`` is float32 (n, dim), NaN where there is none.
-    ``usable`` is bool (n,): a row that is not usable keeps its place and gets no answer.
+    ``usable`` is bool (n,): a row that is not usable keeps its place and gets no answer. ``n_neighbours`` is int64
+    (n,), how many vectors of the bank each row wants named, ``None`` for none of all.
     """
 
     contexts: NDArray[np.float32]
@@ -36,6 +38,12 @@ class Rows:
     context_tokens: NDArray[np.float64]
     targets: NDArray[np.float32] | None
     usable: NDArray[np.bool_]
+    n_neighbours: NDArray[np.int64] | None = None
+
+    @property
+    def most_neighbours(self) -> int:
+        """How many neighbours the row wants that wants most."""
+        return 0 if self.n_neighbours is None else int(self.n_neighbours.max(initial=0))
 
     def __len__(self) -> int:
         return len(self.contexts)
@@ -51,6 +59,15 @@ def joined(groups: Sequence[Rows]) -> Rows:
         np.concatenate([rows.context_tokens for rows in groups]),
         _joined_targets(groups),
         np.concatenate([rows.usable for rows in groups]),
+        _joined_wishes(groups),
+    )
+
+
+def _joined_wishes(groups: Sequence[Rows]) -> NDArray[np.int64] | None:
+    if all(rows.n_neighbours is None for rows in groups):
+        return None
+    return np.concatenate(
+        [np.zeros(len(rows), np.int64) if rows.n_neighbours is None else rows.n_neighbours for rows in groups]
     )
 
 
@@ -72,7 +89,8 @@ class Answers:
 
     ``prediction`` is float32 (n, dim) of unit norm; ``escalated`` (n,) marks those of the fallback; ``reasons`` is bool
     (n, 4), in the order of ``REASONS``. ``answered`` (n,) is false for rows that were not usable, and for those so
-    large that float32 could not hold their answer.
+    large that float32 could not hold their answer. ``neighbours`` are (n, k), fewer where a row wants fewer, ``None``
+    if no row wants any.
     """
 
     prediction: NDArray[np.float32]
@@ -83,6 +101,8 @@ class Answers:
     amn_cosine: NDArray[np.float32]
     gru_cosine: NDArray[np.float32]
     answered: NDArray[np.bool_]
+    neighbours: Neighbours | None = None
+    n_neighbours: NDArray[np.int64] | None = None
 
     @property
     def cosine(self) -> NDArray[np.float32]:
@@ -97,8 +117,12 @@ class Answers:
         start = 0
         for size in sizes:
             part = slice(start, start + size)
-            yield Answers(*(getattr(self, field.name)[part] for field in fields(self)))
+            yield Answers(*(_taken(getattr(self, field.name), part) for field in fields(self)))
             start += size
+
+
+def _taken(column: Any, part: slice) -> Any:  # noqa: ANN401 - whatever answers hold
+    return None if column is None else column[part]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +155,7 @@ class Answerer:
             lanes=rows.lanes,
             context_tokens=rows.context_tokens,
             usable=rows.usable,
+            n_neighbours=rows.most_neighbours,
         )
         return PrimaryAnswers(rows, prediction, judgement, self._cascade.escalated(judgement))
 
@@ -144,6 +169,7 @@ class Answerer:
             prediction[places] = self._cascade.fallback(np.ascontiguousarray(rows.contexts[places]))
             targets = None if rows.targets is None else rows.targets[places]
             gru_cosine[places] = cosines_with(prediction[places], targets)
+        answered = rows.usable & has_unit_norm(prediction)
         return Answers(
             prediction=prediction,
             escalated=primary.escalated,
@@ -152,5 +178,20 @@ class Answerer:
             margin=primary.judgement.margin,
             amn_cosine=amn_cosine,
             gru_cosine=gru_cosine,
-            answered=rows.usable & has_unit_norm(prediction),
+            answered=answered,
+            neighbours=self._neighbours(primary, answered),
+            n_neighbours=rows.n_neighbours,
         )
+
+    def _neighbours(self, primary: PrimaryAnswers, answered: NDArray[np.bool_]) -> Neighbours | None:
+        """Return the neighbours of the predictions, which are the fallback's by now where rows are escalated."""
+        rows, found = primary.rows, primary.judgement.neighbours
+        if rows.n_neighbours is None:
+            return None
+        k = rows.most_neighbours
+        places = np.flatnonzero(primary.escalated & (rows.n_neighbours > 0))
+        if len(places):
+            contexts = np.ascontiguousarray(rows.contexts[places])
+            found.put(places, self._cascade.neighbours(primary.prediction[places], contexts, k))
+        wanted = (np.arange(k) < rows.n_neighbours[:, np.newaxis]) & answered[:, np.newaxis]
+        return found.kept(wanted)

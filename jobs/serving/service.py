@@ -62,10 +62,14 @@ class Service:
         self._max_rows = settings.max_batch
         self._row_bytes = _row_bytes(loaded.shape)
         self._new_reader = partial(
-            QueryReader, length=loaded.shape.length, dim=loaded.shape.dim, pad=settings.pad
+            QueryReader,
+            length=loaded.shape.length,
+            dim=loaded.shape.dim,
+            pad=settings.pad,
+            bank=loaded.named_bank,
         )
         self._reader = self._new_reader()
-        self._writer = AnswerWriter(loaded.model_names)
+        self._writer = AnswerWriter(loaded.model_names, loaded.named_bank)
         self._arrow = ArrowForm(
             loaded.dataset_format,
             pad=settings.pad,
@@ -188,5 +192,10 @@ def _cut(rows: Rows, max_rows: int) -> Iterator[Rows]:
         part = slice(start, start + max_rows)
         targets = None if rows.targets is None else rows.targets[part]
         yield Rows(
-            rows.contexts[part], rows.lanes[part], rows.context_tokens[part], targets, rows.usable[part]
+            rows.contexts[part],
+            rows.lanes[part],
+            rows.context_tokens[part],
+            targets,
+            rows.usable[part],
+            None if rows.n_neighbours is None else rows.n_neighbours[part],
         )
