@@ -166,15 +166,15 @@ def _choose_escalated(parts: Sequence[AnsweredBatch], cap_rate: float | None) ->
 def _answer(parts: Sequence[AnsweredBatch], cascade: Cascade, watch: Stopwatch) -> None:
     assert cascade.fallback is not None  # noqa: S101 - checked by the caller
     for group in _group_candidates(parts):
-        contexts = [candidates.contexts for _, candidates in group]
+        every = [candidates.contexts for _, candidates in group]
+        contexts = every[0] if len(every) == 1 else np.concatenate(every)
         with watch.timing("gru"):
-            answers = cascade.fallback(contexts[0] if len(contexts) == 1 else np.concatenate(contexts))
-        starts = np.cumsum([len(candidates) for _, candidates in group[:-1]])
-        for (part, candidates), second in zip(group, np.split(answers, starts), strict=True):
-            with watch.timing("gru"):
+            answers = cascade.fallback(contexts)
+            starts = np.cumsum([len(candidates) for _, candidates in group[:-1]])
+            for (part, candidates), second in zip(group, np.split(answers, starts), strict=True):
                 _settle(part, candidates, second)
-            with watch.timing("bank"):
-                _find_neighbours(part, candidates, second, cascade)
+        with watch.timing("bank"):
+            _find_neighbours(group, answers, contexts, cascade)
 
 
 def _group_candidates(parts: Sequence[AnsweredBatch]) -> Iterator[list[tuple[AnsweredBatch, Candidates]]]:
@@ -212,11 +212,18 @@ def _settle(part: AnsweredBatch, candidates: Candidates, second: NDArray[np.floa
 
 
 def _find_neighbours(
-    part: AnsweredBatch, candidates: Candidates, second: NDArray[np.float32], cascade: Cascade
+    group: Sequence[tuple[AnsweredBatch, Candidates]],
+    answers: NDArray[np.float32],
+    contexts: NDArray[np.float32],
+    cascade: Cascade,
 ) -> None:
-    """Replace the neighbours of rows whose prediction is the fallback's."""
-    routed = part.escalated[candidates.rows]
-    k = part.neighbours.places.shape[1]
-    if k and routed.any():
-        found = cascade.neighbours(second[routed], candidates.contexts[routed], k)
-        part.neighbours.put(candidates.rows[routed], found)
+    """Replace the neighbours of rows whose prediction is the fallback's; all of a group are searched for together."""
+    k = group[0][0].neighbours.places.shape[1]
+    routed = [part.escalated[candidates.rows] for part, candidates in group]
+    chosen = np.concatenate(routed)
+    if not k or not chosen.any():
+        return
+    found = cascade.neighbours(answers[chosen], contexts[chosen], k)
+    ends = np.cumsum([int(rows.sum()) for rows in routed])
+    for (part, candidates), rows, end in zip(group, routed, ends.tolist(), strict=True):
+        part.neighbours.put(candidates.rows[rows], found[end - int(rows.sum()) : end])
