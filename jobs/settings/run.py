@@ -103,7 +103,7 @@ class RunSettings(SelectionSettings, ChoiceSettings, WorkerSettings):
         " it takes.",
     )
     neighbours: Annotated[
-        Annotated[int, Field(ge=0, le=MOST_NEIGHBOURS)], HelpMark("Files", "K"), OUTPUT_UNLESS_DEFAULT
+        Annotated[int, Field(ge=0, le=MOST_NEIGHBOURS)], HelpMark("Files", "N"), OUTPUT_UNLESS_DEFAULT
     ] = Field(
         default=0,
         description="How many of the nearest vectors of --bank are written for each prediction, as their ids and"

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     Places = npt.NDArray[np.int64]
     Flags = npt.NDArray[np.bool_]
 
-SPARE = 1
-"""Neighbours found beyond those that are wanted: the last shows whether equal ones would be cut off."""
+SPARE = 3
+"""Neighbours found beyond those that are wanted: the last of them shows whether equal ones would be cut off."""
 
 NOWHERE = -1
 """The place of a neighbour that does not exist."""

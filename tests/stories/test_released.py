@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 
+AS_RELEASED = ("--own-context", "keep")
+"""What the release did without being asked."""
+
+
 @pytest.fixture
 def released(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The released job, in the working directory."""
@@ -95,7 +99,9 @@ def test_a_released_job_is_done_for_its_own_command(released: Path, lvm_batch: C
     """The same command finds nothing to do, prints at least what the release printed, and changes no document."""
     before = contents(released / "out")
     summary = json.loads((released / "out/_lvm_batch/summary.json").read_text())
-    values = lvm_batch("run", *ARGUMENTS).done()
+    refusal = lvm_batch("run", *ARGUMENTS).values["error"]
+    assert "own_context was keep, is drop" in refusal["message"]  # confidence means something else since then
+    values = lvm_batch("run", *ARGUMENTS, *AS_RELEASED).done()
     changed = {
         "units_computed": 0,
         "rows_computed": 0,
@@ -112,7 +118,7 @@ def test_a_released_job_continues(released: Path, lvm_batch: Command) -> None:
     unit = released / "out/date=2026-11-21/a-00001.parquet"
     before = pq.read_table(unit)
     unit.unlink()
-    assert lvm_batch("run", *ARGUMENTS).done()["units_computed"] == 1
+    assert lvm_batch("run", *ARGUMENTS, *AS_RELEASED).done()["units_computed"] == 1
     assert pq.read_table(unit)["id"] == before["id"]
     assert pq.read_table(unit)["status"] == before["status"]
     assert lvm_batch("verify", "out").done()["faults"] == []

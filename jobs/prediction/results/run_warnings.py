@@ -35,6 +35,7 @@ def warnings_of_run(summary: Summary, settings: Gates) -> tuple[RunWarning, ...]
     return (
         *found,
         *(warning for warning in of_selection if warning.kind not in known),
+        *_no_confidence(summary),
         *_missing_parts(summary),
     )
 
@@ -45,7 +46,6 @@ def warnings_of(totals: Totals, settings: Gates, commands: NextCommands) -> tupl
         *_no_prediction(totals, commands),
         *_worse_than_context(totals, commands),
         *_fallback(totals, settings, commands),
-        *_no_confidence(totals, commands),
         *_few_targets(totals, commands),
         *_gate_not_judged(totals, settings),
     )
@@ -123,10 +123,10 @@ def _rate_hint(figures: Totals | Selection, settings: Gates, commands: NextComma
     return f"{cap}, or find thresholds that do: {commands.calibrate}"
 
 
-def _no_confidence(totals: Totals, commands: NextCommands) -> Iterator[RunWarning]:
+def _no_confidence(summary: Summary) -> Iterator[RunWarning]:
     """The bank holds nothing but the own context of some rows."""
-    predicted = totals.rows_by_status.get("ok", 0)
-    if commands.bank is not None and (missing := predicted - totals.confidence.n) > 0:
+    predicted = summary.totals.rows_by_status.get("ok", 0)
+    if summary.bank is not None and (missing := predicted - summary.totals.confidence.n) > 0:
         yield RunWarning(
             "no_confidence",
             f"{missing:,} of {plural(predicted, 'predicted row')} have no confidence: the bank holds nothing but their "
