@@ -52,7 +52,9 @@ def measure_retrieval(model: ContextModel, sample: HeldOutSample, bank: Bank) ->
     """Search the bank for the targets of a sample; raises ``DataError`` if it holds none of them."""
     cpu = pick_device("cpu")
     search = RankSearch(bank.vectors, cpu)
-    ranks = search.ranks(Predictor(model, cpu)(sample.contexts), search.places(sample.targets))
+    ranks = search.ranks(
+        Predictor(model, cpu)(sample.contexts), search.places(sample.targets, sample.contexts)
+    )
     found = summarise_ranks(ranks)
     if found.recall_at is None or found.mrr is None or found.contain_at_50 is None:
         raise DataError(
