@@ -4,6 +4,7 @@
     ├── CheckpointError       a file of weights that cannot be used
     ├── ArchitectureError     an unknown architecture, or vectors that do not fit one
     ├── BankError             a neighbour bank that cannot be searched
+    ├── RouterError           a fitted router that cannot be used, or not with these models
     ├── DeviceError           a device that this machine does not have
     └── MissingExtra          an optional package is not installed; the hint holds the command
 
@@ -43,6 +44,12 @@ class BankError(ModelError):
     """A bank of vectors is malformed, or its dimension is not that of the queries."""
 
     kind = "bank"
+
+
+class RouterError(ModelError):
+    """A file is no router, a damaged one, or one that was fitted on other models."""
+
+    kind = "router"
 
 
 class DeviceError(ModelError):

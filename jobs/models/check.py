@@ -25,6 +25,7 @@ from lvm_batch.jobs.models.facts import (
 )
 from lvm_batch.jobs.models.fit import check_architecture, misfits
 from lvm_batch.jobs.models.load import CPU, fallback_device, open_index, read_checkpoint
+from lvm_batch.jobs.models.router import find_router
 from lvm_batch.jobs.models.self_check import expected_answers
 from lvm_batch.lvm.devices.devices import find_device, pick_device
 from lvm_batch.lvm.devices.facts import DeviceFacts
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
 
 def look_at_models(named: NamedModels, *, with_answers: bool = False) -> FoundModels:
-    """Load the models and the bank, check that they fit together, and return the facts.
+    """Load the models, the bank and the router, check that they fit together, and return the facts.
 
     If ``with_answers`` is set, also return the models' answers to the self-check rows.
     """
@@ -55,6 +56,7 @@ def look_at_models(named: NamedModels, *, with_answers: bool = False) -> FoundMo
     ids = checks.run(lambda: find_ids(bank, named.n_neighbours)) if bank and named.n_neighbours else None
     if primary is not None:
         checks.errors.extend(misfits(primary, fallback, bank))
+    router = find_router(named.router, primary, fallback, checks=checks)
     expected = None
     if primary is not None and with_answers and not checks.errors:
         models, length = (primary.model, fallback.model if fallback else None), primary.length
@@ -68,6 +70,7 @@ def look_at_models(named: NamedModels, *, with_answers: bool = False) -> FoundMo
         problems=tuple(checks.errors),
         device=device,
         expected=expected,
+        router=router,
     )
 
 

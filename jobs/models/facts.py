@@ -43,8 +43,16 @@ class BankRef:
 
 
 @dataclass(frozen=True, slots=True)
+class RouterRef:
+    """A fitted router: its path, and the SHA-256 of its bytes."""
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSet:
-    """What a worker loads once and keeps: models, bank, thresholds, device and precision; hashable."""
+    """What a worker loads once and keeps: models, bank, router, thresholds, device and precision; hashable."""
 
     primary: ModelRef
     fallback: ModelRef | None
@@ -54,11 +62,12 @@ class ModelSet:
     precision: Precision
     fallback_device: str | None = None
     own_context: OwnContext = "keep"
+    router: RouterRef | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class NamedModels:
-    """The models and the bank that settings name, by path or URL, and where and how they will run; plain values.
+    """The models, bank and router that settings name, by path or URL, and where and how they will run; plain values.
 
     ``runs_elsewhere`` says that workers have devices of their own. Rows get ``n_neighbours`` of the bank.
     """
@@ -71,6 +80,7 @@ class NamedModels:
     precision: Precision
     runs_elsewhere: bool
     n_neighbours: int = 0
+    router: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +128,7 @@ class BankFacts:
 
 @dataclass(frozen=True, slots=True)
 class FoundModels:
-    """The models and the bank that settings name, and all problems with them.
+    """The models, the bank and the router that settings name, and all problems with them.
 
     ``primary`` is there if there are no problems. ``expected`` holds the models' answers to the self-check rows, if
     they were requested.
@@ -130,6 +140,7 @@ class FoundModels:
     problems: tuple[CheckError, ...]
     device: DeviceFacts | None = None
     expected: ExpectedAnswers | None = None
+    router: RouterRef | None = None
 
     @property
     def shape(self) -> WindowShape | None:
@@ -146,7 +157,7 @@ class FoundModels:
         return FixedMemory(weights, self.fallback is not None, mapped, index, ids)
 
     def as_set(self, settings: RunSettings) -> ModelSet:
-        """Return the models, the bank and the settings that a worker loads."""
+        """Return the models, the bank, the router and the settings that a worker loads."""
         assert self.primary is not None  # noqa: S101 - its absence has been raised by now
         return ModelSet(
             primary=self.primary.ref,
@@ -157,4 +168,5 @@ class FoundModels:
             precision=settings.precision,
             fallback_device=settings.fallback_device,
             own_context=settings.own_context,
+            router=self.router,
         )

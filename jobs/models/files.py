@@ -6,6 +6,7 @@ can read has no sizes and passes: loading decides.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from lvm_batch.jobs.checks import Checks
 from lvm_batch.jobs.models.advice import data_misfit, no_primary_model
 from lvm_batch.jobs.models.facts import FALLBACK_ARCHITECTURES, PRIMARY_ARCHITECTURES, NamedModels
 from lvm_batch.jobs.models.fit import check_architecture, misfits
+from lvm_batch.jobs.models.router import find_router
 from lvm_batch.lvm.checkpoints.checkpoint_facts import facts_of
 from lvm_batch.lvm.registry.registry import resolve_model
 
@@ -32,10 +34,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """A checkpoint that has not been loaded: its path or URL, and its facts."""
+    """A checkpoint that has not been loaded: its path or URL, its facts, and the SHA-256 of its bytes."""
 
     name: str
     facts: CheckpointFacts
+    sha256: str
 
     @property
     def dim(self) -> int | None:
@@ -75,7 +78,7 @@ class ModelFiles:
 
 
 def find_model_files(settings: RunSettings) -> ModelFiles:
-    """Find the models and the bank that the settings name, and check what can be checked without torch."""
+    """Find the models, the bank and the router of the settings, and check what can be checked without torch."""
     checks = Checks()
     path = checks.run(lambda: _named_path(settings))
     lacks_model = path is None and not checks.errors
@@ -84,6 +87,7 @@ def find_model_files(settings: RunSettings) -> ModelFiles:
     bank = checks.run(lambda: _local_bank(settings.bank))
     if primary is not None:
         checks.errors.extend(misfits(primary, fallback, bank))
+    find_router(settings.router, primary, fallback, checks=checks)
     return ModelFiles(primary, fallback, bank, tuple(checks.errors), lacks_model)
 
 
@@ -120,6 +124,7 @@ def name_models(settings: RunSettings) -> NamedModels:
         precision=settings.precision,
         runs_elsewhere=settings.runs_elsewhere,
         n_neighbours=settings.neighbours,
+        router=settings.router,
     )
 
 
@@ -134,7 +139,8 @@ def fallback_path(settings: RunSettings) -> str | None:
 
 def model_file(path: str) -> ModelFile:
     """Read the facts of a checkpoint at a path or a URL; raises ``CheckpointError`` or ``DataError``."""
-    return ModelFile(path, facts_of(read_file(path), path))
+    content = read_file(path)
+    return ModelFile(path, facts_of(content, path), hashlib.sha256(content).hexdigest())
 
 
 def _fallback(settings: RunSettings) -> ModelFile | None:

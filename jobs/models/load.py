@@ -18,6 +18,7 @@ from lvm_batch.errors import LvmBatchError
 from lvm_batch.io.bank.bank import Bank, open_bank
 from lvm_batch.io.storage.locations import locate, read_file
 from lvm_batch.jobs.models.facts import NamedModels
+from lvm_batch.jobs.models.router import load_router
 from lvm_batch.jobs.processes.forkserver import read_note
 from lvm_batch.lvm.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from lvm_batch.lvm.devices.devices import pick_device
@@ -74,7 +75,7 @@ def load_ahead(named: NamedModels) -> None:
 
 
 def load_cascade(models: ModelSet) -> Cascade:
-    """Load the models and open the bank on this process's device."""
+    """Load the models and the router, and open the bank, on this process's device."""
     device = pick_device(models.device)
     accelerator = open_accelerator(device)
     primary = _predictor(models, models.primary, device, accelerator)
@@ -84,7 +85,8 @@ def load_cascade(models: ModelSet) -> Cascade:
         beside = accelerator if second == device else open_accelerator(second)
         fallback = _predictor(models, models.fallback, second, beside)
     index = _index(models.bank, device, accelerator)
-    return Cascade(primary, fallback, index, models.thresholds, models.own_context)
+    router = load_router(models.router)
+    return Cascade(primary, fallback, index, models.thresholds, models.own_context, router)
 
 
 def fallback_device(primary: torch.device, wanted: str | None) -> torch.device:

@@ -59,6 +59,7 @@ def run(
     min_margin: float | None = None,
     max_context_tokens: int | None = None,
     high_stakes_lane: str | Sequence[str] | None = None,
+    router: str | PathLike[str] | None = None,
     max_fallback_rate: float | None = None,
     fallback_policy: Literal["warn", "cap", "fail"] | None = None,
     max_fallback_loss: float | None = None,
@@ -177,6 +178,9 @@ def run(
     high_stakes_lane
         A row of this lane is escalated; repeatable. Default: sci-fact, math-derivation, med-guideline,
         policy/procedure
+    router
+        Router that evaluate --calibrate fitted: a row for which it expects enough gain by the fallback
+        is escalated too.
     max_fallback_rate
         Fraction of rows that may be escalated. Default: 0.2
     fallback_policy
@@ -286,6 +290,7 @@ def plan(
     min_margin: float | None = None,
     max_context_tokens: int | None = None,
     high_stakes_lane: str | Sequence[str] | None = None,
+    router: str | PathLike[str] | None = None,
     max_fallback_rate: float | None = None,
     fallback_policy: Literal["warn", "cap", "fail"] | None = None,
     max_fallback_loss: float | None = None,
@@ -404,6 +409,9 @@ def plan(
     high_stakes_lane
         A row of this lane is escalated; repeatable. Default: sci-fact, math-derivation, med-guideline,
         policy/procedure
+    router
+        Router that evaluate --calibrate fitted: a row for which it expects enough gain by the fallback
+        is escalated too.
     max_fallback_rate
         Fraction of rows that may be escalated. Default: 0.2
     fallback_policy

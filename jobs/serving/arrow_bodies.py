@@ -20,7 +20,7 @@ from lvm_batch.io.schema import BAD_INPUT, OK, ROUTES, STATUSES
 from lvm_batch.jobs.serving.arrow_sizes import stream_size
 from lvm_batch.jobs.serving.bodies import Problem, too_large, unusable
 from lvm_batch.jobs.serving.rows import Rows
-from lvm_batch.lvm.inference.routing import REASONS
+from lvm_batch.lvm.inference.routing import ALL_REASONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -196,5 +196,5 @@ def _labels(codes: NDArray[np.int8], names: Sequence[str]) -> pa.Array:
 
 def _reasons(reasons: NDArray[np.bool_]) -> pa.Array:
     edges = np.concatenate(([0], np.cumsum(reasons.sum(axis=1))))
-    names = pa.array(REASONS, pa.string()).take(pa.array(np.nonzero(reasons)[1]))
+    names = pa.array(ALL_REASONS, pa.string()).take(pa.array(np.nonzero(reasons)[1]))
     return pa.ListArray.from_arrays(pa.array(edges, pa.int32()), names)

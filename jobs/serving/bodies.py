@@ -16,7 +16,7 @@ from pydantic_core import PydanticCustomError
 
 from lvm_batch.io.schema import ROUTES
 from lvm_batch.jobs.settings.run import MOST_NEIGHBOURS
-from lvm_batch.lvm.inference.routing import REASONS
+from lvm_batch.lvm.inference.routing import ALL_REASONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -165,7 +165,7 @@ class Answer(Body):
     route: Annotated[str, Field(json_schema_extra={"enum": list(ROUTES)})] = Field(
         description="Whose prediction it is."
     )
-    reasons: list[Annotated[str, Field(json_schema_extra={"enum": list(REASONS)})]] = Field(
+    reasons: list[Annotated[str, Field(json_schema_extra={"enum": list(ALL_REASONS)})]] = Field(
         description="Why it is to be escalated."
     )
     confidence: float | None = Field(

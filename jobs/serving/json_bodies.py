@@ -29,7 +29,7 @@ from lvm_batch.jobs.serving.bodies import (
 )
 from lvm_batch.jobs.serving.json_vectors import QuickReader, VectorReader
 from lvm_batch.jobs.serving.rows import Rows, joined
-from lvm_batch.lvm.inference.routing import REASONS
+from lvm_batch.lvm.inference.routing import ALL_REASONS
 from lvm_batch.lvm.search.neighbours import NOWHERE
 
 if TYPE_CHECKING:
@@ -210,9 +210,7 @@ class AnswerWriter:
         return {
             "prediction": answers.prediction[row],
             "route": ROUTES[escalated],
-            "reasons": [
-                reason for reason, holds in zip(REASONS, answers.reasons[row].tolist(), strict=True) if holds
-            ],
+            "reasons": [ALL_REASONS[number] for number in answers.reasons[row].nonzero()[0].tolist()],
             "confidence": answers.confidence[row],
             "margin": answers.margin[row],
             "cosine": answers.gru_cosine[row] if escalated else answers.amn_cosine[row],

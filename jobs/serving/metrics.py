@@ -14,6 +14,8 @@ from lvm_batch.io.schema import ROUTES
 from lvm_batch.lvm.inference.routing import REASONS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lvm_batch.jobs.serving.rows import Answers
 
 _SECONDS = (0.0005, 0.001, 0.0015, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5)
@@ -24,7 +26,7 @@ _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 class Metrics:
     """Counters of requests, rows, routes, reasons and batches, and how long requests took."""
 
-    def __init__(self) -> None:
+    def __init__(self, reasons_to_count: Sequence[str] = REASONS) -> None:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         self.under_way = Gauge(
@@ -62,7 +64,7 @@ class Metrics:
             registry=self._registry,
         )
         self._rows = [rows.labels(route) for route in ROUTES]
-        self._reasons = [reasons.labels(reason) for reason in REASONS]
+        self._reasons = [reasons.labels(reason) for reason in reasons_to_count]
 
     def answered(self, path: str, status: int, seconds: float) -> None:
         """Count a request."""

@@ -88,9 +88,9 @@ class Answers:
     """What the models answer to n rows; a float that is not known is NaN.
 
     ``prediction`` is float32 (n, dim) of unit norm; ``escalated`` (n,) marks those of the fallback; ``reasons`` is bool
-    (n, 4), in the order of ``REASONS``. ``answered`` (n,) is false for rows that were not usable, and for those so
-    large that float32 could not hold their answer. ``neighbours`` are (n, k), fewer where a row wants fewer, ``None``
-    if no row wants any.
+    (n, reasons), in the order of ``Answerer.reasons``. ``answered`` (n,) is false for rows that were not usable, and
+    for those so large that float32 could not hold their answer. ``neighbours`` are (n, k), fewer where a row wants
+    fewer, ``None`` if no row wants any.
     """
 
     prediction: NDArray[np.float32]
@@ -140,6 +140,7 @@ class Answerer:
 
     def __init__(self, cascade: Cascade) -> None:
         self._cascade = cascade
+        self.reasons = cascade.reasons
 
     def __call__(self, rows: Rows) -> Answers:
         """Answer rows."""

@@ -52,7 +52,7 @@ class Service:
     """Everything between HTTP and the models, as an ASGI application."""
 
     def __init__(self, settings: ServeSettings, loaded: LoadedModels) -> None:
-        self.metrics = Metrics()
+        self.metrics = Metrics(loaded.answerer.reasons)
         self.readiness = Readiness()
         self.gate = Gate(settings.max_queue)
         most = max(UNPACKED * settings.max_body, _LEAST_HELD)

@@ -142,6 +142,11 @@ class RunSettings(SelectionSettings, ChoiceSettings, WorkerSettings):
     high_stakes_lane: Annotated[tuple[Text, ...], HelpMark("Routing", "LANE"), OUTPUT] = Field(
         default=_CARD.high_stakes_lanes, description="A row of this lane is escalated; repeatable."
     )
+    router: Annotated[PathText | None, HelpMark("Routing", "PATH"), RESOLVED] = Field(
+        default=None,
+        description="Router that evaluate --calibrate fitted: a row for which it expects enough gain by the fallback is"
+        " escalated too.",
+    )
     max_fallback_rate: Annotated[Rate, _ROUTING, RESOLVED] = Field(
         default=0.20, description="Fraction of rows that may be escalated."
     )

@@ -33,6 +33,7 @@ TAKEN = (
     "min_margin",
     "max_context_tokens",
     "high_stakes_lane",
+    "router",
     "host",
     "port",
     "max_batch",

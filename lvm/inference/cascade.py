@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from lvm_batch.lvm.inference.routing import escalation_reasons
+from lvm_batch.lvm.inference.routing import ALL_REASONS, REASONS, escalation_reasons
 from lvm_batch.lvm.search.neighbours import SPARE, no_neighbours
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from lvm_batch.lvm.inference.gain_router import GainRouter
     from lvm_batch.lvm.inference.thresholds import OwnContext, Thresholds
     from lvm_batch.lvm.search.neighbours import Neighbours
 
@@ -51,19 +52,21 @@ class NeighbourIndex(Protocol):
 class Judgement:
     """The routing policy's judgement of predictions.
 
-    ``confidence`` and ``margin`` are float32 (n,), NaN if not known; ``reasons`` is bool (n, 4), in the order of
-    ``REASONS``. ``neighbours`` are as many as were asked for.
+    ``confidence`` and ``margin`` are float32 (n,), NaN if not known; ``reasons`` is bool (n, reasons), in the order of
+    ``Cascade.reasons``. ``neighbours`` are as many as were asked for. ``expected_gain`` is float32 (n,), ``None``
+    without a router.
     """
 
     confidence: npt.NDArray[np.float32]
     margin: npt.NDArray[np.float32]
     reasons: npt.NDArray[np.bool_]
     neighbours: Neighbours
+    expected_gain: npt.NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Cascade:
-    """The models of one job, ready to predict; there may be no fallback, and no bank.
+    """The models of one job, ready to predict; there may be no fallback, no bank, and no router.
 
     With ``own_context`` of "drop", a row's own context vectors do not count as neighbours of its prediction.
     """
@@ -73,6 +76,12 @@ class Cascade:
     index: NeighbourIndex | None
     thresholds: Thresholds
     own_context: OwnContext = "keep"
+    router: GainRouter | None = None
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """The reasons to escalate a row: those of the cards, and with a router its own."""
+        return REASONS if self.router is None else ALL_REASONS
 
     def judge(
         self,
@@ -100,11 +109,14 @@ class Cascade:
             lanes=lanes,
             context_tokens=context_tokens,
         )
+        expected_gain = None
+        if self.router is not None:
+            expected_gain = self.router.expected_gain(predictions, contexts)
+            reasons = np.column_stack([reasons, self.router.escalates(expected_gain)])
         if usable is not None:
             reasons[~usable] = False
-        return Judgement(
-            confidence, margin, reasons, self._ranked(predictions, contexts, found, n_neighbours)
-        )
+        neighbours = self._ranked(predictions, contexts, found, n_neighbours)
+        return Judgement(confidence, margin, reasons, neighbours, expected_gain)
 
     def neighbours(
         self, predictions: npt.NDArray[np.float32], contexts: npt.NDArray[np.float32], k: int

@@ -23,7 +23,12 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float32]
 
 REASONS = ("low_confidence", "high_stakes_lane", "long_context", "low_margin")
-"""The escalation criteria, in the order of the columns of ``escalation_reasons``."""
+"""The escalation criteria of the models' cards, in the order of the columns of ``escalation_reasons``."""
+
+EXPECTED_GAIN = "expected_gain"
+"""The reason that a fitted router adds, in the column after those of ``REASONS``."""
+
+ALL_REASONS = (*REASONS, EXPECTED_GAIN)
 
 _HIGH_STAKES = REASONS.index("high_stakes_lane")
 _ROUNDING = 1e-9  # 0.29 * 100 is 28.999999999999996 in float64, and it means 29 rows
@@ -57,20 +62,28 @@ def escalation_reasons(
     return reasons
 
 
-def cap(reasons: Flags, confidence: Floats | None, *, max_rate: float, eligible: Flags) -> Flags:
+def cap(
+    reasons: Flags,
+    confidence: Floats | None,
+    *,
+    max_rate: float,
+    eligible: Flags,
+    expected_gain: Floats | None = None,
+) -> Flags:
     """Choose the rows to escalate if at most ``max_rate`` of the eligible rows may be.
 
-    Every high-stakes row is escalated, even above the budget. The rest of the budget goes to the least confident rows;
-    rows of unknown confidence come last, and of equal rows the earlier one comes first. ``reasons`` is bool (n, 4),
-    ``confidence`` float32 (n,) or None without a bank, ``eligible`` bool (n,): the rows that have a prediction. Returns
-    bool (n,).
+    Every high-stakes row is escalated, even above the budget. The rest of the budget goes to the rows with the largest
+    ``expected_gain``, float32 (n,), or else, without a router, to the least confident rows. Rows of which that is not
+    known come last, and of equal rows the earlier one comes first. ``reasons`` is bool (n, 4 or 5), ``confidence``
+    float32 (n,) or None without a bank, ``eligible`` bool (n,): the rows that have a prediction. Returns bool (n,).
     """
     wanted = reasons.any(axis=1) & eligible
     chosen = wanted & reasons[:, _HIGH_STAKES]
     budget = rows_in(max_rate, int(eligible.sum()))
     others = np.flatnonzero(wanted & ~chosen)
-    if confidence is not None:
-        others = others[np.argsort(confidence[others], kind="stable")]  # numpy sorts NaN last
+    order = confidence if expected_gain is None else -expected_gain
+    if order is not None:
+        others = others[np.argsort(order[others], kind="stable")]  # numpy sorts NaN last
     chosen[others[: max(0, budget - int(chosen.sum()))]] = True
     return chosen
 

@@ -68,7 +68,7 @@ class AnsweredBatch:
 
     ``chosen`` marks the rows chosen for shadow evaluation. ``candidates`` is ``None`` if no row may go to the fallback,
     and after it has answered: then ``prediction`` and ``gru_cosine`` hold its answers, and ``escalated`` marks the rows
-    whose prediction is the fallback's.
+    whose prediction is the fallback's. ``expected_gain`` is ``None`` without a router.
     """
 
     carried: pa.Table
@@ -85,6 +85,7 @@ class AnsweredBatch:
     context_cosine: NDArray[np.float32]
     neighbours: Neighbours
     candidates: Candidates | None
+    expected_gain: NDArray[np.float32] | None = None
 
 
 def first_pass(
@@ -112,7 +113,6 @@ def first_pass(
         context_cosine = context_cosines(batch)
     rows = np.arange(batch.first_row, batch.first_row + batch.n_rows)
     chosen = usable & shadow_rows(key, rows, shadow_rate) & (cascade.fallback is not None)
-    wanted = cascade.escalated(judged) | chosen
     return AnsweredBatch(
         carried=batch.carried,
         status=batch.status,
@@ -127,7 +127,8 @@ def first_pass(
         gru_cosine=np.full(batch.n_rows, np.nan, np.float32),
         context_cosine=context_cosine,
         neighbours=judged.neighbours,
-        candidates=_candidates(batch, np.flatnonzero(wanted)),
+        candidates=_candidates(batch, np.flatnonzero(cascade.escalated(judged) | chosen)),
+        expected_gain=judged.expected_gain,
     )
 
 
@@ -154,11 +155,13 @@ def second_pass(
 def _choose_escalated(parts: Sequence[AnsweredBatch], cap_rate: float | None) -> list[NDArray[np.bool_]]:
     if cap_rate is None:
         return [np.asarray(part.reasons.any(axis=1)) for part in parts]
+    gains = [part.expected_gain for part in parts if part.expected_gain is not None]
     escalated = cap(
         np.concatenate([part.reasons for part in parts]),
         np.concatenate([part.confidence for part in parts]),
         max_rate=cap_rate,
         eligible=np.concatenate([part.status for part in parts]) == OK,
+        expected_gain=np.concatenate(gains) if gains else None,
     )
     return np.split(escalated, np.cumsum([len(part.status) for part in parts[:-1]]))
 

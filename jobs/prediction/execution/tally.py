@@ -25,7 +25,7 @@ from lvm_batch.io.schema import OK, ROUTES, SPLITS, STATUSES
 from lvm_batch.lvm.inference.routing import REASONS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     import pyarrow as pa
     from numpy.typing import NDArray
@@ -48,8 +48,14 @@ def total_of(tallies: Iterable[Tally]) -> Tally:
     return add_tallies((empty_tally(), *tallies))
 
 
-def tally_block(block: PredictionBlock, first_row: int, *, split_column: str = "split") -> Tally:
-    """Count one block, whose first row is ``first_row`` of its file.
+def tally_block(
+    block: PredictionBlock,
+    first_row: int,
+    *,
+    reasons: Sequence[str] = REASONS,
+    split_column: str = "split",
+) -> Tally:
+    """Count one block, whose first row is ``first_row`` of its file and whose reasons are ``reasons``, in their order.
 
     ``split_column`` is the carried column, if there is one, that says which rows are ``in_dist`` and which ``ood``.
     """
@@ -58,7 +64,7 @@ def tally_block(block: PredictionBlock, first_row: int, *, split_column: str = "
     return Tally(
         rows_out=len(block.status),
         rows_by_route={name: int(rows.sum()) for name, rows in routes.items()},
-        rows_by_reason=dict(zip(REASONS, block.reasons.sum(axis=0).tolist(), strict=True)),
+        rows_by_reason=dict(zip(reasons, block.reasons.sum(axis=0).tolist(), strict=True)),
         rows_by_status={name: int((block.status == code).sum()) for code, name in enumerate(STATUSES)},
         rows_by_detail=dict(Counter(_kind_of(text) for text in block.details.values())),
         rows_with_reasons=int(block.reasons.any(axis=1).sum()),

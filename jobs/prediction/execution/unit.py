@@ -25,7 +25,6 @@ from lvm_batch.jobs.prediction.execution.blocks import make_block
 from lvm_batch.jobs.prediction.execution.passes import AnsweredBatch, Stopwatch, first_pass, second_pass
 from lvm_batch.jobs.prediction.execution.tally import tally_block, total_of
 from lvm_batch.jobs.processes.resources import peak_bytes
-from lvm_batch.lvm.inference.routing import REASONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,13 +94,19 @@ def _write_unit(
             rows.carried.schema,
             dim=job.dataset_format.shape.dim,
             dtype=job.output_dtype,
-            reasons=REASONS,
+            reasons=cascade.reasons,
             ids=ids,
         ) as writer,
     ):
         blocks = _make_blocks(job, unit, cascade, rows.batches, watch)
         tally = _write_blocks(
-            blocks, unit, rows.carried, writer, watch, split_column=job.dataset_format.carried_split
+            blocks,
+            unit,
+            rows.carried,
+            writer,
+            watch,
+            reasons=cascade.reasons,
+            split_column=job.dataset_format.carried_split,
         )
         record = _record(unit, tally)
         with watch.timing("write"):
@@ -116,11 +121,13 @@ def _write_blocks(
     writer: PredictionWriter,
     watch: Stopwatch,
     *,
+    reasons: tuple[str, ...],
     split_column: str,
 ) -> Tally:
     tallies = []
     for block in _cut(blocks, unit):
-        tallies.append(tally_block(block, unit.first_row + writer.n_rows, split_column=split_column))
+        first_row = unit.first_row + writer.n_rows
+        tallies.append(tally_block(block, first_row, reasons=reasons, split_column=split_column))
         with watch.timing("write"):
             writer.write(block, carried.take(len(block.status)))
         del block  # else it is held until the next one is ready

@@ -1,7 +1,7 @@
 """A job as it travels to the workers, and the identity by which a rerun is recognised.
 
 The rule: a job holds everything that decides its output, and nothing else does. The fingerprint is a digest of exactly
-that: inputs, models, bank, settings that change a value, unit size, format.
+that: inputs, models, bank, router, settings that change a value, unit size, format.
 """
 
 from __future__ import annotations
@@ -71,8 +71,15 @@ class Job:
             "lvm_batch.fingerprint": self.fingerprint,
             "lvm_batch.models": json.dumps(described),
             "lvm_batch.thresholds": json.dumps(asdict(self.models.thresholds)),
+            **self._router,
             **self._choice,
         }
+
+    @property
+    def _router(self) -> dict[str, str]:
+        """The router, for the metadata of files: nothing without one."""
+        router = self.models.router
+        return {} if router is None else {"lvm_batch.router": json.dumps(asdict(router))}
 
     @property
     def _choice(self) -> dict[str, str]:
@@ -114,6 +121,7 @@ def identity(
             "unit_size": int(settings.unit_size),
             "batch_rows": BATCH_ROWS,
             "cap_rate": cap_rate(settings),
+            **_router(models),
             **_unusual_length(dataset),
             "settings": settings.output_values(),
         },
@@ -124,6 +132,11 @@ def _own_context(models: ModelSet) -> dict[str, str]:
     """Return how own context vectors count where it matters and is not as it was up to 0.1.0, when all vectors did."""
     own_context = models.own_context
     return {} if models.bank is None or own_context == MEANT["own_context"] else {"own_context": own_context}
+
+
+def _router(models: ModelSet) -> dict[str, str]:
+    """Return the digest of the router, if there is one: jobs without one are identified as before there were any."""
+    return {} if models.router is None else {"router": models.router.sha256}
 
 
 def _unusual_length(dataset: DatasetFormat) -> dict[str, int]:

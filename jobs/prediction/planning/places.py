@@ -69,6 +69,7 @@ def places_kept(settings: RunSettings) -> list[Place]:
     given = [
         ("the model", "--model", settings.model),
         ("the fallback", "--fallback", settings.fallback),
+        ("the router", "--router", settings.router),
         ("the folder of models", "--models-dir", settings.models_dir),
     ]
     kept = [

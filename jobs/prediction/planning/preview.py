@@ -64,6 +64,7 @@ def _values(settings: RunSettings, plan: Plan) -> dict[str, Any]:
         "memory": _memory(settings, plan),
         "models": {"amn": _model(job.models.primary), "gru": _model(job.models.fallback)},
         "bank": job.models.bank.path if job.models.bank else None,
+        "router": job.models.router.path if job.models.router else None,
         "criteria_not_evaluated": plan.unavailable,
         "notices": list(plan.notices),
     }
@@ -157,6 +158,7 @@ def _describe(values: dict[str, Any]) -> str:
         "amn": values["models"]["amn"]["path"],
         "gru": values["models"]["gru"]["path"] if values["models"]["gru"] else "none",
         "bank": values["bank"] or "none",
+        **({"router": values["router"]} if values["router"] else {}),
         "output": values["output"],
         "refusal": _refusal_text(values["refusal"]),
         **{f"note {number}": notice for number, notice in enumerate(values["notices"], 1)},

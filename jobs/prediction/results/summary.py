@@ -108,6 +108,7 @@ class Summary:
     bank: str | None
     settings: dict[str, Any]
     warnings: tuple[RunWarning, ...] = ()
+    router: str | None = None
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Summary:
@@ -189,6 +190,7 @@ def summarise(
         models={"amn": _used(job.models.primary), "gru": _used(job.models.fallback)},
         bank=job.models.bank.path if job.models.bank else None,
         settings=settings.as_dict(),
+        router=job.models.router.path if job.models.router else None,
     )
 
 

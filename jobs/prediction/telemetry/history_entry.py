@@ -74,6 +74,7 @@ def job_shape(plan: Plan, settings: RunSettings, *, workers: int) -> str:
         "bank": job.models.bank is not None,
         "device": job.models.device,
         "workers": workers,
+        **({"router": True} if job.models.router else {}),  # entries are younger than the history
     }
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 

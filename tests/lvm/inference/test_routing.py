@@ -186,6 +186,20 @@ def test_a_cap_takes_from_the_top(data: st.DataObject) -> None:
     assert not len(chosen) or not len(turned_down) or chosen.max() < turned_down.min()
 
 
+def test_with_a_router_the_cap_takes_the_largest_expected_gain() -> None:
+    """After high stakes, whatever the confidence; a gain that is not known comes last."""
+    reasons = np.ones((5, 5), np.bool_)
+    reasons[:, 1] = [False, False, False, False, True]
+    chosen = cap(
+        reasons,
+        floats(0.1, 0.2, 0.3, 0.4, 0.9),
+        max_rate=0.6,
+        eligible=np.ones(5, np.bool_),
+        expected_gain=floats(np.nan, 0.01, 0.03, 0.02, -1),
+    )
+    assert chosen.tolist() == [False, False, True, True, True]
+
+
 def test_shadow_rows_are_chosen_at_the_rate() -> None:
     """A rate of 0.01 over a million rows gives 10,000 within five standard deviations, spread evenly over the file."""
     chosen = shadow_rows("a/b.parquet", np.arange(1_000_000), 0.01)
