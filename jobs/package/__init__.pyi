@@ -739,7 +739,8 @@ def evaluate(
         Place in the article, in sequences; @row: rows are in reading order as they are. Default:
         position
     calibrate
-        Whether to propose thresholds too, under `calibration`; needs a bank. Default: False
+        Whether to propose thresholds and fit a router too, under `calibration`; needs a bank. Default:
+        False
     config
         TOML file of settings; those given here or by LVM_BATCH_* variables go before it.
     progress

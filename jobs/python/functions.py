@@ -91,7 +91,10 @@ def train(resolved: ResolvedSettings[TrainSettings], *, console: Console) -> Tra
 @takes_settings(
     EvaluateSettings,
     required=("dataset",),
-    own={"calibrate": "Whether to propose thresholds too, under `calibration`; needs a bank. Default: False"},
+    own={
+        "calibrate": "Whether to propose thresholds and fit a router too, under `calibration`; needs a bank. Default: "
+        "False"
+    },
 )
 def evaluate(
     resolved: ResolvedSettings[EvaluateSettings], *, console: Console, calibrate: bool = False

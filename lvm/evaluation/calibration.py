@@ -21,17 +21,14 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float32]
     Flags = npt.NDArray[np.bool_]
 
-SIGNALS = ("confidence", "margin", "cosine with last", "cosine with mean", "norm of mean")
-"""The signals of a row that are known before the fallback runs, in the order of ``signals``."""
-
 
 @dataclass(frozen=True, slots=True)
 class CalibrationRows:
-    """Rows that both models have predicted, n > 0; every value is finite except in ``margin`` and ``confidence``.
+    """Rows that both models have predicted; every value is finite except in ``margin`` and ``confidence``.
 
     ``primary`` and ``fallback`` are each model's cosine with the target, float64 (n,); ``confidence`` and ``margin``
     are float32 (n,) as the routing policy measures them, NaN if not known. ``escalated_anyway`` marks rows that
-    are escalated for other reasons. ``articles`` are int64 (n,); ``signals`` is float64 (n, len(SIGNALS)).
+    are escalated for other reasons. ``articles`` are int64 (n,).
     """
 
     primary: Values
@@ -40,7 +37,6 @@ class CalibrationRows:
     margin: Floats
     escalated_anyway: Flags
     articles: npt.NDArray[np.int64]
-    signals: Values
 
     def __len__(self) -> int:
         return len(self.primary)
@@ -49,6 +45,11 @@ class CalibrationRows:
     def gain(self) -> Values:
         """The fallback's cosine less the primary model's, (n,)."""
         return self.fallback - self.primary
+
+    @property
+    def has_cosines(self) -> Flags:
+        """Which rows both models have a cosine for, bool (n,)."""
+        return np.asarray(np.isfinite(self.primary) & np.isfinite(self.fallback))
 
     def take(self, rows: Flags) -> CalibrationRows:
         """Return some of the rows."""
@@ -59,29 +60,6 @@ class CalibrationRows:
         """Return the rows of all parts, concatenated."""
         columns = ([getattr(part, field.name) for part in parts] for field in fields(cls))
         return cls(*map(np.concatenate, columns))
-
-
-def signals(predictions: Floats, contexts: Floats, confidence: Floats, margin: Floats) -> Values:
-    """Return the signals of rows, float64 (n, len(SIGNALS)), 0 for an unknown value.
-
-    ``predictions`` are the primary model's, (n, dim), for ``contexts`` (n, length, dim). The norm is that of the mean
-    of the context's directions: 1 if all vectors have the same direction.
-    """
-    directions = _unit(contexts.astype(np.float64))  # (n, L, D)
-    mean = directions.mean(axis=1)
-    columns = (
-        confidence,
-        margin,
-        np.einsum("nd,nd->n", predictions, directions[:, -1]),
-        np.einsum("nd,nd->n", predictions, _unit(mean)),
-        np.linalg.norm(mean, axis=1),
-    )
-    return np.nan_to_num(np.stack(columns, axis=1).astype(np.float64))
-
-
-def _unit(vectors: Values) -> Values:
-    norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return np.asarray(np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0))
 
 
 class Bin(NamedTuple):

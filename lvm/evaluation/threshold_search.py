@@ -30,7 +30,6 @@ NEVER = Thresholds(min_confidence=-1.0, min_margin=0.0)
 
 _STEPS = 20  # of the grid of thresholds, over the budget
 _DIGITS = 4  # significant digits of a threshold
-_SHRINKAGE = 1e-3  # shrinkage of the gate's least squares, as a share of a signal's variance
 _HALVINGS = 10
 
 
@@ -91,10 +90,11 @@ def quantile_below(values: Floats, share: float) -> float:
     place = rows_in(share, len(values))
     if not len(known) or not place:
         return NEVER.min_confidence
-    return _round_down(float(known[place])) if place < len(known) else 1.0
+    return round_down(float(known[place])) if place < len(known) else 1.0
 
 
-def _round_down(value: float) -> float:
+def round_down(value: float) -> float:
+    """Return a number rounded down to four digits."""
     if not value:
         return 0.0
     unit = 10.0 ** (_DIGITS - 1 - math.floor(math.log10(abs(value))))
@@ -141,15 +141,6 @@ def by_both(chosen_on: CalibrationRows, rows: CalibrationRows, budget: float) ->
     return escalated(rows, find_thresholds(chosen_on, budget))
 
 
-def by_gate(chosen_on: CalibrationRows, rows: CalibrationRows, budget: float) -> Flags:
-    """Spend the budget on the rows with the largest gain by a fitted gate, and on none with a loss."""
-    gate = fit_gate(chosen_on)
-    expected = np.sort(gate(chosen_on.take(~chosen_on.escalated_anyway)))[::-1]
-    n_chosen = min(rows_in(_free(chosen_on, budget), len(chosen_on)), len(expected))
-    bound = expected[n_chosen - 1] if n_chosen else np.inf
-    return np.asarray(rows.escalated_anyway | (gate(rows) >= max(bound, np.finfo(float).tiny)))
-
-
 def _free(rows: CalibrationRows, budget: float) -> float:
     """Return the part of the budget, as a share of rows, that rows escalated for other reasons leave."""
     return max(0.0, budget - float(rows.escalated_anyway.mean()))
@@ -160,23 +151,8 @@ POLICIES: dict[str, Policy] = {
     "confidence": by_confidence,
     "margin": by_margin,
     "both": by_both,
-    "gate": by_gate,
 }
 """Ways to spend a budget, each fitted on some rows and applied to others."""
-
-
-def fit_gate(rows: CalibrationRows) -> Callable[[CalibrationRows], Values]:
-    """Fit the fallback's gain on the rows' signals, by least squares; return a function that predicts it, (n,)."""
-    centre, scale = rows.signals.mean(axis=0), rows.signals.std(axis=0)
-    scale[scale == 0] = 1.0
-
-    def design(others: CalibrationRows) -> Values:
-        return np.column_stack([np.ones(len(others)), (others.signals - centre) / scale])
-
-    known = design(rows)
-    gram = known.T @ known + _SHRINKAGE * len(rows) * np.eye(known.shape[1])
-    weights = np.linalg.solve(gram, known.T @ rows.gain)
-    return lambda others: np.asarray(design(others) @ weights)
 
 
 def recoveries(rows: CalibrationRows, *, budget: float, seed: int, resamples: int) -> dict[str, Recovery]:
@@ -187,14 +163,14 @@ def recoveries(rows: CalibrationRows, *, budget: float, seed: int, resamples: in
     """
     halves = list(_halves(rows.articles, seed))
     best = sum((_oracle(rows, judged, budget) for _, judged in halves), np.zeros(len(rows))) / _HALVINGS
-    shares = {"random": _Shares(np.full(len(rows), budget), best)}
+    shares = {"random": Shares(np.full(len(rows), budget), best)}
     shares |= {name: _apply(rows, halves, policy, budget) for name, policy in POLICIES.items()}
-    shares["oracle"] = _Shares(best, best)
-    return {name: _recovery(rows, each, seed=seed, resamples=resamples) for name, each in shares.items()}
+    shares["oracle"] = Shares(best, best)
+    return {name: recovery_of(rows, each, seed=seed, resamples=resamples) for name, each in shares.items()}
 
 
 @dataclass(frozen=True, slots=True)
-class _Shares:
+class Shares:
     """How often each row was escalated over all halvings, and how often by an oracle, float64 (n,)."""
 
     chosen: Values
@@ -210,15 +186,13 @@ def _halves(articles: npt.NDArray[np.int64], seed: int) -> Iterator[tuple[Flags,
         yield from ((first, ~first), (~first, first))
 
 
-def _apply(
-    rows: CalibrationRows, halves: list[tuple[Flags, Flags]], policy: Policy, budget: float
-) -> _Shares:
+def _apply(rows: CalibrationRows, halves: list[tuple[Flags, Flags]], policy: Policy, budget: float) -> Shares:
     chosen, oracle = np.zeros(len(rows)), np.zeros(len(rows))
     for chosen_on, judged in halves:
         applied = policy(rows.take(chosen_on), rows.take(judged), budget)
         chosen[judged] += applied
         oracle += _oracle(rows, judged, max(budget, float(applied.mean())))
-    return _Shares(chosen / _HALVINGS, oracle / _HALVINGS)
+    return Shares(chosen / _HALVINGS, oracle / _HALVINGS)
 
 
 def _oracle(rows: CalibrationRows, judged: Flags, share: float) -> Values:
@@ -227,7 +201,8 @@ def _oracle(rows: CalibrationRows, judged: Flags, share: float) -> Values:
     return chosen
 
 
-def _recovery(rows: CalibrationRows, shares: _Shares, *, seed: int, resamples: int) -> Recovery:
+def recovery_of(rows: CalibrationRows, shares: Shares, *, seed: int, resamples: int) -> Recovery:
+    """Return what escalating each row as often as ``shares`` says recovers, with its interval over articles."""
     won, best, whole = shares.chosen * rows.gain, shares.oracle * rows.gain, float(rows.gain.sum())
     means = resampled_means([won, best], rows.articles, resamples=resamples, seed=seed)
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -23,14 +23,19 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lvm_batch.lvm.evaluation.calibration import CalibrationRows
+    from lvm_batch.lvm.evaluation.router_fit import FittedRouter
 
 SHARES = (0.05, 0.10, 0.15, 0.20, 0.25, 0.30, 0.40, 0.50)
 """The shares of rows in the table of thresholds."""
 
 
-def figures_of(rows: CalibrationRows, *, budget: float, seed: int, resamples: int) -> dict[str, Any]:
-    """Return all figures of a calibration on ``rows``."""
+def figures_of(
+    rows: CalibrationRows, fitted: FittedRouter, *, budget: float, seed: int, resamples: int
+) -> dict[str, Any]:
+    """Return all figures of a calibration on ``rows``; the router was ``fitted`` on them, or on some of them."""
     policies = recoveries(rows, budget=budget, seed=seed, resamples=resamples)
+    oracle = policies.pop("oracle")
+    policies |= {"router": fitted.recovery_of_all, "oracle": oracle}
     return {
         "rows": len(rows),
         "articles": len(np.unique(rows.articles)),

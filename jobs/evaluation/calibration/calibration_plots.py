@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from lvm_batch.lvm.evaluation.calibration import CalibrationRows
 
-_POINTS = {"both": "proposed thresholds", "gate": "fitted gate"}
+_POINTS = {"both": "proposed thresholds", "router": "router"}
 
 
 def draw_reliability(figure: Figure, *, values: Mapping[str, Any]) -> None:

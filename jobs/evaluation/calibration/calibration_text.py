@@ -20,7 +20,7 @@ _POLICIES = {
     "confidence": "least confident",
     "margin": "smallest margin",
     "both": "confidence and margin",
-    "gate": "fitted gate",
+    "router": "fitted router",
     "oracle": "oracle",
 }
 
@@ -34,6 +34,7 @@ def as_text(values: Values) -> str:
             _signals(values),
             _thresholds(values),
             _recovered(values),
+            _router(values),
             _proposal(values),
         )
     )
@@ -123,6 +124,29 @@ def _proposal(values: Values) -> Iterator[str]:
         )
     yield ""
     yield as_toml(values).rstrip()
+
+
+def _router(values: Values) -> Iterator[str]:
+    router, anyway = values["router"], values["escalated_anyway"]
+    if anyway >= values["budget"] > 0:
+        yield (
+            f"lane and length alone escalate {anyway:.1%}, the whole budget; a router may take "
+            f"{_percent(values['budget'])} of the other rows"
+        )
+    if router["interval"] is None or router["random"] is None:
+        yield "no router is proposed: it would escalate no row, or nothing is known of other articles"
+        return
+    low, high = router["interval"]
+    recovered = f"{router['of_oracle']:.0%} ({low:.0%} to {high:.0%}) of the oracle's gain"
+    unseen = f"on {values['grouped_by']} that it was not fitted on, random choice {router['random']:.0%}"
+    if not router["is_better"]:
+        yield f"no router is proposed: one recovers {recovered}"
+        yield f"{unseen}, which may be chance"
+        return
+    yield f"router, escalates {router['escalated']:.1%} of the rows{' left' if anyway else ''}: recovers {recovered}"
+    yield unseen
+    where = f": {router['file']}, beside these figures" if router["file"] else "; --output DIR writes it"
+    yield f"  for `lvm-batch run --router`{where}"
 
 
 def _percent(share: float) -> str:

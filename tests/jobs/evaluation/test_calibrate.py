@@ -22,7 +22,7 @@ from lvm_batch.jobs.errors import UsageError
 from lvm_batch.jobs.evaluation.calibration.calibrate import calibrate, find_run_models
 from lvm_batch.jobs.evaluation.calibration.calibration_text import as_text, as_toml
 from lvm_batch.jobs.settings.evaluate import EvaluateSettings
-from lvm_batch.lvm.checkpoints.checkpoint import save_checkpoint
+from lvm_batch.lvm.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from lvm_batch.lvm.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def test_a_calibration_has_every_part(whole: tuple[dict[str, Any], str, Path]) -
         row["share"] for row in values["thresholds"]
     )
     assert all(row["oracle_gain"] >= row["confidence_gain"] for row in values["thresholds"])
-    names = ["random", "cards", "confidence", "margin", "both", "gate", "oracle"]
+    names = ["random", "cards", "confidence", "margin", "both", "router", "oracle"]
     assert list(values["policies"]) == names
     assert values["policies"]["oracle"]["of_oracle"] == 1
     assert values["escalated_anyway"] == 0.01
@@ -156,10 +156,70 @@ def test_plots_are_the_same_each_time(settings: dict[str, Any], tmp_path: Path) 
     for folder in folders:
         calibrated(settings, output=str(folder))
     names = ["calibration.json", "calibration_gain.svg", "calibration_reliability.svg", "thresholds.toml"]
-    assert sorted(path.name for path in folders[0].iterdir()) == names
+    assert sorted(path.name for path in folders[0].iterdir() if "router" not in path.name) == names
     for name in names:
         one, other = ((folder / name).read_bytes() for folder in folders)
         assert one == other
+
+
+@pytest.fixture(scope="module")
+def told(pair: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Windows whose target is nearer to gru's answer where the last two vectors are alike, else to amn's."""
+    import torch
+
+    from lvm_batch.lvm.inference.predictor import Predictor
+
+    contexts = windows()[0][:: len(windows()[0]) // 1000]
+    amn, gru = (
+        Predictor(load_checkpoint((pair / name).read_bytes(), name).model, torch.device("cpu"))(contexts)
+        for name in ("amn.pt", "gru.pt")
+    )
+    alike = np.einsum("nd,nd->n", contexts[:, -2], contexts[:, -1])
+    nearer = 0.5 + 2 * (alike - np.median(alike)) + 0.1 * np.random.default_rng(0).standard_normal(len(alike))
+    targets = nearer[:, None] * gru + (1 - nearer[:, None]) * amn
+    columns = {"article_id": np.arange(len(alike)) // 25}
+    path = tmp_path_factory.mktemp("told") / "in.parquet"
+    return write_windows(path, contexts, targets.astype(np.float32), columns=columns)
+
+
+def test_a_router_is_fitted_where_a_signal_tells(
+    settings: dict[str, Any], told: Path, predict: Callable[..., Any], tmp_path: Path
+) -> None:
+    """It recovers more than chance on other articles, and a run with what is written spends the budget by it."""
+    output = tmp_path / "judged"
+    values, text = calibrated(settings, dataset=(str(told),), output=str(output))
+    router = values["router"]
+    assert router["is_better"]
+    assert router["interval"][0] > 1.5 * router["random"]
+    assert values["policies"]["router"]["of_oracle"] == pytest.approx(router["of_oracle"])
+    assert "for `lvm-batch run --router`: router.json, beside these figures" in text
+    assert max(len(line) for line in text.splitlines() if "/" not in line) <= 110
+    models = ("--model", settings["model"][0], "--fallback", settings["fallback"], "--bank", settings["bank"])
+    config = ("--config", output / "router.toml", "--shadow-rate", 0)
+    result = predict(told, "--output", tmp_path / "out", *models, *config)
+    assert result.code == 0, result.stderr
+    assert result.values["rows_by_route"]["gru"] == result.values["rows_by_reason"]["expected_gain"]
+    assert result.values["rows_by_route"]["gru"] / result.values["rows_out"] == pytest.approx(0.2, abs=0.04)
+    assert result.values["escalation_gain"]["mean"] > 0
+
+
+def test_no_router_is_written_where_no_signal_tells(settings: dict[str, Any], tmp_path: Path) -> None:
+    """If the fallback is worse on every row, the text says so, and the router of an earlier calibration is gone."""
+    import torch
+
+    from lvm_batch.lvm.architectures.catalog import build_model
+
+    kept = {"epoch": 0, "val_loss": None, "val_cosine": None}
+    worse = build_model("gru", seed=3, d_model=8)
+    with torch.no_grad():
+        worse.output_layer.weight.zero_()
+    save_checkpoint(tmp_path / "gru.pt", worse, architecture="gru", **kept)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/router.json").write_text("of yesterday")
+    values, text = calibrated(settings, fallback=str(tmp_path / "gru.pt"), output=str(tmp_path / "out"))
+    assert (values["router"]["is_better"], values["router"]["file"]) == (False, None)
+    assert "no router is proposed" in text
+    assert not list((tmp_path / "out").glob("router*"))
 
 
 def test_without_articles_rows_are_halved_by_blocks(settings: dict[str, Any]) -> None:

@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lvm_batch.lvm.evaluation.calibration import (
-    SIGNALS,
     CalibrationRows,
     auroc,
     average_ranks,
@@ -18,7 +17,6 @@ from lvm_batch.lvm.evaluation.calibration import (
     oracle_curve,
     oracle_rows,
     reliability,
-    signals,
     spearman,
 )
 from lvm_batch.lvm.evaluation.threshold_search import (
@@ -26,7 +24,6 @@ from lvm_batch.lvm.evaluation.threshold_search import (
     Recovery,
     escalated,
     find_thresholds,
-    fit_gate,
     quantile_below,
     recoveries,
 )
@@ -37,11 +34,10 @@ FEW = st.lists(st.integers(-3, 3), min_size=2, max_size=30)
 
 
 def rows_of(gain: np.ndarray, *, n_articles: int = 20, **columns: np.ndarray) -> CalibrationRows:
-    """Rows whose fallback gains ``gain``; other signals are uninformative."""
+    """Rows whose fallback gains ``gain``; confidence and margin say nothing of it unless given."""
     n_rows, rng = len(gain), np.random.default_rng(1)
     confidence = columns.get("confidence", rng.uniform(0.5, 0.9, n_rows)).astype(np.float32)
     margin = columns.get("margin", rng.uniform(0, 0.05, n_rows)).astype(np.float32)
-    others = rng.standard_normal((n_rows, len(SIGNALS) - 2))
     return CalibrationRows(
         primary=np.full(n_rows, 0.6),
         fallback=0.6 + gain,
@@ -49,7 +45,6 @@ def rows_of(gain: np.ndarray, *, n_articles: int = 20, **columns: np.ndarray) ->
         margin=margin,
         escalated_anyway=columns.get("escalated_anyway", np.zeros(n_rows, np.bool_)),
         articles=columns.get("articles", np.arange(n_rows) * n_articles // n_rows),
-        signals=np.nan_to_num(np.column_stack([confidence, margin, others])),
     )
 
 
@@ -116,15 +111,6 @@ def test_a_gain_curve_ends_where_every_row_is_escalated() -> None:
     curve = gain_curve(np.array([4.0, 3, 2, 1]), gain, shares)
     assert curve.tolist() == pytest.approx([0, 0.125, -0.125, 0.4375])
     assert (oracle_curve(gain, shares) >= curve).all()
-
-
-def test_signals_are_known_before_the_fallback_runs() -> None:
-    """The signals are confidence, margin, cosines to the last vector and to the mean direction, and the mean's norm."""
-    contexts = np.array([[[2.0, 0], [0, 1]], [[0, 3.0], [0, 0]]], np.float32)
-    predictions = np.array([[1, 0], [0.6, 0.8]], np.float32)
-    found = signals(predictions, contexts, np.array([0.9, np.nan]), np.array([0.1, np.nan]))
-    assert found[0] == pytest.approx([0.9, 0.1, 0, 0.5**0.5, 0.5**0.5])
-    assert found[1] == pytest.approx([0, 0, 0, 0.8, 0.5])
 
 
 @given(
@@ -224,7 +210,7 @@ def test_every_policy_leaves_room_for_rows_that_are_escalated_anyway() -> None:
     """A tenth of the rows escalates anyway, so each policy adds a tenth to reach a budget of a fifth."""
     rows = rows_of(noise(4000) + 0.01, escalated_anyway=np.arange(4000) % 10 == 0)
     found = recovered(rows)
-    for name in ("confidence", "margin", "gate"):
+    for name in ("confidence", "margin"):
         assert found[name].escalated == pytest.approx(0.19, abs=0.015), name
     assert found["both"].escalated <= 0.21
 
@@ -236,17 +222,12 @@ def test_a_row_on_its_threshold_is_not_counted_as_escalated() -> None:
     assert find_thresholds(rows, 0.2) == Thresholds(min_confidence=0.75, min_margin=0)
 
 
-def test_a_gate_escalates_no_row_that_it_expects_to_lose() -> None:
-    """If the fallback is worse on all rows, the budget is not spent."""
-    assert recovered(rows_of(np.full(400, -0.02) + noise(400) / 100))["gate"].escalated == 0
-
-
 def test_a_perfect_signal_recovers_what_the_oracle_gains() -> None:
     """If confidence orders rows by gain, it nearly equals the oracle, while margin equals chance."""
     gain = noise(4000)
     found = recovered(rows_of(gain, confidence=0.7 - 5 * gain, articles=np.arange(4000) % 40))
     assert found["oracle"].of_oracle == 1
-    for name in ("confidence", "both", "gate"):
+    for name in ("confidence", "both"):
         assert found[name].of_oracle == pytest.approx(1, abs=0.03), name
         assert found[name].escalated == pytest.approx(0.2, abs=0.02)
     assert found["margin"].of_oracle == pytest.approx(found["random"].of_oracle, abs=0.06)
@@ -289,22 +270,6 @@ def test_an_oracle_may_escalate_as_many_rows_as_the_policy_did() -> None:
     assert found.escalated == 1
     assert found.of_oracle == pytest.approx(gain.sum() / gain[gain > 0].sum())
     assert found.of_gap == pytest.approx(1)
-
-
-def test_a_gate_uses_all_signals() -> None:
-    """A gain that is a sum of signals is predicted exactly, also for rows that the gate was not fitted on."""
-    rows = rows_of(noise(1000))
-    exact = CalibrationRows(
-        **{
-            name: getattr(rows, name)
-            for name in ("primary", "confidence", "margin", "escalated_anyway", "articles")
-        },
-        fallback=rows.primary + rows.signals @ np.array([0.0, 0.5, 0.01, -0.02, 0.03]),
-        signals=rows.signals,
-    )
-    first = np.arange(1000) < 500
-    expected = fit_gate(exact.take(first))(exact.take(~first))
-    np.testing.assert_allclose(expected, exact.gain[~first], atol=2e-4)
 
 
 def test_a_bank_of_one_vector_leaves_margin_out() -> None:
