@@ -101,9 +101,9 @@ def predict(root: Path, console: Console) -> RunOutcome:
     return run_observed(settings, console=console)
 
 
-def _run_settings(root: Path) -> dict[str, object]:
+def _run_settings(root: Path) -> dict[str, str | float]:
     places = {"output": "predictions", "models_dir": "artifacts/lvm/models", "bank": "bank"}
-    return {name: str(root / place) for name, place in places.items()} | THRESHOLDS
+    return {**{name: str(root / place) for name, place in places.items()}, **THRESHOLDS}
 
 
 def _run_flags(root: Path) -> list[str]:

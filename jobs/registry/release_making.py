@@ -20,8 +20,7 @@ from lvm_batch.jobs.checks import Checks
 from lvm_batch.jobs.console.text import as_lines, format_number, plural
 from lvm_batch.jobs.errors import UsageError
 from lvm_batch.jobs.models.facts import FALLBACK_ARCHITECTURES, PRIMARY_ARCHITECTURES
-from lvm_batch.jobs.models.files import check_architecture
-from lvm_batch.jobs.models.fit import misfits
+from lvm_batch.jobs.models.fit import check_architecture, misfits
 from lvm_batch.jobs.output_folder import as_json, check_output_folder, make_output_folder, write_files
 from lvm_batch.jobs.releases.release import DOCUMENT, FALLBACK, MODEL, Release, ReleasedBank, ReleasedModel
 from lvm_batch.lvm.checkpoints.checkpoint import load_checkpoint

@@ -91,7 +91,7 @@ def test_a_released_output_is_reported(released: Path, lvm_batch: Command) -> No
         21,
     )
     page = (released / "out/_lvm_batch/report.html").read_text()
-    assert "0.0654 over 20 rows" in page
+    assert '>0.0654</dd><dd class="detail">over 20 rows' in page
     assert "Settings that differ from the defaults" in page
 
 
