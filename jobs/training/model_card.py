@@ -119,6 +119,8 @@ def _recipe(document: Mapping[str, Any]) -> Iterator[str]:
         f"{recipe['max_gradient_norm']:g}, seed {document['arguments'].get('seed', 0)}; mean squared error"
         + (f", {recipe['teaching']:.0%} of it against ridge regression" if recipe["teaching"] else "")
         + (", windows also backwards" if recipe["both_directions"] else "")
+        + (f", {recipe['dropout']:.0%} of the last features dropped" if recipe.get("dropout") else "")
+        + (", weights averaged over steps" if recipe.get("averaging") else "")
         + (", last layer begun at ridge regression" if recipe["beginning"] == "ridge" else "")
         + "."
     )

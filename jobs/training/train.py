@@ -129,7 +129,7 @@ def _fresh_model(settings: TrainSettings, windows: Windows) -> ContextModel:
 
 def _identity(settings: TrainSettings, recipe: Recipe, data: str) -> dict[str, Any]:
     """Return everything that the model depends on."""
-    return {"arch": settings.arch, "seed": settings.seed, "data": data, **asdict(recipe)}
+    return {"arch": settings.arch, "seed": settings.seed, "data": data, **recipe.identity()}
 
 
 def _origin(settings: TrainSettings, recipe: Recipe, rows: TrainingRows) -> dict[str, Any]:

@@ -6,10 +6,12 @@ The rule: every figure is a card's or was measured, and says which.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal
 
 Schedule = Literal["cosine", "plateau", "constant"]
+
+_LATER = frozenset({"dropout", "averaging"})  # settings that the first recipes did not have
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,9 @@ class Recipe:
     ``patience`` epochs without a better validation cosine. ``beginning`` "ridge" fits the last layer to ridge
     regression before the first step. ``teaching`` is the share of the loss that is measured against ridge regression's
     prediction instead of the target. With ``both_directions`` the model is also trained on reversed windows.
+
+    ``dropout`` is the share of the features before the last layers that a step drops. With ``averaging`` the judged and
+    kept weights are running averages, of which a step keeps that share.
     """
 
     epochs: int
@@ -34,6 +39,17 @@ class Recipe:
     beginning: Literal["random", "ridge"] = "random"
     teaching: float = 0.0
     both_directions: bool = False
+    dropout: float = 0.0
+    averaging: float = 0.0
+
+    def identity(self) -> dict[str, Any]:
+        """Return the settings by which trainings are told apart: those that came later only where they are used.
+
+        So a folder that an earlier version finished or began by a recipe that has not changed is still the same
+        training.
+        """
+        later = {field.name: field.default for field in fields(self) if field.name in _LATER}
+        return {name: value for name, value in asdict(self).items() if later.get(name, ...) != value}
 
 
 CARDS = {
@@ -43,6 +59,9 @@ CARDS = {
 """The recipes of the models' cards, for 80,000 and 543,556 windows. Learning rate, decay, batch and epochs are the
 cards'; halving the rate on a plateau comes from the same project's comparison of architectures."""
 
+_AVERAGING = (
+    0.998  # an average over about 500 steps, or over a ninth of them while there are fewer than 4,500
+)
 _UNSEEN = Recipe(
     epochs=8,
     batch_size=256,
@@ -53,7 +72,7 @@ _UNSEEN = Recipe(
     both_directions=True,
 )
 UNSEEN = {
-    "amn": _UNSEEN,
+    "amn": replace(_UNSEEN, dropout=0.2, averaging=_AVERAGING),
     "amn-mixer": replace(_UNSEEN, learning_rate=1e-3),
     "gru": replace(_UNSEEN, epochs=4, learning_rate=5e-4),
     "lstm": replace(_UNSEEN, epochs=4, learning_rate=5e-4),

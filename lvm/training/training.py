@@ -9,19 +9,20 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 
 from lvm_batch.lvm.errors import ModelError
-from lvm_batch.lvm.inference.cosines import row_cosines
-from lvm_batch.lvm.inference.predictor import Predictor
+from lvm_batch.lvm.training.averages import average_of
+from lvm_batch.lvm.training.dropout import dropping
 from lvm_batch.lvm.training.forms import rounded_products, training_form
 from lvm_batch.lvm.training.ridge import fit_ridge
 from lvm_batch.lvm.training.ridge_start import SAMPLE, start_at_ridge
 from lvm_batch.lvm.training.schedules import make_schedule
+from lvm_batch.lvm.training.validation import validate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -99,6 +100,7 @@ class Training:
         self.epochs: list[Epoch] = []
         self._ridge = self._fit_ridge()
         self._predict = training_form(model, self.device)
+        self._average = average_of(model, recipe.averaging) if recipe.averaging else None
         self.optimizer = torch.optim.AdamW(
             model.parameters(),
             lr=recipe.learning_rate,
@@ -115,9 +117,15 @@ class Training:
         if not self.epochs:
             if self._ridge and self.recipe.beginning == "ridge":
                 start_at_ridge(self.model, self.windows.sample(SAMPLE), self._ridge)
+                self.judged.load_state_dict(self.model.state_dict())
             yield self._end_epoch(math.nan)
         while self.stopped is None:
             yield self._end_epoch(self._train_epoch(len(self.epochs)))
+
+    @property
+    def judged(self) -> ContextModel:
+        """The model that is validated and kept: of averaged weights, if the recipe averages them."""
+        return cast("ContextModel", self._average.module) if self._average else self.model
 
     @property
     def stopped(self) -> Stop | None:
@@ -147,6 +155,7 @@ class Training:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
+            "average": self._average and self._average.state_dict(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -157,6 +166,8 @@ class Training:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
+        if self._average:
+            self._average.load_state_dict(state["average"])
 
     def _fit_ridge(self) -> RidgePredictor | None:
         if self.recipe.beginning != "ridge" and not self.recipe.teaching:
@@ -166,20 +177,21 @@ class Training:
     def _end_epoch(self, train_loss: float) -> Epoch:
         """Validate the model after an epoch, and keep its weights if they are the best so far."""
         rate = self.optimizer.param_groups[0]["lr"]
-        val_loss, val_cosine = self._validate()
+        val_loss, val_cosine = validate(self.judged, self.validation) if self.validation else (None, None)
         epoch = Epoch(len(self.epochs), train_loss, val_loss, val_cosine, rate)
         self.epochs.append(epoch)
         if epoch.number:
             self.schedule.end_epoch(train_loss if val_loss is None else val_loss)
         if _is_better(epoch, self._best):
-            self._best, self._best_weights = epoch, copy.deepcopy(self.model.state_dict())
+            self._best, self._best_weights = epoch, copy.deepcopy(self.judged.state_dict())
         return epoch
 
     def _train_epoch(self, number: int) -> float:
         """Train once on all windows in random order. Returns the mean loss, NaN if a step's loss is not finite."""
         self.model.train()
         total = 0.0
-        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+        forked = torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else [])
+        with forked, dropping(self.model, self.recipe.dropout):
             torch.manual_seed(int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0]))
             for rows in torch.split(torch.randperm(len(self.windows)), self.recipe.batch_size):
                 loss = self._step(rows)
@@ -198,6 +210,8 @@ class Training:
         objective.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.max_gradient_norm)
         self.optimizer.step()
+        if self._average:
+            self._average.update_parameters(self.model)
         self.schedule.end_step()
         value = loss.item()
         if self.on_step:
@@ -210,22 +224,6 @@ class Training:
             return torch.zeros_like(loss)
         by_ridge = F.normalize(self._ridge.direction(contexts), dim=1)
         return self.recipe.teaching * (F.mse_loss(predictions, by_ridge) - loss)
-
-    def _validate(self) -> tuple[float | None, float | None]:
-        """Return the loss and the mean cosine over the validation windows that have a cosine."""
-        if self.validation is None:
-            return None, None
-        predict = Predictor(self.model, self.device)
-        errors, cosines = [], []
-        for contexts, targets in self.validation.batches():
-            predictions, wanted = predict(contexts.numpy()), targets.numpy()
-            errors.append(np.square(predictions - wanted).mean(axis=1))
-            cosines.append(row_cosines(predictions, wanted))
-        judged = np.concatenate(cosines).astype(np.float64)
-        known = np.isfinite(judged)
-        if not known.any():
-            return math.nan, math.nan
-        return float(np.concatenate(errors)[known].mean(dtype=np.float64)), float(judged[known].mean())
 
 
 def _is_better(epoch: Epoch, best: Epoch | None) -> bool:

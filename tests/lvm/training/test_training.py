@@ -72,7 +72,7 @@ def fit(
 
 
 LEARN = Recipe(epochs=8, batch_size=64, learning_rate=3e-3, schedule="cosine", beginning="ridge")
-UNSEEN = replace(recipe_for("unseen", "amn", n_windows=5000), epochs=3)
+UNSEEN = replace(recipe_for("unseen", "amn", n_windows=5000), epochs=3, dropout=0.2, averaging=0.9)
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -126,6 +126,59 @@ def test_a_resumed_training_equals_an_uninterrupted_one(recipe: Recipe) -> None:
     assert [asdict(epoch) for epoch in history.epochs[1:]] == [asdict(epoch) for epoch in expected.epochs[1:]]
     for name, weights in uninterrupted.state_dict().items():
         assert torch.equal(weights, again.model.state_dict()[name])
+
+
+def test_averaged_weights_are_judged_and_kept() -> None:
+    """The judged cosine is that of averaged weights; the kept model has them, and training goes on from the others."""
+    data, held_out = windows(300, seed=1), windows(200, seed=2)
+    recipe = replace(LEARN, epochs=2, averaging=0.9)
+    training = Training(small("amn"), data, recipe=recipe, seed=0, validation=held_out)
+    for epoch in training:
+        if epoch.number == 2:
+            assert cosine(training.judged, held_out) == pytest.approx(epoch.val_cosine, abs=1e-6)
+            assert cosine(training.model, held_out) != pytest.approx(epoch.val_cosine, abs=1e-6)
+    averaged = cosine(training.judged, data)
+    assert training.finish().best.number == 2
+    assert cosine(training.model, data) == averaged
+
+
+def test_no_averages_before_a_step() -> None:
+    """Epoch 0 judges the model that training begins at, with averages or without."""
+    held_out = windows(100, seed=2)
+    recipes = [replace(LEARN, epochs=0, averaging=keep) for keep in (0.0, 0.99)]
+    first, second = (
+        fit(small("amn"), windows(200, seed=1), recipe=recipe, seed=0, validation=held_out).best.val_cosine
+        for recipe in recipes
+    )
+    assert first == second
+
+
+@pytest.mark.parametrize("name", ["amn", "gru"])
+def test_features_are_dropped_in_training_only(name: str) -> None:
+    """Dropout changes what is learnt, by the seed alone, and nothing in how the trained model predicts."""
+    data = windows(200, seed=1)
+    recipe = replace(LEARN, epochs=1, dropout=0.5)
+    first, second, without = small(name), small(name), small(name)
+    for model in (first, second):
+        fit(model, data, recipe=recipe, seed=4)
+    fit(without, data, recipe=replace(recipe, dropout=0.0), seed=4)
+    assert cosine(first, data) == cosine(second, data) == cosine(first, data)
+    assert cosine(first, data) != cosine(without, data)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_no_model_ends_below_its_start(name: str) -> None:
+    """On articles kept apart, what is kept is never worse than the start at ridge regression, even of few windows."""
+    held_out = windows(200, seed=2)
+    recipe = replace(recipe_for("unseen", name, n_windows=60), epochs=2, learning_rate=0.05)
+    history = fit(small(name), windows(60, seed=1), recipe=recipe, seed=0, validation=held_out)
+    assert history.best.val_cosine >= history.epochs[0].val_cosine  # type: ignore[operator]
+
+
+def test_recipes_of_before_are_told_apart_as_before() -> None:
+    """Settings that came later are part of a recipe's identity only where they are used."""
+    assert "averaging" not in recipe_for("v1", "amn", n_windows=300).identity()
+    assert replace(LEARN, averaging=0.9).identity() == LEARN.identity() | {"averaging": 0.9}
 
 
 def test_training_leaves_the_random_state_alone() -> None:
