@@ -173,7 +173,7 @@ def open_bank(path: str, *, with_index: bool = True) -> Bank:
         vectors = _mapped(root / VECTORS)
         index = (root / INDEX).read_bytes() if with_index and meta.get("index") else None
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise UnreadableFile(f"{path} is no bank: {_reason(error, root)}", _build_hint(path)) from error
+        raise UnreadableFile(f"{path} is not a bank: {_reason(error, root)}", _build_hint(path)) from error
     except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise UnreadableFile(f"{path} is a damaged bank: {_reason(error, root)}", "build it again") from error
     if vectors.shape != (count, dim) or vectors.dtype != np.float32:
@@ -230,6 +230,6 @@ def _write_meta(root: Path, source: VectorSource, *, kept: int, digest: str) -> 
         "ids_digest": digest_of_ids(root / IDS),
         "sources": [file.path for file in source.files],
     }
-    # Written last: a folder without it is no bank, so that an interrupted build is not taken for one.
+    # Written last: a folder without it is not a bank, so that an interrupted build is not taken for one.
     (root / META).write_text(json.dumps(meta, indent=1) + "\n")
     return meta

@@ -47,7 +47,7 @@ def fetch_bank(place: Location) -> Path:
                 _fetch(place, meta, digest, cache / name)
     except FileNotFoundError as error:
         raise UnreadableFile(
-            f"{place.text} is no bank: it has no {META}, or not what that names",
+            f"{place.text} is not a bank: it has no {META}, or not what that names",
             "build one: lvm-batch bank build",
         ) from error
     except OSError as error:
@@ -70,7 +70,7 @@ def upload_bank(place: Location) -> Iterator[Path]:
             raise OutputError(f"{place.text} is not empty", "choose another folder")
         with tempfile.TemporaryDirectory(prefix="lvm-batch-") as folder:
             yield Path(folder)
-            # The description comes last: without it the folder is no bank.
+            # The description comes last: without it the folder is not a bank.
             for name in (VECTORS, IDS, INDEX, META):
                 if (Path(folder) / name).exists():
                     bucket.put(f"{key}/{name}", Path(folder) / name)

@@ -109,10 +109,10 @@ def _usual_width(parquet: OpenParquet, file: InputFile, column: str) -> int:
     """Return the most common width of the first vectors of a column whose type does not say it."""
     if problem := check_vector_type(parquet.schema_arrow.field(column).type, length=1, dim=_USUAL_DIM):
         raise ColumnError(
-            f"{file.path}: column `{column}` {problem}", "point to a column of vectors: --vector-column"
+            f"{file.path}: column `{column}` {problem}", "name a column of vectors: --vector-column"
         )
     if (measured := row_width(parquet, column, most_tables=None)) is None:
-        raise ColumnError(f"{file.path}: column `{column}` holds no vector", "point to a file with vectors")
+        raise ColumnError(f"{file.path}: column `{column}` holds no vector", "name a file with vectors")
     return measured.width
 
 

@@ -84,7 +84,7 @@ def check_type(
         without = f", or do without: {flag} {NO_COLUMN}" if accepts in {is_text, is_number} else ""
         raise ColumnError(
             f"{file}: column `{name}` is {schema.field(name).type}, but must hold {_EXPECTED[accepts]}",
-            f"convert it, or point to another column: {flag} NAME{without}",
+            f"convert it, or name another column: {flag} NAME{without}",
         )
 
 

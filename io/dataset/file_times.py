@@ -78,16 +78,14 @@ def _column(files: Sequence[InputFile]) -> str:
 def _time_of(file: InputFile, by: str) -> datetime:
     if by == MODIFIED:
         if file.modified_ns is None:
-            raise DataError(
-                f"{file.path} does not tell when it was written", "select by folders: --time-column"
-            )
+            raise DataError(f"{file.path} has no time of writing", "select by folders: --time-column")
         return datetime.fromtimestamp(file.modified_ns / 1e9, UTC)
     texts = {name.casefold(): text for name, text in file.folders.items()}
     try:
         return _utc(_written(texts, by)) + timedelta(hours=int(texts.get("hour") or 0))
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(
-            f"{file.path} lies in no folder {by}=… that tells a date",
+            f"{file.path} is in no folder {by}=… that has a date",
             "move it, give another --time-column, or --time-column modified for when files were written",
         ) from error
 

@@ -132,11 +132,11 @@ def check_unchanged(file: InputFile) -> None:
     place = locate(file.path)
     found = look_at(place)
     if found.type != fs.FileType.File:
-        raise UnreadableFile(f"{file.path} is not there any more", "bring it back, then run again", file.path)
+        raise UnreadableFile(f"{file.path} no longer exists", "restore it, then run again", file.path)
     if (found.size, found.mtime_ns) != (file.size, file.modified_ns):
         raise UnreadableFile(
             f"{file.path} has changed since the job was planned",
-            "let it be written to the end, then run again",
+            "wait until it is written completely, then run again",
             file.path,
         )
 
@@ -153,7 +153,7 @@ def _refuse_repeated(files: list[InputFile]) -> None:
         if first.path != file.path:
             raise DataError(
                 f"{file.path} and {first.path} are one file, whose rows would be read twice",
-                "take the link away, or name what to read one by one; a copy is a file of its own",
+                "remove the link, or name what to read one by one; a copy is a file of its own",
             )
         if first is not file:
             raise DataError(
@@ -221,7 +221,7 @@ def _sorted_out(
 def _single(place: Location, found: fs.FileInfo) -> InputFile:
     if is_hidden(found.base_name):
         raise DataError(
-            f"{place.text} begins with `_` or `.`, and so would its outputs: readers pass over such names",
+            f"{place.text} begins with `_` or `.`, and so would its outputs: readers skip such names",
             "rename the file",
         )
     return _input_file(place, found.base_name, found)
@@ -229,7 +229,7 @@ def _single(place: Location, found: fs.FileInfo) -> InputFile:
 
 def _no_file(place: Location) -> DataError:
     return DataError(
-        f"{place.text} is no file, but a pipe, a socket or a device",
+        f"{place.text} is a pipe, a socket or a device, not a file",
         "copy what it gives into a file, and read that",
     )
 

@@ -46,7 +46,7 @@ def _apart(file: str, field: pa.Field, files: Files) -> ColumnError:
     kinds = [(other, schema.field(field.name).type) for other, schema in files if field.name in schema.names]
     other, kind = next((each for each in kinds if common_type(each[1], field.type) is None), kinds[0])
     return ColumnError(
-        f"{file} does not go together with {other}: column `{field.name}` is {field.type} in the one and {kind} in the "
+        f"{file} does not match {other}: column `{field.name}` is {field.type} in the one and {kind} in the "
         "other, and no type holds the values of both as they are",
         "write the inputs with one type of that column and run again; or read the files of each type on their own",
     )

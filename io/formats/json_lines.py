@@ -167,7 +167,7 @@ def _open(path: str) -> Iterator[pa.NativeFile]:
         with place.filesystem.open_input_stream(place.path, compression=compression) as stream:
             yield stream
     except FileNotFoundError as error:
-        raise InputNotFound(f"{path} is not there any more", "bring it back, then run again") from error
+        raise InputNotFound(f"{path} no longer exists", "restore it, then run again") from error
     except (pa.ArrowException, OSError) as error:
         raise UnreadableFile(
             f"{path} cannot be read: {error}", "copy it again, or write it again", path

@@ -176,7 +176,7 @@ def _open_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: str, n
     _check_size(header, member.file_size, path, name)
     if header.fortran_order and len(header.shape) > 1:
         raise UnreadableFile(
-            f"{path}: array `{name}` is in Fortran order, so that no row of it stands in one piece",
+            f"{path}: array `{name}` is in Fortran order, so that rows do not lie in one piece",
             "save np.ascontiguousarray(array), or as NPY, which may have any order",
             path,
         )

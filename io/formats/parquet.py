@@ -219,18 +219,16 @@ def naming_errors(path: str, part: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise UnreadableFile(
-            f"{path} is not there any more", "bring it back, then run again", path
-        ) from error
+        raise UnreadableFile(f"{path} no longer exists", "restore it, then run again", path) from error
     except MemoryError as error:
         raise DataError(
             f"there is not enough memory to read {path}, {part}: {_first_line(error)}",
-            "let fewer workers run, or give them more memory; if the file is damaged, write it again",
+            "use fewer workers, or give them more memory; if the file is damaged, write it again",
         ) from error
     except ConnectionError as error:
         raise InputNotFound(
             f"{path} cannot be reached, {part}: {_first_line(error)}",
-            "see that the store answers, then run again",
+            "check that the store answers, then run again",
         ) from error
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last: names that are no UTF-8
         raise UnreadableFile(

@@ -232,7 +232,7 @@ class OutputFolder(UnitFiles):
         stranger = self._store.first_visible()
         if stranger is not None and self.job() is None:  # another run may have begun the job meanwhile
             raise OutputError(
-                f"{self.text} is not empty and no job of lvm-batch: it holds {stranger}",
+                f"{self.text} is not empty and holds no lvm-batch job: it has {stranger}",
                 "choose a folder that is new or empty, so that readers of it see predictions only",
             )
 

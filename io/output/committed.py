@@ -84,7 +84,7 @@ def committed(output: str, *, require_success: bool) -> Committed:
     if require_success:
         _require_whole(folder, answered, [unit.output for unit in job.units if unit.output in recorded])
     if not answered:
-        raise NotFinished(f"nothing of {output} is committed yet", "wait for the run, or begin it again")
+        raise NotFinished(f"nothing of {output} is committed yet", "wait for the run, or start it again")
     files = tuple(
         CommittedFile(record.output, record.place.input, record) for record in _by_input(job, answered)
     )
@@ -95,7 +95,7 @@ def _job(folder: OutputFolder) -> JobDocument:
     job = folder.required_job()
     if job.identity.format is None:
         raise OutputError(
-            f"{folder.text}/_lvm_batch/job.json is damaged: it tells no format", "run the job anew"
+            f"{folder.text}/_lvm_batch/job.json is damaged: it does not say its format", "run the job anew"
         )
     if job.identity.is_newer:
         raise OutputError(
@@ -121,7 +121,7 @@ def _require_whole(folder: OutputFolder, whole: Mapping[str, CommitRecord], reco
     if lost := sorted(set(recorded) - whole.keys()):
         raise OutputError(
             f"{folder.text}/{lost[0]} is gone or has changed since it was committed ({len(lost)} such files)",
-            "run the command that began the job again: it makes them anew; or, "
+            "run the command that started the job again: it writes them again; or, "
             f"{_READ_ALL_THE_SAME.replace('what is committed', 'the others')}",
         )
 
@@ -134,8 +134,8 @@ def _unfinished(output: str, job: JobDocument, whole: Mapping[str, CommitRecord]
         return f"{output} is being written: {counted}", f"wait for the run; or, {_READ_ALL_THE_SAME}"
     if begun - whole.keys():
         return (
-            f"{output} is incomplete: {counted}, and no run is at it",
-            f"run the command that began it again: it does the rest; or, {_READ_ALL_THE_SAME}",
+            f"{output} is incomplete: {counted}, and no run is working on it",
+            f"run the command that started it again: it does the rest; or, {_READ_ALL_THE_SAME}",
         )
     return (
         f"{output} was not accepted: {counted}, but a gate failed or files were left out",

@@ -58,7 +58,7 @@ def _locked_folder(place: Location, text: str) -> Iterator[None]:
         if not _take_patiently(file, text):
             raise OutputLocked(
                 f"another run is writing to {text}",
-                "wait for it to end, then run again; `lvm-batch status` shows it",
+                "wait until it ends, then run again; `lvm-batch status` shows its progress",
             )
         file.truncate(0)  # of an output that was copied from a store it still names what counted there
         yield

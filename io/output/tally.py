@@ -130,7 +130,7 @@ def as_count(value: object) -> int:
 
 def _read_counts(values: Counts) -> Counts:
     if not {int}.issuperset(map(type, values.values())):
-        raise TypeError(f"{values} has what is no count")
+        raise TypeError(f"{values} has a value that is not a count")
     return values
 
 

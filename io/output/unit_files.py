@@ -115,7 +115,7 @@ class UnitFiles(ABC):
             self._refuse_outdated(record)
             self._store.remove(output)
         raise OutputError(
-            f"{self.text}/{output} cannot be published: it changes all the time",
+            f"{self.text}/{output} cannot be published: it keeps changing",
             "see what else writes there, then run again",
         )
 

@@ -53,7 +53,7 @@ def file_faults(
             if what:
                 yield Fault(output, what)
     for stranger in sorted(sizes.keys() - records.keys()):
-        yield Fault(stranger, "no commit record tells of it")
+        yield Fault(stranger, "no commit record mentions it")
 
 
 def _fault(
@@ -81,7 +81,7 @@ def _fault_of_footer(
     if footer.num_rows != rows_out:
         return f"its footer tells of {footer.num_rows:,} rows, and its record of {rows_out:,}"
     if (footer.metadata or {}).get(FINGERPRINT_KEY.encode()) != fingerprint.encode():
-        return "its footer tells of another job"
+        return "its footer names another job"
     if rows_in != rows_out:
         return f"its record tells of {rows_in:,} rows in, and {rows_out:,} out"
     missing = set(columns).difference(footer.schema.to_arrow_schema().names)

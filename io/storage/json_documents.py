@@ -87,7 +87,7 @@ class JsonDocuments:
         except (ValueError, RecursionError) as error:
             raise self.damaged(name, str(error)) from error
         if not isinstance(value, dict):
-            raise self.damaged(name, "it is no JSON object")
+            raise self.damaged(name, "it is not a JSON object")
         if missing := self._kind(name).required - value.keys():
             raise self.damaged(name, f"it tells no {' and no '.join(sorted(missing))}")
         return value

@@ -107,7 +107,7 @@ class _Lease:
             elif current != seen:
                 raise OutputLocked(
                     f"another run is writing to {self._text}: {_holder(current)}",
-                    "wait for it to end, then run again; `lvm-batch status` shows it",
+                    "wait until it ends, then run again; `lvm-batch status` shows its progress",
                 )
             sleep(BEAT_S / _LOOKS)
 
@@ -143,7 +143,7 @@ class _Lease:
         """Raise :class:`OutputLocked` if the lease is known to be lost."""
         if self.lost:
             raise OutputLocked(
-                f"another run has taken over {self._text}, since this one had stood still for {TTL_S:.0f} s",
+                f"another run has taken over {self._text}, because this one made no progress for {TTL_S:.0f} s",
                 "wait for it to end, then run again",
             )
 

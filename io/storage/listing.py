@@ -105,7 +105,7 @@ def _refuse_second_way(path: str, seen: dict[str, str]) -> None:
     if first != path:
         raise DataError(
             f"{path} and {first} are one folder, whose rows would be read twice",
-            "take the link away, or name the folders to read one by one",
+            "remove the link, or name the folders to read one by one",
         )
 
 
@@ -114,5 +114,5 @@ def _utf8(path: str) -> str:
     try:
         path.encode()
     except UnicodeEncodeError as error:
-        raise DataError(f"{path!a} is a name that is no UTF-8", "rename it") from error
+        raise DataError(f"{path!a} is a name that is not UTF-8", "rename it") from error
     return path

@@ -53,7 +53,7 @@ def locate(text: str) -> Location:
     """
     if "\0" in text or (not text.isascii() and _is_not_utf8(text)):
         raise DataError(
-            f"{redact(text)!a} can be no path: it has a null character or bytes that are no UTF-8",
+            f"{redact(text)!a} is not a path: it has a null character or bytes that are not UTF-8",
             "rename it",
         )
     scheme, _, rest = text.partition("://") if "://" in text else ("", "", text)

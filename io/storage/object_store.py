@@ -147,7 +147,7 @@ class ObjectStore:
                 if self._bucket.swap(self._key(name), content, current):
                     return
         raise OutputError(
-            f"{self._text}/{name} cannot be uploaded: it changes all the time",
+            f"{self._text}/{name} cannot be uploaded: it keeps changing",
             "see what else writes there, then run again",
         )
 

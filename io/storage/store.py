@@ -210,7 +210,7 @@ class LocalStore:
 
     def _naming(self, name: str, done: str) -> AbstractContextManager[None]:
         return output_errors(
-            f"{self._root / name} cannot be {done}", "mend that, or choose another folder, then run again"
+            f"{self._root / name} cannot be {done}", "fix that, or choose another folder, then run again"
         )
 
 

@@ -43,4 +43,4 @@ def _contradictions(settings: RunSettings) -> Iterator[Problem]:
         yield Problem(f"--adapt {settings.adapt} and --workers {settings.workers} are both given", _ONE)
     if settings.adapt and not (settings.cluster and KINDS[settings.cluster].adapts):
         adapting = " or ".join(name for name, kind in KINDS.items() if kind.adapts)
-        yield Problem("--adapt has nothing to adapt", f"give --cluster {adapting}, or leave it out")
+        yield Problem("--adapt needs a cluster to adapt", f"give --cluster {adapting}, or leave it out")

@@ -82,7 +82,7 @@ class OwnCluster(Backend):
         """Yield options that are not for this kind, and what is wrong with keys and values of its table."""
         if self.adapts and not (self.settings.adapt or self.settings.workers):
             yield Problem(
-                f"--cluster {self.name} is not told how many workers to ask for",
+                f"--cluster {self.name} does not know how many workers to ask for",
                 "give --workers N or --adapt MIN:MAX",
             )
         if self.settings.dashboard and not self.scheduler_is_here:
@@ -100,7 +100,7 @@ class OwnCluster(Backend):
         try:
             self.request()
         except (ValueError, TypeError, OSError, KeyError) as error:
-            taken = f"mend it: it is what {self.schema.module}.{self.schema.class_name} takes"
+            taken = f"fix it: it is what {self.schema.module}.{self.schema.class_name} takes"
             yield Problem(f"[{self.name}] cannot be used: {error}", taken)
 
     @abstractmethod

@@ -24,7 +24,7 @@ def client_security() -> Security:
     try:
         security = Security()
     except ValueError as error:  # a version of TLS that there is not
-        raise SettingsError(Problem(str(error), "mend distributed.comm.tls in Dask's settings")) from error
+        raise SettingsError(Problem(str(error), "fix distributed.comm.tls in Dask's settings")) from error
     missing = [setting for field, setting in _SETTINGS.items() if not getattr(security, field)]
     if missing:
         raise SettingsError(

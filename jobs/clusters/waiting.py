@@ -40,7 +40,7 @@ def workers_of(client: Client, *, timeout_s: float = _ANSWER_S) -> Mapping[str, 
 def scheduler_gone() -> TryAgain:
     """Return the error of a run whose scheduler does not answer any more."""
     return TryAgain(
-        "the scheduler went away", "start it again, then run the same command: it does what is missing"
+        "the scheduler went away", "start it again, then run the same command: it computes what is missing"
     )
 
 

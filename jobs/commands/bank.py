@@ -31,7 +31,7 @@ def build(
     vector_column: Annotated[
         str | None,
         typer.Option(
-            help="The column of vectors. Default: vector, or else the only one that can be it.",
+            help="The column of vectors. Default: vector, or else the only column of vectors.",
             metavar="NAME",
         ),
     ] = None,

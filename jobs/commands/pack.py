@@ -67,7 +67,7 @@ def pack(
         str, typer.Option(help="Rows of a file, or the size of its vectors as float32.", metavar="N|SIZE")
     ] = "1GiB",
     pad: Annotated[
-        str, choice("repeat", "zero", "reject", help="What fills up contexts that are too short.")
+        str, choice("repeat", "zero", "reject", help="How to fill a context that has too few vectors.")
     ] = "repeat",
     leave_out: Annotated[
         list[str] | None, typer.Option(help="Array or column to leave out; repeatable.", metavar="NAME")

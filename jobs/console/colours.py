@@ -35,7 +35,7 @@ MESSAGES = ColouredWords(
         r"^ *(what to do|next):|^next\b": "bold",
         r"\b(failed|fails|interrupted|incomplete|not accepted|ALERT)\b": "red",
         r"\bwithout _SUCCESS\b": "yellow",
-        r"\b_SUCCESS stands\b|^ok\b|(?<=, )done$": "green",
+        r"\b_SUCCESS written\b|^ok\b|(?<=, )done$": "green",
     }
 )
 """Messages and results."""

@@ -110,7 +110,7 @@ def bad_row_notices(known: KnownBadRows | None, *, max_bad_rows: float) -> Itera
     bad = f"{'' if known.least == known.most else 'up to '}{known.most:,} of {plural(known.rows, 'row')} ({share:.2%})"
     yield (
         f"{_null_rows(known)} and {'makes' if known.vectors == 1 else 'make'} {bad} bad_input: the gate --max-bad-rows "
-        f"({max_bad_rows:.2%}) {_verb(known, max_bad_rows)} fail at the end. Mend what is named, or accept it with "
+        f"({max_bad_rows:.2%}) {_verb(known, max_bad_rows)} fail at the end. Fix what is named, or accept it with "
         f"--max-bad-rows {_rounded_up(share)}"
     )
 

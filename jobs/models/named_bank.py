@@ -38,7 +38,9 @@ class NamedBank:
             return None
         if self.ids is None:
             return f"cannot be answered: {self.lacks}"
-        return f"is more than the {len(self.ids):,} vectors of the bank" if wanted > len(self.ids) else None
+        return (
+            f"is more than the bank's {plural(len(self.ids), 'vector')}" if wanted > len(self.ids) else None
+        )
 
     def names(self, places: NDArray[np.int64]) -> list[Any]:
         """Return the ids of vectors as JSON values; those that JSON has no form for as text."""

@@ -127,8 +127,8 @@ def run(
     layout
         What a row is: a whole context, or one vector of an article. Default: auto
     pad
-        What stands in for missing vectors of a short context. Unless given, windows repeat their first
-        vector, and the first rows of an article in sequences get no prediction.
+        How to fill a context that has too few vectors. By default windows repeat their first vector,
+        and the first rows of an article in sequences get no prediction.
     on_bad_file
         Whether an unreadable file stops the job before it starts. Default: fail
     max_bad_rows
@@ -144,12 +144,13 @@ def run(
         Time that the run is for. It fills in {date}, {date_nodash}, {year}, {month}, {day} and {hour}
         in every text setting, also as {date-1d} or {hour+2h}; `now` is the present.
     since
-        Read input files of this time and later: that of their folders, as date=2026-11-22, or else that
-        at which they were written. Without an offset it is UTC.
+        Read input files from this time on. A file's time is that of its folder, such as
+        date=2026-11-22, or else when it was written. A time without an offset is UTC.
     until
-        Read input files of before this time.
+        Read input files from before this time.
     lookback
-        Begin so much before --since, for files that came late; else before --until or --as-of.
+        Also read files from this long before --since, for those that came late; without --since, it
+        counts back from --until or --as-of.
     time_column
         Folder column that tells a file's time, or `modified`. Unless given: date, dt, ds or datetime,
         or year, month and day, with hour; else when the file was written.
@@ -164,8 +165,8 @@ def run(
     fallback_device
         Where the fallback runs; unless given, where the primary model does, but beside mps on the CPU.
     precision
-        Arithmetic that models run in. All but fp32 are a little off, and mostly faster: int8 needs a
-        CPU, tf32 and fp16 need CUDA, bf16 runs on both. Default: fp32
+        Number format that models compute in. All but fp32 are slightly less exact and mostly faster:
+        int8 needs a CPU, tf32 and fp16 need CUDA, bf16 runs on both. Default: fp32
     own_context
         Whether a row's own context vectors, where the bank holds them, count as neighbours of its
         prediction: drop leaves them out of confidence and margin. Default: drop
@@ -184,9 +185,9 @@ def run(
     max_fallback_rate
         Fraction of rows that may be escalated. Default: 0.2
     fallback_policy
-        What happens above that fraction. Default: warn
+        What to do above that fraction. Default: warn
     max_fallback_loss
-        Mean cosine that escalated rows may lose by the fallback; above it the job fails. Needs targets.
+        Mean cosine that escalated rows may lose to the fallback before the job fails. Needs targets.
     shadow_rate
         Fraction of rows run through both models to compare them. Default: 0.01
     unit_timeout
@@ -222,8 +223,8 @@ def run(
         Name of this job in OpenLineage, which is told what a run reads and writes. Where OpenLineage is
         found stands in OPENLINEAGE_URL or openlineage.yml.
     ping_url
-        Health check that is told how the run goes, as healthchecks.io takes it. Whoever has the address
-        can ping: LVM_BATCH_PING_URL keeps it out of lists of processes. It is shown nowhere.
+        URL to ping when the run starts, succeeds or fails, as healthchecks.io expects. Whoever has the
+        address can ping: LVM_BATCH_PING_URL keeps it out of lists of processes. It is shown nowhere.
     metrics_file
         File for node_exporter's textfile collector, *.prom, that tells how the run ended.
     dashboard
@@ -358,8 +359,8 @@ def plan(
     layout
         What a row is: a whole context, or one vector of an article. Default: auto
     pad
-        What stands in for missing vectors of a short context. Unless given, windows repeat their first
-        vector, and the first rows of an article in sequences get no prediction.
+        How to fill a context that has too few vectors. By default windows repeat their first vector,
+        and the first rows of an article in sequences get no prediction.
     on_bad_file
         Whether an unreadable file stops the job before it starts. Default: fail
     max_bad_rows
@@ -375,12 +376,13 @@ def plan(
         Time that the run is for. It fills in {date}, {date_nodash}, {year}, {month}, {day} and {hour}
         in every text setting, also as {date-1d} or {hour+2h}; `now` is the present.
     since
-        Read input files of this time and later: that of their folders, as date=2026-11-22, or else that
-        at which they were written. Without an offset it is UTC.
+        Read input files from this time on. A file's time is that of its folder, such as
+        date=2026-11-22, or else when it was written. A time without an offset is UTC.
     until
-        Read input files of before this time.
+        Read input files from before this time.
     lookback
-        Begin so much before --since, for files that came late; else before --until or --as-of.
+        Also read files from this long before --since, for those that came late; without --since, it
+        counts back from --until or --as-of.
     time_column
         Folder column that tells a file's time, or `modified`. Unless given: date, dt, ds or datetime,
         or year, month and day, with hour; else when the file was written.
@@ -395,8 +397,8 @@ def plan(
     fallback_device
         Where the fallback runs; unless given, where the primary model does, but beside mps on the CPU.
     precision
-        Arithmetic that models run in. All but fp32 are a little off, and mostly faster: int8 needs a
-        CPU, tf32 and fp16 need CUDA, bf16 runs on both. Default: fp32
+        Number format that models compute in. All but fp32 are slightly less exact and mostly faster:
+        int8 needs a CPU, tf32 and fp16 need CUDA, bf16 runs on both. Default: fp32
     own_context
         Whether a row's own context vectors, where the bank holds them, count as neighbours of its
         prediction: drop leaves them out of confidence and margin. Default: drop
@@ -415,9 +417,9 @@ def plan(
     max_fallback_rate
         Fraction of rows that may be escalated. Default: 0.2
     fallback_policy
-        What happens above that fraction. Default: warn
+        What to do above that fraction. Default: warn
     max_fallback_loss
-        Mean cosine that escalated rows may lose by the fallback; above it the job fails. Needs targets.
+        Mean cosine that escalated rows may lose to the fallback before the job fails. Needs targets.
     shadow_rate
         Fraction of rows run through both models to compare them. Default: 0.01
     unit_timeout
@@ -453,8 +455,8 @@ def plan(
         Name of this job in OpenLineage, which is told what a run reads and writes. Where OpenLineage is
         found stands in OPENLINEAGE_URL or openlineage.yml.
     ping_url
-        Health check that is told how the run goes, as healthchecks.io takes it. Whoever has the address
-        can ping: LVM_BATCH_PING_URL keeps it out of lists of processes. It is shown nowhere.
+        URL to ping when the run starts, succeeds or fails, as healthchecks.io expects. Whoever has the
+        address can ping: LVM_BATCH_PING_URL keeps it out of lists of processes. It is shown nowhere.
     metrics_file
         File for node_exporter's textfile collector, *.prom, that tells how the run ended.
     dashboard
@@ -539,8 +541,8 @@ def inspect(
         Place in the article, in sequences; @row: rows are in reading order as they are. Default:
         position
     pad
-        What stands in for missing vectors of a short context. Unless given, windows repeat their first
-        vector, and the first rows of an article in sequences get no prediction.
+        How to fill a context that has too few vectors. By default windows repeat their first vector,
+        and the first rows of an article in sequences get no prediction.
     unit_size
         Decoded input bytes of a work unit, never less than a row group. Default: 64.0MiB
     max_bad_rows
@@ -605,9 +607,9 @@ def train(
         Architecture: amn, amn-mixer, gru, lstm or transformer; lstm-v0 and transformer-v0 have the
         sizes that the v0 cards print.
     seed
-        What chance follows from: the split, the first weights, the order of windows. Default: 0
+        Random seed for the split, the initial weights and the order of windows. Default: 0
     epochs
-        Times that every window is learnt from. Unless given, the recipe's.
+        Epochs to train for. Default: the recipe's.
     device
         Where the model is trained. Default: auto
     layout
@@ -615,11 +617,11 @@ def train(
     recipe
         How to train: for articles that were never seen, or as one of the cards says. Default: unseen
     batch_size
-        Windows in one step. Unless given, the recipe's.
+        Windows in a batch. Default: the recipe's.
     learning_rate
-        The highest rate of AdamW. Unless given, the recipe's.
+        Highest learning rate of AdamW. Default: the recipe's.
     weight_decay
-        Weight decay of AdamW. Unless given, the recipe's.
+        Weight decay of AdamW. Default: the recipe's.
     schedule
         How the rate falls: along a cosine, by half where the validation loss stands still, or not.
         Unless given, the recipe's.
@@ -718,7 +720,7 @@ def evaluate(
     resamples
         Bootstrap samples that confidence intervals are made of. Default: 1000
     seed
-        What the bootstrap's chance follows from. Default: 0
+        Random seed of the bootstrap. Default: 0
     context_column
         Five vectors, in windows. Default: context
     vector_column

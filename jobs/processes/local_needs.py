@@ -34,5 +34,5 @@ def check_local_needs() -> None:
     except OSError as error:
         raise SurroundingsError(
             f"local workers are reached at {_HERE}, which does not answer: {error.strerror or error}",
-            "bring the loopback interface up (`ip link set lo up`), or use workers elsewhere with --scheduler",
+            "enable the loopback interface (`ip link set lo up`), or use workers elsewhere with --scheduler",
         ) from error

@@ -32,11 +32,11 @@ class _Kind(NamedTuple):
 
 _ROOM = _Kind("make room there, then run the same command again")
 _ACCESS = _Kind("give this user access to it, or name another place")
-_NAMED = _Kind("look at what is named, then run the same command again")
+_NAMED = _Kind("check what is named, then run the same command again")
 _FILES = _Kind(
     "raise the limit on open files (`ulimit -n`), or use fewer --workers", limit=resource.RLIMIT_NOFILE
 )
-_ENDED = _Kind("see in the system's log what ended it, then run the same command again", may_pass=True)
+_ENDED = _Kind("check the system's log for what ended it, then run the same command again", may_pass=True)
 _PROCESSES = _Kind(
     "raise the limit on processes and threads (`ulimit -u`, or that of the container), use fewer --workers, or run the "
     "same command again when there are fewer",
@@ -48,7 +48,7 @@ _MEMORY = _Kind(
     may_pass=True,
     limit=resource.RLIMIT_AS,
 )
-_AWAY = _Kind("see that what it talks to is there, then run the same command again", may_pass=True)
+_AWAY = _Kind("check that what it connects to is running, then run the same command again", may_pass=True)
 _NETWORK = _Kind("see that this machine's network is up, also the loopback interface (`ip link set lo up`)")
 _DEVICE = _Kind("look at the disk or the file server, then run the same command again", may_pass=True)
 _MISSING = _Kind(
@@ -106,12 +106,12 @@ class _Settings(NamedTuple):
 _SETTINGS = (
     _Settings(
         "Dask's",
-        "mend them: /etc/dask, ~/.config/dask, the folder in DASK_CONFIG, or variables that begin with DASK_",
+        "fix them: /etc/dask, ~/.config/dask, the folder in DASK_CONFIG, or variables that begin with DASK_",
         ("dask.config", "distributed.config"),
     ),
     _Settings(
         "matplotlib's",
-        "mend them: `matplotlibrc` in the working directory, in ~/.config/matplotlib, or where MATPLOTLIBRC leads",
+        "fix them: `matplotlibrc` in the working directory, in ~/.config/matplotlib, or where MATPLOTLIBRC leads",
         ("matplotlib",),
         "_rc_params_in_file",
     ),
@@ -154,7 +154,7 @@ def _explain(error: BaseException) -> JobError | None:
     if number is None:
         return None
     if number == errno.ENOENT and not getattr(error, "filename", None) and _is_nowhere():
-        return SurroundingsError("the working directory is not there any more", "change to one that is")
+        return SurroundingsError("the working directory no longer exists", "change to one that is")
     kind = _KINDS.get(number, _NAMED)
     limit = _limit(kind)
     may_pass = kind.may_pass and not (kind is _MEMORY and limit)  # a process's own limit stays as it is
@@ -178,7 +178,7 @@ def _number(error: BaseException) -> int | None:
 
 def _what(error: BaseException) -> str:
     if isinstance(error, EOFError):
-        return f"a process that this command had started ended by itself: {error}"
+        return f"a process that this command had started died: {error}"
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         names = [
             os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)

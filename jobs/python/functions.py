@@ -154,7 +154,7 @@ def read_summary(output: str | PathLike[str]) -> Summary:
         folder.required_job()
         if summary := read(folder):
             return summary
-        raise NotFinished(f"no run in {folder.text} has come to its end", "run the same job again")
+        raise NotFinished(f"no run in {folder.text} has ended", "run the same job again")
 
 
 def _raise_with(error: JobError | None, result: Result) -> None:

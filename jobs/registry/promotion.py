@@ -206,11 +206,7 @@ def _check_unchanged(model: RoleHolder, role: str, models_dir: Path) -> None:
     sha256 = digest_of(folder_of(model, models_dir))
     if sha256 is None or sha256 != model.sha256:
         was = f"sha256 {(model.sha256 or 'unknown')[:12]}"
-        state = (
-            "is not there any more"
-            if sha256 is None
-            else f"has been changed: its sha256 is {sha256[:12]} now"
-        )
+        state = "no longer exists" if sha256 is None else f"has been changed: its sha256 is {sha256[:12]} now"
         raise JobError(
             f"{model.name}, which had {role} before ({was}), {state}",
             f"put it back as it was, or promote one of: {', '.join(list_models(models_dir)) or 'none there'}",

@@ -66,18 +66,20 @@ def state_note(documents: Documents) -> Note:
     done = f"{len(documents.rows_by_output):,} of {plural(documents.n_units, 'unit')}"
     match documents.state:
         case "done":
-            return Note(f"Done: all {plural(documents.n_units, 'unit')} are committed, and _SUCCESS stands.")
+            return Note(
+                f"Done: all {plural(documents.n_units, 'unit')} are committed, and _SUCCESS is written."
+            )
         case "running":
             return Note(f"Not finished: a run is at work on it, {done} are done.", grave=True)
         case "incomplete":
             failed = plural(len(documents.failed_units), "unit")
             why = f", {failed} failed" if documents.failed_units else ""
             return Note(
-                f"Not finished: {done} are done{why}. The command that began the job does the rest.",
+                f"Not finished: {done} are done{why}. The command that started the job does the rest.",
                 grave=True,
             )
         case _:
-            return Note(f"Not accepted, _SUCCESS does not stand: {_why_not_accepted(documents)}.", grave=True)
+            return Note(f"Not accepted, so there is no _SUCCESS: {_why_not_accepted(documents)}.", grave=True)
 
 
 def warning_boxes(documents: Documents) -> Iterator[WarningBox]:
@@ -98,10 +100,10 @@ def _why_not_accepted(documents: Documents) -> str:
     """Return the reason that the run gave, computed again from the same figures."""
     summary = documents.summary
     if summary is None:
-        return "no run has come to its end since"
+        return "no run has ended since"
     now = replace(summary, output=documents.text, failed_units=(), totals=documents.totals)
     error = verdict(now, documents.settings)
-    return "no run has come to its end since" if error is None else error.args[0]
+    return "no run has ended since" if error is None else error.args[0]
 
 
 def _facts(data: ReportData) -> Part:

@@ -87,7 +87,7 @@ def signals_section(data: ReportData) -> Section:
         parts.append(
             histograms(
                 f"signal-{signal}",
-                f"{signal.capitalize()}: {cosine(mean.mean)} in the mean over"
+                f"{signal.capitalize()}: {cosine(mean.mean)} on average over"
                 f" {plural(mean.n, 'row')}. A row left of the threshold has a reason to escalate.",
                 {signal: data.columns.floats[signal]},
                 of=signal,

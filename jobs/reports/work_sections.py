@@ -113,7 +113,7 @@ def _findings(data: ReportData) -> Iterator[Part]:
     yield _bad_rows(documents.totals)
     yield from _failed(data)
     if summary is None:
-        yield Note("Notices and criteria are known once a run has come to its end.", grave=True)
+        yield Note("Notices and criteria are known once a run has ended.", grave=True)
         return
     yield table(
         "Files left out because they cannot be read",

@@ -103,7 +103,7 @@ def _refusals() -> Iterator[None]:
         raise unusable(Problem(("body",), ": ".join(error.args), "columns")) from error
     except UnicodeDecodeError as error:
         raise unusable(
-            Problem(("body",), f"has a column whose name is no UTF-8: {error.object!r}", "columns")
+            Problem(("body",), f"has a column whose name is not UTF-8: {error.object!r}", "columns")
         ) from error
 
 

@@ -229,13 +229,13 @@ def too_slow(limit_s: float) -> Refusal:
 
 def too_many(max_queue: int) -> Refusal:
     """Refuse a request beyond the ``max_queue`` that are taken at a time."""
-    message = f"{max_queue:,} requests are under way; come again"
+    message = f"{max_queue:,} requests are under way; try again later"
     return Refusal(429, [Problem((), message, "too_many")], {"retry-after": "1"})
 
 
 def too_full(max_bytes: int) -> Refusal:
     """Refuse a body that comes while other requests take all the memory that they may."""
-    message = f"requests hold {max_bytes:,} bytes, which is all they may; come again"
+    message = f"requests hold {max_bytes:,} bytes, which is the limit; try again later"
     return Refusal(503, [Problem((), message, "too_full")], {"retry-after": "1", "connection": "close"})
 
 

@@ -66,9 +66,7 @@ class LoadedModels:
         """What the user should know when the service starts."""
         notices = []
         if self.found.fallback is None:
-            notices.append(
-                "no fallback model: every row keeps the route amn; its reasons are told all the same"
-            )
+            notices.append("no fallback model: every row keeps the route amn; its reasons are still given")
         if self.found.bank is None:
             notices.append("low_confidence and low_margin are not evaluated: no --bank is given")
         return notices

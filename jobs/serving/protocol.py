@@ -49,7 +49,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._stuck: asyncio.TimerHandle | None = None
         self._slow: asyncio.TimerHandle | None = self.loop.call_later(HEAD_S, self._head_is_late)
         if len(self.connections) > MAX_CONNECTIONS:
-            self._refuse(503, f"{MAX_CONNECTIONS} connections are open; come again")
+            self._refuse(503, f"{MAX_CONNECTIONS} connections are open; try again later")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget a connection."""

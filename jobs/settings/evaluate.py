@@ -52,5 +52,5 @@ class EvaluateSettings(DatasetSettings):
         default=1000, description="Bootstrap samples that confidence intervals are made of."
     )
     seed: Annotated[Annotated[int, Field(ge=0)], _JUDGING, OUTPUT] = Field(
-        default=0, description="What the bootstrap's chance follows from."
+        default=0, description="Random seed of the bootstrap."
     )

@@ -62,13 +62,13 @@ class RunSettings(SelectionSettings, ChoiceSettings, WorkerSettings):
     )
     ping_url: Annotated[PingURL | None, HelpMark("Monitoring", "URL"), NO_EFFECT] = Field(
         default=None,
-        description="Health check that is told how the run goes, as healthchecks.io takes it. Whoever has the address"
-        " can ping: LVM_BATCH_PING_URL keeps it out of lists of processes. It is shown nowhere.",
+        description="URL to ping when the run starts, succeeds or fails, as healthchecks.io expects. Whoever has the"
+        " address can ping: LVM_BATCH_PING_URL keeps it out of lists of processes. It is shown nowhere.",
         examples=["https://hc-ping.com/UUID"],
     )
     pad: Annotated[Literal["repeat", "zero", "reject"] | None, _FILES, OUTPUT] = Field(
         default=None,
-        description="What stands in for missing vectors of a short context. Unless given, windows repeat"
+        description="How to fill a context that has too few vectors. By default windows repeat"
         " their first vector, and the first rows of an article in sequences get no prediction.",
     )
     on_bad_file: Annotated[Literal["fail", "skip"], _FILES, RESOLVED] = Field(
@@ -121,8 +121,8 @@ class RunSettings(SelectionSettings, ChoiceSettings, WorkerSettings):
     )
     precision: Annotated[Literal["fp32", "tf32", "bf16", "fp16", "int8"], _MODELS, OUTPUT] = Field(
         default="fp32",
-        description="Arithmetic that models run in. All but fp32 are a little off, and mostly faster: int8 needs a CPU,"
-        " tf32 and fp16 need CUDA, bf16 runs on both.",
+        description="Number format that models compute in. All but fp32 are slightly less exact and mostly faster:"
+        " int8 needs a CPU, tf32 and fp16 need CUDA, bf16 runs on both.",
     )
 
     own_context: Annotated[OwnContext, _ROUTING, RESOLVED] = Field(
@@ -151,11 +151,11 @@ class RunSettings(SelectionSettings, ChoiceSettings, WorkerSettings):
         default=0.20, description="Fraction of rows that may be escalated."
     )
     fallback_policy: Annotated[Literal["warn", "cap", "fail"], _ROUTING, RESOLVED] = Field(
-        default="warn", description="What happens above that fraction."
+        default="warn", description="What to do above that fraction."
     )
     max_fallback_loss: Annotated[Annotated[float, Field(ge=0, le=2)] | None, _ROUTING, NO_EFFECT] = Field(
         default=None,
-        description="Mean cosine that escalated rows may lose by the fallback; above it the job fails. Needs targets.",
+        description="Mean cosine that escalated rows may lose to the fallback before the job fails. Needs targets.",
     )
     shadow_rate: Annotated[Rate, _ROUTING, OUTPUT] = Field(
         default=0.01, description="Fraction of rows run through both models to compare them."
@@ -185,7 +185,7 @@ class RunSettings(SelectionSettings, ChoiceSettings, WorkerSettings):
         if neighbours and "bank" in info.data and info.data["bank"] is None:
             raise PydanticCustomError(
                 CONTRADICTION,
-                "there is no bank whose vectors could be neighbours",
+                "there is not a bank whose vectors could be neighbours",
                 {"hint": "give --bank PATH; lvm-batch bank build VECTORS --output BANK makes one"},
             )
         return neighbours

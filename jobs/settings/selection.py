@@ -36,20 +36,21 @@ class SelectionSettings(DatasetSettings):
     )
     since: Annotated[Time | None, _TIME, RESOLVED] = Field(
         default=None,
-        description="Read input files of this time and later: that of their folders, as date=2026-11-22, or else that"
-        " at which they were written. Without an offset it is UTC.",
+        description="Read input files from this time on. A file's time is that of its folder, such as date=2026-11-22,"
+        " or else when it was written. A time without an offset is UTC.",
         examples=["2026-11-22", "2026-11-22T06:00Z"],
     )
     until: Annotated[Time | None, _TIME, RESOLVED] = Field(
         default=None,
-        description="Read input files of before this time.",
+        description="Read input files from before this time.",
         examples=["2026-11-23", "2026-11-23T06:00Z"],
     )
     lookback: Annotated[
         Annotated[str, Field(pattern=SPAN)] | None, HelpMark("Selection by time", "SPAN"), RESOLVED
     ] = Field(
         default=None,
-        description="Begin so much before --since, for files that came late; else before --until or --as-of.",
+        description="Also read files from this long before --since, for those that came late; without --since, it"
+        " counts back from --until or --as-of.",
         examples=["3d", "12h"],
     )
     time_column: Annotated[Text | None, HelpMark("Selection by time", "NAME"), RESOLVED] = Field(

@@ -35,7 +35,7 @@ def as_span(text: str) -> timedelta:
     """Parse a span such as 90m, 24h, 7d or 2w. Raises ``ValueError``."""
     found = _SPAN.fullmatch(text.strip())
     if found is None:
-        raise ValueError(f"{text!r} is no span of time")
+        raise ValueError(f"{text!r} is not a span of time")
     return timedelta(**{_UNITS[found[2]]: int(found[1])})
 
 

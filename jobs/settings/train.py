@@ -40,19 +40,19 @@ class TrainSettings(DatasetSettings):
         description="How to train: for articles that were never seen, or as one of the cards says.",
     )
     seed: Annotated[Annotated[int, Field(ge=0, lt=2**63)], HelpMark("Training", common=True), OUTPUT] = Field(
-        default=0, description="What chance follows from: the split, the first weights, the order of windows."
+        default=0, description="Random seed for the split, the initial weights and the order of windows."
     )
     epochs: Annotated[Count | None, HelpMark("Training", common=True), RESOLVED] = Field(
-        default=None, description="Times that every window is learnt from. Unless given, the recipe's."
+        default=None, description="Epochs to train for. Default: the recipe's."
     )
     batch_size: Annotated[Count | None, _TRAINING, RESOLVED] = Field(
-        default=None, description="Windows in one step. Unless given, the recipe's."
+        default=None, description="Windows in a batch. Default: the recipe's."
     )
     learning_rate: Annotated[Positive | None, _TRAINING, RESOLVED] = Field(
-        default=None, description="The highest rate of AdamW. Unless given, the recipe's."
+        default=None, description="Highest learning rate of AdamW. Default: the recipe's."
     )
     weight_decay: Annotated[Annotated[float, Field(ge=0)] | None, _TRAINING, RESOLVED] = Field(
-        default=None, description="Weight decay of AdamW. Unless given, the recipe's."
+        default=None, description="Weight decay of AdamW. Default: the recipe's."
     )
     schedule: Annotated[Literal["cosine", "plateau", "constant"] | None, _TRAINING, RESOLVED] = Field(
         default=None,

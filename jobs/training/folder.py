@@ -56,7 +56,7 @@ class TrainingFolder:
             raise OutputError(f"{path} cannot be read: {error}", "give --output another folder") from error
         if not (isinstance(history, dict) and isinstance(history.get("identity"), dict)):
             raise OutputError(
-                f"{path} is no history that this command has written", "give --output another folder"
+                f"{path} is not a history written by this command", "give --output another folder"
             )
         self._refuse_other(history["identity"])
         return history

@@ -197,7 +197,7 @@ def _train(
         if state := folder.saved_state():
             training.restore(state)
             progress.resume(training.epochs[-1].number)
-            console.note(f"going on after epoch {training.epochs[-1].number}")
+            console.note(f"resuming after epoch {training.epochs[-1].number}")
         for epoch in training:
             folder.save_state(training.state())
             progress.epoch(epoch)

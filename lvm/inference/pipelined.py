@@ -115,7 +115,7 @@ class PipelinedPredictor:
         self._accelerator.release()
         if size <= 1:
             raise DeviceError(
-                f"{self._accelerator.name} has not the memory for one context: "
+                f"{self._accelerator.name} has no memory for one context: "
                 f"{self._accelerator.free_bytes() / 2**20:,.0f} MiB are free",
                 "see what else uses it, such as with nvidia-smi; or use --device cpu",
             )

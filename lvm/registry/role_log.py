@@ -198,7 +198,7 @@ def _parse(content: bytes, path: Path) -> tuple[tuple[RoleChange, ...], int]:
                 break
             raise ModelError(
                 f"{path}, line {number}: no change of a role",
-                "mend the line, or move the file away: a rollback then knows of nothing before",
+                "fix the line, or move the file away: a rollback then knows nothing from before",
             ) from error
         n_whole += len(line)
     return tuple(changes), n_whole

@@ -110,7 +110,7 @@ def test_special_files_are_refused_by_name(tmp_path: Path, kind: str) -> None:
             made.bind("b.parquet")  # its full path may be too long
         else:
             place.symlink_to("/dev/zero")
-    with pytest.raises(DataError, match=r"b\.parquet is no file"):
+    with pytest.raises(DataError, match=r"b\.parquet is a pipe"):
         find_files([str(place)])
 
 

@@ -331,7 +331,7 @@ def test_a_machine_without_loopback_is_named(folder: Path) -> None:
 def test_a_removed_working_directory_is_named(folder: Path) -> None:
     """The message cannot give the folder's path, only that it no longer exists."""
     result = run_in(folder, "mkdir gone; cd gone; rmdir ../gone")
-    assert (result.code, result.message) == (2, "the working directory is not there any more")
+    assert (result.code, result.message) == (2, "the working directory no longer exists")
 
 
 def test_invalid_matplotlib_settings_are_named(tmp_path: Path) -> None:

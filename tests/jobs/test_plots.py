@@ -41,8 +41,8 @@ def _draw_reliability(figure: Figure) -> None:
 
 def _draw_gain(figure: Figure) -> None:
     values = np.linspace(-1, 1, 50)
-    rows = CalibrationRows(values, values**2, values, values, values > 0, np.arange(50), values[:, None])
-    policies = {name: {"escalated": 0.9, "gain": 0.1} for name in ("both", "gate")}
+    rows = CalibrationRows(values, values**2, values, values, values > 0, np.arange(50))
+    policies = {name: {"escalated": 0.9, "gain": 0.1} for name in ("both", "router")}
     draw_gain(figure, rows=rows, values={"policies": policies, "grouped_by": "articles", "budget": 0.2})
 
 

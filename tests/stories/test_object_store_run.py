@@ -263,7 +263,7 @@ def test_a_second_run_leaves_with_75(
     [
         ({"/in": "/nothing"}, "/nothing does not exist"),
         ({"/amn.pt": "/none.pt"}, "/models/none.pt cannot be read: the store answers 404 NoSuchKey"),
-        ({"/bank": "/models"}, "/models is no bank"),
+        ({"/bank": "/models"}, "/models is not a bank"),
         ({"/out": "/in/out"}, "lies inside the input"),
         ({"s3://": "s3://KEYID:secret@"}, "holds credentials"),
     ],

@@ -417,7 +417,7 @@ def test_files_that_cannot_be_read_together_are_reported(
         write_windows(tmp_path / f"in/{name}.parquet", windows()[0][:2], columns={"id": ids})
     arguments = ("plan", tmp_path / "in", "--output", tmp_path / "out", "--model", models / "amn.pt")
     [notice] = [text for text in lvm_batch(*arguments).values["notices"] if "read_predictions" in text]
-    assert "c.parquet does not go together with" in notice
+    assert "c.parquet does not match" in notice
     assert "`id` is double in the one and int64 in the other" in notice
     (tmp_path / "in/c.parquet").unlink()
     assert not any("read_predictions" in text for text in lvm_batch(*arguments).values["notices"])

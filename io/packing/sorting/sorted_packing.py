@@ -168,7 +168,7 @@ def _ranked(
             if len(ranks) < spilled.num_rows:
                 raise UnreadableFile(
                     f"{rows.source.path} has changed while it was read",
-                    "let it be written to the end, then run again",
+                    "wait until it is written completely, then run again",
                     rows.source.path,
                 )
             on_rows(len(ranks))
@@ -181,6 +181,6 @@ def _naming_columns(path: str) -> Iterator[None]:
         yield
     except pa.ArrowInvalid as error:
         raise ColumnError(
-            f"{path} does not go together with the other files: {error}",
+            f"{path} does not match the other files: {error}",
             "write the inputs with one type of each column and run again",
         ) from error

@@ -105,7 +105,7 @@ def drive(
 
 
 _HINTS = {
-    "worker_lost": "look into the workers' logs; where memory ran out, use fewer --workers or smaller row groups",
+    "worker_lost": "check the workers' logs; if memory ran out, use fewer --workers or smaller row groups",
     "unit_timeout": "give more time with --unit-timeout, or cut the input into smaller row groups",
 }
 

@@ -46,7 +46,7 @@ def worker_p95_ms(client: Client, job: Job, *, tell: Callable[[str], object]) ->
     except (OSError, CancelledError) as problem:  # TimeoutError is an OSError
         error, times = problem, []
     if error:
-        tell(f"the time of a single query was not measured: {type(error).__name__}: {error}")
+        tell(f"the latency of a single query was not measured: {type(error).__name__}: {error}")
     return max(times, default=None)
 
 

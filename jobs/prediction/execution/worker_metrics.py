@@ -41,7 +41,7 @@ class _Counters:
             name("units_failed"), "Work units that failed here, by kind of error.", ["kind"]
         )
         self._routes = Counter(name("rows_by_route"), "Rows answered by each model.", ["route"])
-        self._statuses = Counter(name("rows_by_status"), "Rows by what became of them.", ["status"])
+        self._statuses = Counter(name("rows_by_status"), "Rows by status.", ["status"])
         self._parts = Counter(name("part_seconds"), "Time spent on each part of the work.", ["part"])
         self._durations = Histogram(
             name("unit_duration_seconds"), "Time from a unit's first row to its commit.", buckets=_BUCKETS_S

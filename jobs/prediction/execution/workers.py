@@ -140,7 +140,7 @@ class Workers:
         first, *others = self._refused.values()
         return TryAgain(
             f"no worker may work on this job{f', {len(others) + 1} were refused' if others else ''}: {first.text}",
-            "mend what is named, or use other workers, then run the same command again",
+            "fix what is named, or use other workers, then run the same command again",
         )
 
     def _ask_scheduler(self) -> Mapping[str, Mapping[str, Any]]:

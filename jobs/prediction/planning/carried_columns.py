@@ -75,7 +75,7 @@ def _unknown(flag: str, name: str, names: _Names) -> ColumnError:
 def _hint(flag: str, name: str, names: _Names) -> str:
     parts = [part.strip() for part in name.split(",")]
     if len(parts) > 1 and all(part in names.carriable for part in parts):
-        return "give each column by itself: " + " ".join(f"{flag} {part}" for part in parts)
+        return "name each column separately: " + " ".join(f"{flag} {part}" for part in parts)
     return _nearest_or_all(name, list(names.carriable))
 
 

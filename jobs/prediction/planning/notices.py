@@ -82,7 +82,7 @@ def notices(
     if len(unreadable) > _SHOWN_FILES:
         yield f"left out: {plural(len(unreadable) - _SHOWN_FILES, 'file')} more"
     if models.fallback is None:
-        yield "no fallback model: every row keeps the route amn; its reasons are written all the same"
+        yield "no fallback model: every row keeps the route amn; its reasons are still written"
     for reason, why in unavailable.items():
         yield f"{reason} is not evaluated: {why}"
     if bank is not None and bank.wants_index:

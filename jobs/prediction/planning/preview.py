@@ -112,7 +112,7 @@ def _refusal_of_strangers(folder: OutputFolder) -> dict[str, str] | None:
     if stranger is None:
         return None
     return {
-        "message": f"{folder.text} is not empty and no job of lvm-batch: it holds {stranger}",
+        "message": f"{folder.text} is not empty and holds no lvm-batch job: it has {stranger}",
         "hint": "choose a folder that is new or empty",
     }
 

@@ -167,7 +167,7 @@ def _missing_parts(summary: Summary) -> Iterator[RunWarning]:
     if missing or len(summary.left_out) > len(summary.unreadable_files):
         yield RunWarning(
             "missing_parts",
-            "parts of other times have no output, so that _SUCCESS does not stand",
-            "the same command without --since, --until and --lookback makes them",
+            "parts of other times have no output yet, so there is no _SUCCESS",
+            "the same command without --since, --until and --lookback computes them",
             missing,
         )

@@ -65,7 +65,7 @@ def state_of(*, is_running: bool, succeeded: bool, n_missing: int) -> str:
 
 def _as_text(values: dict[str, Any], totals: Totals) -> str:
     advice = {
-        "incomplete": "; the command that began it does the rest",
+        "incomplete": "; the command that started it does the rest",
         "not accepted": "; a gate failed, or files were left out: see _lvm_batch/summary.json",
     }
     lines = {

@@ -20,14 +20,14 @@ def as_text(summary: Summary, *, success: bool) -> str:
         {
             "rows": (
                 f"{summary.totals.rows_out:,} from {plural(summary.files, 'file')}, "
-                f"{plural(summary.units, 'unit')}, {summary.units_computed} of them computed now"
+                f"{plural(summary.units, 'unit')}, {summary.units_computed} computed now"
             ),
             "limit": limit_text(summary.limit),
             "selected": _selection(summary.selected),
             **totals_lines(summary.totals),
             "refused": "; ".join(f"{each.worker}: {each.why}" for each in summary.refused_workers),
             "time": f"{summary.wall_s:.1f} s",
-            "output": f"{summary.output} ({'_SUCCESS stands' if success else 'without _SUCCESS'})",
+            "output": f"{summary.output} ({'_SUCCESS written' if success else 'without _SUCCESS'})",
         }
     )
 
@@ -65,7 +65,7 @@ def _shares(counts: Mapping[str, int], total: int | None = None) -> str:
 def _mean(figure: Mean) -> str:
     if figure.mean is None:
         return ""
-    return f"{figure.mean:.4f} in the mean over {plural(figure.n, 'row')} with a target"
+    return f"{figure.mean:.4f} on average over {plural(figure.n, 'row')} with a target"
 
 
 def _gain(gain: Gain) -> str:
@@ -73,4 +73,4 @@ def _gain(gain: Gain) -> str:
         return ""
     judged = ": the fallback makes them worse" if gain.is_loss else ""
     few = ", too few to tell whether the fallback helps" if gain.n < MIN_ROWS else ""
-    return f"{gain.mean:+.4f} in the mean over {plural(gain.n, 'escalated row')}{judged}{few}"
+    return f"{gain.mean:+.4f} on average over {plural(gain.n, 'escalated row')}{judged}{few}"

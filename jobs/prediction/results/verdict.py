@@ -66,7 +66,7 @@ def verdict(summary: Summary, settings: Gates) -> JobError | None:
         return UnitsFailed(
             f"{len(missing)} of the inputs' parts have no output; the first: {first.message}",
             (isinstance(first, Failure) and first.hint)
-            or "mend what is named, then run the same command again: it does what is missing",
+            or "fix what is named, then run the same command again: it computes what is missing",
         )
     selected = summary.selected
     error = _failed_gate(selected, summary.output, settings) if selected else None

@@ -76,12 +76,12 @@ def _error(folder: OutputFolder, faults: list[Fault], missing: list[str]) -> Not
         more = f"; and {len(faults) - _SHOWN:,} more" if len(faults) > _SHOWN else ""
         return NotVerified(
             f"{plural(len(faults), 'file', ('is', 'are'))} not as recorded: {named}{more}",
-            f"remove them from {folder.text}, then run the same command again: it does what is missing",
+            f"remove them from {folder.text}, then run the same command again: it computes what is missing",
         )
     if missing:
         return NotVerified(
             f"{plural(len(missing), 'unit', ('is', 'are'))} not done, {missing[0]} first",
-            "run the command that began the job again: it does what is missing",
+            "run the command that started the job again: it computes what is missing",
         )
     return None
 
@@ -89,7 +89,7 @@ def _error(folder: OutputFolder, faults: list[Fault], missing: list[str]) -> Not
 def _as_text(values: dict[str, Any]) -> str:
     damaged = {fault["file"] for fault in values["faults"]}
     lines = {
-        "job": f"{values['job_id']}, {'_SUCCESS stands' if values['success_stands'] else 'without _SUCCESS'}",
+        "job": f"{values['job_id']}, {'_SUCCESS written' if values['success_stands'] else 'without _SUCCESS'}",
         "units": f"{values['units']:,} read again, {plural(len(damaged), 'fault')}, "
         f"{len(values['units_missing']):,} not done",
         "rows": f"{values['rows']:,}, {values['bytes'] / 2**20:,.1f} MiB",

@@ -188,7 +188,7 @@ def _add_figures(gauges: Gauges, summary: Summary) -> None:
 
 def _add_totals(gauges: Gauges, totals: Totals) -> None:
     gauges.add_parts("rows_by_route", "Rows answered by each model.", "route", totals.rows_by_route)
-    gauges.add_parts("rows_by_status", "Rows by what became of them.", "status", totals.rows_by_status)
+    gauges.add_parts("rows_by_status", "Rows by status.", "status", totals.rows_by_status)
     gauges.add_parts(
         "rows_by_reason",
         "Rows for which an escalation criterion held.",

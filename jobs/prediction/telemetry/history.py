@@ -63,7 +63,7 @@ class History(RunObserver):
             computed = {record.output for record in end.computed}
             return sample_input(self._run.plan, computed, digest=self._digest())
         except (OSError, DataError) as problem:
-            self._tell(f"the history gets no sample of the input: {_what(problem)}")
+            self._tell(f"no sample of the input was added to the history: {_what(problem)}")
             return NO_SAMPLE
 
     def _digest(self) -> TrainingVectors | None:

@@ -70,7 +70,7 @@ class Lineage(RunObserver):
         problem = _problem(lambda: _send(self._event(settings, state, rows, error)))
         if problem and not self._told:
             self._told = True
-            self._tell(f"the OpenLineage event {state} did not arrive: {redact(problem)}")
+            self._tell(f"the OpenLineage event {state} was not delivered: {redact(problem)}")
 
     def _event(
         self, settings: RunSettings, state: str, rows: Mapping[str, int], error: BaseException | None

@@ -79,7 +79,7 @@ class Pings(RunObserver):
         body = json.dumps({**self._body, **ending}).encode()
         why_not = _sent(_address(self._url.get_secret_value(), event, self._run_id), body)
         if why_not and not self._told:
-            self._tell(f"the ping that says {event or 'success'} did not arrive: {why_not}")
+            self._tell(f"the ping {event or 'success'} was not delivered: {why_not}")
             self._told = True
 
 

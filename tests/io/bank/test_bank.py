@@ -276,7 +276,7 @@ def test_a_disk_that_fills_is_named(tmp_path: Path, most: int) -> None:
         pytest.raises(OutputError, match=r"bank cannot be written: .*File too large"),
     ):
         build(tmp_path, path, build_index=lambda _: bytes(4000))
-    with pytest.raises(UnreadableFile, match=r"no bank: it has no bank\.json"):
+    with pytest.raises(UnreadableFile, match=r"not a bank: it has no bank\.json"):
         open_bank(str(tmp_path / "bank"))
     assert build(tmp_path, path).vectors.shape == (9, DIM)
 
@@ -302,7 +302,7 @@ def test_no_usable_vector_makes_no_bank(tmp_path: Path, rows: list[Any]) -> None
     path = put(tmp_path / "v.parquet", rows)
     with pytest.raises(UnreadableFile, match=f"none of the {len(rows)} rows"):
         build(tmp_path, path)
-    with pytest.raises(UnreadableFile, match=r"no bank: it has no bank\.json"):
+    with pytest.raises(UnreadableFile, match=r"not a bank: it has no bank\.json"):
         open_bank(str(tmp_path / "bank"))
     assert build(tmp_path, put(path, vectors(1))).vectors.shape == (1, DIM)
 
@@ -379,7 +379,7 @@ def test_a_bank_that_lacks_a_file_is_refused(tmp_path: Path, missing: str) -> No
     """The error names the missing file."""
     build(tmp_path, put(tmp_path / "v.parquet", vectors()), build_index=lambda _: b"i")
     (tmp_path / "bank" / missing).unlink()
-    with pytest.raises(UnreadableFile, match=f"bank is no bank: it has no {missing}"):
+    with pytest.raises(UnreadableFile, match=f"bank is not a bank: it has no {missing}"):
         open_bank(str(tmp_path / "bank"))
 
 

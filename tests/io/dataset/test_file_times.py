@@ -23,7 +23,7 @@ def list_files(root: str, *names: str) -> list[InputFile]:
 @pytest.mark.parametrize("name", ["a", "month=11/a", "year=/a", "year=2026/month=/a", "lane=x/day=21/a"])
 def test_a_file_without_a_year_folder_is_named(name: str, by: str | None) -> None:
     """A file without a year folder would get the year 1 and never be selected, so it is refused by name."""
-    with pytest.raises(DataError, match=f"/data/{name} lies in no folder year="):
+    with pytest.raises(DataError, match=f"/data/{name} is in no folder year="):
         files_within(list_files("/data", "year=2026/month=11/day=21/b", name), NIGHT, by=by)
 
 

@@ -305,7 +305,7 @@ def test_a_lack_of_memory_is_not_an_unreadable_file(error: Exception) -> None:
 def test_a_missing_file_is_unreadable(tmp_path: Path) -> None:
     """A file that disappears while a run goes on is an error of its own."""
     with (
-        pytest.raises(UnreadableFile, match="not there any more"),
+        pytest.raises(UnreadableFile, match="no longer exists"),
         open_parquet(str(tmp_path / "gone.parquet")),
     ):
         pass

@@ -146,7 +146,7 @@ def test_a_folder_of_something_else_is_refused(address: str, name: str) -> None:
     """Files that readers would take for predictions, at any depth, are named."""
     folder = OutputFolder(address)
     put(folder, name, b"x")
-    with pytest.raises(OutputError, match="not empty and no job of lvm-batch: it holds ") as error:
+    with pytest.raises(OutputError, match="not empty and holds no lvm-batch job: it has ") as error:
         folder.begin(job())
     assert name.partition("/")[0] in error.value.args[0]
     assert folder.job() is None

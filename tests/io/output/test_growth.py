@@ -302,5 +302,5 @@ def test_any_column_may_give_the_time() -> None:
 )
 def test_a_file_without_a_time_is_named(name: str) -> None:
     """A file without a time would belong to no night and never be predicted, so it is refused by name."""
-    with pytest.raises(DataError, match=f"/data/{name} lies in no folder date="):
+    with pytest.raises(DataError, match=f"/data/{name} is in no folder date="):
         files_within([*list_files("date=2026-11-21/b"), *list_files(name)], NIGHT)

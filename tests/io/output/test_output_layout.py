@@ -265,7 +265,7 @@ def test_all_leftovers_of_a_killed_run_are_removed(folder: OutputFolder) -> None
 def test_a_foreign_file_is_named_by_its_relative_path(folder: OutputFolder) -> None:
     """The error gives the path relative to the folder, and nothing is written beside the file."""
     folder._store.write("de/notes.txt", b"x")
-    with pytest.raises(OutputError, match=r"out is not empty and no job of lvm-batch: it holds de"):
+    with pytest.raises(OutputError, match=r"out is not empty and holds no lvm-batch job: it has de"):
         folder.begin(job("a"))
     assert files(folder) == ["de/notes.txt"]
 

@@ -207,7 +207,7 @@ def test_incompatible_types_are_refused(read: Reader, tmp_path: Path) -> None:
         str(tmp_path),
         {"a-00000.parquet": {"key": [1], "lane": ["x"]}, "b-00000.parquet": {"key": [1], "lane": [1]}},
     )
-    with pytest.raises(ColumnError, match=r"b-00000\.parquet does not go together.*lane"):
+    with pytest.raises(ColumnError, match=r"b-00000\.parquet does not match.*lane"):
         read(tmp_path)
 
 
@@ -241,7 +241,7 @@ def test_an_unfinished_output_is_refused(read: Reader, output: str) -> None:
     write_unit(folder, "a-00000.parquet", {"key": [1]})
     with pytest.raises(NotFinished, match=r"is incomplete: 1 of 2 units.*") as caught:
         read(output)
-    assert "run the command that began it again" in caught.value.args[1]
+    assert "run the command that started it again" in caught.value.args[1]
     write_unit(folder, "b-00000.parquet", {"key": [2]})
     with pytest.raises(NotFinished, match=r"(?s)was not accepted: 2 of 2 units.*summary\.json"):
         read(output)

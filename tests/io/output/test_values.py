@@ -307,7 +307,7 @@ def test_a_file_is_compared_with_every_file_before_it(tmp_path: Path, read: Any)
     """The error names the first file whose type is incompatible with an earlier one."""
     kinds = {"a": pa.nulls(1), "b": pa.array([1], pa.int8()), "c": pa.array([2**60]), "d": pa.array([0.5])}
     write_output(str(tmp_path), {f"{name}-00000.parquet": {"key": [1], "it": kinds[name]} for name in kinds})
-    with pytest.raises(ColumnError, match=r"d-00000\.parquet does not go together with .*c-00000\.parquet"):
+    with pytest.raises(ColumnError, match=r"d-00000\.parquet does not match .*c-00000\.parquet"):
         read(tmp_path)
 
 

@@ -121,7 +121,7 @@ def test_a_paused_holder_renews_in_the_store(held: _Lease, bucket: Bucket, time:
     time.now += 0.001
     for _ in range(2):
         with pytest.raises(
-            OutputLocked, match=f"another run has taken over {TEXT}, since this one had stood still"
+            OutputLocked, match=f"another run has taken over {TEXT}, because this one made no progress"
         ):
             held.check()
     assert content(bucket)["holder"] == "heir"

@@ -281,7 +281,7 @@ def test_the_end_waits_for_a_heartbeat_under_way(bucket: Bucket, quick: None) ->
 @pytest.mark.parametrize("heir", [b'{"holder": "heir", "beat": 1}', b"rubbish"])
 def test_a_holder_learns_that_its_lease_was_taken_over(bucket: Bucket, quick: None, heir: bytes) -> None:
     """The old holder gets the error at its end, and does not change the new holder's lease."""
-    taken_over = f"another run has taken over {TEXT}, since this one had stood still"
+    taken_over = f"another run has taken over {TEXT}, because this one made no progress"
     with pytest.raises(OutputLocked, match=taken_over), held(bucket):  # noqa: PT012 - its end raises
         bucket.put(KEY, heir)
         wait_until(lambda: not any("lease" in thread.name for thread in threading.enumerate()), "beats end")

@@ -46,7 +46,7 @@ def printed(monkeypatch: pytest.MonkeyPatch) -> Printed:
         monkeypatch.setattr(sys, "stderr", err)
         console = Console(json=json)
         console.note("much is escalated", level="warning")
-        text = "units     2 units failed\noutput    out (_SUCCESS stands)"
+        text = "units     2 units failed\noutput    out (_SUCCESS written)"
         console.result({"rows": 1}, text, error=GateFailed("too much", "look"))
         return out.getvalue(), err.getvalue()
 
@@ -59,7 +59,7 @@ def test_the_words_that_matter_are_coloured_on_a_terminal(printed: Printed) -> N
     assert [bool(RED.search(text)) for text in (out, err)] == [True, True]
     assert YELLOW.search(err)
     assert GREEN.search(out)
-    assert ANSI.sub("", out) == "units     2 units failed\noutput    out (_SUCCESS stands)\n"
+    assert ANSI.sub("", out) == "units     2 units failed\noutput    out (_SUCCESS written)\n"
     assert ANSI.sub("", err) == "warning: much is escalated\nerror: too much\n  what to do: look\n"
 
 

@@ -60,7 +60,7 @@ def test_a_run_returns_its_summary(
         str(given["output"]),
     )
     assert str(result) == repr(result) == result.text
-    assert "_SUCCESS stands" in result.text
+    assert "_SUCCESS written" in result.text
     assert result.values == result.summary.to_json()
     assert lvm_batch.read_predictions(result.output).collect().height == N_ROWS
     assert lvm_batch.predictions_dataset(result.output).count_rows() == N_ROWS

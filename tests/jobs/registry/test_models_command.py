@@ -469,7 +469,7 @@ def test_rollback_goes_back_further_each_time(models_command: Callable[..., Any]
     ("harm", "message"),
     [
         (lambda folder: save(folder.parent, folder.name, small_amn(9)), "has been changed: its sha256 is"),
-        (shutil.rmtree, "is not there any more"),
+        (shutil.rmtree, "no longer exists"),
     ],
 )
 def test_rollback_gives_back_the_same_file_only(
@@ -531,7 +531,7 @@ def test_a_retrained_model_is_reported_and_verified_again(
     models_command("promote", "amn-1").done()
     save(models_dir, "amn-1", small_amn(8, residual=0.01))
     problem = models_command("list").values["roles"][PRODUCTION]["problem"]
-    assert problem == "amn-1 has been written anew since it got the role, and was not verified"
+    assert problem == "amn-1 has been rewritten since it got the role, and was not verified"
     result = models_command("promote", "amn-1", "--data", dataset)
     assert (result.code, result.values["changed"]) == (0, True)
     assert result.values["from"]["name"] == result.values["to"]["name"] == "amn-1"

@@ -150,7 +150,7 @@ def test_a_killed_training_resumes(train: Callable[..., Result], dataset: Path, 
     process.wait()
     assert state.exists()
     resumed = train("--output", tmp_path / "killed", *options)
-    assert "going on after epoch" in resumed.stderr
+    assert "resuming after epoch" in resumed.stderr
     whole = train("--output", tmp_path / "whole", *options)
     strip = ("seconds", "trained_at", "arguments")
     assert {k: v for k, v in resumed.values.items() if k not in strip} == {

@@ -43,7 +43,7 @@ def test_known_names_are_accepted() -> None:
         ({"drop": ["prediction"]}, "--no-prediction leaves it out"),
         ({"drop": ["cosine"]}, "--drop cosine: it is a column that the job adds, and is always written"),
         ({"drop": ["vector"]}, "--drop vector: it holds vectors, which never go to the output"),
-        ({"drop": ["doc_id,title"]}, "give each column by itself: --drop doc_id --drop title"),
+        ({"drop": ["doc_id,title"]}, "name each column separately: --drop doc_id --drop title"),
         ({"drop": ["title"], "rename": ["title=t"]}, "`title` does not go to the output"),
         ({"rename": ["titel=t"]}, "--rename titel=t: no file has a column `titel` that is carried"),
     ],
