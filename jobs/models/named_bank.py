@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from lvm_batch.io.bank.bank import open_bank
+from lvm_batch.jobs.console.text import plural
 
 if TYPE_CHECKING:
     import numpy as np
