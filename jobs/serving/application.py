@@ -63,7 +63,7 @@ def make_application(endpoints: Mapping[str, Endpoint], shape: WindowShape) -> F
 def _add(
     app: FastAPI,
     endpoint: Endpoint,
-    body: type[Body],
+    body: Any,  # noqa: ANN401 - a type of bodies, or a union of such
     answer: type[Body],
     *,
     request: dict[str, Any],
@@ -83,7 +83,7 @@ def _add(
     )
 
 
-def _signature(body: type[Body]) -> Callable[..., Any]:
+def _signature(body: Any) -> Callable[..., Any]:  # noqa: ANN401 - a type
     """Return a function by whose parameter FastAPI documents a body."""
 
     def predict(body: Any) -> None:  # noqa: ANN401 - its type is not known before

@@ -190,7 +190,7 @@ class Answers(Body):
 class SizedBodies(NamedTuple):
     """The bodies of models of one size: the same types, with the lengths of their vectors."""
 
-    query: type[Query]
+    query: Any  # or a context alone
     queries: type[Queries]
     answer: type[Answer]
     answers: type[Answers]
@@ -208,7 +208,7 @@ def size_bodies(*, length: int, dim: int) -> SizedBodies:
     answer: Any = create_model("Answer", __base__=Answer, prediction=(Annotated[list[float], size], ...))
     several: Any = (list[answer], ...)
     return SizedBodies(
-        query,
+        query | Annotated[context],
         create_model("Queries", __base__=Queries, rows=rows),
         answer,
         create_model("Answers", __base__=Answers, answers=several),

@@ -27,7 +27,7 @@ from lvm_batch.jobs.serving.bodies import (
     check,
     unusable,
 )
-from lvm_batch.jobs.serving.json_vectors import QuickReader, VectorReader
+from lvm_batch.jobs.serving.json_vectors import BODY, CONTEXT, QuickReader, VectorReader
 from lvm_batch.jobs.serving.rows import Rows, joined
 from lvm_batch.lvm.inference.routing import ALL_REASONS
 from lvm_batch.lvm.search.neighbours import NOWHERE
@@ -47,10 +47,11 @@ _AS_ARRAYS = orjson.OPT_SERIALIZE_NUMPY  # which also writes NaN as null
 
 @dataclass(frozen=True, slots=True)
 class ReadQuery:
-    """A query as one row, and what a run would say of it, such as ``padded: 3``."""
+    """A query as one row, what a run would say of it, such as ``padded: 3``, and where its context stands."""
 
     rows: Rows
     detail: str | None
+    place: Place = CONTEXT
 
 
 def room_for(body: bytes, *, row_bytes: int) -> int:
@@ -74,18 +75,27 @@ class QueryReader:
         self._vectors = VectorReader(dim)
 
     def query(self, body: bytes) -> ReadQuery:
-        """Read a body of one query; in one thread at a time. Raises :class:`Refusal`."""
+        """Read a body of one query, or of a context alone; in one thread at a time. Raises :class:`Refusal`."""
         found = self._quick.read(body)
         if found is not None and (len(found.vectors) >= self._length or self._pad != "reject"):
-            context, detail = self._whole(found.vectors, ("body", "context"))
-            return _one_row(context, found.lane, found.tokens, None, detail)
+            context, detail = self._whole(found.vectors, found.place)
+            return _one_row(
+                context, detail, lane=found.lane, tokens=found.tokens, targets=None, place=found.place
+            )
         value, doubtful = _parsed(body)
-        return self._query(value, ("body",), doubtful=doubtful)
+        if isinstance(value, list):
+            context, detail = self._context(value, BODY, doubtful=doubtful)
+            return _one_row(context, detail, lane=None, tokens=None, targets=None, place=BODY)
+        if not isinstance(value, dict):
+            raise unusable(
+                Problem(BODY, "must be an object with `context`, or a context alone", "wrong_type")
+            )
+        return self._query(value, BODY, doubtful=doubtful)
 
     def queries(self, body: bytes) -> tuple[Rows, list[str | None]]:
         """Read a body of ``rows``; return them together, and the detail of each. Raises :class:`Refusal`."""
         value, doubtful = _parsed(body)
-        _check_object(value, Queries, ("body",))
+        _check_object(value, Queries, BODY)
         rows = value.get("rows")
         if not isinstance(rows, list) or not rows:
             raise unusable(Problem(("body", "rows"), "must be a list of one query or more", "wrong_type"))
@@ -105,7 +115,7 @@ class QueryReader:
         wanted = check(NEIGHBOUR_COUNT, value.get("neighbours", 0), (*place, "neighbours"))
         if problem := self._bank.problem(wanted):
             raise unusable(Problem((*place, "neighbours"), problem, "neighbours"))
-        return _one_row(context, lane, tokens, target, detail, n_neighbours=wanted)
+        return _one_row(context, detail, lane=lane, tokens=tokens, targets=target, n_neighbours=wanted)
 
     def _context(self, value: Any, place: Place, *, doubtful: bool) -> tuple[NDArray[np.float32], str | None]:  # noqa: ANN401
         if not isinstance(value, list) or not value:
@@ -134,16 +144,18 @@ class QueryReader:
 
 def _one_row(
     context: NDArray[np.float32],
+    detail: str | None,
+    *,
     lane: str | None,
     tokens: float | None,
     targets: NDArray[np.float32] | None,
-    detail: str | None,
-    *,
+    place: Place = CONTEXT,
     n_neighbours: int = 0,
 ) -> ReadQuery:
     n_tokens = np.array((np.nan if tokens is None else tokens,), np.float64)
     wanted = np.array((n_neighbours,)) if n_neighbours else None
-    return ReadQuery(Rows(context[np.newaxis], (lane,), n_tokens, targets, _USABLE, wanted), detail)
+    rows = Rows(context[np.newaxis], (lane,), n_tokens, targets, _USABLE, wanted)
+    return ReadQuery(rows, detail, place)
 
 
 def _parsed(body: bytes) -> tuple[Any, bool]:
@@ -158,7 +170,7 @@ def _parsed(body: bytes) -> tuple[Any, bool]:
     try:
         return json.loads(body), True
     except (ValueError, RecursionError):
-        raise unusable(Problem(("body",), f"is not JSON: {ascii(message)[1:-1]}", "json_invalid")) from None
+        raise unusable(Problem(BODY, f"is not JSON: {ascii(message)[1:-1]}", "json_invalid")) from None
 
 
 def _has_booleans(body: bytes) -> bool:
@@ -187,10 +199,10 @@ class AnswerWriter:
         self._models = models
         self._bank = bank or NamedBank()
 
-    def answer(self, answers: Answers, detail: str | None) -> bytes:
-        """Write the answer to one query. Raises :class:`Refusal` if float32 could not hold it."""
+    def answer(self, answers: Answers, detail: str | None, place: Place = CONTEXT) -> bytes:
+        """Write the answer to the query at ``place``. Raises :class:`Refusal` if float32 could not hold it."""
         if not answers.answered[0]:
-            raise _overflow(("body", "context"))
+            raise _overflow(place)
         return orjson.dumps(self._values(answers, 0, detail), option=_AS_ARRAYS)
 
     def answers(self, answers: Sequence[Answers], details: Sequence[str | None]) -> bytes:

@@ -31,16 +31,21 @@ if TYPE_CHECKING:
 
     from lvm_batch.jobs.serving.bodies import Place
 
+BODY: Place = ("body",)
+CONTEXT: Place = (*BODY, "context")
+"""The places of a query's body, and of its context unless the body is a context alone."""
+
 _QUICK_KEYS = frozenset(("context", "lane", "context_tokens"))
 _BEYOND_DOUBT = 1e38  # a square; no number of it is near the end of float32
 
 
 class QuickQuery(NamedTuple):
-    """``vectors`` is float32 (k, dim), finite; ``lane`` and ``tokens`` are checked."""
+    """``vectors`` is float32 (k, dim), finite, at ``place`` in the body; ``lane`` and ``tokens`` are checked."""
 
     vectors: NDArray[np.float32]
     lane: str | None
     tokens: float | None
+    place: Place = CONTEXT
 
 
 class QuickReader:
@@ -63,6 +68,9 @@ class QuickReader:
             return None
 
     def _query(self, value: Any, *, n_lists: int) -> QuickQuery | None:  # noqa: ANN401 - simdjson has no types
+        if not hasattr(value, "keys"):  # a list: the context alone
+            vectors = self._vectors(value, n_lists)
+            return None if vectors is None else QuickQuery(vectors, None, None, BODY)
         keys = list(value.keys())
         if set(keys) - _QUICK_KEYS or len(set(keys)) != len(keys):
             return None
@@ -75,11 +83,12 @@ class QuickReader:
 
     def _vectors(self, context: Any, n_lists: int) -> NDArray[np.float32] | None:  # noqa: ANN401
         """Read vectors; with one list for each and one around them, a vector can hold nothing but numbers."""
-        if n_lists != 1 + len(context) or any(len(vector) != self._dim for vector in context):
+        n_vectors = len(context)
+        if not n_vectors or n_lists != 1 + n_vectors or any(len(vector) != self._dim for vector in context):
             return None
         numbers = np.frombuffer(context.as_buffer(of_type="d"), np.float64)
         with np.errstate(over="ignore"):
-            vectors = numbers.astype(np.float32).reshape(len(context), self._dim)
+            vectors = numbers.astype(np.float32).reshape(n_vectors, self._dim)
         return vectors if float(numbers @ numbers) < _BEYOND_DOUBT else None
 
 

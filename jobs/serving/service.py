@@ -128,7 +128,7 @@ class Service:
         else:
             query = self._reader.query(body)
         answers = await self._batcher.answer(query.rows)
-        content = self._writer.answer(answers, query.detail)
+        content = self._writer.answer(answers, query.detail, query.place)
         self.metrics.routed(answers)
         return content
 

@@ -239,10 +239,20 @@ def test_padding_follows_the_setting(
         '{"context": [[1, 2], [0, 0], [0, 0]]}',
         '{"context": [1, 2]}',
         '{"context": {}}',
+        '{"context": []}',
         '{"context": [[1, 2], [3, 4]], "lane": 1}',
         '{"context": [[1, 2], [3, 4]], "context_tokens": true}',
         '{"context": [[1, 2], [3, 4]], "context_tokens": -1}',
         "[[1, 2], [3, 4]]",
+        "[[1, 2], [3, 4], [5, 6]]",
+        "[[1, 2]]",
+        "[[1, 2], [3, true]]",
+        "[[1, 2], [3]]",
+        "[[0, 0], [0, 0]]",
+        '[{"context": [[1, 2], [3, 4]]}]',
+        "[1, 2]",
+        "[]",
+        '"["',
         "[" * 5000,
         "1",
         "",
@@ -267,6 +277,62 @@ def test_the_quick_reader_reads_what_the_thorough_one_reads(
     quick = outcome()
     monkeypatch.setattr(QuickReader, "read", lambda *_: None)
     assert quick == outcome()
+
+
+@pytest.mark.parametrize("has_simdjson", [True, False])
+def test_a_context_alone_is_a_query_of_nothing_else(
+    *, has_simdjson: bool, monkeypatch: pytest.MonkeyPatch, queries: list[dict[str, Any]]
+) -> None:
+    """A bare list of vectors gives the rows of an object with that context, with simdjson and without."""
+    from lvm_batch.jobs.serving.json_bodies import QueryReader
+
+    if not has_simdjson:
+        monkeypatch.setitem(sys.modules, "simdjson", None)
+    reader = QueryReader(length=5, dim=768, pad=None)
+    for context in (queries[0]["context"], queries[0]["context"][3:]):
+        alone = reader.query(json.dumps(context).encode())
+        within = reader.query(json.dumps({"context": context}).encode())
+        np.testing.assert_array_equal(alone.rows.contexts, within.rows.contexts)
+        assert (tuple(alone.rows.lanes), alone.rows.targets) == ((None,), None)
+        assert alone.detail == within.detail
+
+
+def test_a_context_alone_is_answered_as_within_an_object(
+    served: Serving, queries: list[dict[str, Any]]
+) -> None:
+    """``/predict`` takes both, and OpenAPI says so."""
+    context = queries[0]["context"]
+    assert served.post(json=context).json() == served.post(json={"context": context}).json()
+    described = requests.get(f"{served.url}/openapi.json", timeout=HANG_S).json()["paths"]["/predict"]["post"]
+    schemas = described["requestBody"]["content"]["application/json"]["schema"]["anyOf"]
+    assert [schema.get("type", schema.get("$ref")) for schema in schemas] == [
+        "#/components/schemas/Query",
+        "array",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("body", "place", "kind"),
+    [
+        ([], [], "wrong_length"),
+        ([[1.0] * 767], [0], "wrong_length"),
+        ([[1.0] * 768, [None] + [1.0] * 767], [1, 0], "null"),
+        ([1.0] * 3840, [0], "wrong_type"),
+        ([{"context": [[1.0] * 768]}], [0], "wrong_type"),
+        ([[0] * 768] * 5, [], "zero_norm"),
+        ([[3e38] * 768] * 5, [], "inf"),
+        ("context", [], "wrong_type"),
+        (None, [], "wrong_type"),
+    ],
+)
+def test_a_wrong_context_alone_is_refused_with_its_place(
+    served: Serving, body: object, place: list[Any], kind: str
+) -> None:
+    """The place begins at the body, which is the context: 422 names it, and the reason."""
+    response = served.post(data=json.dumps(body), headers={"content-type": "application/json"})
+    assert response.status_code == 422
+    wrong = response.json()["detail"][0]
+    assert (wrong["loc"], wrong["type"]) == (["body", *place], kind)
 
 
 def flawed(context: list[Any], value: object) -> str:
