@@ -633,8 +633,8 @@ def train(
     context_length
         Vectors in a context. Unless given, as many as the type of the data's contexts says, else 5.
     input_norm
-        Whether the vectors of contexts are made unit vectors; a run reads them as they are. Default:
-        as_is
+        Whether the vectors of contexts are made unit vectors. The checkpoint says so, and whatever uses
+        the model does the same. Default: as_is
     context_column
         Five vectors, in windows. Default: context
     vector_column

@@ -43,7 +43,7 @@ def card_text(values: Mapping[str, Any]) -> str:
         "sha256": values["sha256"],
         "model": f"{values['architecture']}, {values['n_parameters']:,} parameters, {_size(values)}",
         "vectors": f"of {values['dim']} ({dimensions})",
-        "contexts": f"of {values['context_length']} vectors",
+        "contexts": f"of {values['context_length']} vectors{_norm(values)}",
         "epoch": "" if values["epoch"] is None else str(values["epoch"]),
         "trained on": "unknown" if values["trained_on"] is None else plural(values["trained_on"], "vector"),
         "val cosine": format_number(values["val_cosine"], unknown="not recorded"),
@@ -54,6 +54,10 @@ def card_text(values: Mapping[str, Any]) -> str:
     }
     card = [values["card"].rstrip()] if values["card"] else []
     return "\n\n".join([as_lines(lines, width=11), *card])
+
+
+def _norm(values: Mapping[str, Any]) -> str:
+    return ", which it makes unit vectors" if values["input_norm"] == "unit" else ""
 
 
 def _table(models: Sequence[Mapping[str, Any]]) -> list[str]:

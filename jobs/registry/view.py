@@ -105,6 +105,7 @@ def _facts(path: str, models_dir: Path) -> dict[str, Any]:
         "n_parameters": checkpoint.n_parameters,
         "dim": checkpoint.dim,
         "context_length": checkpoint.length,
+        "input_norm": "unit" if checkpoint.model.unit_inputs else "as_is",
         "dimensions": dict(checkpoint.model.config),
         "epoch": checkpoint.epoch,
         "val_cosine": checkpoint.val_cosine,

@@ -72,7 +72,8 @@ class TrainSettings(DatasetSettings):
     )
     input_norm: Annotated[Literal["as_is", "unit"], _TRAINING, RESOLVED] = Field(
         default="as_is",
-        description="Whether the vectors of contexts are made unit vectors; a run reads them as they are.",
+        description="Whether the vectors of contexts are made unit vectors. The checkpoint says so, and whatever uses"
+        " the model does the same.",
     )
     device: Annotated[Literal["auto", "cpu", "cuda", "mps"], HelpMark("Training", common=True), NO_EFFECT] = (
         Field(default="auto", description="Where the model is trained.")

@@ -59,7 +59,7 @@ def card_text(document: Mapping[str, Any]) -> str:
         [
             f"# Model card: {document['model_type']}",
             "",
-            f"Reads {document['context_length']} vectors of {document['dim']} and predicts the next one, of unit norm.",
+            _reads(document),
             f"{document['final_params']:,} parameters. Trained {document['trained_at'][:10]} on "
             f"{document['trained_on']} in {document['seconds']:.0f} s with "
             + ", ".join(f"{name} {number}" for name, number in document["versions"].items())
@@ -75,6 +75,12 @@ def card_text(document: Mapping[str, Any]) -> str:
             "",
         ]
     )
+
+
+def _reads(document: Mapping[str, Any]) -> str:
+    vectors = f"{document['context_length']} vectors of {document['dim']}"
+    norm = ", which it makes unit vectors," if document["arguments"].get("input_norm") == "unit" else ""
+    return f"Reads {vectors}{norm} and predicts the next one, of unit norm."
 
 
 def _data(document: Mapping[str, Any]) -> Iterator[str]:

@@ -102,6 +102,7 @@ def train(
         for notice in (*rows.notices, _start(settings, split, device), *_odd_norms(split), *warnings):
             console.note(notice)
         history = _train(model, split, recipe, settings=settings, folder=folder, console=console)
+        model.unit_inputs = settings.input_norm == "unit"  # only now: the windows' vectors are unit vectors
         environment = TrainingEnvironment.now(device, started=started)
         document = describe_training(model, split, history, ridge=ridge, environment=environment)
         document |= {
@@ -129,7 +130,8 @@ def _fresh_model(settings: TrainSettings, windows: Windows) -> ContextModel:
 
 def _identity(settings: TrainSettings, recipe: Recipe, data: str) -> dict[str, Any]:
     """Return everything that the model depends on."""
-    return {"arch": settings.arch, "seed": settings.seed, "data": data, **recipe.identity()}
+    norm = {} if settings.input_norm == "as_is" else {"input_norm": settings.input_norm}
+    return {"arch": settings.arch, "seed": settings.seed, "data": data, **norm, **recipe.identity()}
 
 
 def _origin(settings: TrainSettings, recipe: Recipe, rows: TrainingRows) -> dict[str, Any]:
@@ -155,12 +157,12 @@ def _start(settings: TrainSettings, split: Split, device: torch.device) -> str:
 
 
 def _odd_norms(split: Split) -> Iterator[str]:
-    """Yield a notice if the vectors are no unit vectors: a run does not change the norms that it reads."""
+    """Yield a notice if the vectors are no unit vectors: the model will know this norm alone."""
     norms = np.linalg.norm(split.training.sample(_SAMPLE).numpy(), axis=2)
     if abs(float(norms.mean()) - 1) >= _NORM_TOLERANCE:
         yield (
             f"the vectors' norm is {norms.mean():.3g} in the mean, not 1: the model will want such vectors from a run "
-            "too (--input-norm unit trains on unit vectors, which a run must then be given)"
+            "too (--input-norm unit trains a model that makes unit vectors of whatever it reads)"
         )
 
 

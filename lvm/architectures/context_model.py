@@ -17,14 +17,19 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+_LEAST_NORM = 1e-12  # the default of torch's normalize
+
+
 class ContextModel(nn.Module):
     """A predictor of the next vector of a sequence from the vectors before it.
 
     ``config`` holds the constructor's arguments. If ``adds_to_mean`` is set, the output layer gives a correction to a
-    mean of the context, so that an output layer of zeros predicts that mean.
+    mean of the context, so that an output layer of zeros predicts that mean. If ``unit_inputs`` is set, the model was
+    trained on unit vectors, and makes such of the vectors of a context.
     """
 
     adds_to_mean = False
+    unit_inputs = False
 
     def __init__(self, **config: float) -> None:
         super().__init__()
@@ -32,10 +37,10 @@ class ContextModel(nn.Module):
 
     def forward(self, context: Tensor) -> Tensor:
         """Predict from context (batch, length, dim), oldest vector first. Returns (batch, dim), unit norm."""
-        return F.normalize(self.direction(context), dim=-1)
+        return F.normalize(self.direction(unit_vectors(context) if self.unit_inputs else context), dim=-1)
 
     def direction(self, context: Tensor) -> Tensor:
-        """Return the prediction before it is normalised, (batch, dim)."""
+        """Return the prediction before it is normalised, (batch, dim), from vectors in the norm that it knows."""
         raise NotImplementedError
 
     @property
@@ -59,6 +64,15 @@ def linear(layer: nn.Module) -> nn.Linear:
     if not isinstance(layer, nn.Linear):
         raise TypeError(layer)
     return layer
+
+
+def unit_vectors(context: Tensor) -> Tensor:
+    """Divide the vectors of contexts (batch, length, dim) by their norms; vectors of zeros stay as they are.
+
+    A vector whose norm overflows float32 becomes NaN, as a model's answer to it would.
+    """
+    norms: Tensor = torch.linalg.vector_norm(context, dim=-1, keepdim=True)  # (B, L, 1)
+    return context / norms.masked_fill(norms.isinf(), torch.nan).clamp_min(_LEAST_NORM)
 
 
 def check_length(context: Tensor, architecture: str, *, longest: int) -> None:

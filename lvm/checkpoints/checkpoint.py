@@ -24,7 +24,14 @@ from lvm_batch.lvm.architectures.catalog import (
 from lvm_batch.lvm.checkpoints.file_kinds import RESAVE
 from lvm_batch.lvm.checkpoints.pickle_check import printable
 from lvm_batch.lvm.checkpoints.state_dicts import extract_state_dict, summarise
-from lvm_batch.lvm.checkpoints.stored_settings import CONTEXT_LENGTH, context_length, stored_config
+from lvm_batch.lvm.checkpoints.stored_settings import (
+    CONTEXT_LENGTH,
+    INPUT_NORM,
+    UNIT,
+    context_length,
+    reads_unit_vectors,
+    stored_config,
+)
 from lvm_batch.lvm.checkpoints.torch_files import read_torch_file, write_torch_file
 from lvm_batch.lvm.checkpoints.training_vectors import CONTENT_KEY, TrainingVectors
 from lvm_batch.lvm.errors import CheckpointError
@@ -69,6 +76,7 @@ def load_checkpoint(data: bytes, name: str) -> Checkpoint:
     weights = _weights(content, name, n_bytes=len(data))
     architecture = _architecture(content, weights, name)
     model = _model(architecture, weights, content, name)
+    model.unit_inputs = reads_unit_vectors(content)
     return Checkpoint(
         architecture=architecture.name,
         model=model,
@@ -128,9 +136,10 @@ def save_checkpoint(
     """Write a checkpoint in production's form. The file appears complete or not at all.
 
     ``context_length`` is the number of vectors in the contexts that the model was trained on, ``training_vectors`` the
-    digest of these vectors; None leaves it out.
-    Raises ArchitectureError if ``architecture`` is unknown, and the OSError of a failed write.
+    digest of these vectors; None leaves it out. The model's ``unit_inputs`` is stored too. Raises ArchitectureError if
+    ``architecture`` is unknown, and the OSError of a failed write.
     """
+    stated = {CONTEXT_LENGTH: context_length, INPUT_NORM: UNIT if model.unit_inputs else None}
     content = {
         "model_type": architecture_named(architecture).name,
         "model_state_dict": model.state_dict(),
@@ -138,11 +147,9 @@ def save_checkpoint(
         "epoch": epoch,
         "val_loss": val_loss,
         "val_cosine": val_cosine,
-        "model_config": model.config,
+        "model_config": model.config | {key: value for key, value in stated.items() if value is not None},
         "args": dict(args or {}),
     }
-    if context_length is not None:
-        content["model_config"] = {**model.config, CONTEXT_LENGTH: context_length}
     if training_vectors is not None:
         content[CONTENT_KEY] = training_vectors.as_content()
     target = pathlib.Path(path)

@@ -1,4 +1,4 @@
-"""What a checkpoint says of its model beside the weights: its configuration and the length of its contexts.
+"""What a checkpoint says of its model beside the weights: its configuration, and the length and norm of its contexts.
 
 The rule: a file may say nothing of either. Only what a later reader could misread is refused: a length that the model
 has no positions for.
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 CONTEXT_LENGTH = "context_length"
 """The key by which this project's checkpoints say how many vectors a context has, in ``model_config``."""
 
+INPUT_NORM, UNIT = "input_norm", "unit"
+"""The key by which they say how the model's vectors were normalised, and its one value; nothing means: not at all."""
+
 _CONFIGS = ("model_config", "hyper_parameters", "config")  # production's, Lightning's, and others'
 _PLACES = (*_CONFIGS, "args")
 _NAMES = (CONTEXT_LENGTH, "context_len", "context_size")
@@ -26,6 +29,11 @@ _LONGEST = 4096  # a context of these takes 12 MiB
 def stored_config(content: Mapping[str, object]) -> dict[Any, Any]:
     """Return the configuration of the model that the file holds, empty if it holds none."""
     return next(_dicts(content, _CONFIGS), {})
+
+
+def reads_unit_vectors(content: Mapping[str, object]) -> bool:
+    """Return whether the model was trained on unit vectors, which it makes of what it reads."""
+    return stored_config(content).get(INPUT_NORM) == UNIT
 
 
 def context_length(

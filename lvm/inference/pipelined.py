@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from lvm_batch.lvm.devices.precision import DTYPES
 from lvm_batch.lvm.errors import DeviceError
 from lvm_batch.lvm.inference.predictor import check_contexts
 from lvm_batch.lvm.kernels.forms import build_form
@@ -55,7 +56,8 @@ class PipelinedPredictor:
     ) -> None:
         self.dim = model.dim
         self._accelerator = accelerator
-        self._precision: Precision = precision
+        # Vectors of any norm are sent as float32: float16 rounds small ones to nothing.
+        self._sent_as: Precision = "fp32" if model.unit_inputs and precision in DTYPES else precision
         self._max_rows = max_rows
         self._forward = build_form(model, accelerator.device, precision)
         self._fitted: dict[int, int] = {}  # rows at once, by the length of a context
@@ -89,7 +91,7 @@ class PipelinedPredictor:
             size = min(self.rows_at_once(length), len(contexts) - n_done)
             for start in range(n_done, len(contexts), size):
                 rows = slice(start, min(start + size, len(contexts)))
-                result = self._accelerator.start(contexts[rows], self._forward, self._precision)
+                result = self._accelerator.start(contexts[rows], self._forward, self._sent_as)
                 pending.append((rows, result))
                 if len(pending) == IN_FLIGHT:
                     n_done = _collect(pending, predictions)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch.nn.functional as F  # noqa: N812 - its usual name
 
 from lvm_batch.lvm.architectures.amn import AttentionMixtureNetwork
+from lvm_batch.lvm.architectures.context_model import unit_vectors
 from lvm_batch.lvm.architectures.gru import GRUStack
 from lvm_batch.lvm.devices.precision import DTYPES, check_precision
 from lvm_batch.lvm.errors import ArchitectureError
@@ -51,6 +52,12 @@ def build_form(model: ContextModel, device: torch.device, precision: Precision) 
 
     Raises ``DeviceError`` if the device or this processor lacks the precision, ``ArchitectureError`` if the model does.
     """
+    form = _fastest_form(model, device, precision)
+    return UnitInputs(form) if model.unit_inputs and form is not model else form
+
+
+def _fastest_form(model: ContextModel, device: torch.device, precision: Precision) -> Form:
+    """Return the fastest form of a model, for vectors in the norm that the model knows."""
     check_precision(precision, device)
     if precision == "int8":
         check_int8()
@@ -61,6 +68,17 @@ def build_form(model: ContextModel, device: torch.device, precision: Precision) 
     if precision == "int8":
         raise ArchitectureError(f"{type(model).__name__} runs in float32 only", "use --precision fp32")
     return HalfForm(model, device, DTYPES[precision]) if precision in DTYPES else model.to(device)
+
+
+class UnitInputs:
+    """A form that makes unit vectors of a context's before anything rounds them."""
+
+    def __init__(self, form: Form) -> None:
+        self._form = form
+
+    def __call__(self, context: Tensor) -> Tensor:
+        """Map (batch, length, dim) to (batch, dim), unit norm."""
+        return self._form(unit_vectors(context))
 
 
 class HalfForm:

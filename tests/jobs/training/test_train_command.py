@@ -12,6 +12,7 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -331,3 +332,31 @@ def test_a_damaged_state_is_named(train: Callable[..., Result], tmp_path: Path) 
     assert result.code == 2
     assert "state.pt is damaged" in result.values["error"]["message"]
     assert "remove it" in result.values["error"]["hint"]
+
+
+def test_the_norm_of_a_training_is_kept_by_whatever_uses_the_model(
+    train: Callable[..., Result], predict: Callable[..., Result], dataset: Path, tmp_path: Path
+) -> None:
+    """A run of vectors of any norm gives what unit vectors give, with a fallback that reads them as they are."""
+    train("--arch", "gru", "--epochs", 1, "--output", tmp_path / "gru").done()
+    train("--output", tmp_path / "amn", "--input-norm", "unit").done()
+    refused = train("--output", tmp_path / "amn")
+    assert "input_norm was unit and is None" in refused.values["error"]["message"]
+    assert "makes unit vectors" in (tmp_path / "amn/MODEL_CARD.md").read_text()
+
+    table = pq.read_table(dataset)
+    flat = table["vector"].combine_chunks().flatten().to_numpy()
+    scaled = pa.FixedSizeListArray.from_arrays(pa.array(flat * np.float32(7)), DIM)
+    pq.write_table(table.set_column(2, "vector", scaled), tmp_path / "scaled.parquet")
+    rows = {}
+    for path in (dataset, tmp_path / "scaled.parquet"):
+        output = tmp_path / f"out-{path.stem}"
+        models = ["--model", tmp_path / "amn", "--fallback", tmp_path / "gru", "--shadow-rate", 1]
+        predict(path, "--output", output, *models).done()
+        rows[path.stem] = pq.read_table(next(output.glob("*.parquet"))).filter(pc.field("status") == "ok")
+    plain, scaled_rows = (
+        np.stack(rows[stem]["prediction"].to_numpy(zero_copy_only=False)) for stem in ("articles", "scaled")
+    )
+    np.testing.assert_allclose(plain, scaled_rows, atol=1e-5)
+    by_gru = [rows[stem]["gru_cosine"].to_numpy() for stem in ("articles", "scaled")]
+    assert np.nanmax(np.abs(by_gru[0] - by_gru[1])) > 1e-4
