@@ -24,7 +24,9 @@ from lvm_batch.lvm.registry.registry import (
     CHECKPOINT_FILE,
     DEFAULT_MODELS_DIR,
     ROLES,
+    checkpoint_in,
     list_models,
+    model_in,
     role_path,
 )
 
@@ -150,7 +152,7 @@ def _demo_primary(data: FoundColumns | None) -> Iterator[tuple[str, str]]:
 def _primaries(models_dir: Path, data: FoundColumns | None) -> Iterator[tuple[str, str]]:
     """Yield the name and the sizes of each primary model in a folder that fits the data."""
     for name in islice(list_models(models_dir), _MOST):
-        facts = _facts(models_dir / name / CHECKPOINT_FILE)
+        facts = _facts(checkpoint_in(model_in(models_dir, name)))
         if facts and facts.architecture in PRIMARY_ARCHITECTURES and _fits(facts, data):
             yield name, f"{facts.architecture}, contexts of {facts.length} vectors of {facts.dim}"
 
@@ -172,9 +174,8 @@ def _new_model(settings: AnySettings) -> str:
     """Return a folder for a new model that does not exist yet."""
     models_dir = Path(settings.models_dir)
     names = ("amn", *(f"amn-{number}" for number in range(2, 100)))
-    return str(
-        next((models_dir / name for name in names if not (models_dir / name).exists()), models_dir / "new")
-    )
+    free = (name for name in names if not model_in(models_dir, name).exists())
+    return str(models_dir / next(free, "new"))
 
 
 def _dataset(settings: DatasetSettings) -> list[str]:

@@ -97,7 +97,7 @@ def check_promotable(candidate: Candidate, models_dir: Path) -> None:
     if Path(candidate.name).name != candidate.name:
         raise UsageError(
             f"{candidate.name} is not in the registry {models_dir}",
-            f"copy its folder to {models_dir}/NAME, then promote NAME",
+            f"copy its folder to {models_dir}/NAME, or its file to {models_dir}/NAME.pt, then promote NAME",
         )
     if candidate.role is None and candidate.checkpoint is not None:
         raise UsageError(

@@ -30,9 +30,9 @@ from lvm_batch.lvm.registry.roles import (
     RoleHolder,
     check_replaceable,
     digest_of,
-    folder_of,
     give_role,
     holder,
+    place_of,
 )
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ def _current_holder(after: RoleHolder, role: str, models_dir: Path, log: RoleLog
 
 
 def _check_unchanged(model: RoleHolder, role: str, models_dir: Path) -> None:
-    sha256 = digest_of(folder_of(model, models_dir))
+    sha256 = digest_of(place_of(model, models_dir))
     if sha256 is None or sha256 != model.sha256:
         was = f"sha256 {(model.sha256 or 'unknown')[:12]}"
         state = "no longer exists" if sha256 is None else f"has been changed: its sha256 is {sha256[:12]} now"

@@ -14,7 +14,7 @@ from lvm_batch.io.storage.locations import read_file
 from lvm_batch.jobs.registry.registry_text import card_text, list_text
 from lvm_batch.lvm.checkpoints.checkpoint import load_checkpoint
 from lvm_batch.lvm.errors import ModelError
-from lvm_batch.lvm.registry.registry import ROLES, list_folders, named_model, resolve_model
+from lvm_batch.lvm.registry.registry import ROLES, list_names, named_model, resolve_model
 from lvm_batch.lvm.registry.role_log import RoleChange, read_role_log
 from lvm_batch.lvm.registry.roles import RoleHolder, holder, name_of, roles_of
 
@@ -52,7 +52,7 @@ class RoleState:
 
 def list_registry(models_dir: Path) -> tuple[dict[str, Any], str]:
     """Return every model and every role, as values and as text; raises ``ModelError`` if there is no registry."""
-    models = [_model(name, models_dir) for name in list_folders(models_dir)]
+    models = [_model(name, models_dir) for name in list_names(models_dir)]
     changes, log_problem = _changes(models_dir)
     values = {
         "models_dir": str(models_dir),
@@ -73,7 +73,7 @@ def show_model(name: str, models_dir: Path) -> tuple[dict[str, Any], str]:
     changes, log_problem = _changes(models_dir)
     facts = _facts(path, models_dir)
     states = {role: _state(role, models_dir, changes).values() for role in facts["roles"]}
-    card, history = (_file_beside(path, name) for name in (CARD, HISTORY))
+    card, history = (_file_beside(path, name, models_dir) for name in (CARD, HISTORY))
     values = {
         "name": path if "://" in path else name_of(Path(path), models_dir),
         **facts,
@@ -87,7 +87,7 @@ def show_model(name: str, models_dir: Path) -> tuple[dict[str, Any], str]:
 
 
 def _model(name: str, models_dir: Path) -> dict[str, Any]:
-    """Describe the model in a folder of the registry; ``problem`` says why it cannot be loaded."""
+    """Describe a model of the registry; ``problem`` says why it cannot be loaded."""
     try:
         return {"name": name, **_facts(named_model(name, models_dir), models_dir), "problem": None}
     except (ModelError, DataError) as error:
@@ -138,7 +138,9 @@ def _state(role: str, models_dir: Path, changes: Sequence[RoleChange]) -> RoleSt
     return RoleState(role, model, since, problem)
 
 
-def _file_beside(path: str, name: str) -> Path | None:
-    """Return the file of that name in a checkpoint's folder, if there is one."""
-    file = Path(path).parent / name
-    return file if "://" not in path and file.is_file() else None
+def _file_beside(path: str, name: str, models_dir: Path) -> Path | None:
+    """Return the file of that name in a checkpoint's folder, if there is one and the folder is the model's own."""
+    folder = Path(path).parent
+    if "://" in path or folder.resolve() == models_dir.resolve():
+        return None
+    return folder / name if (folder / name).is_file() else None

@@ -1,11 +1,13 @@
 """The places of models, by name and by role.
 
     <models_dir>/<name>/best_model.pt
+    <models_dir>/<name>.pt                                 a checkpoint without a folder, if no folder has the name
     <models_dir>/../production_model -> models/<name>      the roles, as symlinks; on a file system without them,
     <models_dir>/../fallback_model   -> models/<name>      text files that hold models/<name> in one line
 
-The rule: a model is found under the given name or refused, never replaced by another. Checkpoints are not opened, roles
-not changed (``roles`` does that), and URLs passed on unchanged.
+The rule: a model is found under the given name or refused, never replaced by another. A file that is put beside a
+folder of its name does not take the name over, which runs and roles use already: it is found as <name>.pt. Checkpoints
+are not opened, roles not changed (``roles`` does that), and URLs passed on unchanged.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ from lvm_batch.lvm.errors import ModelError, did_you_mean
 DEFAULT_MODELS_DIR = Path("artifacts/lvm/models")
 ROLES = ("production_model", "fallback_model")
 CHECKPOINT_FILE = "best_model.pt"
+FLAT_SUFFIX = ".pt"
+"""The end of the name of a checkpoint that is in the registry itself."""
 
 _MAX_POINTER_BYTES = 4096  # the longest path of most systems; every checkpoint is larger
 _SHOWN_BYTES = 40
@@ -25,21 +29,49 @@ _SHOWN_BYTES = 40
 
 def list_models(models_dir: Path) -> tuple[str, ...]:
     """Return the names of the models in a registry, sorted; none if there is no such folder."""
-    names = (found.parent.name for found in models_dir.glob(f"*/{CHECKPOINT_FILE}"))
-    return tuple(sorted(name for name in names if not _is_hidden(name)))
+    folders = (found.parent.name for found in models_dir.glob(f"*/{CHECKPOINT_FILE}"))
+    flat = (name_in(path) for path in models_dir.glob(f"*{FLAT_SUFFIX}") if _is_flat(path))
+    return _shown(*folders, *flat)
 
 
-def list_folders(models_dir: Path) -> tuple[str, ...]:
-    """Return the names of all folders in a registry, sorted, also of those without a checkpoint.
+def list_names(models_dir: Path) -> tuple[str, ...]:
+    """Return the names of all models and folders in a registry, sorted, also of folders without a checkpoint.
 
     Raises ModelError if the registry does not exist or cannot be read.
     """
     check_models_dir(models_dir)
     try:
-        folders = [path.name for path in models_dir.iterdir() if path.is_dir()]
+        paths = [path for path in models_dir.iterdir() if path.is_dir() or _is_flat(path)]
     except OSError as error:
         raise read_error(models_dir, error) from error
-    return tuple(sorted(name for name in folders if not _is_hidden(name)))
+    return _shown(*map(name_in, paths))
+
+
+def _shown(*names: str) -> tuple[str, ...]:
+    return tuple(sorted({name for name in names if not _is_hidden(name)}))
+
+
+def model_in(models_dir: Path, name: str) -> Path:
+    """Return the folder or the file that a name means in a registry; the folder's path if there is neither.
+
+    The file is <name>.pt, or ``name`` itself. A folder without a checkpoint does not hide a file.
+    """
+    folder, file = models_dir / name, models_dir / f"{name}{FLAT_SUFFIX}"
+    is_flat = is_plain(name) and _is_flat(file) and not _exists(folder / CHECKPOINT_FILE)
+    return file if is_flat else folder
+
+
+def name_in(path: Path) -> str:
+    """Return the name of a folder or a file in a registry: that by which :func:`model_in` finds it."""
+    stem = path.name.removesuffix(FLAT_SUFFIX)
+    is_stem = stem and not os.path.isdir(path) and not _exists(path.parent / stem / CHECKPOINT_FILE)  # noqa: PTH112
+    return stem if is_stem else path.name
+
+
+def _is_flat(path: Path) -> bool:
+    """Return whether a path in a registry is a checkpoint without a folder."""
+    is_named = path.name.endswith(FLAT_SUFFIX) and path.name != CHECKPOINT_FILE
+    return is_named and os.path.isfile(path)  # noqa: PTH113 - Path's own raises for a text that can be no path
 
 
 def check_models_dir(models_dir: Path) -> None:
@@ -54,10 +86,10 @@ def check_models_dir(models_dir: Path) -> None:
 def resolve_model(spec: str | None, *, role: str, models_dir: Path = DEFAULT_MODELS_DIR) -> str | None:
     """Return the path or URL of the checkpoint that ``spec`` names.
 
-    ``spec`` is a path (a file, or a folder with ``best_model.pt``), a URL, or a name in the registry, tried in this
-    order. None means the model that has the ``role``: the result is then the path that the role's link leads to, so
-    that a job keeps its model when the role passes to another, or None if no model has the role. Raises ModelError
-    naming the nearest names, or the link that leads nowhere.
+    ``spec`` is a path (a file, or a folder with ``best_model.pt``), a URL, or a name in the registry
+    (:func:`model_in`), tried in this order. None means the model that has the ``role``: the result is then the path
+    that the role's link leads to, so that a job keeps its model when the role passes to another, or None if no model
+    has the role. Raises ModelError naming the nearest names, or the link that leads nowhere.
     """
     if spec is None:
         return _find_by_role(role, models_dir)
@@ -66,9 +98,9 @@ def resolve_model(spec: str | None, *, role: str, models_dir: Path = DEFAULT_MOD
     path = Path(spec)
     if _exists(path):
         return str(checkpoint_in(path))
-    named = models_dir / spec / CHECKPOINT_FILE
-    if not _is_hidden(spec) and _exists(named):
-        return str(named)
+    named = model_in(models_dir, spec)
+    if not _is_hidden(spec) and (_is_flat(named) or _exists(named / CHECKPOINT_FILE)):
+        return str(checkpoint_in(named))
     raise ModelError(
         f"no model {spec!r}: neither a file nor a name in {models_dir}", _suggest(spec, models_dir)
     )
@@ -85,8 +117,8 @@ def named_model(name: str, models_dir: Path) -> str:
         if path is None:
             raise ModelError(f"no model has the role {name}", f"lvm-batch models promote NAME --role {name}")
         return path
-    if is_plain(name) and _exists(models_dir / name):
-        return str(checkpoint_in(models_dir / name))
+    if is_plain(name) and _exists(named := model_in(models_dir, name)):
+        return str(checkpoint_in(named))
     if "://" not in name and not _exists(Path(name)):
         check_models_dir(models_dir)
     return str(resolve_model(name, role="", models_dir=models_dir))

@@ -1,6 +1,6 @@
 """The models that have roles, and the change of a role.
 
-    <models_dir>/../production_model -> models/<name>      or a text file with that line, without symlinks
+    <models_dir>/../production_model -> models/<name>      or <name>.pt; a text file with that line, without symlinks
     <models_dir>/../fallback_model   -> models/<name>
 
 The rule: a role passes from one model to another in one step. A reader sees the old model or the new one, and nothing
@@ -16,7 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lvm_batch.lvm.errors import ModelError
-from lvm_batch.lvm.registry.registry import CHECKPOINT_FILE, ROLES, checkpoint_in, role_path, role_target
+from lvm_batch.lvm.registry.registry import (
+    CHECKPOINT_FILE,
+    ROLES,
+    checkpoint_in,
+    model_in,
+    name_in,
+    role_path,
+    role_target,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +66,7 @@ def name_of(path: Path, models_dir: Path) -> str:
         (folder.resolve(), models_dir.resolve()),
     ):
         if place.parent == registry:
-            return place.name
+            return name_in(place)
     return str(_absolute(path))
 
 
@@ -71,9 +79,9 @@ def digest_of(path: Path) -> str | None:
         return None
 
 
-def folder_of(model: RoleHolder, models_dir: Path) -> Path:
-    """Return the folder of a model, or the path of one that is not in the registry."""
-    return Path(model.name) if model.is_elsewhere else models_dir / model.name
+def place_of(model: RoleHolder, models_dir: Path) -> Path:
+    """Return the folder or the file of a model, or the path of one that is not in the registry."""
+    return Path(model.name) if model.is_elsewhere else model_in(models_dir, model.name)
 
 
 def roles_of(checkpoint: Path, models_dir: Path) -> tuple[str, ...]:
@@ -104,10 +112,8 @@ def give_role(role: str, model: RoleHolder | None, models_dir: Path) -> None:
         if model is None:
             link.unlink(missing_ok=True)
         else:
-            _replace(
-                link,
-                Path(model.name) if model.is_elsewhere else Path(_absolute(models_dir).name) / model.name,
-            )
+            place = place_of(model, models_dir)
+            _replace(link, place if model.is_elsewhere else Path(_absolute(models_dir).name) / place.name)
     except OSError as error:
         raise ModelError(
             f"{link} cannot be written: {error.strerror or error}", "check access to its folder"

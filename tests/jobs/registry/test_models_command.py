@@ -452,6 +452,30 @@ def test_only_models_of_the_registry_are_promoted(
     assert models_command("promote", models_dir / "amn-1/best_model.pt").values["to"]["name"] == "amn-1"
 
 
+def test_a_checkpoint_without_a_folder_gets_a_role_and_gives_it_back(
+    models_command: Callable[..., Any], lvm_batch: Callable[..., Any], models_dir: Path, dataset: Path
+) -> None:
+    """It is listed, shown, verified, promoted, judged and rolled back by its name; its role's link is to the file."""
+    (models_dir / "amn-2/best_model.pt").rename(models_dir / "amn_v0.pt")
+    (models_dir / "amn-2").rmdir()
+    (models_dir / "MODEL_CARD.md").write_text("# About the whole folder")
+    listed = [model["name"] for model in models_command("list").values["models"]]
+    assert listed == ["amn-1", "amn_v0", "gru-1", "worse"]
+    shown = models_command("show", "amn_v0").values
+    assert (shown["name"], shown["path"], shown["card"]) == ("amn_v0", str(models_dir / "amn_v0.pt"), None)
+    assert models_command("verify", "amn_v0").values["name"] == "amn_v0"
+    assert models_command("promote", "amn-1").code == 0
+    promoted = models_command("promote", "amn_v0").values
+    assert (promoted["to"]["name"], role(models_dir)) == ("amn_v0", "amn_v0.pt")
+    roles = models_command("list").values["roles"]
+    assert (roles[PRODUCTION]["name"], roles[PRODUCTION]["problem"]) == ("amn_v0", None)
+    judged = lvm_batch("evaluate", dataset, "--models-dir", models_dir)
+    assert [model["name"] for model in judged.values["models"]] == ["amn_v0"]
+    assert models_command("promote", "amn-1").code == 0
+    assert models_command("rollback").values["to"]["name"] == "amn_v0"
+    assert role(models_dir) == "amn_v0.pt"
+
+
 def test_rollback_goes_back_further_each_time(models_command: Callable[..., Any], models_dir: Path) -> None:
     """It returns to the previous model, then to the one before, until there is none; the log has every change."""
     for name in ("amn-1", "amn-2", "worse"):

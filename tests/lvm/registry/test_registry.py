@@ -10,12 +10,13 @@ from lvm_batch.lvm import ModelError, resolve_model
 from lvm_batch.lvm.registry.registry import (
     DEFAULT_MODELS_DIR,
     is_plain,
-    list_folders,
     list_models,
+    list_names,
     named_model,
     role_path,
     role_target,
 )
+from lvm_batch.lvm.registry.roles import name_of
 
 
 @pytest.fixture
@@ -105,11 +106,42 @@ def test_a_hidden_folder_is_no_model(models_dir: Path, monkeypatch: pytest.Monke
     (hidden / "best_model.pt").write_bytes(b"half of the weights")
     monkeypatch.chdir(models_dir.parent)
     assert list_models(models_dir) == ("amn-v2", "gru-v1")
-    assert list_folders(models_dir) == ("amn-v2", "empty", "gru-v1")
+    assert list_names(models_dir) == ("amn-v2", "empty", "gru-v1")
     for find in (resolved, named_model):
         with pytest.raises(ModelError, match=r"no model '\.amn-v3'"):
             find(".amn-v3", models_dir)
     assert resolved(str(hidden), models_dir) == str(hidden / "best_model.pt")
+
+
+def test_a_checkpoint_without_a_folder_has_a_name(models_dir: Path) -> None:
+    """NAME.pt in the registry is found as NAME, and suggested; no hidden file and no best_model.pt is."""
+    for name in ("amn_v0.pt", ".half.pt", "best_model.pt", "notes.txt"):
+        (models_dir / name).write_bytes(b"weights")
+    for find in (resolved, named_model):
+        for name in ("amn_v0", "amn_v0.pt"):
+            assert find(name, models_dir) == str(models_dir / "amn_v0.pt")
+        for name in (".half", "best_model"):
+            with pytest.raises(ModelError, match="no model"):
+                find(name, models_dir)
+    assert list_models(models_dir) == ("amn-v2", "amn_v0", "gru-v1")
+    assert list_names(models_dir) == ("amn-v2", "amn_v0", "empty", "gru-v1")
+    with pytest.raises(ModelError) as caught:
+        resolved("amn_v1", models_dir)
+    assert "amn_v0" in caught.value.hint
+
+
+def test_a_file_does_not_take_the_name_of_a_folder(models_dir: Path) -> None:
+    """A folder with a checkpoint keeps its name, and the file's is NAME.pt; an empty folder has none to keep."""
+    for name in ("gru-v1.pt", "empty.pt"):
+        (models_dir / name).write_bytes(b"other weights")
+    for find in (resolved, named_model):
+        assert find("gru-v1", models_dir) == str(models_dir / "gru-v1/best_model.pt")
+        assert find("gru-v1.pt", models_dir) == str(models_dir / "gru-v1.pt")
+        assert find("empty", models_dir) == str(models_dir / "empty.pt")
+    assert list_models(models_dir) == ("amn-v2", "empty", "gru-v1", "gru-v1.pt")
+    assert [
+        name_of(Path(str(resolved(name, models_dir))), models_dir) for name in list_models(models_dir)
+    ] == [*list_models(models_dir)]
 
 
 @pytest.mark.parametrize(
@@ -162,7 +194,7 @@ def test_an_unreadable_registry_is_an_error(models_dir: Path, monkeypatch: pytes
 
     monkeypatch.setattr(Path, "iterdir", refuse)
     with pytest.raises(ModelError, match="models cannot be read: Permission denied"):
-        list_folders(models_dir)
+        list_names(models_dir)
 
 
 def test_a_command_about_the_registry_takes_paths_and_urls_too(

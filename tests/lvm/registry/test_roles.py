@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from support.full_disk import files_of_at_most
 
 from lvm_batch.lvm import ModelError, resolve_model
-from lvm_batch.lvm.registry.registry import list_folders, named_model, role_path
+from lvm_batch.lvm.registry.registry import list_names, named_model, role_path
 from lvm_batch.lvm.registry.role_log import (
     RoleChange,
     log_path,
@@ -229,9 +229,9 @@ def test_folders_are_listed_with_and_without_checkpoints(models_dir: Path) -> No
     """Hidden folders and files are not listed."""
     (models_dir / ".cache").mkdir()
     (models_dir / "notes.txt").touch()
-    assert list_folders(models_dir) == ("a", "b", "c", "empty")
+    assert list_names(models_dir) == ("a", "b", "c", "empty")
     with pytest.raises(ModelError, match="there is no folder of models"):
-        list_folders(models_dir / "nowhere")
+        list_names(models_dir / "nowhere")
 
 
 def test_the_log_keeps_every_change(models_dir: Path) -> None:
