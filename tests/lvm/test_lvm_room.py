@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ast
 import pickle
+import re
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
 import pytest
+import torch
 
 import lvm_batch.lvm
 from lvm_batch.lvm import errors
@@ -47,6 +49,17 @@ def test_the_five_architectures_are_public() -> None:
         "LSTMBaseline",
         "TransformerPredictor",
     } <= set(lvm_batch.lvm.__all__)
+
+
+def test_the_names_that_stand_for_the_cards_are_public() -> None:
+    """What docs/models.md gives in place of the cards' names can be imported, and the card's own lines work."""
+    page = (Path(__file__).parents[2] / "docs/models.md").read_text()
+    table = page.split("## From the cards to this package")[1]
+    rows = [line.split("|")[2] for line in table.splitlines() if "lvm_batch.lvm" in line]
+    named = {name for row in rows for name in re.findall(r"\b(\w+)(?=\(|`)", row) if name[0].isupper()}
+    assert {"AttentionMixerNetwork", "GRUStack", "Predictor"} <= named <= set(lvm_batch.lvm.__all__)
+    model = lvm_batch.lvm.AttentionMixerNetwork(input_dim=768, hidden_dim=1024, output_dim=768).eval()
+    assert model(torch.zeros(1, 5, 768)).shape == (1, 768)
 
 
 def test_an_unknown_name_is_no_attribute() -> None:
