@@ -89,7 +89,7 @@ def _time_units(jobs: Mapping[str, _Opened]) -> dict[str, float]:
     for turn in range(min(len(job.units) for job in jobs.values())):
         for name, job in jobs.items():
             start = perf_counter()
-            compute_unit(job.job, job.units[turn], job.cascade, OutputFolder(job.output))
+            compute_unit(job.job, job.units[turn], job.cascade, OutputFolder(job.output)).commit()
             seconds[name] += perf_counter() - start if turn else 0.0
     return seconds
 
