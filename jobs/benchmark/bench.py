@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 from lvm_batch.io.schema import WindowShape
 from lvm_batch.jobs.benchmark.inputs import write_fresh_model, write_windows
-from lvm_batch.jobs.benchmark.part_timings import PartTimings, measure_latency, measure_parts
+from lvm_batch.jobs.benchmark.part_timings import PartTimings, measure_parts, measure_query
 from lvm_batch.jobs.benchmark.precision_runs import PrecisionRun, run_precisions
 from lvm_batch.jobs.benchmark.precisions import PRECISIONS, as_values, compare_precisions
 from lvm_batch.jobs.benchmark.precisions import as_text as precisions_as_text
-from lvm_batch.jobs.console.text import as_lines, plural
+from lvm_batch.jobs.console.text import as_lines, as_table, plural
 from lvm_batch.jobs.errors import JobError
 from lvm_batch.jobs.models.files import fallback_path, find_model_files, model_file
+from lvm_batch.jobs.models.query_table import QUERY_REMARK, query_rows
 from lvm_batch.jobs.prediction.planning.fleet import local_fleet
 from lvm_batch.jobs.processes.child_processes import PYTHON
 from lvm_batch.jobs.processes.forkserver import in_forked_process, start_forkserver
@@ -63,12 +64,17 @@ def bench(settings: RunSettings, *, n_rows: int, console: Console) -> tuple[dict
         make_job = partial(_job, base, root, shape)
         precisions = _compare_precisions(settings, make_job("precisions", _PARTS_ROWS), console)
         parts = in_forked_process(measure_parts, make_job("parts", _PARTS_ROWS))
-        latency = {name: in_forked_process(measure_latency, name, QUERIES) for name in ARCHITECTURES}
+        costs = {name: in_forked_process(measure_query, name, QUERIES).as_dict for name in ARCHITECTURES}
         n_workers = local_fleet(settings.workers, None).n_workers
         starts_s = [_timed_run(make_job(f"start-{turn}", _FEW_ROWS)) for turn in range(_STARTS)]
         whole_s = _timed_run(make_job("whole", n_rows))
-    values = _values(parts, n_workers, n_rows, starts_s, whole_s) | {"latency_ms": latency} | precisions
+    values = _values(parts, n_workers, n_rows, starts_s, whole_s) | _queries(costs) | precisions
     return values, f"{_as_text(values)}\n\n{precisions_as_text(precisions)}"
+
+
+def _queries(costs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what a query to each architecture takes; its latency also by itself."""
+    return {"queries": costs, "latency_ms": {name: cost["latency_ms"] for name, cost in costs.items()}}
 
 
 def _compare_precisions(settings: RunSettings, timed: RunSettings, console: Console) -> dict[str, Any]:
@@ -167,12 +173,11 @@ def _as_text(values: Mapping[str, Any]) -> str:
         "to start",
     }
     card = ", ".join(f"{name} {value:g}" for name, value in values["card_p95_ms"].items())
-    text = f"{as_lines(lines)}\n\none query, one thread, ms over {QUERIES:,} queries (the cards' p95 of amn: {card})\n"
-    rows = [
-        f"{name:<12} p50 {ms['p50']:7.3f}   p95 {ms['p95']:7.3f}   p99 {ms['p99']:7.3f}"
-        for name, ms in values["latency_ms"].items()
-    ]
-    return text + "\n".join(rows)
+    queries = [(name, name, cost) for name, cost in values["queries"].items()]
+    return (
+        f"{as_lines(lines)}\n\none query, one thread, over {QUERIES:,} queries (the cards' p95 of amn in ms: {card})\n"
+        f"{as_table(query_rows(queries))}\n{QUERY_REMARK}"
+    )
 
 
 def _reached(values: Mapping[str, Any]) -> str:

@@ -6,11 +6,12 @@ The rule: the timed code is the code of a run.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 from lvm_batch.io.output.commit import OutputFolder
-from lvm_batch.jobs.models.latency import latency_ms
+from lvm_batch.jobs.models.latency import QueryCost, query_cost
 from lvm_batch.jobs.models.load import load_cascade
 from lvm_batch.jobs.prediction.execution.unit import compute_unit
 from lvm_batch.jobs.prediction.planning.plan import make_plan
@@ -53,6 +54,6 @@ def measure_parts(settings: RunSettings) -> PartTimings:
     return PartTimings(rows, escalated, seconds, total_s, cascade.index is not None)
 
 
-def measure_latency(architecture: str, n_queries: int) -> dict[str, float]:
-    """Return the milliseconds of a single query to an untrained model on one thread, at p50, p95 and p99."""
-    return latency_ms(build_model(architecture, seed=0), length=5, n_queries=n_queries)
+def measure_query(architecture: str, n_queries: int) -> QueryCost:
+    """Return what a single query to an untrained model takes on one thread."""
+    return query_cost(partial(build_model, architecture, seed=0), length=5, n_queries=n_queries)

@@ -128,7 +128,7 @@ def _model(model: JudgedModel) -> dict[str, Any]:
         "architecture": checkpoint.architecture,
         "parameters": checkpoint.n_parameters,
         "bytes": model.n_bytes,
-        "latency_ms": dict(model.latency_ms),
+        **model.cost.as_dict,
     }
 
 

@@ -25,6 +25,7 @@ from lvm_batch.jobs.evaluation.evaluation_tables import (
 )
 from lvm_batch.jobs.evaluation.group_scores import SHOWN_LANES
 from lvm_batch.jobs.evaluation.row_scores import MEAN
+from lvm_batch.jobs.models.query_table import QUERY_REMARK, query_rows
 from lvm_batch.jobs.models.seen_rows import UNKNOWN as NO_DIGEST
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def as_text(values: Values) -> str:
         _table(direction_rows(values)),
         _table(seen_rows(values)),
         _table([row[:-1] for row in models]),
+        _table(_query_rows(values)),
         _recommendations(models),
         "\n".join(_filled(text) for text in _remarks(values, best="*")),
     ]
@@ -64,6 +66,7 @@ def as_markdown(values: Values, plots: Sequence[str]) -> str:
         "\n\n".join(_header(values)),
         _markdown([["model", *head[1:]], *rows]),
         "\n\n".join(_remarks(values, best="bold:")),
+        _markdown(_query_rows(values)),
         "## Cosine with the true next vector",
         _markdown(cosine_rows(values)),
         _markdown(split_rows(values)),
@@ -94,6 +97,10 @@ def _header(values: Values) -> Iterator[str]:
     yield (
         f"intervals: {samples['confidence']:.0%} of {samples['resamples']:,} bootstrap samples of {samples['of']}"
     )
+
+
+def _query_rows(values: Values) -> list[list[str]]:
+    return query_rows((model["name"], model["architecture"], model) for model in values["models"])
 
 
 def _recommendations(models: list[list[str]]) -> str:
@@ -156,6 +163,7 @@ def _remarks(values: Values, *, best: str) -> Iterator[str]:
         yield f"recommendation: {values['rule']}"
     if any(entry["published"] for entry in board):
         yield "card: what the model's card publishes, measured on other data and another machine"
+    yield QUERY_REMARK.replace("\n", " ")
     yield from (f"note: {notice}" for notice in values["notices"])
 
 

@@ -15,7 +15,7 @@ from lvm_batch.io.storage.locations import locate, read_file
 from lvm_batch.jobs.checks import Checks
 from lvm_batch.jobs.evaluation.preflight import model_paths, refuse_different_shapes
 from lvm_batch.jobs.evaluation.row_scores import BASELINES
-from lvm_batch.jobs.models.latency import checkpoint_latency_ms
+from lvm_batch.jobs.models.latency import checkpoint_query_cost
 from lvm_batch.jobs.processes.forkserver import in_forked_process
 from lvm_batch.lvm.checkpoints.checkpoint import load_checkpoint
 from lvm_batch.lvm.devices.devices import pick_device
@@ -24,11 +24,12 @@ from lvm_batch.lvm.inference.predictor import Predictor
 from lvm_batch.lvm.registry.roles import name_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     import torch
 
     from lvm_batch.io.bank.bank import Bank
+    from lvm_batch.jobs.models.latency import QueryCost
     from lvm_batch.jobs.settings.evaluate import EvaluateSettings
     from lvm_batch.lvm.checkpoints.checkpoint import Checkpoint
 
@@ -37,12 +38,12 @@ QUERIES = 500
 
 @dataclass(frozen=True, slots=True)
 class JudgedModel:
-    """A model with its name, the bytes of its file, and the milliseconds of one query on one thread."""
+    """A model with its name, the bytes of its file, and what one query takes on one thread."""
 
     name: str
     checkpoint: Checkpoint
     n_bytes: int
-    latency_ms: Mapping[str, float]
+    cost: QueryCost
     predict: Predictor
 
 
@@ -104,11 +105,11 @@ def _load(path: str, name: str, device: torch.device, *, length: int | None) -> 
     content = read_file(path)
     checkpoint = load_checkpoint(content, path)
     try:
-        took_ms = in_forked_process(
-            checkpoint_latency_ms, content, path, length=length or checkpoint.length, n_queries=QUERIES
+        cost = in_forked_process(
+            checkpoint_query_cost, content, path, length=length or checkpoint.length, n_queries=QUERIES
         )
     except ArchitectureError as error:
         raise ArchitectureError(
             f"{path}: {error.message}", "give a smaller --context-length, or leave this model out"
         ) from error
-    return JudgedModel(name, checkpoint, len(content), took_ms, Predictor(checkpoint.model, device))
+    return JudgedModel(name, checkpoint, len(content), cost, Predictor(checkpoint.model, device))

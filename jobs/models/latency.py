@@ -1,4 +1,4 @@
-"""Measures how long a model takes for one query.
+"""Measures what one query to a model takes: time and memory.
 
 The rule: measure on one thread of a CPU, as the model cards do, whatever device a job uses.
 """
@@ -6,46 +6,101 @@ The rule: measure on one thread of a CPU, as the model cards do, whatever device
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from lvm_batch.jobs.processes.resources import keep_freed_memory
+from lvm_batch.jobs.processes.resources import give_back_freed_memory, keep_freed_memory, own_bytes
 from lvm_batch.lvm.checkpoints.checkpoint import load_checkpoint
 from lvm_batch.lvm.devices.devices import set_threads
 from lvm_batch.lvm.inference.predictor import Predictor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from lvm_batch.lvm.architectures.context_model import ContextModel
 
+_CPU = torch.device("cpu")
 _WARM_UP = 50
+_MB = 1e6  # the cards' unit
 
 
-def checkpoint_latency_ms(content: bytes, name: str, *, length: int, n_queries: int) -> dict[str, float]:
-    """Return :func:`latency_ms` of a checkpoint, given as bytes; errors call it ``name``.
+@dataclass(frozen=True, slots=True)
+class QueryCost:
+    """What one query takes: ``latency_ms`` by name (mean, p50, p95, p99), and memory.
 
-    Call it in a process like a worker (``start_forkserver``), where numpy has one thread too.
+    ``memory_bytes`` is what a process that answers queries holds above one that has the libraries and no model; None
+    where the system does not tell.
     """
-    return latency_ms(load_checkpoint(content, name).model, length=length, n_queries=n_queries)
+
+    latency_ms: Mapping[str, float]
+    memory_bytes: int | None
+
+    @property
+    def as_dict(self) -> dict[str, Any]:
+        """The cost as JSON values; ``queries_per_s`` is the rate of one thread, one query after the other."""
+        return {
+            "latency_ms": dict(self.latency_ms),
+            "queries_per_s": round(1000 / self.latency_ms["mean"], 1),
+            "memory_mb": None if self.memory_bytes is None else round(self.memory_bytes / _MB, 2),
+        }
+
+
+def checkpoint_query_cost(content: bytes, name: str, *, length: int, n_queries: int) -> QueryCost:
+    """Return :func:`query_cost` of a checkpoint, given as bytes; errors call it ``name``."""
+    return query_cost(partial(_load, content, name), length=length, n_queries=n_queries)
+
+
+def _load(content: bytes, name: str) -> ContextModel:
+    return load_checkpoint(content, name).model
+
+
+def query_cost(load: Callable[[], ContextModel], *, length: int, n_queries: int) -> QueryCost:
+    """Measure a model that ``load`` returns on queries of ``length`` vectors.
+
+    Call it in a process like a worker (``start_forkserver``), where numpy has one thread too and nothing else
+    allocates. Raises ``ArchitectureError`` if the model does not read contexts of that length.
+    """
+    return QueryCost(latency_ms(load(), length=length, n_queries=n_queries), _memory_bytes(load, length))
 
 
 def latency_ms(model: ContextModel, *, length: int, n_queries: int) -> dict[str, float]:
-    """Predict one context of ``length`` vectors at a time; return p50, p95 and p99 in milliseconds.
+    """Predict one context of ``length`` vectors at a time; return mean, p50, p95 and p99 in milliseconds.
 
     Raises ``ArchitectureError`` if the model does not read contexts of that length.
     """
     keep_freed_memory()
-    shape = (n_queries + _WARM_UP, 1, length, model.dim)
-    contexts = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+    contexts = _queries(n_queries + _WARM_UP, length, model.dim)
     with _one_thread():
-        predict = Predictor(model, torch.device("cpu"))
+        predict = Predictor(model, _CPU)
         took_ms = [_time_ms(predict, context) for context in contexts][_WARM_UP:]
     p50, p95, p99 = np.percentile(took_ms, [50, 95, 99])
-    return {"p50": float(p50), "p95": float(p95), "p99": float(p99)}
+    return {"mean": float(np.mean(took_ms)), "p50": float(p50), "p95": float(p95), "p99": float(p99)}
+
+
+def _memory_bytes(load: Callable[[], ContextModel], length: int) -> int | None:
+    """Return the memory that a model takes from the second time it is loaded: the first also fills libraries' caches.
+
+    What loading takes for a moment does not count, what a query takes for a moment does.
+    """
+    contexts = _queries(_WARM_UP, length, load().dim)
+    bare = own_bytes() if give_back_freed_memory() else None
+    with _one_thread():
+        predict = Predictor(load(), _CPU)
+        give_back_freed_memory()
+        for context in contexts:
+            predict(context)
+        held = own_bytes()
+    return None if bare is None or held is None else max(0, held - bare)
+
+
+def _queries(n_queries: int, length: int, dim: int) -> np.ndarray:
+    """Return contexts of one row each, float32 (n_queries, 1, ``length``, ``dim``)."""
+    return np.random.default_rng(0).standard_normal((n_queries, 1, length, dim), dtype=np.float32)
 
 
 @contextmanager

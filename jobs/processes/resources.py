@@ -6,6 +6,7 @@ The rule: the limits of a container, a quota or ``taskset`` count, not the size 
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import resource
 import sys
@@ -131,6 +132,25 @@ def huge_pages(environment: Mapping[str, str]) -> dict[str, str]:
     if _HUGE_PAGES in given:
         return {}
     return {_TUNABLES: ":".join(filter(None, (given, f"{_HUGE_PAGES}=1")))}
+
+
+def give_back_freed_memory() -> bool:
+    """Give memory that is free back to the system; return whether the C library can do that, as glibc can."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is None:
+        return False
+    gc.collect()
+    trim(0)
+    return True
+
+
+def own_bytes(root: Path = _ROOT) -> int | None:
+    """Return the memory that this process holds beside files, such as the libraries' code; None where no one tells.
+
+    ``root`` holds ``/proc``.
+    """
+    found = (line.split() for line in _lines(root / "proc/self/status") if line.startswith("RssAnon:"))
+    return next((int(n_kib) * 1024 for _, n_kib, _ in found), None)
 
 
 def peak_bytes() -> int:

@@ -36,6 +36,28 @@ class PublishedCard:
     source: str
 
 
+@dataclass(frozen=True, slots=True)
+class QueryTargets:
+    """What a card asks of single queries to a model on one thread.
+
+    ``queries_per_s`` is the least rate, ``memory_mb`` the most memory of a worker in 10^6 bytes, and
+    ``memory_alert_mb`` that from which the card wants to be told.
+    """
+
+    queries_per_s: int
+    memory_mb: int
+    memory_alert_mb: int
+
+
+_PRIMARY = QueryTargets(1_500, 15, 20)
+
+QUERY_TARGETS: Mapping[str, QueryTargets] = MappingProxyType(
+    {"amn": _PRIMARY, "amn-mixer": _PRIMARY, "gru": QueryTargets(400, 50, 60)}
+)
+"""By architecture, from the cards of AMN_v0 and GRU_v0 (2025-10-28). The card of ``amn`` has none: those of the other
+primary model are asked of it.
+"""
+
 PUBLISHED: Mapping[str, PublishedCard] = MappingProxyType(
     {
         "amn": PublishedCard(

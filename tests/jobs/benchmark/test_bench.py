@@ -85,6 +85,8 @@ def test_every_part_has_a_rate_and_adds_up(
     assert values["advised_precision"] in values["precisions"]
     assert set(values["latency_ms"]) == {"amn", "amn-mixer", "gru", "lstm", "transformer"}
     assert all(ms["p50"] <= ms["p95"] <= ms["p99"] for ms in values["latency_ms"].values())
+    assert all(cost["queries_per_s"] > 0 for cost in values["queries"].values())
+    assert all(cost["latency_ms"] == values["latency_ms"][name] for name, cost in values["queries"].items())
 
 
 @pytest.mark.parametrize(("whole_s", "reached"), [(5.0, 150), (3.1, None), (2.0, None)])
@@ -93,7 +95,7 @@ def test_a_run_that_took_no_longer_than_a_start_has_no_rate(whole_s: float, reac
     parts = PartTimings(1000, 100, {"read": 1.0, "amn": 1.0, "gru": 2.0}, 4.0, has_bank=False)
     values = bench._values(parts, 2, 300, [2.8, 3.0, 3.1], whole_s)
     assert values["rows_per_s"] == reached
-    text = bench._as_text(values | {"latency_ms": {}})
+    text = bench._as_text(values | {"queries": {}})
     assert ("- the run took no longer" in text) == (reached is None)
 
 

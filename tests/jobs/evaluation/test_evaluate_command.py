@@ -253,6 +253,14 @@ def test_both_layouts_are_judged_alike(
     assert [entry["recommendation"] for entry in values["leaderboard"]] == [None, None]
 
 
+def test_what_a_query_takes_is_told_of_every_model(judged: dict[str, Any]) -> None:
+    """Time, rate and memory are those of one thread; the rate follows from the mean."""
+    for model in judged["models"]:
+        mean = model["latency_ms"]["mean"]
+        assert model["queries_per_s"] == pytest.approx(1000 / mean, abs=0.1)
+        assert model["memory_mb"] is None or 0 <= model["memory_mb"] < 100
+
+
 def test_the_leaderboard_follows_its_rule(judged: dict[str, Any]) -> None:
     """The fastest model within 0.005 of the best out of distribution is primary, the next in distribution fallback."""
     board = {entry["model"]: entry for entry in judged["leaderboard"]}
