@@ -49,9 +49,10 @@ class RunEntry:
     ``started`` and ``ended`` are UTC. ``state`` is ``done``, or the kind of the error that the run ended with.
     ``shape`` is equal for runs whose speed can be compared. ``rows_by_route``, ``rows_by_status`` and
     ``rows_by_reason`` count rows by name. Bytes are those of one worker at its peak, measured and as projected by the
-    plan. ``query_p95_ms`` is the primary model's for single queries. ``input_norm`` is of vectors sampled from the
-    input, before anything is done to them, ``input_centroid`` their mean vector. ``input_seen`` is the share of sampled
-    rows that the primary model was trained on, ``None`` if its checkpoint does not tell.
+    plan. ``query_p95_ms`` and ``query_mean_ms`` are the primary model's for single queries, on ``query_processor``.
+    ``input_norm`` is of vectors sampled from the input, before anything is done to them, ``input_centroid`` their mean
+    vector. ``input_seen`` is the share of sampled rows that the primary model was trained on, ``None`` if its
+    checkpoint does not tell.
     """
 
     version: str
@@ -92,9 +93,11 @@ class RunEntry:
     input_norm: Figure | None = None
     input_centroid: tuple[float, ...] | None = None
     input_seen: Figure | None = None
+    query_mean_ms: float | None = None
+    query_processor: str | None = None
 
 
-YOUNGER = ("input_seen",)
+YOUNGER = ("input_seen", "query_mean_ms", "query_processor")
 """Columns that files of earlier versions lack: nothing is known there."""
 
 _MAY_LACK = ("mean", "std")  # of a figure

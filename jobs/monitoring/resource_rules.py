@@ -1,4 +1,4 @@
-"""Rules about resources of runs: time of a query, rows per second, memory.
+"""Rules about resources of runs: rows per second, memory.
 
 The rule: each run is judged by itself, and the worst one is reported.
 """
@@ -19,26 +19,6 @@ if TYPE_CHECKING:
 
 _MIB = 2**20
 _ROWS_APART = 2  # runs whose rows differ by more are not compared: start-up is another share of their time
-
-
-def check_query_p95(rule: declared.QueryP95, window: Window) -> Finding:
-    """Judge the slowest run's p95 of a single query."""
-    runs = [run for run in window.inside if run.query_p95_ms is not None]
-    if not runs:
-        return lacks("query_p95", "not recorded by any run")
-    slowest = max(runs, key=lambda run: run.query_p95_ms or 0.0)
-    found = slowest.query_p95_ms or 0.0
-    return Finding(
-        "query_p95",
-        state_of(found > rule.max_ms),
-        f"p95 of a single query {found:.3f} ms, alert above {rule.max_ms:g}, objective {rule.objective_ms:g}, "
-        f"target {rule.target_ms:g}",
-        found,
-        rule.max_ms,
-        sum(run.rows_in for run in runs),
-        len(runs),
-        slowest.report,
-    )
 
 
 def check_rows_per_s(rule: declared.RowsPerS, window: Window) -> Finding:

@@ -17,7 +17,8 @@ from lvm_batch.jobs.monitoring.quality_rules import (
     check_seen_rows,
     check_shadow_gain,
 )
-from lvm_batch.jobs.monitoring.resource_rules import check_memory, check_query_p95, check_rows_per_s
+from lvm_batch.jobs.monitoring.query_rules import check_query_p95, check_query_rate
+from lvm_batch.jobs.monitoring.resource_rules import check_memory, check_rows_per_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,6 +34,7 @@ def evaluate_rules(rules: Rules, window: Window) -> list[Finding]:
         "ood_delta": lambda: check_ood_delta(rules.ood_delta, window),
         "fallback_rate": lambda: check_fallback_rate(rules.fallback_rate, window),
         "query_p95": lambda: check_query_p95(rules.query_p95, window),
+        "query_rate": lambda: check_query_rate(rules.query_rate, window),
         "rows_per_s": lambda: check_rows_per_s(rules.rows_per_s, window),
         "memory": lambda: check_memory(rules.memory, window),
         "shadow_gain": lambda: check_shadow_gain(rules.shadow_gain, window),

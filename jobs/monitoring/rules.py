@@ -56,11 +56,24 @@ class FallbackRate(Rule):
 
 
 class QueryP95(Rule):
-    """p95 of the primary model's time for a single query, of each run."""
+    """p95 of the primary model's time for a single query, of each run, also against the first on its processor."""
 
     max_ms: Positive = Field(default=1.5, description=f"fires above it; {_CARD}' alert")
+    max_growth: Annotated[float, Field(ge=1)] = Field(
+        default=2.0,
+        description=f"fires only above so many times the first p95 of such a model on the processor; {_OWN}",
+    )
     objective_ms: Positive = Field(default=1.2, description=f"what is promised; {_CARD}' SLO")
     target_ms: Positive = Field(default=1.0, description=f"what should be reached; {_CARD}")
+
+
+class QueryRate(Rule):
+    """Queries a second of one thread, of each run, against the first of such a model on its processor."""
+
+    min_share: Rate = Field(default=0.5, description=f"fires below this share of the first; {_OWN}")
+    target: Positive = Field(
+        default=1500.0, description=f"does not fire above it, as it should be reached; {_CARD}"
+    )
 
 
 class RowsPerS(Rule):
@@ -133,6 +146,7 @@ class Rules(BaseModel):
     ood_delta: OodDelta = OodDelta()
     fallback_rate: FallbackRate = FallbackRate()
     query_p95: QueryP95 = QueryP95()
+    query_rate: QueryRate = QueryRate()
     rows_per_s: RowsPerS = RowsPerS()
     memory: Memory = Memory()
     shadow_gain: ShadowGain = ShadowGain()

@@ -20,7 +20,7 @@ from lvm_batch.jobs.clusters.kinds import backend_of
 from lvm_batch.jobs.clusters.versions import check_versions
 from lvm_batch.jobs.clusters.waiting import n_slots
 from lvm_batch.jobs.prediction.execution.drive import drive
-from lvm_batch.jobs.prediction.execution.query_latency import worker_p95_ms
+from lvm_batch.jobs.prediction.execution.query_latency import QueryTimes, worker_query_times
 from lvm_batch.jobs.prediction.observers import RunBeginning, RunOutcome, make_listener
 from lvm_batch.jobs.prediction.planning.memory import check_memory, memory_limit
 from lvm_batch.jobs.prediction.planning.plan import Plan, job_document, make_plan
@@ -82,12 +82,12 @@ class _CurrentRun:
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """The workers' work: how many workers, the failures, the refused workers, and the time of a single query."""
+    """The workers' work: how many workers, the failures, the refused workers, and the times of single queries."""
 
     n_workers: int
     failures: Sequence[Failure] = ()
     refused: Sequence[Refusal] = ()
-    query_p95_ms: float | None = None
+    query: QueryTimes | None = None
 
 
 def run(
@@ -159,8 +159,8 @@ def _predict(current: _CurrentRun) -> _Work:
     with _start_cluster(current, fleet) as client, dask_pages(client, settings, tell=note):
         if settings.runs_elsewhere:
             check_versions(client, tell=note)
-        query_p95_ms = worker_p95_ms(client, job, tell=note) if settings.history else None
-        work = replace(_drive(current, client, job), query_p95_ms=query_p95_ms)
+        query = worker_query_times(client, job, tell=note) if settings.history else None
+        work = replace(_drive(current, client, job), query=query)
     return replace(work, failures=[*work.failures, *missing_outputs(current.folder, current.records)])
 
 
@@ -213,7 +213,7 @@ def _sum_up(current: _CurrentRun, work: _Work, *, started: float) -> RunOutcome:
             ended=ended,
             workers=work.n_workers,
             is_news=bool(current.missing) or current.folder.succeeded != current.had_succeeded,
-            query_p95_ms=work.query_p95_ms,
+            query=work.query,
         )
     )
     current.hold.check()  # a run that has lost its output must not be reported as ended

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
+import platform
 import resource
 import sys
 from contextlib import suppress
@@ -36,6 +37,12 @@ def usable_cores(root: Path = _ROOT) -> int:
     ``root`` holds ``/proc`` and ``/sys``.
     """
     return max(1, min([_schedulable(), *map(ceil, _quotas(root))]))
+
+
+def processor_name(root: Path = _ROOT) -> str:
+    """Return what the processor calls itself, or else its architecture; ``root`` holds ``/proc``."""
+    named = (line.partition(":")[2].strip() for line in _lines(root / "proc/cpuinfo") if "model name" in line)
+    return next(filter(None, named), platform.processor() or platform.machine())
 
 
 def usable_memory(root: Path = _ROOT) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from concurrent.futures import CancelledError
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from lvm_batch.jobs.clusters.waiting import workers_of
 
@@ -24,8 +24,16 @@ _WORKERS = 16
 _TIMEOUT_S = 20
 
 
-def worker_p95_ms(client: Client, job: Job, *, tell: Callable[[str], object]) -> float | None:
-    """Return the p95 of single queries in milliseconds, on one thread of the slowest of up to 16 workers.
+class QueryTimes(NamedTuple):
+    """The time of single queries on one thread in milliseconds, and the processor that it was measured on."""
+
+    p95_ms: float
+    mean_ms: float
+    processor: str
+
+
+def worker_query_times(client: Client, job: Job, *, tell: Callable[[str], object]) -> QueryTimes | None:
+    """Return the times of single queries on one thread of the slowest of up to 16 workers, by p95.
 
     All workers measure at once, as they will work at once. Each returns the best of four rounds of 100 queries, because
     other programs on its machine may slow a round, but seldom all four. If a worker fails or does not answer within
@@ -34,7 +42,7 @@ def worker_p95_ms(client: Client, job: Job, *, tell: Callable[[str], object]) ->
     addresses = sorted(workers_of(client))[:_WORKERS]
     length = job.dataset_format.shape.length
     futures = [
-        client.submit(_p95_ms, job.models.primary.path, length, workers=[address], pure=False)
+        client.submit(_query_times, job.models.primary.path, length, workers=[address], pure=False)
         for address in addresses
     ]
     until = monotonic() + _TIMEOUT_S
@@ -50,10 +58,13 @@ def worker_p95_ms(client: Client, job: Job, *, tell: Callable[[str], object]) ->
     return max(times, default=None)
 
 
-def _p95_ms(path: str, length: int) -> float:
+def _query_times(path: str, length: int) -> QueryTimes:
     from lvm_batch.io.storage.locations import read_file
     from lvm_batch.jobs.models.latency import latency_ms
+    from lvm_batch.jobs.processes.resources import processor_name
     from lvm_batch.lvm.checkpoints.checkpoint import load_checkpoint
 
     model = load_checkpoint(read_file(path), path).model
-    return min(latency_ms(model, length=length, n_queries=_QUERIES)["p95"] for _ in range(_ROUNDS))
+    rounds = [latency_ms(model, length=length, n_queries=_QUERIES) for _ in range(_ROUNDS)]
+    p95, mean = (min(one[name] for one in rounds) for name in ("p95", "mean"))
+    return QueryTimes(p95, mean, processor_name())

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lvm_batch.io.output.commit_record import CommitRecord
     from lvm_batch.jobs.errors import JobError
     from lvm_batch.jobs.models.self_check import Refusal
+    from lvm_batch.jobs.prediction.execution.query_latency import QueryTimes
     from lvm_batch.jobs.prediction.execution.worker import Failure
     from lvm_batch.jobs.prediction.results.summary import Summary
 
@@ -81,7 +82,7 @@ class RunSummarised:
     ended: datetime
     workers: int
     is_news: bool
-    query_p95_ms: float | None = None
+    query: QueryTimes | None = None
 
 
 Event = RunStarted | UnitDone | UnitFailed | WorkerRefused | Waiting | RunEnded | RunSummarised

@@ -52,10 +52,12 @@ def entry_of(run: RunBeginning, end: RunSummarised, sample: Sample = NO_SAMPLE) 
         workers=end.workers,
         peak_bytes=max(peaks, default=None),
         projected_bytes=run.plan.memory.peak + run.plan.memory.mapped,
-        query_p95_ms=end.query_p95_ms,
+        query_p95_ms=end.query.p95_ms if end.query else None,
         input_norm=sample.norm,
         input_centroid=sample.centroid,
         input_seen=sample.seen,
+        query_mean_ms=end.query.mean_ms if end.query else None,
+        query_processor=end.query.processor if end.query else None,
     )
 
 

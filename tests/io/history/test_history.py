@@ -49,6 +49,8 @@ def test_a_run_comes_back_as_it_was_written(tmp_path: Path) -> None:
         peak_bytes=2**40,
         projected_bytes=5,
         query_p95_ms=0.28,
+        query_mean_ms=0.21,
+        query_processor="A processor",
         input_norm=Figure(1.0, 512, 1e-5),
         input_centroid=tuple(np.linspace(-1, 1, 768).tolist()),
         cosine_ood=Figure(0.61, 400),

@@ -28,13 +28,14 @@ from lvm_batch.io.storage.lock_guard import LocalLockGuard
 from lvm_batch.jobs.cli import main
 from lvm_batch.jobs.errors import GateFailed
 from lvm_batch.jobs.models.facts import ModelRef
-from lvm_batch.jobs.prediction.execution.query_latency import worker_p95_ms
+from lvm_batch.jobs.prediction.execution.query_latency import QueryTimes, worker_query_times
 from lvm_batch.jobs.prediction.execution.tally import tally_block
 from lvm_batch.jobs.prediction.execution.worker import Failure
 from lvm_batch.jobs.prediction.observers import RunBeginning
 from lvm_batch.jobs.prediction.planning.plan import Plan, make_plan
 from lvm_batch.jobs.prediction.results.events import RunSummarised
 from lvm_batch.jobs.prediction.telemetry.history import History
+from lvm_batch.jobs.processes.resources import processor_name
 from lvm_batch.jobs.settings.run import RunSettings
 from lvm_batch.lvm import load_checkpoint, save_checkpoint
 from lvm_batch.lvm.checkpoints.training_vectors import TrainingVectors
@@ -124,7 +125,7 @@ def mean_of(rows: list[dict[str, Any]], name: str = "cosine") -> Figure:
 
 def test_an_entry_has_the_figures_of_the_output(ran: Ran, tmp_path: Path) -> None:
     """Means, counts and deviations equal those of the rows, by split and by route."""
-    assert added(ran, tmp_path, query_p95_ms=0.5) == []
+    assert added(ran, tmp_path, query=QueryTimes(0.5, 0.25, "x")) == []
     run, rows = only_run(tmp_path), read_rows(Path(ran.settings.output))
     assert run.cosine == mean_of(rows)
     assert run.cosine_ood == mean_of([row for row in rows if row["split"] == "ood"])
@@ -141,7 +142,7 @@ def test_an_entry_has_the_figures_of_the_output(ran: Ran, tmp_path: Path) -> Non
     assert run.rows_by_route == {"amn": 450, "gru": 150}
     assert run.rows_by_reason["high_stakes_lane"] == 150
     assert (run.rows_in, run.rows_out, run.rows_by_status["ok"], run.fallback_rate) == (600, 600, 600, 0.25)
-    assert run.query_p95_ms == 0.5
+    assert (run.query_p95_ms, run.query_mean_ms, run.query_processor) == (0.5, 0.25, "x")
 
 
 def test_an_entry_has_the_share_of_rows_that_the_model_was_trained_on(ran: Ran, tmp_path: Path) -> None:
@@ -315,13 +316,14 @@ def test_the_time_of_a_query_is_measured_on_workers(ran: Ran, scheduler: str) ->
 
     notes: list[str] = []
     with Client(scheduler, set_as_default=False) as client:
-        p95_ms = worker_p95_ms(client, ran.plan.job, tell=notes.append)
+        times = worker_query_times(client, ran.plan.job, tell=notes.append)
         assert notes == []
         job = ran.plan.job
         gone = replace(job, models=replace(job.models, primary=replace(job.models.primary, path="/gone.pt")))
-        assert worker_p95_ms(client, gone, tell=notes.append) is None
-    assert p95_ms is not None
-    assert p95_ms > 0.01
+        assert worker_query_times(client, gone, tell=notes.append) is None
+    assert times is not None
+    assert min(times.p95_ms, times.mean_ms) > 0.01
+    assert times.processor == processor_name() != ""
     assert "/gone.pt" in notes[0]
 
 

@@ -37,6 +37,41 @@ def ood(cosine: float, n: int = 1000, **more: Any) -> RunEntry:  # noqa: ANN401 
     return make_run_entry(cosine_ood=Figure(cosine, n), cosine_in_dist=Figure(0.70, n), **more)
 
 
+def queried(
+    mean_ms: float | None,
+    *,
+    p95_ms: float = 1.0,
+    processor: str | None = "x",
+    **more: Any,  # noqa: ANN401 - of any field
+) -> RunEntry:
+    """A run before which single queries were timed on a processor."""
+    return make_run_entry(query_mean_ms=mean_ms, query_p95_ms=p95_ms, query_processor=processor, **more)
+
+
+def test_a_slow_machine_is_judged_by_its_own_first_queries() -> None:
+    """The cards' limit counts where the first p95 on the processor is below half of it, else twice that first one."""
+    first = queried(2.0, p95_ms=1.4, hours_ago=300)
+    assert finding_of("query_p95", first, queried(2.0, p95_ms=2.7)).state == "quiet"
+    fired = finding_of("query_p95", first, queried(2.0, p95_ms=2.9))
+    assert (fired.state, fired.threshold) == ("fired", pytest.approx(2.8))
+    assert "2 times the first on this processor" in fired.text
+    assert finding_of("query_p95", first, queried(2.0, p95_ms=2.7, processor="y")).state == "quiet"
+    assert finding_of("query_p95", first, queried(2.0, p95_ms=2.7, processor=None)).state == "fired"
+    quick = queried(0.2, p95_ms=0.3, hours_ago=300)
+    assert finding_of("query_p95", quick, queried(0.2, p95_ms=1.4)).state == "quiet"
+    assert finding_of("query_p95", quick, queried(0.2, p95_ms=1.6)).state == "fired"
+
+
+def test_a_rate_above_the_cards_target_is_no_alert() -> None:
+    """Half the first rate on the processor is the limit, but at most 1,500; another model is no first."""
+    quick = queried(0.2, hours_ago=30)
+    assert finding_of("query_rate", quick, queried(0.6)).state == "quiet"
+    assert finding_of("query_rate", quick, queried(0.7)).state == "fired"
+    other = replace(quick, primary=replace(quick.primary, architecture="amn-mixer"))
+    assert finding_of("query_rate", other, queried(0.7)).state == "quiet"
+    assert finding_of("query_rate", quick, queried(None)).state == "not_evaluated"
+
+
 def test_pooled_figures_are_those_of_all_rows_together() -> None:
     """Pooled runs have the mean and deviation of one run over all the rows."""
     rng = np.random.default_rng(0)
@@ -62,6 +97,7 @@ FIRES: dict[str, tuple[Sequence[RunEntry], float]] = {
     "ood_delta": ([ood(0.65, hours_ago=30), ood(0.61)], -0.04),
     "fallback_rate": ([make_run_entry(rows_by_route={"amn": 790, "gru": 210}, fallback_rate=0.21)], 0.21),
     "query_p95": ([make_run_entry(query_p95_ms=1.0), make_run_entry(query_p95_ms=1.51)], 1.51),
+    "query_rate": ([queried(2.0, hours_ago=30, processor="x"), queried(4.1, processor="x")], 1000 / 4.1),
     "rows_per_s": (
         [
             *(make_run_entry(hours_ago=30 + n, rows_per_s=rate) for n, rate in enumerate((90, 100, 5000))),
@@ -97,6 +133,7 @@ QUIET: dict[str, Sequence[RunEntry]] = {
     "ood_delta": [ood(0.65, hours_ago=30), ood(0.63)],
     "fallback_rate": [make_run_entry(rows_by_route={"amn": 800, "gru": 200}, fallback_rate=0.2)],
     "query_p95": [make_run_entry(query_p95_ms=1.5)],
+    "query_rate": [queried(2.0, hours_ago=30, processor="x"), queried(3.9, processor="x")],
     "rows_per_s": [
         *(make_run_entry(hours_ago=30 + n, rows_per_s=100) for n in range(3)),
         make_run_entry(rows_per_s=51),
@@ -123,6 +160,7 @@ LACKS: dict[str, tuple[Sequence[RunEntry], str]] = {
         "no run with a fallback",
     ),
     "query_p95": ([make_run_entry()], "not recorded"),
+    "query_rate": ([queried(9.0, processor=None)], "not recorded by any run, with the processor"),
     "rows_per_s": (
         [make_run_entry(hours_ago=30), make_run_entry(hours_ago=31), make_run_entry(rows_per_s=1)],
         "3 runs of its shape",
