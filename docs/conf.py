@@ -6,6 +6,7 @@ The rule: the pages are the files that GitHub shows, so that they link to each o
 from __future__ import annotations
 
 import importlib.metadata
+import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -37,10 +38,10 @@ autodoc_member_order = "bysource"
 
 
 def setup(app: Sphinx) -> None:
-    """Take an asterisk in a docstring for what it is: docstrings here are plain text."""
+    """Take asterisks and underscores in a docstring for what they are: docstrings here are plain text."""
     app.connect("autodoc-process-docstring", _as_plain_text)
 
 
 def _as_plain_text(*values: Any) -> None:  # noqa: ANN401 - Sphinx's own values; the last are the lines
     lines = values[-1]
-    lines[:] = [line.replace("*", r"\*") for line in lines]
+    lines[:] = [re.sub(r"\*|_\b|_(?=\W|$)", lambda mark: "\\" + mark[0], line) for line in lines]
