@@ -12,6 +12,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from lvm_batch.io.history.row_sample import RowSample
+
 
 @dataclass(frozen=True, slots=True)
 class Figure:
@@ -52,7 +54,7 @@ class RunEntry:
     plan. ``query_p95_ms`` and ``query_mean_ms`` are the primary model's for single queries, on ``query_processor``.
     ``input_norm`` is of vectors sampled from the input, before anything is done to them, ``input_centroid`` their mean
     vector. ``input_seen`` is the share of sampled rows that the primary model was trained on, ``None`` if its
-    checkpoint does not tell.
+    checkpoint does not tell. ``row_sample`` are rows spread over all that the run computed.
     """
 
     version: str
@@ -95,9 +97,10 @@ class RunEntry:
     input_seen: Figure | None = None
     query_mean_ms: float | None = None
     query_processor: str | None = None
+    row_sample: RowSample | None = None
 
 
-YOUNGER = ("input_seen", "query_mean_ms", "query_processor")
+YOUNGER = ("input_seen", "query_mean_ms", "query_processor", "row_sample")
 """Columns that files of earlier versions lack: nothing is known there."""
 
 _MAY_LACK = ("mean", "std")  # of a figure
@@ -113,6 +116,14 @@ _THRESHOLDS = pa.struct(
         ("max_fallback_rate", pa.float64()),
     ]
 )
+_ROW_SAMPLE = pa.struct(
+    [
+        ("form", pa.int64()),
+        ("n", pa.int64()),
+        *((name, pa.binary()) for name in ("groups", "inputs", "predictions", "confidence", "reasons")),
+        ("reason_names", pa.string()),
+    ]
+)
 _TYPES = {
     "str": pa.string(),
     "int": pa.int64(),
@@ -124,7 +135,9 @@ _TYPES = {
     "Figure": _FIGURE,
     "ModelEntry": _MODEL,
     "ThresholdsEntry": _THRESHOLDS,
+    "RowSample": _ROW_SAMPLE,
 }
+_NESTED = {"Figure": Figure, "ModelEntry": ModelEntry, "RowSample": RowSample}
 
 
 def _field(name: str, annotation: str) -> pa.Field:
@@ -153,8 +166,8 @@ def run_of(row: dict[str, Any]) -> RunEntry:
             nested[field.name] = value.astimezone(UTC)
         elif kind == "dict[str, int]":
             nested[field.name] = dict(value)
-        elif kind in {"Figure", "ModelEntry"} and value is not None:
-            nested[field.name] = Figure(**value) if kind == "Figure" else ModelEntry(**value)
+        elif kind in _NESTED and value is not None:
+            nested[field.name] = _NESTED[kind](**value)
     return RunEntry(**row | nested)
 
 

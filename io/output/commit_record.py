@@ -7,7 +7,7 @@ what they name.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from lvm_batch.io.output.tally import Tally, as_count
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from lvm_batch.io.dataset.units import Unit
+    from lvm_batch.io.history.row_sample import RowSample
     from lvm_batch.io.output.job_documents import InputEntry, JobDocument, UnitEntry
 
 
@@ -60,7 +61,8 @@ class CommitRecord:
 
     ``row_groups`` are the first of the input and the one behind the last. ``seconds`` are those that each part of the
     work took, ``worker_peak`` bytes; both are ``None`` of a unit that was adopted. ``sha256`` and ``bytes`` are those
-    of the file: empty and 0 in the file's own footer. ``worker`` is the address of the worker, which is not written.
+    of the file: empty and 0 in the file's own footer. ``worker`` is the address of the worker, ``sample`` are some of
+    the rows for the history; neither is written.
     """
 
     output: str
@@ -73,6 +75,7 @@ class CommitRecord:
     sha256: str = ""
     bytes: int = 0
     worker: str = ""
+    sample: RowSample | None = field(default=None, compare=False)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:

@@ -21,6 +21,7 @@ from lvm_batch.jobs.clusters.versions import check_versions
 from lvm_batch.jobs.clusters.waiting import n_slots
 from lvm_batch.jobs.prediction.execution.drive import drive
 from lvm_batch.jobs.prediction.execution.query_latency import QueryTimes, worker_query_times
+from lvm_batch.jobs.prediction.execution.row_sampling import sample_rate
 from lvm_batch.jobs.prediction.observers import RunBeginning, RunOutcome, make_listener
 from lvm_batch.jobs.prediction.planning.memory import check_memory, memory_limit
 from lvm_batch.jobs.prediction.planning.plan import Plan, job_document, make_plan
@@ -181,7 +182,7 @@ def _drive(current: _CurrentRun, client: Client, job: Job) -> _Work:
     n_workers = n_slots(client)
     outcomes = drive(
         client,
-        job,
+        replace(job, sample_rate=sample_rate(current.missing) if current.settings.history else 0.0),
         current.missing,
         unit_timeout_s=current.settings.unit_timeout,
         on_refused=record_refusals(refused, current.tell, current.console),

@@ -5,6 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
+
+from lvm_batch.io.history.row_sample import RowSample
 from lvm_batch.io.history.run_entry import Figure, ModelEntry, RunEntry, ThresholdsEntry
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -48,3 +51,28 @@ def make_run_entry(*, hours_ago: float = 1.0, minutes: float = 10.0, **figures: 
         "workers": 2,
     }
     return RunEntry(**values | figures)
+
+
+def make_row_sample(
+    night: int,
+    *,
+    n_articles: int = 10,
+    shift: float = 0.0,
+    confidence: float = 0.8,
+    low_confidence: float = 0.2,
+) -> RowSample:
+    """20 rows of each article; articles differ as rows do, and vectors of a night are ``shift`` off in one direction.
+
+    ``confidence`` is the mean of a night, ``low_confidence`` the share of rows with this reason.
+    """
+    rng = np.random.default_rng(night)
+    groups = np.repeat(np.arange(n_articles), 20)
+    columns = {
+        name: rng.normal(0, 0.3, (n_articles, 6))[groups]
+        + rng.normal(0, 1, (len(groups), 6))
+        + shift * np.eye(6)[0]
+        for name in ("inputs", "predictions")
+    }
+    columns["confidence"] = confidence + rng.normal(0, 0.05, len(groups))
+    columns["reasons"] = rng.random(len(groups)) < low_confidence
+    return RowSample.of(columns | {"groups": groups}, ("low_confidence", "high_stakes_lane"))

@@ -23,6 +23,7 @@ from lvm_batch.jobs.console.text import plural
 from lvm_batch.jobs.prediction.batching import BATCH_ROWS, BLOCK_BATCHES, FALLBACK_ROWS
 from lvm_batch.jobs.prediction.execution.blocks import make_block
 from lvm_batch.jobs.prediction.execution.passes import AnsweredBatch, Stopwatch, first_pass, second_pass
+from lvm_batch.jobs.prediction.execution.row_sampling import UnitSampler
 from lvm_batch.jobs.prediction.execution.tally import tally_block, total_of
 from lvm_batch.jobs.processes.resources import peak_bytes
 
@@ -98,9 +99,10 @@ def _write_unit(
             ids=ids,
         ) as writer,
     ):
-        blocks = _make_blocks(job, unit, cascade, rows.batches, watch)
+        sampler = UnitSampler(unit, job.sample_rate, reasons=cascade.reasons)
+        blocks = _cut(_make_blocks(job, unit, cascade, sampler.watch_batches(rows.batches), watch), unit)
         tally = _write_blocks(
-            blocks,
+            sampler.watch_blocks(blocks),
             unit,
             rows.carried,
             writer,
@@ -111,7 +113,7 @@ def _write_unit(
         record = _record(unit, tally)
         with watch.timing("write"):
             writer.close(job.footer | {RECORD_KEY: json.dumps(record.to_json())})
-    return record
+    return replace(record, sample=sampler.sample())
 
 
 def _write_blocks(
@@ -125,7 +127,7 @@ def _write_blocks(
     split_column: str,
 ) -> Tally:
     tallies = []
-    for block in _cut(blocks, unit):
+    for block in blocks:
         first_row = unit.first_row + writer.n_rows
         tallies.append(tally_block(block, first_row, reasons=reasons, split_column=split_column))
         with watch.timing("write"):

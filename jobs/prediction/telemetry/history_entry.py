@@ -11,10 +11,12 @@ from datetime import timedelta
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from lvm_batch.io.history.row_sample import join_samples
 from lvm_batch.io.history.run_entry import Figure, ModelEntry, RunEntry, ThresholdsEntry
 from lvm_batch.io.output.tally import NOTHING, SquareSums, Sums
 from lvm_batch.io.output.unit_files import PRIVATE
 from lvm_batch.io.storage.redaction import redact
+from lvm_batch.jobs.prediction.execution.row_sampling import SAMPLED_ROWS
 from lvm_batch.jobs.prediction.execution.tally import total_of
 from lvm_batch.jobs.prediction.telemetry.input_sample import NO_SAMPLE
 
@@ -58,6 +60,9 @@ def entry_of(run: RunBeginning, end: RunSummarised, sample: Sample = NO_SAMPLE) 
         input_seen=sample.seen,
         query_mean_ms=end.query.mean_ms if end.query else None,
         query_processor=end.query.processor if end.query else None,
+        row_sample=join_samples(
+            [record.sample for record in end.computed if record.sample], max_rows=2 * SAMPLED_ROWS
+        ),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from support.past_runs import NOW, make_run_entry
+from support.past_runs import NOW, make_row_sample, make_run_entry
 
 from lvm_batch.io.errors import DataError, InputNotFound, OutputError, UnreadableFile
 from lvm_batch.io.history.history import FORMAT_KEY, HISTORY_FORMAT, read_history, write_run
@@ -53,6 +54,7 @@ def test_a_run_comes_back_as_it_was_written(tmp_path: Path) -> None:
         query_processor="A processor",
         input_norm=Figure(1.0, 512, 1e-5),
         input_centroid=tuple(np.linspace(-1, 1, 768).tolist()),
+        row_sample=make_row_sample(1),
         cosine_ood=Figure(0.61, 400),
         dataset=("a", "é/*.parquet"),
     )
@@ -146,6 +148,12 @@ def test_unknown_columns_are_passed_over(tmp_path: Path) -> None:
         ),
         (lambda table: _with(table, "rows_by_route", _one("rows_by_route", [("amn", None)])), "has a hole"),
         (lambda table: _with(table, "dataset", _one("dataset", [None])), "has a hole"),
+        (
+            lambda table: _with(
+                table, "row_sample", _one("row_sample", asdict(make_row_sample(1)) | {"inputs": b"123"})
+            ),
+            "`inputs` of a sample of 200 rows cannot have 3 bytes",
+        ),
     ],
 )
 def test_a_file_that_holds_no_run_is_named(
@@ -256,7 +264,7 @@ def test_a_file_of_a_version_before_a_column_is_read(tmp_path: Path) -> None:
     assert not isinstance(runs, DataError)
     assert runs[0].input_seen == Figure(0.25, 400)
     table = pq.read_table(tmp_path / name)
-    for column, is_younger in (("input_seen", True), ("rows_in", False)):
+    for column, is_younger in (("input_seen", True), ("row_sample", True), ("rows_in", False)):
         pq.write_table(table.drop_columns([column]), tmp_path / name)
         ((_, found),) = read_history(str(tmp_path))
         assert isinstance(found, DataError) != is_younger
