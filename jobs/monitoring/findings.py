@@ -24,7 +24,7 @@ class Finding:
 
     ``figure`` is what was judged, ``threshold`` by what; ``text`` says both in words, or why nothing was judged.
     ``runs`` are how many were judged, ``rows`` how many of theirs bear on the figure; ``report`` leads to the report of
-    the run that stands out most, whose figure it is where runs are judged one by one.
+    the run that stands out most, whose figure it is where runs are judged one by one. ``details`` are more figures.
     """
 
     rule: str
@@ -35,6 +35,7 @@ class Finding:
     rows: int = 0
     runs: int = 0
     report: str | None = None
+    details: dict[str, float | None] | None = None
 
 
 def state_of(fires: bool) -> State:  # noqa: FBT001 - it is the only argument

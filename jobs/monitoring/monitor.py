@@ -88,5 +88,5 @@ def _as_text(window: Window, findings: Sequence[Finding], left_out: Sequence[str
 def _lines(finding: Finding) -> list[str]:
     text = f"not evaluated: {finding.text}" if finding.state == "not_evaluated" else finding.text
     runs = f" [{plural(finding.rows, 'row')}, {plural(finding.runs, 'run')}]" if finding.runs else ""
-    lines = [f"{finding.rule:<15} {_STATES[finding.state]:<6} {text}{runs}"]
-    return [*lines, f"{'':<22} {finding.report}"] if finding.state == "fired" else lines
+    lines = [f"{finding.rule:<16} {_STATES[finding.state]:<6} {text}{runs}"]
+    return [*lines, f"{'':<23} {finding.report}"] if finding.state == "fired" else lines

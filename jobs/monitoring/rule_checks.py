@@ -19,6 +19,12 @@ from lvm_batch.jobs.monitoring.quality_rules import (
 )
 from lvm_batch.jobs.monitoring.query_rules import check_query_p95, check_query_rate
 from lvm_batch.jobs.monitoring.resource_rules import check_memory, check_rows_per_s
+from lvm_batch.jobs.monitoring.sample_rules import (
+    check_confidence_drift,
+    check_input_drift,
+    check_prediction_drift,
+    check_reason_drift,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -42,6 +48,10 @@ def evaluate_rules(rules: Rules, window: Window) -> list[Finding]:
         "input_norm": lambda: check_input_norm(rules.input_norm, window),
         "input_centroid": lambda: check_input_centroid(rules.input_centroid, window),
         "seen_rows": lambda: check_seen_rows(rules.seen_rows, window),
+        "input_drift": lambda: check_input_drift(rules.input_drift, window),
+        "prediction_drift": lambda: check_prediction_drift(rules.prediction_drift, window),
+        "confidence_drift": lambda: check_confidence_drift(rules.confidence_drift, window),
+        "reason_drift": lambda: check_reason_drift(rules.reason_drift, window),
     }
     enabled = {name: check for name, check in checks.items() if getattr(rules, name).enabled}
     if not window.inside:

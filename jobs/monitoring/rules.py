@@ -26,6 +26,7 @@ Cosine = Annotated[float, Field(ge=-1, le=1)]
 Rate = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+Auc = Annotated[float, Field(ge=0.5, lt=1)]
 
 
 class Rule(BaseModel):
@@ -137,6 +138,43 @@ class SeenRows(Rule):
     max: Rate = Field(default=0.5, description=f"fires above it; {_OWN}")
 
 
+class SampleRule(Rule):
+    """The options of rules that compare sampled rows with those of the runs before."""
+
+    max_p: Annotated[float, Field(ge=0.001, le=1)] = Field(
+        default=0.002,
+        description=f"fires up to it: how often as much by chance, of 1,000 deals of articles; {_OWN}",
+    )
+    last_runs: Count = Field(default=14, description=f"runs before the window, at most; {_OWN}")
+    min_runs: Annotated[int, Field(ge=5)] = Field(
+        default=5, description=f"runs that it takes, at least; {_OWN}"
+    )
+
+
+class InputDrift(SampleRule):
+    """Whether a classifier tells sampled inputs from those of the runs before: its area under the ROC curve."""
+
+    min_auc: Auc = Field(default=0.65, description=f"fires above it, and above what is usual; {_OWN}")
+
+
+class PredictionDrift(SampleRule):
+    """Whether a classifier tells sampled predictions from those of runs before of the same models."""
+
+    min_auc: Auc = Field(default=0.65, description=f"fires above it, and above what is usual; {_OWN}")
+
+
+class ConfidenceDrift(SampleRule):
+    """Largest difference in the share of rows below a confidence, against runs before of the same models and bank."""
+
+    min_distance: Rate = Field(default=0.15, description=f"fires above it, and above what is usual; {_OWN}")
+
+
+class ReasonDrift(SampleRule):
+    """Share of rows with other reasons to escalate than before, by the same models, bank and thresholds."""
+
+    min_share: Rate = Field(default=0.10, description=f"fires above it, and above what is usual; {_OWN}")
+
+
 class Rules(BaseModel):
     """Every rule, in the order of the output."""
 
@@ -154,6 +192,10 @@ class Rules(BaseModel):
     input_norm: InputNorm = InputNorm()
     input_centroid: InputCentroid = InputCentroid()
     seen_rows: SeenRows = SeenRows()
+    input_drift: InputDrift = InputDrift()
+    prediction_drift: PredictionDrift = PredictionDrift()
+    confidence_drift: ConfidenceDrift = ConfidenceDrift()
+    reason_drift: ReasonDrift = ReasonDrift()
 
 
 RULES = tuple(Rules.model_fields)

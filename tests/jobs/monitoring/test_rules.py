@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from support.past_runs import NOW, make_run_entry
+from support.past_runs import NOW, make_row_sample, make_run_entry
 
 from lvm_batch.io.history.run_entry import Figure, RunEntry
 from lvm_batch.jobs.errors import SettingsError
@@ -72,6 +72,12 @@ def test_a_rate_above_the_cards_target_is_no_alert() -> None:
     assert finding_of("query_rate", quick, queried(None)).state == "not_evaluated"
 
 
+def sampled(**tonight: Any) -> list[RunEntry]:  # noqa: ANN401 - of any option of a sample
+    """Seven nights of the same kind, and tonight."""
+    before = [make_run_entry(hours_ago=24 * n + 30, row_sample=make_row_sample(n)) for n in range(7)]
+    return [*before, make_run_entry(row_sample=make_row_sample(99, **tonight))]
+
+
 def test_pooled_figures_are_those_of_all_rows_together() -> None:
     """Pooled runs have the mean and deviation of one run over all the rows."""
     rng = np.random.default_rng(0)
@@ -126,6 +132,10 @@ FIRES: dict[str, tuple[Sequence[RunEntry], float]] = {
         [make_run_entry(input_seen=Figure(0.1, 100)), make_run_entry(input_seen=Figure(0.7, 400))],
         0.58,
     ),
+    "input_drift": (sampled(shift=6.0), 1.0),
+    "prediction_drift": (sampled(shift=6.0), 1.0),
+    "confidence_drift": (sampled(confidence=0.3), 1.0),
+    "reason_drift": (sampled(low_confidence=1.0), 0.7943),
 }
 
 QUIET: dict[str, Sequence[RunEntry]] = {
@@ -150,6 +160,7 @@ QUIET: dict[str, Sequence[RunEntry]] = {
         make_run_entry(input_norm=Figure(1.0, 9), input_centroid=(2.0, 0.1)),
     ],
     "seen_rows": [make_run_entry(input_seen=Figure(0.5, 400))],
+    **dict.fromkeys(("input_drift", "prediction_drift", "confidence_drift", "reason_drift"), sampled()),
 }
 
 LACKS: dict[str, tuple[Sequence[RunEntry], str]] = {
@@ -177,6 +188,19 @@ LACKS: dict[str, tuple[Sequence[RunEntry], str]] = {
     "input_norm": ([make_run_entry(input_norm=Figure(1.0, 9))], "no run before the window"),
     "input_centroid": ([make_run_entry()], "not recorded"),
     "seen_rows": ([make_run_entry()], "unknown"),
+    "input_drift": (
+        sampled(shift=6.0)[3:],
+        "cannot judge yet: 4 runs with sampled rows before the window, 5",
+    ),
+    "prediction_drift": (
+        [*sampled()[:-1], make_run_entry(row_sample=make_row_sample(9), fallback=None)],
+        "0 runs of the same models with sampled rows",
+    ),
+    "confidence_drift": (
+        [*sampled()[:-1], make_run_entry(row_sample=make_row_sample(9), bank="other")],
+        "0 runs of the same models and bank",
+    ),
+    "reason_drift": (sampled(n_articles=4), "80 sampled rows of 4 articles say too little"),
 }
 
 
