@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lvm_batch.io.output.writer import PredictionBlock
 
 SAMPLED_ROWS = 256
-"""Rows that a run samples, about: 36 kB of its entry in the history."""
+"""Rows that a run samples, about: 32 kB of its entry in the history."""
 
 _WIDTH = 32
 _STRETCH_ROWS = 256  # longer than most articles, so that few of them are in two stretches
@@ -134,7 +134,7 @@ class _ArticleRuns:
         begin = np.concatenate(self._begin)
         if begin.mean() > _MOST_BEGINNINGS:
             return rows // _STRETCH_ROWS
-        return np.cumsum(begin)[rows - (self._first_row or 0)]
+        return np.cumsum(begin, dtype=np.int64)[rows - (self._first_row or 0)]
 
 
 def describe_contexts(contexts: NDArray[np.float32]) -> NDArray[np.float16]:
