@@ -101,6 +101,6 @@ def _samples(runs: Iterable[RunEntry]) -> list[RowSample]:
 
 
 def _form(run: RunEntry) -> object:
-    """Return what describes the numbers of a run's sample, and the width of its vectors."""
+    """Return the version of the numbers of a run's sample, and the width of its vectors."""
     sample = run.row_sample
-    return sample and (sample.form, sample.reason_names, run.input_centroid and len(run.input_centroid))
+    return sample and (sample.form, run.input_centroid and len(run.input_centroid))

@@ -130,7 +130,8 @@ def _bank(run: RunEntry) -> object:
 
 
 def _thresholds(run: RunEntry) -> object:
-    return run.thresholds
+    """Return the thresholds, and the reasons that the run could give: a router has one of its own."""
+    return run.thresholds, run.row_sample and run.row_sample.reason_names
 
 
 def _means(compared: ComparedSamples, values: NDArray[Any]) -> str:

@@ -35,8 +35,8 @@ class Job:
     ``cap_rate`` is the fraction of a unit's rows that may be escalated, or ``None`` for no cap. Where ``output_dtype``
     is ``None``, predictions are not written. Each row gets ``n_neighbours`` of the bank. ``threads`` is the number of
     each worker's threads, or ``None`` for its share of the machine. A worker must give the ``expected`` answers before
-    it gets work, and must have the ``release`` of this package. ``sample_rate`` is the share of rows that workers sample
-    for the history; it changes nothing in the output.
+    it gets work, and must have the ``release`` of this package. ``sample_rate`` is the share of rows that workers
+    sample for the history; it changes nothing in the output.
     """
 
     fingerprint: str
