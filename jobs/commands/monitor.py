@@ -42,7 +42,8 @@ def monitor(
         lvm-batch monitor --history history/ --since 7d --rules rules.toml
         lvm-batch monitor --print-rules
     """
-    from lvm_batch.jobs.monitoring.rules import Rules, load_rules, rules_text
+    from lvm_batch.jobs.monitoring.rule_files import load_rules, rules_text
+    from lvm_batch.jobs.monitoring.rules import Rules
 
     loaded = load_rules(file) if (file := expanded_file(rules, option="--rules")) else Rules()
     if print_rules:

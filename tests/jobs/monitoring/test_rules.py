@@ -14,7 +14,8 @@ from lvm_batch.io.history.run_entry import Figure, RunEntry
 from lvm_batch.jobs.errors import SettingsError
 from lvm_batch.jobs.monitoring.rule_checks import evaluate_rules
 from lvm_batch.jobs.monitoring.rule_figures import interval, pooled
-from lvm_batch.jobs.monitoring.rules import RULES, Rules, load_rules, rules_text
+from lvm_batch.jobs.monitoring.rule_files import load_rules, rules_text
+from lvm_batch.jobs.monitoring.rules import RULES, Rules
 from lvm_batch.jobs.monitoring.window import parse_since, window_of
 
 if TYPE_CHECKING:

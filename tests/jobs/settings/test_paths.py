@@ -10,7 +10,7 @@ import pytest
 
 from lvm_batch.jobs.cli import main
 from lvm_batch.jobs.errors import SettingsError, UsageError
-from lvm_batch.jobs.monitoring.rules import load_rules
+from lvm_batch.jobs.monitoring.rule_files import load_rules
 from lvm_batch.jobs.settings.evaluate import EvaluateSettings
 from lvm_batch.jobs.settings.fields import names_of
 from lvm_batch.jobs.settings.paths import expand_home, expanded_file
