@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
-from importlib.abc import MetaPathFinder
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -43,13 +44,20 @@ def imported_as_missing(name: str) -> Iterator[None]:
         sys.meta_path.remove(finder)
 
 
-class _Missing(MetaPathFinder):
-    """Finds one module to be missing, and leaves all others to the finders behind it."""
+class _Missing(MetaPathFinder, Loader):
+    """Finds a module that cannot be imported, and leaves all others to the finders behind it.
+
+    The error comes from the import alone: torch's optimizers look for pandas, among others, without importing it.
+    """
 
     def __init__(self, name: str) -> None:
         self._name = name
 
-    def find_spec(self, fullname: str, *_: object) -> None:
-        if fullname == self._name:
-            message = f"No module named {fullname!r}"
-            raise ModuleNotFoundError(message, name=fullname)
+    def find_spec(self, fullname: str, *_: object) -> ModuleSpec | None:
+        return ModuleSpec(fullname, self) if fullname == self._name else None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        raise ModuleNotFoundError(f"No module named {spec.name!r}", name=spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Stand here as Python asks of a loader; no module is ever made."""
