@@ -23,7 +23,7 @@ from lvm_batch.jobs.settings.sources import ResolvedSettings
 from lvm_batch.lvm.registry.registry import ROLES
 
 app = typer.Typer(
-    name="models", cls=HelpGroup, help="List, verify, promote and release the models that run takes."
+    name="models", cls=HelpGroup, help="List, verify, promote, release and convert the models that run takes."
 )
 
 _PLACE = ("models_dir",)
@@ -45,6 +45,18 @@ Name = Annotated[
         metavar="NAME",
         autocompletion=model_names_and_roles,
     ),
+]
+Source = Annotated[
+    str,
+    typer.Argument(
+        help="A name under the models folder, a role, a path or a URL.",
+        metavar="SRC",
+        autocompletion=model_names_and_roles,
+    ),
+]
+Target = Annotated[
+    str,
+    typer.Argument(help="File to write, .safetensors or .pt.", metavar="DST", parser=path_argument),
 ]
 RoleGiven = Annotated[str, choice(*ROLES, help="Role to give back.")]
 
@@ -163,6 +175,28 @@ def release(
 
     made = make_release(name, resolved.settings, output=output, models_dir=folder, evaluation=file)
     console.result(*made)
+
+
+@app.command(cls=HelpCommand)
+@takes_settings(required=(), names=_PLACE)
+@takes_console
+def convert(
+    name: Source, target: Target, resolved: ResolvedSettings[RunSettings], *, console: Console
+) -> None:
+    """Write a model as safetensors, or a safetensors file as a checkpoint of torch.
+
+    The new file has equal weights and says the same of the model; optimizers stay behind. It is loaded
+    and must answer as the first one does before it is kept. No file is written over.
+
+    Examples:
+        lvm-batch models convert amn amn.safetensors
+        lvm-batch models convert lightning.ckpt amn/best_model.pt
+    """
+    console.doing("loading torch and the model")
+    folder = models_folder(resolved)
+    from lvm_batch.jobs.registry.conversion import convert_model
+
+    console.result(*convert_model(name, target, models_dir=folder))
 
 
 @app.command(cls=HelpCommand)

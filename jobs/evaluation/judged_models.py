@@ -21,6 +21,7 @@ from lvm_batch.lvm.checkpoints.checkpoint import load_checkpoint
 from lvm_batch.lvm.devices.devices import pick_device
 from lvm_batch.lvm.errors import ArchitectureError, BankError
 from lvm_batch.lvm.inference.predictor import Predictor
+from lvm_batch.lvm.registry.registry import CHECKPOINT_FILES
 from lvm_batch.lvm.registry.roles import name_of
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def _short_name(path: Path, models_dir: Path) -> str:
     name = Path(name_of(path, models_dir))
     if not name.is_absolute():
         return str(name)
-    return name.stem if name.is_file() and name.stem != "best_model" else name.parent.name
+    return name.stem if name.is_file() and name.name not in CHECKPOINT_FILES else name.parent.name
 
 
 def _load(path: str, name: str, device: torch.device, *, length: int | None) -> JudgedModel:

@@ -19,7 +19,7 @@ from lvm_batch.jobs.settings.run import RunSettings
 from lvm_batch.jobs.settings.serve import ServeSettings
 from lvm_batch.jobs.settings.sources import flag_of
 from lvm_batch.lvm.checkpoints.checkpoint_facts import read_facts
-from lvm_batch.lvm.errors import ArchitectureError, CheckpointError
+from lvm_batch.lvm.errors import ArchitectureError, CheckpointError, ModelError
 from lvm_batch.lvm.registry.registry import (
     CHECKPOINT_FILE,
     DEFAULT_MODELS_DIR,
@@ -152,7 +152,7 @@ def _demo_primary(data: FoundColumns | None) -> Iterator[tuple[str, str]]:
 def _primaries(models_dir: Path, data: FoundColumns | None) -> Iterator[tuple[str, str]]:
     """Yield the name and the sizes of each primary model in a folder that fits the data."""
     for name in islice(list_models(models_dir), _MOST):
-        facts = _facts(checkpoint_in(model_in(models_dir, name)))
+        facts = _facts(model_in(models_dir, name))
         if facts and facts.architecture in PRIMARY_ARCHITECTURES and _fits(facts, data):
             yield name, f"{facts.architecture}, contexts of {facts.length} vectors of {facts.dim}"
 
@@ -165,8 +165,8 @@ def _fits(facts: CheckpointFacts, data: FoundColumns | None) -> bool:
 
 def _facts(path: Path) -> CheckpointFacts | None:
     try:
-        return read_facts(path)
-    except (CheckpointError, OSError):
+        return read_facts(checkpoint_in(path))
+    except (ModelError, OSError):
         return None
 
 

@@ -77,13 +77,13 @@ def train(resolved: ResolvedSettings[TrainSettings], *, console: Console) -> Tra
     The same call resumes a training that was interrupted, and finds one that is done. Raises ``LvmBatchError``; if the
     loss became NaN, its ``result`` has the best model before that.
     """
-    from lvm_batch.jobs.training.folder import MODEL
     from lvm_batch.jobs.training.train import train as train_model
+    from lvm_batch.lvm.registry.registry import CHECKPOINT_FILE
 
     settings = resolved.settings
     with at_work():
         outcome = train_model(settings, console=console, on_signals=nullcontext)
-    result = TrainResult(outcome.history, outcome.text, Path(settings.output, MODEL))
+    result = TrainResult(outcome.history, outcome.text, Path(settings.output, CHECKPOINT_FILE))
     _raise_with(outcome.error, result)
     return result
 

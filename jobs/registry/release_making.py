@@ -22,8 +22,17 @@ from lvm_batch.jobs.errors import UsageError
 from lvm_batch.jobs.models.facts import FALLBACK_ARCHITECTURES, PRIMARY_ARCHITECTURES
 from lvm_batch.jobs.models.fit import check_architecture, misfits
 from lvm_batch.jobs.output_folder import as_json, check_output_folder, make_output_folder, write_files
-from lvm_batch.jobs.releases.release import DOCUMENT, FALLBACK, MODEL, Release, ReleasedBank, ReleasedModel
+from lvm_batch.jobs.releases.release import (
+    DOCUMENT,
+    FALLBACK,
+    MODEL,
+    SUFFIXES,
+    Release,
+    ReleasedBank,
+    ReleasedModel,
+)
 from lvm_batch.lvm.checkpoints.checkpoint import load_checkpoint
+from lvm_batch.lvm.checkpoints.file_kinds import is_safetensors
 from lvm_batch.lvm.registry.registry import ROLES, named_model, resolve_model
 from lvm_batch.lvm.registry.roles import name_of
 
@@ -45,7 +54,8 @@ class _Read:
     checkpoint: Checkpoint
     content: bytes
 
-    def released(self, file: str) -> ReleasedModel:
+    def released(self, stem: str) -> ReleasedModel:
+        file = stem + SUFFIXES[is_safetensors(self.content)]
         return ReleasedModel(file, self.checkpoint.sha256, self.checkpoint.architecture)
 
 
@@ -79,7 +89,11 @@ def make_release(
         thresholds=settings.thresholds,
         metrics=metrics,
     )
-    files = {MODEL: model.content, **({FALLBACK: fallback.content} if fallback else {})}
+    files = {
+        released.file: read.content
+        for released, read in ((release.model, model), (release.fallback, fallback))
+        if released and read
+    }
     folder = make_output_folder(output, what="a release")
     write_files(folder, {**files, DOCUMENT: as_json(release.values())})
     return release.values() | {"path": str(folder)}, _text(release, folder, settings)
@@ -88,7 +102,8 @@ def make_release(
 def _check_output(output: str) -> None:
     """Raise ``OutputError`` if a release cannot be written there, or would be written over something."""
     check_output_folder(output, what="a release")
-    taken = [name for name in (DOCUMENT, MODEL, FALLBACK) if Path(output, name).exists()]
+    files = [stem + suffix for stem in (MODEL, FALLBACK) for suffix in SUFFIXES]
+    taken = [name for name in (DOCUMENT, *files) if Path(output, name).exists()]
     if taken:
         raise OutputError(f"{output} holds {', '.join(taken)} already", "give --output another folder")
 

@@ -1,6 +1,6 @@
 """A release: a folder with the models of a run, and a document of all that they need to give the same routes.
 
-    DIR/model.pt, fallback.pt   the checkpoints, as they were
+    DIR/model.pt, fallback.pt   the checkpoints, as they were; or model.safetensors, fallback.safetensors
     DIR/release.json            their digests, the bank's digest, thresholds, figures, version; written last
 
 The rule: a release is used as it was made or not at all. A file that is missing or differs is named, before any work.
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 FORMAT = 1
 """Version of the document; a reader refuses any other."""
 
-DOCUMENT, MODEL, FALLBACK = "release.json", "model.pt", "fallback.pt"
+DOCUMENT, MODEL, FALLBACK = "release.json", "model", "fallback"
+SUFFIXES = (".pt", ".safetensors")
+"""The ends of a checkpoint's name, which say its form."""
 
 _MAKE = "lvm-batch models release NAME --output DIR makes one"
 _REMAKE = f"take it from where it was made again, or make another: {_MAKE}"
@@ -138,9 +140,10 @@ def _parsed(values: dict[str, Any]) -> Release:
     )
 
 
-def _model(values: dict[str, Any], file: str) -> ReleasedModel:
-    if values["file"] != file:  # a path could lead out of the release
-        raise ValueError(values["file"])
+def _model(values: dict[str, Any], stem: str) -> ReleasedModel:
+    file = values["file"]
+    if file not in {stem + suffix for suffix in SUFFIXES}:  # a path could lead out of the release
+        raise ValueError(file)
     return ReleasedModel(file, _text(values["sha256"]), _text(values["architecture"]))
 
 

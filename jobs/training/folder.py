@@ -1,6 +1,7 @@
 """The folder of a model: the results of a training, and its state while it runs.
 
     DIR/best_model.pt               in production's form; written when training is over
+    DIR/model.safetensors           the same model, for programs without pickles
     DIR/training_history.json       every epoch, the data and settings, and the measurements
     DIR/MODEL_CARD.md, curves.svg   the same for people
     DIR/_lvm_batch/state.pt         after each epoch; removed at the end
@@ -24,6 +25,7 @@ from lvm_batch.jobs.output_folder import as_json, writing
 from lvm_batch.lvm.checkpoints.checkpoint import save_checkpoint
 from lvm_batch.lvm.checkpoints.torch_files import read_torch_file, write_torch_file
 from lvm_batch.lvm.errors import CheckpointError
+from lvm_batch.lvm.registry.registry import CHECKPOINT_FILES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,7 +33,8 @@ if TYPE_CHECKING:
     from lvm_batch.jobs.training.article_split import Split
     from lvm_batch.lvm.architectures.context_model import ContextModel
 
-NAMES = HISTORY, MODEL = "training_history.json", "best_model.pt"
+HISTORY = "training_history.json"
+NAMES = (HISTORY, *CHECKPOINT_FILES)
 
 _MAKE_ROOM = "make room; the same command goes on after the last whole epoch"
 
@@ -85,9 +88,10 @@ class TrainingFolder:
             )
 
     def save_model(self, model: ContextModel, **facts: Any) -> None:  # noqa: ANN401 - as save_checkpoint
-        """Write the checkpoint; ``facts`` go to :func:`save_checkpoint`. Raises ``OutputError``."""
-        with writing(self.path / MODEL, hint=_MAKE_ROOM):
-            save_checkpoint(self.path / MODEL, model, **facts)
+        """Write the checkpoint in both forms; ``facts`` go to :func:`save_checkpoint`. Raises ``OutputError``."""
+        for name in CHECKPOINT_FILES:
+            with writing(self.path / name, hint=_MAKE_ROOM):
+                save_checkpoint(self.path / name, model, **facts)
 
     def write(self, name: str, content: bytes) -> None:
         """Write a file; raises ``OutputError``."""
@@ -102,9 +106,10 @@ class TrainingFolder:
         self._state.unlink(missing_ok=True)
 
     def _refuse_strange_model(self) -> None:
-        if (self.path / MODEL).exists() and not self._state.exists():
+        strange = next((name for name in CHECKPOINT_FILES if (self.path / name).exists()), None)
+        if strange and not self._state.exists():
             raise OutputError(
-                f"{self.path} holds a {MODEL} that this command has not made",
+                f"{self.path} holds a {strange} that this command has not made",
                 "give --output another folder, so that it is not lost",
             )
 

@@ -57,6 +57,12 @@ def recognise(weights: Weights) -> str | None:
     return None
 
 
+def describe_markers() -> str:
+    """Return the beginnings of keys by which architectures are recognised."""
+    *most, last = (f"{each.marker}* ({name})" for name, each in SHAPES.items())
+    return f"{', '.join(most)} or {last}"
+
+
 def _amn(weights: Weights, _: StoredConfig) -> Dimensions:
     d_model, input_dim = weights["context_encoder.weight"].shape
     return {

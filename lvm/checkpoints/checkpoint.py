@@ -1,4 +1,4 @@
-"""Checkpoints in production's form: a ``torch.save`` dict around the weights.
+"""Checkpoints in production's form, a ``torch.save`` dict around the weights, and as safetensors files.
 
 The rule: the weights decide what a file is; what the file says about itself must agree with them.
 """
@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 import pathlib
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,9 +19,11 @@ from lvm_batch.lvm.architectures.catalog import (
     architecture_of,
     match_model_type,
 )
+from lvm_batch.lvm.architectures.weight_shapes import describe_markers
+from lvm_batch.lvm.checkpoints.checkpoint_files import content_bytes, read_content, write_durably
 from lvm_batch.lvm.checkpoints.file_kinds import RESAVE
 from lvm_batch.lvm.checkpoints.pickle_check import printable
-from lvm_batch.lvm.checkpoints.state_dicts import extract_state_dict, summarise
+from lvm_batch.lvm.checkpoints.state_dicts import describe_prefixes, extract_state_dict, summarise
 from lvm_batch.lvm.checkpoints.stored_settings import (
     CONTEXT_LENGTH,
     INPUT_NORM,
@@ -32,11 +32,11 @@ from lvm_batch.lvm.checkpoints.stored_settings import (
     reads_unit_vectors,
     stored_config,
 )
-from lvm_batch.lvm.checkpoints.torch_files import read_torch_file, write_torch_file
 from lvm_batch.lvm.checkpoints.training_vectors import CONTENT_KEY, TrainingVectors
 from lvm_batch.lvm.errors import CheckpointError
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Mapping
 
     from lvm_batch.lvm.architectures.context_model import ContextModel
@@ -72,7 +72,7 @@ def load_checkpoint(data: bytes, name: str) -> Checkpoint:
     The keys of the weights decide the architecture, their shapes its dimensions. Raises CheckpointError if the file is
     damaged, would run code, has no known architecture, or contradicts itself.
     """
-    content = read_torch_file(data, name)
+    content = read_content(data, name)
     weights = _weights(content, name, n_bytes=len(data))
     architecture = _architecture(content, weights, name)
     model = _model(architecture, weights, content, name)
@@ -133,7 +133,7 @@ def save_checkpoint(
     args: Mapping[str, object] | None = None,
     training_vectors: TrainingVectors | None = None,
 ) -> None:
-    """Write a checkpoint in production's form. The file appears complete or not at all.
+    """Write a checkpoint in production's form, or as safetensors if the path ends so. It appears whole or not at all.
 
     ``context_length`` is the number of vectors in the contexts that the model was trained on, ``training_vectors`` the
     digest of these vectors; None leaves it out. The model's ``unit_inputs`` is stored too. Raises ArchitectureError if
@@ -152,8 +152,7 @@ def save_checkpoint(
     }
     if training_vectors is not None:
         content[CONTENT_KEY] = training_vectors.as_content()
-    target = pathlib.Path(path)
-    write_torch_file(target, content, partial=target.with_name(f".{target.name}.{os.getpid()}.tmp"))
+    write_durably(path, content_bytes(content, pathlib.Path(path).suffix))
 
 
 def _weights(content: Mapping[str, object], name: str, *, n_bytes: int) -> dict[str, torch.Tensor]:
@@ -193,10 +192,9 @@ def _architecture(
     found = architecture_of(weights)
     if found is None:
         raise CheckpointError(
-            f"{name}: weights of no known architecture; their keys are {summarise(list(weights))}, and begin with "
-            f"{_describe_prefixes(weights)}",
-            "a GRU for example has the keys input_proj, blocks.N.gru, blocks.N.norm, output_proj; leave out what is "
-            'not the model\'s: torch.save({"model_state_dict": model.state_dict()}, path)',
+            f"{name}: weights of no known architecture: no key begins with {describe_markers()}; their keys are "
+            f"{summarise(list(weights))}, and begin with {describe_prefixes(list(weights))}",
+            'leave out what is not the model\'s: torch.save({"model_state_dict": model.state_dict()}, path)',
         )
     spelled = content.get("model_type")
     named = match_model_type(spelled) if isinstance(spelled, str) else None
@@ -206,12 +204,6 @@ def _architecture(
             "one of the two is wrong: look where the file comes from, then correct model_type",
         )
     return found
-
-
-def _describe_prefixes(weights: Mapping[str, torch.Tensor]) -> str:
-    """Return the first parts of keys with their counts, the rarest first: those do not belong to the model."""
-    counts = Counter(key.partition(".")[0] for key in weights).most_common()[::-1]
-    return summarise([f"{first} ({n_keys})" for first, n_keys in counts])
 
 
 def _model(

@@ -7,7 +7,6 @@ in place of everything that it names; a tensor becomes its shape. Loading decide
 from __future__ import annotations
 
 import io
-import math
 import pickle
 import zipfile
 from dataclasses import dataclass
@@ -15,9 +14,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lvm_batch.lvm.architectures.weight_shapes import SHAPES, recognise
-from lvm_batch.lvm.checkpoints.file_kinds import refuse_other_files
+from lvm_batch.lvm.checkpoints.file_kinds import is_safetensors, refuse_other_files
 from lvm_batch.lvm.checkpoints.pickle_check import check_pickles
-from lvm_batch.lvm.checkpoints.stand_ins import STAND_INS, Dtype, Nothing, Table, plain_dict, scalar
+from lvm_batch.lvm.checkpoints.safetensors_header import plain_safetensors
+from lvm_batch.lvm.checkpoints.stand_ins import (
+    STAND_INS,
+    Dtype,
+    Nothing,
+    PlainTensor,
+    Table,
+    plain_dict,
+    scalar,
+)
 from lvm_batch.lvm.checkpoints.state_dicts import extract_state_dict
 from lvm_batch.lvm.checkpoints.stored_settings import context_length, stored_config
 from lvm_batch.lvm.errors import CheckpointError
@@ -54,20 +62,6 @@ class CheckpointFacts:
     n_parameters: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Tensor:
-    """A tensor of a file: its shape, and whether it holds floats."""
-
-    shape: tuple[int, ...]
-    is_float: bool
-
-    def numel(self) -> int:
-        return math.prod(self.shape)
-
-    def is_floating_point(self) -> bool:
-        return self.is_float
-
-
 def read_facts(path: str | os.PathLike[str]) -> CheckpointFacts:
     """Read the facts of the checkpoint at ``path``, a local file.
 
@@ -90,6 +84,8 @@ def plain_content(data: bytes, name: str) -> dict[str, object] | None:
 
     Raises CheckpointError, naming the file ``name``.
     """
+    if is_safetensors(data):
+        return plain_safetensors(data, name)
     refuse_other_files(data, name)
     check_pickles(data, name)
     try:
@@ -156,11 +152,11 @@ def _storage_kind(full: str) -> object:
     return not kind.startswith(_WHOLE_NUMBERS) if kind.endswith("Storage") else Nothing
 
 
-def _tensor(storage: object, _offset: object, size: tuple[int, ...], *_: object) -> _Tensor:
-    return _Tensor(tuple(size), storage is not False)
+def _tensor(storage: object, _offset: object, size: tuple[int, ...], *_: object) -> PlainTensor:
+    return PlainTensor(tuple(size), storage is not False)
 
 
-def _parameter(tensor: _Tensor, *_: object) -> _Tensor:
+def _parameter(tensor: PlainTensor, *_: object) -> PlainTensor:
     return tensor
 
 

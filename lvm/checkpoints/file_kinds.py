@@ -1,4 +1,4 @@
-"""The kind of a file that was given as a checkpoint but is not one of ``torch.save``.
+"""The kind of a file that was given as a checkpoint: safetensors, or one that is no checkpoint.
 
 The rule: the first bytes decide; nothing is decoded.
 """
@@ -36,11 +36,19 @@ _BEGINNINGS = (
     (b"PK\x05\x06", "is a zip archive that holds nothing", _AGAIN),
     (b"\x80", "is a pickle, and not one of torch.save", _SAVE),
 )
-_SAFETENSORS = (
-    'make it a checkpoint: torch.save({"model_state_dict": safetensors.torch.load_file(path)}, "x.pt")'
-)
-_HEADER_BYTES = 8
+HEADER_BYTES = 8
+"""The bytes of the length with which a safetensors file begins."""
+
+_LONGEST_HEADER = 2**40  # more is text: the library reads 100 MB
 _TORCH_FILES = (b"PK\x03\x04", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.")  # zip; before torch 1.6
+
+
+def is_safetensors(data: bytes) -> bool:
+    """Return whether bytes begin as a safetensors file does, be it damaged or not: with a length, and JSON."""
+    return (
+        data[HEADER_BYTES : HEADER_BYTES + 1] == b"{"
+        and int.from_bytes(data[:HEADER_BYTES], "little") < _LONGEST_HEADER
+    )
 
 
 def damage_error(data: bytes, name: str) -> CheckpointError:
@@ -54,17 +62,15 @@ def refuse_other_files(data: bytes, name: str) -> None:
     """Raise CheckpointError, naming the file ``name``, unless ``torch.save`` may have written its bytes."""
     if not data.startswith(_TORCH_FILES):
         what, hint = describe_file(data) or ("it begins otherwise", RESAVE)
-        raise CheckpointError(f"{name}: not a file of torch.save ({len(data):,} bytes): {what}", hint)
+        raise CheckpointError(
+            f"{name}: not a file of torch.save or safetensors ({len(data):,} bytes): {what}", hint
+        )
 
 
 def describe_file(data: bytes) -> tuple[str, str] | None:
     """Return the kind of a file, as a phrase, and a hint; None if the bytes do not show it."""
     if not data:
         return "is empty", _AGAIN
-    if data[_HEADER_BYTES:].lstrip()[:1] == b"{" and int.from_bytes(data[:_HEADER_BYTES], "little") < len(
-        data
-    ):
-        return "is a safetensors file, which is not read", _SAFETENSORS
     beginning = data[:100].lstrip()
     return next(((what, hint) for start, what, hint in _BEGINNINGS if beginning.startswith(start)), None)
 

@@ -6,8 +6,10 @@ everything else is empty, so that no code of the file's libraries runs, and they
 
 from __future__ import annotations
 
+import math
 import pathlib
 import struct
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,6 +21,22 @@ _FORMATS = {
     "u1": "B", "u2": "H", "u4": "I", "u8": "Q",
 }  # fmt: skip
 """Numpy's codes of types, and struct's codes for them."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlainTensor:
+    """A tensor of a file: its shape, and whether it holds floats."""
+
+    shape: tuple[int, ...]
+    is_float: bool
+
+    def numel(self) -> int:
+        """Return the number of its values."""
+        return math.prod(self.shape)
+
+    def is_floating_point(self) -> bool:
+        """Return whether it holds floats."""
+        return self.is_float
 
 
 class Nothing:

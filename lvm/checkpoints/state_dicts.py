@@ -6,6 +6,7 @@ The rule: a file holds exactly one set of weights, or it is refused. A weight is
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from lvm_batch.lvm.checkpoints.file_kinds import RESAVE
@@ -141,3 +142,9 @@ def _own_names(keys: Iterable[str]) -> list[str]:
 def summarise(names: list[str]) -> str:
     """Return at most three names, and how many more there are."""
     return ", ".join(map(printable, names[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")  # noqa: PLR2004
+
+
+def describe_prefixes(names: list[str]) -> str:
+    """Return the first parts of keys with their counts, the rarest first: those do not belong to the model."""
+    counts = Counter(key.partition(".")[0] for key in names).most_common()[::-1]
+    return summarise([f"{first} ({n_keys})" for first, n_keys in counts])

@@ -21,7 +21,9 @@ INPUT_NORM, UNIT = "input_norm", "unit"
 """The key by which they say how the model's vectors were normalised, and its one value; nothing means: not at all."""
 
 _CONFIGS = ("model_config", "hyper_parameters", "config")  # production's, Lightning's, and others'
-_PLACES = (*_CONFIGS, "args")
+PLACES = (*_CONFIGS, "args")
+"""The keys of a checkpoint under which its settings are."""
+
 _NAMES = (CONTEXT_LENGTH, "context_len", "context_size")
 _LONGEST = 4096  # a context of these takes 12 MiB
 
@@ -55,7 +57,7 @@ def context_length(
 
 def _stated_length(content: Mapping[str, object]) -> int | None:
     """Return the first length that the file states, as a positive whole number."""
-    stated = (place.get(name) for place in (*_dicts(content, _PLACES), content) for name in _NAMES)
+    stated = (place.get(name) for place in (*_dicts(content, PLACES), content) for name in _NAMES)
     return next((length for length in stated if type(length) is int and length > 0), None)
 
 

@@ -67,11 +67,21 @@ def write_torch_file(path: pathlib.Path, content: Mapping[str, object], *, parti
 
     Raises the OSError of a failed write; torch's own writer raises a RuntimeError, "enforce fail", on a full disk.
     """
+    write_whole(path, torch_bytes(content), partial=partial)
+
+
+def torch_bytes(content: Mapping[str, object]) -> bytes:
+    """Return the bytes of a file that holds a dict."""
     saved = io.BytesIO()
     torch.save(dict(content), saved)
+    return saved.getvalue()
+
+
+def write_whole(path: pathlib.Path, data: bytes, *, partial: pathlib.Path) -> None:
+    """Write bytes completely and durably or not at all, through ``partial`` beside the file."""
     try:
         with partial.open("wb") as file:
-            file.write(saved.getbuffer())
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())  # otherwise a crash may leave the new name on an empty file
         partial.replace(path)

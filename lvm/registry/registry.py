@@ -1,7 +1,8 @@
 """The places of models, by name and by role.
 
-    <models_dir>/<name>/best_model.pt
-    <models_dir>/<name>.pt                                 a checkpoint without a folder, if no folder has the name
+    <models_dir>/<name>/best_model.pt                      or model.safetensors, if there is no best_model.pt
+    <models_dir>/<name>.pt                                 or <name>.safetensors: a checkpoint without a folder, if no
+                                                           folder has the name
     <models_dir>/../production_model -> models/<name>      the roles, as symlinks; on a file system without them,
     <models_dir>/../fallback_model   -> models/<name>      text files that hold models/<name> in one line
 
@@ -19,9 +20,12 @@ from lvm_batch.lvm.errors import ModelError, did_you_mean
 
 DEFAULT_MODELS_DIR = Path("artifacts/lvm/models")
 ROLES = ("production_model", "fallback_model")
-CHECKPOINT_FILE = "best_model.pt"
-FLAT_SUFFIX = ".pt"
-"""The end of the name of a checkpoint that is in the registry itself."""
+CHECKPOINT_FILES = ("best_model.pt", "model.safetensors")
+"""The names of a folder's checkpoint; the first that is there counts: earlier runs and roles know its digest."""
+
+CHECKPOINT_FILE = CHECKPOINT_FILES[0]
+FLAT_SUFFIXES = (".pt", ".safetensors")
+"""The ends of the name of a checkpoint that is in the registry itself, likewise."""
 
 _MAX_POINTER_BYTES = 4096  # the longest path of most systems; every checkpoint is larger
 _SHOWN_BYTES = 40
@@ -29,8 +33,9 @@ _SHOWN_BYTES = 40
 
 def list_models(models_dir: Path) -> tuple[str, ...]:
     """Return the names of the models in a registry, sorted; none if there is no such folder."""
-    folders = (found.parent.name for found in models_dir.glob(f"*/{CHECKPOINT_FILE}"))
-    flat = (name_in(path) for path in models_dir.glob(f"*{FLAT_SUFFIX}") if _is_flat(path))
+    folders = (found.parent.name for file in CHECKPOINT_FILES for found in models_dir.glob(f"*/{file}"))
+    files = (path for suffix in FLAT_SUFFIXES for path in models_dir.glob(f"*{suffix}"))
+    flat = (name_in(path) for path in files if _is_flat(path))
     return _shown(*folders, *flat)
 
 
@@ -54,23 +59,28 @@ def _shown(*names: str) -> tuple[str, ...]:
 def model_in(models_dir: Path, name: str) -> Path:
     """Return the folder or the file that a name means in a registry; the folder's path if there is neither.
 
-    The file is <name>.pt, or ``name`` itself. A folder without a checkpoint does not hide a file.
+    The file is <name>.pt, or else <name>.safetensors, or ``name`` itself. A folder without a checkpoint does not hide a
+    file.
     """
-    folder, file = models_dir / name, models_dir / f"{name}{FLAT_SUFFIX}"
-    is_flat = is_plain(name) and _is_flat(file) and not _exists(folder / CHECKPOINT_FILE)
-    return file if is_flat else folder
+    folder = models_dir / name
+    if not is_plain(name) or has_checkpoint(folder):
+        return folder
+    files = (models_dir / f"{name}{suffix}" for suffix in FLAT_SUFFIXES)
+    return next((file for file in files if _is_flat(file)), folder)
 
 
 def name_in(path: Path) -> str:
     """Return the name of a folder or a file in a registry: that by which :func:`model_in` finds it."""
-    stem = path.name.removesuffix(FLAT_SUFFIX)
-    is_stem = stem and not os.path.isdir(path) and not _exists(path.parent / stem / CHECKPOINT_FILE)  # noqa: PTH112
-    return stem if is_stem else path.name
+    if path.suffix not in FLAT_SUFFIXES or os.path.isdir(path):  # noqa: PTH112
+        return path.name
+    meant = model_in(path.parent, path.stem)
+    is_another = meant != path and (has_checkpoint(meant) or _is_flat(meant))
+    return path.name if is_another else path.stem
 
 
 def _is_flat(path: Path) -> bool:
     """Return whether a path in a registry is a checkpoint without a folder."""
-    is_named = path.name.endswith(FLAT_SUFFIX) and path.name != CHECKPOINT_FILE
+    is_named = path.name.endswith(FLAT_SUFFIXES) and path.name not in CHECKPOINT_FILES
     return is_named and os.path.isfile(path)  # noqa: PTH113 - Path's own raises for a text that can be no path
 
 
@@ -86,7 +96,7 @@ def check_models_dir(models_dir: Path) -> None:
 def resolve_model(spec: str | None, *, role: str, models_dir: Path = DEFAULT_MODELS_DIR) -> str | None:
     """Return the path or URL of the checkpoint that ``spec`` names.
 
-    ``spec`` is a path (a file, or a folder with ``best_model.pt``), a URL, or a name in the registry
+    ``spec`` is a path (a file, or a folder with a checkpoint), a URL, or a name in the registry
     (:func:`model_in`), tried in this order. None means the model that has the ``role``: the result is then the path
     that the role's link leads to, so that a job keeps its model when the role passes to another, or None if no model
     has the role. Raises ModelError naming the nearest names, or the link that leads nowhere.
@@ -99,7 +109,7 @@ def resolve_model(spec: str | None, *, role: str, models_dir: Path = DEFAULT_MOD
     if _exists(path):
         return str(checkpoint_in(path))
     named = model_in(models_dir, spec)
-    if not _is_hidden(spec) and (_is_flat(named) or _exists(named / CHECKPOINT_FILE)):
+    if not _is_hidden(spec) and (_is_flat(named) or has_checkpoint(named)):
         return str(checkpoint_in(named))
     raise ModelError(
         f"no model {spec!r}: neither a file nor a name in {models_dir}", _suggest(spec, models_dir)
@@ -154,13 +164,27 @@ def role_target(role: str, models_dir: Path) -> Path | None:
 
 def checkpoint_in(path: Path) -> Path:
     """Return a folder's checkpoint, or a file itself. Raises ModelError if there is none."""
-    found = path / CHECKPOINT_FILE if path.is_dir() else path
-    if not found.is_file():
+    places = [path / file for file in CHECKPOINT_FILES] if path.is_dir() else [path]
+    found = next((place for place in places if place.is_file()), None)
+    if found is None:
+        names = " or ".join(CHECKPOINT_FILES)
         raise ModelError(
-            f"no {CHECKPOINT_FILE} in {path}",
-            f"name the checkpoint itself, or a folder that holds a {CHECKPOINT_FILE}",
+            f"no {names} in {path}", f"name the checkpoint itself, or a folder that holds a {names}"
         )
     return found
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Return whether there is a folder with a checkpoint at a path."""
+    return any(_exists(folder / file) for file in CHECKPOINT_FILES)
+
+
+def folder_of_checkpoint(path: Path) -> Path:
+    """Return the folder whose checkpoint a file is; the path itself if it is none's, or another file there counts."""
+    if path.name not in CHECKPOINT_FILES:
+        return path
+    before = CHECKPOINT_FILES[: CHECKPOINT_FILES.index(path.name)]
+    return path if any(_exists(path.parent / file) for file in before) else path.parent
 
 
 def read_error(path: Path, error: OSError) -> ModelError:

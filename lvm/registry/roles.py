@@ -20,6 +20,7 @@ from lvm_batch.lvm.registry.registry import (
     CHECKPOINT_FILE,
     ROLES,
     checkpoint_in,
+    folder_of_checkpoint,
     model_in,
     name_in,
     role_path,
@@ -60,7 +61,7 @@ def name_of(path: Path, models_dir: Path) -> str:
 
     For a model elsewhere, return the absolute path.
     """
-    folder = path.parent if path.name == CHECKPOINT_FILE else path
+    folder = folder_of_checkpoint(path)
     for place, registry in (
         (_absolute(folder), _absolute(models_dir)),
         (folder.resolve(), models_dir.resolve()),

@@ -41,6 +41,7 @@ LOADS = {
     "models show": ["models", "show", "amn"],
     "models verify": ["models", "verify", "amn"],
     "models promote": ["models", "promote", "amn"],
+    "models convert": ["models", "convert", "amn", "amn.safetensors"],
     "models release": ["models", "release", "amn", "--output", "released"],
 }
 """The commands that load heavy libraries, each called as a user would."""

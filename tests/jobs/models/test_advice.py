@@ -106,7 +106,7 @@ def test_windows_teach_by_their_targets(
 
 def test_models_without_a_role_are_named(lvm_batch: Callable[..., Any], dataset: Path) -> None:
     """A model in the models folder that fits the data is named with its option; others are not."""
-    save_amn(dataset.parent / MODELS / "fits/best_model.pt")
+    save_amn(dataset.parent / MODELS / "fits/model.safetensors")
     save_amn(dataset.parent / MODELS / "wider/best_model.pt", dim=24)
     save_amn(dataset.parent / MODELS / "fallback/best_model.pt", architecture="gru")
     (dataset.parent / MODELS / "broken").mkdir()

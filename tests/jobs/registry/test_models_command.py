@@ -116,7 +116,7 @@ def test_a_list_has_every_model_and_role(models_command: Callable[..., Any], mod
     amn = models["amn-1"]
     assert (amn["architecture"], amn["dim"], amn["n_parameters"]) == ("amn", DIM, 784)
     assert (amn["val_cosine"], amn["roles"], len(amn["sha256"])) == (0.625, [PRODUCTION], 64)
-    assert "no best_model.pt" in models["empty"]["problem"]
+    assert "no best_model.pt or model.safetensors" in models["empty"]["problem"]
     assert "damaged or cut short" in models["torn"]["problem"]
     assert values["roles"][PRODUCTION]["name"] == "amn-1"
     assert values["roles"][PRODUCTION]["since"].endswith("+00:00")
@@ -171,7 +171,7 @@ def test_show_describes_one_model(
     ("name", "message"),
     [
         ("amn-3", "did you mean amn-2 or amn-1"),
-        ("empty", "no best_model.pt"),
+        ("empty", "no best_model.pt or model.safetensors"),
         ("torn", "damaged or cut short"),
         (FALLBACK, "no model has the role fallback_model"),
         (PRODUCTION, "leads to models/gone, which is not there"),

@@ -37,7 +37,8 @@ def place(tmp_path_factory: pytest.TempPathFactory, models: Path, bank: Path) ->
     folder = tmp_path_factory.mktemp("releases")
     for name in ("amn", "gru"):
         (folder / "models" / name).mkdir(parents=True)
-        shutil.copy(models / f"{name}.pt", folder / "models" / name / "best_model.pt")
+    shutil.copy(models / "amn.pt", folder / "models/amn/best_model.pt")
+    called("models", "convert", models / "gru.pt", folder / "models/gru/model.safetensors").done()
     shutil.copytree(bank, folder / "bank")
     contexts, targets = (part[:200] for part in windows())
     columns = {"lane": ["law" if row % 5 == 0 else "sport" for row in range(200)]}
@@ -90,7 +91,11 @@ def copied(place: Path, tmp_path: Path) -> Path:
 def test_a_release_holds_models_bank_thresholds_and_figures(place: Path) -> None:
     """The files are the models' own bytes; the document has their digests and the figures of the evaluation."""
     folder = place / "released"
-    assert sorted(path.name for path in folder.iterdir()) == ["fallback.pt", "model.pt", "release.json"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "fallback.safetensors",
+        "model.pt",
+        "release.json",
+    ]
     document = json.loads((folder / "release.json").read_text())
     judged = json.loads((place / "judged/evaluation.json").read_text())
     assert (folder / "model.pt").read_bytes() == (place / "models/amn/best_model.pt").read_bytes()
@@ -149,7 +154,7 @@ def _change_model(folder: Path) -> str:
 
 
 def _remove_fallback(folder: Path) -> str:
-    (folder / "fallback.pt").unlink()
+    (folder / "fallback.safetensors").unlink()
     return "lacks a file"
 
 

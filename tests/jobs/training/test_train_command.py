@@ -97,8 +97,14 @@ def test_a_training_leaves_a_model_with_everything_about_it(
         "MODEL_CARD.md",
         "best_model.pt",
         "curves.svg",
+        "model.safetensors",
         "training_history.json",
     ]
+    portable = load_checkpoint((folder / "model.safetensors").read_bytes(), "mine")
+    assert portable.model.config == checkpoint.model.config
+    assert portable.training_vectors is not None
+    for key, value in checkpoint.model.state_dict().items():
+        assert torch.equal(portable.model.state_dict()[key], value)
     assert not (folder / "_lvm_batch/state.pt").exists()
     assert list_models(folder.parent) == ("mine",)
 

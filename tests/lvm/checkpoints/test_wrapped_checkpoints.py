@@ -224,7 +224,7 @@ def torchscript() -> bytes:
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "Git LFS pointer"),
         (b"\n<!DOCTYPE html><html>", "a page of HTML"),
         (b"<?xml version='1.0'?><Error>", "a page of HTML or XML"),
-        (len(b"{}").to_bytes(8, "little") + b"{}" + bytes(8), "safetensors"),
+        (len(b"{}").to_bytes(8, "little") + b"{}" + bytes(8), "damaged safetensors file"),
         (json.dumps({"a": 1}).encode(), "not a file of torch.save"),
         (pickle.dumps({"a": 1}), "is a pickle"),
         (b"\x89HDF\r\n\x1a\n" + bytes(9), "HDF5"),

@@ -12,6 +12,7 @@ from lvm_batch.lvm.registry.registry import (
     is_plain,
     list_models,
     list_names,
+    name_in,
     named_model,
     role_path,
     role_target,
@@ -34,6 +35,27 @@ def models_dir(tmp_path: Path) -> Path:
 def resolved(spec: str | None, models_dir: Path, role: str = "production_model") -> str | None:
     """Resolve a model in that registry."""
     return resolve_model(spec, role=role, models_dir=models_dir)
+
+
+def test_a_folder_may_hold_either_form(models_dir: Path) -> None:
+    """A folder with a model.safetensors alone is a model; beside a best_model.pt that file does not count."""
+    (models_dir / "portable").mkdir()
+    for name in ("portable", "amn-v2"):
+        (models_dir / name / "model.safetensors").write_bytes(b"weights")
+    assert resolved("portable", models_dir) == str(models_dir / "portable/model.safetensors")
+    assert resolved("amn-v2", models_dir) == str(models_dir / "amn-v2/best_model.pt")
+    assert list_models(models_dir) == ("amn-v2", "gru-v1", "portable")
+
+
+def test_a_file_without_a_folder_may_be_of_either_form(models_dir: Path) -> None:
+    """Of two files of one name the .pt counts; the other is found by its whole name, and each has one name."""
+    for file in ("flat.safetensors", "both.pt", "both.safetensors"):
+        (models_dir / file).write_bytes(b"weights")
+    names = {"flat": "flat.safetensors", "both": "both.pt", "both.safetensors": "both.safetensors"}
+    for name, file in names.items():
+        assert resolved(name, models_dir) == str(models_dir / file)
+        assert name_in(models_dir / file) == name
+    assert list_models(models_dir) == ("amn-v2", *sorted((*names, "gru-v1")))
 
 
 def test_a_name_means_its_best_model(models_dir: Path) -> None:
@@ -95,7 +117,7 @@ def test_an_unknown_name_is_answered_with_the_nearest(models_dir: Path) -> None:
 
 def test_a_folder_without_a_checkpoint_is_refused(models_dir: Path) -> None:
     """The error for an empty folder names the missing file."""
-    with pytest.raises(ModelError, match=r"no best_model\.pt in"):
+    with pytest.raises(ModelError, match=r"no best_model\.pt or model\.safetensors in"):
         resolved(str(models_dir / "empty"), models_dir)
 
 

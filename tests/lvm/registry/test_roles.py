@@ -214,7 +214,7 @@ def test_anything_but_a_model_is_refused(models_dir: Path) -> None:
     """A vacant role, a folder without a checkpoint, a name without a registry and an invalid path are refused."""
     for name, message in (
         ("fallback_model", "no model has the role fallback_model"),
-        ("empty", r"no best_model\.pt in"),
+        ("empty", r"no best_model\.pt or model\.safetensors in"),
         ("d", "no model 'd'"),
         ("x" * 5000, "no model 'xxx"),
         ("a\0b", "no model"),
