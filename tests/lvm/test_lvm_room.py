@@ -94,5 +94,5 @@ def test_errors_are_picklable(error: type[errors.ModelError]) -> None:
 
 def test_errors_have_kinds_of_their_own() -> None:
     """All errors are ModelErrors, and each has its own kind."""
-    assert len({error.kind for error in ERRORS}) == len(ERRORS) == 6
+    assert len({error.kind for error in ERRORS}) == len(ERRORS) == 7
     assert all(issubclass(error, errors.LvmBatchError) for error in ERRORS)
