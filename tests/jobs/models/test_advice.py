@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from support.datasets import write_windows
 from lvm_batch.lvm import build_model, save_checkpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
 DIM = 16
@@ -136,38 +137,35 @@ def test_evaluate_and_serve_say_it_too(lvm_batch: Callable[..., Any], dataset: P
     assert commands_in(error["hint"])[-1][1] == "serve"
 
 
-def refused(arguments: Sequence[str], folder: Path) -> tuple[str, set[str]]:
-    """What a command of its own process says, and the heavy libraries that it has loaded."""
-    heavy = "torch", "dask", "distributed"
-    code = (
-        "import sys, multiprocessing.forkserver as f; from lvm_batch.jobs.cli import main; code = main(sys.argv[1:]);"
-        f"print(code, *(name for name in {heavy} if name in sys.modules), f._forkserver._forkserver_pid or '')"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], cwd=folder, capture_output=True, text=True, check=True
-    )
-    code, *loaded = done.stdout.split()
-    assert code == "2", done.stderr
-    return done.stderr, set(loaded)
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["run", "in.parquet", "--output", "out"],
-        ["run", "in.parquet", "--output", "out", "--model", "wider.pt"],
-        ["plan", "in.parquet", "--output", "out", "--model", "nowhere.pt"],
-        ["evaluate", "in.parquet", "--model", "wider.pt"],
-        ["serve", "--model", "in.parquet"],
-    ],
+REFUSED = (
+    "run in.parquet --output out",
+    "run in.parquet --output out --model wider.pt",
+    "plan in.parquet --output out --model nowhere.pt",
+    "evaluate in.parquet --model wider.pt",
+    "serve --model in.parquet",
 )
-def test_a_refusal_loads_neither_torch_nor_dask(arguments: list[str], tmp_path: Path) -> None:
-    """What is wrong with models, as far as files tell, is said before anything heavy is loaded or started."""
+
+_REFUSED = """
+import sys, multiprocessing.forkserver
+from lvm_batch.jobs.cli import main
+for command in sys.argv[1:]:
+    code = main(command.split())
+    loaded = [name for name in ("torch", "dask", "distributed") if name in sys.modules]
+    print(code, *loaded, multiprocessing.forkserver._forkserver._forkserver_pid or "")
+"""
+
+
+def test_a_refusal_loads_neither_torch_nor_dask(tmp_path: Path) -> None:
+    """What is wrong with models, as far as files tell, is said before anything heavy is loaded or started.
+
+    One process calls the commands one after the other; what one has loaded, all after it would show.
+    """
     write_sequences(tmp_path / "in.parquet")
     save_amn(tmp_path / "wider.pt", dim=24)
-    message, loaded = refused(arguments, tmp_path)
-    assert loaded == set()
-    assert message.startswith("error: ")
+    process = [sys.executable, "-c", _REFUSED, *REFUSED]
+    done = subprocess.run(process, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert [line.split() for line in done.stdout.splitlines()] == [["2"]] * len(REFUSED), done.stderr
+    assert len(re.findall("^error: ", done.stderr, re.MULTILINE)) == len(REFUSED)
 
 
 def test_all_that_needs_no_torch_is_said_at_once(lvm_batch: Callable[..., Any], dataset: Path) -> None:
