@@ -77,8 +77,7 @@ def computed(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable
     return compute
 
 
-@pytest.mark.parametrize("layout", ["sequences", "windows"])
-@pytest.mark.parametrize("policy", ["warn", "cap"])
+@pytest.mark.parametrize(("layout", "policy"), [("sequences", "warn"), ("windows", "cap")])
 def test_a_limit_gives_the_first_rows_of_the_whole(
     layout: str, policy: str, inputs: Path, computed: Callable[..., tuple[Plan, Rows]]
 ) -> None:
