@@ -310,14 +310,14 @@ def test_a_bank_is_fetched_once_and_checked(
 def test_killed_with_its_workers_and_run_again(
     server: Any,  # noqa: ANN401
     remote: str,
-    lvm_batch: Callable[..., Any],
+    predict: Callable[..., Any],
     local_output: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """`kill -9` of a real run and its workers, then the same command: the same rows, and no unit computed twice."""
     monkeypatch.setattr("lvm_batch.io.storage.lease.TTL_S", 1.0)  # the holder is dead, not slow
-    run = [str(part) for part in ("run", *arguments(remote), "--workers", 1)]
+    run = ["run", *map(str, arguments(remote)), "--workers", "1"]
     server.fail("hang", "PUT", "00000.parquet")  # so that the kill falls within an upload
     code = "import sys; from lvm_batch.jobs.cli import main; sys.exit(main(sys.argv[1:]))"
     process = subprocess.Popen(
@@ -335,7 +335,7 @@ def test_killed_with_its_workers_and_run_again(
         key for key in server.objects(remote[5:]) if key.endswith(".parquet") and key.startswith("out/")
     ]
 
-    result = lvm_batch(*run)
+    result = predict(*arguments(remote))
     assert result.code == 0, result
     assert_same(fetched(server, remote, tmp_path / "copy"), local_output)
     assert json.loads(server.objects(remote[5:])["out/_SUCCESS"])["rows_out"] == N_ROWS
@@ -344,10 +344,11 @@ def test_killed_with_its_workers_and_run_again(
 def test_an_output_in_a_bucket_is_verified(
     server: Any,  # noqa: ANN401
     remote: str,
+    predict: Callable[..., Any],
     lvm_batch: Callable[..., Any],
 ) -> None:
     """Uploaded objects are downloaded again and checked whole: an object that was changed in place is named."""
-    assert lvm_batch("run", *arguments(remote)).code == 0
+    assert predict(*arguments(remote)).code == 0
     assert lvm_batch("verify", f"{remote}/out").code == 0
     key = next(
         key for key in server.objects(remote[5:]) if key.startswith("out/") and key.endswith(".parquet")
