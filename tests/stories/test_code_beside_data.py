@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 TOP = Path(__file__).parents[2]
-START_METHODS = ("forkserver", "spawn")
+# Linux has the fork server; the other way takes twice the time.
+START_METHODS = ("forkserver", pytest.param("spawn", marks=pytest.mark.soak))
 
 _TRAP = """
 import sys
