@@ -118,7 +118,7 @@ def test_the_next_commands_work_as_pasted(
     """Each of the three ends with 0, and the run finds everything done."""
     if not folder.exists():
         pytest.skip("the first demo has not run")
-    monkeypatch.setattr("lvm_batch.jobs.evaluation.evaluation_plots.plots", lambda *_: [])
+    monkeypatch.setattr("lvm_batch.jobs.evaluation.evaluate.plots", lambda *_: [])
     monkeypatch.chdir(folder)
     lines = [line.strip() for line in demo.next_steps(folder).splitlines() if line.startswith("  ")]
     commands = [shlex.split(line)[1:] for line in lines if not line.startswith("#")]
