@@ -76,29 +76,29 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def expected(dataset: Path, models: Path, bank: Path) -> list[dict[str, Any]]:
     """What every output row must hold, computed the plain way."""
     contexts, targets = (part[:1500] for part in windows())
-    primary, fallback = (
-        reference.amn(weights(models / "amn.pt"), contexts),
-        reference.gru(weights(models / "gru.pt"), contexts),
-    )
+    primary = reference.amn(weights(models / "amn.pt"), contexts)
     nearest = reference.nearest_two(primary, np.load(bank / "vectors.npy"), contexts)
     assert np.abs(nearest[:, 0] - ROUTING["min_confidence"]).min() > 5e-6
     assert np.abs(nearest[:, 0] - nearest[:, 1] - ROUTING["min_margin"]).min() > 5e-6
-    amn_cosine, gru_cosine = reference.cosines(primary, targets), reference.cosines(fallback, targets)
-    carried = [
+    amn_cosine = reference.cosines(primary, targets)
+    rows = [
         row
         for path in sorted(dataset.iterdir())
         for row in pq.read_table(path, columns=["key", "lane", "context_tokens"]).to_pylist()
     ]
-    rows = []
-    for i, row in enumerate(carried):
-        judged = {**row, "confidence": nearest[i, 0], "margin": nearest[i, 0] - nearest[i, 1]}
-        judged["escalation_reasons"] = reference.reasons(judged, HIGH_STAKES_LANES, ROUTING)
-        escalated = bool(judged["escalation_reasons"])
-        judged["route"] = "gru" if escalated else "amn"
-        judged["prediction"] = fallback[i] if escalated else primary[i]
-        judged["cosine"] = gru_cosine[i] if escalated else amn_cosine[i]
-        judged["amn_cosine"] = amn_cosine[i]
-        rows.append(judged)
+    for i, row in enumerate(rows):
+        row |= {
+            "confidence": nearest[i, 0],
+            "margin": nearest[i, 0] - nearest[i, 1],
+            "amn_cosine": amn_cosine[i],
+        }
+        row["escalation_reasons"] = reference.reasons(row, HIGH_STAKES_LANES, ROUTING)
+        row |= {"route": "amn", "prediction": primary[i], "cosine": amn_cosine[i]}
+    escalated = [i for i, row in enumerate(rows) if row["escalation_reasons"]]
+    fallback = reference.gru(weights(models / "gru.pt"), contexts[escalated])
+    cosines = reference.cosines(fallback, targets[escalated])
+    for i, prediction, cosine in zip(escalated, fallback, cosines, strict=True):
+        rows[i] |= {"route": "gru", "prediction": prediction, "cosine": cosine}
     return rows
 
 
