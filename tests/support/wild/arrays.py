@@ -71,4 +71,4 @@ def _lines(rows: Documents) -> Iterator[str]:
         yield json.dumps({**columns, "embedding": numbers}) + "\n"
 
 
-ARRAYS: tuple[Callable[[Path], Wild], ...] = (npy_pair, npz, json_lines, json_lines_gz)
+ARRAYS: tuple[Callable[[Path], Wild], ...] = (npy_pair, npz, json_lines_gz)

@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def two_vectors(folder: Path) -> tuple[Wild, Wild]:
-    """A vector of the title and one of the body in each row: described with the first, and with the second."""
+def two_vectors(folder: Path) -> Wild:
+    """A vector of the title and one of the body in each row: described with the second."""
     titles, bodies = documents(32, seed=8), documents(32, seed=9)
     columns = titles.columns(doc_id="uuids", chunk_index="position", text="texts")
     path = write(
         folder / "chunks.parquet", **columns, title_embedding=floats(titles), body_embedding=floats(bodies)
     )
-    return wild(path, titles), wild(path, bodies)
+    return wild(path, bodies)
 
 
 @dataclass(frozen=True)

@@ -211,10 +211,8 @@ def some_bad(folder: Path) -> Wild:
 FOLDERS: tuple[Callable[[Path], Wild], ...] = (
     uuid_shards,
     goes_on,
-    hugging_face,
     hive_lanes,
     hive_articles,
-    file_per_document,
     spark,
     without_extension,
     compressed_names,

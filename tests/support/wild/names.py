@@ -68,13 +68,6 @@ def ids_without_positions(folder: Path) -> Wild:
     return wild(write(folder / "ordered.parquet", **columns), rows)
 
 
-def titles_without_positions(folder: Path) -> Wild:
-    """Only the title says what belongs together; rows are in order."""
-    rows = documents(32)
-    titles = [f"Article {article}" for article in rows.article]
-    return wild(write(folder / "wiki.parquet", title=titles, text=rows.texts, emb=floats(rows)), rows)
-
-
 def unordered_ids(folder: Path) -> Wild:
     """Each row has an id of its own, a number that says nothing of its place; rows are in order."""
     rows = documents(32)
@@ -185,7 +178,6 @@ NAMES: tuple[Callable[[Path], Wild], ...] = (
     pages,
     offsets,
     ids_without_positions,
-    titles_without_positions,
     unordered_ids,
     document_is_text,
     taken_names,

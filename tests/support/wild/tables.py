@@ -65,23 +65,14 @@ def polars_array(folder: Path) -> Wild:
     return wild(folder / "sentences.parquet", rows)
 
 
-def duckdb_list(folder: Path) -> Wild:
-    """What ``COPY … TO`` of DuckDB writes for ``FLOAT[]``."""
-    return _by_duckdb(folder, "FLOAT[]")
-
-
 def duckdb_array(folder: Path) -> Wild:
     """What DuckDB writes for ``FLOAT[32]``: the type in Parquet no longer says how many."""
-    return _by_duckdb(folder, "FLOAT[32]")
-
-
-def _by_duckdb(folder: Path, kind: str) -> Wild:
     rows = documents(32)
     columns = {"doc_uuid": rows.uuids, "ord": rows.position, "body": rows.texts, "vec": floats(rows)}
     with duckdb.connect() as database:
         relation = database.from_arrow(pa.table(columns))
         kinds = relation.project(
-            f"doc_uuid::UUID AS doc_uuid, ord::SMALLINT AS ord, body, vec::{kind} AS vec"
+            "doc_uuid::UUID AS doc_uuid, ord::SMALLINT AS ord, body, vec::FLOAT[32] AS vec"
         )
         kinds.write_parquet(str(folder / "export.parquet"))
     return wild(folder / "export.parquet", rows)
@@ -142,25 +133,6 @@ def sqlite_blobs(folder: Path) -> Wild:
     return _stored(folder / "chunks.parquet", rows, blobs)
 
 
-def fixed_binary(folder: Path) -> Wild:
-    """Vectors as bytes of one length."""
-    rows = documents(32)
-    blobs = pa.array([vector.tobytes() for vector in rows.vectors], pa.binary(4 * 32))
-    return _stored(folder / "chunks.parquet", rows, blobs)
-
-
-def large_list(folder: Path) -> Wild:
-    """64-bit offsets, as tables of many rows have them."""
-    rows = documents(32)
-    return _stored(folder / "chunks.parquet", rows, floats(rows).cast(pa.large_list(pa.float32())))
-
-
-def list_view(folder: Path) -> Wild:
-    """Arrow's list view."""
-    rows = documents(32)
-    return _stored(folder / "chunks.parquet", rows, pa.array(rows.lists, pa.list_view(pa.float32())))
-
-
 def list_of_one_list(folder: Path) -> Wild:
     """What an embedding model returns for a batch of one: a list that holds one list."""
     rows = documents(32)
@@ -190,18 +162,13 @@ def _stored(path: Path, rows: Documents, embedding: pa.Array) -> Wild:
 
 
 TABLES: tuple[Callable[[Path], Wild], ...] = (
-    id_text_embedding,
     polars_float64,
     polars_array,
-    duckdb_list,
     duckdb_array,
     pandas_index,
     float_positions,
     timestamps,
     sqlite_blobs,
-    fixed_binary,
-    large_list,
-    list_view,
     list_of_one_list,
     dictionary_ids,
 )
