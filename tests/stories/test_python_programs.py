@@ -84,7 +84,10 @@ def test_a_program_plans_runs_and_reads_in_one_process(site: Path) -> None:
 
 
 def test_processes_of_the_programs_own_are_as_they_were(site: Path) -> None:
-    """Its functions can still be called in processes that it starts after a run."""
+    """Its functions can still be called in processes that it starts after a run.
+
+    A daemon of multiprocessing cannot start workers; it is told that a thread or a scheduler can be used.
+    """
     program = """
         import multiprocessing
         import lvm_batch
@@ -92,13 +95,22 @@ def test_processes_of_the_programs_own_are_as_they_were(site: Path) -> None:
         def double(number):
             return 2 * number
 
+        def work():
+            try:
+                lvm_batch.run(output="never", config="job.toml", progress=False)
+            except lvm_batch.JobError as error:
+                print(error.kind, "--scheduler" in error.hint, flush=True)
+
         if __name__ == "__main__":
             lvm_batch.run(output="before", config="job.toml", progress=False)
             for method in ("forkserver", "spawn"):
                 with multiprocessing.get_context(method).Pool(1) as pool:
-                    print(pool.map(double, [1, 2]))
+                    print(pool.map(double, [1, 2]), flush=True)
+            daemon = multiprocessing.get_context("fork").Process(target=work, daemon=True)
+            daemon.start()
+            daemon.join()
     """
-    assert printed_by(site, program) == ["[2, 4]", "[2, 4]"]
+    assert printed_by(site, program) == ["[2, 4]", "[2, 4]", "os True"]
 
 
 def test_ctrl_c_is_a_keyboard_interrupt(site: Path) -> None:
@@ -126,23 +138,3 @@ def test_ctrl_c_is_a_keyboard_interrupt(site: Path) -> None:
         lambda: not [each for each in psutil.process_iter(["cwd"]) if each.info["cwd"] == str(site)],
         "no process left",
     )
-
-
-def test_a_daemon_of_multiprocessing_is_told_what_to_do(site: Path) -> None:
-    """It cannot start workers; a thread or a scheduler can be used."""
-    program = """
-        import multiprocessing
-        import lvm_batch
-
-        def work():
-            try:
-                lvm_batch.run(output="never", config="job.toml", progress=False)
-            except lvm_batch.JobError as error:
-                print(error.kind, "--scheduler" in error.hint, flush=True)
-
-        if __name__ == "__main__":
-            process = multiprocessing.get_context("fork").Process(target=work, daemon=True)
-            process.start()
-            process.join()
-    """
-    assert printed_by(site, program) == ["os True"]
