@@ -93,7 +93,7 @@ def prepared_for(dataset: Path, models: Path, **settings: Any) -> Plan:  # noqa:
 
 def heavy_file(path: Path, *, coded: bool) -> Path:
     """Windows that each carry a list of one long text, or that text as a label, and have a lane as long."""
-    n_rows, long = 3000, "x" * 200_000
+    n_rows, long = 2000, "x" * 200_000
     text = pa.DictionaryArray.from_arrays(pa.array(np.zeros(n_rows, np.int32)), pa.array([long]))
     lists = pa.ListArray.from_arrays(pa.array(np.arange(n_rows + 1, dtype=np.int32)), text)
     context = datasets.encode(datasets.windows()[0][np.arange(n_rows) % 50], "binary")
@@ -145,7 +145,7 @@ def test_the_projection_is_within_a_quarter_of_the_peak(case: str, tmp_path: Pat
     ("layout", "times"),
     [
         pytest.param("windows", 10, marks=pytest.mark.soak),
-        ("sequences", 3),
+        ("sequences", 2),
         pytest.param("sequences", 10, marks=pytest.mark.soak),
     ],
 )
