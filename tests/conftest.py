@@ -64,6 +64,17 @@ def _commands_made_once() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _one_fork_server() -> Iterator[None]:
+    """Keep a run on a given scheduler from ending the fork server, of which it has no need.
+
+    The next test with processes of its own would start another one, which imports torch for two seconds.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lvm_batch.jobs.observed_run.stop_forkserver", lambda: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """An empty working directory, so that files written without a path never stay in the checkout."""
     folder = tmp_path_factory.mktemp("workplace")

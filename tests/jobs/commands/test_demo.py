@@ -119,6 +119,7 @@ def test_the_next_commands_work_as_pasted(
     if not folder.exists():
         pytest.skip("the first demo has not run")
     monkeypatch.setattr("lvm_batch.jobs.evaluation.evaluate.plots", lambda *_: [])
+    monkeypatch.setenv("LVM_BATCH_RESAMPLES", "100")
     monkeypatch.chdir(folder)
     lines = [line.strip() for line in demo.next_steps(folder).splitlines() if line.startswith("  ")]
     commands = [shlex.split(line)[1:] for line in lines if not line.startswith("#")]
