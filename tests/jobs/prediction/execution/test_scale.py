@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-N_UNITS = 1000
+N_UNITS = 500
 
 
 @pytest.fixture(scope="module")
