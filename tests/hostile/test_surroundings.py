@@ -129,7 +129,7 @@ def test_no_error_of_the_system_is_a_bug() -> None:
         (system_error(errno.EIO), 75, "/some/where"),
         (TimeoutError("timed out"), 75, "timed out"),
         (socket.gaierror(-3, "Temporary failure in name resolution"), 75, "name resolution"),
-        (EOFError("unexpected EOF"), 75, "ended by itself"),
+        (EOFError("unexpected EOF"), 75, "had started died"),
         (
             with_cause(RuntimeError("Cluster failed to start"), system_error(errno.EMFILE)),
             2,

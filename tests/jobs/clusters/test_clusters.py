@@ -152,7 +152,7 @@ def test_a_plan_shows_the_hosts(
         ({"cluster": "ssh"}, {"hosts": ["one"]}, "names 1 host, "),
         ({"cluster": "ssh"}, {"hosts": ["a", "b"], "connect_options": [{}]}, "2 hosts and 1 connect_options"),
         ({"cluster": "ssh", "workers": 3}, {"hosts": ["a", "b"]}, "--workers is not for --cluster ssh"),
-        ({"adapt": "1:2"}, {}, "nothing to adapt"),
+        ({"adapt": "1:2"}, {}, "needs a cluster to adapt"),
         ({"wait_for_workers": 5}, {}, "--wait-for-workers is for"),
         ({"scheduler": "tcp://a:1", "workers": 4}, {}, "--workers 4 and --scheduler tcp://a:1 are both"),
         ({"scheduler": "http://a:8787"}, {}, "--scheduler cannot be 'http://a:8787'"),
