@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pty
 import shutil
@@ -20,7 +21,7 @@ from lvm_batch.io.dataset.files import find_files
 from lvm_batch.io.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 pytestmark = pytest.mark.slow
@@ -42,6 +43,9 @@ NAMES = [
     "x=__HIVE_DEFAULT_PARTITION__/a.parquet",
     "tmp/x.parquet",
 ]
+
+
+NEXT = "=== the next command"
 
 
 def everything(root: Path) -> set[str]:
@@ -141,13 +145,20 @@ def test_names_of_invalid_text_are_refused(lvm_batch: Callable[..., Any], tmp_pa
     assert result.code == 2
 
 
-def on_a_terminal(*arguments: object) -> bytes:
-    """Run the command in a terminal; return everything it sends there."""
-    code = "import sys; from lvm_batch.jobs.cli import main; sys.exit(main())"
+_ONE_BY_ONE = f"""
+import json, sys
+from lvm_batch.jobs.cli import main
+for arguments in json.loads(sys.argv[1]):
+    main(arguments)
+    print("{NEXT}", flush=True)
+"""
+
+
+def on_a_terminal(*commands: Sequence[object]) -> list[bytes]:
+    """Run commands one after the other in a terminal; return everything that each sends there."""
+    given = json.dumps([[str(argument) for argument in arguments] for arguments in commands])
     ours, its = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, arguments)], stdin=its, stdout=its, stderr=its
-    )
+    process = subprocess.Popen([sys.executable, "-c", _ONE_BY_ONE, given], stdin=its, stdout=its, stderr=its)
     os.close(its)
     sent = b""
     try:
@@ -157,25 +168,23 @@ def on_a_terminal(*arguments: object) -> bytes:
         pass
     os.close(ours)
     process.wait()
-    return sent
+    *each, _ = sent.split(NEXT.encode())
+    assert len(each) == len(commands), sent
+    return each
 
 
-@pytest.mark.parametrize("command", ["inspect", "plan"])
-def test_names_do_not_control_the_terminal(command: str, models: Path, tmp_path: Path) -> None:
+def test_names_do_not_control_the_terminal(models: Path, tmp_path: Path) -> None:
     """Escape sequences in names of files, columns and lanes are printed escaped."""
     hostile = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202e\r"
     lane = pa.array([hostile] * 2).dictionary_encode()
-    write_windows(
-        tmp_path / f"in/{hostile}.parquet", windows()[0][:2], columns={hostile: [1, 2], "lane": lane}
-    )
-    (tmp_path / f"in/{hostile}2.parquet").write_bytes(b"junk")
-    more = (
-        [] if command == "inspect" else ["--output", tmp_path / f"out{hostile}", "--model", models / "amn.pt"]
-    )
-    bad = on_a_terminal(command, tmp_path / "in", *more)
-    (tmp_path / f"in/{hostile}2.parquet").unlink()
-    good = on_a_terminal(command, tmp_path / "in", *more)
-    for sent in (bad, good):
+    for folder in ("good", "bad"):
+        path = tmp_path / folder / f"{hostile}.parquet"
+        write_windows(path, windows()[0][:2], columns={hostile: [1, 2], "lane": lane})
+    (tmp_path / f"bad/{hostile}2.parquet").write_bytes(b"junk")
+    plan = ("--output", tmp_path / f"out{hostile}", "--model", models / "amn.pt")
+    inspected = [("inspect", tmp_path / folder) for folder in ("bad", "good")]
+    planned = [("plan", tmp_path / folder, *plan) for folder in ("bad", "good")]
+    for sent in on_a_terminal(*inspected, *planned):
         assert b"\\x1b]0;owned\\x07" in sent
         for raw in (b"\x1b]0", b"\x07", b"\x1b[2J", "\x9b".encode(), "\u202e".encode()):
             assert raw not in sent
@@ -187,8 +196,8 @@ def test_a_message_is_one_line(lvm_batch: Callable[..., Any], tmp_path: Path) ->
 
     path = tmp_path / "a\n  what to do: rm -rf .parquet"
     path.write_bytes(b"junk")
-    sent = on_a_terminal("inspect", path).decode().splitlines()
-    assert [line for line in sent if line.startswith("  what to do: rm")] == []
+    (sent,) = on_a_terminal(("inspect", path))
+    assert [line for line in sent.decode().splitlines() if line.startswith("  what to do: rm")] == []
     assert main(["inspect", str(path), "--json"]) == 0
 
 
