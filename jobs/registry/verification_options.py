@@ -169,7 +169,7 @@ def _problems(options: VerificationOptions) -> list[UsageError]:
         problems.append(UsageError(f"{gates}: there are no rows to judge by", "give --data DATASET"))
     if gates and options.bank is None:
         hint = "give --bank PATH; lvm-batch bank build VECTORS --output BANK makes one"
-        problems.append(UsageError(f"{gates}: there is not a bank to search", hint))
+        problems.append(UsageError(f"{gates}: there is no bank to search", hint))
     if options.bank is not None and not gates:
         hint = "add --min-recall-at-5, --min-mrr or --min-contain-at-50"
         problems.append(UsageError("--bank means nothing without a gate that is judged by it", hint))

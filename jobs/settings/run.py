@@ -185,7 +185,7 @@ class RunSettings(SelectionSettings, ChoiceSettings, WorkerSettings):
         if neighbours and "bank" in info.data and info.data["bank"] is None:
             raise PydanticCustomError(
                 CONTRADICTION,
-                "there is not a bank whose vectors could be neighbours",
+                "there is no bank whose vectors could be neighbours",
                 {"hint": "give --bank PATH; lvm-batch bank build VECTORS --output BANK makes one"},
             )
         return neighbours

@@ -42,7 +42,7 @@ def run_takes(vectors: Floats) -> bool:
 class Answering(torch.nn.Module):
     """A model that answers every context with the same vectors."""
 
-    dim, context_length = DIM, 5
+    dim, context_length, unit_inputs = DIM, 5, False
 
     def __init__(self, vectors: Floats) -> None:
         super().__init__()

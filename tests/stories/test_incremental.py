@@ -123,7 +123,7 @@ def test_success_needs_the_nights_before(run_job: Callable[..., Any], data: Path
     write_night(data, NIGHTS[2])
     night = run_job("--since", NIGHTS[2])
     assert night.code == 0
-    assert "_SUCCESS does not stand" in night.stderr
+    assert "there is no _SUCCESS" in night.stderr
     assert not (tmp_path / "out/_SUCCESS").exists()
     assert run_job().values["units_computed"] == 1
     assert (tmp_path / "out/_SUCCESS").exists()

@@ -143,7 +143,7 @@ def test_gates_are_judged_of_a_model_that_has_the_role_too(
 @pytest.mark.parametrize(
     ("arguments", "data", "message"),
     [
-        (("--min-mrr", 0.2), "apart", "there is not a bank"),
+        (("--min-mrr", 0.2), "apart", "there is no bank"),
         (("--min-recall-at-5", 0.3, "--bank", "bank"), "", "there are no rows"),
         (("--min-contain-at-50", 1.5, "--bank", "bank"), "apart", "--min-contain-at-50 cannot be 1.5"),
         (("--bank", "bank"), "apart", "--bank means nothing without a gate"),
