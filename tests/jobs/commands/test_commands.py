@@ -38,7 +38,9 @@ def test_a_bank_of_one_vector_gives_confidence_and_no_margin(
     lvm_batch: Callable[..., Any], predict: Callable[..., Any], tmp_path: Path
 ) -> None:
     """A margin needs two vectors: with one it is null, and a notice says that the criterion is not evaluated."""
-    pq.write_table(sample().slice(100, 1), tmp_path / "v.parquet")  # no vector of the contexts: it would not count
+    pq.write_table(
+        sample().slice(100, 1), tmp_path / "v.parquet"
+    )  # no vector of the contexts: it would not count
     lvm_batch("bank", "build", tmp_path / "v.parquet", "--output", tmp_path / "bank").done()
     path = write_windows(tmp_path / "in.parquet", windows()[0][:5])
     result = predict(path, "--output", tmp_path / "out", "--bank", tmp_path / "bank")
