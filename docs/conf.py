@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import re
+import shutil
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -38,8 +39,15 @@ autodoc_member_order = "bysource"
 
 
 def setup(app: Sphinx) -> None:
-    """Take asterisks and underscores in a docstring for what they are: docstrings here are plain text."""
+    """Take a docstring for plain text, and copy the README's pictures."""
     app.connect("autodoc-process-docstring", _as_plain_text)
+    app.connect("build-finished", _copy_images)
+
+
+def _copy_images(app: Sphinx, error: Exception | None) -> None:
+    """Copy what the README shows by HTML, which Sphinx does not look into."""
+    if error is None:
+        shutil.copytree(f"{app.confdir}/images", f"{app.outdir}/docs/images", dirs_exist_ok=True)
 
 
 def _as_plain_text(*values: Any) -> None:  # noqa: ANN401 - Sphinx's own values; the last are the lines
