@@ -22,9 +22,7 @@ from lvm_batch.jobs.settings.run import RunSettings
 from lvm_batch.jobs.settings.sources import ResolvedSettings
 from lvm_batch.lvm.registry.registry import ROLES
 
-app = typer.Typer(
-    name="models", cls=HelpGroup, help="List, verify, promote, release and convert the models that run takes."
-)
+app = typer.Typer(name="models", cls=HelpGroup, help="List, verify, promote, release and convert models.")
 
 _PLACE = ("models_dir",)
 _VERIFIED = (*_PLACE, *DATASET)
