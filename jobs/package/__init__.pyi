@@ -220,8 +220,8 @@ def run(
     history
         Folder or URL that gets a small file about each run, for monitor.
     openlineage
-        Name of this job in OpenLineage, which is told what a run reads and writes. Where OpenLineage is
-        found stands in OPENLINEAGE_URL or openlineage.yml.
+        Name of this job in OpenLineage, which gets what a run reads and writes. OPENLINEAGE_URL or
+        openlineage.yml has its address.
     ping_url
         URL to ping when the run starts, succeeds or fails, as healthchecks.io expects. Whoever has the
         address can ping: LVM_BATCH_PING_URL keeps it out of lists of processes. It is shown nowhere.
@@ -452,8 +452,8 @@ def plan(
     history
         Folder or URL that gets a small file about each run, for monitor.
     openlineage
-        Name of this job in OpenLineage, which is told what a run reads and writes. Where OpenLineage is
-        found stands in OPENLINEAGE_URL or openlineage.yml.
+        Name of this job in OpenLineage, which gets what a run reads and writes. OPENLINEAGE_URL or
+        openlineage.yml has its address.
     ping_url
         URL to ping when the run starts, succeeds or fails, as healthchecks.io expects. Whoever has the
         address can ping: LVM_BATCH_PING_URL keeps it out of lists of processes. It is shown nowhere.
@@ -624,10 +624,9 @@ def train(
         Weight decay of AdamW. Default: the recipe's.
     schedule
         How the rate falls: along a cosine, by half where the validation loss stands still, or not.
-        Unless given, the recipe's.
+        Default: the recipe's.
     patience
-        Epochs without a better validation cosine after which training stops. Unless given, the
-        recipe's.
+        Epochs without a better validation cosine after which training stops. Default: the recipe's.
     validation_share
         Share of the articles that are kept apart to judge by. Default: 0.1
     context_length

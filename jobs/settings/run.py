@@ -57,8 +57,8 @@ class RunSettings(SelectionSettings, ChoiceSettings, WorkerSettings):
     )
     openlineage: Annotated[Text | None, HelpMark("Monitoring", "NAME"), NO_EFFECT] = Field(
         default=None,
-        description="Name of this job in OpenLineage, which is told what a run reads and writes. Where OpenLineage is"
-        " found stands in OPENLINEAGE_URL or openlineage.yml.",
+        description="Name of this job in OpenLineage, which gets what a run reads and writes. OPENLINEAGE_URL or"
+        " openlineage.yml has its address.",
     )
     ping_url: Annotated[PingURL | None, HelpMark("Monitoring", "URL"), NO_EFFECT] = Field(
         default=None,

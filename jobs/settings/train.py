@@ -57,11 +57,11 @@ class TrainSettings(DatasetSettings):
     schedule: Annotated[Literal["cosine", "plateau", "constant"] | None, _TRAINING, RESOLVED] = Field(
         default=None,
         description="How the rate falls: along a cosine, by half where the validation loss stands still, or not."
-        " Unless given, the recipe's.",
+        " Default: the recipe's.",
     )
     patience: Annotated[Count | None, _TRAINING, RESOLVED] = Field(
         default=None,
-        description="Epochs without a better validation cosine after which training stops. Unless given, the recipe's.",
+        description="Epochs without a better validation cosine after which training stops. Default: the recipe's.",
     )
     validation_share: Annotated[Annotated[float, Field(gt=0, lt=1)], _TRAINING, RESOLVED] = Field(
         default=0.1, description="Share of the articles that are kept apart to judge by."
