@@ -1,20 +1,26 @@
-"""Times whole runs against the plain script, and models against their published form, in turns; prints ratios.
+"""Times whole runs against the plain script and against other frameworks, in turns; prints ratios.
 
     make bench ARGS="--rows 160000 --pairs 3"
 
 Absolute times mean little on a shared machine; each ratio is of two commands that ran one after the other, and
-the median of all pairs counts. Dated figures are in ``speed.md`` beside this file.
+the median of all pairs counts. A framework that is not installed is named and left out: ``pip install daft datasets``.
+Dated figures are in ``speed.md`` beside this file.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections import defaultdict
+from datetime import datetime
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
@@ -25,11 +31,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lvm_batch.jobs.benchmark.inputs import write_fresh_model, write_windows
+from lvm_batch.lvm.devices.precision import multiplies_bf16
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    Work = tuple[Callable[[], "TimedRun"], Callable[[], "TimedRun"], str]
 
 SCRIPT = Path(__file__).with_name("plain_script.py")
+PEERS = Path(__file__).with_name("peer_scripts.py")
 COMMAND = "import sys; from lvm_batch.jobs.cli import command; sys.exit(command())"
 _SHARD_ROWS = 20_000
 
@@ -57,6 +67,8 @@ class TimedRun:
     """One run of a command: its seconds, and the peak memory of its process tree (PSS)."""
 
     def __init__(self, command: Sequence[object], *, watched: bool = False) -> None:
+        os.sync()  # what the run before has written is not written out during this one
+        self.began = time.time()
         start = time.perf_counter()
         process = subprocess.Popen(
             [str(part) for part in command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
@@ -67,6 +79,7 @@ class TimedRun:
             watcher.start()
         _, stderr = process.communicate()
         self.seconds = time.perf_counter() - start
+        self.ended = time.time()
         if watched:
             watcher.join()
         if process.returncode:
@@ -76,6 +89,30 @@ class TimedRun:
         while process.poll() is None:
             self.peak_bytes = max(self.peak_bytes, _held(process.pid))
             time.sleep(0.3)
+
+
+class Timeline:
+    """Where the time of a whole run went, from the events in its output."""
+
+    def __init__(self, run: TimedRun, out: Path) -> None:
+        events = [json.loads(text) for text in (out / "_lvm_batch" / "events.jsonl").read_text().splitlines()]
+        by_worker: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
+        for event in events:
+            if event["event"] == "unit_done":
+                at = datetime.fromisoformat(event["at"]).timestamp()
+                by_worker[event["worker"]].append((at, sum(event["seconds"].values())))
+        first, last = (pick(at for done in by_worker.values() for at, _ in done) for pick in (min, max))
+        self.start_s = (
+            first - max(took for done in by_worker.values() for at, took in done if at == first) - run.began
+        )
+        self.end_s = run.ended - last
+        shares = [_share_between(done) for done in by_worker.values() if len(done) > 1]
+        self.gaps = max(shares, default=0.0)
+
+
+def _share_between(done: Sequence[tuple[float, float]]) -> float:
+    """Return the share of a worker's time after its first unit that is in no part of a unit."""
+    return 1 - sum(took for _, took in done[1:]) / (done[-1][0] - done[0][0])
 
 
 def _held(pid: int) -> int:
@@ -107,9 +144,23 @@ class Bench:
         command = [sys.executable, "-c", COMMAND, "run", dataset, "--output", self._out(), *models, *options]
         return TimedRun(command, watched=watched)
 
-    def _out(self) -> Path:
-        self._runs += 1
+    def peer(self, name: str, shards: Path) -> TimedRun:
+        """Run another framework's script."""
+        return TimedRun([sys.executable, PEERS, name, shards, self._out(), self._amn, self._gru])
+
+    def timeline(self, run: TimedRun) -> Timeline:
+        """Return where the time of the latest run went, which must be ``run``."""
+        return Timeline(run, self.latest)
+
+    @property
+    def latest(self) -> Path:
+        """The output of the latest run."""
         return self._root / f"out-{self._runs}"
+
+    def _out(self) -> Path:
+        shutil.rmtree(self.latest, ignore_errors=True)  # 160,000 predictions are 0.5 GB
+        self._runs += 1
+        return self.latest
 
 
 def line(name: str, theirs: Sequence[TimedRun], ours: Sequence[TimedRun], goal: str) -> str:
@@ -142,13 +193,10 @@ def main() -> None:
             "sequences against the script on windows": (
                 lambda: bench.script(escalated),
                 lambda: bench.job(sequences),
-                "2.4",
+                "2.0",
             ),
-            "int8 against float32": (
-                lambda: bench.job(escalated),
-                lambda: bench.job(escalated, "--precision", "int8"),
-                "1.4",
-            ),
+            **_precisions(bench, escalated),
+            **_peers(bench, escalated),
         }
         print("| work | plain, s | lvm-batch, s | ratio (of all pairs) | goal |")
         print("| --- | --- | --- | --- | --- |")
@@ -156,11 +204,45 @@ def main() -> None:
             pairs = [(slow(), fast()) for _ in range(options.pairs)]
             print(line(name, *zip(*pairs, strict=True), goal), flush=True)
         start = median(bench.job(few).seconds for _ in range(3))
-        whole, part = bench.job(escalated, watched=True), bench.job(tenth)
+        part = bench.job(tenth)
+        whole = bench.job(escalated, watched=True)
         print(
-            f"\nstart: {start:.1f} s; 10 times the rows: {(whole.seconds - start) / (part.seconds - start):.1f} x"
+            f"\nten rows: {start:.1f} s; 10 times the rows: {(whole.seconds - start) / (part.seconds - start):.1f} x"
         )
+        found = bench.timeline(whole)
+        print(f"start to first unit: {found.start_s:.1f} s; last unit to end: {found.end_s:.1f} s")
+        print(f"gaps between a worker's units: {found.gaps:.1%} of its time")
         print(f"peak of all processes, {psutil.cpu_count()} workers: {whole.peak_bytes / 1e9:.2f} GB")
+
+
+def _precisions(bench: Bench, windows: Path) -> dict[str, Work]:
+    """Compare float32 with the precisions that gain something on this processor."""
+    goals = {"int8": "1.5"} | ({"bf16": "1.4 with AMX"} if multiplies_bf16() else {})
+    return {
+        f"{name} against float32": (
+            lambda: bench.job(windows),
+            lambda name=name: bench.job(windows, "--precision", name),
+            goal,
+        )
+        for name, goal in goals.items()
+    }
+
+
+def _peers(bench: Bench, windows: Path) -> dict[str, Work]:
+    """Compare the frameworks that are installed with float32."""
+    names = {"daft": "Daft", "datasets": "Hugging Face datasets"}
+    missing = [each for each in names if find_spec(each) is None]
+    if missing:
+        print(f"not installed, so not compared: {', '.join(missing)}\n")
+    return {
+        f"{title}, 10 % escalated": (
+            lambda name=name: bench.peer(name, windows),
+            lambda: bench.job(windows),
+            "1.5",
+        )
+        for name, title in names.items()
+        if name not in missing
+    }
 
 
 if __name__ == "__main__":
