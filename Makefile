@@ -43,9 +43,10 @@ soak: $(VENV)/.test ## Kill runs at random moments, fuzz, rerun 100,000 units; A
 mutants: $(VENV)/.test ## Ask the tests whether they notice faults in the modules that keep data; ARGS="lvm.inference.routing io.output.commit:120-160"
 	@nice $(BIN)/python tests/mutation/mutants.py $(ARGS)
 
-bench: $(VENV)/.test ## Time the job against a plain script, and models as published; ARGS="--rows 40000 --pairs 1"
+bench: $(VENV)/.test ## Time the job against a plain script and other frameworks, models as published, and reading; ARGS="--rows 40000 --pairs 1"
 	@$(BIN)/python tests/benchmarks/against_script.py $(ARGS)
 	@OPENBLAS_NUM_THREADS=1 $(BIN)/python tests/benchmarks/models_alone.py
+	@$(BIN)/python tests/benchmarks/reading.py
 
 lint: $(VENV)/.dev ## Check style and formatting
 	@$(BIN)/ruff check .
