@@ -6,11 +6,14 @@ every other module of this room may import it.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+T = TypeVar("T")
 
 Layout = Literal["windows", "sequences"]
 """What a row of the input is: a whole context, or one vector of an article."""
@@ -155,3 +158,30 @@ class Roles:
         """What a row of the sequences layout gives to the windows of its neighbours, each column once."""
         parts = (self.vectors, self.article, self.position, self.tokens)
         return list(dict.fromkeys(part for part in parts if part is not None))
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Part:
+    """A share of a job that a process computes by itself: part ``number`` of ``count``, counted from 1."""
+
+    count: int
+    number: int
+
+    @classmethod
+    def named(cls, text: str) -> Self | None:
+        """Return the part that ``3/16``, or ``3-of-16`` in the name of a file, stands for; ``None`` if none does."""
+        found = re.fullmatch("([0-9]{1,6})(?:/|-of-)([0-9]{1,6})", text)
+        part = cls(int(found[2]), int(found[1])) if found else None
+        return part if part and 1 <= part.number <= part.count else None
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.count}"
+
+    @property
+    def file_name(self) -> str:
+        """How names of its files begin."""
+        return f"{self.number}-of-{self.count}"
+
+    def share(self, units: Sequence[T]) -> Sequence[T]:
+        """Return its share of a job's units: every ``count``-th, from the place of its ``number`` on."""
+        return units[self.number - 1 :: self.count]

@@ -9,6 +9,7 @@
     OUT/_lvm_batch/summary.json      its results
     OUT/_lvm_batch/report.html       the same as a page
     OUT/_lvm_batch/lock              which run writes here and, in a store, which of these documents are valid
+    OUT/_lvm_batch/parts/<k>-of-<n>.lock, .events.jsonl   the same of a part of the job, computed beside others
     OUT/_SUCCESS                     there only if every unit is committed and no row is missing
 
 The rule: the requested job is written once, ``_SUCCESS`` is valid for all of it or not there, and a run that has lost
@@ -17,26 +18,21 @@ the output changes nothing any more. ``unit_files`` commits units.
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
-
-from pyarrow import fs
 
 from lvm_batch.io.errors import InputNotFound, JobChanged, OutputError
 from lvm_batch.io.output.fenced_documents import CountedDocuments
 from lvm_batch.io.output.growth import growth, joined
-from lvm_batch.io.output.job_difference import Difference, job_difference
+from lvm_batch.io.output.job_difference import Difference, addition, job_difference
 from lvm_batch.io.output.job_documents import Acceptance, Growth, JobDocument, Success
 from lvm_batch.io.output.unit_files import DONE, PRIVATE, UnitFiles
 from lvm_batch.io.storage.json_documents import JsonDocuments, Kind, as_json
-from lvm_batch.io.storage.listing import look_at
-from lvm_batch.io.storage.locations import folders_above
 from lvm_batch.io.storage.store import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-    from lvm_batch.io.storage.locations import Location
+    from lvm_batch.io.schema import Part
     from lvm_batch.io.storage.lock_guard import LockGuard
 
 JOB = f"{PRIVATE}/job.json"
@@ -46,6 +42,7 @@ SUMMARY = f"{PRIVATE}/summary.json"
 EVENTS = f"{PRIVATE}/events.jsonl"
 REPORT = f"{PRIVATE}/report.html"
 LOCK = f"{PRIVATE}/lock"
+PARTS = f"{PRIVATE}/parts"
 TMP = f"{PRIVATE}/tmp"  # noqa: S108 - a folder of the output
 SUCCESS = "_SUCCESS"
 
@@ -64,14 +61,16 @@ _KINDS = {
 class OutputFolder(UnitFiles):
     """An output folder, seen by the run that drives it and by the workers that fill it.
 
-    A run passes its ``hold``: each change raises :class:`OutputLocked` if the hold is lost.
+    A run passes its ``hold``: each change raises :class:`OutputLocked` if the hold is lost. So does a ``part`` of one,
+    which adds units and events of its own, and for the rest is a reader.
     """
 
-    def __init__(self, text: str, *, hold: LockGuard | None = None) -> None:
+    def __init__(self, text: str, *, hold: LockGuard | None = None, part: Part | None = None) -> None:
         may_change = hold.check if hold is not None else lambda: None
         store = open_store(text, staging=TMP, may_change=may_change)
         super().__init__(text, store, JsonDocuments(store, text, kinds=_KINDS))
-        self._counted = CountedDocuments(self._store, self._documents, lock=LOCK, hold=hold)
+        self._counted = CountedDocuments(self._store, self._documents, lock=LOCK, hold=None if part else hold)
+        self._events = f"{PARTS}/{part.file_name}.events.jsonl" if part else EVENTS
 
     def job(self) -> JobDocument | None:
         """Return the job with all that was added to its dataset; ``None`` before the first run."""
@@ -116,6 +115,21 @@ class OutputFolder(UnitFiles):
         :class:`JobChanged`, naming the first differences, if anything else differs, and :class:`OutputError` if the
         folder holds other files.
         """
+        existing = self._begun(job, kept=kept, again=again)
+        self._take_back(again)
+        return self._grown(existing, job)
+
+    def join(self, job: JobDocument, *, kept: Collection[str] = ()) -> JobDocument:
+        """Do as :meth:`begin`, but raise :class:`JobChanged` if inputs are new or changed: parts share a job."""
+        existing = self._begun(job, kept=kept, again=())
+        grown = growth(existing, job)
+        if grown is not None:
+            added = addition(existing.identity, grown.inputs)
+            raise JobChanged(f"{self.text} holds a job that began without this: {added.text}", added.hint)
+        return existing
+
+    def _begun(self, job: JobDocument, *, kept: Collection[str], again: Collection[str]) -> JobDocument:
+        """Return the job, written now unless it is there; raises :class:`JobChanged` if it is another."""
         self._counted.begin((SUCCESS, ACCEPTED), folder=GROWN)
         existing = self.job()
         if existing is None:
@@ -125,8 +139,7 @@ class OutputFolder(UnitFiles):
             existing = self.required_job()
         if difference := self._difference(existing, job, kept=kept, again=again):
             raise JobChanged(f"{self.text} holds another job: {difference.text}", difference.hint)
-        self._take_back(again)
-        return self._grown(existing, job)
+        return existing
 
     def difference(
         self, job: JobDocument, *, kept: Collection[str] = (), again: Collection[str] = ()
@@ -190,8 +203,8 @@ class OutputFolder(UnitFiles):
         return self._documents.read(SUMMARY)
 
     def append_events(self, lines: str) -> None:
-        """Append lines after those of earlier runs."""
-        self._store.append(EVENTS, lines.encode())
+        """Append lines after those of earlier runs, each part to a file of its own."""
+        self._store.append(self._events, lines.encode())
 
     def mark_success(self, success: Success | None) -> None:
         """Write ``_SUCCESS`` unless its content is the same already; with ``None``, remove it."""
@@ -235,12 +248,3 @@ class OutputFolder(UnitFiles):
                 f"{self.text} is not empty and holds no lvm-batch job: it has {stranger}",
                 "choose a folder that is new or empty, so that readers of it see predictions only",
             )
-
-
-def job_around(output: Location) -> Location | None:
-    """Return the output folder of a job that contains ``output``; ``None`` if there is none, or none is readable."""
-    for folder in folders_above(output):
-        with suppress(InputNotFound):  # access may be given to the output alone
-            if look_at(folder.child(JOB)).type == fs.FileType.File:
-                return folder
-    return None

@@ -7,15 +7,19 @@ the order of the inputs that they answer.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from lvm_batch.io.errors import NotFinished, OutputError
-from lvm_batch.io.output.commit import OutputFolder
+from pyarrow import fs
+
+from lvm_batch.io.errors import InputNotFound, NotFinished, OutputError
+from lvm_batch.io.output.commit import JOB, OutputFolder
 from lvm_batch.io.output.commit_record import answering
 from lvm_batch.io.output.job_documents import FORMAT
 from lvm_batch.io.output.lock import is_held
-from lvm_batch.io.storage.locations import Location, locate
+from lvm_batch.io.storage.listing import look_at
+from lvm_batch.io.storage.locations import Location, folders_above, locate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -152,3 +156,12 @@ def _by_input(job: JobDocument, records: Mapping[str, CommitRecord]) -> list[Com
         return numbers.get(place.input, len(numbers)), place.input, place.first_row or 0
 
     return sorted(records.values(), key=key)
+
+
+def job_around(output: Location) -> Location | None:
+    """Return the output folder of a job that contains ``output``; ``None`` if there is none, or none is readable."""
+    for folder in folders_above(output):
+        with suppress(InputNotFound):  # access may be given to the output alone
+            if look_at(folder.child(JOB)).type == fs.FileType.File:
+                return folder
+    return None

@@ -33,6 +33,10 @@ _WHOLE_DATASET = (
 )
 _SHIFTED = "choose another --output: other files before the last row of --limit shift the rows that this job has read"
 _OTHER_NAMES = "name the folder above both, so that their names differ; or choose another --output"
+_AS_BEGUN = (
+    "parts compute a job as it began: choose another --output; or run the same command without --part, which adds what "
+    "is new"
+)
 _REPROCESS = "choose another --output; or --reprocess failed, which predicts changed inputs again"
 
 
@@ -75,6 +79,25 @@ def job_difference(
     more = f"; and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
     shown = "; ".join(difference.text for difference in differences[:_SHOWN])
     return Difference(shown + more, differences[0].hint)
+
+
+def addition(existing: Identity, inputs: Inputs) -> Difference:
+    """Name the first few of ``inputs``, which are new to a job or have changed, and that a part may not add them."""
+    lines = [line for name, file in inputs.items() for line in _added(name, existing.inputs.get(name), file)]
+    more = f"; and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
+    return Difference("; ".join(lines[:_SHOWN]) + more, _AS_BEGUN)
+
+
+def _added(name: str, before: InputEntry | None, now: InputEntry) -> Iterator[str]:
+    if before is None:
+        yield _line(f"inputs.{name}.path", None, now.path)
+    elif before == now:
+        yield f"inputs.{name} could not be read, and can be now"
+    else:
+        yield from (
+            _line(f"inputs.{name}.{key}", *values)
+            for key, *values in _differing(before.to_json(), now.to_json())
+        )
 
 
 def _gone(inputs: Inputs, names: Iterable[str], hint: str) -> Iterator[Difference]:

@@ -55,18 +55,26 @@ class UnitFiles(ABC):
     def job(self) -> JobDocument | None:
         """Return the job whose units these are; ``None`` before the first run."""
 
-    def records(self) -> dict[str, CommitRecord]:
-        """Return the commit records by the unit's output path; one whose file is gone or cut short does not count."""
-        recorded = self.recorded()
+    def records(self, outputs: Iterable[str] | None = None) -> dict[str, CommitRecord]:
+        """Return the commit records by the unit's output path; one whose file is gone or cut short does not count.
+
+        If ``outputs`` are given, only theirs are read.
+        """
+        recorded = self.recorded(outputs)
         published = self.published() if recorded else {}
         return {
             output: record for output, record in recorded.items() if published.get(output) == record.bytes
         }
 
-    def recorded(self) -> dict[str, CommitRecord]:
-        """Return every commit record by the unit's output path, whatever has become of its file."""
-        found = self._documents.read_these(self._documents.names(DONE))
+    def recorded(self, outputs: Iterable[str] | None = None) -> dict[str, CommitRecord]:
+        """Return every commit record, or those of ``outputs``, whatever has become of their files."""
+        names = self._documents.names(DONE) if outputs is None else list(map(record_name, outputs))
+        found = self._documents.read_these(names)
         return {record.output: record for record in (self._record(values) for _, values in found)}
+
+    def n_recorded(self, outputs: Iterable[str]) -> int:
+        """Return how many of ``outputs`` have a commit record; none of them is read."""
+        return len(set(self._documents.names(DONE)).intersection(map(record_name, outputs)))
 
     def _record(self, values: dict[str, Any]) -> CommitRecord:
         try:

@@ -49,7 +49,7 @@ def hold_lease(bucket: Bucket, key: str, *, text: str, on_wait: Callable[[str], 
     that holder is alive, or if the lease was lost by the end of the block, and :class:`OutputError` if the store fails.
     """
     lease = _Lease(bucket, key, text)
-    with lease.naming_errors():
+    with _naming_errors(text):
         lease.take(on_wait)
     beating = threading.Thread(target=lease.beat, name="lvm-batch-lease", daemon=True)
     beating.start()
@@ -74,6 +74,46 @@ def lease_is_alive(bucket: Bucket, key: str) -> bool:
     return False
 
 
+def end_dead_lease(bucket: Bucket, key: str, *, text: str, on_wait: Callable[[str], None]) -> None:
+    """Free the lease at ``key`` if its holder has died; what the holder may still do finds the lease lost.
+
+    Raises :class:`OutputLocked` if the holder is alive, and :class:`OutputError` if the store fails.
+    """
+    with _naming_errors(text):
+        while not _is_free(current := _await_free(bucket, key, text, on_wait)):
+            bucket.swap(
+                key, _telling({"holder": None}, digests_in_lock(current and current.content)), current
+            )
+
+
+def _await_free(bucket: Bucket, key: str, text: str, on_wait: Callable[[str], None]) -> StoredObject | None:
+    """Return the lease once it is free, or once its holder is dead; raises :class:`OutputLocked` if it is alive."""
+    seen: StoredObject | None = None
+    since = monotonic()
+    while True:
+        current = bucket.read_if_there(key)
+        if current is None or _is_free(current) or (current == seen and monotonic() - since > TTL_S):
+            return current
+        if seen is None:
+            seen, since = current, monotonic()
+            on_wait(f"{text} is held by {_holder(current)}; watching for up to {TTL_S:.0f} s if it lives")
+        elif current != seen:
+            raise OutputLocked(
+                f"another run is writing to {text}: {_holder(current)}",
+                "wait until it ends, then run again; `lvm-batch status` shows its progress",
+            )
+        sleep(BEAT_S / _LOOKS)
+
+
+@contextmanager
+def _naming_errors(text: str) -> Iterator[None]:
+    """Turn errors of the store into one that names the folder."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{text} cannot be written: {error}", "check access to the store") from error
+
+
 class _Lease:
     """The lease as one process sees it; ``_mine`` is what this process wrote last."""
 
@@ -91,24 +131,7 @@ class _Lease:
 
     def take(self, on_wait: Callable[[str], None]) -> None:
         """Wait until the lease is free, then take it."""
-        seen: StoredObject | None = None
-        since = monotonic()
-        while True:
-            current = self._bucket.read_if_there(self._key)
-            is_dead = current == seen and monotonic() - since > TTL_S
-            if current is None or is_dead or _is_free(current):
-                if self._inherit(current):
-                    return
-            elif seen is None:
-                seen, since = current, monotonic()
-                on_wait(
-                    f"{self._text} is held by {_holder(current)}; watching for up to {TTL_S:.0f} s if it lives"
-                )
-            elif current != seen:
-                raise OutputLocked(
-                    f"another run is writing to {self._text}: {_holder(current)}",
-                    "wait until it ends, then run again; `lvm-batch status` shows its progress",
-                )
+        while not self._inherit(_await_free(self._bucket, self._key, self._text, on_wait)):
             sleep(BEAT_S / _LOOKS)
 
     def _inherit(self, current: StoredObject | None) -> bool:
@@ -155,16 +178,6 @@ class _Lease:
         except OSError:
             return  # it expires by itself
 
-    @contextmanager
-    def naming_errors(self) -> Iterator[None]:
-        """Turn errors of the store into one that names the folder."""
-        try:
-            yield
-        except OSError as error:
-            raise OutputError(
-                f"{self._text} cannot be written: {error}", "check access to the store"
-            ) from error
-
     def _renew_patiently(self) -> None:
         """Change the lease or learn that it is lost, retrying for a while; beats go on in between."""
         deadline = monotonic() + _PATIENCE_S
@@ -173,7 +186,7 @@ class _Lease:
                 self._renew(self._next)
             except OSError:
                 if monotonic() > deadline:
-                    with self.naming_errors():
+                    with _naming_errors(self._text):
                         raise
                 sleep(BEAT_S / _LOOKS)
             else:
@@ -195,13 +208,14 @@ class _Lease:
 
     def _next(self) -> bytes:
         self._beats += 1
-        return self._telling({**self._owner, "beat": self._beats})
+        return _telling({**self._owner, "beat": self._beats}, self.digests)
 
     def _free(self) -> bytes:
-        return self._telling({"holder": None})
+        return _telling({"holder": None}, self.digests)
 
-    def _telling(self, values: dict[str, object]) -> bytes:
-        return json.dumps(values | ({"told": self.digests} if self.digests else {})).encode()
+
+def _telling(values: dict[str, object], digests: Digests) -> bytes:
+    return json.dumps(values | ({"told": digests} if digests else {})).encode()
 
 
 def _now() -> float:

@@ -9,7 +9,7 @@ import os
 from typing import TYPE_CHECKING
 
 from lvm_batch.io.errors import OutputError
-from lvm_batch.io.output.commit import job_around
+from lvm_batch.io.output.committed import job_around
 from lvm_batch.io.storage.listing import refuse_long_names
 from lvm_batch.io.storage.locations import locate
 from lvm_batch.jobs.checks import Checks

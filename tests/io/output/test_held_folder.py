@@ -10,9 +10,10 @@ import pytest
 from support.documents import success_of
 from support.held_outputs import commit, job
 
-import lvm_batch.io.output.commit
+import lvm_batch.io.output.committed
 from lvm_batch.io.errors import InputNotFound, JobChanged, OutputLocked
-from lvm_batch.io.output.commit import ACCEPTED, GROWN, LOCK, SUCCESS, OutputFolder, job_around
+from lvm_batch.io.output.commit import ACCEPTED, GROWN, LOCK, SUCCESS, OutputFolder
+from lvm_batch.io.output.committed import job_around
 from lvm_batch.io.storage.json_documents import as_json
 from lvm_batch.io.storage.locations import locate
 
@@ -183,7 +184,7 @@ def test_unreadable_folders_above_are_not_outputs(s3: None, monkeypatch: pytest.
     def refuse(place: Location) -> None:
         raise InputNotFound(f"{place.text} cannot be looked at", "check access")
 
-    monkeypatch.setattr(lvm_batch.io.output.commit, "look_at", refuse)
+    monkeypatch.setattr(lvm_batch.io.output.committed, "look_at", refuse)
     assert job_around(locate(f"{OUT}/x")) is None
 
 
