@@ -53,13 +53,23 @@ def run_observed(
             from lvm_batch.jobs.prediction.planning.plan import make_plan
         prepare = partial(_load_libraries, settings, console)
         plan = make_plan(settings, threads=None, console=console, prepare=prepare)
-        from lvm_batch.jobs.prediction.run import run
-
+        run = _function_of(settings)
         outcome = run(settings, console=console, observers=observers, started=started, plan=plan)
         show(outcome)
     for observer in observers:
         observer.conclude(outcome)
     return outcome
+
+
+def _function_of(settings: RunSettings) -> Callable[..., RunOutcome]:
+    """Return what computes the job, or one part of it."""
+    if settings.share is None:
+        from lvm_batch.jobs.prediction.run import run
+
+        return run
+    from lvm_batch.jobs.prediction.part_run import run_part
+
+    return partial(run_part, part=settings.share)
 
 
 def _load_libraries(settings: RunSettings, console: Console) -> None:
@@ -74,18 +84,20 @@ def _load_libraries(settings: RunSettings, console: Console) -> None:
         start_forkserver()
         announce_models(settings)
     with environment_for_children(ALONE):
-        import lvm_batch.jobs.prediction.run  # noqa: F401 - Dask loads while torch does
+        _function_of(settings)  # Dask loads while torch does
     prepare_to_draw()  # soon nothing is to be done but wait for torch
     check_cluster(settings)
 
 
 def observers_of(settings: RunSettings, *, console: Console, started: float) -> list[RunObserver]:
-    """Return the observers of a run: first those that show it, then those that write to its output, then the rest."""
-    observers: list[RunObserver] = [
-        progress_on(console),
-        EventLog(),
-        ReportWriter(tell=console.note),
-    ]
+    """Return the observers of a run: first those that show it, then those that write to its output, then the rest.
+
+    What tells others of a job is for the run that finishes it, and not for its parts.
+    """
+    observers: list[RunObserver] = [progress_on(console), EventLog()]
+    if settings.part:
+        return observers
+    observers.append(ReportWriter(tell=console.note))
     if settings.history is not None:
         observers.append(History(settings.history, tell=console.note))
     if settings.metrics_file:

@@ -61,7 +61,8 @@ LAYERS = {
         ("results",),
         ("observers",),
         ("telemetry",),
-        ("run",),
+        ("conclusion",),
+        ("run", "part_run"),
     ),
 }
 

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 from lvm_batch.io.errors import InputNotFound, JobChanged, OutputError
 from lvm_batch.io.output.fenced_documents import CountedDocuments
-from lvm_batch.io.output.growth import growth, joined
-from lvm_batch.io.output.job_difference import Difference, addition, job_difference
+from lvm_batch.io.output.growth import growth, joined, refused_growth
+from lvm_batch.io.output.job_difference import Difference, job_difference
 from lvm_batch.io.output.job_documents import Acceptance, Growth, JobDocument, Success
 from lvm_batch.io.output.unit_files import DONE, PRIVATE, UnitFiles
 from lvm_batch.io.storage.json_documents import JsonDocuments, Kind, as_json
@@ -42,7 +42,7 @@ SUMMARY = f"{PRIVATE}/summary.json"
 EVENTS = f"{PRIVATE}/events.jsonl"
 REPORT = f"{PRIVATE}/report.html"
 LOCK = f"{PRIVATE}/lock"
-PARTS = f"{PRIVATE}/parts"
+PARTS, PART_EVENTS = f"{PRIVATE}/parts", ".events.jsonl"
 TMP = f"{PRIVATE}/tmp"  # noqa: S108 - a folder of the output
 SUCCESS = "_SUCCESS"
 
@@ -70,7 +70,7 @@ class OutputFolder(UnitFiles):
         store = open_store(text, staging=TMP, may_change=may_change)
         super().__init__(text, store, JsonDocuments(store, text, kinds=_KINDS))
         self._counted = CountedDocuments(self._store, self._documents, lock=LOCK, hold=None if part else hold)
-        self._events = f"{PARTS}/{part.file_name}.events.jsonl" if part else EVENTS
+        self._events = f"{PARTS}/{part.file_name}{PART_EVENTS}" if part else EVENTS
 
     def job(self) -> JobDocument | None:
         """Return the job with all that was added to its dataset; ``None`` before the first run."""
@@ -122,10 +122,8 @@ class OutputFolder(UnitFiles):
     def join(self, job: JobDocument, *, kept: Collection[str] = ()) -> JobDocument:
         """Do as :meth:`begin`, but raise :class:`JobChanged` if inputs are new or changed: parts share a job."""
         existing = self._begun(job, kept=kept, again=())
-        grown = growth(existing, job)
-        if grown is not None:
-            added = addition(existing.identity, grown.inputs)
-            raise JobChanged(f"{self.text} holds a job that began without this: {added.text}", added.hint)
+        if added := refused_growth(existing, job):
+            raise JobChanged(f"{self.text} holds the job without what is new: {added.text}", added.hint)
         return existing
 
     def _begun(self, job: JobDocument, *, kept: Collection[str], again: Collection[str]) -> JobDocument:

@@ -142,7 +142,7 @@ def _unfinished(output: str, job: JobDocument, whole: Mapping[str, CommitRecord]
             f"run the command that started it again: it does the rest; or, {_READ_ALL_THE_SAME}",
         )
     return (
-        f"{output} was not accepted: {counted}, but a gate failed or files were left out",
+        f"{output} was not accepted: {counted}, but a gate failed, files were left out, or its parts wait for --finish",
         f"see _lvm_batch/summary.json in it; or, {_READ_ALL_THE_SAME}",
     )
 

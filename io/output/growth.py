@@ -9,11 +9,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from lvm_batch.io.output.job_difference import addition
 from lvm_batch.io.output.job_documents import Growth
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from lvm_batch.io.output.job_difference import Difference
     from lvm_batch.io.output.job_documents import JobDocument
 
 
@@ -65,3 +67,9 @@ def growth(existing: JobDocument, requested: JobDocument) -> Growth | None:
         units=tuple(unit for unit in requested.units if unit.input in paths),
         unreadable=tuple(path for path in requested.unreadable if path in paths),
     )
+
+
+def refused_growth(existing: JobDocument, requested: JobDocument) -> Difference | None:
+    """Return what ``requested`` would add to ``existing``, for parts, which add nothing to their job."""
+    grown = growth(existing, requested)
+    return None if grown is None else addition(existing.identity, grown.inputs)

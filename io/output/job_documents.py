@@ -127,6 +127,11 @@ class JobDocument:
     rows: int
     units: tuple[UnitEntry, ...]
 
+    @property
+    def outputs(self) -> list[str]:
+        """The outputs of its units, in order."""
+        return list(dict.fromkeys(unit.output for unit in self.units))
+
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """Read a job; of a newer format only its names are understood."""

@@ -80,10 +80,8 @@ def end_dead_lease(bucket: Bucket, key: str, *, text: str, on_wait: Callable[[st
     Raises :class:`OutputLocked` if the holder is alive, and :class:`OutputError` if the store fails.
     """
     with _naming_errors(text):
-        while not _is_free(current := _await_free(bucket, key, text, on_wait)):
-            bucket.swap(
-                key, _telling({"holder": None}, digests_in_lock(current and current.content)), current
-            )
+        while (current := _await_free(bucket, key, text, on_wait)) is not None and not _is_free(current):
+            bucket.swap(key, _telling({"holder": None}, digests_in_lock(current.content)), current)
 
 
 def _await_free(bucket: Bucket, key: str, text: str, on_wait: Callable[[str], None]) -> StoredObject | None:

@@ -33,7 +33,7 @@ MESSAGES = ColouredWords(
         r"^error:": "bold red",
         r"^warning:": "bold yellow",
         r"^ *(what to do|next):|^next\b": "bold",
-        r"\b(failed|fails|interrupted|incomplete|not accepted|ALERT)\b": "red",
+        r"\b(failed|fails|interrupted|incomplete|not accepted|not finished|ALERT)\b": "red",
         r"\bwithout _SUCCESS\b": "yellow",
         r"\b_SUCCESS written\b|^ok\b|(?<=, )done$": "green",
     }

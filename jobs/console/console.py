@@ -21,7 +21,7 @@ from lvm_batch.io.storage.redaction import redact
 from lvm_batch.jobs.console.colours import HELP, MESSAGES
 from lvm_batch.jobs.console.json_log import JsonLog
 from lvm_batch.jobs.console.log_format import LogFormat, log_format
-from lvm_batch.jobs.console.pasted import with_flag
+from lvm_batch.jobs.console.pasted import instead_of, with_flag
 from lvm_batch.jobs.console.printable import on_one_line, printable
 from lvm_batch.jobs.console.text import fitted
 from lvm_batch.jobs.errors import Problem
@@ -172,6 +172,12 @@ class Console:
             self.note("\n".join(self._lines(problem)))
         if (n_others := len(problems) - 1 - _IN_TEXT) > 0:
             self.note(f"and {n_others:,} more; --json lists up to {_IN_JSON}")
+
+    def command_with(self, flag: str, *, without: str) -> str:
+        """Return the command that was called, with ``flag`` in place of the option ``without`` and its value."""
+        if not any(argument.partition("=")[0] == without for argument in self._arguments):
+            return f"the same command with {flag} in place of {without}"
+        return instead_of(self._arguments, without, flag)
 
     def styled(self, help_text: str) -> str:
         """Return the help of a command with the colours that stdout has."""

@@ -23,6 +23,16 @@ def with_flag(arguments: Sequence[str], flag: str) -> str:
     return " ".join((PROGRAM, *filter(None, parts)))
 
 
+def instead_of(arguments: Sequence[str], option: str, flag: str) -> str:
+    """Return the command line ``arguments`` with ``flag`` in place of an ``option`` that has a value."""
+    kept, is_value = [], False
+    for argument in arguments:
+        if not is_value and argument != option and not argument.startswith(f"{option}="):
+            kept.append(argument)
+        is_value = argument == option
+    return with_flag(kept, flag)
+
+
 def without_secrets(arguments: Sequence[str], options: Collection[str]) -> list[str]:
     """Return the arguments with the values of the secret ``options`` hidden."""
     shown = []

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from multiprocessing.connection import Connection
     from multiprocessing.context import DefaultContext
+    from multiprocessing.process import BaseProcess
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -184,13 +185,7 @@ def _ensure_threads(number: int) -> None:
 
 
 def _in_a_copy(task: Callable[[], T]) -> T:
-    context = cast("DefaultContext", get_context(METHOD))
-    ours, theirs = context.Pipe(duplex=False)
-    here = str(Path.cwd()), dict(os.environ)
-    with safe_children():  # a server that has died is started anew
-        copy = context.Process(target=_answer, args=(theirs, task, *here), name=_COPY, daemon=True)
-        copy.start()
-    theirs.close()
+    copy, ours = start_copy(partial(_answer, task))
     try:
         result, error = ours.recv()
     finally:
@@ -202,15 +197,8 @@ def _in_a_copy(task: Callable[[], T]) -> T:
     return result  # type: ignore[no-any-return] # what the task returned
 
 
-def _answer(caller: Connection, task: Callable[[], object], folder: str, environment: dict[str, str]) -> None:
-    """Run the task in the driver's folder and environment, send back its result or error, and end with the driver.
-
-    Ctrl-C is left to the driver.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_the_driver, name="lvm-batch-driver", daemon=True).start()
-    os.chdir(folder)
-    os.environ.update(environment)
+def _answer(task: Callable[[], object], caller: Connection) -> None:
+    """Run the task, and send back its result or error."""
     answer: tuple[object, BaseException | None]
     try:
         answer = task(), None
@@ -218,6 +206,32 @@ def _answer(caller: Connection, task: Callable[[], object], folder: str, environ
         error.add_note("".join(traceback.format_exception(error)))
         answer = None, error
     caller.send(answer)
+
+
+def start_copy(work: Callable[[Connection], None]) -> tuple[BaseProcess, Connection]:
+    """Start ``work`` in a copy of the server, and return that process with a connection to what ``work`` is given.
+
+    If no server runs, or none can, the process starts on its own.
+    """
+    context = cast("DefaultContext", get_context(METHOD))
+    ours, theirs = context.Pipe()
+    here = str(Path.cwd()), dict(os.environ)
+    with safe_children():  # a server that has died is started anew
+        copy = context.Process(target=_begin, args=(theirs, work, *here), name=_COPY, daemon=True)
+        copy.start()
+    theirs.close()
+    return copy, ours
+
+
+def _begin(
+    caller: Connection, work: Callable[[Connection], None], folder: str, environment: dict[str, str]
+) -> None:
+    """Work in the driver's folder and environment, and end with the driver. Ctrl-C is left to the driver."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_the_driver, name="lvm-batch-driver", daemon=True).start()
+    os.chdir(folder)
+    os.environ.update(environment)
+    work(caller)
 
 
 def _end_with_the_driver() -> None:

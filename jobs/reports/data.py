@@ -56,4 +56,4 @@ def gather(
         lane=settings.name_in_output(settings.lane_column),
         split=settings.name_in_output(settings.split_column),
     )
-    return ReportData(documents, columns, rates_of(documents.events))
+    return ReportData(documents, columns, rates_of(documents.events, documents.part_events))

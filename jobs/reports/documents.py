@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import AwareDatetime, BaseModel, Field, TypeAdapter, ValidationError
 
 from lvm_batch.io.errors import OutputError
-from lvm_batch.io.output.commit import EVENTS, JOB, SUMMARY, TMP, OutputFolder
+from lvm_batch.io.output.commit import EVENTS, JOB, PART_EVENTS, PARTS, SUMMARY, TMP, OutputFolder
 from lvm_batch.io.output.job_documents import FORMAT
 from lvm_batch.io.output.lock import is_held
 from lvm_batch.io.storage.store import open_store
@@ -69,7 +69,8 @@ class Event(BaseModel):
 class Documents:
     """The documents of a job; ``totals`` are those of its records.
 
-    ``summary`` is None before a run has come to its end, ``n_lost_events`` counts lines that are no events.
+    ``summary`` is None before a run has come to its end, ``part_events`` are those of each part of the job.
+    ``n_lost_events`` counts lines that are no events.
     """
 
     text: str
@@ -79,6 +80,7 @@ class Documents:
     totals: Totals
     rows_by_output: Mapping[str, int]
     events: tuple[Event, ...]
+    part_events: tuple[tuple[Event, ...], ...]
     n_lost_events: int
     succeeded: bool
     is_running: bool
@@ -112,7 +114,12 @@ class Documents:
     def state(self) -> str:
         """``done`` needs ``_SUCCESS``: a job whose units are all there may have failed a gate."""
         n_missing = self.n_units - len(self.rows_by_output)
-        return state_of(is_running=self.is_running, succeeded=self.succeeded, n_missing=n_missing)
+        return state_of(
+            is_running=self.is_running,
+            succeeded=self.succeeded,
+            n_missing=n_missing,
+            is_summarised=self.summary is not None and self.summary.units_done == self.n_units,
+        )
 
 
 def read_documents(
@@ -128,7 +135,7 @@ def read_documents(
     at_end = summary is not None
     summary = read_summary(folder) if summary is None else summary
     records = folder.records() if records is None else records
-    events, n_lost = _events(folder)
+    logs, n_lost = _events(folder)
     return Documents(
         text=folder.text,
         job=job,
@@ -136,7 +143,8 @@ def read_documents(
         summary=summary,
         totals=totals_of(records.values()),
         rows_by_output={output: records[output].tally.rows_out for output in sorted(records)},
-        events=events,
+        events=logs[0],
+        part_events=logs[1:],
         n_lost_events=n_lost,
         succeeded=folder.succeeded,
         is_running=not at_end and is_held(folder.text),
@@ -181,11 +189,13 @@ def _damaged(folder: OutputFolder, name: str, error: ValidationError) -> OutputE
     )
 
 
-def _events(folder: OutputFolder) -> tuple[tuple[Event, ...], int]:
-    """Read all whole lines; a killed run may have left half a line."""
-    content = open_store(folder.text, staging=TMP).read(EVENTS) or b""
-    found = list(_parsed(content))
-    return tuple(event for event in found if event is not None), sum(event is None for event in found)
+def _events(folder: OutputFolder) -> tuple[tuple[tuple[Event, ...], ...], int]:
+    """Read all whole lines of runs, and of each part of the job; a killed run may have left half a line."""
+    store = open_store(folder.text, staging=TMP)
+    of_parts = [f"{PARTS}/{name}" for name in store.names(PARTS) if name.endswith(PART_EVENTS)]
+    logs = [list(_parsed(content or b"")) for content in store.read_many([EVENTS, *of_parts])]
+    events = tuple(tuple(event for event in log if event is not None) for log in logs)
+    return events, sum(event is None for log in logs for event in log)
 
 
 def _parsed(content: bytes) -> Iterator[Event | None]:

@@ -51,7 +51,7 @@ def badges_of(documents: Documents) -> Iterator[Badge]:
             yield Badge("Done", "good")
         case "running":
             yield Badge("Running", "busy")
-        case "incomplete":
+        case "incomplete" | "not finished":
             yield Badge("Failed" if documents.failed_units else "Not finished", "bad")
         case _:
             yield Badge("Failed", "bad")

@@ -78,6 +78,11 @@ def state_note(documents: Documents) -> Note:
                 f"Not finished: {done} are done{why}. The command that started the job does the rest.",
                 grave=True,
             )
+        case "not finished":
+            return Note(
+                f"Not finished: {done} are done. The command that started the job ends it; of parts, with --finish.",
+                grave=True,
+            )
         case _:
             return Note(f"Not accepted, so there is no _SUCCESS: {_why_not_accepted(documents)}.", grave=True)
 

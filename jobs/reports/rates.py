@@ -96,9 +96,13 @@ class Rates:
         return min(1.0, busy_s / offered_s) if offered_s else None
 
 
-def rates_of(events: Iterable[Event]) -> Rates:
-    """Return how fast the runs in ``events`` were."""
-    sessions = tuple(session for session in _sessions(events) if session.done)
+def rates_of(events: Iterable[Event], parts: Iterable[Iterable[Event]] = ()) -> Rates:
+    """Return how fast the runs in ``events`` were, and the ``parts`` of a job, each with events of its own.
+
+    Parts that were at work at the same time count as one run.
+    """
+    of_parts = _joined([session for part in parts for session in _sessions(part) if session.done])
+    sessions = (*(session for session in _sessions(events) if session.done), *of_parts)
     starts = np.cumsum([0.0, *(session.wall_s for session in sessions)]).tolist()
     edges, rows_per_s = _over_time(sessions, starts)
     return Rates(sessions, _by_worker(sessions), edges, rows_per_s, tuple(starts[1 : len(sessions)]))
@@ -123,6 +127,26 @@ def _sessions(events: Iterable[Event]) -> list[Session]:
         elif event.event == "run_ended":
             session.state = event.state
     return sessions
+
+
+def _joined(sessions: Iterable[Session]) -> list[Session]:
+    """Join sessions that overlap in time; one of them has as many workers as there were in the mean."""
+    joined: list[list[Session]] = []
+    for session in sorted(sessions, key=lambda session: session.started):
+        if joined and session.started < max(before.ended for before in joined[-1]):
+            joined[-1].append(session)
+        else:
+            joined.append([session])
+    return [_as_one(group) for group in joined]
+
+
+def _as_one(sessions: Sequence[Session]) -> Session:
+    one = Session(sessions[0].started, max(session.ended for session in sessions), 0)
+    offered_s = sum(session.workers * session.wall_s for session in sessions)
+    one.workers = round(offered_s / one.wall_s) if one.wall_s else sessions[0].workers
+    one.state = next((each.state for each in sessions if each.state != "finished"), sessions[0].state)
+    one.done = [event for session in sessions for event in session.done]
+    return one
 
 
 def _over_time(

@@ -8,8 +8,10 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from pydantic import ByteSize, Field, JsonValue, field_validator
+from pydantic_core import PydanticCustomError
 
-from lvm_batch.jobs.settings.fields import NO_EFFECT, HelpMark, Settings
+from lvm_batch.io.schema import Part
+from lvm_batch.jobs.settings.fields import CONTRADICTION, NO_EFFECT, HelpMark, Settings
 from lvm_batch.jobs.settings.paths import Text
 
 Table = Annotated[dict[str, JsonValue], HelpMark("Workers", "TABLE"), NO_EFFECT]
@@ -34,6 +36,17 @@ class WorkerSettings(Settings):
         description="Memory that each worker may use; unless given, its share of the machine. A job that would need"
         " more is refused before it starts.",
         examples=["2GiB", "900MB"],
+    )
+    part: Annotated[str | None, HelpMark("Workers", "N/OF"), NO_EFFECT] = Field(
+        default=None,
+        description="Compute only this part of the job, in processes of this machine, beside other parts: part 3 of 16,"
+        " counted from 1. When all have ended, --finish.",
+        examples=["3/16"],
+    )
+    finish: Annotated[bool, _WORKERS, NO_EFFECT] = Field(
+        default=False,
+        description="Compute nothing: check that the parts of the job have computed all of it, and end it as a run"
+        " does.",
     )
     scheduler: Annotated[Text | None, HelpMark("Workers", "ADDRESS"), NO_EFFECT] = Field(
         default=None,
@@ -75,6 +88,16 @@ class WorkerSettings(Settings):
         " so on.",
     )
 
+    @field_validator("part")
+    @classmethod
+    def _refuse_what_is_no_part(cls, part: str | None) -> str | None:
+        if part is not None and Part.named(part) is None:
+            hint = "give the number of the part and how many there are, such as 3/16: the first is 1/16, the last 16/16"
+            raise PydanticCustomError(
+                CONTRADICTION, "there is no part `{part}`", {"part": part, "hint": hint}
+            )
+        return part
+
     @field_validator("adapt")
     @classmethod
     def _refuse_ranges_of_nothing(cls, adapt: str | None) -> str | None:
@@ -83,6 +106,11 @@ class WorkerSettings(Settings):
             if most < max(least, 1):
                 raise ValueError("the most is less than the least")
         return adapt
+
+    @property
+    def share(self) -> Part | None:
+        """The part of the job to compute; ``None`` for all of it."""
+        return None if self.part is None else Part.named(self.part)
 
     @property
     def runs_elsewhere(self) -> bool:

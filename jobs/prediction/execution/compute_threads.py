@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from contextvars import copy_context
 from functools import cache
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,13 +39,29 @@ def give_slot_away() -> None:
 def worker_address() -> str:
     """Return the address of this worker; ``""`` in a process that is none."""
     worker = _worker()
-    return "" if worker is None else str(worker.address)
+    return _here.address if worker is None else str(worker.address)
 
 
 def worker_slots() -> int:
     """Return how many tasks this worker computes at a time; 1 in a process that is none."""
     worker = _worker()
-    return 1 if worker is None else int(worker.state.nthreads)
+    return _here.slots if worker is None else int(worker.state.nthreads)
+
+
+class WorkerHere(NamedTuple):
+    """What a process is that works without Dask."""
+
+    address: str = ""
+    slots: int = 1
+
+
+def work_alone(here: WorkerHere) -> None:
+    """Say what this process is, which works without Dask."""
+    global _here  # noqa: PLW0603 - of the process
+    _here = here
+
+
+_here = WorkerHere()
 
 
 def _worker() -> Worker | None:

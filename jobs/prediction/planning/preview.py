@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 from lvm_batch.io.dataset.units import row_bytes
 from lvm_batch.io.output.commit import OutputFolder
 from lvm_batch.io.output.commit_record import answering
+from lvm_batch.io.output.growth import refused_growth
 from lvm_batch.jobs.console.text import as_lines, plural
 from lvm_batch.jobs.prediction.planning.memory import MIB, NotEnoughMemory, check_memory, memory_limit
 from lvm_batch.jobs.prediction.planning.plan import Plan, job_document, make_plan
 from lvm_batch.jobs.prediction.planning.rerun import inputs_left_out, units_to_repeat
+from lvm_batch.jobs.prediction.planning.shares import share_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -59,6 +61,7 @@ def _values(settings: RunSettings, plan: Plan) -> dict[str, Any]:
             {"output": unit.output, "input": unit.file.path, "rows": unit.n_rows, "done": unit.output in done}
             for unit in plan.units
         ],
+        **_share(settings, plan, done),
         "workers": cluster.workers or plan.fleet.n_workers,
         "asked_of_cluster": cluster.request,
         "memory": _memory(settings, plan),
@@ -68,6 +71,17 @@ def _values(settings: RunSettings, plan: Plan) -> dict[str, Any]:
         "criteria_not_evaluated": plan.unavailable,
         "notices": list(plan.notices),
     }
+
+
+def _share(settings: RunSettings, plan: Plan, done: Collection[str]) -> dict[str, Any]:
+    """Return the units of the part that the settings ask for; nothing if they ask for the whole job."""
+    if settings.share is None:
+        return {}
+    job = OutputFolder(plan.job.output).job() or job_document(plan, settings)
+    mine, _ = share_of(settings.share, plan, job)
+    outputs = [unit.output for unit in mine.units]
+    n_done = sum(output in done for output in outputs)
+    return {"part": {"part": settings.part, "rows": mine.n_rows, "units_done": n_done, "units": outputs}}
 
 
 def _decoded_bytes(plan: Plan) -> int:
@@ -85,7 +99,9 @@ def _continue(settings: RunSettings, plan: Plan) -> tuple[Job, dict[str, str] | 
         return plan.job, _refusal_of_strangers(folder), ()
     again = units_to_repeat(folder, plan, settings.reprocess)
     kept = inputs_left_out(folder, plan, settings)
-    if refusal := _refusal(folder, job_document(plan, settings), kept, again):
+    if refusal := _refusal(
+        folder, job_document(plan, settings), kept, again, shares_job=bool(settings.part or settings.finish)
+    ):
         return plan.job, refusal, ()
     # A dataset that has grown keeps the fingerprint that its job began with.
     job = replace(plan.job, fingerprint=existing.fingerprint)
@@ -97,13 +113,24 @@ def _model(model: ModelRef | None) -> dict[str, str] | None:
 
 
 def _refusal(
-    folder: OutputFolder, document: JobDocument, kept: Collection[str], again: Collection[str]
+    folder: OutputFolder,
+    document: JobDocument,
+    kept: Collection[str],
+    again: Collection[str],
+    *,
+    shares_job: bool,
 ) -> dict[str, str] | None:
-    """Return how a run would refuse an output folder that holds another job; ``None`` if it would not."""
-    difference = folder.difference(document, kept=kept, again=again)
-    if difference is None:
-        return None
-    return {"message": f"{folder.text} holds another job: {difference.text}", "hint": difference.hint}
+    """Return how a run would refuse an output folder that holds another job; ``None`` if it would not.
+
+    One that ``shares_job`` with other parts of it may add nothing to it.
+    """
+    if difference := folder.difference(document, kept=kept, again=again):
+        return {"message": f"{folder.text} holds another job: {difference.text}", "hint": difference.hint}
+    added = refused_growth(folder.required_job(), document) if shares_job else None
+    return added and {
+        "message": f"{folder.text} holds the job without what is new: {added.text}",
+        "hint": added.hint,
+    }
 
 
 def _refusal_of_strangers(folder: OutputFolder) -> dict[str, str] | None:
@@ -146,6 +173,13 @@ def _refusal_text(refusal: dict[str, str] | None) -> str:
     return f"run will refuse it: {refusal['message']}; {refusal['hint']}" if refusal else ""
 
 
+def _part_text(part: dict[str, Any] | None) -> dict[str, str]:
+    if part is None:
+        return {}
+    units, rows = plural(len(part["units"]), "unit"), plural(part["rows"], "row")
+    return {"part": f"{part['part']}: {units}, {part['units_done']} of them done; {rows}"}
+
+
 def _describe(values: dict[str, Any]) -> str:
     units = values["units"]
     lines = {
@@ -153,6 +187,7 @@ def _describe(values: dict[str, Any]) -> str:
         f"{' and '.join(values['layouts'])}, {values['decoded_bytes'] / MIB:,.0f} MiB decoded",
         "units": f"{len(units)}, {sum(unit['done'] for unit in units)} of them done; "
         f"the largest has {plural(max((unit['rows'] for unit in units), default=0), 'row')}",
+        **_part_text(values.get("part")),
         "workers": str(values["workers"]),
         "memory": _memory_text(values["memory"]),
         "amn": values["models"]["amn"]["path"],

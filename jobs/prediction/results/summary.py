@@ -80,11 +80,21 @@ class UsedModel:
 
 
 @dataclass(frozen=True, slots=True)
+class PartProgress:
+    """Which part of a job was computed, and how far the job is: its units, and those that have a commit record."""
+
+    number: int
+    count: int
+    units: int
+    units_done: int
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """``summary.json``: fields stand in its order, those of ``totals`` among them.
 
     ``left_out`` are the job's files that no run could read, ``unreadable_files`` those of this run. ``wall_s`` are the
-    seconds that this run took.
+    seconds that this run took. Of a ``part`` of a job, all is that of its own units, and stands in no file.
     """
 
     job_id: str
@@ -109,6 +119,7 @@ class Summary:
     settings: dict[str, Any]
     warnings: tuple[RunWarning, ...] = ()
     router: str | None = None
+    part: PartProgress | None = None
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Summary:
@@ -121,8 +132,10 @@ class Summary:
             "refused_workers": [refusal.as_dict for refusal in self.refused_workers],
             "selected": self.selected and self.selected.to_json(),
         }
-        parts = (value if name == "totals" else {name: value} for name, value in values.items())
-        return {name: value for part in parts for name, value in part.items()}
+        if self.part is None:
+            del values["part"]
+        fields = (value if name == "totals" else {name: value} for name, value in values.items())
+        return {name: value for field in fields for name, value in field.items()}
 
     @property
     def is_whole(self) -> bool:

@@ -32,6 +32,23 @@ def as_text(summary: Summary, *, success: bool) -> str:
     )
 
 
+def part_text(summary: Summary, finish: str) -> str:
+    """Lay out the summary of a part of a job, and ``finish``, the command that ends the job."""
+    part = summary.part
+    if part is None:
+        raise ValueError("this is the summary of a whole job")
+    lines = {
+        "part": f"{part.number}/{part.count}, {plural(summary.units_done, 'unit')} of {summary.units:,} done, "
+        f"{summary.units_computed:,} computed now",
+        **totals_lines(summary.totals),
+        "refused": "; ".join(f"{each.worker}: {each.why}" for each in summary.refused_workers),
+        "time": f"{summary.wall_s:.1f} s",
+        "job": f"{plural(part.units_done, 'unit')} of {part.units:,} done",
+        "next": f"{'' if part.units_done == part.units else 'when all parts have ended: '}{finish}",
+    }
+    return as_lines(lines)
+
+
 def limit_text(limit: int | None) -> str:
     """Return how many rows a job reads, if not all."""
     return "" if limit is None else f"only the first {plural(limit, 'row')} of the dataset"

@@ -64,7 +64,7 @@ def verdict(summary: Summary, settings: Gates) -> JobError | None:
     if missing:
         first = missing[0]
         return UnitsFailed(
-            f"{len(missing)} of the inputs' parts have no output; the first: {first.message}",
+            f"{len(missing)} of the inputs' pieces have no output; the first: {first.message}",
             (isinstance(first, Failure) and first.hint)
             or "fix what is named, then run the same command again: it computes what is missing",
         )

@@ -50,7 +50,9 @@ def entry_of(run: RunBeginning, end: RunSummarised, sample: Sample = NO_SAMPLE) 
         rows_in=rows_in,
         **_counted(end.computed),
         wall_s=wall_s,
-        rows_per_s=rows_in / wall_s if rows_in and wall_s else None,
+        rows_per_s=rows_in / wall_s
+        if end.summary.rows_computed and wall_s
+        else None,  # else parts computed them
         workers=end.workers,
         peak_bytes=max(peaks, default=None),
         projected_bytes=run.plan.memory.peak + run.plan.memory.mapped,
