@@ -1,8 +1,8 @@
 """Drives units over processes of this machine, without Dask: how a part of a job is computed.
 
 The rule: every unit ends as a record or a failure, even if processes die. A process that dies loses the units it holds,
-and nobody knows which of them killed it: each of these is tried once more, in a new process with nothing beside it. A
-process whose self-check fails gets no more units.
+and nobody knows which of them killed it: each of these is tried again, twice at most, in a new process with nothing
+beside it. A process whose self-check fails gets no more units.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     Outcome = CommitRecord | Failure
 
 _PATIENCE_S = 0.5
+_TRIES_ALONE = 2  # it may have been lost before it began, and another process may be what takes the memory
 
 _HINTS = {
     "worker_lost": "see what the system's log says of it; if memory ran out, use fewer --workers or smaller row groups",
@@ -72,12 +73,19 @@ def drive_processes(
     lost: list[_Loss] = []
     yield from _round(job, units, fleet, watch, lost)
     one = replace(fleet, n_workers=1, slots=1, gpus=fleet.gpus[:1])
-    for unit in [loss.unit for loss in lost]:
-        again: list[_Loss] = []
-        yield from _round(job, [unit], one, watch, again)
-        for loss in again:
-            message = f"{unit.output}: tried twice, the second time alone; {loss.why}"
-            yield unit, Failure(unit.output, loss.kind, message, _HINTS[loss.kind])
+    for loss in lost:
+        left = [loss]
+        for _ in range(_TRIES_ALONE):
+            again: list[_Loss] = []
+            yield from _round(job, [each.unit for each in left], one, watch, again)
+            left = again
+        yield from ((each.unit, _failure(each)) for each in left)
+
+
+def _failure(loss: _Loss) -> Failure:
+    output = loss.unit.output
+    message = f"{output}: tried {1 + _TRIES_ALONE} times, the last time alone; {loss.why}"
+    return Failure(output, loss.kind, message, _HINTS[loss.kind])
 
 
 @dataclass(frozen=True, slots=True)
