@@ -31,7 +31,7 @@ def check_whole(job: JobDocument, done: Container[str], started: Collection[Part
     parts = list(map(str, parts_to_do(job, done, started)))
     named = f"; parts to run again: {shortened(parts)}" if parts else f"; the first is {missing[0]}"
     raise UnitsFailed(
-        f"{plural(len(missing), 'unit')} of {len(job.outputs):,} have no output{named}",
+        f"{len(missing):,} of {plural(len(job.outputs), 'unit')} {'has' if len(missing) == 1 else 'have'} no output{named}",
         "the same command with --part in place of --finish does what is missing of a part; the events of parts in "
         "_lvm_batch/parts say what has failed"
         if parts
