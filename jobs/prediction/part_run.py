@@ -16,7 +16,6 @@ from lvm_batch.io.output.lock import lock_part
 from lvm_batch.jobs.clusters.process_limits import check_process_limits
 from lvm_batch.jobs.prediction.conclusion import CurrentRun, Work, summarise_run
 from lvm_batch.jobs.prediction.execution.processes import drive_processes
-from lvm_batch.jobs.prediction.execution.row_sampling import sample_rate
 from lvm_batch.jobs.prediction.observers import RunBeginning, RunOutcome, make_listener
 from lvm_batch.jobs.prediction.planning.memory import check_memory
 from lvm_batch.jobs.prediction.planning.plan import job_document
@@ -84,8 +83,7 @@ def _begin(
     observers: Sequence[RunObserver],
 ) -> CurrentRun:
     """Find out which units of the part are missing; its plan and its job have no others than its own."""
-    rate = sample_rate(plan.units) if settings.history else 0.0  # the rows of all parts make one sample
-    plan = replace(plan, job=replace(plan.job, fingerprint=job.fingerprint, sample_rate=rate))
+    plan = replace(plan, job=replace(plan.job, fingerprint=job.fingerprint))
     plan, document = share_of(part, plan, job)
     for observer in observers:
         observer.begin(RunBeginning(plan, settings, folder, hold))

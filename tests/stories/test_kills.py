@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support import buckets
-from support.kills import BEAT_S, TTL_S, VICTIMS, World, clean_rows
+from support.kills import BEAT_S, TTL_S, VICTIMS, World, WorldOfParts, clean_rows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,6 +68,44 @@ def test_random_kills_over_a_slow_store(
         output = f"s3://{buckets.new_bucket(server)}/out"
         world = World(tmp_path, (*OPTIONS, *model_options(models)), clean, 5, output)
         for _ in range(20):
+            world.round()
+        world.finish()
+    print(Counter(world.endings))  # noqa: T201 - the result of a soak
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(2))
+def test_random_kills_of_parts_on_disk(seed: int, clean: Any, models: Path, tmp_path: Path) -> None:  # noqa: ANN401
+    """Fifteen rounds of three parts at once: no row is lost or doubled, and no job ends before all of it is done."""
+    options = (*OPTIONS[:-1], "1", *model_options(models))
+    world = WorldOfParts(tmp_path, options, clean, seed, str(tmp_path / "out"))
+    for _ in range(15):
+        world.round()
+    world.finish()
+    print(Counter(world.endings))  # noqa: T201 - the result of a soak
+
+
+@pytest.mark.soak
+def test_random_kills_of_parts_over_a_slow_store(
+    clean: Any,  # noqa: ANN401
+    models: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ten rounds over S3 with slow requests that overtake one another, and arrive after their part has died."""
+    monkeypatch.setattr("lvm_batch.io.storage.lease.BEAT_S", BEAT_S)
+    monkeypatch.setattr("lvm_batch.io.storage.lease.TTL_S", TTL_S)
+    chance = random.Random(6)  # noqa: S311 - no secret
+
+    def delay(line: str) -> float:
+        return chance.choice((0.0, 0.02, 0.3)) if line.startswith(("PUT", "DELETE", "POST")) else 0.0
+
+    with buckets.serving() as server, buckets.environment(server):
+        server.delay = delay
+        output = f"s3://{buckets.new_bucket(server)}/out"
+        options = (*OPTIONS[:-1], "1", *model_options(models))
+        world = WorldOfParts(tmp_path, options, clean, 6, output)
+        for _ in range(10):
             world.round()
         world.finish()
     print(Counter(world.endings))  # noqa: T201 - the result of a soak

@@ -382,7 +382,7 @@ def test_a_unit_that_fails_is_told_by_its_part(
 def test_the_history_has_one_entry_of_the_whole_job(
     run: Callable[..., Result], output: str, tmp_path: Path
 ) -> None:
-    """It is written by the run that finishes the job, with the rows that the parts have sampled, and once."""
+    """It is written by the run that finishes the job, and once; what only workers know of a run is not in it."""
     history = ("--history", str(tmp_path / "history"))
     for number in range(1, COUNT + 1):
         run(output, *history, "--part", f"{number}/{COUNT}").done()
@@ -392,7 +392,8 @@ def test_the_history_has_one_entry_of_the_whole_job(
     [(_, [entry])] = read_history(str(tmp_path / "history"))
     assert (entry.units, entry.rows_in, entry.rows_out, entry.state) == (N_UNITS, 330, 330, "done")
     assert entry.rows_per_s is None  # of the parts nobody knows how long they took together
-    assert entry.row_sample is not None
+    assert entry.row_sample is None
+    assert entry.input_norm is not None
 
 
 CONTRADICTIONS = [

@@ -80,7 +80,8 @@ def make_site(root: Path, *, models: Path, bank: Path, scheduler: str) -> Site:
         folder.mkdir(parents=True)
     (binaries / "lvm-batch").write_text(_LVM_BATCH.format(python=sys.executable))
     (binaries / "lvm-batch").chmod(0o755)
-    (root / "etc/lvm-batch/nightly.toml").write_text(site.placed((WORKFLOWS / "nightly.toml").read_text()))
+    for name in ("nightly.toml", "backfill.toml"):
+        (root / "etc/lvm-batch" / name).write_text(site.placed((WORKFLOWS / name).read_text()))
     for name in ("amn", "gru"):
         folder = root / f"srv/lvm/artifacts/lvm/models/{name}"
         folder.mkdir(parents=True)

@@ -138,10 +138,7 @@ class World:
         below = descendants(process.pid)
         code = process.wait(_HANG_S)
         assert code in {0, 1, 75, -signal.SIGKILL}, self.stdout_file.read_text()
-        until = time.monotonic() + _HANG_S
-        while any(map(is_alive, below)):
-            assert time.monotonic() < until, "processes outlive their run"
-            time.sleep(0.05)
+        wait_for_end(below)
         return code
 
     def check(self) -> None:
@@ -179,6 +176,10 @@ class World:
         """Check that an undisturbed run exits with 0 and gives the rows of a clean run over the current dataset."""
         process = self.started("--reprocess", "failed")
         assert self.ended(process) == 0, self.stdout_file.read_text()
+        self.check_end()
+
+    def check_end(self) -> None:
+        """Check the rows of a job that has ended, and what its last run printed."""
         summary = json.loads(self.stdout_file.read_text())
         self.check()
         rows = read_predictions(self.output).select("date", "key").collect()
@@ -188,6 +189,66 @@ class World:
         assert {(str(date), key) for date, key in rows.rows()} == expected
         assert rows.height == len(expected) == summary["rows_out"] == summary["rows_in"]
         assert summary["units"] == summary["units_done"] == sum(UNITS[v] for v in self.nights.values())
+
+
+class WorldOfParts(World):
+    """A dataset that stays as it is, computed in parts that are killed, beside runs that end the job too early."""
+
+    COUNT = 3
+
+    def __post_init__(self) -> None:
+        """Begin with all nights."""
+        super().__post_init__()
+        for night in NIGHTS[2:]:
+            self.change(night)
+
+    def round(self) -> None:
+        """Take units away, start all parts at once with another run among them, kill some of them, and check."""
+        self.lose_units()
+        rivals = self.chance.choice(((), ("--finish",), ("--part", "1/3"), ()))
+        commands = [("--part", f"{number}/{self.COUNT}") for number in range(1, self.COUNT + 1)]
+        began = time.monotonic()
+        processes = [self.started(*options) for options in (*commands, *([rivals] if rivals else []))]
+        time.sleep(self.chance.uniform(0.1, 1.0) * self.whole_s)
+        for process in self.chance.sample(processes, self.chance.randint(1, 2)):
+            victim = self.chance.choice(VICTIMS)
+            kill(process, victim)
+            self.endings.append((victim, 0))
+        codes = [self.ended(process) for process in processes]
+        self.endings += [("none", code) for code in codes]
+        if not any(codes):
+            self.whole_s = time.monotonic() - began
+        self.check()
+
+    def lose_units(self) -> None:
+        """Remove what some units have written, as a disk or a careless person may."""
+        folder = OutputFolder(self.output)
+        done = sorted(folder.records())
+        if done:
+            folder.mark_success(None)
+            folder.remove_units(self.chance.sample(done, self.chance.randint(0, len(done))))
+
+    def ended(self, process: subprocess.Popen[bytes]) -> int:
+        """As of a run; a job cannot be ended before one of its parts has begun it."""
+        below = descendants(process.pid)
+        code = process.wait(_HANG_S)
+        assert code in {0, 1, 2, 75, -signal.SIGKILL}, self.said()
+        assert code != 2 or "holds no job" in self.said(), self.said()
+        wait_for_end(below)
+        return code
+
+    def finish(self) -> None:
+        """Compute the parts one after the other, end the job, and check it."""
+        for number in range(1, self.COUNT + 1):
+            process = self.started("--part", f"{number}/{self.COUNT}")
+            assert self.ended(process) == 0, self.said()
+        process = self.started("--finish")
+        assert self.ended(process) == 0, self.said()
+        self.check_end()
+
+    def said(self) -> str:
+        """What the runs of this world printed last, and all their messages."""
+        return self.stdout_file.read_text() + (self.folder / "stderr").read_text()[-3000:]
 
 
 def kill(process: subprocess.Popen[bytes], victim: str) -> None:
@@ -210,6 +271,14 @@ def _is_fork_server(pid: int) -> bool:
             parent_of(pid)
         )
     return False
+
+
+def wait_for_end(processes: list[int]) -> None:
+    """Wait until processes have ended with the run that started them."""
+    until = time.monotonic() + _HANG_S
+    while any(map(is_alive, processes)):
+        assert time.monotonic() < until, "processes outlive their run"
+        time.sleep(0.05)
 
 
 def clean_rows(run: Any, folder: Path) -> dict[tuple[str, int], dict[int, np.ndarray]]:  # noqa: ANN401 - a function

@@ -30,8 +30,9 @@ def check_whole(job: JobDocument, done: Container[str], started: Collection[Part
         return
     parts = list(map(str, parts_to_do(job, done, started)))
     named = f"; parts to run again: {shortened(parts)}" if parts else f"; the first is {missing[0]}"
+    units, have = plural(len(job.outputs), "unit"), "has" if len(missing) == 1 else "have"
     raise UnitsFailed(
-        f"{len(missing):,} of {plural(len(job.outputs), 'unit')} {'has' if len(missing) == 1 else 'have'} no output{named}",
+        f"{len(missing):,} of {units} {have} no output{named}",
         "the same command with --part in place of --finish does what is missing of a part; the events of parts in "
         "_lvm_batch/parts say what has failed"
         if parts
