@@ -66,6 +66,8 @@ def run(
     shadow_rate: float | None = None,
     unit_timeout: float | None = None,
     memory_limit: int | str | None = None,
+    part: str | None = None,
+    finish: bool | None = None,
     scheduler: str | None = None,
     cluster: Literal["slurm", "kubernetes", "ssh"] | None = None,
     adapt: str | None = None,
@@ -195,6 +197,12 @@ def run(
     memory_limit
         Memory that each worker may use; unless given, its share of the machine. A job that would need
         more is refused before it starts.
+    part
+        Compute only this part of the job, in processes of this machine, beside other parts: part 3 of
+        16, counted from 1. When all have ended, --finish.
+    finish
+        Compute nothing: check that the parts of the job have computed all of it, and end it as a run
+        does. Default: False
     scheduler
         Dask scheduler to run on, such as tcp://host:8786, in place of local workers; tls://host:8786
         takes its certificates from Dask's own settings, distributed.comm.tls.
@@ -298,6 +306,8 @@ def plan(
     shadow_rate: float | None = None,
     unit_timeout: float | None = None,
     memory_limit: int | str | None = None,
+    part: str | None = None,
+    finish: bool | None = None,
     scheduler: str | None = None,
     cluster: Literal["slurm", "kubernetes", "ssh"] | None = None,
     adapt: str | None = None,
@@ -427,6 +437,12 @@ def plan(
     memory_limit
         Memory that each worker may use; unless given, its share of the machine. A job that would need
         more is refused before it starts.
+    part
+        Compute only this part of the job, in processes of this machine, beside other parts: part 3 of
+        16, counted from 1. When all have ended, --finish.
+    finish
+        Compute nothing: check that the parts of the job have computed all of it, and end it as a run
+        does. Default: False
     scheduler
         Dask scheduler to run on, such as tcp://host:8786, in place of local workers; tls://host:8786
         takes its certificates from Dask's own settings, distributed.comm.tls.

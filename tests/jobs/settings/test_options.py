@@ -61,6 +61,7 @@ def _example(name: str) -> tuple[str, ...]:
         "OLD=NEW": "a=b",
         "URL": "https://h/1",
         "MIN:MAX": "1:2",
+        "N/OF": "1/2",
     }
     by_name = {"as_of": "now", "since": "2026-11-22", "until": "2026-11-23", "lookback": "1d", "drop": "b"}
     shown = metavar(RunSettings, name)
