@@ -90,7 +90,18 @@ def _begin(
     records = answering(document, folder.records(document.outputs))
     missing = [unit for unit in plan.units if unit.output not in records]
     tell = make_listener(observers, hold)
-    return CurrentRun(hold, folder, plan, settings, document, records, missing, False, tell, console)  # noqa: FBT003
+    return CurrentRun(
+        hold,
+        folder,
+        plan,
+        settings,
+        document,
+        records,
+        missing,
+        had_succeeded=False,
+        tell=tell,
+        console=console,
+    )
 
 
 def _compute(current: CurrentRun) -> Work:

@@ -414,6 +414,34 @@ def test_rates_count_the_time_in_which_runs_were_at_work() -> None:
     assert (rates.rows_per_s * np.diff(rates.edges)).sum() == pytest.approx(500)
 
 
+def test_parts_that_were_at_work_together_count_as_one_run() -> None:
+    """With as many workers as there were in the mean; a part that was computed later is another run."""
+    unit = {"rows_in": 100, "seconds": {"read": 1.0, "amn": 1.0}}
+    rates = rates_of(
+        [],
+        [
+            events(
+                (0, "run_started", {"workers": 2}),
+                (4, "unit_done", unit | {"worker": "a"}),
+                (10, "run_ended", {"state": "finished"}),
+            ),
+            events(
+                (5, "run_started", {"workers": 2}),
+                (9, "unit_done", unit | {"worker": "b"}),
+                (15, "run_ended", {"state": "interrupted"}),
+                (20, "run_started", {"workers": 3}),
+                (22, "unit_done", unit | {"worker": "b"}),
+                (24, "run_ended", {"state": "finished"}),
+            ),
+            events((30, "run_started", {"workers": 9}), (31, "run_ended", {"state": "finished"})),
+        ],
+    )
+    found = [(one.wall_s, one.workers, len(one.done), one.state) for one in rates.sessions]
+    assert found == [(15.0, round(40 / 15), 2, "interrupted"), (4.0, 3, 1, "finished")]
+    assert (rates.wall_s, rates.rows, rates.resumed) == (19.0, 300, (15.0,))
+    assert (rates.rows_per_s * np.diff(rates.edges)).sum() == pytest.approx(300)
+
+
 def test_a_clock_that_goes_backwards_gives_no_negative_rate() -> None:
     """A duration that is not known gives no rate."""
     rates = rates_of(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from multiprocessing import Pipe
 from typing import TYPE_CHECKING, Any
@@ -145,9 +146,13 @@ def test_the_wait_is_told_while_no_unit_ends(tmp_path: Path, monkeypatch: pytest
 
 @pytest.mark.parametrize("slots", [1, 3])
 def test_a_process_commits_beside_computing(monkeypatch: pytest.MonkeyPatch, slots: int) -> None:
-    """While all of its units wait for their commit, it begins as many others; each answer names its unit."""
+    """While all of its units wait for their commit, it begins as many others; each answer names its unit.
+
+    It sees no other GPU than its own.
+    """
     monkeypatch.undo()
     monkeypatch.setattr(compute_threads, "_here", compute_threads._here)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     at_work, go_on = threading.Semaphore(0), threading.Event()
 
     def run_unit(_: object, unit: Unit) -> CommitRecord:
@@ -157,13 +162,14 @@ def test_a_process_commits_beside_computing(monkeypatch: pytest.MonkeyPatch, slo
 
     monkeypatch.setattr(processes, "run_unit", run_unit)
     ours, theirs = Pipe()
-    working = threading.Thread(target=processes._work, args=(None, slots, None, theirs))
+    working = threading.Thread(target=processes._work, args=(None, slots, "1", theirs))
     working.start()
     for unit in UNITS:
         ours.send(unit)
     for _ in range(2 * slots):
         assert at_work.acquire(timeout=HANG_S)
     assert (compute_threads.worker_slots(), compute_threads.worker_address().count(":")) == (slots, 1)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "1"
     go_on.set()
     answers = dict(ours.recv() for _ in UNITS)
     assert {output: record.output for output, record in answers.items()} == {
