@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from lvm_batch.io.errors import ColumnError
 from lvm_batch.jobs.checks import Checks
 from lvm_batch.jobs.cli import main
-from lvm_batch.jobs.console.pasted import with_flag, without_secrets
+from lvm_batch.jobs.console.console import Console
+from lvm_batch.jobs.console.pasted import instead_of, with_flag, without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,6 +87,25 @@ def test_flags_go_before_two_dashes() -> None:
 def test_a_pasted_command_is_the_given_one(arguments: list[str]) -> None:
     """A shell splits the printed line into the arguments that were given, whatever they hold."""
     assert shlex.split(with_flag(arguments, "--pad zero")) == ["lvm-batch", *arguments, "--pad", "zero"]
+
+
+@pytest.mark.parametrize("part", [("--part", "3/16"), ("--part=3/16",), ()])
+def test_an_option_is_replaced_in_both_spellings(part: tuple[str, ...]) -> None:
+    """Its value goes with it, and nothing else does."""
+    line = instead_of(["run", "a b", *part, "--output", "out", "--", "3/16"], "--part", "--finish")
+    assert shlex.split(line) == ["lvm-batch", "run", "a b", "--output", "out", "--finish", "--", "3/16"]
+
+
+def test_the_command_that_ends_a_job_is_told_in_words_if_the_part_is_from_elsewhere() -> None:
+    """From the environment, say, where schedulers put it."""
+    told = {
+        arguments: Console.for_arguments(list(arguments)).command_with("--finish", without="--part")
+        for arguments in (("run", "a", "--part=1/2"), ("run", "a"))
+    }
+    assert list(told.values()) == [
+        "lvm-batch run a --finish",
+        "the same command with --finish in place of --part",
+    ]
 
 
 def test_a_pasted_command_shows_no_secret() -> None:
