@@ -134,5 +134,6 @@ def _outcome(current: CurrentRun, work: Work, part: Part, job: JobDocument, *, s
         part=PartProgress(part.number, part.count, units=len(job.outputs), units_done=done),
         warnings=(),
     )
-    finish = current.console.command_with("--finish", without="--part")
+    has_ended = done == len(job.outputs) and current.folder.succeeded
+    finish = "" if has_ended else current.console.command_with("--finish", without="--part")
     return RunOutcome(summary, part_text(summary, finish), verdict(summary, Limits()))

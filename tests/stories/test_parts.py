@@ -469,4 +469,5 @@ def test_python_computes_parts_and_finishes_them(
         lvm_batch.run(data, finish=True, **settings)
     lvm_batch.run(data, part="2/2", workers=1, **settings)
     assert lvm_batch.run(data, finish=True, **settings).summary.is_whole
+    assert "--finish" not in str(lvm_batch.run(data, part="2/2", **settings))
     assert_as_whole(output, clean, tmp_path)

@@ -33,7 +33,7 @@ def as_text(summary: Summary, *, success: bool) -> str:
 
 
 def part_text(summary: Summary, finish: str) -> str:
-    """Lay out the summary of a part of a job, and ``finish``, the command that ends the job."""
+    """Lay out the summary of a part of a job, and ``finish``, the command that ends the job, if it has not ended."""
     part = summary.part
     if part is None:
         raise ValueError("this is the summary of a whole job")
