@@ -7,6 +7,7 @@
     ├── ColumnError           columns are missing, of the wrong type or width, or collide
     │   └── AmbiguousColumns  several columns can play one part
     ├── NoVectors             the columns are right, but no row has a vector that can be used
+    ├── TableError            a Delta Lake or Iceberg table cannot be read, or cannot take the files
     └── OutputError           the output folder cannot take this job
         ├── JobChanged        it holds another job
         ├── OutputLocked      another run is writing to it
@@ -82,6 +83,12 @@ class NoVectors(DataError):
 
     kind = "no_vectors"
     exit_code = 1
+
+
+class TableError(DataError):
+    """A table of Delta Lake or Iceberg cannot be read, or cannot take the files of an output."""
+
+    kind = "table"
 
 
 class OutputError(DataError):

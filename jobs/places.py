@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from lvm_batch.io.dataset.overlap import DatasetReach
 from lvm_batch.io.errors import DataError, OutputError
 from lvm_batch.io.storage.locations import is_within, locate
+from lvm_batch.io.tables.names import place_of
 from lvm_batch.jobs.errors import Problem, SettingsError
 
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ def place_errors(
     only read. Texts that are no paths or URLs are not checked here.
     """
     located = {place: where for place in (*written, *kept) if (where := _where(place.text)) is not None}
-    reach = DatasetReach([text for text in dataset if _where(text) is not None], files)
+    read = [text for text in map(place_of, dataset) if text is not None and _where(text) is not None]
+    reach = DatasetReach(read, files)
     for number, place in enumerate(written):
         if place in located:
             yield from _beside_input(place, located[place], reach)

@@ -26,7 +26,7 @@ LAYERS = {
         ("errors", "schema"),
         ("storage", "vectors"),
         ("formats", "history", "articles"),
-        ("pages",),
+        ("pages", "tables"),
         ("dataset",),
         ("discovery",),
         ("output", "packing"),

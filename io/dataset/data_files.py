@@ -15,15 +15,21 @@ from typing import TYPE_CHECKING, NamedTuple
 import pyarrow as pa
 from pyarrow import fs
 
+from lvm_batch.io.dataset.partitions import folder_texts
+from lvm_batch.io.errors import DataError, TableError
 from lvm_batch.io.storage.bucket_objects import FOLDER_MARKER
 from lvm_batch.io.storage.listing import is_hidden, listing, look_at
-from lvm_batch.io.storage.locations import relative_name
+from lvm_batch.io.storage.locations import locate, relative_name
 from lvm_batch.io.storage.patterns import cut_pattern, matches_path
+from lvm_batch.io.tables.names import LOG, is_iceberg_metadata
+from lvm_batch.io.tables.reading import read_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from lvm_batch.io.storage.locations import Location
+    from lvm_batch.io.tables.names import TableName
+    from lvm_batch.io.tables.reading import TableFile
 
 _READERS = 32
 _INNER = re.compile(r"\.(parquet|parq|pq)\.\w+$", re.IGNORECASE)
@@ -65,6 +71,7 @@ def files_below(folder: Location, root: Location) -> Iterator[ListedFile]:
     """Yield the files at any depth below ``folder``, with names relative to ``root``, without hidden ones."""
     for place, found in listing(folder, recursive=True):
         name = relative_name(place, root)
+        _refuse_table(place, name)
         if found.type in _TO_READ and not is_hidden(name):
             yield ListedFile(place, name, found)
 
@@ -77,12 +84,67 @@ def files_matching(pattern: Location) -> Iterator[ListedFile]:
     deep = len(wanted) > 1 or wanted == ["**"]
     for place, found in listing(root, recursive=deep):
         name = relative_name(place, root)
+        _refuse_table(place, name)
         if is_hidden(name) or not matches_path(name, wanted):
             continue
         if found.type in _TO_READ:
             yield ListedFile(place, name, found)
         elif found.type == fs.FileType.Directory and not deep:
             yield from files_below(place, root)
+
+
+def files_of_table(name: TableName) -> tuple[int, list[ListedFile]]:
+    """Return the version of a table that is read, and its files; raises :class:`TableError` for one that is gone."""
+    table = read_table(name)
+    places = [locate(file.path) for file in table.files]
+    with ThreadPoolExecutor(_READERS) as pool:
+        infos = list(pool.map(look_at, places))
+    for file, info in zip(table.files, infos, strict=True):
+        _check(file, info, table.table)
+    return table.version, [
+        ListedFile(place, file.name, info)
+        for place, file, info in zip(places, table.files, infos, strict=True)
+    ]
+
+
+def _check(file: TableFile, info: fs.FileInfo, table: str) -> None:
+    """Raise :class:`TableError` for a file that is not as the table says, or whose name cannot be that of outputs."""
+    if info.type != fs.FileType.File or info.size != file.n_bytes:
+        is_there = (
+            f"has {info.size} bytes, not {file.n_bytes}" if info.type == fs.FileType.File else "is gone"
+        )
+        raise TableError(
+            f"{table} refers to {file.path}, which {is_there}",
+            "name a version whose files are there, or repair the table",
+        )
+    if is_hidden(file.name):
+        raise TableError(
+            f"{file.path} begins, or a folder of it, with `_` or `.`, and so would its outputs: readers skip them",
+            "write the rows to be read into a table whose files have other names",
+        )
+    folders = folder_texts(file.name)
+    for column, value in file.partition.items():
+        if column not in folders or folders[column] != value:
+            raise TableError(
+                f"`{column}` of {file.path} is {value!r} in {table}, and its folder does not say so",
+                "write the rows to be read into a table with a folder for each value, or without partitions",
+            )
+
+
+def _refuse_table(place: Location, name: str) -> None:
+    """Raise :class:`DataError` where a listing comes upon a table: its folder may hold files that are not in it."""
+    before, log, _ = f"/{name}/".partition(f"/{LOG}/")
+    if log:
+        table = f"{place.text.removesuffix(name)}{before.lstrip('/')}".rstrip("/")
+        raise DataError(
+            f"{table} is a Delta table, and a listing of its folder would also give files that are no longer in it",
+            f"read the table, by itself: delta:{table}, or delta:{table}@VERSION",
+        )
+    if is_iceberg_metadata(name):
+        raise DataError(
+            f"{place.text} is metadata of an Iceberg table, whose folder may also hold files that are not in it",
+            "read the table: iceberg:CATALOG.NAMESPACE.TABLE; or its folder data, with whatever files are there",
+        )
 
 
 def separate_data(
@@ -144,3 +206,13 @@ def _begins(one: ListedFile, kinds: FileKinds) -> bool:
     except (pa.ArrowException, OSError):
         return True
     return start in kinds.beginnings
+
+
+def nearest_existing(place: Location) -> str:
+    """Return a hint for a path that does not exist: the folder above it that does."""
+    if not place.is_local:
+        return "check the bucket and the key"
+    parent = place.path
+    while parent and look_at(locate(parent)).type != fs.FileType.Directory:
+        parent = parent.rpartition("/")[0]
+    return f"check the path: {parent or '/'} is there, but nothing of that name below it"

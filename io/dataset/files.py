@@ -1,4 +1,4 @@
-"""The files of a dataset: what paths, folders, patterns and URLs stand for.
+"""The files of a dataset: what paths, folders, patterns, URLs and tables stand for.
 
 The rule: the same arguments give the same files in the same order, no file twice, whatever links there are, and every
 file has one name, relative to its argument, from which the names of its outputs follow.
@@ -10,9 +10,7 @@ import os
 import posixpath
 import re
 from collections import Counter, defaultdict
-from dataclasses import dataclass
-from functools import lru_cache
-from itertools import takewhile
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pyarrow import fs
@@ -23,13 +21,16 @@ from lvm_batch.io.dataset.data_files import (
     ListedFile,
     files_below,
     files_matching,
+    files_of_table,
+    nearest_existing,
     separate_data,
 )
-from lvm_batch.io.dataset.partitions import folder_texts
+from lvm_batch.io.dataset.partitions import folder_texts, partitions_above
 from lvm_batch.io.errors import DataError, InputNotFound, UnreadableFile
 from lvm_batch.io.storage.listing import is_hidden, look_at
 from lvm_batch.io.storage.locations import Location, locate
 from lvm_batch.io.storage.patterns import cut_pattern, is_pattern, matches_by_name
+from lvm_batch.io.tables.names import DELTA, LOG, TableName, dataset_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -60,7 +61,7 @@ class InputFile:
     @property
     def folder_path(self) -> str:
         """The name, behind the folders directly above the dataset that give columns, as in `data/date=2026-11-22`."""
-        return f"{_partitions_above(self.path.removesuffix(self.name))}{self.name}"
+        return f"{partitions_above(self.path.removesuffix(self.name))}{self.name}"
 
 
 def stem_of(name: str) -> str:
@@ -68,26 +69,24 @@ def stem_of(name: str) -> str:
     return _SUFFIX.sub("", name)
 
 
-@lru_cache(maxsize=1024)
-def _partitions_above(root: str) -> str:
-    """Return the folders ``name=value`` directly above a dataset, each followed by ``/``."""
-    above = [*takewhile(lambda name: "=" in name, reversed(root.split("/")[:-1]))]
-    return "".join(f"{name}/" for name in reversed(above))
-
-
 @dataclass(frozen=True, slots=True)
 class DatasetListing:
-    """The files to read, sorted by name, and the names of those that were skipped as no data."""
+    """The files to read, sorted by name, and the names of those that were skipped as no data.
+
+    ``tables`` has the version that is read of each table, by the table's name.
+    """
 
     files: list[InputFile]
     others: tuple[str, ...]
+    tables: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def notices(self) -> list[str]:
-        """What the user should know of the skipped files."""
+        """What the user should know of the skipped files, and of tables."""
         n, names = len(self.others), ", ".join(self.others[:_SHOWN])
         count = f"{n:,} other files are" if n > 1 else "1 other file is"
-        return [f"{count} not read: {names}{', …' if n > _SHOWN else ''}"] if n else []
+        read = [f"{table} is read at version {version}" for table, version in self.tables.items()]
+        return [*read, *([f"{count} not read: {names}{', …' if n > _SHOWN else ''}"] if n else [])]
 
 
 def look_for_files(arguments: Iterable[str], kinds: FileKinds = PARQUET) -> DatasetListing:
@@ -101,7 +100,7 @@ def look_for_files(arguments: Iterable[str], kinds: FileKinds = PARQUET) -> Data
 
 
 def list_files(arguments: Iterable[str], kinds: FileKinds = PARQUET) -> DatasetListing:
-    """Find the files that ``arguments`` (paths, folders, patterns, URLs) stand for, also those that stand there twice.
+    """Find the files that ``arguments`` (paths, folders, patterns, URLs, tables) stand for, also those given twice.
 
     Folders are read to any depth; files and folders whose name begins with ``_`` or ``.`` are skipped, and so are
     files that are none of ``kinds``, unless an argument or the last part of a pattern names them.
@@ -109,7 +108,8 @@ def list_files(arguments: Iterable[str], kinds: FileKinds = PARQUET) -> DatasetL
     """
     found = [_expand(argument, kinds) for argument in arguments]
     files = sorted((file for each in found for file in each.files), key=lambda file: file.name)
-    return DatasetListing(files, tuple(sorted({name for each in found for name in each.others})))
+    tables = {table: version for each in found for table, version in each.tables.items()}
+    return DatasetListing(files, tuple(sorted({name for each in found for name in each.others})), tables)
 
 
 def refuse_doubles(files: list[InputFile]) -> None:
@@ -187,18 +187,27 @@ def _refuse_collision(same: list[InputFile]) -> None:
 
 
 def _expand(argument: str, kinds: FileKinds) -> DatasetListing:
+    if (table := dataset_table(argument)) is not None:
+        return _of_table(table)
     place = locate(argument)
     found = look_at(place)
     if found.type == fs.FileType.File:
         return DatasetListing([_single(place, found)], ())
     if found.type == fs.FileType.Directory:
+        if look_at(place.child(LOG)).type == fs.FileType.Directory:
+            return _of_table(TableName(DELTA, place.text))
         return _sorted_out(files_below(place, place), kinds, f"{argument} holds no file to read")
     if found.type == fs.FileType.Unknown:
         raise _no_file(place)
     if is_pattern(argument):
         wanted = cut_pattern(place)[1]
         return _sorted_out(files_matching(place), kinds, f"no file matches {argument}", wanted)
-    raise InputNotFound(f"{argument} does not exist", _nearest_existing(place))
+    raise InputNotFound(f"{argument} does not exist", nearest_existing(place))
+
+
+def _of_table(name: TableName) -> DatasetListing:
+    version, listed = files_of_table(name)
+    return DatasetListing([_input_file(*one) for one in listed], (), {name.text: version})
 
 
 def _sorted_out(
@@ -236,12 +245,3 @@ def _no_file(place: Location) -> DataError:
 
 def _input_file(place: Location, name: str, found: fs.FileInfo) -> InputFile:
     return InputFile(place.text, name, int(found.size or 0), found.mtime_ns)
-
-
-def _nearest_existing(place: Location) -> str:
-    if not place.is_local:
-        return "check the bucket and the key"
-    parent = place.path
-    while parent and look_at(locate(parent)).type != fs.FileType.Directory:
-        parent = parent.rpartition("/")[0]
-    return f"check the path: {parent or '/'} is there, but nothing of that name below it"

@@ -16,6 +16,7 @@ from pyarrow import fs
 from lvm_batch.io.storage.listing import look_at
 from lvm_batch.io.storage.locations import Location, identities_above, identity, locate, real_path
 from lvm_batch.io.storage.patterns import cut_pattern, is_pattern, matches_path
+from lvm_batch.io.tables.names import place_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -121,7 +122,10 @@ def _add(folder: str, folders: dict[str, str]) -> str:
 
 def matching_files(arguments: Iterable[str], files: Iterable[InputFile]) -> list[InputFile]:
     """Return those of ``files``, which may be gone, that ``arguments`` stand for by their paths."""
-    wanted = [cut_pattern(locate(argument)) for argument in arguments]
+    places = [place_of(argument) for argument in arguments]
+    if None in places:  # only a catalog knows where files of that table may lie
+        return list(files)
+    wanted = [cut_pattern(locate(place)) for place in places if place is not None]
     return [
         file for file in files if any(_lies_in(file.path, *place_and_parts) for place_and_parts in wanted)
     ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from datetime import date
 from functools import lru_cache
+from itertools import takewhile
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -48,6 +49,13 @@ def _decoded(text: str) -> str:
         return unquote(text, errors="strict")
     except UnicodeDecodeError:
         return text
+
+
+@lru_cache(maxsize=1024)
+def partitions_above(root: str) -> str:
+    """Return the folders ``name=value`` directly above a dataset, each followed by ``/``."""
+    above = [*takewhile(lambda name: "=" in name, reversed(root.split("/")[:-1]))]
+    return "".join(f"{name}/" for name in reversed(above))
 
 
 def folder_schema(paths: Iterable[str]) -> pa.Schema:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 MEANT = {"own_context": "keep"}
 """What jobs mean that say nothing of a value: those of before it was there."""
 
+TABLES = "tables"
+"""The value that has the version of each table that a job first read."""
+
 _SHOWN = 3
 _BRIEF = 300
 
@@ -120,7 +123,9 @@ def _settled(file: InputEntry, committed: Container[str]) -> dict[str, Any]:
 
 
 def _without_inputs(identity: Identity) -> dict[str, Any]:
-    return _flat({"format": identity.format, **identity.values})
+    """Return all that must stay: a table's version need not, since its files are inputs like others."""
+    values = {name: value for name, value in identity.values.items() if name != TABLES}
+    return _flat({"format": identity.format, **values})
 
 
 def _differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:

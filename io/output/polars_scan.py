@@ -15,7 +15,7 @@ import polars as pl
 import pyarrow as pa
 
 from lvm_batch.io.formats.polars_types import refuse_unknown
-from lvm_batch.io.storage.bucket_access import EXTRAS, aws_access
+from lvm_batch.io.storage.bucket_access import AWS_KEYS, EXTRAS, aws_access, plain_aws_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -107,17 +107,15 @@ def _access(root: Location) -> dict[str, Any]:
     if root.is_local or EXTRAS[root.text.partition("://")[0]] != "s3":
         return {}
     found = aws_access()
-    endpoint = str(found.get("endpoint", ""))
-    options = {"aws_region": found["region"]} | ({"aws_endpoint_url": endpoint} if endpoint else {})
-    options |= {"aws_allow_http": "true"} if endpoint.startswith("http://") else {}
-    credentials = found.get("credential_provider")
+    credentials, options = found.get("credential_provider"), plain_aws_options(found)
     if credentials is None:
-        return {"storage_options": options | {"aws_skip_signature": "true"}, "credential_provider": None}
+        return {"storage_options": options, "credential_provider": None}
+    static = {name: value for name, value in options.items() if name not in AWS_KEYS}
 
     def provided() -> tuple[dict[str, str], int]:
-        now = credentials()
-        keys = {f"aws_{name}": now[name] for name in ("access_key_id", "secret_access_key")}
-        token = {"aws_session_token": now["token"]} if now["token"] else {}
-        return keys | token, int(now["expires_at"].timestamp())
+        now = plain_aws_options(found)
+        return {name: now[name] for name in AWS_KEYS if name in now}, int(
+            credentials()["expires_at"].timestamp()
+        )
 
-    return {"storage_options": options, "credential_provider": provided}
+    return {"storage_options": static, "credential_provider": provided}

@@ -39,6 +39,9 @@ EXTRAS = {
 }
 """The extra that each URL scheme needs."""
 
+AWS_KEYS = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
+"""The options of Rust's ``object_store`` that are secret and expire."""
+
 RETRY_S = 60.0
 """How long a request is retried after 5xx answers, cut connections and timeouts."""
 
@@ -161,3 +164,16 @@ def _credentials(session: Session) -> Callable[[], dict[str, Any]]:
         }
 
     return current
+
+
+def plain_aws_options(found: dict[str, Any]) -> dict[str, str]:
+    """Return what :func:`aws_access` found as options of Rust's ``object_store``, with the keys as they are now."""
+    endpoint = str(found.get("endpoint", ""))
+    options = {"aws_region": found["region"]} | ({"aws_endpoint_url": endpoint} if endpoint else {})
+    options |= {"aws_allow_http": "true"} if endpoint.startswith("http://") else {}
+    credentials = found.get("credential_provider")
+    if credentials is None:
+        return options | {"aws_skip_signature": "true"}
+    now = credentials()
+    keys = {f"aws_{name}": now[name] for name in ("access_key_id", "secret_access_key")}
+    return options | keys | ({"aws_session_token": now["token"]} if now["token"] else {})

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from lvm_batch.io.storage.locations import Location
 
 
+MARKS = ("_delta_log",)
+"""Hidden folders that are listed, though not entered, because they say what the folder around them is."""
+
+
 def look_at(place: Location) -> fs.FileInfo:
     """Return what is at ``place``, perhaps nothing; raises :class:`InputNotFound` if the look-up fails."""
     try:
@@ -93,6 +97,8 @@ def _local_paths(folder: str, *, recursive: bool) -> Iterator[str]:
         with os.scandir(waiting.pop()) as entries:
             for entry in entries:
                 if is_hidden(entry.name):
+                    if entry.name in MARKS:
+                        yield entry.path
                     continue
                 yield _utf8(entry.path)
                 if recursive and entry.is_dir():

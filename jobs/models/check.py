@@ -96,6 +96,7 @@ def _bank_facts(bank: Bank, ids: BankIds | None) -> BankFacts:
         index_bytes=len(bank.index or b""),
         wants_index=bank.index is None and n_vectors >= FAISS_PAYS_FROM,
         id_bytes=ids.values.nbytes if ids else 0,
+        id_type=ids.values.type if ids else None,
     )
 
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from lvm_batch.io.schema import WindowShape
     from lvm_batch.jobs.checks import CheckError
     from lvm_batch.jobs.models.self_check import ExpectedAnswers
@@ -115,7 +117,7 @@ class ModelFacts:
 class BankFacts:
     """A bank that can be searched; ``wants_index`` says that it has no index and would be faster with one.
 
-    ``id_bytes`` are those of its ids, if they are needed.
+    ``id_bytes`` are those of its ids, and ``id_type`` is their Arrow type, if they are needed.
     """
 
     ref: BankRef
@@ -124,6 +126,7 @@ class BankFacts:
     index_bytes: int
     wants_index: bool
     id_bytes: int = 0
+    id_type: pa.DataType | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from lvm_batch.jobs.prediction.observers import RunOutcome
 from lvm_batch.jobs.prediction.results.events import RunSummarised
 from lvm_batch.jobs.prediction.results.outcomes import units_without_record
+from lvm_batch.jobs.prediction.results.registration import registered
 from lvm_batch.jobs.prediction.results.run_warnings import warnings_of_run
 from lvm_batch.jobs.prediction.results.summary import summarise
 from lvm_batch.jobs.prediction.results.summary_text import as_text
@@ -73,15 +74,14 @@ def sum_up(current: CurrentRun, work: Work, *, started: float) -> RunOutcome:
     summary = summarise_run(current, work, computed, started=started)
     if current.settings.finish and not current.had_succeeded:
         computed = list(current.plan.units)  # by the parts, which are in no history
-    ended = datetime.now(UTC)
     outcome = _conclude(current, summary)
     current.tell(
         RunSummarised(
-            summary,
+            outcome.summary,
             records=current.records,
             computed=[current.records[unit.output] for unit in computed],
             error=outcome.error,
-            ended=ended,
+            ended=datetime.now(UTC),
             workers=work.n_workers,
             is_news=bool(current.missing) or current.folder.succeeded != current.had_succeeded,
             query=work.query,
@@ -110,12 +110,12 @@ def summarise_run(current: CurrentRun, work: Work, computed: Sequence[Unit], *, 
 
 
 def _conclude(current: CurrentRun, summary: Summary) -> RunOutcome:
-    """Write the summary, and mark the job as a success or as refused."""
-    error = verdict(summary, current.settings)
-    current.folder.write_summary(summary.to_json())
-    success = error is None and summary.is_whole
-    if success:
-        current.folder.mark_success(summary.success)
+    """Write the summary, mark the job as a success or as refused, and register a success in tables."""
+    error, folder = verdict(summary, current.settings), current.folder
+    folder.write_summary(summary.to_json())
+    if success := error is None and summary.is_whole:
+        folder.mark_success(summary.success)
+        summary, error = registered(summary, current.settings, folder, current.document, current.records)
     else:
-        current.folder.mark_refused()
+        folder.mark_refused()
     return RunOutcome(summary, as_text(summary, success=success), error)

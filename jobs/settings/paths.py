@@ -14,6 +14,7 @@ from urllib.parse import quote, unquote
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
+from lvm_batch.io.tables.names import DELTA
 from lvm_batch.jobs.errors import UsageError
 from lvm_batch.jobs.settings.fields import CONTRADICTION
 
@@ -28,10 +29,13 @@ class PathMark:
 
 
 def expand_home(text: str) -> str:
-    """Replace a leading `~` or `~user` by the home folder, also in a ``file://`` URL.
+    """Replace a leading `~` or `~user` by the home folder, also in a ``file://`` URL and behind ``delta:``.
 
     As in a shell, an unknown user name stays as it is. Raises ValueError if HOME is not set.
     """
+    kind, colon, place = text.partition(":")
+    if colon and kind == DELTA and place.startswith("~"):
+        return f"{kind}:{expand_home(place)}"
     scheme, slashes, path = text.partition("://")
     if slashes:
         is_home = scheme.lower() == _FILE and path.startswith("~")

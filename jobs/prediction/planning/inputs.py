@@ -22,7 +22,7 @@ from lvm_batch.jobs.prediction.planning.limit import limit_notices
 from lvm_batch.jobs.prediction.planning.places import run_place_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from lvm_batch.io.dataset.files import InputFile
     from lvm_batch.io.errors import DataError
@@ -55,7 +55,10 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """The files that a job reads, and how it reads them; ``unreadable`` are those left out."""
+    """The files that a job reads, and how it reads them; ``unreadable`` are those left out.
+
+    ``tables`` has the version that is read of each table.
+    """
 
     files: Sequence[InputFile]
     footers: Sequence[Footer]
@@ -63,6 +66,7 @@ class Inputs:
     dataset: DatasetFormat
     span: Span | None
     notices: tuple[str, ...]
+    tables: Mapping[str, int]
 
 
 def select_files(settings: RunSettings, checks: Checks) -> Selection:
@@ -101,7 +105,7 @@ def read_inputs(
         *overruled_notices(footers),
         *limit_notices(settings.limit, footers, n_files=len(selection.selected)),
     )
-    return Inputs(files, footers, unreadable, dataset, selection.span, notices)
+    return Inputs(files, footers, unreadable, dataset, selection.span, notices, selection.listed.tables)
 
 
 def _part(

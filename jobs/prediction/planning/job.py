@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from lvm_batch.io.output.job_difference import MEANT
+from lvm_batch.io.output.job_difference import MEANT, TABLES
 from lvm_batch.io.output.job_documents import FORMAT, Identity, InputEntry
 from lvm_batch.io.schema import WindowShape
 from lvm_batch.jobs.prediction.batching import BATCH_ROWS
@@ -103,10 +103,12 @@ def identity(
     inputs: Iterable[InputFile],
     dataset: DatasetFormat,
     rows: Mapping[str, int] | None = None,
+    tables: Mapping[str, int] | None = None,
 ) -> Identity:
     """Return everything that decides the output of a job.
 
-    ``rows`` has the number of rows that are read of each file, by its path, that is not read to its end.
+    ``rows`` has the number of rows that are read of each file, by its path, that is not read to its end, and ``tables``
+    the version of each table that is read.
     """
     rows = rows or {}
     return Identity(
@@ -125,6 +127,7 @@ def identity(
             "cap_rate": cap_rate(settings),
             **_router(models),
             **_unusual_length(dataset),
+            **({TABLES: dict(tables)} if tables else {}),
             "settings": settings.output_values(),
         },
     )

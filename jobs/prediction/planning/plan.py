@@ -26,6 +26,7 @@ from lvm_batch.jobs.prediction.planning.limit import partly_read
 from lvm_batch.jobs.prediction.planning.memory import Projection, project_memory
 from lvm_batch.jobs.prediction.planning.notices import device_notices, notices, unavailable_criteria
 from lvm_batch.jobs.prediction.planning.preflight import check_extras
+from lvm_batch.jobs.prediction.planning.tables import table_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -87,6 +88,8 @@ def make_plan(
     inputs = read_inputs(selection, dataset, settings, checks, console=console)
     checks.raise_all()
     found = _loaded(settings, checks)
+    id_type = found.bank.id_type if found.bank else None
+    checks.errors.extend(table_errors(settings, inputs.footers, inputs.dataset.shape, id_type=id_type))
     checks.raise_all()
     gates = gate_notices(
         settings, inputs.footers, length=dataset.shape.length, has_fallback=found.fallback is not None
@@ -127,7 +130,9 @@ def _assemble(settings: RunSettings, found: FoundModels, inputs: Inputs, threads
     ]
     units = whole if settings.limit is None else first_units(whole, settings.limit)
     rows = partly_read(footers, units)
-    values = identity(settings, models, inputs=inputs.files, dataset=inputs.dataset, rows=rows)
+    values = identity(
+        settings, models, inputs=inputs.files, dataset=inputs.dataset, rows=rows, tables=inputs.tables
+    )
     is_capped = cap_rate(settings) is not None
     return Plan(
         job=_job(settings, models, values, inputs.dataset, expected=found.expected, threads=threads),

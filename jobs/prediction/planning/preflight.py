@@ -8,6 +8,7 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING
 
+from lvm_batch.io.tables.names import DELTA
 from lvm_batch.jobs.errors import UsageError
 from lvm_batch.jobs.extras import require
 
@@ -21,6 +22,10 @@ def check_extras(settings: RunSettings) -> None:
     """
     if settings.metrics_file:
         require("prometheus_client", option="--metrics-file", extra="metrics")
+    if DELTA in settings.register:
+        require("deltalake", option="--register delta", extra="delta")
+    if any(name != DELTA for name in settings.register):
+        require("pyiceberg", option="--register iceberg:…", extra="iceberg")
     if settings.openlineage:
         require("openlineage", option="--openlineage", extra="openlineage")
     # A scheduler that the user started serves both itself.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 
 from lvm_batch.io.output.job_documents import Success
+from lvm_batch.io.output.registering import Registered  # noqa: TC001 - pydantic reads the annotations
 from lvm_batch.jobs.models.self_check import Refusal  # noqa: TC001 - as above
 from lvm_batch.jobs.prediction.execution.worker import Failure  # noqa: TC001 - as above
 from lvm_batch.jobs.prediction.results.totals import NO_GAIN, BadRowInFile, Gain, Totals, totals_of
@@ -94,7 +95,8 @@ class Summary:
     """``summary.json``: fields stand in its order, those of ``totals`` among them.
 
     ``left_out`` are the job's files that no run could read, ``unreadable_files`` those of this run. ``wall_s`` are the
-    seconds that this run took. Of a ``part`` of a job, all is that of its own units, and stands in no file.
+    seconds that this run took. ``registered`` says what tables hold of the output. Of a ``part`` of a job, all is that
+    of its own units, and stands in no file.
     """
 
     job_id: str
@@ -120,6 +122,7 @@ class Summary:
     warnings: tuple[RunWarning, ...] = ()
     router: str | None = None
     part: PartProgress | None = None
+    registered: tuple[Registered, ...] = ()
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Summary:
@@ -131,6 +134,7 @@ class Summary:
         values = asdict(self) | {
             "refused_workers": [refusal.as_dict for refusal in self.refused_workers],
             "selected": self.selected and self.selected.to_json(),
+            "registered": [each._asdict() for each in self.registered],
         }
         if self.part is None:
             del values["part"]

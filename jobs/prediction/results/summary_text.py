@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lvm_batch.jobs.console.text import as_lines, plural
+from lvm_batch.jobs.prediction.results.registration import registered_text
 from lvm_batch.jobs.prediction.results.totals import MIN_ROWS
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def as_text(summary: Summary, *, success: bool) -> str:
             "refused": "; ".join(f"{each.worker}: {each.why}" for each in summary.refused_workers),
             "time": f"{summary.wall_s:.1f} s",
             "output": f"{summary.output} ({'_SUCCESS written' if success else 'without _SUCCESS'})",
+            "registered": registered_text(summary.registered),
         }
     )
 
