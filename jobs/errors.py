@@ -6,7 +6,7 @@
     ├── SurroundingsError the machine lacks something or does not allow it; change that
     ├── SettingsError     settings are unknown, missing or out of range; lists every one of them
     ├── UnitsFailed       the job ran, but parts of it have no output (exit 1); the same command does them
-    ├── NotRegistered     the job ran, but a table did not take its files (exit 75); the same command tries again
+    ├── NotRegistered     the job ran, but a table cannot take its files (exit 1); the same command tries again
     ├── NotVerified       files of an output differ from their records (exit 1); remove them, run again
     ├── GateFailed        the job ran and its result is not good enough (exit 3); look at the output
     ├── TryAgain          something is locked or unreachable (exit 75); the same command may work later
@@ -113,10 +113,10 @@ class UnitsFailed(JobError):
 
 
 class NotRegistered(JobError):
-    """The job is a success, but a table did not take its files."""
+    """The job is a success, but a table cannot take its files."""
 
     kind = "not_registered"
-    exit_code = 75
+    exit_code = 1
 
 
 class NotVerified(JobError):

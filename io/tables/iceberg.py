@@ -8,11 +8,10 @@ noticed and no row comes in twice.
 from __future__ import annotations
 
 import hashlib
-import logging
 from datetime import date
 from typing import TYPE_CHECKING
 
-from lvm_batch.io.errors import ColumnError, MissingExtra, TableError
+from lvm_batch.io.errors import ColumnError, CommitFailed, MissingExtra, TableError
 from lvm_batch.io.tables.column_types import iceberg_type
 from lvm_batch.io.tables.iceberg_schema import iceberg_schema, type_of
 from lvm_batch.io.tables.registration import Change, Table, change_of, library_errors
@@ -124,7 +123,9 @@ class IcebergRegister(Table):
 
     def commit(self, change: Change, columns: TableColumns, *, job_id: str, n_files: int) -> None:
         """Make one snapshot, and with it the table or the columns that it lacks."""
-        with library_errors(f"{self._place.text} was not registered in {self._name.text}", _RERUN):
+        with library_errors(
+            f"{self._place.text} was not registered in {self._name.text}", _RERUN, CommitFailed
+        ):
             table = self._table()
             transaction = self._created(columns) if table is None else table.transaction()
             entries = {} if table is None else self._entries(table)
@@ -195,8 +196,6 @@ def open_catalog(name: TableName) -> Catalog:
         raise MissingExtra(
             f"{name.text} needs pyiceberg, which is not installed", 'pip install "lvm-batch[iceberg]"'
         ) from error
-    # It says of every dictionary, once a file, that it is read as text: documented here, and no warning of a run.
-    logging.getLogger("pyiceberg").setLevel(logging.ERROR)
     with library_errors(
         f"the catalog `{name.catalog}` of {name.text} cannot be opened",
         _CONFIGURE.format(name.catalog.upper()),

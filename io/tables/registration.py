@@ -142,12 +142,12 @@ def _two_types(file: str, column: pa.Field, first: str) -> ColumnError:
 
 
 @contextmanager
-def library_errors(failure: str, hint: str) -> Iterator[None]:
-    """Turn what a table's library raises into :class:`TableError`: ``failure``, the first line of it, and ``hint``."""
+def library_errors(failure: str, hint: str, kind: type[TableError] = TableError) -> Iterator[None]:
+    """Turn what a table's library raises into an error of ``kind``: ``failure``, the first line of it, and ``hint``."""
     try:
         yield
     except (LvmBatchError, ImportError):
         raise
     except Exception as error:
         said = next(iter(str(error).strip().splitlines()), "")
-        raise TableError(f"{failure}: {redact(f'{type(error).__name__}: {said}')}", hint) from error
+        raise kind(f"{failure}: {redact(f'{type(error).__name__}: {said}')}", hint) from error

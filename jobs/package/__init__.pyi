@@ -37,6 +37,7 @@ def run(
     drop: str | Sequence[str] | None = None,
     no_prediction: bool | None = None,
     limit: int | None = None,
+    register: str | Sequence[str] | None = None,
     layout: Literal["auto", "windows", "sequences"] | None = None,
     pad: Literal["repeat", "zero", "reject"] | None = None,
     on_bad_file: Literal["fail", "skip"] | None = None,
@@ -126,6 +127,10 @@ def run(
     limit
         Read only the first rows of the dataset, files in order, for a first look. Their predictions are
         those of a whole run.
+    register
+        Table that gets the files in one commit once the job is a success: `delta` makes OUT a Delta
+        Lake table, iceberg:CATALOG.NAMESPACE.TABLE is in a catalog that pyiceberg's configuration
+        knows; repeatable.
     layout
         What a row is: a whole context, or one vector of an article. Default: auto
     pad
@@ -277,6 +282,7 @@ def plan(
     drop: str | Sequence[str] | None = None,
     no_prediction: bool | None = None,
     limit: int | None = None,
+    register: str | Sequence[str] | None = None,
     layout: Literal["auto", "windows", "sequences"] | None = None,
     pad: Literal["repeat", "zero", "reject"] | None = None,
     on_bad_file: Literal["fail", "skip"] | None = None,
@@ -366,6 +372,10 @@ def plan(
     limit
         Read only the first rows of the dataset, files in order, for a first look. Their predictions are
         those of a whole run.
+    register
+        Table that gets the files in one commit once the job is a success: `delta` makes OUT a Delta
+        Lake table, iceberg:CATALOG.NAMESPACE.TABLE is in a catalog that pyiceberg's configuration
+        knows; repeatable.
     layout
         What a row is: a whole context, or one vector of an article. Default: auto
     pad

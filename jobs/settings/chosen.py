@@ -1,17 +1,18 @@
-"""The settings that choose what a run writes: columns, predictions, and how many rows.
+"""The settings that choose what a run writes: columns, predictions, how many rows, and the tables that get them.
 
 The rule: what is chosen changes what is written, and no value of it. A choice is part of the job's identity, whatever
-the order in which its columns are named.
+the order in which its columns are named; a table is not, and its name is checked without looking at it.
 """
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from lvm_batch.jobs.settings.fields import CONTRADICTION, OUTPUT_UNLESS_DEFAULT, HelpMark, Settings
+from lvm_batch.io.tables.names import check_register
+from lvm_batch.jobs.settings.fields import CONTRADICTION, NO_EFFECT, OUTPUT_UNLESS_DEFAULT, HelpMark, Settings
 from lvm_batch.jobs.settings.paths import Text
 
 _NAME = HelpMark("Files", "NAME")
@@ -38,6 +39,15 @@ class ChoiceSettings(Settings):
             description="Read only the first rows of the dataset, files in order, for a first look. Their predictions"
             " are those of a whole run.",
         )
+    )
+
+    register: Annotated[
+        tuple[Annotated[Text, AfterValidator(check_register)], ...], HelpMark("Files", "TABLE"), NO_EFFECT
+    ] = Field(
+        default=(),
+        description="Table that gets the files in one commit once the job is a success: `delta` makes OUT a Delta Lake"
+        " table, iceberg:CATALOG.NAMESPACE.TABLE is in a catalog that pyiceberg's configuration knows; repeatable.",
+        examples=["delta", "iceberg:prod.nightly.predictions"],
     )
 
     @field_validator("columns", "drop")

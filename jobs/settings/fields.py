@@ -79,7 +79,17 @@ class Effect(Enum):
 OUTPUT, OUTPUT_UNLESS_DEFAULT, RESOLVED, NO_EFFECT = Effect
 
 
-class Settings(BaseModel):
+class _SettingsType(type(BaseModel)):  # type: ignore[misc]  # as mypy cannot follow it
+    """Hides ``abc``'s method ``register``, which pydantic would take for the default of a setting of that name."""
+
+    @property
+    def register(cls) -> Any:  # type: ignore[override]  # noqa: ANN401 - what a class of settings declares
+        if "register" not in cls.__dict__:
+            raise AttributeError("register")
+        return cls.__dict__["register"]
+
+
+class Settings(BaseModel, metaclass=_SettingsType):
     """The base of all settings: frozen, and unknown names are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

@@ -24,7 +24,6 @@ from lvm_batch.jobs.settings.fields import (
 )
 from lvm_batch.jobs.settings.paths import LocalPath, OutputText, PathText, Text
 from lvm_batch.jobs.settings.selection import SelectionSettings
-from lvm_batch.jobs.settings.tables import TableSettings
 from lvm_batch.jobs.settings.types import Address, PingURL
 from lvm_batch.jobs.settings.workers import WorkerSettings
 from lvm_batch.lvm.inference.thresholds import OwnContext, Thresholds
@@ -43,7 +42,7 @@ _MODELS = HelpMark("Models")
 _ROUTING = HelpMark("Routing")
 
 
-class RunSettings(SelectionSettings, ChoiceSettings, TableSettings, WorkerSettings):
+class RunSettings(SelectionSettings, ChoiceSettings, WorkerSettings):
     """Everything that a run can be told.
 
     Keys of a TOML file are these names; paths are relative to where the command is called,

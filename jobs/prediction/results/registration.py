@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from lvm_batch.io.errors import DataError
+from lvm_batch.io.errors import CommitFailed, DataError
 from lvm_batch.io.output.registering import register
 from lvm_batch.jobs.console.text import plural
-from lvm_batch.jobs.errors import NotRegistered
+from lvm_batch.jobs.errors import NotRegistered, TryAgain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ def registered(
     folder: OutputFolder,
     job: JobDocument,
     records: Mapping[str, CommitRecord],
-) -> tuple[Summary, NotRegistered | None]:
+) -> tuple[Summary, NotRegistered | TryAgain | None]:
     """Register the committed files in every table; return the summary that says so, and the error of one that failed.
 
     A table that fails keeps none of the others from being tried.
@@ -39,7 +39,7 @@ def registered(
     if not settings.register:
         return summary, None
     done: list[Registered] = []
-    failed: list[NotRegistered] = []
+    failed: list[NotRegistered | TryAgain] = []
     for name in settings.register:
         try:
             done.append(register(name, folder, job, records))
@@ -50,8 +50,10 @@ def registered(
     return summary, failed[0] if failed else None
 
 
-def _not_registered(name: str, output: str, error: DataError) -> NotRegistered:
-    return NotRegistered(
+def _not_registered(name: str, output: str, error: DataError) -> NotRegistered | TryAgain:
+    """Return the error of a run: one that may pass by itself says so by its exit code."""
+    kind = TryAgain if isinstance(error, CommitFailed) else NotRegistered
+    return kind(
         f"{output} is complete and has _SUCCESS, but --register {name} failed: {error.args[0]}",
         f"{error.args[1] if len(error.args) > 1 else 'see what it says'}; the same command registers it, and predicts "
         "nothing again",

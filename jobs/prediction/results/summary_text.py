@@ -29,7 +29,7 @@ def as_text(summary: Summary, *, success: bool) -> str:
             "refused": "; ".join(f"{each.worker}: {each.why}" for each in summary.refused_workers),
             "time": f"{summary.wall_s:.1f} s",
             "output": f"{summary.output} ({'_SUCCESS written' if success else 'without _SUCCESS'})",
-            "registered": registered_text(summary.registered),
+            "tables": registered_text(summary.registered),
         }
     )
 
