@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from lvm_batch.io.storage.locations import Location
     from lvm_batch.io.tables.names import TableName
-    from lvm_batch.io.tables.reading import TableFile
+    from lvm_batch.io.tables.versions import TableFile
 
 _READERS = 32
 _INNER = re.compile(r"\.(parquet|parq|pq)\.\w+$", re.IGNORECASE)

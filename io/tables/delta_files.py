@@ -14,7 +14,7 @@ import pyarrow as pa
 from lvm_batch.io.errors import TableError
 from lvm_batch.io.storage.locations import locate
 from lvm_batch.io.tables.delta import open_delta
-from lvm_batch.io.tables.reading import TableFile, TableVersion
+from lvm_batch.io.tables.versions import TableFile, TableVersion
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

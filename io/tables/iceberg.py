@@ -11,7 +11,8 @@ import hashlib
 from datetime import date
 from typing import TYPE_CHECKING
 
-from lvm_batch.io.errors import ColumnError, CommitFailed, MissingExtra, TableError
+from lvm_batch.io.errors import ColumnError, CommitFailed, TableError
+from lvm_batch.io.tables.catalogs import as_url, open_catalog, open_iceberg
 from lvm_batch.io.tables.column_types import iceberg_type
 from lvm_batch.io.tables.iceberg_schema import iceberg_schema, type_of
 from lvm_batch.io.tables.registration import Change, Table, change_of, library_errors
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
 
 _NAME_MAPPING = "schema.name-mapping.default"
 _RERUN = "the output is complete; run the same command again to register it"
-_CONFIGURE = (
-    "see pyiceberg's configuration: ~/.pyiceberg.yaml, or variables such as PYICEBERG_CATALOG__{}__URI"
-)
 _NOT_IN_PATHS = ("?", "#")
 """pyiceberg takes what follows them for no part of the path."""
 
@@ -186,40 +184,6 @@ class IcebergRegister(Table):
 
     def _table(self) -> Opened | None:
         return open_iceberg(self._name)
-
-
-def open_catalog(name: TableName) -> Catalog:
-    """Open the catalog of a table; raises :class:`TableError` or :class:`MissingExtra`."""
-    try:
-        from pyiceberg.catalog import load_catalog  # noqa: PLC0415 - an extra
-    except ImportError as error:
-        raise MissingExtra(
-            f"{name.text} needs pyiceberg, which is not installed", 'pip install "lvm-batch[iceberg]"'
-        ) from error
-    with library_errors(
-        f"the catalog `{name.catalog}` of {name.text} cannot be opened",
-        _CONFIGURE.format(name.catalog.upper()),
-    ):
-        return load_catalog(name.catalog)
-
-
-def open_iceberg(name: TableName) -> Opened | None:
-    """Open a table, ``None`` if the catalog has none of this name; raises as :func:`open_catalog`."""
-    catalog = open_catalog(name)
-    from pyiceberg.exceptions import NoSuchNamespaceError, NoSuchTableError  # noqa: PLC0415 - an extra
-
-    with library_errors(f"{name.text} cannot be looked up", "check the catalog, and the access to it"):
-        try:
-            return catalog.load_table(name.identifier)
-        except (NoSuchTableError, NoSuchNamespaceError):
-            return None
-
-
-def as_url(path: str) -> str:
-    """Return a path in a table as a URL: tables write local ones in three ways."""
-    if path.startswith("file:///") or ("://" in path and not path.startswith("file:")):
-        return path
-    return f"file:///{path.removeprefix('file:').lstrip('/')}"
 
 
 def _entry(path: str, file: DataFile, values: Sequence[Value], spec_id: int) -> Entry:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lvm_batch.io.errors import TableError
-from lvm_batch.io.tables.iceberg import as_url, open_iceberg
-from lvm_batch.io.tables.reading import TableFile, TableVersion
+from lvm_batch.io.tables.catalogs import as_url, open_iceberg
+from lvm_batch.io.tables.versions import TableFile, TableVersion
 
 if TYPE_CHECKING:
     from pyiceberg.schema import Schema

@@ -6,41 +6,13 @@ under the names that they have there, is refused by name; there is no table engi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lvm_batch.io.errors import TableError
 from lvm_batch.io.tables.names import DELTA, TableName, is_whole_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-
-@dataclass(frozen=True, slots=True)
-class TableFile:
-    """A data file: its path or URL, its name as part of the dataset, its bytes, and the values of its partition that
-    are not in it, as texts.
-    """
-
-    path: str
-    name: str
-    n_bytes: int
-    partition: Mapping[str, str | None]
-
-
-@dataclass(frozen=True, slots=True)
-class TableVersion:
-    """The files of a table at a version, sorted by name."""
-
-    table: str
-    version: int
-    files: tuple[TableFile, ...]
-
-    @property
-    def notice(self) -> str:
-        """What a user should know: which version is read."""
-        count = f"{len(self.files):,} file{'' if len(self.files) == 1 else 's'}"
-        return f"{self.table} is read at version {self.version}, which has {count}"
+    from lvm_batch.io.tables.versions import TableVersion
 
 
 def read_table(name: TableName) -> TableVersion:

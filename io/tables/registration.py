@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from lvm_batch.errors import LvmBatchError
 from lvm_batch.io.errors import ColumnError, TableError
@@ -61,6 +61,17 @@ class Change:
 
     def __bool__(self) -> bool:
         return bool(self.added or self.removed)
+
+
+class Registered(NamedTuple):
+    """What a table holds of an output after a registration, and what that has changed."""
+
+    table: str
+    version: int | None
+    files: int
+    rows: int
+    added: int
+    removed: int
 
 
 def change_of(before: Mapping[str, tuple[int, int]], files: Sequence[DataFile]) -> Change:

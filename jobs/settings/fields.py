@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
 from lvm_batch.io.storage.redaction import redact
+from lvm_batch.jobs.settings.types import SettingsType
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,17 +80,7 @@ class Effect(Enum):
 OUTPUT, OUTPUT_UNLESS_DEFAULT, RESOLVED, NO_EFFECT = Effect
 
 
-class _SettingsType(type(BaseModel)):  # type: ignore[misc]  # as mypy cannot follow it
-    """Hides ``abc``'s method ``register``, which pydantic would take for the default of a setting of that name."""
-
-    @property
-    def register(cls) -> Any:  # type: ignore[override]  # noqa: ANN401 - what a class of settings declares
-        if "register" not in cls.__dict__:
-            raise AttributeError("register")
-        return cls.__dict__["register"]
-
-
-class Settings(BaseModel, metaclass=_SettingsType):
+class Settings(BaseModel, metaclass=SettingsType):
     """The base of all settings: frozen, and unknown names are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

@@ -1,14 +1,19 @@
-"""Types of settings that only a run has: an address to serve at, and a URL to ping.
+"""Types of settings that only a run has, an address to serve at and a URL to ping; and the type of their classes.
 
 The rule: a value is checked and completed here, without looking at the machine or the network.
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, SecretStr
+from pydantic import AfterValidator, BaseModel, SecretStr
+
+if TYPE_CHECKING:
+    from pydantic._internal._model_construction import ModelMetaclass
+else:
+    ModelMetaclass = type(BaseModel)
 
 THIS_MACHINE = "127.0.0.1"
 _HIGHEST_PORT = 65535
@@ -37,3 +42,17 @@ Address = Annotated[str, AfterValidator(_with_host)]
 
 PingURL = Annotated[SecretStr, AfterValidator(_pingable)]
 """Address of a health check: http or https, without a user name, which urllib could not send."""
+
+
+class SettingsType(ModelMetaclass):
+    """The type of every class of settings.
+
+    It hides ``abc``'s method ``register``, which pydantic would take for the default of a setting of that name.
+    """
+
+    @property
+    def register(cls) -> Any:  # noqa: ANN401, N805 - what a class of settings declares
+        """The setting that a class declares."""
+        if "register" not in cls.__dict__:
+            raise AttributeError("register")
+        return cls.__dict__["register"]

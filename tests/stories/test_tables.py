@@ -163,7 +163,6 @@ def test_files_that_are_predicted_again_replace_their_entries(
 
 _KILLED = """
 import os, signal, sys
-from lvm_batch.io.output import registering
 from lvm_batch.io.tables import delta, iceberg
 from lvm_batch.jobs.cli import main
 

@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from lvm_batch.io.dataset.partitions import folder_schema, folder_texts
 from lvm_batch.io.output.commit import OutputFolder
-from lvm_batch.io.output.registering import open_table
 from lvm_batch.io.output.writer import prediction_schema
+from lvm_batch.io.tables.opening import open_table
 from lvm_batch.io.tables.registration import table_columns
 from lvm_batch.jobs.checks import Checks
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 
 from lvm_batch.io.output.job_documents import Success
-from lvm_batch.io.output.registering import Registered  # noqa: TC001 - pydantic reads the annotations
+from lvm_batch.io.tables.registration import Registered  # noqa: TC001 - pydantic reads the annotations
 from lvm_batch.jobs.models.self_check import Refusal  # noqa: TC001 - as above
 from lvm_batch.jobs.prediction.execution.worker import Failure  # noqa: TC001 - as above
 from lvm_batch.jobs.prediction.results.totals import NO_GAIN, BadRowInFile, Gain, Totals, totals_of

@@ -62,6 +62,7 @@ def _example(name: str) -> tuple[str, ...]:
         "URL": "https://h/1",
         "MIN:MAX": "1:2",
         "N/OF": "1/2",
+        "TABLE": "delta",
     }
     by_name = {"as_of": "now", "since": "2026-11-22", "until": "2026-11-23", "lookback": "1d", "drop": "b"}
     shown = metavar(RunSettings, name)
