@@ -233,9 +233,18 @@ def naming_errors(path: str, part: str) -> Iterator[None]:
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last: names that are no UTF-8
         raise UnreadableFile(
             f"{path} cannot be read as Parquet, {part}: {_first_line(error)}",
-            "write the file again; or leave it out with --on-bad-file skip",
+            f"{_mend(error)}; or leave it out with --on-bad-file skip",
             path,
         ) from error
+
+
+def _mend(error: BaseException) -> str:
+    is_whole = isinstance(error, pa.ArrowNotImplementedError)  # as polars' Int128
+    return (
+        "write the file with other types or encodings, which Arrow reads"
+        if is_whole
+        else "write the file again"
+    )
 
 
 def _first_line(error: BaseException) -> str:

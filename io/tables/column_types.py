@@ -2,11 +2,11 @@
 
 The rule: a column is registered under a type that holds each of its values as it is, in a Parquet file as it lies
 there; where a format has no such type, there is none here. Names of types are those of the format; nested ones are
-built of them. Which pairs are right was found by reading registered files back (``tests/stories/test_every_type.py``).
+built of them. Which pairs are right was found by reading registered files back (``tests/stories/test_type_matrix.py``).
 
     uint8, uint16, uint32    the next larger signed type: both formats have signed integers only
     uint64, float16, decimals of more than 38 digits, nanoseconds, durations, null: none
-    dictionaries             the type of their values; fixed-size lists: lists; extensions: what stores them
+    dictionaries             the type of their values; fixed-size lists: lists; extensions, in Delta: what stores them
 """
 
 from __future__ import annotations
@@ -56,7 +56,18 @@ def delta_type(kind: pa.DataType) -> ColumnType | None:
 
 def iceberg_type(kind: pa.DataType) -> ColumnType | None:
     """Return the type of Iceberg for an Arrow type; ``None`` if it has none, or pyiceberg does not read it."""
-    return _column_type(kind, _iceberg)
+    return None if _is_beyond_pyiceberg(kind) else _column_type(kind, _iceberg)
+
+
+def _is_beyond_pyiceberg(kind: pa.DataType) -> bool:
+    """Whether pyiceberg (0.12) cannot read files with a type, or one within it, though Iceberg could have it."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return bool(kind != pa.uuid())
+    if t.is_dictionary(kind):
+        return _is_beyond_pyiceberg(kind.value_type)
+    if t.is_decimal32(kind) or t.is_decimal64(kind) or t.is_list_view(kind) or t.is_large_list_view(kind):
+        return True
+    return any(_is_beyond_pyiceberg(kind.field(index).type) for index in range(kind.num_fields))
 
 
 def _column_type(kind: pa.DataType, primitive: Primitive) -> ColumnType | None:
