@@ -231,20 +231,13 @@ def naming_errors(path: str, part: str) -> Iterator[None]:
             "check that the store answers, then run again",
         ) from error
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last: names that are no UTF-8
+        is_whole = isinstance(error, pa.ArrowNotImplementedError)  # as with polars' Int128
+        mend = "write the file with types that Arrow reads" if is_whole else "write the file again"
         raise UnreadableFile(
             f"{path} cannot be read as Parquet, {part}: {_first_line(error)}",
-            f"{_mend(error)}; or leave it out with --on-bad-file skip",
+            f"{mend}; or leave it out with --on-bad-file skip",
             path,
         ) from error
-
-
-def _mend(error: BaseException) -> str:
-    is_whole = isinstance(error, pa.ArrowNotImplementedError)  # as polars' Int128
-    return (
-        "write the file with other types or encodings, which Arrow reads"
-        if is_whole
-        else "write the file again"
-    )
 
 
 def _first_line(error: BaseException) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +19,6 @@ from lvm_batch.io import read_predictions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 deltalake = pytest.importorskip("deltalake")
 pyiceberg_catalog = pytest.importorskip("pyiceberg.catalog")
@@ -28,6 +29,7 @@ pytestmark = [
 ]
 
 TABLES = ("--register", "delta", "--register", "iceberg:local.ns.rows")
+DOCS = Path(__file__).parents[2] / "docs/tables.md"
 NIGHTS = ("2026-11-20", "2026-11-21", "2026-11-22")
 
 
@@ -344,6 +346,29 @@ def test_a_commit_that_fails_is_made_by_the_same_command(run_job: Callable[..., 
     assert [each["table"] for each in failed.values["registered"]] == ["iceberg:local.ns.rows"]
     assert run_job().code == 0
     assert_each_row_once(tmp_path, 40)
+
+
+def test_the_examples_of_the_documentation_read_the_tables(
+    predict: Callable[..., Any], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As they are printed, each gives all rows."""
+    for name, value in (
+        ("TYPE", "sql"),
+        ("URI", f"sqlite:///{tmp_path}/prod.db"),
+        ("WAREHOUSE", f"file://{tmp_path}"),
+    ):
+        monkeypatch.setenv(f"PYICEBERG_CATALOG__PROD__{name}", value)
+    configure_anew(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    tables = ("--register", "delta", "--register", "iceberg:prod.nightly.predictions")
+    assert predict(data, "--output", "OUT", *tables).code == 0
+    examples = re.findall(r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
+    names: dict[str, Any] = {}
+    for example in examples:
+        exec(example, names)  # noqa: S102 - our own page
+        found = names.pop("frame").collect().to_arrow() if "frame" in names else names["table"]
+        assert sorted(found["key"].to_pylist()) == list(range(40))
+    assert len(examples) == 3
 
 
 def test_names_with_odd_characters_are_registered_or_refused(

@@ -38,7 +38,7 @@ catalogs = pytest.importorskip("pyiceberg.catalog")
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 
-DOCS = Path(__file__).parents[2] / "docs/output.md"
+DOCS = Path(__file__).parents[2] / "docs/tables.md"
 
 NOT_READ_BY_ARROW = {("polars", "int128"), ("DuckDB", "BIGINT[2], with a NULL")}
 """What Arrow 26 does not read: an input with such a column is refused by name."""
@@ -120,6 +120,6 @@ def _of_families(outcomes: Outcomes) -> dict[str, tuple[str, ...]]:
 
 
 def test_the_documentation_says_what_readers_make_of_each_type(outcomes: Outcomes) -> None:
-    """`docs/output.md` has this table, to the letter."""
+    """`docs/tables.md` has this table, to the letter."""
     table = as_table(_of_families(outcomes))
-    assert table in DOCS.read_text(encoding="utf-8"), f"docs/output.md must have this table:\n\n{table}"
+    assert table in DOCS.read_text(encoding="utf-8"), f"docs/tables.md must have this table:\n\n{table}"
