@@ -141,6 +141,7 @@ def open_delta(place: Location, version: int | None = None) -> DeltaTable | None
     """Open the Delta table at ``place``, ``None`` if there is none; raises :class:`TableError`, ``MissingExtra``."""
     try:
         from deltalake import DeltaTable  # noqa: PLC0415 - an extra
+        from deltalake.exceptions import TableNotFoundError  # noqa: PLC0415
     except ImportError as error:
         raise MissingExtra(
             f"{place.text} is a Delta table, and deltalake is not installed", 'pip install "lvm-batch[delta]"'
@@ -149,9 +150,10 @@ def open_delta(place: Location, version: int | None = None) -> DeltaTable | None
     with library_errors(
         f"the Delta table in {place.text} cannot be read", "check its _delta_log, and the access to it"
     ):
-        if not DeltaTable.is_deltatable(place.text, options):
+        try:  # is_deltatable would hold the interpreter's lock while it waits, and with it the lease's heartbeat
+            return DeltaTable(place.text, version=version, storage_options=options)
+        except TableNotFoundError:
             return None
-        return DeltaTable(place.text, version=version, storage_options=options)
 
 
 def storage_options(place: Location) -> dict[str, str] | None:

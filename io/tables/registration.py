@@ -7,6 +7,7 @@ missing or wrong, and removes those of files that are gone. Registering twice ch
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from lvm_batch.io.tables.column_types import ColumnType
+
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m↳?")
+
+_SHOWN = 300
+"""How many characters of a library's error are shown."""
 
 Value = str | int | date | None
 Columns = Mapping[str, "ColumnType"]
@@ -154,11 +160,11 @@ def _two_types(file: str, column: pa.Field, first: str) -> ColumnError:
 
 @contextmanager
 def library_errors(failure: str, hint: str, kind: type[TableError] = TableError) -> Iterator[None]:
-    """Turn what a table's library raises into an error of ``kind``: ``failure``, the first line of it, and ``hint``."""
+    """Turn what a table's library raises into an error of ``kind``: ``failure``, its beginning, and ``hint``."""
     try:
         yield
     except (LvmBatchError, ImportError):
         raise
     except Exception as error:
-        said = next(iter(str(error).strip().splitlines()), "")
-        raise kind(f"{failure}: {redact(f'{type(error).__name__}: {said}')}", hint) from error
+        said = redact(" ".join(_COLOURS.sub("", str(error)).split()))[:_SHOWN]
+        raise kind(f"{failure}: {type(error).__name__}: {said}", hint) from error
