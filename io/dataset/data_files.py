@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from lvm_batch.io.storage.locations import Location
     from lvm_batch.io.tables.names import TableName
-    from lvm_batch.io.tables.versions import TableFile
+    from lvm_batch.io.tables.versions import TableFile, TableVersion
 
 _READERS = 32
 _INNER = re.compile(r"\.(parquet|parq|pq)\.\w+$", re.IGNORECASE)
@@ -93,15 +93,15 @@ def files_matching(pattern: Location) -> Iterator[ListedFile]:
             yield from files_below(place, root)
 
 
-def files_of_table(name: TableName) -> tuple[int, list[ListedFile]]:
-    """Return the version of a table that is read, and its files; raises :class:`TableError` for one that is gone."""
+def files_of_table(name: TableName) -> tuple[TableVersion, list[ListedFile]]:
+    """Return a table at the version that is read, and its files; raises :class:`TableError` for one that is gone."""
     table = read_table(name)
     places = [locate(file.path) for file in table.files]
     with ThreadPoolExecutor(_READERS) as pool:
         infos = list(pool.map(look_at, places))
     for file, info in zip(table.files, infos, strict=True):
         _check(file, info, table.table)
-    return table.version, [
+    return table, [
         ListedFile(place, file.name, info)
         for place, file, info in zip(places, table.files, infos, strict=True)
     ]

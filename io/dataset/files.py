@@ -206,8 +206,8 @@ def _expand(argument: str, kinds: FileKinds) -> DatasetListing:
 
 
 def _of_table(name: TableName) -> DatasetListing:
-    version, listed = files_of_table(name)
-    return DatasetListing([_input_file(*one) for one in listed], (), {name.text: version})
+    found, listed = files_of_table(name)
+    return DatasetListing([_input_file(*one) for one in listed], (), {found.table: found.version})
 
 
 def _sorted_out(

@@ -48,7 +48,9 @@ def read_delta(name: TableName) -> TableVersion:
         raise TableError(
             f"{name.text} has no file at version {table.version()}", "name a version that has rows"
         )
-    return TableVersion(name.text, table.version(), tuple(sorted(files, key=lambda file: file.name)))
+    return TableVersion(
+        f"{name.kind}:{place.text}", table.version(), tuple(sorted(files, key=lambda file: file.name))
+    )
 
 
 def _refuse_features(table: DeltaTable, name: TableName) -> None:

@@ -14,6 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from support.datasets import windows, write_windows
+from support.kills import N_VERSIONS, UNIT_ROWS, UNITS, World
+from support.kills import NIGHTS as ALL_NIGHTS
 
 from lvm_batch.io import read_predictions
 
@@ -228,6 +230,40 @@ def test_a_run_killed_while_it_registers_is_completed_by_the_same_command(
     rerun = run_job()
     assert (rerun.code, rerun.values["units_computed"]) == (0, 0)
     assert_each_row_once(tmp_path, 60 if grown else 40)
+
+
+class TableWorld(World):
+    """A dataset that changes and runs that are killed, over an output that is registered in both tables."""
+
+    def check_rows(self, *, must_read: bool) -> None:
+        """After a run that ended well, both tables hold the rows of the output, each once."""
+        if must_read and self.endings and self.endings[-1][1] == 0:
+            self.check_tables()
+
+    def check_tables(self) -> None:
+        """Compare the keys of the tables with those of the output."""
+        keys = sorted(read_predictions(self.output).select("key").collect()["key"].to_list())
+        delta = deltalake.DeltaTable(self.output).to_pyarrow_table(columns=["key"])
+        assert sorted(delta["key"].to_pylist()) == keys
+        assert sorted(iceberg().scan(selected_fields=("key",)).to_arrow()["key"].to_pylist()) == keys
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(2))
+def test_random_kills_leave_each_row_in_the_tables_once(seed: int, models: Path, tmp_path: Path) -> None:
+    """Ten rounds: nights come, change and are predicted again, and any process of a run dies at any moment."""
+    keys = {
+        (night, version): dict.fromkeys(range(first, first + UNITS[version] * UNIT_ROWS), np.zeros(0))
+        for number, night in enumerate(ALL_NIGHTS)
+        for version in range(N_VERSIONS)
+        for first in [(number * N_VERSIONS + version) * UNIT_ROWS * max(UNITS)]
+    }
+    options = ("--unit-size", "180KiB", "--workers", "2", "--model", str(models / "amn.pt"), *TABLES)
+    world = TableWorld(tmp_path, options, keys, seed, str(tmp_path / "out"))
+    for _ in range(10):
+        world.round()
+    world.finish()
+    world.check_tables()
 
 
 def test_the_table_of_another_output_is_left_alone(

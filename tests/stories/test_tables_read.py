@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from support.datasets import encode, windows
 
@@ -259,6 +260,34 @@ def test_a_renamed_column_of_an_iceberg_table_is_refused(iceberg: Any) -> None: 
     with iceberg.update_schema() as update:
         update.rename_column("key", "number")
     with pytest.raises(TableError, match=r"column `key` of iceberg:local\.ns\.rows was renamed or dropped"):
+        find_files(["iceberg:local.ns.rows"])
+
+
+def test_deleted_rows_of_an_iceberg_table_are_refused(
+    iceberg: Any,  # noqa: ANN401
+    tmp_path: Path,
+) -> None:
+    """A file of deletes, as other engines write them, takes rows out of a data file that is still there whole."""
+    from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
+    from pyiceberg.typedef import Record
+
+    first = next(iter(iceberg.scan().plan_files())).file
+    deletes = tmp_path / "warehouse/deletes.parquet"
+    pq.write_table(pa.table({"file_path": [first.file_path] * 2, "pos": [0, 3]}), deletes)
+    entry = DataFile.from_args(
+        content=DataFileContent.POSITION_DELETES,
+        file_path=f"file://{deletes}",
+        file_format=FileFormat.PARQUET,
+        partition=Record(),
+        record_count=2,
+        file_size_in_bytes=deletes.stat().st_size,
+        lower_bounds={2147483546: first.file_path.encode()},
+        upper_bounds={2147483546: first.file_path.encode()},
+    )
+    with iceberg.transaction() as change, change.update_snapshot().fast_append() as snapshot:
+        snapshot.append_data_file(entry)
+    assert iceberg.refresh().scan().to_arrow().num_rows == 18
+    with pytest.raises(TableError, match=r"iceberg:local\.ns\.rows has deletes"):
         find_files(["iceberg:local.ns.rows"])
 
 
