@@ -54,9 +54,17 @@ class DeltaOutput(Table):
         return None if table is None else table.version()
 
     def refusals(self, columns: TableColumns, names: Sequence[str]) -> list[TableError | ColumnError]:
-        """Return which columns a Delta table, or the one that is there, cannot have."""
-        del names  # the library escapes whatever a path may hold
-        return [*_refused_names(columns), *self._refused_by_table(columns)]
+        """Return which folders and columns a Delta table, or the one that is there, cannot have."""
+        empty = next((name for name in names if any(part.endswith("=") for part in name.split("/"))), None)
+        found: list[TableError | ColumnError] = []
+        if empty is not None:
+            found.append(
+                TableError(
+                    f"{self._place.text}/{empty} has a folder without a value, which Delta Lake takes for null",
+                    "rename the folder of the input, or leave out --register",
+                )
+            )
+        return [*found, *_refused_names(columns), *self._refused_by_table(columns)]
 
     def _refused_by_table(self, columns: TableColumns) -> Iterator[TableError]:
         table = self._table()

@@ -419,6 +419,10 @@ def test_names_with_odd_characters_are_registered_or_refused(
         for table in (iceberg().scan().to_arrow(), deltalake.DeltaTable(tmp_path / "out").to_pyarrow_table())
     ]
     assert lanes == [["a b é"] * 3] * 2
+    (tmp_path / "in/lane=").mkdir()
+    (tmp_path / "in/lane=a b%20é/x+&.parquet").rename(tmp_path / "in/lane=/y.parquet")
+    empty = predict(tmp_path / "in", "--output", tmp_path / "out3", "--register", "delta")
+    assert (empty.code, "takes for null" in empty.values["error"]["message"]) == (2, True)
     write_windows(tmp_path / "in2/x#y.parquet", contexts[:3], columns={"key": np.arange(3)})
     options = ("--output", tmp_path / "out2", "--register", "delta")
     refused = predict(tmp_path / "in2", *options, "--register", "iceberg:local.ns.other")

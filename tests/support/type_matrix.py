@@ -22,6 +22,8 @@ from lvm_batch.io.dataset.units import DatasetFormat, Footer, cut_units, read_fo
 from lvm_batch.io.errors import DataError
 from lvm_batch.io.output.commit import OutputFolder
 from lvm_batch.io.output.writer import PredictionBlock, PredictionWriter
+from lvm_batch.io.tables.opening import open_table
+from lvm_batch.io.tables.registration import table_columns
 from lvm_batch.jobs.prediction.results.registration import register
 from support import every_type
 from support.datasets import windows, write_windows
@@ -293,9 +295,15 @@ def by_iceberg(output: Path) -> pa.ChunkedArray:
         catalog.drop_table("ns.rows")
 
 
-def _register(table: str, output: Path) -> None:
+def _register(name: str, output: Path) -> None:
+    """Register an output, and check that the table would take more files with the same columns."""
     folder = OutputFolder(str(output))
-    register(table, folder, folder.required_job(), folder.recorded())
+    register(name, folder, folder.required_job(), folder.recorded())
+    table = open_table(name, str(output))
+    schema = pq.read_schema(output / "in-00000.parquet")
+    columns, errors = table_columns(table, [("in", schema)], pa.schema([]))
+    for error in (*errors, *table.refusals(columns, ["in-00000.parquet"])):
+        raise RuntimeError(error)
 
 
 READERS: Mapping[str, Callable[[Path], pa.ChunkedArray]] = {
