@@ -13,7 +13,6 @@ import pyarrow as pa
 from lvm_batch.io.dataset.partitions import folder_schema, folder_texts
 from lvm_batch.io.output.commit import OutputFolder
 from lvm_batch.io.output.writer import prediction_schema
-from lvm_batch.io.tables.opening import open_table
 from lvm_batch.io.tables.registration import table_columns
 from lvm_batch.jobs.checks import Checks
 
@@ -43,6 +42,8 @@ def table_errors(
 def _refusals(
     name: str, output: str, schemas: Sequence[tuple[str, pa.Schema]], names: Sequence[str]
 ) -> list[CheckError]:
+    from lvm_batch.io.tables.opening import open_table  # few runs need it
+
     table = open_table(name, output)
     before = OutputFolder(output).job()
     planned = [*([unit.output for unit in before.units] if before else []), *names]

@@ -14,7 +14,6 @@ from lvm_batch.io.dataset.partitions import folder_schema, folder_values
 from lvm_batch.io.errors import CommitFailed, DataError
 from lvm_batch.io.formats.parquet import open_parquet
 from lvm_batch.io.tables.names import DELTA
-from lvm_batch.io.tables.opening import open_table
 from lvm_batch.io.tables.registration import DataFile, Registered, table_columns
 from lvm_batch.jobs.console.text import plural
 from lvm_batch.jobs.errors import NotRegistered, TryAgain
@@ -63,6 +62,8 @@ def register(
 
     Raises :class:`TableError` or :class:`ColumnError`, and then the table is as it was.
     """
+    from lvm_batch.io.tables.opening import open_table  # few runs need it
+
     table = open_table(name, folder.text)
     files, folders = _files(job, records)
     published = folder.published()
