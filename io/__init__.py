@@ -5,7 +5,7 @@
     read_predictions("OUT").group_by("route").agg(pl.col("cosine").mean()).collect()
 
 The rule: this room knows how bytes become rows and rows become files. It knows neither torch nor Dask, nor what a
-model does with a row. Importing it imports nothing; the two public names bring their module on first use, and other
+model does with a row. Importing it imports nothing; the public names bring their module on first use, and other
 modules are imported by name.
 """
 
@@ -16,16 +16,25 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lvm_batch.io.output.readers import predictions_dataset, read_predictions
+    from lvm_batch.io.vectors.stored import decode_predictions
 
-__all__ = ["predictions_dataset", "read_predictions"]
+_READERS = "output.readers"
+
+_MODULES = {
+    "decode_predictions": "vectors.stored",
+    "predictions_dataset": _READERS,
+    "read_predictions": _READERS,
+}
+
+__all__ = ["decode_predictions", "predictions_dataset", "read_predictions"]
 
 
 def __getattr__(name: str) -> object:
     """Import a public name's module on first use (PEP 562)."""
-    if name not in __all__:
+    if name not in _MODULES:
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)
-    value: object = getattr(importlib.import_module(f"{__name__}.output.readers"), name)
+    value: object = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
     globals()[name] = value
     return value
 

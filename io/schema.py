@@ -21,8 +21,11 @@ Layout = Literal["windows", "sequences"]
 Pad = Literal["repeat", "zero", "reject"]
 """What fills the front of a context that has too few vectors: its first vector, zeros, or nothing: the row is bad."""
 
-OutputDtype = Literal["float32", "float16"]
-"""How vectors are written."""
+FloatDtype = Literal["float32", "float16"]
+"""The floats that vectors are packed as."""
+
+OutputDtype = Literal["float32", "float16", "int8", "binary"]
+"""How vectors are written: as floats, as codes of 8 bits, or as the signs of their components."""
 
 STATUSES = ("ok", "short_context", "bad_input")
 """What a row can be; the codes below are the places in this list."""
@@ -38,6 +41,9 @@ SPLITS = ("in_dist", "ood")
 PREDICTION = "prediction"
 """The column of predictions, which a job may leave out."""
 
+STATUS = "status"
+"""The column that says whether a row has a prediction, in the words of :data:`STATUSES`."""
+
 OUTPUT_COLUMNS = (
     PREDICTION,
     "cosine",
@@ -48,7 +54,7 @@ OUTPUT_COLUMNS = (
     "amn_cosine",
     "gru_cosine",
     "shadow",
-    "status",
+    STATUS,
     "status_detail",
 )
 """The columns that a job adds to the carried ones."""

@@ -15,7 +15,9 @@ import polars as pl
 import pyarrow as pa
 
 from lvm_batch.io.formats.polars_types import refuse_unknown
+from lvm_batch.io.schema import PREDICTION, STATUS
 from lvm_batch.io.storage.bucket_access import AWS_KEYS, EXTRAS, aws_access, plain_aws_options
+from lvm_batch.io.vectors.stored import decode_predictions, stored_width
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,6 +40,25 @@ def scan(files: Sequence[ReadFile], root: Location, columns: pa.Schema) -> pl.La
     # Not relaxed: polars would find types of its own, and round.
     frame = pl.concat(scans, how="diagonal") if len(scans) > 1 else scans[0]
     return frame.select(columns.names)
+
+
+def decoded(frame: pl.LazyFrame, columns: pa.Schema) -> pl.LazyFrame:
+    """Return a frame, of files with these ``columns``, whose predictions are unit vectors of float32."""
+    if PREDICTION not in columns.names:  # the job leaves predictions out
+        return frame
+    kind = columns.field(PREDICTION).type
+    wanted = pl.Array(pl.Float32, stored_width(kind))
+
+    def decode(rows: pl.Series) -> pl.Series:
+        table = rows.struct.unnest().to_arrow()
+        stored = table[PREDICTION].cast(kind)  # polars has no binary of a fixed width
+        vectors = decode_predictions(pa.table({PREDICTION: stored, STATUS: table[STATUS]}))
+        return pl.Series(rows.name, vectors, wanted)
+
+    codes = pl.struct(PREDICTION, STATUS)
+    return frame.with_columns(
+        codes.map_batches(decode, return_dtype=wanted, is_elementwise=True).alias(PREDICTION)
+    )
 
 
 def _kind(file: ReadFile) -> tuple[Any, ...]:

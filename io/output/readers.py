@@ -31,29 +31,35 @@ if TYPE_CHECKING:
 _FOOTER_READERS = 32
 
 
-def read_predictions(output: str | os.PathLike[str], *, require_success: bool = True) -> pl.LazyFrame:
+def read_predictions(
+    output: str | os.PathLike[str], *, require_success: bool = True, decode: bool = False
+) -> pl.LazyFrame:
     """Return the rows of an output, a folder or a URL, as a lazy frame; only requested columns are read.
 
     Columns are those of the files, ``prediction``, where the job writes it, as ``pl.Array(pl.Float32, 768)``, and those
-    in the names of folders: whole numbers, dates, or text. Rows stand in the inputs' order. Without
+    in the names of folders: whole numbers, dates, or text. A job with ``--output-dtype int8`` has predictions as
+    ``pl.Array(pl.Int8, 768)``, one with ``binary`` as ``pl.Binary`` of 96 bytes; with ``decode`` they are
+    ``pl.Array(pl.Float32, 768)`` of unit norm, NaN where a row has none. Rows stand in the inputs' order. Without
     ``require_success``, what is committed so far.
 
     Raises ``InputNotFound`` where no job is, ``NotFinished`` for an output without ``_SUCCESS``, ``OutputError`` for
     one of a newer version or with files gone, ``ColumnError`` where files do not go together, or polars has no type
     for a column.
     """
-    from lvm_batch.io.output.polars_scan import scan  # noqa: PLC0415 - Arrow's readers do not need polars
+    from lvm_batch.io.output.polars_scan import decoded, scan  # noqa: PLC0415 - Arrow's readers do not need polars
 
     found = committed(os.fspath(output), require_success=require_success)
     files = _files(found)
-    return scan(files, found.root, _unified(files))
+    columns = _unified(files)
+    frame = scan(files, found.root, columns)
+    return decoded(frame, columns) if decode else frame
 
 
 def predictions_dataset(output: str | os.PathLike[str], *, require_success: bool = True) -> ds.Dataset:
     """Return the rows of an output, a folder or a URL, as a ``pyarrow.dataset.Dataset``, which DuckDB queries too.
 
-    As :func:`read_predictions`, which see for columns, order and errors. Pages are held against their checksums, which
-    polars does not do.
+    As :func:`read_predictions`, which see for columns, order and errors; ``decode_predictions`` makes unit vectors of
+    its tables. Pages are held against their checksums, which polars does not do.
     """
     found = committed(os.fspath(output), require_success=require_success)
     files = _files(found)
@@ -113,4 +119,6 @@ def _with_float32(schema: pa.Schema) -> pa.Schema:
     if place < 0:  # the job leaves predictions out
         return schema
     field = schema.field(place)
+    if not (pa.types.is_fixed_size_list(field.type) and field.type.value_type == pa.float16()):
+        return schema
     return schema.set(place, field.with_type(pa.list_(pa.float32(), field.type.list_size)))

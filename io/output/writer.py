@@ -1,8 +1,8 @@
 """The output format: the columns of a file of predictions.
 
-The rule: one output row for each input row; ``prediction`` is never null, a row without one holds NaN. A null in a
-fixed-size list makes the column unreadable to pyarrow before 26 (arrow#35692) and vanishes from ``flatten()`` in all
-versions, so that rows would shift.
+The rule: one output row for each input row; ``prediction`` is never null, a row without one holds NaN, or zeros where
+there is no NaN. A null in a fixed-size list makes the column unreadable to pyarrow before 26 (arrow#35692) and vanishes
+from ``flatten()`` in all versions, so that rows would shift.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from lvm_batch.io.formats.parquet_sizes import HELD_BYTES
 from lvm_batch.io.formats.parquet_writing import leaf_options, row_groups
 from lvm_batch.io.schema import NEIGHBOUR_COLUMNS, PREDICTION, ROUTES, STATUSES
+from lvm_batch.io.vectors.stored import encode, stored_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -75,14 +76,13 @@ def prediction_schema(
 ) -> pa.Schema:
     """Return the schema of an output file: the carried columns, then the job's own.
 
-    Predictions are vectors of ``dim`` values of ``dtype``; with ``None`` there is no such column. Neighbours have ids
+    Predictions have ``dim`` components, stored as ``dtype``; with ``None`` there is no such column. Neighbours have ids
     of ``id_type``; with ``None`` there are no such columns.
     """
     labels = pa.dictionary(pa.int8(), pa.string())
-    vector = pa.list_(pa.float32() if dtype == "float32" else pa.float16(), dim)
     neighbour_types = [] if id_type is None else [pa.list_(id_type), pa.list_(pa.float32())]
     own = [
-        *([] if dtype is None else [(PREDICTION, vector)]),
+        *([] if dtype is None else [(PREDICTION, stored_type(dtype, dim))]),
         ("cosine", pa.float32()),
         ("route", labels),
         ("escalation_reasons", pa.list_(pa.string())),
@@ -171,7 +171,10 @@ class PredictionWriter:
     def _table(self, block: PredictionBlock, carried: pa.Table, rows: slice) -> pa.Table:
         columns: list[Any] = [
             *carried.columns,
-            *(self._vectors(block.prediction[rows]) for _ in self._vectors_written),
+            *(
+                encode(block.prediction[rows], self._schema.field(name).type)
+                for name in self._vectors_written
+            ),
             _nullable(block.cosine[rows]),
             _labels(block.route[rows], ROUTES),
             self._reason_lists(block.reasons[rows]),
@@ -185,11 +188,6 @@ class PredictionWriter:
             pa.array([block.details.get(row) for row in range(rows.start, rows.stop)], pa.string()),
         ]
         return pa.Table.from_arrays(columns, schema=self._schema)
-
-    def _vectors(self, vectors: NDArray[np.float32]) -> pa.Array:
-        kind = self._schema.field(PREDICTION).type
-        flat = vectors.reshape(-1).astype(kind.value_type.to_pandas_dtype(), copy=False)
-        return pa.FixedSizeListArray.from_arrays(pa.array(flat), type=kind)
 
     def _neighbours(self, block: PredictionBlock, rows: slice) -> tuple[pa.Array, ...]:
         if self._ids is None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lvm_batch.io.packing.sources import Block, Source
-    from lvm_batch.io.schema import OutputDtype
+    from lvm_batch.io.schema import FloatDtype
 
 Encoding = Literal["fixed_size_binary", "fixed_size_list"]
 
@@ -36,7 +36,7 @@ class Packing:
     """
 
     encoding: Encoding = "fixed_size_binary"
-    dtype: OutputDtype | None = None
+    dtype: FloatDtype | None = None
     file_rows: int | None = None
     file_bytes: int = 2**30
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from pydantic import ByteSize, TypeAdapter, ValidationError
 
 from lvm_batch.io.packing.encoding import Encoding, Packing
-from lvm_batch.io.schema import OutputDtype, Pad
+from lvm_batch.io.schema import FloatDtype, Pad
 from lvm_batch.jobs.errors import Problem, SettingsError
 from lvm_batch.jobs.processes.resources import usable_memory
 
@@ -62,7 +62,7 @@ def check_options(options: PackOptions) -> CheckedOptions:
     encoding = (
         _choice("--encoding", options.encoding, get_args(Encoding), problems) if options.encoding else None
     )
-    dtype = _choice("--dtype", options.dtype, get_args(OutputDtype), problems) if options.dtype else None
+    dtype = _choice("--dtype", options.dtype, get_args(FloatDtype), problems) if options.dtype else None
     pad = _choice("--pad", options.pad, get_args(Pad), problems)
     rows, n_bytes = _file_size(options.rows_per_file, problems)
     memory = _sort_memory(options, problems)

@@ -8,10 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from lvm_batch.jobs.errors import UsageError
 from lvm_batch.lvm.errors import ArchitectureError, BankError, CheckpointError, ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+_SIGNS_A_BYTE = 8
 
 
 class SizedModel(Protocol):
@@ -97,4 +100,13 @@ def check_architecture(name: str, architecture: str | None, allowed: tuple[str, 
         raise CheckpointError(
             f"{name} is a model of the architecture {architecture}, which {option} does not take",
             f"give {option} one of {' or '.join(allowed)}",
+        )
+
+
+def check_output_width(dtype: str, dim: int) -> None:
+    """Raise ``UsageError`` if predictions of ``dim`` components cannot be stored as ``dtype``."""
+    if dtype == "binary" and dim % _SIGNS_A_BYTE:
+        raise UsageError(
+            f"--output-dtype binary stores {_SIGNS_A_BYTE} components in a byte, and the vectors have {dim}",
+            "choose --output-dtype int8",
         )

@@ -28,6 +28,7 @@ _MODULES = {
     "read_summary": _FUNCTIONS,
     "read_predictions": _READERS,
     "predictions_dataset": _READERS,
+    "decode_predictions": "lvm_batch.io.vectors.stored",
     "Result": _RESULTS,
     "RunResult": _RESULTS,
     "PlanResult": _RESULTS,

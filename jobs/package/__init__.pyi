@@ -9,6 +9,7 @@ from lvm_batch.errors import LvmBatchError as LvmBatchError
 from lvm_batch.io.errors import DataError as DataError
 from lvm_batch.io.output.readers import predictions_dataset as predictions_dataset
 from lvm_batch.io.output.readers import read_predictions as read_predictions
+from lvm_batch.io.vectors.stored import decode_predictions as decode_predictions
 from lvm_batch.jobs.errors import GateFailed as GateFailed
 from lvm_batch.jobs.errors import JobError as JobError
 from lvm_batch.jobs.errors import SettingsError as SettingsError
@@ -42,7 +43,7 @@ def run(
     pad: Literal["repeat", "zero", "reject"] | None = None,
     on_bad_file: Literal["fail", "skip"] | None = None,
     max_bad_rows: float | None = None,
-    output_dtype: Literal["float32", "float16"] | None = None,
+    output_dtype: Literal["float32", "float16", "int8", "binary"] | None = None,
     rename: str | Sequence[str] | None = None,
     neighbours: int | None = None,
     as_of: str | date | None = None,
@@ -141,7 +142,8 @@ def run(
     max_bad_rows
         Fraction of bad_input rows above which the job fails. Default: 0.01
     output_dtype
-        Type of the values of a prediction. Default: float32
+        How predictions are stored: as floats, as codes of 8 bits, or as the signs of their components.
+        Default: float32
     rename
         New name of a carried column; repeatable.
     neighbours
@@ -287,7 +289,7 @@ def plan(
     pad: Literal["repeat", "zero", "reject"] | None = None,
     on_bad_file: Literal["fail", "skip"] | None = None,
     max_bad_rows: float | None = None,
-    output_dtype: Literal["float32", "float16"] | None = None,
+    output_dtype: Literal["float32", "float16", "int8", "binary"] | None = None,
     rename: str | Sequence[str] | None = None,
     neighbours: int | None = None,
     as_of: str | date | None = None,
@@ -386,7 +388,8 @@ def plan(
     max_bad_rows
         Fraction of bad_input rows above which the job fails. Default: 0.01
     output_dtype
-        Type of the values of a prediction. Default: float32
+        How predictions are stored: as floats, as codes of 8 bits, or as the signs of their components.
+        Default: float32
     rename
         New name of a carried column; repeatable.
     neighbours

@@ -16,7 +16,8 @@ import pyarrow as pa
 from lvm_batch.io.dataset.windows import WindowsReader
 from lvm_batch.io.errors import ColumnError
 from lvm_batch.io.output.writer import prediction_schema
-from lvm_batch.io.schema import BAD_INPUT, OK, ROUTES, STATUSES
+from lvm_batch.io.schema import BAD_INPUT, OK, PREDICTION, ROUTES, STATUSES
+from lvm_batch.io.vectors.stored import encode, row_bytes
 from lvm_batch.jobs.serving.arrow_sizes import stream_size
 from lvm_batch.jobs.serving.bodies import Problem, too_large, unusable
 from lvm_batch.jobs.serving.rows import Rows
@@ -67,7 +68,7 @@ class ArrowForm:
             size = stream_size(body)
         if size.n_bytes > self._max_bytes:
             raise too_large("the body unpacked", self._max_bytes)
-        answers = size.n_rows * self._format.shape.dim * np.dtype(self._dtype).itemsize
+        answers = size.n_rows * row_bytes(self._dtype, self._format.shape.dim)
         if answers > self._max_bytes:
             raise too_large("the answer", self._max_bytes)
         return 2 * (
@@ -167,7 +168,7 @@ def _answered(batch: Batch, answers: Answers, schema: pa.Schema) -> pa.Table:
     prediction = np.where(known[:, np.newaxis], answers.prediction, np.float32(np.nan))
     columns = [
         *batch.carried.columns,
-        _vectors(prediction, schema.field("prediction").type),
+        encode(prediction, schema.field(PREDICTION).type),
         _nullable(answers.cosine, known),
         _labels(np.where(known, answers.escalated, -1), ROUTES),
         _reasons(answers.reasons & known[:, np.newaxis]),
@@ -178,11 +179,6 @@ def _answered(batch: Batch, answers: Answers, schema: pa.Schema) -> pa.Table:
         pa.array([details.get(row) for row in range(len(status))], pa.string()),
     ]
     return pa.Table.from_arrays(columns, schema=schema)
-
-
-def _vectors(vectors: NDArray[np.float32], kind: pa.DataType) -> pa.Array:
-    flat = vectors.reshape(-1).astype(kind.value_type.to_pandas_dtype(), copy=False)
-    return pa.FixedSizeListArray.from_arrays(pa.array(flat), type=kind)
 
 
 def _nullable(values: NDArray[np.float32], known: NDArray[np.bool_]) -> pa.Array:

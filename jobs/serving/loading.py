@@ -17,6 +17,7 @@ from lvm_batch.jobs.datasets.dataset_format import dataset_format
 from lvm_batch.jobs.errors import Problem, SettingsError
 from lvm_batch.jobs.models.check import look_at_models
 from lvm_batch.jobs.models.files import name_models
+from lvm_batch.jobs.models.fit import check_output_width
 from lvm_batch.jobs.models.load import load_cascade
 from lvm_batch.jobs.models.named_bank import NamedBank
 from lvm_batch.jobs.processes.resources import keep_freed_memory
@@ -84,6 +85,7 @@ def load(settings: ServeSettings) -> LoadedModels:
     if found.problems or found.primary is None:
         raise SettingsError(*map(Problem.of, found.problems))
     shape = found.primary.shape
+    check_output_width(settings.output_dtype, shape.dim)
     cascade = load_cascade(found.as_set(settings))
     took_s = _warm(cascade, shape, max_rows=settings.max_batch)
     gc.collect()

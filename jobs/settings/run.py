@@ -77,8 +77,9 @@ class RunSettings(SelectionSettings, ChoiceSettings, WorkerSettings):
     max_bad_rows: Annotated[Rate, _FILES, NO_EFFECT] = Field(
         default=0.01, description="Fraction of bad_input rows above which the job fails."
     )
-    output_dtype: Annotated[Literal["float32", "float16"], _FILES, OUTPUT] = Field(
-        default="float32", description="Type of the values of a prediction."
+    output_dtype: Annotated[Literal["float32", "float16", "int8", "binary"], _FILES, OUTPUT] = Field(
+        default="float32",
+        description="How predictions are stored: as floats, as codes of 8 bits, or as the signs of their components.",
     )
     rename: Annotated[
         tuple[Annotated[str, Field(pattern=r"^[^=]+=.+$")], ...], HelpMark("Files", "OLD=NEW"), OUTPUT

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from lvm_batch.io.output.job_difference import MEANT, TABLES
 from lvm_batch.io.output.job_documents import FORMAT, Identity, InputEntry
 from lvm_batch.io.schema import WindowShape
+from lvm_batch.io.vectors.stored import scale_of
 from lvm_batch.jobs.prediction.batching import BATCH_ROWS
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ class Job:
             "lvm_batch.thresholds": json.dumps(asdict(self.models.thresholds)),
             **self._router,
             **self._choice,
+            **self._stored,
         }
 
     @property
@@ -94,6 +96,14 @@ class Job:
         }
         told = {name: value for name, value in chosen.items() if value not in ((), None)}
         return {"lvm_batch.choice": json.dumps(told)} if told else {}
+
+    @property
+    def _stored(self) -> dict[str, str]:
+        """How predictions are stored, for the metadata of files: nothing where they are floats."""
+        dtype, dim = self.output_dtype, self.dataset_format.shape.dim
+        scale = None if dtype is None else scale_of(dtype, dim)
+        stored = {"dtype": dtype, "dim": dim, "scale": scale}
+        return {} if scale is None else {"lvm_batch.prediction": json.dumps(stored)}
 
 
 def identity(

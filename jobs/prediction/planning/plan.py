@@ -19,6 +19,7 @@ from lvm_batch.jobs.datasets.foretold_gates import gate_notices
 from lvm_batch.jobs.models.facts import FoundModels
 from lvm_batch.jobs.models.files import find_model_files, fit_problems
 from lvm_batch.jobs.models.find import find_models
+from lvm_batch.jobs.models.fit import check_output_width
 from lvm_batch.jobs.prediction.planning.fleet import Fleet, local_fleet
 from lvm_batch.jobs.prediction.planning.inputs import Inputs, read_inputs, select_files
 from lvm_batch.jobs.prediction.planning.job import Job, cap_rate, fingerprint, identity
@@ -85,6 +86,8 @@ def make_plan(
     checks = Checks()
     selection = select_files(settings, checks)
     columns, dataset = _find_columns(settings, selection.files, checks, prepare)
+    if not settings.no_prediction:
+        checks.run(lambda: check_output_width(settings.output_dtype, dataset.shape.dim))
     inputs = read_inputs(selection, dataset, settings, checks, console=console)
     checks.raise_all()
     found = _loaded(settings, checks)

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from lvm_batch.io.output.committed import committed
 from lvm_batch.io.output.row_search import find_rows, n_matching
-from lvm_batch.io.schema import PREDICTION
+from lvm_batch.io.schema import OK, PREDICTION, STATUS, STATUSES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,7 +90,7 @@ def show_rows(output: str, query: RowQuery) -> ShownRows:
 
 def _shown(found: FoundRow) -> ShownRow:
     columns = {name: _plain(_as_python(value)) for name, value in found.values.items()}
-    if (prediction := columns.get(PREDICTION)) and prediction[0] is None:
+    if PREDICTION in columns and columns[STATUS] != STATUSES[OK]:
         columns[PREDICTION] = None
     return ShownRow(found.input, found.row, columns)
 

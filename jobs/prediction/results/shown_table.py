@@ -180,12 +180,16 @@ def _neighbours(row: ShownRow) -> str:
     return ", ".join(map(_cell, ids))
 
 
-def _short(vector: Sequence[float] | None, n_values: int) -> str:
-    """Return the norm of a vector and its first values."""
+def _short(vector: Sequence[float] | str | None, n_values: int) -> str:
+    """Return the norm of a vector and its first values, the first of its codes, or the first of its signs' digits."""
     if not vector:
         return ""
-    norm = sum(value * value for value in vector) ** 0.5
+    if isinstance(vector, str):
+        return vector[: 4 * n_values] + ("…" if len(vector) > 4 * n_values else "")
     more = " …" if len(vector) > n_values else ""
+    if all(isinstance(value, int) for value in vector):
+        return " ".join(map(str, vector[:n_values])) + more
+    norm = sum(value * value for value in vector) ** 0.5
     return f"|{norm:.2f}| " + " ".join(f"{value:.3f}" for value in vector[:n_values]) + more
 
 

@@ -20,6 +20,8 @@ from support.datasets import encode, windows, write_windows
 from support.served import ARROW, Serving, serving, stream
 from support.waiting import HANG_S
 
+from lvm_batch import decode_predictions
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
@@ -155,6 +157,17 @@ def test_an_arrow_stream_is_answered_with_the_columns_of_a_run(
             assert answer.pop(name) == pytest.approx(row.pop(name), abs=1e-5)
         assert answer == row
     assert table["status_detail"].to_pylist()[-3:] == ["zero_norm", "inf", "nan"]
+
+
+def test_an_arrow_stream_is_answered_in_the_type_of_the_settings(
+    settings: Callable[..., Any], dataset: Path, expected: pa.Table
+) -> None:
+    """With --output-dtype int8, predictions are codes, which decode to what float32 answers."""
+    with serving(settings(output_dtype="int8")) as started:
+        response = started.post("/predict/batch", data=stream(pq.read_table(dataset)), headers=ARROW)
+    table = pa.ipc.open_stream(response.content).read_all()
+    assert table["prediction"].type == pa.list_(pa.int8(), 768)
+    np.testing.assert_allclose(decode_predictions(table), decode_predictions(expected), atol=0.006)
 
 
 def test_a_stream_without_rows_is_answered_without_rows(served: Serving, dataset: Path) -> None:

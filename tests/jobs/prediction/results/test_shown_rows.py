@@ -45,6 +45,20 @@ def lines(rows: ShownRows, width: int = 80) -> list[str]:
     return [line.rstrip() for line in file.getvalue().splitlines()]
 
 
+@pytest.mark.parametrize(
+    ("stored", "told"),
+    [
+        ([102, -76, 0, 5], "102 -76 0 …"),
+        ([102, -76], "102 -76"),
+        ("81ff" * 48, "81ff81ff81ff…"),
+        ("81", "81"),
+    ],
+)
+def test_codes_and_signs_are_shown_as_they_are_stored(stored: object, told: str) -> None:
+    """Codes of 8 bits are whole numbers, signs hexadecimal digits."""
+    assert lines(shown([{"prediction": stored}]))[1].endswith(told)
+
+
 def test_rows_are_shown_with_their_keys_and_figures(tmp_path: Path) -> None:
     """One row a line: a long text is cut, a prediction is its norm and its first values."""
     write_output(str(tmp_path), {"a-00000.parquet": KEYS})
