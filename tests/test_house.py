@@ -35,7 +35,7 @@ LAYERS = {
     "lvm": (
         ("errors",),
         ("architectures", "devices", "registry"),
-        ("checkpoints", "kernels", "search"),
+        ("checkpoints", "kernels", "portable", "search"),
         ("inference",),
         ("training", "evaluation"),
     ),

@@ -8,6 +8,7 @@ import typer
 
 from lvm_batch.jobs.console.console import Console
 from lvm_batch.jobs.console.help import HelpCommand, HelpGroup
+from lvm_batch.jobs.registry.export_options import ExportOptions
 from lvm_batch.jobs.registry.verification_options import (
     DATASET,
     VerificationOptions,
@@ -22,7 +23,9 @@ from lvm_batch.jobs.settings.run import RunSettings
 from lvm_batch.jobs.settings.sources import ResolvedSettings
 from lvm_batch.lvm.registry.registry import ROLES
 
-app = typer.Typer(name="models", cls=HelpGroup, help="List, verify, promote, release and convert models.")
+app = typer.Typer(
+    name="models", cls=HelpGroup, help="List, verify, promote, release, convert and export models."
+)
 
 _PLACE = ("models_dir",)
 _VERIFIED = (*_PLACE, *DATASET)
@@ -195,6 +198,30 @@ def convert(
     from lvm_batch.jobs.registry.conversion import convert_model
 
     console.result(*convert_model(name, target, models_dir=folder))
+
+
+@app.command(cls=HelpCommand)
+@takes_settings(required=(), names=_PLACE)
+@takes_console
+@takes_options(ExportOptions)
+def export(
+    name: Source, resolved: ResolvedSettings[RunSettings], *, console: Console, options: ExportOptions
+) -> None:
+    """Write a model as ONNX, for programs without torch: services, mobile devices.
+
+    The file reads `context` (rows, length, width) and gives `prediction` (rows, width) of unit norm,
+    both float32. onnxruntime must answer the sample's rows as torch does, to 1e-5, before the file
+    is kept. No file is written over.
+
+    Examples:
+        lvm-batch models export amn --output amn.onnx
+        lvm-batch models export production_model --format onnx --output model.onnx
+    """
+    console.doing("loading torch and the model")
+    options.check()
+    from lvm_batch.jobs.registry.onnx_export import export_onnx
+
+    console.result(*export_onnx(name, options, models_dir=models_folder(resolved)))
 
 
 @app.command(cls=HelpCommand)

@@ -117,6 +117,11 @@ def check_answers(
     return Refusal(f"of {N_ROWS} stored rows, {found}, where {bound:g} is allowed", device, off)
 
 
+def sample_contexts(*, length: int, dim: int) -> Floats:
+    """Return the contexts of the stored rows, float32 (rows, length, dim), before a model answers them."""
+    return _contexts(_sample_vectors(N_ROWS + length - 1, dim), length)
+
+
 def name_worker(refusal: Refusal, worker: str) -> Refusal:
     """Return the refusal with the worker's address and host."""
     return replace(refusal, worker=worker, host=socket.gethostname())

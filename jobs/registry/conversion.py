@@ -6,18 +6,15 @@ the self-check. No file is written over.
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lvm_batch.io.errors import OutputError
 from lvm_batch.io.storage.locations import read_file
 from lvm_batch.jobs.console.text import as_lines
-from lvm_batch.jobs.errors import UsageError
 from lvm_batch.jobs.models.self_check import check_answers, expected_answers
 from lvm_batch.jobs.output_folder import writing
+from lvm_batch.jobs.registry.model_target import new_model_file
 from lvm_batch.lvm.checkpoints.checkpoint_files import SAFETENSORS_SUFFIX, write_durably
 from lvm_batch.lvm.checkpoints.conversion import Conversion, convert
 from lvm_batch.lvm.errors import CheckpointError
@@ -28,6 +25,7 @@ from lvm_batch.lvm.registry.registry import named_model
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 _SUFFIXES = (".pt", SAFETENSORS_SUFFIX)
 _BOUND = 1e-5  # of 1 - cosine: a sum in another order changes it by 1e-7, other weights or heads by far more
@@ -40,7 +38,7 @@ def convert_model(name: str, target: str, *, models_dir: Path) -> tuple[dict[str
     ``name`` is a name in the registry, a role, a path or a URL. Raises ``UsageError``, ``OutputError``, ``DataError``
     or ``ModelError``; nothing is written then.
     """
-    place = _target(target)
+    place = new_model_file(target, _SUFFIXES)
     path = named_model(name, models_dir)
     done = convert(read_file(path), path, target=target, suffix=place.suffix)
     _check_answers(done, target)
@@ -58,24 +56,6 @@ def convert_model(name: str, target: str, *, models_dir: Path) -> tuple[dict[str
         "left_out": list(done.left_out),
     }
     return values, _text(values)
-
-
-def _target(target: str) -> Path:
-    """Return the path of the file to write; raises ``UsageError`` or ``OutputError`` if it cannot be written."""
-    if "://" in target:
-        raise UsageError(
-            f"{target}: a model is written to this machine", "give a path, and copy it from there"
-        )
-    path = Path(target)
-    if path.suffix not in _SUFFIXES:
-        raise UsageError(
-            f"{target} ends in neither {' nor '.join(_SUFFIXES)}", "the end says what is written"
-        )
-    if os.path.lexists(path):
-        raise OutputError(f"{target} exists already", "give another name; no file is written over")
-    if not path.parent.is_dir():
-        raise OutputError(f"{target} cannot be written: there is no folder {path.parent}", "make it first")
-    return path
 
 
 def _check_answers(done: Conversion, target: str) -> None:

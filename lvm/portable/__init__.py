@@ -1,0 +1,1 @@
+"""Models as graphs of ONNX, which run without torch and without this package."""
