@@ -24,16 +24,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lvm_batch.io.bank.ids import digest_of_ids, read_ids
+from lvm_batch.io.bank.kept_columns import ID
 from lvm_batch.io.bank.remote import IDS, INDEX, META, VECTORS, fetch_bank, upload_bank
-from lvm_batch.io.bank.unit_vectors import survey, unit_vectors
-from lvm_batch.io.discovery.find_columns import find_vector_column
+from lvm_batch.io.bank.unit_vectors import find_source, unit_vectors
 from lvm_batch.io.errors import OutputError, UnreadableFile, output_errors
 from lvm_batch.io.formats.numpy_files import open_npy
 from lvm_batch.io.formats.parquet_writing import row_groups
 from lvm_batch.io.storage.locations import locate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from numpy.typing import NDArray
@@ -74,19 +74,23 @@ def build_bank(
     *,
     vector_column: str | None = None,
     id_column: str | None = None,
+    article_column: str | None = None,
+    position_column: str | None = None,
     build_index: Callable[[NDArray[np.float32]], bytes] | None = None,
     on_rows: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
     """Build a bank from the vectors of Parquet ``files`` in the folder ``output``; return the content of ``bank.json``.
 
     Vectors that are null, not finite or without a norm are left out and counted, and, if their type leaves the width
-    open, those of another width than most of the first. Unless it is given, ``vector_column`` is found, and
-    ``id_column`` is ``id`` if there is such a column. ``build_index`` makes an index of the vectors; ``on_rows`` is
-    called with the rows done so far. Raises
-    ``ColumnError``, ``UnreadableFile`` or :class:`OutputError` (there is a bank already, or the disk is full).
+    open, those of another width than most of the first. Unless they are given, ``vector_column``, ``article_column``
+    and ``position_column`` are found, and ``id_column`` is ``id`` if there is such a column; articles and positions are
+    kept together or not at all, and not if either is ``@none``. ``build_index`` makes an index of the vectors;
+    ``on_rows`` is called with the rows done so far. Raises ``ColumnError``, ``UnreadableFile`` or :class:`OutputError`
+    (there is a bank already, or the disk is full).
     """
     place = locate(output)
-    options = (vector_column or find_vector_column(files), id_column, build_index, on_rows)
+    given = {"vector": vector_column, "article": article_column, "position": position_column}
+    options = (given, id_column, build_index, on_rows)
     if place.is_local:
         with _naming(Path(place.path)):
             _refuse_occupied(Path(place.path), output)
@@ -99,12 +103,12 @@ def _build(  # noqa: PLR0917 - called twice, with the same arguments
     files: Sequence[InputFile],
     root: Path,
     output: str,
-    vector_column: str,
+    given: Mapping[str, str | None],
     id_column: str | None,
     build_index: Callable[[NDArray[np.float32]], bytes] | None,
     on_rows: Callable[[int], None] | None,
 ) -> dict[str, Any]:
-    source = survey(files, vector_column, id_column)
+    source = find_source(files, given, id_column)
     with output_errors(f"{output} cannot be made", "choose another folder"):
         root.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256()
@@ -226,7 +230,8 @@ def _write_meta(root: Path, source: VectorSource, *, kept: int, digest: str) -> 
         "dim": source.dim,
         "digest": digest,
         "index": (root / INDEX).exists(),
-        "id_type": None if source.id_type is None else str(source.id_type),
+        "id_type": str(source.types[ID]) if ID in source.types else None,
+        "columns": source.columns,
         "ids_digest": digest_of_ids(root / IDS),
         "sources": [file.path for file in source.files],
     }

@@ -78,12 +78,6 @@ def find_among(
     return _Finder(there, given, layout=layout, shape=shape).found(parts)
 
 
-def find_vector_column(files: Sequence[InputFile]) -> str:
-    """Return the column of single vectors, whatever the others are; raises :class:`AmbiguousColumns`."""
-    with ColumnsThere.of(files) as there:
-        return _Finder(there, {}, layout="sequences").vector_column()
-
-
 class _Finder:
     """Finds the columns of one dataset."""
 
@@ -114,12 +108,6 @@ class _Finder:
         names = replace(_USUAL, **self._given, **self._taken)
         shape, is_fixed = self._measured(layout, names), layout == "windows" and self._is_fixed(names)
         return FoundColumns(names, layout, shape, self._taken, self._candidates, is_fixed)
-
-    def vector_column(self) -> str:
-        """Find the column of single vectors alone."""
-        self._list_candidates()
-        self._find_vectors()
-        return self._taken.get("vector", _USUAL.vector)
 
     def _list_candidates(self) -> None:
         contexts, targets, singles = self._vector_columns()

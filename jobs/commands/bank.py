@@ -38,13 +38,27 @@ def build(
     id_column: Annotated[
         str | None, typer.Option(help="The column of ids. Default: id, if there is one.", metavar="NAME")
     ] = None,
+    article_column: Annotated[
+        str | None,
+        typer.Option(
+            help="The column of articles, which is kept with that of positions. Default: as a run finds it; @none for"
+            " none.",
+            metavar="NAME",
+        ),
+    ] = None,
+    position_column: Annotated[
+        str | None,
+        typer.Option(
+            help="The column of positions in the article. Default: as a run finds it.", metavar="NAME"
+        ),
+    ] = None,
     index: Annotated[
         str, choice("exact", "faiss", help="How it will be searched: exact, or faiss for a large bank.")
     ] = "exact",
 ) -> None:
     """Write a bank of VECTORS, as unit vectors with their ids.
 
-    A run takes it with --bank.
+    A run takes it with --bank. Its neighbours are named by their ids, else by article and position, else by row number.
 
     Examples:
         lvm-batch bank build data/ --output bank/
@@ -55,6 +69,13 @@ def build(
 
     console.result(
         *build_bank(
-            vectors, output, vector_column=vector_column, id_column=id_column, index=index, console=console
+            vectors,
+            output,
+            vector_column=vector_column,
+            id_column=id_column,
+            article_column=article_column,
+            position_column=position_column,
+            index=index,
+            console=console,
         )
     )

@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lvm_batch.io.bank.bank import build_bank as write_bank
+from lvm_batch.io.bank.ids import ROW, named_by
+from lvm_batch.io.bank.kept_columns import ID
 from lvm_batch.io.bank.remote import NAMES
 from lvm_batch.io.dataset.files import look_for_files
 from lvm_batch.jobs.console.count import Count
@@ -29,6 +31,8 @@ def build_bank(
     *,
     vector_column: str | None,
     id_column: str | None,
+    article_column: str | None,
+    position_column: str | None,
     index: str,
     console: Console,
 ) -> tuple[dict[str, Any], str]:
@@ -44,6 +48,8 @@ def build_bank(
             output,
             vector_column=vector_column,
             id_column=id_column,
+            article_column=article_column,
+            position_column=position_column,
             build_index=build_index,
             on_rows=progress.reach,
         )
@@ -74,4 +80,12 @@ def _text(output: str, meta: Mapping[str, Any]) -> str:
     n_left_out = plural(meta["left_out"], "row")
     left_out = f", {n_left_out} without a usable vector left out" if meta["left_out"] else ""
     made = f"{output}: {plural(meta['count'], 'vector')} of {meta['dim']}{left_out}"
-    return f"{made}\nuse it with: lvm-batch run … --bank {output}"
+    kept = {part: name for part, name in meta["columns"].items() if part != ID}
+    known = " and ".join(f"`{name}` as {part}" for part, name in kept.items())
+    lines = [
+        made,
+        f"neighbours are named by {named_by((*meta['columns'], ROW))}"
+        + (f"; kept: {known}" if known else ""),
+        f"use it with: lvm-batch run … --bank {output}",
+    ]
+    return "\n".join(lines)

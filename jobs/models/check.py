@@ -97,6 +97,7 @@ def _bank_facts(bank: Bank, ids: BankIds | None) -> BankFacts:
         wants_index=bank.index is None and n_vectors >= FAISS_PAYS_FROM,
         id_bytes=ids.values.nbytes if ids else 0,
         id_type=ids.values.type if ids else None,
+        named_by=ids.named_by if ids else None,
     )
 
 
@@ -152,8 +153,8 @@ def find_ids(bank: Bank, n_neighbours: int) -> BankIds:
     ids = bank.read_ids()
     if ids is None:
         raise BankError(
-            f"--neighbours names vectors by their ids, and {bank.path} has none",
-            "build it again with the column of ids: lvm-batch bank build VECTORS --id-column NAME --output BANK",
+            f"--neighbours names vectors by their ids, and {bank.path} has no ids.parquet",
+            "build it again: lvm-batch bank build VECTORS --output BANK",
         )
     return ids
 

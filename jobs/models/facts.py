@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from lvm_batch.io.bank.ids import NamedBy
     from lvm_batch.io.schema import WindowShape
     from lvm_batch.jobs.checks import CheckError
     from lvm_batch.jobs.models.self_check import ExpectedAnswers
@@ -117,7 +118,8 @@ class ModelFacts:
 class BankFacts:
     """A bank that can be searched; ``wants_index`` says that it has no index and would be faster with one.
 
-    ``id_bytes`` are those of its ids, and ``id_type`` is their Arrow type, if they are needed.
+    ``id_bytes`` are those of its ids and keys, ``id_type`` is the Arrow type of its ids and ``named_by`` says what they
+    are, if they are needed.
     """
 
     ref: BankRef
@@ -127,6 +129,7 @@ class BankFacts:
     wants_index: bool
     id_bytes: int = 0
     id_type: pa.DataType | None = None
+    named_by: NamedBy | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,4 +52,6 @@ class NamedBank:
 def _plain(value: object) -> Any:  # noqa: ANN401 - any JSON
     if isinstance(value, bytes):
         return value.hex()
+    if isinstance(value, dict):  # an article and a position
+        return {name: _plain(each) for name, each in value.items()}
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)

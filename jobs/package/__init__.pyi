@@ -783,13 +783,16 @@ def build_bank(
     output: str | PathLike[str],
     vector_column: str | None = None,
     id_column: str | None = None,
+    article_column: str | None = None,
+    position_column: str | None = None,
     index: Literal["exact", "faiss"] = "exact",
     progress: bool = True,
 ) -> BankResult:
     """Make unit vectors of Parquet files, keep their ids, and write a bank that ``run`` takes.
 
     ``vectors`` are files, folders, globs or URLs, ``output`` is the folder to make. ``vector_column`` is ``vector``, or
-    else the only column that can be it; ``id_column`` is ``id`` if there is one. ``index`` is "exact", or "faiss" for a
+    else the only column that can be it; ``id_column`` is ``id`` if there is one; ``article_column`` and
+    ``position_column`` are those that a run would find, "@none" for none. ``index`` is "exact", or "faiss" for a
     large bank. Raises ``LvmBatchError``.
     """
 

@@ -175,7 +175,7 @@ class Answer(Body):
     cosine: float | None = Field(description="Cosine with the target; null without one.")
     model: str = Field(description="Architecture, and the beginning of the file's SHA-256.")
     status_detail: str | None = Field(description="Such as `padded: 3`.")
-    neighbour_ids: list[str | int | float | None] | None = Field(
+    neighbour_ids: list[str | int | float | dict[str, Any] | None] | None = Field(
         default=None, description="Ids of the nearest vectors, if `neighbours` asks for them, nearest first."
     )
     neighbour_cosines: list[float] | None = Field(default=None, description="Their cosines.")

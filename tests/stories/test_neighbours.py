@@ -93,6 +93,28 @@ def test_readers_have_the_neighbours(dataset: Path, tmp_path: Path, predict: Cal
     assert table["neighbour_cosines"].to_pylist() == frame["neighbour_cosines"].to_list()
 
 
+def test_a_bank_without_ids_names_neighbours_all_the_same(
+    dataset: Path, tmp_path: Path, predict: Callable[..., Any]
+) -> None:
+    """By article and position where it has them, which join with the dataset, else by row number, which a note says."""
+    places = {
+        "article_id": [number // 30 for number in range(300)],
+        "position": pa.array(range(300), pa.int32()),
+    }
+    found = {}
+    for name, columns in (("placed", places), ("numbered", {})):
+        bank = bank_of(tmp_path / name, vectors()[:300], **columns)
+        job = (dataset, "--output", tmp_path / f"out-{name}", "--bank", bank, "--neighbours", 2)
+        ran = predict(*job)
+        ran.done()
+        assert ("named by row numbers" in ran.stderr) == (name == "numbered")
+        found[name] = read_predictions(tmp_path / f"out-{name}").collect()["neighbour_ids"].explode()
+    expected = found["numbered"].drop_nulls()
+    placed = found["placed"].drop_nulls().struct.unnest()
+    assert placed["position"].to_list() == expected.to_list()
+    assert placed["article_id"].to_list() == [number // 30 for number in expected]
+
+
 def test_what_commands_say_of_neighbours(
     dataset: Path, tmp_path: Path, predict: Callable[..., Any], lvm_batch: Callable[..., Any]
 ) -> None:
@@ -118,12 +140,13 @@ def test_neighbours_that_cannot_be_named_are_refused_before_work(
         bank_of(tmp_path / "nameless", vectors()[:9]),
         bank_of(tmp_path / "few", vectors()[:9], id=names(9)),
     )
+    (nameless / "ids.parquet").unlink()
     job = (dataset, "--output", tmp_path / "out")
     for options, said in (
         (("--neighbours", 5), "no bank"),
         (("--neighbours", 101, "--bank", few), "0 to 100"),
         (("--neighbours", 10, "--bank", few), "9 vectors"),
-        (("--neighbours", 5, "--bank", nameless), "has none"),
+        (("--neighbours", 5, "--bank", nameless), "has no ids.parquet"),
         (("--neighbours", 5, "--bank", few, "--rename", "key=Neighbour_ids"), "--neighbours adds"),
     ):
         result = predict(*job, *options)

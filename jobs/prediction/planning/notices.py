@@ -85,14 +85,23 @@ def notices(
         yield "no fallback model: every row keeps the route amn; its reasons are still written"
     for reason, why in unavailable.items():
         yield f"{reason} is not evaluated: {why}"
-    if bank is not None and bank.wants_index:
-        yield f"a bank of {plural(bank.n_vectors, 'vector')} is searched exactly; `bank build --index faiss` is faster"
+    if bank is not None:
+        yield from _bank_notices(bank)
     if all(footer.roles.layout == "windows" and footer.roles.target is None for footer in footers):
         yield "no target column: cosines will be null"
     if footers:
         yield from _unreadable_together(footers)
     if shape.dim != WindowShape().dim and any(map(_is_unmeasured, footers)):
         yield f"contexts are lists that do not say how long a vector is: they are read as vectors of {shape.dim}"
+
+
+def _bank_notices(bank: BankFacts) -> Iterator[str]:
+    if bank.wants_index:
+        yield f"a bank of {plural(bank.n_vectors, 'vector')} is searched exactly; `bank build --index faiss` is faster"
+    if bank.named_by == "row number":
+        yield (
+            f"neighbours are named by row numbers: {bank.ref.path} has no ids, and no articles and positions"
+        )
 
 
 def _unreadable_together(footers: Sequence[Footer]) -> Iterator[str]:

@@ -131,6 +131,54 @@ def test_an_id_column_can_be_named(tmp_path: Path) -> None:
     assert ids_of(tmp_path) == {"row": [0, 1, 2], "id": ["x", None, "x"]}
 
 
+def test_articles_and_positions_are_kept(tmp_path: Path) -> None:
+    """They are found by the names people use, rows keep theirs, and without ids they name the vectors."""
+    rows: list[Any] = list(vectors(4))
+    rows[1] = None
+    put(
+        tmp_path / "v.parquet",
+        rows,
+        doc_id=["a", "a", "a", "b"],
+        chunk_index=pa.array([0, 1, 2, 0], pa.int16()),
+    )
+    bank = build(tmp_path, tmp_path / "v.parquet")
+    assert ids_of(tmp_path) == {"row": [0, 2, 3], "article_id": ["a", "a", "b"], "position": [0, 2, 0]}
+    ids = bank.read_ids()
+    assert ids is not None
+    assert (ids.named_by, ids.values.type.field("position").type) == ("article and position", pa.int16())
+    assert ids.values.to_pylist()[1] == {"article_id": "a", "position": 2}
+    meta = json.loads((tmp_path / "bank/bank.json").read_bytes())
+    assert meta["columns"] == {"article_id": "doc_id", "position": "chunk_index"}
+
+
+def test_ids_of_their_own_come_before_articles_and_positions(tmp_path: Path) -> None:
+    """A bank keeps all three, and names vectors by the ids; one of no such columns names them by row."""
+    columns = {"article_id": [7, 7], "position": [0, 1]}
+    ids = build(tmp_path, put(tmp_path / "v.parquet", vectors(2), id=["x", "y"], **columns)).read_ids()
+    assert ids is not None
+    assert (ids.named_by, ids.values.to_pylist()) == ("id", ["x", "y"])
+    assert ids_of(tmp_path) == {"row": [0, 1], "id": ["x", "y"], **columns}
+    left_out = build(tmp_path, tmp_path / "v.parquet", name="none", article_column="@none")
+    assert ids_of(tmp_path, "none") == {"row": [0, 1], "id": ["x", "y"]}
+    assert left_out.digest == open_bank(str(tmp_path / "bank")).digest
+    rows = build(tmp_path, put(tmp_path / "w.parquet", [None, *vectors(2)]), name="rows").read_ids()
+    assert rows is not None
+    assert (rows.named_by, rows.values.to_pylist()) == ("row number", [1, 2])
+
+
+def test_articles_without_positions_are_not_kept(tmp_path: Path) -> None:
+    """Neither is kept without the other; one that is named alone is refused, and the hint names the other's option."""
+    put(tmp_path / "v.parquet", vectors(2), article_id=[7, 7], place=["x", "y"])
+    build(tmp_path, tmp_path / "v.parquet")
+    assert ids_of(tmp_path) == {"row": [0, 1]}
+    with pytest.raises(ColumnError, match="no column is sure to be the position") as error:
+        build(tmp_path, tmp_path / "v.parquet", name="b", article_column="article_id")
+    assert "--position-column" in error.value.args[1]
+    with pytest.raises(ColumnError, match="does not order the rows of an article"):
+        build(tmp_path, tmp_path / "v.parquet", name="b", position_column="place")
+    assert not (tmp_path / "b").exists()
+
+
 @pytest.mark.parametrize("column", ["vector", "key"])
 def test_missing_columns_are_named(tmp_path: Path, column: str) -> None:
     """The message lists the columns of the file, the hint names the option, and no folder is created."""

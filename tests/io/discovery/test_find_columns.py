@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from lvm_batch.io.dataset.files import find_files
-from lvm_batch.io.discovery.find_columns import find_columns, find_vector_column
+from lvm_batch.io.discovery.bank_columns import find_bank_columns
+from lvm_batch.io.discovery.find_columns import find_columns
 from lvm_batch.io.discovery.messages import found_notice
 from lvm_batch.io.errors import AmbiguousColumns
 from lvm_batch.io.schema import WindowShape
@@ -244,13 +245,14 @@ def test_one_line_says_what_was_taken(tmp_path: Path) -> None:
 
 
 def test_a_bank_needs_the_column_of_vectors_alone(tmp_path: Path) -> None:
-    """Nothing but the vectors is looked for, so that two possible articles are no error."""
+    """Two possible articles are no error: then the bank has none."""
     found(
         tmp_path / "data",
         {"doc_id": DOCS, "document_id": DOCS, "embedding": vectors(8)},
         {"article": "doc_id"},
     )
-    assert find_vector_column(find_files([str(tmp_path / "data")])) == "embedding"
+    files = find_files([str(tmp_path / "data")])
+    assert find_bank_columns(files, {}, ids="id") == {"vector": "embedding"}
 
 
 def test_only_the_parts_that_are_wanted_are_searched(tmp_path: Path) -> None:

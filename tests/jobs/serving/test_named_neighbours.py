@@ -32,10 +32,12 @@ def serve_bank(models: Path, tmp_path: Path) -> Iterator[Callable[..., Serving]]
 
     with ExitStack() as stack:
 
-        def start(**columns: object) -> Serving:
+        def start(*, is_nameless: bool = False, **columns: object) -> Serving:
             table = pa.table({"vector": list(vectors()[:300]), **columns})
             pq.write_table(table, tmp_path / "bank.parquet")
             build_bank(find_files([str(tmp_path / "bank.parquet")]), str(tmp_path / "bank"))
+            if is_nameless:
+                (tmp_path / "bank/ids.parquet").unlink()
             chosen: dict[str, Any] = {
                 "model": str(models / "amn.pt"),
                 "fallback": str(models / "gru.pt"),
@@ -75,12 +77,20 @@ def test_a_query_gets_the_neighbours_that_it_asks_for(serve_bank: Callable[..., 
     assert single["neighbour_ids"] == answers[4]["neighbour_ids"]
 
 
+def test_articles_and_positions_name_neighbours_as_objects(serve_bank: Callable[..., Serving]) -> None:
+    """A bank without ids names vectors by both, as JSON objects."""
+    served = serve_bank(article_id=[f"t{number // 30}" for number in range(300)], position=range(300))
+    answer = served.post(json=queries()[1]).json()
+    for name in answer["neighbour_ids"]:
+        assert name == {"article_id": f"t{name['position'] // 30}", "position": name["position"]}
+
+
 @pytest.mark.parametrize("wish", [101, -1, 1.5, True, "3", None])
 def test_a_wish_that_is_no_number_of_neighbours_is_refused(
     wish: object, serve_bank: Callable[..., Serving]
 ) -> None:
-    """The refusal says where it is; so it does without ids."""
-    served = serve_bank()
+    """The refusal says where it is; so it does where the bank's file of ids is gone."""
+    served = serve_bank(is_nameless=True)
     context = windows()[0][0].tolist()
     for wanted in (wish, 3):
         refusal = served.post(json={"context": context, "neighbours": wanted})
