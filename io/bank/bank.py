@@ -23,8 +23,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lvm_batch.io.bank.ids import digest_of_ids, read_ids
-from lvm_batch.io.bank.kept_columns import ID
+from lvm_batch.io.bank.ids import digest_of_ids, knows_places, read_columns, read_ids
+from lvm_batch.io.bank.kept_columns import ARTICLE, ID, POSITION
+from lvm_batch.io.bank.keys import BankKeys
 from lvm_batch.io.bank.remote import IDS, INDEX, META, VECTORS, fetch_bank, upload_bank
 from lvm_batch.io.bank.unit_vectors import find_source, unit_vectors
 from lvm_batch.io.errors import OutputError, UnreadableFile, output_errors
@@ -66,6 +67,13 @@ class Bank:
         if self.ids is None:
             return None
         return read_ids(self.ids, n_vectors=len(self.vectors), bank=self.path)
+
+    def read_keys(self) -> BankKeys | None:
+        """Return where the vectors stand in their articles, ``None`` if the bank does not know; as :meth:`read_ids`."""
+        if self.ids is None or not knows_places(self.ids):
+            return None
+        columns = read_columns(self.ids, (ARTICLE, POSITION), n_vectors=len(self.vectors), bank=self.path)
+        return BankKeys(*columns, digest=digest_of_ids(self.ids))
 
 
 def build_bank(

@@ -63,6 +63,12 @@ def read_ids(path: Path, *, n_vectors: int, bank: str) -> BankIds | None:
     return BankIds(values, digest_of_ids(path), kind)
 
 
+def knows_places(path: Path) -> bool:
+    """Whether a file of ids has articles and positions; raises :class:`UnreadableFile`."""
+    with open_parquet(str(path)) as file:
+        return {ARTICLE, POSITION} <= set(file.schema_arrow.names)
+
+
 def read_columns(path: Path, names: Sequence[str], *, n_vectors: int, bank: str) -> list[pa.Array]:
     """Return columns of the file of ids, each as one array without a dictionary; raises :class:`UnreadableFile`."""
     with open_parquet(str(path)) as file:

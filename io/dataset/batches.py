@@ -20,6 +20,18 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class ContextPlaces:
+    """Where the vectors of a batch's contexts stand: ``articles`` and ``positions`` of some rows of the file.
+
+    ``index`` (n, length) are the rows of each context's vectors among them.
+    """
+
+    articles: pa.ChunkedArray
+    positions: pa.ChunkedArray
+    index: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """Rows ``first_row`` … of a file, decoded.
 
@@ -28,6 +40,7 @@ class Batch:
     ``targets`` is float32 (rows, dim), NaN where a row has no usable target; ``None`` if the dataset has none.
     ``lanes`` holds strings and ``None``; ``context_tokens`` is float64, NaN if unknown. ``status`` holds codes of
     ``schema.STATUSES``, ``details`` the detail of each row that has one. ``carried`` has the output's names.
+    ``places`` is there in the sequences layout, if there are positions.
     """
 
     first_row: int
@@ -38,6 +51,7 @@ class Batch:
     status: NDArray[np.int8]
     details: dict[int, str]
     carried: pa.Table
+    places: ContextPlaces | None = None
 
     @property
     def n_rows(self) -> int:

@@ -16,7 +16,14 @@ import pyarrow.compute as pc
 
 from lvm_batch.io.articles.ids import comparable_ids
 from lvm_batch.io.articles.order import Fall, find_falls
-from lvm_batch.io.dataset.batches import Batch, carried_columns, number_values, padding_detail, text_values
+from lvm_batch.io.dataset.batches import (
+    Batch,
+    ContextPlaces,
+    carried_columns,
+    number_values,
+    padding_detail,
+    text_values,
+)
 from lvm_batch.io.errors import DataError
 from lvm_batch.io.schema import BAD_INPUT, OK, SHORT_CONTEXT, Pad
 from lvm_batch.io.vectors.decoding import decode_column
@@ -116,7 +123,13 @@ class SequencesReader:
             status=status,
             details=details,
             carried=carried_columns(table, roles),
+            places=self._places(rows, windows),
         )
+
+    def _places(self, rows: pa.Table, windows: _Windows) -> ContextPlaces | None:
+        if self._roles.article is None or self._roles.position is None:
+            return None
+        return ContextPlaces(rows[self._roles.article], rows[self._roles.position], windows.index)
 
     def _run_starts(self, rows: pa.Table, file_row: int) -> NDArray[np.int64]:
         """Return for each row the first known row of its article; a row without an article is on its own."""

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     import torch
 
     from lvm_batch.io.bank.ids import BankIds
+    from lvm_batch.io.bank.keys import BankKeys
     from lvm_batch.jobs.models.facts import NamedModels
     from lvm_batch.lvm.checkpoints.checkpoint import Checkpoint
     from lvm_batch.lvm.devices.precision import Precision
@@ -54,6 +55,7 @@ def look_at_models(named: NamedModels, *, with_answers: bool = False) -> FoundMo
     bank_path = named.bank
     bank = checks.run(lambda: find_bank(bank_path)) if bank_path else None
     ids = checks.run(lambda: find_ids(bank, named.n_neighbours)) if bank and named.n_neighbours else None
+    keys = checks.run(bank.read_keys) if bank else None
     if primary is not None:
         checks.errors.extend(misfits(primary, fallback, bank))
     router = find_router(named.router, primary, fallback, checks=checks)
@@ -66,7 +68,7 @@ def look_at_models(named: NamedModels, *, with_answers: bool = False) -> FoundMo
     return FoundModels(
         primary=_facts(primary) if primary else None,
         fallback=_facts(fallback) if fallback else None,
-        bank=_bank_facts(bank, ids) if bank else None,
+        bank=_bank_facts(bank, ids, keys) if bank else None,
         problems=tuple(checks.errors),
         device=device,
         expected=expected,
@@ -87,10 +89,10 @@ def _facts(checkpoint: Checkpoint) -> ModelFacts:
     return ModelFacts(ref, WindowShape(checkpoint.length, checkpoint.dim), checkpoint.n_parameters)
 
 
-def _bank_facts(bank: Bank, ids: BankIds | None) -> BankFacts:
+def _bank_facts(bank: Bank, ids: BankIds | None, keys: BankKeys | None) -> BankFacts:
     n_vectors = len(bank.vectors)
     return BankFacts(
-        BankRef(bank.path, bank.digest, ids.digest if ids else None),
+        BankRef(bank.path, bank.digest, ids.digest if ids else None, keys.digest if keys else None),
         n_vectors,
         n_bytes=bank.vectors.nbytes,
         index_bytes=len(bank.index or b""),
@@ -98,6 +100,7 @@ def _bank_facts(bank: Bank, ids: BankIds | None) -> BankFacts:
         id_bytes=ids.values.nbytes if ids else 0,
         id_type=ids.values.type if ids else None,
         named_by=ids.named_by if ids else None,
+        key_bytes=keys.nbytes if keys else 0,
     )
 
 

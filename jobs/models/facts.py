@@ -5,7 +5,7 @@ The rule: facts need neither torch nor a loaded bank, so that the process that d
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -38,11 +38,12 @@ class ModelRef:
 
 @dataclass(frozen=True, slots=True)
 class BankRef:
-    """A bank: its path, its digest, and that of its ids, ``None`` if they are not needed."""
+    """A bank: its path, its digest, and that of its ids and of its articles and positions, ``None`` if not needed."""
 
     path: str
     digest: str
     ids: str | None = None
+    keys: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +119,8 @@ class ModelFacts:
 class BankFacts:
     """A bank that can be searched; ``wants_index`` says that it has no index and would be faster with one.
 
-    ``id_bytes`` are those of its ids and keys, ``id_type`` is the Arrow type of its ids and ``named_by`` says what they
-    are, if they are needed.
+    ``id_bytes`` are those of its ids, ``id_type`` is their Arrow type and ``named_by`` says what they are, if they are
+    needed. ``key_bytes`` are those of its articles and positions, 0 if it has none.
     """
 
     ref: BankRef
@@ -130,6 +131,11 @@ class BankFacts:
     id_bytes: int = 0
     id_type: pa.DataType | None = None
     named_by: NamedBy | None = None
+    key_bytes: int = 0
+
+    def ref_with(self, *, keys: bool) -> BankRef:
+        """Return the bank as workers load it, with articles and positions or without."""
+        return self.ref if keys else replace(self.ref, keys=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,16 +165,20 @@ class FoundModels:
         models = [model for model in (self.primary, self.fallback) if model]
         weights = sum(model.n_parameters for model in models) * _FLOAT32_BYTES
         mapped, index = (self.bank.n_bytes, self.bank.index_bytes) if self.bank else (0, 0)
-        ids = self.bank.id_bytes if self.bank else 0
+        ids = self.bank.id_bytes + self.bank.key_bytes if self.bank else 0
         return FixedMemory(weights, self.fallback is not None, mapped, index, ids)
 
-    def as_set(self, settings: RunSettings) -> ModelSet:
-        """Return the models, the bank, the router and the settings that a worker loads."""
+    def as_set(self, settings: RunSettings, *, knows_places: bool = False) -> ModelSet:
+        """Return the models, the bank, the router and the settings that a worker loads.
+
+        ``knows_places`` says that rows tell where their contexts stand: the bank's vectors from there are left out.
+        """
         assert self.primary is not None  # noqa: S101 - its absence has been raised by now
+        uses_keys = knows_places and settings.own_context == "drop"
         return ModelSet(
             primary=self.primary.ref,
             fallback=self.fallback.ref if self.fallback else None,
-            bank=self.bank.ref if self.bank else None,
+            bank=self.bank.ref_with(keys=uses_keys) if self.bank else None,
             thresholds=settings.thresholds,
             device=settings.device,
             precision=settings.precision,

@@ -9,6 +9,7 @@ import hashlib
 import json
 from contextlib import suppress
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,8 +33,11 @@ from lvm_batch.lvm.search.faiss import FaissIndex
 from lvm_batch.lvm.search.screened import ScreenedIndex
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
+    from numpy.typing import NDArray
 
+    from lvm_batch.io.bank.keys import BankKeys
     from lvm_batch.jobs.models.facts import BankRef, ModelRef, ModelSet
     from lvm_batch.lvm.devices.accelerator import Accelerator
     from lvm_batch.lvm.devices.precision import Precision
@@ -122,6 +126,7 @@ def _predictor(
     return PipelinedPredictor(checkpoint.model, accelerator, precision=models.precision)
 
 
+@lru_cache(maxsize=2)
 def load_ids(bank: BankRef) -> pa.Array:
     """Return the ids of a bank; raises ``BankError`` if they are not those that the job was planned with."""
     ids = open_bank(bank.path, with_index=False).read_ids()
@@ -131,6 +136,20 @@ def load_ids(bank: BankRef) -> pa.Array:
             "leave the bank in place while a job runs",
         )
     return ids.values
+
+
+@lru_cache(maxsize=2)
+def load_keys(bank: BankRef) -> BankKeys | None:
+    """Return where a bank's vectors stand, if the job uses that; raises ``BankError`` as :func:`load_ids` does."""
+    if bank.keys is None:
+        return None
+    keys = open_bank(bank.path, with_index=False).read_keys()
+    if keys is None or keys.digest != bank.keys:
+        raise BankError(
+            f"{bank.path} has not the articles and positions that the job was planned with",
+            "leave the bank in place while a job runs",
+        )
+    return keys
 
 
 def _index(
@@ -144,20 +163,29 @@ def _index(
             f"{bank.path} is not the bank that the job was planned with",
             "leave the bank in place while a job runs",
         )
-    return open_index(opened, device, free_bytes=accelerator.free_bytes() if accelerator else None)
+    keys = load_keys(bank)
+    free_bytes = accelerator.free_bytes() if accelerator else None
+    return open_index(opened, device, free_bytes=free_bytes, numbers=keys.numbers if keys else None)
 
 
-def open_index(bank: Bank, device: torch.device, *, free_bytes: int | None = None) -> NeighbourIndex:
+def open_index(
+    bank: Bank,
+    device: torch.device,
+    *,
+    free_bytes: int | None = None,
+    numbers: NDArray[np.int64] | None = None,
+) -> NeighbourIndex:
     """Return an index over a bank: faiss's if the bank has one, else an exact one on ``device``.
 
-    Raises ``BankError``, and ``MissingExtra`` if faiss is needed and not installed.
+    ``numbers`` are those of the rows that its vectors are from, if own contexts are to be known by them. Raises
+    ``BankError``, and ``MissingExtra`` if faiss is needed and not installed.
     """
     if bank.index is not None:
-        return FaissIndex(bank.index, bank.vectors, name=bank.path)
+        return FaissIndex(bank.index, bank.vectors, name=bank.path, numbers=numbers)
     try:
         if device.type == "cpu":
-            return ExactIndex(bank.vectors, device)
-        return ScreenedIndex(bank.vectors, device, free_bytes=free_bytes)
+            return ExactIndex(bank.vectors, device, numbers=numbers)
+        return ScreenedIndex(bank.vectors, device, free_bytes=free_bytes, numbers=numbers)
     except BankError as error:
         message, *hint = error.args
         raise BankError(f"{bank.path}: {message}", *hint) from error

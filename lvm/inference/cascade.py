@@ -12,6 +12,7 @@ import numpy as np
 
 from lvm_batch.lvm.inference.routing import ALL_REASONS, REASONS, escalation_reasons
 from lvm_batch.lvm.search.neighbours import SPARE, no_neighbours
+from lvm_batch.lvm.search.own_context import OwnVectors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,19 +32,17 @@ class ContextPredictor(Protocol):
 
 
 class NeighbourIndex(Protocol):
-    """Finds the nearest vectors of a bank; those that are one of a query's ``contexts`` do not count."""
+    """Finds the nearest vectors of a bank; those of a query's ``own`` context do not count."""
 
-    def nearest(
-        self, queries: npt.NDArray[np.float32], k: int, contexts: npt.NDArray[np.float32] | None = None
-    ) -> Neighbours:
-        """Return the ``k`` nearest of each query, float32 (n, dim); ``contexts`` is float32 (n, length, dim)."""
+    def nearest(self, queries: npt.NDArray[np.float32], k: int, own: OwnVectors | None = None) -> Neighbours:
+        """Return the ``k`` nearest of each query, float32 (n, dim)."""
 
     def ranked(
         self,
         queries: npt.NDArray[np.float32],
         found: Neighbours,
         k: int,
-        contexts: npt.NDArray[np.float32] | None,
+        own: OwnVectors | None,
     ) -> Neighbours:
         """Return ``k`` of the ``k + SPARE`` nearest, exact, and equal ones in the order of the bank."""
 
@@ -88,6 +87,7 @@ class Cascade:
         predictions: npt.NDArray[np.float32],
         contexts: npt.NDArray[np.float32],
         *,
+        numbers: npt.NDArray[np.int64] | None = None,
         lanes: Sequence[str | None] | npt.NDArray[np.object_] | None = None,
         context_tokens: npt.NDArray[np.float64] | None = None,
         usable: npt.NDArray[np.bool_] | None = None,
@@ -95,11 +95,13 @@ class Cascade:
     ) -> Judgement:
         """Measure predictions, float32 (n, dim), against the bank and evaluate the escalation criteria.
 
-        ``contexts`` is float32 (n, length, dim). Confidence is the cosine with the nearest vector of the bank, margin
-        what it has over the second nearest. A row that is not ``usable``, bool (n,), has no reasons.
+        ``contexts`` is float32 (n, length, dim), and ``numbers`` int64 (n, length) the rows of the data that they are
+        from, in the bank's numbering, if they are known. Confidence is the cosine with the nearest vector of the bank,
+        margin what it has over the second nearest. A row that is not ``usable``, bool (n,), has no reasons.
         """
         n_rows = len(predictions)
-        found = self._nearest(predictions, contexts, n_neighbours + SPARE if n_neighbours else 2)
+        own = self._own(contexts, numbers)
+        found = self._nearest(predictions, own, n_neighbours + SPARE if n_neighbours else 2)
         confidence, margin = found.cosines[:, 0], found.cosines[:, 0] - found.cosines[:, 1]
         reasons = escalation_reasons(
             self.thresholds,
@@ -115,36 +117,42 @@ class Cascade:
             reasons = np.column_stack([reasons, self.router.escalates(expected_gain)])
         if usable is not None:
             reasons[~usable] = False
-        neighbours = self._ranked(predictions, contexts, found, n_neighbours)
+        neighbours = self._ranked(predictions, own, found, n_neighbours)
         return Judgement(confidence, margin, reasons, neighbours, expected_gain)
 
     def neighbours(
-        self, predictions: npt.NDArray[np.float32], contexts: npt.NDArray[np.float32], k: int
+        self,
+        predictions: npt.NDArray[np.float32],
+        contexts: npt.NDArray[np.float32],
+        k: int,
+        *,
+        numbers: npt.NDArray[np.int64] | None = None,
     ) -> Neighbours:
         """Return the ``k`` nearest vectors of the bank to predictions, as ``judge`` finds them."""
-        return self._ranked(predictions, contexts, self._nearest(predictions, contexts, k + SPARE), k)
+        own = self._own(contexts, numbers)
+        return self._ranked(predictions, own, self._nearest(predictions, own, k + SPARE), k)
 
-    def _nearest(
-        self, predictions: npt.NDArray[np.float32], contexts: npt.NDArray[np.float32], k: int
-    ) -> Neighbours:
+    def _nearest(self, predictions: npt.NDArray[np.float32], own: OwnVectors | None, k: int) -> Neighbours:
         if self.index is None:
             return no_neighbours(len(predictions), k)
-        return self.index.nearest(predictions, k, self._own(contexts))
+        return self.index.nearest(predictions, k, own)
 
     def _ranked(
         self,
         predictions: npt.NDArray[np.float32],
-        contexts: npt.NDArray[np.float32],
+        own: OwnVectors | None,
         found: Neighbours,
         k: int,
     ) -> Neighbours:
         if self.index is None or not k:
             return found.first(k)
-        return self.index.ranked(predictions, found, k, self._own(contexts))
+        return self.index.ranked(predictions, found, k, own)
 
-    def _own(self, contexts: npt.NDArray[np.float32]) -> npt.NDArray[np.float32] | None:
+    def _own(
+        self, contexts: npt.NDArray[np.float32], numbers: npt.NDArray[np.int64] | None
+    ) -> OwnVectors | None:
         """Return the contexts whose vectors do not count."""
-        return None if self.own_context == "keep" else contexts
+        return None if self.own_context == "keep" else OwnVectors(contexts, numbers)
 
     def escalated(self, judgement: Judgement) -> npt.NDArray[np.bool_]:
         """Return which rows the fallback is to answer, bool (n,): those with a reason, none without a fallback."""

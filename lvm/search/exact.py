@@ -18,7 +18,7 @@ from lvm_batch.lvm.search.running_best import RunningBest
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from lvm_batch.lvm.search.neighbours import Floats
+    from lvm_batch.lvm.search.neighbours import Floats, Places
 
 _QUERIES, _VECTORS = 1024, 1024  # a block of scores is 4 MiB and stays in a core's cache
 
@@ -26,10 +26,10 @@ _QUERIES, _VECTORS = 1024, 1024  # a block of scores is 4 MiB and stays in a cor
 class ExactIndex(BankIndex):
     """Exact search by blocked matrix products with a running merge of the best."""
 
-    def __init__(self, vectors: Floats, device: torch.device) -> None:
+    def __init__(self, vectors: Floats, device: torch.device, *, numbers: Places | None = None) -> None:
         """Take a bank, float32 (m, dim) with unit rows, perhaps a memory map. Raises BankError for any other array."""
         check_bank(vectors)
-        super().__init__(vectors)
+        super().__init__(vectors, numbers)
         self.device = device
         self.bank = as_tensor(vectors).to(device)
 

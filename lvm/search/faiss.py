@@ -66,7 +66,9 @@ def build_faiss_index(vectors: Floats) -> bytes:
 class FaissIndex(BankIndex):
     """An index that ``build_faiss_index`` made."""
 
-    def __init__(self, data: bytes, vectors: Floats, *, name: str = "the bank") -> None:
+    def __init__(
+        self, data: bytes, vectors: Floats, *, name: str = "the bank", numbers: Places | None = None
+    ) -> None:
         """Read the index of the bank ``vectors`` from its bytes; ``name`` is its name in errors.
 
         Raises MissingExtra without faiss, BankError if the bytes are not an index, or that of another bank.
@@ -79,7 +81,7 @@ class FaissIndex(BankIndex):
             raise self._unusable("is damaged") from error
         if (self.index.ntotal, self.index.d) != vectors.shape:
             raise self._unusable("is of another bank")
-        super().__init__(vectors)
+        super().__init__(vectors, numbers)
         self._bank = as_tensor(vectors)
 
     def _candidates(self, queries: Floats, width: int) -> Neighbours:

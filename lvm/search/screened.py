@@ -33,14 +33,21 @@ _SHARE = 0.5  # of the device's free memory that a bank may use; the rest is for
 class ScreenedIndex(BankIndex):
     """Search of a bank on a device; its ``top2`` equals that of ``ExactIndex`` on 99.9 % of queries or more."""
 
-    def __init__(self, vectors: Floats, device: torch.device, *, free_bytes: int | None = None) -> None:
+    def __init__(
+        self,
+        vectors: Floats,
+        device: torch.device,
+        *,
+        free_bytes: int | None = None,
+        numbers: Places | None = None,
+    ) -> None:
         """Take a bank, float32 (m, dim) with unit rows, perhaps a memory map.
 
         ``free_bytes`` is the device's free memory; a bank that needs more than half of it stays in main memory. Raises
         BankError for a bank that is no matrix of unit vectors.
         """
         check_bank(vectors)
-        super().__init__(vectors)
+        super().__init__(vectors, numbers)
         self.device = device
         self.bank = as_tensor(vectors)
         resident = free_bytes is None or self.bank.nelement() * 2 <= free_bytes * _SHARE

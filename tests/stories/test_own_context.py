@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from support import reference
-from support.datasets import read_rows, windows, write_windows
+from support.datasets import read_rows, vectors, windows, write_windows
 
 from lvm_batch.io.bank.bank import build_bank
 from lvm_batch.io.dataset.files import find_files
+from lvm_batch.lvm.search.faiss import build_faiss_index
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,8 +94,60 @@ def test_a_bank_of_nothing_else_leaves_rows_without_a_confidence(
     assert warning["message"].startswith("1 of 3 predicted rows have no confidence")
 
 
-def _write_vectors(path: Path, vectors: np.ndarray) -> None:
+@pytest.mark.parametrize("index", [None, "faiss"])
+def test_a_bank_that_was_encoded_anew_knows_the_rows_of_a_context(
+    index: str | None, tmp_path: Path, predict: Callable[..., Any]
+) -> None:
+    """A vector from a row of the context does not count, though it is another; that is part of the job."""
+    known = vectors()[:400]
+    articles, positions = np.arange(400) // 40, np.arange(400) % 40
+    (tmp_path / "in").mkdir()
+    columns = {"article_id": articles[:80], "position": positions[:80].astype(np.int32)}
+    _write_vectors(tmp_path / "in/a.parquet", known[:80], **columns)
+    anew = known + np.float32(0.01) * np.random.default_rng(0).standard_normal(known.shape, dtype=np.float32)
+    source = tmp_path / "vectors.parquet"
+    _write_vectors(source, anew, article_id=articles.astype(np.int32), position=positions)
+    build = None
+    if index:
+        pytest.importorskip("faiss", reason='needs pip install "lvm-batch[faiss]"')
+        build = build_faiss_index
+    for name, article in (("placed", None), ("plain", "@none")):
+        build_bank(find_files([str(source)]), str(tmp_path / name), article_column=article, build_index=build)
+    job = (tmp_path / "in", "--min-confidence", -1, "--min-margin", 0, "--neighbours", 3, "--output")
+    predict(*job, tmp_path / "out", "--bank", tmp_path / "placed").done()
+    unit = np.load(tmp_path / "placed/vectors.npy")
+    n_judged = 0
+    for place, row in enumerate(read_rows(tmp_path / "out")):
+        if row["status"] != "ok":
+            continue
+        scores = unit @ np.array(row["prediction"], np.float32)
+        scores[place - 4 : place + 1] = -2
+        best = np.argsort(-scores)[:3]
+        names = [(each["article_id"], each["position"]) for each in row["neighbour_ids"]]
+        assert not {*names} & {(articles[at], positions[at]) for at in range(place - 4, place + 1)}
+        if index is None:  # the other one may miss a vector
+            assert row["confidence"] == pytest.approx(scores[best[0]], abs=1e-5)
+            assert names == [(articles[at], positions[at]) for at in best]
+        n_judged += 1
+    assert n_judged == 72
+    assert identity(tmp_path / "out")["bank_keys"] == file_digest(tmp_path / "placed/ids.parquet")
+    predict(*job, tmp_path / "plain-out", "--bank", tmp_path / "plain").done()
+    assert "bank_keys" not in identity(tmp_path / "plain-out")
+    rows, others = (read_rows(tmp_path / name) for name in ("out", "plain-out"))
+    differ = [one["confidence"] != other["confidence"] for one, other in zip(rows, others, strict=True)]
+    assert any(differ)
+    keep = predict(*job, tmp_path / "kept", "--bank", tmp_path / "placed", "--own-context", "keep")
+    keep.done()
+    assert "bank_keys" not in identity(tmp_path / "kept")
+
+
+def file_digest(path: Path) -> str:
+    """The SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _write_vectors(path: Path, vectors: np.ndarray, **columns: np.ndarray) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    pq.write_table(pa.table({"vector": list(vectors)}), path)
+    pq.write_table(pa.table({"vector": list(vectors), **columns}), path)

@@ -7,9 +7,7 @@ has answered.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import dataclass
-from time import perf_counter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,25 +24,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
+    from lvm_batch.io.bank.keys import BankKeys
     from lvm_batch.io.dataset.batches import Batch
+    from lvm_batch.jobs.prediction.execution.stopwatch import Stopwatch
     from lvm_batch.lvm.inference.cascade import Cascade
     from lvm_batch.lvm.search.neighbours import Neighbours
-
-
-class Stopwatch:
-    """Adds up the wall-clock seconds spent in each named part of the work on a unit."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def timing(self, part: str) -> Iterator[None]:
-        """Add the time that the block takes to ``part``."""
-        start = perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[part] = self.seconds.get(part, 0.0) + perf_counter() - start
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +36,21 @@ class Candidates:
     """Rows of a batch that the fallback may have to answer.
 
     ``rows`` (k,) are places within the batch; ``contexts`` is float32 (k, length, dim), ``targets`` float32 (k, dim).
+    ``numbers`` int64 (k, length) tell where the contexts stand, if the bank knows.
     """
 
     rows: NDArray[np.int64]
     contexts: NDArray[np.float32]
     targets: NDArray[np.float32] | None
+    numbers: NDArray[np.int64] | None = None
+
+    def __getitem__(self, some: NDArray[np.bool_] | NDArray[np.int64]) -> Candidates:
+        return Candidates(
+            self.rows[some],
+            self.contexts[some],
+            None if self.targets is None else self.targets[some],
+            None if self.numbers is None else self.numbers[some],
+        )
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -89,20 +83,30 @@ class AnsweredBatch:
 
 
 def first_pass(
-    batch: Batch, cascade: Cascade, *, key: str, shadow_rate: float, watch: Stopwatch, n_neighbours: int = 0
+    batch: Batch,
+    cascade: Cascade,
+    *,
+    key: str,
+    shadow_rate: float,
+    watch: Stopwatch,
+    n_neighbours: int = 0,
+    bank_keys: BankKeys | None = None,
 ) -> AnsweredBatch:
     """Answer a batch with the primary model and judge the answers, which get ``n_neighbours`` of the bank.
 
-    ``key`` names the file, and with the row's number decides which rows are shadowed. Contexts and targets that are
-    kept are copied, because the reader reuses the batch's arrays.
+    ``bank_keys`` tell where the bank's vectors stand in their articles, if that is to be compared. ``key`` names the
+    file, and with the row's number decides which rows are shadowed. Contexts and targets that are kept are copied,
+    because the reader reuses the batch's arrays.
     """
     usable = batch.status == OK
     with watch.timing("amn"):
         prediction = cascade.primary(batch.contexts)
     with watch.timing("bank"):
+        numbers = bank_keys.of_contexts(batch.places) if bank_keys and batch.places else None
         judged = cascade.judge(
             prediction,
             batch.contexts,
+            numbers=numbers,
             lanes=batch.lanes,
             context_tokens=batch.context_tokens,
             usable=usable,
@@ -127,15 +131,16 @@ def first_pass(
         gru_cosine=np.full(batch.n_rows, np.nan, np.float32),
         context_cosine=context_cosine,
         neighbours=judged.neighbours,
-        candidates=_candidates(batch, np.flatnonzero(cascade.escalated(judged) | chosen)),
+        candidates=_candidates(batch, np.flatnonzero(cascade.escalated(judged) | chosen), numbers),
         expected_gain=judged.expected_gain,
     )
 
 
-def _candidates(batch: Batch, rows: NDArray[np.int64]) -> Candidates | None:
-    if not len(rows):
-        return None
-    return Candidates(rows, batch.contexts[rows], None if batch.targets is None else batch.targets[rows])
+def _candidates(
+    batch: Batch, rows: NDArray[np.int64], numbers: NDArray[np.int64] | None
+) -> Candidates | None:
+    every = Candidates(np.arange(batch.n_rows), batch.contexts, batch.targets, numbers)
+    return every[rows] if len(rows) else None
 
 
 def second_pass(
@@ -202,10 +207,7 @@ def _select_candidates(part: AnsweredBatch) -> Candidates | None:
     wanted = (part.escalated | part.chosen)[candidates.rows]
     if not wanted.any():
         return None
-    if wanted.all():
-        return candidates
-    targets = None if candidates.targets is None else candidates.targets[wanted]
-    return Candidates(candidates.rows[wanted], candidates.contexts[wanted], targets)
+    return candidates if wanted.all() else candidates[wanted]
 
 
 def _settle(part: AnsweredBatch, candidates: Candidates, second: NDArray[np.float32]) -> None:
@@ -226,7 +228,9 @@ def _find_neighbours(
     chosen = np.concatenate(routed)
     if not k or not chosen.any():
         return
-    found = cascade.neighbours(answers[chosen], contexts[chosen], k)
+    numbers = [candidates.numbers for _, candidates in group if candidates.numbers is not None]
+    own = np.concatenate(numbers)[chosen] if numbers else None
+    found = cascade.neighbours(answers[chosen], contexts[chosen], k, numbers=own)
     ends = np.cumsum([int(rows.sum()) for rows in routed])
     for (part, candidates), rows, end in zip(group, routed, ends.tolist(), strict=True):
         part.neighbours.put(candidates.rows[rows], found[end - int(rows.sum()) : end])

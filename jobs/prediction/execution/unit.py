@@ -22,8 +22,9 @@ from lvm_batch.io.output.writer import PredictionBlock, PredictionWriter
 from lvm_batch.jobs.console.text import plural
 from lvm_batch.jobs.prediction.batching import BATCH_ROWS, BLOCK_BATCHES, FALLBACK_ROWS
 from lvm_batch.jobs.prediction.execution.blocks import make_block
-from lvm_batch.jobs.prediction.execution.passes import AnsweredBatch, Stopwatch, first_pass, second_pass
+from lvm_batch.jobs.prediction.execution.passes import AnsweredBatch, first_pass, second_pass
 from lvm_batch.jobs.prediction.execution.row_sampling import UnitSampler
+from lvm_batch.jobs.prediction.execution.stopwatch import Stopwatch
 from lvm_batch.jobs.prediction.execution.tally import tally_block, total_of
 from lvm_batch.jobs.processes.resources import peak_bytes
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from lvm_batch.io.bank.keys import BankKeys
     from lvm_batch.io.dataset.batches import Batch
     from lvm_batch.io.dataset.carried import CarriedRows
     from lvm_batch.io.dataset.units import Unit
@@ -40,6 +42,17 @@ if TYPE_CHECKING:
     from lvm_batch.io.output.tally import Tally
     from lvm_batch.jobs.prediction.planning.job import Job
     from lvm_batch.lvm.inference.cascade import Cascade
+
+
+@dataclass(frozen=True, slots=True)
+class BankNames:
+    """What a bank knows of its vectors: ``ids`` for a job that writes neighbours, ``keys`` if it compares places."""
+
+    ids: pa.Array | None = None
+    keys: BankKeys | None = None
+
+
+UNNAMED = BankNames()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,24 +76,23 @@ class ComputedUnit:
 
 
 def compute_unit(
-    job: Job, unit: Unit, cascade: Cascade, folder: OutputFolder, *, ids: pa.Array | None = None
+    job: Job, unit: Unit, cascade: Cascade, folder: OutputFolder, *, names: BankNames = UNNAMED
 ) -> ComputedUnit:
     """Read and answer ``unit``, and write its predictions to a file that is to be committed.
 
-    ``ids`` are those of the bank, for a job that writes neighbours.
     Raises ``UnreadableFile`` if the input is damaged, has changed, or lacks rows that its footer promises.
     """
     watch, started = Stopwatch(), perf_counter()
     with ExitStack() as stage:
         staged = stage.enter_context(folder.stage())
-        record = _write_unit(job, unit, cascade, staged, watch, ids=ids)
+        record = _write_unit(job, unit, cascade, staged, watch, names=names)
         record = replace(record, seconds=watch.seconds, worker_peak=peak_bytes())
         return ComputedUnit(folder, staged, record, stage.pop_all(), started)
     raise AssertionError  # a stage passes every error on
 
 
 def _write_unit(
-    job: Job, unit: Unit, cascade: Cascade, staged: Path, watch: Stopwatch, *, ids: pa.Array | None
+    job: Job, unit: Unit, cascade: Cascade, staged: Path, watch: Stopwatch, *, names: BankNames
 ) -> CommitRecord:
     with (
         open_unit(
@@ -96,11 +108,12 @@ def _write_unit(
             dim=job.dataset_format.shape.dim,
             dtype=job.output_dtype,
             reasons=cascade.reasons,
-            ids=ids,
+            ids=names.ids,
         ) as writer,
     ):
         sampler = UnitSampler(unit, job.sample_rate, reasons=cascade.reasons)
-        blocks = _cut(_make_blocks(job, unit, cascade, sampler.watch_batches(rows.batches), watch), unit)
+        batches = sampler.watch_batches(rows.batches)
+        blocks = _cut(_make_blocks(job, unit, cascade, batches, watch, bank_keys=names.keys), unit)
         tally = _write_blocks(
             sampler.watch_blocks(blocks),
             unit,
@@ -159,11 +172,17 @@ def _record(unit: Unit, tally: Tally) -> CommitRecord:
 
 
 def _make_blocks(
-    job: Job, unit: Unit, cascade: Cascade, batches: Iterator[Batch], watch: Stopwatch
+    job: Job,
+    unit: Unit,
+    cascade: Cascade,
+    batches: Iterator[Batch],
+    watch: Stopwatch,
+    *,
+    bank_keys: BankKeys | None,
 ) -> Iterator[PredictionBlock]:
     """Yield the unit's predictions in blocks of ``BLOCK_BATCHES`` batches."""
     waiting: list[AnsweredBatch] = []
-    for answered in _answer_batches(job, unit, cascade, batches, watch):
+    for answered in _answer_batches(job, unit, cascade, batches, watch, bank_keys=bank_keys):
         waiting.append(answered)
         del answered  # else its rows are held twice
         if len(waiting) == BLOCK_BATCHES:
@@ -176,7 +195,13 @@ def _make_blocks(
 
 
 def _answer_batches(
-    job: Job, unit: Unit, cascade: Cascade, batches: Iterator[Batch], watch: Stopwatch
+    job: Job,
+    unit: Unit,
+    cascade: Cascade,
+    batches: Iterator[Batch],
+    watch: Stopwatch,
+    *,
+    bank_keys: BankKeys | None,
 ) -> Iterator[AnsweredBatch]:
     """Yield the unit's batches after both passes.
 
@@ -196,6 +221,7 @@ def _answer_batches(
             shadow_rate=job.shadow_rate,
             watch=watch,
             n_neighbours=job.n_neighbours,
+            bank_keys=bank_keys,
         )
         waiting.append(answered)
         n_batches += 1

@@ -35,12 +35,10 @@ from lvm_batch.lvm.errors import DeviceError, ModelError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    import pyarrow as pa
-
     from lvm_batch.io.dataset.units import Unit
     from lvm_batch.jobs.models.facts import ModelSet
     from lvm_batch.jobs.models.self_check import ExpectedAnswers
-    from lvm_batch.jobs.prediction.execution.unit import ComputedUnit
+    from lvm_batch.jobs.prediction.execution.unit import BankNames, ComputedUnit
     from lvm_batch.jobs.prediction.planning.job import Job
     from lvm_batch.lvm.inference.cascade import Cascade
 
@@ -165,7 +163,7 @@ def _compute(job: Job, unit: Unit, folder: OutputFolder) -> ComputedUnit | Refus
     cascade = _cascade(job)
     if isinstance(cascade, Refusal):
         return cascade
-    return compute_unit(job, unit, cascade, folder, ids=_ids(job) if job.n_neighbours else None)
+    return compute_unit(job, unit, cascade, folder, names=_bank_names(job))
 
 
 def _cascade(job: Job) -> Cascade | Refusal:
@@ -175,16 +173,16 @@ def _cascade(job: Job) -> Cascade | Refusal:
         return _cached_cascade(job.models, job.threads, job.expected)
 
 
-def _ids(job: Job) -> pa.Array | None:
+def _bank_names(job: Job) -> BankNames:
+    """Return what the job needs of what the bank knows of its vectors; both are read once."""
+    from lvm_batch.jobs.models.load import load_ids, load_keys
+    from lvm_batch.jobs.prediction.execution.unit import BankNames
+
+    bank = job.models.bank
+    if bank is None:
+        return BankNames()
     with _loading:
-        return _cached_ids(job.models)
-
-
-@lru_cache(maxsize=2)
-def _cached_ids(models: ModelSet) -> pa.Array | None:
-    from lvm_batch.jobs.models.load import load_ids
-
-    return load_ids(models.bank) if models.bank else None
+        return BankNames(load_ids(bank) if job.n_neighbours else None, load_keys(bank))
 
 
 @lru_cache(maxsize=2)

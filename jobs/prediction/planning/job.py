@@ -131,7 +131,7 @@ def identity(
             },
             "bank": models.bank.digest if models.bank else None,
             **_own_context(models),
-            **({"bank_ids": models.bank.ids} if models.bank and settings.neighbours else {}),
+            **_bank_files(models, with_ids=settings.neighbours > 0),
             "unit_size": int(settings.unit_size),
             "batch_rows": BATCH_ROWS,
             "cap_rate": cap_rate(settings),
@@ -141,6 +141,13 @@ def identity(
             "settings": settings.output_values(),
         },
     )
+
+
+def _bank_files(models: ModelSet, *, with_ids: bool) -> dict[str, str | None]:
+    """Return the digests of what else of the bank is used: jobs that use nothing else are identified without."""
+    bank = models.bank
+    keys = {} if bank is None or bank.keys is None else {"bank_keys": bank.keys}
+    return ({"bank_ids": bank.ids} if bank and with_ids else {}) | keys
 
 
 def _own_context(models: ModelSet) -> dict[str, str]:

@@ -126,7 +126,7 @@ def _find_columns(
 def _assemble(settings: RunSettings, found: FoundModels, inputs: Inputs, threads: int | None) -> Plan:
     footers, shape = inputs.footers, inputs.dataset.shape
     fleet = local_fleet(settings.workers, found.device)
-    models = found.as_set(settings)
+    models = found.as_set(settings, knows_places=any(map(_knows_places, footers)))
     unavailable = unavailable_criteria(found.bank, footers, inputs.dataset) if footers else {}
     whole = [
         unit for footer in footers for unit in cut_units(footer, unit_bytes=settings.unit_size, shape=shape)
@@ -161,6 +161,11 @@ def _assemble(settings: RunSettings, found: FoundModels, inputs: Inputs, threads
         span=inputs.span,
         fleet=fleet,
     )
+
+
+def _knows_places(footer: Footer) -> bool:
+    """Whether the rows of a file tell where they stand in their articles."""
+    return footer.roles.layout == "sequences" and footer.roles.position is not None
 
 
 def _job(

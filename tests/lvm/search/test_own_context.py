@@ -12,6 +12,7 @@ from lvm_batch.lvm import ExactIndex
 from lvm_batch.lvm.search import bank_index
 from lvm_batch.lvm.search.faiss import FaissIndex, build_faiss_index
 from lvm_batch.lvm.search.neighbours import SPARE
+from lvm_batch.lvm.search.own_context import OwnVectors
 from lvm_batch.lvm.search.screened import ScreenedIndex
 
 if TYPE_CHECKING:
@@ -34,14 +35,14 @@ def random_units(*shape: int, seed: int = 0) -> np.ndarray:
     return unit(np.random.default_rng(seed).standard_normal((*shape, DIM)))
 
 
-def index_of(kind: str, bank: np.ndarray) -> BankIndex:
+def index_of(kind: str, bank: np.ndarray, numbers: np.ndarray | None = None) -> BankIndex:
     """An index of this kind over a bank; skips if faiss is not installed."""
     if kind == "exact":
-        return ExactIndex(bank, CPU)
+        return ExactIndex(bank, CPU, numbers=numbers)
     if kind == "screened":
-        return ScreenedIndex(bank, CPU)
+        return ScreenedIndex(bank, CPU, numbers=numbers)
     pytest.importorskip("faiss", reason='needs pip install "lvm-batch[faiss]"')
-    return FaissIndex(build_faiss_index(bank), bank)
+    return FaissIndex(build_faiss_index(bank), bank, numbers=numbers)
 
 
 def brute_force(bank: np.ndarray, queries: np.ndarray, contexts: np.ndarray, k: int) -> np.ndarray:
@@ -72,7 +73,7 @@ def test_the_own_context_does_not_count_however_often_the_bank_holds_it(kind: st
         np.random.default_rng(0).permutation(600 + len(own))
     ]
     expected = brute_force(bank, predictions, contexts, 2)
-    found = index_of(kind, bank).top2(predictions, contexts)
+    found = index_of(kind, bank).top2(predictions, OwnVectors(contexts))
     assert (brute_force(bank, predictions, 0 * contexts, 1)[:, 0] > expected[:, 0] + 0.1).all()
     np.testing.assert_allclose(found[:, 0], expected[:, 0], atol=1e-6 if kind == "exact" else 0.1)
     if kind == "exact":
@@ -85,10 +86,12 @@ def test_a_bank_of_nothing_else_gives_no_neighbour(kind: str) -> None:
     """A row with one foreign vector has a confidence and no margin, a row with none has neither."""
     contexts, predictions = windows(2)
     bank = contexts[0]
-    found = index_of(kind, bank).top2(predictions, np.stack([contexts[0], contexts[1]]))
+    found = index_of(kind, bank).top2(predictions, OwnVectors(np.stack([contexts[0], contexts[1]])))
     assert np.isnan(found[0]).all()
     assert np.isfinite(found[1]).all()
-    one_more = index_of(kind, np.concatenate([bank, contexts[1, :1]])).top2(predictions[:1], contexts[:1])
+    one_more = index_of(kind, np.concatenate([bank, contexts[1, :1]])).top2(
+        predictions[:1], OwnVectors(contexts[:1])
+    )
     assert np.isfinite(one_more[0, 0])
     assert np.isnan(one_more[0, 1])
 
@@ -100,8 +103,34 @@ def test_a_vector_is_own_up_to_a_cosine_of_1e_4_less_than_one(angle: float, *, i
     aside = random_units(1, seed=4)[0]
     aside = unit(aside - (aside @ contexts[0, 2]) * contexts[0, 2])
     near = unit(np.cos(angle) * contexts[0, 2] + np.sin(angle) * aside)
-    found = ExactIndex(near[np.newaxis], CPU).top2(predictions, 7 * contexts)
+    found = ExactIndex(near[np.newaxis], CPU).top2(predictions, OwnVectors(7 * contexts))
     assert np.isnan(found[0, 0]) == is_own
+
+
+@pytest.mark.parametrize("n_copies", [1, 4, 200])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_vector_of_the_rows_own_data_does_not_count_whatever_it_is(kind: str, n_copies: int) -> None:
+    """Encoded anew, it is no vector of the context; the numbers of the rows that both are from tell. -1 is no row."""
+    contexts, predictions = windows(4)
+    anew = unit(contexts + 0.05 * random_units(*contexts.shape[:2], seed=6)).reshape(-1, DIM)
+    bank = np.concatenate([random_units(600, seed=3), np.repeat(anew, n_copies, axis=0)])
+    numbers = np.concatenate([np.full(600, -1), np.repeat(np.arange(len(anew)), n_copies)])
+    own = np.arange(len(anew)).reshape(contexts.shape[:2])
+    index = index_of(kind, bank, numbers)
+    foreign = [bank[~np.isin(numbers, row)] for row in own]
+    nothing = np.zeros((1, 1, DIM))
+    expected = [
+        brute_force(*each, nothing, 1)[0, 0] for each in zip(foreign, predictions[:, None], strict=True)
+    ]
+    found = index.top2(predictions, OwnVectors(contexts, own))
+    np.testing.assert_allclose(found[:, 0], expected, atol=1e-6 if kind == "exact" else 0.1)
+    assert (found[:, 0] <= np.array(expected) + 1e-5).all()
+    for unknown in (OwnVectors(contexts), OwnVectors(contexts, np.full_like(own, -1))):
+        assert (index.top2(predictions, unknown)[:, 0] > found[:, 0] + 0.05).all()
+    alone = index_of("exact", anew, np.zeros(len(anew), np.int64)).top2(
+        predictions, OwnVectors(contexts, 0 * own)
+    )
+    assert np.isnan(alone).all()
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e-10, 1e10, 1e30])
@@ -109,14 +138,16 @@ def test_contexts_of_any_norm_are_recognised(scale: float) -> None:
     """Also those whose squares float32 cannot hold; zeros, which pad a context, are nobody's own."""
     contexts, predictions = windows(3)
     bank = np.concatenate([contexts[0], random_units(20, seed=3)])
-    expected = ExactIndex(bank, CPU).top2(predictions, contexts)
+    expected = ExactIndex(bank, CPU).top2(predictions, OwnVectors(contexts))
     np.testing.assert_allclose(
-        ExactIndex(bank, CPU).top2(predictions, np.float32(scale) * contexts), expected
+        ExactIndex(bank, CPU).top2(predictions, OwnVectors(np.float32(scale) * contexts)), expected
     )
     padded = contexts.copy()
     padded[:, :2] = 0
     np.testing.assert_allclose(
-        ExactIndex(bank, CPU).top2(predictions, padded), brute_force(bank, predictions, padded, 2), atol=1e-6
+        ExactIndex(bank, CPU).top2(predictions, OwnVectors(padded)),
+        brute_force(bank, predictions, padded, 2),
+        atol=1e-6,
     )
 
 
@@ -129,10 +160,10 @@ def test_the_search_widens_before_it_compares_with_everything(monkeypatch: pytes
     monkeypatch.setattr(bank_index, "search_all", never)
     contexts, predictions = windows(1)
     bank = np.concatenate([np.repeat(contexts[0], 4, axis=0), random_units(600, seed=3)])
-    found = ExactIndex(bank, CPU).top2(predictions, contexts)
+    found = ExactIndex(bank, CPU).top2(predictions, OwnVectors(contexts))
     np.testing.assert_allclose(found, brute_force(bank, predictions, contexts, 2), atol=1e-6)
     with pytest.raises(AssertionError, match="everything"):
-        ExactIndex(np.repeat(bank, 30, axis=0), CPU).top2(predictions, contexts)
+        ExactIndex(np.repeat(bank, 30, axis=0), CPU).top2(predictions, OwnVectors(contexts))
 
 
 @pytest.mark.parametrize("k", [1, 2, 7, 40, 200])
@@ -158,7 +189,8 @@ def test_equal_neighbours_stand_in_the_order_of_the_bank(kind: str, n_copies: in
     contexts, predictions = windows(20)
     index = index_of(kind, bank)
     k = 10
-    ranked = index.ranked(predictions, index.nearest(predictions, k + SPARE, contexts), k, contexts)
+    own = OwnVectors(contexts)
+    ranked = index.ranked(predictions, index.nearest(predictions, k + SPARE, own), k, own)
     first = np.unique(bank, axis=0, return_inverse=True)[1].ravel()
     scores = np.round(predictions @ bank.T, 5)
     for row in range(len(predictions)):

@@ -13,7 +13,8 @@ from lvm_batch.io.dataset.batches import Batch
 from lvm_batch.io.schema import BAD_INPUT, NO_ROUTE, OK, ROUTES, SHORT_CONTEXT
 from lvm_batch.jobs.prediction.execution import passes
 from lvm_batch.jobs.prediction.execution.blocks import make_block
-from lvm_batch.jobs.prediction.execution.passes import Stopwatch, first_pass, second_pass
+from lvm_batch.jobs.prediction.execution.passes import first_pass, second_pass
+from lvm_batch.jobs.prediction.execution.stopwatch import Stopwatch
 from lvm_batch.lvm import REASONS, Thresholds
 from lvm_batch.lvm.inference.cascade import Cascade
 from lvm_batch.lvm.inference.cosines import cosines_with, has_unit_norm
