@@ -31,7 +31,7 @@ _PLACE = ("models_dir",)
 _VERIFIED = (*_PLACE, *DATASET)
 _RELEASED = (
     *("fallback", "bank", *_PLACE),
-    *("min_confidence", "min_margin", "max_context_tokens", "high_stakes_lane"),
+    *("own_context", "min_confidence", "min_margin", "max_context_tokens", "high_stakes_lane", "router"),
 )
 _RELEASE = typer.Option("--output", metavar="DIR", help="Folder to make.", parser=path_argument)
 _EVALUATION = typer.Option(
@@ -161,9 +161,9 @@ def release(
     output: Annotated[str, _RELEASE],
     evaluation: Annotated[str | None, _EVALUATION] = None,
 ) -> None:
-    """Write a model, its fallback, its bank's digest and its thresholds as one folder.
+    """Write a model, its fallback, bank's digest, router and thresholds.
 
-    `run --release` takes the folder and refuses it if anything in it differs. Without --fallback the
+    They are one folder. `run --release` takes it and refuses it if anything in it differs. Without --fallback the
     model with the role fallback_model is in it, if there is one.
 
     Examples:

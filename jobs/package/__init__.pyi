@@ -167,8 +167,8 @@ def run(
         What is predicted of the files that are read: what is missing; besides, files that have changed
         and units that had bad rows; or all. Default: missing
     release
-        Folder that `models release` wrote: it brings the models and the thresholds, and says which bank
-        it takes.
+        Folder that `models release` wrote: it brings the models, the router and the thresholds, and
+        says which bank it takes.
     models_dir
         Folder of named models, with their roles beside it. Default: artifacts/lvm/models
     fallback_device
@@ -413,8 +413,8 @@ def plan(
         What is predicted of the files that are read: what is missing; besides, files that have changed
         and units that had bad rows; or all. Default: missing
     release
-        Folder that `models release` wrote: it brings the models and the thresholds, and says which bank
-        it takes.
+        Folder that `models release` wrote: it brings the models, the router and the thresholds, and
+        says which bank it takes.
     models_dir
         Folder of named models, with their roles beside it. Default: artifacts/lvm/models
     fallback_device

@@ -6,6 +6,7 @@ written last.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,18 +22,22 @@ from lvm_batch.jobs.console.text import as_lines, format_number, plural
 from lvm_batch.jobs.errors import UsageError
 from lvm_batch.jobs.models.facts import FALLBACK_ARCHITECTURES, PRIMARY_ARCHITECTURES
 from lvm_batch.jobs.models.fit import check_architecture, misfits
+from lvm_batch.jobs.models.router import find_router
 from lvm_batch.jobs.output_folder import as_json, check_output_folder, make_output_folder, write_files
 from lvm_batch.jobs.releases.release import (
     DOCUMENT,
     FALLBACK,
     MODEL,
+    ROUTER,
     SUFFIXES,
     Release,
     ReleasedBank,
     ReleasedModel,
+    ReleasedRouter,
 )
 from lvm_batch.lvm.checkpoints.checkpoint import load_checkpoint
 from lvm_batch.lvm.checkpoints.file_kinds import is_safetensors
+from lvm_batch.lvm.errors import RouterError
 from lvm_batch.lvm.registry.registry import ROLES, named_model, resolve_model
 from lvm_batch.lvm.registry.roles import name_of
 
@@ -40,6 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from lvm_batch.io.bank.bank import Bank
+    from lvm_batch.jobs.models.facts import RouterRef
     from lvm_batch.jobs.settings.run import RunSettings
     from lvm_batch.lvm.checkpoints.checkpoint import Checkpoint
 
@@ -64,8 +70,9 @@ def make_release(
 ) -> tuple[dict[str, Any], str]:
     """Write the release of the model ``name`` to the folder ``output``; return it as values and as text.
 
-    The fallback, the bank and the thresholds are those of the settings. ``evaluation`` is the file of an evaluation of
-    the same model. Raises ``UsageError``, ``ModelError``, ``DataError`` or, for several problems, ``SettingsError``.
+    The fallback, the bank, the router and the thresholds are those of the settings. ``evaluation`` is the file of an
+    evaluation of the same model. Raises ``UsageError``, ``ModelError``, ``DataError`` or, for several problems,
+    ``SettingsError``.
     """
     checks = Checks()
     checks.run(lambda: _check_output(output))
@@ -77,6 +84,9 @@ def make_release(
     if model is None:
         raise checks.all_errors()
     checks.errors.extend(misfits(model.checkpoint, fallback.checkpoint if fallback else None, bank))
+    router = find_router(
+        settings.router, model.checkpoint, fallback.checkpoint if fallback else None, checks=checks
+    )
     metrics = checks.run(lambda: _metrics(evaluation, model, fallback, bank)) if evaluation else None
     checks.raise_all()
     release = Release(
@@ -88,12 +98,16 @@ def make_release(
         bank=ReleasedBank(bank.digest, len(bank.vectors), bank.dim) if bank else None,
         thresholds=settings.thresholds,
         metrics=metrics,
+        own_context=settings.own_context,
+        router=ReleasedRouter(ROUTER, router.sha256) if router else None,
     )
     files = {
         released.file: read.content
         for released, read in ((release.model, model), (release.fallback, fallback))
         if released and read
     }
+    if router:
+        files[ROUTER] = _router_content(router)
     folder = make_output_folder(output, what="a release")
     write_files(folder, {**files, DOCUMENT: as_json(release.values())})
     return release.values() | {"path": str(folder)}, _text(release, folder, settings)
@@ -103,7 +117,7 @@ def _check_output(output: str) -> None:
     """Raise ``OutputError`` if a release cannot be written there, or would be written over something."""
     check_output_folder(output, what="a release")
     files = [stem + suffix for stem in (MODEL, FALLBACK) for suffix in SUFFIXES]
-    taken = [name for name in (DOCUMENT, *files) if Path(output, name).exists()]
+    taken = [name for name in (DOCUMENT, ROUTER, *files) if Path(output, name).exists()]
     if taken:
         raise OutputError(f"{output} holds {', '.join(taken)} already", "give --output another folder")
 
@@ -113,6 +127,13 @@ def _read(path: str, allowed: tuple[str, ...], what: str) -> _Read:
     checkpoint = load_checkpoint(content, path)
     check_architecture(path, checkpoint.architecture, allowed, what)
     return _Read(checkpoint, content)
+
+
+def _router_content(router: RouterRef) -> bytes:
+    content = read_file(router.path)
+    if hashlib.sha256(content).hexdigest() != router.sha256:
+        raise RouterError(f"{router.path} was changed while the release was made", "make it again")
+    return content
 
 
 def _fallback(settings: RunSettings, models_dir: Path) -> _Read | None:
@@ -167,6 +188,8 @@ def _text(release: Release, folder: Path, settings: RunSettings) -> str:
         else "none",
         "thresholds": f"confidence {bounds.min_confidence:g}, margin {bounds.min_margin:g}, "
         f"{bounds.max_context_tokens:g} context tokens, {len(bounds.high_stakes_lanes)} lanes",
+        "own context": "left out" if release.own_context == "drop" else "kept",
+        "router": f"sha256 {release.router.sha256[:12]}" if release.router else "none",
         "metrics": f"cosine {format_number(cosine)}" if metrics else "none: --evaluation gives them",
         "use it": f"lvm-batch run DATASET --release {folder}{bank} --output OUT",
     }

@@ -1,6 +1,7 @@
 """The settings of a run, or a service, with a release: what the release sets, and what may not be said beside it.
 
-The rule: a run with a release is the same job as one with its models, its bank and its thresholds given one by one.
+The rule: a run with a release is the same job as one with its models, its bank, its router and its thresholds given one
+by one.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 Kind = TypeVar("Kind", bound=RunSettings)
 
-_MODELS = ("model", "fallback")
+_FILES = ("model", "fallback", "router")
 _ITS_REGISTRY = "models"
 
 
@@ -40,27 +41,29 @@ def with_release(resolved: ResolvedSettings[Kind]) -> Kind:
     checks.errors.extend(differing_files(release, settings.release))
     checks.run(lambda: _check_bank(settings, release))
     checks.raise_all()
-    return settings.model_copy(update={**_places(settings.release, release), **_thresholds(release)})
+    return settings.model_copy(update={**_places(settings.release, release), **_values(release)})
 
 
-def _thresholds(release: Release) -> dict[str, Any]:
-    """Return the thresholds by the names of their settings."""
+def _values(release: Release) -> dict[str, Any]:
+    """Return the thresholds, and what becomes of own contexts, by the names of their settings."""
     bounds = release.thresholds
     return {
         "min_confidence": bounds.min_confidence,
         "min_margin": bounds.min_margin,
         "max_context_tokens": int(bounds.max_context_tokens),
         "high_stakes_lane": bounds.high_stakes_lanes,
+        "own_context": release.own_context,
     }
 
 
 def _places(path: str, release: Release) -> dict[str, str | None]:
-    """Return where the models are; without a fallback no role may bring one in, so the release is its own registry."""
+    """Return where its files are; without a fallback no role may bring one in, so the release is its own registry."""
     from lvm_batch.jobs.releases.release import place_in
 
     return {
         "model": place_in(path, release.model.file),
         "fallback": place_in(path, release.fallback.file) if release.fallback else None,
+        "router": place_in(path, release.router.file) if release.router else None,
         "models_dir": place_in(path, _ITS_REGISTRY),
     }
 
@@ -68,14 +71,18 @@ def _places(path: str, release: Release) -> dict[str, str | None]:
 def _contradictions(resolved: ResolvedSettings[Kind], release: Release) -> Iterator[UsageError]:
     """Yield an error for each setting that is given beside the release and says something else."""
     settings, path = resolved.settings, resolved.settings.release
-    for name, value in {**dict.fromkeys(_MODELS), **_thresholds(release)}.items():
-        if resolved.origins[name] == "default" or (name not in _MODELS and getattr(settings, name) == value):
+    for name, value in {**dict.fromkeys(_FILES), **_values(release)}.items():
+        if resolved.origins[name] == "default" or (name not in _FILES and getattr(settings, name) == value):
             continue
-        sets = "brings its models" if name in _MODELS else f"sets {name} to {_spelled(value)}"
+        sets = _brings(release) if name in _FILES else f"sets {name} to {_spelled(value)}"
         yield UsageError(
             f"{resolved.places[name]} contradicts the release {path}, which {sets}",
             f"leave {resolved.places[name]} out, or leave --release out",
         )
+
+
+def _brings(release: Release) -> str:
+    return "brings its models and its router" if release.router else "brings its models, and no router"
 
 
 def _check_bank(settings: RunSettings, release: Release) -> None:

@@ -1,7 +1,9 @@
 """A release: a folder with the models of a run, and a document of all that they need to give the same routes.
 
     DIR/model.pt, fallback.pt   the checkpoints, as they were; or model.safetensors, fallback.safetensors
-    DIR/release.json            their digests, the bank's digest, thresholds, figures, version; written last
+    DIR/router.json             the fitted router, if there is one
+    DIR/release.json            their digests, the bank's digest, thresholds, what becomes of own contexts, figures,
+                                version; written last
 
 The rule: a release is used as it was made or not at all. A file that is missing or differs is named, before any work.
 """
@@ -11,12 +13,12 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from lvm_batch.io.errors import DataError
 from lvm_batch.io.storage.locations import read_file
 from lvm_batch.jobs.errors import UsageError
-from lvm_batch.lvm.inference.thresholds import Thresholds
+from lvm_batch.lvm.inference.thresholds import OwnContext, Thresholds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 """Version of the document; a reader refuses any other."""
 
-DOCUMENT, MODEL, FALLBACK = "release.json", "model", "fallback"
+DOCUMENT, MODEL, FALLBACK, ROUTER = "release.json", "model", "fallback", "router.json"
 SUFFIXES = (".pt", ".safetensors")
 """The ends of a checkpoint's name, which say its form."""
 
@@ -39,6 +41,14 @@ class ReleasedModel:
     file: str
     sha256: str
     architecture: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReleasedRouter:
+    """The fitted router of a release: its file there, and the SHA-256 of its bytes."""
+
+    file: str
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +75,13 @@ class Release:
     bank: ReleasedBank | None
     thresholds: Thresholds
     metrics: Mapping[str, Any] | None = None
+    own_context: OwnContext = "drop"
+    router: ReleasedRouter | None = None
 
     @property
-    def models(self) -> tuple[ReleasedModel, ...]:
-        """The models that are in it."""
-        return (self.model, self.fallback) if self.fallback else (self.model,)
+    def files(self) -> tuple[ReleasedModel | ReleasedRouter, ...]:
+        """The models and the router that are in it."""
+        return tuple(each for each in (self.model, self.fallback, self.router) if each is not None)
 
     def values(self) -> dict[str, Any]:
         """Return the document as plain values."""
@@ -104,17 +116,17 @@ def read_release(path: str) -> Release:
 
 
 def differing_files(release: Release, path: str) -> Iterator[UsageError]:
-    """Yield an error for each model that is missing, or is not the file that was released."""
-    for model in release.models:
-        place = place_in(path, model.file)
+    """Yield an error for each file that is missing, or is not the one that was released."""
+    for each in release.files:
+        place = place_in(path, each.file)
         try:
             sha256 = hashlib.sha256(read_file(place)).hexdigest()
         except DataError as error:
             yield UsageError(f"the release {path} lacks a file: {error.args[0]}", _REMAKE)
             continue
-        if sha256 != model.sha256:
+        if sha256 != each.sha256:
             yield UsageError(
-                f"{place} is not the file that was released: its sha256 is {sha256[:12]}, not {model.sha256[:12]}",
+                f"{place} is not the file that was released: its sha256 is {sha256[:12]}, not {each.sha256[:12]}",
                 _REMAKE,
             )
 
@@ -137,6 +149,8 @@ def _parsed(values: dict[str, Any]) -> Release:
             high_stakes_lanes=lanes,
         ),
         metrics=values["metrics"],
+        own_context=_own_context(values.get("own_context", "drop")),
+        router=_router(values["router"]) if values.get("router") is not None else None,
     )
 
 
@@ -145,6 +159,18 @@ def _model(values: dict[str, Any], stem: str) -> ReleasedModel:
     if file not in {stem + suffix for suffix in SUFFIXES}:  # a path could lead out of the release
         raise ValueError(file)
     return ReleasedModel(file, _text(values["sha256"]), _text(values["architecture"]))
+
+
+def _router(values: dict[str, Any]) -> ReleasedRouter:
+    if values["file"] != ROUTER:  # a path could lead out of the release
+        raise ValueError(values["file"])
+    return ReleasedRouter(ROUTER, _text(values["sha256"]))
+
+
+def _own_context(value: object) -> OwnContext:
+    if value not in get_args(OwnContext):
+        raise ValueError(value)
+    return "keep" if value == "keep" else "drop"
 
 
 def _bank(values: dict[str, Any]) -> ReleasedBank:

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from lvm_batch.io.dataset.windows import WindowsReader
 from lvm_batch.io.errors import ColumnError
-from lvm_batch.io.output.writer import prediction_schema
+from lvm_batch.io.output.writer import neighbour_lists, prediction_schema
 from lvm_batch.io.schema import BAD_INPUT, OK, PREDICTION, ROUTES, STATUSES
 from lvm_batch.io.vectors.stored import encode, row_bytes
 from lvm_batch.jobs.serving.arrow_sizes import stream_size
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from lvm_batch.io.dataset.batches import Batch
     from lvm_batch.io.dataset.units import DatasetFormat
     from lvm_batch.io.schema import OutputDtype, Pad
+    from lvm_batch.jobs.models.named_bank import NamedBank
     from lvm_batch.jobs.serving.rows import Answers
 
 MEDIA_TYPE = "application/vnd.apache.arrow.stream"
@@ -55,7 +56,12 @@ class ArrowForm:
         max_rows: int,
         max_bytes: int,
         dtype: OutputDtype,
+        n_neighbours: int = 0,
+        bank: NamedBank | None = None,
     ) -> None:
+        """Each row gets ``n_neighbours``, which the ``bank`` can name."""
+        self.n_neighbours = n_neighbours
+        self._ids = bank.ids if bank and n_neighbours else None
         self._format = replace(dataset_format, layout="windows")
         self._pad = pad
         self._max_rows = max_rows
@@ -68,7 +74,7 @@ class ArrowForm:
             size = stream_size(body)
         if size.n_bytes > self._max_bytes:
             raise too_large("the body unpacked", self._max_bytes)
-        answers = size.n_rows * row_bytes(self._dtype, self._format.shape.dim)
+        answers = size.n_rows * (row_bytes(self._dtype, self._format.shape.dim) + self._names_bytes)
         if answers > self._max_bytes:
             raise too_large("the answer", self._max_bytes)
         return 2 * (
@@ -86,11 +92,20 @@ class ArrowForm:
         if roles.lane and _TEXT_COPIES * sum(map(_text_bytes, table[roles.lane].chunks)) > self._max_bytes:
             raise too_large("the body with its lanes as text", self._max_bytes)
         carried = pa.schema([table.schema.field(name).with_name(new) for name, new in roles.carried.items()])
-        schema = prediction_schema(carried, dim=self._format.shape.dim, dtype=self._dtype)
+        id_type = None if self._ids is None else self._ids.type
+        schema = prediction_schema(carried, dim=self._format.shape.dim, dtype=self._dtype, id_type=id_type)
         size = min(self._max_rows, max(1, table.num_rows))
         reader = WindowsReader(roles, self._format.shape, batch_rows=size, pad=self._pad)
         parts = (table.slice(start, size) for start in range(0, table.num_rows, size))
-        return ArrowAnswer(schema, max_bytes=self._max_bytes), reader.batches(parts, 0)
+        answer = ArrowAnswer(schema, max_bytes=self._max_bytes, ids=self._ids)
+        return answer, reader.batches(parts, 0)
+
+    @property
+    def _names_bytes(self) -> int:
+        """The bytes of the neighbours of a row: cosines, and ids of the usual size."""
+        if self._ids is None:
+            return 0
+        return self.n_neighbours * (4 + -(-self._ids.nbytes // max(1, len(self._ids))))
 
 
 @contextmanager
@@ -128,15 +143,16 @@ def _text_bytes(texts: pa.Array) -> int:
 class ArrowAnswer:
     """The answer to a stream, written batch by batch."""
 
-    def __init__(self, schema: pa.Schema, *, max_bytes: int) -> None:
+    def __init__(self, schema: pa.Schema, *, max_bytes: int, ids: pa.Array | None = None) -> None:
         self._schema = schema
+        self._ids = ids
         self._max_bytes = max_bytes
         self._sink = pa.BufferOutputStream()
         self._writer = pa.ipc.new_stream(self._sink, schema)
 
     def write(self, batch: Batch, answers: Answers) -> None:
         """Append the output rows of a batch. Raises :class:`Refusal` if the answer becomes too large."""
-        self._writer.write_table(_answered(batch, answers, self._schema))
+        self._writer.write_table(_answered(batch, answers, self._schema, self._ids))
         if self._sink.tell() > self._max_bytes:
             raise too_large("the answer", self._max_bytes)
 
@@ -146,8 +162,8 @@ class ArrowAnswer:
         return bytes(memoryview(self._sink.getvalue()))
 
 
-def rows_of(batch: Batch) -> Rows:
-    """Return the rows of a batch, over its own memory."""
+def rows_of(batch: Batch, n_neighbours: int = 0) -> Rows:
+    """Return the rows of a batch, over its own memory, each of which wants ``n_neighbours``."""
     n_rows = batch.n_rows
     return Rows(
         batch.contexts,
@@ -155,11 +171,12 @@ def rows_of(batch: Batch) -> Rows:
         np.full(n_rows, np.nan) if batch.context_tokens is None else batch.context_tokens,
         batch.targets,
         batch.status == OK,
+        np.full(n_rows, n_neighbours) if n_neighbours else None,
     )
 
 
-def _answered(batch: Batch, answers: Answers, schema: pa.Schema) -> pa.Table:
-    """Return the output rows of a batch."""
+def _answered(batch: Batch, answers: Answers, schema: pa.Schema, ids: pa.Array | None) -> pa.Table:
+    """Return the output rows of a batch; with ``ids`` of the bank, also their neighbours."""
     known = answers.answered
     overflown = np.flatnonzero((batch.status == OK) & ~known)
     details = batch.details | dict.fromkeys(overflown.tolist(), "inf")
@@ -173,12 +190,19 @@ def _answered(batch: Batch, answers: Answers, schema: pa.Schema) -> pa.Table:
         _labels(np.where(known, answers.escalated, -1), ROUTES),
         _reasons(answers.reasons & known[:, np.newaxis]),
         *(_nullable(getattr(answers, name), known) for name in ("confidence", "margin")),
+        *_neighbours(answers, ids),
         *(_nullable(getattr(answers, name), known) for name in ("amn_cosine", "gru_cosine")),
         pa.array(np.zeros(len(status), np.bool_)),
         _labels(status, STATUSES),
         pa.array([details.get(row) for row in range(len(status))], pa.string()),
     ]
     return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _neighbours(answers: Answers, ids: pa.Array | None) -> tuple[pa.Array, ...]:
+    if ids is None or answers.neighbours is None:
+        return ()
+    return neighbour_lists(answers.neighbours.places, answers.neighbours.cosines, ids)
 
 
 def _nullable(values: NDArray[np.float32], known: NDArray[np.bool_]) -> pa.Array:

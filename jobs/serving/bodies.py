@@ -110,8 +110,6 @@ NeighbourCount = Annotated[int, Field(strict=True, ge=0, le=MOST_NEIGHBOURS)]
 NUMBER: TypeAdapter[float] = TypeAdapter(Number)
 LANE: TypeAdapter[str | None] = TypeAdapter(Lane)
 TOKEN_COUNT: TypeAdapter[float | None] = TypeAdapter(TokenCount)
-
-
 NEIGHBOUR_COUNT: TypeAdapter[int] = TypeAdapter(NeighbourCount)
 
 
@@ -148,14 +146,15 @@ class Query(Body):
     context_tokens: TokenCount = Field(default=None, description="Tokens of the whole context.")
     target: list[Number] | None = Field(default=None, description="The true next vector, if it is known.")
     neighbours: NeighbourCount = Field(
-        default=0, description="How many of the nearest vectors of the bank are named in the answer."
+        default=0,
+        description="How many of the nearest vectors of the bank are named; --neighbours is the default.",
     )
 
 
 class Queries(Body):
     """Several queries."""
 
-    rows: list[Query]
+    rows: list[Query | list[list[Number]]]
 
 
 class Answer(Body):
@@ -204,7 +203,7 @@ def size_bodies(*, length: int, dim: int) -> SizedBodies:
     context: Any = (list[vector], Field(min_length=1, description=about))
     target: Any = (vector | None, Query.model_fields["target"])
     query: Any = create_model("Query", __base__=Query, context=context, target=target)
-    rows: Any = (list[query], Field(min_length=1))
+    rows: Any = (list[query | Annotated[context]], Field(min_length=1))
     answer: Any = create_model("Answer", __base__=Answer, prediction=(Annotated[list[float], size], ...))
     several: Any = (list[answer], ...)
     return SizedBodies(

@@ -1,7 +1,7 @@
-"""Queries read from JSON, and answers written as JSON.
+"""Queries read from JSON.
 
 The rule: a correct body is read without a look at each number in Python; only a body that turns out wrong is searched
-for every problem. Numbers are rounded to float32 as a column of float64 is; a value that a run leaves null is null.
+for every problem. Numbers are rounded to float32 as a column of float64 is.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import orjson
 
-from lvm_batch.io.schema import NEIGHBOUR_COLUMNS, ROUTES
 from lvm_batch.jobs.console.text import plural
 from lvm_batch.jobs.models.named_bank import NamedBank
 from lvm_batch.jobs.serving.bodies import (
@@ -29,20 +28,14 @@ from lvm_batch.jobs.serving.bodies import (
 )
 from lvm_batch.jobs.serving.json_vectors import BODY, CONTEXT, QuickReader, VectorReader
 from lvm_batch.jobs.serving.rows import Rows, joined
-from lvm_batch.lvm.inference.routing import ALL_REASONS
-from lvm_batch.lvm.search.neighbours import NOWHERE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from lvm_batch.io.schema import Pad
-    from lvm_batch.jobs.serving.bodies import Body, Place, Refusal
-    from lvm_batch.jobs.serving.rows import Answers
+    from lvm_batch.jobs.serving.bodies import Body, Place
 
 _USABLE = np.ones(1, np.bool_)  # a query that cannot be used is refused
-_AS_ARRAYS = orjson.OPT_SERIALIZE_NUMPY  # which also writes NaN as null
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,22 +47,34 @@ class ReadQuery:
     place: Place = CONTEXT
 
 
-def room_for(body: bytes, *, row_bytes: int) -> int:
+def room_for(body: bytes, *, row_bytes: int, length: int) -> int:
     """Return the bytes that a body takes at most as Python's objects, with ``row_bytes`` for each of its rows.
 
-    An empty list or object takes 64 bytes, and whatever a comma separates 40.
+    A row is an object, or a list of ``length`` lists; the numbers of a shorter one take more than it does. An empty
+    list or object takes 64 bytes, and whatever a comma separates 40.
     """
     counts = np.bincount(np.frombuffer(body, np.uint8), minlength=256)
     n_open = int(counts[ord("[")] + counts[ord("{")])
-    return len(body) + 64 * n_open + 40 * int(counts[ord(",")]) + row_bytes * int(counts[ord("{")])
+    n_rows = max(int(counts[ord("{")]), int(counts[ord("[")]) // (length + 1))
+    return len(body) + 64 * n_open + 40 * int(counts[ord(",")]) + row_bytes * n_rows
 
 
 class QueryReader:
     """Reads queries for models of contexts of ``length`` vectors of ``dim``."""
 
-    def __init__(self, *, length: int, dim: int, pad: Pad | None, bank: NamedBank | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        length: int,
+        dim: int,
+        pad: Pad | None,
+        bank: NamedBank | None = None,
+        n_neighbours: int = 0,
+    ) -> None:
+        """A query that does not say how many neighbours it wants gets ``n_neighbours`` of the ``bank``."""
         self._length, self._dim = length, dim
         self._bank = bank or NamedBank()
+        self._n_neighbours = n_neighbours
         self._pad: Pad = pad or "repeat"
         self._quick = QuickReader(dim)
         self._vectors = VectorReader(dim)
@@ -80,16 +85,15 @@ class QueryReader:
         if found is not None and (len(found.vectors) >= self._length or self._pad != "reject"):
             context, detail = self._whole(found.vectors, found.place)
             return _one_row(
-                context, detail, lane=found.lane, tokens=found.tokens, targets=None, place=found.place
+                context,
+                detail,
+                lane=found.lane,
+                tokens=found.tokens,
+                targets=None,
+                place=found.place,
+                n_neighbours=self._n_neighbours,
             )
         value, doubtful = _parsed(body)
-        if isinstance(value, list):
-            context, detail = self._context(value, BODY, doubtful=doubtful)
-            return _one_row(context, detail, lane=None, tokens=None, targets=None, place=BODY)
-        if not isinstance(value, dict):
-            raise unusable(
-                Problem(BODY, "must be an object with `context`, or a context alone", "wrong_type")
-            )
         return self._query(value, BODY, doubtful=doubtful)
 
     def queries(self, body: bytes) -> tuple[Rows, list[str | None]]:
@@ -105,6 +109,12 @@ class QueryReader:
         return joined([query.rows for query in read]), [query.detail for query in read]
 
     def _query(self, value: Any, place: Place, *, doubtful: bool) -> ReadQuery:  # noqa: ANN401 - whatever JSON holds
+        if isinstance(value, list):
+            return self._bare(value, place, doubtful=doubtful)
+        if not isinstance(value, dict):
+            raise unusable(
+                Problem(place, "must be an object with `context`, or a context alone", "wrong_type")
+            )
         _check_object(value, Query, place)
         context, detail = self._context(value.get("context"), (*place, "context"), doubtful=doubtful)
         target = value.get("target")
@@ -112,10 +122,18 @@ class QueryReader:
             target = self._vectors.vector(target, (*place, "target"), doubtful=doubtful)
         lane = check(LANE, value.get("lane"), (*place, "lane"))
         tokens = check(TOKEN_COUNT, value.get("context_tokens"), (*place, "context_tokens"))
-        wanted = check(NEIGHBOUR_COUNT, value.get("neighbours", 0), (*place, "neighbours"))
+        wanted = check(NEIGHBOUR_COUNT, value.get("neighbours", self._n_neighbours), (*place, "neighbours"))
         if problem := self._bank.problem(wanted):
             raise unusable(Problem((*place, "neighbours"), problem, "neighbours"))
         return _one_row(context, detail, lane=lane, tokens=tokens, targets=target, n_neighbours=wanted)
+
+    def _bare(self, value: list[Any], place: Place, *, doubtful: bool) -> ReadQuery:
+        """Read a context alone, as the models' cards show it."""
+        context, detail = self._context(value, place, doubtful=doubtful)
+        wanted = self._n_neighbours
+        return _one_row(
+            context, detail, lane=None, tokens=None, targets=None, place=place, n_neighbours=wanted
+        )
 
     def _context(self, value: Any, place: Place, *, doubtful: bool) -> tuple[NDArray[np.float32], str | None]:  # noqa: ANN401
         if not isinstance(value, list) or not value:
@@ -190,56 +208,3 @@ def _check_object(value: Any, kind: type[Body], place: Place) -> None:  # noqa: 
     raise unusable(
         *(Problem((*place, ascii(name)[1:-1][:100]), message, "unknown") for name in unknown[:MOST_PROBLEMS])
     )
-
-
-class AnswerWriter:
-    """Writes answers; ``models`` is what the model behind each of ``ROUTES`` is called, ``bank`` names neighbours."""
-
-    def __init__(self, models: Sequence[str | None], bank: NamedBank | None = None) -> None:
-        self._models = models
-        self._bank = bank or NamedBank()
-
-    def answer(self, answers: Answers, detail: str | None, place: Place = CONTEXT) -> bytes:
-        """Write the answer to the query at ``place``. Raises :class:`Refusal` if float32 could not hold it."""
-        if not answers.answered[0]:
-            raise _overflow(place)
-        return orjson.dumps(self._values(answers, 0, detail), option=_AS_ARRAYS)
-
-    def answers(self, answers: Sequence[Answers], details: Sequence[str | None]) -> bytes:
-        """Write the answers to a body of several queries, in their order. Raises :class:`Refusal`."""
-        overflown = np.flatnonzero(~np.concatenate([part.answered for part in answers]))
-        if len(overflown):
-            raise _overflow(("body", "rows", int(overflown[0]), "context"))
-        places = ((part, row) for part in answers for row in range(len(part.answered)))
-        values = [
-            self._values(part, row, detail) for (part, row), detail in zip(places, details, strict=True)
-        ]
-        return orjson.dumps({"answers": values}, option=_AS_ARRAYS)
-
-    def _values(self, answers: Answers, row: int, detail: str | None) -> dict[str, Any]:
-        """Return what :class:`bodies.Answer` holds, with arrays in place of lists."""
-        escalated = bool(answers.escalated[row])
-        return {
-            "prediction": answers.prediction[row],
-            "route": ROUTES[escalated],
-            "reasons": [ALL_REASONS[number] for number in answers.reasons[row].nonzero()[0].tolist()],
-            "confidence": answers.confidence[row],
-            "margin": answers.margin[row],
-            "cosine": answers.gru_cosine[row] if escalated else answers.amn_cosine[row],
-            "model": self._models[escalated],
-            "status_detail": detail,
-            **self._neighbours(answers, row),
-        }
-
-    def _neighbours(self, answers: Answers, row: int) -> dict[str, Any]:
-        """Return the neighbours of a row that wants some."""
-        found, wanted = answers.neighbours, answers.n_neighbours
-        if found is None or wanted is None or not wanted[row]:
-            return {}
-        known = found.places[row] != NOWHERE
-        values = self._bank.names(found.places[row][known]), found.cosines[row][known]
-        return dict(zip(NEIGHBOUR_COLUMNS, values, strict=True))
-
-
-def _overflow(place: Place) -> Refusal:
-    return unusable(Problem(place, "is so large that float32 cannot hold its answer", "inf"))

@@ -17,7 +17,8 @@ from lvm_batch.jobs.serving.application import make_application
 from lvm_batch.jobs.serving.arrow_bodies import MEDIA_TYPE, UNPACKED, ArrowForm, rows_of
 from lvm_batch.jobs.serving.batcher import Batcher
 from lvm_batch.jobs.serving.endpoints import JSON, Endpoint, Gate
-from lvm_batch.jobs.serving.json_bodies import AnswerWriter, QueryReader, room_for
+from lvm_batch.jobs.serving.json_answers import AnswerWriter
+from lvm_batch.jobs.serving.json_bodies import QueryReader, room_for
 from lvm_batch.jobs.serving.memory import MemoryBudget, MemoryQueue
 from lvm_batch.jobs.serving.metrics import Metrics
 from lvm_batch.jobs.serving.rows import Rows
@@ -67,7 +68,9 @@ class Service:
             dim=loaded.shape.dim,
             pad=settings.pad,
             bank=loaded.named_bank,
+            n_neighbours=settings.neighbours,
         )
+        self._room = partial(room_for, length=loaded.shape.length)
         self._reader = self._new_reader()
         self._writer = AnswerWriter(loaded.model_names, loaded.named_bank)
         self._arrow = ArrowForm(
@@ -76,6 +79,8 @@ class Service:
             max_rows=self._max_rows,
             max_bytes=UNPACKED * settings.max_body,
             dtype=settings.output_dtype,
+            n_neighbours=settings.neighbours,
+            bank=loaded.named_bank,
         )
         self._batcher = Batcher(
             loaded.answerer,
@@ -123,7 +128,7 @@ class Service:
 
     async def _one(self, body: bytes) -> bytes:
         if len(body) > _LARGE:  # with a reader of its own, which reads in one thread at a time
-            async with self._turn(room_for(body, row_bytes=0)):
+            async with self._turn(self._room(body, row_bytes=0)):
                 query = await asyncio.to_thread(self._new_reader().query, body)
         else:
             query = self._reader.query(body)
@@ -140,7 +145,7 @@ class Service:
             yield
 
     async def _several(self, body: bytes) -> bytes:
-        async with self._turn(room_for(body, row_bytes=self._row_bytes)):
+        async with self._turn(self._room(body, row_bytes=self._row_bytes)):
             rows, details = await asyncio.to_thread(self._reader.queries, body)
             parts = [await self._batcher.answer(part) for part in _cut(rows, self._max_rows)]
             content = await asyncio.to_thread(self._writer.answers, parts, details)
@@ -152,7 +157,7 @@ class Service:
         async with self._turn(await asyncio.to_thread(self._arrow.room, body)):
             answer, batches = await asyncio.to_thread(self._arrow.read, body)
             while (batch := await asyncio.to_thread(next, batches, None)) is not None:
-                answers = await self._batcher.answer(rows_of(batch))
+                answers = await self._batcher.answer(rows_of(batch, self._arrow.n_neighbours))
                 await asyncio.to_thread(answer.write, batch, answers)
                 self.metrics.routed(answers)
             return await asyncio.to_thread(answer.content)

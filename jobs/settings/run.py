@@ -100,8 +100,8 @@ class RunSettings(SelectionSettings, ChoiceSettings, WorkerSettings):
     )
     release: Annotated[PathText | None, HelpMark("Models", "PATH"), RESOLVED] = Field(
         default=None,
-        description="Folder that `models release` wrote: it brings the models and the thresholds, and says which bank"
-        " it takes.",
+        description="Folder that `models release` wrote: it brings the models, the router and the thresholds, and says"
+        " which bank it takes.",
     )
     neighbours: Annotated[
         Annotated[int, Field(ge=0, le=MOST_NEIGHBOURS)], HelpMark("Files", "N"), OUTPUT_UNLESS_DEFAULT

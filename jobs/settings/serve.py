@@ -24,6 +24,7 @@ TAKEN = (
     "fallback",
     "bank",
     "release",
+    "neighbours",
     "models_dir",
     "device",
     "fallback_device",

@@ -13,7 +13,7 @@ from lvm_batch.lvm.devices.arrays import as_tensor
 from lvm_batch.lvm.search.bank_checks import check_bank
 from lvm_batch.lvm.search.bank_index import BankIndex
 from lvm_batch.lvm.search.neighbours import Neighbours, no_neighbours
-from lvm_batch.lvm.search.running_best import RunningBest
+from lvm_batch.lvm.search.running_best import DEEPEST, RunningBest
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,10 +45,17 @@ class ExactIndex(BankIndex):
     def _best(self, queries: Tensor, width: int) -> Neighbours:
         """Return the best ``width`` of the bank for one block of queries; fewer queries take larger blocks."""
         at_once = _VECTORS * max(1, _QUERIES // len(queries))
-        scores = torch.empty(len(queries) * min(at_once, len(self.bank)), device=self.device)  # overwritten
-        best = RunningBest(len(queries), width, self.device)
+        scores = torch.empty(len(queries) * _padded(min(at_once, len(self.bank))))  # overwritten
+        best = RunningBest(len(queries), width)
         for number, vectors in enumerate(torch.split(self.bank, at_once)):
-            block = scores[: len(queries) * len(vectors)].view(len(queries), len(vectors))
-            torch.mm(queries, vectors.T, out=block)
+            columns = _padded(len(vectors))
+            block = scores[: len(queries) * columns].view(len(queries), columns)
+            block[:, len(vectors) :] = -torch.inf
+            torch.mm(queries, vectors.T, out=block[:, : len(vectors)])
             best.add(block, number * at_once)
         return best.neighbours
+
+
+def _padded(n_vectors: int) -> int:
+    """Return the columns of a block of scores, which is looked through fastest if their number is round."""
+    return -(-n_vectors // DEEPEST) * DEEPEST

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from lvm_batch.lvm.search.neighbours import Floats, Places
     from lvm_batch.lvm.search.own_context import OwnVectors
 
-_CPU = torch.device("cpu")
 _QUERIES, _VECTORS = (
     128,
     1024,
@@ -48,7 +47,7 @@ def search_all(
 def _search_block(
     bank: Floats, numbers: Places | None, queries: Tensor, k: int, own: OwnVectors | None
 ) -> Neighbours:
-    best = RunningBest(len(queries), k, _CPU)
+    best = RunningBest(len(queries), k)
     units = None if own is None else as_tensor(unit_contexts(own.contexts))
     for start in range(0, len(bank), _VECTORS):
         rows = slice(start, start + _VECTORS)

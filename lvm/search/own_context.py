@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from lvm_batch.lvm.devices.arrays import as_tensor
+
 if TYPE_CHECKING:
     from lvm_batch.lvm.search.neighbours import Flags, Floats, Places
 
@@ -89,7 +91,7 @@ class OwnContextFilter:
 
         The part of a candidate is no farther from the line of a vector's part than the whole is from the whole line.
         """
-        some = torch.from_numpy(contexts[:, :, self._seen])  # (n, length, part)
+        some = as_tensor(contexts[:, :, self._seen])  # (n, length, part)
         near = torch.from_numpy(self._vectors[:, self._seen][places])  # (n, width, part)
         products = torch.bmm(near, some.transpose(1, 2))  # (n, width, length)
         squares = (some * some).sum(dim=2).unsqueeze(1)  # (n, 1, length)

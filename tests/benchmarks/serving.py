@@ -31,7 +31,8 @@ import torch
 
 from lvm_batch.io.bank.bank import build_bank
 from lvm_batch.io.dataset.files import find_files
-from lvm_batch.jobs.serving.json_bodies import AnswerWriter, QueryReader
+from lvm_batch.jobs.serving.json_answers import AnswerWriter
+from lvm_batch.jobs.serving.json_bodies import QueryReader
 from lvm_batch.jobs.serving.loading import load
 from lvm_batch.jobs.settings.serve import ServeSettings
 from lvm_batch.lvm import build_model, save_checkpoint

@@ -10,14 +10,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from support.datasets import read_rows, windows, write_windows
+from support.routers import write_router
 from support.served import serving
 
 from lvm_batch.jobs.errors import SettingsError
 from lvm_batch.jobs.models.files import check_model_files
 from lvm_batch.jobs.settings.run import RunSettings
 from lvm_batch.lvm.errors import RouterError
-from lvm_batch.lvm.inference.gain_router import GainRouter
-from lvm_batch.lvm.inference.router_file import RouterFile, RouterRecovery
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,28 +32,10 @@ LANES = ["law" if row % 40 == 0 else "news" for row in range(N_ROWS)]
 OPTIONS = ("--high-stakes-lane", "law", "--shadow-rate", 0)
 
 
-def write_router(path: Path, models: Path, *, length: int = 5, **digests: str) -> Path:
-    """Write a router that expects of a row what the cosine of its last two vectors has over ``LEVEL``."""
-    n_signals = 2 * length - 1
-    of_signals = np.zeros(n_signals, np.float32)
-    of_signals[-1] = 1
-    nothing = np.zeros(768, np.float32)
-    router = GainRouter(
-        -LEVEL, nothing, nothing, of_signals, np.zeros((n_signals, n_signals), np.float32), 1e-6
-    )
-    found = {
-        role: hashlib.sha256((models / name).read_bytes()).hexdigest()
-        for role, name in (("primary", "amn.pt"), ("fallback", "gru.pt"))
-    }
-    recovery = RouterRecovery(1000, 40, 0.2, 0.3, (0.2, 0.4), 0.1)
-    path.write_bytes(RouterFile(router, budget=0.2, recovery=recovery, **(found | digests)).to_bytes())
-    return path
-
-
 @pytest.fixture(scope="module")
 def router(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A router of the fresh models."""
-    return write_router(tmp_path_factory.mktemp("router") / "router.json", models)
+    return write_router(tmp_path_factory.mktemp("router") / "router.json", models, level=LEVEL)
 
 
 @pytest.fixture(scope="module")

@@ -31,6 +31,7 @@ Data
     ``reference``       the job done the plain way, one row at a time
     ``released``        an output and a history that release 0.1.0 wrote
     ``reported``        an output whose names are as hostile as possible
+    ``routers``         fitted routers whose expectations a test can compute
     ``thrift``          Parquet footers with single numbers changed
     ``wild``            datasets as found in the wild, each with what must come out of it
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -121,6 +122,59 @@ def test_a_run_with_a_release_is_the_job_of_its_parts(
     assert released["job_id"] == given["job_id"]
     assert released["rows_by_reason"]["high_stakes_lane"] == 40
     assert_same_predictions(tmp_path / "a", tmp_path / "b")
+
+
+@pytest.fixture(scope="module")
+def routed(place: Path, models: Path) -> Path:
+    """A release with a router of its models, that counts own contexts."""
+    from support.command import called
+    from support.routers import write_router
+
+    fallback = place / "models/gru/model.safetensors"
+    router = write_router(place / "router.json", models, fallback=sha256_of(fallback))
+    more = ("--router", router, "--own-context", "keep", "--output", place / "routed")
+    called(*release(place, *more)).done()
+    return place / "routed"
+
+
+def test_a_release_carries_the_router_and_what_becomes_of_own_contexts(
+    plan: Callable[..., Result], place: Path, routed: Path
+) -> None:
+    """Both are those of the run; another of either beside the release is refused, and so is a release without them."""
+    assert (routed / "router.json").read_bytes() == (place / "router.json").read_bytes()
+    bank = ("--bank", place / "bank")
+    given = [text for option in THRESHOLDS.items() for text in option]
+    parts = ("--models-dir", place / "models", "--model", "amn", "--fallback", "gru", *given, *bank)
+    options = ("--router", place / "router.json", "--own-context", "keep")
+    assert plan("--release", routed, *bank).done()["job_id"] == plan(*parts, *options).done()["job_id"]
+    refused = plan("--release", routed, *bank, "--own-context", "drop", "--router", place / "router.json")
+    said = json.dumps(refused.values["error"])
+    assert refused.code == 2
+    assert "--own-context contradicts the release" in said
+    assert "--router contradicts the release" in said
+    plain = plan("--release", place / "released", *bank, "--router", place / "router.json")
+    assert "and no router" in plain.values["error"]["message"]
+
+
+def test_a_router_that_differs_is_refused(
+    lvm_batch: Callable[..., Result], plan: Callable[..., Result], place: Path, routed: Path, tmp_path: Path
+) -> None:
+    """One of other models makes no release; one that was changed after is named before work."""
+    from support.routers import write_router
+
+    copied = Path(shutil.copytree(routed, tmp_path / "copied"))
+    (copied / "router.json").write_bytes((copied / "router.json").read_bytes() + b" ")
+    result = plan("--release", copied, "--bank", place / "bank")
+    assert (result.code, "router.json is not the file" in result.values["error"]["message"]) == (2, True)
+    other = write_router(tmp_path / "other.json", place, primary="0" * 64, fallback="1" * 64)
+    made = lvm_batch(*release(place, "--router", other, "--output", tmp_path / "r"))
+    assert (made.code, "was fitted on another primary model" in str(made.values["error"])) == (2, True)
+    assert not (tmp_path / "r").exists()
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def test_settings_that_agree_may_stand_beside_a_release(plan: Callable[..., Result], place: Path) -> None:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support.datasets import vectors, windows
-from support.served import Serving, serving
+from support.served import ARROW, Serving, serving, stream
 
 from lvm_batch.io.bank.bank import build_bank
 from lvm_batch.io.dataset.files import find_files
@@ -32,7 +32,7 @@ def serve_bank(models: Path, tmp_path: Path) -> Iterator[Callable[..., Serving]]
 
     with ExitStack() as stack:
 
-        def start(*, is_nameless: bool = False, **columns: object) -> Serving:
+        def start(*, is_nameless: bool = False, neighbours: int = 0, **columns: object) -> Serving:
             table = pa.table({"vector": list(vectors()[:300]), **columns})
             pq.write_table(table, tmp_path / "bank.parquet")
             build_bank(find_files([str(tmp_path / "bank.parquet")]), str(tmp_path / "bank"))
@@ -44,6 +44,7 @@ def serve_bank(models: Path, tmp_path: Path) -> Iterator[Callable[..., Serving]]
                 "bank": str(tmp_path / "bank"),
                 "min_confidence": -1,
                 "min_margin": 0,
+                "neighbours": neighbours,
             }
             return stack.enter_context(serving(ServeSettings(**chosen)))
 
@@ -83,6 +84,48 @@ def test_articles_and_positions_name_neighbours_as_objects(serve_bank: Callable[
     answer = served.post(json=queries()[1]).json()
     for name in answer["neighbour_ids"]:
         assert name == {"article_id": f"t{name['position'] // 30}", "position": name["position"]}
+
+
+def test_a_service_with_neighbours_names_them_in_every_answer(serve_bank: Callable[..., Serving]) -> None:
+    """In Arrow streams as a run's columns, in JSON unless a query says how many; also of contexts alone."""
+    served = serve_bank(neighbours=3, id=[f"s{number}" for number in range(300)])
+    contexts = windows()[0][:6].copy()
+    contexts[2, 0, 0] = np.nan
+    lanes = ["general", "sci-fact"] * 3
+    table = pa.table({"context": list(contexts.reshape(6, -1)), "lane": lanes, "key": range(6)})
+    response = served.post("/predict/batch", data=stream(table), headers=ARROW)
+    rows = pa.ipc.open_stream(response.content).read_all().to_pylist()
+    assert [row["route"] for row in rows] == ["amn", "gru", None, "gru", "amn", "gru"]
+    assert (rows[2]["neighbour_ids"], rows[2]["neighbour_cosines"]) == ([], [])
+    queries = [
+        {"context": contexts[place].tolist(), "lane": lane} for place, lane in enumerate(lanes) if place != 2
+    ]
+    answers = served.post("/predict/batch", json={"rows": queries}).json()["answers"]
+    for row, answer in zip(rows[:2] + rows[3:], answers, strict=True):
+        assert len(row["neighbour_ids"]) == 3
+        assert row["neighbour_ids"] == answer["neighbour_ids"]
+        np.testing.assert_allclose(row["neighbour_cosines"], answer["neighbour_cosines"], atol=1e-6)
+    bare = served.post(
+        "/predict/batch", json={"rows": [contexts[0].tolist(), {**queries[0], "neighbours": 0}]}
+    )
+    first, second = bare.json()["answers"]
+    assert first["neighbour_ids"] == rows[0]["neighbour_ids"]
+    assert "neighbour_ids" not in second
+    assert served.post(json=contexts[0].tolist()).json()["neighbour_ids"] == rows[0]["neighbour_ids"]
+
+
+def test_a_row_of_several_that_is_no_context_is_refused_by_its_place(
+    serve_bank: Callable[..., Serving],
+) -> None:
+    """A row is an object or a context alone; the whole body is an object."""
+    served = serve_bank()
+    context = windows()[0][0].tolist()
+    for row, place in ((7, []), ([], []), ([context[0], [1.0]], [1])):
+        refusal = served.post("/predict/batch", json={"rows": [context, row]})
+        assert refusal.status_code == 422
+        assert refusal.json()["detail"][0]["loc"] == ["body", "rows", 1, *place]
+    refusal = served.post("/predict/batch", json=context)
+    assert "must be an object with `rows`" in refusal.json()["detail"][0]["msg"]
 
 
 @pytest.mark.parametrize("wish", [101, -1, 1.5, True, "3", None])

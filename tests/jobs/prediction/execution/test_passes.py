@@ -362,7 +362,7 @@ def test_the_fallback_is_not_timed_where_there_is_none() -> None:
 def test_seconds_of_a_part_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """A part's time is the sum of its blocks, those that end with an error included."""
     clock = iter([1.0, 3.0, 10.0, 14.0])
-    monkeypatch.setattr("lvm_batch.jobs.prediction.execution.passes.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("lvm_batch.jobs.prediction.execution.stopwatch.perf_counter", lambda: next(clock))
     watch = Stopwatch()
     with watch.timing("read"):
         pass
