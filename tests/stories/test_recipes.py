@@ -155,7 +155,7 @@ def test_ids_of_unsure_rows(recipe: Callable[[str], dict[str, Any]], rows: list[
 
 
 def test_nearest_vectors(recipe: Callable[[str], dict[str, Any]], rows: list[Row], demo: Path) -> None:
-    """FAISS finds the ten nearest vectors of the bank, with their ids, and agrees with the confidence."""
+    """FAISS finds the ten nearest vectors of the bank, with the numbers of their rows, and agrees with the confidence."""
     pytest.importorskip("faiss", reason="needs pip install 'lvm-batch[faiss]'")
     neighbours = recipe("Ten nearest vectors of the bank")["neighbours"]
     ok = np.array([row["status"] == "ok" for row in rows])
@@ -166,7 +166,7 @@ def test_nearest_vectors(recipe: Callable[[str], dict[str, Any]], rows: list[Row
     best = -np.sort(-cosines, axis=1)[:, :10]
     assert neighbours.height == ok.sum() == N_ROWS - 1
     assert np.abs(neighbours["cosines"].to_numpy() - best).max() < 1e-5
-    assert np.abs(np.take_along_axis(cosines, neighbours["ids"].to_numpy(), axis=1) - best).max() < 1e-5
+    assert np.abs(np.take_along_axis(cosines, neighbours["rows"].to_numpy(), axis=1) - best).max() < 1e-5
     amn = np.array([row["route"] == "amn" for row in rows])[ok]
     confidence = np.array([row["confidence"] for row in rows], np.float64)[ok]
     assert np.abs(neighbours["cosines"].to_numpy()[amn, 0] - confidence[amn]).max() < 1e-5
