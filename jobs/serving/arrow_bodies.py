@@ -105,7 +105,7 @@ class ArrowForm:
         """The bytes of the neighbours of a row: cosines, and ids of the usual size."""
         if self._ids is None:
             return 0
-        return self.n_neighbours * (4 + -(-self._ids.nbytes // max(1, len(self._ids))))
+        return self.n_neighbours * (4 + int(-(-self._ids.nbytes // max(1, len(self._ids)))))
 
 
 @contextmanager

@@ -52,7 +52,7 @@ class OwnVectors:
     @property
     def length(self) -> int:
         """The vectors of a context."""
-        return self.contexts.shape[1]
+        return int(self.contexts.shape[1])
 
     def __getitem__(self, rows: Rows) -> OwnVectors:
         """Return those of some of the queries."""

@@ -66,7 +66,8 @@ class RunningBest:
     def neighbours(self) -> Neighbours:
         """The best so far, the nearest first."""
         order = np.argsort(-self._scores, axis=1, kind="stable")
-        scores, places = (np.take_along_axis(each, order, axis=1) for each in (self._scores, self._places))
+        scores = np.take_along_axis(self._scores, order, axis=1)
+        places = np.take_along_axis(self._places, order, axis=1)
         is_there = scores > -np.inf
         return Neighbours(np.where(is_there, scores, np.float32(np.nan)), np.where(is_there, places, NOWHERE))
 

@@ -155,7 +155,7 @@ def test_ids_of_unsure_rows(recipe: Callable[[str], dict[str, Any]], rows: list[
 
 
 def test_nearest_vectors(recipe: Callable[[str], dict[str, Any]], rows: list[Row], demo: Path) -> None:
-    """FAISS finds the ten nearest vectors of the bank, with the numbers of their rows, and agrees with the confidence."""
+    """FAISS finds the ten nearest vectors of the bank, with their row numbers, and agrees with the confidence."""
     pytest.importorskip("faiss", reason="needs pip install 'lvm-batch[faiss]'")
     neighbours = recipe("Ten nearest vectors of the bank")["neighbours"]
     ok = np.array([row["status"] == "ok" for row in rows])
