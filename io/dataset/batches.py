@@ -6,7 +6,7 @@ valid until the next batch is read.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +29,10 @@ class ContextPlaces:
     articles: pa.ChunkedArray
     positions: pa.ChunkedArray
     index: NDArray[np.int64]
+
+    def of(self, chosen: NDArray[np.bool_]) -> ContextPlaces:
+        """Return the places of the ``chosen`` contexts, bool (n,)."""
+        return replace(self, index=self.index[chosen])
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from lvm_batch.io.dataset.batches import Batch
+    from lvm_batch.io.dataset.batches import Batch, ContextPlaces
     from lvm_batch.io.dataset.units import Footer
     from lvm_batch.jobs.settings.evaluate import EvaluateSettings
 
@@ -45,6 +45,7 @@ class JudgedRows:
     ``articles`` is int64 (n,), a number for each article of the dataset or ``UNKNOWN``; ``splits`` holds ``in_dist``,
     ``ood`` and ``None``, ``lanes`` strings and ``None``, and ``context_tokens`` float64 (n,) with NaN if unknown. Each
     of the four is ``None`` if the dataset has no such column. ``n_read`` rows, usable or not, were read to find these.
+    ``places`` tells where the contexts stand, in sequences with positions.
     """
 
     contexts: NDArray[np.float32]
@@ -54,6 +55,7 @@ class JudgedRows:
     lanes: NDArray[np.object_] | None
     context_tokens: NDArray[np.float64] | None
     n_read: int = 0
+    places: ContextPlaces | None = None
 
 
 class JudgedDataset:
@@ -126,6 +128,7 @@ class JudgedDataset:
             lanes=lanes if self._has_lanes else None,
             context_tokens=tokens if self._has_tokens else None,
             n_read=n_read,
+            places=None if batch.places is None else batch.places.of(usable),
         )
 
     def _article_column(self, footer: Footer) -> str | None:

@@ -139,9 +139,9 @@ def load_ids(bank: BankRef) -> pa.Array:
 
 
 @lru_cache(maxsize=2)
-def load_keys(bank: BankRef) -> BankKeys | None:
+def load_keys(bank: BankRef | None) -> BankKeys | None:
     """Return where a bank's vectors stand, if the job uses that; raises ``BankError`` as :func:`load_ids` does."""
-    if bank.keys is None:
+    if bank is None or bank.keys is None:
         return None
     keys = open_bank(bank.path, with_index=False).read_keys()
     if keys is None or keys.digest != bank.keys:

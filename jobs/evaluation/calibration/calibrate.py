@@ -25,7 +25,7 @@ from lvm_batch.jobs.evaluation.judged_rows import JudgedDataset
 from lvm_batch.jobs.evaluation.preflight import check_calibration
 from lvm_batch.jobs.models.check import look_at_models
 from lvm_batch.jobs.models.files import name_models
-from lvm_batch.jobs.models.load import load_cascade
+from lvm_batch.jobs.models.load import load_cascade, load_keys
 from lvm_batch.jobs.output_folder import as_json, make_output_folder, write_files
 from lvm_batch.jobs.plots import figure_svg
 from lvm_batch.jobs.settings.run import RunSettings
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from lvm_batch.io.bank.keys import BankKeys
     from lvm_batch.jobs.console.console import Console
     from lvm_batch.jobs.evaluation.judged_rows import JudgedRows
     from lvm_batch.jobs.models.facts import FoundModels
@@ -65,7 +66,8 @@ def calibrate(settings: EvaluateSettings, *, console: Console) -> tuple[dict[str
     assert models.primary and models.fallback and models.bank  # noqa: PT018, S101 - checked above
     shape = models.primary.shape
     dataset = JudgedDataset(settings, dim=shape.dim, length=settings.context_length or shape.length)
-    predicted = _predict(dataset, load_cascade(models.as_set(run_settings)), console)
+    loaded = models.as_set(run_settings, knows_places=True)
+    predicted = _predict(dataset, load_cascade(loaded), load_keys(loaded.bank), console)
     console.doing("fitting a router")
     fitted = fit_router(
         predicted.for_router, budget=settings.budget, seed=settings.seed, resamples=settings.resamples
@@ -123,12 +125,14 @@ class _Predicted:
     for_router: RouterRows
 
 
-def _predict(dataset: JudgedDataset, cascade: Cascade, console: Console) -> _Predicted:
+def _predict(
+    dataset: JudgedDataset, cascade: Cascade, bank_keys: BankKeys | None, console: Console
+) -> _Predicted:
     """Predict every usable row by both models; a router gets every row, or evenly spaced ones of very many."""
     parts, for_router, n_rows = [], [], 0
     every = -(-dataset.n_rows // MOST_ROWS)
     for batch in watch_rows(dataset, console, what="calibrating", n_rows=dataset.n_rows):
-        rows, predictions = _calibration_rows(batch, cascade)
+        rows, predictions = _calibration_rows(batch, cascade, bank_keys)
         places = np.arange(n_rows, n_rows + len(rows))
         parts.append(rows)
         kept = places % every == 0
@@ -154,11 +158,19 @@ def _grouped(rows: CalibrationRows, for_router: RouterRows, every: int) -> _Pred
     return _Predicted(rows, grouped_by, for_router.take(for_router.is_usable))
 
 
-def _calibration_rows(rows: JudgedRows, cascade: Cascade) -> tuple[CalibrationRows, NDArray[np.float32]]:
+def _calibration_rows(
+    rows: JudgedRows, cascade: Cascade, bank_keys: BankKeys | None
+) -> tuple[CalibrationRows, NDArray[np.float32]]:
     """Return the rows as both models answer them, and the primary model's predictions, float32 (n, dim)."""
     assert cascade.fallback is not None  # noqa: S101 - checked at the start
     predictions = cascade.primary(rows.contexts)
-    judged = cascade.judge(predictions, rows.contexts, lanes=rows.lanes, context_tokens=rows.context_tokens)
+    judged = cascade.judge(
+        predictions,
+        rows.contexts,
+        numbers=bank_keys.of_contexts(rows.places) if bank_keys and rows.places else None,
+        lanes=rows.lanes,
+        context_tokens=rows.context_tokens,
+    )
     return CalibrationRows(
         primary=row_cosines(predictions, rows.targets).astype(np.float64),
         fallback=row_cosines(cascade.fallback(rows.contexts), rows.targets).astype(np.float64),
