@@ -11,7 +11,7 @@ from pyarrow import fs
 from lvm_batch.io.dataset.files import check_unchanged, find_files
 from lvm_batch.io.dataset.overlap import DatasetReach
 from lvm_batch.io.errors import DataError, InputNotFound, UnreadableFile
-from lvm_batch.io.storage.locations import locate, read_file
+from lvm_batch.io.storage.locations import Location, locate, read_file
 
 TREE = (
     "a.parquet",
@@ -277,7 +277,7 @@ def test_a_folder_that_cannot_be_listed_is_an_error(tree: Path, monkeypatch: pyt
             return fs.LocalFileSystem().get_file_info(selector)
 
     place = locate(str(tree))
-    fake = type("Place", (), {"filesystem": Refusing(), "path": place.path, "text": place.text})()
+    fake = Location(Refusing(), place.path, place.text)
     monkeypatch.setattr("lvm_batch.io.dataset.files.locate", lambda _: fake)
     with pytest.raises(InputNotFound, match=r"cannot be listed: .*Permission denied"):
         names(tree)
