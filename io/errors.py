@@ -8,7 +8,6 @@
     │   └── AmbiguousColumns  several columns can play one part
     ├── NoVectors             the columns are right, but no row has a vector that can be used
     ├── TableError            a Delta Lake or Iceberg table cannot be read, or cannot take the files
-    │   └── CommitFailed      its catalog or store did not take a commit; the same may work later
     └── OutputError           the output folder cannot take this job
         ├── JobChanged        it holds another job
         ├── OutputLocked      another run is writing to it
@@ -90,13 +89,6 @@ class TableError(DataError):
     """A table of Delta Lake or Iceberg cannot be read, or cannot take the files of an output."""
 
     kind = "table"
-
-
-class CommitFailed(TableError):
-    """A commit to a table failed: somebody else committed first, or its catalog or store is away."""
-
-    kind = "table_commit"
-    exit_code = 75  # the same command may work later
 
 
 class OutputError(DataError):

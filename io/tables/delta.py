@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from lvm_batch.io.errors import ColumnError, CommitFailed, MissingExtra, TableError
+from lvm_batch.io.errors import ColumnError, MissingExtra, TableError
 from lvm_batch.io.storage.bucket_access import EXTRAS, aws_access, plain_aws_options
 from lvm_batch.io.tables.column_types import delta_type
 from lvm_batch.io.tables.delta_schema import as_json, columns_of, delta_schema
@@ -105,7 +105,7 @@ class DeltaOutput(Table):
 
     def commit(self, change: Change, columns: TableColumns, *, job_id: str, n_files: int) -> None:
         """Add and remove entries in one commit of the log; it is made once, with all columns of the job."""
-        with library_errors(f"{self._place.text} was not registered as a Delta table", _RERUN, CommitFailed):
+        with library_errors(f"{self._place.text} was not registered as a Delta table", _RERUN):
             table = self._table()
             actions = [_added(file) for file in change.added]
             if table is None:

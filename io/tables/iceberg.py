@@ -11,7 +11,7 @@ import hashlib
 from datetime import date
 from typing import TYPE_CHECKING
 
-from lvm_batch.io.errors import ColumnError, CommitFailed, TableError
+from lvm_batch.io.errors import ColumnError, TableError
 from lvm_batch.io.tables.catalogs import as_url, open_catalog, open_iceberg
 from lvm_batch.io.tables.column_types import iceberg_type
 from lvm_batch.io.tables.iceberg_schema import iceberg_schema, type_of
@@ -121,9 +121,7 @@ class IcebergRegister(Table):
 
     def commit(self, change: Change, columns: TableColumns, *, job_id: str, n_files: int) -> None:
         """Make one snapshot, and with it the table or the columns that it lacks."""
-        with library_errors(
-            f"{self._place.text} was not registered in {self._name.text}", _RERUN, CommitFailed
-        ):
+        with library_errors(f"{self._place.text} was not registered in {self._name.text}", _RERUN):
             table = self._table()
             transaction = self._created(columns) if table is None else table.transaction()
             entries = {} if table is None else self._entries(table)

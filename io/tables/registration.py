@@ -159,12 +159,12 @@ def _two_types(file: str, column: pa.Field, first: str) -> ColumnError:
 
 
 @contextmanager
-def library_errors(failure: str, hint: str, kind: type[TableError] = TableError) -> Iterator[None]:
-    """Turn what a table's library raises into an error of ``kind``: ``failure``, its beginning, and ``hint``."""
+def library_errors(failure: str, hint: str) -> Iterator[None]:
+    """Turn what a table's library raises into :class:`TableError`: ``failure``, its beginning, and ``hint``."""
     try:
         yield
     except (LvmBatchError, ImportError):
         raise
     except Exception as error:
         said = redact(" ".join(_COLOURS.sub("", str(error)).split()))[:_SHOWN]
-        raise kind(f"{failure}: {type(error).__name__}: {said}", hint) from error
+        raise TableError(f"{failure}: {type(error).__name__}: {said}", hint) from error

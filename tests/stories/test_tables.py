@@ -18,6 +18,7 @@ from support.kills import N_VERSIONS, UNIT_ROWS, UNITS, World
 from support.kills import NIGHTS as ALL_NIGHTS
 
 from lvm_batch.io import read_predictions
+from lvm_batch.io.output.commit import OutputFolder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -169,6 +170,7 @@ _KILLED = """
 import os, signal, sys
 from lvm_batch.io.tables import delta, iceberg
 from lvm_batch.jobs.cli import main
+from lvm_batch.jobs.prediction.results import registration
 
 def kill(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -181,7 +183,7 @@ def after(function):
 
 match sys.argv.pop(1):
     case "before any commit":
-        delta.DeltaOutput.change = kill
+        registration.register = kill
     case "after the Delta commit":
         delta.DeltaOutput.commit = after(delta.DeltaOutput.commit)
     case "before the catalog knows":
@@ -279,23 +281,53 @@ def test_the_table_of_another_output_is_left_alone(
     assert keys == list(range(60))
 
 
-def test_a_table_that_was_compacted_takes_no_row_twice(
-    run_job: Callable[..., Any], data: Path, tmp_path: Path
-) -> None:
-    """If the rows of the output are in files that no run has written, a growth is refused; the output stays whole."""
-    run_job()
+def compact(tmp_path: Path) -> None:
+    """Rewrite the rows of both tables into other files, as their users may."""
     deltalake.DeltaTable(tmp_path / "out").optimize.compact()
     table = iceberg()
     table.overwrite(table.scan().to_arrow().select([field.name for field in table.schema().fields]))
+
+
+def assert_no_row_came_in(tmp_path: Path) -> None:
+    """Both tables have the rows that they had."""
+    assert deltalake.DeltaTable(tmp_path / "out").to_pyarrow_table().num_rows == 40
+    assert iceberg().scan().to_arrow().num_rows == 40
+
+
+def test_a_table_that_was_compacted_takes_no_row_twice(
+    run_job: Callable[..., Any], data: Path, tmp_path: Path
+) -> None:
+    """If rows of the output are in files that no run has written, a growth is refused before work."""
+    run_job()
+    compact(tmp_path)
     write_night(data, NIGHTS[2])
+    refused = run_job()
+    assert refused.code == 2
+    assert all("was compacted" in each["message"] for each in refused.values["error"]["problems"])
+    assert_no_row_came_in(tmp_path)
+
+
+def test_a_table_that_is_compacted_during_a_run_leaves_the_output_complete(
+    run_job: Callable[..., Any], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run ends with 1 and says what to do; the output has its new rows, the tables have not."""
+    run_job()
+    write_night(data, NIGHTS[2])
+    mark = OutputFolder.mark_success
+
+    def compact_first(folder: OutputFolder, success: Any) -> None:  # noqa: ANN401
+        if success is not None:
+            compact(tmp_path)
+        mark(folder, success)
+
+    monkeypatch.setattr(OutputFolder, "mark_success", compact_first)
     refused = run_job()
     assert refused.code == 1
     assert refused.values["error"]["kind"] == "not_registered"
     assert "was compacted" in refused.values["error"]["message"]
-    assert (tmp_path / "out/_SUCCESS").exists()
     assert refused.values["registered"] == []
-    assert deltalake.DeltaTable(tmp_path / "out").to_pyarrow_table().num_rows == 40
-    assert iceberg().scan().to_arrow().num_rows == 40
+    assert read_predictions(tmp_path / "out").collect().height == 60
+    assert_no_row_came_in(tmp_path)
 
 
 def test_what_a_table_has_no_type_for_is_refused_before_work(
@@ -370,12 +402,20 @@ def test_a_catalog_that_is_away_leaves_the_output_complete(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_commit_that_fails_is_made_by_the_same_command(run_job: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_commit_that_fails_is_made_by_the_same_command(
+    run_job: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """If the log cannot be written, the output is complete, the exit code says try again, and a rerun registers."""
-    run_job(tables=())
-    log = tmp_path / "out/_delta_log"
-    log.write_text("no folder")
-    failed = run_job()
+    log, mark = tmp_path / "out/_delta_log", OutputFolder.mark_success
+
+    def be_in_the_way(folder: OutputFolder, success: Any) -> None:  # noqa: ANN401
+        mark(folder, success)
+        if success is not None:
+            log.write_text("no folder")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(OutputFolder, "mark_success", be_in_the_way)
+        failed = run_job()
     log.unlink()
     assert failed.code == 75
     assert "is complete and has _SUCCESS" in failed.values["error"]["message"]

@@ -17,10 +17,11 @@ from lvm_batch.io.tables.registration import table_columns
 from lvm_batch.jobs.checks import Checks
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from lvm_batch.io.dataset.units import Footer
     from lvm_batch.io.schema import WindowShape
+    from lvm_batch.io.tables.registration import Table
     from lvm_batch.jobs.checks import CheckError
     from lvm_batch.jobs.settings.run import RunSettings
 
@@ -44,11 +45,19 @@ def _refusals(
 ) -> list[CheckError]:
     from lvm_batch.io.tables.opening import open_table  # few runs need it
 
-    table = open_table(name, output)
-    before = OutputFolder(output).job()
-    planned = [*([unit.output for unit in before.units] if before else []), *names]
-    columns, errors = table_columns(table, schemas, folder_schema(planned))
-    return [*errors, *table.refusals(columns, names)]
+    table, folder = open_table(name, output), OutputFolder(output)
+    before = folder.job()
+    known = {unit.output for unit in before.units} if before else set()
+    columns, errors = table_columns(table, schemas, folder_schema([*known, *names]))
+    return [*errors, *table.refusals(columns, names), *_refused_by_entries(table, folder, known)]
+
+
+def _refused_by_entries(table: Table, folder: OutputFolder, known: Collection[str]) -> Sequence[CheckError]:
+    """Return why a table that was rewritten takes no more files; ``known`` are the outputs of the job's units."""
+    strangers = folder.published().keys() - known
+    checks = Checks()
+    checks.run(lambda: table.change([], strangers.__contains__))
+    return checks.errors
 
 
 def _schemas(

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lvm_batch.io.dataset.partitions import folder_schema, folder_values
-from lvm_batch.io.errors import CommitFailed, DataError
+from lvm_batch.io.errors import DataError
 from lvm_batch.io.formats.parquet import open_parquet
 from lvm_batch.io.tables.names import DELTA
 from lvm_batch.io.tables.registration import DataFile, Registered, table_columns
@@ -95,8 +95,8 @@ def _schema(path: str) -> pa.Schema:
 
 
 def _not_registered(name: str, output: str, error: DataError) -> NotRegistered | TryAgain:
-    """Return the error of a run: one that may pass by itself says so by its exit code."""
-    kind = TryAgain if isinstance(error, CommitFailed) else NotRegistered
+    """Return the error of a run; what a library raised, since all went well before work, may pass by itself."""
+    kind = TryAgain if error.__cause__ is not None else NotRegistered
     return kind(
         f"{output} is complete and has _SUCCESS, but --register {name} failed: {error.args[0]}",
         f"{error.args[1] if len(error.args) > 1 else 'see what it says'}; the same command registers it, and predicts "
