@@ -125,7 +125,7 @@ def _build(  # noqa: PLR0917 - called twice, with the same arguments
         kept = sum(map(len, ids))
         if not kept:
             raise UnreadableFile(
-                f"none of the {source.n_rows} rows holds a usable vector", "check the column and the files"
+                f"none of the {source.n_rows} rows has a usable vector", "check the column and the files"
             )
         with pq.ParquetWriter(root / IDS, ids[0].schema) as writer:
             for table in row_groups(pa.concat_tables(ids)):
@@ -225,7 +225,7 @@ def _build_hint(path: str) -> str:
 
 def _refuse_occupied(root: Path, output: str) -> None:
     if (root / META).exists():
-        raise OutputError(f"{output} holds a bank already", "choose another folder, or remove it first")
+        raise OutputError(f"{output} already holds a bank", "choose another folder, or remove it first")
     if root.is_dir() and any(root.iterdir()) and not (root / VECTORS).exists():
         raise OutputError(f"{output} is not empty", "choose another folder")
 

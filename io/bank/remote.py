@@ -47,7 +47,7 @@ def fetch_bank(place: Location) -> Path:
                 _fetch(place, meta, digest, cache / name)
     except FileNotFoundError as error:
         raise UnreadableFile(
-            f"{place.text} is not a bank: it has no {META}, or not what that names",
+            f"{place.text} is not a bank: it has no {META}, or lacks a file that it names",
             "build one: lvm-batch bank build",
         ) from error
     except OSError as error:
@@ -105,8 +105,8 @@ def _fetch(place: Location, meta: bytes, digest: str, cached: Path) -> None:
             bucket.download(f"{key}/{INDEX}", folder / INDEX)
         if _measured(folder) != digest:
             raise UnreadableFile(
-                f"{place.text} is a damaged bank: its vectors have another digest than its {META} says",
-                "build it again, or let it be uploaded to the end",
+                f"{place.text} is a damaged bank: the digest of its vectors is not the one in its {META}",
+                "build it again, or wait until its upload is complete",
             )
         (folder / META).write_bytes(meta)
         shutil.rmtree(cached, ignore_errors=True)

@@ -115,7 +115,9 @@ def _check_vectors(parquet: OpenParquet, file: InputFile, vectors: str, kept: Ke
     kind = schema.field(vectors).type
     dim = dim or vector_width(kind, usual=_USUAL_DIM) or _usual_width(parquet, file, vectors)
     if problem := check_vector_type(kind, length=1, dim=dim):
-        raise ColumnError(f"{file.path}: column `{vectors}` {problem}", "a bank has one dimension")
+        raise ColumnError(
+            f"{file.path}: column `{vectors}` {problem}", "all vectors of a bank must have one width"
+        )
     return dim
 
 

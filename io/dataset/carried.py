@@ -63,7 +63,7 @@ class CarriedRows:
         if table is None:
             raise UnreadableFile(
                 f"{self._unit.file.path} has {self._n_taken} rows of its carried columns from row "
-                f"{self._unit.first_row} on, but its footer promises {self._unit.n_rows}",
+                f"{self._unit.first_row} on, but its footer declares {self._unit.n_rows}",
                 "write the file again",
             )
         return table

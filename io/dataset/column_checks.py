@@ -54,7 +54,7 @@ def refuse_folders(names: Iterable[str], file: str) -> None:
     for name in names:
         if taken := _taken(name):
             raise ColumnError(
-                f"{file} lies in a folder that gives a column `{name}`, {taken}",
+                f"{file} is in a folder that adds a column `{name}`, {taken}",
                 "give the folder another name",
             )
 
@@ -63,7 +63,7 @@ def _taken(name: str) -> str | None:
     if name in OUTPUT_COLUMNS:
         return "which is a column of the output"
     if name.lower() in OUTPUT_COLUMNS:
-        return f"which readers that ignore case, such as DuckDB, take for the output's `{name.lower()}`"
+        return f"which readers that ignore case, such as DuckDB, confuse with the output's `{name.lower()}`"
     return None
 
 
@@ -81,7 +81,7 @@ def check_type(
     """Raise :class:`ColumnError` if the column ``name`` has a type that ``accepts`` rejects; ``None`` is no column."""
     if name is not None and not accepts(schema.field(name).type):
         flag = _flag(names, name)
-        without = f", or do without: {flag} {NO_COLUMN}" if accepts in {is_text, is_number} else ""
+        without = f", or ignore it: {flag} {NO_COLUMN}" if accepts in {is_text, is_number} else ""
         raise ColumnError(
             f"{file}: column `{name}` is {schema.field(name).type}, but must hold {_EXPECTED[accepts]}",
             f"convert it, or name another column: {flag} NAME{without}",
@@ -116,7 +116,7 @@ def rename_hint(
         hints = [f"did you mean {meant}? Then add {flags}"]
     else:
         flags = joined.join(f"{_flag(names, name)} NAME" for name in wanted)
-        hints = [f"name the right column: {flags}; `lvm-batch inspect` shows what there is"]
+        hints = [f"name the right column: {flags}; `lvm-batch inspect` lists the columns"]
     if names.article in wanted:
         hints.append(f"if each file is one article: --article-column {FILE_ARTICLE}")
     if names.position in wanted:

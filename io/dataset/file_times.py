@@ -55,12 +55,12 @@ def selection_notices(
     column = (by or _column(files)).casefold()
     if by is None and column == MODIFIED and files:
         names = ", ".join(f"{name}=" for name in (*_DATES, _PARTS[0]))
-        yield f"no file lies in a folder of a date ({names}): files are selected by when they were written"
+        yield f"no file is in a folder of a date ({names}), so files are selected by the time they were last modified"
     if files and not selected:
         times = [_time_of(file, column) for file in files]
-        basis = "when they were written" if column == MODIFIED else f"their folders {column}="
+        basis = "modification time" if column == MODIFIED else f"the folders {column}="
         yield (
-            f"none of the files found ({len(files):,}) is selected: by {basis}, they are of {_shown(min(times))} to "
+            f"none of the files found ({len(files):,}) is selected: by {basis}, they date from {_shown(min(times))} to "
             f"{_shown(max(times))} UTC"
         )
 
@@ -78,15 +78,15 @@ def _column(files: Sequence[InputFile]) -> str:
 def _time_of(file: InputFile, by: str) -> datetime:
     if by == MODIFIED:
         if file.modified_ns is None:
-            raise DataError(f"{file.path} has no time of writing", "select by folders: --time-column")
+            raise DataError(f"{file.path} has no modification time", "select by folders: --time-column")
         return datetime.fromtimestamp(file.modified_ns / 1e9, UTC)
     texts = {name.casefold(): text for name, text in file.folders.items()}
     try:
         return _utc(_written(texts, by)) + timedelta(hours=int(texts.get("hour") or 0))
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(
-            f"{file.path} is in no folder {by}=… that has a date",
-            "move it, give another --time-column, or --time-column modified for when files were written",
+            f"{file.path} is not in a folder {by}=… with a date",
+            "move it, give another --time-column, or use modification times: --time-column modified",
         ) from error
 
 

@@ -152,8 +152,8 @@ def _refuse_repeated(files: list[InputFile]) -> None:
         first = places.setdefault(place, file)
         if first.path != file.path:
             raise DataError(
-                f"{file.path} and {first.path} are one file, whose rows would be read twice",
-                "remove the link, or name what to read one by one; a copy is a file of its own",
+                f"{file.path} and {first.path} are the same file, so its rows would be read twice",
+                "remove the link, or list the files to read one by one; a copy counts as another file",
             )
         if first is not file:
             raise DataError(
@@ -196,7 +196,7 @@ def _expand(argument: str, kinds: FileKinds) -> DatasetListing:
     if found.type == fs.FileType.Directory:
         if look_at(place.child(LOG)).type == fs.FileType.Directory:
             return _of_table(TableName(DELTA, place.text))
-        return _sorted_out(files_below(place, place), kinds, f"{argument} holds no file to read")
+        return _sorted_out(files_below(place, place), kinds, f"{argument} has no files to read")
     if found.type == fs.FileType.Unknown:
         raise _no_file(place)
     if is_pattern(argument):
@@ -221,8 +221,8 @@ def _sorted_out(
     if not data:
         raise InputNotFound(
             "; ".join([message, *found.notices]),
-            "check the path; names that begin with `_` or `.`, and what lies below them, are not read, nor is what does"
-            f" not end with {' or '.join(kinds.suffixes)} or begin as such a file does, unless it is named itself",
+            "check the path; names that begin with `_` or `.`, all that is below them, and files that neither end with"
+            f" {' or '.join(kinds.suffixes)} nor begin as such files do are read only if you name them",
         )
     return found
 
@@ -239,7 +239,7 @@ def _single(place: Location, found: fs.FileInfo) -> InputFile:
 def _no_file(place: Location) -> DataError:
     return DataError(
         f"{place.text} is a pipe, a socket or a device, not a file",
-        "copy what it gives into a file, and read that",
+        "copy its content to a file, and read that",
     )
 
 

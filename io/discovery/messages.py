@@ -51,4 +51,4 @@ def found_notice(taken: Mapping[str, str]) -> str | None:
         f"no column is {NOUNS[part]}" if name == NO_COLUMN else f"`{name}` is {NOUNS[part]}"
         for part, name in taken.items()
     )
-    return f"columns found: {shown} (options such as {column_flag(next(iter(taken)))} say otherwise)"
+    return f"columns found: {shown} (to choose others, use options such as {column_flag(next(iter(taken)))})"

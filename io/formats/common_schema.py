@@ -47,6 +47,6 @@ def _apart(file: str, field: pa.Field, files: Files) -> ColumnError:
     other, kind = next((each for each in kinds if common_type(each[1], field.type) is None), kinds[0])
     return ColumnError(
         f"{file} does not match {other}: column `{field.name}` is {field.type} in the one and {kind} in the "
-        "other, and no type holds the values of both as they are",
+        "other, and no type can hold the values of both unchanged",
         "write the inputs with one type of that column and run again; or read the files of each type on their own",
     )

@@ -41,8 +41,8 @@ def check_int96(file: pq.ParquetFile, row_group: int, columns: Sequence[str]) ->
                 least, most = (value.value for value in pc.min_max(times).values())
                 if most is not None and not -_MOST <= least <= most <= _MOST:
                     raise pa.ArrowInvalid(
-                        f"column `{name}` holds INT96 timestamps that no 64 bits of nanoseconds can tell, before "
-                        f"1677-09-21 or after 2262-04-11; write it as timestamps of microseconds"
+                        f"column `{name}` holds INT96 timestamps before 1677-09-21 or after 2262-04-11, which do not "
+                        "fit in 64-bit nanoseconds; write it as microsecond timestamps"
                     )
 
 

@@ -85,7 +85,9 @@ def parse(lines: Lines, path: str, schema: pa.Schema | None = None) -> pa.Table:
     except pa.ArrowInvalid as error:
         raise _error(str(error), lines, path) from error
     if table.num_rows != len(_numbered(lines)):
-        raise UnreadableFile(f"{path}: from line {lines.first} on, a line is not one object", _AS_LINES, path)
+        raise UnreadableFile(
+            f"{path}: from line {lines.first} on, some line is not one JSON object", _AS_LINES, path
+        )
     return table
 
 
@@ -124,8 +126,8 @@ def line_of(lines: Lines, column: str) -> int:
 def mixed_kinds(path: str, column: str, line: int, *, kinds: str) -> ColumnError:
     """Return the error of a column with values of two kinds."""
     return ColumnError(
-        f"{path}, line {line}: `{column}` changes its kind: {kinds}",
-        "write every value of the column in one kind, for example all ids as texts",
+        f"{path}, line {line}: `{column}` changes its type: {kinds}",
+        "write all values of the column with one type, for example all ids as strings",
     )
 
 

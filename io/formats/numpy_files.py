@@ -176,7 +176,7 @@ def _open_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: str, n
     _check_size(header, member.file_size, path, name)
     if header.fortran_order and len(header.shape) > 1:
         raise UnreadableFile(
-            f"{path}: array `{name}` is in Fortran order, so that rows do not lie in one piece",
+            f"{path}: array `{name}` is in Fortran order, so its rows are not contiguous",
             "save np.ascontiguousarray(array), or as NPY, which may have any order",
             path,
         )
@@ -203,7 +203,7 @@ def _read_header(stream: IO[bytes], path: str, name: str) -> Header:
 def _check_size(header: Header, n_bytes: int, path: str, name: str) -> None:
     if n_bytes < header.end or min(header.shape, default=0) < 0:
         raise UnreadableFile(
-            f"{_called(path, name)} is cut short: of {header.end:,} bytes it has {n_bytes:,}", _DAMAGED, path
+            f"{_called(path, name)} is cut short: it has {n_bytes:,} of {header.end:,} bytes", _DAMAGED, path
         )
 
 

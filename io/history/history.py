@@ -79,7 +79,7 @@ def read_history(path: str) -> Iterator[tuple[str, list[RunEntry] | DataError]]:
 
 def _names(path: str) -> list[str]:
     place = locate(path)
-    nothing = InputNotFound(f"{path} holds no history", "name the folder that was given to run as --history")
+    nothing = InputNotFound(f"{path} holds no history", "give the folder that `run` got as --history")
     if look_at(place).type != fs.FileType.Directory:
         raise nothing
     found = [relative_name(at, place) for at, info in listing(place, recursive=True) if info.is_file]
@@ -128,8 +128,8 @@ def _check_format(path: str, metadata: Mapping[bytes, bytes]) -> None:
         raise _damaged(path, "was not written by a run of lvm-batch")
     if int(written) > HISTORY_FORMAT:
         raise UnreadableFile(
-            f"{path} is of a newer version of lvm-batch: history format {written}, and this one reads up to "
-            f"{HISTORY_FORMAT}",
+            f"{path} was written by a newer version of lvm-batch: its history format is "
+            f"{written}, and this version reads up to {HISTORY_FORMAT}",
             "use the version that wrote it, or a later one",
             path,
         )

@@ -53,7 +53,7 @@ _KINDS = {
     ACCEPTED: Kind(frozenset({"growths"}), "remove that file and run again"),
     DONE: Kind(
         frozenset({"output", "bytes"}),
-        "remove that file and run again: its unit is taken from its output, or computed anew",
+        "remove that file and run again: its unit is read from its output, or computed again",
     ),
 }
 
@@ -81,7 +81,7 @@ class OutputFolder(UnitFiles):
         """Return the job, as :meth:`job` does; raises :class:`InputNotFound` if there is none."""
         job = self.job()
         if job is None:
-            hint = "name the folder that was given to run as --output"
+            hint = "give the folder that `run` got as --output"
             raise InputNotFound(f"{self.text} holds no job", hint)
         return job
 
@@ -179,7 +179,7 @@ class OutputFolder(UnitFiles):
         for output in outputs:
             if self.record(output) is not None:
                 raise JobChanged(
-                    f"{self.text} holds {output}, which is committed for what its input was before",
+                    f"{self.text} holds {output}, which is committed for an earlier state of its input",
                     "add --reprocess failed to predict changed inputs again",
                 )
 
@@ -244,5 +244,5 @@ class OutputFolder(UnitFiles):
         if stranger is not None and self.job() is None:  # another run may have begun the job meanwhile
             raise OutputError(
                 f"{self.text} is not empty and holds no lvm-batch job: it has {stranger}",
-                "choose a folder that is new or empty, so that readers of it see predictions only",
+                "choose a new or empty folder, so that its readers see only predictions",
             )

@@ -88,7 +88,7 @@ def committed(output: str, *, require_success: bool) -> Committed:
     if require_success:
         _require_whole(folder, answered, [unit.output for unit in job.units if unit.output in recorded])
     if not answered:
-        raise NotFinished(f"nothing of {output} is committed yet", "wait for the run, or start it again")
+        raise NotFinished(f"nothing in {output} is committed yet", "wait for the run, or start it again")
     files = tuple(
         CommittedFile(record.output, record.place.input, record) for record in _by_input(job, answered)
     )
@@ -99,13 +99,13 @@ def _job(folder: OutputFolder) -> JobDocument:
     job = folder.required_job()
     if job.identity.format is None:
         raise OutputError(
-            f"{folder.text}/_lvm_batch/job.json is damaged: it does not say its format", "run the job anew"
+            f"{folder.text}/_lvm_batch/job.json is damaged: it does not state its format", "run the job again"
         )
     if job.identity.is_newer:
         raise OutputError(
             f"{folder.text} is in format {job.identity.format}, "
             f"written by lvm-batch {job.version or 'of a newer version'}; "
-            f"formats up to {FORMAT} are read here",
+            f"this version reads formats up to {FORMAT}",
             "pip install --upgrade lvm-batch",
         )
     return job

@@ -27,7 +27,7 @@ _SHOWN = 3
 _BRIEF = 300
 
 _OTHER_SETTINGS = "choose another --output, or run the command that started this job"
-_HINTS = {"own_context": "choose another --output, or go on with this one: --own-context {}"}
+_HINTS = {"own_context": "choose another --output, or continue this one: --own-context {}"}
 """What to do about a value that has an option of its own, given what it was."""
 
 _WHOLE_DATASET = (

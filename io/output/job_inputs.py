@@ -40,7 +40,7 @@ def input_conflicts(existing: Inputs, requested: Inputs) -> Iterator[InputConfli
         if known := names_by_place.get(place):
             yield InputConflict(
                 known,
-                f"{path} is in it as `{known}`, and would be predicted again as `{name}`",
+                f"it already has {path}, as `{known}`, and would predict it again as `{name}`",
                 "name the dataset as the job did, so that every file keeps its name; or choose another --output",
             )
         elif known := names_by_stem.get(_stem(name)):

@@ -183,8 +183,8 @@ def _take_patiently(file: IO[str], how: int, text: str) -> bool:
             sleep(_RETRY_S)
     except OSError as error:
         raise OutputError(
-            f"the file system of {text} takes no locks: {error.strerror}",
-            "put --output on another file system, from which it can be copied",
+            f"the file system of {text} does not support locks: {error.strerror}",
+            "choose an --output on another file system, and copy it from there",
         ) from error
     return False
 

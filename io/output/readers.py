@@ -92,7 +92,7 @@ def _read_schema(place: Location) -> pa.Schema:
         with open_parquet(place.text) as file:
             return file.schema_arrow.remove_metadata()
     except UnreadableFile as error:
-        raise UnreadableFile(error.args[0], "see what `lvm-batch verify` says of it", place.text) from error
+        raise UnreadableFile(error.args[0], "check it with `lvm-batch verify`", place.text) from error
 
 
 def _folder_columns(file: ReadFile) -> ds.Expression:

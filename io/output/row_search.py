@@ -194,4 +194,4 @@ def _opened(found: Committed, file: CommittedFile) -> Iterator[OpenParquet]:
         with open_parquet(path) as parquet:
             yield parquet
     except UnreadableFile as error:
-        raise UnreadableFile(error.args[0], "see what `lvm-batch verify` says of it", path) from error
+        raise UnreadableFile(error.args[0], "check it with `lvm-batch verify`", path) from error

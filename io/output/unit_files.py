@@ -124,7 +124,7 @@ class UnitFiles(ABC):
             self._store.remove(output)
         raise OutputError(
             f"{self.text}/{output} cannot be published: it keeps changing",
-            "see what else writes there, then run again",
+            "check what else writes there, then run again",
         )
 
     def _adopted_for(self, staged: Path, whole: CommitRecord) -> CommitRecord | None:
@@ -137,8 +137,8 @@ class UnitFiles(ABC):
         job = self.job()
         if job is not None and not answering(job, {record.output: record}):
             raise OutputError(
-                f"{self.text}/{record.output} is not replaced by what its input was before",
-                "another run has begun to predict what it is now; wait for it to end, then run again",
+                f"{self.text}/{record.output} is not replaced, because this run read an earlier state of its input",
+                "another run is predicting its present state; wait until it ends, then run again",
             )
 
     def adopt(

@@ -67,7 +67,9 @@ def _fault(
         with folder.open(record.output) as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             return _fault_of_footer(file, record, fingerprint, columns) or (
-                None if sha256 == record.sha256 else f"its SHA-256 is {sha256}, not that of its record"
+                None
+                if sha256 == record.sha256
+                else f"its SHA-256 is {sha256}, which is not the one in its record"
             )
     except (pa.ArrowException, OSError) as error:
         return f"it cannot be read: {error}"
@@ -79,10 +81,10 @@ def _fault_of_footer(
     footer = pq.read_metadata(file)
     rows_in, rows_out = record.rows_in, record.tally.rows_out
     if footer.num_rows != rows_out:
-        return f"its footer tells of {footer.num_rows:,} rows, and its record of {rows_out:,}"
+        return f"its footer says {footer.num_rows:,} rows, and its record of {rows_out:,}"
     if (footer.metadata or {}).get(FINGERPRINT_KEY.encode()) != fingerprint.encode():
         return "its footer names another job"
     if rows_in != rows_out:
-        return f"its record tells of {rows_in:,} rows in, and {rows_out:,} out"
+        return f"its record says {rows_in:,} rows in, and {rows_out:,} out"
     missing = set(columns).difference(footer.schema.to_arrow_schema().names)
     return f"it has no column `{min(missing)}`" if missing else None

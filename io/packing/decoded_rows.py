@@ -73,7 +73,8 @@ def vector_columns(schema: pa.Schema, path: str, names: ColumnNames, shape: Wind
         problem = check_vector_type(schema.field(column).type, length=length, dim=shape.dim)
         if problem:
             raise ColumnError(
-                f"{path}: column `{column}` {problem}", f"give each row {length} of {shape.dim} floats"
+                f"{path}: column `{column}` {problem}",
+                f"give each row {length} vectors of {shape.dim} floats",
             )
     return lengths
 

@@ -86,7 +86,7 @@ class EncodedRows:
         if n_rows < self.source.n_rows:
             path = self.source.path
             raise UnreadableFile(
-                f"{path} has {self.source.n_rows - n_rows:,} rows less than it promises",
+                f"{path} has {self.source.n_rows - n_rows:,} rows fewer than it declares",
                 "write the file again",
                 path,
             )
@@ -98,19 +98,19 @@ class EncodedRows:
         changes = [
             (
                 self._n_null[context],
-                f"hold no vectors of the right length: they are {empty}, and a run finds them bad",
+                f"hold no vectors of the right length: they are {empty}, and a run counts them bad",
             ),
             *(
                 (
                     self._n_null[column],
-                    f"hold no {column} of the right length: it is {empty}, and they get no cosine",
+                    f"hold no {column} of the right length: it is {empty}, and these rows get no cosine",
                 )
                 for column in others
             ),
-            (self._n_padded, "have a short context, which was filled up"),
+            (self._n_padded, "have a short context, which was padded"),
             (
                 self._n_overflown,
-                "hold values too large for their new type, now infinite: a run finds them bad",
+                "have values too large for their new type, which are now infinite: a run counts them as bad",
             ),
         ]
         for n_rows, what in changes:

@@ -59,6 +59,6 @@ def _kind(file: InputFile) -> str:
     if kind in {"npz", "npy"} and not place.is_local:
         raise InputNotFound(
             f"{file.path} is not on this machine",
-            "copy it here first; only Parquet and JSON lines are read from afar",
+            "copy it here first; only Parquet and JSON lines are read from a store",
         )
     return kind

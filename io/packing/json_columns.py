@@ -69,7 +69,7 @@ class JsonColumns:
     def unwritable(self) -> dict[str, str]:
         """The columns that Parquet cannot hold."""
         return {
-            name: "is left out: it holds objects without any value"
+            name: "is left out: its objects have no values"
             for name, kind in self.schema_types.items()
             if _is_hollow(kind)
         }
@@ -78,7 +78,7 @@ class JsonColumns:
     def rounded(self) -> dict[str, str]:
         """The columns whose whole numbers are too large to stay exact."""
         return {
-            name: f"holds whole numbers too large to be exact beside others, so they are rounded beyond {_EXACT:,}"
+            name: f"mixes whole numbers with fractions, so whole numbers are rounded beyond {_EXACT:,}"
             for name in sorted(self._inexact)
             if self.schema_types[name] == pa.float64()
         }

@@ -79,9 +79,9 @@ def _main_of(file: InputFile, mains: Sequence[InputFile]) -> InputFile:
         sharing = list(mains)
     if len(sharing) != 1:
         raise ColumnError(
-            f"{file.path} holds one value a row, and of {len(mains)} files of vectors beside it "
-            f"{len(sharing)} can have these rows",
-            "name each as its vectors, for example ids_3.npy beside vectors_3.npy, in one folder, and give both",
+            f"{file.path} has one value per row, and {len(sharing)} of the {len(mains)} files of vectors "
+            "beside it have as many rows",
+            "name it like its vectors, for example ids_3.npy for vectors_3.npy, in one folder, and give both",
         )
     return sharing[0]
 

@@ -193,7 +193,7 @@ def _others(
             continue
         reason = unfit(headers[name], n_rows)
         if reason is None and column in columns:
-            reason = f"there is a column `{column}` already"
+            reason = f"there already is a column `{column}`"
         if reason is None:
             columns[column] = name
         else:
@@ -214,7 +214,7 @@ def _members(headers: Mapping[str, Header], prefix: str, prefixes: list[str]) ->
 def unfit(header: Header, n_rows: int) -> str | None:
     """Return why an array cannot be a column of ``n_rows`` values, ``None`` if it can."""
     if len(header.shape) != 1:
-        return f"it has the shape {header.shape}, not one value a row"
+        return f"it has the shape {header.shape}, not one value per row"
     if header.shape[0] != n_rows:
         return f"it has {header.shape[0]:,} values for {n_rows:,} rows"
     if column_type(header.dtype) is None:

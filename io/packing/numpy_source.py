@@ -70,7 +70,7 @@ def npz_sources(file: InputFile, reading: Reading) -> list[Source]:
         arrays = npz.arrays
         headers = {name: array.header for name, array in arrays.items()}
         grouping = group_arrays(headers, file.path, shape=reading.shape, vectors=reading.given.get("vector"))
-    left_out = grouping.left_out | dict.fromkeys(npz.other_members, "it is no array")
+    left_out = grouping.left_out | dict.fromkeys(npz.other_members, "it is not an array")
     notices = tuple(f"{file.path}: `{name}` is left out: {reason}" for name, reason in left_out.items())
 
     def source(group: ArrayGroup) -> Source:
@@ -95,7 +95,7 @@ def npy_sources(files: Sequence[InputFile], reading: Reading) -> list[Source]:
 
 
 def _npy_source(group: FileGroup) -> Source:
-    alone = f"{group.file.path} holds vectors alone: enough for `bank build`, but `run` also needs the article of each"
+    alone = f"{group.file.path} has only vectors: enough for `bank build`, but `run` also needs the article of each row"
 
     @contextmanager
     def opened() -> Iterator[Mapping[str, StoredArray]]:

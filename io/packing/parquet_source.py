@@ -64,7 +64,7 @@ def _parquet_source(file: InputFile, reading: Reading, names: ColumnNames, shape
         columns = DatasetFormat(names, shape).columns(parquet.schema_arrow, file)
         schema, n_rows = columns.schema, parquet.metadata.num_rows
         if n_rows < 0:
-            raise UnreadableFile(f"{file.path} promises {n_rows} rows", "write the file again", file.path)
+            raise UnreadableFile(f"{file.path} declares {n_rows} rows", "write the file again", file.path)
         lengths = vector_columns(schema, file.path, names, shape)
         apart = lengths.keys() | reading.leave_out | columns.kept
         others = pa.schema([field for field in schema if field.name not in apart])

@@ -35,7 +35,7 @@ class RowStream:
             table = next(self._tables, None)
             if table is None:
                 raise UnreadableFile(
-                    f"{self._name} has {missing:,} rows less than it promises",
+                    f"{self._name} has {missing:,} rows fewer than it declares",
                     "write the file again",
                     self._name,
                 )
@@ -50,7 +50,7 @@ class RowStream:
         n_left = self._rest.num_rows + sum(table.num_rows for table in self._tables)
         if n_left:
             raise UnreadableFile(
-                f"{self._name} has {n_left:,} rows more than it promises", "write the file again", self._name
+                f"{self._name} has {n_left:,} rows more than it declares", "write the file again", self._name
             )
 
 

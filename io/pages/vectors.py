@@ -152,7 +152,7 @@ class VectorRows:
         table = next(self._tables, None)
         if table is None:
             with self._parquet.naming_errors(f"row group {self._group}"):
-                raise pa.ArrowInvalid(f"column `{self._column}` has fewer rows than the footer promises")
+                raise pa.ArrowInvalid(f"column `{self._column}` has fewer rows than the footer declares")
         return table
 
 

@@ -89,7 +89,7 @@ class JsonDocuments:
         if not isinstance(value, dict):
             raise self.damaged(name, "it is not a JSON object")
         if missing := self._kind(name).required - value.keys():
-            raise self.damaged(name, f"it tells no {' and no '.join(sorted(missing))}")
+            raise self.damaged(name, f"it has no {' and no '.join(sorted(missing))}")
         return value
 
     def as_type(self, kind: type[Typed], name: str, values: Mapping[str, Any]) -> Typed:
@@ -97,7 +97,7 @@ class JsonDocuments:
         try:
             return kind.from_json(values)
         except KeyError as error:
-            raise self.damaged(name, f"it tells no {error.args[0]}") from error
+            raise self.damaged(name, f"it has no {error.args[0]}") from error
         except MALFORMED as error:
             raise self.damaged(name, f"a value is of another type: {error}") from error
 

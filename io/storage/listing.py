@@ -30,7 +30,7 @@ def look_at(place: Location) -> fs.FileInfo:
         return place.filesystem.get_file_info(place.path)
     except OSError as error:
         raise InputNotFound(
-            f"{place.text} cannot be looked at: {error}", "check access and the address"
+            f"{place.text} cannot be accessed: {error}", "check access and the address"
         ) from error
 
 
@@ -51,7 +51,7 @@ def listing(folder: Location, *, recursive: bool) -> Iterator[tuple[Location, fs
         entries = filesystem.get_file_info(wanted)
     except OSError as error:
         raise InputNotFound(
-            f"{folder.text} cannot be listed: {error}", "check access to what lies below it"
+            f"{folder.text} cannot be listed: {error}", "check access to everything below it"
         ) from error
     for found in entries:
         yield folder.child(found.path.removeprefix(folder.path).lstrip("/")), found
@@ -81,7 +81,7 @@ def refuse_long_names(folder: Location, names: Iterable[str]) -> None:
         longest = max(len(os.fsencode(part)) for part in path.split("/"))
         if longest > max_name or len(os.fsencode(path)) >= max_path:
             raise OutputError(
-                f"{path} would be written, and it is too long: the file system takes names of {max_name} bytes and "
+                f"{path} would be written, but it is too long: the file system allows names of {max_name} bytes and "
                 f"paths of {max_path - 1}",
                 "shorten the input's name, or the path of --output",
             )
@@ -110,8 +110,8 @@ def _refuse_second_way(path: str, seen: dict[str, str]) -> None:
     first = seen.setdefault(os.path.realpath(path), path)
     if first != path:
         raise DataError(
-            f"{path} and {first} are one folder, whose rows would be read twice",
-            "remove the link, or name the folders to read one by one",
+            f"{path} and {first} are the same folder, so its rows would be read twice",
+            "remove the link, or list the folders to read one by one",
         )
 
 

@@ -69,8 +69,8 @@ def _path_of_url(rest: str, text: str) -> str:
     host, _, path = rest.partition("/")
     if host.lower() not in {"", "localhost"}:
         raise DataError(
-            f"{text} names {host!r} as the machine, as two slashes do: it can only be this one",
-            f"write a whole path behind three slashes, as file:///{path or 'folder'}, or the path alone",
+            f"{text} names the machine {host!r} after its two slashes: a file:// URL can only name this machine",
+            f"write an absolute path after three slashes, as in file:///{path or 'folder'}, or the path alone",
         )
     return unquote(f"/{path}")
 

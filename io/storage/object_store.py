@@ -148,7 +148,7 @@ class ObjectStore:
                     return
         raise OutputError(
             f"{self._text}/{name} cannot be uploaded: it keeps changing",
-            "see what else writes there, then run again",
+            "check what else writes there, then run again",
         )
 
     def _visible(self) -> Iterator[tuple[str, int]]:

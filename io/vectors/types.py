@@ -89,7 +89,7 @@ def _check_sizes(arrow_type: pa.DataType, sizes: list[int], length: int, dim: in
         if arrow_type.permutation is not None and list(arrow_type.permutation) != sorted(
             arrow_type.permutation
         ):
-            return "is a tensor with permuted axes, which no reader here undoes"
+            return "is a tensor with permuted axes, which is not supported"
         if len(arrow_type.shape) > 1 and arrow_type.shape[-1] != dim:
             return f"holds tensors of shape {arrow_type.shape}, whose last axis is not {dim}"
     *outer, inner, _ = list_levels(arrow_type)

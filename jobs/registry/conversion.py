@@ -43,6 +43,7 @@ def convert_model(name: str, target: str, *, models_dir: Path) -> tuple[dict[str
     done = convert(read_file(path), path, target=target, suffix=place.suffix)
     _check_answers(done, target)
     with writing(place, hint="check access to its folder, or make room"):
+        place.parent.mkdir(parents=True, exist_ok=True)
         write_durably(place, done.data)
     values = {
         "source": path,
@@ -72,7 +73,9 @@ def _check_answers(done: Conversion, target: str) -> None:
 
 
 def _another_model(done: Conversion, target: str, why: str) -> CheckpointError:
-    return CheckpointError(f"{target} would be another model than {done.before.name}: {why}", "report this")
+    return CheckpointError(
+        f"{target} would be another model than {done.before.name}: {why}", "report this bug"
+    )
 
 
 def _text(values: Mapping[str, Any]) -> str:

@@ -93,14 +93,14 @@ def load_checkpoint(data: bytes, name: str) -> Checkpoint:
 
 def _training_vectors(content: Mapping[str, object], dim: int, name: str) -> TrainingVectors | None:
     """Return the digest that the file keeps; raises CheckpointError if it is damaged or of another width."""
-    hint = f"look where the file comes from; without its {CONTENT_KEY} it loads"
+    hint = f"check where the file comes from; without its {CONTENT_KEY} it can be loaded"
     try:
         found = TrainingVectors.from_content(content.get(CONTENT_KEY))
     except ValueError as error:
         raise CheckpointError(f"{name}: {error}", hint) from error
     if found is not None and found.dim != dim:
         raise CheckpointError(
-            f"{name}: the vectors that it was trained on have {found.dim} components, its weights read {dim}",
+            f"{name}: the vectors that it was trained on have {found.dim} components, but its weights read {dim}",
             hint,
         )
     return found
@@ -112,7 +112,7 @@ def _length(architecture: Architecture, model: ContextModel, content: Mapping[st
         return context_length(content, model.config, learns_positions=architecture.shapes.learns_positions)
     except ValueError as error:
         raise CheckpointError(
-            f"{name}: {error}", "one of the two is wrong: look where the file comes from"
+            f"{name}: {error}", "one of the two is wrong: check where the file comes from"
         ) from error
 
 
@@ -182,7 +182,7 @@ def _refuse_stretched(state: Mapping[str, torch.Tensor], name: str, n_bytes: int
     """Refuse tensors that are larger than their file, by a stride of zero or a storage that many share."""
     total = sum(value.numel() * value.element_size() for value in state.values())
     if total > n_bytes * _MAX_SHARING:
-        raise CheckpointError(f"{name}: declares {total:,} bytes of weights and holds {n_bytes:,}", RESAVE)
+        raise CheckpointError(f"{name}: declares {total:,} bytes of weights but holds {n_bytes:,}", RESAVE)
 
 
 def _architecture(
@@ -201,7 +201,7 @@ def _architecture(
     if named not in {None, found}:
         raise CheckpointError(
             f"{name}: model_type says {printable(spelled)}, but the weights are those of {found.name}",
-            "one of the two is wrong: look where the file comes from, then correct model_type",
+            "one of the two is wrong: check where the file comes from, then correct model_type",
         )
     return found
 
@@ -233,7 +233,7 @@ def _fit_shapes(
     if missing := [key for key in expected if key not in weights]:
         raise CheckpointError(f"{where}: missing {summarise(missing)}", RESAVE)
     if extra := [key for key in weights if key not in expected]:
-        raise CheckpointError(f"{where}: beyond it there are {summarise(extra)}", RESAVE)
+        raise CheckpointError(f"{where}: unexpected {summarise(extra)}", RESAVE)
     for key, value in expected.items():
         if weights[key].squeeze().shape != value.squeeze().shape:
             shapes = f"{tuple(weights[key].shape)}, not {tuple(value.shape)}"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 RESAVE = 'save it again as torch.save({"model_type": …, "model_state_dict": model.state_dict()}, path)'
 
-_AGAIN = "get the file itself again, and compare its size with that of the source"
+_AGAIN = "download the file again, and compare its size with that of the source"
 _SAVE = 'load it where it was made, then save its weights: torch.save({"model_state_dict": model.state_dict()}, path)'
 
 _BEGINNINGS = (
@@ -23,7 +23,7 @@ _BEGINNINGS = (
         "is a Git LFS pointer, not the file that it stands for",
         "fetch it: git lfs pull",
     ),
-    (b"<", "is a page of HTML or XML, as a server answers in place of a file", _AGAIN),
+    (b"<", "is an HTML or XML page, which a server may send instead of the file", _AGAIN),
     (b"\x89HDF", "is an HDF5 file, as Keras writes it", _SAVE),
     (b"\x1f\x8b", "is compressed with gzip", "unpack it: gunzip"),
     (b"\x28\xb5\x2f\xfd", "is compressed with zstd", "unpack it: zstd -d"),
@@ -33,8 +33,8 @@ _BEGINNINGS = (
         "give the checkpoint of a model; datasets and banks have options of their own",
     ),
     (b"\x93NUMPY", "is an array of numpy", _SAVE),
-    (b"PK\x05\x06", "is a zip archive that holds nothing", _AGAIN),
-    (b"\x80", "is a pickle, and not one of torch.save", _SAVE),
+    (b"PK\x05\x06", "is an empty zip archive", _AGAIN),
+    (b"\x80", "is a pickle, but not one of torch.save", _SAVE),
 )
 HEADER_BYTES = 8
 """The bytes of the length with which a safetensors file begins."""
@@ -61,7 +61,7 @@ def damage_error(data: bytes, name: str) -> CheckpointError:
 def refuse_other_files(data: bytes, name: str) -> None:
     """Raise CheckpointError, naming the file ``name``, unless ``torch.save`` may have written its bytes."""
     if not data.startswith(_TORCH_FILES):
-        what, hint = describe_file(data) or ("it begins otherwise", RESAVE)
+        what, hint = describe_file(data) or ("its first bytes are not theirs", RESAVE)
         raise CheckpointError(
             f"{name}: not a file of torch.save or safetensors ({len(data):,} bytes): {what}", hint
         )
@@ -81,4 +81,4 @@ def describe_archive(archive: zipfile.ZipFile) -> tuple[str, str] | None:
     if any(name.rpartition("/")[2].casefold() == "data.pkl" for name in names):
         return None
     contents = ", ".join(name if name.isprintable() else ascii(name) for name in names[:3]) or "nothing"
-    return f"is a zip archive, and not one of torch.save: it holds {contents[:200]}", _SAVE
+    return f"is a zip archive, but not one of torch.save: it holds {contents[:200]}", _SAVE

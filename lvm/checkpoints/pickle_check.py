@@ -80,14 +80,14 @@ def _zipped(data: bytes, name: str) -> Iterator[bytes]:
             raise CheckpointError(f"{name}: {kind[0]}", kind[1])
         records = archive.infolist()
         if len({record.orig_filename.casefold() for record in records}) < len(records):
-            raise CheckpointError(f"{name}: an archive that holds two parts of one name", _RESAVE)
+            raise CheckpointError(f"{name}: an archive with two parts of the same name", _RESAVE)
         packed = any(record.compress_type != zipfile.ZIP_STORED for record in records)
         if packed or sum(record.file_size for record in records) > len(data):
             message = f"{name}: an archive that unpacks to more than it holds"
             raise CheckpointError(message, "store it uncompressed, as torch.save does")
         pickles = [record for record in records if record.orig_filename.casefold().endswith(".pkl")]
         if any(record.orig_filename.casefold().endswith("constants.pkl") for record in pickles):
-            raise CheckpointError(f"{name}: TorchScript, which is code and not weights", _STATE_DICT)
+            raise CheckpointError(f"{name}: TorchScript, which is code, not weights", _STATE_DICT)
         for record in pickles:
             _refuse_large(record.file_size, name)
             yield archive.read(record)
@@ -109,7 +109,8 @@ def _length(pickled: bytes) -> int:
 def _refuse_large(n_bytes: int, name: str) -> None:
     if n_bytes > _MAX_PICKLE_BYTES:
         raise CheckpointError(
-            f"{name}: a pickle of {n_bytes:,} bytes, where a few ten thousand describe the weights", _RESAVE
+            f"{name}: a pickle of {n_bytes:,} bytes, although some ten thousand are enough to describe weights",
+            _RESAVE,
         )
 
 
@@ -158,7 +159,7 @@ class _Program:
             value = popped.pop(0) if in_place else _Value()
             value.hold(popped)
             if value.size > _MAX_VALUES or value.depth > _MAX_DEPTH:
-                raise CheckpointError(f"{self._name}: values within values without end", _RESAVE)
+                raise CheckpointError(f"{self._name}: values nested too deeply", _RESAVE)
             self._stack.append(None if kind is pickletools.markobject else value)
 
     def _pop(self, opcode: pickletools.OpcodeInfo) -> list[_Value]:
@@ -195,9 +196,9 @@ class _Program:
     def _describe(self, full: str) -> str:
         """Describe a refused name, and what it is part of."""
         if full.startswith("torch.distributed."):
-            return f"{printable(full)}, a part of a model that lies on several devices"
+            return f"{printable(full)}, part of a model that is spread over several devices"
         return (
-            f"{printable(full)}, of a whole model, whose loading would run its code"
+            f"{printable(full)}, of a whole model, and loading that would run its code"
             if self._is_model
             else printable(full)
         )

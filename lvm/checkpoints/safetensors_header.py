@@ -68,7 +68,7 @@ def open_safetensors(data: bytes, name: str) -> tuple[dict[str, object], Views]:
         raise CheckpointError(f"{name}: damaged safetensors file: {why}", _AGAIN) from error
     if odd := sorted({view["dtype"] for _, view in views} - _FLOATS - _OTHERS):
         raise CheckpointError(
-            f"{name}: holds tensors of the types {', '.join(odd)}, and weights are {', '.join(sorted(_FLOATS))}",
+            f"{name}: holds tensors of the types {', '.join(odd)}, but weights must be {', '.join(sorted(_FLOATS))}",
             "save the weights of the model itself, before they were quantised",
         )
     if not views:

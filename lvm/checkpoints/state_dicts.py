@@ -94,12 +94,12 @@ def _is_tensor(value: object) -> bool:
 
 def _describe_missing(content: Mapping[str, object]) -> str:
     if content.keys() <= _OPTIMIZER and content:
-        return "holds the state of an optimizer alone, and no weights"
+        return "holds only the state of an optimizer, no weights"
     if PRODUCTION in content:
         return f"{PRODUCTION} is not a dict of weights"
     keys = list(content)
     return (
-        f"holds no weights by the names that trainings use ({', '.join(PLACES[:5])} and so on); what it holds is "
+        f"holds no weights under the usual names ({', '.join(PLACES[:5])} and so on); it holds "
         f"{summarise(keys) if keys else 'nothing'}"
     )
 
@@ -113,7 +113,7 @@ def _unwrap(state: Mapping[Any, Any], name: str) -> dict[Any, Any]:
     if any(key.endswith(_SHARDED) for key in weights):
         raise CheckpointError(
             f"{name}: a part of a model that FSDP has divided, {summarise(list(weights))}",
-            "save the whole with StateDictType.FULL_STATE_DICT, or put the parts together with dcp_to_torch_save",
+            "save the whole with StateDictType.FULL_STATE_DICT, or merge the parts with dcp_to_torch_save",
         )
     renamed: dict[Any, Any] = {}
     for key, own in zip(weights, _own_names(weights), strict=True):

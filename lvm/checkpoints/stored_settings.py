@@ -50,7 +50,7 @@ def context_length(
     usual = longest if learns_positions else min(USUAL_LENGTH, longest)
     length = _stated_length(content) or usual
     if length > min(longest, _LONGEST):
-        message = f"says that a context has {length:,} vectors, and the model reads at most {min(longest, _LONGEST):,}"
+        message = f"says that a context has {length:,} vectors, but the model reads at most {min(longest, _LONGEST):,}"
         raise ValueError(message)
     return length
 

@@ -140,7 +140,7 @@ class CudaAccelerator:
             return None
         first = str(error).split("\n", 1)[0]
         return DeviceError(
-            f"{self.name} failed: {first}", "look at it with nvidia-smi, and at the system's log"
+            f"{self.name} failed: {first}", "check it with nvidia-smi, and read the system's log"
         )
 
 

@@ -117,9 +117,9 @@ class PipelinedPredictor:
         self._accelerator.release()
         if size <= 1:
             raise DeviceError(
-                f"{self._accelerator.name} has no memory for one context: "
+                f"{self._accelerator.name} has too little memory for one context: "
                 f"{self._accelerator.free_bytes() / 2**20:,.0f} MiB are free",
-                "see what else uses it, such as with nvidia-smi; or use --device cpu",
+                "check what else uses it, for example with nvidia-smi; or use --device cpu",
             )
         with self._lock:
             self._fitted[length] = min(self._fitted[length], size // 2)

@@ -83,22 +83,22 @@ def read_router(content: bytes, name: str) -> RouterFile:
         )
     body = {key: value for key, value in values.items() if key != "digest"}
     if values.get("digest") != _digest(body):
-        raise _damaged(name, "its values are not those that it was written with")
+        raise _damaged(name, "its values have changed since it was written")
     try:
         return _router_file(values)
     except (LookupError, TypeError, ValueError) as error:
-        raise _damaged(name, f"it lacks something, or has it in another form: {error}") from error
+        raise _damaged(name, f"a value is missing or has another form: {error}") from error
 
 
 def _values(content: bytes, name: str) -> dict[str, Any]:
     if len(content) > MOST_BYTES:
-        raise RouterError(f"{name} is no router: it has more than {MOST_BYTES:,} bytes", _HINT)
+        raise RouterError(f"{name} is not a router: it has more than {MOST_BYTES:,} bytes", _HINT)
     try:
         values = json.loads(content)
     except (ValueError, RecursionError):
-        raise RouterError(f"{name} is no router, or a damaged one: it is no JSON", _HINT) from None
+        raise RouterError(f"{name} is not a router, or is damaged: it is not JSON", _HINT) from None
     if not isinstance(values, dict) or values.get("kind") != KIND:
-        raise RouterError(f"{name} is no router: it is JSON of another kind", _HINT)
+        raise RouterError(f"{name} is not a router: it is other JSON", _HINT)
     return values
 
 
@@ -127,13 +127,13 @@ def _router_file(values: Mapping[str, Any]) -> RouterFile:
 def _array(values: object, shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.float32]]:
     array = np.asarray(values, np.float32)
     if array.shape != shape or not np.isfinite(array).all():
-        raise ValueError(f"numbers of shape {array.shape} in place of {shape}, or not finite")
+        raise ValueError(f"numbers of shape {array.shape} instead of {shape}, or not finite")
     return array
 
 
 def _number(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise ValueError(f"{value!r} is no finite number")
+        raise ValueError(f"{value!r} is not a finite number")
     return float(value)
 
 
@@ -144,4 +144,4 @@ def _digest(body: Mapping[str, Any]) -> str:
 
 
 def _damaged(name: str, why: str) -> RouterError:
-    return RouterError(f"{name} is a damaged router: {why}", "take it from its backup, or " + _HINT)
+    return RouterError(f"{name} is a damaged router: {why}", "restore it from a backup, or " + _HINT)

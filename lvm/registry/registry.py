@@ -200,8 +200,8 @@ def _find_by_role(role: str, models_dir: Path) -> str | None:
     path = link.parent / target
     if not _exists(path):
         raise ModelError(
-            f"{link} leads to {target}, which is not there",
-            f"give the role to a model that is (lvm-batch models promote NAME --role {role}), or name a model",
+            f"{link} leads to {target}, which does not exist",
+            f"give the role to an existing model (lvm-batch models promote NAME --role {role}), or name a model",
         )
     return str(checkpoint_in(path))
 
@@ -228,5 +228,5 @@ def _exists(path: Path) -> bool:
 
 def _suggest(spec: str, models_dir: Path) -> str:
     names = list_models(models_dir)
-    others = f"models there: {', '.join(names) or 'none'}; a path or a URL does as well"
+    others = f"models there: {', '.join(names) or 'none'}; a path or a URL works too"
     return did_you_mean(spec, names, most=3) or others

@@ -197,8 +197,8 @@ def _parse(content: bytes, path: Path) -> tuple[tuple[RoleChange, ...], int]:
             if number == len(lines) and not line.endswith(b"\n"):
                 break
             raise ModelError(
-                f"{path}, line {number}: no change of a role",
-                "fix the line, or move the file away: a rollback then knows nothing from before",
+                f"{path}, line {number} is not a change of a role",
+                "fix the line, or move the file away: then no earlier role can be restored",
             ) from error
         n_whole += len(line)
     return tuple(changes), n_whole

@@ -34,5 +34,5 @@ def check_bank(vectors: Floats) -> None:
 def check_queries(queries: Floats, dim: int) -> None:
     """Raise BankError unless the queries are a matrix of the bank's width."""
     if queries.ndim != 2 or queries.shape[1] != dim:  # noqa: PLR2004
-        message = f"a bank of dimension {dim} searched by vectors of shape {queries.shape}"
+        message = f"a bank of dimension {dim} cannot be searched with vectors of shape {queries.shape}"
         raise BankError(message, "build the bank from vectors of the model's dimension")

@@ -160,10 +160,10 @@ def _inner_products(vectors: Tensor) -> Tensor:
 def _check(n_windows: int, *sums: Tensor) -> None:
     """Raise ModelError if there are no windows, or if a sum of products is not finite."""
     if not n_windows:
-        raise ModelError("ridge regression has no windows to be fitted to", "give windows with targets")
+        raise ModelError("there are no windows to fit ridge regression to", "give windows with targets")
     if not all(bool(products.isfinite().all()) for products in sums):
         raise ModelError(
-            "the vectors are too long for ridge regression: their products are no numbers",
+            "the vectors are too long for ridge regression: their products are not finite",
             "make them unit vectors",
         )
 

@@ -126,7 +126,7 @@ def test_rows_are_not_read_twice_by_links(tmp_path: Path, links: dict[str, str])
     (tmp_path / "in/a").mkdir() if "in/a/up" in links else None
     for link, target in links.items():
         (tmp_path / link).symlink_to(tmp_path / target)
-    with pytest.raises(DataError, match="are one folder, whose rows would be read twice"):
+    with pytest.raises(DataError, match="are the same folder, so its rows would be read twice"):
         find_files([str(tmp_path / "in")])
 
 

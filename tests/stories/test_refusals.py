@@ -62,7 +62,7 @@ def test_an_empty_folder(refused: Callable[..., str], tmp_path: Path) -> None:
     """A folder with only hidden files is refused as empty."""
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty/_SUCCESS").touch()
-    assert "holds no file to read" in refused(tmp_path / "empty")
+    assert "has no files to read" in refused(tmp_path / "empty")
 
 
 def test_a_pattern_that_matches_nothing(refused: Callable[..., str], good: Path) -> None:
@@ -171,7 +171,7 @@ def test_a_folder_named_like_an_output(refused: Callable[..., str], tmp_path: Pa
     """A folder column with the name of an output column is refused; the error names a file below it."""
     write_windows(tmp_path / "in" / folder / "a.parquet", windows()[0][:5])
     text = refused(tmp_path / "in")
-    assert f"{folder}/a.parquet lies in a folder that gives a column `{folder[:6]}`" in text
+    assert f"{folder}/a.parquet is in a folder that adds a column `{folder[:6]}`" in text
 
 
 def test_a_rename_of_no_column(refused: Callable[..., str], good: Path) -> None:

@@ -138,13 +138,13 @@ def test_a_selection_says_how_it_was_made(lvm_batch: Command, models: Path, tmp_
     assert plan("2026-11-21")[0] == 1
     n_files, notices = plan("2026-11-22")
     assert n_files == 0
-    assert "none of the files found (2) is selected: by their folders date=" in notices
+    assert "none of the files found (2) is selected: by the folders date=" in notices
     assert "2026-11-20 00:00 to 2026-11-21 00:00 UTC" in notices
     shutil.move(tmp_path / "in/Date=2026-11-20", tmp_path / "in/first")
     shutil.rmtree(tmp_path / "in/Date=2026-11-21")
     n_files, notices = plan("2020-01-01")
     assert n_files == 1
-    assert "selected by when they were written" in notices
+    assert "selected by the time they were last modified" in notices
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ def _with_columns(source: Source, added: Mapping[str, Values]) -> Source:
     taken = added.keys() & {*source.vectors, *source.others.names}
     if taken:
         name = min(taken)
-        raise ColumnError(f"{source.path} has a column `{name}` already", f"leave it out: --leave-out {name}")
+        raise ColumnError(f"{source.path} already has a column `{name}`", f"leave it out: --leave-out {name}")
     if not added:
         return source
     return replace(

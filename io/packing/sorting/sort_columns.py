@@ -25,10 +25,9 @@ if TYPE_CHECKING:
 _ROWS_OF_IDS = 4096
 _USUAL = ColumnNames()
 _HINTS = {
-    "article": f"--article-column NAME names the one that says which article a row is of, or with {FILE_ARTICLE} each "
-    "file is one article",
-    "position": f"--position-column NAME names the one that orders the rows of an article, or with {ROW_POSITION} they "
-    "are in reading order as they are",
+    "article": f"--article-column NAME names the column of articles; with {FILE_ARTICLE}, each file is one article",
+    "position": f"--position-column NAME names the column that orders the rows of an article; with {ROW_POSITION}, "
+    "they are already in reading order",
 }
 
 
@@ -120,7 +119,7 @@ def _refuse_missing(sources: Sequence[Source], columns: Mapping[str, str]) -> No
     )
     where = f" (in {len(lacking[missing[0]]):,} of {len(sources):,} files)" if len(sources) > 1 else ""
     raise ColumnError(
-        f"{first.path} has {shown}, by which its rows could be sorted{where}; it has {listed(first.others)}",
+        f"{first.path} has {shown} to sort its rows by{where}; it has {listed(first.others)}",
         "; ".join(_HINTS[part] for part in missing),
     )
 

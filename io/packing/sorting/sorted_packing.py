@@ -74,7 +74,7 @@ def pack_sorted(
     schema = common_schema([(rows.source.path, rows.schema) for rows in encoded])
     if field := immovable(schema):
         raise ColumnError(
-            f"column `{field.name}` is {field.type}, whose rows cannot be moved",
+            f"column `{field.name}` is {field.type}, which cannot be sorted",
             f"write it in another type, or leave it out: --leave-out {field.name}",
         )
     with packed_files(output) as files:

@@ -164,7 +164,7 @@ def _record(unit: Unit, tally: Tally) -> CommitRecord:
     if tally.rows_out != unit.n_rows:
         raise UnreadableFile(
             f"{unit.file.path} gave {plural(tally.rows_out, 'row')} from row {unit.first_row} on, but its footer "
-            f"promises {unit.n_rows}",
+            f"declares {unit.n_rows}",
             "write the file again",
         )
     row_groups = (unit.first_row_group, unit.last_row_group)

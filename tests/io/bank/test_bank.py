@@ -359,7 +359,7 @@ def test_an_existing_bank_is_not_overwritten(tmp_path: Path) -> None:
     """A folder that holds a bank or anything else is refused and left unchanged; so is a file in its place."""
     path = put(tmp_path / "v.parquet", vectors())
     before = build(tmp_path, path)
-    with pytest.raises(OutputError, match="holds a bank already"):
+    with pytest.raises(OutputError, match="already holds a bank"):
         build(tmp_path, put(tmp_path / "w.parquet", vectors(seed=2)))
     assert open_bank(before.path).digest == before.digest
     (tmp_path / "other").mkdir()

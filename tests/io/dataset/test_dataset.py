@@ -201,7 +201,7 @@ def test_a_folder_without_files_is_an_error(tmp_path: Path, prepare: object) -> 
     (tmp_path / "empty").mkdir(exist_ok=True)
     with pytest.raises(InputNotFound) as error:
         names(tmp_path)
-    assert "holds no file to read" in error.value.args[0]
+    assert "has no files to read" in error.value.args[0]
     assert "`_` or `.`" in error.value.args[1]
 
 

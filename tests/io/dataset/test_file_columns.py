@@ -104,7 +104,7 @@ def test_a_folder_called_like_an_output_column_is_refused(name: str) -> None:
     """Readers that parse folders, such as DuckDB, would replace the output column by the folder's value."""
     ((_, error),) = read_footers([InputFile(f"/d/{name}=x/a", f"{name}=x/a", 1, 1)], FORMAT)
     assert isinstance(error, ColumnError)
-    assert f"/d/{name}=x/a lies in a folder that gives a column `{name}`" in error.args[0]
+    assert f"/d/{name}=x/a is in a folder that adds a column `{name}`" in error.args[0]
     refuse_folders(folder_texts("a"), f"/d/{name}=x/a")
 
 

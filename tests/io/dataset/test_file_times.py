@@ -90,7 +90,7 @@ def test_files_without_a_date_folder_are_reported() -> None:
     """One line reports that these files are selected by modification time, unless the user asked for that."""
     files = list_files("/data", "lane=x/a", "b")
     (notice,) = selection_notices(files, files_within(files, NIGHT))
-    assert "selected by when they were written" in notice
+    assert "selected by the time they were last modified" in notice
     assert "date=, dt=" in notice
     assert list(selection_notices(files, files, by="Modified")) == []
 
@@ -103,5 +103,5 @@ def test_an_empty_selection_is_explained() -> None:
     assert "none of the files found (3) is selected" in notice
     assert "by their folders date=, they are of 2026-11-20 00:00 to 2026-11-23 04:00 UTC" in notice
     _, notice = selection_notices(list_files("/data", "a"), [])
-    assert "by when they were written, they are of 2026-11-21 12:00 to 2026-11-21 12:00 UTC" in notice
+    assert "by modification time, they date from 2026-11-21 12:00 to 2026-11-21 12:00 UTC" in notice
     assert list(selection_notices([], [])) == []

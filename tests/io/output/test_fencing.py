@@ -367,7 +367,7 @@ def test_an_earlier_input_version_does_not_replace_the_current_one(
         if when == "after the successor's":
             late.arrive()
             assert not got
-            assert "is not replaced by what its input was before" in str(late.raised)
+            assert "is not replaced, because this run read an earlier state of its input" in str(late.raised)
         assert_readers_see_the_truth(address)
         assert by_of(address, "b.parquet") == "successor"
 

@@ -26,7 +26,9 @@ def test_a_file_system_without_locks_is_refused(
 
     monkeypatch.setattr("fcntl.flock", refuse)
     with (
-        pytest.raises(OutputError, match=f"{tmp_path}/out takes no locks: {os.strerror(code)}") as error,
+        pytest.raises(
+            OutputError, match=f"{tmp_path}/out does not support locks: {os.strerror(code)}"
+        ) as error,
         lock_output(str(tmp_path / "out")),
     ):
         pass

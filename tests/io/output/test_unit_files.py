@@ -171,7 +171,9 @@ def test_an_old_version_of_an_input_replaces_nothing(folder: OutputFolder, exist
         commit(folder)
         assert folder.adopt(UNIT, "f", replace(PLACE, input_size=2)) is None
         return
-    with pytest.raises(OutputError, match="is not replaced by what its input was before"):
+    with pytest.raises(
+        OutputError, match="is not replaced, because this run read an earlier state of its input"
+    ):
         commit(folder)
     assert folder._store.read(UNIT) == before
 

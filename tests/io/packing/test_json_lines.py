@@ -160,7 +160,7 @@ def test_what_parquet_cannot_hold_is_said(tmp_path: Path) -> None:
     values = rows(meta=[{}] * 20, big=[2**63 + n for n in range(20)])
     table, notices = packed(tmp_path, lines(values))
     assert table.column_names == ["embedding", "big"]
-    assert any("`meta` is left out: it holds objects without any value" in notice for notice in notices)
+    assert any("`meta` is left out: its objects have no values" in notice for notice in notices)
     assert any("`big` holds whole numbers too large to be exact" in notice for notice in notices)
 
 

@@ -144,8 +144,8 @@ def test_arrays_that_do_not_fit_are_named_and_left_out(tmp_path: Path) -> None:
     reasons = {notice.split("`")[1]: notice.split("left out: ")[1] for notice in notices}
     assert reasons == {
         "short": "it has 3 values for 4 rows",
-        "square": "it has the shape (4, 4), not one value a row",
-        "scalar": "it has the shape (), not one value a row",
+        "square": "it has the shape (4, 4), not one value per row",
+        "scalar": "it has the shape (), not one value per row",
         "phases": "no column can hold complex128",
         "steps": "no column can hold datetime64[25s]",
         "target": "there is a column `target` already",

@@ -143,7 +143,7 @@ def test_windows_of_any_encoding_read_back_the_same(
     assert_same(before, after)
     become = "null" if written == "fixed_size_binary" else "filled with NaN"
     assert notices == [
-        f"{source}: 1 of 1,500 rows hold no vectors of the right length: they are {become}, and a run finds them bad"
+        f"{source}: 1 of 1,500 rows hold no vectors of the right length: they are {become}, and a run counts them bad"
     ]
 
 
@@ -220,8 +220,8 @@ def test_short_contexts_are_padded_with_a_notice(tmp_path: Path) -> None:
     assert before["details"] == [None, "padded: 2", "wrong_length: 9", None]
     assert after["details"] == [None, None, "null", None]
     assert [notice.split(": ", 1)[1] for notice in notices] == [
-        "1 of 4 rows hold no vectors of the right length: they are null, and a run finds them bad",
-        "1 of 4 rows have a short context, which was filled up",
+        "1 of 4 rows hold no vectors of the right length: they are null, and a run counts them bad",
+        "1 of 4 rows have a short context, which was padded",
     ]
 
 
@@ -232,7 +232,7 @@ def test_targets_of_a_wrong_length_make_no_bad_rows(tmp_path: Path) -> None:
     pq.write_table(pa.table({"context": contexts, "target": targets}), tmp_path / "w.parquet")
     (notice,) = packed(tmp_path / "w.parquet", tmp_path / "out")
     assert notice.endswith(
-        ": 2 of 3 rows hold no target of the right length: it is null, and they get no cosine"
+        ": 2 of 3 rows hold no target of the right length: it is null, and these rows get no cosine"
     )
     assert read(tmp_path / "out")["details"] == [None] * 3
 

@@ -123,7 +123,7 @@ def test_a_lease_that_does_not_change_is_taken_over_after_its_time(bucket: Bucke
         assert 30 < clock.passed_s <= 31
         assert content(bucket)["pid"] == os.getpid()
     assert len(waited) == 1
-    assert waited[0].startswith(f"{TEXT} is held by process 7 on far; watching for up to 30 s")
+    assert waited[0].startswith(f"{TEXT} is held by process 7 on far; waiting up to 30 s")
 
 
 @pytest.mark.parametrize("beats_at", [0.5, 20, 29, 30.5])

@@ -192,7 +192,7 @@ def test_create_needs_no_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     [
         (lambda store: store.read("folder"), r"out/folder cannot be read: Is a directory"),
         (lambda store: store.read("x" * 300), r"x cannot be read: File name too long"),
-        (lambda store: store.size("x" * 300), r"x cannot be looked at: File name too long"),
+        (lambda store: store.size("x" * 300), r"x cannot be accessed: File name too long"),
         (lambda store: store.names("x" * 300), r"x cannot be listed: File name too long"),
         (lambda store: store.remove("folder"), r"out/folder cannot be removed: "),
         (lambda store: store.write("file/below", b""), r"out/file/below cannot be written: "),

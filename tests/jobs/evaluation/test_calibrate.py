@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from support.datasets import sample, vectors, windows, write_windows
 from support.full_disk import files_of_at_most
+from support.noisy_models import write_noisy_models
 
 from lvm_batch.io.bank.bank import build_bank
 from lvm_batch.io.dataset.files import find_files
@@ -36,22 +37,7 @@ N_WINDOWS = 600
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with an amn.pt and a gru.pt that predict the context's mean with noise; gru is mostly better."""
-    import torch
-
-    from lvm_batch.lvm.architectures.catalog import build_model
-
-    folder = tmp_path_factory.mktemp("pair")
-    amn, gru = build_model("amn", seed=1), build_model("gru", seed=1, d_model=768, num_layers=1)
-    with torch.no_grad():
-        amn.output_layer.weight.mul_(0.08)
-        amn.output_layer.bias.mul_(0.08)
-        gru.input_proj.weight.copy_(torch.eye(768))
-        gru.output_layer.weight.copy_(torch.eye(768))
-    for name, model in (("amn", amn), ("gru", gru)):
-        save_checkpoint(
-            folder / f"{name}.pt", model, architecture=name, epoch=0, val_loss=None, val_cosine=None
-        )
-    return folder
+    return write_noisy_models(tmp_path_factory.mktemp("pair"))
 
 
 @pytest.fixture(scope="module")

@@ -428,7 +428,7 @@ def test_a_folder_of_arrays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     (tmp_path / "in").mkdir()
     (tmp_path / "in/README.md").write_text("hello")
     assert main(["inspect", "in"]) == 2
-    assert "holds no file to read" in capsys.readouterr().err
+    assert "has no files to read" in capsys.readouterr().err
     for name in ("in/embeddings.npy", "lines/part-0.jsonl.gz"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         np.save(tmp_path / "x.npy", np.ones((5, DIM)))

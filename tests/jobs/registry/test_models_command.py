@@ -133,7 +133,7 @@ def test_a_list_is_a_table(models_dir: Path, capsys: pytest.CaptureFixture[str])
     assert lines[1].split()[:4] == ["amn-1", "amn", "784", "16"]
     assert lines[1].endswith(PRODUCTION.removesuffix("_model"))
     assert lines[-2] == "production_model: amn-1"
-    assert "leads to models/gone, which is not there" in lines[-1]
+    assert "leads to models/gone, which does not exist" in lines[-1]
 
 
 def test_an_empty_registry_says_how_to_train(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -174,7 +174,7 @@ def test_show_describes_one_model(
         ("empty", "no best_model.pt or model.safetensors"),
         ("torn", "damaged or cut short"),
         (FALLBACK, "no model has the role fallback_model"),
-        (PRODUCTION, "leads to models/gone, which is not there"),
+        (PRODUCTION, "leads to models/gone, which does not exist"),
     ],
 )
 def test_show_refuses_what_is_no_model(

@@ -58,9 +58,9 @@ def test_a_model_is_translated_both_ways(models: Callable[..., Result], tmp_path
 @pytest.mark.parametrize(
     ("source", "target", "message"),
     [
-        ("amn", "there.pt", "there.pt exists already"),
+        ("amn", "there.pt", "there.pt already exists"),
         ("amn", "amn.onnx", "ends in neither .pt nor .safetensors"),
-        ("amn", "nowhere/amn.pt", "there is no folder"),
+        ("amn", "there.pt/amn.pt", "cannot be written"),
         ("nobody", "a.pt", "no model 'nobody'"),
         ("there.pt", "a.safetensors", "not a file of torch.save or safetensors"),
     ],

@@ -178,7 +178,7 @@ def test_a_length_without_positions_is_refused(length: int) -> None:
     """A file that says a longer context than its model reads contradicts itself."""
     data = production("amn-mixer", args={"context_length": length})
     with pytest.raises(
-        CheckpointError, match=f"a context has {length:,} vectors, and the model reads at most 5"
+        CheckpointError, match=f"a context has {length:,} vectors, but the model reads at most 5"
     ):
         load_checkpoint(data, "a.pt")
     assert facts_of(data, "a.pt") == CheckpointFacts()

@@ -117,7 +117,7 @@ def test_one_row_that_does_not_fit_is_an_error() -> None:
     """If not even one context fits, the error names the device and its free memory."""
     device = FakeDevice(capacity=ROW_BYTES - 1)
     predict = PipelinedPredictor(model(), device)
-    with pytest.raises(DeviceError, match="fake, 1 GiB has no memory for one context") as caught:
+    with pytest.raises(DeviceError, match="fake, 1 GiB has too little memory for one context") as caught:
         predict(contexts_of(30))
     assert "--device cpu" in caught.value.hint
 

@@ -122,7 +122,7 @@ def test_a_pointer_to_nowhere_is_refused(models_dir: Path) -> None:
     """It is refused like a broken link; the previous holder stays known."""
     (models_dir.parent / PRODUCTION).write_text("models/gone\n", encoding="utf-8")
     with pytest.raises(
-        ModelError, match="production_model leads to models/gone, which is not there"
+        ModelError, match="production_model leads to models/gone, which does not exist"
     ) as caught:
         resolve_model(None, role=PRODUCTION, models_dir=models_dir)
     assert "models promote NAME --role production_model" in caught.value.hint
@@ -277,7 +277,7 @@ def test_a_whole_line_of_rubbish_is_refused(models_dir: Path, rubbish: str) -> N
     (first,) = promotions("a")
     for text in (f"{rubbish}\n{first.as_line()}", f"{rubbish}\n"):
         log_path(models_dir).write_text(text, encoding="utf-8")
-        with pytest.raises(ModelError, match=r"roles\.jsonl, line 1: no change of a role"):
+        with pytest.raises(ModelError, match=r"roles\.jsonl, line 1 is not a change of a role"):
             read_role_log(models_dir)
 
 

@@ -101,7 +101,7 @@ def test_a_query_that_is_not_finite_gets_nan(kind: str, value: float) -> None:
 @pytest.mark.parametrize("kind", INDEXES)
 def test_queries_of_another_dimension_are_refused(kind: str) -> None:
     """The error gives both dimensions."""
-    with pytest.raises(BankError, match=r"dimension 32 searched by vectors of shape \(3, 31\)"):
+    with pytest.raises(BankError, match=r"dimension 32 cannot be searched with vectors of shape \(3, 31\)"):
         index_of(kind, unit_rows(50)).top2(unit_rows(3, dim=31))
 
 
