@@ -5,7 +5,9 @@ ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# To compile every module of torch and the like takes as long as the rest of an installation; Python compiles those that
+# are imported when they first are.
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
 ROOMS := io jobs lvm
 PACKAGE := $(addprefix jobs/package/,__init__.py __init__.pyi __main__.py errors.py py.typed)
 

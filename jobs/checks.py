@@ -64,7 +64,7 @@ def _grouped(found: Sequence[tuple[str, DataError]], n_files: int) -> DataError:
     if not others:
         return error
     message, *hint = error.args
-    return type(error)(f"{message}; the same is wrong in {len(found):,} of {n_files:,} files", *hint)
+    return type(error)(f"{message} (the same problem in {len(found):,} of {n_files:,} files)", *hint)
 
 
 def _problems(error: CheckError) -> Sequence[Problem]:

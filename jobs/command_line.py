@@ -97,7 +97,7 @@ def _unless_lost(code: int, console: Console) -> int:
     """
     if (lost := stdout_error()) is None:
         return code
-    hint = "the output itself is not affected; see where stdout leads to, then run the same command again"
+    hint = "the output itself is not affected; check where stdout goes, then run the same command again"
     console.note(
         f"error: the result could not be printed: {lost.strerror}\n  what to do: {hint}", level="error"
     )
@@ -119,7 +119,7 @@ def _called(arguments: Sequence[str], console: Console) -> int:
 def _failed(error: Exception, console: Console) -> int:
     reported, code = reported_error(error), exit_code_of(error)
     if code == BUG:
-        hint = "this is a bug in lvm-batch; report it with the traceback"
+        hint = "this is a bug in lvm-batch: report it with the traceback"
         console.failed("bug", [Problem(f"{type(error).__name__}: {error}", hint)], error)
         return BUG
     several = reported.problems if isinstance(reported, SettingsError) and len(reported.problems) > 1 else ()

@@ -217,7 +217,7 @@ def next_steps(root: Path) -> str:
     }
     lines = [
         f"\nThe report: {locate(str(predictions)).child(REPORT).text}",
-        "\nSo few windows show that all parts work together, and that a trained model beats the mean of its context;",
+        "\nSo few windows show that all parts work together and that a trained model beats the mean of its context;",
         "they are too few to tell which model is better, or how good yours will be.",
         "\nNext:",
     ]

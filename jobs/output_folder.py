@@ -39,8 +39,8 @@ def check_output_folder(output: str, *, what: str) -> None:
     """Raise ``OutputError`` if ``--output`` is not a local path, or is a file; nothing is made."""
     if "://" in output:
         raise OutputError(
-            f"{output}: {what} is written to a folder of this machine",
-            "give --output a path, and copy it from there",
+            f"{output}: {what} can only be written to a folder on this machine",
+            "give --output a path, and copy the result from there",
         )
     if os.path.isfile(output):  # noqa: PTH113 - Path's own raises for a text that can be no path
         raise OutputError(f"{output} cannot be made: it is a file", "give --output another folder")

@@ -82,7 +82,7 @@ def place_errors(
             yield from _beside_input(place, located[place], reach)
             for other in (*written[number + 1 :], *kept):
                 if other in located and (why := _clash(place, other, located)):
-                    yield OutputError(why, f"give {place.option} a place of its own")
+                    yield OutputError(why, f"give {place.option} another path")
 
 
 def _where(text: str) -> Location | None:
@@ -95,22 +95,22 @@ def _where(text: str) -> Location | None:
 def _beside_input(place: Place, where: Location, reach: DatasetReach) -> Iterator[OutputError]:
     if argument := reach.reader_of(where, place.names):
         yield OutputError(
-            f"{place.title} lies inside the input {argument}",
-            f"give {place.option} a place beside it, or the next run would read what this one writes",
+            f"{place.title} is inside the input {argument}",
+            f"give {place.option} a path outside the input, or the next run would read what this one writes",
         )
     elif place.keeps_out != "nothing" and (part := reach.part_inside(where)):
         yield OutputError(
-            f"the input {part} lies inside {place.title}",
-            f"give {place.option} a folder of its own, so that readers of it find nothing else",
+            f"the input {part} is inside {place.title}",
+            f"give {place.option} a folder of its own, so that its readers find nothing else",
         )
 
 
 def _clash(place: Place, other: Place, located: Mapping[Place, Location]) -> str | None:
     inner, outer = is_within(located[place], located[other]), is_within(located[other], located[place])
     if inner and outer:
-        return f"{place.title} is {other.what} as well"
+        return f"{place.title} is also {other.what}"
     if inner and not other.may_hold(place):
-        return f"{place.title} lies inside {other.title}"
+        return f"{place.title} is inside {other.title}"
     if outer and not place.may_hold(other):
-        return f"{other.title} lies inside {place.title}"
+        return f"{other.title} is inside {place.title}"
     return None

@@ -1,9 +1,10 @@
 """Predictions every night, as an Airflow 3 DAG: copy it into the DAGs folder.
 
-The rule: the command does the work; here stand the time, the retries and nothing else. Airflow knows one kind of
-failure, so it tries every exit code again, after ten minutes, for an hour. That is what 75 (another run holds the
-output, or the scheduler is away) needs. After 1 it does what is missing, and 2, 3 and 70 are told again within seconds.
-``skip_on_exit_code=75`` would skip instead, together with all that comes after this task.
+The rule: the command does the work; this file sets only the time and the retries. Airflow has one kind of failure, so
+it retries every exit code, every ten minutes for an hour. 75 (another run holds the output, or the scheduler is
+unreachable) needs that. After 1, a retry computes what is missing; after 2, 3 and 70 it fails again within seconds.
+``skip_on_exit_code=75`` would skip this task and all tasks after it. The command runs in an environment of its own, so
+Airflow's needs no lvm-batch; where it has it, ``lvm_batch.run`` in a ``@task`` does the same.
 
 Airflow 2 has the same names under ``airflow`` (DAG) and ``airflow.operators.bash``.
 """
@@ -25,8 +26,8 @@ with DAG(
 ):
     BashOperator(
         task_id="predict",
-        # data_interval_end is the night that the run is for; ds is that in Airflow 3, and the day before in Airflow 2.
-        # exec: the SIGTERM of a task that is cleared or times out reaches the command, which ends in good order.
+        # data_interval_end is the night of the run; ds is the same in Airflow 3, but the day before in Airflow 2.
+        # exec: if the task is cleared or times out, SIGTERM reaches the command, which stops cleanly.
         bash_command=(
             "exec /opt/lvm-batch/bin/lvm-batch run --config /etc/lvm-batch/nightly.toml"
             " --as-of {{ data_interval_end | ds }}"

@@ -1,8 +1,8 @@
 """Predictions every night, as a Prefect 3 flow: ``pip install 'lvm-batch[prefect]'``, then ``python prefect_flow.py``.
 
-The rule: ``lvm_batch.run`` does the work and says what came of it; here that is only put in Prefect's terms. An error
-whose exit code is 75 (another run holds the output, or the scheduler is away) is tried again every ten minutes for two
-hours; any other is a failed state with the error's message. The summary is the run's artifact.
+The rule: ``lvm_batch.run`` does the work; this file only translates its result for Prefect. An error with exit code 75
+(another run holds the output, or the scheduler is unreachable) is retried every ten minutes for two hours; any other
+error is a failed state with the error's message. The summary is the run's artifact.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ CONFIG = "/etc/lvm-batch/nightly.toml"
 
 @flow(name="lvm-batch-nightly")
 def nightly(as_of: str | None = None) -> State[Any]:
-    """Predict what came before the day ``as_of``, or before the day that the flow run was scheduled for (UTC)."""
+    """Predict the input from before the day ``as_of``, by default the scheduled day of the flow run (UTC)."""
     state = predict(as_of or f"{flow_run.scheduled_start_time:%Y-%m-%d}", return_state=True)
     return (Completed if state.is_completed() else Failed)(message=state.message)
 
@@ -33,7 +33,7 @@ def nightly(as_of: str | None = None) -> State[Any]:
     persist_result=False,
 )
 def predict(as_of: str) -> State[Any]:
-    """Run the job; one that is cancelled ends in good order, and the next resumes it."""
+    """Run the job; if it is cancelled, it stops cleanly, and the next run resumes it."""
     try:
         result = lvm_batch.run(config=CONFIG, as_of=as_of)
     except lvm_batch.LvmBatchError as error:
@@ -43,7 +43,7 @@ def predict(as_of: str) -> State[Any]:
 
 
 def failed(error: lvm_batch.LvmBatchError) -> State[Any]:
-    """The state that an error is; its name decides whether the task is tried again."""
+    """Return the state for an error; its name decides whether the task is retried."""
     name = "TryAgain" if error.exit_code == lvm_batch.TryAgain.exit_code else None
     return Failed(message=f"{error.kind}: {error.message}; what to do: {error.hint}", name=name)
 

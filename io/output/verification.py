@@ -81,7 +81,7 @@ def _fault_of_footer(
     footer = pq.read_metadata(file)
     rows_in, rows_out = record.rows_in, record.tally.rows_out
     if footer.num_rows != rows_out:
-        return f"its footer says {footer.num_rows:,} rows, and its record of {rows_out:,}"
+        return f"its footer says {footer.num_rows:,} rows, but its record {rows_out:,}"
     if (footer.metadata or {}).get(FINGERPRINT_KEY.encode()) != fingerprint.encode():
         return "its footer names another job"
     if rows_in != rows_out:

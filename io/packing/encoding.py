@@ -98,7 +98,7 @@ class EncodedRows:
         changes = [
             (
                 self._n_null[context],
-                f"hold no vectors of the right length: they are {empty}, and a run counts them bad",
+                f"hold no vectors of the right length: they are {empty}, and count as bad",
             ),
             *(
                 (

@@ -127,9 +127,7 @@ def _timed_run(settings: RunSettings) -> float:
     )
     took_s = perf_counter() - start
     if finished.returncode:
-        raise JobError(
-            f"the run that was to be timed ended with {finished.returncode}: {finished.stdout.strip()}"
-        )
+        raise JobError(f"the timed run ended with exit code {finished.returncode}: {finished.stdout.strip()}")
     return took_s
 
 
@@ -182,7 +180,7 @@ def _as_text(values: Mapping[str, Any]) -> str:
 
 def _reached(values: Mapping[str, Any]) -> str:
     if values["rows_per_s"] is None:
-        return f"{'-':>9} the run took no longer than one of {_FEW_ROWS} rows: give more --rows"
+        return f"{'-':>9} the run took no longer than a run of {_FEW_ROWS} rows: give more --rows"
     return (
         f"{values['rows_per_s']:>9,} rows/s once started, {values['share_of_limit']:.0%} of the limit, "
         f"{values['escalated']:.0%} of the rows escalated"

@@ -100,16 +100,16 @@ def as_values(figures: Mapping[str, PrecisionFigures], *, n_sampled: int | None)
 
 def _why(chosen: str, figures: Mapping[str, PrecisionFigures], n_sampled: int | None) -> str:
     if chosen != EXACT:
-        return "the fastest that changes little"
+        return "it is the fastest that changes little"
     if not any((each.gain or 0.0) >= LEAST_GAIN for each in figures.values()):
         return "no other is much faster here"
     if n_sampled is None:
-        return "what the others change is unknown: give DATASET, with your --model, --fallback, --bank and thresholds"
+        return "it is unknown what the others change: give DATASET, your --model, --fallback, --bank and thresholds"
     if all(each.cosine_change is None for each in figures.values()):
-        return "what the others change is unknown: the rows have no targets"
+        return "it is unknown what the others change: the rows have no targets"
     return (
-        f"each faster one changes over {MOST_ROUTES_CHANGED:.1%} of the routes, "
-        f"or cosines by over {MOST_COSINE_CHANGE:g} in the mean"
+        f"each faster one changes more than {MOST_ROUTES_CHANGED:.1%} of the routes, or cosines by more than "
+        f"{MOST_COSINE_CHANGE:g} in the mean"
     )
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from lvm_batch.jobs.settings.run import RunSettings
 
-_ONE = "keep one of the two; `lvm-batch config show --origin` says where each is from"
+_ONE = "keep one of the two; `lvm-batch config show --origin` shows where each was set"
 
 
 def check_cluster(settings: RunSettings) -> None:
@@ -39,13 +39,16 @@ def _contradictions(settings: RunSettings) -> Iterator[Problem]:
     elif settings.scheduler and settings.workers:
         yield Problem(
             f"--workers {settings.workers} and --scheduler {settings.scheduler} are both given",
-            "leave out --workers: those of the scheduler do the work, as many as there are",
+            "leave out --workers: the scheduler's own workers do the work",
         )
     if settings.adapt and settings.workers:
         yield Problem(f"--adapt {settings.adapt} and --workers {settings.workers} are both given", _ONE)
     if settings.adapt and not (settings.cluster and KINDS[settings.cluster].adapts):
         adapting = " or ".join(name for name, kind in KINDS.items() if kind.adapts)
-        yield Problem("--adapt needs a cluster to adapt", f"give --cluster {adapting}, or leave it out")
+        yield Problem(
+            "--adapt needs a cluster that can grow and shrink",
+            f"give --cluster {adapting}, or leave --adapt out",
+        )
 
 
 _OF_RUNS = ("scheduler", "cluster", "adapt", "wait_for_workers", "dashboard", "performance_report")

@@ -68,7 +68,7 @@ def _problem(client: Client, action: Callable[[], object]) -> str | None:
 def _link(client: Client, settings: RunSettings) -> str:
     """Return the URL of the dashboard; its port differs from the requested one if that was taken."""
     if settings.scheduler:
-        return f"{client.dashboard_link}, which the scheduler serves by itself"
+        return f"{client.dashboard_link}, served by the scheduler"
     host = str(settings.dashboard).rpartition(":")[0]
     port = client.scheduler_info(n_workers=0)["services"]["dashboard"]
     return f"http://{host}:{port}/status"

@@ -40,10 +40,10 @@ _SCHEMA = TableSchema(
         **dict.fromkeys(("name", "namespace", "image", "scheduler_service_type"), TEXT),
         **dict.fromkeys(("idle_timeout", "resource_timeout", "scheduler_forward_port"), WHOLE),
         **dict.fromkeys(("port_forward_cluster_ip", "jupyter"), FLAG),
-        "resources": (dict[str, dict[str, str]], "a table of limits and requests, all of them texts"),
-        "env": (dict[str, str] | list[dict[str, Any]], "a table of texts or a list of tables"),
+        "resources": (dict[str, dict[str, str]], "a table of limits and requests, all of them strings"),
+        "env": (dict[str, str] | list[dict[str, Any]], "a table of strings or a list of tables"),
         "worker_command": TEXT_OR_TEXTS,
-        "custom_cluster_spec": (str | dict[str, Any], "a file of YAML or a table"),
+        "custom_cluster_spec": (str | dict[str, Any], "a YAML file or a table"),
     },
     refused={
         "n_workers": USE_WORKERS,
@@ -61,17 +61,15 @@ class Kubernetes(OwnCluster):
     adapt_options: ClassVar[Mapping[str, Any]] = {}  # the operator adapts, by its own target
     memory_setting = "resources in [kubernetes]"
     if_not_started = (
-        "see that `kubectl get daskclusters` works here, which needs Dask's operator in the cluster"
+        "check that `kubectl get daskclusters` works here; it needs Dask's operator in the cluster"
     )
-    if_no_worker = "look at the pods (`kubectl get pods`); --wait-for-workers waits for longer"
+    if_no_worker = "check the pods (`kubectl get pods`), or wait longer with --wait-for-workers"
 
     def missing(self) -> Problem | None:
         """Return that the table names neither an image nor a whole resource."""
         if self.table.get("image") or self.table.get("custom_cluster_spec"):
             return None
-        return Problem(
-            "[kubernetes] does not say image", 'name one that has lvm-batch installed: image = "..."'
-        )
+        return Problem("[kubernetes] has no image", 'give an image with lvm-batch installed: image = "..."')
 
     def request(self) -> str:
         """Return the ``DaskCluster`` that would be created, as YAML."""

@@ -40,7 +40,7 @@ class Local(Backend):
     def check(self) -> Iterator[Problem]:
         """Yield options that are for workers elsewhere."""
         if self.settings.wait_for_workers:
-            yield Problem("--wait-for-workers is for --scheduler or --cluster", "leave it out")
+            yield Problem("--wait-for-workers needs --scheduler or --cluster", "leave it out")
 
     def memory_each(self, n_local: int, /) -> int:
         """Return ``--memory-limit``, or a worker's share of this machine or of what its control group allows."""
@@ -73,7 +73,7 @@ def local_cluster(
         Client(cluster) as client,
     ):
         if workers.gpus:  # the others are waited for when the cluster is made
-            hint = "see what else takes the machine's memory and its GPUs"
+            hint = "check what else uses the machine's memory and its GPUs"
             await_workers(client, _START_S, where="this machine", hint=hint, n_workers=workers.n_workers)
         yield client
 
@@ -110,7 +110,7 @@ def _start(workers: LocalWorkers, dashboard: str | None) -> _ProcessCluster:
             message, hint = fault.args
             raise type(fault)(f"local workers did not start: {message}", hint) from error
         if isinstance(error, RuntimeError):  # Dask's, of a process that has ended
-            hint = "see what it has said, and whether memory or processes are limited, then run the same command again"
+            hint = "read its messages above, check limits on memory and processes, then run the same command again"
             raise TryAgain(f"local workers did not start: {error}", hint) from error
         raise
 

@@ -40,7 +40,7 @@ def _take_files(n_workers: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, most))
         if allowed < wanted:
             raise SurroundingsError(
-                f"{_needs(n_workers)} {wanted} open files, and the limit is {allowed} open files",
+                f"{_needs(n_workers)} {wanted} open files, but the limit is {allowed} open files",
                 "raise it (`ulimit -n`), or use fewer --workers",
             )
 
@@ -58,10 +58,9 @@ def _try_threads(n_workers: int) -> None:
                 started += 1
     except RuntimeError as error:
         raise TryAgain(
-            f"{_needs(n_workers)} {wanted} processes and threads, and no more than {started} may be started "
-            f"here: {error}",
-            "raise the limit on processes (`ulimit -u`, or that of the container), use fewer --workers, or run the same"
-            " command again when there are fewer",
+            f"{_needs(n_workers)} {wanted} processes and threads, but only {started} can be started here: {error}",
+            "raise the limit on processes (`ulimit -u`, or the container's), use fewer --workers, or run the "
+            "same command again when there are fewer",
         ) from error
 
 

@@ -37,7 +37,7 @@ class Scheduler(Backend):
     def check(self) -> Iterator[Problem]:
         """Yield an address that cannot be one; raises :class:`SettingsError` if certificates are missing."""
         if not _is_address(self.address):
-            yield Problem(f"--scheduler cannot be {self.address!r}", "it looks like tcp://host:8786")
+            yield Problem(f"--scheduler cannot be {self.address!r}", "it must look like tcp://host:8786")
         elif self._is_secure:
             client_security()
 
@@ -69,7 +69,9 @@ class Scheduler(Backend):
             return Client(self.address, timeout=timeout_s, set_as_default=False, security=security)
         except (OSError, ValueError) as error:
             hint = "start one with `dask scheduler`, or check the address"
-            certified = ", and that both sides have certificates of the same distributed.comm.tls.ca-file"
+            certified = (
+                ", and that the certificates of both sides come from the same distributed.comm.tls.ca-file"
+            )
             raise TryAgain(
                 f"no scheduler answers at {self.address}: {error}", hint + certified * self._is_secure
             ) from error

@@ -74,17 +74,17 @@ class Slurm(OwnCluster):
     adapts = True
     scheduler_is_here = True
     memory_setting = "memory and processes in [slurm]"
-    if_not_started = "see whether this machine may serve a scheduler: [slurm.scheduler_options]"
+    if_not_started = "check that workers can reach a scheduler on this machine: [slurm.scheduler_options]"
     if_no_worker = (
-        "look at the queue (`squeue --me`) and at the jobs' logs (log_directory in [slurm]); --wait-for-workers"
-        " waits for longer"
+        "check the queue (`squeue --me`) and the jobs' logs (log_directory in [slurm]), or wait longer with "
+        "--wait-for-workers"
     )
 
     def missing(self) -> Problem | None:
         """Return that the table does not say what each job is to have."""
         for name, example in _EXAMPLES.items():
             if not self.table.get(name) and dask.config.get(f"jobqueue.slurm.{name}", None) is None:
-                return Problem(f"[slurm] does not say {name}", f"write what each job is to have: {example}")
+                return Problem(f"[slurm] has no {name}", f"add what each job gets: {example}")
         return None
 
     def request(self) -> str:
@@ -108,7 +108,7 @@ class Slurm(OwnCluster):
         if shutil.which("sbatch") is None:
             raise UsageError(
                 "--cluster slurm needs sbatch, which is not on this machine",
-                "run it where jobs are submitted",
+                "run the command on a machine where jobs are submitted",
             )
         options = self.options()
         page = dashboard_options(self.settings.dashboard)

@@ -45,15 +45,17 @@ class SSH(OwnCluster):
     name = "ssh"
     schema = _SCHEMA
     if_not_started = (
-        "see that `ssh HOST PYTHON -m distributed.cli.dask_spec --help` works from here for each host, with the"
+        "check that `ssh HOST PYTHON -m distributed.cli.dask_spec --help` works from here for each host, with the"
         " remote_python of [ssh]"
     )
-    if_no_worker = "look at the hosts; --wait-for-workers waits for longer"
+    if_no_worker = "check the hosts, or wait longer with --wait-for-workers"
 
     def check(self) -> Iterator[Problem]:
         """Yield also ``--workers``, as the hosts say how many there are."""
         if self.settings.workers:
-            yield Problem("--workers is not for --cluster ssh", "its workers are on the hosts of [ssh]")
+            yield Problem(
+                "--workers cannot be used with --cluster ssh", "its workers are on the hosts of [ssh]"
+            )
         yield from super().check()
 
     def missing(self) -> Problem | None:
@@ -61,14 +63,14 @@ class SSH(OwnCluster):
         n_hosts = len(self.table.get("hosts", ()))
         if n_hosts < _HOSTS:
             return Problem(
-                f"[ssh] names {plural(n_hosts, 'host')}, and takes at least {_HOSTS}",
+                f"[ssh] names {plural(n_hosts, 'host')}, but needs at least {_HOSTS}",
                 'write the scheduler\'s, then the workers\': hosts = ["login1", "node1", "node2"]',
             )
         for name in ("connect_options", "remote_python"):
             value = self.table.get(name)
             if isinstance(value, list) and len(value) != n_hosts:
                 return Problem(
-                    f"[ssh] has {plural(n_hosts, 'host')} and {len(value)} {name}", "write one for each host"
+                    f"[ssh] has {plural(n_hosts, 'host')} and {len(value)} {name}", "give one for each host"
                 )
         return None
 

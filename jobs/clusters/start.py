@@ -82,13 +82,13 @@ class OwnCluster(Backend):
         """Yield options that are not for this kind, and what is wrong with keys and values of its table."""
         if self.adapts and not (self.settings.adapt or self.settings.workers):
             yield Problem(
-                f"--cluster {self.name} does not know how many workers to ask for",
+                f"--cluster {self.name} has no number of workers",
                 "give --workers N or --adapt MIN:MAX",
             )
         if self.settings.dashboard and not self.scheduler_is_here:
             yield Problem(
-                f"--dashboard is not for --cluster {self.name}, whose scheduler is not on this machine",
-                "leave it out: Dask's scheduler serves its own",
+                f"--dashboard cannot be used with --cluster {self.name}, because its scheduler is not on this machine",
+                "leave it out: the scheduler serves a dashboard of its own",
             )
         yield from self.schema.check(self.table)
 
@@ -100,7 +100,7 @@ class OwnCluster(Backend):
         try:
             self.request()
         except (ValueError, TypeError, OSError, KeyError) as error:
-            taken = f"fix it: it is what {self.schema.module}.{self.schema.class_name} takes"
+            taken = f"fix it: its keys are the arguments of {self.schema.module}.{self.schema.class_name}"
             yield Problem(f"[{self.name}] cannot be used: {error}", taken)
 
     @abstractmethod

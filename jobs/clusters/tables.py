@@ -25,14 +25,14 @@ TEXT = (str, "a text")
 WHOLE = (int, "a whole number")
 NUMBER = (float, "a number of seconds")
 FLAG = (bool, "true or false")
-TEXTS = (list[str], "a list of texts")
-TEXT_OR_TEXTS = (str | list[str], "a text or a list of texts")
+TEXTS = (list[str], "a list of strings")
+TEXT_OR_TEXTS = (str | list[str], "a string or a list of strings")
 TABLE = (dict[str, Any], "a table")
 TABLES = (dict[str, Any] | list[dict[str, Any]], "a table or a list of tables")
 """Types of values, each with what people call it."""
 
 USE_WORKERS = "use --workers or --adapt"
-LEAVE_OUT = "leave it out: a run sets it by itself"
+LEAVE_OUT = "leave it out: the run sets it"
 """What to do instead of a key that is refused."""
 
 _STRICT = ConfigDict(strict=True)
@@ -61,7 +61,7 @@ class TableSchema:
         known = self.parameters() - self.refused.keys()
         for key, value in table.items():
             if key in self.refused:
-                yield Problem(f"{key} in [{self.name}] is not for a table", self.refused[key])
+                yield Problem(f"{key} in [{self.name}] cannot be set in a table", self.refused[key])
             elif key not in known:
                 yield self._unknown(key, known)
             elif key in self.types and not _fits(value, self.types[key][0]):
@@ -83,7 +83,7 @@ class TableSchema:
     def _unknown(self, key: str, known: set[str]) -> Problem:
         near = nearest(key, sorted(known))
         hint = f"did you mean {near}?" if near else f"it takes {', '.join(sorted(known))}"
-        return Problem(f"{key} in [{self.name}] is not known to {self.class_name}", hint)
+        return Problem(f"{key} in [{self.name}] is not an argument of {self.class_name}", hint)
 
 
 def _fits(value: object, wanted: Any) -> bool:  # noqa: ANN401 - any type

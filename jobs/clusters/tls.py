@@ -43,7 +43,7 @@ def variable_of(setting: str) -> str:
 
 
 def _how(setting: str) -> str:
-    return f"name its PEM file in Dask's settings or in {variable_of(setting)}"
+    return f"set it to a PEM file in Dask's settings or in {variable_of(setting)}"
 
 
 def _unusable(security: Security, error: Exception) -> Problem:
@@ -57,7 +57,7 @@ def _unusable(security: Security, error: Exception) -> Problem:
             if field == "tls_ca_file":
                 _as_authority(path)
         except (OSError, ValueError) as found:
-            why = "it holds no certificate" if isinstance(found, ssl.SSLError) else str(found)
+            why = "it contains no certificate" if isinstance(found, ssl.SSLError) else str(found)
             return Problem(f"{setting} cannot be used: {path}: {why}", _how(setting))
     pair = ("tls_client_cert", "tls_client_key")
     named, paths = (
@@ -66,7 +66,7 @@ def _unusable(security: Security, error: Exception) -> Problem:
     )
     return Problem(
         f"{named} cannot be used: {', '.join(paths)}: {error}",
-        "name the PEM files of a certificate and of its key",
+        "set both to the PEM files of a certificate and its key",
     )
 
 

@@ -40,7 +40,7 @@ def workers_of(client: Client, *, timeout_s: float = _ANSWER_S) -> Mapping[str, 
 def scheduler_gone() -> TryAgain:
     """Return the error of a run whose scheduler does not answer any more."""
     return TryAgain(
-        "the scheduler went away", "start it again, then run the same command: it computes what is missing"
+        "the scheduler is gone", "start it again, then run the same command: it computes what is missing"
     )
 
 
@@ -75,7 +75,7 @@ def await_workers(
     while (n_come := _n_running(client, wait_s)) < n_workers:
         now = monotonic()
         if refused:
-            raise TryAgain(f"{where} was refused a worker: {refused[0]}", hint)
+            raise TryAgain(f"{where} cannot start a worker: {refused[0]}", hint)
         if now - last_note >= _NOTE_EVERY_S:
             last_note = now
             tell(f"waiting for a worker of {where}: {now - began:.0f} s of {wait_s:g} s")

@@ -17,7 +17,9 @@ from lvm_batch.jobs.settings.sources import ResolvedSettings
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-app = typer.Typer(name="config", cls=HelpGroup, help="Show settings, and what they may be.")
+app = typer.Typer(
+    name="config", cls=HelpGroup, help="Show the settings in force, and the values they may have."
+)
 
 
 @app.command(cls=HelpCommand)
@@ -70,7 +72,7 @@ def _line(name: str, values: Mapping[str, object], place: str | None) -> str:
         return f"# {name} is not set"
     origin = f"  # {_printable(place or 'default')}"
     if is_secret(RunSettings, name):
-        return f"# {name} is set, and not shown{origin}"
+        return f"# {name} is set, but not shown{origin}"
     is_filled_in = values["as_of"] is not None and not is_table(RunSettings, name)
     return f"{name} = {_value(_with_braces(value) if is_filled_in else value)}{origin}"
 

@@ -13,7 +13,7 @@ from lvm_batch.jobs.settings.sources import ResolvedSettings
 
 _CALIBRATE = typer.Option(
     "--calibrate",
-    help="Also tell how well confidence and margin predict the cosine, propose thresholds and fit a router; needs"
+    help="Also measure how well confidence and margin predict the cosine, propose thresholds and fit a router; needs"
     " --bank.",
     rich_help_panel="Judging",
 )

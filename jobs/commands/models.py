@@ -36,7 +36,7 @@ _RELEASED = (
 _RELEASE = typer.Option("--output", metavar="DIR", help="Folder to make.", parser=path_argument)
 _EVALUATION = typer.Option(
     metavar="FILE",
-    help="The evaluation.json of an evaluation of this model, whose figures the release keeps.",
+    help="The evaluation.json of an evaluation of this model; the release keeps its figures.",
 )
 
 Name = Annotated[

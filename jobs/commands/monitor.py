@@ -15,12 +15,12 @@ from lvm_batch.jobs.settings.run import RunSettings
 from lvm_batch.jobs.settings.sources import ResolvedSettings
 
 _SINCE = typer.Option(
-    metavar="TIME", help="How far back runs are looked at: 24h, 7d, or a time such as 2026-11-23T06:00Z."
+    metavar="TIME", help="Check runs that ended since then: 24h, 7d, or a time such as 2026-11-23T06:00Z."
 )
 _RULES = typer.Option(
-    metavar="FILE", help="TOML file of rules; what it does not say is as --print-rules has it."
+    metavar="FILE", help="TOML file of rules; the values of --print-rules apply to what it leaves out."
 )
-_PRINT = typer.Option("--print-rules", help="Print the rules that hold, as TOML, and do nothing else.")
+_PRINT = typer.Option("--print-rules", help="Print the rules in force as TOML, and do nothing else.")
 
 
 @takes_settings(required=(), names=("history",))

@@ -43,7 +43,7 @@ def pack(
     memory_limit: Annotated[
         str | None,
         typer.Option(
-            help="Memory to sort within; the rest is done on disk. Default: a quarter of what there is, at most 4GiB.",
+            help="Memory to use for sorting; the rest goes to disk. Default: a quarter of the machine's, at most 4GiB.",
             metavar="SIZE",
         ),
     ] = None,
@@ -52,7 +52,7 @@ def pack(
         choice(
             "fixed_size_binary",
             "fixed_size_list",
-            help="How vectors are stored. Default: binary if they are of 768, else lists.",
+            help="How vectors are stored. Default: binary if they have 768 numbers, else lists.",
         ),
     ] = None,
     dtype: Annotated[
@@ -60,7 +60,7 @@ def pack(
         choice(
             "float32",
             "float16",
-            help="Type of their values. Default: float16 if the source is, else float32.",
+            help="Type of their values. Default: float16 if the source has it, else float32.",
         ),
     ] = None,
     rows_per_file: Annotated[
@@ -76,11 +76,11 @@ def pack(
     vector_column: Annotated[str | None, _column("One vector, in sequences.")] = None,
     target_column: Annotated[str | None, _column("The true next vector.")] = None,
     article_column: Annotated[
-        str | None, _column("Article of a row, to sort by; @file: each file is one article.")
+        str | None, _column("The row's article, to sort by; @file: each file is one article.")
     ] = None,
     position_column: Annotated[
         str | None,
-        _column("Place in the article, to sort by; @row: rows are in reading order as they are."),
+        _column("Position in the article, to sort by; @row: rows are already in reading order."),
     ] = None,
 ) -> None:
     """Write INPUT as Parquet that run reads fast, row for row or sorted.
@@ -124,7 +124,7 @@ def pack(
     plan = plan_packing(inputs, output, options)
     count = Count(total=sum(source.n_rows for source in plan.sources))
     with (
-        stop_on_signals(hint="nothing is written; run the same command again"),
+        stop_on_signals(hint="nothing was written; run the same command again"),
         Progress(console, "sorting" if sort else "packing", count) as progress,
     ):
         result = write_packed(plan, output, on_rows=progress.add)

@@ -18,7 +18,9 @@ def report(
     ],
     other: Annotated[
         str | None,
-        typer.Argument(help="Another one, to compare with the first.", metavar="OUT2", parser=path_argument),
+        typer.Argument(
+            help="Another output folder, to compare with the first.", metavar="OUT2", parser=path_argument
+        ),
     ] = None,
     *,
     console: Console,
@@ -26,8 +28,8 @@ def report(
         str | None,
         typer.Option(
             "--output",
-            help="Where to write the page, a path or a URL. Default: in OUT/_lvm_batch, which no reader lists, "
-            "report.html or comparison-ID.html with the id of the job in OUT2.",
+            help="Where to write the page, a path or a URL. Default: report.html in OUT/_lvm_batch, or "
+            "comparison-ID.html there, with the id of OUT2's job.",
             metavar="FILE",
             parser=path_argument,
         ),

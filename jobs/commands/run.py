@@ -20,7 +20,7 @@ def run(
     resolved: ResolvedSettings[RunSettings],
     *,
     console: Console,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what a run would do, and stop.")] = False,
 ) -> int:
     """Predict the next vector of every row of DATASET, and write OUT.
 

@@ -95,7 +95,7 @@ def missing_columns(footers: Sequence[Footer], names: ColumnNames) -> dict[str, 
 def _missing_column(columns: Sequence[str | None], name: str) -> str | None:
     n_missing = sum(column is None for column in columns)
     if n_missing == len(columns):
-        return "no column is to play its part" if name == NO_COLUMN else f"there is no `{name}` column"
+        return f"its column is {NO_COLUMN}" if name == NO_COLUMN else f"there is no `{name}` column"
     if n_missing:
-        return f"there is no `{name}` column in {n_missing} of {plural(len(columns), 'file')} (in the others it is)"
+        return f"there is no `{name}` column in {n_missing} of {plural(len(columns), 'file')} (the others have it)"
     return None

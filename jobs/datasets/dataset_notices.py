@@ -57,7 +57,7 @@ def split_article_notices(
     cost = "have no prediction" if pad in {None, "reject"} else "are padded"
     yield (
         f"{least}{plural(cuts.articles, 'article')} cut into several runs ({plural(cuts.cuts, 'cut')}): "
-        f"`{cuts.example}` stands {where}. Windows do not cross a cut, so {least}{plural(cuts.rows, 'row')} more "
+        f"`{cuts.example}` is {where}. Windows do not cross a cut, so {least}{plural(cuts.rows, 'row')} more "
         f"{cost}, and {cuts.cuts:,} more have no target. `{sort_command(settings)}` makes every article whole"
     )
 
@@ -80,8 +80,8 @@ def overruled_notices(footers: Sequence[Footer]) -> Iterator[str]:
     disagreements = [footer.disagreement for footer in footers if footer.disagreement]
     if disagreements:
         first, *others = disagreements
-        more = f" (and so in {plural(len(others), 'file')} more)" if others else ""
+        more = f" (and {plural(len(others), 'more file')})" if others else ""
         yield (
-            f"{first}, and its folder tells otherwise{more}: the file's own column counts, though readers of "
-            "folders, such as DuckDB, take the folder's"
+            f"{first}, but its folder disagrees{more}: the file's own column counts, though readers of "
+            "folders, such as DuckDB, use the folder's"
         )

@@ -110,8 +110,8 @@ def bad_row_notices(known: KnownBadRows | None, *, max_bad_rows: float) -> Itera
     bad = f"{'' if known.least == known.most else 'up to '}{known.most:,} of {plural(known.rows, 'row')} ({share:.2%})"
     yield (
         f"{_null_rows(known)} and {'makes' if known.vectors == 1 else 'make'} {bad} bad_input: the gate --max-bad-rows "
-        f"({max_bad_rows:.2%}) {_verb(known, max_bad_rows)} fail at the end. Fix what is named, or accept it with "
-        f"--max-bad-rows {_rounded_up(share)}"
+        f"({max_bad_rows:.2%}) {_verb(known, max_bad_rows)} fail at the end. Fix these rows, or accept them "
+        f"with --max-bad-rows {_rounded_up(share)}"
     )
 
 
@@ -119,7 +119,7 @@ def _verb(known: KnownBadRows, max_bad_rows: float) -> str:
     """Null vectors mostly lie apart, within articles, so that nearly as many rows are bad as can be."""
     if known.fails(max_bad_rows):
         return "will"
-    return "will most likely" if known.most / 2 > max_bad_rows * known.rows else "may"
+    return "will probably" if known.most / 2 > max_bad_rows * known.rows else "may"
 
 
 def loss_gate_notices(

@@ -93,7 +93,7 @@ def _refuse_mixed_widths(sources: Sequence[Source]) -> None:
         (one, first), (other, second), *_ = sorted(widths.items())
         raise ColumnError(
             f"{first.path} holds vectors of {one}, and {second.path} vectors of {other}",
-            "pack the files of each width on their own",
+            "pack the files of each width separately",
         )
 
 
@@ -106,7 +106,7 @@ def _encoding(sources: Sequence[Source], checked: CheckedOptions) -> Encoding:
     if checked.encoding == "fixed_size_binary" and not is_usual:
         raise SettingsError(
             Problem(
-                f"--encoding fixed_size_binary is for vectors of {_SHAPE.dim}: readers cannot tell how many floats the "
+                f"--encoding fixed_size_binary needs vectors of {_SHAPE.dim}: readers cannot tell how many floats the "
                 f"bytes of a vector of {sources[0].shape.dim} are",
                 "leave it out: other vectors are stored as lists of fixed size",
             )
@@ -124,8 +124,8 @@ def _sorted_plan(
     windows = [source for source in sources if "context" in source.vectors or source.shape.length > 1]
     if windows:
         raise ColumnError(
-            f"{windows[0].path} holds whole contexts, whose rows need no order",
-            "--sort is for single vectors: leave it out",
+            f"{windows[0].path} holds whole contexts, and the order of contexts does not matter",
+            "leave --sort out: it is for single vectors",
         )
     texts = {_USUAL.lane, _USUAL.split, _USUAL.article, *checked.given.values()}
     sources = with_folder_columns(sources, texts=texts, leave_out=checked.leave_out)

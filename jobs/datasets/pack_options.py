@@ -90,10 +90,10 @@ def _file_size(text: str, problems: list[Problem]) -> tuple[int | None, int]:
 def _sort_memory(options: PackOptions, problems: list[Problem]) -> int | None:
     text = options.memory_limit
     if text is not None and _size(text) < _LEAST_BYTES:
-        hint = f"it can be a size from {_LEAST_BYTES // _MIB}MiB on, such as 2GiB"
+        hint = f"it can be a size of at least {_LEAST_BYTES // _MIB}MiB, such as 2GiB"
         problems.append(Problem(f"--memory-limit cannot be {text!r}", hint))
     if text is not None and not options.sort:
-        problems.append(Problem("--memory-limit is for --sort alone", "leave it out, or add --sort"))
+        problems.append(Problem("--memory-limit needs --sort", "leave it out, or add --sort"))
     if not options.sort:
         return None
     usual = min(max(usable_memory() // _SHARE, _USUAL_LEAST_BYTES), _USUAL_MOST_BYTES)

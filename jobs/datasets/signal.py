@@ -59,8 +59,8 @@ class Signal:
         if self.neighbours - self.any_two < least:
             return (
                 f"neighbours are no more alike than any two vectors (mean cosine {self.neighbours:.4f} and "
-                f"{self.any_two:.4f}), so there is nothing to predict the next one by: rows may be shuffled, or "
-                "vectors not those of the text"
+                f"{self.any_two:.4f}), so nothing predicts the next one: the rows may be shuffled, or the "
+                "vectors may not come from the text"
             )
         if self.last_over_first is None or self.by_place is None:
             return None

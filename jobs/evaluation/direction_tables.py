@@ -81,8 +81,8 @@ def direction_notices(values: Values) -> Iterator[str]:
         seen = model["seen"]
         if seen is not None and (seen["share"] or 0.0) > MAX_SEEN:
             yield (
-                f"{model['name']} was trained on {seen['share']:.1%} of the rows, so its figures say little about "
-                "others: judge it by articles that were kept apart from its training"
+                f"{model['name']} was trained on {seen['share']:.1%} of the rows, so its figures say little "
+                "about other rows: evaluate it on articles that it was not trained on"
             )
 
 

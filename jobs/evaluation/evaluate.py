@@ -154,23 +154,23 @@ def _notices(values: Mapping[str, Any], settings: EvaluateSettings) -> Iterator[
     for judged in (*values["models"], *values["baselines"]):
         if n_rows := judged["without_cosine"]:
             yield (
-                f"{judged['name']}: {n_rows:,} of {plural(judged['rows'], 'prediction')} without a cosine, as not "
-                "finite or without direction; its means are over the others"
+                f"{judged['name']}: {n_rows:,} of {plural(judged['rows'], 'prediction')} have no cosine, "
+                "because they are not finite or all zeros; its means are over the others"
             )
     yield from direction_notices(values)
     rows = values["rows"]
     if rows["articles"] is None:
         yield (
-            f"not every row says in a column `{settings.article_column}` which article it is of, so rows are drawn as "
-            "if each stood alone: intervals are too narrow where windows overlap"
+            f"some rows have no article in a column `{settings.article_column}`, so rows are drawn one by one: "
+            "intervals are too narrow if windows overlap"
         )
     if RIDGE not in {baseline["name"] for baseline in values["baselines"]}:
         what = "row" if rows["articles"] is None else "article"
-        yield f"there is no ridge: it would be fitted to the one {what} that it is judged by"
+        yield f"ridge regression is left out: it would be fitted to the same {what} that judges it"
     if values["bank"] and not values["bank"]["rows"]:
-        yield "the bank holds no row's target, so nothing is known of retrieval"
+        yield "the bank holds no row's target, so retrieval is not measured"
     if len(values["models"]) > 1 and not all(rows["by_split"].get(name) for name in SPLITS):
-        yield f"no model is recommended: that takes rows with a `{settings.split_column}` of in_dist and of ood"
+        yield f"no model is recommended: that needs rows with a `{settings.split_column}` of in_dist and of ood"
 
 
 def _write(folder: Path, values: Mapping[str, Any], scores: RowScores) -> None:

@@ -135,7 +135,7 @@ def _curves(figure: Figure, values: Values, ranks: Mapping[str, NDArray[np.int64
     axes.set_xticks(named, [f"{depth:,}" for depth in named])
     axes.set_xticks([], minor=True)
     axes.set_ylim(0, 1)
-    axes.set_xlabel(f"nearest vectors looked at, of {values['bank']['vectors']:,} in the bank")
+    axes.set_xlabel(f"nearest vectors considered, of {values['bank']['vectors']:,} in the bank")
     axes.set_title("share of rows whose true next vector is among them")
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
 

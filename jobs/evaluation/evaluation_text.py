@@ -149,14 +149,14 @@ def _remarks(values: Values, *, best: str) -> Iterator[str]:
     board = values["leaderboard"]
     yield f"over mean: the cosine less that of the {MEAN}, row by row"
     yield "next - last: the cosine with the next vector less that with the last one of the context"
-    yield "order: the cosine less that from the context in another order; 0: the order tells the model nothing"
+    yield "order: the cosine less that from the context in another order; 0: the model does not use the order"
     if any(model["seen"] is None for model in values["models"]):
         yield f"unknown: {NO_DIGEST}"
     if values["bank"] and values["bank"]["rows"]:
         yield "over last: recall less that of the last vector as the query; in leaderboard.md also R@1 and R@10"
         is_kept = values["bank"]["own_context"] == "keep"
-        why = "is in the way of its target" if is_kept else "does not count"
-        yield f"retrieval: a row's own context, where it stands in the bank, {why}"
+        why = "counts as a wrong answer" if is_kept else "does not count"
+        yield f"retrieval: a row's own context, if the bank holds it, {why}"
     if any(entry["best"] for entry in board):
         yield f"{best} the best of its column among the models judged here"
     if any(entry["recommendation"] for entry in board):

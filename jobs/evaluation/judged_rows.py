@@ -141,8 +141,8 @@ class JudgedDataset:
             return None
         if pa.types.is_nested(kind):
             raise ColumnError(
-                f"{footer.file.path}: column `{name}` is {kind}, which does not tell articles apart",
-                "name another column with --article-column, or one that is not there to read none",
+                f"{footer.file.path}: column `{name}` is {kind}, which cannot identify articles",
+                "give another column with --article-column, or a name that no column has",
             )
         return footer.roles.carried[name]
 
@@ -151,13 +151,14 @@ class JudgedDataset:
         name = self._format.names.target
         if not any(footer.roles.target or footer.roles.layout == "sequences" for footer in self._footers):
             return DataError(
-                f"{self._footers[0].file.path} has no `{name}` column, so there is nothing to judge a prediction by",
-                "name the column of the true next vectors with --target-column, or give sequences of articles",
+                f"{self._footers[0].file.path} has no `{name}` column, so predictions cannot be judged",
+                "give the column of the true next vectors with --target-column, or a dataset of sequences",
             )
         return DataError(
-            f"none of {plural(self.n_rows, 'row')} can be judged by" + (f": {counts}" if counts else ""),
+            f"none of {plural(self.n_rows, 'row')} can be used to judge models"
+            + (f": {counts}" if counts else ""),
             f"windows need a usable `{name}`, sequences articles of more than {self._format.shape.length} rows; "
-            "`lvm-batch inspect` shows what is there",
+            "`lvm-batch inspect` shows what the dataset has",
         )
 
 
@@ -170,8 +171,8 @@ def _splits(batch: Batch, footer: Footer) -> NDArray[np.object_]:
         if split is not None and split not in SPLITS:
             raise DataError(
                 f"{footer.file.path}: row {batch.first_row + row} has the split {split!r}",
-                f"a split is {' or '.join(SPLITS)}, or null; if `{footer.roles.split}` means something else, name "
-                "another column with --split-column, or one that is not there to read none",
+                f"a split is {' or '.join(SPLITS)}, or null; if `{footer.roles.split}` means something else, give "
+                "another column with --split-column, or a name that no column has",
             )
     return splits
 

@@ -21,7 +21,7 @@ NEAR = 0.005
 articles."""
 
 RULE = (
-    f"primary: the quickest of those within {NEAR} of the highest cosine out of distribution; fallback: the highest in "
+    f"primary: the fastest of those within {NEAR} of the highest cosine out of distribution; fallback: the highest in "
     "distribution among the others; archived: the rest"
 )
 

@@ -76,7 +76,7 @@ def check_calibration(settings: EvaluateSettings) -> None:
     if resolve_model(settings.fallback, role=ROLES[1], models_dir=models_dir) is None:
         raise UsageError(
             f"--calibrate needs a fallback model, and there is neither --fallback nor {models_dir.parent / ROLES[1]}",
-            "give --fallback CKPT: the model that escalated rows would be run through",
+            "give --fallback CKPT: the model for escalated rows",
         )
 
 
@@ -101,7 +101,7 @@ def model_paths(settings: EvaluateSettings, data: FoundColumns | None = None) ->
         return list(dict.fromkeys(paths))  # one model may have both roles
     twice = [path for path, count in Counter(paths).items() if count > 1]
     if twice:
-        raise UsageError(f"--model names {twice[0]} twice", "name each model once")
+        raise UsageError(f"--model {twice[0]} is given twice", "give each model once")
     return paths
 
 
@@ -116,10 +116,10 @@ def refuse_different_shapes(models: Sequence[SizedModel], settings: EvaluateSett
         if other.dim != first.dim:
             raise ArchitectureError(
                 f"{other.name} reads vectors of {other.dim}, {first.name} of {first.dim}",
-                "judge models of other vectors by themselves, on a dataset of such vectors",
+                "evaluate models of other vectors separately, on a dataset of such vectors",
             )
         if settings.context_length is None and other.length != first.length:
             raise ArchitectureError(
                 f"{other.name} reads contexts of {other.length} vectors, {first.name} of {first.length}",
-                "judge each by itself, or all on contexts of one length: --context-length N",
+                "evaluate each separately, or all on contexts of one length: --context-length N",
             )

@@ -47,6 +47,6 @@ def _refuse_unused(resolved: ResolvedSettings[EvaluateSettings], *, calibrate: b
     for name in ("fallback", "budget"):
         if not calibrate and resolved.origins[name] == "flag":
             raise UsageError(
-                f"--{name} means nothing without --calibrate",
-                "add --calibrate; a model is judged where --model names it",
+                f"--{name} needs --calibrate",
+                "add --calibrate; to judge a model, give it with --model",
             )

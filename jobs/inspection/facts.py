@@ -158,5 +158,5 @@ def speed_notices(values: dict[str, Any]) -> Iterator[str]:
     if largest > _MANY_UNITS * unit_bytes:
         yield (
             f"a row group decodes to {largest / 2**20:,.0f} MiB, and a unit is never less than one: "
-            "`lvm-batch pack` writes smaller ones"
+            "`lvm-batch pack` writes smaller row groups"
         )

@@ -39,8 +39,8 @@ def problems(view: View, hand: AtHand, sample: Sample, gate: dict[str, Any] | No
     yield from _hidden_articles(view)
     if view.restarts:
         yield Problem(
-            f"`{view.columns.names.position}` begins anew within files, so a file holds several texts, and no column "
-            "is known to tell them apart",
+            f"`{view.columns.names.position}` starts again within files, so a file holds several texts, but no "
+            "column identifies them",
             "name it: --article-column NAME",
         )
     elif view.order.disorder is not None:
@@ -76,14 +76,14 @@ def _without_inspect(hint: str) -> str:
 
 def _nothing_to_read(view: View) -> Iterator[Problem]:
     if view.footers and not view.n_rows:
-        yield Problem("there are no rows", "look whether the files were written to the end")
+        yield Problem("there are no rows", "check that the files were written completely")
     if any(seen.schema is not None for seen in view.files) and not view.has_vectors:
         near = near_vectors(seen.schema for seen in view.files if seen.schema is not None)
         yield Problem(
             "; ".join(["no column holds vectors, as lists of floats, all of one length, or as bytes", *near]),
             "write them as lists of floats in a column of their own"
             if near
-            else "if one does, name it with --vector-column or --context-column",
+            else "if one does, give it with --vector-column or --context-column",
         )
 
 
@@ -93,7 +93,7 @@ def _hidden_articles(view: View) -> Iterator[Problem]:
         shown = " or ".join(f"`{name}`" for name in names)
         column = names[0].rpartition(".")[2]
         yield Problem(
-            f"no column tells articles apart, but {shown} may: columns within another are not read",
+            f"no column identifies articles; {shown} may, but columns inside another column are not read",
             f"write it as a column of its own, for example with DuckDB: SELECT *, {names[0]} AS {column}; or take each "
             f"file as one article: --article-column {FILE_ARTICLE}",
         )
@@ -146,8 +146,8 @@ def _gate_problem(gate: dict[str, Any]) -> Problem:
     allow = f", or allow for them: --max-bad-rows {limit:g}" if limit is not None else ""
     return Problem(
         f"a run would fail at the end: {gate['bad_rows']:,} of {of} {are} bad, a share of {gate['share']:.1%}, and "
-        f"--max-bad-rows allows {gate['max_bad_rows']:.1%}; a bad vector spoils every window that it is in",
-        f"mend these rows{allow}",
+        f"--max-bad-rows allows {gate['max_bad_rows']:.1%}; a bad vector makes every window with it bad",
+        f"fix these rows{allow}",
     )
 
 
@@ -178,9 +178,9 @@ def _nothing_to_train_on(view: View, hand: AtHand) -> Iterator[Problem]:
     length = view.columns.shape.length
     if not makes_predictions(view):
         yield Problem(
-            f"no article has {length} rows one after the other, which a window needs",
-            "if rows are no parts of longer texts, there is nothing to predict; else name the column that says which "
-            "text a row is of: --article-column NAME",
+            f"no article has {length} consecutive rows, which a window needs",
+            "if rows are not parts of longer texts, there is nothing to predict; else give the column of the "
+            "rows' texts: --article-column NAME",
         )
     elif hand.model(role=ROLES[0]) is None:
         yield Problem(
@@ -191,11 +191,11 @@ def _nothing_to_train_on(view: View, hand: AtHand) -> Iterator[Problem]:
 
 def _too_little(view: View) -> str:
     if view.columns.layout == "windows":
-        return "without targets none can be trained"
+        return "without targets, none can be trained"
     return f"there is too little to train on: less than {MIN_WINDOWS} windows, of one article"
 
 
 def _more_to_train_on(view: View) -> str:
     if view.columns.layout == "windows":
-        return "name the column of the true next vectors: --target-column NAME"
-    return "add files of other articles, or name the column that tells articles apart: --article-column NAME"
+        return "give the column of the true next vectors: --target-column NAME"
+    return "add files of other articles, or give the column that identifies articles: --article-column NAME"

@@ -23,14 +23,14 @@ _WITHOUT = {
     "lane": "without it high_stakes_lane is not evaluated",
     "tokens": "without it long_context is not evaluated",
     "context_tokens": "without it long_context is not evaluated",
-    "split": "without it results are not told apart by split",
+    "split": "without it results are not shown by split",
     "article": "windows are grouped by the vectors that they share",
 }
 
 
 _STAND_INS = {
     "article": "each file is one article",
-    "position": "rows are in reading order as they are",
+    "position": "rows are already in reading order",
 }
 _HOW = {"found": ", by its type and name", "option": ", as you say", "first of several": ", the first choice"}
 
@@ -102,11 +102,11 @@ def _part(part: str, found: dict[str, Any], values: dict[str, Any]) -> str:
     name = found["column"]
     others = [f"`{other}`" for other in found["candidates"] if other != name]
     if name is None:
-        could = f"; {' or '.join(others)} could play it" if others else ""
+        could = f"; {' or '.join(others)} would fit" if others else ""
         return f"none{': ' if part in _WITHOUT else ''}{_WITHOUT.get(part, '')}{could}"
     if found["found"] == "stand-in":
         return f"{name}: {_STAND_INS[part]}"
-    also = f"; {' or '.join(others)} could play it too" if others else ""
+    also = f"; {' or '.join(others)} would fit too" if others else ""
     return f"`{name}`{_measured(part, values)}{_HOW.get(found['found'], '')}{also}"
 
 
@@ -139,7 +139,7 @@ def _rows(values: dict[str, Any]) -> Iterator[tuple[str, str]]:
         for row in sample["details"][:_SHOWN_DETAILS]:
             yield "", f"row {row['row']:,}: {row['detail']}, in {from_here(row['file'])}"
         if sample["vector_norm"] is not None:
-            yield "norm", f"{sample['vector_norm']:.4f} in the mean"
+            yield "norm", f"{sample['vector_norm']:.4f} on average"
         if sample["targets"]:
             yield "cosine", _cosines(sample)
         if sample["signal"]["neighbours"] is not None and sample["signal"]["any_two"] is not None:
@@ -194,7 +194,7 @@ def _reading(values: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if not groups["count"]:
         return
     yield "decoded", _size(values["decoded_bytes"])
-    yield "row groups", f"{groups['count']:,}, in the median {plural(groups['median_rows'], 'row')}"
+    yield "row groups", f"{groups['count']:,}, median {plural(groups['median_rows'], 'row')}"
     yield "units", f"{units['count']:,} of at most {_size(units['unit_bytes'])} decoded"
 
 
@@ -218,7 +218,7 @@ def _fit(thing: dict[str, Any], what: str) -> str:
     if thing["problem"]:
         return str(thing["problem"])
     if thing["dim"] is None:
-        return "what it takes shows only when it is loaded"
+        return "its input is known only when it is loaded"
     return f"{what} of {thing['dim']:,}; it {'fits' if thing['fits'] else 'does not fit'}"
 
 

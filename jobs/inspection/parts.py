@@ -56,11 +56,12 @@ def stand_in_notices(settings: RunSettings) -> Iterator[str]:
     given = settings.given_columns
     if given.get("article") == FILE_ARTICLE:
         yield (
-            f"each file is taken for one article (--article-column {FILE_ARTICLE}): no column tells articles apart. "
-            "If rows are no parts of longer texts, there is nothing to predict, and `bank build` is what they are for"
+            f"each file is taken as one article (--article-column {FILE_ARTICLE}), because no column identifies "
+            "articles. If rows are not parts of longer texts, there is nothing to predict, but `bank build` "
+            "can use them"
         )
     if given.get("position") == ROW_POSITION:
         yield (
-            f"rows are taken to be in reading order as they are (--position-column {ROW_POSITION}): no column tells "
+            f"rows are taken to be in reading order (--position-column {ROW_POSITION}), because no column gives "
             "their order"
         )

@@ -176,7 +176,7 @@ def _choose_columns(settings: RunSettings, files: Sequence[InputFile]) -> _Chose
         unclear.append(
             Problem(
                 f"`{contexts[0]}` holds contexts, and `{vectors[0]}` single vectors",
-                "say which ones to read: --layout windows, or --layout sequences",
+                "choose what to read: --layout windows, or --layout sequences",
             )
         )
         settings = settings.model_copy(update={"layout": "windows"})

@@ -48,7 +48,7 @@ _MOST = 8  # of the models in a folder: each file is read
 def no_primary_model(settings: RunSettings, data: FoundColumns | None = None) -> CheckpointError:
     """Return the error of a run or a service without a model; ``data`` is what is known of its dataset."""
     role = role_path(ROLES[0], Path(settings.models_dir))
-    message = f"there is no model: no weights ship with lvm-batch, and neither --model nor {role} names one"
+    message = f"no model is given: lvm-batch ships without weights, and neither --model nor {role} names one"
     there = list(_models_there(settings, data))
     return CheckpointError(message, Lines([*there, *_train_and_run(settings, data, first=not there)]))
 
@@ -56,7 +56,7 @@ def no_primary_model(settings: RunSettings, data: FoundColumns | None = None) ->
 def no_judged_model(settings: EvaluateSettings, data: FoundColumns | None = None) -> CheckpointError:
     """Return the error of an evaluation without a model."""
     role = role_path(ROLES[0], Path(settings.models_dir))
-    message = f"there is no model to judge: no weights ship with lvm-batch, and neither --model nor {role} names one"
+    message = f"no model to judge is given: lvm-batch ships without weights, and neither --model nor {role} names one"
     there = list(_models_there(settings, data))
     return CheckpointError(message, Lines([*there, *_train_and_judge(settings, first=not there)]))
 
@@ -87,14 +87,14 @@ def _misfit(settings: AnySettings, data: FoundColumns, has: str, takes: str) -> 
     cut = {"vectors": [], "contexts": [_cut(settings)]}[has.partition(" ")[0]]
     column = data.names.context if data.layout == "windows" else data.names.vector
     return ArchitectureError(
-        f"{' '.join(_names(settings))}: column `{column}` holds {has}, and the model {takes}",
+        f"{' '.join(_names(settings))}: column `{column}` holds {has}, but the model {takes}",
         Lines([*there, train, f"  {train_command(settings, data)}", *cut]),
     )
 
 
 def _cut(settings: AnySettings) -> str:
     option = "--pad repeat" if isinstance(settings, RunSettings) else "--context-length N"
-    return f"or have every context cut or filled to the model's length: {option}"
+    return f"or cut or pad every context to the model's length: {option}"
 
 
 def train_command(settings: AnySettings, data: FoundColumns | None) -> str:

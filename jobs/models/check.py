@@ -79,7 +79,7 @@ def look_at_models(named: NamedModels, *, with_answers: bool = False) -> FoundMo
 def _device(named: NamedModels) -> DeviceFacts:
     """Return the device of local workers; workers elsewhere find their own."""
     if named.runs_elsewhere:
-        return DeviceFacts("", "what each worker has" if named.device == "auto" else named.device)
+        return DeviceFacts("", "each worker's memory" if named.device == "auto" else named.device)
     return find_device(named.device)
 
 
@@ -150,13 +150,13 @@ def find_ids(bank: Bank, n_neighbours: int) -> BankIds:
     """Return the ids of a bank; raises ``BankError`` if it has none, or fewer vectors than ``--neighbours``."""
     if n_neighbours > len(bank.vectors):
         raise BankError(
-            f"--neighbours {n_neighbours} asks for more than the {plural(len(bank.vectors), 'vector')} of {bank.path}",
-            "give a smaller number, or a larger bank",
+            f"--neighbours {n_neighbours} is more than the {plural(len(bank.vectors), 'vector')} of {bank.path}",
+            "give a smaller number or a larger bank",
         )
     ids = bank.read_ids()
     if ids is None:
         raise BankError(
-            f"--neighbours names vectors by their ids, and {bank.path} has no ids.parquet",
+            f"--neighbours writes ids of vectors, but {bank.path} has no ids.parquet",
             "build it again: lvm-batch bank build VECTORS --output BANK",
         )
     return ids

@@ -68,8 +68,8 @@ def bank_misfits(primary: SizedModel, bank: SizedBank) -> Iterator[ModelError]:
     """Yield an error if a bank holds other vectors than a model predicts."""
     if _differ(bank.dim, primary.dim):
         yield BankError(
-            f"the bank {bank.path} holds vectors of {bank.dim} components, the model {primary.name} predicts vectors "
-            f"of {primary.dim}",
+            f"the bank {bank.path} holds vectors of {bank.dim} components, but the model {primary.name} "
+            f"predicts vectors of {primary.dim}",
             "build a bank of vectors of the same encoder: lvm-batch bank build DATASET --output BANK",
         )
 
@@ -77,14 +77,14 @@ def bank_misfits(primary: SizedModel, bank: SizedBank) -> Iterator[ModelError]:
 def _fallback_misfits(primary: SizedModel, fallback: SizedModel) -> Iterator[ModelError]:
     if _differ(fallback.dim, primary.dim):
         yield ArchitectureError(
-            f"the fallback {fallback.name} takes vectors of {fallback.dim} components, the model {primary.name} "
-            f"vectors of {primary.dim}",
+            f"the fallback {fallback.name} takes vectors of {fallback.dim} components, but the model "
+            f"{primary.name} takes vectors of {primary.dim}",
             "give --fallback a model that was trained on the same vectors",
         )
     elif _differ(fallback.length, primary.length):
         yield ArchitectureError(
-            f"the fallback {fallback.name} takes contexts of {fallback.length} vectors, the model {primary.name} "
-            f"contexts of {primary.length}",
+            f"the fallback {fallback.name} takes contexts of {fallback.length} vectors, but the model "
+            f"{primary.name} takes contexts of {primary.length}",
             "give --fallback a model that was trained on contexts of the same length; a file says its length in "
             'model_config["context_length"], and means 5 if it says nothing',
         )

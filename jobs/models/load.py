@@ -118,8 +118,8 @@ def _predictor(
     checkpoint = read_checkpoint(model.path)
     if checkpoint.sha256 != model.sha256:
         raise CheckpointError(
-            f"{model.path} is not the file that the job was planned with",
-            "leave models in place while a job runs",
+            f"{model.path} has changed since the job was planned",
+            "do not change models while a job runs",
         )
     if accelerator is None:
         return Predictor(checkpoint.model, device, precision=models.precision)
@@ -132,8 +132,8 @@ def load_ids(bank: BankRef) -> pa.Array:
     ids = open_bank(bank.path, with_index=False).read_ids()
     if ids is None or ids.digest != bank.ids:
         raise BankError(
-            f"{bank.path} has not the ids that the job was planned with",
-            "leave the bank in place while a job runs",
+            f"{bank.path} has other ids than when the job was planned",
+            "do not change the bank while a job runs",
         )
     return ids.values
 
@@ -160,8 +160,8 @@ def _index(
     opened = open_bank(bank.path)
     if opened.digest != bank.digest:
         raise BankError(
-            f"{bank.path} is not the bank that the job was planned with",
-            "leave the bank in place while a job runs",
+            f"{bank.path} has changed since the job was planned",
+            "do not change the bank while a job runs",
         )
     keys = load_keys(bank)
     free_bytes = accelerator.free_bytes() if accelerator else None

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 QUERY_REMARK = (
     "per s: one thread, one query after the other. MB: above the process without a model.\n"
-    "card: what the cards ask of such a model, so many queries at least and MB at most / at the alert."
+    "card: the targets of the model cards: queries at least, MB at most / at the alert."
 )
 
 UNKNOWN = "-"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lvm_batch.lvm.inference.gain_router import GainRouter
 
 _FIT_AGAIN = (
-    "fit one on these models, on rows that they were not trained on: lvm-batch evaluate … --calibrate"
+    "fit one for these models, on rows that they were not trained on: lvm-batch evaluate … --calibrate"
 )
 
 
@@ -69,8 +69,8 @@ def load_router(ref: RouterRef | None) -> GainRouter | None:
     content = read_file(ref.path)
     if hashlib.sha256(content).hexdigest() != ref.sha256:
         raise RouterError(
-            f"{ref.path} is not the router that the job was planned with",
-            "leave the router in place while a job runs",
+            f"{ref.path} has changed since the job was planned",
+            "do not change the router while a job runs",
         )
     return read_router(content, ref.path).router
 
@@ -86,14 +86,14 @@ def _misfits(
     ):
         if has is not None and has != takes:
             yield RouterError(
-                f"the router {path} takes {what.format(takes)}, the model {primary.name} {what.format(has)}",
+                f"the router {path} takes {what.format(takes)}, but the model {primary.name} takes {what.format(has)}",
                 _FIT_AGAIN,
             )
             return
     if fallback is None:
         yield RouterError(
-            f"the router {path} chooses rows for a fallback, and no --fallback and no role names one",
-            "give --fallback CKPT: the model that the router was fitted on, or leave --router out",
+            f"the router {path} chooses rows for a fallback, but neither --fallback nor a role names one",
+            "give --fallback CKPT, the model that the router was fitted to, or leave out --router",
         )
     for what, fitted, model in (
         ("primary model", file.primary, primary),
@@ -101,7 +101,7 @@ def _misfits(
     ):
         if model is not None and model.sha256 != fitted:
             yield RouterError(
-                f"the router {path} was fitted on another {what}: {fitted[:12]}, and {model.name} is "
+                f"the router {path} was fitted to another {what}: {fitted[:12]}, but {model.name} is "
                 f"{model.sha256[:12]}",
                 _FIT_AGAIN,
             )

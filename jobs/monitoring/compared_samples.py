@@ -73,7 +73,7 @@ def compare_samples(
     """
     sampled = _sampled(window.inside, 1)
     if not sampled:
-        return "no run of the window sampled its rows"
+        return "no run in the window sampled its rows"
     last = sampled[-1]
 
     def is_alike(run: RunEntry) -> bool:
@@ -88,7 +88,7 @@ def compare_samples(
     compared = ComparedSamples(inside, before, tuple(sample for sample in samples if sample))
     if compared.n_rows < _MIN_ROWS or compared.n_articles < _MIN_ARTICLES:
         found = f"{plural(compared.n_rows, 'sampled row')} of {plural(compared.n_articles, 'article')}"
-        return f"{found} say too little, {_MIN_ROWS} of {_MIN_ARTICLES} are needed"
+        return f"{found} are too few, {_MIN_ROWS} of {_MIN_ARTICLES} are needed"
     return compared
 
 

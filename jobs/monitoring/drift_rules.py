@@ -25,11 +25,11 @@ def check_input_norm(rule: declared.InputNorm, window: Window) -> Finding:
     runs = [run for run in window.inside if has_norm(run)]
     now = input_norm(runs)
     if now.mean is None:
-        return lacks("input_norm", "not recorded by any run")
+        return lacks("input_norm", "no run recorded it")
     before = window.reference(lambda run: has_norm(run) and mean_of(run.input_norm) > 0)
     then = input_norm(before).mean
     if not then:
-        return lacks("input_norm", "no run before the window that recorded it")
+        return lacks("input_norm", "no run before the window recorded it")
     change = now.mean / then - 1
     return Finding(
         "input_norm",
@@ -48,17 +48,17 @@ def check_input_centroid(rule: declared.InputCentroid, window: Window) -> Findin
     """Judge how the mean input vector has turned since the runs before the window."""
     runs = [run for run in window.inside if has_centroid(run)]
     if not runs:
-        return lacks("input_centroid", "not recorded by any run")
+        return lacks("input_centroid", "no run recorded it")
     before = window.reference(has_centroid)
     if not before:
-        return lacks("input_centroid", "no run before the window that recorded it")
+        return lacks("input_centroid", "no run before the window recorded it")
     found = _likeness(runs, before)
     if found is None:
-        return lacks("input_centroid", "vectors of several widths, or none but zeros")
+        return lacks("input_centroid", "vectors have several widths, or are all zeros")
     return Finding(
         "input_centroid",
         state_of(found < rule.min_cosine),
-        f"cosine of the mean input vector with that before ({spell(before)}) {found:.4f}, alert below "
+        f"cosine of the mean input vector with the one before ({spell(before)}) {found:.4f}, alert below "
         f"{rule.min_cosine:g}",
         found,
         rule.min_cosine,

@@ -72,7 +72,7 @@ def _error(alerts: Sequence[Finding]) -> GateFailed | None:
     fired = plural(len(alerts), "rule", ("fires", "fire"))
     return GateFailed(
         f"{fired}: {', '.join(finding.rule for finding in alerts)}",
-        f"look at {alerts[0].report}" if alerts[0].report else "",
+        f"see {alerts[0].report}" if alerts[0].report else "",
     )
 
 

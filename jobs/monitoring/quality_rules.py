@@ -68,7 +68,7 @@ def check_fallback_rate(rule: declared.FallbackRate, window: Window) -> Finding:
     return Finding(
         "fallback_rate",
         state_of(found.mean > rule.max),
-        f"{found.mean:.1%} of the rows took the fallback, alert above {rule.max:.1%}",
+        f"{found.mean:.1%} of the rows were escalated, alert above {rule.max:.1%}",
         found.mean,
         rule.max,
         found.n,
@@ -83,7 +83,7 @@ def check_shadow_gain(rule: declared.ShadowGain, window: Window) -> Finding:
     found = pooled(run.shadow_gain for run in runs)
     if found.mean is None or found.n < rule.min_rows:
         return lacks(
-            "shadow_gain", f"{plural(found.n, 'row')} of the shadow evaluation, {rule.min_rows} are needed"
+            "shadow_gain", f"{plural(found.n, 'row')} in the shadow evaluation, {rule.min_rows} are needed"
         )
     ends = interval(found, rule.confidence)
     if ends is None:
@@ -92,7 +92,7 @@ def check_shadow_gain(rule: declared.ShadowGain, window: Window) -> Finding:
         "shadow_gain",
         state_of(ends[0] > rule.margin),
         f"gru - amn {found.mean:+.4f} on shadow rows, {rule.confidence:.0%} interval {ends[0]:+.4f} to {ends[1]:+.4f}; "
-        f"alert where all of it lies above {rule.margin:g}",
+        f"alert if all of it is above {rule.margin:g}",
         found.mean,
         rule.margin,
         found.n,
@@ -114,7 +114,7 @@ def check_escalation_gain(rule: declared.EscalationGain, window: Window) -> Find
         "escalation_gain",
         state_of(ends[1] < -rule.max_loss),
         f"gru - amn {found.mean:+.4f} on escalated rows, {rule.confidence:.0%} interval {ends[0]:+.4f} to "
-        f"{ends[1]:+.4f}; alert where all of it lies below {0 - rule.max_loss:g}",
+        f"{ends[1]:+.4f}; alert if all of it is below {0 - rule.max_loss:g}",
         found.mean,
         0 - rule.max_loss,
         found.n,
@@ -129,7 +129,8 @@ def check_seen_rows(rule: declared.SeenRows, window: Window) -> Finding:
     found = pooled(run.input_seen for run in runs)
     if found.mean is None:
         return lacks(
-            "seen_rows", "unknown: no run sampled its input with a model that keeps a digest of its training"
+            "seen_rows",
+            "unknown: no run sampled its input with a model that has a digest of its training vectors",
         )
     return Finding(
         "seen_rows",

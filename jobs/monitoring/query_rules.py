@@ -22,7 +22,7 @@ def check_query_p95(rule: declared.QueryP95, window: Window) -> Finding:
     """Judge the run whose p95 of a single query is furthest above, or nearest to, its limit."""
     runs = [run for run in window.inside if run.query_p95_ms is not None]
     if not runs:
-        return lacks("query_p95", "not recorded by any run")
+        return lacks("query_p95", "no run recorded it")
     limits = [_p95_limit(rule, run, window) for run in runs]
     slowest, limit = max(zip(runs, limits, strict=True), key=lambda one: _p95_ms(one[0]) / one[1])
     found = _p95_ms(slowest)
@@ -50,7 +50,7 @@ def check_query_rate(rule: declared.QueryRate, window: Window) -> Finding:
     runs = [run for run in window.inside if run.query_mean_ms]
     known = [(run, first) for run in runs if (first := _first(run, window, _rate)) is not None]
     if not known:
-        return lacks("query_rate", "not recorded by any run, with the processor")
+        return lacks("query_rate", "no run recorded it together with the processor")
     run, first = min(known, key=lambda one: _rate(one[0]) / one[1])
     rate, limit = _rate(run), min(rule.target, rule.min_share * first)
     return Finding(

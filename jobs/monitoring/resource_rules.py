@@ -31,7 +31,7 @@ def check_rows_per_s(rule: declared.RowsPerS, window: Window) -> Finding:
     ]
     judged = [(run, rate, usual) for run, rate, usual in compared if usual is not None]
     if not judged:
-        return lacks("rows_per_s", f"no run has {rule.min_runs} runs of its shape and size before it")
+        return lacks("rows_per_s", f"no run follows {rule.min_runs} runs of its shape and size")
     run, rate, usual = min(judged, key=lambda one: one[1] / one[2])
     return Finding(
         "rows_per_s",
@@ -66,7 +66,7 @@ def check_memory(rule: declared.Memory, window: Window) -> Finding:
         if run.peak_bytes is not None and run.projected_bytes
     ]
     if not known:
-        return lacks("memory", "not recorded by any run")
+        return lacks("memory", "no run recorded it")
     run, peak, projected = max(known, key=lambda one: one[1] / one[2])
     return Finding(
         "memory",

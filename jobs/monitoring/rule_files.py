@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def load_rules(path: Path) -> Rules:
     """Return the rules of a TOML file, defaults where it says nothing; raises SettingsError with every problem."""
-    hint = "`lvm-batch monitor --print-rules` prints a file to begin with"
+    hint = "`lvm-batch monitor --print-rules` prints a file to start from"
     given = read_toml(path, option="--rules", hint=hint)
     try:
         return Rules.model_validate(given)
@@ -56,7 +56,7 @@ def _wrong(detail: ErrorDetails, path: Path) -> Problem:
     allowed = detail["msg"].removeprefix("Input should be ")
     if not key:
         return Problem(
-            f"{place} in {path} cannot be {_brief(detail['input'])}", f"write a table of its keys: [{name}]"
+            f"{place} in {path} cannot be {_brief(detail['input'])}", f"write a table with its keys: [{name}]"
         )
     return Problem(f"{place} in {path} cannot be {_brief(detail['input'])}", f"it can be {allowed}")
 

@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 _CARD = "the model cards"
-_OWN = "lvm-batch's own, as the cards say nothing of it"
+_OWN = "lvm-batch's own; the cards give no value"
 
 Cosine = Annotated[float, Field(ge=-1, le=1)]
 Rate = Annotated[float, Field(ge=0, le=1)]
@@ -24,55 +24,53 @@ class Rule(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
-    enabled: bool = Field(default=True, description="false leaves the rule out")
+    enabled: bool = Field(default=True, description="false switches the rule off")
 
 
 class OodCosine(Rule):
     """Mean cosine of the rows whose split is ood, pooled over the window."""
 
-    min: Cosine = Field(default=0.60, description=f"fires below it; {_CARD}' alert")
-    target: Cosine = Field(default=0.63, description=f"what should be reached; {_CARD}")
+    min: Cosine = Field(default=0.60, description=f"fires below this; {_CARD}' alert")
+    target: Cosine = Field(default=0.63, description=f"the goal; {_CARD}")
 
 
 class OodDelta(Rule):
     """Mean cosine of ood rows minus that of in_dist rows, against the runs before the window."""
 
-    max_drop: Positive = Field(default=0.03, description=f"fires where it fell by more; {_CARD}, over 24 h")
+    max_drop: Positive = Field(default=0.03, description=f"fires if it fell by more; {_CARD}, over 24 h")
 
 
 class FallbackRate(Rule):
     """Fraction of rows that the fallback answered, pooled over the window, of runs that have one."""
 
-    max: Rate = Field(default=0.20, description=f"fires above it; {_CARD}' target")
+    max: Rate = Field(default=0.20, description=f"fires above this; {_CARD}' target")
 
 
 class QueryP95(Rule):
     """p95 of the primary model's time for a single query, of each run, also against the first on its processor."""
 
-    max_ms: Positive = Field(default=1.5, description=f"fires above it; {_CARD}' alert")
+    max_ms: Positive = Field(default=1.5, description=f"fires above this; {_CARD}' alert")
     max_growth: Annotated[float, Field(ge=1)] = Field(
         default=2.0,
-        description=f"fires only above so many times the first p95 of such a model on the processor; {_OWN}",
+        description=f"fires only above this multiple of the first p95 of such a model on the processor; {_OWN}",
     )
-    objective_ms: Positive = Field(default=1.2, description=f"what is promised; {_CARD}' SLO")
-    target_ms: Positive = Field(default=1.0, description=f"what should be reached; {_CARD}")
+    objective_ms: Positive = Field(default=1.2, description=f"the promised value; {_CARD}' SLO")
+    target_ms: Positive = Field(default=1.0, description=f"the goal; {_CARD}")
 
 
 class QueryRate(Rule):
     """Queries a second of one thread, of each run, against the first of such a model on its processor."""
 
     min_share: Rate = Field(default=0.5, description=f"fires below this share of the first; {_OWN}")
-    target: Positive = Field(
-        default=1500.0, description=f"does not fire above it, as it should be reached; {_CARD}"
-    )
+    target: Positive = Field(default=1500.0, description=f"the goal, above which it does not fire; {_CARD}")
 
 
 class RowsPerS(Rule):
     """Rows per second of each run, against the median of runs before it of its job shape, of half to twice its rows."""
 
     min_share: Rate = Field(default=0.5, description=f"fires below this share of the median; {_OWN}")
-    last_runs: Count = Field(default=10, description=f"runs that the median is taken of, at most; {_OWN}")
-    min_runs: Count = Field(default=3, description=f"runs that it takes, at least; {_OWN}")
+    last_runs: Count = Field(default=10, description=f"most runs that the median uses; {_OWN}")
+    min_runs: Count = Field(default=3, description=f"fewest runs that it needs; {_OWN}")
 
 
 class Memory(Rule):
@@ -80,7 +78,7 @@ class Memory(Rule):
 
     max_share: Positive = Field(
         default=1.25,
-        description="fires above this share of the projection, which is promised within 25 %; README",
+        description="fires above this share of the projection, which is within 25 % of the measured peak; README",
     )
 
 
@@ -88,44 +86,46 @@ class ShadowGain(Rule):
     """Cosine of the fallback minus that of the primary, on rows of the shadow evaluation, pooled over the window."""
 
     margin: Cosine = Field(
-        default=0.01, description=f"fires where the interval's lower end lies above; {_OWN}"
+        default=0.01, description=f"fires if the interval's lower end is above this; {_OWN}"
     )
     confidence: Annotated[float, Field(gt=0, lt=1)] = Field(
-        default=0.95, description=f"of the two-sided z-interval; {_OWN}"
+        default=0.95, description=f"confidence of the two-sided z-interval; {_OWN}"
     )
-    min_rows: Annotated[int, Field(ge=2)] = Field(default=30, description=f"rows that it takes; {_OWN}")
+    min_rows: Annotated[int, Field(ge=2)] = Field(
+        default=30, description=f"fewest rows that it needs; {_OWN}"
+    )
 
 
 class EscalationGain(Rule):
     """Cosine of the fallback minus that of the primary, on escalated rows, pooled over the window."""
 
     max_loss: Rate = Field(
-        default=0.0, description=f"fires where the whole interval lies below minus this; {_OWN}"
+        default=0.0, description=f"fires if the whole interval is below minus this; {_OWN}"
     )
     confidence: Annotated[float, Field(gt=0, lt=1)] = Field(
-        default=0.99, description=f"of the two-sided z-interval; {_OWN}"
+        default=0.99, description=f"confidence of the two-sided z-interval; {_OWN}"
     )
-    min_rows: Annotated[int, Field(ge=2)] = Field(default=30, description=f"rows that it takes; {_OWN}")
+    min_rows: Annotated[int, Field(ge=2)] = Field(
+        default=30, description=f"fewest rows that it needs; {_OWN}"
+    )
 
 
 class InputNorm(Rule):
     """Mean norm of sampled input vectors, against the runs before the window."""
 
-    max_change: Positive = Field(
-        default=0.05, description=f"fires where it changed by a larger share; {_OWN}"
-    )
+    max_change: Positive = Field(default=0.05, description=f"fires if it changed by a larger share; {_OWN}")
 
 
 class InputCentroid(Rule):
     """Mean of sampled input vectors, against that of the runs before the window."""
 
-    min_cosine: Cosine = Field(default=0.90, description=f"fires where the two are less alike; {_OWN}")
+    min_cosine: Cosine = Field(default=0.90, description=f"fires if the two are less alike; {_OWN}")
 
 
 class SeenRows(Rule):
     """Share of sampled input rows that the primary model was trained on, whose cosines say little of others."""
 
-    max: Rate = Field(default=0.5, description=f"fires above it; {_OWN}")
+    max: Rate = Field(default=0.5, description=f"fires above this; {_OWN}")
 
 
 class SampleRule(Rule):
@@ -133,36 +133,34 @@ class SampleRule(Rule):
 
     max_p: Annotated[float, Field(ge=0.001, le=1)] = Field(
         default=0.002,
-        description=f"fires up to it: how often as much by chance, of 1,000 deals of articles; {_OWN}",
+        description=f"fires up to this: how often chance gives as much, in 1,000 random deals of articles; {_OWN}",
     )
-    last_runs: Count = Field(default=14, description=f"runs before the window, at most; {_OWN}")
-    min_runs: Annotated[int, Field(ge=5)] = Field(
-        default=5, description=f"runs that it takes, at least; {_OWN}"
-    )
+    last_runs: Count = Field(default=14, description=f"most runs before the window; {_OWN}")
+    min_runs: Annotated[int, Field(ge=5)] = Field(default=5, description=f"fewest runs that it needs; {_OWN}")
 
 
 class InputDrift(SampleRule):
     """Whether a classifier tells sampled inputs from those of the runs before: its area under the ROC curve."""
 
-    min_auc: Auc = Field(default=0.65, description=f"fires above it, and above what is usual; {_OWN}")
+    min_auc: Auc = Field(default=0.65, description=f"fires above this and above what is usual; {_OWN}")
 
 
 class PredictionDrift(SampleRule):
     """Whether a classifier tells sampled predictions from those of runs before of the same models."""
 
-    min_auc: Auc = Field(default=0.65, description=f"fires above it, and above what is usual; {_OWN}")
+    min_auc: Auc = Field(default=0.65, description=f"fires above this and above what is usual; {_OWN}")
 
 
 class ConfidenceDrift(SampleRule):
     """Largest difference in the share of rows below a confidence, against runs before of the same models and bank."""
 
-    min_distance: Rate = Field(default=0.15, description=f"fires above it, and above what is usual; {_OWN}")
+    min_distance: Rate = Field(default=0.15, description=f"fires above this and above what is usual; {_OWN}")
 
 
 class ReasonDrift(SampleRule):
     """Share of rows with other reasons to escalate than before, by the same models, bank and thresholds."""
 
-    min_share: Rate = Field(default=0.10, description=f"fires above it, and above what is usual; {_OWN}")
+    min_share: Rate = Field(default=0.10, description=f"fires above this and above what is usual; {_OWN}")
 
 
 class Rules(BaseModel):

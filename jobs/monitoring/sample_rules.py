@@ -35,9 +35,10 @@ def check_input_drift(rule: declared.InputDrift, window: Window) -> Finding:
         compared,
         shift,
         name="input_drift",
-        what=f"AUC {shift.size:.3f} of telling inputs from those before, 0.5 is chance; mean norm {norm}; mean cosine "
+        what=f"AUC {shift.size:.3f} of a classifier that separates inputs from earlier ones (0.5 is chance); "
+        f"mean norm {norm}; mean cosine "
         f"of a context's last two vectors {likeness}",
-        advice="see what changed: source, encoder, normalisation or order of rows (`lvm-batch inspect DATASET`)",
+        advice="check what changed: source, encoder, normalisation or order of rows (`lvm-batch inspect DATASET`)",
     )
 
 
@@ -52,8 +53,8 @@ def check_prediction_drift(rule: declared.PredictionDrift, window: Window) -> Fi
         compared,
         shift,
         name="prediction_drift",
-        what=f"AUC {shift.size:.3f} of telling predictions from those before, 0.5 is chance",
-        advice="if input_drift is quiet, compare this run's settings, precision and routes with those before",
+        what=f"AUC {shift.size:.3f} of a classifier that separates predictions from earlier ones (0.5 is chance)",
+        advice="if input_drift does not fire, compare this run's settings, precision and routes with earlier ones",
     )
 
 
@@ -66,7 +67,7 @@ def check_confidence_drift(rule: declared.ConfidenceDrift, window: Window) -> Fi
     known = ~np.isnan(values)
     now, then = (part[~np.isnan(part)] for part in compared.split(values))
     if not len(now) or not len(then):
-        return lacks("confidence_drift", "no confidence: no bank was used")
+        return lacks("confidence_drift", "there is no confidence, because no bank was used")
     shift = find_shift(
         compared.rows.choose(known), distribution_apart(values[known]), floor=rule.min_distance
     )
@@ -77,7 +78,7 @@ def check_confidence_drift(rule: declared.ConfidenceDrift, window: Window) -> Fi
         name="confidence_drift",
         what=f"median confidence {np.median(now):.3f}, before {np.median(then):.3f}; the shares of rows below a value "
         f"differ by up to {shift.size:.3f}",
-        advice="see whether the bank covers these rows, and fit --min-confidence again (`evaluate --calibrate`)",
+        advice="check whether the bank covers these rows, and find --min-confidence again (`evaluate --calibrate`)",
     )
 
 
@@ -96,7 +97,7 @@ def check_reason_drift(rule: declared.ReasonDrift, window: Window) -> Finding:
         name="reason_drift",
         what=f"a share of {shift.size:.3f} of the rows has other reasons to escalate than before; "
         f"{_most_changed(compared)}",
-        advice="look at the lanes, context lengths and confidence of these rows",
+        advice="check the lanes, context lengths and confidence of these rows",
     )
 
 

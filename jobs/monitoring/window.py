@@ -30,7 +30,7 @@ def parse_since(text: str, now: datetime) -> datetime:
     except (ValueError, OverflowError) as error:
         raise UsageError(
             f"--since cannot be {text!r}",
-            "give a span such as 24h or 7d, or a time such as 2026-11-23T06:00Z",
+            "give a period such as 24h or 7d, or a time such as 2026-11-23T06:00Z",
         ) from error
     if since >= now:
         raise UsageError(f"--since {text} is not in the past", "give a time before now")

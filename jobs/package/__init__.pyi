@@ -110,18 +110,18 @@ def run(
     model
         Primary checkpoint: a path, or a name under the models folder.
     fallback
-        Checkpoint that escalated rows are run through.
+        Checkpoint for escalated rows.
     bank
-        Bank of vectors that confidence and margin are measured against.
+        Bank of vectors for confidence and margin.
     device
         Where models run. Default: auto
     workers
-        Worker processes; unless given, what the machine holds.
+        Worker processes; unless given, as many as the machine has room for.
     columns
-        Column of the input that goes to the output, and no others; repeatable. Unless given, all do but
-        the vectors. What a job adds is always written.
+        Carry only this column of the input to the output; repeatable. Unless given, all but the vectors
+        are carried. Columns that a job adds are always written.
     drop
-        Column of the input that does not go to the output; repeatable.
+        Column of the input to leave out of the output; repeatable.
     no_prediction
         Leave out the column prediction: cosine, route and the other columns make much smaller files.
         Default: False
@@ -147,8 +147,8 @@ def run(
     rename
         New name of a carried column; repeatable.
     neighbours
-        How many of the nearest vectors of --bank are written for each prediction, as their ids and
-        cosines; the row's own context is left out. Default: 0
+        Nearest vectors of --bank to write for each prediction, as ids and cosines; the row's own
+        context is left out. Default: 0
     as_of
         Time that the run is for. It fills in {date}, {date_nodash}, {year}, {month}, {day} and {hour}
         in every text setting, also as {date-1d} or {hour+2h}; `now` is the present.
@@ -167,18 +167,19 @@ def run(
         What is predicted of the files that are read: what is missing; besides, files that have changed
         and units that had bad rows; or all. Default: missing
     release
-        Folder that `models release` wrote: it brings the models, the router and the thresholds, and
-        says which bank it takes.
+        Folder written by `models release`: it sets the models, the router and the thresholds, and says
+        which bank it needs.
     models_dir
         Folder of named models, with their roles beside it. Default: artifacts/lvm/models
     fallback_device
-        Where the fallback runs; unless given, where the primary model does, but beside mps on the CPU.
+        Where the fallback runs; unless given, on the primary model's device, but on the CPU if that is
+        mps.
     precision
         Number format that models compute in. All but fp32 are slightly less exact and mostly faster:
         int8 needs a CPU, tf32 and fp16 need CUDA, bf16 runs on both. Default: fp32
     own_context
-        Whether a row's own context vectors, where the bank holds them, count as neighbours of its
-        prediction: drop leaves them out of confidence and margin. Default: drop
+        Whether a row's own context vectors in the bank count as neighbours of its prediction: drop
+        leaves them out of confidence and margin. Default: drop
     min_confidence
         A row with a lower confidence is escalated. Default: 0.7
     min_margin
@@ -189,8 +190,8 @@ def run(
         A row of this lane is escalated; repeatable. Default: sci-fact, math-derivation, med-guideline,
         policy/procedure
     router
-        Router that evaluate --calibrate fitted: a row for which it expects enough gain by the fallback
-        is escalated too.
+        Router fitted by evaluate --calibrate: it also escalates rows for which it expects the fallback
+        to gain enough.
     max_fallback_rate
         Fraction of rows that may be escalated. Default: 0.2
     fallback_policy
@@ -198,9 +199,9 @@ def run(
     max_fallback_loss
         Mean cosine that escalated rows may lose to the fallback before the job fails. Needs targets.
     shadow_rate
-        Fraction of rows run through both models to compare them. Default: 0.01
+        Fraction of rows that both models answer, to compare them. Default: 0.01
     unit_timeout
-        Time that a work unit may take before its worker is given up. Default: 3600
+        Time after which a work unit's worker is considered lost. Default: 3600
     memory_limit
         Memory that each worker may use; unless given, its share of the machine. A job that would need
         more is refused before it starts.
@@ -211,41 +212,41 @@ def run(
         Compute nothing: check that the parts of the job have computed all of it, and end it as a run
         does. Default: False
     scheduler
-        Dask scheduler to run on, such as tcp://host:8786, in place of local workers; tls://host:8786
+        Dask scheduler to run on, such as tcp://host:8786, instead of local workers; tls://host:8786
         takes its certificates from Dask's own settings, distributed.comm.tls.
     cluster
         Where to start workers for this run alone, in place of local ones. The table of that name in a
         --config file says how.
     adapt
-        Workers that --cluster has at least and at most, as many as the work that is left can use.
+        Fewest and most workers of --cluster; their number follows the remaining work.
     wait_for_workers
-        Time to wait for a first worker, and for another once all have gone; unless given, 30 with
+        Time to wait for a first worker, and for a new one if all are gone; unless given, 30 with
         --scheduler and 600 with --cluster.
     slurm
-        What dask-jobqueue's SLURMCluster is made with, for --cluster slurm: cores, memory, queue and so
-        on.
+        Arguments of dask-jobqueue's SLURMCluster, for --cluster slurm: cores, memory, queue and so on.
     kubernetes
-        What dask-kubernetes' KubeCluster is made with, for --cluster kubernetes: image, resources, env
-        and so on.
-    ssh
-        What Dask's SSHCluster is made with, for --cluster ssh: hosts, the first for the scheduler, and
+        Arguments of dask-kubernetes' KubeCluster, for --cluster kubernetes: image, resources, env and
         so on.
+    ssh
+        Arguments of Dask's SSHCluster, for --cluster ssh: hosts, the first for the scheduler, and so
+        on.
     unit_size
         Decoded input bytes of a work unit, never less than a row group. Default: 64.0MiB
     history
-        Folder or URL that gets a small file about each run, for monitor.
+        Folder or URL for a small file about each run, which monitor reads.
     openlineage
-        Name of this job in OpenLineage, which gets what a run reads and writes. OPENLINEAGE_URL or
-        openlineage.yml has its address.
+        Name of this job in OpenLineage, to which the run reports what it reads and writes. Set the
+        address in OPENLINEAGE_URL or openlineage.yml.
     ping_url
-        URL to ping when the run starts, succeeds or fails, as healthchecks.io expects. Whoever has the
-        address can ping: LVM_BATCH_PING_URL keeps it out of lists of processes. It is shown nowhere.
+        URL to ping when the run starts, succeeds or fails, as healthchecks.io expects. Anyone with the
+        URL can ping, so set it as LVM_BATCH_PING_URL to keep it out of process lists. It is never
+        printed.
     metrics_file
-        File for node_exporter's textfile collector, *.prom, that tells how the run ended.
+        File for node_exporter's textfile collector, *.prom, with the result of the run.
     dashboard
-        Where Dask's dashboard is served while local workers compute; :0 takes any free port.
+        Address of Dask's dashboard while local workers compute; :0 takes any free port.
     performance_report
-        HTML file that gets Dask's report of what the workers did when.
+        HTML file for Dask's performance report.
     context_column
         Five vectors, in windows. Default: context
     vector_column
@@ -255,18 +256,18 @@ def run(
     lane_column
         The row's lane. Default: lane
     context_tokens_column
-        Tokens of the whole context. Default: context_tokens
+        Number of tokens in the context. Default: context_tokens
     tokens_column
-        Tokens of one row, in sequences. Default: tokens
+        Number of tokens in the row, in sequences. Default: tokens
     split_column
         in_dist or ood. Default: split
     article_column
-        Article of a row, in sequences; @file: each file is one article. Default: article_id
+        The row's article, in sequences; @file: each file is one article. Default: article_id
     position_column
-        Place in the article, in sequences; @row: rows are in reading order as they are. Default:
+        Position in the article, in sequences; @row: rows are already in reading order. Default:
         position
     config
-        TOML file of settings; those given here or by LVM_BATCH_* variables go before it.
+        TOML file of settings; arguments and LVM_BATCH_* variables override it.
     progress
         Whether notes and progress are shown on stderr, or in the notebook. Default: True
     """
@@ -356,18 +357,18 @@ def plan(
     model
         Primary checkpoint: a path, or a name under the models folder.
     fallback
-        Checkpoint that escalated rows are run through.
+        Checkpoint for escalated rows.
     bank
-        Bank of vectors that confidence and margin are measured against.
+        Bank of vectors for confidence and margin.
     device
         Where models run. Default: auto
     workers
-        Worker processes; unless given, what the machine holds.
+        Worker processes; unless given, as many as the machine has room for.
     columns
-        Column of the input that goes to the output, and no others; repeatable. Unless given, all do but
-        the vectors. What a job adds is always written.
+        Carry only this column of the input to the output; repeatable. Unless given, all but the vectors
+        are carried. Columns that a job adds are always written.
     drop
-        Column of the input that does not go to the output; repeatable.
+        Column of the input to leave out of the output; repeatable.
     no_prediction
         Leave out the column prediction: cosine, route and the other columns make much smaller files.
         Default: False
@@ -393,8 +394,8 @@ def plan(
     rename
         New name of a carried column; repeatable.
     neighbours
-        How many of the nearest vectors of --bank are written for each prediction, as their ids and
-        cosines; the row's own context is left out. Default: 0
+        Nearest vectors of --bank to write for each prediction, as ids and cosines; the row's own
+        context is left out. Default: 0
     as_of
         Time that the run is for. It fills in {date}, {date_nodash}, {year}, {month}, {day} and {hour}
         in every text setting, also as {date-1d} or {hour+2h}; `now` is the present.
@@ -413,18 +414,19 @@ def plan(
         What is predicted of the files that are read: what is missing; besides, files that have changed
         and units that had bad rows; or all. Default: missing
     release
-        Folder that `models release` wrote: it brings the models, the router and the thresholds, and
-        says which bank it takes.
+        Folder written by `models release`: it sets the models, the router and the thresholds, and says
+        which bank it needs.
     models_dir
         Folder of named models, with their roles beside it. Default: artifacts/lvm/models
     fallback_device
-        Where the fallback runs; unless given, where the primary model does, but beside mps on the CPU.
+        Where the fallback runs; unless given, on the primary model's device, but on the CPU if that is
+        mps.
     precision
         Number format that models compute in. All but fp32 are slightly less exact and mostly faster:
         int8 needs a CPU, tf32 and fp16 need CUDA, bf16 runs on both. Default: fp32
     own_context
-        Whether a row's own context vectors, where the bank holds them, count as neighbours of its
-        prediction: drop leaves them out of confidence and margin. Default: drop
+        Whether a row's own context vectors in the bank count as neighbours of its prediction: drop
+        leaves them out of confidence and margin. Default: drop
     min_confidence
         A row with a lower confidence is escalated. Default: 0.7
     min_margin
@@ -435,8 +437,8 @@ def plan(
         A row of this lane is escalated; repeatable. Default: sci-fact, math-derivation, med-guideline,
         policy/procedure
     router
-        Router that evaluate --calibrate fitted: a row for which it expects enough gain by the fallback
-        is escalated too.
+        Router fitted by evaluate --calibrate: it also escalates rows for which it expects the fallback
+        to gain enough.
     max_fallback_rate
         Fraction of rows that may be escalated. Default: 0.2
     fallback_policy
@@ -444,9 +446,9 @@ def plan(
     max_fallback_loss
         Mean cosine that escalated rows may lose to the fallback before the job fails. Needs targets.
     shadow_rate
-        Fraction of rows run through both models to compare them. Default: 0.01
+        Fraction of rows that both models answer, to compare them. Default: 0.01
     unit_timeout
-        Time that a work unit may take before its worker is given up. Default: 3600
+        Time after which a work unit's worker is considered lost. Default: 3600
     memory_limit
         Memory that each worker may use; unless given, its share of the machine. A job that would need
         more is refused before it starts.
@@ -457,41 +459,41 @@ def plan(
         Compute nothing: check that the parts of the job have computed all of it, and end it as a run
         does. Default: False
     scheduler
-        Dask scheduler to run on, such as tcp://host:8786, in place of local workers; tls://host:8786
+        Dask scheduler to run on, such as tcp://host:8786, instead of local workers; tls://host:8786
         takes its certificates from Dask's own settings, distributed.comm.tls.
     cluster
         Where to start workers for this run alone, in place of local ones. The table of that name in a
         --config file says how.
     adapt
-        Workers that --cluster has at least and at most, as many as the work that is left can use.
+        Fewest and most workers of --cluster; their number follows the remaining work.
     wait_for_workers
-        Time to wait for a first worker, and for another once all have gone; unless given, 30 with
+        Time to wait for a first worker, and for a new one if all are gone; unless given, 30 with
         --scheduler and 600 with --cluster.
     slurm
-        What dask-jobqueue's SLURMCluster is made with, for --cluster slurm: cores, memory, queue and so
-        on.
+        Arguments of dask-jobqueue's SLURMCluster, for --cluster slurm: cores, memory, queue and so on.
     kubernetes
-        What dask-kubernetes' KubeCluster is made with, for --cluster kubernetes: image, resources, env
-        and so on.
-    ssh
-        What Dask's SSHCluster is made with, for --cluster ssh: hosts, the first for the scheduler, and
+        Arguments of dask-kubernetes' KubeCluster, for --cluster kubernetes: image, resources, env and
         so on.
+    ssh
+        Arguments of Dask's SSHCluster, for --cluster ssh: hosts, the first for the scheduler, and so
+        on.
     unit_size
         Decoded input bytes of a work unit, never less than a row group. Default: 64.0MiB
     history
-        Folder or URL that gets a small file about each run, for monitor.
+        Folder or URL for a small file about each run, which monitor reads.
     openlineage
-        Name of this job in OpenLineage, which gets what a run reads and writes. OPENLINEAGE_URL or
-        openlineage.yml has its address.
+        Name of this job in OpenLineage, to which the run reports what it reads and writes. Set the
+        address in OPENLINEAGE_URL or openlineage.yml.
     ping_url
-        URL to ping when the run starts, succeeds or fails, as healthchecks.io expects. Whoever has the
-        address can ping: LVM_BATCH_PING_URL keeps it out of lists of processes. It is shown nowhere.
+        URL to ping when the run starts, succeeds or fails, as healthchecks.io expects. Anyone with the
+        URL can ping, so set it as LVM_BATCH_PING_URL to keep it out of process lists. It is never
+        printed.
     metrics_file
-        File for node_exporter's textfile collector, *.prom, that tells how the run ended.
+        File for node_exporter's textfile collector, *.prom, with the result of the run.
     dashboard
-        Where Dask's dashboard is served while local workers compute; :0 takes any free port.
+        Address of Dask's dashboard while local workers compute; :0 takes any free port.
     performance_report
-        HTML file that gets Dask's report of what the workers did when.
+        HTML file for Dask's performance report.
     context_column
         Five vectors, in windows. Default: context
     vector_column
@@ -501,18 +503,18 @@ def plan(
     lane_column
         The row's lane. Default: lane
     context_tokens_column
-        Tokens of the whole context. Default: context_tokens
+        Number of tokens in the context. Default: context_tokens
     tokens_column
-        Tokens of one row, in sequences. Default: tokens
+        Number of tokens in the row, in sequences. Default: tokens
     split_column
         in_dist or ood. Default: split
     article_column
-        Article of a row, in sequences; @file: each file is one article. Default: article_id
+        The row's article, in sequences; @file: each file is one article. Default: article_id
     position_column
-        Place in the article, in sequences; @row: rows are in reading order as they are. Default:
+        Position in the article, in sequences; @row: rows are already in reading order. Default:
         position
     config
-        TOML file of settings; those given here or by LVM_BATCH_* variables go before it.
+        TOML file of settings; arguments and LVM_BATCH_* variables override it.
     progress
         Whether notes and progress are shown on stderr, or in the notebook. Default: True
     """
@@ -559,15 +561,15 @@ def inspect(
     lane_column
         The row's lane. Default: lane
     context_tokens_column
-        Tokens of the whole context. Default: context_tokens
+        Number of tokens in the context. Default: context_tokens
     tokens_column
-        Tokens of one row, in sequences. Default: tokens
+        Number of tokens in the row, in sequences. Default: tokens
     split_column
         in_dist or ood. Default: split
     article_column
-        Article of a row, in sequences; @file: each file is one article. Default: article_id
+        The row's article, in sequences; @file: each file is one article. Default: article_id
     position_column
-        Place in the article, in sequences; @row: rows are in reading order as they are. Default:
+        Position in the article, in sequences; @row: rows are already in reading order. Default:
         position
     pad
         How to fill a context that has too few vectors. By default windows repeat their first vector,
@@ -579,13 +581,13 @@ def inspect(
     model
         Primary checkpoint: a path, or a name under the models folder.
     fallback
-        Checkpoint that escalated rows are run through.
+        Checkpoint for escalated rows.
     bank
-        Bank of vectors that confidence and margin are measured against.
+        Bank of vectors for confidence and margin.
     models_dir
         Folder of named models, with their roles beside it. Default: artifacts/lvm/models
     config
-        TOML file of settings; those given here or by LVM_BATCH_* variables go before it.
+        TOML file of settings; arguments and LVM_BATCH_* variables override it.
     progress
         Whether notes and progress are shown on stderr, or in the notebook. Default: True
     """
@@ -644,7 +646,7 @@ def train(
     layout
         What a row is: a whole context, or one vector of an article. Default: auto
     recipe
-        How to train: for articles that were never seen, or as one of the cards says. Default: unseen
+        How to train: for unseen articles, or as one of the cards says. Default: unseen
     batch_size
         Windows in a batch. Default: the recipe's.
     learning_rate
@@ -652,17 +654,17 @@ def train(
     weight_decay
         Weight decay of AdamW. Default: the recipe's.
     schedule
-        How the rate falls: along a cosine, by half where the validation loss stands still, or not.
+        How the rate falls: along a cosine, by half when the validation loss stops falling, or not.
         Default: the recipe's.
     patience
-        Epochs without a better validation cosine after which training stops. Default: the recipe's.
+        Stop training after this many epochs without a better validation cosine. Default: the recipe's.
     validation_share
-        Share of the articles that are kept apart to judge by. Default: 0.1
+        Share of the articles to hold out for validation. Default: 0.1
     context_length
-        Vectors in a context. Unless given, as many as the type of the data's contexts says, else 5.
+        Vectors in a context. Unless given, as in the type of the data's contexts, else 5.
     input_norm
-        Whether the vectors of contexts are made unit vectors. The checkpoint says so, and whatever uses
-        the model does the same. Default: as_is
+        Whether to scale the vectors of contexts to unit norm. The checkpoint records it, and every use
+        of the model does the same. Default: as_is
     context_column
         Five vectors, in windows. Default: context
     vector_column
@@ -672,18 +674,18 @@ def train(
     lane_column
         The row's lane. Default: lane
     context_tokens_column
-        Tokens of the whole context. Default: context_tokens
+        Number of tokens in the context. Default: context_tokens
     tokens_column
-        Tokens of one row, in sequences. Default: tokens
+        Number of tokens in the row, in sequences. Default: tokens
     split_column
         in_dist or ood. Default: split
     article_column
-        Article of a row, in sequences; @file: each file is one article. Default: article_id
+        The row's article, in sequences; @file: each file is one article. Default: article_id
     position_column
-        Place in the article, in sequences; @row: rows are in reading order as they are. Default:
+        Position in the article, in sequences; @row: rows are already in reading order. Default:
         position
     config
-        TOML file of settings; those given here or by LVM_BATCH_* variables go before it.
+        TOML file of settings; arguments and LVM_BATCH_* variables override it.
     progress
         Whether notes and progress are shown on stderr, or in the notebook. Default: True
     """
@@ -725,9 +727,9 @@ def evaluate(
     dataset
         Parquet files, folders, globs or URLs to read.
     output
-        Folder for the figures as JSON, the table as Markdown, and the plots.
+        Folder for the results as JSON, the table as Markdown, and the plots.
     model
-        Checkpoint to judge: a path, or a name under the models folder; repeatable.
+        Checkpoint to evaluate: a path, or a name under the models folder; repeatable.
     bank
         Bank of vectors for retrieval, and for confidence and margin.
     device
@@ -735,18 +737,18 @@ def evaluate(
     layout
         What a row is: a whole context, or one vector of an article. Default: auto
     fallback
-        With --calibrate: the checkpoint that escalated rows would be run through.
+        With --calibrate: the checkpoint for escalated rows.
     models_dir
         Folder of named models, with their roles beside it. Default: artifacts/lvm/models
     own_context
-        Whether a row's own context vectors, where the bank holds them, count in retrieval, confidence
-        and margin: drop leaves them out. Default: drop
+        Whether a row's own context vectors in the bank count in retrieval, confidence and margin: drop
+        leaves them out. Default: drop
     context_length
         Vectors in a context. Unless given, as many as the models were trained on.
     budget
         With --calibrate: the fraction of rows that may be escalated. Default: 0.2
     resamples
-        Bootstrap samples that confidence intervals are made of. Default: 1000
+        Bootstrap samples for confidence intervals. Default: 1000
     seed
         Random seed of the bootstrap. Default: 0
     context_column
@@ -758,21 +760,21 @@ def evaluate(
     lane_column
         The row's lane. Default: lane
     context_tokens_column
-        Tokens of the whole context. Default: context_tokens
+        Number of tokens in the context. Default: context_tokens
     tokens_column
-        Tokens of one row, in sequences. Default: tokens
+        Number of tokens in the row, in sequences. Default: tokens
     split_column
         in_dist or ood. Default: split
     article_column
-        Article of a row, in sequences; @file: each file is one article. Default: article_id
+        The row's article, in sequences; @file: each file is one article. Default: article_id
     position_column
-        Place in the article, in sequences; @row: rows are in reading order as they are. Default:
+        Position in the article, in sequences; @row: rows are already in reading order. Default:
         position
     calibrate
         Whether to propose thresholds and fit a router too, under `calibration`; needs a bank. Default:
         False
     config
-        TOML file of settings; those given here or by LVM_BATCH_* variables go before it.
+        TOML file of settings; arguments and LVM_BATCH_* variables override it.
     progress
         Whether notes and progress are shown on stderr, or in the notebook. Default: True
     """

@@ -109,8 +109,8 @@ def _begin_job(folder: OutputFolder, plan: Plan, settings: RunSettings, console:
     again = units_to_repeat(folder, plan, settings.reprocess)
     if again:
         console.note(
-            f"units to predict again: {len(again):,}; if this is interrupted, the same command without --reprocess "
-            "does the rest"
+            f"units to predict again: {len(again):,}; if this run is interrupted, the same command without "
+            "--reprocess finishes it"
         )
     kept = inputs_left_out(folder, plan, settings)
     return folder.begin(job_document(plan, settings), kept=kept, again=again)

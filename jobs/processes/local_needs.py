@@ -18,14 +18,14 @@ def check_local_needs() -> None:
     """Raise :class:`SurroundingsError` if workers cannot be started or reached on this machine."""
     if current_process().daemon:
         raise SurroundingsError(
-            "a process that multiprocessing has started as a daemon, as this one, cannot start local workers",
-            "call this in the main process or a thread of it, or use workers elsewhere with --scheduler",
+            "this process was started by multiprocessing as a daemon, so it cannot start local workers",
+            "call this in the main process or one of its threads, or use workers elsewhere with --scheduler",
         )
     try:
         get_context("fork").Lock()
     except OSError as error:
         raise SurroundingsError(
-            f"local workers need semaphores, which /dev/shm must be writable for: {error.strerror}",
+            f"local workers need semaphores, so /dev/shm must be writable: {error.strerror}",
             "mount a tmpfs there (`docker run --tmpfs /dev/shm`), or use workers elsewhere with --scheduler",
         ) from error
     try:
@@ -33,6 +33,6 @@ def check_local_needs() -> None:
             socket.create_connection(server.getsockname(), timeout=_ANSWER_S).close()
     except OSError as error:
         raise SurroundingsError(
-            f"local workers are reached at {_HERE}, which does not answer: {error.strerror or error}",
+            f"local workers use the address {_HERE}, which does not answer: {error.strerror or error}",
             "enable the loopback interface (`ip link set lo up`), or use workers elsewhere with --scheduler",
         ) from error

@@ -31,34 +31,34 @@ class _Kind(NamedTuple):
 
 
 _ROOM = _Kind("make room there, then run the same command again")
-_ACCESS = _Kind("give this user access to it, or name another place")
-_NAMED = _Kind("check what is named, then run the same command again")
+_ACCESS = _Kind("give this user access to it, or use another path")
+_NAMED = _Kind("check this path, then run the same command again")
 _FILES = _Kind(
     "raise the limit on open files (`ulimit -n`), or use fewer --workers", limit=resource.RLIMIT_NOFILE
 )
-_ENDED = _Kind("check the system's log for what ended it, then run the same command again", may_pass=True)
+_ENDED = _Kind("check in the system's log what ended it, then run the same command again", may_pass=True)
 _PROCESSES = _Kind(
-    "raise the limit on processes and threads (`ulimit -u`, or that of the container), use fewer --workers, or run the "
-    "same command again when there are fewer",
+    "raise the limit on processes and threads (`ulimit -u`, or the container's), use fewer --workers, or run "
+    "the same command again when there are fewer",
     may_pass=True,
 )
 _MEMORY = _Kind(
-    "raise the limit on memory (`ulimit -v`, or that of the container), use fewer --workers, or run the same command "
-    "again when there is more",
+    "raise the limit on memory (`ulimit -v`, or the container's), use fewer --workers, or run the same command "
+    "again when more is free",
     may_pass=True,
     limit=resource.RLIMIT_AS,
 )
-_AWAY = _Kind("check that what it connects to is running, then run the same command again", may_pass=True)
-_NETWORK = _Kind("see that this machine's network is up, also the loopback interface (`ip link set lo up`)")
-_DEVICE = _Kind("look at the disk or the file server, then run the same command again", may_pass=True)
-_MISSING = _Kind(
-    "this system has no such thing, or does not allow it here: see how the machine or container is set up"
+_AWAY = _Kind("check that the other side is running, then run the same command again", may_pass=True)
+_NETWORK = _Kind(
+    "check that this machine's network is up, including the loopback interface (`ip link set lo up`)"
 )
+_DEVICE = _Kind("check the disk or the file server, then run the same command again", may_pass=True)
+_MISSING = _Kind("this system does not have or allow this: check the settings of the machine or container")
 
 _KINDS: dict[int, _Kind] = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), _ROOM),
     **dict.fromkeys((errno.EACCES, errno.EPERM), _ACCESS),
-    errno.EROFS: _Kind("it lies on a file system that is read only: name another place"),
+    errno.EROFS: _Kind("its file system is read-only: use another path"),
     errno.EFBIG: _Kind("raise the limit on the size of a file (`ulimit -f`)", limit=resource.RLIMIT_FSIZE),
     errno.EMFILE: _FILES,
     errno.ENFILE: _FILES._replace(may_pass=True, limit=None),
@@ -106,12 +106,12 @@ class _Settings(NamedTuple):
 _SETTINGS = (
     _Settings(
         "Dask's",
-        "fix them: /etc/dask, ~/.config/dask, the folder in DASK_CONFIG, or variables that begin with DASK_",
+        "fix them in /etc/dask, ~/.config/dask, the folder in DASK_CONFIG, or variables that begin with DASK_",
         ("dask.config", "distributed.config"),
     ),
     _Settings(
         "matplotlib's",
-        "fix them: `matplotlibrc` in the working directory, in ~/.config/matplotlib, or where MATPLOTLIBRC leads",
+        "fix them in `matplotlibrc` in the working directory, in ~/.config/matplotlib, or at the path in MATPLOTLIBRC",
         ("matplotlib",),
         "_rc_params_in_file",
     ),
@@ -154,7 +154,7 @@ def _explain(error: BaseException) -> JobError | None:
     if number is None:
         return None
     if number == errno.ENOENT and not getattr(error, "filename", None) and _is_nowhere():
-        return SurroundingsError("the working directory no longer exists", "change to one that is")
+        return SurroundingsError("the working directory no longer exists", "change to an existing one")
     kind = _KINDS.get(number, _NAMED)
     limit = _limit(kind)
     may_pass = kind.may_pass and not (kind is _MEMORY and limit)  # a process's own limit stays as it is

@@ -37,7 +37,7 @@ COMMON = (
 """The parameters that are no settings."""
 
 _COMMON_HELP = {
-    "config": "TOML file of settings; those given here or by LVM_BATCH_* variables go before it.",
+    "config": "TOML file of settings; arguments and LVM_BATCH_* variables override it.",
     "progress": "Whether notes and progress are shown on stderr, or in the notebook. Default: True",
 }
 

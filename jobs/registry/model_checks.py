@@ -142,9 +142,7 @@ def check_cosine(cosines: Cosines) -> Check:
 def check_seen(seen: SeenRows, max_seen: float) -> Check:
     """Check that the model was trained on at most a share of the rows that judge it."""
     passed = (seen.share or 0.0) <= max_seen
-    way_out = (
-        "" if passed else "; give --data articles kept apart from its training, or allow for it: --max-seen"
-    )
+    way_out = "" if passed else "; give --data articles that it was not trained on, or allow more: --max-seen"
     return Check("unseen rows", passed, f"{seen.text}, at most {max_seen:.0%} allowed{way_out}", seen.share)
 
 

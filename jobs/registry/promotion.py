@@ -171,7 +171,7 @@ def rollback(role: str, models_dir: Path, *, signature: Signature) -> Outcome:
         if before is None:
             raise JobError(
                 f"no earlier model of {role} is known" + (f" before {now.name}" if now else ""),
-                f"give it to a model by name: lvm-batch models promote NAME --role {role}",
+                f"choose a model for it: lvm-batch models promote NAME --role {role}",
             )
         _check_unchanged(before, role, models_dir)
         _change_role(log, models_dir, signature.change(ROLLBACK, role, now, before))
@@ -187,7 +187,8 @@ def _locked_log(models_dir: Path) -> Iterator[RoleLog]:
             log = stack.enter_context(open_role_log(models_dir))
         except BlockingIOError as error:
             raise TryAgain(
-                f"another process is changing the roles beside {models_dir}", "try again when it has ended"
+                f"another process is changing the roles beside {models_dir}",
+                "wait until it ends, then try again",
             ) from error
         yield log
 
@@ -209,7 +210,7 @@ def _check_unchanged(model: RoleHolder, role: str, models_dir: Path) -> None:
         state = "no longer exists" if sha256 is None else f"has been changed: its sha256 is {sha256[:12]} now"
         raise JobError(
             f"{model.name}, which had {role} before ({was}), {state}",
-            f"put it back as it was, or promote one of: {', '.join(list_models(models_dir)) or 'none there'}",
+            f"restore the file, or promote one of: {', '.join(list_models(models_dir)) or 'none there'}",
         )
 
 
@@ -221,7 +222,7 @@ def _change_role(log: RoleLog, models_dir: Path, change: RoleChange) -> None:
     except OSError as error:
         give_role(change.role, change.before, models_dir)
         raise ModelError(
-            f"{log_path(models_dir)} cannot be written: {error.strerror}; {change.role} is as it was",
+            f"{log_path(models_dir)} cannot be written: {error.strerror}; {change.role} is unchanged",
             "check the disk, then try again",
         ) from error
 

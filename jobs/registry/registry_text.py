@@ -49,15 +49,15 @@ def card_text(values: Mapping[str, Any]) -> str:
         "val cosine": format_number(values["val_cosine"], unknown="not recorded"),
         "roles": "; ".join(_role(role, state) for role, state in values["roles"].items()) or "none",
         "log": values["log_problem"] or "",
-        "history": values["history_path"] or "none beside it",
-        "card": values["card_path"] or "none beside it",
+        "history": values["history_path"] or "none found",
+        "card": values["card_path"] or "none found",
     }
     card = [values["card"].rstrip()] if values["card"] else []
     return "\n\n".join([as_lines(lines, width=11), *card])
 
 
 def _norm(values: Mapping[str, Any]) -> str:
-    return ", which it makes unit vectors" if values["input_norm"] == "unit" else ""
+    return ", scaled to unit norm" if values["input_norm"] == "unit" else ""
 
 
 def _table(models: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -81,7 +81,7 @@ def _cells(model: Mapping[str, Any]) -> list[str]:
 def _role(role: str, state: Mapping[str, Any] | None) -> str:
     """Return which model has a role, since when, and what is wrong with it."""
     if state is None:
-        return f"{role}: nobody"
+        return f"{role}: none"
     since = f" since {state['since'][:16].replace('T', ' ')} UTC, by {state['by']}" if state["since"] else ""
     problem = f"; {state['problem']}" if state["problem"] and state["name"] else state["problem"] or ""
     return f"{role}: {state['name'] or ''}{since}{problem}"

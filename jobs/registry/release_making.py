@@ -119,7 +119,7 @@ def _check_output(output: str) -> None:
     files = [stem + suffix for stem in (MODEL, FALLBACK) for suffix in SUFFIXES]
     taken = [name for name in (DOCUMENT, ROUTER, *files) if Path(output, name).exists()]
     if taken:
-        raise OutputError(f"{output} holds {', '.join(taken)} already", "give --output another folder")
+        raise OutputError(f"{output} already holds {', '.join(taken)}", "give --output another folder")
 
 
 def _read(path: str, allowed: tuple[str, ...], what: str) -> _Read:
@@ -150,18 +150,19 @@ def _metrics(path: Path, model: _Read, fallback: _Read | None, bank: Bank | None
         of_bank = values["bank"] and values["bank"]["digest"]
         judged_on = {name: values[name] for name in ("version", "dataset", "rows")}
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise UsageError(f"--evaluation {path} is no evaluation", hint) from error
+        raise UsageError(f"--evaluation {path} is not an evaluation", hint) from error
     sha256 = model.checkpoint.sha256
     if sha256 not in by_digest:
         raise UsageError(
-            f"--evaluation {path} does not judge {model.checkpoint.name} as it is now (sha256 {sha256[:12]})",
+            f"--evaluation {path} did not evaluate {model.checkpoint.name} in its present state (sha256 "
+            f"{sha256[:12]})",
             hint,
         )
     if bank and of_bank and of_bank != bank.digest:
         raise UsageError(
-            f"--evaluation {path} searched the bank with the digest {of_bank[:12]}, and that of {bank.path} is "
+            f"--evaluation {path} used a bank with the digest {of_bank[:12]}, but the digest of {bank.path} is "
             f"{bank.digest[:12]}",
-            "give --bank the one that was searched, or evaluate with this one",
+            "give that bank as --bank, or evaluate with this one",
         )
     of_fallback = by_digest.get(fallback.checkpoint.sha256) if fallback else None
     return {
@@ -182,7 +183,7 @@ def _text(release: Release, folder: Path, settings: RunSettings) -> str:
     lines = {
         "release": str(folder),
         "model": f"{release.name}, {_shown(release.model)}",
-        "fallback": _shown(release.fallback) if release.fallback else "none: every row stays amn",
+        "fallback": _shown(release.fallback) if release.fallback else "none: every row keeps the route amn",
         "bank": f"{plural(release.bank.vectors, 'vector')}, digest {release.bank.digest[:12]}"
         if release.bank
         else "none",

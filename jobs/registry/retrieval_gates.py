@@ -58,9 +58,8 @@ def measure_retrieval(model: ContextModel, sample: HeldOutSample, bank: Bank) ->
     found = summarise_ranks(ranks)
     if found.recall_at is None or found.mrr is None or found.contain_at_50 is None:
         raise DataError(
-            f"{bank.path} holds the target of none of {plural(len(ranks), 'window')}, so no gate of retrieval can be "
-            "judged",
-            "give --bank a bank that was built from the vectors of --data, among others",
+            f"{bank.path} holds no target of {plural(len(ranks), 'window')}, so no retrieval gate can be checked",
+            "give a --bank whose vectors include those of --data",
         )
     return Retrieval(
         bank.path, bank.digest, len(bank.vectors), found.n, found.recall_at[5], found.mrr, found.contain_at_50

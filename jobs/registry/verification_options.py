@@ -48,7 +48,9 @@ Data = Annotated[
 ]
 Tolerance = Annotated[
     float,
-    typer.Option(help="How far the mean cosine may be below that of who has the role.", metavar="NUMBER"),
+    typer.Option(
+        help="How far the mean cosine may be below that of the model that has the role.", metavar="NUMBER"
+    ),
 ]
 SampleRows = Annotated[
     int,
@@ -74,7 +76,7 @@ MaxSeen = Annotated[
 ]
 BankPath = Annotated[
     str | None,
-    typer.Option(help="Bank that gates of retrieval are judged by.", metavar="PATH", parser=path_argument),
+    typer.Option(help="Bank to check retrieval gates with.", metavar="PATH", parser=path_argument),
 ]
 MinRecall = Annotated[
     float | None,
@@ -142,8 +144,8 @@ def models_folder(resolved: ResolvedSettings[RunSettings]) -> Path:
     text = resolved.settings.models_dir
     if "://" in text:
         raise UsageError(
-            f"a registry is a folder of this machine, not {text}",
-            "give --models-dir a folder that is mounted",
+            f"a registry must be a folder on this machine, not {text}",
+            "give --models-dir a local or mounted folder",
         )
     return Path(text)
 
@@ -166,13 +168,13 @@ def _problems(options: VerificationOptions) -> list[UsageError]:
     ]
     gates = ", ".join(flag_of(name) for name in _GATES if name in given)
     if gates and not options.data:
-        problems.append(UsageError(f"{gates}: there are no rows to judge by", "give --data DATASET"))
+        problems.append(UsageError(f"{gates}: there are no rows to check it on", "give --data DATASET"))
     if gates and options.bank is None:
         hint = "give --bank PATH; lvm-batch bank build VECTORS --output BANK makes one"
         problems.append(UsageError(f"{gates}: there is no bank to search", hint))
     if options.bank is not None and not gates:
         hint = "add --min-recall-at-5, --min-mrr or --min-contain-at-50"
-        problems.append(UsageError("--bank means nothing without a gate that is judged by it", hint))
+        problems.append(UsageError("--bank needs a gate that uses it", hint))
     return problems
 
 

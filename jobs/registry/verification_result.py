@@ -40,7 +40,7 @@ class VerificationResult:
             return None
         n_checks = plural(len(self.checks), "check")
         message = f"{self.candidate.name} fails {len(failed)} of {n_checks}: {', '.join(failed)}"
-        return GateFailed(message, "the lines of these checks say what was found")
+        return GateFailed(message, "see the lines of these checks above")
 
     def values(self) -> dict[str, Any]:
         """Return the result as plain values."""

@@ -120,13 +120,13 @@ class _Verification:
     def _wanted_dim(self) -> tuple[int, str]:
         """Return the width that vectors should have, and where it comes from."""
         if self._request.dim is not None:
-            return self._request.dim, "as --dim says"
+            return self._request.dim, "as given by --dim"
         for role in sorted(self._holders, key=lambda role: role != self._candidate.role):
             if not self._is_same(self._holders[role]):
-                return self._holders[role].dim, f"as {role} has them"
+                return self._holders[role].dim, f"as in {role}"
         if self._request.data is not None:
-            return self._checkpoint.dim, "as the data has them"
-        return WindowShape().dim, "the usual width; --dim gives another"
+            return self._checkpoint.dim, "as in the data"
+        return WindowShape().dim, "the usual width; change it with --dim"
 
     def _sample(self) -> HeldOutSample | None:
         request = self._request
@@ -148,7 +148,7 @@ class _Verification:
         elif current.length != self._checkpoint.length:
             self._notes.append(f"no cosine was compared: {role} takes contexts of {current.length} vectors")
         elif self._request.data is None:
-            self._notes.append(f"no cosine was compared with {role}: --data names rows to do it on")
+            self._notes.append(f"no cosine was compared with {role}: give rows for that with --data")
         else:
             return current
         return None
@@ -185,10 +185,10 @@ class _Verification:
             if self._candidate.role in {None, role}:
                 continue
             if other.dim != self._checkpoint.dim:
-                self._notes.append(f"{role} takes vectors of {other.dim}: run refuses the two together")
+                self._notes.append(f"{role} takes vectors of {other.dim}: a run refuses the two together")
             elif other.length != self._checkpoint.length:
                 self._notes.append(
-                    f"{role} takes contexts of {other.length} vectors: run refuses the two together"
+                    f"{role} takes contexts of {other.length} vectors: a run refuses the two together"
                 )
 
 

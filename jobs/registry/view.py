@@ -134,7 +134,7 @@ def _state(role: str, models_dir: Path, changes: Sequence[RoleChange]) -> RoleSt
     last = next((change for change in reversed(changes) if change.role == role), None)
     since = last if model and last and last.after.name == model.name else None
     if problem is None and model and since and since.after.sha256 != model.sha256:
-        problem = f"{model.name} has been rewritten since it got the role, and was not verified"
+        problem = f"{model.name} has been rewritten since it got the role, and not been verified since"
     return RoleState(role, model, since, problem)
 
 

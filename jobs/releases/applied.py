@@ -77,7 +77,7 @@ def _contradictions(resolved: ResolvedSettings[Kind], release: Release) -> Itera
         sets = _brings(release) if name in _FILES else f"sets {name} to {_spelled(value)}"
         yield UsageError(
             f"{resolved.places[name]} contradicts the release {path}, which {sets}",
-            f"leave {resolved.places[name]} out, or leave --release out",
+            f"leave out {resolved.places[name]}, or leave out --release",
         )
 
 
@@ -94,8 +94,8 @@ def _check_bank(settings: RunSettings, release: Release) -> None:
     if wanted is None:
         if settings.bank is not None:
             raise UsageError(
-                f"the release {path} was made without a bank, and {settings.bank} would change its routes",
-                "leave --bank out, or make the release with it: lvm-batch models release NAME --bank BANK",
+                f"the release {path} was made without a bank, but {settings.bank} would change its routes",
+                "leave out --bank, or make the release with it: lvm-batch models release NAME --bank BANK",
             )
         return
     which = f"the bank of {plural(wanted.vectors, 'vector')} with the digest {wanted.digest[:12]}"
@@ -104,9 +104,9 @@ def _check_bank(settings: RunSettings, release: Release) -> None:
     found = open_bank(locate(settings.bank).text, with_index=False)
     if found.digest != wanted.digest:
         raise UsageError(
-            f"{settings.bank} is not {which}, which the release {path} was made with: its digest is "
+            f"{settings.bank} is not {which}, with which the release {path} was made: its digest is "
             f"{found.digest[:12]}",
-            "give --bank that one, or make a release with this one: lvm-batch models release NAME --bank BANK",
+            "give that bank as --bank, or make a release with this one: lvm-batch models release NAME --bank BANK",
         )
 
 

@@ -31,7 +31,7 @@ SUFFIXES = (".pt", ".safetensors")
 """The ends of a checkpoint's name, which say its form."""
 
 _MAKE = "lvm-batch models release NAME --output DIR makes one"
-_REMAKE = f"take it from where it was made again, or make another: {_MAKE}"
+_REMAKE = f"copy it again, or make another: {_MAKE}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,19 +98,19 @@ def read_release(path: str) -> Release:
     try:
         content = read_file(place_in(path, DOCUMENT))
     except DataError as error:
-        raise UsageError(f"{path} is no release: {error.args[0]}", _MAKE) from error
+        raise UsageError(f"{path} is not a release: {error.args[0]}", _MAKE) from error
     try:
         values = json.loads(content)
         found = values.get("format")
         release = _parsed(values) if found == FORMAT else None
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(
-            f"{place_in(path, DOCUMENT)} is damaged: no document of a release", _REMAKE
+            f"{place_in(path, DOCUMENT)} is damaged: it is not the document of a release", _REMAKE
         ) from error
     if release is None:
         raise UsageError(
             f"{path} is a release of the format {found!r}, and this version of lvm-batch reads {FORMAT}",
-            "run it with the version of lvm-batch that made it, or make it again with this one",
+            "use the version of lvm-batch that made it, or make it again with this one",
         )
     return release
 
@@ -126,7 +126,8 @@ def differing_files(release: Release, path: str) -> Iterator[UsageError]:
             continue
         if sha256 != each.sha256:
             yield UsageError(
-                f"{place} is not the file that was released: its sha256 is {sha256[:12]}, not {each.sha256[:12]}",
+                f"{place} has changed since the release was made: its sha256 is {sha256[:12]}, not "
+                f"{each.sha256[:12]}",
                 _REMAKE,
             )
 

@@ -100,7 +100,7 @@ def histograms(
     if len(few) < len(finite):
         finite = {key: known for key, known in finite.items() if key not in few}
         omitted = ", ".join(f"{key} ({n})" for key, n in few.items() if n)
-        caption += f" Too few rows to be drawn: {omitted}." if omitted else ""
+        caption += f" Too few rows to draw: {omitted}." if omitted else ""
     finite = {key: known for key, known in finite.items() if len(known)}
     if not finite:
         return Note(empty)
@@ -148,7 +148,7 @@ def spreads(name: str, caption: str, groups: Sequence[Group]) -> Picture | Note:
 def rate_over_time(caption: str, rates: Rates) -> Picture | Note:
     """Draw rows a second over the seconds in which runs were at work."""
     if not len(rates.rows_per_s):
-        return Note("No event tells when units were done.")
+        return Note("No event says when units were done.")
 
     def draw(figure: Figure) -> None:
         place = figure.subplots()
@@ -172,7 +172,7 @@ def shares(caption: str, parts: Sequence[tuple[str, str, float]]) -> Picture | N
     """Draw what share of the workers' busy seconds each part took; a part's colour is that of its whole."""
     total = sum(seconds for _, _, seconds in parts)
     if not total:
-        return Note("No unit tells how long its parts took.")
+        return Note("No unit has recorded times of its parts.")
     wholes = list(dict.fromkeys(whole for whole, _, _ in parts))
 
     def draw(figure: Figure) -> None:

@@ -70,12 +70,12 @@ def state_note(documents: Documents) -> Note:
                 f"Done: all {plural(documents.n_units, 'unit')} are committed, and _SUCCESS is written."
             )
         case "running":
-            return Note(f"Not finished: a run is at work on it, {done} are done.", grave=True)
+            return Note(f"Not finished: a run is at work, {done} are done.", grave=True)
         case "incomplete":
             failed = plural(len(documents.failed_units), "unit")
             why = f", {failed} failed" if documents.failed_units else ""
             return Note(
-                f"Not finished: {done} are done{why}. The command that started the job does the rest.",
+                f"Not finished: {done} are done{why}. Run the command that started the job to finish it.",
                 grave=True,
             )
         case "not finished":

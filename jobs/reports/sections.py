@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 _N_DRAWN = 4
 NO_TARGETS = "No row has a cosine: the input has no targets."
-_GAINS = "GRU's cosine minus AMN's. Shadow rows are chosen by chance, escalated ones by the criteria."
-NO_BANK = "No row has a {}: the job had no bank that gives one."
+_GAINS = "GRU's cosine minus AMN's. Shadow rows are chosen at random, escalated rows by the criteria."
+NO_BANK = "No row has a {}: the job had no bank."
 
 
 def rows_section(data: ReportData) -> Section:
@@ -36,7 +36,12 @@ def rows_section(data: ReportData) -> Section:
     kept = totals.rows_with_reasons - routes.get("gru", 0)
     parts: list[Part] = [
         _counts("Rows by route", routes, sum(routes.values()), empty="No row has a route."),
-        _counts("Rows by reason to escalate", totals.rows_by_reason, n_rows, empty="No reasons are counted."),
+        _counts(
+            "Rows by reason to escalate",
+            totals.rows_by_reason,
+            n_rows,
+            empty="No row has a reason to escalate.",
+        ),
         _counts("Rows by status", totals.rows_by_status, n_rows, empty="No row is written yet."),
     ]
     if totals.rows_by_detail:
@@ -142,7 +147,7 @@ def _by_chance(totals: Totals) -> str:
     if gain.mean is None:
         return ""
     figures = f"{cosine(gain.mean, signed=True)}{_error(gain)} over {plural(gain.n, 'row')}"
-    return f" On rows chosen by chance it is {figures}."
+    return f" On rows chosen at random it is {figures}."
 
 
 def _error(gain: Gain) -> str:

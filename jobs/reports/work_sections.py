@@ -54,7 +54,7 @@ def _busy_time(parts: Sequence[tuple[str, str, float]]) -> Part:
         "Busy time of all units",
         ("part", "seconds", "share"),
         ((whole, f"{seconds:,.1f}", share(seconds, total_s)) for whole, seconds in wholes.items()),
-        empty="No unit tells how long it took.",
+        empty="No unit has a recorded time.",
     )
 
 
@@ -94,7 +94,7 @@ def _runs(sessions: Sequence[Session]) -> Part:
 def _without_workers(data: ReportData) -> str:
     seconds = sum(data.documents.totals.seconds.values())
     mean = data.rates.rows / seconds if seconds else None
-    return f"The events do not name workers. A worker did {rate(mean)} in the mean while busy."
+    return f"The events do not name workers. A busy worker computed {rate(mean)} on average."
 
 
 def faults_section(data: ReportData) -> Section:
@@ -103,7 +103,7 @@ def faults_section(data: ReportData) -> Section:
     in_order = tuple(part.text for part in findings if isinstance(part, Note) and not part.grave)
     others = tuple(part for part in findings if not isinstance(part, Note) or part.grave)
     notices = data.documents.summary.notices if data.documents.summary else ()
-    said = tuple(Note(f"The run said: {notice}") for notice in notices[:_N_SHOWN])
+    said = tuple(Note(f"Note of the run: {notice}") for notice in notices[:_N_SHOWN])
     return Section("Is anything wrong?", (*((Checks(in_order),) if in_order else ()), *others, *said))
 
 
@@ -134,9 +134,7 @@ def _findings(data: ReportData) -> Iterator[Part]:
 def _bad_rows(totals: Totals) -> Part:
     n_bad, places = totals.rows_by_status.get("bad_input", 0), totals.bad_rows
     if n_bad and not places:
-        return Note(
-            f"{plural(n_bad, 'row', ('is', 'are'))} bad, and no record names their places.", grave=True
-        )
+        return Note(f"{plural(n_bad, 'row', ('is', 'are'))} bad, but no record has their places.", grave=True)
     return table(
         f"Bad rows, the first {len(places):,} of {n_bad:,}",
         ("row", "detail", "file"),

@@ -33,7 +33,7 @@ def make_application(endpoints: Mapping[str, Endpoint], shape: WindowShape) -> F
     app = FastAPI(
         title="lvm-batch",
         version=version("lvm-batch"),
-        description="The next vector of a context, routed as a run routes it.",
+        description="Predicts the next vector of a context, with the routing of a run.",
     )
     bodies = size_bodies(length=shape.length, dim=shape.dim)
     query, answer = _query_example(shape.length, shape.dim), _answer_example(shape.dim)
@@ -111,12 +111,13 @@ def _refusals() -> dict[int | str, dict[str, Any]]:
     """Describe every status that a request is refused with."""
     statuses = {
         408: f"The body has not come within {BODY_S} s.",
-        413: "The body is larger than --max-body or, to /predict, than a query can be; or an Arrow stream unpacks to,"
-        f" or is answered with, more than {UNPACKED} times --max-body.",
-        415: "The body is of a type that is not read here.",
-        422: "Something in the body cannot be used: what, and where.",
-        429: "More requests are under way than --max-queue.",
-        503: f"Bodies and answers of all requests take all that they may: {UNPACKED} times --max-body, or 256 MiB where"
+        413: "The body is larger than --max-body or, for /predict, than a query can be; or an Arrow stream, or "
+        f"its answer, takes more than {UNPACKED} times --max-body.",
+        415: "The content type of the body is not supported.",
+        422: "A value in the body cannot be used; the answer says which, and where.",
+        429: "More than --max-queue requests are in progress.",
+        503: f"Bodies and answers of all requests have reached their limit: {UNPACKED} times --max-body, or 256 "
+        "MiB where"
         " that is less.",
     }
     found: dict[int | str, dict[str, Any]] = {

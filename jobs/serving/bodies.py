@@ -75,7 +75,7 @@ def _number(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise PydanticCustomError("wrong_type", "must be a number")
     if abs(value) >= TOO_LARGE or abs(float(value)) >= TOO_LARGE:  # an integer may round up to it
-        raise PydanticCustomError("inf", "is beyond what float32 holds")
+        raise PydanticCustomError("inf", "is too large for float32")
     if math.isnan(value):
         raise PydanticCustomError("nan", "is not a number")
     return float(value)
@@ -84,7 +84,7 @@ def _number(value: object) -> float:
 def _lane(value: object) -> str | None:
     if value is None or isinstance(value, str):
         return value
-    raise PydanticCustomError("wrong_type", "must be a text or null")
+    raise PydanticCustomError("wrong_type", "must be a string or null")
 
 
 def _token_count(value: object) -> float | None:
@@ -143,11 +143,11 @@ class Query(Body):
 
     context: list[list[Number]]
     lane: Lane = None
-    context_tokens: TokenCount = Field(default=None, description="Tokens of the whole context.")
+    context_tokens: TokenCount = Field(default=None, description="Number of tokens in the whole context.")
     target: list[Number] | None = Field(default=None, description="The true next vector, if it is known.")
     neighbours: NeighbourCount = Field(
         default=0,
-        description="How many of the nearest vectors of the bank are named; --neighbours is the default.",
+        description="How many nearest vectors of the bank to include in the answer; --neighbours is the default.",
     )
 
 
@@ -162,15 +162,15 @@ class Answer(Body):
 
     prediction: list[float]
     route: Annotated[str, Field(json_schema_extra={"enum": list(ROUTES)})] = Field(
-        description="Whose prediction it is."
+        description="The model that made the prediction."
     )
     reasons: list[Annotated[str, Field(json_schema_extra={"enum": list(ALL_REASONS)})]] = Field(
-        description="Why it is to be escalated."
+        description="Reasons to escalate it."
     )
     confidence: float | None = Field(
         description="Cosine with the nearest vector of the bank; null without one."
     )
-    margin: float | None = Field(description="What the nearest has over the second nearest.")
+    margin: float | None = Field(description="Confidence minus the second-highest cosine.")
     cosine: float | None = Field(description="Cosine with the target; null without one.")
     model: str = Field(description="Architecture, and the beginning of the file's SHA-256.")
     status_detail: str | None = Field(description="Such as `padded: 3`.")
@@ -222,19 +222,19 @@ def too_large(what: str, max_bytes: int) -> Refusal:
 
 def too_slow(limit_s: float) -> Refusal:
     """Refuse a body that has not come within ``limit_s``."""
-    message = f"the body has not come within {limit_s:g} s"
+    message = f"the body did not arrive within {limit_s:g} s"
     return Refusal(408, [Problem(("body",), message, "too_slow")], {"connection": "close"})
 
 
 def too_many(max_queue: int) -> Refusal:
     """Refuse a request beyond the ``max_queue`` that are taken at a time."""
-    message = f"{max_queue:,} requests are under way; try again later"
+    message = f"{max_queue:,} requests are in progress; try again later"
     return Refusal(429, [Problem((), message, "too_many")], {"retry-after": "1"})
 
 
 def too_full(max_bytes: int) -> Refusal:
     """Refuse a body that comes while other requests take all the memory that they may."""
-    message = f"requests hold {max_bytes:,} bytes, which is the limit; try again later"
+    message = f"requests hold {max_bytes:,} bytes, the limit; try again later"
     return Refusal(503, [Problem((), message, "too_full")], {"retry-after": "1", "connection": "close"})
 
 

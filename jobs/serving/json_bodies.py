@@ -102,7 +102,7 @@ class QueryReader:
         _check_object(value, Queries, BODY)
         rows = value.get("rows")
         if not isinstance(rows, list) or not rows:
-            raise unusable(Problem(("body", "rows"), "must be a list of one query or more", "wrong_type"))
+            raise unusable(Problem(("body", "rows"), "must be a list of at least one query", "wrong_type"))
         read = [
             self._query(row, ("body", "rows", place), doubtful=doubtful) for place, row in enumerate(rows)
         ]
@@ -142,7 +142,7 @@ class QueryReader:
             raise unusable(Problem(place, message, kind))
         n_vectors = len(value)
         if n_vectors < self._length and self._pad == "reject":
-            message = f"holds {plural(n_vectors, 'vector')}, not {self._length}, and --pad is reject"
+            message = f"holds {plural(n_vectors, 'vector')}, not {self._length}, but --pad is reject"
             raise unusable(Problem(place, message, "wrong_length"))
         return self._whole(self._vectors.vectors(value, place, doubtful=doubtful), place)
 
@@ -150,7 +150,7 @@ class QueryReader:
         """Cut or pad vectors to a whole context. Raises :class:`Refusal` if only zeros are left."""
         kept = vectors[-self._length :]
         if not kept.any():
-            raise unusable(Problem(place, "holds nothing but zeros, as float32 has it", "zero_norm"))
+            raise unusable(Problem(place, "has only zeros in float32", "zero_norm"))
         if len(kept) < self._length:
             return self._padded(kept), f"padded: {len(kept)}"
         return kept, None
@@ -204,7 +204,7 @@ def _check_object(value: Any, kind: type[Body], place: Place) -> None:  # noqa: 
     if value.keys() <= keys.keys():
         return
     unknown = [name for name in value if name not in keys]
-    message = f"is not known; known are {', '.join(keys)}"
+    message = f"is unknown; known keys are {', '.join(keys)}"
     raise unusable(
         *(Problem((*place, ascii(name)[1:-1][:100]), message, "unknown") for name in unknown[:MOST_PROBLEMS])
     )

@@ -30,11 +30,9 @@ class Metrics:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         self.under_way = Gauge(
-            "lvm_batch_requests_under_way", "Requests being answered.", registry=self._registry
+            "lvm_batch_requests_under_way", "Requests in progress.", registry=self._registry
         )
-        self.ready = Gauge(
-            "lvm_batch_ready", "Whether requests are to be sent here.", registry=self._registry
-        )
+        self.ready = Gauge("lvm_batch_ready", "Whether the service takes requests.", registry=self._registry)
         self._requests = Counter(
             "lvm_batch_requests",
             "Requests answered, by path and status.",
@@ -43,23 +41,26 @@ class Metrics:
         )
         self._seconds = Histogram(
             "lvm_batch_request_seconds",
-            "From the head of a request to the end of its answer.",
+            "Time from the head of a request to the end of its answer.",
             ["path"],
             buckets=_SECONDS,
             registry=self._registry,
         )
         self._batches = Histogram(
             "lvm_batch_batch_rows",
-            "Rows that the models took together.",
+            "Rows in one batch of the models.",
             buckets=_ROWS,
             registry=self._registry,
         )
         rows = Counter(
-            "lvm_batch_rows", "Rows answered, by whose prediction it is.", ["route"], registry=self._registry
+            "lvm_batch_rows",
+            "Rows answered, by the model of the prediction.",
+            ["route"],
+            registry=self._registry,
         )
         reasons = Counter(
             "lvm_batch_escalation_reasons",
-            "Rows for which a criterion held.",
+            "Rows for which an escalation criterion held.",
             ["reason"],
             registry=self._registry,
         )

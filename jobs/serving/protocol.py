@@ -70,7 +70,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._is_deaf:
             return
         if self._n_silent > MAX_HEAD:
-            self._refuse(431, f"more than {MAX_HEAD:,} bytes have come that are no body")
+            self._refuse(431, f"more than {MAX_HEAD:,} bytes arrived that are not part of a body")
         elif self._slow is None and self._waits_for_nothing():
             self._slow = self.loop.call_later(HEAD_S, self._head_is_late)
 
@@ -82,7 +82,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Accept a header or a trailer."""
         if len(self.headers) >= MAX_HEADERS:
-            self._refusal = 431, f"more than {MAX_HEADERS} headers have come"
+            self._refusal = 431, f"more than {MAX_HEADERS} headers arrived"
             raise _ParsingEnd
         super().on_header(name, value)
 
@@ -150,7 +150,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def _end(self) -> None:
         self._slow = None
         if self._is_head and self._n_silent:
-            self._refuse(408, f"the head has not come within {HEAD_S} s")
+            self._refuse(408, f"the head did not arrive within {HEAD_S} s")
         else:  # no request was received
             self.transport.close()
 

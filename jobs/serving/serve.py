@@ -131,7 +131,7 @@ def _port_errors(settings: ServeSettings) -> Iterator[None]:
     except OSError as error:
         raise UsageError(
             f"cannot listen on {settings.host}, port {settings.port}: {error.strerror or error}",
-            "give --host an address of this machine and --port another port; 0 takes a free one",
+            "give an address of this machine as --host, and another --port; 0 takes a free one",
         ) from error
 
 

@@ -118,9 +118,9 @@ class Service:
 
     def _application(self) -> FastAPI:
         app = make_application(self._endpoints_by_path, self._loaded.shape)
-        not_ready = {"description": "It is stopping: send requests elsewhere."}
+        not_ready = {"description": "The service is stopping: send requests elsewhere."}
         app.get("/health", summary="Whether the process is alive.")(self._health)
-        app.get("/ready", summary="Whether requests are to be sent here.", responses={503: not_ready})(
+        app.get("/ready", summary="Whether the service takes requests.", responses={503: not_ready})(
             self._ready
         )
         app.get("/metrics", summary="Counters for Prometheus.", response_class=_PlainText)(self._metrics)

@@ -23,11 +23,11 @@ class ChoiceSettings(Settings):
 
     columns: Annotated[tuple[Text, ...], _NAME, OUTPUT_UNLESS_DEFAULT] = Field(
         default=(),
-        description="Column of the input that goes to the output, and no others; repeatable. Unless given, all do but"
-        " the vectors. What a job adds is always written.",
+        description="Carry only this column of the input to the output; repeatable. Unless given, all but the "
+        "vectors are carried. Columns that a job adds are always written.",
     )
     drop: Annotated[tuple[Text, ...], _NAME, OUTPUT_UNLESS_DEFAULT] = Field(
-        default=(), description="Column of the input that does not go to the output; repeatable."
+        default=(), description="Column of the input to leave out of the output; repeatable."
     )
     no_prediction: Annotated[bool, HelpMark("Files"), OUTPUT_UNLESS_DEFAULT] = Field(
         default=False,
@@ -62,7 +62,7 @@ class ChoiceSettings(Settings):
         if both:
             raise PydanticCustomError(
                 CONTRADICTION,
-                "`{name}` is in --columns, too",
+                "`{name}` is also in --columns",
                 {"name": both[0], "hint": "keep one of the two"},
             )
         return names

@@ -41,19 +41,19 @@ class DatasetSettings(Settings):
     target_column: Column = Field(default="target", description="The true next vector.")
     lane_column: Column = Field(default="lane", description="The row's lane.")
     context_tokens_column: Column = Field(
-        default="context_tokens", description="Tokens of the whole context."
+        default="context_tokens", description="Number of tokens in the context."
     )
-    tokens_column: Column = Field(default="tokens", description="Tokens of one row, in sequences.")
+    tokens_column: Column = Field(default="tokens", description="Number of tokens in the row, in sequences.")
     split_column: Annotated[Text, HelpMark("Column names", "NAME"), OUTPUT_UNLESS_DEFAULT] = Field(
         default="split", description="in_dist or ood."
     )
     article_column: Column = Field(
         default="article_id",
-        description=f"Article of a row, in sequences; {FILE_ARTICLE}: each file is one article.",
+        description=f"The row's article, in sequences; {FILE_ARTICLE}: each file is one article.",
     )
     position_column: Column = Field(
         default="position",
-        description=f"Place in the article, in sequences; {ROW_POSITION}: rows are in reading order as they are.",
+        description=f"Position in the article, in sequences; {ROW_POSITION}: rows are already in reading order.",
     )
 
     @property

@@ -225,13 +225,13 @@ def _in_words(part: dict[str, Any]) -> str:
     if values := _values(part):
         return ", ".join(values)
     if part["type"] == "array":
-        return "a list of texts"
+        return "a list of strings"
     noun = {
         "number": "a number",
         "integer": "a whole number",
-        "string": "a text that is not empty",
+        "string": "a non-empty string",
         "boolean": "true or false",
-        "object": "a table of texts, numbers, true and false, lists and tables",
+        "object": "a table of strings, numbers, booleans, lists and tables",
     }[part["type"]]
     if "exclusiveMinimum" in part:
         return f"{noun} above {part['exclusiveMinimum']:g}"

@@ -43,7 +43,7 @@ _LOG_FORMAT = typer.Option(
     LOG_FORMAT,
     metavar="text|json",
     envvar=LOG_FORMAT_VARIABLE,
-    help="What stderr is made of: lines of text, or of JSON objects.",
+    help="Form of the lines on stderr: text, or JSON objects.",
 )
 _CONFIG = typer.Option("--config", metavar="FILE", help="TOML file of settings.")
 

@@ -42,8 +42,8 @@ def expand_home(text: str) -> str:
         return f"{scheme}://{quote(expand_home(unquote(path)))}" if is_home else text
     found = os.path.expanduser(text)  # noqa: PTH111 - Path's own raises for names that no user has
     if found == text and text.partition("/")[0] == "~":
-        context = {"hint": "write the whole path, or ./~ for a file of that name"}
-        raise PydanticCustomError(CONTRADICTION, "`~` has no meaning, as HOME is not set", context)
+        context = {"hint": "write the full path, or ./~ for a file of that name"}
+        raise PydanticCustomError(CONTRADICTION, "`~` has no meaning, because HOME is not set", context)
     return found
 
 
@@ -54,7 +54,7 @@ def expanded_file(text: str | None, *, option: str) -> Path | None:
     try:
         return Path(on_this_machine(path_argument(text)))
     except ValueError as error:
-        raise UsageError(f"{option} cannot be {text!r}: {error}", "write the whole path") from error
+        raise UsageError(f"{option} cannot be {text!r}: {error}", "write the full path") from error
 
 
 def on_this_machine(text: str) -> str:
@@ -64,8 +64,8 @@ def on_this_machine(text: str) -> str:
         return text
     host, _, path = rest.partition("/")
     if scheme.lower() != _FILE or host.lower() not in {"", "localhost"}:
-        context = {"text": text, "hint": "give a path of this machine, and copy the file from there"}
-        raise PydanticCustomError(CONTRADICTION, "it is a path of this machine, and cannot be a URL", context)
+        context = {"text": text, "hint": "give a path on this machine, and copy the file from there"}
+        raise PydanticCustomError(CONTRADICTION, "it must be a path on this machine, not a URL", context)
     return f"/{unquote(path)}"
 
 
@@ -76,7 +76,7 @@ def path_argument(text: str) -> str:
 
 def _not_blank(text: str) -> str:
     if not text.strip():
-        raise ValueError("nothing is written there")
+        raise ValueError("nothing can be written there")
     return text
 
 

@@ -53,17 +53,17 @@ class RunSettings(SelectionSettings, ChoiceSettings, WorkerSettings):
         default="", description="Folder or URL to write to; the same job resumes there."
     )
     history: Annotated[PathText | None, HelpMark("Monitoring", "PATH"), NO_EFFECT] = Field(
-        default=None, description="Folder or URL that gets a small file about each run, for monitor."
+        default=None, description="Folder or URL for a small file about each run, which monitor reads."
     )
     openlineage: Annotated[Text | None, HelpMark("Monitoring", "NAME"), NO_EFFECT] = Field(
         default=None,
-        description="Name of this job in OpenLineage, which gets what a run reads and writes. OPENLINEAGE_URL or"
-        " openlineage.yml has its address.",
+        description="Name of this job in OpenLineage, to which the run reports what it reads and writes. Set "
+        "the address in OPENLINEAGE_URL or openlineage.yml.",
     )
     ping_url: Annotated[PingURL | None, HelpMark("Monitoring", "URL"), NO_EFFECT] = Field(
         default=None,
-        description="URL to ping when the run starts, succeeds or fails, as healthchecks.io expects. Whoever has the"
-        " address can ping: LVM_BATCH_PING_URL keeps it out of lists of processes. It is shown nowhere.",
+        description="URL to ping when the run starts, succeeds or fails, as healthchecks.io expects. Anyone "
+        "with the URL can ping, so set it as LVM_BATCH_PING_URL to keep it out of process lists. It is never printed.",
         examples=["https://hc-ping.com/UUID"],
     )
     pad: Annotated[Literal["repeat", "zero", "reject"] | None, _FILES, OUTPUT] = Field(
@@ -93,22 +93,22 @@ class RunSettings(SelectionSettings, ChoiceSettings, WorkerSettings):
         default=None, description="Primary checkpoint: a path, or a name under the models folder."
     )
     fallback: Annotated[PathText | None, HelpMark("Models", "CKPT", common=True), RESOLVED] = Field(
-        default=None, description="Checkpoint that escalated rows are run through."
+        default=None, description="Checkpoint for escalated rows."
     )
     bank: Annotated[PathText | None, HelpMark("Models", "PATH", common=True), RESOLVED] = Field(
-        default=None, description="Bank of vectors that confidence and margin are measured against."
+        default=None, description="Bank of vectors for confidence and margin."
     )
     release: Annotated[PathText | None, HelpMark("Models", "PATH"), RESOLVED] = Field(
         default=None,
-        description="Folder that `models release` wrote: it brings the models, the router and the thresholds, and says"
-        " which bank it takes.",
+        description="Folder written by `models release`: it sets the models, the router and the thresholds, and says "
+        "which bank it needs.",
     )
     neighbours: Annotated[
         Annotated[int, Field(ge=0, le=MOST_NEIGHBOURS)], HelpMark("Files", "N"), OUTPUT_UNLESS_DEFAULT
     ] = Field(
         default=0,
-        description="How many of the nearest vectors of --bank are written for each prediction, as their ids and"
-        " cosines; the row's own context is left out.",
+        description="Nearest vectors of --bank to write for each prediction, as ids and cosines; the row's own "
+        "context is left out.",
     )
     models_dir: Annotated[LocalPath, HelpMark("Models", "DIR"), RESOLVED] = Field(
         default=str(DEFAULT_MODELS_DIR), description="Folder of named models, with their roles beside it."
@@ -118,7 +118,8 @@ class RunSettings(SelectionSettings, ChoiceSettings, WorkerSettings):
     )
     fallback_device: Annotated[Literal["cpu", "cuda", "mps"] | None, _MODELS, NO_EFFECT] = Field(
         default=None,
-        description="Where the fallback runs; unless given, where the primary model does, but beside mps on the CPU.",
+        description="Where the fallback runs; unless given, on the primary model's device, but on the CPU if "
+        "that is mps.",
     )
     precision: Annotated[Literal["fp32", "tf32", "bf16", "fp16", "int8"], _MODELS, OUTPUT] = Field(
         default="fp32",
@@ -128,8 +129,8 @@ class RunSettings(SelectionSettings, ChoiceSettings, WorkerSettings):
 
     own_context: Annotated[OwnContext, _ROUTING, RESOLVED] = Field(
         default="drop",
-        description="Whether a row's own context vectors, where the bank holds them, count as neighbours of its"
-        " prediction: drop leaves them out of confidence and margin.",
+        description="Whether a row's own context vectors in the bank count as neighbours of its prediction: "
+        "drop leaves them out of confidence and margin.",
     )
     min_confidence: Annotated[Cosine, _ROUTING, OUTPUT] = Field(
         default=_CARD.min_confidence, description="A row with a lower confidence is escalated."
@@ -145,8 +146,8 @@ class RunSettings(SelectionSettings, ChoiceSettings, WorkerSettings):
     )
     router: Annotated[PathText | None, HelpMark("Routing", "PATH"), RESOLVED] = Field(
         default=None,
-        description="Router that evaluate --calibrate fitted: a row for which it expects enough gain by the fallback is"
-        " escalated too.",
+        description="Router fitted by evaluate --calibrate: it also escalates rows for which it expects the "
+        "fallback to gain enough.",
     )
     max_fallback_rate: Annotated[Rate, _ROUTING, RESOLVED] = Field(
         default=0.20, description="Fraction of rows that may be escalated."
@@ -159,20 +160,20 @@ class RunSettings(SelectionSettings, ChoiceSettings, WorkerSettings):
         description="Mean cosine that escalated rows may lose to the fallback before the job fails. Needs targets.",
     )
     shadow_rate: Annotated[Rate, _ROUTING, OUTPUT] = Field(
-        default=0.01, description="Fraction of rows run through both models to compare them."
+        default=0.01, description="Fraction of rows that both models answer, to compare them."
     )
 
     metrics_file: Annotated[LocalPath | None, HelpMark("Monitoring", "FILE"), NO_EFFECT] = Field(
         default=None,
-        description="File for node_exporter's textfile collector, *.prom, that tells how the run ended.",
+        description="File for node_exporter's textfile collector, *.prom, with the result of the run.",
     )
     dashboard: Annotated[Address | None, HelpMark("Monitoring", "ADDRESS"), NO_EFFECT] = Field(
         default=None,
-        description="Where Dask's dashboard is served while local workers compute; :0 takes any free port.",
+        description="Address of Dask's dashboard while local workers compute; :0 takes any free port.",
         examples=["127.0.0.1:8787", "127.0.0.1:0"],
     )
     performance_report: Annotated[PathText | None, HelpMark("Monitoring", "FILE"), NO_EFFECT] = Field(
-        default=None, description="HTML file that gets Dask's report of what the workers did when."
+        default=None, description="HTML file for Dask's performance report."
     )
     unit_size: Annotated[ByteSize, Field(gt=0), HelpMark("Workers", "SIZE"), RESOLVED] = Field(
         default=ByteSize(64 * 2**20),
@@ -186,7 +187,7 @@ class RunSettings(SelectionSettings, ChoiceSettings, WorkerSettings):
         if neighbours and "bank" in info.data and info.data["bank"] is None:
             raise PydanticCustomError(
                 CONTRADICTION,
-                "there is no bank whose vectors could be neighbours",
+                "there is no bank to find neighbours in",
                 {"hint": "give --bank PATH; lvm-batch bank build VECTORS --output BANK makes one"},
             )
         return neighbours

@@ -73,7 +73,7 @@ class SelectionSettings(DatasetSettings):
         if begin is None:
             raise PydanticCustomError(
                 CONTRADICTION,
-                "it is before nothing: no since, until or as_of is given",
+                "it needs since, until or as_of, and none is given",
                 {"hint": "give one of --since, --until and --as-of"},
             )
         before(begin, lookback)
@@ -86,7 +86,7 @@ class SelectionSettings(DatasetSettings):
         if until is not None and since is not None and until <= since:
             raise PydanticCustomError(
                 CONTRADICTION,
-                "no time is before it and not before since, {since}",
+                "it is not after since, {since}",
                 {"since": since.isoformat(), "hint": "give a later --until, or an earlier --since"},
             )
         return until

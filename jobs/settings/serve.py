@@ -60,10 +60,10 @@ class ServeSettings(RunSettings):
         Field(default=8000, description="Port to listen on; 0 takes a free one.")
     )
     max_batch: Annotated[Annotated[int, Field(ge=1, le=4096)], _RUNNING, NO_EFFECT] = Field(
-        default=64, description="Rows that the models answer at once, of however many requests."
+        default=64, description="Rows that the models answer at once, from any number of requests."
     )
     max_queue: Annotated[Annotated[int, Field(ge=1)], _RUNNING, NO_EFFECT] = Field(
-        default=256, description="Requests under way, beyond which others are told to come again (429)."
+        default=256, description="Most requests in progress; others are refused with 429."
     )
     max_body: Annotated[Annotated[ByteSize, Field(gt=0)], HelpMark("Running", "SIZE"), NO_EFFECT] = Field(
         default=ByteSize(16 * 2**20),
@@ -75,5 +75,5 @@ class ServeSettings(RunSettings):
     )
     drain: Annotated[float, Field(ge=0), HelpMark("Running", "SECONDS"), NO_EFFECT] = Field(
         default=2,
-        description="Time from SIGTERM, when /ready begins to say no, until no request is taken any more.",
+        description="Time after SIGTERM during which requests are still taken while /ready already answers 503.",
     )

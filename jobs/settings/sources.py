@@ -182,7 +182,7 @@ def _from_file(kind: type[Settings], path: Path, problems: list[Problem]) -> dic
 
 def _toml(path: Path, problems: list[Problem]) -> dict[str, object]:
     try:
-        return read_toml(path, option="--config", hint='write one `name = value` a line, texts in "quotes"')
+        return read_toml(path, option="--config", hint='write `name = value` lines, strings in "quotes"')
     except SettingsError as error:
         problems.extend(error.problems)
     return {}
@@ -214,7 +214,7 @@ def _filled_in(
 
 def _unfilled(place: str, text: str, near: str) -> Problem:
     return Problem(
-        f"{place}: {text} cannot be filled in", f"did you mean {{{near}}}? Braces as such are written twice"
+        f"{place}: {text} cannot be filled in", f"did you mean {{{near}}}? To write a brace itself, double it"
     )
 
 
@@ -231,7 +231,7 @@ def _wrong(kind: type[Settings], detail: ErrorDetails, given: Mapping[str, _Give
     if detail["type"] == CONTRADICTION:
         hint = detail.get("ctx", {}).get("hint", "keep one of the two")
         return Problem(f"{given[name].place}: {detail['msg']}", hint)
-    found = "what is given (a secret, not shown)" if is_secret(kind, name) else brief(detail["input"])
+    found = "the given value (a secret, not shown)" if is_secret(kind, name) else brief(detail["input"])
     return Problem(f"{given[name].place} cannot be {found}", f"it can be {allowed(kind, name)}")
 
 

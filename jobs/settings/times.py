@@ -35,7 +35,7 @@ def as_span(text: str) -> timedelta:
     """Parse a span such as 90m, 24h, 7d or 2w. Raises ``ValueError``."""
     found = _SPAN.fullmatch(text.strip())
     if found is None:
-        raise ValueError(f"{text!r} is not a span of time")
+        raise ValueError(f"{text!r} is not a period of time")
     return timedelta(**{_UNITS[found[2]]: int(found[1])})
 
 
@@ -51,11 +51,11 @@ def as_time(written: object) -> datetime:
     elif isinstance(written, str):
         found = datetime.fromisoformat(written.strip())
     else:
-        raise ValueError(f"{written!r} is no time")  # noqa: TRY004 - as pydantic wants it
+        raise ValueError(f"{written!r} is not a time")  # noqa: TRY004 - as pydantic wants it
     try:
         return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
     except OverflowError as error:
-        raise ValueError(f"{written!r} is out of time") from error
+        raise ValueError(f"{written!r} is outside the range of times") from error
 
 
 def before(time: datetime, span: str) -> datetime:

@@ -37,7 +37,7 @@ def _text(content: bytes, path: Path) -> str:
     """Decode a file; raises SettingsError if it is too long, or if it is not UTF-8, naming the line."""
     if len(content) > _MAX_BYTES:
         problem = Problem(
-            f"{path} is longer than {_MAX_BYTES:,} bytes, which no file of settings is", "check the path"
+            f"{path} is longer than {_MAX_BYTES:,} bytes, too long for a settings file", "check the path"
         )
         raise SettingsError(problem)
     try:
@@ -45,6 +45,4 @@ def _text(content: bytes, path: Path) -> str:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         found = "is UTF-16" if content.startswith(_OTHER_ENCODINGS) else f"is not UTF-8 in line {line}"
-        raise SettingsError(
-            Problem(f"{path} {found}", "save it as UTF-8 text, as editors offer it")
-        ) from error
+        raise SettingsError(Problem(f"{path} {found}", "save it as UTF-8 text")) from error

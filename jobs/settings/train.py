@@ -37,7 +37,7 @@ class TrainSettings(DatasetSettings):
     )
     recipe: Annotated[Literal["unseen", "v0", "v1"], _TRAINING, RESOLVED] = Field(
         default="unseen",
-        description="How to train: for articles that were never seen, or as one of the cards says.",
+        description="How to train: for unseen articles, or as one of the cards says.",
     )
     seed: Annotated[Annotated[int, Field(ge=0, lt=2**63)], HelpMark("Training", common=True), OUTPUT] = Field(
         default=0, description="Random seed for the split, the initial weights and the order of windows."
@@ -56,24 +56,24 @@ class TrainSettings(DatasetSettings):
     )
     schedule: Annotated[Literal["cosine", "plateau", "constant"] | None, _TRAINING, RESOLVED] = Field(
         default=None,
-        description="How the rate falls: along a cosine, by half where the validation loss stands still, or not."
-        " Default: the recipe's.",
+        description="How the rate falls: along a cosine, by half when the validation loss stops falling, or "
+        "not. Default: the recipe's.",
     )
     patience: Annotated[Count | None, _TRAINING, RESOLVED] = Field(
         default=None,
-        description="Epochs without a better validation cosine after which training stops. Default: the recipe's.",
+        description="Stop training after this many epochs without a better validation cosine. Default: the recipe's.",
     )
     validation_share: Annotated[Annotated[float, Field(gt=0, lt=1)], _TRAINING, RESOLVED] = Field(
-        default=0.1, description="Share of the articles that are kept apart to judge by."
+        default=0.1, description="Share of the articles to hold out for validation."
     )
     context_length: Annotated[Count | None, _TRAINING, RESOLVED] = Field(
         default=None,
-        description="Vectors in a context. Unless given, as many as the type of the data's contexts says, else 5.",
+        description="Vectors in a context. Unless given, as in the type of the data's contexts, else 5.",
     )
     input_norm: Annotated[Literal["as_is", "unit"], _TRAINING, RESOLVED] = Field(
         default="as_is",
-        description="Whether the vectors of contexts are made unit vectors. The checkpoint says so, and whatever uses"
-        " the model does the same.",
+        description="Whether to scale the vectors of contexts to unit norm. The checkpoint records it, and "
+        "every use of the model does the same.",
     )
     device: Annotated[Literal["auto", "cpu", "cuda", "mps"], HelpMark("Training", common=True), NO_EFFECT] = (
         Field(default="auto", description="Where the model is trained.")

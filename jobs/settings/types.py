@@ -31,7 +31,7 @@ def _pingable(url: SecretStr) -> SecretStr:
     text = url.get_secret_value()
     parts = urlsplit(text)
     if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc or parts.port == 0:
-        raise ValueError("not an address that can be pinged")
+        raise ValueError("not a URL that can be pinged")
     if not text.isascii() or not text.isprintable() or " " in text:
         raise ValueError("not an address")
     return url

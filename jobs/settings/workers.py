@@ -24,10 +24,12 @@ class WorkerSettings(Settings):
     """Where work is done, by how many, and within which bounds."""
 
     workers: Annotated[Annotated[int, Field(ge=1)] | None, HelpMark("Workers", common=True), NO_EFFECT] = (
-        Field(default=None, description="Worker processes; unless given, what the machine holds.")
+        Field(
+            default=None, description="Worker processes; unless given, as many as the machine has room for."
+        )
     )
     unit_timeout: Annotated[float, Field(gt=0), HelpMark("Workers", "SECONDS"), NO_EFFECT] = Field(
-        default=3600, description="Time that a work unit may take before its worker is given up."
+        default=3600, description="Time after which a work unit's worker is considered lost."
     )
     memory_limit: Annotated[
         Annotated[ByteSize, Field(gt=0)] | None, HelpMark("Workers", "SIZE"), NO_EFFECT
@@ -50,7 +52,7 @@ class WorkerSettings(Settings):
     )
     scheduler: Annotated[Text | None, HelpMark("Workers", "ADDRESS"), NO_EFFECT] = Field(
         default=None,
-        description="Dask scheduler to run on, such as tcp://host:8786, in place of local workers; tls://host:8786"
+        description="Dask scheduler to run on, such as tcp://host:8786, instead of local workers; tls://host:8786"
         " takes its certificates from Dask's own settings, distributed.comm.tls.",
     )
     cluster: Annotated[Literal["slurm", "kubernetes", "ssh"] | None, _WORKERS, NO_EFFECT] = Field(
@@ -62,29 +64,29 @@ class WorkerSettings(Settings):
         Annotated[str, Field(pattern=_RANGE)] | None, HelpMark("Workers", "MIN:MAX"), NO_EFFECT
     ] = Field(
         default=None,
-        description="Workers that --cluster has at least and at most, as many as the work that is left can use.",
+        description="Fewest and most workers of --cluster; their number follows the remaining work.",
         examples=["1:20"],
     )
     wait_for_workers: Annotated[
         Annotated[float, Field(gt=0)] | None, HelpMark("Workers", "SECONDS"), NO_EFFECT
     ] = Field(
         default=None,
-        description="Time to wait for a first worker, and for another once all have gone; unless given, 30 with"
-        " --scheduler and 600 with --cluster.",
+        description="Time to wait for a first worker, and for a new one if all are gone; unless given, 30 with "
+        "--scheduler and 600 with --cluster.",
     )
     slurm: Table = Field(
         default_factory=dict,
-        description="What dask-jobqueue's SLURMCluster is made with, for --cluster slurm: cores, memory, queue and so"
+        description="Arguments of dask-jobqueue's SLURMCluster, for --cluster slurm: cores, memory, queue and so"
         " on.",
     )
     kubernetes: Table = Field(
         default_factory=dict,
-        description="What dask-kubernetes' KubeCluster is made with, for --cluster kubernetes: image, resources, env"
+        description="Arguments of dask-kubernetes' KubeCluster, for --cluster kubernetes: image, resources, env"
         " and so on.",
     )
     ssh: Table = Field(
         default_factory=dict,
-        description="What Dask's SSHCluster is made with, for --cluster ssh: hosts, the first for the scheduler, and"
+        description="Arguments of Dask's SSHCluster, for --cluster ssh: hosts, the first for the scheduler, and"
         " so on.",
     )
 
@@ -104,7 +106,7 @@ class WorkerSettings(Settings):
         if adapt is not None:
             least, most = map(int, adapt.split(":"))
             if most < max(least, 1):
-                raise ValueError("the most is less than the least")
+                raise ValueError("the maximum is less than the minimum")
         return adapt
 
     @property

@@ -66,8 +66,8 @@ def _split_one_article(rows: TrainingRows, in_dist: NDArray[np.int64], share: fl
     """
     if len(in_dist) < _MIN_WINDOWS:
         raise DataError(
-            f"{plural(len(in_dist), 'window')} of one article: none can be kept apart to judge by",
-            "give at least two articles; of windows, name the column that tells articles apart (--article-column)",
+            f"{plural(len(in_dist), 'window')} of one article: none can be held out for validation",
+            "give at least two articles; for windows, give the column that identifies articles (--article-column)",
         )
     validation = in_dist[-max(1, math.ceil(share * len(in_dist))) :]
     windows = rows.windows
@@ -83,9 +83,9 @@ def _split_one_article(rows: TrainingRows, in_dist: NDArray[np.int64], share: fl
 
 def _hint(rows: TrainingRows) -> str:
     if len(rows.windows):
-        return "all windows are marked ood, which no model is trained on: give others"
+        return "all windows are marked ood, and models are not trained on these: give other windows"
     length = rows.windows.length
     return (
         f"a window needs {length} usable vectors and a target: windows a `target` column, sequences articles of at "
-        f"least {length + 1} rows; `lvm-batch inspect` shows what is there"
+        f"least {length + 1} rows; `lvm-batch inspect` shows what the dataset has"
     )

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 HISTORY = "training_history.json"
 NAMES = (HISTORY, *CHECKPOINT_FILES)
 
-_MAKE_ROOM = "make room; the same command goes on after the last whole epoch"
+_MAKE_ROOM = "make room; the same command resumes after the last finished epoch"
 
 
 class TrainingFolder:
@@ -59,7 +59,7 @@ class TrainingFolder:
             raise OutputError(f"{path} cannot be read: {error}", "give --output another folder") from error
         if not (isinstance(history, dict) and isinstance(history.get("identity"), dict)):
             raise OutputError(
-                f"{path} is not a history written by this command", "give --output another folder"
+                f"{path} is not a training history of this command", "give --output another folder"
             )
         self._refuse_other(history["identity"])
         return history
@@ -73,7 +73,7 @@ class TrainingFolder:
             return None
         except (OSError, CheckpointError, LookupError, TypeError, ValueError) as error:
             raise OutputError(
-                f"{self._state} is damaged: {error}", "remove it to train from the beginning"
+                f"{self._state} is damaged: {error}", "remove it to start training again"
             ) from error
         self._refuse_other(identity)
         return state
@@ -109,7 +109,7 @@ class TrainingFolder:
         strange = next((name for name in CHECKPOINT_FILES if (self.path / name).exists()), None)
         if strange and not self._state.exists():
             raise OutputError(
-                f"{self.path} holds a {strange} that this command has not made",
+                f"{self.path} holds a {strange} that this command did not write",
                 "give --output another folder, so that it is not lost",
             )
 

@@ -25,14 +25,14 @@ _SPLITS = {
 }
 _STOPPED = {
     "finished": "all epochs were trained",
-    "patience": "the validation cosine got no better for several epochs",
-    "diverged": "the loss was not a number any more",
+    "patience": "the validation cosine did not improve for several epochs",
+    "diverged": "the loss became NaN",
 }
 
 
 def as_text(document: Mapping[str, Any], output: str, *, already: bool = False) -> str:
     """Return the result of a training as text for the terminal; ``already`` if it was finished before."""
-    state = "holds this model already" if already else f"written in {document['seconds']:.0f} s"
+    state = "already holds this model" if already else f"written in {document['seconds']:.0f} s"
     return "\n".join(
         [
             f"{output}: {document['model_type']}, {document['final_params']:,} parameters, {state}",
@@ -46,7 +46,7 @@ def as_text(document: Mapping[str, Any], output: str, *, already: bool = False) 
 
 def _lines(measured: Mapping[str, Any]) -> Iterator[str]:
     """Yield the model's cosines on articles that it was not trained on, beside those of predictions without a model."""
-    for split, title in (("validation", "articles kept apart"), ("ood", "rows marked ood")):
+    for split, title in (("validation", "held-out articles"), ("ood", "rows marked ood")):
         figures = measured.get(split)
         if figures and None not in {figures[name]["cosine"] for name in _ROWS}:
             cosine, mean, ridge = (figures[name]["cosine"] for name in ("model", "mean", "ridge"))
@@ -79,7 +79,7 @@ def card_text(document: Mapping[str, Any]) -> str:
 
 def _reads(document: Mapping[str, Any]) -> str:
     vectors = f"{document['context_length']} vectors of {document['dim']}"
-    norm = ", which it makes unit vectors," if document["arguments"].get("input_norm") == "unit" else ""
+    norm = ", scaled to unit norm," if document["arguments"].get("input_norm") == "unit" else ""
     return f"Reads {vectors}{norm} and predicts the next one, of unit norm."
 
 
@@ -156,12 +156,12 @@ def _cosine(figure: Mapping[str, float | None]) -> str:
 def _limits(document: Mapping[str, Any]) -> Iterator[str]:
     yield "## Limits"
     yield ""
-    yield "- It knows vectors of the encoder that made its data, and no others."
+    yield "- It works only for vectors of the encoder that made its training data."
     n_articles = document["articles"]["validation"]
     judges = (
         f"{plural(n_articles, 'article')} of the same source"
         if n_articles
         else "the article it was trained on"
     )
-    yield f"- It was judged on {judges}; other text may differ."
-    yield "- The best epoch was chosen by those articles too, so their figure is a little too good."
+    yield f"- It was validated on {judges}; results on other text may differ."
+    yield "- The best epoch was chosen on those articles too, so their figure is slightly too good."

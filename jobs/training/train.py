@@ -148,7 +148,7 @@ def _start(settings: TrainSettings, split: Split, device: torch.device) -> str:
     if not val:
         return (
             f"training {settings.arch} on {device}: {plural(len(split.training), 'window')} of one article; judged by "
-            f"{plural(len(split.validation), 'window')} at its end, which flatters the model: other articles may differ"
+            f"{plural(len(split.validation), 'window')} at its end, so expect lower results on other articles"
         )
     return (
         f"training {settings.arch} on {device}: {plural(len(split.training), 'window')} of "
@@ -161,8 +161,8 @@ def _odd_norms(split: Split) -> Iterator[str]:
     norms = np.linalg.norm(split.training.sample(_SAMPLE).numpy(), axis=2)
     if abs(float(norms.mean()) - 1) >= _NORM_TOLERANCE:
         yield (
-            f"the vectors' norm is {norms.mean():.3g} in the mean, not 1: the model will want such vectors from a run "
-            "too (--input-norm unit trains a model that makes unit vectors of whatever it reads)"
+            f"the vectors' norm is {norms.mean():.3g} on average, not 1: the model will need such vectors in a "
+            "run too (--input-norm unit trains a model that scales its input to unit norm)"
         )
 
 
@@ -238,6 +238,6 @@ def _error(history: History) -> JobError | None:
     if history.stopped != "diverged":
         return None
     return Diverged(
-        f"the loss was not a number in epoch {history.epochs[-1].number}; epoch {history.best.number} was kept",
-        "give a lower --learning-rate, and look at the vectors with `lvm-batch inspect`",
+        f"the loss was NaN in epoch {history.epochs[-1].number}; epoch {history.best.number} was kept",
+        "give a lower --learning-rate, and check the vectors with `lvm-batch inspect`",
     )

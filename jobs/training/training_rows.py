@@ -72,7 +72,7 @@ def _refuse_two_layouts(footers: Sequence[Footer]) -> None:
     if len(first_with) > 1:
         raise DataError(
             f"{first_with['windows']} has windows, {first_with['sequences']} sequences",
-            "train on one of the two: name its files, or a pattern that matches them alone",
+            "train on one of the two: give only its files, or a pattern that matches only them",
         )
 
 

@@ -61,9 +61,9 @@ def damage_error(data: bytes, name: str) -> CheckpointError:
 def refuse_other_files(data: bytes, name: str) -> None:
     """Raise CheckpointError, naming the file ``name``, unless ``torch.save`` may have written its bytes."""
     if not data.startswith(_TORCH_FILES):
-        what, hint = describe_file(data) or ("its first bytes are not theirs", RESAVE)
+        what, hint = describe_file(data) or ("begins with unknown bytes", RESAVE)
         raise CheckpointError(
-            f"{name}: not a file of torch.save or safetensors ({len(data):,} bytes): {what}", hint
+            f"{name}: not a torch.save or safetensors file ({len(data):,} bytes): it {what}", hint
         )
 
 

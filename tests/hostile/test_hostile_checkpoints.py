@@ -221,13 +221,13 @@ def test_sizes_of_storages_may_lie(
 def test_a_second_pickle_of_the_same_name_is_refused(
     victim: Victim, tmp_path: pathlib.Path, name: str
 ) -> None:
-    """With two parts of one name, in any case, it is ambiguous which one is loaded, so the file is refused."""
+    """With two parts of the same name, in any case, it is ambiguous which one is loaded, so the file is refused."""
     data = io.BytesIO(archive(b"}."))
     with warnings.catch_warnings(), zipfile.ZipFile(data, "a") as file:
         warnings.simplefilter("ignore")  # of the second name
         file.writestr(name, b"\x80\x02}.")
     ending = opened(victim, tmp_path, data.getvalue())
-    assert (ending.how, "two parts of one name" in ending.said[0]) == ("refused", True)
+    assert (ending.how, "two parts of the same name" in ending.said[0]) == ("refused", True)
 
 
 def test_attributes_of_a_dict_are_ignored(victim: Victim, tmp_path: pathlib.Path) -> None:

@@ -99,7 +99,7 @@ def test_the_output_may_be_a_link(predict: Callable[..., Any], tmp_path: Path) -
     assert len(read_rows(tmp_path / "real")) == 2
     (tmp_path / "around").symlink_to(tmp_path / "in")
     refused = predict(tmp_path / "in", "--output", tmp_path / "around/out")
-    assert (refused.code, "lies inside" in refused.values["error"]["message"]) == (2, True)
+    assert (refused.code, "is inside" in refused.values["error"]["message"]) == (2, True)
 
 
 @pytest.mark.parametrize("kind", ["pipe", "socket", "device"])

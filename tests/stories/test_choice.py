@@ -51,7 +51,7 @@ def test_a_first_look(
     assert json.loads((tmp_path / "out/_SUCCESS").read_text())["limit"] == 30
     assert lvm_batch("status", tmp_path / "out").done()["limit"] == 30
     unchecked = lvm_batch("verify", tmp_path / "out").done()["not_checked"]
-    assert [part.partition(",")[0] for part in unchecked] == ["predictions", "rows behind the first 30"]
+    assert [part.partition(",")[0] for part in unchecked] == ["predictions", "rows after the first 30"]
     frame = read_predictions(tmp_path / "out").collect()
     assert frame.columns[:2] == ["id", "cosine"]
     assert frame["id"].to_list() == [*range(ROWS_A_FILE), *range(10)]

@@ -73,5 +73,5 @@ def test_a_night_of_other_vectors_is_an_alert(
     drift = found["input_drift"]
     assert (code, drift["state"], drift["details"]["p"]) == (3, "fired", pytest.approx(0.001))
     assert drift["figure"] > 0.95
-    assert "see what changed: source, encoder" in drift["text"]
+    assert "check what changed: source, encoder" in drift["text"]
     assert "7 runs that ended from" in drift["text"]

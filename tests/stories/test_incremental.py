@@ -101,7 +101,7 @@ def test_a_night_without_files_is_nothing_to_do(run_job: Callable[..., Any]) -> 
     for n_rows in (0, 20):
         empty = run_job("--since", NIGHTS[2])
         assert (empty.code, empty.values["units_computed"], empty.values["rows_out"]) == (0, 0, n_rows)
-        assert "no file lies in the time that is asked for" in empty.stderr
+        assert "no file is in the selected time" in empty.stderr
         assert run_job().code == 0
 
 

@@ -264,7 +264,7 @@ def test_a_second_run_leaves_with_75(
         ({"/in": "/nothing"}, "/nothing does not exist"),
         ({"/amn.pt": "/none.pt"}, "/models/none.pt cannot be read: the store answers 404 NoSuchKey"),
         ({"/bank": "/models"}, "/models is not a bank"),
-        ({"/out": "/in/out"}, "lies inside the input"),
+        ({"/out": "/in/out"}, "is inside the input"),
         ({"s3://": "s3://KEYID:secret@"}, "holds credentials"),
     ],
 )
@@ -378,7 +378,7 @@ def test_leftovers_of_a_run_that_lost_the_output_are_named(
     assert (verified.code, verified.values["success_stands"]) == (1, False)
     (fault,) = verified.values["faults"]
     assert fault["file"] == "_SUCCESS"
-    assert "another had taken over" in fault["what"]
+    assert "another run had taken over" in fault["what"]
     assert predict(*arguments(remote)).code == 0
     assert server.objects(remote[5:])["out/_SUCCESS"] == right
 

@@ -50,14 +50,14 @@ def problems(dataset: str = "data", **given: str) -> list[str]:
 def test_nothing_is_written_into_the_input(here: Path, where: str, dataset: str) -> None:
     """It is refused however either path is spelled: the next run would read the output."""
     (text,) = problems(dataset.format(here), output=where.format(here))
-    assert "lies inside the input" in text
+    assert "is inside the input" in text
 
 
 @pytest.mark.parametrize("name", WRITTEN)
 def test_nothing_at_all_is_written_into_the_input(here: Path, name: str) -> None:
     """Each kind of output is refused inside the input, and the error names that kind."""
     (text,) = problems(str(here / "alias"), **{name: "data/x"})
-    assert "lies inside the input" in text
+    assert "is inside the input" in text
 
 
 @pytest.mark.parametrize("name", WRITTEN)
@@ -80,18 +80,18 @@ def test_paths_that_a_dataset_does_not_read_are_allowed(here: Path, name: str) -
 def test_nothing_lies_among_predictions_or_in_a_bank(here: Path, name: str, where: str) -> None:
     """Hidden names are refused too: some readers take every file below a folder."""
     (text,) = problems(**{name: where.format(here)})
-    assert "lies inside the " in text or "as well" in text
+    assert "is inside the " in text or "is also" in text
 
 
 @pytest.mark.parametrize(
     ("given", "text"),
     [
-        ({"history": "runs", "output": "runs/out"}, "the output runs/out lies inside the history runs"),
-        ({"history": ".", "bank": "bank"}, "lies inside the history ."),
-        ({"output": "bank/out"}, "the output bank/out lies inside the bank bank"),
-        ({"output": "o", "bank": "o/bank"}, "the bank o/bank lies inside the output o"),
-        ({"metrics_file": "m.prom", "performance_report": "./m.prom"}, "is the performance report as well"),
-        ({"metrics_file": "runs", "history": "runs"}, "is the metrics file as well"),
+        ({"history": "runs", "output": "runs/out"}, "the output runs/out is inside the history runs"),
+        ({"history": ".", "bank": "bank"}, "is inside the history ."),
+        ({"output": "bank/out"}, "the output bank/out is inside the bank bank"),
+        ({"output": "o", "bank": "o/bank"}, "the bank o/bank is inside the output o"),
+        ({"metrics_file": "m.prom", "performance_report": "./m.prom"}, "is also the performance report"),
+        ({"metrics_file": "runs", "history": "runs"}, "is also the metrics file"),
     ],
 )
 def test_outputs_do_not_share_paths(here: Path, given: dict[str, str], text: str) -> None:
@@ -172,7 +172,7 @@ def test_every_command_checks_its_paths(
     assert main([*arguments, "--json"]) == 2
     error = json.loads(capsys.readouterr().out)["error"]
     messages = [error["message"], *(each["message"] for each in error.get("problems", ()))]
-    assert any("lies inside" in message for message in messages)
+    assert any("is inside" in message for message in messages)
     assert sorted(here.rglob("*")) == before
 
 
@@ -183,5 +183,5 @@ def test_an_output_lies_in_no_other_jobs_output(within: str, predict: Callable[.
     (here / "link").symlink_to("out")
     refused = predict(here / "data", "--output", here / within, "--shadow-rate", 1)
     assert refused.code == 2
-    assert f"lies inside {here}/out, the output of another job" in refused.values["error"]["message"]
+    assert f"is inside {here}/out, the output of another job" in refused.values["error"]["message"]
     assert predict(here / "data", "--output", here / "out2").code == 0

@@ -238,12 +238,12 @@ def test_an_output_inside_the_input_or_around_it(
     refused: Callable[..., str], good: Path, output: str
 ) -> None:
     """The next run would read these predictions, or their reader would read this run's input."""
-    assert "lies inside" in refused(good.parent, output=output)
+    assert "is inside" in refused(good.parent, output=output)
 
 
 def test_an_output_that_a_pattern_would_read(refused: Callable[..., str], good: Path) -> None:
     """A glob that matches the run's own output is refused before anything is written."""
-    assert "lies inside" in refused(f"{good.parent.parent}/**/*.parquet", output="predictions")
+    assert "is inside" in refused(f"{good.parent.parent}/**/*.parquet", output="predictions")
 
 
 def test_an_output_with_something_else_in_it(refused: Callable[..., str], good: Path, tmp_path: Path) -> None:

@@ -148,13 +148,13 @@ def test_a_router_of_other_models_is_refused_by_name(models: Path, tmp_path: Pat
     path = tmp_path / "r.json"
     assert refusals(models, write_router(path, models)) == []
     (found,) = refusals(models, write_router(path, models, fallback="f" * 64))
-    assert f"{path} was fitted on another fallback: ffffffffffff, and {models / 'gru.pt'} is" in found
+    assert f"{path} was fitted to another fallback: ffffffffffff, but {models / 'gru.pt'} is" in found
     both = refusals(models, write_router(path, models, primary="a" * 64, fallback="f" * 64))
     assert ["primary model" in both[0], "fallback" in both[1], len(both)] == [True, True, 2]
     (found,) = refusals(models, write_router(path, models, length=4))
     assert "takes contexts of 4 vectors" in found
     (found,) = refusals(models, write_router(path, models), fallback=None)
-    assert "no --fallback and no role names one" in found
+    assert "neither --fallback nor a role names one" in found
 
 
 def test_a_damaged_router_is_refused_before_work(

@@ -152,8 +152,8 @@ def _grouped(rows: CalibrationRows, for_router: RouterRows, every: int) -> _Pred
     rows = rows.take(rows.has_cosines)  # a context may overflow float32
     if len(rows) < MIN_ROWS:
         raise UsageError(
-            f"there is a target in {plural(len(rows), 'row')}, and fewer than {MIN_ROWS} tell nothing",
-            "give a dataset of more rows with targets",
+            f"there is a target in {plural(len(rows), 'row')}, but at least {MIN_ROWS} are needed",
+            "give a dataset with more rows that have targets",
         )
     return _Predicted(rows, grouped_by, for_router.take(for_router.is_usable))
 

@@ -65,8 +65,8 @@ def _head(values: Values) -> Iterator[str]:
 
 
 def _signals(values: Values) -> Iterator[str]:
-    yield "what they tell: rank correlation with the primary model's cosine, and the chance (AUROC) that of two rows"
-    yield "the one with the lower value is the one that the fallback answers better (0.5 is a coin)"
+    yield "how well each signal works: its rank correlation with the primary model's cosine, and the chance (AUROC)"
+    yield "that of two rows the fallback answers the one with the lower value better (0.5 is a coin toss)"
     for name, signal in values["signals"].items():
         correlation, chance = format_number(signal["spearman"], ".3f"), format_number(signal["auroc"], ".3f")
         yield f"  {name:<12} rank correlation {correlation}   AUROC {chance}"
@@ -76,7 +76,7 @@ def _signals(values: Values) -> Iterator[str]:
 
 
 def _thresholds(values: Values) -> Iterator[str]:
-    yield "what a threshold alone would escalate, and what the mean cosine of all rows gains by it"
+    yield "what each threshold alone would escalate, and what the mean cosine of all rows would gain"
     yield "  escalated   confidence below       gain   margin below       gain     random     oracle"
     for row in values["thresholds"]:
         below = {name: format_number(row[name], ".4g") for name in ("confidence", "margin")}
@@ -92,7 +92,7 @@ def _thresholds(values: Values) -> Iterator[str]:
 
 def _recovered(values: Values) -> Iterator[str]:
     yield (
-        f"what a budget of {_percent(values['budget'])} gains where it is spent by rules found on other "
+        f"what a budget of {_percent(values['budget'])} gains with rules that were fitted to other "
         f"{values['grouped_by']} (halved ten times)"
     )
     yield "                           escalated       gain   of the oracle's gain    of escalating all"
@@ -108,18 +108,18 @@ def _recovered(values: Values) -> Iterator[str]:
 
 def _proposal(values: Values) -> Iterator[str]:
     if values["proposed"] is None:
-        yield "no thresholds within the budget gain anything on these rows; there is nothing to propose"
+        yield "no thresholds are proposed: within the budget, none gains anything on these rows"
         return
     head = f"proposed, for `lvm-batch run --config`: escalates {values['proposed']['escalated']:.1%} of these rows; "
     both, chance = (values["policies"][name]["of_oracle"] for name in ("both", "random"))
     if both is None or chance is None:
         yield f"{head}how they do on {values['grouped_by']}"
-        yield f"not seen is not known: {_percent(values['budget'])} of one half of these rows is less than a row"
+        yield f"not seen is unknown: {_percent(values['budget'])} of one half of these rows is less than a row"
     else:
         than_chance = "" if both > chance else ": no better than chance"
         yield f"{head}on {values['grouped_by']} not seen,"
         yield (
-            f"thresholds found like this recover {both:.0%} of the oracle's gain, random choice {chance:.0%}"
+            f"such thresholds recover {both:.0%} of the oracle's gain, random choice {chance:.0%}"
             f"{than_chance}"
         )
     yield ""
@@ -134,14 +134,14 @@ def _router(values: Values) -> Iterator[str]:
             f"{_percent(values['budget'])} of the other rows"
         )
     if router["interval"] is None or router["random"] is None:
-        yield "no router is proposed: it would escalate no row, or nothing is known of other articles"
+        yield "no router is proposed: it would escalate no row, or its gain on other articles is unknown"
         return
     low, high = router["interval"]
     recovered = f"{router['of_oracle']:.0%} ({low:.0%} to {high:.0%}) of the oracle's gain"
     unseen = f"on {values['grouped_by']} that it was not fitted on, random choice {router['random']:.0%}"
     if not router["is_better"]:
-        yield f"no router is proposed: one recovers {recovered}"
-        yield f"{unseen}, which may be chance"
+        yield f"no router is proposed: a fitted one recovers {recovered}"
+        yield f"{unseen}, which may be due to chance"
         return
     yield f"router, escalates {router['escalated']:.1%} of the rows{' left' if anyway else ''}: recovers {recovered}"
     yield unseen

@@ -106,7 +106,7 @@ def drive(
 
 _HINTS = {
     "worker_lost": "check the workers' logs; if memory ran out, use fewer --workers or smaller row groups",
-    "unit_timeout": "give more time with --unit-timeout, or cut the input into smaller row groups",
+    "unit_timeout": "give it more time with --unit-timeout, or split the input into smaller row groups",
 }
 
 
@@ -201,7 +201,7 @@ class _Round:
         try:
             outcomes = future.result(timeout=_FETCH_S)
         except TimeoutError:
-            why = f"its worker did not hand over the result within {_FETCH_S} s"
+            why = f"its worker did not return the result within {_FETCH_S} s"
             yield from _lose_all(group, "worker_lost", why)
             return
         except OSError as error:

@@ -168,7 +168,7 @@ def _compute(job: Job, unit: Unit, folder: OutputFolder) -> ComputedUnit | Refus
 
 def _cascade(job: Job) -> Cascade | Refusal:
     if (here := _release()) != job.release:
-        return Refusal(f"this run has lvm-batch {job.release}", f"lvm-batch {here}")
+        return Refusal(f"this run uses lvm-batch {job.release}", f"lvm-batch {here}")
     with _loading:  # several threads of a worker may come at once
         return _cached_cascade(job.models, job.threads, job.expected)
 

@@ -121,9 +121,7 @@ class Workers:
         elif workers:
             raise self._no_worker_left()
         elif self._looked - self._seen_workers > self._expected.wait_s:
-            raise TryAgain(
-                "the cluster has no workers any more", "start some, then run the same command again"
-            )
+            raise TryAgain("the cluster has no workers left", "start some, then run the same command again")
 
     def _check_joiners(self, workers: Collection[str]) -> None:
         """Refuse workers that joined since the last look with another lvm-batch, or without one that checks itself."""
@@ -131,7 +129,7 @@ class Workers:
         self._known.update(joined)
         for other in version_differences(self.client, joined) if joined else ():
             if other.is_ours and other.worker not in self._refused:
-                why = f"this run has lvm-batch {other.ours}"
+                why = f"this run uses lvm-batch {other.ours}"
                 found = Refusal(why, describe(other), worker=other.worker, host=other.host)
                 self._refused[other.worker] = found
                 self._on_refused(found)
@@ -139,8 +137,8 @@ class Workers:
     def _no_worker_left(self) -> TryAgain:
         first, *others = self._refused.values()
         return TryAgain(
-            f"no worker may work on this job{f', {len(others) + 1} were refused' if others else ''}: {first.text}",
-            "fix what is named, or use other workers, then run the same command again",
+            f"no worker can be used for this job{f', {len(others) + 1} were refused' if others else ''}: {first.text}",
+            "fix that, or use other workers, then run the same command again",
         )
 
     def _ask_scheduler(self) -> Mapping[str, Mapping[str, Any]]:

@@ -40,7 +40,7 @@ def carried_column_errors(settings: RunSettings, footers: Sequence[Footer]) -> I
         if name in names.folders:
             yield ColumnError(
                 f"--drop {name}: it is in the names of folders, which the output keeps",
-                "leave it to the readers of the output not to ask for it",
+                "leave --drop out; readers of the output need not read the column",
             )
         elif name not in names.carriable:
             yield _unknown("--drop", name, names)
@@ -62,12 +62,13 @@ def _unknown(flag: str, name: str, names: _Names) -> ColumnError:
         return ColumnError(f"{flag} {name}: no file has such a column", "--no-prediction leaves it out")
     if name in (*OUTPUT_COLUMNS, *NEIGHBOUR_COLUMNS):
         return ColumnError(
-            f"{flag} {name}: it is a column that the job adds, and is always written",
-            f"name columns of the input only, or leave out {flag} {name}",
+            f"{flag} {name}: the job adds this column and always writes it",
+            f"give only columns of the input, or leave out {flag} {name}",
         )
     if name in names.vectors:
         return ColumnError(
-            f"{flag} {name}: it holds vectors, which never go to the output", f"leave out {flag} {name}"
+            f"{flag} {name}: it holds vectors, which are never carried to the output",
+            f"leave out {flag} {name}",
         )
     return ColumnError(f"{flag} {name}: no file has a column `{name}`", _hint(flag, name, names))
 
@@ -75,7 +76,7 @@ def _unknown(flag: str, name: str, names: _Names) -> ColumnError:
 def _hint(flag: str, name: str, names: _Names) -> str:
     parts = [part.strip() for part in name.split(",")]
     if len(parts) > 1 and all(part in names.carriable for part in parts):
-        return "name each column separately: " + " ".join(f"{flag} {part}" for part in parts)
+        return "give each column separately: " + " ".join(f"{flag} {part}" for part in parts)
     return _nearest_or_all(name, list(names.carriable))
 
 
@@ -84,7 +85,7 @@ def _nearest_or_all(name: str, names: Sequence[str]) -> str:
         return f"did you mean `{near}`?"
     shown = ", ".join(f"`{each}`" for each in names[:_SHOWN])
     more = f" and {len(names) - _SHOWN} more: `lvm-batch inspect` lists them" if len(names) > _SHOWN else ""
-    return f"there are {shown}{more}" if names else "there are no columns but vectors"
+    return f"there are {shown}{more}" if names else "there are only columns of vectors"
 
 
 def _rename_errors(settings: RunSettings, footers: Sequence[Footer], names: _Names) -> Iterator[ColumnError]:
@@ -95,7 +96,7 @@ def _rename_errors(settings: RunSettings, footers: Sequence[Footer], names: _Nam
             continue
         if old in names.carriable:
             yield ColumnError(
-                f"--rename {pair}: `{old}` does not go to the output",
+                f"--rename {pair}: `{old}` is not carried to the output",
                 f"leave out --rename {pair}, or carry `{old}`: see --columns and --drop",
             )
             continue

@@ -165,7 +165,7 @@ def check_memory(projection: Projection, settings: RunSettings) -> None:
     largest = max(_HOLDERS, key=lambda part: projection.parts.get(part, 0))
     source = backend_of(settings).memory_setting
     raise NotEnoughMemory(
-        f"a worker would need {projection.peak / MIB:,.0f} MiB for the unit {projection.unit}, and may use "
+        f"a worker would need {projection.peak / MIB:,.0f} MiB for the unit {projection.unit}, but may use only "
         f"{limit / MIB:,.0f} MiB; {_HOLDERS[largest].format(projection.parts[largest] / MIB)}",
         _advice(projection, largest, limit, n_workers, source=source),
     )
@@ -181,7 +181,7 @@ _HOLDERS = {
     "escalated rows": "contexts that wait for the fallback take {:,.0f} MiB",
     "block": "predictions that wait to be written take {:,.0f} MiB",
     "carried": "rows of its carried columns take {:,.0f} MiB",
-    "fetched ahead": "what is fetched ahead from its store takes {:,.0f} MiB",
+    "fetched ahead": "data fetched ahead from the store takes {:,.0f} MiB",
     "capped unit": "rows that wait for the cap take {:,.0f} MiB",
 }
 
@@ -195,8 +195,8 @@ def _advice(projection: Projection, largest: str, limit: int, n_workers: int | N
         advice.append("write the file with smaller pages: lvm-batch pack")
     if largest in {"capped unit", "escalated rows"}:
         advice.append(
-            "cut it smaller, as --fallback-policy cap holds a unit whole: a smaller --unit-size, or smaller row groups "
-            "with lvm-batch pack"
+            "make units smaller, because --fallback-policy cap holds a whole unit in memory: a smaller "
+            "--unit-size, or smaller row groups with lvm-batch pack"
         )
     advice.append(f"give each worker more memory: {source}")
     return "; or ".join(advice)

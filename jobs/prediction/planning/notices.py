@@ -36,7 +36,7 @@ def unavailable_criteria(
     """Return the escalation criteria that cannot be evaluated, each with the reason."""
     no_bank = None if bank else "no --bank is given"
     too_small = (
-        f"{bank.ref.path} holds one vector, and a margin needs two" if bank and bank.n_vectors == 1 else None
+        f"{bank.ref.path} holds one vector, but a margin needs two" if bank and bank.n_vectors == 1 else None
     )
     columns = missing_columns(footers, dataset.names)
     missing = {
@@ -55,13 +55,13 @@ def device_notices(device: DeviceFacts | None, fleet: Fleet, settings: RunSettin
     yield f"device: {device.text}"
     wanted = settings.workers or 0
     if fleet.gpus and wanted > fleet.n_workers:
-        yield f"workers: {fleet.n_workers} in place of {wanted}, one for each GPU"
+        yield f"workers: {fleet.n_workers} instead of {wanted}, one for each GPU"
     if settings.precision == "bf16" and not device.gains_by_bf16:
         yield "--precision bf16 gains nothing here: this processor has no bfloat16 products (avx512_bf16 or AMX)"
     if device.kind == "mps" and os.environ.get("PYTORCH_ENABLE_MPS_FALLBACK") == "1":
-        yield "PYTORCH_ENABLE_MPS_FALLBACK is set: torch does on the CPU what mps lacks"
+        yield "PYTORCH_ENABLE_MPS_FALLBACK is set: torch computes on the CPU what mps does not support"
     if device.kind == "mps" and settings.fallback_device is None:
-        yield "the fallback runs on the CPU; --fallback-device mps puts it beside the primary model"
+        yield "the fallback runs on the CPU; --fallback-device mps puts it on the primary model's device"
 
 
 def notices(
@@ -75,7 +75,7 @@ def notices(
 ) -> Iterator[str]:
     """Yield which inputs are left out, and what the rows will lack."""
     if not footers and not unreadable:
-        yield "no file lies in the time that is asked for"
+        yield "no file is in the selected time"
         return
     for error in unreadable[:_SHOWN_FILES]:
         yield f"left out: {error.args[0]}"
@@ -92,7 +92,7 @@ def notices(
     if footers:
         yield from _unreadable_together(footers)
     if shape.dim != WindowShape().dim and any(map(_is_unmeasured, footers)):
-        yield f"contexts are lists that do not say how long a vector is: they are read as vectors of {shape.dim}"
+        yield f"contexts are lists without the length of a vector: they are read as vectors of {shape.dim}"
 
 
 def _bank_notices(bank: BankFacts) -> Iterator[str]:

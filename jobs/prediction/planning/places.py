@@ -41,8 +41,8 @@ def _check_output(settings: RunSettings, files: Sequence[InputFile]) -> None:
         raise OutputError(f"{settings.output} is a file", "give --output a folder")
     if (around := job_around(output)) is not None:
         raise OutputError(
-            f"the output {settings.output} lies inside {around.text}, the output of another job",
-            "give --output a folder beside it, so that readers of that job see its predictions only",
+            f"the output {settings.output} is inside {around.text}, the output of another job",
+            "give --output a folder outside it, so that its readers see only its predictions",
         )
     refuse_long_names(output, (f"{file.stem}-00000.parquet" for file in files))
 

@@ -45,5 +45,5 @@ def check_address(address: str) -> None:
     except (OSError, UnicodeError) as error:
         raise UsageError(
             f"--dashboard cannot be served at {address}: {error}",
-            "give it an address of this machine, such as 127.0.0.1:8787",
+            "give an address of this machine, such as 127.0.0.1:8787",
         ) from error

@@ -140,7 +140,7 @@ def _refusal_of_strangers(folder: OutputFolder) -> dict[str, str] | None:
         return None
     return {
         "message": f"{folder.text} is not empty and holds no lvm-batch job: it has {stranger}",
-        "hint": "choose a folder that is new or empty",
+        "hint": "choose a new or empty folder",
     }
 
 
@@ -199,4 +199,4 @@ def _describe(values: dict[str, Any]) -> str:
         **{f"note {number}": notice for number, notice in enumerate(values["notices"], 1)},
     }
     request = values["asked_of_cluster"]
-    return as_lines(lines) + (f"\n\nwould be asked for:\n\n{request}" if request else "")
+    return as_lines(lines) + (f"\n\nwould be requested:\n\n{request}" if request else "")

@@ -54,7 +54,7 @@ def missing_outputs(folder: OutputFolder, records: dict[str, CommitRecord]) -> l
     gone = [output for output in unseen if folder.record(output) is None]
     for output in gone:
         del records[output]
-    hint = "see what else writes or removes files there, then run the same command again"
+    hint = "check what else writes or removes files there, then run the same command again"
     return [Failure(output, "gone", f"{output} is not in {folder.text}", hint) for output in gone]
 
 

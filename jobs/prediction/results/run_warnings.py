@@ -59,10 +59,10 @@ def _no_prediction(totals: Totals, commands: NextCommands) -> Iterator[RunWarnin
     yield RunWarning(
         "no_prediction",
         f"{share:.1%} of the rows have no prediction: {short:,} are short_context, {bad:,} bad_input",
-        f"see what is wrong with them: {commands.inspect}"
+        f"find out why: {commands.inspect}"
         if bad > short
-        else "the rows of an article must stand together and in order; --pad repeat predicts short contexts, too. "
-        f"See how they stand: {commands.inspect}",
+        else "the rows of an article must be together and in order; --pad repeat predicts short contexts, too. "
+        f"Check their order: {commands.inspect}",
         share,
     )
 
@@ -75,8 +75,7 @@ def _worse_than_context(totals: Totals, commands: NextCommands) -> Iterator[RunW
             "worse_than_context",
             f"the predictions are worse than the mean of the context: {gain.mean:+.4f} ± {gain.error:.4f} in the mean "
             f"cosine of {plural(gain.n, 'row')} that were compared",
-            "see that the models were trained on vectors of this kind, made by the same encoder: "
-            f"{commands.compare}",
+            f"check that the models were trained on vectors of the same encoder: {commands.compare}",
             gain.mean,
         )
 
@@ -94,7 +93,7 @@ def _fallback_loss(figures: Totals | Selection, commands: NextCommands) -> Itera
             "fallback_loss",
             f"the fallback makes escalated rows worse: gru - amn is {gain.mean:+.4f} ± {gain.error:.4f} in the mean "
             f"cosine of {plural(gain.n, 'row')}",
-            f"find thresholds at which it helps, if there are any: {commands.calibrate}",
+            f"look for thresholds at which it helps: {commands.calibrate}",
             gain.mean,
         )
 
@@ -107,7 +106,7 @@ def _fallback_rate(
     if rate > budget and settings.fallback_policy != "fail":
         yield RunWarning(
             "fallback_rate",
-            f"{rate:.1%} of the rows took the fallback, more than --max-fallback-rate {budget:.1%}",
+            f"{rate:.1%} of the rows were escalated, more than --max-fallback-rate {budget:.1%}",
             _rate_hint(figures, settings, commands),
             rate,
         )
@@ -115,12 +114,12 @@ def _fallback_rate(
 
 def _rate_hint(figures: Totals | Selection, settings: Gates, commands: NextCommands) -> str:
     if settings.fallback_policy == "cap":
-        return "a cap never turns down a row of high stakes; --high-stakes-lane says which lanes are"
+        return "a cap never applies to high-stakes rows; --high-stakes-lane sets their lanes"
     cap = "give --fallback-policy cap, which keeps to the budget"
     gain = figures.escalation_gain
     if not gain.n or gain.is_loss:  # the warning of a loss has the command
-        return f"{cap}, or thresholds that fewer rows miss"
-    return f"{cap}, or find thresholds that do: {commands.calibrate}"
+        return f"{cap}, or set lower thresholds"
+    return f"{cap}, or find lower thresholds: {commands.calibrate}"
 
 
 def _no_confidence(summary: Summary) -> Iterator[RunWarning]:
@@ -129,9 +128,9 @@ def _no_confidence(summary: Summary) -> Iterator[RunWarning]:
     if summary.bank is not None and (missing := predicted - summary.totals.confidence.n) > 0:
         yield RunWarning(
             "no_confidence",
-            f"{missing:,} of {plural(predicted, 'predicted row')} have no confidence: the bank holds nothing but their "
-            "own context, so that low_confidence and low_margin are false",
-            "give a bank of more vectors, or let the own context count: --own-context keep",
+            f"{missing:,} of {plural(predicted, 'predicted row')} have no confidence, because the bank holds "
+            "only their own context: low_confidence and low_margin are false",
+            "give a bank with more vectors, or count the own context: --own-context keep",
             missing,
         )
 
@@ -144,9 +143,9 @@ def _few_targets(totals: Totals, commands: NextCommands) -> Iterator[RunWarning]
         return
     yield RunWarning(
         "few_targets",
-        f"{totals.cosine.n:,} of {plural(predicted, 'predicted row')} ({share:.1%}) have a target: the mean cosine "
-        "says little of the others",
-        f"a target is the next row of the same article, or stands in the column of targets: {commands.inspect}",
+        f"{totals.cosine.n:,} of {plural(predicted, 'predicted row')} ({share:.1%}) have a target: the mean "
+        "cosine says little about the others",
+        f"a target is the next row of the same article, or comes from the column of targets: {commands.inspect}",
         share,
     )
 
@@ -155,8 +154,8 @@ def _gate_not_judged(totals: Totals, settings: Gates) -> Iterator[RunWarning]:
     if settings.max_fallback_loss is not None and not totals.escalation_gain.n:
         yield RunWarning(
             "gate_not_judged",
-            "--max-fallback-loss is not judged: no escalated row has the cosines of both models",
-            "give a fallback model and a dataset with targets, or leave the option out",
+            "--max-fallback-loss is not checked: no escalated row has the cosines of both models",
+            "give a fallback model and a dataset with targets, or leave out the option",
             0.0,
         )
 

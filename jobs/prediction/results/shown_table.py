@@ -227,9 +227,11 @@ def _lines(shown: ShownRows, left_out: Sequence[str]) -> list[str]:
     if shown.n_committed < shown.n_planned:
         lines.append(f"{shown.n_committed:,} of {plural(shown.n_planned, 'row')} are committed so far")
     if shown.query.worst and not shown.rows:
-        lines.append("no such row has a cosine, which takes a target")
+        lines.append("none of these rows has a cosine, because none has a target")
     if left_out:
-        lines.append(f"no room for {', '.join(left_out)}: a wider terminal or --json shows them")
+        lines.append(
+            f"not shown for lack of space: {', '.join(left_out)}; a wider terminal or --json shows them"
+        )
     if not shown.has_predictions:
         lines.append("the job writes no predictions (--no-prediction)")
     return lines

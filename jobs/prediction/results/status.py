@@ -89,8 +89,8 @@ def state_of(*, is_running: bool, succeeded: bool, n_missing: int, is_summarised
 
 def _as_text(values: dict[str, Any], totals: Totals) -> str:
     advice = {
-        "incomplete": "; the command that started it does the rest",
-        "not finished": "; the command that started it ends it, that of parts with --finish in place of --part",
+        "incomplete": "; run the command that started it to finish it",
+        "not finished": "; run the command that started it to end it, that of parts with --finish instead of --part",
         "not accepted": "; a gate failed, or files were left out: see _lvm_batch/summary.json",
     }
     lines = {

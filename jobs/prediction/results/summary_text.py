@@ -91,5 +91,5 @@ def _gain(gain: Gain) -> str:
     if gain.mean is None:
         return ""
     judged = ": the fallback makes them worse" if gain.is_loss else ""
-    few = ", too few to tell whether the fallback helps" if gain.n < MIN_ROWS else ""
+    few = ", too few to say whether the fallback helps" if gain.n < MIN_ROWS else ""
     return f"{gain.mean:+.4f} on average over {plural(gain.n, 'escalated row')}{judged}{few}"

@@ -66,7 +66,7 @@ def verdict(summary: Summary, settings: Gates) -> JobError | None:
         return UnitsFailed(
             f"{len(missing)} of the inputs' pieces have no output; the first: {first.message}",
             (isinstance(first, Failure) and first.hint)
-            or "fix what is named, then run the same command again: it computes what is missing",
+            or "fix the cause, then run the same command again: it computes what is missing",
         )
     selected = summary.selected
     error = _failed_gate(selected, summary.output, settings) if selected else None
@@ -78,21 +78,21 @@ def _failed_gate(figures: Totals | Selection, output: str, settings: Gates) -> J
         return GateFailed(
             f"{figures.bad_row_rate:.2%} of the rows are bad_input, more than --max-bad-rows "
             f"{settings.max_bad_rows:.2%}; {_first_bad(figures)}",
-            f"look at status and status_detail in {output}; with a higher --max-bad-rows the same command accepts it",
+            f"check status and status_detail in {output}; to accept it, give a higher --max-bad-rows",
         )
     if settings.fallback_policy == "fail" and figures.fallback_rate > settings.max_fallback_rate:
         return GateFailed(
-            f"{figures.fallback_rate:.1%} of the rows took the fallback, more than --max-fallback-rate "
+            f"{figures.fallback_rate:.1%} of the rows were escalated, more than --max-fallback-rate "
             f"{settings.max_fallback_rate:.1%}",
-            f"look at escalation_reasons in {output}; --fallback-policy warn accepts it",
+            f"check escalation_reasons in {output}; to accept it, give --fallback-policy warn",
         )
     loss = _fallback_loss(figures)
     if settings.max_fallback_loss is not None and loss > settings.max_fallback_loss:
         return GateFailed(
             f"the fallback makes escalated rows worse by {loss:.4f} in the mean cosine of "
             f"{plural(figures.escalation_gain.n, 'row')}, more than --max-fallback-loss {settings.max_fallback_loss:g}",
-            f"look at amn_cosine and gru_cosine in {output}; `lvm-batch evaluate --calibrate` finds thresholds at "
-            "which the fallback helps, and with a higher --max-fallback-loss the same command accepts it",
+            f"check amn_cosine and gru_cosine in {output}; `lvm-batch evaluate --calibrate` looks for "
+            "thresholds at which the fallback helps; to accept it, give a higher --max-fallback-loss",
         )
     return None
 

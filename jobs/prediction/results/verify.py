@@ -31,10 +31,12 @@ def verify(output: str) -> tuple[dict[str, Any], str, NotVerified | None]:
     records = folder.recorded()
     units = dict.fromkeys(unit.output for unit in job.units)
     answered = answering(job, records)
-    why = f"its record, in {DONE}, is of no unit of the job, or of what the unit's input was before"
+    why = f"its record in {DONE} belongs to no unit of the job, or to an earlier state of its input"
     strangers = [Fault(name, why) for name in records if name not in answered]
     if folder.success_is_stray:
-        strangers.append(Fault(SUCCESS, "a run wrote it from which another had taken over the output"))
+        strangers.append(
+            Fault(SUCCESS, "it was written by a run after another run had taken over the output")
+        )
     columns = [
         *(name for name in OUTPUT_COLUMNS if name != PREDICTION or job.identity.writes_prediction),
         *(NEIGHBOUR_COLUMNS if job.identity.writes_neighbours else ()),
@@ -65,7 +67,7 @@ def _not_checked(job: JobDocument) -> list[str]:
     behind = (
         []
         if job.identity.limit is None
-        else [f"rows behind the first {job.identity.limit:,}, which the job does not read (--limit)"]
+        else [f"rows after the first {job.identity.limit:,}, which the job does not read (--limit)"]
     )
     return [*without, *behind]
 

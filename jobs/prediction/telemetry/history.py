@@ -78,7 +78,7 @@ class History(RunObserver):
             is_same = hashlib.sha256(content).hexdigest() == primary.sha256
             return training_vectors_of(content, primary.path) if is_same else None
         except (OSError, DataError, ModelError) as problem:
-            self._tell(f"whether the input was in the model's training is not known: {redact(str(problem))}")
+            self._tell(f"it is unknown whether the model was trained on this input: {redact(str(problem))}")
             return None
 
 

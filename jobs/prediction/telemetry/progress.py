@@ -97,7 +97,7 @@ class ProgressRecords(RunObserver):
             more = {"traceback": trace} if trace else {}
             self._say(message, level="error", event="unit_failed", **fields, **more)
         elif n_failed == _LOGGED_FAILURES + 1:
-            self._say("more units failed; events.jsonl of the output has all", level="error")
+            self._say("more units failed; the output's events.jsonl lists all of them", level="error")
 
 
 class _Meter:

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 _SIZES = ((0.2, "very small"), (0.5, "small"), (0.8, "medium"))
 _LARGE = "large"
 LEGEND = (
-    "Better and worse are marked if chance does not explain the difference: three standard errors, of the differences"
-    " row by row where both jobs have the same rows, else of independent rows. Its size is in standard deviations of"
+    "Better and worse are marked if chance does not explain the difference: if it exceeds three standard "
+    "errors, of the differences row by row if both jobs have the same rows, else of independent rows. Its size "
+    "is in standard deviations of"
     " the rows: very small below 0.2, small below 0.5, medium below 0.8, else large (Cohen 1988)."
 )
 

@@ -136,7 +136,7 @@ def _rows(pair: Pair) -> Iterator[Part]:
                 (name, *(text for one, n_rows in both for text in _count(one.get(name, 0), n_rows)))
                 for name in names
             ),
-            empty=f"{caption}: neither has any.",
+            empty=f"{caption}: none in either.",
         )
 
 
@@ -198,7 +198,7 @@ def _speed(pair: Pair) -> Iterator[Part]:
         ("started", *started),
         ("time at work", *(duration(one.wall_s) for one in rates)),
         ("rate", *(rate(one.rate) for one in rates)),
-        ("workers at most", *(count(max((s.workers for s in one.sessions), default=None)) for one in rates)),
+        ("most workers", *(count(max((s.workers for s in one.sessions), default=None)) for one in rates)),
         ("workers busy", *(DASH if one.busy is None else f"{one.busy:.0%}" for one in rates)),
     ]
     yield table("Runs", ("", "A", "B"), rows, empty="")
@@ -210,7 +210,7 @@ def _speed(pair: Pair) -> Iterator[Part]:
             (part, *(text for one in seconds for text in _seconds(one.get(part), sum(one.values()))))
             for part in dict.fromkeys(part for one in seconds for part in one)
         ),
-        empty="No unit tells how long it took.",
+        empty="No unit has a recorded time.",
     )
 
 

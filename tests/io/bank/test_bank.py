@@ -308,7 +308,7 @@ def test_a_name_that_two_columns_have_is_refused(tmp_path: Path, name: str) -> N
 def test_the_vector_column_cannot_hold_the_ids(tmp_path: Path) -> None:
     """One column cannot be both vectors and ids; if the vector column is called `id`, the bank has no ids."""
     path = put(tmp_path / "v.parquet", vectors(2))
-    with pytest.raises(ColumnError, match="`vector` is named for the ids and for the vectors"):
+    with pytest.raises(ColumnError, match="`vector` is given for both the ids and the vectors"):
         build(tmp_path, path, id_column="vector")
     pq.write_table(pq.read_table(path).rename_columns(["id"]), path)
     build(tmp_path, path, vector_column="id")

@@ -23,7 +23,7 @@ def list_files(root: str, *names: str) -> list[InputFile]:
 @pytest.mark.parametrize("name", ["a", "month=11/a", "year=/a", "year=2026/month=/a", "lane=x/day=21/a"])
 def test_a_file_without_a_year_folder_is_named(name: str, by: str | None) -> None:
     """A file without a year folder would get the year 1 and never be selected, so it is refused by name."""
-    with pytest.raises(DataError, match=f"/data/{name} is in no folder year="):
+    with pytest.raises(DataError, match=f"/data/{name} is not in a folder year="):
         files_within(list_files("/data", "year=2026/month=11/day=21/b", name), NIGHT, by=by)
 
 
@@ -101,7 +101,7 @@ def test_an_empty_selection_is_explained() -> None:
     assert files_within(files, NIGHT) == []
     (notice,) = selection_notices(files, [])
     assert "none of the files found (3) is selected" in notice
-    assert "by their folders date=, they are of 2026-11-20 00:00 to 2026-11-23 04:00 UTC" in notice
+    assert "by the folders date=, they date from 2026-11-20 00:00 to 2026-11-23 04:00 UTC" in notice
     _, notice = selection_notices(list_files("/data", "a"), [])
     assert "by modification time, they date from 2026-11-21 12:00 to 2026-11-21 12:00 UTC" in notice
     assert list(selection_notices([], [])) == []

@@ -59,7 +59,7 @@ def test_times_within_nanoseconds_are_read(tmp_path: Path, name: str) -> None:
 def test_times_beyond_nanoseconds_are_refused(tmp_path: Path, name: str, year: int) -> None:
     """A time that nanoseconds cannot hold is an error with file, row group, column and workaround."""
     wrap, kind = KINDS[name]
-    with pytest.raises(UnreadableFile, match=r"a\.parquet.*row group 1: column `at`.*microseconds"):
+    with pytest.raises(UnreadableFile, match=r"a\.parquet.*row group 1: column `at`.*microsecond"):
         read(tmp_path / "a.parquet", [None, None, wrap(moment(year, 1, 1))], kind)
 
 

@@ -111,7 +111,7 @@ def test_a_newer_version_is_refused_by_name(tmp_path: Path) -> None:
     problem = problem_of(tmp_path)
     assert isinstance(problem, UnreadableFile)
     assert path.name in problem.args[0]
-    assert "history format 2, and this one reads up to 1" in problem.args[0]
+    assert "history format is 2, and this version reads up to 1" in problem.args[0]
 
 
 def test_a_newer_version_may_lack_columns(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_a_newer_version_may_lack_columns(tmp_path: Path) -> None:
     write_run(str(tmp_path), make_run_entry())
     metadata = {FORMAT_KEY: "7"}
     rewritten(tmp_path, lambda _: pa.table({"other": [1]}).replace_schema_metadata(metadata))
-    assert "history format 7" in problem_of(tmp_path).args[0]
+    assert "history format is 7" in problem_of(tmp_path).args[0]
 
 
 def test_unknown_columns_are_passed_over(tmp_path: Path) -> None:

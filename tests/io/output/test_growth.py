@@ -157,7 +157,7 @@ def test_an_incomplete_document_is_named(name: str, tmp_path: Path) -> None:
     commit(folder, "a", "b")
     folder.mark_success(success_of(2))
     (tmp_path / name).write_text("{}")
-    with pytest.raises(OutputError, match=f"{name} is damaged: it tells no ") as error:
+    with pytest.raises(OutputError, match=f"{name} is damaged: it has no ") as error:
         folder.accepted_job()
     assert "remove" in error.value.args[1]
 
@@ -302,5 +302,5 @@ def test_any_column_may_give_the_time() -> None:
 )
 def test_a_file_without_a_time_is_named(name: str) -> None:
     """A file without a time would belong to no night and never be predicted, so it is refused by name."""
-    with pytest.raises(DataError, match=f"/data/{name} is in no folder date="):
+    with pytest.raises(DataError, match=f"/data/{name} is not in a folder date="):
         files_within([*list_files("date=2026-11-21/b"), *list_files(name)], NIGHT)

@@ -143,7 +143,7 @@ def test_committed_units_are_not_removed_unless_requested(
     folder.mark_success(success_of(1))
     before = everything()
     monkeypatch.setattr(lvm_batch.io.output.commit, "job_difference", lambda *_, **__: None)
-    with pytest.raises(JobChanged, match=rf"{committed}\.parquet, which is committed for what its input was"):
+    with pytest.raises(JobChanged, match=rf"{committed}\.parquet, which is committed for an earlier state"):
         folder.begin(job(("a", "b"), a=2, b=2))
     assert everything() == before
 
@@ -182,7 +182,7 @@ def test_unreadable_folders_above_are_not_outputs(s3: None, monkeypatch: pytest.
     """A user may have access to the output folder only."""
 
     def refuse(place: Location) -> None:
-        raise InputNotFound(f"{place.text} cannot be looked at", "check access")
+        raise InputNotFound(f"{place.text} cannot be accessed", "check access")
 
     monkeypatch.setattr(lvm_batch.io.output.committed, "look_at", refuse)
     assert job_around(locate(f"{OUT}/x")) is None

@@ -146,10 +146,10 @@ def rewrite(folder: OutputFolder, name: str, document: JobDocument | CommitRecor
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"fingerprint": ...}, "it tells no fingerprint"),
+        ({"fingerprint": ...}, "it has no fingerprint"),
         ({"units": "many"}, "a value is of another type"),
-        ({"units": [{"output": "a"}]}, "it tells no input"),
-        ({"identity": {"format": 1, "inputs": {"a": {}}}}, "it tells no path"),
+        ({"units": [{"output": "a"}]}, "it has no input"),
+        ({"identity": {"format": 1, "inputs": {"a": {}}}}, "it has no path"),
     ],
 )
 def test_an_incomplete_job_is_named(address: str, changes: dict[str, Any], why: str) -> None:

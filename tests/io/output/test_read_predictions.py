@@ -236,7 +236,7 @@ def test_only_committed_files_are_read(read: Reader, output: str) -> None:
 def test_an_unfinished_output_is_refused(read: Reader, output: str) -> None:
     """Without `_SUCCESS` an output is refused; the error says how far it is and what to do."""
     folder = begin(output, ["a-00000.parquet", "b-00000.parquet"])
-    with pytest.raises(NotFinished, match=r"nothing of .* is committed yet"):
+    with pytest.raises(NotFinished, match=r"nothing in .* is committed yet"):
         read(output, require_success=False)
     write_unit(folder, "a-00000.parquet", {"key": [1]})
     with pytest.raises(NotFinished, match=r"is incomplete: 1 of 2 units.*") as caught:

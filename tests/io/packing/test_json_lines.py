@@ -124,9 +124,9 @@ def test_ids_of_two_kinds_are_refused_by_line(tmp_path: Path, line: int) -> None
     """A column with numbers and texts is refused, with the file, the line and the column, wherever that line is."""
     ids: list[Any] = list(range(20))
     ids[line - 1] = "a"
-    with pytest.raises(ColumnError, match=rf"rows\.jsonl, line {line}: `id` changes its kind") as error:
+    with pytest.raises(ColumnError, match=rf"rows\.jsonl, line {line}: `id` changes its type") as error:
         packed(tmp_path, lines(rows(id=ids)))
-    assert "all ids as texts" in error.value.args[1]
+    assert "all ids as strings" in error.value.args[1]
     assert not (tmp_path / "out").exists()
 
 
@@ -137,7 +137,7 @@ BROKEN = {
     "two objects in a line": (
         b'{"embedding": [1, 2]} {"embedding": [1, 2]}\n',
         UnreadableFile,
-        "not one object",
+        "not one JSON object",
     ),
     "no embedding": (b'{"a": 1}\n', ColumnError, "has neither a `context` nor a `vector` column; it has `a`"),
     "texts": (b"a,b\n1,2\n", DataError, "is neither NPZ nor NPY nor Parquet nor JSON lines"),
@@ -161,7 +161,7 @@ def test_what_parquet_cannot_hold_is_said(tmp_path: Path) -> None:
     table, notices = packed(tmp_path, lines(values))
     assert table.column_names == ["embedding", "big"]
     assert any("`meta` is left out: its objects have no values" in notice for notice in notices)
-    assert any("`big` holds whole numbers too large to be exact" in notice for notice in notices)
+    assert any("`big` mixes whole numbers with fractions" in notice for notice in notices)
 
 
 def test_a_folder_of_json_lines_is_read(tmp_path: Path) -> None:

@@ -148,7 +148,7 @@ def test_arrays_that_do_not_fit_are_named_and_left_out(tmp_path: Path) -> None:
         "scalar": "it has the shape (), not one value per row",
         "phases": "no column can hold complex128",
         "steps": "no column can hold datetime64[25s]",
-        "target": "there is a column `target` already",
+        "target": "there already is a column `target`",
     }
 
 

@@ -101,10 +101,10 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ),
     (
         {"vectors_0": floats(4, 3), "vectors_1": floats(4, 3), "ids": np.arange(4)},
-        "ids.npy holds one value a row, and of 2 files of vectors beside it 0 can have",
-        "ids_3.npy beside vectors_3.npy",
+        "ids.npy has one value per row, and 0 of the 2 files of vectors",
+        "ids_3.npy for vectors_3.npy",
     ),
-    ({"ids": np.arange(4)}, "of 0 files of vectors beside it 0", "give both"),
+    ({"ids": np.arange(4)}, "0 of the 0 files of vectors", "give both"),
     (
         {"vectors": floats(4, 3), "phase": np.zeros(4, complex)},
         "no column can hold complex128",
@@ -169,4 +169,4 @@ def test_arrays_of_a_file_are_found_by_find_files(tmp_path: Path) -> None:
     folder = saved(tmp_path, vectors=floats(4, 3), ids=np.arange(4))
     (source,) = find_sources(find_files([str(folder / "vectors.npy")]), Reading())
     assert source.others.names == []
-    assert "vectors alone" in source.notices[0]
+    assert "only vectors" in source.notices[0]

@@ -143,7 +143,7 @@ def test_windows_of_any_encoding_read_back_the_same(
     assert_same(before, after)
     become = "null" if written == "fixed_size_binary" else "filled with NaN"
     assert notices == [
-        f"{source}: 1 of 1,500 rows hold no vectors of the right length: they are {become}, and a run counts them bad"
+        f"{source}: 1 of 1,500 rows hold no vectors of the right length: they are {become}, and count as bad"
     ]
 
 
@@ -220,7 +220,7 @@ def test_short_contexts_are_padded_with_a_notice(tmp_path: Path) -> None:
     assert before["details"] == [None, "padded: 2", "wrong_length: 9", None]
     assert after["details"] == [None, None, "null", None]
     assert [notice.split(": ", 1)[1] for notice in notices] == [
-        "1 of 4 rows hold no vectors of the right length: they are null, and a run counts them bad",
+        "1 of 4 rows hold no vectors of the right length: they are null, and count as bad",
         "1 of 4 rows have a short context, which was padded",
     ]
 
@@ -241,7 +241,7 @@ def test_values_too_large_for_float16_are_reported(tmp_path: Path) -> None:
     """A value that float16 cannot hold becomes infinite, and a notice says so."""
     np.save(tmp_path / "c.npy", np.where(np.arange(120).reshape(3, 5, 8) == 50, 1e5, 1.0).astype(np.float32))
     notices = packed(tmp_path / "c.npy", tmp_path / "out", dtype="float16")
-    assert "1 of 3 rows hold values too large" in notices[0]
+    assert "1 of 3 rows have values too large" in notices[0]
     assert read(tmp_path / "out")["details"] == [None, "inf", None]
 
 

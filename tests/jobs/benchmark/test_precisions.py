@@ -32,7 +32,7 @@ def test_changes_are_those_of_rows_that_have_a_route_and_a_cosine() -> None:
     assert figures["int8"] == PrecisionFigures(refused="needs VNNI")
     text = as_text(as_values(figures, n_sampled=1000))
     assert "int8: needs VNNI" in text
-    assert "take --precision fp32: each faster one changes over" in text
+    assert "take --precision fp32: each faster one changes more than" in text
 
 
 @pytest.mark.parametrize(

@@ -249,7 +249,7 @@ def test_a_worker_that_is_refused_ends_the_waiting(kind: str, monkeypatch: pytes
         with pytest.raises(TryAgain) as caught, backend.start(request(1)):
             pass
     assert caught.value.args == (
-        f"--cluster {kind} was refused a worker: no such queue",
+        f"--cluster {kind} cannot start a worker: no such queue",
         backend.if_no_worker,
     )
     assert made.closed

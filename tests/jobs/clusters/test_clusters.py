@@ -138,22 +138,30 @@ def test_a_plan_shows_the_hosts(
 @pytest.mark.parametrize(
     ("given", "table", "message"),
     [
-        ({"cluster": "slurm"}, {"cores": 1, "memory": "1GB"}, "how many workers"),
-        ({"cluster": "slurm", "workers": 1}, {}, r"\[slurm\] does not say cores"),
-        ({"cluster": "slurm", "workers": 1}, {"cores": 1}, r"\[slurm\] does not say memory"),
+        ({"cluster": "slurm"}, {"cores": 1, "memory": "1GB"}, "no number of workers"),
+        ({"cluster": "slurm", "workers": 1}, {}, r"\[slurm\] has no cores"),
+        ({"cluster": "slurm", "workers": 1}, {"cores": 1}, r"\[slurm\] has no memory"),
         ({"cluster": "slurm", "workers": 1}, {"cores": 1, "memory": "lots"}, "cannot be used"),
         ({"cluster": "slurm", "workers": 1}, {"cores": True}, "cores in .* cannot be True"),
         ({"cluster": "slurm", "workers": 1}, {"worker_extra_args": [1]}, "cannot be .1."),
-        ({"cluster": "slurm", "workers": 1}, {"n_workers": 2}, "n_workers in .* not for a table"),
-        ({"cluster": "slurm", "workers": 1}, {"walltim": "1:00"}, "walltim in .* not known to SLURMCluster"),
-        ({"cluster": "kubernetes", "workers": 1}, {}, "does not say image"),
+        ({"cluster": "slurm", "workers": 1}, {"n_workers": 2}, "n_workers in .* cannot be set in a table"),
+        (
+            {"cluster": "slurm", "workers": 1},
+            {"walltim": "1:00"},
+            "walltim in .* not an argument of SLURMCluster",
+        ),
+        ({"cluster": "kubernetes", "workers": 1}, {}, "has no image"),
         ({"cluster": "kubernetes", "workers": 1}, {"image": "x", "name": "A_B"}, "A_B is invalid"),
         ({"cluster": "kubernetes", "workers": 1}, {"resources": {"limits": 3}}, "resources in .* cannot be"),
         ({"cluster": "ssh"}, {"hosts": ["one"]}, "names 1 host, "),
         ({"cluster": "ssh"}, {"hosts": ["a", "b"], "connect_options": [{}]}, "2 hosts and 1 connect_options"),
-        ({"cluster": "ssh", "workers": 3}, {"hosts": ["a", "b"]}, "--workers is not for --cluster ssh"),
-        ({"adapt": "1:2"}, {}, "needs a cluster to adapt"),
-        ({"wait_for_workers": 5}, {}, "--wait-for-workers is for"),
+        (
+            {"cluster": "ssh", "workers": 3},
+            {"hosts": ["a", "b"]},
+            "--workers cannot be used with --cluster ssh",
+        ),
+        ({"adapt": "1:2"}, {}, "needs a cluster that can grow"),
+        ({"wait_for_workers": 5}, {}, "--wait-for-workers needs"),
         ({"scheduler": "tcp://a:1", "workers": 4}, {}, "--workers 4 and --scheduler tcp://a:1 are both"),
         ({"scheduler": "http://a:8787"}, {}, "--scheduler cannot be 'http://a:8787'"),
         ({"scheduler": "tcp://a"}, {}, "--scheduler cannot be 'tcp://a'"),
@@ -613,7 +621,7 @@ def test_a_worker_checks_by_itself(dataset: Path, models: Path, tmp_path: Path) 
     plan = make_plan(settings, threads=None)
     [refused] = run_units(replace(plan.job, release="9.9"), plan.units)
     assert isinstance(refused, Refusal)
-    assert (refused.why, refused.device) == ("this run has lvm-batch 9.9", f"lvm-batch {OURS}")
+    assert (refused.why, refused.device) == ("this run uses lvm-batch 9.9", f"lvm-batch {OURS}")
 
 
 def test_a_worker_that_joins_with_another_lvm_batch_gets_no_work(

@@ -115,7 +115,7 @@ def test_variables_are_those_that_dask_reads() -> None:
     ("setting", "content", "reason"),
     [
         (CA, None, "No such file"),
-        (CA, "no PEM", "it holds no certificate"),
+        (CA, "no PEM", "it contains no certificate"),
         (CERT, None, "No such file"),
         (KEY, "no PEM", f"{CERT} and {KEY} cannot be used"),
     ],

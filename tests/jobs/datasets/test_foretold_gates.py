@@ -95,7 +95,7 @@ def test_the_files_of_a_dataset_are_added_up(tmp_path: Path) -> None:
     ("bounds", "verb", "accepted"),
     [
         (known(least=17, most=17, rows=903, vectors=17), "will", "0.019"),
-        (known(least=2, most=30, rows=903, vectors=6), "will most likely", "0.034"),
+        (known(least=2, most=30, rows=903, vectors=6), "will probably", "0.034"),
         (known(least=1, most=10, rows=903, vectors=2), "may", "0.012"),
         (known(least=900, most=900, rows=900, vectors=900, files=3), "will", "1"),
     ],

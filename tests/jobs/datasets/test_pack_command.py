@@ -158,7 +158,7 @@ def test_an_output_inside_the_input_is_refused(npz: Path, capsys: pytest.Capture
     """Otherwise the next pack would read this one's output."""
     code, values = result(capsys, npz.parent, "--output", npz.parent / "out")
     assert (code, values["error"]["kind"]) == (2, "output")
-    assert "lies inside the input" in values["error"]["message"]
+    assert "is inside the input" in values["error"]["message"]
 
 
 @pytest.mark.parametrize(("shape", "command"), [((20, 768), "bank build"), ((20, 5, 768), "train")])
@@ -243,7 +243,7 @@ def test_what_sorting_needs_is_told_at_once(tmp_path: Path, capsys: pytest.Captu
 def test_contexts_are_not_sorted(npz: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Windows hold their order in themselves: --sort is refused."""
     code, values = result(capsys, npz, "--sort", "--output", npz.parent / "out")
-    assert (code, values["error"]["hint"]) == (2, "--sort is for single vectors: leave it out")
+    assert (code, values["error"]["hint"]) == (2, "leave --sort out: it is for single vectors")
 
 
 @pytest.mark.parametrize("sort", [[], ["--sort"]])
@@ -276,7 +276,7 @@ def test_vectors_of_two_widths_are_refused(tmp_path: Path, capsys: pytest.Captur
     [
         (["--sort", "--memory-limit", "1MiB"], "--memory-limit cannot be '1MiB'"),
         (["--sort", "--memory-limit", "much"], "--memory-limit cannot be 'much'"),
-        (["--memory-limit", "1GiB"], "--memory-limit is for --sort alone"),
+        (["--memory-limit", "1GiB"], "--memory-limit needs --sort"),
     ],
 )
 def test_memory_is_a_size_and_for_sorting(
@@ -301,7 +301,7 @@ def test_sigterm_leaves_nothing(
     monkeypatch.setattr(PackedFiles, "write", write_and_stop)
     source, out = json_lines(tmp_path / "rows.jsonl"), tmp_path / "out"
     code, values = result(capsys, source, "--output", out, *sort)
-    assert (code, values["error"]["hint"]) == (143, "nothing is written; run the same command again")
+    assert (code, values["error"]["hint"]) == (143, "nothing was written; run the same command again")
     assert not out.exists()
 
 

@@ -213,7 +213,7 @@ def test_without_articles_rows_are_halved_by_blocks(settings: dict[str, Any]) ->
     """Rows without an article column are halved in twenty blocks, and a notice says so."""
     values, text = calibrated(settings, article_column="nobody")
     assert (values["grouped_by"], values["articles"]) == ("blocks of rows", 20)
-    assert "found on other blocks of rows" in text
+    assert "fitted to other blocks of rows" in text
 
 
 def test_a_bank_of_one_vector_gives_no_margin(settings: dict[str, Any], tmp_path: Path) -> None:
@@ -250,7 +250,7 @@ def test_nothing_is_proposed_where_the_fallback_gains_nothing(
     )
     assert values["proposed"] is None
     assert values["policies"]["both"]["escalated"] == pytest.approx(0.01)
-    assert "nothing to propose" in text
+    assert "no thresholds are proposed" in text
     assert not (tmp_path / "out/thresholds.toml").exists()
 
 
@@ -276,7 +276,7 @@ def test_an_output_that_cannot_be_written_is_named(settings: dict[str, Any], tmp
     (tmp_path / "file").write_text("")
     for output, message in (
         (str(tmp_path / "file"), "file cannot be made"),
-        ("s3://nobody/x", "a folder of this machine"),
+        ("s3://nobody/x", "a folder on this machine"),
     ):
         with pytest.raises(OutputError, match=message):
             calibrated(settings, output=output, dataset=(str(tmp_path / "nothing.parquet"),))
@@ -298,7 +298,7 @@ def test_a_budget_below_one_row_gives_no_estimate_for_other_articles(settings: d
     values, text = calibrated(settings, lane_column="nobody", budget=1.1 / N_WINDOWS)
     assert values["proposed"] is not None
     assert values["policies"]["random"]["of_oracle"] is None
-    assert "not seen is not known: 0.183333% of one half of these rows is less than a row" in text
+    assert "not seen is unknown: 0.183333% of one half of these rows is less than a row" in text
     assert max(len(line) for line in text.splitlines() if "/" not in line) <= 110
 
 

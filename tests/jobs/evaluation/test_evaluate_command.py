@@ -340,7 +340,7 @@ def test_one_null_article_makes_all_rows_be_drawn_one_by_one(
         place / "models/first",
     ).values
     assert (values["bootstrap"]["of"], values["rows"]["articles"]) == ("rows", None)
-    assert any("not every row says in a column `article_id`" in notice for notice in values["notices"])
+    assert any("some rows have no article in a column `article_id`" in notice for notice in values["notices"])
     expected = ridge_cosines(np.arange(len(LAST)) * 5 // len(LAST)).mean()
     assert by_name(values)["ridge"]["cosine"] == pytest.approx(expected, abs=1e-6)
 
@@ -375,7 +375,7 @@ def test_one_article_has_neither_ridge_nor_intervals(
     values = lvm_batch("evaluate", path, "--model", place / "models/first").values
     assert [baseline["name"] for baseline in values["baselines"]] == ["mean of context", "last vector"]
     assert values["models"][0]["interval"] is None
-    assert any("no ridge" in notice for notice in values["notices"])
+    assert any("ridge regression is left out" in notice for notice in values["notices"])
 
 
 def test_predictions_without_a_cosine_are_counted(
@@ -394,7 +394,7 @@ def test_predictions_without_a_cosine_are_counted(
     ) * 3
     assert figures["broken"]["retrieval"]["contain_at_50"] == 0
     assert figures["third"]["cosine"] == pytest.approx(model_cosines(2, "gru").mean(), abs=1e-6)
-    assert any("without a cosine" in notice and "broken" in notice for notice in values["notices"])
+    assert any("have no cosine" in notice and "broken" in notice for notice in values["notices"])
     assert {entry["recommendation"] for entry in values["leaderboard"]} == {None}
 
 
@@ -427,7 +427,7 @@ def test_models_of_other_vectors_are_refused(
     windows, narrow = place / "windows.parquet", place / "models/first"
     for options, message in (
         (("--model", narrow, "--model", wide), "reads vectors of 16"),
-        (("--model", wide, "--bank", place / "bank"), "bank holds vectors of 12 components, the model"),
+        (("--model", wide, "--bank", place / "bank"), "bank holds vectors of 12 components, but the model"),
         (("--model", wide), "column `context` holds vectors of 12 components, and the model"),
     ):
         result = lvm_batch("evaluate", windows, *options)
@@ -455,8 +455,8 @@ def test_a_dataset_without_targets_is_refused(
     without = write_windows(tmp_path / "a.parquet", leave_out=("target",))
     unusable = write_windows(tmp_path / "b.parquet", target=lists(np.zeros_like(TARGETS)))
     for path, message in (
-        (without, f"{without} has no `target` column, so there is nothing to judge a prediction by"),
-        (unusable, "none of 300 rows can be judged by: 300 no_target"),
+        (without, f"{without} has no `target` column, so predictions cannot be judged"),
+        (unusable, "none of 300 rows can be used to judge models: 300 no_target"),
     ):
         result = lvm_batch("evaluate", path, "--model", place / "models/first")
         assert (result.code, result.values["error"]["message"]) == (2, message)
@@ -481,7 +481,7 @@ def test_options_of_a_calibration_are_refused_without_it(place: Path, lvm_batch:
     """An option such as --fallback without --calibrate is refused rather than ignored."""
     result = lvm_batch("evaluate", place / "windows.parquet", "--fallback", place / "models/third")
     assert result.code == 2
-    assert "--fallback means nothing without --calibrate" in result.values["error"]["message"]
+    assert "--fallback needs --calibrate" in result.values["error"]["message"]
 
 
 def test_an_output_elsewhere_is_refused_at_once(place: Path, lvm_batch: Callable[..., Any]) -> None:

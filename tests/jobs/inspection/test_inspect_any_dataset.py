@@ -158,7 +158,7 @@ def test_without_articles_each_file_is_one(tmp_path: Path, capsys: pytest.Captur
         "artifacts/lvm/models/amn"
     )
     assert "@file" not in values["carried"]
-    assert any("each file is taken for one article" in notice for notice in values["notices"])
+    assert any("each file is taken as one article" in notice for notice in values["notices"])
 
 
 def test_one_article_alone_makes_a_bank(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -495,7 +495,7 @@ def test_positions_that_begin_anew_within_a_file_are_not_sorted_together(
     """A file of several texts, which no known column tells apart, is not taken for one article and sorted."""
     write(tmp_path / "a.parquet", 30, whose=["x"] * 30, chunk_index=[*range(10)] * 3)
     values = inspected(capsys, "a.parquet")
-    assert "`chunk_index` begins anew within files" in messages(values)
+    assert "`chunk_index` starts again within files" in messages(values)
     assert [command.split()[1] for command in commands(values)] == ["bank"]
 
 

@@ -188,7 +188,7 @@ def test_files_with_other_columns_are_reported(
         "no `lane`, also `split`, `id` is string, not int64 in b.parquet"
     )
     assert values["criteria_not_evaluated"] == {
-        "high_stakes_lane": "there is no `lane` column in 1 of 2 files (in the others it is)",
+        "high_stakes_lane": "there is no `lane` column in 1 of 2 files (the others have it)",
         "long_context": "there is no `context_tokens` column",
     }
     assert values["columns"]["split"] == "split"

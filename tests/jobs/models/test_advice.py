@@ -67,7 +67,7 @@ def test_no_weights_ship_is_said_with_the_way_to_a_model(
 ) -> None:
     """Without a model the error says so, with commands that train one on the user's data and use it."""
     (error,) = errors_of(lvm_batch(command, dataset.name, "--output", "out"))
-    assert "no weights ship with lvm-batch" in error["message"]
+    assert "lvm-batch ships without weights" in error["message"]
     train, bank, run = commands_in(error["hint"])
     assert train[1:] == ["train", "my data.parquet", "--arch", "amn", "--output", f"{MODELS}/amn"]
     assert bank[1:] == ["bank", "build", "my data.parquet", "--output", "bank"]
@@ -201,7 +201,7 @@ def test_the_length_of_contexts_is_checked_before_work(
     assert result.code == ends
     if ends:
         (error,) = errors_of(result)
-        said = f"column `context` holds contexts of {k} vectors, and the model {model} takes {length}"
+        said = f"column `context` holds contexts of {k} vectors, but the model {model} takes {length}"
         assert error["message"] == f"windows.parquet: {said}"
         assert "--pad repeat" in error["hint"]
 

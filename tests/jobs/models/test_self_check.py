@@ -266,7 +266,7 @@ def test_without_a_worker_left_the_run_ends_with_75(
     devices(FakeDevice(spoil=tilted(0.2)), FakeDevice(spoil=tilted(0.3)))
     result = run_job()
     assert (result.code, result.values["error"]["kind"]) == (75, "try_again")
-    assert "no worker may work on this job, 2 were refused: tcp://" in result.values["error"]["message"]
+    assert "no worker can be used for this job, 2 were refused: tcp://" in result.values["error"]["message"]
     devices(None, None)
     assert run_job().values["units_computed"] == N_UNITS
 

@@ -171,23 +171,23 @@ LACKS: dict[str, tuple[Sequence[RunEntry], str]] = {
         [make_run_entry(fallback=None, rows_by_route={"amn": 1000, "gru": 0})],
         "no run with a fallback",
     ),
-    "query_p95": ([make_run_entry()], "not recorded"),
-    "query_rate": ([queried(9.0, processor=None)], "not recorded by any run, with the processor"),
+    "query_p95": ([make_run_entry()], "no run recorded it"),
+    "query_rate": ([queried(9.0, processor=None)], "no run recorded it together with the processor"),
     "rows_per_s": (
         [make_run_entry(hours_ago=30), make_run_entry(hours_ago=31), make_run_entry(rows_per_s=1)],
         "3 runs of its shape",
     ),
-    "memory": ([make_run_entry(projected_bytes=1_000)], "not recorded"),
+    "memory": ([make_run_entry(projected_bytes=1_000)], "no run recorded it"),
     "shadow_gain": (
         [make_run_entry(shadow_gain=Figure(0.5, 29, 0.01))],
-        "29 rows of the shadow evaluation, 30 are needed",
+        "29 rows in the shadow evaluation, 30 are needed",
     ),
     "escalation_gain": (
         [make_run_entry(escalation_gain=Figure(-0.5, 29, 0.01))],
         "29 escalated rows with a target, 30 are needed",
     ),
     "input_norm": ([make_run_entry(input_norm=Figure(1.0, 9))], "no run before the window"),
-    "input_centroid": ([make_run_entry()], "not recorded"),
+    "input_centroid": ([make_run_entry()], "no run recorded it"),
     "seen_rows": ([make_run_entry()], "unknown"),
     "input_drift": (
         sampled(shift=6.0)[3:],
@@ -201,7 +201,7 @@ LACKS: dict[str, tuple[Sequence[RunEntry], str]] = {
         [*sampled()[:-1], make_run_entry(row_sample=make_row_sample(9), bank="other")],
         "0 runs of the same models and bank",
     ),
-    "reason_drift": (sampled(n_articles=4), "80 sampled rows of 4 articles say too little"),
+    "reason_drift": (sampled(n_articles=4), "80 sampled rows of 4 articles are too few"),
 }
 
 
@@ -338,7 +338,7 @@ def test_the_printed_rules_are_the_rules(tmp_path: Path) -> None:
     for rules in (Rules(), changed):
         path.write_text(rules_text(rules))
         assert load_rules(path) == rules
-    assert "min = 0.6  # fires below it; the model cards' alert" in rules_text(Rules())
+    assert "min = 0.6  # fires below this; the model cards' alert" in rules_text(Rules())
 
 
 def test_a_file_changes_only_what_it_names(tmp_path: Path) -> None:

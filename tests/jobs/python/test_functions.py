@@ -157,7 +157,7 @@ def test_a_model_is_trained_and_judged(tmp_path: Path, sample_file: Path, bank: 
     assert "amn" in trained.text
     found = lvm_batch.evaluate(sample_file, model=trained.model, resamples=100, progress=False)
     assert [each["path"] for each in found["models"]] == [str(trained.model)]
-    with pytest.raises(lvm_batch.JobError, match="--budget means nothing without --calibrate"):
+    with pytest.raises(lvm_batch.JobError, match="--budget needs --calibrate"):
         lvm_batch.evaluate(sample_file, model=trained.model, budget=0.1)
 
 

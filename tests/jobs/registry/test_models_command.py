@@ -217,7 +217,7 @@ def test_the_width_follows_from_data_and_roles(
     assert result.values["error"]["message"] == "amn-1 fails 1 of 4 checks: dimensions"
     given = lvm_batch(*verify, "--dim", DIM)
     assert given.code == 0
-    assert given.values["notes"] == ["fallback_model takes vectors of 8: run refuses the two together"]
+    assert given.values["notes"] == ["fallback_model takes vectors of 8: a run refuses the two together"]
 
 
 def test_rows_out_of_distribution_are_judged_first(models_command: Callable[..., Any], dataset: Path) -> None:
@@ -350,7 +350,7 @@ def test_a_missing_comparison_is_a_note(models_command: Callable[..., Any], mode
     """Without --data a model may replace another, and the result says that no cosine was compared."""
     assert models_command("promote", "amn-1").values["notes"] == []
     notes = models_command("promote", "worse").values["notes"]
-    assert notes == ["no cosine was compared with production_model: --data names rows to do it on"]
+    assert notes == ["no cosine was compared with production_model: give rows for that with --data"]
     assert role(models_dir) == "worse"
 
 
@@ -555,7 +555,7 @@ def test_a_retrained_model_is_reported_and_verified_again(
     models_command("promote", "amn-1").done()
     save(models_dir, "amn-1", small_amn(8, residual=0.01))
     problem = models_command("list").values["roles"][PRODUCTION]["problem"]
-    assert problem == "amn-1 has been rewritten since it got the role, and was not verified"
+    assert problem == "amn-1 has been rewritten since it got the role, and not been verified since"
     result = models_command("promote", "amn-1", "--data", dataset)
     assert (result.code, result.values["changed"]) == (0, True)
     assert result.values["from"]["name"] == result.values["to"]["name"] == "amn-1"
@@ -581,7 +581,7 @@ def test_a_role_does_not_change_without_its_log(
     before = (models_dir.parent / "roles.jsonl").stat().st_size if held else 0
     with files_of_at_most(before + 10):
         result = models_command("promote", "amn-2")
-    assert (result.code, "is as it was" in result.values["error"]["message"]) == (2, True)
+    assert (result.code, "is unchanged" in result.values["error"]["message"]) == (2, True)
     assert role(models_dir) == (held[0] if held else None)
     assert (models_dir.parent / "roles.jsonl").stat().st_size == before
 

@@ -62,7 +62,7 @@ def test_a_model_is_translated_both_ways(models: Callable[..., Result], tmp_path
         ("amn", "amn.onnx", "ends in neither .pt nor .safetensors"),
         ("amn", "there.pt/amn.pt", "cannot be written"),
         ("nobody", "a.pt", "no model 'nobody'"),
-        ("there.pt", "a.safetensors", "not a file of torch.save or safetensors"),
+        ("there.pt", "a.safetensors", "not a torch.save or safetensors"),
     ],
 )
 def test_what_cannot_be_converted_is_refused(

@@ -146,8 +146,8 @@ def test_gates_are_judged_of_a_model_that_has_the_role_too(
         (("--min-mrr", 0.2), "apart", "there is no bank"),
         (("--min-recall-at-5", 0.3, "--bank", "bank"), "", "there are no rows"),
         (("--min-contain-at-50", 1.5, "--bank", "bank"), "apart", "--min-contain-at-50 cannot be 1.5"),
-        (("--bank", "bank"), "apart", "--bank means nothing without a gate"),
-        (("--min-mrr", 0.2, "--bank", "other"), "apart", "holds the target of none of 300 windows"),
+        (("--bank", "bank"), "apart", "--bank needs a gate"),
+        (("--min-mrr", 0.2, "--bank", "other"), "apart", "holds no target of 300 windows"),
         (("--max-seen", "nan"), "apart", "--max-seen cannot be nan"),
     ],
 )

@@ -229,7 +229,7 @@ def _a_way_out(folder: Path) -> str:
 
 def _no_document(folder: Path) -> str:
     (folder / "release.json").unlink()
-    return "is no release"
+    return "is not a release"
 
 
 @pytest.mark.parametrize(
@@ -296,7 +296,7 @@ def test_a_release_is_made_of_what_fits(
     (tmp_path / "others.json").write_text(json.dumps(judged))
     options = (*registry, "--evaluation", tmp_path / "others.json", "--output", tmp_path / "r")
     others = lvm_batch("models", "release", "amn", *options)
-    assert (others.code, "does not judge" in others.values["error"]["message"]) == (2, True)
+    assert (others.code, "did not evaluate" in others.values["error"]["message"]) == (2, True)
     taken = lvm_batch("models", "release", "amn", *registry, "--output", place / "released")
     assert (taken.code, "already" in taken.values["error"]["message"]) == (2, True)
     assert not (tmp_path / "r").exists()

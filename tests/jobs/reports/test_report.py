@@ -181,7 +181,7 @@ def test_a_job_of_which_nothing_is_done_has_a_report(output: Path, lvm_batch: Co
     page = read(output / REPORT)
     assert "svg" not in page.tags
     assert {
-        "No event tells when units were done.",
+        "No event says when units were done.",
         "No row is bad.",
         "No run has finished a unit yet.",
     } <= set(page.texts)

@@ -110,7 +110,7 @@ def test_without_a_home_there_is_no_tilde(monkeypatch: pytest.MonkeyPatch) -> No
 def test_local_settings_cannot_be_urls(name: str) -> None:
     """A `file://` URL is a path; any other would be mistaken for a folder called `s3:`."""
     assert getattr(resolved(RunSettings, {name: "file:///a%20b/c"}), name) == "/a b/c"
-    with pytest.raises(SettingsError, match="cannot be a URL"):
+    with pytest.raises(SettingsError, match="not a URL"):
         resolved(RunSettings, {name: "s3://bucket/c"})
 
 
@@ -118,7 +118,7 @@ def test_a_file_of_settings_may_be_a_url_of_this_machine(tmp_path: Path) -> None
     """A URL of another machine is refused."""
     file = tmp_path / "a b.toml"
     assert expanded_file(f"file://{str(file).replace(' ', '%20')}", option="--config") == file
-    with pytest.raises(UsageError, match="cannot be a URL"):
+    with pytest.raises(UsageError, match="not a URL"):
         expanded_file("s3://bucket/job.toml", option="--config")
 
 
@@ -156,13 +156,13 @@ def test_a_newline_after_a_variable_is_ignored(environ: Mapping[str, str]) -> No
 def test_an_argument_of_blanks_is_refused(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
     """Without this check, an unset shell variable would mean the current folder."""
     assert main([text.format("") for text in arguments] + ["--json"]) == 2
-    assert "nothing is written there" in json.loads(capsys.readouterr().out)["error"]["message"]
+    assert "nothing can be written there" in json.loads(capsys.readouterr().out)["error"]["message"]
 
 
 @pytest.mark.parametrize("name", ["output", "model", "history", "lane_column"])
 def test_blanks_are_no_value(name: str) -> None:
     """A blank value is never meant."""
-    with pytest.raises(SettingsError, match="not empty"):
+    with pytest.raises(SettingsError, match="non-empty"):
         resolved(RunSettings, {name: "  "})
 
 

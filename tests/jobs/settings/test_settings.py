@@ -152,8 +152,8 @@ def test_the_edges_of_a_range_are_allowed(name: str, value: str) -> None:
         ("device", "auto, cpu, cuda, mps"),
         ("pad", "repeat, zero, reject"),
         ("precision", "fp32, tf32, bf16, fp16, int8"),
-        ("high_stakes_lane", "a list of texts"),
-        ("model", "a text that is not empty"),
+        ("high_stakes_lane", "a list of strings"),
+        ("model", "a non-empty string"),
         ("unit_size", "something like 64MiB or 200MB"),
     ],
 )
@@ -375,4 +375,4 @@ def test_a_column_is_not_both_kept_and_dropped(job: Path) -> None:
     """The contradiction is reported where it was written."""
     job.write_text('drop = ["id", "text"]\n')
     [problem] = problems({"columns": ["text"]}, config=job)
-    assert problem.message == f"drop in {job}: `text` is in --columns, too"
+    assert problem.message == f"drop in {job}: `text` is also in --columns"

@@ -226,7 +226,7 @@ def test_vectors_whose_products_overflow_are_refused(
         (("--arch", "mamba"), "--arch cannot be 'mamba'"),
         (("--epochs", "-1"), "--epochs cannot be '-1'"),
         (("--validation-share", "1"), "--validation-share cannot be '1'"),
-        (("--output", "s3://bucket/m"), "a folder of this machine"),
+        (("--output", "s3://bucket/m"), "a folder on this machine"),
         (("--context-length", "40"), "none of 360 rows is a window"),
     ],
 )
@@ -303,7 +303,7 @@ def test_a_full_disk_is_an_error_and_the_training_resumes(
         result = train("--output", tmp_path / "m")
     assert (result.code, result.values["error"]["kind"]) == (2, "output")
     assert "state.pt cannot be written: File too large" in result.values["error"]["message"]
-    assert "make room; the same command goes on" in result.values["error"]["hint"]
+    assert "make room; the same command resumes" in result.values["error"]["hint"]
     assert list((tmp_path / "m/_lvm_batch").glob("*.tmp")) == []
     assert train("--output", tmp_path / "m").code == 0
 

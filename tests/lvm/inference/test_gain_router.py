@@ -117,15 +117,15 @@ def test_a_damaged_router_is_refused_by_name(damage: Callable[[dict[str, Any]], 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (file_of(router_of()).to_bytes()[:-100], "no JSON"),
-        (b"PK\x03\x04", "no JSON"),
-        (b"[" * 100_000, "no JSON"),
-        (b'{"kind": "something"}', "another kind"),
+        (file_of(router_of()).to_bytes()[:-100], "not JSON"),
+        (b"PK\x03\x04", "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b'{"kind": "something"}', "other JSON"),
         (b'{"kind": "lvm-batch router", "format": 9}', "format 9, and this version reads format 1"),
         (b" " * (2**24 + 1), "more than 16,777,216 bytes"),
     ],
 )
 def test_another_file_is_no_router(content: bytes, message: str) -> None:
-    """A cut file, another kind of file, or the file of a later version is refused with what it is."""
+    """A cut file, other JSON of file, or the file of a later version is refused with what it is."""
     with pytest.raises(RouterError, match=message):
         read_router(content, "r.json")

@@ -168,7 +168,7 @@ def test_features_are_dropped_in_training_only(name: str) -> None:
 
 @pytest.mark.parametrize("name", SMALL)
 def test_no_model_ends_below_its_start(name: str) -> None:
-    """On articles kept apart, what is kept is never worse than the start at ridge regression, even of few windows."""
+    """On held-out articles, what is kept is never worse than the start at ridge regression, even of few windows."""
     held_out = windows(200, seed=2)
     recipe = replace(recipe_for("unseen", name, n_windows=60), epochs=2, learning_rate=0.05)
     history = fit(small(name), windows(60, seed=1), recipe=recipe, seed=0, validation=held_out)

@@ -235,7 +235,7 @@ def test_a_unit_that_was_lost_is_tried_again(cluster: Cluster, loss: str) -> Non
         ("killed", "its worker w1 died; it last held 1 GiB of 2 GiB"),
         ("dropped", "the cluster dropped it: cancelled"),
         ("odd", "the cluster dropped it: odd"),
-        ("unfetched", "its worker did not hand over the result within 10 s"),
+        ("unfetched", "its worker did not return the result within 10 s"),
     ],
 )
 def test_a_unit_that_is_lost_alone_too_fails_by_name(cluster: Cluster, loss: str, why: str) -> None:
@@ -543,7 +543,7 @@ def test_a_dropped_task_makes_the_driver_check_the_scheduler(
 
     def workers_of(client: Cluster) -> dict[str, dict[str, int]]:
         if any(task.status == "cancelled" for task in client.tasks):
-            raise TryAgain("the scheduler went away", "start it again")
+            raise TryAgain("the scheduler is gone", "start it again")
         return client.workers
 
     monkeypatch.setattr("lvm_batch.jobs.prediction.execution.workers.workers_of", workers_of)

@@ -306,7 +306,7 @@ def test_a_clusters_table_sets_the_memory(tmp_path: Path) -> None:
     )
     for name, table in (("slurm", slurm), ("kubernetes", kubernetes)):
         settings = RunSettings.model_validate({"cluster": name, "workers": 1, name: table})
-        with pytest.raises(NotEnoughMemory, match="may use 256 MiB") as caught:
+        with pytest.raises(NotEnoughMemory, match="may use only 256 MiB") as caught:
             check_memory(projection, settings)
         assert f"[{name}]" in caught.value.args[1]
         assert "--workers" not in caught.value.args[1]

@@ -265,7 +265,7 @@ def test_the_gate_is_no_part_of_the_fingerprint() -> None:
     [
         (LOSS, "escalated rows: the fallback makes them worse"),
         (NOISE, "escalated rows"),
-        (Gain(-0.1, 1), "1 escalated row, too few to tell whether the fallback helps"),
+        (Gain(-0.1, 1), "1 escalated row, too few to say whether the fallback helps"),
     ],
 )
 def test_the_line_of_the_gain_says_what_it_means(gain: Gain, end: str) -> None:

@@ -141,7 +141,7 @@ def test_rows_of_several_files_name_them() -> None:
             "1 row with route gru and status ok",
         ),
         ({"query": RowQuery(1, worst=True), "n_matching": 9}, "the 1 row with the lowest cosine of 9 rows"),
-        ({"rows": [], "query": RowQuery(1, worst=True)}, "no such row has a cosine"),
+        ({"rows": [], "query": RowQuery(1, worst=True)}, "none of these rows has a cosine"),
         ({"n_committed": 1, "n_planned": 1500}, "1 of 1,500 rows are committed so far"),
         ({"has_predictions": False}, "the job writes no predictions (--no-prediction)"),
     ],

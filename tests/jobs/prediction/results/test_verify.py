@@ -108,7 +108,7 @@ def test_a_foreign_record_does_not_replace_a_missing_unit(lvm_batch: Callable[..
     result = lvm_batch("verify", out)
     assert result.code == 1
     assert result.values["units_missing"] == ["a-00003.parquet"]
-    assert [(fault["file"], "of no unit" in fault["what"]) for fault in result.values["faults"]] == [
+    assert [(fault["file"], "to no unit" in fault["what"]) for fault in result.values["faults"]] == [
         ("old.parquet", True)
     ]
 

@@ -360,7 +360,7 @@ def test_config_show_says_that_an_address_is_set_and_not_which(
     assert SECRET not in shown
     assert "ping_url" in shown
     if "--json" not in options:
-        assert "# ping_url is set, and not shown" in shown
+        assert "# ping_url is set, but not shown" in shown
         (tmp_path / "job.toml").write_text(shown)
         assert main(["config", "show", "--config", str(tmp_path / "job.toml")]) == 0
 
