@@ -51,7 +51,8 @@ class RunEntry:
     ``started`` and ``ended`` are UTC. ``state`` is ``done``, or the kind of the error that the run ended with.
     ``shape`` is equal for runs whose speed can be compared. ``rows_by_route``, ``rows_by_status`` and
     ``rows_by_reason`` count rows by name. Bytes are those of one worker at its peak, measured and as projected by the
-    plan. ``query_p95_ms`` and ``query_mean_ms`` are the primary model's for single queries, on ``query_processor``.
+    plan. ``query_p95_ms``, ``query_mean_ms`` and ``query_memory_bytes`` are the primary model's for single queries, on
+    ``query_processor``.
     ``input_norm`` is of vectors sampled from the input, before anything is done to them, ``input_centroid`` their mean
     vector. ``input_seen`` is the share of sampled rows that the primary model was trained on, ``None`` if its
     checkpoint does not tell. ``row_sample`` are rows spread over all that the run computed.
@@ -98,6 +99,7 @@ class RunEntry:
     query_mean_ms: float | None = None
     query_processor: str | None = None
     row_sample: RowSample | None = None
+    query_memory_bytes: int | None = None
 
 
 YOUNGER = ("input_seen", "query_mean_ms", "query_processor", "row_sample")

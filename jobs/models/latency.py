@@ -65,7 +65,9 @@ def query_cost(load: Callable[[], ContextModel], *, length: int, n_queries: int)
     Call it in a process like a worker (``start_forkserver``), where numpy has one thread too and nothing else
     allocates. Raises ``ArchitectureError`` if the model does not read contexts of that length.
     """
-    return QueryCost(latency_ms(load(), length=length, n_queries=n_queries), _memory_bytes(load, length))
+    model = load()
+    latency = latency_ms(model, length=length, n_queries=n_queries)
+    return QueryCost(latency, query_memory_bytes(load, length, dim=model.dim))
 
 
 def latency_ms(model: ContextModel, *, length: int, n_queries: int) -> dict[str, float]:
@@ -82,12 +84,13 @@ def latency_ms(model: ContextModel, *, length: int, n_queries: int) -> dict[str,
     return {"mean": float(np.mean(took_ms)), "p50": float(p50), "p95": float(p95), "p99": float(p99)}
 
 
-def _memory_bytes(load: Callable[[], ContextModel], length: int) -> int | None:
-    """Return the memory that a model takes from the second time it is loaded: the first also fills libraries' caches.
+def query_memory_bytes(load: Callable[[], ContextModel], length: int, *, dim: int) -> int | None:
+    """Return the memory that a model of vectors of ``dim`` and a query take; ``None`` where the system does not tell.
 
+    Load the model once before: the first time also fills libraries' caches.
     What loading takes for a moment does not count, what a query takes for a moment does.
     """
-    contexts = _queries(_WARM_UP, length, load().dim)
+    contexts = _queries(_WARM_UP, length, dim)
     bare = own_bytes() if give_back_freed_memory() else None
     with _one_thread():
         predict = Predictor(load(), _CPU)

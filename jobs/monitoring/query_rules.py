@@ -1,4 +1,4 @@
-"""Rules about the time of single queries.
+"""Rules about the time and the memory of single queries.
 
 The rule: a run is compared with the first one of such a model on the same processor, so that a slow or busy machine is
 judged by what it did before. Runs that do not say what they ran on are judged by the cards' limits alone.
@@ -66,6 +66,27 @@ def check_query_rate(rule: declared.QueryRate, window: Window) -> Finding:
     )
 
 
+def check_query_memory(rule: declared.QueryMemory, window: Window) -> Finding:
+    """Judge the run whose memory of a query is furthest above, or nearest to, its limit."""
+    runs = [run for run in window.inside if run.query_memory_bytes is not None]
+    if not runs:
+        return lacks("query_memory", "not recorded by any run")
+    limits = [max(rule.max_mb, rule.max_growth * (_first(run, window, _memory_mb) or 0.0)) for run in runs]
+    largest, limit = max(zip(runs, limits, strict=True), key=lambda one: _memory_mb(one[0]) / one[1])
+    found = _memory_mb(largest)
+    why = f" ({rule.max_growth:g} times the first on this processor)" if limit > rule.max_mb else ""
+    return Finding(
+        "query_memory",
+        state_of(found > limit),
+        f"the model and a query take {found:.1f} MB, alert above {limit:.4g}{why}, target {rule.target_mb:g}",
+        found,
+        limit,
+        sum(run.rows_in for run in runs),
+        len(runs),
+        largest.report,
+    )
+
+
 def _first(run: RunEntry, window: Window, figure: Callable[[RunEntry], float]) -> float | None:
     """Return the figure of the first run of such a model on the run's processor, None if nothing is known of it."""
     if run.query_processor is None:
@@ -80,6 +101,10 @@ def _first(run: RunEntry, window: Window, figure: Callable[[RunEntry], float]) -
 
 def _p95_ms(run: RunEntry) -> float:
     return run.query_p95_ms or 0.0
+
+
+def _memory_mb(run: RunEntry) -> float:
+    return (run.query_memory_bytes or 0) / 1e6
 
 
 def _rate(run: RunEntry) -> float:

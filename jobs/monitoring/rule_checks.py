@@ -17,7 +17,7 @@ from lvm_batch.jobs.monitoring.quality_rules import (
     check_seen_rows,
     check_shadow_gain,
 )
-from lvm_batch.jobs.monitoring.query_rules import check_query_p95, check_query_rate
+from lvm_batch.jobs.monitoring.query_rules import check_query_memory, check_query_p95, check_query_rate
 from lvm_batch.jobs.monitoring.resource_rules import check_memory, check_rows_per_s
 from lvm_batch.jobs.monitoring.sample_rules import (
     check_confidence_drift,
@@ -41,6 +41,7 @@ def evaluate_rules(rules: Rules, window: Window) -> list[Finding]:
         "fallback_rate": lambda: check_fallback_rate(rules.fallback_rate, window),
         "query_p95": lambda: check_query_p95(rules.query_p95, window),
         "query_rate": lambda: check_query_rate(rules.query_rate, window),
+        "query_memory": lambda: check_query_memory(rules.query_memory, window),
         "rows_per_s": lambda: check_rows_per_s(rules.rows_per_s, window),
         "memory": lambda: check_memory(rules.memory, window),
         "shadow_gain": lambda: check_shadow_gain(rules.shadow_gain, window),

@@ -65,6 +65,16 @@ class QueryRate(Rule):
     target: Positive = Field(default=1500.0, description=f"the goal, above which it does not fire; {_CARD}")
 
 
+class QueryMemory(Rule):
+    """Memory of the primary model and a single query, of each run, also against the first on its processor."""
+
+    max_mb: Positive = Field(default=20.0, description=f"fires above it; {_CARD}")
+    max_growth: Annotated[float, Field(ge=1)] = Field(
+        default=1.5, description=f"fires only above so many times the first of such a model there; {_OWN}"
+    )
+    target_mb: Positive = Field(default=15.0, description=f"what should be reached; {_CARD}")
+
+
 class RowsPerS(Rule):
     """Rows per second of each run, against the median of runs before it of its job shape, of half to twice its rows."""
 
@@ -173,6 +183,7 @@ class Rules(BaseModel):
     fallback_rate: FallbackRate = FallbackRate()
     query_p95: QueryP95 = QueryP95()
     query_rate: QueryRate = QueryRate()
+    query_memory: QueryMemory = QueryMemory()
     rows_per_s: RowsPerS = RowsPerS()
     memory: Memory = Memory()
     shadow_gain: ShadowGain = ShadowGain()

@@ -1,4 +1,4 @@
-"""Measures, before a job, how long the primary model takes for a single query on its workers.
+"""Measures, before a job, the time and the memory that the primary model takes for a single query on its workers.
 
 The rule: if the measurement fails, the job goes on without it.
 """
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from lvm_batch.jobs.prediction.planning.job import Job
+    from lvm_batch.lvm.architectures.context_model import ContextModel
 
 _QUERIES = 100
 _ROUNDS = 4
@@ -25,11 +26,15 @@ _TIMEOUT_S = 20
 
 
 class QueryTimes(NamedTuple):
-    """The time of single queries on one thread in milliseconds, and the processor that it was measured on."""
+    """The time of single queries on one thread in milliseconds, the processor that it was measured on, and the memory.
+
+    ``memory_bytes`` is what the model and a query take, ``None`` where the system does not tell.
+    """
 
     p95_ms: float
     mean_ms: float
     processor: str
+    memory_bytes: int | None = None
 
 
 def worker_query_times(client: Client, job: Job, *, tell: Callable[[str], object]) -> QueryTimes | None:
@@ -55,16 +60,22 @@ def worker_query_times(client: Client, job: Job, *, tell: Callable[[str], object
         error, times = problem, []
     if error:
         tell(f"the latency of a single query was not measured: {type(error).__name__}: {error}")
-    return max(times, default=None)
+    return max(times, default=None, key=lambda one: one.p95_ms)
 
 
 def _query_times(path: str, length: int) -> QueryTimes:
     from lvm_batch.io.storage.locations import read_file
-    from lvm_batch.jobs.models.latency import latency_ms
+    from lvm_batch.jobs.models.latency import latency_ms, query_memory_bytes
     from lvm_batch.jobs.processes.resources import processor_name
     from lvm_batch.lvm.checkpoints.checkpoint import load_checkpoint
 
-    model = load_checkpoint(read_file(path), path).model
+    content = read_file(path)
+
+    def load() -> ContextModel:
+        return load_checkpoint(content, path).model
+
+    model = load()
+    memory = query_memory_bytes(load, length, dim=model.dim)
     rounds = [latency_ms(model, length=length, n_queries=_QUERIES) for _ in range(_ROUNDS)]
     p95, mean = (min(one[name] for one in rounds) for name in ("p95", "mean"))
-    return QueryTimes(p95, mean, processor_name())
+    return QueryTimes(p95, mean, processor_name(), memory)

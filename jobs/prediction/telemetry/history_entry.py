@@ -62,6 +62,7 @@ def entry_of(run: RunBeginning, end: RunSummarised, sample: Sample = NO_SAMPLE) 
         input_seen=sample.seen,
         query_mean_ms=end.query.mean_ms if end.query else None,
         query_processor=end.query.processor if end.query else None,
+        query_memory_bytes=end.query.memory_bytes if end.query else None,
         row_sample=join_samples(
             [record.sample for record in end.computed if record.sample], max_rows=2 * SAMPLED_ROWS
         ),

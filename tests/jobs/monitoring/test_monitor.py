@@ -125,7 +125,7 @@ def mean_of(rows: list[dict[str, Any]], name: str = "cosine") -> Figure:
 
 def test_an_entry_has_the_figures_of_the_output(ran: Ran, tmp_path: Path) -> None:
     """Means, counts and deviations equal those of the rows, by split and by route."""
-    assert added(ran, tmp_path, query=QueryTimes(0.5, 0.25, "x")) == []
+    assert added(ran, tmp_path, query=QueryTimes(0.5, 0.25, "x", 9_000)) == []
     run, rows = only_run(tmp_path), read_rows(Path(ran.settings.output))
     assert run.cosine == mean_of(rows)
     assert run.cosine_ood == mean_of([row for row in rows if row["split"] == "ood"])
@@ -143,6 +143,7 @@ def test_an_entry_has_the_figures_of_the_output(ran: Ran, tmp_path: Path) -> Non
     assert run.rows_by_reason["high_stakes_lane"] == 150
     assert (run.rows_in, run.rows_out, run.rows_by_status["ok"], run.fallback_rate) == (600, 600, 600, 0.25)
     assert (run.query_p95_ms, run.query_mean_ms, run.query_processor) == (0.5, 0.25, "x")
+    assert run.query_memory_bytes == 9_000
 
 
 def test_an_entry_has_the_share_of_rows_that_the_model_was_trained_on(ran: Ran, tmp_path: Path) -> None:

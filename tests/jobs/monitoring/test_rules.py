@@ -105,6 +105,7 @@ FIRES: dict[str, tuple[Sequence[RunEntry], float]] = {
     "fallback_rate": ([make_run_entry(rows_by_route={"amn": 790, "gru": 210}, fallback_rate=0.21)], 0.21),
     "query_p95": ([make_run_entry(query_p95_ms=1.0), make_run_entry(query_p95_ms=1.51)], 1.51),
     "query_rate": ([queried(2.0, hours_ago=30, processor="x"), queried(4.1, processor="x")], 1000 / 4.1),
+    "query_memory": ([make_run_entry(query_memory_bytes=20_100_000)], 20.1),
     "rows_per_s": (
         [
             *(make_run_entry(hours_ago=30 + n, rows_per_s=rate) for n, rate in enumerate((90, 100, 5000))),
@@ -145,6 +146,10 @@ QUIET: dict[str, Sequence[RunEntry]] = {
     "fallback_rate": [make_run_entry(rows_by_route={"amn": 800, "gru": 200}, fallback_rate=0.2)],
     "query_p95": [make_run_entry(query_p95_ms=1.5)],
     "query_rate": [queried(2.0, hours_ago=30, processor="x"), queried(3.9, processor="x")],
+    "query_memory": [
+        queried(1.0, hours_ago=30, query_memory_bytes=16_000_000),
+        queried(1.0, query_memory_bytes=23_900_000),
+    ],
     "rows_per_s": [
         *(make_run_entry(hours_ago=30 + n, rows_per_s=100) for n in range(3)),
         make_run_entry(rows_per_s=51),
@@ -173,6 +178,7 @@ LACKS: dict[str, tuple[Sequence[RunEntry], str]] = {
     ),
     "query_p95": ([make_run_entry()], "no run recorded it"),
     "query_rate": ([queried(9.0, processor=None)], "no run recorded it together with the processor"),
+    "query_memory": ([make_run_entry()], "no run recorded it"),
     "rows_per_s": (
         [make_run_entry(hours_ago=30), make_run_entry(hours_ago=31), make_run_entry(rows_per_s=1)],
         "3 runs of its shape",
