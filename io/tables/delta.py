@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _NOT_IN_NAMES = frozenset(" ,;{}()\n\t=")
 """Characters that the protocol allows in no column name (without a mapping of columns)."""
 
-_RERUN = "the output is complete; run the same command again to register it"
+_CHECK = "check the access to it"
 _NEW_TABLE = "remove _delta_log from it, and run the same command again: it begins the table anew"
 
 
@@ -105,7 +105,7 @@ class DeltaOutput(Table):
 
     def commit(self, change: Change, columns: TableColumns, *, job_id: str, n_files: int) -> None:
         """Add and remove entries in one commit of the log; it is made once, with all columns of the job."""
-        with library_errors(f"{self._place.text} was not registered as a Delta table", _RERUN):
+        with library_errors(f"{self._place.text} was not registered as a Delta table", _CHECK):
             table = self._table()
             actions = [_added(file) for file in change.added]
             if table is None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from lvm_batch.io.tables.registration import DataFile, TableColumns, Value
 
 _NAME_MAPPING = "schema.name-mapping.default"
-_RERUN = "the output is complete; run the same command again to register it"
+_CHECK = "check the catalog, and the access to its store"
 _NOT_IN_PATHS = ("?", "#")
 """pyiceberg takes what follows them for no part of the path."""
 
@@ -121,7 +121,7 @@ class IcebergRegister(Table):
 
     def commit(self, change: Change, columns: TableColumns, *, job_id: str, n_files: int) -> None:
         """Make one snapshot, and with it the table or the columns that it lacks."""
-        with library_errors(f"{self._place.text} was not registered in {self._name.text}", _RERUN):
+        with library_errors(f"{self._place.text} was not registered in {self._name.text}", _CHECK):
             table = self._table()
             transaction = self._created(columns) if table is None else table.transaction()
             entries = {} if table is None else self._entries(table)
