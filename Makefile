@@ -15,7 +15,7 @@ PACKAGE := $(addprefix jobs/package/,__init__.py __init__.pyi __main__.py errors
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast prefect soak mutants bench docs lint format stubs types check hooks changelog clean
+.PHONY: help demo test test-fast matrix prefect soak mutants bench docs lint format stubs types check hooks changelog clean
 .DELETE_ON_ERROR:
 
 help: ## Print this help
@@ -29,6 +29,9 @@ test: $(VENV)/.test ## Install what is missing, then run the tests; ARGS="tests/
 
 test-fast: $(VENV)/.test ## Run the unit tests alone: no processes, no servers, no clusters
 	@$(BIN)/python -m pytest -m "not slow and not soak" --numprocesses=auto --maxprocesses=4 --dist=worksteal $(ARGS)
+
+matrix: ## Run them on Python 3.11 to 3.14, as far as they are here, and with the newest torch; ARGS="3.13 newest" chooses
+	@.ci/matrix $(ARGS)
 
 # Its server and FastAPI's newest do not go together.
 prefect: ## Test the Prefect flow with Prefect's own harness, in an environment of its own
@@ -78,7 +81,7 @@ changelog: $(VENV)/.dev ## Move the fragments of docs/changes into CHANGELOG.md;
 	@$(BIN)/towncrier build $(ARGS)
 
 clean: ## Remove the virtual environment and everything else that was generated
-	rm -rf $(VENV) .venv-prefect .types .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) .venv-matrix .venv-prefect .types .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
 	find $(ROOMS) tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp is newer than what it was installed from, so that a second call installs nothing. What the checks need holds

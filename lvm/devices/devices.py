@@ -9,6 +9,7 @@ import os
 
 import torch
 
+from lvm_batch.lvm.devices import onednn
 from lvm_batch.lvm.devices.facts import DeviceFacts
 from lvm_batch.lvm.devices.precision import multiplies_bf16
 from lvm_batch.lvm.errors import DeviceError
@@ -38,8 +39,12 @@ def find_device(name: str) -> DeviceFacts:
     """Return the device that :func:`pick_device` picks, with a description. Raises DeviceError."""
     kind = pick_device(name).type
     why = _reason(kind) if name == "auto" else ""
+    if kind == "cpu":
+        return DeviceFacts(
+            kind, kind, why, gains_by_bf16=multiplies_bf16(), plain_precisions=onednn.plain_precisions()
+        )
     if kind != "cuda":
-        return DeviceFacts(kind, kind, why, gains_by_bf16=kind != "cpu" or multiplies_bf16())
+        return DeviceFacts(kind, kind, why)
     return DeviceFacts(kind, _cuda_name(), why, _visible_gpus())
 
 

@@ -13,7 +13,8 @@ class DeviceFacts:
     """A device of this machine: ``kind`` is cpu, cuda or mps, ``why`` the reason for which ``auto`` chose it.
 
     ``gpus`` are the CUDA devices that this process may use, as CUDA_VISIBLE_DEVICES names them. ``gains_by_bf16`` says
-    whether it multiplies bfloat16 faster than float32.
+    whether it multiplies bfloat16 faster than float32, ``plain_precisions`` which precisions this build of torch has no
+    fast products for.
     """
 
     kind: str
@@ -21,6 +22,7 @@ class DeviceFacts:
     why: str = ""
     gpus: tuple[str, ...] = ()
     gains_by_bf16: bool = True
+    plain_precisions: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:

@@ -16,6 +16,7 @@ from typing import Literal
 
 import torch
 
+from lvm_batch.lvm.devices import onednn
 from lvm_batch.lvm.errors import DeviceError
 
 Precision = Literal["fp32", "tf32", "bf16", "fp16", "int8"]
@@ -45,12 +46,12 @@ def check_precision(precision: Precision, device: torch.device) -> None:
 
 @cache
 def multiplies_bf16() -> bool:
-    """Return whether this CPU multiplies bfloat16, by the flags that it and oneDNN tell; if not, bf16 gains nothing.
+    """Return whether this CPU multiplies bfloat16, by its flags and oneDNN's answer; if not, bf16 gains nothing.
 
     Those with AMX have avx512_bf16 too. Others could only convert to float32 and back, which is slower.
     """
     flags: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # older builds lack it
-    return bool(flags.get("avx512_bf16")) and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # noqa: SLF001
+    return bool(flags.get("avx512_bf16")) and onednn.packs(torch.bfloat16)
 
 
 def _check_generation(precision: Precision, device: torch.device) -> None:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lvm_batch.lvm.devices import onednn
 from lvm_batch.lvm.devices.precision import multiplies_bf16
-from lvm_batch.lvm.kernels.packed_linear import LinearForm, PackedLinear, has_onednn, multiply, pack_weight
+from lvm_batch.lvm.kernels.packed_linear import LinearForm, PackedLinear
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from lvm_batch.lvm.kernels.packed_linear import Activation
+    from lvm_batch.lvm.devices.onednn import Activation
 
 
 class Bf16Linear(LinearForm):
@@ -28,8 +29,8 @@ class Bf16Linear(LinearForm):
         self._bias = None if bias is None else bias.detach()
         self._activation = activation
         self._in_float32: PackedLinear | None = None
-        if has_onednn() and multiplies_bf16():
-            self._weight = pack_weight(rounded)
+        if multiplies_bf16():
+            self._weight = onednn.pack_weight(rounded)
         else:
             self._in_float32 = PackedLinear(rounded.float(), bias, activation=activation)
 
@@ -38,4 +39,4 @@ class Bf16Linear(LinearForm):
         rounded = x.bfloat16()
         if self._in_float32 is not None:
             return self._in_float32(rounded.float())
-        return multiply(rounded, self._weight, self._bias, self._activation).float()
+        return onednn.multiply(rounded, self._weight, self._bias, self._activation).float()

@@ -58,6 +58,11 @@ def device_notices(device: DeviceFacts | None, fleet: Fleet, settings: RunSettin
         yield f"workers: {fleet.n_workers} instead of {wanted}, one for each GPU"
     if settings.precision == "bf16" and not device.gains_by_bf16:
         yield "--precision bf16 gains nothing here: this processor has no bfloat16 products (avx512_bf16 or AMX)"
+    if settings.precision in device.plain_precisions:
+        yield (
+            f"--precision {settings.precision} takes longer here: this build of torch lacks oneDNN's packed products, "
+            "or has changed them; plain products compute the same"
+        )
     if device.kind == "mps" and os.environ.get("PYTORCH_ENABLE_MPS_FALLBACK") == "1":
         yield "PYTORCH_ENABLE_MPS_FALLBACK is set: torch computes on the CPU what mps does not support"
     if device.kind == "mps" and settings.fallback_device is None:

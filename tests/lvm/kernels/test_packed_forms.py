@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from lvm_batch.lvm import build_model
-from lvm_batch.lvm.kernels import packed_linear
+from lvm_batch.lvm.devices import onednn
 from lvm_batch.lvm.kernels.forms import build_form
 from lvm_batch.lvm.kernels.packed_linear import PackedLinear
 
@@ -22,7 +22,7 @@ MODELS = ["amn", "gru"]
 def _onednn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run with and without oneDNN, as torch may be built."""
     if request.param == "without it":
-        monkeypatch.setattr(packed_linear, "has_onednn", lambda: False)
+        monkeypatch.setattr(onednn, "packs", lambda _: False)
 
 
 @pytest.mark.usefixtures("_onednn")

@@ -20,3 +20,12 @@ def test_a_precision_that_gains_nothing_is_said_at_the_start(
     settings = RunSettings.model_validate({"precision": precision})
     said = list(device_notices(DeviceFacts("cpu", "cpu", gains_by_bf16=gains), Fleet(1), settings))
     assert any("gains nothing" in notice for notice in said) is is_said
+
+
+@pytest.mark.parametrize(("precision", "is_said"), [("int8", True), ("fp32", False)])
+def test_a_precision_without_fast_products_is_said_at_the_start(precision: str, *, is_said: bool) -> None:
+    """The run computes the same by public operators, and says that it takes longer."""
+    settings = RunSettings.model_validate({"precision": precision})
+    device = DeviceFacts("cpu", "cpu", plain_precisions=("int8",))
+    said = list(device_notices(device, Fleet(1), settings))
+    assert any("plain products compute the same" in notice for notice in said) is is_said
