@@ -16,7 +16,7 @@ from lvm_batch.jobs.processes.forkserver import start_forkserver_early, stop_for
 from lvm_batch.jobs.processes.imports import imported_as_missing
 from lvm_batch.jobs.processes.resources import apply_cpu_quota
 from lvm_batch.jobs.processes.streams import replace_streams
-from lvm_batch.jobs.processes.temporary_folders import ensure_temporary_folder
+from lvm_batch.jobs.processes.temporary_folders import ensure_cache_folder, ensure_temporary_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,6 +31,7 @@ def command() -> int:
     ignore_working_directory()
     replace_streams()
     ensure_temporary_folder()
+    ensure_cache_folder()
     apply_cpu_quota()
     os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)  # it belongs to a service that has started this process
     if _starts_workers(sys.argv[1:], os.environ):

@@ -35,7 +35,7 @@ _HASHED_BYTES = 64 * 2**20
 def fetch_bank(place: Location) -> Path:
     """Return a local folder with the bank at ``place``, downloaded if need be; raises :class:`UnreadableFile`."""
     bucket, key = bucket_of(place)
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lvm-batch" / "banks"
+    cache = _cache_folder() / "lvm-batch" / "banks"
     try:
         meta = bucket.read(f"{key}/{META}").content
         digest = _digest(meta, place.text)
@@ -56,6 +56,13 @@ def fetch_bank(place: Location) -> Path:
             "check access to both; XDG_CACHE_HOME names another folder for it",
         ) from error
     return cache / name
+
+
+def _cache_folder() -> Path:
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:  # no HOME, and no entry for this user
+        return Path(tempfile.gettempdir())
 
 
 @contextmanager

@@ -1,13 +1,14 @@
-"""Folders for temporary files and sockets.
+"""Folders for temporary files, caches and sockets.
 
-The rule: a command works without ``/tmp``. If neither TMPDIR nor the system's folders can be written, another folder is
-used. A socket is made where its path is short enough, whatever TMPDIR is.
+The rule: a command works without ``/tmp`` and without a home. If neither TMPDIR nor the system's folders can be
+written, another folder is used. A socket is made where its path is short enough, whatever TMPDIR is.
 """
 
 from __future__ import annotations
 
 import os
 import socket
+import stat
 import tempfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _SYSTEM_S = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - in each of them a folder of one's own is made
+_OF_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 _SOCKET_NAME = "pymp-01234567/listener-01234567"  # as multiprocessing names one
 
 
@@ -32,6 +34,37 @@ def ensure_temporary_folder() -> None:
         if _takes(folder, "x" * 8):
             os.environ["TMPDIR"] = tempfile.tempdir = folder
             return
+
+
+def ensure_cache_folder() -> None:
+    """Set XDG_CACHE_HOME and MPLCONFIGDIR to a temporary folder, unless they are set or the home can be written.
+
+    In a container with a read-only root the user often has no home; matplotlib and fontconfig would complain of it.
+    """
+    if os.environ.get("XDG_CACHE_HOME") or _has_home():
+        return
+    with suppress(OSError):
+        cache = _own_folder()
+        os.environ["XDG_CACHE_HOME"] = cache
+        os.environ.setdefault("MPLCONFIGDIR", f"{cache}/matplotlib")
+
+
+def _has_home() -> bool:
+    try:
+        home = Path.home()
+    except RuntimeError:  # no HOME, and no entry for this user
+        return False
+    return os.access(home / ".cache" if (home / ".cache").exists() else home, os.W_OK)
+
+
+def _own_folder() -> str:
+    """Return a folder of this user's alone, the same for later commands; another one if somebody else made it."""
+    user = os.getuid()
+    folder = Path(tempfile.gettempdir(), f"lvm-batch-{user}")
+    folder.mkdir(mode=stat.S_IRWXU, exist_ok=True)
+    found = folder.lstat()
+    is_own = stat.S_ISDIR(found.st_mode) and found.st_uid == user and not found.st_mode & _OF_OTHERS
+    return str(folder) if is_own else tempfile.mkdtemp(prefix="lvm-batch-")
 
 
 @contextmanager

@@ -153,9 +153,22 @@ def kubernetes_job() -> dict[str, Any]:
 
 
 def kubernetes_command() -> str:
-    """The command that the container runs."""
+    """The command that the image's entrypoint runs with the container's arguments."""
     (container,) = kubernetes_job()["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
-    return " ".join(container["command"])
+    assert "command" not in container  # it would take the place of the entrypoint
+    *_, command = dockerfile()["ENTRYPOINT"]
+    return " ".join([command, *container["args"]])
+
+
+def dockerfile() -> dict[str, Any]:
+    """The last stage of the Dockerfile: each instruction's last arguments, a list where they are JSON."""
+    text = re.sub(r"\\\n\s*", "", (WORKFLOWS / "container/Dockerfile").read_text())
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    last_stage = max(number for number, line in enumerate(lines) if line.startswith("FROM "))
+    instructions = dict(line.split(" ", 1) for line in lines[last_stage:])
+    return {
+        name: json.loads(value) if value.startswith("[") else value for name, value in instructions.items()
+    }
 
 
 def github_workflow() -> dict[str, Any]:
