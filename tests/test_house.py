@@ -24,6 +24,7 @@ LINES_A_MODULE = 250
 LAYERS = {
     "io": (
         ("errors", "schema"),
+        ("hub",),
         ("storage", "vectors"),
         ("formats", "history", "articles"),
         ("pages", "tables"),

@@ -3,6 +3,7 @@
     s3://    AWS's chain: AWS_* variables, profiles and SSO in ~/.aws, web identity, the container's or machine's role
     gs://    GOOGLE_APPLICATION_CREDENTIALS, what gcloud has stored, the machine's service account
     az://    AZURE_* variables: account and key, SAS, client secret, workload or managed identity
+    hf://    HF_TOKEN, for datasets that are private or gated
 
 The rule: each process finds credentials for itself; they are never passed on and never part of an address. AWS_REGION
 and AWS_ENDPOINT_URL count as in AWS's own tools.
@@ -14,7 +15,7 @@ import os
 import re
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from lvm_batch.io.errors import DataError, MissingExtra
 from lvm_batch.io.storage.redaction import redact
@@ -36,6 +37,7 @@ EXTRAS = {
     "azure": "azure",
     "abfs": "azure",
     "abfss": "azure",
+    "hf": "hf",
 }
 """The extra that each URL scheme needs."""
 
@@ -61,6 +63,7 @@ _QUERY = re.compile(r"[?&#][\w.-]+=")
 _HINTS = {
     "s3": "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or AWS_SKIP_SIGNATURE for public data",
     "gcs": "set GOOGLE_APPLICATION_CREDENTIALS, or call `gcloud auth application-default login`",
+    "hf": "check HF_ENDPOINT",
     "azure": "set AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY, or what else Azure's tools take",
 }
 
@@ -73,7 +76,7 @@ def check_address(text: str) -> None:
     if (has_user and not (scheme.startswith("abfs") and _CONTAINER.fullmatch(host))) or _QUERY.search(rest):
         raise DataError(
             f"an address with {scheme}:// holds credentials or a query, and addresses are written to records and logs",
-            "give the bucket and the key alone; credentials come from the environment: AWS_*, GOOGLE_*, AZURE_*",
+            "give the bucket and the key alone; credentials come from the environment: AWS_*, GOOGLE_*, AZURE_*, HF_*",
         )
 
 
@@ -89,6 +92,7 @@ def open_bucket(scheme: str, name: str) -> Bucket:
         from obstore import exceptions  # noqa: PLC0415 - part of an extra
         from obstore.store import from_url  # noqa: PLC0415
 
+        from lvm_batch.io.hub.store import HubStore  # noqa: PLC0415
         from lvm_batch.io.storage.bucket import Bucket  # noqa: PLC0415
 
         options = aws_access() | _S3_COPIES if extra == "s3" else {}
@@ -100,6 +104,8 @@ def open_bucket(scheme: str, name: str) -> Bucket:
 
     def opened(max_retries: int, request_s: float) -> ObjectStore:
         patience = _patience(max_retries, request_s, endpoint=str(options.get("endpoint", "")))
+        if extra == "hf":
+            return cast("ObjectStore", HubStore(patience))  # what is read of a store, and no more
         return from_url(f"{scheme}://{name}", **patience, **options)
 
     try:

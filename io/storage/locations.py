@@ -17,6 +17,8 @@ import pyarrow as pa
 from pyarrow import fs
 
 from lvm_batch.io.errors import DataError, InputNotFound
+from lvm_batch.io.hub.address import SCHEME as HUB
+from lvm_batch.io.hub.address import pinned
 from lvm_batch.io.storage.bucket_access import EXTRAS, check_address, open_bucket
 from lvm_batch.io.storage.redaction import redact
 
@@ -46,10 +48,12 @@ class Location:
 
 
 def locate(text: str) -> Location:
-    """Open the file system that ``text``, a path or a URL (``s3://``, ``gs://``, ``az://``, ``file://``), points into.
+    """Open the file system that ``text`` points into, a path or a URL.
 
-    Local paths become absolute. Raises :class:`DataError` for a URL of an unknown scheme or with credentials, for text
-    that cannot be a path, and if the store needs a package or a setting that is missing.
+    Schemes are ``s3://``, ``gs://``, ``az://``, ``hf://`` and ``file://``, with those that mean the same. Local paths
+    become absolute, and a dataset of the Hugging Face Hub gets the commit of its revision. Raises :class:`DataError`
+    for a URL of an unknown scheme or with credentials, for text that cannot be a path, and if the store needs a package
+    or a setting that is missing; :class:`InputNotFound` for a dataset of the hub that cannot be read.
     """
     if "\0" in text or (not text.isascii() and _is_not_utf8(text)):
         raise DataError(
@@ -77,11 +81,12 @@ def _path_of_url(rest: str, text: str) -> str:
 
 def _locate_remote(scheme: str, path: str, text: str) -> Location:
     check_address(text)
+    path = pinned(path) if scheme == HUB else path
     bucket, _, key = path.partition("/")
     if scheme not in EXTRAS or not bucket:
         raise DataError(
             f"{redact(text)} cannot be opened: {'it names no bucket' if scheme in EXTRAS else 'no such store'}",
-            "use a local path, or a URL with s3://, gs://, az:// or file://",
+            "use a local path, or a URL with s3://, gs://, az://, hf:// or file://",
         )
     if "" in key.split("/")[:-1]:
         raise DataError(f"{text} has an empty part between two `/`", "copy the object to a key without")

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from lvm_batch.io.errors import output_errors
+from lvm_batch.io.errors import OutputError, output_errors
 from lvm_batch.io.storage.listing import is_hidden
 from lvm_batch.io.storage.locations import bucket_of, locate
 
@@ -72,6 +72,11 @@ def open_store(text: str, *, staging: str, may_change: Callable[[], None] = lamb
     In an object store, where another run may take the folder over, ``may_change`` is called before each change and
     raises what forbids it.
     """
+    if text.lower().startswith("hf://"):
+        raise OutputError(
+            f"{text} cannot be written: datasets of the Hugging Face Hub are only read",
+            "choose a local folder and upload it afterwards (`hf upload-large-folder`), or a bucket: s3://, gs://, az://",
+        )
     place = locate(text)
     if place.is_local:
         return LocalStore(Path(place.path), staging)

@@ -5,6 +5,7 @@ Doubles
     ``fake_device``     an accelerator beside the CPU with its own memory, speed and failures
     ``fake_slurm``      ``sbatch`` and ``scancel`` of one machine, whose jobs are processes here
     ``full_disk``       a full disk
+    ``hub_server``      a Hugging Face Hub with one dataset, whose files are on a server of their own
     ``quick_cluster``   a real scheduler with workers, in threads of the test's process
     ``s3_server``       moto's S3 over HTTP, which fails on demand; ``buckets`` points addresses at it
     ``victim``          a process that opens hostile files in the test's place
@@ -12,6 +13,7 @@ Doubles
 Real things
     ``command``         the command, called in the test's process
     ``callers``         the callers in ``workflows/``, in a test's folder
+    ``container``       a box such as a container, with a read-only root and another user
     ``kills``           runs of the command that are killed at random moments
     ``processes``       processes of this machine: their parents and descendants
     ``processors``      features of this processor
