@@ -5,6 +5,7 @@ The rule: whatever ends a run, even before it begins, every observer is called.
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -105,5 +106,7 @@ def observers_of(settings: RunSettings, *, console: Console, started: float) -> 
     if settings.ping_url is not None:
         observers.append(Pings(settings.ping_url, tell=console.note))
     if settings.openlineage is not None:
-        observers.append(Lineage(settings.openlineage, tell=console.note))
+        observers.append(
+            Lineage(settings.openlineage, tell=console.note, parent=os.environ.get("OPENLINEAGE_PARENT_ID"))
+        )
     return observers

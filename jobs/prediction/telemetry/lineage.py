@@ -11,7 +11,6 @@ ABORT where somebody stopped the run.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -19,92 +18,101 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from lvm_batch.io.storage.redaction import redact
-from lvm_batch.jobs.console.exit_codes import error_as_dict
 from lvm_batch.jobs.errors import Interrupted, Terminated
 from lvm_batch.jobs.prediction.observers import RunObserver
+from lvm_batch.jobs.prediction.telemetry import lineage_facets as facets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
-    from openlineage.client.event_v2 import OutputDataset, RunEvent
-    from openlineage.client.generated.base import RunFacet
+    from openlineage.client.event_v2 import InputDataset, OutputDataset, RunEvent
 
     from lvm_batch.jobs.prediction.observers import RunBeginning, RunOutcome
-    from lvm_batch.jobs.settings.run import RunSettings
+    from lvm_batch.jobs.prediction.results.summary import Summary
 
 TIMEOUT_S = 10.0
 """For one event, whatever takes the time."""
 
-PRODUCER = f"lvm-batch/{version('lvm-batch')}"
 _FILES = "file"  # OpenLineage's namespace of local files
 
 
 class Lineage(RunObserver):
-    """Emits the events of one run of the job ``name``; ``tell`` gets one note if they do not arrive."""
+    """Emits the events of one run of the job ``name``; ``tell`` gets one note if they do not arrive.
 
-    def __init__(self, name: str, *, tell: Callable[[str], object]) -> None:
+    ``parent`` is the run that started this one, as ``NAMESPACE/JOB/RUN-ID``.
+    """
+
+    def __init__(self, name: str, *, tell: Callable[[str], object], parent: str | None = None) -> None:
         self._name = name
         self._tell = tell
         self._run_id = str(uuid4())
-        self._settings: RunSettings | None = None
+        self._run: RunBeginning | None = None
         self._told = False
+        self._parent = parent or None
+        if self._parent and not facets.is_parent(self._parent):
+            tell(
+                f"{facets.PARENT} is left out: {redact(self._parent)!r} is not NAMESPACE/JOB/RUN-ID with a UUID"
+            )
+            self._parent = None
 
     def begin(self, run: RunBeginning) -> None:
         """Emit that the output is held and work begins."""
-        self._settings = run.settings
-        self._emit("START", {})
+        self._run = run
+        self._emit("START")
 
     def conclude(self, outcome: RunOutcome) -> None:
         """Emit how a run ended that came to its end."""
-        rows = {"rowCount": outcome.summary.totals.rows_out, "fileCount": outcome.summary.units_done}
-        self._emit("FAIL" if outcome.error else "COMPLETE", rows, outcome.error)
+        self._emit("FAIL" if outcome.error else "COMPLETE", outcome.error, outcome.summary)
 
     def fail(self, error: BaseException) -> None:
         """Emit what ended a run; one that never held the output has no lineage."""
         stopped = isinstance(error, (KeyboardInterrupt, Interrupted, Terminated))
-        self._emit("ABORT" if stopped else "FAIL", {}, error)
+        self._emit("ABORT" if stopped else "FAIL", error)
 
-    def _emit(self, state: str, rows: Mapping[str, int], error: BaseException | None = None) -> None:
-        if (settings := self._settings) is None:
+    def _emit(self, state: str, error: BaseException | None = None, summary: Summary | None = None) -> None:
+        if (run := self._run) is None:
             return
-        problem = _problem(lambda: _send(self._event(settings, state, rows, error)))
+        problem = _problem(lambda: _send(self._event(run, state, error, summary)))
         if problem and not self._told:
             self._told = True
             self._tell(f"the OpenLineage event {state} was not delivered: {redact(problem)}")
 
     def _event(
-        self, settings: RunSettings, state: str, rows: Mapping[str, int], error: BaseException | None
+        self, run: RunBeginning, state: str, error: BaseException | None, summary: Summary | None
     ) -> RunEvent:
-        from openlineage.client.event_v2 import InputDataset, Job, Run, RunEvent, RunState
+        from openlineage.client.event_v2 import Job, Run, RunEvent, RunState
 
         return RunEvent(
             eventType=RunState[state],
             eventTime=datetime.now(UTC).isoformat(),
-            run=Run(self._run_id, facets=_facets(error)),
+            run=Run(self._run_id, facets=facets.run_facets(self._parent, error)),
             job=Job("lvm-batch", self._name),
-            inputs=[InputDataset(*_named(path)) for path in settings.dataset],
-            outputs=[_output(settings, rows)],
-            producer=PRODUCER,
+            inputs=_inputs(run, summary),
+            outputs=[_output(run, summary)],
+            producer=facets.PRODUCER,
         )
 
 
-def _facets(error: BaseException | None) -> dict[str, RunFacet]:
-    from openlineage.client.facet_v2 import error_message_run
+def _inputs(run: RunBeginning, summary: Summary | None) -> list[InputDataset]:
+    """Return the datasets, with their columns; quality is known of all of them together."""
+    from openlineage.client.event_v2 import InputDataset
 
-    if error is None:
-        return {}
-    message = error_as_dict(error)["message"]
-    return {
-        "errorMessage": error_message_run.ErrorMessageRunFacet(message, "Python", producer=PRODUCER),
-    }
+    quality = facets.quality_facets(run.plan, run.settings, summary) if summary else {}
+    return [
+        InputDataset(*_named(path), facets=facets.input_schema(run.plan), inputFacets=quality)
+        for path in run.settings.dataset
+    ]
 
 
-def _output(settings: RunSettings, rows: Mapping[str, int]) -> OutputDataset:
+def _output(run: RunBeginning, summary: Summary | None) -> OutputDataset:
     from openlineage.client.event_v2 import OutputDataset
-    from openlineage.client.facet_v2 import output_statistics_output_dataset as statistics
 
-    facet = statistics.OutputStatisticsOutputDatasetFacet(**rows, producer=PRODUCER) if rows else None
-    return OutputDataset(*_named(settings.output), outputFacets={"outputStatistics": facet} if facet else {})
+    is_written = summary is not None and summary.units_done == summary.units
+    return OutputDataset(
+        *_named(run.settings.output),
+        facets=facets.output_schema(run.plan, run.settings) if is_written else {},
+        outputFacets=facets.statistics(summary) if summary else {},
+    )
 
 
 def _named(path: str) -> tuple[str, str]:

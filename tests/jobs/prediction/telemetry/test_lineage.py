@@ -74,6 +74,66 @@ def test_a_run_reports_its_inputs_and_outputs(
     assert (output["namespace"], output["name"]) == ("file", str(tmp_path / "out"))
     statistics = output["outputFacets"]["outputStatistics"]
     assert (statistics["rowCount"], statistics["fileCount"]) == (20, 1)
+    (read,) = end["inputs"]
+    columns = [(field["name"], field["ordinal_position"]) for field in read["facets"]["schema"]["fields"]]
+    assert columns == [("context", 1), ("target", 2)]
+    written = {field["name"]: field["type"] for field in output["facets"]["schema"]["fields"]}
+    assert "prediction" in written
+    assert written["cosine"] == "float"
+
+
+def test_the_end_says_how_good_the_rows_are(
+    run_job: Callable[..., Any], events: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    """Rows judged, rows with a usable vector, and the gates with their limits, also if one of them fails."""
+    contexts, targets = windows()
+    contexts = contexts[:20].copy()
+    contexts[:3] = np.nan
+    write_windows(tmp_path / "in/a.parquet", contexts, targets[:20])
+    assert run_job("--max-bad-rows", "0.1").code == 3
+    *_, end = events
+    (read,) = end["inputs"]
+    metrics = read["inputFacets"]["dataQualityMetrics"]
+    assert (metrics["rowCount"], metrics["fileCount"]) == (20, 1)
+    assert metrics["columnMetrics"]["context"]["count"] == 17
+    bad, fallback = read["inputFacets"]["dataQualityAssertions"]["assertions"]
+    assert (bad["assertion"], bad["column"], bad["success"]) == ("bad_row_rate", "context", False)
+    assert (bad["expected"], bad["actual"]) == ("<= 0.1", "0.15")
+    assert (fallback["assertion"], fallback["success"], fallback["severity"]) == (
+        "fallback_rate",
+        True,
+        "warn",
+    )
+
+
+PARENT_RUN = "0190a4c5-6d7e-7000-8000-0123456789ab"
+
+
+@pytest.mark.parametrize(
+    ("parent", "named"),
+    [
+        (f"airflow/nightly.predict/{PARENT_RUN}", ("airflow", "nightly.predict")),
+        (f"https://airflow.example.com/a/nightly/{PARENT_RUN}", ("https://airflow.example.com/a", "nightly")),
+        ("airflow/nightly/today", None),
+        (PARENT_RUN, None),
+    ],
+)
+def test_a_run_names_the_run_that_started_it(
+    run_job: Callable[..., Any],
+    events: list[dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    parent: str,
+    named: tuple[str, str] | None,
+) -> None:
+    """The variable is OpenLineage's own; what names no run is a note."""
+    monkeypatch.setenv("OPENLINEAGE_PARENT_ID", parent)
+    result = run_job()
+    assert result.code == 0
+    assert ("OPENLINEAGE_PARENT_ID is left out" in result.stderr) is (named is None)
+    for event in events:
+        facet = event["run"]["facets"].get("parent")
+        assert (facet and (facet["job"]["namespace"], facet["job"]["name"])) == named
+        assert facet is None or facet["run"]["runId"] == PARENT_RUN
 
 
 def test_a_failed_run_reports_its_error(
