@@ -14,6 +14,7 @@ are not opened, roles not changed (``roles`` does that), and URLs passed on unch
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 from lvm_batch.lvm.errors import ModelError, did_you_mean
@@ -153,11 +154,14 @@ def role_target(role: str, models_dir: Path) -> Path | None:
     """
     link = role_path(role, models_dir)
     try:
-        if link.is_symlink():
+        found = link.lstat()  # exists() and the like hide every error from Python 3.14 on
+        if stat.S_ISLNK(found.st_mode):
             return link.readlink()
-        if not link.is_file() or link.stat().st_size > _MAX_POINTER_BYTES:
-            return Path(link.name) if link.exists() else None
+        if not stat.S_ISREG(found.st_mode) or found.st_size > _MAX_POINTER_BYTES:
+            return Path(link.name)
         return _read_pointer(link.read_bytes(), link)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
     except OSError as error:
         raise read_error(link, error) from error
 
