@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lvm_batch.jobs.console.text import plural
+from lvm_batch.jobs.training.recipe_text import recipe_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -123,11 +124,7 @@ def _recipe(document: Mapping[str, Any]) -> Iterator[str]:
         f"AdamW, learning rate {recipe['learning_rate']:g} ({recipe['schedule']}), weight decay "
         f"{recipe['weight_decay']:g}, batches of {recipe['batch_size']}, gradients clipped to "
         f"{recipe['max_gradient_norm']:g}, seed {document['arguments'].get('seed', 0)}; mean squared error"
-        + (f", {recipe['teaching']:.0%} of it against ridge regression" if recipe["teaching"] else "")
-        + (", windows also backwards" if recipe["both_directions"] else "")
-        + (f", {recipe['dropout']:.0%} of the last features dropped" if recipe.get("dropout") else "")
-        + (", weights averaged over steps" if recipe.get("averaging") else "")
-        + (", last layer begun at ridge regression" if recipe["beginning"] == "ridge" else "")
+        + recipe_parts(recipe)
         + "."
     )
     yield ""

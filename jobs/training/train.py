@@ -24,6 +24,7 @@ from lvm_batch.jobs.training.curves import curves_svg
 from lvm_batch.jobs.training.folder import NAMES, TrainingFolder, digest_of
 from lvm_batch.jobs.training.model_card import as_text, card_text
 from lvm_batch.jobs.training.progress import TrainingProgress
+from lvm_batch.jobs.training.recipe_text import recipe_notice
 from lvm_batch.jobs.training.training_history import TrainingEnvironment, describe_training
 from lvm_batch.jobs.training.training_rows import read_training_rows
 from lvm_batch.lvm.architectures.catalog import architecture_named, build_model
@@ -98,8 +99,12 @@ def train(
             return TrainingResult(finished, as_text(finished, settings.output, already=True), None)
         ridge = fit_ridge(split.training)
         signal = _signal(split.training)
+        begun = (
+            _start(settings, split, device),
+            recipe_notice(settings.recipe, recipe, n_windows=len(split.training)),
+        )
         warnings = filter(None, (signal.warning,))
-        for notice in (*rows.notices, _start(settings, split, device), *_odd_norms(split), *warnings):
+        for notice in (*rows.notices, *begun, *_odd_norms(split), *warnings):
             console.note(notice)
         history = _train(model, split, recipe, settings=settings, folder=folder, console=console)
         model.unit_inputs = settings.input_norm == "unit"  # only now: the windows' vectors are unit vectors

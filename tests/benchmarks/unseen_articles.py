@@ -1,6 +1,7 @@
 """Trains a model by the default recipe and judges it on articles, and on whole books, that it never saw.
 
     python tests/benchmarks/unseen_articles.py textbooks.parquet --arch gru --books chemistry-bundle us-history
+    python tests/benchmarks/unseen_articles.py textbooks.parquet --arch gru --change epochs=8 averaging=0.998
 
 The file has sequences: `article_id` and `vector`, and `book` where books are kept apart; an article's rows stand
 together in reading order. A seventh of the other articles is kept apart too. Prints the mean cosines of the mean of the
@@ -10,6 +11,8 @@ context, of ridge regression, and of each epoch, and the time.
 from __future__ import annotations
 
 import argparse
+from ast import literal_eval
+from dataclasses import replace
 from time import perf_counter, process_time
 from typing import TYPE_CHECKING
 
@@ -74,7 +77,9 @@ def main() -> None:
     parser.add_argument("--books", nargs="*", default=[])
     parser.add_argument("--windows", type=int, help="train on that many windows only")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--change", nargs="*", default=[], metavar="NAME=VALUE", help="of the recipe")
     given = parser.parse_args()
+    changed = {name: literal_eval(value) for name, value in (change.split("=") for change in given.change)}
     parts = read(given.dataset, given.books, given.windows)
     judges = {name: windows for name, windows in parts.items() if name in {"articles", "books"}}
     training_windows = parts["training"]
@@ -85,7 +90,7 @@ def main() -> None:
 
     show("mean", lambda contexts: contexts.mean(axis=1))
     show("ridge", fit_ridge(training_windows))
-    recipe = recipe_for("unseen", given.arch, n_windows=len(training_windows))
+    recipe = replace(recipe_for("unseen", given.arch, n_windows=len(training_windows)), **changed)
     print(f"{len(training_windows)} windows, {recipe}", flush=True)
     model = build_model(given.arch, seed=given.seed, input_dim=training_windows.dim)
     training = Training(model, training_windows, recipe=recipe, seed=given.seed, validation=parts["choosing"])

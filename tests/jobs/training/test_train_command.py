@@ -109,6 +109,23 @@ def test_a_training_leaves_a_model_with_everything_about_it(
     assert list_models(folder.parent) == ("mine",)
 
 
+@pytest.mark.parametrize(
+    ("recipe", "told"),
+    [
+        (
+            "unseen",
+            "recipe unseen for 250 windows: 2 epochs, 99% of the loss against ridge regression (the fewer",
+        ),
+        ("v1", "recipe v1 of the models' cards: 2 epochs"),
+    ],
+)
+def test_a_training_says_which_recipe_it_takes_and_why(
+    train: Callable[..., Result], tmp_path: Path, recipe: str, told: str
+) -> None:
+    """The recipe follows from the number of windows; a card's does not."""
+    assert told in train("--output", tmp_path / "m", "--recipe", recipe).stderr
+
+
 def test_a_seed_gives_the_same_model_again(train: Callable[..., Result], tmp_path: Path) -> None:
     """The same seed gives the same weights bit for bit; another seed gives others."""
     weights = {}
