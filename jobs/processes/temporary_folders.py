@@ -54,7 +54,8 @@ def _has_home() -> bool:
         home = Path.home()
     except RuntimeError:  # no HOME, and no entry for this user
         return False
-    return os.access(home / ".cache" if (home / ".cache").exists() else home, os.W_OK)
+    cache = str(home / ".cache")
+    return os.access(cache if os.path.exists(cache) else home, os.W_OK)  # noqa: PTH110 - Path's raises in a closed home
 
 
 def _own_folder() -> str:

@@ -33,21 +33,26 @@ def missing() -> str | None:
 
 
 def start(
-    command: Sequence[str], *, readable: Sequence[Path], writable: Sequence[Path]
+    command: Sequence[str], *, readable: Sequence[Path], writable: Sequence[Path], home: str | None = None
 ) -> subprocess.Popen[str]:
-    """Start a command as process 1 of a box that can read and write these folders alone; the last is TMPDIR."""
+    """Start a command as process 1 of a box that can read and write these folders alone; the last is TMPDIR.
+
+    ``home`` becomes a folder that is closed to the box's user.
+    """
     folders = [option for path in readable for option in _bound("--ro-bind", path)]
     folders += [option for path in writable for option in _bound("--bind", path)]
     environ = ["--setenv", "TMPDIR", str(writable[-1])] if writable else []
     return subprocess.Popen(
-        _box([*folders, *environ], *command),
+        _box([*folders, *environ], *command, home=home),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
 
 
-def _box(options: Sequence[str], *command: str) -> list[str]:
+def _box(options: Sequence[str], *command: str, home: str | None = None) -> list[str]:
+    closed = () if home is None else ("--perms", "0700", "--dir", home)
+    variable = () if home is None else ("--setenv", "HOME", home)
     drop = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "--inh-caps=-all"]
     capabilities = [word for name in ("SETUID", "SETGID", "SETPCAP") for word in ("--cap-add", f"CAP_{name}")]
     return [
@@ -58,9 +63,10 @@ def _box(options: Sequence[str], *command: str) -> list[str]:
         *("--symlink", str(Path(sys.prefix, "bin/lvm-batch")), "/opt/lvm-batch/bin/lvm-batch"),
         *("--dev", "/dev", "--perms", "1777", "--tmpfs", "/dev/shm", "--proc", "/proc"),  # noqa: S108 - the box's own
         *options,
+        *closed,
         *("--remount-ro", "/", "--unshare-pid", "--as-pid-1", "--die-with-parent", "--chdir", "/"),
         *("--cap-drop", "ALL", *capabilities),
-        *("--clearenv", "--setenv", "PATH", "/usr/bin:/bin", *_kept_environment()),
+        *("--clearenv", "--setenv", "PATH", "/usr/bin:/bin", *_kept_environment(), *variable),
         *(*drop, "--bounding-set=-all", "--no-new-privs", *command),
     ]
 

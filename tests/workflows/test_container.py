@@ -106,7 +106,7 @@ def _place(tmp_path: Path, models: Path) -> Path:
     return tmp_path
 
 
-def start(place: Path, *more: str) -> subprocess.Popen[str]:
+def start(place: Path, *more: str, home: str | None = None) -> subprocess.Popen[str]:
     """Start the image's entrypoint in a box, for a run over the input."""
     data = place / "in"
     command = ["run", data / "rows.parquet", "--model", data / "amn.pt", "--fallback", data / "gru.pt"]
@@ -115,12 +115,14 @@ def start(place: Path, *more: str) -> subprocess.Popen[str]:
         [*dockerfile()["ENTRYPOINT"], *map(str, command)],
         readable=[data],
         writable=[place / "out", place / "tmp"],
+        home=home,
     )
 
 
-def test_a_run_needs_no_home_no_name_and_no_writable_root(place: Path) -> None:
+@pytest.mark.parametrize("home", [None, "/home/of-another"], ids=["no home", "a closed home"])
+def test_a_run_needs_no_home_no_name_and_no_writable_root(place: Path, home: str | None) -> None:
     """It writes to the output and to TMPDIR alone, and says nothing of what it lacks."""
-    process = start(place)
+    process = start(place, home=home)
     printed, said = process.communicate(timeout=HANG_S)
     assert process.returncode == 0, printed + said
     assert json.loads((place / "out/predictions/_SUCCESS").read_text())["rows_out"] == N_ROWS
