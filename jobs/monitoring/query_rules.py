@@ -70,7 +70,7 @@ def check_query_memory(rule: declared.QueryMemory, window: Window) -> Finding:
     """Judge the run whose memory of a query is furthest above, or nearest to, its limit."""
     runs = [run for run in window.inside if run.query_memory_bytes is not None]
     if not runs:
-        return lacks("query_memory", "not recorded by any run")
+        return lacks("query_memory", "no run recorded it")
     limits = [max(rule.max_mb, rule.max_growth * (_first(run, window, _memory_mb) or 0.0)) for run in runs]
     largest, limit = max(zip(runs, limits, strict=True), key=lambda one: _memory_mb(one[0]) / one[1])
     found = _memory_mb(largest)

@@ -30,7 +30,7 @@ def new_model_file(target: str, suffixes: Sequence[str]) -> Path:
         wrong = "does not end in" if len(suffixes) == 1 else "ends in neither"
         raise UsageError(f"{target} {wrong} {' nor '.join(suffixes)}", "the end says what is written")
     if os.path.lexists(path):
-        raise OutputError(f"{target} exists already", "give another name; no file is written over")
+        raise OutputError(f"{target} already exists", "give another name: no file is overwritten")
     if not path.parent.is_dir():
         raise OutputError(f"{target} cannot be written: there is no folder {path.parent}", "make it first")
     return path

@@ -50,9 +50,7 @@ def entry_of(run: RunBeginning, end: RunSummarised, sample: Sample = NO_SAMPLE) 
         rows_in=rows_in,
         **_counted(end.computed),
         wall_s=wall_s,
-        rows_per_s=rows_in / wall_s
-        if end.summary.rows_computed and wall_s
-        else None,  # else parts computed them
+        rows_per_s=_rate(rows_in, end),
         workers=end.workers,
         peak_bytes=max(peaks, default=None),
         projected_bytes=run.plan.memory.peak + run.plan.memory.mapped,
@@ -87,6 +85,12 @@ def job_shape(plan: Plan, settings: RunSettings, *, workers: int) -> str:
         **({"router": True} if job.models.router else {}),  # entries are younger than the history
     }
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _rate(rows_in: int, end: RunSummarised) -> float | None:
+    """Return the rows a second of the run; none for rows that parts of the job computed before it."""
+    measured = rows_in and end.summary.rows_computed and end.summary.wall_s
+    return rows_in / end.summary.wall_s if measured else None
 
 
 def _requested(plan: Plan, settings: RunSettings, output: str) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from lvm_batch.io.storage.locations import locate
 from lvm_batch.jobs.console.exit_codes import error_as_dict
 
 if TYPE_CHECKING:
@@ -70,6 +69,8 @@ def input_schema(plan: Plan) -> dict[str, DatasetFacet]:
 def output_schema(plan: Plan, settings: RunSettings) -> dict[str, DatasetFacet]:
     """Return the columns of the first file of the output, from its footer; raises ``OSError`` if it is not there."""
     import pyarrow.parquet as pq
+
+    from lvm_batch.io.storage.locations import locate
 
     if not plan.units:
         return {}

@@ -42,6 +42,7 @@ LOADS = {
     "models verify": ["models", "verify", "amn"],
     "models promote": ["models", "promote", "amn"],
     "models convert": ["models", "convert", "amn", "amn.safetensors"],
+    "models export": ["models", "export", "amn", "--output", "amn.onnx"],
     "models release": ["models", "release", "amn", "--output", "released"],
 }
 """The commands that load heavy libraries, each called as a user would."""

@@ -428,7 +428,7 @@ def test_models_of_other_vectors_are_refused(
     for options, message in (
         (("--model", narrow, "--model", wide), "reads vectors of 16"),
         (("--model", wide, "--bank", place / "bank"), "bank holds vectors of 12 components, but the model"),
-        (("--model", wide), "column `context` holds vectors of 12 components, and the model"),
+        (("--model", wide), "column `context` holds vectors of 12 components, but the model"),
     ):
         result = lvm_batch("evaluate", windows, *options)
         problems = result.values["error"].get("problems", [result.values["error"]])

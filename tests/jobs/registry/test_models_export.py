@@ -129,14 +129,14 @@ def test_the_file_says_what_it_is(export: Callable[..., Result], tmp_path: Path)
     ("arguments", "message"),
     [
         (("nobody", "--output", "a.onnx"), "no model 'nobody'"),
-        (("model.pt", "--output", "there.onnx"), "there.onnx exists already"),
+        (("model.pt", "--output", "there.onnx"), "there.onnx already exists"),
         (("model.pt", "--output", "a.pt"), "does not end in .onnx"),
         (("model.pt", "--output", "nowhere/a.onnx"), "there is no folder"),
         (("model.pt", "--output", "s3://bucket/a.onnx"), "is written to this machine"),
         (("model.pt", "--output", "a.onnx", "--format", "tflite"), "--format cannot be 'tflite'"),
         (("model.pt", "--output", "a.onnx", "--opset", 12), "operator set 12"),
         (("model.pt", "--output", "a.onnx", "--opset", 999), "operator set 999"),
-        (("there.onnx", "--output", "a.onnx"), "not a file of torch.save or safetensors"),
+        (("there.onnx", "--output", "a.onnx"), "not a torch.save or safetensors file"),
     ],
 )
 def test_what_cannot_be_exported_is_refused(

@@ -165,10 +165,10 @@ def test_a_router_that_differs_is_refused(
     copied = Path(shutil.copytree(routed, tmp_path / "copied"))
     (copied / "router.json").write_bytes((copied / "router.json").read_bytes() + b" ")
     result = plan("--release", copied, "--bank", place / "bank")
-    assert (result.code, "router.json is not the file" in result.values["error"]["message"]) == (2, True)
+    assert (result.code, "router.json has changed" in result.values["error"]["message"]) == (2, True)
     other = write_router(tmp_path / "other.json", place, primary="0" * 64, fallback="1" * 64)
     made = lvm_batch(*release(place, "--router", other, "--output", tmp_path / "r"))
-    assert (made.code, "was fitted on another primary model" in str(made.values["error"])) == (2, True)
+    assert (made.code, "was fitted for another primary model" in str(made.values["error"])) == (2, True)
     assert not (tmp_path / "r").exists()
 
 
@@ -204,7 +204,7 @@ def test_what_contradicts_a_release_is_refused_together(
 def _change_model(folder: Path) -> str:
     with (folder / "model.pt").open("ab") as file:
         file.write(b"x")
-    return "model.pt is not the file that was released"
+    return "model.pt has changed since the release was made"
 
 
 def _remove_fallback(folder: Path) -> str:

@@ -210,7 +210,7 @@ def test_a_report_has_its_warnings_on_top(output: Path, lvm_batch: Command) -> N
     assert [page.count(warning) for page in pages] == [1, 2]
     assert (
         pages[0].index(warning)
-        < pages[0].index("What to do: find thresholds")
+        < pages[0].index("What to do: look for thresholds")
         < pages[0].index("Mean cosine")
     )
 

@@ -365,7 +365,7 @@ def test_the_norm_of_a_training_is_kept_by_whatever_uses_the_model(
     train("--output", tmp_path / "amn", "--input-norm", "unit").done()
     refused = train("--output", tmp_path / "amn")
     assert "input_norm was unit and is None" in refused.values["error"]["message"]
-    assert "makes unit vectors" in (tmp_path / "amn/MODEL_CARD.md").read_text()
+    assert "scaled to unit norm" in (tmp_path / "amn/MODEL_CARD.md").read_text()
 
     table = pq.read_table(dataset)
     flat = table["vector"].combine_chunks().flatten().to_numpy()

@@ -548,7 +548,7 @@ def test_a_dropped_task_makes_the_driver_check_the_scheduler(
 
     monkeypatch.setattr("lvm_batch.jobs.prediction.execution.workers.workers_of", workers_of)
     cluster.scripts = {"a": ["dropped"]}
-    with pytest.raises(TryAgain, match="went away"):
+    with pytest.raises(TryAgain, match="is gone"):
         drive(cluster, units("a"))
 
 

@@ -95,7 +95,7 @@ def test_a_run_on_gpu_workers_gives_the_same_rows(
         *("--model", models / "amn.pt", "--fallback", models / "gru.pt"),
     )
     assert (result.code, result.values["units_done"]) == (0, 6), result.stderr
-    assert "workers: 2 in place of 4, one for each GPU" in result.values["notices"]
+    assert "workers: 2 instead of 4, one for each GPU" in result.values["notices"]
     assert_same_rows(read_rows(tmp_path / "out"), read_rows(tmp_path / "plain"))
 
 

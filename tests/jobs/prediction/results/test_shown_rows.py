@@ -109,7 +109,9 @@ def test_what_has_no_room_is_named() -> None:
     head, cells, _, left_out = lines(shown([row]), width=50)
     assert head.split() == ["row", "number_0", "cosine", "route", "status", "prediction"][: len(head.split())]
     assert "1000000000" in cells
-    assert left_out.startswith("no room for number_1, number_2, number_3, number_4, number_5")
+    assert left_out.startswith(
+        "not shown for lack of space: number_1, number_2, number_3, number_4, number_5"
+    )
 
 
 def test_columns_of_the_job_without_values_are_left_out() -> None:
