@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from lvm_batch.io.dataset.overlap import DatasetReach
 from lvm_batch.io.errors import DataError, OutputError
 from lvm_batch.io.storage.locations import is_within, locate
+from lvm_batch.io.storage.store import refuse_read_only
 from lvm_batch.io.tables.names import place_of
 from lvm_batch.jobs.errors import Problem, SettingsError
 
@@ -69,7 +70,8 @@ def place_errors(
     files: Iterable[InputFile] = (),
     kept: Sequence[Place] = (),
 ) -> Iterator[OutputError]:
-    """Yield an error for each of the ``written`` places that is inside or around another place where it may not be.
+    """Yield an error for each of the ``written`` places that cannot be written to, or is inside or around another place
+    where it may not be.
 
     ``dataset`` are the arguments that are read, ``files`` the files found for them; ``kept`` are other places that are
     only read. Texts that are no paths or URLs are not checked here.
@@ -78,6 +80,11 @@ def place_errors(
     read = [text for text in map(place_of, dataset) if text is not None and _where(text) is not None]
     reach = DatasetReach(read, files)
     for number, place in enumerate(written):
+        try:
+            refuse_read_only(place.text)
+        except OutputError as error:
+            yield error
+            continue
         if place in located:
             yield from _beside_input(place, located[place], reach)
             for other in (*written[number + 1 :], *kept):

@@ -72,17 +72,27 @@ def open_store(text: str, *, staging: str, may_change: Callable[[], None] = lamb
     In an object store, where another run may take the folder over, ``may_change`` is called before each change and
     raises what forbids it.
     """
-    if text.lower().startswith("hf://"):
-        raise OutputError(
-            f"{text} cannot be written: datasets of the Hugging Face Hub are only read",
-            "choose a local folder and upload it afterwards (`hf upload-large-folder`), or a bucket: s3://, gs://, az://",
-        )
+    refuse_read_only(text)
     place = locate(text)
     if place.is_local:
         return LocalStore(Path(place.path), staging)
     from lvm_batch.io.storage.object_store import ObjectStore  # noqa: PLC0415 - it needs an extra
 
     return ObjectStore(*bucket_of(place), place.text, staging=staging, may_change=may_change)
+
+
+def is_read_only(text: str) -> bool:
+    """Return whether nothing can be written to a path or URL, whoever asks."""
+    return text.lower().startswith("hf://")
+
+
+def refuse_read_only(text: str) -> None:
+    """Raise :class:`OutputError` if :func:`is_read_only`."""
+    if is_read_only(text):
+        raise OutputError(
+            f"{text} cannot be written: datasets of the Hugging Face Hub are only read",
+            "choose a local folder and upload it afterwards (`hf upload-large-folder`), or a bucket: s3://, gs://, az://",
+        )
 
 
 class LocalStore:

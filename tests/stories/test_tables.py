@@ -196,10 +196,17 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("grown", [False, True])
+_MOMENTS = ("before any commit", "after the Delta commit", "before the catalog knows", "after both commits")
+
+
 @pytest.mark.parametrize(
-    "moment",
-    ["before any commit", "after the Delta commit", "before the catalog knows", "after both commits"],
+    ("moment", "grown"),
+    # Half of the cases in every run of the tests, the others with the long ones.
+    [
+        pytest.param(moment, grown, marks=[pytest.mark.soak] if (number % 2 == 0) == grown else [])
+        for number, moment in enumerate(_MOMENTS)
+        for grown in (False, True)
+    ],
 )
 def test_a_run_killed_while_it_registers_is_completed_by_the_same_command(
     moment: str,

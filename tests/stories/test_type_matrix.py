@@ -76,7 +76,16 @@ def _found(writer: str, name: str, path: Path) -> tuple[pa.DataType, tuple[str, 
     return column.schema.field(NAME).type, tuple(outcome(reader, output, column[NAME]) for reader in READERS)
 
 
-def test_readers_of_ours_have_every_value_or_refuse_it_by_name(outcomes: Outcomes) -> None:
+def test_readers_have_every_value_or_refuse_it_by_name(outcomes: Outcomes) -> None:
+    """One test of all rules, since the matrix takes half a minute to make and each worker would make its own."""
+    _our_readers_have_every_value_or_refuse_it(outcomes)
+    _files_and_our_dataset_have_every_value(outcomes)
+    _nested_types_are_kept_where_what_is_in_them_is(outcomes)
+    table = as_table(_of_families(outcomes))
+    assert table in DOCS.read_text(encoding="utf-8"), f"docs/tables.md must have this table:\n\n{table}"
+
+
+def _our_readers_have_every_value_or_refuse_it(outcomes: Outcomes) -> None:
     """Never another value, and never an error of somebody else."""
     wrong = {
         (*key, str(kind), reader): told
@@ -87,13 +96,13 @@ def test_readers_of_ours_have_every_value_or_refuse_it_by_name(outcomes: Outcome
     assert not wrong
 
 
-def test_files_and_our_dataset_have_every_value_of_every_type(outcomes: Outcomes) -> None:
+def _files_and_our_dataset_have_every_value(outcomes: Outcomes) -> None:
     """Whatever type it is: only polars and the table formats lack types."""
     assert len(outcomes) > 150
     assert {each[:2] for _, each in outcomes.values()} == {(EQUAL, EQUAL)}
 
 
-def test_a_nested_type_is_kept_where_what_is_in_it_is_kept(outcomes: Outcomes) -> None:
+def _nested_types_are_kept_where_what_is_in_them_is(outcomes: Outcomes) -> None:
     """So the documentation needs no line for each."""
     plain = _of_families(outcomes)
     for kind, each in outcomes.values():
@@ -117,9 +126,3 @@ def _of_families(outcomes: Outcomes) -> dict[str, tuple[str, ...]]:
     flat = {family(kind) for kind, _ in outcomes.values() if not parts(kind)}
     assert [name for name in flat if len(families[name]) > 1] == []
     return best
-
-
-def test_the_documentation_says_what_readers_make_of_each_type(outcomes: Outcomes) -> None:
-    """`docs/tables.md` has this table, to the letter."""
-    table = as_table(_of_families(outcomes))
-    assert table in DOCS.read_text(encoding="utf-8"), f"docs/tables.md must have this table:\n\n{table}"

@@ -12,6 +12,7 @@ from lvm_batch.io.errors import OutputError
 from lvm_batch.io.output.committed import job_around
 from lvm_batch.io.storage.listing import refuse_long_names
 from lvm_batch.io.storage.locations import locate
+from lvm_batch.io.storage.store import is_read_only
 from lvm_batch.jobs.checks import Checks
 from lvm_batch.jobs.places import Place, place_errors
 
@@ -36,6 +37,8 @@ def run_place_errors(settings: RunSettings, files: Sequence[InputFile]) -> list[
 
 
 def _check_output(settings: RunSettings, files: Sequence[InputFile]) -> None:
+    if is_read_only(settings.output):
+        return  # `place_errors` says so
     output = locate(settings.output)
     if output.is_local and os.path.exists(output.path) and not os.path.isdir(output.path):  # noqa: PTH110, PTH112 - Path's own raise for long names
         raise OutputError(f"{settings.output} is a file", "give --output a folder")

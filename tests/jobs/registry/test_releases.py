@@ -168,7 +168,7 @@ def test_a_router_that_differs_is_refused(
     assert (result.code, "router.json has changed" in result.values["error"]["message"]) == (2, True)
     other = write_router(tmp_path / "other.json", place, primary="0" * 64, fallback="1" * 64)
     made = lvm_batch(*release(place, "--router", other, "--output", tmp_path / "r"))
-    assert (made.code, "was fitted for another primary model" in str(made.values["error"])) == (2, True)
+    assert (made.code, "was fitted to another primary model" in str(made.values["error"])) == (2, True)
     assert not (tmp_path / "r").exists()
 
 
