@@ -102,7 +102,7 @@ class RunEntry:
     query_memory_bytes: int | None = None
 
 
-YOUNGER = ("input_seen", "query_mean_ms", "query_processor", "row_sample")
+YOUNGER = ("input_seen", "query_mean_ms", "query_processor", "row_sample", "query_memory_bytes")
 """Columns that files of earlier versions lack: nothing is known there."""
 
 _MAY_LACK = ("mean", "std")  # of a figure

@@ -10,7 +10,10 @@ import posixpath
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from lvm_batch.io.schema import FILE_ARTICLE, OUTPUT_COLUMNS, ROW_POSITION, WindowShape
+import pyarrow as pa
+
+from lvm_batch.io.formats.common_types import common_type
+from lvm_batch.io.schema import FILE_ARTICLE, NO_COLUMN, OUTPUT_COLUMNS, ROW_POSITION, WindowShape
 from lvm_batch.jobs.datasets.command_lines import (
     base_path,
     command,
@@ -165,11 +168,23 @@ def _bank(way: Way, view: View, hand: AtHand) -> str | None:
         return None
     output = free_path(f"{_base(view)}-bank")
     flags = [] if column == "vector" else ["--vector-column", column]
+    names = view.columns.names
+    if not all(_has_one_type(view, name) for name in (names.article, names.position)):
+        flags += ["--article-column", NO_COLUMN]  # a bank keeps both, each of one type, or neither
     way.add(
         "a bank of the vectors, for confidence and margin",
         *("bank", "build", *way.dataset, *flags, "--output", output),
     )
     return output
+
+
+def _has_one_type(view: View, name: str) -> bool:
+    """Whether a type holds the values that a column has in all files; a file without rows may have any."""
+    known: pa.DataType | None = pa.null()
+    for footer in view.footers:
+        if known is not None and footer.n_rows and name in footer.schema.names:
+            known = common_type(known, footer.schema.field(name).type)
+    return known is not None
 
 
 def _bank_at_hand(view: View, hand: AtHand) -> BankAtHand | None:

@@ -13,9 +13,8 @@ import torch
 from lvm_batch.io.storage.locations import read_file
 from lvm_batch.jobs.console.text import as_lines
 from lvm_batch.jobs.models.self_check import check_answers, expected_answers
-from lvm_batch.jobs.output_folder import writing
-from lvm_batch.jobs.registry.model_target import new_model_file
-from lvm_batch.lvm.checkpoints.checkpoint_files import SAFETENSORS_SUFFIX, write_durably
+from lvm_batch.jobs.registry.model_target import new_model_file, write_model_file
+from lvm_batch.lvm.checkpoints.checkpoint_files import SAFETENSORS_SUFFIX
 from lvm_batch.lvm.checkpoints.conversion import Conversion, convert
 from lvm_batch.lvm.errors import CheckpointError
 from lvm_batch.lvm.inference.cascade import Cascade
@@ -42,9 +41,7 @@ def convert_model(name: str, target: str, *, models_dir: Path) -> tuple[dict[str
     path = named_model(name, models_dir)
     done = convert(read_file(path), path, target=target, suffix=place.suffix)
     _check_answers(done, target)
-    with writing(place, hint="check access to its folder, or make room"):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        write_durably(place, done.data)
+    write_model_file(place, done.data)
     values = {
         "source": path,
         "path": str(place),

@@ -1,6 +1,7 @@
 """The file that a model is written to in another form.
 
-The rule: whether it can be written is known before a model is loaded, and no file is written over.
+The rule: whether it can be written is known before a model is loaded, and no file is written over. Missing folders are
+made.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING
 
 from lvm_batch.io.errors import OutputError
 from lvm_batch.jobs.errors import UsageError
+from lvm_batch.jobs.output_folder import writing
+from lvm_batch.lvm.checkpoints.checkpoint_files import write_durably
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,6 +34,14 @@ def new_model_file(target: str, suffixes: Sequence[str]) -> Path:
         raise UsageError(f"{target} {wrong} {' nor '.join(suffixes)}", "the end says what is written")
     if os.path.lexists(path):
         raise OutputError(f"{target} already exists", "give another name: no file is overwritten")
-    if not path.parent.is_dir():
-        raise OutputError(f"{target} cannot be written: there is no folder {path.parent}", "make it first")
+    there = next((folder for folder in path.parents if os.path.lexists(folder)), path.parent)
+    if not there.is_dir():
+        raise OutputError(f"{target} cannot be written: {there} is not a folder", "give another path")
     return path
+
+
+def write_model_file(path: Path, data: bytes) -> None:
+    """Write a file of :func:`new_model_file`, and the folders that it lacks; raises ``OutputError``."""
+    with writing(path, hint="check access to its folder, or make room"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_durably(path, data)

@@ -17,10 +17,8 @@ import torch
 from lvm_batch.io.storage.locations import read_file
 from lvm_batch.jobs.console.text import as_lines
 from lvm_batch.jobs.models.self_check import sample_contexts
-from lvm_batch.jobs.output_folder import writing
-from lvm_batch.jobs.registry.model_target import new_model_file
+from lvm_batch.jobs.registry.model_target import new_model_file, write_model_file
 from lvm_batch.lvm.checkpoints.checkpoint import load_checkpoint
-from lvm_batch.lvm.checkpoints.checkpoint_files import write_durably
 from lvm_batch.lvm.errors import CheckpointError
 from lvm_batch.lvm.portable.onnx_model import onnx_bytes
 from lvm_batch.lvm.registry.registry import named_model
@@ -56,8 +54,7 @@ def export_onnx(name: str, options: ExportOptions, *, models_dir: Path) -> tuple
     producer = ("lvm-batch", version("lvm-batch"))
     data = onnx_bytes(model, length=checkpoint.length, opset=opset, producer=producer, facts=facts)
     differs = check_parity(data, model, length=checkpoint.length, target=target)
-    with writing(place, hint="check access to its folder, or make room"):
-        write_durably(place, data)
+    write_model_file(place, data)
     values = {
         "source": path,
         "path": str(place),

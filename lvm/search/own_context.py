@@ -132,7 +132,12 @@ def unit_contexts(contexts: Floats) -> Floats:
 def _most_varied(vectors: Floats) -> slice:
     """Return adjacent components in which vectors of a bank differ most."""
     some = np.asarray(vectors[:1024])
-    varied = np.add.reduceat(some.var(axis=0), np.arange(0, some.shape[1], _GLANCE)) if len(some) else [0]
+    if not len(some):
+        return slice(0, _GLANCE)
+    with np.errstate(
+        over="ignore", invalid="ignore"
+    ):  # a damaged bank holds any number; each choice is right
+        varied = np.add.reduceat(some.var(axis=0), np.arange(0, some.shape[1], _GLANCE))
     first = int(np.argmax(varied)) * _GLANCE
     return slice(first, first + _GLANCE)
 

@@ -131,7 +131,7 @@ def test_the_file_says_what_it_is(export: Callable[..., Result], tmp_path: Path)
         (("nobody", "--output", "a.onnx"), "no model 'nobody'"),
         (("model.pt", "--output", "there.onnx"), "there.onnx already exists"),
         (("model.pt", "--output", "a.pt"), "does not end in .onnx"),
-        (("model.pt", "--output", "nowhere/a.onnx"), "there is no folder"),
+        (("model.pt", "--output", "there.onnx/a.onnx"), "there.onnx is not a folder"),
         (("model.pt", "--output", "s3://bucket/a.onnx"), "is written to this machine"),
         (("model.pt", "--output", "a.onnx", "--format", "tflite"), "--format cannot be 'tflite'"),
         (("model.pt", "--output", "a.onnx", "--opset", 12), "operator set 12"),

@@ -96,6 +96,18 @@ def test_a_bank_of_nothing_else_gives_no_neighbour(kind: str) -> None:
     assert np.isnan(one_more[0, 1])
 
 
+def test_a_damaged_vector_is_no_error_of_the_filter() -> None:
+    """Behind an index of faiss, norms are not checked: squares may be more than float32 holds, and own do not count."""
+    pytest.importorskip("faiss", reason='needs pip install "lvm-batch[faiss]"')
+    contexts, predictions = windows(1)
+    bank = np.concatenate([random_units(50, seed=3), contexts[0], -predictions])
+    index = build_faiss_index(bank)
+    expected = brute_force(bank, predictions, contexts, 2)
+    bank[-1] *= 1e25
+    found = FaissIndex(index, bank).top2(predictions, OwnVectors(contexts))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
 @pytest.mark.parametrize(("angle", "is_own"), [(0.0137, True), (0.0145, False)])
 def test_a_vector_is_own_up_to_a_cosine_of_1e_4_less_than_one(angle: float, *, is_own: bool) -> None:
     """Below, cos 0.0137 is 1 - 0.94e-4, cos 0.0145 is 1 - 1.05e-4; the norm of the context does not matter."""
