@@ -108,6 +108,7 @@ def test_a_run_imports_nothing_that_lies_beside_its_data(folder: Path, method: s
     [
         ("bench", "--rows", "500", "--workers", "1"),
         ("demo",),
+        ("run", "t.parquet", "--output", "out", *_MODELS, "--unit-size", "310KiB", "--part", "1/2"),
         ("train", "t.parquet", "--arch", "amn", "--output", "trained", "--epochs", "1"),
         ("evaluate", "t.parquet", "--model", "amn.pt", "--output", "evaluated"),
         ("inspect", "t.parquet"),
@@ -158,6 +159,7 @@ _THAT_START = {
     "jobs/processes/forkserver.py": "the fork server and its copies",
     "jobs/processes/local_needs.py": "a semaphore alone",
     "jobs/benchmark/bench.py": "the command itself",
+    "jobs/prediction/execution/processes.py": "waits for copies of the fork server, which start_copy starts",
 }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import signal
 import subprocess
 import sys
@@ -16,6 +15,8 @@ import pytest
 from support.datasets import windows, write_windows
 from support.kills import N_VERSIONS, UNIT_ROWS, UNITS, World
 from support.kills import NIGHTS as ALL_NIGHTS
+from support.place import Place
+from support.shown import blocks_of, run_blocks
 
 from lvm_batch.io import read_predictions
 from lvm_batch.io.output.commit import OutputFolder
@@ -431,10 +432,11 @@ def test_a_commit_that_fails_is_made_by_the_same_command(
     assert_each_row_once(tmp_path, 40)
 
 
+@pytest.mark.usefixtures("data")
 def test_the_examples_of_the_documentation_read_the_tables(
-    predict: Callable[..., Any], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    models: Path, bank: Path, scheduler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As they are printed, each gives all rows."""
+    """As they are printed, commands register the output, and each of the examples gives all rows."""
     for name, value in (
         ("TYPE", "sql"),
         ("URI", f"sqlite:///{tmp_path}/prod.db"),
@@ -442,15 +444,17 @@ def test_the_examples_of_the_documentation_read_the_tables(
     ):
         monkeypatch.setenv(f"PYICEBERG_CATALOG__PROD__{name}", value)
     configure_anew(monkeypatch)
-    monkeypatch.chdir(tmp_path)
-    tables = ("--register", "delta", "--register", "iceberg:prod.nightly.predictions")
-    assert predict(data, "--output", "OUT", *tables).code == 0
-    examples = re.findall(r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
-    names: dict[str, Any] = {}
-    for example in examples:
-        exec(example, names)  # noqa: S102 - our own page
-        found = names.pop("frame").collect().to_arrow() if "frame" in names else names["table"]
-        assert sorted(found["key"].to_pylist()) == list(range(40))
+    place = Place(tmp_path, models, bank)
+    place.registry()
+    blocks = [block for block in blocks_of(DOCS.read_text(encoding="utf-8")) if not block.not_run]
+    examples = [block for block in blocks if block.language == "python"]
+    with place.used(scheduler):
+        run_blocks([block for block in blocks if block not in examples])
+        for example in examples:
+            names: dict[str, Any] = {}
+            exec(example.text, names)  # noqa: S102 - our own page
+            found = names["frame"].collect().to_arrow() if "frame" in names else names["table"]
+            assert sorted(found["key"].to_pylist()) == list(range(40))
     assert len(examples) == 3
 
 
