@@ -86,8 +86,8 @@ def _survey(files: Sequence[InputFile], vectors: str, kept: KeptColumns) -> Vect
     for part, name in kept.names.items():
         if name == vectors and part in kept.required:
             raise ColumnError(
-                f"`{name}` is named for the {NOUNS[part]} and for the vectors",
-                f"name their own: {FLAGS[part]} NAME",
+                f"`{name}` is given for both the {NOUNS[part]} and the vectors",
+                f"name another column: {FLAGS[part]} NAME",
             )
     kept = replace(kept, names={part: name for part, name in kept.names.items() if name != vectors})
     dim, n_rows = 0, 0

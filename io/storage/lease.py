@@ -94,7 +94,9 @@ def _await_free(bucket: Bucket, key: str, text: str, on_wait: Callable[[str], No
             return current
         if seen is None:
             seen, since = current, monotonic()
-            on_wait(f"{text} is held by {_holder(current)}; watching for up to {TTL_S:.0f} s if it lives")
+            on_wait(
+                f"{text} is held by {_holder(current)}; waiting up to {TTL_S:.0f} s to see if it is alive"
+            )
         elif current != seen:
             raise OutputLocked(
                 f"another run is writing to {text}: {_holder(current)}",

@@ -93,7 +93,7 @@ class ObjectStore:
 
     def size(self, name: str) -> int | None:
         """Ask for the object's head."""
-        with self._naming(name, "looked at"):
+        with self._naming(name, "accessed"):
             found = self._bucket.look(self._key(name))
             return None if found is None or found.is_folder else found.size
 

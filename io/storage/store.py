@@ -152,7 +152,7 @@ class LocalStore:
 
     def size(self, name: str) -> int | None:
         """Stat the file."""
-        with self._naming(name, "looked at"):
+        with self._naming(name, "accessed"):
             try:
                 return (self._root / name).stat().st_size
             except (FileNotFoundError, NotADirectoryError):

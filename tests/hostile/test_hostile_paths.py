@@ -75,7 +75,7 @@ def test_an_outputs_name_may_be_too_long(predict: Callable[..., Any], tmp_path: 
     write_windows(tmp_path / "in/short.parquet", windows()[0][:2])
     result = predict(tmp_path / "in", "--output", tmp_path / "out")
     assert (result.code, result.values["error"]["kind"]) == (2, "output")
-    assert f"{name}-00000.parquet would be written, and it is too long" in result.values["error"]["message"]
+    assert f"{name}-00000.parquet would be written, but it is too long" in result.values["error"]["message"]
     assert not (tmp_path / "out").exists()
 
 

@@ -294,7 +294,7 @@ def test_deleted_rows_of_an_iceberg_table_are_refused(
 def test_an_output_inside_a_table_is_refused(predict: Callable[..., Any], delta: Path) -> None:
     """The folder of a Delta table belongs to it, however it is named."""
     refused = predict(f"delta:{delta}", "--output", delta / "out")
-    assert (refused.code, "lies inside the input" in refused.values["error"]["message"]) == (2, True)
+    assert (refused.code, "is inside the input" in refused.values["error"]["message"]) == (2, True)
 
 
 def test_a_table_without_rows_is_told(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def dataset(tmp_path: Path) -> Path:
 
 
 OTHERS = "2 other files are not read: README.md, a_$folder$"
-CUTS = "2 articles cut into several runs (2 cuts): `1` stands twice in {0}/a.parquet."
+CUTS = "2 articles cut into several runs (2 cuts): `1` is twice in {0}/a.parquet."
 
 
 def test_a_plan_lists_what_is_not_read(

@@ -229,9 +229,7 @@ def _lines(shown: ShownRows, left_out: Sequence[str]) -> list[str]:
     if shown.query.worst and not shown.rows:
         lines.append("none of these rows has a cosine, because none has a target")
     if left_out:
-        lines.append(
-            f"not shown for lack of space: {', '.join(left_out)}; a wider terminal or --json shows them"
-        )
+        lines.append(f"not shown for lack of space: {', '.join(left_out)}; widen the terminal or use --json")
     if not shown.has_predictions:
         lines.append("the job writes no predictions (--no-prediction)")
     return lines

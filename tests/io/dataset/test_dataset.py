@@ -252,7 +252,7 @@ def test_a_target_of_two_links_is_refused(
     """If a folder or file is reached in two ways, both paths are named, since rows would be duplicated."""
     monkeypatch.chdir(tree)
     Path(link).symlink_to(to)
-    with pytest.raises(DataError, match=r"are one (file|folder), whose rows would be read twice"):
+    with pytest.raises(DataError, match=r"are the same (file|folder), so its rows would be read twice"):
         names(*arguments)
 
 
