@@ -99,7 +99,7 @@ def _inputs(run: RunBeginning, summary: Summary | None) -> list[InputDataset]:
 
     quality = facets.quality_facets(run.plan, run.settings, summary) if summary else {}
     return [
-        InputDataset(*_named(path), facets=facets.input_schema(run.plan), inputFacets=quality)
+        InputDataset(*dataset_name(path), facets=facets.input_schema(run.plan), inputFacets=quality)
         for path in run.settings.dataset
     ]
 
@@ -109,14 +109,23 @@ def _output(run: RunBeginning, summary: Summary | None) -> OutputDataset:
 
     is_written = summary is not None and summary.units_done == summary.units
     return OutputDataset(
-        *_named(run.settings.output),
+        *dataset_name(run.settings.output),
         facets=facets.output_schema(run.plan, run.settings) if is_written else {},
         outputFacets=facets.statistics(summary) if summary else {},
     )
 
 
-def _named(path: str) -> tuple[str, str]:
-    """Return a dataset's namespace and name, as OpenLineage names files and buckets."""
+def dataset_name(path: str) -> tuple[str, str]:
+    """Return a dataset's namespace and name, as OpenLineage names files and buckets.
+
+    A Delta table is named by its place, as its other readers and writers name it, an Iceberg table by its catalog.
+    """
+    from lvm_batch.io.tables.names import DELTA, dataset_table
+
+    table = dataset_table(path)
+    if table is not None and table.kind != DELTA:
+        return f"iceberg://{table.catalog}", ".".join(table.identifier)
+    path = table.place if table else path
     scheme, url, rest = redact(path).partition("://")
     if not url or scheme == _FILES:
         return _FILES, str(Path(rest if url else path).absolute())

@@ -12,6 +12,7 @@ import pytest
 from support.datasets import windows, write_windows
 
 from lvm_batch.io.output.lock import lock_output
+from lvm_batch.jobs.prediction.telemetry.lineage import dataset_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -168,3 +169,19 @@ def test_an_unreachable_server_is_one_note(
     result = run_job()
     assert result.code == 0
     assert result.stderr.count("OpenLineage event") == 1
+
+
+@pytest.mark.parametrize(
+    ("argument", "name"),
+    [
+        ("/data/in", ("file", "/data/in")),
+        ("file:///data/in", ("file", "/data/in")),
+        ("s3://bucket/in/a", ("s3://bucket", "in/a")),
+        ("delta:/data/table@7", ("file", "/data/table")),
+        ("delta:s3://bucket/table", ("s3://bucket", "table")),
+        ("iceberg:local.vectors.windows@12", ("iceberg://local", "vectors.windows")),
+    ],
+)
+def test_a_dataset_has_the_name_that_others_give_it(argument: str, name: tuple[str, str]) -> None:
+    """So that a graph of lineage joins what one job writes to what another reads; a version is no other dataset."""
+    assert dataset_name(argument) == name
