@@ -80,7 +80,11 @@ def named(models: Path, bank: Path) -> list[str]:
     return ["--model", f"{models}/amn.pt", "--fallback", f"{models}/gru.pt", "--bank", str(bank)]
 
 
-@pytest.fixture(params=["disk", "store"])
+_ALSO_IN_A_STORE = pytest.mark.parametrize("output", ["disk", "store"], indirect=True)
+"""Of other tests the case of a store is with the long ones."""
+
+
+@pytest.fixture(params=["disk", pytest.param("store", marks=pytest.mark.soak)])
 def output(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The address of an empty output."""
     monkeypatch.setattr("lvm_batch.io.storage.lease.BEAT_S", 0.1)
@@ -136,6 +140,7 @@ def assert_as_whole(output: str, clean: Path, folder: Path) -> None:
     assert_same_rows(read_rows(rows), read_rows(clean))
 
 
+@_ALSO_IN_A_STORE
 def test_parts_make_what_a_run_makes(
     run: Callable[..., Result],
     lvm_batch: Callable[..., Result],
@@ -220,6 +225,7 @@ def test_a_part_that_was_killed_is_continued_by_the_same_command(
     assert_as_whole(output, clean, tmp_path)
 
 
+@_ALSO_IN_A_STORE
 def test_only_parts_are_computed_at_the_same_time(run: Callable[..., Result], output: str) -> None:
     """A run, the end of a job and the same part once more exit with 75, and say what is at work."""
     with lock_part(output, Part(COUNT, 1)):

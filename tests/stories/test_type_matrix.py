@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 pytest.importorskip("deltalake")
 catalogs = pytest.importorskip("pyiceberg.catalog")
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::ResourceWarning")]
+pytestmark = [pytest.mark.soak, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 
 DOCS = Path(__file__).parents[2] / "docs/tables.md"
 
