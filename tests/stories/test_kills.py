@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +12,7 @@ from support import buckets
 from support.kills import BEAT_S, TTL_S, VICTIMS, World, WorldOfParts, clean_rows
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.slow
@@ -36,6 +38,21 @@ def model_options(models: Path) -> tuple[str, ...]:
     return ("--model", str(models / "amn.pt"), "--fallback", str(models / "gru.pt"))
 
 
+@contextmanager
+def slow_store(monkeypatch: pytest.MonkeyPatch, *, seed: int) -> Iterator[str]:
+    """An output in a bucket whose changes take up to 0.3 s, so that they overtake one another."""
+    monkeypatch.setattr("lvm_batch.io.storage.lease.BEAT_S", BEAT_S)
+    monkeypatch.setattr("lvm_batch.io.storage.lease.TTL_S", TTL_S)
+    chance = random.Random(seed)  # noqa: S311 - no secret
+
+    def delay(line: str) -> float:
+        return chance.choice((0.0, 0.02, 0.3)) if line.startswith(("PUT", "DELETE", "POST")) else 0.0
+
+    with buckets.serving() as server, buckets.environment(server):
+        server.delay = delay
+        yield f"s3://{buckets.new_bucket(server)}/out"
+
+
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", range(4))
 def test_random_kills_on_disk(seed: int, clean: Any, models: Path, tmp_path: Path) -> None:  # noqa: ANN401
@@ -56,16 +73,7 @@ def test_random_kills_over_a_slow_store(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Twenty rounds over S3 with slow requests that overtake one another, and arrive after their run has died."""
-    monkeypatch.setattr("lvm_batch.io.storage.lease.BEAT_S", BEAT_S)
-    monkeypatch.setattr("lvm_batch.io.storage.lease.TTL_S", TTL_S)
-    chance = random.Random(5)  # noqa: S311 - no secret
-
-    def delay(line: str) -> float:
-        return chance.choice((0.0, 0.02, 0.3)) if line.startswith(("PUT", "DELETE", "POST")) else 0.0
-
-    with buckets.serving() as server, buckets.environment(server):
-        server.delay = delay
-        output = f"s3://{buckets.new_bucket(server)}/out"
+    with slow_store(monkeypatch, seed=5) as output:
         world = World(tmp_path, (*OPTIONS, *model_options(models)), clean, 5, output)
         for _ in range(20):
             world.round()
@@ -93,16 +101,7 @@ def test_random_kills_of_parts_over_a_slow_store(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Ten rounds over S3 with slow requests that overtake one another, and arrive after their part has died."""
-    monkeypatch.setattr("lvm_batch.io.storage.lease.BEAT_S", BEAT_S)
-    monkeypatch.setattr("lvm_batch.io.storage.lease.TTL_S", TTL_S)
-    chance = random.Random(6)  # noqa: S311 - no secret
-
-    def delay(line: str) -> float:
-        return chance.choice((0.0, 0.02, 0.3)) if line.startswith(("PUT", "DELETE", "POST")) else 0.0
-
-    with buckets.serving() as server, buckets.environment(server):
-        server.delay = delay
-        output = f"s3://{buckets.new_bucket(server)}/out"
+    with slow_store(monkeypatch, seed=6) as output:
         options = (*OPTIONS[:-1], "1", *model_options(models))
         world = WorldOfParts(tmp_path, options, clean, 6, output)
         for _ in range(10):

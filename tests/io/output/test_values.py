@@ -19,6 +19,7 @@ from support.documents import record_of, success_of
 from support.every_type import all_exact
 from support.outputs import as_arrow, as_polars, begin, write_output
 from support.outputs import write_unit as commit_unit
+from support.type_matrix import zeros
 
 from lvm_batch.io import predictions_dataset, read_predictions
 from lvm_batch.io.bank.bank import build_bank
@@ -27,7 +28,7 @@ from lvm_batch.io.dataset.reading import open_unit
 from lvm_batch.io.dataset.units import DatasetFormat, Footer, cut_units, read_footers
 from lvm_batch.io.errors import ColumnError
 from lvm_batch.io.formats.common_types import common_type
-from lvm_batch.io.output.writer import PredictionBlock, PredictionWriter
+from lvm_batch.io.output.writer import PredictionWriter
 from lvm_batch.io.packing.encoding import Packing
 from lvm_batch.io.packing.find import find_sources
 from lvm_batch.io.packing.packing import pack
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from lvm_batch.io.dataset.batches import Batch
 
 COLUMNS, AS_READ = every_type.columns(), every_type.as_read()
 FILE = "in-00000.parquet"
@@ -89,25 +89,6 @@ def repacked(folder: Path) -> Path:
     [source] = find_sources(find_files([str(folder / "in.parquet")]), Reading())
     [file], _, _ = pack([source], str(folder / "packed"), packing=Packing())
     return folder / "packed" / file.name
-
-
-def zeros(batch: Batch) -> PredictionBlock:
-    """A block that carries the batch's columns."""
-    number = np.zeros(batch.n_rows, np.float32)
-    return PredictionBlock(
-        carried=batch.carried,
-        prediction=np.zeros((batch.n_rows, 768), np.float32),
-        cosine=number,
-        route=np.zeros(batch.n_rows, np.int8),
-        reasons=np.zeros((batch.n_rows, 1), np.bool_),
-        confidence=number,
-        margin=number,
-        amn_cosine=number,
-        gru_cosine=number,
-        shadow=number > 0,
-        status=batch.status,
-        details=batch.details,
-    )
 
 
 @pytest.fixture(scope="module")
