@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
+    from numpy.typing import NDArray
+
     from lvm_batch.io.storage.object_file import ObjectFile, RangesAhead
 
 # Columns are read through a buffer, a page at a time: without one Arrow reads whole column chunks, and mapped files
@@ -91,6 +93,12 @@ class OpenParquet(pq.ParquetFile):  # type: ignore[misc] # pyarrow has no types
     def read_at(self, offset: int, n_bytes: int) -> bytes:
         """Return raw bytes of the file, fewer at its end."""
         return bytes(self._shared[0].read_at(n_bytes, offset))
+
+    def read_into(self, offset: int, out: NDArray[Any]) -> int:
+        """Fill a C-contiguous array with raw bytes of the file; return how many there are, fewer at its end."""
+        source = self._shared[0]
+        source.seek(offset)
+        return int(source.readinto(out))
 
     def ahead(self, ranges: Iterable[tuple[int, int]]) -> OpenParquet | RangesAhead:
         """Return what :meth:`read_at` of is to be used for ``ranges`` in order: in a store, they are fetched ahead."""
@@ -224,6 +232,11 @@ def naming_errors(path: str, part: str) -> Iterator[None]:
         raise DataError(
             f"there is not enough memory to read {path}, {part}: {_first_line(error)}",
             "use fewer workers, or give them more memory; if the file is damaged, write it again",
+        ) from error
+    except PermissionError as error:
+        raise InputNotFound(
+            f"{path} cannot be accessed, {part}: {_first_line(error)}",
+            "check that you may read it, then run again",
         ) from error
     except ConnectionError as error:
         raise InputNotFound(

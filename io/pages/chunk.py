@@ -4,7 +4,8 @@ The rule: only full rows of one width are read here, and every size is checked b
 differs raises :class:`Irregular`, and what has been read until then stays right.
 
 The values of a page stand last, in the order of the rows, so that a page's levels are checked and its values copied
-once, into the array where they are used. Arrow makes a level for each value, which takes most of its time.
+once, into the array where they are used; those that are stored as they are used are read right into it. Arrow makes a
+level for each value, which takes most of its time.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from lvm_batch.io.formats.parquet import OpenParquet
 from lvm_batch.io.pages.headers import BYTE_STREAM_SPLIT, PLAIN, PageHeader, read_header
 from lvm_batch.io.pages.levels import Lists, check_full, check_lists
 from lvm_batch.io.pages.thrift import Irregular
@@ -23,7 +25,6 @@ from lvm_batch.io.pages.thrift import Irregular
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from lvm_batch.io.formats.parquet import OpenParquet
     from lvm_batch.io.storage.object_file import RangesAhead
 
 _HEADER_BYTES = 128
@@ -36,14 +37,21 @@ _DICTIONARY = {"PLAIN_DICTIONARY", "RLE_DICTIONARY"}
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """The leaf column of a column of vectors: its place among the leaves, the type of its values, and how they are
-    listed. ``max_level`` is the definition level of a value that is there.
+    """The leaf column of a column of vectors: its place among the leaves, the type of its numbers, and how its values
+    are listed. A value is a number or, in a column of bytes, ``numbers`` of them. ``max_level`` is the definition level
+    of a value that is there.
     """
 
     index: int
     dtype: np.dtype[Any]
     lists: Lists
     max_level: int
+    numbers: int = 1
+
+    @property
+    def value_bytes(self) -> int:
+        """The bytes of a value."""
+        return self.numbers * self.dtype.itemsize
 
 
 class VectorChunk:
@@ -76,7 +84,7 @@ class VectorChunk:
             raise Irregular
         self._left = int(described.num_values)  # values of pages that have not been read
         self._n_read = 0
-        self._page: NDArray[Any] = np.empty(0, leaf.dtype)
+        self._page: _Values | _Unread = _Values(np.empty(0, leaf.dtype))
         self.n_coded_rows = self._pass_over_codes() if _DICTIONARY & set(described.encodings) else 0
 
     def read_into(self, out: NDArray[np.float32]) -> None:
@@ -86,13 +94,9 @@ class VectorChunk:
         while done < len(flat):
             if not len(self._page):
                 self._page = self._next_page()
-            n_values = min(len(self._page), len(flat) - done)
-            with np.errstate(
-                over="ignore", invalid="ignore"
-            ):  # a float64 beyond float32 becomes inf, which is bad
-                np.copyto(flat[done : done + n_values], self._page[:n_values], casting="same_kind")
-            self._page = self._page[n_values:]
-            done += n_values
+            n_numbers = min(len(self._page), len(flat) - done)
+            self._page.read_into(flat[done : done + n_numbers])
+            done += n_numbers
 
     def _pass_over_codes(self) -> int:
         """Go to the first page without a dictionary; return how many rows lie before it."""
@@ -108,20 +112,58 @@ class VectorChunk:
             raise Irregular  # a page ends within a row
         return self._n_read // self._leaf.lists.width
 
-    def _next_page(self) -> NDArray[Any]:
+    def _next_page(self) -> _Values | _Unread:
         header, start = self._next_header()
         n_left = self._left - header.n_values
         if header.is_dictionary or n_left < 0 or not header.n_values or start + header.compressed > self._end:
             raise Irregular
-        content = self._source.read_at(start, header.compressed)
-        if len(content) < header.compressed or (
-            header.crc is not None and not _is_whole(content, header.crc)
-        ):
-            raise Irregular
-        page = self._values(header, content)
+        page = self._unread(header, start) if self._is_as_used(header) else self._read(header, start)
         self._at, self._left = start + header.compressed, n_left
         self._n_read += header.n_values
         return page
+
+    def _is_as_used(self, header: PageHeader) -> bool:
+        """Whether a page's numbers are in the file as they are in an array, and nothing else asks for their bytes."""
+        is_stored = self._codec is None or (header.levels is not None and not header.is_compressed)
+        return (
+            isinstance(self._source, OpenParquet)
+            and is_stored
+            and header.compressed == header.uncompressed
+            and header.crc is None
+            and header.encoding == PLAIN
+            and self._leaf.dtype == np.float32
+        )
+
+    def _unread(self, header: PageHeader, start: int) -> _Unread:
+        """Check the levels of a page, and leave its numbers in the file."""
+        n_bytes = self._bytes_of_values(header)
+        n_levels = header.uncompressed - n_bytes
+        levels = self._bytes(start, n_levels)
+        if self._checked_levels(header, levels) != n_levels:
+            raise Irregular
+        assert isinstance(self._source, OpenParquet)  # noqa: S101 - the caller has looked
+        return _Unread(self._source, start + n_levels, n_bytes // self._leaf.dtype.itemsize)
+
+    def _read(self, header: PageHeader, start: int) -> _Values:
+        """Check the levels of a page, and return its numbers as a view of its content."""
+        content = self._bytes(start, header.compressed)
+        if header.crc is not None and not _is_whole(content, header.crc):
+            raise Irregular
+        n_bytes = self._bytes_of_values(header)
+        if header.levels is None:
+            content = self._decompressed(content, header.uncompressed)
+        at = self._checked_levels(header, content)
+        if header.levels is not None and header.is_compressed and self._codec is not None:
+            content, at = self._decompressed(content[at:], header.uncompressed - at), 0
+        if len(content) - at != n_bytes:
+            raise Irregular
+        return _Values(_decoded(memoryview(content)[at:], header.encoding, self._leaf))
+
+    def _bytes(self, start: int, n_bytes: int) -> bytes:
+        content = self._source.read_at(start, n_bytes)
+        if len(content) < n_bytes:
+            raise Irregular
+        return content
 
     def _next_header(self) -> tuple[PageHeader, int]:
         """Return the next page's header, and where its content begins."""
@@ -137,29 +179,28 @@ class VectorChunk:
                 return header, self._at + size
         raise Irregular
 
-    def _values(self, header: PageHeader, content: bytes) -> NDArray[Any]:
-        """Check the levels of a page, and return its values as a view of its content."""
-        n_bytes = header.n_values * self._leaf.dtype.itemsize
-        if (
-            not n_bytes
-            <= header.uncompressed
-            <= min(_MOST_PAGE_BYTES, 2 * n_bytes + 2 * header.n_values + 1024)
-        ):
+    def _bytes_of_values(self, header: PageHeader) -> int:
+        """Return how many bytes the values of a page take, which its size must agree with."""
+        n_bytes = header.n_values * self._leaf.value_bytes
+        most = min(_MOST_PAGE_BYTES, 2 * n_bytes + 2 * header.n_values + 1024)
+        if not n_bytes <= header.uncompressed <= most:
             raise Irregular
+        return n_bytes
+
+    def _checked_levels(self, header: PageHeader, content: Any) -> int:  # noqa: ANN401 - bytes or a buffer of Arrow
+        """Check the levels at the beginning of a page's content; return where they end."""
+        lists = self._leaf.lists
         if header.levels is None:
-            content = self._decompressed(content, header.uncompressed)
-            repetition, at = _sized(content, 0)
-            definition, at = _sized(content, at)
+            repetition, at = _sized(content, 0, is_there=lists.depth > 0)
+            definition, at = _sized(content, at, is_there=self._leaf.max_level > 0)
         else:
             at = sum(header.levels)
             repetition, definition = content[: header.levels[0]], content[header.levels[0] : at]
-            if header.is_compressed and self._codec is not None:
-                content, at = self._decompressed(content[at:], header.uncompressed - at), 0
-        if len(content) - at != n_bytes:
-            raise Irregular
-        check_lists(repetition, header.n_values, first=self._n_read, lists=self._leaf.lists)
-        check_full(definition, header.n_values, self._leaf.max_level)
-        return _decoded(memoryview(content)[at:], header.encoding, self._leaf.dtype)
+        if lists.depth:
+            check_lists(repetition, header.n_values, first=self._n_read, lists=lists)
+        if self._leaf.max_level:
+            check_full(definition, header.n_values, self._leaf.max_level)
+        return at
 
     def _decompressed(self, content: bytes, size: int) -> Any:  # noqa: ANN401 - bytes or a buffer of Arrow
         if self._codec is None:
@@ -170,6 +211,39 @@ class VectorChunk:
             raise Irregular from error
 
 
+class _Values:
+    """The numbers of a page, in memory."""
+
+    def __init__(self, numbers: NDArray[Any]) -> None:
+        self._numbers = numbers
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def read_into(self, out: NDArray[np.float32]) -> None:
+        """Fill ``out``, of one axis, with the next numbers; a float64 beyond float32 becomes infinite, which is bad."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            np.copyto(out, self._numbers[: len(out)], casting="same_kind")
+        self._numbers = self._numbers[len(out) :]
+
+
+class _Unread:
+    """The numbers of a page that has not been read: float32 at ``at`` in the file."""
+
+    def __init__(self, parquet: OpenParquet, at: int, n_numbers: int) -> None:
+        self._parquet, self._at, self._n = parquet, at, n_numbers
+
+    def __len__(self) -> int:
+        return self._n
+
+    def read_into(self, out: NDArray[np.float32]) -> None:
+        """Fill ``out``, of one axis, with the next numbers; no memory but its own is touched."""
+        if self._parquet.read_into(self._at, out) < out.nbytes:
+            raise Irregular
+        self._at += out.nbytes
+        self._n -= len(out)
+
+
 def chunk_range(parquet: OpenParquet, row_group: int, leaf: Leaf) -> tuple[int, int]:
     """Return where a column chunk begins and ends in the file, as its footer says."""
     described = parquet.metadata.row_group(row_group).column(leaf.index)
@@ -178,8 +252,12 @@ def chunk_range(parquet: OpenParquet, row_group: int, leaf: Leaf) -> tuple[int, 
     return start, min(start + int(described.total_compressed_size), parquet.n_bytes)
 
 
-def _sized(content: Any, at: int) -> tuple[bytes, int]:  # noqa: ANN401
-    """Return the levels at byte ``at``, which begin with their size, and where they end."""
+def _sized(content: Any, at: int, *, is_there: bool) -> tuple[bytes, int]:  # noqa: ANN401
+    """Return the levels at byte ``at``, which begin with their size, and where they end; a level that is always 0 is
+    not written.
+    """
+    if not is_there:
+        return b"", at
     view = memoryview(content)
     size = int.from_bytes(view[at : at + _SIZE_BYTES], "little")
     end = at + _SIZE_BYTES + size
@@ -188,12 +266,12 @@ def _sized(content: Any, at: int) -> tuple[bytes, int]:  # noqa: ANN401
     return bytes(view[at + _SIZE_BYTES : end]), end
 
 
-def _decoded(values: memoryview, encoding: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+def _decoded(values: memoryview, encoding: int, leaf: Leaf) -> NDArray[Any]:
     if encoding == PLAIN:
-        return np.frombuffer(values, dtype)
+        return np.frombuffer(values, leaf.dtype)
     if encoding == BYTE_STREAM_SPLIT:
-        streams = np.frombuffer(values, np.uint8).reshape(dtype.itemsize, -1)
-        return np.ascontiguousarray(streams.T).reshape(-1).view(dtype)
+        streams = np.frombuffer(values, np.uint8).reshape(leaf.value_bytes, -1)
+        return np.ascontiguousarray(streams.T).reshape(-1).view(leaf.dtype)
     raise Irregular
 
 

@@ -19,11 +19,12 @@ from lvm_batch.io.pages.levels import MIN_WIDTH, Lists
 from lvm_batch.io.pages.thrift import Irregular
 from lvm_batch.io.vectors.decoding import decode_column
 from lvm_batch.io.vectors.flaws import Flaws, checked_values
-from lvm_batch.io.vectors.types import FLOATS, list_levels
+from lvm_batch.io.vectors.types import BINARY_FLOATS, FLOATS, list_levels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    import pyarrow.parquet as pq
     from numpy.typing import NDArray
 
     from lvm_batch.io.schema import Pad, WindowShape
@@ -203,7 +204,7 @@ def find_leaf(parquet: OpenParquet, column: str, shape: WindowShape) -> Leaf | N
     described = parquet.metadata.schema.column(places[0])
     bytes_a_value = described.length if described.physical_type == "FIXED_LEN_BYTE_ARRAY" else None
     if pa.types.is_fixed_size_binary(kind):
-        return None  # Arrow copies whole rows of bytes, and makes no levels for their values
+        return _leaf_of_bytes(places[0], described, shape)
     *lists, leaf = list_levels(kind)
     halves = bytes_a_value == 2  # noqa: PLR2004
     stored: np.dtype[Any] | None = FLOATS[pa.float16()] if halves else _PHYSICAL.get(described.physical_type)
@@ -218,3 +219,11 @@ def find_leaf(parquet: OpenParquet, column: str, shape: WindowShape) -> Leaf | N
         return None
     lists_of = Lists(shape.width, inner, depth)
     return Leaf(places[0], stored, lists_of, described.max_definition_level)
+
+
+def _leaf_of_bytes(place: int, described: pq.ColumnSchema, shape: WindowShape) -> Leaf | None:
+    """Return how rows lie that are one value of bytes each."""
+    dtype = BINARY_FLOATS.get(described.length // shape.width)
+    if dtype is None or described.length % shape.width or described.max_repetition_level:
+        return None
+    return Leaf(place, dtype, Lists(1, 1, 0), described.max_definition_level, numbers=shape.width)
