@@ -41,14 +41,14 @@ def in_memory() -> Iterator[None]:
 
 
 @contextmanager
-def serving() -> Iterator[Any]:
-    """Serve S3 over HTTP on this machine; yield a ``s3_server.Server``."""
+def serving(around: Any = None) -> Iterator[Any]:  # noqa: ANN401 - of a module that may be missing
+    """Serve S3 over HTTP on this machine, behind what ``around`` makes of it; yield a ``s3_server.Server``."""
     need_the_extra()
     for module in ("moto", "flask", "flask_cors"):
         pytest.importorskip(module, reason='needs pip install "lvm-batch[test]"')
     from support import s3_server
 
-    with s3_server.serving() as server:
+    with s3_server.serving(around) as server:
         yield server
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import threading
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -18,7 +19,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from support.waiting import HANG_S
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
 KEY, SECRET, TOKEN = "AKIATESTKEYVISIBLE7", "wJalrXUtnFEMI/K7MDENG+secretsecret", "FwoGZXIvYXdzEtokentoken"
 
@@ -93,11 +94,16 @@ class Server:
             return next((fault for fault in self.faults if fault.takes(line)), None)
 
 
+App = Callable[..., "Iterable[bytes]"]
+"""A WSGI application."""
+
+
 @contextmanager
-def serving() -> Iterator[Server]:
-    """Serve until the block ends."""
+def serving(around: Callable[[App], App] | None = None) -> Iterator[Server]:
+    """Serve until the block ends, behind another application if ``around`` makes one."""
     server = Server()
-    app = _failing(DomainDispatcherApplication(create_backend_app), server)
+    app: App = DomainDispatcherApplication(create_backend_app)
+    app = _failing(around(app) if around else app, server)
     logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
     httpd = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Handler)
     server.url = f"http://127.0.0.1:{httpd.server_port}"
