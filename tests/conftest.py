@@ -8,11 +8,14 @@ import gc
 import os
 import shutil
 import sys
+import types
 from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
 from support.command import Result, called
+
+from lvm_batch.jobs.processes import forkserver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -71,6 +74,27 @@ def _one_fork_server() -> Iterator[None]:
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("lvm_batch.jobs.observed_run.stop_forkserver", lambda: None)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _leaves_no_cold_fork_server() -> Iterator[None]:
+    """Fail a test that starts a fork server without torch: each of its copies would import it."""
+    yield
+    started = sys.modules.get("multiprocessing.forkserver")
+    if started and started._forkserver._forkserver_pid is not None:
+        assert forkserver._servers, "call start_forkserver() before processes are started with its method"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_collections() -> Iterator[None]:
+    """Keep runs in this process from looking through all of the suite's objects, two seconds at a time.
+
+    Each run does so twice, when it measures the memory of a query.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        quick = types.SimpleNamespace(collect=functools.partial(gc.collect, 0))
+        patch.setattr("lvm_batch.jobs.processes.resources.gc", quick)
         yield
 
 

@@ -15,7 +15,7 @@ from lvm_batch.jobs.prediction.planning import fleet as fleets
 from lvm_batch.jobs.prediction.planning.fleet import Fleet, local_fleet
 from lvm_batch.jobs.prediction.planning.memory import MIB, memory_limit
 from lvm_batch.jobs.prediction.planning.plan import make_plan
-from lvm_batch.jobs.processes.forkserver import METHOD
+from lvm_batch.jobs.processes.forkserver import METHOD, start_forkserver
 from lvm_batch.jobs.settings.run import RunSettings
 from lvm_batch.lvm.devices.facts import DeviceFacts
 
@@ -58,6 +58,7 @@ def test_each_worker_sees_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """GPUs are given by number or UUID; a worker that replaces a dead one sees the same GPU."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,GPU-5a1c")
     monkeypatch.setenv("LVM_TEST_KEPT", "kept")
+    start_forkserver()
     with local_cluster(LocalWorkers(2, slots=3, gpus=TWO.gpus, method=METHOD)) as client:
         workers = client.scheduler_info(n_workers=-1)["workers"]
         assert [worker["nthreads"] for worker in workers.values()] == [3, 3]
