@@ -75,7 +75,9 @@ LEARN = Recipe(epochs=8, batch_size=64, learning_rate=3e-3, schedule="cosine", b
 UNSEEN = replace(recipe_for("unseen", "amn", n_windows=5000), epochs=3, dropout=0.2, averaging=0.9)
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.soak] if name == "transformer" else []) for name in SMALL]
+)
 def test_training_beats_the_mean_of_the_context(name: str) -> None:
     """Training beats the mean by far on windows that it did not see."""
     held_out = windows(500, seed=2)
