@@ -19,10 +19,17 @@ if TYPE_CHECKING:
 
 def require(package: str, *, option: str, extra: str) -> None:
     """Raise :class:`MissingExtra` unless ``package`` is installed."""
-    if find_spec(package) is None:
+    if not _is_installed(package):
         raise MissingExtra(
             f"{option} needs {package}, which is not installed", f'pip install "lvm-batch[{extra}]"'
         )
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except ModuleNotFoundError:  # of the package that it is part of
+        return False
 
 
 def import_extra(module: str) -> ModuleType:

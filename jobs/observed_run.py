@@ -18,6 +18,7 @@ from lvm_batch.jobs.prediction.telemetry.lineage import Lineage
 from lvm_batch.jobs.prediction.telemetry.metrics import Metrics
 from lvm_batch.jobs.prediction.telemetry.pings import Pings
 from lvm_batch.jobs.prediction.telemetry.progress import progress_on
+from lvm_batch.jobs.prediction.telemetry.spans import Spans
 from lvm_batch.jobs.processes.child_processes import environment_for_children
 from lvm_batch.jobs.processes.forkserver import ALONE, start_forkserver, stop_forkserver
 from lvm_batch.jobs.reports.report_writer import ReportWriter, prepare_to_draw
@@ -109,4 +110,6 @@ def observers_of(settings: RunSettings, *, console: Console, started: float) -> 
         observers.append(
             Lineage(settings.openlineage, tell=console.note, parent=os.environ.get("OPENLINEAGE_PARENT_ID"))
         )
+    if settings.opentelemetry is not None:
+        observers.append(Spans(settings.opentelemetry, tell=console.note))
     return observers

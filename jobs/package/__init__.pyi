@@ -80,6 +80,7 @@ def run(
     unit_size: int | str | None = None,
     history: str | PathLike[str] | None = None,
     openlineage: str | None = None,
+    opentelemetry: str | None = None,
     ping_url: str | None = None,
     metrics_file: str | PathLike[str] | None = None,
     dashboard: str | None = None,
@@ -237,6 +238,9 @@ def run(
     openlineage
         Name of this job in OpenLineage, to which the run reports what it reads and writes. Set the
         address in OPENLINEAGE_URL or openlineage.yml.
+    opentelemetry
+        Name of this service in OpenTelemetry, to which the run sends a span for itself and one for each
+        unit. Set the address in OTEL_EXPORTER_OTLP_ENDPOINT.
     ping_url
         URL to ping when the run starts, succeeds or fails, as healthchecks.io expects. Anyone with the
         URL can ping, so set it as LVM_BATCH_PING_URL to keep it out of process lists. It is never
@@ -327,6 +331,7 @@ def plan(
     unit_size: int | str | None = None,
     history: str | PathLike[str] | None = None,
     openlineage: str | None = None,
+    opentelemetry: str | None = None,
     ping_url: str | None = None,
     metrics_file: str | PathLike[str] | None = None,
     dashboard: str | None = None,
@@ -484,6 +489,9 @@ def plan(
     openlineage
         Name of this job in OpenLineage, to which the run reports what it reads and writes. Set the
         address in OPENLINEAGE_URL or openlineage.yml.
+    opentelemetry
+        Name of this service in OpenTelemetry, to which the run sends a span for itself and one for each
+        unit. Set the address in OTEL_EXPORTER_OTLP_ENDPOINT.
     ping_url
         URL to ping when the run starts, succeeds or fails, as healthchecks.io expects. Anyone with the
         URL can ping, so set it as LVM_BATCH_PING_URL to keep it out of process lists. It is never

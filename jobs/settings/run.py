@@ -60,6 +60,11 @@ class RunSettings(SelectionSettings, ChoiceSettings, WorkerSettings):
         description="Name of this job in OpenLineage, to which the run reports what it reads and writes. Set "
         "the address in OPENLINEAGE_URL or openlineage.yml.",
     )
+    opentelemetry: Annotated[Text | None, HelpMark("Monitoring", "NAME"), NO_EFFECT] = Field(
+        default=None,
+        description="Name of this service in OpenTelemetry, to which the run sends a span for itself and one for each "
+        "unit. Set the address in OTEL_EXPORTER_OTLP_ENDPOINT.",
+    )
     ping_url: Annotated[PingURL | None, HelpMark("Monitoring", "URL"), NO_EFFECT] = Field(
         default=None,
         description="URL to ping when the run starts, succeeds or fails, as healthchecks.io expects. Anyone "

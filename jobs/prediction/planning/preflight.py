@@ -28,6 +28,9 @@ def check_extras(settings: RunSettings) -> None:
         require("pyiceberg", option="--register iceberg:…", extra="iceberg")
     if settings.openlineage:
         require("openlineage", option="--openlineage", extra="openlineage")
+    if settings.opentelemetry:
+        package = "opentelemetry.exporter.otlp.proto.http"
+        require(package, option="--opentelemetry", extra="opentelemetry")
     # A scheduler that the user started serves both itself.
     if settings.dashboard and not settings.scheduler:
         require("bokeh", option="--dashboard", extra="dashboard")

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from queue import Empty, SimpleQueue
-from threading import Thread
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -21,6 +19,7 @@ from lvm_batch.io.storage.redaction import redact
 from lvm_batch.jobs.errors import Interrupted, Terminated
 from lvm_batch.jobs.prediction.observers import RunObserver
 from lvm_batch.jobs.prediction.telemetry import lineage_facets as facets
+from lvm_batch.jobs.prediction.telemetry.delivery import problem_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,7 +71,7 @@ class Lineage(RunObserver):
     def _emit(self, state: str, error: BaseException | None = None, summary: Summary | None = None) -> None:
         if (run := self._run) is None:
             return
-        problem = _problem(lambda: _send(self._event(run, state, error, summary)))
+        problem = problem_of(lambda: _send(self._event(run, state, error, summary)), timeout_s=TIMEOUT_S)
         if problem and not self._told:
             self._told = True
             self._tell(f"the OpenLineage event {state} was not delivered: {redact(problem)}")
@@ -139,22 +138,3 @@ def _send(event: RunEvent) -> None:
     client = OpenLineageClient()
     client.emit(event)
     client.close()
-
-
-def _problem(action: Callable[[], None]) -> str | None:
-    """Return why ``action`` did not work, in time or at all; it may go on on its thread."""
-    ended: SimpleQueue[str | None] = SimpleQueue()
-
-    def act() -> None:
-        try:
-            action()
-        except Exception as error:  # noqa: BLE001 - whatever a transport of the user's choice may raise
-            ended.put(f"{type(error).__name__}: {error}")
-        else:
-            ended.put(None)
-
-    Thread(target=act, name="lineage", daemon=True).start()
-    try:
-        return ended.get(timeout=TIMEOUT_S)
-    except Empty:
-        return f"no answer within {TIMEOUT_S:g} s"

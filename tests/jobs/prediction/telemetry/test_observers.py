@@ -24,7 +24,7 @@ from lvm_batch.jobs.prediction.results.events import (
     Waiting,
 )
 from lvm_batch.jobs.prediction.run import run
-from lvm_batch.jobs.prediction.telemetry import lineage, pings
+from lvm_batch.jobs.prediction.telemetry import lineage, pings, spans
 from lvm_batch.jobs.settings.run import RunSettings
 
 if TYPE_CHECKING:
@@ -193,7 +193,8 @@ def test_settings_choose_the_observers() -> None:
     names = observers_for({})
     assert names == ["ShownProgress", "EventLog", "ReportWriter"]
     options = {"history": "h", "metrics_file": "m.prom", "ping_url": "http://h/", "openlineage": "nightly"}
-    assert observers_for(options) == [*names, "History", "Metrics", "Pings", "Lineage"]
+    options["opentelemetry"] = "nightly"
+    assert observers_for(options) == [*names, "History", "Metrics", "Pings", "Lineage", "Spans"]
 
 
 def observers_for(options: dict[str, str]) -> list[str]:
@@ -238,6 +239,7 @@ def places(tmp_path: Path, port: int) -> dict[str, Place]:
         "Metrics": Place({"metrics_file": str(tmp_path / "nowhere/job.prom")}, 1),
         "Pings": Place({"ping_url": f"http://127.0.0.1:{port}/secret"}, 1),
         "Lineage": Place({"openlineage": "nightly"}, 1),
+        "Spans": Place({"opentelemetry": "nightly"}, 1),
     }
 
 
@@ -248,7 +250,9 @@ def failing(tmp_path: Path, watched: Watched, monkeypatch: pytest.MonkeyPatch) -
         port = closed.getsockname()[1]
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setenv("OPENLINEAGE_URL", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{port}")
     monkeypatch.setattr(lineage, "TIMEOUT_S", 0.5)
+    monkeypatch.setattr(spans, "TIMEOUT_S", 0.5)
     monkeypatch.setattr(pings, "_PAUSE_S", 0.01)
     monkeypatch.setattr("lvm_batch.jobs.reports.data.gather", partial(_raise, OSError("disk full")))
 
@@ -271,7 +275,7 @@ def _raise(error: Exception, *_: object, **__: object) -> None:
     raise error
 
 
-NAMES = ("ShownProgress", "EventLog", "ReportWriter", "History", "Metrics", "Pings", "Lineage")
+NAMES = ("ShownProgress", "EventLog", "ReportWriter", "History", "Metrics", "Pings", "Lineage", "Spans")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -281,6 +285,7 @@ def test_an_observer_that_fails_is_one_note(
     """It raises nothing, however the run ends, and writes its note once."""
     pytest.importorskip("prometheus_client", reason='pip install "lvm-batch[metrics]"')
     pytest.importorskip("openlineage.client", reason='pip install "lvm-batch[openlineage]"')
+    pytest.importorskip("opentelemetry.exporter.otlp.proto.http", reason='pip install "lvm-batch[opentelemetry]"')
     observer, notes, n_notes = failing(name)
     watch(observer, watched)
     assert len(notes) == n_notes, notes
