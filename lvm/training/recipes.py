@@ -73,7 +73,7 @@ _UNSEEN = Recipe(
 )
 UNSEEN = {
     "amn": replace(_UNSEEN, dropout=0.2, averaging=_AVERAGING),
-    "amn-mixer": replace(_UNSEEN, learning_rate=1e-3),
+    "amn-mixer": replace(_UNSEEN, learning_rate=1e-3, averaging=_AVERAGING),
     "gru": replace(_UNSEEN, epochs=4, learning_rate=5e-4),
     "lstm": replace(_UNSEEN, epochs=4, learning_rate=5e-4),
     "transformer": replace(_UNSEEN, epochs=3, learning_rate=3e-4),
@@ -81,6 +81,9 @@ UNSEEN = {
 """The best recipes for unseen articles among those measured in tests/benchmarks/training.md."""
 
 _TAUGHT = 22_000  # the number of windows that weigh as much as ridge regression
+MANY = {"gru": replace(UNSEEN["gru"], epochs=8, averaging=_AVERAGING)}
+"""Those for more windows than that, where they differ: few windows gain nothing from more epochs."""
+
 _STEPS = 250  # the least number of steps, since the first ones are large
 
 
@@ -88,11 +91,11 @@ def recipe_for(name: str, architecture: str, *, n_windows: int) -> Recipe:
     """Return the recipe of that name, "unseen", "v0" or "v1", for an architecture and a number of windows.
 
     With "unseen", fewer windows mean a larger share of the loss against ridge regression, and more epochs, to make
-    enough steps.
+    enough steps; many windows allow more epochs too.
     """
     if name in CARDS:
         return CARDS[name]
-    recipe = UNSEEN[architecture]
+    recipe = MANY.get(architecture, UNSEEN[architecture]) if n_windows > _TAUGHT else UNSEEN[architecture]
     steps = math.ceil(2 * n_windows / recipe.batch_size)
     teaching = round(_TAUGHT / (_TAUGHT + n_windows), 3)
     return replace(recipe, teaching=teaching, epochs=max(recipe.epochs, math.ceil(_STEPS / max(1, steps))))

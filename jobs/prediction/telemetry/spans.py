@@ -52,7 +52,9 @@ class Spans(RunObserver):
         self._sender = _Sender(self._name)
         job = run.plan.job
         about = {"job_id": job.job_id, "rows": run.plan.n_rows, "output": redact(run.settings.output)}
-        self._run = self._sender.tracer.start_span("run", _outer_context(self._tell), attributes=_named(about))
+        self._run = self._sender.tracer.start_span(
+            "run", _outer_context(self._tell), attributes=_named(about)
+        )
 
     def event(self, event: Event) -> None:
         """Add the span of a unit: it ends now, and began as long ago as its parts took."""
@@ -69,7 +71,11 @@ class Spans(RunObserver):
     def conclude(self, outcome: RunOutcome) -> None:
         """End the span of a run that came to its end, and send what is left."""
         summary = outcome.summary
-        about = {"units": summary.units, "units_done": summary.units_done, "rows_out": summary.totals.rows_out}
+        about = {
+            "units": summary.units,
+            "units_done": summary.units_done,
+            "rows_out": summary.totals.rows_out,
+        }
         self._end(about, outcome.error)
 
     def fail(self, error: BaseException) -> None:

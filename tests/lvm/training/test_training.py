@@ -309,6 +309,13 @@ def test_few_windows_get_more_ridge_and_more_epochs() -> None:
     assert many.epochs == 8
 
 
+def test_many_windows_allow_gru_more_epochs() -> None:
+    """It takes them where targets weigh more than ridge regression; its weights are averages then."""
+    few, many = (recipe_for("unseen", "gru", n_windows=n) for n in (20_000, 60_000))
+    assert (few.epochs, few.averaging) == (4, 0)
+    assert (many.epochs, many.averaging) == (8, 0.998)
+
+
 @pytest.mark.parametrize("name", SMALL)
 def test_models_start_at_ridge_regression(name: str) -> None:
     """Before the first step a model nearly predicts what ridge regression does, archived ones less closely."""

@@ -285,7 +285,9 @@ def test_an_observer_that_fails_is_one_note(
     """It raises nothing, however the run ends, and writes its note once."""
     pytest.importorskip("prometheus_client", reason='pip install "lvm-batch[metrics]"')
     pytest.importorskip("openlineage.client", reason='pip install "lvm-batch[openlineage]"')
-    pytest.importorskip("opentelemetry.exporter.otlp.proto.http", reason='pip install "lvm-batch[opentelemetry]"')
+    pytest.importorskip(
+        "opentelemetry.exporter.otlp.proto.http", reason='pip install "lvm-batch[opentelemetry]"'
+    )
     observer, notes, n_notes = failing(name)
     watch(observer, watched)
     assert len(notes) == n_notes, notes

@@ -100,7 +100,9 @@ def test_a_run_and_its_units_are_spans(
     assert [named(unit)["lvm_batch.rows"] for unit in units] == [10, 10]
     for unit in units:
         parts = [took for name, took in named(unit).items() if name.startswith("lvm_batch.seconds.")]
-        assert (unit.end_time_unix_nano - unit.start_time_unix_nano) / 1e9 == pytest.approx(sum(parts), abs=1e-3)
+        assert (unit.end_time_unix_nano - unit.start_time_unix_nano) / 1e9 == pytest.approx(
+            sum(parts), abs=1e-3
+        )
     run_job()
     assert (len(collector.spans["run"]), len(collector.spans["unit"])) == (2, 2)
 
