@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lvm_batch.io.errors import DataError, InputNotFound, UnreadableFile
+from lvm_batch.io.formats.dictionaries import check_dictionaries, share_dictionaries
 from lvm_batch.io.formats.int96 import UNIT, check_int96, int96_columns
 from lvm_batch.io.storage.locations import locate, open_object
 
@@ -154,10 +154,10 @@ class OpenParquet(pq.ParquetFile):  # type: ignore[misc] # pyarrow has no types
         while True:
             with self.naming_errors(f"row group {row_group}"):
                 batch = next(batches, None)
-                _check_dictionaries(batch)
+                check_dictionaries(batch)
             if batch is None:
                 break
-            yield _sharing(batch.select(list(columns)), known)
+            yield share_dictionaries(batch.select(list(columns)), known)
 
     @property
     def n_bytes(self) -> int:
@@ -193,28 +193,6 @@ def open_parquet(path: str) -> Iterator[OpenParquet]:
     del schema
     with source:
         yield file
-
-
-def _check_dictionaries(batch: pa.RecordBatch | None) -> None:
-    """Raise ``ArrowIndexError`` if a damaged page points beyond its dictionary: Arrow checks this too late."""
-    for column in batch.columns if batch is not None else ():
-        if pa.types.is_dictionary(column.type):
-            least, most = pc.min_max(column.indices).values()
-            if most.is_valid and not 0 <= least.as_py() <= most.as_py() < len(column.dictionary):
-                raise pa.ArrowIndexError(f"it points at value {most} of {len(column.dictionary)}")
-
-
-def _sharing(batch: pa.RecordBatch, known: dict[int, pa.Array]) -> pa.RecordBatch:
-    """Replace dictionaries by equal ones of earlier batches: Arrow makes a copy for each batch."""
-    for place, column in enumerate(batch.columns):
-        if pa.types.is_dictionary(column.type):
-            if place in known and known[place].equals(column.dictionary):
-                column = pa.DictionaryArray.from_arrays(  # noqa: PLW2901
-                    column.indices, known[place], ordered=column.type.ordered, safe=False
-                )
-                batch = batch.set_column(place, batch.schema.field(place), column)
-            known[place] = column.dictionary
-    return batch
 
 
 @contextmanager

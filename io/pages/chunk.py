@@ -11,7 +11,6 @@ level for each value, which takes most of its time.
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,8 +18,9 @@ import pyarrow as pa
 
 from lvm_batch.io.formats.parquet import OpenParquet
 from lvm_batch.io.pages.headers import BYTE_STREAM_SPLIT, PLAIN, PageHeader, read_header
-from lvm_batch.io.pages.levels import Lists, check_full, check_lists
+from lvm_batch.io.pages.levels import check_full, check_lists
 from lvm_batch.io.pages.thrift import Irregular
+from lvm_batch.io.pages.values import Leaf, ReadValues, UnreadValues, decode
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,25 +33,6 @@ _SIZE_BYTES = 4
 _CODECS = {"SNAPPY": "snappy", "GZIP": "gzip", "BROTLI": "brotli", "ZSTD": "zstd", "UNCOMPRESSED": None}
 _ENCODINGS = {"PLAIN", "RLE", "BYTE_STREAM_SPLIT"}
 _DICTIONARY = {"PLAIN_DICTIONARY", "RLE_DICTIONARY"}
-
-
-@dataclass(frozen=True, slots=True)
-class Leaf:
-    """The leaf column of a column of vectors: its place among the leaves, the type of its numbers, and how its values
-    are listed. A value is a number or, in a column of bytes, ``numbers`` of them. ``max_level`` is the definition level
-    of a value that is there.
-    """
-
-    index: int
-    dtype: np.dtype[Any]
-    lists: Lists
-    max_level: int
-    numbers: int = 1
-
-    @property
-    def value_bytes(self) -> int:
-        """The bytes of a value."""
-        return self.numbers * self.dtype.itemsize
 
 
 class VectorChunk:
@@ -84,7 +65,7 @@ class VectorChunk:
             raise Irregular
         self._left = int(described.num_values)  # values of pages that have not been read
         self._n_read = 0
-        self._page: _Values | _Unread = _Values(np.empty(0, leaf.dtype))
+        self._page: ReadValues | UnreadValues = ReadValues(np.empty(0, leaf.dtype))
         self.n_coded_rows = self._pass_over_codes() if _DICTIONARY & set(described.encodings) else 0
 
     def read_into(self, out: NDArray[np.float32]) -> None:
@@ -112,7 +93,7 @@ class VectorChunk:
             raise Irregular  # a page ends within a row
         return self._n_read // self._leaf.lists.width
 
-    def _next_page(self) -> _Values | _Unread:
+    def _next_page(self) -> ReadValues | UnreadValues:
         header, start = self._next_header()
         n_left = self._left - header.n_values
         if header.is_dictionary or n_left < 0 or not header.n_values or start + header.compressed > self._end:
@@ -134,7 +115,7 @@ class VectorChunk:
             and self._leaf.dtype == np.float32
         )
 
-    def _unread(self, header: PageHeader, start: int) -> _Unread:
+    def _unread(self, header: PageHeader, start: int) -> UnreadValues:
         """Check the levels of a page, and leave its numbers in the file."""
         n_bytes = self._bytes_of_values(header)
         n_levels = header.uncompressed - n_bytes
@@ -142,9 +123,9 @@ class VectorChunk:
         if self._checked_levels(header, levels) != n_levels:
             raise Irregular
         assert isinstance(self._source, OpenParquet)  # noqa: S101 - the caller has looked
-        return _Unread(self._source, start + n_levels, n_bytes // self._leaf.dtype.itemsize)
+        return UnreadValues(self._source, start + n_levels, n_bytes // self._leaf.dtype.itemsize)
 
-    def _read(self, header: PageHeader, start: int) -> _Values:
+    def _read(self, header: PageHeader, start: int) -> ReadValues:
         """Check the levels of a page, and return its numbers as a view of its content."""
         content = self._bytes(start, header.compressed)
         if header.crc is not None and not _is_whole(content, header.crc):
@@ -157,7 +138,7 @@ class VectorChunk:
             content, at = self._decompressed(content[at:], header.uncompressed - at), 0
         if len(content) - at != n_bytes:
             raise Irregular
-        return _Values(_decoded(memoryview(content)[at:], header.encoding, self._leaf))
+        return ReadValues(decode(memoryview(content)[at:], header.encoding, self._leaf))
 
     def _bytes(self, start: int, n_bytes: int) -> bytes:
         content = self._source.read_at(start, n_bytes)
@@ -211,39 +192,6 @@ class VectorChunk:
             raise Irregular from error
 
 
-class _Values:
-    """The numbers of a page, in memory."""
-
-    def __init__(self, numbers: NDArray[Any]) -> None:
-        self._numbers = numbers
-
-    def __len__(self) -> int:
-        return len(self._numbers)
-
-    def read_into(self, out: NDArray[np.float32]) -> None:
-        """Fill ``out``, of one axis, with the next numbers; a float64 beyond float32 becomes infinite, which is bad."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            np.copyto(out, self._numbers[: len(out)], casting="same_kind")
-        self._numbers = self._numbers[len(out) :]
-
-
-class _Unread:
-    """The numbers of a page that has not been read: float32 at ``at`` in the file."""
-
-    def __init__(self, parquet: OpenParquet, at: int, n_numbers: int) -> None:
-        self._parquet, self._at, self._n = parquet, at, n_numbers
-
-    def __len__(self) -> int:
-        return self._n
-
-    def read_into(self, out: NDArray[np.float32]) -> None:
-        """Fill ``out``, of one axis, with the next numbers; no memory but its own is touched."""
-        if self._parquet.read_into(self._at, out) < out.nbytes:
-            raise Irregular
-        self._at += out.nbytes
-        self._n -= len(out)
-
-
 def chunk_range(parquet: OpenParquet, row_group: int, leaf: Leaf) -> tuple[int, int]:
     """Return where a column chunk begins and ends in the file, as its footer says."""
     described = parquet.metadata.row_group(row_group).column(leaf.index)
@@ -264,15 +212,6 @@ def _sized(content: Any, at: int, *, is_there: bool) -> tuple[bytes, int]:  # no
     if end > len(view):
         raise Irregular
     return bytes(view[at + _SIZE_BYTES : end]), end
-
-
-def _decoded(values: memoryview, encoding: int, leaf: Leaf) -> NDArray[Any]:
-    if encoding == PLAIN:
-        return np.frombuffer(values, leaf.dtype)
-    if encoding == BYTE_STREAM_SPLIT:
-        streams = np.frombuffer(values, np.uint8).reshape(leaf.value_bytes, -1)
-        return np.ascontiguousarray(streams.T).reshape(-1).view(leaf.dtype)
-    raise Irregular
 
 
 def _is_whole(content: bytes, crc: int) -> bool:

@@ -14,9 +14,10 @@ import pyarrow as pa
 
 from lvm_batch.io.errors import DataError
 from lvm_batch.io.formats.parquet import ROWS_AT_ONCE, OpenParquet
-from lvm_batch.io.pages.chunk import Leaf, VectorChunk, chunk_range
+from lvm_batch.io.pages.chunk import VectorChunk, chunk_range
 from lvm_batch.io.pages.levels import MIN_WIDTH, Lists
 from lvm_batch.io.pages.thrift import Irregular
+from lvm_batch.io.pages.values import Leaf
 from lvm_batch.io.vectors.decoding import decode_column
 from lvm_batch.io.vectors.flaws import Flaws, checked_values
 from lvm_batch.io.vectors.types import BINARY_FLOATS, FLOATS, list_levels
