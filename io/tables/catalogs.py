@@ -48,6 +48,21 @@ def open_iceberg(name: TableName) -> Table | None:
             return None
 
 
+def has_place(name: TableName) -> bool:
+    """Whether the catalog can place a new table: servers of the REST protocol do so by themselves."""
+    catalog = open_catalog(name)
+    from pyiceberg.catalog.rest import RestCatalog  # noqa: PLC0415 - an extra
+    from pyiceberg.exceptions import NoSuchNamespaceError  # noqa: PLC0415
+
+    if isinstance(catalog, RestCatalog) or catalog.properties.get("warehouse"):
+        return True
+    with library_errors(f"{name.text} cannot be looked up", "check the catalog, and the access to it"):
+        try:
+            return "location" in catalog.load_namespace_properties(name.identifier[:-1])
+        except NoSuchNamespaceError:
+            return False
+
+
 def as_url(path: str) -> str:
     """Return a path in a table as a URL: tables write local ones in three ways."""
     if path.startswith("file:///") or ("://" in path and not path.startswith("file:")):

@@ -12,7 +12,7 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from lvm_batch.io.errors import ColumnError, TableError
-from lvm_batch.io.tables.catalogs import as_url, open_catalog, open_iceberg
+from lvm_batch.io.tables.catalogs import as_url, has_place, open_catalog, open_iceberg
 from lvm_batch.io.tables.column_types import iceberg_type
 from lvm_batch.io.tables.iceberg_schema import iceberg_schema, type_of
 from lvm_batch.io.tables.registration import Change, Table, change_of, library_errors
@@ -78,6 +78,12 @@ class IcebergRegister(Table):
     def _refused_by_table(self, columns: TableColumns) -> Iterator[TableError]:
         table = self._table()
         if table is None:
+            if not has_place(self._name):
+                yield TableError(
+                    f"the catalog `{self._name.catalog}` has no place for the metadata of {self._name.text}",
+                    f"set its `warehouse`: PYICEBERG_CATALOG__{self._name.catalog.upper()}__WAREHOUSE, or a `location` "
+                    "of the namespace",
+                )
             return
         folders = _partitioned_by(table)
         if folders != [*columns.folders]:

@@ -375,6 +375,24 @@ def test_predictions_of_float16_are_refused_with_a_way_out(run_job: Callable[...
     assert all("--output-dtype float32" in each["hint"] for each in refused.values["error"]["problems"])
 
 
+def test_a_catalog_without_a_place_for_the_table_is_refused_before_work(
+    run_job: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It needs a warehouse, or a namespace that has a location."""
+    monkeypatch.delenv("PYICEBERG_CATALOG__LOCAL__WAREHOUSE")
+    configure_anew(monkeypatch)
+    refused = run_job()
+    assert refused.code == 2
+    told = refused.values["error"]
+    assert "no place for the metadata" in told["message"]
+    assert "PYICEBERG_CATALOG__LOCAL__WAREHOUSE" in told["hint"]
+    assert not (tmp_path / "out").exists()
+    place = {"location": f"file://{tmp_path}/elsewhere"}
+    pyiceberg_catalog.load_catalog("local").create_namespace("ns", place)
+    assert run_job().code == 0
+    assert_each_row_once(tmp_path, 40)
+
+
 def test_a_table_with_other_columns_is_refused_before_work(
     run_job: Callable[..., Any], data: Path, tmp_path: Path
 ) -> None:
