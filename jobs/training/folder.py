@@ -5,6 +5,7 @@
     DIR/training_history.json       every epoch, the data and settings, and the measurements
     DIR/MODEL_CARD.md, curves.svg   the same for people
     DIR/_lvm_batch/state.pt         after each epoch; removed at the end
+    DIR/_lvm_batch/teacher.pt       the same of a model that teaches this one
 
 The rule: a folder holds one training. The same training resumes after an interruption, or finds itself done; another
 one is refused, naming what differs. Each file is complete or absent.
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 HISTORY = "training_history.json"
 NAMES = (HISTORY, *CHECKPOINT_FILES)
+STATE, TEACHER_STATE = "state.pt", "teacher.pt"
 
 _MAKE_ROOM = "make room; the same command resumes after the last finished epoch"
 
@@ -42,10 +44,11 @@ _MAKE_ROOM = "make room; the same command resumes after the last finished epoch"
 class TrainingFolder:
     """The folder of one training; ``identity`` is everything that its result depends on."""
 
-    def __init__(self, path: str, identity: Mapping[str, Any]) -> None:
+    def __init__(self, path: str, identity: Mapping[str, Any], *, state: str = STATE) -> None:
+        """``state`` is the name of the file for the training's state."""
         self.path = Path(path)
         self.identity = json.loads(json.dumps(identity))
-        self._state = self.path / PRIVATE / "state.pt"
+        self._state = self.path / PRIVATE / state
 
     def finished_history(self) -> dict[str, Any] | None:
         """Return the history of this training if it is finished; raises ``JobChanged`` if it is another training's."""
@@ -101,9 +104,10 @@ class TrainingFolder:
             partial.replace(self.path / name)
 
     def finish(self, history: Mapping[str, Any]) -> None:
-        """Write the history, which marks the training as finished, and remove the state."""
+        """Write the history, which marks the training as finished, and remove the states."""
         self.write(HISTORY, as_json(history))
-        self._state.unlink(missing_ok=True)
+        for name in (STATE, TEACHER_STATE):
+            (self.path / PRIVATE / name).unlink(missing_ok=True)
 
     def _refuse_strange_model(self) -> None:
         strange = next((name for name in CHECKPOINT_FILES if (self.path / name).exists()), None)

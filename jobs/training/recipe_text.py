@@ -20,16 +20,18 @@ def recipe_notice(name: str, recipe: Recipe, *, n_windows: int) -> str:
     epochs = plural(recipe.epochs, "epoch")
     if name != "unseen":
         return f"recipe {name} of the models' cards: {epochs}"
-    return (
-        f"recipe unseen for {plural(n_windows, 'window')}: {epochs}, {recipe.teaching:.0%} of the loss against ridge "
-        "regression (the fewer windows, the more)"
-    )
+    by = f"{recipe.taught_by}, which is trained first"
+    by = by if recipe.taught_by else "ridge regression (the fewer windows, the more)"
+    return f"recipe unseen for {plural(n_windows, 'window')}: {epochs}, {recipe.teaching:.0%} of the loss against {by}"
 
 
 def recipe_parts(recipe: Mapping[str, Any]) -> str:
     """Return what a recipe, as its values, does beside the mean squared error, as a list that begins with a comma."""
     parts = [
-        (recipe["teaching"], f"{recipe['teaching']:.0%} of it against ridge regression"),
+        (
+            recipe["teaching"],
+            f"{recipe['teaching']:.0%} of it against {recipe.get('taught_by') or 'ridge regression'}",
+        ),
         (recipe["both_directions"], "windows also backwards"),
         (recipe.get("dropout"), f"{recipe.get('dropout', 0):.0%} of the last features dropped"),
         (recipe.get("averaging"), "weights averaged over steps"),

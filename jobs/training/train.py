@@ -21,8 +21,9 @@ from lvm_batch.jobs.places import Place, check_places
 from lvm_batch.jobs.processes.resources import usable_cores
 from lvm_batch.jobs.training.article_split import split_by_article
 from lvm_batch.jobs.training.curves import curves_svg
-from lvm_batch.jobs.training.folder import NAMES, TrainingFolder, digest_of
+from lvm_batch.jobs.training.folder import NAMES, TEACHER_STATE, TrainingFolder, digest_of
 from lvm_batch.jobs.training.model_card import as_text, card_text
+from lvm_batch.jobs.training.notices import odd_norms, start_notice
 from lvm_batch.jobs.training.progress import TrainingProgress
 from lvm_batch.jobs.training.recipe_text import recipe_notice
 from lvm_batch.jobs.training.training_history import TrainingEnvironment, describe_training
@@ -35,7 +36,7 @@ from lvm_batch.lvm.training.ridge import fit_ridge
 from lvm_batch.lvm.training.training import Training
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     import torch
@@ -50,9 +51,7 @@ if TYPE_CHECKING:
     from lvm_batch.lvm.training.training import History
     from lvm_batch.lvm.training.windows import Windows
 
-_SAMPLE = 1000
 _SIGNAL_WINDOWS = 5000
-_NORM_TOLERANCE = 0.01
 _OVERRIDES = ("epochs", "batch_size", "learning_rate", "weight_decay", "schedule", "patience")
 
 
@@ -100,13 +99,14 @@ def train(
         ridge = fit_ridge(split.training)
         signal = _signal(split.training)
         begun = (
-            _start(settings, split, device),
+            start_notice(settings, split, device),
             recipe_notice(settings.recipe, recipe, n_windows=len(split.training)),
         )
         warnings = filter(None, (signal.warning,))
-        for notice in (*rows.notices, *begun, *_odd_norms(split), *warnings):
+        for notice in (*rows.notices, *begun, *odd_norms(split), *warnings):
             console.note(notice)
-        history = _train(model, split, recipe, settings=settings, folder=folder, console=console)
+        teacher = _teacher(settings, recipe, split, device=device, console=console)
+        history = _train(model, split, recipe, settings, folder=folder, console=console, teacher=teacher)
         model.unit_inputs = settings.input_norm == "unit"  # only now: the windows' vectors are unit vectors
         environment = TrainingEnvironment.now(device, started=started)
         document = describe_training(model, split, history, ridge=ridge, environment=environment)
@@ -148,29 +148,6 @@ def _origin(settings: TrainSettings, recipe: Recipe, rows: TrainingRows) -> dict
     }
 
 
-def _start(settings: TrainSettings, split: Split, device: torch.device) -> str:
-    train, val = split.n_articles
-    if not val:
-        return (
-            f"training {settings.arch} on {device}: {plural(len(split.training), 'window')} of one article; judged by "
-            f"{plural(len(split.validation), 'window')} at its end, so expect lower results on other articles"
-        )
-    return (
-        f"training {settings.arch} on {device}: {plural(len(split.training), 'window')} of "
-        f"{plural(train, 'article')}; judged by {plural(len(split.validation), 'window')} of {plural(val, 'other')}"
-    )
-
-
-def _odd_norms(split: Split) -> Iterator[str]:
-    """Yield a notice if the vectors are no unit vectors: the model will know this norm alone."""
-    norms = np.linalg.norm(split.training.sample(_SAMPLE).numpy(), axis=2)
-    if abs(float(norms.mean()) - 1) >= _NORM_TOLERANCE:
-        yield (
-            f"the vectors' norm is {norms.mean():.3g} on average, not 1: the model will need such vectors in a "
-            "run too (--input-norm unit trains a model that scales its input to unit norm)"
-        )
-
-
 def _signal(windows: Windows) -> Signal:
     """Return what some of the training windows say about the next vector."""
     sums = SignalSums()
@@ -179,20 +156,37 @@ def _signal(windows: Windows) -> Signal:
     return sums.signal()
 
 
+def _teacher(
+    settings: TrainSettings, recipe: Recipe, split: Split, *, device: torch.device, console: Console
+) -> ContextModel | None:
+    """Train the model that teaches this one, if the recipe has one, by its own recipe and with the same seed."""
+    if recipe.taught_by is None:
+        return None
+    own = settings.model_copy(update={"arch": recipe.taught_by, **dict.fromkeys(_OVERRIDES)})
+    own_recipe = _recipe(own, len(split.training))
+    identity = _identity(own, own_recipe, digest_of(split))
+    folder = TrainingFolder(settings.output, identity, state=TEACHER_STATE)
+    model = _fresh_model(own, split.training).to(device)
+    console.note(f"first {own.arch}: {plural(own_recipe.epochs, 'epoch')}")
+    _train(model, split, own_recipe, own, folder=folder, console=console)
+    console.note(f"then {settings.arch}: {plural(recipe.epochs, 'epoch')}")
+    return model
+
+
 def _train(
     model: ContextModel,
     split: Split,
     recipe: Recipe,
-    *,
     settings: TrainSettings,
+    *,
     folder: TrainingFolder,
     console: Console,
+    teacher: ContextModel | None = None,
 ) -> History:
     """Train to the end, resuming an interrupted training; write the state after each epoch."""
+    name = settings.arch or ""
     n_windows = len(split.training) * (2 if recipe.both_directions else 1)
-    with TrainingProgress(
-        console, name=settings.arch or "", n_windows=n_windows, n_epochs=recipe.epochs
-    ) as progress:
+    with TrainingProgress(console, name=name, n_windows=n_windows, n_epochs=recipe.epochs) as progress:
         training = Training(
             model,
             split.training,
@@ -200,11 +194,12 @@ def _train(
             seed=settings.seed,
             validation=split.validation,
             on_step=progress.step,
+            teacher=teacher,
         )
         if state := folder.saved_state():
             training.restore(state)
             progress.resume(training.epochs[-1].number)
-            console.note(f"resuming after epoch {training.epochs[-1].number}")
+            console.note(f"resuming {name} after epoch {training.epochs[-1].number}")
         for epoch in training:
             folder.save_state(training.state())
             progress.epoch(epoch)

@@ -81,9 +81,11 @@ class Training:
         seed: int,
         validation: Windows | None = None,
         on_step: Callable[[int, float], None] | None = None,
+        teacher: ContextModel | None = None,
     ) -> None:
         """Prepare to train ``model`` in place, on the device it is on.
 
+        ``teacher``, on the same device, teaches it in the place of ridge regression.
         ``on_step`` is called after each step with the number of its windows and their loss. Raises ModelError if there
         are no windows.
         """
@@ -99,6 +101,7 @@ class Training:
         self.on_step = on_step
         self.epochs: list[Epoch] = []
         self._ridge = self._fit_ridge()
+        self._teacher = teacher.eval() if teacher else self._ridge
         self._predict = training_form(model, self.device)
         self._average = average_of(model, recipe.averaging) if recipe.averaging else None
         self.optimizer = torch.optim.AdamW(
@@ -219,11 +222,12 @@ class Training:
         return value
 
     def _teaching(self, predictions: Tensor, contexts: Tensor, loss: Tensor) -> Tensor:
-        """Return the term that measures a share of the loss against ridge regression, to be added to the loss."""
-        if not (self._ridge and self.recipe.teaching):
+        """Return the term that measures a share of the loss against the teacher, to be added to the loss."""
+        if not (self._teacher and self.recipe.teaching):
             return torch.zeros_like(loss)
-        by_ridge = F.normalize(self._ridge.direction(contexts), dim=1)
-        return self.recipe.teaching * (F.mse_loss(predictions, by_ridge) - loss)
+        with torch.no_grad():
+            taught = F.normalize(self._teacher.direction(contexts).float(), dim=1)
+        return self.recipe.teaching * (F.mse_loss(predictions, taught) - loss)
 
 
 def _is_better(epoch: Epoch, best: Epoch | None) -> bool:

@@ -7,7 +7,9 @@ import os
 import signal
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from functools import partial
+from itertools import count
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -19,8 +21,10 @@ import torch
 from support.full_disk import files_of_at_most
 from support.waiting import wait_until
 
-from lvm_batch.lvm import load_checkpoint
+from lvm_batch.jobs.training import folder
+from lvm_batch.lvm import build_model, load_checkpoint
 from lvm_batch.lvm.registry.registry import list_models
+from lvm_batch.lvm.training import recipes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -174,12 +178,60 @@ def test_a_killed_training_resumes(train: Callable[..., Result], dataset: Path, 
     process.wait()
     assert state.exists()
     resumed = train("--output", tmp_path / "killed", *options)
-    assert "resuming after epoch" in resumed.stderr
+    assert "resuming amn after epoch" in resumed.stderr
     whole = train("--output", tmp_path / "whole", *options)
     strip = ("seconds", "trained_at", "arguments")
     assert {k: v for k, v in resumed.values.items() if k not in strip} == {
         k: v for k, v in whole.values.items() if k not in strip
     }
+    models = [
+        torch.load(tmp_path / name / "best_model.pt", weights_only=True) for name in ("killed", "whole")
+    ]
+    for key, weights in models[0]["model_state_dict"].items():
+        assert torch.equal(weights, models[1]["model_state_dict"][key])
+
+
+class Killed(BaseException):
+    """Stands for a signal that ends the process."""
+
+
+@pytest.mark.parametrize("n_states", [3, 10])
+def test_a_model_is_taught_by_another(
+    lvm_batch: Callable[..., Result],
+    dataset: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    n_states: int,
+) -> None:
+    """On many windows gru's teacher is trained first. Killed while either is trained, the command goes on there."""
+    monkeypatch.setattr(recipes, "_TAUGHT", 10)
+    monkeypatch.setattr(recipes, "_STEPS", 1)
+    small = partial(build_model, d_model=32, num_layers=1)
+    monkeypatch.setattr(
+        "lvm_batch.jobs.training.train.build_model",
+        lambda name, **how: (small if name == "gru" else build_model)(name, **how),
+    )
+
+    def train(name: str) -> Result:
+        given = ("--arch", "gru", "--epochs", 2, "--seed", 3, "--output", tmp_path / name)
+        return lvm_batch("train", dataset, *given)
+
+    whole = train("whole").done()
+    assert (whole["recipe"]["taught_by"], whole["history"][-1]["epoch"]) == ("amn-mixer", 2)
+    assert "60% of it against amn-mixer" in (tmp_path / "whole/MODEL_CARD.md").read_text()
+    assert not list((tmp_path / "whole/_lvm_batch").glob("*.pt"))
+    save, n_saved = folder.TrainingFolder.save_state, count(1)
+
+    def save_some(self: folder.TrainingFolder, state: Any) -> None:  # noqa: ANN401
+        save(self, state)
+        if next(n_saved) == n_states:
+            raise Killed
+
+    monkeypatch.setattr(folder.TrainingFolder, "save_state", save_some)
+    with pytest.raises(Killed):
+        train("killed")
+    resumed = train("killed")
+    assert f"resuming {'amn-mixer' if n_states == 3 else 'gru'} after epoch" in resumed.stderr
     models = [
         torch.load(tmp_path / name / "best_model.pt", weights_only=True) for name in ("killed", "whole")
     ]

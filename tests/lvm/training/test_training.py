@@ -309,11 +309,11 @@ def test_few_windows_get_more_ridge_and_more_epochs() -> None:
     assert many.epochs == 8
 
 
-def test_many_windows_allow_gru_more_epochs() -> None:
-    """It takes them where targets weigh more than ridge regression; its weights are averages then."""
+def test_many_windows_give_gru_a_teacher() -> None:
+    """They do where targets weigh more than ridge regression; its weights are averages then."""
     few, many = (recipe_for("unseen", "gru", n_windows=n) for n in (20_000, 60_000))
-    assert (few.epochs, few.averaging) == (4, 0)
-    assert (many.epochs, many.averaging) == (8, 0.998)
+    assert (few.epochs, few.averaging, few.taught_by) == (4, 0, None)
+    assert (many.epochs, many.averaging, many.taught_by, many.teaching) == (6, 0.998, "amn-mixer", 0.6)
 
 
 @pytest.mark.parametrize("name", SMALL)
