@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from lvm_batch.jobs.registry.model_checks import check_outputs, random_contexts
-from lvm_batch.jobs.training.train import _odd_norms
+from lvm_batch.jobs.training.notices import odd_norms
 from lvm_batch.lvm.errors import BankError
 from lvm_batch.lvm.inference.cosines import has_unit_norm
 from lvm_batch.lvm.search.exact import check_bank
@@ -68,7 +68,7 @@ def training_is_silent(vectors: Floats) -> bool:
     """Whether training logs nothing about such vectors."""
     sample = torch.from_numpy(np.repeat(vectors[-1:, None], 5, axis=1))
     split = SimpleNamespace(training=SimpleNamespace(sample=lambda _: sample))
-    return not list(_odd_norms(split))  # type: ignore[arg-type]
+    return not list(odd_norms(split))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("side", [1, -1])
