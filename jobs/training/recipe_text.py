@@ -20,9 +20,11 @@ def recipe_notice(name: str, recipe: Recipe, *, n_windows: int) -> str:
     epochs = plural(recipe.epochs, "epoch")
     if name != "unseen":
         return f"recipe {name} of the models' cards: {epochs}"
-    by = f"{recipe.taught_by}, which is trained first"
-    by = by if recipe.taught_by else "ridge regression (the fewer windows, the more)"
-    return f"recipe unseen for {plural(n_windows, 'window')}: {epochs}, {recipe.teaching:.0%} of the loss against {by}"
+    teacher = "ridge regression (the fewer windows, the more)"
+    if recipe.taught_by:
+        teacher = f"{recipe.taught_by}, which is trained first"
+    share = f"{recipe.teaching:.0%} of the loss against {teacher}"
+    return f"recipe unseen for {plural(n_windows, 'window')}: {epochs}, {share}"
 
 
 def recipe_parts(recipe: Mapping[str, Any]) -> str:

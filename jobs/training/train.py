@@ -168,7 +168,9 @@ def _teacher(
     folder = TrainingFolder(settings.output, identity, state=TEACHER_STATE)
     model = _fresh_model(own, split.training).to(device)
     console.note(f"first {own.arch}: {plural(own_recipe.epochs, 'epoch')}")
-    _train(model, split, own_recipe, own, folder=folder, console=console)
+    history = _train(model, split, own_recipe, own, folder=folder, console=console)
+    if error := _error(history):
+        console.note(f"{own.arch}: {error.message}")
     console.note(f"then {settings.arch}: {plural(recipe.epochs, 'epoch')}")
     return model
 

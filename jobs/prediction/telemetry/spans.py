@@ -48,13 +48,17 @@ class Spans(RunObserver):
         self._run: Span | None = None
 
     def begin(self, run: RunBeginning) -> None:
-        """Begin the span of the run."""
+        """Begin the span of the run; settings of OpenTelemetry that cannot be used are the note."""
+        if problem := problem_of(lambda: self._start(run), timeout_s=TIMEOUT_S):
+            self._run = None
+            self._tell(f"no spans are sent to OpenTelemetry: {redact(problem)}")
+
+    def _start(self, run: RunBeginning) -> None:
         self._sender = _Sender(self._name)
         job = run.plan.job
         about = {"job_id": job.job_id, "rows": run.plan.n_rows, "output": redact(run.settings.output)}
-        self._run = self._sender.tracer.start_span(
-            "run", _outer_context(self._tell), attributes=_named(about)
-        )
+        context = _outer_context(self._tell)
+        self._run = self._sender.tracer.start_span("run", context, attributes=_named(about))
 
     def event(self, event: Event) -> None:
         """Add the span of a unit: it ends now, and began as long ago as its parts took."""
@@ -104,7 +108,7 @@ class Spans(RunObserver):
         _mark(self._run, str(error_as_dict(error)["message"]) if error else None)
         self._run.end()
         if problem := self._sender.close():
-            self._tell(f"the spans for OpenTelemetry were not delivered: {redact(problem)}")
+            self._tell(f"spans for OpenTelemetry may not have arrived: {redact(problem)}")
 
 
 class _Sender:
@@ -120,8 +124,8 @@ class _Sender:
         self._provider = TracerProvider(
             resource=Resource.create({"service.name": name}), shutdown_on_exit=False
         )
-        exporter = OTLPSpanExporter(timeout=TIMEOUT_S)
-        self._provider.add_span_processor(BatchSpanProcessor(exporter, max_queue_size=_MOST_WAITING))
+        processor = BatchSpanProcessor(OTLPSpanExporter(), max_queue_size=_MOST_WAITING)
+        self._provider.add_span_processor(processor)
         self.tracer = self._provider.get_tracer("lvm-batch", version("lvm-batch"))
 
     def close(self) -> str | None:

@@ -26,7 +26,7 @@ from lvm_batch.io.dataset.units import (
     read_footers,
     row_bytes,
 )
-from lvm_batch.io.errors import ColumnError, DataError, UnreadableFile
+from lvm_batch.io.errors import ColumnError, DataError, InputNotFound, UnreadableFile
 from lvm_batch.io.formats.parquet import naming_errors, open_parquet
 from lvm_batch.io.formats.parquet_sizes import ChunkSizes, largest_row
 from lvm_batch.io.schema import Roles, WindowShape
@@ -300,6 +300,18 @@ def test_a_lack_of_memory_is_not_an_unreadable_file(error: Exception) -> None:
     with pytest.raises(DataError, match=message) as found, naming_errors("a.parquet", "row group 3"):
         raise error
     assert not isinstance(found.value, UnreadableFile)
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "denied"), ConnectionResetError("reset")])
+def test_a_file_that_cannot_be_reached_is_not_an_unreadable_one(error: Exception) -> None:
+    """Access that is denied and a store that is away are faults of the surroundings, and say what to check."""
+    with (
+        pytest.raises(InputNotFound, match=r"a\.parquet cannot be .*, its footer") as found,
+        naming_errors("a.parquet", "its footer"),
+    ):
+        raise error
+    assert "check that" in found.value.hint
+    assert "write the file again" not in found.value.hint
 
 
 def test_a_missing_file_is_unreadable(tmp_path: Path) -> None:

@@ -153,5 +153,28 @@ def test_spans_that_are_refused_are_one_note(run_job: Callable[..., Any], collec
     collector.status = 401
     result = run_job()
     assert result.code == 0
-    assert result.stderr.count("the spans for OpenTelemetry were not delivered") == 1
+    assert result.stderr.count("spans for OpenTelemetry may not have arrived") == 1
     assert "401" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "note", "n_runs"),
+    [
+        ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "no spans are sent to OpenTelemetry: ValueError", 0),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "spans for OpenTelemetry may not have arrived: Unsupported", 1),
+    ],
+)
+def test_settings_that_opentelemetry_cannot_use_are_one_note(
+    run_job: Callable[..., Any],
+    collector: Collector,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    note: str,
+    n_runs: int,
+) -> None:
+    """Whether its SDK raises an error or goes on without them, the run does not change."""
+    monkeypatch.setenv(name, "nonsense")
+    result = run_job()
+    assert result.code == 0
+    assert result.stderr.count(note) == 1
+    assert len(collector.spans["run"]) == n_runs
